@@ -1,0 +1,11 @@
+//! The domain types that every other crate speaks in. No I/O, no async, no SQL, no serde.
+
+mod embedding;
+mod metadata;
+mod service;
+mod space;
+
+pub use embedding::{Embedding, MODEL_DIMENSION};
+pub use metadata::{Metadata, MetadataValue};
+pub use service::{Service, UnknownService};
+pub use space::DistanceSpace;

@@ -1,0 +1,21 @@
+//! Metadata of a record: flat keys with typed values, as ChromaDB defines them.
+
+use std::collections::BTreeMap;
+
+/// One metadata value. `Int` and `Float` stay apart: 1 and 1.0 are different values in ChromaDB and stay so here.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MetadataValue {
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number, never routed through a float.
+    Int(i64),
+    /// A floating point number; may be non-finite when it comes from an old Chroma.
+    Float(f64),
+    /// A string, possibly empty.
+    Text(String),
+    /// A homogeneous list of scalars (ChromaDB ≥ 1.5).
+    List(Vec<MetadataValue>),
+}
+
+/// The user's keys of one record. Sorted by key, since ChromaDB keeps no order of its own.
+pub type Metadata = BTreeMap<String, MetadataValue>;
