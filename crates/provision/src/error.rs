@@ -1,0 +1,130 @@
+//! What can go wrong while setting up, each with its remedy in the text.
+
+use std::{io, path::PathBuf, process::ExitStatus};
+
+/// A step of the setup failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Neither `HOME` nor a platform default says where data belongs.
+    #[error("no home folder to keep data in: set PANOPTICON_DATA_DIR to a folder")]
+    NoDataDir,
+    /// A file or folder operation failed.
+    #[error("failed to {verb} `{}`", path.display())]
+    File {
+        /// What was tried, as a verb: `create`, `read`.
+        verb: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// No `pip` to download packages with.
+    #[error(
+        "failed to download `{package}`: pip was not found on PATH (on Debian: apt install python3-pip){alternative}"
+    )]
+    NoPip {
+        /// The package that was wanted.
+        package: &'static str,
+        /// What else the user may do, beginning with `; `, or empty.
+        alternative: &'static str,
+    },
+    /// A program that we ran failed.
+    #[error("`{program}` failed ({status}): {output}")]
+    Program {
+        /// Its name.
+        program: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// The end of what it printed.
+        output: String,
+    },
+    /// A program could not be started.
+    #[error("failed to run `{program}`")]
+    Spawn {
+        /// Its name.
+        program: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A downloaded package is not what was pinned, or is damaged.
+    #[error("failed to unpack package `{}`", path.display())]
+    Unpack {
+        /// The archive.
+        path: PathBuf,
+        /// Why not.
+        source: zip::result::ZipError,
+    },
+    /// A model file has the wrong content.
+    #[error("model file `{}` is damaged: expected SHA-256 {expected}, found {found}; remove its folder and run again", path.display())]
+    ModelHash {
+        /// The file.
+        path: PathBuf,
+        /// The pinned hash.
+        expected: &'static str,
+        /// What the file has.
+        found: String,
+    },
+    /// This platform has no packaged PostgreSQL.
+    #[error(
+        "no packaged PostgreSQL for {os} on {arch}: install PostgreSQL 14 or newer with pgvector, or set DATABASE_URL"
+    )]
+    Platform {
+        /// Operating system.
+        os: &'static str,
+        /// Processor architecture.
+        arch: &'static str,
+    },
+    /// A cluster of another major version than any installation we have.
+    #[error(
+        "the data in `{}` belongs to PostgreSQL {found}, which is not installed with pgvector here: install it, or set PANOPTICON_DATA_DIR to another folder", path.display()
+    )]
+    ClusterVersion {
+        /// The cluster.
+        path: PathBuf,
+        /// Its major version.
+        found: u32,
+    },
+    /// Started by root, but no unprivileged account to run PostgreSQL as.
+    #[error(
+        "PostgreSQL refuses to run as root and /etc/passwd has neither `postgres` nor `nobody`: start panopticon as an ordinary user, or set DATABASE_URL"
+    )]
+    NoAccount,
+    /// Started by root, but the data folder is not reachable for the account that runs PostgreSQL.
+    #[error(
+        "user `{account}`, as whom PostgreSQL runs when started by root, cannot reach `{}`: set PANOPTICON_DATA_DIR to a folder below one that everybody may enter, such as /var/lib/panopticon", path.display()
+    )]
+    Unreachable {
+        /// The account.
+        account: String,
+        /// The first ancestor that it cannot enter.
+        path: PathBuf,
+    },
+    /// The server did not come up.
+    #[error("the embedded PostgreSQL did not start; the end of its log `{}`: {tail}", log.display())]
+    Start {
+        /// Its log file.
+        log: PathBuf,
+        /// The last lines of it.
+        tail: String,
+        /// What `pg_ctl` said.
+        source: Box<Error>,
+    },
+    /// `postmaster.pid` of a running server lacks its port.
+    #[error("failed to read the port of the running server from `{}`", path.display())]
+    PidFile {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Names the operation and the path of a file error.
+pub(crate) trait FileContext<T> {
+    /// Wraps the error as [`Error::File`].
+    fn during(self, verb: &'static str, path: impl Into<PathBuf>) -> Result<T, Error>;
+}
+
+impl<T> FileContext<T> for io::Result<T> {
+    fn during(self, verb: &'static str, path: impl Into<PathBuf>) -> Result<T, Error> {
+        self.map_err(|source| Error::File { verb, path: path.into(), source })
+    }
+}

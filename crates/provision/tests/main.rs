@@ -1,0 +1,144 @@
+//! The embedded server's life against real PostgreSQL: first start, sharing, SIGKILL, stop.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use provision::{DataDir, Durability, Server, ServerOptions};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Binaries are shared with the product's own data folder, so that a test run downloads them once; the cluster
+/// is the test's own.
+struct Fixture {
+    options: ServerOptions,
+    _folder: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self::with(Durability::None)
+    }
+
+    fn with(durability: Durability) -> Self {
+        let folder = tempfile::Builder::new()
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .tempdir()
+            .expect("a temporary folder");
+        let binaries = std::env::var_os("PANOPTICON_DATA_DIR").map_or_else(
+            || DataDir::platform_default().expect("a data folder"),
+            |path| DataDir::new(PathBuf::from(path)),
+        );
+        let options = ServerOptions { binaries, cluster: folder.path().join("postgres"), durability };
+        Self { options, _folder: folder }
+    }
+
+    fn start(&self) -> Server {
+        Server::start(&self.options, &|line| println!("{line}")).expect("the server starts")
+    }
+
+    fn postmaster(&self) -> Option<Pid> {
+        let text = fs::read_to_string(self.options.cluster.join("data/postmaster.pid")).ok()?;
+        Pid::from_raw(text.lines().next()?.parse().ok()?)
+    }
+}
+
+fn query(server: &Server, sql: &str) -> String {
+    let output = Command::new(server.program("psql"))
+        .args(["--no-psqlrc", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1", "--command", sql])
+        .arg(server.url())
+        .output()
+        .expect("psql runs");
+    assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+#[test]
+fn server_starts_with_pgvector_and_stops_with_its_last_user() {
+    let fixture = Fixture::new();
+    let first = fixture.start();
+    query(&first, "create extension vector");
+    assert_eq!(query(&first, "select '[1,2]'::vector <-> '[1,4]'"), "2");
+    assert_eq!(query(&first, "show timezone"), "UTC");
+
+    let second = fixture.start();
+    assert_eq!(first.url(), second.url(), "a running server is reused");
+    assert!(fixture.postmaster().is_some(), "a postmaster runs");
+    first.release().expect("the first user lets go");
+    assert_eq!(query(&second, "select 1"), "1", "the server runs on for the second user");
+    second.release().expect("the second user lets go");
+    assert_eq!(fixture.postmaster(), None, "the last user stops the server, which removes its pid file");
+}
+
+#[test]
+fn committed_rows_survive_sigkill_of_the_server() {
+    let fixture = Fixture::with(Durability::Full);
+    let server = fixture.start();
+    query(&server, "create table kept (n int); insert into kept select generate_series(1, 1000)");
+    let postmaster = fixture.postmaster().expect("a postmaster runs");
+    kill_process(postmaster, Signal::KILL).expect("the postmaster can be killed");
+    let restarted = fixture.start();
+    assert_eq!(query(&restarted, "select count(*) from kept"), "1000");
+    drop(server);
+    assert_eq!(query(&restarted, "select count(*) from kept"), "1000", "an older user does not stop it");
+}
+
+#[test]
+fn half_made_cluster_is_made_again() {
+    let fixture = Fixture::new();
+    let scratch = fixture.options.cluster.join("data.new/base");
+    fs::create_dir_all(&scratch).expect("a half-made cluster");
+    fs::write(scratch.join("junk"), "left by a killed initdb").expect("a file in it");
+    assert_eq!(query(&fixture.start(), "select current_database()"), "panopticon");
+}
+
+#[test]
+fn kept_server_runs_on_until_it_is_stopped() {
+    let fixture = Fixture::new();
+    let server = fixture.start();
+    server.keep_running().expect("the marker is written");
+    let url = server.url();
+    server.release().expect("the user lets go");
+    let again = fixture.start();
+    assert_eq!(again.url(), url, "it was still running");
+    again.release().expect("the user lets go");
+    assert!(Server::stop_cluster(&fixture.options).expect("it stops"), "it was running");
+    assert!(!Server::stop_cluster(&fixture.options).expect("nothing to do"), "it is stopped");
+}
+
+#[test]
+fn failed_start_names_the_log_and_its_last_lines() {
+    let fixture = Fixture::new();
+    fixture.start().release().expect("a cluster is made");
+    let configuration = fixture.options.cluster.join("data/postgresql.conf");
+    let text = fs::read_to_string(&configuration).expect("the configuration reads");
+    fs::write(&configuration, format!("{text}\nno_such_setting = 1\n")).expect("it can be broken");
+    let error = Server::start(&fixture.options, &|_| {}).expect_err("the server refuses its configuration");
+    let message = error.to_string();
+    assert!(message.contains("server.log") && message.contains("no_such_setting"), "{message}");
+}
+
+#[test]
+fn folder_that_the_servers_account_cannot_enter_is_named() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root switches accounts");
+        return;
+    }
+    let closed = tempfile::Builder::new()
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        .tempdir()
+        .expect("a folder that only root may enter");
+    let options = ServerOptions {
+        binaries: Fixture::new().options.binaries,
+        cluster: closed.path().join("postgres"),
+        durability: Durability::None,
+    };
+    let error = Server::start(&options, &|_| {}).expect_err("the cluster is out of reach");
+    let message = error.to_string();
+    let named = Path::new(closed.path()).canonicalize().expect("the folder resolves");
+    assert!(
+        message.contains(&named.display().to_string()) && message.contains("PANOPTICON_DATA_DIR"),
+        "{message}"
+    );
+}
