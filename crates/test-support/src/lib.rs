@@ -1,1 +1,33 @@
-//! (under construction)
+//! What tests of several crates need: real PostgreSQL databases, and copies of Chroma directories.
+//!
+//! A development dependency only. Entry points: [`TestDatabase`], [`fixture`], [`sample`], [`model_dir`].
+
+mod chroma_directory;
+mod database;
+
+pub use chroma_directory::{fixture, folder_digest, sample};
+pub use database::TestDatabase;
+
+use std::path::PathBuf;
+
+use provision::DataDir;
+
+/// Where binaries and model are kept: the product's own data folder, so that both are downloaded once.
+pub fn data_dir() -> DataDir {
+    match std::env::var_os("PANOPTICON_DATA_DIR") {
+        Some(path) => DataDir::new(path),
+        None => {
+            DataDir::platform_default().expect("the user has a home folder or PANOPTICON_DATA_DIR is set")
+        }
+    }
+}
+
+/// The embedding model's folder, downloaded at the first call on a machine.
+pub fn model_dir() -> PathBuf {
+    match std::env::var_os("PANOPTICON_MODEL_DIR") {
+        Some(path) => path.into(),
+        None => {
+            provision::ensure_model(&data_dir(), &|line| println!("{line}")).expect("the model downloads")
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Connections: parsing the URL, opening a pool, and saying where it leads without its password.
+
+use std::{str::FromStr as _, time::Duration};
+
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use crate::Error;
+
+/// A migration uses two connections at once, a search one.
+const MAX_CONNECTIONS: u32 = 4;
+
+/// Long enough for a server on another continent, short enough to notice a wrong address.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A PostgreSQL database that answers.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pub(crate) pool: PgPool,
+    address: String,
+}
+
+impl Database {
+    /// Connects to the database at `url`.
+    ///
+    /// # Errors
+    /// When `url` is no PostgreSQL URL, or the server does not answer or refuses us.
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        let options = parse(url)?.application_name("panopticon");
+        let database = options.get_database().unwrap_or_else(|| options.get_username());
+        let address = format!("{}:{}/{database}", options.get_host(), options.get_port());
+        let pool = PgPoolOptions::new()
+            .max_connections(MAX_CONNECTIONS)
+            .acquire_timeout(CONNECT_TIMEOUT)
+            .connect_with(options)
+            .await
+            .map_err(|source| Error::Connect { address: address.clone(), source })?;
+        Ok(Self { pool, address })
+    }
+
+    /// Host, port and database, without credentials.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Closes all connections; dropping alone would leave it to the server to notice.
+    pub async fn close(self) {
+        self.pool.close().await;
+    }
+}
+
+fn parse(url: &str) -> Result<PgConnectOptions, Error> {
+    // sqlx takes any scheme.
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme);
+    if !matches!(scheme, Some("postgres" | "postgresql")) {
+        return Err(Error::Url { source: None });
+    }
+    PgConnectOptions::from_str(url).map_err(|source| Error::Url { source: Some(source) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn url_of_another_kind_is_refused_without_repeating_it() {
+        for url in ["", "mysql://u:secret@h/d", "u:secret@h", "postgresql://u:secret@h:notaport/d"] {
+            let error = parse(url).expect_err(url);
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+create index concurrently "queries_embedding_ivfflat_20"
+on "queries" using ivfflat (embedding vector_cosine_ops)
+with (lists = 20);

@@ -1,0 +1,121 @@
+//! A real, empty PostgreSQL database for each test, on a server that the tests of a user share.
+
+use std::{
+    sync::{Arc, Mutex, Weak},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use provision::{Durability, Server, ServerOptions};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use uuid::Uuid;
+
+use crate::data_dir;
+
+/// The server of this process; it stops when its last database goes, unless another process uses it.
+static SERVER: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+
+/// Databases of failed tests are kept this long for a look inside.
+const KEPT_SECONDS: u64 = 3600;
+
+/// A database of its own for one test: a database, not a schema, since `vector` is a per-database extension and
+/// advisory locks are per-database too. Dropped with the value, kept when the test fails.
+pub struct TestDatabase {
+    name: String,
+    server: Arc<Server>,
+}
+
+impl TestDatabase {
+    /// Creates an empty database: no extension, no tables.
+    pub async fn create() -> Self {
+        let server = tokio::task::spawn_blocking(server).await.expect("starting the server does not panic");
+        let name = format!("test_{}_{}", seconds_since_epoch(), Uuid::new_v4().simple());
+        execute(&server.url(), &format!("create database {name}")).await;
+        Self { name, server }
+    }
+
+    /// Its `DATABASE_URL`.
+    pub fn url(&self) -> String {
+        self.server.url_of(&self.name)
+    }
+
+    /// A connection to it.
+    pub async fn connection(&self) -> PgConnection {
+        PgConnection::connect(&self.url()).await.expect("the test database answers")
+    }
+
+    /// Runs statements in it.
+    pub async fn execute(&self, sql: &str) {
+        execute(&self.url(), sql).await;
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("the failed test's database is kept: {}", self.name);
+            return;
+        }
+        let (url, name) = (self.server.url(), self.name.clone());
+        // A destructor is not async and may run inside a runtime, so the statement gets a thread of its own.
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime
+                .expect("a runtime starts")
+                .block_on(execute(&url, &format!("drop database if exists {name} with (force)")));
+        })
+        .join();
+        if dropped.is_err() {
+            println!("the test's database {} could not be dropped", self.name);
+        }
+    }
+}
+
+fn server() -> Arc<Server> {
+    let mut shared = SERVER.lock().expect("no holder panics");
+    if let Some(server) = shared.upgrade() {
+        return server;
+    }
+    let user = std::env::var("USER").unwrap_or_default();
+    let options = ServerOptions {
+        binaries: data_dir(),
+        cluster: std::env::temp_dir().join(format!("panopticon-tests-{user}")),
+        durability: Durability::None,
+    };
+    let server =
+        Arc::new(Server::start(&options, &|line| println!("{line}")).expect("the test server starts"));
+    *shared = Arc::downgrade(&server);
+    let url = server.url();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime starts").block_on(sweep(&url));
+    })
+    .join()
+    .expect("old databases can be dropped");
+    server
+}
+
+/// Drops what failed tests have left for long enough.
+async fn sweep(url: &str) {
+    let mut connection = PgConnection::connect(url).await.expect("the test server answers");
+    let names: Vec<String> =
+        sqlx::query_scalar("select datname from pg_database where datname like 'test\\_%'")
+            .fetch_all(&mut connection)
+            .await
+            .expect("databases can be listed");
+    let oldest_kept = seconds_since_epoch() - KEPT_SECONDS;
+    for name in names {
+        let created = name.split('_').nth(1).and_then(|seconds| seconds.parse::<u64>().ok());
+        if created.is_some_and(|created| created < oldest_kept) {
+            execute(url, &format!("drop database if exists {name} with (force)")).await;
+        }
+    }
+}
+
+async fn execute(url: &str, sql: &str) {
+    let mut connection = PgConnection::connect(url).await.expect("the test server answers");
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("the statement runs");
+}
+
+fn seconds_since_epoch() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_secs()
+}
