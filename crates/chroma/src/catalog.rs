@@ -1,0 +1,282 @@
+//! The collections of a directory and their segments (FORMAT §2).
+
+use std::collections::HashMap;
+
+use records::{DistanceSpace, Metadata, MetadataValue};
+use rusqlite::{Row, types::ValueRef};
+use uuid::Uuid;
+
+use crate::{
+    error::Error,
+    fields, seq_id,
+    snapshot::Snapshot,
+    space::{self, Declarations},
+    statements, text,
+    warning::{Warning, WarningCode},
+};
+
+/// What databases without a `databases` table (< 0.4.15) have: one tenant and one database.
+const DEFAULT_TENANT: &str = "default_tenant";
+const DEFAULT_DATABASE: &str = "default_database";
+
+const HNSW_TYPE: &str = "urn:chroma:segment/vector/hnsw-local-persisted";
+
+/// One collection. Names are unique neither among tenants nor databases; the id is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Collection {
+    /// The collection's id.
+    pub id: Uuid,
+    /// The tenant that owns its database.
+    pub tenant: String,
+    /// The database it is in.
+    pub database: String,
+    /// Its name.
+    pub name: String,
+    /// The distance space that its index was built for.
+    pub space: DistanceSpace,
+    /// Components of its vectors; `None` before the first write.
+    pub dimension: Option<usize>,
+    /// What its creator noted, Chroma's `hnsw:` settings included.
+    pub metadata: Metadata,
+    /// What is odd about it, known without reading it.
+    pub warnings: Vec<Warning>,
+    /// The id as stored, which is what other tables refer to.
+    pub(crate) key: String,
+    pub(crate) metadata_segment: Option<MetadataSegment>,
+    pub(crate) vector_segment: Option<VectorSegment>,
+}
+
+/// The segment that has the records.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct MetadataSegment {
+    pub(crate) key: Box<[u8]>,
+    /// The last log row it has absorbed.
+    pub(crate) mark: Option<i64>,
+}
+
+/// The segment that has the index.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct VectorSegment {
+    pub(crate) id: Uuid,
+    /// The last log row that was flushed, where `max_seq_id` says it.
+    pub(crate) mark: Option<i64>,
+}
+
+/// The catalog, and which segments are somebody's.
+pub(crate) struct Catalog {
+    pub(crate) collections: Vec<Collection>,
+    pub(crate) warnings: Vec<Warning>,
+}
+
+/// The tables around `collections`, by the key that refers to them.
+struct Tables {
+    databases: Option<HashMap<String, (String, String)>>,
+    segments: HashMap<String, Vec<SegmentRow>>,
+    spaces: HashMap<String, String>,
+    marks: HashMap<String, Result<i64, String>>,
+    metadata: HashMap<String, Metadata>,
+}
+
+struct SegmentRow {
+    id: String,
+    kind: String,
+    scope: String,
+}
+
+/// Reads all collections, ordered by tenant, database, name and id.
+pub(crate) fn read(snapshot: &Snapshot) -> Result<Catalog, Error> {
+    let mut tables = Tables::read(snapshot)?;
+    let mut catalog = Catalog { collections: Vec::new(), warnings: Vec::new() };
+    each_row(snapshot, "the collections", &statements::collections(&snapshot.schema), |row| {
+        let key = string(row, 0)?;
+        match Uuid::try_parse(&key) {
+            Ok(id) => catalog.collections.push(tables.collection(id, key, row)?),
+            Err(_) => catalog.warnings.push(Warning::new(
+                WarningCode::CollectionUnreadable,
+                format!(
+                    "expected the id of collection `{}` to be a UUID, found `{key}`; it is skipped",
+                    string(row, 1)?
+                ),
+            )),
+        }
+        Ok(())
+    })?;
+    catalog.collections.sort_by(|a, b| {
+        (&a.tenant, &a.database, &a.name, a.id).cmp(&(&b.tenant, &b.database, &b.name, b.id))
+    });
+    Ok(catalog)
+}
+
+impl Tables {
+    fn read(snapshot: &Snapshot) -> Result<Self, Error> {
+        let mut databases = snapshot.schema.has_table("databases").then(HashMap::new);
+        if let Some(databases) = &mut databases {
+            each_row(snapshot, "the databases", statements::DATABASES, |row| {
+                databases.insert(string(row, 0)?, (string(row, 1)?, string(row, 2)?));
+                Ok(())
+            })?;
+        }
+        let mut segments: HashMap<String, Vec<SegmentRow>> = HashMap::new();
+        each_row(snapshot, "the segments", statements::SEGMENTS, |row| {
+            let segment = SegmentRow { id: string(row, 1)?, kind: string(row, 2)?, scope: string(row, 3)? };
+            segments.entry(string(row, 0)?).or_default().push(segment);
+            Ok(())
+        })?;
+        let mut spaces = HashMap::new();
+        each_row(snapshot, "the segments' settings", statements::SEGMENT_SPACES, |row| {
+            spaces.insert(string(row, 0)?, string(row, 1)?);
+            Ok(())
+        })?;
+        let mut marks = HashMap::new();
+        each_row(snapshot, "the segments' marks", statements::MARKS, |row| {
+            let mark = seq_id::decode(row.get_ref(1)?).map_err(|error| error.to_string());
+            marks.insert(string(row, 0)?, mark);
+            Ok(())
+        })?;
+        let mut metadata: HashMap<String, Metadata> = HashMap::new();
+        let statement = statements::collection_metadata(&snapshot.schema);
+        each_row(snapshot, "the collections' metadata", &statement, |row| {
+            let cells = [row.get_ref(2)?, row.get_ref(3)?, row.get_ref(4)?, row.get_ref(5)?];
+            if let Some(value) = fields::collection_value(cells) {
+                metadata.entry(string(row, 0)?).or_default().insert(string(row, 1)?, value);
+            }
+            Ok(())
+        })?;
+        Ok(Self { databases, segments, spaces, marks, metadata })
+    }
+
+    fn collection(&mut self, id: Uuid, key: String, row: &Row<'_>) -> rusqlite::Result<Collection> {
+        let mut warnings = Vec::new();
+        let name = string(row, 1)?;
+        if std::str::from_utf8(&bytes(row, 1)?).is_err() {
+            let message = format!("the name of the collection is not UTF-8, shown as `{name}`");
+            warnings.push(Warning::new(WarningCode::NameNotUtf8, message));
+        }
+        let (database, tenant) = self.database(&string(row, 3)?, &mut warnings);
+        let segments = self.segments.remove(&key).unwrap_or_default();
+        let vector_row = only(&segments, "VECTOR", &mut warnings);
+        let metadata_row = only(&segments, "METADATA", &mut warnings);
+        let metadata = self.metadata.remove(&key).unwrap_or_default();
+        let (configuration, schema) = (optional_string(row, 4)?, optional_string(row, 5)?);
+        let declarations = Declarations {
+            segment: vector_row.and_then(|segment| self.spaces.get(&segment.id)).map(String::as_str),
+            schema: schema.as_deref(),
+            configuration: configuration.as_deref(),
+            collection: match metadata.get("hnsw:space") {
+                Some(MetadataValue::Text(space)) => Some(space),
+                _ => None,
+            },
+        };
+        let space = space::resolve(declarations, &mut warnings);
+        let vector_segment = vector_row.and_then(|segment| self.vector_segment(segment, &mut warnings));
+        let metadata_segment = metadata_row.map(|segment| MetadataSegment {
+            key: segment.id.as_bytes().into(),
+            mark: self.mark(&segment.id, "METADATA", &mut warnings),
+        });
+        let dimension = match row.get_ref(2)? {
+            ValueRef::Integer(dimension) => usize::try_from(dimension).ok(),
+            _ => None,
+        };
+        Ok(Collection {
+            id,
+            tenant,
+            database,
+            name,
+            space,
+            dimension,
+            metadata,
+            warnings,
+            key,
+            metadata_segment,
+            vector_segment,
+        })
+    }
+
+    fn database(&self, id: &str, warnings: &mut Vec<Warning>) -> (String, String) {
+        match self.databases.as_ref().map(|databases| databases.get(id)) {
+            None => (DEFAULT_DATABASE.to_owned(), DEFAULT_TENANT.to_owned()),
+            Some(Some(database)) => database.clone(),
+            Some(None) => {
+                let message =
+                    format!("its database `{id}` is not in `databases`; the id stands for its name");
+                warnings.push(Warning::new(WarningCode::DatabaseUnknown, message));
+                (id.to_owned(), DEFAULT_TENANT.to_owned())
+            }
+        }
+    }
+
+    fn vector_segment(&self, segment: &SegmentRow, warnings: &mut Vec<Warning>) -> Option<VectorSegment> {
+        // The id names a directory, so nothing but a UUID as Chroma writes it may pass.
+        let id = Uuid::try_parse(&segment.id).ok().filter(|id| id.hyphenated().to_string() == segment.id);
+        if id.is_none() {
+            let message =
+                format!("expected the id of its VECTOR segment to be a UUID, found `{}`", segment.id);
+            warnings.push(Warning::new(WarningCode::SegmentMissing, message));
+        }
+        Some(VectorSegment { id: id?, mark: self.mark(&segment.id, "VECTOR", warnings) })
+    }
+
+    fn mark(&self, segment: &str, scope: &str, warnings: &mut Vec<Warning>) -> Option<i64> {
+        match self.marks.get(segment)? {
+            Ok(mark) => Some(*mark),
+            Err(error) => {
+                let message = format!("the mark of its {scope} segment is treated as absent: {error}");
+                warnings.push(Warning::new(WarningCode::MarkUnreadable, message));
+                None
+            }
+        }
+    }
+}
+
+/// The segment of a scope, which a healthy collection has exactly one of.
+fn only<'s>(segments: &'s [SegmentRow], scope: &str, warnings: &mut Vec<Warning>) -> Option<&'s SegmentRow> {
+    let of_scope = || segments.iter().filter(|segment| segment.scope == scope);
+    let chosen = of_scope().find(|segment| segment.kind == HNSW_TYPE).or_else(|| of_scope().next());
+    match (chosen, of_scope().count()) {
+        (None, _) => {
+            let message = format!("it has no {scope} segment, as after a failed create_collection");
+            warnings.push(Warning::new(WarningCode::SegmentMissing, message));
+        }
+        (Some(segment), 2..) => {
+            let message = format!("it has more than one {scope} segment; `{}` is read", segment.id);
+            warnings.push(Warning::new(WarningCode::SegmentAmbiguous, message));
+        }
+        _ => {}
+    }
+    chosen
+}
+
+/// Runs a statement without parameters.
+fn each_row(
+    snapshot: &Snapshot,
+    subject: &'static str,
+    sql: &str,
+    mut visit: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+) -> Result<(), Error> {
+    let mut run = || {
+        let mut statement = snapshot.connection.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            visit(row)?;
+        }
+        Ok(())
+    };
+    run().map_err(snapshot.error(subject))
+}
+
+fn bytes(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<u8>> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.to_vec(),
+        ValueRef::Integer(number) => number.to_string().into_bytes(),
+        ValueRef::Real(number) => number.to_string().into_bytes(),
+        ValueRef::Null => Vec::new(),
+    })
+}
+
+fn string(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    Ok(text::decode_owned(bytes(row, column)?).text)
+}
+
+fn optional_string(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
+    Ok(if row.get_ref(column)? == ValueRef::Null { None } else { Some(string(row, column)?) })
+}

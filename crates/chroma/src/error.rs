@@ -1,0 +1,81 @@
+//! Why a directory or a collection cannot be read at all. What can be read around is a [`Warning`](crate::Warning).
+
+use std::{io, path::PathBuf};
+
+use uuid::Uuid;
+
+/// Failure of a whole operation on a persist directory.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The path has no `chroma.sqlite3`.
+    #[error("expected a Chroma persist directory with `chroma.sqlite3` at `{}`, found none", path.display())]
+    NoDatabase {
+        /// The directory that was given.
+        path: PathBuf,
+    },
+    /// The path holds the parquet files of Chroma 0.3, which this reader does not read yet.
+    #[error(
+        "expected a directory of Chroma 0.4 to 1.5 at `{}`, found the parquet files of Chroma 0.3, which are not \
+         supported: upgrade it with `chroma-migrate` first",
+        path.display()
+    )]
+    Version03 {
+        /// The directory that was given.
+        path: PathBuf,
+    },
+    /// `chroma.sqlite3` does not start as an SQLite database does.
+    #[error("expected an SQLite database at `{}`, found {found}", path.display())]
+    NotSqlite {
+        /// The database file.
+        path: PathBuf,
+        /// What its first bytes are instead.
+        found: &'static str,
+    },
+    /// The operating system refused an operation on a file.
+    #[error("failed to {operation} `{}`", path.display())]
+    Io {
+        /// What was tried: a verb.
+        operation: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The writer kept changing the database and its journal while they were copied.
+    #[error("failed to copy `{}` consistently: it changed in each of {attempts} attempts, stop its writer", path.display())]
+    CopyUnstable {
+        /// The database file.
+        path: PathBuf,
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// SQLite refused a statement; a damaged database file ends here.
+    #[error("failed to read {subject} from `{}`", path.display())]
+    Sqlite {
+        /// What was being read: collections, records, log rows, …
+        subject: &'static str,
+        /// The database file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// A table or column that every supported version has is absent.
+    #[error("expected {missing} in `{}`, found none: not a database of Chroma 0.4 to 1.5", path.display())]
+    MissingSchema {
+        /// `table `x`` or `column `x.y``.
+        missing: String,
+        /// The database file.
+        path: PathBuf,
+    },
+    /// The collection was listed by another directory.
+    #[error("collection `{id}` is not in `{}`", path.display())]
+    ForeignCollection {
+        /// Its id.
+        id: Uuid,
+        /// The directory that was asked to read it.
+        path: PathBuf,
+    },
+}

@@ -1,0 +1,83 @@
+//! Opens the files of a segment without leaving the persist directory.
+//!
+//! A directory from elsewhere may hold symbolic links, pipes and sparse files of any size. Each step is opened
+//! relative to the one before, following no link; what is not a regular file is refused. `link_lists.bin` is
+//! never opened: reading needs none of it, and a torn one was seen to claim 231 GiB.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+    time::SystemTime,
+};
+
+use rustix::fs::{Mode, OFlags, openat};
+use uuid::Uuid;
+
+pub(super) const PICKLE: &str = "index_metadata.pickle";
+pub(super) const HEADER: &str = "header.bin";
+pub(super) const LEVEL0: &str = "data_level0.bin";
+pub(super) const LENGTH: &str = "length.bin";
+
+/// Sizes and times of a segment's files, to notice a writer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp([Option<(u64, Option<SystemTime>)>; 4]);
+
+/// Looks at the files of the segment `id` below `root`.
+pub(crate) fn stamp(root: &Path, id: Uuid) -> Stamp {
+    let directory = root.join(id.hyphenated().to_string());
+    Stamp([PICKLE, HEADER, LEVEL0, LENGTH].map(|name| {
+        let metadata = directory.join(name).symlink_metadata().ok()?;
+        Some((metadata.len(), metadata.modified().ok()))
+    }))
+}
+
+/// The opened directory of one segment.
+pub(super) struct SegmentDirectory(File);
+
+impl SegmentDirectory {
+    /// Opens it; `None` if it does not exist.
+    pub(super) fn open(root: &File, id: Uuid) -> io::Result<Option<Self>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = openat(root, id.hyphenated().to_string(), flags, Mode::empty());
+        absent_as_none(opened.map(|descriptor| Self(File::from(descriptor))).map_err(io::Error::from))
+    }
+
+    /// Opens one of its files; `None` if it does not exist.
+    pub(super) fn file(&self, name: &str) -> io::Result<Option<File>> {
+        // NONBLOCK: opening a pipe must not wait for its writer.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = openat(&self.0, name, flags, Mode::empty());
+        let file = absent_as_none(opened.map(File::from).map_err(io::Error::from))?;
+        match file {
+            Some(file) if !file.metadata()?.is_file() => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "expected a regular file, found another kind",
+            )),
+            file => Ok(file),
+        }
+    }
+}
+
+/// Reads a whole file of at most `limit` bytes.
+pub(super) fn read_at_most(file: File, limit: u64) -> io::Result<Vec<u8>> {
+    let too_large = || {
+        let message = format!("expected at most {limit} bytes, found more");
+        Err(io::Error::new(io::ErrorKind::InvalidData, message))
+    };
+    // The size first: reading a sparse file up to the limit would cost the limit in memory.
+    if file.metadata()?.len() > limit {
+        return too_large();
+    }
+    let mut bytes = Vec::new();
+    let size = file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if size as u64 > limit { too_large() } else { Ok(bytes) }
+}
+
+fn absent_as_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,426 @@
+//! A decoder of the one pickle that Chroma writes, `index_metadata.pickle` (FORMAT §7).
+//!
+//! A pickle is a program. This machine knows the instructions that Chroma's pickles were seen to use and one
+//! class, which it never instantiates; every other instruction and global is refused, so nothing in the file
+//! can run. Memory stays within a small factor of the input: strings are borrowed from it, and the memo hands
+//! out strings and numbers only, since a memoised container could be multiplied without end.
+
+use std::fmt;
+
+/// `PersistentData` nests three deep (object, state, map); the limit keeps `drop` off the end of the stack.
+const DEPTH_LIMIT: u8 = 8;
+
+/// The class of Chroma 0.4 – 0.6 (`chromadb/segment/impl/vector/local_persistent_hnsw.py`).
+const MODULE: &[u8] = b"chromadb.segment.impl.vector.local_persistent_hnsw";
+const CLASS: &[u8] = b"PersistentData";
+
+/// One unpickled value. Strings are bytes: Python's `surrogatepass` goes beyond UTF-8.
+#[derive(Debug, PartialEq)]
+pub(super) enum Value<'a> {
+    None,
+    Int(i64),
+    Str(&'a [u8]),
+    EmptyTuple,
+    List(Container<Value<'a>>),
+    Dict(Container<(Value<'a>, Value<'a>)>),
+    /// The class `PersistentData` itself.
+    Class,
+    /// An object of it before BUILD; afterwards its state stands in its place.
+    Object,
+}
+
+/// Elements, and how deep the deepest of them nests.
+#[derive(Debug, PartialEq)]
+pub(super) struct Container<T> {
+    pub(super) elements: Vec<T>,
+    depth: u8,
+}
+
+/// Why the bytes are not such a pickle, and where.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{problem} at byte {offset} of the pickle")]
+pub(crate) struct PickleError {
+    offset: usize,
+    problem: PickleProblem,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum PickleProblem {
+    Truncated,
+    Opcode(u8),
+    Global(String),
+    Expected(&'static str),
+}
+
+/// Unpickles up to STOP. An object is returned as its state, a dict.
+pub(super) fn unpickle(input: &[u8]) -> Result<Value<'_>, PickleError> {
+    let mut machine = Machine {
+        input,
+        offset: 0,
+        opcode_offset: 0,
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: Vec::new(),
+    };
+    while machine.step()? == Flow::Continue {}
+    machine.pop("a value to return")
+}
+
+#[derive(PartialEq)]
+enum Flow {
+    Continue,
+    Stop,
+}
+
+/// What the memo keeps of a value.
+#[derive(Clone, Copy)]
+enum Memo<'a> {
+    Int(i64),
+    Str(&'a [u8]),
+    Other,
+}
+
+struct Machine<'a> {
+    input: &'a [u8],
+    offset: usize,
+    /// Where the current instruction began, for errors.
+    opcode_offset: usize,
+    stack: Vec<Value<'a>>,
+    marks: Vec<usize>,
+    memo: Vec<Memo<'a>>,
+}
+
+impl<'a> Machine<'a> {
+    fn step(&mut self) -> Result<Flow, PickleError> {
+        self.opcode_offset = self.offset;
+        let [opcode] = self.array()?;
+        match opcode {
+            0x80 => drop(self.array::<1>()?), // PROTO
+            0x95 => drop(self.array::<8>()?), // FRAME: a hint for buffering
+            b'(' => self.marks.push(self.stack.len()),
+            b')' => self.stack.push(Value::EmptyTuple),
+            b'}' => self.stack.push(Value::Dict(Container::new())),
+            b']' => self.stack.push(Value::List(Container::new())),
+            b'N' => self.stack.push(Value::None),
+            b'K' => self.int(|[byte]: [u8; 1]| i64::from(byte))?,
+            b'M' => self.int(|bytes| i64::from(u16::from_le_bytes(bytes)))?,
+            b'J' => self.int(|bytes| i64::from(i32::from_le_bytes(bytes)))?,
+            0x8a => self.long1()?,
+            0x8c => self.string(|[byte]: [u8; 1]| u64::from(byte))?,
+            b'X' => self.string(|bytes| u64::from(u32::from_le_bytes(bytes)))?,
+            0x8d => self.string(u64::from_le_bytes)?,
+            0x94 => self.memoize()?,
+            b'h' => self.get_memo(|[byte]: [u8; 1]| u32::from(byte))?,
+            b'j' => self.get_memo(u32::from_le_bytes)?,
+            0x93 => self.stack_global()?,
+            0x81 => self.new_object()?,
+            b'b' => self.build()?,
+            b's' => {
+                let value = self.pop("a value for SETITEM")?;
+                let key = self.pop("a key for SETITEM")?;
+                self.set_items([key, value])?;
+            }
+            b'u' => {
+                let elements = self.pop_to_mark()?;
+                self.set_items(elements)?;
+            }
+            b'e' => self.append_elements()?,
+            b'.' => return Ok(Flow::Stop),
+            _ => return Err(self.error(PickleProblem::Opcode(opcode))),
+        }
+        Ok(Flow::Continue)
+    }
+
+    fn error(&self, problem: PickleProblem) -> PickleError {
+        PickleError { offset: self.opcode_offset, problem }
+    }
+
+    fn expected(&self, expected: &'static str) -> PickleError {
+        self.error(PickleProblem::Expected(expected))
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], PickleError> {
+        let rest = self.input.get(self.offset..).unwrap_or_default();
+        let bytes = rest.first_chunk().copied().ok_or_else(|| self.error(PickleProblem::Truncated))?;
+        self.offset += N;
+        Ok(bytes)
+    }
+
+    fn slice(&mut self, length: u64) -> Result<&'a [u8], PickleError> {
+        let end = usize::try_from(length).ok().and_then(|length| self.offset.checked_add(length));
+        let bytes = end.and_then(|end| self.input.get(self.offset..end));
+        let bytes = bytes.ok_or_else(|| self.error(PickleProblem::Truncated))?;
+        self.offset += bytes.len();
+        Ok(bytes)
+    }
+
+    fn int<const N: usize>(&mut self, decode: impl Fn([u8; N]) -> i64) -> Result<(), PickleError> {
+        let bytes = self.array()?;
+        self.stack.push(Value::Int(decode(bytes)));
+        Ok(())
+    }
+
+    /// LONG1: a length and a little-endian two's complement of that many bytes.
+    fn long1(&mut self) -> Result<(), PickleError> {
+        let [length] = self.array()?;
+        let bytes = self.slice(u64::from(length))?;
+        let sign = bytes.last().is_some_and(|byte| *byte >= 0x80);
+        let mut wide = [if sign { 0xff } else { 0 }; 8];
+        match wide.get_mut(..bytes.len()) {
+            Some(low) => low.copy_from_slice(bytes),
+            None => return Err(self.expected("an integer of at most 64 bits")),
+        }
+        self.stack.push(Value::Int(i64::from_le_bytes(wide)));
+        Ok(())
+    }
+
+    fn string<const N: usize>(&mut self, length: impl Fn([u8; N]) -> u64) -> Result<(), PickleError> {
+        let bytes = self.array()?;
+        let string = self.slice(length(bytes))?;
+        self.stack.push(Value::Str(string));
+        Ok(())
+    }
+
+    fn memoize(&mut self) -> Result<(), PickleError> {
+        let memo = match self.stack.last() {
+            Some(Value::Int(number)) => Memo::Int(*number),
+            Some(Value::Str(string)) => Memo::Str(string),
+            Some(_) => Memo::Other,
+            None => return Err(self.expected("a value to memoise")),
+        };
+        self.memo.push(memo);
+        Ok(())
+    }
+
+    fn get_memo<const N: usize>(&mut self, index: impl Fn([u8; N]) -> u32) -> Result<(), PickleError> {
+        let bytes = self.array()?;
+        let memo = usize::try_from(index(bytes)).ok().and_then(|index| self.memo.get(index));
+        let value = match memo {
+            Some(Memo::Int(number)) => Value::Int(*number),
+            Some(Memo::Str(string)) => Value::Str(string),
+            Some(Memo::Other) | None => return Err(self.expected("a memoised string or number")),
+        };
+        self.stack.push(value);
+        Ok(())
+    }
+
+    fn stack_global(&mut self) -> Result<(), PickleError> {
+        let name = self.pop("a global's name")?;
+        let module = self.pop("a global's module")?;
+        match (module, name) {
+            (Value::Str(MODULE), Value::Str(CLASS)) => self.stack.push(Value::Class),
+            (Value::Str(module), Value::Str(name)) => {
+                let [module, name] = [module, name]
+                    .map(|part| String::from_utf8_lossy(part).chars().take(100).collect::<String>());
+                return Err(self.error(PickleProblem::Global(format!("{module}.{name}"))));
+            }
+            _ => return Err(self.expected("a global's module and name as strings")),
+        }
+        Ok(())
+    }
+
+    fn new_object(&mut self) -> Result<(), PickleError> {
+        let arguments = self.pop("constructor arguments")?;
+        let class = self.pop("a class")?;
+        if (class, arguments) != (Value::Class, Value::EmptyTuple) {
+            return Err(self.expected("the class PersistentData and no arguments"));
+        }
+        self.stack.push(Value::Object);
+        Ok(())
+    }
+
+    fn build(&mut self) -> Result<(), PickleError> {
+        let state = self.pop("an object's state")?;
+        let object = self.pop("an object")?;
+        if object != Value::Object || !matches!(state, Value::Dict(_)) {
+            return Err(self.expected("an object and a dict as its state"));
+        }
+        self.stack.push(state);
+        Ok(())
+    }
+
+    fn set_items(&mut self, elements: impl IntoIterator<Item = Value<'a>>) -> Result<(), PickleError> {
+        let mut elements = elements.into_iter();
+        let error = self.expected("a dict and pairs to put into it");
+        let Some(Value::Dict(dict)) = self.stack.last_mut() else { return Err(error) };
+        while let Some(key) = elements.next() {
+            let Some(value) = elements.next() else { return Err(error) };
+            let depth = key.depth().max(value.depth());
+            if !dict.push((key, value), depth) {
+                return Err(self.expected("at most 8 levels of nesting"));
+            }
+        }
+        Ok(())
+    }
+
+    fn append_elements(&mut self) -> Result<(), PickleError> {
+        let elements = self.pop_to_mark()?;
+        let error = self.expected("a list to append to");
+        let Some(Value::List(list)) = self.stack.last_mut() else { return Err(error) };
+        for element in elements {
+            let depth = element.depth();
+            if !list.push(element, depth) {
+                return Err(self.expected("at most 8 levels of nesting"));
+            }
+        }
+        Ok(())
+    }
+
+    fn pop(&mut self, expected: &'static str) -> Result<Value<'a>, PickleError> {
+        // Values below the innermost mark belong to whoever set the mark.
+        let floor = self.marks.last().copied().unwrap_or(0);
+        if self.stack.len() <= floor {
+            return Err(self.expected(expected));
+        }
+        self.stack.pop().ok_or_else(|| self.expected(expected))
+    }
+
+    fn pop_to_mark(&mut self) -> Result<Vec<Value<'a>>, PickleError> {
+        let mark = self.marks.pop().filter(|mark| *mark <= self.stack.len());
+        mark.map(|mark| self.stack.split_off(mark)).ok_or_else(|| self.expected("a mark"))
+    }
+}
+
+impl Value<'_> {
+    fn depth(&self) -> u8 {
+        match self {
+            Self::List(list) => list.depth,
+            Self::Dict(dict) => dict.depth,
+            _ => 0,
+        }
+    }
+}
+
+impl<T> Container<T> {
+    fn new() -> Self {
+        Self { elements: Vec::new(), depth: 1 }
+    }
+
+    /// Adds an element that nests `depth` deep; false if that is too deep.
+    fn push(&mut self, element: T, depth: u8) -> bool {
+        if depth >= DEPTH_LIMIT {
+            return false;
+        }
+        self.depth = self.depth.max(depth + 1);
+        self.elements.push(element);
+        true
+    }
+}
+
+impl fmt::Display for PickleProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Truncated => write!(f, "expected more bytes, found the end"),
+            Self::Opcode(opcode) => write!(f, "expected an opcode that Chroma writes, found {opcode:#04x}"),
+            Self::Global(global) => write!(f, "expected the global PersistentData, found `{global}`"),
+            Self::Expected(expected) => write!(f, "expected {expected}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// `python3 -c 'pickle.dumps(PersistentData, 5)'` in small: object form, memoised strings, FRAME.
+    fn object_form() -> Vec<u8> {
+        let mut bytes = b"\x80\x05\x95\x00\x00\x00\x00\x00\x00\x00\x00".to_vec();
+        bytes.extend(b"\x8c\x32chromadb.segment.impl.vector.local_persistent_hnsw\x94\x8c\x0ePersistentData\x94\x93\x94)\x81\x94}\x94(");
+        bytes.extend(b"\x8c\x0edimensionality\x94K\x08\x8c\x0aid_to_label\x94}\x94(\x8c\x01a\x94K\x01\x8c\x01b\x94M\x02\x01u");
+        bytes.extend(b"\x8c\x0blabel_to_id\x94}\x94K\x01h\x07sub.");
+        bytes
+    }
+
+    fn check(input: &[u8], expected: Expect) {
+        let found = match unpickle(input) {
+            Ok(value) => format!("{value:?}"),
+            Err(error) => error.to_string(),
+        };
+        expected.assert_eq(&found);
+    }
+
+    #[test]
+    fn object_and_dict_forms_decode() {
+        check(
+            &object_form(),
+            expect!["expected an opcode that Chroma writes, found 0x6c at byte 120 of the pickle"],
+        );
+        check(
+            b"\x80\x03}(X\x0e\0\0\0dimensionalityNX\x0a\0\0\0max_seq_id\x8a\x02\xff\x00u.",
+            expect![
+                "Dict(Container { elements: [(Str([100, 105, 109, 101, 110, 115, 105, 111, 110, 97, 108, 105, 116, 121]), None), (Str([109, 97, 120, 95, 115, 101, 113, 95, 105, 100]), Int(255))], depth: 1 })"
+            ],
+        );
+        check(
+            b"\x80\x02}\x8d\x01\0\0\0\0\0\0\0a](K\x01J\xff\xff\xff\xffes.",
+            expect![
+                "Dict(Container { elements: [(Str([97]), List(Container { elements: [Int(1), Int(-1)], depth: 1 }))], depth: 2 })"
+            ],
+        );
+    }
+
+    #[test]
+    fn other_globals_and_opcodes_are_refused() {
+        check(
+            b"cos\ngetcwd\n(tR.",
+            expect!["expected an opcode that Chroma writes, found 0x63 at byte 0 of the pickle"],
+        );
+        check(
+            b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x02ls\x85R.",
+            expect!["expected the global PersistentData, found `os.system` at byte 14 of the pickle"],
+        );
+        let known = b"\x80\x95()}]NKMJX.hjsuebe\x8a\x8c\x8d\x94\x93\x81";
+        for opcode in (0..=255_u8).filter(|opcode| !known.contains(opcode)) {
+            let error = unpickle(&[0x80, 4, opcode, b'.']).unwrap_err();
+            assert_eq!(error, PickleError { offset: 2, problem: PickleProblem::Opcode(opcode) });
+        }
+    }
+
+    #[test]
+    fn containers_cannot_be_multiplied_or_nested_without_end() {
+        check(b"}\x94(h\x00h\x00u.", expect!["expected a memoised string or number at byte 3 of the pickle"]);
+        check(
+            &[&b"](".repeat(200_000)[..], &b"e".repeat(200_000), b"."].concat(),
+            expect!["expected at most 8 levels of nesting at byte 400008 of the pickle"],
+        );
+        check(b"N(s.", expect!["expected a value for SETITEM at byte 2 of the pickle"]);
+        check(b"}(Nu.", expect!["expected a dict and pairs to put into it at byte 3 of the pickle"]);
+        check(
+            b"\x8a\x09\x01\x01\x01\x01\x01\x01\x01\x01\x01.",
+            expect!["expected an integer of at most 64 bits at byte 0 of the pickle"],
+        );
+        check(b"X\xff\xff\xff\xff", expect!["expected more bytes, found the end at byte 0 of the pickle"]);
+        check(
+            b"\x8d\xff\xff\xff\xff\xff\xff\xff\xff",
+            expect!["expected more bytes, found the end at byte 0 of the pickle"],
+        );
+    }
+
+    #[test]
+    fn truncation_at_any_byte_is_an_error() {
+        let whole = object_form();
+        for end in 0..whole.len() {
+            assert!(unpickle(&whole[..end]).is_err(), "{end}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn mutations_end_without_panic(changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+            let mut bytes = object_form();
+            for (index, byte) in changes {
+                let index = index.index(bytes.len());
+                bytes[index] = byte;
+            }
+            let _ = unpickle(&bytes);
+        }
+
+        #[test]
+        fn any_bytes_end_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let _ = unpickle(&bytes);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! A segment directory, whole and cut at every byte.
+
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::{header::tests::header_bytes, *};
+
+const SEGMENT: Uuid = Uuid::from_u128(7);
+
+/// Two live elements `a`, `b` and a deleted one of dimension 3; an unused fourth element of garbage.
+fn segment(root: &TempDir) -> std::path::PathBuf {
+    let directory = root.path().join(SEGMENT.to_string());
+    fs::create_dir_all(&directory).unwrap();
+    let mut level0 = Vec::new();
+    for (label, deleted, vector) in [
+        (1_u64, 0_u8, [0.6_f32, 0.8, 0.0]),
+        (2, 1, [1.0, 0.0, 0.0]),
+        (9, 0, [0.0, 0.0, 1.0]),
+        (1, 0, [7.0; 3]),
+    ] {
+        level0.extend([0, 0, deleted, 0]);
+        level0.extend([0xab; 8]);
+        level0.extend(vector.iter().flat_map(|x| x.to_le_bytes()));
+        level0.extend(label.to_le_bytes());
+    }
+    fs::write(directory.join(LEVEL0), level0).unwrap();
+    fs::write(directory.join(HEADER), header_bytes(3, 3)).unwrap();
+    fs::write(
+        directory.join(LENGTH),
+        [2.0_f32, 1.0, 5.0].iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>(),
+    )
+    .unwrap();
+    fs::write(
+        directory.join(PICKLE),
+        b"\x80\x03}X\x0b\0\0\0id_to_label}(X\x01\0\0\0aK\x01X\x01\0\0\0bK\x09us.",
+    )
+    .unwrap();
+    directory
+}
+
+fn load_from(root: &TempDir, space: DistanceSpace) -> Load {
+    load(&File::open(root.path()).unwrap(), SEGMENT, space, true)
+}
+
+fn loaded(root: &TempDir, space: DistanceSpace) -> Index {
+    match load_from(root, space) {
+        Load::Loaded(index) => index,
+        Load::Lost(error) => panic!("{error}"),
+        Load::NeverFlushed => panic!("never flushed"),
+    }
+}
+
+#[test]
+fn vectors_are_found_by_label_and_scaled_under_cosine() {
+    let root = TempDir::new().unwrap();
+    segment(&root);
+    let cosine = loaded(&root, DistanceSpace::Cosine);
+    assert_eq!(cosine.faults, Faults::default());
+    assert_eq!(
+        cosine.vector(b"b").unwrap(),
+        Some(IndexedVector { components: vec![0.0, 0.0, 5.0], rounded: true })
+    );
+    assert_eq!(cosine.vector(b"c").unwrap(), None);
+    let l2 = loaded(&root, DistanceSpace::L2);
+    assert_eq!(
+        l2.vector(b"a").unwrap(),
+        Some(IndexedVector { components: vec![0.6, 0.8, 0.0], rounded: false })
+    );
+}
+
+#[test]
+fn cosine_index_of_other_lengths_is_taken_as_it_is() {
+    let root = TempDir::new().unwrap();
+    let directory = segment(&root);
+    let mut level0 = fs::read(directory.join(LEVEL0)).unwrap();
+    for element in level0.chunks_exact_mut(32) {
+        element[12..16].copy_from_slice(&3.0_f32.to_le_bytes());
+    }
+    fs::write(directory.join(LEVEL0), level0).unwrap();
+    let index = loaded(&root, DistanceSpace::Cosine);
+    assert!(index.faults.not_unit_vectors);
+    assert_eq!(
+        index.vector(b"b").unwrap(),
+        Some(IndexedVector { components: vec![3.0, 0.0, 1.0], rounded: false })
+    );
+}
+
+#[test]
+fn truncation_at_any_byte_is_lost_or_partial_but_never_a_panic() {
+    for name in [HEADER, PICKLE, LEVEL0, LENGTH] {
+        let root = TempDir::new().unwrap();
+        let file = segment(&root).join(name);
+        let whole = fs::read(&file).unwrap();
+        for length in 0..whole.len() {
+            fs::write(&file, &whole[..length]).unwrap();
+            match load_from(&root, DistanceSpace::Cosine) {
+                Load::Loaded(index) => {
+                    assert!(name == LEVEL0 || name == LENGTH, "{name} {length}");
+                    for id in [b"a", b"b"] {
+                        let missing = index.faults.unreachable_ids.contains(&id[..]);
+                        assert_eq!(index.contains(id), !missing);
+                        let _ = index.vector(id);
+                    }
+                }
+                Load::Lost(_) => {}
+                Load::NeverFlushed => panic!("{name} {length}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn links_and_pipes_are_not_followed() {
+    let root = TempDir::new().unwrap();
+    let directory = segment(&root);
+    let elsewhere = root.path().join("elsewhere");
+    fs::rename(directory.join(PICKLE), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, directory.join(PICKLE)).unwrap();
+    assert!(matches!(load_from(&root, DistanceSpace::L2), Load::Lost(IndexError::Io { file: PICKLE, .. })));
+    fs::remove_file(directory.join(PICKLE)).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, directory.join(PICKLE), rustix::fs::Mode::from_raw_mode(0o600))
+        .unwrap();
+    assert!(matches!(load_from(&root, DistanceSpace::L2), Load::Lost(IndexError::Io { file: PICKLE, .. })));
+    fs::rename(&directory, elsewhere.with_extension("directory")).unwrap();
+    std::os::unix::fs::symlink(elsewhere.with_extension("directory"), &directory).unwrap();
+    assert!(matches!(load_from(&root, DistanceSpace::L2), Load::Lost(IndexError::Io { .. })));
+}
+
+#[test]
+fn sparse_file_of_any_size_is_refused_or_read_within_memory() {
+    let root = TempDir::new().unwrap();
+    let directory = segment(&root);
+    File::options().write(true).open(directory.join(PICKLE)).unwrap().set_len(1 << 40).unwrap();
+    // STOP ends the pickle, but a file of this size is not read at all.
+    assert!(matches!(load_from(&root, DistanceSpace::L2), Load::Lost(IndexError::Io { file: PICKLE, .. })));
+}
+
+#[test]
+fn absence_counts_as_loss_only_after_a_flush() {
+    let root = TempDir::new().unwrap();
+    let root_file = File::open(root.path()).unwrap();
+    assert!(matches!(load(&root_file, SEGMENT, DistanceSpace::L2, false), Load::NeverFlushed));
+    assert!(matches!(
+        load(&root_file, SEGMENT, DistanceSpace::L2, true),
+        Load::Lost(IndexError::NoDirectory)
+    ));
+    fs::remove_file(segment(&root).join(PICKLE)).unwrap();
+    assert!(matches!(load(&root_file, SEGMENT, DistanceSpace::L2, false), Load::NeverFlushed));
+    assert!(matches!(
+        load(&root_file, SEGMENT, DistanceSpace::L2, true),
+        Load::Lost(IndexError::NoFile(PICKLE))
+    ));
+}

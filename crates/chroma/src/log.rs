@@ -1,0 +1,273 @@
+//! The write-ahead log `embeddings_queue` of one collection: which row has which id's vector, and which rows the
+//! metadata segment has not absorbed (FORMAT §4, §12 step 5). Holds positions, never vectors or documents.
+
+use std::collections::HashMap;
+
+use rusqlite::types::ValueRef;
+
+use crate::{
+    error::Error,
+    runs::Runs,
+    snapshot::Snapshot,
+    statements,
+    warning::{Tally, WarningCode},
+};
+
+/// What a log row does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Add,
+    Update,
+    Upsert,
+    Delete,
+}
+
+/// One log row without its vector and metadata.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogRow<'r> {
+    pub(crate) seq_id: i64,
+    pub(crate) operation: Operation,
+    pub(crate) id: &'r [u8],
+    pub(crate) has_vector: bool,
+}
+
+/// The newest that the log says about an id's vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogVector {
+    /// The id was deleted.
+    Deleted,
+    /// This row has it.
+    Row {
+        seq_id: i64,
+        operation: Operation,
+        /// Whether the row took effect for sure. An ADD does nothing if the id existed, and the log, whose
+        /// beginning may be purged, does not always tell.
+        is_certain: bool,
+    },
+}
+
+/// All that the log says about one id.
+#[derive(Debug, Default)]
+pub(crate) struct LogEntry {
+    pub(crate) vector: Option<LogVector>,
+    /// Rows beyond the metadata segment's mark, ascending.
+    pub(crate) unapplied: Vec<(i64, Operation)>,
+    /// Whether a record with this id was met.
+    pub(crate) has_record: bool,
+}
+
+/// The entries of a collection's ids.
+pub(crate) type LogIndex = HashMap<Box<[u8]>, LogEntry>;
+
+/// What must be known of both segments to judge the log's rows.
+pub(crate) struct Segments<'f> {
+    /// The last row that the metadata segment has absorbed; −1 if none.
+    pub(crate) metadata_mark: i64,
+    /// The last row that the index has absorbed; −1 if none.
+    pub(crate) index_mark: i64,
+    /// Whether the index was flushed and cannot be read.
+    pub(crate) index_is_lost: bool,
+    /// Whether the index has an id.
+    pub(crate) index_contains: &'f dyn Fn(&[u8]) -> bool,
+}
+
+/// Walks all rows of the collection. Rows beyond the metadata mark are noted as unapplied.
+pub(crate) fn index(
+    snapshot: &Snapshot,
+    collection: &str,
+    runs: &Runs,
+    segments: &Segments<'_>,
+    tally: &mut Tally,
+) -> Result<LogIndex, Error> {
+    let mut entries = LogIndex::new();
+    scan(snapshot, collection, runs.ranges.iter().copied(), tally, |row| {
+        if !entries.contains_key(row.id) {
+            entries.insert(row.id.into(), LogEntry::default());
+        }
+        let Some(entry) = entries.get_mut(row.id) else { return };
+        entry.vector = next(entry.vector, &row, segments);
+        if row.seq_id > segments.metadata_mark {
+            entry.unapplied.push((row.seq_id, row.operation));
+        }
+    })?;
+    Ok(entries)
+}
+
+/// Visits the collection's rows in key ranges, ascending.
+pub(crate) fn scan(
+    snapshot: &Snapshot,
+    collection: &str,
+    ranges: impl Iterator<Item = (i64, i64)>,
+    tally: &mut Tally,
+    mut visit: impl FnMut(LogRow<'_>),
+) -> Result<(), Error> {
+    let error = snapshot.error("the log");
+    for (first, last) in ranges {
+        let mut statement = snapshot.connection.prepare_cached(statements::LOG_ROWS).map_err(&error)?;
+        let mut rows = statement.query([first, last]).map_err(&error)?;
+        while let Some(row) = rows.next().map_err(&error)? {
+            // A range may contain rows of other collections.
+            if topic_collection(row.get_ref(1).map_err(&error)?) != Some(collection.as_bytes()) {
+                continue;
+            }
+            let seq_id = row.get(0).map_err(&error)?;
+            let operation = row.get_ref(2).map_err(&error)?;
+            let (ValueRef::Text(id) | ValueRef::Blob(id)) = row.get_ref(3).map_err(&error)? else {
+                tally.add(
+                    WarningCode::LogRowUnreadable,
+                    "log rows without an id, at",
+                    format!("{seq_id}").as_bytes(),
+                );
+                continue;
+            };
+            let has_vector = row.get_ref(4).map_err(&error)? != ValueRef::Text(b"null");
+            match Operation::decode(operation) {
+                Some(operation) => visit(LogRow { seq_id, operation, id, has_vector }),
+                // 4 is BackfillFn of the ≥ 1.5 sources, which no local Chroma writes.
+                None if operation == ValueRef::Integer(4) => {}
+                None => tally.add(WarningCode::LogRowUnreadable, "log rows of an unknown operation, of", id),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The collection in a topic `persistent://<tenant>/<namespace>/<collection>`; the first two are settings.
+pub(crate) fn topic_collection(topic: ValueRef<'_>) -> Option<&[u8]> {
+    match topic {
+        ValueRef::Text(topic) | ValueRef::Blob(topic) => topic.rsplit(|byte| *byte == b'/').next(),
+        _ => None,
+    }
+}
+
+/// Whether a record exists after operations on its id, given whether it existed before.
+pub(crate) fn exists_after(existed: bool, operations: impl IntoIterator<Item = Operation>) -> bool {
+    operations.into_iter().fold(existed, |exists, operation| match operation {
+        Operation::Add | Operation::Upsert => true,
+        Operation::Update => exists,
+        Operation::Delete => false,
+    })
+}
+
+impl Operation {
+    fn decode(cell: ValueRef<'_>) -> Option<Self> {
+        match cell {
+            ValueRef::Integer(0) => Some(Self::Add),
+            ValueRef::Integer(1) => Some(Self::Update),
+            ValueRef::Integer(2) => Some(Self::Upsert),
+            ValueRef::Integer(3) => Some(Self::Delete),
+            _ => None,
+        }
+    }
+}
+
+impl LogVector {
+    /// An UPDATE is the first that the log and the index know of this id, so it may have had nothing to update.
+    fn is_unfounded_update(self) -> bool {
+        matches!(self, Self::Row { operation: Operation::Update, is_certain: false, .. })
+    }
+}
+
+/// What the log says after one more row.
+fn next(previous: Option<LogVector>, row: &LogRow<'_>, segments: &Segments<'_>) -> Option<LogVector> {
+    let row_vector =
+        |is_certain| Some(LogVector::Row { seq_id: row.seq_id, operation: row.operation, is_certain });
+    if row.operation != Operation::Delete && !row.has_vector {
+        return previous;
+    }
+    match (row.operation, previous) {
+        (Operation::Delete, _) => Some(LogVector::Deleted),
+        (Operation::Upsert, _) => row_vector(true),
+        (Operation::Update, Some(LogVector::Deleted)) => previous,
+        (Operation::Update, Some(vector)) => row_vector(!vector.is_unfounded_update()),
+        (Operation::Update, None) => row_vector((segments.index_contains)(row.id)),
+        (Operation::Add, None) => {
+            row_vector(row.seq_id > segments.index_mark && !(segments.index_contains)(row.id))
+        }
+        (Operation::Add, Some(LogVector::Deleted)) => row_vector(true),
+        // The index would know the id if it had existed before that UPDATE; a lost index knows nothing.
+        (Operation::Add, Some(vector)) if vector.is_unfounded_update() && !segments.index_is_lost => {
+            row_vector(false)
+        }
+        (Operation::Add, Some(_)) => previous,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    /// Rows are `<operation><seq>`: A add, U update, P upsert, D delete; lower case without a vector.
+    fn check(rows: &str, mark: i64, in_index: bool, expected: Expect) {
+        let segments = Segments {
+            metadata_mark: -1,
+            index_mark: mark,
+            index_is_lost: false,
+            index_contains: &|_| in_index,
+        };
+        let vector = rows.split_whitespace().fold(None, |previous, row| {
+            let (operation, seq_id) = row.split_at(1);
+            let has_vector = operation.chars().all(char::is_uppercase) && operation != "D";
+            let operation = match operation.to_uppercase().as_str() {
+                "A" => Operation::Add,
+                "U" => Operation::Update,
+                "P" => Operation::Upsert,
+                _ => Operation::Delete,
+            };
+            next(
+                previous,
+                &LogRow { seq_id: seq_id.parse().unwrap(), operation, id: b"x", has_vector },
+                &segments,
+            )
+        });
+        let found = match vector {
+            None => "nothing".to_owned(),
+            Some(LogVector::Deleted) => "deleted".to_owned(),
+            Some(LogVector::Row { seq_id, is_certain, .. }) => {
+                format!("{seq_id} {}", if is_certain { "certain" } else { "uncertain" })
+            }
+        };
+        expected.assert_eq(&found);
+    }
+
+    #[test]
+    fn add_is_certain_only_where_it_cannot_be_a_duplicate() {
+        check("A1", -1, false, expect!["1 certain"]);
+        check("A1", 1, false, expect!["1 uncertain"]);
+        check("A9", 5, true, expect!["9 uncertain"]);
+        check("A1 A2", -1, false, expect!["1 certain"]);
+        check("A1 D2 A3", 9, true, expect!["3 certain"]);
+        check("a1 A2", -1, false, expect!["2 certain"]);
+    }
+
+    #[test]
+    fn updates_count_unless_the_id_is_gone() {
+        check("A1 U2", 9, true, expect!["2 certain"]);
+        check("U2", 9, true, expect!["2 certain"]);
+        check("U2", -1, false, expect!["2 uncertain"]);
+        check("U2 A3", -1, false, expect!["3 uncertain"]);
+        check("U2 U3 A4 U5", -1, false, expect!["5 certain"]);
+        check("A1 D2 U3", -1, false, expect!["deleted"]);
+        check("A1 u2", -1, false, expect!["1 certain"]);
+        check("A1 D2 U3 P4", -1, false, expect!["4 certain"]);
+        check("u1 p2", -1, false, expect!["nothing"]);
+    }
+
+    #[test]
+    fn existence_follows_the_operations() {
+        use Operation::{Add, Delete, Update, Upsert};
+        assert!(!exists_after(false, [Update]));
+        assert!(exists_after(false, [Upsert]));
+        assert!(exists_after(true, [Delete, Update, Add]));
+        assert!(!exists_after(true, [Add, Delete, Update]));
+    }
+
+    #[test]
+    fn topic_ends_in_the_collection() {
+        assert_eq!(topic_collection(ValueRef::Text(b"persistent://a/b/c")), Some(&b"c"[..]));
+        assert_eq!(topic_collection(ValueRef::Text(b"c")), Some(&b"c"[..]));
+        assert_eq!(topic_collection(ValueRef::Null), None);
+    }
+}

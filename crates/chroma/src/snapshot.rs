@@ -1,0 +1,194 @@
+//! Opens `chroma.sqlite3` for one consistent read that writes nothing beside it (FORMAT §11).
+//!
+//! 1. A database in rollback mode is opened read-only and a read transaction begun, which holds SQLite's shared
+//!    lock: a writer may go on, its commit waits until we are done.
+//! 2. A journal whose writer died must be rolled back first. SQLite tells it from the journal of a live writer
+//!    and refuses with `SQLITE_READONLY`; then database and journal are copied to a private directory and SQLite
+//!    recovers the copy.
+//! 3. In WAL mode even a reader creates `-shm` and `-wal` files, so such a database is always copied.
+//!
+//! `immutable=1` is never used: it returns uncommitted pages. POSIX locks belong to the process, so closing any
+//! descriptor of the database file gives up the lock of point 1; opening one directory twice in a process at
+//! once is therefore safe only while nobody writes.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File},
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
+use tempfile::TempDir;
+
+use crate::{error::Error, schema::Schema};
+
+/// A commit of Chroma's takes milliseconds; beyond this the lock is stuck.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Copies that a live writer may spoil before we give up.
+const COPY_ATTEMPTS: u32 = 3;
+
+/// The database under a read transaction.
+pub(crate) struct Snapshot {
+    // Declared before the copy it reads, so that it is closed before the copy is removed.
+    pub(crate) connection: Connection,
+    pub(crate) schema: Schema,
+    /// The database in the persist directory, for errors.
+    pub(crate) path: PathBuf,
+    /// Keeps a private copy alive.
+    private_copy: Option<TempDir>,
+}
+
+impl Snapshot {
+    pub(crate) fn open(directory: &Path) -> Result<Self, Error> {
+        let path = find_database(directory)?;
+        let is_wal = read_header(&path)? == JournalMode::Wal || sidecar(&path, "-wal").exists();
+        let (connection, private_copy) = if is_wal {
+            open_copy(&path)?
+        } else {
+            // Equivalent to `file:…?mode=ro`; as a path, it needs no escaping of `?`, `#` and `%`.
+            match begin(&path, OpenFlags::SQLITE_OPEN_READ_ONLY) {
+                Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::ReadOnly => {
+                    open_copy(&path)?
+                }
+                result => (result.map_err(sqlite_error(&path, "the schema"))?, None),
+            }
+        };
+        let schema = Schema::inspect(&connection).map_err(sqlite_error(&path, "the schema"))?;
+        if let Some(missing) = schema.missing() {
+            return Err(Error::MissingSchema { missing, path });
+        }
+        Ok(Self { connection, schema, path, private_copy })
+    }
+
+    /// Whether the database was copied, which happens when its last writer did not end well.
+    pub(crate) fn is_private_copy(&self) -> bool {
+        self.private_copy.is_some()
+    }
+
+    /// Turns SQLite's error into ours: `subject` was being read.
+    pub(crate) fn error(&self, subject: &'static str) -> impl Fn(rusqlite::Error) -> Error {
+        sqlite_error(&self.path, subject)
+    }
+}
+
+fn sqlite_error(path: &Path, subject: &'static str) -> impl Fn(rusqlite::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Sqlite { subject, path: path.clone(), source }
+}
+
+fn find_database(directory: &Path) -> Result<PathBuf, Error> {
+    let path = directory.join("chroma.sqlite3");
+    match path.canonicalize() {
+        Ok(path) => Ok(path),
+        Err(source) if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            let path = directory.to_owned();
+            Err(if has_parquet(directory) { Error::Version03 { path } } else { Error::NoDatabase { path } })
+        }
+        Err(source) => Err(Error::Io { operation: "find", path, source }),
+    }
+}
+
+/// Whether Chroma 0.3 left its files here (FORMAT §14).
+pub(crate) fn has_parquet(directory: &Path) -> bool {
+    ["chroma-embeddings.parquet", "chroma-collections.parquet"]
+        .iter()
+        .any(|name| directory.join(name).exists())
+}
+
+#[derive(PartialEq)]
+enum JournalMode {
+    Rollback,
+    Wal,
+}
+
+/// Reads what the first bytes of the file say (sqlite.org/fileformat2.html, "The Database Header").
+fn read_header(path: &Path) -> Result<JournalMode, Error> {
+    let io_error = |source| Error::Io { operation: "read", path: path.to_owned(), source };
+    let mut header = Vec::new();
+    File::open(path).and_then(|file| file.take(100).read_to_end(&mut header)).map_err(io_error)?;
+    let not_sqlite = |found| Err(Error::NotSqlite { path: path.to_owned(), found });
+    match header.get(18..20) {
+        _ if header.is_empty() => not_sqlite("an empty file"),
+        _ if !header.starts_with(b"SQLite format 3\0") => not_sqlite("other bytes"),
+        // Write and read version: 2 is WAL.
+        Some([1, 1]) => Ok(JournalMode::Rollback),
+        Some(_) => Ok(JournalMode::Wal),
+        None => not_sqlite("less than its header"),
+    }
+}
+
+fn sidecar(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Opens a database and takes the lock that fixes what is read.
+fn begin(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // The schema comes from the file: let it run nothing, and distrust the pages.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    connection.execute_batch("pragma cell_size_check = on; pragma temp_store = memory; begin")?;
+    connection.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))?;
+    Ok(connection)
+}
+
+fn open_copy(path: &Path) -> Result<(Connection, Option<TempDir>), Error> {
+    let temporary = TempDir::new();
+    let temporary = temporary.map_err(|source| Error::Io {
+        operation: "create a directory in",
+        path: std::env::temp_dir(),
+        source,
+    })?;
+    for _ in 0..COPY_ATTEMPTS {
+        let before = stamps(path);
+        let copy = copy_with_sidecars(path, temporary.path())?;
+        if stamps(path) == before {
+            let connection = begin(&copy, OpenFlags::SQLITE_OPEN_READ_WRITE)
+                .map_err(sqlite_error(path, "a copy of the schema"))?;
+            return Ok((connection, Some(temporary)));
+        }
+    }
+    Err(Error::CopyUnstable { path: path.to_owned(), attempts: COPY_ATTEMPTS })
+}
+
+/// The database and what SQLite may have beside it. `-shm` is rebuilt from `-wal`.
+const SIDECARS: [&str; 3] = ["", "-journal", "-wal"];
+
+fn stamps(path: &Path) -> [Option<(u64, Option<SystemTime>)>; 3] {
+    SIDECARS.map(|suffix| {
+        let metadata = sidecar(path, suffix).metadata().ok()?;
+        Some((metadata.len(), metadata.modified().ok()))
+    })
+}
+
+fn copy_with_sidecars(path: &Path, to: &Path) -> Result<PathBuf, Error> {
+    let copy = to.join("chroma.sqlite3");
+    for suffix in SIDECARS {
+        let (from, to) = (sidecar(path, suffix), sidecar(&copy, suffix));
+        let io_error =
+            |operation, path: &Path, source| Error::Io { operation, path: path.to_owned(), source };
+        let mut source = match File::open(&from) {
+            Ok(source) => source,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !suffix.is_empty() => {
+                // One from an earlier attempt must not outlive its original.
+                if to.exists() {
+                    fs::remove_file(&to).map_err(|source| io_error("remove", &to, source))?;
+                }
+                continue;
+            }
+            Err(source) => return Err(io_error("read", &from, source)),
+        };
+        // Not `fs::copy`, which would make the copy of a read-only file unwritable.
+        let mut target = File::create(&to).map_err(|source| io_error("create", &to, source))?;
+        io::copy(&mut source, &mut target).map_err(|source| io_error("copy", &from, source))?;
+    }
+    Ok(copy)
+}

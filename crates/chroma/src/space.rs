@@ -1,0 +1,138 @@
+//! Which distance space a collection really has: up to three places say so (FORMAT §8).
+
+use records::DistanceSpace;
+
+use crate::{
+    json::{self, Json},
+    warning::{Warning, WarningCode},
+};
+
+/// What the places say, as they say it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Declarations<'a> {
+    /// `segment_metadata['hnsw:space']` of the VECTOR segment: what 0.x built the index with.
+    pub(crate) segment: Option<&'a str>,
+    /// `collections.schema_str`, ≥ 1.3.
+    pub(crate) schema: Option<&'a str>,
+    /// `collections.config_json_str`. The `hnsw_configuration` of 0.5.4 – 0.6 always says `l2` and is ignored.
+    pub(crate) configuration: Option<&'a str>,
+    /// `collection_metadata['hnsw:space']`: what the user wrote, which decides nothing.
+    pub(crate) collection: Option<&'a str>,
+}
+
+/// The space that is in force.
+pub(crate) fn resolve(declarations: Declarations<'_>, warnings: &mut Vec<Warning>) -> DistanceSpace {
+    let schema = declarations.schema.and_then(|text| parse("schema_str", text, warnings));
+    let schema = schema.as_ref().and_then(|json| {
+        follow(json, &["keys", "#embedding", "float_list", "vector_index", "config", "space"])
+    });
+    let configuration = declarations.configuration.and_then(|text| parse("config_json_str", text, warnings));
+    let configuration = configuration.as_ref().and_then(|json| {
+        [
+            &["vector_index", "hnsw", "space"][..],
+            &["vector_index", "spann", "space"],
+            &["hnsw", "space"],
+            &["spann", "space"],
+        ]
+        .iter()
+        .find_map(|path| follow(json, path))
+    });
+    let mut known = |place: &str, name: Option<&str>| {
+        let name = name?;
+        let space = DistanceSpace::from_chroma(name);
+        if space.is_none() {
+            warnings.push(Warning::new(
+                WarningCode::SpaceUnknown,
+                format!(
+                    "expected `hnsw:space` in {place} to be l2, cosine or ip, found `{name}`; it is ignored"
+                ),
+            ));
+        }
+        space
+    };
+    let space = known("segment_metadata", declarations.segment)
+        .or_else(|| known("schema_str", schema))
+        .or_else(|| known("config_json_str", configuration))
+        .unwrap_or(DistanceSpace::L2);
+    if let Some(declared) = declarations.collection
+        && declared != space.as_str()
+    {
+        warnings.push(Warning::new(
+            WarningCode::SpaceConflict,
+            format!("the collection's metadata say `{declared}`, the index is built for `{space}`; `{space}` counts"),
+        ));
+    }
+    space
+}
+
+fn parse(column: &str, text: &str, warnings: &mut Vec<Warning>) -> Option<Json> {
+    json::parse(text.as_bytes())
+        .map_err(|error| {
+            let message =
+                format!("failed to parse `{column}`: {error}; the distance space is taken from elsewhere");
+            warnings.push(Warning::new(WarningCode::ConfigurationUnreadable, message));
+        })
+        .ok()
+}
+
+fn follow<'j>(json: &'j Json, path: &[&str]) -> Option<&'j str> {
+    path.iter().try_fold(json, |json, key| json.get(key))?.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn check(declarations: Declarations<'_>, expected: Expect) {
+        let mut warnings = Vec::new();
+        let space = resolve(declarations, &mut warnings);
+        let warnings: String = warnings.iter().map(|warning| format!("\n{warning}")).collect();
+        expected.assert_eq(&format!("{space}{warnings}"));
+    }
+
+    #[test]
+    fn precedence_is_segment_schema_configuration() {
+        let schema = r##"{"defaults":{"float_list":{"vector_index":{"config":{"space":"l2"}}}},
+            "keys":{"#embedding":{"float_list":{"vector_index":{"enabled":true,"config":{"space":"ip"}}}}}}"##;
+        let configuration = r#"{"vector_index":{"hnsw":{"space":"cosine"}}}"#;
+        let all = Declarations {
+            segment: Some("l2"),
+            schema: Some(schema),
+            configuration: Some(configuration),
+            collection: None,
+        };
+        check(all, expect!["l2"]);
+        check(Declarations { segment: None, ..all }, expect!["ip"]);
+        check(Declarations { segment: None, schema: None, ..all }, expect!["cosine"]);
+        check(Declarations { schema: Some("{}"), segment: None, ..all }, expect!["cosine"]);
+        check(
+            Declarations { configuration: Some(r#"{"spann":{"space":"ip"}}"#), ..Declarations::default() },
+            expect!["ip"],
+        );
+        check(Declarations::default(), expect!["l2"]);
+    }
+
+    #[test]
+    fn legacy_configuration_and_user_metadata_decide_nothing() {
+        let legacy = r#"{"hnsw_configuration":{"space":"ip"},"_type":"CollectionConfigurationInternal"}"#;
+        check(
+            Declarations {
+                configuration: Some(legacy),
+                collection: Some("cosine"),
+                ..Declarations::default()
+            },
+            expect![[r#"
+                l2
+                space_conflict: the collection's metadata say `cosine`, the index is built for `l2`; `l2` counts"#]],
+        );
+        check(
+            Declarations { segment: Some("manhattan"), schema: Some("{"), ..Declarations::default() },
+            expect![[r#"
+                l2
+                configuration_unreadable: failed to parse `schema_str`: expected `"` at byte 1 of the JSON text; the distance space is taken from elsewhere
+                space_unknown: expected `hnsw:space` in segment_metadata to be l2, cosine or ip, found `manhattan`; it is ignored"#]],
+        );
+    }
+}

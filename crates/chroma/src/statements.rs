@@ -1,0 +1,128 @@
+//! The SQL that reads the database.
+//!
+//! The statements over records and log rows must run as ordered scans of a b-tree: a sort would hold the
+//! documents of a collection in memory. The tests below ask SQLite how it runs each of them.
+
+use crate::schema::Schema;
+
+/// Which segment owns which record; the index-free column order keeps it on the leaf pages.
+pub(crate) const RECORD_OWNERS: &str = "select id, segment_id from embeddings order by id";
+
+/// Which collection owns which log row.
+pub(crate) const LOG_OWNERS: &str = "select seq_id, topic from embeddings_queue order by seq_id";
+
+pub(crate) const RECORDS: &str =
+    "select id, segment_id, embedding_id, created_at from embeddings where id between ?1 and ?2 order by id";
+
+/// Whether a record exists.
+pub(crate) const RECORD_EXISTS: &str = "select 1 from embeddings where segment_id = ?1 and embedding_id = ?2";
+
+/// Log rows without what is large in them: SQLite reads `typeof` from the row's header, not from its pages.
+pub(crate) const LOG_ROWS: &str = "select seq_id, topic, operation, id, typeof(vector) from embeddings_queue
+     where seq_id between ?1 and ?2 order by seq_id";
+
+pub(crate) const LOG_VECTOR: &str = "select vector, encoding from embeddings_queue where seq_id = ?1";
+
+pub(crate) const LOG_METADATA: &str = "select metadata, created_at from embeddings_queue where seq_id = ?1";
+
+/// Columns: id, key, then the four typed values.
+pub(crate) fn metadata(schema: &Schema) -> String {
+    let bool_value = schema.column_or_null("embedding_metadata", "bool_value");
+    format!(
+        "select id, key, string_value, int_value, float_value, {bool_value} from embedding_metadata
+         where id between ?1 and ?2 order by id"
+    )
+}
+
+/// Elements of list values, in the order of their lists; columns as in [`metadata`]. None before 1.5.
+pub(crate) fn metadata_lists(schema: &Schema) -> Option<&'static str> {
+    // The index on (id, key) ends in the rowid, which is the order of the elements.
+    schema.has_table("embedding_metadata_array").then_some(
+        "select id, key, string_value, int_value, float_value, bool_value from embedding_metadata_array
+         where id between ?1 and ?2 order by id, key, rowid",
+    )
+}
+
+/// Columns: id, name, dimension, database, `config_json_str`, `schema_str`.
+pub(crate) fn collections(schema: &Schema) -> String {
+    let [database, configuration, index_schema] = ["database_id", "config_json_str", "schema_str"]
+        .map(|column| schema.column_or_null("collections", column));
+    format!("select id, name, dimension, {database}, {configuration}, {index_schema} from collections")
+}
+
+pub(crate) const DATABASES: &str = "select id, name, tenant_id from databases";
+
+pub(crate) const SEGMENTS: &str = "select collection, id, type, scope from segments";
+
+pub(crate) const SEGMENT_SPACES: &str =
+    "select segment_id, str_value from segment_metadata where key = 'hnsw:space'";
+
+pub(crate) const MARKS: &str = "select segment_id, seq_id from max_seq_id";
+
+/// Columns: collection, key, then the four typed values.
+pub(crate) fn collection_metadata(schema: &Schema) -> String {
+    let bool_value = schema.column_or_null("collection_metadata", "bool_value");
+    format!(
+        "select collection_id, key, str_value, int_value, float_value, {bool_value} from collection_metadata"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use rusqlite::Connection;
+
+    use super::*;
+
+    /// The tables that the checked statements touch, as Chroma 1.5 has them.
+    const TABLES: &str = "
+        create table embeddings (id integer primary key, segment_id text not null, embedding_id text not null,
+            seq_id blob not null, created_at timestamp not null default current_timestamp,
+            unique (segment_id, embedding_id));
+        create table embedding_metadata (id integer references embeddings(id), key text not null, string_value text,
+            int_value integer, float_value real, bool_value integer, primary key (id, key));
+        create table embedding_metadata_array (id integer not null references embeddings(id), key text not null,
+            string_value text, int_value integer, float_value real, bool_value integer);
+        create index embedding_metadata_array_id_key on embedding_metadata_array (id, key);
+        create table embeddings_queue (seq_id integer primary key, created_at timestamp not null default
+            current_timestamp, operation integer not null, topic text not null, id text not null, vector blob,
+            encoding text, metadata text);";
+
+    #[test]
+    fn statements_run_as_ordered_scans() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(TABLES).unwrap();
+        let schema = Schema::inspect(&connection).unwrap();
+        let metadata = metadata(&schema);
+        let lists = metadata_lists(&schema).unwrap();
+        let mut plans = Vec::new();
+        for sql in [
+            RECORD_OWNERS,
+            LOG_OWNERS,
+            RECORDS,
+            RECORD_EXISTS,
+            LOG_ROWS,
+            LOG_VECTOR,
+            LOG_METADATA,
+            &metadata,
+            lists,
+        ] {
+            let mut statement = connection.prepare(&format!("explain query plan {sql}")).unwrap();
+            let parameters = vec![1; statement.parameter_count()];
+            let mut rows = statement.query(rusqlite::params_from_iter(parameters)).unwrap();
+            while let Some(row) = rows.next().unwrap() {
+                plans.push(row.get::<_, String>(3).unwrap());
+            }
+        }
+        expect![[r#"
+            SCAN embeddings
+            SCAN embeddings_queue
+            SEARCH embeddings USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)
+            SEARCH embeddings USING COVERING INDEX sqlite_autoindex_embeddings_1 (segment_id=? AND embedding_id=?)
+            SEARCH embeddings_queue USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)
+            SEARCH embeddings_queue USING INTEGER PRIMARY KEY (rowid=?)
+            SEARCH embeddings_queue USING INTEGER PRIMARY KEY (rowid=?)
+            SEARCH embedding_metadata USING INDEX sqlite_autoindex_embedding_metadata_1 (id>? AND id<?)
+            SEARCH embedding_metadata_array USING INDEX embedding_metadata_array_id_key (id>? AND id<?)"#]].assert_eq(&plans.join("\n"));
+    }
+}

@@ -1,0 +1,26 @@
+//! Text that may not be Unicode: SQLite hands over any bytes, and Python strings may hold lone surrogates.
+
+/// Text for people, and the exact bytes where they are not the same thing.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Decoded {
+    /// The text, with U+FFFD where it is not Unicode.
+    pub(crate) text: String,
+    /// The stored bytes, when `text` does not hold them (lone surrogates are WTF-8 here).
+    pub(crate) original: Option<Box<[u8]>>,
+}
+
+/// Decodes stored bytes, losing none.
+pub(crate) fn decode(bytes: &[u8]) -> Decoded {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Decoded { text: text.to_owned(), original: None },
+        Err(_) => Decoded { text: String::from_utf8_lossy(bytes).into_owned(), original: Some(bytes.into()) },
+    }
+}
+
+/// [`decode`] of owned bytes; copies only text that is not Unicode.
+pub(crate) fn decode_owned(bytes: Vec<u8>) -> Decoded {
+    match String::from_utf8(bytes) {
+        Ok(text) => Decoded { text, original: None },
+        Err(error) => decode(error.as_bytes()),
+    }
+}

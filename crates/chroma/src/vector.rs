@@ -1,0 +1,148 @@
+//! Chooses the best vector that log and index have left of an id (FORMAT §12 step 6).
+
+use records::Embedding;
+use rusqlite::types::ValueRef;
+
+use crate::{
+    error::Error,
+    hnsw::{self, IndexedVector},
+    log::LogVector,
+    read::Reader,
+    record::{MissingReason, Origin, Vector},
+    statements,
+    warning::WarningCode,
+};
+
+/// How far log and cosine index may differ, relative to the largest component, and still hold one vector:
+/// unit vector times length is off by 2 ulp, about 2e-7.
+const SAME_VECTOR: f32 = 1e-5;
+
+impl Reader<'_> {
+    /// The best vector that is left of an id (FORMAT §12 step 6).
+    pub(crate) fn vector(&mut self, id: &[u8], log_vector: Option<LogVector>) -> Result<Vector, Error> {
+        let missing = |reason| Ok(Vector::Missing { reason });
+        let row = match log_vector {
+            Some(LogVector::Deleted) => return missing(MissingReason::DeletedInLog),
+            Some(LogVector::Row { seq_id, is_certain, .. }) => Some((seq_id, is_certain)),
+            None => None,
+        };
+        let written = match row {
+            Some((seq_id, _)) => self.log_vector(seq_id)?,
+            None => None,
+        };
+        if let (Some((seq_id, _)), None) = (row, &written) {
+            self.tally.add(
+                WarningCode::LogRowUnreadable,
+                "log rows have a vector that is not FLOAT32, of",
+                id,
+            );
+            // The index has an older vector than a row that it has not absorbed.
+            if seq_id > self.index_mark {
+                return missing(MissingReason::Undecodable);
+            }
+        }
+        let indexed = self.indexed_vector(id);
+        match (written, indexed) {
+            (None, None) if row.is_some() => missing(MissingReason::Undecodable),
+            (None, None) if self.index_is_lost || self.is_unreachable(id) => {
+                missing(MissingReason::IndexLost)
+            }
+            (None, None) => missing(MissingReason::NotStored),
+            (None, Some(indexed)) => Ok(from_index(indexed)),
+            (Some(written), None) => Ok(from_log(written)),
+            (Some(written), Some(indexed)) => {
+                let (seq_id, is_certain) = row.unwrap_or((i64::MAX, true));
+                let is_same = is_same(&written, &indexed);
+                let is_destroyed = is_destroyed(&indexed.components) && !is_destroyed(&written);
+                if !is_same && !is_certain && !is_destroyed {
+                    return Ok(from_index(indexed));
+                }
+                if !is_same && seq_id <= self.index_mark {
+                    let what = "vectors of the index differ from the log's, which were taken";
+                    self.tally.add(WarningCode::IndexContradictsLog, what, id);
+                }
+                Ok(from_log(written))
+            }
+        }
+    }
+
+    fn is_unreachable(&self, id: &[u8]) -> bool {
+        self.index.as_ref().is_some_and(|index| index.faults.unreachable_ids.contains(id))
+    }
+
+    /// The vector of a log row; `None` if its bytes are none.
+    fn log_vector(&self, seq_id: i64) -> Result<Option<Vec<f32>>, Error> {
+        let error = self.directory.snapshot.error("a vector of the log");
+        let connection = &self.directory.snapshot.connection;
+        let mut statement = connection.prepare_cached(statements::LOG_VECTOR).map_err(&error)?;
+        let mut rows = statement.query([seq_id]).map_err(&error)?;
+        let Some(row) = rows.next().map_err(&error)? else { return Ok(None) };
+        let is_float32 = row.get_ref(1).map_err(&error)? == ValueRef::Text(b"FLOAT32");
+        Ok(match row.get_ref(0).map_err(&error)? {
+            ValueRef::Blob(bytes) if is_float32 && !bytes.is_empty() && bytes.len() % 4 == 0 => {
+                Some(hnsw::components(bytes))
+            }
+            _ => None,
+        })
+    }
+
+    fn indexed_vector(&mut self, id: &[u8]) -> Option<IndexedVector> {
+        match self.index.as_ref()?.vector(id) {
+            Ok(vector) => vector,
+            Err(_) => {
+                // It was there when the index was loaded: a writer has cut the file since, or length.bin is short.
+                self.tally.add(
+                    WarningCode::IndexTruncated,
+                    "vectors could not be read from the index files, of",
+                    id,
+                );
+                self.index_is_lost = true;
+                None
+            }
+        }
+    }
+}
+
+fn from_log(components: Vec<f32>) -> Vector {
+    Vector::Present { embedding: Embedding::from(components), origin: Origin::Log }
+}
+
+fn from_index(indexed: IndexedVector) -> Vector {
+    let origin = if indexed.rounded { Origin::HnswRounded } else { Origin::Hnsw };
+    Vector::Present { embedding: Embedding::from(indexed.components), origin }
+}
+
+/// Whether the index holds what the log row wrote.
+fn is_same(written: &[f32], indexed: &IndexedVector) -> bool {
+    let pairs = || written.iter().zip(&indexed.components);
+    let same_length = written.len() == indexed.components.len();
+    if !indexed.rounded {
+        return same_length && pairs().all(|(a, b)| a.to_bits() == b.to_bits());
+    }
+    let largest = written.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+    same_length && pairs().all(|(a, b)| (a - b).abs() <= SAME_VECTOR * largest)
+}
+
+/// Whether a vector is what extreme norms become in a cosine index: all zero, or not finite (FORMAT §6).
+fn is_destroyed(components: &[f32]) -> bool {
+    components.iter().all(|x| *x == 0.0) || components.iter().any(|x| !x.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounded_vectors_are_the_same_within_tolerance_and_exact_ones_bit_for_bit() {
+        let indexed =
+            |components: &[f32], rounded| IndexedVector { components: components.to_vec(), rounded };
+        assert!(is_same(&[3.0, 0.0], &indexed(&[3.000_001, 1e-6], true)));
+        assert!(!is_same(&[3.0, 0.0], &indexed(&[3.001, 0.0], true)));
+        assert!(!is_same(&[3.0, 0.0], &indexed(&[f32::NAN, 0.0], true)));
+        assert!(!is_same(&[0.0], &indexed(&[-0.0], false)));
+        assert!(!is_same(&[0.0], &indexed(&[0.0, 0.0], true)));
+        assert!(
+            is_destroyed(&[0.0, -0.0]) && is_destroyed(&[1.0, f32::INFINITY]) && !is_destroyed(&[0.0, 1.0])
+        );
+    }
+}

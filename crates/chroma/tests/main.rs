@@ -1,0 +1,9 @@
+//! Persist directories that real versions of Chroma wrote, read and compared with what was written to them.
+
+#![allow(missing_docs)]
+
+mod crafted;
+mod damaged;
+mod fixtures;
+mod golden;
+mod untouched;

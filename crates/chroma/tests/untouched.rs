@@ -1,0 +1,105 @@
+//! Reading leaves a directory as it was, whatever its path and state.
+
+use std::{fs, path::Path};
+
+use chroma::{Error, PersistDirectory, WarningCode};
+use rusqlite::Connection;
+
+use crate::{
+    fixtures::{contents, unpack},
+    golden::read,
+};
+
+/// Reads everything and returns the number of records.
+fn read_all(path: &Path) -> u64 {
+    let directory = PersistDirectory::open(path).unwrap();
+    directory.collections().iter().map(|collection| read(&directory, collection).1.records).sum()
+}
+
+#[test]
+fn reading_changes_no_file() {
+    for archive in ["0.4.24", "0.6.3", "1.5.9"] {
+        let Some(fixture) = unpack(archive) else { return };
+        let before = contents(fixture.path());
+        for scenario in
+            fs::read_dir(fixture.path()).unwrap().map(|entry| entry.unwrap().path()).filter(|p| p.is_dir())
+        {
+            read_all(&scenario);
+        }
+        assert!(contents(fixture.path()) == before, "{archive}");
+    }
+}
+
+#[test]
+fn database_in_wal_mode_is_read_from_a_copy() {
+    let Some(fixture) = unpack("1.5.9") else { return };
+    let live = fixture.path().join("live");
+    let records = read_all(&live);
+    let database = live.join("chroma.sqlite3");
+    let connection = Connection::open(&database).unwrap();
+    connection.execute_batch("pragma journal_mode = wal").unwrap();
+    // Closed: the mode stays in the header and no sidecar is left.
+    drop(connection);
+    let before = contents(&live);
+    assert_eq!(read_all(&live), records);
+    assert!(contents(&live) == before);
+    // A writer that was killed: its commits are in `-wal` alone.
+    let connection = Connection::open(&database).unwrap();
+    connection
+        .execute_batch(
+            "pragma foreign_keys = off; delete from embeddings where id = (select min(id) from embeddings)",
+        )
+        .unwrap();
+    let crashed = fixture.path().join("crashed");
+    assert!(std::process::Command::new("cp").arg("-a").args([&live, &crashed]).status().unwrap().success());
+    drop(connection);
+    let before = contents(&crashed);
+    let directory = PersistDirectory::open(&crashed).unwrap();
+    assert!(directory.warnings().iter().any(|warning| warning.code == WarningCode::JournalRecovered));
+    assert_eq!(read_all(&crashed), records - 1);
+    assert!(contents(&crashed) == before);
+}
+
+#[test]
+fn path_may_have_any_characters() {
+    let Some(fixture) = unpack("panopticon-query-storage") else { return };
+    for name in ["a b", "what?mode=rw", "100%41#frag", "file:x", "ünï 🎈", "'\"\\"] {
+        let path = fixture.path().join(name);
+        fs::create_dir(&path).unwrap();
+        for entry in fs::read_dir(fixture.path().join("query_storage")).unwrap() {
+            let entry = entry.unwrap();
+            if entry.path().is_file() {
+                fs::copy(entry.path(), path.join(entry.file_name())).unwrap();
+            }
+        }
+        assert_eq!(read_all(&path), 2, "{name}");
+    }
+}
+
+#[test]
+fn what_is_no_directory_of_0_4_to_1_5_says_so() {
+    let empty = tempfile::TempDir::new().unwrap();
+    assert!(matches!(PersistDirectory::open(empty.path()), Err(Error::NoDatabase { .. })));
+    assert!(matches!(PersistDirectory::open(&empty.path().join("absent")), Err(Error::NoDatabase { .. })));
+    let database = empty.path().join("chroma.sqlite3");
+    for content in [&b""[..], b"SQLite format 3\0", b"something else entirely"] {
+        fs::write(&database, content).unwrap();
+        assert!(matches!(PersistDirectory::open(empty.path()), Err(Error::NotSqlite { .. })));
+        assert_eq!(fs::read(&database).unwrap(), content);
+    }
+    assert!(matches!(PersistDirectory::open(&database), Err(Error::NoDatabase { .. })));
+    fs::remove_file(&database).unwrap();
+    Connection::open(&database).unwrap().execute_batch("create table collections (id text)").unwrap();
+    assert!(matches!(PersistDirectory::open(empty.path()), Err(Error::MissingSchema { .. })));
+    let Some(fixture) = unpack("0.3.29") else { return };
+    assert!(matches!(PersistDirectory::open(&fixture.path().join("basic")), Err(Error::Version03 { .. })));
+}
+
+#[test]
+fn collection_of_another_directory_is_refused() {
+    let (Some(one), Some(other)) = (unpack("panopticon-query-storage"), unpack("1.5.9")) else { return };
+    let one = PersistDirectory::open(&one.path().join("query_storage")).unwrap();
+    let other = PersistDirectory::open(&other.path().join("live")).unwrap();
+    let collection = &one.collections()[0];
+    assert!(matches!(other.record_count(collection), Err(Error::ForeignCollection { .. })));
+}
