@@ -75,8 +75,7 @@ impl Snapshot {
 }
 
 fn sqlite_error(path: &Path, subject: &'static str) -> impl Fn(rusqlite::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Sqlite { subject, path: path.clone(), source }
+    move |source| Error::Sqlite { subject, path: path.to_owned(), source }
 }
 
 fn find_database(directory: &Path) -> Result<PathBuf, Error> {

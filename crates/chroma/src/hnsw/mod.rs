@@ -168,9 +168,9 @@ impl Index {
         Ok(index)
     }
 
-    /// Whether the index maps the id to an element.
+    /// Whether the id was in the index when it was flushed, even if its element is gone from the file.
     pub(crate) fn contains(&self, id: &[u8]) -> bool {
-        self.elements.contains_key(id)
+        self.elements.contains_key(id) || self.faults.unreachable_ids.contains(id)
     }
 
     /// The vector of an id, `None` if the index does not have it.
