@@ -1,11 +1,13 @@
 //! The domain types that every other crate speaks in. No I/O, no async, no SQL, no serde.
 
 mod embedding;
+mod identity;
 mod metadata;
 mod service;
 mod space;
 
 pub use embedding::{Embedding, MODEL_DIMENSION};
+pub use identity::{ID_NAMESPACE, stored_id};
 pub use metadata::{Metadata, MetadataValue};
 pub use service::{Service, UnknownService};
 pub use space::DistanceSpace;

@@ -1,0 +1,50 @@
+//! Reads the time of a record as the old services and Chroma wrote it.
+
+use time::{OffsetDateTime, PrimitiveDateTime, UtcOffset, format_description::well_known::Iso8601};
+
+/// The UTC time in `text`: ISO 8601 as Python's `isoformat` writes it, without a zone (then it is UTC) or with
+/// one, with `T` or a blank between date and time. PostgreSQL keeps microseconds; finer digits are cut.
+pub(crate) fn parse(text: &str) -> Option<PrimitiveDateTime> {
+    let text = match text.as_bytes().get(10) {
+        Some(b' ') => text.replacen(' ', "T", 1),
+        _ => text.to_owned(),
+    };
+    let with_offset = || {
+        let utc = OffsetDateTime::parse(&text, &Iso8601::DEFAULT).ok()?.checked_to_offset(UtcOffset::UTC)?;
+        Some(PrimitiveDateTime::new(utc.date(), utc.time()))
+    };
+    let parsed = PrimitiveDateTime::parse(&text, &Iso8601::DEFAULT);
+    // The parser without an offset also accepts a text with one, and ignores it: the other goes first.
+    let time = with_offset().or(parsed.ok())?;
+    time.replace_nanosecond(time.microsecond() * 1_000).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn check(text: &str, expected: &Expect) {
+        expected.assert_eq(&format!("{:?}", parse(text)));
+    }
+
+    #[test]
+    fn times_are_read_in_every_form_that_the_services_wrote() {
+        check("2025-01-11T00:00:00.000137", &expect!["Some(2025-01-11 0:00:00.000137)"]);
+        check("2025-01-11T00:00:00", &expect!["Some(2025-01-11 0:00:00.0)"]);
+        check("2025-01-11 10:20:30", &expect!["Some(2025-01-11 10:20:30.0)"]);
+        check("2025-01-11T10:20:30.123456789", &expect!["Some(2025-01-11 10:20:30.123456)"]);
+        check("2025-01-11T10:20:30Z", &expect!["Some(2025-01-11 10:20:30.0)"]);
+        check("2025-01-11T10:20:30.5+02:00", &expect!["Some(2025-01-11 8:20:30.5)"]);
+    }
+
+    #[test]
+    fn what_is_no_time_is_none() {
+        for text in
+            ["", "yesterday", "2025-13-01T00:00:00", "2025-01-11", "1736553600", "2025-01-1\u{e9}T00:00:00"]
+        {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}
