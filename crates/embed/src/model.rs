@@ -1,0 +1,125 @@
+//! The loaded model: text in, vectors out.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use records::Embedding;
+
+use crate::error::{EmbedError, LoadError};
+use crate::forward::{Engine, Pass};
+use crate::kernels::Kernel;
+use crate::pack::pack;
+use crate::scratch::Scratch;
+use crate::team::Team;
+use crate::tokenize::{Tokens, WordPieces};
+use crate::weights::Weights;
+
+/// How a model computes.
+#[derive(Clone, Copy, Debug)]
+pub struct ModelConfig {
+    /// Threads that compute a request, the caller's included. Default: what the system says it has. More than
+    /// the machine has cores makes every request slower.
+    pub threads: NonZeroUsize,
+    /// Instruction set. Default: the fastest that the processor has.
+    pub kernel: Kernel,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self {
+            threads: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            kernel: Kernel::detect(),
+        }
+    }
+}
+
+/// all-MiniLM-L6-v2, ready to embed.
+///
+/// A text's vector is the same to the last bit whatever else is in the request and however many threads there
+/// are. It depends on the kernel only by f32 rounding.
+pub struct Model {
+    pieces: Arc<WordPieces>,
+    engine: Arc<Engine>,
+    team: Team,
+}
+
+impl Model {
+    /// Loads the model from `dir`, which holds `model.safetensors` and `tokenizer.json`, with the default
+    /// configuration.
+    ///
+    /// # Errors
+    ///
+    /// When a file is missing, is damaged, or belongs to another model.
+    pub fn load(dir: &Path) -> Result<Self, LoadError> {
+        Self::load_with(dir, ModelConfig::default())
+    }
+
+    /// Loads the model from `dir`, to compute as `config` says.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::load`], and when the processor lacks the kernel or the system refuses a thread.
+    pub fn load_with(dir: &Path, config: ModelConfig) -> Result<Self, LoadError> {
+        let ModelConfig { threads, kernel } = config;
+        let functions = kernel.functions().ok_or(LoadError::Kernel { kernel })?;
+        let (pieces, weights) = thread::scope(|scope| {
+            let pieces = scope.spawn(|| WordPieces::load(dir));
+            let weights = Weights::load(dir, functions.panel_width, threads.get());
+            (pieces.join().expect("loading the tokenizer does not panic"), weights)
+        });
+        let engine = Engine { weights: weights?, functions, scratch: Scratch::default() };
+        let team = Team::new(threads.get()).map_err(|source| LoadError::Threads { source })?;
+        Ok(Self { pieces: Arc::new(pieces?), engine: Arc::new(engine), team })
+    }
+
+    /// The embeddings of `texts`, in their order, each `[384]` and of length 1. A text of more than 256 word
+    /// pieces is embedded by its beginning; an empty one has an embedding too.
+    ///
+    /// Computes on the calling thread and the model's own: not to be called from an async task.
+    ///
+    /// # Errors
+    ///
+    /// When the tokenizer refuses a text.
+    pub fn embed(&self, texts: &[&str]) -> Result<Vec<Embedding>, EmbedError> {
+        if texts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let tokens = self.split(texts)?;
+        let lens: Vec<usize> = tokens.iter().map(|tokens| tokens.ids.len()).collect();
+        let packs = Arc::new(pack(&lens, self.team.threads()));
+        let computed = if let [only] = &packs[..] {
+            let pass = Arc::new(Pass::new(&self.engine, only.iter().map(|text| &tokens[*text])));
+            self.team.run(pass.clone());
+            vec![pass.embeddings()]
+        } else {
+            let (engine, packs) = (Arc::clone(&self.engine), Arc::clone(&packs));
+            self.team.map(packs.len(), move |index| {
+                let pass = Pass::new(&engine, packs[index].iter().map(|text| &tokens[*text]));
+                pass.run_alone();
+                pass.embeddings()
+            })
+        };
+        let mut by_text: Vec<_> = packs.iter().flatten().zip(computed.into_iter().flatten()).collect();
+        by_text.sort_unstable_by_key(|(text, _)| **text);
+        Ok(by_text.into_iter().map(|(_, embedding)| embedding).collect())
+    }
+
+    /// The word pieces of `text` that the model sees, and whether that is all of them.
+    ///
+    /// # Errors
+    ///
+    /// When the tokenizer refuses the text.
+    pub fn tokenize(&self, text: &str) -> Result<Tokens, EmbedError> {
+        self.pieces.split(text).map_err(|source| EmbedError::Tokenize { index: 0, source })
+    }
+
+    fn split(&self, texts: &[&str]) -> Result<Vec<Tokens>, EmbedError> {
+        let pieces = Arc::clone(&self.pieces);
+        let owned: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+        let split = self.team.map(owned.len(), move |text| pieces.split(&owned[text]));
+        let split = split.into_iter().enumerate();
+        split.map(|(index, tokens)| tokens.map_err(|source| EmbedError::Tokenize { index, source })).collect()
+    }
+}

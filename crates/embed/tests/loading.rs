@@ -1,0 +1,83 @@
+//! What loading says about directories that do not hold the model.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use embed::{Kernel, LoadError, Model, ModelConfig};
+
+use crate::support;
+
+/// A copy of the model directory in which one file can be spoilt.
+struct Spoilt(PathBuf);
+
+impl Spoilt {
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("embed-{name}-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        for file in ["model.safetensors", "tokenizer.json"] {
+            let link = dir.join(file);
+            fs::remove_file(&link).ok();
+            std::os::unix::fs::symlink(support::model_dir().join(file), link).unwrap();
+        }
+        Self(dir)
+    }
+
+    fn replace(&self, file: &str, content: &[u8]) {
+        fs::remove_file(self.0.join(file)).unwrap();
+        fs::write(self.0.join(file), content).unwrap();
+    }
+
+    fn error(&self) -> LoadError {
+        let config = ModelConfig { threads: NonZeroUsize::MIN, kernel: Kernel::detect() };
+        Model::load_with(&self.0, config).err().expect("a spoilt model is refused")
+    }
+}
+
+impl Drop for Spoilt {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+fn weights() -> Vec<u8> {
+    fs::read(support::model_dir().join("model.safetensors")).unwrap()
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = Model::load(Path::new("/nonexistent")).err().unwrap();
+    assert!(matches!(&error, LoadError::Read { path, .. } if path.starts_with("/nonexistent")), "{error:?}");
+}
+
+#[test]
+fn truncated_weights_are_refused() {
+    let weights = weights();
+    for len in [0, 7, 8, 5000, 11_416, weights.len() / 2, weights.len() - 1] {
+        let spoilt = Spoilt::new("truncated");
+        spoilt.replace("model.safetensors", &weights[..len]);
+        let error = spoilt.error();
+        assert!(matches!(error, LoadError::Weights { .. } | LoadError::Read { .. }), "{len}: {error:?}");
+    }
+}
+
+#[test]
+fn a_tensor_of_another_shape_is_named_with_both_shapes() {
+    let mut weights = weights();
+    let header = String::from_utf8_lossy(&weights[8..11_416]).into_owned();
+    let changed = header.replacen("[384,1536]", "[1536,384]", 1);
+    assert_ne!(header, changed);
+    weights[8..11_416].copy_from_slice(changed.as_bytes());
+    let spoilt = Spoilt::new("shape");
+    spoilt.replace("model.safetensors", &weights);
+    let error = spoilt.error().to_string();
+    assert!(error.contains("encoder.layer.0.output.dense.weight"), "{error}");
+    assert!(error.ends_with("expected F32 [384, 1536], found F32 [1536, 384]"), "{error}");
+}
+
+#[test]
+fn a_damaged_tokenizer_is_refused() {
+    let spoilt = Spoilt::new("tokenizer");
+    spoilt.replace("tokenizer.json", b"{\"version\": \"1.0\"");
+    assert!(matches!(spoilt.error(), LoadError::Tokenizer { .. }));
+}
