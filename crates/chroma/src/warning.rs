@@ -106,7 +106,7 @@ impl Warning {
 pub(crate) struct Tally(BTreeMap<(WarningCode, &'static str), (u64, Vec<String>)>);
 
 impl Tally {
-    /// One more case of `code`. `what` completes "17 records <what>: `a`, `b`, `c`, …".
+    /// One more case of `code`; `what` follows the count and precedes the examples in the message.
     pub(crate) fn add(&mut self, code: WarningCode, what: &'static str, subject: &[u8]) {
         let (count, examples) = self.0.entry((code, what)).or_default();
         *count += 1;
