@@ -13,7 +13,7 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
         /// Why not.
-        source: chroma::Error,
+        source: Box<chroma::Error>,
     },
     /// The directory has no such collection.
     #[error("Chroma directory `{}` has no collection `{name}`; it has {}", path.display(), list(found))]

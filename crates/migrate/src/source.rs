@@ -30,7 +30,7 @@ impl Source {
     /// When the directory cannot be read, or has no such collection or several.
     pub fn open(path: &Path, service: Service) -> Result<Self, Error> {
         let path = path.to_owned();
-        let unreadable = |source| Error::Source { path: path.clone(), source };
+        let unreadable = |source| Error::Source { path: path.clone(), source: Box::new(source) };
         let directory = PersistDirectory::open(&path).map_err(unreadable)?;
         let name = service.collection();
         let mut named = directory.collections().iter().filter(|collection| collection.name == name);
@@ -77,7 +77,7 @@ impl Source {
             });
             match result {
                 Ok(report) => Ok((self, report)),
-                Err(source) => Err(Error::Source { path: self.path, source }),
+                Err(source) => Err(Error::Source { path: self.path, source: Box::new(source) }),
             }
         };
         let thread = thread::Builder::new().name("chroma-reader".to_owned()).spawn(read);

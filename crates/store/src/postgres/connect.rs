@@ -3,11 +3,12 @@
 use std::{str::FromStr as _, time::Duration};
 
 use sqlx::{
-    PgPool,
+    Connection as _, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use crate::Error;
+use super::ddl;
+use crate::{Error, error::StatementContext as _};
 
 /// A migration uses two connections at once, a search one.
 const MAX_CONNECTIONS: u32 = 4;
@@ -34,15 +35,31 @@ impl Database {
         let pool = PgPoolOptions::new()
             .max_connections(MAX_CONNECTIONS)
             .acquire_timeout(CONNECT_TIMEOUT)
-            .connect_with(options)
+            .connect_lazy_with(options.clone());
+        // The pool retries until its time-out and then names only that; one connection by hand tells the cause.
+        let attempt = PgConnection::connect_with(&options);
+        let connection = tokio::time::timeout(CONNECT_TIMEOUT, attempt)
             .await
+            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
             .map_err(|source| Error::Connect { address: address.clone(), source })?;
+        connection.close().await.during("close a connection")?;
         Ok(Self { pool, address })
     }
 
     /// Host, port and database, without credentials.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Makes the database `name` on the same server, empty; one of that name is dropped first.
+    ///
+    /// # Errors
+    /// When we may not create databases.
+    pub async fn recreate_database(&self, name: &str) -> Result<(), Error> {
+        for statement in [ddl::drop_database(name), ddl::create_database(name)] {
+            sqlx::query(statement).execute(&self.pool).await.during("create a database")?;
+        }
+        Ok(())
     }
 
     /// Closes all connections; dropping alone would leave it to the server to notice.

@@ -152,6 +152,16 @@ pub(crate) fn set_probes(probes: u32) -> Sql {
     AssertSqlSafe(format!("set local ivfflat.probes = {probes}"))
 }
 
+/// Drops a database, whoever is connected to it.
+pub(crate) fn drop_database(name: &str) -> Sql {
+    AssertSqlSafe(format!("drop database if exists {} with (force)", quoted(name)))
+}
+
+/// Makes an empty database.
+pub(crate) fn create_database(name: &str) -> Sql {
+    AssertSqlSafe(format!("create database {}", quoted(name)))
+}
+
 /// Lets an index scan of this transaction go on until a filter has left enough rows.
 pub(crate) fn set_iterative_scan(method: &str) -> Sql {
     AssertSqlSafe(format!("set local {method}.iterative_scan = relaxed_order"))

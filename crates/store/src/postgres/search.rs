@@ -5,7 +5,7 @@ use sqlx::{PgConnection, Row as _, postgres::PgRow};
 use time::{PrimitiveDateTime, format_description::BorrowedFormatItem, macros::format_description};
 use uuid::Uuid;
 
-use super::{Database, ServiceTable, ddl, schema::has_iterative_scan, vector_index};
+use super::{Database, ServiceTable, ddl, schema::has_iterative_scan, vector_index, vector_index::Filtering};
 use crate::{Error, error::StatementContext as _};
 
 /// The contract's form of a time: ISO 8601, UTC, no zone, six digits of a second.
@@ -50,9 +50,10 @@ impl Database {
         filters.extend(search.model_id.map(|value| ("model_id", value)));
         let columns: Vec<&str> = filters.iter().map(|(column, _)| *column).collect();
 
+        let filtering = if filters.is_empty() { Filtering::None } else { Filtering::Some };
         // Settings hold for this transaction alone: a session's would leak to others through a pooler.
         let mut transaction = self.pool.begin().await.during("begin a transaction")?;
-        for setting in settings(&mut transaction, table, !filters.is_empty()).await? {
+        for setting in settings(&mut transaction, table, filtering).await? {
             sqlx::query(setting).execute(&mut *transaction).await.during("set search options")?;
         }
         let mut query =
@@ -70,15 +71,15 @@ impl Database {
 async fn settings(
     connection: &mut PgConnection,
     table: &'static ServiceTable,
-    filtered: bool,
+    filtering: Filtering,
 ) -> Result<Vec<ddl::Sql>, Error> {
     let indexes = vector_index::existing(connection, table).await?;
     let Some(index) = indexes.into_iter().find(|index| index.valid) else { return Ok(Vec::new()) };
-    let iterative = filtered && has_iterative_scan(connection).await?;
+    let iterative = filtering == Filtering::Some && has_iterative_scan(connection).await?;
     let mut settings = Vec::new();
     if let Some(lists) = index.lists {
         let rows = vector_index::estimated_rows(connection, table).await?;
-        settings.push(ddl::set_probes(vector_index::probes(rows, lists)));
+        settings.push(ddl::set_probes(vector_index::probes(rows, lists, filtering)));
     }
     if iterative {
         let method = if index.lists.is_some() { "ivfflat" } else { "hnsw" };

@@ -13,6 +13,19 @@ const SQUARE_ROOT_FROM_ROWS: u64 = 1_000_000;
 /// An index keeps while its number of lists is within this factor of the planned one.
 const LISTS_TOLERANCE: u32 = 2;
 
+/// Under a filter the nearest matches lie further apart, in more lists: at 20,000 rows and a filter of 1 % the
+/// plain number of probes finds four of five neighbours.
+const FILTERED_PROBES: u32 = 4;
+
+/// Whether a search asks for more than nearness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Filtering {
+    /// Any row will do.
+    None,
+    /// Only rows with certain values.
+    Some,
+}
+
 /// A vector index that a table has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VectorIndex {
@@ -71,10 +84,15 @@ fn planned_lists(rows: u64) -> u32 {
 
 /// How many of an index's `lists` a search over `rows` rows looks into: pgvector's guidance is the square root,
 /// but never less than an exact scan of [`EXACT_SCAN_ROWS`] would read, which is fast and finds more.
-pub(crate) fn probes(rows: u64, lists: u32) -> u32 {
+pub(crate) fn probes(rows: u64, lists: u32, filtering: Filtering) -> u32 {
     let rows_per_list = (rows / u64::from(lists.max(1))).max(1);
     let cheap = u32::try_from(EXACT_SCAN_ROWS.div_ceil(rows_per_list)).unwrap_or(u32::MAX);
-    lists.isqrt().max(cheap).clamp(1, lists.max(1))
+    let probes = lists.isqrt().max(cheap);
+    let probes = match filtering {
+        Filtering::None => probes,
+        Filtering::Some => probes.saturating_mul(FILTERED_PROBES),
+    };
+    probes.clamp(1, lists.max(1))
 }
 
 impl Database {
@@ -192,9 +210,11 @@ mod tests {
 
     #[test]
     fn probes_read_all_of_a_small_table_and_the_square_root_of_many_lists() {
-        assert_eq!(probes(500, 100), 100);
-        assert_eq!(probes(0, 100), 100);
-        assert_eq!(probes(20_000, 20), 10);
-        assert_eq!(probes(1_000_000, 1_000), 31);
+        assert_eq!(probes(500, 100, Filtering::None), 100);
+        assert_eq!(probes(0, 100, Filtering::None), 100);
+        assert_eq!(probes(20_000, 20, Filtering::None), 10);
+        assert_eq!(probes(20_000, 20, Filtering::Some), 20);
+        assert_eq!(probes(1_000_000, 1_000, Filtering::None), 31);
+        assert_eq!(probes(1_000_000, 1_000, Filtering::Some), 124);
     }
 }

@@ -1,0 +1,148 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use records::Service;
+
+const AFTER_HELP: &str = "\
+Every setting comes from a flag, the environment, or a .env file, in this order; `panopticon config` shows them.
+Without DATABASE_URL, Panopticon runs a PostgreSQL server of its own in its data folder.
+
+Exit codes: 0 complete and verified; 1 failed, run again; 2 wrong usage or configuration, or unreadable source;
+3 records were rejected or are missing; 4 a comparison found a difference; 5 refused: another run holds the
+table, or rows edited in PostgreSQL are in the way; 130 interrupted.";
+
+/// Evaluates language models; keeps prompts, outputs and scores in PostgreSQL and moves them there from ChromaDB.
+#[derive(Debug, Parser)]
+#[command(version, after_help = AFTER_HELP)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) settings: SettingFlags,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct SettingFlags {
+    /// PostgreSQL database to use: postgresql://user:password@host:5432/database [env: DATABASE_URL]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) database_url: Option<String>,
+    /// Folder of the embedded server, its programs and the model [env: PANOPTICON_DATA_DIR] [default: the
+    /// platform's data folder; /var/lib/panopticon for root]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Folder with your own copy of all-MiniLM-L6-v2 (model.safetensors, tokenizer.json, vocab.txt) [env:
+    /// PANOPTICON_MODEL_DIR] [default: downloaded into the data folder]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) model_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Sets everything up, migrates three sample Chroma directories, and searches them
+    Demo,
+    /// Copies Chroma collections into PostgreSQL and verifies every record
+    Migrate(MigrateArguments),
+    /// Finds the stored texts that are nearest in meaning to a text
+    Search(SearchArguments),
+    /// Opens, names or stops the embedded PostgreSQL
+    #[command(subcommand)]
+    Db(DbCommand),
+    /// Prints every setting in force and where it came from
+    Config {
+        /// Print one JSON object instead of lines
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArguments {
+    /// What to migrate
+    #[arg(value_enum)]
+    pub(crate) what: What,
+    /// Chroma persist directory to read; it is never written to [env: CHROMA_PERSIST_DIRECTORY (query),
+    /// EVALUATION_PERSIST_DIRECTORY, JUDGE_PERSIST_DIRECTORY]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) from: Option<PathBuf>,
+    /// Print the report as one JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which services to migrate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum What {
+    /// All three services, each from the directory that the environment names
+    All,
+    /// Query storage: collection `queries`
+    #[value(alias = "queries")]
+    Query,
+    /// Evaluation storage: collection `evaluation_metrics`
+    #[value(alias = "metrics")]
+    Evaluation,
+    /// Judge service: collection `llm_outputs`
+    #[value(alias = "outputs")]
+    Judge,
+}
+
+impl What {
+    pub(crate) fn services(self) -> Vec<Service> {
+        match self {
+            Self::All => Service::ALL.to_vec(),
+            Self::Query => vec![Service::Query],
+            Self::Evaluation => vec![Service::Evaluation],
+            Self::Judge => vec![Service::Judge],
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SearchArguments {
+    /// Where to search: query (queries), evaluation (metrics) or judge (outputs)
+    #[arg(value_name = "SERVICE")]
+    pub(crate) service: Service,
+    /// What to search for
+    pub(crate) text: String,
+    /// Most results to print
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) limit: u32,
+    /// Only records of this theme (query and judge)
+    #[arg(long)]
+    pub(crate) theme: Option<String>,
+    /// Only metrics of this type (evaluation)
+    #[arg(long)]
+    pub(crate) metric_type: Option<String>,
+    /// Only outputs of this model (judge)
+    #[arg(long)]
+    pub(crate) model_id: Option<String>,
+    /// Search what `panopticon demo` has migrated
+    #[arg(long, conflicts_with = "database_url")]
+    pub(crate) demo: bool,
+    /// Print one JSON array instead of lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DbCommand {
+    /// Prints the embedded server's URL, with its password, and leaves the server running
+    Url {
+        /// The URL of the demo's database
+        #[arg(long)]
+        demo: bool,
+    },
+    /// Opens psql on the embedded server
+    Psql {
+        /// Open the demo's database
+        #[arg(long)]
+        demo: bool,
+        /// Arguments for psql itself
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Stops the embedded server
+    Stop,
+}

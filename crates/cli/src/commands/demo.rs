@@ -1,0 +1,82 @@
+//! `panopticon demo`: the main job on the sample that ships with the binary, from nothing to an answered search.
+
+use std::{fs, path::Path};
+
+use anyhow::Context as _;
+use include_dir::{Dir, include_dir};
+use migrate::Source;
+use records::Service;
+use store::postgres::Database;
+
+use super::{
+    migrate::{migrate_service, to_text},
+    search::{self, Question, find, open_model},
+};
+use crate::{
+    configuration::Configuration,
+    connection::{Connection, DEMO_DATABASE, start_embedded},
+    exit::{ExitCode, Failure},
+    output::print,
+};
+
+/// The sample's directories, inside the binary: the demo runs wherever the binary is.
+static SAMPLES: [(Service, Dir<'static>); 3] = [
+    (Service::Query, include_dir!("$CARGO_MANIFEST_DIR/../../sample/query_storage_data")),
+    (Service::Evaluation, include_dir!("$CARGO_MANIFEST_DIR/../../sample/evaluation_storage_data")),
+    (Service::Judge, include_dir!("$CARGO_MANIFEST_DIR/../../sample/judge_service_data")),
+];
+
+const QUESTION: &str = "Can we get electricity from the process that powers the sun?";
+
+const NEXT_STEPS: &str = r#"
+Next
+  panopticon search query "how do vaccines work" --demo       search the sample
+  panopticon db psql --demo                                   look at its tables
+  panopticon migrate query --from /path/to/query_storage_data migrate your own directory
+  panopticon migrate --help                                   all three services at once
+Your data goes into the database that DATABASE_URL names, or into the embedded server's database `panopticon`.
+The demo has its own, `panopticon_demo`, made anew each time. From the source folder, write
+`cargo run --release --` for `panopticon`."#;
+
+pub(crate) async fn run(configuration: &Configuration) -> Result<ExitCode, Failure> {
+    let model = open_model(configuration).await?;
+    let server = start_embedded(configuration).await?;
+    let (main_url, demo_url) = (server.url(), server.url_of(DEMO_DATABASE));
+    let main = Database::connect(&main_url).await?;
+    main.recreate_database(DEMO_DATABASE).await?;
+    main.close().await;
+    let connection = Connection::on(server, &demo_url).await?;
+    connection.database.prepare_schema().await?;
+
+    let folder = configuration.data_dir().path().join("sample");
+    print(&format!(
+        "Three Chroma directories, unpacked into {}, become PostgreSQL tables:",
+        folder.display()
+    ))?;
+    for (service, sample) in &SAMPLES {
+        let path = folder.join(service.as_str());
+        unpack(sample, &path)?;
+        let source = Source::open(&path, *service)?;
+        let report = migrate_service(&connection.database, *service, source).await?;
+        print(&format!("  {}", to_text(&report).replace('\n', "\n  ")))?;
+    }
+
+    print(&format!("\nThe queries nearest in meaning to “{QUESTION}”, by cosine distance:"))?;
+    let question =
+        Question { service: Service::Query, text: QUESTION, limit: 5, category: None, model_id: None };
+    let hits = find(&connection.database, model, question).await?;
+    print(&format!("  {}", search::to_text(Service::Query, &hits).replace('\n', "\n  ")))?;
+    connection.close().await?;
+    print(NEXT_STEPS)?;
+    Ok(ExitCode::Complete)
+}
+
+/// Writes the sample into `folder`, in place of whatever an earlier version left there.
+fn unpack(sample: &Dir<'_>, folder: &Path) -> anyhow::Result<()> {
+    let failed = || format!("failed to unpack the sample into `{}`", folder.display());
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(failed)?;
+    }
+    fs::create_dir_all(folder).with_context(failed)?;
+    sample.extract(folder).with_context(failed)
+}

@@ -1,0 +1,27 @@
+//! One module a command.
+
+mod config;
+mod db;
+mod demo;
+mod migrate;
+mod search;
+
+use crate::{
+    arguments::{Arguments, Command},
+    configuration::Configuration,
+    exit::{ExitCode, Failure},
+    logging,
+};
+
+/// Runs the command that `arguments` names.
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let configuration = Configuration::load(&arguments.settings)?;
+    logging::start(logging::level(configuration.log_level())?);
+    match arguments.command {
+        Command::Demo => demo::run(&configuration).await,
+        Command::Migrate(arguments) => migrate::run(&configuration, &arguments).await,
+        Command::Search(arguments) => search::run(&configuration, &arguments).await,
+        Command::Db(command) => db::run(&configuration, command).await,
+        Command::Config { json } => config::run(&configuration, json),
+    }
+}

@@ -1,0 +1,159 @@
+//! `panopticon search`: the stored texts nearest in meaning to a text.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, anyhow};
+use embed::Model;
+use records::Service;
+use serde_json::{Value, json};
+use store::postgres::{
+    Database, ServiceTable,
+    search::{Hit, Search},
+};
+
+use crate::{
+    arguments::SearchArguments,
+    configuration::Configuration,
+    connection::{Connection, blocking},
+    exit::{ExitCode, Failure},
+    output::{excerpt, print},
+    progress::setup_line,
+};
+
+/// Characters of a text that fit beside its distance on most terminals.
+const EXCERPT_WIDTH: usize = 96;
+
+pub(crate) async fn run(
+    configuration: &Configuration,
+    arguments: &SearchArguments,
+) -> Result<ExitCode, Failure> {
+    let category = category(arguments).map_err(Failure::usage)?;
+    let explicit =
+        arguments.demo || matches!(configuration.settings()[0].origin, crate::configuration::Origin::Flag);
+    let (name, storage_type) = configuration.storage_type(arguments.service);
+    if storage_type == "chroma" && !explicit {
+        return Err(Failure::usage(anyhow!(
+            "{name} is `chroma`, and search reads PostgreSQL: run `panopticon migrate {}` and set {name}=postgres, or name the database with --database-url",
+            arguments.service
+        )));
+    }
+    let model = open_model(configuration).await?;
+    let connection = if arguments.demo {
+        Connection::open_demo(configuration).await?
+    } else {
+        Connection::open(configuration).await?
+    };
+    let question = Question {
+        service: arguments.service,
+        text: &arguments.text,
+        limit: arguments.limit,
+        category,
+        model_id: arguments.model_id.as_deref(),
+    };
+    let hits = find(&connection.database, model, question).await?;
+    connection.close().await?;
+    if arguments.json {
+        print(&to_json(arguments.service, &hits).to_string())?;
+    } else {
+        print(&to_text(arguments.service, &hits))?;
+    }
+    Ok(ExitCode::Complete)
+}
+
+/// What to search for, in words.
+#[derive(Clone, Copy)]
+pub(crate) struct Question<'a> {
+    pub(crate) service: Service,
+    pub(crate) text: &'a str,
+    pub(crate) limit: u32,
+    pub(crate) category: Option<&'a str>,
+    pub(crate) model_id: Option<&'a str>,
+}
+
+/// The model, downloaded if the user has no copy of their own.
+pub(crate) async fn open_model(configuration: &Configuration) -> Result<Model, Failure> {
+    let folder = match configuration.model_dir() {
+        Some(folder) => folder,
+        None => {
+            let data_dir = configuration.data_dir();
+            blocking(move || provision::ensure_model(&data_dir, &setup_line)).await?
+        }
+    };
+    load_model(folder).await
+}
+
+async fn load_model(folder: PathBuf) -> Result<Model, Failure> {
+    let loaded = tokio::task::spawn_blocking(move || Model::load(&folder)).await;
+    loaded.context("failed to load the model")?.map_err(Failure::usage)
+}
+
+/// Embeds the question and searches.
+pub(crate) async fn find(
+    database: &Database,
+    model: Model,
+    question: Question<'_>,
+) -> Result<Vec<Hit>, Failure> {
+    let table = ServiceTable::of(question.service);
+    database.check_table(table).await?;
+    let text = question.text.to_owned();
+    let embedded = tokio::task::spawn_blocking(move || model.embed(&[&text])).await;
+    let embeddings = embedded.context("failed to embed the text")?.context("failed to embed the text")?;
+    let search = Search {
+        embedding: embeddings[0].as_slice(),
+        limit: question.limit,
+        category: question.category,
+        model_id: question.model_id,
+    };
+    Ok(database.search(table, search).await?)
+}
+
+/// The category to filter by; a filter that the service does not have is refused, not ignored.
+fn category(arguments: &SearchArguments) -> anyhow::Result<Option<&str>> {
+    let service = arguments.service;
+    let refuse = |flag: &str, has: &str| Err(anyhow!("{flag} does not apply to {service}, which has {has}"));
+    match service {
+        Service::Query if arguments.model_id.is_some() => refuse("--model-id", "--theme"),
+        Service::Query | Service::Judge if arguments.metric_type.is_some() => {
+            refuse("--metric-type", "--theme")
+        }
+        Service::Evaluation if arguments.theme.is_some() => refuse("--theme", "--metric-type"),
+        Service::Evaluation if arguments.model_id.is_some() => refuse("--model-id", "--metric-type"),
+        Service::Query | Service::Judge => Ok(arguments.theme.as_deref()),
+        Service::Evaluation => Ok(arguments.metric_type.as_deref()),
+    }
+}
+
+/// The same as the HTTP services' `data`.
+fn to_json(service: Service, hits: &[Hit]) -> Value {
+    let text_name = match service {
+        Service::Query => "query",
+        Service::Evaluation => "prompt",
+        Service::Judge => "output",
+    };
+    hits.iter()
+        .map(|hit| json!({"id": hit.id, text_name: hit.text, "metadata": hit.metadata, "distance": hit.distance}))
+        .collect()
+}
+
+/// One line a hit: distance, category, text.
+pub(crate) fn to_text(service: Service, hits: &[Hit]) -> String {
+    if hits.is_empty() {
+        return "nothing found".to_owned();
+    }
+    let category_column = ServiceTable::of(service).category_column;
+    let category = |hit: &Hit| match hit.metadata.get(category_column) {
+        Some(Value::String(category)) => excerpt(category, 20),
+        Some(other) => excerpt(&other.to_string(), 20),
+        None => String::new(),
+    };
+    let width = hits.iter().map(|hit| category(hit).chars().count()).max().unwrap_or_default();
+    let lines: Vec<String> = hits
+        .iter()
+        .map(|hit| {
+            let distance =
+                hit.distance.map_or_else(|| "   -  ".to_owned(), |distance| format!("{distance:.4}"));
+            format!("{distance}  {:width$}  {}", category(hit), excerpt(&hit.text, EXCERPT_WIDTH))
+        })
+        .collect();
+    lines.join("\n")
+}

@@ -1,0 +1,179 @@
+//! The settings in force. Precedence: flag, environment, `.env` of the current folder or the nearest one above it,
+//! default. A variable that is set but empty is an error, never the default.
+
+use std::{collections::HashMap, env, path::PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use provision::DataDir;
+use records::Service;
+
+use crate::{arguments::SettingFlags, exit::Failure};
+
+/// Where a setting came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A flag of this command line.
+    Flag,
+    /// The process environment.
+    Environment,
+    /// A `.env` file.
+    DotEnv(PathBuf),
+    /// Nothing said otherwise.
+    Default,
+}
+
+/// One setting by its environment name.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
+    /// Name of the environment variable.
+    pub(crate) name: &'static str,
+    /// Its value; `None` when it is not set and has no default.
+    pub(crate) value: Option<String>,
+    /// Where the value came from.
+    pub(crate) origin: Origin,
+}
+
+/// Everything that is configured.
+#[derive(Clone, Debug)]
+pub(crate) struct Configuration {
+    settings: Vec<Setting>,
+}
+
+/// The names, in the order in which `panopticon config` prints them.
+const NAMES: [&str; 10] = [
+    "DATABASE_URL",
+    "QUERY_STORAGE_TYPE",
+    "EVALUATION_STORAGE_TYPE",
+    "JUDGE_STORAGE_TYPE",
+    "CHROMA_PERSIST_DIRECTORY",
+    "EVALUATION_PERSIST_DIRECTORY",
+    "JUDGE_PERSIST_DIRECTORY",
+    "PANOPTICON_DATA_DIR",
+    "PANOPTICON_MODEL_DIR",
+    "LOG_LEVEL",
+];
+
+impl Configuration {
+    /// Gathers the settings.
+    ///
+    /// # Errors
+    /// When `.env` cannot be read or a value is empty, not Unicode, or none of those allowed.
+    pub(crate) fn load(flags: &SettingFlags) -> Result<Self, Failure> {
+        let (dot_env_path, dot_env) = read_dot_env()?;
+        let settings = NAMES
+            .into_iter()
+            .map(|name| {
+                let (value, origin) = if let Some(value) = flag(flags, name) {
+                    (Some(value), Origin::Flag)
+                } else if let Some(value) = env::var_os(name) {
+                    let value = value.into_string().map_err(|_| anyhow!("{name} is not Unicode text"))?;
+                    (Some(value), Origin::Environment)
+                } else if let Some(value) = dot_env.get(name) {
+                    (Some(value.clone()), Origin::DotEnv(dot_env_path.clone()))
+                } else {
+                    (default(name)?, Origin::Default)
+                };
+                if value.as_deref().is_some_and(|value| value.trim().is_empty()) {
+                    return Err(anyhow!("{name} is set but empty: give it a value or unset it"));
+                }
+                Ok(Setting { name, value, origin })
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(Failure::usage)?;
+        let configuration = Self { settings };
+        configuration.check().map_err(Failure::usage)?;
+        Ok(configuration)
+    }
+
+    /// All settings, in a fixed order.
+    pub(crate) fn settings(&self) -> &[Setting] {
+        &self.settings
+    }
+
+    /// `DATABASE_URL`, if one is set.
+    pub(crate) fn database_url(&self) -> Option<&str> {
+        self.value("DATABASE_URL")
+    }
+
+    /// Where Panopticon keeps its own things.
+    pub(crate) fn data_dir(&self) -> DataDir {
+        DataDir::new(self.value("PANOPTICON_DATA_DIR").expect("there is a default"))
+    }
+
+    /// The user's own copy of the model, if there is one.
+    pub(crate) fn model_dir(&self) -> Option<PathBuf> {
+        self.value("PANOPTICON_MODEL_DIR").map(PathBuf::from)
+    }
+
+    /// `LOG_LEVEL`.
+    pub(crate) fn log_level(&self) -> &str {
+        self.value("LOG_LEVEL").expect("there is a default")
+    }
+
+    /// Name and value of the setting that names the Chroma directory of `service`.
+    pub(crate) fn persist_directory(&self, service: Service) -> (&'static str, Option<PathBuf>) {
+        let name = match service {
+            Service::Query => "CHROMA_PERSIST_DIRECTORY",
+            Service::Evaluation => "EVALUATION_PERSIST_DIRECTORY",
+            Service::Judge => "JUDGE_PERSIST_DIRECTORY",
+        };
+        (name, self.value(name).map(PathBuf::from))
+    }
+
+    /// Name and value of the setting that chooses the store of `service`.
+    pub(crate) fn storage_type(&self, service: Service) -> (&'static str, &str) {
+        let name = match service {
+            Service::Query => "QUERY_STORAGE_TYPE",
+            Service::Evaluation => "EVALUATION_STORAGE_TYPE",
+            Service::Judge => "JUDGE_STORAGE_TYPE",
+        };
+        (name, self.value(name).expect("there is a default"))
+    }
+
+    fn value(&self, name: &str) -> Option<&str> {
+        let setting = self.settings.iter().find(|setting| setting.name == name);
+        setting.expect("every name is loaded").value.as_deref()
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        for service in Service::ALL {
+            let (name, value) = self.storage_type(service);
+            if !matches!(value, "postgres" | "chroma") {
+                return Err(anyhow!("{name} is `{value}`: expected `postgres` or `chroma`"));
+            }
+        }
+        crate::logging::level(self.log_level()).map(drop)
+    }
+}
+
+fn flag(flags: &SettingFlags, name: &str) -> Option<String> {
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
+    match name {
+        "DATABASE_URL" => flags.database_url.clone(),
+        "PANOPTICON_DATA_DIR" => path(&flags.data_dir),
+        "PANOPTICON_MODEL_DIR" => path(&flags.model_dir),
+        _ => None,
+    }
+}
+
+fn default(name: &str) -> anyhow::Result<Option<String>> {
+    Ok(match name {
+        "QUERY_STORAGE_TYPE" | "EVALUATION_STORAGE_TYPE" | "JUDGE_STORAGE_TYPE" => {
+            Some("postgres".to_owned())
+        }
+        "PANOPTICON_DATA_DIR" => Some(DataDir::platform_default()?.path().to_string_lossy().into_owned()),
+        "LOG_LEVEL" => Some("WARNING".to_owned()),
+        _ => None,
+    })
+}
+
+/// The variables of the nearest `.env`; no file is no variables.
+fn read_dot_env() -> Result<(PathBuf, HashMap<String, String>), Failure> {
+    let current = env::current_dir().context("failed to find the current folder")?;
+    let Some(path) = current.ancestors().map(|folder| folder.join(".env")).find(|path| path.is_file()) else {
+        return Ok((PathBuf::new(), HashMap::new()));
+    };
+    let read = || dotenvy::from_path_iter(&path)?.collect::<Result<HashMap<_, _>, _>>();
+    let variables = read().with_context(|| format!("failed to read `{}`", path.display()));
+    Ok((path.clone(), variables.map_err(Failure::usage)?))
+}

@@ -1,0 +1,73 @@
+//! The database that a command works on: the one that `DATABASE_URL` names, else the embedded server's.
+
+use anyhow::Context as _;
+use provision::{Server, ServerOptions};
+use store::postgres::Database;
+
+use crate::{configuration::Configuration, exit::Failure, progress::setup_line};
+
+/// The demo's own database on the embedded server, apart from the user's data.
+pub(crate) const DEMO_DATABASE: &str = "panopticon_demo";
+
+/// An open database, and the embedded server if it is on that.
+pub(crate) struct Connection {
+    pub(crate) database: Database,
+    server: Option<Server>,
+}
+
+impl Connection {
+    /// Connects to `DATABASE_URL`, or starts the embedded server and says so.
+    pub(crate) async fn open(configuration: &Configuration) -> Result<Self, Failure> {
+        match configuration.database_url() {
+            Some(url) => Ok(Self { database: Database::connect(url).await?, server: None }),
+            None => {
+                let server = start_embedded(configuration).await?;
+                let url = server.url();
+                Self::on(server, &url).await
+            }
+        }
+    }
+
+    /// Connects to the demo's database, which exists after the demo.
+    pub(crate) async fn open_demo(configuration: &Configuration) -> Result<Self, Failure> {
+        let server = start_embedded(configuration).await?;
+        let url = server.url_of(DEMO_DATABASE);
+        let database =
+            Database::connect(&url).await.context("run `panopticon demo` first").map_err(Failure::usage)?;
+        Ok(Self { database, server: Some(server) })
+    }
+
+    /// Connects to `url`, a database of `server`.
+    pub(crate) async fn on(server: Server, url: &str) -> Result<Self, Failure> {
+        Ok(Self { database: Database::connect(url).await?, server: Some(server) })
+    }
+
+    /// Closes the connections and lets go of the embedded server.
+    pub(crate) async fn close(self) -> Result<(), Failure> {
+        self.database.close().await;
+        match self.server {
+            Some(server) => blocking(move || server.release()).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Starts the embedded server and says on standard error where it is.
+pub(crate) async fn start_embedded(configuration: &Configuration) -> Result<Server, Failure> {
+    let options = ServerOptions::in_data_dir(&configuration.data_dir());
+    eprintln!(
+        "using the embedded PostgreSQL in {}; set DATABASE_URL to use another",
+        options.cluster.display()
+    );
+    blocking(move || Server::start(&options, &setup_line)).await
+}
+
+/// Runs setup work, which waits for programs and downloads, away from the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, provision::Error> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(Failure::from),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}

@@ -1,0 +1,117 @@
+//! How a command ends. The codes are the same for every command and listed in the README.
+
+use std::process;
+
+/// Exit codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum ExitCode {
+    /// Complete and verified.
+    Complete = 0,
+    /// Something failed on the way; run again.
+    Failed = 1,
+    /// Wrong arguments or configuration, or a source that cannot be read.
+    Usage = 2,
+    /// Finished, but records were rejected or are missing.
+    Rejected = 3,
+    /// A comparison found a difference.
+    Different = 4,
+    /// Refused: another run holds the table, or rows edited since are in the way.
+    Refused = 5,
+    /// Interrupted by a signal, as shells count it.
+    Interrupted = 130,
+}
+
+impl From<ExitCode> for process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+/// A command that could not do its work.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: ExitCode,
+    error: anyhow::Error,
+}
+
+impl Failure {
+    /// The user's input or configuration is at fault.
+    pub(crate) fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self { code: ExitCode::Usage, error: error.into() }
+    }
+
+    /// The whole chain of causes on one line.
+    pub(crate) fn message(&self) -> String {
+        // Drivers put line breaks into their messages; a line that is one can be searched for.
+        format!("{:#}", self.error).split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    /// The exit code of this failure.
+    pub(crate) fn code(&self) -> ExitCode {
+        self.code
+    }
+
+    /// Says on standard error what went wrong.
+    pub(crate) fn print(self) -> ExitCode {
+        eprintln!("error: {}", self.message());
+        self.code
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self { code: ExitCode::Failed, error }
+    }
+}
+
+impl From<provision::Error> for Failure {
+    fn from(error: provision::Error) -> Self {
+        use provision::Error;
+        let code = match error {
+            Error::NoDataDir
+            | Error::NoPip { .. }
+            | Error::Platform { .. }
+            | Error::ClusterVersion { .. }
+            | Error::NoAccount
+            | Error::Unreachable { .. } => ExitCode::Usage,
+            _ => ExitCode::Failed,
+        };
+        Self { code, error: error.into() }
+    }
+}
+
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Self {
+        Self { code: store_code(&error), error: error.into() }
+    }
+}
+
+impl From<migrate::Error> for Failure {
+    fn from(error: migrate::Error) -> Self {
+        use migrate::Error;
+        let code = match &error {
+            Error::Source { .. } | Error::NoCollection { .. } | Error::AmbiguousCollection { .. } => {
+                ExitCode::Usage
+            }
+            Error::Store { source, .. } => store_code(source),
+            Error::Thread { .. } => ExitCode::Failed,
+        };
+        Self { code, error: error.into() }
+    }
+}
+
+fn store_code(error: &store::Error) -> ExitCode {
+    use store::Error;
+    match error {
+        Error::Url { .. }
+        | Error::ServerVersion { .. }
+        | Error::ExtensionUnavailable { .. }
+        | Error::CreateExtension { .. }
+        | Error::ExtensionVersion { .. }
+        | Error::Schema { .. }
+        | Error::NoTable { .. } => ExitCode::Usage,
+        Error::Locked { .. } => ExitCode::Refused,
+        Error::Connect { .. } | Error::Migrate { .. } | Error::Statement { .. } => ExitCode::Failed,
+    }
+}

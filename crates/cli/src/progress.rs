@@ -1,0 +1,62 @@
+//! Progress of a migration on standard error: a bar on a terminal, a line a phase elsewhere.
+
+use std::{io::IsTerminal as _, sync::Mutex, time::Duration};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use migrate::Phase;
+use records::Service;
+
+/// Shows how far the migration of one service is.
+pub(crate) struct MigrationProgress {
+    service: Service,
+    /// The bar of the phase under way; `None` where standard error is no terminal.
+    bar: Option<Mutex<ProgressBar>>,
+}
+
+impl MigrationProgress {
+    pub(crate) fn new(service: Service) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| Mutex::new(ProgressBar::hidden()));
+        Self { service, bar }
+    }
+
+    /// Takes what [`migrate::migrate`] tells.
+    pub(crate) fn show(&self, phase: Phase, done: u64, total: u64) {
+        let verb = match phase {
+            Phase::Copy => "copying",
+            Phase::Index => "indexing",
+            Phase::Verify => "verifying",
+        };
+        let Some(bar) = &self.bar else {
+            if done == 0 {
+                eprintln!("{verb} {}: {total} records", self.service.collection());
+            }
+            return;
+        };
+        let mut bar = bar.lock().expect("no holder panics");
+        if done == 0 {
+            bar.finish_and_clear();
+            *bar = ProgressBar::new(total)
+                .with_style(style())
+                .with_message(format!("{verb} {}", self.service.collection()));
+            bar.enable_steady_tick(Duration::from_millis(100));
+        }
+        bar.set_position(done);
+    }
+
+    /// Removes the bar.
+    pub(crate) fn finish(self) {
+        if let Some(bar) = self.bar {
+            bar.into_inner().expect("no holder panics").finish_and_clear();
+        }
+    }
+}
+
+fn style() -> ProgressStyle {
+    let template = "{msg:32} {wide_bar} {pos}/{len} records, {per_sec}, {eta} left";
+    ProgressStyle::with_template(template).expect("the template is valid")
+}
+
+/// Prints one line of the setup's progress.
+pub(crate) fn setup_line(line: &str) {
+    eprintln!("{line} …");
+}

@@ -1,0 +1,69 @@
+//! Search: order, filters, ids and metadata of the answers.
+
+use records::Service;
+use store::{
+    StoredRecord,
+    postgres::{Database, ServiceTable, search::Search},
+};
+
+use crate::{at_angle, prepared, record};
+
+async fn insert(database: &Database, service: Service, records: &[StoredRecord]) {
+    let mut copy = database.begin_copy(ServiceTable::of(service)).await.expect("the table is free");
+    records.iter().for_each(|record| copy.stage(record));
+    copy.commit().await.expect("the copy commits");
+}
+
+fn search(embedding: &[f32]) -> Search<'_> {
+    Search { embedding, limit: 10, category: None, model_id: None }
+}
+
+#[tokio::test]
+async fn nearest_come_first_with_their_cosine_distance() {
+    let (test_database, database) = prepared().await;
+    let angles = [("far", 2.0_f32), ("near", 0.1), ("middle", 1.0)];
+    let records: Vec<StoredRecord> =
+        angles.iter().map(|(id, angle)| record(Service::Query, id, at_angle(*angle))).collect();
+    insert(&database, Service::Query, &records).await;
+    test_database
+        .execute("insert into queries (id, query_text, theme, embedding) values ('67e55044-10b1-426f-9247-bb680e5fe0c8', 'zero', 'own', array_fill(0, array[384])::vector)")
+        .await;
+    let table = ServiceTable::of(Service::Query);
+    let hits = database.search(table, search(&at_angle(0.0))).await.expect("the search runs");
+    let ids: Vec<&str> = hits.iter().map(|hit| hit.id.as_str()).collect();
+    assert_eq!(ids, ["near", "middle", "far", "67e55044-10b1-426f-9247-bb680e5fe0c8"]);
+    for ((_, angle), name) in [angles[1], angles[2], angles[0]].iter().zip(["near", "middle", "far"]) {
+        let hit = hits.iter().find(|hit| hit.id == name).expect("it is found");
+        let distance = hit.distance.expect("it has a distance");
+        assert!((distance - (1.0 - f64::from(angle.cos()))).abs() < 1e-6, "{name}: {distance}");
+    }
+    assert_eq!(hits[3].distance, None, "no distance is defined from a zero vector");
+    assert_eq!(hits[0].metadata["theme"], "science", "the category is among the metadata");
+    assert_eq!(hits[0].metadata["timestamp"], "2025-01-11T00:00:00.000137");
+    assert_eq!(hits[0].metadata["n"], 1);
+    let limited = Search { limit: 2, ..search(&[]) };
+    let two = database.search(table, Search { embedding: &at_angle(0.0), ..limited }).await;
+    assert_eq!(two.expect("the search runs").len(), 2);
+}
+
+#[tokio::test]
+async fn filters_keep_what_is_equal_and_nothing_else() {
+    let (_test_database, database) = prepared().await;
+    let mut records: Vec<StoredRecord> =
+        (0..4_u8).map(|n| record(Service::Judge, &n.to_string(), at_angle(f32::from(n) / 10.0))).collect();
+    records[1].category = "it's; drop table llm_outputs --".to_owned();
+    records[2].attributes[0] = "claude".to_owned();
+    insert(&database, Service::Judge, &records).await;
+    let found = async |category: Option<&str>, model_id: Option<&str>| {
+        let table = ServiceTable::of(Service::Judge);
+        let search = Search { category, model_id, ..search(&[]) };
+        let hits = database.search(table, Search { embedding: &at_angle(0.0), ..search }).await;
+        hits.expect("the search runs").into_iter().map(|hit| hit.id).collect::<Vec<_>>()
+    };
+    assert_eq!(found(None, None).await, ["0", "1", "2", "3"]);
+    assert_eq!(found(Some("science"), None).await, ["0", "2", "3"]);
+    assert_eq!(found(Some("it's; drop table llm_outputs --"), None).await, ["1"]);
+    assert_eq!(found(None, Some("claude")).await, ["2"]);
+    assert_eq!(found(Some("science"), Some("gpt-4")).await, ["0", "3"]);
+    assert!(found(Some("nothing"), None).await.is_empty());
+}
