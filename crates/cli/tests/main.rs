@@ -3,6 +3,7 @@
 mod configuration;
 mod demo;
 mod migrate;
+mod repository;
 
 use std::{
     path::Path,

@@ -6,13 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use embed::{Kernel, Model, ModelConfig};
-
-/// Directory with `model.safetensors` and `tokenizer.json`.
-pub(crate) fn model_dir() -> PathBuf {
-    std::env::var_os("PANOPTICON_MODEL_DIR")
-        .expect("PANOPTICON_MODEL_DIR names a directory with model.safetensors and tokenizer.json")
-        .into()
-}
+pub(crate) use test_support::model_dir;
 
 pub(crate) fn load(kernel: Kernel, threads: usize) -> Model {
     let threads = NonZeroUsize::new(threads).expect("tests ask for a thread");

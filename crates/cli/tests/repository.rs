@@ -1,0 +1,81 @@
+//! Rules of the repository that no lint knows.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Lines that a source file may have at the most. Files that have more stand in [`LONGER`], which only shrinks.
+const MAX_LINES: usize = 600;
+const LONGER: [&str; 0] = [];
+
+fn sources() -> Vec<PathBuf> {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("..")];
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("the folder lists") {
+            let path = entry.expect("the entry reads").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources.push(path);
+            }
+        }
+    }
+    assert!(sources.len() > 50, "the sources are found");
+    sources
+}
+
+fn contains_any(path: &Path, words: &[&str]) -> bool {
+    let text = fs::read_to_string(path).expect("the file reads");
+    words.iter().any(|word| text.contains(word))
+}
+
+fn ends_with_any(path: &Path, ends: &[&str]) -> bool {
+    ends.iter().any(|end| path.ends_with(end))
+}
+
+#[test]
+fn files_stay_small_enough_to_hold_in_the_head() {
+    for path in sources() {
+        let lines = fs::read_to_string(&path).expect("the file reads").lines().count();
+        assert!(lines <= MAX_LINES || ends_with_any(&path, &LONGER), "{}: {lines} lines", path.display());
+    }
+}
+
+#[test]
+fn sql_is_spoken_in_the_postgres_store_alone() {
+    for path in sources() {
+        let text = path.to_string_lossy().replace('\\', "/");
+        // Tests look at what is in the tables; test-support makes and drops whole databases.
+        let allowed = ["store/src/postgres/", "/tests/", "test-support/src/database.rs"];
+        if allowed.iter().any(|folder| text.contains(folder)) {
+            continue;
+        }
+        let speaks = contains_any(&path, &["sqlx::query", "sqlx::raw_sql", "query!("]);
+        assert!(!speaks, "{}: SQL belongs into store::postgres", path.display());
+    }
+}
+
+#[test]
+fn run_time_sql_is_built_in_ddl_alone() {
+    for path in sources() {
+        let text = path.to_string_lossy().replace('\\', "/");
+        let product = text.contains("/src/") && !text.contains("test-support");
+        let allowed = ends_with_any(&path, &["store/src/postgres/ddl.rs"]);
+        let builds = product && contains_any(&path, &["AssertSqlSafe"]);
+        assert!(!builds || allowed, "{}: only ddl.rs vouches for SQL", path.display());
+    }
+}
+
+#[test]
+fn libraries_read_no_environment() {
+    for path in sources() {
+        let text = path.to_string_lossy().replace('\\', "/");
+        let library = ["records", "chroma", "embed", "store", "migrate", "provision"]
+            .iter()
+            .any(|name| text.contains(&format!("/{name}/src/")));
+        let reads = library && contains_any(&path, &["env::var"]);
+        assert!(!reads, "{}: libraries take configuration as arguments", path.display());
+    }
+}
