@@ -11,14 +11,14 @@ use crate::support;
 fn a_text_alone_has_the_bits_it_has_in_a_batch() {
     let texts = support::reference_texts();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    // Every fifth covers all tile heights; the plain kernel would take minutes over all texts.
+    let texts: Vec<&str> = texts.into_iter().step_by(5).collect();
     for kernel in support::kernels() {
         let one = support::load(kernel, 1);
         let three = support::load(kernel, 3);
         let together = one.embed(&texts).unwrap();
         assert!(together == three.embed(&texts).unwrap(), "{kernel}: threads change the bits");
-        // The plain kernel is slow, and short texts have the same tile shapes as all others.
-        let every = if kernel == Kernel::Portable { 7 } else { 1 };
-        for (text, expected) in texts.iter().zip(&together).step_by(every) {
+        for (text, expected) in texts.iter().zip(&together) {
             assert!(one.embed(&[text]).unwrap()[0] == *expected, "{kernel}: {text:?} alone on one thread");
             assert!(three.embed(&[text]).unwrap()[0] == *expected, "{kernel}: {text:?} alone on three");
         }
@@ -31,7 +31,7 @@ fn order_and_company_do_not_change_the_bits() {
     let model = support::load(Kernel::detect(), 2);
     let forwards: Vec<&str> = texts.iter().map(String::as_str).collect();
     let expected = model.embed(&forwards).unwrap();
-    for size in [2, 3, 5, 11, 40, 150] {
+    for size in [2, 5, 40] {
         for (texts, expected) in forwards.chunks(size).zip(expected.chunks(size)) {
             let backwards: Vec<&str> = texts.iter().rev().copied().collect();
             let mut found = model.embed(&backwards).unwrap();

@@ -62,6 +62,10 @@ impl Vector for Lanes {
         unsafe { _mm256_storeu_ps(p, self.0) }
     }
     #[inline(always)]
+    unsafe fn prefetch(p: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
     unsafe fn add(self, o: Self) -> Self {
         Self(unsafe { _mm256_add_ps(self.0, o.0) })
     }

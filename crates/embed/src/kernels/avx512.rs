@@ -52,6 +52,10 @@ impl Vector for Lanes {
         unsafe { _mm512_storeu_ps(p, self.0) }
     }
     #[inline(always)]
+    unsafe fn prefetch(p: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
     unsafe fn add(self, o: Self) -> Self {
         Self(unsafe { _mm512_add_ps(self.0, o.0) })
     }

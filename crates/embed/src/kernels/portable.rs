@@ -53,6 +53,10 @@ impl Vector for Lanes {
         unsafe { p.cast::<[f32; 4]>().write(self.0) }
     }
     #[inline(always)]
+    unsafe fn prefetch(_: *const f32) {
+        // Stable Rust has no way to say it for every target.
+    }
+    #[inline(always)]
     unsafe fn add(self, o: Self) -> Self {
         self.zip(o, |x, y| x + y)
     }
