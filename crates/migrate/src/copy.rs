@@ -1,6 +1,5 @@
 //! The copy: every record of the source is mapped and staged, or rejected by name.
 
-use chroma::Warning;
 use records::Service;
 use store::postgres::{Database, ServiceTable};
 
@@ -21,7 +20,7 @@ pub(crate) async fn copy(
 ) -> Result<(Source, CopyReport), Error> {
     let table = ServiceTable::of(service);
     let total = source.record_count();
-    let mut warnings: Vec<Warning> = source.collection().warnings.clone();
+    let mut warnings = source.warnings();
     progress(Phase::Copy, 0, total);
     let mut copy = database.begin_copy(table).await.map_err(Error::store("begin a copy into", table))?;
     let (reading, mut records) = source.read()?;

@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use chroma::{Collection, PersistDirectory, ReadReport, Record};
+use chroma::{Collection, PersistDirectory, ReadReport, Record, Warning};
 use records::Service;
 use tokio::sync::mpsc;
 
@@ -59,6 +59,11 @@ impl Source {
     /// The directory.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What is odd about the directory and the collection.
+    pub fn warnings(&self) -> Vec<Warning> {
+        self.directory.warnings().iter().chain(&self.collection.warnings).cloned().collect()
     }
 
     /// How many records the collection has.

@@ -2,8 +2,9 @@
 
 use std::{str::FromStr as _, time::Duration};
 
+use log::LevelFilter;
 use sqlx::{
-    Connection as _, PgConnection, PgPool,
+    ConnectOptions as _, Connection as _, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -15,6 +16,8 @@ const MAX_CONNECTIONS: u32 = 4;
 
 /// Long enough for a server on another continent, short enough to notice a wrong address.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+const SLOW_STATEMENT: Duration = Duration::from_secs(1);
 
 /// A PostgreSQL database that answers.
 #[derive(Clone, Debug)]
@@ -29,7 +32,10 @@ impl Database {
     /// # Errors
     /// When `url` is no PostgreSQL URL, or the server does not answer or refuses us.
     pub async fn connect(url: &str) -> Result<Self, Error> {
-        let options = parse(url)?.application_name("panopticon");
+        let options = parse(url)?
+            .application_name("panopticon")
+            // A copy or an index build of minutes is no anomaly; who wants to see statements sets LOG_LEVEL=DEBUG.
+            .log_slow_statements(LevelFilter::Debug, SLOW_STATEMENT);
         let database = options.get_database().unwrap_or_else(|| options.get_username());
         let address = format!("{}:{}/{database}", options.get_host(), options.get_port());
         let pool = PgPoolOptions::new()
