@@ -256,17 +256,19 @@ fn summarise(ours: &[Value], rivals: &[(&str, Vec<Value>)]) -> Value {
     Value::Object(summary)
 }
 
-/// `TEXTS` texts of mixed length, and where they are from: real prompts beside the workspace, or
+/// `TEXTS` texts of mixed length, and where they are from: real prompts and answers beside the workspace, or
 /// else texts made of the embed crate's reference set.
 fn texts() -> Result<(Vec<String>, &'static str)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut texts = Vec::new();
-    let path = root.join("../../../shared/data/queries.jsonl.gz");
-    if path.exists() {
-        let lines = Command::new("gzip").arg("-dc").arg(path).output()?.stdout;
-        for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let row: Value = serde_json::from_slice(line)?;
-            texts.extend(row["text"].as_str().map(str::to_owned));
+    for name in ["queries.jsonl.gz", "outputs.jsonl.gz"] {
+        let path = root.join("../../../shared/data").join(name);
+        if path.exists() {
+            let lines = Command::new("gzip").arg("-dc").arg(path).output()?.stdout;
+            for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                let row: Value = serde_json::from_slice(line)?;
+                texts.extend(row["text"].as_str().map(str::to_owned));
+            }
         }
     }
     let mut random = Random(SEED);
@@ -280,7 +282,7 @@ fn texts() -> Result<(Vec<String>, &'static str)> {
         return Ok((joined.collect(), "made of the reference texts"));
     }
     let chosen = (0..TEXTS).map(|_| texts.swap_remove(random.below(texts.len())));
-    Ok((chosen.collect(), "real prompts"))
+    Ok((chosen.collect(), "real prompts and answers"))
 }
 
 /// A small generator (xorshift64*), so that the choice is the same everywhere.

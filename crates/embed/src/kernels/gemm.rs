@@ -14,7 +14,8 @@ const DEPTH_BLOCK: usize = 384;
 const WEIGHT_BLOCK_BYTES: usize = 400 * 1024;
 
 /// How far ahead of their use weights are fetched, in f32. A short text reads each weight once, from memory, and
-/// the processor's own prefetching stops at page borders.
+/// the processor's own prefetching stops at page borders. Measured on a busy 2-core Zen 4, one thread: the best
+/// of 600 runs of 14 tokens took 3.1 instead of 3.4 ms, but of 18 tokens some 4 % longer.
 const PREFETCH: usize = 1024;
 
 /// What becomes of a finished sum.
