@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use embed::{Kernel, Model};
+use provision::DataDir;
 use serde_json::{Value, json};
 
 /// Texts of a round: half a minute for the slowest rival on two idle cores.
@@ -37,25 +38,42 @@ const TARGETS: [(&str, Option<f64>, Option<f64>); 3] = [
     ("chroma-default", Some(10.0), Some(15.0)),
 ];
 
+/// A mix of texts: its name, and how many characters a text has at the most. The short ones have some 39 tokens, as
+/// the set had on which the targets were set.
+const MIXES: [(&str, usize); 2] = [("of any length", usize::MAX), ("of at most 320 characters", 320)];
+
 fn main() -> Result<()> {
-    let model_dir = PathBuf::from(
-        env::var_os("PANOPTICON_MODEL_DIR").context("PANOPTICON_MODEL_DIR names the model's directory")?,
-    );
+    let model_dir = match env::var_os("PANOPTICON_MODEL_DIR") {
+        Some(folder) => PathBuf::from(folder),
+        None => provision::ensure_model(&DataDir::platform_default()?, &|line| eprintln!("{line}"))?,
+    };
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bench");
     fs::create_dir_all(&folder)?;
-    let (texts, source) = texts()?;
+    let reports = MIXES
+        .iter()
+        .map(|(mix, longest)| Ok(((*mix).to_owned(), compare(&model_dir, &folder, mix, *longest)?)))
+        .collect::<Result<serde_json::Map<_, _>>>()?;
+    let path = folder.join("embed.json");
+    fs::write(&path, format!("{:#}\n", Value::Object(reports)))?;
+    println!("report: {}", path.canonicalize()?.display());
+    Ok(())
+}
+
+/// All rounds over one mix.
+fn compare(model_dir: &Path, folder: &Path, mix: &str, longest: usize) -> Result<Value> {
+    let (texts, source) = texts(longest)?;
     let lines: Vec<String> = texts.iter().map(|text| json!(text).to_string()).collect();
     fs::write(folder.join("embed_texts.jsonl"), lines.join("\n") + "\n")?;
 
     let mut ours = Vec::new();
     let mut rivals: Vec<(&str, Vec<Value>)> = TARGETS.iter().map(|(name, ..)| (*name, Vec::new())).collect();
     for round in 1..=ROUNDS {
-        let (report, vectors) = run_ours(&model_dir, &texts)?;
+        let (report, vectors) = run_ours(model_dir, &texts)?;
         eprintln!("round {round}: {report}");
         ours.push(report);
         for (name, reports) in &mut rivals {
             let out = folder.join(format!("embed_{name}.f32"));
-            let Some(report) = run_rival(name, &model_dir, &folder, &out) else { continue };
+            let Some(report) = run_rival(name, model_dir, folder, &out) else { continue };
             eprintln!("round {round}: {report}");
             if report.get("missing").is_none() {
                 let deviation = one_minus_cos(&vectors, &out)?;
@@ -67,18 +85,17 @@ fn main() -> Result<()> {
     let kernel = Kernel::detect().to_string();
     let cores = thread::available_parallelism()?.get();
     println!(
-        "{TEXTS} texts ({source}), {ROUNDS} interleaved rounds, {cores} threads, kernel {kernel}; medians"
+        "\n{TEXTS} texts {mix} ({source}, {:.0} tokens each), {ROUNDS} interleaved rounds, {cores} threads, kernel {kernel}; medians",
+        median(&ours, "tokens_per_s")
+            .zip(median(&ours, "texts_per_s"))
+            .map_or(f64::NAN, |(tokens, texts)| tokens / texts)
     );
     let summary = summarise(&ours, &rivals);
     let settings = json!({ "texts": TEXTS, "source": source, "seed": SEED, "rounds": ROUNDS, "threads": cores,
         "kernel": kernel, "short_text": SHORT_TEXT });
     let rivals: serde_json::Map<String, Value> =
         rivals.into_iter().map(|(name, reports)| (name.to_owned(), json!(reports))).collect();
-    let report = json!({ "settings": settings, "summary": summary, "ours": ours, "rivals": rivals });
-    let path = folder.join("embed.json");
-    fs::write(&path, format!("{report:#}\n"))?;
-    println!("report: {}", path.canonicalize()?.display());
-    Ok(())
+    Ok(json!({ "settings": settings, "summary": summary, "ours": ours, "rivals": rivals }))
 }
 
 /// One round of ours: load, all texts, one short text alone, and again beside busy threads.
@@ -256,9 +273,9 @@ fn summarise(ours: &[Value], rivals: &[(&str, Vec<Value>)]) -> Value {
     Value::Object(summary)
 }
 
-/// `TEXTS` texts of mixed length, and where they are from: real prompts and answers beside the workspace, or
+/// `TEXTS` texts of mixed length, up to `longest` characters, and where they are from: real prompts and answers beside the workspace, or
 /// else texts made of the embed crate's reference set.
-fn texts() -> Result<(Vec<String>, &'static str)> {
+fn texts(longest: usize) -> Result<(Vec<String>, &'static str)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut texts = Vec::new();
     for name in ["queries.jsonl.gz", "outputs.jsonl.gz"] {
@@ -267,7 +284,7 @@ fn texts() -> Result<(Vec<String>, &'static str)> {
             let lines = Command::new("gzip").arg("-dc").arg(path).output()?.stdout;
             for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                 let row: Value = serde_json::from_slice(line)?;
-                texts.extend(row["text"].as_str().map(str::to_owned));
+                texts.extend(row["text"].as_str().filter(|text| text.len() <= longest).map(str::to_owned));
             }
         }
     }
@@ -275,8 +292,9 @@ fn texts() -> Result<(Vec<String>, &'static str)> {
     if texts.is_empty() {
         let lines = fs::read_to_string(root.join("../embed/testdata/reference_texts.jsonl"))?;
         let parts = lines.lines().map(serde_json::from_str).collect::<Result<Vec<String>, _>>()?;
+        let parts: Vec<String> = parts.into_iter().filter(|part| part.len() <= longest).collect();
         let joined = (0..TEXTS).map(|_| {
-            let count = 1 + random.below(6);
+            let count = if longest == usize::MAX { 1 + random.below(6) } else { 1 };
             (0..count).map(|_| parts[random.below(parts.len())].as_str()).collect::<Vec<_>>().join(" ")
         });
         return Ok((joined.collect(), "made of the reference texts"));

@@ -4,7 +4,7 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
     path::Path,
-    process::Command,
+    process::{Child, Command},
     time::{Duration, Instant},
 };
 
@@ -90,17 +90,41 @@ fn db_commands_open_name_and_stop_the_server() {
 #[test]
 fn terminated_command_stops_the_server_that_it_started() {
     let folder = fresh_data_dir();
-    let mut child = in_data_dir(folder.path(), &["db", "psql", "--", "--command", "select pg_sleep(600)"])
-        .spawn()
-        .expect("the binary runs");
-    let log = folder.path().join("postgres/server.log");
+    let mut child = sleeping_psql(folder.path());
+    signal(&child, Signal::TERM);
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    assert_eq!(postmaster(folder.path()), None, "it stopped its server");
+}
+
+#[test]
+fn killed_command_leaves_a_server_that_the_next_one_finds_and_stops() {
+    let folder = fresh_data_dir();
+    let mut child = sleeping_psql(folder.path());
+    signal(&child, Signal::KILL);
+    child.wait().expect("it ends");
+    let left_behind = postmaster(folder.path());
+    assert!(left_behind.is_some(), "nobody was there to stop the server");
+
+    let psql = ["db", "psql", "--", "--tuples-only", "--command", "select 6 * 7"];
+    let answer = run(&mut in_data_dir(folder.path(), &psql));
+    assert_eq!((answer.code, answer.stdout.trim()), (0, "42"), "{answer:?}");
+    assert!(!answer.stderr.contains("starting"), "the running server is used: {answer:?}");
+    assert_eq!(postmaster(folder.path()), None, "and stopped by its last user");
+}
+
+/// A command that holds the server until a signal ends it.
+fn sleeping_psql(data_dir: &Path) -> Child {
+    let child = in_data_dir(data_dir, &["db", "psql", "--", "--command", "select pg_sleep(600)"]).spawn();
+    let log = data_dir.join("postgres/server.log");
     wait_until("the server is ready", || {
         fs::read_to_string(&log).is_ok_and(|log| log.contains("ready to accept connections"))
     });
+    child.expect("the binary runs")
+}
+
+fn signal(child: &Child, signal: Signal) {
     let pid = Pid::from_raw(child.id().try_into().expect("a process id")).expect("a process id");
-    kill_process(pid, Signal::TERM).expect("the signal is sent");
-    assert_eq!(child.wait().expect("it ends").code(), Some(130));
-    assert_eq!(postmaster(folder.path()), None, "it stopped its server");
+    kill_process(pid, signal).expect("the signal is sent");
 }
 
 fn wait_until(what: &str, condition: impl Fn() -> bool) {

