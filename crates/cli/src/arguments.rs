@@ -32,11 +32,11 @@ pub(crate) struct SettingFlags {
     /// Folder of the embedded server, its programs and the model [env: PANOPTICON_DATA_DIR] [default: the
     /// platform's data folder; /var/lib/panopticon for root]
     #[arg(long, global = true, value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<String>,
     /// Folder with your own copy of all-MiniLM-L6-v2 (model.safetensors, tokenizer.json, vocab.txt) [env:
     /// PANOPTICON_MODEL_DIR] [default: downloaded into the data folder]
     #[arg(long, global = true, value_name = "DIR")]
-    pub(crate) model_dir: Option<PathBuf>,
+    pub(crate) model_dir: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -95,6 +95,11 @@ impl Configuration {
         self.value("DATABASE_URL")
     }
 
+    /// Whether this command line itself names the database.
+    pub(crate) fn names_database(&self) -> bool {
+        self.setting("DATABASE_URL").origin == Origin::Flag
+    }
+
     /// Where Panopticon keeps its own things.
     pub(crate) fn data_dir(&self) -> DataDir {
         DataDir::new(self.value("PANOPTICON_DATA_DIR").expect("there is a default"))
@@ -131,8 +136,11 @@ impl Configuration {
     }
 
     fn value(&self, name: &str) -> Option<&str> {
-        let setting = self.settings.iter().find(|setting| setting.name == name);
-        setting.expect("every name is loaded").value.as_deref()
+        self.setting(name).value.as_deref()
+    }
+
+    fn setting(&self, name: &str) -> &Setting {
+        self.settings.iter().find(|setting| setting.name == name).expect("every name is loaded")
     }
 
     fn check(&self) -> anyhow::Result<()> {
@@ -147,11 +155,10 @@ impl Configuration {
 }
 
 fn flag(flags: &SettingFlags, name: &str) -> Option<String> {
-    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
     match name {
         "DATABASE_URL" => flags.database_url.clone(),
-        "PANOPTICON_DATA_DIR" => path(&flags.data_dir),
-        "PANOPTICON_MODEL_DIR" => path(&flags.model_dir),
+        "PANOPTICON_DATA_DIR" => flags.data_dir.clone(),
+        "PANOPTICON_MODEL_DIR" => flags.model_dir.clone(),
         _ => None,
     }
 }

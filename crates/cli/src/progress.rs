@@ -1,8 +1,8 @@
 //! Progress of a migration on standard error: a bar on a terminal, a line a phase elsewhere.
 
-use std::{io::IsTerminal as _, sync::Mutex, time::Duration};
+use std::{fmt, io::IsTerminal as _, sync::Mutex, time::Duration};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use migrate::Phase;
 use records::Service;
 
@@ -52,8 +52,14 @@ impl MigrationProgress {
 }
 
 fn style() -> ProgressStyle {
-    let template = "{msg:32} {wide_bar} {pos}/{len} records, {per_sec}, {eta} left";
-    ProgressStyle::with_template(template).expect("the template is valid")
+    let template = "{msg:29} {wide_bar} {human_pos}/{human_len} records, {rate}, {eta} left";
+    ProgressStyle::with_template(template).expect("the template is valid").with_key(
+        "rate",
+        |state: &ProgressState, line: &mut dyn fmt::Write| {
+            write!(line, "{:.0}/s", state.per_sec())
+                .expect("indicatif writes to a string, which cannot fail");
+        },
+    )
 }
 
 /// Prints one line of the setup's progress.

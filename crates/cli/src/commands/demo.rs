@@ -1,6 +1,6 @@
 //! `panopticon demo`: the main job on the sample that ships with the binary, from nothing to an answered search.
 
-use std::{fs, path::Path};
+use std::{env, fs, path::Path};
 
 use anyhow::Context as _;
 use include_dir::{Dir, include_dir};
@@ -27,16 +27,6 @@ static SAMPLES: [(Service, Dir<'static>); 3] = [
 ];
 
 const QUESTION: &str = "Can we get electricity from the process that powers the sun?";
-
-const NEXT_STEPS: &str = r#"
-Next
-  panopticon search query "how do vaccines work" --demo       search the sample
-  panopticon db psql --demo                                   look at its tables
-  panopticon migrate query --from /path/to/query_storage_data migrate your own directory
-  panopticon migrate --help                                   all three services at once
-Your data goes into the database that DATABASE_URL names, or into the embedded server's database `panopticon`.
-The demo has its own, `panopticon_demo`, made anew each time. From the source folder, write
-`cargo run --release --` for `panopticon`."#;
 
 pub(crate) async fn run(configuration: &Configuration) -> Result<ExitCode, Failure> {
     let model = open_model(configuration).await?;
@@ -67,8 +57,26 @@ pub(crate) async fn run(configuration: &Configuration) -> Result<ExitCode, Failu
     let hits = find(&connection.database, model, question).await?;
     print(&format!("  {}", search::to_text(Service::Query, &hits).replace('\n', "\n  ")))?;
     connection.close().await?;
-    print(NEXT_STEPS)?;
+    print(&next_steps(&env::args().next().unwrap_or_else(|| "panopticon".to_owned())))?;
     Ok(ExitCode::Complete)
+}
+
+/// What to try now, with `program` as it was called, so that each line works as it is printed.
+fn next_steps(program: &str) -> String {
+    format!(
+        "
+Go on with the sample:
+  {program} search query \"how do vaccines work\" --demo
+  {program} db psql --demo
+
+Go on with your own data; stop the service that writes to it first:
+  {program} migrate query --from /path/to/query_storage_data
+  {program} search query \"how do vaccines work\"
+  {program} --help
+
+It goes into the database that DATABASE_URL names, else into the embedded server's database `panopticon`. The demo
+keeps to a database of its own, `{DEMO_DATABASE}`, made anew each time."
+    )
 }
 
 /// Writes the sample into `folder`, in place of whatever an earlier version left there.

@@ -28,8 +28,7 @@ pub(crate) async fn run(
     arguments: &SearchArguments,
 ) -> Result<ExitCode, Failure> {
     let category = category(arguments).map_err(Failure::usage)?;
-    let explicit =
-        arguments.demo || matches!(configuration.settings()[0].origin, crate::configuration::Origin::Flag);
+    let explicit = arguments.demo || configuration.names_database();
     let (name, storage_type) = configuration.storage_type(arguments.service);
     if storage_type == "chroma" && !explicit {
         return Err(Failure::usage(anyhow!(
