@@ -7,7 +7,9 @@ use records::Service;
 
 const AFTER_HELP: &str = "\
 Every setting comes from a flag, the environment, or a .env file, in this order; `panopticon config` shows them.
-Without DATABASE_URL, Panopticon runs a PostgreSQL server of its own in its data folder.
+Without DATABASE_URL, Panopticon runs a PostgreSQL server of its own in its data folder. Without a flag:
+  QUERY_STORAGE_TYPE, EVALUATION_STORAGE_TYPE, JUDGE_STORAGE_TYPE   postgres (the default) or chroma
+  LOG_LEVEL                                                         ERROR, WARNING (the default), INFO or DEBUG
 
 Exit codes: 0 complete and verified; 1 failed, run again; 2 wrong usage or configuration, or unreadable source;
 3 records were rejected or are missing; 4 a comparison found a difference; 5 refused: another run holds the
