@@ -1,10 +1,10 @@
 //! Moves a service's Chroma collection into its PostgreSQL table and proves that nothing was lost.
 //!
 //! 1. [`Source::open`] finds the collection;
-//! 2. [`copy`] maps each record, rejects by name what PostgreSQL cannot hold, and copies the rest in one
+//! 2. `copy` maps each record, rejects by name what PostgreSQL cannot hold, and copies the rest in one
 //!    transaction;
 //! 3. the index follows the row count;
-//! 4. [`verify`] reads both sides again, completely, and compares every record.
+//! 4. `verify` reads both sides again, completely, and compares every record.
 //!
 //! Entry point: [`migrate`]. SQL is `store`'s business, bytes of Chroma are `chroma`'s.
 

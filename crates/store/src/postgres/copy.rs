@@ -108,7 +108,7 @@ impl Database {
 }
 
 impl Copy {
-    /// Adds a row. Call [`Self::send_if_full`] now and then.
+    /// Adds a row. Once [`Self::is_full`], call [`Self::send`].
     pub fn stage(&mut self, record: &StoredRecord) {
         write_record(&mut self.buffer, record);
         self.staged += 1;
