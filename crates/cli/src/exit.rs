@@ -73,6 +73,7 @@ impl From<provision::Error> for Failure {
             | Error::NoPip { .. }
             | Error::Platform { .. }
             | Error::ClusterVersion { .. }
+            | Error::VersionFile { .. }
             | Error::NoAccount
             | Error::Unreachable { .. } => ExitCode::Usage,
             _ => ExitCode::Failed,

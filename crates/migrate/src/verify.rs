@@ -52,7 +52,7 @@ pub(crate) async fn verify(
         let (id, source_id, found) = match row {
             MigratedRow::Whole(row) => {
                 let digest = RecordDigest::of(&row);
-                (row.id, row.source_id.unwrap_or_default(), Some(digest))
+                (row.id, row.source_id.expect("only rows with a source id are read back"), Some(digest))
             }
             MigratedRow::Foreign { id, source_id } => (id, source_id, None),
         };

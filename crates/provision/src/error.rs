@@ -84,6 +84,14 @@ pub enum Error {
         /// Its major version.
         found: u32,
     },
+    /// The cluster does not say which version it belongs to.
+    #[error("expected a PostgreSQL version in `{}`, found `{}`: restore the cluster, or set PANOPTICON_DATA_DIR to another folder", path.display(), found.trim())]
+    VersionFile {
+        /// The file.
+        path: PathBuf,
+        /// What it has instead.
+        found: String,
+    },
     /// Started by root, but no unprivileged account to run PostgreSQL as.
     #[error(
         "PostgreSQL refuses to run as root and /etc/passwd has neither `postgres` nor `nobody`: start panopticon as an ordinary user, or set DATABASE_URL"

@@ -94,6 +94,17 @@ fn half_made_cluster_is_made_again() {
 }
 
 #[test]
+fn cluster_of_unreadable_version_is_named_and_left_alone() {
+    let fixture = Fixture::new();
+    fixture.start().release().expect("a cluster is made");
+    let version = fixture.options.cluster.join("data/PG_VERSION");
+    fs::write(&version, "").expect("the version can be emptied");
+    let error = Server::start(&fixture.options, &|_| {}).expect_err("the cluster is not taken for none");
+    assert!(error.to_string().contains("PG_VERSION"), "{error}");
+    assert!(fixture.options.cluster.join("data/base").is_dir(), "nothing was made in its place");
+}
+
+#[test]
 fn kept_server_runs_on_until_it_is_stopped() {
     let fixture = Fixture::new();
     let server = fixture.start();

@@ -50,9 +50,18 @@ impl Cluster {
         fs::read_to_string(&path).during("read", path)
     }
 
-    /// Major version of the cluster, if there is one.
-    pub(crate) fn major(&self) -> Option<u32> {
-        fs::read_to_string(self.data().join("PG_VERSION")).ok()?.trim().parse().ok()
+    /// Major version of the cluster, if there is one. A cluster that cannot be read is an error: taking it for
+    /// none would make another in its place.
+    pub(crate) fn major(&self) -> Result<Option<u32>, Error> {
+        let path = self.data().join("PG_VERSION");
+        match fs::read_to_string(&path) {
+            Ok(text) => match text.trim().parse() {
+                Ok(major) => Ok(Some(major)),
+                Err(_) => Err(Error::VersionFile { path, found: text }),
+            },
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).during("read", path),
+        }
     }
 
     /// Makes the cluster with its database. Killed half-way, it leaves only a scratch folder that the next

@@ -85,11 +85,14 @@ impl Server {
         let cluster = Cluster { folder };
         let _starting = lock_life(&cluster)?;
 
-        let existing = cluster.major();
-        let binaries =
-            options.binaries.exclusively(|data| Binaries::find(data, existing, progress))?.ok_or_else(
-                || Error::ClusterVersion { path: cluster.data(), found: existing.unwrap_or_default() },
-            )?;
+        let existing = cluster.major()?;
+        let binaries = options
+            .binaries
+            .exclusively(|data| Binaries::find(data, existing, progress))?
+            .ok_or_else(|| Error::ClusterVersion {
+                path: cluster.data(),
+                found: existing.expect("without a cluster any version serves"),
+            })?;
         let account = Account::choose(&cluster.data())?;
         if existing.is_none() {
             cluster.create(&binaries, &account, progress)?;
@@ -146,7 +149,7 @@ impl Server {
     pub fn stop_cluster(options: &ServerOptions) -> Result<bool, Error> {
         let Ok(folder) = options.cluster.canonicalize() else { return Ok(false) };
         let cluster = Cluster { folder };
-        let Some(major) = cluster.major() else { return Ok(false) };
+        let Some(major) = cluster.major()? else { return Ok(false) };
         let _stopping = lock_life(&cluster)?;
         remove_keep_marker(&cluster)?;
         if port_of_running_server(&cluster.data())?.is_none() {
