@@ -36,12 +36,14 @@ pub(crate) async fn run(
             arguments.service
         )));
     }
-    let model = open_model(configuration).await?;
     let connection = if arguments.demo {
         Connection::open_demo(configuration).await?
     } else {
         Connection::open(configuration).await?
     };
+    // Before the model, which may have to be downloaded: a search that cannot succeed should say so at once.
+    connection.database.check_table(ServiceTable::of(arguments.service)).await?;
+    let model = open_model(configuration).await?;
     let question = Question {
         service: arguments.service,
         text: &arguments.text,
@@ -86,14 +88,12 @@ async fn load_model(folder: PathBuf) -> Result<Model, Failure> {
     loaded.context("failed to load the model")?.map_err(Failure::usage)
 }
 
-/// Embeds the question and searches.
+/// Embeds the question and searches the service's table, which is there.
 pub(crate) async fn find(
     database: &Database,
     model: Model,
     question: Question<'_>,
 ) -> Result<Vec<Hit>, Failure> {
-    let table = ServiceTable::of(question.service);
-    database.check_table(table).await?;
     let text = question.text.to_owned();
     let embedded = tokio::task::spawn_blocking(move || model.embed(&[&text])).await;
     let embeddings = embedded.context("failed to embed the text")?.context("failed to embed the text")?;
@@ -103,7 +103,7 @@ pub(crate) async fn find(
         category: question.category,
         model_id: question.model_id,
     };
-    Ok(database.search(table, search).await?)
+    Ok(database.search(ServiceTable::of(question.service), search).await?)
 }
 
 /// The category to filter by; a filter that the service does not have is refused, not ignored.
