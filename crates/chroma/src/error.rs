@@ -32,6 +32,12 @@ pub enum Error {
         /// What its first bytes are instead.
         found: &'static str,
     },
+    /// A file of the directory is a symbolic link, a pipe, or anything else that may lead outside of it.
+    #[error("expected a regular file at `{}`, found another kind (links are not followed)", path.display())]
+    NotRegularFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// The operating system refused an operation on a file.
     #[error("failed to {operation} `{}`", path.display())]
     Io {

@@ -9,28 +9,22 @@
 //! "FORMAT §n" in the comments means the team's description of the format, `chroma/FORMAT.md`.
 #![forbid(unsafe_code)]
 
-mod catalog;
-mod cursor;
+mod collection;
+mod database;
 mod directory;
 mod error;
 mod fields;
 mod hnsw;
 mod json;
-mod log;
-mod read;
 mod record;
-mod runs;
-mod schema;
-mod seq_id;
-mod snapshot;
-mod space;
-mod statements;
 mod text;
-mod vector;
 mod warning;
 
-pub use catalog::Collection;
+pub use collection::{Collection, DEFAULT_DATABASE, DEFAULT_TENANT};
 pub use directory::PersistDirectory;
 pub use error::Error;
 pub use record::{CreatedAt, Field, MissingReason, Origin, Problem, ProblemKind, ReadReport, Record, Vector};
 pub use warning::{Warning, WarningCode};
+
+/// Takes each record of a read; breaking ends it.
+type Visit<'v> = &'v mut dyn FnMut(Record) -> std::ops::ControlFlow<()>;

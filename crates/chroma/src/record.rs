@@ -52,6 +52,9 @@ pub enum Origin {
     /// In the HNSW index of a `cosine` collection: unit vector times length, bit for bit what Chroma returns
     /// and within 2 ulp of what the client sent.
     HnswRounded,
+    /// In an HNSW index that has lost the list of its ids: which vector is whose was worked out from the order in
+    /// which Chroma ≥ 1.0 stores both (FORMAT §7). As exact as the index.
+    Salvaged,
 }
 
 /// Why a record has no vector.
@@ -119,6 +122,8 @@ pub struct ReadReport {
     pub from_log: u64,
     /// Of these, records whose vector came from the HNSW index.
     pub from_hnsw: u64,
+    /// Of these, records whose vector was salvaged from an index without its list of ids.
+    pub salvaged: u64,
     /// Of these, records without a vector.
     pub missing: u64,
     /// Whether the read came to the end, rather than being stopped by its visitor.

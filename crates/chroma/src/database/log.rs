@@ -5,11 +5,9 @@ use std::collections::HashMap;
 
 use rusqlite::types::ValueRef;
 
+use super::{runs::Runs, snapshot::Snapshot, statements};
 use crate::{
     error::Error,
-    runs::Runs,
-    snapshot::Snapshot,
-    statements,
     warning::{Tally, WarningCode},
 };
 

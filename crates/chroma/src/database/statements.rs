@@ -3,7 +3,7 @@
 //! The statements over records and log rows must run as ordered scans of a b-tree: a sort would hold the
 //! documents of a collection in memory. The tests below ask SQLite how it runs each of them.
 
-use crate::schema::Schema;
+use super::schema::Schema;
 
 /// Which segment owns which record; the index-free column order keeps it on the leaf pages.
 pub(crate) const RECORD_OWNERS: &str = "select id, segment_id from embeddings order by id";

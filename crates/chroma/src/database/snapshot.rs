@@ -22,13 +22,17 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 use tempfile::TempDir;
 
-use crate::{error::Error, schema::Schema};
+use super::schema::Schema;
+use crate::error::Error;
 
 /// A commit of Chroma's takes milliseconds; beyond this the lock is stuck.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Copies that a live writer may spoil before we give up.
 const COPY_ATTEMPTS: u32 = 3;
+
+/// The file that every directory since Chroma 0.4 has.
+pub(crate) const DATABASE: &str = "chroma.sqlite3";
 
 /// The database under a read transaction.
 pub(crate) struct Snapshot {
@@ -42,8 +46,12 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    /// Opens the database of `directory`, a canonical path.
     pub(crate) fn open(directory: &Path) -> Result<Self, Error> {
-        let path = find_database(directory)?;
+        let path = directory.join(DATABASE);
+        for suffix in SIDECARS {
+            refuse_other_than_file(&sidecar(&path, suffix))?;
+        }
         let is_wal = read_header(&path)? == JournalMode::Wal || sidecar(&path, "-wal").exists();
         let (connection, private_copy) = if is_wal {
             open_copy(&path)?
@@ -78,25 +86,6 @@ fn sqlite_error(path: &Path, subject: &'static str) -> impl Fn(rusqlite::Error) 
     move |source| Error::Sqlite { subject, path: path.to_owned(), source }
 }
 
-fn find_database(directory: &Path) -> Result<PathBuf, Error> {
-    let path = directory.join("chroma.sqlite3");
-    match path.canonicalize() {
-        Ok(path) => Ok(path),
-        Err(source) if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            let path = directory.to_owned();
-            Err(if has_parquet(directory) { Error::Version03 { path } } else { Error::NoDatabase { path } })
-        }
-        Err(source) => Err(Error::Io { operation: "find", path, source }),
-    }
-}
-
-/// Whether Chroma 0.3 left its files here (FORMAT §14).
-pub(crate) fn has_parquet(directory: &Path) -> bool {
-    ["chroma-embeddings.parquet", "chroma-collections.parquet"]
-        .iter()
-        .any(|name| directory.join(name).exists())
-}
-
 #[derive(PartialEq)]
 enum JournalMode {
     Rollback,
@@ -116,6 +105,16 @@ fn read_header(path: &Path) -> Result<JournalMode, Error> {
         Some([1, 1]) => Ok(JournalMode::Rollback),
         Some(_) => Ok(JournalMode::Wal),
         None => not_sqlite("less than its header"),
+    }
+}
+
+/// A directory from elsewhere may hold a link to any file of ours, or a pipe that never yields a byte.
+fn refuse_other_than_file(path: &Path) -> Result<(), Error> {
+    match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_file() => Ok(()),
+        Ok(_) => Err(Error::NotRegularFile { path: path.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(Error::Io { operation: "look at", path: path.to_owned(), source }),
     }
 }
 

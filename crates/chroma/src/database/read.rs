@@ -4,26 +4,28 @@ use std::{ops::ControlFlow, path::PathBuf};
 
 use rusqlite::types::ValueRef;
 
-use crate::{
-    catalog::Collection,
+use super::{
+    Database,
+    catalog::StoredCollection,
     cursor::Cursor,
-    directory::PersistDirectory,
+    log::{self, LogIndex, LogVector, Operation, Segments},
+    runs::Runs,
+    statements,
+};
+use crate::{
+    Visit,
     error::Error,
     fields::Fields,
     hnsw::{self, Index, Load},
-    log::{self, LogIndex, LogVector, Operation, Segments},
     record::{CreatedAt, Field, Origin, Problem, ProblemKind, ReadReport, Record, Vector},
-    runs::Runs,
-    statements, text,
+    text,
     warning::{Tally, Warning, WarningCode},
 };
 
-type Visit<'v> = &'v mut dyn FnMut(Record) -> ControlFlow<()>;
-
 /// The state of one read.
 pub(crate) struct Reader<'d> {
-    pub(crate) directory: &'d PersistDirectory,
-    pub(crate) collection: &'d Collection,
+    pub(crate) database: &'d Database,
+    pub(crate) stored: &'d StoredCollection,
     pub(crate) index: Option<Index>,
     pub(crate) index_is_lost: bool,
     /// The last log row that the index has absorbed; −1 if none.
@@ -35,10 +37,10 @@ pub(crate) struct Reader<'d> {
 
 impl<'d> Reader<'d> {
     /// Loads the index's ids and walks the collection's log.
-    pub(crate) fn new(directory: &'d PersistDirectory, collection: &'d Collection) -> Result<Self, Error> {
+    pub(crate) fn new(database: &'d Database, stored: &'d StoredCollection) -> Result<Self, Error> {
         let mut reader = Self {
-            directory,
-            collection,
+            database,
+            stored,
             index: None,
             index_is_lost: false,
             index_mark: -1,
@@ -48,19 +50,15 @@ impl<'d> Reader<'d> {
         };
         reader.load_index();
         let empty = Runs::default();
-        let runs = directory.log_runs.get(collection.key.as_bytes()).unwrap_or(&empty);
+        let runs = database.log_runs.get(stored.key.as_bytes()).unwrap_or(&empty);
         let index = reader.index.as_ref();
         let segments = Segments {
-            metadata_mark: collection
-                .metadata_segment
-                .as_ref()
-                .and_then(|segment| segment.mark)
-                .unwrap_or(-1),
+            metadata_mark: stored.metadata_segment.as_ref().and_then(|segment| segment.mark).unwrap_or(-1),
             index_mark: reader.index_mark,
             index_is_lost: reader.index_is_lost,
             index_contains: &|id| index.is_some_and(|index| index.contains(id)),
         };
-        reader.log = log::index(&directory.snapshot, &collection.key, runs, &segments, &mut reader.tally)?;
+        reader.log = log::index(&database.snapshot, &stored.key, runs, &segments, &mut reader.tally)?;
         Ok(reader)
     }
 
@@ -84,8 +82,13 @@ impl<'d> Reader<'d> {
     }
 
     fn load_index(&mut self) {
-        let Some(segment) = &self.collection.vector_segment else { return };
-        match hnsw::load(&self.directory.root, segment.id, self.collection.space, segment.mark.is_some()) {
+        let Some(segment) = &self.stored.vector_segment else { return };
+        match hnsw::load(
+            &self.database.root,
+            segment.id,
+            self.stored.collection.space,
+            segment.mark.is_some(),
+        ) {
             Load::NeverFlushed => {}
             Load::Lost(error) => {
                 self.index_is_lost = true;
@@ -129,17 +132,17 @@ impl<'d> Reader<'d> {
 
     /// Records of the metadata segment, with what the log adds to them.
     fn visit_stored(&mut self, visit: Visit<'_>) -> Result<ControlFlow<()>, Error> {
-        let directory = self.directory;
-        let Some(segment) = &self.collection.metadata_segment else { return Ok(ControlFlow::Continue(())) };
-        let Some(runs) = directory.record_runs.get(&segment.key) else {
+        let database = self.database;
+        let Some(segment) = &self.stored.metadata_segment else { return Ok(ControlFlow::Continue(())) };
+        let Some(runs) = database.record_runs.get(&segment.key) else {
             return Ok(ControlFlow::Continue(()));
         };
-        let connection = &directory.snapshot.connection;
-        let error = directory.snapshot.error("the records");
+        let connection = &database.snapshot.connection;
+        let error = database.snapshot.error("the records");
         let mut records = connection.prepare_cached(statements::RECORDS).map_err(&error)?;
         let mut metadata =
-            connection.prepare_cached(&statements::metadata(&directory.snapshot.schema)).map_err(&error)?;
-        let lists = statements::metadata_lists(&directory.snapshot.schema);
+            connection.prepare_cached(&statements::metadata(&database.snapshot.schema)).map_err(&error)?;
+        let lists = statements::metadata_lists(&database.snapshot.schema);
         let mut lists = lists.map(|sql| connection.prepare_cached(sql)).transpose().map_err(&error)?;
         for range in &runs.ranges {
             let range = [range.0, range.1];
@@ -226,8 +229,8 @@ impl<'d> Reader<'d> {
             (Operation::Add | Operation::Upsert, None) | (Operation::Update | Operation::Upsert, Some(_)) => {
             }
         }
-        let error = self.directory.snapshot.error("the log");
-        let connection = &self.directory.snapshot.connection;
+        let error = self.database.snapshot.error("the log");
+        let connection = &self.database.snapshot.connection;
         let mut statement = connection.prepare_cached(statements::LOG_METADATA).map_err(&error)?;
         let mut rows = statement.query([seq_id]).map_err(&error)?;
         let Some(row) = rows.next().map_err(&error)? else { return Ok(()) };
@@ -250,8 +253,14 @@ impl<'d> Reader<'d> {
                 match origin {
                     Origin::Log => self.report.from_log += 1,
                     Origin::Hnsw | Origin::HnswRounded => self.report.from_hnsw += 1,
+                    Origin::Salvaged => self.report.salvaged += 1,
                 }
-                if self.collection.dimension.is_some_and(|dimension| dimension != embedding.dimension()) {
+                if self
+                    .stored
+                    .collection
+                    .dimension
+                    .is_some_and(|dimension| dimension != embedding.dimension())
+                {
                     let what = "vectors are not of the collection's dimension, of";
                     self.tally.add(WarningCode::DimensionMismatch, what, id);
                 }
@@ -295,9 +304,9 @@ impl<'d> Reader<'d> {
     }
 
     fn warn_of_changes(&mut self) {
-        let Some(segment) = &self.collection.vector_segment else { return };
-        let path: PathBuf = self.directory.path.clone();
-        let before = self.directory.stamps.get(&segment.id);
+        let Some(segment) = &self.stored.vector_segment else { return };
+        let path: PathBuf = self.database.path.clone();
+        let before = self.database.stamps.get(&segment.id);
         if before.is_some_and(|before| *before != hnsw::stamp(&path, segment.id)) {
             let message =
                 format!("files of the index `{}` changed during the read; stop the writer", segment.id);

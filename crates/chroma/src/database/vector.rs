@@ -3,13 +3,11 @@
 use records::Embedding;
 use rusqlite::types::ValueRef;
 
+use super::{log::LogVector, read::Reader, statements};
 use crate::{
     error::Error,
     hnsw::{self, IndexedVector},
-    log::LogVector,
-    read::Reader,
     record::{MissingReason, Origin, Vector},
-    statements,
     warning::WarningCode,
 };
 
@@ -72,8 +70,8 @@ impl Reader<'_> {
 
     /// The vector of a log row; `None` if its bytes are none.
     fn log_vector(&self, seq_id: i64) -> Result<Option<Vec<f32>>, Error> {
-        let error = self.directory.snapshot.error("a vector of the log");
-        let connection = &self.directory.snapshot.connection;
+        let error = self.database.snapshot.error("a vector of the log");
+        let connection = &self.database.snapshot.connection;
         let mut statement = connection.prepare_cached(statements::LOG_VECTOR).map_err(&error)?;
         let mut rows = statement.query([seq_id]).map_err(&error)?;
         let Some(row) = rows.next().map_err(&error)? else { return Ok(None) };

@@ -2,44 +2,29 @@
 
 use std::collections::HashMap;
 
-use records::{DistanceSpace, Metadata, MetadataValue};
+use records::{Metadata, MetadataValue};
 use rusqlite::{Row, types::ValueRef};
 use uuid::Uuid;
 
-use crate::{
-    error::Error,
-    fields, seq_id,
+use super::{
+    seq_id,
     snapshot::Snapshot,
     space::{self, Declarations},
-    statements, text,
+    statements,
+};
+use crate::{
+    collection::{Collection, DEFAULT_DATABASE, DEFAULT_TENANT},
+    error::Error,
+    fields, text,
     warning::{Warning, WarningCode},
 };
 
-/// What databases without a `databases` table (< 0.4.15) have: one tenant and one database.
-const DEFAULT_TENANT: &str = "default_tenant";
-const DEFAULT_DATABASE: &str = "default_database";
-
 const HNSW_TYPE: &str = "urn:chroma:segment/vector/hnsw-local-persisted";
 
-/// One collection. Names are unique neither among tenants nor databases; the id is.
+/// A collection, and what of the database is its own.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Collection {
-    /// The collection's id.
-    pub id: Uuid,
-    /// The tenant that owns its database.
-    pub tenant: String,
-    /// The database it is in.
-    pub database: String,
-    /// Its name.
-    pub name: String,
-    /// The distance space that its index was built for.
-    pub space: DistanceSpace,
-    /// Components of its vectors; `None` before the first write.
-    pub dimension: Option<usize>,
-    /// What its creator noted, Chroma's `hnsw:` settings included.
-    pub metadata: Metadata,
-    /// What is odd about it, known without reading it.
-    pub warnings: Vec<Warning>,
+pub(crate) struct StoredCollection {
+    pub(crate) collection: Collection,
     /// The id as stored, which is what other tables refer to.
     pub(crate) key: String,
     pub(crate) metadata_segment: Option<MetadataSegment>,
@@ -64,7 +49,7 @@ pub(crate) struct VectorSegment {
 
 /// The catalog, and which segments are somebody's.
 pub(crate) struct Catalog {
-    pub(crate) collections: Vec<Collection>,
+    pub(crate) collections: Vec<StoredCollection>,
     pub(crate) warnings: Vec<Warning>,
 }
 
@@ -89,21 +74,20 @@ pub(crate) fn read(snapshot: &Snapshot) -> Result<Catalog, Error> {
     let mut catalog = Catalog { collections: Vec::new(), warnings: Vec::new() };
     each_row(snapshot, "the collections", &statements::collections(&snapshot.schema), |row| {
         let key = string(row, 0)?;
-        match Uuid::try_parse(&key) {
-            Ok(id) => catalog.collections.push(tables.collection(id, key, row)?),
-            Err(_) => catalog.warnings.push(Warning::new(
+        let known = |id: &Uuid| catalog.collections.iter().any(|stored| stored.collection.id == *id);
+        match Uuid::try_parse(&key).ok().filter(|id| !known(id)) {
+            Some(id) => catalog.collections.push(tables.collection(id, key, row)?),
+            None => catalog.warnings.push(Warning::new(
                 WarningCode::CollectionUnreadable,
                 format!(
-                    "expected the id of collection `{}` to be a UUID, found `{key}`; it is skipped",
+                    "expected the id of collection `{}` to be a UUID of its own, found `{key}`; it is skipped",
                     string(row, 1)?
                 ),
             )),
         }
         Ok(())
     })?;
-    catalog.collections.sort_by(|a, b| {
-        (&a.tenant, &a.database, &a.name, a.id).cmp(&(&b.tenant, &b.database, &b.name, b.id))
-    });
+    catalog.collections.sort_by(|a, b| a.collection.cmp_names(&b.collection));
     Ok(catalog)
 }
 
@@ -145,7 +129,7 @@ impl Tables {
         Ok(Self { databases, segments, spaces, marks, metadata })
     }
 
-    fn collection(&mut self, id: Uuid, key: String, row: &Row<'_>) -> rusqlite::Result<Collection> {
+    fn collection(&mut self, id: Uuid, key: String, row: &Row<'_>) -> rusqlite::Result<StoredCollection> {
         let mut warnings = Vec::new();
         let name = string(row, 1)?;
         if std::str::from_utf8(&bytes(row, 1)?).is_err() {
@@ -177,19 +161,8 @@ impl Tables {
             ValueRef::Integer(dimension) => usize::try_from(dimension).ok(),
             _ => None,
         };
-        Ok(Collection {
-            id,
-            tenant,
-            database,
-            name,
-            space,
-            dimension,
-            metadata,
-            warnings,
-            key,
-            metadata_segment,
-            vector_segment,
-        })
+        let collection = Collection { id, tenant, database, name, space, dimension, metadata, warnings };
+        Ok(StoredCollection { collection, key, metadata_segment, vector_segment })
     }
 
     fn database(&self, id: &str, warnings: &mut Vec<Warning>) -> (String, String) {

@@ -1,0 +1,154 @@
+//! A persist directory of Chroma ≥ 0.4: `chroma.sqlite3` with records, metadata and log, and index files beside it.
+
+mod catalog;
+mod cursor;
+mod log;
+mod orphans;
+mod read;
+mod runs;
+mod schema;
+mod seq_id;
+mod snapshot;
+mod space;
+mod statements;
+mod vector;
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use rusqlite::types::ValueRef;
+use uuid::Uuid;
+
+use crate::{
+    Visit,
+    collection::Collection,
+    error::Error,
+    hnsw::{self, Stamp},
+    record::ReadReport,
+    warning::{Tally, Warning, WarningCode},
+};
+use catalog::{Catalog, StoredCollection};
+use log::Operation;
+use read::Reader;
+use runs::{Runs, RunsBuilder};
+pub(crate) use snapshot::DATABASE;
+use snapshot::Snapshot;
+
+/// The open database of a persist directory.
+pub(crate) struct Database {
+    path: PathBuf,
+    /// The directory itself; index files are opened relative to it.
+    root: File,
+    snapshot: Snapshot,
+    /// Index files as they were before the snapshot was taken.
+    stamps: HashMap<Uuid, Stamp>,
+    /// Rows of `embeddings` by segment.
+    record_runs: HashMap<Box<[u8]>, Runs>,
+    /// Rows of the log by collection.
+    log_runs: HashMap<Box<[u8]>, Runs>,
+    pub(crate) collections: Vec<StoredCollection>,
+}
+
+impl Database {
+    /// Opens the directory, takes a snapshot and lists its collections; tells what is odd about it as a whole.
+    pub(crate) fn open(path: &Path) -> Result<(Self, Vec<Warning>), Error> {
+        let io_error = |operation| move |source| Error::Io { operation, path: path.to_owned(), source };
+        // The files first: what changes after this was written by somebody alive (FORMAT §11).
+        let segments = segment_directories(path).map_err(io_error("list"))?;
+        let stamps = segments.into_iter().map(|id| (id, hnsw::stamp(path, id))).collect();
+        let root = File::open(path).map_err(io_error("open"))?;
+        let snapshot = Snapshot::open(path)?;
+        let Catalog { collections, mut warnings } = catalog::read(&snapshot)?;
+        let record_runs = runs(&snapshot, "the records", statements::RECORD_OWNERS, |owner| match owner {
+            ValueRef::Text(owner) | ValueRef::Blob(owner) => Some(owner),
+            _ => None,
+        })?;
+        let log_runs = runs(&snapshot, "the log", statements::LOG_OWNERS, log::topic_collection)?;
+        if snapshot.is_private_copy() {
+            let message = "the database was left in the middle of a transaction or is in WAL mode; a private copy is read";
+            warnings.push(Warning::new(WarningCode::JournalRecovered, message));
+        }
+        let database =
+            Self { path: path.to_owned(), root, snapshot, stamps, record_runs, log_runs, collections };
+        warnings.extend(database.orphans().warnings());
+        Ok((database, warnings))
+    }
+
+    /// What is stored of a collection that this directory has listed.
+    pub(crate) fn own(&self, collection: &Collection) -> Result<&StoredCollection, Error> {
+        let own = self.collections.iter().find(|own| own.collection.id == collection.id);
+        own.ok_or_else(|| Error::ForeignCollection { id: collection.id, path: self.path.clone() })
+    }
+
+    pub(crate) fn record_count(&self, stored: &StoredCollection) -> Result<u64, Error> {
+        let segment = stored.metadata_segment.as_ref();
+        let applied =
+            segment.and_then(|segment| self.record_runs.get(&segment.key)).map_or(0, |runs| runs.rows);
+        let Some(log_runs) = self.log_runs.get(stored.key.as_bytes()) else { return Ok(applied) };
+        let mark = segment.and_then(|segment| segment.mark).unwrap_or(-1);
+        let mut unapplied: HashMap<Box<[u8]>, Vec<Operation>> = HashMap::new();
+        log::scan(&self.snapshot, &stored.key, log_runs.after(mark), &mut Tally::default(), |row| {
+            unapplied.entry(row.id.into()).or_default().push(row.operation);
+        })?;
+        let mut count = applied;
+        for (id, operations) in unapplied {
+            let existed = self.record_exists(stored, &id)?;
+            match (existed, log::exists_after(existed, operations)) {
+                (false, true) => count += 1,
+                (true, false) => count = count.saturating_sub(1),
+                _ => {}
+            }
+        }
+        Ok(count)
+    }
+
+    pub(crate) fn read(&self, stored: &StoredCollection, visit: Visit<'_>) -> Result<ReadReport, Error> {
+        Reader::new(self, stored)?.run(visit)
+    }
+
+    fn record_exists(&self, stored: &StoredCollection, id: &[u8]) -> Result<bool, Error> {
+        let Some(segment) = &stored.metadata_segment else { return Ok(false) };
+        let mut statement = self
+            .snapshot
+            .connection
+            .prepare_cached(statements::RECORD_EXISTS)
+            .map_err(self.snapshot.error("a record"))?;
+        let parameters =
+            [&segment.key, id].map(|bytes| rusqlite::types::ToSqlOutput::Borrowed(ValueRef::Text(bytes)));
+        statement.exists(parameters).map_err(self.snapshot.error("a record"))
+    }
+}
+
+/// The ids of entries that are named as segment directories are.
+fn segment_directories(path: &Path) -> std::io::Result<Vec<Uuid>> {
+    let mut ids = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        let id = name.to_str().and_then(|name| Uuid::try_parse(name).ok());
+        ids.extend(id.filter(|id| id.hyphenated().to_string() == name.to_string_lossy()));
+    }
+    Ok(ids)
+}
+
+/// Scans a table's owner column once.
+fn runs(
+    snapshot: &Snapshot,
+    subject: &'static str,
+    sql: &str,
+    owner: impl Fn(ValueRef<'_>) -> Option<&[u8]>,
+) -> Result<HashMap<Box<[u8]>, Runs>, Error> {
+    let scan = || {
+        let mut statement = snapshot.connection.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        let mut builder = RunsBuilder::default();
+        while let Some(row) = rows.next()? {
+            // A row without an owner is an orphan under the empty name.
+            builder.push(row.get(0)?, owner(row.get_ref(1)?).unwrap_or_default());
+        }
+        Ok(builder.build())
+    };
+    scan().map_err(snapshot.error(subject))
+}
