@@ -15,6 +15,7 @@ mod directory;
 mod error;
 mod fields;
 mod hnsw;
+mod ids;
 mod json;
 mod record;
 mod text;

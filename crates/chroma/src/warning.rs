@@ -69,6 +69,8 @@ warning_codes! {
     IndexChanged = "index_changed",
     /// The index and a log row it should have absorbed differ; the log's vector was taken.
     IndexContradictsLog = "index_contradicts_log",
+    /// Vectors of the index whose ids have no record.
+    VectorWithoutRecord = "vector_without_record",
     /// Vectors whose dimension is not the collection's.
     DimensionMismatch = "dimension_mismatch",
     /// Records that have no vector anywhere.

@@ -61,6 +61,7 @@ fn text_that_is_not_unicode_is_a_problem_with_its_bytes() {
     assert_eq!(surrogate.metadata["i"], MetadataValue::Float(f64::INFINITY));
     assert_eq!(surrogate.vector, Vector::Missing { reason: MissingReason::NotStored });
     expect![[r#"
+        vector_without_record: 1 vectors of the index belong to no record, of: `id3`
         vector_missing: 2 records have no vector: `i�d`, `surrogate`
         metadata_value_lost: 1 records have metadata keys without a value (NaN, which Chroma does not store): `surrogate`
         record_problem: 3 records hold something that has no place in their fields: `i�d`, `id4`, `surrogate`"#]].assert_eq(&warnings.join("\n"));

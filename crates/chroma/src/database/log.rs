@@ -1,18 +1,17 @@
 //! The write-ahead log `embeddings_queue` of one collection: which row has which id's vector, and which rows the
 //! metadata segment has not absorbed (FORMAT §4, §12 step 5). Holds positions, never vectors or documents.
 
-use std::collections::HashMap;
-
 use rusqlite::types::ValueRef;
 
 use super::{runs::Runs, snapshot::Snapshot, statements};
 use crate::{
     error::Error,
+    ids::IdTable,
     warning::{Tally, WarningCode},
 };
 
 /// What a log row does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Operation {
     Add,
     Update,
@@ -44,18 +43,32 @@ pub(crate) enum LogVector {
     },
 }
 
-/// All that the log says about one id.
-#[derive(Debug, Default)]
+/// All that the log says about one id, but for its unapplied rows.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LogEntry {
     pub(crate) vector: Option<LogVector>,
-    /// Rows beyond the metadata segment's mark, ascending.
-    pub(crate) unapplied: Vec<(i64, Operation)>,
     /// Whether a record with this id was met.
     pub(crate) has_record: bool,
 }
 
-/// The entries of a collection's ids.
-pub(crate) type LogIndex = HashMap<Box<[u8]>, LogEntry>;
+/// A row that the metadata segment has not absorbed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Unapplied {
+    /// The number of its id.
+    number: usize,
+    pub(crate) seq_id: i64,
+    pub(crate) operation: Operation,
+}
+
+/// What the log says about the ids of a collection. A million ids of 36 bytes take about 90 MB.
+#[derive(Debug, Default)]
+pub(crate) struct LogIndex {
+    ids: IdTable,
+    /// By the number of the id.
+    entries: Vec<LogEntry>,
+    /// By id and sequence number.
+    unapplied: Vec<Unapplied>,
+}
 
 /// What must be known of both segments to judge the log's rows.
 pub(crate) struct Segments<'f> {
@@ -77,18 +90,20 @@ pub(crate) fn index(
     segments: &Segments<'_>,
     tally: &mut Tally,
 ) -> Result<LogIndex, Error> {
-    let mut entries = LogIndex::new();
+    let LogIndex { mut ids, mut entries, mut unapplied } = LogIndex::default();
     scan(snapshot, collection, runs.ranges.iter().copied(), tally, |row| {
-        if !entries.contains_key(row.id) {
-            entries.insert(row.id.into(), LogEntry::default());
+        let number = ids.insert(row.id);
+        if number == entries.len() {
+            entries.push(LogEntry::default());
         }
-        let Some(entry) = entries.get_mut(row.id) else { return };
+        let Some(entry) = entries.get_mut(number) else { return };
         entry.vector = next(entry.vector, &row, segments);
         if row.seq_id > segments.metadata_mark {
-            entry.unapplied.push((row.seq_id, row.operation));
+            unapplied.push(Unapplied { number, seq_id: row.seq_id, operation: row.operation });
         }
     })?;
-    Ok(entries)
+    unapplied.sort_unstable();
+    Ok(LogIndex { ids, entries, unapplied })
 }
 
 /// Visits the collection's rows in key ranges, ascending.
@@ -145,6 +160,49 @@ pub(crate) fn exists_after(existed: bool, operations: impl IntoIterator<Item = O
         Operation::Update => exists,
         Operation::Delete => false,
     })
+}
+
+impl LogIndex {
+    /// What the log says about an id, and its unapplied rows, ascending. The id counts as met from now on.
+    pub(crate) fn meet(&mut self, id: &[u8]) -> (Option<LogVector>, &[Unapplied]) {
+        let Some(number) = self.ids.get(id) else { return (None, &[]) };
+        let Some(entry) = self.entries.get_mut(number) else { return (None, &[]) };
+        entry.has_record = true;
+        let first = self.unapplied.partition_point(|row| row.number < number);
+        let rows = self.unapplied.get(first..).unwrap_or_default();
+        let count = rows.iter().take_while(|row| row.number == number).count();
+        (entry.vector, rows.get(..count).unwrap_or_default())
+    }
+
+    /// Whether the log deletes an id for good.
+    pub(crate) fn says_deleted(&self, id: &[u8]) -> bool {
+        let entry = self.ids.get(id).and_then(|number| self.entries.get(number));
+        entry.is_some_and(|entry| entry.vector == Some(LogVector::Deleted))
+    }
+
+    /// Ids that have unapplied rows and were not met, in the order of their first row.
+    pub(crate) fn only_unapplied(&self) -> Vec<Box<[u8]>> {
+        let is_met = |number: usize| self.entries.get(number).is_some_and(|entry| entry.has_record);
+        let mut first_rows: Vec<(i64, usize)> = self
+            .unapplied
+            .chunk_by(|a, b| a.number == b.number)
+            .filter_map(|rows| rows.first().map(|row| (row.seq_id, row.number)))
+            .filter(|(_, number)| !is_met(*number))
+            .collect();
+        first_rows.sort_unstable();
+        first_rows.into_iter().map(|(_, number)| self.ids.id(number).into()).collect()
+    }
+
+    /// Ids that were not met though the log has a row that makes them, in the order of the log.
+    pub(crate) fn unmet_claims(&self) -> impl Iterator<Item = &[u8]> {
+        let claims_record = |vector: &Option<LogVector>| match vector {
+            Some(LogVector::Row { operation, .. }) => *operation != Operation::Update,
+            Some(LogVector::Deleted) | None => false,
+        };
+        let entries = self.entries.iter().enumerate();
+        let unmet = entries.filter(move |(_, entry)| !entry.has_record && claims_record(&entry.vector));
+        unmet.map(|(number, _)| self.ids.id(number))
+    }
 }
 
 impl Operation {

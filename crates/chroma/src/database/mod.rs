@@ -2,6 +2,7 @@
 
 mod catalog;
 mod cursor;
+mod index;
 mod log;
 mod orphans;
 mod read;
@@ -26,12 +27,12 @@ use crate::{
     Visit,
     collection::Collection,
     error::Error,
-    hnsw::{self, Stamp},
     record::ReadReport,
     warning::{Tally, Warning, WarningCode},
 };
 use catalog::{Catalog, StoredCollection};
-use log::Operation;
+use index::SegmentIndex;
+use log::{LogIndex, Operation, Segments};
 use read::Reader;
 use runs::{Runs, RunsBuilder};
 pub(crate) use snapshot::DATABASE;
@@ -43,8 +44,8 @@ pub(crate) struct Database {
     /// The directory itself; index files are opened relative to it.
     root: File,
     snapshot: Snapshot,
-    /// Index files as they were before the snapshot was taken.
-    stamps: HashMap<Uuid, Stamp>,
+    /// Entries that are named as the directory of an index is.
+    segment_directories: Vec<Uuid>,
     /// Rows of `embeddings` by segment.
     record_runs: HashMap<Box<[u8]>, Runs>,
     /// Rows of the log by collection.
@@ -56,9 +57,7 @@ impl Database {
     /// Opens the directory, takes a snapshot and lists its collections; tells what is odd about it as a whole.
     pub(crate) fn open(path: &Path) -> Result<(Self, Vec<Warning>), Error> {
         let io_error = |operation| move |source| Error::Io { operation, path: path.to_owned(), source };
-        // The files first: what changes after this was written by somebody alive (FORMAT §11).
-        let segments = segment_directories(path).map_err(io_error("list"))?;
-        let stamps = segments.into_iter().map(|id| (id, hnsw::stamp(path, id))).collect();
+        let segment_directories = segment_directories(path).map_err(io_error("list"))?;
         let root = File::open(path).map_err(io_error("open"))?;
         let snapshot = Snapshot::open(path)?;
         let Catalog { collections, mut warnings } = catalog::read(&snapshot)?;
@@ -71,8 +70,15 @@ impl Database {
             let message = "the database was left in the middle of a transaction or is in WAL mode; a private copy is read";
             warnings.push(Warning::new(WarningCode::JournalRecovered, message));
         }
-        let database =
-            Self { path: path.to_owned(), root, snapshot, stamps, record_runs, log_runs, collections };
+        let database = Self {
+            path: path.to_owned(),
+            root,
+            snapshot,
+            segment_directories,
+            record_runs,
+            log_runs,
+            collections,
+        };
         warnings.extend(database.orphans().warnings());
         Ok((database, warnings))
     }
@@ -103,6 +109,24 @@ impl Database {
             }
         }
         Ok(count)
+    }
+
+    /// Walks the collection's log beside what is known of its index.
+    fn walk_log(
+        &self,
+        stored: &StoredCollection,
+        index: &SegmentIndex,
+        tally: &mut Tally,
+    ) -> Result<LogIndex, Error> {
+        let empty = Runs::default();
+        let runs = self.log_runs.get(stored.key.as_bytes()).unwrap_or(&empty);
+        let segments = Segments {
+            metadata_mark: stored.metadata_segment.as_ref().and_then(|segment| segment.mark).unwrap_or(-1),
+            index_mark: index.mark,
+            index_is_lost: index.is_lost,
+            index_contains: &|id| index.index.as_ref().is_some_and(|index| index.contains(id)),
+        };
+        log::index(&self.snapshot, &stored.key, runs, &segments, tally)
     }
 
     pub(crate) fn read(&self, stored: &StoredCollection, visit: Visit<'_>) -> Result<ReadReport, Error> {

@@ -32,7 +32,7 @@ impl Database {
         let keys: HashSet<&[u8]> = collections().map(|stored| stored.key.as_bytes()).collect();
 
         let mut segment_directories: Vec<Uuid> =
-            self.stamps.keys().filter(|id| !vector_segments.contains(id)).copied().collect();
+            self.segment_directories.iter().filter(|id| !vector_segments.contains(id)).copied().collect();
         segment_directories.sort_unstable();
         let count_rows = |runs: &HashMap<Box<[u8]>, Runs>, owners: &HashSet<&[u8]>| {
             let orphans = runs.iter().filter(|(owner, _)| !owners.contains(&***owner));

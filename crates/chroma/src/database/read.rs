@@ -1,65 +1,76 @@
 //! Reads one collection: merges records, metadata, log and index, row by row (FORMAT §12).
 
-use std::{ops::ControlFlow, path::PathBuf};
+use std::ops::ControlFlow;
 
-use rusqlite::types::ValueRef;
+use rusqlite::{Statement, types::ValueRef};
 
 use super::{
     Database,
     catalog::StoredCollection,
     cursor::Cursor,
-    log::{self, LogIndex, LogVector, Operation, Segments},
-    runs::Runs,
+    index::SegmentIndex,
+    log::{LogIndex, LogVector, Operation, Unapplied},
     statements,
 };
 use crate::{
     Visit,
     error::Error,
     fields::Fields,
-    hnsw::{self, Index, Load},
     record::{CreatedAt, Field, Origin, Problem, ProblemKind, ReadReport, Record, Vector},
     text,
     warning::{Tally, Warning, WarningCode},
 };
 
+/// Records that are held back until it is known that no writer touched the index under them.
+const BATCH_RECORDS: usize = 128;
+
+/// The same in bytes of documents, which may have megabytes each.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// How often one batch is looked up again before the index of a restless writer counts as lost.
+const INDEX_RELOADS: u32 = 5;
+
 /// The state of one read.
 pub(crate) struct Reader<'d> {
     pub(crate) database: &'d Database,
     pub(crate) stored: &'d StoredCollection,
-    pub(crate) index: Option<Index>,
-    pub(crate) index_is_lost: bool,
-    /// The last log row that the index has absorbed; −1 if none.
-    pub(crate) index_mark: i64,
+    pub(crate) index: SegmentIndex,
     log: LogIndex,
+    pub(crate) log_vector: Statement<'d>,
+    batch: Vec<Pending>,
+    batch_bytes: usize,
     pub(crate) tally: Tally,
     report: ReadReport,
+}
+
+/// A record that was read and not yet visited.
+struct Pending {
+    id: Vec<u8>,
+    fields: Fields,
+    log_vector: Option<LogVector>,
+    vector: Vector,
 }
 
 impl<'d> Reader<'d> {
     /// Loads the index's ids and walks the collection's log.
     pub(crate) fn new(database: &'d Database, stored: &'d StoredCollection) -> Result<Self, Error> {
-        let mut reader = Self {
+        let mut report = ReadReport::default();
+        let mut tally = Tally::default();
+        let index = SegmentIndex::load(database, stored, &mut report.warnings, &mut tally);
+        let log = database.walk_log(stored, &index, &mut tally)?;
+        let log_vector = database.snapshot.connection.prepare(statements::LOG_VECTOR);
+        let log_vector = log_vector.map_err(database.snapshot.error("a vector of the log"))?;
+        Ok(Self {
             database,
             stored,
-            index: None,
-            index_is_lost: false,
-            index_mark: -1,
-            log: LogIndex::new(),
-            tally: Tally::default(),
-            report: ReadReport::default(),
-        };
-        reader.load_index();
-        let empty = Runs::default();
-        let runs = database.log_runs.get(stored.key.as_bytes()).unwrap_or(&empty);
-        let index = reader.index.as_ref();
-        let segments = Segments {
-            metadata_mark: stored.metadata_segment.as_ref().and_then(|segment| segment.mark).unwrap_or(-1),
-            index_mark: reader.index_mark,
-            index_is_lost: reader.index_is_lost,
-            index_contains: &|id| index.is_some_and(|index| index.contains(id)),
-        };
-        reader.log = log::index(&database.snapshot, &stored.key, runs, &segments, &mut reader.tally)?;
-        Ok(reader)
+            index,
+            log,
+            log_vector,
+            batch: Vec::new(),
+            batch_bytes: 0,
+            tally,
+            report,
+        })
     }
 
     /// Visits all records and says how it went.
@@ -68,66 +79,15 @@ impl<'d> Reader<'d> {
         if flow.is_continue() {
             flow = self.visit_log_only(visit)?;
         }
+        if flow.is_continue() {
+            flow = self.flush(visit)?;
+        }
         self.report.complete = flow.is_continue();
         if self.report.complete {
-            self.warn_of_unapplied();
+            self.warn_of_unmet();
         }
-        self.warn_of_changes();
         self.report.warnings.extend(self.tally.into_warnings());
         Ok(self.report)
-    }
-
-    fn warn(&mut self, code: WarningCode, message: String) {
-        self.report.warnings.push(Warning::new(code, message));
-    }
-
-    fn load_index(&mut self) {
-        let Some(segment) = &self.stored.vector_segment else { return };
-        match hnsw::load(
-            &self.database.root,
-            segment.id,
-            self.stored.collection.space,
-            segment.mark.is_some(),
-        ) {
-            Load::NeverFlushed => {}
-            Load::Lost(error) => {
-                self.index_is_lost = true;
-                let mut message =
-                    format!("the index `{}` is lost, only vectors in the log are left: {error}", segment.id);
-                let mut source = std::error::Error::source(&error);
-                while let Some(cause) = source {
-                    message.push_str(&format!(": {cause}"));
-                    source = cause.source();
-                }
-                self.warn(WarningCode::IndexLost, message);
-            }
-            Load::Loaded(index) => {
-                // The row wins: an upgraded directory keeps a stale number in the pickle (FORMAT §5).
-                self.index_mark = segment.mark.or(index.max_seq_id).unwrap_or(-1);
-                self.warn_of_faults(&index);
-                self.index = Some(index);
-            }
-        }
-    }
-
-    fn warn_of_faults(&mut self, index: &Index) {
-        let faults = &index.faults;
-        for id in &faults.unreachable_ids {
-            self.tally.add(WarningCode::IndexTruncated, "ids of the index have no element in its files", id);
-        }
-        if faults.deleted_but_mapped > 0 {
-            let message =
-                format!("{} live elements of the index are marked deleted", faults.deleted_but_mapped);
-            self.warn(WarningCode::IndexInconsistent, message);
-        }
-        if faults.duplicate_labels > 0 {
-            let message = format!("{} elements of the index share a label", faults.duplicate_labels);
-            self.warn(WarningCode::IndexInconsistent, message);
-        }
-        if faults.not_unit_vectors {
-            let message = "the space is cosine, but not all vectors of the index have length 1".to_owned();
-            self.warn(WarningCode::SpaceConflict, message);
-        }
     }
 
     /// Records of the metadata segment, with what the log adds to them.
@@ -181,15 +141,7 @@ impl<'d> Reader<'d> {
 
     /// Records that only unapplied log rows have.
     fn visit_log_only(&mut self, visit: Visit<'_>) -> Result<ControlFlow<()>, Error> {
-        let is_left = |entry: &log::LogEntry| !entry.has_record && !entry.unapplied.is_empty();
-        let mut left: Vec<(i64, Box<[u8]>)> = self
-            .log
-            .iter()
-            .filter(|(_, entry)| is_left(entry))
-            .filter_map(|(id, entry)| Some((entry.unapplied.first()?.0, id.clone())))
-            .collect();
-        left.sort_unstable();
-        for (_, id) in left {
+        for id in self.log.only_unapplied() {
             if self.visit_record(&id, None, visit)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -204,48 +156,52 @@ impl<'d> Reader<'d> {
         mut fields: Option<Fields>,
         visit: Visit<'_>,
     ) -> Result<ControlFlow<()>, Error> {
-        let mut log_vector = None;
-        if let Some(entry) = self.log.get_mut(id) {
-            log_vector = entry.vector;
-            // A record that the log goes on to delete is accounted for as well.
-            entry.has_record = true;
-            for (seq_id, operation) in std::mem::take(&mut entry.unapplied) {
-                self.apply(&mut fields, seq_id, operation)?;
-            }
+        // A record that the log goes on to delete is met as well.
+        let (log_vector, unapplied) = self.log.meet(id);
+        for row in unapplied {
+            apply(self.database, &mut fields, row)?;
         }
         let Some(fields) = fields else { return Ok(ControlFlow::Continue(())) };
         let vector = self.vector(id, log_vector)?;
-        let record = self.record(id, fields, vector);
-        Ok(visit(record))
+        self.batch_bytes += fields.document.as_ref().map_or(0, String::len);
+        self.batch.push(Pending { id: id.to_owned(), fields, log_vector, vector });
+        if self.batch.len() < BATCH_RECORDS && self.batch_bytes < BATCH_BYTES {
+            return Ok(ControlFlow::Continue(()));
+        }
+        self.flush(visit)
     }
 
-    fn apply(&self, fields: &mut Option<Fields>, seq_id: i64, operation: Operation) -> Result<(), Error> {
-        match (operation, &fields) {
-            (Operation::Delete, _) => {
-                *fields = None;
-                return Ok(());
+    /// Hands over what is held back; looks for its vectors again if a writer touched the index.
+    fn flush(&mut self, visit: Visit<'_>) -> Result<ControlFlow<()>, Error> {
+        let mut batch = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        let mut attempts = 0..INDEX_RELOADS;
+        while self.index.has_changed() {
+            let message = "files of the index changed while it was read; it was read again, stop the writer";
+            if self.report.warnings.iter().all(|warning| warning.code != WarningCode::IndexChanged) {
+                self.report.warnings.push(Warning::new(WarningCode::IndexChanged, message));
             }
-            (Operation::Add, Some(_)) | (Operation::Update, None) => return Ok(()),
-            (Operation::Add | Operation::Upsert, None) | (Operation::Update | Operation::Upsert, Some(_)) => {
+            let (warnings, mut tally) = (&mut self.report.warnings, Tally::default());
+            self.index = match attempts.next() {
+                Some(_) => SegmentIndex::load(self.database, self.stored, warnings, &mut tally),
+                None => SegmentIndex::lost(),
+            };
+            for pending in &mut batch {
+                pending.vector = self.vector(&pending.id, pending.log_vector)?;
             }
         }
-        let error = self.database.snapshot.error("the log");
-        let connection = &self.database.snapshot.connection;
-        let mut statement = connection.prepare_cached(statements::LOG_METADATA).map_err(&error)?;
-        let mut rows = statement.query([seq_id]).map_err(&error)?;
-        let Some(row) = rows.next().map_err(&error)? else { return Ok(()) };
-        let time = created_at(row.get_ref(1).map_err(&error)?);
-        let fields = fields.get_or_insert_with(|| Fields { created_at: time, ..Fields::default() });
-        match row.get_ref(0).map_err(&error)? {
-            ValueRef::Null => {}
-            ValueRef::Text(json) | ValueRef::Blob(json) => fields.merge_log_row(seq_id, json),
-            ValueRef::Integer(number) => fields.merge_log_row(seq_id, number.to_string().as_bytes()),
-            ValueRef::Real(number) => fields.merge_log_row(seq_id, number.to_string().as_bytes()),
+        for pending in batch.drain(..) {
+            let record = self.record(pending);
+            if visit(record).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
         }
-        Ok(())
+        self.batch = batch;
+        Ok(ControlFlow::Continue(()))
     }
 
-    fn record(&mut self, id: &[u8], fields: Fields, vector: Vector) -> Record {
+    fn record(&mut self, pending: Pending) -> Record {
+        let Pending { id, fields, vector, .. } = pending;
         let Fields { document, uri, metadata, created_at, mut problems, lost_values } = fields;
         self.report.records += 1;
         match &vector {
@@ -262,19 +218,19 @@ impl<'d> Reader<'d> {
                     .is_some_and(|dimension| dimension != embedding.dimension())
                 {
                     let what = "vectors are not of the collection's dimension, of";
-                    self.tally.add(WarningCode::DimensionMismatch, what, id);
+                    self.tally.add(WarningCode::DimensionMismatch, what, &id);
                 }
             }
             Vector::Missing { .. } => {
                 self.report.missing += 1;
-                self.tally.add(WarningCode::VectorMissing, "records have no vector", id);
+                self.tally.add(WarningCode::VectorMissing, "records have no vector", &id);
             }
         }
         if lost_values > 0 {
             let what = "records have metadata keys without a value (NaN, which Chroma does not store)";
-            self.tally.add(WarningCode::MetadataValueLost, what, id);
+            self.tally.add(WarningCode::MetadataValueLost, what, &id);
         }
-        let id = text::decode(id);
+        let id = text::decode_owned(id);
         if let Some(original) = id.original {
             problems.push(Problem { field: Field::Id, kind: ProblemKind::NotUnicode, original });
         }
@@ -285,34 +241,47 @@ impl<'d> Reader<'d> {
         Record { id: id.text, document, uri, metadata, vector, created_at, problems }
     }
 
-    /// Log rows that claim a record which does not exist (FORMAT §10.5).
-    fn warn_of_unapplied(&mut self) {
-        let claims_record = |vector: &Option<LogVector>| match vector {
-            Some(LogVector::Row { operation, .. }) => *operation != Operation::Update,
-            Some(LogVector::Deleted) | None => false,
-        };
-        let mut ids: Vec<_> =
-            self.log.iter().filter(|(_, entry)| !entry.has_record && claims_record(&entry.vector)).collect();
-        ids.sort_unstable_by_key(|(id, _)| *id);
-        for (id, _) in ids {
-            self.tally.add(
-                WarningCode::LogRowUnapplied,
-                "ids of the log have no record and were not deleted",
-                id,
-            );
+    /// Ids of log and index that have no record (FORMAT §10.5, §12 step 7).
+    fn warn_of_unmet(&mut self) {
+        for id in self.log.unmet_claims() {
+            let what = "ids of the log have no record and were not deleted";
+            self.tally.add(WarningCode::LogRowUnapplied, what, id);
+        }
+        // An index that was loaded again does not know what the first one was asked.
+        let was_reloaded =
+            self.report.warnings.iter().any(|warning| warning.code == WarningCode::IndexChanged);
+        let Some(index) = self.index.index.as_ref().filter(|_| !was_reloaded) else { return };
+        for id in index.unmet_ids().filter(|id| !self.log.says_deleted(id)) {
+            let what = "vectors of the index belong to no record, of";
+            self.tally.add(WarningCode::VectorWithoutRecord, what, id);
         }
     }
+}
 
-    fn warn_of_changes(&mut self) {
-        let Some(segment) = &self.stored.vector_segment else { return };
-        let path: PathBuf = self.database.path.clone();
-        let before = self.database.stamps.get(&segment.id);
-        if before.is_some_and(|before| *before != hnsw::stamp(&path, segment.id)) {
-            let message =
-                format!("files of the index `{}` changed during the read; stop the writer", segment.id);
-            self.warn(WarningCode::IndexChanged, message);
+/// Applies an unapplied log row to what there is of its record.
+fn apply(database: &Database, fields: &mut Option<Fields>, row: &Unapplied) -> Result<(), Error> {
+    match (row.operation, &fields) {
+        (Operation::Delete, _) => {
+            *fields = None;
+            return Ok(());
         }
+        (Operation::Add, Some(_)) | (Operation::Update, None) => return Ok(()),
+        (Operation::Add | Operation::Upsert, None) | (Operation::Update | Operation::Upsert, Some(_)) => {}
     }
+    let error = database.snapshot.error("the log");
+    let connection = &database.snapshot.connection;
+    let mut statement = connection.prepare_cached(statements::LOG_METADATA).map_err(&error)?;
+    let mut rows = statement.query([row.seq_id]).map_err(&error)?;
+    let Some(cells) = rows.next().map_err(&error)? else { return Ok(()) };
+    let time = created_at(cells.get_ref(1).map_err(&error)?);
+    let fields = fields.get_or_insert_with(|| Fields { created_at: time, ..Fields::default() });
+    match cells.get_ref(0).map_err(&error)? {
+        ValueRef::Null => {}
+        ValueRef::Text(json) | ValueRef::Blob(json) => fields.merge_log_row(row.seq_id, json),
+        ValueRef::Integer(number) => fields.merge_log_row(row.seq_id, number.to_string().as_bytes()),
+        ValueRef::Real(number) => fields.merge_log_row(row.seq_id, number.to_string().as_bytes()),
+    }
+    Ok(())
 }
 
 fn created_at(cell: ValueRef<'_>) -> Option<CreatedAt> {

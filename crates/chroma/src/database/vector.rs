@@ -3,7 +3,7 @@
 use records::Embedding;
 use rusqlite::types::ValueRef;
 
-use super::{log::LogVector, read::Reader, statements};
+use super::{log::LogVector, read::Reader};
 use crate::{
     error::Error,
     hnsw::{self, IndexedVector},
@@ -28,6 +28,7 @@ impl Reader<'_> {
             Some((seq_id, _)) => self.log_vector(seq_id)?,
             None => None,
         };
+        let indexed = self.indexed_vector(id);
         if let (Some((seq_id, _)), None) = (row, &written) {
             self.tally.add(
                 WarningCode::LogRowUnreadable,
@@ -35,14 +36,13 @@ impl Reader<'_> {
                 id,
             );
             // The index has an older vector than a row that it has not absorbed.
-            if seq_id > self.index_mark {
+            if seq_id > self.index.mark {
                 return missing(MissingReason::Undecodable);
             }
         }
-        let indexed = self.indexed_vector(id);
         match (written, indexed) {
             (None, None) if row.is_some() => missing(MissingReason::Undecodable),
-            (None, None) if self.index_is_lost || self.is_unreachable(id) => {
+            (None, None) if self.index.is_lost || self.is_unreachable(id) => {
                 missing(MissingReason::IndexLost)
             }
             (None, None) => missing(MissingReason::NotStored),
@@ -55,7 +55,7 @@ impl Reader<'_> {
                 if !is_same && !is_certain && !is_destroyed {
                     return Ok(from_index(indexed));
                 }
-                if !is_same && seq_id <= self.index_mark {
+                if !is_same && seq_id <= self.index.mark {
                     let what = "vectors of the index differ from the log's, which were taken";
                     self.tally.add(WarningCode::IndexContradictsLog, what, id);
                 }
@@ -65,15 +65,13 @@ impl Reader<'_> {
     }
 
     fn is_unreachable(&self, id: &[u8]) -> bool {
-        self.index.as_ref().is_some_and(|index| index.faults.unreachable_ids.contains(id))
+        self.index.index.as_ref().is_some_and(|index| index.is_unreachable(id))
     }
 
     /// The vector of a log row; `None` if its bytes are none.
-    fn log_vector(&self, seq_id: i64) -> Result<Option<Vec<f32>>, Error> {
+    fn log_vector(&mut self, seq_id: i64) -> Result<Option<Vec<f32>>, Error> {
         let error = self.database.snapshot.error("a vector of the log");
-        let connection = &self.database.snapshot.connection;
-        let mut statement = connection.prepare_cached(statements::LOG_VECTOR).map_err(&error)?;
-        let mut rows = statement.query([seq_id]).map_err(&error)?;
+        let mut rows = self.log_vector.query([seq_id]).map_err(&error)?;
         let Some(row) = rows.next().map_err(&error)? else { return Ok(None) };
         let is_float32 = row.get_ref(1).map_err(&error)? == ValueRef::Text(b"FLOAT32");
         Ok(match row.get_ref(0).map_err(&error)? {
@@ -85,7 +83,7 @@ impl Reader<'_> {
     }
 
     fn indexed_vector(&mut self, id: &[u8]) -> Option<IndexedVector> {
-        match self.index.as_ref()?.vector(id) {
+        match self.index.index.as_mut()?.vector(id) {
             Ok(vector) => vector,
             Err(_) => {
                 // It was there when the index was loaded: a writer has cut the file since, or length.bin is short.
@@ -94,7 +92,7 @@ impl Reader<'_> {
                     "vectors could not be read from the index files, of",
                     id,
                 );
-                self.index_is_lost = true;
+                self.index.is_lost = true;
                 None
             }
         }

@@ -1,14 +1,15 @@
 //! The fields of `index_metadata.pickle` that reading needs: which id has which label (FORMAT §7).
 
-use std::collections::HashMap;
-
-use super::pickle::{PickleError, Value, unpickle};
+use super::{
+    labels::Labels,
+    pickle::{PickleError, Value, unpickle},
+};
 
 /// `PersistentData` of `local_persistent_hnsw.py`, or the dict of the same keys that Chroma ≥ 1.0 writes.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct PersistentData<'a> {
+pub(super) struct PersistentData {
     /// Label of each live id. Ids are bytes, as they are in SQLite.
-    pub(super) id_to_label: HashMap<&'a [u8], u64>,
+    pub(super) labels: Labels,
     /// The last sequence number in the index, where Chroma ≤ 0.5.5 kept it.
     pub(super) max_seq_id: Option<i64>,
 }
@@ -24,16 +25,19 @@ pub(crate) enum PersistentDataError {
     Field { field: &'static str, expected: &'static str },
 }
 
-impl<'a> PersistentData<'a> {
-    pub(super) fn decode(pickle: &'a [u8]) -> Result<Self, PersistentDataError> {
+impl PersistentData {
+    pub(super) fn decode(pickle: &[u8]) -> Result<Self, PersistentDataError> {
         let Value::Dict(fields) = unpickle(pickle).map_err(PersistentDataError::Pickle)? else {
             return Err(PersistentDataError::NotPersistentData);
         };
-        let mut id_to_label = None;
+        let mut labels = None;
         let mut max_seq_id = None;
         for (key, value) in fields.elements {
             match (key, value) {
-                (Value::Str(b"id_to_label"), Value::Dict(map)) => id_to_label = Some(labels(map.elements)?),
+                (Value::Str(b"id_to_label"), Value::Labels(map)) => labels = Some(*map),
+                (Value::Str(b"id_to_label"), Value::Dict(empty)) if empty.elements.is_empty() => {
+                    labels = Some(Labels::default());
+                }
                 (Value::Str(b"max_seq_id"), Value::Int(number)) => max_seq_id = Some(number),
                 (Value::Str(b"max_seq_id"), Value::None) => max_seq_id = None,
                 (Value::Str(b"max_seq_id"), _) => {
@@ -47,20 +51,8 @@ impl<'a> PersistentData<'a> {
             }
         }
         let missing = PersistentDataError::Field { field: "id_to_label", expected: "a dict" };
-        Ok(Self { id_to_label: id_to_label.ok_or(missing)?, max_seq_id })
+        Ok(Self { labels: labels.ok_or(missing)?, max_seq_id })
     }
-}
-
-fn labels<'a>(entries: Vec<(Value<'a>, Value<'a>)>) -> Result<HashMap<&'a [u8], u64>, PersistentDataError> {
-    let wrong =
-        || PersistentDataError::Field { field: "id_to_label", expected: "a dict of str to non-negative int" };
-    entries
-        .into_iter()
-        .map(|entry| match entry {
-            (Value::Str(id), Value::Int(label)) => Ok((id, u64::try_from(label).map_err(|_| wrong())?)),
-            _ => Err(wrong()),
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -71,10 +63,9 @@ mod tests {
     fn fields_are_found_among_unknown_ones() {
         let pickle = b"\x80\x03}(X\x07\0\0\0unknown](NeX\x0b\0\0\0id_to_label}(X\x01\0\0\0aK\x05uX\x0a\0\0\0max_seq_idK\x09u.";
         let data = PersistentData::decode(pickle).unwrap();
-        assert_eq!(
-            data,
-            PersistentData { id_to_label: HashMap::from([(&b"a"[..], 5)]), max_seq_id: Some(9) }
-        );
+        let mut labels = Labels::default();
+        labels.insert(b"a", 5);
+        assert_eq!(data, PersistentData { labels, max_seq_id: Some(9) });
     }
 
     #[test]

@@ -2,10 +2,14 @@
 //!
 //! A pickle is a program. This machine knows the instructions that Chroma's pickles were seen to use and one
 //! class, which it never instantiates; every other instruction and global is refused, so nothing in the file
-//! can run. Memory stays within a small factor of the input: strings are borrowed from it, and the memo hands
-//! out strings and numbers only, since a memoised container could be multiplied without end.
+//! can run. Memory stays within a small factor of the input: strings are borrowed from it, the memo hands out
+//! strings and numbers only, since a memoised container could be multiplied without end, and the stack is
+//! bounded. The one map that matters, `id_to_label`, is packed while it is read, the two as large as it are
+//! dropped: a million ids would otherwise take more memory than all else together.
 
 use std::fmt;
+
+use super::labels::Labels;
 
 /// `PersistentData` nests three deep (object, state, map); the limit keeps `drop` off the end of the stack.
 const DEPTH_LIMIT: u8 = 8;
@@ -13,6 +17,21 @@ const DEPTH_LIMIT: u8 = 8;
 /// The class of Chroma 0.4 – 0.6 (`chromadb/segment/impl/vector/local_persistent_hnsw.py`).
 const MODULE: &[u8] = b"chromadb.segment.impl.vector.local_persistent_hnsw";
 const CLASS: &[u8] = b"PersistentData";
+
+/// The field whose dict becomes [`Value::Labels`].
+const LABELS_FIELD: &[u8] = b"id_to_label";
+
+/// Dicts as large as that one, of which nothing is used.
+const DROPPED_FIELDS: [&[u8]; 2] = [b"label_to_id", b"id_to_seq_id"];
+
+/// How many values of a dict may wait on the stack. Python sends 2000 at a time, serde_pickle all of them.
+const WAITING_LIMIT: usize = 4096;
+
+/// Nesting is shallow and what waits above a mark is limited, so that no pickle of Chroma's comes near this.
+const STACK_LIMIT: usize = 1 << 16;
+
+/// A memoised string takes at least an opcode, its length, a byte and MEMOIZE.
+const BYTES_PER_MEMO: usize = 4;
 
 /// One unpickled value. Strings are bytes: Python's `surrogatepass` goes beyond UTF-8.
 #[derive(Debug, PartialEq)]
@@ -23,6 +42,8 @@ pub(super) enum Value<'a> {
     EmptyTuple,
     List(Container<Value<'a>>),
     Dict(Container<(Value<'a>, Value<'a>)>),
+    /// The dict of the field `id_to_label`, unless it is empty.
+    Labels(Box<Labels>),
     /// The class `PersistentData` itself.
     Class,
     /// An object of it before BUILD; afterwards its state stands in its place.
@@ -97,11 +118,14 @@ impl<'a> Machine<'a> {
         match opcode {
             0x80 => drop(self.array::<1>()?), // PROTO
             0x95 => drop(self.array::<8>()?), // FRAME: a hint for buffering
+            b'(' if self.marks.len() >= usize::from(DEPTH_LIMIT) => {
+                return Err(self.expected("at most 8 levels of nesting"));
+            }
             b'(' => self.marks.push(self.stack.len()),
-            b')' => self.stack.push(Value::EmptyTuple),
-            b'}' => self.stack.push(Value::Dict(Container::new())),
-            b']' => self.stack.push(Value::List(Container::new())),
-            b'N' => self.stack.push(Value::None),
+            b')' => self.push(Value::EmptyTuple)?,
+            b'}' => self.push(Value::Dict(Container::new()))?,
+            b']' => self.push(Value::List(Container::new()))?,
+            b'N' => self.push(Value::None)?,
             b'K' => self.int(|[byte]: [u8; 1]| i64::from(byte))?,
             b'M' => self.int(|bytes| i64::from(u16::from_le_bytes(bytes)))?,
             b'J' => self.int(|bytes| i64::from(i32::from_le_bytes(bytes)))?,
@@ -156,8 +180,7 @@ impl<'a> Machine<'a> {
 
     fn int<const N: usize>(&mut self, decode: impl Fn([u8; N]) -> i64) -> Result<(), PickleError> {
         let bytes = self.array()?;
-        self.stack.push(Value::Int(decode(bytes)));
-        Ok(())
+        self.push(Value::Int(decode(bytes)))
     }
 
     /// LONG1: a length and a little-endian two's complement of that many bytes.
@@ -170,15 +193,13 @@ impl<'a> Machine<'a> {
             Some(low) => low.copy_from_slice(bytes),
             None => return Err(self.expected("an integer of at most 64 bits")),
         }
-        self.stack.push(Value::Int(i64::from_le_bytes(wide)));
-        Ok(())
+        self.push(Value::Int(i64::from_le_bytes(wide)))
     }
 
     fn string<const N: usize>(&mut self, length: impl Fn([u8; N]) -> u64) -> Result<(), PickleError> {
         let bytes = self.array()?;
         let string = self.slice(length(bytes))?;
-        self.stack.push(Value::Str(string));
-        Ok(())
+        self.push(Value::Str(string))
     }
 
     fn memoize(&mut self) -> Result<(), PickleError> {
@@ -188,6 +209,9 @@ impl<'a> Machine<'a> {
             Some(_) => Memo::Other,
             None => return Err(self.expected("a value to memoise")),
         };
+        if self.memo.len() > self.input.len() / BYTES_PER_MEMO {
+            return Err(self.expected("a memo for strings"));
+        }
         self.memo.push(memo);
         Ok(())
     }
@@ -200,6 +224,26 @@ impl<'a> Machine<'a> {
             Some(Memo::Str(string)) => Value::Str(string),
             Some(Memo::Other) | None => return Err(self.expected("a memoised string or number")),
         };
+        self.push(value)
+    }
+
+    /// Puts a value on the stack. If too much waits there for a dict, the dict takes it already: a new value
+    /// after whole pairs means that none of these can change any more.
+    fn push(&mut self, value: Value<'a>) -> Result<(), PickleError> {
+        let floor = self.marks.last().copied().unwrap_or(0);
+        let waiting = self.stack.len().saturating_sub(floor);
+        let is_dict = || {
+            floor
+                .checked_sub(1)
+                .is_some_and(|top| matches!(self.stack.get(top), Some(Value::Dict(_) | Value::Labels(_))))
+        };
+        if waiting >= WAITING_LIMIT && waiting % 2 == 0 && !self.marks.is_empty() && is_dict() {
+            let elements = self.stack.split_off(floor);
+            self.set_items(elements)?;
+        }
+        if self.stack.len() >= STACK_LIMIT {
+            return Err(self.expected("at most 65536 values on the stack"));
+        }
         self.stack.push(value);
         Ok(())
     }
@@ -208,15 +252,14 @@ impl<'a> Machine<'a> {
         let name = self.pop("a global's name")?;
         let module = self.pop("a global's module")?;
         match (module, name) {
-            (Value::Str(MODULE), Value::Str(CLASS)) => self.stack.push(Value::Class),
+            (Value::Str(MODULE), Value::Str(CLASS)) => self.push(Value::Class),
             (Value::Str(module), Value::Str(name)) => {
                 let [module, name] = [module, name]
                     .map(|part| String::from_utf8_lossy(part).chars().take(100).collect::<String>());
-                return Err(self.error(PickleProblem::Global(format!("{module}.{name}"))));
+                Err(self.error(PickleProblem::Global(format!("{module}.{name}"))))
             }
-            _ => return Err(self.expected("a global's module and name as strings")),
+            _ => Err(self.expected("a global's module and name as strings")),
         }
-        Ok(())
     }
 
     fn new_object(&mut self) -> Result<(), PickleError> {
@@ -225,8 +268,7 @@ impl<'a> Machine<'a> {
         if (class, arguments) != (Value::Class, Value::EmptyTuple) {
             return Err(self.expected("the class PersistentData and no arguments"));
         }
-        self.stack.push(Value::Object);
-        Ok(())
+        self.push(Value::Object)
     }
 
     fn build(&mut self) -> Result<(), PickleError> {
@@ -235,19 +277,35 @@ impl<'a> Machine<'a> {
         if object != Value::Object || !matches!(state, Value::Dict(_)) {
             return Err(self.expected("an object and a dict as its state"));
         }
-        self.stack.push(state);
-        Ok(())
+        self.push(state)
     }
 
     fn set_items(&mut self, elements: impl IntoIterator<Item = Value<'a>>) -> Result<(), PickleError> {
         let mut elements = elements.into_iter();
         let error = self.expected("a dict and pairs to put into it");
-        let Some(Value::Dict(dict)) = self.stack.last_mut() else { return Err(error) };
+        let field = match self.stack.len().checked_sub(2).and_then(|below| self.stack.get(below)) {
+            Some(Value::Str(field)) => *field,
+            _ => b"",
+        };
+        let Some(top) = self.stack.last_mut() else { return Err(error) };
+        if field == LABELS_FIELD && *top == Value::Dict(Container::new()) {
+            *top = Value::Labels(Box::default());
+        }
         while let Some(key) = elements.next() {
             let Some(value) = elements.next() else { return Err(error) };
-            let depth = key.depth().max(value.depth());
-            if !dict.push((key, value), depth) {
-                return Err(self.expected("at most 8 levels of nesting"));
+            match (&mut *top, key, value) {
+                (Value::Labels(labels), Value::Str(id), Value::Int(label)) if label >= 0 => {
+                    labels.insert(id, label.unsigned_abs());
+                }
+                (Value::Labels(_), ..) => return Err(self.expected("an id and a label that is not negative")),
+                (Value::Dict(_), ..) if DROPPED_FIELDS.contains(&field) => {}
+                (Value::Dict(dict), key, value) => {
+                    let depth = key.depth().max(value.depth());
+                    if !dict.push((key, value), depth) {
+                        return Err(self.expected("at most 8 levels of nesting"));
+                    }
+                }
+                _ => return Err(error),
             }
         }
         Ok(())
@@ -286,6 +344,7 @@ impl Value<'_> {
         match self {
             Self::List(list) => list.depth,
             Self::Dict(dict) => dict.depth,
+            Self::Labels(_) => 1,
             _ => 0,
         }
     }
@@ -384,7 +443,7 @@ mod tests {
         check(b"}\x94(h\x00h\x00u.", expect!["expected a memoised string or number at byte 3 of the pickle"]);
         check(
             &[&b"](".repeat(200_000)[..], &b"e".repeat(200_000), b"."].concat(),
-            expect!["expected at most 8 levels of nesting at byte 400008 of the pickle"],
+            expect!["expected at most 8 levels of nesting at byte 17 of the pickle"],
         );
         check(b"N(s.", expect!["expected a value for SETITEM at byte 2 of the pickle"]);
         check(b"}(Nu.", expect!["expected a dict and pairs to put into it at byte 3 of the pickle"]);

@@ -1,0 +1,159 @@
+//! Which id has which label, and which element of `data_level0.bin` has which label.
+
+use std::{fs::File, io, os::unix::fs::FileExt as _};
+
+use super::header::Header;
+use crate::ids::IdTable;
+
+/// How much of `data_level0.bin` is read at once when looking for labels.
+const SCAN_BYTES: usize = 1 << 20;
+
+/// Elements of a cosine index that are checked for being unit vectors.
+const CHECKED_ELEMENTS: u32 = 1000;
+
+/// How far from 1 the squared norm of a unit vector may be: f32 rounding over thousands of components.
+const UNIT_TOLERANCE: f64 = 1e-3;
+
+/// The labels of live ids.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Labels {
+    pub(super) ids: IdTable,
+    /// By the number of the id.
+    pub(super) labels: Vec<u64>,
+}
+
+impl Labels {
+    /// Sets the label of an id; the last one counts, as in Python.
+    pub(super) fn insert(&mut self, id: &[u8], label: u64) {
+        let number = self.ids.insert(id);
+        match self.labels.get_mut(number) {
+            Some(known) => *known = label,
+            None => self.labels.push(label),
+        }
+    }
+}
+
+impl PartialEq for Labels {
+    fn eq(&self, other: &Self) -> bool {
+        let label_in_other = |number| other.ids.get(self.ids.id(number)).and_then(|n| other.labels.get(n));
+        self.ids.len() == other.ids.len()
+            && self.labels.iter().enumerate().all(|(number, label)| label_in_other(number) == Some(label))
+    }
+}
+
+/// What one pass over `data_level0.bin` found, which knows labels only by element.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    /// Elements that were asked for and are marked deleted.
+    pub(super) deleted: u64,
+    /// Elements whose norm was looked at, and those of them that are neither unit vectors nor zero.
+    pub(super) checked: u32,
+    pub(super) not_unit: u32,
+}
+
+/// What is known of an element without reading its vector.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ElementMark {
+    pub(super) number: u32,
+    pub(super) label: u64,
+    /// Byte 2 bit 0 of an element is its deleted mark (FORMAT §6).
+    pub(super) is_deleted: bool,
+}
+
+impl Scan {
+    /// Visits every element in use; `visit` says whether it is one that counts.
+    pub(super) fn run(
+        level0: &File,
+        header: &Header,
+        mut visit: impl FnMut(ElementMark) -> bool,
+    ) -> io::Result<Self> {
+        let mut scan = Self::default();
+        let whole_elements = level0.metadata()?.len() / header.element_size as u64;
+        let count = u64::from(header.element_count).min(whole_elements);
+        let per_block = (SCAN_BYTES / header.element_size).max(1);
+        let mut block = vec![0; per_block * header.element_size];
+        let mut first = 0;
+        while let Some(data) = next_data(level0, first * header.element_size as u64)? {
+            // An element in a hole has no label: a sparse file may claim terabytes of them.
+            first = first.max(data / header.element_size as u64);
+            if first >= count {
+                break;
+            }
+            let elements = (count - first).min(per_block as u64);
+            // At most `block.len()`, since `elements` is at most `per_block`.
+            let bytes = block.get_mut(..elements as usize * header.element_size).unwrap_or_default();
+            level0.read_exact_at(bytes, first * header.element_size as u64)?;
+            for (element, number) in bytes.chunks_exact(header.element_size).zip(first..) {
+                // `count` is at most `header.element_count`, which has 32 bits.
+                scan.element(element, number as u32, header, &mut visit);
+            }
+            first += elements;
+        }
+        Ok(scan)
+    }
+
+    fn element(
+        &mut self,
+        element: &[u8],
+        number: u32,
+        header: &Header,
+        visit: &mut impl FnMut(ElementMark) -> bool,
+    ) {
+        let Some((vector, label)) =
+            element.get(header.vector_offset..).and_then(|tail| tail.split_last_chunk())
+        else {
+            return;
+        };
+        let is_deleted = element.get(2).is_some_and(|flags| flags & 1 == 1);
+        if !visit(ElementMark { number, label: u64::from_le_bytes(*label), is_deleted }) {
+            return;
+        }
+        self.deleted += u64::from(is_deleted);
+        if self.checked < CHECKED_ELEMENTS {
+            self.checked += 1;
+            let components = vector.as_chunks::<4>().0.iter().map(|x| f64::from(f32::from_le_bytes(*x)));
+            let norm: f64 = components.map(|x| x * x).sum();
+            let is_unit = (norm - 1.0).abs() <= UNIT_TOLERANCE;
+            self.not_unit += u32::from(norm != 0.0 && !is_unit);
+        }
+    }
+}
+
+/// Where the next bytes are that the file system stores, from `offset` on; `None` if only a hole follows.
+fn next_data(file: &File, offset: u64) -> io::Result<Option<u64>> {
+    match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(offset)) {
+        Ok(data) => Ok(Some(data)),
+        Err(rustix::io::Errno::NXIO) => Ok(None),
+        // The file system knows no holes.
+        Err(rustix::io::Errno::INVAL) => Ok(Some(offset)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Finds the id of a label. Elements come nearly in the order of their labels, so the place after the last hit
+/// is tried before a search.
+pub(super) struct LabelOrder {
+    /// Label and number of its id, ascending.
+    sorted: Vec<(u64, usize)>,
+    next: usize,
+}
+
+impl LabelOrder {
+    pub(super) fn new(labels: &Labels) -> Self {
+        let mut sorted: Vec<_> = labels.labels.iter().copied().zip(0..).collect();
+        sorted.sort_unstable();
+        Self { sorted, next: 0 }
+    }
+
+    /// The numbers of all ids that have this label, which are more than one only in a broken pickle.
+    pub(super) fn ids(&mut self, label: u64) -> impl Iterator<Item = usize> {
+        let is_next = self.sorted.get(self.next).is_some_and(|(next, _)| *next == label)
+            && self.next.checked_sub(1).and_then(|n| self.sorted.get(n)).is_none_or(|(l, _)| *l != label);
+        let start =
+            if is_next { self.next } else { self.sorted.partition_point(|(other, _)| *other < label) };
+        let found = self.sorted.get(start..).unwrap_or_default();
+        let count = found.iter().take_while(|(other, _)| *other == label).count();
+        self.next = start + count;
+        found.iter().take(count).map(|(_, number)| *number)
+    }
+}
