@@ -61,6 +61,8 @@ warning_codes! {
     MarkUnreadable = "mark_unreadable",
     /// The index was flushed once and cannot be read now; only vectors that the log still has are left.
     IndexLost = "index_lost",
+    /// The index has lost its list of ids; its vectors were matched to them by the order of both.
+    IndexSalvaged = "index_salvaged",
     /// The index files have fewer elements than they should.
     IndexTruncated = "index_truncated",
     /// Index files that contradict each other (labels, deleted marks).

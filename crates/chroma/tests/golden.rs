@@ -143,7 +143,7 @@ fn compare_record(
 }
 
 /// How many floats lie between two.
-fn ulps(a: f32, b: f32) -> i64 {
+pub(crate) fn ulps(a: f32, b: f32) -> i64 {
     let order = |x: f32| {
         let bits = i64::from(x.to_bits() & 0x7fff_ffff);
         if x.is_sign_negative() { -bits } else { bits }
@@ -320,18 +320,18 @@ fn damaged_indexes() {
     check(
         "corrupt",
         expect![[r#"
-        0.4.24_empty_pickle: 1327 log, 0 hnsw, 0 missing [index_lost]
-        0.4.24_foreign_pickle: 1327 log, 0 hnsw, 0 missing [index_lost]
-        0.4.24_huge_linklists: 1327 log, 0 hnsw, 0 missing []
-        0.4.24_no_pickle: 1327 log, 0 hnsw, 0 missing []
-        0.4.24_no_segment_dir: 1327 log, 0 hnsw, 0 missing []
-        0.4.24_trunc_level0: 1327 log, 0 hnsw, 0 missing [index_truncated]
-        1.5.9_empty_pickle: 281 log, 0 hnsw, 1046 missing [index_lost vector_missing]
-        1.5.9_foreign_pickle: 281 log, 0 hnsw, 1046 missing [index_lost vector_missing]
-        1.5.9_huge_linklists: 281 log, 1046 hnsw, 0 missing []
-        1.5.9_no_pickle: 281 log, 0 hnsw, 1046 missing [index_lost vector_missing]
-        1.5.9_no_segment_dir: 281 log, 0 hnsw, 1046 missing [index_lost vector_missing]
-        1.5.9_trunc_level0: 281 log, 348 hnsw, 698 missing [index_truncated vector_missing]"#]],
+            0.4.24_empty_pickle: 1327 log, 0 hnsw, 0 missing [index_lost]
+            0.4.24_foreign_pickle: 1327 log, 0 hnsw, 0 missing [index_lost]
+            0.4.24_huge_linklists: 1327 log, 0 hnsw, 0 missing []
+            0.4.24_no_pickle: 1327 log, 0 hnsw, 0 missing []
+            0.4.24_no_segment_dir: 1327 log, 0 hnsw, 0 missing []
+            0.4.24_trunc_level0: 1327 log, 0 hnsw, 0 missing [index_truncated]
+            1.5.9_empty_pickle: 281 log, 0 hnsw, 1046 salvaged, 0 missing [index_salvaged]
+            1.5.9_foreign_pickle: 281 log, 0 hnsw, 1046 salvaged, 0 missing [index_salvaged]
+            1.5.9_huge_linklists: 281 log, 1046 hnsw, 0 missing []
+            1.5.9_no_pickle: 281 log, 0 hnsw, 1046 salvaged, 0 missing [index_salvaged]
+            1.5.9_no_segment_dir: 281 log, 0 hnsw, 1046 missing [index_lost vector_missing]
+            1.5.9_trunc_level0: 281 log, 348 hnsw, 698 missing [index_truncated vector_missing]"#]],
     );
 }
 

@@ -6,4 +6,5 @@ mod crafted;
 mod damaged;
 mod fixtures;
 mod golden;
+mod salvage;
 mod untouched;

@@ -29,6 +29,8 @@ pub(crate) struct StoredCollection {
     pub(crate) key: String,
     pub(crate) metadata_segment: Option<MetadataSegment>,
     pub(crate) vector_segment: Option<VectorSegment>,
+    /// Whether Chroma ≥ 1.0 created it: only that writes where its configuration has the index's (FORMAT §8).
+    pub(crate) is_born_in_1_x: bool,
 }
 
 /// The segment that has the records.
@@ -151,6 +153,7 @@ impl Tables {
                 _ => None,
             },
         };
+        let is_born_in_1_x = space::is_declared_by_1_x(&declarations);
         let space = space::resolve(declarations, &mut warnings);
         let vector_segment = vector_row.and_then(|segment| self.vector_segment(segment, &mut warnings));
         let metadata_segment = metadata_row.map(|segment| MetadataSegment {
@@ -162,7 +165,7 @@ impl Tables {
             _ => None,
         };
         let collection = Collection { id, tenant, database, name, space, dimension, metadata, warnings };
-        Ok(StoredCollection { collection, key, metadata_segment, vector_segment })
+        Ok(StoredCollection { collection, key, metadata_segment, vector_segment, is_born_in_1_x })
     }
 
     fn database(&self, id: &str, warnings: &mut Vec<Warning>) -> (String, String) {

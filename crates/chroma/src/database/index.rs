@@ -4,13 +4,19 @@
 //! after they are loaded, and again after each batch of vectors; what was read across a change is read anew.
 //! A newer index than the database's snapshot is no harm: the log repeats what it has absorbed.
 
-use std::{error::Error as _, time::SystemTime};
+use std::time::SystemTime;
 
 use records::DistanceSpace;
 
-use super::{Database, catalog::StoredCollection};
+use super::{
+    Database,
+    catalog::StoredCollection,
+    log::LogIndex,
+    salvage::{self, Salvaged},
+};
 use crate::{
-    hnsw::{self, Index, IndexError, Load},
+    error::Error,
+    hnsw::{self, Index, IndexError, Labels, Load},
     warning::{Tally, Warning, WarningCode},
 };
 
@@ -26,6 +32,8 @@ pub(crate) struct SegmentIndex {
     pub(crate) mark: i64,
     /// The file of vectors as it was when its index was loaded.
     stamp: Option<(u64, SystemTime)>,
+    /// Why it is lost, and what is left of its list of ids.
+    loss: Option<(IndexError, Labels)>,
 }
 
 impl SegmentIndex {
@@ -42,9 +50,9 @@ impl SegmentIndex {
         let load = || hnsw::load(&database.root, segment.id, stored.collection.space, is_flushed);
         match while_files_rest(database, segment.id, load) {
             Load::NeverFlushed => {}
-            Load::Lost(error) => {
+            Load::Lost(error, remains) => {
                 this.is_lost = true;
-                warnings.push(Warning::new(WarningCode::IndexLost, lost_message(segment.id, &error)));
+                this.loss = Some((error, remains));
             }
             Load::Loaded(index) => {
                 warn_of_faults(&index, warnings, tally);
@@ -58,14 +66,53 @@ impl SegmentIndex {
 
     /// An index that cannot be read.
     pub(crate) fn lost() -> Self {
-        Self { index: None, is_lost: true, mark: -1, stamp: None }
+        Self { index: None, is_lost: true, mark: -1, stamp: None, loss: None }
+    }
+
+    /// Salvages what it can of a lost index, given what the log says, and tells about the loss. Whether there is
+    /// an index now.
+    pub(crate) fn salvage(
+        &mut self,
+        database: &Database,
+        stored: &StoredCollection,
+        log: &LogIndex,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<bool, Error> {
+        let (Some((error, remains)), Some(segment)) = (self.loss.take(), &stored.vector_segment) else {
+            return Ok(false);
+        };
+        let cause = format!("the index `{}` is lost: {}", segment.id, chain(&error));
+        let (code, message) = match salvage::salvage(database, stored, &remains, log)? {
+            Ok(Salvaged { index, by }) => {
+                let count = index.reachable();
+                self.mark = segment.mark.unwrap_or(-1);
+                self.set(index);
+                let message = format!("{cause}; {count} vectors were {by}");
+                (WarningCode::IndexSalvaged, message)
+            }
+            Err(refusal) => {
+                let message = format!(
+                    "{cause}; only vectors in the log are left, since nothing can be salvaged: {}",
+                    chain(&refusal)
+                );
+                (WarningCode::IndexLost, message)
+            }
+        };
+        warnings.push(Warning::new(code, message));
+        Ok(self.index.is_some())
     }
 
     /// Takes an index in the place of what there was.
-    pub(crate) fn set(&mut self, index: Index) {
+    fn set(&mut self, index: Index) {
         self.is_lost = false;
         self.stamp = index.stamp();
         self.index = Some(index);
+    }
+
+    /// Whether it may have had a vector of this id, which it has not now.
+    pub(crate) fn has_lost(&self, id: &[u8]) -> bool {
+        self.is_lost
+            || self.index.as_ref().is_some_and(|index| index.is_salvaged() || index.is_unreachable(id))
     }
 
     /// Whether a writer has touched the file of vectors since it was loaded.
@@ -83,17 +130,12 @@ fn while_files_rest(database: &Database, segment: uuid::Uuid, load: impl Fn() ->
             return loaded;
         }
     }
-    Load::Lost(IndexError::Unstable { attempts: ATTEMPTS })
+    Load::Lost(IndexError::Unstable { attempts: ATTEMPTS }, Labels::default())
 }
 
-fn lost_message(segment: uuid::Uuid, error: &IndexError) -> String {
-    let mut message = format!("the index `{segment}` is lost, only vectors in the log are left: {error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        message.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    message
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn warn_of_faults(index: &Index, warnings: &mut Vec<Warning>, tally: &mut Tally) {

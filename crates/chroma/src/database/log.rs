@@ -174,6 +174,12 @@ impl LogIndex {
         (entry.vector, rows.get(..count).unwrap_or_default())
     }
 
+    /// What the log says about the vectors of all ids.
+    pub(crate) fn vectors(&self) -> impl Iterator<Item = (&[u8], LogVector)> {
+        let entries = self.entries.iter().enumerate();
+        entries.filter_map(|(number, entry)| Some((self.ids.id(number), entry.vector?)))
+    }
+
     /// Whether the log deletes an id for good.
     pub(crate) fn says_deleted(&self, id: &[u8]) -> bool {
         let entry = self.ids.get(id).and_then(|number| self.entries.get(number));

@@ -7,6 +7,7 @@ mod log;
 mod orphans;
 mod read;
 mod runs;
+mod salvage;
 mod schema;
 mod seq_id;
 mod snapshot;

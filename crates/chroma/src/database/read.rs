@@ -56,8 +56,12 @@ impl<'d> Reader<'d> {
     pub(crate) fn new(database: &'d Database, stored: &'d StoredCollection) -> Result<Self, Error> {
         let mut report = ReadReport::default();
         let mut tally = Tally::default();
-        let index = SegmentIndex::load(database, stored, &mut report.warnings, &mut tally);
-        let log = database.walk_log(stored, &index, &mut tally)?;
+        let mut index = SegmentIndex::load(database, stored, &mut report.warnings, &mut tally);
+        let mut log = database.walk_log(stored, &index, &mut tally)?;
+        if index.salvage(database, stored, &log, &mut report.warnings)? {
+            // What a log row did depends on what the index had; its oddities are told already.
+            log = database.walk_log(stored, &index, &mut Tally::default())?;
+        }
         let log_vector = database.snapshot.connection.prepare(statements::LOG_VECTOR);
         let log_vector = log_vector.map_err(database.snapshot.error("a vector of the log"))?;
         Ok(Self {
@@ -182,10 +186,11 @@ impl<'d> Reader<'d> {
                 self.report.warnings.push(Warning::new(WarningCode::IndexChanged, message));
             }
             let (warnings, mut tally) = (&mut self.report.warnings, Tally::default());
-            self.index = match attempts.next() {
-                Some(_) => SegmentIndex::load(self.database, self.stored, warnings, &mut tally),
-                None => SegmentIndex::lost(),
-            };
+            self.index = SegmentIndex::lost();
+            if attempts.next().is_some() {
+                self.index = SegmentIndex::load(self.database, self.stored, warnings, &mut tally);
+                self.index.salvage(self.database, self.stored, &self.log, warnings)?;
+            }
             for pending in &mut batch {
                 pending.vector = self.vector(&pending.id, pending.log_vector)?;
             }

@@ -10,7 +10,7 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ("collection_metadata", &["collection_id", "key", "str_value", "int_value", "float_value"]),
     ("segments", &["id", "type", "scope", "collection"]),
     ("segment_metadata", &["segment_id", "key", "str_value"]),
-    ("embeddings", &["id", "segment_id", "embedding_id", "created_at"]),
+    ("embeddings", &["id", "segment_id", "embedding_id", "seq_id", "created_at"]),
     ("embedding_metadata", &["id", "key", "string_value", "int_value", "float_value"]),
     ("max_seq_id", &["segment_id", "seq_id"]),
     (

@@ -65,6 +65,14 @@ pub(crate) fn resolve(declarations: Declarations<'_>, warnings: &mut Vec<Warning
     space
 }
 
+/// Whether the declarations have the form that Chroma has written since 1.0: a schema, or the index's settings
+/// below `vector_index`.
+pub(crate) fn is_declared_by_1_x(declarations: &Declarations<'_>) -> bool {
+    let configuration = declarations.configuration.and_then(|text| json::parse(text.as_bytes()).ok());
+    let has_index = configuration.is_some_and(|configuration| configuration.get("vector_index").is_some());
+    declarations.segment.is_none() && (declarations.schema.is_some() || has_index)
+}
+
 fn parse(column: &str, text: &str, warnings: &mut Vec<Warning>) -> Option<Json> {
     json::parse(text.as_bytes())
         .map_err(|error| {

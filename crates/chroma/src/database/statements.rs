@@ -14,6 +14,10 @@ pub(crate) const LOG_OWNERS: &str = "select seq_id, topic from embeddings_queue 
 pub(crate) const RECORDS: &str =
     "select id, segment_id, embedding_id, created_at from embeddings where id between ?1 and ?2 order by id";
 
+/// In which order records were stored, and by which log row they were last changed.
+pub(crate) const RECORD_ORDER: &str =
+    "select id, segment_id, embedding_id, seq_id from embeddings where id between ?1 and ?2 order by id";
+
 /// Whether a record exists.
 pub(crate) const RECORD_EXISTS: &str = "select 1 from embeddings where segment_id = ?1 and embedding_id = ?2";
 
@@ -100,6 +104,7 @@ mod tests {
             RECORD_OWNERS,
             LOG_OWNERS,
             RECORDS,
+            RECORD_ORDER,
             RECORD_EXISTS,
             LOG_ROWS,
             LOG_VECTOR,
@@ -117,6 +122,7 @@ mod tests {
         expect![[r#"
             SCAN embeddings
             SCAN embeddings_queue
+            SEARCH embeddings USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)
             SEARCH embeddings USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)
             SEARCH embeddings USING COVERING INDEX sqlite_autoindex_embeddings_1 (segment_id=? AND embedding_id=?)
             SEARCH embeddings_queue USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)

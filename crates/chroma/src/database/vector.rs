@@ -1,9 +1,9 @@
 //! Chooses the best vector that log and index have left of an id (FORMAT §12 step 6).
 
 use records::Embedding;
-use rusqlite::types::ValueRef;
+use rusqlite::{Statement, types::ValueRef};
 
-use super::{log::LogVector, read::Reader};
+use super::{log::LogVector, read::Reader, snapshot::Snapshot};
 use crate::{
     error::Error,
     hnsw::{self, IndexedVector},
@@ -25,7 +25,7 @@ impl Reader<'_> {
             None => None,
         };
         let written = match row {
-            Some((seq_id, _)) => self.log_vector(seq_id)?,
+            Some((seq_id, _)) => read_log_vector(&self.database.snapshot, &mut self.log_vector, seq_id)?,
             None => None,
         };
         let indexed = self.indexed_vector(id);
@@ -42,9 +42,7 @@ impl Reader<'_> {
         }
         match (written, indexed) {
             (None, None) if row.is_some() => missing(MissingReason::Undecodable),
-            (None, None) if self.index.is_lost || self.is_unreachable(id) => {
-                missing(MissingReason::IndexLost)
-            }
+            (None, None) if self.index.has_lost(id) => missing(MissingReason::IndexLost),
             (None, None) => missing(MissingReason::NotStored),
             (None, Some(indexed)) => Ok(from_index(indexed)),
             (Some(written), None) => Ok(from_log(written)),
@@ -64,24 +62,6 @@ impl Reader<'_> {
         }
     }
 
-    fn is_unreachable(&self, id: &[u8]) -> bool {
-        self.index.index.as_ref().is_some_and(|index| index.is_unreachable(id))
-    }
-
-    /// The vector of a log row; `None` if its bytes are none.
-    fn log_vector(&mut self, seq_id: i64) -> Result<Option<Vec<f32>>, Error> {
-        let error = self.database.snapshot.error("a vector of the log");
-        let mut rows = self.log_vector.query([seq_id]).map_err(&error)?;
-        let Some(row) = rows.next().map_err(&error)? else { return Ok(None) };
-        let is_float32 = row.get_ref(1).map_err(&error)? == ValueRef::Text(b"FLOAT32");
-        Ok(match row.get_ref(0).map_err(&error)? {
-            ValueRef::Blob(bytes) if is_float32 && !bytes.is_empty() && bytes.len() % 4 == 0 => {
-                Some(hnsw::components(bytes))
-            }
-            _ => None,
-        })
-    }
-
     fn indexed_vector(&mut self, id: &[u8]) -> Option<IndexedVector> {
         match self.index.index.as_mut()?.vector(id) {
             Ok(vector) => vector,
@@ -99,17 +79,40 @@ impl Reader<'_> {
     }
 }
 
+/// The vector of a log row, by the statement [`statements::LOG_VECTOR`](super::statements::LOG_VECTOR); `None`
+/// if its bytes are none.
+pub(super) fn read_log_vector(
+    snapshot: &Snapshot,
+    statement: &mut Statement<'_>,
+    seq_id: i64,
+) -> Result<Option<Vec<f32>>, Error> {
+    let error = snapshot.error("a vector of the log");
+    let mut rows = statement.query([seq_id]).map_err(&error)?;
+    let Some(row) = rows.next().map_err(&error)? else { return Ok(None) };
+    let is_float32 = row.get_ref(1).map_err(&error)? == ValueRef::Text(b"FLOAT32");
+    Ok(match row.get_ref(0).map_err(&error)? {
+        ValueRef::Blob(bytes) if is_float32 && !bytes.is_empty() && bytes.len() % 4 == 0 => {
+            Some(hnsw::components(bytes))
+        }
+        _ => None,
+    })
+}
+
 fn from_log(components: Vec<f32>) -> Vector {
     Vector::Present { embedding: Embedding::from(components), origin: Origin::Log }
 }
 
 fn from_index(indexed: IndexedVector) -> Vector {
-    let origin = if indexed.rounded { Origin::HnswRounded } else { Origin::Hnsw };
+    let origin = match indexed {
+        IndexedVector { salvaged: true, .. } => Origin::Salvaged,
+        IndexedVector { rounded: true, .. } => Origin::HnswRounded,
+        _ => Origin::Hnsw,
+    };
     Vector::Present { embedding: Embedding::from(indexed.components), origin }
 }
 
 /// Whether the index holds what the log row wrote.
-fn is_same(written: &[f32], indexed: &IndexedVector) -> bool {
+pub(super) fn is_same(written: &[f32], indexed: &IndexedVector) -> bool {
     let pairs = || written.iter().zip(&indexed.components);
     let same_length = written.len() == indexed.components.len();
     if !indexed.rounded {
@@ -130,8 +133,11 @@ mod tests {
 
     #[test]
     fn rounded_vectors_are_the_same_within_tolerance_and_exact_ones_bit_for_bit() {
-        let indexed =
-            |components: &[f32], rounded| IndexedVector { components: components.to_vec(), rounded };
+        let indexed = |components: &[f32], rounded| IndexedVector {
+            components: components.to_vec(),
+            rounded,
+            salvaged: false,
+        };
         assert!(is_same(&[3.0, 0.0], &indexed(&[3.000_001, 1e-6], true)));
         assert!(!is_same(&[3.0, 0.0], &indexed(&[3.001, 0.0], true)));
         assert!(!is_same(&[3.0, 0.0], &indexed(&[f32::NAN, 0.0], true)));

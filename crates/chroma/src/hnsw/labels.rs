@@ -16,15 +16,15 @@ const UNIT_TOLERANCE: f64 = 1e-3;
 
 /// The labels of live ids.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Labels {
-    pub(super) ids: IdTable,
+pub(crate) struct Labels {
+    pub(crate) ids: IdTable,
     /// By the number of the id.
     pub(super) labels: Vec<u64>,
 }
 
 impl Labels {
     /// Sets the label of an id; the last one counts, as in Python.
-    pub(super) fn insert(&mut self, id: &[u8], label: u64) {
+    pub(crate) fn insert(&mut self, id: &[u8], label: u64) {
         let number = self.ids.insert(id);
         match self.labels.get_mut(number) {
             Some(known) => *known = label,
@@ -33,11 +33,22 @@ impl Labels {
     }
 }
 
+impl Labels {
+    /// Whether an id has one label here and another there.
+    pub(crate) fn contradicts(&self, other: &Self) -> bool {
+        let mut labels = self.labels.iter().enumerate();
+        labels.any(|(number, label)| other.label(self.ids.id(number)).is_some_and(|other| other != *label))
+    }
+
+    fn label(&self, id: &[u8]) -> Option<u64> {
+        self.ids.get(id).and_then(|number| self.labels.get(number)).copied()
+    }
+}
+
 impl PartialEq for Labels {
     fn eq(&self, other: &Self) -> bool {
-        let label_in_other = |number| other.ids.get(self.ids.id(number)).and_then(|n| other.labels.get(n));
-        self.ids.len() == other.ids.len()
-            && self.labels.iter().enumerate().all(|(number, label)| label_in_other(number) == Some(label))
+        let has_all = |a: &Self, b: &Self| (0..a.ids.len()).all(|number| b.label(a.ids.id(number)).is_some());
+        has_all(self, other) && has_all(other, self) && !self.contradicts(other)
     }
 }
 

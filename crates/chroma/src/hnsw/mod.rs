@@ -18,7 +18,8 @@ use crate::ids::IdTable;
 pub(crate) use files::stamp;
 use files::{HEADER, LENGTH, LEVEL0, PICKLE, SegmentDirectory, read_at_most};
 use header::{Header, HeaderError};
-use labels::{LabelOrder, Labels, Scan};
+pub(crate) use labels::Labels;
+use labels::{LabelOrder, Scan};
 use persistent_data::{PersistentData, PersistentDataError};
 use vectors::{VectorFiles, read_lengths};
 
@@ -29,8 +30,8 @@ const LARGEST_PICKLE_BYTES: u64 = 1 << 30;
 pub(crate) enum Load {
     /// Nothing was ever flushed: all vectors are in the log.
     NeverFlushed,
-    /// It was flushed and cannot be read.
-    Lost(IndexError),
+    /// It was flushed and cannot be read. What could be read of its list of ids is left.
+    Lost(IndexError, Labels),
     /// It can be read.
     Loaded(Index),
 }
@@ -43,6 +44,8 @@ pub(crate) struct Index {
     places: Vec<Place>,
     /// Whether vectors are unit vector times length.
     rounded: bool,
+    /// Whether the list of ids is not the pickle's.
+    salvaged: bool,
     vectors: Option<VectorFiles>,
     /// The last sequence number in the index, where Chroma ≤ 0.5.5 kept it.
     pub(crate) max_seq_id: Option<i64>,
@@ -78,6 +81,8 @@ pub(crate) struct IndexedVector {
     pub(crate) components: Vec<f32>,
     /// Whether it is unit vector times length, and so only close to what was written.
     pub(crate) rounded: bool,
+    /// Whether the list of ids was lost, and the id of this vector found out.
+    pub(crate) salvaged: bool,
 }
 
 /// Why an index cannot be read.
@@ -99,13 +104,18 @@ pub(crate) enum IndexError {
     PersistentData(#[source] PersistentDataError),
     #[error("failed to decode `header.bin`")]
     Header(#[source] HeaderError),
+    #[error("expected {expected} elements in `data_level0.bin`, found {found}")]
+    Elements { expected: u32, found: u64 },
+    #[error("expected each label once in `data_level0.bin`, found one twice")]
+    SharedLabels,
     #[error("its files changed in each of {attempts} attempts, stop the writer")]
     Unstable { attempts: u32 },
 }
 
 /// Loads the index of `segment`. `flushed` says that `max_seq_id` has a row for it.
 pub(crate) fn load(root: &File, segment: Uuid, space: DistanceSpace, flushed: bool) -> Load {
-    let attempt = || -> Result<Option<Index>, IndexError> {
+    let mut remains = Labels::default();
+    let mut attempt = || -> Result<Option<Index>, IndexError> {
         let directory = SegmentDirectory::open(root, segment).map_err(io_error("the segment's directory"))?;
         let Some(directory) = directory else {
             return if flushed { Err(IndexError::NoDirectory) } else { Ok(None) };
@@ -117,13 +127,68 @@ pub(crate) fn load(root: &File, segment: Uuid, space: DistanceSpace, flushed: bo
         if pickle.is_empty() {
             return Err(IndexError::EmptyPickle);
         }
-        let persistent_data = PersistentData::decode(&pickle).map_err(IndexError::PersistentData)?;
+        let persistent_data = PersistentData::decode(&pickle).map_err(|(error, labels)| {
+            remains = *labels;
+            IndexError::PersistentData(error)
+        })?;
         Index::load(&directory, persistent_data, space).map(Some)
     };
     match attempt() {
         Ok(Some(index)) => Load::Loaded(index),
         Ok(None) => Load::NeverFlushed,
-        Err(error) => Load::Lost(error),
+        Err(error) => Load::Lost(error, remains),
+    }
+}
+
+/// Loads the index of `segment` by labels that are known otherwise than by its own list.
+pub(crate) fn load_labels(
+    root: &File,
+    segment: Uuid,
+    space: DistanceSpace,
+    labels: Labels,
+) -> Result<Index, IndexError> {
+    let directory = open_directory(root, segment)?;
+    let index = Index::load(&directory, PersistentData { labels, max_seq_id: None }, space)?;
+    Ok(Index { salvaged: true, ..index })
+}
+
+/// The labels of elements that are not marked deleted, ascending. All of them, or an error.
+pub(crate) fn live_labels(root: &File, segment: Uuid) -> Result<Vec<u64>, IndexError> {
+    let directory = open_directory(root, segment)?;
+    let (header, level0) = directory.vectors()?;
+    let found = level0.metadata().map_err(io_error(LEVEL0))?.len() / header.element_size as u64;
+    if found < u64::from(header.element_count) {
+        return Err(IndexError::Elements { expected: header.element_count, found });
+    }
+    let mut labels = Vec::new();
+    Scan::run(&level0, &header, |element| {
+        if !element.is_deleted {
+            labels.push(element.label);
+        }
+        !element.is_deleted
+    })
+    .map_err(io_error(LEVEL0))?;
+    labels.sort_unstable();
+    let count = labels.len();
+    labels.dedup();
+    if labels.len() < count { Err(IndexError::SharedLabels) } else { Ok(labels) }
+}
+
+fn open_directory(root: &File, segment: Uuid) -> Result<SegmentDirectory, IndexError> {
+    let directory = SegmentDirectory::open(root, segment).map_err(io_error("the segment's directory"))?;
+    directory.ok_or(IndexError::NoDirectory)
+}
+
+impl SegmentDirectory {
+    fn required(&self, name: &'static str) -> Result<File, IndexError> {
+        self.file(name).map_err(io_error(name))?.ok_or(IndexError::NoFile(name))
+    }
+
+    /// The layout and the file of its vectors.
+    fn vectors(&self) -> Result<(Header, File), IndexError> {
+        let header =
+            read_at_most(self.required(HEADER)?, header::SIZE_BYTES as u64).map_err(io_error(HEADER))?;
+        Ok((Header::decode(&header).map_err(IndexError::Header)?, self.required(LEVEL0)?))
     }
 }
 
@@ -140,10 +205,7 @@ impl Index {
         if index.ids.len() == 0 {
             return Ok(index);
         }
-        let open = |name| directory.file(name).map_err(io_error(name))?.ok_or(IndexError::NoFile(name));
-        let header = read_at_most(open(HEADER)?, header::SIZE_BYTES as u64).map_err(io_error(HEADER))?;
-        let header = Header::decode(&header).map_err(IndexError::Header)?;
-        let level0 = open(LEVEL0)?;
+        let (header, level0) = directory.vectors()?;
         // Elements ascend, as `read_lengths` wants them.
         let mut found: Vec<(u32, usize)> = Vec::new();
         let scan = Scan::run(&level0, &header, |element| {
@@ -160,7 +222,7 @@ impl Index {
         index.faults.not_unit_vectors = is_cosine && scan.not_unit > 0;
         // Bytes beat declarations (FORMAT §8): vectors that are not unit vectors were never divided by a length.
         index.rounded = is_cosine && scan.not_unit <= scan.checked / 2;
-        index.place(&found, if index.rounded { Some(open(LENGTH)?) } else { None })?;
+        index.place(&found, if index.rounded { Some(directory.required(LENGTH)?) } else { None })?;
         index.faults.unreachable_ids = index.places.iter().filter(|place| place.is_absent()).count() as u64;
         index.vectors = Some(VectorFiles::new(level0, header));
         Ok(index)
@@ -171,6 +233,7 @@ impl Index {
             ids: IdTable::default(),
             places: Vec::new(),
             rounded: false,
+            salvaged: false,
             vectors: None,
             max_seq_id,
             faults: Faults::default(),
@@ -200,6 +263,11 @@ impl Index {
         }
     }
 
+    /// Whether its list of ids was lost, so that there may have been more.
+    pub(crate) fn is_salvaged(&self) -> bool {
+        self.salvaged
+    }
+
     /// Whether the id was in the index when it was flushed, even if its element is gone from the file.
     pub(crate) fn contains(&self, id: &[u8]) -> bool {
         self.ids.get(id).is_some()
@@ -217,10 +285,20 @@ impl Index {
         places.filter(|(_, place)| place.is_absent()).map(|(number, _)| self.ids.id(number))
     }
 
+    /// How many ids have their vector.
+    pub(crate) fn reachable(&self) -> usize {
+        self.places.iter().filter(|place| !place.is_absent()).count()
+    }
+
     /// The ids of the index that no vector was asked of.
     pub(crate) fn unmet_ids(&self) -> impl Iterator<Item = &[u8]> {
         let places = self.places.iter().enumerate();
         places.filter(|(_, place)| !place.is_met).map(|(number, _)| self.ids.id(number))
+    }
+
+    /// Counts all ids as not asked for.
+    pub(crate) fn forget_met(&mut self) {
+        self.places.iter_mut().for_each(|place| place.is_met = false);
     }
 
     /// The vector of an id, `None` if the index does not have it.
@@ -231,7 +309,7 @@ impl Index {
         match &mut self.vectors {
             Some(vectors) if !place.is_absent() => {
                 let components = vectors.read(place.element, self.rounded.then_some(place.length))?;
-                Ok(Some(IndexedVector { components, rounded: self.rounded }))
+                Ok(Some(IndexedVector { components, rounded: self.rounded, salvaged: self.salvaged }))
             }
             _ => Ok(None),
         }

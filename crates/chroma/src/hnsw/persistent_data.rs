@@ -26,8 +26,16 @@ pub(crate) enum PersistentDataError {
 }
 
 impl PersistentData {
-    pub(super) fn decode(pickle: &[u8]) -> Result<Self, PersistentDataError> {
-        let Value::Dict(fields) = unpickle(pickle).map_err(PersistentDataError::Pickle)? else {
+    /// Decodes a whole pickle. A broken one yields with its error the labels that came before the break.
+    pub(super) fn decode(pickle: &[u8]) -> Result<Self, (PersistentDataError, Box<Labels>)> {
+        match unpickle(pickle) {
+            Ok(value) => Self::from_value(value).map_err(|error| (error, Box::default())),
+            Err((error, labels)) => Err((PersistentDataError::Pickle(error), labels)),
+        }
+    }
+
+    fn from_value(value: Value<'_>) -> Result<Self, PersistentDataError> {
+        let Value::Dict(fields) = value else {
             return Err(PersistentDataError::NotPersistentData);
         };
         let mut labels = None;

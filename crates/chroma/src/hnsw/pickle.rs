@@ -73,8 +73,9 @@ enum PickleProblem {
     Expected(&'static str),
 }
 
-/// Unpickles up to STOP. An object is returned as its state, a dict.
-pub(super) fn unpickle(input: &[u8]) -> Result<Value<'_>, PickleError> {
+/// Unpickles up to STOP. An object is returned as its state, a dict. The labels that come before an error come
+/// with it.
+pub(super) fn unpickle(input: &[u8]) -> Result<Value<'_>, (PickleError, Box<Labels>)> {
     let mut machine = Machine {
         input,
         offset: 0,
@@ -83,8 +84,14 @@ pub(super) fn unpickle(input: &[u8]) -> Result<Value<'_>, PickleError> {
         marks: Vec::new(),
         memo: Vec::new(),
     };
-    while machine.step()? == Flow::Continue {}
-    machine.pop("a value to return")
+    let result = loop {
+        match machine.step() {
+            Ok(Flow::Continue) => {}
+            Ok(Flow::Stop) => break machine.pop("a value to return"),
+            Err(error) => break Err(error),
+        }
+    };
+    result.map_err(|error| (error, machine.remaining_labels()))
 }
 
 #[derive(PartialEq)]
@@ -324,6 +331,19 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
+    /// What has been read of `id_to_label`, when the rest cannot be.
+    fn remaining_labels(&mut self) -> Box<Labels> {
+        let waiting = match self.marks.last() {
+            Some(mark) if *mark <= self.stack.len() => self.stack.split_off(*mark),
+            _ => Vec::new(),
+        };
+        let whole_pairs = waiting.len() - waiting.len() % 2;
+        // Of a wrong pair among them all that came before is kept, which is what is wanted.
+        let _ = self.set_items(waiting.into_iter().take(whole_pairs));
+        let labels = |value| if let Value::Labels(labels) = value { Some(labels) } else { None };
+        self.stack.drain(..).find_map(labels).unwrap_or_default()
+    }
+
     fn pop(&mut self, expected: &'static str) -> Result<Value<'a>, PickleError> {
         // Values below the innermost mark belong to whoever set the mark.
         let floor = self.marks.last().copied().unwrap_or(0);
@@ -396,7 +416,7 @@ mod tests {
     fn check(input: &[u8], expected: Expect) {
         let found = match unpickle(input) {
             Ok(value) => format!("{value:?}"),
-            Err(error) => error.to_string(),
+            Err((error, _)) => error.to_string(),
         };
         expected.assert_eq(&found);
     }
@@ -433,7 +453,7 @@ mod tests {
         );
         let known = b"\x80\x95()}]NKMJX.hjsuebe\x8a\x8c\x8d\x94\x93\x81";
         for opcode in (0..=255_u8).filter(|opcode| !known.contains(opcode)) {
-            let error = unpickle(&[0x80, 4, opcode, b'.']).unwrap_err();
+            let (error, _) = unpickle(&[0x80, 4, opcode, b'.']).unwrap_err();
             assert_eq!(error, PickleError { offset: 2, problem: PickleProblem::Opcode(opcode) });
         }
     }

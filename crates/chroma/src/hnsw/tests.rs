@@ -46,7 +46,7 @@ fn load_from(root: &TempDir, space: DistanceSpace) -> Load {
 fn loaded(root: &TempDir, space: DistanceSpace) -> Index {
     match load_from(root, space) {
         Load::Loaded(index) => index,
-        Load::Lost(error) => panic!("{error}"),
+        Load::Lost(error, _) => panic!("{error}"),
         Load::NeverFlushed => panic!("never flushed"),
     }
 }
@@ -59,13 +59,13 @@ fn vectors_are_found_by_label_and_scaled_under_cosine() {
     assert_eq!(cosine.faults, Faults::default());
     assert_eq!(
         cosine.vector(b"b").unwrap(),
-        Some(IndexedVector { components: vec![0.0, 0.0, 5.0], rounded: true })
+        Some(IndexedVector { components: vec![0.0, 0.0, 5.0], rounded: true, salvaged: false })
     );
     assert_eq!(cosine.vector(b"c").unwrap(), None);
     let mut l2 = loaded(&root, DistanceSpace::L2);
     assert_eq!(
         l2.vector(b"a").unwrap(),
-        Some(IndexedVector { components: vec![0.6, 0.8, 0.0], rounded: false })
+        Some(IndexedVector { components: vec![0.6, 0.8, 0.0], rounded: false, salvaged: false })
     );
 }
 
@@ -82,7 +82,7 @@ fn cosine_index_of_other_lengths_is_taken_as_it_is() {
     assert!(index.faults.not_unit_vectors);
     assert_eq!(
         index.vector(b"b").unwrap(),
-        Some(IndexedVector { components: vec![3.0, 0.0, 1.0], rounded: false })
+        Some(IndexedVector { components: vec![3.0, 0.0, 1.0], rounded: false, salvaged: false })
     );
 }
 
@@ -103,7 +103,7 @@ fn truncation_at_any_byte_is_lost_or_partial_but_never_a_panic() {
                         assert!(!missing || index.vector(id).unwrap().is_none());
                     }
                 }
-                Load::Lost(_) => {}
+                Load::Lost(..) => {}
                 Load::NeverFlushed => panic!("{name} {length}"),
             }
         }
@@ -117,14 +117,20 @@ fn links_and_pipes_are_not_followed() {
     let elsewhere = root.path().join("elsewhere");
     fs::rename(directory.join(PICKLE), &elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, directory.join(PICKLE)).unwrap();
-    assert!(matches!(load_from(&root, DistanceSpace::L2), Load::Lost(IndexError::Io { file: PICKLE, .. })));
+    assert!(matches!(
+        load_from(&root, DistanceSpace::L2),
+        Load::Lost(IndexError::Io { file: PICKLE, .. }, _)
+    ));
     fs::remove_file(directory.join(PICKLE)).unwrap();
     rustix::fs::mkfifoat(rustix::fs::CWD, directory.join(PICKLE), rustix::fs::Mode::from_raw_mode(0o600))
         .unwrap();
-    assert!(matches!(load_from(&root, DistanceSpace::L2), Load::Lost(IndexError::Io { file: PICKLE, .. })));
+    assert!(matches!(
+        load_from(&root, DistanceSpace::L2),
+        Load::Lost(IndexError::Io { file: PICKLE, .. }, _)
+    ));
     fs::rename(&directory, elsewhere.with_extension("directory")).unwrap();
     std::os::unix::fs::symlink(elsewhere.with_extension("directory"), &directory).unwrap();
-    assert!(matches!(load_from(&root, DistanceSpace::L2), Load::Lost(IndexError::Io { .. })));
+    assert!(matches!(load_from(&root, DistanceSpace::L2), Load::Lost(IndexError::Io { .. }, _)));
 }
 
 #[test]
@@ -133,7 +139,10 @@ fn sparse_file_of_any_size_is_refused_or_read_within_memory() {
     let directory = segment(&root);
     File::options().write(true).open(directory.join(PICKLE)).unwrap().set_len(1 << 40).unwrap();
     // STOP ends the pickle, but a file of this size is not read at all.
-    assert!(matches!(load_from(&root, DistanceSpace::L2), Load::Lost(IndexError::Io { file: PICKLE, .. })));
+    assert!(matches!(
+        load_from(&root, DistanceSpace::L2),
+        Load::Lost(IndexError::Io { file: PICKLE, .. }, _)
+    ));
 }
 
 #[test]
@@ -143,12 +152,12 @@ fn absence_counts_as_loss_only_after_a_flush() {
     assert!(matches!(load(&root_file, SEGMENT, DistanceSpace::L2, false), Load::NeverFlushed));
     assert!(matches!(
         load(&root_file, SEGMENT, DistanceSpace::L2, true),
-        Load::Lost(IndexError::NoDirectory)
+        Load::Lost(IndexError::NoDirectory, _)
     ));
     fs::remove_file(segment(&root).join(PICKLE)).unwrap();
     assert!(matches!(load(&root_file, SEGMENT, DistanceSpace::L2, false), Load::NeverFlushed));
     assert!(matches!(
         load(&root_file, SEGMENT, DistanceSpace::L2, true),
-        Load::Lost(IndexError::NoFile(PICKLE))
+        Load::Lost(IndexError::NoFile(PICKLE), _)
     ));
 }

@@ -1,0 +1,294 @@
+//! Finds out which vector is whose when an index has lost its list of ids (FORMAT §7, "Lost pickle salvage").
+//!
+//! Chroma ≥ 1.0 numbers vectors (labels) and records (rows of `embeddings`) in the order of the log. So the
+//! labels that are not marked deleted and the rows that were flushed match in order, unless a record was deleted
+//! after the flush: its label is still there and its row is not. Where that leaves a doubt, the vectors that the
+//! log has of flushed records must decide, or nothing is salvaged:
+//!
+//! 1. as many labels as flushed rows: one way to match them;
+//! 2. more labels, and no other collection ever took row numbers between: rows and labels run in parallel, a
+//!    fixed distance apart. Each distance that lands every row on a live label is tried.
+//!
+//! Chroma < 1.0 labels in the order of a Python set: what it wrote is not salvaged.
+
+use rusqlite::types::ValueRef;
+
+use super::{
+    Database,
+    catalog::{StoredCollection, VectorSegment},
+    log::{self, LogIndex, LogVector, Operation},
+    statements,
+    vector::{is_same, read_log_vector},
+};
+use crate::{
+    error::Error,
+    hnsw::{self, Index, IndexError, Labels},
+    ids::IdTable,
+    warning::Tally,
+};
+
+/// Why no vector could be salvaged.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("it was never flushed as far as `max_seq_id` knows")]
+    NoMark,
+    #[error("Chroma < 1.0 wrote to it, which labels vectors in no order")]
+    NoOrder,
+    #[error("its vectors cannot be read")]
+    Index(#[source] IndexError),
+    #[error("its {labels} vectors cannot be told apart between {rows} records and those deleted since")]
+    Counts { labels: usize, rows: usize },
+    #[error("the log has vectors that contradict the order")]
+    Contradiction,
+    #[error("records were deleted since it was flushed, and the log has no vector left that tells which")]
+    Ambiguous,
+}
+
+/// An index whose ids were found out.
+pub(crate) struct Salvaged {
+    pub(crate) index: Index,
+    /// How, as a message says it of the vectors.
+    pub(crate) by: &'static str,
+}
+
+/// A row of `embeddings`.
+struct Row {
+    row_id: i64,
+    /// Its number among the ids of the collection.
+    number: usize,
+    seq_id: i64,
+}
+
+/// What the log did to an id after the flush.
+#[derive(Clone, Copy)]
+struct Tail {
+    first: Operation,
+    is_deleted: bool,
+}
+
+/// The rows of the collection that were flushed, and how many others may have been.
+struct Flushed {
+    rows: Vec<Row>,
+    /// Ids that were deleted since, and may have been flushed before.
+    deleted: usize,
+    /// Rows after all those, which an UPSERT made or changed.
+    uncertain: usize,
+}
+
+/// Matches the vectors of an index to the ids of a collection. `remains` is what could be read of its list.
+pub(super) fn salvage(
+    database: &Database,
+    stored: &StoredCollection,
+    remains: &Labels,
+    log: &LogIndex,
+) -> Result<Result<Salvaged, Refusal>, Error> {
+    let Some((segment, mark)) = stored.vector_segment.as_ref().and_then(|s| Some((s, s.mark?))) else {
+        return Ok(Err(Refusal::NoMark));
+    };
+    let mut ids = IdTable::default();
+    let rows = if stored.is_born_in_1_x { rows(database, stored, &mut ids)? } else { None };
+    let Some(rows) = rows else {
+        // What the torn list still says is not in doubt, whoever wrote it.
+        return Ok(partial(database, stored, segment, remains).ok_or(Refusal::NoOrder));
+    };
+    let flushed = flushed(database, stored, mark, rows, &mut ids)?;
+    let found = match hnsw::live_labels(&database.root, segment.id) {
+        Ok(labels) => {
+            let candidates = candidates(database, &flushed, &labels);
+            choose(
+                database,
+                stored,
+                Candidates { segment, mark, ids: &ids, flushed, candidates, remains },
+                log,
+            )?
+        }
+        Err(error) => Err(Refusal::Index(error)),
+    };
+    let by_order = |index| Salvaged { index, by: "matched to their ids by the order of both" };
+    Ok(found.map(by_order).or_else(|refusal| partial(database, stored, segment, remains).ok_or(refusal)))
+}
+
+/// The index of the ids that a torn list still has.
+fn partial(
+    database: &Database,
+    stored: &StoredCollection,
+    segment: &VectorSegment,
+    remains: &Labels,
+) -> Option<Salvaged> {
+    if remains.ids.len() == 0 {
+        return None;
+    }
+    let index = hnsw::load_labels(&database.root, segment.id, stored.collection.space, remains.clone());
+    index.ok().map(|index| Salvaged { index, by: "found by what is left of the list of ids" })
+}
+
+/// The rows of the collection in their order; `None` if Chroma < 1.0 wrote one of them.
+fn rows(
+    database: &Database,
+    stored: &StoredCollection,
+    ids: &mut IdTable,
+) -> Result<Option<Vec<Row>>, Error> {
+    let Some(segment) = &stored.metadata_segment else { return Ok(None) };
+    let Some(runs) = database.record_runs.get(&segment.key) else { return Ok(None) };
+    let error = database.snapshot.error("the order of the records");
+    let mut statement = database.snapshot.connection.prepare(statements::RECORD_ORDER).map_err(&error)?;
+    let mut rows = Vec::new();
+    for range in &runs.ranges {
+        let mut found = statement.query([range.0, range.1]).map_err(&error)?;
+        while let Some(row) = found.next().map_err(&error)? {
+            let (ValueRef::Text(owner) | ValueRef::Blob(owner)) = row.get_ref(1).map_err(&error)? else {
+                continue;
+            };
+            if owner != &*segment.key {
+                continue;
+            }
+            let (ValueRef::Text(id) | ValueRef::Blob(id)) = row.get_ref(2).map_err(&error)? else {
+                return Ok(None);
+            };
+            // Chroma < 1.0 stores sequence numbers as BLOBs.
+            let ValueRef::Integer(seq_id) = row.get_ref(3).map_err(&error)? else { return Ok(None) };
+            rows.push(Row { row_id: row.get(0).map_err(&error)?, number: ids.insert(id), seq_id });
+        }
+    }
+    Ok(Some(rows))
+}
+
+/// Which rows were in the index when it was flushed.
+fn flushed(
+    database: &Database,
+    stored: &StoredCollection,
+    mark: i64,
+    rows: Vec<Row>,
+    ids: &mut IdTable,
+) -> Result<Flushed, Error> {
+    let mut tails: Vec<Option<Tail>> = vec![None; ids.len()];
+    if let Some(runs) = database.log_runs.get(stored.key.as_bytes()) {
+        log::scan(&database.snapshot, &stored.key, runs.after(mark), &mut Tally::default(), |row| {
+            let number = ids.insert(row.id);
+            if number >= tails.len() {
+                tails.resize(number + 1, None);
+            }
+            if let Some(tail) = tails.get_mut(number) {
+                let tail = tail.get_or_insert(Tail { first: row.operation, is_deleted: false });
+                tail.is_deleted |= row.operation == Operation::Delete;
+            }
+        })?;
+    }
+    // A row whose number is beyond the mark was made or changed since; the first thing that happened tells which.
+    let first = |row: &Row| tails.get(row.number).copied().flatten().map(|tail| tail.first);
+    let is_certain = |row: &Row| row.seq_id <= mark || first(row) == Some(Operation::Update);
+    let last_certain = rows.iter().filter(|row| is_certain(row)).map(|row| row.row_id).max();
+    let is_upsert = |row: &Row| first(row) == Some(Operation::Upsert);
+    let is_before = |row: &Row| last_certain.is_some_and(|last| row.row_id < last);
+    let uncertain = rows.iter().filter(|row| !is_certain(row) && is_upsert(row) && !is_before(row)).count();
+    let may_be_flushed = |tail: &Tail| tail.is_deleted && tail.first != Operation::Add;
+    let deleted = tails.iter().flatten().filter(|tail| may_be_flushed(tail)).count();
+    let rows = rows.into_iter().filter(|row| is_certain(row) || (is_upsert(row) && is_before(row))).collect();
+    Ok(Flushed { rows, deleted, uncertain })
+}
+
+/// The ways to match rows and labels, both ascending: for each, the label of every row.
+fn candidates(database: &Database, flushed: &Flushed, labels: &[u64]) -> Vec<Vec<u64>> {
+    let Flushed { rows, deleted, uncertain } = flushed;
+    let Some(surplus) = labels.len().checked_sub(rows.len()) else { return Vec::new() };
+    // Rows that an UPSERT may have made come after all others, and so do their labels.
+    if surplus == 0 || (*deleted == 0 && surplus <= *uncertain) {
+        return vec![labels.iter().take(rows.len()).copied().collect()];
+    }
+    let is_alone = database.record_runs.len() == 1;
+    let ends = (rows.first(), rows.last(), labels.first(), labels.last());
+    let (Some(first_row), Some(last_row), Some(first_label), Some(last_label)) = ends else {
+        return Vec::new();
+    };
+    if !is_alone || surplus > deleted + uncertain {
+        return Vec::new();
+    }
+    let label = |label: u64| i64::try_from(label).unwrap_or(i64::MAX);
+    let smallest = last_row.row_id.saturating_sub(label(*last_label));
+    let largest = first_row.row_id.saturating_sub(label(*first_label));
+    // Each step of the distance skips one surplus label, so there are no more than that.
+    let distances = (smallest..=largest).take(surplus + 1);
+    let matched = distances.map(|distance| {
+        let label_of = |row: &Row| u64::try_from(row.row_id.checked_sub(distance)?).ok();
+        let is_live = |label: &u64| labels.binary_search(label).is_ok();
+        rows.iter().map(|row| label_of(row).filter(is_live)).collect::<Option<Vec<u64>>>()
+    });
+    matched.flatten().collect()
+}
+
+/// Candidates, and what they are about.
+struct Candidates<'a> {
+    segment: &'a VectorSegment,
+    mark: i64,
+    ids: &'a IdTable,
+    flushed: Flushed,
+    candidates: Vec<Vec<u64>>,
+    remains: &'a Labels,
+}
+
+/// The one candidate that nothing contradicts. Where there were several, something must speak for it.
+fn choose(
+    database: &Database,
+    stored: &StoredCollection,
+    tried: Candidates<'_>,
+    log: &LogIndex,
+) -> Result<Result<Index, Refusal>, Error> {
+    let Candidates { segment, mark, ids, flushed, candidates, remains } = tried;
+    let rows = flushed.rows.len();
+    let count = candidates.len();
+    let mut chosen = None;
+    for candidate in candidates {
+        let mut labels = Labels::default();
+        for (row, label) in flushed.rows.iter().zip(candidate) {
+            labels.insert(ids.id(row.number), label);
+        }
+        if remains.contradicts(&labels) {
+            continue;
+        }
+        let confirmed_by_list = remains.ids.len();
+        let mut index = match hnsw::load_labels(&database.root, segment.id, stored.collection.space, labels) {
+            Ok(index) => index,
+            Err(error) => return Ok(Err(Refusal::Index(error))),
+        };
+        let Some(confirmed) = confirmations(database, &mut index, log, mark)? else { continue };
+        let is_doubtful = count > 1 && confirmed + confirmed_by_list == 0;
+        if is_doubtful || chosen.is_some() {
+            return Ok(Err(Refusal::Ambiguous));
+        }
+        chosen = Some(index);
+    }
+    Ok(match chosen {
+        Some(index) => Ok(index),
+        None if count == 0 => {
+            let labels = hnsw::live_labels(&database.root, segment.id).map_or(0, |labels| labels.len());
+            Err(Refusal::Counts { labels, rows })
+        }
+        None => Err(Refusal::Contradiction),
+    })
+}
+
+/// How many flushed vectors that the log still has are where the index should have them; `None` if one is not.
+fn confirmations(
+    database: &Database,
+    index: &mut Index,
+    log: &LogIndex,
+    mark: i64,
+) -> Result<Option<usize>, Error> {
+    let error = database.snapshot.error("a vector of the log");
+    let mut statement = database.snapshot.connection.prepare(statements::LOG_VECTOR).map_err(&error)?;
+    let mut confirmed = 0;
+    for (id, vector) in log.vectors() {
+        let LogVector::Row { seq_id, .. } = vector else { continue };
+        if seq_id > mark {
+            continue;
+        }
+        let Some(written) = read_log_vector(&database.snapshot, &mut statement, seq_id)? else { continue };
+        match index.vector(id) {
+            Ok(Some(indexed)) if is_same(&written, &indexed) => confirmed += 1,
+            Ok(None) => {}
+            Ok(Some(_)) | Err(_) => return Ok(None),
+        }
+    }
+    index.forget_met();
+    Ok(Some(confirmed))
+}
