@@ -132,6 +132,41 @@ pub struct ReadReport {
     pub warnings: Vec<Warning>,
 }
 
+impl Origin {
+    /// The stable name of the origin.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Hnsw => "hnsw",
+            Self::HnswRounded => "hnsw_rounded",
+            Self::Salvaged => "salvaged",
+        }
+    }
+}
+
+impl MissingReason {
+    /// The stable name of the reason.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotStored => "not_stored",
+            Self::DeletedInLog => "deleted_in_log",
+            Self::IndexLost => "index_lost",
+            Self::Undecodable => "undecodable",
+        }
+    }
+}
+
+impl ProblemKind {
+    /// The stable name of the kind.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotUnicode => "not_unicode",
+            Self::NotRepresentable => "not_representable",
+            Self::NotJson => "not_json",
+        }
+    }
+}
+
 impl CreatedAt {
     /// `YYYY-MM-DD HH:MM:SS`, UTC.
     pub fn as_str(&self) -> &str {
