@@ -1,9 +1,11 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use records::Service;
+
+use crate::source::Selection;
 
 const AFTER_HELP: &str = "\
 Every setting comes from a flag, the environment, or a .env file, in this order; `panopticon config` shows them.
@@ -12,8 +14,9 @@ Without DATABASE_URL, Panopticon runs a PostgreSQL server of its own in its data
   LOG_LEVEL                                                         ERROR, WARNING (the default), INFO or DEBUG
 
 Exit codes: 0 complete and verified; 1 failed, run again; 2 wrong usage or configuration, or unreadable source;
-3 records were rejected or are missing; 4 a comparison found a difference; 5 refused: another run holds the
-table, or rows edited in PostgreSQL are in the way; 130 interrupted.";
+3 records were rejected, are missing, have no vector, or cannot be shown exactly; 4 a comparison found a
+difference; 5 refused: another run holds the table, or rows edited in PostgreSQL are in the way; 130 interrupted;
+141 the reader of standard output went away.";
 
 /// Evaluates language models; keeps prompts, outputs and scores in PostgreSQL and moves them there from ChromaDB.
 #[derive(Debug, Parser)]
@@ -47,6 +50,8 @@ pub(crate) enum Command {
     Demo,
     /// Copies Chroma collections into PostgreSQL and verifies every record
     Migrate(MigrateArguments),
+    /// Prints every record of a Chroma directory as a line of JSON
+    Dump(DumpArguments),
     /// Finds the stored texts that are nearest in meaning to a text
     Search(SearchArguments),
     /// Opens, names or stops the embedded PostgreSQL
@@ -99,6 +104,63 @@ impl What {
             Self::Judge => vec![Service::Judge],
         }
     }
+}
+
+/// What to read, and which part of it.
+#[derive(Args)]
+pub(crate) struct SourceArguments {
+    /// Chroma persist directory, which is never written to, or URL of a Chroma server
+    #[arg(value_name = "SOURCE")]
+    pub(crate) source: PathBuf,
+    /// Only collections of this tenant
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+    /// Only collections of databases of this name
+    #[arg(long)]
+    pub(crate) database: Option<String>,
+    /// Token that the server asks for; better in the environment, where other users do not see it [env:
+    /// CHROMA_TOKEN]
+    #[arg(long)]
+    pub(crate) token: Option<String>,
+    /// Header that the server expects the token in [default: authorization]
+    #[arg(long, value_enum, value_name = "HEADER")]
+    pub(crate) token_header: Option<TokenHeader>,
+}
+
+impl SourceArguments {
+    /// The collections that the flags leave.
+    pub(crate) fn selection(&self) -> Selection<'_> {
+        Selection { tenant: self.tenant.as_deref(), database: self.database.as_deref(), name: None }
+    }
+}
+
+impl fmt::Debug for SourceArguments {
+    // Without the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceArguments")
+            .field("source", &self.source)
+            .field("selection", &self.selection())
+            .field("token_header", &self.token_header)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a Chroma server looks for the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TokenHeader {
+    /// `Authorization: Bearer TOKEN`
+    Authorization,
+    /// `X-Chroma-Token: TOKEN`
+    XChromaToken,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DumpArguments {
+    #[command(flatten)]
+    pub(crate) source: SourceArguments,
+    /// Only collections of this name, of all tenants and databases unless --tenant and --database say which
+    #[arg(long, value_name = "NAME")]
+    pub(crate) collection: Option<String>,
 }
 
 #[derive(Debug, Args)]

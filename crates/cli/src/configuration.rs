@@ -40,7 +40,7 @@ pub(crate) struct Configuration {
 }
 
 /// The names, in the order in which `panopticon config` prints them.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "DATABASE_URL",
     "QUERY_STORAGE_TYPE",
     "EVALUATION_STORAGE_TYPE",
@@ -48,6 +48,7 @@ const NAMES: [&str; 10] = [
     "CHROMA_PERSIST_DIRECTORY",
     "EVALUATION_PERSIST_DIRECTORY",
     "JUDGE_PERSIST_DIRECTORY",
+    "CHROMA_TOKEN",
     "PANOPTICON_DATA_DIR",
     "PANOPTICON_MODEL_DIR",
     "LOG_LEVEL",
@@ -123,6 +124,11 @@ impl Configuration {
             Service::Judge => "JUDGE_PERSIST_DIRECTORY",
         };
         (name, self.value(name).map(PathBuf::from))
+    }
+
+    /// The token for Chroma servers: what a flag says, else `CHROMA_TOKEN`.
+    pub(crate) fn chroma_token<'a>(&'a self, flag: Option<&'a str>) -> Option<&'a str> {
+        flag.or_else(|| self.value("CHROMA_TOKEN"))
     }
 
     /// Name and value of the setting that chooses the store of `service`.

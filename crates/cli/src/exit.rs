@@ -2,6 +2,8 @@
 
 use std::process;
 
+use crate::output::visible;
+
 /// Exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -12,7 +14,7 @@ pub(crate) enum ExitCode {
     Failed = 1,
     /// Wrong arguments or configuration, or a source that cannot be read.
     Usage = 2,
-    /// Finished, but records were rejected or are missing.
+    /// Finished, but records were rejected, are missing, have no vector, or cannot be shown exactly.
     Rejected = 3,
     /// A comparison found a difference.
     Different = 4,
@@ -20,6 +22,9 @@ pub(crate) enum ExitCode {
     Refused = 5,
     /// Interrupted by a signal, as shells count it.
     Interrupted = 130,
+    /// Whoever read standard output went away before the end, as shells count SIGPIPE. Not a failure; but not 0,
+    /// which would say that every record was printed.
+    BrokenPipe = 141,
 }
 
 impl From<ExitCode> for process::ExitCode {
@@ -41,6 +46,11 @@ impl Failure {
         Self { code: ExitCode::Usage, error: error.into() }
     }
 
+    /// The same failure, with what was being done in front of its cause.
+    pub(crate) fn context(self, context: String) -> Self {
+        Self { code: self.code, error: self.error.context(context) }
+    }
+
     /// The whole chain of causes on one line.
     pub(crate) fn message(&self) -> String {
         // Drivers put line breaks into their messages; a line that is one can be searched for.
@@ -54,7 +64,8 @@ impl Failure {
 
     /// Says on standard error what went wrong.
     pub(crate) fn print(self) -> ExitCode {
-        eprintln!("error: {}", self.message());
+        // Names out of a source may hold escape sequences.
+        eprintln!("error: {}", visible(&self.message()));
         self.code
     }
 }

@@ -5,9 +5,12 @@ mod commands;
 mod configuration;
 mod connection;
 mod exit;
+mod interrupt;
+mod json_lines;
 mod logging;
 mod output;
 mod progress;
+mod source;
 
 use std::{process, time::Duration};
 

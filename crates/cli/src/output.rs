@@ -30,6 +30,22 @@ pub(crate) fn excerpt(text: &str, width: usize) -> String {
     format!("{}…", kept.trim_end())
 }
 
+/// `text` with everything escaped that a terminal obeys instead of showing: control characters, line breaks, and
+/// characters that turn the direction of writing or cannot be seen.
+pub(crate) fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        let is_unseen = matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}');
+        if c.is_control() || is_unseen {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
 /// `1 record`, `2 records`.
 pub(crate) fn count(number: u64, singular: &str) -> String {
     if number == 1 { format!("1 {singular}") } else { format!("{number} {singular}s") }
@@ -45,5 +61,12 @@ mod tests {
         assert_eq!(excerpt("\u{1b}[31mred", 20), "\u{fffd}[31mred");
         assert_eq!(excerpt("a longer text", 8), "a longe…");
         assert_eq!(excerpt("", 8), "");
+    }
+
+    #[test]
+    fn visible_text_obeys_nothing_and_keeps_every_letter() {
+        assert_eq!(visible("a\u{1b}[2J\r\n\u{9b}1m"), r"a\u{1b}[2J\r\n\u{9b}1m");
+        assert_eq!(visible("\u{202e}gpj\u{2028}\u{feff}"), r"\u{202e}gpj\u{2028}\u{feff}");
+        assert_eq!(visible("Übung “ok” 🎈 'a'\\"), "Übung “ok” 🎈 'a'\\");
     }
 }

@@ -1,4 +1,5 @@
-//! Progress of a migration on standard error: a bar on a terminal, a line a phase elsewhere.
+//! Progress on standard error: of a migration, a bar on a terminal and a line a phase elsewhere; of a mere read, a
+//! bar on a terminal and nothing elsewhere.
 
 use std::{fmt, io::IsTerminal as _, sync::Mutex, time::Duration};
 
@@ -47,6 +48,62 @@ impl MigrationProgress {
     pub(crate) fn finish(self) {
         if let Some(bar) = self.bar {
             bar.into_inner().expect("no holder panics").finish_and_clear();
+        }
+    }
+}
+
+/// Records between two looks at the bar, which costs more than reading a small record.
+const SHOW_EVERY: u64 = 512;
+
+/// Shows how far reading a source is.
+pub(crate) struct ReadProgress(Option<ProgressBar>);
+
+impl ReadProgress {
+    /// A bar if standard error is a terminal.
+    pub(crate) fn new(verb: &'static str) -> Self {
+        Self(std::io::stderr().is_terminal().then(|| ProgressBar::hidden().with_message(verb)))
+    }
+
+    /// A bar if standard error is a terminal and standard output, where the records go, is not.
+    pub(crate) fn beside_output(verb: &'static str) -> Self {
+        if std::io::stdout().is_terminal() { Self(None) } else { Self::new(verb) }
+    }
+
+    /// Whether somebody looks on, so that finding out how much there is to do is worth it.
+    pub(crate) fn is_shown(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Begins, with `records` to come.
+    pub(crate) fn start(&mut self, records: u64) {
+        if let Some(hidden) = &self.0 {
+            let bar = ProgressBar::new(records).with_style(style()).with_message(hidden.message());
+            bar.enable_steady_tick(Duration::from_millis(100));
+            self.0 = Some(bar);
+        }
+    }
+
+    /// `records` are done.
+    pub(crate) fn show(&self, records: u64) {
+        if let Some(bar) = &self.0
+            && records.is_multiple_of(SHOW_EVERY)
+        {
+            bar.set_position(records);
+        }
+    }
+
+    /// Prints a line that stays, above the bar.
+    pub(crate) fn say(&self, line: &str) {
+        match &self.0 {
+            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+
+    /// Removes the bar.
+    pub(crate) fn finish(self) {
+        if let Some(bar) = self.0 {
+            bar.finish_and_clear();
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod configuration;
 mod demo;
+mod dump;
 mod migrate;
 mod repository;
 

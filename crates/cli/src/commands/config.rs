@@ -43,7 +43,11 @@ fn origin(setting: &Setting) -> String {
 
 fn masked(setting: &Setting) -> Option<String> {
     let value = setting.value.as_deref()?;
-    Some(if setting.name == "DATABASE_URL" { mask_url(value) } else { value.to_owned() })
+    Some(match setting.name {
+        "DATABASE_URL" => mask_url(value),
+        "CHROMA_TOKEN" => "***".to_owned(),
+        _ => value.to_owned(),
+    })
 }
 
 /// The URL with `***` for its password, in the authority and in the query (`?password=…`); what cannot be

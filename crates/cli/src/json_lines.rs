@@ -1,0 +1,371 @@
+//! Writes JSON by hand, one value a line.
+//!
+//! `serde_json` is not used here: it prints NaN as `null`, and a line a record at 100,000 records a second leaves
+//! no time for a tree of values. The form is that of Chroma's own log: integers have no fraction, floats always
+//! have a point or an exponent, and what JSON has no word for is a bare `NaN`, `Infinity` or `-Infinity`, as
+//! Python writes and reads it. Characters that a terminal obeys or that end a line for some reader are escaped, so
+//! that a line is one line for everybody.
+
+use std::io::Write as _;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use records::{Embedding, Metadata, MetadataValue};
+use uuid::Uuid;
+
+/// A value that can be appended to a buffer as JSON.
+pub(crate) trait WriteJson {
+    /// Appends the value.
+    fn write_json(&self, out: &mut Vec<u8>);
+}
+
+/// An object under way: members are appended in the order of the calls.
+pub(crate) struct Object<'b> {
+    out: &'b mut Vec<u8>,
+    is_empty: bool,
+}
+
+/// Bytes, as a base64 string (RFC 4648, padded).
+pub(crate) struct Base64<'b>(pub(crate) &'b [u8]);
+
+/// A vector, as the base64 of its components in order, each a little-endian f32: `[dimension]`.
+pub(crate) struct Base64Floats<'e>(pub(crate) &'e Embedding);
+
+/// Metadata; `null` when there are no keys, as Chroma returns it.
+pub(crate) struct MetadataOrNull<'m>(pub(crate) &'m Metadata);
+
+impl<'b> Object<'b> {
+    /// Begins an object.
+    pub(crate) fn open(out: &'b mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self { out, is_empty: true }
+    }
+
+    /// Goes on with an object whose first members `out` ends in.
+    pub(crate) fn resume(out: &'b mut Vec<u8>) -> Self {
+        Self { out, is_empty: false }
+    }
+
+    /// Appends one member. A key must be given once.
+    pub(crate) fn member(&mut self, key: &str, value: &(impl WriteJson + ?Sized)) {
+        value.write_json(self.key(key));
+    }
+
+    /// Appends a member that is an array of objects.
+    pub(crate) fn objects<T>(
+        &mut self,
+        key: &str,
+        elements: impl IntoIterator<Item = T>,
+        mut fill: impl FnMut(&mut Object<'_>, T),
+    ) {
+        array(self.key(key), elements, |out, element| {
+            let mut object = Object::open(out);
+            fill(&mut object, element);
+            object.close();
+        });
+    }
+
+    /// Ends the object.
+    pub(crate) fn close(self) {
+        self.out.push(b'}');
+    }
+
+    fn key(&mut self, key: &str) -> &mut Vec<u8> {
+        if !std::mem::take(&mut self.is_empty) {
+            self.out.push(b',');
+        }
+        key.write_json(self.out);
+        self.out.push(b':');
+        self.out
+    }
+}
+
+impl WriteJson for str {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        let bytes = self.as_bytes();
+        out.reserve(bytes.len() + 2);
+        out.push(b'"');
+        let mut written = 0;
+        let mut offset = 0;
+        while let Some(byte) = bytes.get(offset) {
+            if !NEEDS_A_LOOK[usize::from(*byte)] {
+                offset += 1;
+                continue;
+            }
+            let c =
+                self[offset..].chars().next().expect("the look-up stops at first bytes of characters only");
+            let end = offset + c.len_utf8();
+            if is_escaped(c) {
+                out.extend_from_slice(&bytes[written..offset]);
+                escape(c, out);
+                written = end;
+            }
+            offset = end;
+        }
+        out.extend_from_slice(&bytes[written..]);
+        out.push(b'"');
+    }
+}
+
+/// First bytes of the characters that may have to be escaped: C0 controls, `"`, `\`, DEL, then the two lead bytes
+/// that C1 controls and the line and paragraph separators begin with.
+const NEEDS_A_LOOK: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = byte < 0x20 || matches!(byte as u8, b'"' | b'\\' | 0x7f | 0xc2 | 0xe2);
+        byte += 1;
+    }
+    table
+};
+
+fn is_escaped(c: char) -> bool {
+    c.is_control() || matches!(c, '"' | '\\' | '\u{2028}' | '\u{2029}')
+}
+
+fn escape(c: char, out: &mut Vec<u8>) {
+    match c {
+        '"' => out.extend_from_slice(br#"\""#),
+        '\\' => out.extend_from_slice(br"\\"),
+        '\n' => out.extend_from_slice(br"\n"),
+        '\r' => out.extend_from_slice(br"\r"),
+        '\t' => out.extend_from_slice(br"\t"),
+        // All that are escaped lie in the basic plane.
+        c => append(out, format_args!("\\u{:04x}", u32::from(c))),
+    }
+}
+
+fn append(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a Vec takes whatever is written to it");
+}
+
+impl WriteJson for String {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        self.as_str().write_json(out);
+    }
+}
+
+impl WriteJson for bool {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(if *self { b"true" } else { b"false" });
+    }
+}
+
+impl WriteJson for i64 {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        append(out, format_args!("{self}"));
+    }
+}
+
+impl WriteJson for u64 {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        append(out, format_args!("{self}"));
+    }
+}
+
+impl WriteJson for f64 {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        match *self {
+            number if number.is_nan() => out.extend_from_slice(b"NaN"),
+            Self::INFINITY => out.extend_from_slice(b"Infinity"),
+            Self::NEG_INFINITY => out.extend_from_slice(b"-Infinity"),
+            // `Debug` is the shortest text that reads back as this number, and has a point or an exponent.
+            number => append(out, format_args!("{number:?}")),
+        }
+    }
+}
+
+impl WriteJson for Uuid {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        append(out, format_args!("\"{}\"", self.hyphenated()));
+    }
+}
+
+impl<T: WriteJson> WriteJson for Option<T> {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        match self {
+            Some(value) => value.write_json(out),
+            None => out.extend_from_slice(b"null"),
+        }
+    }
+}
+
+impl<T: WriteJson + ?Sized> WriteJson for &T {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        (**self).write_json(out);
+    }
+}
+
+impl<T: WriteJson> WriteJson for [T] {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        array(out, self, |out, element| element.write_json(out));
+    }
+}
+
+fn array<T>(
+    out: &mut Vec<u8>,
+    elements: impl IntoIterator<Item = T>,
+    mut write: impl FnMut(&mut Vec<u8>, T),
+) {
+    out.push(b'[');
+    for (position, element) in elements.into_iter().enumerate() {
+        if position > 0 {
+            out.push(b',');
+        }
+        write(out, element);
+    }
+    out.push(b']');
+}
+
+impl WriteJson for MetadataValue {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Bool(value) => value.write_json(out),
+            Self::Int(number) => number.write_json(out),
+            Self::Float(number) => number.write_json(out),
+            Self::Text(text) => text.write_json(out),
+            Self::List(elements) => elements.as_slice().write_json(out),
+        }
+    }
+}
+
+impl WriteJson for MetadataOrNull<'_> {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        if self.0.is_empty() {
+            return out.extend_from_slice(b"null");
+        }
+        let mut object = Object::open(out);
+        for (key, value) in self.0 {
+            object.member(key, value);
+        }
+        object.close();
+    }
+}
+
+impl WriteJson for Base64<'_> {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        let start = out.len();
+        // A third more and the padding; the rest is cut off again.
+        out.resize(start + self.0.len() / 3 * 4 + 4, 0);
+        let length = STANDARD.encode_slice(self.0, &mut out[start..]).expect("the space is reserved above");
+        out.truncate(start + length);
+        out.push(b'"');
+    }
+}
+
+impl WriteJson for Base64Floats<'_> {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        let bytes: Vec<u8> = self.0.as_slice().iter().flat_map(|component| component.to_le_bytes()).collect();
+        Base64(&bytes).write_json(out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn text(value: &(impl WriteJson + ?Sized)) -> String {
+        let mut out = Vec::new();
+        value.write_json(&mut out);
+        String::from_utf8(out).expect("JSON is UTF-8")
+    }
+
+    fn check(value: &(impl WriteJson + ?Sized), expected: Expect) {
+        expected.assert_eq(&text(value));
+    }
+
+    #[test]
+    fn floats_have_a_point_or_an_exponent_and_integers_do_not() {
+        let floats = [1.0, -0.0, 0.1, 1e300, 5e-324, 123_456_789_012_345_680.0, f64::NAN];
+        check(floats.as_slice(), expect!["[1.0,-0.0,0.1,1e300,5e-324,1.2345678901234568e17,NaN]"]);
+        check([f64::INFINITY, f64::NEG_INFINITY].as_slice(), expect!["[Infinity,-Infinity]"]);
+        check(
+            [i64::MIN, 9_007_199_254_740_993].as_slice(),
+            expect!["[-9223372036854775808,9007199254740993]"],
+        );
+    }
+
+    #[test]
+    fn text_is_one_line_without_escape_sequences() {
+        check(
+            "a\"\\\n\r\t\0\u{1b}[31m\u{7f}\u{9b}\u{85}",
+            expect![[r#""a\"\\\n\r\t\u0000\u001b[31m\u007f\u009b\u0085""#]],
+        );
+        check("\u{2028}\u{2029} “é” ¢ € 🎈 \u{2027}", expect![[r#""\u2028\u2029 “é” ¢ € 🎈 ‧""#]]);
+    }
+
+    #[test]
+    fn bytes_and_vectors_are_padded_base64() {
+        check(&Base64(b""), expect![[r#""""#]]);
+        check(&Base64(b"ab"), expect![[r#""YWI=""#]]);
+        check(&Base64Floats(&Embedding::from(vec![1.0, -2.5])), expect![[r#""AACAPwAAIMA=""#]]);
+    }
+
+    #[test]
+    fn objects_nest() {
+        let mut out = Vec::new();
+        let mut object = Object::open(&mut out);
+        object.member("a", &None::<u64>);
+        object.objects("d", [1_i64, 2], |inner, number| inner.member("e", &number));
+        object.member("f", &MetadataOrNull(&Metadata::new()));
+        object.close();
+        let written = String::from_utf8(out).expect("JSON is UTF-8");
+        expect![[r#"{"a":null,"d":[{"e":1},{"e":2}],"f":null}"#]].assert_eq(&written);
+    }
+
+    fn scalar() -> impl Strategy<Value = MetadataValue> {
+        prop_oneof![
+            any::<bool>().prop_map(MetadataValue::Bool),
+            any::<i64>().prop_map(MetadataValue::Int),
+            any::<f64>().prop_filter("finite", |number| number.is_finite()).prop_map(MetadataValue::Float),
+            any::<String>().prop_map(MetadataValue::Text),
+        ]
+    }
+
+    fn value() -> impl Strategy<Value = MetadataValue> {
+        prop_oneof![scalar(), prop::collection::vec(scalar(), 0..4).prop_map(MetadataValue::List)]
+    }
+
+    fn by_serde(value: &MetadataValue) -> Value {
+        match value {
+            MetadataValue::Bool(value) => Value::from(*value),
+            MetadataValue::Int(number) => Value::from(*number),
+            MetadataValue::Float(number) => Value::from(*number),
+            MetadataValue::Text(text) => Value::from(text.as_str()),
+            MetadataValue::List(elements) => elements.iter().map(by_serde).collect(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn another_parser_reads_back_the_same_values(metadata in prop::collection::btree_map(any::<String>(), value(), 1..4)) {
+            let line = text(&MetadataOrNull(&metadata));
+            prop_assert!(!line.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')), "{line}");
+            let expected: Value =
+                metadata.iter().map(|(key, value)| (key.clone(), by_serde(value))).collect::<serde_json::Map<_, _>>().into();
+            // Integers and floats are different values to serde_json, too.
+            prop_assert_eq!(serde_json::from_str::<Value>(&line).expect("it is JSON"), expected);
+        }
+
+        #[test]
+        fn floats_read_back_bit_for_bit(bits in any::<u64>()) {
+            let number = f64::from_bits(bits);
+            let written = text(&number);
+            let read: f64 = written.replace("Infinity", "inf").parse().expect("a number");
+            prop_assert!(read.to_bits() == bits || (read.is_nan() && number.is_nan()), "{}", written);
+            prop_assert!(!number.is_finite() || written.contains(['.', 'e']), "{}", written);
+        }
+
+        #[test]
+        fn embeddings_read_back_bit_for_bit(bits in prop::collection::vec(any::<u32>(), 0..20)) {
+            let written = text(&Base64Floats(&bits.iter().map(|bits| f32::from_bits(*bits)).collect::<Vec<_>>().into()));
+            let bytes = STANDARD.decode(written.trim_matches('"')).expect("base64");
+            let read: Vec<u32> = bytes.as_chunks::<4>().0.iter().map(|chunk| u32::from_le_bytes(*chunk)).collect();
+            prop_assert_eq!(read, bits);
+        }
+    }
+}
