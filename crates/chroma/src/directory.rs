@@ -10,6 +10,7 @@ use crate::{
     collection::Collection,
     database::{DATABASE, Database},
     error::Error,
+    overview::Overview,
     record::{ReadReport, Record},
     warning::{Warning, WarningCode},
 };
@@ -79,6 +80,17 @@ impl PersistDirectory {
     /// What is odd about the directory as a whole: leftovers of dropped collections, a recovered journal.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
+    }
+
+    /// Its kind, size and version, the state of its log, and what no collection owns.
+    ///
+    /// # Errors
+    ///
+    /// If SQLite cannot read the schema or the log's configuration, or the file system does not tell a size.
+    pub fn overview(&self) -> Result<Overview, Error> {
+        match &self.form {
+            Form::Database(database) => database.overview(),
+        }
     }
 
     /// How many records [`read`](Self::read) will visit. Exact, and cheap unless the log has many rows that were

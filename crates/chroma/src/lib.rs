@@ -1,6 +1,7 @@
 //! Reads a ChromaDB persist directory (0.4 – 1.5) without ChromaDB: synchronous, read-only, streaming.
 //!
-//! Entry point: [`PersistDirectory::open`], then [`PersistDirectory::read`] for each of its collections.
+//! Entry point: [`PersistDirectory::open`], then [`PersistDirectory::read`] for each of its collections;
+//! [`PersistDirectory::overview`] tells what kind of directory it is.
 //!
 //! The contract with the bytes: any directory content ends in records, warnings or an [`Error`], never in a
 //! panic; nothing in the directory is written; memory holds the ids of one collection and positions into the
@@ -17,13 +18,16 @@ mod fields;
 mod hnsw;
 mod ids;
 mod json;
+mod overview;
 mod record;
 mod text;
 mod warning;
 
 pub use collection::{Collection, DEFAULT_DATABASE, DEFAULT_TENANT};
+pub use database::Orphans;
 pub use directory::PersistDirectory;
 pub use error::Error;
+pub use overview::{Kind, LogOverview, Overview, VersionRange};
 pub use record::{CreatedAt, Field, MissingReason, Origin, Problem, ProblemKind, ReadReport, Record, Vector};
 pub use warning::{Warning, WarningCode};
 

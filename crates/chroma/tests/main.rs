@@ -6,5 +6,6 @@ mod crafted;
 mod damaged;
 mod fixtures;
 mod golden;
+mod overview;
 mod salvage;
 mod untouched;

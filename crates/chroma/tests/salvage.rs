@@ -62,9 +62,12 @@ fn order_of_1_x_gives_back_every_vector_though_records_were_deleted_since() {
     for version in ["1.0.20", "1.5.9"] {
         let Some((_fixture, directory, segment)) = thresh(version) else { return };
         fs::remove_file(segment.join("index_metadata.pickle")).unwrap();
-        check(&directory, expect![[r#"
+        check(
+            &directory,
+            expect![[r#"
             281 log, 0 hnsw, 1046 salvaged, 0 missing
-            index_salvaged: the index `…` is lost: expected `index_metadata.pickle`, found none; 1048 vectors were matched to their ids by the order of both"#]]);
+            index_salvaged: the index `…` is lost: expected `index_metadata.pickle`, found none; 1048 vectors were matched to their ids by the order of both"#]],
+        );
     }
 }
 

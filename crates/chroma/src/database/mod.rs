@@ -5,6 +5,7 @@ mod cursor;
 mod index;
 mod log;
 mod orphans;
+mod overview;
 mod read;
 mod runs;
 mod salvage;
@@ -14,6 +15,7 @@ mod snapshot;
 mod space;
 mod statements;
 mod vector;
+mod version;
 
 use std::{
     collections::HashMap,
@@ -34,6 +36,7 @@ use crate::{
 use catalog::{Catalog, StoredCollection};
 use index::SegmentIndex;
 use log::{LogIndex, Operation, Segments};
+pub use orphans::Orphans;
 use read::Reader;
 use runs::{Runs, RunsBuilder};
 pub(crate) use snapshot::DATABASE;

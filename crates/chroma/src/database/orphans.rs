@@ -9,17 +9,17 @@ use crate::warning::{Warning, WarningCode};
 
 /// Leftovers of collections that are gone, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Orphans {
+pub struct Orphans {
     /// Index directories of no collection, in order of their ids.
-    pub(crate) segment_directories: Vec<Uuid>,
+    pub segment_directories: Vec<Uuid>,
     /// Segments of no collection that records belong to.
-    pub(crate) segments: u64,
+    pub segments: u64,
     /// Records of such segments.
-    pub(crate) records: u64,
+    pub records: u64,
     /// Collections that log rows name and that do not exist.
-    pub(crate) topics: u64,
+    pub topics: u64,
     /// Log rows that name them.
-    pub(crate) log_rows: u64,
+    pub log_rows: u64,
 }
 
 impl Database {

@@ -23,6 +23,13 @@ pub(super) const LENGTH: &str = "length.bin";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp([Option<(u64, Option<SystemTime>)>; 4]);
 
+impl Stamp {
+    /// The sizes together. What a directory from elsewhere claims may not fit 64 bits.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.0.iter().flatten().fold(0, |sum, (size, _)| sum.saturating_add(*size))
+    }
+}
+
 /// Looks at the files of the segment `id` below `root`.
 pub(crate) fn stamp(root: &Path, id: Uuid) -> Stamp {
     let directory = root.join(id.hyphenated().to_string());
