@@ -7,7 +7,7 @@ use crate::{panopticon, run};
 #[test]
 fn flag_beats_environment_beats_dot_env_and_config_says_which() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let dot_env = "DATABASE_URL=postgresql://u:s3cret@dotenv/d\nLOG_LEVEL=ERROR\nQUERY_STORAGE_TYPE=chroma\n";
+    let dot_env = "DATABASE_URL=postgresql://u:s3cret@dotenv/d\nLOG_LEVEL=ERROR\nQUERY_STORAGE_TYPE=chroma\nCHROMA_TOKEN=s3cret\n";
     std::fs::write(folder.path().join(".env"), dot_env).expect("the file is written");
     let below = folder.path().join("below");
     std::fs::create_dir(&below).expect("a folder is made");
@@ -21,9 +21,11 @@ fn flag_beats_environment_beats_dot_env_and_config_says_which() {
     assert_eq!(settings["DATABASE_URL"]["origin"], "flag");
     assert_eq!(settings["LOG_LEVEL"]["origin"], "environment");
     assert_eq!(settings["QUERY_STORAGE_TYPE"]["value"], "chroma");
+    assert_eq!(settings["CHROMA_TOKEN"]["value"], "***");
     let origin = settings["QUERY_STORAGE_TYPE"]["origin"].as_str().expect("an origin");
     assert!(origin.ends_with(".env"), "{origin}");
     assert_eq!(settings["JUDGE_STORAGE_TYPE"]["origin"], "default");
+    assert!(!ended.stdout.contains("s3cret"), "{ended:?}");
     let text = run(&mut panopticon(folder.path(), &["config"]));
     assert!(text.stdout.contains("u:***@dotenv") && !text.stdout.contains("s3cret"), "{text:?}");
 }
@@ -40,6 +42,7 @@ fn wrong_settings_stop_every_command_with_one_line() {
             1,
             "failed to connect to PostgreSQL at 127.0.0.1:1/d",
         ),
+        ("CHROMA_TOKEN", " ", 2, "CHROMA_TOKEN is set but empty"),
         ("QUERY_STORAGE_TYPE", "postgress", 2, "expected `postgres` or `chroma`"),
         ("QUERY_STORAGE_TYPE", "chroma", 2, "QUERY_STORAGE_TYPE is `chroma`"),
         ("LOG_LEVEL", "LOUD", 2, "LOG_LEVEL is `LOUD`"),
