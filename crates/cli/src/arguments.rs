@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Demo,
     /// Copies Chroma collections into PostgreSQL and verifies every record
     Migrate(MigrateArguments),
+    /// Tells what is in a Chroma directory, and whether all of it can be migrated exactly
+    Inspect(InspectArguments),
     /// Prints every record of a Chroma directory as a line of JSON
     Dump(DumpArguments),
     /// Finds the stored texts that are nearest in meaning to a text
@@ -152,6 +154,15 @@ pub(crate) enum TokenHeader {
     Authorization,
     /// `X-Chroma-Token: TOKEN`
     XChromaToken,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArguments {
+    #[command(flatten)]
+    pub(crate) source: SourceArguments,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

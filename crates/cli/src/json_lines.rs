@@ -50,6 +50,13 @@ impl<'b> Object<'b> {
         value.write_json(self.key(key));
     }
 
+    /// Appends a member that is an object itself.
+    pub(crate) fn object(&mut self, key: &str, fill: impl FnOnce(&mut Object<'_>)) {
+        let mut object = Object::open(self.key(key));
+        fill(&mut object);
+        object.close();
+    }
+
     /// Appends a member that is an array of objects.
     pub(crate) fn objects<T>(
         &mut self,
@@ -156,6 +163,12 @@ impl WriteJson for i64 {
     }
 }
 
+impl WriteJson for usize {
+    fn write_json(&self, out: &mut Vec<u8>) {
+        append(out, format_args!("{self}"));
+    }
+}
+
 impl WriteJson for u64 {
     fn write_json(&self, out: &mut Vec<u8>) {
         append(out, format_args!("{self}"));
@@ -255,7 +268,12 @@ impl WriteJson for Base64<'_> {
 
 impl WriteJson for Base64Floats<'_> {
     fn write_json(&self, out: &mut Vec<u8>) {
-        let bytes: Vec<u8> = self.0.as_slice().iter().flat_map(|component| component.to_le_bytes()).collect();
+        // In chunks, which compiles to a copy of memory; a flattened iterator takes a microsecond more.
+        let components = self.0.as_slice();
+        let mut bytes = vec![0; size_of_val(components)];
+        for (chunk, component) in bytes.chunks_exact_mut(size_of::<f32>()).zip(components) {
+            chunk.copy_from_slice(&component.to_le_bytes());
+        }
         Base64(&bytes).write_json(out);
     }
 }
@@ -310,11 +328,12 @@ mod tests {
         let mut out = Vec::new();
         let mut object = Object::open(&mut out);
         object.member("a", &None::<u64>);
+        object.object("b", |inner| inner.member("c", &true));
         object.objects("d", [1_i64, 2], |inner, number| inner.member("e", &number));
         object.member("f", &MetadataOrNull(&Metadata::new()));
         object.close();
         let written = String::from_utf8(out).expect("JSON is UTF-8");
-        expect![[r#"{"a":null,"d":[{"e":1},{"e":2}],"f":null}"#]].assert_eq(&written);
+        expect![[r#"{"a":null,"b":{"c":true},"d":[{"e":1},{"e":2}],"f":null}"#]].assert_eq(&written);
     }
 
     fn scalar() -> impl Strategy<Value = MetadataValue> {

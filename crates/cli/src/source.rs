@@ -6,7 +6,7 @@
 use std::{fmt, ops::ControlFlow, path::PathBuf};
 
 use anyhow::{Context as _, anyhow};
-use chroma::{Collection, PersistDirectory, ReadReport, Record, Warning};
+use chroma::{Collection, LogOverview, Orphans, Overview, PersistDirectory, ReadReport, Record, Warning};
 use url::Url;
 
 use crate::{
@@ -135,6 +135,24 @@ impl Source {
         }
     }
 
+    /// What it says of itself.
+    pub(crate) fn describe(&self) -> Result<Description, Failure> {
+        match self {
+            Self::Directory(directory) => {
+                let Overview { kind, version, size_bytes, log, orphans } =
+                    directory.overview().map_err(Failure::usage)?;
+                Ok(Description {
+                    kind: kind.as_str(),
+                    oldest_version: Some(version.min.to_owned()),
+                    newest_version: version.max.map(str::to_owned),
+                    size_bytes: Some(size_bytes),
+                    log: Some(log),
+                    orphans: Some(orphans),
+                })
+            }
+        }
+    }
+
     /// How many records [`read`](Self::read) will visit.
     pub(crate) fn record_count(&self, collection: &Collection) -> Result<u64, Failure> {
         match self {
@@ -152,6 +170,23 @@ impl Source {
             Self::Directory(directory) => directory.read(collection, visit).map_err(Failure::usage),
         }
     }
+}
+
+/// What a source is. A server tells its version and nothing of its files.
+#[derive(Clone, Debug)]
+pub(crate) struct Description {
+    /// A stable name.
+    pub(crate) kind: &'static str,
+    /// The oldest Chroma that it can be of.
+    pub(crate) oldest_version: Option<String>,
+    /// The newest one; `None` if it is newer than all that are known.
+    pub(crate) newest_version: Option<String>,
+    /// Size of what is read.
+    pub(crate) size_bytes: Option<u64>,
+    /// The write-ahead log.
+    pub(crate) log: Option<LogOverview>,
+    /// Leftovers of dropped collections.
+    pub(crate) orphans: Option<Orphans>,
 }
 
 /// Which collections of a source are meant.

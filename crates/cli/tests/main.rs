@@ -3,6 +3,7 @@
 mod configuration;
 mod demo;
 mod dump;
+mod inspect;
 mod migrate;
 mod repository;
 

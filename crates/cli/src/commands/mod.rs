@@ -4,6 +4,7 @@ mod config;
 mod db;
 mod demo;
 mod dump;
+mod inspect;
 mod migrate;
 mod search;
 
@@ -21,6 +22,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     match arguments.command {
         Command::Demo => demo::run(&configuration).await,
         Command::Migrate(arguments) => migrate::run(&configuration, &arguments).await,
+        Command::Inspect(arguments) => inspect::run(&configuration, arguments).await,
         Command::Dump(arguments) => dump::run(&configuration, arguments).await,
         Command::Search(arguments) => search::run(&configuration, &arguments).await,
         Command::Db(command) => db::run(&configuration, command).await,

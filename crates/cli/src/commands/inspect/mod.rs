@@ -1,0 +1,107 @@
+//! `panopticon inspect`: what is in a Chroma source, on one screen or as JSON.
+
+mod json;
+mod report;
+mod text;
+
+use std::{io::IsTerminal as _, ops::ControlFlow};
+
+use chroma::Collection;
+
+use self::report::{CollectionReport, Report};
+use crate::{
+    arguments::InspectArguments,
+    configuration::Configuration,
+    exit::{ExitCode, Failure},
+    interrupt::{Interrupt, run_interruptibly},
+    output::print,
+    progress::ReadProgress,
+    source::{Location, Source, full_name},
+};
+
+/// Columns where standard output is no terminal.
+const DEFAULT_WIDTH: usize = 80;
+
+pub(crate) async fn run(
+    configuration: &Configuration,
+    arguments: InspectArguments,
+) -> Result<ExitCode, Failure> {
+    let location = Location::new(&arguments.source, configuration).map_err(Failure::usage)?;
+    run_interruptibly(move |interrupt| {
+        let Some(report) = gather(&location, &arguments, interrupt)? else {
+            return Ok(ExitCode::Interrupted);
+        };
+        match arguments.json {
+            true => print(&json::to_json(&report))?,
+            false => print(&text::to_text(&report, width()))?,
+        }
+        Ok(if report.is_exact() { ExitCode::Complete } else { ExitCode::Rejected })
+    })
+    .await
+}
+
+/// Reads everything, since only that tells which vectors are left; `None` if a signal came.
+fn gather(
+    location: &Location,
+    arguments: &InspectArguments,
+    interrupt: &Interrupt,
+) -> Result<Option<Report>, Failure> {
+    let source = Source::open(location)?;
+    let meant = arguments.source.selection().of(source.collections()).map_err(Failure::usage)?;
+    let description = source.describe()?;
+    let mut progress = ReadProgress::new("inspecting");
+    if progress.is_shown() {
+        let counts = meant.iter().map(|collection| source.record_count(collection));
+        progress.start(counts.sum::<Result<_, _>>()?);
+    }
+    let mut records_before = 0;
+    let mut collections = Vec::new();
+    for collection in meant {
+        let read = inspect_collection(&source, collection, |records| {
+            progress.show(records_before + records);
+            if interrupt.is_raised() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        match read {
+            Ok(Some(report)) => {
+                records_before += report.counts.records;
+                collections.push(report);
+            }
+            Ok(None) => {
+                progress.finish();
+                return Ok(None);
+            }
+            Err(failure) => {
+                progress.finish();
+                return Err(failure.context(format!("stopped in collection `{}`", full_name(collection))));
+            }
+        }
+    }
+    progress.finish();
+    let warnings = source.warnings().to_vec();
+    Ok(Some(Report { source: location.to_string(), description, collections, warnings }))
+}
+
+/// Reads a collection; `None` if `go_on`, which is told the number of records so far, ended it.
+fn inspect_collection(
+    source: &Source,
+    collection: &Collection,
+    mut go_on: impl FnMut(u64) -> ControlFlow<()>,
+) -> Result<Option<CollectionReport>, Failure> {
+    let mut report = CollectionReport::new(collection.clone());
+    let read = source.read(collection, |record| {
+        report.add(&record);
+        go_on(report.counts.records)
+    })?;
+    report.collection.warnings.extend(read.warnings);
+    Ok(read.complete.then_some(report))
+}
+
+fn width() -> usize {
+    let stdout = std::io::stdout();
+    if !stdout.is_terminal() {
+        return DEFAULT_WIDTH;
+    }
+    let size = rustix::termios::tcgetwinsize(stdout);
+    // Some terminals say 0, which means that they do not know.
+    size.map_or(0, |size| usize::from(size.ws_col)).clamp(DEFAULT_WIDTH / 2, DEFAULT_WIDTH * 2)
+}
