@@ -11,18 +11,18 @@ use crate::{
     database::{DATABASE, Database},
     error::Error,
     overview::Overview,
+    parquet::{self, ParquetDirectory},
     record::{ReadReport, Record},
     warning::{Warning, WarningCode},
 };
-
-/// What Chroma 0.3 leaves in a directory (FORMAT §14); one of them may be absent.
-const PARQUET_FILES: [&str; 2] = ["chroma-collections.parquet", "chroma-embeddings.parquet"];
 
 /// An open persist directory.
 ///
 /// Since Chroma 0.4: one consistent snapshot of its database, and the index files beside it. While it is open, a
 /// live Chroma on the same directory can read but its commits wait. Nothing in the directory is written. Keep at
 /// most one open per directory and process if a writer is alive.
+///
+/// Of Chroma 0.3: its two parquet files. Nothing keeps its writer from writing them anew, but a read says so.
 pub struct PersistDirectory {
     path: PathBuf,
     form: Form,
@@ -34,17 +34,19 @@ pub struct PersistDirectory {
 enum Form {
     /// `chroma.sqlite3` and index files, since 0.4.
     Database(Box<Database>),
+    /// Two parquet files, in 0.3.
+    Parquet(Box<ParquetDirectory>),
 }
 
 impl PersistDirectory {
     /// Opens the directory, takes a snapshot and lists its collections. Scans the owner columns of records and
-    /// log rows once.
+    /// log rows once; where there are parquet files, one vector of each collection too.
     ///
     /// # Errors
     ///
-    /// If there is no database ([`Error::NoDatabase`]) or one of Chroma 0.3 ([`Error::Version03`]); if it is not
-    /// SQLite, damaged, or without Chroma's tables; if the file system refuses to read it, or to hold the copy
-    /// that a hot journal or WAL mode needs.
+    /// If there is neither a database nor a parquet file ([`Error::NoDatabase`]); if the database is not SQLite, is
+    /// damaged, or without Chroma's tables; if a parquet file is damaged or without Chroma's columns; if the file
+    /// system refuses to read them, or to hold the copy that a hot journal or WAL mode needs.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let absent =
             |source: &io::Error| matches!(source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
@@ -56,10 +58,15 @@ impl PersistDirectory {
             Err(source) => return Err(Error::Io { operation: "find", path: path.to_owned(), source }),
         };
         let has = |name: &str| root.join(name).symlink_metadata().is_ok();
-        let has_parquet = PARQUET_FILES.into_iter().any(has);
+        let has_parquet = parquet::FILES.into_iter().any(has);
         if !has(DATABASE) {
-            let path = path.to_owned();
-            return Err(if has_parquet { Error::Version03 { path } } else { Error::NoDatabase { path } });
+            if !has_parquet {
+                return Err(no_database());
+            }
+            let (files, warnings) = ParquetDirectory::open(&root)?;
+            let collections = files.collections().cloned().collect();
+            let form = Form::Parquet(Box::new(files));
+            return Ok(Self { path: path.to_owned(), form, collections, warnings });
         }
         let (database, mut warnings) = Database::open(&root)?;
         if has_parquet {
@@ -102,16 +109,18 @@ impl PersistDirectory {
     pub fn record_count(&self, collection: &Collection) -> Result<u64, Error> {
         match &self.form {
             Form::Database(database) => database.record_count(database.own(collection)?),
+            Form::Parquet(files) => files.record_count(collection),
         }
     }
 
     /// Visits every record of a collection: first those of the metadata segment in the order of their rows, then
-    /// those that only the log has, in the log's order. Breaking ends the read early.
+    /// those that only the log has, in the log's order; those of a parquet file in the order of its rows. Breaking
+    /// ends the read early.
     ///
     /// # Errors
     ///
-    /// If the collection is not of this directory, or SQLite cannot read the database. A lost or damaged index is
-    /// no error: its records come without vectors and the report says why.
+    /// If the collection is not of this directory, or if SQLite cannot read the database or the file of the records
+    /// is damaged. A lost or damaged index is no error: its records come without vectors and the report says why.
     pub fn read(
         &self,
         collection: &Collection,
@@ -119,6 +128,7 @@ impl PersistDirectory {
     ) -> Result<ReadReport, Error> {
         match &self.form {
             Form::Database(database) => database.read(database.own(collection)?, &mut visit),
+            Form::Parquet(files) => files.read(collection, &mut visit),
         }
     }
 }

@@ -4,23 +4,15 @@ use std::{io, path::PathBuf};
 
 use uuid::Uuid;
 
+use crate::parquet::ParquetFault;
+
 /// Failure of a whole operation on a persist directory.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The path has no `chroma.sqlite3`.
-    #[error("expected a Chroma persist directory with `chroma.sqlite3` at `{}`, found none", path.display())]
+    /// The path has no `chroma.sqlite3`, and no parquet file of Chroma 0.3.
+    #[error("expected a Chroma persist directory with `chroma.sqlite3` (or the parquet files of 0.3) at `{}`, found none", path.display())]
     NoDatabase {
-        /// The directory that was given.
-        path: PathBuf,
-    },
-    /// The path holds the parquet files of Chroma 0.3, which this reader does not read yet.
-    #[error(
-        "expected a directory of Chroma 0.4 to 1.5 at `{}`, found the parquet files of Chroma 0.3, which are not \
-         supported: upgrade it with `chroma-migrate` first",
-        path.display()
-    )]
-    Version03 {
         /// The directory that was given.
         path: PathBuf,
     },
@@ -67,6 +59,17 @@ pub enum Error {
         /// The cause.
         #[source]
         source: rusqlite::Error,
+    },
+    /// A parquet file of Chroma 0.3 is damaged, or none of Chroma's.
+    #[error("failed to read {subject} from `{}`", path.display())]
+    Parquet {
+        /// What was being read: the footer, the schema, records, …
+        subject: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: ParquetFault,
     },
     /// A table or column that every supported version has is absent.
     #[error("expected {missing} in `{}`, found none: not a database of Chroma 0.4 to 1.5", path.display())]

@@ -79,10 +79,48 @@ impl Fields {
                 Json::Float(number) if number.is_nan() => self.lost_values += 1,
                 Json::Text(decoded) => self.set_text(key, decoded),
                 Json::List(elements) if elements.is_empty() => {}
-                value => match metadata_value(value) {
+                value => match metadata_value(value).map(as_sqlite_stores) {
                     Some(value) => drop(self.metadata.insert(key, value)),
                     None => self.not_representable(key, row.to_vec()),
                 },
+            }
+        }
+    }
+
+    /// Takes the metadata of Chroma 0.3, the JSON that Python wrote. All keys are the user's, and what SQLite cannot
+    /// store (NaN, −0.0, an empty list) is here; only a null has no value.
+    pub(crate) fn set_user_metadata(&mut self, text: &[u8]) {
+        // Chroma takes an empty text for none.
+        if text.is_empty() {
+            return;
+        }
+        let entries = match json::parse(text) {
+            Ok(Json::Object(entries)) => entries,
+            Ok(Json::Null) => return,
+            Ok(_) | Err(_) => {
+                let (field, kind) = (Field::AllMetadata, ProblemKind::NotJson);
+                return self.problems.push(Problem { field, kind, original: text.into() });
+            }
+        };
+        for (key, value) in entries {
+            let key = self.key(key);
+            // The last of several, as Python has it.
+            self.metadata.remove(&key);
+            let value = match value {
+                Json::Null => {
+                    self.lost_values += 1;
+                    continue;
+                }
+                Json::Text(decoded) => {
+                    self.note_not_unicode(Field::Metadata(key.clone()), decoded.original);
+                    Some(MetadataValue::Text(decoded.text))
+                }
+                Json::List(elements) if elements.is_empty() => Some(MetadataValue::List(Vec::new())),
+                value => metadata_value(value),
+            };
+            match value {
+                Some(value) => drop(self.metadata.insert(key, value)),
+                None => self.not_representable(key, text.to_vec()),
             }
         }
     }
@@ -123,7 +161,7 @@ impl Fields {
             Field::Document => key != DOCUMENT,
             Field::Uri => key != URI,
             Field::Metadata(name) | Field::MetadataKey(name) => name != key,
-            Field::Id | Field::LogRow(_) => true,
+            Field::Id | Field::LogRow(_) | Field::AllMetadata => true,
         });
     }
 
@@ -173,13 +211,12 @@ fn read_cells([string, int, float, bool]: [ValueRef<'_>; 4]) -> Cell {
     }
 }
 
-/// A log value as the metadata segment would hold it; `None` if it cannot.
+/// A JSON value as a record can hold it; `None` if it cannot.
 fn metadata_value(json: Json) -> Option<MetadataValue> {
     match json {
         Json::Bool(value) => Some(MetadataValue::Bool(value)),
         Json::Int(number) => Some(MetadataValue::Int(number)),
-        // SQLite stores -0.0 as 0 (FORMAT §3); adding 0.0 does the same.
-        Json::Float(number) => Some(MetadataValue::Float(number + 0.0)),
+        Json::Float(number) => Some(MetadataValue::Float(number)),
         Json::Text(Decoded { text, original: None }) => Some(MetadataValue::Text(text)),
         Json::List(elements) => {
             let is_flat = elements.iter().all(|element| !matches!(element, Json::List(_)));
@@ -189,6 +226,18 @@ fn metadata_value(json: Json) -> Option<MetadataValue> {
             (kinds.len() == 1).then_some(MetadataValue::List(elements))
         }
         Json::Text(_) | Json::Null | Json::BigInt(_) | Json::Object(_) => None,
+    }
+}
+
+/// A log value as the metadata segment would hold it.
+fn as_sqlite_stores(value: MetadataValue) -> MetadataValue {
+    match value {
+        // SQLite stores -0.0 as 0 (FORMAT §3); adding 0.0 does the same.
+        MetadataValue::Float(number) => MetadataValue::Float(number + 0.0),
+        MetadataValue::List(elements) => {
+            MetadataValue::List(elements.into_iter().map(as_sqlite_stores).collect())
+        }
+        value => value,
     }
 }
 
@@ -237,6 +286,29 @@ mod tests {
             expect![[r#"Some("a���b") None {} ["Document NotUnicode a\\xed\\xa0\\x80b"] 0"#]],
         );
         check(&["{", "[]"], expect![[r#"None None {} ["LogRow(1) NotJson {", "LogRow(2) NotJson []"] 0"#]]);
+    }
+
+    #[test]
+    fn metadata_of_chroma_0_3_keep_what_sqlite_cannot() {
+        let check = |text: &str, expected: Expect| {
+            let mut fields = Fields::default();
+            fields.set_user_metadata(text.as_bytes());
+            let Fields { document, metadata, problems, lost_values, .. } = fields;
+            let problems: Vec<_> = problems
+                .iter()
+                .map(|p| format!("{:?} {:?} {}", p.field, p.kind, p.original.escape_ascii()))
+                .collect();
+            expected.assert_eq(&format!("{document:?} {metadata:?} {problems:?} {lost_values}"));
+        };
+        check("null", expect!["None {} [] 0"]);
+        check(
+            r#"{"nan":NaN,"zero":-0.0,"n":null,"chroma:document":"k","e":[],"twice":1,"twice":"x"}"#,
+            expect![[
+                r#"None {"chroma:document": Text("k"), "e": List([]), "nan": Float(NaN), "twice": Text("x"), "zero": Float(-0.0)} [] 1"#
+            ]],
+        );
+        check(r#"{"o":{}}"#, expect![[r#"None {} ["Metadata(\"o\") NotRepresentable {\\\"o\\\":{}}"] 0"#]]);
+        check("{'a': 1}", expect![[r#"None {} ["AllMetadata NotJson {\\'a\\': 1}"] 0"#]]);
     }
 
     #[test]

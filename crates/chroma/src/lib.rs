@@ -1,4 +1,4 @@
-//! Reads a ChromaDB persist directory (0.4 – 1.5) without ChromaDB: synchronous, read-only, streaming.
+//! Reads a ChromaDB persist directory (0.3 – 1.5) without ChromaDB: synchronous, read-only, streaming.
 //!
 //! Entry point: [`PersistDirectory::open`], then [`PersistDirectory::read`] for each of its collections;
 //! [`PersistDirectory::overview`] tells what kind of directory it is.
@@ -19,6 +19,7 @@ mod hnsw;
 mod ids;
 mod json;
 mod overview;
+mod parquet;
 mod record;
 mod text;
 mod warning;
@@ -28,6 +29,7 @@ pub use database::Orphans;
 pub use directory::PersistDirectory;
 pub use error::Error;
 pub use overview::{Kind, LogOverview, Overview, VersionRange};
+pub use parquet::ParquetFault;
 pub use record::{CreatedAt, Field, MissingReason, Origin, Problem, ProblemKind, ReadReport, Record, Vector};
 pub use warning::{Warning, WarningCode};
 

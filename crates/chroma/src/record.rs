@@ -45,7 +45,8 @@ pub enum Vector {
 /// Where a vector was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
-    /// In the write-ahead log: bit for bit what the client sent.
+    /// In the write-ahead log, or in the table of Chroma 0.3, which needs no log: what the client sent, bit for bit
+    /// unless it sent more than single precision (`vector_rounded` counts these).
     Log,
     /// In the HNSW index of an `l2` or `ip` collection: bit for bit what the client sent.
     Hnsw,
@@ -66,7 +67,8 @@ pub enum MissingReason {
     DeletedInLog,
     /// The log has none and the index, which may have had it, is lost or truncated.
     IndexLost,
-    /// The log row's vector is not `FLOAT32` bytes, and the index has none.
+    /// The log row's vector is not `FLOAT32` bytes, and the index has none; or the list of Chroma 0.3 has components
+    /// that are null or beyond single precision.
     Undecodable,
 }
 
@@ -81,7 +83,8 @@ pub struct Problem {
     pub field: Field,
     /// What is the matter with it.
     pub kind: ProblemKind,
-    /// The stored bytes; of a value in a log row, the whole JSON of the row. Lone surrogates are WTF-8.
+    /// The stored bytes; of a value in JSON (a log row, or metadata of Chroma 0.3), the whole JSON. Lone surrogates
+    /// are WTF-8.
     pub original: Box<[u8]>,
 }
 
@@ -100,6 +103,8 @@ pub enum Field {
     Metadata(String),
     /// All that the log row of this sequence number wrote.
     LogRow(i64),
+    /// All of the metadata.
+    AllMetadata,
 }
 
 /// What is the matter with a part of a record.
@@ -109,7 +114,7 @@ pub enum ProblemKind {
     NotUnicode,
     /// A value of no metadata type; the record does not have the key.
     NotRepresentable,
-    /// A log row whose metadata is not a JSON object; the record is without it.
+    /// Metadata that is not a JSON object, of a log row or of Chroma 0.3; the record is without it.
     NotJson,
 }
 
@@ -118,7 +123,7 @@ pub enum ProblemKind {
 pub struct ReadReport {
     /// Records visited.
     pub records: u64,
-    /// Of these, records whose vector came from the log.
+    /// Of these, records whose vector came from the log, or from the table of Chroma 0.3.
     pub from_log: u64,
     /// Of these, records whose vector came from the HNSW index.
     pub from_hnsw: u64,

@@ -37,11 +37,12 @@ warning_codes! {
     ParquetIgnored = "parquet_ignored",
     /// Directories of HNSW segments that no collection owns, left by dropped collections.
     OrphanSegmentDirectories = "orphan_segment_directories",
-    /// Rows of `embeddings` whose segment no collection owns, left by dropped collections.
+    /// Records that no collection owns: left in `embeddings` by dropped collections, or in the parquet file of a
+    /// directory whose list of collections is absent or older.
     OrphanRecords = "orphan_records",
     /// Rows of the log whose collection does not exist.
     OrphanLogRows = "orphan_log_rows",
-    /// A row of `collections` that cannot be a collection (its id is no UUID); it is skipped.
+    /// A row of the collections that cannot be one (its id is no UUID); it is skipped.
     CollectionUnreadable = "collection_unreadable",
     /// A name is not valid UTF-8; it is shown with replacement characters.
     NameNotUtf8 = "name_not_utf8",
@@ -55,7 +56,7 @@ warning_codes! {
     SpaceConflict = "space_conflict",
     /// A distance space that Chroma does not have.
     SpaceUnknown = "space_unknown",
-    /// A configuration that is not JSON.
+    /// A configuration or metadata of a collection that is not JSON, or holds what has no place in the model.
     ConfigurationUnreadable = "configuration_unreadable",
     /// A mark in `max_seq_id` that is no sequence number; it is treated as absent.
     MarkUnreadable = "mark_unreadable",
@@ -73,6 +74,16 @@ warning_codes! {
     IndexContradictsLog = "index_contradicts_log",
     /// Vectors of the index whose ids have no record.
     VectorWithoutRecord = "vector_without_record",
+    /// The parquet files of Chroma 0.3 changed between opening the directory and the end of the read.
+    ParquetChanged = "parquet_changed",
+    /// There is no file of records beside the list of collections.
+    EmbeddingsAbsent = "embeddings_absent",
+    /// Records of one collection that share an id, which Chroma 0.3 did not always prevent.
+    DuplicateIds = "duplicate_ids",
+    /// Vectors that were stored in double precision, and were rounded to single.
+    VectorRounded = "vector_rounded",
+    /// Stored vectors that are none in single precision: null or too large components.
+    VectorUndecodable = "vector_undecodable",
     /// Vectors whose dimension is not the collection's.
     DimensionMismatch = "dimension_mismatch",
     /// Records that have no vector anywhere.
@@ -81,7 +92,7 @@ warning_codes! {
     LogRowUnreadable = "log_row_unreadable",
     /// Log rows of ids that have no record and were not deleted: Chroma failed to apply them.
     LogRowUnapplied = "log_row_unapplied",
-    /// Metadata keys without a value: NaN, which Chroma cannot store.
+    /// Metadata keys without a value: NaN, which Chroma since 0.4 cannot store, or null.
     MetadataValueLost = "metadata_value_lost",
     /// Records with text that is not Unicode or values that have no place in the model.
     RecordProblem = "record_problem",

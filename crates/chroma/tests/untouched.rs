@@ -18,7 +18,7 @@ fn read_all(path: &Path) -> u64 {
 
 #[test]
 fn reading_changes_no_file() {
-    for archive in ["0.4.24", "0.6.3", "1.5.9"] {
+    for archive in ["0.3.29", "0.4.24", "0.6.3", "1.5.9"] {
         let Some(fixture) = unpack(archive) else { return };
         let before = contents(fixture.path());
         for scenario in
@@ -77,7 +77,7 @@ fn path_may_have_any_characters() {
 }
 
 #[test]
-fn what_is_no_directory_of_0_4_to_1_5_says_so() {
+fn what_is_no_directory_of_chroma_says_so() {
     let empty = tempfile::TempDir::new().unwrap();
     assert!(matches!(PersistDirectory::open(empty.path()), Err(Error::NoDatabase { .. })));
     assert!(matches!(PersistDirectory::open(&empty.path().join("absent")), Err(Error::NoDatabase { .. })));
@@ -91,8 +91,6 @@ fn what_is_no_directory_of_0_4_to_1_5_says_so() {
     fs::remove_file(&database).unwrap();
     Connection::open(&database).unwrap().execute_batch("create table collections (id text)").unwrap();
     assert!(matches!(PersistDirectory::open(empty.path()), Err(Error::MissingSchema { .. })));
-    let Some(fixture) = unpack("0.3.29") else { return };
-    assert!(matches!(PersistDirectory::open(&fixture.path().join("basic")), Err(Error::Version03 { .. })));
 }
 
 #[test]

@@ -1,0 +1,153 @@
+//! `chroma-collections.parquet`: one row for each collection (FORMAT §14).
+
+use std::{collections::HashSet, fs::File, path::Path};
+
+use records::{DistanceSpace, Metadata, MetadataValue};
+use uuid::Uuid;
+
+use super::file::ParquetFile;
+use crate::{
+    collection::{Collection, DEFAULT_DATABASE, DEFAULT_TENANT},
+    error::Error,
+    fields::Fields,
+    text,
+    warning::{Warning, WarningCode},
+};
+
+pub(crate) const COLLECTIONS: &str = "chroma-collections.parquet";
+
+/// Collections read at once.
+const COLLECTIONS_PER_BATCH: u64 = 64;
+
+/// A collection, and what refers to it.
+pub(super) struct StoredCollection {
+    pub(super) collection: Collection,
+    /// The id as stored, which is what the records refer to.
+    pub(super) key: Box<[u8]>,
+}
+
+/// The collections, ordered by name and id, and the file that says so.
+pub(super) struct Catalog {
+    pub(super) collections: Vec<StoredCollection>,
+    pub(super) warnings: Vec<Warning>,
+    pub(super) file: ParquetFile,
+}
+
+/// One row as it is stored.
+struct Row {
+    key: Box<[u8]>,
+    name: Box<[u8]>,
+    metadata: Option<Box<[u8]>>,
+}
+
+/// Reads all collections; `None` if there is no such file.
+pub(super) fn read(root: &File, directory: &Path) -> Result<Option<Catalog>, Error> {
+    let Some(file) = ParquetFile::open(root, directory, COLLECTIONS)? else { return Ok(None) };
+    let rows = read_rows(&file)?;
+    let mut catalog = Catalog { collections: Vec::new(), warnings: Vec::new(), file };
+    let mut known = HashSet::new();
+    for row in rows {
+        let key = String::from_utf8_lossy(&row.key);
+        match Uuid::try_parse(&key).ok().filter(|id| known.insert(*id)) {
+            Some(id) => catalog.collections.push(stored(id, row)),
+            None => {
+                let name = String::from_utf8_lossy(&row.name);
+                let message = format!(
+                    "expected the id of collection `{name}` to be a UUID of its own, found `{key}`; it is skipped"
+                );
+                catalog.warnings.push(Warning::new(WarningCode::CollectionUnreadable, message));
+            }
+        }
+    }
+    catalog.collections.sort_by(|a, b| a.collection.cmp_names(&b.collection));
+    Ok(Some(catalog))
+}
+
+fn read_rows(file: &ParquetFile) -> Result<Vec<Row>, Error> {
+    let columns = [file.texts("uuid")?, file.texts("name")?, file.texts("metadata")?];
+    file.decode("the collections", || {
+        let mut rows = Vec::new();
+        for (group, count) in file.row_groups().enumerate() {
+            let [key, name, metadata] = columns;
+            let mut key = file.open_texts(group, key)?;
+            let mut name = file.open_texts(group, name)?;
+            let mut metadata = file.open_texts(group, metadata)?;
+            let mut first = 0;
+            while first < count {
+                let batch = (count - first).min(COLLECTIONS_PER_BATCH);
+                for column in [&mut key, &mut name, &mut metadata] {
+                    column.read(first, batch as usize)?;
+                }
+                let texts = key.texts().zip(name.texts()).zip(metadata.texts());
+                // A null key or name is no UUID and no name: both are told of, and both are empty.
+                rows.extend(texts.map(|((key, name), metadata)| Row {
+                    key: key.unwrap_or_default().into(),
+                    name: name.unwrap_or_default().into(),
+                    metadata: metadata.map(Into::into),
+                }));
+                first += batch;
+            }
+        }
+        Ok(rows)
+    })
+}
+
+fn stored(id: Uuid, row: Row) -> StoredCollection {
+    let mut warnings = Vec::new();
+    let text::Decoded { text: name, original } = text::decode(&row.name);
+    if original.is_some() {
+        let message = format!("the name of the collection is not UTF-8, shown as `{name}`");
+        warnings.push(Warning::new(WarningCode::NameNotUtf8, message));
+    }
+    let metadata = metadata(row.metadata.as_deref(), &mut warnings);
+    let space = space(&metadata, &mut warnings);
+    let collection = Collection {
+        id,
+        tenant: DEFAULT_TENANT.to_owned(),
+        database: DEFAULT_DATABASE.to_owned(),
+        name,
+        space,
+        dimension: None,
+        metadata,
+        warnings,
+    };
+    StoredCollection { collection, key: row.key }
+}
+
+fn metadata(json: Option<&[u8]>, warnings: &mut Vec<Warning>) -> Metadata {
+    let mut fields = Fields::default();
+    if let Some(json) = json {
+        fields.set_user_metadata(json);
+    }
+    if fields.lost_values > 0 {
+        let message =
+            format!("{} keys of the collection's metadata have no value but null", fields.lost_values);
+        warnings.push(Warning::new(WarningCode::MetadataValueLost, message));
+    }
+    for problem in fields.problems {
+        let message = format!(
+            "the collection's metadata hold what has no place in them ({:?}, {:?}): `{}`",
+            problem.field,
+            problem.kind,
+            problem.original.escape_ascii()
+        );
+        warnings.push(Warning::new(WarningCode::ConfigurationUnreadable, message));
+    }
+    fields.metadata
+}
+
+/// Chroma 0.3 knows the space from the collection's metadata alone.
+fn space(metadata: &Metadata, warnings: &mut Vec<Warning>) -> DistanceSpace {
+    let Some(declared) = metadata.get("hnsw:space") else { return DistanceSpace::L2 };
+    let found = match declared {
+        MetadataValue::Text(name) => name.clone(),
+        other => format!("{other:?}"),
+    };
+    DistanceSpace::from_chroma(&found).unwrap_or_else(|| {
+        let message = format!(
+            "expected `hnsw:space` in the collection's metadata to be l2, cosine or ip, found `{found}`; it is ignored"
+        );
+        warnings.push(Warning::new(WarningCode::SpaceUnknown, message));
+        DistanceSpace::L2
+    })
+}

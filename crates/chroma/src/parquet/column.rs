@@ -1,0 +1,123 @@
+//! One column of a row group, read forward in batches of rows.
+
+use parquet::{
+    column::reader::ColumnReaderImpl,
+    data_type::{ByteArray, ByteArrayType, DataType, DoubleType},
+    schema::types::ColumnDescPtr,
+};
+
+use super::{
+    fault::ParquetFault,
+    pages::{Allowance, Pages},
+};
+
+/// A column and its latest batch.
+pub(super) struct Column<T: DataType> {
+    reader: ColumnReaderImpl<T>,
+    allowance: Allowance,
+    /// The row of the group that comes next.
+    position: u64,
+    /// The definition level of a value; anything less is one of the kinds of nothing.
+    defined: i16,
+    values: Vec<T::T>,
+    definition_levels: Vec<i16>,
+    repetition_levels: Vec<i16>,
+}
+
+/// The list in one row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum List<'b> {
+    /// There is none.
+    Null,
+    /// It has these elements, maybe none.
+    Values(&'b [f64]),
+    /// Some of its elements are null.
+    WithNulls,
+}
+
+/// The definition level of a null where a list belongs; 1 is an empty list, 2 a null element, 3 an element.
+const NULL_LIST: i16 = 0;
+const EMPTY_LIST: i16 = 1;
+
+impl<T: DataType> Column<T> {
+    pub(super) fn new(descriptor: ColumnDescPtr, pages: Pages, allowance: Allowance) -> Self {
+        Self {
+            defined: descriptor.max_def_level(),
+            reader: ColumnReaderImpl::new(descriptor, Box::new(pages)),
+            allowance,
+            position: 0,
+            values: Vec::new(),
+            definition_levels: Vec::new(),
+            repetition_levels: Vec::new(),
+        }
+    }
+
+    /// Decodes `count` rows from `first` on, which must not lie before the end of the batch before.
+    pub(super) fn read(&mut self, first: u64, count: usize) -> Result<(), ParquetFault> {
+        while self.position < first {
+            let distance = usize::try_from(first - self.position).unwrap_or(usize::MAX);
+            self.allowance.lift();
+            let skipped = self.reader.skip_records(distance)?;
+            if skipped == 0 {
+                return Err(self.ends_early(first));
+            }
+            self.position += skipped as u64;
+        }
+        self.values.clear();
+        self.definition_levels.clear();
+        self.repetition_levels.clear();
+        self.allowance.renew();
+        let (rows, _, _) = self.reader.read_records(
+            count,
+            Some(&mut self.definition_levels),
+            Some(&mut self.repetition_levels),
+            &mut self.values,
+        )?;
+        self.position += rows as u64;
+        if rows < count { Err(self.ends_early(first + count as u64)) } else { Ok(()) }
+    }
+
+    fn ends_early(&self, expected: u64) -> ParquetFault {
+        let message = format!("expected at least {expected} rows in a column, found {}", self.position);
+        ParquetFault::BrokenOff { message }
+    }
+}
+
+impl Column<ByteArrayType> {
+    /// The text in each row of the batch.
+    pub(super) fn texts(&self) -> impl Iterator<Item = Option<&[u8]>> {
+        let mut values = self.values.iter().map(ByteArray::data);
+        // A column that admits no nulls has no levels.
+        let rows = self.values.len().max(self.definition_levels.len());
+        (0..rows).map(move |row| match self.definition_levels.get(row) {
+            Some(level) if *level < self.defined => None,
+            _ => values.next(),
+        })
+    }
+}
+
+impl Column<DoubleType> {
+    /// The list in each row of the batch.
+    pub(super) fn lists(&self) -> impl Iterator<Item = List<'_>> {
+        let mut values = self.values.as_slice();
+        let mut definition_levels = self.definition_levels.as_slice();
+        let mut repetition_levels = self.repetition_levels.as_slice();
+        std::iter::from_fn(move || {
+            let (&first, _) = definition_levels.split_first()?;
+            // The level that is 0 begins the next row.
+            let rest = repetition_levels.get(1..)?;
+            let length = 1 + rest.iter().position(|level| *level == 0).unwrap_or(rest.len());
+            let (levels, later) = definition_levels.split_at_checked(length)?;
+            (definition_levels, repetition_levels) = (later, repetition_levels.get(length..)?);
+            let defined = levels.iter().filter(|level| **level == self.defined).count();
+            let (own, later) = values.split_at_checked(defined)?;
+            values = later;
+            Some(match first {
+                NULL_LIST => List::Null,
+                EMPTY_LIST => List::Values(&[]),
+                _ if defined < length => List::WithNulls,
+                _ => List::Values(own),
+            })
+        })
+    }
+}

@@ -1,0 +1,138 @@
+//! A persist directory of Chroma 0.3: two parquet files that DuckDB wrote (FORMAT §14). The indexes beside them
+//! are derived from these and not read.
+
+mod collections;
+mod column;
+mod embeddings;
+mod fault;
+mod file;
+mod footer;
+mod page_header;
+mod pages;
+mod read;
+#[cfg(test)]
+mod tests;
+mod thrift;
+mod vector;
+
+use std::{
+    cmp::Reverse,
+    collections::HashSet,
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+pub use fault::ParquetFault;
+
+use crate::{
+    Visit,
+    collection::Collection,
+    error::Error,
+    record::ReadReport,
+    warning::{Warning, WarningCode},
+};
+use collections::{COLLECTIONS, Catalog, StoredCollection};
+use embeddings::{EMBEDDINGS, Embeddings, Rows};
+use read::Reader;
+
+/// The files of such a directory. Chroma writes both when it is told to persist, and at its end.
+pub(crate) const FILES: [&str; 2] = [COLLECTIONS, EMBEDDINGS];
+
+/// How many collections a warning about unowned records names.
+const ORPHAN_EXAMPLES: usize = 3;
+
+/// The open files of a persist directory.
+pub(crate) struct ParquetDirectory {
+    path: PathBuf,
+    embeddings: Option<Embeddings>,
+    collections: Vec<StoredCollection>,
+}
+
+impl ParquetDirectory {
+    /// Opens the files and lists the collections; tells what is odd about the directory as a whole. Reads the
+    /// owner of each record, and one vector of each collection.
+    pub(crate) fn open(path: &Path) -> Result<(Self, Vec<Warning>), Error> {
+        let io_error = |source| Error::Io { operation: "open", path: path.to_owned(), source };
+        let root = File::open(path).map_err(io_error)?;
+        let embeddings = Embeddings::open(&root, path)?;
+        let catalog = collections::read(&root, path)?;
+        let mut warnings = Vec::new();
+        let mut warn = |code, message: String| warnings.push(Warning::new(code, message));
+        if embeddings.is_none() {
+            let message = format!("`{EMBEDDINGS}` is absent, so that all collections are empty");
+            warn(WarningCode::EmbeddingsAbsent, message);
+        }
+        let is_changed = embeddings.as_ref().is_some_and(|embeddings| embeddings.file.has_changed())
+            || catalog.as_ref().is_some_and(|catalog| catalog.file.has_changed());
+        if is_changed {
+            let message =
+                "the files changed while they were opened, and may not belong together; stop the writer";
+            warn(WarningCode::ParquetChanged, message.to_owned());
+        }
+        let mut collections = match catalog {
+            Some(Catalog { collections, warnings: odd, file: _ }) => {
+                warnings.extend(odd);
+                collections
+            }
+            None => Vec::new(),
+        };
+        if let Some(embeddings) = &embeddings {
+            let mut dimensions = embeddings.first_dimensions();
+            for stored in &mut collections {
+                stored.collection.dimension = dimensions.remove(&stored.key);
+            }
+            warnings.extend(orphans(embeddings, &collections));
+        }
+        Ok((Self { path: path.to_owned(), embeddings, collections }, warnings))
+    }
+
+    /// All collections, ordered by name and id.
+    pub(crate) fn collections(&self) -> impl Iterator<Item = &Collection> {
+        self.collections.iter().map(|stored| &stored.collection)
+    }
+
+    /// How many records [`read`](Self::read) will visit.
+    pub(crate) fn record_count(&self, collection: &Collection) -> Result<u64, Error> {
+        let stored = self.own(collection)?;
+        let rows = self.embeddings.as_ref().and_then(|embeddings| embeddings.rows(&stored.key));
+        Ok(rows.map_or(0, |rows| rows.count))
+    }
+
+    /// Visits the collection's records in the order of their rows.
+    pub(crate) fn read(&self, collection: &Collection, visit: Visit<'_>) -> Result<ReadReport, Error> {
+        let stored = self.own(collection)?;
+        match &self.embeddings {
+            Some(embeddings) => Reader::new(embeddings, stored).run(visit),
+            None => Ok(ReadReport { complete: true, ..ReadReport::default() }),
+        }
+    }
+
+    /// What is stored of a collection that this directory has listed.
+    fn own(&self, collection: &Collection) -> Result<&StoredCollection, Error> {
+        let own = self.collections.iter().find(|own| own.collection.id == collection.id);
+        own.ok_or_else(|| Error::ForeignCollection { id: collection.id, path: self.path.clone() })
+    }
+}
+
+/// Records that no collection of the directory owns.
+fn orphans(embeddings: &Embeddings, collections: &[StoredCollection]) -> Option<Warning> {
+    let known: HashSet<&[u8]> = collections.iter().map(|stored| &*stored.key).collect();
+    let mut orphans: Vec<_> = embeddings.owners().filter(|(owner, _)| !known.contains(owner)).collect();
+    if orphans.is_empty() {
+        return None;
+    }
+    orphans.sort_unstable_by_key(|(owner, rows)| (Reverse(rows.count), *owner));
+    let records: u64 = orphans.iter().map(|(_, rows)| rows.count).sum();
+    let name = |(owner, rows): &(&[u8], &Rows)| {
+        let owner: String = String::from_utf8_lossy(owner).chars().take(80).collect();
+        format!("`{owner}` ({})", rows.count)
+    };
+    let examples: Vec<String> = orphans.iter().take(ORPHAN_EXAMPLES).map(name).collect();
+    let more = if orphans.len() > examples.len() { ", …" } else { "" };
+    let message = format!(
+        "{records} records of {} collections that `{COLLECTIONS}` does not list are not read: {}{more}",
+        orphans.len(),
+        examples.join(", ")
+    );
+    Some(Warning::new(WarningCode::OrphanRecords, message))
+}

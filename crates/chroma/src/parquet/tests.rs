@@ -1,0 +1,144 @@
+//! Pages that declare what they do not hold. Each of these made the decoder allocate gigabytes, or panic.
+
+use std::{io::Write as _, sync::Arc};
+
+use expect_test::{Expect, expect};
+use parquet::{
+    basic::Compression,
+    data_type::{ByteArrayType, DataType, DoubleType},
+    schema::{parser::parse_message_type, types::SchemaDescriptor},
+};
+
+use super::{
+    column::Column,
+    fault::ParquetFault,
+    file::contained,
+    pages::{Allowance, Chunk, Pages},
+};
+
+const TEXTS: &str = "message m { optional byte_array a; }";
+const LISTS: &str =
+    "message m { optional group a (LIST) { repeated group list { optional double element; } } }";
+
+const DATA: i32 = 0;
+const DICTIONARY: i32 = 2;
+const PLAIN: i32 = 0;
+const RLE: i32 = 3;
+const RLE_DICTIONARY: i32 = 8;
+
+/// A page as its header declares it.
+struct Declared<'b> {
+    kind: i32,
+    size: i32,
+    values: i32,
+    encoding: i32,
+    body: &'b [u8],
+}
+
+impl Declared<'_> {
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0x15];
+        bytes.extend(zigzag(self.kind));
+        bytes.push(0x15);
+        bytes.extend(zigzag(self.size));
+        bytes.push(0x15);
+        bytes.extend(zigzag(i32::try_from(self.body.len()).unwrap()));
+        // `data_page_header` is field 5, `dictionary_page_header` field 7.
+        bytes.push(if self.kind == DICTIONARY { 0x4c } else { 0x2c });
+        for number in [self.values, self.encoding, RLE, RLE] {
+            bytes.push(0x15);
+            bytes.extend(zigzag(number));
+        }
+        bytes.extend([0, 0]);
+        bytes.extend(self.body);
+        bytes
+    }
+}
+
+fn zigzag(number: i32) -> Vec<u8> {
+    let mut number = u64::try_from(number).unwrap() << 1;
+    let mut bytes = Vec::new();
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
+/// Reads one row of a column made of these bytes.
+fn read<T: DataType>(schema: &str, compression: Compression, bytes: &[u8]) -> Result<(), ParquetFault> {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    let schema = SchemaDescriptor::new(Arc::new(parse_message_type(schema).unwrap()));
+    let chunk = Chunk { start: 0, length: bytes.len() as u64, compression, value_size: 4 };
+    let allowance = Allowance::default();
+    let pages = Pages::new(Arc::new(file), chunk, allowance.clone());
+    contained(|| Column::<T>::new(schema.column(0), pages, allowance).read(0, 1))
+}
+
+fn check(compression: Compression, pages: &[Declared<'_>], expected: Expect) {
+    let bytes: Vec<u8> = pages.iter().flat_map(Declared::bytes).collect();
+    let error = read::<ByteArrayType>(TEXTS, compression, &bytes).unwrap_err();
+    expected.assert_eq(&error.to_string());
+}
+
+#[test]
+fn sizes_that_the_bytes_do_not_bear_out_are_refused() {
+    let (plain, snappy) = (Compression::UNCOMPRESSED, Compression::SNAPPY);
+    let page = Declared { kind: DATA, size: i32::MAX, values: 1, encoding: PLAIN, body: b"abcd" };
+    check(
+        snappy,
+        &[page],
+        expect!["expected a page of at most 88 bytes decompressed at byte 0, found 2147483647"],
+    );
+    let page = Declared { kind: DATA, size: i32::MAX, values: 1, encoding: PLAIN, body: b"abcd" };
+    check(plain, &[page], expect!["expected a page of 4 bytes at byte 0, found 2147483647"]);
+    let page =
+        Declared { kind: DATA, size: 80, values: 1, encoding: PLAIN, body: &[0xff, 0xff, 0xff, 0xff, 0x07] };
+    check(
+        snappy,
+        &[page],
+        expect!["expected a page that decompresses to 80 bytes at byte 0, found 2147483647"],
+    );
+    let page = Declared { kind: DICTIONARY, size: 4, values: i32::MAX, encoding: PLAIN, body: b"abcd" };
+    check(plain, &[page], expect!["expected at most 1 values in a page at byte 0, found 2147483647"]);
+    let page = Declared { kind: DATA, size: 4, values: i32::MAX, encoding: PLAIN, body: b"abcd" };
+    check(plain, &[page], expect!["expected at most 16777216 values in a page at byte 0, found 2147483647"]);
+}
+
+#[test]
+fn pages_that_the_decoder_would_panic_at_are_errors() {
+    let plain = Compression::UNCOMPRESSED;
+    let page = Declared { kind: DATA, size: 4, values: 1, encoding: RLE_DICTIONARY, body: b"abcd" };
+    check(
+        plain,
+        &[page],
+        expect!["expected plain values, or indexes into a dictionary at byte 0, found RLE_DICTIONARY"],
+    );
+    let page = Declared { kind: DATA, size: 4, values: 1, encoding: 4, body: b"abcd" };
+    check(
+        plain,
+        &[page],
+        expect![
+            "expected the header of a page in an encoding that Chroma 0.3 wrote at byte 0, found other bytes, 17 in"
+        ],
+    );
+    // Levels say that there is one value, and two bytes are left for its length.
+    let body = [2, 0, 0, 0, 2, 1, b'a', b'b'];
+    let page = Declared { kind: DATA, size: 8, values: 1, encoding: PLAIN, body: &body };
+    check(plain, &[page], expect!["the decoder broke off: assertion failed: size <= src.len()"]);
+}
+
+/// 16 million values take ten bytes, and a record may go on over any number of pages.
+#[test]
+fn record_without_end_is_refused() {
+    // Levels of 16,777,216 values: a run, its length times two in five bytes, of 1 and of 2 (a null element).
+    let level = |level: u8| [&[5, 0, 0, 0][..], &[0x80, 0x80, 0x80, 0x10, level]].concat();
+    let body = [level(1), level(2)].concat();
+    let page = || Declared { kind: DATA, size: 18, values: 1 << 24, encoding: PLAIN, body: &body };
+    let bytes: Vec<u8> = (0..1000).flat_map(|_| page().bytes()).collect();
+    let error = read::<DoubleType>(LISTS, Compression::UNCOMPRESSED, &bytes).unwrap_err();
+    expect!["expected a record of at most 16777216 values at byte 38, found more"]
+        .assert_eq(&error.to_string());
+}
