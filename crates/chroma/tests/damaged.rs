@@ -3,8 +3,13 @@
 use std::{fs, ops::ControlFlow, path::Path};
 
 use chroma::{Error, PersistDirectory};
+use parquet::basic::Compression;
+use tempfile::TempDir;
 
-use crate::fixtures::{contents, unpack};
+use crate::{
+    fixtures::{contents, unpack},
+    parquet_files::{Row, as_duckdb, text, write_collections, write_embeddings},
+};
 
 /// Reads all that can be read.
 fn read_all(path: &Path) -> Result<u64, Error> {
@@ -69,5 +74,71 @@ fn cut_database_ends_without_panic() {
     for length in (0..whole.len()).step_by(whole.len() / 60) {
         fs::write(&database, &whole[..length]).unwrap();
         let _ = read_all(&live);
+    }
+}
+
+/// Two collections as Chroma 0.3 writes them, but for the compression: without it, changes reach the decoder.
+fn uncompressed_parquet() -> TempDir {
+    let directory = TempDir::new().unwrap();
+    let ids = ["aaaaaaaa-0000-4000-8000-000000000001", "bbbbbbbb-0000-4000-8000-000000000002"];
+    write_collections(directory.path(), &ids.map(|id| [text(id), text("name"), text("null")]));
+    let rows: Vec<Row> = (0..100)
+        .map(|row| Row {
+            document: (row % 3 > 0).then(|| format!("document {}", row % 10).into_bytes()),
+            metadata: text(r#"{"key": 1}"#),
+            ..Row::new(ids[row % 2], &format!("id {row}"), &[0.5, row as f64, 0.25])
+        })
+        .collect();
+    let properties = as_duckdb().set_compression(Compression::UNCOMPRESSED).set_data_page_size_limit(500);
+    write_embeddings(directory.path(), rows.chunks(60), properties);
+    directory
+}
+
+/// Changes bytes of the parquet files of `path` and reads them; says how often they were readable.
+fn change_parquet(path: &Path, rounds: u32) -> u32 {
+    let files: Vec<_> = contents(path)
+        .into_iter()
+        .filter(|(file, _)| file.extension().is_some_and(|e| e == "parquet"))
+        .collect();
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut readable = 0;
+    for _ in 0..rounds {
+        let (file, whole) = &files[random.below(files.len())];
+        let mut bytes = whole.clone();
+        for _ in 0..=random.below(4) {
+            // Half of the changes hit the footer, which is at the end.
+            let reach = if random.below(2) == 0 { bytes.len() } else { bytes.len().min(1500) };
+            let at = bytes.len() - 1 - random.below(reach);
+            bytes[at] = random.below(256) as u8;
+        }
+        fs::write(file, &bytes).unwrap();
+        readable += u32::from(read_all(path).is_ok());
+        fs::write(file, whole).unwrap();
+    }
+    readable
+}
+
+#[test]
+fn changed_parquet_ends_without_panic() {
+    let uncompressed = uncompressed_parquet();
+    assert!(change_parquet(uncompressed.path(), 1500) > 0);
+    assert_eq!(read_all(uncompressed.path()).unwrap(), 100);
+    let Some(fixture) = unpack("0.3.29") else { return };
+    let live = fixture.path().join("live");
+    assert!(change_parquet(&live, 500) > 0);
+    assert_eq!(read_all(&live).unwrap(), 39);
+}
+
+#[test]
+fn cut_parquet_is_an_error() {
+    let directory = uncompressed_parquet();
+    let file = directory.path().join("chroma-embeddings.parquet");
+    let whole = fs::read(&file).unwrap();
+    for length in (0..whole.len()).step_by(whole.len() / 200) {
+        // From either end.
+        for part in [&whole[..length], &whole[whole.len() - length..]] {
+            fs::write(&file, part).unwrap();
+            assert!(matches!(read_all(directory.path()), Err(Error::Parquet { .. })), "{length}");
+        }
     }
 }

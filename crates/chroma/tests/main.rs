@@ -8,4 +8,7 @@ mod fixtures;
 mod golden;
 mod overview;
 mod salvage;
+mod parquet;
+mod parquet_files;
+mod parquet_roundtrip;
 mod untouched;
