@@ -97,6 +97,7 @@ impl PersistDirectory {
     pub fn overview(&self) -> Result<Overview, Error> {
         match &self.form {
             Form::Database(database) => database.overview(),
+            Form::Parquet(files) => files.overview(),
         }
     }
 

@@ -27,6 +27,8 @@ pub struct Overview {
 pub enum Kind {
     /// `chroma.sqlite3` and HNSW files, since 0.4.
     Sqlite,
+    /// Two parquet files, in 0.3.
+    Parquet,
 }
 
 /// The Chroma that last opened a directory, which migrates it: no version is stored, so tables and columns tell.
@@ -57,6 +59,7 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Sqlite => "sqlite",
+            Self::Parquet => "parquet",
         }
     }
 }

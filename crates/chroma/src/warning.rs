@@ -76,6 +76,8 @@ warning_codes! {
     VectorWithoutRecord = "vector_without_record",
     /// The parquet files of Chroma 0.3 changed between opening the directory and the end of the read.
     ParquetChanged = "parquet_changed",
+    /// The list of collections of Chroma 0.3 is absent or damaged; collections are made up from their records.
+    CollectionsLost = "collections_lost",
     /// There is no file of records beside the list of collections.
     EmbeddingsAbsent = "embeddings_absent",
     /// Records of one collection that share an id, which Chroma 0.3 did not always prevent.

@@ -161,11 +161,20 @@ fn collections_and_records_that_do_not_belong_together_are_told() {
         name_not_utf8: the name of the collection is not UTF-8, shown as `�`
         configuration_unreadable: the collection's metadata hold what has no place in them (AllMetadata, NotJson): `{`"#]].assert_eq(&warnings(&directory));
 
-    // Without the list nothing is read, and nothing is passed over in silence.
+    // Without the list, records whose owner is a collection's id are read, and nothing is passed over in silence.
     fs::remove_file(path.join("chroma-collections.parquet")).unwrap();
     let directory = PersistDirectory::open(path).unwrap();
-    assert!(directory.collections().is_empty());
-    expect!["orphan_records: 3 records of 3 collections that `chroma-collections.parquet` does not list are not read: `` (1), `bbbbbbbb-0000-4000-8000-000000000002` (1), `not a uuid` (1)"].assert_eq(&warnings(&directory));
+    let [rescued] = directory.collections() else { panic!("{directory:?}") };
+    assert_eq!(rescued.name, "bbbbbbbb-0000-4000-8000-000000000002");
+    expect!["collections_lost: its entry is lost: its id stands for its name, and its distance space is not known"].assert_eq(&rescued.warnings[0].to_string());
+    assert_eq!(crate::golden::read(&directory, rescued).1.records, 1);
+    fs::write(path.join("chroma-collections.parquet"), b"PAR1, but no more of it").unwrap();
+    let damaged = PersistDirectory::open(path).unwrap();
+    assert_eq!(damaged.collections().len(), 1);
+    assert!(damaged.warnings().iter().any(|warning| warning.code == chroma::WarningCode::CollectionsLost));
+    expect![[r#"
+        orphan_records: 2 records of 2 collections that `chroma-collections.parquet` does not list are not read: `` (1), `not a uuid` (1)
+        collections_lost: its entry is lost: its id stands for its name, and its distance space is not known"#]].assert_eq(&warnings(&directory));
 
     // Without records the collections are empty.
     fs::remove_file(path.join("chroma-embeddings.parquet")).unwrap();

@@ -92,6 +92,16 @@ fn read_rows(file: &ParquetFile) -> Result<Vec<Row>, Error> {
     })
 }
 
+/// A collection that only its records tell of; `None` if they name no UUID.
+pub(super) fn rescued(key: &[u8]) -> Option<StoredCollection> {
+    let id = Uuid::try_parse_ascii(key).ok()?;
+    let row = Row { key: key.into(), name: key.into(), metadata: None };
+    let mut stored = stored(id, row);
+    let message = "its entry is lost: its id stands for its name, and its distance space is not known";
+    stored.collection.warnings.push(Warning::new(WarningCode::CollectionsLost, message));
+    Some(stored)
+}
+
 fn stored(id: Uuid, row: Row) -> StoredCollection {
     let mut warnings = Vec::new();
     let text::Decoded { text: name, original } = text::decode(&row.name);

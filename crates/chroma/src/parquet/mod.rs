@@ -27,7 +27,9 @@ pub use fault::ParquetFault;
 use crate::{
     Visit,
     collection::Collection,
+    database::Orphans,
     error::Error,
+    overview::{Kind, LogOverview, Overview, VersionRange},
     record::ReadReport,
     warning::{Warning, WarningCode},
 };
@@ -55,8 +57,17 @@ impl ParquetDirectory {
         let io_error = |source| Error::Io { operation: "open", path: path.to_owned(), source };
         let root = File::open(path).map_err(io_error)?;
         let embeddings = Embeddings::open(&root, path)?;
-        let catalog = collections::read(&root, path)?;
         let mut warnings = Vec::new();
+        let catalog = match collections::read(&root, path) {
+            Ok(catalog) => catalog,
+            // The records may be whole, and are what matters.
+            Err(Error::Parquet { source, .. }) if embeddings.is_some() => {
+                let message = format!("`{COLLECTIONS}` cannot be read: {source}");
+                warnings.push(Warning::new(WarningCode::CollectionsLost, message));
+                None
+            }
+            Err(error) => return Err(error),
+        };
         let mut warn = |code, message: String| warnings.push(Warning::new(code, message));
         if embeddings.is_none() {
             let message = format!("`{EMBEDDINGS}` is absent, so that all collections are empty");
@@ -74,16 +85,51 @@ impl ParquetDirectory {
                 warnings.extend(odd);
                 collections
             }
-            None => Vec::new(),
+            None => {
+                let owners = embeddings.iter().flat_map(Embeddings::owners);
+                let mut rescued: Vec<_> =
+                    owners.filter_map(|(owner, _)| collections::rescued(owner)).collect();
+                rescued.sort_by(|a, b| a.collection.cmp_names(&b.collection));
+                rescued
+            }
         };
         if let Some(embeddings) = &embeddings {
             let mut dimensions = embeddings.first_dimensions();
             for stored in &mut collections {
                 stored.collection.dimension = dimensions.remove(&stored.key);
             }
-            warnings.extend(orphans(embeddings, &collections));
         }
-        Ok((Self { path: path.to_owned(), embeddings, collections }, warnings))
+        let directory = Self { path: path.to_owned(), embeddings, collections };
+        warnings.extend(orphans_warning(directory.orphans()));
+        Ok((directory, warnings))
+    }
+
+    pub(crate) fn overview(&self) -> Result<Overview, Error> {
+        let size = |name: &str| match self.path.join(name).symlink_metadata() {
+            Ok(metadata) => Ok(metadata.len()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+            Err(source) => Err(Error::Io { operation: "look at", path: self.path.join(name), source }),
+        };
+        let mut orphans = Orphans::default();
+        for (_, rows) in self.orphans() {
+            orphans.segments += 1;
+            orphans.records += rows.count;
+        }
+        Ok(Overview {
+            kind: Kind::Parquet,
+            version: VersionRange { min: "0.3.0", max: Some("0.3.29") },
+            size_bytes: size(COLLECTIONS)?.saturating_add(size(EMBEDDINGS)?),
+            // 0.3 has no log.
+            log: LogOverview { rows: 0, auto_purge: Some(false), hot_journal: false },
+            orphans,
+        })
+    }
+
+    /// Owners of records that no collection of the directory is.
+    fn orphans(&self) -> Vec<(&[u8], &Rows)> {
+        let known: HashSet<&[u8]> = self.collections.iter().map(|stored| &*stored.key).collect();
+        let owners = self.embeddings.iter().flat_map(Embeddings::owners);
+        owners.filter(|(owner, _)| !known.contains(owner)).collect()
     }
 
     /// All collections, ordered by name and id.
@@ -115,9 +161,7 @@ impl ParquetDirectory {
 }
 
 /// Records that no collection of the directory owns.
-fn orphans(embeddings: &Embeddings, collections: &[StoredCollection]) -> Option<Warning> {
-    let known: HashSet<&[u8]> = collections.iter().map(|stored| &*stored.key).collect();
-    let mut orphans: Vec<_> = embeddings.owners().filter(|(owner, _)| !known.contains(owner)).collect();
+fn orphans_warning(mut orphans: Vec<(&[u8], &Rows)>) -> Option<Warning> {
     if orphans.is_empty() {
         return None;
     }

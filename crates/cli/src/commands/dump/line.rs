@@ -52,14 +52,14 @@ fn problem(object: &mut Object<'_>, problem: &Problem) {
         Field::Document => "document",
         Field::Uri => "uri",
         Field::MetadataKey(_) => "metadata_key",
-        Field::Metadata(_) => "metadata",
+        Field::Metadata(_) | Field::AllMetadata => "metadata",
         Field::LogRow(_) => "log_row",
     };
     object.member("field", field);
     match &problem.field {
         Field::MetadataKey(key) | Field::Metadata(key) => object.member("key", key),
         Field::LogRow(seq_id) => object.member("seq_id", seq_id),
-        Field::Id | Field::Document | Field::Uri => {}
+        Field::Id | Field::Document | Field::Uri | Field::AllMetadata => {}
     }
     object.member("kind", problem.kind.as_str());
     object.member("original", &Base64(&problem.original));
