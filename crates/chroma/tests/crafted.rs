@@ -1,6 +1,6 @@
 //! Rows that Chroma's clients can hardly write, and hands can.
 
-use chroma::{Field, MissingReason, PersistDirectory, ProblemKind, Record, Vector};
+use chroma::{Field, MissingReason, Origin, PersistDirectory, ProblemKind, Record, Vector};
 use expect_test::expect;
 use records::MetadataValue;
 use rusqlite::Connection;
@@ -105,4 +105,37 @@ fn log_rows_that_make_no_sense_are_told_and_survived() {
 fn unreadable_marks_replay_the_whole_log() {
     let Some((_fixture, records, _)) = crafted("update max_seq_id set seq_id = 'x'") else { return };
     assert_eq!(records.len(), 36);
+}
+
+/// A record whose only vector is in a lost index, and an `add` of its id that came too late: it did nothing.
+#[test]
+fn add_that_did_nothing_is_not_the_vector_of_a_lost_index() {
+    let Some(fixture) = unpack("1.5.9-thresh") else { return };
+    let path = fixture.path().join("thresh");
+    let connection = Connection::open(path.join("chroma.sqlite3")).unwrap();
+    connection
+        .execute_batch(
+            "insert into embeddings_queue (operation, topic, id, vector, encoding, metadata)
+                 select 0, topic, 'id500', vector, encoding, '{}' from embeddings_queue where seq_id = 1060;
+             update max_seq_id set seq_id = (select max(seq_id) from embeddings_queue)
+                 where segment_id = (select id from segments where scope = 'METADATA');",
+        )
+        .unwrap();
+    drop(connection);
+    let vector_of = |id: &str| {
+        let directory = PersistDirectory::open(&path).unwrap();
+        let (records, _) = read(&directory, &directory.collections()[0]);
+        find(&records, id).vector.clone()
+    };
+    let Vector::Present { origin: Origin::HnswRounded, .. } = vector_of("id500") else {
+        panic!("{:?}", vector_of("id500"))
+    };
+    for entry in std::fs::read_dir(&path).unwrap() {
+        let header = entry.unwrap().path().join("header.bin");
+        if header.exists() {
+            std::fs::write(header, b"").unwrap();
+        }
+    }
+    assert_eq!(vector_of("id500"), Vector::Missing { reason: MissingReason::IndexLost });
+    assert!(matches!(vector_of("id1100"), Vector::Present { origin: Origin::Log, .. }));
 }

@@ -166,7 +166,10 @@ fn collections_and_records_that_do_not_belong_together_are_told() {
     let directory = PersistDirectory::open(path).unwrap();
     let [rescued] = directory.collections() else { panic!("{directory:?}") };
     assert_eq!(rescued.name, "bbbbbbbb-0000-4000-8000-000000000002");
-    expect!["collections_lost: its entry is lost: its id stands for its name, and its distance space is not known"].assert_eq(&rescued.warnings[0].to_string());
+    expect![
+        "collections_lost: its entry is lost: its id stands for its name, and its distance space is not known"
+    ]
+    .assert_eq(&rescued.warnings[0].to_string());
     assert_eq!(crate::golden::read(&directory, rescued).1.records, 1);
     fs::write(path.join("chroma-collections.parquet"), b"PAR1, but no more of it").unwrap();
     let damaged = PersistDirectory::open(path).unwrap();

@@ -9,13 +9,15 @@ use uuid::Uuid;
 use super::{
     seq_id,
     snapshot::Snapshot,
-    space::{self, Declarations},
+    space::{self, Declarations, Resolved},
     statements,
 };
 use crate::{
     collection::{Collection, DEFAULT_DATABASE, DEFAULT_TENANT},
     error::Error,
-    fields, text,
+    fields,
+    hnsw::Normalisation,
+    text,
     warning::{Warning, WarningCode},
 };
 
@@ -29,7 +31,8 @@ pub(crate) struct StoredCollection {
     pub(crate) key: String,
     pub(crate) metadata_segment: Option<MetadataSegment>,
     pub(crate) vector_segment: Option<VectorSegment>,
-    /// Whether Chroma ≥ 1.0 created it: only that writes where its configuration has the index's (FORMAT §8).
+    pub(crate) normalisation: Normalisation,
+    /// Whether Chroma ≥ 1.0 created it.
     pub(crate) is_born_in_1_x: bool,
 }
 
@@ -62,6 +65,8 @@ struct Tables {
     spaces: HashMap<String, String>,
     marks: HashMap<String, Result<i64, String>>,
     metadata: HashMap<String, Metadata>,
+    /// Whether Chroma ≥ 1.0 created the directory.
+    is_born_in_1_x: bool,
 }
 
 struct SegmentRow {
@@ -128,7 +133,15 @@ impl Tables {
             }
             Ok(())
         })?;
-        Ok(Self { databases, segments, spaces, marks, metadata })
+        let mut is_born_in_1_x = false;
+        if snapshot.schema.has_column("migrations", "dir") {
+            // The older ones start with the log, in every version that was looked at.
+            each_row(snapshot, "the migrations", statements::FIRST_MIGRATION, |row| {
+                is_born_in_1_x = string(row, 0)? == "sysdb";
+                Ok(())
+            })?;
+        }
+        Ok(Self { databases, segments, spaces, marks, metadata, is_born_in_1_x })
     }
 
     fn collection(&mut self, id: Uuid, key: String, row: &Row<'_>) -> rusqlite::Result<StoredCollection> {
@@ -153,8 +166,7 @@ impl Tables {
                 _ => None,
             },
         };
-        let is_born_in_1_x = space::is_declared_by_1_x(&declarations);
-        let space = space::resolve(declarations, &mut warnings);
+        let Resolved { space, normalisation, has_schema } = space::resolve(declarations, &mut warnings);
         let vector_segment = vector_row.and_then(|segment| self.vector_segment(segment, &mut warnings));
         let metadata_segment = metadata_row.map(|segment| MetadataSegment {
             key: segment.id.as_bytes().into(),
@@ -164,8 +176,16 @@ impl Tables {
             ValueRef::Integer(dimension) => usize::try_from(dimension).ok(),
             _ => None,
         };
+        let is_born_in_1_x = has_schema || self.is_born_in_1_x;
         let collection = Collection { id, tenant, database, name, space, dimension, metadata, warnings };
-        Ok(StoredCollection { collection, key, metadata_segment, vector_segment, is_born_in_1_x })
+        Ok(StoredCollection {
+            collection,
+            key,
+            metadata_segment,
+            vector_segment,
+            normalisation,
+            is_born_in_1_x,
+        })
     }
 
     fn database(&self, id: &str, warnings: &mut Vec<Warning>) -> (String, String) {

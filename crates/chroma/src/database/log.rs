@@ -1,6 +1,8 @@
 //! The write-ahead log `embeddings_queue` of one collection: which row has which id's vector, and which rows the
 //! metadata segment has not absorbed (FORMAT §4, §12 step 5). Holds positions, never vectors or documents.
 
+use std::cmp::Ordering;
+
 use rusqlite::types::ValueRef;
 
 use super::{runs::Runs, snapshot::Snapshot, statements};
@@ -28,25 +30,31 @@ pub(crate) struct LogRow<'r> {
     pub(crate) has_vector: bool,
 }
 
+/// Whether a row took effect. An ADD does nothing if the id existed, and the log, whose beginning may be purged,
+/// does not always tell; the record's own row may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Certain,
+    Uncertain,
+    /// It did nothing: the record was last changed before it.
+    Refuted,
+}
+
 /// The newest that the log says about an id's vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogVector {
     /// The id was deleted.
     Deleted,
     /// This row has it.
-    Row {
-        seq_id: i64,
-        operation: Operation,
-        /// Whether the row took effect for sure. An ADD does nothing if the id existed, and the log, whose
-        /// beginning may be purged, does not always tell.
-        is_certain: bool,
-    },
+    Row { seq_id: i64, operation: Operation, effect: Effect },
 }
 
 /// All that the log says about one id, but for its unapplied rows.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct LogEntry {
     pub(crate) vector: Option<LogVector>,
+    /// The last ADD with a vector that was passed over because the id seemed to exist; −1 if none.
+    passed_over: i64,
     /// Whether a record with this id was met.
     pub(crate) has_record: bool,
 }
@@ -94,10 +102,14 @@ pub(crate) fn index(
     scan(snapshot, collection, runs.ranges.iter().copied(), tally, |row| {
         let number = ids.insert(row.id);
         if number == entries.len() {
-            entries.push(LogEntry::default());
+            entries.push(LogEntry { vector: None, passed_over: -1, has_record: false });
         }
         let Some(entry) = entries.get_mut(number) else { return };
-        entry.vector = next(entry.vector, &row, segments);
+        let next = next(entry.vector, &row, segments);
+        if row.operation == Operation::Add && row.has_vector && next == entry.vector {
+            entry.passed_over = row.seq_id;
+        }
+        entry.vector = next;
         if row.seq_id > segments.metadata_mark {
             unapplied.push(Unapplied { number, seq_id: row.seq_id, operation: row.operation });
         }
@@ -162,22 +174,59 @@ pub(crate) fn exists_after(existed: bool, operations: impl IntoIterator<Item = O
     })
 }
 
+impl LogEntry {
+    /// The vector, where the record's last change decides what the log leaves open: an ADD that takes effect makes
+    /// the record and is its first change, so one after the last change did nothing.
+    fn settle(&self, changed: Option<i64>) -> Option<LogVector> {
+        let add = |seq_id, effect| Some(LogVector::Row { seq_id, operation: Operation::Add, effect });
+        match (self.vector, changed) {
+            (Some(LogVector::Row { seq_id, .. }), Some(changed))
+                if changed == self.passed_over && seq_id < changed =>
+            {
+                add(changed, Effect::Certain)
+            }
+            (
+                Some(LogVector::Row { seq_id, operation: Operation::Add, effect: Effect::Uncertain }),
+                Some(changed),
+            ) => add(
+                seq_id,
+                match changed.cmp(&seq_id) {
+                    Ordering::Less => Effect::Refuted,
+                    Ordering::Equal => Effect::Certain,
+                    Ordering::Greater => Effect::Uncertain,
+                },
+            ),
+            (vector, _) => vector,
+        }
+    }
+}
+
 impl LogIndex {
     /// What the log says about an id, and its unapplied rows, ascending. The id counts as met from now on.
-    pub(crate) fn meet(&mut self, id: &[u8]) -> (Option<LogVector>, &[Unapplied]) {
+    /// `changed` is the log row that its record names as its last change.
+    pub(crate) fn meet(&mut self, id: &[u8], changed: Option<i64>) -> (Option<LogVector>, &[Unapplied]) {
         let Some(number) = self.ids.get(id) else { return (None, &[]) };
         let Some(entry) = self.entries.get_mut(number) else { return (None, &[]) };
         entry.has_record = true;
         let first = self.unapplied.partition_point(|row| row.number < number);
         let rows = self.unapplied.get(first..).unwrap_or_default();
         let count = rows.iter().take_while(|row| row.number == number).count();
-        (entry.vector, rows.get(..count).unwrap_or_default())
+        (entry.settle(changed), rows.get(..count).unwrap_or_default())
     }
 
-    /// What the log says about the vectors of all ids.
-    pub(crate) fn vectors(&self) -> impl Iterator<Item = (&[u8], LogVector)> {
+    /// The log rows that have the vectors of ids, given the last change of each record.
+    pub(crate) fn vectors(
+        &self,
+        changed: impl Fn(&[u8]) -> Option<i64>,
+    ) -> impl Iterator<Item = (&[u8], i64, Effect)> {
         let entries = self.entries.iter().enumerate();
-        entries.filter_map(|(number, entry)| Some((self.ids.id(number), entry.vector?)))
+        entries.filter_map(move |(number, entry)| {
+            let id = self.ids.id(number);
+            match entry.settle(changed(id))? {
+                LogVector::Row { seq_id, effect, .. } => Some((id, seq_id, effect)),
+                LogVector::Deleted => None,
+            }
+        })
     }
 
     /// Whether the log deletes an id for good.
@@ -226,14 +275,16 @@ impl Operation {
 impl LogVector {
     /// An UPDATE is the first that the log and the index know of this id, so it may have had nothing to update.
     fn is_unfounded_update(self) -> bool {
-        matches!(self, Self::Row { operation: Operation::Update, is_certain: false, .. })
+        matches!(self, Self::Row { operation: Operation::Update, effect: Effect::Uncertain, .. })
     }
 }
 
 /// What the log says after one more row.
 fn next(previous: Option<LogVector>, row: &LogRow<'_>, segments: &Segments<'_>) -> Option<LogVector> {
-    let row_vector =
-        |is_certain| Some(LogVector::Row { seq_id: row.seq_id, operation: row.operation, is_certain });
+    let row_vector = |is_certain| {
+        let effect = if is_certain { Effect::Certain } else { Effect::Uncertain };
+        Some(LogVector::Row { seq_id: row.seq_id, operation: row.operation, effect })
+    };
     if row.operation != Operation::Delete && !row.has_vector {
         return previous;
     }
@@ -244,7 +295,9 @@ fn next(previous: Option<LogVector>, row: &LogRow<'_>, segments: &Segments<'_>) 
         (Operation::Update, Some(vector)) => row_vector(!vector.is_unfounded_update()),
         (Operation::Update, None) => row_vector((segments.index_contains)(row.id)),
         (Operation::Add, None) => {
-            row_vector(row.seq_id > segments.index_mark && !(segments.index_contains)(row.id))
+            // A lost index may have had the id.
+            let is_new = !segments.index_is_lost && !(segments.index_contains)(row.id);
+            row_vector(row.seq_id > segments.index_mark && is_new)
         }
         (Operation::Add, Some(LogVector::Deleted)) => row_vector(true),
         // The index would know the id if it had existed before that UPDATE; a lost index knows nothing.
@@ -287,9 +340,7 @@ mod tests {
         let found = match vector {
             None => "nothing".to_owned(),
             Some(LogVector::Deleted) => "deleted".to_owned(),
-            Some(LogVector::Row { seq_id, is_certain, .. }) => {
-                format!("{seq_id} {}", if is_certain { "certain" } else { "uncertain" })
-            }
+            Some(LogVector::Row { seq_id, effect, .. }) => format!("{seq_id} {effect:?}").to_lowercase(),
         };
         expected.assert_eq(&found);
     }

@@ -10,7 +10,7 @@ use super::{
     cursor::Cursor,
     index::SegmentIndex,
     log::{LogIndex, LogVector, Operation, Unapplied},
-    statements,
+    seq_id, statements,
 };
 use crate::{
     Visit,
@@ -135,7 +135,8 @@ impl<'d> Reader<'d> {
                     ValueRef::Text(id) | ValueRef::Blob(id) => id,
                     _ => b"",
                 };
-                if self.visit_record(id, Some(fields), visit)?.is_break() {
+                let changed = seq_id::decode(row.get_ref(4).map_err(&error)?).ok();
+                if self.visit_record(id, Some((fields, changed)), visit)?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
             }
@@ -157,11 +158,12 @@ impl<'d> Reader<'d> {
     fn visit_record(
         &mut self,
         id: &[u8],
-        mut fields: Option<Fields>,
+        stored: Option<(Fields, Option<i64>)>,
         visit: Visit<'_>,
     ) -> Result<ControlFlow<()>, Error> {
         // A record that the log goes on to delete is met as well.
-        let (log_vector, unapplied) = self.log.meet(id);
+        let (mut fields, changed) = stored.unzip();
+        let (log_vector, unapplied) = self.log.meet(id, changed.flatten());
         for row in unapplied {
             apply(self.database, &mut fields, row)?;
         }

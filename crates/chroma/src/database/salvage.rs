@@ -11,12 +11,14 @@
 //!
 //! Chroma < 1.0 labels in the order of a Python set: what it wrote is not salvaged.
 
+use std::collections::HashMap;
+
 use rusqlite::types::ValueRef;
 
 use super::{
     Database,
     catalog::{StoredCollection, VectorSegment},
-    log::{self, LogIndex, LogVector, Operation},
+    log::{self, Effect, LogIndex, Operation},
     statements,
     vector::{is_same, read_log_vector},
 };
@@ -118,7 +120,7 @@ fn partial(
     if remains.ids.len() == 0 {
         return None;
     }
-    let index = hnsw::load_labels(&database.root, segment.id, stored.collection.space, remains.clone());
+    let index = hnsw::load_labels(&database.root, segment.id, stored.normalisation, remains.clone());
     index.ok().map(|index| Salvaged { index, by: "found by what is left of the list of ids" })
 }
 
@@ -236,6 +238,8 @@ fn choose(
     let Candidates { segment, mark, ids, flushed, candidates, remains } = tried;
     let rows = flushed.rows.len();
     let count = candidates.len();
+    let changes: HashMap<usize, i64> = flushed.rows.iter().map(|row| (row.number, row.seq_id)).collect();
+    let changed = |id: &[u8]| changes.get(&ids.get(id)?).copied();
     let mut chosen = None;
     for candidate in candidates {
         let mut labels = Labels::default();
@@ -246,11 +250,11 @@ fn choose(
             continue;
         }
         let confirmed_by_list = remains.ids.len();
-        let mut index = match hnsw::load_labels(&database.root, segment.id, stored.collection.space, labels) {
+        let mut index = match hnsw::load_labels(&database.root, segment.id, stored.normalisation, labels) {
             Ok(index) => index,
             Err(error) => return Ok(Err(Refusal::Index(error))),
         };
-        let Some(confirmed) = confirmations(database, &mut index, log, mark)? else { continue };
+        let Some(confirmed) = confirmations(database, &mut index, log, changed, mark)? else { continue };
         let is_doubtful = count > 1 && confirmed + confirmed_by_list == 0;
         if is_doubtful || chosen.is_some() {
             return Ok(Err(Refusal::Ambiguous));
@@ -272,20 +276,18 @@ fn confirmations(
     database: &Database,
     index: &mut Index,
     log: &LogIndex,
+    changed: impl Fn(&[u8]) -> Option<i64>,
     mark: i64,
 ) -> Result<Option<usize>, Error> {
     let error = database.snapshot.error("a vector of the log");
     let mut statement = database.snapshot.connection.prepare(statements::LOG_VECTOR).map_err(&error)?;
     let mut confirmed = 0;
-    for (id, vector) in log.vectors() {
-        let LogVector::Row { seq_id, .. } = vector else { continue };
-        if seq_id > mark {
-            continue;
-        }
+    for (id, seq_id, effect) in log.vectors(changed).filter(|(_, seq_id, _)| *seq_id <= mark) {
         let Some(written) = read_log_vector(&database.snapshot, &mut statement, seq_id)? else { continue };
         match index.vector(id) {
             Ok(Some(indexed)) if is_same(&written, &indexed) => confirmed += 1,
             Ok(None) => {}
+            Ok(Some(_)) if effect != Effect::Certain => {}
             Ok(Some(_)) | Err(_) => return Ok(None),
         }
     }

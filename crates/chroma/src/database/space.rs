@@ -3,6 +3,7 @@
 use records::DistanceSpace;
 
 use crate::{
+    hnsw::Normalisation,
     json::{self, Json},
     warning::{Warning, WarningCode},
 };
@@ -20,8 +21,19 @@ pub(crate) struct Declarations<'a> {
     pub(crate) collection: Option<&'a str>,
 }
 
+/// What the declarations come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Resolved {
+    /// The space that the index was built for.
+    pub(crate) space: DistanceSpace,
+    pub(crate) normalisation: Normalisation,
+    /// Whether the index's schema is the collection's own, which only Chroma ≥ 1.3 creates. Its configuration
+    /// proves nothing: `modify` of 1.x gives older collections one too.
+    pub(crate) has_schema: bool,
+}
+
 /// The space that is in force.
-pub(crate) fn resolve(declarations: Declarations<'_>, warnings: &mut Vec<Warning>) -> DistanceSpace {
+pub(crate) fn resolve(declarations: Declarations<'_>, warnings: &mut Vec<Warning>) -> Resolved {
     let schema = declarations.schema.and_then(|text| parse("schema_str", text, warnings));
     let schema = schema.as_ref().and_then(|json| {
         follow(json, &["keys", "#embedding", "float_list", "vector_index", "config", "space"])
@@ -50,10 +62,22 @@ pub(crate) fn resolve(declarations: Declarations<'_>, warnings: &mut Vec<Warning
         }
         space
     };
-    let space = known("segment_metadata", declarations.segment)
-        .or_else(|| known("schema_str", schema))
-        .or_else(|| known("config_json_str", configuration))
-        .unwrap_or(DistanceSpace::L2);
+    let by_segment = known("segment_metadata", declarations.segment);
+    let by_1_x = known("schema_str", schema).or_else(|| known("config_json_str", configuration));
+    let space = by_segment.or(by_1_x).unwrap_or(DistanceSpace::L2);
+    let normalisation = match by_1_x {
+        Some(other) if (other == DistanceSpace::Cosine) != (space == DistanceSpace::Cosine) => {
+            warnings.push(Warning::new(
+                WarningCode::SpaceConflict,
+                format!(
+                    "the index was built for `{space}`, but Chroma >= 1.0 may have taken it for `{other}`"
+                ),
+            ));
+            Normalisation::Mixed
+        }
+        _ if space == DistanceSpace::Cosine => Normalisation::All,
+        _ => Normalisation::None,
+    };
     if let Some(declared) = declarations.collection
         && declared != space.as_str()
     {
@@ -62,15 +86,7 @@ pub(crate) fn resolve(declarations: Declarations<'_>, warnings: &mut Vec<Warning
             format!("the collection's metadata say `{declared}`, the index is built for `{space}`; `{space}` counts"),
         ));
     }
-    space
-}
-
-/// Whether the declarations have the form that Chroma has written since 1.0: a schema, or the index's settings
-/// below `vector_index`.
-pub(crate) fn is_declared_by_1_x(declarations: &Declarations<'_>) -> bool {
-    let configuration = declarations.configuration.and_then(|text| json::parse(text.as_bytes()).ok());
-    let has_index = configuration.is_some_and(|configuration| configuration.get("vector_index").is_some());
-    declarations.segment.is_none() && (declarations.schema.is_some() || has_index)
+    Resolved { space, normalisation, has_schema: declarations.schema.is_some() }
 }
 
 fn parse(column: &str, text: &str, warnings: &mut Vec<Warning>) -> Option<Json> {
@@ -95,9 +111,9 @@ mod tests {
 
     fn check(declarations: Declarations<'_>, expected: Expect) {
         let mut warnings = Vec::new();
-        let space = resolve(declarations, &mut warnings);
+        let Resolved { space, normalisation, .. } = resolve(declarations, &mut warnings);
         let warnings: String = warnings.iter().map(|warning| format!("\n{warning}")).collect();
-        expected.assert_eq(&format!("{space}{warnings}"));
+        expected.assert_eq(&format!("{space} {normalisation:?}{warnings}"));
     }
 
     #[test]
@@ -111,15 +127,27 @@ mod tests {
             configuration: Some(configuration),
             collection: None,
         };
-        check(all, expect!["l2"]);
-        check(Declarations { segment: None, ..all }, expect!["ip"]);
-        check(Declarations { segment: None, schema: None, ..all }, expect!["cosine"]);
-        check(Declarations { schema: Some("{}"), segment: None, ..all }, expect!["cosine"]);
+        check(all, expect!["l2 None"]);
+        check(Declarations { segment: None, ..all }, expect!["ip None"]);
+        check(Declarations { segment: None, schema: None, ..all }, expect!["cosine All"]);
+        check(Declarations { schema: Some("{}"), segment: None, ..all }, expect!["cosine All"]);
         check(
             Declarations { configuration: Some(r#"{"spann":{"space":"ip"}}"#), ..Declarations::default() },
-            expect!["ip"],
+            expect!["ip None"],
         );
-        check(Declarations::default(), expect!["l2"]);
+        check(Declarations::default(), expect!["l2 None"]);
+        // A collection of 0.x, modified by 1.x.
+        let modified = r#"{"vector_index":{"hnsw":{"space":"l2"}}}"#;
+        check(
+            Declarations {
+                segment: Some("cosine"),
+                configuration: Some(modified),
+                ..Declarations::default()
+            },
+            expect![[r#"
+                cosine Mixed
+                space_conflict: the index was built for `cosine`, but Chroma >= 1.0 may have taken it for `l2`"#]],
+        );
     }
 
     #[test]
@@ -132,13 +160,13 @@ mod tests {
                 ..Declarations::default()
             },
             expect![[r#"
-                l2
+                l2 None
                 space_conflict: the collection's metadata say `cosine`, the index is built for `l2`; `l2` counts"#]],
         );
         check(
             Declarations { segment: Some("manhattan"), schema: Some("{"), ..Declarations::default() },
             expect![[r#"
-                l2
+                l2 None
                 configuration_unreadable: failed to parse `schema_str`: expected `"` at byte 1 of the JSON text; the distance space is taken from elsewhere
                 space_unknown: expected `hnsw:space` in segment_metadata to be l2, cosine or ip, found `manhattan`; it is ignored"#]],
         );

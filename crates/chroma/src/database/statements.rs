@@ -11,8 +11,7 @@ pub(crate) const RECORD_OWNERS: &str = "select id, segment_id from embeddings or
 /// Which collection owns which log row.
 pub(crate) const LOG_OWNERS: &str = "select seq_id, topic from embeddings_queue order by seq_id";
 
-pub(crate) const RECORDS: &str =
-    "select id, segment_id, embedding_id, created_at from embeddings where id between ?1 and ?2 order by id";
+pub(crate) const RECORDS: &str = "select id, segment_id, embedding_id, created_at, seq_id from embeddings where id between ?1 and ?2 order by id";
 
 /// In which order records were stored, and by which log row they were last changed.
 pub(crate) const RECORD_ORDER: &str =
@@ -60,6 +59,9 @@ pub(crate) const SEGMENTS: &str = "select collection, id, type, scope from segme
 
 pub(crate) const SEGMENT_SPACES: &str =
     "select segment_id, str_value from segment_metadata where key = 'hnsw:space'";
+
+/// Which part of the schema was made first.
+pub(crate) const FIRST_MIGRATION: &str = "select dir from migrations order by rowid limit 1";
 
 pub(crate) const MARKS: &str = "select segment_id, seq_id from max_seq_id";
 

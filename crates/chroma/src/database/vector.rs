@@ -3,7 +3,11 @@
 use records::Embedding;
 use rusqlite::{Statement, types::ValueRef};
 
-use super::{log::LogVector, read::Reader, snapshot::Snapshot};
+use super::{
+    log::{Effect, LogVector},
+    read::Reader,
+    snapshot::Snapshot,
+};
 use crate::{
     error::Error,
     hnsw::{self, IndexedVector},
@@ -21,7 +25,7 @@ impl Reader<'_> {
         let missing = |reason| Ok(Vector::Missing { reason });
         let row = match log_vector {
             Some(LogVector::Deleted) => return missing(MissingReason::DeletedInLog),
-            Some(LogVector::Row { seq_id, is_certain, .. }) => Some((seq_id, is_certain)),
+            Some(LogVector::Row { seq_id, effect, .. }) => Some((seq_id, effect)),
             None => None,
         };
         let written = match row {
@@ -40,20 +44,21 @@ impl Reader<'_> {
                 return missing(MissingReason::Undecodable);
             }
         }
+        let effect = row.map_or(Effect::Certain, |(_, effect)| effect);
         match (written, indexed) {
             (None, None) if row.is_some() => missing(MissingReason::Undecodable),
             (None, None) if self.index.has_lost(id) => missing(MissingReason::IndexLost),
             (None, None) => missing(MissingReason::NotStored),
             (None, Some(indexed)) => Ok(from_index(indexed)),
+            (Some(_), None) if effect == Effect::Refuted => missing(MissingReason::IndexLost),
             (Some(written), None) => Ok(from_log(written)),
             (Some(written), Some(indexed)) => {
-                let (seq_id, is_certain) = row.unwrap_or((i64::MAX, true));
                 let is_same = is_same(&written, &indexed);
                 let is_destroyed = is_destroyed(&indexed.components) && !is_destroyed(&written);
-                if !is_same && !is_certain && !is_destroyed {
+                if !is_same && (effect == Effect::Refuted || (effect == Effect::Uncertain && !is_destroyed)) {
                     return Ok(from_index(indexed));
                 }
-                if !is_same && seq_id <= self.index.mark {
+                if !is_same && row.is_some_and(|(seq_id, _)| seq_id <= self.index.mark) {
                     let what = "vectors of the index differ from the log's, which were taken";
                     self.tally.add(WarningCode::IndexContradictsLog, what, id);
                 }

@@ -62,13 +62,28 @@ pub(super) struct Scan {
     pub(super) not_unit: u32,
 }
 
-/// What is known of an element without reading its vector.
+/// One element, while it is passed by.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ElementMark {
+pub(super) struct Element<'b> {
     pub(super) number: u32,
     pub(super) label: u64,
     /// Byte 2 bit 0 of an element is its deleted mark (FORMAT §6).
     pub(super) is_deleted: bool,
+    /// Its vector's bytes.
+    vector: &'b [u8],
+}
+
+impl Element<'_> {
+    /// The norm of its vector, squared.
+    fn squared_norm(&self) -> f64 {
+        let components = self.vector.as_chunks::<4>().0.iter().map(|x| f64::from(f32::from_le_bytes(*x)));
+        components.map(|x| x * x).sum()
+    }
+
+    /// Whether its vector has length 1, as those of a cosine index have.
+    pub(super) fn is_unit(&self) -> bool {
+        (self.squared_norm() - 1.0).abs() <= UNIT_TOLERANCE
+    }
 }
 
 impl Scan {
@@ -76,7 +91,7 @@ impl Scan {
     pub(super) fn run(
         level0: &File,
         header: &Header,
-        mut visit: impl FnMut(ElementMark) -> bool,
+        mut visit: impl FnMut(Element<'_>) -> bool,
     ) -> io::Result<Self> {
         let mut scan = Self::default();
         let whole_elements = level0.metadata()?.len() / header.element_size as u64;
@@ -108,7 +123,7 @@ impl Scan {
         element: &[u8],
         number: u32,
         header: &Header,
-        visit: &mut impl FnMut(ElementMark) -> bool,
+        visit: &mut impl FnMut(Element<'_>) -> bool,
     ) {
         let Some((vector, label)) =
             element.get(header.vector_offset..).and_then(|tail| tail.split_last_chunk())
@@ -116,16 +131,14 @@ impl Scan {
             return;
         };
         let is_deleted = element.get(2).is_some_and(|flags| flags & 1 == 1);
-        if !visit(ElementMark { number, label: u64::from_le_bytes(*label), is_deleted }) {
+        let element = Element { number, label: u64::from_le_bytes(*label), is_deleted, vector };
+        if !visit(element) {
             return;
         }
         self.deleted += u64::from(is_deleted);
         if self.checked < CHECKED_ELEMENTS {
             self.checked += 1;
-            let components = vector.as_chunks::<4>().0.iter().map(|x| f64::from(f32::from_le_bytes(*x)));
-            let norm: f64 = components.map(|x| x * x).sum();
-            let is_unit = (norm - 1.0).abs() <= UNIT_TOLERANCE;
-            self.not_unit += u32::from(norm != 0.0 && !is_unit);
+            self.not_unit += u32::from(element.squared_norm() != 0.0 && !element.is_unit());
         }
     }
 }

@@ -11,7 +11,6 @@ mod vectors;
 
 use std::{fs::File, io, time::SystemTime};
 
-use records::DistanceSpace;
 use uuid::Uuid;
 
 use crate::ids::IdTable;
@@ -25,6 +24,17 @@ use vectors::{VectorFiles, read_lengths};
 
 /// A pickle has about 25 bytes and an id per record, so this is some twenty million records.
 const LARGEST_PICKLE_BYTES: u64 = 1 << 30;
+
+/// Which vectors of an index are unit vectors that were divided by their length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Normalisation {
+    /// None: `l2` and `ip`.
+    None,
+    /// All: `cosine`.
+    All,
+    /// Those that have length 1: two versions of Chroma took the space for different ones.
+    Mixed,
+}
 
 /// What the directory has of an index.
 pub(crate) enum Load {
@@ -42,8 +52,6 @@ pub(crate) struct Index {
     ids: IdTable,
     /// Where the vector of each id is, by the number of the id.
     places: Vec<Place>,
-    /// Whether vectors are unit vector times length.
-    rounded: bool,
     /// Whether the list of ids is not the pickle's.
     salvaged: bool,
     vectors: Option<VectorFiles>,
@@ -53,10 +61,20 @@ pub(crate) struct Index {
     pub(crate) faults: Faults,
 }
 
+/// An element whose label is an id's.
+struct Found {
+    element: u32,
+    /// The number of the id.
+    number: usize,
+    /// Whether its vector may be the unit vector of a longer one.
+    is_unit: bool,
+}
+
 /// Where a vector is.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     element: u32,
+    /// What the unit vector is to be multiplied by; NaN if the vector is stored as it was written.
     length: f32,
     /// Whether somebody asked for it.
     is_met: bool,
@@ -71,6 +89,8 @@ pub(crate) struct Faults {
     pub(crate) deleted_but_mapped: u64,
     /// Elements that share their label with an earlier one.
     pub(crate) duplicate_labels: u64,
+    /// Whether the vectors are unit vectors whose lengths are lost with their file.
+    pub(crate) no_lengths: bool,
     /// Whether the space is declared `cosine` but the vectors are not of length 1.
     pub(crate) not_unit_vectors: bool,
 }
@@ -113,7 +133,7 @@ pub(crate) enum IndexError {
 }
 
 /// Loads the index of `segment`. `flushed` says that `max_seq_id` has a row for it.
-pub(crate) fn load(root: &File, segment: Uuid, space: DistanceSpace, flushed: bool) -> Load {
+pub(crate) fn load(root: &File, segment: Uuid, normalisation: Normalisation, flushed: bool) -> Load {
     let mut remains = Labels::default();
     let mut attempt = || -> Result<Option<Index>, IndexError> {
         let directory = SegmentDirectory::open(root, segment).map_err(io_error("the segment's directory"))?;
@@ -131,7 +151,7 @@ pub(crate) fn load(root: &File, segment: Uuid, space: DistanceSpace, flushed: bo
             remains = *labels;
             IndexError::PersistentData(error)
         })?;
-        Index::load(&directory, persistent_data, space).map(Some)
+        Index::load(&directory, persistent_data, normalisation).map(Some)
     };
     match attempt() {
         Ok(Some(index)) => Load::Loaded(index),
@@ -144,11 +164,11 @@ pub(crate) fn load(root: &File, segment: Uuid, space: DistanceSpace, flushed: bo
 pub(crate) fn load_labels(
     root: &File,
     segment: Uuid,
-    space: DistanceSpace,
+    normalisation: Normalisation,
     labels: Labels,
 ) -> Result<Index, IndexError> {
     let directory = open_directory(root, segment)?;
-    let index = Index::load(&directory, PersistentData { labels, max_seq_id: None }, space)?;
+    let index = Index::load(&directory, PersistentData { labels, max_seq_id: None }, normalisation)?;
     Ok(Index { salvaged: true, ..index })
 }
 
@@ -196,7 +216,7 @@ impl Index {
     fn load(
         directory: &SegmentDirectory,
         persistent_data: PersistentData,
-        space: DistanceSpace,
+        normalisation: Normalisation,
     ) -> Result<Self, IndexError> {
         let PersistentData { labels, max_seq_id } = persistent_data;
         let mut order = LabelOrder::new(&labels);
@@ -207,22 +227,31 @@ impl Index {
         }
         let (header, level0) = directory.vectors()?;
         // Elements ascend, as `read_lengths` wants them.
-        let mut found: Vec<(u32, usize)> = Vec::new();
+        let mut found: Vec<Found> = Vec::new();
         let scan = Scan::run(&level0, &header, |element| {
             let before = found.len();
             for number in order.ids(element.label) {
-                found.push((element.number, number));
+                let is_unit = normalisation != Normalisation::Mixed || element.is_unit();
+                found.push(Found { element: element.number, number, is_unit });
             }
             found.len() > before
         })
         .map_err(io_error(LEVEL0))?;
 
-        let is_cosine = space == DistanceSpace::Cosine;
+        let is_cosine = normalisation != Normalisation::None;
         index.faults.deleted_but_mapped = scan.deleted;
         index.faults.not_unit_vectors = is_cosine && scan.not_unit > 0;
         // Bytes beat declarations (FORMAT §8): vectors that are not unit vectors were never divided by a length.
-        index.rounded = is_cosine && scan.not_unit <= scan.checked / 2;
-        index.place(&found, if index.rounded { Some(directory.required(LENGTH)?) } else { None })?;
+        let is_normalised = match normalisation {
+            Normalisation::None => false,
+            Normalisation::All => scan.not_unit <= scan.checked / 2,
+            Normalisation::Mixed => true,
+        };
+        let lengths = directory.file(LENGTH).map_err(io_error(LENGTH))?.filter(|_| is_normalised);
+        index.faults.no_lengths = is_normalised && lengths.is_none();
+        if !index.faults.no_lengths {
+            index.place(&found, lengths)?;
+        }
         index.faults.unreachable_ids = index.places.iter().filter(|place| place.is_absent()).count() as u64;
         index.vectors = Some(VectorFiles::new(level0, header));
         Ok(index)
@@ -232,7 +261,6 @@ impl Index {
         Self {
             ids: IdTable::default(),
             places: Vec::new(),
-            rounded: false,
             salvaged: false,
             vectors: None,
             max_seq_id,
@@ -241,23 +269,23 @@ impl Index {
     }
 
     /// Notes where each id's vector is: its element and, if there is a file of them, its length.
-    fn place(&mut self, found: &[(u32, usize)], lengths: Option<File>) -> Result<(), IndexError> {
+    fn place(&mut self, found: &[Found], lengths: Option<File>) -> Result<(), IndexError> {
         let Self { places, faults, .. } = self;
-        let mut found_places = found.iter();
-        let mut set = |length| {
-            let place =
-                found_places.next().and_then(|(element, number)| Some((element, places.get_mut(*number)?)));
-            let Some((element, place)) = place else { return };
+        let mut founds = found.iter();
+        let mut set = |length: f32| {
+            let place = founds.next().and_then(|found| Some((found, places.get_mut(found.number)?)));
+            let Some((found, place)) = place else { return };
             faults.duplicate_labels += u64::from(!place.is_absent());
-            *place = Place { element: *element, length, is_met: false };
+            let length = if found.is_unit { length } else { f32::NAN };
+            *place = Place { element: found.element, length, is_met: false };
         };
         match lengths {
             Some(file) => {
-                let elements = found.iter().map(|(element, _)| *element);
+                let elements = found.iter().map(|found| found.element);
                 read_lengths(&file, elements, set).map_err(io_error(LENGTH))
             }
             None => {
-                found.iter().for_each(|_| set(1.0));
+                found.iter().for_each(|_| set(f32::NAN));
                 Ok(())
             }
         }
@@ -308,8 +336,9 @@ impl Index {
         place.is_met = true;
         match &mut self.vectors {
             Some(vectors) if !place.is_absent() => {
-                let components = vectors.read(place.element, self.rounded.then_some(place.length))?;
-                Ok(Some(IndexedVector { components, rounded: self.rounded, salvaged: self.salvaged }))
+                let rounded = !place.length.is_nan();
+                let components = vectors.read(place.element, rounded.then_some(place.length))?;
+                Ok(Some(IndexedVector { components, rounded, salvaged: self.salvaged }))
             }
             _ => Ok(None),
         }

@@ -39,11 +39,11 @@ fn segment(root: &TempDir) -> std::path::PathBuf {
     directory
 }
 
-fn load_from(root: &TempDir, space: DistanceSpace) -> Load {
+fn load_from(root: &TempDir, space: Normalisation) -> Load {
     load(&File::open(root.path()).unwrap(), SEGMENT, space, true)
 }
 
-fn loaded(root: &TempDir, space: DistanceSpace) -> Index {
+fn loaded(root: &TempDir, space: Normalisation) -> Index {
     match load_from(root, space) {
         Load::Loaded(index) => index,
         Load::Lost(error, _) => panic!("{error}"),
@@ -55,14 +55,14 @@ fn loaded(root: &TempDir, space: DistanceSpace) -> Index {
 fn vectors_are_found_by_label_and_scaled_under_cosine() {
     let root = TempDir::new().unwrap();
     segment(&root);
-    let mut cosine = loaded(&root, DistanceSpace::Cosine);
+    let mut cosine = loaded(&root, Normalisation::All);
     assert_eq!(cosine.faults, Faults::default());
     assert_eq!(
         cosine.vector(b"b").unwrap(),
         Some(IndexedVector { components: vec![0.0, 0.0, 5.0], rounded: true, salvaged: false })
     );
     assert_eq!(cosine.vector(b"c").unwrap(), None);
-    let mut l2 = loaded(&root, DistanceSpace::L2);
+    let mut l2 = loaded(&root, Normalisation::None);
     assert_eq!(
         l2.vector(b"a").unwrap(),
         Some(IndexedVector { components: vec![0.6, 0.8, 0.0], rounded: false, salvaged: false })
@@ -78,7 +78,7 @@ fn cosine_index_of_other_lengths_is_taken_as_it_is() {
         element[12..16].copy_from_slice(&3.0_f32.to_le_bytes());
     }
     fs::write(directory.join(LEVEL0), level0).unwrap();
-    let mut index = loaded(&root, DistanceSpace::Cosine);
+    let mut index = loaded(&root, Normalisation::All);
     assert!(index.faults.not_unit_vectors);
     assert_eq!(
         index.vector(b"b").unwrap(),
@@ -94,7 +94,7 @@ fn truncation_at_any_byte_is_lost_or_partial_but_never_a_panic() {
         let whole = fs::read(&file).unwrap();
         for length in 0..whole.len() {
             fs::write(&file, &whole[..length]).unwrap();
-            match load_from(&root, DistanceSpace::Cosine) {
+            match load_from(&root, Normalisation::All) {
                 Load::Loaded(mut index) => {
                     assert!(name == LEVEL0 || name == LENGTH, "{name} {length}");
                     for id in [b"a", b"b"] {
@@ -118,19 +118,19 @@ fn links_and_pipes_are_not_followed() {
     fs::rename(directory.join(PICKLE), &elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, directory.join(PICKLE)).unwrap();
     assert!(matches!(
-        load_from(&root, DistanceSpace::L2),
+        load_from(&root, Normalisation::None),
         Load::Lost(IndexError::Io { file: PICKLE, .. }, _)
     ));
     fs::remove_file(directory.join(PICKLE)).unwrap();
     rustix::fs::mkfifoat(rustix::fs::CWD, directory.join(PICKLE), rustix::fs::Mode::from_raw_mode(0o600))
         .unwrap();
     assert!(matches!(
-        load_from(&root, DistanceSpace::L2),
+        load_from(&root, Normalisation::None),
         Load::Lost(IndexError::Io { file: PICKLE, .. }, _)
     ));
     fs::rename(&directory, elsewhere.with_extension("directory")).unwrap();
     std::os::unix::fs::symlink(elsewhere.with_extension("directory"), &directory).unwrap();
-    assert!(matches!(load_from(&root, DistanceSpace::L2), Load::Lost(IndexError::Io { .. }, _)));
+    assert!(matches!(load_from(&root, Normalisation::None), Load::Lost(IndexError::Io { .. }, _)));
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn sparse_file_of_any_size_is_refused_or_read_within_memory() {
     File::options().write(true).open(directory.join(PICKLE)).unwrap().set_len(1 << 40).unwrap();
     // STOP ends the pickle, but a file of this size is not read at all.
     assert!(matches!(
-        load_from(&root, DistanceSpace::L2),
+        load_from(&root, Normalisation::None),
         Load::Lost(IndexError::Io { file: PICKLE, .. }, _)
     ));
 }
@@ -149,15 +149,15 @@ fn sparse_file_of_any_size_is_refused_or_read_within_memory() {
 fn absence_counts_as_loss_only_after_a_flush() {
     let root = TempDir::new().unwrap();
     let root_file = File::open(root.path()).unwrap();
-    assert!(matches!(load(&root_file, SEGMENT, DistanceSpace::L2, false), Load::NeverFlushed));
+    assert!(matches!(load(&root_file, SEGMENT, Normalisation::None, false), Load::NeverFlushed));
     assert!(matches!(
-        load(&root_file, SEGMENT, DistanceSpace::L2, true),
+        load(&root_file, SEGMENT, Normalisation::None, true),
         Load::Lost(IndexError::NoDirectory, _)
     ));
     fs::remove_file(segment(&root).join(PICKLE)).unwrap();
-    assert!(matches!(load(&root_file, SEGMENT, DistanceSpace::L2, false), Load::NeverFlushed));
+    assert!(matches!(load(&root_file, SEGMENT, Normalisation::None, false), Load::NeverFlushed));
     assert!(matches!(
-        load(&root_file, SEGMENT, DistanceSpace::L2, true),
+        load(&root_file, SEGMENT, Normalisation::None, true),
         Load::Lost(IndexError::NoFile(PICKLE), _)
     ));
 }
