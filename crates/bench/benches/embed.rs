@@ -16,6 +16,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use bench::{median, peak_rss_mb};
 use embed::{Kernel, Model};
 use provision::DataDir;
 use serde_json::{Value, json};
@@ -152,13 +153,6 @@ fn beside_busy_threads<T>(measure: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
-/// Peak resident memory of this process; the rivals' reports say theirs.
-fn peak_rss_mb() -> Option<f64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().trim_end_matches("kB").trim().parse::<f64>().ok()? / 1024.0)
-}
-
 /// One round of a rival; `None`, said aloud, when it cannot be run.
 fn run_rival(name: &str, model_dir: &Path, folder: &Path, vectors: &Path) -> Option<Value> {
     let python = env::var_os("PANOPTICON_BENCH_PYTHON").unwrap_or_else(|| "python3".into());
@@ -216,12 +210,6 @@ fn one_minus_cos(ours: &[Vec<f32>], file: &Path) -> Result<f64> {
         worst = worst.max(1.0 - dot / (squares * their_squares).sqrt());
     }
     Ok(worst)
-}
-
-fn median(reports: &[Value], field: &str) -> Option<f64> {
-    let mut values: Vec<f64> = reports.iter().filter_map(|report| report[field].as_f64()).collect();
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }
 
 /// Prints the table and gives the ratios.

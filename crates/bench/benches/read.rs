@@ -1,0 +1,158 @@
+//! read/l2, read/cosine: how fast a Chroma directory is read whole, beside Chroma's own Python client.
+//!
+//! `cargo bench -p bench --bench read`, with an interpreter that has chromadb in `PANOPTICON_BENCH_PYTHON` (default
+//! `python3`; `rivals/requirements.txt` pins it). That chromadb also writes the directories, once, to
+//! `target/bench/read`: `PANOPTICON_BENCH_RECORDS` (default 100,000) records of 384 dimensions with a document of
+//! about 300 characters and three metadata keys.
+//!
+//! Ours is timed from opening the directory to the last record, on one thread; the rival in its `get()` calls alone,
+//! at the best of several page sizes, with its index loaded. Rounds alternate, so that a busy machine is busy for
+//! both, and all files are warm after the first. Every round compares what was read, vectors bit for bit. The report
+//! goes to `target/bench/read.json`.
+
+use std::{
+    env, fs,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use bench::{median, peak_rss_mb};
+use chroma::{PersistDirectory, Vector};
+use serde_json::{Value, json};
+
+const ROUNDS: usize = 5;
+
+/// Records a call of the rival's `get()`; 0 is all in one.
+const PAGES: [u64; 4] = [1_000, 5_000, 20_000, 0];
+
+/// What is to be reached: records a second, and times the rival.
+const TARGET_RECORDS_PER_S: f64 = 150_000.0;
+const TARGET_RATIO: f64 = 10.0;
+
+/// How far a component of a cosine vector is off once Chroma has divided and multiplied it by the length.
+const ROUNDED_ULP: u64 = 2;
+
+fn main() -> Result<()> {
+    let records = env::var("PANOPTICON_BENCH_RECORDS").ok().map_or(Ok(100_000), |text| text.parse())?;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bench");
+    fs::create_dir_all(folder.join("read"))?;
+    let mut reports = serde_json::Map::new();
+    for space in ["l2", "cosine"] {
+        let directory = folder.join("read").join(format!("{space}-{records}"));
+        if !directory.exists() {
+            let unfinished = directory.with_extension("unfinished");
+            if unfinished.exists() {
+                fs::remove_dir_all(&unfinished)?;
+            }
+            eprintln!("writing {records} records with Chroma to {}", directory.display());
+            run_rival(&["make", path(&unfinished)?, "--space", space, "--records", &records.to_string()])?;
+            fs::rename(&unfinished, &directory)?;
+        }
+        reports.insert(space.to_owned(), compare(&directory, space, records)?);
+    }
+    let report = folder.join("read.json");
+    fs::write(&report, format!("{:#}\n", Value::Object(reports)))?;
+    println!("report: {}", report.canonicalize()?.display());
+    Ok(())
+}
+
+fn compare(directory: &Path, space: &str, records: u64) -> Result<Value> {
+    // Opening a directory may change it, and theirs should not change ours.
+    let copy = directory.with_extension("rival");
+    if !copy.exists() {
+        let status = Command::new("cp").arg("-a").args([directory, &copy]).status()?;
+        ensure!(status.success(), "cp failed");
+    }
+    let read_theirs = |page: u64| -> Result<Value> {
+        let output = run_rival(&["read", path(&copy)?, "--page", &page.to_string()])?;
+        serde_json::from_str(&output).with_context(|| format!("no report in `{output}`"))
+    };
+    let mut by_page = Vec::new();
+    for page in PAGES {
+        let report = read_theirs(page)?;
+        eprintln!("{space}: chromadb, page {page}: {report}");
+        by_page.push((page, report["seconds"].as_f64().context("no `seconds`")?));
+    }
+    let best = by_page.iter().min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(page, _)| *page);
+    read_ours(directory)?;
+
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for round in 1..=ROUNDS {
+        let (our, their) = (read_ours(directory)?, read_theirs(best)?);
+        eprintln!("{space}, round {round}: ours {our}\n  theirs {their}");
+        for field in ["records", "characters", "keys"] {
+            ensure!(our[field] == their[field], "{field}: ours {}, theirs {}", our[field], their[field]);
+        }
+        // Of cosine vectors Chroma returns rounded what we return as it was written, while the log has it.
+        let may_differ = if space == "cosine" { our["from_log"].as_u64() } else { None };
+        let [our_bits, their_bits] = [&our, &their].map(|report| report["bits"].as_u64().unwrap_or_default());
+        let difference = our_bits.wrapping_sub(their_bits).cast_signed().unsigned_abs();
+        ensure!(
+            difference <= may_differ.unwrap_or(0) * 384 * ROUNDED_ULP,
+            "vectors differ: sum of bits {our_bits}, theirs {their_bits}"
+        );
+        ensure!(our["records"] == records, "expected {records} records, found {}", our["records"]);
+        ours.push(our);
+        theirs.push(their);
+    }
+    let rate = |reports: &[Value]| median(reports, "seconds").map(|seconds| records as f64 / seconds);
+    let (our_rate, their_rate) = rate(&ours).zip(rate(&theirs)).context("no times")?;
+    let ratio = our_rate / their_rate;
+    let missed = |found: f64, target: f64| if found < target { " MISSED" } else { "" };
+    println!(
+        "read/{space}: {our_rate:.0} records/s (target {TARGET_RECORDS_PER_S:.0}{}), {ratio:.1} x chromadb {} at its \
+         best page of {best} ({their_rate:.0} records/s; target {TARGET_RATIO} x{}); peak memory {:.0} MB, theirs {:.0}",
+        missed(our_rate, TARGET_RECORDS_PER_S),
+        theirs.first().and_then(|report| report["version"].as_str()).unwrap_or("?"),
+        missed(ratio, TARGET_RATIO),
+        median(&ours, "rss_mb").unwrap_or(f64::NAN),
+        median(&theirs, "rss_mb").unwrap_or(f64::NAN),
+    );
+    Ok(json!({ "records": records, "dimension": 384, "rounds": ROUNDS, "pages": by_page, "best_page": best,
+        "records_per_s": our_rate, "rival_records_per_s": their_rate, "ratio": ratio, "ours": ours, "theirs": theirs }))
+}
+
+/// One read of the whole directory; what is counted is what the rival counts.
+fn read_ours(directory: &Path) -> Result<Value> {
+    let started = Instant::now();
+    let directory = PersistDirectory::open(directory)?;
+    let (mut records, mut from_log, mut characters, mut keys, mut bits) = (0_u64, 0, 0, 0, 0_u64);
+    for collection in directory.collections() {
+        let report = directory.read(collection, |record| {
+            characters += record.document.as_ref().map_or(0, |document| document.chars().count());
+            keys += record.metadata.len();
+            if let Vector::Present { embedding, .. } = &record.vector {
+                let sum: u64 = embedding.as_slice().iter().map(|x| u64::from(x.to_bits())).sum();
+                bits = bits.wrapping_add(sum);
+            }
+            ControlFlow::Continue(())
+        })?;
+        ensure!(report.missing == 0 && report.warnings.is_empty(), "{:?}", report.warnings);
+        records += report.records;
+        from_log += report.from_log;
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    Ok(
+        json!({ "records": records, "seconds": seconds, "from_log": from_log, "characters": characters, "keys": keys, "bits": bits,
+        "rss_mb": peak_rss_mb() }),
+    )
+}
+
+fn run_rival(arguments: &[&str]) -> Result<String> {
+    let python = env::var_os("PANOPTICON_BENCH_PYTHON").unwrap_or_else(|| "python3".into());
+    let script: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("rivals/read_rival.py");
+    let output = Command::new(&python).arg(script).args(arguments).output();
+    let output = output.with_context(|| format!("failed to run `{}`", python.display()))?;
+    if !output.status.success() {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        bail!("the rival failed, does `{}` have chromadb? {stderr}", python.display());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned())
+}
+
+fn path(path: &Path) -> Result<&str> {
+    path.to_str().context("the path of the workspace is not UTF-8")
+}
