@@ -36,7 +36,7 @@ enum Cell {
 
 impl Fields {
     /// Sets a key from its row of `embedding_metadata`: string, int, float, bool.
-    pub(crate) fn set_cells(&mut self, key: &[u8], cells: [ValueRef<'_>; 4]) {
+    pub(crate) fn set_cells<'c>(&mut self, key: &[u8], cells: impl Fn(usize) -> ValueRef<'c>) {
         let key = self.key(text::decode(key));
         match read_cells(cells) {
             Cell::Null => self.lost_values += 1,
@@ -47,7 +47,7 @@ impl Fields {
     }
 
     /// Appends to the list of a key from a row of `embedding_metadata_array`.
-    pub(crate) fn push_element(&mut self, key: &[u8], cells: [ValueRef<'_>; 4]) {
+    pub(crate) fn push_element<'c>(&mut self, key: &[u8], cells: impl Fn(usize) -> ValueRef<'c>) {
         let key = self.key(text::decode(key));
         let element = match read_cells(cells) {
             Cell::Null => return self.lost_values += 1,
@@ -179,7 +179,7 @@ impl Fields {
 
 /// One metadata value of a collection, which has no documents and no problems of its own.
 pub(crate) fn collection_value(cells: [ValueRef<'_>; 4]) -> Option<MetadataValue> {
-    match read_cells(cells) {
+    match read_cells(|column| cells.get(column).copied().unwrap_or(ValueRef::Null)) {
         Cell::Null => None,
         Cell::Text(decoded) => Some(MetadataValue::Text(decoded.text)),
         Cell::Value(value) => Some(value),
@@ -187,27 +187,27 @@ pub(crate) fn collection_value(cells: [ValueRef<'_>; 4]) -> Option<MetadataValue
     }
 }
 
-/// The first of string, int, float, bool that is not NULL, as Chroma reads them.
-fn read_cells([string, int, float, bool]: [ValueRef<'_>; 4]) -> Cell {
-    match string {
+/// The first of string, int, float, bool that is not NULL, as Chroma reads them. Cells after it are not looked at.
+fn read_cells<'c>(cell: impl Fn(usize) -> ValueRef<'c>) -> Cell {
+    match cell(0) {
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => return Cell::Text(text::decode(bytes)),
         ValueRef::Integer(number) => return Cell::Misplaced(number.to_string()),
         ValueRef::Real(number) => return Cell::Misplaced(number.to_string()),
         ValueRef::Null => {}
     }
-    let (number, is_bool) = match (int, float, bool) {
-        (ValueRef::Null, ValueRef::Null, bool) => (bool, true),
-        (ValueRef::Null, float, _) => (float, false),
-        (int, ..) => (int, false),
+    let Some((column, number)) =
+        (1..4).map(|column| (column, cell(column))).find(|(_, value)| *value != ValueRef::Null)
+    else {
+        return Cell::Null;
     };
     match number {
-        ValueRef::Null => Cell::Null,
-        ValueRef::Integer(number) if is_bool => Cell::Value(MetadataValue::Bool(number != 0)),
+        ValueRef::Integer(number) if column == 3 => Cell::Value(MetadataValue::Bool(number != 0)),
         ValueRef::Integer(number) => Cell::Value(MetadataValue::Int(number)),
         ValueRef::Real(number) => Cell::Value(MetadataValue::Float(number)),
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
             Cell::Misplaced(String::from_utf8_lossy(bytes).into_owned())
         }
+        ValueRef::Null => Cell::Null,
     }
 }
 

@@ -43,6 +43,30 @@ impl IdTable {
         self.numbers.find(hash, |number| self.id(*number) == id).copied()
     }
 
+    /// The number of `id`, which is likely `guess`: right, that costs one comparison.
+    pub(crate) fn get_near(&self, guess: usize, id: &[u8]) -> Option<usize> {
+        if guess < self.len() && self.id(guess) == id { Some(guess) } else { self.get(id) }
+    }
+
+    /// The same ids with new numbers: `order` has the old number of each, all of them once.
+    pub(crate) fn renumbered(self, order: &[usize]) -> Self {
+        let Self { bytes, ends, mut numbers, hasher } = self;
+        let mut new_bytes = Vec::with_capacity(bytes.len());
+        let mut new_ends = Vec::with_capacity(ends.len());
+        let mut new_numbers = vec![0; order.len()];
+        for (new, old) in order.iter().enumerate() {
+            new_bytes.extend_from_slice(slice(&bytes, &ends, *old));
+            new_ends.push(new_bytes.len());
+            if let Some(number) = new_numbers.get_mut(*old) {
+                *number = new;
+            }
+        }
+        for number in numbers.iter_mut() {
+            *number = new_numbers.get(*number).copied().unwrap_or_default();
+        }
+        Self { bytes: new_bytes, ends: new_ends, numbers, hasher }
+    }
+
     /// The id of a number that [`insert`](Self::insert) has given.
     pub(crate) fn id(&self, number: usize) -> &[u8] {
         slice(&self.bytes, &self.ends, number)
@@ -82,6 +106,13 @@ mod tests {
                 prop_assert_eq!(table.get(id.as_bytes()), Some(number));
             }
             prop_assert_eq!(table.get(b"c"), None);
+            let reversed: Vec<usize> = (0..table.len()).rev().collect();
+            let table = table.renumbered(&reversed);
+            for (number, id) in first.iter().rev().enumerate() {
+                prop_assert_eq!(table.id(number), id.as_bytes());
+                prop_assert_eq!(table.get(id.as_bytes()), Some(number));
+                prop_assert_eq!(table.get_near(0, id.as_bytes()), Some(number));
+            }
         }
     }
 }

@@ -1,12 +1,30 @@
 //! Walks a metadata table in step with the table of records.
 
-use rusqlite::{Rows, fallible_streaming_iterator::FallibleStreamingIterator as _, types::ValueRef};
+use rusqlite::{Row, Rows, fallible_streaming_iterator::FallibleStreamingIterator as _, types::ValueRef};
 
 /// Rows of a metadata table beside the rows of `embeddings`, both ordered by id.
 pub(crate) struct Cursor<'s> {
     rows: Rows<'s>,
     /// Id of the row that is next.
     next: Option<i64>,
+}
+
+/// A row of a metadata table: id, key, and the four typed cells.
+pub(crate) struct MetadataRow<'r, 's>(&'r Row<'s>);
+
+impl MetadataRow<'_, '_> {
+    pub(crate) fn key(&self) -> &[u8] {
+        match self.0.get_ref(1) {
+            Ok(ValueRef::Text(key) | ValueRef::Blob(key)) => key,
+            _ => b"",
+        }
+    }
+
+    /// String, int, float, bool.
+    pub(crate) fn cell(&self, column: usize) -> ValueRef<'_> {
+        // The statement has six columns; `get_ref` fails for none of them.
+        self.0.get_ref(2 + column).unwrap_or(ValueRef::Null)
+    }
 }
 
 impl<'s> Cursor<'s> {
@@ -22,19 +40,15 @@ impl<'s> Cursor<'s> {
         Ok(())
     }
 
-    /// Hands over the rows of `id` and steps over those before it: key and typed cells.
+    /// Hands over the rows of `id` and steps over those before it.
     pub(crate) fn take(
         &mut self,
         id: i64,
-        mut each: impl FnMut(&[u8], [ValueRef<'_>; 4]),
+        mut each: impl FnMut(&MetadataRow<'_, '_>),
     ) -> rusqlite::Result<()> {
         while let Some(next) = self.next.filter(|next| *next <= id) {
             if let Some(row) = self.rows.get().filter(|_| next == id) {
-                let key = match row.get_ref(1)? {
-                    ValueRef::Text(key) | ValueRef::Blob(key) => key,
-                    _ => b"",
-                };
-                each(key, [row.get_ref(2)?, row.get_ref(3)?, row.get_ref(4)?, row.get_ref(5)?]);
+                each(&MetadataRow(row));
             }
             self.advance()?;
         }

@@ -127,9 +127,13 @@ impl<'d> Reader<'d> {
                 let row_id = row.get(0).map_err(&error)?;
                 let mut fields =
                     Fields { created_at: created_at(row.get_ref(3).map_err(&error)?), ..Fields::default() };
-                metadata.take(row_id, |key, cells| fields.set_cells(key, cells)).map_err(&error)?;
+                metadata
+                    .take(row_id, |row| fields.set_cells(row.key(), |column| row.cell(column)))
+                    .map_err(&error)?;
                 if let Some(lists) = &mut lists {
-                    lists.take(row_id, |key, cells| fields.push_element(key, cells)).map_err(&error)?;
+                    lists
+                        .take(row_id, |row| fields.push_element(row.key(), |column| row.cell(column)))
+                        .map_err(&error)?;
                 }
                 let id = match row.get_ref(2).map_err(&error)? {
                     ValueRef::Text(id) | ValueRef::Blob(id) => id,

@@ -154,30 +154,38 @@ fn next_data(file: &File, offset: u64) -> io::Result<Option<u64>> {
     }
 }
 
+impl Labels {
+    /// The same, numbered in the order of labels: that in which records are stored, and so asked for.
+    pub(super) fn in_order(self) -> Self {
+        let mut order: Vec<(u64, usize)> = self.labels.into_iter().zip(0..).collect();
+        order.sort_unstable();
+        let (labels, numbers): (Vec<u64>, Vec<usize>) = order.into_iter().unzip();
+        Self { ids: self.ids.renumbered(&numbers), labels }
+    }
+}
+
 /// Finds the id of a label. Elements come nearly in the order of their labels, so the place after the last hit
 /// is tried before a search.
 pub(super) struct LabelOrder {
-    /// Label and number of its id, ascending.
-    sorted: Vec<(u64, usize)>,
+    /// By the numbers of the ids, ascending.
+    sorted: Vec<u64>,
     next: usize,
 }
 
 impl LabelOrder {
-    pub(super) fn new(labels: &Labels) -> Self {
-        let mut sorted: Vec<_> = labels.labels.iter().copied().zip(0..).collect();
-        sorted.sort_unstable();
+    /// Of labels [in order](Labels::in_order).
+    pub(super) fn new(sorted: Vec<u64>) -> Self {
         Self { sorted, next: 0 }
     }
 
     /// The numbers of all ids that have this label, which are more than one only in a broken pickle.
-    pub(super) fn ids(&mut self, label: u64) -> impl Iterator<Item = usize> {
-        let is_next = self.sorted.get(self.next).is_some_and(|(next, _)| *next == label)
-            && self.next.checked_sub(1).and_then(|n| self.sorted.get(n)).is_none_or(|(l, _)| *l != label);
-        let start =
-            if is_next { self.next } else { self.sorted.partition_point(|(other, _)| *other < label) };
+    pub(super) fn ids(&mut self, label: u64) -> std::ops::Range<usize> {
+        let is = |number: Option<usize>| number.and_then(|n| self.sorted.get(n)) == Some(&label);
+        let is_next = is(Some(self.next)) && !is(self.next.checked_sub(1));
+        let start = if is_next { self.next } else { self.sorted.partition_point(|other| *other < label) };
         let found = self.sorted.get(start..).unwrap_or_default();
-        let count = found.iter().take_while(|(other, _)| *other == label).count();
+        let count = found.iter().take_while(|other| **other == label).count();
         self.next = start + count;
-        found.iter().take(count).map(|(_, number)| *number)
+        start..self.next
     }
 }

@@ -52,6 +52,8 @@ pub(crate) struct Index {
     ids: IdTable,
     /// Where the vector of each id is, by the number of the id.
     places: Vec<Place>,
+    /// The number of the id that will likely be asked for next.
+    next: usize,
     /// Whether the list of ids is not the pickle's.
     salvaged: bool,
     vectors: Option<VectorFiles>,
@@ -219,8 +221,8 @@ impl Index {
         normalisation: Normalisation,
     ) -> Result<Self, IndexError> {
         let PersistentData { labels, max_seq_id } = persistent_data;
-        let mut order = LabelOrder::new(&labels);
-        let Labels { ids, .. } = labels;
+        let Labels { ids, labels } = labels.in_order();
+        let mut order = LabelOrder::new(labels);
         let mut index = Self { places: vec![Place::ABSENT; ids.len()], ids, ..Self::empty(max_seq_id) };
         if index.ids.len() == 0 {
             return Ok(index);
@@ -261,6 +263,7 @@ impl Index {
         Self {
             ids: IdTable::default(),
             places: Vec::new(),
+            next: 0,
             salvaged: false,
             vectors: None,
             max_seq_id,
@@ -331,7 +334,8 @@ impl Index {
 
     /// The vector of an id, `None` if the index does not have it.
     pub(crate) fn vector(&mut self, id: &[u8]) -> io::Result<Option<IndexedVector>> {
-        let Some(number) = self.ids.get(id) else { return Ok(None) };
+        let Some(number) = self.ids.get_near(self.next, id) else { return Ok(None) };
+        self.next = number + 1;
         let Some(place) = self.places.get_mut(number) else { return Ok(None) };
         place.is_met = true;
         match &mut self.vectors {

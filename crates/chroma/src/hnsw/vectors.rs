@@ -12,14 +12,21 @@ use std::{
 
 use super::header::Header;
 
-/// How many elements are read at once while they are asked for in their order, as a migration does.
-const READ_AHEAD: u64 = 32;
+/// Bytes that are read at once, where that pays.
+const BLOCK_BYTES: usize = 256 << 10;
 
-/// Elements that may be left out and the order still be one: those of deleted records.
-const LARGEST_SKIP: u64 = 2;
+/// Blocks that are kept: Chroma >= 1.0 stores the vectors of one call in random order, so that 5,000 records of 384
+/// dimensions are asked for all over 8 MB.
+const BLOCKS: usize = 64;
 
-/// Read-ahead is for small elements; one of this size is worth its own read.
-const LARGEST_READ_AHEAD_BYTES: usize = 1 << 20;
+/// Reads after which it is judged whether blocks pay.
+const TRIAL: u32 = 2048;
+
+/// How many elements of a block must be asked for, on average, to be worth its reading.
+const WORTH: u32 = 16;
+
+/// Reads of single elements after which blocks are tried again.
+const SINGLES: u32 = 1 << 15;
 
 /// How much of `length.bin` is read at once.
 const LENGTH_BLOCK_BYTES: u64 = 1 << 16;
@@ -29,15 +36,35 @@ const LENGTH_BLOCK_BYTES: u64 = 1 << 16;
 pub(super) struct VectorFiles {
     level0: File,
     header: Header,
-    /// The elements from `window_start` on, whole.
-    window: Vec<u8>,
-    window_start: u64,
-    last: u64,
+    /// Blocks by their number modulo [`BLOCKS`], each of whole elements.
+    blocks: Vec<Block>,
+    elements_per_block: u64,
+    /// Reads since the last judgement, and blocks that were filled for them.
+    reads: u32,
+    fills: u32,
+    mode: Mode,
+}
+
+#[derive(Debug, Default)]
+struct Block {
+    /// Which block it is; `None` before the first.
+    number: Option<u64>,
+    bytes: Vec<u8>,
+}
+
+/// How elements are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Blocks,
+    Singles,
 }
 
 impl VectorFiles {
     pub(super) fn new(level0: File, header: Header) -> Self {
-        Self { level0, header, window: Vec::new(), window_start: 0, last: u64::MAX }
+        let elements_per_block = (BLOCK_BYTES / header.element_size) as u64;
+        // An element as large as a block is worth its own read.
+        let mode = if elements_per_block < u64::from(WORTH) { Mode::Singles } else { Mode::Blocks };
+        Self { level0, header, blocks: Vec::new(), elements_per_block, reads: 0, fills: 0, mode }
     }
 
     /// Size and time of the open file, to notice a writer.
@@ -59,47 +86,59 @@ impl VectorFiles {
     }
 
     fn element(&mut self, element: u64) -> io::Result<&[u8]> {
+        self.judge();
+        self.reads += 1;
         let size = self.header.element_size;
-        let in_window = |start: u64, window: &[u8]| {
-            let at = usize::try_from(element.checked_sub(start)?).ok()?.checked_mul(size)?;
-            (at.checked_add(size)? <= window.len()).then_some(at)
+        let (number, count) = match self.mode {
+            Mode::Blocks => (element / self.elements_per_block, self.elements_per_block),
+            Mode::Singles => (element, 1),
         };
-        let is_next = element.wrapping_sub(self.last).wrapping_sub(1) <= LARGEST_SKIP;
-        self.last = element;
-        let at = match in_window(self.window_start, &self.window) {
-            Some(at) => at,
-            None => {
-                let ahead = if is_next && size < LARGEST_READ_AHEAD_BYTES { READ_AHEAD } else { 1 };
-                self.fill(element, ahead)?;
-                0
-            }
-        };
-        Ok(self.window.get(at..at + size).unwrap_or_default())
+        let slots = if self.mode == Mode::Blocks { BLOCKS } else { 1 };
+        self.blocks.resize_with(slots, Block::default);
+        // Both are small: a slot below `BLOCKS`, a place within a block.
+        let slot = (number % slots as u64) as usize;
+        let at = (element - number * count) as usize * size;
+        let Some(block) = self.blocks.get_mut(slot) else { return Err(io::ErrorKind::UnexpectedEof.into()) };
+        if block.number != Some(number) {
+            block.number = None;
+            fill(&self.level0, number * count * size as u64, count as usize * size, &mut block.bytes)?;
+            block.number = Some(number);
+            self.fills += 1;
+        }
+        block.bytes.get(at..at + size).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
-    fn fill(&mut self, first: u64, elements: u64) -> io::Result<()> {
-        let size = self.header.element_size;
-        let elements = elements.min(u64::from(self.header.element_count).saturating_sub(first)).max(1);
-        // Both factors fit 32 bits.
-        let offset = first * size as u64;
-        self.window_start = first;
-        self.window.resize(elements as usize * size, 0);
-        let mut filled = 0;
-        while let Some(rest) = self.window.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.level0.read_at(rest, offset + filled as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.window.clear();
-                    return Err(error);
-                }
-            }
+    /// Changes between blocks and single elements, by how the last reads went.
+    fn judge(&mut self) {
+        let next = match self.mode {
+            Mode::Blocks if self.reads < TRIAL => return,
+            Mode::Singles if self.reads < SINGLES || self.elements_per_block < u64::from(WORTH) => return,
+            Mode::Blocks if self.fills.saturating_mul(WORTH) > self.reads => Mode::Singles,
+            Mode::Blocks | Mode::Singles => Mode::Blocks,
+        };
+        if next != self.mode {
+            self.blocks.clear();
+            self.mode = next;
         }
-        // Only the first one was asked for; what of the others is not there is not missed yet.
-        self.window.truncate(filled);
-        if filled < size { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+        self.reads = 0;
+        self.fills = 0;
     }
+}
+
+/// Reads `length` bytes from `offset`, or as many as there are.
+fn fill(file: &File, offset: u64, length: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
+    bytes.resize(length, 0);
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(())
 }
 
 /// Reads the norms of `elements`, which ascend, and hands each over; ends where the file does.
