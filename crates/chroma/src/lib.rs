@@ -31,7 +31,7 @@ pub use error::Error;
 pub use overview::{Kind, LogOverview, Overview, VersionRange};
 pub use parquet::ParquetFault;
 pub use record::{CreatedAt, Field, MissingReason, Origin, Problem, ProblemKind, ReadReport, Record, Vector};
-pub use warning::{Warning, WarningCode};
+pub use warning::{Tally, Warning, WarningCode};
 
 /// Takes each record of a read; breaking ends it.
 type Visit<'v> = &'v mut dyn FnMut(Record) -> std::ops::ControlFlow<()>;

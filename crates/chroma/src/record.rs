@@ -70,6 +70,8 @@ pub enum MissingReason {
     /// The log row's vector is not `FLOAT32` bytes, and the index has none; or the list of Chroma 0.3 has components
     /// that are null or beyond single precision.
     Undecodable,
+    /// A server has the record and fails whenever it is asked for the vector.
+    NotReturned,
 }
 
 /// A time in UTC as SQLite writes it, `YYYY-MM-DD HH:MM:SS`.
@@ -83,8 +85,8 @@ pub struct Problem {
     pub field: Field,
     /// What is the matter with it.
     pub kind: ProblemKind,
-    /// The stored bytes; of a value in JSON (a log row, or metadata of Chroma 0.3), the whole JSON. Lone surrogates
-    /// are WTF-8.
+    /// The stored bytes; of a value in JSON (a log row, or metadata of Chroma 0.3), the whole JSON; of a part that a
+    /// server does not return, the server's words. Lone surrogates are WTF-8.
     pub original: Box<[u8]>,
 }
 
@@ -116,6 +118,8 @@ pub enum ProblemKind {
     NotRepresentable,
     /// Metadata that is not a JSON object, of a log row or of Chroma 0.3; the record is without it.
     NotJson,
+    /// A server fails whenever it is asked for this part; the record is without it.
+    NotReturned,
 }
 
 /// What a read found, once it has ended.
@@ -125,7 +129,7 @@ pub struct ReadReport {
     pub records: u64,
     /// Of these, records whose vector came from the log, or from the table of Chroma 0.3.
     pub from_log: u64,
-    /// Of these, records whose vector came from the HNSW index.
+    /// Of these, records whose vector came from the HNSW index, or from a server, which reads it there.
     pub from_hnsw: u64,
     /// Of these, records whose vector was salvaged from an index without its list of ids.
     pub salvaged: u64,
@@ -157,6 +161,7 @@ impl MissingReason {
             Self::DeletedInLog => "deleted_in_log",
             Self::IndexLost => "index_lost",
             Self::Undecodable => "undecodable",
+            Self::NotReturned => "not_returned",
         }
     }
 }
@@ -168,6 +173,7 @@ impl ProblemKind {
             Self::NotUnicode => "not_unicode",
             Self::NotRepresentable => "not_representable",
             Self::NotJson => "not_json",
+            Self::NotReturned => "not_returned",
         }
     }
 }

@@ -98,6 +98,10 @@ warning_codes! {
     MetadataValueLost = "metadata_value_lost",
     /// Records with text that is not Unicode or values that have no place in the model.
     RecordProblem = "record_problem",
+    /// A server's collection changed while it was read, or its pages and its count disagree.
+    SourceChanged = "source_changed",
+    /// A server cannot list what it has: databases that were not named were not looked at.
+    ListingLimited = "listing_limited",
 }
 
 impl fmt::Display for WarningCode {
@@ -113,18 +117,19 @@ impl fmt::Display for Warning {
 }
 
 impl Warning {
-    pub(crate) fn new(code: WarningCode, message: impl Into<String>) -> Self {
+    /// An oddity of the kind `code`, told by `message`.
+    pub fn new(code: WarningCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }
 }
 
 /// Counts oddities of records, so that a million of one kind make one warning.
-#[derive(Default)]
-pub(crate) struct Tally(BTreeMap<(WarningCode, &'static str), (u64, Vec<String>)>);
+#[derive(Debug, Default)]
+pub struct Tally(BTreeMap<(WarningCode, &'static str), (u64, Vec<String>)>);
 
 impl Tally {
     /// One more case of `code`; `what` follows the count and precedes the examples in the message.
-    pub(crate) fn add(&mut self, code: WarningCode, what: &'static str, subject: &[u8]) {
+    pub fn add(&mut self, code: WarningCode, what: &'static str, subject: &[u8]) {
         let (count, examples) = self.0.entry((code, what)).or_default();
         *count += 1;
         if examples.len() < EXAMPLES {
@@ -132,7 +137,8 @@ impl Tally {
         }
     }
 
-    pub(crate) fn into_warnings(self) -> impl Iterator<Item = Warning> {
+    /// One warning for each kind of oddity that was added.
+    pub fn into_warnings(self) -> impl Iterator<Item = Warning> {
         self.0.into_iter().map(|((code, what), (count, examples))| {
             let more = if count > examples.len() as u64 { ", …" } else { "" };
             Warning::new(code, format!("{count} {what}: `{}`{more}", examples.join("`, `")))

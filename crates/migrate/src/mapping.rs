@@ -89,7 +89,9 @@ pub(crate) fn map_record(
     if let Some(problem) = record.problems.first() {
         return Err(match problem.kind {
             ProblemKind::NotUnicode => RejectReason::LoneSurrogate,
-            ProblemKind::NotRepresentable | ProblemKind::NotJson => RejectReason::Unreadable,
+            ProblemKind::NotRepresentable | ProblemKind::NotJson | ProblemKind::NotReturned => {
+                RejectReason::Unreadable
+            }
         });
     }
     check_metadata(&record.metadata)?;
