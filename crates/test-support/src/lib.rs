@@ -1,12 +1,18 @@
-//! What tests of several crates need: real PostgreSQL databases, and copies of Chroma directories.
+//! What tests of several crates need: real PostgreSQL databases, real Chroma servers, and copies of Chroma
+//! directories.
 //!
-//! A development dependency only. Entry points: [`TestDatabase`], [`fixture`], [`sample`], [`model_dir`].
+//! A development dependency only. Entry points: [`TestDatabase`], [`ChromaServer`], [`fixture`], [`sample`],
+//! [`model_dir`]; [`HttpStub`] for what no server of ours does on demand.
 
 mod chroma_directory;
+mod chroma_server;
 mod database;
+mod http;
 
 pub use chroma_directory::{fixture, folder_digest, sample};
+pub use chroma_server::ChromaServer;
 pub use database::TestDatabase;
+pub use http::{HttpAnswer, HttpRequest, HttpStub};
 
 use std::path::PathBuf;
 

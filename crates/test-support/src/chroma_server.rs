@@ -1,0 +1,122 @@
+//! A real Chroma server on a directory, without Chroma's Python: its wheel holds the whole server as one extension
+//! module, which any Python 3.9 or newer can run.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, TcpListener},
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use provision::Wheel;
+
+use crate::{
+    data_dir,
+    http::{HttpAnswer, HttpRequest},
+};
+
+/// The newest Chroma that we read.
+const WHEEL: Wheel = Wheel {
+    package: "chromadb",
+    version: "1.5.9",
+    sha256: &[
+        "cc09b3df76e5a5cb386aed2715a2eea152e3949f9e1ba93c7119505377749929",
+        "9192d111bd662241625867962333d99369a00769a50f8b2f58cb388731274d7e",
+        "814b9c95617377f6501e5757d63dfddb554a283a7739c87b9fa573850174e6f3",
+        "60701011b5e6409647fa40d12c7c5a66b2b0bfcf33a52db2ad53a30a2abc4957",
+    ],
+    description: "the Chroma 1.5.9 server (23 MB)",
+    alternative: "",
+};
+
+/// Imports the extension module alone: the package `chromadb` beside it needs dozens of others. The thread ends the
+/// server when its standard input does, so that a test that is killed leaves none behind.
+const PROGRAM: &str = r#"
+import os, sys, threading
+def end_with_input():
+    sys.stdin.buffer.read()
+    os._exit(0)
+threading.Thread(target=end_with_input, daemon=True).start()
+sys.path.insert(0, sys.argv[1])
+import chromadb_rust_bindings
+chromadb_rust_bindings.cli(["chroma", "run", "--path", sys.argv[2], "--host", "127.0.0.1", "--port", sys.argv[3]])
+"#;
+
+/// A slow machine under load; usually it is one second.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The port is free when it is chosen, and may be taken by another test when the server binds it.
+const ATTEMPTS: u32 = 5;
+
+/// A Chroma 1.5.9 server. It ends with the value.
+pub struct ChromaServer {
+    process: Child,
+    port: u16,
+}
+
+impl ChromaServer {
+    /// Serves `directory`, which it may write to; an empty one becomes an empty Chroma. Returns when it answers.
+    pub fn start(directory: &Path) -> Self {
+        let package =
+            WHEEL.ensure(&data_dir(), &|line| println!("{line}")).expect("Chroma's wheel downloads");
+        (0..ATTEMPTS).find_map(|_| Self::try_start(&package, directory)).expect("Chroma starts")
+    }
+
+    fn try_start(package: &Path, directory: &Path) -> Option<Self> {
+        let log = tempfile::NamedTempFile::new().expect("a temporary file");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let port = listener.local_addr().expect("the listener has an address").port();
+        drop(listener);
+        let output = || Stdio::from(log.reopen().expect("the log opens"));
+        let process = Command::new("python3")
+            // Without the user's site and environment; and without byte code written into the package.
+            .args(["-I", "-B", "-c", PROGRAM])
+            .arg(package)
+            .arg(directory)
+            .arg(port.to_string())
+            .stdin(Stdio::piped())
+            .stdout(output())
+            .stderr(output())
+            .spawn()
+            .expect("python3 runs");
+        let mut server = Self { process, port };
+        let end = Instant::now() + START_TIMEOUT;
+        let greeting = HttpRequest::new("GET", "/api/v2/heartbeat", "");
+        while !greeting.send(port).is_ok_and(|answer| answer.status == 200) {
+            let log = || fs::read_to_string(log.path()).unwrap_or_default();
+            if server.process.try_wait().expect("the process can be asked").is_some() {
+                println!("Chroma ended: {}", log());
+                return None;
+            }
+            assert!(Instant::now() < end, "Chroma answers within {START_TIMEOUT:?}: {}", log());
+            thread::sleep(Duration::from_millis(20));
+        }
+        Some(server)
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Sends a request as any client might.
+    pub fn send(&self, request: &HttpRequest) -> HttpAnswer {
+        request.send(self.port).expect("the server answers")
+    }
+
+    /// Posts JSON, and expects success.
+    pub fn post(&self, path: &str, json: &str) -> String {
+        let answer = self.send(&HttpRequest::new("POST", path, json));
+        assert!(answer.status < 300, "POST {path}: {} {}", answer.status, answer.text());
+        answer.text()
+    }
+}
+
+impl Drop for ChromaServer {
+    fn drop(&mut self) {
+        let ended = self.process.kill().and_then(|()| self.process.wait());
+        assert!(ended.is_ok() || thread::panicking(), "the server can be ended");
+    }
+}
