@@ -1,8 +1,9 @@
-//! Where the three services keep their records. So far that is PostgreSQL with pgvector.
+//! Where the three services keep their records: PostgreSQL with pgvector. And Chroma servers, so far to read from.
 //!
-//! Entry points: [`postgres::Database`] to connect, [`postgres::schema`] to create or adopt the tables,
+//! Entry points: [`chroma::ChromaServer`] to read a server; [`postgres::Database`] to connect, [`postgres::schema`] to create or adopt the tables,
 //! [`postgres::copy`] to bring rows in, [`postgres::search`] to find them.
 
+pub mod chroma;
 mod error;
 pub mod postgres;
 mod row;

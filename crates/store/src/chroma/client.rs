@@ -1,0 +1,300 @@
+//! Requests to one server: headers, time-outs, attempts, and what its answers mean. Knows no path and no JSON but
+//! that of errors.
+
+use std::{net::IpAddr, sync::Arc};
+
+use reqwest::{
+    Method, Url,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER},
+    redirect::Policy,
+};
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
+
+use super::{
+    error::Error,
+    options::{ServerOptions, TokenHeader},
+    retry,
+};
+
+/// Enough of a server's words to understand it, should it answer with a page of HTML.
+const MESSAGE_CHARS: usize = 300;
+
+/// More than any answer but one with records has.
+const SMALL_ANSWER_BYTES: usize = 64 << 20;
+
+/// A server and how to talk to it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    /// With user and password, if it has any.
+    base: Url,
+    /// Without them.
+    address: Arc<str>,
+    silence_timeout: std::time::Duration,
+}
+
+/// One request. Requests of this module only read, so each may be made twice.
+#[derive(Debug)]
+pub(crate) struct Request<'r> {
+    /// What it is for, as a verb phrase that names the subject.
+    pub(crate) operation: &'r str,
+    pub(crate) method: Method,
+    /// The path below the server's URL, not yet encoded.
+    pub(crate) path: Vec<&'r str>,
+    pub(crate) query: Vec<(&'static str, String)>,
+    /// JSON.
+    pub(crate) body: Option<Vec<u8>>,
+    /// A longer answer is an error.
+    pub(crate) limit_bytes: usize,
+}
+
+impl<'r> Request<'r> {
+    /// A GET of `path`.
+    pub(crate) fn get(operation: &'r str, path: Vec<&'r str>) -> Self {
+        let (query, body) = (Vec::new(), None);
+        Self { operation, method: Method::GET, path, query, body, limit_bytes: SMALL_ANSWER_BYTES }
+    }
+}
+
+impl Client {
+    pub(crate) fn new(options: &ServerOptions) -> Result<Self, Error> {
+        let base = parse_url(&options.url)?;
+        let address = address_of(&base);
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("panopticon/", env!("CARGO_PKG_VERSION")))
+            .default_headers(token_header(options)?)
+            .connect_timeout(options.connect_timeout)
+            .read_timeout(options.silence_timeout)
+            // Following would hand the token to whoever the server names.
+            .redirect(Policy::none())
+            .tls_backend_preconfigured(tls(&base, &address)?);
+        if is_loopback(&base) {
+            // No proxy reaches this machine's own loopback.
+            builder = builder.no_proxy();
+        }
+        let http = builder
+            .build()
+            .map_err(|source| Error::Setup { address: address.clone(), source: Box::new(source) })?;
+        Ok(Self { http, base, address: address.into(), silence_timeout: options.silence_timeout })
+    }
+
+    /// Scheme, host, port and path, without credentials.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Makes a request until it succeeds, fails for good, or [`retry::ATTEMPTS`] are used up.
+    ///
+    /// # Errors
+    /// The last attempt's.
+    pub(crate) async fn send(&self, request: &Request<'_>) -> Result<Vec<u8>, Error> {
+        let mut attempt = 0;
+        loop {
+            match self.send_once(request).await {
+                Err(error) if error.is_passing() && attempt + 1 < retry::ATTEMPTS => {
+                    let wait = retry::wait(attempt, error.retry_after(), retry::random());
+                    log::debug!("{error}; trying again in {} ms", wait.as_millis());
+                    tokio::time::sleep(wait).await;
+                    attempt += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Makes a request once.
+    ///
+    /// # Errors
+    /// When there is no connection, no answer, one of a status other than 200 to 299, or one that is too long.
+    pub(crate) async fn send_once(&self, request: &Request<'_>) -> Result<Vec<u8>, Error> {
+        let failed = |source| self.transport_error(request, source);
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(&request.path);
+        }
+        if !request.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&request.query);
+        }
+        let mut builder = self.http.request(request.method.clone(), url);
+        if let Some(body) = &request.body {
+            builder = builder.header(CONTENT_TYPE, "application/json").body(body.clone());
+        }
+        let mut response = builder.send().await.map_err(failed)?;
+        let status = response.status();
+        let too_large = || Error::TooLarge {
+            operation: request.operation.to_owned(),
+            address: self.address.to_string(),
+            limit_bytes: request.limit_bytes,
+        };
+        let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
+        if announced > request.limit_bytes {
+            return Err(too_large());
+        }
+        let headers = std::mem::take(response.headers_mut());
+        let mut body = Vec::with_capacity(announced.min(1 << 20));
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if body.len() + chunk.len() > request.limit_bytes {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        if status.is_success() {
+            return Ok(body);
+        }
+        Err(self.status_error(request, status.as_u16(), &headers, &body))
+    }
+
+    fn transport_error(&self, request: &Request<'_>, source: reqwest::Error) -> Error {
+        let (operation, address) = (request.operation.to_owned(), self.address.to_string());
+        // The URL may hold a password.
+        let source = source.without_url();
+        if source.is_connect() {
+            Error::Connect { address, source }
+        } else if source.is_timeout() {
+            Error::Timeout { operation, address, after: self.silence_timeout }
+        } else {
+            Error::Transport { operation, address, source }
+        }
+    }
+
+    fn status_error(&self, request: &Request<'_>, status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
+        let (operation, address) = (request.operation.to_owned(), self.address.to_string());
+        let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let message = match header(LOCATION) {
+            Some(location) => format!("redirects to {location}, which is not followed"),
+            None => message(body),
+        };
+        if matches!(status, 401 | 403) {
+            return Error::Refused { operation, address, status, message };
+        }
+        // The other form, a date, is not worth a parser: no Chroma sends it, and the doubling wait does as well.
+        let retry_after = header(RETRY_AFTER).and_then(|seconds| seconds.trim().parse().ok());
+        let retry_after = retry_after.map(std::time::Duration::from_secs);
+        Error::Status { operation, address, status, message, retry_after }
+    }
+}
+
+/// The words of an error: `{"error", "message"}` of Chroma ≥ 0.5.23, `{"error"}` before, `{"detail"}` of its web
+/// framework, or whatever a proxy says.
+fn message(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let named = json.as_ref().and_then(|json| {
+        ["message", "error", "detail"].iter().find_map(|key| json.get(key)).map(|value| match value {
+            serde_json::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        })
+    });
+    let message = named.unwrap_or_else(|| text.split_whitespace().collect::<Vec<_>>().join(" "));
+    if message.is_empty() {
+        return "no explanation".to_owned();
+    }
+    message.chars().take(MESSAGE_CHARS).collect()
+}
+
+pub(crate) fn parse_url(text: &str) -> Result<Url, Error> {
+    let mut url = Url::parse(text.trim()).map_err(|source| Error::Url { source: Some(Box::new(source)) })?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(Error::Url { source: None });
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    // People paste the URL of the API instead of the server's.
+    let path = url.path().trim_end_matches('/').to_owned();
+    let path = ["/api/v1", "/api/v2"].iter().find_map(|end| path.strip_suffix(end)).unwrap_or(&path);
+    url.set_path(path);
+    Ok(url)
+}
+
+pub(crate) fn address_of(url: &Url) -> String {
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let path = url.path().trim_end_matches('/');
+    format!("{}://{}{port}{path}", url.scheme(), url.host_str().unwrap_or_default())
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn token_header(options: &ServerOptions) -> Result<HeaderMap, Error> {
+    let mut headers = HeaderMap::new();
+    if let Some(token) = &options.token {
+        let (name, value) = match options.token_header {
+            TokenHeader::Authorization => (AUTHORIZATION, format!("Bearer {}", token.expose())),
+            TokenHeader::XChromaToken => {
+                (HeaderName::from_static("x-chroma-token"), token.expose().to_owned())
+            }
+        };
+        let mut value = HeaderValue::try_from(value).map_err(|_| Error::Token)?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
+/// TLS by ring, as sqlx has it, and the system's root certificates, which cost nothing where the URL is plain HTTP.
+fn tls(url: &Url, address: &str) -> Result<ClientConfig, Error> {
+    let setup = |source| Error::Setup { address: address.to_owned(), source };
+    let mut roots = RootCertStore::empty();
+    if url.scheme() == "https" {
+        let found = rustls_native_certs::load_native_certs();
+        let (added, _) = roots.add_parsable_certificates(found.certs);
+        if added == 0 {
+            let error = found.errors.into_iter().next();
+            return Err(setup(match error {
+                Some(error) => Box::new(error),
+                None => "the system has no root certificates (on Debian: apt install ca-certificates)".into(),
+            }));
+        }
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|source| setup(Box::new(source)))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_has_no_credentials_and_no_api_path() {
+        let check = |url: &str, expected: &str| {
+            assert_eq!(address_of(&parse_url(url).expect(url)), expected, "{url}");
+        };
+        check("http://localhost:8000", "http://localhost:8000");
+        check("https://u:secret@chroma.example/below/api/v2/?x=1#y", "https://chroma.example/below");
+        check("http://[::1]:8000/api/v1", "http://[::1]:8000");
+    }
+
+    #[test]
+    fn url_of_another_kind_is_refused_without_repeating_it() {
+        for url in ["", "localhost:8000", "postgresql://u:secret@h/d", "/secret", "http://"] {
+            let error = parse_url(url).expect_err(url);
+            assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn options_print_no_token() {
+        let mut options = ServerOptions::new("http://localhost");
+        options.token = Some(super::super::Token::new("secret"));
+        assert!(!format!("{options:?}").contains("secret"));
+        options.token = Some(super::super::Token::new("secret\n"));
+        assert!(matches!(token_header(&options), Err(Error::Token)));
+    }
+
+    #[test]
+    fn words_of_an_error_are_found_in_every_form() {
+        assert_eq!(
+            message(br#"{"error":"NotFoundError","message":"Tenant [x] not found"}"#),
+            "Tenant [x] not found"
+        );
+        assert_eq!(message(br#"{"error":"IndexError('x')"}"#), "IndexError('x')");
+        assert_eq!(message(br#"{"detail":[1]}"#), "[1]");
+        assert_eq!(message(b"<html>\n Bad\tGateway"), "<html> Bad Gateway");
+        assert_eq!(message(b""), "no explanation");
+    }
+}

@@ -1,0 +1,228 @@
+//! What can go wrong between us and a Chroma server, each with its remedy in the text. No text holds the token, nor
+//! the user and password of the URL.
+
+use std::time::Duration;
+
+/// An operation on a Chroma server failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The URL is not one of a server. The text never repeats the URL: it may hold a password.
+    #[error("the Chroma URL cannot be used: expected http://host:port or https://host")]
+    Url {
+        /// What the parser objected to, when it got that far.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The token cannot be sent in a header.
+    #[error(
+        "the Chroma token has characters that no header can carry: check for a line break or a quote in it"
+    )]
+    Token,
+    /// TLS or the HTTP client cannot be set up, for want of root certificates for instance.
+    #[error("failed to set up the connection to {address}")]
+    Setup {
+        /// The server.
+        address: String,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// No connection.
+    #[error("failed to reach a Chroma server at {address}: check the URL and that the server runs")]
+    Connect {
+        /// The server.
+        address: String,
+        /// Why not.
+        source: reqwest::Error,
+    },
+    /// Something answers that is no Chroma server.
+    #[error("expected a Chroma server at {address}, found {found}: check host, port and path of the URL")]
+    NotChroma {
+        /// The server.
+        address: String,
+        /// What answered.
+        found: String,
+    },
+    /// The server does not let us in.
+    #[error(
+        "failed to {operation}: {address} refused with status {status} ({message}): check the token, the header it is \
+         sent in, and that it may read this tenant and database"
+    )]
+    Refused {
+        /// What was tried.
+        operation: String,
+        /// The server.
+        address: String,
+        /// 401 or 403.
+        status: u16,
+        /// The server's words.
+        message: String,
+    },
+    /// A tenant or database that was asked for does not exist. Chroma itself would show an empty one.
+    #[error("{address} has no {subject}: check its name")]
+    Missing {
+        /// The server.
+        address: String,
+        /// `tenant `x`` or `database `x` of tenant `y``.
+        subject: String,
+    },
+    /// The server answered that it cannot do it.
+    #[error("failed to {operation}: {address} answered with status {status}: {message}")]
+    Status {
+        /// What was tried.
+        operation: String,
+        /// The server.
+        address: String,
+        /// The HTTP status.
+        status: u16,
+        /// The server's words.
+        message: String,
+        /// How long the server asks us to wait.
+        retry_after: Option<Duration>,
+    },
+    /// The connection broke, and did so again.
+    #[error("failed to {operation}: the connection to {address} broke")]
+    Transport {
+        /// What was tried.
+        operation: String,
+        /// The server.
+        address: String,
+        /// How it broke.
+        source: reqwest::Error,
+    },
+    /// The server went silent.
+    #[error("failed to {operation}: {address} said nothing for {} s; it may be overloaded", after.as_secs())]
+    Timeout {
+        /// What was tried.
+        operation: String,
+        /// The server.
+        address: String,
+        /// How long we waited.
+        after: Duration,
+    },
+    /// An answer is larger than we are ready to hold in memory.
+    #[error("failed to {operation}: the answer of {address} has more than {limit_bytes} bytes")]
+    TooLarge {
+        /// What was tried.
+        operation: String,
+        /// The server.
+        address: String,
+        /// What we would have held.
+        limit_bytes: usize,
+    },
+    /// An answer is not what the API promises.
+    #[error("failed to {operation}: the answer of {address} cannot be read")]
+    Decode {
+        /// What was tried.
+        operation: String,
+        /// The server.
+        address: String,
+        /// Where it differs.
+        source: serde_json::Error,
+    },
+    /// Answers contradict each other: as many values as ids were expected.
+    #[error("failed to {operation}: {address} answered with other numbers of ids and of their values")]
+    Misaligned {
+        /// What was tried.
+        operation: String,
+        /// The server.
+        address: String,
+    },
+    /// The collection changes faster than it can be read.
+    #[error(
+        "failed to {operation}: records are deleted from {address} faster than they can be read ({attempts} attempts): \
+         stop the writer and run again"
+    )]
+    Unstable {
+        /// What was tried.
+        operation: String,
+        /// The server.
+        address: String,
+        /// How often the place was lost.
+        attempts: u32,
+    },
+}
+
+/// What may help against an error of a request for records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Remedy {
+    /// Ask for fewer records, at most as many as the server names.
+    Shrink(Option<u32>),
+    /// The server fails on one of the records: find it.
+    Isolate,
+    /// None.
+    Fail,
+}
+
+impl Error {
+    /// Whether the same request may succeed a moment later.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Status { status, .. } => matches!(status, 429 | 502 | 503 | 504),
+            Self::Connect { .. } | Self::Transport { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// How long the server asks us to wait.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// What to try next when a request for several records ended in this error.
+    pub(crate) fn remedy(&self) -> Remedy {
+        match self {
+            Self::Timeout { .. } | Self::TooLarge { .. } | Self::Status { status: 413 | 504, .. } => {
+                Remedy::Shrink(None)
+            }
+            Self::Status { status: 400 | 422, message, .. } if names_a_limit(message) => {
+                Remedy::Shrink(limit_in(message))
+            }
+            Self::Status { status: 500, .. } | Self::Misaligned { .. } => Remedy::Isolate,
+            _ => Remedy::Fail,
+        }
+    }
+}
+
+fn names_a_limit(message: &str) -> bool {
+    let message = message.to_lowercase();
+    ["quota", "limit", "too large", "exceed"].iter().any(|word| message.contains(word))
+}
+
+/// The number in Chroma's "current usage of 1000 exceeds limit of 300" (rust/frontend/src/quota/mod.rs).
+fn limit_in(message: &str) -> Option<u32> {
+    let (_, after) = message.split_once("limit of ")?;
+    after.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(status: u16, message: &str) -> Error {
+        let (operation, address, message) = (String::new(), String::new(), message.to_owned());
+        Error::Status { operation, address, status, message, retry_after: None }
+    }
+
+    #[test]
+    fn quota_errors_shrink_to_the_limit_they_name() {
+        let quota = "Quota exceeded: 'Limit value' exceeded quota limit for action 'Get': current usage of 1000 \
+                     exceeds limit of 300. Request an increase";
+        assert_eq!(status(422, quota).remedy(), Remedy::Shrink(Some(300)));
+        assert_eq!(status(400, "limit too high").remedy(), Remedy::Shrink(None));
+        assert_eq!(status(413, "").remedy(), Remedy::Shrink(None));
+        assert_eq!(status(422, "include[3]: unexpected value").remedy(), Remedy::Fail);
+    }
+
+    #[test]
+    fn what_the_caller_got_wrong_is_never_tried_again() {
+        for code in [400, 401, 403, 404, 409, 422] {
+            assert!(!status(code, "x").is_passing(), "{code}");
+            assert_eq!(status(code, "x").remedy(), Remedy::Fail, "{code}");
+        }
+        assert!(status(429, "").is_passing());
+        assert_eq!(status(500, "IndexError").remedy(), Remedy::Isolate);
+    }
+}

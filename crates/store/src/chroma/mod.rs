@@ -1,0 +1,26 @@
+//! Chroma servers: the one HTTP client, and their collections as a source of records.
+//!
+//! Entry point: [`ChromaServer::connect`], then [`ChromaServer::read`] for each of its
+//! [`collections`](ChromaServer::collections). The records are those of the crate `chroma`, which reads directories.
+//!
+//! Nothing here writes to a server.
+
+mod api;
+mod client;
+mod error;
+mod fetch;
+mod listing;
+mod options;
+mod place;
+mod reader;
+mod record;
+mod retry;
+mod server;
+mod space;
+mod wire;
+
+pub use api::Api;
+pub use error::Error;
+pub use options::{ServerOptions, Token, TokenHeader};
+pub use reader::Reader;
+pub use server::ChromaServer;

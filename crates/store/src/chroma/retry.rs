@@ -1,0 +1,42 @@
+//! How long to wait before a request is made again.
+
+use std::time::Duration;
+
+/// With [`FIRST`] and [`LONGEST`]: half a minute to a minute in all, enough for a server to restart or a rate
+/// limit's window to pass.
+pub(crate) const ATTEMPTS: u32 = 8;
+
+const FIRST: Duration = Duration::from_millis(250);
+
+/// Also the longest wait that a server's `Retry-After` gets from us.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// The wait after `attempt` (from 0): what the server asked for, else a doubling time. `random` in 0..1 spreads the
+/// second over its upper half, so that clients that were turned away together do not come back together.
+pub(crate) fn wait(attempt: u32, retry_after: Option<Duration>, random: f64) -> Duration {
+    match retry_after {
+        Some(asked) => asked.min(LONGEST),
+        None => FIRST.saturating_mul(1 << attempt.min(16)).min(LONGEST).mul_f64(0.5 + random / 2.0),
+    }
+}
+
+/// Evenly in 0..1.
+pub(crate) fn random() -> f64 {
+    let (bits, _) = uuid::Uuid::new_v4().as_u64_pair();
+    (bits >> 32) as f64 / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_and_end_and_obey_the_server() {
+        let waits: Vec<u128> = (0..ATTEMPTS).map(|attempt| wait(attempt, None, 1.0).as_millis()).collect();
+        assert_eq!(waits, [250, 500, 1000, 2000, 4000, 8000, 16000, 32000]);
+        assert_eq!(wait(2, None, 0.0), Duration::from_millis(500));
+        assert_eq!(wait(40, None, 1.0), LONGEST);
+        assert_eq!(wait(0, Some(Duration::from_secs(7)), 0.3), Duration::from_secs(7));
+        assert_eq!(wait(0, Some(Duration::from_secs(86_400)), 0.3), LONGEST);
+    }
+}

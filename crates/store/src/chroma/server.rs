@@ -1,0 +1,222 @@
+//! A Chroma server: finding it, its collections, and the way into their records.
+
+use std::ops::ControlFlow;
+
+use chroma::{Collection, DEFAULT_DATABASE, DEFAULT_TENANT, ReadReport, Record, Warning, WarningCode};
+
+use super::{
+    api::{self, Api, Connection, Scope},
+    client::Client,
+    error::Error,
+    listing::identity,
+    options::ServerOptions,
+    reader::Reader,
+    wire::Column,
+};
+
+/// A Chroma server that answers.
+#[derive(Clone, Debug)]
+pub struct ChromaServer {
+    pub(crate) connection: Connection,
+    version: String,
+    page_records: u32,
+    pub(crate) tenant: String,
+    /// None when all databases of the tenant are meant.
+    pub(crate) database: Option<String>,
+    warnings: Vec<Warning>,
+}
+
+impl ChromaServer {
+    /// Finds the server and the version of its API, and checks that the tenant and the database exist, since Chroma
+    /// itself answers for unknown ones as if they were empty. Does not wait for a server that is not there yet.
+    ///
+    /// # Errors
+    /// When the URL or token cannot be used, nothing answers, what answers is no Chroma server, it refuses the
+    /// token, or the tenant or database does not exist.
+    pub async fn connect(options: &ServerOptions) -> Result<Self, Error> {
+        let client = Client::new(options)?;
+        let api = find_api(&client).await?;
+        let connection = Connection { client, api };
+        let version = connection.version().await?;
+        let tenant = match &options.tenant {
+            Some(tenant) => tenant.clone(),
+            None => identity(&connection)
+                .await?
+                .tenant
+                .filter(|tenant| !matches!(tenant.as_str(), "" | "*"))
+                .unwrap_or_else(|| DEFAULT_TENANT.to_owned()),
+        };
+        let mut server = Self {
+            connection,
+            version,
+            page_records: options.page_records,
+            tenant,
+            database: options.database.clone(),
+            warnings: Vec::new(),
+        };
+        server.check_scope().await?;
+        Ok(server)
+    }
+
+    /// The version that the server says it has. Up to 0.6 that of Chroma; every 1.x says `1.0.0`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The version of the API that is used.
+    pub fn api(&self) -> Api {
+        self.connection.api
+    }
+
+    /// Scheme, host, port and path, without credentials.
+    pub fn address(&self) -> &str {
+        self.connection.client.address()
+    }
+
+    /// The tenant whose collections are meant.
+    pub fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
+    /// What is odd about the server as a whole, such as databases that it cannot list.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// How many records the collection has now.
+    ///
+    /// # Errors
+    /// What the server fails with, [`Error::Status`] 404 if the collection is gone.
+    pub async fn count(&self, collection: &Collection) -> Result<u64, Error> {
+        self.connection.count(collection).await
+    }
+
+    /// Visits every record of a collection; breaking ends the read early.
+    ///
+    /// Promised, also while others write: a record that exists from the beginning of the read to its end is visited
+    /// exactly once, and no id twice. Records added meanwhile are read as far as they are found, records deleted
+    /// meanwhile may have been visited before; the report warns of both with [`WarningCode::SourceChanged`] and
+    /// their ids. An update is not noticed: the record is as it was at some moment of the read, and on servers
+    /// before 1.0, which look up vectors after documents, its vector may be the newer one. Who needs one moment for
+    /// all records stops the writers.
+    ///
+    /// How: pages overlap, which shows records that moved (the proof is in the module `place`); then all ids are
+    /// listed again, in one answer where the server gives 50,000 at once, and what was not visited is read by its
+    /// id. Deleting a record *and* adding it again under its id counts as deleting. What is left without proof: that a
+    /// record, both while the pages are read and while ids of more than one answer are listed, is deleted and added
+    /// again so that it comes to stand at the very place where one page ends.
+    ///
+    /// Vectors have [`Origin::Hnsw`](chroma::Origin::Hnsw), of cosine collections
+    /// [`Origin::HnswRounded`](chroma::Origin::HnswRounded): up to 0.6 servers return the vectors of the last writes
+    /// as they were sent, which is no farther from what the client sent. No record has a time.
+    ///
+    /// # Errors
+    /// What the server fails with, after several attempts where another may help. A server that fails for one
+    /// record's vector or metadata alone is no error: the record comes without and says so.
+    pub async fn read(
+        &self,
+        collection: &Collection,
+        mut visit: impl FnMut(Record) -> ControlFlow<()>,
+    ) -> Result<ReadReport, Error> {
+        let mut reader = self.reader(collection).await?;
+        while let Some(records) = reader.next_page().await? {
+            let mut records = records.into_iter();
+            while let Some(record) = records.next() {
+                if visit(record).is_break() {
+                    return Ok(reader.into_stopped_report(records));
+                }
+            }
+        }
+        Ok(reader.into_report())
+    }
+
+    /// The records as pages to ask for, for who has to wait between them; otherwise as [`read`](Self::read).
+    ///
+    /// # Errors
+    /// When the server cannot count the records.
+    pub async fn reader(&self, collection: &Collection) -> Result<Reader, Error> {
+        let mut columns = vec![Column::Embeddings, Column::Documents, Column::Metadatas];
+        if version_number(&self.version) >= FIRST_WITH_URIS {
+            columns.push(Column::Uris);
+        }
+        Reader::new(self.connection.clone(), collection.clone(), columns, self.page_records).await
+    }
+
+    /// Checks what was named, and notes what cannot be listed.
+    async fn check_scope(&mut self) -> Result<(), Error> {
+        let address = || self.address().to_owned();
+        let has_tenants = version_number(&self.version) >= FIRST_WITH_TENANTS;
+        if let Some(database) = &self.database {
+            let scope = Scope { tenant: self.tenant.clone(), database: database.clone() };
+            let is_default = self.tenant == DEFAULT_TENANT && database == DEFAULT_DATABASE;
+            let exists = is_default || (has_tenants && self.connection.has_database(&scope).await?);
+            if !exists {
+                let subject = format!("database `{database}` of tenant `{}`", self.tenant);
+                return Err(Error::Missing { address: address(), subject });
+            }
+            return Ok(());
+        }
+        let databases = self.databases().await?;
+        let is_shown =
+            self.tenant == DEFAULT_TENANT || databases.as_ref().is_some_and(|names| !names.is_empty());
+        let exists = is_shown || (has_tenants && self.connection.has_tenant(&self.tenant).await?);
+        if !exists {
+            let subject = format!("tenant `{}`", self.tenant);
+            return Err(Error::Missing { address: address(), subject });
+        }
+        if databases.is_none() && has_tenants {
+            let message = format!(
+                "{} cannot list its databases: only `{DEFAULT_DATABASE}` is looked at, name others one by one",
+                self.address()
+            );
+            self.warnings.push(Warning::new(WarningCode::ListingLimited, message));
+        }
+        Ok(())
+    }
+}
+
+const FIRST_WITH_TENANTS: [u32; 3] = [0, 4, 15];
+const FIRST_WITH_URIS: [u32; 3] = [0, 4, 16];
+
+/// `[major, minor, patch]` of `0.5.23` or `0.4.15.dev3`; parts that are no numbers count as 0.
+fn version_number(version: &str) -> [u32; 3] {
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+    std::array::from_fn(|_| parts.next().unwrap_or(0))
+}
+
+/// API v2 where there is one: 0.6.3 cannot list collections by v1 any more.
+async fn find_api(client: &Client) -> Result<Api, Error> {
+    let newer = match api::heartbeat(client, Api::V2).await {
+        Ok(()) => return Ok(Api::V2),
+        // Not a matter of the path.
+        Err(error) if error.is_passing() || matches!(error, Error::Timeout { .. }) => return Err(error),
+        Err(error) => error,
+    };
+    match (api::heartbeat(client, Api::V1).await, newer) {
+        (Ok(()), _) => Ok(Api::V1),
+        // A server of any version that asks for a token even here.
+        (_, error @ Error::Refused { .. }) | (Err(error @ Error::Refused { .. }), _) => Err(error),
+        (Err(_), Error::Status { status, message, .. }) => {
+            let found = format!("status {status} ({message}) in answer to its heartbeat");
+            Err(Error::NotChroma { address: client.address().to_owned(), found })
+        }
+        (Err(_), Error::Decode { .. }) => {
+            let found = "an answer to its heartbeat that is not Chroma's".to_owned();
+            Err(Error::NotChroma { address: client.address().to_owned(), found })
+        }
+        (Err(_), error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_by_number() {
+        assert!(version_number("0.4.9") < FIRST_WITH_TENANTS);
+        assert!(version_number("0.4.24") >= FIRST_WITH_URIS);
+        assert!(version_number("1.0.0") > version_number("0.10.3"));
+        assert_eq!(version_number("0.5.dev1"), [0, 5, 0]);
+    }
+}
