@@ -1,6 +1,8 @@
-//! The store against real PostgreSQL with pgvector, a database of its own for each test.
+//! The store against real PostgreSQL with pgvector, a database of its own for each test, and against real Chroma
+//! servers.
 
 mod adoption;
+mod chroma_server;
 mod copying;
 mod indexing;
 mod searching;

@@ -1,0 +1,182 @@
+//! Chroma Cloud's limits and a bad network, scripted in front of a real server.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU32, Ordering},
+};
+
+use chroma::{Field, MissingReason, ProblemKind, Vector};
+use store::chroma::Error;
+use test_support::{HttpAnswer, HttpRequest, HttpStub};
+
+use super::{Fixture, ids, is_get, quota_exceeded, read, warnings};
+
+/// What a script does with a request.
+enum Fault {
+    /// Lets it through.
+    None,
+    /// Answers in the server's place.
+    Answer(HttpAnswer),
+    /// Cuts the connection.
+    Cut,
+    /// Lets another request through in its place.
+    Other(HttpRequest),
+}
+
+/// A proxy in front of `fixture` with a script of faults.
+fn proxy(fixture: &Arc<Fixture>, script: impl Fn(&HttpRequest) -> Fault + Send + Sync + 'static) -> HttpStub {
+    let fixture = fixture.clone();
+    HttpStub::start(move |request| match script(request) {
+        Fault::None => Some(fixture.server.send(request)),
+        Fault::Answer(answer) => Some(answer),
+        Fault::Cut => None,
+        Fault::Other(request) => Some(fixture.server.send(&request)),
+    })
+}
+
+fn limit_of(request: &HttpRequest) -> u64 {
+    let body: serde_json::Value = serde_json::from_slice(&request.body).expect("the body is JSON");
+    body["limit"].as_u64().expect("every request for records has a limit")
+}
+
+async fn check_all_are_read(count: usize, script: impl Fn(&HttpRequest) -> Fault + Send + Sync + 'static) {
+    let fixture = Arc::new(Fixture::with_records(count));
+    let proxy = proxy(&fixture, script);
+    let (records, report) = read(&proxy.url(), 50, |_| {}).await.expect("the collection reads");
+    assert_eq!(ids(&records).len(), count);
+    assert!(report.complete && report.warnings.is_empty(), "{report:?}");
+}
+
+#[tokio::test]
+async fn pages_shrink_to_the_quota_that_the_server_names() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = asked.clone();
+    check_all_are_read(40, move |request| match is_get(request).then(|| limit_of(request)) {
+        Some(limit) => {
+            seen.lock().expect("no holder panics").push(limit);
+            if limit > 15 { Fault::Answer(quota_exceeded(limit, 15)) } else { Fault::None }
+        }
+        None => Fault::None,
+    })
+    .await;
+    let asked = asked.lock().expect("no holder panics");
+    // Records: refused once, then pages of 15 that overlap by one, and the end. Ids: the same.
+    assert_eq!(*asked, [50, 15, 15, 15, 15, 50_000, 15, 15, 15, 15]);
+}
+
+#[tokio::test]
+async fn limit_that_the_server_lowers_in_silence_ends_no_read() {
+    check_all_are_read(40, |request| {
+        if !is_get(request) {
+            return Fault::None;
+        }
+        let mut body: serde_json::Value = serde_json::from_slice(&request.body).expect("the body is JSON");
+        body["limit"] = limit_of(request).min(7).into();
+        Fault::Other(HttpRequest { body: body.to_string().into(), ..request.clone() })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rate_limits_and_short_outages_are_waited_out() {
+    let requests = AtomicU32::new(0);
+    check_all_are_read(10, move |request| {
+        let number = requests.fetch_add(1, Ordering::Relaxed);
+        let busy =
+            |status| HttpAnswer::json(status, r#"{"error":"RateLimitError","message":"Rate limited"}"#);
+        match number % 5 {
+            1 if is_get(request) => Fault::Answer(busy(429).with_header("retry-after", "0")),
+            2 if is_get(request) => Fault::Answer(busy(503)),
+            3 if is_get(request) => Fault::Cut,
+            _ => Fault::None,
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pages_shrink_where_a_proxy_refuses_long_answers_or_the_server_is_slow() {
+    check_all_are_read(30, |request| match is_get(request).then(|| limit_of(request)) {
+        Some(limit) if limit > 1000 => Fault::Answer(HttpAnswer::json(413, "")),
+        Some(limit) if limit > 25 => {
+            // Longer than the read waits.
+            std::thread::sleep(std::time::Duration::from_secs(3));
+            Fault::Cut
+        }
+        _ => Fault::None,
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn record_that_the_server_fails_on_comes_without_the_part_that_fails() {
+    let fixture = Arc::new(Fixture::with_records(20));
+    let selected = fixture.clone();
+    let proxy = proxy(&fixture, move |request| {
+        if !is_get(request) {
+            return Fault::None;
+        }
+        // Fails whenever `r007` is in the answer with its vector, and `r013` with its metadata.
+        let answer = selected.server.send(request);
+        let has = |id: &str, column: &str| {
+            answer.text().contains(&format!("\"{id}\"")) && request.text().contains(column)
+        };
+        if has("r007", "embeddings") || has("r013", "metadatas") {
+            return Fault::Answer(HttpAnswer::json(500, r#"{"error":"InternalError","message":"lost"}"#));
+        }
+        Fault::Answer(answer)
+    });
+    let (records, report) = read(&proxy.url(), 50, |_| {}).await.expect("the collection reads");
+    assert_eq!(records.len(), 20);
+    for record in &records {
+        assert_eq!(record.document.as_ref(), Some(&record.id));
+        let is_missing = record.vector == Vector::Missing { reason: MissingReason::NotReturned };
+        assert_eq!(is_missing, record.id == "r007");
+        assert_eq!(!record.problems.is_empty(), record.id == "r013");
+        for problem in &record.problems {
+            assert_eq!((&problem.field, problem.kind), (&Field::AllMetadata, ProblemKind::NotReturned));
+            assert_eq!(&*problem.original, b"lost");
+        }
+    }
+    expect_test::expect![[r#"
+        [
+            "vector_missing: 1 records have a vector that the server fails to return: `r007`",
+            "record_problem: 1 records hold something that has no place in their fields: `r013`",
+        ]
+    "#]]
+    .assert_debug_eq(&warnings(&report));
+}
+
+#[tokio::test]
+async fn what_is_refused_is_not_asked_again() {
+    for status in [400, 401, 403, 404] {
+        let fixture = Arc::new(Fixture::with_records(3));
+        let asked = Arc::new(AtomicU32::new(0));
+        let count = asked.clone();
+        let proxy = proxy(&fixture, move |request| {
+            if !is_get(request) {
+                return Fault::None;
+            }
+            count.fetch_add(1, Ordering::Relaxed);
+            Fault::Answer(HttpAnswer::json(status, r#"{"error":"ChromaError","message":"no such thing"}"#))
+        });
+        let error = read(&proxy.url(), 50, |_| {}).await.expect_err("the read fails");
+        assert!(matches!(error, Error::Status { .. } | Error::Refused { .. }), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains("no such thing") && text.contains("read records of collection `changing`"),
+            "{text}"
+        );
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
+}
+
+#[tokio::test]
+async fn quota_below_two_records_is_an_error() {
+    let fixture = Arc::new(Fixture::with_records(3));
+    let proxy = proxy(&fixture, |request| {
+        if is_get(request) { Fault::Answer(quota_exceeded(limit_of(request), 1)) } else { Fault::None }
+    });
+    let error = read(&proxy.url(), 50, |_| {}).await.expect_err("the read fails");
+    assert!(error.to_string().contains("exceeds limit of 1"), "{error}");
+}
