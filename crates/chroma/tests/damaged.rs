@@ -7,7 +7,7 @@ use parquet::basic::Compression;
 use tempfile::TempDir;
 
 use crate::{
-    fixtures::{contents, unpack},
+    fixtures::{contents, unpack, write_old},
     parquet_files::{Row, as_duckdb, text, write_collections, write_embeddings},
 };
 
@@ -55,9 +55,9 @@ fn changed_bytes_end_without_panic() {
                 let at = random.below(reach);
                 bytes[at] = random.below(256) as u8;
             }
-            fs::write(path, &bytes).unwrap();
+            write_old(path, &bytes);
             read += u64::from(read_all(&live).is_ok());
-            fs::write(path, whole).unwrap();
+            write_old(path, whole);
             assert_eq!(fs::read(path).unwrap(), *whole, "{archive} round {round}");
         }
         assert!(read > 0, "nothing was readable, so nothing was tested");
@@ -72,7 +72,7 @@ fn cut_database_ends_without_panic() {
     let database = live.join("chroma.sqlite3");
     let whole = fs::read(&database).unwrap();
     for length in (0..whole.len()).step_by(whole.len() / 60) {
-        fs::write(&database, &whole[..length]).unwrap();
+        write_old(&database, &whole[..length]);
         let _ = read_all(&live);
     }
 }

@@ -93,6 +93,13 @@ fn decode_base64(text: &str) -> Vec<u8> {
     bytes
 }
 
+/// Writes a file that looks as if it had lain there for long: the reader waits for young ones to rest.
+pub(crate) fn write_old(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).unwrap();
+    let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+    fs::File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
+}
+
 /// Every file below a directory with its content.
 pub(crate) fn contents(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();

@@ -7,7 +7,7 @@ use expect_test::{Expect, expect};
 use tempfile::TempDir;
 
 use crate::{
-    fixtures::{expectations, unpack},
+    fixtures::{expectations, unpack, write_old},
     golden::{read, ulps},
 };
 
@@ -89,7 +89,7 @@ fn torn_list_gives_back_what_it_still_says() {
     let Some((_fixture, directory, segment)) = thresh("0.6.3") else { return };
     let pickle = segment.join("index_metadata.pickle");
     let whole = fs::read(&pickle).unwrap();
-    fs::write(&pickle, &whole[..whole.len() / 4]).unwrap();
+    write_old(&pickle, &whole[..whole.len() / 4]);
     check(
         &directory,
         expect![[r#"
@@ -105,7 +105,7 @@ fn torn_list_of_1_x_is_completed_by_the_order() {
     let pickle = segment.join("index_metadata.pickle");
     let whole = fs::read(&pickle).unwrap();
     for length in [1, whole.len() / 4, whole.len() / 2, whole.len() - 1] {
-        fs::write(&pickle, &whole[..length]).unwrap();
+        write_old(&pickle, &whole[..length]);
         let (_, report) = read_thresh(&directory);
         assert_eq!((report.salvaged, report.missing), (1046, 0), "{length}");
     }
@@ -128,7 +128,7 @@ fn missing_elements_or_witnesses_leave_a_doubt() {
     );
     let level0 = segment.join("data_level0.bin");
     let elements = fs::read(&level0).unwrap();
-    fs::write(&level0, &elements[..elements.len() / 20]).unwrap();
+    write_old(&level0, &elements[..elements.len() / 20]);
     check(
         &directory,
         expect![[r#"

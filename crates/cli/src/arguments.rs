@@ -156,6 +156,15 @@ pub(crate) enum TokenHeader {
     XChromaToken,
 }
 
+impl From<TokenHeader> for store::chroma::TokenHeader {
+    fn from(header: TokenHeader) -> Self {
+        match header {
+            TokenHeader::Authorization => Self::Authorization,
+            TokenHeader::XChromaToken => Self::XChromaToken,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct InspectArguments {
     #[command(flatten)]

@@ -7,6 +7,8 @@ use std::{fmt, ops::ControlFlow, path::PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use chroma::{Collection, LogOverview, Orphans, Overview, PersistDirectory, ReadReport, Record, Warning};
+use store::chroma::{ChromaServer, ServerOptions, Token};
+use tokio::runtime::Handle;
 use url::Url;
 
 use crate::{
@@ -24,29 +26,8 @@ const LISTED_COLLECTIONS: usize = 100;
 pub(crate) enum Location {
     /// A persist directory.
     Directory(PathBuf),
-    /// A running server.
-    Server(ServerAddress),
-}
-
-/// A server, and how to be let in.
-#[derive(Debug)]
-pub(crate) struct ServerAddress {
-    url: Url,
-    #[expect(dead_code, reason = "for the server's client, which is not merged yet")]
-    token: Option<Token>,
-    #[expect(dead_code, reason = "for the server's client, which is not merged yet")]
-    token_header: TokenHeader,
-}
-
-/// A secret; nothing prints it.
-pub(crate) struct Token(
-    #[expect(dead_code, reason = "for the server's client, which is not merged yet")] String,
-);
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
+    /// A running server, by its URL.
+    Server(Url, ServerOptions),
 }
 
 impl Location {
@@ -59,9 +40,15 @@ impl Location {
         if is_url {
             let url =
                 Url::parse(text).context("expected a persist directory or the URL of a Chroma server")?;
-            let token = configuration.chroma_token(arguments.token.as_deref()).map(Token::new).transpose()?;
-            let token_header = arguments.token_header.unwrap_or(TokenHeader::Authorization);
-            return Ok(Self::Server(ServerAddress { url, token, token_header }));
+            let token = configuration.chroma_token(arguments.token.as_deref()).map(token).transpose()?;
+            let options = ServerOptions {
+                tenant: arguments.tenant.clone(),
+                database: arguments.database.clone(),
+                token,
+                token_header: arguments.token_header.unwrap_or(TokenHeader::Authorization).into(),
+                ..ServerOptions::new(text)
+            };
+            return Ok(Self::Server(url, options));
         }
         for (flag, is_given) in
             [("--token", arguments.token.is_some()), ("--token-header", arguments.token_header.is_some())]
@@ -79,34 +66,29 @@ impl fmt::Display for Location {
         match self {
             Self::Directory(path) => path.display().fmt(f),
             // Without user, password and query, any of which may be secret.
-            Self::Server(address) => {
-                write!(f, "{}{}", address.url.origin().ascii_serialization(), address.url.path())
-            }
+            Self::Server(url, _) => write!(f, "{}{}", url.origin().ascii_serialization(), url.path()),
         }
     }
 }
 
-impl Token {
-    fn new(token: &str) -> anyhow::Result<Self> {
-        // Checked here, since errors of HTTP libraries quote the header that they refuse.
-        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(anyhow!(
-                "the token cannot be sent: expected visible ASCII characters without spaces"
-            ));
-        }
-        Ok(Self(token.to_owned()))
+/// A token that can be sent. Checked here, since errors of HTTP libraries quote the header that they refuse.
+fn token(text: &str) -> anyhow::Result<Token> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(anyhow!("the token cannot be sent: expected visible ASCII characters without spaces"));
     }
+    Ok(Token::new(text))
 }
 
-/// Open Chroma data. A variant for servers follows: it holds its async client and a handle of the runtime, on
-/// which [`Source::read`] waits page by page.
+/// Open Chroma data.
 pub(crate) enum Source {
     /// A persist directory.
     Directory(Box<PersistDirectory>),
+    /// A server, and the runtime on which its answers are awaited.
+    Server { server: Box<ChromaServer>, collections: Vec<Collection>, runtime: Handle },
 }
 
 impl Source {
-    /// Opens `location`.
+    /// Opens `location`, on a thread that may block.
     ///
     /// # Errors
     /// When it is not there, or cannot be read.
@@ -115,9 +97,16 @@ impl Source {
             Location::Directory(path) => {
                 Ok(Self::Directory(Box::new(PersistDirectory::open(path).map_err(Failure::usage)?)))
             }
-            Location::Server(_) => Err(Failure::usage(anyhow!(
-                "cannot read from the server at {location}: this version of panopticon reads persist directories only"
-            ))),
+            Location::Server(_, options) => {
+                let runtime = Handle::current();
+                let connect = async {
+                    let server = ChromaServer::connect(options).await?;
+                    let collections = server.collections().await?;
+                    Ok((server, collections))
+                };
+                let (server, collections) = runtime.block_on(connect).map_err(server_failure)?;
+                Ok(Self::Server { server: Box::new(server), collections, runtime })
+            }
         }
     }
 
@@ -125,6 +114,7 @@ impl Source {
     pub(crate) fn collections(&self) -> &[Collection] {
         match self {
             Self::Directory(directory) => directory.collections(),
+            Self::Server { collections, .. } => collections,
         }
     }
 
@@ -132,6 +122,7 @@ impl Source {
     pub(crate) fn warnings(&self) -> &[Warning] {
         match self {
             Self::Directory(directory) => directory.warnings(),
+            Self::Server { server, .. } => server.warnings(),
         }
     }
 
@@ -150,6 +141,15 @@ impl Source {
                     orphans: Some(orphans),
                 })
             }
+            Self::Server { server, .. } => Ok(Description {
+                kind: "server",
+                oldest_version: Some(server.version().to_owned()),
+                // Every server of 1.x says that it is 1.0.0.
+                newest_version: (!server.version().starts_with("1.")).then(|| server.version().to_owned()),
+                size_bytes: None,
+                log: None,
+                orphans: None,
+            }),
         }
     }
 
@@ -157,6 +157,9 @@ impl Source {
     pub(crate) fn record_count(&self, collection: &Collection) -> Result<u64, Failure> {
         match self {
             Self::Directory(directory) => directory.record_count(collection).map_err(Failure::usage),
+            Self::Server { server, runtime, .. } => {
+                runtime.block_on(server.count(collection)).map_err(server_failure)
+            }
         }
     }
 
@@ -168,8 +171,15 @@ impl Source {
     ) -> Result<ReadReport, Failure> {
         match self {
             Self::Directory(directory) => directory.read(collection, visit).map_err(Failure::usage),
+            Self::Server { server, runtime, .. } => {
+                runtime.block_on(server.read(collection, visit)).map_err(server_failure)
+            }
         }
     }
+}
+
+fn server_failure(error: store::chroma::Error) -> Failure {
+    Failure::usage(error)
 }
 
 /// What a source is. A server tells its version and nothing of its files.

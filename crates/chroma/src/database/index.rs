@@ -4,7 +4,10 @@
 //! after they are loaded, and again after each batch of vectors; what was read across a change is read anew.
 //! A newer index than the database's snapshot is no harm: the log repeats what it has absorbed.
 
-use std::time::SystemTime;
+use std::{
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
 
 use records::DistanceSpace;
 
@@ -20,8 +23,18 @@ use crate::{
     warning::{Tally, Warning, WarningCode},
 };
 
-/// How often an index is loaded whose writer does not rest.
-const ATTEMPTS: u32 = 5;
+/// How long a writer that does not rest is waited for. The snapshot keeps Chroma from committing, so that it comes
+/// to rest once it has written the files of its last commit.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// File times have the granularity of the kernel's tick, 10 ms at most: a file that was written a moment ago may be
+/// written again without its time changing. Files younger than this are left to rest first.
+const RACY: Duration = Duration::from_millis(25);
+
+/// A file that is empty or cut and this young is being written.
+const YOUNG: Duration = Duration::from_millis(500);
+
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// What is known of a collection's index.
 pub(crate) struct SegmentIndex {
@@ -123,14 +136,24 @@ impl SegmentIndex {
 
 /// Loads until no file of the segment changed meanwhile.
 fn while_files_rest(database: &Database, segment: uuid::Uuid, load: impl Fn() -> Load) -> Load {
-    for _ in 0..ATTEMPTS {
+    let started = Instant::now();
+    loop {
         let before = hnsw::stamp(&database.path, segment);
-        let loaded = load();
-        if hnsw::stamp(&database.path, segment) == before {
-            return loaded;
+        if !before.is_younger_than(RACY) {
+            let loaded = load();
+            let is_torn = matches!(loaded, Load::Lost(..)) && before.is_younger_than(YOUNG);
+            if !is_torn && hnsw::stamp(&database.path, segment) == before {
+                return loaded;
+            }
+            if is_torn && started.elapsed() > YOUNG {
+                return loaded;
+            }
         }
+        if started.elapsed() > PATIENCE {
+            return Load::Lost(IndexError::Unstable { waited: PATIENCE }, Labels::default());
+        }
+        thread::sleep(PAUSE);
     }
-    Load::Lost(IndexError::Unstable { attempts: ATTEMPTS }, Labels::default())
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

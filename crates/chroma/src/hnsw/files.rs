@@ -8,7 +8,7 @@ use std::{
     fs::File,
     io::{self, Read as _},
     path::Path,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use rustix::fs::{Mode, OFlags, openat};
@@ -24,6 +24,13 @@ pub(super) const LENGTH: &str = "length.bin";
 pub(crate) struct Stamp([Option<(u64, Option<SystemTime>)>; 4]);
 
 impl Stamp {
+    /// Whether a file was written less than `age` ago. A time in the future is that of another clock, not young.
+    pub(crate) fn is_younger_than(&self, age: Duration) -> bool {
+        let now = SystemTime::now();
+        let times = self.0.iter().flatten().filter_map(|(_, time)| *time);
+        times.filter_map(|time| now.duration_since(time).ok()).any(|found| found < age)
+    }
+
     /// The sizes together. What a directory from elsewhere claims may not fit 64 bits.
     pub(crate) fn size_bytes(&self) -> u64 {
         self.0.iter().flatten().fold(0, |sum, (size, _)| sum.saturating_add(*size))

@@ -9,7 +9,11 @@ mod persistent_data;
 mod pickle;
 mod vectors;
 
-use std::{fs::File, io, time::SystemTime};
+use std::{
+    fs::File,
+    io,
+    time::{Duration, SystemTime},
+};
 
 use uuid::Uuid;
 
@@ -130,8 +134,8 @@ pub(crate) enum IndexError {
     Elements { expected: u32, found: u64 },
     #[error("expected each label once in `data_level0.bin`, found one twice")]
     SharedLabels,
-    #[error("its files changed in each of {attempts} attempts, stop the writer")]
-    Unstable { attempts: u32 },
+    #[error("its files kept changing for {} seconds, stop the writer", waited.as_secs())]
+    Unstable { waited: Duration },
 }
 
 /// Loads the index of `segment`. `flushed` says that `max_seq_id` has a row for it.

@@ -1,5 +1,6 @@
 //! Chroma servers as a source of records: real ones, scripted faults in front of them, and recorded old ones.
 
+mod beside_directory;
 mod changing;
 mod faults;
 mod finding;

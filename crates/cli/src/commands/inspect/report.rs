@@ -44,6 +44,7 @@ pub(super) struct Missing {
     pub(super) deleted_in_log: u64,
     pub(super) index_lost: u64,
     pub(super) undecodable: u64,
+    pub(super) not_returned: u64,
 }
 
 impl Report {
@@ -88,6 +89,7 @@ impl CollectionReport {
                 MissingReason::DeletedInLog => counts.missing.deleted_in_log += 1,
                 MissingReason::IndexLost => counts.missing.index_lost += 1,
                 MissingReason::Undecodable => counts.missing.undecodable += 1,
+                MissingReason::NotReturned => counts.missing.not_returned += 1,
             },
         }
     }
@@ -102,17 +104,18 @@ impl Counts {
         self.rounded += rounded;
         self.salvaged += salvaged;
         self.inexact += inexact;
-        let Missing { not_stored, deleted_in_log, index_lost, undecodable } = missing;
+        let Missing { not_stored, deleted_in_log, index_lost, undecodable, not_returned } = missing;
         self.missing.not_stored += not_stored;
         self.missing.deleted_in_log += deleted_in_log;
         self.missing.index_lost += index_lost;
         self.missing.undecodable += undecodable;
+        self.missing.not_returned += not_returned;
     }
 }
 
 impl Missing {
     pub(super) fn total(&self) -> u64 {
-        let Self { not_stored, deleted_in_log, index_lost, undecodable } = self;
-        not_stored + deleted_in_log + index_lost + undecodable
+        let Self { not_stored, deleted_in_log, index_lost, undecodable, not_returned } = self;
+        not_stored + deleted_in_log + index_lost + undecodable + not_returned
     }
 }

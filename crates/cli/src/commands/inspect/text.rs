@@ -229,12 +229,13 @@ fn verdict(total: &Counts, collections: usize) -> Vec<String> {
 
 /// Why vectors are missing; with numbers if there is more than one reason.
 fn reasons(missing: &Missing) -> String {
-    let Missing { not_stored, deleted_in_log, index_lost, undecodable } = missing;
+    let Missing { not_stored, deleted_in_log, index_lost, undecodable, not_returned } = missing;
     let reasons = [
         (*index_lost, "index lost"),
         (*not_stored, "never stored"),
         (*deleted_in_log, "deleted, and the record made again without one"),
         (*undecodable, "stored in a form that is no vector"),
+        (*not_returned, "which the server fails to return"),
     ];
     let reasons = reasons.into_iter().filter(|(number, _)| *number > 0);
     let reasons = reasons.map(|(number, reason)| match number == missing.total() {
@@ -314,7 +315,8 @@ mod tests {
             &Counts { records: 1, missing, ..Counts::default() },
             expect!["1 of 1 record has no vector: never stored."],
         );
-        let missing = Missing { not_stored: 1, deleted_in_log: 2, index_lost: 3000, undecodable: 4 };
+        let missing =
+            Missing { not_stored: 1, deleted_in_log: 2, index_lost: 3000, undecodable: 4, not_returned: 0 };
         let total = Counts {
             records: 12_345,
             hnsw: 7000,
