@@ -90,9 +90,17 @@ fn lines_say_what_was_written_to_chroma() {
 
 #[test]
 fn records_of_a_lost_index_are_printed_and_end_in_exit_code_3() {
-    compare("corrupt", &[("1.5.9_no_pickle", 3), ("1.5.9_trunc_level0", 3), ("0.4.24_no_pickle", 0)]);
+    compare(
+        "corrupt",
+        &[
+            ("1.5.9_no_pickle", 0),
+            ("1.5.9_no_segment_dir", 3),
+            ("1.5.9_trunc_level0", 3),
+            ("0.4.24_no_pickle", 0),
+        ],
+    );
     let Some(folder) = fixture("corrupt") else { return };
-    let ended = dump(&folder.path().join("1.5.9_no_pickle"), &[]);
+    let ended = dump(&folder.path().join("1.5.9_no_segment_dir"), &[]);
     let missing =
         ended.stdout.lines().filter(|line| line.contains(r#","origin":"missing","reason":"index_lost"}"#));
     assert_eq!((ended.stdout.lines().count(), missing.count()), (1327, 1046));
@@ -190,7 +198,10 @@ fn what_is_not_there_is_a_usage_error_that_says_what_is() {
         (vec![&*source, "--token", "s3cret"], "--token is for a server"),
         (vec![&*source, "--token-header", "x-chroma-token"], "--token-header is for a server"),
         (vec!["http://localhost:1", "--token", "s3cret\n"], "the token cannot be sent"),
-        (vec!["HTTPS://user:s3cret@example.com/x?token=s3cret"], "the server at https://example.com/x"),
+        (
+            vec!["HTTPS://user:s3cret@127.0.0.1:1/x?token=s3cret"],
+            "failed to reach a Chroma server at https://127.0.0.1:1/x",
+        ),
         (vec!["https://:1"], "URL of a Chroma server"),
         (vec![], "<SOURCE>"),
     ] {

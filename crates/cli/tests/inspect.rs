@@ -180,19 +180,20 @@ fn directories_of_many_kinds_are_described() {
 fn lost_index_ends_in_exit_code_3() {
     let Some(folder) = fixture("corrupt") else { return };
     check(
-        &folder.path().join("1.5.9_no_pickle"),
+        &folder.path().join("1.5.9_no_segment_dir"),
         3,
         expect![[r#"
             SOURCE
-              Chroma 1.5.0 to 1.5.9, sqlite, 1.6 MB
+              Chroma 1.5.0 to 1.5.9, sqlite, 1.4 MB
               log: 286 rows, purged once they are in the index
 
             collection  space   dim  records  log  hnsw  missing
             thresh_cos  cosine   16    1,327  281     0    1,046
               metadata: hnsw:space="cosine"
-              warning: index_lost: the index `d24aee4e-5297-42e3-9b1b-a330ea9ded88` is lost,
-                only vectors in the log are left: expected `index_metadata.pickle`, found
-                none
+              warning: index_lost: the index `d24aee4e-5297-42e3-9b1b-a330ea9ded88` is lost:
+                expected its directory, found none; only vectors in the log are left, since
+                nothing can be salvaged: its vectors cannot be read: expected its directory,
+                found none
               warning: vector_missing: 1046 records have no vector: `id2`, `id3`, `id4`, …
 
             1,046 of 1,327 records have no vector: index lost.
@@ -211,7 +212,7 @@ fn json_has_exactly_the_members_that_are_documented() {
     "#]].assert_eq(&ended.stdout.replacen(&source, "SOURCE", 1));
 
     let Some(folder) = fixture("corrupt") else { return };
-    let ended = inspect(&folder.path().join("1.5.9_no_pickle"), &["--json"]);
+    let ended = inspect(&folder.path().join("1.5.9_no_segment_dir"), &["--json"]);
     assert_eq!(ended.code, 3, "{ended:?}");
     let report: Value = serde_json::from_str(&ended.stdout).expect("one object");
     let collection = &report["collections"][0];
@@ -303,7 +304,11 @@ fn what_cannot_be_inspected_is_a_usage_error() {
         (empty.path(), &[][..], "chroma.sqlite3"),
         (&folder.path().join("chroma.sqlite3"), &[], "found none"),
         (folder.path(), &["--database", "d"], "found no database `d`; the source has `evaluation_metrics`"),
-        (Path::new("http://localhost:1"), &["--json"], "reads persist directories only"),
+        (
+            Path::new("http://127.0.0.1:1"),
+            &["--json"],
+            "failed to reach a Chroma server at http://127.0.0.1:1",
+        ),
     ] {
         let ended = inspect(source, arguments);
         assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{ended:?}");

@@ -6,6 +6,7 @@ mod dump;
 mod inspect;
 mod migrate;
 mod repository;
+mod server;
 
 use std::{
     path::Path,

@@ -79,10 +79,18 @@ impl<'d> Reader<'d> {
 
     /// Visits all records and says how it went.
     pub(crate) fn run(mut self, visit: Visit<'_>) -> Result<ReadReport, Error> {
-        let mut flow = self.visit_stored(visit)?;
-        if flow.is_continue() {
-            flow = self.visit_log_only(visit)?;
-        }
+        let flow = self.visit_stored(visit).and_then(|flow| match flow {
+            ControlFlow::Continue(()) => self.visit_log_only(visit),
+            ControlFlow::Break(()) => Ok(flow),
+        });
+        let mut flow = match flow {
+            Ok(flow) => flow,
+            Err(error) => {
+                // What was read before the damage is handed over.
+                self.flush(visit)?;
+                return Err(error);
+            }
+        };
         if flow.is_continue() {
             flow = self.flush(visit)?;
         }

@@ -54,6 +54,13 @@ impl ChromaServer {
             database: options.database.clone(),
             warnings: Vec::new(),
         };
+        if options.tenant.is_none() && version_number(&server.version) >= FIRST_WITH_TENANTS {
+            let message = format!(
+                "no Chroma server lists its tenants: only `{}` is looked at, name others one by one",
+                server.tenant
+            );
+            server.warnings.push(Warning::new(WarningCode::ListingLimited, message));
+        }
         server.check_scope().await?;
         Ok(server)
     }

@@ -120,8 +120,9 @@ async fn tenant_or_database_that_does_not_exist_is_an_error_and_not_an_empty_one
     }
     let server = connect(None, None).await.expect("the default tenant exists");
     assert_eq!((server.api(), server.version(), server.tenant()), (Api::V2, "1.0.0", "default_tenant"));
+    assert!(server.warnings()[0].message.contains("only `default_tenant` is looked at"));
+    let server = connect(Some("default_tenant"), Some("default_database")).await.expect("both exist");
     assert!(server.warnings().is_empty());
-    connect(Some("default_tenant"), Some("default_database")).await.expect("both exist");
 }
 
 #[tokio::test]

@@ -46,6 +46,7 @@ pub(super) fn to_text(report: &Report, width: usize) -> String {
 fn description(description: &Description) -> Vec<String> {
     let Description { kind, oldest_version, newest_version, size_bytes, log, orphans } = description;
     let version = match (oldest_version, newest_version) {
+        (Some(said), None) if *kind == "server" => format!("Chroma 1.x, as any that says it is {said}"),
         (Some(oldest), Some(newest)) if oldest == newest => format!("Chroma {oldest}"),
         (Some(oldest), Some(newest)) => format!("Chroma {oldest} to {newest}"),
         (Some(oldest), None) => format!("Chroma {oldest} or newer, with changes that are not known yet"),
