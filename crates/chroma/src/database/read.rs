@@ -86,8 +86,8 @@ impl<'d> Reader<'d> {
         let mut flow = match flow {
             Ok(flow) => flow,
             Err(error) => {
-                // What was read before the damage is handed over.
-                self.flush(visit)?;
+                // What was read before the damage is handed over, whoever wants no more of it.
+                let (ControlFlow::Continue(()) | ControlFlow::Break(())) = self.flush(visit)?;
                 return Err(error);
             }
         };
