@@ -49,6 +49,14 @@ pub enum Error {
         /// How often it was tried.
         attempts: u32,
     },
+    /// The journal of a writer that died belongs to a transaction over several databases, and names a file outside.
+    #[error("expected `{}` to be the journal of one database, found the name of another file at byte {offset}", path.display())]
+    SuperJournal {
+        /// The journal.
+        path: PathBuf,
+        /// Where the mark stands that says so.
+        offset: u64,
+    },
     /// SQLite refused a statement; a damaged database file ends here.
     #[error("failed to read {subject} from `{}`", path.display())]
     Sqlite {

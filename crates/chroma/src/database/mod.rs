@@ -2,6 +2,7 @@
 
 mod catalog;
 mod cursor;
+mod extents;
 mod index;
 mod log;
 mod orphans;

@@ -14,15 +14,17 @@
 use std::{
     ffi::OsString,
     fs::{self, File},
-    io::{self, Read as _},
+    io::{self, ErrorKind, Read as _},
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
+use rustix::fs::{Mode, OFlags};
 use tempfile::TempDir;
 
-use super::schema::Schema;
+use super::{extents, schema::Schema};
 use crate::error::Error;
 
 /// A commit of Chroma's takes milliseconds; beyond this the lock is stuck.
@@ -30,6 +32,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Copies that a live writer may spoil before we give up.
 const COPY_ATTEMPTS: u32 = 3;
+
+/// What a journal ends in if it belongs to a transaction over several databases (pager.c, `readSuperJournal`).
+/// Before it stands the path of a file that SQLite opens, and removes once nobody needs it: any file of ours.
+/// Chroma attaches no database, so its journals have none.
+const SUPER_JOURNAL_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 
 /// The file that every directory since Chroma 0.4 has.
 pub(crate) const DATABASE: &str = "chroma.sqlite3";
@@ -41,6 +48,9 @@ pub(crate) struct Snapshot {
     pub(crate) schema: Schema,
     /// The database in the persist directory, for errors.
     pub(crate) path: PathBuf,
+    /// Bytes that the file system stores of the database, holes left out. Pages may lead to each other in circles
+    /// and be read for ever; but a row takes more than a byte, so that no table has as many rows.
+    pub(crate) stored_bytes: u64,
     /// Keeps a private copy alive.
     private_copy: Option<TempDir>,
 }
@@ -52,14 +62,16 @@ impl Snapshot {
         for suffix in SIDECARS {
             refuse_other_than_file(&sidecar(&path, suffix))?;
         }
-        let is_wal = read_header(&path)? == JournalMode::Wal || sidecar(&path, "-wal").exists();
+        // Before SQLite takes its lock, which closing the file would give up.
+        let (journal_mode, mut stored_bytes) = read_header(&path)?;
+        let is_wal = journal_mode == JournalMode::Wal || sidecar(&path, "-wal").exists();
         let (connection, private_copy) = if is_wal {
-            open_copy(&path)?
+            open_copy(&path, &mut stored_bytes)?
         } else {
             // Equivalent to `file:…?mode=ro`; as a path, it needs no escaping of `?`, `#` and `%`.
-            match begin(&path, OpenFlags::SQLITE_OPEN_READ_ONLY) {
+            match begin(&path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NOFOLLOW) {
                 Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::ReadOnly => {
-                    open_copy(&path)?
+                    open_copy(&path, &mut stored_bytes)?
                 }
                 result => (result.map_err(sqlite_error(&path, "the schema"))?, None),
             }
@@ -68,7 +80,7 @@ impl Snapshot {
         if let Some(missing) = schema.missing() {
             return Err(Error::MissingSchema { missing, path });
         }
-        Ok(Self { connection, schema, path, private_copy })
+        Ok(Self { connection, schema, path, stored_bytes, private_copy })
     }
 
     /// Whether the database was copied, which happens when its last writer did not end well.
@@ -92,18 +104,21 @@ enum JournalMode {
     Wal,
 }
 
-/// Reads what the first bytes of the file say (sqlite.org/fileformat2.html, "The Database Header").
-fn read_header(path: &Path) -> Result<JournalMode, Error> {
+/// Reads what the first bytes of the file say (sqlite.org/fileformat2.html, "The Database Header"), and how many
+/// bytes are stored of it.
+fn read_header(path: &Path) -> Result<(JournalMode, u64), Error> {
     let io_error = |source| Error::Io { operation: "read", path: path.to_owned(), source };
+    let file = open(path).map_err(io_error)?;
+    let stored_bytes = extents::stored_bytes(&file).map_err(io_error)?;
     let mut header = Vec::new();
-    File::open(path).and_then(|file| file.take(100).read_to_end(&mut header)).map_err(io_error)?;
+    (&file).take(100).read_to_end(&mut header).map_err(io_error)?;
     let not_sqlite = |found| Err(Error::NotSqlite { path: path.to_owned(), found });
     match header.get(18..20) {
         _ if header.is_empty() => not_sqlite("an empty file"),
         _ if !header.starts_with(b"SQLite format 3\0") => not_sqlite("other bytes"),
         // Write and read version: 2 is WAL.
-        Some([1, 1]) => Ok(JournalMode::Rollback),
-        Some(_) => Ok(JournalMode::Wal),
+        Some([1, 1]) => Ok((JournalMode::Rollback, stored_bytes)),
+        Some(_) => Ok((JournalMode::Wal, stored_bytes)),
         None => not_sqlite("less than its header"),
     }
 }
@@ -113,8 +128,18 @@ fn refuse_other_than_file(path: &Path) -> Result<(), Error> {
     match path.symlink_metadata() {
         Ok(metadata) if metadata.is_file() => Ok(()),
         Ok(_) => Err(Error::NotRegularFile { path: path.to_owned() }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(source) => Err(Error::Io { operation: "look at", path: path.to_owned(), source }),
+    }
+}
+
+/// Opens a file for reading, if it is one: it may have become a link since it was looked at.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(ErrorKind::InvalidInput, "expected a regular file, found another kind")),
     }
 }
 
@@ -138,7 +163,8 @@ fn begin(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn open_copy(path: &Path) -> Result<(Connection, Option<TempDir>), Error> {
+/// Copies the database and lets SQLite recover the copy; adds to `stored_bytes` what that may bring.
+fn open_copy(path: &Path, stored_bytes: &mut u64) -> Result<(Connection, Option<TempDir>), Error> {
     let temporary = TempDir::new();
     let temporary = temporary.map_err(|source| Error::Io {
         operation: "create a directory in",
@@ -147,8 +173,10 @@ fn open_copy(path: &Path) -> Result<(Connection, Option<TempDir>), Error> {
     })?;
     for _ in 0..COPY_ATTEMPTS {
         let before = stamps(path);
-        let copy = copy_with_sidecars(path, temporary.path())?;
+        let (copy, copied_bytes) = copy_with_sidecars(path, temporary.path())?;
         if stamps(path) == before {
+            refuse_super_journal(&sidecar(&copy, "-journal"), &sidecar(path, "-journal"))?;
+            *stored_bytes = copied_bytes;
             let connection = begin(&copy, OpenFlags::SQLITE_OPEN_READ_WRITE)
                 .map_err(sqlite_error(path, "a copy of the schema"))?;
             return Ok((connection, Some(temporary)));
@@ -167,15 +195,18 @@ fn stamps(path: &Path) -> [Option<(u64, Option<SystemTime>)>; 3] {
     })
 }
 
-fn copy_with_sidecars(path: &Path, to: &Path) -> Result<PathBuf, Error> {
-    let copy = to.join("chroma.sqlite3");
+/// Copies what the file system stores and leaves holes as they are: a sparse file may claim terabytes. Returns the
+/// path of the copy, and how many bytes were copied.
+fn copy_with_sidecars(path: &Path, to: &Path) -> Result<(PathBuf, u64), Error> {
+    let copy = to.join(DATABASE);
+    let mut copied_bytes = 0_u64;
     for suffix in SIDECARS {
         let (from, to) = (sidecar(path, suffix), sidecar(&copy, suffix));
         let io_error =
             |operation, path: &Path, source| Error::Io { operation, path: path.to_owned(), source };
-        let mut source = match File::open(&from) {
+        let source = match open(&from) {
             Ok(source) => source,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !suffix.is_empty() => {
+            Err(error) if error.kind() == ErrorKind::NotFound && !suffix.is_empty() => {
                 // One from an earlier attempt must not outlive its original.
                 if to.exists() {
                     fs::remove_file(&to).map_err(|source| io_error("remove", &to, source))?;
@@ -186,7 +217,26 @@ fn copy_with_sidecars(path: &Path, to: &Path) -> Result<PathBuf, Error> {
         };
         // Not `fs::copy`, which would make the copy of a read-only file unwritable.
         let mut target = File::create(&to).map_err(|source| io_error("create", &to, source))?;
-        io::copy(&mut source, &mut target).map_err(|source| io_error("copy", &from, source))?;
+        let bytes = extents::copy(&source, &mut target).map_err(|source| io_error("copy", &from, source))?;
+        copied_bytes = copied_bytes.saturating_add(bytes);
     }
-    Ok(copy)
+    Ok((copy, copied_bytes))
+}
+
+/// Refuses a journal that names a file: `copy` is of `original`.
+fn refuse_super_journal(copy: &Path, original: &Path) -> Result<(), Error> {
+    let io_error = |source| Error::Io { operation: "read", path: original.to_owned(), source };
+    let file = match File::open(copy) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(io_error(source)),
+    };
+    let Some(offset) = file.metadata().map_err(io_error)?.len().checked_sub(8) else { return Ok(()) };
+    let mut end = [0; 8];
+    file.read_exact_at(&mut end, offset).map_err(io_error)?;
+    if end == SUPER_JOURNAL_MAGIC {
+        Err(Error::SuperJournal { path: original.to_owned(), offset })
+    } else {
+        Ok(())
+    }
 }
