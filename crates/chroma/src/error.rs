@@ -87,6 +87,14 @@ pub enum Error {
         /// The database file.
         path: PathBuf,
     },
+    /// A table of the database is declared as Chroma never does, so that it would be sorted in memory.
+    #[error("expected the tables and indexes of Chroma in `{}`, found that SQLite would {found}", path.display())]
+    OddSchema {
+        /// What SQLite would do, in the words of its `explain query plan`.
+        found: String,
+        /// The database file.
+        path: PathBuf,
+    },
     /// The collection was listed by another directory.
     #[error("collection `{id}` is not in `{}`", path.display())]
     ForeignCollection {

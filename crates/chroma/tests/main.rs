@@ -6,6 +6,7 @@ mod crafted;
 mod damaged;
 mod fixtures;
 mod golden;
+mod hostile;
 mod overview;
 mod parquet;
 mod parquet_files;

@@ -1,6 +1,6 @@
 //! The collections of a directory and their segments (FORMAT §2).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use records::{Metadata, MetadataValue};
 use rusqlite::{Row, types::ValueRef};
@@ -79,10 +79,10 @@ struct SegmentRow {
 pub(crate) fn read(snapshot: &Snapshot) -> Result<Catalog, Error> {
     let mut tables = Tables::read(snapshot)?;
     let mut catalog = Catalog { collections: Vec::new(), warnings: Vec::new() };
+    let mut known = HashSet::new();
     each_row(snapshot, "the collections", &statements::collections(&snapshot.schema), |row| {
         let key = string(row, 0)?;
-        let known = |id: &Uuid| catalog.collections.iter().any(|stored| stored.collection.id == *id);
-        match Uuid::try_parse(&key).ok().filter(|id| !known(id)) {
+        match Uuid::try_parse(&key).ok().filter(|id| known.insert(*id)) {
             Some(id) => catalog.collections.push(tables.collection(id, key, row)?),
             None => catalog.warnings.push(Warning::new(
                 WarningCode::CollectionUnreadable,
@@ -115,7 +115,10 @@ impl Tables {
         })?;
         let mut spaces = HashMap::new();
         each_row(snapshot, "the segments' settings", statements::SEGMENT_SPACES, |row| {
-            spaces.insert(string(row, 0)?, string(row, 1)?);
+            // Not in the statement, which then might look for it in circles.
+            if row.get_ref(2)? == ValueRef::Text(b"hnsw:space") {
+                spaces.insert(string(row, 0)?, string(row, 1)?);
+            }
             Ok(())
         })?;
         let mut marks = HashMap::new();
@@ -252,7 +255,9 @@ fn each_row(
     let mut run = || {
         let mut statement = snapshot.connection.prepare(sql)?;
         let mut rows = statement.query([])?;
+        let mut row_limit = snapshot.row_limit();
         while let Some(row) = rows.next()? {
+            row_limit.count()?;
             visit(row)?;
         }
         Ok(())

@@ -2,11 +2,14 @@
 
 use rusqlite::{Row, Rows, fallible_streaming_iterator::FallibleStreamingIterator as _, types::ValueRef};
 
+use super::snapshot::RowLimit;
+
 /// Rows of a metadata table beside the rows of `embeddings`, both ordered by id.
 pub(crate) struct Cursor<'s> {
     rows: Rows<'s>,
     /// Id of the row that is next.
     next: Option<i64>,
+    row_limit: RowLimit,
 }
 
 /// A row of a metadata table: id, key, and the four typed cells.
@@ -28,13 +31,14 @@ impl MetadataRow<'_, '_> {
 }
 
 impl<'s> Cursor<'s> {
-    pub(crate) fn start(rows: rusqlite::Result<Rows<'s>>) -> rusqlite::Result<Self> {
-        let mut cursor = Self { rows: rows?, next: None };
+    pub(crate) fn start(rows: rusqlite::Result<Rows<'s>>, row_limit: RowLimit) -> rusqlite::Result<Self> {
+        let mut cursor = Self { rows: rows?, next: None, row_limit };
         cursor.advance()?;
         Ok(cursor)
     }
 
     fn advance(&mut self) -> rusqlite::Result<()> {
+        self.row_limit.count()?;
         self.rows.advance()?;
         self.next = self.rows.get().map(|row| row.get(0)).transpose()?;
         Ok(())

@@ -41,7 +41,7 @@ pub use orphans::Orphans;
 use read::Reader;
 use runs::{Runs, RunsBuilder};
 pub(crate) use snapshot::DATABASE;
-use snapshot::Snapshot;
+use snapshot::{Snapshot, corrupt};
 
 /// The open database of a persist directory.
 pub(crate) struct Database {
@@ -95,6 +95,7 @@ impl Database {
     }
 
     pub(crate) fn record_count(&self, stored: &StoredCollection) -> Result<u64, Error> {
+        self.snapshot.begin_operation();
         let segment = stored.metadata_segment.as_ref();
         let applied =
             segment.and_then(|segment| self.record_runs.get(&segment.key)).map_or(0, |runs| runs.rows);
@@ -135,6 +136,7 @@ impl Database {
     }
 
     pub(crate) fn read(&self, stored: &StoredCollection, visit: Visit<'_>) -> Result<ReadReport, Error> {
+        self.snapshot.begin_operation();
         Reader::new(self, stored)?.run(visit)
     }
 
@@ -173,9 +175,16 @@ fn runs(
         let mut statement = snapshot.connection.prepare(sql)?;
         let mut rows = statement.query([])?;
         let mut builder = RunsBuilder::default();
+        let mut last = None;
         while let Some(row) = rows.next()? {
+            let key: i64 = row.get(0)?;
+            // Where pages lead back to a page, its rows come again. This looks at all of the table's pages, so that
+            // whoever reads rows later can rely on their order.
+            if last.replace(key).is_some_and(|last| last >= key) {
+                return Err(corrupt("expected rows in the order of their numbers, found another"));
+            }
             // A row without an owner is an orphan under the empty name.
-            builder.push(row.get(0)?, owner(row.get_ref(1)?).unwrap_or_default());
+            builder.push(key, owner(row.get_ref(1)?).unwrap_or_default());
         }
         Ok(builder.build())
     };

@@ -12,11 +12,12 @@ use crate::{
     overview::{Kind, LogOverview, Overview},
 };
 
-const LOG_CONFIGURATION: &str = "select config_json_str from embeddings_queue_config order by id limit 1";
+const LOG_CONFIGURATION: &str = "select config_json_str from embeddings_queue_config limit 1";
 
 impl Database {
     pub(crate) fn overview(&self) -> Result<Overview, Error> {
         let snapshot = &self.snapshot;
+        snapshot.begin_operation();
         let version = version::deduce(&snapshot.connection, &snapshot.schema);
         // Files may claim any size, so nothing here may overflow.
         let mut size_bytes: u64 = self

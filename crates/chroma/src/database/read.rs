@@ -111,6 +111,7 @@ impl<'d> Reader<'d> {
         };
         let connection = &database.snapshot.connection;
         let error = database.snapshot.error("the records");
+        let limit = || database.snapshot.row_limit();
         let mut records = connection.prepare_cached(statements::RECORDS).map_err(&error)?;
         let mut metadata =
             connection.prepare_cached(&statements::metadata(&database.snapshot.schema)).map_err(&error)?;
@@ -119,9 +120,9 @@ impl<'d> Reader<'d> {
         for range in &runs.ranges {
             let range = [range.0, range.1];
             let mut records = records.query(range).map_err(&error)?;
-            let mut metadata = Cursor::start(metadata.query(range)).map_err(&error)?;
+            let mut metadata = Cursor::start(metadata.query(range), limit()).map_err(&error)?;
             let mut lists = match &mut lists {
-                Some(statement) => Some(Cursor::start(statement.query(range)).map_err(&error)?),
+                Some(statement) => Some(Cursor::start(statement.query(range), limit()).map_err(&error)?),
                 None => None,
             };
             while let Some(row) = records.next().map_err(&error)? {

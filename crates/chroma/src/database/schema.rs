@@ -26,9 +26,13 @@ pub(crate) struct Schema(HashMap<String, HashSet<String>>);
 
 impl Schema {
     pub(crate) fn inspect(connection: &Connection) -> rusqlite::Result<Self> {
+        // Which table is ordinary must be known before SQLite is asked for its columns: of a virtual one it starts
+        // the module, of a view it prepares the query. The type does not tell, and the statement does: it begins
+        // so when SQLite wrote it, and with CREATE VIRTUAL TABLE or CREATE VIEW otherwise.
         let mut statement = connection.prepare(
-            "select t.name, c.name from pragma_table_list t, pragma_table_info(t.name) c
-             where t.schema = 'main' and t.type = 'table'",
+            "select t.name, c.name
+             from (select name from sqlite_schema where type = 'table' and sql like 'create table %') t,
+                 pragma_table_info(t.name, 'main') c",
         )?;
         let mut tables: HashMap<String, HashSet<String>> = HashMap::new();
         let mut rows = statement.query([])?;

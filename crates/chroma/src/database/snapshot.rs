@@ -17,14 +17,18 @@ use std::{
     io::{self, ErrorKind, Read as _},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig, ffi, limits::Limit};
 use rustix::fs::{Mode, OFlags};
 use tempfile::TempDir;
 
-use super::{extents, schema::Schema};
+use super::{extents, schema::Schema, statements};
 use crate::error::Error;
 
 /// A commit of Chroma's takes milliseconds; beyond this the lock is stuck.
@@ -38,6 +42,16 @@ const COPY_ATTEMPTS: u32 = 3;
 /// Chroma attaches no database, so its journals have none.
 const SUPER_JOURNAL_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 
+/// Steps of SQLite's machine between two looks at [`Steps`].
+const STEPS_PER_LOOK: u16 = 10_000;
+
+/// Steps that an operation may take for each byte of the database. Reading takes a few: some thirty for a row of
+/// twenty bytes or more, which is passed some times.
+const STEPS_PER_BYTE: u64 = 64;
+
+/// Steps beyond that, which the smallest database needs; SQLite takes them in a tenth of a second.
+const LEAST_STEPS: u64 = 16 << 20;
+
 /// The file that every directory since Chroma 0.4 has.
 pub(crate) const DATABASE: &str = "chroma.sqlite3";
 
@@ -48,11 +62,63 @@ pub(crate) struct Snapshot {
     pub(crate) schema: Schema,
     /// The database in the persist directory, for errors.
     pub(crate) path: PathBuf,
-    /// Bytes that the file system stores of the database, holes left out. Pages may lead to each other in circles
-    /// and be read for ever; but a row takes more than a byte, so that no table has as many rows.
-    pub(crate) stored_bytes: u64,
+    /// What is left to the operation that runs.
+    steps: Steps,
     /// Keeps a private copy alive.
     private_copy: Option<TempDir>,
+}
+
+/// Bounds what SQLite does, by the bytes that the file system stores of the database, holes left out. Pages that
+/// lead to each other in circles can be read for ever, and a page is small.
+struct Steps {
+    stored_bytes: u64,
+    left: Arc<AtomicU64>,
+}
+
+/// How many rows a table may have.
+pub(crate) struct RowLimit(u64);
+
+impl Steps {
+    fn new(stored_bytes: u64) -> Self {
+        let steps = Self { stored_bytes, left: Arc::default() };
+        steps.renew();
+        steps
+    }
+
+    fn renew(&self) {
+        let steps = self.stored_bytes.saturating_mul(STEPS_PER_BYTE).saturating_add(LEAST_STEPS);
+        self.left.store(steps, Ordering::Relaxed);
+    }
+
+    /// Makes SQLite break off when no step is left, and refuse values that the file cannot hold.
+    fn bound(&self, connection: &Connection) -> rusqlite::Result<()> {
+        // A writer may have added to the file since it was looked at.
+        let length = self.stored_bytes.saturating_mul(2).saturating_add(16 << 20);
+        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, i32::try_from(length).unwrap_or(i32::MAX))?;
+        let left = Arc::clone(&self.left);
+        let has_ended = move || {
+            let rest = left.load(Ordering::Relaxed).checked_sub(u64::from(STEPS_PER_LOOK));
+            left.store(rest.unwrap_or(0), Ordering::Relaxed);
+            rest.is_none()
+        };
+        connection.progress_handler(i32::from(STEPS_PER_LOOK), Some(has_ended))
+    }
+}
+
+impl RowLimit {
+    /// Counts one more row; an error if a table of so many cannot be in the file.
+    pub(crate) fn count(&mut self) -> rusqlite::Result<()> {
+        self.0 = self
+            .0
+            .checked_sub(1)
+            .ok_or_else(|| corrupt("expected a row for each four bytes at the most, found more"))?;
+        Ok(())
+    }
+}
+
+/// The error of a database whose pages contradict each other.
+pub(crate) fn corrupt(message: &str) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some(message.to_owned()))
 }
 
 impl Snapshot {
@@ -63,15 +129,16 @@ impl Snapshot {
             refuse_other_than_file(&sidecar(&path, suffix))?;
         }
         // Before SQLite takes its lock, which closing the file would give up.
-        let (journal_mode, mut stored_bytes) = read_header(&path)?;
+        let (journal_mode, stored_bytes) = read_header(&path)?;
         let is_wal = journal_mode == JournalMode::Wal || sidecar(&path, "-wal").exists();
+        let mut steps = Steps::new(stored_bytes);
         let (connection, private_copy) = if is_wal {
-            open_copy(&path, &mut stored_bytes)?
+            open_copy(&path, &mut steps)?
         } else {
             // Equivalent to `file:…?mode=ro`; as a path, it needs no escaping of `?`, `#` and `%`.
-            match begin(&path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NOFOLLOW) {
+            match begin(&path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NOFOLLOW, &steps) {
                 Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::ReadOnly => {
-                    open_copy(&path, &mut stored_bytes)?
+                    open_copy(&path, &mut steps)?
                 }
                 result => (result.map_err(sqlite_error(&path, "the schema"))?, None),
             }
@@ -80,7 +147,21 @@ impl Snapshot {
         if let Some(missing) = schema.missing() {
             return Err(Error::MissingSchema { missing, path });
         }
-        Ok(Self { connection, schema, path, stored_bytes, private_copy })
+        let oddity = statements::oddity(&connection, &schema).map_err(sqlite_error(&path, "the schema"))?;
+        if let Some(found) = oddity {
+            return Err(Error::OddSchema { found, path });
+        }
+        Ok(Self { connection, schema, path, steps, private_copy })
+    }
+
+    /// Begins an operation, which may take as many steps as the size of the database justifies.
+    pub(crate) fn begin_operation(&self) {
+        self.steps.renew();
+    }
+
+    /// How many rows any table may have: each takes more than four bytes.
+    pub(crate) fn row_limit(&self) -> RowLimit {
+        RowLimit(self.steps.stored_bytes / 4 + 4096)
     }
 
     /// Whether the database was copied, which happens when its last writer did not end well.
@@ -95,7 +176,15 @@ impl Snapshot {
 }
 
 fn sqlite_error(path: &Path, subject: &'static str) -> impl Fn(rusqlite::Error) -> Error {
-    move |source| Error::Sqlite { subject, path: path.to_owned(), source }
+    move |source| {
+        let source = match source {
+            rusqlite::Error::SqliteFailure(error, _) if error.code == ErrorCode::OperationInterrupted => {
+                corrupt("expected an end within the steps that its size justifies, found none")
+            }
+            source => source,
+        };
+        Error::Sqlite { subject, path: path.to_owned(), source }
+    }
 }
 
 #[derive(PartialEq)]
@@ -150,8 +239,9 @@ fn sidecar(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Opens a database and takes the lock that fixes what is read.
-fn begin(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
+fn begin(path: &Path, access: OpenFlags, steps: &Steps) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    steps.bound(&connection)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // The schema comes from the file: let it run nothing, and distrust the pages.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
@@ -163,8 +253,8 @@ fn begin(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Copies the database and lets SQLite recover the copy; adds to `stored_bytes` what that may bring.
-fn open_copy(path: &Path, stored_bytes: &mut u64) -> Result<(Connection, Option<TempDir>), Error> {
+/// Copies the database and lets SQLite recover the copy, which may bring what lies beside it.
+fn open_copy(path: &Path, steps: &mut Steps) -> Result<(Connection, Option<TempDir>), Error> {
     let temporary = TempDir::new();
     let temporary = temporary.map_err(|source| Error::Io {
         operation: "create a directory in",
@@ -176,8 +266,8 @@ fn open_copy(path: &Path, stored_bytes: &mut u64) -> Result<(Connection, Option<
         let (copy, copied_bytes) = copy_with_sidecars(path, temporary.path())?;
         if stamps(path) == before {
             refuse_super_journal(&sidecar(&copy, "-journal"), &sidecar(path, "-journal"))?;
-            *stored_bytes = copied_bytes;
-            let connection = begin(&copy, OpenFlags::SQLITE_OPEN_READ_WRITE)
+            *steps = Steps::new(copied_bytes);
+            let connection = begin(&copy, OpenFlags::SQLITE_OPEN_READ_WRITE, steps)
                 .map_err(sqlite_error(path, "a copy of the schema"))?;
             return Ok((connection, Some(temporary)));
         }

@@ -1,39 +1,47 @@
 //! The SQL that reads the database.
 //!
 //! The statements over records and log rows must run as ordered scans of a b-tree: a sort would hold the
-//! documents of a collection in memory. The tests below ask SQLite how it runs each of them.
+//! documents of a collection in memory. The tests below ask SQLite how it runs each of them, and so does
+//! [`oddity`] of every database. `not indexed` and `indexed by` leave SQLite no choice: what an
+//! `analyze` of the empty database left behind, or an index that somebody added, would change its mind.
+
+use rusqlite::Connection;
 
 use super::schema::Schema;
 
 /// Which segment owns which record; the index-free column order keeps it on the leaf pages.
-pub(crate) const RECORD_OWNERS: &str = "select id, segment_id from embeddings order by id";
+pub(crate) const RECORD_OWNERS: &str = "select id, segment_id from embeddings not indexed order by id";
 
 /// Which collection owns which log row.
-pub(crate) const LOG_OWNERS: &str = "select seq_id, topic from embeddings_queue order by seq_id";
+pub(crate) const LOG_OWNERS: &str = "select seq_id, topic from embeddings_queue not indexed order by seq_id";
 
-pub(crate) const RECORDS: &str = "select id, segment_id, embedding_id, created_at, seq_id from embeddings where id between ?1 and ?2 order by id";
+pub(crate) const RECORDS: &str = "select id, segment_id, embedding_id, created_at, seq_id from embeddings not indexed
+     where id between ?1 and ?2 order by id";
 
 /// In which order records were stored, and by which log row they were last changed.
-pub(crate) const RECORD_ORDER: &str =
-    "select id, segment_id, embedding_id, seq_id from embeddings where id between ?1 and ?2 order by id";
+pub(crate) const RECORD_ORDER: &str = "select id, segment_id, embedding_id, seq_id from embeddings not indexed where id between ?1 and ?2 order by id";
 
 /// Whether a record exists.
-pub(crate) const RECORD_EXISTS: &str = "select 1 from embeddings where segment_id = ?1 and embedding_id = ?2";
+pub(crate) const RECORD_EXISTS: &str = "select 1 from embeddings indexed by sqlite_autoindex_embeddings_1
+     where segment_id = ?1 and embedding_id = ?2";
 
 /// Log rows without what is large in them: SQLite reads `typeof` from the row's header, not from its pages.
-pub(crate) const LOG_ROWS: &str = "select seq_id, topic, operation, id, typeof(vector) from embeddings_queue
+pub(crate) const LOG_ROWS: &str =
+    "select seq_id, topic, operation, id, typeof(vector) from embeddings_queue not indexed
      where seq_id between ?1 and ?2 order by seq_id";
 
-pub(crate) const LOG_VECTOR: &str = "select vector, encoding from embeddings_queue where seq_id = ?1";
+pub(crate) const LOG_VECTOR: &str =
+    "select vector, encoding from embeddings_queue not indexed where seq_id = ?1";
 
-pub(crate) const LOG_METADATA: &str = "select metadata, created_at from embeddings_queue where seq_id = ?1";
+pub(crate) const LOG_METADATA: &str =
+    "select metadata, created_at from embeddings_queue not indexed where seq_id = ?1";
 
 /// Columns: id, key, then the four typed values.
 pub(crate) fn metadata(schema: &Schema) -> String {
     let bool_value = schema.column_or_null("embedding_metadata", "bool_value");
     format!(
         "select id, key, string_value, int_value, float_value, {bool_value} from embedding_metadata
-         where id between ?1 and ?2 order by id"
+         indexed by sqlite_autoindex_embedding_metadata_1 where id between ?1 and ?2 order by id"
     )
 }
 
@@ -42,7 +50,7 @@ pub(crate) fn metadata_lists(schema: &Schema) -> Option<&'static str> {
     // The index on (id, key) ends in the rowid, which is the order of the elements.
     schema.has_table("embedding_metadata_array").then_some(
         "select id, key, string_value, int_value, float_value, bool_value from embedding_metadata_array
-         where id between ?1 and ?2 order by id, key, rowid",
+         indexed by embedding_metadata_array_id_key where id between ?1 and ?2 order by id, key, rowid",
     )
 }
 
@@ -57,8 +65,7 @@ pub(crate) const DATABASES: &str = "select id, name, tenant_id from databases";
 
 pub(crate) const SEGMENTS: &str = "select collection, id, type, scope from segments";
 
-pub(crate) const SEGMENT_SPACES: &str =
-    "select segment_id, str_value from segment_metadata where key = 'hnsw:space'";
+pub(crate) const SEGMENT_SPACES: &str = "select segment_id, str_value, key from segment_metadata";
 
 /// Which part of the schema was made first.
 pub(crate) const FIRST_MIGRATION: &str = "select dir from migrations order by rowid limit 1";
@@ -71,6 +78,41 @@ pub(crate) fn collection_metadata(schema: &Schema) -> String {
     format!(
         "select collection_id, key, str_value, int_value, float_value, {bool_value} from collection_metadata"
     )
+}
+
+/// What SQLite would do to run these statements that it never does with Chroma's tables: sort one of them.
+///
+/// That it looks at a whole table where a part was asked for is no oddity: with statistics of a database of one row
+/// it does.
+pub(crate) fn oddity(connection: &Connection, schema: &Schema) -> rusqlite::Result<Option<String>> {
+    let metadata = metadata(schema);
+    let statements = [
+        RECORD_OWNERS,
+        LOG_OWNERS,
+        RECORDS,
+        RECORD_ORDER,
+        RECORD_EXISTS,
+        LOG_ROWS,
+        LOG_VECTOR,
+        LOG_METADATA,
+        &metadata,
+    ];
+    for sql in statements.into_iter().chain(metadata_lists(schema)) {
+        let steps = plan(connection, sql)?;
+        let odd = steps.into_iter().find(|step| !(step.starts_with("SCAN") || step.starts_with("SEARCH")));
+        if odd.is_some() {
+            return Ok(odd);
+        }
+    }
+    Ok(None)
+}
+
+/// How SQLite would run a statement.
+fn plan(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare(&format!("explain query plan {sql}"))?;
+    let parameters = vec![1; statement.parameter_count()];
+    let steps = statement.query_map(rusqlite::params_from_iter(parameters), |row| row.get(3))?;
+    steps.collect()
 }
 
 #[cfg(test)]
@@ -101,6 +143,7 @@ mod tests {
         let schema = Schema::inspect(&connection).unwrap();
         let metadata = metadata(&schema);
         let lists = metadata_lists(&schema).unwrap();
+        assert_eq!(oddity(&connection, &schema).unwrap(), None);
         let mut plans = Vec::new();
         for sql in [
             RECORD_OWNERS,
@@ -114,12 +157,7 @@ mod tests {
             &metadata,
             lists,
         ] {
-            let mut statement = connection.prepare(&format!("explain query plan {sql}")).unwrap();
-            let parameters = vec![1; statement.parameter_count()];
-            let mut rows = statement.query(rusqlite::params_from_iter(parameters)).unwrap();
-            while let Some(row) = rows.next().unwrap() {
-                plans.push(row.get::<_, String>(3).unwrap());
-            }
+            plans.extend(plan(&connection, sql).unwrap());
         }
         expect![[r#"
             SCAN embeddings

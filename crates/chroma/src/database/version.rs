@@ -26,13 +26,14 @@ const STEPS: [(Mark, &str, &str); 10] = [
 /// What introduced none of these.
 const FIRST: (&str, &str) = ("0.4.0", "0.4.3");
 
-/// The last migration of each directory that 1.5.9 has.
-const NEWER_MIGRATION: &str = "select exists (select 1 from migrations where not coalesce(
+/// The last migration of each directory; there are some twenty in all that 1.5.9 has.
+const NEWER_MIGRATION: &str = "select exists (select 1 from (select dir, version from migrations limit 1000) where not coalesce(
     dir = 'sysdb' and version <= 10 or dir = 'metadb' and version <= 6 or dir = 'embeddings_queue' and version <= 2,
     false))";
 
 /// The Rust engine's first migration, which makes `seq_id` an integer.
-const RUST_MIGRATION: &str = "select exists (select 1 from migrations where dir = 'metadb' and version = 5)";
+const RUST_MIGRATION: &str = "select exists (select 1 from (select dir, version from migrations limit 1000)
+    where dir = 'metadb' and version = 5)";
 
 /// Asks the schema's own rows, which hold a virtual table's name without opening it: its module would run then, on
 /// tables that somebody else filled.
