@@ -11,7 +11,7 @@
 //!
 //! Chroma < 1.0 labels in the order of a Python set: what it wrote is not salvaged.
 
-use std::collections::HashMap;
+use std::{cell::Cell, collections::HashMap};
 
 use rusqlite::types::ValueRef;
 
@@ -28,6 +28,13 @@ use crate::{
     ids::IdTable,
     warning::Tally,
 };
+
+/// How many candidates are tried. Only records that were deleted at either end of the collection leave more than
+/// one, and each costs a pass over the labels of the file.
+const MOST_CANDIDATES: usize = 64;
+
+/// How many rows are looked up for all distances together, some seconds.
+const MOST_LOOKUPS: usize = 1 << 26;
 
 /// Why no vector could be salvaged.
 #[derive(Debug, thiserror::Error)]
@@ -96,11 +103,14 @@ pub(super) fn salvage(
     let flushed = flushed(database, stored, mark, rows, &mut ids)?;
     let found = match hnsw::live_labels(&database.root, segment.id) {
         Ok(labels) => {
-            let candidates = candidates(database, &flushed, &labels);
+            let candidates = match candidates(database, &flushed, &labels) {
+                Ok(candidates) => candidates,
+                Err(refusal) => return Ok(partial(database, stored, segment, remains).ok_or(refusal)),
+            };
             choose(
                 database,
                 stored,
-                Candidates { segment, mark, ids: &ids, flushed, candidates, remains },
+                Candidates { segment, mark, ids: &ids, flushed, candidates, live_labels: &labels, remains },
                 log,
             )?
         }
@@ -189,33 +199,61 @@ fn flushed(
     Ok(Flushed { rows, deleted, uncertain })
 }
 
-/// The ways to match rows and labels, both ascending: for each, the label of every row.
-fn candidates(database: &Database, flushed: &Flushed, labels: &[u64]) -> Vec<Vec<u64>> {
+/// A way to match rows and labels, both ascending.
+#[derive(Clone, Copy)]
+enum Candidate {
+    /// One by one, as far as there are rows.
+    InOrder,
+    /// The label is so much less than the number of the row.
+    Distance(i64),
+}
+
+impl Candidate {
+    /// The label of each row.
+    fn labels<'r>(self, rows: &'r [Row], labels: &'r [u64]) -> impl Iterator<Item = Option<u64>> + 'r {
+        rows.iter().enumerate().map(move |(place, row)| match self {
+            Self::InOrder => labels.get(place).copied(),
+            Self::Distance(distance) => u64::try_from(row.row_id.checked_sub(distance)?).ok(),
+        })
+    }
+}
+
+/// The ways to match rows and labels that land every row on a live label.
+fn candidates(database: &Database, flushed: &Flushed, labels: &[u64]) -> Result<Vec<Candidate>, Refusal> {
     let Flushed { rows, deleted, uncertain } = flushed;
-    let Some(surplus) = labels.len().checked_sub(rows.len()) else { return Vec::new() };
+    let Some(surplus) = labels.len().checked_sub(rows.len()) else { return Ok(Vec::new()) };
     // Rows that an UPSERT may have made come after all others, and so do their labels.
     if surplus == 0 || (*deleted == 0 && surplus <= *uncertain) {
-        return vec![labels.iter().take(rows.len()).copied().collect()];
+        return Ok(vec![Candidate::InOrder]);
     }
     let is_alone = database.record_runs.len() == 1;
     let ends = (rows.first(), rows.last(), labels.first(), labels.last());
     let (Some(first_row), Some(last_row), Some(first_label), Some(last_label)) = ends else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
     if !is_alone || surplus > deleted + uncertain {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let label = |label: u64| i64::try_from(label).unwrap_or(i64::MAX);
     let smallest = last_row.row_id.saturating_sub(label(*last_label));
     let largest = first_row.row_id.saturating_sub(label(*first_label));
     // Each step of the distance skips one surplus label, so there are no more than that.
     let distances = (smallest..=largest).take(surplus + 1);
-    let matched = distances.map(|distance| {
-        let label_of = |row: &Row| u64::try_from(row.row_id.checked_sub(distance)?).ok();
-        let is_live = |label: &u64| labels.binary_search(label).is_ok();
-        rows.iter().map(|row| label_of(row).filter(is_live)).collect::<Option<Vec<u64>>>()
-    });
-    matched.flatten().collect()
+    let lookups = Cell::new(0);
+    let mut is_live = |label: Option<u64>| {
+        lookups.set(lookups.get() + 1);
+        label.is_some_and(|label| labels.binary_search(&label).is_ok())
+    };
+    let mut candidates = Vec::new();
+    for candidate in distances.map(Candidate::Distance) {
+        if candidate.labels(rows, labels).all(&mut is_live) {
+            candidates.push(candidate);
+        }
+        if candidates.len() > MOST_CANDIDATES || lookups.get() > MOST_LOOKUPS {
+            return Err(Refusal::Ambiguous);
+        }
+    }
+    Ok(candidates)
 }
 
 /// Candidates, and what they are about.
@@ -224,7 +262,8 @@ struct Candidates<'a> {
     mark: i64,
     ids: &'a IdTable,
     flushed: Flushed,
-    candidates: Vec<Vec<u64>>,
+    candidates: Vec<Candidate>,
+    live_labels: &'a [u64],
     remains: &'a Labels,
 }
 
@@ -235,7 +274,7 @@ fn choose(
     tried: Candidates<'_>,
     log: &LogIndex,
 ) -> Result<Result<Index, Refusal>, Error> {
-    let Candidates { segment, mark, ids, flushed, candidates, remains } = tried;
+    let Candidates { segment, mark, ids, flushed, candidates, live_labels, remains } = tried;
     let rows = flushed.rows.len();
     let count = candidates.len();
     let changes: HashMap<usize, i64> = flushed.rows.iter().map(|row| (row.number, row.seq_id)).collect();
@@ -243,8 +282,11 @@ fn choose(
     let mut chosen = None;
     for candidate in candidates {
         let mut labels = Labels::default();
-        for (row, label) in flushed.rows.iter().zip(candidate) {
-            labels.insert(ids.id(row.number), label);
+        for (row, label) in flushed.rows.iter().zip(candidate.labels(&flushed.rows, live_labels)) {
+            // Every row has one, or this were no candidate.
+            if let Some(label) = label {
+                labels.insert(ids.id(row.number), label);
+            }
         }
         if remains.contradicts(&labels) {
             continue;
@@ -263,10 +305,7 @@ fn choose(
     }
     Ok(match chosen {
         Some(index) => Ok(index),
-        None if count == 0 => {
-            let labels = hnsw::live_labels(&database.root, segment.id).map_or(0, |labels| labels.len());
-            Err(Refusal::Counts { labels, rows })
-        }
+        None if count == 0 => Err(Refusal::Counts { labels: live_labels.len(), rows }),
         None => Err(Refusal::Contradiction),
     })
 }

@@ -15,7 +15,8 @@ pub(crate) const RECORD_OWNERS: &str = "select id, segment_id from embeddings no
 /// Which collection owns which log row.
 pub(crate) const LOG_OWNERS: &str = "select seq_id, topic from embeddings_queue not indexed order by seq_id";
 
-pub(crate) const RECORDS: &str = "select id, segment_id, embedding_id, created_at, seq_id from embeddings not indexed
+pub(crate) const RECORDS: &str =
+    "select id, segment_id, embedding_id, created_at, seq_id from embeddings not indexed
      where id between ?1 and ?2 order by id";
 
 /// In which order records were stored, and by which log row they were last changed.

@@ -96,7 +96,13 @@ impl Scan {
         let mut scan = Self::default();
         let whole_elements = level0.metadata()?.len() / header.element_size as u64;
         let count = u64::from(header.element_count).min(whole_elements);
-        let per_block = (SCAN_BYTES / header.element_size).max(1);
+        if count == 0 {
+            return Ok(scan);
+        }
+        // The file has a whole element, so that a block is no larger than it; the division makes it no larger than
+        // SCAN_BYTES but for one element.
+        let per_block =
+            (SCAN_BYTES / header.element_size).max(1).min(usize::try_from(count).unwrap_or(usize::MAX));
         let mut block = vec![0; per_block * header.element_size];
         let mut first = 0;
         while let Some(data) = next_data(level0, first * header.element_size as u64)? {
@@ -164,28 +170,65 @@ impl Labels {
     }
 }
 
-/// Finds the id of a label. Elements come nearly in the order of their labels, so the place after the last hit
-/// is tried before a search.
+/// Finds the element of each label. Elements come nearly in the order of their labels, so the place after the last
+/// hit is tried before a search.
+///
+/// Any number of ids may share a label in a broken pickle, and any number of elements in a broken file. Neither
+/// costs more than one entry each: together they would be multiplied.
 pub(super) struct LabelOrder {
     /// By the numbers of the ids, ascending.
     sorted: Vec<u64>,
+    /// By the first number of each label: the last element that has it.
+    elements: Vec<Option<Met>>,
     next: usize,
+    /// Elements that share their label with an earlier one.
+    duplicates: u64,
+}
+
+/// An element whose label was looked for.
+#[derive(Clone, Copy)]
+pub(super) struct Met {
+    pub(super) number: u32,
+    /// Whether its vector may be the unit vector of a longer one.
+    pub(super) is_unit: bool,
 }
 
 impl LabelOrder {
     /// Of labels [in order](Labels::in_order).
     pub(super) fn new(sorted: Vec<u64>) -> Self {
-        Self { sorted, next: 0 }
+        Self { elements: vec![None; sorted.len()], sorted, next: 0, duplicates: 0 }
     }
 
-    /// The numbers of all ids that have this label, which are more than one only in a broken pickle.
-    pub(super) fn ids(&mut self, label: u64) -> std::ops::Range<usize> {
+    /// Notes which element has a label, if an id has it; whether one has. `is_unit` is asked only then.
+    pub(super) fn meet(&mut self, element: Element<'_>, is_unit: impl FnOnce(Element<'_>) -> bool) -> bool {
+        let label = element.label;
         let is = |number: Option<usize>| number.and_then(|n| self.sorted.get(n)) == Some(&label);
         let is_next = is(Some(self.next)) && !is(self.next.checked_sub(1));
-        let start = if is_next { self.next } else { self.sorted.partition_point(|other| *other < label) };
-        let found = self.sorted.get(start..).unwrap_or_default();
-        let count = found.iter().take_while(|other| **other == label).count();
-        self.next = start + count;
-        start..self.next
+        let place = if is_next { self.next } else { self.sorted.partition_point(|other| *other < label) };
+        self.next = place;
+        if self.sorted.get(place) != Some(&label) {
+            return false;
+        }
+        self.next = place + 1;
+        let met = Met { number: element.number, is_unit: is_unit(element) };
+        // The last one counts, as in hnswlib's `loadIndex`.
+        let earlier = self.elements.get_mut(place).and_then(|known| known.replace(met));
+        self.duplicates += u64::from(earlier.is_some());
+        true
+    }
+
+    /// Elements and the numbers of their ids, the elements ascending; and how many elements share a label with an
+    /// earlier one.
+    pub(super) fn into_elements(self) -> (Vec<(Met, usize)>, u64) {
+        let mut found = Vec::new();
+        let mut number = 0;
+        for same in self.sorted.chunk_by(|a, b| a == b) {
+            let numbers = number..number + same.len();
+            let met = self.elements.get(number).copied().flatten();
+            number = numbers.end;
+            found.extend(met.into_iter().flat_map(|met| numbers.clone().map(move |number| (met, number))));
+        }
+        found.sort_unstable_by_key(|(met, number)| (met.number, *number));
+        (found, self.duplicates)
     }
 }

@@ -22,7 +22,7 @@ pub(crate) use files::stamp;
 use files::{HEADER, LENGTH, LEVEL0, PICKLE, SegmentDirectory, read_at_most};
 use header::{Header, HeaderError};
 pub(crate) use labels::Labels;
-use labels::{LabelOrder, Scan};
+use labels::{Element, LabelOrder, Met, Scan};
 use persistent_data::{PersistentData, PersistentDataError};
 use vectors::{VectorFiles, read_lengths};
 
@@ -65,15 +65,6 @@ pub(crate) struct Index {
     pub(crate) max_seq_id: Option<i64>,
     /// What is wrong with the files without making them unreadable.
     pub(crate) faults: Faults,
-}
-
-/// An element whose label is an id's.
-struct Found {
-    element: u32,
-    /// The number of the id.
-    number: usize,
-    /// Whether its vector may be the unit vector of a longer one.
-    is_unit: bool,
 }
 
 /// Where a vector is.
@@ -232,20 +223,15 @@ impl Index {
             return Ok(index);
         }
         let (header, level0) = directory.vectors()?;
+        let is_unit = |element: Element<'_>| normalisation != Normalisation::Mixed || element.is_unit();
+        let scan = Scan::run(&level0, &header, |element| order.meet(element, is_unit));
+        let scan = scan.map_err(io_error(LEVEL0))?;
         // Elements ascend, as `read_lengths` wants them.
-        let mut found: Vec<Found> = Vec::new();
-        let scan = Scan::run(&level0, &header, |element| {
-            let before = found.len();
-            for number in order.ids(element.label) {
-                let is_unit = normalisation != Normalisation::Mixed || element.is_unit();
-                found.push(Found { element: element.number, number, is_unit });
-            }
-            found.len() > before
-        })
-        .map_err(io_error(LEVEL0))?;
+        let (found, duplicate_labels) = order.into_elements();
 
         let is_cosine = normalisation != Normalisation::None;
         index.faults.deleted_but_mapped = scan.deleted;
+        index.faults.duplicate_labels = duplicate_labels;
         index.faults.not_unit_vectors = is_cosine && scan.not_unit > 0;
         // Bytes beat declarations (FORMAT §8): vectors that are not unit vectors were never divided by a length.
         let is_normalised = match normalisation {
@@ -276,19 +262,18 @@ impl Index {
     }
 
     /// Notes where each id's vector is: its element and, if there is a file of them, its length.
-    fn place(&mut self, found: &[Found], lengths: Option<File>) -> Result<(), IndexError> {
-        let Self { places, faults, .. } = self;
+    fn place(&mut self, found: &[(Met, usize)], lengths: Option<File>) -> Result<(), IndexError> {
+        let Self { places, .. } = self;
         let mut founds = found.iter();
         let mut set = |length: f32| {
-            let place = founds.next().and_then(|found| Some((found, places.get_mut(found.number)?)));
-            let Some((found, place)) = place else { return };
-            faults.duplicate_labels += u64::from(!place.is_absent());
-            let length = if found.is_unit { length } else { f32::NAN };
-            *place = Place { element: found.element, length, is_met: false };
+            let place = founds.next().and_then(|(met, number)| Some((met, places.get_mut(*number)?)));
+            let Some((met, place)) = place else { return };
+            let length = if met.is_unit { length } else { f32::NAN };
+            *place = Place { element: met.number, length, is_met: false };
         };
         match lengths {
             Some(file) => {
-                let elements = found.iter().map(|found| found.element);
+                let elements = found.iter().map(|(met, _)| met.number);
                 read_lengths(&file, elements, set).map_err(io_error(LENGTH))
             }
             None => {

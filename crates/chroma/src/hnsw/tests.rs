@@ -161,3 +161,37 @@ fn absence_counts_as_loss_only_after_a_flush() {
         Load::Lost(IndexError::NoFile(PICKLE), _)
     ));
 }
+
+/// A list of ids of one label, and elements of that label: their product would be 16 gigabytes of places.
+#[test]
+fn shared_labels_are_not_multiplied() {
+    const COUNT: u32 = 30_000;
+    let root = TempDir::new().unwrap();
+    let directory = segment(&root);
+    let mut pickle = b"\x80\x03}X\x0b\0\0\0id_to_label}(".to_vec();
+    for id in 0..COUNT {
+        pickle.extend([b"X\x04\0\0\0", &id.to_le_bytes()[..], b"K\x05"].concat());
+    }
+    pickle.extend(b"us.");
+    fs::write(directory.join(PICKLE), pickle).unwrap();
+    let element = [&[0; 12][..], &[0, 0, 0x80, 0x3f], &[0; 8], &5_u64.to_le_bytes()].concat();
+    fs::write(directory.join(LEVEL0), element.repeat(COUNT as usize)).unwrap();
+    fs::write(directory.join(HEADER), header_bytes(3, u64::from(COUNT))).unwrap();
+    let mut index = loaded(&root, Normalisation::None);
+    assert_eq!(index.faults.duplicate_labels, u64::from(COUNT) - 1);
+    assert_eq!(index.reachable(), COUNT as usize);
+    assert_eq!(index.vector(&7_u32.to_le_bytes()).unwrap().unwrap().components, [1.0, 0.0, 0.0]);
+}
+
+/// Elements of 16 MiB in a file of one: neither the scan nor a read takes more than that.
+#[test]
+fn large_elements_take_as_much_as_there_is() {
+    let root = TempDir::new().unwrap();
+    let directory = segment(&root);
+    fs::write(directory.join(HEADER), header_bytes((16 << 18) - 5, 1 << 31)).unwrap();
+    let mut index = loaded(&root, Normalisation::None);
+    assert_eq!(index.faults.unreachable_ids, 2);
+    File::options().write(true).open(directory.join(LEVEL0)).unwrap().set_len(1 << 43).unwrap();
+    index = loaded(&root, Normalisation::None);
+    assert_eq!(index.vector(b"a").unwrap(), None);
+}

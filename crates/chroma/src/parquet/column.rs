@@ -19,6 +19,8 @@ pub(super) struct Column<T: DataType> {
     position: u64,
     /// The definition level of a value; anything less is one of the kinds of nothing.
     defined: i16,
+    /// Whether a row may have more than one value.
+    repeats: bool,
     values: Vec<T::T>,
     definition_levels: Vec<i16>,
     repetition_levels: Vec<i16>,
@@ -39,10 +41,14 @@ pub(super) enum List<'b> {
 const NULL_LIST: i16 = 0;
 const EMPTY_LIST: i16 = 1;
 
+/// Rows of lists that are decoded at once to be passed over.
+const DROPPED_ROWS: usize = 64;
+
 impl<T: DataType> Column<T> {
     pub(super) fn new(descriptor: ColumnDescPtr, pages: Pages, allowance: Allowance) -> Self {
         Self {
             defined: descriptor.max_def_level(),
+            repeats: descriptor.max_rep_level() > 0,
             reader: ColumnReaderImpl::new(descriptor, Box::new(pages)),
             allowance,
             position: 0,
@@ -56,13 +62,25 @@ impl<T: DataType> Column<T> {
     pub(super) fn read(&mut self, first: u64, count: usize) -> Result<(), ParquetFault> {
         while self.position < first {
             let distance = usize::try_from(first - self.position).unwrap_or(usize::MAX);
-            self.allowance.lift();
-            let skipped = self.reader.skip_records(distance)?;
+            let skipped = if self.repeats {
+                // `skip_records` goes on for ever where a page has fewer repetition levels than it says.
+                self.decode(distance.min(DROPPED_ROWS))?
+            } else {
+                self.allowance.lift();
+                self.reader.skip_records(distance)?
+            };
             if skipped == 0 {
                 return Err(self.ends_early(first));
             }
             self.position += skipped as u64;
         }
+        let rows = self.decode(count)?;
+        self.position += rows as u64;
+        if rows < count { Err(self.ends_early(first + count as u64)) } else { Ok(()) }
+    }
+
+    /// Decodes the next rows into the batch.
+    fn decode(&mut self, count: usize) -> Result<usize, ParquetFault> {
         self.values.clear();
         self.definition_levels.clear();
         self.repetition_levels.clear();
@@ -73,8 +91,7 @@ impl<T: DataType> Column<T> {
             Some(&mut self.repetition_levels),
             &mut self.values,
         )?;
-        self.position += rows as u64;
-        if rows < count { Err(self.ends_early(first + count as u64)) } else { Ok(()) }
+        Ok(rows)
     }
 
     fn ends_early(&self, expected: u64) -> ParquetFault {
