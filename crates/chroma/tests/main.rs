@@ -5,11 +5,13 @@
 mod crafted;
 mod damaged;
 mod fixtures;
+mod generator;
 mod golden;
 mod hostile;
 mod overview;
 mod parquet;
 mod parquet_files;
 mod parquet_roundtrip;
+mod roundtrip;
 mod salvage;
 mod untouched;
