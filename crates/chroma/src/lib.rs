@@ -14,6 +14,7 @@ mod collection;
 mod database;
 mod directory;
 mod error;
+mod extents;
 mod fields;
 mod hnsw;
 mod ids;

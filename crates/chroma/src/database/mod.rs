@@ -2,7 +2,6 @@
 
 mod catalog;
 mod cursor;
-mod extents;
 mod index;
 mod log;
 mod orphans;

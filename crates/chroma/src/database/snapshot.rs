@@ -28,8 +28,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig, ffi, limits::
 use rustix::fs::{Mode, OFlags};
 use tempfile::TempDir;
 
-use super::{extents, schema::Schema, statements};
-use crate::error::Error;
+use super::{schema::Schema, statements};
+use crate::{error::Error, extents};
 
 /// A commit of Chroma's takes milliseconds; beyond this the lock is stuck.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);

@@ -14,6 +14,8 @@ use std::{
 use rustix::fs::{Mode, OFlags, openat};
 use uuid::Uuid;
 
+use crate::extents;
+
 pub(super) const PICKLE: &str = "index_metadata.pickle";
 pub(super) const HEADER: &str = "header.bin";
 pub(super) const LEVEL0: &str = "data_level0.bin";
@@ -73,14 +75,18 @@ impl SegmentDirectory {
     }
 }
 
+/// A torn file may have holes, which are read as zeros; beyond this size the zeros would be all that there is.
+const LARGEST_WITH_HOLES: u64 = 16 << 20;
+
 /// Reads a whole file of at most `limit` bytes.
 pub(super) fn read_at_most(file: File, limit: u64) -> io::Result<Vec<u8>> {
     let too_large = || {
-        let message = format!("expected at most {limit} bytes, found more");
+        let message = format!("expected at most {limit} bytes without holes, found more");
         Err(io::Error::new(io::ErrorKind::InvalidData, message))
     };
     // The size first: reading a sparse file up to the limit would cost the limit in memory.
-    if file.metadata()?.len() > limit {
+    let size = file.metadata()?.len();
+    if size > limit || (size > LARGEST_WITH_HOLES && extents::stored_bytes(&file)? < size) {
         return too_large();
     }
     let mut bytes = Vec::new();

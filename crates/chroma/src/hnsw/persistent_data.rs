@@ -42,13 +42,13 @@ impl PersistentData {
         let mut max_seq_id = None;
         for (key, value) in fields.elements {
             match (key, value) {
-                (Value::Str(b"id_to_label"), Value::Labels(map)) => labels = Some(*map),
-                (Value::Str(b"id_to_label"), Value::Dict(empty)) if empty.elements.is_empty() => {
+                (b"id_to_label", Value::Labels(map)) => labels = Some(*map),
+                (b"id_to_label", Value::Dict(empty)) if empty.elements.is_empty() => {
                     labels = Some(Labels::default());
                 }
-                (Value::Str(b"max_seq_id"), Value::Int(number)) => max_seq_id = Some(number),
-                (Value::Str(b"max_seq_id"), Value::None) => max_seq_id = None,
-                (Value::Str(b"max_seq_id"), _) => {
+                (b"max_seq_id", Value::Int(number)) => max_seq_id = Some(number),
+                (b"max_seq_id", Value::None) => max_seq_id = None,
+                (b"max_seq_id", _) => {
                     return Err(PersistentDataError::Field {
                         field: "max_seq_id",
                         expected: "an int or None",

@@ -3,8 +3,8 @@
 //! A pickle is a program. This machine knows the instructions that Chroma's pickles were seen to use and one
 //! class, which it never instantiates; every other instruction and global is refused, so nothing in the file
 //! can run. Memory stays within a small factor of the input: strings are borrowed from it, the memo hands out
-//! strings and numbers only, since a memoised container could be multiplied without end, and the stack is
-//! bounded. The one map that matters, `id_to_label`, is packed while it is read, the two as large as it are
+//! strings and numbers only, since a memoised container could be multiplied without end, the stack is bounded, and
+//! of what nobody asks for only the depth is kept: a byte of the input may be a value of forty. The one map that matters, `id_to_label`, is packed while it is read, the two as large as it are
 //! dropped: a million ids would otherwise take more memory than all else together.
 
 use std::fmt;
@@ -24,6 +24,9 @@ const LABELS_FIELD: &[u8] = b"id_to_label";
 /// Dicts as large as that one, of which nothing is used.
 const DROPPED_FIELDS: [&[u8]; 2] = [b"label_to_id", b"id_to_seq_id"];
 
+/// The fields of which something is used.
+const KEPT_FIELDS: [&[u8]; 2] = [LABELS_FIELD, b"max_seq_id"];
+
 /// How many values of a dict may wait on the stack. Python sends 2000 at a time, serde_pickle all of them.
 const WAITING_LIMIT: usize = 4096;
 
@@ -40,8 +43,8 @@ pub(super) enum Value<'a> {
     Int(i64),
     Str(&'a [u8]),
     EmptyTuple,
-    List(Container<Value<'a>>),
-    Dict(Container<(Value<'a>, Value<'a>)>),
+    List(Container<'a>),
+    Dict(Container<'a>),
     /// The dict of the field `id_to_label`, unless it is empty.
     Labels(Box<Labels>),
     /// The class `PersistentData` itself.
@@ -50,10 +53,10 @@ pub(super) enum Value<'a> {
     Object,
 }
 
-/// Elements, and how deep the deepest of them nests.
+/// The pairs that are used of a dict, and how deep the deepest of its elements nests.
 #[derive(Debug, PartialEq)]
-pub(super) struct Container<T> {
-    pub(super) elements: Vec<T>,
+pub(super) struct Container<'a> {
+    pub(super) elements: Vec<(&'a [u8], Value<'a>)>,
     depth: u8,
 }
 
@@ -307,9 +310,13 @@ impl<'a> Machine<'a> {
                 (Value::Labels(_), ..) => return Err(self.expected("an id and a label that is not negative")),
                 (Value::Dict(_), ..) if DROPPED_FIELDS.contains(&field) => {}
                 (Value::Dict(dict), key, value) => {
-                    let depth = key.depth().max(value.depth());
-                    if !dict.push((key, value), depth) {
+                    if !dict.deepen(key.depth().max(value.depth())) {
                         return Err(self.expected("at most 8 levels of nesting"));
+                    }
+                    if let Value::Str(field) = key
+                        && KEPT_FIELDS.contains(&field)
+                    {
+                        dict.set(field, value);
                     }
                 }
                 _ => return Err(error),
@@ -323,8 +330,7 @@ impl<'a> Machine<'a> {
         let error = self.expected("a list to append to");
         let Some(Value::List(list)) = self.stack.last_mut() else { return Err(error) };
         for element in elements {
-            let depth = element.depth();
-            if !list.push(element, depth) {
+            if !list.deepen(element.depth()) {
                 return Err(self.expected("at most 8 levels of nesting"));
             }
         }
@@ -370,19 +376,23 @@ impl Value<'_> {
     }
 }
 
-impl<T> Container<T> {
+impl<'a> Container<'a> {
     fn new() -> Self {
         Self { elements: Vec::new(), depth: 1 }
     }
 
-    /// Adds an element that nests `depth` deep; false if that is too deep.
-    fn push(&mut self, element: T, depth: u8) -> bool {
-        if depth >= DEPTH_LIMIT {
-            return false;
+    /// Notes an element that nests `depth` deep; false if that is too deep.
+    fn deepen(&mut self, depth: u8) -> bool {
+        self.depth = self.depth.max(depth.saturating_add(1));
+        depth < DEPTH_LIMIT
+    }
+
+    /// Sets a field, the last time counts.
+    fn set(&mut self, field: &'a [u8], value: Value<'a>) {
+        match self.elements.iter_mut().find(|(known, _)| *known == field) {
+            Some((_, known)) => *known = value,
+            None => self.elements.push((field, value)),
         }
-        self.depth = self.depth.max(depth + 1);
-        self.elements.push(element);
-        true
     }
 }
 
@@ -430,13 +440,30 @@ mod tests {
         check(
             b"\x80\x03}(X\x0e\0\0\0dimensionalityNX\x0a\0\0\0max_seq_id\x8a\x02\xff\x00u.",
             expect![
-                "Dict(Container { elements: [(Str([100, 105, 109, 101, 110, 115, 105, 111, 110, 97, 108, 105, 116, 121]), None), (Str([109, 97, 120, 95, 115, 101, 113, 95, 105, 100]), Int(255))], depth: 1 })"
+                "Dict(Container { elements: [([109, 97, 120, 95, 115, 101, 113, 95, 105, 100], Int(255))], depth: 1 })"
             ],
         );
         check(
             b"\x80\x02}\x8d\x01\0\0\0\0\0\0\0a](K\x01J\xff\xff\xff\xffes.",
+            expect!["Dict(Container { elements: [], depth: 2 })"],
+        );
+    }
+
+    /// A hundred thousand values in as many bytes, of which nothing is left.
+    #[test]
+    fn values_that_nobody_asks_for_are_not_kept() {
+        let pickle = [
+            &b"}X\x01\0\0\0a]("[..],
+            &b"N".repeat(50_000),
+            b"es",
+            b"X\x0a\0\0\0max_seq_id\x94NsX\x01\0\0\0b\x94",
+        ]
+        .concat();
+        let again = b"h\x00K\x05sh\x01Ns".repeat(10_000);
+        check(
+            &[&pickle[..], b"Ns", &again, b"."].concat(),
             expect![
-                "Dict(Container { elements: [(Str([97]), List(Container { elements: [Int(1), Int(-1)], depth: 1 }))], depth: 2 })"
+                "Dict(Container { elements: [([109, 97, 120, 95, 115, 101, 113, 95, 105, 100], Int(5))], depth: 2 })"
             ],
         );
     }

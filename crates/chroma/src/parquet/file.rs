@@ -26,7 +26,7 @@ use super::{
     footer,
     pages::{Allowance, Chunk, Pages},
 };
-use crate::error::Error;
+use crate::{error::Error, extents};
 
 /// Size and time of a file, to notice a writer.
 type Stamp = (u64, Option<SystemTime>);
@@ -67,7 +67,7 @@ impl ParquetFile {
         let stamp = stamp(&metadata);
         let metadata = contained(|| {
             let metadata = footer::read(&file, stamp.0)?;
-            check_rows(&metadata, stamp.0)?;
+            check_rows(&metadata, stored_bytes(&file, stamp.0)?)?;
             Ok(metadata)
         });
         match metadata {
@@ -219,6 +219,11 @@ pub(super) fn contained<T>(decode: impl FnOnce() -> Result<T, ParquetFault>) -> 
         let message = message.or_else(|| panic.downcast_ref::<&str>().map(|message| (*message).to_owned()));
         Err(ParquetFault::BrokenOff { message: message.unwrap_or_else(|| "without a word".to_owned()) })
     })
+}
+
+/// How many bytes of a file of `size` bytes are stored: rows in a hole cost nothing either.
+fn stored_bytes(file: &File, size: u64) -> Result<u64, ParquetFault> {
+    extents::stored_bytes(file).map_err(|source| ParquetFault::Io { length: 0, offset: size, source })
 }
 
 fn stamp(metadata: &std::fs::Metadata) -> Stamp {

@@ -8,7 +8,7 @@ use std::{
 use rustix::{fs::SeekFrom, io::Errno};
 
 /// How many bytes of a file are stored.
-pub(super) fn stored_bytes(file: &File) -> io::Result<u64> {
+pub(crate) fn stored_bytes(file: &File) -> io::Result<u64> {
     let mut sum = 0_u64;
     each(file, |start, end| {
         sum = sum.saturating_add(end - start);
@@ -18,7 +18,7 @@ pub(super) fn stored_bytes(file: &File) -> io::Result<u64> {
 }
 
 /// Copies a file with its holes; returns the number of bytes that are no holes.
-pub(super) fn copy(source: &File, target: &mut File) -> io::Result<u64> {
+pub(crate) fn copy(source: &File, target: &mut File) -> io::Result<u64> {
     let mut sum = 0_u64;
     each(source, |start, end| {
         let mut reader = source;
