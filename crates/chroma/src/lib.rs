@@ -16,6 +16,8 @@ mod directory;
 mod error;
 mod extents;
 mod fields;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod hnsw;
 mod ids;
 mod json;

@@ -3,6 +3,8 @@
 //! Memory holds the ids and where their vectors are, 100 bytes a record; vectors are read when they are asked for.
 
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod header;
 mod labels;
 mod persistent_data;

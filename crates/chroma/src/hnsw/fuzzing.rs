@@ -1,0 +1,22 @@
+//! A way for the fuzz targets to what is private here.
+
+use super::{labels::Labels, persistent_data::PersistentData};
+
+/// What a pickle says: ids with their labels, and the mark.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Decoded {
+    pub(crate) labels: Vec<(Vec<u8>, u64)>,
+    pub(crate) max_seq_id: Option<i64>,
+}
+
+/// Decodes a pickle; of a broken one, why and what is left.
+pub(crate) fn decode_pickle(bytes: &[u8]) -> Result<Decoded, (String, Decoded)> {
+    match PersistentData::decode(bytes) {
+        Ok(PersistentData { labels, max_seq_id }) => Ok(Decoded { labels: list(&labels), max_seq_id }),
+        Err((error, labels)) => Err((error.to_string(), Decoded { labels: list(&labels), max_seq_id: None })),
+    }
+}
+
+fn list(labels: &Labels) -> Vec<(Vec<u8>, u64)> {
+    labels.labels.iter().enumerate().map(|(number, label)| (labels.ids.id(number).to_vec(), *label)).collect()
+}
