@@ -3,11 +3,11 @@
 make DIR --space l2|cosine --records N   writes a collection `bench` with the installed chromadb: 384 dimensions,
                                          documents of about 300 characters, three metadata keys, ids uuid4,
                                          batches of 5,000, default settings, so that its index is flushed
-read DIR --page N                        reads it through collection.get(), N records a call (0: all in one call);
-                                         prints one JSON line: records, seconds of the get() calls alone (opening
-                                         the client and loading the index is `open_s`), the sum of the characters of
-                                         all documents, the number of metadata keys, and the sum of all components
-                                         as bits (u32) modulo 2**64
+read DIR --page N                        reads it through collection.get(), N records a call; prints one JSON
+                                         line: records, seconds of the get() calls alone (opening the client and
+                                         loading the index is `open_s`), the sum of the characters of all
+                                         documents, the number of metadata keys, and the sum of all components as
+                                         bits (u32) modulo 2**64
 
 Run `read` on a copy: opening a directory may change it. chromadb is the newest that requirements.txt pins.
 """
@@ -63,10 +63,10 @@ def read(path, page):
     open_s = time.perf_counter() - started
     records = characters = keys = bits = 0
     seconds = 0.0
-    for offset in range(0, total, page or total):
+    for offset in range(0, total, page):
         started = time.perf_counter()
         got = collection.get(
-            limit=page or None, offset=offset, include=["embeddings", "documents", "metadatas"]
+            limit=page, offset=offset, include=["embeddings", "documents", "metadatas"]
         )
         seconds += time.perf_counter() - started
         records += len(got["ids"])
@@ -92,7 +92,7 @@ if __name__ == "__main__":
     parser.add_argument("path")
     parser.add_argument("--space", default="l2")
     parser.add_argument("--records", type=int, default=100_000)
-    parser.add_argument("--page", type=int, default=0)
+    parser.add_argument("--page", type=int, default=5_000)
     arguments = parser.parse_args()
     if arguments.what == "make":
         make(arguments.path, arguments.space, arguments.records)
