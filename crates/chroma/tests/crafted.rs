@@ -6,7 +6,10 @@ use records::MetadataValue;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::{fixtures::unpack, golden::read};
+use crate::{
+    fixtures::{unpack, write_old},
+    golden::read,
+};
 
 /// The `live` scenario of 1.5.9 after some SQL; the collection is `kill_one`, cosine, of dimension 8.
 fn crafted(sql: &str) -> Option<(TempDir, Vec<Record>, Vec<String>)> {
@@ -131,9 +134,11 @@ fn add_that_did_nothing_is_not_the_vector_of_a_lost_index() {
         panic!("{:?}", vector_of("id500"))
     };
     for entry in std::fs::read_dir(&path).unwrap() {
-        let header = entry.unwrap().path().join("header.bin");
-        if header.exists() {
-            std::fs::write(header, b"").unwrap();
+        let segment = entry.unwrap().path();
+        for file in ["index_metadata.pickle", "data_level0.bin"] {
+            if segment.join(file).exists() {
+                write_old(&segment.join(file), b"");
+            }
         }
     }
     assert_eq!(vector_of("id500"), Vector::Missing { reason: MissingReason::IndexLost });

@@ -16,7 +16,7 @@ use crate::{
     collection::{Collection, DEFAULT_DATABASE, DEFAULT_TENANT},
     error::Error,
     fields,
-    hnsw::Normalisation,
+    hnsw::Shape,
     text,
     warning::{Warning, WarningCode},
 };
@@ -31,7 +31,7 @@ pub(crate) struct StoredCollection {
     pub(crate) key: String,
     pub(crate) metadata_segment: Option<MetadataSegment>,
     pub(crate) vector_segment: Option<VectorSegment>,
-    pub(crate) normalisation: Normalisation,
+    pub(crate) shape: Shape,
     /// Whether Chroma ≥ 1.0 created it.
     pub(crate) is_born_in_1_x: bool,
 }
@@ -179,16 +179,10 @@ impl Tables {
             ValueRef::Integer(dimension) => usize::try_from(dimension).ok(),
             _ => None,
         };
+        let shape = Shape { normalisation, dimension };
         let is_born_in_1_x = has_schema || self.is_born_in_1_x;
         let collection = Collection { id, tenant, database, name, space, dimension, metadata, warnings };
-        Ok(StoredCollection {
-            collection,
-            key,
-            metadata_segment,
-            vector_segment,
-            normalisation,
-            is_born_in_1_x,
-        })
+        Ok(StoredCollection { collection, key, metadata_segment, vector_segment, shape, is_born_in_1_x })
     }
 
     fn database(&self, id: &str, warnings: &mut Vec<Warning>) -> (String, String) {

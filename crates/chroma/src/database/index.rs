@@ -60,7 +60,7 @@ impl SegmentIndex {
         let mut this = Self { is_lost: false, ..Self::lost() };
         let Some(segment) = &stored.vector_segment else { return this };
         let is_flushed = segment.mark.is_some();
-        let load = || hnsw::load(&database.root, segment.id, stored.normalisation, is_flushed);
+        let load = || hnsw::load(&database.root, segment.id, stored.shape, is_flushed);
         match while_files_rest(database, segment.id, load) {
             Load::NeverFlushed => {}
             Load::Lost(error, remains) => {
@@ -173,6 +173,10 @@ fn warn_of_faults(index: &Index, warnings: &mut Vec<Warning>, tally: &mut Tally)
     if faults.duplicate_labels > 0 {
         let message = format!("{} elements of the index share a label", faults.duplicate_labels);
         warnings.push(Warning::new(WarningCode::IndexInconsistent, message));
+    }
+    if faults.no_header {
+        let message = "`header.bin` is lost; the layout of the index was worked out from its labels";
+        warnings.push(Warning::new(WarningCode::IndexSalvaged, message));
     }
     if faults.no_lengths {
         let message = "expected `length.bin` beside the unit vectors of the index, found none";

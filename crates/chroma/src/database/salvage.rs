@@ -130,7 +130,7 @@ fn partial(
     if remains.ids.len() == 0 {
         return None;
     }
-    let index = hnsw::load_labels(&database.root, segment.id, stored.normalisation, remains.clone());
+    let index = hnsw::load_labels(&database.root, segment.id, stored.shape, remains.clone());
     index.ok().map(|index| Salvaged { index, by: "found by what is left of the list of ids" })
 }
 
@@ -292,7 +292,7 @@ fn choose(
             continue;
         }
         let confirmed_by_list = remains.ids.len();
-        let mut index = match hnsw::load_labels(&database.root, segment.id, stored.normalisation, labels) {
+        let mut index = match hnsw::load_labels(&database.root, segment.id, stored.shape, labels) {
             Ok(index) => index,
             Err(error) => return Ok(Err(Refusal::Index(error))),
         };

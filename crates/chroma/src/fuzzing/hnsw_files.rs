@@ -12,7 +12,7 @@ use super::{
     pickle::{write_dict, write_object},
     source::Source,
 };
-use crate::hnsw::{self, Index, Load, Normalisation, fuzzing::Decoded};
+use crate::hnsw::{self, Index, Load, Normalisation, Shape, fuzzing::Decoded};
 
 const SEGMENT: Uuid = Uuid::from_u128(7);
 
@@ -56,12 +56,25 @@ pub fn hnsw_files(bytes: &[u8]) {
 
 fn check(folder: &Path, normalisation: Normalisation, header: &[u8], model: Option<&Model>) {
     let root = File::open(folder).expect("the folder is ours");
-    let mut index = match hnsw::load(&root, SEGMENT, normalisation, true) {
+    // With a dimension a lost header is worked out: whatever that gives can be asked for.
+    if let Load::Loaded(mut index) =
+        hnsw::load(&root, SEGMENT, Shape { normalisation, dimension: Some(3) }, true)
+    {
+        let ids: Vec<Vec<u8>> = index.unmet_ids().map(<[u8]>::to_vec).collect();
+        for id in &ids {
+            let vector = index.vector(id);
+            assert!(
+                index.faults.no_header <= !matches!(vector, Ok(Some(found)) if found.components.len() != 3)
+            );
+        }
+    }
+    let shape = Shape { normalisation, dimension: None };
+    let mut index = match hnsw::load(&root, SEGMENT, shape, true) {
         Load::Loaded(index) => index,
         Load::NeverFlushed => panic!("it was flushed"),
         Load::Lost(error, remains) => {
             assert!(model.is_none(), "{error}");
-            if let Ok(mut index) = hnsw::load_labels(&root, SEGMENT, normalisation, remains.clone()) {
+            if let Ok(mut index) = hnsw::load_labels(&root, SEGMENT, shape, remains.clone()) {
                 ask_all(&mut index, header);
             }
             return;

@@ -64,6 +64,18 @@ impl Header {
     }
 }
 
+impl Header {
+    /// The layout of elements with so many links and components, of which there may be any number; `None` if they
+    /// would be too large.
+    pub(super) fn of_layout(links: usize, dimension: usize) -> Option<Self> {
+        let vector_offset = links.checked_mul(4)?.checked_add(4)?;
+        let label_offset = dimension.checked_mul(4).filter(|size| *size > 0)?.checked_add(vector_offset)?;
+        let element_size = label_offset.checked_add(8)?;
+        let is_small = element_size as u64 <= LARGEST_ELEMENT_BYTES;
+        is_small.then_some(Self { element_count: u32::MAX - 1, element_size, vector_offset, label_offset })
+    }
+}
+
 fn error(field: &'static str, expected: &str, found: u64) -> HeaderError {
     HeaderError { field, expected: expected.to_owned(), found: i128::from(found) }
 }

@@ -7,6 +7,7 @@ mod files;
 pub(crate) mod fuzzing;
 mod header;
 mod labels;
+mod layout;
 mod persistent_data;
 mod pickle;
 mod vectors;
@@ -40,6 +41,14 @@ pub(crate) enum Normalisation {
     All,
     /// Those that have length 1: two versions of Chroma took the space for different ones.
     Mixed,
+}
+
+/// What the database says of an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) normalisation: Normalisation,
+    /// Components of its vectors.
+    pub(crate) dimension: Option<usize>,
 }
 
 /// What the directory has of an index.
@@ -88,6 +97,8 @@ pub(crate) struct Faults {
     pub(crate) deleted_but_mapped: u64,
     /// Elements that share their label with an earlier one.
     pub(crate) duplicate_labels: u64,
+    /// Whether the header is lost, and the layout was worked out.
+    pub(crate) no_header: bool,
     /// Whether the vectors are unit vectors whose lengths are lost with their file.
     pub(crate) no_lengths: bool,
     /// Whether the space is declared `cosine` but the vectors are not of length 1.
@@ -132,7 +143,7 @@ pub(crate) enum IndexError {
 }
 
 /// Loads the index of `segment`. `flushed` says that `max_seq_id` has a row for it.
-pub(crate) fn load(root: &File, segment: Uuid, normalisation: Normalisation, flushed: bool) -> Load {
+pub(crate) fn load(root: &File, segment: Uuid, shape: Shape, flushed: bool) -> Load {
     let mut remains = Labels::default();
     let mut attempt = || -> Result<Option<Index>, IndexError> {
         let directory = SegmentDirectory::open(root, segment).map_err(io_error("the segment's directory"))?;
@@ -150,7 +161,7 @@ pub(crate) fn load(root: &File, segment: Uuid, normalisation: Normalisation, flu
             remains = *labels;
             IndexError::PersistentData(error)
         })?;
-        Index::load(&directory, persistent_data, normalisation).map(Some)
+        Index::load(&directory, persistent_data, shape).map(Some)
     };
     match attempt() {
         Ok(Some(index)) => Load::Loaded(index),
@@ -163,11 +174,11 @@ pub(crate) fn load(root: &File, segment: Uuid, normalisation: Normalisation, flu
 pub(crate) fn load_labels(
     root: &File,
     segment: Uuid,
-    normalisation: Normalisation,
+    shape: Shape,
     labels: Labels,
 ) -> Result<Index, IndexError> {
     let directory = open_directory(root, segment)?;
-    let index = Index::load(&directory, PersistentData { labels, max_seq_id: None }, normalisation)?;
+    let index = Index::load(&directory, PersistentData { labels, max_seq_id: None }, shape)?;
     Ok(Index { salvaged: true, ..index })
 }
 
@@ -215,16 +226,27 @@ impl Index {
     fn load(
         directory: &SegmentDirectory,
         persistent_data: PersistentData,
-        normalisation: Normalisation,
+        shape: Shape,
     ) -> Result<Self, IndexError> {
+        let Shape { normalisation, dimension } = shape;
         let PersistentData { labels, max_seq_id } = persistent_data;
         let Labels { ids, labels } = labels.in_order();
-        let mut order = LabelOrder::new(labels);
         let mut index = Self { places: vec![Place::ABSENT; ids.len()], ids, ..Self::empty(max_seq_id) };
         if index.ids.len() == 0 {
             return Ok(index);
         }
-        let (header, level0) = directory.vectors()?;
+        let (header, level0) = match (directory.vectors(), dimension) {
+            (Ok(vectors), _) => vectors,
+            (Err(error), None) => return Err(error),
+            (Err(error), Some(dimension)) => {
+                let level0 = directory.required(LEVEL0)?;
+                let header = layout::deduce(&level0, dimension, &labels).map_err(io_error(LEVEL0))?;
+                index.faults.no_header = true;
+                index.salvaged = true;
+                (header.ok_or(error)?, level0)
+            }
+        };
+        let mut order = LabelOrder::new(labels);
         let is_unit = |element: Element<'_>| normalisation != Normalisation::Mixed || element.is_unit();
         let scan = Scan::run(&level0, &header, |element| order.meet(element, is_unit));
         let scan = scan.map_err(io_error(LEVEL0))?;

@@ -39,8 +39,12 @@ fn segment(root: &TempDir) -> std::path::PathBuf {
     directory
 }
 
+fn shape(normalisation: Normalisation) -> Shape {
+    Shape { normalisation, dimension: None }
+}
+
 fn load_from(root: &TempDir, space: Normalisation) -> Load {
-    load(&File::open(root.path()).unwrap(), SEGMENT, space, true)
+    load(&File::open(root.path()).unwrap(), SEGMENT, shape(space), true)
 }
 
 fn loaded(root: &TempDir, space: Normalisation) -> Index {
@@ -149,15 +153,15 @@ fn sparse_file_of_any_size_is_refused_or_read_within_memory() {
 fn absence_counts_as_loss_only_after_a_flush() {
     let root = TempDir::new().unwrap();
     let root_file = File::open(root.path()).unwrap();
-    assert!(matches!(load(&root_file, SEGMENT, Normalisation::None, false), Load::NeverFlushed));
+    assert!(matches!(load(&root_file, SEGMENT, shape(Normalisation::None), false), Load::NeverFlushed));
     assert!(matches!(
-        load(&root_file, SEGMENT, Normalisation::None, true),
+        load(&root_file, SEGMENT, shape(Normalisation::None), true),
         Load::Lost(IndexError::NoDirectory, _)
     ));
     fs::remove_file(segment(&root).join(PICKLE)).unwrap();
-    assert!(matches!(load(&root_file, SEGMENT, Normalisation::None, false), Load::NeverFlushed));
+    assert!(matches!(load(&root_file, SEGMENT, shape(Normalisation::None), false), Load::NeverFlushed));
     assert!(matches!(
-        load(&root_file, SEGMENT, Normalisation::None, true),
+        load(&root_file, SEGMENT, shape(Normalisation::None), true),
         Load::Lost(IndexError::NoFile(PICKLE), _)
     ));
 }
@@ -194,4 +198,31 @@ fn large_elements_take_as_much_as_there_is() {
     File::options().write(true).open(directory.join(LEVEL0)).unwrap().set_len(1 << 43).unwrap();
     index = loaded(&root, Normalisation::None);
     assert_eq!(index.vector(b"a").unwrap(), None);
+}
+
+#[test]
+fn lost_header_is_worked_out_from_the_labels() {
+    let root = TempDir::new().unwrap();
+    let directory = segment(&root);
+    let root_file = File::open(root.path()).unwrap();
+    let of_dimension = |dimension| {
+        let shape = Shape { normalisation: Normalisation::All, dimension: Some(dimension) };
+        load(&root_file, SEGMENT, shape, true)
+    };
+    for header in [&b""[..], &[0; 100]] {
+        fs::write(directory.join(HEADER), header).unwrap();
+        let Load::Loaded(mut index) = of_dimension(3) else { panic!("it can be worked out") };
+        assert!(index.faults.no_header && index.is_salvaged());
+        // The garbage after the third element has the label of the first one.
+        let found = index.vector(b"a").unwrap().unwrap();
+        assert_eq!((found.components, found.salvaged), (vec![1.2, 1.6, 0.0], true));
+        assert!(matches!(of_dimension(4), Load::Lost(IndexError::Header(_), _)));
+    }
+    fs::remove_file(directory.join(HEADER)).unwrap();
+    assert!(matches!(of_dimension(3), Load::Loaded(_)));
+    // A label that two elements have, or that is not there, makes no layout.
+    let mut level0 = fs::read(directory.join(LEVEL0)).unwrap();
+    level0[32 + 24] = 1;
+    fs::write(directory.join(LEVEL0), &level0).unwrap();
+    assert!(matches!(of_dimension(3), Load::Lost(IndexError::NoFile(HEADER), _)));
 }
