@@ -123,19 +123,7 @@ mod tests {
 
     use super::*;
 
-    /// The tables that the checked statements touch, as Chroma 1.5 has them.
-    const TABLES: &str = "
-        create table embeddings (id integer primary key, segment_id text not null, embedding_id text not null,
-            seq_id blob not null, created_at timestamp not null default current_timestamp,
-            unique (segment_id, embedding_id));
-        create table embedding_metadata (id integer references embeddings(id), key text not null, string_value text,
-            int_value integer, float_value real, bool_value integer, primary key (id, key));
-        create table embedding_metadata_array (id integer not null references embeddings(id), key text not null,
-            string_value text, int_value integer, float_value real, bool_value integer);
-        create index embedding_metadata_array_id_key on embedding_metadata_array (id, key);
-        create table embeddings_queue (seq_id integer primary key, created_at timestamp not null default
-            current_timestamp, operation integer not null, topic text not null, id text not null, vector blob,
-            encoding text, metadata text);";
+    const TABLES: &str = include_str!("../../testdata/tables-1.5.9.sql");
 
     #[test]
     fn statements_run_as_ordered_scans() {
