@@ -54,7 +54,11 @@ fn description(description: &Description) -> Vec<String> {
     };
     let size = size_bytes.map_or_else(String::new, |size| format!(", {}", size_text(size)));
     let mut lines = vec![format!("{version}, {kind}{size}")];
-    if let Some(LogOverview { rows, auto_purge, hot_journal }) = log {
+    if *kind == "parquet" {
+        lines.push(
+            "no log; the table holds vectors as they were sent, which counts as the log here".to_owned(),
+        );
+    } else if let Some(LogOverview { rows, auto_purge, hot_journal }) = log {
         let purge = match auto_purge {
             Some(true) => "purged once they are in the index",
             Some(false) => "kept forever",
@@ -201,7 +205,7 @@ fn verdict(total: &Counts, collections: usize) -> Vec<String> {
     }
     if *salvaged > 0 {
         lines.push(format!(
-            "Vectors salvaged from an index without ids: {}. The order of insertion tells whose they are.",
+            "Vectors salvaged from a damaged index: {}. A warning says how it is known whose they are.",
             grouped(*salvaged)
         ));
     }
@@ -331,7 +335,7 @@ mod tests {
             &total,
             expect![[r#"
                 Vectors that only a cosine index has: 6,000, within 2 ulp of what was sent.
-                Vectors salvaged from an index without ids: 9. The order of insertion tells whose they are.
+                Vectors salvaged from a damaged index: 9. A warning says how it is known whose they are.
                 5 of 12,345 records cannot be read exactly: text that is not Unicode, or values that no record can hold.
                 3,007 of 12,345 records have no vector: 3,000 index lost, 1 never stored, 2 deleted, and the record made again without one, 4 stored in a form that is no vector."#]],
         );
