@@ -24,7 +24,7 @@ use crate::{
 /// Records that are held back until it is known that no writer touched the index under them.
 const BATCH_RECORDS: usize = 128;
 
-/// The same in bytes of documents, which may have megabytes each.
+/// The same in bytes of documents and vectors, which may have megabytes each.
 const BATCH_BYTES: usize = 1 << 20;
 
 /// How often one batch is looked up again before the index of a restless writer counts as lost.
@@ -183,6 +183,9 @@ impl<'d> Reader<'d> {
         let Some(fields) = fields else { return Ok(ControlFlow::Continue(())) };
         let vector = self.vector(id, log_vector)?;
         self.batch_bytes += fields.document.as_ref().map_or(0, String::len);
+        if let Vector::Present { embedding, .. } = &vector {
+            self.batch_bytes += size_of_val(embedding.as_slice());
+        }
         self.batch.push(Pending { id: id.to_owned(), fields, log_vector, vector });
         if self.batch.len() < BATCH_RECORDS && self.batch_bytes < BATCH_BYTES {
             return Ok(ControlFlow::Continue(()));
