@@ -82,8 +82,8 @@ pub(crate) struct Index {
 #[derive(Clone, Copy, Debug)]
 struct Place {
     element: u32,
-    /// What the unit vector is to be multiplied by; NaN if the vector is stored as it was written.
-    length: f32,
+    /// What the unit vector is to be multiplied by; `None` if the vector is stored as it was written.
+    length: Option<f32>,
     /// Whether somebody asked for it.
     is_met: bool,
 }
@@ -289,19 +289,19 @@ impl Index {
     fn place(&mut self, found: &[(Met, usize)], lengths: Option<File>) -> Result<(), IndexError> {
         let Self { places, .. } = self;
         let mut founds = found.iter();
-        let mut set = |length: f32| {
+        let mut set = |length: Option<f32>| {
             let place = founds.next().and_then(|(met, number)| Some((met, places.get_mut(*number)?)));
             let Some((met, place)) = place else { return };
-            let length = if met.is_unit { length } else { f32::NAN };
+            let length = length.filter(|_| met.is_unit);
             *place = Place { element: met.number, length, is_met: false };
         };
         match lengths {
             Some(file) => {
                 let elements = found.iter().map(|(met, _)| met.number);
-                read_lengths(&file, elements, set).map_err(io_error(LENGTH))
+                read_lengths(&file, elements, |length| set(Some(length))).map_err(io_error(LENGTH))
             }
             None => {
-                found.iter().for_each(|_| set(f32::NAN));
+                found.iter().for_each(|_| set(None));
                 Ok(())
             }
         }
@@ -353,8 +353,8 @@ impl Index {
         place.is_met = true;
         match &mut self.vectors {
             Some(vectors) if !place.is_absent() => {
-                let rounded = !place.length.is_nan();
-                let components = vectors.read(place.element, rounded.then_some(place.length))?;
+                let rounded = place.length.is_some();
+                let components = vectors.read(place.element, place.length)?;
                 Ok(Some(IndexedVector { components, rounded, salvaged: self.salvaged }))
             }
             _ => Ok(None),
@@ -369,7 +369,7 @@ impl Index {
 
 impl Place {
     /// Of an id whose label no element has. A header counts at most `u32::MAX` elements, so the last is one less.
-    const ABSENT: Self = Self { element: u32::MAX, length: 0.0, is_met: false };
+    const ABSENT: Self = Self { element: u32::MAX, length: None, is_met: false };
 
     fn is_absent(&self) -> bool {
         self.element == u32::MAX

@@ -226,3 +226,13 @@ fn lost_header_is_worked_out_from_the_labels() {
     fs::write(directory.join(LEVEL0), &level0).unwrap();
     assert!(matches!(of_dimension(3), Load::Lost(IndexError::NoFile(HEADER), _)));
 }
+
+#[test]
+fn length_that_is_no_number_does_not_pass_for_a_vector_as_it_was_written() {
+    let root = TempDir::new().unwrap();
+    let directory = segment(&root);
+    let lengths = [f32::NAN, 1.0, 5.0].iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>();
+    fs::write(directory.join(LENGTH), lengths).unwrap();
+    let found = loaded(&root, Normalisation::All).vector(b"a").unwrap().unwrap();
+    assert!(found.rounded && found.components.iter().all(|component| component.is_nan()), "{found:?}");
+}

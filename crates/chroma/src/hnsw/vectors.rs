@@ -76,7 +76,8 @@ impl VectorFiles {
     /// The vector of an element below the header's count, times `length` if there is one.
     pub(super) fn read(&mut self, element: u32, length: Option<f32>) -> io::Result<Vec<f32>> {
         let (start, end) = (self.header.vector_offset, self.header.label_offset);
-        let bytes = self.element(u64::from(element))?.get(start..end).unwrap_or_default();
+        let bytes = self.element(u64::from(element))?.get(start..end);
+        let bytes = bytes.ok_or(io::ErrorKind::UnexpectedEof)?;
         let components = bytes.as_chunks::<4>().0.iter().map(|component| f32::from_le_bytes(*component));
         Ok(match length {
             // FORMAT §0: bit for bit what Chroma returns.
