@@ -88,7 +88,8 @@ fn compare(directory: &Path, space: &str, records: u64) -> Result<Value> {
         }
         // Of cosine vectors Chroma returns rounded what we return as it was written, while the log has it.
         let may_differ = if space == "cosine" { our["from_log"].as_u64() } else { None };
-        let [our_bits, their_bits] = [&our, &their].map(|report| report["bits"].as_u64().unwrap_or_default());
+        let (our_bits, their_bits) =
+            our["bits"].as_u64().zip(their["bits"].as_u64()).context("no `bits` to compare")?;
         let difference = our_bits.wrapping_sub(their_bits).cast_signed().unsigned_abs();
         ensure!(
             difference <= may_differ.unwrap_or(0) * 384 * ROUNDED_ULP,
@@ -150,6 +151,7 @@ fn run_rival(arguments: &[&str]) -> Result<String> {
         let stderr = String::from_utf8_lossy(&output.stderr);
         bail!("the rival failed, does `{}` have chromadb? {stderr}", python.display());
     }
+    // `make` prints nothing; of `read` the caller parses the line, and fails without one.
     Ok(String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned())
 }
 
