@@ -62,7 +62,7 @@ impl IdTable {
             }
         }
         for number in numbers.iter_mut() {
-            *number = new_numbers.get(*number).copied().unwrap_or_default();
+            *number = *new_numbers.get(*number).expect("the order has every number once");
         }
         Self { bytes: new_bytes, ends: new_ends, numbers, hasher }
     }

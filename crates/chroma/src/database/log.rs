@@ -209,6 +209,7 @@ impl LogIndex {
         let Some(entry) = self.entries.get_mut(number) else { return (None, &[]) };
         entry.has_record = true;
         let first = self.unapplied.partition_point(|row| row.number < number);
+        // Neither slice can be out of bounds: `first` is a partition point, `count` counts rows after it.
         let rows = self.unapplied.get(first..).unwrap_or_default();
         let count = rows.iter().take_while(|row| row.number == number).count();
         (entry.settle(changed), rows.get(..count).unwrap_or_default())

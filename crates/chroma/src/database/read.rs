@@ -148,6 +148,7 @@ impl<'d> Reader<'d> {
                     ValueRef::Text(id) | ValueRef::Blob(id) => id,
                     _ => b"",
                 };
+                // Without a number the record just cannot settle what the log leaves open.
                 let changed = seq_id::decode(row.get_ref(4).map_err(&error)?).ok();
                 if self.visit_record(id, Some((fields, changed)), visit)?.is_break() {
                     return Ok(ControlFlow::Break(()));

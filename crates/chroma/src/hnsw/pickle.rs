@@ -347,6 +347,7 @@ impl<'a> Machine<'a> {
         // Of a wrong pair among them all that came before is kept, which is what is wanted.
         let _ = self.set_items(waiting.into_iter().take(whole_pairs));
         let labels = |value| if let Value::Labels(labels) = value { Some(labels) } else { None };
+        // None if the break came before `id_to_label`: then nothing is left of it.
         self.stack.drain(..).find_map(labels).unwrap_or_default()
     }
 
