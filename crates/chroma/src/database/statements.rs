@@ -81,25 +81,21 @@ pub(crate) fn collection_metadata(schema: &Schema) -> String {
     )
 }
 
-/// What SQLite would do to run these statements that it never does with Chroma's tables: sort one of them.
+/// The statements that must run as ordered scans.
+fn ordered_scans(schema: &Schema) -> impl Iterator<Item = String> {
+    let fixed =
+        [RECORD_OWNERS, LOG_OWNERS, RECORDS, RECORD_ORDER, RECORD_EXISTS, LOG_ROWS, LOG_VECTOR, LOG_METADATA];
+    let lists = metadata_lists(schema).map(str::to_owned);
+    fixed.into_iter().map(str::to_owned).chain([metadata(schema)]).chain(lists)
+}
+
+/// What SQLite would do to run the ordered scans that it never does with Chroma's tables: sort one of them.
 ///
 /// That it looks at a whole table where a part was asked for is no oddity: with statistics of a database of one row
 /// it does.
 pub(crate) fn oddity(connection: &Connection, schema: &Schema) -> rusqlite::Result<Option<String>> {
-    let metadata = metadata(schema);
-    let statements = [
-        RECORD_OWNERS,
-        LOG_OWNERS,
-        RECORDS,
-        RECORD_ORDER,
-        RECORD_EXISTS,
-        LOG_ROWS,
-        LOG_VECTOR,
-        LOG_METADATA,
-        &metadata,
-    ];
-    for sql in statements.into_iter().chain(metadata_lists(schema)) {
-        let steps = plan(connection, sql)?;
+    for sql in ordered_scans(schema) {
+        let steps = plan(connection, &sql)?;
         let odd = steps.into_iter().find(|step| !(step.starts_with("SCAN") || step.starts_with("SEARCH")));
         if odd.is_some() {
             return Ok(odd);
@@ -130,23 +126,10 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(TABLES).unwrap();
         let schema = Schema::inspect(&connection).unwrap();
-        let metadata = metadata(&schema);
-        let lists = metadata_lists(&schema).unwrap();
         assert_eq!(oddity(&connection, &schema).unwrap(), None);
         let mut plans = Vec::new();
-        for sql in [
-            RECORD_OWNERS,
-            LOG_OWNERS,
-            RECORDS,
-            RECORD_ORDER,
-            RECORD_EXISTS,
-            LOG_ROWS,
-            LOG_VECTOR,
-            LOG_METADATA,
-            &metadata,
-            lists,
-        ] {
-            plans.extend(plan(&connection, sql).unwrap());
+        for sql in ordered_scans(&schema) {
+            plans.extend(plan(&connection, &sql).unwrap());
         }
         expect![[r#"
             SCAN embeddings
