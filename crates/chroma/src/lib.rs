@@ -21,6 +21,7 @@ pub mod fuzzing;
 mod hnsw;
 mod ids;
 mod json;
+pub mod json_lines;
 mod overview;
 mod parquet;
 mod record;

@@ -6,7 +6,6 @@ mod configuration;
 mod connection;
 mod exit;
 mod interrupt;
-mod json_lines;
 mod logging;
 mod output;
 mod progress;

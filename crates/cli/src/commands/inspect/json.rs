@@ -1,12 +1,12 @@
 //! The report for programs.
 
-use chroma::{Collection, LogOverview, Orphans, Warning};
+use chroma::{
+    Collection, LogOverview, Orphans, Warning,
+    json_lines::{MetadataOrNull, Object, WriteJson},
+};
 
 use super::report::{CollectionReport, Counts, Report};
-use crate::{
-    json_lines::{MetadataOrNull, Object, WriteJson},
-    source::Description,
-};
+use crate::source::Description;
 
 /// One object.
 pub(super) fn to_json(report: &Report) -> String {

@@ -1,11 +1,10 @@
 //! The report for people: one screen.
 
-use chroma::{LogOverview, Orphans, Warning, WarningCode};
+use chroma::{LogOverview, Orphans, Warning, WarningCode, json_lines::WriteJson as _};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::report::{CollectionReport, Counts, Missing, Report};
 use crate::{
-    json_lines::WriteJson as _,
     output::{count, grouped, visible},
     source::{Description, is_default},
 };

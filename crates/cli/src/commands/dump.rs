@@ -1,15 +1,12 @@
 //! `panopticon dump`: every record of a Chroma source as a line of JSON on standard output.
 
-mod line;
-
 use std::{
     io::{self, Write},
     ops::ControlFlow,
 };
 
-use chroma::{Collection, Record, Vector};
+use chroma::{Collection, Record, Vector, json_lines::CollectionLines};
 
-use self::line::CollectionLines;
 use crate::{
     arguments::DumpArguments,
     configuration::Configuration,

@@ -1,17 +1,22 @@
 //! A record as a line of JSON.
 
-use chroma::{Collection, Field, Problem, Record, Vector};
+use super::{Base64, Base64Floats, MetadataOrNull, Object};
+use crate::{
+    collection::Collection,
+    record::{Field, Problem, Record, Vector},
+};
 
-use crate::json_lines::{Base64, Base64Floats, MetadataOrNull, Object};
-
-/// Writes the records of one collection.
-pub(super) struct CollectionLines {
+/// Writes the records of one collection, without loss: components bit for bit, and the stored bytes of whatever has
+/// no place in a record.
+#[derive(Clone, Debug)]
+pub struct CollectionLines {
     /// The beginning of every line: what all records of the collection share.
     beginning: Vec<u8>,
 }
 
 impl CollectionLines {
-    pub(super) fn new(collection: &Collection) -> Self {
+    /// Of a collection.
+    pub fn new(collection: &Collection) -> Self {
         let mut beginning = Vec::new();
         let mut object = Object::open(&mut beginning);
         object.member("tenant", &collection.tenant);
@@ -22,8 +27,8 @@ impl CollectionLines {
         Self { beginning }
     }
 
-    /// Appends the line of `record`. `problems` is there only if the record has some.
-    pub(super) fn append(&self, record: &Record, out: &mut Vec<u8>) {
+    /// Appends the line of `record` with its line break. `problems` is there only if the record has some.
+    pub fn append(&self, record: &Record, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.beginning);
         let mut object = Object::resume(out);
         object.member("id", &record.id);
@@ -67,12 +72,12 @@ fn problem(object: &mut Object<'_>, problem: &Problem) {
 
 #[cfg(test)]
 mod tests {
-    use chroma::{MissingReason, Origin, ProblemKind};
     use expect_test::expect;
     use records::{DistanceSpace, Metadata, MetadataValue};
     use uuid::Uuid;
 
     use super::*;
+    use crate::record::{MissingReason, Origin, ProblemKind};
 
     fn lines(records: &[Record]) -> String {
         let collection = Collection {

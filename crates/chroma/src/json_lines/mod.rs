@@ -1,4 +1,4 @@
-//! Writes JSON by hand, one value a line.
+//! Writes JSON by hand, one value a line: [`CollectionLines`] a record, with all that was read of it.
 //!
 //! `serde_json` is not used here: it prints NaN as `null`, and a line a record at 100,000 records a second leaves
 //! no time for a tree of values. The form is that of Chroma's own log: integers have no fraction, floats always
@@ -6,59 +6,67 @@
 //! Python writes and reads it. Characters that a terminal obeys or that end a line for some reader are escaped, so
 //! that a line is one line for everybody.
 
+mod record;
+
 use std::io::Write as _;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use records::{Embedding, Metadata, MetadataValue};
 use uuid::Uuid;
 
+pub use record::CollectionLines;
+
 /// A value that can be appended to a buffer as JSON.
-pub(crate) trait WriteJson {
+pub trait WriteJson {
     /// Appends the value.
     fn write_json(&self, out: &mut Vec<u8>);
 }
 
 /// An object under way: members are appended in the order of the calls.
-pub(crate) struct Object<'b> {
+#[derive(Debug)]
+pub struct Object<'b> {
     out: &'b mut Vec<u8>,
     is_empty: bool,
 }
 
 /// Bytes, as a base64 string (RFC 4648, padded).
-pub(crate) struct Base64<'b>(pub(crate) &'b [u8]);
+#[derive(Clone, Copy, Debug)]
+pub struct Base64<'b>(pub &'b [u8]);
 
 /// A vector, as the base64 of its components in order, each a little-endian f32: `[dimension]`.
-pub(crate) struct Base64Floats<'e>(pub(crate) &'e Embedding);
+#[derive(Clone, Copy, Debug)]
+pub struct Base64Floats<'e>(pub &'e Embedding);
 
 /// Metadata; `null` when there are no keys, as Chroma returns it.
-pub(crate) struct MetadataOrNull<'m>(pub(crate) &'m Metadata);
+#[derive(Clone, Copy, Debug)]
+pub struct MetadataOrNull<'m>(pub &'m Metadata);
 
 impl<'b> Object<'b> {
     /// Begins an object.
-    pub(crate) fn open(out: &'b mut Vec<u8>) -> Self {
+    pub fn open(out: &'b mut Vec<u8>) -> Self {
         out.push(b'{');
         Self { out, is_empty: true }
     }
 
     /// Goes on with an object whose first members `out` ends in.
-    pub(crate) fn resume(out: &'b mut Vec<u8>) -> Self {
+    pub fn resume(out: &'b mut Vec<u8>) -> Self {
         Self { out, is_empty: false }
     }
 
     /// Appends one member. A key must be given once.
-    pub(crate) fn member(&mut self, key: &str, value: &(impl WriteJson + ?Sized)) {
+    pub fn member(&mut self, key: &str, value: &(impl WriteJson + ?Sized)) {
         value.write_json(self.key(key));
     }
 
     /// Appends a member that is an object itself.
-    pub(crate) fn object(&mut self, key: &str, fill: impl FnOnce(&mut Object<'_>)) {
+    pub fn object(&mut self, key: &str, fill: impl FnOnce(&mut Object<'_>)) {
         let mut object = Object::open(self.key(key));
         fill(&mut object);
         object.close();
     }
 
     /// Appends a member that is an array of objects.
-    pub(crate) fn objects<T>(
+    pub fn objects<T>(
         &mut self,
         key: &str,
         elements: impl IntoIterator<Item = T>,
@@ -72,7 +80,7 @@ impl<'b> Object<'b> {
     }
 
     /// Ends the object.
-    pub(crate) fn close(self) {
+    pub fn close(self) {
         self.out.push(b'}');
     }
 
