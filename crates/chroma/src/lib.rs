@@ -10,6 +10,7 @@
 //! "FORMAT §n" in the comments means the team's description of the format, `chroma/FORMAT.md`.
 #![forbid(unsafe_code)]
 
+mod bits;
 mod collection;
 mod database;
 mod directory;

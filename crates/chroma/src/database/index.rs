@@ -164,7 +164,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 fn warn_of_faults(index: &Index, warnings: &mut Vec<Warning>, tally: &mut Tally) {
     let faults = &index.faults;
     for id in index.unreachable_ids() {
-        tally.add(WarningCode::IndexTruncated, "ids of the index have no vector in its files", id);
+        tally.add(WarningCode::IndexTruncated, "ids of the index have no vector in its files", &id);
     }
     if faults.deleted_but_mapped > 0 {
         let message = format!("{} live elements of the index are marked deleted", faults.deleted_but_mapped);

@@ -7,8 +7,9 @@ use rusqlite::types::ValueRef;
 
 use super::{runs::Runs, snapshot::Snapshot, statements};
 use crate::{
+    bits::Bits,
     error::Error,
-    ids::IdTable,
+    ids::{IdTable, IdText},
     warning::{Tally, WarningCode},
 };
 
@@ -49,31 +50,26 @@ pub(crate) enum LogVector {
     Row { seq_id: i64, operation: Operation, effect: Effect },
 }
 
-/// All that the log says about one id, but for its unapplied rows.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LogEntry {
-    pub(crate) vector: Option<LogVector>,
-    /// The last ADD with a vector that was passed over because the id seemed to exist; −1 if none.
-    passed_over: i64,
-    /// Whether a record with this id was met.
-    pub(crate) has_record: bool,
-}
-
 /// A row that the metadata segment has not absorbed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Unapplied {
     /// The number of its id.
-    number: usize,
+    number: u32,
     pub(crate) seq_id: i64,
     pub(crate) operation: Operation,
 }
 
-/// What the log says about the ids of a collection. A million ids of 36 bytes take about 90 MB.
+/// What the log says about the ids of a collection. A million UUIDs take some 45 MB.
 #[derive(Debug, Default)]
 pub(crate) struct LogIndex {
     ids: IdTable,
     /// By the number of the id.
-    entries: Vec<LogEntry>,
+    vectors: Vec<Option<LogVector>>,
+    /// By the number of the id, as far as there are any: the last ADD with a vector that was passed over because
+    /// the id seemed to exist; −1 if none.
+    passed_over: Vec<i64>,
+    /// The numbers of the ids of which a record was met.
+    met: Bits,
     /// By id and sequence number.
     unapplied: Vec<Unapplied>,
 }
@@ -98,24 +94,31 @@ pub(crate) fn index(
     segments: &Segments<'_>,
     tally: &mut Tally,
 ) -> Result<LogIndex, Error> {
-    let LogIndex { mut ids, mut entries, mut unapplied } = LogIndex::default();
+    let LogIndex { mut ids, mut vectors, mut passed_over, mut unapplied, met } = LogIndex::default();
     scan(snapshot, collection, runs.ranges.iter().copied(), tally, |row| {
         let number = ids.insert(row.id);
-        if number == entries.len() {
-            entries.push(LogEntry { vector: None, passed_over: -1, has_record: false });
+        if number == vectors.len() {
+            vectors.push(None);
         }
-        let Some(entry) = entries.get_mut(number) else { return };
-        let next = next(entry.vector, &row, segments);
-        if row.operation == Operation::Add && row.has_vector && next == entry.vector {
-            entry.passed_over = row.seq_id;
+        let Some(vector) = vectors.get_mut(number) else { return };
+        let next = next(*vector, &row, segments);
+        if row.operation == Operation::Add && row.has_vector && next == *vector {
+            if number >= passed_over.len() {
+                passed_over.resize(number + 1, -1);
+            }
+            if let Some(passed_over) = passed_over.get_mut(number) {
+                *passed_over = row.seq_id;
+            }
         }
-        entry.vector = next;
+        *vector = next;
         if row.seq_id > segments.metadata_mark {
+            // Numbers of ids have 32 bits.
+            let number = number as u32;
             unapplied.push(Unapplied { number, seq_id: row.seq_id, operation: row.operation });
         }
     })?;
     unapplied.sort_unstable();
-    Ok(LogIndex { ids, entries, unapplied })
+    Ok(LogIndex { ids, vectors, passed_over, met, unapplied })
 }
 
 /// Visits the collection's rows in key ranges, ascending.
@@ -174,14 +177,31 @@ pub(crate) fn exists_after(existed: bool, operations: impl IntoIterator<Item = O
     })
 }
 
-impl LogEntry {
-    /// The vector, where the record's last change decides what the log leaves open: an ADD that takes effect makes
-    /// the record and is its first change, so one after the last change did nothing.
-    fn settle(&self, changed: Option<i64>) -> Option<LogVector> {
+impl LogIndex {
+    /// What the log says about an id, and its unapplied rows, ascending. The id counts as met from now on.
+    /// `changed` is the log row that its record names as its last change.
+    pub(crate) fn meet(&mut self, id: &[u8], changed: Option<i64>) -> (Option<LogVector>, &[Unapplied]) {
+        let Some(number) = self.ids.get(id) else { return (None, &[]) };
+        self.met.set(number, true);
+        let vector = self.settled(number, changed);
+        // Numbers of ids have 32 bits.
+        let number = number as u32;
+        let first = self.unapplied.partition_point(|row| row.number < number);
+        // Neither slice can be out of bounds: `first` is a partition point, `count` counts rows after it.
+        let rows = self.unapplied.get(first..).unwrap_or_default();
+        let count = rows.iter().take_while(|row| row.number == number).count();
+        (vector, rows.get(..count).unwrap_or_default())
+    }
+
+    /// What the log says of an id's vector, where the record's last change decides what the log leaves open: an ADD
+    /// that takes effect makes the record and is its first change, so one after the last change did nothing.
+    fn settled(&self, number: usize, changed: Option<i64>) -> Option<LogVector> {
         let add = |seq_id, effect| Some(LogVector::Row { seq_id, operation: Operation::Add, effect });
-        match (self.vector, changed) {
+        let vector = self.vectors.get(number).copied().flatten();
+        let passed_over = self.passed_over.get(number).copied().unwrap_or(-1);
+        match (vector, changed) {
             (Some(LogVector::Row { seq_id, .. }), Some(changed))
-                if changed == self.passed_over && seq_id < changed =>
+                if changed == passed_over && seq_id < changed =>
             {
                 add(changed, Effect::Certain)
             }
@@ -199,31 +219,15 @@ impl LogEntry {
             (vector, _) => vector,
         }
     }
-}
-
-impl LogIndex {
-    /// What the log says about an id, and its unapplied rows, ascending. The id counts as met from now on.
-    /// `changed` is the log row that its record names as its last change.
-    pub(crate) fn meet(&mut self, id: &[u8], changed: Option<i64>) -> (Option<LogVector>, &[Unapplied]) {
-        let Some(number) = self.ids.get(id) else { return (None, &[]) };
-        let Some(entry) = self.entries.get_mut(number) else { return (None, &[]) };
-        entry.has_record = true;
-        let first = self.unapplied.partition_point(|row| row.number < number);
-        // Neither slice can be out of bounds: `first` is a partition point, `count` counts rows after it.
-        let rows = self.unapplied.get(first..).unwrap_or_default();
-        let count = rows.iter().take_while(|row| row.number == number).count();
-        (entry.settle(changed), rows.get(..count).unwrap_or_default())
-    }
 
     /// The log rows that have the vectors of ids, given the last change of each record.
     pub(crate) fn vectors(
         &self,
         changed: impl Fn(&[u8]) -> Option<i64>,
-    ) -> impl Iterator<Item = (&[u8], i64, Effect)> {
-        let entries = self.entries.iter().enumerate();
-        entries.filter_map(move |(number, entry)| {
+    ) -> impl Iterator<Item = (IdText<'_>, i64, Effect)> {
+        (0..self.ids.len()).filter_map(move |number| {
             let id = self.ids.id(number);
-            match entry.settle(changed(id))? {
+            match self.settled(number, changed(&id))? {
                 LogVector::Row { seq_id, effect, .. } => Some((id, seq_id, effect)),
                 LogVector::Deleted => None,
             }
@@ -232,31 +236,30 @@ impl LogIndex {
 
     /// Whether the log deletes an id for good.
     pub(crate) fn says_deleted(&self, id: &[u8]) -> bool {
-        let entry = self.ids.get(id).and_then(|number| self.entries.get(number));
-        entry.is_some_and(|entry| entry.vector == Some(LogVector::Deleted))
+        let vector = self.ids.get(id).and_then(|number| self.vectors.get(number));
+        vector.is_some_and(|vector| *vector == Some(LogVector::Deleted))
     }
 
     /// Ids that have unapplied rows and were not met, in the order of their first row.
     pub(crate) fn only_unapplied(&self) -> Vec<Box<[u8]>> {
-        let is_met = |number: usize| self.entries.get(number).is_some_and(|entry| entry.has_record);
-        let mut first_rows: Vec<(i64, usize)> = self
+        let mut first_rows: Vec<(i64, u32)> = self
             .unapplied
             .chunk_by(|a, b| a.number == b.number)
             .filter_map(|rows| rows.first().map(|row| (row.seq_id, row.number)))
-            .filter(|(_, number)| !is_met(*number))
+            .filter(|(_, number)| !self.met.get(*number as usize))
             .collect();
         first_rows.sort_unstable();
-        first_rows.into_iter().map(|(_, number)| self.ids.id(number).into()).collect()
+        first_rows.into_iter().map(|(_, number)| Box::from(&*self.ids.id(number as usize))).collect()
     }
 
     /// Ids that were not met though the log has a row that makes them, in the order of the log.
-    pub(crate) fn unmet_claims(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn unmet_claims(&self) -> impl Iterator<Item = IdText<'_>> {
         let claims_record = |vector: &Option<LogVector>| match vector {
             Some(LogVector::Row { operation, .. }) => *operation != Operation::Update,
             Some(LogVector::Deleted) | None => false,
         };
-        let entries = self.entries.iter().enumerate();
-        let unmet = entries.filter(move |(_, entry)| !entry.has_record && claims_record(&entry.vector));
+        let vectors = self.vectors.iter().enumerate();
+        let unmet = vectors.filter(move |(number, vector)| !self.met.get(*number) && claims_record(vector));
         unmet.map(|(number, _)| self.ids.id(number))
     }
 }

@@ -269,7 +269,7 @@ impl<'d> Reader<'d> {
     fn warn_of_unmet(&mut self) {
         for id in self.log.unmet_claims() {
             let what = "ids of the log have no record and were not deleted";
-            self.tally.add(WarningCode::LogRowUnapplied, what, id);
+            self.tally.add(WarningCode::LogRowUnapplied, what, &id);
         }
         // An index that was loaded again does not know what the first one was asked.
         let was_reloaded =
@@ -277,7 +277,7 @@ impl<'d> Reader<'d> {
         let Some(index) = self.index.index.as_ref().filter(|_| !was_reloaded) else { return };
         for id in index.unmet_ids().filter(|id| !self.log.says_deleted(id)) {
             let what = "vectors of the index belong to no record, of";
-            self.tally.add(WarningCode::VectorWithoutRecord, what, id);
+            self.tally.add(WarningCode::VectorWithoutRecord, what, &id);
         }
     }
 }

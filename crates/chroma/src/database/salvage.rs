@@ -285,7 +285,7 @@ fn choose(
         for (row, label) in flushed.rows.iter().zip(candidate.labels(&flushed.rows, live_labels)) {
             // Every row has one, or this were no candidate.
             if let Some(label) = label {
-                labels.insert(ids.id(row.number), label);
+                labels.insert(&ids.id(row.number), label);
             }
         }
         if remains.contradicts(&labels) {
@@ -323,7 +323,7 @@ fn confirmations(
     let mut confirmed = 0;
     for (id, seq_id, effect) in log.vectors(changed).filter(|(_, seq_id, _)| *seq_id <= mark) {
         let Some(written) = read_log_vector(&database.snapshot, &mut statement, seq_id)? else { continue };
-        match index.vector(id) {
+        match index.vector(&id) {
             Ok(Some(indexed)) if is_same(&written, &indexed) => confirmed += 1,
             Ok(None) => {}
             Ok(Some(_)) if effect != Effect::Certain => {}

@@ -60,7 +60,7 @@ fn check(folder: &Path, normalisation: Normalisation, header: &[u8], model: Opti
     if let Load::Loaded(mut index) =
         hnsw::load(&root, SEGMENT, Shape { normalisation, dimension: Some(3) }, true)
     {
-        let ids: Vec<Vec<u8>> = index.unmet_ids().map(<[u8]>::to_vec).collect();
+        let ids: Vec<Vec<u8>> = index.unmet_ids().map(|id| id.to_vec()).collect();
         for id in &ids {
             let vector = index.vector(id);
             assert!(
@@ -108,7 +108,7 @@ fn canonical(component: f32) -> u32 {
 fn ask_all(index: &mut Index, header: &[u8]) {
     let number = |at: usize| header.get(at..at + 8).and_then(|rest| rest.first_chunk()).copied();
     let [label_offset, vector_offset] = [36, 44].map(|at| number(at).map_or(0, u64::from_le_bytes));
-    let ids: Vec<Vec<u8>> = index.unmet_ids().map(<[u8]>::to_vec).collect();
+    let ids: Vec<Vec<u8>> = index.unmet_ids().map(|id| id.to_vec()).collect();
     assert!(index.reachable() <= ids.len());
     for id in &ids {
         let vector = index.vector(id);

@@ -2,8 +2,8 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 
-use super::header::Header;
-use crate::ids::IdTable;
+use super::{header::Header, vectors};
+use crate::{bits::Bits, ids::IdTable};
 
 /// How much of `data_level0.bin` is read at once when looking for labels.
 const SCAN_BYTES: usize = 1 << 20;
@@ -37,7 +37,7 @@ impl Labels {
     /// Whether an id has one label here and another there.
     pub(crate) fn contradicts(&self, other: &Self) -> bool {
         let mut labels = self.labels.iter().enumerate();
-        labels.any(|(number, label)| other.label(self.ids.id(number)).is_some_and(|other| other != *label))
+        labels.any(|(number, label)| other.label(&self.ids.id(number)).is_some_and(|other| other != *label))
     }
 
     fn label(&self, id: &[u8]) -> Option<u64> {
@@ -47,7 +47,8 @@ impl Labels {
 
 impl PartialEq for Labels {
     fn eq(&self, other: &Self) -> bool {
-        let has_all = |a: &Self, b: &Self| (0..a.ids.len()).all(|number| b.label(a.ids.id(number)).is_some());
+        let has_all =
+            |a: &Self, b: &Self| (0..a.ids.len()).all(|number| b.label(&a.ids.id(number)).is_some());
         has_all(self, other) && has_all(other, self) && !self.contradicts(other)
     }
 }
@@ -163,10 +164,21 @@ fn next_data(file: &File, offset: u64) -> io::Result<Option<u64>> {
 impl Labels {
     /// The same, numbered in the order of labels: that in which records are stored, and so asked for.
     pub(super) fn in_order(self) -> Self {
-        let mut order: Vec<(u64, usize)> = self.labels.into_iter().zip(0..).collect();
-        order.sort_unstable();
-        let (labels, numbers): (Vec<u64>, Vec<usize>) = order.into_iter().unzip();
-        Self { ids: self.ids.renumbered(&numbers), labels }
+        let Self { mut ids, mut labels } = self;
+        if labels.is_sorted() {
+            return Self { ids, labels };
+        }
+        // As many as ids, whose numbers have 32 bits.
+        let mut order: Vec<u32> = (0..labels.len() as u32).collect();
+        order.sort_unstable_by_key(|number| (labels.get(*number as usize).copied(), *number));
+        let mut new_numbers = vec![0; order.len()];
+        for (old, new) in order.into_iter().zip(0..) {
+            if let Some(number) = new_numbers.get_mut(old as usize) {
+                *number = new;
+            }
+        }
+        ids.renumber(new_numbers, |a, b| labels.swap(a, b));
+        Self { ids, labels }
     }
 }
 
@@ -179,24 +191,61 @@ pub(super) struct LabelOrder {
     /// By the numbers of the ids, ascending.
     sorted: Vec<u64>,
     /// By the first number of each label: the last element that has it.
-    elements: Vec<Option<Met>>,
+    elements: Elements,
     next: usize,
     /// Elements that share their label with an earlier one.
     duplicates: u64,
 }
 
-/// An element whose label was looked for.
-#[derive(Clone, Copy)]
-pub(super) struct Met {
-    pub(super) number: u32,
-    /// Whether its vector may be the unit vector of a longer one.
-    pub(super) is_unit: bool,
+/// The element of each id.
+#[derive(Debug, Default)]
+pub(super) struct Elements {
+    /// By the numbers of the ids; [`ABSENT`](Self::ABSENT) if there is none.
+    pub(super) numbers: Vec<u32>,
+    /// Which vectors may be the unit vectors of longer ones, by the numbers of the ids.
+    pub(super) units: Bits,
+}
+
+impl Elements {
+    /// No element: a header counts at most `u32::MAX` of them, so the last is one less.
+    pub(super) const ABSENT: u32 = u32::MAX;
+
+    /// The element of the id of this number, if there is one.
+    pub(super) fn get(&self, number: usize) -> Option<u32> {
+        self.numbers.get(number).copied().filter(|element| *element != Self::ABSENT)
+    }
+
+    /// Reads the length of each element's vector, by the numbers of the ids. Elements beyond the file's end are
+    /// absent from now on.
+    pub(super) fn read_lengths(&mut self, file: &File) -> io::Result<Vec<f32>> {
+        let mut ascending: Vec<u32> = Vec::with_capacity(self.numbers.len());
+        // As many as ids, whose numbers have 32 bits.
+        ascending
+            .extend((0..self.numbers.len() as u32).filter(|number| self.get(*number as usize).is_some()));
+        ascending.sort_unstable_by_key(|number| self.get(*number as usize));
+        let mut lengths = vec![0.0; self.numbers.len()];
+        let mut rest = ascending.iter();
+        let elements = ascending.iter().filter_map(|number| self.get(*number as usize));
+        vectors::read_lengths(file, elements, |length| {
+            let number = rest.next().copied().unwrap_or_default();
+            if let Some(known) = lengths.get_mut(number as usize) {
+                *known = length;
+            }
+        })?;
+        for number in rest {
+            if let Some(element) = self.numbers.get_mut(*number as usize) {
+                *element = Self::ABSENT;
+            }
+        }
+        Ok(lengths)
+    }
 }
 
 impl LabelOrder {
     /// Of labels [in order](Labels::in_order).
     pub(super) fn new(sorted: Vec<u64>) -> Self {
-        Self { elements: vec![None; sorted.len()], sorted, next: 0, duplicates: 0 }
+        let elements = Elements { numbers: vec![Elements::ABSENT; sorted.len()], units: Bits::default() };
+        Self { elements, sorted, next: 0, duplicates: 0 }
     }
 
     /// Notes which element has a label, if an id has it; whether one has. `is_unit` is asked only then.
@@ -210,25 +259,32 @@ impl LabelOrder {
             return false;
         }
         self.next = place + 1;
-        let met = Met { number: element.number, is_unit: is_unit(element) };
         // The last one counts, as in hnswlib's `loadIndex`.
-        let earlier = self.elements.get_mut(place).and_then(|known| known.replace(met));
-        self.duplicates += u64::from(earlier.is_some());
+        if let Some(known) = self.elements.numbers.get_mut(place) {
+            let earlier = std::mem::replace(known, element.number);
+            self.duplicates += u64::from(earlier != Elements::ABSENT);
+            self.elements.units.set(place, is_unit(element));
+        }
         true
     }
 
-    /// Elements and the numbers of their ids, the elements ascending; and how many elements share a label with an
+    /// The element of each id, also of those that share a label; and how many elements share a label with an
     /// earlier one.
-    pub(super) fn into_elements(self) -> (Vec<(Met, usize)>, u64) {
-        let mut found = Vec::new();
-        let mut number = 0;
-        for same in self.sorted.chunk_by(|a, b| a == b) {
-            let numbers = number..number + same.len();
-            let met = self.elements.get(number).copied().flatten();
-            number = numbers.end;
-            found.extend(met.into_iter().flat_map(|met| numbers.clone().map(move |number| (met, number))));
+    pub(super) fn into_elements(self) -> (Elements, u64) {
+        let Self { sorted, mut elements, duplicates, .. } = self;
+        let mut first = 0;
+        for (number, label) in sorted.iter().enumerate() {
+            if sorted.get(first) != Some(label) {
+                first = number;
+            }
+            if number != first {
+                let element = elements.numbers.get(first).copied().unwrap_or(Elements::ABSENT);
+                if let Some(known) = elements.numbers.get_mut(number) {
+                    *known = element;
+                }
+                elements.units.set(number, elements.units.get(first));
+            }
         }
-        found.sort_unstable_by_key(|(met, number)| (met.number, *number));
-        (found, self.duplicates)
+        (elements, duplicates)
     }
 }

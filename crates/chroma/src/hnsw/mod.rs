@@ -1,6 +1,7 @@
 //! The flushed HNSW index of one collection: id to vector (FORMAT §6, §7).
 //!
-//! Memory holds the ids and where their vectors are, 100 bytes a record; vectors are read when they are asked for.
+//! Memory holds the ids and where their vectors are, 35 bytes a record if ids are UUIDs, and 50 while they are
+//! read; vectors are read when they are asked for.
 
 mod files;
 #[cfg(any(test, fuzzing))]
@@ -20,14 +21,17 @@ use std::{
 
 use uuid::Uuid;
 
-use crate::ids::IdTable;
+use crate::{
+    bits::Bits,
+    ids::{IdTable, IdText},
+};
 pub(crate) use files::stamp;
 use files::{HEADER, LENGTH, LEVEL0, PICKLE, SegmentDirectory, read_at_most};
 use header::{Header, HeaderError};
 pub(crate) use labels::Labels;
-use labels::{Element, LabelOrder, Met, Scan};
+use labels::{Element, Elements, LabelOrder, Scan};
 use persistent_data::{PersistentData, PersistentDataError};
-use vectors::{VectorFiles, read_lengths};
+use vectors::VectorFiles;
 
 /// A pickle has about 25 bytes and an id per record, so this is some twenty million records.
 const LARGEST_PICKLE_BYTES: u64 = 1 << 30;
@@ -65,8 +69,11 @@ pub(crate) enum Load {
 #[derive(Debug)]
 pub(crate) struct Index {
     ids: IdTable,
-    /// Where the vector of each id is, by the number of the id.
-    places: Vec<Place>,
+    elements: Elements,
+    /// By the numbers of the ids, if there are any: what [unit vectors](Elements::units) are to be multiplied by.
+    lengths: Option<Vec<f32>>,
+    /// The numbers of the ids whose vectors were asked for.
+    met: Bits,
     /// The number of the id that will likely be asked for next.
     next: usize,
     /// Whether the list of ids is not the pickle's.
@@ -76,16 +83,6 @@ pub(crate) struct Index {
     pub(crate) max_seq_id: Option<i64>,
     /// What is wrong with the files without making them unreadable.
     pub(crate) faults: Faults,
-}
-
-/// Where a vector is.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    element: u32,
-    /// What the unit vector is to be multiplied by; `None` if the vector is stored as it was written.
-    length: Option<f32>,
-    /// Whether somebody asked for it.
-    is_met: bool,
 }
 
 /// Contradictions in index files, counted.
@@ -231,7 +228,7 @@ impl Index {
         let Shape { normalisation, dimension } = shape;
         let PersistentData { labels, max_seq_id } = persistent_data;
         let Labels { ids, labels } = labels.in_order();
-        let mut index = Self { places: vec![Place::ABSENT; ids.len()], ids, ..Self::empty(max_seq_id) };
+        let mut index = Self { ids, ..Self::empty(max_seq_id) };
         if index.ids.len() == 0 {
             return Ok(index);
         }
@@ -250,8 +247,8 @@ impl Index {
         let is_unit = |element: Element<'_>| normalisation != Normalisation::Mixed || element.is_unit();
         let scan = Scan::run(&level0, &header, |element| order.meet(element, is_unit));
         let scan = scan.map_err(io_error(LEVEL0))?;
-        // Elements ascend, as `read_lengths` wants them.
-        let (found, duplicate_labels) = order.into_elements();
+        let (elements, duplicate_labels) = order.into_elements();
+        index.elements = elements;
 
         let is_cosine = normalisation != Normalisation::None;
         index.faults.deleted_but_mapped = scan.deleted;
@@ -265,10 +262,13 @@ impl Index {
         };
         let lengths = directory.file(LENGTH).map_err(io_error(LENGTH))?.filter(|_| is_normalised);
         index.faults.no_lengths = is_normalised && lengths.is_none();
-        if !index.faults.no_lengths {
-            index.place(&found, lengths)?;
+        if index.faults.no_lengths {
+            index.elements.numbers.fill(Elements::ABSENT);
         }
-        index.faults.unreachable_ids = index.places.iter().filter(|place| place.is_absent()).count() as u64;
+        if let Some(file) = lengths {
+            index.lengths = Some(index.elements.read_lengths(&file).map_err(io_error(LENGTH))?);
+        }
+        index.faults.unreachable_ids = index.unreachable().count() as u64;
         index.vectors = Some(VectorFiles::new(level0, header));
         Ok(index)
     }
@@ -276,34 +276,14 @@ impl Index {
     fn empty(max_seq_id: Option<i64>) -> Self {
         Self {
             ids: IdTable::default(),
-            places: Vec::new(),
+            elements: Elements::default(),
+            lengths: None,
+            met: Bits::default(),
             next: 0,
             salvaged: false,
             vectors: None,
             max_seq_id,
             faults: Faults::default(),
-        }
-    }
-
-    /// Notes where each id's vector is: its element and, if there is a file of them, its length.
-    fn place(&mut self, found: &[(Met, usize)], lengths: Option<File>) -> Result<(), IndexError> {
-        let Self { places, .. } = self;
-        let mut founds = found.iter();
-        let mut set = |length: Option<f32>| {
-            let place = founds.next().and_then(|(met, number)| Some((met, places.get_mut(*number)?)));
-            let Some((met, place)) = place else { return };
-            let length = length.filter(|_| met.is_unit);
-            *place = Place { element: met.number, length, is_met: false };
-        };
-        match lengths {
-            Some(file) => {
-                let elements = found.iter().map(|(met, _)| met.number);
-                read_lengths(&file, elements, |length| set(Some(length))).map_err(io_error(LENGTH))
-            }
-            None => {
-                found.iter().for_each(|_| set(None));
-                Ok(())
-            }
         }
     }
 
@@ -319,60 +299,50 @@ impl Index {
 
     /// Whether the index has the id and no vector of it.
     pub(crate) fn is_unreachable(&self, id: &[u8]) -> bool {
-        let place = self.ids.get(id).and_then(|number| self.places.get(number));
-        place.is_some_and(Place::is_absent)
+        self.ids.get(id).is_some_and(|number| self.elements.get(number).is_none())
     }
 
     /// The ids of the index that have no vector in its files.
-    pub(crate) fn unreachable_ids(&self) -> impl Iterator<Item = &[u8]> {
-        let places = self.places.iter().enumerate();
-        places.filter(|(_, place)| place.is_absent()).map(|(number, _)| self.ids.id(number))
+    pub(crate) fn unreachable_ids(&self) -> impl Iterator<Item = IdText<'_>> {
+        self.unreachable().map(|number| self.ids.id(number))
+    }
+
+    fn unreachable(&self) -> impl Iterator<Item = usize> {
+        (0..self.ids.len()).filter(|number| self.elements.get(*number).is_none())
     }
 
     /// How many ids have their vector.
     pub(crate) fn reachable(&self) -> usize {
-        self.places.iter().filter(|place| !place.is_absent()).count()
+        self.ids.len() - self.unreachable().count()
     }
 
     /// The ids of the index that no vector was asked of.
-    pub(crate) fn unmet_ids(&self) -> impl Iterator<Item = &[u8]> {
-        let places = self.places.iter().enumerate();
-        places.filter(|(_, place)| !place.is_met).map(|(number, _)| self.ids.id(number))
+    pub(crate) fn unmet_ids(&self) -> impl Iterator<Item = IdText<'_>> {
+        (0..self.ids.len()).filter(|number| !self.met.get(*number)).map(|number| self.ids.id(number))
     }
 
     /// Counts all ids as not asked for.
     pub(crate) fn forget_met(&mut self) {
-        self.places.iter_mut().for_each(|place| place.is_met = false);
+        self.met.clear();
     }
 
     /// The vector of an id, `None` if the index does not have it.
     pub(crate) fn vector(&mut self, id: &[u8]) -> io::Result<Option<IndexedVector>> {
         let Some(number) = self.ids.get_near(self.next, id) else { return Ok(None) };
         self.next = number + 1;
-        let Some(place) = self.places.get_mut(number) else { return Ok(None) };
-        place.is_met = true;
-        match &mut self.vectors {
-            Some(vectors) if !place.is_absent() => {
-                let rounded = place.length.is_some();
-                let components = vectors.read(place.element, place.length)?;
-                Ok(Some(IndexedVector { components, rounded, salvaged: self.salvaged }))
-            }
-            _ => Ok(None),
-        }
+        self.met.set(number, true);
+        let (Some(vectors), Some(element)) = (&mut self.vectors, self.elements.get(number)) else {
+            return Ok(None);
+        };
+        let lengths = self.lengths.as_ref().filter(|_| self.elements.units.get(number));
+        let length = lengths.and_then(|lengths| lengths.get(number)).copied();
+        let components = vectors.read(element, length)?;
+        Ok(Some(IndexedVector { components, rounded: length.is_some(), salvaged: self.salvaged }))
     }
 
     /// Size and time of the file of vectors, to notice a writer.
     pub(crate) fn stamp(&self) -> Option<(u64, SystemTime)> {
         self.vectors.as_ref().and_then(VectorFiles::stamp)
-    }
-}
-
-impl Place {
-    /// Of an id whose label no element has. A header counts at most `u32::MAX` elements, so the last is one less.
-    const ABSENT: Self = Self { element: u32::MAX, length: None, is_met: false };
-
-    fn is_absent(&self) -> bool {
-        self.element == u32::MAX
     }
 }
 

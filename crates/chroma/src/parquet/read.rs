@@ -1,6 +1,6 @@
 //! Reads one collection of Chroma 0.3, row by row.
 
-use std::{collections::HashSet, ops::ControlFlow};
+use std::ops::ControlFlow;
 
 use super::{
     collections::StoredCollection,
@@ -13,6 +13,7 @@ use crate::{
     Visit,
     error::Error,
     fields::Fields,
+    ids::IdTable,
     record::{Field, MissingReason, Origin, Problem, ProblemKind, ReadReport, Record, Vector},
     text,
     warning::{Tally, Warning, WarningCode},
@@ -35,7 +36,7 @@ pub(super) struct Reader<'d> {
     stored: &'d StoredCollection,
     /// Of the collection, or of its first vector.
     dimension: Option<usize>,
-    ids: HashSet<Box<[u8]>>,
+    ids: IdTable,
     tally: Tally,
     report: ReadReport,
 }
@@ -46,7 +47,7 @@ impl<'d> Reader<'d> {
             embeddings,
             stored,
             dimension: stored.collection.dimension,
-            ids: HashSet::new(),
+            ids: IdTable::default(),
             tally: Tally::default(),
             report: ReadReport::default(),
         }
@@ -146,7 +147,8 @@ impl<'d> Reader<'d> {
             let what = "records hold something that has no place in their fields";
             self.tally.add(WarningCode::RecordProblem, what, id);
         }
-        if !self.ids.insert(id.into()) {
+        let known = self.ids.len();
+        if self.ids.insert(id) < known {
             self.tally.add(WarningCode::DuplicateIds, "records have the id of a record before them", id);
         }
         self.report.records += 1;
