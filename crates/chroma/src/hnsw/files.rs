@@ -78,20 +78,27 @@ impl SegmentDirectory {
 /// A torn file may have holes, which are read as zeros; beyond this size the zeros would be all that there is.
 const LARGEST_WITH_HOLES: u64 = 16 << 20;
 
-/// Reads a whole file of at most `limit` bytes.
-pub(super) fn read_at_most(file: File, limit: u64) -> io::Result<Vec<u8>> {
-    let too_large = || {
-        let message = format!("expected at most {limit} bytes without holes, found more");
-        Err(io::Error::new(io::ErrorKind::InvalidData, message))
-    };
-    // The size first: reading a sparse file up to the limit would cost the limit in memory.
+/// The size of a file, which is at most `limit` bytes.
+pub(super) fn size_at_most(file: &File, limit: u32) -> io::Result<u32> {
     let size = file.metadata()?.len();
-    if size > limit || (size > LARGEST_WITH_HOLES && extents::stored_bytes(&file)? < size) {
-        return too_large();
+    // Reading a sparse file up to the limit would cost the limit in time and memory.
+    let is_sparse = size > LARGEST_WITH_HOLES && extents::stored_bytes(file)? < size;
+    match u32::try_from(size) {
+        Ok(size) if size <= limit && !is_sparse => Ok(size),
+        _ => {
+            let message = format!("expected at most {limit} bytes without holes, found more");
+            Err(io::Error::new(io::ErrorKind::InvalidData, message))
+        }
     }
+}
+
+/// Reads a whole file of at most `limit` bytes.
+pub(super) fn read_at_most(file: &File, limit: u32) -> io::Result<Vec<u8>> {
+    let size = size_at_most(file, limit)?;
     let mut bytes = Vec::new();
-    let size = file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-    if size as u64 > limit { too_large() } else { Ok(bytes) }
+    // It may grow meanwhile.
+    file.take(u64::from(size)).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn absent_as_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {

@@ -1,5 +1,7 @@
 //! A way for the fuzz targets to what is private here.
 
+use std::io::Cursor;
+
 use super::{labels::Labels, persistent_data::PersistentData};
 
 /// What a pickle says: ids with their labels, and the mark.
@@ -11,7 +13,8 @@ pub(crate) struct Decoded {
 
 /// Decodes a pickle; of a broken one, why and what is left.
 pub(crate) fn decode_pickle(bytes: &[u8]) -> Result<Decoded, (String, Decoded)> {
-    match PersistentData::decode(bytes) {
+    let size = u32::try_from(bytes.len()).expect("inputs are small");
+    match PersistentData::decode(Cursor::new(bytes), size) {
         Ok(PersistentData { labels, max_seq_id }) => Ok(Decoded { labels: list(&labels), max_seq_id }),
         Err((error, labels)) => Err((error.to_string(), Decoded { labels: list(&labels), max_seq_id: None })),
     }

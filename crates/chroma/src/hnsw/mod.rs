@@ -1,7 +1,7 @@
 //! The flushed HNSW index of one collection: id to vector (FORMAT §6, §7).
 //!
-//! Memory holds the ids and where their vectors are, 35 bytes a record if ids are UUIDs, and 50 while they are
-//! read; vectors are read when they are asked for.
+//! Memory holds the ids and where their vectors are, 35 bytes a record if ids are UUIDs, and a dozen
+//! more while they are read; vectors are read when they are asked for.
 
 mod files;
 #[cfg(any(test, fuzzing))]
@@ -12,6 +12,7 @@ mod layout;
 mod persistent_data;
 mod pickle;
 mod vectors;
+mod window;
 
 use std::{
     fs::File,
@@ -26,7 +27,7 @@ use crate::{
     ids::{IdTable, IdText},
 };
 pub(crate) use files::stamp;
-use files::{HEADER, LENGTH, LEVEL0, PICKLE, SegmentDirectory, read_at_most};
+use files::{HEADER, LENGTH, LEVEL0, PICKLE, SegmentDirectory, read_at_most, size_at_most};
 use header::{Header, HeaderError};
 pub(crate) use labels::Labels;
 use labels::{Element, Elements, LabelOrder, Scan};
@@ -34,7 +35,7 @@ use persistent_data::{PersistentData, PersistentDataError};
 use vectors::VectorFiles;
 
 /// A pickle has about 25 bytes and an id per record, so this is some twenty million records.
-const LARGEST_PICKLE_BYTES: u64 = 1 << 30;
+const LARGEST_PICKLE_BYTES: u32 = 1 << 30;
 
 /// Which vectors of an index are unit vectors that were divided by their length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,11 +151,11 @@ pub(crate) fn load(root: &File, segment: Uuid, shape: Shape, flushed: bool) -> L
         let Some(pickle) = directory.file(PICKLE).map_err(io_error(PICKLE))? else {
             return if flushed { Err(IndexError::NoFile(PICKLE)) } else { Ok(None) };
         };
-        let pickle = read_at_most(pickle, LARGEST_PICKLE_BYTES).map_err(io_error(PICKLE))?;
-        if pickle.is_empty() {
+        let size = size_at_most(&pickle, LARGEST_PICKLE_BYTES).map_err(io_error(PICKLE))?;
+        if size == 0 {
             return Err(IndexError::EmptyPickle);
         }
-        let persistent_data = PersistentData::decode(&pickle).map_err(|(error, labels)| {
+        let persistent_data = PersistentData::decode(pickle, size).map_err(|(error, labels)| {
             remains = *labels;
             IndexError::PersistentData(error)
         })?;
@@ -214,7 +215,7 @@ impl SegmentDirectory {
     /// The layout and the file of its vectors.
     fn vectors(&self) -> Result<(Header, File), IndexError> {
         let header =
-            read_at_most(self.required(HEADER)?, header::SIZE_BYTES as u64).map_err(io_error(HEADER))?;
+            read_at_most(&self.required(HEADER)?, header::SIZE_BYTES as u32).map_err(io_error(HEADER))?;
         Ok((Header::decode(&header).map_err(IndexError::Header)?, self.required(LEVEL0)?))
     }
 }

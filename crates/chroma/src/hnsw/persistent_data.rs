@@ -1,5 +1,7 @@
 //! The fields of `index_metadata.pickle` that reading needs: which id has which label (FORMAT §7).
 
+use std::io::{Read, Seek};
+
 use super::{
     labels::Labels,
     pickle::{PickleError, Value, unpickle},
@@ -15,7 +17,7 @@ pub(super) struct PersistentData {
 }
 
 /// Why a pickle is not a `PersistentData`.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum PersistentDataError {
     #[error("failed to unpickle")]
     Pickle(#[source] PickleError),
@@ -26,15 +28,18 @@ pub(crate) enum PersistentDataError {
 }
 
 impl PersistentData {
-    /// Decodes a whole pickle. A broken one yields with its error the labels that came before the break.
-    pub(super) fn decode(pickle: &[u8]) -> Result<Self, (PersistentDataError, Box<Labels>)> {
-        match unpickle(pickle) {
+    /// Decodes a pickle of `size` bytes. A broken one yields with its error the labels that came before the break.
+    pub(super) fn decode(
+        pickle: impl Read + Seek,
+        size: u32,
+    ) -> Result<Self, (PersistentDataError, Box<Labels>)> {
+        match unpickle(pickle, size) {
             Ok(value) => Self::from_value(value).map_err(|error| (error, Box::default())),
             Err((error, labels)) => Err((PersistentDataError::Pickle(error), labels)),
         }
     }
 
-    fn from_value(value: Value<'_>) -> Result<Self, PersistentDataError> {
+    fn from_value(value: Value) -> Result<Self, PersistentDataError> {
         let Value::Dict(fields) = value else {
             return Err(PersistentDataError::NotPersistentData);
         };
@@ -65,12 +70,18 @@ impl PersistentData {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use super::*;
+
+    fn decode(pickle: &[u8]) -> Result<PersistentData, (PersistentDataError, Box<Labels>)> {
+        PersistentData::decode(Cursor::new(pickle), pickle.len() as u32)
+    }
 
     #[test]
     fn fields_are_found_among_unknown_ones() {
         let pickle = b"\x80\x03}(X\x07\0\0\0unknown](NeX\x0b\0\0\0id_to_label}(X\x01\0\0\0aK\x05uX\x0a\0\0\0max_seq_idK\x09u.";
-        let data = PersistentData::decode(pickle).unwrap();
+        let data = decode(pickle).unwrap();
         let mut labels = Labels::default();
         labels.insert(b"a", 5);
         assert_eq!(data, PersistentData { labels, max_seq_id: Some(9) });
@@ -85,7 +96,7 @@ mod tests {
             b"}X\x0b\0\0\0id_to_label}X\x01\0\0\0aJ\xff\xff\xff\xffss.",
             b"}(X\x0b\0\0\0id_to_label}X\x0a\0\0\0max_seq_id}u.",
         ] {
-            assert!(PersistentData::decode(pickle).is_err());
+            assert!(decode(pickle).is_err());
         }
     }
 }

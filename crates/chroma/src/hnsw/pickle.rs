@@ -2,14 +2,21 @@
 //!
 //! A pickle is a program. This machine knows the instructions that Chroma's pickles were seen to use and one
 //! class, which it never instantiates; every other instruction and global is refused, so nothing in the file
-//! can run. Memory stays within a small factor of the input: strings are borrowed from it, the memo hands out
-//! strings and numbers only, since a memoised container could be multiplied without end, the stack is bounded, and
-//! of what nobody asks for only the depth is kept: a byte of the input may be a value of forty. The one map that matters, `id_to_label`, is packed while it is read, the two as large as it are
-//! dropped: a million ids would otherwise take more memory than all else together.
+//! can run. The file is not held, and memory stays within a small factor of it: a string is only where it stands in
+//! the file, and is read when it is asked for; the memo hands out strings only, since a memoised container could be
+//! multiplied without end; the stack is bounded, and of what nobody asks for only the depth is kept: a byte of the
+//! file may be a value of forty. The one map that matters, `id_to_label`, is packed while it is read, the two as
+//! large as it are dropped: a million ids would otherwise take more memory than all else together.
 
-use std::fmt;
+use std::{
+    fmt,
+    io::{self, Read, Seek},
+};
 
-use super::labels::Labels;
+use super::{
+    labels::Labels,
+    window::{Span, Window},
+};
 
 /// `PersistentData` nests three deep (object, state, map); the limit keeps `drop` off the end of the stack.
 const DEPTH_LIMIT: u8 = 8;
@@ -34,17 +41,17 @@ const WAITING_LIMIT: usize = 4096;
 const STACK_LIMIT: usize = 1 << 16;
 
 /// A memoised string takes at least an opcode, its length, a byte and MEMOIZE.
-const BYTES_PER_MEMO: usize = 4;
+const BYTES_PER_MEMO: u32 = 4;
 
 /// One unpickled value. Strings are bytes: Python's `surrogatepass` goes beyond UTF-8.
 #[derive(Debug, PartialEq)]
-pub(super) enum Value<'a> {
+pub(super) enum Value {
     None,
     Int(i64),
-    Str(&'a [u8]),
+    Str(Span),
     EmptyTuple,
-    List(Container<'a>),
-    Dict(Container<'a>),
+    List(Container),
+    Dict(Container),
     /// The dict of the field `id_to_label`, unless it is empty.
     Labels(Box<Labels>),
     /// The class `PersistentData` itself.
@@ -55,21 +62,23 @@ pub(super) enum Value<'a> {
 
 /// The pairs that are used of a dict, and how deep the deepest of its elements nests.
 #[derive(Debug, PartialEq)]
-pub(super) struct Container<'a> {
-    pub(super) elements: Vec<(&'a [u8], Value<'a>)>,
+pub(super) struct Container {
+    pub(super) elements: Vec<(&'static [u8], Value)>,
     depth: u8,
 }
 
 /// Why the bytes are not such a pickle, and where.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{problem} at byte {offset} of the pickle")]
-pub(crate) struct PickleError {
-    offset: usize,
-    problem: PickleProblem,
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PickleError {
+    #[error("{problem} at byte {offset} of the pickle")]
+    Content { offset: u32, problem: PickleProblem },
+    #[error("failed to read the pickle")]
+    Io(#[source] io::Error),
 }
 
+/// What is wrong with an instruction.
 #[derive(Debug, PartialEq, Eq)]
-enum PickleProblem {
+pub(crate) enum PickleProblem {
     Truncated,
     Opcode(u8),
     Global(String),
@@ -78,9 +87,9 @@ enum PickleProblem {
 
 /// Unpickles up to STOP. An object is returned as its state, a dict. The labels that come before an error come
 /// with it.
-pub(super) fn unpickle(input: &[u8]) -> Result<Value<'_>, (PickleError, Box<Labels>)> {
+pub(super) fn unpickle(source: impl Read + Seek, size: u32) -> Result<Value, (PickleError, Box<Labels>)> {
     let mut machine = Machine {
-        input,
+        input: Window::new(source, size),
         offset: 0,
         opcode_offset: 0,
         stack: Vec::new(),
@@ -103,25 +112,18 @@ enum Flow {
     Stop,
 }
 
-/// What the memo keeps of a value.
-#[derive(Clone, Copy)]
-enum Memo<'a> {
-    Int(i64),
-    Str(&'a [u8]),
-    Other,
-}
-
-struct Machine<'a> {
-    input: &'a [u8],
-    offset: usize,
+struct Machine<R> {
+    input: Window<R>,
+    offset: u32,
     /// Where the current instruction began, for errors.
-    opcode_offset: usize,
-    stack: Vec<Value<'a>>,
+    opcode_offset: u32,
+    stack: Vec<Value>,
     marks: Vec<usize>,
-    memo: Vec<Memo<'a>>,
+    /// The memoised values that are strings.
+    memo: Vec<Option<Span>>,
 }
 
-impl<'a> Machine<'a> {
+impl<R: Read + Seek> Machine<R> {
     fn step(&mut self) -> Result<Flow, PickleError> {
         self.opcode_offset = self.offset;
         let [opcode] = self.array()?;
@@ -166,7 +168,7 @@ impl<'a> Machine<'a> {
     }
 
     fn error(&self, problem: PickleProblem) -> PickleError {
-        PickleError { offset: self.opcode_offset, problem }
+        PickleError::Content { offset: self.opcode_offset, problem }
     }
 
     fn expected(&self, expected: &'static str) -> PickleError {
@@ -174,18 +176,17 @@ impl<'a> Machine<'a> {
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], PickleError> {
-        let rest = self.input.get(self.offset..).unwrap_or_default();
-        let bytes = rest.first_chunk().copied().ok_or_else(|| self.error(PickleProblem::Truncated))?;
-        self.offset += N;
-        Ok(bytes)
+        let span = self.span(N as u64)?;
+        let bytes = self.input.get(span).map_err(PickleError::Io)?;
+        Ok(bytes.first_chunk().copied().expect("a span is as long as was asked for"))
     }
 
-    fn slice(&mut self, length: u64) -> Result<&'a [u8], PickleError> {
-        let end = usize::try_from(length).ok().and_then(|length| self.offset.checked_add(length));
-        let bytes = end.and_then(|end| self.input.get(self.offset..end));
-        let bytes = bytes.ok_or_else(|| self.error(PickleProblem::Truncated))?;
-        self.offset += bytes.len();
-        Ok(bytes)
+    /// Passes over so many bytes.
+    fn span(&mut self, length: u64) -> Result<Span, PickleError> {
+        let span = self.input.span(self.offset, length);
+        let span = span.ok_or_else(|| self.error(PickleProblem::Truncated))?;
+        self.offset += span.length();
+        Ok(span)
     }
 
     fn int<const N: usize>(&mut self, decode: impl Fn([u8; N]) -> i64) -> Result<(), PickleError> {
@@ -196,7 +197,8 @@ impl<'a> Machine<'a> {
     /// LONG1: a length and a little-endian two's complement of that many bytes.
     fn long1(&mut self) -> Result<(), PickleError> {
         let [length] = self.array()?;
-        let bytes = self.slice(u64::from(length))?;
+        let span = self.span(u64::from(length))?;
+        let bytes = self.input.get(span).map_err(PickleError::Io)?;
         let sign = bytes.last().is_some_and(|byte| *byte >= 0x80);
         let mut wide = [if sign { 0xff } else { 0 }; 8];
         match wide.get_mut(..bytes.len()) {
@@ -208,18 +210,17 @@ impl<'a> Machine<'a> {
 
     fn string<const N: usize>(&mut self, length: impl Fn([u8; N]) -> u64) -> Result<(), PickleError> {
         let bytes = self.array()?;
-        let string = self.slice(length(bytes))?;
+        let string = self.span(length(bytes))?;
         self.push(Value::Str(string))
     }
 
     fn memoize(&mut self) -> Result<(), PickleError> {
         let memo = match self.stack.last() {
-            Some(Value::Int(number)) => Memo::Int(*number),
-            Some(Value::Str(string)) => Memo::Str(string),
-            Some(_) => Memo::Other,
+            Some(Value::Str(string)) => Some(*string),
+            Some(_) => None,
             None => return Err(self.expected("a value to memoise")),
         };
-        if self.memo.len() > self.input.len() / BYTES_PER_MEMO {
+        if self.memo.len() > (self.input.size() / BYTES_PER_MEMO) as usize {
             return Err(self.expected("a memo for strings"));
         }
         self.memo.push(memo);
@@ -229,17 +230,15 @@ impl<'a> Machine<'a> {
     fn get_memo<const N: usize>(&mut self, index: impl Fn([u8; N]) -> u32) -> Result<(), PickleError> {
         let bytes = self.array()?;
         let memo = usize::try_from(index(bytes)).ok().and_then(|index| self.memo.get(index));
-        let value = match memo {
-            Some(Memo::Int(number)) => Value::Int(*number),
-            Some(Memo::Str(string)) => Value::Str(string),
-            Some(Memo::Other) | None => return Err(self.expected("a memoised string or number")),
-        };
-        self.push(value)
+        match memo.copied().flatten() {
+            Some(string) => self.push(Value::Str(string)),
+            None => Err(self.expected("a memoised string")),
+        }
     }
 
     /// Puts a value on the stack. If too much waits there for a dict, the dict takes it already: a new value
     /// after whole pairs means that none of these can change any more.
-    fn push(&mut self, value: Value<'a>) -> Result<(), PickleError> {
+    fn push(&mut self, value: Value) -> Result<(), PickleError> {
         let floor = self.marks.last().copied().unwrap_or(0);
         let waiting = self.stack.len().saturating_sub(floor);
         let is_dict = || {
@@ -261,15 +260,36 @@ impl<'a> Machine<'a> {
     fn stack_global(&mut self) -> Result<(), PickleError> {
         let name = self.pop("a global's name")?;
         let module = self.pop("a global's module")?;
-        match (module, name) {
-            (Value::Str(MODULE), Value::Str(CLASS)) => self.push(Value::Class),
-            (Value::Str(module), Value::Str(name)) => {
-                let [module, name] = [module, name]
-                    .map(|part| String::from_utf8_lossy(part).chars().take(100).collect::<String>());
-                Err(self.error(PickleProblem::Global(format!("{module}.{name}"))))
-            }
-            _ => Err(self.expected("a global's module and name as strings")),
+        let (Value::Str(module), Value::Str(name)) = (module, name) else {
+            return Err(self.expected("a global's module and name as strings"));
+        };
+        if self.is(module, MODULE)? && self.is(name, CLASS)? {
+            return self.push(Value::Class);
         }
+        let [module, name] = [self.beginning(module)?, self.beginning(name)?];
+        Err(self.error(PickleProblem::Global(format!("{module}.{name}"))))
+    }
+
+    /// Whether a string is this text.
+    fn is(&mut self, string: Span, text: &[u8]) -> Result<bool, PickleError> {
+        let is_as_long = string.length() as usize == text.len();
+        Ok(is_as_long && self.input.get(string).map_err(PickleError::Io)? == text)
+    }
+
+    /// The beginning of a string, for errors.
+    fn beginning(&mut self, string: Span) -> Result<String, PickleError> {
+        let bytes = self.input.get(string.at_most(100)).map_err(PickleError::Io)?;
+        Ok(String::from_utf8_lossy(bytes).into_owned())
+    }
+
+    /// Which of the fields that are told apart this is.
+    fn field(&mut self, name: Span) -> Result<Option<&'static [u8]>, PickleError> {
+        for field in KEPT_FIELDS.into_iter().chain(DROPPED_FIELDS) {
+            if self.is(name, field)? {
+                return Ok(Some(field));
+            }
+        }
+        Ok(None)
     }
 
     fn new_object(&mut self) -> Result<(), PickleError> {
@@ -290,37 +310,52 @@ impl<'a> Machine<'a> {
         self.push(state)
     }
 
-    fn set_items(&mut self, elements: impl IntoIterator<Item = Value<'a>>) -> Result<(), PickleError> {
+    fn set_items(&mut self, elements: impl IntoIterator<Item = Value>) -> Result<(), PickleError> {
         let mut elements = elements.into_iter();
         let error = self.expected("a dict and pairs to put into it");
-        let field = match self.stack.len().checked_sub(2).and_then(|below| self.stack.get(below)) {
-            Some(Value::Str(field)) => *field,
-            _ => b"",
+        let Some(mut top) = self.stack.pop() else { return Err(error) };
+        let field = match self.stack.last() {
+            Some(Value::Str(field)) => self.field(*field),
+            _ => Ok(None),
         };
-        let Some(top) = self.stack.last_mut() else { return Err(error) };
-        if field == LABELS_FIELD && *top == Value::Dict(Container::new()) {
-            *top = Value::Labels(Box::default());
-        }
-        while let Some(key) = elements.next() {
-            let Some(value) = elements.next() else { return Err(error) };
-            match (&mut *top, key, value) {
-                (Value::Labels(labels), Value::Str(id), Value::Int(label)) if label >= 0 => {
-                    labels.insert(id, label.unsigned_abs());
-                }
-                (Value::Labels(_), ..) => return Err(self.expected("an id and a label that is not negative")),
-                (Value::Dict(_), ..) if DROPPED_FIELDS.contains(&field) => {}
-                (Value::Dict(dict), key, value) => {
-                    if !dict.deepen(key.depth().max(value.depth())) {
-                        return Err(self.expected("at most 8 levels of nesting"));
-                    }
-                    if let Value::Str(field) = key
-                        && KEPT_FIELDS.contains(&field)
-                    {
-                        dict.set(field, value);
-                    }
-                }
-                _ => return Err(error),
+        let set = field.and_then(|field| {
+            if field == Some(LABELS_FIELD) && top == Value::Dict(Container::new()) {
+                top = Value::Labels(Box::default());
             }
+            let is_dropped = field.is_some_and(|field| DROPPED_FIELDS.contains(&field));
+            while let Some(key) = elements.next() {
+                match elements.next() {
+                    Some(_) if is_dropped && matches!(top, Value::Dict(_)) => {}
+                    Some(value) => self.set_item(&mut top, key, value)?,
+                    None => return Err(error),
+                }
+            }
+            Ok(())
+        });
+        // Also after an error: what came before is still wanted.
+        self.stack.push(top);
+        set
+    }
+
+    fn set_item(&mut self, top: &mut Value, key: Value, value: Value) -> Result<(), PickleError> {
+        match (top, key, value) {
+            (Value::Labels(labels), Value::Str(id), Value::Int(label)) if label >= 0 => {
+                let id = self.input.get(id).map_err(PickleError::Io)?;
+                labels.insert(id, label.unsigned_abs());
+            }
+            (Value::Labels(_), ..) => return Err(self.expected("an id and a label that is not negative")),
+            (Value::Dict(dict), key, value) => {
+                if !dict.deepen(key.depth().max(value.depth())) {
+                    return Err(self.expected("at most 8 levels of nesting"));
+                }
+                if let Value::Str(name) = key
+                    && let Some(field) = self.field(name)?
+                    && KEPT_FIELDS.contains(&field)
+                {
+                    dict.set(field, value);
+                }
+            }
+            _ => return Err(self.expected("a dict and pairs to put into it")),
         }
         Ok(())
     }
@@ -351,7 +386,7 @@ impl<'a> Machine<'a> {
         self.stack.drain(..).find_map(labels).unwrap_or_default()
     }
 
-    fn pop(&mut self, expected: &'static str) -> Result<Value<'a>, PickleError> {
+    fn pop(&mut self, expected: &'static str) -> Result<Value, PickleError> {
         // Values below the innermost mark belong to whoever set the mark.
         let floor = self.marks.last().copied().unwrap_or(0);
         if self.stack.len() <= floor {
@@ -360,13 +395,13 @@ impl<'a> Machine<'a> {
         self.stack.pop().ok_or_else(|| self.expected(expected))
     }
 
-    fn pop_to_mark(&mut self) -> Result<Vec<Value<'a>>, PickleError> {
+    fn pop_to_mark(&mut self) -> Result<Vec<Value>, PickleError> {
         let mark = self.marks.pop().filter(|mark| *mark <= self.stack.len());
         mark.map(|mark| self.stack.split_off(mark)).ok_or_else(|| self.expected("a mark"))
     }
 }
 
-impl Value<'_> {
+impl Value {
     fn depth(&self) -> u8 {
         match self {
             Self::List(list) => list.depth,
@@ -377,7 +412,7 @@ impl Value<'_> {
     }
 }
 
-impl<'a> Container<'a> {
+impl Container {
     fn new() -> Self {
         Self { elements: Vec::new(), depth: 1 }
     }
@@ -389,7 +424,7 @@ impl<'a> Container<'a> {
     }
 
     /// Sets a field, the last time counts.
-    fn set(&mut self, field: &'a [u8], value: Value<'a>) {
+    fn set(&mut self, field: &'static [u8], value: Value) {
         match self.elements.iter_mut().find(|(known, _)| *known == field) {
             Some((_, known)) => *known = value,
             None => self.elements.push((field, value)),
@@ -410,10 +445,16 @@ impl fmt::Display for PickleProblem {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use expect_test::{Expect, expect};
     use proptest::prelude::*;
 
     use super::*;
+
+    fn unpickle(input: &[u8]) -> Result<Value, (PickleError, Box<Labels>)> {
+        super::unpickle(Cursor::new(input), input.len() as u32)
+    }
 
     /// `python3 -c 'pickle.dumps(PersistentData, 5)'` in small: object form, memoised strings, FRAME.
     fn object_form() -> Vec<u8> {
@@ -482,13 +523,14 @@ mod tests {
         let known = b"\x80\x95()}]NKMJX.hjsuebe\x8a\x8c\x8d\x94\x93\x81";
         for opcode in (0..=255_u8).filter(|opcode| !known.contains(opcode)) {
             let (error, _) = unpickle(&[0x80, 4, opcode, b'.']).unwrap_err();
-            assert_eq!(error, PickleError { offset: 2, problem: PickleProblem::Opcode(opcode) });
+            let expected = PickleProblem::Opcode(opcode);
+            assert!(matches!(error, PickleError::Content { offset: 2, problem } if problem == expected));
         }
     }
 
     #[test]
     fn containers_cannot_be_multiplied_or_nested_without_end() {
-        check(b"}\x94(h\x00h\x00u.", expect!["expected a memoised string or number at byte 3 of the pickle"]);
+        check(b"}\x94(h\x00h\x00u.", expect!["expected a memoised string at byte 3 of the pickle"]);
         check(
             &[&b"](".repeat(200_000)[..], &b"e".repeat(200_000), b"."].concat(),
             expect!["expected at most 8 levels of nesting at byte 17 of the pickle"],
