@@ -11,7 +11,7 @@
 //!
 //! Chroma < 1.0 labels in the order of a Python set: what it wrote is not salvaged.
 
-use std::{cell::Cell, collections::HashMap};
+use std::cell::Cell;
 
 use rusqlite::types::ValueRef;
 
@@ -277,8 +277,17 @@ fn choose(
     let Candidates { segment, mark, ids, flushed, candidates, live_labels, remains } = tried;
     let rows = flushed.rows.len();
     let count = candidates.len();
-    let changes: HashMap<usize, i64> = flushed.rows.iter().map(|row| (row.number, row.seq_id)).collect();
-    let changed = |id: &[u8]| changes.get(&ids.get(id)?).copied();
+    // The row of each id, counted from 1; a map of them would take ten times as much memory.
+    let mut places = vec![0_u32; ids.len()];
+    for (place, row) in (1..).zip(&flushed.rows) {
+        if let Some(known) = places.get_mut(row.number) {
+            *known = place;
+        }
+    }
+    let changed = |id: &[u8]| {
+        let place = places.get(ids.get(id)?)?.checked_sub(1)?;
+        flushed.rows.get(place as usize).map(|row| row.seq_id)
+    };
     let mut chosen = None;
     for candidate in candidates {
         let mut labels = Labels::default();
