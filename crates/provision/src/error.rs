@@ -92,6 +92,12 @@ pub enum Error {
         /// What it has instead.
         found: String,
     },
+    /// A program that calls itself `postgres` but does not say which version it is.
+    #[error("expected a version from `postgres --version`, found `{}`", found.trim())]
+    Version {
+        /// What it printed.
+        found: String,
+    },
     /// Started by root, but no unprivileged account to run PostgreSQL as.
     #[error(
         "PostgreSQL refuses to run as root and /etc/passwd has neither `postgres` nor `nobody`: start panopticon as an ordinary user, or set DATABASE_URL"

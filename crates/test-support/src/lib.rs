@@ -2,17 +2,21 @@
 //! directories.
 //!
 //! A development dependency only. Entry points: [`TestDatabase`], [`ChromaServer`], [`fixture`], [`sample`],
-//! [`model_dir`]; [`HttpStub`] for what no server of ours does on demand.
+//! [`model_dir`]; [`PostgresServer`] where a test needs a server of its own; [`HttpStub`] for what no server of ours
+//! does on demand.
 
 mod chroma_directory;
 mod chroma_server;
 mod database;
 mod http;
+mod postgres_server;
+mod process;
 
 pub use chroma_directory::{fixture, folder_digest, sample};
 pub use chroma_server::ChromaServer;
 pub use database::TestDatabase;
 pub use http::{HttpAnswer, HttpRequest, HttpStub};
+pub use postgres_server::{PostgresServer, PostgresVariant};
 
 use std::path::PathBuf;
 

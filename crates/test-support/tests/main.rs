@@ -1,0 +1,3 @@
+//! That the tests' own tools do what they say.
+
+mod postgres_server;
