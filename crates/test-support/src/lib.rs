@@ -2,11 +2,12 @@
 //! directories.
 //!
 //! A development dependency only. Entry points: [`TestDatabase`], [`ChromaServer`], [`fixture`], [`sample`],
-//! [`model_dir`]; [`PostgresServer`] where a test needs a server of its own; [`HttpStub`] for what no server of ours
-//! does on demand.
+//! [`model_dir`]; [`PostgresServer`] where a test needs a server of its own; [`CuttingProxy`] for a network that fails;
+//! [`HttpStub`] for what no server of ours does on demand.
 
 mod chroma_directory;
 mod chroma_server;
+mod cutting_proxy;
 mod database;
 mod http;
 mod postgres_server;
@@ -14,6 +15,7 @@ mod process;
 
 pub use chroma_directory::{fixture, folder_digest, sample};
 pub use chroma_server::ChromaServer;
+pub use cutting_proxy::{CuttingProxy, ProxyCounters};
 pub use database::TestDatabase;
 pub use http::{HttpAnswer, HttpRequest, HttpStub};
 pub use postgres_server::{PostgresServer, PostgresVariant};

@@ -1,0 +1,269 @@
+//! A network that fails on demand, between a test and PostgreSQL.
+
+use std::{
+    io,
+    net::Ipv4Addr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread::{self, JoinHandle},
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{ReadHalf, WriteHalf},
+    },
+    sync::{mpsc as async_mpsc, watch},
+    task::JoinSet,
+};
+use url::Url;
+
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// A TCP proxy before a server of this machine. It and its connections end with the value.
+pub struct CuttingProxy {
+    url: Url,
+    line: Arc<Line>,
+    /// Orders a cut, with where to say how many connections it hit; `None` once the proxy ends.
+    orders: Option<async_mpsc::UnboundedSender<mpsc::Sender<u64>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What has passed a [`CuttingProxy`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProxyCounters {
+    /// Connections that clients opened.
+    pub connections: u64,
+    /// Connections that were reset, by either kind of cut.
+    pub resets: u64,
+    /// Bytes forwarded towards the server.
+    pub bytes_to_server: u64,
+    /// Bytes forwarded towards clients.
+    pub bytes_to_client: u64,
+}
+
+/// What all connections share.
+struct Line {
+    upstream: u16,
+    is_stalled: watch::Sender<bool>,
+    /// Bytes that may still go to the server. Set by the test's thread, and counted down by the proxy's.
+    allowance: Mutex<Option<u64>>,
+    connections: AtomicU64,
+    resets: AtomicU64,
+    to_server: AtomicU64,
+    to_client: AtomicU64,
+}
+
+impl CuttingProxy {
+    /// A proxy before the server of `url`, on a free port.
+    pub fn start(url: &str) -> Self {
+        let mut url = Url::parse(url).expect("the server's URL is one");
+        let line = Arc::new(Line {
+            upstream: url.port().expect("a server of this machine has a port"),
+            is_stalled: watch::Sender::new(false),
+            allowance: Mutex::new(None),
+            connections: AtomicU64::new(0),
+            resets: AtomicU64::new(0),
+            to_server: AtomicU64::new(0),
+            to_client: AtomicU64::new(0),
+        });
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        listener.set_nonblocking(true).expect("a listener can be asynchronous");
+        let port = listener.local_addr().expect("the listener has an address").port();
+        url.set_host(Some("127.0.0.1")).expect("a server's URL takes a host");
+        url.set_port(Some(port)).expect("a URL with a host takes a port");
+        let (orders, ordered) = async_mpsc::unbounded_channel();
+        let shared = line.clone();
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime starts").block_on(accept(listener, shared, ordered));
+        });
+        Self { url, line, orders: Some(orders), thread: Some(thread) }
+    }
+
+    /// The URL by which the server is reached through the proxy.
+    pub fn url(&self) -> &str {
+        self.url.as_str()
+    }
+
+    /// Resets all connections, towards both ends, and says how many there were. New ones are let through.
+    pub fn cut(&self) -> u64 {
+        let (reply, answer) = mpsc::channel();
+        let orders = self.orders.as_ref().expect("the proxy runs as long as the value");
+        orders.send(reply).expect("the proxy runs");
+        answer.recv().expect("the proxy answers")
+    }
+
+    /// Resets the connection that sends the `count`th byte from now on towards the server. All `count` bytes reach
+    /// the server, which then sees the connection end; its answers to them reach nobody. Connections opened after
+    /// that are let through. Replaces an earlier order that was not carried out.
+    pub fn cut_after_bytes(&self, count: u64) {
+        *self.line.allowance.lock().expect("no holder panics") = Some(count);
+    }
+
+    /// Forwards nothing more in either direction, on connections old and new, and keeps them open.
+    pub fn stall(&self) {
+        self.line.is_stalled.send_replace(true);
+    }
+
+    /// Ends a stall; what was held back arrives.
+    pub fn resume(&self) {
+        self.line.is_stalled.send_replace(false);
+    }
+
+    /// What has passed until now.
+    pub fn counters(&self) -> ProxyCounters {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let Line { connections, resets, to_server, to_client, .. } = &*self.line;
+        ProxyCounters {
+            connections: read(connections),
+            resets: read(resets),
+            bytes_to_server: read(to_server),
+            bytes_to_client: read(to_client),
+        }
+    }
+}
+
+impl Drop for CuttingProxy {
+    fn drop(&mut self) {
+        self.orders = None;
+        let ended = self.thread.take().map_or(Ok(()), JoinHandle::join);
+        assert!(ended.is_ok() || thread::panicking(), "the proxy does not panic");
+    }
+}
+
+/// Serves connections until nobody can order a cut any more.
+async fn accept(
+    listener: std::net::TcpListener,
+    line: Arc<Line>,
+    mut orders: async_mpsc::UnboundedReceiver<mpsc::Sender<u64>>,
+) {
+    let listener = TcpListener::from_std(listener).expect("the runtime takes a listener");
+    let cut = watch::Sender::new(());
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let (client, _) = accepted.expect("a connection can be accepted");
+                line.connections.fetch_add(1, Ordering::Relaxed);
+                connections.spawn(serve(client, line.clone(), cut.subscribe()));
+            }
+            Some(_) = connections.join_next() => {}
+            order = orders.recv() => {
+                let Some(reply) = order else { return };
+                let before = line.resets.load(Ordering::Relaxed);
+                cut.send_replace(());
+                while connections.join_next().await.is_some() {}
+                // A test that panicked meanwhile waits for no answer.
+                let _ = reply.send(line.resets.load(Ordering::Relaxed) - before);
+            }
+        }
+    }
+}
+
+/// One connection, until either end closes it or it is cut.
+async fn serve(mut client: TcpStream, line: Arc<Line>, mut cut: watch::Receiver<()>) {
+    // Without a server the client sees its connection close at once.
+    let Ok(mut server) = TcpStream::connect((Ipv4Addr::LOCALHOST, line.upstream)).await else { return };
+    let (from_client, to_client) = client.split();
+    let (from_server, to_server) = server.split();
+    let end = tokio::select! {
+        end = pump_to_server(from_client, to_server, &line) => end.unwrap_or(End::Closed),
+        end = pump_to_client(from_server, to_client, &line) => end.unwrap_or(End::Closed),
+        _ = cut.changed() => End::Cut,
+    };
+    match end {
+        End::Closed => {}
+        End::Cut => {
+            line.resets.fetch_add(1, Ordering::Relaxed);
+            reset(client);
+            reset(server);
+        }
+        End::Exhausted => {
+            line.resets.fetch_add(1, Ordering::Relaxed);
+            reset(client);
+            let drain = async {
+                // Closed with answers unread, the socket would take back what the server has not received yet.
+                server.shutdown().await?;
+                tokio::io::copy(&mut server, &mut tokio::io::sink()).await
+            };
+            tokio::select! {
+                // However it ends, the connection is over.
+                _ = drain => {}
+                _ = cut.changed() => {}
+            }
+        }
+    }
+}
+
+/// How a connection ended.
+enum End {
+    /// One side closed it. PostgreSQL's protocol knows no half-closed connections, so that is the end of both.
+    Closed,
+    /// [`CuttingProxy::cut`].
+    Cut,
+    /// [`CuttingProxy::cut_after_bytes`].
+    Exhausted,
+}
+
+async fn pump_to_server(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, line: &Line) -> io::Result<End> {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let length = from.read(&mut buffer).await?;
+        line.flows().await;
+        let (allowed, is_exhausted) = line.take_allowance(length);
+        to.write_all(&buffer[..allowed]).await?;
+        line.to_server.fetch_add(allowed as u64, Ordering::Relaxed);
+        match (is_exhausted, length) {
+            (true, _) => return Ok(End::Exhausted),
+            (false, 0) => return Ok(End::Closed),
+            (false, _) => {}
+        }
+    }
+}
+
+async fn pump_to_client(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, line: &Line) -> io::Result<End> {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let length = from.read(&mut buffer).await?;
+        line.flows().await;
+        if length == 0 {
+            return Ok(End::Closed);
+        }
+        to.write_all(&buffer[..length]).await?;
+        line.to_client.fetch_add(length as u64, Ordering::Relaxed);
+    }
+}
+
+impl Line {
+    /// Returns when there is no stall.
+    async fn flows(&self) {
+        let mut is_stalled = self.is_stalled.subscribe();
+        is_stalled.wait_for(|is_stalled| !is_stalled).await.expect("the sender is ours");
+    }
+
+    /// How many of `length` bytes may still go to the server, and whether the last of the allowed is among them.
+    fn take_allowance(&self, length: usize) -> (usize, bool) {
+        let mut allowance = self.allowance.lock().expect("no holder panics");
+        match *allowance {
+            Some(left) if length > 0 && left <= length as u64 => {
+                *allowance = None;
+                (usize::try_from(left).expect("no more than the length"), true)
+            }
+            Some(left) => {
+                *allowance = Some(left - length as u64);
+                (length, false)
+            }
+            None => (length, false),
+        }
+    }
+}
+
+/// Closes a socket so that its peer sees `connection reset`.
+fn reset(stream: TcpStream) {
+    stream.set_zero_linger().expect("a socket takes options");
+}
