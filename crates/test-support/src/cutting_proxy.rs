@@ -22,6 +22,8 @@ use tokio::{
 };
 use url::Url;
 
+use crate::process::with_port;
+
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// A TCP proxy before a server of this machine. It and its connections end with the value.
@@ -61,9 +63,9 @@ struct Line {
 impl CuttingProxy {
     /// A proxy before the server of `url`, on a free port.
     pub fn start(url: &str) -> Self {
-        let mut url = Url::parse(url).expect("the server's URL is one");
+        let server = Url::parse(url).expect("the server's URL is one");
         let line = Arc::new(Line {
-            upstream: url.port().expect("a server of this machine has a port"),
+            upstream: server.port().expect("a server of this machine has a port"),
             is_stalled: watch::Sender::new(false),
             allowance: Mutex::new(None),
             connections: AtomicU64::new(0),
@@ -74,15 +76,13 @@ impl CuttingProxy {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         listener.set_nonblocking(true).expect("a listener can be asynchronous");
         let port = listener.local_addr().expect("the listener has an address").port();
-        url.set_host(Some("127.0.0.1")).expect("a server's URL takes a host");
-        url.set_port(Some(port)).expect("a URL with a host takes a port");
         let (orders, ordered) = async_mpsc::unbounded_channel();
         let shared = line.clone();
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime starts").block_on(accept(listener, shared, ordered));
         });
-        Self { url, line, orders: Some(orders), thread: Some(thread) }
+        Self { url: with_port(&server, port), line, orders: Some(orders), thread: Some(thread) }
     }
 
     /// The URL by which the server is reached through the proxy.

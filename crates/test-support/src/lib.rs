@@ -2,14 +2,15 @@
 //! directories.
 //!
 //! A development dependency only. Entry points: [`TestDatabase`], [`ChromaServer`], [`fixture`], [`sample`],
-//! [`model_dir`]; [`PostgresServer`] where a test needs a server of its own; [`CuttingProxy`] for a network that fails;
-//! [`HttpStub`] for what no server of ours does on demand.
+//! [`model_dir`]; [`PostgresServer`] where a test needs a server of its own; [`PgBouncer`] and [`CuttingProxy`] before a
+//! server; [`HttpStub`] for what no server of ours does on demand.
 
 mod chroma_directory;
 mod chroma_server;
 mod cutting_proxy;
 mod database;
 mod http;
+mod pg_bouncer;
 mod postgres_server;
 mod process;
 
@@ -18,6 +19,7 @@ pub use chroma_server::ChromaServer;
 pub use cutting_proxy::{CuttingProxy, ProxyCounters};
 pub use database::TestDatabase;
 pub use http::{HttpAnswer, HttpRequest, HttpStub};
+pub use pg_bouncer::PgBouncer;
 pub use postgres_server::{PostgresServer, PostgresVariant};
 
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Processes that end with the test, however it ends.
+//! Processes that end with the test, however it ends, and where they listen.
 
 use std::{
     ffi::OsStr,
@@ -10,6 +10,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use url::Url;
 
 /// A child of the test's process, and what ends it if the test is killed before it does so itself.
 pub(crate) struct OwnedProcess {
@@ -92,6 +93,14 @@ impl Guard {
         drop(input);
         self.shell.wait().expect("a child can be waited for");
     }
+}
+
+/// The URL of a server of this machine, with another port.
+pub(crate) fn with_port(url: &Url, port: u16) -> Url {
+    let mut url = url.clone();
+    url.set_host(Some("127.0.0.1")).expect("a server's URL takes a host");
+    url.set_port(Some(port)).expect("a URL with a host takes a port");
+    url
 }
 
 /// A port that was free just now; another program may be faster.

@@ -1,4 +1,5 @@
 //! That the tests' own tools do what they say.
 
 mod cutting_proxy;
+mod pg_bouncer;
 mod postgres_server;
