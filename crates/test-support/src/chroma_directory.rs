@@ -8,7 +8,7 @@ use std::{
 
 use tempfile::TempDir;
 
-fn workspace() -> PathBuf {
+pub(crate) fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 

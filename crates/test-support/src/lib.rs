@@ -1,9 +1,9 @@
-//! What tests of several crates need: real PostgreSQL databases, real Chroma servers, and copies of Chroma
+//! What tests of several crates need: real PostgreSQL databases and servers, real Chroma servers, and Chroma
 //! directories.
 //!
-//! A development dependency only. Entry points: [`TestDatabase`], [`ChromaServer`], [`fixture`], [`sample`],
-//! [`model_dir`]; [`PostgresServer`] where a test needs a server of its own; [`PgBouncer`] and [`CuttingProxy`] before a
-//! server; [`HttpStub`] for what no server of ours does on demand.
+//! A development dependency only. Entry points: [`TestDatabase`], or [`PostgresServer`] where a test needs a server of
+//! its own, with [`PgBouncer`] or [`CuttingProxy`] before it; [`ChromaServer`], [`fixture`], [`sample`],
+//! [`three_services`]; [`model_dir`]; [`HttpStub`] for what no server of ours does on demand.
 
 mod chroma_directory;
 mod chroma_server;
@@ -13,6 +13,7 @@ mod http;
 mod pg_bouncer;
 mod postgres_server;
 mod process;
+mod three_services;
 
 pub use chroma_directory::{fixture, folder_digest, sample};
 pub use chroma_server::ChromaServer;
@@ -21,6 +22,7 @@ pub use database::TestDatabase;
 pub use http::{HttpAnswer, HttpRequest, HttpStub};
 pub use pg_bouncer::PgBouncer;
 pub use postgres_server::{PostgresServer, PostgresVariant};
+pub use three_services::{ResultRow, ServiceDirectory, ServiceRecord, ThreeServices, three_services};
 
 use std::path::PathBuf;
 

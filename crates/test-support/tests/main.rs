@@ -3,3 +3,4 @@
 mod cutting_proxy;
 mod pg_bouncer;
 mod postgres_server;
+mod three_services;
