@@ -2,7 +2,7 @@
 //! directories.
 //!
 //! A development dependency only. Entry points: [`TestDatabase`], or [`PostgresServer`] where a test needs a server of
-//! its own, with [`PgBouncer`] or [`CuttingProxy`] before it; [`ChromaServer`], [`fixture`], [`sample`],
+//! its own, with [`PgBouncer`] or [`CuttingProxy`] before it or a [`SmallTablespace`] in it; [`ChromaServer`], [`fixture`], [`sample`],
 //! [`three_services`]; [`model_dir`]; [`HttpStub`] for what no server of ours does on demand.
 
 mod chroma_directory;
@@ -13,6 +13,7 @@ mod http;
 mod pg_bouncer;
 mod postgres_server;
 mod process;
+mod small_tablespace;
 mod three_services;
 
 pub use chroma_directory::{fixture, folder_digest, sample};
@@ -22,6 +23,7 @@ pub use database::TestDatabase;
 pub use http::{HttpAnswer, HttpRequest, HttpStub};
 pub use pg_bouncer::PgBouncer;
 pub use postgres_server::{PostgresServer, PostgresVariant};
+pub use small_tablespace::SmallTablespace;
 pub use three_services::{ResultRow, ServiceDirectory, ServiceRecord, ThreeServices, three_services};
 
 use std::path::PathBuf;

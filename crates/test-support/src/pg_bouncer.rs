@@ -3,7 +3,6 @@
 use std::{
     fs::{self, File},
     net::{Ipv4Addr, TcpStream},
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -15,7 +14,7 @@ use url::Url;
 
 use crate::{
     data_dir,
-    process::{OwnedProcess, free_port, with_port},
+    process::{OwnedProcess, free_port, passable_folder, run, with_port},
 };
 
 /// A slow machine under load; usually it is a few milliseconds.
@@ -70,8 +69,7 @@ impl PgBouncer {
 
     fn spawn(installation: &Installation, server: &Url, pool_size: u32) -> (Self, u16) {
         // A pooler that root starts becomes another user, who reads its files again now and then.
-        let folder = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir();
-        let folder = folder.expect("a temporary folder");
+        let folder = passable_folder(&std::env::temp_dir()).expect("a temporary folder");
         let port = free_port();
         let password = server.password().expect("the server's URL has a password");
         let users = folder.path().join("users.txt");
@@ -209,17 +207,6 @@ fn download(folder: &Path, name: &str) -> Result<PathBuf, String> {
     let mut files = fs::read_dir(&target).map_err(|error| error.to_string())?;
     let archive = files.next().ok_or_else(|| format!("apt-get has left no archive of {name}"))?;
     archive.map(|entry| entry.path()).map_err(|error| error.to_string())
-}
-
-/// Runs `command` and gives what it printed, or why it failed.
-fn run(command: &mut Command) -> Result<String, String> {
-    let name = command.get_program().display().to_string();
-    let output = command.output().map_err(|error| format!("{name}: {error}"))?;
-    if !output.status.success() {
-        let errors = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-        return Err(format!("{name}: {}: {errors}", output.status));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn write(path: &Path, content: &str) {

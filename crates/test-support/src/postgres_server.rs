@@ -2,7 +2,6 @@
 
 use std::{
     fs::{self, File},
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -17,7 +16,7 @@ use tempfile::TempDir;
 use crate::{
     data_dir,
     database::execute,
-    process::{OwnedProcess, free_port},
+    process::{Guard, OwnedProcess, free_port, passable_folder},
 };
 
 /// PostgreSQL 16.14 with pgvector 0.8.5. The package holds 18 too, which we leave alone.
@@ -183,6 +182,11 @@ impl PostgresServer {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
+    /// The folder of its cluster, which belongs to the account that runs the server.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.cluster.data()
+    }
+
     fn log_path(&self) -> PathBuf {
         self.folder.path().join("server.log")
     }
@@ -235,11 +239,13 @@ impl Drop for PostgresServer {
 
 fn create_cluster(variant: PostgresVariant) -> Option<(UnservedCluster, TempDir)> {
     let binaries = variant.binaries()?;
-    // The server's account passes through it.
-    let folder = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o711)).tempdir();
-    let folder = folder.expect("a temporary folder");
+    let folder = passable_folder(&std::env::temp_dir()).expect("a temporary folder");
+    // Until the server's own guard takes over. An `initdb` that outlives the test writes for a moment still.
+    let script = r#"for _ in $(seq 100); do rm -rf "$1" && break; sleep 0.1; done"#;
+    let guard = Guard::new(script, &[folder.path().as_os_str()]);
     let cluster =
         UnservedCluster::create(&folder.path().join("cluster"), binaries, &|line| println!("{line}"));
+    guard.release();
     Some((cluster.expect("the cluster is made"), folder))
 }
 

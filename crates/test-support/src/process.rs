@@ -1,15 +1,17 @@
-//! Processes that end with the test, however it ends, and where they listen.
+//! Processes that end with the test, however it ends, and what they need: ports and folders.
 
 use std::{
     ffi::OsStr,
-    io::Write as _,
+    fs,
+    io::{self, Write as _},
     net::{Ipv4Addr, TcpListener},
-    os::unix::process::CommandExt as _,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::Path,
     process::{Child, Command, Stdio},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 use url::Url;
 
 /// A child of the test's process, and what ends it if the test is killed before it does so itself.
@@ -107,4 +109,20 @@ pub(crate) fn with_port(url: &Url, port: u16) -> Url {
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("the listener has an address").port()
+}
+
+/// A temporary folder that servers of other accounts can pass through to what is theirs.
+pub(crate) fn passable_folder(parent: &Path) -> io::Result<TempDir> {
+    tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o711)).tempdir_in(parent)
+}
+
+/// Runs `command` and gives what it printed, or why it failed.
+pub(crate) fn run(command: &mut Command) -> Result<String, String> {
+    let name = command.get_program().display().to_string();
+    let output = command.output().map_err(|error| format!("{name}: {error}"))?;
+    if !output.status.success() {
+        let errors = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+        return Err(format!("{name}: {}: {errors}", output.status));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -3,4 +3,5 @@
 mod cutting_proxy;
 mod pg_bouncer;
 mod postgres_server;
+mod small_tablespace;
 mod three_services;
