@@ -3,10 +3,11 @@
 //!
 //! A development dependency only. Entry points: [`TestDatabase`], or [`PostgresServer`] where a test needs a server of
 //! its own, with [`PgBouncer`] or [`CuttingProxy`] before it or a [`SmallTablespace`] in it; [`ChromaServer`], [`fixture`], [`sample`],
-//! [`three_services`]; [`model_dir`]; [`HttpStub`] for what no server of ours does on demand.
+//! [`three_services`], [`ChromaWriter`]; [`model_dir`]; [`HttpStub`] for what no server of ours does on demand.
 
 mod chroma_directory;
 mod chroma_server;
+pub mod chroma_writer;
 mod cutting_proxy;
 mod database;
 mod http;
@@ -18,6 +19,7 @@ mod three_services;
 
 pub use chroma_directory::{fixture, folder_digest, sample};
 pub use chroma_server::ChromaServer;
+pub use chroma_writer::{ChromaCollection, ChromaForm, ChromaRecord, ChromaWriter, generated_records};
 pub use cutting_proxy::{CuttingProxy, ProxyCounters};
 pub use database::TestDatabase;
 pub use http::{HttpAnswer, HttpRequest, HttpStub};

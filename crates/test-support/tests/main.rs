@@ -1,5 +1,6 @@
 //! That the tests' own tools do what they say.
 
+mod chroma_writer;
 mod cutting_proxy;
 mod pg_bouncer;
 mod postgres_server;
