@@ -10,16 +10,10 @@
 //! both, and all files are warm after the first. Every round compares what was read, vectors bit for bit. The report
 //! goes to `target/bench/read.json`.
 
-use std::{
-    env, fs,
-    ops::ControlFlow,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Instant,
-};
+use std::{env, ops::ControlFlow, path::Path, time::Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use bench::{median, peak_rss_mb};
+use anyhow::{Context as _, Result, ensure};
+use bench::{copy_for_rival, directory_by_chroma, median, peak_rss_mb, run_rival, utf8, write_report};
 use chroma::{PersistDirectory, Vector};
 use serde_json::{Value, json};
 
@@ -37,37 +31,18 @@ const ROUNDED_ULP: u64 = 2;
 
 fn main() -> Result<()> {
     let records = env::var("PANOPTICON_BENCH_RECORDS").ok().map_or(Ok(100_000), |text| text.parse())?;
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bench");
-    fs::create_dir_all(folder.join("read"))?;
     let mut reports = serde_json::Map::new();
     for space in ["l2", "cosine"] {
-        let directory = folder.join("read").join(format!("{space}-{records}"));
-        if !directory.exists() {
-            let unfinished = directory.with_extension("unfinished");
-            if unfinished.exists() {
-                fs::remove_dir_all(&unfinished)?;
-            }
-            eprintln!("writing {records} records with Chroma to {}", directory.display());
-            run_rival(&["make", path(&unfinished)?, "--space", space, "--records", &records.to_string()])?;
-            fs::rename(&unfinished, &directory)?;
-        }
+        let directory = directory_by_chroma(space, records)?;
         reports.insert(space.to_owned(), compare(&directory, space, records)?);
     }
-    let report = folder.join("read.json");
-    fs::write(&report, format!("{:#}\n", Value::Object(reports)))?;
-    println!("report: {}", report.canonicalize()?.display());
-    Ok(())
+    write_report("read", &Value::Object(reports))
 }
 
 fn compare(directory: &Path, space: &str, records: u64) -> Result<Value> {
-    // Opening a directory may change it, and theirs should not change ours.
-    let copy = directory.with_extension("rival");
-    if !copy.exists() {
-        let status = Command::new("cp").arg("-a").args([directory, &copy]).status()?;
-        ensure!(status.success(), "cp failed");
-    }
+    let copy = copy_for_rival(directory)?;
     let read_theirs = |page: u64| -> Result<Value> {
-        let output = run_rival(&["read", path(&copy)?, "--page", &page.to_string()])?;
+        let output = run_rival("read_rival.py", &["read", utf8(&copy)?, "--page", &page.to_string()], &[])?;
         serde_json::from_str(&output).with_context(|| format!("no report in `{output}`"))
     };
     let mut by_page = Vec::new();
@@ -140,21 +115,4 @@ fn read_ours(directory: &Path) -> Result<Value> {
         json!({ "records": records, "seconds": seconds, "from_log": from_log, "characters": characters, "keys": keys, "bits": bits,
         "rss_mb": peak_rss_mb() }),
     )
-}
-
-fn run_rival(arguments: &[&str]) -> Result<String> {
-    let python = env::var_os("PANOPTICON_BENCH_PYTHON").unwrap_or_else(|| "python3".into());
-    let script: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("rivals/read_rival.py");
-    let output = Command::new(&python).arg(script).args(arguments).output();
-    let output = output.with_context(|| format!("failed to run `{}`", python.display()))?;
-    if !output.status.success() {
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        bail!("the rival failed, does `{}` have chromadb? {stderr}", python.display());
-    }
-    // `make` prints nothing; of `read` the caller parses the line, and fails without one.
-    Ok(String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned())
-}
-
-fn path(path: &Path) -> Result<&str> {
-    path.to_str().context("the path of the workspace is not UTF-8")
 }

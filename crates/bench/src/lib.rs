@@ -1,5 +1,16 @@
 //! What benchmarks share. They are in `benches/`, the rivals that are Python in `rivals/`.
 
+mod process;
+
+pub use process::run_rival;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 /// The median of a numeric field of several reports; `None` if none has it.
@@ -11,7 +22,81 @@ pub fn median(reports: &[Value], field: &str) -> Option<f64> {
 
 /// Peak resident memory of this process, in MiB.
 pub fn peak_rss_mb() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().trim_end_matches("kB").trim().parse::<f64>().ok()? / 1024.0)
+}
+
+/// The folder of reports and of what benchmarks keep from run to run.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn folder() -> Result<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bench");
+    fs::create_dir_all(&folder).with_context(|| format!("failed to make `{}`", folder.display()))?;
+    Ok(folder.canonicalize()?)
+}
+
+/// Writes the report `name`.json, and says where it is.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_report(name: &str, report: &Value) -> Result<()> {
+    let path = folder()?.join(format!("{name}.json"));
+    fs::write(&path, format!("{report:#}\n"))
+        .with_context(|| format!("failed to write `{}`", path.display()))?;
+    println!("report: {}", path.display());
+    Ok(())
+}
+
+/// A directory with the collection `bench` of `records` records, which is made by `write` unless an earlier run has
+/// made it.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn directory(name: &str, write: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let directory = folder()?.join("read").join(name);
+    if !directory.exists() {
+        let unfinished = directory.with_extension("unfinished");
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished)?;
+        }
+        fs::create_dir_all(&unfinished)?;
+        eprintln!("writing {}", directory.display());
+        write(&unfinished)?;
+        fs::rename(&unfinished, &directory)?;
+    }
+    Ok(directory)
+}
+
+/// The directory that Chroma itself wrote.
+///
+/// # Errors
+/// When there is none yet and Chroma fails to write it.
+pub fn directory_by_chroma(space: &str, records: u64) -> Result<PathBuf> {
+    directory(&format!("{space}-{records}"), |folder| {
+        let arguments = ["make", utf8(folder)?, "--space", space, "--records", &records.to_string()];
+        run_rival("read_rival.py", &arguments, &[]).map(drop)
+    })
+}
+
+/// A copy of a directory for a rival: opening one may change it, and theirs should not change ours.
+///
+/// # Errors
+/// When it cannot be copied.
+pub fn copy_for_rival(directory: &Path) -> Result<PathBuf> {
+    let copy = directory.with_extension("rival");
+    if !copy.exists() {
+        let status = Command::new("cp").arg("-a").args([directory, &copy]).status()?;
+        ensure!(status.success(), "failed to copy `{}`", directory.display());
+    }
+    Ok(copy)
+}
+
+/// A path as an argument.
+///
+/// # Errors
+/// When it is not UTF-8.
+pub fn utf8(path: &Path) -> Result<&str> {
+    path.to_str().context("the path of the workspace is not UTF-8")
 }
