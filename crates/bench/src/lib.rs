@@ -2,7 +2,7 @@
 
 mod process;
 
-pub use process::run_rival;
+pub use process::{Finished, run_measured, run_rival};
 
 use std::{
     fs,

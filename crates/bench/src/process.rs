@@ -1,8 +1,67 @@
 //! Contestants that are programs of their own.
 
-use std::{env, path::Path, process::Command};
+use std::{
+    env,
+    io::Read as _,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::Instant,
+};
 
 use anyhow::{Context as _, Result, bail};
+
+/// What became of a program.
+pub struct Finished {
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+    /// Its exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// From its start to its end.
+    pub seconds: f64,
+    /// Its peak resident memory, in MiB.
+    pub peak_rss_mb: f64,
+}
+
+/// Runs a program to its end.
+///
+/// # Errors
+/// When it cannot be run.
+pub fn run_measured(command: &mut Command) -> Result<Finished> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let started = Instant::now();
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.with_context(|| format!("failed to run `{name}`"))?;
+    let mut stderr = child.stderr.take().context("no standard error")?;
+    let stderr = thread::spawn(move || {
+        let mut text = Vec::new();
+        stderr.read_to_end(&mut text).map(|_| text)
+    });
+    let mut stdout = Vec::new();
+    child.stdout.take().context("no standard output")?.read_to_end(&mut stdout)?;
+    let stderr = stderr.join().expect("reading does not panic")?;
+    let pid = libc::pid_t::try_from(child.id())?;
+    let mut status = 0;
+    // SAFETY: zero is a value of every number in it.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to values of ours of the types that wait4 fills. `child` has not been waited for and is
+    // not afterwards, so that the id is its own; dropping it neither waits nor kills.
+    let waited = unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) };
+    if waited != pid {
+        return Err(std::io::Error::last_os_error()).with_context(|| format!("failed to wait for `{name}`"));
+    }
+    // In kB, but for macOS.
+    let bytes_per_unit = if cfg!(target_os = "macos") { 1.0 } else { 1024.0 };
+    Ok(Finished {
+        stdout: String::from_utf8_lossy(&stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&stderr).into_owned(),
+        code: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
+        seconds: started.elapsed().as_secs_f64(),
+        peak_rss_mb: usage.ru_maxrss as f64 * bytes_per_unit / f64::from(1 << 20),
+    })
+}
 
 /// Runs a script of `rivals/` with `PANOPTICON_BENCH_PYTHON` (default `python3`); returns its last line.
 ///

@@ -1,0 +1,121 @@
+//! migrate/N: how fast N records of a Chroma directory get into PostgreSQL, beside the physical limit and two ways in
+//! Python.
+//!
+//! `cargo bench -p bench --bench migrate`, with an interpreter that has what `rivals/requirements.txt` pins in
+//! `PANOPTICON_BENCH_PYTHON` (default `python3`). `PANOPTICON_BENCH_RECORDS` says how many records (default
+//! `10000,100000`): directories of up to 100,000 are written by Chroma itself, larger ones by `test_support`'s writer,
+//! with the same kinds of text and metadata. `PANOPTICON_BENCH_BINARY` names a `panopticon` to measure instead of
+//! the one that is built. All run on one embedded PostgreSQL with full durability, in `target/bench/migrate`.
+//!
+//! - (a) `raw`: the server's own `COPY t FROM 'file' WITH (FORMAT binary)` of the rows that we migrated, into a table
+//!   of the same definition: the physical limit.
+//! - (b) `ours`: `panopticon migrate collection … --no-verify`, phases scan and copy; then `panopticon verify`.
+//! - (c) `rival`: pages of `collection.get()` and binary COPY by psycopg, at the best of several page sizes, without
+//!   the time to start and to load Chroma's index.
+//! - (d) `old`: text by text: embedded again by Chroma's default function, inserted, committed; on a sample.
+//!
+//! None builds a vector index within its time. Rounds alternate, each contestant begins with a checkpoint and pays
+//! for its own writes, and each round compares what is in the tables. The report goes to `target/bench/migrate.json`.
+
+mod contest;
+mod database;
+mod ours;
+mod targets;
+
+use std::{env, path::Path};
+
+use anyhow::{Context as _, Result};
+use bench::{folder, median, write_report};
+use provision::{DataDir, Durability, Server, ServerOptions};
+use serde_json::{Value, json};
+
+use crate::{contest::Contest, ours::Panopticon};
+
+/// Of a size up to [`LARGEST_BY_CHROMA`], and of a larger one.
+const ROUNDS: usize = 5;
+const ROUNDS_IF_LARGE: usize = 3;
+
+/// Chroma takes three minutes for these.
+const LARGEST_BY_CHROMA: u64 = 100_000;
+
+/// Records a call of the rival's `get()`. More than 32,766 fail: "too many SQL variables".
+const PAGES: [u64; 4] = [1_000, 5_000, 20_000, 30_000];
+
+fn main() -> Result<()> {
+    let sizes = env::var("PANOPTICON_BENCH_RECORDS").unwrap_or_else(|_| "10000,100000".to_owned());
+    let sizes = sizes.split(',').map(|size| size.trim().parse());
+    let sizes: Vec<u64> = sizes.collect::<Result<_, _>>().context("expected numbers of records")?;
+    let data_dir = match env::var_os("PANOPTICON_DATA_DIR") {
+        Some(path) => DataDir::new(path),
+        None => DataDir::platform_default()?,
+    };
+    let model = match env::var_os("PANOPTICON_MODEL_DIR") {
+        Some(path) => path.into(),
+        None => provision::ensure_model(&data_dir, &|line| eprintln!("{line}"))?,
+    };
+    let panopticon = Panopticon::find_or_build()?;
+    let options = ServerOptions {
+        binaries: data_dir,
+        cluster: folder()?.join("migrate"),
+        durability: Durability::Full,
+    };
+    let server = Server::start(&options, &|line| eprintln!("{line}"))?;
+    let mut best_page = None;
+    let mut reports = Vec::new();
+    for size in sizes {
+        let contest = Contest::prepare(&server, &panopticon, size)?;
+        let report = compare(&contest, size, &model, &mut best_page)?;
+        contest.finish()?;
+        targets::print_size(&report);
+        reports.push(report);
+    }
+    server.release()?;
+    let growth: Vec<Value> =
+        reports.windows(2).map(|pair| targets::print_growth(&pair[0], &pair[1])).collect();
+    write_report("migrate", &json!({ "sizes": reports, "growth": growth }))
+}
+
+/// All rounds of one size. `best_page` is of the size before, and becomes this one's.
+fn compare(contest: &Contest<'_>, records: u64, model: &Path, best_page: &mut Option<u64>) -> Result<Value> {
+    let mut by_page = Vec::new();
+    // Of large sizes, each try takes many minutes.
+    if best_page.is_none() || records <= LARGEST_BY_CHROMA {
+        for page in PAGES {
+            let report = contest.rival(page)?;
+            eprintln!("{records}: rival, page {page}: {report}");
+            by_page.push((page, report["seconds"].as_f64().context("no `seconds`")?));
+        }
+        *best_page = by_page.iter().min_by(|a, b| a.1.total_cmp(&b.1)).map(|(page, _)| *page);
+    }
+    let page = best_page.context("there are page sizes")?;
+
+    let rounds = if records <= LARGEST_BY_CHROMA { ROUNDS } else { ROUNDS_IF_LARGE };
+    let (mut raw, mut ours, mut rival, mut old) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for round in 1..=rounds {
+        let run = |who: &str, reports: &mut Vec<Value>, report: Result<Value>| -> Result<()> {
+            let report = report?;
+            eprintln!("{records}, round {round}: {who} {report}");
+            reports.push(report);
+            Ok(())
+        };
+        run("raw", &mut raw, contest.raw())?;
+        run("ours", &mut ours, contest.ours())?;
+        run("rival", &mut rival, contest.rival(page))?;
+        run("old", &mut old, contest.old(model))?;
+    }
+    let medians = |reports: &[Value], fields: &[&str]| -> Value {
+        fields.iter().map(|field| ((*field).to_owned(), json!(median(reports, field)))).collect()
+    };
+    let our_fields = [
+        ["seconds", "scan", "copy", "index", "wall_s", "rss_mb"].as_slice(),
+        &["verify_s", "verify_wall_s", "verify_rss_mb"],
+    ];
+    let summary = json!({
+        "raw": medians(&raw, &["seconds"]), "ours": medians(&ours, &our_fields.concat()),
+        "rival": medians(&rival, &["seconds", "get_s", "rss_mb"]), "old": medians(&old, &["rows", "seconds"]),
+    });
+    Ok(
+        json!({ "records": records, "dimension": 384, "space": "l2", "rounds": rounds, "page": page, "pages": by_page,
+        "medians": summary, "raw": raw, "ours": ours, "rival": rival, "old": old }),
+    )
+}

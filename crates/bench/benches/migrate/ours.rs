@@ -1,0 +1,77 @@
+//! Panopticon as its users run it: the released program.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use bench::run_measured;
+use serde_json::{Value, json};
+
+/// The table that we migrate into.
+pub(super) const TABLE: &str = "migrated";
+
+pub(super) struct Panopticon {
+    binary: PathBuf,
+}
+
+impl Panopticon {
+    /// What `PANOPTICON_BENCH_BINARY` names, or else the release build, made up to date.
+    pub(super) fn find_or_build() -> Result<Self> {
+        if let Some(binary) = env::var_os("PANOPTICON_BENCH_BINARY") {
+            return Ok(Self { binary: binary.into() });
+        }
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let build = ["build", "--release", "--locked", "--quiet", "--package", "panopticon"];
+        let status = Command::new(cargo).args(build).current_dir(&workspace).status();
+        ensure!(status.context("failed to run cargo")?.success(), "failed to build the program");
+        Ok(Self { binary: workspace.join("target/release/panopticon") })
+    }
+
+    /// Migrates the collection into [`TABLE`] without comparing; `seconds` is what scan and copy took.
+    pub(super) fn migrate(&self, source: &Path, collection: &str, url: &str, records: u64) -> Result<Value> {
+        let report = self.run("migrate", source, collection, url, &["--no-verify"])?;
+        let written = &report["collection"]["written"];
+        ensure!(*written == records, "expected {records} rows written, found {written}");
+        let seconds = |phase: &str| {
+            let seconds = report["collection"]["phases"][phase].as_f64();
+            seconds.with_context(|| format!("no time of phase `{phase}`"))
+        };
+        let (scan, copy) = (seconds("scan")?, seconds("copy")?);
+        Ok(
+            json!({ "seconds": scan + copy, "scan": scan, "copy": copy, "index": seconds("index").unwrap_or(0.0),
+            "wall_s": report["wall_s"], "rss_mb": report["rss_mb"] }),
+        )
+    }
+
+    /// Compares what was migrated with its source.
+    pub(super) fn verify(&self, source: &Path, collection: &str, url: &str) -> Result<Value> {
+        let report = self.run("verify", source, collection, url, &[])?;
+        let verify =
+            report["collection"]["phases"]["verify"].as_f64().context("no time of phase `verify`")?;
+        Ok(json!({ "verify": verify, "wall_s": report["wall_s"], "rss_mb": report["rss_mb"] }))
+    }
+
+    /// Runs a command on one collection: its report of the collection, beside time and memory of the whole process.
+    fn run(&self, what: &str, source: &Path, collection: &str, url: &str, more: &[&str]) -> Result<Value> {
+        let mut command = Command::new(&self.binary);
+        command.args([what, "collection", collection, "--table", TABLE, "--json"]).args(more);
+        // By the environment, which shows the password to nobody.
+        command.arg("--from").arg(source).env("DATABASE_URL", url);
+        let finished = run_measured(&mut command)?;
+        ensure!(
+            finished.code == Some(0),
+            "panopticon {what} ended with {:?}: {}{}",
+            finished.code,
+            finished.stdout,
+            finished.stderr
+        );
+        let report: Value = serde_json::from_str(&finished.stdout)
+            .with_context(|| format!("no report in `{}`", finished.stdout))?;
+        Ok(json!({ "collection": report["collections"][0], "wall_s": finished.seconds,
+            "rss_mb": finished.peak_rss_mb }))
+    }
+}
