@@ -4,6 +4,7 @@ use std::{fmt, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use records::Service;
+use uuid::Uuid;
 
 use crate::source::Selection;
 
@@ -48,8 +49,11 @@ pub(crate) struct SettingFlags {
 pub(crate) enum Command {
     /// Sets everything up, migrates three sample Chroma directories, and searches them
     Demo,
-    /// Copies Chroma collections into PostgreSQL and verifies every record
-    Migrate(MigrateArguments),
+    /// Copies Chroma collections into PostgreSQL and verifies every record; killed at any moment, it goes on when run
+    /// again
+    Migrate(Box<MigrateArguments>),
+    /// Compares Chroma collections with their tables, record by record, and changes nothing
+    Verify(Box<VerifyArguments>),
     /// Tells what is in a Chroma directory, and whether all of it can be migrated exactly
     Inspect(InspectArguments),
     /// Prints every record of a Chroma directory as a line of JSON
@@ -67,21 +71,89 @@ pub(crate) enum Command {
     },
 }
 
+/// Which collections, and which tables they belong to.
 #[derive(Debug, Args)]
-pub(crate) struct MigrateArguments {
+pub(crate) struct TransferArguments {
     /// What to migrate
     #[arg(value_enum)]
-    pub(crate) what: What,
-    /// Chroma persist directory to read; it is never written to [env: CHROMA_PERSIST_DIRECTORY (query),
-    /// EVALUATION_PERSIST_DIRECTORY, JUDGE_PERSIST_DIRECTORY]
-    #[arg(long, value_name = "DIR")]
+    pub(crate) what: Option<What>,
+    /// Name of the collection, after `collection`
+    pub(crate) name: Option<String>,
+    /// Chroma persist directory, which is never written to, or URL of a Chroma server [env:
+    /// CHROMA_PERSIST_DIRECTORY (query), EVALUATION_PERSIST_DIRECTORY, JUDGE_PERSIST_DIRECTORY]
+    #[arg(long, value_name = "DIR|URL")]
     pub(crate) from: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) scope: ScopeFlags,
+    /// Table of the collection [default: the collection's name]
+    #[arg(long, value_name = "TABLE")]
+    pub(crate) table: Option<String>,
+    /// Column for the documents [default: document]
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) text_column: Option<String>,
+    /// Metadata key that sorts the records, into a column that is `unknown` where the key is absent
+    #[arg(long, value_name = "KEY[:COLUMN]")]
+    pub(crate) category: Option<String>,
+    /// Metadata key to have as a column too: text (the default), bigint, double, boolean or timestamp. May be repeated
+    #[arg(long, value_name = "KEY[:COLUMN[:TYPE]]")]
+    pub(crate) column: Vec<String>,
+    /// Make a vector from the text of each record that has none; without it such records are rejected
+    #[arg(long)]
+    pub(crate) embed_missing: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArguments {
+    #[command(flatten)]
+    pub(crate) transfer: TransferArguments,
+    /// Look at both sides, print what would be done, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Connections to copy on [default: one a core, at most 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub(crate) jobs: Option<u8>,
+    /// Rows in one transaction
+    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) batch_rows: u32,
+    /// Records that PostgreSQL cannot hold: stop before anything is changed, or keep them in `migration_rejects`
+    #[arg(long, value_enum, default_value_t = OnReject::Fail)]
+    pub(crate) on_reject: OnReject,
+    /// Delete migrated rows whose records are gone from ChromaDB
+    #[arg(long)]
+    pub(crate) delete: bool,
+    /// Write over migrated rows that were edited in PostgreSQL
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Do not compare both sides at the end
+    #[arg(long)]
+    pub(crate) no_verify: bool,
+    /// Take a run back: remove the rows it brought, restore those it changed
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["what", "dry_run", "delete", "no_verify"])]
+    pub(crate) undo: Option<Uuid>,
     /// Print the report as one JSON object on standard output
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Which services to migrate.
+/// What to do with records that PostgreSQL cannot hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnReject {
+    /// Stop before anything is changed, and name them
+    Fail,
+    /// Keep each in `migration_rejects`, and copy the others
+    Quarantine,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArguments {
+    #[command(flatten)]
+    pub(crate) transfer: TransferArguments,
+    /// Print the report as one JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which collections to migrate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum What {
     /// All three services, each from the directory that the environment names
@@ -95,25 +167,36 @@ pub(crate) enum What {
     /// Judge service: collection `llm_outputs`
     #[value(alias = "outputs")]
     Judge,
+    /// Any collection, by its NAME
+    Collection,
 }
 
 impl What {
+    /// The services that are meant; none of a collection by name.
     pub(crate) fn services(self) -> Vec<Service> {
         match self {
             Self::All => Service::ALL.to_vec(),
             Self::Query => vec![Service::Query],
             Self::Evaluation => vec![Service::Evaluation],
             Self::Judge => vec![Service::Judge],
+            Self::Collection => Vec::new(),
         }
     }
 }
 
 /// What to read, and which part of it.
-#[derive(Args)]
+#[derive(Debug, Args)]
 pub(crate) struct SourceArguments {
     /// Chroma persist directory, which is never written to, or URL of a Chroma server
     #[arg(value_name = "SOURCE")]
     pub(crate) source: PathBuf,
+    #[command(flatten)]
+    pub(crate) scope: ScopeFlags,
+}
+
+/// Which part of a source is meant, and what its server asks for.
+#[derive(Args)]
+pub(crate) struct ScopeFlags {
     /// Only collections of this tenant
     #[arg(long)]
     pub(crate) tenant: Option<String>,
@@ -129,18 +212,17 @@ pub(crate) struct SourceArguments {
     pub(crate) token_header: Option<TokenHeader>,
 }
 
-impl SourceArguments {
+impl ScopeFlags {
     /// The collections that the flags leave.
     pub(crate) fn selection(&self) -> Selection<'_> {
         Selection { tenant: self.tenant.as_deref(), database: self.database.as_deref(), name: None }
     }
 }
 
-impl fmt::Debug for SourceArguments {
+impl fmt::Debug for ScopeFlags {
     // Without the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SourceArguments")
-            .field("source", &self.source)
+        f.debug_struct("ScopeFlags")
             .field("selection", &self.selection())
             .field("token_header", &self.token_header)
             .finish_non_exhaustive()

@@ -62,6 +62,11 @@ pub(crate) async fn start_embedded(configuration: &Configuration) -> Result<Serv
     blocking(move || Server::start(&options, &setup_line)).await
 }
 
+/// Whether the embedded server has been made before, so that using it changes nothing.
+pub(crate) fn has_embedded_cluster(configuration: &Configuration) -> bool {
+    ServerOptions::in_data_dir(&configuration.data_dir()).has_cluster()
+}
+
 /// Runs setup work, which waits for programs and downloads, away from the async threads.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, provision::Error> + Send + 'static,

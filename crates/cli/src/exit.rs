@@ -99,15 +99,26 @@ impl From<store::Error> for Failure {
     }
 }
 
+impl From<store::chroma::SourceError> for Failure {
+    fn from(error: store::chroma::SourceError) -> Self {
+        Self::usage(error)
+    }
+}
+
 impl From<migrate::Error> for Failure {
     fn from(error: migrate::Error) -> Self {
         use migrate::Error;
         let code = match &error {
-            Error::Source { .. } | Error::NoCollection { .. } | Error::AmbiguousCollection { .. } => {
-                ExitCode::Usage
-            }
-            Error::Store { source, .. } => store_code(source),
-            Error::Thread { .. } => ExitCode::Failed,
+            Error::Source(_)
+            | Error::Dimension { .. }
+            | Error::UnknownRun { .. }
+            | Error::NewerVersion { .. } => ExitCode::Usage,
+            Error::Unfinished(_)
+            | Error::OtherMapping(_)
+            | Error::Overlap { .. }
+            | Error::LaterRuns { .. } => ExitCode::Refused,
+            Error::Store { source, .. } | Error::Database(source) => store_code(source),
+            Error::Incomplete { .. } | Error::Thread { .. } | Error::Embed { .. } => ExitCode::Failed,
         };
         Self { code, error: error.into() }
     }
@@ -122,8 +133,15 @@ fn store_code(error: &store::Error) -> ExitCode {
         | Error::CreateExtension { .. }
         | Error::ExtensionVersion { .. }
         | Error::Schema { .. }
-        | Error::NoTable { .. } => ExitCode::Usage,
-        Error::Locked { .. } => ExitCode::Refused,
-        Error::Connect { .. } | Error::Migrate { .. } | Error::Statement { .. } => ExitCode::Failed,
+        | Error::NoTable { .. }
+        | Error::NotAdopted { .. }
+        | Error::Privilege { .. }
+        | Error::UnknownJobStatus { .. } => ExitCode::Usage,
+        Error::Locked { .. } | Error::TakenOver { .. } => ExitCode::Refused,
+        Error::Connect { .. }
+        | Error::Migrate { .. }
+        | Error::Row { .. }
+        | Error::CopyFormat
+        | Error::Statement { .. } => ExitCode::Failed,
     }
 }

@@ -1,54 +1,83 @@
 //! Progress on standard error: of a migration, a bar on a terminal and a line a phase elsewhere; of a mere read, a
 //! bar on a terminal and nothing elsewhere.
 
-use std::{fmt, io::IsTerminal as _, sync::Mutex, time::Duration};
+use std::{
+    fmt,
+    io::IsTerminal as _,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
-use migrate::Phase;
-use records::Service;
+use migrate::{Event, Observer, Phase};
 
-/// Shows how far the migration of one service is.
-pub(crate) struct MigrationProgress {
-    service: Service,
-    /// The bar of the phase under way; `None` where standard error is no terminal.
-    bar: Option<Mutex<ProgressBar>>,
-}
+use crate::output::{excerpt, visible};
+
+/// Shows how far a migration is.
+#[derive(Clone)]
+pub(crate) struct MigrationProgress(
+    // Shared between the reader's thread, the tasks that write and the command. `None` where standard error is no
+    // terminal.
+    Option<Arc<Mutex<ProgressBar>>>,
+);
 
 impl MigrationProgress {
-    pub(crate) fn new(service: Service) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| Mutex::new(ProgressBar::hidden()));
-        Self { service, bar }
+    pub(crate) fn new() -> Self {
+        let is_terminal = std::io::stderr().is_terminal();
+        Self(is_terminal.then(|| Arc::new(Mutex::new(ProgressBar::hidden()))))
     }
 
-    /// Takes what [`migrate::migrate`] tells.
-    pub(crate) fn show(&self, phase: Phase, done: u64, total: u64) {
-        let verb = match phase {
-            Phase::Copy => "copying",
-            Phase::Index => "indexing",
-            Phase::Verify => "verifying",
-        };
-        let Some(bar) = &self.bar else {
-            if done == 0 {
-                eprintln!("{verb} {}: {total} records", self.service.collection());
+    /// What a migration tells its events.
+    pub(crate) fn observer(&self) -> Observer {
+        let progress = self.clone();
+        Arc::new(move |event| progress.show(event))
+    }
+
+    fn show(&self, event: Event<'_>) {
+        match (&self.0, event) {
+            (Some(bar), Event::Phase { collection, phase, total }) => {
+                let mut bar = bar.lock().expect("no holder panics");
+                bar.finish_and_clear();
+                let (verb, unit) = describe(phase);
+                *bar = ProgressBar::new(total)
+                    .with_style(if total == 0 { unmeasured_style(unit) } else { style(unit) })
+                    .with_message(format!("{verb} {}", excerpt(collection, 20)));
+                bar.enable_steady_tick(Duration::from_millis(100));
             }
-            return;
-        };
-        let mut bar = bar.lock().expect("no holder panics");
-        if done == 0 {
-            bar.finish_and_clear();
-            *bar = ProgressBar::new(total)
-                .with_style(style())
-                .with_message(format!("{verb} {}", self.service.collection()));
-            bar.enable_steady_tick(Duration::from_millis(100));
+            (Some(bar), Event::Progress { done, total }) => {
+                let bar = bar.lock().expect("no holder panics");
+                if bar.length() != Some(total) && total > 0 {
+                    bar.set_style(style("rows"));
+                    bar.set_length(total);
+                }
+                bar.set_position(done);
+            }
+            (None, Event::Phase { collection, phase, total }) => {
+                let (verb, unit) = describe(phase);
+                let much = if total == 0 { String::new() } else { format!(": {total} {unit}") };
+                eprintln!("{verb} {}{much}", visible(collection));
+            }
+            (None, Event::Progress { .. }) | (_, Event::Step(_)) => {}
         }
-        bar.set_position(done);
     }
 
     /// Removes the bar.
     pub(crate) fn finish(self) {
-        if let Some(bar) = self.bar {
-            bar.into_inner().expect("no holder panics").finish_and_clear();
+        if let Some(bar) = self.0 {
+            bar.lock().expect("no holder panics").finish_and_clear();
         }
+    }
+}
+
+/// What is being done, and to what.
+fn describe(phase: Phase) -> (&'static str, &'static str) {
+    match phase {
+        Phase::Target => ("reading the table of", "rows"),
+        Phase::Plan => ("checking", "records"),
+        Phase::Copy => ("copying", "records"),
+        Phase::Index => ("indexing", "rows"),
+        Phase::Verify => ("verifying", "records"),
+        Phase::Search => ("searching", "searches"),
     }
 }
 
@@ -77,7 +106,7 @@ impl ReadProgress {
     /// Begins, with `records` to come.
     pub(crate) fn start(&mut self, records: u64) {
         if let Some(hidden) = &self.0 {
-            let bar = ProgressBar::new(records).with_style(style()).with_message(hidden.message());
+            let bar = ProgressBar::new(records).with_style(style("records")).with_message(hidden.message());
             bar.enable_steady_tick(Duration::from_millis(100));
             self.0 = Some(bar);
         }
@@ -108,15 +137,22 @@ impl ReadProgress {
     }
 }
 
-fn style() -> ProgressStyle {
-    let template = "{msg:29} {wide_bar} {human_pos}/{human_len} records, {rate}, {eta} left";
-    ProgressStyle::with_template(template).expect("the template is valid").with_key(
+fn style(unit: &str) -> ProgressStyle {
+    let template =
+        format!("{{msg:29}} {{wide_bar}} {{human_pos}}/{{human_len}} {unit}, {{rate}}, {{eta}} left");
+    ProgressStyle::with_template(&template).expect("the template is valid").with_key(
         "rate",
         |state: &ProgressState, line: &mut dyn fmt::Write| {
             write!(line, "{:.0}/s", state.per_sec())
                 .expect("indicatif writes to a string, which cannot fail");
         },
     )
+}
+
+/// Of a phase whose length is not known.
+fn unmeasured_style(unit: &str) -> ProgressStyle {
+    let template = format!("{{msg:29}} {{spinner}} {{human_pos}} {unit}, {{elapsed}}");
+    ProgressStyle::with_template(&template).expect("the template is valid")
 }
 
 /// Prints one line of the setup's progress.

@@ -3,16 +3,19 @@
 //! Everything here blocks, so commands call it from a thread of their own
 //! ([`run_interruptibly`](crate::interrupt::run_interruptibly)).
 
-use std::{fmt, ops::ControlFlow, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, anyhow};
-use chroma::{Collection, LogOverview, Orphans, Overview, PersistDirectory, ReadReport, Record, Warning};
-use store::chroma::{ChromaServer, ServerOptions, Token};
+use chroma::{Collection, LogOverview, Orphans, Overview};
+use store::chroma::{ServerOptions, Source, Token};
 use tokio::runtime::Handle;
 use url::Url;
 
 use crate::{
-    arguments::{SourceArguments, TokenHeader},
+    arguments::{ScopeFlags, TokenHeader},
     configuration::Configuration,
     exit::Failure,
     output::visible,
@@ -32,32 +35,36 @@ pub(crate) enum Location {
 
 impl Location {
     /// What the command line names, with the token of flag or environment.
-    pub(crate) fn new(arguments: &SourceArguments, configuration: &Configuration) -> anyhow::Result<Self> {
-        let text = arguments.source.to_str().unwrap_or_default();
+    pub(crate) fn new(
+        source: &Path,
+        scope: &ScopeFlags,
+        configuration: &Configuration,
+    ) -> anyhow::Result<Self> {
+        let text = source.to_str().unwrap_or_default();
         let is_url = ["http://", "https://"]
             .iter()
             .any(|scheme| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
         if is_url {
             let url =
                 Url::parse(text).context("expected a persist directory or the URL of a Chroma server")?;
-            let token = configuration.chroma_token(arguments.token.as_deref()).map(token).transpose()?;
+            let token = configuration.chroma_token(scope.token.as_deref()).map(token).transpose()?;
             let options = ServerOptions {
-                tenant: arguments.tenant.clone(),
-                database: arguments.database.clone(),
+                tenant: scope.tenant.clone(),
+                database: scope.database.clone(),
                 token,
-                token_header: arguments.token_header.unwrap_or(TokenHeader::Authorization).into(),
+                token_header: scope.token_header.unwrap_or(TokenHeader::Authorization).into(),
                 ..ServerOptions::new(text)
             };
             return Ok(Self::Server(url, options));
         }
         for (flag, is_given) in
-            [("--token", arguments.token.is_some()), ("--token-header", arguments.token_header.is_some())]
+            [("--token", scope.token.is_some()), ("--token-header", scope.token_header.is_some())]
         {
             if is_given {
                 return Err(anyhow!("{flag} is for a server, and the source is no http:// or https:// URL"));
             }
         }
-        Ok(Self::Directory(arguments.source.clone()))
+        Ok(Self::Directory(source.to_owned()))
     }
 }
 
@@ -79,107 +86,42 @@ fn token(text: &str) -> anyhow::Result<Token> {
     Ok(Token::new(text))
 }
 
-/// Open Chroma data.
-pub(crate) enum Source {
-    /// A persist directory.
-    Directory(Box<PersistDirectory>),
-    /// A server, and the runtime on which its answers are awaited.
-    Server { server: Box<ChromaServer>, collections: Vec<Collection>, runtime: Handle },
+/// Opens `location`, on a thread that may block.
+///
+/// # Errors
+/// When it is not there, or cannot be read.
+pub(crate) fn open(location: &Location) -> Result<Source, Failure> {
+    Ok(match location {
+        Location::Directory(path) => Source::open(path)?,
+        Location::Server(_, options) => Source::connect(options, Handle::current())?,
+    })
 }
 
-impl Source {
-    /// Opens `location`, on a thread that may block.
-    ///
-    /// # Errors
-    /// When it is not there, or cannot be read.
-    pub(crate) fn open(location: &Location) -> Result<Self, Failure> {
-        match location {
-            Location::Directory(path) => {
-                Ok(Self::Directory(Box::new(PersistDirectory::open(path).map_err(Failure::usage)?)))
-            }
-            Location::Server(_, options) => {
-                let runtime = Handle::current();
-                let connect = async {
-                    let server = ChromaServer::connect(options).await?;
-                    let collections = server.collections().await?;
-                    Ok((server, collections))
-                };
-                let (server, collections) = runtime.block_on(connect).map_err(server_failure)?;
-                Ok(Self::Server { server: Box::new(server), collections, runtime })
-            }
+/// What a source says of itself.
+pub(crate) fn describe(source: &Source) -> Result<Description, Failure> {
+    match source {
+        Source::Directory { directory, .. } => {
+            let Overview { kind, version, size_bytes, log, orphans } =
+                directory.overview().map_err(Failure::usage)?;
+            Ok(Description {
+                kind: kind.as_str(),
+                oldest_version: Some(version.min.to_owned()),
+                newest_version: version.max.map(str::to_owned),
+                size_bytes: Some(size_bytes),
+                log: Some(log),
+                orphans: Some(orphans),
+            })
         }
+        Source::Server { server, .. } => Ok(Description {
+            kind: "server",
+            oldest_version: Some(server.version().to_owned()),
+            // Every server of 1.x says that it is 1.0.0.
+            newest_version: (!server.version().starts_with("1.")).then(|| server.version().to_owned()),
+            size_bytes: None,
+            log: None,
+            orphans: None,
+        }),
     }
-
-    /// All collections, ordered by tenant, database, name and id.
-    pub(crate) fn collections(&self) -> &[Collection] {
-        match self {
-            Self::Directory(directory) => directory.collections(),
-            Self::Server { collections, .. } => collections,
-        }
-    }
-
-    /// What is odd about the source as a whole.
-    pub(crate) fn warnings(&self) -> &[Warning] {
-        match self {
-            Self::Directory(directory) => directory.warnings(),
-            Self::Server { server, .. } => server.warnings(),
-        }
-    }
-
-    /// What it says of itself.
-    pub(crate) fn describe(&self) -> Result<Description, Failure> {
-        match self {
-            Self::Directory(directory) => {
-                let Overview { kind, version, size_bytes, log, orphans } =
-                    directory.overview().map_err(Failure::usage)?;
-                Ok(Description {
-                    kind: kind.as_str(),
-                    oldest_version: Some(version.min.to_owned()),
-                    newest_version: version.max.map(str::to_owned),
-                    size_bytes: Some(size_bytes),
-                    log: Some(log),
-                    orphans: Some(orphans),
-                })
-            }
-            Self::Server { server, .. } => Ok(Description {
-                kind: "server",
-                oldest_version: Some(server.version().to_owned()),
-                // Every server of 1.x says that it is 1.0.0.
-                newest_version: (!server.version().starts_with("1.")).then(|| server.version().to_owned()),
-                size_bytes: None,
-                log: None,
-                orphans: None,
-            }),
-        }
-    }
-
-    /// How many records [`read`](Self::read) will visit.
-    pub(crate) fn record_count(&self, collection: &Collection) -> Result<u64, Failure> {
-        match self {
-            Self::Directory(directory) => directory.record_count(collection).map_err(Failure::usage),
-            Self::Server { server, runtime, .. } => {
-                runtime.block_on(server.count(collection)).map_err(server_failure)
-            }
-        }
-    }
-
-    /// Visits every record of a collection; breaking ends the read.
-    pub(crate) fn read(
-        &self,
-        collection: &Collection,
-        visit: impl FnMut(Record) -> ControlFlow<()>,
-    ) -> Result<ReadReport, Failure> {
-        match self {
-            Self::Directory(directory) => directory.read(collection, visit).map_err(Failure::usage),
-            Self::Server { server, runtime, .. } => {
-                runtime.block_on(server.read(collection, visit)).map_err(server_failure)
-            }
-        }
-    }
-}
-
-fn server_failure(error: store::chroma::Error) -> Failure {
-    Failure::usage(error)
 }
 
 /// What a source is. A server tells its version and nothing of its files.
@@ -211,6 +153,24 @@ pub(crate) struct Selection<'a> {
 }
 
 impl Selection<'_> {
+    /// The one collection that is meant.
+    ///
+    /// # Errors
+    /// When nothing is like it, or several are.
+    pub(crate) fn only<'c>(&self, collections: &'c [Collection]) -> anyhow::Result<&'c Collection> {
+        let meant = self.of(collections)?;
+        match meant.as_slice() {
+            [collection] => Ok(collection),
+            several => {
+                let several: Vec<Collection> = several.iter().map(|one| (*one).clone()).collect();
+                Err(anyhow!(
+                    "several collections are meant: say which with --tenant and --database; {}",
+                    list(&several)
+                ))
+            }
+        }
+    }
+
     /// The collections that are meant; names may repeat among tenants and databases.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! `migrate` and `search`, on the real directory and on the sample.
 
 use serde_json::Value;
-use test_support::{TestDatabase, fixture, sample};
+use test_support::{ChromaServer, TestDatabase, fixture, sample};
 
 use crate::{Run, run_on};
 
@@ -79,20 +79,33 @@ async fn exit_codes_tell_rejects_conflicts_and_locks_apart() {
         .execute("delete from embedding_metadata where key = 'chroma:document' and id = 5", [])
         .expect("the copy changes");
     drop(chroma);
-    let rejected = run_on(&database, &["migrate", "query", "--from", &source]).await;
+    let stopped = run_on(&database, &["migrate", "query", "--from", &source]).await;
+    assert_eq!(stopped.code, 3, "{stopped:?}");
+    assert!(stopped.stdout.contains("missing_document"), "{stopped:?}");
+    assert!(stopped.stdout.contains("stopped before anything was changed"), "{stopped:?}");
+    let quarantine = ["migrate", "query", "--from", &source, "--on-reject", "quarantine"];
+    let rejected = run_on(&database, &quarantine).await;
     assert_eq!(rejected.code, 3, "{rejected:?}");
-    assert!(rejected.stdout.contains("missing_document"), "{rejected:?}");
+    let mut connection = database.connection().await;
+    let record: String = sqlx::query_scalar(
+        "select convert_from(record, 'UTF8') from migration_rejects where reason = 'missing_document'",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .expect("the record is kept");
+    let record: Value = serde_json::from_str(&record).expect("it is a line of JSON");
+    assert!(record["embedding"].is_string() && record["document"].is_null(), "{record}");
 
     database
         .execute("update queries set theme = 'edited' where id = '3f231762-1288-55bc-9925-9eeb8ff7544c'")
         .await;
-    let conflict = run_on(&database, &["migrate", "query", "--from", &source, "--json"]).await;
+    let conflict = run_on(&database, &[&quarantine[..], &["--json"]].concat()).await;
     assert_eq!(conflict.code, 5, "{conflict:?}");
     assert_eq!(json(&conflict)["status"], "conflicts");
+    assert_eq!(json(&conflict)["collections"][0]["conflicts"][0]["reason"], "edited");
 
     let store = store::postgres::Database::connect(&database.url()).await.expect("the database answers");
-    let table = store::postgres::ServiceTable::of(records::Service::Query);
-    let holder = store.begin_copy(table).await.expect("the table is free");
+    let holder = store.lock_table("queries").await.expect("the table is free");
     let locked = run_on(&database, &["migrate", "query", "--from", &source, "--json"]).await;
     assert_eq!(locked.code, 5, "{locked:?}");
     assert_eq!(json(&locked)["status"], "failed", "a failure prints its object too");
@@ -101,15 +114,108 @@ async fn exit_codes_tell_rejects_conflicts_and_locks_apart() {
 }
 
 #[tokio::test]
+async fn plan_is_printed_and_nothing_is_touched_until_it_is_carried_out_and_taken_back() {
+    let folder = sample("query_storage_data");
+    let source = folder.path().display().to_string();
+    let database = TestDatabase::create().await;
+    let relations = async || -> i64 {
+        sqlx::query_scalar("select count(*) from pg_class where relnamespace = 'public'::regnamespace")
+            .fetch_one(&mut database.connection().await)
+            .await
+            .expect("the catalog reads")
+    };
+    let command =
+        ["migrate", "collection", "queries", "--from", &source, "--table", "moved", "--category", "theme"];
+    let plan = run_on(&database, &[&command[..], &["--dry-run"]].concat()).await;
+    assert_eq!(plan.code, 0, "{plan:?}");
+    assert!(plan.stdout.contains("61 to write") && plan.stdout.contains("nothing was changed"), "{plan:?}");
+    assert_eq!(relations().await, 0);
+
+    let done = run_on(&database, &[&command[..], &["--json"]].concat()).await;
+    assert_eq!(done.code, 0, "{done:?}");
+    let report = json(&done);
+    assert_eq!((&report["status"], &report["verify"]["matched"]), (&"verified".into(), &61.into()));
+    let verify =
+        ["verify", "collection", "queries", "--from", &source, "--table", "moved", "--category", "theme"];
+    let compared = run_on(&database, &verify).await;
+    assert_eq!(compared.code, 0, "{compared:?}");
+    database.execute("delete from moved where theme = 'law'").await;
+    let compared = run_on(&database, &verify).await;
+    assert_eq!(compared.code, 4, "{compared:?}");
+    assert!(compared.stdout.contains("missing `"), "{compared:?}");
+
+    let run = report["run_id"].as_str().expect("a run");
+    let undone = run_on(&database, &["migrate", "--undo", run]).await;
+    assert_eq!(undone.code, 0, "{undone:?}");
+    assert!(undone.stdout.contains("and the table dropped"), "{undone:?}");
+    let again = run_on(&database, &["migrate", "--undo", run]).await;
+    assert_eq!(again.code, 2, "{again:?}");
+}
+
+#[tokio::test]
+async fn collection_of_a_server_is_migrated_and_compared() {
+    let folder = sample("judge_service_data");
+    let server = ChromaServer::start(folder.path());
+    let database = TestDatabase::create().await;
+    let url = server.url();
+    let command = ["migrate", "judge", "--from", &url, "--json"];
+    let done = run_on(&database, &command).await;
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(json(&done)["source"], format!("{url}/").as_str());
+    let again = json(&run_on(&database, &command).await);
+    assert_eq!(again["collections"][0]["written"], 0);
+}
+
+#[tokio::test]
 async fn wrong_sources_and_filters_are_usage_errors_that_name_the_remedy() {
     let database = TestDatabase::create().await;
     let empty = tempfile::tempdir().expect("a temporary folder");
     let nothing_there = empty.path().display().to_string();
+    let folder = sample("query_storage_data");
+    let sources = [folder.path().display().to_string()];
     for (arguments, expected) in [
         (vec!["migrate", "query"], "set CHROMA_PERSIST_DIRECTORY"),
         (vec!["migrate", "query", "--from", &nothing_there], "chroma.sqlite3"),
         (vec!["migrate", "all", "--from", &nothing_there], "one by one"),
         (vec!["migrate", "everything"], "possible values"),
+        (vec!["migrate"], "expected what is meant"),
+        (vec!["migrate", "collection", "--from", &sources[0]], "expected the name of the collection"),
+        (vec!["migrate", "collection", "nothing", "--from", &sources[0]], "found no collection `nothing`"),
+        (
+            vec!["migrate", "query", "--from", &sources[0], "--table", "x"],
+            "--table applies to `migrate collection`",
+        ),
+        (vec!["migrate", "collection", "queries", "--from", &sources[0]], "use `panopticon migrate query`"),
+        (
+            vec![
+                "migrate",
+                "collection",
+                "queries",
+                "--from",
+                &sources[0],
+                "--table",
+                "t",
+                "--column",
+                "a:b:int",
+            ],
+            "unknown column type `int`",
+        ),
+        (
+            vec![
+                "migrate",
+                "collection",
+                "queries",
+                "--from",
+                &sources[0],
+                "--table",
+                "t",
+                "--column",
+                "a:id",
+            ],
+            "named twice",
+        ),
+        (vec!["verify", "query", "--from", &sources[0]], "run `panopticon migrate` first"),
+        (vec!["migrate", "--undo", "67e55044-10b1-426f-9247-bb680e5fe0c8"], "no run 67e55044"),
         (vec!["search", "query", "x", "--model-id", "gpt-4"], "--model-id does not apply to query"),
         (vec!["search", "metrics", "x", "--theme", "law"], "--theme does not apply to evaluation"),
         (vec!["search", "query", "x", "--limit", "0"], "1..=100"),

@@ -1,57 +1,249 @@
-//! The copy: every record of the source is mapped and staged, or rejected by name.
+//! The copy: a thread reads the source again and makes batches, tasks write them, each on a connection of its own.
+//!
+//! What waits between them is bounded: a batch under way and one waiting for each task. Each batch is one
+//! transaction; together with its rows it commits the job's progress.
 
-use records::Service;
-use store::postgres::{Database, ServiceTable};
+use std::{ops::ControlFlow, sync::Arc};
+
+use chroma::{Record, Warning, json_lines::CollectionLines};
+use records::Embedding;
+use store::{
+    RowDigest, StoredRecord,
+    postgres::{
+        Database, Table,
+        jobs::{Counts, Job},
+        write::{Batch, QuarantinedRecord, Written},
+    },
+};
+use tokio::{sync::mpsc, task::JoinSet};
+use uuid::Uuid;
 
 use crate::{
-    Error, Phase, Progress, Source,
-    mapping::{Defaults, map_record},
-    report::{CopyReport, Reject},
+    Error, RejectedRecords,
+    classify::{Classified, Classifier},
+    digest::CollectionDigest,
+    mapping::RejectReason,
+    observe::{Counter, Event, Observer, Phase, Step},
+    plan::Plan,
+    read::{SourceCollection, Visitor},
+    target::Action,
 };
 
-/// Progress is told this often.
-pub(crate) const PROGRESS_RECORDS: u64 = 1_000;
+/// A batch is sent when it reaches this size, however few its rows: memory is what counts then.
+const MAX_BATCH_BYTES: usize = 8 << 20;
 
+/// Makes a vector from a text.
+pub type Embed =
+    Arc<dyn Fn(&str) -> Result<Embedding, Box<dyn std::error::Error + Send + Sync>> + Send + Sync>;
+
+/// How to copy.
+#[derive(Clone)]
+pub(crate) struct CopyOptions {
+    pub(crate) connections: usize,
+    pub(crate) batch_rows: usize,
+    pub(crate) rejected_records: RejectedRecords,
+    pub(crate) embed: Option<Embed>,
+    /// Rows to delete, of records that are gone, and their digests.
+    pub(crate) deleted: Vec<(Uuid, RowDigest)>,
+}
+
+/// What the copy has done.
+pub(crate) struct Copied {
+    pub(crate) source: SourceCollection,
+    pub(crate) classifier: Classifier,
+    pub(crate) warnings: Vec<Warning>,
+    pub(crate) counts: Counts,
+    /// Rows that others wrote between plan and copy.
+    pub(crate) in_the_way: Vec<Uuid>,
+    /// Rows that others edited between plan and copy.
+    pub(crate) edited: Vec<Uuid>,
+    pub(crate) digest_source: String,
+}
+
+/// Carries `plan` out.
 pub(crate) async fn copy(
     database: &Database,
-    service: Service,
-    source: Source,
-    progress: Progress<'_>,
-) -> Result<(Source, CopyReport), Error> {
-    let table = ServiceTable::of(service);
-    let total = source.record_count();
-    let mut warnings = source.warnings();
-    progress(Phase::Copy, 0, total);
-    let mut copy = database.begin_copy(table).await.map_err(Error::store("begin a copy into", table))?;
-    let (reading, mut records) = source.read()?;
-    let (mut rejects, mut defaults, mut done) = (Vec::new(), Defaults::default(), 0);
-    while let Some(record) = records.recv().await {
-        let id = record.id.clone();
-        match map_record(service, record, &mut defaults) {
-            Ok(row) => copy.stage(&row),
-            Err(reason) => rejects.push(Reject { source_id: id, reason }),
+    job: &Job,
+    plan: Plan,
+    options: CopyOptions,
+    observer: &Observer,
+) -> Result<Copied, Error> {
+    let Plan { source, mut classifier, warnings: _ } = plan;
+    let table = Arc::new(classifier.table.clone());
+    let total = classifier.tally.source_records;
+    classifier.restart();
+    let mut tasks = JoinSet::new();
+    let mut senders = Vec::new();
+    for _ in 0..options.connections {
+        let (sender, receiver) = mpsc::channel(1);
+        senders.push(sender);
+        let task = write_batches(database.clone(), table.clone(), job.clone(), receiver, observer.clone());
+        tasks.spawn(task);
+    }
+    let copier = Copier {
+        lines: CollectionLines::new(source.collection()),
+        counter: Counter::begin(observer, &source.collection().name, Phase::Copy, total),
+        classifier,
+        run: job.run_id,
+        batch: Batch { deleted: options.deleted.clone(), ..Batch::default() },
+        senders,
+        next: 0,
+        options,
+        digest: CollectionDigest::default(),
+        failure: None,
+    };
+    let read = source.read(copier).await;
+    let (mut counts, mut in_the_way, mut edited) = (Counts::default(), Vec::new(), Vec::new());
+    // A task that fails drops its channel, which ends the read early: its error is the cause.
+    while let Some(ended) = tasks.join_next().await {
+        let written = match ended {
+            Ok(result) => result?,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+        counts += written.counts;
+        in_the_way.extend(written.in_the_way);
+        edited.extend(written.edited);
+    }
+    let mut read = read?;
+    if let Some(failure) = read.visitor.failure.take() {
+        return Err(failure);
+    }
+    let read = read.complete()?;
+    observer(Event::Step(Step::AllSent));
+    Ok(Copied {
+        source: read.source,
+        warnings: read.warnings,
+        counts,
+        in_the_way,
+        edited,
+        digest_source: read.visitor.digest.to_string(),
+        classifier: read.visitor.classifier,
+    })
+}
+
+/// Makes batches of records, on the reader's thread.
+struct Copier {
+    lines: CollectionLines,
+    counter: Counter,
+    classifier: Classifier,
+    run: Uuid,
+    batch: Batch,
+    /// One for each task. Batches go round; a task that is behind holds the reader up.
+    senders: Vec<mpsc::Sender<Batch>>,
+    next: usize,
+    options: CopyOptions,
+    digest: CollectionDigest,
+    failure: Option<Error>,
+}
+
+impl Visitor for Copier {
+    fn visit(&mut self, record: Record) -> ControlFlow<()> {
+        match self.classifier.classify(record) {
+            Classified::Row(row, action, digest) => {
+                if let Err(error) = self.add(row, action, digest) {
+                    self.failure = Some(error);
+                    return ControlFlow::Break(());
+                }
+            }
+            Classified::Rejected(record, reason) => {
+                if self.options.rejected_records == RejectedRecords::Quarantine {
+                    self.quarantine(&record, reason);
+                }
+            }
         }
-        if copy.is_full() {
-            copy.send().await.map_err(Error::store("copy into", table))?;
+        self.counter.count();
+        let rows = self.batch.new.len() + self.batch.changed.len() + self.batch.quarantined.len();
+        let size_bytes = self.batch.new.size_bytes() + self.batch.changed.size_bytes();
+        if rows >= self.options.batch_rows || size_bytes >= MAX_BATCH_BYTES {
+            return self.send();
         }
-        done += 1;
-        if done % PROGRESS_RECORDS == 0 {
-            progress(Phase::Copy, done, total);
+        ControlFlow::Continue(())
+    }
+
+    fn end(&mut self, is_complete: bool) {
+        if is_complete && !self.batch.is_empty() {
+            // If it breaks, a task has failed and says why.
+            let (ControlFlow::Continue(()) | ControlFlow::Break(())) = self.send();
+        }
+        // The tasks end when their channels do.
+        self.senders.clear();
+    }
+}
+
+impl Copier {
+    fn add(&mut self, mut row: StoredRecord, action: Action, digest: Option<RowDigest>) -> Result<(), Error> {
+        let is_written = matches!(action, Action::Insert | Action::Update(_));
+        if row.embedding_is_made && is_written {
+            row.embedding = self.embed(&row)?;
+        }
+        let digest = match action {
+            Action::Insert => Some(self.batch.new.push(&row, self.run)),
+            Action::Update(seen) => {
+                self.batch.changed_from.push(seen);
+                Some(self.batch.changed.push(&row, self.run))
+            }
+            Action::Keep | Action::Edited | Action::BornHere | Action::OfAnother => digest,
+        };
+        // Rows in conflict have one too, but those that are not this collection's: they are not compared either.
+        if let Some(digest) = digest {
+            self.digest.add(digest);
+        }
+        Ok(())
+    }
+
+    fn embed(&self, row: &StoredRecord) -> Result<Embedding, Error> {
+        let embed = self.options.embed.as_ref().expect("records without vectors are rejected otherwise");
+        let failed = |source| Error::Embed { source_id: row.source_id.clone().unwrap_or_default(), source };
+        let embedding = embed(row.text.as_deref().unwrap_or_default()).map_err(failed)?;
+        let (found, expected) = (embedding.dimension(), self.classifier.table.dimension);
+        if found != expected {
+            let message = format!("the model makes {found} dimensions, and the table has {expected}");
+            return Err(failed(message.into()));
+        }
+        Ok(embedding)
+    }
+
+    fn quarantine(&mut self, record: &Record, reason: RejectReason) {
+        let mut line = Vec::new();
+        self.lines.append(record, &mut line);
+        line.truncate(line.trim_ascii_end().len());
+        let stored_id = record.problems.iter().find(|problem| problem.field == chroma::Field::Id);
+        let source_id = stored_id.map_or(record.id.as_bytes(), |problem| &problem.original);
+        self.batch.quarantined.push(QuarantinedRecord {
+            source_id: source_id.to_vec(),
+            reason: reason.as_str(),
+            record: line,
+        });
+    }
+
+    fn send(&mut self) -> ControlFlow<()> {
+        let batch = std::mem::take(&mut self.batch);
+        let sender = &self.senders[self.next];
+        self.next = (self.next + 1) % self.senders.len();
+        match sender.blocking_send(batch) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_task_has_failed) => ControlFlow::Break(()),
         }
     }
-    // An incomplete read fails here, before anything is committed.
-    let (source, read) = reading.finish()?;
-    warnings.extend(read.warnings);
-    let copied = copy.commit().await.map_err(Error::store("copy into", table))?;
-    progress(Phase::Copy, done, total);
-    let report = CopyReport {
-        source_records: done,
-        written: copied.written,
-        unchanged: copied.unchanged,
-        conflicts: copied.conflicts,
-        rejects,
-        defaults,
-        warnings,
-    };
-    Ok((source, report))
+}
+
+async fn write_batches(
+    database: Database,
+    table: Arc<Table>,
+    job: Job,
+    mut batches: mpsc::Receiver<Batch>,
+    observer: Observer,
+) -> Result<Written, Error> {
+    let mut all = Written::default();
+    while let Some(batch) = batches.recv().await {
+        let failed = |error| Error::store("copy into", &table.name)(error);
+        let pending = database.write(&table, &job, &batch).await.map_err(failed)?;
+        observer(Event::Step(Step::BatchSent));
+        let written = pending.commit().await.map_err(failed)?;
+        observer(Event::Step(Step::BatchCommitted));
+        all.counts += written.counts;
+        all.in_the_way.extend(written.in_the_way);
+        all.edited.extend(written.edited);
+    }
+    Ok(all)
 }

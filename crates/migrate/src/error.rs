@@ -1,39 +1,21 @@
 //! What can stop a migration.
 
-use std::path::PathBuf;
+use std::fmt;
 
-use store::postgres::ServiceTable;
+use store::{chroma::SourceError, postgres::jobs::Job};
+use uuid::Uuid;
 
 /// A migration could not be carried out. Records that cannot be carried over are no errors: they are reported.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The Chroma directory cannot be read.
-    #[error("failed to read Chroma directory `{}`", path.display())]
-    Source {
-        /// The directory.
-        path: PathBuf,
-        /// Why not.
-        source: Box<chroma::Error>,
-    },
-    /// The directory has no such collection.
-    #[error("Chroma directory `{}` has no collection `{name}`; it has {}", path.display(), list(found))]
-    NoCollection {
-        /// The directory.
-        path: PathBuf,
-        /// The collection that was looked for.
-        name: &'static str,
-        /// The collections that are there, as `tenant/database/name`.
-        found: Vec<String>,
-    },
-    /// Several tenants or databases have a collection of that name.
-    #[error("Chroma directory `{}` has several collections `{name}`: {}; keep the one to migrate in a directory of its own", path.display(), list(found))]
-    AmbiguousCollection {
-        /// The directory.
-        path: PathBuf,
-        /// The name.
-        name: &'static str,
-        /// The collections of that name, as `tenant/database/name`.
-        found: Vec<String>,
+    /// The Chroma data cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The read ended before its end without saying why.
+    #[error("failed to read collection `{collection}`: it ended early")]
+    Incomplete {
+        /// The collection.
+        collection: String,
     },
     /// The reader's thread cannot be started.
     #[error("failed to start the thread that reads Chroma")]
@@ -47,20 +29,115 @@ pub enum Error {
         /// What was tried, ending before `table`.
         operation: &'static str,
         /// The table.
-        table: &'static str,
+        table: String,
         /// Why not.
-        source: store::Error,
+        source: Box<store::Error>,
+    },
+    /// The database refused something that concerns no table.
+    #[error(transparent)]
+    Database(Box<store::Error>),
+    /// Another migration has been begun and not finished.
+    #[error("run {} of {} into table `{}` is not finished: finish it with the command that began it, or take it back with `panopticon migrate --undo {}`", .0.run_id, OriginOf(.0), .0.table_name, .0.run_id)]
+    Unfinished(Box<Job>),
+    /// The collection is in the table already, with other columns.
+    #[error("run {} brought {} into table `{}` with other columns: use the same options, another --table, or take it back with `panopticon migrate --undo {}`", .0.run_id, OriginOf(.0), .0.table_name, .0.run_id)]
+    OtherMapping(Box<Job>),
+    /// Another collection's records have the same ids.
+    #[error("table `{table}` holds records of another collection with the same ids, {} such as `{}`: give this one a table of its own with --table", .count, .example)]
+    Overlap {
+        /// The table.
+        table: String,
+        /// How many ids.
+        count: u64,
+        /// One of them.
+        example: String,
+    },
+    /// Vectors are of a dimension that pgvector cannot hold.
+    #[error(
+        "collection `{collection}` has vectors of {dimension} dimensions: pgvector holds up to {MAX_DIMENSION}"
+    )]
+    Dimension {
+        /// The collection.
+        collection: String,
+        /// Its dimension.
+        dimension: usize,
+    },
+    /// Texts without a vector could not be embedded.
+    #[error("failed to embed the text of record `{source_id}`")]
+    Embed {
+        /// ChromaDB's id.
+        source_id: String,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// There is no run to undo.
+    #[error("no run {run} is known in this database{}", Known(.known))]
+    UnknownRun {
+        /// What was asked for.
+        run: Uuid,
+        /// The runs that can be undone.
+        known: Vec<Uuid>,
+    },
+    /// Later runs have changed what this one brought.
+    #[error("run {run} cannot be undone before later ones that changed its rows: undo {} first", List(.later))]
+    LaterRuns {
+        /// What was asked for.
+        run: Uuid,
+        /// Those to undo first, in this order.
+        later: Vec<Uuid>,
+    },
+    /// A job was noted by a version that knows more.
+    #[error("run {run} was made by a newer version of Panopticon: use that one")]
+    NewerVersion {
+        /// The run.
+        run: Uuid,
     },
 }
 
+/// What pgvector's type `vector` holds.
+pub(crate) const MAX_DIMENSION: usize = 16_000;
+
 impl Error {
     /// Names the operation and the table of a store error.
-    pub(crate) fn store(operation: &'static str, table: &ServiceTable) -> impl FnOnce(store::Error) -> Self {
-        let table = table.name;
-        move |source| Self::Store { operation, table, source }
+    pub(crate) fn store<'a>(
+        operation: &'static str,
+        table: &'a str,
+    ) -> impl FnOnce(store::Error) -> Self + use<'a> {
+        move |source| match source {
+            // It names the table itself.
+            store::Error::Locked { .. } | store::Error::TakenOver { .. } => source.into(),
+            source => Self::Store { operation, table: table.to_owned(), source: Box::new(source) },
+        }
     }
 }
 
-fn list(names: &[String]) -> String {
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        Self::Database(Box::new(error))
+    }
+}
+
+struct OriginOf<'a>(&'a Job);
+
+impl fmt::Display for OriginOf<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "collection `{}` of `{}`", self.0.origin.collection, self.0.origin.source)
+    }
+}
+
+struct List<'a>(&'a [Uuid]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let runs: Vec<String> = self.0.iter().map(Uuid::to_string).collect();
+        f.write_str(&runs.join(", "))
+    }
+}
+
+struct Known<'a>(&'a [Uuid]);
+
+impl fmt::Display for Known<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { f.write_str(": it has none") } else { write!(f, ": it has {}", List(self.0)) }
+    }
 }

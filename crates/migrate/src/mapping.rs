@@ -1,14 +1,15 @@
-//! From a Chroma record to a row of a service's table: what becomes of each part, and what cannot be held.
+//! From a Chroma record to a row of a table: what becomes of each part, and what cannot be held.
 
 use chroma::{ProblemKind, Record, Vector};
-use records::{MODEL_DIMENSION, Metadata, MetadataValue, Service, stored_id};
-use store::{StoredRecord, metadata_to_json};
+use records::{Embedding, Metadata, MetadataValue, stored_id};
+use store::{
+    ColumnValue, StoredRecord, metadata_to_json,
+    postgres::{Column, ColumnType, Presence, Table},
+};
 use time::{PrimitiveDateTime, macros::datetime};
 
 use crate::timestamp;
 
-/// Written where a record has no theme, metric type or model. The old scripts dropped such records.
-const UNKNOWN: &str = "unknown";
 /// Written where neither the record nor Chroma knows when it was made; never the day of the migration.
 const UNKNOWN_TIME: PrimitiveDateTime = datetime!(1970-01-01 00:00);
 
@@ -30,6 +31,8 @@ pub enum RejectReason {
     NonFiniteVector,
     /// NaN or an infinity in the metadata.
     NonFiniteMetadata,
+    /// A float −0.0 in the metadata: JSONB has only 0.0.
+    NegativeZero,
     /// A vector of another dimension than the column's.
     Dimension,
     /// No vector is left of it in the directory.
@@ -40,6 +43,8 @@ pub enum RejectReason {
     TooLarge,
     /// Part of it is stored in a form that Chroma itself could not read.
     Unreadable,
+    /// Another record of the collection has the same id, which Chroma 0.3 allowed. The first one is taken.
+    DuplicateId,
 }
 
 impl RejectReason {
@@ -51,41 +56,73 @@ impl RejectReason {
             Self::LoneSurrogate => "lone_surrogate",
             Self::NonFiniteVector => "non_finite_vector",
             Self::NonFiniteMetadata => "non_finite_metadata",
+            Self::NegativeZero => "negative_zero",
             Self::Dimension => "dimension",
             Self::MissingEmbedding => "missing_embedding",
             Self::MissingDocument => "missing_document",
             Self::TooLarge => "too_large",
             Self::Unreadable => "unreadable",
+            Self::DuplicateId => "duplicate_id",
         }
     }
 }
 
-/// How many records lacked a part that the tables require, and got the default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+impl RejectReason {
+    /// The reason in words, after the id.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::NulInText => "a text has a NUL character",
+            Self::NulInKey => "a metadata key has a NUL character",
+            Self::LoneSurrogate => "a text is not Unicode",
+            Self::NonFiniteVector => "the vector has NaN or an infinity",
+            Self::NonFiniteMetadata => "the metadata has NaN or an infinity",
+            Self::NegativeZero => "the metadata has a -0.0, which JSONB cannot tell from 0.0",
+            Self::Dimension => "the vector has another dimension than the table",
+            Self::MissingEmbedding => "it has no vector; --embed-missing makes one from its text",
+            Self::MissingDocument => "it has no text, which the table requires",
+            Self::TooLarge => "it is larger than a row can be",
+            Self::Unreadable => "part of it is stored in a form that ChromaDB itself cannot read",
+            Self::DuplicateId => "an earlier record of the collection has the same id",
+        }
+    }
+}
+
+/// How many records lacked a part that a column requires, or had one of another type than the column's.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Defaults {
-    /// Theme or metric type became `unknown`.
-    pub category: u64,
-    /// Model became `unknown`.
-    pub model_id: u64,
-    /// Query became the empty string.
-    pub query: u64,
+    /// For each of the table's [`columns`](Table::columns), by name: how often its default was written.
+    pub columns: Vec<(String, u64)>,
     /// The time became 1970-01-01.
     pub created_at: u64,
 }
 
 impl Defaults {
+    pub(crate) fn of(table: &Table) -> Self {
+        let columns = table.columns.iter().map(|column| (column.name.clone(), 0)).collect();
+        Self { columns, created_at: 0 }
+    }
+
     /// How many defaults were written.
     pub fn total(&self) -> u64 {
-        self.category + self.model_id + self.query + self.created_at
+        self.columns.iter().map(|(_, count)| count).sum::<u64>() + self.created_at
     }
 }
 
-/// The row for `record` of `service`; counts in `defaults` what had to be filled in.
-pub(crate) fn map_record(
-    service: Service,
-    record: Record,
-    defaults: &mut Defaults,
-) -> Result<StoredRecord, RejectReason> {
+/// What to do with a record that has a text and no vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MissingVectors {
+    /// Reject it.
+    Reject,
+    /// Make a vector from the text.
+    Embed,
+}
+
+/// Whether `table` can hold `record` exactly as it is.
+pub(crate) fn check_record(
+    table: &Table,
+    record: &Record,
+    missing_vectors: MissingVectors,
+) -> Result<(), RejectReason> {
     if let Some(problem) = record.problems.first() {
         return Err(match problem.kind {
             ProblemKind::NotUnicode => RejectReason::LoneSurrogate,
@@ -95,75 +132,102 @@ pub(crate) fn map_record(
         });
     }
     check_metadata(&record.metadata)?;
-    let text = record.document.ok_or(RejectReason::MissingDocument)?;
-    check_text(&text)?;
+    match &record.document {
+        Some(text) => check_text(text)?,
+        None if table.text == Presence::Required => return Err(RejectReason::MissingDocument),
+        None => {}
+    }
     check_text(&record.id)?;
     record.uri.as_deref().map_or(Ok(()), check_text)?;
-    let Vector::Present { embedding, .. } = record.vector else {
-        return Err(RejectReason::MissingEmbedding);
-    };
-    if embedding.dimension() != MODEL_DIMENSION {
-        return Err(RejectReason::Dimension);
+    match &record.vector {
+        Vector::Present { embedding, .. } if embedding.dimension() != table.dimension => {
+            return Err(RejectReason::Dimension);
+        }
+        Vector::Present { embedding, .. } if !embedding.is_finite() => {
+            return Err(RejectReason::NonFiniteVector);
+        }
+        Vector::Present { .. } => {}
+        Vector::Missing { .. } => {
+            if missing_vectors == MissingVectors::Reject || record.document.is_none() {
+                return Err(RejectReason::MissingEmbedding);
+            }
+        }
     }
-    if !embedding.is_finite() {
-        return Err(RejectReason::NonFiniteVector);
-    }
+    check_size(table, record)
+}
 
-    let mut filled_in = Defaults::default();
-    let category_key = match service {
-        Service::Query | Service::Judge => "theme",
-        Service::Evaluation => "metric_type",
-    };
-    let category = column_text(&record.metadata, category_key, UNKNOWN, &mut filled_in.category);
-    let attributes = match service {
-        Service::Query | Service::Evaluation => Vec::new(),
-        Service::Judge => vec![
-            column_text(&record.metadata, "model_id", UNKNOWN, &mut filled_in.model_id),
-            column_text(&record.metadata, "query", "", &mut filled_in.query),
-        ],
-    };
+/// The row for a record that [`check_record`] has passed; counts in `defaults` what had to be filled in. Without a
+/// vector it gets an empty one, to be filled in.
+pub(crate) fn map_record(table: &Table, record: Record, defaults: &mut Defaults) -> StoredRecord {
+    let columns = table
+        .columns
+        .iter()
+        .zip(&mut defaults.columns)
+        .map(|(column, (_, filled_in))| column_value(column, record.metadata.get(&column.key), filled_in))
+        .collect();
     let own_time = match record.metadata.get("timestamp") {
         Some(MetadataValue::Text(text)) => timestamp::parse(text),
         _ => None,
     };
     let chroma_time = || timestamp::parse(record.created_at.as_ref()?.as_str());
     let created_at = own_time.or_else(chroma_time).unwrap_or_else(|| {
-        filled_in.created_at += 1;
+        defaults.created_at += 1;
         UNKNOWN_TIME
     });
-    let metadata = (!record.metadata.is_empty()).then_some(record.metadata);
-    check_size(&text, &attributes, metadata.as_ref())?;
-
-    defaults.category += filled_in.category;
-    defaults.model_id += filled_in.model_id;
-    defaults.query += filled_in.query;
-    defaults.created_at += filled_in.created_at;
-    Ok(StoredRecord {
+    let (embedding, embedding_is_made) = match record.vector {
+        Vector::Present { embedding, .. } => (embedding, false),
+        Vector::Missing { .. } => (Embedding::from(Vec::new()), true),
+    };
+    StoredRecord {
         id: stored_id(&record.id),
         source_id: Some(record.id),
-        text,
-        category,
-        attributes,
-        metadata,
+        text: record.document,
+        columns,
+        metadata: (!record.metadata.is_empty()).then_some(record.metadata),
         uri: record.uri,
         created_at,
         embedding,
-    })
+        embedding_is_made,
+    }
 }
 
-/// The text of a metadata key that has a column of its own; what is no string is written as JSON writes it. The
-/// key stays in the metadata, with its type, in any case.
-fn column_text(metadata: &Metadata, key: &str, default: &str, defaults: &mut u64) -> String {
-    match metadata.get(key) {
-        Some(MetadataValue::Text(text)) => text.clone(),
-        Some(MetadataValue::Bool(value)) => value.to_string(),
-        Some(MetadataValue::Int(value)) => value.to_string(),
-        Some(MetadataValue::Float(value)) => value.to_string(),
-        Some(MetadataValue::List(_)) | None => {
-            *defaults += 1;
-            default.to_owned()
+/// The value of a metadata key that has a column of its own. The key stays in the metadata, with its type, in any
+/// case.
+fn column_value(column: &Column, value: Option<&MetadataValue>, filled_in: &mut u64) -> ColumnValue {
+    let fitting = value.and_then(|value| match (column.column_type, value) {
+        (ColumnType::Text, MetadataValue::Text(text)) => Some(ColumnValue::Text(text.clone())),
+        (ColumnType::Text, MetadataValue::Bool(value)) => Some(ColumnValue::Text(value.to_string())),
+        (ColumnType::Text, MetadataValue::Int(value)) => Some(ColumnValue::Text(value.to_string())),
+        (ColumnType::Text, MetadataValue::Float(value)) => Some(ColumnValue::Text(value.to_string())),
+        (ColumnType::BigInt, MetadataValue::Int(value)) => Some(ColumnValue::BigInt(*value)),
+        (ColumnType::Double, MetadataValue::Float(value)) => Some(ColumnValue::Double(*value)),
+        (ColumnType::Double, MetadataValue::Int(value)) => exact_double(*value).map(ColumnValue::Double),
+        (ColumnType::Boolean, MetadataValue::Bool(value)) => Some(ColumnValue::Boolean(*value)),
+        (ColumnType::Timestamp, MetadataValue::Text(text)) => {
+            timestamp::parse(text).map(ColumnValue::Timestamp)
+        }
+        _ => None,
+    });
+    match (fitting, &column.default) {
+        (Some(value), _) => value,
+        (None, Some(default)) => {
+            *filled_in += 1;
+            ColumnValue::Text(default.clone())
+        }
+        (None, None) => {
+            // An absent key is NULL and nothing special; a value of another type is worth a word.
+            *filled_in += u64::from(value.is_some());
+            ColumnValue::Null
         }
     }
+}
+
+/// The float of the same value, if there is one.
+fn exact_double(value: i64) -> Option<f64> {
+    const LAST_CERTAIN: i64 = 1 << f64::MANTISSA_DIGITS;
+    // Exact within these bounds.
+    #[expect(clippy::cast_precision_loss)]
+    (-LAST_CERTAIN..=LAST_CERTAIN).contains(&value).then_some(value as f64)
 }
 
 fn check_text(text: &str) -> Result<(), RejectReason> {
@@ -184,25 +248,46 @@ fn check_value(value: &MetadataValue) -> Result<(), RejectReason> {
     match value {
         MetadataValue::Text(text) => check_text(text),
         MetadataValue::Float(value) if !value.is_finite() => Err(RejectReason::NonFiniteMetadata),
+        MetadataValue::Float(value) if *value == 0.0 && value.is_sign_negative() => {
+            Err(RejectReason::NegativeZero)
+        }
         MetadataValue::List(values) => values.iter().try_for_each(check_value),
         MetadataValue::Bool(_) | MetadataValue::Int(_) | MetadataValue::Float(_) => Ok(()),
     }
 }
 
-fn check_size(text: &str, attributes: &[String], metadata: Option<&Metadata>) -> Result<(), RejectReason> {
-    let metadata_bytes = metadata.map_or(0, |metadata| metadata_to_json(metadata).len());
-    let attribute_bytes: usize = attributes.iter().map(String::len).sum();
-    let row_bytes = text.len() + attribute_bytes + metadata_bytes;
-    if metadata_bytes > MAX_JSONB_BYTES || row_bytes > MAX_ROW_BYTES {
+fn check_size(table: &Table, record: &Record) -> Result<(), RejectReason> {
+    let text_bytes = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    // Cheap bounds first: nearly every record is far below them.
+    let least = text_bytes(&record.document) + text_bytes(&record.uri) + record.id.len();
+    let metadata_bound: usize =
+        record.metadata.iter().map(|(key, value)| key.len() + value_bytes(value)).sum();
+    if least + 8 * (metadata_bound + 16 * record.metadata.len()) < MAX_JSONB_BYTES {
+        return Ok(());
+    }
+    let metadata_bytes = metadata_to_json(&record.metadata).len();
+    let column_bytes: usize =
+        table.columns.iter().filter_map(|column| record.metadata.get(&column.key)).map(value_bytes).sum();
+    if metadata_bytes > MAX_JSONB_BYTES || least + metadata_bytes + column_bytes > MAX_ROW_BYTES {
         return Err(RejectReason::TooLarge);
     }
     Ok(())
 }
 
+/// How long a value is, about; a float spelt out has up to 330 characters.
+fn value_bytes(value: &MetadataValue) -> usize {
+    match value {
+        MetadataValue::Text(text) => text.len(),
+        MetadataValue::List(values) => values.iter().map(|value| value_bytes(value) + 4).sum(),
+        MetadataValue::Bool(_) | MetadataValue::Int(_) => 24,
+        MetadataValue::Float(_) => 336,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use chroma::Origin;
-    use records::Embedding;
+    use records::{MODEL_DIMENSION, Service};
 
     use super::*;
 
@@ -221,19 +306,25 @@ mod tests {
         }
     }
 
-    fn reason(record: Record) -> RejectReason {
-        map_record(Service::Query, record, &mut Defaults::default()).expect_err("the record is rejected")
+    fn reason(record: &Record) -> RejectReason {
+        let table = Table::of(Service::Query);
+        check_record(&table, record, MissingVectors::Reject).expect_err("the record is rejected")
+    }
+
+    fn map(table: &Table, record: Record) -> (StoredRecord, Defaults) {
+        check_record(table, &record, MissingVectors::Reject).expect("the record can be held");
+        let mut defaults = Defaults::of(table);
+        (map_record(table, record, &mut defaults), defaults)
     }
 
     #[test]
     fn record_without_the_services_keys_gets_defaults_and_is_counted() {
-        let mut defaults = Defaults::default();
-        let row = map_record(Service::Judge, record(), &mut defaults).expect("the record is mapped");
-        assert_eq!(row.category, "unknown");
-        assert_eq!(row.attributes, ["unknown", ""]);
+        let (row, defaults) = map(&Table::of(Service::Judge), record());
+        assert_eq!(row.columns, ["unknown", "unknown", ""].map(|text| ColumnValue::Text(text.into())));
         assert_eq!(row.created_at, UNKNOWN_TIME);
         assert_eq!(row.metadata, None);
-        assert_eq!(defaults, Defaults { category: 1, model_id: 1, query: 1, created_at: 1 });
+        let filled_in = ["theme", "model_id", "query"].map(|name| (name.to_owned(), 1)).to_vec();
+        assert_eq!(defaults, Defaults { columns: filled_in, created_at: 1 });
     }
 
     #[test]
@@ -242,8 +333,8 @@ mod tests {
         record.metadata.insert("theme".into(), MetadataValue::Text("science".into()));
         record.metadata.insert("timestamp".into(), MetadataValue::Text("2025-01-11T00:00:00.000137".into()));
         let metadata = record.metadata.clone();
-        let row = map_record(Service::Query, record, &mut Defaults::default()).expect("the record is mapped");
-        assert_eq!(row.category, "science");
+        let (row, _) = map(&Table::of(Service::Query), record);
+        assert_eq!(row.columns, [ColumnValue::Text("science".into())]);
         assert_eq!(row.created_at, datetime!(2025-01-11 00:00:00.000137));
         assert_eq!(row.metadata, Some(metadata));
         assert_eq!(row.source_id.as_deref(), Some("chatcmpl-1"));
@@ -254,7 +345,7 @@ mod tests {
         let with = |change: &dyn Fn(&mut Record)| {
             let mut record = record();
             change(&mut record);
-            reason(record)
+            reason(&record)
         };
         let vector = |values: Vec<f32>| Vector::Present { embedding: values.into(), origin: Origin::Log };
         let metadata = |key: &str, value: MetadataValue| Metadata::from([(key.to_owned(), value)]);
@@ -271,8 +362,38 @@ mod tests {
         assert_eq!(with(&|r| r.vector = missing.clone()), RejectReason::MissingEmbedding);
         let nan = MetadataValue::Float(f64::NAN);
         assert_eq!(with(&|r| r.metadata = metadata("k", nan.clone())), RejectReason::NonFiniteMetadata);
+        let minus = MetadataValue::List(vec![MetadataValue::Float(-0.0)]);
+        assert_eq!(with(&|r| r.metadata = metadata("k", minus.clone())), RejectReason::NegativeZero);
         let nul = MetadataValue::List(vec![MetadataValue::Text("\0".into())]);
         assert_eq!(with(&|r| r.metadata = metadata("k", nul.clone())), RejectReason::NulInText);
         assert_eq!(with(&|r| r.metadata = metadata("\0", MetadataValue::Int(1))), RejectReason::NulInKey);
+    }
+
+    #[test]
+    fn lifted_columns_take_values_of_their_type_and_count_the_others() {
+        let check = |column_type: ColumnType, value: MetadataValue, expected: ColumnValue, counted: u64| {
+            let column = Column { key: "k".into(), name: "c".into(), column_type, default: None };
+            let mut filled_in = 0;
+            assert_eq!(column_value(&column, Some(&value), &mut filled_in), expected, "{value:?}");
+            assert_eq!(filled_in, counted, "{value:?}");
+        };
+        check(ColumnType::BigInt, MetadataValue::Int(i64::MAX), ColumnValue::BigInt(i64::MAX), 0);
+        check(ColumnType::BigInt, MetadataValue::Float(1.0), ColumnValue::Null, 1);
+        check(ColumnType::Double, MetadataValue::Int(3), ColumnValue::Double(3.0), 0);
+        check(ColumnType::Double, MetadataValue::Int(i64::MAX), ColumnValue::Null, 1);
+        check(ColumnType::Boolean, MetadataValue::Int(1), ColumnValue::Null, 1);
+        check(ColumnType::Text, MetadataValue::List(Vec::new()), ColumnValue::Null, 1);
+        let time = MetadataValue::Text("2025-01-11 10:20:30".into());
+        check(ColumnType::Timestamp, time, ColumnValue::Timestamp(datetime!(2025-01-11 10:20:30)), 0);
+        check(ColumnType::Timestamp, MetadataValue::Text("soon".into()), ColumnValue::Null, 1);
+    }
+
+    #[test]
+    fn record_without_a_vector_is_taken_when_its_text_can_be_embedded() {
+        let mut record = record();
+        record.vector = Vector::Missing { reason: chroma::MissingReason::NotStored };
+        let table = Table::of(Service::Query);
+        assert_eq!(check_record(&table, &record, MissingVectors::Embed), Ok(()));
+        assert!(map_record(&table, record, &mut Defaults::of(&table)).embedding_is_made);
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use chroma::Warning;
-use records::Service;
-use store::postgres::vector_index::IndexPlan;
+use store::postgres::{jobs::Origin, schema::ServerDescription, vector_index::IndexPlan};
+use uuid::Uuid;
 
 use crate::mapping::{Defaults, RejectReason};
 
@@ -17,23 +17,92 @@ pub struct Reject {
     pub reason: RejectReason,
 }
 
-/// What the copy did. `written + unchanged + conflicts + rejects = source_records`, always.
+/// A record whose row was left as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// ChromaDB's id.
+    pub source_id: String,
+    /// The row's id.
+    pub id: Uuid,
+    /// Why.
+    pub reason: ConflictReason,
+}
+
+/// Why a row was left as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConflictReason {
+    /// It was edited in PostgreSQL since it was migrated.
+    Edited,
+    /// It was edited in PostgreSQL, and its record is no longer in the source.
+    EditedAndGone,
+    /// It was born in PostgreSQL.
+    BornHere,
+    /// Another collection brought it.
+    OfAnother,
+}
+
+impl ConflictReason {
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Edited => "edited",
+            Self::EditedAndGone => "edited_and_gone",
+            Self::BornHere => "born_in_postgresql",
+            Self::OfAnother => "of_another_collection",
+        }
+    }
+}
+
+/// A number, and the ids of the first few.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Examples {
+    /// How many.
+    pub count: u64,
+    /// The first of them.
+    pub ids: Vec<String>,
+}
+
+impl Examples {
+    const SHOWN: usize = 3;
+
+    pub(crate) fn add(&mut self, id: &str) {
+        self.count += 1;
+        if self.ids.len() < Self::SHOWN {
+            self.ids.push(id.to_owned());
+        }
+    }
+}
+
+/// What the copy did, or would do. `written + updated + unchanged + conflicts + rejects = source_records`, always,
+/// but for conflicts of rows whose record is gone.
 #[derive(Clone, Debug)]
 pub struct CopyReport {
     /// Records that the collection holds.
     pub source_records: u64,
     /// Rows that are new.
     pub written: u64,
+    /// Rows that were there as the migration had written them, and whose records have changed.
+    pub updated: u64,
     /// Rows that were there, equal.
     pub unchanged: u64,
-    /// Rows that were there, different, and were left alone. ChromaDB's ids.
-    pub conflicts: Vec<String>,
+    /// Rows whose records are gone from the source, and which were deleted.
+    pub deleted: u64,
+    /// Rows whose records are gone from the source, and which were kept.
+    pub stale: u64,
+    /// Rows that were there, different, and were left alone.
+    pub conflicts: Vec<Conflict>,
     /// Records that stayed behind.
     pub rejects: Vec<Reject>,
     /// Parts that were filled in.
     pub defaults: Defaults,
+    /// Vectors of zeros only, from which no cosine distance is defined.
+    pub zero_vectors: Examples,
+    /// Records whose vector was made from their text.
+    pub embedded: u64,
     /// What is odd about the source.
     pub warnings: Vec<Warning>,
+    /// Order-independent digest of the records that the source says should be there.
+    pub digest_source: String,
 }
 
 /// A row that is not what the record in Chroma is.
@@ -41,23 +110,51 @@ pub struct CopyReport {
 pub struct Difference {
     /// ChromaDB's id.
     pub source_id: String,
-    /// Parts that differ; empty when the row was edited into something that no migration writes.
-    pub parts: Vec<&'static str>,
+    /// Columns that differ; empty if they were not looked at, of more than [`Difference::MOST_EXPLAINED`].
+    pub columns: Vec<String>,
+    /// Whether the row was edited since it was migrated.
+    pub is_edited: bool,
+}
+
+impl Difference {
+    /// So many are explained column by column.
+    pub const MOST_EXPLAINED: usize = 1_000;
 }
 
 /// The comparison of both sides, each read completely.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Verification {
+    /// Records of the source.
+    pub source_records: u64,
+    /// Rows that the collection has brought.
+    pub rows: u64,
     /// Records that are equal on both sides.
     pub matched: u64,
     /// Records of Chroma that have no row. ChromaDB's ids.
     pub missing: Vec<String>,
     /// Records whose row differs.
     pub different: Vec<Difference>,
-    /// Order-independent digest of the records that the source says should be there.
+    /// Rows whose records are gone from the source.
+    pub stale: u64,
+    /// Records that no row can hold.
+    pub rejects: Vec<Reject>,
+    /// Order-independent digest of the rows that the source says should be there.
     pub digest_source: String,
     /// The same of the rows that are there.
     pub digest_target: String,
+    /// Searches on both sides.
+    pub searches: Searches,
+}
+
+/// The same searches on both sides, each for ten results.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Searches {
+    /// How many were made.
+    pub count: u64,
+    /// Share of the exact answers of the source that the exact answers of PostgreSQL have too, up to ties; 1 when all.
+    pub parity: f64,
+    /// Share of PostgreSQL's exact answers that its index finds, up to ties; `None` where there is no index.
+    pub index_recall: Option<f64>,
 }
 
 /// How a migration ended, worst first.
@@ -65,12 +162,20 @@ pub struct Verification {
 pub enum Outcome {
     /// The comparison found rows missing or different that the copy had written or found equal.
     Different,
-    /// Rows edited in PostgreSQL were in the way; they were kept.
+    /// Rows that were edited or born in PostgreSQL were in the way; they were kept.
     Conflicts,
     /// Records could not be held by PostgreSQL.
     Rejected,
+    /// Everything is there; it was not compared, as asked.
+    Copied,
+    /// It was not begun, since another collection of the run has records that PostgreSQL cannot hold.
+    Stopped,
+    /// It was only planned.
+    Planned,
     /// Everything is there and equal.
     Verified,
+    /// There are no records.
+    NothingToMigrate,
 }
 
 impl Outcome {
@@ -80,46 +185,120 @@ impl Outcome {
             Self::Different => "different",
             Self::Conflicts => "conflicts",
             Self::Rejected => "rejected",
+            Self::Copied => "copied",
+            Self::Stopped => "stopped",
+            Self::Planned => "planned",
             Self::Verified => "verified",
+            Self::NothingToMigrate => "nothing_to_migrate",
         }
     }
+}
+
+/// Why a migration stopped before anything was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// Only a plan was asked for.
+    DryRun,
+    /// This collection, or another of the same run, has records that PostgreSQL cannot hold.
+    Rejects,
+}
+
+/// How long each phase took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Phases {
+    /// Reading what the table holds and what the source holds, before anything is changed.
+    pub scan: Duration,
+    /// Copying.
+    pub copy: Duration,
+    /// Building the vector index.
+    pub index: Duration,
+    /// Comparing, without the searches.
+    pub verify: Duration,
+    /// Searching on both sides.
+    pub search: Duration,
 }
 
 /// One collection's migration.
 #[derive(Clone, Debug)]
 pub struct CollectionReport {
-    /// Whose collection it is.
-    pub service: Service,
-    /// Chroma's tenant.
-    pub tenant: String,
-    /// Chroma's database.
-    pub database: String,
-    /// Chroma's name of it.
-    pub collection: String,
-    /// The table that it went into.
-    pub table: &'static str,
-    /// What the copy did.
-    pub copied: CopyReport,
-    /// What became of the vector index.
-    pub index: IndexPlan,
-    /// The comparison afterwards.
-    pub verification: Verification,
-    /// Wall time of all of it.
-    pub elapsed: Duration,
+    /// Where the records come from.
+    pub origin: Origin,
+    /// The table that they went into.
+    pub table: String,
+    /// The run that brings them: that of the whole report, unless an older one of this collection was finished.
+    pub run_id: Uuid,
+    /// What the copy did; `None` of a mere comparison.
+    pub copied: Option<CopyReport>,
+    /// What became of the vector index, if it was looked at.
+    pub index: Option<IndexPlan>,
+    /// The comparison afterwards, if there was one.
+    pub verification: Option<Verification>,
+    /// Why it stopped before anything was changed, if it did.
+    pub stopped: Option<Stopped>,
+    /// How long it took.
+    pub phases: Phases,
 }
 
 impl CollectionReport {
     /// How it ended.
     pub fn outcome(&self) -> Outcome {
-        let verification = &self.verification;
-        if !verification.missing.is_empty() || !verification.different.is_empty() {
+        let differs = |verification: &Verification| {
+            let explained = self.copied.as_ref().is_some_and(|copied| !copied.conflicts.is_empty());
+            let stale = if self.copied.is_some() { 0 } else { verification.stale };
+            !verification.missing.is_empty()
+                || !verification.different.is_empty()
+                || stale > 0
+                || (verification.searches.parity < 1.0 && !explained)
+        };
+        let is_rejected = self.copied.as_ref().is_some_and(|copied| !copied.rejects.is_empty())
+            || self.verification.as_ref().is_some_and(|verification| !verification.rejects.is_empty());
+        let source_records = self.source_records();
+        if self.verification.as_ref().is_some_and(differs) {
             Outcome::Different
-        } else if !self.copied.conflicts.is_empty() {
+        } else if self.copied.as_ref().is_some_and(|copied| !copied.conflicts.is_empty()) {
             Outcome::Conflicts
-        } else if !self.copied.rejects.is_empty() {
+        } else if is_rejected {
             Outcome::Rejected
-        } else {
+        } else if let Some(stopped) = self.stopped {
+            match stopped {
+                Stopped::DryRun => Outcome::Planned,
+                Stopped::Rejects => Outcome::Stopped,
+            }
+        } else if source_records == 0 {
+            Outcome::NothingToMigrate
+        } else if self.verification.is_some() {
             Outcome::Verified
+        } else {
+            Outcome::Copied
         }
+    }
+
+    /// Records of the source.
+    pub fn source_records(&self) -> u64 {
+        let of_copy = self.copied.as_ref().map(|copied| copied.source_records);
+        let of_verification = || self.verification.as_ref().map(|verification| verification.source_records);
+        of_copy.or_else(of_verification).unwrap_or(0)
+    }
+}
+
+/// A run, or a comparison, of one collection or several.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The run.
+    pub run_id: Uuid,
+    /// Whether an unfinished run went on.
+    pub is_resumed: bool,
+    /// The collections, in the order in which they were given.
+    pub collections: Vec<CollectionReport>,
+    /// The server.
+    pub server: ServerDescription,
+    /// Wall time.
+    pub elapsed: Duration,
+}
+
+impl Report {
+    /// The worst of the collections' outcomes.
+    pub fn outcome(&self) -> Outcome {
+        self.collections.iter().map(CollectionReport::outcome).min().unwrap_or(Outcome::NothingToMigrate)
     }
 }

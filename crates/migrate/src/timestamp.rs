@@ -16,6 +16,9 @@ pub(crate) fn parse(text: &str) -> Option<PrimitiveDateTime> {
     let parsed = PrimitiveDateTime::parse(&text, &Iso8601::DEFAULT);
     // The parser without an offset also accepts a text with one, and ignores it: the other goes first.
     let time = with_offset().or(parsed.ok())?;
+    // PostgreSQL's calendar begins in 4714 BC.
+    const FIRST_YEAR: i32 = -4_712;
+    let time = Some(time).filter(|time| time.year() >= FIRST_YEAR)?;
     time.replace_nanosecond(time.microsecond() * 1_000).ok()
 }
 

@@ -1,111 +1,185 @@
-//! The proof: both sides are read again from beginning to end, and every record of the source is looked for in
-//! the table and compared part by part, the vector bit by bit.
+//! The proof: both sides are read from beginning to end, and every record of the source is looked for in the table
+//! and compared in every part, the vector bit by bit.
 
-use std::collections::{HashMap, HashSet};
+use std::{collections::HashMap, ops::ControlFlow};
 
-use chroma::Record;
-use records::{Service, stored_id};
-use store::postgres::{Database, ServiceTable, copy::MigratedRow};
+use chroma::{Record, Warning};
+use records::{Embedding, stored_id};
+use store::{
+    StoredRecord,
+    postgres::{Database, Table, schema::TableState, write::record_parts},
+};
 use uuid::Uuid;
 
 use crate::{
-    Error, Phase, Progress, Source,
-    copy::PROGRESS_RECORDS,
-    digest::{CollectionDigest, RecordDigest},
-    mapping::{Defaults, map_record},
-    report::{CopyReport, Difference, Verification},
+    Error,
+    digest::CollectionDigest,
+    mapping::{Defaults, MissingVectors, check_record, map_record},
+    observe::{Counter, Observer, Phase},
+    parity::NearestInSource,
+    read::{SourceCollection, Visitor},
+    report::{Difference, Reject, Verification},
+    resume::Origins,
+    target::{Comparison, TargetRows},
 };
 
-/// Compares what `source` holds with the rows of its table. Conflicts that the copy reported are not differences
-/// again, but they show in the digests.
+/// What to compare.
+pub(crate) struct VerifyTask<'a> {
+    pub(crate) table: &'a Table,
+    pub(crate) state: TableState,
+    pub(crate) origins: &'a Origins,
+    pub(crate) missing_vectors: MissingVectors,
+}
+
+/// The comparison, and what it takes to compare searches too.
+pub(crate) struct Verified {
+    pub(crate) verification: Verification,
+    pub(crate) nearest: NearestInSource,
+    /// Whether the table has rows of this collection only.
+    pub(crate) is_alone: bool,
+    pub(crate) warnings: Vec<Warning>,
+}
+
+/// Compares what `source` holds with the rows that its collection has brought.
 pub(crate) async fn verify(
     database: &Database,
-    service: Service,
-    source: Source,
-    copied: &CopyReport,
-    progress: Progress<'_>,
-) -> Result<(Source, Verification), Error> {
-    let table = ServiceTable::of(service);
-    let total = copied.source_records;
-    let mut expected = HashMap::new();
-    let mut digest_source = CollectionDigest::default();
-    let mut done = 0;
-    progress(Phase::Verify, 0, total);
-    let source = for_each(source, |record| {
-        done += 1;
-        if done % PROGRESS_RECORDS == 0 {
-            progress(Phase::Verify, done, total);
-        }
-        // Rejects were reported by the copy.
-        if let Ok(row) = map_record(service, record, &mut Defaults::default()) {
-            let digest = RecordDigest::of(&row);
-            digest_source.add(row.id, &digest);
-            expected.insert(row.id, digest);
-        }
-    })
-    .await?;
-
-    let conflicts: HashSet<&str> = copied.conflicts.iter().map(String::as_str).collect();
+    source: SourceCollection,
+    task: VerifyTask<'_>,
+    observer: &Observer,
+) -> Result<Verified, Error> {
+    let name = source.collection().name.clone();
+    Counter::begin(observer, &name, Phase::Target, 0);
+    let rows = TargetRows::read(database, task.table, task.state, task.origins).await?;
+    let samples = rows.sample(NearestInSource::samples(rows.brought()));
+    let queries = embeddings_of(database, &task, &samples).await?;
+    let (source, total) = source.record_count().await?;
+    let comparer = Comparer {
+        table: task.table.clone(),
+        missing_vectors: task.missing_vectors,
+        defaults: Defaults::of(task.table),
+        counter: Counter::begin(observer, &name, Phase::Verify, total),
+        nearest: NearestInSource::new(task.table.space, queries),
+        digest: CollectionDigest::default(),
+        verification: Verification { rows: rows.brought(), ..Verification::default() },
+        rows,
+        different: HashMap::new(),
+        scratch: Vec::new(),
+    };
+    let read = source.read(comparer).await?.complete()?;
+    let Comparer { rows, mut verification, digest, nearest, mut different, counter, .. } = read.visitor;
     let mut digest_target = CollectionDigest::default();
-    let (mut matched, mut different) = (0, Vec::new());
-    let compare = |row: MigratedRow| {
-        let (id, source_id, found) = match row {
-            MigratedRow::Whole(row) => {
-                let digest = RecordDigest::of(&row);
-                (row.id, row.source_id.expect("only rows with a source id are read back"), Some(digest))
+    rows.digests().for_each(|digest| digest_target.add(digest));
+    verification.source_records = counter.done();
+    verification.stale = rows.unseen().count() as u64;
+    verification.digest_source = digest.to_string();
+    verification.digest_target = digest_target.to_string();
+    explain(database, &task, &mut different).await?;
+    verification.different = different.into_values().map(|difference| difference.difference).collect();
+    verification.different.sort_by(|one, other| one.source_id.cmp(&other.source_id));
+    Ok(Verified { verification, nearest, is_alone: rows.is_alone(), warnings: read.warnings })
+}
+
+struct Comparer {
+    table: Table,
+    missing_vectors: MissingVectors,
+    defaults: Defaults,
+    counter: Counter,
+    rows: TargetRows,
+    nearest: NearestInSource,
+    digest: CollectionDigest,
+    verification: Verification,
+    different: HashMap<Uuid, Differing>,
+    scratch: Vec<u8>,
+}
+
+/// A record whose row differs.
+struct Differing {
+    difference: Difference,
+    /// The parts that it should have; of the first so many.
+    expected: Option<store::postgres::scan::RowParts>,
+}
+
+impl Visitor for Comparer {
+    fn visit(&mut self, record: Record) -> ControlFlow<()> {
+        self.counter.count();
+        match check_record(&self.table, &record, self.missing_vectors) {
+            Ok(()) => {
+                let row = map_record(&self.table, record, &mut self.defaults);
+                self.compare(row);
             }
-            MigratedRow::Foreign { id, source_id } => (id, source_id, None),
+            Err(reason) => {
+                self.rows.see(stored_id(&record.id));
+                self.verification.rejects.push(Reject { source_id: record.id, reason });
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Comparer {
+    fn compare(&mut self, row: StoredRecord) {
+        let digest = store::postgres::write::row_digest(&mut self.scratch, &row);
+        let source_id = || row.source_id.clone().unwrap_or_default();
+        match self.rows.compare(row.id, digest) {
+            None => {
+                self.verification.missing.push(source_id());
+                return;
+            }
+            Some(Comparison::Seen) => {
+                let reason = crate::RejectReason::DuplicateId;
+                self.verification.rejects.push(Reject { source_id: source_id(), reason });
+                return;
+            }
+            Some(Comparison::Equal) => {
+                self.verification.matched += 1;
+                self.nearest.add(row.embedding.as_slice());
+            }
+            Some(unequal) => {
+                let is_explained = self.different.len() < Difference::MOST_EXPLAINED;
+                let difference = Difference {
+                    source_id: source_id(),
+                    columns: Vec::new(),
+                    is_edited: unequal == Comparison::Edited,
+                };
+                let expected = is_explained.then(|| record_parts(&self.table, &row));
+                self.different.insert(row.id, Differing { difference, expected });
+            }
+        }
+        self.digest.add(digest);
+    }
+}
+
+/// Looks at the rows that differ once more, and names the columns.
+async fn explain(
+    database: &Database,
+    task: &VerifyTask<'_>,
+    different: &mut HashMap<Uuid, Differing>,
+) -> Result<(), Error> {
+    if different.is_empty() {
+        return Ok(());
+    }
+    let explain = |row: store::postgres::scan::BroughtRow<'_>| {
+        let Some(Differing { difference, expected: Some(expected) }) = different.get_mut(&row.id) else {
+            return;
         };
-        // Rows of other directories, migrated into the same table, are none of this comparison's business.
-        let Some(wanted) = expected.remove(&id) else { return };
-        if let Some(found) = &found {
-            digest_target.add(id, found);
-        }
-        if found == Some(wanted) {
-            matched += 1;
-        } else if !conflicts.contains(source_id.as_str()) {
-            let parts = found.map_or_else(Vec::new, |found| wanted.differing_parts(&found));
-            different.push(Difference { source_id, parts });
-        }
+        let found = row.parts(task.table);
+        let differing = expected.iter().zip(&found).filter(|(expected, found)| expected != found);
+        difference.columns = differing.map(|((name, _), _)| name.clone()).collect();
     };
-    database.read_migrated(table, compare).await.map_err(Error::store("read back", table))?;
-
-    let (source, missing) = name_missing(source, expected, &conflicts).await?;
-    progress(Phase::Verify, total, total);
-    let verification = Verification {
-        matched,
-        missing,
-        different,
-        digest_source: digest_source.to_string(),
-        digest_target: digest_target.to_string(),
-    };
-    Ok((source, verification))
+    let table = task.table;
+    let failed = |error| Error::store("read", &table.name)(error);
+    database.scan_brought(table, &task.origins.own_runs, explain).await.map_err(failed)
 }
 
-/// ChromaDB's ids of the records in `missing`, which knows them by their row's id only.
-async fn name_missing(
-    source: Source,
-    missing: HashMap<Uuid, RecordDigest>,
-    conflicts: &HashSet<&str>,
-) -> Result<(Source, Vec<String>), Error> {
-    let mut names = Vec::new();
-    if missing.is_empty() {
-        return Ok((source, names));
+/// The embeddings of some rows, to search with.
+async fn embeddings_of(
+    database: &Database,
+    task: &VerifyTask<'_>,
+    ids: &[Uuid],
+) -> Result<Vec<Embedding>, Error> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
     }
-    let source = for_each(source, |record| {
-        // A row that was born in PostgreSQL under the same id is a conflict, and is not read back as migrated.
-        if missing.contains_key(&stored_id(&record.id)) && !conflicts.contains(record.id.as_str()) {
-            names.push(record.id);
-        }
-    })
-    .await?;
-    Ok((source, names))
-}
-
-async fn for_each(source: Source, mut visit: impl FnMut(Record)) -> Result<Source, Error> {
-    let (reading, mut records) = source.read()?;
-    while let Some(record) = records.recv().await {
-        visit(record);
-    }
-    reading.finish().map(|(source, _report)| source)
+    let failed = |error| Error::store("read", &task.table.name)(error);
+    database.embeddings(task.table, ids).await.map_err(failed)
 }

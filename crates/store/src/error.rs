@@ -59,7 +59,7 @@ pub enum Error {
     #[error("table `{table}` cannot be used: {}", problems.join("; "))]
     Schema {
         /// The table.
-        table: &'static str,
+        table: String,
         /// Each column that differs, with what was expected and found.
         problems: Vec<String>,
     },
@@ -67,13 +67,56 @@ pub enum Error {
     #[error("the database has no table `{table}`: run `panopticon migrate` first")]
     NoTable {
         /// The table.
-        table: &'static str,
+        table: String,
     },
+    /// A table of the old services that no migration has touched yet.
+    #[error(
+        "table `{table}` was made by an older Panopticon and is not adopted yet: run `panopticon migrate` first"
+    )]
+    NotAdopted {
+        /// The table.
+        table: String,
+    },
+    /// A privilege is missing.
+    #[error("failed to {operation}: {remedy}, then run again")]
+    Privilege {
+        /// What it was for, as a verb phrase.
+        operation: &'static str,
+        /// How to give it.
+        remedy: String,
+        /// What the server said.
+        source: sqlx::Error,
+    },
+    /// Another process has taken over a migration that this one worked on.
+    #[error("another process has taken over the migration into table `{table}`: let it finish")]
+    TakenOver {
+        /// The table.
+        table: String,
+    },
+    /// A newer version has been here.
+    #[error("migration_jobs has a status `{found}` that this version does not know: use the newer one")]
+    UnknownJobStatus {
+        /// The status.
+        found: String,
+    },
+    /// What COPY sent is not what was asked for.
+    #[error("failed to read rows back: expected PostgreSQL's binary COPY format, found something else")]
+    CopyFormat,
     /// Another process holds the table.
     #[error("another migration holds table `{table}`: wait for it to end, then run again")]
     Locked {
         /// The table.
-        table: &'static str,
+        table: String,
+    },
+    /// The table refuses a row, by a constraint, an index or a trigger of its own.
+    #[error("table `{table}` refuses row {id}: remove what it objects to, from the table or from the record")]
+    Row {
+        /// The row.
+        id: uuid::Uuid,
+        /// The table.
+        table: String,
+        /// Why.
+        source: sqlx::Error,
     },
     /// A statement failed.
     #[error("failed to {operation}")]
@@ -93,6 +136,33 @@ pub(crate) trait StatementContext<T> {
 
 impl<T> StatementContext<T> for sqlx::Result<T> {
     fn during(self, operation: &'static str) -> Result<T, Error> {
-        self.map_err(|source| Error::Statement { operation, source })
+        self.map_err(|source| match missing_privilege(&source) {
+            Some(remedy) => Error::Privilege { operation, remedy, source },
+            None => Error::Statement { operation, source },
+        })
     }
+}
+
+/// How to give the privilege that a statement failed for, if it did. PostgreSQL names the object in the text alone.
+fn missing_privilege(error: &sqlx::Error) -> Option<String> {
+    const INSUFFICIENT_PRIVILEGE: &str = "42501";
+    let error =
+        error.as_database_error().filter(|error| error.code().as_deref() == Some(INSUFFICIENT_PRIVILEGE))?;
+    let message = error.message();
+    let after = |words: &str| message.split_once(words).map(|(_, object)| object);
+    Some(if let Some(schema) = after("denied for schema ") {
+        format!("have its owner run `grant usage, create on schema {schema} to <this role>`")
+    } else if let Some(table) = after("denied for table ") {
+        format!("have its owner run `grant select, insert, update, delete on {table} to <this role>`")
+    } else if let Some(table) =
+        after("must be owner of table ").or_else(|| after("must be owner of relation "))
+    {
+        format!(
+            "use the role that owns `{table}`, or have a superuser run `alter table {table} owner to <this role>`"
+        )
+    } else if message.contains("temporary tables") {
+        "have its owner run `grant temporary on database <this database> to <this role>`".to_owned()
+    } else {
+        "use a role that may, or have a superuser grant it".to_owned()
+    })
 }

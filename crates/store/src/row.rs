@@ -1,4 +1,4 @@
-//! One stored record of any service, and how its metadata is written as JSON without losing a type.
+//! One stored record, and how its metadata is written as JSON without losing a type.
 
 use std::fmt::Write as _;
 
@@ -7,52 +7,64 @@ use serde_json::Value;
 use time::PrimitiveDateTime;
 use uuid::Uuid;
 
-/// A row of `queries`, `evaluation_metrics` or `llm_outputs`: the three tables differ in their columns' names only,
-/// and in the two more that `llm_outputs` has.
+/// A row of one of our tables, whose columns [`Table`](crate::postgres::Table) names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredRecord {
     /// Primary key.
     pub id: Uuid,
     /// ChromaDB's id, verbatim, of a migrated row; `None` for rows born in PostgreSQL.
     pub source_id: Option<String>,
-    /// The prompt or output.
-    pub text: String,
-    /// Theme or metric type.
-    pub category: String,
-    /// `model_id` and `query` of an output, in this order; nothing for the other services.
-    pub attributes: Vec<String>,
+    /// The document, prompt or output.
+    pub text: Option<String>,
+    /// Values of the columns that repeat metadata keys, in the table's order.
+    pub columns: Vec<ColumnValue>,
     /// The user's keys and those that the services added; `None` when there are none.
     pub metadata: Option<Metadata>,
     /// ChromaDB's `uri`.
     pub uri: Option<String>,
     /// UTC.
     pub created_at: PrimitiveDateTime,
-    /// `[384]` in the services' tables.
+    /// Of the table's dimension.
     pub embedding: Embedding,
+    /// Whether the embedding was made from the text, since the source had none.
+    pub embedding_is_made: bool,
 }
 
-/// JSON in a `metadata` column that ChromaDB metadata cannot be.
-#[derive(Debug, thiserror::Error)]
-pub enum MetadataJsonError {
-    /// Not JSON at all.
-    #[error("failed to parse metadata")]
-    Syntax(#[source] serde_json::Error),
-    /// Not an object, or an object or null inside.
-    #[error("metadata is not a flat object")]
-    Shape,
+/// The value of a column that repeats a metadata key.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ColumnValue {
+    /// No value.
+    Null,
+    /// `text`
+    Text(String),
+    /// `bigint`
+    BigInt(i64),
+    /// `double precision`
+    Double(f64),
+    /// `boolean`
+    Boolean(bool),
+    /// `timestamp`, UTC
+    Timestamp(PrimitiveDateTime),
 }
 
-/// The JSON object of `metadata`, in a form that JSONB gives back with each type kept: JSONB holds numbers as
-/// `numeric`, where `1` and `1.0` differ by their scale, so a float is written with its digits spelt out and a
-/// fraction, never with an exponent (`1e16` would come back as a whole number).
+/// The first 128 bits of the SHA-256 of a row's content: two rows with the same digest are the same in every column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowDigest(pub [u8; 16]);
+
+/// The JSON object of `metadata`, byte for byte as JSONB prints it, which also keeps each type: JSONB holds numbers
+/// as `numeric`, where `1` and `1.0` differ by their scale, so a float is written with its digits spelt out and a
+/// fraction, never with an exponent (`1e16` would come back as a whole number). JSONB sorts keys by length, then by
+/// bytes. It has no negative zero, no NaN and no infinity.
 pub fn metadata_to_json(metadata: &Metadata) -> String {
+    let mut entries: Vec<(&String, &MetadataValue)> = metadata.iter().collect();
+    entries.sort_by_key(|(key, _)| (key.len(), key.as_bytes()));
     let mut json = String::from("{");
-    for (position, (key, value)) in metadata.iter().enumerate() {
+    for (position, (key, value)) in entries.into_iter().enumerate() {
         if position > 0 {
-            json.push(',');
+            json.push_str(", ");
         }
-        json.push_str(&Value::from(key.as_str()).to_string());
-        json.push(':');
+        write_text(&mut json, key);
+        json.push_str(": ");
         write_value(&mut json, value);
     }
     json.push('}');
@@ -63,15 +75,18 @@ fn write_value(json: &mut String, value: &MetadataValue) {
     let written = match value {
         MetadataValue::Bool(value) => write!(json, "{value}"),
         MetadataValue::Int(value) => write!(json, "{value}"),
-        // `Display` of f64 is the shortest decimal that reads back the same, without an exponent.
+        // `Debug` would write an exponent; `Display` spells all digits out, but leaves `.0` away.
         MetadataValue::Float(value) if value.fract() == 0.0 => write!(json, "{value}.0"),
         MetadataValue::Float(value) => write!(json, "{value}"),
-        MetadataValue::Text(value) => write!(json, "{}", Value::from(value.as_str())),
+        MetadataValue::Text(text) => {
+            write_text(json, text);
+            Ok(())
+        }
         MetadataValue::List(values) => {
             json.push('[');
             for (position, value) in values.iter().enumerate() {
                 if position > 0 {
-                    json.push(',');
+                    json.push_str(", ");
                 }
                 write_value(json, value);
             }
@@ -82,33 +97,9 @@ fn write_value(json: &mut String, value: &MetadataValue) {
     written.expect("writing to a string cannot fail");
 }
 
-/// Reads metadata back from the text of a JSONB column.
-///
-/// # Errors
-/// When `json` is not a flat object of scalars and lists of scalars.
-pub fn metadata_from_json(json: &str) -> Result<Metadata, MetadataJsonError> {
-    let Value::Object(object) = serde_json::from_str(json).map_err(MetadataJsonError::Syntax)? else {
-        return Err(MetadataJsonError::Shape);
-    };
-    object
-        .into_iter()
-        .map(|(key, value)| Ok((key, read_value(value).ok_or(MetadataJsonError::Shape)?)))
-        .collect()
-}
-
-fn read_value(value: Value) -> Option<MetadataValue> {
-    match value {
-        Value::Bool(value) => Some(MetadataValue::Bool(value)),
-        Value::Number(number) => number
-            .as_i64()
-            .map(MetadataValue::Int)
-            .or_else(|| number.is_f64().then(|| number.as_f64().map(MetadataValue::Float)).flatten()),
-        Value::String(value) => Some(MetadataValue::Text(value)),
-        Value::Array(values) => {
-            values.into_iter().map(read_value).collect::<Option<_>>().map(MetadataValue::List)
-        }
-        Value::Null | Value::Object(_) => None,
-    }
+/// PostgreSQL (`escape_json`) and serde_json escape the same characters in the same way.
+fn write_text(json: &mut String, text: &str) {
+    json.push_str(&Value::from(text).to_string());
 }
 
 #[cfg(test)]
@@ -118,36 +109,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_type_is_written_so_that_it_reads_back_as_itself() {
+    fn each_type_is_written_in_the_form_that_jsonb_keeps() {
         let metadata = Metadata::from([
             ("big".into(), MetadataValue::Int(i64::MAX)),
             ("empty".into(), MetadataValue::Text(String::new())),
             ("float".into(), MetadataValue::Float(1.0)),
             ("huge".into(), MetadataValue::Float(1e16)),
-            ("kilo\"key".into(), MetadataValue::Text("line\nbreak \u{1F600}".into())),
+            ("kilo\"key".into(), MetadataValue::Text("line\nbreak \u{1f}\u{7f}\u{1F600}".into())),
             ("list".into(), MetadataValue::List(vec![MetadataValue::Float(0.1), MetadataValue::Float(2.0)])),
             ("one".into(), MetadataValue::Int(1)),
             ("true".into(), MetadataValue::Bool(true)),
+            ("é".into(), MetadataValue::Bool(false)),
         ]);
-        let json = metadata_to_json(&metadata);
-        expect![[r#"{"big":9223372036854775807,"empty":"","float":1.0,"huge":10000000000000000.0,"kilo\"key":"line\nbreak 😀","list":[0.1,2.0],"one":1,"true":true}"#]]
-        .assert_eq(&json);
-        assert_eq!(metadata_from_json(&json).expect("our own JSON reads"), metadata);
-    }
-
-    #[test]
-    fn extreme_floats_keep_every_bit() {
-        for float in [f64::MAX, f64::MIN_POSITIVE, 5e-324, 0.1 + 0.2, -1.5e300] {
-            let metadata = Metadata::from([("f".into(), MetadataValue::Float(float))]);
-            let read = metadata_from_json(&metadata_to_json(&metadata)).expect("our own JSON reads");
-            assert_eq!(read, metadata, "{float:e}");
-        }
-    }
-
-    #[test]
-    fn nested_metadata_is_refused() {
-        for json in [r#"{"a":{}}"#, r#"{"a":null}"#, "[]", "1"] {
-            assert!(matches!(metadata_from_json(json), Err(MetadataJsonError::Shape)), "{json}");
-        }
+        expect![[r#"{"é": false, "big": 9223372036854775807, "one": 1, "huge": 10000000000000000.0, "list": [0.1, 2.0], "true": true, "empty": "", "float": 1.0, "kilo\"key": "line\nbreak \u001f😀"}"#]]
+        .assert_eq(&metadata_to_json(&metadata));
     }
 }

@@ -1,7 +1,9 @@
 //! Vector indexes: built after the rows, from their number, and found by searches, filtered ones too.
 
 use records::{MODEL_DIMENSION, Service};
-use store::postgres::{Database, ServiceTable, search::Search, vector_index::IndexPlan};
+use store::postgres::{Database, Table, search::Search, vector_index::IndexPlan};
+
+use uuid::Uuid;
 
 use crate::prepared;
 
@@ -20,17 +22,21 @@ from generate_series(1, 20000) row
 join centres on cluster = row % 199 + 1;
 "#;
 
+async fn maintain(database: &Database, table: &Table) -> IndexPlan {
+    database.maintain_index(table, Uuid::nil(), &|_, _| {}).await.expect("the index is maintained")
+}
+
 async fn neighbours(database: &Database, embedding: &[f32], category: Option<&str>) -> Vec<String> {
     let search = Search { embedding, limit: 10, category, model_id: None };
-    let hits = database.search(ServiceTable::of(Service::Query), search).await.expect("the search runs");
+    let hits = database.search(&Table::of(Service::Query), search).await.expect("the search runs");
     hits.into_iter().map(|hit| hit.id).collect()
 }
 
 #[tokio::test]
 async fn index_is_sized_from_the_rows_replaces_an_unfit_one_and_keeps_recall() {
     let (test_database, database) = prepared().await;
-    let table = ServiceTable::of(Service::Query);
-    let empty = database.maintain_index(table).await.expect("the index is maintained");
+    let table = &Table::of(Service::Query);
+    let empty = maintain(&database, table).await;
     assert_eq!(empty, IndexPlan::Keep, "no index on an empty table");
 
     // As the old services did: on the empty table, with pgvector's default of lists and room for none of them.
@@ -56,7 +62,7 @@ async fn index_is_sized_from_the_rows_replaces_an_unfit_one_and_keeps_recall() {
         ));
     }
 
-    let plan = database.maintain_index(table).await.expect("the index is built");
+    let plan = maintain(&database, table).await;
     let expected = IndexPlan::Build { lists: 20, drop_before: vec![], drop_after: vec!["old".to_owned()] };
     assert_eq!(plan, expected);
     let names: Vec<String> =
@@ -64,8 +70,8 @@ async fn index_is_sized_from_the_rows_replaces_an_unfit_one_and_keeps_recall() {
             .fetch_all(&mut connection)
             .await
             .expect("the catalog reads");
-    assert_eq!(names, ["queries_embedding_ivfflat_20", "queries_pkey"]);
-    assert_eq!(database.maintain_index(table).await.expect("the index is maintained"), IndexPlan::Keep);
+    assert_eq!(names, ["queries_embedding_idx", "queries_pkey"]);
+    assert_eq!(maintain(&database, table).await, IndexPlan::Keep);
 
     let (mut found, mut found_rare) = (0, 0);
     for (sample, (all, rare)) in samples.iter().zip(&exact) {

@@ -3,14 +3,23 @@
 
 mod adoption;
 mod chroma_server;
-mod copying;
 mod indexing;
 mod searching;
+mod undoing;
+mod writing;
 
-use records::{Embedding, MODEL_DIMENSION, Metadata, MetadataValue, Service, stored_id};
-use store::{StoredRecord, postgres::Database};
+use records::{MODEL_DIMENSION, Metadata, MetadataValue, Service, stored_id};
+use store::{
+    ColumnValue, StoredRecord,
+    postgres::{
+        Database, Table,
+        jobs::{Counts, Job, JobStatus, Origin},
+        write::{Batch, Written},
+    },
+};
 use test_support::TestDatabase;
 use time::macros::datetime;
+use uuid::Uuid;
 
 /// A database with the current schema.
 async fn prepared() -> (TestDatabase, Database) {
@@ -22,20 +31,25 @@ async fn prepared() -> (TestDatabase, Database) {
 
 /// A record of `service` whose parts all differ from those of another `source_id`.
 fn record(service: Service, source_id: &str, embedding: Vec<f32>) -> StoredRecord {
+    let columns = match service {
+        Service::Query | Service::Evaluation => vec!["science"],
+        Service::Judge => vec!["science", "gpt-4", "why?"],
+    };
     StoredRecord {
         id: stored_id(source_id),
         source_id: Some(source_id.to_owned()),
-        text: format!("text of {source_id}"),
-        category: "science".to_owned(),
-        attributes: match service {
-            Service::Judge => vec!["gpt-4".to_owned(), "why?".to_owned()],
-            Service::Query | Service::Evaluation => Vec::new(),
-        },
+        text: Some(format!("text of {source_id}")),
+        columns: columns.into_iter().map(text).collect(),
         metadata: Some(Metadata::from([("n".to_owned(), MetadataValue::Int(1))])),
         uri: None,
         created_at: datetime!(2025-01-11 00:00:00.000137),
         embedding: embedding.into(),
+        embedding_is_made: false,
     }
+}
+
+fn text(text: &str) -> ColumnValue {
+    ColumnValue::Text(text.to_owned())
 }
 
 /// A unit vector at `angle` radians from the first axis, in the plane of the first two.
@@ -45,6 +59,35 @@ fn at_angle(angle: f32) -> Vec<f32> {
     components
 }
 
-fn embedding(angle: f32) -> Embedding {
-    at_angle(angle).into()
+/// A job of a run of its own, begun.
+async fn begin(database: &Database, table: &Table) -> Job {
+    let mut job = Job {
+        id: Uuid::new_v4(),
+        run_id: Uuid::new_v4(),
+        origin: Origin {
+            collection_id: Uuid::from_u128(7),
+            tenant: "default_tenant".into(),
+            database: "default_database".into(),
+            collection: table.name.clone(),
+            source: "/chroma".into(),
+        },
+        table_name: table.name.clone(),
+        definition: table.definition(),
+        status: JobStatus::Copying,
+        holder: Uuid::new_v4(),
+        created_table: false,
+        counts: Counts::default(),
+    };
+    database.begin_jobs(&mut [(table, &mut job)]).await.expect("the job begins");
+    job
+}
+
+/// Writes `new` rows for `job`.
+async fn write(database: &Database, table: &Table, job: &Job, new: &[StoredRecord]) -> Written {
+    let mut batch = Batch::default();
+    for record in new {
+        batch.new.push(record, job.run_id);
+    }
+    let pending = database.write(table, job, &batch).await.expect("the rows are accepted");
+    pending.commit().await.expect("the batch commits")
 }

@@ -3,15 +3,15 @@
 use records::Service;
 use store::{
     StoredRecord,
-    postgres::{Database, ServiceTable, search::Search},
+    postgres::{Database, Table, search::Search},
 };
 
-use crate::{at_angle, prepared, record};
+use crate::{at_angle, begin, prepared, record, text, write};
 
 async fn insert(database: &Database, service: Service, records: &[StoredRecord]) {
-    let mut copy = database.begin_copy(ServiceTable::of(service)).await.expect("the table is free");
-    records.iter().for_each(|record| copy.stage(record));
-    copy.commit().await.expect("the copy commits");
+    let table = Table::of(service);
+    let job = begin(database, &table).await;
+    write(database, &table, &job, records).await;
 }
 
 fn search(embedding: &[f32]) -> Search<'_> {
@@ -28,7 +28,7 @@ async fn nearest_come_first_with_their_cosine_distance() {
     test_database
         .execute("insert into queries (id, query_text, theme, embedding) values ('67e55044-10b1-426f-9247-bb680e5fe0c8', 'zero', 'own', array_fill(0, array[384])::vector)")
         .await;
-    let table = ServiceTable::of(Service::Query);
+    let table = &Table::of(Service::Query);
     let hits = database.search(table, search(&at_angle(0.0))).await.expect("the search runs");
     let ids: Vec<&str> = hits.iter().map(|hit| hit.id.as_str()).collect();
     assert_eq!(ids, ["near", "middle", "far", "67e55044-10b1-426f-9247-bb680e5fe0c8"]);
@@ -51,11 +51,11 @@ async fn filters_keep_what_is_equal_and_nothing_else() {
     let (_test_database, database) = prepared().await;
     let mut records: Vec<StoredRecord> =
         (0..4_u8).map(|n| record(Service::Judge, &n.to_string(), at_angle(f32::from(n) / 10.0))).collect();
-    records[1].category = "it's; drop table llm_outputs --".to_owned();
-    records[2].attributes[0] = "claude".to_owned();
+    records[1].columns[0] = text("it's; drop table llm_outputs --");
+    records[2].columns[1] = text("claude");
     insert(&database, Service::Judge, &records).await;
     let found = async |category: Option<&str>, model_id: Option<&str>| {
-        let table = ServiceTable::of(Service::Judge);
+        let table = &Table::of(Service::Judge);
         let search = Search { category, model_id, ..search(&[]) };
         let hits = database.search(table, Search { embedding: &at_angle(0.0), ..search }).await;
         hits.expect("the search runs").into_iter().map(|hit| hit.id).collect::<Vec<_>>()

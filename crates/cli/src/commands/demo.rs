@@ -4,12 +4,15 @@ use std::{env, fs, path::Path};
 
 use anyhow::Context as _;
 use include_dir::{Dir, include_dir};
-use migrate::Source;
+use migrate::{MigrateOptions, SourceCollection, Transfer};
 use records::Service;
-use store::postgres::Database;
+use store::{
+    chroma::Source,
+    postgres::{Database, Table},
+};
 
 use super::{
-    migrate::{migrate_service, to_text},
+    migrate::{migrate_with_progress, to_text},
     search::{self, Question, find, open_model},
 };
 use crate::{
@@ -43,13 +46,14 @@ pub(crate) async fn run(configuration: &Configuration) -> Result<ExitCode, Failu
         "Three Chroma directories, unpacked into {}, become PostgreSQL tables:",
         folder.display()
     ))?;
+    let mut transfers = Vec::new();
     for (service, sample) in &SAMPLES {
         let path = folder.join(service.as_str());
         unpack(sample, &path)?;
-        let source = Source::open(&path, *service)?;
-        let report = migrate_service(&connection.database, *service, source).await?;
-        print(&format!("  {}", to_text(&report).replace('\n', "\n  ")))?;
+        transfers.push(transfer(*service, &path)?);
     }
+    let report = migrate_with_progress(&connection.database, transfers, &MigrateOptions::default()).await?;
+    print(&format!("  {}", to_text(&report).replace('\n', "\n  ")))?;
 
     print(&format!("\nThe queries nearest in meaning to “{QUESTION}”, by cosine distance:"))?;
     let question =
@@ -59,6 +63,13 @@ pub(crate) async fn run(configuration: &Configuration) -> Result<ExitCode, Failu
     connection.close().await?;
     print(&next_steps(&env::args().next().unwrap_or_else(|| "panopticon".to_owned())))?;
     Ok(ExitCode::Complete)
+}
+
+fn transfer(service: Service, path: &Path) -> Result<Transfer, Failure> {
+    let source = Source::open(path)?;
+    let is_meant = |collection: &&chroma::Collection| collection.name == service.collection();
+    let collection = source.collections().iter().find(is_meant).context("the sample is incomplete")?.clone();
+    Ok(Transfer { source: SourceCollection::new(source, collection), table: Table::of(service) })
 }
 
 /// What to try now, with `program` as it was called, so that each line works as it is printed.

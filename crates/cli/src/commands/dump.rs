@@ -6,6 +6,7 @@ use std::{
 };
 
 use chroma::{Collection, Record, Vector, json_lines::CollectionLines};
+use store::chroma::Source;
 
 use crate::{
     arguments::DumpArguments,
@@ -14,7 +15,7 @@ use crate::{
     interrupt::{Interrupt, run_interruptibly},
     output::{count, visible},
     progress::ReadProgress,
-    source::{Location, Selection, Source, full_name},
+    source::{self, Location, Selection, full_name},
 };
 
 /// Lines that are gathered before they are written: enough that system calls cost nothing beside the reading.
@@ -24,13 +25,14 @@ pub(crate) async fn run(
     configuration: &Configuration,
     arguments: DumpArguments,
 ) -> Result<ExitCode, Failure> {
-    let location = Location::new(&arguments.source, configuration).map_err(Failure::usage)?;
+    let location = Location::new(&arguments.source.source, &arguments.source.scope, configuration)
+        .map_err(Failure::usage)?;
     run_interruptibly(move |interrupt| dump(&location, &arguments, interrupt)).await
 }
 
 fn dump(location: &Location, arguments: &DumpArguments, interrupt: &Interrupt) -> Result<ExitCode, Failure> {
-    let source = Source::open(location)?;
-    let selection = Selection { name: arguments.collection.as_deref(), ..arguments.source.selection() };
+    let source = source::open(location)?;
+    let selection = Selection { name: arguments.collection.as_deref(), ..arguments.source.scope.selection() };
     let collections = selection.of(source.collections()).map_err(Failure::usage)?;
     // Lines that scroll by on the same terminal are progress enough.
     let mut progress = ReadProgress::beside_output("dumping");

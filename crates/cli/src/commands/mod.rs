@@ -21,7 +21,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     logging::start(logging::level(configuration.log_level())?);
     match arguments.command {
         Command::Demo => demo::run(&configuration).await,
-        Command::Migrate(arguments) => migrate::run(&configuration, &arguments).await,
+        Command::Migrate(arguments) => migrate::run(&configuration, *arguments).await,
+        Command::Verify(arguments) => migrate::verify(&configuration, *arguments).await,
         Command::Inspect(arguments) => inspect::run(&configuration, arguments).await,
         Command::Dump(arguments) => dump::run(&configuration, arguments).await,
         Command::Search(arguments) => search::run(&configuration, &arguments).await,

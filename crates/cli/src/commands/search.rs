@@ -7,7 +7,7 @@ use embed::Model;
 use records::Service;
 use serde_json::{Value, json};
 use store::postgres::{
-    Database, ServiceTable,
+    Database, Table,
     search::{Hit, Search},
 };
 
@@ -42,7 +42,7 @@ pub(crate) async fn run(
         Connection::open(configuration).await?
     };
     // Before the model, which may have to be downloaded: a search that cannot succeed should say so at once.
-    connection.database.check_table(ServiceTable::of(arguments.service)).await?;
+    connection.database.check_table(&Table::of(arguments.service)).await?;
     let model = open_model(configuration).await?;
     let question = Question {
         service: arguments.service,
@@ -103,7 +103,7 @@ pub(crate) async fn find(
         category: question.category,
         model_id: question.model_id,
     };
-    Ok(database.search(ServiceTable::of(question.service), search).await?)
+    Ok(database.search(&Table::of(question.service), search).await?)
 }
 
 /// The category to filter by; a filter that the service does not have is refused, not ignored.
@@ -139,7 +139,8 @@ pub(crate) fn to_text(service: Service, hits: &[Hit]) -> String {
     if hits.is_empty() {
         return "nothing found".to_owned();
     }
-    let category_column = ServiceTable::of(service).category_column;
+    let table = Table::of(service);
+    let category_column = table.category_column().unwrap_or_default();
     let category = |hit: &Hit| match hit.metadata.get(category_column) {
         Some(Value::String(category)) => excerpt(category, 20),
         Some(other) => excerpt(&other.to_string(), 20),

@@ -55,6 +55,11 @@ impl ServerOptions {
             durability: Durability::Full,
         }
     }
+
+    /// Whether the cluster has been made.
+    pub fn has_cluster(&self) -> bool {
+        Cluster { folder: self.cluster.clone() }.data().join("PG_VERSION").is_file()
+    }
 }
 
 /// A running embedded server that we use. Dropping it stops the server if nobody else uses it and nobody asked

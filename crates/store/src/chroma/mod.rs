@@ -16,6 +16,7 @@ mod reader;
 mod record;
 mod retry;
 mod server;
+mod source;
 mod space;
 mod wire;
 
@@ -24,3 +25,4 @@ pub use error::Error;
 pub use options::{ServerOptions, Token, TokenHeader};
 pub use reader::Reader;
 pub use server::ChromaServer;
+pub use source::{Source, SourceError};

@@ -4,15 +4,17 @@ use std::{str::FromStr as _, time::Duration};
 
 use log::LevelFilter;
 use sqlx::{
-    ConnectOptions as _, Connection as _, PgConnection, PgPool,
+    ConnectOptions as _, Connection as _, PgConnection, PgPool, PgTransaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::ddl;
+use super::{ddl, unnamed::on};
 use crate::{Error, error::StatementContext as _};
 
-/// A migration uses two connections at once, a search one.
-const MAX_CONNECTIONS: u32 = 4;
+/// Connections that a migration writes on, at most.
+pub const MAX_COPY_CONNECTIONS: u32 = 8;
+/// Beside these a migration holds one for its lock and one to see how far an index is; a search uses one.
+const MAX_CONNECTIONS: u32 = MAX_COPY_CONNECTIONS + 4;
 
 /// Long enough for a server on another continent, short enough to notice a wrong address.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,6 +26,7 @@ const SLOW_STATEMENT: Duration = Duration::from_secs(1);
 pub struct Database {
     pub(crate) pool: PgPool,
     address: String,
+    is_local: bool,
 }
 
 impl Database {
@@ -34,10 +37,15 @@ impl Database {
     pub async fn connect(url: &str) -> Result<Self, Error> {
         let options = parse(url)?
             .application_name("panopticon")
+            // Poolers refuse start-up parameters that they do not know; we read numbers in binary anyway.
+            .extra_float_digits(None)
             // A copy or an index build of minutes is no anomaly; who wants to see statements sets LOG_LEVEL=DEBUG.
             .log_slow_statements(LevelFilter::Debug, SLOW_STATEMENT);
         let database = options.get_database().unwrap_or_else(|| options.get_username());
         let address = format!("{}:{}/{database}", options.get_host(), options.get_port());
+        let is_local = options.get_socket().is_some()
+            || matches!(options.get_host(), "localhost" | "127.0.0.1" | "::1" | "[::1]")
+            || options.get_host().starts_with('/');
         let pool = PgPoolOptions::new()
             .max_connections(MAX_CONNECTIONS)
             .acquire_timeout(CONNECT_TIMEOUT)
@@ -49,12 +57,34 @@ impl Database {
             .unwrap_or(Err(sqlx::Error::PoolTimedOut))
             .map_err(|source| Error::Connect { address: address.clone(), source })?;
         connection.close().await.during("close a connection")?;
-        Ok(Self { pool, address })
+        Ok(Self { pool, address, is_local })
     }
 
     /// Host, port and database, without credentials.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Whether the server seems to run on this machine, so that this machine's memory and cores are its own.
+    pub(crate) fn is_local(&self) -> bool {
+        self.is_local
+    }
+
+    /// Begins a transaction that may take as long as it must, whatever the role's settings say.
+    pub(crate) async fn begin(&self) -> Result<PgTransaction<'static>, Error> {
+        let mut transaction = self.pool.begin().await.during("begin a transaction")?;
+        sqlx::query!(
+            r#"
+            select set_config(name, '0', true)
+            from pg_settings
+            where name in ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
+                and setting <> '0'
+            "#
+        )
+        .fetch_all(on(&mut transaction))
+        .await
+        .during("lift time limits")?;
+        Ok(transaction)
     }
 
     /// Makes the database `name` on the same server, empty; one of that name is dropped first.

@@ -1,12 +1,21 @@
-//! PostgreSQL's binary COPY format (documentation of COPY, "Binary Format"), as far as our rows need it.
+//! PostgreSQL's binary COPY format (documentation of COPY, "Binary Format"), as far as our rows need it, both ways.
 //!
 //! All integers are big-endian. A row is a 16-bit field count, then for each field a 32-bit length and the bytes
-//! that the type's own `receive` function reads; length −1 is NULL.
+//! that the type's own `receive` function reads and its `send` function writes; length −1 is NULL.
+//!
+//! The digest of a row is one of these very bytes, so that rows are compared as PostgreSQL gives them back, without
+//! being decoded. That works because each type has one form: metadata is written as JSONB prints it
+//! ([`metadata_to_json`]).
 
 use records::Embedding;
+use sha2::{Digest as _, Sha256};
 use time::{PrimitiveDateTime, macros::datetime};
+use uuid::Uuid;
 
-use crate::{StoredRecord, row::metadata_to_json};
+use crate::{
+    RowDigest, StoredRecord,
+    row::{ColumnValue, metadata_to_json},
+};
 
 /// PostgreSQL counts timestamps in microseconds from here.
 const EPOCH: PrimitiveDateTime = datetime!(2000-01-01 00:00);
@@ -16,17 +25,58 @@ pub(crate) const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// A field count of −1 ends the stream.
 pub(crate) const TRAILER: &[u8] = &[0xff, 0xff];
 
-/// Appends `record` in the order of [`crate::postgres::ServiceTable::columns`].
-pub(crate) fn write_record(buffer: &mut Vec<u8>, record: &StoredRecord) {
-    // id, source_id, text, category, metadata, uri, created_at, embedding
-    let fields = 8 + record.attributes.len();
-    buffer.extend(i16::try_from(fields).expect("a handful of columns").to_be_bytes());
+/// Stands in a digest for an embedding that the source did not have and that was made from the text.
+const EMBEDDED: &[u8] = b"embedded";
+
+/// Appends `record` as a row of [`Table::all_columns`](super::Table), brought by `run`, and gives its digest.
+pub(crate) fn write_record(buffer: &mut Vec<u8>, record: &StoredRecord, run: Uuid) -> RowDigest {
+    // id, source_id, text, metadata, uri, created_at, embedding, migration_run, migration_digest
+    let fields = 9 + record.columns.len();
+    buffer.extend(i16::try_from(fields).expect("PostgreSQL ends at 1,600 columns").to_be_bytes());
+    let content = write_content(buffer, record);
+    let digest = content.digest(&buffer[content.start..]);
+    write_field(buffer, run.as_bytes());
+    write_field(buffer, &digest.0);
+    digest
+}
+
+/// The digest that [`write_record`] gives. `scratch` is overwritten.
+pub(crate) fn digest_record(scratch: &mut Vec<u8>, record: &StoredRecord) -> RowDigest {
+    scratch.clear();
+    let content = write_content(scratch, record);
+    content.digest(scratch)
+}
+
+/// The content of `record`, field by field.
+pub(crate) fn content_fields(record: &StoredRecord) -> Vec<Option<Vec<u8>>> {
+    let mut content = Vec::new();
+    write_content(&mut content, record);
+    CopiedRow { fields: &content }.fields().map(|field| field.map(<[u8]>::to_vec)).collect()
+}
+
+/// Where the content of a row lies that was just written.
+struct Content {
+    start: usize,
+    /// Where the embedding begins, from `start`, if it counts as made from the text.
+    made_embedding: Option<usize>,
+}
+
+impl Content {
+    fn digest(&self, content: &[u8]) -> RowDigest {
+        match self.made_embedding {
+            Some(at) => digest_without_embedding(&content[..at]),
+            None => digest(content),
+        }
+    }
+}
+
+fn write_content(buffer: &mut Vec<u8>, record: &StoredRecord) -> Content {
+    let start = buffer.len();
     write_field(buffer, record.id.as_bytes());
     write_optional(buffer, record.source_id.as_deref());
-    write_field(buffer, record.text.as_bytes());
-    write_field(buffer, record.category.as_bytes());
-    for attribute in &record.attributes {
-        write_field(buffer, attribute.as_bytes());
+    write_optional(buffer, record.text.as_deref());
+    for value in &record.columns {
+        write_column(buffer, value);
     }
     match &record.metadata {
         // `jsonb_recv`: version 1, then the text.
@@ -35,7 +85,20 @@ pub(crate) fn write_record(buffer: &mut Vec<u8>, record: &StoredRecord) {
     }
     write_optional(buffer, record.uri.as_deref());
     write_field(buffer, &microseconds(record.created_at).to_be_bytes());
+    let embedding_at = buffer.len() - start;
     write_embedding(buffer, &record.embedding);
+    Content { start, made_embedding: record.embedding_is_made.then_some(embedding_at) }
+}
+
+fn write_column(buffer: &mut Vec<u8>, value: &ColumnValue) {
+    match value {
+        ColumnValue::Null => write_null(buffer),
+        ColumnValue::Text(text) => write_field(buffer, text.as_bytes()),
+        ColumnValue::BigInt(value) => write_field(buffer, &value.to_be_bytes()),
+        ColumnValue::Double(value) => write_field(buffer, &value.to_be_bytes()),
+        ColumnValue::Boolean(value) => write_field(buffer, &[u8::from(*value)]),
+        ColumnValue::Timestamp(value) => write_field(buffer, &microseconds(*value).to_be_bytes()),
+    }
 }
 
 /// pgvector's `vector_recv`: dimension, 16 unused bits, then the components.
@@ -48,17 +111,6 @@ fn write_embedding(buffer: &mut Vec<u8>, embedding: &Embedding) {
     for component in embedding.as_slice() {
         buffer.extend(component.to_be_bytes());
     }
-}
-
-/// Reads what pgvector's `vector_send` gives; `None` when it is not that.
-pub(crate) fn read_embedding(bytes: &[u8]) -> Option<Embedding> {
-    let (header, components) = bytes.split_first_chunk::<4>()?;
-    let dimension = usize::from(u16::from_be_bytes([header[0], header[1]]));
-    let (chunks, rest) = components.as_chunks::<4>();
-    if chunks.len() != dimension || !rest.is_empty() {
-        return None;
-    }
-    Some(Embedding::from(chunks.iter().map(|bytes| f32::from_be_bytes(*bytes)).collect::<Vec<_>>()))
 }
 
 fn microseconds(timestamp: PrimitiveDateTime) -> i64 {
@@ -80,4 +132,147 @@ fn write_null(buffer: &mut Vec<u8>) {
 fn write_field(buffer: &mut Vec<u8>, field: &[u8]) {
     buffer.extend(i32::try_from(field.len()).expect("fields beyond 1 GB are rejected before").to_be_bytes());
     buffer.extend(field);
+}
+
+/// A row as COPY gives it back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CopiedRow<'a> {
+    /// All fields with their lengths, without the count before them.
+    fields: &'a [u8],
+}
+
+impl<'a> CopiedRow<'a> {
+    /// The fields in order; `None` is NULL. Ends early where the bytes are not what COPY writes.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = Option<&'a [u8]>> + use<'a> {
+        let mut rest = self.fields;
+        std::iter::from_fn(move || {
+            let (field, after) = split_field(rest)?;
+            rest = after;
+            Some(field)
+        })
+    }
+
+    /// The digest of the first `count` fields, of which the last is the embedding; and that with an embedding that
+    /// was made from the text.
+    pub(crate) fn content_digests(
+        &self,
+        count: usize,
+    ) -> Option<(RowDigest, impl Fn() -> RowDigest + use<'a>)> {
+        let (mut rest, mut embedding_at) = (self.fields, 0);
+        for _ in 0..count {
+            embedding_at = self.fields.len() - rest.len();
+            rest = split_field(rest)?.1;
+        }
+        let content = &self.fields[..self.fields.len() - rest.len()];
+        Some((digest(content), move || digest_without_embedding(&content[..embedding_at])))
+    }
+}
+
+fn digest(content: &[u8]) -> RowDigest {
+    shortened(Sha256::new_with_prefix(content))
+}
+
+fn digest_without_embedding(content: &[u8]) -> RowDigest {
+    shortened(Sha256::new_with_prefix(content).chain_update(EMBEDDED))
+}
+
+fn shortened(hasher: Sha256) -> RowDigest {
+    RowDigest(*hasher.finalize().first_chunk().expect("SHA-256 has 32 bytes"))
+}
+
+/// Splits the field off that `bytes` begin with.
+fn split_field(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    match usize::try_from(i32::from_be_bytes(*length)) {
+        Ok(length) => rest.split_at_checked(length).map(|(field, rest)| (Some(field), rest)),
+        Err(_negative) => Some((None, rest)),
+    }
+}
+
+/// Finds the rows in the pieces that COPY sends, which need not end where rows end.
+#[derive(Debug, Default)]
+pub(crate) struct RowSplitter {
+    /// What did not make a whole row yet.
+    pending: Vec<u8>,
+    has_header: bool,
+}
+
+impl RowSplitter {
+    /// Gives every row that `piece` completes to `visit`.
+    pub(crate) fn push(&mut self, piece: &[u8], mut visit: impl FnMut(CopiedRow<'_>)) {
+        // PostgreSQL ends each piece with a row, so that nothing is moved here but in theory.
+        let owned = (!self.pending.is_empty()).then(|| {
+            let mut bytes = std::mem::take(&mut self.pending);
+            bytes.extend(piece);
+            bytes
+        });
+        let mut bytes = owned.as_deref().unwrap_or(piece);
+        if !self.has_header && bytes.len() >= HEADER.len() {
+            bytes = &bytes[HEADER.len()..];
+            self.has_header = true;
+        }
+        while self.has_header
+            && let Some((row, rest)) = split_row(bytes)
+        {
+            visit(row);
+            bytes = rest;
+        }
+        self.pending = bytes.to_vec();
+    }
+
+    /// Whether the rows ended where they should.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.pending == TRAILER
+    }
+}
+
+fn split_row(bytes: &[u8]) -> Option<(CopiedRow<'_>, &[u8])> {
+    let (count, all) = bytes.split_first_chunk::<2>()?;
+    let count = u16::try_from(i16::from_be_bytes(*count)).ok()?;
+    let mut rest = all;
+    for _ in 0..count {
+        rest = split_field(rest)?.1;
+    }
+    Some((CopiedRow { fields: &all[..all.len() - rest.len()] }, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_found_however_the_stream_is_cut() {
+        let mut stream = HEADER.to_vec();
+        for text in ["a", "", "longer"] {
+            stream.extend(2_i16.to_be_bytes());
+            write_optional(&mut stream, Some(text));
+            write_null(&mut stream);
+        }
+        stream.extend(TRAILER);
+        for size in 1..=stream.len() {
+            let (mut splitter, mut found) = (RowSplitter::default(), Vec::new());
+            for piece in stream.chunks(size) {
+                splitter.push(piece, |row| {
+                    found.push(row.fields().map(|field| field.map(<[u8]>::to_vec)).collect::<Vec<_>>());
+                });
+            }
+            let texts: Vec<_> =
+                found.iter().map(|fields| (fields[0].as_deref(), fields[1].is_none())).collect();
+            assert_eq!(
+                texts,
+                [(Some(&b"a"[..]), true), (Some(b""), true), (Some(b"longer"), true)],
+                "{size}"
+            );
+            assert!(splitter.is_complete());
+        }
+    }
+
+    #[test]
+    fn stream_that_breaks_off_is_not_complete() {
+        let mut splitter = RowSplitter::default();
+        splitter.push(HEADER, |_| {});
+        assert!(!splitter.is_complete());
+        splitter.push(&[0, 1, 0, 0, 0, 9], |_| {});
+        assert!(!splitter.is_complete());
+    }
 }

@@ -1,12 +1,17 @@
 //! SQL for tables whose names are known at run time only. Each statement is built here, from quoted identifiers,
 //! and nowhere else; the tests compare each with a golden file, and the users of this module run it for real.
 
+use records::DistanceSpace;
 use sqlx::AssertSqlSafe;
+use uuid::Uuid;
 
-use super::ServiceTable;
+use super::table::{BOOKKEEPING_COLUMNS, Presence, Table};
 
 /// A statement that was built from quoted identifiers only.
 pub(crate) type Sql = AssertSqlSafe<String>;
+
+/// pgvector's limit for indexes of `vector`; those of `halfvec` reach twice as far.
+pub(crate) const MAX_INDEXED_DIMENSION: usize = 2_000;
 
 /// Staging table of a copy; temporary, so each session has its own.
 const STAGING: &str = "panopticon_staging";
@@ -16,18 +21,54 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn column_list(table: &ServiceTable, prefix: &str) -> String {
-    let columns: Vec<String> =
-        table.columns().into_iter().map(|column| format!("{prefix}{}", quoted(column))).collect();
-    columns.join(", ")
+fn list(columns: &[&str]) -> String {
+    columns.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ")
+}
+
+/// A table for a collection of any dimension.
+pub(crate) fn create_table(table: &Table) -> Sql {
+    let mut columns = Vec::new();
+    for (name, column_type) in table.column_types() {
+        let is_required = match name {
+            "id" => "primary key",
+            "source_id" | "created_at" | "embedding" => "not null",
+            name if name == table.text_column && table.text == Presence::Required => "not null",
+            name if table.columns.iter().any(|column| column.name == name && column.default.is_some()) => {
+                "not null"
+            }
+            _ => "",
+        };
+        columns.push(format!("{} {column_type} {is_required}", quoted(name)).trim_end().to_owned());
+    }
+    for (name, column_type) in BOOKKEEPING_COLUMNS {
+        columns.push(format!("{} {column_type}", quoted(name)));
+    }
+    AssertSqlSafe(format!("create table {} (\n    {}\n)", quoted(&table.name), columns.join(",\n    ")))
+}
+
+/// Drops a table that nothing depends on.
+pub(crate) fn drop_table(name: &str) -> Sql {
+    AssertSqlSafe(format!("drop table {}", quoted(name)))
+}
+
+/// Gives a table that others made the columns of the migration itself.
+pub(crate) fn add_bookkeeping_columns(table: &Table) -> Sql {
+    let columns = BOOKKEEPING_COLUMNS
+        .map(|(name, column_type)| format!("add column if not exists {} {column_type}", quoted(name)));
+    AssertSqlSafe(format!("alter table {} {}", quoted(&table.name), columns.join(", ")))
+}
+
+/// Opens a binary COPY of whole rows into the table.
+pub(crate) fn copy_in(table: &Table) -> String {
+    format!("copy {} ({}) from stdin with (format binary)", quoted(&table.name), list(&table.all_columns()))
 }
 
 /// An empty temporary table with the columns that are copied, gone at the end of the transaction.
-pub(crate) fn create_staging(table: &ServiceTable) -> Sql {
+pub(crate) fn create_staging(table: &Table) -> Sql {
     AssertSqlSafe(format!(
         "create temporary table {STAGING} on commit drop as\nselect {}\nfrom {}\nwith no data",
-        column_list(table, ""),
-        quoted(table.name)
+        list(&table.all_columns()),
+        quoted(&table.name)
     ))
 }
 
@@ -36,56 +77,135 @@ pub(crate) fn copy_into_staging() -> String {
     format!("copy {STAGING} from stdin with (format binary)")
 }
 
-/// The staged rows that the table holds already with another content, by id: `(id, source_id)`. JSONB and vectors
-/// are compared by their own text and bytes, since `=` finds 1 and 1.0, or 0 and −0, equal.
-pub(crate) fn select_conflicts(table: &ServiceTable) -> Sql {
-    let comparisons: Vec<String> = table
-        .columns()
+/// Makes room for another staging table in the same transaction.
+pub(crate) fn drop_staging() -> Sql {
+    AssertSqlSafe(format!("drop table {STAGING}"))
+}
+
+/// Moves the staged rows into the table; a row that is there already stays as it is. Returns the ids of the others.
+pub(crate) fn insert_staged(table: &Table) -> Sql {
+    let columns = list(&table.all_columns());
+    AssertSqlSafe(format!(
+        "insert into {} ({columns})\nselect {columns}\nfrom {STAGING}\non conflict (id) do nothing\nreturning id",
+        quoted(&table.name)
+    ))
+}
+
+/// Gives the rows `$1` the content of the staged ones. The run that brought them stays the same.
+pub(crate) fn update_from_staging(table: &Table) -> Sql {
+    let assignments: Vec<String> = table
+        .all_columns()
+        .into_iter()
+        .filter(|column| !matches!(*column, "id" | "migration_run"))
+        .map(|column| format!("{column} = staged.{column}", column = quoted(column)))
+        .collect();
+    AssertSqlSafe(format!(
+        "update {} kept\nset {}\nfrom {STAGING} staged\nwhere kept.id = staged.id and kept.id = any($1)",
+        quoted(&table.name),
+        assignments.join(",\n    ")
+    ))
+}
+
+/// Keeps rows `$4` as they are, for run `$1` to be undone, with the change `$3` that is coming; `$2` is the table's
+/// name. The first image of a run is the one that counts.
+pub(crate) fn keep_replaced(table: &Table) -> Sql {
+    AssertSqlSafe(format!(
+        "insert into migration_replaced (run_id, table_name, id, change, row)\nselect $1, $2, kept.id, $3, to_jsonb(kept)\nfrom {} kept\nwhere kept.id = any($4)\non conflict (run_id, table_name, id) do nothing",
+        quoted(&table.name)
+    ))
+}
+
+/// Holds the rows `$1` until the end of the transaction.
+pub(crate) fn lock_rows(table: &Table) -> Sql {
+    AssertSqlSafe(format!("select from {} where id = any($1) order by id for update", quoted(&table.name)))
+}
+
+/// Keeps writers out of the table until the end of the transaction.
+pub(crate) fn lock_table(table: &Table) -> Sql {
+    AssertSqlSafe(format!("lock table {} in share row exclusive mode", quoted(&table.name)))
+}
+
+/// Deletes rows `$1`.
+pub(crate) fn delete_rows(table: &Table) -> Sql {
+    AssertSqlSafe(format!("delete from {} where id = any($1)", quoted(&table.name)))
+}
+
+/// Deletes the rows that run `$1` brought, but for the ids `$2`.
+pub(crate) fn delete_brought(table: &Table) -> Sql {
+    AssertSqlSafe(format!(
+        "delete from {} where migration_run = $1 and not (id = any($2))",
+        quoted(&table.name)
+    ))
+}
+
+/// Inserts the rows again that run `$1` deleted; `$2` is the table's name.
+pub(crate) fn restore_deleted(table: &Table) -> Sql {
+    let name = quoted(&table.name);
+    AssertSqlSafe(format!(
+        "insert into {name}\nselect (jsonb_populate_record(null::{name}, replaced.row)).*\nfrom migration_replaced replaced\nwhere replaced.run_id = $1 and replaced.table_name = $2 and replaced.change = 'deleted'\non conflict (id) do nothing"
+    ))
+}
+
+/// Gives the rows that run `$1` changed their former content, but for the ids `$3`; `$2` is the table's name.
+pub(crate) fn restore_updated(table: &Table) -> Sql {
+    let name = quoted(&table.name);
+    let assignments: Vec<String> = table
+        .all_columns()
         .into_iter()
         .filter(|column| *column != "id")
-        .map(|column| {
-            let column = quoted(column);
-            match column.as_str() {
-                "\"metadata\"" => format!("kept.{column}::text is distinct from staged.{column}::text"),
-                "\"embedding\"" => {
-                    format!("vector_send(kept.{column}) is distinct from vector_send(staged.{column})")
-                }
-                _ => format!("kept.{column} is distinct from staged.{column}"),
-            }
-        })
+        .map(|column| format!("{column} = former.{column}", column = quoted(column)))
         .collect();
     AssertSqlSafe(format!(
-        "select staged.id, staged.source_id\nfrom {STAGING} staged\njoin {} kept on kept.id = staged.id\nwhere {}",
-        quoted(table.name),
-        comparisons.join("\n    or ")
+        "update {name} kept\nset {}\nfrom migration_replaced replaced\ncross join lateral jsonb_populate_record(null::{name}, replaced.row) former\nwhere replaced.run_id = $1 and replaced.table_name = $2 and replaced.change = 'updated'\n    and kept.id = replaced.id and not (kept.id = any($3))",
+        assignments.join(",\n    ")
     ))
 }
 
-/// Moves the staged rows into the table; a row that is there already stays as it is.
-pub(crate) fn merge_staging(table: &ServiceTable) -> Sql {
-    let columns = column_list(table, "");
-    AssertSqlSafe(format!(
-        "insert into {} ({columns})\nselect {columns}\nfrom {STAGING}\non conflict (id) do nothing",
-        quoted(table.name)
-    ))
+/// Sends the rows that one of `runs` brought: the content columns, run and digest.
+pub(crate) fn copy_brought_out(table: &Table, runs: &[Uuid]) -> String {
+    format!(
+        "copy (\n    select {}\n    from {}\n    where migration_run = {}\n) to stdout with (format binary)",
+        list(&table.all_columns()),
+        quoted(&table.name),
+        any_of(runs)
+    )
 }
 
-/// All rows that a migration brought, in the order of the columns of [`crate::StoredRecord`], metadata as text
-/// and the embedding as the bytes of `vector_send`.
-pub(crate) fn select_migrated(table: &ServiceTable) -> Sql {
-    let columns: Vec<String> = table
-        .columns()
-        .into_iter()
-        .map(|column| match column {
-            "metadata" => "\"metadata\"::text".to_owned(),
-            "embedding" => "vector_send(\"embedding\")".to_owned(),
-            column => quoted(column),
-        })
-        .collect();
+/// Sends the rows `ids`, with the same columns.
+pub(crate) fn copy_rows_out(table: &Table, ids: &[Uuid]) -> String {
+    format!(
+        "copy (\n    select {}\n    from {}\n    where id = {}\n) to stdout with (format binary)",
+        list(&table.all_columns()),
+        quoted(&table.name),
+        any_of(ids)
+    )
+}
+
+/// Sends the ids of all other rows, and the runs that brought them.
+pub(crate) fn copy_other_ids_out(table: &Table, runs: &[Uuid]) -> String {
+    format!(
+        "copy (\n    select id, migration_run\n    from {}\n    where (migration_run = {}) is not true\n) to stdout with (format binary)",
+        quoted(&table.name),
+        any_of(runs)
+    )
+}
+
+/// Sends the ids of all rows of a table that has no columns of a migration yet.
+pub(crate) fn copy_all_ids_out(table: &Table) -> String {
+    format!("copy (select id from {}) to stdout with (format binary)", quoted(&table.name))
+}
+
+/// COPY takes no parameters.
+fn any_of(ids: &[Uuid]) -> String {
+    let ids: Vec<String> = ids.iter().map(Uuid::to_string).collect();
+    format!("any('{{{}}}'::uuid[])", ids.join(","))
+}
+
+/// Whether the table has rows that run `$1` did not bring.
+pub(crate) fn has_other_rows(table: &Table) -> Sql {
     AssertSqlSafe(format!(
-        "select {}\nfrom {}\nwhere source_id is not null",
-        columns.join(", "),
-        quoted(table.name)
+        "select exists (select from {} where migration_run is distinct from $1)",
+        quoted(&table.name)
     ))
 }
 
@@ -93,16 +213,15 @@ pub(crate) fn select_migrated(table: &ServiceTable) -> Sql {
 ///
 /// The inner statement is the plain one that an index serves; an index scan that goes on past a filter may give
 /// rows slightly out of order, so the outer one sorts, and makes ties deterministic.
-pub(crate) fn search(table: &ServiceTable, equal_columns: &[&str]) -> Sql {
+pub(crate) fn search(table: &Table, category: &str, equal_columns: &[&str]) -> Sql {
     let mut filter = String::from("embedding is not null");
     for (position, column) in equal_columns.iter().enumerate() {
         filter.push_str(&format!("\n        and {} = ${}", quoted(column), position + 3));
     }
-    let attributes: String =
-        table.attribute_columns.iter().map(|column| format!(", {}", quoted(column))).collect();
+    let columns: String = table.columns.iter().map(|column| format!(", {}", quoted(&column.name))).collect();
     AssertSqlSafe(format!(
         "with nearest as materialized (
-    select id, source_id, {text}, {category}{attributes}, metadata, created_at,
+    select id, source_id, {text}{columns}, metadata, created_at,
         embedding <=> $1::real[]::vector as distance
     from {name}
     where {filter}
@@ -112,44 +231,118 @@ pub(crate) fn search(table: &ServiceTable, equal_columns: &[&str]) -> Sql {
 select id, source_id, {text} as text, {category} as category, metadata::text as metadata, created_at, distance
 from nearest
 order by distance, id",
-        text = quoted(table.text_column),
-        category = quoted(table.category_column),
-        name = quoted(table.name),
+        text = quoted(&table.text_column),
+        category = quoted(category),
+        name = quoted(&table.name),
     ))
 }
 
-/// Name of the IVFFLAT index of `table` with `lists` lists.
-pub(crate) fn ivfflat_name(table: &ServiceTable, lists: u32) -> String {
-    format!("{}_embedding_ivfflat_{lists}", table.name)
-}
-
-/// Builds the IVFFLAT index without blocking writers.
-pub(crate) fn create_ivfflat(table: &ServiceTable, lists: u32) -> Sql {
+/// The rows of exact distance nearest to `$1` (a `real[]`), at most `$2`, brought by one of the runs `$3`.
+pub(crate) fn nearest_brought(table: &Table) -> Sql {
+    let distance = format!("embedding {} $1::real[]::vector", operator(table.space));
     AssertSqlSafe(format!(
-        "create index concurrently {}\non {} using ivfflat (embedding vector_cosine_ops)\nwith (lists = {lists})",
-        quoted(&ivfflat_name(table, lists)),
-        quoted(table.name)
+        "select ({distance})::float8 as distance\nfrom {}\nwhere migration_run = any($3)\norder by {distance}\nlimit $2",
+        quoted(&table.name)
     ))
 }
 
-/// Drops an index without blocking readers.
-pub(crate) fn drop_index(name: &str) -> Sql {
-    AssertSqlSafe(format!("drop index concurrently if exists {}", quoted(name)))
+/// The distances of the rows nearest to `$1` (a `real[]`), at most `$2`, in the order that the table's index serves.
+pub(crate) fn nearest(table: &Table) -> Sql {
+    let operator = operator(table.space);
+    let order = match half_precision(table) {
+        None => format!("embedding {operator} $1::real[]::vector"),
+        Some(half) => format!("embedding::{half} {operator} $1::real[]::{half}"),
+    };
+    AssertSqlSafe(format!(
+        "select (embedding {operator} $1::real[]::vector)::float8 as distance\nfrom {}\nwhere embedding is not null\norder by {order}\nlimit $2",
+        quoted(&table.name)
+    ))
+}
+
+/// The embeddings of the rows `$1`.
+pub(crate) fn select_embeddings(table: &Table) -> Sql {
+    AssertSqlSafe(format!(
+        "select embedding::real[]\nfrom {}\nwhere id = any($1) and embedding is not null",
+        quoted(&table.name)
+    ))
+}
+
+/// Makes searches of this transaction look at every row.
+pub(crate) fn exact_scan() -> Sql {
+    AssertSqlSafe("set local enable_indexscan = off; set local enable_bitmapscan = off".to_owned())
+}
+
+fn operator(space: DistanceSpace) -> &'static str {
+    match space {
+        DistanceSpace::L2 => "<->",
+        DistanceSpace::Cosine => "<=>",
+        DistanceSpace::InnerProduct => "<#>",
+    }
+}
+
+/// `halfvec(N)`, which can be indexed where `vector(N)` no longer can.
+fn half_precision(table: &Table) -> Option<String> {
+    (table.dimension > MAX_INDEXED_DIMENSION).then(|| format!("halfvec({})", table.dimension))
+}
+
+/// Whether an index is built while the table is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Build {
+    /// In one transaction; writers wait.
+    Alone,
+    /// Outside a transaction, and slower; nobody waits.
+    Concurrently,
+}
+
+/// Builds an IVFFLAT index, whose name PostgreSQL chooses.
+pub(crate) fn create_ivfflat(table: &Table, lists: u32, build: Build) -> Sql {
+    let concurrently = if build == Build::Concurrently { "concurrently " } else { "" };
+    let space = match table.space {
+        DistanceSpace::L2 => "l2",
+        DistanceSpace::Cosine => "cosine",
+        DistanceSpace::InnerProduct => "ip",
+    };
+    let key = match half_precision(table) {
+        None => format!("embedding vector_{space}_ops"),
+        Some(half) => format!("(embedding::{half}) halfvec_{space}_ops"),
+    };
+    AssertSqlSafe(format!(
+        "create index {concurrently}on {} using ivfflat ({key})\nwith (lists = {lists})",
+        quoted(&table.name)
+    ))
+}
+
+/// Drops an index.
+pub(crate) fn drop_index(name: &str, build: Build) -> Sql {
+    let concurrently = if build == Build::Concurrently { "concurrently " } else { "" };
+    AssertSqlSafe(format!("drop index {concurrently}if exists {}", quoted(name)))
 }
 
 /// Counts the rows of `table`.
-pub(crate) fn count_rows(table: &ServiceTable) -> Sql {
-    AssertSqlSafe(format!("select count(*) from {}", quoted(table.name)))
+pub(crate) fn count_rows(table: &Table) -> Sql {
+    AssertSqlSafe(format!("select count(*) from {}", quoted(&table.name)))
 }
 
 /// Refreshes the planner's statistics of `table`.
-pub(crate) fn analyze(table: &ServiceTable) -> Sql {
-    AssertSqlSafe(format!("analyze {}", quoted(table.name)))
+pub(crate) fn analyze(table: &Table) -> Sql {
+    AssertSqlSafe(format!("analyze {}", quoted(&table.name)))
 }
 
 /// How many lists of an IVFFLAT index a search of this transaction looks into.
 pub(crate) fn set_probes(probes: u32) -> Sql {
     AssertSqlSafe(format!("set local ivfflat.probes = {probes}"))
+}
+
+/// Gives index builds this much memory: of this transaction, or of the session.
+pub(crate) fn set_build_memory(build: Build, kilobytes: u64) -> Sql {
+    let local = if build == Build::Alone { "local " } else { "" };
+    AssertSqlSafe(format!("set {local}maintenance_work_mem = '{kilobytes}kB'"))
+}
+
+/// Lets this many processes help to build an index: of this transaction, or of the session.
+pub(crate) fn set_build_workers(build: Build, workers: usize) -> Sql {
+    let local = if build == Build::Alone { "local " } else { "" };
+    AssertSqlSafe(format!("set {local}max_parallel_maintenance_workers = {workers}"))
 }
 
 /// Drops a database, whoever is connected to it.
@@ -173,6 +366,7 @@ mod tests {
     use records::Service;
 
     use super::*;
+    use crate::postgres::table::{Column, ColumnType};
 
     fn check(sql: &Sql, expected: &ExpectFile) {
         expected.assert_eq(&format!("{};\n", sql.0));
@@ -180,15 +374,49 @@ mod tests {
 
     #[test]
     fn statements_are_the_golden_ones() {
-        let outputs = ServiceTable::of(Service::Judge);
-        let queries = ServiceTable::of(Service::Query);
+        let outputs = &Table::of(Service::Judge);
+        let queries = &Table::of(Service::Query);
+        let wide = &Table {
+            name: "odd \"name\"".to_owned(),
+            text_column: "document".to_owned(),
+            text: Presence::Optional,
+            columns: vec![Column {
+                key: "year".to_owned(),
+                name: "published".to_owned(),
+                column_type: ColumnType::BigInt,
+                default: None,
+            }],
+            dimension: 3_072,
+            space: DistanceSpace::L2,
+        };
+        let run = [Uuid::from_u128(1), Uuid::from_u128(2)];
+        check(&create_table(wide), &expect_file!["golden/create_table.sql"]);
+        check(&drop_table(&wide.name), &expect_file!["golden/drop_table.sql"]);
+        check(&add_bookkeeping_columns(queries), &expect_file!["golden/add_bookkeeping_columns.sql"]);
+        check(&AssertSqlSafe(copy_in(outputs)), &expect_file!["golden/copy_in.sql"]);
         check(&create_staging(outputs), &expect_file!["golden/create_staging.sql"]);
-        check(&select_conflicts(outputs), &expect_file!["golden/select_conflicts.sql"]);
-        check(&merge_staging(outputs), &expect_file!["golden/merge_staging.sql"]);
-        check(&select_migrated(outputs), &expect_file!["golden/select_migrated.sql"]);
-        check(&search(queries, &[]), &expect_file!["golden/search.sql"]);
-        check(&search(outputs, &["theme", "model_id"]), &expect_file!["golden/search_filtered.sql"]);
-        check(&create_ivfflat(queries, 20), &expect_file!["golden/create_ivfflat.sql"]);
-        check(&drop_index("odd \"name\""), &expect_file!["golden/drop_index.sql"]);
+        check(&insert_staged(outputs), &expect_file!["golden/insert_staged.sql"]);
+        check(&update_from_staging(outputs), &expect_file!["golden/update_from_staging.sql"]);
+        check(&keep_replaced(outputs), &expect_file!["golden/keep_replaced.sql"]);
+        check(&lock_rows(outputs), &expect_file!["golden/lock_rows.sql"]);
+        check(&lock_table(outputs), &expect_file!["golden/lock_table.sql"]);
+        check(&AssertSqlSafe(copy_rows_out(queries, &run)), &expect_file!["golden/copy_rows_out.sql"]);
+        check(&delete_rows(outputs), &expect_file!["golden/delete_rows.sql"]);
+        check(&delete_brought(outputs), &expect_file!["golden/delete_brought.sql"]);
+        check(&restore_deleted(outputs), &expect_file!["golden/restore_deleted.sql"]);
+        check(&restore_updated(outputs), &expect_file!["golden/restore_updated.sql"]);
+        check(&AssertSqlSafe(copy_brought_out(outputs, &run)), &expect_file!["golden/copy_brought_out.sql"]);
+        check(
+            &AssertSqlSafe(copy_other_ids_out(outputs, &run)),
+            &expect_file!["golden/copy_other_ids_out.sql"],
+        );
+        check(&has_other_rows(outputs), &expect_file!["golden/has_other_rows.sql"]);
+        check(&search(queries, "theme", &[]), &expect_file!["golden/search.sql"]);
+        check(&search(outputs, "theme", &["theme", "model_id"]), &expect_file!["golden/search_filtered.sql"]);
+        check(&nearest_brought(wide), &expect_file!["golden/nearest_brought.sql"]);
+        check(&nearest(wide), &expect_file!["golden/nearest.sql"]);
+        check(&create_ivfflat(queries, 20, Build::Concurrently), &expect_file!["golden/create_ivfflat.sql"]);
+        check(&create_ivfflat(wide, 20, Build::Alone), &expect_file!["golden/create_ivfflat_half.sql"]);
+        check(&drop_index("odd \"name\"", Build::Concurrently), &expect_file!["golden/drop_index.sql"]);
     }
 }

@@ -1,91 +1,207 @@
-//! Creates the services' tables or adopts those that the old services made, and refuses what does not fit.
+//! Creates our tables or adopts those that are there, and refuses what does not fit.
 
 use records::Service;
-use sqlx::{Connection as _, PgConnection, migrate::Migrator};
+use sqlx::{PgConnection, PgTransaction, migrate::Migrator};
 
-use super::{Database, ServiceTable};
+use super::{Database, Table, ddl, jobs::Job, schema_migrations, table::BOOKKEEPING_COLUMNS, unnamed::on};
 use crate::{Error, error::StatementContext as _};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("src/postgres/migrations");
+/// The services' tables, and what live and migrated data share.
+static SERVICES: Migrator = sqlx::migrate!("src/postgres/migrations/services");
+/// What migrations keep about themselves.
+static BOOKKEEPING: Migrator = sqlx::migrate!("src/postgres/migrations/bookkeeping");
 
 /// Oldest server that Panopticon supports, as `server_version_num` counts.
 const OLDEST_SERVER: i32 = 140_000;
 /// Oldest pgvector: the first with everything that our indexes and types need.
-const OLDEST_PGVECTOR: (u32, u32) = (0, 7);
+const OLDEST_PGVECTOR: [u32; 3] = [0, 7, 0];
 /// First pgvector that goes on scanning when a filter leaves too few rows.
-const ITERATIVE_SCAN_PGVECTOR: (u32, u32) = (0, 8);
+const ITERATIVE_SCAN_PGVECTOR: [u32; 3] = [0, 8, 0];
+/// First pgvector with the fixes that the upkeep of indexes needs.
+const FIXED_PGVECTOR: [u32; 3] = [0, 8, 4];
 /// Any number that no other program is likely to lock; it reads "panoptic" in ASCII.
 const MIGRATION_LOCK: i64 = 0x7061_6e6f_7074_6963;
 
+/// What a database is, before anything is changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerDescription {
+    /// PostgreSQL's version, such as `18.6`.
+    pub postgresql: String,
+    /// pgvector's version; `None` while the extension is not created.
+    pub pgvector: Option<String>,
+    /// What works, but not as well as it could.
+    pub warnings: Vec<String>,
+}
+
+/// What is there of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableState {
+    /// Nothing.
+    Absent,
+    /// It fits, and no migration has ever touched it.
+    WithoutBookkeeping,
+    /// It fits.
+    Ready,
+}
+
 impl Database {
-    /// Makes the schema current: creates extension and tables where they are missing, adopts those that exist.
+    /// Makes the services' schema current: creates extension and tables where they are missing, adopts those that
+    /// exist.
     ///
     /// # Errors
     /// When server or extension are missing or too old, privileges are missing, or a table of ours has other columns.
     pub async fn prepare_schema(&self) -> Result<(), Error> {
-        let mut connection = self.pool.acquire().await.during("get a connection")?;
-        self.check_server(&mut connection).await?;
-        // One transaction: either the whole schema is current afterwards, or nothing has changed.
-        let mut transaction = connection.begin().await.during("begin a transaction")?;
-        sqlx::query!("select pg_advisory_xact_lock($1)", MIGRATION_LOCK)
-            .execute(&mut *transaction)
-            .await
-            .during("lock the schema")?;
-        self.create_extension(&mut transaction).await?;
-        // Its own lock is a session's, which a pooler in transaction mode does not keep; ours serves.
-        let mut migrator = Migrator { locking: false, ..Migrator::DEFAULT };
-        migrator.migrations = MIGRATIONS.migrations.clone();
-        migrator.run(&mut *transaction).await.map_err(|source| Error::Migrate { source })?;
-        for service in Service::ALL {
-            check_table(&mut transaction, ServiceTable::of(service)).await?;
+        let tables = Service::ALL.map(Table::of);
+        let mut transaction = self.begin_schema_change().await?;
+        prepare(&mut transaction, &[&SERVICES, &BOOKKEEPING]).await?;
+        for table in &tables {
+            check_columns(&mut transaction, table).await?;
         }
         transaction.commit().await.during("commit the schema")
+    }
+
+    /// Makes everything that `jobs` need, and notes them, all or nothing: the services' schema if one of them is a
+    /// service's, tables that are missing, columns of the migration. Sets in each job whether it made its table.
+    ///
+    /// # Errors
+    /// As for [`prepare_schema`](Self::prepare_schema).
+    pub async fn begin_jobs(&self, jobs: &mut [(&Table, &mut Job)]) -> Result<(), Error> {
+        let mut transaction = self.begin_schema_change().await?;
+        let is_service = |table: &Table| Service::ALL.iter().any(|service| Table::of(*service) == *table);
+        if jobs.iter().any(|(table, _)| is_service(table)) {
+            prepare(&mut transaction, &[&SERVICES, &BOOKKEEPING]).await?;
+        } else {
+            prepare(&mut transaction, &[&BOOKKEEPING]).await?;
+        }
+        for (table, job) in jobs {
+            match check_table(&mut transaction, table).await? {
+                TableState::Absent => {
+                    let statement = ddl::create_table(table);
+                    execute(&mut transaction, statement, "create the table").await?;
+                    job.created_table = true;
+                }
+                TableState::WithoutBookkeeping => {
+                    let statement = ddl::add_bookkeeping_columns(table);
+                    execute(&mut transaction, statement, "add columns to the table").await?;
+                }
+                TableState::Ready => {}
+            }
+            self.begin_job(&mut transaction, job).await?;
+        }
+        transaction.commit().await.during("commit the schema")
+    }
+
+    /// Looks at server and extension, and changes nothing.
+    ///
+    /// # Errors
+    /// When one of them is missing or too old.
+    pub async fn describe(&self) -> Result<ServerDescription, Error> {
+        let mut transaction = self.begin().await?;
+        let postgresql = self.check_server(&mut transaction).await?;
+        let pgvector = pgvector_version(&mut transaction).await?;
+        let mut warnings = Vec::new();
+        match &pgvector {
+            Some(found) => {
+                check_pgvector(found)?;
+                if parse_version(found) < FIXED_PGVECTOR {
+                    warnings.push(format!(
+                        "pgvector {found} lacks fixes of index maintenance that 0.8.4 has: upgrade the package, then run `alter extension vector update`"
+                    ));
+                }
+            }
+            None => self.check_available(&mut transaction).await?,
+        }
+        transaction.commit().await.during("end a transaction")?;
+        Ok(ServerDescription { postgresql, pgvector, warnings })
+    }
+
+    /// Checks whether `table` is there and fits, and changes nothing.
+    ///
+    /// # Errors
+    /// When it is there and does not fit.
+    pub async fn table_state(&self, table: &Table) -> Result<TableState, Error> {
+        let mut transaction = self.begin().await?;
+        let state = check_table(&mut transaction, table).await?;
+        transaction.commit().await.during("end a transaction")?;
+        Ok(state)
     }
 
     /// Checks that `table` is there and fits, and changes nothing.
     ///
     /// # Errors
     /// When it is not, or does not.
-    pub async fn check_table(&self, table: &'static ServiceTable) -> Result<(), Error> {
-        let mut connection = self.pool.acquire().await.during("get a connection")?;
-        check_table(&mut connection, table).await
+    pub async fn check_table(&self, table: &Table) -> Result<(), Error> {
+        match self.table_state(table).await? {
+            TableState::Absent => Err(Error::NoTable { table: table.name.clone() }),
+            TableState::WithoutBookkeeping => Err(Error::NotAdopted { table: table.name.clone() }),
+            TableState::Ready => Ok(()),
+        }
     }
 
-    async fn check_server(&self, connection: &mut PgConnection) -> Result<(), Error> {
+    async fn begin_schema_change(&self) -> Result<PgTransaction<'static>, Error> {
+        let mut transaction = self.begin().await?;
+        self.check_server(&mut transaction).await?;
+        sqlx::query!("select pg_advisory_xact_lock($1)", MIGRATION_LOCK)
+            .fetch_one(on(&mut transaction))
+            .await
+            .during("lock the schema")?;
+        self.create_extension(&mut transaction).await?;
+        Ok(transaction)
+    }
+
+    async fn check_server(&self, connection: &mut PgConnection) -> Result<String, Error> {
         let server = sqlx::query!(
             r#"select current_setting('server_version_num')::int as "number!", current_setting('server_version') as "name!""#
         )
-        .fetch_one(connection)
+        .fetch_one(on(connection))
         .await
         .during("read the server's version")?;
         if server.number < OLDEST_SERVER {
             return Err(Error::ServerVersion { address: self.address().to_owned(), found: server.name });
         }
-        Ok(())
+        // Distributions append their own words.
+        Ok(server.name.split(' ').next().unwrap_or_default().to_owned())
+    }
+
+    async fn check_available(&self, connection: &mut PgConnection) -> Result<(), Error> {
+        let available =
+            sqlx::query_scalar!("select default_version from pg_available_extensions where name = 'vector'")
+                .fetch_optional(on(connection))
+                .await
+                .during("look for pgvector")?;
+        match available {
+            Some(version) => check_pgvector(&version.unwrap_or_default()),
+            None => Err(Error::ExtensionUnavailable { address: self.address().to_owned() }),
+        }
     }
 
     async fn create_extension(&self, connection: &mut PgConnection) -> Result<(), Error> {
         if pgvector_version(connection).await?.is_none() {
-            let available = sqlx::query_scalar!(
-                r#"select exists (select from pg_available_extensions where name = 'vector') as "exists!""#
-            )
-            .fetch_one(&mut *connection)
-            .await
-            .during("look for pgvector")?;
-            if !available {
-                return Err(Error::ExtensionUnavailable { address: self.address().to_owned() });
-            }
-            sqlx::query!("create extension vector")
-                .execute(&mut *connection)
+            self.check_available(connection).await?;
+            sqlx::query!("create extension if not exists vector")
+                .execute(on(connection))
                 .await
                 .map_err(|source| Error::CreateExtension { source })?;
         }
         let found = pgvector_version(connection).await?.expect("the extension was created above");
-        if parse_version(&found) < OLDEST_PGVECTOR {
-            return Err(Error::ExtensionVersion { found });
-        }
-        Ok(())
+        check_pgvector(&found)
     }
+}
+
+async fn prepare(connection: &mut PgConnection, migrators: &[&Migrator]) -> Result<(), Error> {
+    for migrator in migrators {
+        schema_migrations::run(connection, migrator).await?;
+    }
+    Ok(())
+}
+
+async fn execute(
+    connection: &mut PgConnection,
+    statement: ddl::Sql,
+    operation: &'static str,
+) -> Result<(), Error> {
+    sqlx::query(statement).execute(on(connection)).await.during(operation)?;
+    Ok(())
 }
 
 /// Whether this database's pgvector can go on scanning an index when a filter leaves too few rows.
@@ -96,18 +212,58 @@ pub(crate) async fn has_iterative_scan(connection: &mut PgConnection) -> Result<
 
 async fn pgvector_version(connection: &mut PgConnection) -> Result<Option<String>, Error> {
     sqlx::query_scalar!("select extversion from pg_extension where extname = 'vector'")
-        .fetch_optional(connection)
+        .fetch_optional(on(connection))
         .await
         .during("read pgvector's version")
 }
 
-/// Major and minor number; what does not parse counts as 0, the oldest.
-fn parse_version(version: &str) -> (u32, u32) {
-    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+fn check_pgvector(found: &str) -> Result<(), Error> {
+    if parse_version(found) < OLDEST_PGVECTOR {
+        return Err(Error::ExtensionVersion { found: found.to_owned() });
+    }
+    Ok(())
 }
 
-async fn check_table(connection: &mut PgConnection, table: &'static ServiceTable) -> Result<(), Error> {
+/// The three numbers; what does not parse counts as 0, the oldest.
+fn parse_version(version: &str) -> [u32; 3] {
+    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
+    std::array::from_fn(|_| numbers.next().unwrap_or(0))
+}
+
+async fn check_table(connection: &mut PgConnection, table: &Table) -> Result<TableState, Error> {
+    let found = columns(connection, &table.name).await?;
+    if found.is_empty() {
+        return Ok(TableState::Absent);
+    }
+    check_columns(connection, table).await?;
+    let has = |name: &str| found.iter().any(|(column, _)| column == name);
+    let is_ready = BOOKKEEPING_COLUMNS.iter().all(|(name, _)| has(name));
+    Ok(if is_ready { TableState::Ready } else { TableState::WithoutBookkeeping })
+}
+
+async fn check_columns(connection: &mut PgConnection, table: &Table) -> Result<(), Error> {
+    let found = columns(connection, &table.name).await?;
+    let is_service = Service::ALL.iter().any(|service| Table::of(*service).name == table.name);
+    let mut problems = Vec::new();
+    let bookkeeping = BOOKKEEPING_COLUMNS.map(|(name, column_type)| (name, column_type.to_owned()));
+    for (name, expected) in table.column_types().into_iter().chain(bookkeeping) {
+        match found.iter().find(|(column, _)| column == name) {
+            // Added where they are missing: by a migration of the schema, or when the table is first used.
+            None if BOOKKEEPING_COLUMNS.iter().any(|(column, _)| *column == name) => {}
+            None if is_service && matches!(name, "source_id" | "uri") => {}
+            None => problems.push(format!("column `{name}` of type {expected} is missing")),
+            // The type carries its schema where that is not on the search path (`extensions.vector(384)`).
+            Some((_, column_type)) if column_type.rsplit('.').next() != Some(&expected) => {
+                problems.push(format!("column `{name}` is {column_type}, expected {expected}"));
+            }
+            Some(_) => {}
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Error::Schema { table: table.name.clone(), problems }) }
+}
+
+/// Names and types of the columns of a table; none when there is no such table.
+async fn columns(connection: &mut PgConnection, table: &str) -> Result<Vec<(String, String)>, Error> {
     let found = sqlx::query!(
         r#"
         select attname as "name!", format_type(atttypid, atttypmod) as "column_type!"
@@ -116,39 +272,12 @@ async fn check_table(connection: &mut PgConnection, table: &'static ServiceTable
             and attnum > 0
             and not attisdropped
         "#,
-        table.name
+        table
     )
-    .fetch_all(connection)
+    .fetch_all(on(connection))
     .await
     .during("read the columns of a table")?;
-    if found.is_empty() {
-        return Err(Error::NoTable { table: table.name });
-    }
-    let mut problems = Vec::new();
-    for (name, expected) in expected_columns(table) {
-        match found.iter().find(|column| column.name == name) {
-            None => problems.push(format!("column `{name}` of type {expected} is missing")),
-            // The type carries its schema where that is not on the search path (`extensions.vector(384)`).
-            Some(column) if column.column_type.rsplit('.').next() != Some(expected) => {
-                problems.push(format!("column `{name}` is {}, expected {expected}", column.column_type));
-            }
-            Some(_) => {}
-        }
-    }
-    if problems.is_empty() { Ok(()) } else { Err(Error::Schema { table: table.name, problems }) }
-}
-
-fn expected_columns(table: &ServiceTable) -> Vec<(&'static str, &'static str)> {
-    let mut columns = vec![("id", "uuid"), (table.text_column, "text"), (table.category_column, "text")];
-    columns.extend(table.attribute_columns.iter().map(|name| (*name, "text")));
-    columns.extend([
-        ("embedding", "vector(384)"),
-        ("metadata", "jsonb"),
-        ("created_at", "timestamp without time zone"),
-        ("source_id", "text"),
-        ("uri", "text"),
-    ]);
-    columns
+    Ok(found.into_iter().map(|column| (column.name, column.column_type)).collect())
 }
 
 #[cfg(test)]
@@ -159,6 +288,7 @@ mod tests {
     fn versions_compare_by_number() {
         assert!(parse_version("0.10.0") > parse_version("0.8.6"));
         assert!(parse_version("0.6.2") < OLDEST_PGVECTOR);
-        assert_eq!(parse_version("unreadable"), (0, 0));
+        assert!(parse_version("0.8.3") < FIXED_PGVECTOR);
+        assert_eq!(parse_version("unreadable"), [0, 0, 0]);
     }
 }

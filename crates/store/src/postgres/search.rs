@@ -5,7 +5,9 @@ use sqlx::{PgConnection, Row as _, postgres::PgRow};
 use time::{PrimitiveDateTime, format_description::BorrowedFormatItem, macros::format_description};
 use uuid::Uuid;
 
-use super::{Database, ServiceTable, ddl, schema::has_iterative_scan, vector_index, vector_index::Filtering};
+use super::{
+    Database, Table, ddl, schema::has_iterative_scan, unnamed::on, vector_index, vector_index::Filtering,
+};
 use crate::{Error, error::StatementContext as _};
 
 /// The contract's form of a time: ISO 8601, UTC, no zone, six digits of a second.
@@ -43,10 +45,11 @@ impl Database {
     ///
     /// # Errors
     /// When a statement fails.
-    pub async fn search(&self, table: &'static ServiceTable, search: Search<'_>) -> Result<Vec<Hit>, Error> {
+    pub async fn search(&self, table: &Table, search: Search<'_>) -> Result<Vec<Hit>, Error> {
         const OPERATION: &str = "search";
+        let category = table.category_column().unwrap_or(&table.text_column);
         let mut filters = Vec::new();
-        filters.extend(search.category.map(|value| (table.category_column, value)));
+        filters.extend(search.category.map(|value| (category, value)));
         filters.extend(search.model_id.map(|value| ("model_id", value)));
         let columns: Vec<&str> = filters.iter().map(|(column, _)| *column).collect();
 
@@ -54,23 +57,24 @@ impl Database {
         // Settings hold for this transaction alone: a session's would leak to others through a pooler.
         let mut transaction = self.pool.begin().await.during("begin a transaction")?;
         for setting in settings(&mut transaction, table, filtering).await? {
-            sqlx::query(setting).execute(&mut *transaction).await.during("set search options")?;
+            sqlx::query(setting).execute(on(&mut transaction)).await.during("set search options")?;
         }
-        let mut query =
-            sqlx::query(ddl::search(table, &columns)).bind(search.embedding).bind(i64::from(search.limit));
+        let mut query = sqlx::query(ddl::search(table, category, &columns))
+            .bind(search.embedding)
+            .bind(i64::from(search.limit));
         for (_, value) in &filters {
             query = query.bind(*value);
         }
-        let rows = query.fetch_all(&mut *transaction).await.during(OPERATION)?;
+        let rows = query.fetch_all(on(&mut transaction)).await.during(OPERATION)?;
         transaction.commit().await.during(OPERATION)?;
-        rows.iter().map(|row| read_hit(row, table)).collect::<sqlx::Result<_>>().during(OPERATION)
+        rows.iter().map(|row| read_hit(row, category)).collect::<sqlx::Result<_>>().during(OPERATION)
     }
 }
 
 /// What to set so that the table's index, if it has one, finds what is there.
-async fn settings(
+pub(crate) async fn settings(
     connection: &mut PgConnection,
-    table: &'static ServiceTable,
+    table: &Table,
     filtering: Filtering,
 ) -> Result<Vec<ddl::Sql>, Error> {
     let indexes = vector_index::existing(connection, table).await?;
@@ -88,7 +92,7 @@ async fn settings(
     Ok(settings)
 }
 
-fn read_hit(row: &PgRow, table: &ServiceTable) -> sqlx::Result<Hit> {
+fn read_hit(row: &PgRow, category: &str) -> sqlx::Result<Hit> {
     let source_id: Option<String> = row.try_get("source_id")?;
     let id = match source_id {
         Some(source_id) => source_id,
@@ -102,7 +106,7 @@ fn read_hit(row: &PgRow, table: &ServiceTable) -> sqlx::Result<Hit> {
         None => Map::new(),
     };
     let created_at: PrimitiveDateTime = row.try_get("created_at")?;
-    metadata.entry(table.category_column).or_insert(Value::String(row.try_get("category")?));
+    metadata.entry(category).or_insert(Value::String(row.try_get("category")?));
     metadata.entry("timestamp").or_insert_with(|| {
         Value::String(created_at.format(TIMESTAMP).expect("a date and time have all that the format names"))
     });

@@ -1,8 +1,16 @@
 //! The vector index of a table: none while an exact scan is fast enough, else IVFFLAT sized from the row count.
 
-use sqlx::PgConnection;
+use std::time::Duration;
 
-use super::{Database, ServiceTable, ddl};
+use sqlx::{Connection as _, PgConnection};
+use uuid::Uuid;
+
+use super::{
+    Database, Table,
+    ddl::{self, Build, MAX_INDEXED_DIMENSION},
+    scan::count_rows,
+    unnamed::on,
+};
 use crate::{Error, error::StatementContext as _};
 
 /// Up to here an exact scan of 384 components answers in a few milliseconds and finds everything.
@@ -16,6 +24,17 @@ const LISTS_TOLERANCE: u32 = 2;
 /// Under a filter the nearest matches lie further apart, in more lists: at 20,000 rows and a filter of 1 % the
 /// plain number of probes finds four of five neighbours.
 const FILTERED_PROBES: u32 = 4;
+
+/// How often a build's progress is looked at.
+const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+/// PostgreSQL's own limit is that of its worker processes, eight by default.
+const MAX_BUILD_WORKERS: usize = 8;
+/// PostgreSQL's default; each worker of a parallel build wants half of it.
+const MIN_BUILD_MEMORY_KB: u64 = 64 << 10;
+/// Beyond this a build gains nothing that we could measure.
+const MAX_BUILD_MEMORY_KB: u64 = 2 << 20;
+/// A build may take one of so many parts of the memory that is free.
+const FREE_MEMORY_SHARE: u64 = 4;
 
 /// Whether a search asks for more than nearness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +61,8 @@ pub struct VectorIndex {
 pub enum IndexPlan {
     /// Nothing: there is none and none is needed, or the one that is there fits.
     Keep,
+    /// Nothing can be built: the dimension is beyond what pgvector indexes. Searches are exact.
+    TooWide,
     /// Build an IVFFLAT index, then drop those that it replaces.
     Build {
         /// Its number of lists.
@@ -53,8 +74,12 @@ pub enum IndexPlan {
     },
 }
 
-/// Decides on the index of a table with `rows` rows that has `existing` vector indexes.
-pub fn plan_index(rows: u64, existing: &[VectorIndex]) -> IndexPlan {
+/// Decides on the index of `table` with `rows` rows that has `existing` vector indexes.
+pub fn plan_index(rows: u64, table: &Table, existing: &[VectorIndex]) -> IndexPlan {
+    // `halfvec` reaches twice as far as `vector`.
+    if table.dimension > 2 * MAX_INDEXED_DIMENSION {
+        return IndexPlan::TooWide;
+    }
     // Small tables keep what the old services gave them: with all lists probed, such an index finds everything.
     if rows < EXACT_SCAN_ROWS {
         return IndexPlan::Keep;
@@ -95,34 +120,142 @@ pub(crate) fn probes(rows: u64, lists: u32, filtering: Filtering) -> u32 {
     probes.clamp(1, lists.max(1))
 }
 
+/// Called with rows done and rows in all, while an index is built.
+pub type BuildProgress<'a> = &'a (dyn Fn(u64, u64) + Sync);
+
 impl Database {
-    /// Brings the vector index of `table` in line with its row count, and says what was done.
+    /// Brings the vector index of `table` in line with its row count, and says what was done. A table with rows that
+    /// are not of `run` is in service, and its index is built without keeping writers waiting.
     ///
     /// # Errors
     /// When the index cannot be built.
-    pub async fn maintain_index(&self, table: &'static ServiceTable) -> Result<IndexPlan, Error> {
-        const OPERATION: &str = "build the vector index";
-        let mut connection = self.pool.acquire().await.during("get a connection")?;
-        let rows = self.count_rows(table).await?;
-        let plan = plan_index(rows, &existing(&mut connection, table).await?);
-        if let IndexPlan::Build { lists, drop_before, drop_after } = &plan {
-            let mut statements: Vec<ddl::Sql> =
-                drop_before.iter().map(|name| ddl::drop_index(name)).collect();
-            statements.push(ddl::create_ivfflat(table, *lists));
-            statements.extend(drop_after.iter().map(|name| ddl::drop_index(name)));
-            for statement in statements {
-                sqlx::query(statement).execute(&mut *connection).await.during(OPERATION)?;
+    pub async fn maintain_index(
+        &self,
+        table: &Table,
+        run: Uuid,
+        progress: BuildProgress<'_>,
+    ) -> Result<IndexPlan, Error> {
+        const OPERATION: &str = "look at a table before its index is built";
+        let mut transaction = self.begin().await?;
+        let rows = count_rows(&mut transaction, table).await?;
+        let plan = plan_index(rows, table, &existing(&mut transaction, table).await?);
+        let is_in_service: bool = sqlx::query_scalar(ddl::has_other_rows(table))
+            .bind(run)
+            .fetch_one(on(&mut transaction))
+            .await
+            .during(OPERATION)?;
+        let memory_kb = sqlx::query_scalar!(
+            r#"select setting::bigint as "setting!" from pg_settings where name = 'maintenance_work_mem'"#
+        )
+        .fetch_one(on(&mut transaction))
+        .await
+        .during(OPERATION)?;
+        transaction.commit().await.during(OPERATION)?;
+        if let IndexPlan::Build { lists, .. } = &plan {
+            let build = if is_in_service { Build::Concurrently } else { Build::Alone };
+            let needed = build_memory_kb(*lists, table.dimension, self.is_local());
+            let statements = build_statements(table, &plan, build, needed.max(memory_kb.unsigned_abs()));
+            tokio::select! {
+                built = self.run_build(statements, build) => built?,
+                never = self.watch_build(table, progress) => match never? {},
             }
         }
-        sqlx::query(ddl::analyze(table)).execute(&mut *connection).await.during("analyze the table")?;
+        let mut transaction = self.begin().await?;
+        sqlx::query(ddl::analyze(table)).execute(on(&mut transaction)).await.during("analyze the table")?;
+        transaction.commit().await.during("end a transaction")?;
         Ok(plan)
     }
+
+    async fn run_build(&self, statements: Vec<ddl::Sql>, build: Build) -> Result<(), Error> {
+        const OPERATION: &str = "build the vector index";
+        match build {
+            Build::Alone => {
+                let mut transaction = self.begin().await?;
+                for statement in statements {
+                    sqlx::query(statement).execute(on(&mut transaction)).await.during(OPERATION)?;
+                }
+                transaction.commit().await.during(OPERATION)
+            }
+            Build::Concurrently => {
+                // Not possible inside a transaction, so the settings are the session's; it ends right after. One
+                // message each: a pooler between may run them on different connections, and then the build says
+                // which setting it lacks.
+                let mut connection = self.pool.acquire().await.during("get a connection")?.detach();
+                for statement in statements {
+                    sqlx::raw_sql(statement).execute(&mut connection).await.during(OPERATION)?;
+                }
+                connection.close().await.during("close a connection")
+            }
+        }
+    }
+
+    /// Tells how far the build is, for ever.
+    async fn watch_build(
+        &self,
+        table: &Table,
+        progress: BuildProgress<'_>,
+    ) -> Result<std::convert::Infallible, Error> {
+        loop {
+            tokio::time::sleep(WATCH_INTERVAL).await;
+            let mut transaction = self.begin().await?;
+            let found = sqlx::query!(
+                r#"
+                select tuples_done as "done!", tuples_total as "total!"
+                from pg_stat_progress_create_index
+                where relid = to_regclass(quote_ident($1)) and datname = current_database()
+                "#,
+                table.name
+            )
+            .fetch_optional(on(&mut transaction))
+            .await
+            .during("see how far an index build is")?;
+            transaction.commit().await.during("end a transaction")?;
+            if let Some(found) = found {
+                progress(found.done.unsigned_abs(), found.total.unsigned_abs());
+            }
+        }
+    }
+}
+
+fn build_statements(table: &Table, plan: &IndexPlan, build: Build, memory_kb: u64) -> Vec<ddl::Sql> {
+    let IndexPlan::Build { lists, drop_before, drop_after } = plan else { return Vec::new() };
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut statements = vec![
+        ddl::set_build_memory(build, memory_kb),
+        ddl::set_build_workers(build, workers.min(MAX_BUILD_WORKERS)),
+    ];
+    statements.extend(drop_before.iter().map(|name| ddl::drop_index(name, build)));
+    statements.push(ddl::create_ivfflat(table, *lists, build));
+    statements.extend(drop_after.iter().map(|name| ddl::drop_index(name, build)));
+    statements
+}
+
+/// Memory for the build: what pgvector's k-means asks for (`ivfkmeans.c`: samples, bounds of each sample for each
+/// centre, distances between centres), without which it refuses; and on our own machine a share of what is free,
+/// for sorting.
+fn build_memory_kb(lists: u32, dimension: usize, is_local: bool) -> u64 {
+    const SAMPLES_PER_LIST: u64 = 50;
+    const MIN_SAMPLES: u64 = 10_000;
+    let (lists, vector_bytes) = (u64::from(lists), 16 + 4 * dimension as u64);
+    let samples = (lists * SAMPLES_PER_LIST).max(MIN_SAMPLES);
+    let needed =
+        samples * (vector_bytes + 16) + samples * lists * 4 + lists * lists * 8 + lists * vector_bytes * 4;
+    let needed_kb = needed / 1024 * 5 / 4 + MIN_BUILD_MEMORY_KB;
+    let free_kb = if is_local { free_memory_kb().unwrap_or(0) } else { 0 };
+    needed_kb.max((free_kb / FREE_MEMORY_SHARE).min(MAX_BUILD_MEMORY_KB))
+}
+
+/// What Linux says is available; `None` elsewhere.
+fn free_memory_kb() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
 /// The vector indexes of `table`.
 pub(crate) async fn existing(
     connection: &mut PgConnection,
-    table: &ServiceTable,
+    table: &Table,
 ) -> Result<Vec<VectorIndex>, Error> {
     let rows = sqlx::query!(
         r#"
@@ -144,7 +277,7 @@ pub(crate) async fn existing(
         "#,
         table.name
     )
-    .fetch_all(connection)
+    .fetch_all(on(connection))
     .await
     .during("read the vector indexes of a table")?;
     // pgvector's default where an index names no lists.
@@ -160,15 +293,12 @@ pub(crate) async fn existing(
 }
 
 /// The planner's estimate of the rows of `table`; 0 before its first ANALYZE.
-pub(crate) async fn estimated_rows(
-    connection: &mut PgConnection,
-    table: &ServiceTable,
-) -> Result<u64, Error> {
+pub(crate) async fn estimated_rows(connection: &mut PgConnection, table: &Table) -> Result<u64, Error> {
     let estimate = sqlx::query_scalar!(
         r#"select reltuples::bigint as "rows!" from pg_class where oid = to_regclass(quote_ident($1))"#,
         table.name
     )
-    .fetch_one(connection)
+    .fetch_one(on(connection))
     .await
     .during("estimate the rows of a table")?;
     // −1 means that the table was never analyzed.
@@ -183,21 +313,25 @@ mod tests {
         VectorIndex { name: format!("lists_{lists}"), lists: Some(lists), valid }
     }
 
+    fn plan(rows: u64, existing: &[VectorIndex]) -> IndexPlan {
+        plan_index(rows, &Table::of(records::Service::Query), existing)
+    }
+
     #[test]
     fn small_tables_get_no_index_and_large_ones_get_lists_from_their_rows() {
-        assert_eq!(plan_index(0, &[]), IndexPlan::Keep);
-        assert_eq!(plan_index(EXACT_SCAN_ROWS - 1, &[]), IndexPlan::Keep);
+        assert_eq!(plan(0, &[]), IndexPlan::Keep);
+        assert_eq!(plan(EXACT_SCAN_ROWS - 1, &[]), IndexPlan::Keep);
         for (rows, expected) in [(10_000, 10), (250_000, 250), (1_000_000, 1_000), (4_000_000, 2_000)] {
-            let plan = plan_index(rows, &[]);
+            let plan = plan(rows, &[]);
             assert!(matches!(plan, IndexPlan::Build { lists, .. } if lists == expected), "{rows}: {plan:?}");
         }
     }
 
     #[test]
     fn index_made_for_another_size_is_replaced_and_leftovers_are_dropped_first() {
-        assert_eq!(plan_index(100_000, &[ivfflat(60, true)]), IndexPlan::Keep);
+        assert_eq!(plan(100_000, &[ivfflat(60, true)]), IndexPlan::Keep);
         assert_eq!(
-            plan_index(100_000, &[ivfflat(1, true), ivfflat(100, false)]),
+            plan(100_000, &[ivfflat(1, true), ivfflat(100, false)]),
             IndexPlan::Build {
                 lists: 100,
                 drop_before: vec!["lists_100".into()],
@@ -205,7 +339,7 @@ mod tests {
             }
         );
         let hnsw = VectorIndex { name: "hnsw".into(), lists: None, valid: true };
-        assert_eq!(plan_index(100_000, &[hnsw]), IndexPlan::Keep);
+        assert_eq!(plan(100_000, &[hnsw]), IndexPlan::Keep);
     }
 
     #[test]
@@ -216,5 +350,19 @@ mod tests {
         assert_eq!(probes(20_000, 20, Filtering::Some), 20);
         assert_eq!(probes(1_000_000, 1_000, Filtering::None), 31);
         assert_eq!(probes(1_000_000, 1_000, Filtering::Some), 124);
+    }
+
+    #[test]
+    fn widest_vectors_get_no_index() {
+        let wide = |dimension| Table { dimension, ..Table::of(records::Service::Query) };
+        assert!(matches!(plan_index(50_000, &wide(4_000), &[]), IndexPlan::Build { .. }));
+        assert_eq!(plan_index(50_000, &wide(4_001), &[]), IndexPlan::TooWide);
+    }
+
+    #[test]
+    fn build_gets_the_memory_that_k_means_asks_for() {
+        // pgvector 0.8 on 1,000 lists of 384 dimensions: "memory required is 273 MB".
+        assert!(build_memory_kb(1_000, 384, false) > 273 << 10);
+        assert!(build_memory_kb(10, 384, false) < 100 << 10);
     }
 }

@@ -7,6 +7,7 @@ mod text;
 use std::{io::IsTerminal as _, ops::ControlFlow};
 
 use chroma::Collection;
+use store::chroma::Source;
 
 use self::report::{CollectionReport, Report};
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
     interrupt::{Interrupt, run_interruptibly},
     output::print,
     progress::ReadProgress,
-    source::{Location, Source, full_name},
+    source::{self, Location, full_name},
 };
 
 /// Columns where standard output is no terminal.
@@ -26,7 +27,8 @@ pub(crate) async fn run(
     configuration: &Configuration,
     arguments: InspectArguments,
 ) -> Result<ExitCode, Failure> {
-    let location = Location::new(&arguments.source, configuration).map_err(Failure::usage)?;
+    let location = Location::new(&arguments.source.source, &arguments.source.scope, configuration)
+        .map_err(Failure::usage)?;
     run_interruptibly(move |interrupt| {
         let Some(report) = gather(&location, &arguments, interrupt)? else {
             return Ok(ExitCode::Interrupted);
@@ -46,9 +48,9 @@ fn gather(
     arguments: &InspectArguments,
     interrupt: &Interrupt,
 ) -> Result<Option<Report>, Failure> {
-    let source = Source::open(location)?;
-    let meant = arguments.source.selection().of(source.collections()).map_err(Failure::usage)?;
-    let description = source.describe()?;
+    let source = source::open(location)?;
+    let meant = arguments.source.scope.selection().of(source.collections()).map_err(Failure::usage)?;
+    let description = source::describe(&source)?;
     let mut progress = ReadProgress::new("inspecting");
     if progress.is_shown() {
         let counts = meant.iter().map(|collection| source.record_count(collection));

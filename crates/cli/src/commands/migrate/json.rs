@@ -1,0 +1,173 @@
+//! The report for a program: one object, on failure too.
+
+use std::time::Duration;
+
+use migrate::{CollectionReport, CopyReport, Report, UndoReport, Verification};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::exit::Failure;
+
+pub(crate) fn to_json(sources: &[String], result: &Result<Report, Failure>, elapsed: Duration) -> Value {
+    let source = if let [source] = sources { json!(source) } else { json!(sources) };
+    match result {
+        Ok(report) => {
+            let verifications =
+                || report.collections.iter().filter_map(|collection| collection.verification.as_ref());
+            let sum = |count: fn(&Verification) -> u64| verifications().map(count).sum::<u64>();
+            let verify = verifications().next().map(|_| {
+                json!({
+                    "matched": sum(|verification| verification.matched),
+                    "missing": sum(|verification| verification.missing.len() as u64),
+                    "different": sum(|verification| verification.different.len() as u64),
+                    "search_parity": verifications().map(|v| v.searches.parity).fold(1.0, f64::min),
+                })
+            });
+            json!({
+                "run_id": report.run_id.to_string(),
+                "resumed": report.is_resumed,
+                "status": report.outcome().as_str(),
+                "source": source,
+                "collections": report.collections.iter().map(collection).collect::<Vec<_>>(),
+                "verify": verify,
+                "versions": {
+                    "panopticon": env!("CARGO_PKG_VERSION"),
+                    "postgresql": report.server.postgresql,
+                    "pgvector": report.server.pgvector,
+                },
+                "warnings": report.server.warnings,
+                "seconds": elapsed.as_secs_f64(),
+            })
+        }
+        Err(failure) => json!({
+            "run_id": null,
+            "status": "failed",
+            "error": failure.message(),
+            "exit_code": failure.code() as u8,
+            "source": source,
+            "collections": [],
+            "verify": null,
+            "seconds": elapsed.as_secs_f64(),
+        }),
+    }
+}
+
+fn collection(report: &CollectionReport) -> Value {
+    let mut object = Map::new();
+    let mut add = |value: Value| {
+        if let Value::Object(members) = value {
+            object.extend(members);
+        }
+    };
+    add(json!({
+        "run_id": report.run_id.to_string(),
+        "tenant": report.origin.tenant,
+        "database": report.origin.database,
+        "collection": report.origin.collection,
+        "table": report.table,
+        "status": report.outcome().as_str(),
+        "source_records": report.source_records(),
+    }));
+    if let Some(copied) = &report.copied {
+        add(copy(copied));
+    }
+    if let Some(verification) = &report.verification {
+        add(verified(verification, report.copied.is_some()));
+    }
+    let seconds = report.phases;
+    add(json!({
+        "phases": {
+            "scan": seconds.scan.as_secs_f64(),
+            "copy": seconds.copy.as_secs_f64(),
+            "index": seconds.index.as_secs_f64(),
+            "verify": seconds.verify.as_secs_f64(),
+            "search": seconds.search.as_secs_f64(),
+        },
+    }));
+    Value::Object(object)
+}
+
+fn copy(copied: &CopyReport) -> Value {
+    let mut defaults: Map<String, Value> =
+        copied.defaults.columns.iter().map(|(column, count)| (column.clone(), json!(count))).collect();
+    defaults.insert("created_at".to_owned(), json!(copied.defaults.created_at));
+    let conflicts = copied.conflicts.iter();
+    let rejects = copied.rejects.iter();
+    let warnings = copied.warnings.iter();
+    let digest = (!copied.digest_source.is_empty()).then_some(copied.digest_source.as_str());
+    json!({
+        "written": copied.written,
+        "unchanged": copied.unchanged,
+        "updated": copied.updated,
+        "deleted": copied.deleted,
+        "stale": copied.stale,
+        "conflicts": conflicts.map(|c| json!({"id": c.source_id, "reason": c.reason.as_str()})).collect::<Vec<_>>(),
+        "rejected": rejects.map(|r| json!({"id": r.source_id, "reason": r.reason.as_str()})).collect::<Vec<_>>(),
+        "defaults": defaults,
+        "embedded": copied.embedded,
+        "zero_vectors": copied.zero_vectors.count,
+        "digest_source": digest,
+        "digest_target": null,
+        "warnings": warnings.map(|w| json!({"code": w.code.as_str(), "message": w.message})).collect::<Vec<_>>(),
+    })
+}
+
+fn verified(verification: &Verification, has_copied: bool) -> Value {
+    let different = verification.different.iter();
+    let mut object = json!({
+        "rows": verification.rows,
+        "matched": verification.matched,
+        "missing": verification.missing,
+        "different": different
+            .map(|d| json!({"id": d.source_id, "columns": d.columns, "edited": d.is_edited}))
+            .collect::<Vec<_>>(),
+        "digest_source": verification.digest_source,
+        "digest_target": verification.digest_target,
+        "searches": {
+            "count": verification.searches.count,
+            "parity": verification.searches.parity,
+            "index_recall": verification.searches.index_recall,
+        },
+    });
+    if !has_copied {
+        let rejects = verification.rejects.iter();
+        object["rejected"] = rejects
+            .map(|r| json!({"id": r.source_id, "reason": r.reason.as_str()}))
+            .collect::<Vec<_>>()
+            .into();
+        object["stale"] = json!(verification.stale);
+    }
+    object
+}
+
+/// What taking a run back has changed.
+pub(super) fn undo_to_json(run: Uuid, result: &Result<UndoReport, Failure>) -> Value {
+    match result {
+        Ok(report) => {
+            let is_complete = report.tables.iter().all(|table| table.kept.is_empty());
+            let tables = report.tables.iter().map(|table| {
+                json!({
+                    "table": table.table,
+                    "collection": table.collection,
+                    "removed": table.undone.removed,
+                    "restored": table.undone.restored,
+                    "rejects_forgotten": table.undone.rejects_forgotten,
+                    "table_dropped": table.undone.table_dropped,
+                    "kept": table.kept.iter().map(Uuid::to_string).collect::<Vec<_>>(),
+                })
+            });
+            json!({
+                "run_id": run.to_string(),
+                "status": if is_complete { "undone" } else { "conflicts" },
+                "tables": tables.collect::<Vec<_>>(),
+            })
+        }
+        Err(failure) => json!({
+            "run_id": run.to_string(),
+            "status": "failed",
+            "error": failure.message(),
+            "exit_code": failure.code() as u8,
+            "tables": [],
+        }),
+    }
+}

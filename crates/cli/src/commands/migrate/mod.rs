@@ -1,0 +1,197 @@
+//! `panopticon migrate` and `panopticon verify`: Chroma collections become PostgreSQL tables, and are compared with
+//! them.
+
+pub(crate) mod json;
+mod text;
+mod transfers;
+
+use std::{sync::Arc, time::Instant};
+
+use anyhow::anyhow;
+use migrate::{
+    Comparison, EditedRows, Embed, MigrateOptions, Mode, Outcome, RejectedRecords, Report, StaleRows,
+    Transfer, VerifyOptions,
+};
+use serde_json::Value;
+use store::postgres::Database;
+use uuid::Uuid;
+
+use super::search::open_model;
+use crate::{
+    arguments::{MigrateArguments, OnReject, TransferArguments, VerifyArguments},
+    configuration::Configuration,
+    connection::{Connection, has_embedded_cluster},
+    exit::{ExitCode, Failure},
+    output::print,
+    progress::MigrationProgress,
+};
+pub(crate) use text::to_text;
+
+pub(crate) async fn run(
+    configuration: &Configuration,
+    arguments: MigrateArguments,
+) -> Result<ExitCode, Failure> {
+    if let Some(run) = arguments.undo {
+        let edited_rows = if arguments.overwrite { EditedRows::Overwrite } else { EditedRows::Keep };
+        return undo(configuration, run, edited_rows, arguments.json).await;
+    }
+    let goes_on = GoesOn { is_needed: !arguments.dry_run };
+    let started = Instant::now();
+    let mut sources = Vec::new();
+    let result = migrate(configuration, &arguments, &mut sources).await;
+    goes_on.not_needed();
+    conclude(result, &sources, arguments.json, started)
+}
+
+pub(crate) async fn verify(
+    configuration: &Configuration,
+    arguments: VerifyArguments,
+) -> Result<ExitCode, Failure> {
+    let started = Instant::now();
+    let mut sources = Vec::new();
+    let result = compare(configuration, &arguments.transfer, &mut sources).await;
+    conclude(result, &sources, arguments.json, started)
+}
+
+async fn migrate(
+    configuration: &Configuration,
+    arguments: &MigrateArguments,
+    sources: &mut Vec<String>,
+) -> Result<Report, Failure> {
+    let transfer = &arguments.transfer;
+    // Every source opens before anything is written, so that a wrong path stops the whole command.
+    let transfers = transfers::open(configuration, transfer, sources).await?;
+    if arguments.dry_run && configuration.database_url().is_none() && !has_embedded_cluster(configuration) {
+        return Err(Failure::usage(anyhow!(
+            "--dry-run changes nothing, and there is no database to look at yet: set DATABASE_URL, or make the embedded one with `panopticon db url`"
+        )));
+    }
+    let embed = match transfer.embed_missing {
+        true => Some(embed(configuration).await?),
+        false => None,
+    };
+    let connection = Connection::open(configuration).await?;
+    let defaults = MigrateOptions::default();
+    let options = MigrateOptions {
+        mode: if arguments.dry_run { Mode::DryRun } else { Mode::Run },
+        rejected_records: match arguments.on_reject {
+            OnReject::Fail => RejectedRecords::Fail,
+            OnReject::Quarantine => RejectedRecords::Quarantine,
+        },
+        stale_rows: if arguments.delete { StaleRows::Delete } else { StaleRows::Keep },
+        edited_rows: if arguments.overwrite { EditedRows::Overwrite } else { EditedRows::Keep },
+        comparison: if arguments.no_verify { Comparison::Skip } else { Comparison::Full },
+        connections: arguments.jobs.map_or(defaults.connections, usize::from),
+        batch_rows: arguments.batch_rows as usize,
+        embed,
+    };
+    let report = migrate_with_progress(&connection.database, transfers, &options).await;
+    connection.close().await?;
+    report
+}
+
+/// Migrates with the progress on standard error.
+pub(crate) async fn migrate_with_progress(
+    database: &Database,
+    transfers: Vec<Transfer>,
+    options: &MigrateOptions,
+) -> Result<Report, Failure> {
+    let progress = MigrationProgress::new();
+    let result = migrate::migrate(database, transfers, options, &progress.observer()).await;
+    progress.finish();
+    Ok(result?)
+}
+
+async fn compare(
+    configuration: &Configuration,
+    transfer: &TransferArguments,
+    sources: &mut Vec<String>,
+) -> Result<Report, Failure> {
+    let transfers = transfers::open(configuration, transfer, sources).await?;
+    let connection = Connection::open(configuration).await?;
+    let options = VerifyOptions { embedded_missing: transfer.embed_missing };
+    let progress = MigrationProgress::new();
+    let result = migrate::verify(&connection.database, transfers, options, &progress.observer()).await;
+    progress.finish();
+    connection.close().await?;
+    Ok(result?)
+}
+
+async fn undo(
+    configuration: &Configuration,
+    run: Uuid,
+    edited_rows: EditedRows,
+    is_json: bool,
+) -> Result<ExitCode, Failure> {
+    let connection = Connection::open(configuration).await?;
+    let result = migrate::undo(&connection.database, run, edited_rows).await;
+    connection.close().await?;
+    let result = result.map_err(Failure::from);
+    if is_json {
+        print(&json::undo_to_json(run, &result).to_string())?;
+    }
+    let report = result?;
+    if !is_json {
+        print(&text::undo_to_text(&report))?;
+    }
+    let is_complete = report.tables.iter().all(|table| table.kept.is_empty());
+    Ok(if is_complete { ExitCode::Complete } else { ExitCode::Refused })
+}
+
+/// The model, for records that have a text and no vector.
+async fn embed(configuration: &Configuration) -> Result<Embed, Failure> {
+    let model = open_model(configuration).await?;
+    Ok(Arc::new(move |text| {
+        let mut embeddings = model.embed(&[text])?;
+        Ok(embeddings.remove(0))
+    }))
+}
+
+fn conclude(
+    result: Result<Report, Failure>,
+    sources: &[String],
+    is_json: bool,
+    started: Instant,
+) -> Result<ExitCode, Failure> {
+    if is_json {
+        let object: Value = json::to_json(sources, &result, started.elapsed());
+        print(&object.to_string())?;
+    }
+    let report = result?;
+    if !is_json {
+        print(&to_text(&report))?;
+    }
+    Ok(exit_code(report.outcome()))
+}
+
+fn exit_code(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Outcome::Different => ExitCode::Different,
+        Outcome::Conflicts => ExitCode::Refused,
+        Outcome::Rejected => ExitCode::Rejected,
+        Outcome::Stopped
+        | Outcome::Copied
+        | Outcome::Planned
+        | Outcome::Verified
+        | Outcome::NothingToMigrate => ExitCode::Complete,
+    }
+}
+
+/// Says at a signal, which drops the command, that nothing is lost.
+struct GoesOn {
+    is_needed: bool,
+}
+
+impl GoesOn {
+    fn not_needed(mut self) {
+        self.is_needed = false;
+    }
+}
+
+impl Drop for GoesOn {
+    fn drop(&mut self) {
+        if self.is_needed && !std::thread::panicking() {
+            eprintln!("\ninterrupted; the same command goes on where this one ended");
+        }
+    }
+}

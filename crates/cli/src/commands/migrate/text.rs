@@ -1,0 +1,271 @@
+//! The report for a person.
+
+use migrate::{
+    CollectionReport, ConflictReason, CopyReport, Difference, RejectReason, Report, Stopped, UndoReport,
+    Verification,
+};
+use store::postgres::vector_index::IndexPlan;
+
+use crate::output::{count, excerpt, grouped, visible};
+
+/// Ids of each kind that a person is shown; `--json` has them all.
+const SHOWN_IDS: usize = 20;
+
+/// What was done, a block for each collection.
+pub(crate) fn to_text(report: &Report) -> String {
+    let mut blocks: Vec<String> = report.collections.iter().map(collection).collect();
+    let mut lines = Vec::new();
+    lines.extend(report.server.warnings.iter().map(|warning| format!("warning: {warning}")));
+    lines.push(last_line(report));
+    blocks.push(lines.join("\n"));
+    blocks.join("\n")
+}
+
+fn last_line(report: &Report) -> String {
+    let server = &report.server;
+    let pgvector =
+        server.pgvector.as_deref().map_or(String::new(), |version| format!(", pgvector {version}"));
+    let versions = format!("PostgreSQL {}{pgvector}", server.postgresql);
+    let seconds = report.elapsed.as_secs_f64();
+    let has_changed = |collection: &CollectionReport| {
+        collection.stopped.is_none()
+            && collection
+                .copied
+                .as_ref()
+                .is_some_and(|copied| copied.written + copied.updated + copied.deleted > 0)
+    };
+    let is_plan = report.collections.iter().any(|collection| collection.stopped.is_some());
+    let is_comparison = report.collections.iter().all(|collection| collection.copied.is_none());
+    if report.collections.iter().any(has_changed) {
+        let run = report.run_id;
+        let again = if report.is_resumed { ", which had been interrupted" } else { "" };
+        format!(
+            "run {run}{again}: {seconds:.1} s on {versions}; `panopticon migrate --undo {run}` takes it back"
+        )
+    } else if is_plan || is_comparison {
+        format!("{seconds:.1} s on {versions}; nothing was changed")
+    } else {
+        format!("{seconds:.1} s on {versions}; nothing was to be changed")
+    }
+}
+
+fn collection(report: &CollectionReport) -> String {
+    let mut lines = vec![headline(report)];
+    if let Some(copied) = &report.copied {
+        oddities(&mut lines, copied);
+    }
+    match &report.index {
+        Some(IndexPlan::Build { lists, .. }) => {
+            lines.push(format!("  built an IVFFLAT index with {}", count(u64::from(*lists), "list")));
+        }
+        Some(IndexPlan::TooWide) => lines.push(
+            "  warning: pgvector indexes up to 4,000 dimensions, so searches of this table look at every row"
+                .to_owned(),
+        ),
+        Some(IndexPlan::Keep) | None => {}
+    }
+    if let Some(verification) = &report.verification {
+        proof(&mut lines, verification);
+        if report.copied.is_none() && verification.stale > 0 {
+            lines.push(format!(
+                "  {} no longer in ChromaDB: `panopticon migrate … --delete` removes them",
+                rows_are(verification.stale)
+            ));
+        }
+    }
+    lists(&mut lines, report);
+    lines.join("\n")
+}
+
+fn headline(report: &CollectionReport) -> String {
+    let route = format!("{} -> table {}", visible(&report.origin.collection), visible(&report.table));
+    let outcome = report.outcome().as_str().replace('_', " ");
+    let Some(copied) = &report.copied else {
+        let verification = report.verification.as_ref();
+        let (records, rows, matched) = verification
+            .map_or((0, 0, 0), |verified| (verified.source_records, verified.rows, verified.matched));
+        return format!(
+            "{route}: {}, {}, {} equal: {outcome}",
+            counted(records, "record"),
+            counted(rows, "row"),
+            grouped(matched)
+        );
+    };
+    let records = counted(copied.source_records, "record");
+    match report.stopped {
+        Some(Stopped::DryRun) => {
+            return format!(
+                "{route}: {records}: {} to write, {} to update, {} to delete, {} unchanged: {outcome}",
+                grouped(copied.written),
+                grouped(copied.updated),
+                grouped(copied.deleted),
+                grouped(copied.unchanged)
+            );
+        }
+        Some(Stopped::Rejects) => {
+            let rejects = grouped(copied.rejects.len() as u64);
+            return format!(
+                "{route}: {records}, {rejects} that PostgreSQL cannot hold: stopped before anything was changed"
+            );
+        }
+        None => {}
+    }
+    let equal = report
+        .verification
+        .as_ref()
+        .map_or(String::new(), |verified| format!(", {} equal on both sides", grouped(verified.matched)));
+    let seconds = report.phases.scan + report.phases.copy + report.phases.index + report.phases.verify;
+    format!(
+        "{route}: {records}: {} written, {} updated, {} unchanged{equal}: {outcome}, {:.1} s",
+        grouped(copied.written),
+        grouped(copied.updated),
+        grouped(copied.unchanged),
+        (seconds + report.phases.search).as_secs_f64()
+    )
+}
+
+fn oddities(lines: &mut Vec<String>, copied: &CopyReport) {
+    for (column, number) in &copied.defaults.columns {
+        if *number > 0 {
+            lines.push(format!(
+                "  {} without a fitting value for column `{}`, which got its default",
+                counted(*number, "record"),
+                visible(column)
+            ));
+        }
+    }
+    if copied.defaults.created_at > 0 {
+        lines.push(format!(
+            "  {} without a time got 1970-01-01",
+            counted(copied.defaults.created_at, "record")
+        ));
+    }
+    if copied.embedded > 0 {
+        lines.push(format!(
+            "  {} without a vector got one made from the text",
+            counted(copied.embedded, "record")
+        ));
+    }
+    if copied.zero_vectors.count > 0 {
+        lines.push(format!(
+            "  {} with a vector of zeros, which no cosine search finds: `{}`",
+            counted(copied.zero_vectors.count, "record"),
+            visible(&copied.zero_vectors.ids.join("`, `"))
+        ));
+    }
+    if copied.deleted > 0 {
+        lines.push(format!("  {} no longer in ChromaDB and deleted", rows_are(copied.deleted)));
+    }
+    if copied.stale > 0 {
+        lines.push(format!(
+            "  {} no longer in ChromaDB and kept; --delete removes them",
+            rows_are(copied.stale)
+        ));
+    }
+}
+
+fn proof(lines: &mut Vec<String>, verification: &Verification) {
+    if verification.rows == 0 {
+        return;
+    }
+    let digests = if verification.digest_source == verification.digest_target {
+        format!("digest {} on both sides", &verification.digest_source[..16])
+    } else {
+        format!(
+            "digest {} in ChromaDB, {} in PostgreSQL",
+            &verification.digest_source[..16],
+            &verification.digest_target[..16]
+        )
+    };
+    let searches = verification.searches;
+    let recall =
+        searches.index_recall.map_or(String::new(), |recall| format!(", recall@10 of the index {recall:.3}"));
+    lines.push(format!(
+        "  {digests}; {} on both sides agree to {:.1} %{recall}",
+        if searches.count == 1 { "1 search".to_owned() } else { format!("{} searches", searches.count) },
+        searches.parity * 100.0
+    ));
+}
+
+fn lists(lines: &mut Vec<String>, report: &CollectionReport) {
+    let (copied, verification) = (report.copied.as_ref(), report.verification.as_ref());
+    let rejects = copied
+        .map(|copied| &copied.rejects)
+        .or_else(|| verification.map(|verification| &verification.rejects));
+    let rejects = rejects.into_iter().flatten().map(|r| (r.source_id.as_str(), reject(r.reason)));
+    list_ids(lines, "rejected", rejects.collect());
+    let conflicts = copied.into_iter().flat_map(|copied| &copied.conflicts);
+    list_ids(lines, "conflict", conflicts.map(|c| (c.source_id.as_str(), conflict(c.reason))).collect());
+    let missing = verification.into_iter().flat_map(|verification| &verification.missing);
+    list_ids(lines, "missing", missing.map(|id| (id.as_str(), "no row in PostgreSQL".to_owned())).collect());
+    let different = verification.into_iter().flat_map(|verification| &verification.different);
+    list_ids(lines, "different", different.map(|d| (d.source_id.as_str(), difference(d))).collect());
+    for warning in copied.into_iter().flat_map(|copied| &copied.warnings) {
+        lines.push(format!("  warning {}: {}", warning.code.as_str(), visible(&warning.message)));
+    }
+}
+
+fn reject(reason: RejectReason) -> String {
+    format!("{}, {}", reason.as_str(), reason.describe())
+}
+
+fn conflict(reason: ConflictReason) -> String {
+    match reason {
+        ConflictReason::Edited => "edited in PostgreSQL since, and kept; --overwrite replaces it",
+        ConflictReason::EditedAndGone => {
+            "gone from ChromaDB, but edited in PostgreSQL since, and kept; --overwrite deletes it"
+        }
+        ConflictReason::BornHere => "a row with this id was born in PostgreSQL, and kept",
+        ConflictReason::OfAnother => "a row with this id came from another collection, and was kept",
+    }
+    .to_owned()
+}
+
+fn difference(difference: &Difference) -> String {
+    let edited = if difference.is_edited { ", edited in PostgreSQL since" } else { "" };
+    format!("{}{edited}", difference.columns.join(", "))
+}
+
+fn list_ids(lines: &mut Vec<String>, what: &str, ids: Vec<(&str, String)>) {
+    let total = ids.len();
+    // Ids are anybody's text, up to thousands of characters.
+    let shown = ids.into_iter().take(SHOWN_IDS);
+    lines.extend(shown.map(|(id, reason)| format!("  {what} `{}`: {}", excerpt(id, 80), visible(&reason))));
+    if total > SHOWN_IDS {
+        lines.push(format!("  … and {} more {what}; --json names all", total - SHOWN_IDS));
+    }
+}
+
+/// What taking a run back has changed.
+pub(super) fn undo_to_text(report: &UndoReport) -> String {
+    let mut lines = Vec::new();
+    for table in &report.tables {
+        let undone = &table.undone;
+        let dropped = if undone.table_dropped { ", and the table dropped" } else { "" };
+        lines.push(format!(
+            "table {}: {} removed, {} restored, {} forgotten{dropped}",
+            visible(&table.table),
+            counted(undone.removed, "row"),
+            counted(undone.restored, "row"),
+            counted(undone.rejects_forgotten, "rejected record"),
+        ));
+        let kept = table.kept.iter().map(|id| {
+            (id.to_string(), "edited in PostgreSQL since, and kept; --overwrite removes it too".to_owned())
+        });
+        let kept: Vec<(String, String)> = kept.collect();
+        list_ids(&mut lines, "conflict", kept.iter().map(|(id, why)| (id.as_str(), why.clone())).collect());
+    }
+    let is_complete = report.tables.iter().all(|table| table.kept.is_empty());
+    let state = if is_complete { "is taken back" } else { "is taken back but for these rows" };
+    lines.push(format!("run {} {state}", report.run_id));
+    lines.join("\n")
+}
+
+/// `1 record`, `2,000 records`.
+fn counted(number: u64, singular: &str) -> String {
+    if number == 1 { format!("1 {singular}") } else { format!("{} {singular}s", grouped(number)) }
+}
+
+fn rows_are(number: u64) -> String {
+    if number == 1 { "1 row is".to_owned() } else { format!("{} rows are", grouped(number)) }
+}

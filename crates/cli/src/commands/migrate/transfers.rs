@@ -1,0 +1,190 @@
+//! From the command line to collections and their tables.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow, bail};
+use chroma::Collection;
+use migrate::{SourceCollection, Transfer};
+use records::{MODEL_DIMENSION, Service};
+use store::postgres::{Column, ColumnType, Presence, Table};
+
+use crate::{
+    arguments::{TransferArguments, What},
+    configuration::Configuration,
+    exit::Failure,
+    interrupt::run_interruptibly,
+    source::{self, Location, Selection},
+};
+
+/// Longer names are cut by PostgreSQL without a word.
+const MAX_NAME_BYTES: usize = 63;
+
+/// Opens everything that `arguments` mean; the sources are also named in `sources`, as far as it comes.
+pub(super) async fn open(
+    configuration: &Configuration,
+    arguments: &TransferArguments,
+    sources: &mut Vec<String>,
+) -> Result<Vec<Transfer>, Failure> {
+    let what = check(arguments).map_err(Failure::usage)?;
+    let mut transfers = Vec::new();
+    if what == What::Collection {
+        let name = arguments.name.clone().unwrap_or_default();
+        let path = arguments
+            .from
+            .as_ref()
+            .ok_or_else(|| anyhow!("no Chroma data to read: give it with --from DIR or --from URL"))
+            .map_err(Failure::usage)?;
+        let source = open_collection(configuration, arguments, path, name, sources).await?;
+        let table = collection_table(arguments, source.collection()).map_err(Failure::usage)?;
+        transfers.push(Transfer { source, table });
+    }
+    for service in what.services() {
+        let path = service_source(configuration, arguments, service).map_err(Failure::usage)?;
+        let name = service.collection().to_owned();
+        let source = open_collection(configuration, arguments, &path, name, sources).await?;
+        transfers.push(Transfer { source, table: Table::of(service) });
+    }
+    Ok(transfers)
+}
+
+/// Refuses what would be ignored.
+fn check(arguments: &TransferArguments) -> anyhow::Result<What> {
+    let what = arguments.what.ok_or_else(|| {
+        anyhow!("expected what is meant: all, query, evaluation, judge, or collection NAME")
+    })?;
+    let of_collection = [
+        ("NAME", arguments.name.is_some()),
+        ("--table", arguments.table.is_some()),
+        ("--text-column", arguments.text_column.is_some()),
+        ("--category", arguments.category.is_some()),
+        ("--column", !arguments.column.is_empty()),
+    ];
+    if what == What::Collection {
+        if arguments.name.is_none() {
+            bail!("expected the name of the collection: panopticon migrate collection NAME --from DIR");
+        }
+        return Ok(what);
+    }
+    if let Some((flag, _)) = of_collection.iter().find(|(_, is_given)| *is_given) {
+        bail!("{flag} applies to `migrate collection` only: the services' tables are what they are");
+    }
+    if what == What::All && arguments.from.is_some() {
+        bail!(
+            "--from names one source, and `all` has three: set CHROMA_PERSIST_DIRECTORY, EVALUATION_PERSIST_DIRECTORY and JUDGE_PERSIST_DIRECTORY, or migrate the services one by one"
+        );
+    }
+    Ok(what)
+}
+
+async fn open_collection(
+    configuration: &Configuration,
+    arguments: &TransferArguments,
+    path: &Path,
+    name: String,
+    sources: &mut Vec<String>,
+) -> Result<SourceCollection, Failure> {
+    let location = Location::new(path, &arguments.scope, configuration).map_err(Failure::usage)?;
+    sources.push(location.to_string());
+    let (tenant, database) = (arguments.scope.tenant.clone(), arguments.scope.database.clone());
+    run_interruptibly(move |_| {
+        let source = source::open(&location)?;
+        let selection =
+            Selection { tenant: tenant.as_deref(), database: database.as_deref(), name: Some(&name) };
+        let only = selection.only(source.collections());
+        let collection = only
+            .with_context(|| format!("failed to find a collection in `{location}`"))
+            .map_err(Failure::usage)?;
+        let collection = collection.clone();
+        Ok(SourceCollection::new(source, collection))
+    })
+    .await
+}
+
+fn service_source(
+    configuration: &Configuration,
+    arguments: &TransferArguments,
+    service: Service,
+) -> anyhow::Result<PathBuf> {
+    if let Some(path) = &arguments.from {
+        return Ok(path.clone());
+    }
+    let (name, path) = configuration.persist_directory(service);
+    path.ok_or_else(|| anyhow!("no Chroma directory for {service}: give it with --from DIR, or set {name}"))
+}
+
+/// The table that the flags ask for.
+fn collection_table(arguments: &TransferArguments, collection: &Collection) -> anyhow::Result<Table> {
+    let name = arguments.table.clone().unwrap_or_else(|| collection.name.clone());
+    if let Some(service) = Service::ALL.into_iter().find(|service| service.collection() == name) {
+        bail!(
+            "table `{name}` is that of the {service} service: use `panopticon migrate {service}`, or name another with --table"
+        );
+    }
+    if name.starts_with("migration_") || name == "evaluation_results" {
+        bail!("table `{name}` is one of Panopticon's own: name another with --table");
+    }
+    let mut columns = Vec::new();
+    if let Some(category) = &arguments.category {
+        let (key, column) = category.split_once(':').unwrap_or((category, category));
+        columns.push(Column { name: column.to_owned(), ..Column::required(key, "unknown") });
+    }
+    for column in &arguments.column {
+        columns.push(parse_column(column)?);
+    }
+    let table = Table {
+        name,
+        text_column: arguments.text_column.clone().unwrap_or_else(|| "document".to_owned()),
+        text: Presence::Optional,
+        columns,
+        // Of an empty collection it is not known, and does not matter.
+        dimension: collection.dimension.unwrap_or(MODEL_DIMENSION),
+        space: collection.space,
+    };
+    check_names(&table)?;
+    Ok(table)
+}
+
+fn parse_column(text: &str) -> anyhow::Result<Column> {
+    let mut parts = text.split(':');
+    let key = parts.next().unwrap_or_default();
+    let name = parts.next().unwrap_or(key);
+    let column_type = parts.next().map_or(Ok(ColumnType::Text), str::parse)?;
+    if parts.next().is_some() {
+        bail!("expected --column KEY[:COLUMN[:TYPE]], found `{text}`");
+    }
+    let name = if name.is_empty() { key } else { name };
+    Ok(Column { key: key.to_owned(), name: name.to_owned(), column_type, default: None })
+}
+
+fn check_names(table: &Table) -> anyhow::Result<()> {
+    const OWN: [&str; 8] = [
+        "id",
+        "source_id",
+        "metadata",
+        "uri",
+        "created_at",
+        "embedding",
+        "migration_run",
+        "migration_digest",
+    ];
+    let columns = table.columns.iter().map(|column| column.name.as_str());
+    let mut seen = OWN.to_vec();
+    for name in columns.chain([table.text_column.as_str()]) {
+        check_name(name, "column")?;
+        if seen.contains(&name) {
+            bail!("column `{name}` is named twice: each table has {} of its own", OWN.join(", "));
+        }
+        seen.push(name);
+    }
+    check_name(&table.name, "table")
+}
+
+fn check_name(name: &str, what: &str) -> anyhow::Result<()> {
+    if name.is_empty() || name.len() > MAX_NAME_BYTES || name.contains('\0') {
+        bail!(
+            "`{name}` cannot be the name of a {what}: expected 1 to {MAX_NAME_BYTES} bytes, found {}",
+            name.len()
+        );
+    }
+    Ok(())
+}

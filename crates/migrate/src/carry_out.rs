@@ -1,0 +1,175 @@
+//! Everything that changes something, for one collection: copy, index, comparison, manifest.
+
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+use chroma::Warning;
+use serde_json::{Value, json};
+use store::postgres::{
+    Database, MAX_COPY_CONNECTIONS,
+    jobs::{Counts, JobStatus},
+    schema::{ServerDescription, TableState},
+};
+
+use crate::{
+    Error,
+    copy::{CopyOptions, copy},
+    observe::{Counter, Event, Observer, Phase, Step},
+    options::{Comparison, MigrateOptions},
+    plan::Plan,
+    prepare::{Prepared, copy_report},
+    read::SourceCollection,
+    report::{CollectionReport, Conflict, ConflictReason, Phases, Verification},
+    verify::{VerifyTask, verify},
+};
+
+/// Copies, builds the index and compares.
+pub(crate) async fn carry_out(
+    database: &Database,
+    prepared: Prepared,
+    server: &ServerDescription,
+    options: &MigrateOptions,
+    observer: &Observer,
+) -> Result<CollectionReport, Error> {
+    let has_work = prepared.is_resumed || prepared.has_changes(options);
+    let Prepared { plan, table, job, mut origins, deleted, stale, stale_conflicts, .. } = prepared;
+    let mut phases = prepared.phases;
+    if has_work && !origins.own_runs.contains(&job.run_id) {
+        origins.own_runs.push(job.run_id);
+    }
+    let name = job.origin.collection.clone();
+    let mut report = CollectionReport {
+        origin: job.origin.clone(),
+        table: table.name.clone(),
+        run_id: job.run_id,
+        copied: None,
+        index: None,
+        verification: None,
+        stopped: None,
+        phases,
+    };
+    let (source, mut copied) = if has_work {
+        let started = Instant::now();
+        let copy_options = CopyOptions {
+            connections: options.connections.clamp(1, MAX_COPY_CONNECTIONS as usize),
+            batch_rows: options.batch_rows.max(1),
+            rejected_records: options.rejected_records,
+            embed: options.embed.clone(),
+            deleted,
+        };
+        let copied = copy(database, &job, plan, copy_options, observer).await?;
+        database.set_job_status(&job, JobStatus::Copied, None).await?;
+        observer(Event::Step(Step::Copied));
+        phases.copy = started.elapsed();
+
+        let started = Instant::now();
+        Counter::begin(observer, &name, Phase::Index, 0);
+        let progress = |done, total| observer(Event::Progress { done, total });
+        let index = database.maintain_index(&table, job.run_id, &progress).await;
+        report.index = Some(index.map_err(Error::store("build the index of", &table.name))?);
+        observer(Event::Step(Step::Indexed));
+        phases.index = started.elapsed();
+
+        let mut tally = copied.classifier.tally;
+        let mut conflicts = std::mem::take(&mut tally.conflicts);
+        let appeared = copied.in_the_way.iter().map(|id| (*id, ConflictReason::BornHere));
+        let meanwhile = appeared.chain(copied.edited.iter().map(|id| (*id, ConflictReason::Edited)));
+        conflicts.extend(meanwhile.map(|(id, reason)| Conflict { source_id: id.to_string(), id, reason }));
+        conflicts.extend(stale_conflicts);
+        let copied_report =
+            copy_report(tally, copied.counts, conflicts, stale, copied.warnings, copied.digest_source);
+        (copied.source, copied_report)
+    } else {
+        let Plan { source, classifier, warnings } = plan;
+        let mut tally = classifier.tally;
+        let conflicts = std::mem::take(&mut tally.conflicts).into_iter().chain(stale_conflicts).collect();
+        (source, copy_report(tally, Counts::default(), conflicts, stale, warnings, String::new()))
+    };
+    let has_rows = has_work || !origins.own_runs.is_empty();
+    if options.comparison == Comparison::Full && has_rows {
+        let missing_vectors = options.choices().missing_vectors;
+        let task = VerifyTask { table: &table, state: TableState::Ready, origins: &origins, missing_vectors };
+        let (mut verification, warnings) = verify_one(database, source, task, &mut phases, observer).await?;
+        explain_by_conflicts(&mut verification, &copied.conflicts);
+        copied.warnings = warnings;
+        copied.digest_source = verification.digest_source.clone();
+        report.verification = Some(verification);
+        observer(Event::Step(Step::Verified));
+    }
+    report.copied = Some(copied);
+    report.phases = phases;
+    if has_work {
+        let manifest = manifest(&report, server);
+        database.set_job_status(&job, JobStatus::Complete, Some(&manifest)).await?;
+        observer(Event::Step(Step::Complete));
+    }
+    Ok(report)
+}
+
+/// What the copy reported as a conflict is not reported again.
+fn explain_by_conflicts(verification: &mut Verification, conflicts: &[Conflict]) {
+    let known: HashSet<&str> = conflicts.iter().map(|conflict| conflict.source_id.as_str()).collect();
+    // Those that were found only while copying are known by the row's id.
+    let is_known = |source_id: &str| {
+        known.contains(source_id) || known.contains(records::stored_id(source_id).to_string().as_str())
+    };
+    // A row that was born in PostgreSQL is none that the collection has brought.
+    verification.missing.retain(|source_id| !is_known(source_id));
+    verification.different.retain(|difference| !is_known(&difference.source_id));
+}
+
+/// Compares records, then searches.
+pub(crate) async fn verify_one(
+    database: &Database,
+    source: SourceCollection,
+    task: VerifyTask<'_>,
+    phases: &mut Phases,
+    observer: &Observer,
+) -> Result<(Verification, Vec<Warning>), Error> {
+    let started = Instant::now();
+    let (table, origins, name) = (task.table, task.origins, source.collection().name.clone());
+    let verified = verify(database, source, task, observer).await?;
+    phases.verify = started.elapsed();
+    let started = Instant::now();
+    let mut verification = verified.verification;
+    let counter = Counter::begin(observer, &name, Phase::Search, verified.nearest.count());
+    let searches = verified.nearest.compare(database, table, origins, verified.is_alone, counter);
+    verification.searches = searches.await?;
+    phases.search = started.elapsed();
+    Ok((verification, verified.warnings))
+}
+
+/// What is kept of a run, to be compared with in years.
+fn manifest(report: &CollectionReport, server: &ServerDescription) -> Value {
+    let seconds = |duration: Duration| duration.as_secs_f64();
+    let copied = report.copied.as_ref();
+    let verification = report.verification.as_ref();
+    json!({
+        "status": report.outcome().as_str(),
+        "source_records": report.source_records(),
+        "written": copied.map(|copied| copied.written),
+        "updated": copied.map(|copied| copied.updated),
+        "unchanged": copied.map(|copied| copied.unchanged),
+        "deleted": copied.map(|copied| copied.deleted),
+        "conflicts": copied.map(|copied| copied.conflicts.len()),
+        "rejected": copied.map(|copied| copied.rejects.len()),
+        "rows": verification.map(|verification| verification.rows),
+        "matched": verification.map(|verification| verification.matched),
+        "digest_source": verification.map(|verification| verification.digest_source.as_str()),
+        "digest_target": verification.map(|verification| verification.digest_target.as_str()),
+        "search_parity": verification.map(|verification| verification.searches.parity),
+        "index_recall": verification.and_then(|verification| verification.searches.index_recall),
+        "panopticon": env!("CARGO_PKG_VERSION"),
+        "postgresql": server.postgresql,
+        "pgvector": server.pgvector,
+        "seconds": {
+            "scan": seconds(report.phases.scan),
+            "copy": seconds(report.phases.copy),
+            "index": seconds(report.phases.index),
+            "verify": seconds(report.phases.verify),
+            "search": seconds(report.phases.search),
+        },
+    })
+}

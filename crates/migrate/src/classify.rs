@@ -1,0 +1,151 @@
+//! What becomes of each record, and the count of it: the same for planning and for copying.
+
+use std::collections::HashSet;
+
+use chroma::{Record, Vector};
+use records::stored_id;
+use store::{
+    RowDigest, StoredRecord,
+    postgres::{Table, write::row_digest},
+};
+use uuid::Uuid;
+
+use crate::{
+    mapping::{Defaults, MissingVectors, RejectReason, check_record, map_record},
+    report::{Conflict, ConflictReason, Examples, Reject},
+    target::{Action, EditedRows, TargetRows},
+};
+
+/// Decides on records one by one, in the order of the source.
+pub(crate) struct Classifier {
+    pub(crate) table: Table,
+    pub(crate) rows: TargetRows,
+    pub(crate) choices: Choices,
+    /// Ids that the source has more than once, and those of them that have come.
+    pub(crate) duplicates: HashSet<Uuid>,
+    taken: HashSet<Uuid>,
+    pub(crate) tally: Tally,
+    scratch: Vec<u8>,
+}
+
+/// What the user wants done with the odd ones.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Choices {
+    pub(crate) missing_vectors: MissingVectors,
+    pub(crate) edited_rows: EditedRows,
+}
+
+/// How many records there were of each kind.
+#[derive(Clone, Debug)]
+pub(crate) struct Tally {
+    pub(crate) source_records: u64,
+    pub(crate) inserts: u64,
+    pub(crate) updates: u64,
+    pub(crate) unchanged: u64,
+    pub(crate) conflicts: Vec<Conflict>,
+    pub(crate) rejects: Vec<Reject>,
+    pub(crate) defaults: Defaults,
+    pub(crate) zero_vectors: Examples,
+    pub(crate) embedded: u64,
+    /// Ids that another collection has brought.
+    pub(crate) of_others: Examples,
+}
+
+impl Tally {
+    pub(crate) fn new(table: &Table) -> Self {
+        Self {
+            source_records: 0,
+            inserts: 0,
+            updates: 0,
+            unchanged: 0,
+            conflicts: Vec::new(),
+            rejects: Vec::new(),
+            defaults: Defaults::of(table),
+            zero_vectors: Examples::default(),
+            embedded: 0,
+            of_others: Examples::default(),
+        }
+    }
+}
+
+/// What becomes of one record.
+pub(crate) enum Classified {
+    /// It is a row, and this is to be done with it. The digest is known where it was needed.
+    Row(StoredRecord, Action, Option<RowDigest>),
+    /// PostgreSQL cannot hold it.
+    Rejected(Record, RejectReason),
+}
+
+impl Classifier {
+    pub(crate) fn new(table: Table, rows: TargetRows, choices: Choices) -> Self {
+        Self {
+            tally: Tally::new(&table),
+            table,
+            rows,
+            choices,
+            duplicates: HashSet::new(),
+            taken: HashSet::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Begins anew, for another read of the same source.
+    pub(crate) fn restart(&mut self) {
+        self.tally = Tally::new(&self.table);
+        self.taken.clear();
+        self.rows.forget_seen();
+    }
+
+    /// Decides on the next record.
+    pub(crate) fn classify(&mut self, record: Record) -> Classified {
+        self.tally.source_records += 1;
+        match self.check(&record) {
+            Ok(()) => self.decide(record),
+            Err(reason) => {
+                self.rows.see(stored_id(&record.id));
+                self.tally.rejects.push(Reject { source_id: record.id.clone(), reason });
+                Classified::Rejected(record, reason)
+            }
+        }
+    }
+
+    fn check(&mut self, record: &Record) -> Result<(), RejectReason> {
+        check_record(&self.table, record, self.choices.missing_vectors)?;
+        if !self.duplicates.is_empty() {
+            let id = stored_id(&record.id);
+            if self.duplicates.contains(&id) && !self.taken.insert(id) {
+                return Err(RejectReason::DuplicateId);
+            }
+        }
+        Ok(())
+    }
+
+    fn decide(&mut self, record: Record) -> Classified {
+        let tally = &mut self.tally;
+        let is_zero = matches!(&record.vector, Vector::Present { embedding, .. }
+            if embedding.as_slice().iter().all(|component| *component == 0.0));
+        if is_zero {
+            tally.zero_vectors.add(&record.id);
+        }
+        let row = map_record(&self.table, record, &mut tally.defaults);
+        tally.embedded += u64::from(row.embedding_is_made);
+        let mut digest = None;
+        let scratch = &mut self.scratch;
+        let needed = || *digest.insert(row_digest(scratch, &row));
+        let action = self.rows.action(row.id, needed, self.choices.edited_rows);
+        let source_id = row.source_id.as_deref().unwrap_or_default();
+        let conflict = |reason| Conflict { source_id: source_id.to_owned(), id: row.id, reason };
+        match action {
+            Action::Insert => tally.inserts += 1,
+            Action::Keep => tally.unchanged += 1,
+            Action::Update(_) => tally.updates += 1,
+            Action::Edited => tally.conflicts.push(conflict(ConflictReason::Edited)),
+            Action::BornHere => tally.conflicts.push(conflict(ConflictReason::BornHere)),
+            Action::OfAnother => {
+                tally.of_others.add(source_id);
+                tally.conflicts.push(conflict(ConflictReason::OfAnother));
+            }
+        }
+        Classified::Row(row, action, digest)
+    }
+}

@@ -1,0 +1,105 @@
+//! What to migrate, and how.
+
+use store::postgres::Table;
+
+use crate::{
+    classify::Choices, copy::Embed, mapping::MissingVectors, read::SourceCollection, target::EditedRows,
+};
+
+/// One collection and the table that it goes into.
+pub struct Transfer {
+    /// Where the records are.
+    pub source: SourceCollection,
+    /// Where they go.
+    pub table: Table,
+}
+
+/// What to do with records that PostgreSQL cannot hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectedRecords {
+    /// Change nothing and name them.
+    Fail,
+    /// Keep each in `migration_rejects`, and copy the others.
+    Quarantine,
+}
+
+/// What to do with rows whose records are gone from the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StaleRows {
+    /// Keep and count them.
+    Keep,
+    /// Delete them, but for those that were edited in PostgreSQL.
+    Delete,
+}
+
+/// How far to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Look, and change nothing.
+    DryRun,
+    /// Do it.
+    Run,
+}
+
+/// Whether to compare at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// Every record.
+    Full,
+    /// None.
+    Skip,
+}
+
+/// How to migrate.
+#[derive(Clone)]
+pub struct MigrateOptions {
+    /// How far to go.
+    pub mode: Mode,
+    /// What to do with records that PostgreSQL cannot hold.
+    pub rejected_records: RejectedRecords,
+    /// What to do with rows whose records are gone from the source.
+    pub stale_rows: StaleRows,
+    /// What to do with rows that were edited in PostgreSQL.
+    pub edited_rows: EditedRows,
+    /// Whether to compare at the end.
+    pub comparison: Comparison,
+    /// Connections to copy on, at least 1. More than the server has cores gain nothing.
+    pub connections: usize,
+    /// Rows in one transaction, at least 1. Fewer cost commits; more cost memory, of which 8 MB are the limit.
+    pub batch_rows: usize,
+    /// Makes vectors from the texts of records that have none; without it these are rejected.
+    pub embed: Option<Embed>,
+}
+
+impl Default for MigrateOptions {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            mode: Mode::Run,
+            rejected_records: RejectedRecords::Fail,
+            stale_rows: StaleRows::Keep,
+            edited_rows: EditedRows::Keep,
+            comparison: Comparison::Full,
+            connections: cores.clamp(1, 4),
+            batch_rows: 5_000,
+            embed: None,
+        }
+    }
+}
+
+impl MigrateOptions {
+    pub(crate) fn choices(&self) -> Choices {
+        Choices { missing_vectors: missing_vectors(self.embed.is_some()), edited_rows: self.edited_rows }
+    }
+}
+
+pub(crate) fn missing_vectors(are_embedded: bool) -> MissingVectors {
+    if are_embedded { MissingVectors::Embed } else { MissingVectors::Reject }
+}
+
+/// How to compare.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VerifyOptions {
+    /// Whether records with a text and no vector were given one.
+    pub embedded_missing: bool,
+}

@@ -1,0 +1,196 @@
+//! Searches on both sides: what an exact search of the source finds, an exact search of PostgreSQL has to find.
+
+use records::{DistanceSpace, Embedding};
+use store::postgres::{Database, Table};
+
+use crate::{Error, observe::Counter, report::Searches, resume::Origins};
+
+/// Results of each search.
+const RESULTS: usize = 10;
+/// PostgreSQL adds up in single precision, in another order; two distances this close, for their size, are a tie.
+const TIE: f64 = 1e-5;
+/// An exact search of the table reads all of it, so the more rows, the fewer searches: about this many rows in all.
+const ROWS_TO_SEARCH: u64 = 2_000_000;
+
+/// The nearest records of the source to each of some vectors, gathered while the source is read.
+pub(crate) struct NearestInSource {
+    space: DistanceSpace,
+    queries: Vec<Query>,
+}
+
+struct Query {
+    embedding: Embedding,
+    norm: f64,
+    /// Nearest first, at most [`RESULTS`].
+    nearest: Vec<f64>,
+}
+
+impl NearestInSource {
+    /// How many searches to make in a table of so many rows.
+    pub(crate) fn samples(rows: u64) -> usize {
+        let samples = (ROWS_TO_SEARCH / rows.max(1)).clamp(5, 20).min(rows);
+        usize::try_from(samples).expect("at most 20")
+    }
+
+    pub(crate) fn new(space: DistanceSpace, queries: Vec<Embedding>) -> Self {
+        let queries = queries
+            .into_iter()
+            // From a vector of zeros no cosine distance is defined.
+            .filter(|embedding| space != DistanceSpace::Cosine || norm(embedding.as_slice()) > 0.0)
+            .map(|embedding| Query {
+                norm: norm(embedding.as_slice()),
+                embedding,
+                nearest: Vec::with_capacity(RESULTS + 1),
+            })
+            .collect();
+        Self { space, queries }
+    }
+
+    /// Takes a record of the source; made embeddings, which are empty here, are not searched for.
+    pub(crate) fn add(&mut self, embedding: &[f32]) {
+        if embedding.is_empty() {
+            return;
+        }
+        let norm = if self.space == DistanceSpace::Cosine { norm(embedding) } else { 1.0 };
+        for query in &mut self.queries {
+            let distance = match self.space {
+                DistanceSpace::L2 => squared_distance(query.embedding.as_slice(), embedding).sqrt(),
+                DistanceSpace::InnerProduct => -product(query.embedding.as_slice(), embedding),
+                DistanceSpace::Cosine => {
+                    1.0 - product(query.embedding.as_slice(), embedding) / (query.norm * norm)
+                }
+            };
+            let is_near =
+                query.nearest.len() < RESULTS || query.nearest.last().is_some_and(|last| distance < *last);
+            // NaN, of a vector of zeros, is near to nothing.
+            if is_near && !distance.is_nan() {
+                let position = query.nearest.partition_point(|other| *other <= distance);
+                query.nearest.insert(position, distance);
+                query.nearest.truncate(RESULTS);
+            }
+        }
+    }
+
+    /// Makes the same searches in PostgreSQL, exact and by its index. `is_alone` says that the table has rows of this
+    /// collection only.
+    pub(crate) async fn compare(
+        self,
+        database: &Database,
+        table: &Table,
+        origins: &Origins,
+        is_alone: bool,
+        mut counter: Counter,
+    ) -> Result<Searches, Error> {
+        let (mut parity, mut index_recall) = (Share::default(), Share::default());
+        let failed = |error| Error::store("search", &table.name)(error);
+        for query in &self.queries {
+            let embedding = query.embedding.as_slice();
+            let found = database.nearest_brought(table, &origins.own_runs, embedding, RESULTS as u32);
+            let found = found.await.map_err(failed)?;
+            parity.add(&query.nearest, &found);
+            let by_index = database.nearest_by_index(table, embedding, RESULTS as u32).await;
+            if let Some(by_index) = by_index.map_err(failed)? {
+                let exact = match is_alone {
+                    true => found,
+                    false => {
+                        database.nearest_exact(table, embedding, RESULTS as u32).await.map_err(failed)?
+                    }
+                };
+                index_recall.add(&exact, &by_index);
+            }
+            counter.count();
+        }
+        let count = self.queries.len() as u64;
+        Ok(Searches { count, parity: parity.value().unwrap_or(1.0), index_recall: index_recall.value() })
+    }
+
+    /// How many searches there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.queries.len() as u64
+    }
+}
+
+/// How much of what was expected was found.
+#[derive(Default)]
+struct Share {
+    expected: usize,
+    found: usize,
+}
+
+impl Share {
+    /// `expected` and `found` are distances, nearest first.
+    fn add(&mut self, expected: &[f64], found: &[f64]) {
+        let Some(farthest) = expected.iter().rfind(|distance| distance.is_finite()) else { return };
+        let bound = farthest + TIE * farthest.abs().max(1.0);
+        self.expected += expected.iter().filter(|distance| distance.is_finite()).count();
+        self.found += found.iter().take(expected.len()).filter(|distance| **distance <= bound).count();
+    }
+
+    fn value(&self) -> Option<f64> {
+        (self.expected > 0).then(|| self.found as f64 / self.expected as f64)
+    }
+}
+
+fn norm(vector: &[f32]) -> f64 {
+    product(vector, vector).sqrt()
+}
+
+/// Lanes that the compiler keeps in one register.
+const LANES: usize = 16;
+
+fn product(one: &[f32], other: &[f32]) -> f64 {
+    sum_of(one, other, |a, b| a * b)
+}
+
+fn squared_distance(one: &[f32], other: &[f32]) -> f64 {
+    sum_of(one, other, |a, b| (a - b) * (a - b))
+}
+
+fn sum_of(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
+    let mut sums = [0.0_f32; LANES];
+    let ((ones, one_rest), (others, other_rest)) = (one.as_chunks::<LANES>(), other.as_chunks::<LANES>());
+    for (one, other) in ones.iter().zip(others) {
+        for lane in 0..LANES {
+            sums[lane] += term(one[lane], other[lane]);
+        }
+    }
+    let rest: f32 = one_rest.iter().zip(other_rest).map(|(a, b)| term(*a, *b)).sum();
+    sums.iter().map(|sum| f64::from(*sum)).sum::<f64>() + f64::from(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearest_are_kept_in_order_for_each_space() {
+        let check = |space: DistanceSpace, expected: &[f64]| {
+            let mut nearest = NearestInSource::new(space, vec![Embedding::from(vec![1.0, 0.0])]);
+            for vector in [[0.0, 2.0], [3.0, 0.0], [0.0, 0.0]] {
+                nearest.add(&vector);
+            }
+            assert_eq!(nearest.queries[0].nearest, expected, "{space}");
+        };
+        check(DistanceSpace::L2, &[1.0, 2.0, 5_f64.sqrt()]);
+        check(DistanceSpace::InnerProduct, &[-3.0, 0.0, 0.0]);
+        check(DistanceSpace::Cosine, &[0.0, 1.0]);
+    }
+
+    #[test]
+    fn ties_count_as_found_and_farther_ones_do_not() {
+        let share = |expected: &[f64], found: &[f64]| {
+            let mut share = Share::default();
+            share.add(expected, found);
+            share.value()
+        };
+        assert_eq!(share(&[0.1, 0.2], &[0.1, 0.200_001]), Some(1.0));
+        assert_eq!(share(&[0.1, 0.2], &[0.1, 0.3]), Some(0.5));
+        assert_eq!(share(&[0.1, 0.2], &[0.1]), Some(0.5));
+        assert_eq!(share(&[], &[]), None);
+    }
+
+    #[test]
+    fn fewer_searches_are_made_in_larger_tables() {
+        assert_eq!([0, 3, 10_000, 100_000, 5_000_000].map(NearestInSource::samples), [0, 3, 20, 20, 5]);
+    }
+}

@@ -1,0 +1,71 @@
+//! The first read of the source: what would be done, before anything is.
+
+use std::{collections::HashSet, ops::ControlFlow};
+
+use chroma::{Record, Warning};
+use records::stored_id;
+use uuid::Uuid;
+
+use crate::{
+    Error,
+    classify::Classifier,
+    observe::{Counter, Observer, Phase},
+    read::{SourceCollection, Visitor},
+};
+
+/// A collection whose records are all decided upon.
+pub(crate) struct Plan {
+    pub(crate) source: SourceCollection,
+    pub(crate) classifier: Classifier,
+    pub(crate) warnings: Vec<Warning>,
+}
+
+struct Planner {
+    classifier: Classifier,
+    /// The ids of all rows: 16 bytes for each record, gone with the plan.
+    ids: Vec<[u8; 16]>,
+    counter: Counter,
+}
+
+impl Visitor for Planner {
+    fn visit(&mut self, record: Record) -> ControlFlow<()> {
+        self.ids.push(stored_id(&record.id).into_bytes());
+        self.classifier.classify(record);
+        self.counter.count();
+        ControlFlow::Continue(())
+    }
+}
+
+/// Reads the source and decides on each record.
+pub(crate) async fn plan(
+    source: SourceCollection,
+    classifier: Classifier,
+    observer: &Observer,
+) -> Result<Plan, Error> {
+    let name = source.collection().name.clone();
+    let (source, total) = source.record_count().await?;
+    let mut classifier = classifier;
+    let mut source = source;
+    loop {
+        let planner = Planner {
+            classifier,
+            ids: Vec::with_capacity(usize::try_from(total).unwrap_or(0)),
+            counter: Counter::begin(observer, &name, Phase::Plan, total),
+        };
+        let read = source.read(planner).await?.complete()?;
+        let Planner { classifier: decided, ids, .. } = read.visitor;
+        (source, classifier) = (read.source, decided);
+        let duplicates = if classifier.duplicates.is_empty() { duplicates(ids) } else { HashSet::new() };
+        if duplicates.is_empty() {
+            return Ok(Plan { source, classifier, warnings: read.warnings });
+        }
+        // Only Chroma 0.3 allowed them. Which one comes first is known now, so decide again.
+        classifier.duplicates = duplicates;
+        classifier.restart();
+    }
+}
+
+fn duplicates(mut ids: Vec<[u8; 16]>) -> HashSet<Uuid> {
+    ids.sort_unstable();
+    ids.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| Uuid::from_bytes(pair[0])).collect()
+}

@@ -1,0 +1,208 @@
+//! Everything that comes before the first change: both sides are read, and each record is decided upon.
+
+use std::time::Instant;
+
+use chroma::Warning;
+use store::{
+    RowDigest,
+    postgres::{
+        Database, Table, TableLock,
+        jobs::{Counts, Job, JobStatus, Origin},
+    },
+};
+use uuid::Uuid;
+
+use crate::{
+    Error,
+    classify::{Classifier, Tally},
+    error::MAX_DIMENSION,
+    observe::{Counter, Event, Observer, Phase, Step},
+    options::{MigrateOptions, RejectedRecords, StaleRows, Transfer},
+    plan::{Plan, plan},
+    read::SourceCollection,
+    report::{CollectionReport, Conflict, ConflictReason, CopyReport, Phases, Stopped},
+    resume::{Earlier, Origins, look_back},
+    target::{EditedRows, TargetRows},
+};
+
+/// A transfer that is decided upon.
+pub(crate) struct Prepared {
+    pub(crate) plan: Plan,
+    pub(crate) table: Table,
+    pub(crate) job: Job,
+    pub(crate) origins: Origins,
+    pub(crate) is_resumed: bool,
+    /// Rows to delete, and their digests.
+    pub(crate) deleted: Vec<(Uuid, RowDigest)>,
+    /// Rows whose records are gone and that stay, and those of them that were edited.
+    pub(crate) stale: u64,
+    pub(crate) stale_conflicts: Vec<Conflict>,
+    pub(crate) phases: Phases,
+}
+
+impl Prepared {
+    pub(crate) fn has_rejects(&self) -> bool {
+        !self.plan.classifier.tally.rejects.is_empty()
+    }
+
+    /// Whether anything is to be done.
+    pub(crate) fn has_changes(&self, options: &MigrateOptions) -> bool {
+        let tally = &self.plan.classifier.tally;
+        let is_quarantining =
+            options.rejected_records == RejectedRecords::Quarantine && !tally.rejects.is_empty();
+        tally.inserts + tally.updates > 0 || !self.deleted.is_empty() || is_quarantining
+    }
+
+    pub(crate) fn into_plan_report(self, stopped: Stopped) -> CollectionReport {
+        let mut tally = self.plan.classifier.tally;
+        let counts = match stopped {
+            Stopped::DryRun => {
+                Counts { written: tally.inserts, updated: tally.updates, deleted: self.deleted.len() as u64 }
+            }
+            Stopped::Rejects => Counts::default(),
+        };
+        let conflicts =
+            std::mem::take(&mut tally.conflicts).into_iter().chain(self.stale_conflicts).collect();
+        let copied = copy_report(tally, counts, conflicts, self.stale, self.plan.warnings, String::new());
+        CollectionReport {
+            origin: self.job.origin,
+            table: self.table.name,
+            run_id: self.job.run_id,
+            copied: Some(copied),
+            index: None,
+            verification: None,
+            stopped: Some(stopped),
+            phases: self.phases,
+        }
+    }
+}
+
+/// What the copy of one collection did.
+pub(crate) fn copy_report(
+    tally: Tally,
+    counts: Counts,
+    conflicts: Vec<Conflict>,
+    stale: u64,
+    warnings: Vec<Warning>,
+    digest_source: String,
+) -> CopyReport {
+    CopyReport {
+        source_records: tally.source_records,
+        written: counts.written,
+        updated: counts.updated,
+        unchanged: tally.unchanged,
+        deleted: counts.deleted,
+        stale,
+        conflicts,
+        rejects: tally.rejects,
+        defaults: tally.defaults,
+        zero_vectors: tally.zero_vectors,
+        embedded: tally.embedded,
+        warnings,
+        digest_source,
+    }
+}
+
+/// Where the records of `source` come from.
+pub(crate) fn origin(source: &SourceCollection) -> Origin {
+    let collection = source.collection();
+    Origin {
+        collection_id: collection.id,
+        tenant: collection.tenant.clone(),
+        database: collection.database.clone(),
+        collection: collection.name.clone(),
+        source: source.source().to_string(),
+    }
+}
+
+/// Holds the table, reads both sides and decides, without changing anything.
+pub(crate) async fn prepare(
+    database: &Database,
+    transfer: Transfer,
+    new_run: Uuid,
+    options: &MigrateOptions,
+    observer: &Observer,
+) -> Result<(TableLock, Prepared), Error> {
+    let table = &transfer.table;
+    if table.dimension > MAX_DIMENSION {
+        let collection = transfer.source.collection().name.clone();
+        return Err(Error::Dimension { collection, dimension: table.dimension });
+    }
+    let mut lock = database.lock_table(&table.name).await?;
+    observer(Event::Step(Step::Locked));
+    let prepared = lock.hold(decide(database, transfer, new_run, options, observer)).await?;
+    Ok((lock, prepared))
+}
+
+async fn decide(
+    database: &Database,
+    transfer: Transfer,
+    new_run: Uuid,
+    options: &MigrateOptions,
+    observer: &Observer,
+) -> Result<Prepared, Error> {
+    let started = Instant::now();
+    let Transfer { source, table } = transfer;
+    let origin = origin(&source);
+    let Earlier { unfinished, origins } = look_back(&database.jobs().await?, &origin, &table)?;
+    let state = database.table_state(&table).await.map_err(Error::store("use", &table.name))?;
+    Counter::begin(observer, &origin.collection, Phase::Target, 0);
+    let rows = TargetRows::read(database, &table, state, &origins).await?;
+    let classifier = Classifier::new(table.clone(), rows, options.choices());
+    let plan = plan(source, classifier, observer).await?;
+    observer(Event::Step(Step::Planned));
+    let of_others = &plan.classifier.tally.of_others;
+    if let Some(example) = of_others.ids.first() {
+        let (count, example) = (of_others.count, example.clone());
+        return Err(Error::Overlap { table: table.name, count, example });
+    }
+    let (mut deleted, mut stale, mut stale_conflicts) = (Vec::new(), 0, Vec::new());
+    for (id, digest, is_edited) in plan.classifier.rows.unseen() {
+        match (options.stale_rows, is_edited && options.edited_rows == EditedRows::Keep) {
+            (StaleRows::Delete, false) => deleted.push((id, digest)),
+            (StaleRows::Delete, true) => stale_conflicts.push(Conflict {
+                source_id: id.to_string(),
+                id,
+                reason: ConflictReason::EditedAndGone,
+            }),
+            (StaleRows::Keep, _) => stale += 1,
+        }
+    }
+    let is_resumed = unfinished.is_some();
+    let job = match unfinished {
+        Some(job) => Job { holder: Uuid::new_v4(), ..job },
+        None => Job {
+            id: Uuid::new_v4(),
+            run_id: new_run,
+            origin,
+            table_name: table.name.clone(),
+            definition: table.definition(),
+            status: JobStatus::Copying,
+            holder: Uuid::new_v4(),
+            created_table: false,
+            counts: Counts::default(),
+        },
+    };
+    let phases = Phases { scan: started.elapsed(), ..Phases::default() };
+    Ok(Prepared { plan, table, job, origins, is_resumed, deleted, stale, stale_conflicts, phases })
+}
+
+/// Makes tables and notes the jobs of those that have something to do, all or nothing.
+pub(crate) async fn begin(
+    database: &Database,
+    prepared: &mut [(TableLock, Prepared)],
+    options: &MigrateOptions,
+) -> Result<(), Error> {
+    let mut new_jobs: Vec<(&Table, &mut Job)> = Vec::new();
+    for (_, prepared) in prepared {
+        if prepared.is_resumed {
+            database.take_over_job(&prepared.job).await?;
+        } else if prepared.has_changes(options) {
+            new_jobs.push((&prepared.table, &mut prepared.job));
+        }
+    }
+    if new_jobs.is_empty() {
+        return Ok(());
+    }
+    Ok(database.begin_jobs(&mut new_jobs).await?)
+}

@@ -1,0 +1,142 @@
+//! Decides from earlier jobs what a migration may do: begin, go on, or neither. Pure.
+
+use store::postgres::{
+    Table,
+    jobs::{Job, JobStatus, Origin},
+};
+use uuid::Uuid;
+
+use crate::Error;
+
+/// What earlier jobs mean for a migration of one collection into one table.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Earlier {
+    /// The job to go on with.
+    pub(crate) unfinished: Option<Job>,
+    /// Who brought the rows that are there.
+    pub(crate) origins: Origins,
+}
+
+/// The runs that brought the rows of a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Origins {
+    /// Runs of the same collection.
+    pub(crate) own_runs: Vec<Uuid>,
+    /// Runs of other collections.
+    pub(crate) other_runs: Vec<Uuid>,
+}
+
+/// Looks through `jobs` for what concerns `origin` and `table`.
+///
+/// # Errors
+/// When one is unfinished that is another's, or was done with other columns.
+pub(crate) fn look_back(jobs: &[Job], origin: &Origin, table: &Table) -> Result<Earlier, Error> {
+    let definition = table.definition();
+    let is_own = |job: &Job| job.origin.collection_id == origin.collection_id;
+    let standing = || jobs.iter().filter(|job| job.status != JobStatus::Undone);
+    let here = || standing().filter(|job| job.table_name == table.name);
+
+    let concerned =
+        standing().filter(|job| job.status.is_unfinished() && (job.table_name == table.name || is_own(job)));
+    let mut unfinished = None;
+    for job in concerned {
+        let is_same = is_own(job)
+            && job.table_name == table.name
+            && job.origin.source == origin.source
+            && job.definition == definition;
+        if !is_same {
+            return Err(Error::Unfinished(Box::new(job.clone())));
+        }
+        unfinished = Some(job.clone());
+    }
+    if let Some(job) = here().find(|job| is_own(job) && job.definition != definition) {
+        return Err(Error::OtherMapping(Box::new(job.clone())));
+    }
+    Ok(Earlier { unfinished, origins: Origins::of(jobs, origin, table) })
+}
+
+impl Origins {
+    /// Of the rows of `table`, as seen from `origin`.
+    pub(crate) fn of(jobs: &[Job], origin: &Origin, table: &Table) -> Self {
+        let here = jobs.iter().filter(|job| job.status != JobStatus::Undone && job.table_name == table.name);
+        let (own, others): (Vec<&Job>, Vec<&Job>) =
+            here.partition(|job| job.origin.collection_id == origin.collection_id);
+        let runs = |jobs: Vec<&Job>| jobs.into_iter().map(|job| job.run_id).collect();
+        Self { own_runs: runs(own), other_runs: runs(others) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use records::Service;
+    use store::postgres::jobs::Counts;
+
+    use super::*;
+
+    fn job(run: u128, status: JobStatus) -> Job {
+        let table = Table::of(Service::Query);
+        Job {
+            id: Uuid::from_u128(run + 1_000),
+            run_id: Uuid::from_u128(run),
+            origin: origin(),
+            definition: table.definition(),
+            table_name: table.name,
+            status,
+            holder: Uuid::nil(),
+            created_table: false,
+            counts: Counts::default(),
+        }
+    }
+
+    fn origin() -> Origin {
+        Origin {
+            collection_id: Uuid::from_u128(7),
+            tenant: "t".into(),
+            database: "d".into(),
+            collection: "queries".into(),
+            source: "/chroma".into(),
+        }
+    }
+
+    fn look(jobs: &[Job]) -> Result<Earlier, Error> {
+        look_back(jobs, &origin(), &Table::of(Service::Query))
+    }
+
+    #[test]
+    fn same_command_goes_on_and_finished_runs_are_known() {
+        let jobs = [job(1, JobStatus::Complete), job(2, JobStatus::Undone), job(3, JobStatus::Copying)];
+        let earlier = look(&jobs).expect("nothing is in the way");
+        assert_eq!(earlier.unfinished.map(|job| job.run_id), Some(Uuid::from_u128(3)));
+        assert_eq!(earlier.origins.own_runs, [1, 3].map(Uuid::from_u128));
+        assert!(look(&[]).expect("nothing is in the way").unfinished.is_none());
+    }
+
+    #[test]
+    fn unfinished_run_of_another_source_target_or_mapping_refuses() {
+        let refused = |change: &dyn Fn(&mut Job)| {
+            let mut job = job(1, JobStatus::Copied);
+            change(&mut job);
+            let error = look(&[job]).expect_err("the other run is not finished");
+            assert!(matches!(error, Error::Unfinished(_)), "{error}");
+        };
+        refused(&|job| job.origin.source = "/elsewhere".into());
+        refused(&|job| job.table_name = "other".into());
+        refused(&|job| job.definition["dimension"] = 3.into());
+        refused(&|job| job.origin.collection_id = Uuid::nil());
+    }
+
+    #[test]
+    fn other_collection_of_other_table_is_no_matter() {
+        let mut other = job(1, JobStatus::Copying);
+        other.table_name = "other".into();
+        other.origin.collection_id = Uuid::nil();
+        assert!(look(&[other]).is_ok());
+    }
+
+    #[test]
+    fn collection_that_came_with_other_columns_refuses() {
+        let mut other = job(1, JobStatus::Complete);
+        other.definition["columns"] = serde_json::json!([]);
+        assert!(matches!(look(&[other]), Err(Error::OtherMapping(_))));
+    }
+}

@@ -1,0 +1,137 @@
+//! A run: one collection or several, each into its table, one step after the other.
+
+use std::time::Instant;
+
+use store::postgres::{Database, jobs::Counts, schema::TableState};
+use uuid::Uuid;
+
+use crate::{
+    Error,
+    carry_out::{carry_out, verify_one},
+    classify::Tally,
+    observe::{Event, Observer, Step},
+    options::{MigrateOptions, Mode, RejectedRecords, Transfer, VerifyOptions, missing_vectors},
+    prepare::{begin, copy_report, origin, prepare},
+    report::{CollectionReport, Phases, Report, Stopped},
+    resume::Origins,
+    verify::VerifyTask,
+};
+
+/// Brings `transfers` into `database`, or goes on where a run was ended.
+///
+/// Run again, it changes nothing but what has changed in the source. Rows that were born or edited in PostgreSQL are
+/// left alone and reported.
+///
+/// # Errors
+/// When a source cannot be read, the database refuses, or another migration is in the way. Each batch is then
+/// completely there or not at all, and the same call goes on.
+pub async fn migrate(
+    database: &Database,
+    transfers: Vec<Transfer>,
+    options: &MigrateOptions,
+    observer: &Observer,
+) -> Result<Report, Error> {
+    let started = Instant::now();
+    let mut server = database.describe().await?;
+    let new_run = Uuid::new_v4();
+    let (mut prepared, mut empty) = (Vec::new(), Vec::new());
+    for (position, transfer) in transfers.into_iter().enumerate() {
+        let has_dimension = transfer.source.collection().dimension.is_some();
+        let (source, records) = transfer.source.record_count().await?;
+        let transfer = Transfer { source, ..transfer };
+        if records == 0 && !has_dimension {
+            // Nobody has ever written to it, so that not even its table could be made.
+            empty.push((position, nothing_to_migrate(&transfer, new_run)));
+        } else {
+            prepared.push(Box::pin(prepare(database, transfer, new_run, options, observer)).await?);
+        }
+    }
+    let is_resumed = prepared.iter().any(|(_, prepared)| prepared.is_resumed);
+    let run_id = prepared
+        .iter()
+        .find(|(_, prepared)| prepared.is_resumed)
+        .map_or(new_run, |(_, prepared)| prepared.job.run_id);
+    let has_rejects = || prepared.iter().any(|(_, prepared)| prepared.has_rejects());
+    let stopped = if options.mode == Mode::DryRun {
+        Some(Stopped::DryRun)
+    } else if options.rejected_records == RejectedRecords::Fail && has_rejects() {
+        Some(Stopped::Rejects)
+    } else {
+        None
+    };
+    let mut collections = Vec::new();
+    if let Some(stopped) = stopped {
+        collections.extend(prepared.into_iter().map(|(_, prepared)| prepared.into_plan_report(stopped)));
+    } else {
+        begin(database, &mut prepared, options).await?;
+        observer(Event::Step(Step::Begun));
+        if server.pgvector.is_none() {
+            server = database.describe().await?;
+        }
+        for (mut lock, prepared) in prepared {
+            let carried_out = Box::pin(carry_out(database, prepared, &server, options, observer));
+            collections.push(lock.hold(carried_out).await?);
+        }
+    }
+    for (position, report) in empty {
+        collections.insert(position, report);
+    }
+    Ok(Report { run_id, is_resumed, collections, server, elapsed: started.elapsed() })
+}
+
+fn nothing_to_migrate(transfer: &Transfer, run_id: Uuid) -> CollectionReport {
+    let tally = Tally::new(&transfer.table);
+    let warnings = transfer.source.collection().warnings.clone();
+    CollectionReport {
+        origin: origin(&transfer.source),
+        table: transfer.table.name.clone(),
+        run_id,
+        copied: Some(copy_report(tally, Counts::default(), Vec::new(), 0, warnings, String::new())),
+        index: None,
+        verification: None,
+        stopped: None,
+        phases: Phases::default(),
+    }
+}
+
+/// Compares `transfers` with what is in `database`, and changes nothing.
+///
+/// # Errors
+/// When a source cannot be read, or the database fails.
+pub async fn verify(
+    database: &Database,
+    transfers: Vec<Transfer>,
+    options: VerifyOptions,
+    observer: &Observer,
+) -> Result<Report, Error> {
+    let started = Instant::now();
+    let server = database.describe().await?;
+    let jobs = database.jobs().await?;
+    let mut collections = Vec::new();
+    for Transfer { source, table } in transfers {
+        let origin = origin(&source);
+        let origins = Origins::of(&jobs, &origin, &table);
+        database.check_table(&table).await.map_err(Error::store("read", &table.name))?;
+        let mut phases = Phases::default();
+        let task = VerifyTask {
+            table: &table,
+            state: TableState::Ready,
+            origins: &origins,
+            missing_vectors: missing_vectors(options.embedded_missing),
+        };
+        let (verification, _) = verify_one(database, source, task, &mut phases, observer).await?;
+        let run_id = origins.own_runs.last().copied().unwrap_or_else(Uuid::nil);
+        collections.push(CollectionReport {
+            origin,
+            table: table.name,
+            run_id,
+            copied: None,
+            index: None,
+            verification: Some(verification),
+            stopped: None,
+            phases,
+        });
+    }
+    let run_id = collections.first().map_or_else(Uuid::nil, |collection| collection.run_id);
+    Ok(Report { run_id, is_resumed: false, collections, server, elapsed: started.elapsed() })
+}

@@ -1,0 +1,89 @@
+//! Takes a run back: removes what it brought, and gives rows that it changed or deleted back as they were.
+
+use store::postgres::{
+    Database, Table,
+    jobs::{Job, JobStatus},
+    undo::Undone,
+};
+use uuid::Uuid;
+
+use crate::{Error, target::EditedRows};
+
+/// A run that was taken back.
+#[derive(Clone, Debug)]
+pub struct UndoReport {
+    /// The run.
+    pub run_id: Uuid,
+    /// Each of its tables.
+    pub tables: Vec<UndoneTable>,
+}
+
+/// What became of one table.
+#[derive(Clone, Debug)]
+pub struct UndoneTable {
+    /// Its name.
+    pub table: String,
+    /// The collection that had come into it.
+    pub collection: String,
+    /// What was changed.
+    pub undone: Undone,
+    /// Rows that were edited since and were kept.
+    pub kept: Vec<Uuid>,
+}
+
+/// Undoes `run`.
+///
+/// # Errors
+/// When there is no such run, when later runs built upon it, when a migration is under way, or when the database
+/// fails. Each table is then as it was or completely taken back, and the same call goes on.
+pub async fn undo(database: &Database, run: Uuid, edited_rows: EditedRows) -> Result<UndoReport, Error> {
+    let jobs = database.jobs().await?;
+    let standing = |job: &&Job| job.status != JobStatus::Undone;
+    let of_run: Vec<Job> = jobs.iter().filter(standing).filter(|job| job.run_id == run).cloned().collect();
+    if of_run.is_empty() {
+        let mut known: Vec<Uuid> = jobs.iter().filter(standing).map(|job| job.run_id).collect();
+        known.dedup();
+        return Err(Error::UnknownRun { run, known });
+    }
+    let mut locks = Vec::new();
+    for job in &of_run {
+        locks.push(database.lock_table(&job.table_name).await?);
+        let later = database.later_changes(job).await?;
+        if !later.is_empty() {
+            return Err(Error::LaterRuns { run, later });
+        }
+    }
+    let mut tables = Vec::new();
+    for job in of_run {
+        let table = Table::from_definition(job.table_name.clone(), &job.definition)
+            .ok_or(Error::NewerVersion { run })?;
+        let undo = database.begin_undo(&table).await.map_err(Error::store("undo", &table.name))?;
+        let kept = match edited_rows {
+            EditedRows::Keep => edited(database, &table, &job, &jobs).await?,
+            EditedRows::Overwrite => Vec::new(),
+        };
+        let undone = undo.finish(&table, &job, &kept).await.map_err(Error::store("undo", &table.name))?;
+        tables.push(UndoneTable { table: table.name, collection: job.origin.collection, undone, kept });
+    }
+    Ok(UndoReport { run_id: run, tables })
+}
+
+/// Rows that the run brought or changed, and that were edited since.
+async fn edited(database: &Database, table: &Table, job: &Job, jobs: &[Job]) -> Result<Vec<Uuid>, Error> {
+    let failed = |error| Error::store("read", &table.name)(error);
+    let updated: std::collections::HashSet<Uuid> =
+        database.updated_rows(job).await.map_err(failed)?.into_iter().collect();
+    let mut edited = Vec::new();
+    let is_of_collection = |other: &&Job| {
+        other.table_name == job.table_name && other.origin.collection_id == job.origin.collection_id
+    };
+    for run in jobs.iter().filter(is_of_collection).map(|job| job.run_id) {
+        let add = |row: store::postgres::scan::BroughtRow<'_>| {
+            if !row.is_as_written && (run == job.run_id || updated.contains(&row.id)) {
+                edited.push(row.id);
+            }
+        };
+        database.scan_brought(table, &[run], add).await.map_err(failed)?;
+    }
+    Ok(edited)
+}

@@ -1,0 +1,136 @@
+//! Chroma data wherever it is: a persist directory, or a server.
+//!
+//! Everything here blocks, so async callers give it a thread of its own.
+
+use std::{
+    fmt,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+
+use chroma::{Collection, PersistDirectory, ReadReport, Record, Warning};
+use tokio::runtime::Handle;
+
+use super::{ChromaServer, ServerOptions};
+
+/// Open Chroma data.
+pub enum Source {
+    /// A persist directory.
+    Directory {
+        /// Where it is.
+        path: PathBuf,
+        /// What is in it.
+        directory: Box<PersistDirectory>,
+    },
+    /// A server.
+    Server {
+        /// The connection.
+        server: Box<ChromaServer>,
+        /// Its collections when it was connected to.
+        collections: Vec<Collection>,
+        /// Where its answers are awaited.
+        runtime: Handle,
+    },
+}
+
+/// Chroma data that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// Not a directory of Chroma, or a broken one.
+    #[error("failed to read Chroma directory `{}`", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        source: Box<chroma::Error>,
+    },
+    /// A server that fails. It names itself.
+    #[error(transparent)]
+    Server(#[from] super::Error),
+}
+
+impl Source {
+    /// Opens a persist directory.
+    ///
+    /// # Errors
+    /// When it is none, or cannot be read.
+    pub fn open(path: &Path) -> Result<Self, SourceError> {
+        match PersistDirectory::open(path) {
+            Ok(directory) => Ok(Self::Directory { path: path.to_owned(), directory: Box::new(directory) }),
+            Err(source) => Err(SourceError::Directory { path: path.to_owned(), source: Box::new(source) }),
+        }
+    }
+
+    /// Connects to a server, on a thread that may block.
+    ///
+    /// # Errors
+    /// When the server does not answer, or refuses.
+    pub fn connect(options: &ServerOptions, runtime: Handle) -> Result<Self, SourceError> {
+        let connect = async {
+            let server = ChromaServer::connect(options).await?;
+            let collections = server.collections().await?;
+            Ok::<_, super::Error>((server, collections))
+        };
+        let (server, collections) = runtime.block_on(connect)?;
+        Ok(Self::Server { server: Box::new(server), collections, runtime })
+    }
+
+    /// All collections, ordered by tenant, database, name and id.
+    pub fn collections(&self) -> &[Collection] {
+        match self {
+            Self::Directory { directory, .. } => directory.collections(),
+            Self::Server { collections, .. } => collections,
+        }
+    }
+
+    /// What is odd about the source as a whole.
+    pub fn warnings(&self) -> &[Warning] {
+        match self {
+            Self::Directory { directory, .. } => directory.warnings(),
+            Self::Server { server, .. } => server.warnings(),
+        }
+    }
+
+    /// How many records [`read`](Self::read) will visit.
+    ///
+    /// # Errors
+    /// When the source fails.
+    pub fn record_count(&self, collection: &Collection) -> Result<u64, SourceError> {
+        match self {
+            Self::Directory { path, directory } => directory
+                .record_count(collection)
+                .map_err(|source| SourceError::Directory { path: path.clone(), source: Box::new(source) }),
+            Self::Server { server, runtime, .. } => Ok(runtime.block_on(server.count(collection))?),
+        }
+    }
+
+    /// Visits every record of a collection; breaking ends the read.
+    ///
+    /// # Errors
+    /// When the source fails.
+    pub fn read(
+        &self,
+        collection: &Collection,
+        visit: impl FnMut(Record) -> ControlFlow<()>,
+    ) -> Result<ReadReport, SourceError> {
+        match self {
+            Self::Directory { path, directory } => directory
+                .read(collection, visit)
+                .map_err(|source| SourceError::Directory { path: path.clone(), source: Box::new(source) }),
+            Self::Server { server, runtime, .. } => Ok(runtime.block_on(server.read(collection, visit))?),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    /// The absolute path, or the URL without what may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory { path, .. } => {
+                let absolute = path.canonicalize();
+                absolute.as_ref().unwrap_or(path).display().fmt(f)
+            }
+            Self::Server { server, .. } => f.write_str(server.address()),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+delete from "llm_outputs" where id = any($1);

@@ -1,0 +1,5 @@
+insert into "llm_outputs" ("id", "source_id", "output_text", "theme", "model_id", "query", "metadata", "uri", "created_at", "embedding", "migration_run", "migration_digest")
+select "id", "source_id", "output_text", "theme", "model_id", "query", "metadata", "uri", "created_at", "embedding", "migration_run", "migration_digest"
+from panopticon_staging
+on conflict (id) do nothing
+returning id;

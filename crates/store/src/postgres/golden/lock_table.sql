@@ -1,0 +1,1 @@
+lock table "llm_outputs" in share row exclusive mode;

@@ -1,0 +1,325 @@
+//! The table `migration_jobs`: what migrations did in this database, how far one has come that is under way, and
+//! who works on it. And what they set aside, in `migration_rejects`.
+
+use serde_json::Value;
+use sqlx::{PgConnection, postgres::PgTransaction};
+use time::{OffsetDateTime, PrimitiveDateTime};
+use uuid::Uuid;
+
+use super::{Database, unnamed::on, write::QuarantinedRecord};
+use crate::{Error, error::StatementContext as _};
+
+/// One collection of one run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// Its own id.
+    pub id: Uuid,
+    /// The run that it is part of.
+    pub run_id: Uuid,
+    /// Which collection is read.
+    pub origin: Origin,
+    /// The table that it goes into.
+    pub table_name: String,
+    /// [`Table::definition`](super::Table::definition)
+    pub definition: Value,
+    /// How far it is.
+    pub status: JobStatus,
+    /// The process that works on it, by a number of its own.
+    pub holder: Uuid,
+    /// Whether this run made the table.
+    pub created_table: bool,
+    /// What this run has committed.
+    pub counts: Counts,
+}
+
+/// The collection that rows came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// ChromaDB's id of the collection: the same wherever the directory lies or is served.
+    pub collection_id: Uuid,
+    /// ChromaDB's tenant.
+    pub tenant: String,
+    /// ChromaDB's database.
+    pub database: String,
+    /// The collection's name.
+    pub collection: String,
+    /// The directory or the URL that it was read from.
+    pub source: String,
+}
+
+/// How far a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobStatus {
+    /// Rows are coming in. Set with the first change.
+    Copying,
+    /// All rows are there; index and comparison remain.
+    Copied,
+    /// Nothing remains.
+    Complete,
+    /// What it brought was removed again.
+    Undone,
+}
+
+/// Rows that a job has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// New rows.
+    pub written: u64,
+    /// Rows with a new content.
+    pub updated: u64,
+    /// Rows that are gone.
+    pub deleted: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.written += other.written;
+        self.updated += other.updated;
+        self.deleted += other.deleted;
+    }
+}
+
+impl JobStatus {
+    /// The stable name, as stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Copying => "copying",
+            Self::Copied => "copied",
+            Self::Complete => "complete",
+            Self::Undone => "undone",
+        }
+    }
+
+    fn read(name: &str) -> Result<Self, Error> {
+        [Self::Copying, Self::Copied, Self::Complete, Self::Undone]
+            .into_iter()
+            .find(|status| status.as_str() == name)
+            .ok_or_else(|| Error::UnknownJobStatus { found: name.to_owned() })
+    }
+
+    /// Whether the run has yet to be finished.
+    pub fn is_unfinished(self) -> bool {
+        matches!(self, Self::Copying | Self::Copied)
+    }
+}
+
+impl Database {
+    /// All jobs of this database, oldest first; none where no migration has ever been.
+    ///
+    /// # Errors
+    /// When a statement fails, or a newer version has left a job of a kind that this one does not know.
+    pub async fn jobs(&self) -> Result<Vec<Job>, Error> {
+        let mut transaction = self.begin().await?;
+        let exists = sqlx::query_scalar!(r#"select to_regclass('migration_jobs') is not null as "exists!""#)
+            .fetch_one(on(&mut transaction))
+            .await
+            .during("look for earlier migrations")?;
+        if !exists {
+            return Ok(Vec::new());
+        }
+        let rows = sqlx::query!(
+            r#"
+            select id, run_id, collection_id, tenant, database, collection, source, table_name,
+                definition::text as "definition!", status, holder, created_table, written, updated, deleted
+            from migration_jobs
+            order by started_at, id
+            "#
+        )
+        .fetch_all(on(&mut transaction))
+        .await
+        .during("read earlier migrations")?;
+        transaction.commit().await.during("end a transaction")?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(Job {
+                    id: row.id,
+                    run_id: row.run_id,
+                    origin: Origin {
+                        collection_id: row.collection_id,
+                        tenant: row.tenant,
+                        database: row.database,
+                        collection: row.collection,
+                        source: row.source,
+                    },
+                    table_name: row.table_name,
+                    definition: serde_json::from_str(&row.definition)
+                        .map_err(|error| sqlx::Error::Decode(error.into()))
+                        .during("read the definition of an earlier migration's table")?,
+                    status: JobStatus::read(&row.status)?,
+                    holder: row.holder,
+                    created_table: row.created_table,
+                    counts: Counts {
+                        written: row.written.unsigned_abs(),
+                        updated: row.updated.unsigned_abs(),
+                        deleted: row.deleted.unsigned_abs(),
+                    },
+                })
+            })
+            .collect()
+    }
+
+    /// Notes a new job, in `transaction`.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn begin_job(&self, transaction: &mut PgTransaction<'_>, job: &Job) -> Result<(), Error> {
+        let definition = job.definition.to_string();
+        sqlx::query!(
+            r#"
+            insert into migration_jobs (
+                id, run_id, collection_id, tenant, database, collection, source, table_name, definition, status,
+                holder, created_table, started_at, changed_at
+            )
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9::text::jsonb, $10, $11, $12, $13, $13)
+            "#,
+            job.id,
+            job.run_id,
+            job.origin.collection_id,
+            job.origin.tenant,
+            job.origin.database,
+            job.origin.collection,
+            job.origin.source,
+            job.table_name,
+            definition,
+            job.status.as_str(),
+            job.holder,
+            job.created_table,
+            now(),
+        )
+        .execute(on(transaction))
+        .await
+        .during("note the migration")?;
+        Ok(())
+    }
+
+    /// Takes over a job that an earlier process left; what that one may still send is refused from now on. Records
+    /// that it set aside will be set aside again, so they are forgotten.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn take_over_job(&self, job: &Job) -> Result<(), Error> {
+        let mut transaction = self.begin().await?;
+        sqlx::query!(
+            "update migration_jobs set holder = $2, status = 'copying', changed_at = $3 where id = $1",
+            job.id,
+            job.holder,
+            now(),
+        )
+        .execute(on(&mut transaction))
+        .await
+        .during("take over an unfinished migration")?;
+        forget_rejects(&mut transaction, job).await?;
+        transaction.commit().await.during("commit")
+    }
+
+    /// Notes how far a job is, and at the end what it found.
+    ///
+    /// # Errors
+    /// [`Error::TakenOver`] when another process works on it.
+    pub async fn set_job_status(
+        &self,
+        job: &Job,
+        status: JobStatus,
+        manifest: Option<&Value>,
+    ) -> Result<(), Error> {
+        let mut transaction = self.begin().await?;
+        let manifest = manifest.map(Value::to_string);
+        let changed = sqlx::query!(
+            r#"
+            update migration_jobs
+            set status = $3, manifest = coalesce($4::text::jsonb, manifest), changed_at = $5
+            where id = $1 and holder = $2
+            "#,
+            job.id,
+            job.holder,
+            status.as_str(),
+            manifest,
+            now(),
+        )
+        .execute(on(&mut transaction))
+        .await
+        .during("note how far the migration is")?
+        .rows_affected();
+        if changed == 0 {
+            return Err(Error::TakenOver { table: job.table_name.clone() });
+        }
+        transaction.commit().await.during("commit")
+    }
+}
+
+/// Adds to what a job has committed, if it is still ours.
+pub(crate) async fn add_progress(
+    connection: &mut PgConnection,
+    job: &Job,
+    counts: Counts,
+) -> Result<(), Error> {
+    let signed = |count: u64| i64::try_from(count).expect("a batch has far fewer rows");
+    let changed = sqlx::query!(
+        r#"
+        update migration_jobs
+        set written = written + $3, updated = updated + $4, deleted = deleted + $5, changed_at = $6
+        where id = $1 and holder = $2
+        "#,
+        job.id,
+        job.holder,
+        signed(counts.written),
+        signed(counts.updated),
+        signed(counts.deleted),
+        now(),
+    )
+    .execute(on(connection))
+    .await
+    .during("note the progress of the migration")?
+    .rows_affected();
+    if changed == 0 { Err(Error::TakenOver { table: job.table_name.clone() }) } else { Ok(()) }
+}
+
+/// Sets records aside that PostgreSQL cannot hold.
+pub(crate) async fn quarantine(
+    connection: &mut PgConnection,
+    job: &Job,
+    records: &[QuarantinedRecord],
+) -> Result<(), Error> {
+    for record in records {
+        sqlx::query!(
+            r#"
+            insert into migration_rejects
+                (run_id, tenant, database, collection, source_id, reason, record, created_at)
+            values ($1, $2, $3, $4, $5, $6, $7, $8)
+            "#,
+            job.run_id,
+            job.origin.tenant,
+            job.origin.database,
+            job.origin.collection,
+            record.source_id,
+            record.reason,
+            record.record,
+            now(),
+        )
+        .execute(on(connection))
+        .await
+        .during("set a rejected record aside")?;
+    }
+    Ok(())
+}
+
+/// Forgets the records that a job has set aside.
+pub(crate) async fn forget_rejects(connection: &mut PgConnection, job: &Job) -> Result<u64, Error> {
+    let forgotten = sqlx::query!(
+        "delete from migration_rejects where run_id = $1 and tenant = $2 and database = $3 and collection = $4",
+        job.run_id,
+        job.origin.tenant,
+        job.origin.database,
+        job.origin.collection,
+    )
+    .execute(on(connection))
+    .await
+    .during("forget rejected records of an earlier attempt")?;
+    Ok(forgotten.rows_affected())
+}
+
+/// The time, in UTC.
+pub(crate) fn now() -> PrimitiveDateTime {
+    let now = OffsetDateTime::now_utc();
+    PrimitiveDateTime::new(now.date(), now.time())
+}

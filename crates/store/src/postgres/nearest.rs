@@ -1,0 +1,106 @@
+//! The nearest rows to a vector, without the texts: to compare what is found by different ways.
+
+use records::Embedding;
+use uuid::Uuid;
+
+use super::{Database, Table, ddl, search, unnamed::on, vector_index};
+use crate::{Error, error::StatementContext as _};
+
+const OPERATION: &str = "search for the comparison";
+
+impl Database {
+    /// The embeddings of the rows `ids`, as far as they have one, in no particular order.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn embeddings(&self, table: &Table, ids: &[Uuid]) -> Result<Vec<Embedding>, Error> {
+        let mut transaction = self.begin().await?;
+        let embeddings: Vec<Vec<f32>> = sqlx::query_scalar(ddl::select_embeddings(table))
+            .bind(ids)
+            .fetch_all(on(&mut transaction))
+            .await
+            .during(OPERATION)?;
+        transaction.commit().await.during("end a transaction")?;
+        Ok(embeddings.into_iter().map(Embedding::from).collect())
+    }
+
+    /// Distances from `embedding` to the `limit` nearest rows that one of `runs` brought, found by looking at every
+    /// row. Distances are pgvector's: of `l2` the root, of `ip` the negative product.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn nearest_brought(
+        &self,
+        table: &Table,
+        runs: &[Uuid],
+        embedding: &[f32],
+        limit: u32,
+    ) -> Result<Vec<f64>, Error> {
+        let mut transaction = self.begin().await?;
+        sqlx::raw_sql(ddl::exact_scan()).execute(&mut *transaction).await.during(OPERATION)?;
+        let distances = sqlx::query_scalar(ddl::nearest_brought(table))
+            .bind(embedding)
+            .bind(i64::from(limit))
+            .bind(runs)
+            .fetch_all(on(&mut transaction))
+            .await
+            .during(OPERATION)?;
+        transaction.commit().await.during("end a transaction")?;
+        Ok(distances)
+    }
+
+    /// Distances to the `limit` nearest of all rows by looking at every row.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn nearest_exact(
+        &self,
+        table: &Table,
+        embedding: &[f32],
+        limit: u32,
+    ) -> Result<Vec<f64>, Error> {
+        self.nearest_with(vec![ddl::exact_scan()], table, embedding, limit).await
+    }
+
+    /// Distances to the `limit` nearest of all rows by the table's index, with the settings of an ordinary search;
+    /// `None` where there is no index.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn nearest_by_index(
+        &self,
+        table: &Table,
+        embedding: &[f32],
+        limit: u32,
+    ) -> Result<Option<Vec<f64>>, Error> {
+        let mut transaction = self.begin().await?;
+        let indexes = vector_index::existing(&mut transaction, table).await?;
+        let settings = search::settings(&mut transaction, table, vector_index::Filtering::None).await?;
+        transaction.commit().await.during("end a transaction")?;
+        if !indexes.iter().any(|index| index.valid) {
+            return Ok(None);
+        }
+        self.nearest_with(settings, table, embedding, limit).await.map(Some)
+    }
+
+    async fn nearest_with(
+        &self,
+        settings: Vec<ddl::Sql>,
+        table: &Table,
+        embedding: &[f32],
+        limit: u32,
+    ) -> Result<Vec<f64>, Error> {
+        let mut transaction = self.begin().await?;
+        for setting in settings {
+            sqlx::raw_sql(setting).execute(&mut *transaction).await.during(OPERATION)?;
+        }
+        let distances = sqlx::query_scalar(ddl::nearest(table))
+            .bind(embedding)
+            .bind(i64::from(limit))
+            .fetch_all(on(&mut transaction))
+            .await
+            .during(OPERATION)?;
+        transaction.commit().await.during("end a transaction")?;
+        Ok(distances)
+    }
+}

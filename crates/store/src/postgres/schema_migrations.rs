@@ -1,0 +1,64 @@
+//! Brings the schema up to date, as sqlx's own migrator does and in its table `_sqlx_migrations`, but with unnamed
+//! statements inside the caller's transaction: that one prepares statements by name, which poolers in transaction
+//! mode do not stand.
+
+use std::time::Instant;
+
+use sqlx::{
+    PgConnection,
+    migrate::{MigrateError, Migrator},
+};
+
+use super::unnamed::on;
+use crate::{Error, error::StatementContext as _};
+
+/// Applies what is missing of `migrator`, in order.
+pub(crate) async fn run(connection: &mut PgConnection, migrator: &Migrator) -> Result<(), Error> {
+    // Looked for first: `create table if not exists` needs the privilege to create even where it does nothing.
+    let exists = sqlx::query_scalar!(r#"select to_regclass('_sqlx_migrations') is not null as "exists!""#)
+        .fetch_one(on(connection))
+        .await
+        .during("look for the table of schema versions")?;
+    if !exists {
+        let statement = "create table _sqlx_migrations (
+            version bigint primary key,
+            description text not null,
+            installed_on timestamptz not null default now(),
+            success boolean not null,
+            checksum bytea not null,
+            execution_time bigint not null
+        )";
+        sqlx::query(statement).execute(on(connection)).await.during("create the table of schema versions")?;
+    }
+    for migration in migrator.iter() {
+        let applied: Option<Vec<u8>> =
+            sqlx::query_scalar("select checksum from _sqlx_migrations where version = $1")
+                .bind(migration.version)
+                .fetch_optional(on(connection))
+                .await
+                .during("read the schema's version")?;
+        match applied {
+            Some(checksum) if checksum == *migration.checksum => continue,
+            Some(_) => {
+                return Err(Error::Migrate { source: MigrateError::VersionMismatch(migration.version) });
+            }
+            None => {}
+        }
+        let started = Instant::now();
+        sqlx::raw_sql(migration.sql.clone()).execute(&mut *connection).await.map_err(|source| {
+            Error::Migrate { source: MigrateError::ExecuteMigration(source, migration.version) }
+        })?;
+        sqlx::query(
+            "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+            values ($1, $2, true, $3, $4)",
+        )
+        .bind(migration.version)
+        .bind(&*migration.description)
+        .bind(&*migration.checksum)
+        .bind(i64::try_from(started.elapsed().as_nanos()).unwrap_or(i64::MAX))
+        .execute(on(connection))
+        .await
+        .during("note the schema's version")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! Takes back what one run brought into one table, and nothing else.
+
+use sqlx::PgTransaction;
+use uuid::Uuid;
+
+use super::{
+    Database, Table, ddl,
+    jobs::{self, Job},
+    unnamed::on,
+};
+use crate::{Error, error::StatementContext as _};
+
+/// What undoing a job has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Undone {
+    /// Rows that the run had brought and that are gone.
+    pub removed: u64,
+    /// Rows that it had changed or deleted and that are as before.
+    pub restored: u64,
+    /// Records that it had set aside and that are forgotten.
+    pub rejects_forgotten: u64,
+    /// Whether the table, which it had made, is dropped.
+    pub table_dropped: bool,
+}
+
+impl Database {
+    /// Ids of the rows that `job` changed and did not bring itself.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn updated_rows(&self, job: &Job) -> Result<Vec<Uuid>, Error> {
+        let mut transaction = self.begin().await?;
+        let ids = sqlx::query_scalar!(
+            "select id from migration_replaced where run_id = $1 and table_name = $2 and change = 'updated'",
+            job.run_id,
+            job.table_name
+        )
+        .fetch_all(on(&mut transaction))
+        .await
+        .during("read which rows a migration has changed")?;
+        transaction.commit().await.during("end a transaction")?;
+        Ok(ids)
+    }
+
+    /// Later runs that changed or deleted rows of `job`, which therefore have to be undone first.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn later_changes(&self, job: &Job) -> Result<Vec<Uuid>, Error> {
+        let mut transaction = self.begin().await?;
+        let runs = sqlx::query_scalar!(
+            r#"
+            select later.run_id
+            from migration_jobs later
+            join migration_jobs own on own.id = $1
+            where later.table_name = own.table_name
+                and later.status <> 'undone'
+                and later.started_at > own.started_at
+                and exists (
+                    select
+                    from migration_replaced replaced
+                    where replaced.run_id = later.run_id
+                        and replaced.table_name = later.table_name
+                        and (
+                            replaced.row ->> 'migration_run' = own.run_id::text
+                            or exists (
+                                select
+                                from migration_replaced former
+                                where former.run_id = own.run_id
+                                    and former.table_name = own.table_name
+                                    and former.id = replaced.id
+                            )
+                        )
+                )
+            order by later.started_at desc
+            "#,
+            job.id
+        )
+        .fetch_all(on(&mut transaction))
+        .await
+        .during("look for later migrations")?;
+        transaction.commit().await.during("end a transaction")?;
+        Ok(runs)
+    }
+
+    /// Keeps writers out of `table`, so that nobody edits a row between a look at it and its removal.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn begin_undo(&self, table: &Table) -> Result<Undo, Error> {
+        let mut transaction = self.begin().await?;
+        sqlx::query(ddl::lock_table(table)).execute(on(&mut transaction)).await.during(OPERATION)?;
+        Ok(Undo(transaction))
+    }
+}
+
+const OPERATION: &str = "undo a migration";
+
+/// A run about to be taken back from one table. Dropped before its end, it leaves no trace.
+pub struct Undo(PgTransaction<'static>);
+
+impl Undo {
+    /// Takes back what `job` did to `table`, but leaves the rows `kept` alone.
+    ///
+    /// # Errors
+    /// When a statement fails; nothing has changed then.
+    pub async fn finish(self, table: &Table, job: &Job, kept: &[Uuid]) -> Result<Undone, Error> {
+        let mut transaction = self.0;
+        let removed = sqlx::query(ddl::delete_brought(table))
+            .bind(job.run_id)
+            .bind(kept)
+            .execute(on(&mut transaction))
+            .await
+            .during(OPERATION)?
+            .rows_affected();
+        let restored = sqlx::query(ddl::restore_updated(table))
+            .bind(job.run_id)
+            .bind(&table.name)
+            .bind(kept)
+            .execute(on(&mut transaction))
+            .await
+            .during(OPERATION)?
+            .rows_affected();
+        let inserted = sqlx::query(ddl::restore_deleted(table))
+            .bind(job.run_id)
+            .bind(&table.name)
+            .execute(on(&mut transaction))
+            .await
+            .during(OPERATION)?
+            .rows_affected();
+        sqlx::query!(
+            "delete from migration_replaced where run_id = $1 and table_name = $2 and not (id = any($3))",
+            job.run_id,
+            table.name,
+            kept
+        )
+        .execute(on(&mut transaction))
+        .await
+        .during(OPERATION)?;
+        let rejects_forgotten = jobs::forget_rejects(&mut transaction, job).await?;
+        let rows = super::scan::count_rows(&mut transaction, table).await?;
+        let table_dropped = job.created_table && rows == 0;
+        if table_dropped {
+            sqlx::query(ddl::drop_table(&table.name))
+                .execute(on(&mut transaction))
+                .await
+                .during("drop the table that the migration made")?;
+        }
+        // Rows that were kept stay those of this run, so that undoing again can take them.
+        if kept.is_empty() {
+            sqlx::query!(
+                "update migration_jobs set status = 'undone', changed_at = $2 where id = $1",
+                job.id,
+                jobs::now()
+            )
+            .execute(on(&mut transaction))
+            .await
+            .during(OPERATION)?;
+        }
+        transaction.commit().await.during(OPERATION)?;
+        Ok(Undone { removed, restored: restored + inserted, rejects_forgotten, table_dropped })
+    }
+}

@@ -1,0 +1,340 @@
+//! Brings a batch of rows into a table in one transaction, together with the progress of its job.
+//!
+//! New rows go straight into the table by binary COPY. If one of them has appeared there in the meantime, the batch
+//! is done again by way of a staging table, and what was in the way stays. Changed rows always take that way.
+
+use std::collections::{HashMap, HashSet};
+
+use sqlx::{PgConnection, PgTransaction};
+use uuid::Uuid;
+
+use super::{
+    Database, Table,
+    copy_format::{HEADER, TRAILER, content_fields, digest_record, write_record},
+    ddl,
+    jobs::{self, Counts, Job},
+    scan::{self, RowParts},
+    unnamed::on,
+};
+use crate::{Error, RowDigest, StoredRecord, error::StatementContext as _};
+
+/// Sent at once, so that the driver's own buffer stays this small.
+const SEND_BYTES: usize = 1 << 18;
+
+/// Rows in the form in which they are sent.
+#[derive(Clone, Debug)]
+pub struct EncodedRows {
+    bytes: Vec<u8>,
+    ids: Vec<Uuid>,
+    /// Where each row ends.
+    ends: Vec<usize>,
+}
+
+impl Default for EncodedRows {
+    fn default() -> Self {
+        Self { bytes: HEADER.to_vec(), ids: Vec::new(), ends: Vec::new() }
+    }
+}
+
+impl EncodedRows {
+    /// Adds a row that `run` brings.
+    pub fn push(&mut self, record: &StoredRecord, run: Uuid) -> RowDigest {
+        self.ids.push(record.id);
+        let digest = write_record(&mut self.bytes, record, run);
+        self.ends.push(self.bytes.len());
+        digest
+    }
+
+    /// The first `count` rows, with the header before them.
+    fn first(&self, count: usize) -> &[u8] {
+        let end = count.checked_sub(1).map_or(HEADER.len(), |last| self.ends[last]);
+        &self.bytes[..end]
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// How much memory they take.
+    pub fn size_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// The digest of a row, without writing it. `scratch` is overwritten.
+pub fn row_digest(scratch: &mut Vec<u8>, record: &StoredRecord) -> RowDigest {
+    digest_record(scratch, record)
+}
+
+/// The parts of a row by the names of its columns, in the form in which they are sent and read back.
+pub fn record_parts(table: &Table, record: &StoredRecord) -> RowParts {
+    let names = table.content_columns().into_iter().map(str::to_owned);
+    names.zip(content_fields(record)).collect()
+}
+
+/// A record that PostgreSQL cannot hold, to be kept aside.
+#[derive(Clone, Debug)]
+pub struct QuarantinedRecord {
+    /// ChromaDB's id, as stored.
+    pub source_id: Vec<u8>,
+    /// The stable name of the reason.
+    pub reason: &'static str,
+    /// All of it, as `panopticon dump` prints it.
+    pub record: Vec<u8>,
+}
+
+/// What one transaction changes.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Rows that are not there yet.
+    pub new: EncodedRows,
+    /// Rows that are there with another content.
+    pub changed: EncodedRows,
+    /// The digests of these rows as they were seen, in the same order. A row that was edited since stays.
+    pub changed_from: Vec<RowDigest>,
+    /// Ids of rows to delete, with their digests as they were seen.
+    pub deleted: Vec<(Uuid, RowDigest)>,
+    /// Records for the quarantine.
+    pub quarantined: Vec<QuarantinedRecord>,
+}
+
+impl Batch {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.new.is_empty()
+            && self.changed.is_empty()
+            && self.deleted.is_empty()
+            && self.quarantined.is_empty()
+    }
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// How many rows were changed in which way.
+    pub counts: Counts,
+    /// Rows that had appeared in the table meanwhile, where new ones were to go; they were left as they are.
+    pub in_the_way: Vec<Uuid>,
+    /// Rows that were edited meanwhile; they were left as they are.
+    pub edited: Vec<Uuid>,
+}
+
+/// A batch that is written and not committed yet.
+pub struct PendingBatch {
+    transaction: PgTransaction<'static>,
+    written: Written,
+}
+
+impl Database {
+    /// Writes `batch` for `job`. It counts once [`PendingBatch::commit`] has returned.
+    ///
+    /// # Errors
+    /// When a statement fails, or another process has taken the job over; nothing has changed then.
+    pub async fn write(&self, table: &Table, job: &Job, batch: &Batch) -> Result<PendingBatch, Error> {
+        let mut attempt = self.try_write(table, job, batch, NewRows::Straight).await;
+        if attempt.as_ref().is_err_and(is_unique_violation) {
+            attempt = self.try_write(table, job, batch, NewRows::Staged).await;
+        }
+        match attempt {
+            Err(error) if is_about_a_row(&error) => Err(self.name_row(table, batch, error).await),
+            attempt => attempt,
+        }
+    }
+
+    /// Finds the first of the new rows that the table refuses, by trying to copy so many.
+    async fn name_row(&self, table: &Table, batch: &Batch, error: Error) -> Error {
+        let (mut accepted, mut refused) = (0, batch.new.len() + 1);
+        while refused - accepted > 1 {
+            let middle = accepted.midpoint(refused);
+            let Ok(mut transaction) = self.begin().await else { return error };
+            match copy(&mut transaction, &ddl::copy_in(table), batch.new.first(middle)).await {
+                Ok(()) => accepted = middle,
+                Err(_) => refused = middle,
+            }
+        }
+        match (batch.new.ids.get(accepted), error) {
+            (Some(id), Error::Statement { source, .. }) => {
+                Error::Row { id: *id, table: table.name.clone(), source }
+            }
+            (_, error) => error,
+        }
+    }
+
+    async fn try_write(
+        &self,
+        table: &Table,
+        job: &Job,
+        batch: &Batch,
+        new_rows: NewRows,
+    ) -> Result<PendingBatch, Error> {
+        let mut transaction = self.begin().await?;
+        let mut written = Written::default();
+        if !batch.new.is_empty() {
+            match new_rows {
+                NewRows::Straight => {
+                    copy(&mut transaction, &ddl::copy_in(table), &batch.new.bytes).await?;
+                }
+                NewRows::Staged => {
+                    written.in_the_way = insert_staged(&mut transaction, table, &batch.new).await?;
+                }
+            }
+            written.counts.written = (batch.new.len() - written.in_the_way.len()) as u64;
+        }
+        if !batch.changed.is_empty() {
+            written.counts.updated = update(&mut transaction, table, job, batch, &mut written.edited).await?;
+        }
+        if !batch.deleted.is_empty() {
+            let seen = batch.deleted.iter().copied();
+            let unedited = lock_unedited(&mut transaction, table, seen, &mut written.edited).await?;
+            keep_replaced(&mut transaction, table, job, "deleted", &unedited).await?;
+            written.counts.deleted = sqlx::query(ddl::delete_rows(table))
+                .bind(&unedited)
+                .execute(on(&mut transaction))
+                .await
+                .during("delete rows")?
+                .rows_affected();
+        }
+        jobs::quarantine(&mut transaction, job, &batch.quarantined).await?;
+        // Last, since it locks the job's row against the other connections.
+        jobs::add_progress(&mut transaction, job, written.counts).await?;
+        Ok(PendingBatch { transaction, written })
+    }
+}
+
+impl PendingBatch {
+    /// Commits.
+    ///
+    /// # Errors
+    /// When the commit fails. If the connection is lost, the batch may be there or not: the next scan tells.
+    pub async fn commit(self) -> Result<Written, Error> {
+        self.transaction.commit().await.during("commit copied rows")?;
+        Ok(self.written)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum NewRows {
+    Straight,
+    Staged,
+}
+
+fn is_unique_violation(error: &Error) -> bool {
+    matches!(error, Error::Statement { source: sqlx::Error::Database(error), .. } if error.is_unique_violation())
+}
+
+/// Whether the server objected to what a row holds: data exceptions, violated constraints, exceeded limits, and what
+/// triggers raise (classes 22, 23, 54 and P0 of SQLSTATE).
+fn is_about_a_row(error: &Error) -> bool {
+    let Error::Statement { source: sqlx::Error::Database(error), .. } = error else { return false };
+    error.code().is_some_and(|code| ["22", "23", "54", "P0"].iter().any(|class| code.starts_with(class)))
+}
+
+async fn copy(connection: &mut PgConnection, statement: &str, rows: &[u8]) -> Result<(), Error> {
+    const OPERATION: &str = "copy rows";
+    let mut copy = connection.copy_in_raw(statement).await.during(OPERATION)?;
+    for piece in rows.chunks(SEND_BYTES).chain([TRAILER]) {
+        copy.send(piece).await.during(OPERATION)?;
+    }
+    copy.finish().await.during(OPERATION)?;
+    Ok(())
+}
+
+async fn stage(connection: &mut PgConnection, table: &Table, rows: &EncodedRows) -> Result<(), Error> {
+    sqlx::query(ddl::create_staging(table))
+        .execute(on(connection))
+        .await
+        .during("create the staging table")?;
+    copy(connection, &ddl::copy_into_staging(), &rows.bytes).await
+}
+
+/// Inserts what is not there yet, and returns the ids of the rest.
+async fn insert_staged(
+    connection: &mut PgConnection,
+    table: &Table,
+    rows: &EncodedRows,
+) -> Result<Vec<Uuid>, Error> {
+    stage(connection, table, rows).await?;
+    let inserted: Vec<Uuid> = sqlx::query_scalar(ddl::insert_staged(table))
+        .fetch_all(on(connection))
+        .await
+        .during("insert the staged rows")?;
+    drop_staging(connection).await?;
+    let inserted: HashSet<Uuid> = inserted.into_iter().collect();
+    Ok(rows.ids.iter().filter(|id| !inserted.contains(id)).copied().collect())
+}
+
+async fn update(
+    connection: &mut PgConnection,
+    table: &Table,
+    job: &Job,
+    batch: &Batch,
+    edited: &mut Vec<Uuid>,
+) -> Result<u64, Error> {
+    let seen = batch.changed.ids.iter().copied().zip(batch.changed_from.iter().copied());
+    let unedited = lock_unedited(connection, table, seen, edited).await?;
+    stage(connection, table, &batch.changed).await?;
+    keep_replaced(connection, table, job, "updated", &unedited).await?;
+    let updated = sqlx::query(ddl::update_from_staging(table))
+        .bind(&unedited)
+        .execute(on(connection))
+        .await
+        .during("update changed rows")?
+        .rows_affected();
+    drop_staging(connection).await?;
+    Ok(updated)
+}
+
+/// Holds the rows `seen` until the end of the transaction, and returns those that are still as they were seen. Those
+/// that are not go to `edited`; rows that are gone are neither.
+async fn lock_unedited(
+    connection: &mut PgConnection,
+    table: &Table,
+    seen: impl Iterator<Item = (Uuid, RowDigest)>,
+    edited: &mut Vec<Uuid>,
+) -> Result<Vec<Uuid>, Error> {
+    let seen: HashMap<Uuid, RowDigest> = seen.collect();
+    let mut ids: Vec<Uuid> = seen.keys().copied().collect();
+    // In one order, so that two transactions cannot wait for each other.
+    ids.sort_unstable();
+    sqlx::query(ddl::lock_rows(table))
+        .bind(&ids)
+        .execute(on(connection))
+        .await
+        .during("lock rows before they change")?;
+    let mut unedited = Vec::new();
+    scan::visit_rows(connection, &ddl::copy_rows_out(table, &ids), table, |row| {
+        let is_as_seen = seen.get(&row.id) == Some(&row.digest);
+        if is_as_seen { unedited.push(row.id) } else { edited.push(row.id) }
+    })
+    .await?;
+    Ok(unedited)
+}
+
+async fn drop_staging(connection: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query(ddl::drop_staging()).execute(on(connection)).await.during("drop the staging table")?;
+    Ok(())
+}
+
+async fn keep_replaced(
+    connection: &mut PgConnection,
+    table: &Table,
+    job: &Job,
+    change: &str,
+    ids: &[Uuid],
+) -> Result<(), Error> {
+    sqlx::query(ddl::keep_replaced(table))
+        .bind(job.run_id)
+        .bind(&table.name)
+        .bind(change)
+        .bind(ids)
+        .execute(on(connection))
+        .await
+        .during("keep rows as they are before they change")?;
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! Undoing a run: what it brought goes, what it changed or deleted comes back, and nothing else is touched.
+
+use records::Service;
+use store::postgres::{
+    Database, Table,
+    jobs::Job,
+    undo::Undone,
+    write::{Batch, row_digest},
+};
+use uuid::Uuid;
+
+use crate::{at_angle, begin, prepared, record, write};
+
+async fn undo(database: &Database, table: &Table, job: &Job, kept: &[Uuid]) -> Undone {
+    let undo = database.begin_undo(table).await.expect("nobody writes");
+    undo.finish(table, job, kept).await.expect("the run is undone")
+}
+
+#[tokio::test]
+async fn changed_and_deleted_rows_come_back_as_they_were() {
+    let (test_database, database) = prepared().await;
+    let table = Table::of(Service::Query);
+    let everything = "select string_agg(to_jsonb(q)::text, ',' order by id) from queries q";
+    let content = async || -> String {
+        let mut connection = test_database.connection().await;
+        sqlx::query_scalar(everything).fetch_one(&mut connection).await.expect("the rows read")
+    };
+    test_database.execute("insert into queries (query_text, theme) values ('born here', 'own')").await;
+    let first = begin(&database, &table).await;
+    let [a, b, c] = ["a", "b", "c"].map(|id| record(Service::Query, id, at_angle(0.1)));
+    write(&database, &table, &first, &[a.clone(), b.clone(), c.clone()]).await;
+    let before = content().await;
+
+    let second = begin(&database, &table).await;
+    let mut changed = b.clone();
+    changed.text = Some("changed".into());
+    let digest = |record| row_digest(&mut Vec::new(), record);
+    let mut batch = Batch { deleted: vec![(c.id, digest(&c))], ..Batch::default() };
+    batch.new.push(&record(Service::Query, "d", at_angle(0.2)), second.run_id);
+    batch.changed.push(&changed, second.run_id);
+    batch.changed_from.push(digest(&b));
+    let pending = database.write(&table, &second, &batch).await.expect("the rows are accepted");
+    let written = pending.commit().await.expect("the batch commits").counts;
+    assert_eq!((written.written, written.updated, written.deleted), (1, 1, 1));
+    assert_eq!(database.later_changes(&first).await.expect("the runs read"), [second.run_id]);
+
+    let undone = undo(&database, &table, &second, &[]).await;
+    let expected = Undone { removed: 1, restored: 2, rejects_forgotten: 0, table_dropped: false };
+    assert_eq!(undone, expected);
+    assert_eq!(content().await, before);
+
+    assert!(database.later_changes(&first).await.expect("the runs read").is_empty());
+    let undone = undo(&database, &table, &first, &[a.id]).await;
+    assert_eq!((undone.removed, undone.restored), (2, 0), "a is kept");
+}
+
+#[tokio::test]
+async fn table_that_a_run_made_goes_with_it() {
+    let (_test_database, database) = prepared().await;
+    let table = Table { name: "made".into(), ..Table::of(Service::Query) };
+    let job = begin(&database, &table).await;
+    write(&database, &table, &job, &[record(Service::Query, "a", at_angle(0.1))]).await;
+    let undone = undo(&database, &table, &job, &[]).await;
+    assert!(undone.table_dropped);
+    assert!(database.check_table(&table).await.is_err());
+}

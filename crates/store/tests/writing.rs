@@ -1,0 +1,253 @@
+//! Batches: exact, all or nothing, never over what is in the way, and only by the process that holds the job.
+
+use records::{DistanceSpace, Metadata, MetadataValue, Service};
+use store::{
+    ColumnValue, Error, StoredRecord,
+    postgres::{
+        Column, ColumnType, Database, Presence, Table,
+        jobs::{Counts, JobStatus},
+        write::{Batch, QuarantinedRecord, record_parts, row_digest},
+    },
+};
+use time::macros::datetime;
+use uuid::Uuid;
+
+use crate::{at_angle, begin, prepared, record, text, write};
+
+/// Records with everything that is awkward to carry.
+fn awkward(service: Service) -> Vec<StoredRecord> {
+    let mut odd = record(service, "chatcmpl-1", at_angle(0.3));
+    odd.text = Some(
+        "\u{feff}quo'te \\ \"tab\t\r\n\u{1}\u{7f} \u{202e}rtl e\u{301} \u{1F468}\u{200d}\u{1F469}".to_owned(),
+    );
+    odd.columns[0] = text("");
+    odd.uri = Some(String::new());
+    odd.metadata = Some(Metadata::from([
+        (String::new(), MetadataValue::Text("empty key".into())),
+        ("bool".into(), MetadataValue::Bool(false)),
+        ("float".into(), MetadataValue::Float(1.0)),
+        ("huge".into(), MetadataValue::Float(1e300)),
+        ("int".into(), MetadataValue::Int(i64::MIN)),
+        ("list".into(), MetadataValue::List(vec![MetadataValue::Int(1), MetadataValue::Int(2)])),
+        ("sch\u{fc}ssel \"k\" \\".into(), MetadataValue::Text("\u{1}\u{8}\u{c}\u{1f}\u{2028}/".into())),
+        ("tiny".into(), MetadataValue::Float(5e-324)),
+    ]));
+    odd.created_at = datetime!(1969-12-31 23:59:59.999999);
+    let mut extreme = record(service, "", at_angle(0.0));
+    let mut components = at_angle(0.0);
+    (components[1], components[2], components[3]) = (-0.0, f32::MIN_POSITIVE / 4.0, f32::MAX);
+    extreme.embedding = components.into();
+    extreme.metadata = None;
+    extreme.text = Some("x".repeat(3 << 20));
+    let long = record(service, &"\u{1F600}".repeat(3_000), at_angle(0.2));
+    vec![record(service, "67e55044-10b1-426f-9247-bb680e5fe0c8", at_angle(0.1)), odd, extreme, long]
+}
+
+/// Expects that the rows that `run` brought are `records`, in every byte.
+async fn assert_reads_back(database: &Database, table: &Table, run: Uuid, records: &[StoredRecord]) {
+    let mut found = 0;
+    let visit = |row: store::postgres::scan::BroughtRow<'_>| {
+        found += 1;
+        let record = records.iter().find(|record| record.id == row.id).expect("it was written");
+        assert_eq!(row.parts(table), record_parts(table, record));
+        assert_eq!(row.digest, row_digest(&mut Vec::new(), record));
+        assert!(row.is_as_written, "{:?}", record.source_id);
+    };
+    database.scan_brought(table, &[run], visit).await.expect("the rows read");
+    assert_eq!(found, records.len());
+}
+
+#[tokio::test]
+async fn every_part_of_every_table_reads_back_as_it_was_written() {
+    let (_test_database, database) = prepared().await;
+    for service in Service::ALL {
+        let (table, records) = (Table::of(service), awkward(service));
+        let job = begin(&database, &table).await;
+        let written = write(&database, &table, &job, &records).await;
+        assert_eq!((written.counts.written, written.in_the_way.len()), (4, 0));
+        assert_reads_back(&database, &table, job.run_id, &records).await;
+    }
+}
+
+#[tokio::test]
+async fn table_of_any_collection_is_made_and_reads_back() {
+    let (test_database, database) = prepared().await;
+    let column = |key: &str, column_type| Column {
+        key: key.into(),
+        name: format!("{key} column"),
+        column_type,
+        default: None,
+    };
+    let table = Table {
+        name: "odd \"name\"; drop table queries --".into(),
+        text_column: "document".into(),
+        text: Presence::Optional,
+        columns: vec![
+            Column::required("kind", "unknown"),
+            column("int", ColumnType::BigInt),
+            column("double", ColumnType::Double),
+            column("bool", ColumnType::Boolean),
+            column("time", ColumnType::Timestamp),
+        ],
+        dimension: 3,
+        space: DistanceSpace::L2,
+    };
+    let job = begin(&database, &table).await;
+    assert!(job.created_table);
+    let mut full = record(Service::Query, "full", vec![1.0, -0.0, 3.5]);
+    full.columns = vec![
+        text("k"),
+        ColumnValue::BigInt(i64::MAX),
+        ColumnValue::Double(-0.0),
+        ColumnValue::Boolean(true),
+        ColumnValue::Timestamp(datetime!(2025-01-01 1:02:03.000004)),
+    ];
+    let mut bare = record(Service::Query, "bare", vec![0.0; 3]);
+    bare.text = None;
+    bare.metadata = None;
+    bare.columns =
+        vec![text("unknown"), ColumnValue::Null, ColumnValue::Null, ColumnValue::Null, ColumnValue::Null];
+    let records = [full, bare];
+    write(&database, &table, &job, &records).await;
+    assert_reads_back(&database, &table, job.run_id, &records).await;
+    drop(test_database);
+}
+
+#[tokio::test]
+async fn edits_that_equality_does_not_see_change_the_digest() {
+    let (test_database, database) = prepared().await;
+    let table = Table::of(Service::Query);
+    let records = awkward(Service::Query);
+    for edit in [
+        "metadata = jsonb_set(metadata, '{float}', '1')",
+        "metadata = jsonb_set(metadata, '{float}', '1.00')",
+        "embedding = (select array_agg(case when x = 0 then 0 else x end)::vector from unnest(embedding::real[]) x)",
+        "metadata = null, embedding = null",
+        "created_at = created_at + interval '1 microsecond'",
+        "source_id = null",
+    ] {
+        test_database.execute("truncate queries").await;
+        let job = begin(&database, &table).await;
+        write(&database, &table, &job, &records).await;
+        test_database.execute(&format!("update queries set {edit}")).await;
+        let mut edited = 0;
+        let visit = |row: store::postgres::scan::BroughtRow<'_>| edited += u32::from(!row.is_as_written);
+        database.scan_brought(&table, &[job.run_id], visit).await.expect("the rows read");
+        assert!(edited > 0, "{edit}");
+    }
+}
+
+#[tokio::test]
+async fn row_that_appears_between_plan_and_copy_stays_and_is_named() {
+    let (test_database, database) = prepared().await;
+    let table = Table::of(Service::Query);
+    let job = begin(&database, &table).await;
+    let id = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+    test_database
+        .execute(&format!("insert into queries (id, query_text, theme) values ('{id}', 'mine', 'own')"))
+        .await;
+    let written = write(&database, &table, &job, &awkward(Service::Query)).await;
+    assert_eq!(written.counts.written, 3);
+    assert_eq!(written.in_the_way, [Uuid::try_parse(id).expect("it is one")]);
+    let mut others = Vec::new();
+    let visit = |id, run| others.push((id, run));
+    database.scan_others(&table, &[job.run_id], true, visit).await.expect("the ids read");
+    assert_eq!(others, [(written.in_the_way[0], None)]);
+}
+
+#[tokio::test]
+async fn batch_that_is_not_committed_leaves_no_trace_and_progress_goes_with_the_rows() {
+    let (_test_database, database) = prepared().await;
+    let table = Table::of(Service::Query);
+    let job = begin(&database, &table).await;
+    let mut batch = Batch::default();
+    batch.new.push(&record(Service::Query, "a", at_angle(0.0)), job.run_id);
+    batch.quarantined.push(QuarantinedRecord {
+        source_id: vec![0, 0xff],
+        reason: "lone_surrogate",
+        record: b"{}".to_vec(),
+    });
+    drop(database.write(&table, &job, &batch).await.expect("the rows are accepted"));
+    let counts = async || database.jobs().await.expect("the jobs read")[0].counts;
+    assert_eq!(counts().await, Counts::default());
+    write(&database, &table, &job, &[record(Service::Query, "b", at_angle(0.0))]).await;
+    assert_eq!(counts().await.written, 1);
+}
+
+#[tokio::test]
+async fn process_whose_job_was_taken_over_can_write_no_more() {
+    let (_test_database, database) = prepared().await;
+    let table = Table::of(Service::Query);
+    let job = begin(&database, &table).await;
+    let heir = store::postgres::jobs::Job { holder: Uuid::new_v4(), ..job.clone() };
+    database.take_over_job(&heir).await.expect("the job is taken over");
+    let mut batch = Batch::default();
+    batch.new.push(&record(Service::Query, "a", at_angle(0.0)), job.run_id);
+    let refused = database.write(&table, &job, &batch).await.err().expect("the job is another's");
+    assert!(matches!(refused, Error::TakenOver { .. }), "{refused}");
+    let refused = database.set_job_status(&job, JobStatus::Complete, None).await;
+    assert!(matches!(refused, Err(Error::TakenOver { .. })));
+    write(&database, &table, &heir, &[record(Service::Query, "a", at_angle(0.0))]).await;
+}
+
+#[tokio::test]
+async fn second_migration_into_a_table_is_refused_until_the_first_lets_go() {
+    let (_test_database, database) = prepared().await;
+    let lock = database.lock_table("queries").await.expect("the table is free");
+    let refused = database.lock_table("queries").await.expect_err("the table is held");
+    assert!(matches!(&refused, Error::Locked { table } if table == "queries"), "{refused}");
+    database.lock_table("llm_outputs").await.expect("other tables are free");
+    drop(lock);
+    let free = async {
+        while database.lock_table("queries").await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    // The pool rolls a dropped transaction back when the connection returns to it, a moment later.
+    tokio::time::timeout(std::time::Duration::from_secs(20), free).await.expect("it is free within 20 s");
+}
+
+#[tokio::test]
+async fn row_edited_between_plan_and_copy_stays_and_is_named() {
+    let (test_database, database) = prepared().await;
+    let table = Table::of(Service::Query);
+    let job = begin(&database, &table).await;
+    let records = ["a", "b", "c"].map(|id| record(Service::Query, id, at_angle(0.0)));
+    write(&database, &table, &job, &records).await;
+    test_database.execute("update queries set query_text = 'mine' where source_id in ('a', 'c')").await;
+    let [a, b, c] = records;
+    let seen = |record| row_digest(&mut Vec::new(), record);
+    let mut batch = Batch { deleted: vec![(c.id, seen(&c))], ..Batch::default() };
+    for record in [&a, &b] {
+        let changed = StoredRecord { text: Some("changed".into()), ..record.clone() };
+        batch.changed.push(&changed, job.run_id);
+        batch.changed_from.push(seen(record));
+    }
+    let pending = database.write(&table, &job, &batch).await.expect("the rows are accepted");
+    let mut written = pending.commit().await.expect("the batch commits");
+    written.edited.sort_unstable();
+    let mut edited = [a.id, c.id];
+    edited.sort_unstable();
+    assert_eq!(written.edited, edited);
+    assert_eq!((written.counts.updated, written.counts.deleted), (1, 0));
+}
+
+#[tokio::test]
+async fn row_that_the_table_itself_refuses_is_named() {
+    let (test_database, database) = prepared().await;
+    test_database.execute("alter table queries add check (theme <> 'bad')").await;
+    let table = Table::of(Service::Query);
+    let job = begin(&database, &table).await;
+    let mut batch = Batch::default();
+    let mut bad = Uuid::nil();
+    for number in 0..100 {
+        let mut record = record(Service::Query, &number.to_string(), at_angle(0.0));
+        if number == 73 {
+            record.columns[0] = text("bad");
+            bad = record.id;
+        }
+        batch.new.push(&record, job.run_id);
+    }
+    let error = database.write(&table, &job, &batch).await.err().expect("the table refuses");
+    assert!(matches!(&error, Error::Row { id, .. } if *id == bad), "{error}");
+}
