@@ -1,30 +1,75 @@
-//! Migrations of real Chroma directories into real PostgreSQL. The sample's directories were written by Chroma;
-//! where a test needs one that is odd, it changes a copy.
+//! Migrations of real Chroma directories into real PostgreSQL, a database of its own for each test. The sample's
+//! directories were written by Chroma; where a test needs one that is odd, it changes a copy, or writes one of its own
+//! in Chroma's tables.
 
-mod exact;
-mod troubled;
+mod collections;
+mod conflicts;
+mod content;
+mod directory;
+mod embedding;
+mod identity;
+mod indexes;
+mod observing;
+#[path = "../../chroma/tests/parquet_files.rs"]
+mod parquet_files;
+mod proof;
+mod rejects;
+mod rerun;
+mod resuming;
+mod undoing;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
-use migrate::{CollectionReport, Error, Source};
-use records::Service;
-use store::postgres::Database;
+use migrate::{
+    CollectionReport, CopyReport, Error, MigrateOptions, Observer, RejectedRecords, Report, SourceCollection,
+    Transfer, Verification, VerifyOptions,
+};
+use records::{DistanceSpace, Service};
+use sqlx::{AssertSqlSafe, Decode, Postgres, Type};
+use store::{
+    chroma::Source,
+    postgres::{Database, Presence, Table},
+};
 use test_support::TestDatabase;
 
-/// A database with the current schema.
-async fn prepared() -> (TestDatabase, Database) {
+/// An empty database, without even the extension.
+async fn empty() -> (TestDatabase, Database) {
     let test_database = TestDatabase::create().await;
     let database = Database::connect(&test_database.url()).await.expect("the database answers");
-    database.prepare_schema().await.expect("the schema is created");
     (test_database, database)
 }
 
-async fn try_migrate(database: &Database, service: Service, path: &Path) -> Result<CollectionReport, Error> {
-    migrate::migrate(database, service, Source::open(path, service)?, &|_, _, _| {}).await
+/// The options of the command line's `--on-reject quarantine`.
+fn quarantining() -> MigrateOptions {
+    MigrateOptions { rejected_records: RejectedRecords::Quarantine, ..MigrateOptions::default() }
 }
 
-async fn migrate(database: &Database, service: Service, path: &Path) -> CollectionReport {
-    try_migrate(database, service, path).await.expect("the migration runs")
+fn silent() -> Observer {
+    Arc::new(|_| {})
+}
+
+/// The table that `migrate collection` makes of a collection by default.
+fn table(name: &str, space: DistanceSpace, dimension: usize) -> Table {
+    Table {
+        name: name.to_owned(),
+        text_column: "document".to_owned(),
+        text: Presence::Optional,
+        columns: Vec::new(),
+        dimension,
+        space,
+    }
+}
+
+/// The collection of the directory that is named like the table.
+fn transfer(path: &Path, table: &Table) -> Transfer {
+    transfer_of(path, &table.name, table)
+}
+
+fn transfer_of(path: &Path, collection: &str, table: &Table) -> Transfer {
+    let source = Source::open(path).expect("the directory opens");
+    let collection = source.collections().iter().find(|found| found.name == collection).cloned();
+    let collection = collection.expect("the directory has the collection");
+    Transfer { source: SourceCollection::new(source, collection), table: table.clone() }
 }
 
 fn sample_name(service: Service) -> &'static str {
@@ -33,4 +78,80 @@ fn sample_name(service: Service) -> &'static str {
         Service::Evaluation => "evaluation_storage_data",
         Service::Judge => "judge_service_data",
     }
+}
+
+async fn try_migrate(
+    database: &Database,
+    path: &Path,
+    table: &Table,
+    options: &MigrateOptions,
+) -> Result<CollectionReport, Error> {
+    let report = migrate::migrate(database, vec![transfer(path, table)], options, &silent()).await?;
+    Ok(only(report))
+}
+
+async fn migrate_with(
+    database: &Database,
+    path: &Path,
+    table: &Table,
+    options: &MigrateOptions,
+) -> CollectionReport {
+    try_migrate(database, path, table, options).await.expect("the migration runs")
+}
+
+async fn migrate(database: &Database, path: &Path, table: &Table) -> CollectionReport {
+    migrate_with(database, path, table, &MigrateOptions::default()).await
+}
+
+async fn verify(database: &Database, path: &Path, table: &Table) -> CollectionReport {
+    let transfers = vec![transfer(path, table)];
+    let report = migrate::verify(database, transfers, VerifyOptions::default(), &silent()).await;
+    only(report.expect("the comparison runs"))
+}
+
+fn only(report: Report) -> CollectionReport {
+    let mut collections = report.collections.into_iter();
+    let first = collections.next().expect("a collection was given");
+    assert!(collections.next().is_none(), "one collection was given");
+    first
+}
+
+fn copied(report: &CollectionReport) -> &CopyReport {
+    report.copied.as_ref().expect("there was a copy")
+}
+
+fn verified(report: &CollectionReport) -> &Verification {
+    report.verification.as_ref().expect("there was a comparison")
+}
+
+/// The one value that a statement gives.
+async fn one<T>(test_database: &TestDatabase, sql: &str) -> T
+where
+    T: for<'r> Decode<'r, Postgres> + Type<Postgres> + Send + Unpin,
+{
+    let mut connection = test_database.connection().await;
+    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await.expect(sql)
+}
+
+/// Everything that a database holds of ours and of the user's, to see that nothing has changed: names of all
+/// relations, each with the newest transaction and the number of its rows.
+async fn whole_state(test_database: &TestDatabase) -> String {
+    let tables: Vec<String> = one(
+        test_database,
+        "select coalesce(array_agg(quote_ident(relname) order by relname), '{}') from pg_class
+        where relnamespace = 'public'::regnamespace and relkind = 'r'",
+    )
+    .await;
+    let mut state = String::new();
+    for table in tables {
+        let rows: String = one(
+            test_database,
+            &format!(
+                "select coalesce(string_agg(ctid::text || xmin::text, ' ' order by ctid), '') from {table}"
+            ),
+        )
+        .await;
+        state.push_str(&format!("{table}: {rows}\n"));
+    }
+    state
 }

@@ -1,0 +1,194 @@
+//! Any collection of any Chroma: tables made for it, several into one, and every fixture there is.
+
+use std::path::{Path, PathBuf};
+
+use migrate::{Error, MigrateOptions, Outcome, SourceCollection, Transfer};
+use records::{DistanceSpace, Service};
+use store::{chroma::Source, postgres::Table};
+use test_support::{fixture, sample};
+
+use crate::{
+    copied,
+    directory::{Directory, entries},
+    empty, migrate, one, quarantining, sample_name, silent, table, transfer, transfer_of, verified,
+    whole_state,
+};
+
+#[tokio::test]
+async fn table_is_made_with_the_columns_that_are_promised() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::with("any name", DistanceSpace::Cosine, &entries(0..3, 7));
+    let report = migrate(&database, directory.path(), &table("any name", DistanceSpace::Cosine, 7)).await;
+    assert_eq!(report.outcome(), Outcome::Verified);
+    let columns: Vec<String> = one(
+        &test_database,
+        "select array_agg(concat_ws(' ', attname, format_type(atttypid, atttypmod),
+            case when attnotnull then 'not null' end) order by attnum)
+        from pg_attribute where attrelid = '\"any name\"'::regclass and attnum > 0",
+    )
+    .await;
+    assert_eq!(
+        columns,
+        [
+            "id uuid not null",
+            "source_id text not null",
+            "document text",
+            "metadata jsonb",
+            "uri text",
+            "created_at timestamp without time zone not null",
+            "embedding vector(7) not null",
+            "migration_run uuid",
+            "migration_digest bytea",
+        ]
+    );
+    let primary: String =
+        one(&test_database, "select indexdef from pg_indexes where tablename = 'any name'").await;
+    assert!(primary.contains("UNIQUE") && primary.ends_with("(id)"), "{primary}");
+}
+
+#[tokio::test]
+async fn table_that_does_not_fit_is_refused_before_anything_changes() {
+    let (test_database, database) = empty().await;
+    test_database
+        .execute("create extension vector; create table records (id uuid primary key, document bytea)")
+        .await;
+    let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
+    let before = whole_state(&test_database).await;
+    let transfers = vec![transfer(directory.path(), &table("records", DistanceSpace::L2, 3))];
+    let error = migrate::migrate(&database, transfers, &MigrateOptions::default(), &silent()).await;
+    let error = error.expect_err("the table has other columns");
+    let Error::Store { source, .. } = &error else { panic!("{error}") };
+    let store::Error::Schema { problems, .. } = &**source else { panic!("{source}") };
+    assert!(problems.iter().any(|problem| problem.contains("`document` is bytea")), "{problems:?}");
+    assert_eq!(whole_state(&test_database).await, before);
+}
+
+#[tokio::test]
+async fn collections_with_disjoint_ids_share_a_table_and_others_are_refused() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::with("one", DistanceSpace::L2, &entries(0..5, 3));
+    for (name, ids) in [("two", 5..9), ("overlapping", 4..12)] {
+        directory.add_collection(name, DistanceSpace::L2);
+        directory.put(name, &entries(ids, 3));
+    }
+    let shared = table("shared", DistanceSpace::L2, 3);
+    let bring = async |name: &str| {
+        let transfers = vec![transfer_of(directory.path(), name, &shared)];
+        migrate::migrate(&database, transfers, &MigrateOptions::default(), &silent()).await
+    };
+    for (name, count) in [("one", 5), ("two", 4)] {
+        let report = bring(name).await.expect("the ids are disjoint");
+        let report = &report.collections[0];
+        assert_eq!((report.outcome(), verified(report).rows), (Outcome::Verified, count), "{name}");
+        assert_eq!(verified(report).digest_source, verified(report).digest_target, "{name}");
+    }
+    let before = whole_state(&test_database).await;
+    let error = bring("overlapping").await.expect_err("five ids are taken");
+    assert!(matches!(&error, Error::Overlap { count: 5, .. }), "{error}");
+    assert_eq!(whole_state(&test_database).await, before);
+    let again = bring("one").await.expect("it is there");
+    assert_eq!(copied(&again.collections[0]).unchanged, 5);
+}
+
+#[tokio::test]
+async fn services_come_in_one_run_and_an_empty_collection_is_nothing_to_migrate() {
+    let (test_database, database) = empty().await;
+    let folders = Service::ALL.map(|service| sample(sample_name(service)));
+    let nothing = Directory::new();
+    nothing.add_collection("nothing", DistanceSpace::L2);
+    let mut transfers: Vec<Transfer> = Service::ALL
+        .iter()
+        .zip(&folders)
+        .map(|(service, folder)| transfer(folder.path(), &Table::of(*service)))
+        .collect();
+    transfers.insert(1, transfer(nothing.path(), &table("nothing", DistanceSpace::L2, 1)));
+    let report = migrate::migrate(&database, transfers, &MigrateOptions::default(), &silent()).await;
+    let report = report.expect("the migration runs");
+    let found: Vec<_> =
+        report.collections.iter().map(|report| (report.table.as_str(), report.outcome())).collect();
+    assert_eq!(
+        found,
+        [
+            ("queries", Outcome::Verified),
+            ("nothing", Outcome::NothingToMigrate),
+            ("evaluation_metrics", Outcome::Verified),
+            ("llm_outputs", Outcome::Verified),
+        ]
+    );
+    assert_eq!(report.outcome(), Outcome::Verified);
+    assert!(one::<bool>(&test_database, "select to_regclass('nothing') is null").await);
+    let runs: Vec<bool> = report.collections.iter().map(|report_| report_.run_id == report.run_id).collect();
+    assert_eq!(runs, [true; 4]);
+}
+
+#[tokio::test]
+async fn every_collection_of_every_fixture_arrives_and_is_verified() {
+    for name in [
+        "0.3.29",
+        "0.3.29-thresh",
+        "0.4.24",
+        "0.4.24-thresh",
+        "0.5.0",
+        "0.5.0-thresh",
+        "0.5.23",
+        "0.5.23-thresh",
+        "0.6.3",
+        "0.6.3-thresh",
+        "1.0.20",
+        "1.0.20-thresh",
+        "1.5.9",
+        "1.5.9-thresh",
+        "cross",
+        "panopticon-query-storage",
+    ] {
+        let Some(folder) = fixture(name) else { return };
+        let (_test_database, database) = empty().await;
+        let mut seen = 0;
+        for path in persist_directories(folder.path()) {
+            let collections = Source::open(&path).expect("the directory opens").collections().to_vec();
+            for collection in collections {
+                let subject = format!("{} {}", path.display(), collection.name);
+                seen += 1;
+                let dimension = collection.dimension.unwrap_or(1);
+                let source = Source::open(&path).expect("the directory opens");
+                let transfer = Transfer {
+                    table: table(&format!("table {seen}"), collection.space, dimension),
+                    source: SourceCollection::new(source, collection),
+                };
+                let report = migrate::migrate(&database, vec![transfer], &quarantining(), &silent()).await;
+                let report = crate::only(report.expect(&subject));
+                let outcome = report.outcome();
+                assert!(
+                    matches!(outcome, Outcome::Verified | Outcome::Rejected | Outcome::NothingToMigrate),
+                    "{subject}: {outcome:?}"
+                );
+                let copied = copied(&report);
+                let rejects = copied.rejects.len() as u64;
+                assert_eq!(copied.written + rejects, copied.source_records, "{subject}");
+                if rejects > 0 {
+                    let first = &copied.rejects[0];
+                    println!("{subject}: {rejects} rejects, {} {}", first.source_id, first.reason.as_str());
+                }
+            }
+        }
+        assert!(seen > 0, "{name} has collections");
+    }
+}
+
+/// All Chroma directories below `folder`.
+fn persist_directories(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        if ["chroma.sqlite3", "chroma-embeddings.parquet"].iter().any(|name| folder.join(name).exists()) {
+            found.push(folder.clone());
+        }
+        for entry in std::fs::read_dir(&folder).expect("the folder lists") {
+            let path = entry.expect("the entry reads").path();
+            if path.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,158 @@
+//! Vector indexes come after the rows, fit the collection, and keep nobody waiting.
+
+use migrate::Outcome;
+use records::DistanceSpace;
+use store::postgres::{Table, vector_index::IndexPlan};
+use test_support::TestDatabase;
+
+use crate::{
+    copied,
+    directory::{Directory, Entry, entries, vector},
+    empty, migrate, one, table, try_migrate, verified, whole_state,
+};
+
+/// The definitions of the vector indexes of `name`, each with its operator class, which the definition leaves away if
+/// it is the default.
+async fn vector_indexes(test_database: &TestDatabase, name: &str) -> String {
+    let select = format!(
+        "select coalesce(string_agg(concat_ws(' ', pg_get_indexdef(indexrelid), opcname), E'\n'), '')
+        from pg_index join pg_opclass on pg_opclass.oid = indclass[0]
+        where indrelid = '{name}'::regclass and not indisprimary"
+    );
+    one(test_database, &select).await
+}
+
+/// Has the server keep the text of each statement that builds an index.
+async fn watch_builds(test_database: &TestDatabase) {
+    test_database
+        .execute(
+            "create table builds (statement text, rows bigint);
+            create function note() returns event_trigger language plpgsql as
+                $$ begin insert into builds values (current_query()); end $$;
+            create event trigger note on ddl_command_start when tag in ('CREATE INDEX')
+                execute function note();",
+        )
+        .await;
+}
+
+/// So many rows of the user's own in a table that `migrate` made; they differ in the first component alone.
+async fn fill(test_database: &TestDatabase, table: &Table, rows: u32) {
+    test_database
+        .execute(&format!(
+            "insert into {} (id, source_id, created_at, embedding)
+            select gen_random_uuid(), 'own', now(),
+                (array[n * 0.001] || array_fill(0.5, array[{}]))::real[]::vector
+            from generate_series(1, {rows}) n",
+            table.name,
+            table.dimension - 1
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn small_table_gets_no_index() {
+    let (test_database, database) = empty().await;
+    watch_builds(&test_database).await;
+    let directory = Directory::with("small", DistanceSpace::L2, &entries(0..500, 3));
+    let report = migrate(&database, directory.path(), &table("small", DistanceSpace::L2, 3)).await;
+    assert_eq!((report.outcome(), report.index.clone()), (Outcome::Verified, Some(IndexPlan::Keep)));
+    assert_eq!(vector_indexes(&test_database, "small").await, "");
+    let built: String =
+        one(&test_database, "select coalesce(string_agg(statement, ' '), '') from builds").await;
+    assert!(!built.contains("ivfflat"), "not even for a moment: {built}");
+}
+
+#[tokio::test]
+async fn index_is_built_once_after_the_rows_and_its_recall_is_told() {
+    let (test_database, database) = empty().await;
+    watch_builds(&test_database).await;
+    let directory = Directory::with("large", DistanceSpace::L2, &entries(0..12_000, 3));
+    let large = table("large", DistanceSpace::L2, 3);
+    let report = migrate(&database, directory.path(), &large).await;
+    assert_eq!((report.outcome(), copied(&report).written), (Outcome::Verified, 12_000));
+    let expected = IndexPlan::Build { lists: 12, drop_before: vec![], drop_after: vec![] };
+    assert_eq!(report.index.as_ref(), Some(&expected));
+    let index = vector_indexes(&test_database, "large").await;
+    assert!(index.contains("ivfflat (embedding) WITH (lists='12') vector_l2_ops"), "{index}");
+    let recall = verified(&report).searches.index_recall.expect("there is an index");
+    assert!(recall > 0.9, "{recall}");
+    let built: Vec<String> =
+        one(&test_database, "select array_agg(statement) from builds where statement like '%ivfflat%'").await;
+    assert_eq!(built.len(), 1);
+    // Nobody else uses a table that this run made, so the quicker build will do.
+    assert!(!built[0].contains("concurrently"), "{}", built[0]);
+    let again = migrate(&database, directory.path(), &large).await;
+    assert_eq!((again.outcome(), again.index), (Outcome::Verified, None));
+}
+
+#[tokio::test]
+async fn operator_class_follows_the_space_and_a_table_in_service_is_indexed_concurrently() {
+    let (test_database, database) = empty().await;
+    watch_builds(&test_database).await;
+    for (space, class) in [
+        (DistanceSpace::L2, "vector_l2_ops"),
+        (DistanceSpace::Cosine, "vector_cosine_ops"),
+        (DistanceSpace::InnerProduct, "vector_ip_ops"),
+    ] {
+        let records = table(space.as_str(), space, 3);
+        let directory = Directory::with(space.as_str(), space, &entries(0..3, 3));
+        migrate(&database, directory.path(), &records).await;
+        fill(&test_database, &records, 10_000).await;
+        test_database.execute("truncate builds").await;
+        directory.put(space.as_str(), &[Entry::new("one more", vector(9, 3))]);
+        let report = migrate(&database, directory.path(), &records).await;
+        assert_eq!(report.outcome(), Outcome::Verified, "{space}");
+        let index = vector_indexes(&test_database, space.as_str()).await;
+        assert!(index.contains("ivfflat (embedding") && index.ends_with(class), "{index}");
+        let built: String = one(&test_database, "select string_agg(statement, ' ') from builds").await;
+        assert!(built.starts_with("create index concurrently on"), "{built}");
+    }
+}
+
+#[tokio::test]
+async fn vectors_above_2000_dimensions_get_an_index_of_half_precision() {
+    let (test_database, database) = empty().await;
+    let records = table("wide", DistanceSpace::Cosine, 2_001);
+    let directory = Directory::with("wide", DistanceSpace::Cosine, &entries(0..3, 2_001));
+    migrate(&database, directory.path(), &records).await;
+    fill(&test_database, &records, 10_000).await;
+    directory.put("wide", &[Entry::new("one more", vector(9, 2_001))]);
+    let report = migrate(&database, directory.path(), &records).await;
+    assert_eq!(report.outcome(), Outcome::Verified);
+    let index = vector_indexes(&test_database, "wide").await;
+    assert!(index.contains("((embedding)::halfvec(2001)) halfvec_cosine_ops"), "{index}");
+    let column: String = one(
+        &test_database,
+        "select format_type(atttypid, atttypmod) from pg_attribute
+        where attrelid = 'wide'::regclass and attname = 'embedding'",
+    )
+    .await;
+    assert_eq!(column, "vector(2001)", "the vectors themselves stay whole");
+}
+
+#[tokio::test]
+async fn vectors_above_4000_dimensions_are_searched_exactly_and_those_above_16000_are_refused() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::with("wider", DistanceSpace::L2, &entries(0..12, 4_001));
+    let report = migrate(&database, directory.path(), &table("wider", DistanceSpace::L2, 4_001)).await;
+    assert_eq!((report.outcome(), report.index.clone()), (Outcome::Verified, Some(IndexPlan::TooWide)));
+    assert_eq!(vector_indexes(&test_database, "wider").await, "");
+    let searches = verified(&report).searches;
+    assert_eq!((searches.parity, searches.index_recall), (1.0, None));
+
+    let widest = Directory::with("widest", DistanceSpace::L2, &entries(0..2, 16_000));
+    let report = migrate(&database, widest.path(), &table("widest", DistanceSpace::L2, 16_000)).await;
+    assert_eq!(report.outcome(), Outcome::Verified);
+    let before = whole_state(&test_database).await;
+    let beyond = Directory::with("beyond", DistanceSpace::L2, &entries(0..2, 16_001));
+    let error = try_migrate(
+        &database,
+        beyond.path(),
+        &table("beyond", DistanceSpace::L2, 16_001),
+        &migrate::MigrateOptions::default(),
+    )
+    .await;
+    let message = error.expect_err("no column can hold them").to_string();
+    assert!(message.contains("16001") && message.contains("16000"), "{message}");
+    assert_eq!(whole_state(&test_database).await, before);
+}

@@ -1,0 +1,166 @@
+//! The comparison: what is missing or different is found, whoever did it, and what is equal is shown to be.
+
+use migrate::{Error, Outcome};
+use records::{DistanceSpace, Service};
+use serde_json::Value;
+use store::postgres::Table;
+use test_support::sample;
+
+use crate::{
+    copied,
+    directory::{Directory, Entry, entries, vector},
+    empty, migrate, one, sample_name, table, verified, verify, whole_state,
+};
+
+#[tokio::test]
+async fn what_was_changed_or_lost_on_the_way_is_found_with_its_columns() {
+    let (test_database, database) = empty().await;
+    database.prepare_schema().await.expect("the schema is created");
+    // Stands for anything between us and the disk that does not store what it was given.
+    test_database
+        .execute(
+            "create function damage() returns trigger language plpgsql as $$ begin
+                if new.theme = 'law' then return null; end if;
+                if new.theme = 'energy' then new.metadata := jsonb_set(new.metadata, '{theme}', '1'); end if;
+                if new.theme = 'cooking' then
+                    new.embedding := (select array_agg(-x)::vector from unnest(new.embedding::real[]) x);
+                    new.query_text := new.query_text || ' ';
+                end if;
+                return new;
+            end $$;
+            create trigger damage before insert on queries for each row execute function damage();",
+        )
+        .await;
+    let (queries, folder) = (Table::of(Service::Query), sample(sample_name(Service::Query)));
+    let report = migrate(&database, folder.path(), &queries).await;
+    assert_eq!(report.outcome(), Outcome::Different);
+    let check = |verification: &migrate::Verification| {
+        assert_eq!(verification.missing.len(), 6, "six queries about law");
+        let columns = |columns: &[&str]| {
+            verification.different.iter().filter(|difference| difference.columns == columns).count()
+        };
+        assert_eq!((columns(&["metadata"]), columns(&["query_text", "embedding"])), (6, 6));
+        assert_eq!((verification.different.len(), verification.matched), (12, 43));
+        assert_ne!(verification.digest_source, verification.digest_target);
+    };
+    check(verified(&report));
+    check(verified(&verify(&database, folder.path(), &queries).await));
+}
+
+#[tokio::test]
+async fn every_column_that_is_edited_is_named() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::with("records", DistanceSpace::L2, &entries(0..10, 3));
+    let records = table("records", DistanceSpace::L2, 3);
+    migrate(&database, directory.path(), &records).await;
+    for (column, value) in [
+        ("source_id", "'other'"),
+        ("document", "null"),
+        ("metadata", "'{}'"),
+        ("uri", "''"),
+        ("created_at", "created_at + interval '1 microsecond'"),
+        ("embedding", "'[1,2,3]'"),
+    ] {
+        let edit = format!("update records set {column} = {value} where source_id = 'record 3'");
+        test_database.execute(&format!("create table kept as table records; {edit}")).await;
+        let report = verify(&database, directory.path(), &records).await;
+        assert_eq!(report.outcome(), Outcome::Different, "{column}");
+        let found: Vec<_> =
+            verified(&report).different.iter().map(|d| (d.source_id.as_str(), &d.columns[..])).collect();
+        assert_eq!(found, [("record 3", &[column.to_owned()][..])]);
+        test_database.execute("truncate records; insert into records table kept; drop table kept").await;
+    }
+    assert_eq!(verify(&database, directory.path(), &records).await.outcome(), Outcome::Verified);
+}
+
+#[tokio::test]
+async fn comparison_alone_changes_nothing_and_sees_what_the_source_has_gained_and_lost() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::with("records", DistanceSpace::L2, &entries(0..10, 3));
+    let records = table("records", DistanceSpace::L2, 3);
+    migrate(&database, directory.path(), &records).await;
+    let before = whole_state(&test_database).await;
+    directory.put("records", &[Entry::new("new", vector(50, 3))]);
+    directory.remove("records", "record 0");
+    let report = verify(&database, directory.path(), &records).await;
+    assert_eq!(report.outcome(), Outcome::Different);
+    let found = verified(&report);
+    assert_eq!((&*found.missing, found.stale, found.matched), (&["new".to_owned()][..], 1, 9));
+    assert_eq!(whole_state(&test_database).await, before);
+}
+
+#[tokio::test]
+async fn ties_do_not_spoil_search_parity() {
+    let (_test_database, database) = empty().await;
+    let same: Vec<Entry> = (0..50).map(|n| Entry::new(&n.to_string(), vector(1, 3))).collect();
+    for space in [DistanceSpace::L2, DistanceSpace::Cosine, DistanceSpace::InnerProduct] {
+        let directory = Directory::with(space.as_str(), space, &same);
+        let report = migrate(&database, directory.path(), &table(space.as_str(), space, 3)).await;
+        assert_eq!(
+            (report.outcome(), verified(&report).searches.parity),
+            (Outcome::Verified, 1.0),
+            "{space}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn equal_content_has_an_equal_digest_in_whatever_order_and_database() {
+    let (_test_database, database) = empty().await;
+    let (_other_test_database, other_database) = empty().await;
+    let records = table("records", DistanceSpace::L2, 3);
+    let mut all = entries(0..20, 3);
+    let directory = Directory::with("records", DistanceSpace::L2, &all);
+    let report = migrate(&database, directory.path(), &records).await;
+    let earlier = "update embeddings set created_at = '2023-01-01 00:00:00'";
+    directory.sql(earlier);
+    all.reverse();
+    let reversed = Directory::with("records", DistanceSpace::L2, &all);
+    reversed.sql(earlier);
+    let same = migrate(&other_database, directory.path(), &records).await;
+    let other_order = verify(&other_database, reversed.path(), &records).await;
+    assert_ne!(verified(&report).digest_source, verified(&same).digest_source, "times differ");
+    assert_eq!(other_order.outcome(), Outcome::Verified);
+    let digests = [&same, &other_order].map(|report| {
+        let verification = verified(report);
+        (verification.digest_source.clone(), verification.digest_target.clone())
+    });
+    assert_eq!(digests[0], digests[1]);
+    assert_eq!(digests[0].0, digests[0].1);
+    assert_eq!(digests[0].0.len(), 64);
+    assert_eq!(copied(&same).digest_source, digests[0].0);
+}
+
+#[tokio::test]
+async fn manifest_is_kept_with_counts_digests_and_versions() {
+    let (test_database, database) = empty().await;
+    let (queries, folder) = (Table::of(Service::Query), sample(sample_name(Service::Query)));
+    let report = migrate(&database, folder.path(), &queries).await;
+    let manifest: String = one(&test_database, "select manifest::text from migration_jobs").await;
+    let manifest: Value = serde_json::from_str(&manifest).expect("it is JSON");
+    assert_eq!(manifest["status"], "verified");
+    for (key, expected) in
+        [("source_records", 61), ("written", 61), ("rows", 61), ("matched", 61), ("rejected", 0)]
+    {
+        assert_eq!(manifest[key], expected, "{key}");
+    }
+    assert_eq!(manifest["digest_source"], verified(&report).digest_source.as_str());
+    assert_eq!(manifest["digest_target"], manifest["digest_source"]);
+    assert_eq!(manifest["search_parity"], 1.0);
+    for key in ["panopticon", "postgresql", "pgvector"] {
+        assert!(manifest[key].as_str().is_some_and(|version| version.contains('.')), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn comparison_with_a_table_that_is_not_there_says_so() {
+    let (_test_database, database) = empty().await;
+    let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
+    let records = table("records", DistanceSpace::L2, 3);
+    let transfers = vec![crate::transfer(directory.path(), &records)];
+    let options = migrate::VerifyOptions::default();
+    let error = migrate::verify(&database, transfers, options, &crate::silent()).await;
+    let error = error.expect_err("there is no table");
+    let Error::Store { source, .. } = error else { panic!("{error}") };
+    assert!(matches!(*source, store::Error::NoTable { .. }), "{source}");
+}

@@ -1,0 +1,170 @@
+//! Undoing a run removes exactly what it brought, and gives back what it changed.
+
+use migrate::{EditedRows, Error, MigrateOptions, Outcome, StaleRows, undo};
+use records::{DistanceSpace, MetadataValue, Service, stored_id};
+use store::postgres::Table;
+use test_support::{TestDatabase, sample};
+use uuid::Uuid;
+
+use crate::{
+    copied,
+    directory::{Directory, Entry, entries, vector},
+    empty, migrate, migrate_with, one, quarantining, sample_name, table, try_migrate, verified,
+};
+
+/// All content of `records`, with every column.
+async fn content(test_database: &TestDatabase) -> String {
+    one(test_database, "select string_agg(to_jsonb(r)::text, E'\n' order by id) from records r").await
+}
+
+#[tokio::test]
+async fn services_tables_stay_and_lose_exactly_what_the_run_brought() {
+    let (test_database, database) = empty().await;
+    database.prepare_schema().await.expect("the schema is created");
+    test_database.execute("insert into queries (query_text, theme) values ('mine', 'own')").await;
+    let own = "select string_agg(to_jsonb(q)::text || xmin::text, ' ') from queries q";
+    let before: String = one(&test_database, own).await;
+    let (queries, folder) = (Table::of(Service::Query), sample(sample_name(Service::Query)));
+    let report = migrate(&database, folder.path(), &queries).await;
+    let undone = undo(&database, report.run_id, EditedRows::Keep).await.expect("the run is undone");
+    let undone = &undone.tables[0];
+    assert_eq!((undone.table.as_str(), undone.undone.removed, undone.undone.restored), ("queries", 61, 0));
+    assert!(!undone.undone.table_dropped && undone.kept.is_empty());
+    assert_eq!(one::<String>(&test_database, own).await, before);
+    let error = undo(&database, report.run_id, EditedRows::Keep).await.expect_err("it is undone already");
+    assert!(matches!(error, Error::UnknownRun { .. }), "{error}");
+    let again = migrate(&database, folder.path(), &queries).await;
+    assert_eq!(
+        (again.outcome(), copied(&again).written),
+        (Outcome::Verified, 61),
+        "and it can be done again"
+    );
+}
+
+#[tokio::test]
+async fn table_that_the_run_made_goes_with_it() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
+    let records = table("records", DistanceSpace::L2, 3);
+    let report = migrate(&database, directory.path(), &records).await;
+    let undone = undo(&database, report.run_id, EditedRows::Keep).await.expect("the run is undone");
+    assert!(undone.tables[0].undone.table_dropped);
+    assert!(one::<bool>(&test_database, "select to_regclass('records') is null").await);
+    assert_eq!(migrate(&database, directory.path(), &records).await.outcome(), Outcome::Verified);
+}
+
+#[tokio::test]
+async fn changed_deleted_and_overwritten_rows_come_back_as_they_were_last_run_first() {
+    let (test_database, database) = empty().await;
+    let typed = Entry::new("typed", vector(90, 3))
+        .with("float", MetadataValue::Float(1.0))
+        .with("huge", MetadataValue::Float(1e16))
+        .with("big", MetadataValue::Int(i64::MAX));
+    let mut all = entries(0..10, 3);
+    all.push(typed);
+    all.push(Entry::new("odd", vec![-0.0, f32::MIN_POSITIVE / 4.0, 1e-7]));
+    let directory = Directory::with("records", DistanceSpace::L2, &all);
+    let records = table("records", DistanceSpace::L2, 3);
+    let first = migrate(&database, directory.path(), &records).await;
+    test_database.execute("update records set document = 'edited' where source_id = 'record 3'").await;
+    let before = content(&test_database).await;
+
+    for id in ["record 8", "typed", "odd"] {
+        directory.remove("records", id);
+    }
+    directory.put("records", &[Entry::new("record 1", vector(50, 3)), Entry::new("new", vector(60, 3))]);
+    let options = MigrateOptions {
+        stale_rows: StaleRows::Delete,
+        edited_rows: EditedRows::Overwrite,
+        ..MigrateOptions::default()
+    };
+    let second = migrate_with(&database, directory.path(), &records, &options).await;
+    let done = copied(&second);
+    assert_eq!([done.written, done.updated, done.deleted], [1, 2, 3]);
+
+    let refused = undo(&database, first.run_id, EditedRows::Keep).await.expect_err("the second comes first");
+    assert!(matches!(&refused, Error::LaterRuns { later, .. } if *later == [second.run_id]), "{refused}");
+    let undone = undo(&database, second.run_id, EditedRows::Keep).await.expect("the run is undone");
+    let undone = undone.tables[0].undone;
+    assert_eq!((undone.removed, undone.restored, undone.table_dropped), (1, 5, false));
+    assert_eq!(content(&test_database).await, before);
+    let undone = undo(&database, first.run_id, EditedRows::Overwrite).await.expect("the run is undone");
+    assert!(undone.tables[0].undone.table_dropped);
+}
+
+#[tokio::test]
+async fn rows_edited_since_are_kept_and_named_until_they_may_be_overwritten() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
+    let report = migrate(&database, directory.path(), &table("records", DistanceSpace::L2, 3)).await;
+    test_database.execute("update records set document = 'edited' where source_id = 'record 1'").await;
+    let undone = undo(&database, report.run_id, EditedRows::Keep).await.expect("the run is undone");
+    assert_eq!(undone.tables[0].kept, [stored_id("record 1")]);
+    assert_eq!(undone.tables[0].undone.removed, 2);
+    assert_eq!(
+        one::<String>(&test_database, "select string_agg(document, ' ') from records").await,
+        "edited"
+    );
+    let undone = undo(&database, report.run_id, EditedRows::Overwrite).await.expect("the rest is undone");
+    assert!(undone.tables[0].undone.table_dropped);
+}
+
+#[tokio::test]
+async fn unfinished_run_can_be_undone_and_is_then_no_longer_in_the_way() {
+    let (test_database, database) = empty().await;
+    database.prepare_schema().await.expect("the schema is created");
+    test_database
+        .execute(
+            "create function refuse() returns trigger language plpgsql as
+                $$ begin if new.source_id = 'record 2' then raise 'disk full'; end if; return new; end $$;
+            create trigger refuse before insert on queries for each row execute function refuse();",
+        )
+        .await;
+    let directory = Directory::with("queries", DistanceSpace::Cosine, &entries(0..4, 384));
+    let queries = Table::of(Service::Query);
+    let small = MigrateOptions { batch_rows: 1, connections: 1, ..MigrateOptions::default() };
+    try_migrate(&database, directory.path(), &queries, &small).await.expect_err("a row is refused");
+    let run = database.jobs().await.expect("the jobs read")[0].run_id;
+    let undone = undo(&database, run, EditedRows::Keep).await.expect("the run is undone");
+    assert_eq!(undone.tables[0].undone.removed, 2);
+    assert_eq!(one::<i64>(&test_database, "select count(*) from queries").await, 0);
+    test_database.execute("drop trigger refuse on queries").await;
+    let report = migrate(&database, directory.path(), &queries).await;
+    assert_eq!((report.outcome(), verified(&report).rows), (Outcome::Verified, 4));
+    assert_ne!(report.run_id, run);
+}
+
+#[tokio::test]
+async fn quarantined_records_are_forgotten_with_their_run() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::with("queries", DistanceSpace::Cosine, &entries(0..3, 384));
+    directory.put("queries", &[Entry { document: None, ..Entry::new("bad", vector(9, 384)) }]);
+    let queries = Table::of(Service::Query);
+    let report = migrate_with(&database, directory.path(), &queries, &quarantining()).await;
+    let undone = undo(&database, report.run_id, EditedRows::Keep).await.expect("the run is undone");
+    assert_eq!(undone.tables[0].undone.rejects_forgotten, 1);
+    assert_eq!(one::<i64>(&test_database, "select count(*) from migration_rejects").await, 0);
+}
+
+#[tokio::test]
+async fn unknown_run_is_refused_with_those_that_are_known() {
+    let (_test_database, database) = empty().await;
+    let error = undo(&database, Uuid::nil(), EditedRows::Keep).await.expect_err("there are no runs");
+    assert!(error.to_string().ends_with("it has none"), "{error}");
+    let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
+    let report = migrate(&database, directory.path(), &table("records", DistanceSpace::L2, 3)).await;
+    let error = undo(&database, Uuid::nil(), EditedRows::Keep).await.expect_err("there is no such run");
+    assert!(error.to_string().contains(&report.run_id.to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn migration_under_way_is_not_undone() {
+    let (_test_database, database) = empty().await;
+    let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
+    let report = migrate(&database, directory.path(), &table("records", DistanceSpace::L2, 3)).await;
+    let lock = database.lock_table("records").await.expect("the table is free");
+    let error = undo(&database, report.run_id, EditedRows::Keep).await.expect_err("the table is held");
+    let Error::Database(error) = error else { panic!("{error}") };
+    assert!(matches!(*error, store::Error::Locked { .. }), "{error}");
+    drop(lock);
+}
