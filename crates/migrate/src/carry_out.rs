@@ -18,6 +18,7 @@ use crate::{
     copy::{CopyOptions, copy},
     observe::{Counter, Event, Observer, Phase, Step},
     options::{Comparison, MigrateOptions},
+    parity::ComparedRows,
     plan::Plan,
     prepare::{Prepared, copy_report},
     read::SourceCollection,
@@ -135,7 +136,8 @@ pub(crate) async fn verify_one(
     let started = Instant::now();
     let mut verification = verified.verification;
     let counter = Counter::begin(observer, &name, Phase::Search, verified.nearest.count());
-    let searches = verified.nearest.compare(database, table, origins, verified.is_alone, counter);
+    let rows = ComparedRows { different: &verified.different, are_alone: verified.is_alone };
+    let searches = verified.nearest.compare(database, table, origins, rows, counter);
     verification.searches = searches.await?;
     phases.search = started.elapsed();
     Ok((verification, verified.warnings))

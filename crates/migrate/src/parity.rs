@@ -1,7 +1,10 @@
 //! Searches on both sides: what an exact search of the source finds, an exact search of PostgreSQL has to find.
 
+use std::collections::HashSet;
+
 use records::{DistanceSpace, Embedding};
 use store::postgres::{Database, Table};
+use uuid::Uuid;
 
 use crate::{Error, observe::Counter, report::Searches, resume::Origins};
 
@@ -18,11 +21,21 @@ pub(crate) struct NearestInSource {
     queries: Vec<Query>,
 }
 
+/// What the comparison found about the rows of the table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ComparedRows<'a> {
+    /// Rows that are not what the source has, so that their distance says nothing about their records: they count
+    /// where the source finds them.
+    pub(crate) different: &'a HashSet<Uuid>,
+    /// Whether the table has rows of this collection only.
+    pub(crate) are_alone: bool,
+}
+
 struct Query {
     embedding: Embedding,
     norm: f64,
     /// Nearest first, at most [`RESULTS`].
-    nearest: Vec<f64>,
+    nearest: Vec<(f64, Uuid)>,
 }
 
 impl NearestInSource {
@@ -46,8 +59,9 @@ impl NearestInSource {
         Self { space, queries }
     }
 
-    /// Takes a record of the source; made embeddings, which are empty here, are not searched for.
-    pub(crate) fn add(&mut self, embedding: &[f32]) {
+    /// Takes the record of the source that is to be row `id`; made embeddings, which are empty here, are not searched
+    /// for.
+    pub(crate) fn add(&mut self, id: Uuid, embedding: &[f32]) {
         if embedding.is_empty() {
             return;
         }
@@ -60,25 +74,24 @@ impl NearestInSource {
                     1.0 - product(query.embedding.as_slice(), embedding) / (query.norm * norm)
                 }
             };
-            let is_near =
-                query.nearest.len() < RESULTS || query.nearest.last().is_some_and(|last| distance < *last);
+            let is_near = query.nearest.len() < RESULTS
+                || query.nearest.last().is_some_and(|(last, _)| distance < *last);
             // NaN, of a vector of zeros, is near to nothing.
             if is_near && !distance.is_nan() {
-                let position = query.nearest.partition_point(|other| *other <= distance);
-                query.nearest.insert(position, distance);
+                let position = query.nearest.partition_point(|(other, _)| *other <= distance);
+                query.nearest.insert(position, (distance, id));
                 query.nearest.truncate(RESULTS);
             }
         }
     }
 
-    /// Makes the same searches in PostgreSQL, exact and by its index. `is_alone` says that the table has rows of this
-    /// collection only.
+    /// Makes the same searches in PostgreSQL, exact and by its index.
     pub(crate) async fn compare(
         self,
         database: &Database,
         table: &Table,
         origins: &Origins,
-        is_alone: bool,
+        rows: ComparedRows<'_>,
         mut counter: Counter,
     ) -> Result<Searches, Error> {
         let (mut parity, mut index_recall) = (Share::default(), Share::default());
@@ -87,11 +100,17 @@ impl NearestInSource {
             let embedding = query.embedding.as_slice();
             let found = database.nearest_brought(table, &origins.own_runs, embedding, RESULTS as u32);
             let found = found.await.map_err(failed)?;
-            parity.add(&query.nearest, &found);
+            let expected: Vec<f64> = query.nearest.iter().map(|(distance, _)| *distance).collect();
+            let is_right = |id: Uuid| {
+                !rows.different.contains(&id) || query.nearest.iter().any(|(_, expected)| *expected == id)
+            };
+            let right: Vec<f64> =
+                found.iter().filter(|(id, _)| is_right(*id)).map(|(_, distance)| *distance).collect();
+            parity.add(&expected, &right);
             let by_index = database.nearest_by_index(table, embedding, RESULTS as u32).await;
             if let Some(by_index) = by_index.map_err(failed)? {
-                let exact = match is_alone {
-                    true => found,
+                let exact = match rows.are_alone {
+                    true => found.into_iter().map(|(_, distance)| distance).collect(),
                     false => {
                         database.nearest_exact(table, embedding, RESULTS as u32).await.map_err(failed)?
                     }
@@ -167,9 +186,11 @@ mod tests {
         let check = |space: DistanceSpace, expected: &[f64]| {
             let mut nearest = NearestInSource::new(space, vec![Embedding::from(vec![1.0, 0.0])]);
             for vector in [[0.0, 2.0], [3.0, 0.0], [0.0, 0.0]] {
-                nearest.add(&vector);
+                nearest.add(Uuid::nil(), &vector);
             }
-            assert_eq!(nearest.queries[0].nearest, expected, "{space}");
+            let distances: Vec<f64> =
+                nearest.queries[0].nearest.iter().map(|(distance, _)| *distance).collect();
+            assert_eq!(distances, expected, "{space}");
         };
         check(DistanceSpace::L2, &[1.0, 2.0, 5_f64.sqrt()]);
         check(DistanceSpace::InnerProduct, &[-3.0, 0.0, 0.0]);

@@ -1,7 +1,10 @@
 //! The proof: both sides are read from beginning to end, and every record of the source is looked for in the table
 //! and compared in every part, the vector bit by bit.
 
-use std::{collections::HashMap, ops::ControlFlow};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::ControlFlow,
+};
 
 use chroma::{Record, Warning};
 use records::{Embedding, stored_id};
@@ -35,6 +38,8 @@ pub(crate) struct VerifyTask<'a> {
 pub(crate) struct Verified {
     pub(crate) verification: Verification,
     pub(crate) nearest: NearestInSource,
+    /// Rows that are not what the source has.
+    pub(crate) different: HashSet<Uuid>,
     /// Whether the table has rows of this collection only.
     pub(crate) is_alone: bool,
     pub(crate) warnings: Vec<Warning>,
@@ -74,9 +79,11 @@ pub(crate) async fn verify(
     verification.digest_source = digest.to_string();
     verification.digest_target = digest_target.to_string();
     explain(database, &task, &mut different).await?;
+    let different_rows = different.keys().copied().collect();
     verification.different = different.into_values().map(|difference| difference.difference).collect();
     verification.different.sort_by(|one, other| one.source_id.cmp(&other.source_id));
-    Ok(Verified { verification, nearest, is_alone: rows.is_alone(), warnings: read.warnings })
+    let is_alone = rows.is_alone();
+    Ok(Verified { verification, nearest, different: different_rows, is_alone, warnings: read.warnings })
 }
 
 struct Comparer {
@@ -120,7 +127,11 @@ impl Comparer {
     fn compare(&mut self, row: StoredRecord) {
         let digest = store::postgres::write::row_digest(&mut self.scratch, &row);
         let source_id = || row.source_id.clone().unwrap_or_default();
-        match self.rows.compare(row.id, digest) {
+        let found = self.rows.compare(row.id, digest);
+        if found != Some(Comparison::Seen) {
+            self.nearest.add(row.id, row.embedding.as_slice());
+        }
+        match found {
             None => {
                 self.verification.missing.push(source_id());
                 return;
@@ -132,7 +143,6 @@ impl Comparer {
             }
             Some(Comparison::Equal) => {
                 self.verification.matched += 1;
-                self.nearest.add(row.embedding.as_slice());
             }
             Some(unequal) => {
                 let is_explained = self.different.len() < Difference::MOST_EXPLAINED;

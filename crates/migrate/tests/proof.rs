@@ -42,6 +42,7 @@ async fn what_was_changed_or_lost_on_the_way_is_found_with_its_columns() {
         assert_eq!((columns(&["metadata"]), columns(&["query_text", "embedding"])), (6, 6));
         assert_eq!((verification.different.len(), verification.matched), (12, 43));
         assert_ne!(verification.digest_source, verification.digest_target);
+        assert!(verification.searches.parity < 1.0, "{}", verification.searches.parity);
     };
     check(verified(&report));
     check(verified(&verify(&database, folder.path(), &queries).await));
@@ -87,6 +88,26 @@ async fn comparison_alone_changes_nothing_and_sees_what_the_source_has_gained_an
     let found = verified(&report);
     assert_eq!((&*found.missing, found.stale, found.matched), (&["new".to_owned()][..], 1, 9));
     assert_eq!(whole_state(&test_database).await, before);
+}
+
+#[tokio::test]
+async fn vectors_that_were_exchanged_spoil_search_parity() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::with("records", DistanceSpace::L2, &entries(0..30, 8));
+    let records = table("records", DistanceSpace::L2, 8);
+    let report = migrate(&database, directory.path(), &records).await;
+    assert_eq!(verified(&report).searches.parity, 1.0);
+    assert_eq!(verified(&report).searches.count, 20);
+    test_database
+        .execute(
+            "update records r set embedding = other.embedding from records other
+            where (r.source_id, other.source_id) in (('record 1', 'record 2'), ('record 2', 'record 1'))",
+        )
+        .await;
+    let report = verify(&database, directory.path(), &records).await;
+    assert_eq!((report.outcome(), verified(&report).different.len()), (Outcome::Different, 2));
+    let parity = verified(&report).searches.parity;
+    assert!((0.5..1.0).contains(&parity), "{parity}");
 }
 
 #[tokio::test]

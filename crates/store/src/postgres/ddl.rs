@@ -241,7 +241,7 @@ order by distance, id",
 pub(crate) fn nearest_brought(table: &Table) -> Sql {
     let distance = format!("embedding {} $1::real[]::vector", operator(table.space));
     AssertSqlSafe(format!(
-        "select ({distance})::float8 as distance\nfrom {}\nwhere migration_run = any($3)\norder by {distance}\nlimit $2",
+        "select id, ({distance})::float8 as distance\nfrom {}\nwhere migration_run = any($3)\norder by {distance}\nlimit $2",
         quoted(&table.name)
     ))
 }

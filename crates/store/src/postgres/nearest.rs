@@ -24,8 +24,8 @@ impl Database {
         Ok(embeddings.into_iter().map(Embedding::from).collect())
     }
 
-    /// Distances from `embedding` to the `limit` nearest rows that one of `runs` brought, found by looking at every
-    /// row. Distances are pgvector's: of `l2` the root, of `ip` the negative product.
+    /// The `limit` nearest rows to `embedding` that one of `runs` brought, and their distances, found by looking at
+    /// every row. Distances are pgvector's: of `l2` the root, of `ip` the negative product.
     ///
     /// # Errors
     /// When a statement fails.
@@ -35,10 +35,10 @@ impl Database {
         runs: &[Uuid],
         embedding: &[f32],
         limit: u32,
-    ) -> Result<Vec<f64>, Error> {
+    ) -> Result<Vec<(Uuid, f64)>, Error> {
         let mut transaction = self.begin().await?;
         sqlx::raw_sql(ddl::exact_scan()).execute(&mut *transaction).await.during(OPERATION)?;
-        let distances = sqlx::query_scalar(ddl::nearest_brought(table))
+        let nearest = sqlx::query_as(ddl::nearest_brought(table))
             .bind(embedding)
             .bind(i64::from(limit))
             .bind(runs)
@@ -46,7 +46,7 @@ impl Database {
             .await
             .during(OPERATION)?;
         transaction.commit().await.during("end a transaction")?;
-        Ok(distances)
+        Ok(nearest)
     }
 
     /// Distances to the `limit` nearest of all rows by looking at every row.
