@@ -71,7 +71,9 @@ pub(crate) async fn verify(
         scratch: Vec::new(),
     };
     let read = source.read(comparer).await?.complete()?;
-    let Comparer { rows, mut verification, digest, nearest, mut different, counter, .. } = read.visitor;
+    let Comparer { mut rows, mut verification, digest, nearest, mut different, counter, .. } = read.visitor;
+    // Not before: a row that was seen is one that another record of the same id was compared with.
+    verification.rejects.iter().for_each(|reject| rows.see(stored_id(&reject.source_id)));
     let mut digest_target = CollectionDigest::default();
     rows.digests().for_each(|digest| digest_target.add(digest));
     verification.source_records = counter.done();
@@ -115,7 +117,6 @@ impl Visitor for Comparer {
                 self.compare(row);
             }
             Err(reason) => {
-                self.rows.see(stored_id(&record.id));
                 self.verification.rejects.push(Reject { source_id: record.id, reason });
             }
         }

@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use chroma::{Field, json_lines::CollectionLines};
-use migrate::{Error, MigrateOptions, Outcome};
-use records::{DistanceSpace, MetadataValue, Service};
+use migrate::{Error, MigrateOptions, Mode, Outcome};
+use records::{DistanceSpace, MetadataValue, Service, stored_id};
 use store::{chroma::Source, postgres::Table};
 use tempfile::TempDir;
 use test_support::sample;
@@ -14,7 +14,7 @@ use crate::{
     directory::{Directory, Entry, change, entries, vector},
     empty, migrate_with, one,
     parquet_files::{Row, as_duckdb, text, write_collections, write_embeddings},
-    quarantining, sample_name, silent, table, transfer, try_migrate, verified, whole_state,
+    quarantining, sample_name, silent, table, transfer, try_migrate, verified, verify, whole_state,
 };
 
 const OLD_COLLECTION: &str = "aaaaaaaa-0000-4000-8000-000000000001";
@@ -209,4 +209,43 @@ async fn minus_zero_which_only_old_directories_have_is_rejected() {
     let record: String =
         one(&test_database, "select convert_from(record, 'UTF8') from migration_rejects").await;
     assert!(record.contains(r#"{"k":-0.0}"#), "{record}");
+}
+
+#[tokio::test]
+async fn second_record_of_an_id_is_a_duplicate_and_the_first_that_can_be_held_is_taken() {
+    let (test_database, database) = empty().await;
+    let row = |id: &str, document: &str, first: f64| Row {
+        document: text(document),
+        ..Row::new(OLD_COLLECTION, id, &[first, 1.0])
+    };
+    let rows = [
+        row("a", "first", 1.0),
+        row("b", "nul \0", 2.0),
+        row("a", "second", 3.0),
+        row("b", "held", 4.0),
+        row("a", "third", 5.0),
+        row("c", "alone", 6.0),
+    ];
+    let folder = old_directory(&rows);
+    let old = table("old", DistanceSpace::L2, 2);
+    let plan = MigrateOptions { mode: Mode::DryRun, ..MigrateOptions::default() };
+    let stopped = migrate_with(&database, folder.path(), &old, &plan).await;
+    assert_eq!((stopped.outcome(), copied(&stopped).rejects.len()), (Outcome::Rejected, 3));
+    assert_eq!(whole_state(&test_database).await, "");
+    let report = migrate_with(&database, folder.path(), &old, &quarantining()).await;
+    let found = |rejects: &[migrate::Reject]| {
+        rejects.iter().map(|r| format!("{} {}", r.source_id, r.reason.as_str())).collect::<Vec<_>>()
+    };
+    let expected = ["b nul_in_text", "a duplicate_id", "a duplicate_id"];
+    assert_eq!(found(&copied(&report).rejects), expected);
+    assert_eq!(found(&verified(&report).rejects), expected);
+    assert_eq!((copied(&report).written, verified(&report).matched), (3, 3));
+    let documents: Vec<String> =
+        one(&test_database, "select array_agg(document order by source_id) from old").await;
+    assert_eq!(documents, ["first", "held", "alone"]);
+    assert_eq!(found(&verified(&verify(&database, folder.path(), &old).await).rejects), expected);
+    assert_eq!(
+        one::<String>(&test_database, "select id::text from old where source_id = 'a'").await,
+        stored_id("a").to_string()
+    );
 }
