@@ -34,7 +34,7 @@ pub(crate) async fn carry_out(
     options: &MigrateOptions,
     observer: &Observer,
 ) -> Result<CollectionReport, Error> {
-    let has_work = prepared.is_resumed || prepared.has_changes(options);
+    let has_work = prepared.is_resumed || prepared.has_changes();
     let Prepared { plan, table, job, mut origins, deleted, stale, stale_conflicts, .. } = prepared;
     let mut phases = prepared.phases;
     if has_work && !origins.own_runs.contains(&job.run_id) {
@@ -56,7 +56,6 @@ pub(crate) async fn carry_out(
         let copy_options = CopyOptions {
             connections: options.connections.clamp(1, MAX_COPY_CONNECTIONS as usize),
             batch_rows: options.batch_rows.max(1),
-            rejected_records: options.rejected_records,
             embed: options.embed.clone(),
             deleted,
         };
@@ -83,7 +82,7 @@ pub(crate) async fn carry_out(
             copy_report(tally, copied.counts, conflicts, stale, copied.warnings, copied.digest_source);
         (copied.source, copied_report)
     } else {
-        let Plan { source, classifier, warnings } = plan;
+        let Plan { source, classifier, warnings, .. } = plan;
         let mut tally = classifier.tally;
         let conflicts = std::mem::take(&mut tally.conflicts).into_iter().chain(stale_conflicts).collect();
         (source, copy_report(tally, Counts::default(), conflicts, stale, warnings, String::new()))

@@ -5,26 +5,26 @@
 
 use std::{ops::ControlFlow, sync::Arc};
 
-use chroma::{Record, Warning, json_lines::CollectionLines};
+use chroma::{Record, Warning};
 use records::Embedding;
 use store::{
     RowDigest, StoredRecord,
     postgres::{
         Database, Table,
         jobs::{Counts, Job},
-        write::{Batch, QuarantinedRecord, Written},
+        write::{Batch, Written},
     },
 };
 use tokio::{sync::mpsc, task::JoinSet};
 use uuid::Uuid;
 
 use crate::{
-    Error, RejectedRecords,
+    Error,
     classify::{Classified, Classifier},
     digest::CollectionDigest,
-    mapping::RejectReason,
     observe::{Counter, Event, Observer, Phase, Step},
     plan::Plan,
+    quarantine::Quarantine,
     read::{SourceCollection, Visitor},
     target::Action,
 };
@@ -41,7 +41,6 @@ pub type Embed =
 pub(crate) struct CopyOptions {
     pub(crate) connections: usize,
     pub(crate) batch_rows: usize,
-    pub(crate) rejected_records: RejectedRecords,
     pub(crate) embed: Option<Embed>,
     /// Rows to delete, of records that are gone, and their digests.
     pub(crate) deleted: Vec<(Uuid, RowDigest)>,
@@ -68,7 +67,7 @@ pub(crate) async fn copy(
     options: CopyOptions,
     observer: &Observer,
 ) -> Result<Copied, Error> {
-    let Plan { source, mut classifier, warnings: _ } = plan;
+    let Plan { source, mut classifier, quarantine, .. } = plan;
     let table = Arc::new(classifier.table.clone());
     let total = classifier.tally.source_records;
     classifier.restart();
@@ -81,7 +80,7 @@ pub(crate) async fn copy(
         tasks.spawn(task);
     }
     let copier = Copier {
-        lines: CollectionLines::new(source.collection()),
+        quarantine,
         counter: Counter::begin(observer, &source.collection().name, Phase::Copy, total),
         classifier,
         run: job.run_id,
@@ -123,7 +122,8 @@ pub(crate) async fn copy(
 
 /// Makes batches of records, on the reader's thread.
 struct Copier {
-    lines: CollectionLines,
+    /// `None` where a migration with rejects never comes this far.
+    quarantine: Option<Quarantine>,
     counter: Counter,
     classifier: Classifier,
     run: Uuid,
@@ -146,9 +146,8 @@ impl Visitor for Copier {
                 }
             }
             Classified::Rejected(record, reason) => {
-                if self.options.rejected_records == RejectedRecords::Quarantine {
-                    self.quarantine(&record, reason);
-                }
+                let quarantined = self.quarantine.as_ref().and_then(|rejects| rejects.take(&record, reason));
+                self.batch.quarantined.extend(quarantined);
             }
         }
         self.counter.count();
@@ -201,19 +200,6 @@ impl Copier {
             return Err(failed(message.into()));
         }
         Ok(embedding)
-    }
-
-    fn quarantine(&mut self, record: &Record, reason: RejectReason) {
-        let mut line = Vec::new();
-        self.lines.append(record, &mut line);
-        line.truncate(line.trim_ascii_end().len());
-        let stored_id = record.problems.iter().find(|problem| problem.field == chroma::Field::Id);
-        let source_id = stored_id.map_or(record.id.as_bytes(), |problem| &problem.original);
-        self.batch.quarantined.push(QuarantinedRecord {
-            source_id: source_id.to_vec(),
-            reason: reason.as_str(),
-            record: line,
-        });
     }
 
     fn send(&mut self) -> ControlFlow<()> {

@@ -20,6 +20,7 @@ mod options;
 mod parity;
 mod plan;
 mod prepare;
+mod quarantine;
 mod read;
 mod report;
 mod resume;

@@ -8,8 +8,9 @@ use uuid::Uuid;
 
 use crate::{
     Error,
-    classify::Classifier,
+    classify::{Classified, Classifier},
     observe::{Counter, Observer, Phase},
+    quarantine::Quarantine,
     read::{SourceCollection, Visitor},
 };
 
@@ -17,11 +18,16 @@ use crate::{
 pub(crate) struct Plan {
     pub(crate) source: SourceCollection,
     pub(crate) classifier: Classifier,
+    pub(crate) quarantine: Option<Quarantine>,
+    /// Records to set aside that no earlier run has set aside.
+    pub(crate) new_rejects: u64,
     pub(crate) warnings: Vec<Warning>,
 }
 
 struct Planner {
     classifier: Classifier,
+    quarantine: Option<Quarantine>,
+    new_rejects: u64,
     /// The ids of all rows: 16 bytes for each record, gone with the plan.
     ids: Vec<[u8; 16]>,
     counter: Counter,
@@ -30,7 +36,11 @@ struct Planner {
 impl Visitor for Planner {
     fn visit(&mut self, record: Record) -> ControlFlow<()> {
         self.ids.push(stored_id(&record.id).into_bytes());
-        self.classifier.classify(record);
+        if let (Classified::Rejected(record, reason), Some(quarantine)) =
+            (self.classifier.classify(record), &self.quarantine)
+        {
+            self.new_rejects += u64::from(quarantine.take(&record, reason).is_some());
+        }
         self.counter.count();
         ControlFlow::Continue(())
     }
@@ -40,24 +50,26 @@ impl Visitor for Planner {
 pub(crate) async fn plan(
     source: SourceCollection,
     classifier: Classifier,
+    quarantine: Option<Quarantine>,
     observer: &Observer,
 ) -> Result<Plan, Error> {
     let name = source.collection().name.clone();
     let (source, total) = source.record_count().await?;
-    let mut classifier = classifier;
-    let mut source = source;
+    let (mut source, mut classifier, mut quarantine) = (source, classifier, quarantine);
     loop {
         let planner = Planner {
             classifier,
+            quarantine,
+            new_rejects: 0,
             ids: Vec::with_capacity(usize::try_from(total).unwrap_or(0)),
             counter: Counter::begin(observer, &name, Phase::Plan, total),
         };
         let read = source.read(planner).await?.complete()?;
-        let Planner { classifier: decided, ids, .. } = read.visitor;
-        (source, classifier) = (read.source, decided);
+        let Planner { classifier: decided, quarantine: kept, new_rejects, ids, .. } = read.visitor;
+        (source, classifier, quarantine) = (read.source, decided, kept);
         let duplicates = if classifier.duplicates.is_empty() { duplicates(ids) } else { HashSet::new() };
         if duplicates.is_empty() {
-            return Ok(Plan { source, classifier, warnings: read.warnings });
+            return Ok(Plan { source, classifier, quarantine, new_rejects, warnings: read.warnings });
         }
         // Only Chroma 0.3 allowed them. Which one comes first is known now, so decide again.
         classifier.duplicates = duplicates;

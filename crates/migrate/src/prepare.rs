@@ -19,6 +19,7 @@ use crate::{
     observe::{Counter, Event, Observer, Phase, Step},
     options::{MigrateOptions, RejectedRecords, StaleRows, Transfer},
     plan::{Plan, plan},
+    quarantine::Quarantine,
     read::SourceCollection,
     report::{CollectionReport, Conflict, ConflictReason, CopyReport, Phases, Stopped},
     resume::{Earlier, Origins, look_back},
@@ -46,11 +47,9 @@ impl Prepared {
     }
 
     /// Whether anything is to be done.
-    pub(crate) fn has_changes(&self, options: &MigrateOptions) -> bool {
+    pub(crate) fn has_changes(&self) -> bool {
         let tally = &self.plan.classifier.tally;
-        let is_quarantining =
-            options.rejected_records == RejectedRecords::Quarantine && !tally.rejects.is_empty();
-        tally.inserts + tally.updates > 0 || !self.deleted.is_empty() || is_quarantining
+        tally.inserts + tally.updates + self.plan.new_rejects > 0 || !self.deleted.is_empty()
     }
 
     pub(crate) fn into_plan_report(self, stopped: Stopped) -> CollectionReport {
@@ -149,7 +148,16 @@ async fn decide(
     Counter::begin(observer, &origin.collection, Phase::Target, 0);
     let rows = TargetRows::read(database, &table, state, &origins).await?;
     let classifier = Classifier::new(table.clone(), rows, options.choices());
-    let plan = plan(source, classifier, observer).await?;
+    let quarantine = match options.rejected_records {
+        RejectedRecords::Fail => None,
+        RejectedRecords::Quarantine => {
+            // What the unfinished one has set aside is forgotten when it goes on.
+            let is_finished = |run: &&Uuid| unfinished.as_ref().is_none_or(|job| job.run_id != **run);
+            let runs: Vec<Uuid> = origins.own_runs.iter().filter(is_finished).copied().collect();
+            Some(Quarantine::new(source.collection(), database.quarantined(&runs, &origin).await?))
+        }
+    };
+    let plan = plan(source, classifier, quarantine, observer).await?;
     observer(Event::Step(Step::Planned));
     let of_others = &plan.classifier.tally.of_others;
     if let Some(example) = of_others.ids.first() {
@@ -191,13 +199,12 @@ async fn decide(
 pub(crate) async fn begin(
     database: &Database,
     prepared: &mut [(TableLock, Prepared)],
-    options: &MigrateOptions,
 ) -> Result<(), Error> {
     let mut new_jobs: Vec<(&Table, &mut Job)> = Vec::new();
     for (_, prepared) in prepared {
         if prepared.is_resumed {
             database.take_over_job(&prepared.job).await?;
-        } else if prepared.has_changes(options) {
+        } else if prepared.has_changes() {
             new_jobs.push((&prepared.table, &mut prepared.job));
         }
     }

@@ -63,7 +63,7 @@ pub async fn migrate(
     if let Some(stopped) = stopped {
         collections.extend(prepared.into_iter().map(|(_, prepared)| prepared.into_plan_report(stopped)));
     } else {
-        begin(database, &mut prepared, options).await?;
+        begin(database, &mut prepared).await?;
         observer(Event::Step(Step::Begun));
         if server.pgvector.is_none() {
             server = database.describe().await?;

@@ -133,6 +133,20 @@ async fn quarantine_keeps_every_record_whole_and_the_others_arrive() {
 }
 
 #[tokio::test]
+async fn quarantine_that_is_run_again_changes_nothing() {
+    let (test_database, database) = empty().await;
+    let queries = Table::of(Service::Query);
+    let directory = Directory::with("queries", DistanceSpace::Cosine, &entries(0..4, 384));
+    directory.put("queries", &[Entry { document: None, ..Entry::new("bad", vector(9, 384)) }]);
+    migrate_with(&database, directory.path(), &queries, &quarantining()).await;
+    let before = whole_state(&test_database).await;
+    let again = migrate_with(&database, directory.path(), &queries, &quarantining()).await;
+    assert_eq!(again.outcome(), Outcome::Rejected);
+    assert_eq!((copied(&again).written, copied(&again).unchanged), (0, 4));
+    assert_eq!(whole_state(&test_database).await, before);
+}
+
+#[tokio::test]
 async fn quarantine_of_an_interrupted_run_is_not_doubled() {
     let (test_database, database) = empty().await;
     database.prepare_schema().await.expect("the schema is created");

@@ -1,6 +1,8 @@
 //! The table `migration_jobs`: what migrations did in this database, how far one has come that is under way, and
 //! who works on it. And what they set aside, in `migration_rejects`.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 use sqlx::{PgConnection, postgres::PgTransaction};
 use time::{OffsetDateTime, PrimitiveDateTime};
@@ -156,6 +158,35 @@ impl Database {
                 })
             })
             .collect()
+    }
+
+    /// The [digests](QuarantinedRecord::digest) of what `runs` have set aside of a collection.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn quarantined(&self, runs: &[Uuid], origin: &Origin) -> Result<HashSet<[u8; 32]>, Error> {
+        if runs.is_empty() {
+            // There may be no table yet.
+            return Ok(HashSet::new());
+        }
+        let mut transaction = self.begin().await?;
+        let digests = sqlx::query_scalar!(
+            r#"
+            select sha256(record || convert_to(reason, 'UTF8')) as "digest!"
+            from migration_rejects
+            where run_id = any($1) and tenant = $2 and database = $3 and collection = $4
+            "#,
+            runs,
+            origin.tenant,
+            origin.database,
+            origin.collection,
+        )
+        .fetch_all(on(&mut transaction))
+        .await
+        .during("look for records that were set aside before")?;
+        transaction.commit().await.during("end a transaction")?;
+        let sized = |digest: Vec<u8>| <[u8; 32]>::try_from(digest).expect("a SHA-256 has 32 bytes");
+        Ok(digests.into_iter().map(sized).collect())
     }
 
     /// Notes a new job, in `transaction`.

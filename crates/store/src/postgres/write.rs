@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use sha2::{Digest as _, Sha256};
 use sqlx::{PgConnection, PgTransaction};
 use uuid::Uuid;
 
@@ -87,6 +88,14 @@ pub struct QuarantinedRecord {
     pub reason: &'static str,
     /// All of it, as `panopticon dump` prints it.
     pub record: Vec<u8>,
+}
+
+impl QuarantinedRecord {
+    /// SHA-256 of record and reason, by which the same record is known that was set aside before.
+    pub fn digest(&self) -> [u8; 32] {
+        let hasher = Sha256::new_with_prefix(&self.record).chain_update(self.reason);
+        hasher.finalize().into()
+    }
 }
 
 /// What one transaction changes.
