@@ -4,6 +4,7 @@
 mod adoption;
 mod chroma_server;
 mod indexing;
+mod metadata;
 mod searching;
 mod undoing;
 mod writing;
