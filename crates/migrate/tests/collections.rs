@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use expect_test::expect;
 use migrate::{Error, MigrateOptions, Outcome, SourceCollection, Transfer};
 use records::{DistanceSpace, Service};
 use store::{chroma::Source, postgres::Table};
@@ -123,6 +124,7 @@ async fn services_come_in_one_run_and_an_empty_collection_is_nothing_to_migrate(
 
 #[tokio::test]
 async fn every_collection_of_every_fixture_arrives_and_is_verified() {
+    let mut all_rejects = Vec::new();
     for name in [
         "0.3.29",
         "0.3.29-thresh",
@@ -165,14 +167,28 @@ async fn every_collection_of_every_fixture_arrives_and_is_verified() {
                 let copied = copied(&report);
                 let rejects = copied.rejects.len() as u64;
                 assert_eq!(copied.written + rejects, copied.source_records, "{subject}");
-                if rejects > 0 {
-                    let first = &copied.rejects[0];
-                    println!("{subject}: {rejects} rejects, {} {}", first.source_id, first.reason.as_str());
-                }
+                let rejected = copied.rejects.iter().map(|reject| {
+                    format!(
+                        "{name} {}: {} {}",
+                        report.origin.collection,
+                        reject.source_id,
+                        reject.reason.as_str()
+                    )
+                });
+                all_rejects.extend(rejected);
             }
         }
         assert!(seen > 0, "{name} has collections");
     }
+    expect![[r#"
+        0.3.29 meta_types: m3 negative_zero
+        0.3.29 meta_types: nan non_finite_metadata
+        0.3.29 meta_types: inf non_finite_metadata
+        0.4.24 meta_types: inf non_finite_metadata
+        0.5.0 meta_types: inf non_finite_metadata
+        0.5.23 meta_types: inf non_finite_metadata
+        0.6.3 meta_types: inf non_finite_metadata"#]]
+    .assert_eq(&all_rejects.join("\n"));
 }
 
 /// All Chroma directories below `folder`.
@@ -190,5 +206,7 @@ fn persist_directories(folder: &Path) -> Vec<PathBuf> {
             }
         }
     }
+    // Folders list their entries in any order.
+    found.sort();
     found
 }

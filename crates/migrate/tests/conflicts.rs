@@ -148,6 +148,28 @@ async fn row_that_appears_between_plan_and_copy_is_a_conflict_and_stays() {
     assert_eq!(text, "mine");
 }
 
+#[tokio::test]
+async fn row_that_is_edited_between_plan_and_copy_is_a_conflict_and_stays() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::with("records", DistanceSpace::L2, &entries(0..10, 3));
+    let records = table("records", DistanceSpace::L2, 3);
+    migrate(&database, directory.path(), &records).await;
+    directory.put("records", &[Entry::new("record 3", vector(50, 3)), Entry::new("record 4", vector(51, 3))]);
+    let url = test_database.url();
+    let observer: Observer = Arc::new(move |event| {
+        if event == Event::Step(Step::Begun) {
+            execute_elsewhere(&url, "update records set document = 'edited' where source_id = 'record 3'");
+        }
+    });
+    let transfers = vec![transfer(directory.path(), &records)];
+    let report = migrate::migrate(&database, transfers, &MigrateOptions::default(), &observer).await;
+    let report = only(report.expect("the migration runs"));
+    assert_eq!((report.outcome(), copied(&report).updated), (Outcome::Conflicts, 1));
+    let conflict = &copied(&report).conflicts[0];
+    assert_eq!((conflict.id, conflict.reason), (stored_id("record 3"), ConflictReason::Edited));
+    assert_eq!(document(&test_database, "record 3").await, "edited");
+}
+
 /// An observer is not async and is called inside a runtime, so the statement gets a thread of its own.
 fn execute_elsewhere(url: &str, sql: &str) {
     let run = || async {

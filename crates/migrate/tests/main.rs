@@ -1,6 +1,16 @@
 //! Migrations of real Chroma directories into real PostgreSQL, a database of its own for each test. The sample's
 //! directories were written by Chroma; where a test needs one that is odd, it changes a copy, or writes one of its own
 //! in Chroma's tables.
+//!
+//! What the old migration scripts did wrong, and where it is shown to be impossible:
+//!
+//! - records beyond 1,000 or 10,000 were never copied: `indexes::index_is_built_once_…` counts 12,000;
+//! - records without theme, metric type, model or query were dropped: `content::record_without_the_services_keys_…`;
+//! - new ids, dangling references, the day of the migration as the time, ids of providers: `identity`;
+//! - everything was embedded again: `embedding`;
+//! - one row and one commit at a time: `observing` counts the commits;
+//! - twice doubled the data, and a crash left no way on: `rerun`, `resuming`; nothing was compared: `proof`;
+//! - an IVFFLAT index on the empty table, with one probe: `indexes`.
 
 mod collections;
 mod conflicts;
