@@ -93,6 +93,27 @@ async fn changed_deleted_and_overwritten_rows_come_back_as_they_were_last_run_fi
 }
 
 #[tokio::test]
+async fn run_that_deleted_a_row_is_not_undone_before_the_one_that_brought_it_again() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
+    let records = table("records", DistanceSpace::L2, 3);
+    let deleting = MigrateOptions { stale_rows: StaleRows::Delete, ..MigrateOptions::default() };
+    migrate(&database, directory.path(), &records).await;
+    let before = content(&test_database).await;
+    directory.remove("records", "record 1");
+    let second = migrate_with(&database, directory.path(), &records, &deleting).await;
+    directory.put("records", &[Entry::new("record 1", vector(50, 3))]);
+    let third = migrate_with(&database, directory.path(), &records, &deleting).await;
+    assert_eq!((copied(&second).deleted, copied(&third).written), (1, 1));
+    let refused = undo(&database, second.run_id, EditedRows::Keep).await.expect_err("the third comes first");
+    assert!(matches!(&refused, Error::LaterRuns { later, .. } if *later == [third.run_id]), "{refused}");
+    for report in [third, second] {
+        undo(&database, report.run_id, EditedRows::Keep).await.expect("the run is undone");
+    }
+    assert_eq!(content(&test_database).await, before);
+}
+
+#[tokio::test]
 async fn rows_edited_since_are_kept_and_named_until_they_may_be_overwritten() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));

@@ -146,6 +146,14 @@ pub(crate) fn restore_deleted(table: &Table) -> Sql {
     ))
 }
 
+/// The runs that brought rows again which run `$1` had deleted from the table `$2`, which is `name`.
+pub(crate) fn runs_that_brought_again(name: &str) -> Sql {
+    AssertSqlSafe(format!(
+        "select distinct migration_run\nfrom {}\nwhere migration_run is not null and id in (\n    select id\n    from migration_replaced\n    where run_id = $1 and table_name = $2 and change = 'deleted'\n)",
+        quoted(name)
+    ))
+}
+
 /// Gives the rows that run `$1` changed their former content, but for the ids `$3`; `$2` is the table's name.
 pub(crate) fn restore_updated(table: &Table) -> Sql {
     let name = quoted(&table.name);
@@ -404,6 +412,7 @@ mod tests {
         check(&delete_rows(outputs), &expect_file!["golden/delete_rows.sql"]);
         check(&delete_brought(outputs), &expect_file!["golden/delete_brought.sql"]);
         check(&restore_deleted(outputs), &expect_file!["golden/restore_deleted.sql"]);
+        check(&runs_that_brought_again(&wide.name), &expect_file!["golden/runs_that_brought_again.sql"]);
         check(&restore_updated(outputs), &expect_file!["golden/restore_updated.sql"]);
         check(&AssertSqlSafe(copy_brought_out(outputs, &run)), &expect_file!["golden/copy_brought_out.sql"]);
         check(

@@ -42,12 +42,19 @@ impl Database {
         Ok(ids)
     }
 
-    /// Later runs that changed or deleted rows of `job`, which therefore have to be undone first.
+    /// Later runs that changed or deleted rows of `job`, or brought rows again that it had deleted, which therefore
+    /// have to be undone first.
     ///
     /// # Errors
     /// When the statement fails.
     pub async fn later_changes(&self, job: &Job) -> Result<Vec<Uuid>, Error> {
         let mut transaction = self.begin().await?;
+        let brought_again: Vec<Uuid> = sqlx::query_scalar(ddl::runs_that_brought_again(&job.table_name))
+            .bind(job.run_id)
+            .bind(&job.table_name)
+            .fetch_all(on(&mut transaction))
+            .await
+            .during("look for rows that were brought again")?;
         let runs = sqlx::query_scalar!(
             r#"
             select later.run_id
@@ -56,25 +63,29 @@ impl Database {
             where later.table_name = own.table_name
                 and later.status <> 'undone'
                 and later.started_at > own.started_at
-                and exists (
-                    select
-                    from migration_replaced replaced
-                    where replaced.run_id = later.run_id
-                        and replaced.table_name = later.table_name
-                        and (
-                            replaced.row ->> 'migration_run' = own.run_id::text
-                            or exists (
-                                select
-                                from migration_replaced former
-                                where former.run_id = own.run_id
-                                    and former.table_name = own.table_name
-                                    and former.id = replaced.id
+                and (
+                    later.run_id = any($2)
+                    or exists (
+                        select
+                        from migration_replaced replaced
+                        where replaced.run_id = later.run_id
+                            and replaced.table_name = later.table_name
+                            and (
+                                replaced.row ->> 'migration_run' = own.run_id::text
+                                or exists (
+                                    select
+                                    from migration_replaced former
+                                    where former.run_id = own.run_id
+                                        and former.table_name = own.table_name
+                                        and former.id = replaced.id
+                                )
                             )
-                        )
+                    )
                 )
             order by later.started_at desc
             "#,
-            job.id
+            job.id,
+            &brought_again
         )
         .fetch_all(on(&mut transaction))
         .await
