@@ -3,6 +3,7 @@
 use std::{convert::Infallible, time::Duration};
 
 use sqlx::PgTransaction;
+use tokio::time::{Instant, sleep};
 
 use super::{Database, unnamed::on};
 use crate::{Error, error::StatementContext as _};
@@ -11,6 +12,10 @@ use crate::{Error, error::StatementContext as _};
 const CHECK_INTERVAL: Duration = Duration::from_secs(15);
 /// A server that is merely busy answers in this time.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A migration that was killed, or is just over, may hold its table for a moment more: the server has to notice.
+const PATIENCE: Duration = Duration::from_secs(1);
+const ATTEMPT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Holds a table for one migration until it is dropped, or its process dies: PostgreSQL sees that at once.
 ///
@@ -40,7 +45,7 @@ impl TableLock {
     async fn watch(&mut self) -> Result<Infallible, Error> {
         const OPERATION: &str = "see whether the migration still holds its table";
         loop {
-            tokio::time::sleep(CHECK_INTERVAL).await;
+            sleep(CHECK_INTERVAL).await;
             let check = sqlx::query!("select 1 as one").fetch_one(on(&mut self.0));
             let answer = tokio::time::timeout(CHECK_TIMEOUT, check).await;
             answer.unwrap_or(Err(sqlx::Error::PoolTimedOut)).during(OPERATION)?;
@@ -67,13 +72,22 @@ impl Database {
         .fetch_one(on(&mut transaction))
         .await
         .during("set keepalives")?;
-        let locked = sqlx::query_scalar!(
-            r#"select pg_try_advisory_xact_lock(hashtextextended('panopticon migrate ' || $1, 0)) as "locked!""#,
-            name
-        )
-        .fetch_one(on(&mut transaction))
-        .await
-        .during("lock the table for a migration")?;
-        if locked { Ok(TableLock(transaction)) } else { Err(Error::Locked { table: name.to_owned() }) }
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let locked = sqlx::query_scalar!(
+                r#"select pg_try_advisory_xact_lock(hashtextextended('panopticon migrate ' || $1, 0)) as "locked!""#,
+                name
+            )
+            .fetch_one(on(&mut transaction))
+            .await
+            .during("lock the table for a migration")?;
+            if locked {
+                return Ok(TableLock(transaction));
+            }
+            if Instant::now() >= end {
+                return Err(Error::Locked { table: name.to_owned() });
+            }
+            sleep(ATTEMPT_INTERVAL).await;
+        }
     }
 }
