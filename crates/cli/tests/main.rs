@@ -3,8 +3,8 @@
 mod configuration;
 mod demo;
 mod dump;
+mod faults;
 mod inspect;
-mod migrate;
 mod repository;
 mod server;
 

@@ -1,0 +1,105 @@
+//! SIGKILL at random moments.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use test_support::TestDatabase;
+
+use super::{Held, Migration, Random, age, finish};
+
+/// Kills that have hit a migration at work.
+const KILLS: usize = 50;
+
+/// After so many kills the migration begins anew, so that its first steps are hit too.
+const EMPTIED_EVERY: usize = 8;
+
+/// Five figures.
+const RECORDS: u64 = 10_000;
+
+#[tokio::test]
+async fn fifty_kills_at_random_moments_lose_nothing_and_double_nothing() {
+    let mut random = Random::seeded();
+    let database = TestDatabase::create().await;
+    let mut migration = Migration::new(&database.url(), RECORDS, "100");
+    let started = Instant::now();
+    let ended = migration.run().await;
+    let whole = started.elapsed();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    empty(&database).await;
+    // One that goes on is shorter.
+    let latest = whole * 3 / 4;
+
+    let (mut kills, mut completed) = (0, 0);
+    let mut phases: BTreeMap<String, usize> = BTreeMap::new();
+    while kills < KILLS {
+        let mut child = migration.start();
+        let moment = Duration::from_micros(random.below(latest.as_micros() as u64));
+        if tokio::time::timeout(moment, child.wait()).await.is_err() {
+            child.kill().await.expect("it is ours");
+            kills += 1;
+            let held = migration.held().await;
+            assert_eq!(held.rows, held.noted, "rows and progress are committed together");
+            assert_eq!(held.rows, held.distinct_source_ids);
+            *phases.entry(phase(&held)).or_default() += 1;
+            if kills % EMPTIED_EVERY == 0 {
+                empty(&database).await;
+            }
+            continue;
+        }
+        // It has compared both sides itself, which the end here does once more.
+        let ended = finish(child).await;
+        assert_eq!(ended.code, 0, "{ended:?}");
+        completed += 1;
+        // What follows begins anew, or has a difference to bring over.
+        if completed % 2 == 0 {
+            empty(&database).await;
+        } else {
+            migration.change_source();
+        }
+    }
+    migration.finishes_complete().await;
+    println!(
+        "{kills} kills, {completed} runs came to their end between them ({whole:?} undisturbed): {phases:?}"
+    );
+    empty(&database).await;
+}
+
+/// Drops all that a migration has made.
+async fn empty(database: &TestDatabase) {
+    database.execute("drop schema public cascade; create schema public; create extension vector").await;
+}
+
+/// How far the last run was.
+fn phase(held: &Held) -> String {
+    match held.statuses.split_last() {
+        None => "nothing begun".to_owned(),
+        Some((last, before)) if last == "complete" => format!("run {} complete", before.len() + 1),
+        Some((last, before)) => format!("run {} {last}", before.len() + 1),
+    }
+}
+
+impl Migration {
+    /// Changes the texts of a third of the records, and deletes some others.
+    fn change_source(&mut self) {
+        let directory = self.directory();
+        let path = directory.join("chroma.sqlite3");
+        let chroma = rusqlite::Connection::open(path).expect("the directory opens");
+        let gone: i64 = chroma
+            .query_row("select count(*) from embeddings where id % 40 = 1", [], |row| row.get(0))
+            .expect("records can be counted");
+        chroma
+            .execute_batch(
+                "update embedding_metadata set string_value = string_value || '.'
+                 where key = 'chroma:document' and id % 3 = 0;
+                 delete from embedding_metadata where id % 40 = 1;
+                 delete from embeddings_queue where id in (select embedding_id from embeddings where id % 40 = 1);
+                 delete from embeddings where id % 40 = 1;",
+            )
+            .expect("the directory changes");
+        drop(chroma);
+        age(&directory);
+        self.records -= gone.cast_unsigned();
+    }
+}

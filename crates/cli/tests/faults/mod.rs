@@ -1,0 +1,213 @@
+//! Whatever ends a migration, the same command goes on, and at the end nothing is lost and nothing doubled: the real
+//! binary, a real server, a Chroma directory of thousands of records.
+
+mod kills;
+mod rivals;
+mod signals;
+
+use std::{
+    path::Path,
+    process::{Output, Stdio},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use records::DistanceSpace;
+use sqlx::{Connection as _, PgConnection};
+use tempfile::TempDir;
+use test_support::{ChromaCollection, ChromaForm, ChromaWriter, generated_records};
+use tokio::process::{Child, Command};
+
+use crate::{Run, panopticon};
+
+/// Small, so that a run is short and can be ended often.
+const DIMENSION: usize = 8;
+
+/// No condition takes longer on a machine that is not stuck.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two looks at a condition.
+const POLL: Duration = Duration::from_millis(2);
+
+/// One migration, to be run as often as it takes.
+struct Migration {
+    /// Holds the Chroma directory `chroma`, and is the working directory.
+    folder: TempDir,
+    url: String,
+    records: u64,
+    batch_rows: &'static str,
+}
+
+/// What a database holds of a migration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Held {
+    /// Of the jobs, oldest first.
+    statuses: Vec<String>,
+    rows: i64,
+    distinct_source_ids: i64,
+    /// Sum of what the jobs say.
+    noted: i64,
+    replaced: i64,
+    rejects: i64,
+}
+
+impl Migration {
+    /// Of so many records into the database of `url`.
+    fn new(url: &str, records: u64, batch_rows: &'static str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut writer = ChromaWriter::create(&folder.path().join("chroma"));
+        let collection = ChromaCollection::new("items", DistanceSpace::L2, ChromaForm::Log);
+        let shortened = generated_records(records, 7).map(|mut record| {
+            record.vector.truncate(DIMENSION);
+            record
+        });
+        assert_eq!(writer.write(&collection, shortened), records);
+        writer.finish();
+        Self { folder, url: url.to_owned(), records, batch_rows }
+    }
+
+    fn directory(&self) -> std::path::PathBuf {
+        self.folder.path().join("chroma")
+    }
+
+    fn command(&self, verb: &str, options: &[&str]) -> Command {
+        let directory = self.directory();
+        let from = directory.to_str().expect("a temporary folder has a plain name");
+        let mut arguments = vec![verb, "collection", "items", "--from", from];
+        arguments.extend(options);
+        let mut command = Command::from(panopticon(self.folder.path(), &arguments));
+        command.env("DATABASE_URL", &self.url).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Begins or goes on.
+    fn start(&self) -> Child {
+        let options = ["--batch-rows", self.batch_rows, "--jobs", "2", "--delete"];
+        self.command("migrate", &options).spawn().expect("the binary starts")
+    }
+
+    /// Begins or goes on, to the end.
+    async fn run(&self) -> Run {
+        finish(self.start()).await
+    }
+
+    /// Runs to the end and sees that both sides are equal and nothing is left over.
+    async fn finishes_complete(&self) {
+        let ended = self.run().await;
+        assert_eq!(ended.code, 0, "{ended:?}");
+        self.is_complete().await;
+    }
+
+    /// Both sides are equal and nothing is left over.
+    async fn is_complete(&self) {
+        let verified = finish(self.command("verify", &["--json"]).spawn().expect("the binary starts")).await;
+        assert_eq!(verified.code, 0, "{verified:?}");
+        let report: serde_json::Value = serde_json::from_str(&verified.stdout).expect("one JSON object");
+        let collection = &report["collections"][0];
+        assert_eq!(collection["source_records"], self.records, "{report}");
+        assert_eq!(collection["matched"], self.records, "{report}");
+        assert_eq!(collection["stale"], 0, "{report}");
+        assert_eq!(collection["digest_source"], collection["digest_target"], "{report}");
+        let held = self.held().await;
+        let records = self.records.cast_signed();
+        assert_eq!(
+            (held.rows, held.distinct_source_ids, held.noted),
+            (records, records, records),
+            "{held:?}"
+        );
+        assert!(held.statuses.iter().all(|status| status == "complete"), "{held:?}");
+        assert_eq!(held.rejects, 0, "{held:?}");
+        if held.statuses.len() == 1 {
+            assert_eq!(held.replaced, 0, "nothing was there to be replaced: {held:?}");
+        }
+    }
+
+    /// What the database holds now, all at one moment.
+    async fn held(&self) -> Held {
+        let mut connection = PgConnection::connect(&self.url).await.expect("the server answers");
+        let tables: (bool, bool) = sqlx::query_as(
+            "select to_regclass('migration_jobs') is not null, to_regclass('items') is not null",
+        )
+        .fetch_one(&mut connection)
+        .await
+        .expect("the tables can be looked for");
+        if tables != (true, true) {
+            return Held::default();
+        }
+        let (statuses, rows, distinct_source_ids, noted, replaced, rejects) = sqlx::query_as(
+            "select
+                (select array_agg(status order by started_at) from migration_jobs),
+                (select count(*) from items),
+                (select count(distinct source_id) from items),
+                (select sum(written - deleted)::bigint from migration_jobs),
+                (select count(*) from migration_replaced),
+                (select count(*) from migration_rejects)",
+        )
+        .fetch_one(&mut connection)
+        .await
+        .expect("the tables can be counted");
+        connection.close().await.expect("the server is there still");
+        Held { statuses, rows, distinct_source_ids, noted, replaced, rejects }
+    }
+
+    /// Waits until at least so many rows are committed and noted, and `child` runs still.
+    async fn has_written(&self, rows: i64, child: &mut Child) {
+        let mut connection = PgConnection::connect(&self.url).await.expect("the server answers");
+        eventually("rows are committed", async || {
+            assert!(child.try_wait().expect("it is ours").is_none(), "the migration ended too early");
+            let noted =
+                sqlx::query_scalar::<_, Option<i64>>("select sum(written)::bigint from migration_jobs");
+            // There may be no table yet.
+            noted.fetch_one(&mut connection).await.is_ok_and(|noted| noted.is_some_and(|noted| noted >= rows))
+        })
+        .await;
+    }
+}
+
+/// Waits for a process to end by itself.
+async fn finish(child: Child) -> Run {
+    let ended = tokio::time::timeout(PATIENCE, child.wait_with_output()).await;
+    let Output { status, stdout, stderr } =
+        ended.expect("the process ends in time").expect("its output can be read");
+    let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
+    let (stdout, stderr) = (text(stdout), text(stderr));
+    let code = status.code().unwrap_or_else(|| panic!("it exits by itself: {status}: {stderr}"));
+    Run { code, stdout, stderr }
+}
+
+/// Looks again and again until `condition` holds.
+async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(Instant::now() < end, "within {PATIENCE:?}: {what}");
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Lets the files of a directory look as if they had lain there for long: the reader waits for young ones to rest.
+fn age(directory: &Path) {
+    let long_ago = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let file = std::fs::File::options().append(true).open(directory.join("chroma.sqlite3"));
+    file.and_then(|file| file.set_modified(long_ago)).expect("the file's time can be set");
+}
+
+/// Numbers at random (xorshift64*), from a seed that is printed and that `PANOPTICON_TEST_SEED` repeats.
+struct Random(u64);
+
+impl Random {
+    fn seeded() -> Self {
+        let given = std::env::var("PANOPTICON_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970").as_nanos();
+        let seed = given.unwrap_or_else(|| now() as u64) | 1;
+        println!("PANOPTICON_TEST_SEED={seed}");
+        Self(seed)
+    }
+
+    /// At least 0 and less than `limit`.
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % limit
+    }
+}

@@ -1,0 +1,32 @@
+//! Two migrations at once.
+
+use test_support::TestDatabase;
+
+use super::{Migration, finish};
+
+#[tokio::test]
+async fn second_migration_into_a_table_refuses_and_the_first_ends_well() {
+    let database = TestDatabase::create().await;
+    let migration = Migration::new(&database.url(), 4_000, "20");
+    let mut first = migration.start();
+    migration.has_written(200, &mut first).await;
+    let second = migration.run().await;
+    assert_eq!(second.code, 5, "{second:?}");
+    assert!(second.stderr.contains("another migration holds table `items`"), "{second:?}");
+    let first = finish(first).await;
+    assert_eq!(first.code, 0, "{first:?}");
+    migration.is_complete().await;
+    assert_eq!(migration.held().await.statuses, ["complete"]);
+}
+
+#[tokio::test]
+async fn two_that_start_at_the_same_moment_do_the_work_of_one() {
+    let database = TestDatabase::create().await;
+    let migration = Migration::new(&database.url(), 2_000, "100");
+    let (one, other) = (migration.start(), migration.start());
+    let mut codes = [finish(one).await.code, finish(other).await.code];
+    codes.sort_unstable();
+    // The second comes while the first is at work, or after it.
+    assert!(matches!(codes, [0, 5] | [0, 0]), "{codes:?}");
+    migration.is_complete().await;
+}

@@ -1,0 +1,34 @@
+//! Signals that a person or a service manager sends.
+
+use rustix::process::{Pid, Signal, kill_process};
+use test_support::TestDatabase;
+use tokio::process::Child;
+
+use super::{Migration, finish};
+
+/// Sends `signal` to a process that runs.
+pub(super) fn send(child: &Child, signal: Signal) {
+    let id = child.id().expect("it is not waited for yet");
+    let id = Pid::from_raw(id.cast_signed()).expect("a process id is not 0");
+    kill_process(id, signal).expect("it is ours");
+}
+
+#[tokio::test]
+async fn interrupt_and_termination_end_with_130_and_say_that_the_same_command_goes_on() {
+    let database = TestDatabase::create().await;
+    let migration = Migration::new(&database.url(), 4_000, "20");
+    let mut written = 0;
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut child = migration.start();
+        migration.has_written(written + 200, &mut child).await;
+        send(&child, signal);
+        let ended = finish(child).await;
+        assert_eq!(ended.code, 130, "{ended:?}");
+        assert!(ended.stderr.contains("the same command goes on where this one ended"), "{ended:?}");
+        let held = migration.held().await;
+        assert_eq!(held.rows, held.noted, "what was sent is there with its progress, or not at all");
+        assert_eq!(held.statuses, ["copying"]);
+        written = held.noted;
+    }
+    migration.finishes_complete().await;
+}
