@@ -118,7 +118,10 @@ impl From<migrate::Error> for Failure {
             | Error::Overlap { .. }
             | Error::LaterRuns { .. } => ExitCode::Refused,
             Error::Store { source, .. } | Error::Database(source) => store_code(source),
-            Error::Incomplete { .. } | Error::Thread { .. } | Error::Embed { .. } => ExitCode::Failed,
+            Error::Incomplete { .. }
+            | Error::SourceChanged { .. }
+            | Error::Thread { .. }
+            | Error::Embed { .. } => ExitCode::Failed,
         };
         Self { code, error: error.into() }
     }

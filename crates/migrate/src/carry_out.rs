@@ -41,6 +41,11 @@ pub(crate) async fn carry_out(
         origins.own_runs.push(job.run_id);
     }
     let name = job.origin.collection.clone();
+    let planned_rejects = plan.classifier.tally.rejects.len();
+    let same_source = |rejects: usize| match rejects.saturating_sub(planned_rejects) {
+        0 => Ok(()),
+        records => Err(Error::SourceChanged { collection: name.clone(), records }),
+    };
     let mut report = CollectionReport {
         origin: job.origin.clone(),
         table: table.name.clone(),
@@ -60,6 +65,7 @@ pub(crate) async fn carry_out(
             deleted,
         };
         let copied = copy(database, &job, plan, copy_options, observer).await?;
+        same_source(copied.classifier.tally.rejects.len())?;
         database.set_job_status(&job, JobStatus::Copied, None).await?;
         observer(Event::Step(Step::Copied));
         phases.copy = started.elapsed();
@@ -92,6 +98,7 @@ pub(crate) async fn carry_out(
         let missing_vectors = options.choices().missing_vectors;
         let task = VerifyTask { table: &table, state: TableState::Ready, origins: &origins, missing_vectors };
         let (mut verification, warnings) = verify_one(database, source, task, &mut phases, observer).await?;
+        same_source(verification.rejects.len())?;
         explain_by_conflicts(&mut verification, &copied.conflicts);
         copied.warnings = warnings;
         copied.digest_source = verification.digest_source.clone();

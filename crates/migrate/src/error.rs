@@ -17,6 +17,16 @@ pub enum Error {
         /// The collection.
         collection: String,
     },
+    /// Records that could be carried over when the run was planned no longer can: files were lost or replaced.
+    #[error(
+        "collection `{collection}` changed while it was read: {records} records could be carried over before and cannot be now; see that the source is whole and left alone, then run again"
+    )]
+    SourceChanged {
+        /// The collection.
+        collection: String,
+        /// How many.
+        records: usize,
+    },
     /// The reader's thread cannot be started.
     #[error("failed to start the thread that reads Chroma")]
     Thread {

@@ -2,8 +2,11 @@
 //! binary, a real server, a Chroma directory of thousands of records.
 
 mod kills;
+mod network;
 mod rivals;
+mod server;
 mod signals;
+mod source;
 
 use std::{
     path::Path,
@@ -33,6 +36,8 @@ struct Migration {
     /// Holds the Chroma directory `chroma`, and is the working directory.
     folder: TempDir,
     url: String,
+    /// The same database, to look at it.
+    direct: String,
     records: u64,
     batch_rows: &'static str,
 }
@@ -53,16 +58,27 @@ struct Held {
 impl Migration {
     /// Of so many records into the database of `url`.
     fn new(url: &str, records: u64, batch_rows: &'static str) -> Self {
+        Self::of_form(url, records, batch_rows, ChromaForm::Log)
+    }
+
+    /// The same, with the vectors elsewhere.
+    fn of_form(url: &str, records: u64, batch_rows: &'static str, form: ChromaForm) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut writer = ChromaWriter::create(&folder.path().join("chroma"));
-        let collection = ChromaCollection::new("items", DistanceSpace::L2, ChromaForm::Log);
+        let collection = ChromaCollection::new("items", DistanceSpace::L2, form);
         let shortened = generated_records(records, 7).map(|mut record| {
             record.vector.truncate(DIMENSION);
             record
         });
         assert_eq!(writer.write(&collection, shortened), records);
         writer.finish();
-        Self { folder, url: url.to_owned(), records, batch_rows }
+        Self { folder, url: url.to_owned(), direct: url.to_owned(), records, batch_rows }
+    }
+
+    /// The same, but the binary reaches the database by another URL.
+    fn through(mut self, url: &str) -> Self {
+        url.clone_into(&mut self.url);
+        self
     }
 
     fn directory(&self) -> std::path::PathBuf {
@@ -124,7 +140,7 @@ impl Migration {
 
     /// What the database holds now, all at one moment.
     async fn held(&self) -> Held {
-        let mut connection = PgConnection::connect(&self.url).await.expect("the server answers");
+        let mut connection = PgConnection::connect(&self.direct).await.expect("the server answers");
         let tables: (bool, bool) = sqlx::query_as(
             "select to_regclass('migration_jobs') is not null, to_regclass('items') is not null",
         )
@@ -152,7 +168,7 @@ impl Migration {
 
     /// Waits until at least so many rows are committed and noted, and `child` runs still.
     async fn has_written(&self, rows: i64, child: &mut Child) {
-        let mut connection = PgConnection::connect(&self.url).await.expect("the server answers");
+        let mut connection = PgConnection::connect(&self.direct).await.expect("the server answers");
         eventually("rows are committed", async || {
             assert!(child.try_wait().expect("it is ours").is_none(), "the migration ended too early");
             let noted =

@@ -1,0 +1,54 @@
+//! The network between us and PostgreSQL.
+
+use rustix::process::Signal;
+use test_support::{CuttingProxy, TestDatabase};
+
+use super::{Migration, Random, finish, signals::send};
+
+#[tokio::test]
+async fn connections_cut_after_any_number_of_bytes_lose_nothing() {
+    let mut random = Random::seeded();
+    let database = TestDatabase::create().await;
+    let proxy = CuttingProxy::start(&database.url());
+    let migration = Migration::new(&database.url(), 3_000, "100").through(proxy.url());
+    let ended = migration.run().await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let all = proxy.counters().bytes_to_server;
+    database.execute("drop schema public cascade; create schema public; create extension vector").await;
+
+    let (mut failed, mut written) = (0, 0);
+    for _ in 0..14 {
+        proxy.cut_after_bytes(1 + random.below(all / 2));
+        let ended = migration.run().await;
+        let held = migration.held().await;
+        assert_eq!((held.rows, held.distinct_source_ids), (held.noted, held.noted), "{held:?}");
+        assert!(held.noted >= written, "{held:?}");
+        written = held.noted;
+        match ended.code {
+            0 => {}
+            1 => {
+                assert!(ended.stderr.contains("error: failed to "), "{ended:?}");
+                failed += 1;
+            }
+            code => panic!("{code}: {ended:?}"),
+        }
+    }
+    println!("{failed} of 14 runs failed at the cut");
+    assert!(failed > 2, "connections were cut at work");
+    migration.finishes_complete().await;
+}
+
+#[tokio::test]
+async fn stalled_network_leaves_a_process_that_a_signal_ends() {
+    let database = TestDatabase::create().await;
+    let proxy = CuttingProxy::start(&database.url());
+    let migration = Migration::new(&database.url(), 4_000, "20").through(proxy.url());
+    let mut child = migration.start();
+    migration.has_written(200, &mut child).await;
+    proxy.stall();
+    send(&child, Signal::INT);
+    let ended = finish(child).await;
+    assert_eq!(ended.code, 130, "{ended:?}");
+    proxy.resume();
+    migration.finishes_complete().await;
+}

@@ -1,0 +1,47 @@
+//! PostgreSQL ends under load, and comes again.
+
+use provision::Durability;
+use test_support::{PostgresServer, SmallTablespace};
+
+use super::{Migration, Random, finish};
+
+#[tokio::test]
+async fn server_that_is_killed_under_load_loses_nothing_that_was_noted() {
+    let mut random = Random::seeded();
+    let mut server = PostgresServer::private(Durability::Full, &[]).await;
+    let migration = Migration::new(&server.url(), 4_000, "50");
+    let mut written = 0;
+    for _ in 0..4 {
+        let mut child = migration.start();
+        migration.has_written(written + 100 + random.below(400).cast_signed(), &mut child).await;
+        server.kill();
+        let ended = finish(child).await;
+        assert_eq!(ended.code, 1, "{ended:?}");
+        assert!(ended.stderr.contains("error: failed to copy into table `items`"), "{ended:?}");
+        let down = migration.run().await;
+        assert_eq!(down.code, 1, "{down:?}");
+        assert!(down.stderr.contains("check DATABASE_URL and that the server runs"), "{down:?}");
+        server.restart().await;
+        let held = migration.held().await;
+        assert_eq!(held.rows, held.noted, "{held:?}");
+        assert!(held.noted > written, "{held:?}");
+        written = held.noted;
+    }
+    migration.finishes_complete().await;
+}
+
+#[tokio::test]
+async fn full_disk_ends_a_migration_that_goes_on_once_there_is_room() {
+    let server = PostgresServer::private(Durability::None, &[]).await;
+    let Some(mut space) = SmallTablespace::create(&server, "small", 3).await else { return };
+    let migration = Migration::new(space.url(), 8_000, "100");
+    for _ in 0..2 {
+        let full = migration.run().await;
+        assert_eq!(full.code, 1, "{full:?}");
+        assert!(full.stderr.contains("No space left on device"), "{full:?}");
+        let held = migration.held().await;
+        assert!(held.rows > 0 && held.rows == held.noted, "{held:?}");
+    }
+    space.grow(64);
+    migration.finishes_complete().await;
+}
