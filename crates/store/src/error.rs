@@ -144,10 +144,21 @@ impl<T> StatementContext<T> for sqlx::Result<T> {
 }
 
 /// How to give the privilege that a statement failed for, if it did. PostgreSQL names the object in the text alone.
-fn missing_privilege(error: &sqlx::Error) -> Option<String> {
+pub(crate) fn missing_privilege(error: &sqlx::Error) -> Option<String> {
     const INSUFFICIENT_PRIVILEGE: &str = "42501";
-    let error =
-        error.as_database_error().filter(|error| error.code().as_deref() == Some(INSUFFICIENT_PRIVILEGE))?;
+    /// Schemas of the search path in which we may do nothing count as absent.
+    const INVALID_SCHEMA_NAME: &str = "3F000";
+    let error = error.as_database_error()?;
+    match error.code().as_deref() {
+        Some(INSUFFICIENT_PRIVILEGE) => {}
+        Some(INVALID_SCHEMA_NAME) => {
+            return Some(
+                "have the owner of a schema in the search path run `grant usage, create on schema <schema> to <this role>`, or give this role a schema of its own with `create schema authorization <this role>`"
+                    .to_owned(),
+            );
+        }
+        _ => return None,
+    }
     let message = error.message();
     let after = |words: &str| message.split_once(words).map(|(_, object)| object);
     Some(if let Some(schema) = after("denied for schema ") {

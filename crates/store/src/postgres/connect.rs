@@ -19,6 +19,29 @@ const MAX_CONNECTIONS: u32 = MAX_COPY_CONNECTIONS + 4;
 /// Long enough for a server on another continent, short enough to notice a wrong address.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The parameters of a URL that sqlx knows; `options[…]` beside them.
+const URL_PARAMETERS: [&str; 19] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+    "",
+];
+
 const SLOW_STATEMENT: Duration = Duration::from_secs(1);
 
 /// A PostgreSQL database that answers.
@@ -110,12 +133,37 @@ fn parse(url: &str) -> Result<PgConnectOptions, Error> {
     if !matches!(scheme, Some("postgres" | "postgresql")) {
         return Err(Error::Url { source: None });
     }
-    PgConnectOptions::from_str(url).map_err(|source| Error::Url { source: Some(source) })
+    PgConnectOptions::from_str(&without_unknown_parameters(url))
+        .map_err(|source| Error::Url { source: Some(source) })
+}
+
+/// sqlx logs the values of parameters that it does not know, and libpq has some that are secret (`sslpassword`).
+fn without_unknown_parameters(url: &str) -> String {
+    let Some((address, parameters)) = url.split_once('?') else { return url.to_owned() };
+    let is_known = |parameter: &&str| {
+        let name = parameter.split('=').next().unwrap_or_default();
+        let is_known = URL_PARAMETERS.contains(&name) || name.starts_with("options[");
+        if !is_known {
+            log::warn!("ignoring parameter `{name}` of the database's URL, which is none of ours");
+        }
+        is_known
+    };
+    let known: Vec<&str> = parameters.split('&').filter(is_known).collect();
+    format!("{address}?{}", known.join("&"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parameters_that_sqlx_would_print_do_not_reach_it() {
+        let check = |url: &str, expected: &str| assert_eq!(without_unknown_parameters(url), expected);
+        check("postgresql://u@h/d", "postgresql://u@h/d");
+        check("postgresql://u@h/d?sslpassword=s&sslmode=require", "postgresql://u@h/d?sslmode=require");
+        check("postgresql://u@h/d?options[a]=b&x", "postgresql://u@h/d?options[a]=b");
+        assert!(parse("postgresql://u@h/d?sslpassword=s").is_ok());
+    }
 
     #[test]
     fn url_of_another_kind_is_refused_without_repeating_it() {

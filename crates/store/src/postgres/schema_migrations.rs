@@ -10,7 +10,10 @@ use sqlx::{
 };
 
 use super::unnamed::on;
-use crate::{Error, error::StatementContext as _};
+use crate::{
+    Error,
+    error::{StatementContext as _, missing_privilege},
+};
 
 /// Applies what is missing of `migrator`, in order.
 pub(crate) async fn run(connection: &mut PgConnection, migrator: &Migrator) -> Result<(), Error> {
@@ -46,7 +49,10 @@ pub(crate) async fn run(connection: &mut PgConnection, migrator: &Migrator) -> R
         }
         let started = Instant::now();
         sqlx::raw_sql(migration.sql.clone()).execute(&mut *connection).await.map_err(|source| {
-            Error::Migrate { source: MigrateError::ExecuteMigration(source, migration.version) }
+            match missing_privilege(&source) {
+                Some(remedy) => Error::Privilege { operation: "bring the schema up to date", remedy, source },
+                None => Error::Migrate { source: MigrateError::ExecuteMigration(source, migration.version) },
+            }
         })?;
         sqlx::query(
             "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
