@@ -1,0 +1,90 @@
+//! Roles that may little.
+
+use provision::Durability;
+use test_support::{PostgresServer, sample};
+use url::Url;
+
+use super::{name, run_on_url};
+
+/// A database of its own and a role without any privilege but to connect; returns the role's URL.
+async fn database_for_role(server: &PostgresServer, database: &str, setup: &str) -> String {
+    let url = server.create_database(database).await;
+    let role = format!("{database}_role");
+    server.execute(&format!("create role {role} login password 'of-the-role'")).await;
+    execute_in(&url, &setup.replace("ROLE", &role)).await;
+    let mut url = Url::parse(&url).expect("the server's URL is one");
+    url.set_username(&role).expect("a role is a user");
+    url.set_password(Some("of-the-role")).expect("it may have a password");
+    url.into()
+}
+
+async fn execute_in(url: &str, sql: &str) {
+    use sqlx::{AssertSqlSafe, Connection as _};
+    let mut connection = sqlx::PgConnection::connect(url).await.expect("the server answers");
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("the statements run");
+}
+
+#[tokio::test]
+async fn role_that_owns_its_schema_and_nothing_else_migrates_undoes_and_searches() {
+    let server = PostgresServer::private(Durability::None, &[]).await;
+    let setup = "create extension vector; revoke all on schema public from public;
+        grant usage on schema public to ROLE; create schema own authorization ROLE;
+        alter role ROLE set search_path = own, public";
+    let url = database_for_role(&server, "owner", setup).await;
+    let folder = sample("query_storage_data");
+    let source = name(folder.path());
+    let migrated = run_on_url(&url, &["migrate", "query", "--from", source, "--json"]).await;
+    assert_eq!(migrated.code, 0, "{migrated:?}");
+    let report: serde_json::Value = serde_json::from_str(&migrated.stdout).expect("one JSON object");
+    let verified = run_on_url(&url, &["verify", "query", "--from", source]).await;
+    assert_eq!(verified.code, 0, "{verified:?}");
+    let found = run_on_url(&url, &["search", "query", "fusion power"]).await;
+    assert_eq!(found.code, 0, "{found:?}");
+    let run_id = report["run_id"].as_str().expect("a run has an id");
+    let undone = run_on_url(&url, &["migrate", "--undo", run_id]).await;
+    assert_eq!(undone.code, 0, "{undone:?}");
+}
+
+#[tokio::test]
+async fn missing_privileges_are_named_with_their_remedy() {
+    let server = PostgresServer::private(Durability::None, &[]).await;
+    let folder = sample("query_storage_data");
+    let source = name(folder.path());
+    let tables = "create extension vector;
+        create table queries (id uuid primary key, query_text text not null, embedding vector(384),
+            theme text not null, metadata jsonb, created_at timestamp not null);
+        create table evaluation_metrics (id uuid primary key, prompt text not null, embedding vector(384),
+            metric_type text not null, metadata jsonb, created_at timestamp not null);
+        create table llm_outputs (id uuid primary key, output_text text not null, embedding vector(384),
+            model_id text not null, query text not null, theme text not null, metadata jsonb,
+            created_at timestamp not null);
+        create table evaluation_results (id varchar primary key);";
+    let cases = [
+        ("no_extension", "grant create on schema public to ROLE".to_owned(), "create extension vector"),
+        (
+            "no_create",
+            "create extension vector; revoke create on schema public from public".to_owned(),
+            "grant usage, create on schema public to",
+        ),
+        (
+            "no_schema",
+            "create extension vector; revoke all on schema public from public".to_owned(),
+            "grant usage, create on schema",
+        ),
+        ("foreign_table", format!("{tables} grant create on schema public to ROLE"), "grant select"),
+        (
+            "foreign_owner",
+            format!(
+                "{tables} grant create on schema public to ROLE; grant all on all tables in schema public to ROLE"
+            ),
+            "owner to",
+        ),
+    ];
+    for (database, setup, remedy) in cases {
+        let url = database_for_role(&server, database, &setup).await;
+        let refused = run_on_url(&url, &["migrate", "query", "--from", source]).await;
+        assert_eq!(refused.code, 2, "{database}: {refused:?}");
+        assert!(refused.stderr.contains(remedy), "{database}: {refused:?}");
+        assert!(refused.stderr.contains("run again"), "{database}: {refused:?}");
+    }
+}

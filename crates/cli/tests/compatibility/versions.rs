@@ -1,0 +1,59 @@
+//! Servers of other versions.
+
+use provision::Durability;
+use test_support::{PostgresServer, PostgresVariant, sample};
+
+use super::{json, name, run_on_url};
+
+#[tokio::test]
+async fn postgres_16_with_pgvector_0_8_5_works() {
+    let Some(server) = PostgresServer::start(PostgresVariant::Postgres16).await else { return };
+    let folder = sample("judge_service_data");
+    let source = name(folder.path());
+    let migrated = run_on_url(&server.url(), &["migrate", "judge", "--from", source, "--json"]).await;
+    assert_eq!(migrated.code, 0, "{migrated:?}");
+    let versions = &json(&migrated)["versions"];
+    assert_eq!(json(&migrated)["warnings"], serde_json::json!([]), "{migrated:?}");
+    assert!(versions["postgresql"].as_str().is_some_and(|version| version.starts_with("16.")), "{versions}");
+    let verified = run_on_url(&server.url(), &["verify", "judge", "--from", source, "--json"]).await;
+    assert_eq!(verified.code, 0, "{verified:?}");
+    assert_eq!(json(&verified)["versions"]["pgvector"], "0.8.5", "{verified:?}");
+    let found = run_on_url(&server.url(), &["search", "judge", "the sun", "--json"]).await;
+    assert_eq!((found.code, json(&found).as_array().map(Vec::len)), (0, Some(5)), "{found:?}");
+}
+
+#[tokio::test]
+async fn pgvector_0_6_is_refused_with_its_version_and_the_remedy() {
+    let variant = PostgresVariant::Pgvector06;
+    let Some(server) = PostgresServer::start_with(variant, Durability::None, &[]).await else { return };
+    let folder = sample("query_storage_data");
+    let source = name(folder.path());
+    for is_created in [false, true] {
+        if is_created {
+            server.execute("create extension vector").await;
+        }
+        for options in [&["--json"][..], &["--dry-run", "--json"]] {
+            let mut arguments = vec!["migrate", "query", "--from", source];
+            arguments.extend(options);
+            let refused = run_on_url(&server.url(), &arguments).await;
+            assert_eq!(refused.code, 2, "{refused:?}");
+            for says in ["pgvector 0.6.2 is too old", "0.7 or newer", "alter extension vector update"] {
+                assert!(refused.stderr.contains(says), "{says}: {refused:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn server_without_tls_is_refused_where_the_url_asks_for_it() {
+    let server = PostgresServer::private(Durability::None, &[]).await;
+    let folder = sample("query_storage_data");
+    let arguments = ["migrate", "query", "--from", name(folder.path())];
+    for mode in ["require", "verify-full"] {
+        let refused = run_on_url(&format!("{}?sslmode={mode}", server.url()), &arguments).await;
+        assert_eq!(refused.code, 1, "{refused:?}");
+        assert!(refused.stderr.contains("server does not support TLS"), "{refused:?}");
+    }
+    let preferred = run_on_url(&format!("{}?sslmode=prefer", server.url()), &arguments).await;
+    assert_eq!(preferred.code, 0, "{preferred:?}");
+}
