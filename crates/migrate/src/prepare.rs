@@ -196,10 +196,7 @@ async fn decide(
 }
 
 /// Makes tables and notes the jobs of those that have something to do, all or nothing.
-pub(crate) async fn begin(
-    database: &Database,
-    prepared: &mut [(TableLock, Prepared)],
-) -> Result<(), Error> {
+pub(crate) async fn begin(database: &Database, prepared: &mut [(TableLock, Prepared)]) -> Result<(), Error> {
     let mut new_jobs: Vec<(&Table, &mut Job)> = Vec::new();
     for (_, prepared) in prepared {
         if prepared.is_resumed {

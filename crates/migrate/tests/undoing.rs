@@ -93,6 +93,30 @@ async fn changed_deleted_and_overwritten_rows_come_back_as_they_were_last_run_fi
 }
 
 #[tokio::test]
+async fn deleted_row_comes_back_into_a_table_with_columns_of_the_users_own() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
+    let records = table("records", DistanceSpace::L2, 3);
+    migrate(&database, directory.path(), &records).await;
+    test_database
+        .execute(
+            "alter table records
+                add column words tsvector generated always as (to_tsvector('english', document)) stored,
+                add column number int generated always as identity,
+                add column note text;
+            update records set note = 'mine' where source_id = 'record 1'",
+        )
+        .await;
+    let before = content(&test_database).await;
+    directory.remove("records", "record 1");
+    let deleting = MigrateOptions { stale_rows: StaleRows::Delete, ..MigrateOptions::default() };
+    let report = migrate_with(&database, directory.path(), &records, &deleting).await;
+    assert_eq!((report.outcome(), copied(&report).deleted), (Outcome::Verified, 1));
+    undo(&database, report.run_id, EditedRows::Keep).await.expect("the run is undone");
+    assert_eq!(content(&test_database).await, before);
+}
+
+#[tokio::test]
 async fn run_that_deleted_a_row_is_not_undone_before_the_one_that_brought_it_again() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));

@@ -138,11 +138,16 @@ pub(crate) fn delete_brought(table: &Table) -> Sql {
     ))
 }
 
-/// Inserts the rows again that run `$1` deleted; `$2` is the table's name.
-pub(crate) fn restore_deleted(table: &Table) -> Sql {
+/// Inserts the rows again that run `$1` deleted, with `columns`, which are all but the generated ones; `$2` is the
+/// table's name.
+pub(crate) fn restore_deleted(table: &Table, columns: &[String]) -> Sql {
     let name = quoted(&table.name);
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    let former: Vec<String> = columns.iter().map(|column| format!("former.{}", quoted(column))).collect();
     AssertSqlSafe(format!(
-        "insert into {name}\nselect (jsonb_populate_record(null::{name}, replaced.row)).*\nfrom migration_replaced replaced\nwhere replaced.run_id = $1 and replaced.table_name = $2 and replaced.change = 'deleted'\non conflict (id) do nothing"
+        "insert into {name} ({columns})\noverriding system value\nselect {former}\nfrom migration_replaced replaced\ncross join lateral jsonb_populate_record(null::{name}, replaced.row) former\nwhere replaced.run_id = $1 and replaced.table_name = $2 and replaced.change = 'deleted'\non conflict (id) do nothing",
+        columns = list(&columns),
+        former = former.join(", ")
     ))
 }
 
@@ -411,7 +416,8 @@ mod tests {
         check(&AssertSqlSafe(copy_rows_out(queries, &run)), &expect_file!["golden/copy_rows_out.sql"]);
         check(&delete_rows(outputs), &expect_file!["golden/delete_rows.sql"]);
         check(&delete_brought(outputs), &expect_file!["golden/delete_brought.sql"]);
-        check(&restore_deleted(outputs), &expect_file!["golden/restore_deleted.sql"]);
+        let columns = ["id", "odd \"column\""].map(str::to_owned);
+        check(&restore_deleted(outputs, &columns), &expect_file!["golden/restore_deleted.sql"]);
         check(&runs_that_brought_again(&wide.name), &expect_file!["golden/runs_that_brought_again.sql"]);
         check(&restore_updated(outputs), &expect_file!["golden/restore_updated.sql"]);
         check(&AssertSqlSafe(copy_brought_out(outputs, &run)), &expect_file!["golden/copy_brought_out.sql"]);

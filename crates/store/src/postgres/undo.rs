@@ -132,7 +132,23 @@ impl Undo {
             .await
             .during(OPERATION)?
             .rows_affected();
-        let inserted = sqlx::query(ddl::restore_deleted(table))
+        // The user may have added columns of his own, of which generated ones take no values.
+        let columns = sqlx::query_scalar!(
+            r#"
+            select attname as "name!"
+            from pg_attribute
+            where attrelid = to_regclass(quote_ident($1))
+                and attnum > 0
+                and not attisdropped
+                and attgenerated = ''
+            order by attnum
+            "#,
+            table.name
+        )
+        .fetch_all(on(&mut transaction))
+        .await
+        .during("read the columns of a table")?;
+        let inserted = sqlx::query(ddl::restore_deleted(table, &columns))
             .bind(job.run_id)
             .bind(&table.name)
             .execute(on(&mut transaction))
