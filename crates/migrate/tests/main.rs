@@ -17,6 +17,7 @@ mod conflicts;
 mod content;
 mod directory;
 mod embedding;
+mod faults;
 mod identity;
 mod indexes;
 mod observing;

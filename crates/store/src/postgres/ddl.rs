@@ -107,10 +107,11 @@ pub(crate) fn update_from_staging(table: &Table) -> Sql {
 }
 
 /// Keeps rows `$4` as they are, for run `$1` to be undone, with the change `$3` that is coming; `$2` is the table's
-/// name. The first image of a run is the one that counts.
+/// name. The first image of a run is the one that counts, and the last change: a run that was killed and goes on may
+/// delete what it had updated. What the run itself has brought is not kept, since undoing removes it.
 pub(crate) fn keep_replaced(table: &Table) -> Sql {
     AssertSqlSafe(format!(
-        "insert into migration_replaced (run_id, table_name, id, change, row)\nselect $1, $2, kept.id, $3, to_jsonb(kept)\nfrom {} kept\nwhere kept.id = any($4)\non conflict (run_id, table_name, id) do nothing",
+        "insert into migration_replaced (run_id, table_name, id, change, row)\nselect $1, $2, kept.id, $3, to_jsonb(kept)\nfrom {} kept\nwhere kept.id = any($4) and kept.migration_run is distinct from $1\non conflict (run_id, table_name, id) do update\nset change = excluded.change",
         quoted(&table.name)
     ))
 }

@@ -1,0 +1,41 @@
+//! A commit whose message, or whose answer, is lost.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use migrate::{Event, Observer, Step};
+use test_support::{CuttingProxy, TestDatabase};
+
+use super::{Directory, goes_on_to_the_end, migrate};
+
+/// Query message of PostgreSQL's protocol: its letter, its length in four bytes, the text, a zero.
+const COMMIT_BYTES: u64 = 1 + 4 + "COMMIT".len() as u64 + 1;
+
+#[tokio::test]
+async fn connection_that_is_lost_in_a_commit_leaves_the_batch_whole_or_not_there() {
+    let (directory, database) = (Directory::new(), TestDatabase::create().await);
+    for delivered in [1, 5, COMMIT_BYTES - 1, COMMIT_BYTES] {
+        let proxy = Arc::new(CuttingProxy::start(&database.url()));
+        let (cutting, batches) = (proxy.clone(), AtomicUsize::new(0));
+        let observer: Observer = Arc::new(move |event| {
+            // The next bytes are those of the commit, but for what the other connection may be sending.
+            if event == Event::Step(Step::BatchSent) && batches.fetch_add(1, Ordering::Relaxed) == 1 {
+                cutting.cut_after_bytes(delivered);
+            }
+        });
+        let error = migrate(directory.path(), proxy.url(), &observer).await.expect_err("the network fails");
+        assert!(matches!(error, migrate::Error::Store { .. } | migrate::Error::Database(_)), "{error}");
+        assert_eq!(proxy.counters().resets, 1);
+        let mut connection = database.connection().await;
+        let counts: (i64, i64) = sqlx::query_as(
+            "select (select count(*) from items), (select sum(written)::bigint from migration_jobs)",
+        )
+        .fetch_one(&mut connection)
+        .await
+        .expect("rows can be counted");
+        assert_eq!(counts.0, counts.1, "rows and progress are committed together");
+    }
+    goes_on_to_the_end(&directory, &database).await;
+}

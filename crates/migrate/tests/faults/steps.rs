@@ -1,0 +1,54 @@
+//! Every named step.
+
+use std::collections::BTreeSet;
+
+use migrate::Step;
+use test_support::TestDatabase;
+
+use super::{Directory, crash, goes_on_to_the_end};
+
+/// The steps that come once for each batch are crashed at more than once.
+fn occurrences(step: Step) -> &'static [usize] {
+    match step {
+        Step::BatchSent | Step::BatchCommitted => &[1, 4],
+        Step::Locked
+        | Step::Planned
+        | Step::Begun
+        | Step::AllSent
+        | Step::Copied
+        | Step::Indexed
+        | Step::Verified
+        | Step::Complete => &[1],
+    }
+}
+
+#[tokio::test]
+async fn process_that_dies_at_any_step_of_a_first_run_or_of_a_difference_goes_on() {
+    let mut crashed = BTreeSet::new();
+    for step in Step::ALL {
+        for nth in occurrences(step) {
+            let (directory, database) = (Directory::new(), TestDatabase::create().await);
+            assert!(crash(directory.path(), &database.url(), step, *nth).await, "{step:?} comes");
+            goes_on_to_the_end(&directory, &database).await;
+
+            directory.update("id % 2 = 0 and id not in (5, 305, 599)");
+            directory.delete("id % 10 = 1");
+            assert!(crash(directory.path(), &database.url(), step, *nth).await, "{step:?} comes");
+            goes_on_to_the_end(&directory, &database).await;
+            crashed.insert(format!("{step:?} {nth}"));
+        }
+    }
+    println!("{} steps, each in a first run and in a later one: {crashed:?}", crashed.len());
+}
+
+#[tokio::test]
+async fn process_that_dies_again_and_again_comes_to_the_end() {
+    let (directory, database) = (Directory::new(), TestDatabase::create().await);
+    let mut crashes = 0;
+    while crash(directory.path(), &database.url(), Step::BatchCommitted, 2).await {
+        crashes += 1;
+        assert!(crashes < 100, "each has committed at least one batch");
+    }
+    assert!(crashes >= 4, "{crashes}");
+    goes_on_to_the_end(&directory, &database).await;
+}
