@@ -18,6 +18,7 @@ mod content;
 mod directory;
 mod embedding;
 mod faults;
+mod fixtures;
 mod identity;
 mod indexes;
 mod observing;
