@@ -8,6 +8,7 @@ mod faults;
 mod inspect;
 mod repository;
 mod server;
+mod three_services;
 
 use std::{
     path::Path,
