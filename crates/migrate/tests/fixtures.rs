@@ -73,7 +73,7 @@ async fn migrate_directory(directory: &Path, total: &mut Total) {
         };
         let source = Source::open(directory).expect("it opened before");
         let transfers = vec![Transfer { source: SourceCollection::new(source, collection), table }];
-        let report = migrate::migrate(&database, transfers, &options, &nobody).await;
+        let report = Box::pin(migrate::migrate(&database, transfers, &options, &nobody)).await;
         let report = report.unwrap_or_else(|error| panic!("{name}: {error:?}"));
         check_collection(name, &report.collections[0], total);
     }

@@ -121,7 +121,7 @@ async fn migrate(path: &Path, url: &str, observer: &Observer) -> Result<Report, 
     };
     let database = Database::connect(url).await?;
     let transfers = vec![Transfer { source: SourceCollection::new(source, collection), table }];
-    let report = migrate::migrate(&database, transfers, &options, observer).await;
+    let report = Box::pin(migrate::migrate(&database, transfers, &options, observer)).await;
     database.close().await;
     report
 }
