@@ -17,7 +17,7 @@ use std::{
 use records::DistanceSpace;
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
-use test_support::{ChromaCollection, ChromaForm, ChromaWriter, generated_records};
+use test_support::{ChromaCollection, ChromaForm, ChromaWriter, TestDatabase, generated_records};
 use tokio::process::{Child, Command};
 
 use crate::{Run, panopticon};
@@ -178,6 +178,11 @@ impl Migration {
         })
         .await;
     }
+}
+
+/// Drops all that a migration has made.
+async fn empty(database: &TestDatabase) {
+    database.execute("drop schema public cascade; create schema public; create extension vector").await;
 }
 
 /// Waits for a process to end by itself.

@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use test_support::{CuttingProxy, TestDatabase};
 
-use super::{Migration, Random, finish, signals::send};
+use super::{Migration, Random, empty, finish, signals::send};
 
 #[tokio::test]
 async fn connections_cut_after_any_number_of_bytes_lose_nothing() {
@@ -14,7 +14,7 @@ async fn connections_cut_after_any_number_of_bytes_lose_nothing() {
     let ended = migration.run().await;
     assert_eq!(ended.code, 0, "{ended:?}");
     let all = proxy.counters().bytes_to_server;
-    database.execute("drop schema public cascade; create schema public; create extension vector").await;
+    empty(&database).await;
 
     let (mut failed, mut written) = (0, 0);
     for _ in 0..14 {
@@ -25,7 +25,11 @@ async fn connections_cut_after_any_number_of_bytes_lose_nothing() {
         assert!(held.noted >= written, "{held:?}");
         written = held.noted;
         match ended.code {
-            0 => {}
+            // There were fewer bytes to send; what follows begins anew.
+            0 => {
+                empty(&database).await;
+                written = 0;
+            }
             1 => {
                 assert!(ended.stderr.contains("error: failed to "), "{ended:?}");
                 failed += 1;
@@ -34,7 +38,7 @@ async fn connections_cut_after_any_number_of_bytes_lose_nothing() {
         }
     }
     println!("{failed} of 14 runs failed at the cut");
-    assert!(failed > 2, "connections were cut at work");
+    assert!(failed >= 5, "connections were cut at work");
     migration.finishes_complete().await;
 }
 
