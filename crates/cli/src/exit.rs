@@ -53,8 +53,16 @@ impl Failure {
 
     /// The whole chain of causes on one line.
     pub(crate) fn message(&self) -> String {
-        // Drivers put line breaks into their messages; a line that is one can be searched for.
-        format!("{:#}", self.error).split_whitespace().collect::<Vec<_>>().join(" ")
+        let mut causes: Vec<String> = Vec::new();
+        for cause in self.error.chain() {
+            // Drivers put line breaks into their messages; a line that is one can be searched for. And they repeat
+            // their cause.
+            let cause = cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+            if !causes.last().is_some_and(|last| last.ends_with(&cause)) {
+                causes.push(cause);
+            }
+        }
+        causes.join(": ")
     }
 
     /// The exit code of this failure.
