@@ -6,6 +6,7 @@ mod demo;
 mod dump;
 mod faults;
 mod inspect;
+mod migrate;
 mod repository;
 mod server;
 mod three_services;
