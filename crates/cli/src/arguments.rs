@@ -113,7 +113,7 @@ pub(crate) struct MigrateArguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
     pub(crate) jobs: Option<u8>,
     /// Rows in one transaction
-    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) batch_rows: u32,
     /// Records that PostgreSQL cannot hold: stop before anything is changed, or keep them in `migration_rejects`
     #[arg(long, value_enum, default_value_t = OnReject::Fail)]

@@ -32,6 +32,10 @@ use crate::{
 /// A batch is sent when it reaches this size, however few its rows: memory is what counts then.
 const MAX_BATCH_BYTES: usize = 8 << 20;
 
+/// The first batch is small, so that the connections have something to do soon; each next one is twice as large, up to
+/// what was asked for.
+const FIRST_BATCH_ROWS: usize = 250;
+
 /// Makes a vector from a text.
 pub type Embed =
     Arc<dyn Fn(&str) -> Result<Embedding, Box<dyn std::error::Error + Send + Sync>> + Send + Sync>;
@@ -87,6 +91,7 @@ pub(crate) async fn copy(
         batch: Batch { deleted: options.deleted.clone(), ..Batch::default() },
         senders,
         next: 0,
+        batch_rows: options.batch_rows.min(FIRST_BATCH_ROWS),
         options,
         digest: CollectionDigest::default(),
         failure: None,
@@ -131,6 +136,8 @@ struct Copier {
     /// One for each task. Batches go round; a task that is behind holds the reader up.
     senders: Vec<mpsc::Sender<Batch>>,
     next: usize,
+    /// Rows of the batch under way.
+    batch_rows: usize,
     options: CopyOptions,
     digest: CollectionDigest,
     failure: Option<Error>,
@@ -153,7 +160,7 @@ impl Visitor for Copier {
         self.counter.count();
         let rows = self.batch.new.len() + self.batch.changed.len() + self.batch.quarantined.len();
         let size_bytes = self.batch.new.size_bytes() + self.batch.changed.size_bytes();
-        if rows >= self.options.batch_rows || size_bytes >= MAX_BATCH_BYTES {
+        if rows >= self.batch_rows || size_bytes >= MAX_BATCH_BYTES {
             return self.send();
         }
         ControlFlow::Continue(())
@@ -203,7 +210,9 @@ impl Copier {
     }
 
     fn send(&mut self) -> ControlFlow<()> {
-        let batch = std::mem::take(&mut self.batch);
+        let next = Batch { new: self.batch.new.emptied(), ..Batch::default() };
+        let batch = std::mem::replace(&mut self.batch, next);
+        self.batch_rows = (self.batch_rows * 2).min(self.options.batch_rows);
         let sender = &self.senders[self.next];
         self.next = (self.next + 1) % self.senders.len();
         match sender.blocking_send(batch) {

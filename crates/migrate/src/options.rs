@@ -81,7 +81,7 @@ impl Default for MigrateOptions {
             edited_rows: EditedRows::Keep,
             comparison: Comparison::Full,
             connections: cores.clamp(1, 4),
-            batch_rows: 5_000,
+            batch_rows: 2_000,
             embed: None,
         }
     }

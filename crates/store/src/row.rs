@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use records::{Embedding, Metadata, MetadataValue};
-use serde_json::Value;
 use time::PrimitiveDateTime;
 use uuid::Uuid;
 
@@ -99,7 +98,7 @@ fn write_value(json: &mut String, value: &MetadataValue) {
 
 /// PostgreSQL (`escape_json`) and serde_json escape the same characters in the same way.
 fn write_text(json: &mut String, text: &str) {
-    json.push_str(&Value::from(text).to_string());
+    json.push_str(&serde_json::to_string(text).expect("writing to a string cannot fail"));
 }
 
 #[cfg(test)]

@@ -22,6 +22,9 @@ use crate::{Error, RowDigest, StoredRecord, error::StatementContext as _};
 /// Sent at once, so that the driver's own buffer stays this small.
 const SEND_BYTES: usize = 1 << 18;
 
+/// Rows differ in length: the next ones may take one part in so many more.
+const ROOM_SHARE: usize = 8;
+
 /// Rows in the form in which they are sent.
 #[derive(Clone, Debug)]
 pub struct EncodedRows {
@@ -50,6 +53,14 @@ impl EncodedRows {
     fn first(&self, count: usize) -> &[u8] {
         let end = count.checked_sub(1).map_or(HEADER.len(), |last| self.ends[last]);
         &self.bytes[..end]
+    }
+
+    /// An empty one with room for as much as this holds, so that it need not be moved as it grows.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        let mut bytes = Vec::with_capacity(self.bytes.len() + self.bytes.len() / ROOM_SHARE);
+        bytes.extend(HEADER);
+        Self { bytes, ids: Vec::with_capacity(self.ids.len()), ends: Vec::with_capacity(self.ids.len()) }
     }
 
     /// How many rows there are.
