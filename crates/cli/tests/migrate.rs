@@ -167,6 +167,33 @@ async fn collection_of_a_server_is_migrated_and_compared() {
 }
 
 #[tokio::test]
+async fn name_that_several_databases_have_is_refused_with_the_list() {
+    let folder = sample("query_storage_data");
+    let source = folder.path().display().to_string();
+    let chroma = rusqlite::Connection::open(folder.path().join("chroma.sqlite3")).expect("the copy opens");
+    chroma
+        .execute_batch(
+            "insert into databases (id, name, tenant_id) values ('1', 'other', 'default_tenant');
+             insert into collections (id, name, database_id)
+             values ('67e55044-10b1-426f-9247-bb680e5fe0c8', 'queries', '1');",
+        )
+        .expect("the copy changes");
+    drop(chroma);
+    let database = TestDatabase::create().await;
+    let refused = run_on(&database, &["migrate", "query", "--from", &source]).await;
+    assert_eq!(refused.code, 2, "{refused:?}");
+    for expected in ["--tenant and --database", "`queries`", "`default_tenant/other/queries`"] {
+        assert!(refused.stderr.contains(expected), "{expected}: {refused:?}");
+    }
+    let chosen = ["migrate", "query", "--from", &source, "--database", "default_database"];
+    let chosen = run_on(&database, &chosen).await;
+    assert_eq!(chosen.code, 0, "{chosen:?}");
+    let nothing = run_on(&database, &["migrate", "query", "--from", &source, "--database", "other"]).await;
+    assert_eq!(nothing.code, 0, "{nothing:?}");
+    assert!(nothing.stdout.contains("nothing to migrate"), "{nothing:?}");
+}
+
+#[tokio::test]
 async fn wrong_sources_and_filters_are_usage_errors_that_name_the_remedy() {
     let database = TestDatabase::create().await;
     let empty = tempfile::tempdir().expect("a temporary folder");

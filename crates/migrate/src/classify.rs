@@ -133,7 +133,7 @@ impl Classifier {
         let scratch = &mut self.scratch;
         let needed = || *digest.insert(row_digest(scratch, &row));
         let action = self.rows.action(row.id, needed, self.choices.edited_rows);
-        let source_id = row.source_id.as_deref().unwrap_or_default();
+        let source_id = row.source_id.as_deref().expect("a record has an id");
         let conflict = |reason| Conflict { source_id: source_id.to_owned(), id: row.id, reason };
         match action {
             Action::Insert => tally.inserts += 1,

@@ -199,8 +199,10 @@ impl Copier {
 
     fn embed(&self, row: &StoredRecord) -> Result<Embedding, Error> {
         let embed = self.options.embed.as_ref().expect("records without vectors are rejected otherwise");
-        let failed = |source| Error::Embed { source_id: row.source_id.clone().unwrap_or_default(), source };
-        let embedding = embed(row.text.as_deref().unwrap_or_default()).map_err(failed)?;
+        let source_id = || row.source_id.clone().expect("a record has an id");
+        let failed = |source| Error::Embed { source_id: source_id(), source };
+        let text = row.text.as_deref().expect("a record with neither text nor vector is rejected");
+        let embedding = embed(text).map_err(failed)?;
         let (found, expected) = (embedding.dimension(), self.classifier.table.dimension);
         if found != expected {
             let message = format!("the model makes {found} dimensions, and the table has {expected}");

@@ -127,7 +127,7 @@ impl Visitor for Comparer {
 impl Comparer {
     fn compare(&mut self, row: StoredRecord) {
         let digest = store::postgres::write::row_digest(&mut self.scratch, &row);
-        let source_id = || row.source_id.clone().unwrap_or_default();
+        let source_id = || row.source_id.clone().expect("a record has an id");
         let found = self.rows.compare(row.id, digest);
         if found != Some(Comparison::Seen) {
             self.nearest.add(row.id, row.embedding.as_slice());

@@ -227,8 +227,7 @@ impl Elements {
         let mut rest = ascending.iter();
         let elements = ascending.iter().filter_map(|number| self.get(*number as usize));
         vectors::read_lengths(file, elements, |length| {
-            let number = rest.next().copied().unwrap_or_default();
-            if let Some(known) = lengths.get_mut(number as usize) {
+            if let Some(known) = rest.next().and_then(|number| lengths.get_mut(*number as usize)) {
                 *known = length;
             }
         })?;

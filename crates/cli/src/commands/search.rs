@@ -140,7 +140,7 @@ pub(crate) fn to_text(service: Service, hits: &[Hit]) -> String {
         return "nothing found".to_owned();
     }
     let table = Table::of(service);
-    let category_column = table.category_column().unwrap_or_default();
+    let category_column = table.category_column().expect("each service's table has a category");
     let category = |hit: &Hit| match hit.metadata.get(category_column) {
         Some(Value::String(category)) => excerpt(category, 20),
         Some(other) => excerpt(&other.to_string(), 20),

@@ -160,7 +160,7 @@ impl Database {
             return Err(Error::ServerVersion { address: self.address().to_owned(), found: server.name });
         }
         // Distributions append their own words.
-        Ok(server.name.split(' ').next().unwrap_or_default().to_owned())
+        Ok(server.name.split(' ').next().expect("splitting gives one part at least").to_owned())
     }
 
     async fn check_available(&self, connection: &mut PgConnection) -> Result<(), Error> {
@@ -170,7 +170,8 @@ impl Database {
                 .await
                 .during("look for pgvector")?;
         match available {
-            Some(version) => check_pgvector(&version.unwrap_or_default()),
+            // A package that names no default version says nothing about its age.
+            Some(version) => version.map_or(Ok(()), |version| check_pgvector(&version)),
             None => Err(Error::ExtensionUnavailable { address: self.address().to_owned() }),
         }
     }

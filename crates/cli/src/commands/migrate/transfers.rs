@@ -28,7 +28,7 @@ pub(super) async fn open(
     let what = check(arguments).map_err(Failure::usage)?;
     let mut transfers = Vec::new();
     if what == What::Collection {
-        let name = arguments.name.clone().unwrap_or_default();
+        let name = arguments.name.clone().expect("`check` refuses a collection without a name");
         let path = arguments
             .from
             .as_ref()
@@ -146,7 +146,7 @@ fn collection_table(arguments: &TransferArguments, collection: &Collection) -> a
 
 fn parse_column(text: &str) -> anyhow::Result<Column> {
     let mut parts = text.split(':');
-    let key = parts.next().unwrap_or_default();
+    let key = parts.next().expect("splitting gives one part at least");
     let name = parts.next().unwrap_or(key);
     let column_type = parts.next().map_or(Ok(ColumnType::Text), str::parse)?;
     if parts.next().is_some() {
