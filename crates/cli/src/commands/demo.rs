@@ -12,7 +12,7 @@ use store::{
 };
 
 use super::{
-    migrate::{migrate_with_progress, to_text},
+    migrate::{collections_to_text, migrate_with_progress},
     search::{self, Question, find, open_model},
 };
 use crate::{
@@ -53,7 +53,7 @@ pub(crate) async fn run(configuration: &Configuration) -> Result<ExitCode, Failu
         transfers.push(transfer(*service, &path)?);
     }
     let report = migrate_with_progress(&connection.database, transfers, &MigrateOptions::default()).await?;
-    print(&format!("  {}", to_text(&report).replace('\n', "\n  ")))?;
+    print(&format!("  {}", collections_to_text(&report).replace('\n', "\n  ")))?;
 
     print(&format!("\nThe queries nearest in meaning to “{QUESTION}”, by cosine distance:"))?;
     let question =

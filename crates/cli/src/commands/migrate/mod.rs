@@ -25,7 +25,8 @@ use crate::{
     output::print,
     progress::MigrationProgress,
 };
-pub(crate) use text::to_text;
+pub(crate) use text::collections_to_text;
+use text::to_text;
 
 pub(crate) async fn run(
     configuration: &Configuration,

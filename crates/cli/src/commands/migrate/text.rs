@@ -11,14 +11,19 @@ use crate::output::{count, excerpt, grouped, visible};
 /// Ids of each kind that a person is shown; `--json` has them all.
 const SHOWN_IDS: usize = 20;
 
-/// What was done, a block for each collection.
+/// What was done, a block for each collection, and how to take it back.
 pub(crate) fn to_text(report: &Report) -> String {
-    let mut blocks: Vec<String> = report.collections.iter().map(collection).collect();
+    let mut blocks = vec![collections_to_text(report)];
     let mut lines = Vec::new();
     lines.extend(report.server.warnings.iter().map(|warning| format!("warning: {warning}")));
     lines.push(last_line(report));
     blocks.push(lines.join("\n"));
     blocks.join("\n")
+}
+
+/// What was done with each collection.
+pub(crate) fn collections_to_text(report: &Report) -> String {
+    report.collections.iter().map(collection).collect::<Vec<_>>().join("\n")
 }
 
 fn last_line(report: &Report) -> String {
