@@ -14,6 +14,9 @@ use crate::{
     read::{SourceCollection, Visitor},
 };
 
+/// Room is made at once for so many ids, that is 64 MB; a server may count what it likes.
+const MOST_EXPECTED_IDS: u64 = 1 << 22;
+
 /// A collection whose records are all decided upon.
 pub(crate) struct Plan {
     pub(crate) source: SourceCollection,
@@ -61,7 +64,7 @@ pub(crate) async fn plan(
             classifier,
             quarantine,
             new_rejects: 0,
-            ids: Vec::with_capacity(usize::try_from(total).unwrap_or(0)),
+            ids: Vec::with_capacity(total.min(MOST_EXPECTED_IDS) as usize),
             counter: Counter::begin(observer, &name, Phase::Plan, total),
         };
         let read = source.read(planner).await?.complete()?;
