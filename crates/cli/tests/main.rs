@@ -16,6 +16,7 @@ use std::{
     process::{Command, Output},
 };
 
+use serde_json::Value;
 use test_support::{TestDatabase, data_dir};
 
 /// `panopticon` in an empty environment and folder, with the machine's data folder so that nothing is downloaded
@@ -50,9 +51,14 @@ fn run(command: &mut Command) -> Run {
 
 /// Runs `arguments` on `database`, away from the async threads.
 async fn run_on(database: &TestDatabase, arguments: &[&str]) -> Run {
+    run_with(arguments, &[("DATABASE_URL", &database.url())]).await
+}
+
+/// Runs `arguments` in this environment, away from the async threads.
+async fn run_with(arguments: &[&str], environment: &[(&str, &str)]) -> Run {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut command = panopticon(folder.path(), arguments);
-    command.env("DATABASE_URL", database.url());
+    command.envs(environment.iter().copied());
     tokio::task::spawn_blocking(move || {
         let ended = run(&mut command);
         drop(folder);
@@ -60,4 +66,9 @@ async fn run_on(database: &TestDatabase, arguments: &[&str]) -> Run {
     })
     .await
     .expect("the run does not panic")
+}
+
+/// The one object that a run printed.
+fn json(run: &Run) -> Value {
+    serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {run:?}"))
 }

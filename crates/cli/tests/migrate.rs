@@ -3,11 +3,7 @@
 use serde_json::Value;
 use test_support::{ChromaServer, TestDatabase, fixture, sample};
 
-use crate::{Run, run_on};
-
-fn json(run: &Run) -> Value {
-    serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {run:?}"))
-}
+use crate::{json, run_on};
 
 #[tokio::test]
 async fn real_directory_is_migrated_verified_and_searched() {
