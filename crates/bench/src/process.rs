@@ -79,5 +79,6 @@ pub fn run_rival(script: &str, arguments: &[&str], environment: &[(&str, &str)])
             python.display()
         );
     }
+    // Who makes a directory prints nothing; of all else the caller parses the line, and fails without one.
     Ok(String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned())
 }

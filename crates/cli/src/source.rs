@@ -40,6 +40,7 @@ impl Location {
         scope: &ScopeFlags,
         configuration: &Configuration,
     ) -> anyhow::Result<Self> {
+        // A path that is not Unicode is no URL.
         let text = source.to_str().unwrap_or_default();
         let is_url = ["http://", "https://"]
             .iter()

@@ -110,6 +110,7 @@ impl PgBouncer {
 
     /// What it has logged.
     pub fn log(&self) -> String {
+        // It has logged nothing before it has made the file.
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 

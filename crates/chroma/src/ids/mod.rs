@@ -122,6 +122,7 @@ impl Keys {
             return Packed::Short(key);
         }
         let (start, length) = (number_of(&tail[..8]), number_of(&tail[8..]));
+        // Within bounds: the key holds where `insert` has put the text.
         Packed::Long(self.long.get(start..start + length).unwrap_or_default())
     }
 

@@ -81,6 +81,7 @@ impl Deref for IdText<'_> {
     fn deref(&self) -> &[u8] {
         match self {
             Self::Stored(id) => id,
+            // `length` is at most that of `bytes`: who unpacks has filled so many.
             Self::Unpacked { bytes, length } => bytes.get(..usize::from(*length)).unwrap_or_default(),
         }
     }

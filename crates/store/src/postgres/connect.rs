@@ -141,7 +141,7 @@ fn parse(url: &str) -> Result<PgConnectOptions, Error> {
 fn without_unknown_parameters(url: &str) -> String {
     let Some((address, parameters)) = url.split_once('?') else { return url.to_owned() };
     let is_known = |parameter: &&str| {
-        let name = parameter.split('=').next().unwrap_or_default();
+        let name = parameter.split('=').next().expect("splitting gives one part at least");
         let is_known = URL_PARAMETERS.contains(&name) || name.starts_with("options[");
         if !is_known {
             log::warn!("ignoring parameter `{name}` of the database's URL, which is none of ours");
