@@ -26,7 +26,6 @@ mod report;
 mod resume;
 mod run;
 mod target;
-mod timestamp;
 mod undo;
 mod verify;
 

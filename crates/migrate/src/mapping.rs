@@ -1,14 +1,12 @@
 //! From a Chroma record to a row of a table: what becomes of each part, and what cannot be held.
 
 use chroma::{ProblemKind, Record, Vector};
-use records::{Embedding, Metadata, MetadataValue, stored_id};
+use records::{Embedding, Metadata, MetadataValue, stored_id, timestamp};
 use store::{
     ColumnValue, StoredRecord, metadata_to_json,
     postgres::{Column, ColumnType, Presence, Table},
 };
 use time::{PrimitiveDateTime, macros::datetime};
-
-use crate::timestamp;
 
 /// Written where neither the record nor Chroma knows when it was made; never the day of the migration.
 const UNKNOWN_TIME: PrimitiveDateTime = datetime!(1970-01-01 00:00);

@@ -5,6 +5,7 @@ mod identity;
 mod metadata;
 mod service;
 mod space;
+pub mod timestamp;
 
 pub use embedding::{Embedding, MODEL_DIMENSION};
 pub use identity::{ID_NAMESPACE, stored_id};

@@ -8,6 +8,7 @@ pub mod chroma;
 mod error;
 pub mod postgres;
 mod row;
+pub mod storage;
 
 pub use error::Error;
 pub use row::{ColumnValue, RowDigest, StoredRecord, metadata_to_json};

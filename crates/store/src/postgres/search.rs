@@ -1,18 +1,15 @@
 //! Semantic search: the stored records nearest to a vector by cosine distance, filtered by equality.
 
+use records::timestamp;
 use serde_json::{Map, Value};
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
-use time::{PrimitiveDateTime, format_description::BorrowedFormatItem, macros::format_description};
+use time::PrimitiveDateTime;
 use uuid::Uuid;
 
 use super::{
     Database, Table, ddl, schema::has_iterative_scan, unnamed::on, vector_index, vector_index::Filtering,
 };
 use crate::{Error, error::StatementContext as _};
-
-/// The contract's form of a time: ISO 8601, UTC, no zone, six digits of a second.
-const TIMESTAMP: &[BorrowedFormatItem<'_>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]");
 
 /// What to search for.
 #[derive(Clone, Copy, Debug)]
@@ -107,9 +104,7 @@ fn read_hit(row: &PgRow, category: &str) -> sqlx::Result<Hit> {
     };
     let created_at: PrimitiveDateTime = row.try_get("created_at")?;
     metadata.entry(category).or_insert(Value::String(row.try_get("category")?));
-    metadata.entry("timestamp").or_insert_with(|| {
-        Value::String(created_at.format(TIMESTAMP).expect("a date and time have all that the format names"))
-    });
+    metadata.entry("timestamp").or_insert_with(|| Value::String(timestamp::format(created_at)));
     let distance: f64 = row.try_get("distance")?;
     Ok(Hit { id, text: row.try_get("text")?, metadata, distance: distance.is_finite().then_some(distance) })
 }

@@ -1,10 +1,23 @@
-//! Reads the time of a record as the old services and Chroma wrote it.
+//! The time of a record, as text: read in every form that the old services and Chroma wrote, written in the contract's.
 
-use time::{OffsetDateTime, PrimitiveDateTime, UtcOffset, format_description::well_known::Iso8601};
+use time::{
+    OffsetDateTime, PrimitiveDateTime, UtcOffset,
+    format_description::{BorrowedFormatItem, well_known::Iso8601},
+    macros::format_description,
+};
+
+/// The contract's form of a time: ISO 8601, UTC, no zone, six digits of a second.
+const CONTRACT: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]");
+
+/// `time` as the services write it: `2026-01-31T12:00:00.000000`.
+pub fn format(time: PrimitiveDateTime) -> String {
+    time.format(CONTRACT).expect("a date and time have all that the format names")
+}
 
 /// The UTC time in `text`: ISO 8601 as Python's `isoformat` writes it, without a zone (then it is UTC) or with
 /// one, with `T` or a blank between date and time. PostgreSQL keeps microseconds; finer digits are cut.
-pub(crate) fn parse(text: &str) -> Option<PrimitiveDateTime> {
+pub fn parse(text: &str) -> Option<PrimitiveDateTime> {
     let text = match text.as_bytes().get(10) {
         Some(b' ') => text.replacen(' ', "T", 1),
         _ => text.to_owned(),

@@ -1,0 +1,324 @@
+//! A service's record, as it is given, kept and shown.
+
+use records::{Embedding, Service, timestamp};
+use serde_json::{Map, Value};
+use time::PrimitiveDateTime;
+
+use super::StorageError;
+use crate::postgres::Table;
+
+/// Metadata keys of ours, which no user's may be.
+pub(crate) const RESERVED_PREFIX: &str = "panopticon:";
+
+/// A record to store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewRecord {
+    /// Its id: a UUID, or any text that a client or a model's provider gave it.
+    pub id: String,
+    /// The prompt, or the model's output.
+    pub text: String,
+    /// `[384]`, of `text`.
+    pub embedding: Embedding,
+    /// Theme or metric type.
+    pub category: String,
+    /// Who made it; of outputs only.
+    pub production: Option<Production>,
+    /// The user's own keys.
+    pub metadata: Map<String, Value>,
+    /// When it was made, UTC. Kept in microseconds.
+    pub created_at: PrimitiveDateTime,
+}
+
+/// How an output came to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Production {
+    /// The model.
+    pub model_id: String,
+    /// The prompt that it answered.
+    pub query: String,
+}
+
+/// What to change of a record. What is `None` stays; its id and time stay always.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Change {
+    /// Another text, and its embedding.
+    pub text: Option<(String, Embedding)>,
+    /// Another theme or metric type.
+    pub category: Option<String>,
+    /// The user's own keys, all of them: those that are missing here are removed.
+    pub metadata: Option<Map<String, Value>>,
+}
+
+/// A stored record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Its id, as it was given.
+    pub id: String,
+    /// The prompt, or the model's output.
+    pub text: String,
+    /// The user's keys, and category, `timestamp` and, of outputs, `model_id` and `query`.
+    pub metadata: Map<String, Value>,
+    /// When it was made, UTC; `None` where ChromaDB does not tell.
+    pub created_at: Option<PrimitiveDateTime>,
+}
+
+/// What became of a record that was to be stored.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Insertion {
+    /// It is stored.
+    Stored(Record),
+    /// It was there already and says the same; this is it.
+    Unchanged(Record),
+    /// Another record has its id. Nothing was changed.
+    Conflict,
+    /// It could have been stored, but another record of its batch could not, and the batch was to be stored as a
+    /// whole.
+    Withheld,
+}
+
+impl NewRecord {
+    /// The metadata that are stored, beside the columns too: the user's keys, and those of the service. A `timestamp`
+    /// of the user's stays as it is written.
+    pub fn stored_metadata(&self, service: Service) -> Map<String, Value> {
+        let mut metadata = self.metadata.clone();
+        metadata.insert(category_key(service).to_owned(), Value::String(self.category.clone()));
+        metadata.entry("timestamp").or_insert_with(|| Value::String(timestamp::format(self.created_at)));
+        if let Some(production) = &self.production {
+            metadata.insert("model_id".to_owned(), Value::String(production.model_id.clone()));
+            metadata.insert("query".to_owned(), Value::String(production.query.clone()));
+        }
+        metadata
+    }
+
+    /// The record as it is shown once it is stored.
+    pub fn to_record(&self, service: Service) -> Record {
+        Record {
+            id: self.id.clone(),
+            text: self.text.clone(),
+            metadata: self.stored_metadata(service),
+            created_at: Some(self.created_at),
+        }
+    }
+
+    /// Whether `stored` says the same: the same text and metadata, whenever it was made.
+    pub fn is_same(&self, service: Service, stored: &Record) -> bool {
+        let mut metadata = self.stored_metadata(service);
+        if !self.metadata.contains_key("timestamp") {
+            metadata.remove("timestamp");
+            metadata
+                .extend(stored.metadata.get("timestamp").map(|time| ("timestamp".to_owned(), time.clone())));
+        }
+        self.id == stored.id && self.text == stored.text && metadata == stored.metadata
+    }
+
+    /// Checks that every store can hold the record.
+    ///
+    /// # Errors
+    /// [`StorageError::Refused`], with the field.
+    pub fn check(&self, service: Service) -> Result<(), StorageError> {
+        let category_key = category_key(service);
+        check_text("id", &self.id)?;
+        check_text(Table::of(service).text_column.as_str(), &self.text)?;
+        check_text(category_key, &self.category)?;
+        let mut own = vec![(category_key, self.category.as_str())];
+        if let Some(production) = &self.production {
+            check_text("model_id", &production.model_id)?;
+            check_text("query", &production.query)?;
+            own.extend([("model_id", production.model_id.as_str()), ("query", production.query.as_str())]);
+        }
+        check_metadata(&self.metadata, &own)
+    }
+}
+
+impl Change {
+    /// The metadata that `stored` has after the change.
+    pub(crate) fn applied_metadata(&self, service: Service, stored: &Record) -> Map<String, Value> {
+        let mut metadata = self.metadata.clone().unwrap_or_else(|| stored.metadata.clone());
+        for key in own_keys(service) {
+            metadata.extend(stored.metadata.get(*key).map(|value| ((*key).to_owned(), value.clone())));
+        }
+        if let Some(category) = &self.category {
+            metadata.insert(category_key(service).to_owned(), Value::String(category.clone()));
+        }
+        metadata
+    }
+
+    /// Checks that every store can hold `stored` as the change makes it.
+    ///
+    /// # Errors
+    /// [`StorageError::Refused`], with the field.
+    pub fn check(&self, service: Service, stored: &Record) -> Result<(), StorageError> {
+        if let Some((text, _)) = &self.text {
+            check_text(Table::of(service).text_column.as_str(), text)?;
+        }
+        if let Some(category) = &self.category {
+            check_text(category_key(service), category)?;
+        }
+        let Some(metadata) = &self.metadata else { return Ok(()) };
+        let applied = self.applied_metadata(service, stored);
+        let own: Vec<(&str, &str)> =
+            own_keys(service).iter().filter_map(|key| Some((*key, applied.get(*key)?.as_str()?))).collect();
+        check_metadata(metadata, &own)
+    }
+}
+
+/// The metadata key of a service's category, which is its column's name too.
+pub(crate) fn category_key(service: Service) -> &'static str {
+    match service {
+        Service::Query | Service::Judge => "theme",
+        Service::Evaluation => "metric_type",
+    }
+}
+
+/// Metadata that are the service's own, beside the user's.
+fn own_keys(service: Service) -> &'static [&'static str] {
+    match service {
+        Service::Query => &["theme", "timestamp"],
+        Service::Evaluation => &["metric_type", "timestamp"],
+        Service::Judge => &["theme", "model_id", "query", "timestamp"],
+    }
+}
+
+/// `own` are the keys that the service sets itself, with their values: a user's may say the same.
+fn check_metadata(metadata: &Map<String, Value>, own: &[(&str, &str)]) -> Result<(), StorageError> {
+    for (key, value) in metadata {
+        let field = format!("metadata.{key}");
+        check_text(&field, key)?;
+        if key.starts_with(RESERVED_PREFIX) {
+            return Err(refused(
+                field,
+                format!("keys that begin with `{RESERVED_PREFIX}` are reserved: use another name"),
+            ));
+        }
+        if let Some((_, expected)) = own.iter().find(|(own_key, _)| own_key == key)
+            && value.as_str() != Some(expected)
+        {
+            return Err(refused(
+                field,
+                format!("expected the record's own `{key}` or nothing, found {value}"),
+            ));
+        }
+        if key == "timestamp" && value.as_str().is_none_or(|time| timestamp::parse(time).is_none()) {
+            let expected = "expected a time like 2026-01-31T12:00:00.000000";
+            return Err(refused(field, format!("{expected}, found {value}")));
+        }
+        check_value(&field, value)?;
+    }
+    Ok(())
+}
+
+/// Depth is bounded by the JSON parser.
+fn check_value(field: &str, value: &Value) -> Result<(), StorageError> {
+    match value {
+        Value::String(text) => check_text(field, text),
+        Value::Number(number) if number.as_f64().is_some_and(|x| x == 0.0 && x.is_sign_negative()) => {
+            Err(refused(field, "-0.0 cannot be told from 0.0 in PostgreSQL: write 0.0"))
+        }
+        Value::Array(values) => values
+            .iter()
+            .enumerate()
+            .try_for_each(|(position, value)| check_value(&format!("{field}[{position}]"), value)),
+        Value::Object(entries) => entries.iter().try_for_each(|(key, value)| {
+            let field = format!("{field}.{key}");
+            check_text(&field, key)?;
+            check_value(&field, value)
+        }),
+        Value::Number(_) | Value::Bool(_) | Value::Null => Ok(()),
+    }
+}
+
+/// The one character that PostgreSQL cannot hold.
+fn check_text(field: &str, text: &str) -> Result<(), StorageError> {
+    match text.find('\0') {
+        Some(position) => {
+            let reason =
+                format!("contains the character NUL at byte {position}, which cannot be stored: remove it");
+            Err(refused(field.replace('\0', "\u{2400}"), reason))
+        }
+        None => Ok(()),
+    }
+}
+
+fn refused(field: impl Into<String>, reason: impl Into<String>) -> StorageError {
+    StorageError::Refused { field: field.into(), reason: reason.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use serde_json::json;
+    use time::macros::datetime;
+
+    use super::*;
+
+    fn record(metadata: Value) -> NewRecord {
+        let Value::Object(metadata) = metadata else { panic!("metadata are an object") };
+        NewRecord {
+            id: "a".into(),
+            text: "Why?".into(),
+            embedding: vec![1.0].into(),
+            category: "physics".into(),
+            production: None,
+            metadata,
+            created_at: datetime!(2026-01-31 12:00),
+        }
+    }
+
+    #[test]
+    fn what_no_store_can_hold_is_refused_with_its_field() {
+        let check = |metadata: Value, expected: Expect| {
+            let refusal = record(metadata).check(Service::Query).map_err(|error| error.to_string());
+            expected.assert_eq(&refusal.err().unwrap_or("accepted".into()));
+        };
+        check(json!({"theme": "physics", "n": 1, "deep": {"a": [null, {"b": 1.5}]}}), expect!["accepted"]);
+        check(
+            json!({"theme": "biology"}),
+            expect!["`metadata.theme`: expected the record's own `theme` or nothing, found \"biology\""],
+        );
+        check(json!({"timestamp": "2025-01-11 10:20:30"}), expect!["accepted"]);
+        check(
+            json!({"timestamp": "yesterday"}),
+            expect![
+                "`metadata.timestamp`: expected a time like 2026-01-31T12:00:00.000000, found \"yesterday\""
+            ],
+        );
+        check(
+            json!({"a": {"b": ["x", "y\u{0}"]}}),
+            expect![
+                "`metadata.a.b[1]`: contains the character NUL at byte 1, which cannot be stored: remove it"
+            ],
+        );
+        check(
+            json!({"a": -0.0}),
+            expect!["`metadata.a`: -0.0 cannot be told from 0.0 in PostgreSQL: write 0.0"],
+        );
+        check(
+            json!({"panopticon:json": "x"}),
+            expect![
+                "`metadata.panopticon:json`: keys that begin with `panopticon:` are reserved: use another name"
+            ],
+        );
+    }
+
+    #[test]
+    fn record_says_the_same_whenever_it_was_made() {
+        let stored = record(json!({"n": 1})).to_record(Service::Query);
+        let mut later = record(json!({"n": 1}));
+        later.created_at = datetime!(2026-02-01 12:00);
+        assert!(later.is_same(Service::Query, &stored));
+        assert!(!record(json!({"n": 1.0})).is_same(Service::Query, &stored));
+        let timed = record(json!({"n": 1, "timestamp": "2026-01-31T12:00:00"}));
+        assert!(!timed.is_same(Service::Query, &stored));
+    }
+
+    #[test]
+    fn change_of_metadata_keeps_the_services_own_keys() {
+        let stored = record(json!({"n": 1})).to_record(Service::Query);
+        let change = Change { metadata: record(json!({"m": 2})).metadata.into(), ..Change::default() };
+        let changed = change.applied_metadata(Service::Query, &stored);
+        assert_eq!(
+            Value::Object(changed),
+            json!({"m": 2, "theme": "physics", "timestamp": "2026-01-31T12:00:00.000000"})
+        );
+    }
+}
