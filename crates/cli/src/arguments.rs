@@ -60,6 +60,9 @@ pub(crate) enum Command {
     Dump(DumpArguments),
     /// Finds the stored texts that are nearest in meaning to a text
     Search(SearchArguments),
+    /// Judges what models answered
+    #[command(subcommand)]
+    Judge(JudgeCommand),
     /// Opens, names or stops the embedded PostgreSQL
     #[command(subcommand)]
     Db(DbCommand),
@@ -311,4 +314,35 @@ pub(crate) enum DbCommand {
     },
     /// Stops the embedded server
     Stop,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JudgeCommand {
+    /// Reads the score or the winner from a judge's words on standard input, and prints it as JSON
+    Parse(ParseArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ParseArguments {
+    /// What the judge was asked for
+    #[arg(long, value_enum, default_value_t = VerdictKind::Score)]
+    pub(crate) kind: VerdictKind,
+    /// Worst score of the judge's scale
+    #[arg(long, value_name = "NUMBER", requires = "max", allow_negative_numbers = true)]
+    pub(crate) min: Option<f64>,
+    /// Best score of the judge's scale: `8/10` counts only if it is 10
+    #[arg(long, value_name = "NUMBER", requires = "min", allow_negative_numbers = true)]
+    pub(crate) max: Option<f64>,
+    /// Read one JSON object with a `text` from each line, and print one answer for each
+    #[arg(long)]
+    pub(crate) jsonl: bool,
+}
+
+/// What a judge was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum VerdictKind {
+    /// A number.
+    Score,
+    /// Which of two answers is better.
+    Winner,
 }

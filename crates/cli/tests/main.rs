@@ -6,6 +6,7 @@ mod demo;
 mod dump;
 mod faults;
 mod inspect;
+mod judge;
 mod migrate;
 mod repository;
 mod server;

@@ -5,6 +5,7 @@ mod db;
 mod demo;
 mod dump;
 mod inspect;
+mod judge;
 mod migrate;
 mod search;
 
@@ -26,6 +27,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Inspect(arguments) => inspect::run(&configuration, arguments).await,
         Command::Dump(arguments) => dump::run(&configuration, arguments).await,
         Command::Search(arguments) => search::run(&configuration, &arguments).await,
+        Command::Judge(command) => judge::run(&command),
         Command::Db(command) => db::run(&configuration, command).await,
         Command::Config { json } => config::run(&configuration, json),
     }

@@ -1,0 +1,119 @@
+//! Agreement with what the authors of public judge texts read from them. Needs `../shared`.
+
+use std::{fs::File, io::Read as _, path::Path};
+
+use flate2::read::GzDecoder;
+use judge::parse::{Reading, Scale, Winner, read_score, read_winner};
+use serde_json::Value;
+
+/// Cases of `kind`; none, with a note, where the shared data are not there.
+fn cases(kind: &str) -> Vec<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/judge_text_cases.jsonl.gz");
+    let Ok(file) = File::open(&path) else {
+        println!("skipped: {} is not there", path.display());
+        return Vec::new();
+    };
+    let mut lines = String::new();
+    GzDecoder::new(file).read_to_string(&mut lines).expect("the file is whole");
+    let cases = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line is JSON"));
+    cases.filter(|case| case["kind"] == kind).collect()
+}
+
+/// Prints every disagreement, and requires that `WRONG` ones are those in `known`, and that 99.5 % agree.
+struct Tally {
+    agreed: usize,
+    unread: usize,
+    wrong: Vec<String>,
+}
+
+impl Tally {
+    fn new() -> Self {
+        Self { agreed: 0, unread: 0, wrong: Vec::new() }
+    }
+
+    fn add<T: PartialEq + std::fmt::Debug>(&mut self, case: &Value, read: Option<T>, expected: T) {
+        let text = case["judge_text"].as_str().expect("a text");
+        let end: String = text.chars().rev().take(90).collect::<Vec<_>>().into_iter().rev().collect();
+        match read {
+            Some(read) if read == expected => self.agreed += 1,
+            None => {
+                self.unread += 1;
+                println!("unread, expected {expected:?}: {end:?}");
+            }
+            Some(read) => self.wrong.push(format!("{read:?}, expected {expected:?}: {end:?}")),
+        }
+    }
+
+    fn require(&self, most_wrong: usize) {
+        let all = self.agreed + self.unread + self.wrong.len();
+        println!("{} of {all} agree, {} unread", self.agreed, self.unread);
+        for wrong in &self.wrong {
+            println!("{wrong}");
+        }
+        assert!(self.wrong.len() <= most_wrong, "{:#?}", self.wrong);
+        assert!(self.agreed * 1_000 >= all * 995, "{} of {all} agree", self.agreed);
+    }
+}
+
+fn scale(case: &Value) -> Scale {
+    let bound = |key: &str| case[key].as_f64().expect("the case has a scale");
+    Scale { min: bound("lo"), max: bound("hi") }
+}
+
+#[test]
+fn scores_agree_with_upstream() {
+    let mut tally = Tally::new();
+    for case in cases("score") {
+        let metric = case["metric"].as_str().expect("a metric");
+        let read = read_score(case["judge_text"].as_str().expect("a text"), Some(scale(&case)));
+        match metric {
+            "prometheus_rubric" => assert!(matches!(read, Reading::Unread(_)), "{read:?} of {case}"),
+            "vicuna_pair_score" => {
+                let Reading::Pair(first, second) = read else { panic!("{read:?} of {case}") };
+                let expected = case["expected"].as_f64().expect("a score");
+                assert!(expected == first || expected == second, "{read:?} of {case}");
+            }
+            _ => {
+                let read = if let Reading::Score(score) = read { Some(score) } else { None };
+                tally.add(&case, read, case["expected"].as_f64().expect("a score"));
+            }
+        }
+    }
+    tally.require(0);
+}
+
+#[test]
+fn winners_agree_with_upstream() {
+    let mut tally = Tally::new();
+    for case in cases("winner") {
+        if !case["metric"].as_str().expect("a metric").starts_with("llmbar") {
+            continue;
+        }
+        let read = read_winner(case["judge_text"].as_str().expect("a text")).ok();
+        let swapped = case["swapped"].as_bool().expect("a flag");
+        let read = read.map(|winner| if swapped { winner.swapped() } else { winner });
+        let expected = match case["expected"].as_str() {
+            Some("a") => Winner::A,
+            Some("b") => Winner::B,
+            other => panic!("expected a or b, found {other:?}"),
+        };
+        tally.add(&case, read, expected);
+    }
+    tally.require(8);
+}
+
+/// What upstream could not read we may, if it is there: only forms that name the score as one.
+#[test]
+fn texts_that_upstream_left_unread_give_no_pair_of_doubts() {
+    for case in cases("score_unparseable_upstream") {
+        if let Reading::Score(score) =
+            read_score(case["judge_text"].as_str().expect("a text"), Some(scale(&case)))
+        {
+            let text = case["judge_text"].as_str().expect("a text").to_lowercase();
+            assert!(
+                text.contains("rating") || text.contains("점수") || text.contains("score"),
+                "{score} of {text}"
+            );
+        }
+    }
+}

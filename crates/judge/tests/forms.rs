@@ -1,0 +1,117 @@
+//! Forms in which judges give their verdicts, one by one.
+
+use judge::parse::{Reading, Scale, Unread, Winner, read_score, read_winner};
+
+const TEN: Scale = Scale { min: 1.0, max: 10.0 };
+
+#[test]
+fn score_is_read_in_every_honest_form() {
+    let check = |text: &str, score: f64| {
+        assert_eq!(read_score(text, Some(TEN)), Reading::Score(score), "{text:?}");
+    };
+    check("8", 8.0);
+    check(" 8.5\n", 8.5);
+    check("**8**", 8.0);
+    check("8/10", 8.0);
+    check("8 out of 10.", 8.0);
+    check("８点", 8.0);
+    check("8점", 8.0);
+    check("[[8]]", 8.0);
+    check("Good.\n\nRating: [[8]]", 8.0);
+    check("[[Rating: 9]]\n\nIt is good.", 9.0);
+    check("[[Rating: [6]]]", 6.0);
+    check("[[rating]]: 8\n\nWords.", 8.0);
+    check("[[Rating]]: [8]", 8.0);
+    check("Rating: 8/10", 8.0);
+    check("**Rating:** 8/10", 8.0);
+    check("**Rating**: 8/10 because it is short.", 8.0);
+    check("Clear.\n### Final Score: 7,5 / 10", 7.5);
+    check("Overall rating (1-10): 7", 7.0);
+    check("최종 점수: 8점", 8.0);
+    check("评分：8", 8.0);
+    check("The score is 7.\nScore: 7", 7.0);
+    check("Feedback: It is fine. [RESULT] 4", 4.0);
+    check("{\"score\": 8, \"rationale\": \"5 of 6 facts\"}", 8.0);
+    check("Here it is:\n```json\n{\"rating\": \"8/10\"}\n```\nThat is all.", 8.0);
+    check("My verdict {\"evaluation\": {\"score\": 8.0}} stands.", 8.0);
+    check("8\n\nThe answer names 3 of 4 causes.", 8.0);
+    check("8 - it names 3 of 4 causes.", 8.0);
+    check("8/10. It names 3 causes.", 8.0);
+    check("It is clear.\n\n8/10", 8.0);
+    check("I would rate this response an 8 out of 10.", 8.0);
+    check("It deserves a score of 8.", 8.0);
+    check("All in all I give a rating of **7** to it.", 7.0);
+    check("<think>maybe 3/10? Rating: 3</think>Rating: 8", 8.0);
+    check("It was 12 of 15.\nRating: 12", 12.0);
+    check("Rating: [[1]]\nOn second thoughts:\nRating: [[3]]", 3.0);
+}
+
+#[test]
+fn what_is_no_plain_score_is_left_unread() {
+    let check = |text: &str, reason: Unread| {
+        assert_eq!(read_score(text, Some(TEN)), Reading::Unread(reason), "{text:?}");
+    };
+    check("", Unread::Empty);
+    check(" \n", Unread::Empty);
+    check("<think>Rating: 8", Unread::OnlyThoughts);
+    check("It is good.", Unread::NoVerdict);
+    check("Rating", Unread::NoVerdict);
+    check("[[rating]]", Unread::NoVerdict);
+    check("Rating: N/A", Unread::NoVerdict);
+    check("Rating: 7-8", Unread::NoVerdict);
+    check("Rating: 7 to 8", Unread::NoVerdict);
+    check("Rating: [[5], [1], [2]]", Unread::NoVerdict);
+    check("Rating: [[5, 1, 3]]", Unread::NoVerdict);
+    check("Rating: 80%", Unread::NoVerdict);
+    check("Rating: 4/5", Unread::OtherScale);
+    check("Rating: 80/100", Unread::OtherScale);
+    check(
+        "Output 1\nRating: 4\nOutput 2\nRating: 5 stars of the best, I think. Or not.",
+        Unread::Contradiction,
+    );
+    check("Accuracy: 8/10\nDepth: 7/10", Unread::NoVerdict);
+    check("1. It is clear.\n2. It is short.", Unread::NoVerdict);
+    check("So the sum is\n\n9", Unread::NoVerdict);
+    check("3 apples and 4 pears were named.", Unread::NoVerdict);
+    check("A score of 8 for depth.\nA score of 6 for style.", Unread::Contradiction);
+    check("A score of 7-8 is due.", Unread::NoVerdict);
+    check("{\"score\": null}", Unread::NoVerdict);
+    check("{\"a\": {\"score\": 3}, \"b\": {\"score\": 4}}", Unread::Contradiction);
+}
+
+#[test]
+fn two_scores_are_a_pair() {
+    assert_eq!(read_score("9 8.5\nBoth are good.", Some(TEN)), Reading::Pair(9.0, 8.5));
+    assert_eq!(read_score("(1, 3)", Some(TEN)), Reading::Pair(1.0, 3.0));
+}
+
+#[test]
+fn winner_is_read_in_every_honest_form() {
+    let check = |text: &str, winner: Winner| assert_eq!(read_winner(text), Ok(winner), "{text:?}");
+    check("Output (a)", Winner::A);
+    check("B", Winner::B);
+    check("Response 2", Winner::B);
+    check("Tie", Winner::Tie);
+    check("... Final verdict: [[A]]", Winner::A);
+    check("[[C]]", Winner::Tie);
+    check("{\"winner\": \"tie\"}", Winner::Tie);
+    check("```json\n{\"reason\": \"a is short\", \"winner\": \"B\"}\n```", Winner::B);
+    check("Output (b) is better. Output (a) is not an answer.", Winner::B);
+    check("Output (a) is short. Output (b) is long. Therefore, Output (a) is better.", Winner::A);
+    check("Output (b) is better.\nIt is long. Therefore, Output (a) is better.", Winner::A);
+    check("Output (b) (Output (a) is rude)", Winner::B);
+    check("One says that Output (a) is better.\n\nSo Output (b) is better.", Winner::B);
+    check("**Output (a)** is clearly better", Winner::A);
+}
+
+#[test]
+fn what_names_no_winner_is_left_unread() {
+    let check = |text: &str, reason: Unread| assert_eq!(read_winner(text), Err(reason), "{text:?}");
+    check("Neither Output (a) nor Output (b) is better.", Unread::NoVerdict);
+    check("# Output (a):\nOnce upon a time", Unread::NoVerdict);
+    check("Both are equally good.", Unread::NoVerdict);
+    check("Output (b) is better.\nIt is long. Output (a) is better.", Unread::Contradiction);
+    check("[[A]] or [[B]]", Unread::Contradiction);
+    check("A good answer.", Unread::NoVerdict);
+    check("", Unread::Empty);
+}

@@ -1,0 +1,4 @@
+//! Tests of the crate `judge`.
+
+mod agreement;
+mod forms;
