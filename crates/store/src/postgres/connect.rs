@@ -99,9 +99,9 @@ impl Database {
         sqlx::query!(
             r#"
             select set_config(name, '0', true)
-            from pg_settings
-            where name in ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
-                and setting <> '0'
+            from unnest(array['statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout'])
+                as name
+            where current_setting(name, true) <> '0'
             "#
         )
         .fetch_all(on(&mut transaction))

@@ -117,6 +117,8 @@ impl Database {
             .await
             .during("look for earlier migrations")?;
         if !exists {
+            // A transaction that is only dropped keeps its connection a while, and the next one has to open another.
+            transaction.commit().await.during("end a transaction")?;
             return Ok(Vec::new());
         }
         let rows = sqlx::query!(
