@@ -1,5 +1,7 @@
 //! The time of a record, as text: read in every form that the old services and Chroma wrote, written in the contract's.
 
+use std::borrow::Cow;
+
 use time::{
     OffsetDateTime, PrimitiveDateTime, UtcOffset,
     format_description::{BorrowedFormatItem, well_known::Iso8601},
@@ -19,16 +21,19 @@ pub fn format(time: PrimitiveDateTime) -> String {
 /// one, with `T` or a blank between date and time. PostgreSQL keeps microseconds; finer digits are cut.
 pub fn parse(text: &str) -> Option<PrimitiveDateTime> {
     let text = match text.as_bytes().get(10) {
-        Some(b' ') => text.replacen(' ', "T", 1),
-        _ => text.to_owned(),
+        Some(b' ') => Cow::Owned(text.replacen(' ', "T", 1)),
+        _ => Cow::Borrowed(text),
     };
     let with_offset = || {
         let utc = OffsetDateTime::parse(&text, &Iso8601::DEFAULT).ok()?.checked_to_offset(UtcOffset::UTC)?;
         Some(PrimitiveDateTime::new(utc.date(), utc.time()))
     };
-    let parsed = PrimitiveDateTime::parse(&text, &Iso8601::DEFAULT);
-    // The parser without an offset also accepts a text with one, and ignores it: the other goes first.
-    let time = with_offset().or(parsed.ok())?;
+    // The parser without an offset also accepts a text with one, and ignores it: the other goes first, but not in vain.
+    let may_have_offset = text.split_once('T').is_none_or(|(_, clock)| clock.contains(['Z', 'z', '+', '-']));
+    let time = may_have_offset
+        .then(with_offset)
+        .flatten()
+        .or_else(|| PrimitiveDateTime::parse(&text, &Iso8601::DEFAULT).ok())?;
     // PostgreSQL's calendar begins in 4714 BC.
     const FIRST_YEAR: i32 = -4_712;
     let time = Some(time).filter(|time| time.year() >= FIRST_YEAR)?;
@@ -52,6 +57,9 @@ mod tests {
         check("2025-01-11 10:20:30", &expect!["Some(2025-01-11 10:20:30.0)"]);
         check("2025-01-11T10:20:30.123456789", &expect!["Some(2025-01-11 10:20:30.123456)"]);
         check("2025-01-11T10:20:30Z", &expect!["Some(2025-01-11 10:20:30.0)"]);
+        check("2025-01-11 10:20:30z", &expect!["None"]);
+        check("20250111T102030-0930", &expect!["Some(2025-01-11 19:50:30.0)"]);
+        check("2025-01-11 10:20:30+99:00", &expect!["None"]);
         check("2025-01-11T10:20:30.5+02:00", &expect!["Some(2025-01-11 8:20:30.5)"]);
     }
 
