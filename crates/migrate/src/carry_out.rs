@@ -60,7 +60,7 @@ pub(crate) async fn carry_out(
         let started = Instant::now();
         let copy_options = CopyOptions {
             connections: options.connections.clamp(1, MAX_COPY_CONNECTIONS as usize),
-            batch_rows: options.batch_rows.max(1),
+            batches: options.batches(job.run_id),
             embed: options.embed.clone(),
             deleted,
         };
@@ -80,12 +80,18 @@ pub(crate) async fn carry_out(
 
         let mut tally = copied.classifier.tally;
         let mut conflicts = std::mem::take(&mut tally.conflicts);
-        let appeared = copied.in_the_way.iter().map(|id| (*id, ConflictReason::BornHere));
-        let meanwhile = appeared.chain(copied.edited.iter().map(|id| (*id, ConflictReason::Edited)));
+        let appeared = copied.written.in_the_way.iter().map(|id| (*id, ConflictReason::BornHere));
+        let meanwhile = appeared.chain(copied.written.edited.iter().map(|id| (*id, ConflictReason::Edited)));
         conflicts.extend(meanwhile.map(|(id, reason)| Conflict { source_id: id.to_string(), id, reason }));
         conflicts.extend(stale_conflicts);
-        let copied_report =
-            copy_report(tally, copied.counts, conflicts, stale, copied.warnings, copied.digest_source);
+        let copied_report = copy_report(
+            tally,
+            copied.written.counts,
+            conflicts,
+            stale,
+            copied.warnings,
+            copied.digest_source,
+        );
         (copied.source, copied_report)
     } else {
         let Plan { source, classifier, warnings, .. } = plan;

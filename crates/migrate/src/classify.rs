@@ -6,12 +6,16 @@ use chroma::{Record, Vector};
 use records::stored_id;
 use store::{
     RowDigest, StoredRecord,
-    postgres::{Table, write::row_digest},
+    postgres::{
+        Table,
+        write::{QuarantinedRecord, row_digest},
+    },
 };
 use uuid::Uuid;
 
 use crate::{
     mapping::{Defaults, MissingVectors, RejectReason, check_record, map_record},
+    quarantine::Quarantine,
     report::{Conflict, ConflictReason, Examples, Reject},
     target::{Action, EditedRows, TargetRows},
 };
@@ -21,6 +25,8 @@ pub(crate) struct Classifier {
     pub(crate) table: Table,
     pub(crate) rows: TargetRows,
     pub(crate) choices: Choices,
+    /// `None` where a migration with rejects does not come to the copy.
+    quarantine: Option<Quarantine>,
     /// Ids that the source has more than once, and those of them that have come.
     pub(crate) duplicates: HashSet<Uuid>,
     taken: HashSet<Uuid>,
@@ -44,6 +50,8 @@ pub(crate) struct Tally {
     pub(crate) unchanged: u64,
     pub(crate) conflicts: Vec<Conflict>,
     pub(crate) rejects: Vec<Reject>,
+    /// Records to set aside that no earlier run has set aside.
+    pub(crate) quarantined: u64,
     pub(crate) defaults: Defaults,
     pub(crate) zero_vectors: Examples,
     pub(crate) embedded: u64,
@@ -60,6 +68,7 @@ impl Tally {
             unchanged: 0,
             conflicts: Vec::new(),
             rejects: Vec::new(),
+            quarantined: 0,
             defaults: Defaults::of(table),
             zero_vectors: Examples::default(),
             embedded: 0,
@@ -72,17 +81,30 @@ impl Tally {
 pub(crate) enum Classified {
     /// It is a row, and this is to be done with it. The digest is known where it was needed.
     Row(StoredRecord, Action, Option<RowDigest>),
-    /// PostgreSQL cannot hold it.
-    Rejected(Record, RejectReason),
+    /// PostgreSQL cannot hold it. What is to be set aside of it, if that was not done before.
+    Rejected(Option<QuarantinedRecord>),
+}
+
+impl Classified {
+    /// Whether this is a row to be written whose embedding is still to be made.
+    pub(crate) fn lacks_embedding(&self) -> bool {
+        matches!(self, Self::Row(row, Action::Insert | Action::Update(_), _) if row.embedding_is_made)
+    }
 }
 
 impl Classifier {
-    pub(crate) fn new(table: Table, rows: TargetRows, choices: Choices) -> Self {
+    pub(crate) fn new(
+        table: Table,
+        rows: TargetRows,
+        choices: Choices,
+        quarantine: Option<Quarantine>,
+    ) -> Self {
         Self {
             tally: Tally::new(&table),
             table,
             rows,
             choices,
+            quarantine,
             duplicates: HashSet::new(),
             taken: HashSet::new(),
             scratch: Vec::new(),
@@ -103,8 +125,10 @@ impl Classifier {
             Ok(()) => self.decide(record),
             Err(reason) => {
                 self.rows.see(stored_id(&record.id));
-                self.tally.rejects.push(Reject { source_id: record.id.clone(), reason });
-                Classified::Rejected(record, reason)
+                let quarantined = self.quarantine.as_ref().and_then(|rejects| rejects.take(&record, reason));
+                self.tally.quarantined += u64::from(quarantined.is_some());
+                self.tally.rejects.push(Reject { source_id: record.id, reason });
+                Classified::Rejected(quarantined)
             }
         }
     }

@@ -3,12 +3,14 @@
 //! 1. `resume` looks what earlier runs have done, and whether one has to be finished first;
 //! 2. `target` reads what the table holds, `plan` reads the source and decides on each record with `classify`: until
 //!    here nothing is changed;
-//! 3. `copy` reads the source again and writes batches, each one transaction with its own progress;
+//! 3. `copy` writes batches, each one transaction with its own progress: those that `spool` has kept from the plan, or if
+//!    they are too many for memory, those that it makes from another read of the source;
 //! 4. the vector index follows the row count;
 //! 5. `verify` reads both sides again, completely, and compares every record; `parity` searches on both sides.
 //!
 //! Entry points: [`migrate`], [`verify`], [`undo`]. SQL is `store`'s business, bytes of Chroma are `chroma`'s.
 
+mod batcher;
 mod carry_out;
 mod classify;
 mod copy;
@@ -25,6 +27,7 @@ mod read;
 mod report;
 mod resume;
 mod run;
+mod spool;
 mod target;
 mod undo;
 mod verify;

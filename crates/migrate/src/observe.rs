@@ -33,7 +33,7 @@ pub enum Phase {
     Target,
     /// The source is read for the first time, and nothing is changed yet.
     Plan,
-    /// Records are read again and copied.
+    /// Rows are written; where not all of them were kept in memory, all records are read again for it.
     Copy,
     /// The vector index is built.
     Index,

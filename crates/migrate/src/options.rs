@@ -1,10 +1,16 @@
 //! What to migrate, and how.
 
 use store::postgres::Table;
+use uuid::Uuid;
 
 use crate::{
-    classify::Choices, copy::Embed, mapping::MissingVectors, read::SourceCollection, target::EditedRows,
+    batcher::BatchOptions, classify::Choices, copy::Embed, mapping::MissingVectors, read::SourceCollection,
+    target::EditedRows,
 };
+
+/// A migration is to take less than 400 MB in all, and needs some 100 MB and 60 bytes a record beside this. 100,000
+/// records of 384 dimensions with short texts fit.
+const SPOOL_BYTES: usize = 256 << 20;
 
 /// One collection and the table that it goes into.
 pub struct Transfer {
@@ -67,6 +73,9 @@ pub struct MigrateOptions {
     pub connections: usize,
     /// Rows in one transaction, at least 1. Fewer cost commits; more cost memory, of which 8 MB are the limit.
     pub batch_rows: usize,
+    /// Memory for what is to be written, of all collections together, so that the source need not be read again for the
+    /// copy. Where it is not enough for a collection, it is not used for it.
+    pub spool_bytes: usize,
     /// Makes vectors from the texts of records that have none; without it these are rejected.
     pub embed: Option<Embed>,
 }
@@ -82,12 +91,17 @@ impl Default for MigrateOptions {
             comparison: Comparison::Full,
             connections: cores.clamp(1, 4),
             batch_rows: 2_000,
+            spool_bytes: SPOOL_BYTES,
             embed: None,
         }
     }
 }
 
 impl MigrateOptions {
+    pub(crate) fn batches(&self, run: Uuid) -> BatchOptions {
+        BatchOptions { run, batch_rows: self.batch_rows.max(1) }
+    }
+
     pub(crate) fn choices(&self) -> Choices {
         Choices { missing_vectors: missing_vectors(self.embed.is_some()), edited_rows: self.edited_rows }
     }

@@ -8,10 +8,11 @@ use uuid::Uuid;
 
 use crate::{
     Error,
-    classify::{Classified, Classifier},
+    batcher::BatchOptions,
+    classify::Classifier,
     observe::{Counter, Observer, Phase},
-    quarantine::Quarantine,
     read::{SourceCollection, Visitor},
+    spool::{Spool, Spooler},
 };
 
 /// Room is made at once for so many ids, that is 64 MB; a server may count what it likes.
@@ -21,16 +22,23 @@ const MOST_EXPECTED_IDS: u64 = 1 << 22;
 pub(crate) struct Plan {
     pub(crate) source: SourceCollection,
     pub(crate) classifier: Classifier,
-    pub(crate) quarantine: Option<Quarantine>,
-    /// Records to set aside that no earlier run has set aside.
-    pub(crate) new_rejects: u64,
     pub(crate) warnings: Vec<Warning>,
+    /// What is to be written, if that was asked for and there was room.
+    pub(crate) spool: Option<Spool>,
+}
+
+/// Whether the batches of the copy are made while planning.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Spooling {
+    /// They are not.
+    Off,
+    /// They are, if they take no more memory than this.
+    UpTo { room_bytes: usize, options: BatchOptions },
 }
 
 struct Planner {
     classifier: Classifier,
-    quarantine: Option<Quarantine>,
-    new_rejects: u64,
+    spooler: Option<Spooler>,
     /// The ids of all rows: 16 bytes for each record, gone with the plan.
     ids: Vec<[u8; 16]>,
     counter: Counter,
@@ -39,10 +47,11 @@ struct Planner {
 impl Visitor for Planner {
     fn visit(&mut self, record: Record) -> ControlFlow<()> {
         self.ids.push(stored_id(&record.id).into_bytes());
-        if let (Classified::Rejected(record, reason), Some(quarantine)) =
-            (self.classifier.classify(record), &self.quarantine)
+        let classified = self.classifier.classify(record);
+        if let Some(spooler) = &mut self.spooler
+            && spooler.add(classified).is_break()
         {
-            self.new_rejects += u64::from(quarantine.take(&record, reason).is_some());
+            self.spooler = None;
         }
         self.counter.count();
         ControlFlow::Continue(())
@@ -53,26 +62,29 @@ impl Visitor for Planner {
 pub(crate) async fn plan(
     source: SourceCollection,
     classifier: Classifier,
-    quarantine: Option<Quarantine>,
+    spooling: Spooling,
     observer: &Observer,
 ) -> Result<Plan, Error> {
     let name = source.collection().name.clone();
     let (source, total) = source.record_count().await?;
-    let (mut source, mut classifier, mut quarantine) = (source, classifier, quarantine);
+    let (mut source, mut classifier) = (source, classifier);
     loop {
         let planner = Planner {
             classifier,
-            quarantine,
-            new_rejects: 0,
+            spooler: match spooling {
+                Spooling::Off => None,
+                Spooling::UpTo { room_bytes, options } => Some(Spooler::new(options, total, room_bytes)),
+            },
             ids: Vec::with_capacity(total.min(MOST_EXPECTED_IDS) as usize),
             counter: Counter::begin(observer, &name, Phase::Plan, total),
         };
         let read = source.read(planner).await?.complete()?;
-        let Planner { classifier: decided, quarantine: kept, new_rejects, ids, .. } = read.visitor;
-        (source, classifier, quarantine) = (read.source, decided, kept);
+        let Planner { classifier: decided, spooler, ids, .. } = read.visitor;
+        (source, classifier) = (read.source, decided);
         let duplicates = if classifier.duplicates.is_empty() { duplicates(ids) } else { HashSet::new() };
         if duplicates.is_empty() {
-            return Ok(Plan { source, classifier, quarantine, new_rejects, warnings: read.warnings });
+            let spool = spooler.and_then(Spooler::finish);
+            return Ok(Plan { source, classifier, warnings: read.warnings, spool });
         }
         // Only Chroma 0.3 allowed them. Which one comes first is known now, so decide again.
         classifier.duplicates = duplicates;

@@ -17,8 +17,8 @@ use crate::{
     classify::{Classifier, Tally},
     error::MAX_DIMENSION,
     observe::{Counter, Event, Observer, Phase, Step},
-    options::{MigrateOptions, RejectedRecords, StaleRows, Transfer},
-    plan::{Plan, plan},
+    options::{MigrateOptions, Mode, RejectedRecords, StaleRows, Transfer},
+    plan::{Plan, Spooling, plan},
     quarantine::Quarantine,
     read::SourceCollection,
     report::{CollectionReport, Conflict, ConflictReason, CopyReport, Phases, Stopped},
@@ -49,7 +49,7 @@ impl Prepared {
     /// Whether anything is to be done.
     pub(crate) fn has_changes(&self) -> bool {
         let tally = &self.plan.classifier.tally;
-        tally.inserts + tally.updates + self.plan.new_rejects > 0 || !self.deleted.is_empty()
+        tally.inserts + tally.updates + tally.quarantined > 0 || !self.deleted.is_empty()
     }
 
     pub(crate) fn into_plan_report(self, stopped: Stopped) -> CollectionReport {
@@ -147,7 +147,6 @@ async fn decide(
     let state = database.table_state(&table).await.map_err(Error::store("use", &table.name))?;
     Counter::begin(observer, &origin.collection, Phase::Target, 0);
     let rows = TargetRows::read(database, &table, state, &origins).await?;
-    let classifier = Classifier::new(table.clone(), rows, options.choices());
     let quarantine = match options.rejected_records {
         RejectedRecords::Fail => None,
         RejectedRecords::Quarantine => {
@@ -157,7 +156,15 @@ async fn decide(
             Some(Quarantine::new(source.collection(), database.quarantined(&runs, &origin).await?))
         }
     };
-    let plan = plan(source, classifier, quarantine, observer).await?;
+    let classifier = Classifier::new(table.clone(), rows, options.choices(), quarantine);
+    let spooling = match options.mode {
+        Mode::DryRun => Spooling::Off,
+        Mode::Run => {
+            let run = unfinished.as_ref().map_or(new_run, |job| job.run_id);
+            Spooling::UpTo { room_bytes: options.spool_bytes, options: options.batches(run) }
+        }
+    };
+    let plan = plan(source, classifier, spooling, observer).await?;
     observer(Event::Step(Step::Planned));
     let of_others = &plan.classifier.tally.of_others;
     if let Some(example) = of_others.ids.first() {

@@ -35,6 +35,8 @@ pub async fn migrate(
     let mut server = database.describe().await?;
     let new_run = Uuid::new_v4();
     let (mut prepared, mut empty) = (Vec::new(), Vec::new());
+    // What is prepared stays in memory until it is carried out: all collections share the room for it.
+    let mut options = options.clone();
     for (position, transfer) in transfers.into_iter().enumerate() {
         let has_dimension = transfer.source.collection().dimension.is_some();
         let (source, records) = transfer.source.record_count().await?;
@@ -43,7 +45,9 @@ pub async fn migrate(
             // Nobody has ever written to it, so that not even its table could be made.
             empty.push((position, nothing_to_migrate(&transfer, new_run)));
         } else {
-            prepared.push(Box::pin(prepare(database, transfer, new_run, options, observer)).await?);
+            let (lock, one) = Box::pin(prepare(database, transfer, new_run, &options, observer)).await?;
+            options.spool_bytes -= one.plan.spool.as_ref().map_or(0, |spool| spool.size_bytes);
+            prepared.push((lock, one));
         }
     }
     let is_resumed = prepared.iter().any(|(_, prepared)| prepared.is_resumed);
@@ -69,7 +73,7 @@ pub async fn migrate(
             server = database.describe().await?;
         }
         for (mut lock, prepared) in prepared {
-            let carried_out = Box::pin(carry_out(database, prepared, &server, options, observer));
+            let carried_out = Box::pin(carry_out(database, prepared, &server, &options, observer));
             collections.push(lock.hold(carried_out).await?);
         }
     }

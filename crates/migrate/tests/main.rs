@@ -28,6 +28,7 @@ mod proof;
 mod rejects;
 mod rerun;
 mod resuming;
+mod spooling;
 mod undoing;
 
 use std::{path::Path, sync::Arc};

@@ -3,7 +3,10 @@
 //! New rows go straight into the table by binary COPY. If one of them has appeared there in the meantime, the batch
 //! is done again by way of a staging table, and what was in the way stays. Changed rows always take that way.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::AddAssign,
+};
 
 use sha2::{Digest as _, Sha256};
 use sqlx::{PgConnection, PgTransaction};
@@ -75,7 +78,7 @@ impl EncodedRows {
 
     /// How much memory they take.
     pub fn size_bytes(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + size_of_val(self.ids.as_slice()) + size_of_val(self.ends.as_slice())
     }
 }
 
@@ -132,6 +135,23 @@ impl Batch {
             && self.deleted.is_empty()
             && self.quarantined.is_empty()
     }
+
+    /// How many rows it is about, and records for the quarantine.
+    pub fn len(&self) -> usize {
+        self.new.len() + self.changed.len() + self.deleted.len() + self.quarantined.len()
+    }
+
+    /// How much memory it takes.
+    pub fn size_bytes(&self) -> usize {
+        let quarantined: usize =
+            self.quarantined.iter().map(|record| record.source_id.len() + record.record.len()).sum();
+        self.new.size_bytes()
+            + self.changed.size_bytes()
+            + size_of_val(self.changed_from.as_slice())
+            + size_of_val(self.deleted.as_slice())
+            + size_of_val(self.quarantined.as_slice())
+            + quarantined
+    }
 }
 
 /// What became of a batch.
@@ -143,6 +163,14 @@ pub struct Written {
     pub in_the_way: Vec<Uuid>,
     /// Rows that were edited meanwhile; they were left as they are.
     pub edited: Vec<Uuid>,
+}
+
+impl AddAssign for Written {
+    fn add_assign(&mut self, other: Self) {
+        self.counts += other.counts;
+        self.in_the_way.extend(other.in_the_way);
+        self.edited.extend(other.edited);
+    }
 }
 
 /// A batch that is written and not committed yet.

@@ -84,6 +84,7 @@ async fn migrate(
         comparison: if arguments.no_verify { Comparison::Skip } else { Comparison::Full },
         connections: arguments.jobs.map_or(defaults.connections, usize::from),
         batch_rows: arguments.batch_rows as usize,
+        spool_bytes: defaults.spool_bytes,
         embed,
     };
     let report = migrate_with_progress(&connection.database, transfers, &options).await;

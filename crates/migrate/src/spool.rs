@@ -1,0 +1,144 @@
+//! Batches that the first read of the source makes already, as far as memory allows: with them the copy need not read
+//! the source again.
+
+use std::ops::ControlFlow;
+
+use store::postgres::write::Batch;
+
+use crate::{
+    batcher::{BatchOptions, Batcher},
+    classify::Classified,
+    digest::CollectionDigest,
+};
+
+/// All batches of a collection.
+pub(crate) struct Spool {
+    pub(crate) batches: Vec<Batch>,
+    /// Of all rows that are the collection's once the batches are written.
+    pub(crate) digest: CollectionDigest,
+    pub(crate) size_bytes: usize,
+}
+
+/// A spool that is being filled, until it turns out that it cannot hold all.
+pub(crate) struct Spooler {
+    batcher: Batcher,
+    batches: Vec<Batch>,
+    size_bytes: usize,
+    room_bytes: usize,
+    /// Records that have come, and how many are expected.
+    records: u64,
+    total: u64,
+}
+
+impl Spooler {
+    /// For `total` records, which may take `room_bytes`.
+    pub(crate) fn new(options: BatchOptions, total: u64, room_bytes: usize) -> Self {
+        let batcher = Batcher::new(options);
+        Self { batcher, batches: Vec::new(), size_bytes: 0, room_bytes, records: 0, total }
+    }
+
+    /// Takes the next record; breaks if there is no room for all.
+    pub(crate) fn add(&mut self, classified: Classified) -> ControlFlow<()> {
+        self.records += 1;
+        if classified.lacks_embedding() {
+            // Making one takes long and may fail, so that is left to the copy.
+            return ControlFlow::Break(());
+        }
+        let Some(batch) = self.batcher.add(classified) else { return ControlFlow::Continue(()) };
+        self.push(batch);
+        if self.has_room() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
+
+    /// All batches, if there was room.
+    pub(crate) fn finish(mut self) -> Option<Spool> {
+        if let Some(batch) = self.batcher.rest() {
+            self.push(batch);
+        }
+        self.total = self.records;
+        self.has_room().then_some(Spool {
+            batches: self.batches,
+            digest: self.batcher.digest,
+            size_bytes: self.size_bytes,
+        })
+    }
+
+    fn push(&mut self, batch: Batch) {
+        self.size_bytes += batch.size_bytes();
+        self.batches.push(batch);
+    }
+
+    /// Whether all will fit, to judge by those that have come: encoding rows and dropping them would be time lost.
+    fn has_room(&self) -> bool {
+        let expected = self.size_bytes as u128 * u128::from(self.total.max(self.records));
+        expected <= self.room_bytes as u128 * u128::from(self.records)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use store::StoredRecord;
+    use time::macros::datetime;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::target::Action;
+
+    const BATCH_ROWS: u64 = 10;
+
+    fn row(number: u64) -> Classified {
+        let row = StoredRecord {
+            id: Uuid::from_u128(number.into()),
+            source_id: Some(format!("{number:03}")),
+            text: None,
+            columns: Vec::new(),
+            metadata: None,
+            uri: None,
+            created_at: datetime!(2025-01-11 00:00),
+            embedding: vec![0.5; 3].into(),
+            embedding_is_made: false,
+        };
+        Classified::Row(row, Action::Insert, None)
+    }
+
+    fn spooler(total: u64, room_bytes: usize) -> Spooler {
+        let options = BatchOptions { run: Uuid::nil(), batch_rows: BATCH_ROWS as usize };
+        Spooler::new(options, total, room_bytes)
+    }
+
+    /// How many of `records` it takes, and what comes of them.
+    fn fill(mut spooler: Spooler, records: u64) -> (u64, Option<Spool>) {
+        match (0..records).find(|number| spooler.add(row(*number)).is_break()) {
+            Some(last) => (last + 1, None),
+            None => (records, spooler.finish()),
+        }
+    }
+
+    #[test]
+    fn spool_holds_every_row_or_there_is_none() {
+        let (_, spool) = fill(spooler(25, usize::MAX), 25);
+        let spool = spool.expect("there is room");
+        assert_eq!(spool.batches.iter().map(Batch::len).collect::<Vec<_>>(), [10, 10, 5]);
+        assert_eq!(spool.size_bytes, spool.batches.iter().map(Batch::size_bytes).sum::<usize>());
+        assert!(fill(spooler(25, spool.size_bytes), 25).1.is_some());
+        assert!(fill(spooler(25, spool.size_bytes - 1), 25).1.is_none());
+    }
+
+    #[test]
+    fn spool_that_will_not_hold_all_is_given_up_after_the_first_batch() {
+        let room_bytes = fill(spooler(25, usize::MAX), 25).1.expect("there is room").size_bytes;
+        assert_eq!(fill(spooler(1_000, room_bytes), 1_000).0, BATCH_ROWS);
+        // A source may have more records than it said.
+        let (taken, spool) = fill(spooler(20, room_bytes), 1_000);
+        assert_eq!((taken, spool.is_none()), (30, true));
+    }
+
+    #[test]
+    fn row_whose_embedding_is_still_to_be_made_ends_the_spool() {
+        let mut spooler = spooler(2, usize::MAX);
+        assert!(spooler.add(row(0)).is_continue());
+        let Classified::Row(without, ..) = row(1) else { unreachable!() };
+        let without = StoredRecord { embedding_is_made: true, ..without };
+        assert!(spooler.add(Classified::Row(without.clone(), Action::Keep, None)).is_continue());
+        assert!(spooler.add(Classified::Row(without, Action::Insert, None)).is_break());
+    }
+}
