@@ -1,6 +1,6 @@
 //! One stored record, and how its metadata is written as JSON without losing a type.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 
 use records::{Embedding, Metadata, MetadataValue};
 use time::PrimitiveDateTime;
@@ -55,22 +55,28 @@ pub struct RowDigest(pub [u8; 16]);
 /// fraction, never with an exponent (`1e16` would come back as a whole number). JSONB sorts keys by length, then by
 /// bytes. It has no negative zero, no NaN and no infinity.
 pub fn metadata_to_json(metadata: &Metadata) -> String {
-    let mut entries: Vec<(&String, &MetadataValue)> = metadata.iter().collect();
-    entries.sort_by_key(|(key, _)| (key.len(), key.as_bytes()));
-    let mut json = String::from("{");
-    for (position, (key, value)) in entries.into_iter().enumerate() {
-        if position > 0 {
-            json.push_str(", ");
-        }
-        write_text(&mut json, key);
-        json.push_str(": ");
-        write_value(&mut json, value);
-    }
-    json.push('}');
-    json
+    let mut json = Vec::new();
+    write_metadata(&mut json, metadata);
+    String::from_utf8(json).expect("JSON of texts is text")
 }
 
-fn write_value(json: &mut String, value: &MetadataValue) {
+/// Appends what [`metadata_to_json`] gives.
+pub(crate) fn write_metadata(json: &mut Vec<u8>, metadata: &Metadata) {
+    let mut entries: Vec<(&String, &MetadataValue)> = metadata.iter().collect();
+    entries.sort_by_key(|(key, _)| (key.len(), key.as_bytes()));
+    json.push(b'{');
+    for (position, (key, value)) in entries.into_iter().enumerate() {
+        if position > 0 {
+            json.extend(b", ");
+        }
+        write_text(json, key);
+        json.extend(b": ");
+        write_value(json, value);
+    }
+    json.push(b'}');
+}
+
+fn write_value(json: &mut Vec<u8>, value: &MetadataValue) {
     let written = match value {
         MetadataValue::Bool(value) => write!(json, "{value}"),
         MetadataValue::Int(value) => write!(json, "{value}"),
@@ -82,23 +88,23 @@ fn write_value(json: &mut String, value: &MetadataValue) {
             Ok(())
         }
         MetadataValue::List(values) => {
-            json.push('[');
+            json.push(b'[');
             for (position, value) in values.iter().enumerate() {
                 if position > 0 {
-                    json.push_str(", ");
+                    json.extend(b", ");
                 }
                 write_value(json, value);
             }
-            json.push(']');
+            json.push(b']');
             Ok(())
         }
     };
-    written.expect("writing to a string cannot fail");
+    written.expect("writing to memory cannot fail");
 }
 
 /// PostgreSQL (`escape_json`) and serde_json escape the same characters in the same way.
-fn write_text(json: &mut String, text: &str) {
-    json.push_str(&serde_json::to_string(text).expect("writing to a string cannot fail"));
+fn write_text(json: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(json, text).expect("writing to memory cannot fail");
 }
 
 #[cfg(test)]

@@ -5,16 +5,16 @@
 //!
 //! The digest of a row is one of these very bytes, so that rows are compared as PostgreSQL gives them back, without
 //! being decoded. That works because each type has one form: metadata is written as JSONB prints it
-//! ([`metadata_to_json`]).
+//! ([`metadata_to_json`](crate::metadata_to_json)).
 
-use records::Embedding;
+use records::{Embedding, Metadata};
 use sha2::{Digest as _, Sha256};
 use time::{PrimitiveDateTime, macros::datetime};
 use uuid::Uuid;
 
 use crate::{
     RowDigest, StoredRecord,
-    row::{ColumnValue, metadata_to_json},
+    row::{ColumnValue, write_metadata},
 };
 
 /// PostgreSQL counts timestamps in microseconds from here.
@@ -79,8 +79,7 @@ fn write_content(buffer: &mut Vec<u8>, record: &StoredRecord) -> Content {
         write_column(buffer, value);
     }
     match &record.metadata {
-        // `jsonb_recv`: version 1, then the text.
-        Some(metadata) => write_field(buffer, format!("\u{1}{}", metadata_to_json(metadata)).as_bytes()),
+        Some(metadata) => write_jsonb(buffer, metadata),
         None => write_null(buffer),
     }
     write_optional(buffer, record.uri.as_deref());
@@ -101,6 +100,16 @@ fn write_column(buffer: &mut Vec<u8>, value: &ColumnValue) {
     }
 }
 
+/// `jsonb_recv`: version 1, then the text.
+fn write_jsonb(buffer: &mut Vec<u8>, metadata: &Metadata) {
+    // The length is known only afterwards.
+    let length_at = buffer.len();
+    write_field(buffer, &[1]);
+    write_metadata(buffer, metadata);
+    let length = length_of(&buffer[length_at + size_of::<i32>()..]);
+    buffer[length_at..length_at + size_of::<i32>()].copy_from_slice(&length);
+}
+
 /// pgvector's `vector_recv`: dimension, 16 unused bits, then the components.
 fn write_embedding(buffer: &mut Vec<u8>, embedding: &Embedding) {
     let length = 4 + 4 * embedding.dimension();
@@ -108,9 +117,11 @@ fn write_embedding(buffer: &mut Vec<u8>, embedding: &Embedding) {
     let dimension = i16::try_from(embedding.dimension()).expect("pgvector ends at 16,000 dimensions");
     buffer.extend(dimension.to_be_bytes());
     buffer.extend([0, 0]);
-    for component in embedding.as_slice() {
-        buffer.extend(component.to_be_bytes());
-    }
+    // All at once, which the compiler makes fast: it is most of a row.
+    let start = buffer.len();
+    buffer.resize(start + 4 * embedding.dimension(), 0);
+    let components = buffer[start..].as_chunks_mut::<4>().0.iter_mut();
+    components.zip(embedding.as_slice()).for_each(|(bytes, component)| *bytes = component.to_be_bytes());
 }
 
 fn microseconds(timestamp: PrimitiveDateTime) -> i64 {
@@ -130,8 +141,12 @@ fn write_null(buffer: &mut Vec<u8>) {
 }
 
 fn write_field(buffer: &mut Vec<u8>, field: &[u8]) {
-    buffer.extend(i32::try_from(field.len()).expect("fields beyond 1 GB are rejected before").to_be_bytes());
+    buffer.extend(length_of(field));
     buffer.extend(field);
+}
+
+fn length_of(field: &[u8]) -> [u8; size_of::<i32>()] {
+    i32::try_from(field.len()).expect("fields beyond 1 GB are rejected before").to_be_bytes()
 }
 
 /// A row as COPY gives it back.
