@@ -36,8 +36,12 @@ pub fn parse(text: &str) -> Option<PrimitiveDateTime> {
         .or_else(|| PrimitiveDateTime::parse(&text, &Iso8601::DEFAULT).ok())?;
     // PostgreSQL's calendar begins in 4714 BC.
     const FIRST_YEAR: i32 = -4_712;
-    let time = Some(time).filter(|time| time.year() >= FIRST_YEAR)?;
-    time.replace_nanosecond(time.microsecond() * 1_000).ok()
+    Some(time).filter(|time| time.year() >= FIRST_YEAR).map(to_microseconds)
+}
+
+/// `time` as PostgreSQL keeps it, in microseconds: finer digits are cut.
+pub fn to_microseconds(time: PrimitiveDateTime) -> PrimitiveDateTime {
+    time.replace_nanosecond(time.microsecond() * 1_000).expect("a second has no more nanoseconds")
 }
 
 #[cfg(test)]

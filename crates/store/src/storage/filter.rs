@@ -180,7 +180,7 @@ impl Reader {
             _ if key.starts_with('$') => {
                 Err(wrong(place, format!("expected a metadata key, $and or $or, found `{key}`")))
             }
-            key => Ok(Filter::Key { key: key.to_owned(), test: self.test(&inner, value)? }),
+            key => Ok(Filter::Key { key: text_without_nul(place, key)?, test: self.test(&inner, value)? }),
         }
     }
 
@@ -386,6 +386,10 @@ mod tests {
         check(
             json!({"$not": {"a": 1}}),
             expect!["`where`: expected a metadata key, $and or $or, found `$not`"],
+        );
+        check(
+            json!({"a\u{0}": 1}),
+            expect!["`where`: contains the character NUL, which no record has: remove it"],
         );
         check(
             json!({"a": u64::MAX}),

@@ -96,7 +96,7 @@ impl NewRecord {
             id: self.id.clone(),
             text: self.text.clone(),
             metadata: self.stored_metadata(service),
-            created_at: Some(self.created_at),
+            created_at: Some(timestamp::to_microseconds(self.created_at)),
         }
     }
 
