@@ -107,6 +107,17 @@ impl From<store::Error> for Failure {
     }
 }
 
+impl From<store::storage::StorageError> for Failure {
+    fn from(error: store::storage::StorageError) -> Self {
+        use store::storage::StorageError;
+        let code = match error {
+            StorageError::Refused { .. } | StorageError::Unsupported { .. } => ExitCode::Usage,
+            StorageError::Unavailable { .. } | StorageError::Failed { .. } => ExitCode::Failed,
+        };
+        Self { code, error: error.into() }
+    }
+}
+
 impl From<store::chroma::SourceError> for Failure {
     fn from(error: store::chroma::SourceError) -> Self {
         Self::usage(error)

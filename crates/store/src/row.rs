@@ -1,8 +1,9 @@
 //! One stored record, and how its metadata is written as JSON without losing a type.
 
-use std::io::Write as _;
+use std::{fmt, io::Write as _};
 
 use records::{Embedding, Metadata, MetadataValue};
+use serde_json::{Map, Value};
 use time::PrimitiveDateTime;
 use uuid::Uuid;
 
@@ -62,7 +63,45 @@ pub fn metadata_to_json(metadata: &Metadata) -> String {
 
 /// Appends what [`metadata_to_json`] gives.
 pub(crate) fn write_metadata(json: &mut Vec<u8>, metadata: &Metadata) {
-    let mut entries: Vec<(&String, &MetadataValue)> = metadata.iter().collect();
+    write_object(json, metadata.iter(), write_value);
+}
+
+/// The same form for metadata of any shape.
+pub(crate) fn object_to_json(object: &Map<String, Value>) -> String {
+    let mut json = Vec::new();
+    write_object(&mut json, object.iter(), write_json);
+    String::from_utf8(json).expect("JSON of texts is text")
+}
+
+fn write_value(json: &mut Vec<u8>, value: &MetadataValue) {
+    match value {
+        MetadataValue::Bool(value) => write_plain(json, value),
+        MetadataValue::Int(value) => write_plain(json, value),
+        MetadataValue::Float(value) => write_float(json, *value),
+        MetadataValue::Text(text) => write_text(json, text),
+        MetadataValue::List(values) => write_list(json, values, write_value),
+    }
+}
+
+fn write_json(json: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if number.is_f64() => write_float(json, float),
+            _ => write_plain(json, number),
+        },
+        Value::Array(values) => write_list(json, values, write_json),
+        Value::Object(object) => write_object(json, object.iter(), write_json),
+        Value::String(text) => write_text(json, text),
+        Value::Null | Value::Bool(_) => write_plain(json, value),
+    }
+}
+
+fn write_object<'v, V: 'v>(
+    json: &mut Vec<u8>,
+    entries: impl Iterator<Item = (&'v String, &'v V)>,
+    write_value: impl Fn(&mut Vec<u8>, &V),
+) {
+    let mut entries: Vec<(&String, &V)> = entries.collect();
     entries.sort_by_key(|(key, _)| (key.len(), key.as_bytes()));
     json.push(b'{');
     for (position, (key, value)) in entries.into_iter().enumerate() {
@@ -76,30 +115,27 @@ pub(crate) fn write_metadata(json: &mut Vec<u8>, metadata: &Metadata) {
     json.push(b'}');
 }
 
-fn write_value(json: &mut Vec<u8>, value: &MetadataValue) {
-    let written = match value {
-        MetadataValue::Bool(value) => write!(json, "{value}"),
-        MetadataValue::Int(value) => write!(json, "{value}"),
-        // `Debug` would write an exponent; `Display` spells all digits out, but leaves `.0` away.
-        MetadataValue::Float(value) if value.fract() == 0.0 => write!(json, "{value}.0"),
-        MetadataValue::Float(value) => write!(json, "{value}"),
-        MetadataValue::Text(text) => {
-            write_text(json, text);
-            Ok(())
+fn write_list<V>(json: &mut Vec<u8>, values: &[V], write_value: impl Fn(&mut Vec<u8>, &V)) {
+    json.push(b'[');
+    for (position, value) in values.iter().enumerate() {
+        if position > 0 {
+            json.extend(b", ");
         }
-        MetadataValue::List(values) => {
-            json.push(b'[');
-            for (position, value) in values.iter().enumerate() {
-                if position > 0 {
-                    json.extend(b", ");
-                }
-                write_value(json, value);
-            }
-            json.push(b']');
-            Ok(())
-        }
-    };
-    written.expect("writing to memory cannot fail");
+        write_value(json, value);
+    }
+    json.push(b']');
+}
+
+/// `Debug` would write an exponent; `Display` spells all digits out, but leaves `.0` away.
+fn write_float(json: &mut Vec<u8>, value: f64) {
+    write_plain(json, value);
+    if value.fract() == 0.0 {
+        json.extend(b".0");
+    }
+}
+
+fn write_plain(json: &mut Vec<u8>, value: impl fmt::Display) {
+    write!(json, "{value}").expect("writing to memory cannot fail");
 }
 
 /// PostgreSQL (`escape_json`) and serde_json escape the same characters in the same way.
@@ -128,5 +164,13 @@ mod tests {
         ]);
         expect![[r#"{"é": false, "big": 9223372036854775807, "one": 1, "huge": 10000000000000000.0, "list": [0.1, 2.0], "true": true, "empty": "", "float": 1.0, "kilo\"key": "line\nbreak \u001f😀"}"#]]
         .assert_eq(&metadata_to_json(&metadata));
+    }
+
+    #[test]
+    fn metadata_of_any_shape_are_written_in_the_same_form() {
+        let value = serde_json::json!({"deep": {"bb": [1.0, null, {"x": 1e16}], "a": 1}, "c": u64::MAX, "d": -0.5e-7});
+        let Value::Object(object) = value else { panic!("an object") };
+        expect![[r#"{"c": 18446744073709551615, "d": -0.00000005, "deep": {"a": 1, "bb": [1.0, null, {"x": 10000000000000000.0}]}}"#]]
+            .assert_eq(&object_to_json(&object));
     }
 }

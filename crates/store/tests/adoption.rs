@@ -4,11 +4,12 @@ use records::Service;
 use sqlx::Row as _;
 use store::{
     Error,
-    postgres::{Database, Table, search::Search},
+    postgres::{Database, PostgresStorage, Table},
+    storage::{Selection, Storage as _},
 };
 use test_support::TestDatabase;
 
-use crate::{at_angle, prepared};
+use crate::{at_angle, nearest_to, prepared};
 
 /// What the old services' models create, with a row in each table and their index on the empty table.
 const OLD_SCHEMA: &str = r#"
@@ -77,13 +78,15 @@ async fn old_services_database_is_adopted_without_a_lost_row() {
             .expect("the catalog reads");
     assert_eq!(indexes, 1, "the old index stays");
 
-    let search = Search { embedding: &at_angle(0.0), limit: 5, category: None, model_id: None };
-    let hits = database.search(&Table::of(Service::Query), search).await.expect("the search runs");
+    let search = &nearest_to(at_angle(0.0), Selection::default(), 5);
+    let queries = PostgresStorage::new(database.clone(), Service::Query);
+    let hits = queries.search(search).await.expect("the search runs");
     assert_eq!(hits.len(), 1);
-    assert_eq!(hits[0].id, "a0000000-0000-4000-8000-000000000001");
-    assert_eq!(hits[0].metadata["nested"]["kept"], true, "metadata of any shape is shown as it is");
-    assert_eq!(hits[0].metadata["timestamp"], "2024-02-03T04:05:06.789000");
-    let outputs = database.search(&Table::of(Service::Judge), search).await.expect("the search runs");
+    assert_eq!(hits[0].record.id, "a0000000-0000-4000-8000-000000000001");
+    assert_eq!(hits[0].record.metadata["nested"]["kept"], true, "metadata of any shape is shown as it is");
+    assert_eq!(hits[0].record.metadata["timestamp"], "2024-02-03T04:05:06.789000");
+    let outputs = PostgresStorage::new(database.clone(), Service::Judge);
+    let outputs = outputs.search(search).await.expect("the search runs");
     assert!(outputs.is_empty(), "a row without embedding has no distance");
 }
 

@@ -1,11 +1,14 @@
 //! Vector indexes: built after the rows, from their number, and found by searches, filtered ones too.
 
 use records::{MODEL_DIMENSION, Service};
-use store::postgres::{Database, Table, search::Search, vector_index::IndexPlan};
+use store::{
+    postgres::{Database, PostgresStorage, Table, vector_index::IndexPlan},
+    storage::{Selection, Storage as _},
+};
 
 use uuid::Uuid;
 
-use crate::prepared;
+use crate::{nearest_to, prepared};
 
 /// Rows in clusters, as embeddings of texts are: 200 centres with noise around each; one row in a hundred is rare.
 const CLUSTERED_ROWS: &str = r#"
@@ -27,9 +30,10 @@ async fn maintain(database: &Database, table: &Table) -> IndexPlan {
 }
 
 async fn neighbours(database: &Database, embedding: &[f32], category: Option<&str>) -> Vec<String> {
-    let search = Search { embedding, limit: 10, category, model_id: None };
-    let hits = database.search(&Table::of(Service::Query), search).await.expect("the search runs");
-    hits.into_iter().map(|hit| hit.id).collect()
+    let selection = Selection { category: category.map(str::to_owned), ..Selection::default() };
+    let storage = PostgresStorage::new(database.clone(), Service::Query);
+    let hits = storage.search(&nearest_to(embedding.to_vec(), selection, 10)).await.expect("the search runs");
+    hits.into_iter().map(|hit| hit.record.id).collect()
 }
 
 #[tokio::test]
@@ -70,7 +74,15 @@ async fn index_is_sized_from_the_rows_replaces_an_unfit_one_and_keeps_recall() {
             .fetch_all(&mut connection)
             .await
             .expect("the catalog reads");
-    assert_eq!(names, ["queries_embedding_idx", "queries_pkey"]);
+    let expected = [
+        "queries_embedding_idx",
+        "queries_panopticon_category",
+        "queries_panopticon_metadata",
+        "queries_panopticon_newest",
+        "queries_panopticon_words",
+        "queries_pkey",
+    ];
+    assert_eq!(names, expected);
     assert_eq!(maintain(&database, table).await, IndexPlan::Keep);
 
     let (mut found, mut found_rare) = (0, 0);

@@ -6,6 +6,7 @@ mod chroma_server;
 mod indexing;
 mod metadata;
 mod searching;
+mod storage_postgres;
 mod undoing;
 mod writing;
 
@@ -17,6 +18,7 @@ use store::{
         jobs::{Counts, Job, JobStatus, Origin},
         write::{Batch, Written},
     },
+    storage::{Search, SearchMode, Selection},
 };
 use test_support::TestDatabase;
 use time::macros::datetime;
@@ -58,6 +60,11 @@ fn at_angle(angle: f32) -> Vec<f32> {
     let mut components = vec![0.0; MODEL_DIMENSION];
     (components[0], components[1]) = (angle.cos(), angle.sin());
     components
+}
+
+/// A search for the `limit` selected records nearest to `embedding`.
+fn nearest_to(embedding: Vec<f32>, selection: Selection, limit: u32) -> Search {
+    Search { selection, mode: SearchMode::Vector(embedding.into()), limit, min_similarity: None }
 }
 
 /// A job of a run of its own, begun.

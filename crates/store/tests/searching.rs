@@ -3,10 +3,11 @@
 use records::Service;
 use store::{
     StoredRecord,
-    postgres::{Database, Table, search::Search},
+    postgres::{Database, PostgresStorage, Table},
+    storage::{Hit, Selection, Storage as _},
 };
 
-use crate::{at_angle, begin, prepared, record, text, write};
+use crate::{at_angle, begin, nearest_to, prepared, record, text, write};
 
 async fn insert(database: &Database, service: Service, records: &[StoredRecord]) {
     let table = Table::of(service);
@@ -14,8 +15,9 @@ async fn insert(database: &Database, service: Service, records: &[StoredRecord])
     write(database, &table, &job, records).await;
 }
 
-fn search(embedding: &[f32]) -> Search<'_> {
-    Search { embedding, limit: 10, category: None, model_id: None }
+async fn search(database: &Database, service: Service, selection: Selection, limit: u32) -> Vec<Hit> {
+    let storage = PostgresStorage::new(database.clone(), service);
+    storage.search(&nearest_to(at_angle(0.0), selection, limit)).await.expect("the search runs")
 }
 
 #[tokio::test]
@@ -28,22 +30,19 @@ async fn nearest_come_first_with_their_cosine_distance() {
     test_database
         .execute("insert into queries (id, query_text, theme, embedding) values ('67e55044-10b1-426f-9247-bb680e5fe0c8', 'zero', 'own', array_fill(0, array[384])::vector)")
         .await;
-    let table = &Table::of(Service::Query);
-    let hits = database.search(table, search(&at_angle(0.0))).await.expect("the search runs");
-    let ids: Vec<&str> = hits.iter().map(|hit| hit.id.as_str()).collect();
+    let hits = search(&database, Service::Query, Selection::default(), 10).await;
+    let ids: Vec<&str> = hits.iter().map(|hit| hit.record.id.as_str()).collect();
     assert_eq!(ids, ["near", "middle", "far", "67e55044-10b1-426f-9247-bb680e5fe0c8"]);
     for ((_, angle), name) in [angles[1], angles[2], angles[0]].iter().zip(["near", "middle", "far"]) {
-        let hit = hits.iter().find(|hit| hit.id == name).expect("it is found");
+        let hit = hits.iter().find(|hit| hit.record.id == name).expect("it is found");
         let distance = hit.distance.expect("it has a distance");
         assert!((distance - (1.0 - f64::from(angle.cos()))).abs() < 1e-6, "{name}: {distance}");
     }
     assert_eq!(hits[3].distance, None, "no distance is defined from a zero vector");
-    assert_eq!(hits[0].metadata["theme"], "science", "the category is among the metadata");
-    assert_eq!(hits[0].metadata["timestamp"], "2025-01-11T00:00:00.000137");
-    assert_eq!(hits[0].metadata["n"], 1);
-    let limited = Search { limit: 2, ..search(&[]) };
-    let two = database.search(table, Search { embedding: &at_angle(0.0), ..limited }).await;
-    assert_eq!(two.expect("the search runs").len(), 2);
+    assert_eq!(hits[0].record.metadata["theme"], "science", "the category is among the metadata");
+    assert_eq!(hits[0].record.metadata["timestamp"], "2025-01-11T00:00:00.000137");
+    assert_eq!(hits[0].record.metadata["n"], 1);
+    assert_eq!(search(&database, Service::Query, Selection::default(), 2).await.len(), 2);
 }
 
 #[tokio::test]
@@ -55,10 +54,10 @@ async fn filters_keep_what_is_equal_and_nothing_else() {
     records[2].columns[1] = text("claude");
     insert(&database, Service::Judge, &records).await;
     let found = async |category: Option<&str>, model_id: Option<&str>| {
-        let table = &Table::of(Service::Judge);
-        let search = Search { category, model_id, ..search(&[]) };
-        let hits = database.search(table, Search { embedding: &at_angle(0.0), ..search }).await;
-        hits.expect("the search runs").into_iter().map(|hit| hit.id).collect::<Vec<_>>()
+        let (category, model_id) = (category.map(str::to_owned), model_id.map(str::to_owned));
+        let selection = Selection { category, model_id, ..Selection::default() };
+        let hits = search(&database, Service::Judge, selection, 10).await;
+        hits.into_iter().map(|hit| hit.record.id).collect::<Vec<_>>()
     };
     assert_eq!(found(None, None).await, ["0", "1", "2", "3"]);
     assert_eq!(found(Some("science"), None).await, ["0", "2", "3"]);

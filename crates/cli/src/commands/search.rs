@@ -6,9 +6,9 @@ use anyhow::{Context as _, anyhow};
 use embed::Model;
 use records::Service;
 use serde_json::{Value, json};
-use store::postgres::{
-    Database, Table,
-    search::{Hit, Search},
+use store::{
+    postgres::{Database, PostgresStorage, Table},
+    storage::{Hit, Search, SearchMode, Selection, Storage as _},
 };
 
 use crate::{
@@ -96,14 +96,18 @@ pub(crate) async fn find(
 ) -> Result<Vec<Hit>, Failure> {
     let text = question.text.to_owned();
     let embedded = tokio::task::spawn_blocking(move || model.embed(&[&text])).await;
-    let embeddings = embedded.context("failed to embed the text")?.context("failed to embed the text")?;
+    let mut embeddings = embedded.context("failed to embed the text")?.context("failed to embed the text")?;
     let search = Search {
-        embedding: embeddings[0].as_slice(),
+        selection: Selection {
+            category: question.category.map(str::to_owned),
+            model_id: question.model_id.map(str::to_owned),
+            ..Selection::default()
+        },
+        mode: SearchMode::Vector(embeddings.remove(0)),
         limit: question.limit,
-        category: question.category,
-        model_id: question.model_id,
+        min_similarity: None,
     };
-    Ok(database.search(&Table::of(question.service), search).await?)
+    Ok(PostgresStorage::new(database.clone(), question.service).search(&search).await?)
 }
 
 /// The category to filter by; a filter that the service does not have is refused, not ignored.
@@ -130,7 +134,9 @@ fn to_json(service: Service, hits: &[Hit]) -> Value {
         Service::Judge => "output",
     };
     hits.iter()
-        .map(|hit| json!({"id": hit.id, text_name: hit.text, "metadata": hit.metadata, "distance": hit.distance}))
+        .map(|Hit { record, distance, .. }| {
+            json!({"id": record.id, text_name: record.text, "metadata": record.metadata, "distance": distance})
+        })
         .collect()
 }
 
@@ -141,7 +147,7 @@ pub(crate) fn to_text(service: Service, hits: &[Hit]) -> String {
     }
     let table = Table::of(service);
     let category_column = table.category_column().expect("each service's table has a category");
-    let category = |hit: &Hit| match hit.metadata.get(category_column) {
+    let category = |hit: &Hit| match hit.record.metadata.get(category_column) {
         Some(Value::String(category)) => excerpt(category, 20),
         Some(other) => excerpt(&other.to_string(), 20),
         None => String::new(),
@@ -152,7 +158,7 @@ pub(crate) fn to_text(service: Service, hits: &[Hit]) -> String {
         .map(|hit| {
             let distance =
                 hit.distance.map_or_else(|| "   -  ".to_owned(), |distance| format!("{distance:.4}"));
-            format!("{distance}  {:width$}  {}", category(hit), excerpt(&hit.text, EXCERPT_WIDTH))
+            format!("{distance}  {:width$}  {}", category(hit), excerpt(&hit.record.text, EXCERPT_WIDTH))
         })
         .collect();
     lines.join("\n")

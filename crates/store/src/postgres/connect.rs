@@ -18,6 +18,11 @@ const MAX_CONNECTIONS: u32 = MAX_COPY_CONNECTIONS + 4;
 
 /// Long enough for a server on another continent, short enough to notice a wrong address.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connection that was idle for longer is asked whether it lives, before it is used. Under load that would cost
+/// each operation a round trip; and what fails there on a connection that just died may be tried again.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
 /// The parameters of a URL that sqlx knows; `options[…]` beside them.
 const URL_PARAMETERS: [&str; 19] = [
@@ -44,10 +49,35 @@ const URL_PARAMETERS: [&str; 19] = [
 
 const SLOW_STATEMENT: Duration = Duration::from_secs(1);
 
+/// Limits of the connections to a database, and of what the services ask on them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseOptions {
+    /// Connections at most, 12 by default. Fewer let requests wait for each other; more than the server's processors
+    /// can serve only wait there, and may be more than the server takes.
+    pub max_connections: u32,
+    /// How long an operation waits for a connection, 10 s by default: enough for a server on another continent. Then
+    /// it fails as unavailable.
+    pub acquire_timeout: Duration,
+    /// How long a statement of a service may take, 30 s by default. Shorter ones cut searches off that nothing
+    /// speeds up, such as those by a regular expression; longer ones let a few of them take all connections.
+    pub statement_timeout: Duration,
+}
+
+impl Default for DatabaseOptions {
+    fn default() -> Self {
+        Self {
+            max_connections: MAX_CONNECTIONS,
+            acquire_timeout: CONNECT_TIMEOUT,
+            statement_timeout: STATEMENT_TIMEOUT,
+        }
+    }
+}
+
 /// A PostgreSQL database that answers.
 #[derive(Clone, Debug)]
 pub struct Database {
     pub(crate) pool: PgPool,
+    statement_timeout: Duration,
     address: String,
     is_local: bool,
 }
@@ -58,6 +88,14 @@ impl Database {
     /// # Errors
     /// When `url` is no PostgreSQL URL, or the server does not answer or refuses us.
     pub async fn connect(url: &str) -> Result<Self, Error> {
+        Self::connect_with(url, &DatabaseOptions::default()).await
+    }
+
+    /// Connects to the database at `url` within `limits`.
+    ///
+    /// # Errors
+    /// As for [`connect`](Self::connect).
+    pub async fn connect_with(url: &str, limits: &DatabaseOptions) -> Result<Self, Error> {
         let options = parse(url)?
             .application_name("panopticon")
             // Poolers refuse start-up parameters that they do not know; we read numbers in binary anyway.
@@ -70,8 +108,14 @@ impl Database {
             || matches!(options.get_host(), "localhost" | "127.0.0.1" | "::1" | "[::1]")
             || options.get_host().starts_with('/');
         let pool = PgPoolOptions::new()
-            .max_connections(MAX_CONNECTIONS)
-            .acquire_timeout(CONNECT_TIMEOUT)
+            .max_connections(limits.max_connections)
+            .acquire_timeout(limits.acquire_timeout)
+            .test_before_acquire(false)
+            .before_acquire(|connection, metadata| {
+                Box::pin(
+                    async move { Ok(metadata.idle_for < TRUSTED_IDLE || connection.ping().await.is_ok()) },
+                )
+            })
             .connect_lazy_with(options.clone());
         // The pool retries until its time-out and then names only that; one connection by hand tells the cause.
         let attempt = PgConnection::connect_with(&options);
@@ -80,7 +124,7 @@ impl Database {
             .unwrap_or(Err(sqlx::Error::PoolTimedOut))
             .map_err(|source| Error::Connect { address: address.clone(), source })?;
         connection.close().await.during("close a connection")?;
-        Ok(Self { pool, address, is_local })
+        Ok(Self { pool, statement_timeout: limits.statement_timeout, address, is_local })
     }
 
     /// Host, port and database, without credentials.
@@ -108,6 +152,12 @@ impl Database {
         .await
         .during("lift time limits")?;
         Ok(transaction)
+    }
+
+    /// Begins a transaction of a service, with `settings` that hold for it alone. Each of its statements ends after
+    /// the time-out.
+    pub(crate) async fn begin_service(&self, settings: &[ddl::Sql]) -> sqlx::Result<PgTransaction<'static>> {
+        self.pool.begin_with(ddl::service::begin(self.statement_timeout.as_millis(), settings)).await
     }
 
     /// Makes the database `name` on the same server, empty; one of that name is dropped first.

@@ -9,13 +9,15 @@ pub mod nearest;
 pub mod scan;
 pub mod schema;
 mod schema_migrations;
-pub mod search;
+mod service_indexes;
+mod storage;
 mod table;
 pub mod undo;
 mod unnamed;
 pub mod vector_index;
 pub mod write;
 
-pub use connect::{Database, MAX_COPY_CONNECTIONS};
+pub use connect::{Database, DatabaseOptions, MAX_COPY_CONNECTIONS};
 pub use lock::TableLock;
+pub use storage::PostgresStorage;
 pub use table::{Column, ColumnType, Presence, Table, UnknownColumnType};

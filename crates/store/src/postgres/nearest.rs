@@ -3,7 +3,11 @@
 use records::Embedding;
 use uuid::Uuid;
 
-use super::{Database, Table, ddl, search, unnamed::on, vector_index};
+use super::{
+    Database, Table, ddl,
+    unnamed::on,
+    vector_index::{self, Filtering},
+};
 use crate::{Error, error::StatementContext as _};
 
 const OPERATION: &str = "search for the comparison";
@@ -74,12 +78,10 @@ impl Database {
         limit: u32,
     ) -> Result<Option<Vec<f64>>, Error> {
         let mut transaction = self.begin().await?;
-        let indexes = vector_index::existing(&mut transaction, table).await?;
-        let settings = search::settings(&mut transaction, table, vector_index::Filtering::None).await?;
+        let index = vector_index::searched(&mut transaction, table).await?;
         transaction.commit().await.during("end a transaction")?;
-        if !indexes.iter().any(|index| index.valid) {
-            return Ok(None);
-        }
+        let Some(index) = index else { return Ok(None) };
+        let settings = index.settings(Filtering::None, limit);
         self.nearest_with(settings, table, embedding, limit).await.map(Some)
     }
 

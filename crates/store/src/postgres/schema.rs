@@ -131,11 +131,9 @@ impl Database {
     /// # Errors
     /// When it is not, or does not.
     pub async fn check_table(&self, table: &Table) -> Result<(), Error> {
-        match self.table_state(table).await? {
-            TableState::Absent => Err(Error::NoTable { table: table.name.clone() }),
-            TableState::WithoutBookkeeping => Err(Error::NotAdopted { table: table.name.clone() }),
-            TableState::Ready => Ok(()),
-        }
+        let mut transaction = self.begin().await?;
+        require_table(&mut transaction, table).await?;
+        transaction.commit().await.during("end a transaction")
     }
 
     async fn begin_schema_change(&self) -> Result<PgTransaction<'static>, Error> {
@@ -229,6 +227,15 @@ fn check_pgvector(found: &str) -> Result<(), Error> {
 fn parse_version(version: &str) -> [u32; 3] {
     let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
     std::array::from_fn(|_| numbers.next().unwrap_or(0))
+}
+
+/// Checks that `table` is there and fits.
+pub(crate) async fn require_table(connection: &mut PgConnection, table: &Table) -> Result<(), Error> {
+    match check_table(connection, table).await? {
+        TableState::Absent => Err(Error::NoTable { table: table.name.clone() }),
+        TableState::WithoutBookkeeping => Err(Error::NotAdopted { table: table.name.clone() }),
+        TableState::Ready => Ok(()),
+    }
 }
 
 async fn check_table(connection: &mut PgConnection, table: &Table) -> Result<TableState, Error> {

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use sqlx::{Connection as _, PgConnection};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
     Database, Table,
     ddl::{self, Build, MAX_INDEXED_DIMENSION},
     scan::count_rows,
+    schema::has_iterative_scan,
     unnamed::on,
 };
 use crate::{Error, error::StatementContext as _};
@@ -24,6 +25,10 @@ const LISTS_TOLERANCE: u32 = 2;
 /// Under a filter the nearest matches lie further apart, in more lists: at 20,000 rows and a filter of 1 % the
 /// plain number of probes finds four of five neighbours.
 const FILTERED_PROBES: u32 = 4;
+
+/// pgvector's default of `hnsw.ef_search`, and its limit. A search finds no more rows than candidates.
+const LEAST_CANDIDATES: u32 = 40;
+const MOST_CANDIDATES: u32 = 1_000;
 
 /// How often a build's progress is looked at.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
@@ -54,6 +59,17 @@ pub struct VectorIndex {
     pub lists: Option<u32>,
     /// False after a build that failed or was killed: it takes space and serves nothing.
     pub valid: bool,
+}
+
+/// The vector index that searches of a table use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SearchedIndex {
+    /// Number of lists of an IVFFLAT index; `None` for HNSW.
+    lists: Option<u32>,
+    /// The planner's estimate of the table's rows.
+    rows: u64,
+    /// Whether pgvector can go on scanning when a filter leaves too few rows.
+    is_iterative: bool,
 }
 
 /// What to do about a table's vector index.
@@ -124,11 +140,12 @@ pub(crate) fn probes(rows: u64, lists: u32, filtering: Filtering) -> u32 {
 pub type BuildProgress<'a> = &'a (dyn Fn(u64, u64) + Sync);
 
 impl Database {
-    /// Brings the vector index of `table` in line with its row count, and says what was done. A table with rows that
-    /// are not of `run` is in service, and its index is built without keeping writers waiting.
+    /// Brings the vector index of `table` in line with its row count, and says what was done; builds what a service's
+    /// table lacks of other indexes. A table with rows that
+    /// are not of `run` is in service, and its indexes are built without keeping writers waiting.
     ///
     /// # Errors
-    /// When the index cannot be built.
+    /// When an index cannot be built.
     pub async fn maintain_index(
         &self,
         table: &Table,
@@ -151,15 +168,21 @@ impl Database {
         .await
         .during(OPERATION)?;
         transaction.commit().await.during(OPERATION)?;
-        if let IndexPlan::Build { lists, .. } = &plan {
-            let build = if is_in_service { Build::Concurrently } else { Build::Alone };
-            let needed = build_memory_kb(*lists, table.dimension, self.is_local());
-            let statements = build_statements(table, &plan, build, needed.max(memory_kb.unsigned_abs()));
+        let build = if is_in_service { Build::Concurrently } else { Build::Alone };
+        let lock = self.lock_indexes().await?;
+        let others = self.index_statements(table, build).await?;
+        if !others.is_empty() || matches!(plan, IndexPlan::Build { .. }) {
+            let lists = if let IndexPlan::Build { lists, .. } = &plan { *lists } else { 0 };
+            let needed = build_memory_kb(lists, table.dimension, self.is_local());
+            let mut statements = build_settings(build, needed.max(memory_kb.unsigned_abs()));
+            statements.extend(build_statements(table, &plan, build));
+            statements.extend(others);
             tokio::select! {
                 built = self.run_build(statements, build) => built?,
                 never = self.watch_build(table, progress) => match never? {},
             }
         }
+        lock.commit().await.during("end a transaction")?;
         let mut transaction = self.begin().await?;
         sqlx::query(ddl::analyze(table)).execute(on(&mut transaction)).await.during("analyze the table")?;
         transaction.commit().await.during("end a transaction")?;
@@ -167,7 +190,7 @@ impl Database {
     }
 
     async fn run_build(&self, statements: Vec<ddl::Sql>, build: Build) -> Result<(), Error> {
-        const OPERATION: &str = "build the vector index";
+        const OPERATION: &str = "build the indexes of a table";
         match build {
             Build::Alone => {
                 let mut transaction = self.begin().await?;
@@ -176,16 +199,9 @@ impl Database {
                 }
                 transaction.commit().await.during(OPERATION)
             }
-            Build::Concurrently => {
-                // Not possible inside a transaction, so the settings are the session's; it ends right after. One
-                // message each: a pooler between may run them on different connections, and then the build says
-                // which setting it lacks.
-                let mut connection = self.pool.acquire().await.during("get a connection")?.detach();
-                for statement in statements {
-                    sqlx::raw_sql(statement).execute(&mut connection).await.during(OPERATION)?;
-                }
-                connection.close().await.during("close a connection")
-            }
+            // The settings are the session's then, which ends right after. Where a pooler runs the statements on
+            // different connections, the build says which setting it lacks.
+            Build::Concurrently => self.run_alone(statements).await,
         }
     }
 
@@ -217,14 +233,17 @@ impl Database {
     }
 }
 
-fn build_statements(table: &Table, plan: &IndexPlan, build: Build, memory_kb: u64) -> Vec<ddl::Sql> {
-    let IndexPlan::Build { lists, drop_before, drop_after } = plan else { return Vec::new() };
+fn build_settings(build: Build, memory_kb: u64) -> Vec<ddl::Sql> {
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut statements = vec![
+    vec![
         ddl::set_build_memory(build, memory_kb),
         ddl::set_build_workers(build, workers.min(MAX_BUILD_WORKERS)),
-    ];
-    statements.extend(drop_before.iter().map(|name| ddl::drop_index(name, build)));
+    ]
+}
+
+fn build_statements(table: &Table, plan: &IndexPlan, build: Build) -> Vec<ddl::Sql> {
+    let IndexPlan::Build { lists, drop_before, drop_after } = plan else { return Vec::new() };
+    let mut statements: Vec<ddl::Sql> = drop_before.iter().map(|name| ddl::drop_index(name, build)).collect();
     statements.push(ddl::create_ivfflat(table, *lists, build));
     statements.extend(drop_after.iter().map(|name| ddl::drop_index(name, build)));
     statements
@@ -290,6 +309,33 @@ pub(crate) async fn existing(
             valid: row.valid,
         })
         .collect())
+}
+
+/// The index that searches of `table` use, if it has one.
+pub(crate) async fn searched(
+    connection: &mut PgConnection,
+    table: &Table,
+) -> Result<Option<SearchedIndex>, Error> {
+    let indexes = existing(connection, table).await?;
+    let Some(index) = indexes.into_iter().find(|index| index.valid) else { return Ok(None) };
+    let rows = estimated_rows(connection, table).await?;
+    let is_iterative = has_iterative_scan(connection).await?;
+    Ok(Some(SearchedIndex { lists: index.lists, rows, is_iterative }))
+}
+
+impl SearchedIndex {
+    /// What to set for a transaction so that a search for `limit` rows finds what is there.
+    pub(crate) fn settings(self, filtering: Filtering, limit: u32) -> Vec<ddl::Sql> {
+        let mut settings = vec![match self.lists {
+            Some(lists) => ddl::set_probes(probes(self.rows, lists, filtering)),
+            None => ddl::set_ef_search(limit.clamp(LEAST_CANDIDATES, MOST_CANDIDATES)),
+        }];
+        if filtering == Filtering::Some && self.is_iterative {
+            let method = if self.lists.is_some() { "ivfflat" } else { "hnsw" };
+            settings.push(ddl::set_iterative_scan(method));
+        }
+        settings
+    }
 }
 
 /// The planner's estimate of the rows of `table`; 0 before its first ANALYZE.

@@ -18,6 +18,7 @@ use records::Service;
 pub use cursor::{Cursor, InvalidCursor};
 pub use error::StorageError;
 pub use filter::{Comparison, DocumentFilter, DocumentTest, Filter, FilterError, Pattern, Scalar, Test};
+pub(crate) use record::category_key;
 pub use record::{Change, Insertion, NewRecord, Production, Record};
 pub use selection::{CategoryCount, Hit, Search, SearchMode, Selection, Start};
 

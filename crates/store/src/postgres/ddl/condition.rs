@@ -1,0 +1,384 @@
+//! What a selection of records means in SQL.
+//!
+//! A record shows the service's columns among its metadata where the stored metadata lack them, as those of the old
+//! services may; so a test of such a key looks at the column too. JSONB compares numbers by value, `1` and `1.0`
+//! alike, and values of different types never; a scalar never equals a list.
+
+use records::Service;
+use time::PrimitiveDateTime;
+use uuid::Uuid;
+
+use super::{pattern::translate, quoted};
+use crate::{
+    postgres::Table,
+    storage::{
+        Comparison, DocumentFilter, DocumentTest, Filter, Scalar, Selection, StorageError, Test, category_key,
+    },
+};
+
+/// Characters of a text that a B-tree index holds: whole ones could exceed the 2,704 bytes that fit.
+pub(super) const INDEXED_CHARACTERS: usize = 200;
+
+/// The value of a placeholder.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Bind {
+    Text(String),
+    OptionalText(Option<String>),
+    Texts(Vec<String>),
+    OptionalTexts(Vec<Option<String>>),
+    Key(Uuid),
+    Keys(Vec<Uuid>),
+    Time(PrimitiveDateTime),
+    Times(Vec<PrimitiveDateTime>),
+    Whole(i64),
+    Real(f64),
+    Reals(Vec<f32>),
+    OptionalReals(Option<Vec<f32>>),
+}
+
+/// The values of a statement's placeholders, in order.
+#[derive(Debug, Default)]
+pub(super) struct Binds(pub(super) Vec<Bind>);
+
+impl Binds {
+    /// The placeholder that stands for `bind`.
+    pub(super) fn add(&mut self, bind: Bind) -> String {
+        self.0.push(bind);
+        format!("${}", self.0.len())
+    }
+}
+
+/// The conditions that all hold for the rows of `selection`.
+///
+/// # Errors
+/// [`StorageError::Unsupported`] for a regular expression that PostgreSQL cannot run.
+pub(super) fn conditions(
+    service: Service,
+    selection: &Selection,
+    binds: &mut Binds,
+) -> Result<Vec<String>, StorageError> {
+    let Selection { category, model_id, filter, document, from, before } = selection;
+    let mut conditions = Vec::new();
+    if let Some(category) = category {
+        conditions.push(equals(category_key(service), category, binds));
+    }
+    if let Some(model_id) = model_id {
+        conditions.push(match service {
+            Service::Judge => equals("model_id", model_id, binds),
+            Service::Query | Service::Evaluation => {
+                has_equal(service, "model_id", &Scalar::Text(model_id.clone()), binds)
+            }
+        });
+    }
+    if let Some(filter) = filter {
+        conditions.push(metadata_condition(service, filter, binds));
+    }
+    if let Some(document) = document {
+        let text_column = quoted(&Table::of(service).text_column);
+        conditions.push(document_condition(&text_column, document, binds)?);
+    }
+    if let Some(from) = from {
+        conditions.push(format!("created_at >= {}", binds.add(Bind::Time(*from))));
+    }
+    if let Some(before) = before {
+        conditions.push(format!("created_at < {}", binds.add(Bind::Time(*before))));
+    }
+    Ok(conditions)
+}
+
+/// A comparison that an index of the column's first characters serves.
+pub(super) fn equals(column: &str, text: &str, binds: &mut Binds) -> String {
+    if has_nul(text) {
+        return "false".to_owned();
+    }
+    let (column, value) = (quoted(column), binds.add(Bind::Text(text.to_owned())));
+    format!(
+        "left({column}, {INDEXED_CHARACTERS}) = left({value}, {INDEXED_CHARACTERS}) and {column} = {value}"
+    )
+}
+
+fn metadata_condition(service: Service, filter: &Filter, binds: &mut Binds) -> String {
+    let mut all = |filters: &[Filter], conjunction: &str| {
+        let conditions: Vec<String> =
+            filters.iter().map(|filter| metadata_condition(service, filter, binds)).collect();
+        format!("({})", conditions.join(conjunction))
+    };
+    match filter {
+        Filter::And(filters) => all(filters, " and "),
+        Filter::Or(filters) => all(filters, " or "),
+        Filter::Key { key, test } => key_condition(service, key, test, binds),
+    }
+}
+
+/// A condition whose value may be NULL, which is as good as false: nothing above negates it.
+fn key_condition(service: Service, key: &str, test: &Test, binds: &mut Binds) -> String {
+    match test {
+        Test::Equal(scalar) => has_equal(service, key, scalar, binds),
+        Test::NotEqual(scalar) => format!("({}) is not true", has_equal(service, key, scalar, binds)),
+        Test::Compare(comparison, number) => {
+            let value = value(service, key, binds);
+            let operator = match comparison {
+                Comparison::Greater => ">",
+                Comparison::GreaterOrEqual => ">=",
+                Comparison::Less => "<",
+                Comparison::LessOrEqual => "<=",
+            };
+            let bound = binds.add(Bind::Text(number.to_string()));
+            format!("({value} {operator} {bound}::jsonb and jsonb_typeof({value}) = 'number')")
+        }
+        Test::In(scalars) => is_one_of(service, key, scalars, binds),
+        Test::NotIn(scalars) => format!("({}) is not true", is_one_of(service, key, scalars, binds)),
+        Test::Contains(scalar) => has_element(key, scalar, binds),
+        Test::NotContains(scalar) => format!("({}) is not true", has_element(key, scalar, binds)),
+    }
+}
+
+/// Containment, which the index of `metadata` serves; an object contains another only if the scalars are equal.
+fn has_equal(service: Service, key: &str, scalar: &Scalar, binds: &mut Binds) -> String {
+    if has_nul(key) || is_nul_text(scalar) {
+        return "false".to_owned();
+    }
+    let stored = contains(key, json(scalar), binds);
+    let stored = if key == NOT_AN_OBJECT {
+        format!(
+            "({stored} or {} = {}::jsonb)",
+            value(service, key, binds),
+            binds.add(Bind::Text(json(scalar)))
+        )
+    } else {
+        stored
+    };
+    let Scalar::Text(text) = scalar else { return stored };
+    let in_column = match own_key(service, key) {
+        None => return stored,
+        Some(OwnKey::Column) => equals(key, text, binds),
+        Some(OwnKey::Time) => format!("{SHOWN_TIME} = {}", binds.add(Bind::Text(text.clone()))),
+    };
+    let name = binds.add(Bind::Text(key.to_owned()));
+    format!("({stored} or (metadata -> {name}) is null and {in_column})")
+}
+
+fn is_one_of(service: Service, key: &str, scalars: &[Scalar], binds: &mut Binds) -> String {
+    if has_nul(key) {
+        return "false".to_owned();
+    }
+    let value = value(service, key, binds);
+    let candidates = scalars.iter().filter(|scalar| !is_nul_text(scalar)).map(json).collect();
+    format!("{value} = any({}::jsonb[])", binds.add(Bind::Texts(candidates)))
+}
+
+/// The columns are no lists, so only the stored metadata matter.
+fn has_element(key: &str, scalar: &Scalar, binds: &mut Binds) -> String {
+    if has_nul(key) || is_nul_text(scalar) {
+        return "false".to_owned();
+    }
+    let element = json(scalar);
+    let stored = contains(key, format!("[{element}]"), binds);
+    if key != NOT_AN_OBJECT {
+        return stored;
+    }
+    let element = binds.add(Bind::Text(format!("[{element}]")));
+    format!("({stored} or jsonb_typeof(metadata) = 'array' and metadata @> {element}::jsonb)")
+}
+
+fn contains(key: &str, json: String, binds: &mut Binds) -> String {
+    let key = serde_json::Value::from(key);
+    format!("metadata @> {}::jsonb", binds.add(Bind::Text(format!("{{{key}: {json}}}"))))
+}
+
+/// The value that a record shows for `key`, as JSONB; NULL where it shows none.
+fn value(service: Service, key: &str, binds: &mut Binds) -> String {
+    if has_nul(key) {
+        return "null::jsonb".to_owned();
+    }
+    let name = binds.add(Bind::Text(key.to_owned()));
+    let stored = format!("metadata -> {name}");
+    match own_key(service, key) {
+        Some(OwnKey::Column) => format!("coalesce({stored}, to_jsonb({}))", quoted(key)),
+        Some(OwnKey::Time) => format!("coalesce({stored}, to_jsonb({SHOWN_TIME}))"),
+        None if key == NOT_AN_OBJECT => {
+            format!("case when jsonb_typeof(metadata) = 'object' then {stored} else metadata end")
+        }
+        None => format!("({stored})"),
+    }
+}
+
+/// Metadata of the old services that are no object are shown under this key.
+pub(crate) const NOT_AN_OBJECT: &str = "metadata";
+
+/// The contract's form of a time.
+const SHOWN_TIME: &str = r#"to_char(created_at, 'YYYY-MM-DD"T"HH24:MI:SS.US')"#;
+
+/// Keys that every record shows.
+enum OwnKey {
+    /// Of the column of that name.
+    Column,
+    /// Of `created_at`.
+    Time,
+}
+
+fn own_key(service: Service, key: &str) -> Option<OwnKey> {
+    if key == "timestamp" {
+        return Some(OwnKey::Time);
+    }
+    Table::of(service).columns.iter().any(|column| column.name == key).then_some(OwnKey::Column)
+}
+
+fn document_condition(
+    text_column: &str,
+    filter: &DocumentFilter,
+    binds: &mut Binds,
+) -> Result<String, StorageError> {
+    let mut all = |filters: &[DocumentFilter], conjunction: &str| {
+        let conditions: Result<Vec<String>, StorageError> =
+            filters.iter().map(|filter| document_condition(text_column, filter, binds)).collect();
+        Ok(format!("({})", conditions?.join(conjunction)))
+    };
+    match filter {
+        DocumentFilter::And(filters) => all(filters, " and "),
+        DocumentFilter::Or(filters) => all(filters, " or "),
+        DocumentFilter::Test(DocumentTest::Contains(part)) if has_nul(part) => Ok("false".to_owned()),
+        DocumentFilter::Test(DocumentTest::NotContains(part)) if has_nul(part) => Ok("true".to_owned()),
+        DocumentFilter::Test(test) => Ok(match test {
+            DocumentTest::Contains(part) => {
+                format!("strpos({text_column}, {}) > 0", binds.add(Bind::Text(part.clone())))
+            }
+            DocumentTest::NotContains(part) => {
+                format!("strpos({text_column}, {}) = 0", binds.add(Bind::Text(part.clone())))
+            }
+            DocumentTest::Regex(pattern) => {
+                format!("{text_column} ~ {}", binds.add(Bind::Text(translate(pattern)?)))
+            }
+            DocumentTest::NotRegex(pattern) => {
+                format!("{text_column} !~ {}", binds.add(Bind::Text(translate(pattern)?)))
+            }
+        }),
+    }
+}
+
+fn json(scalar: &Scalar) -> String {
+    match scalar {
+        Scalar::Bool(value) => value.to_string(),
+        Scalar::Number(number) => number.to_string(),
+        Scalar::Text(text) => serde_json::Value::from(text.as_str()).to_string(),
+    }
+}
+
+/// No text in PostgreSQL has the character NUL, and none may be sent.
+fn has_nul(text: &str) -> bool {
+    text.contains('\0')
+}
+
+fn is_nul_text(scalar: &Scalar) -> bool {
+    matches!(scalar, Scalar::Text(text) if has_nul(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use serde_json::{Value, json};
+    use time::macros::datetime;
+
+    use super::*;
+
+    fn written(selection: &Selection) -> String {
+        let mut binds = Binds::default();
+        let conditions = conditions(Service::Query, selection, &mut binds).expect("it can be asked");
+        format!("{}\n{:?}", conditions.join("\nand "), binds.0)
+    }
+
+    #[test]
+    fn tests_of_metadata_look_at_the_stored_value_or_the_column() {
+        let check = |filter: Value, expected: Expect| {
+            let filter = Filter::from_json(&filter).expect("it is a filter");
+            expected.assert_eq(&written(&Selection { filter: Some(filter), ..Selection::default() }));
+        };
+        check(
+            json!({"n": 1}),
+            expect![[r#"
+            metadata @> $1::jsonb
+            [Text("{\"n\": 1}")]"#]],
+        );
+        check(
+            json!({"n": {"$ne": "x"}}),
+            expect![[r#"
+            (metadata @> $1::jsonb) is not true
+            [Text("{\"n\": \"x\"}")]"#]],
+        );
+        check(
+            json!({"n": {"$gte": 1.5}}),
+            expect![[r#"
+            ((metadata -> $1) >= $2::jsonb and jsonb_typeof((metadata -> $1)) = 'number')
+            [Text("n"), Text("1.5")]"#]],
+        );
+        check(
+            json!({"n": {"$nin": [1, 2]}}),
+            expect![[r#"
+            ((metadata -> $1) = any($2::jsonb[])) is not true
+            [Text("n"), Texts(["1", "2"])]"#]],
+        );
+        check(
+            json!({"n": {"$contains": "x"}}),
+            expect![[r#"
+            metadata @> $1::jsonb
+            [Text("{\"n\": [\"x\"]}")]"#]],
+        );
+        check(
+            json!({"theme": "x"}),
+            expect![[r#"
+            (metadata @> $1::jsonb or (metadata -> $3) is null and left("theme", 200) = left($2, 200) and "theme" = $2)
+            [Text("{\"theme\": \"x\"}"), Text("x"), Text("theme")]"#]],
+        );
+        check(
+            json!({"theme": {"$in": ["x", "y"]}}),
+            expect![[r#"
+            coalesce(metadata -> $1, to_jsonb("theme")) = any($2::jsonb[])
+            [Text("theme"), Texts(["\"x\"", "\"y\""])]"#]],
+        );
+        check(
+            json!({"timestamp": "x"}),
+            expect![[r#"
+            (metadata @> $1::jsonb or (metadata -> $3) is null and to_char(created_at, 'YYYY-MM-DD"T"HH24:MI:SS.US') = $2)
+            [Text("{\"timestamp\": \"x\"}"), Text("x"), Text("timestamp")]"#]],
+        );
+        check(
+            json!({"metadata": 1}),
+            expect![[r#"
+            (metadata @> $1::jsonb or case when jsonb_typeof(metadata) = 'object' then metadata -> $2 else metadata end = $3::jsonb)
+            [Text("{\"metadata\": 1}"), Text("metadata"), Text("1")]"#]],
+        );
+        check(
+            json!({"$or": [{"a": true}, {"$and": [{"b": 1}, {"c": 2}]}]}),
+            expect![[r#"
+            (metadata @> $1::jsonb or (metadata @> $2::jsonb and metadata @> $3::jsonb))
+            [Text("{\"a\": true}"), Text("{\"b\": 1}"), Text("{\"c\": 2}")]"#]],
+        );
+    }
+
+    #[test]
+    fn all_parts_of_a_selection_have_to_hold() {
+        let document = DocumentFilter::from_json(
+            &json!({"$or": [{"$not_contains": "50%_"}, {"$regex": "a{300}|^[0-9]$"}]}),
+        );
+        let selection = Selection {
+            category: Some("physics".to_owned()),
+            model_id: Some("gpt-4".to_owned()),
+            filter: None,
+            document: Some(document.expect("it is a filter")),
+            from: Some(datetime!(2026-01-01 0:00)),
+            before: Some(datetime!(2026-02-01 0:00)),
+        };
+        expect![[r#"
+            left("theme", 200) = left($1, 200) and "theme" = $1
+            and metadata @> $2::jsonb
+            and (strpos("query_text", $3) = 0 or "query_text" ~ $4)
+            and created_at >= $5
+            and created_at < $6
+            [Text("physics"), Text("{\"model_id\": \"gpt-4\"}"), Text("50%_"), Text("***:(?:(?:(?:a){255}){1}(?:a){45}(?:)|(?:\\A)(?:[\\U00000030-\\U00000039])(?:\\Z))"), Time(2026-01-01 0:00:00.0), Time(2026-02-01 0:00:00.0)]"#]].assert_eq(&written(&selection));
+        let nothing = Selection { category: Some("nul\0".to_owned()), ..Selection::default() };
+        expect![[r#"
+            false
+            []"#]]
+        .assert_eq(&written(&nothing));
+    }
+}

@@ -1,0 +1,17 @@
+create index concurrently if not exists "queries_panopticon_category" on "queries" (left("theme", 200), created_at desc, id desc);
+create index concurrently if not exists "queries_panopticon_newest" on "queries" (created_at desc, id desc);
+create index concurrently if not exists "queries_panopticon_metadata" on "queries" using gin (metadata jsonb_path_ops);
+create index concurrently if not exists "queries_panopticon_words" on "queries" using gin (to_tsvector('pg_catalog.english', left("query_text", 65536)));
+create index concurrently if not exists "evaluation_metrics_panopticon_category" on "evaluation_metrics" (left("metric_type", 200), created_at desc, id desc);
+create index concurrently if not exists "evaluation_metrics_panopticon_newest" on "evaluation_metrics" (created_at desc, id desc);
+create index concurrently if not exists "evaluation_metrics_panopticon_metadata" on "evaluation_metrics" using gin (metadata jsonb_path_ops);
+create index concurrently if not exists "evaluation_metrics_panopticon_words" on "evaluation_metrics" using gin (to_tsvector('pg_catalog.english', left("prompt", 65536)));
+create index concurrently if not exists "llm_outputs_panopticon_category" on "llm_outputs" (left("theme", 200), created_at desc, id desc);
+create index concurrently if not exists "llm_outputs_panopticon_newest" on "llm_outputs" (created_at desc, id desc);
+create index concurrently if not exists "llm_outputs_panopticon_metadata" on "llm_outputs" using gin (metadata jsonb_path_ops);
+create index concurrently if not exists "llm_outputs_panopticon_words" on "llm_outputs" using gin (to_tsvector('pg_catalog.english', left("output_text", 65536)));
+create index concurrently if not exists "llm_outputs_panopticon_model" on "llm_outputs" (left("model_id", 200), created_at desc, id desc);
+create index concurrently if not exists "evaluation_results_panopticon_newest" on "evaluation_results" ("timestamp" desc nulls last, id desc);
+create index concurrently if not exists "evaluation_results_panopticon_theme" on "evaluation_results" (left(theme, 200), "timestamp" desc nulls last, id desc);
+create index concurrently if not exists "evaluation_results_panopticon_model" on "evaluation_results" (left(model_id, 200), "timestamp" desc nulls last, id desc);
+create index concurrently if not exists "evaluation_results_panopticon_prompt" on "evaluation_results" (left(evaluation_prompt_id, 200), "timestamp" desc nulls last, id desc);

@@ -1,0 +1,473 @@
+//! Statements of a service's storage.
+
+use records::{Embedding, Service};
+use time::PrimitiveDateTime;
+use uuid::Uuid;
+
+use super::{
+    Sql,
+    condition::{Bind, Binds, conditions},
+    list, operator, quoted, vouched,
+};
+use crate::{
+    postgres::Table,
+    storage::{Selection, Start, StorageError},
+};
+
+/// Characters of a text that full text search looks at. A `tsvector` holds a megabyte, and a text that has more words
+/// could not be stored; so many characters, of four bytes each and in compound words that count twice, fit.
+const SEARCHED_CHARACTERS: usize = 65_536;
+
+/// A statement and the values of its placeholders.
+pub(crate) struct Statement {
+    pub(crate) sql: Sql,
+    pub(crate) binds: Vec<Bind>,
+}
+
+/// The parts of a multi-row insert: one value a row in each list.
+pub(crate) struct NewRows {
+    /// Primary keys.
+    pub(crate) keys: Vec<Uuid>,
+    /// Ids that are no canonical UUID.
+    pub(crate) source_ids: Vec<Option<String>>,
+    pub(crate) texts: Vec<String>,
+    /// A list for each column that repeats a metadata key.
+    pub(crate) columns: Vec<Vec<String>>,
+    /// JSON objects.
+    pub(crate) metadata: Vec<String>,
+    pub(crate) created_at: Vec<PrimitiveDateTime>,
+    /// `[rows, dimension]`, row-major.
+    pub(crate) embeddings: Vec<f32>,
+}
+
+/// How many of the records that satisfy a selection an exact search measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measured {
+    /// Every one.
+    All,
+    /// Any so many; whether there are more shows in the column `matching`.
+    UpTo(u32),
+}
+
+/// What a search by words asks of vectors.
+#[derive(Clone, Debug)]
+pub(crate) struct Distances<'a> {
+    pub(crate) embedding: &'a Embedding,
+    /// Only rows within this distance.
+    pub(crate) up_to: Option<f64>,
+}
+
+/// Begins a transaction whose statements each end after `timeout_ms`, with `settings` that hold for it alone; in one
+/// message.
+pub(crate) fn begin(timeout_ms: u128, settings: &[Sql]) -> Sql {
+    let mut statements = format!("begin; set local statement_timeout = {timeout_ms}");
+    for setting in settings {
+        statements.push_str("; ");
+        statements.push_str(&setting.0);
+    }
+    vouched(statements)
+}
+
+/// Stores rows, but for those whose key is there; answers the keys of the stored ones.
+pub(crate) fn insert_records(table: &Table, rows: NewRows) -> Statement {
+    let lifted: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+    let mut columns = vec!["id", "source_id", table.text_column.as_str()];
+    columns.extend(&lifted);
+    columns.extend(["metadata", "created_at", "embedding"]);
+    let mut binds = Binds::default();
+    let mut lists = vec![
+        format!("{}::uuid[]", binds.add(Bind::Keys(rows.keys))),
+        format!("{}::text[]", binds.add(Bind::OptionalTexts(rows.source_ids))),
+        format!("{}::text[]", binds.add(Bind::Texts(rows.texts))),
+    ];
+    lists
+        .extend(rows.columns.into_iter().map(|values| format!("{}::text[]", binds.add(Bind::Texts(values)))));
+    lists.push(format!("{}::text[]::jsonb[]", binds.add(Bind::Texts(rows.metadata))));
+    lists.push(format!("{}::timestamp[]", binds.add(Bind::Times(rows.created_at))));
+    let embeddings = binds.add(Bind::Reals(rows.embeddings));
+    let given = list(&columns[..columns.len() - 1]);
+    let dimension = table.dimension;
+    statement(
+        format!(
+            "insert into {name} ({columns})
+select {given},
+    ({embeddings}::real[])[(position::int - 1) * {dimension} + 1 : position::int * {dimension}]::vector
+from unnest({lists}) with ordinality as given ({given}, position)
+on conflict (id) do nothing
+returning id",
+            name = quoted(&table.name),
+            columns = list(&columns),
+            lists = lists.join(", "),
+        ),
+        binds,
+    )
+}
+
+/// The records with these keys.
+pub(crate) fn select_records(table: &Table, keys: Vec<Uuid>) -> Statement {
+    let mut binds = Binds::default();
+    let keys = binds.add(Bind::Keys(keys));
+    let (name, shown) = (quoted(&table.name), shown_columns(table));
+    statement(format!("select {shown}\nfrom {name}\nwhere id = any({keys})"), binds)
+}
+
+/// The record with this key, held until the end of the transaction.
+pub(crate) fn lock_record(table: &Table, key: Uuid) -> Statement {
+    let mut binds = Binds::default();
+    let key = binds.add(Bind::Key(key));
+    let (name, shown) = (quoted(&table.name), shown_columns(table));
+    statement(format!("select {shown}\nfrom {name}\nwhere id = {key}\nfor update"), binds)
+}
+
+/// What to write into a row; `None` stays.
+pub(crate) struct RowChange {
+    pub(crate) text: Option<(String, Embedding)>,
+    pub(crate) category: Option<String>,
+    /// A JSON object.
+    pub(crate) metadata: Option<String>,
+}
+
+/// Changes the row with this key.
+pub(crate) fn update_record(table: &Table, category: &str, key: Uuid, change: RowChange) -> Statement {
+    let (text, embedding) = change.text.unzip();
+    let mut binds = Binds::default();
+    let key = binds.add(Bind::Key(key));
+    let text = binds.add(Bind::OptionalText(text));
+    let embedding = binds.add(Bind::OptionalReals(embedding.map(|embedding| embedding.as_slice().to_vec())));
+    let new_category = binds.add(Bind::OptionalText(change.category));
+    let metadata = binds.add(Bind::OptionalText(change.metadata));
+    statement(
+        format!(
+            "update {name}
+set {text_column} = coalesce({text}, {text_column}),
+    embedding = coalesce({embedding}::real[]::vector, embedding),
+    {category} = coalesce({new_category}, {category}),
+    metadata = coalesce({metadata}::jsonb, metadata)
+where id = {key}",
+            name = quoted(&table.name),
+            text_column = quoted(&table.text_column),
+            category = quoted(category),
+        ),
+        binds,
+    )
+}
+
+/// Deletes the rows with these keys that show the ids, and answers the ids.
+pub(crate) fn delete_records(table: &Table, keys: Vec<Uuid>, ids: Vec<String>) -> Statement {
+    let mut binds = Binds::default();
+    let (keys, ids) = (binds.add(Bind::Keys(keys)), binds.add(Bind::Texts(ids)));
+    statement(
+        format!(
+            "delete from {} kept
+using unnest({keys}::uuid[], {ids}::text[]) as asked (id, shown)
+where kept.id = asked.id and coalesce(kept.source_id, kept.id::text) = asked.shown
+returning asked.shown",
+            quoted(&table.name)
+        ),
+        binds,
+    )
+}
+
+/// Up to `limit` of the selected records from `start` on, newest first.
+pub(crate) fn list_records(
+    service: Service,
+    selection: &Selection,
+    start: Start,
+    limit: u32,
+) -> Result<Statement, StorageError> {
+    let table = &Table::of(service);
+    let mut binds = Binds::default();
+    let mut conditions = conditions(service, selection, &mut binds)?;
+    let mut offset = String::new();
+    match start {
+        Start::Offset(0) => {}
+        Start::Offset(records) => {
+            // More than any table has.
+            let records = i64::try_from(records).unwrap_or(i64::MAX);
+            offset = format!("\noffset {}", binds.add(Bind::Whole(records)));
+        }
+        Start::After(cursor) => conditions.push(match cursor.created_at {
+            Some(created_at) => format!(
+                "(created_at, id) < ({}, {})",
+                binds.add(Bind::Time(created_at)),
+                binds.add(Bind::Key(cursor.key))
+            ),
+            // After all that have a time, as all rows have.
+            None => "false".to_owned(),
+        }),
+    }
+    let filter = filter(&conditions);
+    let limit = binds.add(Bind::Whole(limit.into()));
+    Ok(statement(
+        format!(
+            "select {}\nfrom {}{filter}\norder by created_at desc, id desc\nlimit {limit}{offset}",
+            shown_columns(table),
+            quoted(&table.name),
+        ),
+        binds,
+    ))
+}
+
+/// How many records are selected.
+pub(crate) fn count_records(service: Service, selection: &Selection) -> Result<Statement, StorageError> {
+    let mut binds = Binds::default();
+    let filter = filter(&conditions(service, selection, &mut binds)?);
+    let name = quoted(&Table::of(service).name);
+    Ok(statement(format!("select count(*)\nfrom {name}{filter}"), binds))
+}
+
+/// Each category and its number of records, by code point.
+pub(crate) fn count_categories(table: &Table, category: &str) -> Statement {
+    let (name, category) = (quoted(&table.name), quoted(category));
+    let sql = format!(
+        "select {category} as category, count(*) as records\nfrom {name}\ngroup by {category}\norder by {category} collate \"C\""
+    );
+    statement(sql, Binds::default())
+}
+
+/// The records nearest to a vector among the selected ones, found by measuring.
+///
+/// The limit inside is a fence: without it the planner could take the order from the vector index, which may leave
+/// records out.
+pub(crate) fn nearest_exact(
+    service: Service,
+    selection: &Selection,
+    embedding: &Embedding,
+    limit: u32,
+    measured: Measured,
+) -> Result<Statement, StorageError> {
+    let table = &Table::of(service);
+    let mut binds = Binds::default();
+    let embedding = binds.add(Bind::Reals(embedding.as_slice().to_vec()));
+    let limit = binds.add(Bind::Whole(limit.into()));
+    let measured = binds.add(Bind::Whole(match measured {
+        Measured::All => i64::MAX,
+        Measured::UpTo(records) => records.into(),
+    }));
+    let mut all = vec!["embedding is not null".to_owned()];
+    all.extend(conditions(service, selection, &mut binds)?);
+    Ok(statement(
+        format!(
+            "with nearest as materialized (
+    select id as key, distance, count(*) over () as matching
+    from (
+        select id, embedding {operator} {embedding}::real[]::vector as distance
+        from {name}
+        where {conditions}
+        limit {measured}
+    ) measured
+    order by distance, id
+    limit {limit}
+)
+select {shown}, distance, matching
+from nearest
+join {name} on id = key
+order by distance, id",
+            operator = operator(table.space),
+            name = quoted(&table.name),
+            conditions = all.join("\n            and "),
+            shown = shown_columns(table),
+        ),
+        binds,
+    ))
+}
+
+/// The records nearest to a vector among the selected ones, as the vector index finds them.
+///
+/// The inner statement is the plain one that an index serves; an index scan that goes on past a filter may give
+/// rows slightly out of order, so the outer one sorts, and makes ties deterministic.
+pub(crate) fn nearest_by_index(
+    service: Service,
+    selection: &Selection,
+    embedding: &Embedding,
+    limit: u32,
+) -> Result<Statement, StorageError> {
+    let table = &Table::of(service);
+    let mut binds = Binds::default();
+    let embedding = binds.add(Bind::Reals(embedding.as_slice().to_vec()));
+    let limit = binds.add(Bind::Whole(limit.into()));
+    let mut all = vec!["embedding is not null".to_owned()];
+    all.extend(conditions(service, selection, &mut binds)?);
+    Ok(statement(
+        format!(
+            "with nearest as materialized (
+    select id as key, embedding {operator} {embedding}::real[]::vector as distance
+    from {name}
+    where {conditions}
+    order by embedding {operator} {embedding}::real[]::vector
+    limit {limit}
+)
+select {shown}, distance
+from nearest
+join {name} on id = key
+order by distance, id",
+            operator = operator(table.space),
+            name = quoted(&table.name),
+            conditions = all.join("\n        and "),
+            shown = shown_columns(table),
+        ),
+        binds,
+    ))
+}
+
+/// The records that have the words of `text`, best first.
+pub(crate) fn ranked_by_words(
+    service: Service,
+    selection: &Selection,
+    text: &str,
+    distances: Option<Distances<'_>>,
+    limit: u32,
+) -> Result<Statement, StorageError> {
+    let table = &Table::of(service);
+    let mut binds = Binds::default();
+    let words =
+        format!("websearch_to_tsquery('pg_catalog.english', {})", binds.add(Bind::Text(text.to_owned())));
+    let limit = binds.add(Bind::Whole(limit.into()));
+    let vector = searched_words(table);
+    let mut all = vec![format!("{vector} @@ {words}")];
+    let mut distance = "null::float8".to_owned();
+    if let Some(Distances { embedding, up_to }) = distances {
+        let embedding = binds.add(Bind::Reals(embedding.as_slice().to_vec()));
+        distance = format!("embedding {} {embedding}::real[]::vector", operator(table.space));
+        if let Some(up_to) = up_to {
+            all.push(format!("{distance} <= {}", binds.add(Bind::Real(up_to))));
+        }
+    }
+    all.extend(conditions(service, selection, &mut binds)?);
+    Ok(statement(
+        format!(
+            "with ranked as materialized (
+    select id as key, ts_rank_cd({vector}, {words})::float8 as score, {distance} as distance
+    from {name}
+    where {conditions}
+    order by score desc, id
+    limit {limit}
+)
+select {shown}, distance, score
+from ranked
+join {name} on id = key
+order by score desc, id",
+            name = quoted(&table.name),
+            conditions = all.join("\n        and "),
+            shown = shown_columns(table),
+        ),
+        binds,
+    ))
+}
+
+/// The words that full text search knows of a row.
+pub(super) fn searched_words(table: &Table) -> String {
+    format!("to_tsvector('pg_catalog.english', left({}, {SEARCHED_CHARACTERS}))", quoted(&table.text_column))
+}
+
+/// What a record is read from.
+fn shown_columns(table: &Table) -> String {
+    let lifted: String = table.columns.iter().map(|column| format!(", {}", quoted(&column.name))).collect();
+    format!(
+        "id, source_id, {} as text{lifted}, metadata::text as metadata, created_at",
+        quoted(&table.text_column)
+    )
+}
+
+fn filter(conditions: &[String]) -> String {
+    if conditions.is_empty() { String::new() } else { format!("\nwhere {}", conditions.join("\n    and ")) }
+}
+
+fn statement(sql: String, binds: Binds) -> Statement {
+    Statement { sql: vouched(sql), binds: binds.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{ExpectFile, expect_file};
+    use time::macros::datetime;
+
+    use super::*;
+    use crate::storage::{Cursor, Filter};
+
+    fn check(statement: &Statement, expected: &ExpectFile) {
+        expected.assert_eq(&format!("{};\n", statement.sql.0));
+    }
+
+    fn in_category() -> Selection {
+        Selection { category: Some("physics".to_owned()), ..Selection::default() }
+    }
+
+    fn filtered(filter: serde_json::Value) -> Selection {
+        Selection {
+            filter: Some(Filter::from_json(&filter).expect("it is a filter")),
+            ..Selection::default()
+        }
+    }
+
+    #[test]
+    fn writing_statements_are_the_golden_ones() {
+        let outputs = &Table::of(Service::Judge);
+        let rows = NewRows {
+            keys: vec![],
+            source_ids: vec![],
+            texts: vec![],
+            columns: vec![vec![]; 3],
+            metadata: vec![],
+            created_at: vec![],
+            embeddings: vec![],
+        };
+        check(&insert_records(outputs, rows), &expect_file!["golden/insert_records.sql"]);
+        let change = RowChange { text: None, category: None, metadata: None };
+        let updated = update_record(outputs, "theme", Uuid::nil(), change);
+        check(&updated, &expect_file!["golden/update_record.sql"]);
+        check(&delete_records(outputs, vec![], vec![]), &expect_file!["golden/delete_records.sql"]);
+        check(&lock_record(outputs, Uuid::nil()), &expect_file!["golden/lock_record.sql"]);
+        assert_eq!(
+            begin(30_000, &[crate::postgres::ddl::set_probes(5)]).0,
+            "begin; set local statement_timeout = 30000; set local ivfflat.probes = 5"
+        );
+    }
+
+    #[test]
+    fn reading_statements_are_the_golden_ones() {
+        let queries = &Table::of(Service::Query);
+        check(&select_records(queries, vec![]), &expect_file!["golden/select_records.sql"]);
+        check(&count_categories(queries, "theme"), &expect_file!["golden/count_categories.sql"]);
+        let all = Selection::default();
+        let cursor = Cursor { created_at: Some(datetime!(2026-01-31 12:00)), key: Uuid::nil() };
+        let after = Start::After(cursor);
+        let check_list = |service, selection: &Selection, start, expected: &ExpectFile| {
+            check(&list_records(service, selection, start, 10).expect("it can be asked"), expected);
+        };
+        check_list(Service::Query, &all, Start::Offset(0), &expect_file!["golden/list_newest.sql"]);
+        check_list(Service::Query, &all, Start::Offset(30), &expect_file!["golden/list_offset.sql"]);
+        check_list(Service::Query, &all, after, &expect_file!["golden/list_after.sql"]);
+        let category = &in_category();
+        check_list(Service::Query, category, Start::Offset(0), &expect_file!["golden/list_category.sql"]);
+        check_list(Service::Query, category, after, &expect_file!["golden/list_category_after.sql"]);
+        let model = &Selection { model_id: Some("gpt-4".to_owned()), ..Selection::default() };
+        check_list(Service::Judge, model, Start::Offset(0), &expect_file!["golden/list_model.sql"]);
+        let source = &filtered(serde_json::json!({"source": "exam"}));
+        check_list(Service::Query, source, Start::Offset(0), &expect_file!["golden/list_metadata.sql"]);
+        let theme = &filtered(serde_json::json!({"theme": "physics"}));
+        check_list(Service::Query, theme, Start::Offset(0), &expect_file!["golden/list_theme.sql"]);
+        let counted = count_records(Service::Query, category).expect("it can be asked");
+        check(&counted, &expect_file!["golden/count_records.sql"]);
+    }
+
+    #[test]
+    fn searching_statements_are_the_golden_ones() {
+        let embedding = &Embedding::from(vec![1.0]);
+        let (all, category) = (&Selection::default(), &in_category());
+        let check = |statement: Result<Statement, StorageError>, expected: &ExpectFile| {
+            check(&statement.expect("it can be asked"), expected);
+        };
+        let exact = |selection, measured| nearest_exact(Service::Query, selection, embedding, 10, measured);
+        check(exact(all, Measured::All), &expect_file!["golden/nearest_exact.sql"]);
+        check(exact(category, Measured::UpTo(7)), &expect_file!["golden/nearest_exact_filtered.sql"]);
+        let by_index = |selection| nearest_by_index(Service::Query, selection, embedding, 10);
+        check(by_index(all), &expect_file!["golden/nearest_by_index.sql"]);
+        check(by_index(category), &expect_file!["golden/nearest_by_index_filtered.sql"]);
+        let distances = Distances { embedding, up_to: Some(0.5) };
+        let ranked =
+            |distances| ranked_by_words(Service::Query, &Selection::default(), "falling", distances, 10);
+        check(ranked(None), &expect_file!["golden/ranked_by_words.sql"]);
+        check(ranked(Some(distances)), &expect_file!["golden/ranked_by_words_within.sql"]);
+    }
+}

@@ -1,0 +1,90 @@
+//! The indexes that the services' queries use, beside the vector index.
+//!
+//! They are no part of the schema's migrations, since they would slow a copy into an empty table down.
+
+use records::Service;
+
+use super::{Build, Sql, condition::INDEXED_CHARACTERS, quoted, service::searched_words, vouched};
+use crate::{postgres::Table, storage::category_key};
+
+/// An index that a table should have. Another definition gets another name, since an index is known by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ServiceIndex {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its table.
+    pub(crate) table: String,
+    definition: String,
+}
+
+/// The indexes of a service's table, those first that most queries use.
+pub(crate) fn service_indexes(service: Service) -> Vec<ServiceIndex> {
+    let table = &Table::of(service);
+    let newest_of =
+        |column: &str| format!("(left({}, {INDEXED_CHARACTERS}), created_at desc, id desc)", quoted(column));
+    let index = |purpose: &str, definition: String| ServiceIndex {
+        name: format!("{}_panopticon_{purpose}", table.name),
+        table: table.name.clone(),
+        definition,
+    };
+    let mut indexes = vec![
+        index("category", newest_of(category_key(service))),
+        index("newest", "(created_at desc, id desc)".to_owned()),
+        index("metadata", "using gin (metadata jsonb_path_ops)".to_owned()),
+        index("words", format!("using gin ({})", searched_words(table))),
+    ];
+    if service == Service::Judge {
+        indexes.push(index("model", newest_of("model_id")));
+    }
+    indexes
+}
+
+/// The indexes of `evaluation_results`.
+pub(crate) fn result_indexes() -> Vec<ServiceIndex> {
+    const TABLE: &str = "evaluation_results";
+    const NEWEST: &str = r#""timestamp" desc nulls last, id desc"#;
+    let index = |purpose: &str, definition: String| ServiceIndex {
+        name: format!("{TABLE}_panopticon_{purpose}"),
+        table: TABLE.to_owned(),
+        definition,
+    };
+    let newest_of = |column: &str| format!("(left({column}, {INDEXED_CHARACTERS}), {NEWEST})");
+    vec![
+        index("newest", format!("({NEWEST})")),
+        index("theme", newest_of("theme")),
+        index("model", newest_of("model_id")),
+        index("prompt", newest_of("evaluation_prompt_id")),
+    ]
+}
+
+/// Builds an index.
+pub(crate) fn create_index(index: &ServiceIndex, build: Build) -> Sql {
+    let concurrently = if build == Build::Concurrently { "concurrently " } else { "" };
+    let ServiceIndex { name, table, definition } = index;
+    vouched(format!(
+        "create index {concurrently}if not exists {} on {} {definition}",
+        quoted(name),
+        quoted(table)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect_file;
+
+    use super::*;
+
+    #[test]
+    fn indexes_are_the_golden_ones() {
+        let mut indexes: Vec<ServiceIndex> = Service::ALL.into_iter().flat_map(service_indexes).collect();
+        indexes.extend(result_indexes());
+        let statements: String = indexes
+            .iter()
+            .map(|index| format!("{};\n", create_index(index, Build::Concurrently).0))
+            .collect();
+        expect_file!["golden/service_indexes.sql"].assert_eq(&statements);
+        let names: std::collections::HashSet<&str> =
+            indexes.iter().map(|index| index.name.as_str()).collect();
+        assert!(names.len() == indexes.len() && names.iter().all(|name| name.len() < 64), "{names:?}");
+    }
+}

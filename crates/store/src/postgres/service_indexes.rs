@@ -1,0 +1,142 @@
+//! The indexes of the services' tables, beside the vector index: made where they are missing, while the table is in
+//! use too.
+
+use std::{collections::HashMap, time::Duration};
+
+use records::Service;
+use sqlx::{Connection as _, PgConnection, PgTransaction};
+use tokio::time::sleep;
+
+use super::{
+    Database, Table,
+    ddl::{
+        self, Build,
+        service_indexes::{ServiceIndex, create_index, result_indexes, service_indexes},
+    },
+    unnamed::on,
+};
+use crate::{Error, error::StatementContext as _};
+
+const OPERATION: &str = "build an index of a service's table";
+
+/// How often another process that builds the indexes is asked whether it is ready.
+const ATTEMPT_INTERVAL: Duration = Duration::from_millis(100);
+
+impl Database {
+    /// Makes everything ready for `service`: schema and indexes. With many rows and missing indexes it takes its time,
+    /// but keeps nobody waiting who uses the table.
+    ///
+    /// # Errors
+    /// As for [`prepare_schema`](Self::prepare_schema), or when an index cannot be built.
+    pub async fn prepare_service(&self, service: Service) -> Result<(), Error> {
+        self.prepare_schema().await?;
+        self.ensure_service_indexes(service).await
+    }
+
+    /// Builds the indexes that the queries of `service` use and that are missing or unfinished.
+    ///
+    /// # Errors
+    /// When an index cannot be built.
+    pub async fn ensure_service_indexes(&self, service: Service) -> Result<(), Error> {
+        // Held by a transaction that holds nothing else, so that no concurrent build waits for it.
+        let lock = self.lock_indexes().await?;
+        let mut indexes = service_indexes(service);
+        if service == Service::Judge {
+            indexes.extend(result_indexes());
+        }
+        for (index, state) in self.unfinished(indexes).await? {
+            let mut statements = Vec::new();
+            if state == IndexState::Invalid {
+                statements.push(ddl::drop_index(&index.name, Build::Concurrently));
+            }
+            let mut transaction = self.begin().await?;
+            let has_rows: bool = sqlx::query_scalar(ddl::has_rows(&index.table))
+                .fetch_one(on(&mut transaction))
+                .await
+                .during(OPERATION)?;
+            transaction.commit().await.during("end a transaction")?;
+            let build = if has_rows { Build::Concurrently } else { Build::Alone };
+            statements.push(create_index(&index, build));
+            self.run_alone(statements).await?;
+        }
+        lock.commit().await.during("end a transaction")
+    }
+
+    /// The statements that build what is missing of the indexes of `table`, if it is a service's.
+    pub(super) async fn index_statements(&self, table: &Table, build: Build) -> Result<Vec<ddl::Sql>, Error> {
+        let service = Service::ALL.into_iter().find(|service| Table::of(*service) == *table);
+        let Some(service) = service else { return Ok(Vec::new()) };
+        let mut statements = Vec::new();
+        for (index, state) in self.unfinished(service_indexes(service)).await? {
+            if state == IndexState::Invalid {
+                statements.push(ddl::drop_index(&index.name, build));
+            }
+            statements.push(create_index(&index, build));
+        }
+        Ok(statements)
+    }
+
+    /// Runs each statement outside a transaction, as concurrent builds need it, on a connection that ends with them.
+    pub(super) async fn run_alone(&self, statements: Vec<ddl::Sql>) -> Result<(), Error> {
+        // One message each: a pooler between may run them on different connections.
+        let mut connection: PgConnection = self.pool.acquire().await.during("get a connection")?.detach();
+        for statement in statements {
+            sqlx::raw_sql(statement).execute(&mut connection).await.during(OPERATION)?;
+        }
+        connection.close().await.during("close a connection")
+    }
+
+    /// Keeps other processes from building the services' indexes. It asks again and again instead of waiting in a
+    /// statement, whose snapshot a concurrent build would wait for.
+    pub(super) async fn lock_indexes(&self) -> Result<PgTransaction<'static>, Error> {
+        loop {
+            let mut transaction = self.begin().await?;
+            let is_locked = sqlx::query_scalar!(
+                r#"select pg_try_advisory_xact_lock(hashtextextended('panopticon indexes', 0)) as "locked!""#
+            )
+            .fetch_one(on(&mut transaction))
+            .await
+            .during("lock the indexes")?;
+            if is_locked {
+                return Ok(transaction);
+            }
+            transaction.commit().await.during("end a transaction")?;
+            sleep(ATTEMPT_INTERVAL).await;
+        }
+    }
+
+    /// Those of `indexes` that are not there, or not valid.
+    async fn unfinished(&self, indexes: Vec<ServiceIndex>) -> Result<Vec<(ServiceIndex, IndexState)>, Error> {
+        let names: Vec<String> = indexes.iter().map(|index| index.name.clone()).collect();
+        let mut transaction = self.begin().await?;
+        let found = sqlx::query!(
+            r#"
+            select relation.relname as "name!", index.indisvalid as "valid!"
+            from pg_index index
+            join pg_class relation on relation.oid = index.indexrelid
+            where relation.oid in (select to_regclass(quote_ident(name)) from unnest($1::text[]) name)
+            "#,
+            &names
+        )
+        .fetch_all(on(&mut transaction))
+        .await
+        .during("look for the indexes of a table")?;
+        transaction.commit().await.during("end a transaction")?;
+        let valid: HashMap<String, bool> = found.into_iter().map(|row| (row.name, row.valid)).collect();
+        let state = |index: ServiceIndex| match valid.get(&index.name) {
+            Some(true) => None,
+            Some(false) => Some((index, IndexState::Invalid)),
+            None => Some((index, IndexState::Missing)),
+        };
+        Ok(indexes.into_iter().filter_map(state).collect())
+    }
+}
+
+/// Why an index is to be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IndexState {
+    /// It is not there.
+    Missing,
+    /// A concurrent build left it unfinished.
+    Invalid,
+}

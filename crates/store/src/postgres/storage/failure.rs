@@ -1,0 +1,102 @@
+//! What a failed statement means to those who asked for it.
+
+use records::Service;
+use sqlx::{Postgres, postgres::PgArguments, query::Query};
+
+use crate::{
+    postgres::ddl::{Bind, service::Statement},
+    storage::StorageError,
+};
+
+/// Says whose operation failed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failing(pub(crate) Service);
+
+impl Failing {
+    /// Turns a statement's error into that of `operation`, a verb phrase.
+    pub(crate) fn to(self, operation: &'static str) -> impl Fn(sqlx::Error) -> StorageError {
+        move |error| {
+            if is_passing(&error) {
+                StorageError::Unavailable { service: self.0, source: error.into() }
+            } else if code(&error).as_deref() == Some(INVALID_REGULAR_EXPRESSION) {
+                StorageError::Unsupported {
+                    field: "where_document".to_owned(),
+                    reason:
+                        "the regular expression is too large for PostgreSQL: use fewer or smaller repetitions"
+                            .to_owned(),
+                }
+            } else {
+                StorageError::Failed { operation, source: error.into() }
+            }
+        }
+    }
+
+    /// The same for an error that says by itself what was tried.
+    pub(crate) fn of(self, operation: &'static str, error: crate::Error) -> StorageError {
+        use crate::Error;
+        match error {
+            Error::Connect { .. } => StorageError::Unavailable { service: self.0, source: error.into() },
+            Error::Statement { ref source, .. } if is_passing(source) => {
+                StorageError::Unavailable { service: self.0, source: error.into() }
+            }
+            error => StorageError::Failed { operation, source: error.into() },
+        }
+    }
+}
+
+/// The one error of a regular expression that is well formed, as ours are: "regular expression is too complex".
+const INVALID_REGULAR_EXPRESSION: &str = "2201B";
+
+/// Whether the same statement may succeed later: the server is away, going, coming or too busy.
+///
+/// A statement that was ended by its time-out counts as such, since what takes long on a busy server may not on an
+/// idle one.
+fn is_passing(error: &sqlx::Error) -> bool {
+    const PASSING: [&str; 9] = [
+        "25006", // read only: a standby that was not promoted yet
+        "25P03", // idle_in_transaction_session_timeout
+        "25P04", // transaction_timeout
+        "40001", // serialization_failure
+        "40P01", // deadlock_detected
+        "53200", // out_of_memory
+        "53300", // too_many_connections
+        "55P03", // lock_not_available
+        "57014", // query_canceled: statement_timeout
+    ];
+    /// Connection exceptions; shut down, crashed, starting up.
+    const PASSING_CLASSES: [&str; 2] = ["08", "57P0"];
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::BeginFailed => true,
+        error => code(error).is_some_and(|code| {
+            PASSING.contains(&code.as_str()) || PASSING_CLASSES.iter().any(|class| code.starts_with(class))
+        }),
+    }
+}
+
+fn code(error: &sqlx::Error) -> Option<String> {
+    error.as_database_error()?.code().map(|code| code.into_owned())
+}
+
+/// The statement with its values.
+pub(super) fn bound(statement: Statement) -> Query<'static, Postgres, PgArguments> {
+    let query = sqlx::query(statement.sql);
+    statement.binds.into_iter().fold(query, |query, bind| match bind {
+        Bind::Text(text) => query.bind(text),
+        Bind::OptionalText(text) => query.bind(text),
+        Bind::Texts(texts) => query.bind(texts),
+        Bind::OptionalTexts(texts) => query.bind(texts),
+        Bind::Key(key) => query.bind(key),
+        Bind::Keys(keys) => query.bind(keys),
+        Bind::Time(time) => query.bind(time),
+        Bind::Times(times) => query.bind(times),
+        Bind::Whole(number) => query.bind(number),
+        Bind::Real(number) => query.bind(number),
+        Bind::Reals(numbers) => query.bind(numbers),
+        Bind::OptionalReals(numbers) => query.bind(numbers),
+    })
+}

@@ -1,0 +1,232 @@
+//! The storage of a service in PostgreSQL.
+//!
+//! Each operation is one transaction, whose settings hold for it alone. Rows that migrations brought, rows of the old
+//! services and rows that were stored here are one.
+
+mod failure;
+mod insert;
+mod row;
+mod search;
+mod vector_search;
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
+
+use async_trait::async_trait;
+use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use records::{Service, stored_id};
+use sqlx::{PgConnection, PgTransaction, Row as _, postgres::PgRow};
+
+pub(crate) use failure::Failing;
+
+use self::{row::read_record, vector_search::IndexKnowledge};
+use super::{
+    Database, Table,
+    ddl::service::{self as statements, RowChange, Statement},
+    schema,
+    unnamed::on,
+};
+use crate::{
+    row::object_to_json,
+    storage::{
+        Atomicity, CategoryCount, Change, Cursor, Hit, Insertion, NewRecord, Record, Search, Selection,
+        Start, Storage, StorageError, StorageKind, category_key,
+    },
+};
+
+/// Records of a page of an export: few enough to hold in memory, each with a text of megabytes.
+const EXPORT_PAGE: u32 = 200;
+
+/// The records of one service in PostgreSQL.
+pub struct PostgresStorage {
+    database: Database,
+    table: Table,
+    failing: Failing,
+    index: IndexKnowledge,
+}
+
+impl PostgresStorage {
+    /// The storage of `service` in `database`, whose schema has to be prepared
+    /// ([`Database::prepare_service`]).
+    pub fn new(database: Database, service: Service) -> Self {
+        Self {
+            database,
+            table: Table::of(service),
+            failing: Failing(service),
+            index: IndexKnowledge::default(),
+        }
+    }
+
+    fn service(&self) -> Service {
+        self.failing.0
+    }
+
+    /// A transaction for an operation, whose statements end after the database's time-out.
+    async fn begin(&self) -> Result<PgTransaction<'static>, StorageError> {
+        self.database.begin_service(&[]).await.map_err(self.failing.to("begin a transaction"))
+    }
+
+    async fn commit(&self, transaction: PgTransaction<'_>) -> Result<(), StorageError> {
+        transaction.commit().await.map_err(self.failing.to("commit a transaction"))
+    }
+
+    /// The rows that `statement` answers in a transaction of its own.
+    async fn rows(&self, statement: Statement, operation: &'static str) -> Result<Vec<PgRow>, StorageError> {
+        let mut transaction = self.begin().await?;
+        let rows = fetch(&mut transaction, statement).await.map_err(self.failing.to(operation))?;
+        self.commit(transaction).await?;
+        Ok(rows)
+    }
+
+    fn read(&self, rows: &[PgRow], operation: &'static str) -> Result<Vec<Record>, StorageError> {
+        rows.iter()
+            .map(|row| read_record(row, &self.table))
+            .collect::<sqlx::Result<_>>()
+            .map_err(self.failing.to(operation))
+    }
+}
+
+/// Runs `statement` in the transaction of `connection`.
+async fn fetch(connection: &mut PgConnection, statement: Statement) -> sqlx::Result<Vec<PgRow>> {
+    failure::bound(statement).fetch_all(on(connection)).await
+}
+
+#[async_trait]
+impl Storage for PostgresStorage {
+    fn service(&self) -> Service {
+        self.service()
+    }
+
+    fn kind(&self) -> StorageKind {
+        StorageKind::Postgres
+    }
+
+    async fn check(&self) -> Result<(), StorageError> {
+        const OPERATION: &str = "check the storage's table";
+        let mut transaction = self.begin().await?;
+        let checked = schema::require_table(&mut transaction, &self.table).await;
+        checked.map_err(|error| self.failing.of(OPERATION, error))?;
+        self.commit(transaction).await
+    }
+
+    async fn insert(
+        &self,
+        records: &[NewRecord],
+        atomicity: Atomicity,
+    ) -> Result<Vec<Insertion>, StorageError> {
+        self.insert_records(records, atomicity).await
+    }
+
+    async fn get(&self, ids: &[String]) -> Result<Vec<Record>, StorageError> {
+        const OPERATION: &str = "read records";
+        let keys = ids.iter().map(|id| stored_id(id)).collect();
+        let rows = self.rows(statements::select_records(&self.table, keys), OPERATION).await?;
+        let found: HashMap<String, Record> =
+            self.read(&rows, OPERATION)?.into_iter().map(|record| (record.id.clone(), record)).collect();
+        Ok(ids.iter().filter_map(|id| found.get(id).cloned()).collect())
+    }
+
+    async fn update(&self, id: &str, change: &Change) -> Result<Option<Record>, StorageError> {
+        const OPERATION: &str = "update a record";
+        let service = self.service();
+        let mut transaction = self.begin().await?;
+        let rows = fetch(&mut transaction, statements::lock_record(&self.table, stored_id(id))).await;
+        let found = self.read(&rows.map_err(self.failing.to(OPERATION))?, OPERATION)?.pop();
+        let Some(mut record) = found.filter(|record| record.id == id) else {
+            self.commit(transaction).await?;
+            return Ok(None);
+        };
+        change.check(service, &record)?;
+        if change.category.is_some() || change.metadata.is_some() {
+            record.metadata = change.applied_metadata(service, &record);
+        }
+        let row_change = RowChange {
+            text: change.text.clone(),
+            category: change.category.clone(),
+            metadata: (change.category.is_some() || change.metadata.is_some())
+                .then(|| object_to_json(&record.metadata)),
+        };
+        let category = category_key(service);
+        let statement = statements::update_record(&self.table, category, stored_id(id), row_change);
+        fetch(&mut transaction, statement).await.map_err(self.failing.to(OPERATION))?;
+        self.commit(transaction).await?;
+        if let Some((text, _)) = &change.text {
+            record.text.clone_from(text);
+        }
+        Ok(Some(record))
+    }
+
+    async fn delete(&self, ids: &[String]) -> Result<Vec<String>, StorageError> {
+        const OPERATION: &str = "delete records";
+        // No record has such an id, and PostgreSQL takes no such text.
+        let mut asked: Vec<&String> = ids.iter().filter(|id| !id.contains('\0')).collect();
+        // In one order everywhere, so that two deletions do not wait for each other.
+        asked.sort_by_key(|id| stored_id(id));
+        asked.dedup();
+        let keys = asked.iter().map(|id| stored_id(id)).collect();
+        let shown = asked.into_iter().cloned().collect();
+        let rows = self.rows(statements::delete_records(&self.table, keys, shown), OPERATION).await?;
+        let deleted: sqlx::Result<HashSet<String>> = rows.iter().map(|row| row.try_get("shown")).collect();
+        let mut deleted = deleted.map_err(self.failing.to(OPERATION))?;
+        Ok(ids.iter().filter(|id| deleted.remove(*id)).cloned().collect())
+    }
+
+    async fn list(
+        &self,
+        selection: &Selection,
+        start: Start,
+        limit: u32,
+    ) -> Result<Vec<Record>, StorageError> {
+        const OPERATION: &str = "list records";
+        let statement = statements::list_records(self.service(), selection, start, limit)?;
+        self.read(&self.rows(statement, OPERATION).await?, OPERATION)
+    }
+
+    async fn count(&self, selection: &Selection) -> Result<u64, StorageError> {
+        const OPERATION: &str = "count records";
+        let rows = self.rows(statements::count_records(self.service(), selection)?, OPERATION).await?;
+        let count = rows.first().expect("an aggregate has a row").try_get::<i64, _>(0);
+        Ok(count.map_err(self.failing.to(OPERATION))?.unsigned_abs())
+    }
+
+    async fn categories(&self) -> Result<Vec<CategoryCount>, StorageError> {
+        const OPERATION: &str = "list categories";
+        let statement = statements::count_categories(&self.table, category_key(self.service()));
+        let rows = self.rows(statement, OPERATION).await?;
+        let read = |row: &PgRow| {
+            let records = row.try_get::<i64, _>("records")?.unsigned_abs();
+            Ok(CategoryCount { category: row.try_get("category")?, records })
+        };
+        rows.iter().map(read).collect::<sqlx::Result<_>>().map_err(self.failing.to(OPERATION))
+    }
+
+    async fn search(&self, search: &Search) -> Result<Vec<Hit>, StorageError> {
+        self.search_records(search).await
+    }
+
+    fn export(&self, selection: Selection) -> BoxStream<'_, Result<Record, StorageError>> {
+        let pages = stream::try_unfold(Some(Start::Offset(0)), move |start| {
+            let selection = selection.clone();
+            async move {
+                let Some(start) = start else { return Ok(None) };
+                let page = self.list(&selection, start, EXPORT_PAGE).await?;
+                // A page that is not full was the last one.
+                let is_full = page.len() == EXPORT_PAGE as usize;
+                let next = page.last().filter(|_| is_full).map(|last| Start::After(Cursor::after(last)));
+                Ok(Some((stream::iter(page.into_iter().map(Ok)), next)))
+            }
+        });
+        pages.try_flatten().boxed()
+    }
+}
+
+impl fmt::Debug for PostgresStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStorage")
+            .field("service", &self.service())
+            .field("address", &self.database.address())
+            .finish_non_exhaustive()
+    }
+}

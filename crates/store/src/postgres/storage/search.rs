@@ -1,0 +1,102 @@
+//! Search by vector, by words, and by both.
+
+use std::collections::HashMap;
+
+use records::{Embedding, stored_id};
+use sqlx::Row as _;
+use uuid::Uuid;
+
+use super::PostgresStorage;
+use crate::{
+    postgres::ddl::service::{self as statements, Distances},
+    storage::{Hit, Search, SearchMode, StorageError},
+};
+
+const OPERATION: &str = "search";
+
+/// The constant of reciprocal rank fusion, as its authors chose it (Cormack, Clarke and Büttcher, 2009).
+const FUSION_CONSTANT: f64 = 60.0;
+/// What lies deeper in a list would add less than 1/260 to a record's score, a quarter of what the first ranks add.
+const FUSED_DEPTH: u32 = 200;
+
+impl PostgresStorage {
+    pub(super) async fn search_records(&self, search: &Search) -> Result<Vec<Hit>, StorageError> {
+        if search.limit == 0 {
+            return Ok(Vec::new());
+        }
+        match &search.mode {
+            SearchMode::Vector(embedding) => self.nearest_similar(search, embedding, search.limit).await,
+            SearchMode::Text(_) if search.min_similarity.is_some() => Err(StorageError::Refused {
+                field: "min_similarity".to_owned(),
+                reason:
+                    "a search by text knows no similarity: leave it out, or search by `vector` or `hybrid`"
+                        .to_owned(),
+            }),
+            SearchMode::Text(text) => self.ranked(search, text, None, search.limit).await,
+            SearchMode::Hybrid { embedding, text } => {
+                let depth = search.limit.max(FUSED_DEPTH);
+                let nearest = self.nearest_similar(search, embedding, depth).await?;
+                let ranked = self.ranked(search, text, Some(embedding), depth).await?;
+                Ok(fused([nearest, ranked], search.limit))
+            }
+        }
+    }
+
+    /// The nearest records, without those below the least similarity, which are the last ones.
+    async fn nearest_similar(
+        &self,
+        search: &Search,
+        embedding: &Embedding,
+        limit: u32,
+    ) -> Result<Vec<Hit>, StorageError> {
+        let mut hits = self.nearest(&search.selection, embedding, limit).await?;
+        if let Some(least) = search.min_similarity {
+            hits.retain(|hit| hit.distance.is_some_and(|distance| distance <= 1.0 - least));
+        }
+        Ok(hits)
+    }
+
+    /// The records with the words of `text`, best first, with their distance to `embedding`.
+    async fn ranked(
+        &self,
+        search: &Search,
+        text: &str,
+        embedding: Option<&Embedding>,
+        limit: u32,
+    ) -> Result<Vec<Hit>, StorageError> {
+        if text.contains('\0') {
+            return Err(StorageError::Refused {
+                field: "query".to_owned(),
+                reason: "contains the character NUL, which no record has: remove it".to_owned(),
+            });
+        }
+        let distances = embedding
+            .map(|embedding| Distances { embedding, up_to: search.min_similarity.map(|least| 1.0 - least) });
+        let statement =
+            statements::ranked_by_words(self.service(), &search.selection, text, distances, limit)?;
+        let rows = self.rows(statement, OPERATION).await?;
+        let mut hits = self.hits(&rows)?;
+        for (hit, row) in hits.iter_mut().zip(&rows) {
+            hit.score = row.try_get("score").map_err(self.failing.to(OPERATION))?;
+        }
+        Ok(hits)
+    }
+}
+
+/// Reciprocal rank fusion: a record counts `1 / (60 + rank)` in each list that it is in.
+fn fused(lists: [Vec<Hit>; 2], limit: u32) -> Vec<Hit> {
+    let mut by_key: HashMap<Uuid, (f64, Hit)> = HashMap::new();
+    for list in lists {
+        for (rank, hit) in (1_u32..).zip(list) {
+            let (score, _) = by_key.entry(stored_id(&hit.record.id)).or_insert((0.0, hit));
+            *score += 1.0 / (FUSION_CONSTANT + f64::from(rank));
+        }
+    }
+    let mut fused: Vec<(Uuid, f64, Hit)> =
+        by_key.into_iter().map(|(key, (score, hit))| (key, score, hit)).collect();
+    fused.sort_by(|(key, score, _), (other_key, other_score, _)| {
+        other_score.total_cmp(score).then(key.cmp(other_key))
+    });
+    let limit = limit as usize;
+    fused.into_iter().take(limit).map(|(_, score, hit)| Hit { score: Some(score), ..hit }).collect()
+}
