@@ -3,6 +3,7 @@
 
 mod adoption;
 mod chroma_server;
+mod chroma_storage;
 mod indexing;
 mod metadata;
 mod searching;

@@ -4,12 +4,12 @@ use std::fmt;
 
 use chroma::Collection;
 use reqwest::Method;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     client::{Client, Request},
     error::Error,
-    wire::{CollectionEntry, Column, Database, GetAnswer, GetBody, Heartbeat, Identity},
+    wire::{CollectionEntry, Column, Condition, Database, GetAnswer, GetBody, Heartbeat, Identity},
 };
 
 /// The version of the HTTP API that a server speaks.
@@ -42,10 +42,12 @@ pub(crate) enum Selection<'s> {
     Range { offset: u64, limit: u32 },
     /// Those with these ids, in the server's order.
     Ids(&'s [String]),
+    /// `limit` of those that satisfy the condition, from `offset` on, in the server's order.
+    Where { condition: &'s Condition, offset: u64, limit: u32 },
 }
 
 impl Api {
-    fn segment(self) -> &'static str {
+    pub(crate) fn segment(self) -> &'static str {
         match self {
             Self::V1 => "v1",
             Self::V2 => "v2",
@@ -139,15 +141,19 @@ impl Connection {
         let operation = format!("read records of collection `{}`", collection.name);
         let (scope, id) = (Scope::of(collection), collection.id.to_string());
         let body = match selection {
-            Selection::Range { offset, limit } => GetBody { ids: None, limit, offset, include: columns },
+            Selection::Range { offset, limit } => {
+                GetBody { ids: None, condition: None, limit, offset, include: columns }
+            }
             Selection::Ids(ids) => {
                 let limit = u32::try_from(ids.len()).unwrap_or(u32::MAX);
-                GetBody { ids: Some(ids), limit, offset: 0, include: columns }
+                GetBody { ids: Some(ids), condition: None, limit, offset: 0, include: columns }
+            }
+            Selection::Where { condition, offset, limit } => {
+                GetBody { ids: None, condition: Some(condition), limit, offset, include: columns }
             }
         };
-        let body = serde_json::to_vec(&body).expect("strings and numbers are JSON");
         let request = self.of_collection(&operation, &scope, &id, "get");
-        let request = Request { method: Method::POST, body: Some(body), limit_bytes, ..request };
+        let request = Request { limit_bytes, ..post(request, &body) };
         let answer = self.client.send(&request).await?;
         let size_bytes = answer.len();
         let answer: GetAnswer = decode(&self.client, &request, &answer)?;
@@ -158,7 +164,7 @@ impl Connection {
     }
 
     /// A request below a collection. API v1 knows collections by their id alone.
-    fn of_collection<'r>(
+    pub(crate) fn of_collection<'r>(
         &self,
         operation: &'r str,
         scope: &'r Scope,
@@ -171,7 +177,12 @@ impl Connection {
         }
     }
 
-    fn in_scope<'r>(&self, operation: &'r str, scope: &'r Scope, path: Vec<&'r str>) -> Request<'r> {
+    pub(crate) fn in_scope<'r>(
+        &self,
+        operation: &'r str,
+        scope: &'r Scope,
+        path: Vec<&'r str>,
+    ) -> Request<'r> {
         match self.api {
             Api::V1 => {
                 let query = vec![("tenant", scope.tenant.clone()), ("database", scope.database.clone())];
@@ -181,7 +192,7 @@ impl Connection {
         }
     }
 
-    async fn ask<T: DeserializeOwned>(&self, request: &Request<'_>) -> Result<T, Error> {
+    pub(crate) async fn ask<T: DeserializeOwned>(&self, request: &Request<'_>) -> Result<T, Error> {
         let answer = self.client.send(request).await?;
         decode(&self.client, request, &answer)
     }
@@ -209,12 +220,22 @@ impl Scope {
     }
 }
 
+/// `request` with `body` as its JSON.
+pub(crate) fn post<'r>(request: Request<'r>, body: &impl Serialize) -> Request<'r> {
+    let body = serde_json::to_vec(body).expect("texts, numbers and lists of them are JSON");
+    Request { method: Method::POST, body: Some(body), ..request }
+}
+
 /// Both, always: 0.4 fails on a limit without an offset.
 fn paging(offset: usize, limit: usize) -> Vec<(&'static str, String)> {
     vec![("limit", limit.to_string()), ("offset", offset.to_string())]
 }
 
-fn decode<T: DeserializeOwned>(client: &Client, request: &Request<'_>, answer: &[u8]) -> Result<T, Error> {
+pub(crate) fn decode<T: DeserializeOwned>(
+    client: &Client,
+    request: &Request<'_>,
+    answer: &[u8],
+) -> Result<T, Error> {
     serde_json::from_slice(answer).map_err(|source| Error::Decode {
         operation: request.operation.to_owned(),
         address: client.address().to_owned(),

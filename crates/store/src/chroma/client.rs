@@ -31,9 +31,11 @@ pub(crate) struct Client {
     /// Without them.
     address: Arc<str>,
     silence_timeout: std::time::Duration,
+    attempts: u32,
 }
 
-/// One request. Requests of this module only read, so each may be made twice.
+/// One request. Each may be made twice: those that write say what is to be, not what is to be done (see
+/// [`requests`](super::requests)).
 #[derive(Debug)]
 pub(crate) struct Request<'r> {
     /// What it is for, as a verb phrase that names the subject.
@@ -75,7 +77,13 @@ impl Client {
         let http = builder
             .build()
             .map_err(|source| Error::Setup { address: address.clone(), source: Box::new(source) })?;
-        Ok(Self { http, base, address: address.into(), silence_timeout: options.silence_timeout })
+        Ok(Self {
+            http,
+            base,
+            address: address.into(),
+            silence_timeout: options.silence_timeout,
+            attempts: options.attempts,
+        })
     }
 
     /// Scheme, host, port and path, without credentials.
@@ -83,7 +91,7 @@ impl Client {
         &self.address
     }
 
-    /// Makes a request until it succeeds, fails for good, or [`retry::ATTEMPTS`] are used up.
+    /// Makes a request until it succeeds, fails for good, or the attempts are used up.
     ///
     /// # Errors
     /// The last attempt's.
@@ -91,7 +99,7 @@ impl Client {
         let mut attempt = 0;
         loop {
             match self.send_once(request).await {
-                Err(error) if error.is_passing() && attempt + 1 < retry::ATTEMPTS => {
+                Err(error) if error.is_passing() && attempt + 1 < self.attempts => {
                     let wait = retry::wait(attempt, error.retry_after(), retry::random());
                     log::debug!("{error}; trying again in {} ms", wait.as_millis());
                     tokio::time::sleep(wait).await;

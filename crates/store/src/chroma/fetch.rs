@@ -11,7 +11,7 @@ use super::{
 };
 
 /// A page has to hold the last record of the page before it, and one more.
-const SMALLEST_PAGE: u32 = 2;
+pub(crate) const SMALLEST_PAGE: u32 = 2;
 
 /// Pages are of this many records until one has told how large they are.
 const FIRST_PAGE: u32 = 100;
@@ -21,11 +21,11 @@ const FIRST_PAGE: u32 = 100;
 const TARGET_BYTES: usize = 8 << 20;
 
 /// An answer that turns out longer is dropped and asked for in smaller pages: records vary.
-const LIMIT_BYTES: usize = 64 << 20;
+pub(crate) const LIMIT_BYTES: usize = 64 << 20;
 
 /// What one record may have, when the page cannot become smaller: Chroma sets documents no limit, but SQLite sets
 /// any text one of 1,000,000,000 bytes.
-const RECORD_LIMIT_BYTES: usize = 1 << 30;
+pub(crate) const RECORD_LIMIT_BYTES: usize = 1 << 30;
 
 /// More records that the server fails on mean that it is not their fault.
 const MOST_ISOLATED: u32 = 1000;
@@ -69,7 +69,7 @@ impl PageSize {
     }
 
     /// Makes it smaller than `asked` for good; `false` when it cannot be.
-    fn shrink(&mut self, asked: u32, limit: Option<u32>) -> bool {
+    pub(crate) fn shrink(&mut self, asked: u32, limit: Option<u32>) -> bool {
         if asked <= SMALLEST_PAGE {
             return false;
         }
@@ -79,7 +79,7 @@ impl PageSize {
     }
 
     /// Fits it to records of the size that `count` of them in `size_bytes` have.
-    fn fit(&mut self, count: usize, size_bytes: usize) {
+    pub(crate) fn fit(&mut self, count: usize, size_bytes: usize) {
         // Growth to the double at most, since the next records may be larger.
         let double = self.current.saturating_mul(2).min(self.most);
         let fitting = TARGET_BYTES.saturating_mul(count).checked_div(size_bytes).unwrap_or(usize::MAX);

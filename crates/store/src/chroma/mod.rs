@@ -3,7 +3,7 @@
 //! Entry point: [`ChromaServer::connect`], then [`ChromaServer::read`] for each of its
 //! [`collections`](ChromaServer::collections). The records are those of the crate `chroma`, which reads directories.
 //!
-//! Nothing here writes to a server.
+//! [`ChromaStorage`] keeps a service's records on a server. Nothing else here writes to one.
 
 mod api;
 mod client;
@@ -14,10 +14,12 @@ mod options;
 mod place;
 mod reader;
 mod record;
+mod requests;
 mod retry;
 mod server;
 mod source;
 mod space;
+mod storage;
 mod wire;
 
 pub use api::Api;
@@ -26,3 +28,4 @@ pub use options::{ServerOptions, Token, TokenHeader};
 pub use reader::Reader;
 pub use server::ChromaServer;
 pub use source::{Source, SourceError};
+pub use storage::ChromaStorage;

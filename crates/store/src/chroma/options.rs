@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::client;
+use super::{client, retry};
 
 /// A server on another continent takes well under a second; a wrong address should be noticed soon.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,6 +29,9 @@ pub struct ServerOptions {
     /// How long the server may say nothing while it answers. Too short shrinks the pages of a slow server for
     /// nothing; too long waits for one that is stuck.
     pub silence_timeout: Duration,
+    /// How often a request is made before its failure counts, at least once, with waits that double from 250 ms.
+    /// Few give up on a server that restarts; many keep who waits for the answer waiting.
+    pub attempts: u32,
     /// Most records to ask for at once, at least 2. Pages become smaller by themselves where records are large or
     /// the server allows less.
     pub page_records: u32,
@@ -63,6 +66,7 @@ impl ServerOptions {
             token_header: TokenHeader::default(),
             connect_timeout: CONNECT_TIMEOUT,
             silence_timeout: SILENCE_TIMEOUT,
+            attempts: retry::ATTEMPTS,
             page_records: Self::PAGE_RECORDS,
         }
     }

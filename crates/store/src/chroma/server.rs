@@ -186,7 +186,7 @@ const FIRST_WITH_TENANTS: [u32; 3] = [0, 4, 15];
 const FIRST_WITH_URIS: [u32; 3] = [0, 4, 16];
 
 /// `[major, minor, patch]` of `0.5.23` or `0.4.15.dev3`; parts that are no numbers count as 0.
-fn version_number(version: &str) -> [u32; 3] {
+pub(crate) fn version_number(version: &str) -> [u32; 3] {
     let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
     std::array::from_fn(|_| parts.next().unwrap_or(0))
 }

@@ -61,11 +61,71 @@ pub(crate) enum Column {
     Uris,
 }
 
+/// What records of `POST get` and `POST query` have to satisfy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Condition {
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    pub(crate) metadata: Option<Value>,
+    #[serde(rename = "where_document", skip_serializing_if = "Option::is_none")]
+    pub(crate) document: Option<Value>,
+}
+
+/// `POST collections`.
+#[derive(Debug, Serialize)]
+pub(crate) struct CreateCollectionBody<'b> {
+    pub(crate) name: &'b str,
+    pub(crate) metadata: &'b Map<String, Value>,
+    pub(crate) get_or_create: bool,
+}
+
+/// `POST add` and `POST update`: of each list one element for each id. What is absent stays as it is.
+#[derive(Debug, Serialize)]
+pub(crate) struct RecordsBody<'b> {
+    pub(crate) ids: Vec<&'b str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) embeddings: Option<Vec<&'b [f32]>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) documents: Option<Vec<&'b str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) metadatas: Option<Vec<&'b Map<String, Value>>>,
+}
+
+/// `POST delete`.
+#[derive(Debug, Serialize)]
+pub(crate) struct DeleteBody<'b> {
+    pub(crate) ids: &'b [String],
+}
+
+/// `POST query` for ids and distances.
+#[derive(Debug, Serialize)]
+pub(crate) struct QueryBody<'b> {
+    pub(crate) query_embeddings: [&'b [f32]; 1],
+    pub(crate) n_results: usize,
+    #[serde(flatten)]
+    pub(crate) condition: &'b Condition,
+    pub(crate) include: [&'static str; 1],
+}
+
+/// The answer: a list for each vector, nearest first.
+#[derive(Debug, Deserialize)]
+pub(crate) struct QueryAnswer {
+    pub(crate) ids: Vec<Vec<String>>,
+    pub(crate) distances: Option<Vec<Vec<Option<f64>>>>,
+}
+
+/// `GET pre-flight-checks`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct PreFlightChecks {
+    pub(crate) max_batch_size: Option<usize>,
+}
+
 /// `POST get`.
 #[derive(Debug, Serialize)]
 pub(crate) struct GetBody<'b> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ids: Option<&'b [String]>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(crate) condition: Option<&'b Condition>,
     /// Never 0, which Chroma before 1.0 takes for no limit.
     pub(crate) limit: u32,
     /// Always sent: 0.4 fails on a limit without it.

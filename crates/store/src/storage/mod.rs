@@ -6,6 +6,7 @@
 mod cursor;
 mod error;
 mod filter;
+pub(crate) mod folding;
 mod record;
 mod selection;
 

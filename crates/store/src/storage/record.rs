@@ -25,7 +25,7 @@ pub struct NewRecord {
     pub production: Option<Production>,
     /// The user's own keys.
     pub metadata: Map<String, Value>,
-    /// When it was made, UTC. Kept in microseconds.
+    /// When it was made, UTC, unless the user's `timestamp` says otherwise: see [`time`](Self::time).
     pub created_at: PrimitiveDateTime,
 }
 
@@ -77,12 +77,18 @@ pub enum Insertion {
 }
 
 impl NewRecord {
+    /// When it was made, as it is kept: what the user's `timestamp` says if there is one, in microseconds.
+    pub fn time(&self) -> PrimitiveDateTime {
+        let given = self.metadata.get("timestamp").and_then(Value::as_str).and_then(timestamp::parse);
+        timestamp::to_microseconds(given.unwrap_or(self.created_at))
+    }
+
     /// The metadata that are stored, beside the columns too: the user's keys, and those of the service. A `timestamp`
     /// of the user's stays as it is written.
     pub fn stored_metadata(&self, service: Service) -> Map<String, Value> {
         let mut metadata = self.metadata.clone();
         metadata.insert(category_key(service).to_owned(), Value::String(self.category.clone()));
-        metadata.entry("timestamp").or_insert_with(|| Value::String(timestamp::format(self.created_at)));
+        metadata.entry("timestamp").or_insert_with(|| Value::String(timestamp::format(self.time())));
         if let Some(production) = &self.production {
             metadata.insert("model_id".to_owned(), Value::String(production.model_id.clone()));
             metadata.insert("query".to_owned(), Value::String(production.query.clone()));
@@ -96,7 +102,7 @@ impl NewRecord {
             id: self.id.clone(),
             text: self.text.clone(),
             metadata: self.stored_metadata(service),
-            created_at: Some(timestamp::to_microseconds(self.created_at)),
+            created_at: Some(self.time()),
         }
     }
 
@@ -117,6 +123,9 @@ impl NewRecord {
     /// [`StorageError::Refused`], with the field.
     pub fn check(&self, service: Service) -> Result<(), StorageError> {
         let category_key = category_key(service);
+        if self.id.is_empty() {
+            return Err(refused("id", "expected one character or more: ChromaDB takes no empty id"));
+        }
         check_text("id", &self.id)?;
         check_text(Table::of(service).text_column.as_str(), &self.text)?;
         check_text(category_key, &self.category)?;

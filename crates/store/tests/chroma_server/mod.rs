@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use test_support::{HttpAnswer, HttpRequest};
 
 /// The database that every server has.
-const DATABASE: &str = "/api/v2/tenants/default_tenant/databases/default_database";
+pub(crate) const DATABASE: &str = "/api/v2/tenants/default_tenant/databases/default_database";
 
 /// A real server with one collection of its own, written through its API.
 struct Fixture {

@@ -28,8 +28,7 @@ impl PostgresStorage {
         let mut transaction = self.begin().await?;
         let (stored, kept) = self.insert_rows(&mut transaction, records).await?;
         let insertions = self.insertions(records, stored, &kept);
-        let is_refused = atomicity == Atomicity::AllOrNothing
-            && insertions.contains(&Insertion::Conflict);
+        let is_refused = atomicity == Atomicity::AllOrNothing && insertions.contains(&Insertion::Conflict);
         if !is_refused {
             self.commit(transaction).await?;
             return Ok(insertions);

@@ -1,0 +1,179 @@
+//! Whether a record is selected, decided here: servers differ in what conditions mean, and none has them all.
+
+use std::cmp::Ordering;
+
+use records::Service;
+use regex::Regex;
+use serde_json::{Map, Number, Value};
+
+use super::row::{Row, column_text};
+use crate::{
+    postgres::Table,
+    storage::{
+        Comparison, DocumentFilter, DocumentTest, Filter, Scalar, Selection, StorageError, Test, category_key,
+    },
+};
+
+/// A selection, ready to be asked of many records.
+#[derive(Debug)]
+pub(super) struct Matcher<'s> {
+    table: Table,
+    category_key: &'static str,
+    selection: &'s Selection,
+    document: Option<Document<'s>>,
+}
+
+/// [`DocumentFilter`] with its patterns compiled.
+#[derive(Debug)]
+enum Document<'s> {
+    And(Vec<Document<'s>>),
+    Or(Vec<Document<'s>>),
+    Contains(&'s str),
+    NotContains(&'s str),
+    Regex(Regex),
+    NotRegex(Regex),
+}
+
+impl<'s> Matcher<'s> {
+    /// # Errors
+    /// [`StorageError::Refused`] for a pattern that needs too large a program.
+    pub(super) fn new(service: Service, selection: &'s Selection) -> Result<Self, StorageError> {
+        let (table, category_key) = (Table::of(service), category_key(service));
+        let document = selection.document.as_ref().map(document).transpose()?;
+        Ok(Self { table, category_key, selection, document })
+    }
+
+    /// Whether the text has to be known.
+    pub(super) fn needs_document(&self) -> bool {
+        self.document.is_some()
+    }
+
+    /// Whether a record with these metadata and this text is selected.
+    pub(super) fn matches(&self, row: &Row) -> bool {
+        let Selection { category, model_id, filter, document: _, from: _, before: _ } = self.selection;
+        let has = |key: &str, wanted: &Option<String>| {
+            wanted.as_ref().is_none_or(|wanted| {
+                column_text(&self.table, key, &row.metadata).is_some_and(|found| found == *wanted)
+            })
+        };
+        has(self.category_key, category)
+            && has("model_id", model_id)
+            && self.selection.has_time(row.created_at)
+            && filter.as_ref().is_none_or(|filter| satisfies(filter, &row.metadata))
+            && self.document.as_ref().is_none_or(|document| document.holds(&row.text))
+    }
+}
+
+impl Document<'_> {
+    fn holds(&self, text: &str) -> bool {
+        match self {
+            Self::And(all) => all.iter().all(|one| one.holds(text)),
+            Self::Or(any) => any.iter().any(|one| one.holds(text)),
+            Self::Contains(part) => text.contains(part),
+            Self::NotContains(part) => !text.contains(part),
+            Self::Regex(pattern) => pattern.is_match(text),
+            Self::NotRegex(pattern) => !pattern.is_match(text),
+        }
+    }
+}
+
+fn document(filter: &DocumentFilter) -> Result<Document<'_>, StorageError> {
+    // The pattern was parsed when it was checked; what is left to fail is the size of its program.
+    let compiled = |text: &str| {
+        Regex::new(text).map_err(|error| StorageError::Refused {
+            field: "where_document".to_owned(),
+            reason: match error {
+                regex::Error::CompiledTooBig(limit) => {
+                    format!("the pattern needs a program of more than {limit} bytes: use smaller repetitions")
+                }
+                other => other.to_string(),
+            },
+        })
+    };
+    Ok(match filter {
+        DocumentFilter::And(filters) => {
+            Document::And(filters.iter().map(document).collect::<Result<_, _>>()?)
+        }
+        DocumentFilter::Or(filters) => Document::Or(filters.iter().map(document).collect::<Result<_, _>>()?),
+        DocumentFilter::Test(DocumentTest::Contains(part)) => Document::Contains(part),
+        DocumentFilter::Test(DocumentTest::NotContains(part)) => Document::NotContains(part),
+        DocumentFilter::Test(DocumentTest::Regex(pattern)) => Document::Regex(compiled(pattern.as_str())?),
+        DocumentFilter::Test(DocumentTest::NotRegex(pattern)) => {
+            Document::NotRegex(compiled(pattern.as_str())?)
+        }
+    })
+}
+
+/// Whether `metadata` satisfy `filter`.
+fn satisfies(filter: &Filter, metadata: &Map<String, Value>) -> bool {
+    match filter {
+        Filter::And(filters) => filters.iter().all(|filter| satisfies(filter, metadata)),
+        Filter::Or(filters) => filters.iter().any(|filter| satisfies(filter, metadata)),
+        Filter::Key { key, test } => {
+            let value = metadata.get(key);
+            let is = |scalar: &Scalar| value.is_some_and(|value| equals(value, scalar));
+            let holds = |scalar: &Scalar| match value {
+                Some(Value::Array(values)) => values.iter().any(|value| equals(value, scalar)),
+                _ => false,
+            };
+            match test {
+                Test::Equal(scalar) => is(scalar),
+                Test::NotEqual(scalar) => !is(scalar),
+                Test::In(scalars) => scalars.iter().any(is),
+                Test::NotIn(scalars) => !scalars.iter().any(is),
+                Test::Contains(scalar) => holds(scalar),
+                Test::NotContains(scalar) => !holds(scalar),
+                Test::Compare(comparison, number) => {
+                    let Some(Value::Number(value)) = value else { return false };
+                    let order = compare(value, number);
+                    match comparison {
+                        Comparison::Greater => order == Ordering::Greater,
+                        Comparison::GreaterOrEqual => order != Ordering::Less,
+                        Comparison::Less => order == Ordering::Less,
+                        Comparison::LessOrEqual => order != Ordering::Greater,
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn equals(value: &Value, scalar: &Scalar) -> bool {
+    match (value, scalar) {
+        (Value::Bool(value), Scalar::Bool(scalar)) => value == scalar,
+        (Value::String(value), Scalar::Text(scalar)) => value == scalar,
+        (Value::Number(value), Scalar::Number(scalar)) => compare(value, scalar) == Ordering::Equal,
+        _ => false,
+    }
+}
+
+/// By value, as PostgreSQL compares the decimal numbers that JSON writes: no precision is lost where one is whole
+/// and the other is not.
+fn compare(left: &Number, right: &Number) -> Ordering {
+    match (whole(left), whole(right)) {
+        (Some(left), Some(right)) => left.cmp(&right),
+        // Of two floats, or a float with a fraction or beyond any whole number here, f64 says all.
+        _ => float(left).partial_cmp(&float(right)).expect("JSON has no NaN"),
+    }
+}
+
+/// Beyond this, floats are compared as floats: whole numbers in JSON end at 2^64.
+const LARGEST_WHOLE: f64 = 1e30;
+
+/// The whole number that the decimal notation stands for.
+fn whole(number: &Number) -> Option<i128> {
+    if let Some(whole) = number.as_i64() {
+        return Some(whole.into());
+    }
+    if let Some(whole) = number.as_u64() {
+        return Some(whole.into());
+    }
+    let float = float(number);
+    // Display writes the shortest digits that mean the float, filled up with zeros: the decimal that JSON has.
+    (float.fract() == 0.0 && float.abs() < LARGEST_WHOLE)
+        .then(|| float.to_string().parse().expect("a whole float prints as digits"))
+}
+
+fn float(number: &Number) -> f64 {
+    number.as_f64().expect("without arbitrary precision every JSON number is an f64")
+}

@@ -1,0 +1,180 @@
+//! A service's records in a ChromaDB collection.
+//!
+//! The server is asked for what it does well: keeping records, finding them by id, by equality of a text, and by
+//! nearness. What it cannot do, or what versions do differently, is done here: the order of time, pages, counts,
+//! categories, most filters, and exact search where the index falls short. For that the selected records are gone
+//! through, some 10,000 a second; of each, only id, time and distance are held.
+
+mod matching;
+mod narrowing;
+mod nearest;
+mod open;
+mod reading;
+mod row;
+mod writing;
+
+use std::{collections::BTreeMap, fmt};
+
+use async_trait::async_trait;
+use chroma::Collection;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
+use records::Service;
+use tokio::sync::Mutex;
+
+use self::{
+    reading::Columns,
+    row::{Lists, Place, column_text},
+};
+use super::{api::Connection, error::Error};
+use crate::{
+    postgres::Table,
+    storage::{
+        Atomicity, CategoryCount, Change, Hit, Insertion, NewRecord, Record, Search, Selection, Start,
+        Storage, StorageError, StorageKind, category_key,
+    },
+};
+
+/// Records to show at once while all are exported.
+const EXPORT_RECORDS: usize = 500;
+
+/// The records of one service in a collection of a Chroma server.
+pub struct ChromaStorage {
+    service: Service,
+    /// The service's table in PostgreSQL, whose columns say what a record without their keys is taken for.
+    table: Table,
+    connection: Connection,
+    collection: Collection,
+    lists: Lists,
+    /// Most records of one request that writes, and most ids of one that reads.
+    batch_records: usize,
+    /// Held by whoever writes. Chroma has no transactions: between a look at what is there and the write that
+    /// depends on it, no other of this process may write. Other processes show when the write is read back.
+    writing: Mutex<()>,
+}
+
+impl ChromaStorage {
+    fn failed(&self, operation: &'static str) -> impl Fn(Error) -> StorageError + use<> {
+        let service = self.service;
+        move |error| storage_error(service, operation, error)
+    }
+}
+
+/// The error of a request, by whether the same one may succeed later.
+fn storage_error(service: Service, operation: &'static str, error: Error) -> StorageError {
+    match error.is_passing() || matches!(error, Error::Timeout { .. }) {
+        true => StorageError::Unavailable { service, source: Box::new(error) },
+        false => StorageError::Failed { operation, source: Box::new(error) },
+    }
+}
+
+#[async_trait]
+impl Storage for ChromaStorage {
+    fn service(&self) -> Service {
+        self.service
+    }
+
+    fn kind(&self) -> StorageKind {
+        StorageKind::Chroma
+    }
+
+    async fn check(&self) -> Result<(), StorageError> {
+        let counted = self.connection.count(&self.collection).await;
+        counted.map(drop).map_err(self.failed("find the collection"))
+    }
+
+    async fn insert(
+        &self,
+        records: &[NewRecord],
+        atomicity: Atomicity,
+    ) -> Result<Vec<Insertion>, StorageError> {
+        self.insert_records(records, atomicity).await
+    }
+
+    async fn get(&self, ids: &[String]) -> Result<Vec<Record>, StorageError> {
+        self.records(ids, "get records").await
+    }
+
+    async fn update(&self, id: &str, change: &Change) -> Result<Option<Record>, StorageError> {
+        self.update_record(id, change).await
+    }
+
+    async fn delete(&self, ids: &[String]) -> Result<Vec<String>, StorageError> {
+        self.delete_records(ids).await
+    }
+
+    async fn list(
+        &self,
+        selection: &Selection,
+        start: Start,
+        limit: u32,
+    ) -> Result<Vec<Record>, StorageError> {
+        let mut selected = self.places(selection, "list records").await?;
+        let skipped = match start {
+            Start::Offset(offset) => usize::try_from(offset).unwrap_or(usize::MAX),
+            Start::After(cursor) => {
+                let after = Place { created_at: cursor.created_at, key: cursor.key };
+                selected.retain(|(place, _)| *place < after);
+                0
+            }
+        };
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let ids: Vec<String> =
+            newest_first(selected).into_iter().skip(skipped).take(limit).map(|(_, id)| id).collect();
+        self.records(&ids, "list records").await
+    }
+
+    async fn count(&self, selection: &Selection) -> Result<u64, StorageError> {
+        const OPERATION: &str = "count records";
+        if selection.is_all() {
+            return self.connection.count(&self.collection).await.map_err(self.failed(OPERATION));
+        }
+        self.scan(selection, Columns::default(), OPERATION, |count: &mut u64, _| *count += 1).await
+    }
+
+    async fn categories(&self) -> Result<Vec<CategoryCount>, StorageError> {
+        let key = category_key(self.service);
+        let count = |counts: &mut BTreeMap<String, u64>, row: row::Row| {
+            if let Some(category) = column_text(&self.table, key, &row.metadata) {
+                *counts.entry(category).or_insert(0) += 1;
+            }
+        };
+        let columns = Columns { metadatas: true, ..Columns::default() };
+        let counts = self.scan(&Selection::default(), columns, "count the categories", count).await?;
+        Ok(counts.into_iter().map(|(category, records)| CategoryCount { category, records }).collect())
+    }
+
+    async fn search(&self, search: &Search) -> Result<Vec<Hit>, StorageError> {
+        self.search_records(search).await
+    }
+
+    fn export(&self, selection: Selection) -> BoxStream<'_, Result<Record, StorageError>> {
+        const OPERATION: &str = "export records";
+        let places = async move { self.places(&selection, OPERATION).await };
+        stream::once(places)
+            .map_ok(move |selected| {
+                let ids: Vec<String> = newest_first(selected).into_iter().map(|(_, id)| id).collect();
+                let pages: Vec<Vec<String>> = ids.chunks(EXPORT_RECORDS).map(<[_]>::to_vec).collect();
+                stream::iter(pages)
+                    .then(move |ids| async move { self.records(&ids, OPERATION).await })
+                    .map_ok(|records| stream::iter(records.into_iter().map(Ok)))
+                    .try_flatten()
+            })
+            .try_flatten()
+            .boxed()
+    }
+}
+
+fn newest_first(mut selected: Vec<(Place, String)>) -> Vec<(Place, String)> {
+    selected.sort_unstable_by(|(left, _), (right, _)| right.cmp(left));
+    selected
+}
+
+impl fmt::Debug for ChromaStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChromaStorage")
+            .field("service", &self.service)
+            .field("server", &self.connection.client.address())
+            .field("collection", &self.collection.name)
+            .finish_non_exhaustive()
+    }
+}

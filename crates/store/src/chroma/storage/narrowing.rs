@@ -1,0 +1,113 @@
+//! What of a selection a server can be asked for. Its answer may have more records than are selected, never fewer:
+//! [`Matcher`](super::matching::Matcher) looks at each again.
+//!
+//! Left to us are the tests in which servers go wrong or differ, or which a value may satisfy that only we can see
+//! (see [`folding`](crate::storage::folding)):
+//! - `$ne`, `$nin` and `$not_contains` before 0.5.12 leave out records without the key; they select nearly all anyway;
+//! - `$lt` and its like in 1.5.9 cut a float to a whole number, so that 1 is not less than 1.5; a whole number beyond
+//!   64 bits is above any other, and folded;
+//! - equality with a number before 0.5.12 keeps whole and other numbers apart, and floats have the former fault;
+//! - lists before 1.5 are folded;
+//! - `$regex` came with 1.0; in texts, `$contains` up to 0.6 does not find some characters beyond ASCII.
+
+use records::Service;
+use serde_json::{Value, json};
+
+use crate::{
+    chroma::wire::Condition,
+    postgres::Table,
+    storage::{DocumentFilter, DocumentTest, Filter, Scalar, Selection, Test, category_key},
+};
+
+/// The condition, and whether it says all that the selection says.
+#[derive(Debug, PartialEq)]
+pub(super) struct Narrowed {
+    pub(super) condition: Condition,
+    pub(super) is_exact: bool,
+}
+
+/// The narrowest condition that every server understands alike.
+pub(super) fn narrow(service: Service, selection: &Selection) -> Narrowed {
+    let table = Table::of(service);
+    let Selection { category, model_id, filter, document, from, before } = selection;
+    let mut is_exact = filter.is_none() && document.is_none() && from.is_none() && before.is_none();
+    let mut conditions = Vec::new();
+    for (key, wanted) in [(category_key(service), category), ("model_id", model_id)] {
+        let Some(wanted) = wanted else { continue };
+        let column = table.columns.iter().find(|column| column.key == key);
+        // Records without the key, and with a value of another type, which the column has as JSON writes it.
+        let is_written_otherwise = column.is_some_and(|column| {
+            column.default.as_deref() == Some(wanted) || serde_json::from_str::<Value>(wanted).is_ok()
+        });
+        match is_written_otherwise {
+            true => is_exact = false,
+            false => conditions.push(json!({ key: wanted })),
+        }
+    }
+    conditions.extend(filter.as_ref().and_then(|filter| metadata_condition(&table, filter)));
+    let condition =
+        Condition { metadata: all_of(conditions), document: document.as_ref().and_then(document_condition) };
+    Narrowed { condition, is_exact }
+}
+
+fn metadata_condition(table: &Table, filter: &Filter) -> Option<Value> {
+    let condition_of = |filter| metadata_condition(table, filter);
+    match filter {
+        Filter::And(filters) => all_of(filters.iter().filter_map(condition_of).collect()),
+        Filter::Or(filters) => {
+            let conditions: Option<Vec<Value>> = filters.iter().map(condition_of).collect();
+            conditions.map(|conditions| json!({ "$or": conditions }))
+        }
+        Filter::Key { key, test } => {
+            // What the server has no such key for, it has folded away.
+            let is_free_key = !key.is_empty() && !key.starts_with(['#', '$']) && !key.starts_with("chroma:");
+            // Records without the key show its default.
+            let column = table.columns.iter().find(|column| column.key == *key);
+            let default = column.and_then(|column| column.default.as_deref());
+            let asked = |scalar| asked(scalar).filter(|value| default.is_none() || value.as_str() != default);
+            let value = match test {
+                Test::Equal(scalar) => json!({ "$eq": asked(scalar)? }),
+                Test::In(scalars) => {
+                    let values: Option<Vec<Value>> = scalars.iter().map(asked).collect();
+                    json!({ "$in": values? })
+                }
+                Test::NotEqual(_)
+                | Test::NotIn(_)
+                | Test::Compare(..)
+                | Test::Contains(_)
+                | Test::NotContains(_) => return None,
+            };
+            is_free_key.then(|| json!({ key: value }))
+        }
+    }
+}
+
+fn asked(scalar: &Scalar) -> Option<Value> {
+    match scalar {
+        Scalar::Bool(value) => Some(Value::Bool(*value)),
+        Scalar::Text(text) => Some(Value::String(text.clone())),
+        Scalar::Number(_) => None,
+    }
+}
+
+fn document_condition(filter: &DocumentFilter) -> Option<Value> {
+    match filter {
+        DocumentFilter::And(filters) => all_of(filters.iter().filter_map(document_condition).collect()),
+        DocumentFilter::Or(filters) => {
+            let conditions: Option<Vec<Value>> = filters.iter().map(document_condition).collect();
+            conditions.map(|conditions| json!({ "$or": conditions }))
+        }
+        DocumentFilter::Test(DocumentTest::Contains(part)) if part.is_ascii() => {
+            Some(json!({ "$contains": part }))
+        }
+        DocumentFilter::Test(_) => None,
+    }
+}
+
+/// `$and` takes two conditions or more.
+fn all_of(mut conditions: Vec<Value>) -> Option<Value> {
+    match conditions.len() {
+        0 | 1 => conditions.pop(),
+        _ => Some(json!({ "$and": conditions })),
+    }
+}

@@ -1,0 +1,212 @@
+//! Search by vector: by Chroma's index as far as that reaches, else exact.
+
+use records::{DistanceSpace, Embedding, MODEL_DIMENSION, stored_id};
+use uuid::Uuid;
+
+use super::{ChromaStorage, matching::Matcher, narrowing::narrow, reading::Columns, row::Row};
+use crate::{
+    chroma::error::Error,
+    storage::{Hit, Search, SearchMode, StorageError},
+};
+
+const OPERATION: &str = "search";
+
+/// The index looks about as far as it is asked for: Chroma before 1.0 looks at ten records otherwise.
+const FEWEST_ASKED: usize = 100;
+/// Beyond it, going through the selected records is no slower than reading what the index found.
+const MOST_ASKED: usize = 2_000;
+/// By how much more is asked for when too few of the nearest are selected.
+const GROWTH: usize = 4;
+
+/// Distances in this much of 1 may be those of zero vectors, which Chroma takes for orthogonal to all.
+const ORTHOGONAL: f64 = 1e-6;
+
+/// A record that was found, before it is read.
+#[derive(Debug)]
+struct Found {
+    id: String,
+    key: Uuid,
+    /// `None` of a zero vector.
+    distance: Option<f64>,
+}
+
+impl ChromaStorage {
+    pub(super) async fn search_records(&self, search: &Search) -> Result<Vec<Hit>, StorageError> {
+        let embedding = match &search.mode {
+            SearchMode::Vector(embedding) => embedding,
+            SearchMode::Text(_) | SearchMode::Hybrid { .. } => {
+                return Err(StorageError::Unsupported {
+                    field: "mode".to_owned(),
+                    reason: self.no_text_search(),
+                });
+            }
+        };
+        check_embedding("embedding", embedding)?;
+        let limit = usize::try_from(search.limit).unwrap_or(usize::MAX);
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let is_measured = embedding.as_slice().iter().any(|x| *x != 0.0);
+        let by_index = match self.collection.space == DistanceSpace::Cosine && is_measured {
+            true => self.by_index(search, embedding, limit).await?,
+            false => None,
+        };
+        let found = match by_index {
+            Some(found) => found,
+            None => self.exact(search, embedding, limit).await?,
+        };
+        let ids: Vec<String> = found.iter().map(|found| found.id.clone()).collect();
+        let records = self.records(&ids, OPERATION).await?;
+        // One that was deleted meanwhile is missing among the records.
+        let mut records = records.into_iter().peekable();
+        Ok(found
+            .into_iter()
+            .filter_map(|Found { id, distance, .. }| {
+                let record = records.next_if(|record| record.id == id)?;
+                Some(Hit { record, distance, score: None })
+            })
+            .collect())
+    }
+
+    fn no_text_search(&self) -> String {
+        let setting = match self.service {
+            records::Service::Query => "QUERY_STORAGE_TYPE",
+            records::Service::Evaluation => "EVALUATION_STORAGE_TYPE",
+            records::Service::Judge => "JUDGE_STORAGE_TYPE",
+        };
+        format!(
+            "expected `vector`: search by text needs PostgreSQL, and the {} storage is ChromaDB (set {setting}=postgres)",
+            self.service
+        )
+    }
+
+    /// The best hits as Chroma's index finds them; `None` when it finds too few to know that they are.
+    async fn by_index(
+        &self,
+        search: &Search,
+        embedding: &Embedding,
+        limit: usize,
+    ) -> Result<Option<Vec<Found>>, StorageError> {
+        let matcher = Matcher::new(self.service, &search.selection)?;
+        let narrowed = narrow(self.service, &search.selection);
+        let mut wanted = limit.saturating_mul(2).max(FEWEST_ASKED);
+        while wanted <= MOST_ASKED {
+            let answer = self
+                .connection
+                .query(&self.collection, embedding.as_slice(), wanted, &narrowed.condition)
+                .await;
+            let nearest = match answer {
+                Ok(nearest) => nearest,
+                // What 0.x answers where its index finds fewer than were asked for.
+                Err(Error::Status { status: 500, message, .. }) if message.contains("2D array") => {
+                    return Ok(None);
+                }
+                Err(error) => return Err(self.failed(OPERATION)(error)),
+            };
+            let Some(&(_, farthest)) = nearest.last() else { return Ok(None) };
+            let count = nearest.len();
+            let mut found: Vec<Found> = nearest
+                .into_iter()
+                // Rounding takes equal vectors below 0.
+                .map(|(id, distance)| Found { key: stored_id(&id), id, distance: Some(distance.max(0.0)) })
+                .filter(|found| is_near_enough(found.distance, search.min_similarity))
+                .collect();
+            let is_cut = !is_near_enough(Some(farthest), search.min_similarity);
+            if !narrowed.is_exact {
+                found = self.selected(found, &matcher).await?;
+            }
+            sort(&mut found);
+            // Of records as far as the last one, others may have been left out.
+            let mut is_known =
+                is_cut || found.get(limit - 1).is_some_and(|last| last.distance < Some(farthest));
+            if !is_known && count < wanted {
+                // The index misses records, most of all where few are selected.
+                is_known = self.count_of(&narrowed.condition, OPERATION).await? == Some(count);
+                if !is_known {
+                    return Ok(None);
+                }
+            }
+            if is_known {
+                found.truncate(limit);
+                return Ok(if self.has_zero_vector(&found).await? { None } else { Some(found) });
+            }
+            wanted = wanted.saturating_mul(GROWTH);
+        }
+        Ok(None)
+    }
+
+    async fn selected(&self, found: Vec<Found>, matcher: &Matcher<'_>) -> Result<Vec<Found>, StorageError> {
+        let ids: Vec<String> = found.iter().map(|found| found.id.clone()).collect();
+        let columns = Columns { metadatas: true, documents: matcher.needs_document(), embeddings: false };
+        let rows = self.rows(&ids, columns, OPERATION).await?;
+        let selected: std::collections::HashSet<String> =
+            rows.into_iter().filter(|row| matcher.matches(row)).map(|row| row.id).collect();
+        Ok(found.into_iter().filter(|found| selected.contains(&found.id)).collect())
+    }
+
+    async fn has_zero_vector(&self, found: &[Found]) -> Result<bool, StorageError> {
+        let suspects: Vec<String> = found
+            .iter()
+            .filter(|found| found.distance.is_some_and(|distance| (distance - 1.0).abs() < ORTHOGONAL))
+            .map(|found| found.id.clone())
+            .collect();
+        let columns = Columns { embeddings: true, ..Columns::default() };
+        let rows = self.rows(&suspects, columns, OPERATION).await?;
+        Ok(rows
+            .iter()
+            .any(|row| row.embedding.as_ref().is_some_and(|vector| vector.iter().all(|x| *x == 0.0))))
+    }
+
+    /// The best hits, by the distance to every selected record.
+    async fn exact(
+        &self,
+        search: &Search,
+        embedding: &Embedding,
+        limit: usize,
+    ) -> Result<Vec<Found>, StorageError> {
+        let columns = Columns { embeddings: true, ..Columns::default() };
+        let measure = |found: &mut Vec<Found>, row: Row| {
+            let Some(vector) = row.embedding else { return };
+            let distance = cosine_distance(embedding.as_slice(), &vector);
+            if is_near_enough(distance, search.min_similarity) {
+                found.push(Found { key: stored_id(&row.id), id: row.id, distance });
+            }
+        };
+        let mut found = self.scan(&search.selection, columns, OPERATION, measure).await?;
+        sort(&mut found);
+        found.truncate(limit);
+        Ok(found)
+    }
+}
+
+/// Checks that the vector is of 384 finite components.
+pub(super) fn check_embedding(field: &str, embedding: &Embedding) -> Result<(), StorageError> {
+    if embedding.dimension() == MODEL_DIMENSION && embedding.is_finite() {
+        return Ok(());
+    }
+    let reason = format!("expected {MODEL_DIMENSION} finite numbers, found {}", embedding.dimension());
+    Err(StorageError::Refused { field: field.to_owned(), reason })
+}
+
+/// Nearest first, those without a distance last; equally near ones by key.
+fn sort(found: &mut [Found]) {
+    let order = |found: &Found| (found.distance.is_none(), found.distance);
+    found.sort_unstable_by(|left, right| {
+        let by_distance = order(left).partial_cmp(&order(right)).expect("distances are numbers");
+        by_distance.then_with(|| left.key.cmp(&right.key))
+    });
+}
+
+/// Of a zero vector, no similarity is known.
+fn is_near_enough(distance: Option<f64>, min_similarity: Option<f64>) -> bool {
+    min_similarity.is_none_or(|least| distance.is_some_and(|distance| 1.0 - distance >= least))
+}
+
+/// 0 to 2; `None` if one of the vectors has no direction.
+fn cosine_distance(left: &[f32], right: &[f32]) -> Option<f64> {
+    let dot = |left: &[f32], right: &[f32]| -> f64 {
+        left.iter().zip(right).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
+    };
+    let lengths = (dot(left, left) * dot(right, right)).sqrt();
+    (lengths > 0.0).then(|| 1.0 - (dot(left, right) / lengths).clamp(-1.0, 1.0))
+}

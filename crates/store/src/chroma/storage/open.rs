@@ -1,0 +1,144 @@
+//! Finds or makes a service's collection.
+
+use chroma::{Collection, DEFAULT_DATABASE};
+use records::{DistanceSpace, MODEL_DIMENSION, Service};
+use serde_json::{Map, Value, json};
+use tokio::sync::Mutex;
+
+use super::{ChromaStorage, Lists, storage_error};
+use crate::{
+    chroma::{
+        ChromaServer, ServerOptions,
+        api::{Connection, Scope, Selection},
+        error::Error,
+        fetch::LIMIT_BYTES,
+        server::version_number,
+        wire::{Column, Condition},
+    },
+    postgres::Table,
+    storage::StorageError,
+};
+
+/// Before it there are no databases, no order of records to go through them, and 0.4.3 turns true into 1.
+const OLDEST: [u32; 3] = [0, 4, 15];
+/// The first that may hold lists; it and all later ones call themselves 1.0.0.
+const FIRST_OF_1: [u32; 3] = [1, 0, 0];
+
+/// A second in all: enough for a connection that was given up meanwhile, and for a server that stumbles. A client
+/// of a service would rather hear that its store is away than wait for it.
+const ATTEMPTS: u32 = 3;
+
+/// SQLite of the oldest servers takes 999 parameters, of which a record needs several.
+const FEWEST_RECORDS: usize = 100;
+/// More in one request save nothing, and make the server's statements long.
+const MOST_RECORDS: usize = 1_000;
+
+/// Why a collection cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum Unfit {
+    #[error(
+        "{address} is Chroma {version}: Panopticon writes to 0.4.15 and newer, so update it (pip install -U chromadb)"
+    )]
+    Version { address: String, version: String },
+    #[error(
+        "collection `{collection}` has embeddings with {found} components, expected {MODEL_DIMENSION} (all-MiniLM-L6-v2): \
+         name another Chroma database, or rename the collection"
+    )]
+    Dimension { collection: String, found: usize },
+    #[error("collection `{collection}` was made and is not listed: check that no other program removes it")]
+    Lost { collection: String },
+}
+
+impl ChromaStorage {
+    /// Finds the collection of `service` on the server, or makes it. One that is there is used as it is; if it is
+    /// not measured by cosine distance, searches go through all its records, as a warning in the log says. Of the
+    /// options, `attempts` and `page_records` are not taken: a service has its own.
+    ///
+    /// # Errors
+    /// [`StorageError::Unavailable`] when the server does not answer. [`StorageError::Failed`] when the options are
+    /// wrong, the server refuses, it is older than 0.4.15, or the collection's embeddings are not of 384 components.
+    pub async fn open(service: Service, options: &ServerOptions) -> Result<Self, StorageError> {
+        const OPERATION: &str = "open the storage";
+        let failed = |error| storage_error(service, OPERATION, error);
+        let unfit = |unfit: Unfit| StorageError::Failed { operation: OPERATION, source: Box::new(unfit) };
+
+        let database = options.database.clone().unwrap_or_else(|| DEFAULT_DATABASE.to_owned());
+        let options =
+            ServerOptions { database: Some(database.clone()), attempts: ATTEMPTS, ..options.clone() };
+        let server = ChromaServer::connect(&options).await.map_err(failed)?;
+        let version = version_number(server.version());
+        if version < OLDEST {
+            let (address, version) = (server.address().to_owned(), server.version().to_owned());
+            return Err(unfit(Unfit::Version { address, version }));
+        }
+        let mut collection = find(&server, service).await.map_err(failed)?;
+        if collection.is_none() {
+            create(&server, service, database).await.map_err(failed)?;
+            collection = find(&server, service).await.map_err(failed)?;
+        }
+        let lost = || Unfit::Lost { collection: service.collection().to_owned() };
+        let collection = collection.ok_or_else(|| unfit(lost()))?;
+        let connection = server.connection.clone();
+        if let Some(found) = dimension(&connection, &collection).await.map_err(failed)?
+            && found != MODEL_DIMENSION
+        {
+            return Err(unfit(Unfit::Dimension { collection: collection.name, found }));
+        }
+        if collection.space != DistanceSpace::Cosine {
+            log::warn!(
+                "collection `{}` measures distance as {}, not as cosine: each search goes through all its records",
+                collection.name,
+                collection.space
+            );
+        }
+        let most = connection.max_batch_records().await.map_err(failed)?.unwrap_or(FEWEST_RECORDS);
+        let lists =
+            match version >= FIRST_OF_1 && holds_lists(&connection, &collection).await.map_err(failed)? {
+                true => Lists::Held,
+                false => Lists::Refused,
+            };
+        Ok(Self {
+            service,
+            table: Table::of(service),
+            connection,
+            collection,
+            lists,
+            batch_records: most.clamp(1, MOST_RECORDS),
+            writing: Mutex::new(()),
+        })
+    }
+}
+
+async fn find(server: &ChromaServer, service: Service) -> Result<Option<Collection>, Error> {
+    let collections = server.collections().await?;
+    Ok(collections.into_iter().find(|collection| collection.name == service.collection()))
+}
+
+async fn create(server: &ChromaServer, service: Service, database: String) -> Result<(), Error> {
+    let metadata = Map::from_iter([("hnsw:space".to_owned(), Value::from("cosine"))]);
+    let scope = Scope { tenant: server.tenant().to_owned(), database };
+    server.connection.create_collection(&scope, service.collection(), &metadata).await
+}
+
+/// Components of the collection's embeddings; `None` while it has none. Servers before 0.5.1 do not list it.
+async fn dimension(connection: &Connection, collection: &Collection) -> Result<Option<usize>, Error> {
+    if collection.dimension.is_some() {
+        return Ok(collection.dimension);
+    }
+    let first = Selection::Range { offset: 0, limit: 1 };
+    let (answer, _) = connection.get(collection, first, &[Column::Embeddings], LIMIT_BYTES).await?;
+    let embeddings = answer.embeddings.into_iter().flatten().flatten();
+    Ok(embeddings.map(|components| components.values.len()).next())
+}
+
+/// Whether metadata may be lists, which no version number tells: who knows them knows `$contains` too.
+async fn holds_lists(connection: &Connection, collection: &Collection) -> Result<bool, Error> {
+    let condition =
+        Condition { metadata: Some(json!({ "panopticon:list": { "$contains": "" } })), document: None };
+    let one = Selection::Where { condition: &condition, offset: 0, limit: 1 };
+    match connection.get(collection, one, &[], LIMIT_BYTES).await {
+        Ok(_) => Ok(true),
+        Err(Error::Status { status: 400 | 422, .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,217 @@
+//! Reads records by their ids, and goes through those that are selected.
+
+use std::collections::HashMap;
+
+use super::{
+    ChromaStorage,
+    matching::Matcher,
+    narrowing::narrow,
+    row::{Place, Row},
+};
+use crate::{
+    chroma::{
+        ServerOptions,
+        api::Selection as Selected,
+        error::{Error, Remedy},
+        fetch::{LIMIT_BYTES, PageSize, RECORD_LIMIT_BYTES, SMALLEST_PAGE},
+        record::rows,
+        wire::{Column, Condition, GetAnswer},
+    },
+    storage::{Record, Selection, StorageError},
+};
+
+/// How often a scan begins again when records move under it, before it gives up.
+const SCAN_ATTEMPTS: u32 = 5;
+
+/// The parts of records to ask for, beside their ids.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Columns {
+    pub(super) metadatas: bool,
+    pub(super) documents: bool,
+    pub(super) embeddings: bool,
+}
+
+impl Columns {
+    /// All that is shown.
+    pub(super) const SHOWN: Self = Self { metadatas: true, documents: true, embeddings: false };
+
+    fn list(self) -> Vec<Column> {
+        let columns = [
+            (self.metadatas, Column::Metadatas),
+            (self.documents, Column::Documents),
+            (self.embeddings, Column::Embeddings),
+        ];
+        columns.into_iter().filter_map(|(wanted, column)| wanted.then_some(column)).collect()
+    }
+}
+
+impl ChromaStorage {
+    /// The records with these ids, in their order, without those that do not exist.
+    pub(super) async fn records(
+        &self,
+        ids: &[String],
+        operation: &'static str,
+    ) -> Result<Vec<Record>, StorageError> {
+        let rows = self.rows(ids, Columns::SHOWN, operation).await?;
+        // An id that is given twice is answered twice.
+        let records: HashMap<String, Record> =
+            rows.into_iter().map(|row| (row.id.clone(), row.into_record())).collect();
+        Ok(ids.iter().filter_map(|id| records.get(id).cloned()).collect())
+    }
+
+    /// The records with these ids, in any order.
+    pub(super) async fn rows(
+        &self,
+        ids: &[String],
+        columns: Columns,
+        operation: &'static str,
+    ) -> Result<Vec<Row>, StorageError> {
+        let mut ids: Vec<String> = ids.to_vec();
+        ids.sort_unstable();
+        ids.dedup();
+        let columns = columns.list();
+        let mut found = Vec::with_capacity(ids.len());
+        let mut size = PageSize::new(u32::try_from(self.batch_records).unwrap_or(u32::MAX));
+        let mut rest = &*ids;
+        while !rest.is_empty() {
+            let asked = rest.len().min(usize::try_from(size.current()).unwrap_or(usize::MAX));
+            let (page, later) = rest.split_at(asked);
+            let count = u32::try_from(asked).unwrap_or(u32::MAX);
+            match self.page(Selected::Ids(page), &columns, count).await {
+                Ok((answer, size_bytes)) => {
+                    size.fit(answer.ids.len().max(1), size_bytes);
+                    found.extend(rows(answer).map(|(id, parts)| Row::new(&self.table, id, parts)));
+                    rest = later;
+                }
+                Err(error) => self.shrink(&mut size, count, error, operation)?,
+            }
+        }
+        Ok(found)
+    }
+
+    /// The place and id of each selected record, in any order.
+    pub(super) async fn places(
+        &self,
+        selection: &Selection,
+        operation: &'static str,
+    ) -> Result<Vec<(Place, String)>, StorageError> {
+        let columns = Columns { metadatas: true, ..Columns::default() };
+        let note = |places: &mut Vec<(Place, String)>, row: Row| places.push((row.place(), row.id));
+        self.scan(selection, columns, operation, note).await
+    }
+
+    /// Has every selected record visited once, with these columns at least. A record that exists all the while is
+    /// not missed: each page begins with the last record of the page before, and where it does not, records were
+    /// deleted or changed meanwhile, and all begins again with an empty `T`.
+    pub(super) async fn scan<T: Default>(
+        &self,
+        selection: &Selection,
+        columns: Columns,
+        operation: &'static str,
+        mut visit: impl FnMut(&mut T, Row),
+    ) -> Result<T, StorageError> {
+        let matcher = Matcher::new(self.service, selection)?;
+        let narrowed = narrow(self.service, selection);
+        let columns = Columns {
+            metadatas: columns.metadatas || !narrowed.is_exact,
+            documents: columns.documents || matcher.needs_document(),
+            ..columns
+        };
+        for _ in 0..SCAN_ATTEMPTS {
+            let mut result = T::default();
+            let visit_selected = |row: Row| {
+                if narrowed.is_exact || matcher.matches(&row) {
+                    visit(&mut result, row);
+                }
+            };
+            if self.scan_once(&narrowed.condition, &columns.list(), operation, visit_selected).await? {
+                return Ok(result);
+            }
+        }
+        let error = Error::Unstable {
+            operation: format!("go through collection `{}`", self.collection.name),
+            address: self.connection.client.address().to_owned(),
+            attempts: SCAN_ATTEMPTS,
+        };
+        Err(StorageError::Unavailable { service: self.service, source: Box::new(error) })
+    }
+
+    /// How many records satisfy `condition`; `None` when they change while they are counted.
+    pub(super) async fn count_of(
+        &self,
+        condition: &Condition,
+        operation: &'static str,
+    ) -> Result<Option<usize>, StorageError> {
+        let mut count = 0;
+        let is_whole = self.scan_once(condition, &[], operation, |_| count += 1).await?;
+        Ok(is_whole.then_some(count))
+    }
+
+    /// `false` when records moved.
+    async fn scan_once(
+        &self,
+        condition: &Condition,
+        columns: &[Column],
+        operation: &'static str,
+        mut visit: impl FnMut(Row),
+    ) -> Result<bool, StorageError> {
+        let mut size = PageSize::new(ServerOptions::PAGE_RECORDS);
+        let (mut offset, mut last) = (0, None::<String>);
+        loop {
+            let limit = size.current();
+            let selected = Selected::Where { condition, offset, limit };
+            let (answer, size_bytes) = match self.page(selected, columns, limit).await {
+                Ok(page) => page,
+                Err(error) => {
+                    self.shrink(&mut size, limit, error, operation)?;
+                    continue;
+                }
+            };
+            let count = answer.ids.len();
+            size.fit(count.max(1), size_bytes);
+            let repeated = usize::from(last.is_some());
+            if answer.ids.first() != last.as_ref() && repeated == 1 {
+                return Ok(false);
+            }
+            last = answer.ids.last().cloned().or(last);
+            for (id, parts) in rows(answer).skip(repeated) {
+                visit(Row::new(&self.table, id, parts));
+            }
+            // A server may give fewer than it was asked for; only a page without anything new is the end.
+            if count <= repeated {
+                return Ok(true);
+            }
+            offset += u64::try_from(count - repeated).expect("counts fit");
+            if repeated == 0 {
+                // The next page begins with the last record of this one.
+                offset -= 1;
+            }
+        }
+    }
+
+    async fn page(
+        &self,
+        selected: Selected<'_>,
+        columns: &[Column],
+        count: u32,
+    ) -> Result<(GetAnswer, usize), Error> {
+        let limit_bytes = if count <= SMALLEST_PAGE { RECORD_LIMIT_BYTES } else { LIMIT_BYTES };
+        self.connection.get(&self.collection, selected, columns, limit_bytes).await
+    }
+
+    fn shrink(
+        &self,
+        size: &mut PageSize,
+        asked: u32,
+        error: Error,
+        operation: &'static str,
+    ) -> Result<(), StorageError> {
+        match error.remedy() {
+            // A server that is silent is away: its clients are not kept waiting for ever smaller pages.
+            Remedy::Shrink(most) if !matches!(error, Error::Timeout { .. }) && size.shrink(asked, most) => {
+                Ok(())
+            }
+            _ => Err(self.failed(operation)(error)),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! A record as a server keeps it, and as it is shown.
+
+use records::{stored_id, timestamp};
+use serde_json::{Map, Value};
+use time::PrimitiveDateTime;
+use uuid::Uuid;
+
+use crate::{
+    chroma::{record::Parts, wire::Components},
+    postgres::Table,
+    storage::{Record, folding},
+};
+
+/// What was asked for of a record; the rest is empty.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) id: String,
+    pub(super) text: String,
+    /// As they are shown.
+    pub(super) metadata: Map<String, Value>,
+    /// The keys that the server has.
+    pub(super) kept_keys: Vec<String>,
+    pub(super) created_at: Option<PrimitiveDateTime>,
+    /// `[384]`; `None` where the server has none, or not of finite numbers.
+    pub(super) embedding: Option<Vec<f32>>,
+}
+
+/// A record's place in the order of lists: the greatest comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) created_at: Option<PrimitiveDateTime>,
+    pub(super) key: Uuid,
+}
+
+impl Row {
+    /// The record that a server gives as `parts`.
+    pub(super) fn new(table: &Table, id: String, parts: Parts) -> Self {
+        // A record without metadata has no keys.
+        let kept = parts.metadata.unwrap_or_default();
+        let kept_keys = kept.keys().cloned().collect();
+        let mut metadata = folding::unfold(kept);
+        for column in &table.columns {
+            if let Some(default) = &column.default {
+                metadata.entry(&column.key).or_insert_with(|| Value::String(default.clone()));
+            }
+        }
+        let created_at = metadata.get("timestamp").and_then(Value::as_str).and_then(timestamp::parse);
+        let embedding = parts
+            .embedding
+            .filter(|components| components.values.iter().all(|x| x.is_finite()))
+            .map(|Components { values, .. }| values);
+        // A record without a text is shown with an empty one, as the contract's column has it.
+        let text = parts.document.unwrap_or_default();
+        Self { id, text, metadata, kept_keys, created_at, embedding }
+    }
+
+    pub(super) fn place(&self) -> Place {
+        Place { created_at: self.created_at, key: stored_id(&self.id) }
+    }
+
+    pub(super) fn into_record(self) -> Record {
+        Record { id: self.id, text: self.text, metadata: self.metadata, created_at: self.created_at }
+    }
+}
+
+/// The text by which PostgreSQL's column of the key finds a record, where the service's table has such a column;
+/// else the value itself, if it is a text.
+pub(super) fn column_text(table: &Table, key: &str, metadata: &Map<String, Value>) -> Option<String> {
+    let has_column = table.columns.iter().any(|column| column.key == key);
+    match metadata.get(key)? {
+        Value::String(text) => Some(text.clone()),
+        other => has_column.then(|| other.to_string()),
+    }
+}
+
+/// The metadata that a server is given for `metadata`. All servers from 0.4.15 on hold the same values in the same
+/// way, but for lists, which came with 1.5. They drop or refuse the others: null, objects, whole numbers beyond 64
+/// bits, lists that are empty or of several types, the empty key, and keys that begin with `#`, `$` or `chroma:`.
+pub(super) fn kept_metadata(metadata: Map<String, Value>, lists: Lists) -> Map<String, Value> {
+    folding::fold(metadata, |key, value| {
+        let is_free_key = !key.is_empty() && !["#", "$", "chroma:"].iter().any(|own| key.starts_with(own));
+        is_free_key
+            && match value {
+                Value::Array(values) => lists == Lists::Held && is_uniform(values),
+                value => Kind::of(value).is_some(),
+            }
+    })
+}
+
+/// Whether a server's metadata may be lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lists {
+    /// Since 1.5.
+    Held,
+    /// Before.
+    Refused,
+}
+
+/// The types of a single value that servers tell apart.
+#[derive(PartialEq)]
+enum Kind {
+    Bool,
+    Int,
+    Float,
+    Text,
+}
+
+impl Kind {
+    fn of(value: &Value) -> Option<Self> {
+        match value {
+            Value::Bool(_) => Some(Self::Bool),
+            Value::Number(number) if number.is_i64() => Some(Self::Int),
+            Value::Number(number) => number.is_f64().then_some(Self::Float),
+            Value::String(_) => Some(Self::Text),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        }
+    }
+}
+
+fn is_uniform(values: &[Value]) -> bool {
+    let mut kinds = values.iter().map(Kind::of);
+    kinds.next().flatten().is_some_and(|first| kinds.all(|kind| kind.as_ref() == Some(&first)))
+}

@@ -1,0 +1,239 @@
+//! Stores, changes and deletes records.
+//!
+//! Chroma has no transactions, and no way to add a record if its id is free and to say whether it was: `add` leaves
+//! ids alone that are there, without a word. So a look goes before each write, and another one after it.
+
+use std::collections::{HashMap, HashSet};
+
+use records::Service;
+use serde_json::{Map, Value};
+
+use super::{ChromaStorage, nearest::check_embedding, reading::Columns, row::kept_metadata};
+use crate::{
+    chroma::wire::RecordsBody,
+    storage::{Atomicity, Change, Insertion, NewRecord, Record, StorageError},
+};
+
+const STORE: &str = "store records";
+const UPDATE: &str = "update a record";
+const DELETE: &str = "delete records";
+
+/// Chroma 1.x takes 40 MB in one request.
+const BATCH_BYTES: usize = 16 << 20;
+/// Most characters of an f32 in JSON, with sign, point and comma.
+const COMPONENT_BYTES: usize = 16;
+
+/// A record that was stored is not there when it is read back.
+#[derive(Debug, thiserror::Error)]
+#[error("record `{id}` was stored and is gone: check that no other program deletes it")]
+struct Gone {
+    id: String,
+}
+
+impl ChromaStorage {
+    pub(super) async fn insert_records(
+        &self,
+        records: &[NewRecord],
+        atomicity: Atomicity,
+    ) -> Result<Vec<Insertion>, StorageError> {
+        for record in records {
+            record.check(self.service)?;
+            check_embedding("embedding", &record.embedding)?;
+        }
+        let _writing = self.writing.lock().await;
+        let ids: Vec<String> = records.iter().map(|record| record.id.clone()).collect();
+        let mut there = self.by_id(&ids, STORE).await?;
+        let insertions = plan(self.service, records, &there, atomicity);
+        let added: Vec<&NewRecord> = records
+            .iter()
+            .zip(&insertions)
+            .filter_map(|(record, insertion)| matches!(insertion, Insertion::Stored(_)).then_some(record))
+            .collect();
+        if added.is_empty() {
+            return Ok(insertions);
+        }
+        if let Err(error) = self.add(&added).await {
+            if atomicity == Atomicity::AllOrNothing {
+                self.take_back(&added).await;
+            }
+            return Err(error);
+        }
+        let others = self.stored_by_others(&added).await?;
+        if others.is_empty() {
+            return Ok(insertions);
+        }
+        // Another process was faster: what it stored was there first.
+        there.extend(others);
+        let insertions = plan(self.service, records, &there, atomicity);
+        if insertions.contains(&Insertion::Withheld) {
+            self.take_back(&added).await;
+        }
+        Ok(insertions)
+    }
+
+    pub(super) async fn update_record(
+        &self,
+        id: &str,
+        change: &Change,
+    ) -> Result<Option<Record>, StorageError> {
+        if let Some((_, embedding)) = &change.text {
+            check_embedding("embedding", embedding)?;
+        }
+        let _writing = self.writing.lock().await;
+        let id = [id.to_owned()];
+        let Some(row) = self.rows(&id, Columns::SHOWN, UPDATE).await?.pop() else { return Ok(None) };
+        let kept_keys = row.kept_keys.clone();
+        let stored = row.into_record();
+        change.check(self.service, &stored)?;
+        let metadata = (change.metadata.is_some() || change.category.is_some()).then(|| {
+            let applied = change.applied_metadata(self.service, &stored);
+            let mut kept = kept_metadata(applied, self.lists);
+            // A key that is not named stays; null removes it.
+            for key in kept_keys {
+                kept.entry(key).or_insert(Value::Null);
+            }
+            kept
+        });
+        let text = change.text.as_ref();
+        if metadata.is_none() && text.is_none() {
+            return Ok(Some(stored));
+        }
+        let body = RecordsBody {
+            ids: vec![&id[0]],
+            embeddings: text.map(|(_, embedding)| vec![embedding.as_slice()]),
+            documents: text.map(|(text, _)| vec![text.as_str()]),
+            metadatas: metadata.as_ref().map(|metadata| vec![metadata]),
+        };
+        self.connection.update(&self.collection, &body).await.map_err(self.failed(UPDATE))?;
+        Ok(self.records(&id, UPDATE).await?.pop())
+    }
+
+    pub(super) async fn delete_records(&self, ids: &[String]) -> Result<Vec<String>, StorageError> {
+        let _writing = self.writing.lock().await;
+        let rows = self.rows(ids, Columns::default(), DELETE).await?;
+        let mut there: HashSet<String> = rows.into_iter().map(|row| row.id).collect();
+        // In their order, each once.
+        let deleted: Vec<String> = ids.iter().filter(|id| there.remove(*id)).cloned().collect();
+        self.delete_all(&deleted).await?;
+        Ok(deleted)
+    }
+
+    async fn delete_all(&self, ids: &[String]) -> Result<(), StorageError> {
+        for chunk in ids.chunks(self.batch_records) {
+            self.connection.delete(&self.collection, chunk).await.map_err(self.failed(DELETE))?;
+        }
+        Ok(())
+    }
+
+    async fn by_id(
+        &self,
+        ids: &[String],
+        operation: &'static str,
+    ) -> Result<HashMap<String, Record>, StorageError> {
+        let records = self.records(ids, operation).await?;
+        Ok(records.into_iter().map(|record| (record.id.clone(), record)).collect())
+    }
+
+    /// Adds records in as many requests as they need, which the server takes one by one.
+    async fn add(&self, records: &[&NewRecord]) -> Result<(), StorageError> {
+        let metadatas: Vec<Map<String, Value>> = records
+            .iter()
+            .map(|record| kept_metadata(record.stored_metadata(self.service), self.lists))
+            .collect();
+        let mut rest: Vec<(&NewRecord, &Map<String, Value>)> =
+            records.iter().copied().zip(&metadatas).collect();
+        while !rest.is_empty() {
+            let later = rest.split_off(self.first_batch(&rest));
+            let body = RecordsBody {
+                ids: rest.iter().map(|(record, _)| record.id.as_str()).collect(),
+                embeddings: Some(rest.iter().map(|(record, _)| record.embedding.as_slice()).collect()),
+                documents: Some(rest.iter().map(|(record, _)| record.text.as_str()).collect()),
+                metadatas: Some(rest.iter().map(|(_, metadata)| *metadata).collect()),
+            };
+            self.connection.add(&self.collection, &body).await.map_err(self.failed(STORE))?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// How many of the records fit into one request; one at least.
+    fn first_batch(&self, records: &[(&NewRecord, &Map<String, Value>)]) -> usize {
+        let mut size_bytes = 0;
+        let fitting = records.iter().take(self.batch_records).take_while(|(record, metadata)| {
+            let vector_bytes = COMPONENT_BYTES * record.embedding.dimension();
+            let metadata_bytes = Value::Object((*metadata).clone()).to_string().len();
+            size_bytes += record.id.len() + record.text.len() + metadata_bytes + vector_bytes;
+            size_bytes <= BATCH_BYTES
+        });
+        fitting.count().max(1)
+    }
+
+    /// Those of the ids just added under which there is another record than ours.
+    async fn stored_by_others(&self, added: &[&NewRecord]) -> Result<HashMap<String, Record>, StorageError> {
+        let ids: Vec<String> = added.iter().map(|record| record.id.clone()).collect();
+        let mut there = self.by_id(&ids, STORE).await?;
+        for record in added {
+            match there.get(&record.id) {
+                Some(stored) if *stored == record.to_record(self.service) => {
+                    there.remove(&record.id);
+                }
+                Some(_) => {}
+                None => {
+                    let gone = Gone { id: record.id.clone() };
+                    return Err(StorageError::Failed { operation: STORE, source: Box::new(gone) });
+                }
+            }
+        }
+        Ok(there)
+    }
+
+    /// Deletes those of `added` that are there as we added them. What stays when this fails too, the same call
+    /// finds unchanged when it is repeated.
+    async fn take_back(&self, added: &[&NewRecord]) {
+        let ids: Vec<String> = added.iter().map(|record| record.id.clone()).collect();
+        let taken_back = async {
+            let there = self.by_id(&ids, STORE).await?;
+            let is_ours =
+                |record: &&&NewRecord| there.get(&record.id) == Some(&record.to_record(self.service));
+            let ours: Vec<String> = added.iter().filter(is_ours).map(|record| record.id.clone()).collect();
+            self.delete_all(&ours).await
+        };
+        if let Err(error) = taken_back.await {
+            log::warn!(
+                "up to {} records of a batch that failed stay in collection `{}`: {error}",
+                ids.len(),
+                self.collection.name
+            );
+        }
+    }
+}
+
+/// What becomes of `records`, one after the other, when `there` are the records that are there under their ids.
+fn plan(
+    service: Service,
+    records: &[NewRecord],
+    there: &HashMap<String, Record>,
+    atomicity: Atomicity,
+) -> Vec<Insertion> {
+    let mut stored: HashMap<&str, Record> = HashMap::new();
+    let mut insertions: Vec<Insertion> = records
+        .iter()
+        .map(|record| match there.get(&record.id).or_else(|| stored.get(record.id.as_str())) {
+            Some(other) if record.is_same(service, other) => Insertion::Unchanged(other.clone()),
+            Some(_) => Insertion::Conflict,
+            None => {
+                let shown = record.to_record(service);
+                stored.insert(&record.id, shown.clone());
+                Insertion::Stored(shown)
+            }
+        })
+        .collect();
+    if atomicity == Atomicity::AllOrNothing && insertions.contains(&Insertion::Conflict) {
+        for (record, insertion) in records.iter().zip(&mut insertions) {
+            if *insertion != Insertion::Conflict && stored.contains_key(record.id.as_str()) {
+                *insertion = Insertion::Withheld;
+            }
+        }
+    }
+    insertions
+}
