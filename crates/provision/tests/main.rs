@@ -1,4 +1,6 @@
-//! The embedded server's life against real PostgreSQL: first start, sharing, SIGKILL, stop.
+//! The lives of our servers, with real ones. Here PostgreSQL: first start, sharing, SIGKILL, stop.
+
+mod chroma_server;
 
 use std::{
     fs,

@@ -3,7 +3,8 @@
 
 use std::{
     fs,
-    path::Path,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -32,17 +33,22 @@ const WHEEL: Wheel = Wheel {
     python: None,
 };
 
-/// Imports the extension module alone: the package `chromadb` beside it needs dozens of others. The thread ends the
-/// server when its standard input does, so that a test that is killed leaves none behind.
-const PROGRAM: &str = r#"
+/// The thread ends the server when its standard input does, so that a test that is killed leaves none behind.
+const END_WITH_INPUT: &str = r#"
 import os, sys, threading
 def end_with_input():
     sys.stdin.buffer.read()
     os._exit(0)
 threading.Thread(target=end_with_input, daemon=True).start()
+"#;
+
+/// Chroma's command, with the package's folder before its own arguments. Imports the extension module alone: the
+/// package `chromadb` beside it needs dozens of others.
+const COMMAND: &str = r#"
+import sys
 sys.path.insert(0, sys.argv[1])
 import chromadb_rust_bindings
-chromadb_rust_bindings.cli(["chroma", "run", "--path", sys.argv[2], "--host", "127.0.0.1", "--port", sys.argv[3]])
+chromadb_rust_bindings.cli(["chroma", *sys.argv[2:]])
 "#;
 
 /// A slow machine under load; usually it is one second.
@@ -57,11 +63,27 @@ pub struct ChromaServer {
     port: u16,
 }
 
+/// Writes the program `chroma` into `folder`, as an installation of Chroma 1.5.9 has it. It says that
+/// this is its version.
+pub fn chroma_program(folder: &Path) -> PathBuf {
+    let program = folder.join("chroma");
+    let text = format!(
+        "#!/bin/sh\n[ \"$1\" = --version ] && exec echo chroma 1.5.9\nexec python3 -I -B -c '{COMMAND}' '{}' \"$@\"\n",
+        package().display()
+    );
+    fs::write(&program, text).expect("the program is written");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("the program gets its mode");
+    program
+}
+
+fn package() -> PathBuf {
+    WHEEL.ensure(&data_dir(), &|line| println!("{line}")).expect("Chroma's wheel downloads")
+}
+
 impl ChromaServer {
     /// Serves `directory`, which it may write to; an empty one becomes an empty Chroma. Returns when it answers.
     pub fn start(directory: &Path) -> Self {
-        let package =
-            WHEEL.ensure(&data_dir(), &|line| println!("{line}")).expect("Chroma's wheel downloads");
+        let package = package();
         (0..ATTEMPTS).find_map(|_| Self::try_start(&package, directory)).expect("Chroma starts")
     }
 
@@ -71,10 +93,11 @@ impl ChromaServer {
         let output = || Stdio::from(log.reopen().expect("the log opens"));
         let process = Command::new("python3")
             // Without the user's site and environment; and without byte code written into the package.
-            .args(["-I", "-B", "-c", PROGRAM])
+            .args(["-I", "-B", "-c", &format!("{END_WITH_INPUT}{COMMAND}")])
             .arg(package)
+            .args(["run", "--path"])
             .arg(directory)
-            .arg(port.to_string())
+            .args(["--host", "127.0.0.1", "--port", &port.to_string()])
             .stdin(Stdio::piped())
             .stdout(output())
             .stderr(output())

@@ -18,7 +18,7 @@ mod small_tablespace;
 mod three_services;
 
 pub use chroma_directory::{fixture, folder_digest, sample};
-pub use chroma_server::ChromaServer;
+pub use chroma_server::{ChromaServer, chroma_program};
 pub use chroma_writer::{ChromaCollection, ChromaForm, ChromaRecord, ChromaWriter, generated_records};
 pub use cutting_proxy::{CuttingProxy, ProxyCounters};
 pub use database::TestDatabase;

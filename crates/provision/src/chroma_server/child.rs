@@ -1,0 +1,311 @@
+//! The life of the child: started, heard, watched, started again, stopped.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io::{self, BufRead as _, BufReader, PipeReader, Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command},
+    sync::{
+        Arc, Mutex,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::{ChromaError, ChromaProgram};
+
+/// A slow machine under load, which imports Python's packages and migrates a directory; usually it is two seconds.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+/// The port is free when it is chosen, and may be another's when the server binds it.
+const START_ATTEMPTS: u32 = 3;
+/// How often a child is looked at.
+const PAUSE: Duration = Duration::from_millis(50);
+/// A server that has not ended by then is killed; SQLite stands that.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Waits before a server that died is started again: they double, and begin anew after a server that lived long.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const LONG_LIFE: Duration = Duration::from_secs(60);
+
+/// Answers of one kilobyte are more than a heartbeat.
+const HEARTBEAT_BYTES: u64 = 1_000;
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Enough lines to hold the end of a Python traceback.
+const TAIL_LINES: usize = 5;
+/// What a child printed before its end is read by then.
+const TAIL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A thread that has the child, and stops it when the value is dropped.
+#[derive(Debug)]
+pub(super) struct Watch {
+    port: u16,
+    /// `None` when dropped, which is what tells the thread to stop.
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// How to start the child.
+struct Launch {
+    program: PathBuf,
+    directory: PathBuf,
+    /// The lock of the directory, which each child has as its standard input.
+    lock: File,
+}
+
+/// A child, and the last lines that it printed.
+struct Running {
+    child: Child,
+    /// Shared with `reader`.
+    tail: Arc<Mutex<VecDeque<String>>>,
+    /// The thread that reads what the child prints, and that ends with it.
+    reader: JoinHandle<()>,
+}
+
+impl Watch {
+    /// Starts the server and a thread that watches it. Returns when the server answers.
+    pub(super) fn start(program: &ChromaProgram, directory: &Path, lock: File) -> Result<Self, ChromaError> {
+        let launch = Launch { program: program.path().to_owned(), directory: directory.to_owned(), lock };
+        let (stop, stopped) = mpsc::channel();
+        let (started, start) = mpsc::channel();
+        // The child is tied to the life of the thread that starts it, so that it is this one throughout.
+        let watched = move || match launch.first_start(&stopped) {
+            Ok((running, port)) => {
+                let told = started.send(Ok(port));
+                told.expect("the starter waits for the word");
+                watch(&launch, running, port, &stopped);
+            }
+            Err(error) => started.send(Err(error)).expect("the starter waits for the word"),
+        };
+        let thread = thread::Builder::new()
+            .name("chroma-watch".to_owned())
+            .spawn(watched)
+            .map_err(|source| ChromaError::Spawn { program: program.path().to_owned(), source })?;
+        match start.recv().expect("the thread sends one word before it ends") {
+            Ok(port) => Ok(Self { port, stop: Some(stop), thread: Some(thread) }),
+            Err(error) => {
+                thread.join().expect("the thread that watches does not panic");
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(
+            !matches!(ended, Some(Err(_))) || thread::panicking(),
+            "the thread that watches does not panic"
+        );
+    }
+}
+
+impl Launch {
+    fn first_start(&self, stopped: &Receiver<()>) -> Result<(Running, u16), ChromaError> {
+        let mut attempt = 1;
+        loop {
+            let port =
+                free_port().map_err(|source| ChromaError::Spawn { program: self.program.clone(), source })?;
+            let mut running = self.spawn(port)?;
+            let reason = match running.wait_until_ready(port, stopped) {
+                Ok(()) => return Ok((running, port)),
+                Err(reason) => reason,
+            };
+            running.stop();
+            let tail = running.tail();
+            let is_taken = tail.to_lowercase().contains("address already in use");
+            if !is_taken || attempt == START_ATTEMPTS {
+                return Err(ChromaError::Start { directory: self.directory.clone(), reason, tail });
+            }
+            attempt += 1;
+        }
+    }
+
+    fn spawn(&self, port: u16) -> Result<Running, ChromaError> {
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => ChromaError::NotInstalled,
+            _ => ChromaError::Spawn { program: self.program.clone(), source },
+        };
+        let (output, printed) = io::pipe().map_err(failed)?;
+        let mut command = Command::new(&self.program);
+        command
+            .arg("run")
+            .arg("--path")
+            .arg(&self.directory)
+            .args(["--host", "127.0.0.1", "--port", &port.to_string()])
+            // Chroma 0.x reports its use to its maker unless it is told not to.
+            .env("ANONYMIZED_TELEMETRY", "False")
+            .stdin(self.lock.try_clone().map_err(failed)?)
+            .stdout(printed.try_clone().map_err(failed)?)
+            .stderr(printed);
+        let child = spawn_with_us(&mut command).map_err(failed)?;
+        // Its copies of the writing end would keep the pipe open.
+        drop(command);
+        let tail = Arc::new(Mutex::new(VecDeque::new()));
+        let lines = Arc::clone(&tail);
+        let reader = thread::Builder::new().name("chroma-output".to_owned());
+        let reader = reader.spawn(move || keep_tail(output, &lines)).map_err(failed)?;
+        Ok(Running { child, tail, reader })
+    }
+}
+
+/// Until it is told to stop, starts the server again whenever it has died.
+fn watch(launch: &Launch, mut running: Running, port: u16, stopped: &Receiver<()>) {
+    let mut wait = FIRST_WAIT;
+    loop {
+        let begin = Instant::now();
+        let ended = loop {
+            if is_told(stopped, PAUSE) {
+                return running.stop();
+            }
+            match running.child.try_wait() {
+                Ok(Some(status)) => break status.to_string(),
+                Ok(None) => {}
+                Err(error) => break error.to_string(),
+            }
+        };
+        log::warn!(
+            "the Chroma server on `{}` ended ({ended}): {}; starting it again",
+            launch.directory.display(),
+            running.tail()
+        );
+        if begin.elapsed() >= LONG_LIFE {
+            wait = FIRST_WAIT;
+        }
+        running = loop {
+            if is_told(stopped, wait) {
+                return;
+            }
+            wait = (wait * 2).min(LONGEST_WAIT);
+            match launch.spawn(port) {
+                Ok(running) => break running,
+                Err(error) => log::warn!("{error}; trying again in {} ms", wait.as_millis()),
+            }
+        };
+    }
+}
+
+/// Waits for the word to stop, `wait` at most.
+fn is_told(stopped: &Receiver<()>, wait: Duration) -> bool {
+    stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout)
+}
+
+impl Running {
+    fn wait_until_ready(&mut self, port: u16, stopped: &Receiver<()>) -> Result<(), String> {
+        let end = Instant::now() + START_TIMEOUT;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return Err(format!("it ended with {status}")),
+                Ok(None) => {}
+                Err(error) => return Err(error.to_string()),
+            }
+            if ["v2", "v1"].iter().any(|api| has_heartbeat(port, api)) {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                return Err(format!("it did not answer within {} s", START_TIMEOUT.as_secs()));
+            }
+            if is_told(stopped, PAUSE) {
+                return Err("nobody waits for it any more".to_owned());
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        let end = Instant::now() + STOP_TIMEOUT;
+        let is_alive = |child: &mut Child| matches!(child.try_wait(), Ok(None));
+        if is_alive(&mut self.child)
+            && let Err(error) = kill_process_group(Pid::from_child(&self.child), Signal::TERM)
+        {
+            log::warn!("failed to stop the Chroma server: {error}");
+        }
+        while is_alive(&mut self.child) && Instant::now() < end {
+            thread::sleep(PAUSE);
+        }
+        // Does nothing to a child that has ended.
+        if let Err(error) = self.child.kill().and_then(|()| self.child.wait().map(drop)) {
+            log::warn!("failed to end the Chroma server: {error}");
+        }
+    }
+
+    /// The last lines of a child that has ended.
+    fn tail(&self) -> String {
+        // A process that the child has left behind may keep its output open.
+        let end = Instant::now() + TAIL_TIMEOUT;
+        while !self.reader.is_finished() && Instant::now() < end {
+            thread::sleep(PAUSE);
+        }
+        let lines = self.tail.lock().expect("no holder of the lock panics");
+        lines.iter().map(String::as_str).collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// Starts the child so that the kernel ends it when this thread does, however that comes about.
+fn spawn_with_us(command: &mut Command) -> io::Result<Child> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use std::os::unix::process::CommandExt as _;
+
+        use rustix::process::{getpid, getppid, set_parent_process_death_signal};
+
+        let parent = getpid();
+        // SAFETY: the closure only makes two system calls, and neither allocates nor takes locks.
+        unsafe {
+            command.pre_exec(move || {
+                set_parent_process_death_signal(Some(Signal::TERM))?;
+                // The parent may have died before the call.
+                match getppid() == Some(parent) {
+                    true => Ok(()),
+                    false => Err(io::Error::from(io::ErrorKind::BrokenPipe)),
+                }
+            });
+        }
+    }
+    // In a group of its own, so that Ctrl-C leaves the order of things to us.
+    std::os::unix::process::CommandExt::process_group(command, 0).spawn()
+}
+
+fn keep_tail(output: PipeReader, tail: &Mutex<VecDeque<String>>) {
+    for line in BufReader::new(output).split(b'\n') {
+        // A pipe that breaks has nothing more to say.
+        let Ok(line) = line else { return };
+        let line = String::from_utf8_lossy(&line).trim().to_owned();
+        log::debug!("chroma: {line}");
+        if !line.is_empty() {
+            let mut tail = tail.lock().expect("no holder of the lock panics");
+            if tail.len() == TAIL_LINES {
+                tail.pop_front();
+            }
+            tail.push_back(line);
+        }
+    }
+}
+
+fn has_heartbeat(port: u16, api: &str) -> bool {
+    let ask = || -> io::Result<String> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut stream = TcpStream::connect_timeout(&address, HEARTBEAT_TIMEOUT)?;
+        stream.set_read_timeout(Some(HEARTBEAT_TIMEOUT))?;
+        write!(stream, "GET /api/{api}/heartbeat HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.take(HEARTBEAT_BYTES).read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.contains("nanosecond heartbeat"))
+}
+
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}

@@ -1,0 +1,142 @@
+//! A Chroma server of our own on a persist directory: `chroma run`, as whoever installed Chroma has it.
+//!
+//! The server is a child that is started again when it dies and that dies with us, however we end. Who uses the
+//! directory holds a lock on a file in it, and the child holds it as well: as its standard input. So a directory has
+//! one server at a time, also when we are killed and the next of us is faster than the child's end.
+//!
+//! Chroma migrates a directory that an older one wrote when it opens it, and there is no way back. That happens with
+//! consent alone: see [`version`].
+
+mod child;
+mod error;
+mod version;
+
+use std::{
+    collections::HashMap,
+    ffi::OsStr,
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, Weak},
+    thread,
+    time::{Duration, Instant},
+};
+
+pub use error::ChromaError;
+
+use self::child::Watch;
+
+/// Held while a server of ours may write to the directory.
+const LOCK: &str = "panopticon.lock";
+
+/// The end of a child whose parent was killed takes no longer.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(15);
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+/// What may be done to a directory that another version of Chroma wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consent {
+    /// Nothing: it is left alone.
+    Refused,
+    /// It may be opened, which rewrites it for good.
+    Given,
+}
+
+/// The program `chroma`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChromaProgram(PathBuf);
+
+/// A running server. It is stopped when the value is dropped.
+#[derive(Debug)]
+pub struct OwnChroma {
+    port: u16,
+    _watch: Watch,
+}
+
+/// The servers of one process: one for each directory, however many use it.
+#[derive(Debug, Default)]
+pub struct OwnChromas {
+    /// By directory; those that somebody uses.
+    running: Mutex<HashMap<PathBuf, Weak<OwnChroma>>>,
+}
+
+impl ChromaProgram {
+    /// Looks for `chroma` in the folders of `search_path`, a `PATH`.
+    ///
+    /// # Errors
+    /// [`ChromaError::NotInstalled`] when it is in none.
+    pub fn find(search_path: &OsStr) -> Result<Self, ChromaError> {
+        let found = std::env::split_paths(search_path).map(|folder| folder.join("chroma"));
+        found.into_iter().find(|path| path.is_file()).map(Self).ok_or(ChromaError::NotInstalled)
+    }
+
+    /// Takes the program at `path` for it.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl OwnChromas {
+    /// Uses the server on `directory`: the one that runs, or a new one. Returns when it answers. A directory that
+    /// does not exist is made.
+    ///
+    /// # Errors
+    /// When the directory cannot be used or is another's, `program` cannot run, the directory is another version's
+    /// and there is no consent, or the server does not start.
+    pub fn start(
+        &self,
+        program: &ChromaProgram,
+        directory: &Path,
+        consent: Consent,
+    ) -> Result<Arc<OwnChroma>, ChromaError> {
+        let file_error = |verb| move |source| ChromaError::File { verb, path: directory.to_owned(), source };
+        fs::create_dir_all(directory).map_err(file_error("create"))?;
+        let directory = directory.canonicalize().map_err(file_error("find"))?;
+        // Held while a server starts, so that nobody starts a second one beside it.
+        let mut running = self.running.lock().expect("no holder of the lock panics");
+        if let Some(server) = running.get(&directory).and_then(Weak::upgrade) {
+            return Ok(server);
+        }
+        let server = Arc::new(OwnChroma::start(program, &directory, consent)?);
+        running.insert(directory, Arc::downgrade(&server));
+        Ok(server)
+    }
+}
+
+impl OwnChroma {
+    fn start(program: &ChromaProgram, directory: &Path, consent: Consent) -> Result<Self, ChromaError> {
+        let lock = lock(directory)?;
+        let version = version::of_program(program)?;
+        version::check(directory, &version, consent)?;
+        let watch = Watch::start(program, directory, lock)?;
+        version::note(directory, &version)?;
+        Ok(Self { port: watch.port(), _watch: watch })
+    }
+
+    /// Where it listens: `http://127.0.0.1:<port>`, as long as it runs. While it is started again after it died,
+    /// nothing listens there.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+fn lock(directory: &Path) -> Result<File, ChromaError> {
+    let path = directory.join(LOCK);
+    let failed = |source| ChromaError::File { verb: "lock", path: path.clone(), source };
+    let file =
+        File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(failed)?;
+    let end = Instant::now() + LOCK_TIMEOUT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+            Err(TryLockError::WouldBlock) if Instant::now() > end => {
+                return Err(ChromaError::InUse { directory: directory.to_owned() });
+            }
+            Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The life of a Chroma server of our own: first start, sharing, its death, ours, and directories of other versions.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use provision::{ChromaError, ChromaProgram, Consent, OwnChroma, OwnChromas};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use test_support::{HttpRequest, chroma_program, folder_digest, sample};
+
+/// A slow machine under load.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Set for the process that [`holder`] plays.
+const HELD: &str = "PANOPTICON_TEST_HELD_DIRECTORY";
+
+struct Fixture {
+    folder: TempDir,
+    program: ChromaProgram,
+    servers: OwnChromas,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let program = ChromaProgram::at(chroma_program(folder.path()));
+        Self { folder, program, servers: OwnChromas::default() }
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.folder.path().join("persisted")
+    }
+
+    fn start(&self, consent: Consent) -> Result<Arc<OwnChroma>, ChromaError> {
+        self.servers.start(&self.program, &self.directory(), consent)
+    }
+}
+
+fn answers(url: &str) -> bool {
+    let port = url.rsplit_once(':').expect("a URL with a port").1.parse().expect("a port");
+    HttpRequest::new("GET", "/api/v2/heartbeat", "").send(port).is_ok_and(|answer| answer.status == 200)
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + TIMEOUT;
+    while !holds() {
+        assert!(Instant::now() < end, "{what} within {TIMEOUT:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The server on `directory`, by its command line.
+fn server_process(directory: &Path) -> Option<Pid> {
+    let directory = directory.canonicalize().expect("the directory exists");
+    let mut processes = fs::read_dir("/proc").expect("processes are listed");
+    processes.find_map(|process| {
+        let process = process.ok()?.path();
+        let command = fs::read(process.join("cmdline")).ok()?;
+        let mut words = command.split(|byte| *byte == 0);
+        let is_server = words.any(|word| word == b"--path")
+            && words.next().is_some_and(|word| word == directory.as_os_str().as_encoded_bytes());
+        is_server.then(|| Pid::from_raw(process.file_name()?.to_str()?.parse().ok()?))?
+    })
+}
+
+#[test]
+fn one_server_serves_a_directory_and_ends_with_its_last_user() {
+    let fixture = Fixture::new();
+    let first = fixture.start(Consent::Refused).expect("the server starts");
+    let second = fixture.start(Consent::Refused).expect("the server is found");
+    assert!(Arc::ptr_eq(&first, &second));
+    let url = first.url();
+    drop(first);
+    assert!(answers(&url));
+    drop(second);
+    assert!(!answers(&url));
+    assert_eq!(server_process(&fixture.directory()), None);
+    fixture.start(Consent::Refused).expect("the directory is free, and of this version");
+}
+
+#[test]
+fn server_that_died_is_started_again_at_its_address() {
+    let fixture = Fixture::new();
+    let server = fixture.start(Consent::Refused).expect("the server starts");
+    let died = server_process(&fixture.directory()).expect("the server runs");
+    kill_process(died, Signal::KILL).expect("the server can be killed");
+    wait_until("another server runs", || server_process(&fixture.directory()).is_some_and(|pid| pid != died));
+    wait_until("it answers", || answers(&server.url()));
+}
+
+/// Not a test of its own: a process that starts a server and waits to be killed.
+#[test]
+fn holder() {
+    let Some(directory) = std::env::var_os(HELD) else { return };
+    let folder = Path::new(&directory).parent().expect("a folder");
+    let program = ChromaProgram::at(folder.join("chroma"));
+    let _server =
+        OwnChromas::default().start(&program, Path::new(&directory), Consent::Refused).expect("it starts");
+    println!("\nstarted");
+    thread::sleep(TIMEOUT);
+}
+
+#[test]
+fn server_ends_with_us_even_when_we_are_killed() {
+    let fixture = Fixture::new();
+    let mut holder = Command::new(std::env::current_exe().expect("this program's path"))
+        .args(["--exact", "chroma_server::holder", "--nocapture"])
+        .env(HELD, fixture.directory())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the holder runs");
+    let output = BufReader::new(holder.stdout.take().expect("its output is piped"));
+    assert!(output.lines().any(|line| line.expect("a line") == "started"));
+    let error = fixture.start(Consent::Refused).expect_err("the directory is the holder's");
+    assert!(matches!(error, ChromaError::InUse { .. }), "{error}");
+    let server = server_process(&fixture.directory()).expect("the server runs");
+    holder.kill().expect("the holder can be killed");
+    holder.wait().expect("the holder ends");
+    // At once: it waits for the other server's end.
+    fixture.start(Consent::Refused).expect("the directory is free");
+    assert_ne!(server_process(&fixture.directory()), Some(server));
+}
+
+#[test]
+fn directory_of_another_version_is_opened_with_consent_alone() {
+    let fixture = Fixture::new();
+    let older = sample("evaluation_storage_data");
+    let before = folder_digest(older.path());
+    let start = |consent| fixture.servers.start(&fixture.program, older.path(), consent);
+    let error = start(Consent::Refused).expect_err("nobody agreed");
+    assert!(
+        error.to_string().contains("written by Chroma 1.0.0 to 1.2.2, and 1.5.9 is installed"),
+        "{error}"
+    );
+    let lock = older.path().join("panopticon.lock");
+    fs::remove_file(lock).expect("the lock is all that was added");
+    assert!(before == folder_digest(older.path()), "the directory is left alone");
+    drop(start(Consent::Given).expect("the server starts"));
+    start(Consent::Refused).expect("it is of this version now");
+}
+
+#[test]
+fn missing_program_is_named_with_its_remedy() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let error = ChromaProgram::find(folder.path().as_os_str()).expect_err("nothing there");
+    assert!(error.to_string().contains("pip install chromadb"), "{error}");
+    chroma_program(folder.path());
+    ChromaProgram::find(folder.path().as_os_str()).expect("it is there");
+}
+
+#[test]
+fn server_that_does_not_start_tells_why() {
+    let fixture = Fixture::new();
+    fs::write(
+        fixture.folder.path().join("chroma"),
+        "#!/bin/sh\necho first; echo no such option >&2; exit 3\n",
+    )
+    .expect("the program is written");
+    let error = fixture.start(Consent::Refused).expect_err("it ends at once");
+    let text = error.to_string();
+    assert!(text.contains("exit status: 3") && text.contains("first; no such option"), "{text}");
+}
