@@ -1,0 +1,85 @@
+//! The contract's envelope.
+
+use records::timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+use time::{OffsetDateTime, PrimitiveDateTime};
+
+use crate::handlers::operation::Check;
+
+/// A success.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Envelope<T> {
+    status: Success,
+    data: T,
+    /// What was done, for people.
+    message: String,
+    /// When, UTC.
+    #[schemars(regex(pattern = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}$"))]
+    timestamp: String,
+}
+
+/// A failure.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ErrorEnvelope {
+    status: Failure,
+    /// What the client can change, or what to tell the operator.
+    data: Option<ErrorData>,
+    /// What went wrong, for people.
+    message: String,
+    /// When, UTC.
+    #[schemars(regex(pattern = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}$"))]
+    timestamp: String,
+}
+
+/// What a client or its operator can act on.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum ErrorData {
+    /// Of a refused input.
+    Input(super::Details),
+    /// Of a failure that is not the client's.
+    Request {
+        /// What the log calls the request.
+        request_id: String,
+    },
+    /// Of a process that is not ready.
+    Checks {
+        /// What was looked at.
+        checks: Vec<Check>,
+    },
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum Success {
+    Success,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+enum Failure {
+    Error,
+}
+
+impl<T> Envelope<T> {
+    pub(crate) fn new(data: T, message: &str) -> Self {
+        let message = message.to_owned();
+        Self { status: Success::Success, data, message, timestamp: timestamp::format(now()) }
+    }
+}
+
+impl ErrorEnvelope {
+    pub(crate) fn new(data: Option<ErrorData>, message: String) -> Self {
+        Self { status: Failure::Error, data, message, timestamp: timestamp::format(now()) }
+    }
+}
+
+/// The time, UTC, in whole microseconds as it is stored.
+pub(crate) fn now() -> PrimitiveDateTime {
+    let now = OffsetDateTime::now_utc();
+    let now = PrimitiveDateTime::new(now.date(), now.time());
+    now.replace_nanosecond(now.microsecond() * 1_000).expect("a microsecond is less than a second")
+}

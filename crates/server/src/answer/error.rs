@@ -1,0 +1,183 @@
+//! What can go wrong with a request. Its status is chosen here; its body is written by [`crate::layers`], which knows
+//! the request's id and logs what clients are not told.
+
+use std::{sync::Arc, time::Duration};
+
+use aide::OperationOutput;
+use axum::{
+    http::{Method, StatusCode},
+    response::{IntoResponse, Response},
+};
+use embed::EmbedError;
+use schemars::JsonSchema;
+use serde::Serialize;
+use store::storage::StorageError;
+
+use super::{ErrorEnvelope, envelope::ErrorData};
+use crate::handlers::operation::Check;
+
+/// A request that was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    /// The body is no JSON.
+    #[error("malformed JSON: {reason}")]
+    MalformedJson { reason: String },
+    /// The body did not arrive.
+    #[error("the body could not be read: send it again")]
+    Body { source: axum::extract::rejection::BytesRejection },
+    /// The path has an escape that is no UTF-8.
+    #[error("malformed path: expected percent-encoded UTF-8")]
+    Path,
+    /// A field or parameter is not what it has to be.
+    #[error("`{field}`: {reason}")]
+    Invalid { field: String, reason: String },
+    /// The key is missing or wrong.
+    #[error("expected the server's API key in the header X-API-Key")]
+    Unauthorized,
+    /// There is no such route.
+    #[error("no route `{path}`: see /docs for those that there are")]
+    NoRoute { path: String },
+    /// There is no such record.
+    #[error("no {noun} has the id `{id}`")]
+    NoRecord { noun: &'static str, id: String },
+    /// The route has other methods.
+    #[error("`{path}` does not take {method}: see the header Allow for what it takes")]
+    Method { method: Method, path: String },
+    /// Another record has the id.
+    #[error("`{field}`: {reason}")]
+    Conflict { field: String, reason: String },
+    /// The body is too large.
+    #[error("the body is larger than {limit_bytes} bytes: send less at once")]
+    TooLarge { limit_bytes: usize },
+    /// The body is something else than JSON.
+    #[error("expected a body of type application/json, found `{found}`")]
+    MediaType { found: String },
+    /// Too many requests at once.
+    #[error("too many requests at once ({limit}): try again")]
+    Busy { limit: usize },
+    /// It took too long.
+    #[error("the request took longer than {} s and was given up", limit.as_secs_f64())]
+    Timeout { limit: Duration },
+    /// A service behind the gateway does not answer.
+    #[error("the {service} service does not answer")]
+    Gateway { service: records::Service, source: reqwest::Error },
+    /// The store failed, or refuses the input.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The text was not embedded.
+    #[error("failed to embed the text")]
+    Embed(#[from] EmbedError),
+    /// Something is not in order; what, is told to those who have the key.
+    #[error("not ready")]
+    NotReady { checks: Option<Vec<Check>> },
+    /// A handler panicked.
+    #[error("a handler panicked: {message}")]
+    Panic { message: String },
+}
+
+/// Which input is wrong, and why.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(crate) struct Details {
+    /// The field or parameter, such as `items[3].metadata.source`.
+    pub(crate) field: String,
+    /// What is wrong with it, and what is expected.
+    pub(crate) reason: String,
+}
+
+/// The error of a response, for the layer that writes its body.
+#[derive(Clone, Debug)]
+pub(crate) struct Failed(pub(crate) Arc<ApiError>);
+
+/// What clients are told of our own faults.
+const INTERNAL: &str = "internal error: give the request id to whoever runs this server";
+
+impl ApiError {
+    pub(crate) fn invalid(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Invalid { field: field.into(), reason: reason.into() }
+    }
+
+    /// The status of the answer.
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::MalformedJson { .. } | Self::Body { .. } | Self::Path => StatusCode::BAD_REQUEST,
+            Self::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::NoRoute { .. } | Self::NoRecord { .. } => StatusCode::NOT_FOUND,
+            Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Conflict { .. } => StatusCode::CONFLICT,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Busy { .. } | Self::NotReady { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::Gateway { .. } => StatusCode::BAD_GATEWAY,
+            Self::Storage(error) => match error {
+                StorageError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+                StorageError::Refused { .. } | StorageError::Unsupported { .. } => {
+                    StatusCode::UNPROCESSABLE_ENTITY
+                }
+                StorageError::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            },
+            Self::Embed(error) => match error {
+                EmbedError::Overloaded { .. } => StatusCode::SERVICE_UNAVAILABLE,
+                EmbedError::Tokenize { .. } | EmbedError::TooManyTexts { .. } | EmbedError::Stopped => {
+                    StatusCode::INTERNAL_SERVER_ERROR
+                }
+            },
+            Self::Panic { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// When to try again, if that may help: a queue empties and a server restarts within seconds.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(Duration::from_secs(1))
+    }
+
+    /// Which input is wrong, if one is.
+    pub(crate) fn details(&self) -> Option<Details> {
+        match self {
+            Self::Invalid { field, reason }
+            | Self::Conflict { field, reason }
+            | Self::Storage(
+                StorageError::Refused { field, reason } | StorageError::Unsupported { field, reason },
+            ) => Some(Details { field: field.clone(), reason: reason.clone() }),
+            _ => None,
+        }
+    }
+
+    /// The body of the answer to the request `request_id`.
+    pub(crate) fn envelope(&self, request_id: &str) -> ErrorEnvelope {
+        let request = || Some(ErrorData::Request { request_id: request_id.to_owned() });
+        if let Self::NotReady { checks: Some(checks) } = self {
+            return ErrorEnvelope::new(Some(ErrorData::Checks { checks: checks.clone() }), self.to_string());
+        }
+        match self.status() {
+            StatusCode::INTERNAL_SERVER_ERROR => ErrorEnvelope::new(request(), INTERNAL.to_owned()),
+            status if status.is_server_error() => ErrorEnvelope::new(request(), self.to_string()),
+            _ => ErrorEnvelope::new(self.details().map(ErrorData::Input), self.to_string()),
+        }
+    }
+
+    /// The whole chain of causes.
+    pub(crate) fn chain(&self) -> String {
+        let mut chain = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            chain.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        chain
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        response.extensions_mut().insert(Failed(Arc::new(self)));
+        response
+    }
+}
+
+impl OperationOutput for ApiError {
+    // The documents' errors are added in one place, `crate::openapi`.
+    type Inner = ErrorEnvelope;
+}

@@ -1,0 +1,172 @@
+//! The two forms that every route of the contract has.
+
+use std::marker::PhantomData;
+
+use aide::{
+    OperationOutput,
+    generate::GenContext,
+    openapi::{MediaType, Operation, Response as ResponseDocs, SchemaObject},
+};
+use axum::{
+    http::{HeaderName, HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Envelope;
+use crate::wire::{Page, Pagination};
+
+/// How an answer is wrapped.
+pub(crate) trait Form: Send + Sync + 'static {
+    /// An answer around `T`.
+    type Wrapped<T: Serialize + JsonSchema + Send>: Serialize + JsonSchema + Send;
+    /// A page of `T`.
+    type Page<T: Serialize + JsonSchema + Send>: Serialize + JsonSchema + Send;
+
+    /// Wraps `data`.
+    fn wrap<T: Serialize + JsonSchema + Send>(data: T, message: &str) -> Self::Wrapped<T>;
+
+    /// Makes a page.
+    fn page<T: Serialize + JsonSchema + Send>(items: Vec<T>, pagination: Pagination) -> Self::Page<T>;
+}
+
+/// Under `/api/v1`: the contract's envelope, and pages.
+pub(crate) enum Enveloped {}
+
+/// The old routes: `data` alone, and lists instead of pages.
+pub(crate) enum Bare {}
+
+impl Form for Enveloped {
+    type Wrapped<T: Serialize + JsonSchema + Send> = Envelope<T>;
+    type Page<T: Serialize + JsonSchema + Send> = Page<T>;
+
+    fn wrap<T: Serialize + JsonSchema + Send>(data: T, message: &str) -> Envelope<T> {
+        Envelope::new(data, message)
+    }
+
+    fn page<T: Serialize + JsonSchema + Send>(items: Vec<T>, pagination: Pagination) -> Page<T> {
+        Page { items, pagination }
+    }
+}
+
+impl Form for Bare {
+    type Wrapped<T: Serialize + JsonSchema + Send> = T;
+    type Page<T: Serialize + JsonSchema + Send> = Vec<T>;
+
+    fn wrap<T: Serialize + JsonSchema + Send>(data: T, _: &str) -> T {
+        data
+    }
+
+    fn page<T: Serialize + JsonSchema + Send>(items: Vec<T>, _: Pagination) -> Vec<T> {
+        items
+    }
+}
+
+/// `T` in the form `F`, with status 200.
+pub(crate) struct Answer<F, T> {
+    data: T,
+    message: &'static str,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    form: PhantomData<F>,
+}
+
+/// Names the fields that were ignored.
+const IGNORED_FIELDS: HeaderName = HeaderName::from_static("x-panopticon-ignored-fields");
+/// Says that an earlier request has stored the record.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// More than that is nobody's slip of the pen, and headers have limits.
+const MAX_IGNORED_FIELDS_BYTES: usize = 2_000;
+
+impl<F: Form, T> Answer<F, T> {
+    pub(crate) fn new(data: T, message: &'static str) -> Self {
+        Self { data, message, headers: Vec::new(), form: PhantomData }
+    }
+
+    /// Names the fields that were ignored, if any were.
+    pub(crate) fn ignoring(mut self, fields: &[String]) -> Self {
+        let mut names = String::new();
+        for field in fields {
+            let name = encoded(field);
+            if names.len() + name.len() > MAX_IGNORED_FIELDS_BYTES {
+                break;
+            }
+            names.push_str(if names.is_empty() { "" } else { ", " });
+            names.push_str(&name);
+        }
+        if !names.is_empty() {
+            let names = HeaderValue::from_str(&names).expect("encoded names are visible ASCII");
+            self.headers.push((IGNORED_FIELDS, names));
+        }
+        self
+    }
+
+    /// Says that nothing was stored that was not there before.
+    pub(crate) fn replayed(mut self) -> Self {
+        self.headers.push((REPLAYED, HeaderValue::from_static("true")));
+        self
+    }
+}
+
+/// `name` in visible ASCII; what is not, and what would end the name, percent-encoded.
+fn encoded(name: &str) -> String {
+    let mut encoded = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'%' | b',' => encoded.push_str(&format!("%{byte:02X}")),
+            byte if byte.is_ascii_graphic() => encoded.push(byte.into()),
+            byte => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+impl<F: Form, T: Serialize + JsonSchema + Send> IntoResponse for Answer<F, T> {
+    fn into_response(self) -> Response {
+        let Self { data, message, headers, form: _ } = self;
+        let body = serde_json::to_vec(&F::wrap(data, message)).expect("wire types are JSON");
+        let mut response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
+        response.headers_mut().extend(headers);
+        response
+    }
+}
+
+impl<F: Form, T: Serialize + JsonSchema + Send> OperationOutput for Answer<F, T> {
+    type Inner = T;
+
+    fn operation_response(context: &mut GenContext, _: &mut Operation) -> Option<ResponseDocs> {
+        let json_schema = context.schema.subschema_for::<F::Wrapped<T>>();
+        let schema = SchemaObject { json_schema, external_docs: None, example: None };
+        let media_type = MediaType { schema: Some(schema), ..MediaType::default() };
+        Some(ResponseDocs {
+            description: "Done.".to_owned(),
+            content: [("application/json".to_owned(), media_type)].into_iter().collect(),
+            ..ResponseDocs::default()
+        })
+    }
+
+    fn inferred_responses(
+        context: &mut GenContext,
+        operation: &mut Operation,
+    ) -> Vec<(Option<u16>, ResponseDocs)> {
+        Self::operation_response(context, operation)
+            .map(|response| (Some(200), response))
+            .into_iter()
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_names_are_one_header_whatever_they_are() {
+        let names = ["plain", "two,parts", "line\nbreak", "größe"].map(str::to_owned);
+        let response = Answer::<Bare, _>::new(1, "").ignoring(&names).into_response();
+        let header = response.headers().get(IGNORED_FIELDS).expect("fields were ignored");
+        assert_eq!(header, "plain, two%2Cparts, line%0Abreak, gr%C3%B6%C3%9Fe");
+        let none = Answer::<Bare, _>::new(1, "").ignoring(&[]).into_response();
+        assert!(none.headers().get(IGNORED_FIELDS).is_none());
+    }
+}

@@ -1,0 +1,9 @@
+//! What the services answer: the contract's envelope, or the bare `data` of the old routes; and errors.
+
+mod envelope;
+mod error;
+mod form;
+
+pub(crate) use envelope::{Envelope, ErrorEnvelope, now};
+pub(crate) use error::{ApiError, Details, Failed};
+pub(crate) use form::{Answer, Bare, Enveloped, Form};

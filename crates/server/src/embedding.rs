@@ -1,0 +1,49 @@
+//! The model, with its queue.
+
+use std::{sync::Arc, time::Instant};
+
+use embed::{Embedder, Model, Tokens};
+use records::Embedding;
+use tracing::Instrument as _;
+
+use crate::{answer::ApiError, process::Process};
+
+/// Embeds for all services of a process.
+#[derive(Clone)]
+pub struct EmbeddingModel {
+    model: Arc<Model>,
+    queue: Arc<Embedder>,
+}
+
+impl EmbeddingModel {
+    /// `queue` embeds with `model`.
+    pub fn new(model: Arc<Model>, queue: Embedder) -> Self {
+        Self { model, queue: Arc::new(queue) }
+    }
+
+    /// The embeddings of `texts`, in their order, by one call.
+    pub(crate) async fn embed(
+        &self,
+        texts: Vec<String>,
+        process: &Process,
+    ) -> Result<Vec<Embedding>, ApiError> {
+        let (count, began) = (texts.len(), Instant::now());
+        let span = tracing::info_span!("embed", embed.texts = count);
+        let embeddings = self.queue.embed(texts).instrument(span).await?;
+        process.metrics.embedded(count, began);
+        Ok(embeddings)
+    }
+
+    /// What the model sees of `text`.
+    pub(crate) async fn tokenize(&self, text: String) -> Result<Tokens, ApiError> {
+        let model = Arc::clone(&self.model);
+        let tokens = tokio::task::spawn_blocking(move || model.tokenize(&text)).await;
+        Ok(tokens.expect("the tokenizer does not panic")?)
+    }
+}
+
+impl std::fmt::Debug for EmbeddingModel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EmbeddingModel").finish_non_exhaustive()
+    }
+}

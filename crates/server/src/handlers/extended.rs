@@ -1,0 +1,183 @@
+//! The routes beyond the contract, under `/api/v1` only. They refuse unknown fields.
+
+use aide::{NoApi, OperationOutput, generate::GenContext, openapi};
+use axum::{
+    body::Body as HttpBody,
+    extract::{Extension, State},
+    http::header,
+    response::{IntoResponse, Response},
+};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use serde::Serialize as _;
+use store::storage::{Record, StorageError};
+
+use crate::{
+    answer::{Answer, ApiError, Enveloped},
+    layers::Permit,
+    records::Records,
+    request::{Body, Both, IdempotencyKey, Parameters, Refused, Segment},
+    wire::{
+        Batch, BatchItem, Count, EmbeddingInfo, Fetch, Fetched, ItemStatus, KeysetPage, KeysetParameters,
+        Resource, StoredBatch,
+    },
+};
+
+type Result<T> = std::result::Result<T, ApiError>;
+
+/// Stores up to 1,000 records.
+pub(crate) async fn store_batch<R: Resource>(
+    State(records): State<Records<R>>,
+    parameters: Parameters<EmbeddingInfo, Refused>,
+    key: IdempotencyKey,
+    body: Body<Batch<R::New>, Refused>,
+) -> Result<Answer<Enveloped, StoredBatch<R::Stored>>> {
+    let Batch { items, on_error } = body.value;
+    let drafts = items.into_vec().into_iter().map(|item| item.0.into()).collect();
+    let mut batch = records.store_batch(drafts, on_error, &key).await?;
+    if parameters.value.embedding_info {
+        for record in batch.items.iter_mut().filter_map(|item| item.record.as_mut()) {
+            records.add_embedding_info(record).await?;
+        }
+    }
+    let is_replayed = batch.items.iter().all(|item| item.status == ItemStatus::Unchanged);
+    let answer = Answer::new(shown::<R>(batch), "stored");
+    Ok(if is_replayed { answer.replayed() } else { answer })
+}
+
+fn shown<R: Resource>(batch: StoredBatch<Record>) -> StoredBatch<R::Stored> {
+    let StoredBatch { items, stored } = batch;
+    let items = items.into_iter().map(|item| {
+        let BatchItem { status, id, record, error } = item;
+        BatchItem { status, id, record: record.map(R::Stored::from), error }
+    });
+    StoredBatch { items: items.collect(), stored }
+}
+
+/// Shows the records with these ids.
+pub(crate) async fn fetch<R: Resource>(
+    State(records): State<Records<R>>,
+    body: Body<Fetch, Refused>,
+) -> Result<Answer<Enveloped, Fetched<R::Stored>>> {
+    let Fetched { items, missing } = records.fetch(body.value.ids.into_vec()).await?;
+    let items = items.into_iter().map(R::Stored::from).collect();
+    Ok(Answer::new(Fetched { items, missing }, "fetched"))
+}
+
+/// Changes a record.
+pub(crate) async fn update<R: Resource>(
+    State(records): State<Records<R>>,
+    Segment(id): Segment,
+    parameters: Parameters<EmbeddingInfo, Refused>,
+    body: Body<R::Change, Refused>,
+) -> Result<Answer<Enveloped, R::Stored>> {
+    let mut record = records.update(id, body.value.into()).await?;
+    if parameters.value.embedding_info {
+        records.add_embedding_info(&mut record).await?;
+    }
+    Ok(Answer::new(record.into(), "changed"))
+}
+
+/// Deletes a record.
+pub(crate) async fn delete<R: Resource>(
+    State(records): State<Records<R>>,
+    Segment(id): Segment,
+) -> Result<Answer<Enveloped, Deleted>> {
+    let id = records.delete(id).await?;
+    Ok(Answer::new(Deleted { id }, "deleted"))
+}
+
+/// What was deleted.
+#[derive(Debug, serde::Serialize, schemars::JsonSchema)]
+pub(crate) struct Deleted {
+    /// The record's id.
+    id: String,
+}
+
+/// Lists records, newest first, from a cursor on.
+pub(crate) async fn list<R: Resource>(
+    State(records): State<Records<R>>,
+    parameters: Parameters<Both<R::Filters, KeysetParameters>, Refused>,
+) -> Result<Answer<Enveloped, KeysetPage<R::Stored>>> {
+    let Both(filters, keyset) = parameters.value;
+    let KeysetPage { items, next_cursor } = records.list(filters.into(), keyset).await?;
+    let items = items.into_iter().map(R::Stored::from).collect();
+    Ok(Answer::new(KeysetPage { items, next_cursor }, "listed"))
+}
+
+/// Counts records.
+pub(crate) async fn count<R: Resource>(
+    State(records): State<Records<R>>,
+    filters: Parameters<R::Filters, Refused>,
+) -> Result<Answer<Enveloped, Count>> {
+    let count = records.count(filters.value.into()).await?;
+    Ok(Answer::new(Count { count }, "counted"))
+}
+
+/// Lists the categories, each with its count.
+pub(crate) async fn categories<R: Resource>(
+    State(records): State<Records<R>>,
+) -> Result<Answer<Enveloped, Vec<R::Category>>> {
+    let categories = records.categories().await?;
+    Ok(Answer::new(categories.into_iter().map(R::Category::from).collect(), "listed"))
+}
+
+/// Writes records as lines of JSON, newest first.
+pub(crate) async fn export<R: Resource>(
+    State(records): State<Records<R>>,
+    NoApi(Extension(permit)): NoApi<Extension<Permit>>,
+    filters: Parameters<R::Filters, Refused>,
+) -> Result<JsonLines<R>> {
+    let records = records.export(filters.value.into()).await?;
+    Ok(JsonLines { records, permit, resource: std::marker::PhantomData })
+}
+
+/// Records as lines of JSON. Cut off without its end if the store fails meanwhile.
+pub(crate) struct JsonLines<R> {
+    records: BoxStream<'static, std::result::Result<Record, StorageError>>,
+    /// The export counts as a request until its last line.
+    permit: Permit,
+    resource: std::marker::PhantomData<fn() -> R>,
+}
+
+/// Lines that are sent together.
+const LINES: usize = 256;
+
+impl<R: Resource> IntoResponse for JsonLines<R> {
+    fn into_response(self) -> Response {
+        let Self { records, permit, resource: _ } = self;
+        let chunks = records.try_ready_chunks(LINES).map(move |chunk| {
+            let _held = &permit;
+            let records = chunk.map_err(|error| {
+                let error = ApiError::from(error.1);
+                // Nobody else does: the status has been sent.
+                tracing::error!(error = %error.chain(), "an export was cut off");
+                error
+            })?;
+            let mut lines = Vec::new();
+            for record in records {
+                let mut line = serde_json::Serializer::new(&mut lines);
+                R::Stored::from(record).serialize(&mut line).expect("wire types are JSON");
+                lines.push(b'\n');
+            }
+            Ok::<_, ApiError>(lines)
+        });
+        ([(header::CONTENT_TYPE, "application/x-ndjson")], HttpBody::from_stream(chunks)).into_response()
+    }
+}
+
+impl<R: Resource> OperationOutput for JsonLines<R> {
+    type Inner = R::Stored;
+
+    fn inferred_responses(
+        _: &mut GenContext,
+        _: &mut openapi::Operation,
+    ) -> Vec<(Option<u16>, openapi::Response)> {
+        let content = [("application/x-ndjson".to_owned(), openapi::MediaType::default())];
+        let response = openapi::Response {
+            description: "A record on each line, as `GET` of one shows it.".to_owned(),
+            content: content.into_iter().collect(),
+            ..openapi::Response::default()
+        };
+        vec![(Some(200), response)]
+    }
+}

@@ -1,0 +1,5 @@
+//! What the routes do: each handler extracts, calls one function, and returns a type.
+
+pub(crate) mod contract;
+pub(crate) mod extended;
+pub(crate) mod operation;

@@ -1,0 +1,155 @@
+//! What operators and their tools ask.
+
+use std::{sync::Arc, time::Duration};
+
+use aide::{OperationOutput, generate::GenContext, openapi};
+use axum::{
+    extract::{Extension, Request, State},
+    http::header,
+    response::{IntoResponse, Response},
+};
+use futures_util::future::join_all;
+use schemars::JsonSchema;
+use serde::Serialize;
+use store::storage::Storage;
+
+use crate::{
+    answer::{Answer, ApiError, Enveloped},
+    gateway::{Passage, Upstream},
+    layers::has_key,
+    openapi::Document,
+    process::Process,
+};
+
+/// A store that takes longer to say that it is there is as good as away.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Who is asked.
+#[derive(Clone)]
+pub(crate) struct Operated {
+    pub(crate) probes: Vec<Probe>,
+    pub(crate) process: Arc<Process>,
+}
+
+/// Somebody who has to answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Probe {
+    /// A store.
+    Storage(Arc<dyn Storage>),
+    /// A service behind the gateway.
+    Passage(Passage),
+    /// The model: without it no service is made.
+    Model,
+}
+
+/// The process lives.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Alive {
+    version: &'static str,
+}
+
+/// Whether requests can be served.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Ready {
+    /// What was looked at; only for those who have the key.
+    checks: Option<Vec<Check>>,
+}
+
+/// Something that has to be in order.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(crate) struct Check {
+    /// What was looked at.
+    name: String,
+    /// Whether it is in order.
+    ready: bool,
+    /// What is wrong with it.
+    reason: Option<String>,
+}
+
+/// Says that the process lives.
+pub(crate) async fn health() -> Answer<Enveloped, Alive> {
+    Answer::new(Alive { version: env!("CARGO_PKG_VERSION") }, "alive")
+}
+
+/// Says whether requests can be served: stores answer, their schema is current, the model is loaded.
+pub(crate) async fn ready(
+    State(operated): State<Operated>,
+    aide::NoApi(request): aide::NoApi<Request>,
+) -> Result<Answer<Enveloped, Ready>, ApiError> {
+    let is_stopping = operated.process.is_stopping();
+    let reason = is_stopping.then(|| "it is stopping".to_owned());
+    let mut checks = vec![Check { name: "process".to_owned(), ready: !is_stopping, reason }];
+    checks.extend(join_all(operated.probes.iter().map(check)).await);
+    let is_ready = checks.iter().all(|check| check.ready);
+    let checks = has_key(&operated.process, request.headers()).then_some(checks);
+    if is_ready { Ok(Answer::new(Ready { checks }, "ready")) } else { Err(ApiError::NotReady { checks }) }
+}
+
+async fn check(probe: &Probe) -> Check {
+    let (name, asked) = match probe {
+        Probe::Storage(storage) => {
+            let name = format!("{} storage ({})", storage.service(), storage.kind());
+            (name, tokio::time::timeout(CHECK_TIMEOUT, ask_storage(storage)).await)
+        }
+        Probe::Passage(passage) => {
+            let name = format!("{} service", passage.upstream.service);
+            (name, tokio::time::timeout(CHECK_TIMEOUT, ask_service(passage)).await)
+        }
+        Probe::Model => ("model".to_owned(), Ok(None)),
+    };
+    let reason =
+        asked.unwrap_or_else(|_| Some(format!("it does not answer within {} s", CHECK_TIMEOUT.as_secs())));
+    Check { name, ready: reason.is_none(), reason }
+}
+
+/// What is wrong with a store.
+async fn ask_storage(storage: &Arc<dyn Storage>) -> Option<String> {
+    storage.check().await.err().map(|error| ApiError::from(error).chain())
+}
+
+/// What is wrong with a service behind the gateway.
+async fn ask_service(passage: &Passage) -> Option<String> {
+    let Passage { upstream: Upstream { service, url }, client } = passage;
+    match client.get(format!("{url}/ready")).send().await {
+        Ok(answer) if answer.status().is_success() => None,
+        Ok(answer) => Some(format!("it answers {}", answer.status())),
+        Err(source) => Some(ApiError::Gateway { service: *service, source }.chain()),
+    }
+}
+
+/// Shows the metrics.
+pub(crate) async fn metrics(State(operated): State<Operated>) -> Text {
+    Text {
+        media_type: "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        body: operated.process.metrics.to_text(),
+    }
+}
+
+/// Shows the description of this service.
+pub(crate) async fn document(aide::NoApi(Extension(document)): aide::NoApi<Extension<Document>>) -> Text {
+    Text { media_type: "application/json", body: document.0.to_string() }
+}
+
+/// A text of some kind.
+pub(crate) struct Text {
+    media_type: &'static str,
+    body: String,
+}
+
+impl IntoResponse for Text {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, self.media_type)], self.body).into_response()
+    }
+}
+
+impl OperationOutput for Text {
+    type Inner = String;
+
+    fn inferred_responses(
+        _: &mut GenContext,
+        _: &mut openapi::Operation,
+    ) -> Vec<(Option<u16>, openapi::Response)> {
+        let description = "The text.".to_owned();
+        vec![(Some(200), openapi::Response { description, ..openapi::Response::default() })]
+    }
+}

@@ -1,0 +1,29 @@
+//! The key that clients have to know.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    http::HeaderMap,
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+
+use crate::{answer::ApiError, process::Process};
+
+/// What load balancers ask, which have no key.
+const OPEN: [&str; 2] = ["/health", "/ready"];
+
+/// Lets requests pass that have the key, or ask for what is open.
+pub(crate) async fn with_key(State(process): State<Arc<Process>>, request: Request, next: Next) -> Response {
+    if OPEN.contains(&request.uri().path()) || has_key(&process, request.headers()) {
+        return next.run(request).await;
+    }
+    ApiError::Unauthorized.into_response()
+}
+
+/// Whether the headers have the key, if there is one.
+pub(crate) fn has_key(process: &Process, headers: &HeaderMap) -> bool {
+    let Some(key) = &process.config.api_key else { return true };
+    headers.get("x-api-key").is_some_and(|given| key.is(given.as_bytes()))
+}

@@ -1,0 +1,53 @@
+//! How many requests at once, and how long each.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::{answer::ApiError, process::Process};
+
+/// Counts as one of the requests that are worked on, until the last clone is dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct Permit {
+    _held: Arc<OwnedSemaphorePermit>,
+}
+
+/// Operators want to look into a busy process above all.
+const UNCOUNTED: [&str; 3] = ["/health", "/ready", "/metrics"];
+
+/// Turns requests away while there are as many as may be.
+pub(crate) async fn within_room(
+    State(process): State<Arc<Process>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    if UNCOUNTED.contains(&request.uri().path()) {
+        return next.run(request).await;
+    }
+    let Ok(permit) = Arc::clone(&process.room).try_acquire_owned() else {
+        return ApiError::Busy { limit: process.config.max_requests }.into_response();
+    };
+    let permit = Permit { _held: Arc::new(permit) };
+    request.extensions_mut().insert(permit.clone());
+    let response = next.run(request).await;
+    drop(permit);
+    response
+}
+
+/// Gives requests up that take too long to begin their answer.
+pub(crate) async fn within_time(
+    State(process): State<Arc<Process>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let limit = process.config.request_timeout;
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => ApiError::Timeout { limit }.into_response(),
+    }
+}

@@ -1,0 +1,79 @@
+//! What every request goes through, whatever its route: from the outside in, an id, a span and metrics, the body of
+//! an error; origins; the key; a limit to how many there are; a time limit; and a net under panics.
+
+mod key;
+mod limits;
+mod observe;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Extension, Request},
+    http::{HeaderName, Method, header},
+    middleware::{from_fn, from_fn_with_state},
+    response::{IntoResponse as _, Response},
+};
+use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
+
+use crate::{answer::ApiError, process::Process, request::BodyLimit};
+
+pub(crate) use key::has_key;
+pub(crate) use limits::Permit;
+
+/// Puts the layers around `router`, which is complete but for what is no route.
+pub(crate) fn around(router: Router, process: &Arc<Process>) -> Router {
+    let max_body_bytes = process.config.max_body_bytes;
+    let router = router
+        .fallback(no_route)
+        .method_not_allowed_fallback(other_method)
+        .layer(DefaultBodyLimit::max(max_body_bytes))
+        .layer(Extension(BodyLimit(max_body_bytes)))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(process.clone(), limits::within_time))
+        .layer(from_fn_with_state(process.clone(), limits::within_room))
+        .layer(from_fn_with_state(process.clone(), key::with_key));
+    let router = if process.config.cors_origins.0.is_empty() { router } else { router.layer(cors(process)) };
+    router.layer(from_fn_with_state(process.clone(), observe::observed)).layer(from_fn(observe::protected))
+}
+
+fn cors(process: &Process) -> CorsLayer {
+    let name = HeaderName::from_static;
+    let methods = [Method::GET, Method::POST, Method::PATCH, Method::DELETE];
+    let sent = [
+        header::CONTENT_TYPE,
+        name("x-api-key"),
+        name("x-request-id"),
+        name("idempotency-key"),
+        name("traceparent"),
+    ];
+    let shown = [
+        header::RETRY_AFTER,
+        name("x-request-id"),
+        name("idempotency-replayed"),
+        name("x-panopticon-ignored-fields"),
+    ];
+    CorsLayer::new()
+        .allow_origin(process.config.cors_origins.0.clone())
+        .allow_methods(methods)
+        .allow_headers(sent)
+        .expose_headers(shown)
+}
+
+async fn no_route(request: Request) -> ApiError {
+    ApiError::NoRoute { path: request.uri().path().to_owned() }
+}
+
+async fn other_method(request: Request) -> ApiError {
+    ApiError::Method { method: request.method().clone(), path: request.uri().path().to_owned() }
+}
+
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let message = match panic.downcast::<String>() {
+        Ok(message) => *message,
+        Err(panic) => {
+            panic.downcast::<&str>().map_or_else(|_| "no message".to_owned(), |text| (*text).to_owned())
+        }
+    };
+    ApiError::Panic { message }.into_response()
+}

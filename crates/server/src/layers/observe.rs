@@ -1,0 +1,145 @@
+//! The request's id, its span, metrics and log line, and the body of an error.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    body::Body,
+    extract::{MatchedPath, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
+    middleware::Next,
+    response::Response,
+};
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use crate::{
+    answer::{ApiError, Failed},
+    process::Process,
+    trace,
+};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const MAX_REQUEST_ID_BYTES: usize = 128;
+
+/// The label of requests that no route takes: their paths are anybody's.
+const NO_ROUTE: &str = "none";
+
+/// Gives the request an id, notes it, and writes the body of its error.
+pub(crate) async fn observed(
+    State(process): State<Arc<Process>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let began = Instant::now();
+    let _in_flight = process.metrics.request_begins();
+    let id = request_id(request.headers());
+    let header = HeaderValue::from_str(&id).expect("an id is visible ASCII");
+    // For the services behind a gateway.
+    request.headers_mut().insert(REQUEST_ID, header.clone());
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map_or(NO_ROUTE, MatchedPath::as_str).to_owned();
+    let span = tracing::info_span!(
+        "request",
+        otel.name = %format_args!("{method} {route}"),
+        otel.kind = "server",
+        request.id = %id,
+        http.request.method = %method,
+        http.route = %route,
+        http.response.status_code = tracing::field::Empty,
+    );
+    trace::join(&span, request.headers());
+    let response = async {
+        let mut response = next.run(request).await;
+        if let Some(Failed(error)) = response.extensions_mut().remove::<Failed>() {
+            log(&error);
+            response = with_body(response, &error, &id);
+        }
+        let (status, took) = (response.status().as_u16(), began.elapsed());
+        tracing::Span::current().record("http.response.status_code", status);
+        process.metrics.request_ended(&route, &method, status, took);
+        tracing::info!(
+            http.response.status_code = status,
+            duration_ms = took.as_secs_f64() * 1_000.0,
+            "answered {method} {route} with {status}"
+        );
+        response
+    };
+    let mut response = response.instrument(span).await;
+    response.headers_mut().insert(REQUEST_ID, header);
+    response
+}
+
+/// Tells browsers to do with answers only what they are for.
+pub(crate) async fn protected(request: Request, next: Next) -> Response {
+    let is_page = request.uri().path() == "/docs";
+    let mut response = next.run(request).await;
+    // The page's scripts and styles are inside it.
+    let policy = if is_page {
+        "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: 'self'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    } else {
+        "default-src 'none'; frame-ancestors 'none'"
+    };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::CONTENT_SECURITY_POLICY, policy),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// The client's id if it is fit for a log, else a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let is_fit = |id: &&str| {
+        (1..=MAX_REQUEST_ID_BYTES).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
+    };
+    let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(is_fit);
+    given.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned)
+}
+
+fn log(error: &ApiError) {
+    let status = error.status();
+    if status.is_server_error() {
+        tracing::error!(error = %error.chain(), "failed with {status}");
+    } else {
+        tracing::debug!(error = %error.chain(), "refused with {status}");
+    }
+}
+
+fn with_body(response: Response, error: &ApiError, request_id: &str) -> Response {
+    let (mut parts, _) = response.into_parts();
+    let body = serde_json::to_vec(&error.envelope(request_id)).expect("wire types are JSON");
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(wait) = error.retry_after() {
+        parts.headers.insert(header::RETRY_AFTER, wait.as_secs().into());
+    }
+    if matches!(error, ApiError::Unauthorized) {
+        parts.headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey"));
+    }
+    Response::from_parts(parts, Body::from(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sane_ids_are_kept_and_others_replaced() {
+        let id_of = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_str(text).expect("a header's value"));
+            request_id(&headers)
+        };
+        assert_eq!(id_of("trace-1.a_b:c"), "trace-1.a_b:c");
+        for text in ["", "two words", "<script>", &"x".repeat(129)] {
+            let id = id_of(text);
+            assert_eq!(Uuid::try_parse(&id).map(|id| id.get_version_num()), Ok(4), "{text}");
+        }
+        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
+    }
+}

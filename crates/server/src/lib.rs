@@ -1,0 +1,31 @@
+//! The HTTP services: query storage, evaluation storage and judge, and the gateway before them.
+//!
+//! Entry points: [`Process`] is what everything that a process serves has in common; [`services`] makes the router of some of
+//! them, [`gateway`] one that passes requests on; [`Listener`] serves a router until it is told to stop. `routes` is
+//! the list of all routes, `handlers` what they do, `records` what they do it with.
+//!
+//! No environment is read here and no SQL spoken; where models and databases are is the caller's affair.
+
+mod answer;
+mod config;
+mod embedding;
+mod gateway;
+mod handlers;
+mod layers;
+mod listener;
+mod metrics;
+mod openapi;
+mod process;
+mod records;
+mod request;
+mod routes;
+mod trace;
+mod wire;
+
+pub use config::{ApiKey, InvalidOrigin, Origins, ServerConfig};
+pub use embedding::EmbeddingModel;
+pub use gateway::{Upstream, gateway};
+pub use listener::{Listener, ListenerError, Shutdown};
+pub use metrics::{PoolProbe, PoolState};
+pub use process::Process;
+pub use routes::services;

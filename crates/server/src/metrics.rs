@@ -1,0 +1,201 @@
+//! What Prometheus is told.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::ConstGauge, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+use records::Service;
+
+/// From a lookup by id to a large batch on a busy machine.
+const SECONDS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+/// Connections to the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolState {
+    /// All of them.
+    pub size: u32,
+    /// Those that wait for work.
+    pub idle: u32,
+}
+
+/// Tells the state of a connection pool, whenever it is asked.
+#[derive(Clone)]
+pub struct PoolProbe(Arc<dyn Fn() -> PoolState + Send + Sync>);
+
+impl PoolProbe {
+    /// Asks by `state`.
+    pub fn new(state: impl Fn() -> PoolState + Send + Sync + 'static) -> Self {
+        Self(Arc::new(state))
+    }
+}
+
+impl fmt::Debug for PoolProbe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PoolProbe").field(&(self.0)()).finish()
+    }
+}
+
+/// The metrics of a process.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Histogram>,
+    in_flight: Gauge,
+    storage: Family<StorageLabels, Histogram>,
+    embedding: Histogram,
+    embedded_texts: Counter,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: String,
+    method: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StorageLabels {
+    service: &'static str,
+    operation: &'static str,
+    outcome: &'static str,
+}
+
+/// How an operation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Done,
+    Failed,
+}
+
+/// Counts a request while it lives.
+pub(crate) struct InFlight(Gauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Metrics {
+    pub(crate) fn new(pool: Option<PoolProbe>) -> Self {
+        let mut registry = Registry::with_prefix("panopticon");
+        let requests: Family<RequestLabels, Histogram> = histograms_of();
+        let storage: Family<StorageLabels, Histogram> = histograms_of();
+        let (in_flight, embedding, embedded_texts) =
+            (Gauge::default(), Histogram::new(SECONDS), Counter::default());
+        registry.register_with_unit(
+            "http_request_duration",
+            "Requests, until the answer began",
+            Unit::Seconds,
+            requests.clone(),
+        );
+        registry.register("http_requests_in_flight", "Requests that are worked on", in_flight.clone());
+        registry.register_with_unit(
+            "storage_duration",
+            "Operations of the storages",
+            Unit::Seconds,
+            storage.clone(),
+        );
+        registry.register_with_unit(
+            "embedding_duration",
+            "Embedding the texts of a request, with the wait in the queue",
+            Unit::Seconds,
+            embedding.clone(),
+        );
+        registry.register("embedded_texts", "Texts that were embedded", embedded_texts.clone());
+        if let Some(pool) = pool {
+            registry.register_collector(Box::new(pool));
+        }
+        Self { registry, requests, in_flight, storage, embedding, embedded_texts }
+    }
+
+    /// Counts a request as worked on until the value is dropped.
+    pub(crate) fn request_begins(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight(self.in_flight.clone())
+    }
+
+    /// Notes a request that was answered.
+    pub(crate) fn request_ended(
+        &self,
+        route: &str,
+        method: &axum::http::Method,
+        status: u16,
+        took: Duration,
+    ) {
+        let labels = RequestLabels { route: route.to_owned(), method: method_label(method), status };
+        self.requests.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// Notes an operation of a storage that `began` then.
+    pub(crate) fn storage_ended(
+        &self,
+        service: Service,
+        operation: &'static str,
+        outcome: Outcome,
+        began: Instant,
+    ) {
+        let outcome = match outcome {
+            Outcome::Done => "done",
+            Outcome::Failed => "failed",
+        };
+        let labels = StorageLabels { service: service.as_str(), operation, outcome };
+        self.storage.get_or_create(&labels).observe(began.elapsed().as_secs_f64());
+    }
+
+    /// Notes that `texts` texts were embedded.
+    pub(crate) fn embedded(&self, texts: usize, began: Instant) {
+        self.embedding.observe(began.elapsed().as_secs_f64());
+        self.embedded_texts.inc_by(u64::try_from(texts).expect("a number of texts fits"));
+    }
+
+    /// The OpenMetrics text.
+    pub(crate) fn to_text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to memory does not fail");
+        text
+    }
+}
+
+/// Histograms of durations, one for each `L`.
+fn histograms_of<L: Clone + std::hash::Hash + Eq>() -> Family<L, Histogram> {
+    Family::new_with_constructor(|| Histogram::new(SECONDS))
+}
+
+/// Clients may invent methods; labels are few.
+fn method_label(method: &axum::http::Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
+
+impl Collector for PoolProbe {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let PoolState { size, idle } = (self.0)();
+        for (name, help, value) in [
+            ("database_connections", "Connections to the database", size),
+            ("database_connections_idle", "Connections to the database that wait for work", idle),
+        ] {
+            let gauge = ConstGauge::new(i64::from(value));
+            let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+            gauge.encode(metric)?;
+        }
+        Ok(())
+    }
+}

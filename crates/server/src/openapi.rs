@@ -1,0 +1,169 @@
+//! The services' description: OpenAPI 3.1, from the handlers' types.
+
+use std::sync::Arc;
+
+use aide::{
+    axum::{ApiRouter, AxumOperationHandler},
+    generate::in_context,
+    openapi::{
+        ApiKeyLocation, Info, MediaType, OpenApi, Operation, Parameter, ParameterData,
+        ParameterSchemaOrContent, PathStyle, ReferenceOr, Response, Responses, SchemaObject, SecurityScheme,
+        StatusCode,
+    },
+    swagger::Swagger,
+};
+use axum::{Router, extract::Extension, response::Html};
+use schemars::json_schema;
+
+use crate::answer::ErrorEnvelope;
+
+/// The description as JSON.
+#[derive(Clone)]
+pub(crate) struct Document(pub(crate) Arc<str>);
+
+const KEY: &str = "key";
+const DESCRIPTION: &str = "Keeps test prompts, evaluation metrics and what models answered, and finds them by meaning. \
+Routes under `/api/v1` answer `{status, data, message, timestamp}`; the older ones without it answer `data` alone. \
+Errors have the same envelope everywhere. Times are UTC.";
+
+/// The page that shows the description.
+pub(crate) fn page<S: Clone + Send + Sync + 'static>()
+-> impl AxumOperationHandler<(), Html<&'static str>, ((),), S> {
+    Swagger::new("/openapi.json").with_title("Panopticon").axum_handler()
+}
+
+/// Describes routes as they are made.
+pub(crate) struct Description {
+    api: OpenApi,
+    /// Of every error's body.
+    error: schemars::Schema,
+}
+
+impl Description {
+    pub(crate) fn begin() -> Self {
+        let info = Info {
+            title: "Panopticon".to_owned(),
+            description: Some(DESCRIPTION.to_owned()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Info::default()
+        };
+        let error = in_context(|context| context.schema.subschema_for::<ErrorEnvelope>());
+        Self { api: OpenApi { info, ..OpenApi::default() }, error }
+    }
+
+    /// Adds the routes of `router`.
+    pub(crate) fn add<S: Clone + Send + Sync + 'static>(&mut self, router: ApiRouter<S>) -> Router<S> {
+        router.finish_api(&mut self.api)
+    }
+
+    /// The whole description.
+    pub(crate) fn finish(mut self) -> Extension<Document> {
+        complete(&mut self.api, self.error);
+        let json = serde_json::to_string(&self.api).expect("a description is JSON");
+        Extension(Document(json.into()))
+    }
+}
+
+/// Adds what all operations have.
+fn complete(api: &mut OpenApi, error: schemars::Schema) {
+    let components = api.components.get_or_insert_default();
+    let scheme = SecurityScheme::ApiKey {
+        location: ApiKeyLocation::Header,
+        name: "X-API-Key".to_owned(),
+        description: Some("Needed if the server has a key.".to_owned()),
+        extensions: Default::default(),
+    };
+    components.security_schemes.insert(KEY.to_owned(), ReferenceOr::Item(scheme));
+    let paths = api.paths.get_or_insert_default();
+    for (path, item) in &mut paths.paths {
+        let ReferenceOr::Item(item) = item else { continue };
+        let operations = [
+            ("get", &mut item.get),
+            ("post", &mut item.post),
+            ("patch", &mut item.patch),
+            ("delete", &mut item.delete),
+        ];
+        for (method, operation) in operations {
+            if let Some(operation) = operation {
+                complete_operation(method, path, operation, &error);
+            }
+        }
+    }
+}
+
+fn complete_operation(method: &str, path: &str, operation: &mut Operation, error: &schemars::Schema) {
+    let words = path.split(['/', '{', '}', '-', '.']).filter(|word| !word.is_empty());
+    operation.operation_id = Some(words.fold(method.to_owned(), |id, word| format!("{id}_{word}")));
+    operation.tags = vec![tag(path).to_owned()];
+    let variable = path.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(name, _)| name);
+    operation.parameters.extend(variable.map(|name| ReferenceOr::Item(path_parameter(name))));
+
+    let is_open = matches!(path, "/health" | "/ready");
+    let has_body = operation.request_body.is_some();
+    let is_idempotent = operation
+        .parameters
+        .iter()
+        .any(|parameter| matches!(parameter, ReferenceOr::Item(Parameter::Header { .. })));
+    let mut statuses =
+        vec![(500, "A fault of the server."), (503, "Not now: try again."), (504, "It took too long.")];
+    if !is_open {
+        operation.security = vec![[(KEY.to_owned(), Vec::new())].into_iter().collect()];
+        statuses.push((401, "The key is missing or wrong."));
+    }
+    if has_body {
+        statuses.extend([
+            (400, "The body is no JSON."),
+            (413, "The body is too large."),
+            (415, "The body is no JSON."),
+        ]);
+    }
+    if variable.is_some() {
+        statuses.push((400, "The path is malformed."));
+    }
+    if path.ends_with("/{id}") {
+        statuses.push((404, "There is no such record."));
+    }
+    if has_body || !operation.parameters.is_empty() {
+        statuses.push((422, "A field or parameter is not what it has to be."));
+    }
+    if is_idempotent {
+        statuses.push((409, "Another record has this id, with other content."));
+    }
+    let responses = operation.responses.get_or_insert_with(Responses::default);
+    for (status, description) in statuses {
+        let schema = SchemaObject { json_schema: error.clone(), external_docs: None, example: None };
+        let media_type = MediaType { schema: Some(schema), ..MediaType::default() };
+        let response = Response {
+            description: description.to_owned(),
+            content: [("application/json".to_owned(), media_type)].into_iter().collect(),
+            ..Response::default()
+        };
+        responses.responses.insert(StatusCode::Code(status), ReferenceOr::Item(response));
+    }
+}
+
+/// Routes that belong together.
+fn tag(path: &str) -> &str {
+    let path = path.strip_prefix("/api/v1").unwrap_or(path);
+    match path.split('/').nth(1) {
+        Some(resource @ ("queries" | "evaluation-metrics" | "outputs" | "results")) => resource,
+        _ => "operation",
+    }
+}
+
+fn path_parameter(name: &str) -> Parameter {
+    let json_schema = json_schema!({ "type": "string", "minLength": 1 });
+    let schema = SchemaObject { json_schema, external_docs: None, example: None };
+    let parameter_data = ParameterData {
+        name: name.to_owned(),
+        description: Some("Percent-encoded.".to_owned()),
+        required: true,
+        deprecated: None,
+        format: ParameterSchemaOrContent::Schema(schema),
+        example: None,
+        examples: Default::default(),
+        explode: None,
+        extensions: Default::default(),
+    };
+    Parameter::Path { parameter_data, style: PathStyle::Simple }
+}

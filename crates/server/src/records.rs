@@ -1,0 +1,342 @@
+//! The records of one resource: what handlers do with them.
+
+use std::{collections::HashSet, marker::PhantomData, sync::Arc, time::Instant};
+
+use ::records::Service;
+use futures_util::{StreamExt as _, stream::BoxStream};
+use serde_json::json;
+use store::storage::{
+    Atomicity, CategoryCount, Cursor, Hit, Insertion, NewRecord, Record, Search, SearchMode, Selection,
+    Start, Storage, StorageError,
+};
+use tracing::Instrument as _;
+
+use crate::{
+    answer::{ApiError, Details},
+    embedding::EmbeddingModel,
+    metrics::Outcome,
+    process::Process,
+    request::IdempotencyKey,
+    wire::{
+        BatchItem, Conditions, DraftChange, DraftRecord, Fetched, ItemStatus, KeysetPage, KeysetParameters,
+        Mode, OnError, PageParameters, Pagination, Resource, SearchRequest, StoredBatch,
+    },
+};
+
+/// Metadata key that an answer has if it was asked for.
+const EMBEDDING_INFO: &str = "panopticon:embedding";
+
+/// The storage of the resource `R`.
+pub(crate) struct Records<R> {
+    storage: Arc<dyn Storage>,
+    model: EmbeddingModel,
+    process: Arc<Process>,
+    resource: PhantomData<fn() -> R>,
+}
+
+impl<R> Clone for Records<R> {
+    fn clone(&self) -> Self {
+        let Self { storage, model, process, resource } = self;
+        let (storage, process) = (Arc::clone(storage), Arc::clone(process));
+        Self { storage, model: model.clone(), process, resource: *resource }
+    }
+}
+
+/// A record that is stored.
+pub(crate) struct StoredRecord {
+    pub(crate) record: Record,
+    /// Whether it was there before.
+    pub(crate) is_replayed: bool,
+}
+
+impl<R: Resource> Records<R> {
+    pub(crate) fn new(storage: Arc<dyn Storage>, model: EmbeddingModel, process: Arc<Process>) -> Self {
+        debug_assert_eq!(storage.service(), R::SERVICE);
+        Self { storage, model, process, resource: PhantomData }
+    }
+
+    /// Stores one record.
+    pub(crate) async fn store(
+        &self,
+        draft: DraftRecord,
+        key: &IdempotencyKey,
+    ) -> Result<StoredRecord, ApiError> {
+        let embedding = self.embed(draft.text.clone()).await?;
+        let record = self.record(draft, key, 0, embedding);
+        let insertions = self.insert(std::slice::from_ref(&record), Atomicity::AllOrNothing).await?;
+        match insertions.into_iter().next().expect("one record has one insertion") {
+            Insertion::Stored(record) => Ok(StoredRecord { record, is_replayed: false }),
+            Insertion::Unchanged(record) => Ok(StoredRecord { record, is_replayed: true }),
+            Insertion::Conflict | Insertion::Withheld => {
+                Err(ApiError::Conflict { field: "id".to_owned(), reason: conflict::<R>(&record.id) })
+            }
+        }
+    }
+
+    /// Stores many records: one call of the model, one of the store.
+    pub(crate) async fn store_batch(
+        &self,
+        drafts: Vec<DraftRecord>,
+        on_error: OnError,
+        key: &IdempotencyKey,
+    ) -> Result<StoredBatch<Record>, ApiError> {
+        let texts = drafts.iter().map(|draft| draft.text.clone()).collect();
+        let embeddings = self.model.embed(texts, &self.process).await?;
+        let records: Vec<NewRecord> = drafts
+            .into_iter()
+            .zip(embeddings)
+            .enumerate()
+            .map(|(index, (draft, embedding))| self.record(draft, key, index, embedding))
+            .collect();
+        match on_error {
+            OnError::Abort => self.store_all(records).await,
+            OnError::Continue => self.store_each(records).await,
+        }
+    }
+
+    async fn store_all(&self, records: Vec<NewRecord>) -> Result<StoredBatch<Record>, ApiError> {
+        for (index, record) in records.iter().enumerate() {
+            record.check(R::SERVICE).map_err(|error| match error {
+                StorageError::Refused { field, reason } => {
+                    ApiError::invalid(format!("items[{index}].{}", self.wire_field(&field)), reason)
+                }
+                error => error.into(),
+            })?;
+        }
+        let insertions = self.insert(&records, Atomicity::AllOrNothing).await?;
+        let is_conflict = |insertion: &Insertion| *insertion == Insertion::Conflict;
+        if let Some(index) = insertions.iter().position(is_conflict) {
+            let reason = conflict::<R>(&records[index].id);
+            let conflicts = insertions.iter().filter(|insertion| is_conflict(insertion)).count();
+            return Err(ApiError::Conflict {
+                field: format!("items[{index}].id"),
+                reason: format!(
+                    "{reason}; {conflicts} of {} records conflict, none was stored",
+                    records.len()
+                ),
+            });
+        }
+        Ok(stored_batch::<R>(
+            records.into_iter().zip(insertions).map(|(record, insertion)| (record.id, Ok(insertion))),
+        ))
+    }
+
+    async fn store_each(&self, records: Vec<NewRecord>) -> Result<StoredBatch<Record>, ApiError> {
+        let checks: Vec<Result<(), Details>> = records
+            .iter()
+            .map(|record| match record.check(R::SERVICE) {
+                Ok(()) => Ok(Ok(())),
+                Err(StorageError::Refused { field, reason }) => {
+                    Ok(Err(Details { field: self.wire_field(&field), reason }))
+                }
+                Err(error) => Err(ApiError::from(error)),
+            })
+            .collect::<Result<_, _>>()?;
+        let ids: Vec<String> = records.iter().map(|record| record.id.clone()).collect();
+        let accepted: Vec<NewRecord> = records
+            .into_iter()
+            .zip(&checks)
+            .filter_map(|(record, check)| check.is_ok().then_some(record))
+            .collect();
+        let mut insertions = self.insert(&accepted, Atomicity::Each).await?.into_iter();
+        let results = checks
+            .into_iter()
+            .map(|check| check.map(|()| insertions.next().expect("each accepted record has an insertion")));
+        Ok(stored_batch::<R>(ids.into_iter().zip(results)))
+    }
+
+    /// The records with these ids, and which of them nobody has.
+    pub(crate) async fn fetch(&self, ids: Vec<String>) -> Result<Fetched<Record>, ApiError> {
+        let items = self.timed("get", self.storage.get(&ids)).await?;
+        let found: HashSet<&str> = items.iter().map(|record| record.id.as_str()).collect();
+        let missing = ids.iter().filter(|id| !found.contains(id.as_str())).cloned().collect();
+        Ok(Fetched { missing, items })
+    }
+
+    /// The record `id`.
+    pub(crate) async fn get(&self, id: String) -> Result<Record, ApiError> {
+        let found = self.timed("get", self.storage.get(std::slice::from_ref(&id))).await?;
+        found.into_iter().next().ok_or(ApiError::NoRecord { noun: R::NOUN, id })
+    }
+
+    /// Changes the record `id`.
+    pub(crate) async fn update(&self, id: String, change: DraftChange) -> Result<Record, ApiError> {
+        let embedding = match &change.text {
+            Some(text) => Some(self.embed(text.clone()).await?),
+            None => None,
+        };
+        let change = change.into_change(embedding);
+        let updated = self.timed("update", self.storage.update(&id, &change)).await?;
+        updated.ok_or(ApiError::NoRecord { noun: R::NOUN, id })
+    }
+
+    /// Deletes the record `id`.
+    pub(crate) async fn delete(&self, id: String) -> Result<String, ApiError> {
+        let deleted = self.timed("delete", self.storage.delete(std::slice::from_ref(&id))).await?;
+        deleted.into_iter().next().ok_or(ApiError::NoRecord { noun: R::NOUN, id })
+    }
+
+    /// A page of the records of a category.
+    pub(crate) async fn page(
+        &self,
+        category: String,
+        page: PageParameters,
+    ) -> Result<(Vec<Record>, Pagination), ApiError> {
+        let selection = Selection { category: Some(category), ..Selection::default() };
+        let total = self.timed("count", self.storage.count(&selection)).await?;
+        let start = Start::Offset(page.offset());
+        let records = self.timed("list", self.storage.list(&selection, start, page.limit.get())).await?;
+        Ok((records, page.among(total)))
+    }
+
+    /// The records that satisfy `conditions`, from a place on.
+    pub(crate) async fn list(
+        &self,
+        conditions: Conditions,
+        keyset: KeysetParameters,
+    ) -> Result<KeysetPage<Record>, ApiError> {
+        let selection = conditions.into_selection()?;
+        let start = match keyset.cursor.as_deref().map(str::parse::<Cursor>) {
+            None => Start::Offset(0),
+            Some(Ok(cursor)) => Start::After(cursor),
+            Some(Err(error)) => return Err(ApiError::invalid("cursor", error.to_string())),
+        };
+        let limit = keyset.limit.get();
+        // One more tells whether there is more.
+        let mut items = self.timed("list", self.storage.list(&selection, start, limit + 1)).await?;
+        let limit = usize::try_from(limit).expect("a limit fits into memory");
+        let has_more = items.len() > limit;
+        items.truncate(limit);
+        let next_cursor = items.last().filter(|_| has_more).map(|last| Cursor::after(last).to_string());
+        Ok(KeysetPage { items, next_cursor })
+    }
+
+    /// How many records satisfy `conditions`.
+    pub(crate) async fn count(&self, conditions: Conditions) -> Result<u64, ApiError> {
+        let selection = conditions.into_selection()?;
+        self.timed("count", self.storage.count(&selection)).await
+    }
+
+    /// Every category, with its count.
+    pub(crate) async fn categories(&self) -> Result<Vec<CategoryCount>, ApiError> {
+        self.timed("categories", self.storage.categories()).await
+    }
+
+    /// All records that satisfy `conditions`. What fails at once fails here, before anything is answered.
+    pub(crate) async fn export(
+        &self,
+        conditions: Conditions,
+    ) -> Result<BoxStream<'static, Result<Record, StorageError>>, ApiError> {
+        let selection = conditions.into_selection()?;
+        let storage = Arc::clone(&self.storage);
+        let mut records = async_stream::stream! {
+            let mut records = storage.export(selection);
+            while let Some(record) = records.next().await {
+                yield record;
+            }
+        }
+        .boxed();
+        let first = self.timed("export", async { records.next().await.transpose() }).await?;
+        Ok(futures_util::stream::iter(first.map(Ok)).chain(records).boxed())
+    }
+
+    /// The best matches.
+    pub(crate) async fn search(&self, request: SearchRequest) -> Result<Vec<Hit>, ApiError> {
+        let SearchRequest { text, limit, conditions, min_similarity, mode } = request;
+        let selection = conditions.into_selection()?;
+        let mode = match mode {
+            Mode::Vector => SearchMode::Vector(self.embed(text).await?),
+            Mode::Text => SearchMode::Text(text),
+            Mode::Hybrid => {
+                let embedding = self.embed(text.clone()).await?;
+                SearchMode::Hybrid { embedding, text }
+            }
+        };
+        let search = Search { selection, mode, limit, min_similarity };
+        self.timed("search", self.storage.search(&search)).await
+    }
+
+    /// Adds to the record's metadata how its text was embedded.
+    pub(crate) async fn add_embedding_info(&self, record: &mut Record) -> Result<(), ApiError> {
+        let tokens = self.model.tokenize(record.text.clone()).await?;
+        let info = json!({ "tokens": tokens.ids.len(), "truncated": tokens.truncated });
+        record.metadata.insert(EMBEDDING_INFO.to_owned(), info);
+        Ok(())
+    }
+
+    fn record(
+        &self,
+        draft: DraftRecord,
+        key: &IdempotencyKey,
+        index: usize,
+        embedding: ::records::Embedding,
+    ) -> NewRecord {
+        let id = draft.id.clone().map_or_else(|| key.id(R::SERVICE, index), |id| id.0);
+        draft.into_record(id, embedding, crate::answer::now())
+    }
+
+    /// The store calls fields by its columns' names.
+    fn wire_field(&self, field: &str) -> String {
+        let column = match R::SERVICE {
+            Service::Query => "query_text",
+            Service::Evaluation => "prompt",
+            Service::Judge => "output_text",
+        };
+        if field == column { R::TEXT.to_owned() } else { field.to_owned() }
+    }
+
+    /// The embedding of one text.
+    async fn embed(&self, text: String) -> Result<::records::Embedding, ApiError> {
+        let mut embeddings = self.model.embed(vec![text], &self.process).await?;
+        Ok(embeddings.pop().expect("one text has one embedding"))
+    }
+
+    async fn insert(&self, records: &[NewRecord], atomicity: Atomicity) -> Result<Vec<Insertion>, ApiError> {
+        self.timed("insert", self.storage.insert(records, atomicity)).await
+    }
+
+    async fn timed<T>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T, StorageError>>,
+    ) -> Result<T, ApiError> {
+        let began = Instant::now();
+        let span =
+            tracing::info_span!("storage", storage.service = %R::SERVICE, storage.operation = operation);
+        let result = work.instrument(span).await;
+        let outcome = match &result {
+            Ok(_) | Err(StorageError::Refused { .. } | StorageError::Unsupported { .. }) => Outcome::Done,
+            Err(StorageError::Unavailable { .. } | StorageError::Failed { .. }) => Outcome::Failed,
+        };
+        self.process.metrics.storage_ended(R::SERVICE, operation, outcome, began);
+        result.map_err(|error| match error {
+            StorageError::Refused { field, reason } => ApiError::invalid(self.wire_field(&field), reason),
+            error => error.into(),
+        })
+    }
+}
+
+fn conflict<R: Resource>(id: &str) -> String {
+    format!("another {} has the id `{id}`, with other content", R::NOUN)
+}
+
+fn stored_batch<R: Resource>(
+    results: impl Iterator<Item = (String, Result<Insertion, Details>)>,
+) -> StoredBatch<Record> {
+    let items: Vec<BatchItem<Record>> = results
+        .map(|(id, result)| {
+            let (status, record, error) = match result {
+                Ok(Insertion::Stored(record)) => (ItemStatus::Stored, Some(record), None),
+                Ok(Insertion::Unchanged(record)) => (ItemStatus::Unchanged, Some(record), None),
+                Ok(Insertion::Conflict | Insertion::Withheld) => {
+                    let details = Details { field: "id".to_owned(), reason: conflict::<R>(&id) };
+                    (ItemStatus::Conflict, None, Some(details))
+                }
+                Err(details) => (ItemStatus::Refused, None, Some(details)),
+            };
+            BatchItem { status, id, record, error }
+        })
+        .collect();
+    let stored = items.iter().filter(|item| item.record.is_some()).count();
+    StoredBatch { items, stored }
+}

@@ -1,0 +1,188 @@
+//! A JSON body.
+
+use std::marker::PhantomData;
+
+use aide::{
+    OperationInput,
+    generate::GenContext,
+    openapi::{MediaType, Operation, RequestBody, SchemaObject},
+    operation::{ParamLocation, add_parameters, parameters_from_schema, set_body},
+};
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, Request},
+    http::{StatusCode, header},
+};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, error::Category};
+
+use super::{
+    parameters,
+    unknown::{Known, Misread, UnknownFields, read},
+};
+use crate::answer::ApiError;
+
+/// Bytes that a body may have; an extension of every request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyLimit(pub(crate) usize);
+
+/// A body of `T`, and the names of the fields that were ignored.
+pub(crate) struct Body<T, U> {
+    pub(crate) value: T,
+    pub(crate) ignored: Vec<String>,
+    unknown: PhantomData<U>,
+}
+
+/// A body of `T`; without one, the query string as if it were one.
+pub(crate) struct BodyOrParameters<T, U>(pub(crate) Body<T, U>);
+
+impl<S: Send + Sync, T: DeserializeOwned + JsonSchema, U: UnknownFields> FromRequest<S> for Body<T, U> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        check_media_type(&request)?;
+        let bytes = read_bytes(request, state).await?;
+        Self::from_json(&bytes)
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned + JsonSchema, U: UnknownFields> FromRequest<S>
+    for BodyOrParameters<T, U>
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let query = request.uri().query().map(str::to_owned);
+        let checked = check_media_type(&request);
+        let bytes = read_bytes(request, state).await?;
+        if bytes.is_empty() {
+            // A missing query string is an empty one.
+            let Known { value, unknown } = parameters::read_query(query.as_deref().unwrap_or(""))?;
+            return Ok(Self(Body { value, ignored: U::judge::<T>(unknown)?, unknown: PhantomData }));
+        }
+        checked?;
+        Body::from_json(&bytes).map(Self)
+    }
+}
+
+impl<T: DeserializeOwned + JsonSchema, U: UnknownFields> Body<T, U> {
+    fn from_json(json: &[u8]) -> Result<Self, ApiError> {
+        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        let known = read(&mut deserializer).map_err(misread)?;
+        deserializer.end().map_err(malformed)?;
+        refuse_nul(json)?;
+        Ok(Self { value: known.value, ignored: U::judge::<T>(known.unknown)?, unknown: PhantomData })
+    }
+}
+
+fn check_media_type(request: &Request) -> Result<(), ApiError> {
+    // Without one, JSON is what everybody means.
+    let Some(found) = request.headers().get(header::CONTENT_TYPE) else { return Ok(()) };
+    let found = String::from_utf8_lossy(found.as_bytes());
+    let essence =
+        found.split(';').next().expect("splitting gives one part at least").trim().to_ascii_lowercase();
+    if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
+        return Ok(());
+    }
+    Err(ApiError::MediaType { found: found.into_owned() })
+}
+
+async fn read_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
+    let BodyLimit(limit_bytes) = *request.extensions().get().expect("a layer sets the limit");
+    Bytes::from_request(request, state).await.map_err(|source| match source.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::TooLarge { limit_bytes },
+        _ => ApiError::Body { source },
+    })
+}
+
+fn misread(misread: Misread<serde_json::Error>) -> ApiError {
+    match misread.source.classify() {
+        Category::Data => misread.into_error(),
+        Category::Syntax | Category::Eof | Category::Io => malformed(misread.source),
+    }
+}
+
+fn malformed(error: serde_json::Error) -> ApiError {
+    ApiError::MalformedJson { reason: error.to_string() }
+}
+
+/// The one character that PostgreSQL cannot hold is refused here for all fields, whether stored or searched for.
+fn refuse_nul(json: &[u8]) -> Result<(), ApiError> {
+    // JSON has no other way to write it.
+    if !json.windows(6).any(|six| six == br"\u0000") {
+        return Ok(());
+    }
+    let value: Value = serde_json::from_slice(json).map_err(malformed)?;
+    match place_of_nul(&value, "") {
+        Some(field) => {
+            let field = field.replace('\0', "\u{2400}");
+            Err(ApiError::invalid(field, "contains the character NUL, which cannot be stored: remove it"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn place_of_nul(value: &Value, place: &str) -> Option<String> {
+    match value {
+        Value::String(text) => text.contains('\0').then(|| place.to_owned()),
+        Value::Array(values) => values
+            .iter()
+            .enumerate()
+            .find_map(|(index, value)| place_of_nul(value, &format!("{place}[{index}]"))),
+        Value::Object(entries) => entries.iter().find_map(|(key, value)| {
+            let place = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
+            if key.contains('\0') { Some(place) } else { place_of_nul(value, &place) }
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+    }
+}
+
+fn body_docs<T: JsonSchema>(context: &mut GenContext, required: bool) -> RequestBody {
+    let json_schema = context.schema.subschema_for::<T>();
+    let schema = SchemaObject { json_schema, external_docs: None, example: None };
+    let media_type = MediaType { schema: Some(schema), ..MediaType::default() };
+    RequestBody {
+        content: [("application/json".to_owned(), media_type)].into_iter().collect(),
+        required,
+        ..RequestBody::default()
+    }
+}
+
+impl<T: JsonSchema, U> OperationInput for Body<T, U> {
+    fn operation_input(context: &mut GenContext, operation: &mut Operation) {
+        let body = body_docs::<T>(context, true);
+        set_body(context, operation, body);
+    }
+}
+
+impl<T: JsonSchema, U> OperationInput for BodyOrParameters<T, U> {
+    fn operation_input(context: &mut GenContext, operation: &mut Operation) {
+        let body = body_docs::<T>(context, false);
+        set_body(context, operation, body);
+        let schema = context.schema.subschema_for::<T>();
+        let mut parameters = parameters_from_schema(context, schema, ParamLocation::Query);
+        for parameter in &mut parameters {
+            // They may be in the body.
+            parameter.parameter_data_mut().required = false;
+        }
+        add_parameters(context, operation, parameters);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn nul_is_found_wherever_it_is() {
+        assert_eq!(place_of_nul(&json!({"a": [1, {"b": "x\0"}]}), "").as_deref(), Some("a[1].b"));
+        assert_eq!(place_of_nul(&json!({"a": {"k\0": 1}}), "").as_deref(), Some("a.k\0"));
+        assert_eq!(place_of_nul(&json!({"a": "\\u0000"}), ""), None);
+        assert!(refuse_nul(br#"{"a": "\\u0000"}"#).is_ok());
+        let refused = refuse_nul(br#"{"a": "\u0000"}"#).expect_err("it is refused");
+        assert!(refused.to_string().starts_with("`a`: contains the character NUL"), "{refused}");
+    }
+}

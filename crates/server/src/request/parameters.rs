@@ -1,0 +1,95 @@
+//! The query string.
+
+use std::marker::PhantomData;
+
+use aide::{
+    OperationInput,
+    generate::GenContext,
+    openapi::Operation,
+    operation::{ParamLocation, add_parameters, parameters_from_schema},
+};
+use axum::{extract::FromRequestParts, http::request::Parts};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+use super::unknown::{Known, Misread, UnknownFields, read};
+use crate::answer::ApiError;
+
+/// Parameters `T`, and the names of those that were ignored.
+pub(crate) struct Parameters<T, U> {
+    pub(crate) value: T,
+    pub(crate) ignored: Vec<String>,
+    unknown: PhantomData<U>,
+}
+
+/// Parameters of both.
+pub(crate) struct Both<A, B>(pub(crate) A, pub(crate) B);
+
+/// What a query string can hold.
+pub(crate) trait QueryString: Sized {
+    fn read(query: &str) -> Result<Known<Self>, ApiError>;
+
+    fn judge<U: UnknownFields>(unknown: Vec<String>) -> Result<Vec<String>, ApiError>;
+
+    fn document(context: &mut GenContext, operation: &mut Operation);
+}
+
+impl<T: DeserializeOwned + JsonSchema> QueryString for T {
+    fn read(query: &str) -> Result<Known<Self>, ApiError> {
+        read_query(query)
+    }
+
+    fn judge<U: UnknownFields>(unknown: Vec<String>) -> Result<Vec<String>, ApiError> {
+        U::judge::<T>(unknown)
+    }
+
+    fn document(context: &mut GenContext, operation: &mut Operation) {
+        let schema = context.schema.subschema_for::<T>();
+        let parameters = parameters_from_schema(context, schema, ParamLocation::Query);
+        add_parameters(context, operation, parameters);
+    }
+}
+
+impl<A: DeserializeOwned + JsonSchema, B: DeserializeOwned + JsonSchema> QueryString for Both<A, B> {
+    fn read(query: &str) -> Result<Known<Self>, ApiError> {
+        let (a, b) = (read_query::<A>(query)?, read_query::<B>(query)?);
+        let mut unknown = a.unknown;
+        unknown.retain(|name| b.unknown.contains(name));
+        Ok(Known { value: Self(a.value, b.value), unknown })
+    }
+
+    fn judge<U: UnknownFields>(unknown: Vec<String>) -> Result<Vec<String>, ApiError> {
+        U::judge::<(A, B)>(unknown)
+    }
+
+    fn document(context: &mut GenContext, operation: &mut Operation) {
+        A::document(context, operation);
+        B::document(context, operation);
+    }
+}
+
+/// Reads a query string.
+pub(crate) fn read_query<T: DeserializeOwned>(query: &str) -> Result<Known<T>, ApiError> {
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    if let Some((name, _)) = pairs.clone().find(|(name, value)| name.contains('\0') || value.contains('\0')) {
+        let field = name.replace('\0', "\u{2400}");
+        return Err(ApiError::invalid(field, "contains the character NUL, which no record has: remove it"));
+    }
+    read(serde_urlencoded::Deserializer::new(pairs)).map_err(Misread::into_error)
+}
+
+impl<S: Send + Sync, T: QueryString, U: UnknownFields> FromRequestParts<S> for Parameters<T, U> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        // A missing query string is an empty one.
+        let Known { value, unknown } = T::read(parts.uri.query().unwrap_or(""))?;
+        Ok(Self { value, ignored: T::judge::<U>(unknown)?, unknown: PhantomData })
+    }
+}
+
+impl<T: QueryString, U> OperationInput for Parameters<T, U> {
+    fn operation_input(context: &mut GenContext, operation: &mut Operation) {
+        T::document(context, operation);
+    }
+}

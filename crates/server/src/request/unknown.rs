@@ -1,0 +1,183 @@
+//! Reading a value while noting the fields that its type does not know, and the place of an error.
+
+use schemars::JsonSchema;
+use serde::{Deserializer, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{answer::ApiError, wire::Object};
+
+/// What becomes of fields that nobody knows.
+pub(crate) trait UnknownFields: Send + Sync + 'static {
+    /// Judges the `unknown` fields in a `T`, and gives those to be named in the answer.
+    ///
+    /// # Errors
+    /// When there are some and they are refused.
+    fn judge<T: JsonSchema>(unknown: Vec<String>) -> Result<Vec<String>, ApiError>;
+}
+
+/// On the contract's routes: they are ignored, and named in a header.
+pub(crate) enum Ignored {}
+
+/// On new routes: they are refused.
+pub(crate) enum Refused {}
+
+impl UnknownFields for Ignored {
+    fn judge<T: JsonSchema>(unknown: Vec<String>) -> Result<Vec<String>, ApiError> {
+        Ok(unknown)
+    }
+}
+
+impl UnknownFields for Refused {
+    fn judge<T: JsonSchema>(unknown: Vec<String>) -> Result<Vec<String>, ApiError> {
+        let Some(field) = unknown.into_iter().next() else { return Ok(Vec::new()) };
+        let known = known_fields::<T>();
+        let name = field.rsplit('.').next().expect("splitting gives one part at least");
+        let reason = match nearest(name, &known) {
+            Some(nearest) => format!("unknown field: did you mean `{nearest}`?"),
+            None => format!("unknown field: expected one of {}", known.join(", ")),
+        };
+        Err(ApiError::invalid(field, reason))
+    }
+}
+
+/// A value, and the fields that its type does not know.
+pub(crate) struct Known<T> {
+    pub(crate) value: T,
+    pub(crate) unknown: Vec<String>,
+}
+
+/// What is wrong with a field.
+pub(crate) struct Misread<E> {
+    /// Its place; empty for the whole value.
+    pub(crate) field: String,
+    pub(crate) source: E,
+}
+
+/// Reads a `T`.
+pub(crate) fn read<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Known<T>, Misread<D::Error>> {
+    let mut unknown = Vec::new();
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(deserializer, &mut track);
+    let read = serde_ignored::deserialize(tracked, |path| unknown.push(place(&path)));
+    match read {
+        Ok(Object(value)) => Ok(Known { value, unknown }),
+        Err(source) => {
+            let field = track.path().to_string();
+            Err(Misread { field: if field == "." { String::new() } else { field }, source })
+        }
+    }
+}
+
+impl<E: std::fmt::Display> Misread<E> {
+    /// The error that names field and reason.
+    pub(crate) fn into_error(self) -> ApiError {
+        let Self { mut field, source } = self;
+        let reason = source.to_string();
+        // serde notices a missing field at its parent and names it in the text alone.
+        if let Some(name) = reason.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
+            field.push_str(if field.is_empty() { "" } else { "." });
+            field.push_str(name);
+            return ApiError::invalid(field, "expected a value, found none");
+        }
+        let field = if field.is_empty() { "body".to_owned() } else { field };
+        // The place in the text says less than the field.
+        let reason = reason.split(" at line ").next().expect("splitting gives one part at least");
+        ApiError::invalid(field, reason)
+    }
+}
+
+/// As `serde_path_to_error` writes places: `items[3].theme`.
+fn place(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => String::new(),
+        Path::Seq { parent, index } => format!("{}[{index}]", place(parent)),
+        Path::Map { parent, key } => {
+            let parent = place(parent);
+            if parent.is_empty() { key.clone() } else { format!("{parent}.{key}") }
+        }
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
+            place(parent)
+        }
+    }
+}
+
+/// The names of all fields in a `T`.
+fn known_fields<T: JsonSchema>() -> Vec<String> {
+    let mut known = Vec::new();
+    collect_properties(schemars::schema_for!(T).as_value(), &mut known);
+    known
+}
+
+fn collect_properties(schema: &Value, known: &mut Vec<String>) {
+    match schema {
+        Value::Object(entries) => {
+            if let Some(Value::Object(properties)) = entries.get("properties") {
+                known.extend(properties.keys().cloned());
+            }
+            entries.values().for_each(|value| collect_properties(value, known));
+        }
+        Value::Array(values) => values.iter().for_each(|value| collect_properties(value, known)),
+        _ => {}
+    }
+}
+
+/// The known name that `name` is probably a slip of.
+fn nearest<'k>(name: &str, known: &'k [String]) -> Option<&'k String> {
+    /// Two slips in a short name make another word.
+    const MIN_SIMILARITY: f64 = 0.6;
+    let similarity = |known: &&String| strsim::normalized_damerau_levenshtein(name, known);
+    let best = known.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
+    (similarity(&best) >= MIN_SIMILARITY).then_some(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    struct Inner {
+        #[serde(rename = "metric_type")]
+        #[expect(dead_code, reason = "its name is what the test is about")]
+        category: Option<u32>,
+    }
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    struct Outer {
+        #[expect(dead_code, reason = "its name is what the test is about")]
+        items: Vec<Object<Inner>>,
+    }
+
+    fn read_json(json: &str) -> Result<Known<Outer>, ApiError> {
+        read(&mut serde_json::Deserializer::from_str(json)).map_err(Misread::into_error)
+    }
+
+    #[test]
+    fn unknown_fields_are_named_with_their_place_and_the_nearest_known_one() {
+        let unknown = read_json(r#"{"items": [{}, {"metric_tpye": 1}], "x": {}}"#).map(|known| known.unknown);
+        let unknown = unknown.expect("it reads");
+        assert_eq!(unknown, ["items[1].metric_tpye", "x"]);
+        let refused = Refused::judge::<Outer>(unknown).expect_err("unknown fields are refused");
+        assert_eq!(refused.to_string(), "`items[1].metric_tpye`: unknown field: did you mean `metric_type`?");
+        let refused = Refused::judge::<Outer>(vec!["x".to_owned()]).expect_err("unknown fields are refused");
+        assert_eq!(refused.to_string(), "`x`: unknown field: expected one of items, metric_type");
+    }
+
+    #[test]
+    fn error_names_the_field() {
+        let message = |json: &str| read_json(json).err().map(|error| error.to_string());
+        assert_eq!(message(r#"{}"#).as_deref(), Some("`items`: expected a value, found none"));
+        assert_eq!(
+            message(r#"{"items": [{"metric_type": "a"}]}"#).as_deref(),
+            Some("`items[0].metric_type`: invalid type: string \"a\", expected u32")
+        );
+        let list = "`body`: invalid type: sequence, expected an object";
+        assert_eq!(message("[[]]").as_deref(), Some(list));
+        let list = "`items[0]`: invalid type: sequence, expected an object";
+        assert_eq!(message(r#"{"items": [[1]]}"#).as_deref(), Some(list));
+    }
+}

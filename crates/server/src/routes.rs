@@ -1,0 +1,157 @@
+//! All routes.
+
+use std::sync::Arc;
+
+use aide::{
+    axum::{
+        ApiRouter,
+        routing::{get_with, post_with},
+    },
+    transform::TransformOperation,
+};
+use axum::Router;
+use records::Service;
+use store::storage::Storage;
+
+use crate::{
+    answer::{Bare, Enveloped, Form},
+    embedding::EmbeddingModel,
+    handlers::{
+        contract::{get, list_category, search, search_by_parameters, store},
+        extended::{categories, count, delete, export, fetch, list, store_batch, update},
+        operation::{Operated, Probe, document, health, metrics, ready},
+    },
+    layers,
+    openapi::{self, Description},
+    process::Process,
+    records::Records,
+    wire::{EvaluationMetrics, Outputs, Queries, Resource},
+};
+
+/// The services that keep `storages`, under one address.
+pub fn services(storages: &[Arc<dyn Storage>], model: &EmbeddingModel, process: &Arc<Process>) -> Router {
+    let probes = storages.iter().cloned().map(Probe::Storage).chain([Probe::Model]).collect();
+    let services: Vec<Service> = storages.iter().map(|storage| storage.service()).collect();
+    let mut router = described(&services, probes, process);
+    for storage in storages {
+        let (storage, model, process) = (storage.clone(), model.clone(), process.clone());
+        router = router.merge(match storage.service() {
+            Service::Query => Router::from(queries()).with_state(Records::new(storage, model, process)),
+            Service::Evaluation => {
+                Router::from(evaluation_metrics()).with_state(Records::new(storage, model, process))
+            }
+            Service::Judge => Router::from(outputs()).with_state(Records::new(storage, model, process)),
+        });
+    }
+    layers::around(router, process)
+}
+
+/// The routes that every address has, with a description of those of `services` too.
+pub(crate) fn described(services: &[Service], probes: Vec<Probe>, process: &Arc<Process>) -> Router {
+    let mut description = Description::begin();
+    let router = description.add(operation()).with_state(Operated { probes, process: process.clone() });
+    for service in services {
+        match service {
+            Service::Query => drop(description.add(queries())),
+            Service::Evaluation => drop(description.add(evaluation_metrics())),
+            Service::Judge => drop(description.add(outputs())),
+        }
+    }
+    router.layer(description.finish())
+}
+
+/// Where the paths of a service begin.
+pub(crate) fn prefixes(service: Service) -> Vec<String> {
+    match service {
+        Service::Query => both::<Queries>(),
+        Service::Evaluation => both::<EvaluationMetrics>(),
+        Service::Judge => vec![format!("/api/v1/{}", Outputs::PATH)],
+    }
+}
+
+fn both<R: Resource>() -> Vec<String> {
+    vec![format!("/{}", R::PATH), format!("/api/v1/{}", R::PATH)]
+}
+
+fn queries() -> ApiRouter<Records<Queries>> {
+    let legacy = contract::<Queries, Bare>("").api_route(
+        "/queries/search",
+        post_with(search::<Queries, Bare>, summary("Finds the queries that match best")),
+    );
+    let current = contract::<Queries, Enveloped>("/api/v1").merge(extended::<Queries>()).api_route(
+        "/api/v1/queries/search",
+        post_with(search::<Queries, Enveloped>, summary("Finds the queries that match best")),
+    );
+    legacy.merge(current)
+}
+
+fn evaluation_metrics() -> ApiRouter<Records<EvaluationMetrics>> {
+    let search_summary =
+        "Finds the evaluation metrics that match best; the query string may say what is searched for";
+    let legacy = contract::<EvaluationMetrics, Bare>("").api_route(
+        "/evaluation-metrics/search",
+        post_with(search_by_parameters::<EvaluationMetrics, Bare>, summary(search_summary)),
+    );
+    let current =
+        contract::<EvaluationMetrics, Enveloped>("/api/v1").merge(extended::<EvaluationMetrics>()).api_route(
+            "/api/v1/evaluation-metrics/search",
+            post_with(search_by_parameters::<EvaluationMetrics, Enveloped>, summary(search_summary)),
+        );
+    legacy.merge(current)
+}
+
+fn outputs() -> ApiRouter<Records<Outputs>> {
+    contract::<Outputs, Enveloped>("/api/v1").merge(extended::<Outputs>()).api_route(
+        "/api/v1/outputs/search",
+        post_with(search::<Outputs, Enveloped>, summary("Finds the outputs that match best")),
+    )
+}
+
+/// What the contract has of every resource, below `prefix`. Searches differ.
+fn contract<R: Resource, F: Form>(prefix: &str) -> ApiRouter<Records<R>> {
+    let path = |rest: &str| format!("{prefix}/{}{rest}", R::PATH);
+    // Methods of one path go together: those beyond the contract are in `extended`, whose paths are merged.
+    ApiRouter::new()
+        .api_route(&path(""), post_with(store::<R, F>, summary("Stores a record")))
+        .api_route(&path("/{id}"), get_with(get::<R, F>, summary("Shows a record")))
+        .api_route(
+            &path(&format!("/{}", R::BY_CATEGORY)),
+            get_with(list_category::<R, F>, summary("Lists the records of a category, newest first")),
+        )
+}
+
+/// What every resource has beyond the contract.
+fn extended<R: Resource>() -> ApiRouter<Records<R>> {
+    let path = |rest: &str| format!("/api/v1/{}{rest}", R::PATH);
+    ApiRouter::new()
+        .api_route(&path(""), get_with(list::<R>, summary("Lists records, newest first")))
+        .api_route(
+            &path("/{id}"),
+            aide::axum::routing::patch_with(update::<R>, summary("Changes a record"))
+                .delete_with(delete::<R>, summary("Deletes a record")),
+        )
+        .api_route(&path("/batch"), post_with(store_batch::<R>, summary("Stores up to 1,000 records")))
+        .api_route(&path("/fetch"), post_with(fetch::<R>, summary("Shows the records with these ids")))
+        .api_route(&path("/count"), get_with(count::<R>, summary("Counts records")))
+        .api_route(
+            &path(&format!("/{}", R::CATEGORIES)),
+            get_with(categories::<R>, summary("Lists the categories, each with its count")),
+        )
+        .api_route(
+            &path("/export"),
+            get_with(export::<R>, summary("Writes records as lines of JSON, newest first")),
+        )
+}
+
+fn operation() -> ApiRouter<Operated> {
+    ApiRouter::new()
+        .api_route("/health", get_with(health, summary("Says that the process lives")))
+        .api_route("/ready", get_with(ready, summary("Says whether requests can be served")))
+        .api_route("/metrics", get_with(metrics, summary("Shows the metrics for Prometheus")))
+        .api_route("/openapi.json", get_with(document, summary("Shows this description")))
+        .api_route("/docs", get_with(openapi::page(), summary("Shows this description as a page")))
+}
+
+fn summary(text: &'static str) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
+    move |operation| operation.summary(text)
+}

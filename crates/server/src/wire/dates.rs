@@ -1,0 +1,152 @@
+//! Ends of a time range, as clients write them.
+
+use std::{borrow::Cow, fmt};
+
+use records::timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, de};
+use time::{Date, Duration, PrimitiveDateTime, Time, macros::format_description};
+
+const EXPECTED: &str =
+    "a date like 2026-01-31 or a time like 2026-01-31T12:00:00 (UTC unless a zone is given)";
+
+/// The first moment that is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StartDate(pub(crate) PrimitiveDateTime);
+
+/// The first moment that is no longer meant: a bare date means that whole day, a time is meant itself. `None` where
+/// the calendar ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EndDate(pub(crate) Option<PrimitiveDateTime>);
+
+/// A moment, or a day.
+enum Moment {
+    Day(Date),
+    Time(PrimitiveDateTime),
+}
+
+impl StartDate {
+    fn parse(text: &str) -> Option<Self> {
+        Some(match Moment::parse(text)? {
+            Moment::Day(day) => Self(day.with_time(Time::MIDNIGHT)),
+            Moment::Time(time) => Self(time),
+        })
+    }
+}
+
+impl EndDate {
+    fn parse(text: &str) -> Option<Self> {
+        Some(match Moment::parse(text)? {
+            Moment::Day(day) => Self(day.next_day().map(|next| next.with_time(Time::MIDNIGHT))),
+            // Stored times are whole microseconds.
+            Moment::Time(time) => Self(time.checked_add(Duration::MICROSECOND)),
+        })
+    }
+}
+
+impl Moment {
+    fn parse(text: &str) -> Option<Self> {
+        // Ten bytes, as `2026-01-31` has: the parser would take a sign before the year.
+        if text.len() == 10 {
+            let day = Date::parse(text, format_description!("[year]-[month]-[day]")).ok();
+            return day.map(Self::Day);
+        }
+        timestamp::parse(text).map(Self::Time)
+    }
+}
+
+/// Reads a text that `parse` understands.
+fn read<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<T, D::Error> {
+    struct Visitor<F>(F);
+
+    impl<T, F: Fn(&str) -> Option<T>> de::Visitor<'_> for Visitor<F> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(EXPECTED)
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+            (self.0)(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+        }
+    }
+
+    deserializer.deserialize_str(Visitor(parse))
+}
+
+fn schema(description: &str) -> Schema {
+    json_schema!({
+        "type": "string",
+        "description": description,
+        "examples": ["2026-01-31", "2026-01-31T12:00:00.000000"],
+    })
+}
+
+impl<'de> Deserialize<'de> for StartDate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        read(deserializer, Self::parse)
+    }
+}
+
+impl<'de> Deserialize<'de> for EndDate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        read(deserializer, Self::parse)
+    }
+}
+
+impl JsonSchema for StartDate {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "StartDate".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schema("Only records of this date or time on. UTC unless a zone is given.")
+    }
+}
+
+impl JsonSchema for EndDate {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "EndDate".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schema(
+            "Only records up to this date or time, included: a bare date is that whole day. UTC unless a zone is given.",
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn bare_end_date_means_its_whole_day_and_a_time_means_itself() {
+        let end = |text: &str| EndDate::parse(text).map(|end| end.0);
+        assert_eq!(end("2026-01-31"), Some(Some(datetime!(2026-02-01 0:00))));
+        assert_eq!(end("2026-01-31T12:00:00"), Some(Some(datetime!(2026-01-31 12:00:00.000001))));
+        assert_eq!(end("2026-01-31T12:00:00+02:00"), Some(Some(datetime!(2026-01-31 10:00:00.000001))));
+        assert_eq!(end("9999-12-31"), Some(None));
+        assert_eq!(StartDate::parse("2026-01-31"), Some(StartDate(datetime!(2026-01-31 0:00))));
+    }
+
+    #[test]
+    fn what_is_no_date_is_refused() {
+        for text in ["", "yesterday", "2026-02-30", "+2026-01-1", "2026-1-31", "2026-01-31T", "1736553600"] {
+            assert!(StartDate::parse(text).is_none(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! What goes over the wire: bodies, parameters and answers, and how they become what the store speaks.
+
+mod bounded;
+mod dates;
+mod lists;
+mod metadata;
+mod records;
+
+pub(crate) use bounded::{Entries, Object, Whole, Within};
+pub(crate) use dates::{EndDate, StartDate};
+pub(crate) use lists::{
+    Batch, BatchItem, Count, EmbeddingInfo, Fetch, Fetched, ItemStatus, KeysetPage, KeysetParameters,
+    OnError, Page, PageParameters, Pagination, StoredBatch,
+};
+pub(crate) use metadata::ClientId;
+pub(crate) use records::{
+    Conditions, DraftChange, DraftRecord, EvaluationMetrics, Mode, Outputs, Queries, Resource, SearchRequest,
+};
