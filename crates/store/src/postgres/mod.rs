@@ -3,6 +3,7 @@
 mod connect;
 mod copy_format;
 pub mod ddl;
+mod evaluation_results;
 pub mod jobs;
 mod lock;
 pub mod nearest;
@@ -18,6 +19,7 @@ pub mod vector_index;
 pub mod write;
 
 pub use connect::{Database, DatabaseOptions, MAX_COPY_CONNECTIONS};
+pub use evaluation_results::{EvaluationResult, ResultSelection};
 pub use lock::TableLock;
 pub use storage::PostgresStorage;
 pub use table::{Column, ColumnType, Presence, Table, UnknownColumnType};

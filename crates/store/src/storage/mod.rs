@@ -19,8 +19,8 @@ use records::Service;
 pub use cursor::{Cursor, InvalidCursor};
 pub use error::StorageError;
 pub use filter::{Comparison, DocumentFilter, DocumentTest, Filter, FilterError, Pattern, Scalar, Test};
-pub(crate) use record::category_key;
 pub use record::{Change, Insertion, NewRecord, Production, Record};
+pub(crate) use record::{category_key, check_text};
 pub use selection::{CategoryCount, Hit, Search, SearchMode, Selection, Start};
 
 /// What keeps a service's records.

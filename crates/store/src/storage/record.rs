@@ -237,7 +237,7 @@ fn check_value(field: &str, value: &Value) -> Result<(), StorageError> {
 }
 
 /// The one character that PostgreSQL cannot hold.
-fn check_text(field: &str, text: &str) -> Result<(), StorageError> {
+pub(crate) fn check_text(field: &str, text: &str) -> Result<(), StorageError> {
     match text.find('\0') {
         Some(position) => {
             let reason =

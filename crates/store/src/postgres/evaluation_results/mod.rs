@@ -1,0 +1,203 @@
+//! The judge's results: `evaluation_results`, which are in PostgreSQL whatever keeps the outputs.
+
+use records::{Service, timestamp};
+use serde_json::Value;
+use time::PrimitiveDateTime;
+
+use super::{Database, storage::Failing, unnamed::on};
+use crate::storage::{StorageError, check_text};
+
+const FAILING: Failing = Failing(Service::Judge);
+
+/// What a judge said of an output. The old services' rows may lack everything but the id.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EvaluationResult {
+    /// Its id: any text.
+    pub id: String,
+    /// The query that was answered, if it is a stored one.
+    pub query_id: Option<String>,
+    /// Its text.
+    pub query_text: Option<String>,
+    /// The answer.
+    pub output_text: Option<String>,
+    /// The model that gave it.
+    pub model_id: Option<String>,
+    /// The query's theme.
+    pub theme: Option<String>,
+    /// The stored metric whose prompt the judge was given.
+    pub evaluation_prompt_id: Option<String>,
+    /// That prompt.
+    pub evaluation_prompt: Option<String>,
+    /// The score as the judge gave it; `None` where it gave none.
+    pub score: Option<f64>,
+    /// The model that judged.
+    pub judge_model: Option<String>,
+    /// When it was judged, UTC. Kept in microseconds.
+    pub timestamp: Option<PrimitiveDateTime>,
+    /// Whatever else is known of it.
+    pub result_metadata: Option<Value>,
+}
+
+/// Which results are meant: those that satisfy everything that is given.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ResultSelection {
+    /// Only of this theme.
+    pub theme: Option<String>,
+    /// Only of this model's outputs.
+    pub model_id: Option<String>,
+    /// Only by this metric.
+    pub evaluation_prompt_id: Option<String>,
+    /// Only with a score, of at least this.
+    pub min_score: Option<f64>,
+    /// Only with a score, of at most this.
+    pub max_score: Option<f64>,
+    /// Only of this time on.
+    pub from: Option<PrimitiveDateTime>,
+    /// Only up to this time, which is included.
+    pub until: Option<PrimitiveDateTime>,
+}
+
+impl Database {
+    /// Stores `results`, all or nothing. One whose id is there already is left as it is.
+    ///
+    /// # Errors
+    /// [`StorageError::Refused`] for a text with the character NUL; when the statement fails.
+    pub async fn insert_evaluation_results(&self, results: &[EvaluationResult]) -> Result<(), StorageError> {
+        const OPERATION: &str = "store evaluation results";
+        results.iter().try_for_each(EvaluationResult::check)?;
+        let texts = |part: fn(&EvaluationResult) -> &Option<String>| -> Vec<Option<String>> {
+            results.iter().map(|result| part(result).clone()).collect()
+        };
+        let ids: Vec<String> = results.iter().map(|result| result.id.clone()).collect();
+        let scores: Vec<Option<f64>> = results.iter().map(|result| result.score).collect();
+        let timestamps: Vec<Option<PrimitiveDateTime>> =
+            results.iter().map(|result| result.timestamp.map(timestamp::to_microseconds)).collect();
+        let metadata: Vec<Option<String>> =
+            results.iter().map(|result| result.result_metadata.as_ref().map(Value::to_string)).collect();
+        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
+        sqlx::query_file!(
+            "src/postgres/evaluation_results/insert.sql",
+            &ids,
+            &texts(|result| &result.query_id) as &[Option<String>],
+            &texts(|result| &result.query_text) as &[Option<String>],
+            &texts(|result| &result.output_text) as &[Option<String>],
+            &texts(|result| &result.model_id) as &[Option<String>],
+            &texts(|result| &result.theme) as &[Option<String>],
+            &texts(|result| &result.evaluation_prompt_id) as &[Option<String>],
+            &texts(|result| &result.evaluation_prompt) as &[Option<String>],
+            &scores as &[Option<f64>],
+            &texts(|result| &result.judge_model) as &[Option<String>],
+            &timestamps as &[Option<PrimitiveDateTime>],
+            &metadata as &[Option<String>]
+        )
+        .execute(on(&mut transaction))
+        .await
+        .map_err(FAILING.to(OPERATION))?;
+        transaction.commit().await.map_err(FAILING.to("commit a transaction"))
+    }
+
+    /// Up to `limit` of the selected results after the `offset` newest; those without a time come last.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn evaluation_results(
+        &self,
+        selection: &ResultSelection,
+        offset: u64,
+        limit: u32,
+    ) -> Result<Vec<EvaluationResult>, StorageError> {
+        const OPERATION: &str = "list evaluation results";
+        if selection.is_impossible() {
+            return Ok(Vec::new());
+        }
+        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
+        let rows = sqlx::query_file!(
+            "src/postgres/evaluation_results/list.sql",
+            selection.theme.as_deref(),
+            selection.model_id.as_deref(),
+            selection.evaluation_prompt_id.as_deref(),
+            selection.min_score,
+            selection.max_score,
+            selection.from,
+            selection.until,
+            i64::from(limit),
+            // More than any table has.
+            i64::try_from(offset).unwrap_or(i64::MAX)
+        )
+        .fetch_all(on(&mut transaction))
+        .await
+        .map_err(FAILING.to(OPERATION))?;
+        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
+        rows.into_iter()
+            .map(|row| {
+                let metadata = row.result_metadata.as_deref().map(serde_json::from_str).transpose();
+                Ok(EvaluationResult {
+                    id: row.id,
+                    query_id: row.query_id,
+                    query_text: row.query_text,
+                    output_text: row.output_text,
+                    model_id: row.model_id,
+                    theme: row.theme,
+                    evaluation_prompt_id: row.evaluation_prompt_id,
+                    evaluation_prompt: row.evaluation_prompt,
+                    score: row.score,
+                    judge_model: row.judge_model,
+                    timestamp: row.timestamp,
+                    result_metadata: metadata.map_err(|error| sqlx::Error::Decode(error.into()))?,
+                })
+            })
+            .collect::<sqlx::Result<_>>()
+            .map_err(FAILING.to(OPERATION))
+    }
+
+    /// How many results are selected.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn count_evaluation_results(&self, selection: &ResultSelection) -> Result<u64, StorageError> {
+        if selection.is_impossible() {
+            return Ok(0);
+        }
+        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
+        let count = sqlx::query_file_scalar!(
+            "src/postgres/evaluation_results/count.sql",
+            selection.theme.as_deref(),
+            selection.model_id.as_deref(),
+            selection.evaluation_prompt_id.as_deref(),
+            selection.min_score,
+            selection.max_score,
+            selection.from,
+            selection.until
+        )
+        .fetch_one(on(&mut transaction))
+        .await
+        .map_err(FAILING.to("count evaluation results"))?;
+        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
+        Ok(count.unsigned_abs())
+    }
+}
+
+impl EvaluationResult {
+    fn check(&self) -> Result<(), StorageError> {
+        let texts = [
+            ("id", Some(&self.id)),
+            ("query_id", self.query_id.as_ref()),
+            ("query_text", self.query_text.as_ref()),
+            ("output_text", self.output_text.as_ref()),
+            ("model_id", self.model_id.as_ref()),
+            ("theme", self.theme.as_ref()),
+            ("evaluation_prompt_id", self.evaluation_prompt_id.as_ref()),
+            ("evaluation_prompt", self.evaluation_prompt.as_ref()),
+            ("judge_model", self.judge_model.as_ref()),
+        ];
+        texts.into_iter().try_for_each(|(field, text)| text.map_or(Ok(()), |text| check_text(field, text)))
+    }
+}
+
+impl ResultSelection {
+    /// Whether a text is asked for that no row can have, nor a statement carry.
+    fn is_impossible(&self) -> bool {
+        let texts = [&self.theme, &self.model_id, &self.evaluation_prompt_id];
+        texts.into_iter().flatten().any(|text| text.contains('\0'))
+    }
+}
