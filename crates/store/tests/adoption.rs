@@ -12,7 +12,7 @@ use test_support::TestDatabase;
 use crate::{at_angle, nearest_to, prepared};
 
 /// What the old services' models create, with a row in each table and their index on the empty table.
-const OLD_SCHEMA: &str = r#"
+pub(crate) const OLD_SCHEMA: &str = r#"
 create extension vector;
 create table queries (
     id uuid not null primary key, query_text text not null, embedding vector(384), theme text not null,

@@ -57,6 +57,8 @@ impl Database {
             transaction.commit().await.during("end a transaction")?;
             let build = if has_rows { Build::Concurrently } else { Build::Alone };
             statements.push(create_index(&index, build));
+            // For what the indexes' expressions give.
+            statements.push(ddl::analyze(&index.table));
             self.run_alone(statements).await?;
         }
         lock.commit().await.during("end a transaction")

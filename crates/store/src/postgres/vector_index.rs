@@ -184,7 +184,10 @@ impl Database {
         }
         lock.commit().await.during("end a transaction")?;
         let mut transaction = self.begin().await?;
-        sqlx::query(ddl::analyze(table)).execute(on(&mut transaction)).await.during("analyze the table")?;
+        sqlx::query(ddl::analyze(&table.name))
+            .execute(on(&mut transaction))
+            .await
+            .during("analyze the table")?;
         transaction.commit().await.during("end a transaction")?;
         Ok(plan)
     }

@@ -1,1 +1,82 @@
+//! Lists, counts, categories and exports.
 
+use futures_util::TryStreamExt as _;
+use records::Service;
+use store::storage::{CategoryCount, Cursor, NewRecord, Record, Selection, Start, Storage as _};
+use uuid::Uuid;
+
+use super::{NOON, in_category, new_record, storage, store, store_numbered};
+
+#[tokio::test]
+async fn pages_follow_each_other_newest_first_without_gap_or_repetition() {
+    let (_test_database, _, storage) = storage(Service::Query).await;
+    // Many of one time, which the key tells apart.
+    let records: Vec<NewRecord> = (0..50)
+        .map(|n| NewRecord { created_at: NOON, ..new_record(Service::Query, &n.to_string(), n) })
+        .collect();
+    let mut expected = store(&storage, &records).await;
+    expected.extend(store(&storage, &[new_record(Service::Query, "newer", 5)]).await);
+    expected.sort_by_key(|record| (record.created_at, records::stored_id(&record.id)));
+    expected.reverse();
+    assert_eq!(expected[0].id, "newer");
+
+    let (mut by_offset, mut by_cursor, mut start) = (Vec::new(), Vec::new(), Start::Offset(0));
+    loop {
+        let offset = Start::Offset(by_offset.len() as u64);
+        by_offset.extend(storage.list(&Selection::default(), offset, 7).await.expect("the page reads"));
+        let page = storage.list(&Selection::default(), start, 7).await.expect("the page reads");
+        let Some(last) = page.last() else { break };
+        start = Start::After(Cursor::after(last));
+        by_cursor.extend(page);
+    }
+    assert_eq!(by_cursor, expected);
+    assert_eq!(by_offset, expected);
+
+    let far = storage.list(&Selection::default(), Start::Offset(u64::MAX), 7).await;
+    assert_eq!(far.expect("the page reads"), []);
+    let timeless = Start::After(Cursor { created_at: None, key: Uuid::max() });
+    assert_eq!(storage.list(&Selection::default(), timeless, 7).await.expect("the page reads"), []);
+    assert_eq!(storage.list(&Selection::default(), Start::Offset(0), 0).await.expect("it reads"), []);
+}
+
+#[tokio::test]
+async fn cursor_holds_when_its_record_is_deleted() {
+    let (_test_database, _, storage) = storage(Service::Query).await;
+    let stored = store_numbered(&storage, 4).await;
+    let cursor = Cursor::after(&stored[2]);
+    storage.delete(&["2".to_owned()]).await.expect("it is deleted");
+    let page = storage.list(&in_category("odd"), Start::After(cursor), 9).await.expect("the page reads");
+    assert_eq!(page, [stored[1].clone()]);
+}
+
+#[tokio::test]
+async fn categories_are_counted_in_the_order_of_their_code_points() {
+    let (_test_database, _, storage) = storage(Service::Evaluation).await;
+    assert_eq!(storage.categories().await.expect("they are counted"), []);
+    let names = ["b", "B", "é", "a", "Z", "a", ""];
+    let records: Vec<NewRecord> = (0..)
+        .zip(names)
+        .map(|(n, name)| NewRecord {
+            category: name.into(),
+            ..new_record(Service::Evaluation, &n.to_string(), n)
+        })
+        .collect();
+    store(&storage, &records).await;
+    let count = |category: &str, records| CategoryCount { category: category.into(), records };
+    let expected = [("", 1), ("B", 1), ("Z", 1), ("a", 2), ("b", 1), ("é", 1)];
+    assert_eq!(storage.categories().await.expect("they are counted"), expected.map(|(c, n)| count(c, n)));
+}
+
+#[tokio::test]
+async fn export_gives_every_selected_record_once_newest_first() {
+    let (_test_database, _, storage) = storage(Service::Query).await;
+    let mut stored = store_numbered(&storage, 900).await;
+    stored.reverse();
+    let exported: Vec<Record> = storage.export(Selection::default()).try_collect().await.expect("it reads");
+    assert_eq!(exported, stored);
+    let odd: Vec<Record> = storage.export(in_category("odd")).try_collect().await.expect("it reads");
+    stored.retain(|record| record.metadata["theme"] == "odd");
+    assert_eq!(odd, stored);
+    let nothing: Vec<Record> = storage.export(in_category("x")).try_collect().await.expect("it reads");
+    assert_eq!(nothing, []);
+}

@@ -3,6 +3,9 @@
 mod filters;
 mod keeping;
 mod listing;
+mod patterns;
+mod plans;
+mod results;
 mod searches;
 mod surroundings;
 

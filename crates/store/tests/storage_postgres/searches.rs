@@ -1,1 +1,191 @@
+//! Search by vector, by words and by both.
 
+use records::Service;
+use serde_json::json;
+use store::{
+    postgres::PostgresStorage,
+    storage::{Hit, NewRecord, Search, SearchMode, Selection, Storage as _, StorageError},
+};
+
+use super::{filtered, in_category, new_record, storage, store, store_numbered};
+use crate::{at_angle, nearest_to};
+
+async fn found(storage: &PostgresStorage, search: &Search) -> Vec<Hit> {
+    storage.search(search).await.expect("the search runs")
+}
+
+fn shown(hits: &[Hit]) -> Vec<&str> {
+    hits.iter().map(|hit| hit.record.id.as_str()).collect()
+}
+
+fn by_words(text: &str, selection: Selection) -> Search {
+    Search { selection, mode: SearchMode::Text(text.into()), limit: 10, min_similarity: None }
+}
+
+fn hybrid(angle: f32, text: &str) -> Search {
+    let mode = SearchMode::Hybrid { embedding: at_angle(angle).into(), text: text.into() };
+    Search { selection: Selection::default(), mode, limit: 10, min_similarity: None }
+}
+
+#[tokio::test]
+async fn similarity_has_a_lower_bound() {
+    let (_test_database, _, storage) = storage(Service::Query).await;
+    store_numbered(&storage, 100).await;
+    let search = nearest_to(at_angle(0.0), in_category("even"), 5);
+    assert_eq!(shown(&found(&storage, &search).await), ["0", "2", "4", "6", "8"]);
+    let least = f64::from(0.05_f32.cos());
+    let close = Search { min_similarity: Some(least), ..search.clone() };
+    assert_eq!(shown(&found(&storage, &close).await), ["0", "2", "4"]);
+    let none = Search { min_similarity: Some(1.1), ..search.clone() };
+    assert_eq!(found(&storage, &none).await, []);
+    assert_eq!(found(&storage, &Search { limit: 0, ..search }).await, []);
+    let refused = Search { min_similarity: Some(0.0), ..by_words("text", Selection::default()) };
+    let error = storage.search(&refused).await.expect_err("words have no similarity");
+    assert!(matches!(&error, StorageError::Refused { field, .. } if field == "min_similarity"), "{error}");
+}
+
+#[tokio::test]
+async fn equally_near_records_come_in_the_order_of_their_keys() {
+    let (_test_database, _, storage) = storage(Service::Query).await;
+    let same = |n: u16| NewRecord {
+        embedding: at_angle(1.0).into(),
+        ..new_record(Service::Query, &n.to_string(), n)
+    };
+    let mut stored = store(&storage, &(0..20).map(same).collect::<Vec<_>>()).await;
+    stored.sort_by_key(|record| records::stored_id(&record.id));
+    let hits = found(&storage, &nearest_to(at_angle(0.0), Selection::default(), 15)).await;
+    assert_eq!(hits.into_iter().map(|hit| hit.record).collect::<Vec<_>>(), stored[..15]);
+}
+
+#[tokio::test]
+async fn words_are_found_in_every_form_and_ranked() {
+    let (_test_database, _, storage) = storage(Service::Query).await;
+    let texts =
+        ["An apple falls.", "Falling apples, fallen apples: apples fall.", "The moon", "apple \u{1F600} pie"];
+    let records: Vec<NewRecord> = (0..)
+        .zip(texts)
+        .map(|(n, text)| NewRecord { text: text.into(), ..new_record(Service::Query, &n.to_string(), n) })
+        .collect();
+    store(&storage, &records).await;
+    let hits = found(&storage, &by_words("apples falling", Selection::default())).await;
+    assert_eq!(shown(&hits), ["1", "0"]);
+    assert!(hits[0].score > hits[1].score && hits.iter().all(|hit| hit.distance.is_none()), "{hits:?}");
+    let excluded = found(&storage, &by_words("apple -fall", Selection::default())).await;
+    assert_eq!(shown(&excluded), ["3"]);
+    let odd = found(&storage, &by_words("apple", in_category("odd"))).await;
+    assert_eq!(odd.len(), 2);
+    for text in ["the", "", "\"'&|!()", "zebra"] {
+        assert_eq!(found(&storage, &by_words(text, Selection::default())).await, [], "{text}");
+    }
+    let error = storage.search(&by_words("a\0", Selection::default())).await.expect_err("it is refused");
+    assert!(matches!(error, StorageError::Refused { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn text_of_any_length_is_stored_and_its_beginning_searched() {
+    let (_test_database, database, storage) = storage(Service::Query).await;
+    database.ensure_service_indexes(Service::Query).await.expect("the indexes are built");
+    // Many distinct words, long words, hyphenated words and addresses, of four bytes a character: what makes the
+    // largest `tsvector`.
+    let letter = |n: u32| char::from_u32(0x20000 + n % 40_000).expect("a letter");
+    let words: String = (0..700_000).flat_map(|n| [letter(n), letter(n / 40_000), ' ']).collect();
+    let hyphens: String =
+        (0..200_000).flat_map(|n| [letter(n), '-', letter(n + 7), letter(n / 3), ' ']).collect();
+    let addresses: String = (0..50_000).map(|n| format!("http://a{n}.example/{n}/p?q={n} ")).collect();
+    let texts =
+        [words, hyphens, addresses, "x".repeat(3_000_000), format!("findable {}", "y ".repeat(1_000_000))];
+    for (n, text) in (0..).zip(texts) {
+        let record = NewRecord { text, ..new_record(Service::Query, &n.to_string(), n) };
+        store(&storage, &[record]).await;
+    }
+    assert_eq!(shown(&found(&storage, &by_words("findable", Selection::default())).await), ["4"]);
+}
+
+#[tokio::test]
+async fn both_rankings_count_in_a_hybrid_search() {
+    let (test_database, _, storage) = storage(Service::Query).await;
+    let texts = ["the apple", "a pear", "apple apple pie", "the moon"];
+    let records: Vec<NewRecord> = (0..)
+        .zip(texts)
+        .map(|(n, text)| NewRecord { text: text.into(), ..new_record(Service::Query, &n.to_string(), n) })
+        .collect();
+    store(&storage, &records).await;
+    let row = "insert into queries (id, query_text, theme) values ('67e55044-10b1-426f-9247-bb680e5fe0c8', 'an apple', 'x')";
+    test_database.execute(row).await;
+    let hits = found(&storage, &hybrid(0.0, "apples")).await;
+    // By nearness: 0, 1, 2, 3. By words: 2 first, then 0 and the row without an embedding.
+    let score = |id: &str| {
+        let hit = hits.iter().find(|hit| hit.record.id == id).expect("it is found");
+        hit.score.expect("it has a score")
+    };
+    assert!((score("3") - 1.0 / 64.0).abs() < 1e-12);
+    assert!((score("2") - (1.0 / 63.0 + 1.0 / 61.0)).abs() < 1e-12);
+    assert_eq!(hits.len(), 5);
+    assert!(hits.is_sorted_by(|one, next| one.score >= next.score));
+    let without = hits.iter().find(|hit| hit.record.id.starts_with("67e55044")).expect("it is found");
+    assert_eq!(without.distance, None);
+    assert!(hits.iter().filter(|hit| hit.distance.is_some()).count() == 4);
+
+    let similar = Search { min_similarity: Some(f64::from(0.015_f32.cos())), ..hybrid(0.0, "apples") };
+    assert_eq!(shown(&found(&storage, &similar).await), ["0", "1"]);
+    let two = Search { limit: 2, ..hybrid(0.0, "apples") };
+    assert_eq!(found(&storage, &two).await, hits[..2]);
+}
+
+/// 30,000 rows in 300 clusters; one row in 10,000 is of the category `rare`, one in two of `half`, three in four have
+/// `n` below 22,500.
+const MANY_ROWS: &str = r#"
+select setseed(0.25);
+create temporary table centres as
+    select cluster, array(select random() - 0.5 from generate_series(1, 384) where cluster >= 0) as centre
+    from generate_series(0, 299) cluster;
+insert into queries (query_text, theme, metadata, embedding)
+select
+    'row ' || row,
+    case when row % 10000 = 0 then 'rare' when row % 2 = 0 then 'half' else 'other' end,
+    jsonb_build_object('n', row),
+    (select array_agg(x + (random() - 0.5) * 0.3) from unnest(centre) x where row > 0)::vector
+from generate_series(1, 30000) row
+join centres on cluster = row % 300;
+create index on queries using ivfflat (embedding vector_cosine_ops) with (lists = 100);
+analyze queries;
+"#;
+
+#[tokio::test]
+async fn filtered_search_finds_all_it_can_whatever_the_selectivity() {
+    let (test_database, _, storage) = storage(Service::Query).await;
+    test_database.execute(MANY_ROWS).await;
+    let mut connection = test_database.connection().await;
+    let sample: Vec<f32> =
+        sqlx::query_scalar("select embedding::real[] from queries where query_text = 'row 123'")
+            .fetch_one(&mut connection)
+            .await
+            .expect("a sample reads");
+    for (selection, condition) in [
+        (Selection::default(), "true"),
+        (in_category("rare"), "theme = 'rare'"),
+        (in_category("half"), "theme = 'half'"),
+        (filtered(json!({"n": {"$lt": 22_500}})), "(metadata ->> 'n')::int < 22500"),
+        (filtered(json!({"n": {"$gte": 29_950}})), "(metadata ->> 'n')::int >= 29950"),
+        (filtered(json!({"n": -1})), "false"),
+    ] {
+        let exact = format!(
+            "select query_text from (select query_text, (embedding <=> $1::real[]::vector) + 0 as distance from queries where {condition}) q order by distance limit 60"
+        );
+        let expected: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(exact))
+            .bind(&sample)
+            .fetch_all(&mut connection)
+            .await
+            .expect("the exact search runs");
+        let hits = found(&storage, &nearest_to(sample.clone(), selection, 60)).await;
+        assert_eq!(hits.len(), expected.len(), "{condition}");
+        let right = hits.iter().filter(|hit| expected.contains(&hit.record.text)).count();
+        assert!(right * 100 >= expected.len() * 95, "{condition}: {right} of {}", expected.len());
+        assert!(hits.is_sorted_by(|one, next| one.distance <= next.distance), "{condition}");
+    }
+    // More than the probed lists hold, and a vector that no index knows.
+    let all = found(&storage, &nearest_to(sample, Selection::default(), 29_000)).await;
+    assert_eq!(all.len(), 29_000);
+    let zero = found(&storage, &nearest_to(vec![0.0; 384], in_category("half"), 5)).await;
+    assert!(zero.len() == 5 && zero.iter().all(|hit| hit.distance.is_none()));
+}

@@ -324,9 +324,9 @@ pub(crate) fn count_rows(table: &Table) -> Sql {
     vouched(format!("select count(*) from {}", quoted(&table.name)))
 }
 
-/// Refreshes the planner's statistics of `table`.
-pub(crate) fn analyze(table: &Table) -> Sql {
-    vouched(format!("analyze {}", quoted(&table.name)))
+/// Refreshes the planner's statistics of the table `name`.
+pub(crate) fn analyze(name: &str) -> Sql {
+    vouched(format!("analyze {}", quoted(name)))
 }
 
 /// How many lists of an IVFFLAT index a search of this transaction looks into.

@@ -1,3 +1,3 @@
 select count(*)
 from "queries"
-where left("theme", 200) = left($1, 200) and "theme" = $1;
+where left("theme", 200) = left($1, 200) and (length($1) < 200 or "theme" = $1);

@@ -2,7 +2,7 @@ with nearest as materialized (
     select id as key, embedding <=> $1::real[]::vector as distance
     from "queries"
     where embedding is not null
-        and left("theme", 200) = left($3, 200) and "theme" = $3
+        and left("theme", 200) = left($3, 200) and (length($3) < 200 or "theme" = $3)
     order by embedding <=> $1::real[]::vector
     limit $2
 )

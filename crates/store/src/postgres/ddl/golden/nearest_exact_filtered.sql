@@ -4,7 +4,7 @@ with nearest as materialized (
         select id, embedding <=> $1::real[]::vector as distance
         from "queries"
         where embedding is not null
-            and left("theme", 200) = left($4, 200) and "theme" = $4
+            and left("theme", 200) = left($4, 200) and (length($4) < 200 or "theme" = $4)
         limit $3
     ) measured
     order by distance, id
