@@ -15,17 +15,32 @@ pub(crate) fn port_of_running_server(data: &Path) -> Result<Option<u16>, Error> 
     let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
     // Lines: process id, data folder, start time, port, socket folder, listen address, shared memory, status.
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    let alive = lines
-        .first()
-        .and_then(|line| line.parse().ok())
-        .and_then(Pid::from_raw)
-        .is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH));
-    if !alive || lines.get(7) != Some(&"ready") {
+    if !is_alive(lines.first().copied()) || lines.get(7) != Some(&"ready") {
         return Ok(None);
     }
     let port = lines.get(3).and_then(|line| line.parse().ok()).ok_or(Error::PidFile { path })?;
     let answers = std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
     Ok(answers.then_some(port))
+}
+
+/// Whether the process lives that `postmaster.pid` names, ready or not.
+pub(crate) fn is_postmaster_alive(data: &Path) -> bool {
+    let text = fs::read_to_string(data.join("postmaster.pid"));
+    text.is_ok_and(|text| {
+        let id = text.lines().next().map(str::trim);
+        is_alive(id) && !id.is_some_and(is_zombie)
+    })
+}
+
+/// The port of a server that was killed, which nobody may have taken since.
+pub(crate) fn last_port(data: &Path) -> Option<u16> {
+    let text = fs::read_to_string(data.join("postmaster.pid")).ok()?;
+    text.lines().nth(3)?.trim().parse().ok()
+}
+
+fn is_alive(id: Option<&str>) -> bool {
+    let id = id.and_then(|line| line.parse().ok()).and_then(Pid::from_raw);
+    id.is_some_and(|id| test_kill_process(id) != Err(rustix::io::Errno::SRCH))
 }
 
 /// Makes a start possible where the killed server's process lingers as a zombie: in a container whose first

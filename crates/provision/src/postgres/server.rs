@@ -18,7 +18,7 @@ use super::{
     account::Account,
     binaries::Binaries,
     cluster::{Cluster, DATABASE, database_url, run},
-    running::{port_of_running_server, take_over_from_zombie},
+    running::{is_postmaster_alive, last_port, port_of_running_server, take_over_from_zombie},
     settings::{Durability, Memory, settings},
 };
 use crate::{
@@ -68,6 +68,7 @@ pub struct Server {
     cluster: Cluster,
     binaries: Binaries,
     account: Account,
+    durability: Durability,
     port: u16,
     password: String,
     /// Held shared while we use the server; `None` once released.
@@ -104,10 +105,22 @@ impl Server {
         use_lock.lock_shared().during("lock", &cluster.folder)?;
         let port = match port_of_running_server(&cluster.data())? {
             Some(port) => port,
-            None => start_postgres(&cluster, &binaries, &account, options.durability, progress)?,
+            None => {
+                // Others may have used a server that died, and find it where it was.
+                let port = last_port(&cluster.data());
+                start_postgres(
+                    &cluster,
+                    &binaries,
+                    &account,
+                    options.durability,
+                    Port { first: port, last: None },
+                    progress,
+                )?
+            }
         };
         let password = cluster.password()?;
-        Ok(Self { cluster, binaries, account, port, password, use_lock: Some(use_lock) })
+        let durability = options.durability;
+        Ok(Self { cluster, binaries, account, durability, port, password, use_lock: Some(use_lock) })
     }
 
     /// Where the server listens and how to log in, as a `DATABASE_URL`. Contains the password.
@@ -128,6 +141,25 @@ impl Server {
     /// The program `name` of the server's own installation, such as `psql`.
     pub fn program(&self, name: &str) -> PathBuf {
         self.binaries.program(name)
+    }
+
+    /// Starts the server again, on the same port, if its process has gone, and says whether it had. Cheap where it has
+    /// not, so that it may be asked often.
+    ///
+    /// # Errors
+    /// When the server does not start.
+    pub fn revive(&self, progress: Progress<'_>) -> Result<bool, Error> {
+        if is_postmaster_alive(&self.cluster.data()) {
+            return Ok(false);
+        }
+        let _starting = lock_life(&self.cluster)?;
+        // Another user may have been faster.
+        if is_postmaster_alive(&self.cluster.data()) {
+            return Ok(false);
+        }
+        let port = Port { first: Some(self.port), last: Some(self.port) };
+        start_postgres(&self.cluster, &self.binaries, &self.account, self.durability, port, progress)?;
+        Ok(true)
     }
 
     /// Leaves the server running when its last user goes, until [`Self::stop_cluster`].
@@ -228,11 +260,19 @@ fn remove_keep_marker(cluster: &Cluster) -> Result<(), Error> {
     }
 }
 
+/// Which ports to start on: the first attempt's, and that of the others. `None` is any that is free.
+#[derive(Clone, Copy)]
+struct Port {
+    first: Option<u16>,
+    last: Option<u16>,
+}
+
 fn start_postgres(
     cluster: &Cluster,
     binaries: &Binaries,
     account: &Account,
     durability: Durability,
+    ports: Port,
     progress: Progress<'_>,
 ) -> Result<u16, Error> {
     progress("starting the embedded PostgreSQL");
@@ -247,7 +287,10 @@ fn start_postgres(
 
     let mut attempt = 1;
     loop {
-        let port = free_port()?;
+        let port = match if attempt == 1 { ports.first } else { ports.last } {
+            Some(port) => port,
+            None => free_port()?,
+        };
         let mut command = Command::new(binaries.program("pg_ctl"));
         command.args(["start", "--silent", "--wait", "--timeout", START_TIMEOUT_SECONDS]);
         command.arg("--pgdata").arg(cluster.data()).arg("--log").arg(&log);

@@ -132,6 +132,12 @@ impl Database {
         &self.address
     }
 
+    /// How many connections there are, and how many of them wait for work.
+    pub fn connections(&self) -> (u32, u32) {
+        let idle = u32::try_from(self.pool.num_idle()).expect("a pool has fewer connections than fit");
+        (self.pool.size(), idle)
+    }
+
     /// Whether the server seems to run on this machine, so that this machine's memory and cores are its own.
     pub(crate) fn is_local(&self) -> bool {
         self.is_local
