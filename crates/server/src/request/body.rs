@@ -58,7 +58,7 @@ impl<S: Send + Sync, T: DeserializeOwned + JsonSchema, U: UnknownFields> FromReq
         let bytes = read_bytes(request, state).await?;
         if bytes.is_empty() {
             // A missing query string is an empty one.
-            let Known { value, unknown } = parameters::read_query(query.as_deref().unwrap_or(""))?;
+            let Known { value, unknown } = parameters::read_query::<T, U>(query.as_deref().unwrap_or(""))?;
             return Ok(Self(Body { value, ignored: U::judge::<T>(unknown)?, unknown: PhantomData }));
         }
         checked?;
@@ -69,7 +69,7 @@ impl<S: Send + Sync, T: DeserializeOwned + JsonSchema, U: UnknownFields> FromReq
 impl<T: DeserializeOwned + JsonSchema, U: UnknownFields> Body<T, U> {
     fn from_json(json: &[u8]) -> Result<Self, ApiError> {
         let mut deserializer = serde_json::Deserializer::from_slice(json);
-        let known = read(&mut deserializer).map_err(misread)?;
+        let known = read(&mut deserializer).map_err(misread::<T, U>)?;
         deserializer.end().map_err(malformed)?;
         refuse_nul(json)?;
         Ok(Self { value: known.value, ignored: U::judge::<T>(known.unknown)?, unknown: PhantomData })
@@ -96,9 +96,9 @@ async fn read_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes
     })
 }
 
-fn misread(misread: Misread<serde_json::Error>) -> ApiError {
+fn misread<T: JsonSchema, U: UnknownFields>(misread: Misread<serde_json::Error>) -> ApiError {
     match misread.source.classify() {
-        Category::Data => misread.into_error(),
+        Category::Data => misread.into_error::<T, U>(),
         Category::Syntax | Category::Eof | Category::Io => malformed(misread.source),
     }
 }

@@ -12,7 +12,7 @@ use axum::{extract::FromRequestParts, http::request::Parts};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use super::unknown::{Known, Misread, UnknownFields, read};
+use super::unknown::{Ignored, Known, Misread, UnknownFields, read};
 use crate::answer::ApiError;
 
 /// Parameters `T`, and the names of those that were ignored.
@@ -27,7 +27,7 @@ pub(crate) struct Both<A, B>(pub(crate) A, pub(crate) B);
 
 /// What a query string can hold.
 pub(crate) trait QueryString: Sized {
-    fn read(query: &str) -> Result<Known<Self>, ApiError>;
+    fn read<U: UnknownFields>(query: &str) -> Result<Known<Self>, ApiError>;
 
     fn judge<U: UnknownFields>(unknown: Vec<String>) -> Result<Vec<String>, ApiError>;
 
@@ -35,8 +35,8 @@ pub(crate) trait QueryString: Sized {
 }
 
 impl<T: DeserializeOwned + JsonSchema> QueryString for T {
-    fn read(query: &str) -> Result<Known<Self>, ApiError> {
-        read_query(query)
+    fn read<U: UnknownFields>(query: &str) -> Result<Known<Self>, ApiError> {
+        read_query::<T, U>(query)
     }
 
     fn judge<U: UnknownFields>(unknown: Vec<String>) -> Result<Vec<String>, ApiError> {
@@ -51,8 +51,9 @@ impl<T: DeserializeOwned + JsonSchema> QueryString for T {
 }
 
 impl<A: DeserializeOwned + JsonSchema, B: DeserializeOwned + JsonSchema> QueryString for Both<A, B> {
-    fn read(query: &str) -> Result<Known<Self>, ApiError> {
-        let (a, b) = (read_query::<A>(query)?, read_query::<B>(query)?);
+    fn read<U: UnknownFields>(query: &str) -> Result<Known<Self>, ApiError> {
+        // Neither knows the other's.
+        let (a, b) = (read_query::<A, Ignored>(query)?, read_query::<B, Ignored>(query)?);
         let mut unknown = a.unknown;
         unknown.retain(|name| b.unknown.contains(name));
         Ok(Known { value: Self(a.value, b.value), unknown })
@@ -69,13 +70,15 @@ impl<A: DeserializeOwned + JsonSchema, B: DeserializeOwned + JsonSchema> QuerySt
 }
 
 /// Reads a query string.
-pub(crate) fn read_query<T: DeserializeOwned>(query: &str) -> Result<Known<T>, ApiError> {
+pub(crate) fn read_query<T: DeserializeOwned + JsonSchema, U: UnknownFields>(
+    query: &str,
+) -> Result<Known<T>, ApiError> {
     let pairs = form_urlencoded::parse(query.as_bytes());
     if let Some((name, _)) = pairs.clone().find(|(name, value)| name.contains('\0') || value.contains('\0')) {
         let field = name.replace('\0', "\u{2400}");
         return Err(ApiError::invalid(field, "contains the character NUL, which no record has: remove it"));
     }
-    read(serde_urlencoded::Deserializer::new(pairs)).map_err(Misread::into_error)
+    read(serde_urlencoded::Deserializer::new(pairs)).map_err(Misread::into_error::<T, U>)
 }
 
 impl<S: Send + Sync, T: QueryString, U: UnknownFields> FromRequestParts<S> for Parameters<T, U> {
@@ -83,7 +86,7 @@ impl<S: Send + Sync, T: QueryString, U: UnknownFields> FromRequestParts<S> for P
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         // A missing query string is an empty one.
-        let Known { value, unknown } = T::read(parts.uri.query().unwrap_or(""))?;
+        let Known { value, unknown } = T::read::<U>(parts.uri.query().unwrap_or(""))?;
         Ok(Self { value, ignored: T::judge::<U>(unknown)?, unknown: PhantomData })
     }
 }

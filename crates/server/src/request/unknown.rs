@@ -51,6 +51,8 @@ pub(crate) struct Misread<E> {
     /// Its place; empty for the whole value.
     pub(crate) field: String,
     pub(crate) source: E,
+    /// The fields that nobody knows and that came before.
+    pub(crate) unknown: Vec<String>,
 }
 
 /// Reads a `T`.
@@ -65,15 +67,19 @@ pub(crate) fn read<'de, T: DeserializeOwned, D: Deserializer<'de>>(
         Ok(Object(value)) => Ok(Known { value, unknown }),
         Err(source) => {
             let field = track.path().to_string();
-            Err(Misread { field: if field == "." { String::new() } else { field }, source })
+            Err(Misread { field: if field == "." { String::new() } else { field }, source, unknown })
         }
     }
 }
 
 impl<E: std::fmt::Display> Misread<E> {
-    /// The error that names field and reason.
-    pub(crate) fn into_error(self) -> ApiError {
-        let Self { mut field, source } = self;
+    /// The error that names field and reason. A field that is missing has often another name: unknown ones are judged
+    /// first.
+    pub(crate) fn into_error<T: JsonSchema, U: UnknownFields>(self) -> ApiError {
+        let Self { mut field, source, unknown } = self;
+        if let Err(error) = U::judge::<T>(unknown) {
+            return error;
+        }
         let reason = source.to_string();
         // serde notices a missing field at its parent and names it in the text alone.
         if let Some(name) = reason.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
@@ -153,7 +159,7 @@ mod tests {
     }
 
     fn read_json(json: &str) -> Result<Known<Outer>, ApiError> {
-        read(&mut serde_json::Deserializer::from_str(json)).map_err(Misread::into_error)
+        read(&mut serde_json::Deserializer::from_str(json)).map_err(Misread::into_error::<Outer, Refused>)
     }
 
     #[test]
@@ -170,6 +176,10 @@ mod tests {
     #[test]
     fn error_names_the_field() {
         let message = |json: &str| read_json(json).err().map(|error| error.to_string());
+        assert_eq!(
+            message(r#"{"itmes": []}"#).as_deref(),
+            Some("`itmes`: unknown field: did you mean `items`?")
+        );
         assert_eq!(message(r#"{}"#).as_deref(), Some("`items`: expected a value, found none"));
         assert_eq!(
             message(r#"{"items": [{"metric_type": "a"}]}"#).as_deref(),
