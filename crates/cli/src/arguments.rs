@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, net::IpAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use records::Service;
@@ -63,6 +63,8 @@ pub(crate) enum Command {
     /// Judges what models answered
     #[command(subcommand)]
     Judge(JudgeCommand),
+    /// Serves the three services over HTTP, and all of them under one address
+    Serve(ServeArguments),
     /// Opens, names or stops the embedded PostgreSQL
     #[command(subcommand)]
     Db(DbCommand),
@@ -293,6 +295,37 @@ pub(crate) struct SearchArguments {
     /// Print one JSON array instead of lines
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArguments {
+    /// One service alone, or the gateway before services that run apart [default: all three services, and all routes
+    /// at the gateway's port]
+    #[arg(value_enum)]
+    pub(crate) what: Option<Served>,
+    /// Address to listen on [env: PANOPTICON_BIND] [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) bind: Option<IpAddr>,
+    /// Port of the one service, or of the gateway; 0 is any that is free [env: QUERY_PORT, EVALUATION_PORT, JUDGE_PORT,
+    /// GATEWAY_PORT] [default: 8001, 8002, 8003, 8000]
+    #[arg(long, value_name = "PORT", requires = "what")]
+    pub(crate) port: Option<u16>,
+    /// Listen beyond this machine without an API_KEY [env: PANOPTICON_ALLOW_OPEN]
+    #[arg(long)]
+    pub(crate) allow_open: bool,
+}
+
+/// What one process serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Served {
+    /// Query storage
+    Query,
+    /// Evaluation storage
+    Evaluation,
+    /// Judge service
+    Judge,
+    /// The gateway to QUERY_STORAGE_URL, EVALUATION_STORAGE_URL and JUDGE_SERVICE_URL
+    Gateway,
 }
 
 #[derive(Debug, Subcommand)]

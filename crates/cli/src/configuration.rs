@@ -40,7 +40,7 @@ pub(crate) struct Configuration {
 }
 
 /// The names, in the order in which `panopticon config` prints them.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 27] = [
     "DATABASE_URL",
     "QUERY_STORAGE_TYPE",
     "EVALUATION_STORAGE_TYPE",
@@ -52,6 +52,22 @@ const NAMES: [&str; 11] = [
     "PANOPTICON_DATA_DIR",
     "PANOPTICON_MODEL_DIR",
     "LOG_LEVEL",
+    "LOG_FORMAT",
+    "API_KEY",
+    "PANOPTICON_BIND",
+    "PANOPTICON_ALLOW_OPEN",
+    "GATEWAY_PORT",
+    "QUERY_PORT",
+    "EVALUATION_PORT",
+    "JUDGE_PORT",
+    "QUERY_STORAGE_URL",
+    "EVALUATION_STORAGE_URL",
+    "JUDGE_SERVICE_URL",
+    "PANOPTICON_MAX_BODY_BYTES",
+    "PANOPTICON_REQUEST_TIMEOUT_SECONDS",
+    "PANOPTICON_MAX_REQUESTS",
+    "PANOPTICON_CORS_ORIGINS",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
 ];
 
 impl Configuration {
@@ -116,6 +132,31 @@ impl Configuration {
         self.value("LOG_LEVEL").expect("there is a default")
     }
 
+    /// `LOG_FORMAT`.
+    pub(crate) fn log_format(&self) -> &str {
+        self.value("LOG_FORMAT").expect("there is a default")
+    }
+
+    /// The setting `name`, if it is set, read by `parse`; `expected` says what it has to be.
+    ///
+    /// # Errors
+    /// When `parse` cannot read it.
+    pub(crate) fn parsed<T>(
+        &self,
+        name: &str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> anyhow::Result<Option<T>> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        let parsed = parse(value).ok_or_else(|| anyhow!("{name} is `{value}`: expected {expected}"))?;
+        Ok(Some(parsed))
+    }
+
+    /// A setting that has no default and whose value may be secret.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.value(name)
+    }
+
     /// Name and value of the setting that names the Chroma directory of `service`.
     pub(crate) fn persist_directory(&self, service: Service) -> (&'static str, Option<PathBuf>) {
         let name = match service {
@@ -156,7 +197,8 @@ impl Configuration {
                 return Err(anyhow!("{name} is `{value}`: expected `postgres` or `chroma`"));
             }
         }
-        crate::logging::level(self.log_level()).map(drop)
+        crate::logging::level(self.log_level())?;
+        crate::logging::format(self.log_format()).map(drop)
     }
 }
 
@@ -176,6 +218,7 @@ fn default(name: &str) -> anyhow::Result<Option<String>> {
         }
         "PANOPTICON_DATA_DIR" => Some(DataDir::platform_default()?.path().to_string_lossy().into_owned()),
         "LOG_LEVEL" => Some("WARNING".to_owned()),
+        "LOG_FORMAT" => Some("text".to_owned()),
         _ => None,
     })
 }

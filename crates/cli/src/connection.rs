@@ -42,6 +42,11 @@ impl Connection {
         Ok(Self { database: Database::connect(url).await?, server: Some(server) })
     }
 
+    /// The database, and the embedded server if it is on that.
+    pub(crate) fn into_parts(self) -> (Database, Option<Server>) {
+        (self.database, self.server)
+    }
+
     /// Closes the connections and lets go of the embedded server.
     pub(crate) async fn close(self) -> Result<(), Failure> {
         self.database.close().await;

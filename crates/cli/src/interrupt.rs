@@ -1,11 +1,35 @@
-//! Blocking work that a signal can end.
+//! Signals, and blocking work that they can end.
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
 use crate::exit::Failure;
+
+/// SIGINT and SIGTERM, handled from the moment that the value is made.
+pub(crate) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// From now on these signals do not end the process by themselves.
+    pub(crate) fn new() -> Self {
+        let handled = |kind| signal(kind).expect("SIGINT and SIGTERM can be handled");
+        Self { interrupt: handled(SignalKind::interrupt()), terminate: handled(SignalKind::terminate()) }
+    }
+
+    /// Returns at the next one.
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
 
 /// Says whether blocking work should end early.
 #[derive(Clone, Debug, Default)]
@@ -21,7 +45,7 @@ impl Interrupt {
     }
 }
 
-/// Raises its interrupt when the async task is dropped, which is how `main` ends a command at a signal.
+/// Raises its interrupt when the async task is dropped, which is how a command ends at a signal.
 struct RaiseOnDrop(Interrupt);
 
 impl Drop for RaiseOnDrop {

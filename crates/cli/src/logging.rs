@@ -1,11 +1,47 @@
-//! The log of a command: what the libraries report, on standard error.
+//! The log of a command: what it and the libraries report, on standard error.
 
 use anyhow::anyhow;
-use tracing_subscriber::filter::LevelFilter;
+use tracing::Subscriber;
+use tracing_subscriber::{
+    Layer, Registry, filter::LevelFilter, fmt, layer::SubscriberExt as _, registry::LookupSpan,
+    util::SubscriberInitExt as _,
+};
 
-/// Sends log lines of `level` and above to standard error.
-pub(crate) fn start(level: LevelFilter) {
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false).init();
+/// How a line of the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// Sends log lines of `level` and above to standard error, and spans to `traces`, whatever the level.
+pub(crate) fn start(
+    level: LevelFilter,
+    format: Format,
+    traces: Option<Box<dyn Layer<Registry> + Send + Sync>>,
+) {
+    tracing_subscriber::registry().with(traces).with(lines(format).with_filter(level)).init();
+}
+
+fn lines<S: Subscriber + for<'s> LookupSpan<'s>>(format: Format) -> Box<dyn Layer<S> + Send + Sync> {
+    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    match format {
+        Format::Text => lines.boxed(),
+        Format::Json => {
+            lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
+        }
+    }
+}
+
+/// The format that `LOG_FORMAT` names.
+pub(crate) fn format(name: &str) -> anyhow::Result<Format> {
+    match name {
+        "text" => Ok(Format::Text),
+        "json" => Ok(Format::Json),
+        _ => Err(anyhow!("LOG_FORMAT is `{name}`: expected text or json")),
+    }
 }
 
 /// The level that the contract's `LOG_LEVEL` names; the old services' Python names count too.

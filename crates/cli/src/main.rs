@@ -10,14 +10,14 @@ mod logging;
 mod output;
 mod progress;
 mod source;
+mod telemetry;
 
 use std::{process, time::Duration};
 
 use clap::Parser as _;
 use rustix::fs::Mode;
-use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{arguments::Arguments, exit::ExitCode};
+use crate::{arguments::Arguments, interrupt::Signals};
 
 /// Blocking work that a signal interrupts, such as a download, gets this long to notice.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,15 +29,7 @@ fn main() -> process::ExitCode {
         rustix::process::umask(Mode::WGRP | Mode::WOTH);
     }
     let runtime = tokio::runtime::Runtime::new().expect("the operating system gives us threads");
-    let ended = runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be handled");
-        // Dropping the command stops the embedded server if we are its last user.
-        tokio::select! {
-            ended = commands::run(arguments) => ended,
-            _ = tokio::signal::ctrl_c() => Ok(ExitCode::Interrupted),
-            _ = terminate.recv() => Ok(ExitCode::Interrupted),
-        }
-    });
+    let ended = runtime.block_on(async { commands::run(arguments, Signals::new()).await });
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     ended.unwrap_or_else(|failure| failure.print()).into()
 }

@@ -24,7 +24,7 @@ pub(crate) fn run(configuration: &Configuration, as_json: bool) -> Result<ExitCo
     }
     for setting in configuration.settings() {
         let value = masked(setting).unwrap_or_else(|| "(not set)".to_owned());
-        print(&format!("{:<29} {value}  [{}]", setting.name, origin(setting)))?;
+        print(&format!("{:<33} {value}  [{}]", setting.name, origin(setting)))?;
     }
     Ok(ExitCode::Complete)
 }
@@ -44,8 +44,12 @@ fn origin(setting: &Setting) -> String {
 fn masked(setting: &Setting) -> Option<String> {
     let value = setting.value.as_deref()?;
     Some(match setting.name {
-        "DATABASE_URL" => mask_url(value),
-        "CHROMA_TOKEN" => "***".to_owned(),
+        "DATABASE_URL"
+        | "QUERY_STORAGE_URL"
+        | "EVALUATION_STORAGE_URL"
+        | "JUDGE_SERVICE_URL"
+        | "OTEL_EXPORTER_OTLP_ENDPOINT" => mask_url(value),
+        "CHROMA_TOKEN" | "API_KEY" => "***".to_owned(),
         _ => value.to_owned(),
     })
 }

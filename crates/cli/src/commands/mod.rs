@@ -8,27 +8,45 @@ mod inspect;
 mod judge;
 mod migrate;
 mod search;
+mod serve;
 
 use crate::{
     arguments::{Arguments, Command},
     configuration::Configuration,
     exit::{ExitCode, Failure},
+    interrupt::Signals,
     logging,
 };
 
-/// Runs the command that `arguments` names.
-pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+/// Runs the command that `arguments` names, until a signal comes.
+pub(crate) async fn run(arguments: Arguments, mut signals: Signals) -> Result<ExitCode, Failure> {
     let configuration = Configuration::load(&arguments.settings)?;
-    logging::start(logging::level(configuration.log_level())?);
-    match arguments.command {
-        Command::Demo => demo::run(&configuration).await,
-        Command::Migrate(arguments) => migrate::run(&configuration, *arguments).await,
-        Command::Verify(arguments) => migrate::verify(&configuration, *arguments).await,
-        Command::Inspect(arguments) => inspect::run(&configuration, arguments).await,
-        Command::Dump(arguments) => dump::run(&configuration, arguments).await,
-        Command::Search(arguments) => search::run(&configuration, &arguments).await,
+    let (level, format) =
+        (logging::level(configuration.log_level())?, logging::format(configuration.log_format())?);
+    let command = match arguments.command {
+        // It finishes what it has begun when a signal comes.
+        Command::Serve(arguments) => return serve::run(&configuration, &arguments, signals).await,
+        command => command,
+    };
+    logging::start(level, format, None);
+    // Dropping the command stops the embedded server if we are its last user.
+    tokio::select! {
+        ended = run_to_end(&configuration, command) => ended,
+        () = signals.next() => Ok(ExitCode::Interrupted),
+    }
+}
+
+async fn run_to_end(configuration: &Configuration, command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Demo => demo::run(configuration).await,
+        Command::Migrate(arguments) => migrate::run(configuration, *arguments).await,
+        Command::Verify(arguments) => migrate::verify(configuration, *arguments).await,
+        Command::Inspect(arguments) => inspect::run(configuration, arguments).await,
+        Command::Dump(arguments) => dump::run(configuration, arguments).await,
+        Command::Search(arguments) => search::run(configuration, &arguments).await,
         Command::Judge(command) => judge::run(&command),
-        Command::Db(command) => db::run(&configuration, command).await,
-        Command::Config { json } => config::run(&configuration, json),
+        Command::Db(command) => db::run(configuration, command).await,
+        Command::Config { json } => config::run(configuration, json),
+        Command::Serve(_) => unreachable!("it was taken out before"),
     }
 }

@@ -1,0 +1,161 @@
+//! `panopticon serve`: the services over HTTP.
+
+mod embedded;
+mod settings;
+mod storages;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, anyhow};
+use embed::{Embedder, EmbedderConfig};
+use server::{EmbeddingModel, Listener, PoolProbe, Process, Shutdown, gateway, services};
+use tokio::task::{JoinError, JoinSet};
+
+use self::{
+    settings::{Role, Settings},
+    storages::Opened,
+};
+use super::search::open_model;
+use crate::{
+    arguments::ServeArguments,
+    configuration::Configuration,
+    exit::{ExitCode, Failure},
+    interrupt::Signals,
+    logging,
+    output::print,
+    telemetry::{self, Traces},
+};
+
+/// Longer than any request may take by default; whoever stops us kills us after some such time anyway.
+const GRACE: Duration = Duration::from_secs(65);
+
+/// Serves until a signal comes.
+pub(crate) async fn run(
+    configuration: &Configuration,
+    arguments: &ServeArguments,
+    mut signals: Signals,
+) -> Result<ExitCode, Failure> {
+    let began = Instant::now();
+    let settings = Settings::gather(configuration, arguments).map_err(Failure::usage)?;
+    let endpoint = configuration.text("OTEL_EXPORTER_OTLP_ENDPOINT");
+    let traces = endpoint.map(Traces::start).transpose().map_err(Failure::usage)?;
+    let (level, format) =
+        (logging::level(configuration.log_level())?, logging::format(configuration.log_format())?);
+    logging::start(level, format, traces.as_ref().map(Traces::layer));
+    let ended = serve(configuration, settings, &mut signals, began).await;
+    if let Some(traces) = traces {
+        traces.end().await;
+    }
+    ended
+}
+
+async fn serve(
+    configuration: &Configuration,
+    settings: Settings,
+    signals: &mut Signals,
+    began: Instant,
+) -> Result<ExitCode, Failure> {
+    let serving = tokio::select! {
+        serving = Serving::begin(configuration, settings) => serving?,
+        () = signals.next() => return Ok(ExitCode::Interrupted),
+    };
+    print(&format!("ready in {} ms", began.elapsed().as_millis()))?;
+    serving.until_signal(signals).await
+}
+
+/// Addresses that answer, and what is behind them.
+struct Serving {
+    process: Arc<Process>,
+    shutdown: Shutdown,
+    listeners: JoinSet<Result<(), server::ListenerError>>,
+    /// Of all but the gateway.
+    storages: Option<Opened>,
+}
+
+impl Serving {
+    /// Opens everything, and answers from then on.
+    async fn begin(configuration: &Configuration, settings: Settings) -> Result<Self, Failure> {
+        let Settings { server: config, addresses, upstreams, .. } = &settings;
+        let wanted = settings.services();
+        let (process, storages, model) = if wanted.is_empty() {
+            (Process::new(config.clone(), None), None, None)
+        } else {
+            let (storages, model) =
+                tokio::try_join!(Opened::open(configuration, &wanted), embedding_model(configuration))?;
+            let process = Process::new(config.clone(), Some(pool_probe(&storages.database)));
+            (process, Some(storages), Some(model))
+        };
+        let (shutdown, mut listeners) = (Shutdown::default(), JoinSet::new());
+        for (role, address) in addresses {
+            let router = match (role, &storages, &model) {
+                (Role::Service(service), Some(storages), Some(model)) => {
+                    services(&storages.of(&[*service]), model, &process)
+                }
+                (Role::All, Some(storages), Some(model)) => services(&storages.of(&wanted), model, &process),
+                _ => gateway(upstreams, &http_client()?, &process),
+            };
+            let listener = Listener::bind(*address).await.map_err(anyhow::Error::from)?;
+            print(&format!("{}: http://{}", role.as_str(), listener.address()))?;
+            listeners.spawn(listener.serve(router, shutdown.clone(), GRACE));
+        }
+        Ok(Self { process, shutdown, listeners, storages })
+    }
+
+    /// Serves until a signal comes or an address fails, and finishes what was accepted.
+    async fn until_signal(mut self, signals: &mut Signals) -> Result<ExitCode, Failure> {
+        let mut result = tokio::select! {
+            Some(ended) = self.listeners.join_next() => {
+                how_it_ended(ended).and(Err(anyhow!("an address is no longer served")))
+            }
+            () = signals.next() => Ok(()),
+        };
+        self.process.begin_stopping();
+        self.shutdown.begin();
+        loop {
+            tokio::select! {
+                ended = self.listeners.join_next() => match ended {
+                    Some(ended) => result = result.and(how_it_ended(ended)),
+                    None => break,
+                },
+                // A second signal is from somebody who does not want to wait.
+                () = signals.next() => break,
+            }
+        }
+        if let Some(storages) = self.storages {
+            storages.close().await?;
+        }
+        result?;
+        Ok(ExitCode::Complete)
+    }
+}
+
+fn how_it_ended(ended: Result<Result<(), server::ListenerError>, JoinError>) -> anyhow::Result<()> {
+    ended.context("serving an address ended")?.map_err(anyhow::Error::from)
+}
+
+async fn embedding_model(configuration: &Configuration) -> Result<EmbeddingModel, Failure> {
+    let model = Arc::new(open_model(configuration).await?);
+    let queue =
+        Embedder::start(Arc::clone(&model), EmbedderConfig::default()).map_err(anyhow::Error::from)?;
+    Ok(EmbeddingModel::new(model, queue))
+}
+
+fn http_client() -> Result<reqwest::Client, Failure> {
+    let client = reqwest::Client::builder()
+        .tls_backend_preconfigured(telemetry::tls()?)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build();
+    Ok(client.context("failed to make the gateway's client")?)
+}
+
+fn pool_probe(database: &store::postgres::Database) -> PoolProbe {
+    let database = database.clone();
+    PoolProbe::new(move || {
+        let (size, idle) = database.connections();
+        server::PoolState { size, idle }
+    })
+}

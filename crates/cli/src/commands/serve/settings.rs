@@ -1,0 +1,150 @@
+//! What `serve` was told, by flags and settings.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use anyhow::{Context as _, anyhow};
+use records::Service;
+use server::{ApiKey, Origins, ServerConfig, Upstream};
+use url::Url;
+
+use crate::{
+    arguments::{ServeArguments, Served},
+    configuration::Configuration,
+};
+
+/// What is served, where, and within which limits.
+pub(super) struct Settings {
+    pub(super) server: ServerConfig,
+    pub(super) addresses: Vec<(Role, SocketAddr)>,
+    /// Where the gateway passes requests on to; of the gateway alone.
+    pub(super) upstreams: Vec<Upstream>,
+}
+
+/// What answers at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// One service.
+    Service(Service),
+    /// All routes of the services in this process.
+    All,
+    /// All routes of services that run apart.
+    Gateway,
+}
+
+impl Role {
+    /// As it is printed.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Service(service) => service.as_str(),
+            Self::All | Self::Gateway => "gateway",
+        }
+    }
+
+    fn port(self) -> (&'static str, u16) {
+        match self {
+            Self::All | Self::Gateway => ("GATEWAY_PORT", 8000),
+            Self::Service(Service::Query) => ("QUERY_PORT", 8001),
+            Self::Service(Service::Evaluation) => ("EVALUATION_PORT", 8002),
+            Self::Service(Service::Judge) => ("JUDGE_PORT", 8003),
+        }
+    }
+}
+
+impl Settings {
+    /// Gathers them.
+    ///
+    /// # Errors
+    /// When one is wrong or missing, or would let everybody in unasked.
+    pub(super) fn gather(configuration: &Configuration, arguments: &ServeArguments) -> anyhow::Result<Self> {
+        let roles = match arguments.what {
+            None => Service::ALL.into_iter().map(Role::Service).chain([Role::All]).collect(),
+            Some(Served::Query) => vec![Role::Service(Service::Query)],
+            Some(Served::Evaluation) => vec![Role::Service(Service::Evaluation)],
+            Some(Served::Judge) => vec![Role::Service(Service::Judge)],
+            Some(Served::Gateway) => vec![Role::Gateway],
+        };
+        let bind = configuration.parsed("PANOPTICON_BIND", "an IP address", |text| text.parse().ok())?;
+        let bind: IpAddr = arguments.bind.or(bind).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let addresses = roles
+            .iter()
+            .map(|role| {
+                let (name, default) = role.port();
+                let port = configuration.parsed(name, "a port, 0 to 65535", |text| text.parse().ok())?;
+                Ok((*role, SocketAddr::new(bind, arguments.port.or(port).unwrap_or(default))))
+            })
+            .collect::<anyhow::Result<_>>()?;
+        let server = server_config(configuration)?;
+        let allow_open = configuration.parsed("PANOPTICON_ALLOW_OPEN", "1 or 0", |text| match text {
+            "1" | "true" => Some(true),
+            "0" | "false" => Some(false),
+            _ => None,
+        })?;
+        let is_allowed = arguments.allow_open || allow_open == Some(true);
+        if server.api_key.is_none() && !bind.is_loopback() && !is_allowed {
+            return Err(anyhow!(
+                "refused to listen on {bind} without a key, where everybody could read and change all records: set API_KEY, or say --allow-open (PANOPTICON_ALLOW_OPEN=1) if only friends can reach it"
+            ));
+        }
+        let upstreams = match arguments.what {
+            Some(Served::Gateway) => Service::ALL
+                .into_iter()
+                .map(|service| upstream(configuration, service))
+                .collect::<anyhow::Result<_>>()?,
+            _ => Vec::new(),
+        };
+        Ok(Self { server, addresses, upstreams })
+    }
+
+    /// The services that run in this process.
+    pub(super) fn services(&self) -> Vec<Service> {
+        let service = |role| match role {
+            Role::Service(service) => Some(service),
+            Role::All | Role::Gateway => None,
+        };
+        self.addresses.iter().filter_map(|(role, _)| service(*role)).collect()
+    }
+}
+
+fn server_config(configuration: &Configuration) -> anyhow::Result<ServerConfig> {
+    let default = ServerConfig::default();
+    let positive = "a whole number from 1";
+    let max_body_bytes = configuration.parsed("PANOPTICON_MAX_BODY_BYTES", positive, at_least_one)?;
+    let max_requests = configuration.parsed("PANOPTICON_MAX_REQUESTS", positive, at_least_one)?;
+    let seconds = configuration.parsed("PANOPTICON_REQUEST_TIMEOUT_SECONDS", positive, |text| {
+        text.parse().ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
+    })?;
+    let cors_origins = match configuration.text("PANOPTICON_CORS_ORIGINS") {
+        Some(origins) => Origins::parse(origins).context("PANOPTICON_CORS_ORIGINS is wrong")?,
+        None => default.cors_origins,
+    };
+    Ok(ServerConfig {
+        api_key: configuration.text("API_KEY").map(ApiKey::new),
+        cors_origins,
+        max_body_bytes: max_body_bytes.unwrap_or(default.max_body_bytes),
+        request_timeout: seconds.unwrap_or(default.request_timeout),
+        max_requests: max_requests.unwrap_or(default.max_requests),
+    })
+}
+
+fn at_least_one(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|number| *number > 0)
+}
+
+fn upstream(configuration: &Configuration, service: Service) -> anyhow::Result<Upstream> {
+    let name = match service {
+        Service::Query => "QUERY_STORAGE_URL",
+        Service::Evaluation => "EVALUATION_STORAGE_URL",
+        Service::Judge => "JUDGE_SERVICE_URL",
+    };
+    let url = configuration.text(name).with_context(|| format!("{name} is not set: the gateway needs it"))?;
+    // The text may hold a password.
+    let is_http =
+        Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.query().is_none());
+    if !is_http {
+        return Err(anyhow!("{name} is no URL of a service: expected one such as http://localhost:8001"));
+    }
+    Ok(Upstream { service, url: url.trim_end_matches('/').to_owned() })
+}

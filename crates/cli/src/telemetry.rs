@@ -1,0 +1,62 @@
+//! Traces for OpenTelemetry, and the TLS that connections of ours have.
+
+use std::{sync::Arc, thread};
+
+use anyhow::{Context as _, anyhow};
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use tracing_subscriber::{Layer, Registry, filter::LevelFilter};
+
+/// Sends spans to a collector, in batches, on a thread of its own.
+pub(crate) struct Traces(SdkTracerProvider);
+
+impl Traces {
+    /// Sends to `endpoint`, the value of `OTEL_EXPORTER_OTLP_ENDPOINT`: OTLP over HTTP, protobuf.
+    pub(crate) fn start(endpoint: &str) -> anyhow::Result<Self> {
+        let endpoint = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
+        let tls = tls()?;
+        // A blocking client has a runtime of its own, which an async thread may neither make nor drop.
+        let client =
+            thread::spawn(|| reqwest::blocking::Client::builder().tls_backend_preconfigured(tls).build())
+                .join()
+                .map_err(|_| anyhow!("failed to make the client of the trace collector"))?
+                .context("failed to make the client of the trace collector")?;
+        let exporter = SpanExporter::builder()
+            .with_http()
+            .with_http_client(client)
+            .with_endpoint(endpoint)
+            .build()
+            .context("OTEL_EXPORTER_OTLP_ENDPOINT is wrong: expected a URL such as http://localhost:4318")?;
+        let resource = Resource::builder().with_service_name("panopticon").build();
+        let provider =
+            SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
+        Ok(Self(provider))
+    }
+
+    /// What turns spans into traces.
+    pub(crate) fn layer(&self) -> Box<dyn Layer<Registry> + Send + Sync> {
+        let tracer = self.0.tracer("panopticon");
+        // What is finer is for logs.
+        tracing_opentelemetry::layer().with_tracer(tracer).with_filter(LevelFilter::INFO).boxed()
+    }
+
+    /// Sends what is left.
+    pub(crate) async fn end(self) {
+        let ended = tokio::task::spawn_blocking(move || self.0.shutdown()).await;
+        if let Ok(Err(error)) = ended {
+            tracing::warn!(%error, "the last traces could not be sent");
+        }
+    }
+}
+
+/// TLS by ring, with the system's roots.
+pub(crate) fn tls() -> anyhow::Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .context("failed to set TLS up")?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
