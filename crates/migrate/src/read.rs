@@ -1,17 +1,27 @@
-//! Reads the Chroma side, on a thread of its own.
+//! Reads the Chroma side, on a thread of its own, and has another one work on what was read.
 
 use std::{
     ops::ControlFlow,
+    panic::resume_unwind,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
+    thread,
 };
 
-use chroma::{Collection, Record, Warning};
+use chroma::{Collection, Record, Vector, Warning};
 use store::chroma::Source;
 
 use crate::Error;
+
+/// Records are handed over in lots, as waking a thread costs as much as reading some.
+const LOT_RECORDS: usize = 128;
+/// A lot is whole when it reaches this size, however few its records: memory is what counts then.
+const LOT_BYTES: usize = 1 << 20;
+/// Lots that wait, at most.
+const WAITING_LOTS: usize = 2;
 
 /// A source and the one of its collections that is meant.
 pub struct SourceCollection {
@@ -42,21 +52,38 @@ impl SourceCollection {
         let is_dropped = Arc::new(AtomicBool::new(false));
         let _guard = RaiseOnDrop(is_dropped.clone());
         let read = move || {
-            let report = self.source.read(&self.collection, |record| {
-                if is_dropped.load(Ordering::Relaxed) {
-                    return ControlFlow::Break(());
-                }
-                visitor.visit(record)
+            let (report, is_broken) = thread::scope(|scope| {
+                let (sender, lots) = mpsc::sync_channel(WAITING_LOTS);
+                let visitor = &mut visitor;
+                let visiting =
+                    scope.spawn(move || lots.iter().flatten().try_for_each(|record| visitor.visit(record)));
+                let mut lot = Lot::default();
+                let report = self.source.read(&self.collection, |record| {
+                    if is_dropped.load(Ordering::Relaxed) {
+                        return ControlFlow::Break(());
+                    }
+                    match lot.add(record).map(|records| sender.send(records)) {
+                        // The visitor takes no more.
+                        Some(Err(_)) => ControlFlow::Break(()),
+                        Some(Ok(())) | None => ControlFlow::Continue(()),
+                    }
+                });
+                // If it takes no more, that shows below.
+                sender.send(lot.records).ok();
+                drop(sender);
+                let visited = visiting.join().unwrap_or_else(|panic| resume_unwind(panic));
+                report.map(|report| (report, visited.is_break()))
             })?;
-            visitor.end(report.complete);
+            let is_complete = report.complete && !is_broken;
+            visitor.end(is_complete);
             let mut warnings: Vec<Warning> = self.source.warnings().to_vec();
             warnings.extend(self.collection.warnings.iter().cloned());
             warnings.extend(report.warnings);
-            Ok(Read { source: self, visitor, warnings, is_complete: report.complete })
+            Ok(Read { source: self, visitor, warnings, is_complete })
         };
         match tokio::task::spawn_blocking(read).await {
             Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            Err(panic) => resume_unwind(panic.into_panic()),
         }
     }
 
@@ -65,12 +92,35 @@ impl SourceCollection {
         let count = move || self.source.record_count(&self.collection).map(|count| (self, count));
         match tokio::task::spawn_blocking(count).await {
             Ok(result) => Ok(result?),
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            Err(panic) => resume_unwind(panic.into_panic()),
         }
     }
 }
 
-/// Takes the records of a source, on the reader's thread.
+/// Records that are handed over together.
+#[derive(Default)]
+struct Lot {
+    records: Vec<Record>,
+    size_bytes: usize,
+}
+
+impl Lot {
+    /// Adds a record, and gives all of them when the lot is whole.
+    fn add(&mut self, record: Record) -> Option<Vec<Record>> {
+        self.size_bytes += record.document.as_ref().map_or(0, String::len);
+        if let Vector::Present { embedding, .. } = &record.vector {
+            self.size_bytes += size_of_val(embedding.as_slice());
+        }
+        self.records.push(record);
+        if self.records.len() < LOT_RECORDS && self.size_bytes < LOT_BYTES {
+            return None;
+        }
+        self.size_bytes = 0;
+        Some(std::mem::replace(&mut self.records, Vec::with_capacity(LOT_RECORDS)))
+    }
+}
+
+/// Takes the records of a source, on a thread beside the reader's.
 pub(crate) trait Visitor: Send + 'static {
     /// Takes the next record; breaking ends the read.
     fn visit(&mut self, record: Record) -> ControlFlow<()>;
