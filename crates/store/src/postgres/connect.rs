@@ -59,7 +59,8 @@ pub struct DatabaseOptions {
     /// it fails as unavailable.
     pub acquire_timeout: Duration,
     /// How long a statement of a service may take, 30 s by default. Shorter ones cut searches off that nothing
-    /// speeds up, such as those by a regular expression; longer ones let a few of them take all connections.
+    /// speeds up, such as those by a regular expression; longer ones let a few of them take all connections. Zero
+    /// sets no limit.
     pub statement_timeout: Duration,
 }
 
@@ -163,7 +164,9 @@ impl Database {
     /// Begins a transaction of a service, with `settings` that hold for it alone. Each of its statements ends after
     /// the time-out.
     pub(crate) async fn begin_service(&self, settings: &[ddl::Sql]) -> sqlx::Result<PgTransaction<'static>> {
-        self.pool.begin_with(ddl::service::begin(self.statement_timeout.as_millis(), settings)).await
+        // PostgreSQL's longest is 24 days; a longer one is as good as that.
+        let timeout_ms = i32::try_from(self.statement_timeout.as_millis()).unwrap_or(i32::MAX);
+        self.pool.begin_with(ddl::service::begin(timeout_ms, settings)).await
     }
 
     /// Makes the database `name` on the same server, empty; one of that name is dropped first.

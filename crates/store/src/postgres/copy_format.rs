@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use time::{PrimitiveDateTime, macros::datetime};
 use uuid::Uuid;
 
+use super::ddl::service::NewRow;
 use crate::{
     RowDigest, StoredRecord,
     row::{ColumnValue, write_metadata},
@@ -38,6 +39,22 @@ pub(crate) fn write_record(buffer: &mut Vec<u8>, record: &StoredRecord, run: Uui
     write_field(buffer, run.as_bytes());
     write_field(buffer, &digest.0);
     digest
+}
+
+/// Appends `row` as a row of [`copy_records`](super::ddl::service::copy_records).
+pub(crate) fn write_new_row(buffer: &mut Vec<u8>, row: &NewRow<'_>) {
+    // id, source_id, text, metadata, created_at, embedding
+    let fields = 6 + row.columns.len();
+    buffer.extend(i16::try_from(fields).expect("PostgreSQL ends at 1,600 columns").to_be_bytes());
+    write_field(buffer, row.key.as_bytes());
+    write_optional(buffer, row.source_id);
+    write_field(buffer, row.text.as_bytes());
+    for value in &row.columns {
+        write_field(buffer, value.as_bytes());
+    }
+    write_jsonb(buffer, |json| json.extend(row.metadata.as_bytes()));
+    write_field(buffer, &microseconds(row.created_at).to_be_bytes());
+    write_embedding(buffer, row.embedding);
 }
 
 /// The digest that [`write_record`] gives. `scratch` is overwritten.
@@ -79,7 +96,7 @@ fn write_content(buffer: &mut Vec<u8>, record: &StoredRecord) -> Content {
         write_column(buffer, value);
     }
     match &record.metadata {
-        Some(metadata) => write_jsonb(buffer, metadata),
+        Some(metadata) => write_jsonb(buffer, |json| write_metadata(json, metadata)),
         None => write_null(buffer),
     }
     write_optional(buffer, record.uri.as_deref());
@@ -101,11 +118,11 @@ fn write_column(buffer: &mut Vec<u8>, value: &ColumnValue) {
 }
 
 /// `jsonb_recv`: version 1, then the text.
-fn write_jsonb(buffer: &mut Vec<u8>, metadata: &Metadata) {
+fn write_jsonb(buffer: &mut Vec<u8>, write_text: impl FnOnce(&mut Vec<u8>)) {
     // The length is known only afterwards.
     let length_at = buffer.len();
     write_field(buffer, &[1]);
-    write_metadata(buffer, metadata);
+    write_text(buffer);
     let length = length_of(&buffer[length_at + size_of::<i32>()..]);
     buffer[length_at..length_at + size_of::<i32>()].copy_from_slice(&length);
 }

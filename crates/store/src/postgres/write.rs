@@ -232,7 +232,8 @@ impl Database {
         if !batch.new.is_empty() {
             match new_rows {
                 NewRows::Straight => {
-                    copy(&mut transaction, &ddl::copy_in(table), &batch.new.bytes).await?;
+                    let statement = ddl::copy_in(table);
+                    copy(&mut transaction, &statement, &batch.new.bytes).await.during(COPY_ROWS)?;
                 }
                 NewRows::Staged => {
                     written.in_the_way = insert_staged(&mut transaction, table, &batch.new).await?;
@@ -289,13 +290,15 @@ fn is_about_a_row(error: &Error) -> bool {
     error.code().is_some_and(|code| ["22", "23", "54", "P0"].iter().any(|class| code.starts_with(class)))
 }
 
-async fn copy(connection: &mut PgConnection, statement: &str, rows: &[u8]) -> Result<(), Error> {
-    const OPERATION: &str = "copy rows";
-    let mut copy = connection.copy_in_raw(statement).await.during(OPERATION)?;
+const COPY_ROWS: &str = "copy rows";
+
+/// Sends `rows`, without the trailer, to the COPY that `statement` opens.
+pub(super) async fn copy(connection: &mut PgConnection, statement: &str, rows: &[u8]) -> sqlx::Result<()> {
+    let mut copy = connection.copy_in_raw(statement).await?;
     for piece in rows.chunks(SEND_BYTES).chain([TRAILER]) {
-        copy.send(piece).await.during(OPERATION)?;
+        copy.send(piece).await?;
     }
-    copy.finish().await.during(OPERATION)?;
+    copy.finish().await?;
     Ok(())
 }
 
@@ -304,7 +307,7 @@ async fn stage(connection: &mut PgConnection, table: &Table, rows: &EncodedRows)
         .execute(on(connection))
         .await
         .during("create the staging table")?;
-    copy(connection, &ddl::copy_into_staging(), &rows.bytes).await
+    copy(connection, &ddl::copy_into_staging(), &rows.bytes).await.during(COPY_ROWS)
 }
 
 /// Inserts what is not there yet, and returns the ids of the rest.

@@ -2,7 +2,7 @@
 
 use records::{Service, stored_id};
 use serde_json::{Value, json};
-use sqlx::Row as _;
+use sqlx::{Connection as _, Row as _};
 use store::{
     postgres::PostgresStorage,
     storage::{Atomicity, Change, Insertion, NewRecord, Record, Selection, Storage as _, StorageError},
@@ -217,4 +217,27 @@ async fn user_s_own_timestamp_stays_as_it_is_written() {
     assert_eq!(read, stored);
     assert_eq!(read[0].metadata["timestamp"], "2020-02-02 02:02:02");
     assert_eq!(read[1].metadata["timestamp"], shown_time(NOON));
+}
+
+#[tokio::test]
+async fn batch_that_is_overtaken_while_it_is_copied_sees_the_other_s_record() {
+    let (test_database, _, storage) = storage(Service::Query).await;
+    let mut rival = test_database.connection().await;
+    let mut rival = rival.begin().await.expect("a transaction begins");
+    let theirs = "insert into queries (id, query_text, theme) values ($1, 'theirs', 'x')";
+    sqlx::query(theirs).bind(stored_id("77")).execute(&mut *rival).await.expect("the row is written");
+    let records: Vec<NewRecord> = (0..100).map(|n| new_record(Service::Query, &n.to_string(), n)).collect();
+    let commit = async {
+        let mut look = test_database.connection().await;
+        let waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event = 'transactionid'";
+        while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut look).await.expect("it counts") == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        rival.commit().await.expect("it commits");
+    };
+    let (stored, ()) = tokio::join!(storage.insert(&records, Atomicity::Each), commit);
+    let stored = stored.expect("the batch is stored");
+    assert_eq!(stored[77], Insertion::Conflict);
+    assert_eq!(stored.iter().filter(|one| matches!(one, Insertion::Stored(_))).count(), 99);
+    assert_eq!(storage.count(&Selection::default()).await.expect("they are counted"), 100);
 }

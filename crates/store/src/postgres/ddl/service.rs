@@ -24,20 +24,20 @@ pub(crate) struct Statement {
     pub(crate) binds: Vec<Bind>,
 }
 
-/// The parts of a multi-row insert: one value a row in each list.
-pub(crate) struct NewRows {
-    /// Primary keys.
-    pub(crate) keys: Vec<Uuid>,
-    /// Ids that are no canonical UUID.
-    pub(crate) source_ids: Vec<Option<String>>,
-    pub(crate) texts: Vec<String>,
-    /// A list for each column that repeats a metadata key.
-    pub(crate) columns: Vec<Vec<String>>,
-    /// JSON objects.
-    pub(crate) metadata: Vec<String>,
-    pub(crate) created_at: Vec<PrimitiveDateTime>,
-    /// `[rows, dimension]`, row-major.
-    pub(crate) embeddings: Vec<f32>,
+/// A row to store.
+pub(crate) struct NewRow<'a> {
+    /// Primary key.
+    pub(crate) key: Uuid,
+    /// The id, if it is no canonical UUID.
+    pub(crate) source_id: Option<&'a str>,
+    pub(crate) text: &'a str,
+    /// Values of the columns that repeat a metadata key, in the table's order.
+    pub(crate) columns: Vec<&'a str>,
+    /// A JSON object.
+    pub(crate) metadata: String,
+    pub(crate) created_at: PrimitiveDateTime,
+    /// `[dimension]` of the table.
+    pub(crate) embedding: &'a Embedding,
 }
 
 /// How many of the records that satisfy a selection an exact search measures.
@@ -59,7 +59,7 @@ pub(crate) struct Distances<'a> {
 
 /// Begins a transaction whose statements each end after `timeout_ms`, with `settings` that hold for it alone; in one
 /// message.
-pub(crate) fn begin(timeout_ms: u128, settings: &[Sql]) -> Sql {
+pub(crate) fn begin(timeout_ms: i32, settings: &[Sql]) -> Sql {
     let mut statements = format!("begin; set local statement_timeout = {timeout_ms}");
     for setting in settings {
         statements.push_str("; ");
@@ -68,23 +68,39 @@ pub(crate) fn begin(timeout_ms: u128, settings: &[Sql]) -> Sql {
     vouched(statements)
 }
 
-/// Stores rows, but for those whose key is there; answers the keys of the stored ones.
-pub(crate) fn insert_records(table: &Table, rows: NewRows) -> Statement {
-    let lifted: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+/// The columns of a new row, in the order in which they are written.
+fn stored_columns(table: &Table) -> Vec<&str> {
     let mut columns = vec!["id", "source_id", table.text_column.as_str()];
-    columns.extend(&lifted);
+    columns.extend(table.columns.iter().map(|column| column.name.as_str()));
     columns.extend(["metadata", "created_at", "embedding"]);
+    columns
+}
+
+/// Opens a binary COPY of new rows into the table.
+pub(crate) fn copy_records(table: &Table) -> String {
+    format!("copy {} ({}) from stdin with (format binary)", quoted(&table.name), list(&stored_columns(table)))
+}
+
+/// Stores rows, but for those whose key is there; answers the keys of the stored ones.
+pub(crate) fn insert_records(table: &Table, rows: &[NewRow<'_>]) -> Statement {
+    let texts = |part: &dyn Fn(&NewRow<'_>) -> String| Bind::Texts(rows.iter().map(part).collect());
     let mut binds = Binds::default();
+    let source_ids = rows.iter().map(|row| row.source_id.map(str::to_owned)).collect();
     let mut lists = vec![
-        format!("{}::uuid[]", binds.add(Bind::Keys(rows.keys))),
-        format!("{}::text[]", binds.add(Bind::OptionalTexts(rows.source_ids))),
-        format!("{}::text[]", binds.add(Bind::Texts(rows.texts))),
+        format!("{}::uuid[]", binds.add(Bind::Keys(rows.iter().map(|row| row.key).collect()))),
+        format!("{}::text[]", binds.add(Bind::OptionalTexts(source_ids))),
+        format!("{}::text[]", binds.add(texts(&|row| row.text.to_owned()))),
     ];
-    lists
-        .extend(rows.columns.into_iter().map(|values| format!("{}::text[]", binds.add(Bind::Texts(values)))));
-    lists.push(format!("{}::text[]::jsonb[]", binds.add(Bind::Texts(rows.metadata))));
-    lists.push(format!("{}::timestamp[]", binds.add(Bind::Times(rows.created_at))));
-    let embeddings = binds.add(Bind::Reals(rows.embeddings));
+    for column in 0..table.columns.len() {
+        lists.push(format!("{}::text[]", binds.add(texts(&|row| row.columns[column].to_owned()))));
+    }
+    lists.push(format!("{}::text[]::jsonb[]", binds.add(texts(&|row| row.metadata.clone()))));
+    let times = rows.iter().map(|row| row.created_at).collect();
+    lists.push(format!("{}::timestamp[]", binds.add(Bind::Times(times))));
+    // `[rows, dimension]`, row-major: PostgreSQL has no list of lists.
+    let embeddings = rows.iter().flat_map(|row| row.embedding.as_slice()).copied().collect();
+    let embeddings = binds.add(Bind::Reals(embeddings));
+    let columns = stored_columns(table);
     let given = list(&columns[..columns.len() - 1]);
     let dimension = table.dimension;
     statement(
@@ -240,16 +256,17 @@ pub(crate) fn nearest_exact(
     let mut binds = Binds::default();
     let embedding = binds.add(Bind::Reals(embedding.as_slice().to_vec()));
     let limit = binds.add(Bind::Whole(limit.into()));
-    let measured = binds.add(Bind::Whole(match measured {
-        Measured::All => i64::MAX,
-        Measured::UpTo(records) => records.into(),
-    }));
+    let (measured, matching) = match measured {
+        Measured::All => (i64::MAX, ""),
+        Measured::UpTo(records) => (records.into(), ", count(*) over () as matching"),
+    };
+    let measured = binds.add(Bind::Whole(measured));
     let mut all = vec!["embedding is not null".to_owned()];
     all.extend(conditions(service, selection, &mut binds)?);
     Ok(statement(
         format!(
             "with nearest as materialized (
-    select id as key, distance, count(*) over () as matching
+    select id as key, distance{matching}
     from (
         select id, embedding {operator} {embedding}::real[]::vector as distance
         from {name}
@@ -259,7 +276,7 @@ pub(crate) fn nearest_exact(
     order by distance, id
     limit {limit}
 )
-select {shown}, distance, matching
+select {shown}, nearest.*
 from nearest
 join {name} on id = key
 order by distance, id",
@@ -403,16 +420,8 @@ mod tests {
     #[test]
     fn writing_statements_are_the_golden_ones() {
         let outputs = &Table::of(Service::Judge);
-        let rows = NewRows {
-            keys: vec![],
-            source_ids: vec![],
-            texts: vec![],
-            columns: vec![vec![]; 3],
-            metadata: vec![],
-            created_at: vec![],
-            embeddings: vec![],
-        };
-        check(&insert_records(outputs, rows), &expect_file!["golden/insert_records.sql"]);
+        check(&insert_records(outputs, &[]), &expect_file!["golden/insert_records.sql"]);
+        expect_file!["golden/copy_records.sql"].assert_eq(&format!("{};\n", copy_records(outputs)));
         let change = RowChange { text: None, category: None, metadata: None };
         let updated = update_record(outputs, "theme", Uuid::nil(), change);
         check(&updated, &expect_file!["golden/update_record.sql"]);

@@ -4,6 +4,7 @@ use records::Service;
 use sqlx::{Postgres, postgres::PgArguments, query::Query};
 
 use crate::{
+    error::missing_privilege,
     postgres::ddl::{Bind, service::Statement},
     storage::StorageError,
 };
@@ -25,6 +26,10 @@ impl Failing {
                         "the regular expression is too large for PostgreSQL: use fewer or smaller repetitions"
                             .to_owned(),
                 }
+            } else if let Some(remedy) = missing_privilege(&error) {
+                let source =
+                    crate::Error::Privilege { operation: "use the storage's table", remedy, source: error };
+                StorageError::Failed { operation, source: source.into() }
             } else {
                 StorageError::Failed { operation, source: error.into() }
             }

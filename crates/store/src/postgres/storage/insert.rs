@@ -2,16 +2,26 @@
 
 use std::collections::{HashMap, HashSet};
 
-use records::{Embedding, stored_id, timestamp};
-use sqlx::{PgConnection, Row as _};
+use records::{stored_id, timestamp};
+use sqlx::{PgConnection, Row as _, error::DatabaseError, postgres::PgRow};
 use uuid::Uuid;
 
 use super::{PostgresStorage, fetch, row::read_record};
 use crate::{
-    postgres::ddl::service::{self as statements, NewRows},
+    postgres::{
+        copy_format::{HEADER, write_new_row},
+        ddl::service::{self as statements, NewRow},
+        write::copy,
+    },
     row::object_to_json,
     storage::{Atomicity, Insertion, NewRecord, Record, StorageError, category_key},
 };
+
+/// The keys that were stored, and the records that were there for the others.
+type Outcome = (HashSet<Uuid>, HashMap<Uuid, Record>);
+
+/// From so many rows on COPY is worth its two messages more.
+const COPIED_FROM: usize = 20;
 
 const OPERATION: &str = "store records";
 
@@ -25,8 +35,20 @@ impl PostgresStorage {
         atomicity: Atomicity,
     ) -> Result<Vec<Insertion>, StorageError> {
         self.check_dimensions(records)?;
+        let rows = first_of_each_key(records);
         let mut transaction = self.begin().await?;
-        let (stored, kept) = self.insert_rows(&mut transaction, records).await?;
+        let mut done = None;
+        if rows.len() >= COPIED_FROM {
+            done = self.copy_rows(&mut transaction, &rows).await?;
+            if done.is_none() {
+                transaction.rollback().await.map_err(self.failing.to("roll back a transaction"))?;
+                transaction = self.begin().await?;
+            }
+        }
+        let (stored, kept) = match done {
+            Some(done) => done,
+            None => self.insert_rows(&mut transaction, rows).await?,
+        };
         let insertions = self.insertions(records, stored, &kept);
         let is_refused = atomicity == Atomicity::AllOrNothing && insertions.contains(&Insertion::Conflict);
         if !is_refused {
@@ -43,7 +65,7 @@ impl PostgresStorage {
         Ok(insertions.into_iter().zip(records).map(withhold).collect())
     }
 
-    /// The statement takes all embeddings in one list.
+    /// The statement takes all embeddings in one list, where one of another length would shift those after it.
     fn check_dimensions(&self, records: &[NewRecord]) -> Result<(), StorageError> {
         let expected = self.table.dimension;
         let found =
@@ -57,26 +79,39 @@ impl PostgresStorage {
         }
     }
 
-    /// Inserts the first record of each key. Answers the keys that were stored, and the records that were there for
-    /// the others.
+    /// Copies the rows whose keys are not there, which takes the server a tenth of the time of a statement. `None`
+    /// when another writer has stored one of them meanwhile: then the transaction has failed.
+    async fn copy_rows(
+        &self,
+        connection: &mut PgConnection,
+        rows: &[(Uuid, &NewRecord)],
+    ) -> Result<Option<Outcome>, StorageError> {
+        let kept = self.kept(connection, rows).await?;
+        let (mut bytes, mut stored) = (HEADER.to_vec(), HashSet::new());
+        for row in rows.iter().filter(|(key, _)| !kept.contains_key(key)) {
+            write_new_row(&mut bytes, &self.new_row(row));
+            stored.insert(row.0);
+        }
+        match copy(connection, &statements::copy_records(&self.table), &bytes).await {
+            Ok(()) => Ok(Some((stored, kept))),
+            Err(error) if is_unique_violation(&error) => Ok(None),
+            Err(error) => Err(self.failing.to(OPERATION)(error)),
+        }
+    }
+
+    /// Inserts the rows whose keys are not there.
     async fn insert_rows(
         &self,
         connection: &mut PgConnection,
-        records: &[NewRecord],
-    ) -> Result<(HashSet<Uuid>, HashMap<Uuid, Record>), StorageError> {
-        let mut first: HashMap<Uuid, &NewRecord> = HashMap::with_capacity(records.len());
-        for record in records {
-            first.entry(stored_id(&record.id)).or_insert(record);
-        }
-        let mut waiting: Vec<(Uuid, &NewRecord)> = first.into_iter().collect();
-        // In one order everywhere, so that two batches with the same ids do not wait for each other.
-        waiting.sort_by_key(|(key, _)| *key);
+        mut waiting: Vec<(Uuid, &NewRecord)>,
+    ) -> Result<Outcome, StorageError> {
         let (mut stored, mut kept) = (HashSet::new(), HashMap::new());
         for _ in 0..ATTEMPTS {
             if waiting.is_empty() {
                 return Ok((stored, kept));
             }
-            let statement = statements::insert_records(&self.table, self.new_rows(&waiting));
+            let rows: Vec<NewRow<'_>> = waiting.iter().map(|row| self.new_row(row)).collect();
+            let statement = statements::insert_records(&self.table, &rows);
             let rows = fetch(connection, statement).await.map_err(self.failing.to(OPERATION))?;
             let keys: sqlx::Result<Vec<Uuid>> = rows.iter().map(|row| row.try_get(0)).collect();
             stored.extend(keys.map_err(self.failing.to(OPERATION))?);
@@ -84,18 +119,25 @@ impl PostgresStorage {
             if waiting.is_empty() {
                 return Ok((stored, kept));
             }
-            let keys = waiting.iter().map(|(key, _)| *key).collect();
-            let rows = fetch(connection, statements::select_records(&self.table, keys)).await;
-            for row in rows.map_err(self.failing.to(OPERATION))? {
-                let found = row.try_get("id").and_then(|key| Ok((key, read_record(&row, &self.table)?)));
-                kept.extend([found.map_err(self.failing.to(OPERATION))?]);
-            }
+            kept.extend(self.kept(connection, &waiting).await?);
             waiting.retain(|(key, _)| !kept.contains_key(key));
         }
         Err(StorageError::Unavailable {
             service: self.service(),
             source: "records of the same ids are stored and deleted all the time".into(),
         })
+    }
+
+    /// The records that are there under the keys of `rows`.
+    async fn kept(
+        &self,
+        connection: &mut PgConnection,
+        rows: &[(Uuid, &NewRecord)],
+    ) -> Result<HashMap<Uuid, Record>, StorageError> {
+        let keys = rows.iter().map(|(key, _)| *key).collect();
+        let found = fetch(connection, statements::select_records(&self.table, keys)).await;
+        let read = |row: &PgRow| Ok((row.try_get("id")?, read_record(row, &self.table)?));
+        found.and_then(|rows| rows.iter().map(read).collect()).map_err(self.failing.to(OPERATION))
     }
 
     fn insertions(
@@ -125,31 +167,38 @@ impl PostgresStorage {
             .collect()
     }
 
-    fn new_rows(&self, records: &[(Uuid, &NewRecord)]) -> NewRows {
+    fn new_row<'a>(&self, (key, record): &(Uuid, &'a NewRecord)) -> NewRow<'a> {
         let service = self.service();
-        let each = || records.iter().map(|(_, record)| *record);
-        let column = |name: &str| {
-            let value = |record: &NewRecord| match (name, &record.production) {
-                (name, _) if name == category_key(service) => record.category.clone(),
-                ("model_id", Some(production)) => production.model_id.clone(),
-                ("query", Some(production)) => production.query.clone(),
-                (name, _) => {
-                    unreachable!("outputs say who made them, and `{name}` is a column of theirs alone")
-                }
-            };
-            each().map(value).collect()
+        let value = |name: &str| match (name, &record.production) {
+            (name, _) if name == category_key(service) => record.category.as_str(),
+            ("model_id", Some(production)) => production.model_id.as_str(),
+            ("query", Some(production)) => production.query.as_str(),
+            (name, _) => unreachable!("outputs say who made them, and `{name}` is a column of theirs alone"),
         };
-        NewRows {
-            keys: records.iter().map(|(key, _)| *key).collect(),
-            source_ids: records
-                .iter()
-                .map(|(key, record)| (key.to_string() != record.id).then(|| record.id.clone()))
-                .collect(),
-            texts: each().map(|record| record.text.clone()).collect(),
-            columns: self.table.columns.iter().map(|lifted| column(&lifted.name)).collect(),
-            metadata: each().map(|record| object_to_json(&record.stored_metadata(service))).collect(),
-            created_at: each().map(|record| timestamp::to_microseconds(record.created_at)).collect(),
-            embeddings: each().flat_map(|record| Embedding::as_slice(&record.embedding)).copied().collect(),
+        NewRow {
+            key: *key,
+            source_id: (key.to_string() != record.id).then_some(record.id.as_str()),
+            text: &record.text,
+            columns: self.table.columns.iter().map(|column| value(&column.name)).collect(),
+            metadata: object_to_json(&record.stored_metadata(service)),
+            created_at: timestamp::to_microseconds(record.created_at),
+            embedding: &record.embedding,
         }
     }
+}
+
+/// The first record of each key, in one order everywhere, so that two batches with the same ids do not wait for each
+/// other.
+fn first_of_each_key(records: &[NewRecord]) -> Vec<(Uuid, &NewRecord)> {
+    let mut first: HashMap<Uuid, &NewRecord> = HashMap::with_capacity(records.len());
+    for record in records {
+        first.entry(stored_id(&record.id)).or_insert(record);
+    }
+    let mut rows: Vec<(Uuid, &NewRecord)> = first.into_iter().collect();
+    rows.sort_by_key(|(key, _)| *key);
+    rows
+}
+
+fn is_unique_violation(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(DatabaseError::is_unique_violation)
 }

@@ -10,7 +10,7 @@ with nearest as materialized (
     order by distance, id
     limit $2
 )
-select id, source_id, "query_text" as text, "theme", metadata::text as metadata, created_at, distance, matching
+select id, source_id, "query_text" as text, "theme", metadata::text as metadata, created_at, nearest.*
 from nearest
 join "queries" on id = key
 order by distance, id;
