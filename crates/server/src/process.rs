@@ -1,15 +1,22 @@
 //! What everything that a process serves has in common.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
 };
 
+use records::Service;
+use store::storage::StorageError;
 use tokio::sync::Semaphore;
+use tracing::Instrument as _;
 
 use crate::{
+    answer::ApiError,
     config::ServerConfig,
-    metrics::{Metrics, PoolProbe},
+    metrics::{Metrics, Outcome, PoolProbe},
 };
 
 /// Limits, doors and metrics of a process.
@@ -36,5 +43,24 @@ impl Process {
 
     pub(crate) fn is_stopping(&self) -> bool {
         self.is_stopping.load(Ordering::Relaxed)
+    }
+
+    /// Runs an `operation` of the storage of `service`.
+    pub(crate) async fn measured<T>(
+        &self,
+        service: Service,
+        operation: &'static str,
+        work: impl Future<Output = Result<T, StorageError>>,
+    ) -> Result<T, ApiError> {
+        let began = Instant::now();
+        let span = tracing::info_span!("storage", storage.service = %service, storage.operation = operation);
+        let result = work.instrument(span).await;
+        let outcome = match &result {
+            // A refusal is an answer.
+            Ok(_) | Err(StorageError::Refused { .. } | StorageError::Unsupported { .. }) => Outcome::Done,
+            Err(StorageError::Unavailable { .. } | StorageError::Failed { .. }) => Outcome::Failed,
+        };
+        self.metrics.storage_ended(service, operation, outcome, began);
+        Ok(result?)
     }
 }

@@ -1,6 +1,6 @@
 //! The records of one resource: what handlers do with them.
 
-use std::{collections::HashSet, marker::PhantomData, sync::Arc, time::Instant};
+use std::{collections::HashSet, marker::PhantomData, sync::Arc};
 
 use ::records::Service;
 use futures_util::{StreamExt as _, stream::BoxStream};
@@ -9,12 +9,10 @@ use store::storage::{
     Atomicity, CategoryCount, Cursor, Hit, Insertion, NewRecord, Record, Search, SearchMode, Selection,
     Start, Storage, StorageError,
 };
-use tracing::Instrument as _;
 
 use crate::{
     answer::{ApiError, Details},
     embedding::EmbeddingModel,
-    metrics::Outcome,
     process::Process,
     request::IdempotencyKey,
     wire::{
@@ -300,18 +298,12 @@ impl<R: Resource> Records<R> {
         operation: &'static str,
         work: impl Future<Output = Result<T, StorageError>>,
     ) -> Result<T, ApiError> {
-        let began = Instant::now();
-        let span =
-            tracing::info_span!("storage", storage.service = %R::SERVICE, storage.operation = operation);
-        let result = work.instrument(span).await;
-        let outcome = match &result {
-            Ok(_) | Err(StorageError::Refused { .. } | StorageError::Unsupported { .. }) => Outcome::Done,
-            Err(StorageError::Unavailable { .. } | StorageError::Failed { .. }) => Outcome::Failed,
-        };
-        self.process.metrics.storage_ended(R::SERVICE, operation, outcome, began);
+        let result = self.process.measured(R::SERVICE, operation, work).await;
         result.map_err(|error| match error {
-            StorageError::Refused { field, reason } => ApiError::invalid(self.wire_field(&field), reason),
-            error => error.into(),
+            ApiError::Storage(StorageError::Refused { field, reason }) => {
+                ApiError::invalid(self.wire_field(&field), reason)
+            }
+            error => error,
         })
     }
 }

@@ -11,7 +11,7 @@ use aide::{
 };
 use axum::Router;
 use records::Service;
-use store::storage::Storage;
+use store::{postgres::Database, storage::Storage};
 
 use crate::{
     answer::{Bare, Enveloped, Form},
@@ -20,6 +20,7 @@ use crate::{
         contract::{get, list_category, search, search_by_parameters, store},
         extended::{categories, count, delete, export, fetch, list, store_batch, update},
         operation::{Operated, Probe, document, health, metrics, ready},
+        results::{Results, list as list_results},
     },
     layers,
     openapi::{self, Description},
@@ -28,8 +29,14 @@ use crate::{
     wire::{EvaluationMetrics, Outputs, Queries, Resource},
 };
 
-/// The services that keep `storages`, under one address.
-pub fn services(storages: &[Arc<dyn Storage>], model: &EmbeddingModel, process: &Arc<Process>) -> Router {
+/// The services that keep `storages`, under one address; the judge's `results` are in PostgreSQL whatever keeps its
+/// outputs.
+pub fn services(
+    storages: &[Arc<dyn Storage>],
+    results: Option<&Database>,
+    model: &EmbeddingModel,
+    process: &Arc<Process>,
+) -> Router {
     let probes = storages.iter().cloned().map(Probe::Storage).chain([Probe::Model]).collect();
     let services: Vec<Service> = storages.iter().map(|storage| storage.service()).collect();
     let mut router = described(&services, probes, process);
@@ -43,6 +50,10 @@ pub fn services(storages: &[Arc<dyn Storage>], model: &EmbeddingModel, process: 
             Service::Judge => Router::from(outputs()).with_state(Records::new(storage, model, process)),
         });
     }
+    if let Some(database) = results {
+        let results = Results { database: database.clone(), process: process.clone() };
+        router = router.merge(Router::from(judged()).with_state(results));
+    }
     layers::around(router, process)
 }
 
@@ -54,7 +65,10 @@ pub(crate) fn described(services: &[Service], probes: Vec<Probe>, process: &Arc<
         match service {
             Service::Query => drop(description.add(queries())),
             Service::Evaluation => drop(description.add(evaluation_metrics())),
-            Service::Judge => drop(description.add(outputs())),
+            Service::Judge => {
+                drop(description.add(outputs()));
+                drop(description.add(judged()));
+            }
         }
     }
     router.layer(description.finish())
@@ -65,7 +79,9 @@ pub(crate) fn prefixes(service: Service) -> Vec<String> {
     match service {
         Service::Query => both::<Queries>(),
         Service::Evaluation => both::<EvaluationMetrics>(),
-        Service::Judge => vec![format!("/api/v1/{}", Outputs::PATH)],
+        Service::Judge => {
+            vec![format!("/api/v1/{}", Outputs::PATH), "/results".to_owned(), "/api/v1/results".to_owned()]
+        }
     }
 }
 
@@ -105,6 +121,13 @@ fn outputs() -> ApiRouter<Records<Outputs>> {
         "/api/v1/outputs/search",
         post_with(search::<Outputs, Enveloped>, summary("Finds the outputs that match best")),
     )
+}
+
+fn judged() -> ApiRouter<Results> {
+    let summary_of_list = "Lists what judges said, newest first";
+    ApiRouter::new()
+        .api_route("/results", get_with(list_results::<Bare>, summary(summary_of_list)))
+        .api_route("/api/v1/results", get_with(list_results::<Enveloped>, summary(summary_of_list)))
 }
 
 /// What the contract has of every resource, below `prefix`. Searches differ.

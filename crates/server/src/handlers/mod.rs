@@ -3,3 +3,4 @@
 pub(crate) mod contract;
 pub(crate) mod extended;
 pub(crate) mod operation;
+pub(crate) mod results;

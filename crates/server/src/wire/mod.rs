@@ -5,6 +5,7 @@ mod dates;
 mod lists;
 mod metadata;
 mod records;
+mod results;
 
 pub(crate) use bounded::{Entries, Object, Whole, Within};
 pub(crate) use dates::{EndDate, StartDate};
@@ -16,3 +17,4 @@ pub(crate) use metadata::ClientId;
 pub(crate) use records::{
     Conditions, DraftChange, DraftRecord, EvaluationMetrics, Mode, Outputs, Queries, Resource, SearchRequest,
 };
+pub(crate) use results::{ResultFilters, ShownResult};

@@ -92,9 +92,11 @@ impl Serving {
         for (role, address) in addresses {
             let router = match (role, &storages, &model) {
                 (Role::Service(service), Some(storages), Some(model)) => {
-                    services(&storages.of(&[*service]), model, &process)
+                    services(&storages.of(&[*service]), storages.results_of(&[*service]), model, &process)
                 }
-                (Role::All, Some(storages), Some(model)) => services(&storages.of(&wanted), model, &process),
+                (Role::All, Some(storages), Some(model)) => {
+                    services(&storages.of(&wanted), storages.results_of(&wanted), model, &process)
+                }
                 _ => gateway(upstreams, &http_client()?, &process),
             };
             let listener = Listener::bind(*address).await.map_err(anyhow::Error::from)?;

@@ -42,6 +42,11 @@ impl Opened {
         self.storages.iter().filter(|storage| services.contains(&storage.service())).cloned().collect()
     }
 
+    /// Where the judge's results are, if it is one of `services`.
+    pub(super) fn results_of(&self, services: &[Service]) -> Option<&Database> {
+        services.contains(&Service::Judge).then_some(&self.database)
+    }
+
     /// Closes the connections and lets go of the embedded server.
     pub(super) async fn close(self) -> Result<(), Failure> {
         let Self { storages, database, embedded } = self;
