@@ -14,7 +14,6 @@ use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
 use crate::{
-    answer::ApiError,
     config::ServerConfig,
     metrics::{Metrics, Outcome, PoolProbe},
 };
@@ -51,7 +50,7 @@ impl Process {
         service: Service,
         operation: &'static str,
         work: impl Future<Output = Result<T, StorageError>>,
-    ) -> Result<T, ApiError> {
+    ) -> Result<T, StorageError> {
         let began = Instant::now();
         let span = tracing::info_span!("storage", storage.service = %service, storage.operation = operation);
         let result = work.instrument(span).await;
@@ -61,6 +60,6 @@ impl Process {
             Err(StorageError::Unavailable { .. } | StorageError::Failed { .. }) => Outcome::Failed,
         };
         self.metrics.storage_ended(service, operation, outcome, began);
-        Ok(result?)
+        result
     }
 }

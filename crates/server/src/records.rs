@@ -61,6 +61,7 @@ impl<R: Resource> Records<R> {
     ) -> Result<StoredRecord, ApiError> {
         let embedding = self.embed(draft.text.clone()).await?;
         let record = self.record(draft, key, 0, embedding);
+        record.check(R::SERVICE).map_err(|error| self.named(error))?;
         let insertions = self.insert(std::slice::from_ref(&record), Atomicity::AllOrNothing).await?;
         match insertions.into_iter().next().expect("one record has one insertion") {
             Insertion::Stored(record) => Ok(StoredRecord { record, is_replayed: false }),
@@ -273,6 +274,14 @@ impl<R: Resource> Records<R> {
         draft.into_record(id, embedding, crate::answer::now())
     }
 
+    /// The error, with its field as clients call it.
+    fn named(&self, error: StorageError) -> ApiError {
+        match error {
+            StorageError::Refused { field, reason } => ApiError::invalid(self.wire_field(&field), reason),
+            error => error.into(),
+        }
+    }
+
     /// The store calls fields by its columns' names.
     fn wire_field(&self, field: &str) -> String {
         let column = match R::SERVICE {
@@ -299,12 +308,7 @@ impl<R: Resource> Records<R> {
         work: impl Future<Output = Result<T, StorageError>>,
     ) -> Result<T, ApiError> {
         let result = self.process.measured(R::SERVICE, operation, work).await;
-        result.map_err(|error| match error {
-            ApiError::Storage(StorageError::Refused { field, reason }) => {
-                ApiError::invalid(self.wire_field(&field), reason)
-            }
-            error => error,
-        })
+        result.map_err(|error| self.named(error))
     }
 }
 

@@ -1,3 +1,10 @@
 //! The services over real HTTP, on real PostgreSQL and with the real model.
 
-use test_support as _;
+mod contract;
+mod doors;
+mod extended;
+mod gateway;
+mod operation;
+mod refusals;
+mod results;
+mod served;

@@ -81,11 +81,16 @@ impl<E: std::fmt::Display> Misread<E> {
             return error;
         }
         let reason = source.to_string();
-        // serde notices a missing field at its parent and names it in the text alone.
-        if let Some(name) = reason.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
-            field.push_str(if field.is_empty() { "" } else { "." });
-            field.push_str(name);
-            return ApiError::invalid(field, "expected a value, found none");
+        // serde notices these at the parent of the field, and names it in the text alone.
+        for (start, reason_of_field) in [
+            ("missing field `", "expected a value, found none"),
+            ("duplicate field `", "expected one value, found two"),
+        ] {
+            if let Some(name) = reason.strip_prefix(start).and_then(|rest| rest.split('`').next()) {
+                field.push_str(if field.is_empty() { "" } else { "." });
+                field.push_str(name);
+                return ApiError::invalid(field, reason_of_field);
+            }
         }
         let field = if field.is_empty() { "body".to_owned() } else { field };
         // The place in the text says less than the field.

@@ -1,0 +1,169 @@
+//! Who may come in, how many, and how they leave.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+use server::{ApiKey, Origins, ServerConfig};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use crate::served::{PATIENCE, Served};
+
+#[tokio::test]
+async fn key_opens_everything_but_what_is_open() {
+    let config = ServerConfig { api_key: Some(ApiKey::new("s3cret")), ..ServerConfig::default() };
+    let served = Served::start_with(config).await;
+    for path in ["/api/v1/queries/count", "/metrics", "/openapi.json", "/docs", "/nowhere"] {
+        for headers in
+            [&[][..], &[("x-api-key", "s3cre")], &[("x-api-key", "")], &[("authorization", "s3cret")]]
+        {
+            let refused = served.send(Method::GET, path, headers, None).await;
+            assert_eq!(refused.message(401), "expected the server's API key in the header X-API-Key");
+            assert_eq!(refused.header("www-authenticate"), "ApiKey");
+        }
+        let opened = served.send(Method::GET, path, &[("x-api-key", "s3cret")], None).await;
+        assert_ne!(opened.status, 401, "{path}");
+    }
+    served.get("/health").await.data();
+    assert!(served.get("/ready").await.data()["checks"].is_null(), "details are for those with the key");
+    let ready = served.send(Method::GET, "/ready", &[("x-api-key", "s3cret")], None).await.data();
+    let names: Vec<&str> = ready["checks"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|check| check["name"].as_str())
+        .collect();
+    let storages = ["query storage (postgres)", "evaluation storage (postgres)", "judge storage (postgres)"];
+    assert_eq!(names, [&["process"], &storages[..], &["model"]].concat());
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_are_let_in_only_if_named() {
+    let closed = Served::start().await;
+    let origin = [("origin", "https://a.example")];
+    assert_eq!(
+        closed.send(Method::GET, "/health", &origin, None).await.header("access-control-allow-origin"),
+        ""
+    );
+    let cors_origins = Origins::parse("https://a.example").expect("an origin");
+    let config = ServerConfig { cors_origins, api_key: Some(ApiKey::new("k")), ..ServerConfig::default() };
+    let open = Served::start_with(config).await;
+    let preflight = [
+        ("origin", "https://a.example"),
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "x-api-key,content-type"),
+    ];
+    let answer = open.send(Method::OPTIONS, "/api/v1/queries", &preflight, None).await;
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, "https://a.example"));
+    assert!(answer.header("access-control-allow-headers").contains("x-api-key"), "{answer:?}");
+    let other = open.send(Method::GET, "/health", &[("origin", "https://b.example")], None).await;
+    assert_eq!(other.header("access-control-allow-origin"), "");
+}
+
+#[tokio::test]
+async fn headers_protect_answers_and_the_page_still_works() {
+    let served = Served::start().await;
+    for path in ["/health", "/nowhere", "/docs"] {
+        let answer = served.get(path).await;
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        assert_eq!(answer.header("referrer-policy"), "no-referrer");
+        assert_eq!(answer.header("x-frame-options"), "DENY");
+        assert!(answer.header("content-security-policy").starts_with("default-src 'none'"), "{answer:?}");
+    }
+    let page = served.get("/docs").await;
+    assert!(page.header("content-type").starts_with("text/html"), "{:?}", page.headers);
+    assert!(page.header("content-security-policy").contains("script-src 'unsafe-inline'"));
+    assert!(page.text.contains("/openapi.json"));
+}
+
+#[tokio::test]
+async fn request_ids_are_kept_if_sane_and_made_if_not() {
+    let served = Served::start().await;
+    let with_id = async |id: &str| {
+        let answer = served.send(Method::GET, "/nowhere", &[("x-request-id", id)], None).await;
+        answer.header("x-request-id").to_owned()
+    };
+    assert_eq!(with_id("my-id_1.2").await, "my-id_1.2");
+    assert_ne!(with_id("not <sane>").await, "not <sane>");
+    assert!(!served.get("/health").await.header("x-request-id").is_empty());
+}
+
+/// Begins a POST whose body stays away.
+async fn begin_post(served: &Served, body: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(served.address).await.expect("the service listens");
+    let head = format!(
+        "POST /queries HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.expect("the head is sent");
+    stream
+}
+
+async fn finish_post(mut stream: TcpStream, body: &str) -> String {
+    stream.write_all(body.as_bytes()).await.expect("the body is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer comes");
+    answer
+}
+
+/// Waits until `in_flight` requests are worked on, the asking one included.
+async fn wait_for_requests(served: &Served, in_flight: usize) {
+    let line = format!("panopticon_http_requests_in_flight {in_flight}\n");
+    let end = std::time::Instant::now() + PATIENCE;
+    loop {
+        let metrics = served.get("/metrics").await.text;
+        if metrics.contains(&line) {
+            return;
+        }
+        assert!(std::time::Instant::now() < end, "{in_flight} requests are there in time: {metrics}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn shutdown_finishes_what_was_accepted() {
+    let served = Served::start().await;
+    let body = json!({"query": "Why?", "theme": "t"}).to_string();
+    let accepted = begin_post(&served, &body).await;
+    wait_for_requests(&served, 2).await;
+    served.process.begin_stopping();
+    let unready = served.get("/ready").await;
+    assert_eq!((unready.message(503), unready.header("retry-after")), ("not ready".to_owned(), "1"));
+    served.shutdown.begin();
+    let answer = finish_post(accepted, &body).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("Why?"), "{answer}");
+    let ended = tokio::time::timeout(PATIENCE, served.serving).await.expect("it ends");
+    ended.expect("it does not panic").expect("nothing was cut off");
+    assert!(TcpStream::connect(served.address).await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn requests_beyond_the_limit_are_turned_away_at_once() {
+    let config = ServerConfig { max_requests: 1, ..ServerConfig::default() };
+    let served = Served::start_with(config).await;
+    let body = json!({"query": "Why?", "theme": "t"}).to_string();
+    let accepted = begin_post(&served, &body).await;
+    wait_for_requests(&served, 2).await;
+    let refused = served.get("/api/v1/queries/count").await;
+    assert_eq!(refused.message(503), "too many requests at once (1): try again");
+    assert_eq!(refused.header("retry-after"), "1");
+    assert!(refused.json()["data"]["request_id"].is_string(), "{refused:?}");
+    served.get("/health").await.data();
+    let answer = finish_post(accepted, &body).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    assert_eq!(served.get("/api/v1/queries/count").await.data()["count"], 1);
+}
+
+#[tokio::test]
+async fn request_that_takes_too_long_is_given_up() {
+    let config = ServerConfig { request_timeout: Duration::from_millis(300), ..ServerConfig::default() };
+    let served = Served::start_with(config).await;
+    let mut stalled = begin_post(&served, "{}").await;
+    let mut answer = String::new();
+    stalled.read_to_string(&mut answer).await.expect("an answer comes");
+    assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+    assert!(answer.contains("took longer than 0.3 s"), "{answer}");
+}

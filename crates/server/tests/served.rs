@@ -1,0 +1,197 @@
+//! A process as `panopticon serve` makes it, on a database of the test's own.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use embed::{Embedder, EmbedderConfig, Model};
+use records::Service;
+use reqwest::{Method, StatusCode, header::HeaderMap};
+use serde_json::Value;
+use server::{
+    EmbeddingModel, Listener, ListenerError, PoolProbe, PoolState, Process, ServerConfig, Shutdown, services,
+};
+use store::{
+    postgres::{Database, PostgresStorage},
+    storage::Storage,
+};
+use test_support::{TestDatabase, model_dir};
+use tokio::task::JoinHandle;
+
+/// Long enough for a machine under load.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// All three services at one address.
+pub(crate) struct Served {
+    pub(crate) url: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) process: Arc<Process>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) serving: JoinHandle<Result<(), ListenerError>>,
+    pub(crate) database: Database,
+    client: reqwest::Client,
+    /// Dropped last.
+    _test_database: Option<TestDatabase>,
+}
+
+/// What was answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    /// The body.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// `data` of a success.
+    pub(crate) fn data(&self) -> Value {
+        let mut json = self.json();
+        assert_eq!((self.status, json["status"].as_str()), (200, Some("success")), "{self:?}");
+        assert_is_timestamp(&json["timestamp"]);
+        assert!(json["message"].is_string(), "{self:?}");
+        assert_eq!(json.as_object().map(serde_json::Map::len), Some(4), "{self:?}");
+        json["data"].take()
+    }
+
+    /// `message` of an error with this status.
+    pub(crate) fn message(&self, status: u16) -> String {
+        let json = self.json();
+        assert_eq!((self.status, json["status"].as_str()), (status, Some("error")), "{self:?}");
+        assert_is_timestamp(&json["timestamp"]);
+        assert_eq!(json.as_object().map(serde_json::Map::len), Some(4), "{self:?}");
+        assert_eq!(self.header("content-type"), "application/json");
+        json["message"].as_str().expect("an error has a message").to_owned()
+    }
+
+    /// The header, or nothing.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("headers are ASCII"))
+    }
+}
+
+fn assert_is_timestamp(value: &Value) {
+    let text = value.as_str().expect("a timestamp is text");
+    assert!(text.len() == 26 && records::timestamp::parse(text).is_some(), "{text}");
+}
+
+impl Served {
+    /// With the default limits.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(ServerConfig::default()).await
+    }
+
+    pub(crate) async fn start_with(config: ServerConfig) -> Self {
+        let test_database = TestDatabase::create().await;
+        let mut served = Self::start_on(&test_database.url(), config).await;
+        served._test_database = Some(test_database);
+        served
+    }
+
+    /// On the database at `url`.
+    pub(crate) async fn start_on(url: &str, config: ServerConfig) -> Self {
+        let database = Database::connect(url).await.expect("the database answers");
+        for service in Service::ALL {
+            database.prepare_service(service).await.expect("the schema is made");
+        }
+        let storages: Vec<Arc<dyn Storage>> = Service::ALL
+            .map(|service| -> Arc<dyn Storage> { Arc::new(PostgresStorage::new(database.clone(), service)) })
+            .into();
+        let pool = database.clone();
+        let probe = PoolProbe::new(move || {
+            let (size, idle) = pool.connections();
+            PoolState { size, idle }
+        });
+        let process = Process::new(config, Some(probe));
+        let router = services(&storages, Some(&database), &model(), &process);
+        let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
+        let (address, shutdown) = (listener.address(), Shutdown::default());
+        let serving = tokio::spawn(listener.serve(router, shutdown.clone(), PATIENCE));
+        let url = format!("http://{address}");
+        Self { url, address, process, shutdown, serving, database, client: client(), _test_database: None }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, &[], None).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::POST, path, &[], Some(body.to_string())).await
+    }
+
+    /// A body is JSON unless a header says otherwise.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<String>,
+    ) -> Answer {
+        send_to(&self.client, &self.url, method, path, headers, body).await
+    }
+
+    /// Asks for `path` until it answers `status`.
+    pub(crate) async fn wait_for(&self, path: &str, status: StatusCode) -> Answer {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.get(path).await;
+            if answer.status == status {
+                return answer;
+            }
+            assert!(Instant::now() < end, "{path} answers {status} in time: {answer:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+pub(crate) async fn send_to(
+    client: &reqwest::Client,
+    url: &str,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Option<String>,
+) -> Answer {
+    let mut request = client.request(method, format!("{url}{path}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    if let Some(body) = body {
+        if !headers.iter().any(|(name, _)| *name == "content-type") {
+            request = request.header("content-type", "application/json");
+        }
+        request = request.body(body);
+    }
+    let response = request.send().await.expect("the service answers");
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let text = response.text().await.expect("the answer is whole");
+    Answer { status, headers, text }
+}
+
+pub(crate) fn client() -> reqwest::Client {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider has them")
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let builder = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy();
+    builder.redirect(reqwest::redirect::Policy::none()).build().expect("a client is made")
+}
+
+/// The real model, loaded once for all tests.
+pub(crate) fn model() -> EmbeddingModel {
+    static MODEL: OnceLock<EmbeddingModel> = OnceLock::new();
+    let load = || {
+        let model = Arc::new(Model::load(&model_dir()).expect("the model loads"));
+        let queue = Embedder::start(model.clone(), EmbedderConfig::default()).expect("a thread starts");
+        EmbeddingModel::new(model, queue)
+    };
+    MODEL.get_or_init(load).clone()
+}
