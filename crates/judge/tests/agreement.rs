@@ -1,22 +1,15 @@
 //! Agreement with what the authors of public judge texts read from them. Needs `../shared`.
 
-use std::{fs::File, io::Read as _, path::Path};
-
-use flate2::read::GzDecoder;
 use judge::parse::{Reading, Scale, Winner, read_score, read_winner};
 use serde_json::Value;
 
-/// Cases of `kind`; none, with a note, where the shared data are not there.
+use crate::shared::lines;
+
+/// Cases of `kind`; none where the shared data are not there.
 fn cases(kind: &str) -> Vec<Value> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/judge_text_cases.jsonl.gz");
-    let Ok(file) = File::open(&path) else {
-        println!("skipped: {} is not there", path.display());
-        return Vec::new();
-    };
-    let mut lines = String::new();
-    GzDecoder::new(file).read_to_string(&mut lines).expect("the file is whole");
-    let cases = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line is JSON"));
-    cases.filter(|case| case["kind"] == kind).collect()
+    let mut cases = lines("judge_text_cases.jsonl.gz");
+    cases.retain(|case| case["kind"] == kind);
+    cases
 }
 
 /// Prints every disagreement, and requires that `WRONG` ones are those in `known`, and that 99.5 % agree.

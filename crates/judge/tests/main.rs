@@ -1,4 +1,10 @@
-//! Tests of the crate `judge`.
+//! One binary for all tests.
 
 mod agreement;
+mod caller;
+mod errors;
+mod faults;
 mod forms;
+mod requests;
+mod responses;
+mod shared;

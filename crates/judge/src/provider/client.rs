@@ -1,0 +1,263 @@
+//! One call to a provider over HTTP.
+
+use std::{net::IpAddr, sync::Arc, time::Instant};
+
+use reqwest::{
+    Url,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    redirect::Policy,
+};
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use secrecy::ExposeSecret as _;
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use super::{
+    Completion, Error, ProviderConfig, Rejection, Reply, Request, Transport, Unreadable, Wire, anthropic,
+    gemini, openai, sse,
+};
+
+/// More than any model writes.
+const ANSWER_BYTES: usize = 64 << 20;
+
+/// Enough to see what it is, should an answer be something else.
+const START_CHARS: usize = 200;
+
+/// A provider that can be called. Cheap to clone; clones share their connections.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    config: Arc<ProviderConfig>,
+    http: reqwest::Client,
+    base: Url,
+    /// The base URL without user, password and query.
+    address: Arc<str>,
+}
+
+impl Provider {
+    /// Makes ready for calls. Does not connect.
+    ///
+    /// # Errors
+    /// [`Error::Setup`] when the base URL is none, the key has characters that no header takes, or the system has no
+    /// root certificates for `https`.
+    pub fn new(config: ProviderConfig) -> Result<Self, Error> {
+        let setup = |reason, source| Error::Setup { provider: config.name.clone(), reason, source };
+        let base = Url::parse(config.base_url.trim());
+        let base = base.map_err(|source| setup("its base URL is no URL", Some(source.into())))?;
+        if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
+            return Err(setup("its base URL has to begin with http:// or https://", None));
+        }
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("panopticon/", env!("CARGO_PKG_VERSION")))
+            .default_headers(
+                headers(&config)
+                    .map_err(|source| setup("its key is no text for a header", Some(source.into())))?,
+            )
+            .connect_timeout(config.connect_timeout)
+            .read_timeout(config.silence_timeout)
+            .timeout(config.answer_timeout)
+            // Following would hand the key to whoever the server names.
+            .redirect(Policy::none())
+            .tls_backend_preconfigured(tls(&base).map_err(|(reason, source)| setup(reason, source))?);
+        if is_loopback(&base) {
+            // No proxy reaches this machine's own loopback.
+            builder = builder.no_proxy();
+        }
+        let http =
+            builder.build().map_err(|source| setup("no HTTP client can be made", Some(source.into())))?;
+        let address = match base.port() {
+            Some(port) => format!("{}://{}:{port}{}", base.scheme(), host(&base), base.path()),
+            None => format!("{}://{}{}", base.scheme(), host(&base), base.path()),
+        };
+        Ok(Self { config: Arc::new(config), http, base, address: address.into() })
+    }
+
+    /// What the registry calls it.
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// The form in which it is spoken to.
+    pub fn wire(&self) -> Wire {
+        self.config.wire
+    }
+
+    /// Has `model` answer `request`. One attempt, at once.
+    ///
+    /// # Errors
+    /// When there is no answer, or the provider answers with an error; [`Error::disposition`] says whether another
+    /// attempt may help. A refusal, a filter's work, a cut or an empty answer is no error: see [`super::Content`].
+    pub async fn complete(&self, model: &str, request: &Request) -> Result<Completion, Error> {
+        let begin = Instant::now();
+        let json = match self.config.wire {
+            Wire::OpenAi | Wire::AzureOpenAi => openai::body(model, request, self.config.transport),
+            Wire::Anthropic => anthropic::body(model, request, self.config.transport),
+            Wire::Gemini => gemini::body(request),
+        };
+        let builder = self.http.post(self.url(model)).header(CONTENT_TYPE, "application/json");
+        let response = builder.body(json.to_string()).send().await;
+        let mut response = response.map_err(|source| self.transport_error(source))?;
+        let status = response.status();
+        let headers = std::mem::take(response.headers_mut());
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|source| self.transport_error(source))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > ANSWER_BYTES {
+                return Err(self.malformed("an end below 64 MiB", &body));
+            }
+        }
+        let now = OffsetDateTime::now_utc();
+        if !status.is_success() {
+            return Err(self.rejected(Rejection::read(status.as_u16(), &headers, &body, now)));
+        }
+        let reply = read(self.config.wire, &body).map_err(|unreadable| match unreadable {
+            Unreadable::Error(json) => self.rejected(Rejection::in_body(&json, now)),
+            Unreadable::Unfinished => Error::Interrupted { address: self.address(), source: None },
+            Unreadable::Form(expected) => self.malformed(expected, &body),
+        })?;
+        let Reply { content, model: answering, provider_id, finish_reason, usage } = reply;
+        let model = answering.unwrap_or_else(|| model.to_owned());
+        Ok(Completion { content, model, provider_id, finish_reason, usage, latency: begin.elapsed() })
+    }
+
+    fn url(&self, model: &str) -> Url {
+        let mut url = self.base.clone();
+        let is_streamed = self.config.transport == Transport::Streamed;
+        let mut segments = url.path_segments_mut().expect("an http URL has a path");
+        segments.pop_if_empty();
+        match self.config.wire {
+            Wire::OpenAi | Wire::AzureOpenAi => segments.extend(openai::PATH),
+            Wire::Anthropic => segments.extend(anthropic::PATH),
+            Wire::Gemini => {
+                let method = if is_streamed { "streamGenerateContent" } else { "generateContent" };
+                // Google's own lists name models as `models/…`.
+                let model = model.strip_prefix("models/").unwrap_or(model);
+                segments.extend(["models", &format!("{model}:{method}")])
+            }
+        };
+        drop(segments);
+        if is_streamed && self.config.wire == Wire::Gemini {
+            url.query_pairs_mut().append_pair("alt", "sse");
+        }
+        url
+    }
+
+    fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    fn transport_error(&self, source: reqwest::Error) -> Error {
+        // The URL may hold a password.
+        let (address, source) = (self.address(), source.without_url());
+        if source.is_connect() {
+            Error::Connect { address, source }
+        } else if source.is_timeout() {
+            Error::Timeout { address, source }
+        } else {
+            Error::Interrupted { address, source: Some(source) }
+        }
+    }
+
+    fn malformed(&self, expected: &'static str, body: &[u8]) -> Error {
+        let text = String::from_utf8_lossy(body);
+        let start = text.trim_start().chars().take(START_CHARS).collect();
+        Error::Malformed { address: self.address(), expected, start: self.without_key(start) }
+    }
+
+    fn rejected(&self, mut rejection: Rejection) -> Error {
+        rejection.message = self.without_key(rejection.message);
+        Error::Rejected { address: self.address(), rejection }
+    }
+
+    /// Some proxies repeat the key that they do not know.
+    fn without_key(&self, text: String) -> String {
+        match &self.config.key {
+            Some(key) if !key.expose_secret().is_empty() => text.replace(key.expose_secret(), "[key]"),
+            _ => text,
+        }
+    }
+}
+
+/// Reads a body of status 200, be it whole or in pieces: a server may not do as it was asked.
+fn read(wire: Wire, body: &[u8]) -> Result<Reply, Unreadable> {
+    let text = str::from_utf8(body).map_err(|_| Unreadable::Form("UTF-8"))?.trim_start();
+    let whole = if text.starts_with("data:") || text.starts_with("event:") || text.starts_with(':') {
+        let (events, is_done) = sse::values(text)?;
+        fold(wire, &events, is_done)?
+    } else {
+        match serde_json::from_str(text) {
+            // Gemini's stream where it is no stream of events.
+            Ok(Value::Array(pieces)) => fold(wire, &pieces, true)?,
+            Ok(whole) => whole,
+            Err(error) if error.is_eof() => return Err(Unreadable::Unfinished),
+            Err(_) => return Err(Unreadable::Form("JSON")),
+        }
+    };
+    match wire {
+        Wire::OpenAi | Wire::AzureOpenAi => openai::read(&whole),
+        Wire::Anthropic => anthropic::read(&whole),
+        Wire::Gemini => gemini::read(&whole),
+    }
+}
+
+/// `is_done` says whether a stream ended as OpenAI's do; others tell their end in other ways.
+fn fold(wire: Wire, pieces: &[Value], is_done: bool) -> Result<Value, Unreadable> {
+    if pieces.is_empty() {
+        return Err(Unreadable::Unfinished);
+    }
+    match wire {
+        Wire::OpenAi | Wire::AzureOpenAi => openai::fold(pieces, is_done),
+        Wire::Anthropic => anthropic::fold(pieces),
+        Wire::Gemini => gemini::fold(pieces),
+    }
+}
+
+fn headers(config: &ProviderConfig) -> Result<HeaderMap, reqwest::header::InvalidHeaderValue> {
+    let mut headers = HeaderMap::new();
+    if let Some(key) = &config.key {
+        let key = key.expose_secret();
+        let (name, value) = match config.wire {
+            Wire::OpenAi => (AUTHORIZATION, format!("Bearer {key}")),
+            Wire::AzureOpenAi => (HeaderName::from_static("api-key"), key.to_owned()),
+            Wire::Anthropic => (HeaderName::from_static("x-api-key"), key.to_owned()),
+            Wire::Gemini => (HeaderName::from_static("x-goog-api-key"), key.to_owned()),
+        };
+        let mut value = HeaderValue::from_str(&value)?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    if config.wire == Wire::Anthropic {
+        headers.insert("anthropic-version", HeaderValue::from_static(anthropic::VERSION));
+    }
+    Ok(headers)
+}
+
+fn host(url: &Url) -> &str {
+    url.host_str().expect("the base URL has a host")
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = host(url).trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+type SetupReason = (&'static str, Option<Box<dyn std::error::Error + Send + Sync>>);
+
+/// As for Chroma servers in `store`, which this crate must not depend on.
+fn tls(url: &Url) -> Result<ClientConfig, SetupReason> {
+    let mut roots = RootCertStore::empty();
+    if url.scheme() == "https" {
+        let found = rustls_native_certs::load_native_certs();
+        let (added, _) = roots.add_parsable_certificates(found.certs);
+        if added == 0 {
+            let source = found.errors.into_iter().next().map(Into::into);
+            return Err((
+                "the system has no root certificates (on Debian: apt install ca-certificates)",
+                source,
+            ));
+        }
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|source| ("TLS cannot be set up", Some(source.into())))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}

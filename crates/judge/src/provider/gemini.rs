@@ -1,0 +1,112 @@
+//! Google's `generateContent`.
+
+use serde_json::{Value, json};
+
+use super::{Content, Reply, Request, Unreadable, Usage, owned};
+
+pub(super) fn body(request: &Request) -> Value {
+    let Request { system, prompt, temperature, max_tokens, seed, json_schema } = request;
+    let mut body = json!({"contents": [{"role": "user", "parts": [{"text": prompt}]}]});
+    if let Some(system) = system {
+        body["systemInstruction"] = json!({"parts": [{"text": system}]});
+    }
+    let mut generation = json!({});
+    if let Some(temperature) = temperature {
+        generation["temperature"] = json!(temperature);
+    }
+    if let Some(max_tokens) = max_tokens {
+        generation["maxOutputTokens"] = json!(max_tokens);
+    }
+    if let Some(seed) = seed {
+        generation["seed"] = json!(seed);
+    }
+    if let Some(schema) = json_schema {
+        generation["responseMimeType"] = json!("application/json");
+        generation["responseJsonSchema"] = schema.clone();
+    }
+    body["generationConfig"] = generation;
+    body
+}
+
+pub(super) fn read(body: &Value) -> Result<Reply, Unreadable> {
+    if body.get("error").is_some() {
+        return Err(Unreadable::Error(body.clone()));
+    }
+    let candidate = &body["candidates"][0];
+    let blocked = owned(&body["promptFeedback"]["blockReason"]);
+    let (content, finish_reason) = match (candidate.is_object(), blocked) {
+        (true, _) => {
+            let reason = owned(&candidate["finishReason"]).ok_or(Unreadable::Unfinished)?;
+            (content(candidate, &reason), reason)
+        }
+        (false, Some(reason)) => (Content::Filtered(reason.clone()), reason),
+        (false, None) => return Err(Unreadable::Form("`candidates` or `promptFeedback.blockReason`")),
+    };
+    Ok(Reply {
+        content,
+        model: owned(&body["modelVersion"]),
+        provider_id: owned(&body["responseId"]),
+        finish_reason,
+        usage: usage(&body["usageMetadata"]),
+    })
+}
+
+/// A count of zero is left out, as protocol buffers do: a prompt that was blocked has no `candidatesTokenCount`.
+fn usage(metadata: &Value) -> Option<Usage> {
+    metadata["promptTokenCount"].as_u64()?;
+    let mut counts = metadata.clone();
+    if counts["candidatesTokenCount"].is_null() {
+        counts["candidatesTokenCount"] = json!(0);
+    }
+    let input = ["/promptTokenCount", "/toolUsePromptTokenCount"];
+    Usage::read(&counts, &input, &["/candidatesTokenCount", "/thoughtsTokenCount"])
+}
+
+fn content(candidate: &Value, reason: &str) -> Content {
+    let parts = candidate["content"]["parts"].as_array().map_or(&[][..], Vec::as_slice);
+    let answer = parts.iter().filter(|part| part["thought"] != true);
+    let text: String = answer.filter_map(|part| part["text"].as_str()).collect();
+    match reason {
+        "STOP" if parts.iter().any(|part| part.get("functionCall").is_some()) => Content::ToolCall(text),
+        "STOP" => Content::whole(text),
+        "UNEXPECTED_TOOL_CALL" | "MALFORMED_FUNCTION_CALL" | "TOO_MANY_TOOL_CALLS" => Content::ToolCall(text),
+        "SAFETY"
+        | "RECITATION"
+        | "LANGUAGE"
+        | "BLOCKLIST"
+        | "PROHIBITED_CONTENT"
+        | "SPII"
+        | "MODEL_ARMOR"
+        | "IMAGE_SAFETY"
+        | "IMAGE_PROHIBITED_CONTENT"
+        | "IMAGE_RECITATION" => Content::Filtered(reason.to_owned()),
+        _ => Content::Truncated(text),
+    }
+}
+
+/// The whole answer that the pieces of a stream make.
+pub(super) fn fold(pieces: &[Value]) -> Result<Value, Unreadable> {
+    let mut whole = json!({});
+    let mut parts = Vec::new();
+    for piece in pieces {
+        if piece.get("error").is_some() {
+            return Err(Unreadable::Error(piece.clone()));
+        }
+        for name in ["modelVersion", "responseId", "usageMetadata", "promptFeedback"] {
+            if let Some(value) = piece.get(name) {
+                whole[name] = value.clone();
+            }
+        }
+        if let Some(candidate) = piece["candidates"].get(0) {
+            parts.extend(candidate["content"]["parts"].as_array().into_iter().flatten().cloned());
+            // The reason may come before the last piece, which then has none.
+            let reason = [&candidate["finishReason"], &whole["candidates"][0]["finishReason"]];
+            let reason = reason.into_iter().find(|reason| !reason.is_null()).cloned();
+            whole["candidates"] = json!([{"finishReason": reason}]);
+        }
+    }
+    if whole.get("candidates").is_some() {
+        whole["candidates"][0]["content"] = json!({"parts": parts});
+    }
+    Ok(whole)
+}

@@ -1,0 +1,236 @@
+//! Errors as providers write them, and what they mean.
+
+use std::time::Duration;
+
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use super::{Disposition, Kind, wait};
+
+/// Enough of a provider's words to understand them.
+const MESSAGE_CHARS: usize = 500;
+
+/// A provider's error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The HTTP status, or that which an error in a body of status 200 stands for.
+    pub status: u16,
+    /// What it means.
+    pub kind: Kind,
+    /// The provider's words, shortened, without our key.
+    pub message: String,
+    /// How long it asks to wait.
+    pub wait: Option<Duration>,
+}
+
+impl Rejection {
+    /// What to do about it.
+    pub fn disposition(&self) -> Disposition {
+        if self.kind.may_pass() {
+            Disposition::Retry { after: self.wait }
+        } else {
+            Disposition::Stop(self.kind)
+        }
+    }
+
+    /// Reads a provider's error. `now` is what dates in it are compared with.
+    ///
+    /// Bodies may be JSON of any of the providers' forms, alone or in a list, with further JSON in a string; or a page;
+    /// or nothing.
+    pub fn read(status: u16, headers: &HeaderMap, body: &[u8], now: OffsetDateTime) -> Self {
+        let text = String::from_utf8_lossy(body);
+        let json: Value = serde_json::from_slice(body).unwrap_or_else(|_| Value::String(text.into_owned()));
+        let mut words = Words::default();
+        words.gather(&json, None);
+        let wait = wait::hint(headers, &words.nested, &words.all, now);
+        let should_retry = headers.get("x-should-retry").and_then(|value| value.to_str().ok());
+        let kind = kind(status, &words, wait.is_some());
+        // Only OpenAI and Anthropic send it, and they know better than a table of statuses.
+        let kind = match (should_retry, kind) {
+            (Some("false"), Kind::RateLimited) => Kind::QuotaExhausted,
+            (Some("true"), Kind::BadRequest) => Kind::ServerError,
+            (_, kind) => kind,
+        };
+        Self { status, kind, message: words.message(status), wait }
+    }
+
+    /// Reads an error that came with status 200, which happens in streams and behind routers.
+    pub(super) fn in_body(json: &Value, now: OffsetDateTime) -> Self {
+        let mut words = Words::default();
+        words.gather(json, None);
+        let named = words.codes.iter().find_map(|code| match code.as_str() {
+            "invalid_request_error" | "invalid_argument" => Some(400),
+            "authentication_error" | "unauthenticated" => Some(401),
+            "billing_error" => Some(402),
+            "permission_error" | "permission_denied" => Some(403),
+            "not_found_error" | "not_found" => Some(404),
+            "request_too_large" => Some(413),
+            "rate_limit_error" | "rate_limit_exceeded" | "resource_exhausted" => Some(429),
+            "timeout_error" => Some(504),
+            "overloaded_error" | "unavailable" => Some(529),
+            code => code.parse().ok().filter(|status| (400..600).contains(status)),
+        });
+        // What is not named is a failure of theirs: they had taken the request.
+        let status = named.unwrap_or(500);
+        Self::read(status, &HeaderMap::new(), json.to_string().as_bytes(), now)
+    }
+}
+
+/// What there is to read in an error's body.
+#[derive(Default)]
+struct Words {
+    /// Values of `code`, `type`, `status`, `reason` and the like, in lower case.
+    codes: Vec<String>,
+    /// The deepest values of `message` and the like, most of which there is one.
+    messages: Vec<String>,
+    /// All text, for patterns.
+    all: String,
+    /// The JSON, strings of JSON unfolded.
+    nested: Value,
+}
+
+impl Words {
+    fn gather(&mut self, json: &Value, key: Option<&str>) {
+        match json {
+            Value::Object(entries) => entries.iter().for_each(|(key, value)| self.gather(value, Some(key))),
+            Value::Array(values) => values.iter().for_each(|value| self.gather(value, key)),
+            Value::String(text) => {
+                let inner = text.trim_start().starts_with(['{', '[']);
+                match serde_json::from_str::<Value>(text).ok().filter(|_| inner) {
+                    Some(inner) => self.gather(&inner, key),
+                    None => self.add(text, key),
+                }
+            }
+            Value::Number(number) => {
+                if matches!(key, Some("code" | "status" | "status_code")) {
+                    self.codes.push(number.to_string());
+                }
+            }
+            Value::Null | Value::Bool(_) => {}
+        }
+        if key.is_none() {
+            self.nested = unfold(json);
+        }
+    }
+
+    fn add(&mut self, text: &str, key: Option<&str>) {
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        match key {
+            Some("code" | "type" | "status" | "reason" | "innererror" | "quotaId") => {
+                self.codes.push(text.to_lowercase());
+            }
+            Some("message" | "error" | "detail" | "raw" | "msg") | None if !text.is_empty() => {
+                self.messages.push(text.clone());
+            }
+            _ => return,
+        }
+        self.all.push_str(&text);
+        self.all.push('\n');
+    }
+
+    fn message(&self, status: u16) -> String {
+        let message = match &self.messages[..] {
+            [] => format!("no explanation ({})", reason(status)),
+            // Routers say `Provider returned error`, and add what the provider said.
+            messages => messages.join(": "),
+        };
+        message.chars().take(MESSAGE_CHARS).collect()
+    }
+
+    fn has_code(&self, codes: &[&str]) -> bool {
+        self.codes.iter().any(|code| codes.contains(&code.as_str()))
+    }
+
+    fn says(&self, phrases: &[&str]) -> bool {
+        let all = self.all.to_lowercase();
+        phrases.iter().any(|phrase| all.contains(phrase))
+    }
+}
+
+fn unfold(json: &Value) -> Value {
+    match json {
+        Value::Object(entries) => entries.iter().map(|(key, value)| (key.clone(), unfold(value))).collect(),
+        Value::Array(values) => values.iter().map(unfold).collect(),
+        Value::String(text) if text.trim_start().starts_with(['{', '[']) => {
+            serde_json::from_str(text).map_or_else(|_| json.clone(), |inner: Value| unfold(&inner))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => json.clone(),
+    }
+}
+
+fn reason(status: u16) -> &'static str {
+    let status = reqwest::StatusCode::from_u16(status).ok();
+    status.and_then(|status| status.canonical_reason()).unwrap_or("a status without a name")
+}
+
+/// Codes that say that there is no money or no plan left (platform.openai.com/docs/guides/error-codes and the errors
+/// recorded in `../shared/data`).
+const BILLING: [&str; 11] = [
+    "insufficient_quota",
+    "billing_hard_limit_reached",
+    "billing_not_active",
+    "billing_error",
+    "project_spend_limit_exceeded",
+    "credit_balance_exhausted",
+    "organization_spend_limit_exceeded",
+    "organization_usage_limit_exceeded",
+    "access_terminated",
+    "insufficient_balance",
+    "insufficient_credits",
+];
+
+fn kind(status: u16, words: &Words, has_hint: bool) -> Kind {
+    let billing = ["credit balance is too low", "insufficient balance", "insufficient credits"];
+    if status == 402 || words.has_code(&BILLING) || words.says(&billing) {
+        return Kind::QuotaExhausted;
+    }
+    let context_codes = ["context_length_exceeded", "exceed_context_size_error"];
+    let context = [
+        "maximum context length",
+        "available context size",
+        "prompt is too long",
+        "exceeds the maximum number of tokens allowed",
+        "exceeds the context window",
+        "exceed context limit",
+    ];
+    if words.has_code(&context_codes) || (matches!(status, 400 | 413 | 422) && words.says(&context)) {
+        return Kind::ContextTooLong;
+    }
+    let refused_codes = [
+        "content_filter",
+        "content_policy_violation",
+        "responsibleaipolicyviolation",
+        "data_inspection_failed",
+        "moderation_blocked",
+    ];
+    let refused = ["content management policy", "flagged by our moderation", "requires moderation"];
+    if words.has_code(&refused_codes) || (matches!(status, 400 | 403) && words.says(&refused)) {
+        return Kind::ContentRefused;
+    }
+    match status {
+        // Google names the quota; one for a day is as good as none left. Its hint is of no use then.
+        429 if words.codes.iter().any(|code| code.contains("perday")) => Kind::QuotaExhausted,
+        429 if words.says(&["request too large"]) && wait::in_words(&words.all).is_none() => {
+            Kind::RequestTooLarge
+        }
+        // Google's words for a quota of minutes too, which then comes with a hint.
+        429 if !has_hint && words.says(&["check your plan and billing"]) => Kind::QuotaExhausted,
+        429 => Kind::RateLimited,
+        503 if words.says(&["loading model", "currently loading", "model is loading"]) => Kind::Loading,
+        // 498 is Groq's.
+        498 | 503 | 529 => Kind::Overloaded,
+        401 => Kind::Unauthorized,
+        403 => Kind::Forbidden,
+        404 | 410 => Kind::NotFound,
+        408 => Kind::Timeout,
+        // Two calls at one time on something of theirs, and too early a call.
+        409 | 425 => Kind::ServerError,
+        413 => Kind::RequestTooLarge,
+        // What a server cannot do, it cannot do later either.
+        501 | 505 => Kind::BadRequest,
+        400 if words.has_code(&["model_not_found"]) => Kind::NotFound,
+        500..=599 => Kind::ServerError,
+        _ => Kind::BadRequest,
+    }
+}

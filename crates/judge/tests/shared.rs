@@ -1,0 +1,23 @@
+//! The shared data: real answers, errors and judgements. Tests that need them say so and pass where they are absent.
+
+use std::{fs::File, io::Read as _, path::Path};
+
+use flate2::read::GzDecoder;
+use serde_json::Value;
+
+/// The lines of a file of `../shared/data`; none, with a note, where it is absent.
+pub(crate) fn lines(name: &str) -> Vec<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data").join(name);
+    let Ok(mut file) = File::open(&path) else {
+        println!("skipped: {} is not there", path.display());
+        return Vec::new();
+    };
+    let mut lines = String::new();
+    let read = if name.ends_with(".gz") {
+        GzDecoder::new(file).read_to_string(&mut lines)
+    } else {
+        file.read_to_string(&mut lines)
+    };
+    read.expect("the file is whole");
+    lines.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
+}
