@@ -1,8 +1,11 @@
 //! Judging what a model answered.
 //!
 //! Entry points: [`provider::limits::Caller`] has models answer; [`registry`] knows them and their prices;
-//! [`parse::read_score`] and [`parse::read_winner`] say what a judge's words are worth.
+//! [`rubric::Rubric`] makes prompts for judges and [`rubric::Verdict`] reads their answers, by [`parse`], which says what
+//! a judge's words are worth.
 
+pub mod outcome;
 pub mod parse;
 pub mod provider;
 pub mod registry;
+pub mod rubric;

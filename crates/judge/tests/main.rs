@@ -7,4 +7,5 @@ mod faults;
 mod forms;
 mod requests;
 mod responses;
+mod rubric;
 mod shared;

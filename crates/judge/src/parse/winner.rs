@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Unread, json, text::plain};
 
 /// Which of two answers is better, in the order in which the judge saw them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Winner {
     /// The first.
     A,

@@ -1,0 +1,81 @@
+//! What came of a judgement, without the details.
+
+/// What came of one judgement: a measurement, or the reason why there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome<T> {
+    /// A measurement.
+    Scored(T),
+    /// The judge answered, and it cannot be read.
+    Unparsed,
+    /// The judge declined.
+    Refused,
+    /// There is no answer.
+    Failed,
+}
+
+/// How many judgements of each kind there are. What is no measurement is counted here and nowhere else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Measurements.
+    pub scored: u64,
+    /// Answers that could not be read.
+    pub unparsed: u64,
+    /// Answers declined.
+    pub refused: u64,
+    /// Calls without an answer.
+    pub failed: u64,
+}
+
+impl<T> Outcome<T> {
+    /// The measurement, if there is one.
+    pub fn scored(self) -> Option<T> {
+        match self {
+            Self::Scored(value) => Some(value),
+            Self::Unparsed | Self::Refused | Self::Failed => None,
+        }
+    }
+
+    /// Another measurement in the place of this one.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Outcome<U> {
+        match self {
+            Self::Scored(value) => Outcome::Scored(change(value)),
+            Self::Unparsed => Outcome::Unparsed,
+            Self::Refused => Outcome::Refused,
+            Self::Failed => Outcome::Failed,
+        }
+    }
+
+    /// `scored`, `unparsed`, `refused` or `failed`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Scored(_) => "scored",
+            Self::Unparsed => "unparsed",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Counts {
+    /// Counts outcomes.
+    pub fn of<'o, T: 'o>(outcomes: impl IntoIterator<Item = &'o Outcome<T>>) -> Self {
+        let mut counts = Self::default();
+        outcomes.into_iter().for_each(|outcome| counts.add(outcome));
+        counts
+    }
+
+    /// Counts one more.
+    pub fn add<T>(&mut self, outcome: &Outcome<T>) {
+        *match outcome {
+            Outcome::Scored(_) => &mut self.scored,
+            Outcome::Unparsed => &mut self.unparsed,
+            Outcome::Refused => &mut self.refused,
+            Outcome::Failed => &mut self.failed,
+        } += 1;
+    }
+
+    /// All that are no measurement.
+    pub fn left_out(&self) -> u64 {
+        self.unparsed + self.refused + self.failed
+    }
+}

@@ -1,0 +1,39 @@
+//! Who judges, and how it is asked.
+
+use super::Rubric;
+use crate::provider::Request;
+
+/// The judge and how it is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judge {
+    /// The provider's name.
+    pub provider: String,
+    /// The model's id.
+    pub model: String,
+    /// Which version of the model, where the id alone does not say.
+    pub version: Option<String>,
+    /// As in [`Request`].
+    pub temperature: Option<f64>,
+    /// As in [`Request`].
+    pub max_tokens: Option<u32>,
+    /// As in [`Request`].
+    pub seed: Option<u32>,
+    /// As in [`Request`].
+    pub system: Option<String>,
+    /// Whether the provider is asked to hold the judge to [`Rubric::schema`].
+    pub is_held_to_schema: bool,
+}
+
+impl Judge {
+    /// The request that puts `prompt`, made by `rubric`, to the judge.
+    pub fn request(&self, rubric: &Rubric, prompt: String) -> Request {
+        Request {
+            system: self.system.clone(),
+            prompt,
+            temperature: self.temperature,
+            max_tokens: self.max_tokens,
+            seed: self.seed,
+            json_schema: if self.is_held_to_schema { rubric.schema() } else { None },
+        }
+    }
+}

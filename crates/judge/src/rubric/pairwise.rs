@@ -1,0 +1,113 @@
+//! Comparing two answers in both orders.
+//!
+//! Judges prefer answers by where they stand (Zheng et al. 2023, "Judging LLM-as-a-Judge with MT-Bench and Chatbot
+//! Arena", section 3.3). So each pair is shown twice, and a winner is one that wins in both orders.
+
+use super::{Inputs, Outputs, Rubric, RubricError, Verdict};
+use crate::parse::Winner;
+
+/// The prompts for one pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompts {
+    /// The first answer is A.
+    pub in_order: String,
+    /// The second answer is A.
+    pub swapped: String,
+}
+
+/// What a judge made of a pair in both orders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PairVerdict {
+    /// The winner by both, [`Winner::Tie`] if they disagree; A is the first answer.
+    pub winner: Winner,
+    /// Whether both orders say the same.
+    pub consistency: Consistency,
+}
+
+/// How a judge's two verdicts on a pair go together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Consistency {
+    /// The same winner, or a tie, in both orders.
+    Consistent,
+    /// The answer that stood first won both times.
+    PrefersFirst,
+    /// The answer that stood second won both times.
+    PrefersSecond,
+    /// A tie in one order only.
+    HalfTie,
+}
+
+/// The prompts that have `rubric`'s judge compare `first` and `second`.
+///
+/// # Errors
+/// As [`Rubric::prompt`].
+pub fn prompts(
+    rubric: &Rubric,
+    query: &str,
+    (first, second): (&str, &str),
+    reference: Option<&str>,
+) -> Result<Prompts, RubricError> {
+    let prompt = |outputs| rubric.prompt(&Inputs { query, outputs, reference });
+    Ok(Prompts {
+        in_order: prompt(Outputs::Two(first, second))?,
+        swapped: prompt(Outputs::Two(second, first))?,
+    })
+}
+
+/// One verdict of two: what the judge said to [`Prompts::in_order`] and [`Prompts::swapped`], each in the order that it
+/// saw. Where one order has no verdict the pair has none; the first one's reason stands.
+pub fn combine(in_order: Verdict<Winner>, swapped: Verdict<Winner>) -> Verdict<PairVerdict> {
+    let (in_order, swapped) = match (in_order, swapped) {
+        (Verdict::Given(in_order), Verdict::Given(swapped)) => (in_order, swapped),
+        (Verdict::Unparsed(reason), _) | (Verdict::Given(_), Verdict::Unparsed(reason)) => {
+            return Verdict::Unparsed(reason);
+        }
+        (Verdict::Refused, _) | (Verdict::Given(_), Verdict::Refused) => return Verdict::Refused,
+        (Verdict::Failed, _) | (Verdict::Given(_), Verdict::Failed) => return Verdict::Failed,
+    };
+    let consistency = match (in_order, swapped) {
+        (Winner::A, Winner::A) => Consistency::PrefersFirst,
+        (Winner::B, Winner::B) => Consistency::PrefersSecond,
+        (in_order, swapped) if in_order == swapped.swapped() => Consistency::Consistent,
+        _ => Consistency::HalfTie,
+    };
+    let winner = if consistency == Consistency::Consistent { in_order } else { Winner::Tie };
+    Verdict::Given(PairVerdict { winner, consistency })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rubric::verdict::Unreadable;
+
+    #[test]
+    fn orders_that_disagree_make_a_tie_and_say_which_way() {
+        use Consistency::{Consistent, HalfTie, PrefersFirst, PrefersSecond};
+        use Winner::{A, B, Tie};
+        for (in_order, swapped, winner, consistency) in [
+            (A, B, A, Consistent),
+            (B, A, B, Consistent),
+            (Tie, Tie, Tie, Consistent),
+            (A, A, Tie, PrefersFirst),
+            (B, B, Tie, PrefersSecond),
+            (A, Tie, Tie, HalfTie),
+            (Tie, A, Tie, HalfTie),
+        ] {
+            let combined = combine(Verdict::Given(in_order), Verdict::Given(swapped));
+            assert_eq!(
+                combined,
+                Verdict::Given(PairVerdict { winner, consistency }),
+                "{in_order:?} {swapped:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn half_a_comparison_is_none() {
+        let given = || Verdict::Given(Winner::A);
+        assert_eq!(combine(given(), Verdict::Refused), Verdict::Refused);
+        assert_eq!(combine(Verdict::Failed, given()), Verdict::Failed);
+        let unparsed = || Verdict::Unparsed(Unreadable::Truncated);
+        assert_eq!(combine(unparsed(), Verdict::Refused), Verdict::Unparsed(Unreadable::Truncated));
+    }
+}

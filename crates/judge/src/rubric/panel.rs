@@ -1,0 +1,91 @@
+//! One verdict of several: repeats by one judge, or a panel of judges.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    outcome::{Counts, Outcome},
+    parse::Winner,
+};
+
+/// How several scores become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Combination {
+    /// Their mean.
+    Mean,
+    /// The score given most often; the mean of those, if there are several.
+    Majority,
+}
+
+/// One value of several verdicts, and what became of each.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Combined<T> {
+    /// The value; none if there is none.
+    pub value: Option<T>,
+    /// What became of each judgement.
+    pub counts: Counts,
+}
+
+/// One score of several.
+pub fn scores(outcomes: &[Outcome<f64>], combination: Combination) -> Combined<f64> {
+    let values: Vec<f64> = outcomes.iter().filter_map(|outcome| outcome.scored()).collect();
+    let value = match combination {
+        Combination::Mean => mean(&values),
+        Combination::Majority => {
+            let mut votes: BTreeMap<u64, (f64, usize)> = BTreeMap::new();
+            for value in &values {
+                votes.entry(value.to_bits()).or_insert((*value, 0)).1 += 1;
+            }
+            let most = votes.values().map(|(_, votes)| *votes).max();
+            let winners = votes.values().filter(|(_, votes)| Some(*votes) == most).map(|(value, _)| *value);
+            mean(&winners.collect::<Vec<_>>())
+        }
+    };
+    Combined { value, counts: Counts::of(outcomes) }
+}
+
+/// The winner that more than half of those who gave one prefer; a tie if there is none such.
+pub fn winners(outcomes: &[Outcome<Winner>]) -> Combined<Winner> {
+    let counts = Counts::of(outcomes);
+    let votes = |winner| {
+        let for_it = outcomes.iter().filter(|outcome| **outcome == Outcome::Scored(winner));
+        for_it.count() as u64
+    };
+    let majority = [Winner::A, Winner::B].into_iter().find(|winner| 2 * votes(*winner) > counts.scored);
+    let value = (counts.scored > 0).then(|| majority.unwrap_or(Winner::Tie));
+    Combined { value, counts }
+}
+
+fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use Outcome::{Failed, Refused, Scored};
+
+    #[test]
+    fn scores_become_one_without_those_that_are_none() {
+        let verdicts = [Scored(8.0), Scored(8.0), Scored(2.0), Refused, Failed];
+        let mean = scores(&verdicts, Combination::Mean);
+        assert_eq!(mean.value, Some(6.0));
+        assert_eq!(mean.counts, Counts { scored: 3, unparsed: 0, refused: 1, failed: 1 });
+        assert_eq!(mean.counts.left_out(), 2);
+        assert_eq!(scores(&verdicts, Combination::Majority).value, Some(8.0));
+        let split = [Scored(8.0), Scored(4.0), Scored(8.0), Scored(4.0), Scored(1.0)];
+        assert_eq!(scores(&split, Combination::Majority).value, Some(6.0), "8 and 4 are as frequent");
+        assert_eq!(scores(&verdicts[3..], Combination::Mean).value, None);
+    }
+
+    #[test]
+    fn a_winner_needs_more_than_half() {
+        let verdicts = |winners: &[Winner]| winners.iter().copied().map(Scored).collect::<Vec<_>>();
+        let winner = |all: &[Winner]| winners(&verdicts(all)).value;
+        assert_eq!(winner(&[Winner::A, Winner::A, Winner::B]), Some(Winner::A));
+        assert_eq!(winner(&[Winner::A, Winner::B]), Some(Winner::Tie));
+        assert_eq!(winner(&[Winner::A, Winner::B, Winner::Tie]), Some(Winner::Tie));
+        assert_eq!(winner(&[]), None);
+        assert_eq!(winners(&[Failed, Scored(Winner::B)]).value, Some(Winner::B));
+    }
+}
