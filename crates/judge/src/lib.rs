@@ -2,10 +2,11 @@
 //!
 //! Entry points: [`provider::limits::Caller`] has models answer; [`registry`] knows them and their prices;
 //! [`rubric::Rubric`] makes prompts for judges and [`rubric::Verdict`] reads their answers, by [`parse`], which says what
-//! a judge's words are worth.
+//! a judge's words are worth; [`statistics`] says what many verdicts mean.
 
 pub mod outcome;
 pub mod parse;
 pub mod provider;
 pub mod registry;
 pub mod rubric;
+pub mod statistics;

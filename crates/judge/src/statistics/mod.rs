@@ -1,0 +1,19 @@
+//! What many judgements say, and how surely. Pure functions.
+//!
+//! Entry points: [`summarize`] and [`win_rate`] for one model, [`compare`] for two, [`agreement`] and
+//! [`winner_agreement`] for a judge and people, [`position`] for a judge and itself.
+//!
+//! Standard errors are those of E. Miller, "Adding Error Bars to Evals" (2024, arXiv:2411.00640), clustered by query:
+//! several answers to one query, or several judgements of one answer, are not independent.
+
+mod agreement;
+mod bootstrap;
+mod compare;
+mod position;
+mod summary;
+
+pub use agreement::{Agreement, WinnerAgreement, agreement, winner_agreement};
+pub use bootstrap::{Bootstrap, Interval};
+pub use compare::{Comparison, compare};
+pub use position::{PositionBias, position};
+pub use summary::{Summary, WinRate, summarize, win_rate};
