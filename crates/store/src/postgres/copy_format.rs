@@ -7,7 +7,7 @@
 //! being decoded. That works because each type has one form: metadata is written as JSONB prints it
 //! ([`metadata_to_json`](crate::metadata_to_json)).
 
-use records::{Embedding, Metadata};
+use records::Embedding;
 use sha2::{Digest as _, Sha256};
 use time::{PrimitiveDateTime, macros::datetime};
 use uuid::Uuid;
