@@ -3,7 +3,8 @@
 //!
 //! A development dependency only. Entry points: [`TestDatabase`], or [`PostgresServer`] where a test needs a server of
 //! its own, with [`PgBouncer`] or [`CuttingProxy`] before it or a [`SmallTablespace`] in it; [`ChromaServer`], [`fixture`], [`sample`],
-//! [`three_services`], [`ChromaWriter`]; [`model_dir`]; [`HttpStub`] for what no server of ours does on demand.
+//! [`three_services`], [`ChromaWriter`]; [`model_dir`]; [`HttpStub`] for what no server of ours does on demand; [`Llmock`], a
+//! provider of models that fails by script.
 
 mod chroma_directory;
 mod chroma_server;
@@ -11,6 +12,7 @@ pub mod chroma_writer;
 mod cutting_proxy;
 mod database;
 mod http;
+mod llmock;
 mod pg_bouncer;
 mod postgres_server;
 mod process;
@@ -23,6 +25,7 @@ pub use chroma_writer::{ChromaCollection, ChromaForm, ChromaRecord, ChromaWriter
 pub use cutting_proxy::{CuttingProxy, ProxyCounters};
 pub use database::TestDatabase;
 pub use http::{HttpAnswer, HttpRequest, HttpStub};
+pub use llmock::Llmock;
 pub use pg_bouncer::PgBouncer;
 pub use postgres_server::{PostgresServer, PostgresVariant};
 pub use small_tablespace::SmallTablespace;
