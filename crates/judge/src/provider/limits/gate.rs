@@ -127,6 +127,10 @@ impl Permit<'_> {
             state.cuts += 1;
         }
         state.opens = state.opens.max(Some(Instant::now() + pause));
+        drop(state);
+        // Whoever waits for a place now waits for the opening, each by itself: were one to wake another afterwards, and
+        // be dropped before, the other would sleep forever.
+        self.gate.changed.notify_waiters();
     }
 }
 
@@ -210,6 +214,20 @@ mod tests {
             gate.enter().await.succeeded();
         }
         assert_eq!(gate.limit(), 8, "never beyond the most");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_is_dropped_while_the_gate_is_closed_strands_nobody() {
+        let gate = gates(1).gate("p", "m");
+        let first = gate.enter().await;
+        let caller = |gate: Arc<Gate>| tokio::spawn(async move { gate.enter().await.succeeded() });
+        let (second, third) = (caller(gate.clone()), caller(gate.clone()));
+        sleep(MS).await;
+        first.slow_down(100 * MS);
+        sleep(50 * MS).await;
+        second.abort();
+        let third = tokio::time::timeout(1000 * MS, third).await.expect("it has its turn");
+        third.expect("it does not panic");
     }
 
     #[tokio::test(start_paused = true)]
