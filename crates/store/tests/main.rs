@@ -4,6 +4,7 @@
 mod adoption;
 mod chroma_server;
 mod chroma_storage;
+mod differential;
 mod indexing;
 mod metadata;
 mod searching;

@@ -59,6 +59,17 @@ impl PostgresStorage {
         }
     }
 
+    /// Prepares the schema in `database`, and gives the storage of `service` in it.
+    ///
+    /// # Errors
+    /// [`StorageError::Unavailable`] when the database does not answer; [`StorageError::Failed`] when its tables are
+    /// others than ours, or pgvector is missing.
+    pub async fn open(database: Database, service: Service) -> Result<Self, StorageError> {
+        let prepared = database.prepare_service(service).await;
+        prepared.map_err(|error| Failing(service).of("open the storage", error))?;
+        Ok(Self::new(database, service))
+    }
+
     fn service(&self) -> Service {
         self.failing.0
     }

@@ -1,0 +1,111 @@
+//! What the storages answer, and how much of it has to agree.
+
+use std::fmt::Write as _;
+
+use store::storage::{CategoryCount, Hit, Insertion, Record, StorageError};
+
+/// Distances of f32 vectors, measured in f32 here and in f64 there.
+const TOLERANCE: f64 = 1e-5;
+
+#[derive(Debug)]
+pub(super) enum Answer {
+    Insertions(Vec<Insertion>),
+    Records(Vec<Record>),
+    Updated(Option<Record>),
+    Ids(Vec<String>),
+    Count(u64),
+    Categories(Vec<CategoryCount>),
+    Hits { hits: Vec<Hit>, limit: usize },
+    Error(StorageError),
+}
+
+impl Answer {
+    /// Whether there is something in it.
+    pub(super) fn is_telling(&self) -> bool {
+        match self {
+            Self::Insertions(list) => !list.is_empty(),
+            Self::Records(list) => !list.is_empty(),
+            Self::Updated(record) => record.is_some(),
+            Self::Ids(list) => !list.is_empty(),
+            Self::Count(count) => *count > 0,
+            Self::Categories(list) => !list.is_empty(),
+            Self::Hits { hits, .. } => !hits.is_empty(),
+            Self::Error(_) => false,
+        }
+    }
+}
+
+/// Compares what PostgreSQL and ChromaDB answered.
+///
+/// # Errors
+/// The difference.
+pub(super) fn compare(postgres: &Answer, chroma: &Answer) -> Result<(), String> {
+    let is_same = match (postgres, chroma) {
+        (Answer::Insertions(expected), Answer::Insertions(found)) => expected == found,
+        (Answer::Records(expected), Answer::Records(found)) => expected == found,
+        (Answer::Updated(expected), Answer::Updated(found)) => expected == found,
+        (Answer::Ids(expected), Answer::Ids(found)) => expected == found,
+        (Answer::Count(expected), Answer::Count(found)) => expected == found,
+        (Answer::Categories(expected), Answer::Categories(found)) => expected == found,
+        (Answer::Hits { hits: expected, limit }, Answer::Hits { hits: found, .. }) => {
+            are_same_hits(expected, found, *limit)
+        }
+        _ => false,
+    };
+    if is_same { Ok(()) } else { Err(difference(postgres, chroma)) }
+}
+
+/// Equally near records may change places, and where the limit cuts through them, others may be left out.
+fn are_same_hits(expected: &[Hit], found: &[Hit], limit: usize) -> bool {
+    let is_near = |left: Option<f64>, right: Option<f64>| match (left, right) {
+        (Some(left), Some(right)) => (left - right).abs() <= TOLERANCE,
+        (left, right) => left == right,
+    };
+    let are_distances_same = expected.len() == found.len()
+        && expected.iter().zip(found).all(|(expected, found)| is_near(expected.distance, found.distance));
+    if !are_distances_same {
+        return false;
+    }
+    let mut start = 0;
+    for group in expected.chunk_by(|left, right| is_near(left.distance, right.distance)) {
+        let end = start + group.len();
+        let sorted = |hits: &[Hit]| {
+            let mut records: Vec<Record> = hits.iter().map(|hit| hit.record.clone()).collect();
+            records.sort_by(|left, right| left.id.cmp(&right.id));
+            records
+        };
+        let is_cut = end == limit;
+        if !is_cut && sorted(group) != sorted(&found[start..end]) {
+            return false;
+        }
+        start = end;
+    }
+    true
+}
+
+/// The parts that differ, one below the other. Errors never agree: no operation here is one that may fail.
+fn difference(postgres: &Answer, chroma: &Answer) -> String {
+    let lines = |answer: &Answer| -> Vec<String> {
+        match answer {
+            Answer::Insertions(list) => list.iter().map(|one| format!("{one:?}")).collect(),
+            Answer::Records(list) => list.iter().map(|one| format!("{one:?}")).collect(),
+            Answer::Ids(list) => list.clone(),
+            Answer::Categories(list) => list.iter().map(|one| format!("{one:?}")).collect(),
+            Answer::Hits { hits, .. } => {
+                hits.iter().map(|hit| format!("{:?} {:?}", hit.distance, hit.record)).collect()
+            }
+            Answer::Error(error) => vec![format!("{error:?}")],
+            Answer::Updated(_) | Answer::Count(_) => vec![format!("{answer:?}")],
+        }
+    };
+    let (expected, found) = (lines(postgres), lines(chroma));
+    let mut text = format!("PostgreSQL has {} lines, ChromaDB {}\n", expected.len(), found.len());
+    for position in 0..expected.len().max(found.len()) {
+        let (expected, found) = (expected.get(position), found.get(position));
+        if expected != found {
+            writeln!(text, "{position}: PostgreSQL {expected:?}\n{position}: ChromaDB   {found:?}")
+                .expect("writing to a string cannot fail");
+        }
+    }
+    text
+}
