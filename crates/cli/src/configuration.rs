@@ -40,7 +40,7 @@ pub(crate) struct Configuration {
 }
 
 /// The names, in the order in which `panopticon config` prints them.
-const NAMES: [&str; 27] = [
+const NAMES: [&str; 28] = [
     "DATABASE_URL",
     "QUERY_STORAGE_TYPE",
     "EVALUATION_STORAGE_TYPE",
@@ -49,6 +49,7 @@ const NAMES: [&str; 27] = [
     "EVALUATION_PERSIST_DIRECTORY",
     "JUDGE_PERSIST_DIRECTORY",
     "CHROMA_TOKEN",
+    "PANOPTICON_CHROMA_UPGRADE",
     "PANOPTICON_DATA_DIR",
     "PANOPTICON_MODEL_DIR",
     "LOG_LEVEL",
@@ -150,6 +151,19 @@ impl Configuration {
         let Some(value) = self.value(name) else { return Ok(None) };
         let parsed = parse(value).ok_or_else(|| anyhow!("{name} is `{value}`: expected {expected}"))?;
         Ok(Some(parsed))
+    }
+
+    /// Whether the setting `name` is `1`; `false` where it is not set.
+    ///
+    /// # Errors
+    /// When it is neither `1` nor `0`.
+    pub(crate) fn is_on(&self, name: &str) -> anyhow::Result<bool> {
+        let is_on = self.parsed(name, "1 or 0", |text| match text {
+            "1" => Some(true),
+            "0" => Some(false),
+            _ => None,
+        })?;
+        Ok(is_on == Some(true))
     }
 
     /// A setting that has no default and whose value may be secret.

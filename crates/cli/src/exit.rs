@@ -101,6 +101,23 @@ impl From<provision::Error> for Failure {
     }
 }
 
+impl From<provision::ChromaError> for Failure {
+    fn from(error: provision::ChromaError) -> Self {
+        use provision::ChromaError;
+        let code = match error {
+            ChromaError::NotInstalled
+            | ChromaError::TooOld { .. }
+            | ChromaError::NeedsConsent { .. }
+            | ChromaError::Unreadable { .. } => ExitCode::Usage,
+            ChromaError::InUse { .. } => ExitCode::Refused,
+            ChromaError::Spawn { .. } | ChromaError::File { .. } | ChromaError::Start { .. } => {
+                ExitCode::Failed
+            }
+        };
+        Self { code, error: error.into() }
+    }
+}
+
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
         Self { code: store_code(&error), error: error.into() }

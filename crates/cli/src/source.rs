@@ -42,10 +42,7 @@ impl Location {
     ) -> anyhow::Result<Self> {
         // A path that is not Unicode is no URL.
         let text = source.to_str().unwrap_or_default();
-        let is_url = ["http://", "https://"]
-            .iter()
-            .any(|scheme| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
-        if is_url {
+        if is_server_url(text) {
             let url =
                 Url::parse(text).context("expected a persist directory or the URL of a Chroma server")?;
             let token = configuration.chroma_token(scope.token.as_deref()).map(token).transpose()?;
@@ -69,6 +66,13 @@ impl Location {
     }
 }
 
+/// Whether `source` is meant as the URL of a server.
+pub(crate) fn is_server_url(source: &str) -> bool {
+    ["http://", "https://"]
+        .iter()
+        .any(|scheme| source.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
+}
+
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -80,7 +84,7 @@ impl fmt::Display for Location {
 }
 
 /// A token that can be sent. Checked here, since errors of HTTP libraries quote the header that they refuse.
-fn token(text: &str) -> anyhow::Result<Token> {
+pub(crate) fn token(text: &str) -> anyhow::Result<Token> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(anyhow!("the token cannot be sent: expected visible ASCII characters without spaces"));
     }

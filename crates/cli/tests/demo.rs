@@ -15,7 +15,7 @@ use test_support::{data_dir, model_dir};
 use crate::{panopticon, run};
 
 /// A data folder of its own that borrows the downloads of the machine's.
-fn fresh_data_dir() -> TempDir {
+pub(crate) fn fresh_data_dir() -> TempDir {
     let folder = tempfile::Builder::new()
         .permissions(fs::Permissions::from_mode(0o755))
         .tempdir()
@@ -37,7 +37,7 @@ fn in_data_dir(data_dir: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-fn postmaster(data_dir: &Path) -> Option<Pid> {
+pub(crate) fn postmaster(data_dir: &Path) -> Option<Pid> {
     let text = fs::read_to_string(data_dir.join("postgres/data/postmaster.pid")).ok()?;
     Pid::from_raw(text.lines().next()?.parse().ok()?)
 }

@@ -87,6 +87,22 @@ fn committed_rows_survive_sigkill_of_the_server() {
 }
 
 #[test]
+fn server_that_was_killed_is_revived_where_it_was() {
+    let fixture = Fixture::with(Durability::Full);
+    let server = fixture.start();
+    query(&server, "create table kept (n int)");
+    assert!(!server.revive(&|_| {}).expect("it runs"), "a server that runs is left alone");
+    let postmaster = fixture.postmaster().expect("a postmaster runs");
+    kill_process(postmaster, Signal::KILL).expect("the postmaster can be killed");
+    while !server.revive(&|_| {}).expect("it starts") {
+        // The kernel has not taken the process away yet.
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert_eq!(query(&server, "select count(*) from kept"), "0", "at the URL that it had");
+    assert_ne!(fixture.postmaster(), Some(postmaster));
+}
+
+#[test]
 fn half_made_cluster_is_made_again() {
     let fixture = Fixture::new();
     let scratch = fixture.options.cluster.join("data.new/base");

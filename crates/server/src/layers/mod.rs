@@ -77,3 +77,26 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
     };
     ApiError::Panic { message }.into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, http::StatusCode, routing::get};
+    use serde_json::Value;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::config::ServerConfig;
+
+    #[tokio::test]
+    async fn panic_is_an_error_like_others_and_its_message_stays_inside() {
+        let router = Router::new().route("/panic", get(async || -> () { panic!("a secret of ours") }));
+        let router = around(router, &Process::new(ServerConfig::default(), None));
+        let request = Request::get("/panic").header("x-request-id", "mine").body(Body::empty());
+        let response = router.oneshot(request.expect("a request")).await.expect("it answers");
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.expect("a body");
+        let body: Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(body["message"], "internal error: give the request id to whoever runs this server");
+        assert_eq!((&body["status"], &body["data"]["request_id"]), (&"error".into(), &"mine".into()));
+    }
+}

@@ -85,7 +85,7 @@ impl Serving {
         } else {
             let (storages, model) =
                 tokio::try_join!(Opened::open(configuration, &wanted), embedding_model(configuration))?;
-            let process = Process::new(config.clone(), Some(pool_probe(&storages.database)));
+            let process = Process::new(config.clone(), storages.database.as_ref().map(pool_probe));
             (process, Some(storages), Some(model))
         };
         let (shutdown, mut listeners) = (Shutdown::default(), JoinSet::new());

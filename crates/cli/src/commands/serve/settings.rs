@@ -77,12 +77,7 @@ impl Settings {
             })
             .collect::<anyhow::Result<_>>()?;
         let server = server_config(configuration)?;
-        let allow_open = configuration.parsed("PANOPTICON_ALLOW_OPEN", "1 or 0", |text| match text {
-            "1" | "true" => Some(true),
-            "0" | "false" => Some(false),
-            _ => None,
-        })?;
-        let is_allowed = arguments.allow_open || allow_open == Some(true);
+        let is_allowed = configuration.is_on("PANOPTICON_ALLOW_OPEN")? || arguments.allow_open;
         if server.api_key.is_none() && !bind.is_loopback() && !is_allowed {
             return Err(anyhow!(
                 "refused to listen on {bind} without a key, where everybody could read and change all records: set API_KEY, or say --allow-open (PANOPTICON_ALLOW_OPEN=1) if only friends can reach it"

@@ -1,40 +1,77 @@
-//! The stores of the services that run in this process.
+//! The stores of the services that run in this process, as the settings choose them. None falls back to another.
 
-use std::sync::Arc;
+use std::{env, path::PathBuf, sync::Arc};
 
+use anyhow::anyhow;
+use provision::{ChromaError, ChromaProgram, Consent, OwnChroma, OwnChromas};
 use records::Service;
 use store::{
-    postgres::{Database, PostgresStorage},
-    storage::Storage,
+    StorageConfig,
+    chroma::ServerOptions,
+    open_storage,
+    postgres::Database,
+    storage::{Storage, StorageKind},
 };
 
 use super::embedded::Watched;
-use crate::{configuration::Configuration, connection::Connection, exit::Failure};
+use crate::{
+    configuration::Configuration,
+    connection::Connection,
+    exit::Failure,
+    source::{is_server_url, token},
+};
 
 /// Stores that answer and fit.
 pub(super) struct Opened {
     storages: Vec<Arc<dyn Storage>>,
-    pub(super) database: Database,
+    /// `None` where neither records nor results are in PostgreSQL.
+    pub(super) database: Option<Database>,
     embedded: Option<Watched>,
+    /// They stop when they are dropped.
+    chromas: Vec<Arc<OwnChroma>>,
 }
 
 impl Opened {
     /// Opens the stores of `services`, and makes their schema current.
     pub(super) async fn open(configuration: &Configuration, services: &[Service]) -> Result<Self, Failure> {
-        let (database, server) = Connection::open(configuration).await?.into_parts();
-        database.prepare_schema().await?;
-        for service in services {
-            database.ensure_service_indexes(*service).await?;
+        let mut opened = Self { storages: Vec::new(), database: None, embedded: None, chromas: Vec::new() };
+        match opened.open_all(configuration, services).await {
+            Ok(()) => Ok(opened),
+            Err(failure) => {
+                opened.close().await?;
+                Err(failure)
+            }
         }
-        let storages = services
-            .iter()
-            .map(|service| -> Arc<dyn Storage> { Arc::new(PostgresStorage::new(database.clone(), *service)) })
-            .collect();
-        let opened = Self { storages, database, embedded: server.map(Watched::begin) };
-        for storage in &opened.storages {
+    }
+
+    async fn open_all(&mut self, configuration: &Configuration, services: &[Service]) -> Result<(), Failure> {
+        let kinds: Vec<(Service, StorageKind)> =
+            services.iter().map(|service| (*service, kind(configuration, *service))).collect();
+        let needs_database =
+            kinds.iter().any(|(service, kind)| *kind == StorageKind::Postgres || *service == Service::Judge);
+        if needs_database {
+            let (database, server) = Connection::open(configuration).await?.into_parts();
+            self.embedded = server.map(Watched::begin);
+            self.database = Some(database);
+        }
+        let own = Arc::new(OwnChromas::default());
+        for (service, kind) in kinds {
+            let config = match (kind, &self.database) {
+                (StorageKind::Postgres, Some(database)) => StorageConfig::Postgres(database.clone()),
+                _ => {
+                    let (options, chroma) = chroma(configuration, service, &own).await?;
+                    self.chromas.extend(chroma);
+                    StorageConfig::Chroma(options)
+                }
+            };
+            let storage = open_storage(service, &config).await?;
             storage.check().await?;
+            self.storages.push(storage);
         }
-        Ok(opened)
+        if let Some(database) = self.results_of(services) {
+            database.prepare_service(Service::Judge).await?;
+        }
+        Ok(())
     }
 
     /// The stores of `services`, which were opened.
@@ -44,17 +81,73 @@ impl Opened {
 
     /// Where the judge's results are, if it is one of `services`.
     pub(super) fn results_of(&self, services: &[Service]) -> Option<&Database> {
-        services.contains(&Service::Judge).then_some(&self.database)
+        self.database.as_ref().filter(|_| services.contains(&Service::Judge))
     }
 
-    /// Closes the connections and lets go of the embedded server.
+    /// Closes the connections, and lets go of servers of our own.
     pub(super) async fn close(self) -> Result<(), Failure> {
-        let Self { storages, database, embedded } = self;
-        drop(storages);
-        database.close().await;
+        let Self { storages, database, embedded, chromas } = self;
+        drop((storages, chromas));
+        if let Some(database) = database {
+            database.close().await;
+        }
         match embedded {
             Some(watched) => watched.release().await,
             None => Ok(()),
         }
+    }
+}
+
+fn kind(configuration: &Configuration, service: Service) -> StorageKind {
+    match configuration.storage_type(service).1 {
+        "chroma" => StorageKind::Chroma,
+        // Other values were refused when they were loaded.
+        _ => StorageKind::Postgres,
+    }
+}
+
+/// The Chroma server of `service`: the one of a URL, or one of our own on a directory.
+async fn chroma(
+    configuration: &Configuration,
+    service: Service,
+    own: &Arc<OwnChromas>,
+) -> Result<(ServerOptions, Option<Arc<OwnChroma>>), Failure> {
+    let (name, place) = configuration.persist_directory(service);
+    let Some(place) = place else {
+        let (storage_type, _) = configuration.storage_type(service);
+        return Err(Failure::usage(anyhow!(
+            "{storage_type} is `chroma`, and {name} is not set: set it to a directory, or to the URL of a Chroma server"
+        )));
+    };
+    if let Some(url) = place.to_str().filter(|place| is_server_url(place)) {
+        let token = configuration.chroma_token(None).map(token).transpose().map_err(Failure::usage)?;
+        return Ok((ServerOptions { token, ..ServerOptions::new(url) }, None));
+    }
+    let is_upgrade = configuration.is_on("PANOPTICON_CHROMA_UPGRADE").map_err(Failure::usage)?;
+    let consent = if is_upgrade { Consent::Given } else { Consent::Refused };
+    let chroma = start_own(own, place, consent).await.map_err(|error| match error {
+        ChromaError::NeedsConsent { .. } => {
+            Failure::usage(anyhow!("{error}: set PANOPTICON_CHROMA_UPGRADE=1"))
+        }
+        error => error.into(),
+    })?;
+    Ok((ServerOptions::new(chroma.url()), Some(chroma)))
+}
+
+/// Starts a server, which blocks, away from the async threads.
+async fn start_own(
+    own: &Arc<OwnChromas>,
+    directory: PathBuf,
+    consent: Consent,
+) -> Result<Arc<OwnChroma>, ChromaError> {
+    let own = Arc::clone(own);
+    let started = tokio::task::spawn_blocking(move || {
+        // Without PATH there is nowhere to look.
+        let program = ChromaProgram::find(&env::var_os("PATH").unwrap_or_default())?;
+        own.start(&program, &directory, consent)
+    });
+    match started.await {
+        Ok(started) => started,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }
