@@ -16,7 +16,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use bench::{median, peak_rss_mb};
+use bench::{median, peak_rss_mb, texts};
 use embed::{Kernel, Model};
 use provision::DataDir;
 use serde_json::{Value, json};
@@ -62,7 +62,7 @@ fn main() -> Result<()> {
 
 /// All rounds over one mix.
 fn compare(model_dir: &Path, folder: &Path, mix: &str, longest: usize) -> Result<Value> {
-    let (texts, source) = texts(longest)?;
+    let (texts, source) = texts(TEXTS, longest, SEED)?;
     let lines: Vec<String> = texts.iter().map(|text| json!(text).to_string()).collect();
     fs::write(folder.join("embed_texts.jsonl"), lines.join("\n") + "\n")?;
 
@@ -259,46 +259,4 @@ fn summarise(ours: &[Value], rivals: &[(&str, Vec<Value>)]) -> Value {
     );
     summary.insert("busy".to_owned(), json!({ "p50_ms": busy.0, "p99_ms": busy.1 }));
     Value::Object(summary)
-}
-
-/// `TEXTS` texts of mixed length, up to `longest` characters, and where they are from: real prompts and answers beside the workspace, or
-/// else texts made of the embed crate's reference set.
-fn texts(longest: usize) -> Result<(Vec<String>, &'static str)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut texts = Vec::new();
-    for name in ["queries.jsonl.gz", "outputs.jsonl.gz"] {
-        let path = root.join("../../../shared/data").join(name);
-        if path.exists() {
-            let lines = Command::new("gzip").arg("-dc").arg(path).output()?.stdout;
-            for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-                let row: Value = serde_json::from_slice(line)?;
-                texts.extend(row["text"].as_str().filter(|text| text.len() <= longest).map(str::to_owned));
-            }
-        }
-    }
-    let mut random = Random(SEED);
-    if texts.is_empty() {
-        let lines = fs::read_to_string(root.join("../embed/testdata/reference_texts.jsonl"))?;
-        let parts = lines.lines().map(serde_json::from_str).collect::<Result<Vec<String>, _>>()?;
-        let parts: Vec<String> = parts.into_iter().filter(|part| part.len() <= longest).collect();
-        let joined = (0..TEXTS).map(|_| {
-            let count = if longest == usize::MAX { 1 + random.below(6) } else { 1 };
-            (0..count).map(|_| parts[random.below(parts.len())].as_str()).collect::<Vec<_>>().join(" ")
-        });
-        return Ok((joined.collect(), "made of the reference texts"));
-    }
-    let chosen = (0..TEXTS).map(|_| texts.swap_remove(random.below(texts.len())));
-    Ok((chosen.collect(), "real prompts and answers"))
-}
-
-/// A small generator (xorshift64*), so that the choice is the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % end
-    }
 }

@@ -1,8 +1,17 @@
 //! What benchmarks share. They are in `benches/`, the rivals that are Python in `rivals/`.
 
+pub mod load;
+mod panopticon;
 mod process;
+mod psql;
+mod service;
+mod texts;
 
+pub use panopticon::{Panopticon, chroma_program};
 pub use process::{Finished, run_measured, run_rival};
+pub use psql::psql;
+pub use service::{Endpoint, Service};
+pub use texts::texts;
 
 use std::{
     fs,

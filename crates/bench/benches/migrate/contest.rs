@@ -12,7 +12,7 @@ use test_support::{ChromaCollection, ChromaForm, ChromaWriter, generated_records
 use crate::{
     LARGEST_BY_CHROMA,
     database::{CONTEST, Database},
-    ours::{Panopticon, TABLE},
+    ours::{Contestant, TABLE},
 };
 
 /// Rows that the old way is timed on.
@@ -23,7 +23,7 @@ const SEED: u64 = 7;
 
 pub(super) struct Contest<'c> {
     server: &'c Server,
-    panopticon: &'c Panopticon,
+    panopticon: Contestant<'c>,
     records: u64,
     source: PathBuf,
     rival_source: PathBuf,
@@ -38,7 +38,7 @@ pub(super) struct Contest<'c> {
 impl<'c> Contest<'c> {
     /// Makes the directory, and migrates it once: that gives the table's definition and the file to copy from, and
     /// warms up.
-    pub(super) fn prepare(server: &'c Server, panopticon: &'c Panopticon, records: u64) -> Result<Self> {
+    pub(super) fn prepare(server: &'c Server, panopticon: Contestant<'c>, records: u64) -> Result<Self> {
         let source = if records <= LARGEST_BY_CHROMA {
             directory_by_chroma("l2", records)?
         } else {

@@ -1,11 +1,9 @@
 //! The databases of the contest, by psql, whose `\timing` is the server's answer time.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
+use bench::psql;
 use provision::Server;
 
 use crate::ours::TABLE;
@@ -108,12 +106,6 @@ impl<'s> Database<'s> {
     }
 
     fn psql(&self, commands: &[&str]) -> Result<String> {
-        let mut psql = Command::new(self.server.program("psql"));
-        psql.args(["-XqAt", "--set", "ON_ERROR_STOP=1", "--dbname", &self.url()]);
-        psql.args(commands.iter().flat_map(|command| ["--command", command]));
-        let output = psql.output().context("failed to run psql")?;
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "failed to run {commands:?}: {stderr}");
-        Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+        psql(self.server, &self.name, commands)
     }
 }

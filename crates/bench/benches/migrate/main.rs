@@ -25,11 +25,11 @@ mod targets;
 use std::{env, path::Path};
 
 use anyhow::{Context as _, Result};
-use bench::{folder, median, write_report};
+use bench::{Panopticon, folder, median, write_report};
 use provision::{DataDir, Durability, Server, ServerOptions};
 use serde_json::{Value, json};
 
-use crate::{contest::Contest, ours::Panopticon};
+use crate::{contest::Contest, ours::Contestant};
 
 /// Of a size up to [`LARGEST_BY_CHROMA`], and of a larger one.
 const ROUNDS: usize = 5;
@@ -63,7 +63,7 @@ fn main() -> Result<()> {
     let mut best_page = None;
     let mut reports = Vec::new();
     for size in sizes {
-        let contest = Contest::prepare(&server, &panopticon, size)?;
+        let contest = Contest::prepare(&server, Contestant(&panopticon), size)?;
         let report = compare(&contest, size, &model, &mut best_page)?;
         contest.finish()?;
         targets::print_size(&report);

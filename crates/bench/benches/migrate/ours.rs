@@ -1,36 +1,18 @@
-//! Panopticon as its users run it: the released program.
+//! What the released program is asked to do.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use bench::run_measured;
+use bench::{Panopticon, run_measured};
 use serde_json::{Value, json};
 
 /// The table that we migrate into.
 pub(super) const TABLE: &str = "migrated";
 
-pub(super) struct Panopticon {
-    binary: PathBuf,
-}
+/// The program under test.
+pub(super) struct Contestant<'p>(pub(super) &'p Panopticon);
 
-impl Panopticon {
-    /// What `PANOPTICON_BENCH_BINARY` names, or else the release build, made up to date.
-    pub(super) fn find_or_build() -> Result<Self> {
-        if let Some(binary) = env::var_os("PANOPTICON_BENCH_BINARY") {
-            return Ok(Self { binary: binary.into() });
-        }
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let build = ["build", "--release", "--locked", "--quiet", "--package", "panopticon"];
-        let status = Command::new(cargo).args(build).current_dir(&workspace).status();
-        ensure!(status.context("failed to run cargo")?.success(), "failed to build the program");
-        Ok(Self { binary: workspace.join("target/release/panopticon") })
-    }
-
+impl Contestant<'_> {
     /// Migrates the collection into [`TABLE`] without comparing; `seconds` is what scan and copy took.
     pub(super) fn migrate(&self, source: &Path, collection: &str, url: &str, records: u64) -> Result<Value> {
         let report = self.run("migrate", source, collection, url, &["--no-verify"])?;
@@ -57,7 +39,7 @@ impl Panopticon {
 
     /// Runs a command on one collection: its report of the collection, beside time and memory of the whole process.
     fn run(&self, what: &str, source: &Path, collection: &str, url: &str, more: &[&str]) -> Result<Value> {
-        let mut command = Command::new(&self.binary);
+        let mut command = self.0.command();
         command.args([what, "collection", collection, "--table", TABLE, "--json"]).args(more);
         // By the environment, which shows the password to nobody.
         command.arg("--from").arg(source).env("DATABASE_URL", url);

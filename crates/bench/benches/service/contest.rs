@@ -1,0 +1,167 @@
+//! What is asked of every service, and how often.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Result, ensure};
+use bench::{
+    Service,
+    load::{Load, Until, drive},
+    texts,
+};
+use serde_json::{Value, json};
+
+/// Of one phase, one round, one contestant.
+const TIME: Duration = Duration::from_secs(4);
+const BATCH: usize = 100;
+const SEARCH_LIMIT: usize = 10;
+/// Prompts as people write them: some 40 word pieces.
+const LONGEST_TEXT: usize = 320;
+const SEED: u64 = 11;
+const THEMES: usize = 20;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// One query a request.
+    Store,
+    /// Many queries a request.
+    StoreBatched,
+    /// The nearest ones to a text.
+    Search,
+    /// The nearest ones of a theme.
+    SearchTheme,
+    /// One by its id.
+    Get,
+}
+
+pub(super) const PHASES: [Phase; 5] =
+    [Phase::Store, Phase::StoreBatched, Phase::Search, Phase::SearchTheme, Phase::Get];
+
+impl Phase {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::StoreBatched => "store_batched",
+            Self::Search => "search",
+            Self::SearchTheme => "search_theme",
+            Self::Get => "get",
+        }
+    }
+
+    fn connections(self) -> usize {
+        match self {
+            Self::StoreBatched => 2,
+            Self::Store | Self::Search | Self::SearchTheme | Self::Get => 8,
+        }
+    }
+
+    /// How much a request counts.
+    fn weight(self) -> f64 {
+        if self == Self::StoreBatched { BATCH as f64 } else { 1.0 }
+    }
+}
+
+/// The texts of all requests.
+pub(super) struct Texts {
+    texts: Arc<Vec<String>>,
+    source: &'static str,
+    stored: usize,
+}
+
+impl Texts {
+    /// As many as are in the store before, and more to search for.
+    pub(super) fn read(stored: usize) -> Result<Self> {
+        // There are fewer different ones than queries; a number before each makes them different.
+        let (texts, source) = texts(5_000, LONGEST_TEXT, SEED)?;
+        Ok(Self { texts: Arc::new(texts), source, stored })
+    }
+
+    pub(super) fn source(&self) -> &'static str {
+        self.source
+    }
+}
+
+fn numbered(texts: &[String], number: usize) -> Value {
+    let text = &texts[number % texts.len()];
+    json!({ "query": format!("{number}: {text}"), "theme": theme(number), "metadata": { "number": number } })
+}
+
+fn theme(number: usize) -> String {
+    format!("theme {}", number % THEMES)
+}
+
+/// Stores what is there before.
+pub(super) async fn fill(service: &Service, texts: &Texts) -> Result<()> {
+    let (endpoint, prompts) = (service.endpoint(), Arc::clone(&texts.texts));
+    let batches = texts.stored.div_ceil(BATCH) as u64;
+    let load = drive(2, Until::Requests(batches), move |batch| {
+        let (endpoint, prompts) = (endpoint.clone(), Arc::clone(&prompts));
+        async move {
+            let first = usize::try_from(batch).expect("few batches") * BATCH;
+            let items: Vec<Value> = (first..first + BATCH).map(|number| numbered(&prompts, number)).collect();
+            endpoint.post("/api/v1/queries/batch", &json!({ "items": items })).await.map(drop)
+        }
+    })
+    .await;
+    ensure!(load.failures.is_empty(), "{} failed to store: {:?}", service.name(), load.failures.first());
+    Ok(())
+}
+
+/// One phase of one round.
+pub(super) async fn measure(service: &Service, phase: Phase, texts: &Texts, round: usize) -> Result<Value> {
+    let endpoint = service.endpoint();
+    let prompts = Arc::clone(&texts.texts);
+    // Ids of records that are there.
+    let found = endpoint.post("/api/v1/queries/search", &json!({ "query": "Why?", "limit": 100 })).await;
+    let found = found.map_err(anyhow::Error::msg)?;
+    let ids: Vec<String> = found
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|hit| hit["id"].as_str().map(str::to_owned))
+        .collect();
+    ensure!(ids.len() == 100, "{} finds {} of 100 queries", service.name(), ids.len());
+    let ids = Arc::new(ids);
+    // Other texts every round and contestant, so that nothing is there already.
+    let offset = 1_000_000 * (round + 1);
+    let load = drive(phase.connections(), Until::Elapsed(TIME), move |number| {
+        let (endpoint, prompts, ids) = (endpoint.clone(), Arc::clone(&prompts), Arc::clone(&ids));
+        async move {
+            let number = usize::try_from(number).expect("few requests");
+            let text = &prompts[number * 7 % prompts.len()];
+            match phase {
+                Phase::Store => endpoint.post("/api/v1/queries", &numbered(&prompts, offset + number)).await,
+                Phase::StoreBatched => {
+                    let first = 2 * offset + number * BATCH;
+                    let items: Vec<Value> =
+                        (first..first + BATCH).map(|number| numbered(&prompts, number)).collect();
+                    endpoint.post("/api/v1/queries/batch", &json!({ "items": items })).await
+                }
+                Phase::Search => {
+                    endpoint
+                        .post("/api/v1/queries/search", &json!({ "query": text, "limit": SEARCH_LIMIT }))
+                        .await
+                }
+                Phase::SearchTheme => {
+                    let search = json!({ "query": text, "limit": SEARCH_LIMIT, "theme": theme(number) });
+                    endpoint.post("/api/v1/queries/search", &search).await
+                }
+                Phase::Get => endpoint.get(&format!("/api/v1/queries/{}", ids[number % ids.len()])).await,
+            }
+            .map(drop)
+        }
+    })
+    .await;
+    report(service, phase, &load)
+}
+
+fn report(service: &Service, phase: Phase, load: &Load) -> Result<Value> {
+    let failure = load.failures.first();
+    ensure!(failure.is_none(), "{} failed to {}: {failure:?}", service.name(), phase.name());
+    Ok(json!({
+        "per_second": load.per_second() * phase.weight(),
+        "p50_ms": load.percentile_ms(0.5),
+        "p99_ms": load.percentile_ms(0.99),
+        "requests": load.latencies.len(),
+    }))
+}

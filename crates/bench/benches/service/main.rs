@@ -1,0 +1,149 @@
+//! service/N: stores, searches and reads a second over HTTP with N queries in the store, beside a Python service.
+//!
+//! `cargo bench -p bench --bench service`, with an interpreter that has what `rivals/requirements.txt` pins in
+//! `PANOPTICON_BENCH_PYTHON` (default `python3`). `PANOPTICON_BENCH_QUERIES` says how many queries are there before
+//! (default 20000). `PANOPTICON_BENCH_BINARY` names a `panopticon` to measure instead of the one that is built,
+//! `PANOPTICON_BENCH_CHROMA` the program `chroma` (default: that of the path; without one ours on Chroma is left out).
+//!
+//! - `postgres`: `panopticon serve query` on the embedded PostgreSQL, in `target/bench/migrate`.
+//! - `chroma`: the same on ChromaDB, which it starts itself.
+//! - `fastapi`: `rivals/service_rival.py` on another database of the same PostgreSQL.
+//! - `pgbench`: the statements of `postgres` for a read and for a search, without HTTP and embedding.
+//!
+//! Each is one process beside its store. Rounds alternate between the contestants while the others idle. The load
+//! comes from this process, on the same machine. The report goes to `target/bench/service.json`.
+
+mod contest;
+mod pgbench;
+mod targets;
+
+use std::{env, path::PathBuf, process::Command};
+
+use anyhow::{Context as _, Result};
+use bench::{Panopticon, Service, chroma_program, folder, median, psql, write_report};
+use provision::{DataDir, Durability, Server, ServerOptions};
+use serde_json::{Map, Value, json};
+
+use crate::contest::{PHASES, Texts};
+
+const ROUNDS: usize = 3;
+/// Away from the ports that services have by default.
+const FIRST_PORT: u16 = 18_101;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let queries = match env::var("PANOPTICON_BENCH_QUERIES") {
+        Ok(queries) => queries.parse().context("PANOPTICON_BENCH_QUERIES is no number")?,
+        Err(_) => 20_000,
+    };
+    let data_dir = match env::var_os("PANOPTICON_DATA_DIR") {
+        Some(path) => DataDir::new(path),
+        None => DataDir::platform_default()?,
+    };
+    let model = match env::var_os("PANOPTICON_MODEL_DIR") {
+        Some(path) => path.into(),
+        None => provision::ensure_model(&data_dir, &|line| eprintln!("{line}"))?,
+    };
+    let panopticon = Panopticon::find_or_build()?;
+    let options = ServerOptions {
+        binaries: data_dir,
+        cluster: folder()?.join("migrate"),
+        durability: Durability::Full,
+    };
+    let server = Server::start(&options, &|line| eprintln!("{line}"))?;
+    let report = compare(&server, &panopticon, &model, queries).await?;
+    server.release()?;
+    write_report("service", &report)
+}
+
+async fn compare(server: &Server, panopticon: &Panopticon, model: &PathBuf, queries: usize) -> Result<Value> {
+    for name in ["service_ours", "service_rival"] {
+        psql(
+            server,
+            "postgres",
+            &[&format!("drop database if exists {name} with (force)"), &format!("create database {name}")],
+        )?;
+    }
+    let ours_url = server.url_of("service_ours");
+    let rival_url = server.url_of("service_rival");
+
+    let serve = |port: u16| {
+        let mut command = panopticon.command();
+        command.args(["serve", "query", "--port", &port.to_string()]).env("PANOPTICON_MODEL_DIR", model);
+        command
+    };
+    let mut services = Vec::new();
+    let mut ours = serve(FIRST_PORT);
+    services.push(Service::start("postgres", ours.env("DATABASE_URL", &ours_url), FIRST_PORT).await?);
+    // The rival works on the table that we make.
+    Service::start("preparation", serve(FIRST_PORT + 3).env("DATABASE_URL", &rival_url), FIRST_PORT + 3)
+        .await?;
+    if let Some(chroma) = chroma_program() {
+        let directory = folder()?.join("service-chroma");
+        if directory.exists() {
+            std::fs::remove_dir_all(&directory)?;
+        }
+        let mut command = serve(FIRST_PORT + 1);
+        command.env("QUERY_STORAGE_TYPE", "chroma").env("CHROMA_PERSIST_DIRECTORY", &directory);
+        command.env("PATH", chroma.parent().context("the program has no folder")?);
+        services.push(Service::start("chroma", &mut command, FIRST_PORT + 1).await?);
+    } else {
+        eprintln!("no program `chroma`: ours on Chroma is left out");
+    }
+    let python = env::var_os("PANOPTICON_BENCH_PYTHON").unwrap_or_else(|| "python3".into());
+    let mut rival = Command::new(python);
+    rival.arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("rivals/service_rival.py"));
+    rival.args(["--port", &(FIRST_PORT + 2).to_string()]);
+    rival.env("DATABASE_URL", &rival_url).env("MODEL_DIR", model);
+    services.push(Service::start("fastapi", &mut rival, FIRST_PORT + 2).await?);
+
+    let texts = Texts::read(queries)?;
+    for service in &services {
+        contest::fill(service, &texts).await?;
+    }
+    for database in ["service_ours", "service_rival"] {
+        psql(server, database, &["vacuum analyze queries", "checkpoint"])?;
+    }
+    let mut rounds: Map<String, Value> = Map::new();
+    let mut note = |name: &str, round: Value| {
+        let rounds = rounds.entry(name).or_insert_with(|| json!([]));
+        rounds.as_array_mut().expect("it is a list").push(round);
+    };
+    for round in 0..ROUNDS {
+        for phase in PHASES {
+            for service in &services {
+                let measured = contest::measure(service, phase, &texts, round).await?;
+                eprintln!(
+                    "round {round} {:<9} {:<13} {:>9.1} /s",
+                    service.name(),
+                    phase.name(),
+                    measured["per_second"].as_f64().unwrap_or(f64::NAN)
+                );
+                note(&format!("{}/{}", service.name(), phase.name()), measured);
+            }
+        }
+        for (name, measured) in pgbench::measure(server, "service_ours")? {
+            note(&format!("pgbench/{name}"), measured);
+        }
+    }
+    let medians: Map<String, Value> = rounds
+        .iter()
+        .map(|(name, rounds)| {
+            let rounds = rounds.as_array().expect("it is a list");
+            let fields = ["per_second", "p50_ms", "p99_ms", "mean_ms"]
+                .map(|field| (field.to_owned(), json!(median(rounds, field))));
+            (name.clone(), Value::Object(Map::from_iter(fields)))
+        })
+        .collect();
+    let processes = services.iter().map(|service| {
+        let (now, peak) = service.memory_mb()?;
+        Ok((
+            service.name().to_owned(),
+            json!({ "ready_ms": service.ready_ms, "memory_mb": now, "peak_memory_mb": peak }),
+        ))
+    });
+    let processes = processes.collect::<Result<Map<_, _>>>()?;
+    let report = json!({ "queries": queries, "texts": texts.source(), "medians": medians, "processes": processes, "rounds": rounds });
+    targets::print(&report);
+    Ok(report)
+}
