@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use records::{stored_id, timestamp};
+use records::stored_id;
 use sqlx::{PgConnection, Row as _, error::DatabaseError, postgres::PgRow};
 use uuid::Uuid;
 
@@ -181,7 +181,7 @@ impl PostgresStorage {
             text: &record.text,
             columns: self.table.columns.iter().map(|column| value(&column.name)).collect(),
             metadata: object_to_json(&record.stored_metadata(service)),
-            created_at: timestamp::to_microseconds(record.created_at),
+            created_at: record.time(),
             embedding: &record.embedding,
         }
     }
