@@ -30,7 +30,7 @@ pub(crate) enum Location {
     /// A persist directory.
     Directory(PathBuf),
     /// A running server, by its URL.
-    Server(Url, ServerOptions),
+    Server(Url, Box<ServerOptions>),
 }
 
 impl Location {
@@ -53,7 +53,7 @@ impl Location {
                 token_header: scope.token_header.unwrap_or(TokenHeader::Authorization).into(),
                 ..ServerOptions::new(text)
             };
-            return Ok(Self::Server(url, options));
+            return Ok(Self::Server(url, Box::new(options)));
         }
         for (flag, is_given) in
             [("--token", scope.token.is_some()), ("--token-header", scope.token_header.is_some())]

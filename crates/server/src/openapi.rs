@@ -37,10 +37,20 @@ pub(crate) struct Description {
     api: OpenApi,
     /// Of every error's body.
     error: schemars::Schema,
+    key: Key,
+}
+
+/// Whether clients have to send the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Key {
+    /// On all routes but those that are open.
+    Needed,
+    /// There is none.
+    None,
 }
 
 impl Description {
-    pub(crate) fn begin() -> Self {
+    pub(crate) fn begin(key: Key) -> Self {
         let info = Info {
             title: "Panopticon".to_owned(),
             description: Some(DESCRIPTION.to_owned()),
@@ -48,7 +58,7 @@ impl Description {
             ..Info::default()
         };
         let error = in_context(|context| context.schema.subschema_for::<ErrorEnvelope>());
-        Self { api: OpenApi { info, ..OpenApi::default() }, error }
+        Self { api: OpenApi { info, ..OpenApi::default() }, error, key }
     }
 
     /// Adds the routes of `router`.
@@ -58,22 +68,18 @@ impl Description {
 
     /// The whole description.
     pub(crate) fn finish(mut self) -> Extension<Document> {
-        complete(&mut self.api, self.error);
+        complete(&mut self.api, &self.error, self.key);
         let json = serde_json::to_string(&self.api).expect("a description is JSON");
         Extension(Document(json.into()))
     }
 }
 
 /// Adds what all operations have.
-fn complete(api: &mut OpenApi, error: schemars::Schema) {
-    let components = api.components.get_or_insert_default();
-    let scheme = SecurityScheme::ApiKey {
-        location: ApiKeyLocation::Header,
-        name: "X-API-Key".to_owned(),
-        description: Some("Needed if the server has a key.".to_owned()),
-        extensions: Default::default(),
-    };
-    components.security_schemes.insert(KEY.to_owned(), ReferenceOr::Item(scheme));
+fn complete(api: &mut OpenApi, error: &schemars::Schema, key: Key) {
+    if key == Key::Needed {
+        let components = api.components.get_or_insert_default();
+        components.security_schemes.insert(KEY.to_owned(), ReferenceOr::Item(key_scheme()));
+    }
     let paths = api.paths.get_or_insert_default();
     for (path, item) in &mut paths.paths {
         let ReferenceOr::Item(item) = item else { continue };
@@ -85,13 +91,18 @@ fn complete(api: &mut OpenApi, error: schemars::Schema) {
         ];
         for (method, operation) in operations {
             if let Some(operation) = operation {
-                complete_operation(method, path, operation, &error);
+                complete_operation((method, path), operation, error, key);
             }
         }
     }
 }
 
-fn complete_operation(method: &str, path: &str, operation: &mut Operation, error: &schemars::Schema) {
+fn complete_operation(
+    (method, path): (&str, &str),
+    operation: &mut Operation,
+    error: &schemars::Schema,
+    key: Key,
+) {
     let words = path.split(['/', '{', '}', '-', '.']).filter(|word| !word.is_empty());
     operation.operation_id = Some(words.fold(method.to_owned(), |id, word| format!("{id}_{word}")));
     operation.tags = vec![tag(path).to_owned()];
@@ -106,7 +117,7 @@ fn complete_operation(method: &str, path: &str, operation: &mut Operation, error
         .any(|parameter| matches!(parameter, ReferenceOr::Item(Parameter::Header { .. })));
     let mut statuses =
         vec![(500, "A fault of the server."), (503, "Not now: try again."), (504, "It took too long.")];
-    if !is_open {
+    if key == Key::Needed && !is_open {
         operation.security = vec![[(KEY.to_owned(), Vec::new())].into_iter().collect()];
         statuses.push((401, "The key is missing or wrong."));
     }
@@ -139,6 +150,15 @@ fn complete_operation(method: &str, path: &str, operation: &mut Operation, error
             ..Response::default()
         };
         responses.responses.insert(StatusCode::Code(status), ReferenceOr::Item(response));
+    }
+}
+
+fn key_scheme() -> SecurityScheme {
+    SecurityScheme::ApiKey {
+        location: ApiKeyLocation::Header,
+        name: "X-API-Key".to_owned(),
+        description: None,
+        extensions: Default::default(),
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
         results::{Results, list as list_results},
     },
     layers,
-    openapi::{self, Description},
+    openapi::{self, Description, Key},
     process::Process,
     records::Records,
     wire::{EvaluationMetrics, Outputs, Queries, Resource},
@@ -59,7 +59,8 @@ pub fn services(
 
 /// The routes that every address has, with a description of those of `services` too.
 pub(crate) fn described(services: &[Service], probes: Vec<Probe>, process: &Arc<Process>) -> Router {
-    let mut description = Description::begin();
+    let mut description =
+        Description::begin(if process.config.api_key.is_some() { Key::Needed } else { Key::None });
     let router = description.add(operation()).with_state(Operated { probes, process: process.clone() });
     for service in services {
         match service {

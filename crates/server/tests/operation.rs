@@ -6,7 +6,7 @@ use expect_test::expect_file;
 use provision::Durability;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use server::ServerConfig;
+use server::{ApiKey, ServerConfig};
 use test_support::PostgresServer;
 
 use crate::served::Served;
@@ -130,11 +130,15 @@ async fn description_is_openapi_that_holds_together() {
             .collect();
         let variable: Vec<&str> = path.split(['{', '}']).skip(1).step_by(2).collect();
         assert_eq!(in_path, variable, "{method} {path}");
-        assert_eq!(
-            operation["security"].is_array(),
-            !matches!(path, "/health" | "/ready"),
-            "{method} {path}"
-        );
+        assert!(operation["security"].is_null(), "there is no key: {method} {path}");
+    }
+    let config = ServerConfig { api_key: Some(ApiKey::new("k")), ..ServerConfig::default() };
+    let keyed = Served::start_with(config).await;
+    let document = keyed.send(Method::GET, "/openapi.json", &[("x-api-key", "k")], None).await.json();
+    for (method, path, operation) in operations(&document) {
+        let is_open = matches!(path, "/health" | "/ready");
+        assert_eq!(operation["security"].is_null(), is_open, "{method} {path}");
+        assert_eq!(operation["responses"]["401"].is_null(), is_open, "{method} {path}");
     }
     let search = &document["components"]["schemas"]["QuerySearch"]["properties"];
     assert_eq!((&search["limit"]["minimum"], &search["limit"]["maximum"]), (&json!(1), &json!(100)));

@@ -51,7 +51,7 @@ pub(crate) async fn observed(
     let response = async {
         let mut response = next.run(request).await;
         if let Some(Failed(error)) = response.extensions_mut().remove::<Failed>() {
-            log(&error);
+            log(&error, &id);
             response = with_body(response, &error, &id);
         }
         let (status, took) = (response.status().as_u16(), began.elapsed());
@@ -101,12 +101,13 @@ fn request_id(headers: &HeaderMap) -> String {
     given.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned)
 }
 
-fn log(error: &ApiError) {
+/// With the id even where the level leaves the span out.
+fn log(error: &ApiError, id: &str) {
     let status = error.status();
     if status.is_server_error() {
-        tracing::error!(error = %error.chain(), "failed with {status}");
+        tracing::error!(request.id = id, error = %error.chain(), "failed with {status}");
     } else {
-        tracing::debug!(error = %error.chain(), "refused with {status}");
+        tracing::debug!(request.id = id, error = %error.chain(), "refused with {status}");
     }
 }
 
