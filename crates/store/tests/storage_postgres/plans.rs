@@ -78,7 +78,8 @@ async fn each_index_serves_its_statement() {
     is_unsorted(&plan);
     let one = |q: Query<'static, Postgres, PgArguments>| q.bind("theme 7");
     check(connection, golden!("count_records"), one, "queries_panopticon_category").await;
-    let source = |q: Query<'static, Postgres, PgArguments>| q.bind(r#"{"source": "source 7"}"#).bind(10_i64);
+    // One that no row has: of a rare one, chance decides whether the planner's sample has it, and takes it for frequent.
+    let source = |q: Query<'static, Postgres, PgArguments>| q.bind(r#"{"source": "no source"}"#).bind(10_i64);
     check(connection, golden!("list_metadata"), source, "queries_panopticon_metadata").await;
     let words = |q: Query<'static, Postgres, PgArguments>| q.bind("bending gravity").bind(10_i64);
     check(connection, golden!("ranked_by_words"), words, "queries_panopticon_words").await;
