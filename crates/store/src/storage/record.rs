@@ -321,6 +321,22 @@ mod tests {
     }
 
     #[test]
+    fn time_is_what_the_users_timestamp_says_in_microseconds() {
+        let mut new = record(json!({}));
+        new.created_at = datetime!(2026-01-31 12:00:00.000001999);
+        assert_eq!(new.to_record(Service::Query).created_at, Some(datetime!(2026-01-31 12:00:00.000001)));
+        new.metadata = record(json!({"timestamp": "2025-01-11 10:20:30.5"})).metadata;
+        assert_eq!(new.to_record(Service::Query).created_at, Some(datetime!(2025-01-11 10:20:30.5)));
+    }
+
+    #[test]
+    fn empty_id_is_refused() {
+        let new = NewRecord { id: String::new(), ..record(json!({})) };
+        let error = new.check(Service::Query).expect_err("ChromaDB takes none");
+        assert!(error.to_string().starts_with("`id`"), "{error}");
+    }
+
+    #[test]
     fn change_of_metadata_keeps_the_services_own_keys() {
         let stored = record(json!({"n": 1})).to_record(Service::Query);
         let change = Change { metadata: record(json!({"m": 2})).metadata.into(), ..Change::default() };

@@ -3,6 +3,7 @@
 mod filters;
 mod keeping;
 mod listing;
+mod migrated;
 mod patterns;
 mod plans;
 mod results;

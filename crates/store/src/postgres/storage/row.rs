@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     postgres::{Table, ddl::NOT_AN_OBJECT},
-    storage::Record,
+    storage::{Record, folding},
 };
 
 /// The record of a row with the columns of a record. What the stored metadata lack of the service's own keys is shown
@@ -21,7 +21,8 @@ pub(super) fn read_record(row: &PgRow, table: &Table) -> sqlx::Result<Record> {
     };
     let stored = row.try_get::<Option<&str>, _>("metadata")?.map(serde_json::from_str::<Value>);
     let mut metadata = match stored.transpose().map_err(|error| sqlx::Error::Decode(error.into()))? {
-        Some(Value::Object(metadata)) => metadata,
+        // A collection that kept a service's records may have been migrated.
+        Some(Value::Object(metadata)) => folding::unfold(metadata),
         // JSONB of the old services' users may hold anything; it is shown, not lost.
         Some(other) => Map::from_iter([(NOT_AN_OBJECT.to_owned(), other)]),
         None => Map::new(),
