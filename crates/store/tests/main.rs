@@ -3,11 +3,11 @@
 
 mod adoption;
 mod chroma_server;
-mod chroma_storage;
 mod differential;
 mod indexing;
 mod metadata;
 mod searching;
+mod storage_chroma;
 mod storage_postgres;
 mod undoing;
 mod writing;

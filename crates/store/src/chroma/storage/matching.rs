@@ -177,3 +177,42 @@ fn whole(number: &Number) -> Option<i128> {
 fn float(number: &Number) -> f64 {
     number.as_f64().expect("without arbitrary precision every JSON number is an f64")
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn numbers_compare_by_their_decimals() {
+        let ascending = [
+            json!(-1e300),
+            json!(i64::MIN),
+            json!(-1.5),
+            json!(-1),
+            json!(0),
+            json!(1e-300),
+            json!(1),
+            json!(1.5),
+            json!(9_007_199_254_740_992_i64),
+            json!(9_007_199_254_740_993_i64),
+            json!(i64::MAX),
+            // The float is 2^63 exactly, its shortest decimal ends in 6000.
+            json!(9_223_372_036_854_775_900_u64),
+            json!(9_223_372_036_854_775_808.0),
+            json!(u64::MAX),
+            json!(1e300),
+        ];
+        let numbers: Vec<&Number> =
+            ascending.iter().map(|value| value.as_number().expect("a number")).collect();
+        for (position, left) in numbers.iter().enumerate() {
+            for (other, right) in numbers.iter().enumerate() {
+                assert_eq!(compare(left, right), position.cmp(&other), "{left} {right}");
+            }
+        }
+        let same = [json!(1), json!(1.0)];
+        let [one, float] = same.each_ref().map(|value| value.as_number().expect("a number"));
+        assert_eq!(compare(one, float), Ordering::Equal);
+    }
+}

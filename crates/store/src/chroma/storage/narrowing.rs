@@ -8,7 +8,7 @@
 //!   64 bits is above any other, and folded;
 //! - equality with a number before 0.5.12 keeps whole and other numbers apart, and floats have the former fault;
 //! - lists before 1.5 are folded;
-//! - `$regex` came with 1.0; in texts, `$contains` up to 0.6 does not find some characters beyond ASCII.
+//! - `$regex` came in the course of 1.0; in texts, `$contains` up to 0.6 does not find some characters beyond ASCII.
 
 use records::Service;
 use serde_json::{Value, json};
@@ -109,5 +109,63 @@ fn all_of(mut conditions: Vec<Value>) -> Option<Value> {
     match conditions.len() {
         0 | 1 => conditions.pop(),
         _ => Some(json!({ "$and": conditions })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn check(selection: Selection, expected: Expect) {
+        let Narrowed { condition, is_exact } = narrow(Service::Judge, &selection);
+        let condition = serde_json::to_string(&condition).expect("conditions are JSON");
+        expected.assert_eq(&format!("{condition}{}", if is_exact { " exactly" } else { "" }));
+    }
+
+    fn filter(json: Value) -> Selection {
+        Selection { filter: Some(Filter::from_json(&json).expect("a filter")), ..Selection::default() }
+    }
+
+    fn document(json: Value) -> Selection {
+        let document = DocumentFilter::from_json(&json).expect("a filter");
+        Selection { document: Some(document), ..Selection::default() }
+    }
+
+    #[test]
+    fn columns_are_asked_for_unless_other_records_have_them_too() {
+        let of = |category: &str, model_id: Option<&str>| Selection {
+            category: Some(category.into()),
+            model_id: model_id.map(Into::into),
+            ..Selection::default()
+        };
+        check(Selection::default(), expect!["{} exactly"]);
+        check(
+            of("physics", Some("gpt-4")),
+            expect![[r#"{"where":{"$and":[{"theme":"physics"},{"model_id":"gpt-4"}]}} exactly"#]],
+        );
+        check(of("unknown", Some("gpt-4")), expect![[r#"{"where":{"model_id":"gpt-4"}}"#]]);
+        check(of("5", None), expect!["{}"]);
+    }
+
+    #[test]
+    fn condition_is_never_narrower_than_the_filter() {
+        check(
+            filter(json!({"$and": [{"a": "x"}, {"b": {"$ne": "y"}}, {"c": {"$in": [true, false]}}]})),
+            expect![[r#"{"where":{"$and":[{"a":{"$eq":"x"}},{"c":{"$in":[true,false]}}]}}"#]],
+        );
+        check(filter(json!({"$or": [{"a": "x"}, {"b": {"$gt": 1}}]})), expect!["{}"]);
+        check(filter(json!({"$and": [{"a": 1}, {"b": "y"}]})), expect![[r#"{"where":{"b":{"$eq":"y"}}}"#]]);
+        check(filter(json!({"#a": "x"})), expect!["{}"]);
+        check(filter(json!({"theme": {"$in": ["physics", "unknown"]}})), expect!["{}"]);
+        check(
+            document(json!({"$or": [{"$contains": "a"}, {"$contains": "b"}]})),
+            expect![[r#"{"where_document":{"$or":[{"$contains":"a"},{"$contains":"b"}]}}"#]],
+        );
+        check(
+            document(json!({"$and": [{"$contains": "a"}, {"$contains": "\u{1f600}"}, {"$regex": "b"}]})),
+            expect![[r#"{"where_document":{"$contains":"a"}}"#]],
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! Search by vector: by Chroma's index as far as that reaches, else exact.
 
-use records::{DistanceSpace, Embedding, MODEL_DIMENSION, stored_id};
+use std::collections::HashSet;
+
+use records::{DistanceSpace, Embedding, MODEL_DIMENSION, Service, stored_id};
 use uuid::Uuid;
 
 use super::{ChromaStorage, matching::Matcher, narrowing::narrow, reading::Columns, row::Row};
@@ -17,6 +19,9 @@ const FEWEST_ASKED: usize = 100;
 const MOST_ASKED: usize = 2_000;
 /// By how much more is asked for when too few of the nearest are selected.
 const GROWTH: usize = 4;
+
+/// Vectors in memory at once, of some megabytes.
+const MEASURED_RECORDS: usize = 1_000;
 
 /// Distances in this much of 1 may be those of zero vectors, which Chroma takes for orthogonal to all.
 const ORTHOGONAL: f64 = 1e-6;
@@ -70,9 +75,9 @@ impl ChromaStorage {
 
     fn no_text_search(&self) -> String {
         let setting = match self.service {
-            records::Service::Query => "QUERY_STORAGE_TYPE",
-            records::Service::Evaluation => "EVALUATION_STORAGE_TYPE",
-            records::Service::Judge => "JUDGE_STORAGE_TYPE",
+            Service::Query => "QUERY_STORAGE_TYPE",
+            Service::Evaluation => "EVALUATION_STORAGE_TYPE",
+            Service::Judge => "JUDGE_STORAGE_TYPE",
         };
         format!(
             "expected `vector`: search by text needs PostgreSQL, and the {} storage is ChromaDB (set {setting}=postgres)",
@@ -103,11 +108,11 @@ impl ChromaStorage {
                 }
                 Err(error) => return Err(self.failed(OPERATION)(error)),
             };
-            let Some(&(_, farthest)) = nearest.last() else { return Ok(None) };
-            let count = nearest.len();
+            let Some((_, farthest)) = nearest.last() else { return Ok(None) };
+            // Rounding takes equal vectors below 0.
+            let (farthest, count) = (farthest.max(0.0), nearest.len());
             let mut found: Vec<Found> = nearest
                 .into_iter()
-                // Rounding takes equal vectors below 0.
                 .map(|(id, distance)| Found { key: stored_id(&id), id, distance: Some(distance.max(0.0)) })
                 .filter(|found| is_near_enough(found.distance, search.min_similarity))
                 .collect();
@@ -139,7 +144,7 @@ impl ChromaStorage {
         let ids: Vec<String> = found.iter().map(|found| found.id.clone()).collect();
         let columns = Columns { metadatas: true, documents: matcher.needs_document(), embeddings: false };
         let rows = self.rows(&ids, columns, OPERATION).await?;
-        let selected: std::collections::HashSet<String> =
+        let selected: HashSet<String> =
             rows.into_iter().filter(|row| matcher.matches(row)).map(|row| row.id).collect();
         Ok(found.into_iter().filter(|found| selected.contains(&found.id)).collect())
     }
@@ -172,7 +177,19 @@ impl ChromaStorage {
                 found.push(Found { key: stored_id(&row.id), id: row.id, distance });
             }
         };
-        let mut found = self.scan(&search.selection, columns, OPERATION, measure).await?;
+        let mut found = if narrow(self.service, &search.selection).is_exact {
+            self.scan(&search.selection, columns, OPERATION, measure).await?
+        } else {
+            // Vectors are most of what a record weighs: only those of selected records are read.
+            let note = |ids: &mut Vec<String>, row: Row| ids.push(row.id);
+            let ids = self.scan(&search.selection, Columns::default(), OPERATION, note).await?;
+            let mut found = Vec::new();
+            for ids in ids.chunks(MEASURED_RECORDS) {
+                let rows = self.rows(ids, columns, OPERATION).await?;
+                rows.into_iter().for_each(|row| measure(&mut found, row));
+            }
+            found
+        };
         sort(&mut found);
         found.truncate(limit);
         Ok(found)

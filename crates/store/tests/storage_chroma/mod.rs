@@ -1,6 +1,7 @@
 //! The storage in ChromaDB, on real servers.
 
 mod collections;
+mod faults;
 mod records;
 mod searching;
 
