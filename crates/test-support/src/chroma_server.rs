@@ -33,6 +33,19 @@ const WHEEL: Wheel = Wheel {
     python: None,
 };
 
+/// Before metadata could be lists (1.5), and the oldest release line whose server needs nothing but its wheel.
+const OLDER_WHEEL: Wheel = Wheel {
+    version: "1.0.20",
+    sha256: &[
+        "2044e1400f67588271ebd2fa654dd5333e9ad108f800aa57a6fa09237afb6142",
+        "68dbe15270e743077d47360695e0af918d17b225011e00d491afefbee017097f",
+        "52819408a48f0209a0ce4e6655eaaa683cce03f8081f297f88699f00bc8281aa",
+        "0955b9cbd0dfe23ecfd8d911254ff9e57750acbe9c5ff723e2975290092d9d29",
+    ],
+    description: "the Chroma 1.0.20 server (20 MB)",
+    ..WHEEL
+};
+
 /// The thread ends the server when its standard input does, so that a test that is killed leaves none behind.
 const END_WITH_INPUT: &str = r#"
 import os, sys, threading
@@ -57,7 +70,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// The port is free when it is chosen, and may be taken by another test when the server binds it.
 const ATTEMPTS: u32 = 5;
 
-/// A Chroma 1.5.9 server. It ends with the value.
+/// A Chroma server. It ends with the value.
 pub struct ChromaServer {
     process: Child,
     port: u16,
@@ -69,22 +82,31 @@ pub fn chroma_program(folder: &Path) -> PathBuf {
     let program = folder.join("chroma");
     let text = format!(
         "#!/bin/sh\n[ \"$1\" = --version ] && exec echo chroma 1.5.9\nexec python3 -I -B -c '{COMMAND}' '{}' \"$@\"\n",
-        package().display()
+        package(&WHEEL).display()
     );
     fs::write(&program, text).expect("the program is written");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("the program gets its mode");
     program
 }
 
-fn package() -> PathBuf {
-    WHEEL.ensure(&data_dir(), &|line| println!("{line}")).expect("Chroma's wheel downloads")
+fn package(wheel: &Wheel) -> PathBuf {
+    wheel.ensure(&data_dir(), &|line| println!("{line}")).expect("Chroma's wheel downloads")
 }
 
 impl ChromaServer {
-    /// Serves `directory`, which it may write to; an empty one becomes an empty Chroma. Returns when it answers.
+    /// Serves `directory` by Chroma 1.5.9, which may write to it; an empty one becomes an empty Chroma. Returns when
+    /// it answers.
     pub fn start(directory: &Path) -> Self {
-        let package = package();
-        (0..ATTEMPTS).find_map(|_| Self::try_start(&package, directory)).expect("Chroma starts")
+        Self::start_package(&package(&WHEEL), directory)
+    }
+
+    /// The same by Chroma 1.0.20.
+    pub fn start_older(directory: &Path) -> Self {
+        Self::start_package(&package(&OLDER_WHEEL), directory)
+    }
+
+    fn start_package(package: &Path, directory: &Path) -> Self {
+        (0..ATTEMPTS).find_map(|_| Self::try_start(package, directory)).expect("Chroma starts")
     }
 
     fn try_start(package: &Path, directory: &Path) -> Option<Self> {

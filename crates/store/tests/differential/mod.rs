@@ -1,8 +1,8 @@
 //! Both storages, driven through the same random sequences of the whole interface, answer the same: on real servers,
-//! for each service.
+//! for each service, and for one on Chroma 1.0.20 too.
 //!
 //! A run prints its seed; `DIFFERENTIAL_SEED` repeats one. `DIFFERENTIAL_CHROMA_URL` names the Chroma server to use
-//! instead of our own 1.5.9, such as one of an older version; its collections of the services are deleted first.
+//! instead of our own, such as one of a still older version; its collections of the services are deleted first.
 
 mod answers;
 mod inputs;
@@ -10,6 +10,7 @@ mod operations;
 mod random;
 
 use std::{
+    path::Path,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -31,20 +32,25 @@ struct Pair {
 
 #[tokio::test]
 async fn queries_are_the_same_in_both_storages() {
-    check(Service::Query).await;
+    check(Service::Query, ChromaServer::start).await;
 }
 
 #[tokio::test]
 async fn metrics_are_the_same_in_both_storages() {
-    check(Service::Evaluation).await;
+    check(Service::Evaluation, ChromaServer::start).await;
 }
 
 #[tokio::test]
 async fn outputs_are_the_same_in_both_storages() {
-    check(Service::Judge).await;
+    check(Service::Judge, ChromaServer::start).await;
 }
 
-async fn check(service: Service) {
+#[tokio::test]
+async fn queries_are_the_same_in_an_older_chroma() {
+    check(Service::Query, ChromaServer::start_older).await;
+}
+
+async fn check(service: Service, start: fn(&Path) -> ChromaServer) {
     let seed = match std::env::var("DIFFERENTIAL_SEED") {
         Ok(seed) => seed.parse().expect("DIFFERENTIAL_SEED is a number"),
         Err(_) => {
@@ -60,7 +66,7 @@ async fn check(service: Service) {
             (None, url)
         }
         Err(_) => {
-            let server = ChromaServer::start(directory.path());
+            let server = start(directory.path());
             let url = server.url();
             (Some(server), url)
         }
