@@ -71,7 +71,10 @@ struct Running {
 impl Watch {
     /// Starts the server and a thread that watches it. Returns when the server answers.
     pub(super) fn start(program: &ChromaProgram, directory: &Path, lock: File) -> Result<Self, ChromaError> {
-        let launch = Launch { program: program.path().to_owned(), directory: directory.to_owned(), lock };
+        let spawn_error = |source| ChromaError::Spawn { program: program.path().to_owned(), source };
+        // The child runs in another folder.
+        let absolute = std::path::absolute(program.path()).map_err(spawn_error)?;
+        let launch = Launch { program: absolute, directory: directory.to_owned(), lock };
         let (stop, stopped) = mpsc::channel();
         let (started, start) = mpsc::channel();
         // The child is tied to the life of the thread that starts it, so that it is this one throughout.
@@ -83,10 +86,8 @@ impl Watch {
             }
             Err(error) => started.send(Err(error)).expect("the starter waits for the word"),
         };
-        let thread = thread::Builder::new()
-            .name("chroma-watch".to_owned())
-            .spawn(watched)
-            .map_err(|source| ChromaError::Spawn { program: program.path().to_owned(), source })?;
+        let thread =
+            thread::Builder::new().name("chroma-watch".to_owned()).spawn(watched).map_err(spawn_error)?;
         match start.recv().expect("the thread sends one word before it ends") {
             Ok(port) => Ok(Self { port, stop: Some(stop), thread: Some(thread) }),
             Err(error) => {
@@ -145,6 +146,8 @@ impl Launch {
             .arg("--path")
             .arg(&self.directory)
             .args(["--host", "127.0.0.1", "--port", &port.to_string()])
+            // Chroma 0.x writes a log, `chroma.log`, into the folder where it runs.
+            .current_dir(&self.directory)
             // Chroma 0.x reports its use to its maker unless it is told not to.
             .env("ANONYMIZED_TELEMETRY", "False")
             .stdin(self.lock.try_clone().map_err(failed)?)
