@@ -1,0 +1,135 @@
+//! The models that were registered: `models`, which is in PostgreSQL whatever keeps the outputs.
+
+use records::Service;
+
+use super::{Database, storage::Failing, unnamed::on};
+use crate::storage::{StorageError, check_text};
+
+const FAILING: Failing = Failing(Service::Judge);
+
+/// A model that was registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisteredModel {
+    /// What the provider calls it.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    /// The provider's name.
+    pub provider: String,
+    /// Whether its verdicts are worth asking for.
+    pub is_judge_compatible: bool,
+}
+
+/// What became of a model that was to be registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registration {
+    /// It was not there, or said something else, and is as given now.
+    Stored,
+    /// It was there already and says the same.
+    Unchanged,
+}
+
+impl Database {
+    /// All registered models, by id.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn registered_models(&self) -> Result<Vec<RegisteredModel>, StorageError> {
+        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
+        let models = sqlx::query_as!(
+            RegisteredModel,
+            r#"
+            select id, name, provider, is_judge_compatible
+            from models
+            order by id collate "C"
+            "#
+        )
+        .fetch_all(on(&mut transaction))
+        .await
+        .map_err(FAILING.to("list models"))?;
+        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
+        Ok(models)
+    }
+
+    /// The registered model `id`, if there is one.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn registered_model(&self, id: &str) -> Result<Option<RegisteredModel>, StorageError> {
+        // No row has such an id, and no statement can carry it.
+        if id.contains('\0') {
+            return Ok(None);
+        }
+        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
+        let model = sqlx::query_as!(
+            RegisteredModel,
+            "select id, name, provider, is_judge_compatible from models where id = $1",
+            id
+        )
+        .fetch_optional(on(&mut transaction))
+        .await
+        .map_err(FAILING.to("find a model"))?;
+        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
+        Ok(model)
+    }
+
+    /// Registers `model`; one of its id becomes what is given.
+    ///
+    /// # Errors
+    /// [`StorageError::Refused`] for a text with the character NUL; when the statement fails.
+    pub async fn register_model(&self, model: &RegisteredModel) -> Result<Registration, StorageError> {
+        model.check()?;
+        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
+        let stored = sqlx::query!(
+            r#"
+            insert into models (id, name, provider, is_judge_compatible)
+            values ($1, $2, $3, $4)
+            on conflict (id) do update
+            set name = excluded.name, provider = excluded.provider,
+                is_judge_compatible = excluded.is_judge_compatible
+            where (models.name, models.provider, models.is_judge_compatible)
+                is distinct from (excluded.name, excluded.provider, excluded.is_judge_compatible)
+            "#,
+            model.id,
+            model.name,
+            model.provider,
+            model.is_judge_compatible
+        )
+        .execute(on(&mut transaction))
+        .await
+        .map_err(FAILING.to("register a model"))?;
+        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
+        Ok(if stored.rows_affected() == 0 { Registration::Unchanged } else { Registration::Stored })
+    }
+
+    /// Registers `model` unless one of its id is there, which is left as it is.
+    ///
+    /// # Errors
+    /// As for [`Database::register_model`].
+    pub async fn register_new_model(&self, model: &RegisteredModel) -> Result<(), StorageError> {
+        model.check()?;
+        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
+        sqlx::query!(
+            r#"
+            insert into models (id, name, provider, is_judge_compatible)
+            values ($1, $2, $3, $4)
+            on conflict (id) do nothing
+            "#,
+            model.id,
+            model.name,
+            model.provider,
+            model.is_judge_compatible
+        )
+        .execute(on(&mut transaction))
+        .await
+        .map_err(FAILING.to("register a model"))?;
+        transaction.commit().await.map_err(FAILING.to("commit a transaction"))
+    }
+}
+
+impl RegisteredModel {
+    fn check(&self) -> Result<(), StorageError> {
+        let texts = [("id", &self.id), ("name", &self.name), ("provider", &self.provider)];
+        texts.into_iter().try_for_each(|(field, text)| check_text(field, text))
+    }
+}
