@@ -40,7 +40,7 @@ pub(crate) struct Configuration {
 }
 
 /// The names, in the order in which `panopticon config` prints them.
-const NAMES: [&str; 28] = [
+const NAMES: [&str; 36] = [
     "DATABASE_URL",
     "QUERY_STORAGE_TYPE",
     "EVALUATION_STORAGE_TYPE",
@@ -66,8 +66,16 @@ const NAMES: [&str; 28] = [
     "JUDGE_SERVICE_URL",
     "PANOPTICON_MAX_BODY_BYTES",
     "PANOPTICON_REQUEST_TIMEOUT_SECONDS",
+    "PANOPTICON_EVALUATION_TIMEOUT_SECONDS",
     "PANOPTICON_MAX_REQUESTS",
     "PANOPTICON_CORS_ORIGINS",
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_BASE_URL",
+    "GOOGLE_API_KEY",
+    "GOOGLE_BASE_URL",
+    "MODEL_DEFAULT_TEMPERATURE",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
 ];
 

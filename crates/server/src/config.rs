@@ -19,6 +19,9 @@ pub struct ServerConfig {
     /// How long a request may take until its answer begins. Default 60 s. Shorter cuts off large batches; longer lets
     /// requests pile up behind a store that hangs.
     pub request_timeout: Duration,
+    /// The same for evaluations, which wait for models. Default 600 s. Shorter cuts off what has been paid for; longer
+    /// than whatever stands before the server waits is of no use.
+    pub evaluation_timeout: Duration,
     /// Requests that are worked on at once. Default 256. More than the store has connections wait there, up to the
     /// time-out; fewer turn clients away that could be served.
     pub max_requests: usize,
@@ -31,6 +34,7 @@ impl Default for ServerConfig {
             cors_origins: Origins::default(),
             max_body_bytes: 16 << 20,
             request_timeout: Duration::from_secs(60),
+            evaluation_timeout: Duration::from_secs(600),
             max_requests: 256,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Entry points: [`Process`] is what everything that a process serves has in common; [`services`] makes the router of some of
 //! them, [`gateway`] one that passes requests on; [`Listener`] serves a router until it is told to stop. `routes` is
-//! the list of all routes, `handlers` what they do, `records` what they do it with.
+//! the list of all routes, `handlers` what they do, `records` what they do it with; [`Judging`] has models answer and judge.
 //!
 //! No environment is read here and no SQL spoken; where models and databases are is the caller's affair.
 
@@ -11,6 +11,7 @@ mod config;
 mod embedding;
 mod gateway;
 mod handlers;
+mod judging;
 mod layers;
 mod listener;
 mod metrics;
@@ -25,6 +26,7 @@ mod wire;
 pub use config::{ApiKey, InvalidOrigin, Origins, ServerConfig};
 pub use embedding::EmbeddingModel;
 pub use gateway::{Upstream, gateway};
+pub use judging::{JudgeConfig, Judging, ProviderAccess, RecordSource, RemoteService};
 pub use listener::{Listener, ListenerError, Shutdown};
 pub use metrics::{PoolProbe, PoolState};
 pub use process::Process;

@@ -137,6 +137,16 @@ fn complete_operation(
     if has_body || !operation.parameters.is_empty() {
         statuses.push((422, "A field or parameter is not what it has to be."));
     }
+    if path.contains("/evaluate/") {
+        statuses.push((
+            502,
+            "The model gave no output: its provider refused the call, or it answered nothing that can be judged.",
+        ));
+        statuses.push((
+            503,
+            "Not now: the model's provider, or the server, has too much to do. Try again after Retry-After.",
+        ));
+    }
     if is_idempotent {
         statuses.push((409, "Another record has this id, with other content."));
     }
@@ -166,7 +176,9 @@ fn key_scheme() -> SecurityScheme {
 fn tag(path: &str) -> &str {
     let path = path.strip_prefix("/api/v1").unwrap_or(path);
     match path.split('/').nth(1) {
-        Some(resource @ ("queries" | "evaluation-metrics" | "outputs" | "results")) => resource,
+        Some(
+            resource @ ("queries" | "evaluation-metrics" | "outputs" | "results" | "evaluate" | "models"),
+        ) => resource,
         _ => "operation",
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, marker::PhantomData, sync::Arc};
 
-use ::records::Service;
+use ::records::{MODEL_DIMENSION, Service};
 use futures_util::{StreamExt as _, stream::BoxStream};
 use serde_json::json;
 use store::storage::{
@@ -51,6 +51,19 @@ impl<R: Resource> Records<R> {
     pub(crate) fn new(storage: Arc<dyn Storage>, model: EmbeddingModel, process: Arc<Process>) -> Self {
         debug_assert_eq!(storage.service(), R::SERVICE);
         Self { storage, model, process, resource: PhantomData }
+    }
+
+    /// What the storage has in common with everything else that is served.
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Checks that every store can hold the record.
+    pub(crate) fn check(&self, draft: DraftRecord) -> Result<(), ApiError> {
+        // Whatever the embedding will be, it fits.
+        let embedding = vec![0.0; MODEL_DIMENSION].into();
+        let record = self.record(draft, &IdempotencyKey::none(), 0, embedding);
+        record.check(R::SERVICE).map_err(|error| self.named(error))
     }
 
     /// Stores one record.

@@ -11,17 +11,19 @@ use aide::{
 };
 use axum::Router;
 use records::Service;
-use store::{postgres::Database, storage::Storage};
+use store::storage::Storage;
 
 use crate::{
     answer::{Bare, Enveloped, Form},
     embedding::EmbeddingModel,
     handlers::{
         contract::{get, list_category, search, search_by_parameters, store},
+        evaluations::{Evaluations, evaluate_query, evaluate_theme, list_models, register_model},
         extended::{categories, count, delete, export, fetch, list, store_batch, update},
         operation::{Operated, Probe, document, health, metrics, ready},
         results::{Results, list as list_results},
     },
+    judging::Judging,
     layers,
     openapi::{self, Description, Key},
     process::Process,
@@ -29,11 +31,11 @@ use crate::{
     wire::{EvaluationMetrics, Outputs, Queries, Resource},
 };
 
-/// The services that keep `storages`, under one address; the judge's `results` are in PostgreSQL whatever keeps its
-/// outputs.
+/// The services that keep `storages`, under one address. Without `judging` a judge's storage is served, and nobody
+/// judges.
 pub fn services(
     storages: &[Arc<dyn Storage>],
-    results: Option<&Database>,
+    judging: Option<&Judging>,
     model: &EmbeddingModel,
     process: &Arc<Process>,
 ) -> Router {
@@ -47,12 +49,15 @@ pub fn services(
             Service::Evaluation => {
                 Router::from(evaluation_metrics()).with_state(Records::new(storage, model, process))
             }
-            Service::Judge => Router::from(outputs()).with_state(Records::new(storage, model, process)),
+            Service::Judge => {
+                let outputs_records = Records::new(storage, model, process.clone());
+                let router = Router::from(outputs()).with_state(outputs_records.clone());
+                match judging {
+                    Some(judging) => router.merge(judge(judging, outputs_records, process)),
+                    None => router,
+                }
+            }
         });
-    }
-    if let Some(database) = results {
-        let results = Results { database: database.clone(), process: process.clone() };
-        router = router.merge(Router::from(judged()).with_state(results));
     }
     layers::around(router, process)
 }
@@ -69,6 +74,7 @@ pub(crate) fn described(services: &[Service], probes: Vec<Probe>, process: &Arc<
             Service::Judge => {
                 drop(description.add(outputs()));
                 drop(description.add(judged()));
+                drop(description.add(evaluations()));
             }
         }
     }
@@ -81,7 +87,9 @@ pub(crate) fn prefixes(service: Service) -> Vec<String> {
         Service::Query => both::<Queries>(),
         Service::Evaluation => both::<EvaluationMetrics>(),
         Service::Judge => {
-            vec![format!("/api/v1/{}", Outputs::PATH), "/results".to_owned(), "/api/v1/results".to_owned()]
+            let both = ["results", "evaluate", "models"];
+            let both = both.into_iter().flat_map(|path| [format!("/{path}"), format!("/api/v1/{path}")]);
+            both.chain([format!("/api/v1/{}", Outputs::PATH)]).collect()
         }
     }
 }
@@ -129,6 +137,32 @@ fn judged() -> ApiRouter<Results> {
     ApiRouter::new()
         .api_route("/results", get_with(list_results::<Bare>, summary(summary_of_list)))
         .api_route("/api/v1/results", get_with(list_results::<Enveloped>, summary(summary_of_list)))
+}
+
+fn evaluations() -> ApiRouter<Evaluations> {
+    let of_query = "Has a model answer a query, and a judge score the answer";
+    let of_theme = "Has a model answer the queries of a theme, and a judge score the answers";
+    let of_models = "Lists the models that are known";
+    ApiRouter::new()
+        .api_route("/evaluate/query", post_with(evaluate_query::<Bare>, summary(of_query)))
+        .api_route("/evaluate/theme", post_with(evaluate_theme::<Bare>, summary(of_theme)))
+        .api_route("/models", get_with(list_models::<Bare>, summary(of_models)))
+        .api_route("/api/v1/evaluate/query", post_with(evaluate_query::<Enveloped>, summary(of_query)))
+        .api_route("/api/v1/evaluate/theme", post_with(evaluate_theme::<Enveloped>, summary(of_theme)))
+        .api_route(
+            "/api/v1/models",
+            get_with(list_models::<Enveloped>, summary(of_models))
+                .post_with(register_model, summary("Registers a model, or changes one")),
+        )
+}
+
+/// What the judge has beside its storage.
+fn judge(judging: &Judging, outputs: Records<Outputs>, process: Arc<Process>) -> Router {
+    let results = Results { database: judging.database.clone(), process };
+    let judging = judging.clone();
+    Router::from(judged())
+        .with_state(results)
+        .merge(Router::from(evaluations()).with_state(Evaluations { judging, outputs }))
 }
 
 /// What the contract has of every resource, below `prefix`. Searches differ.

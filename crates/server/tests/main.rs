@@ -2,6 +2,7 @@
 
 mod contract;
 mod doors;
+mod evaluations;
 mod extended;
 mod gateway;
 mod operation;

@@ -7,11 +7,13 @@ use std::{
 };
 
 use embed::{Embedder, EmbedderConfig, Model};
+use judge::provider::{ProviderConfig, limits::Backoff};
 use records::Service;
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use server::{
-    EmbeddingModel, Listener, ListenerError, PoolProbe, PoolState, Process, ServerConfig, Shutdown, services,
+    EmbeddingModel, JudgeConfig, Judging, Listener, ListenerError, PoolProbe, PoolState, Process,
+    ProviderAccess, RecordSource, RemoteService, ServerConfig, Shutdown, Upstream, services,
 };
 use store::{
     postgres::{Database, PostgresStorage},
@@ -22,6 +24,9 @@ use tokio::task::JoinHandle;
 
 /// Long enough for a machine under load.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What services that run apart are sent as their key.
+pub(crate) const KEY: &str = "the services' key";
 
 /// All three services at one address.
 pub(crate) struct Served {
@@ -94,8 +99,35 @@ impl Served {
         served
     }
 
+    /// With a provider of models, and others that lack their keys.
+    pub(crate) async fn start_with_provider(provider: ProviderConfig) -> Self {
+        Self::start_apart(provider, None).await
+    }
+
+    /// The same, with queries and metrics from the services at the URL `apart`.
+    pub(crate) async fn start_apart(provider: ProviderConfig, apart: Option<&str>) -> Self {
+        let test_database = TestDatabase::create().await;
+        let others = ["openai", "anthropic", "google"].into_iter().filter(|name| *name != provider.name);
+        let others = others.map(no_key).collect::<Vec<_>>();
+        let providers = [ProviderAccess::Ready(provider)].into_iter().chain(others).collect();
+        let config = ServerConfig::default();
+        let mut served = Self::start_judging(&test_database.url(), config, providers, apart).await;
+        served._test_database = Some(test_database);
+        served
+    }
+
     /// On the database at `url`.
     pub(crate) async fn start_on(url: &str, config: ServerConfig) -> Self {
+        let providers = ["openai", "anthropic", "google"].map(no_key).into();
+        Self::start_judging(url, config, providers, None).await
+    }
+
+    async fn start_judging(
+        url: &str,
+        config: ServerConfig,
+        providers: Vec<ProviderAccess>,
+        apart: Option<&str>,
+    ) -> Self {
         let database = Database::connect(url).await.expect("the database answers");
         for service in Service::ALL {
             database.prepare_service(service).await.expect("the schema is made");
@@ -109,7 +141,28 @@ impl Served {
             PoolState { size, idle }
         });
         let process = Process::new(config, Some(probe));
-        let router = services(&storages, Some(&database), &model(), &process);
+        let [queries, metrics] = match apart {
+            Some(url) => [Service::Query, Service::Evaluation].map(|service| {
+                let upstream = Upstream { service, url: url.to_owned() };
+                RecordSource::Service(RemoteService { upstream, key: Some(KEY.into()), client: client() })
+            }),
+            None => [0, 1].map(|index| RecordSource::Storage(storages[index].clone())),
+        };
+        let judge = JudgeConfig {
+            queries,
+            metrics,
+            providers,
+            temperature: 0.7,
+            backoff: Backoff {
+                max_retries: 1,
+                first: Duration::from_millis(1),
+                longest: Duration::from_millis(1),
+                // What a provider asks for closes the model's gate for that long, for later requests too.
+                longest_asked: Duration::from_millis(50),
+            },
+        };
+        let judging = Judging::new(database.clone(), judge).expect("the providers are well configured");
+        let router = services(&storages, Some(&judging), &model(), &process);
         let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
         let (address, shutdown) = (listener.address(), Shutdown::default());
         let serving = tokio::spawn(listener.serve(router, shutdown.clone(), PATIENCE));
@@ -183,6 +236,10 @@ pub(crate) fn client() -> reqwest::Client {
         .with_no_client_auth();
     let builder = reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy();
     builder.redirect(reqwest::redirect::Policy::none()).build().expect("a client is made")
+}
+
+fn no_key(provider: &str) -> ProviderAccess {
+    ProviderAccess::NoKey { provider: provider.to_owned(), setting: "THE_KEY" }
 }
 
 /// The real model, loaded once for all tests.

@@ -24,7 +24,7 @@ pub(crate) fn run(configuration: &Configuration, as_json: bool) -> Result<ExitCo
     }
     for setting in configuration.settings() {
         let value = masked(setting).unwrap_or_else(|| "(not set)".to_owned());
-        print(&format!("{:<33} {value}  [{}]", setting.name, origin(setting)))?;
+        print(&format!("{:<37} {value}  [{}]", setting.name, origin(setting)))?;
     }
     Ok(ExitCode::Complete)
 }
@@ -48,8 +48,13 @@ fn masked(setting: &Setting) -> Option<String> {
         | "QUERY_STORAGE_URL"
         | "EVALUATION_STORAGE_URL"
         | "JUDGE_SERVICE_URL"
+        | "OPENAI_BASE_URL"
+        | "ANTHROPIC_BASE_URL"
+        | "GOOGLE_BASE_URL"
         | "OTEL_EXPORTER_OTLP_ENDPOINT" => mask_url(value),
-        "CHROMA_TOKEN" | "API_KEY" => "***".to_owned(),
+        "CHROMA_TOKEN" | "API_KEY" | "OPENAI_API_KEY" | "ANTHROPIC_API_KEY" | "GOOGLE_API_KEY" => {
+            "***".to_owned()
+        }
         _ => value.to_owned(),
     })
 }

@@ -61,6 +61,20 @@ pub(crate) enum ApiError {
     /// A service behind the gateway does not answer.
     #[error("the {service} service does not answer")]
     Gateway { service: records::Service, source: reqwest::Error },
+    /// A service that runs apart gives an answer that is none.
+    #[error("the {service} service {reason}")]
+    Upstream { service: records::Service, reason: String },
+    /// A model gave no output that could be judged.
+    #[error("model `{model_id}` gave no output ({kind})")]
+    NoOutput {
+        model_id: String,
+        /// Why, for logs: the words may repeat the prompt.
+        kind: &'static str,
+        /// Why, for the client.
+        words: String,
+        /// When another attempt may help, if it may.
+        retry_after: Option<Duration>,
+    },
     /// The store failed, or refuses the input.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -109,7 +123,10 @@ impl ApiError {
             Self::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Busy { .. } | Self::NotReady { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
-            Self::Gateway { .. } => StatusCode::BAD_GATEWAY,
+            Self::Gateway { .. } | Self::Upstream { .. } | Self::NoOutput { retry_after: None, .. } => {
+                StatusCode::BAD_GATEWAY
+            }
+            Self::NoOutput { retry_after: Some(_), .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Storage(error) => match error {
                 StorageError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
                 StorageError::Refused { .. } | StorageError::Unsupported { .. } => {
@@ -129,7 +146,10 @@ impl ApiError {
 
     /// When to try again, if that may help: a queue empties and a server restarts within seconds.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
-        (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(Duration::from_secs(1))
+        match self {
+            Self::NoOutput { retry_after, .. } => *retry_after,
+            _ => (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(Duration::from_secs(1)),
+        }
     }
 
     /// Which input is wrong, if one is.
@@ -150,10 +170,17 @@ impl ApiError {
         if let Self::NotReady { checks: Some(checks) } = self {
             return ErrorEnvelope::new(Some(ErrorData::Checks { checks: checks.clone() }), self.to_string());
         }
-        match self.status() {
-            StatusCode::INTERNAL_SERVER_ERROR => ErrorEnvelope::new(request(), INTERNAL.to_owned()),
-            status if status.is_server_error() => ErrorEnvelope::new(request(), self.to_string()),
-            _ => ErrorEnvelope::new(self.details().map(ErrorData::Input), self.to_string()),
+        let data =
+            if self.status().is_server_error() { request() } else { self.details().map(ErrorData::Input) };
+        ErrorEnvelope::new(data, self.public_message())
+    }
+
+    /// What clients are told.
+    pub(crate) fn public_message(&self) -> String {
+        match self {
+            Self::NoOutput { words, .. } => format!("{self}: {words}"),
+            _ if self.status() == StatusCode::INTERNAL_SERVER_ERROR => INTERNAL.to_owned(),
+            _ => self.to_string(),
         }
     }
 

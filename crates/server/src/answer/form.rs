@@ -75,8 +75,10 @@ pub(crate) struct Answer<F, T> {
 const IGNORED_FIELDS: HeaderName = HeaderName::from_static("x-panopticon-ignored-fields");
 /// Says that an earlier request has stored the record.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// Names the models that nobody knew, and that answered.
+const REGISTERED_MODELS: HeaderName = HeaderName::from_static("x-panopticon-registered-models");
 /// More than that is nobody's slip of the pen, and headers have limits.
-const MAX_IGNORED_FIELDS_BYTES: usize = 2_000;
+const MAX_NAMES_BYTES: usize = 2_000;
 
 impl<F: Form, T> Answer<F, T> {
     pub(crate) fn new(data: T, message: &'static str) -> Self {
@@ -84,11 +86,20 @@ impl<F: Form, T> Answer<F, T> {
     }
 
     /// Names the fields that were ignored, if any were.
-    pub(crate) fn ignoring(mut self, fields: &[String]) -> Self {
+    pub(crate) fn ignoring(self, fields: &[String]) -> Self {
+        self.naming(IGNORED_FIELDS, fields)
+    }
+
+    /// Names the models that are known from now on, if any are.
+    pub(crate) fn registering(self, models: &[String]) -> Self {
+        self.naming(REGISTERED_MODELS, models)
+    }
+
+    fn naming(mut self, header: HeaderName, all: &[String]) -> Self {
         let mut names = String::new();
-        for field in fields {
-            let name = encoded(field);
-            if names.len() + name.len() > MAX_IGNORED_FIELDS_BYTES {
+        for name in all {
+            let name = encoded(name);
+            if names.len() + name.len() > MAX_NAMES_BYTES {
                 break;
             }
             names.push_str(if names.is_empty() { "" } else { ", " });
@@ -96,7 +107,7 @@ impl<F: Form, T> Answer<F, T> {
         }
         if !names.is_empty() {
             let names = HeaderValue::from_str(&names).expect("encoded names are visible ASCII");
-            self.headers.push((IGNORED_FIELDS, names));
+            self.headers.push((header, names));
         }
         self
     }

@@ -1,6 +1,7 @@
 //! What the routes do: each handler extracts, calls one function, and returns a type.
 
 pub(crate) mod contract;
+pub(crate) mod evaluations;
 pub(crate) mod extended;
 pub(crate) mod operation;
 pub(crate) mod results;

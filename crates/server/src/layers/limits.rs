@@ -39,13 +39,19 @@ pub(crate) async fn within_room(
     response
 }
 
+/// Requests that wait for models.
+const EVALUATIONS: [&str; 4] =
+    ["/evaluate/query", "/evaluate/theme", "/api/v1/evaluate/query", "/api/v1/evaluate/theme"];
+
 /// Gives requests up that take too long to begin their answer.
 pub(crate) async fn within_time(
     State(process): State<Arc<Process>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let limit = process.config.request_timeout;
+    let is_evaluation = EVALUATIONS.contains(&request.uri().path());
+    let limit =
+        if is_evaluation { process.config.evaluation_timeout } else { process.config.request_timeout };
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => ApiError::Timeout { limit }.into_response(),

@@ -52,6 +52,7 @@ fn cors(process: &Process) -> CorsLayer {
         name("x-request-id"),
         name("idempotency-replayed"),
         name("x-panopticon-ignored-fields"),
+        name("x-panopticon-registered-models"),
     ];
     CorsLayer::new()
         .allow_origin(process.config.cors_origins.0.clone())

@@ -2,6 +2,7 @@
 
 mod bounded;
 mod dates;
+mod evaluations;
 mod lists;
 mod metadata;
 mod records;
@@ -9,6 +10,9 @@ mod results;
 
 pub(crate) use bounded::{Entries, Object, Whole, Within};
 pub(crate) use dates::{EndDate, StartDate};
+pub(crate) use evaluations::{
+    EvaluateQuery, EvaluateTheme, NewModel, ShownEvaluated, ShownModel, ShownOfTheme,
+};
 pub(crate) use lists::{
     Batch, BatchItem, Count, EmbeddingInfo, Fetch, Fetched, ItemStatus, KeysetPage, KeysetParameters,
     OnError, Page, PageParameters, Pagination, StoredBatch,

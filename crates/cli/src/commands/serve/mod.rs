@@ -1,6 +1,7 @@
 //! `panopticon serve`: the services over HTTP.
 
 mod embedded;
+mod judging;
 mod settings;
 mod storages;
 
@@ -11,6 +12,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use embed::{Embedder, EmbedderConfig};
+use records::Service;
 use server::{EmbeddingModel, Listener, PoolProbe, Process, Shutdown, gateway, services};
 use tokio::task::{JoinError, JoinSet};
 
@@ -80,22 +82,24 @@ impl Serving {
     async fn begin(configuration: &Configuration, settings: Settings) -> Result<Self, Failure> {
         let Settings { server: config, addresses, upstreams, .. } = &settings;
         let wanted = settings.services();
-        let (process, storages, model) = if wanted.is_empty() {
-            (Process::new(config.clone(), None), None, None)
+        let (process, storages, model, judging) = if wanted.is_empty() {
+            (Process::new(config.clone(), None), None, None, None)
         } else {
+            let opened = with_sources(configuration, &wanted)?;
             let (storages, model) =
-                tokio::try_join!(Opened::open(configuration, &wanted), embedding_model(configuration))?;
+                tokio::try_join!(Opened::open(configuration, &opened), embedding_model(configuration))?;
             let process = Process::new(config.clone(), storages.database.as_ref().map(pool_probe));
-            (process, Some(storages), Some(model))
+            let judging = judging::judging(configuration, &storages)?;
+            (process, Some(storages), Some(model), judging)
         };
         let (shutdown, mut listeners) = (Shutdown::default(), JoinSet::new());
         for (role, address) in addresses {
             let router = match (role, &storages, &model) {
                 (Role::Service(service), Some(storages), Some(model)) => {
-                    services(&storages.of(&[*service]), storages.results_of(&[*service]), model, &process)
+                    services(&storages.of(&[*service]), judging.as_ref(), model, &process)
                 }
                 (Role::All, Some(storages), Some(model)) => {
-                    services(&storages.of(&wanted), storages.results_of(&wanted), model, &process)
+                    services(&storages.of(&wanted), judging.as_ref(), model, &process)
                 }
                 _ => gateway(upstreams, &http_client()?, &process),
             };
@@ -136,6 +140,21 @@ impl Serving {
 
 fn how_it_ended(ended: Result<Result<(), server::ListenerError>, JoinError>) -> anyhow::Result<()> {
     ended.context("serving an address ended")?.map_err(anyhow::Error::from)
+}
+
+/// The services whose storages are needed: those that are served, and if the judge is, those whose records it works
+/// with, unless a URL says that they run apart.
+fn with_sources(configuration: &Configuration, served: &[Service]) -> Result<Vec<Service>, Failure> {
+    let mut needed = served.to_vec();
+    if served.contains(&Service::Judge) {
+        for service in [Service::Query, Service::Evaluation] {
+            let runs_apart = settings::upstream(configuration, service).map_err(Failure::usage)?.is_some();
+            if !served.contains(&service) && !runs_apart {
+                needed.push(service);
+            }
+        }
+    }
+    Ok(needed)
 }
 
 async fn embedding_model(configuration: &Configuration) -> Result<EmbeddingModel, Failure> {

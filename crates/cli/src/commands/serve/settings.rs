@@ -86,7 +86,10 @@ impl Settings {
         let upstreams = match arguments.what {
             Some(Served::Gateway) => Service::ALL
                 .into_iter()
-                .map(|service| upstream(configuration, service))
+                .map(|service| {
+                    let missing = || format!("{} is not set: the gateway needs it", url_setting(service));
+                    upstream(configuration, service)?.with_context(missing)
+                })
                 .collect::<anyhow::Result<_>>()?,
             _ => Vec::new(),
         };
@@ -108,9 +111,11 @@ fn server_config(configuration: &Configuration) -> anyhow::Result<ServerConfig> 
     let positive = "a whole number from 1";
     let max_body_bytes = configuration.parsed("PANOPTICON_MAX_BODY_BYTES", positive, at_least_one)?;
     let max_requests = configuration.parsed("PANOPTICON_MAX_REQUESTS", positive, at_least_one)?;
-    let seconds = configuration.parsed("PANOPTICON_REQUEST_TIMEOUT_SECONDS", positive, |text| {
-        text.parse().ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
-    })?;
+    let seconds = |name| {
+        configuration.parsed(name, positive, |text| text.parse().ok().filter(|seconds: &u64| *seconds > 0))
+    };
+    let request_timeout = seconds("PANOPTICON_REQUEST_TIMEOUT_SECONDS")?.map(Duration::from_secs);
+    let evaluation_timeout = seconds("PANOPTICON_EVALUATION_TIMEOUT_SECONDS")?.map(Duration::from_secs);
     let cors_origins = match configuration.text("PANOPTICON_CORS_ORIGINS") {
         Some(origins) => Origins::parse(origins).context("PANOPTICON_CORS_ORIGINS is wrong")?,
         None => default.cors_origins,
@@ -119,7 +124,8 @@ fn server_config(configuration: &Configuration) -> anyhow::Result<ServerConfig> 
         api_key: configuration.text("API_KEY").map(ApiKey::new),
         cors_origins,
         max_body_bytes: max_body_bytes.unwrap_or(default.max_body_bytes),
-        request_timeout: seconds.unwrap_or(default.request_timeout),
+        request_timeout: request_timeout.unwrap_or(default.request_timeout),
+        evaluation_timeout: evaluation_timeout.unwrap_or(default.evaluation_timeout),
         max_requests: max_requests.unwrap_or(default.max_requests),
     })
 }
@@ -128,18 +134,23 @@ fn at_least_one(text: &str) -> Option<usize> {
     text.parse().ok().filter(|number| *number > 0)
 }
 
-fn upstream(configuration: &Configuration, service: Service) -> anyhow::Result<Upstream> {
-    let name = match service {
-        Service::Query => "QUERY_STORAGE_URL",
-        Service::Evaluation => "EVALUATION_STORAGE_URL",
-        Service::Judge => "JUDGE_SERVICE_URL",
-    };
-    let url = configuration.text(name).with_context(|| format!("{name} is not set: the gateway needs it"))?;
+/// Where `service` runs, if it runs apart and a setting says where.
+pub(super) fn upstream(configuration: &Configuration, service: Service) -> anyhow::Result<Option<Upstream>> {
+    let name = url_setting(service);
+    let Some(url) = configuration.text(name) else { return Ok(None) };
     // The text may hold a password.
     let is_http =
         Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.query().is_none());
     if !is_http {
         return Err(anyhow!("{name} is no URL of a service: expected one such as http://localhost:8001"));
     }
-    Ok(Upstream { service, url: url.trim_end_matches('/').to_owned() })
+    Ok(Some(Upstream { service, url: url.trim_end_matches('/').to_owned() }))
+}
+
+fn url_setting(service: Service) -> &'static str {
+    match service {
+        Service::Query => "QUERY_STORAGE_URL",
+        Service::Evaluation => "EVALUATION_STORAGE_URL",
+        Service::Judge => "JUDGE_SERVICE_URL",
+    }
 }

@@ -68,7 +68,7 @@ impl Opened {
             storage.check().await?;
             self.storages.push(storage);
         }
-        if let Some(database) = self.results_of(services) {
+        if let Some(database) = self.results() {
             database.prepare_service(Service::Judge).await?;
         }
         Ok(())
@@ -79,9 +79,10 @@ impl Opened {
         self.storages.iter().filter(|storage| services.contains(&storage.service())).cloned().collect()
     }
 
-    /// Where the judge's results are, if it is one of `services`.
-    pub(super) fn results_of(&self, services: &[Service]) -> Option<&Database> {
-        self.database.as_ref().filter(|_| services.contains(&Service::Judge))
+    /// Where the judge's results are, if it was opened.
+    pub(super) fn results(&self) -> Option<&Database> {
+        let is_opened = self.storages.iter().any(|storage| storage.service() == Service::Judge);
+        self.database.as_ref().filter(|_| is_opened)
     }
 
     /// Closes the connections, and lets go of servers of our own.

@@ -1,0 +1,86 @@
+//! Whom the judge asks: models at their providers, and queries and metrics where they are.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use judge::provider::{ProviderConfig, limits::Backoff};
+use records::Service;
+use secrecy::SecretString;
+use server::{JudgeConfig, Judging, ProviderAccess, RecordSource, RemoteService};
+
+use super::{http_client, settings::upstream, storages::Opened};
+use crate::{configuration::Configuration, exit::Failure};
+
+/// Clients wait for evaluations: a call is given up within some 15 s, rather than within the minutes that nobody would
+/// wait for.
+const BACKOFF: Backoff = Backoff {
+    max_retries: 4,
+    first: Duration::from_millis(500),
+    longest: Duration::from_secs(8),
+    longest_asked: Duration::from_secs(20),
+};
+
+const DEFAULT_TEMPERATURE: f64 = 0.7;
+
+type Provider = fn(Option<SecretString>) -> ProviderConfig;
+/// Each provider with its settings for key and base URL.
+const PROVIDERS: [(Provider, &str, &str); 3] = [
+    (ProviderConfig::openai, "OPENAI_API_KEY", "OPENAI_BASE_URL"),
+    (ProviderConfig::anthropic, "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"),
+    (ProviderConfig::google, "GOOGLE_API_KEY", "GOOGLE_BASE_URL"),
+];
+
+/// The judge that works with `storages`, which hold its results.
+pub(super) fn judging(configuration: &Configuration, storages: &Opened) -> Result<Option<Judging>, Failure> {
+    let Some(database) = storages.results() else { return Ok(None) };
+    let temperature = configuration
+        .parsed("MODEL_DEFAULT_TEMPERATURE", "a number from 0 to 2", |text| {
+            text.parse().ok().filter(|number| (0.0..=2.0).contains(number))
+        })
+        .map_err(Failure::usage)?;
+    let config = JudgeConfig {
+        queries: source(configuration, storages, Service::Query)?,
+        metrics: source(configuration, storages, Service::Evaluation)?,
+        providers: PROVIDERS
+            .map(|(config, key, base_url)| provider(configuration, config, key, base_url))
+            .into(),
+        temperature: temperature.unwrap_or(DEFAULT_TEMPERATURE),
+        backoff: BACKOFF,
+    };
+    let judging = Judging::new(database.clone(), config);
+    judging.context("a model's provider is set up wrongly").map(Some).map_err(Failure::usage)
+}
+
+/// A server of one's own needs no key, a provider's own does.
+fn provider(
+    configuration: &Configuration,
+    config: Provider,
+    key: &'static str,
+    base_url: &str,
+) -> ProviderAccess {
+    let secret = configuration.text(key).map(SecretString::from);
+    match (secret, configuration.text(base_url)) {
+        (None, None) => ProviderAccess::NoKey { provider: config(None).name, setting: key },
+        (secret, None) => ProviderAccess::Ready(config(secret)),
+        (secret, Some(url)) => {
+            ProviderAccess::Ready(ProviderConfig { base_url: url.to_owned(), ..config(secret) })
+        }
+    }
+}
+
+/// Where records of `service` are: in the storage that this process has opened, else at the service's URL.
+fn source(
+    configuration: &Configuration,
+    storages: &Opened,
+    service: Service,
+) -> Result<RecordSource, Failure> {
+    if let Some(storage) = storages.of(&[service]).into_iter().next() {
+        return Ok(RecordSource::Storage(storage));
+    }
+    let upstream = upstream(configuration, service).map_err(Failure::usage)?;
+    Ok(RecordSource::Service(RemoteService {
+        upstream: upstream.expect("a storage without a URL was opened"),
+        key: configuration.text("API_KEY").map(SecretString::from),
+        client: http_client()?,
+    }))
+}

@@ -1,0 +1,59 @@
+//! The judge at work: models answer queries, and other models judge the answers.
+//!
+//! Entry point: [`Judging`]. `models` chooses and calls models, `sources` finds queries and metrics, `plan` refuses what
+//! cannot be done before anybody is paid, `evaluate` does the rest.
+
+mod evaluate;
+mod models;
+mod plan;
+mod sources;
+
+use std::sync::Arc;
+
+use judge::provider::{Error, limits::Backoff};
+use store::postgres::Database;
+
+pub use models::ProviderAccess;
+pub use sources::{RecordSource, RemoteService};
+
+pub(crate) use evaluate::{Evaluated, Evaluation, FailedQuery};
+pub(crate) use plan::{Plan, Question, Wanted};
+
+use models::Models;
+
+/// What the judge needs beside the storage of its outputs.
+#[derive(Clone, Debug)]
+pub struct JudgeConfig {
+    /// Where the queries of a theme are.
+    pub queries: RecordSource,
+    /// Where the evaluation metrics are.
+    pub metrics: RecordSource,
+    /// Whom models are asked of. A model of another provider is refused.
+    pub providers: Vec<ProviderAccess>,
+    /// With what temperature models answer queries, 0 to 2. Judges are asked with 0, so that they say the same again.
+    pub temperature: f64,
+    /// When calls are tried again. Clients wait meanwhile.
+    pub backoff: Backoff,
+}
+
+/// The judge, with its results and models in a PostgreSQL database whatever keeps its outputs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Judging {
+    pub(crate) database: Database,
+    queries: RecordSource,
+    metrics: RecordSource,
+    temperature: f64,
+    pub(crate) models: Arc<Models>,
+}
+
+impl Judging {
+    /// Makes ready for calls; calls nobody.
+    ///
+    /// # Errors
+    /// When the configuration of a provider is wrong.
+    pub fn new(database: Database, config: JudgeConfig) -> Result<Self, Error> {
+        let JudgeConfig { queries, metrics, providers, temperature, backoff } = config;
+        let models = Arc::new(Models::new(database.clone(), &providers, backoff)?);
+        Ok(Self { database, queries, metrics, temperature, models })
+    }
+}

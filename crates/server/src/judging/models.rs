@@ -1,0 +1,208 @@
+//! The models that can be asked: those that are compiled in, those that were registered, and any other whose provider
+//! its name suggests or the request says.
+
+use std::num::NonZeroU32;
+
+use judge::{
+    provider::{
+        Completion, Error, Provider, ProviderConfig, Request,
+        limits::{Backoff, Budget, CallError, Caller, Gates},
+    },
+    registry::{self, Model},
+};
+use records::Service;
+use store::postgres::{Database, RegisteredModel, Registration};
+use tokio::sync::OnceCell;
+
+use crate::{answer::ApiError, process::Process};
+
+/// Calls of one model at once, of all requests together. Fewer when its provider asks for it.
+const CALLS_AT_ONCE: NonZeroU32 = NonZeroU32::new(16).expect("it is not zero");
+
+/// A provider, and whether it can be called.
+#[derive(Clone, Debug)]
+pub enum ProviderAccess {
+    /// It can.
+    Ready(ProviderConfig),
+    /// It needs a key, and none is set.
+    NoKey {
+        /// The provider's name.
+        provider: String,
+        /// The setting that would be its key.
+        setting: &'static str,
+    },
+}
+
+/// The models, and how they are called.
+#[derive(Debug)]
+pub(crate) struct Models {
+    database: Database,
+    providers: Vec<(String, Result<Caller, &'static str>)>,
+}
+
+/// A model that a request names.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    pub(crate) model: Model,
+    caller: Caller,
+    /// Whether nobody knew it; it is registered with its first answer.
+    is_new: bool,
+    registered: OnceCell<()>,
+}
+
+impl Models {
+    /// # Errors
+    /// When the configuration of a provider is wrong.
+    pub(crate) fn new(
+        database: Database,
+        providers: &[ProviderAccess],
+        backoff: Backoff,
+    ) -> Result<Self, Error> {
+        let gates = Gates::new(CALLS_AT_ONCE);
+        let providers = providers.iter().map(|access| match access {
+            ProviderAccess::Ready(config) => {
+                let provider = Provider::new(config.clone())?;
+                Ok((config.name.clone(), Ok(Caller::new(provider, gates.clone(), backoff))))
+            }
+            ProviderAccess::NoKey { provider, setting } => Ok((provider.clone(), Err(*setting))),
+        });
+        Ok(Self { database, providers: providers.collect::<Result<_, _>>()? })
+    }
+
+    /// All that are known, by provider and id.
+    pub(crate) async fn list(&self, process: &Process) -> Result<Vec<Model>, ApiError> {
+        let listed = self.database.registered_models();
+        let registered = process.measured(Service::Judge, "list_models", listed).await?;
+        let mut models: Vec<Model> = registry::known()
+            .iter()
+            .filter(|known| !registered.iter().any(|model| model.id == known.id))
+            .cloned()
+            .collect();
+        models.extend(registered.into_iter().map(model));
+        models.sort_by(|a, b| (&a.provider, &a.id).cmp(&(&b.provider, &b.id)));
+        Ok(models)
+    }
+
+    /// Registers a model, or changes one.
+    pub(crate) async fn register(
+        &self,
+        model: &RegisteredModel,
+        process: &Process,
+    ) -> Result<Registration, ApiError> {
+        self.check_provider("provider", &model.provider)?;
+        let registered = self.database.register_model(model);
+        Ok(process.measured(Service::Judge, "register_model", registered).await?)
+    }
+
+    /// The model `id`, which the request's `field` names, at `provider` if the request says so.
+    pub(crate) async fn choose(
+        &self,
+        field: &'static str,
+        id: &str,
+        provider: Option<&str>,
+        process: &Process,
+    ) -> Result<Chosen, ApiError> {
+        if let Some(provider) = provider {
+            self.check_provider("model_provider", provider)?;
+        }
+        let found = self.database.registered_model(id);
+        let registered = process.measured(Service::Judge, "find_model", found).await?;
+        let known = registered.map(model).or_else(|| registry::find(id).cloned());
+        let is_new = known.is_none();
+        let model = match (known, provider) {
+            (Some(known), None) => known,
+            (Some(known), Some(provider)) if known.provider == provider => known,
+            // The request's word counts for the request.
+            (_, Some(provider)) => Model::unknown(id, provider),
+            (None, None) => Model::guessed(id).ok_or_else(|| self.unknown(field, id))?,
+        };
+        let caller = match self.caller(&model.provider) {
+            Some(Ok(caller)) => caller.clone(),
+            Some(Err(setting)) => {
+                let provider = &model.provider;
+                return Err(ApiError::invalid(
+                    field,
+                    format!(
+                        "model `{id}` is of provider `{provider}`, for which this server has no key: have {setting} set, or choose another model"
+                    ),
+                ));
+            }
+            None => return Err(self.unknown(field, id)),
+        };
+        Ok(Chosen { model, caller, is_new, registered: OnceCell::new() })
+    }
+
+    /// Has the model answer. Nobody knew it before and it answered: from then on it is registered.
+    pub(crate) async fn ask(
+        &self,
+        chosen: &Chosen,
+        request: &Request,
+        process: &Process,
+    ) -> Result<Result<Completion, Error>, ApiError> {
+        let Chosen { model, caller, is_new, registered } = chosen;
+        let completion = match caller.call(model, request, &Budget::unlimited(), &mut ()).await {
+            Ok(completion) => completion,
+            Err(CallError::Provider { attempts: _, source }) => return Ok(Err(source)),
+            Err(CallError::Budget(exceeded)) => unreachable!("nothing limits it: {exceeded}"),
+            Err(CallError::Log(never)) => match never {},
+        };
+        if *is_new {
+            let row = RegisteredModel {
+                id: model.id.clone(),
+                name: model.name.clone(),
+                provider: model.provider.clone(),
+                is_judge_compatible: model.is_judge_compatible,
+            };
+            let store = || async {
+                let stored = self.database.register_new_model(&row);
+                process.measured(Service::Judge, "register_model", stored).await
+            };
+            registered.get_or_try_init(store).await?;
+        }
+        Ok(Ok(completion))
+    }
+
+    fn caller(&self, provider: &str) -> Option<&Result<Caller, &'static str>> {
+        self.providers.iter().find(|(name, _)| name == provider).map(|(_, caller)| caller)
+    }
+
+    fn check_provider(&self, field: &'static str, provider: &str) -> Result<(), ApiError> {
+        match self.caller(provider) {
+            Some(_) => Ok(()),
+            None => Err(ApiError::invalid(
+                field,
+                format!("expected one of {}, found `{provider}`", self.provider_names()),
+            )),
+        }
+    }
+
+    fn unknown(&self, field: &'static str, id: &str) -> ApiError {
+        let remedy = if field == "model_id" { "give `model_provider`, or register" } else { "register" };
+        ApiError::invalid(
+            field,
+            format!(
+                "nobody knows model `{id}`, nor does its name suggest a provider: {remedy} it by POST /api/v1/models with its provider ({})",
+                self.provider_names()
+            ),
+        )
+    }
+
+    fn provider_names(&self) -> String {
+        self.providers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Chosen {
+    /// Whether this request's answers made it known.
+    pub(crate) fn is_registered_now(&self) -> bool {
+        self.registered.initialized()
+    }
+}
+
+/// What is known of a registered model: prices and abilities too, if it is one of the file's and of its provider.
+fn model(registered: RegisteredModel) -> Model {
+    let RegisteredModel { id, name, provider, is_judge_compatible } = registered;
+    let known = registry::find(&id).filter(|known| known.provider == provider).cloned();
+    let known = known.unwrap_or_else(|| Model::unknown(&id, &provider));
+    Model { name, is_judge_compatible, ..known }
+}

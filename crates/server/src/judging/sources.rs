@@ -1,0 +1,133 @@
+//! The queries and metrics that the judge works with: in a storage of this process, or at a service that runs apart.
+
+use std::sync::Arc;
+
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
+use reqwest::{StatusCode, Url, header::HeaderMap};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Map, Value};
+use store::storage::{Record, Selection, Start, Storage};
+
+use crate::{answer::ApiError, gateway::Upstream, process::Process, trace, wire::Resource};
+
+/// Where the judge finds the records of another service.
+#[derive(Clone, Debug)]
+pub enum RecordSource {
+    /// A storage that this process has opened.
+    Storage(Arc<dyn Storage>),
+    /// A service that runs apart.
+    Service(RemoteService),
+}
+
+/// A service that runs apart, asked by the contract's routes alone, so that any version of it will do.
+#[derive(Clone, Debug)]
+pub struct RemoteService {
+    /// The service, and where it runs.
+    pub upstream: Upstream,
+    /// The key that it asks for.
+    pub key: Option<SecretString>,
+    /// Must not follow redirects: they would be given the key.
+    pub client: reqwest::Client,
+}
+
+/// Records that are asked for at once, from a service that gives one at a time.
+const AT_ONCE: usize = 8;
+
+impl RecordSource {
+    /// The records with these ids, in their order; `None` where there is none.
+    pub(super) async fn find<R: Resource>(
+        &self,
+        ids: &[String],
+        process: &Process,
+    ) -> Result<Vec<Option<Record>>, ApiError> {
+        match self {
+            Self::Storage(storage) => {
+                let found = process.measured(R::SERVICE, "get", storage.get(ids)).await?;
+                Ok(ids.iter().map(|id| found.iter().find(|record| record.id == *id).cloned()).collect())
+            }
+            Self::Service(service) => {
+                let found: Vec<BoxFuture<'_, _>> =
+                    ids.iter().map(|id| service.record::<R>(id).boxed()).collect();
+                stream::iter(found).buffered(AT_ONCE).try_collect().await
+            }
+        }
+    }
+
+    /// Up to `limit` records of a category, newest first.
+    pub(super) async fn newest<R: Resource>(
+        &self,
+        category: &str,
+        limit: u32,
+        process: &Process,
+    ) -> Result<Vec<Record>, ApiError> {
+        match self {
+            Self::Storage(storage) => {
+                let selection = Selection { category: Some(category.to_owned()), ..Selection::default() };
+                let listed = storage.list(&selection, Start::Offset(0), limit);
+                Ok(process.measured(R::SERVICE, "list", listed).await?)
+            }
+            Self::Service(service) => service.newest::<R>(category, limit).await,
+        }
+    }
+}
+
+impl RemoteService {
+    async fn record<R: Resource>(&self, id: &str) -> Result<Option<Record>, ApiError> {
+        let answer = self.get::<R>(&[id], None).await?;
+        answer.map(|data| self.read::<R>(data)).transpose()
+    }
+
+    async fn newest<R: Resource>(&self, category: &str, limit: u32) -> Result<Vec<Record>, ApiError> {
+        let (by, _) = R::BY_CATEGORY.split_once('/').expect("the path ends with the category");
+        let answer = self.get::<R>(&[by, category], Some(limit)).await?;
+        match answer.map(|mut page| page["items"].take()) {
+            Some(Value::Array(items)) => items.into_iter().map(|item| self.read::<R>(item)).collect(),
+            _ => Err(self.failed("answered without a page of records")),
+        }
+    }
+
+    /// `data` of the answer; `None` when there is no such record.
+    async fn get<R: Resource>(&self, path: &[&str], limit: Option<u32>) -> Result<Option<Value>, ApiError> {
+        let Upstream { service, url } = &self.upstream;
+        let mut url = Url::parse(url).map_err(|_| self.failed("has a URL that is none"))?;
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(["api", "v1", R::PATH]).extend(path);
+        }
+        if let Some(limit) = limit {
+            url.query_pairs_mut().append_pair("page", "1").append_pair("limit", &limit.to_string());
+        }
+        let mut headers = HeaderMap::new();
+        trace::pass_on(&mut headers);
+        let mut request = self.client.get(url).headers(headers);
+        if let Some(key) = &self.key {
+            request = request.header("x-api-key", key.expose_secret());
+        }
+        let unreachable =
+            |source: reqwest::Error| ApiError::Gateway { service: *service, source: source.without_url() };
+        let response = request.send().await.map_err(unreachable)?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Ok(None),
+            status => return Err(self.failed(&format!("answered with status {}", status.as_u16()))),
+        }
+        let body = response.bytes().await.map_err(unreachable)?;
+        let mut answer: Value = serde_json::from_slice(&body)
+            .map_err(|_| self.failed("answered with something else than JSON"))?;
+        Ok(Some(answer["data"].take()))
+    }
+
+    fn read<R: Resource>(&self, mut data: Value) -> Result<Record, ApiError> {
+        let metadata = match data["metadata"].take() {
+            Value::Object(metadata) => metadata,
+            _ => Map::new(),
+        };
+        match (data["id"].take(), data[R::TEXT].take()) {
+            (Value::String(id), Value::String(text)) => Ok(Record { id, text, metadata, created_at: None }),
+            _ => Err(self.failed("answered with something else than a record")),
+        }
+    }
+
+    fn failed(&self, reason: &str) -> ApiError {
+        ApiError::Upstream { service: self.upstream.service, reason: reason.to_owned() }
+    }
+}
