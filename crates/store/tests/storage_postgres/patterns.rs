@@ -144,7 +144,8 @@ async fn random_patterns_match_the_same_texts() {
         let pattern = patterns().prop_filter("patterns have a character", |pattern| !pattern.is_empty());
         let pattern = pattern.new_tree(&mut runner).expect("a pattern").current();
         let regex = Regex::new(&pattern).expect("it compiles");
-        let mut expected: Vec<&String> = sampled.iter().filter(|text| regex.is_match(text)).collect();
+        // Not `is_match`, which misses some: see the Chroma storage's `matching`.
+        let mut expected: Vec<&String> = sampled.iter().filter(|text| regex.find(text).is_some()).collect();
         expected.sort_unstable();
         let listed = storage.list(&matching("$regex", &pattern), Start::Offset(0), all).await;
         let listed = listed.unwrap_or_else(|error| panic!("`{pattern}`: {error:?}"));

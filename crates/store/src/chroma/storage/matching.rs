@@ -71,10 +71,16 @@ impl Document<'_> {
             Self::Or(any) => any.iter().any(|one| one.holds(text)),
             Self::Contains(part) => text.contains(part),
             Self::NotContains(part) => !text.contains(part),
-            Self::Regex(pattern) => pattern.is_match(text),
-            Self::NotRegex(pattern) => !pattern.is_match(text),
+            Self::Regex(pattern) => has_match(pattern, text),
+            Self::NotRegex(pattern) => !has_match(pattern, text),
         }
     }
+}
+
+/// `Regex::is_match` (regex 1.x) misses matches of patterns that also match emptily between the bytes of one character:
+/// `ß|(?-u:\B)` in `Bßa`. `find` does not.
+fn has_match(pattern: &Regex, text: &str) -> bool {
+    pattern.find(text).is_some()
 }
 
 fn document(filter: &DocumentFilter) -> Result<Document<'_>, StorageError> {
@@ -183,6 +189,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn match_is_found_where_the_pattern_also_matches_within_a_character() {
+        let pattern = Regex::new(r"ß|(?-u:\B)").expect("it is well formed");
+        assert!(has_match(&pattern, "Bßa"));
+        assert!(!has_match(&pattern, "Bſb"));
+    }
 
     #[test]
     fn numbers_compare_by_their_decimals() {
