@@ -158,6 +158,17 @@ impl Budget {
         }
     }
 
+    /// Takes note of what others have used too: `spent` is what all are known to have used, us among them. Its time does
+    /// not count.
+    pub fn observe(&self, spent: Spent) {
+        let mut account = self.account();
+        account.requests = account.requests.max(spent.requests);
+        account.tokens = account.tokens.max(spent.tokens);
+        account.cost_usd = account.cost_usd.max(spent.cost_usd);
+        account.without_usage = account.without_usage.max(spent.without_usage);
+        account.without_cost = account.without_cost.max(spent.without_cost);
+    }
+
     /// Waits for `waiting` as long as there is time.
     ///
     /// # Errors
@@ -233,6 +244,17 @@ mod tests {
         none.spend(&local, usage(10));
         assert_eq!(none.begin(&local), Ok(()));
         assert_eq!(none.spent().without_cost, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_other_processes_used_counts() {
+        let model = registry::find("gpt-4").expect("it is known");
+        let budget = budget(|allowance| allowance.requests = Some(10));
+        assert_eq!(budget.begin(model), Ok(()));
+        budget.observe(Spent { requests: 10, ..Spent::default() });
+        assert_eq!(budget.begin(model), Err(Exceeded::Requests { limit: 10 }));
+        budget.observe(Spent { requests: 3, ..Spent::default() });
+        assert_eq!(budget.spent().requests, 10, "news that came late");
     }
 
     #[tokio::test(start_paused = true)]

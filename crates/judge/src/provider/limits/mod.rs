@@ -78,6 +78,11 @@ impl Caller {
         Self { provider, gates, backoff }
     }
 
+    /// The same limits, with another patience.
+    pub fn with_backoff(self, backoff: Backoff) -> Self {
+        Self { backoff, ..self }
+    }
+
     /// Has `model` answer `request`: waits for its turn, and tries again as long as that may help.
     ///
     /// # Errors
