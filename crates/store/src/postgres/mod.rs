@@ -8,6 +8,7 @@ pub mod jobs;
 mod lock;
 mod models;
 pub mod nearest;
+pub mod runs;
 pub mod scan;
 pub mod schema;
 mod schema_migrations;
@@ -20,7 +21,7 @@ pub mod vector_index;
 pub mod write;
 
 pub use connect::{Database, DatabaseOptions, MAX_COPY_CONNECTIONS};
-pub use evaluation_results::{EvaluationResult, ResultSelection};
+pub use evaluation_results::{EarlierVerdict, EvaluationResult, ResultSelection};
 pub use lock::TableLock;
 pub use models::{RegisteredModel, Registration};
 pub use storage::PostgresStorage;

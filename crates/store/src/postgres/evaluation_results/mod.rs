@@ -1,11 +1,16 @@
 //! The judge's results: `evaluation_results`, which are in PostgreSQL whatever keeps the outputs.
 
+mod earlier;
+
 use records::{Service, timestamp};
 use serde_json::Value;
+use sqlx::PgConnection;
 use time::PrimitiveDateTime;
 
 use super::{Database, storage::Failing, unnamed::on};
 use crate::storage::{StorageError, check_text};
+
+pub use earlier::EarlierVerdict;
 
 const FAILING: Failing = Failing(Service::Judge);
 
@@ -63,36 +68,9 @@ impl Database {
     /// # Errors
     /// [`StorageError::Refused`] for a text with the character NUL; when the statement fails.
     pub async fn insert_evaluation_results(&self, results: &[EvaluationResult]) -> Result<(), StorageError> {
-        const OPERATION: &str = "store evaluation results";
         results.iter().try_for_each(EvaluationResult::check)?;
-        let texts = |part: fn(&EvaluationResult) -> &Option<String>| -> Vec<Option<String>> {
-            results.iter().map(|result| part(result).clone()).collect()
-        };
-        let ids: Vec<String> = results.iter().map(|result| result.id.clone()).collect();
-        let scores: Vec<Option<f64>> = results.iter().map(|result| result.score).collect();
-        let timestamps: Vec<Option<PrimitiveDateTime>> =
-            results.iter().map(|result| result.timestamp.map(timestamp::to_microseconds)).collect();
-        let metadata: Vec<Option<String>> =
-            results.iter().map(|result| result.result_metadata.as_ref().map(Value::to_string)).collect();
         let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        sqlx::query_file!(
-            "src/postgres/evaluation_results/insert.sql",
-            &ids,
-            &texts(|result| &result.query_id) as &[Option<String>],
-            &texts(|result| &result.query_text) as &[Option<String>],
-            &texts(|result| &result.output_text) as &[Option<String>],
-            &texts(|result| &result.model_id) as &[Option<String>],
-            &texts(|result| &result.theme) as &[Option<String>],
-            &texts(|result| &result.evaluation_prompt_id) as &[Option<String>],
-            &texts(|result| &result.evaluation_prompt) as &[Option<String>],
-            &scores as &[Option<f64>],
-            &texts(|result| &result.judge_model) as &[Option<String>],
-            &timestamps as &[Option<PrimitiveDateTime>],
-            &metadata as &[Option<String>]
-        )
-        .execute(on(&mut transaction))
-        .await
-        .map_err(FAILING.to(OPERATION))?;
+        insert_results(&mut transaction, results).await.map_err(FAILING.to("store evaluation results"))?;
         transaction.commit().await.map_err(FAILING.to("commit a transaction"))
     }
 
@@ -177,8 +155,42 @@ impl Database {
     }
 }
 
+/// Stores `results`, which were checked; one whose id is there already is left as it is.
+pub(super) async fn insert_results(
+    connection: &mut PgConnection,
+    results: &[EvaluationResult],
+) -> sqlx::Result<()> {
+    let texts = |part: fn(&EvaluationResult) -> &Option<String>| -> Vec<Option<String>> {
+        results.iter().map(|result| part(result).clone()).collect()
+    };
+    let ids: Vec<String> = results.iter().map(|result| result.id.clone()).collect();
+    let scores: Vec<Option<f64>> = results.iter().map(|result| result.score).collect();
+    let timestamps: Vec<Option<PrimitiveDateTime>> =
+        results.iter().map(|result| result.timestamp.map(timestamp::to_microseconds)).collect();
+    let metadata: Vec<Option<String>> =
+        results.iter().map(|result| result.result_metadata.as_ref().map(Value::to_string)).collect();
+    sqlx::query_file!(
+        "src/postgres/evaluation_results/insert.sql",
+        &ids,
+        &texts(|result| &result.query_id) as &[Option<String>],
+        &texts(|result| &result.query_text) as &[Option<String>],
+        &texts(|result| &result.output_text) as &[Option<String>],
+        &texts(|result| &result.model_id) as &[Option<String>],
+        &texts(|result| &result.theme) as &[Option<String>],
+        &texts(|result| &result.evaluation_prompt_id) as &[Option<String>],
+        &texts(|result| &result.evaluation_prompt) as &[Option<String>],
+        &scores as &[Option<f64>],
+        &texts(|result| &result.judge_model) as &[Option<String>],
+        &timestamps as &[Option<PrimitiveDateTime>],
+        &metadata as &[Option<String>]
+    )
+    .execute(on(connection))
+    .await?;
+    Ok(())
+}
+
 impl EvaluationResult {
-    fn check(&self) -> Result<(), StorageError> {
+    pub(super) fn check(&self) -> Result<(), StorageError> {
         let texts = [
             ("id", Some(&self.id)),
             ("query_id", self.query_id.as_ref()),

@@ -1,0 +1,66 @@
+//! Verdicts that need not be asked for again.
+
+use serde_json::{Map, Value};
+
+use super::FAILING;
+use crate::{
+    postgres::{Database, unnamed::on},
+    storage::StorageError,
+};
+
+/// What a judge said when it was asked the very same.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EarlierVerdict {
+    /// Of the question, the judge, and how it was asked.
+    pub fingerprint: String,
+    /// The result's id.
+    pub id: String,
+    /// The score, if it is one.
+    pub score: Option<f64>,
+    /// The result's metadata.
+    pub metadata: Map<String, Value>,
+}
+
+impl Database {
+    /// The first verdict of each of these fingerprints, of those that a judge gave, whether or not it can be read.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn earlier_verdicts(
+        &self,
+        fingerprints: &[String],
+    ) -> Result<Vec<EarlierVerdict>, StorageError> {
+        const OPERATION: &str = "look for earlier verdicts";
+        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
+        let rows = sqlx::query!(
+            r#"
+            select distinct on (result_metadata ->> 'fingerprint')
+                result_metadata ->> 'fingerprint' as "fingerprint!",
+                id,
+                score,
+                result_metadata::text as "result_metadata!"
+            from evaluation_results
+            where result_metadata ->> 'fingerprint' = any($1)
+                and result_metadata ->> 'status' in ('scored', 'unparsed', 'refused')
+            order by result_metadata ->> 'fingerprint', "timestamp", id
+            "#,
+            fingerprints
+        )
+        .fetch_all(on(&mut transaction))
+        .await
+        .map_err(FAILING.to(OPERATION))?;
+        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
+        rows.into_iter()
+            .map(|row| {
+                let metadata = serde_json::from_str(&row.result_metadata);
+                Ok(EarlierVerdict {
+                    fingerprint: row.fingerprint,
+                    id: row.id,
+                    score: row.score,
+                    metadata: metadata.map_err(|error| sqlx::Error::Decode(error.into()))?,
+                })
+            })
+            .collect::<sqlx::Result<_>>()
+            .map_err(FAILING.to(OPERATION))
+    }
+}

@@ -1,0 +1,14 @@
+with held as (
+    update run_tasks as tasks
+    set attempts = given.attempt
+    from unnest($3::bigint[], $4::integer[], $5::text[], $6::timestamp[]) as given (task, attempt, model_id, began_at)
+    where tasks.run_id = $1
+        and tasks.task = given.task
+        and tasks.worker = $2
+        and tasks.state = 'ready'
+    returning given.*
+)
+insert into run_attempts (run_id, task, attempt, model_id, began_at)
+select $1, task, attempt, model_id, began_at
+from held
+returning task

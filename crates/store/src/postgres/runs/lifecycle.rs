@@ -1,0 +1,431 @@
+//! Making runs, finding them, and changing their state.
+
+use sqlx::PgConnection;
+use time::PrimitiveDateTime;
+use uuid::Uuid;
+
+use super::{
+    FAILING, Run, RunQuery, RunShape, RunState, RunTasks, RunUsage, TaskKind, TaskOutcome, count,
+    record::release_judgements, whole,
+};
+use crate::{
+    postgres::{Database, unnamed::on},
+    storage::{StorageError, check_text},
+};
+
+/// A row of `runs`, as the statements here give it.
+struct Row {
+    id: Uuid,
+    name: Option<String>,
+    plan: String,
+    allowance: String,
+    state: String,
+    stop_reason: Option<String>,
+    created_at: PrimitiveDateTime,
+    began_at: PrimitiveDateTime,
+    ended_at: Option<PrimitiveDateTime>,
+    requests: i64,
+    tokens: i64,
+    cost_usd: f64,
+    without_usage: i64,
+    without_cost: i64,
+}
+
+impl Database {
+    /// Makes `run`, which is running from then on, with all its tasks.
+    ///
+    /// # Errors
+    /// [`StorageError::Refused`] for a text with the character NUL; when a statement fails.
+    pub async fn create_run(
+        &self,
+        run: &Run,
+        queries: &[RunQuery],
+        shape: &RunShape,
+    ) -> Result<(), StorageError> {
+        run.name.as_deref().map_or(Ok(()), |name| check_text("name", name))?;
+        queries.iter().try_for_each(RunQuery::check)?;
+        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
+        insert_run(&mut transaction, run).await.map_err(FAILING.to("store a run"))?;
+        insert_queries(&mut transaction, run.id, queries)
+            .await
+            .map_err(FAILING.to("store a run's queries"))?;
+        insert_tasks(&mut transaction, run.id, queries.len(), shape)
+            .await
+            .map_err(FAILING.to("store a run's tasks"))?;
+        transaction.commit().await.map_err(FAILING.to("commit a transaction"))
+    }
+
+    /// The run `id`, if there is one.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn run(&self, id: Uuid) -> Result<Option<Run>, StorageError> {
+        const OPERATION: &str = "find a run";
+        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
+        let row = sqlx::query_as!(
+            Row,
+            r#"
+            select id, name, plan, allowance, state, stop_reason, created_at, began_at, ended_at,
+                requests, tokens, cost_usd, without_usage, without_cost
+            from runs
+            where id = $1
+            "#,
+            id
+        )
+        .fetch_optional(on(&mut transaction))
+        .await
+        .map_err(FAILING.to(OPERATION))?;
+        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
+        row.map(Row::run).transpose().map_err(FAILING.to(OPERATION))
+    }
+
+    /// Up to `limit` runs, newest first, from the one after `after` on; only those in `state` if it is given.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn runs(
+        &self,
+        state: Option<RunState>,
+        after: Option<(PrimitiveDateTime, Uuid)>,
+        limit: u32,
+    ) -> Result<Vec<Run>, StorageError> {
+        const OPERATION: &str = "list runs";
+        let (created_at, id) = after.unzip();
+        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
+        let rows = sqlx::query_as!(
+            Row,
+            r#"
+            select id, name, plan, allowance, state, stop_reason, created_at, began_at, ended_at,
+                requests, tokens, cost_usd, without_usage, without_cost
+            from runs
+            where ($1::text is null or state = $1)
+                and ($2::timestamp is null or (created_at, id) < ($2, $3::uuid))
+            order by created_at desc, id desc
+            limit $4
+            "#,
+            state.map(RunState::as_str),
+            created_at,
+            id,
+            i64::from(limit)
+        )
+        .fetch_all(on(&mut transaction))
+        .await
+        .map_err(FAILING.to(OPERATION))?;
+        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
+        rows.into_iter().map(Row::run).collect::<sqlx::Result<_>>().map_err(FAILING.to(OPERATION))
+    }
+
+    /// How many tasks of each kind and outcome the run has.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn run_tasks(&self, id: Uuid) -> Result<Vec<RunTasks>, StorageError> {
+        const OPERATION: &str = "count a run's tasks";
+        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
+        let rows = sqlx::query!(
+            r#"
+            select kind, outcome, count(*) as "tasks!"
+            from run_tasks
+            where run_id = $1
+            group by kind, outcome
+            "#,
+            id
+        )
+        .fetch_all(on(&mut transaction))
+        .await
+        .map_err(FAILING.to(OPERATION))?;
+        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(RunTasks {
+                    kind: TaskKind::stored(&row.kind)?,
+                    outcome: row.outcome.as_deref().map(TaskOutcome::stored).transpose()?,
+                    count: count(row.tasks),
+                })
+            })
+            .collect::<sqlx::Result<_>>()
+            .map_err(FAILING.to(OPERATION))
+    }
+
+    /// Ends a running run as `state`, for `reason`; whether it was running.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn end_run(
+        &self,
+        id: Uuid,
+        state: RunState,
+        reason: Option<&str>,
+    ) -> Result<bool, StorageError> {
+        // Words of a provider may be part of it.
+        let reason = reason.map(|reason| reason.replace('\0', "\u{fffd}"));
+        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
+        let ended = sqlx::query!(
+            r#"
+            update runs
+            set state = $2, stop_reason = $3, ended_at = clock_timestamp() at time zone 'utc'
+            where id = $1 and state = 'running'
+            "#,
+            id,
+            state.as_str(),
+            reason
+        )
+        .execute(on(&mut transaction))
+        .await
+        .map_err(FAILING.to("end a run"))?;
+        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
+        Ok(ended.rows_affected() == 1)
+    }
+
+    /// Completes a running run if every task is done; the state that it has then, `None` if there is no such run.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn complete_run(&self, id: Uuid) -> Result<Option<RunState>, StorageError> {
+        const OPERATION: &str = "complete a run";
+        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
+        let state = locked_state(&mut transaction, id).await.map_err(FAILING.to(OPERATION))?;
+        let completed = sqlx::query!(
+            r#"
+            update runs
+            set state = 'completed', stop_reason = null, ended_at = clock_timestamp() at time zone 'utc'
+            where id = $1
+                and state = 'running'
+                and not exists (select 1 from run_tasks where run_id = $1 and state <> 'done')
+            "#,
+            id
+        )
+        .execute(on(&mut transaction))
+        .await
+        .map_err(FAILING.to(OPERATION))?;
+        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
+        Ok(if completed.rows_affected() == 1 { Some(RunState::Completed) } else { state })
+    }
+
+    /// Lets a run that is not running go on, with another `allowance` if one is given. With `retry`, what failed or had
+    /// no answer is to be done again, and what was recorded of it is forgotten. The state before, `None` if there is no
+    /// such run.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn resume_run(
+        &self,
+        id: Uuid,
+        allowance: Option<&str>,
+        retry: Option<RetryFailed>,
+    ) -> Result<Option<RunState>, StorageError> {
+        const OPERATION: &str = "resume a run";
+        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
+        let before = locked_state(&mut transaction, id).await.map_err(FAILING.to(OPERATION))?;
+        if before.is_some_and(|state| state != RunState::Running) {
+            if let Some(RetryFailed { models }) = retry {
+                retry_failed(&mut transaction, id, models).await.map_err(FAILING.to(OPERATION))?;
+            }
+            sqlx::query!(
+                r#"
+                update runs
+                set state = 'running', stop_reason = null, ended_at = null,
+                    began_at = clock_timestamp() at time zone 'utc', allowance = coalesce($2, allowance)
+                where id = $1
+                "#,
+                id,
+                allowance
+            )
+            .execute(on(&mut transaction))
+            .await
+            .map_err(FAILING.to(OPERATION))?;
+        }
+        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
+        Ok(before)
+    }
+
+    /// Deletes a run that is not running, and its results; outputs stay, since they may be elsewhere. The state that it
+    /// had, `None` if there is no such run.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn delete_run(&self, id: Uuid) -> Result<Option<RunState>, StorageError> {
+        const OPERATION: &str = "delete a run";
+        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
+        let state = locked_state(&mut transaction, id).await.map_err(FAILING.to(OPERATION))?;
+        if state.is_some_and(|state| state != RunState::Running) {
+            sqlx::query!(
+                r#"
+                delete from evaluation_results
+                where id in (select result_id from run_tasks where run_id = $1 and result_id is not null)
+                "#,
+                id
+            )
+            .execute(on(&mut transaction))
+            .await
+            .map_err(FAILING.to(OPERATION))?;
+            sqlx::query!("delete from runs where id = $1", id)
+                .execute(on(&mut transaction))
+                .await
+                .map_err(FAILING.to(OPERATION))?;
+        }
+        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
+        Ok(state)
+    }
+}
+
+/// Failed calls of a run of so many models are to be made again, and what depends on them judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryFailed {
+    /// Models in the plan.
+    pub models: u16,
+}
+
+/// Locks the run's row until the transaction ends; its state.
+pub(super) async fn locked_state(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<RunState>> {
+    let state = sqlx::query_scalar!("select state from runs where id = $1 for no key update", id)
+        .fetch_optional(on(connection))
+        .await?;
+    state.as_deref().map(RunState::stored).transpose()
+}
+
+async fn retry_failed(connection: &mut PgConnection, id: Uuid, models: u16) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        delete from evaluation_results
+        where id in (
+            select result_id
+            from run_tasks
+            where run_id = $1 and outcome in ('failed', 'unanswered') and result_id is not null
+        )
+        "#,
+        id
+    )
+    .execute(on(connection))
+    .await?;
+    sqlx::query!(
+        r#"
+        update run_tasks
+        set state = case when outcome = 'unanswered' then 'waiting' else 'ready' end,
+            outcome = null, reason = null, result_id = null, claims = 0
+        where run_id = $1 and outcome in ('failed', 'unanswered')
+        "#,
+        id
+    )
+    .execute(on(connection))
+    .await?;
+    // A model that refused is not asked again, and judgements of its refusals wait for nothing.
+    release_judgements(connection, id, None, models).await
+}
+
+async fn insert_run(connection: &mut PgConnection, run: &Run) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        insert into runs (id, name, plan, allowance, state, created_at, began_at)
+        values ($1, $2, $3, $4, $5, $6, $7)
+        "#,
+        run.id,
+        run.name,
+        run.plan,
+        run.allowance,
+        run.state.as_str(),
+        run.created_at,
+        run.began_at
+    )
+    .execute(on(connection))
+    .await?;
+    Ok(())
+}
+
+async fn insert_queries(connection: &mut PgConnection, run: Uuid, queries: &[RunQuery]) -> sqlx::Result<()> {
+    let ids: Vec<Option<String>> = queries.iter().map(|query| query.id.clone()).collect();
+    let texts: Vec<String> = queries.iter().map(|query| query.text.clone()).collect();
+    let themes: Vec<String> = queries.iter().map(|query| query.theme.clone()).collect();
+    let references: Vec<Option<String>> = queries.iter().map(|query| query.reference.clone()).collect();
+    sqlx::query!(
+        r#"
+        insert into run_queries (run_id, query, query_id, query_text, theme, reference)
+        select $1, number - 1, query_id, query_text, theme, reference
+        from unnest($2::text[], $3::text[], $4::text[], $5::text[])
+            with ordinality as given (query_id, query_text, theme, reference, number)
+        "#,
+        run,
+        &ids as &[Option<String>],
+        &texts,
+        &themes,
+        &references as &[Option<String>]
+    )
+    .execute(on(connection))
+    .await?;
+    Ok(())
+}
+
+async fn insert_tasks(
+    connection: &mut PgConnection,
+    run: Uuid,
+    queries: usize,
+    shape: &RunShape,
+) -> sqlx::Result<()> {
+    let (queries, models) = (whole(queries as u64), i64::from(shape.models));
+    // Answers are numbered by query and model, judgements after them.
+    sqlx::query!(
+        r#"
+        insert into run_tasks (run_id, task, kind, state, query, model)
+        select $1, query::bigint * $3::bigint + model, 'answer', 'ready', query, model
+        from generate_series(0, $2::bigint - 1) as query
+        cross join generate_series(0, $3::bigint - 1) as model
+        "#,
+        run,
+        queries,
+        models
+    )
+    .execute(on(connection))
+    .await?;
+    let place = |model: u16| i16::try_from(model).expect("a plan has fewer models");
+    let subjects = &shape.subjects;
+    sqlx::query_file!(
+        "src/postgres/runs/insert_judgements.sql",
+        run,
+        queries,
+        models,
+        &subjects.iter().map(|subject| place(subject.model)).collect::<Vec<_>>(),
+        &subjects.iter().map(|subject| subject.opponent.map(place)).collect::<Vec<_>>() as &[Option<i16>],
+        &subjects.iter().map(|subject| subject.swapped).collect::<Vec<_>>(),
+        i64::from(shape.metrics),
+        i64::from(shape.judges),
+        i64::from(shape.repeats)
+    )
+    .execute(on(connection))
+    .await?;
+    Ok(())
+}
+
+impl RunQuery {
+    fn check(&self) -> Result<(), StorageError> {
+        let texts = [
+            ("query_id", self.id.as_deref()),
+            ("query", Some(self.text.as_str())),
+            ("theme", Some(self.theme.as_str())),
+            ("reference", self.reference.as_deref()),
+        ];
+        texts.into_iter().try_for_each(|(field, text)| text.map_or(Ok(()), |text| check_text(field, text)))
+    }
+}
+
+impl Row {
+    fn run(self) -> sqlx::Result<Run> {
+        Ok(Run {
+            id: self.id,
+            name: self.name,
+            plan: self.plan,
+            allowance: self.allowance,
+            state: RunState::stored(&self.state)?,
+            stop_reason: self.stop_reason,
+            created_at: self.created_at,
+            began_at: self.began_at,
+            ended_at: self.ended_at,
+            used: RunUsage {
+                requests: count(self.requests),
+                tokens: count(self.tokens),
+                cost_usd: self.cost_usd,
+                without_usage: count(self.without_usage),
+                without_cost: count(self.without_cost),
+            },
+        })
+    }
+}

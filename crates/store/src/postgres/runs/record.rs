@@ -1,0 +1,407 @@
+//! What workers did, written down in one transaction.
+
+use std::collections::HashSet;
+
+use sqlx::{PgConnection, postgres::PgTransaction};
+use time::PrimitiveDateTime;
+use uuid::Uuid;
+
+use super::{FAILING, RunState, RunUsage, count, lifecycle::locked_state, unknown, whole};
+use crate::{
+    postgres::{Database, EvaluationResult, evaluation_results::insert_results, unnamed::on},
+    storage::{StorageError, check_text},
+};
+
+/// What a worker did since it wrote last. All of it is written, but for what belongs to tasks that are not the worker's
+/// any more.
+#[derive(Debug, Default)]
+pub struct RunRecords {
+    /// Calls that are about to be made.
+    pub begun: Vec<AttemptBegun>,
+    /// Calls that are over.
+    pub ended: Vec<AttemptEnded>,
+    /// What models said.
+    pub answers: Vec<KeptAnswer>,
+    /// Tasks that are done.
+    pub done: Vec<TaskDone>,
+}
+
+/// A call that is about to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptBegun {
+    /// The task's number.
+    pub task: i64,
+    /// The attempt's number in the task, from 1.
+    pub number: u32,
+    /// Which model is called.
+    pub model_id: String,
+    /// When, UTC.
+    pub at: PrimitiveDateTime,
+}
+
+/// A call that is over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttemptEnded {
+    /// The task's number.
+    pub task: i64,
+    /// The attempt's number in the task, from 1.
+    pub number: u32,
+    /// When, UTC.
+    pub at: PrimitiveDateTime,
+    /// `completed`, or the kind of its error.
+    pub outcome: &'static str,
+    /// The status with which the provider declined, if it did.
+    pub http_status: Option<u16>,
+    /// From the request to the end of the answer, if there was one.
+    pub latency_ms: Option<u64>,
+    /// What the model read and wrote, if there was an answer that says so.
+    pub tokens: Option<(u64, u64)>,
+    /// USD, if the price is known.
+    pub cost_usd: Option<f64>,
+    /// The provider's id of the answer.
+    pub provider_id: Option<String>,
+}
+
+/// What a model said, before it is stored as an output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptAnswer {
+    /// The task's number.
+    pub task: i64,
+    /// The answer.
+    pub text: String,
+    /// What is known of it, JSON.
+    pub metadata: String,
+}
+
+/// A task that is done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskDone {
+    /// Its number.
+    pub task: i64,
+    /// The query's place in the run.
+    pub query_place: u32,
+    /// What came of it.
+    pub outcome: TaskOutcome,
+    /// Why it is no more than that.
+    pub reason: Option<String>,
+    /// The output that an answer became.
+    pub output_id: Option<String>,
+    /// The result of a judgement.
+    pub result: Option<EvaluationResult>,
+}
+
+/// What came of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TaskOutcome {
+    /// The model's answer is an output.
+    Answered,
+    /// The judge gave a verdict.
+    Scored,
+    /// The judge's answer cannot be read.
+    Unparsed,
+    /// The model or the judge declined.
+    Refused,
+    /// There is no answer.
+    Failed,
+    /// There was nothing to judge.
+    Unanswered,
+}
+
+/// What became of records.
+#[derive(Debug)]
+pub struct Recorded {
+    /// Tasks that are not the worker's any more; nothing was written of them but the end of attempts.
+    pub lost: HashSet<i64>,
+    /// The run's state; `None` if it was deleted.
+    pub state: Option<RunState>,
+    /// What all workers have used.
+    pub used: RunUsage,
+}
+
+impl TaskOutcome {
+    /// The stored name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Scored => "scored",
+            Self::Unparsed => "unparsed",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::Unanswered => "unanswered",
+        }
+    }
+
+    pub(super) fn stored(name: &str) -> sqlx::Result<Self> {
+        let all =
+            [Self::Answered, Self::Scored, Self::Unparsed, Self::Refused, Self::Failed, Self::Unanswered];
+        all.into_iter().find(|outcome| outcome.as_str() == name).ok_or_else(|| unknown("outcome", name))
+    }
+}
+
+impl Database {
+    /// Writes down what `worker` did for a run of `models` models.
+    ///
+    /// # Errors
+    /// [`StorageError::Refused`] for a text with the character NUL; when a statement fails. Nothing was written then.
+    pub async fn record_run(
+        &self,
+        run: Uuid,
+        worker: Uuid,
+        models: u16,
+        records: &RunRecords,
+    ) -> Result<Recorded, StorageError> {
+        const OPERATION: &str = "record what a run did";
+        records.check()?;
+        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
+        let recorded = record(&mut transaction, Worker { run, worker, models }, records)
+            .await
+            .map_err(FAILING.to(OPERATION))?;
+        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
+        Ok(recorded)
+    }
+}
+
+/// Whose records they are.
+#[derive(Clone, Copy)]
+struct Worker {
+    run: Uuid,
+    worker: Uuid,
+    models: u16,
+}
+
+async fn record(
+    transaction: &mut PgTransaction<'_>,
+    by: Worker,
+    records: &RunRecords,
+) -> sqlx::Result<Recorded> {
+    let Some(state) = locked_state(transaction, by.run).await? else {
+        return Ok(Recorded { lost: records.tasks().collect(), state: None, used: RunUsage::default() });
+    };
+    let mut lost = HashSet::new();
+    let mut note_lost = |tasks: &mut dyn Iterator<Item = i64>, held: Vec<i64>| {
+        let held: HashSet<i64> = held.into_iter().collect();
+        lost.extend(tasks.filter(|task| !held.contains(task)));
+    };
+    if !records.ended.is_empty() {
+        end_attempts(transaction, by.run, &records.ended).await?;
+    }
+    if !records.answers.is_empty() {
+        let held = keep_answers(transaction, by, &records.answers).await?;
+        note_lost(&mut records.answers.iter().map(|answer| answer.task), held);
+    }
+    if !records.done.is_empty() {
+        let held = finish(transaction, by, &records.done).await?;
+        note_lost(&mut records.done.iter().map(|done| done.task), held);
+    }
+    let mut begun = 0;
+    if !records.begun.is_empty() {
+        let held = begin_attempts(transaction, by, &records.begun).await?;
+        begun = held.len() as u64;
+        note_lost(&mut records.begun.iter().map(|begun| begun.task), held);
+    }
+    let used = use_up(transaction, by.run, begun, &records.ended).await?;
+    Ok(Recorded { lost, state: Some(state), used })
+}
+
+async fn begin_attempts(
+    connection: &mut PgConnection,
+    by: Worker,
+    begun: &[AttemptBegun],
+) -> sqlx::Result<Vec<i64>> {
+    sqlx::query_file_scalar!(
+        "src/postgres/runs/begin_attempts.sql",
+        by.run,
+        by.worker,
+        &begun.iter().map(|begun| begun.task).collect::<Vec<_>>(),
+        &begun.iter().map(|begun| attempt_number(begun.number)).collect::<Vec<_>>(),
+        &begun.iter().map(|begun| begun.model_id.clone()).collect::<Vec<_>>(),
+        &begun.iter().map(|begun| begun.at).collect::<Vec<_>>()
+    )
+    .fetch_all(on(connection))
+    .await
+}
+
+async fn end_attempts(connection: &mut PgConnection, run: Uuid, ended: &[AttemptEnded]) -> sqlx::Result<()> {
+    let tokens = |part: fn((u64, u64)) -> u64| -> Vec<Option<i64>> {
+        ended.iter().map(|ended| ended.tokens.map(|tokens| whole(part(tokens)))).collect()
+    };
+    let statuses: Vec<Option<i16>> = ended
+        .iter()
+        .map(|ended| {
+            ended.http_status.map(|status| i16::try_from(status).expect("a status has three digits"))
+        })
+        .collect();
+    sqlx::query_file!(
+        "src/postgres/runs/end_attempts.sql",
+        run,
+        &ended.iter().map(|ended| ended.task).collect::<Vec<_>>(),
+        &ended.iter().map(|ended| attempt_number(ended.number)).collect::<Vec<_>>(),
+        &ended.iter().map(|ended| ended.at).collect::<Vec<_>>(),
+        &ended.iter().map(|ended| ended.outcome.to_owned()).collect::<Vec<_>>(),
+        &statuses as &[Option<i16>],
+        &ended.iter().map(|ended| ended.latency_ms.map(whole)).collect::<Vec<_>>() as &[Option<i64>],
+        &tokens(|(input, _)| input) as &[Option<i64>],
+        &tokens(|(_, output)| output) as &[Option<i64>],
+        &ended.iter().map(|ended| ended.cost_usd).collect::<Vec<_>>() as &[Option<f64>],
+        &ended.iter().map(|ended| ended.provider_id.clone()).collect::<Vec<_>>() as &[Option<String>]
+    )
+    .execute(on(connection))
+    .await?;
+    Ok(())
+}
+
+async fn keep_answers(
+    connection: &mut PgConnection,
+    by: Worker,
+    answers: &[KeptAnswer],
+) -> sqlx::Result<Vec<i64>> {
+    sqlx::query_file_scalar!(
+        "src/postgres/runs/keep_answers.sql",
+        by.run,
+        by.worker,
+        &answers.iter().map(|answer| answer.task).collect::<Vec<_>>(),
+        &answers.iter().map(|answer| answer.text.clone()).collect::<Vec<_>>(),
+        &answers.iter().map(|answer| answer.metadata.clone()).collect::<Vec<_>>()
+    )
+    .fetch_all(on(connection))
+    .await
+}
+
+/// Finishes tasks, stores results of those that were the worker's, and makes ready what waited for them.
+async fn finish(
+    transaction: &mut PgTransaction<'_>,
+    by: Worker,
+    done: &[TaskDone],
+) -> sqlx::Result<Vec<i64>> {
+    let result_ids: Vec<Option<String>> =
+        done.iter().map(|done| done.result.as_ref().map(|result| result.id.clone())).collect();
+    let held = sqlx::query_file_scalar!(
+        "src/postgres/runs/finish.sql",
+        by.run,
+        by.worker,
+        &done.iter().map(|done| done.task).collect::<Vec<_>>(),
+        &done.iter().map(|done| done.outcome.as_str().to_owned()).collect::<Vec<_>>(),
+        &done.iter().map(|done| done.reason.clone()).collect::<Vec<_>>() as &[Option<String>],
+        &done.iter().map(|done| done.output_id.clone()).collect::<Vec<_>>() as &[Option<String>],
+        &result_ids as &[Option<String>]
+    )
+    .fetch_all(on(transaction))
+    .await?;
+    let finished: HashSet<i64> = held.iter().copied().collect();
+    let finished = || done.iter().filter(|done| finished.contains(&done.task));
+    let results: Vec<EvaluationResult> = finished().filter_map(|done| done.result.clone()).collect();
+    if !results.is_empty() {
+        insert_results(transaction, &results).await?;
+    }
+    let answered: HashSet<u32> =
+        finished().filter(|done| done.result.is_none()).map(|done| done.query_place).collect();
+    if !answered.is_empty() {
+        let answered: Vec<i32> = answered
+            .into_iter()
+            .map(|place| i32::try_from(place).expect("a run has fewer queries"))
+            .collect();
+        release_judgements(transaction, by.run, Some(&answered), by.models).await?;
+    }
+    Ok(held)
+}
+
+/// Makes judgements ready whose answers are all done; of these queries, or of all.
+pub(super) async fn release_judgements(
+    connection: &mut PgConnection,
+    run: Uuid,
+    queries: Option<&[i32]>,
+    models: u16,
+) -> sqlx::Result<()> {
+    sqlx::query_file!("src/postgres/runs/release_judgements.sql", run, queries, i64::from(models))
+        .execute(on(connection))
+        .await?;
+    Ok(())
+}
+
+/// Adds what calls have used; what all have used then.
+async fn use_up(
+    connection: &mut PgConnection,
+    run: Uuid,
+    begun: u64,
+    ended: &[AttemptEnded],
+) -> sqlx::Result<RunUsage> {
+    let completed = || ended.iter().filter(|ended| ended.outcome == COMPLETED);
+    let tokens: u64 =
+        completed().filter_map(|ended| ended.tokens).map(|(input, output)| input + output).sum();
+    let cost_usd: f64 = completed().filter_map(|ended| ended.cost_usd).sum();
+    let without = |lacks: fn(&AttemptEnded) -> bool| completed().filter(|ended| lacks(ended)).count() as u64;
+    let row = sqlx::query!(
+        r#"
+        update runs
+        set requests = requests + $2, tokens = tokens + $3, cost_usd = cost_usd + $4,
+            without_usage = without_usage + $5, without_cost = without_cost + $6
+        where id = $1
+        returning requests, tokens, cost_usd, without_usage, without_cost
+        "#,
+        run,
+        whole(begun),
+        whole(tokens),
+        cost_usd,
+        whole(without(|ended| ended.tokens.is_none())),
+        whole(without(|ended| ended.cost_usd.is_none()))
+    )
+    .fetch_one(on(connection))
+    .await?;
+    Ok(RunUsage {
+        requests: count(row.requests),
+        tokens: count(row.tokens),
+        cost_usd: row.cost_usd,
+        without_usage: count(row.without_usage),
+        without_cost: count(row.without_cost),
+    })
+}
+
+/// The outcome of an attempt that the provider answered.
+pub const COMPLETED: &str = "completed";
+
+fn attempt_number(number: u32) -> i32 {
+    i32::try_from(number).expect("nobody tries so often")
+}
+
+impl RunRecords {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.tasks().next().is_none()
+    }
+
+    /// Takes in what `other` has.
+    pub fn append(&mut self, mut other: Self) {
+        self.begun.append(&mut other.begun);
+        self.ended.append(&mut other.ended);
+        self.answers.append(&mut other.answers);
+        self.done.append(&mut other.done);
+    }
+
+    fn tasks(&self) -> impl Iterator<Item = i64> {
+        let begun = self.begun.iter().map(|begun| begun.task);
+        let ended = self.ended.iter().map(|ended| ended.task);
+        let answers = self.answers.iter().map(|answer| answer.task);
+        begun.chain(ended).chain(answers).chain(self.done.iter().map(|done| done.task))
+    }
+
+    /// Checks that every text can be stored.
+    ///
+    /// # Errors
+    /// [`StorageError::Refused`] for one with the character NUL.
+    pub fn check(&self) -> Result<(), StorageError> {
+        let optional =
+            |field: &str, text: Option<&String>| text.map_or(Ok(()), |text| check_text(field, text));
+        for ended in &self.ended {
+            optional("provider_id", ended.provider_id.as_ref())?;
+        }
+        for answer in &self.answers {
+            check_text("answer", &answer.text)?;
+            check_text("metadata", &answer.metadata)?;
+        }
+        for done in &self.done {
+            optional("reason", done.reason.as_ref())?;
+            done.result.as_ref().map_or(Ok(()), EvaluationResult::check)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,217 @@
+//! Who works on a run, and on what.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{FAILING, RunQuery, RunState, lifecycle::locked_state, whole};
+use crate::{
+    postgres::{Database, unnamed::on},
+    storage::StorageError,
+};
+
+/// What a worker gets to do.
+#[derive(Debug)]
+pub struct Claims {
+    /// The run's state; it has tasks for nobody unless it is running. `None` if there is no such run any more.
+    pub state: Option<RunState>,
+    /// The worker's from now on.
+    pub tasks: Vec<ClaimedTask>,
+}
+
+/// A task that a worker may do, and nobody else as long as its lease lasts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClaimedTask {
+    /// Its number in the run.
+    pub number: i64,
+    /// How often it was claimed, this time included: more than a few times, and it may be what kills workers.
+    pub claims: u32,
+    /// Attempts that were begun before.
+    pub attempts: u32,
+    /// The query's place in the run.
+    pub query_place: u32,
+    /// The query.
+    pub query: RunQuery,
+    /// What is to be done.
+    pub work: TaskWork,
+}
+
+/// What a task asks of its worker. Models, metrics and judges are named by their places in the plan.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TaskWork {
+    /// Have the model answer the query, and store the output.
+    Answer {
+        /// The model.
+        model: u16,
+        /// What it said already, to a worker that died before the output was stored: text and metadata as JSON.
+        kept: Option<(String, String)>,
+    },
+    /// Have the judge judge.
+    Judgement {
+        /// The model whose answer it is.
+        model: u16,
+        /// Its answer.
+        answer: ModelAnswer,
+        /// The model that it is compared with, and its answer.
+        opponent: Option<(u16, ModelAnswer)>,
+        /// Whether the model's answer is shown second.
+        swapped: bool,
+        /// The metric.
+        metric: u16,
+        /// The judge.
+        judge: u16,
+        /// How often the judge was asked the same before.
+        repeat: u32,
+    },
+}
+
+/// What came of a model's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelAnswer {
+    /// It is a text, and stored.
+    Output {
+        /// The output's id.
+        id: String,
+        /// The text.
+        text: String,
+    },
+    /// There is none, for this reason.
+    None(String),
+}
+
+impl Database {
+    /// Makes `worker` one of the run's for as long as `lease`, or lets its lease last so long again; the run's state.
+    /// `None` if there is no such run.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn hold_run(
+        &self,
+        run: Uuid,
+        worker: Uuid,
+        lease: Duration,
+    ) -> Result<Option<RunState>, StorageError> {
+        const OPERATION: &str = "hold a run";
+        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
+        let state = locked_state(&mut transaction, run).await.map_err(FAILING.to(OPERATION))?;
+        if state.is_some() {
+            sqlx::query!(
+                r#"
+                insert into run_workers (run_id, worker, lease_until)
+                values ($1, $2, clock_timestamp() at time zone 'utc' + $3::bigint * interval '1 millisecond')
+                on conflict (run_id, worker) do update set lease_until = excluded.lease_until
+                "#,
+                run,
+                worker,
+                whole(lease.as_millis() as u64)
+            )
+            .execute(on(&mut transaction))
+            .await
+            .map_err(FAILING.to(OPERATION))?;
+        }
+        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
+        Ok(state)
+    }
+
+    /// Ends the lease of `worker`, whose tasks are anybody's from then on.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn leave_run(&self, run: Uuid, worker: Uuid) -> Result<(), StorageError> {
+        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
+        sqlx::query!("delete from run_workers where run_id = $1 and worker = $2", run, worker)
+            .execute(on(&mut transaction))
+            .await
+            .map_err(FAILING.to("leave a run"))?;
+        transaction.commit().await.map_err(FAILING.to("commit a transaction"))
+    }
+
+    /// Gives `worker`, which holds the run, up to `limit` tasks of a run of `models` models that are nobody's.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn claim_run_tasks(
+        &self,
+        run: Uuid,
+        worker: Uuid,
+        models: u16,
+        limit: usize,
+    ) -> Result<Claims, StorageError> {
+        const OPERATION: &str = "claim a run's tasks";
+        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
+        let state = locked_state(&mut transaction, run).await.map_err(FAILING.to(OPERATION))?;
+        let tasks = match state {
+            Some(RunState::Running) => {
+                claim(&mut transaction, run, worker, models, limit).await.map_err(FAILING.to(OPERATION))?
+            }
+            _ => Vec::new(),
+        };
+        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
+        Ok(Claims { state, tasks })
+    }
+}
+
+async fn claim(
+    connection: &mut PgConnection,
+    run: Uuid,
+    worker: Uuid,
+    models: u16,
+    limit: usize,
+) -> sqlx::Result<Vec<ClaimedTask>> {
+    let rows =
+        sqlx::query_file!("src/postgres/runs/claim.sql", run, worker, whole(limit as u64), i64::from(models))
+            .fetch_all(on(connection))
+            .await?;
+    rows.into_iter()
+        .map(|row| {
+            let work = if row.kind == "answer" {
+                TaskWork::Answer { model: place(row.model)?, kept: row.answer_text.zip(row.answer_metadata) }
+            } else {
+                let opponent: Option<sqlx::Result<_>> = row.opponent.map(|opponent| {
+                    let answer = answer(row.opponent_output_id, row.opponent_text, row.opponent_reason)?;
+                    Ok((place(opponent)?, answer))
+                });
+                TaskWork::Judgement {
+                    model: place(row.model)?,
+                    answer: answer(row.output_id, row.output_text, row.output_reason)?,
+                    opponent: opponent.transpose()?,
+                    swapped: row.swapped,
+                    metric: place(row.metric.ok_or_else(incomplete)?)?,
+                    judge: place(row.judge.ok_or_else(incomplete)?)?,
+                    repeat: place(row.repeat.ok_or_else(incomplete)?)?,
+                }
+            };
+            Ok(ClaimedTask {
+                number: row.task,
+                claims: place(row.claims)?,
+                attempts: place(row.attempts)?,
+                query_place: place(row.query)?,
+                query: RunQuery {
+                    id: row.query_id,
+                    text: row.query_text,
+                    theme: row.theme,
+                    reference: row.reference,
+                },
+                work,
+            })
+        })
+        .collect()
+}
+
+fn answer(id: Option<String>, text: Option<String>, reason: Option<String>) -> sqlx::Result<ModelAnswer> {
+    match (id, text, reason) {
+        (Some(id), Some(text), _) => Ok(ModelAnswer::Output { id, text }),
+        (None, _, Some(reason)) => Ok(ModelAnswer::None(reason)),
+        _ => Err(incomplete()),
+    }
+}
+
+/// A place in the plan, or a count; never negative.
+fn place<S, U: TryFrom<S>>(stored: S) -> sqlx::Result<U> {
+    stored.try_into().map_err(|_| incomplete())
+}
+
+fn incomplete() -> sqlx::Error {
+    sqlx::Error::Decode("a task of a run lacks what its kind needs".into())
+}
