@@ -40,7 +40,7 @@ pub(crate) struct Configuration {
 }
 
 /// The names, in the order in which `panopticon config` prints them.
-const NAMES: [&str; 36] = [
+const NAMES: [&str; 37] = [
     "DATABASE_URL",
     "QUERY_STORAGE_TYPE",
     "EVALUATION_STORAGE_TYPE",
@@ -76,6 +76,7 @@ const NAMES: [&str; 36] = [
     "GOOGLE_API_KEY",
     "GOOGLE_BASE_URL",
     "MODEL_DEFAULT_TEMPERATURE",
+    "MODEL_MAX_CONCURRENCY",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
 ];
 

@@ -26,7 +26,9 @@ mod wire;
 pub use config::{ApiKey, InvalidOrigin, Origins, ServerConfig};
 pub use embedding::EmbeddingModel;
 pub use gateway::{Upstream, gateway};
-pub use judging::{JudgeConfig, Judging, ProviderAccess, RecordSource, RemoteService};
+pub use judging::{
+    JudgeConfig, Judging, Patience, ProviderAccess, RecordSource, RemoteService, RunError, RunnerConfig, Runs,
+};
 pub use listener::{Listener, ListenerError, Shutdown};
 pub use metrics::{PoolProbe, PoolState};
 pub use process::Process;

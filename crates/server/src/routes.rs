@@ -22,8 +22,9 @@ use crate::{
         extended::{categories, count, delete, export, fetch, list, store_batch, update},
         operation::{Operated, Probe, document, health, metrics, ready},
         results::{Results, list as list_results},
+        runs,
     },
-    judging::Judging,
+    judging::Runs,
     layers,
     openapi::{self, Description, Key},
     process::Process,
@@ -31,11 +32,11 @@ use crate::{
     wire::{EvaluationMetrics, Outputs, Queries, Resource},
 };
 
-/// The services that keep `storages`, under one address. Without `judging` a judge's storage is served, and nobody
+/// The services that keep `storages`, under one address. Without `runs` a judge's storage is served, and nobody
 /// judges.
 pub fn services(
     storages: &[Arc<dyn Storage>],
-    judging: Option<&Judging>,
+    runs: Option<&Runs>,
     model: &EmbeddingModel,
     process: &Arc<Process>,
 ) -> Router {
@@ -50,10 +51,10 @@ pub fn services(
                 Router::from(evaluation_metrics()).with_state(Records::new(storage, model, process))
             }
             Service::Judge => {
-                let outputs_records = Records::new(storage, model, process.clone());
-                let router = Router::from(outputs()).with_state(outputs_records.clone());
-                match judging {
-                    Some(judging) => router.merge(judge(judging, outputs_records, process)),
+                let records = Records::new(storage, model, process.clone());
+                let router = Router::from(outputs()).with_state(records);
+                match runs {
+                    Some(runs) => router.merge(judge(runs, process)),
                     None => router,
                 }
             }
@@ -75,6 +76,7 @@ pub(crate) fn described(services: &[Service], probes: Vec<Probe>, process: &Arc<
                 drop(description.add(outputs()));
                 drop(description.add(judged()));
                 drop(description.add(evaluations()));
+                drop(description.add(run_routes()));
             }
         }
     }
@@ -87,7 +89,7 @@ pub(crate) fn prefixes(service: Service) -> Vec<String> {
         Service::Query => both::<Queries>(),
         Service::Evaluation => both::<EvaluationMetrics>(),
         Service::Judge => {
-            let both = ["results", "evaluate", "models"];
+            let both = ["results", "evaluate", "models", "runs"];
             let both = both.into_iter().flat_map(|path| [format!("/{path}"), format!("/api/v1/{path}")]);
             both.chain([format!("/api/v1/{}", Outputs::PATH)]).collect()
         }
@@ -156,13 +158,36 @@ fn evaluations() -> ApiRouter<Evaluations> {
         )
 }
 
+fn run_routes() -> ApiRouter<Runs> {
+    ApiRouter::new()
+        .api_route(
+            "/api/v1/runs",
+            get_with(runs::list, summary("Lists runs, newest first"))
+                .post_with(runs::create, summary("Begins a run and answers at once")),
+        )
+        .api_route(
+            "/api/v1/runs/{id}",
+            get_with(runs::get, summary("Shows a run and how far it is"))
+                .delete_with(runs::delete, summary("Deletes a run and its results; its outputs stay")),
+        )
+        .api_route(
+            "/api/v1/runs/{id}/events",
+            get_with(runs::events, summary("Tells how far a run is, as it goes on")),
+        )
+        .api_route(
+            "/api/v1/runs/{id}/cancel",
+            post_with(runs::cancel, summary("Ends a run; calls that are under way are finished and kept")),
+        )
+        .api_route("/api/v1/runs/{id}/resume", post_with(runs::resume, summary("Lets a run go on")))
+}
+
 /// What the judge has beside its storage.
-fn judge(judging: &Judging, outputs: Records<Outputs>, process: Arc<Process>) -> Router {
-    let results = Results { database: judging.database.clone(), process };
-    let judging = judging.clone();
+fn judge(judge: &Runs, process: Arc<Process>) -> Router {
+    let Runs { judging, outputs, .. } = judge.clone();
     Router::from(judged())
-        .with_state(results)
+        .with_state(Results { database: judging.database.clone(), process })
         .merge(Router::from(evaluations()).with_state(Evaluations { judging, outputs }))
+        .merge(Router::from(run_routes()).with_state(judge.clone()))
 }
 
 /// What the contract has of every resource, below `prefix`. Searches differ.

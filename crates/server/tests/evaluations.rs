@@ -15,14 +15,14 @@ use test_support::{HttpAnswer, HttpRequest, HttpStub};
 use crate::served::{Answer, KEY, Served};
 
 /// A provider, and every body that it was sent.
-struct Stub {
+pub(crate) struct Stub {
     server: HttpStub,
     requests: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Stub {
     /// Answers a judge, who is asked for JSON, and any other model by these.
-    fn start(
+    pub(crate) fn start(
         judge: impl Fn(&str) -> HttpAnswer + Send + Sync + 'static,
         model: impl Fn(&str) -> HttpAnswer + Send + Sync + 'static,
     ) -> Self {
@@ -38,21 +38,21 @@ impl Stub {
     }
 
     /// A judge that says `words`, and a model that repeats its prompt.
-    fn judging(words: &'static str) -> Self {
+    pub(crate) fn judging(words: &'static str) -> Self {
         Self::start(move |_| completion(words), |prompt| completion(&format!("Echo: {prompt}")))
     }
 
-    fn provider(&self) -> ProviderConfig {
+    pub(crate) fn provider(&self) -> ProviderConfig {
         ProviderConfig { base_url: format!("{}/v1", self.server.url()), ..ProviderConfig::openai(None) }
     }
 
-    fn requests(&self) -> Vec<Value> {
+    pub(crate) fn requests(&self) -> Vec<Value> {
         self.requests.lock().expect("nobody panics").clone()
     }
 }
 
 /// Each has an id of its own.
-fn completion(text: &str) -> HttpAnswer {
+pub(crate) fn completion(text: &str) -> HttpAnswer {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     completion_with_id(text, &format!("chatcmpl-{}", NUMBER.fetch_add(1, Ordering::Relaxed)))
 }
@@ -66,11 +66,11 @@ fn completion_with_id(text: &str, id: &str) -> HttpAnswer {
     HttpAnswer::json(200, &answer.to_string())
 }
 
-fn failure(status: u16, kind: &str, message: &str) -> HttpAnswer {
+pub(crate) fn failure(status: u16, kind: &str, message: &str) -> HttpAnswer {
     HttpAnswer::json(status, &json!({"error": {"message": message, "type": kind, "code": kind}}).to_string())
 }
 
-async fn metric(served: &Served, prompt: &str, metadata: Value) -> String {
+pub(crate) async fn metric(served: &Served, prompt: &str, metadata: Value) -> String {
     let body = json!({"prompt": prompt, "metric_type": "quality", "metadata": metadata});
     let stored = served.post("/api/v1/evaluation-metrics", body).await.data();
     stored["id"].as_str().expect("an id").to_owned()
@@ -84,7 +84,7 @@ fn query(metrics: &[&str]) -> Value {
 }
 
 /// The field that an answer with status 422 names.
-fn refused_field(answer: &Answer) -> String {
+pub(crate) fn refused_field(answer: &Answer) -> String {
     answer.message(422);
     answer.json()["data"]["field"].as_str().expect("a field").to_owned()
 }

@@ -8,4 +8,5 @@ mod gateway;
 mod operation;
 mod refusals;
 mod results;
+mod runs;
 mod served;

@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
@@ -12,8 +13,9 @@ use records::Service;
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use server::{
-    EmbeddingModel, JudgeConfig, Judging, Listener, ListenerError, PoolProbe, PoolState, Process,
-    ProviderAccess, RecordSource, RemoteService, ServerConfig, Shutdown, Upstream, services,
+    EmbeddingModel, JudgeConfig, Judging, Listener, ListenerError, Patience, PoolProbe, PoolState, Process,
+    ProviderAccess, RecordSource, RemoteService, RunnerConfig, Runs, ServerConfig, Shutdown, Upstream,
+    services,
 };
 use store::{
     postgres::{Database, PostgresStorage},
@@ -27,6 +29,14 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What services that run apart are sent as their key.
 pub(crate) const KEY: &str = "the services' key";
+
+const BACKOFF: Backoff = Backoff {
+    max_retries: 1,
+    first: Duration::from_millis(1),
+    longest: Duration::from_millis(1),
+    // What a provider asks for closes the model's gate for that long, for later requests too.
+    longest_asked: Duration::from_millis(50),
+};
 
 /// All three services at one address.
 pub(crate) struct Served {
@@ -153,20 +163,22 @@ impl Served {
             metrics,
             providers,
             temperature: 0.7,
-            backoff: Backoff {
-                max_retries: 1,
-                first: Duration::from_millis(1),
-                longest: Duration::from_millis(1),
-                // What a provider asks for closes the model's gate for that long, for later requests too.
-                longest_asked: Duration::from_millis(50),
+            patience: Patience {
+                calls_at_once: NonZeroU32::new(8).expect("it is not zero"),
+                backoff: BACKOFF,
+                run_backoff: BACKOFF,
             },
         };
         let judging = Judging::new(database.clone(), judge).expect("the providers are well configured");
-        let router = services(&storages, Some(&judging), &model(), &process);
+        let outputs = storages.last().expect("the judge's is the last").clone();
+        let runner = RunnerConfig { poll: Duration::from_millis(50), ..RunnerConfig::default() };
+        let runs = Runs::new(&judging, outputs, &model(), &process, runner);
+        let router = services(&storages, Some(&runs), &model(), &process);
         let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
         let (address, shutdown) = (listener.address(), Shutdown::default());
         let serving = tokio::spawn(listener.serve(router, shutdown.clone(), PATIENCE));
-        let url = format!("http://{address}");
+        let (url, stop) = (format!("http://{address}"), shutdown.clone());
+        tokio::spawn(async move { runs.work_on_all(&stop).await });
         Self { url, address, process, shutdown, serving, database, client: client(), _test_database: None }
     }
 

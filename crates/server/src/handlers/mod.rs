@@ -5,3 +5,4 @@ pub(crate) mod evaluations;
 pub(crate) mod extended;
 pub(crate) mod operation;
 pub(crate) mod results;
+pub(crate) mod runs;

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use judge::{
     provider::{
         Completion, Error, Provider, ProviderConfig, Request,
-        limits::{Backoff, Budget, CallError, Caller, Gates},
+        limits::{AttemptLog, Backoff, Budget, CallError, Caller, Gates},
     },
     registry::{self, Model},
 };
@@ -15,9 +15,6 @@ use store::postgres::{Database, RegisteredModel, Registration};
 use tokio::sync::OnceCell;
 
 use crate::{answer::ApiError, process::Process};
-
-/// Calls of one model at once, of all requests together. Fewer when its provider asks for it.
-const CALLS_AT_ONCE: NonZeroU32 = NonZeroU32::new(16).expect("it is not zero");
 
 /// A provider, and whether it can be called.
 #[derive(Clone, Debug)]
@@ -33,11 +30,23 @@ pub enum ProviderAccess {
     },
 }
 
+/// How many calls are made, and how often each.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Calls of one model at once, of all requests and runs together. Fewer when its provider asks for it.
+    pub calls_at_once: NonZeroU32,
+    /// When calls are tried again for which a client waits.
+    pub backoff: Backoff,
+    /// The same for runs, for which nobody waits.
+    pub run_backoff: Backoff,
+}
+
 /// The models, and how they are called.
 #[derive(Debug)]
 pub(crate) struct Models {
     database: Database,
     providers: Vec<(String, Result<Caller, &'static str>)>,
+    run_backoff: Backoff,
 }
 
 /// A model that a request names.
@@ -56,9 +65,10 @@ impl Models {
     pub(crate) fn new(
         database: Database,
         providers: &[ProviderAccess],
-        backoff: Backoff,
+        patience: Patience,
     ) -> Result<Self, Error> {
-        let gates = Gates::new(CALLS_AT_ONCE);
+        let Patience { calls_at_once, backoff, run_backoff } = patience;
+        let gates = Gates::new(calls_at_once);
         let providers = providers.iter().map(|access| match access {
             ProviderAccess::Ready(config) => {
                 let provider = Provider::new(config.clone())?;
@@ -66,7 +76,7 @@ impl Models {
             }
             ProviderAccess::NoKey { provider, setting } => Ok((provider.clone(), Err(*setting))),
         });
-        Ok(Self { database, providers: providers.collect::<Result<_, _>>()? })
+        Ok(Self { database, providers: providers.collect::<Result<_, _>>()?, run_backoff })
     }
 
     /// All that are known, by provider and id.
@@ -139,13 +149,32 @@ impl Models {
         request: &Request,
         process: &Process,
     ) -> Result<Result<Completion, Error>, ApiError> {
-        let Chosen { model, caller, is_new, registered } = chosen;
-        let completion = match caller.call(model, request, &Budget::unlimited(), &mut ()).await {
+        let completion = match chosen.caller.call(&chosen.model, request, &Budget::unlimited(), &mut ()).await
+        {
             Ok(completion) => completion,
             Err(CallError::Provider { attempts: _, source }) => return Ok(Err(source)),
             Err(CallError::Budget(exceeded)) => unreachable!("nothing limits it: {exceeded}"),
             Err(CallError::Log(never)) => match never {},
         };
+        self.register_new(chosen, process).await?;
+        Ok(Ok(completion))
+    }
+
+    /// As [`Models::ask`] for a run, which has a budget and writes attempts down, and can wait longer.
+    pub(super) async fn ask_for_run<L: AttemptLog>(
+        &self,
+        chosen: &Chosen,
+        request: &Request,
+        budget: &Budget,
+        log: &mut L,
+    ) -> Result<Completion, CallError<L::Error>> {
+        let caller = chosen.caller.clone().with_backoff(self.run_backoff);
+        caller.call(&chosen.model, request, budget, log).await
+    }
+
+    /// Registers a model that has answered, if nobody knew it.
+    pub(super) async fn register_new(&self, chosen: &Chosen, process: &Process) -> Result<(), ApiError> {
+        let Chosen { model, is_new, registered, caller: _ } = chosen;
         if *is_new {
             let row = RegisteredModel {
                 id: model.id.clone(),
@@ -159,7 +188,7 @@ impl Models {
             };
             registered.get_or_try_init(store).await?;
         }
-        Ok(Ok(completion))
+        Ok(())
     }
 
     fn caller(&self, provider: &str) -> Option<&Result<Caller, &'static str>> {

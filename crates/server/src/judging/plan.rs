@@ -3,12 +3,19 @@
 
 use judge::{
     parse::Scale,
-    rubric::{AnswerForm, BeyondScale, DEFAULT_SCALE, Inputs, Outputs as Shown, Rubric, RubricError},
+    registry::Model,
+    rubric::{AnswerForm, BeyondScale, DEFAULT_SCALE, Mode, Outputs as Shown, Rubric, RubricError},
 };
 use serde_json::{Map, Value};
 use store::storage::Record;
 
-use super::{Judging, models::Chosen};
+use super::{
+    Judging,
+    judgement::{Inquiry, Matter},
+    models::Chosen,
+    output::OUTPUT_KEYS,
+    runs::PlannedMetric,
+};
 use crate::{answer::ApiError, process::Process, wire::EvaluationMetrics};
 
 /// What a request wants evaluated, but for the queries.
@@ -52,18 +59,6 @@ pub(crate) struct Question {
     pub(crate) reference: Option<String>,
 }
 
-/// Keys of an output's metadata that say how it came to be.
-pub(super) const OUTPUT_KEYS: [&str; 8] = [
-    "provider",
-    "provider_id",
-    "model_version",
-    "finish_reason",
-    "input_tokens",
-    "output_tokens",
-    "latency_ms",
-    "cost_usd",
-];
-
 impl Plan {
     /// The names of the models that became known by this request's answers.
     pub(crate) fn newly_registered(&self) -> Vec<String> {
@@ -100,55 +95,69 @@ impl Judging {
         // A model that judges itself is at the same provider.
         let provider = provider.filter(|_| judge_model == model_id);
         let judge = self.models.choose("judge_model", &judge_model, provider, process).await?;
-        let found = self.metrics.find::<EvaluationMetrics>(&evaluation_prompt_ids, process).await?;
-        let metrics = evaluation_prompt_ids
-            .iter()
+        let metrics = self.find_metrics(&evaluation_prompt_ids, Mode::Pointwise, process).await?;
+        Ok(Plan { theme, model, judge, metrics, metadata })
+    }
+
+    /// The metrics with these ids, which `evaluation_prompt_ids` of a request names.
+    pub(super) async fn find_metrics(
+        &self,
+        ids: &[String],
+        mode: Mode,
+        process: &Process,
+    ) -> Result<Vec<Metric>, ApiError> {
+        let found = self.metrics.find::<EvaluationMetrics>(ids, process).await?;
+        ids.iter()
             .zip(found)
             .enumerate()
             .map(|(index, (id, record))| {
                 let record = record.ok_or_else(|| {
                     ApiError::invalid(place(index), format!("no evaluation metric has the id `{id}`"))
                 })?;
-                Metric::new(record).map_err(|error| unusable(index, id, &error))
+                Metric::new(record, mode).map_err(|error| unusable(index, id, &error))
             })
-            .collect::<Result<_, _>>()?;
-        Ok(Plan { theme, model, judge, metrics, metadata })
+            .collect()
     }
 }
 
-impl Plan {
-    /// Checks that every metric can be asked about an answer to `question`.
-    pub(super) fn check(&self, question: &Question) -> Result<(), ApiError> {
-        for (index, metric) in self.metrics.iter().enumerate() {
-            let prompt = metric.prompt(question, "");
-            prompt.map_err(|error| unusable(index, &metric.id, &error))?;
-        }
-        Ok(())
+/// Checks that every metric can be asked about an answer to `question`.
+pub(super) fn check(metrics: &[Metric], judge: &Model, question: &Question) -> Result<(), ApiError> {
+    for (index, metric) in metrics.iter().enumerate() {
+        let outputs = match metric.rubric.mode() {
+            Mode::Pointwise => Shown::One(""),
+            Mode::Pairwise => Shown::Two("", ""),
+        };
+        let inquiry = Inquiry::new(judge, metric, Matter { question, outputs, repeat: 0 });
+        inquiry.map_err(|error| unusable(index, &metric.id, &error))?;
     }
+    Ok(())
 }
 
 impl Metric {
     /// Reads a stored metric: its prompt is the rubric, and `scale_min`, `scale_max` and `clamp` of its metadata say
     /// what scores mean, 1 to 10 as the judge gives them where they do not.
-    fn new(record: Record) -> Result<Self, RubricError> {
+    fn new(record: Record, mode: Mode) -> Result<Self, RubricError> {
         let Record { id, text, metadata, created_at: _ } = record;
         let bound = |key, default| metadata.get(key).and_then(Value::as_f64).unwrap_or(default);
-        let scale =
-            Scale { min: bound("scale_min", DEFAULT_SCALE.min), max: bound("scale_max", DEFAULT_SCALE.max) };
-        let rubric = Rubric::pointwise(&text, scale, AnswerForm::Json)?;
-        let clamps = metadata.get("clamp") == Some(&Value::Bool(true));
-        Ok(Self { id, rubric, beyond: if clamps { BeyondScale::Clamp } else { BeyondScale::Keep } })
+        let planned = PlannedMetric {
+            id,
+            rubric: text,
+            scale_min: bound("scale_min", DEFAULT_SCALE.min),
+            scale_max: bound("scale_max", DEFAULT_SCALE.max),
+            clamps: metadata.get("clamp") == Some(&Value::Bool(true)),
+        };
+        Self::planned(&planned, mode)
     }
 
-    /// What the judge sees.
-    pub(super) fn inputs<'i>(&self, question: &'i Question, output: &'i str) -> Inputs<'i> {
-        let reference = question.reference.as_deref();
-        Inputs { query: &question.text, outputs: Shown::One(output), reference }
-    }
-
-    /// What the judge is asked.
-    pub(super) fn prompt(&self, question: &Question, output: &str) -> Result<String, RubricError> {
-        self.rubric.prompt(&self.inputs(question, output))
+    /// Reads a metric that a run has kept.
+    pub(super) fn planned(metric: &PlannedMetric, mode: Mode) -> Result<Self, RubricError> {
+        let scale = Scale { min: metric.scale_min, max: metric.scale_max };
+        let rubric = match mode {
+            Mode::Pointwise => Rubric::pointwise(&metric.rubric, scale, AnswerForm::Json)?,
+            Mode::Pairwise => Rubric::pairwise(&metric.rubric, AnswerForm::Json)?,
+        };
+        let beyond = if metric.clamps { BeyondScale::Clamp } else { BeyondScale::Keep };
+        Ok(Self { id: metric.id.clone(), rubric, beyond })
     }
 }
 

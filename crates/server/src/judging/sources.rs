@@ -6,7 +6,7 @@ use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::Bo
 use reqwest::{StatusCode, Url, header::HeaderMap};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
-use store::storage::{Record, Selection, Start, Storage};
+use store::storage::{Cursor, Record, Selection, Start, Storage};
 
 use crate::{answer::ApiError, gateway::Upstream, process::Process, trace, wire::Resource};
 
@@ -32,6 +32,11 @@ pub struct RemoteService {
 
 /// Records that are asked for at once, from a service that gives one at a time.
 const AT_ONCE: usize = 8;
+
+/// Records of a page that a storage is asked for.
+const PAGE: u32 = 1000;
+/// The longest page of the contract.
+const REMOTE_PAGE: u32 = 100;
 
 impl RecordSource {
     /// The records with these ids, in their order; `None` where there is none.
@@ -69,17 +74,81 @@ impl RecordSource {
             Self::Service(service) => service.newest::<R>(category, limit).await,
         }
     }
+
+    /// Up to `limit` of the selected records, newest first.
+    pub(super) async fn selected<R: Resource>(
+        &self,
+        selection: &Selection,
+        limit: u32,
+        process: &Process,
+    ) -> Result<Vec<Record>, ApiError> {
+        let storage = match self {
+            Self::Storage(storage) => storage,
+            Self::Service(service) => return service.selected::<R>(selection, limit).await,
+        };
+        let mut records: Vec<Record> = Vec::new();
+        let mut start = Start::Offset(0);
+        loop {
+            let left = limit - u32::try_from(records.len()).expect("there are no more than `limit`");
+            let page = left.min(PAGE);
+            let listed = process.measured(R::SERVICE, "list", storage.list(selection, start, page)).await?;
+            let is_last = listed.len() < usize::try_from(page).expect("a page fits into memory");
+            records.extend(listed);
+            match records.last() {
+                Some(last) if !is_last && left > page => start = Start::After(Cursor::after(last)),
+                _ => return Ok(records),
+            }
+        }
+    }
 }
 
 impl RemoteService {
+    /// As the contract's routes can select: by category alone.
+    async fn selected<R: Resource>(
+        &self,
+        selection: &Selection,
+        limit: u32,
+    ) -> Result<Vec<Record>, ApiError> {
+        let only = Selection { category: selection.category.clone(), ..Selection::default() };
+        let category = selection.category.as_deref().filter(|_| *selection == only);
+        let Some(category) = category else {
+            let service = R::SERVICE;
+            return Err(ApiError::invalid(
+                "filter",
+                format!("the {service} service runs apart and selects by `theme` alone: give `query_ids`"),
+            ));
+        };
+        let limit = usize::try_from(limit).expect("it fits into memory");
+        let mut records = Vec::new();
+        for page in 1.. {
+            let found = self.page::<R>(category, page, REMOTE_PAGE).await?;
+            let is_last = found.len() < usize::try_from(REMOTE_PAGE).expect("a page fits into memory");
+            records.extend(found);
+            if is_last || records.len() >= limit {
+                break;
+            }
+        }
+        records.truncate(limit);
+        Ok(records)
+    }
+
     async fn record<R: Resource>(&self, id: &str) -> Result<Option<Record>, ApiError> {
         let answer = self.get::<R>(&[id], None).await?;
         answer.map(|data| self.read::<R>(data)).transpose()
     }
 
     async fn newest<R: Resource>(&self, category: &str, limit: u32) -> Result<Vec<Record>, ApiError> {
+        self.page::<R>(category, 1, limit).await
+    }
+
+    async fn page<R: Resource>(
+        &self,
+        category: &str,
+        page: u32,
+        limit: u32,
+    ) -> Result<Vec<Record>, ApiError> {
         let (by, _) = R::BY_CATEGORY.split_once('/').expect("the path ends with the category");
-        let answer = self.get::<R>(&[by, category], Some(limit)).await?;
+        let answer = self.get::<R>(&[by, category], Some((page, limit))).await?;
         match answer.map(|mut page| page["items"].take()) {
             Some(Value::Array(items)) => items.into_iter().map(|item| self.read::<R>(item)).collect(),
             _ => Err(self.failed("answered without a page of records")),
@@ -87,14 +156,19 @@ impl RemoteService {
     }
 
     /// `data` of the answer; `None` when there is no such record.
-    async fn get<R: Resource>(&self, path: &[&str], limit: Option<u32>) -> Result<Option<Value>, ApiError> {
+    async fn get<R: Resource>(
+        &self,
+        path: &[&str],
+        page: Option<(u32, u32)>,
+    ) -> Result<Option<Value>, ApiError> {
         let Upstream { service, url } = &self.upstream;
         let mut url = Url::parse(url).map_err(|_| self.failed("has a URL that is none"))?;
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(["api", "v1", R::PATH]).extend(path);
         }
-        if let Some(limit) = limit {
-            url.query_pairs_mut().append_pair("page", "1").append_pair("limit", &limit.to_string());
+        if let Some((page, limit)) = page {
+            let (page, limit) = (page.to_string(), limit.to_string());
+            url.query_pairs_mut().append_pair("page", &page).append_pair("limit", &limit);
         }
         let mut headers = HeaderMap::new();
         trace::pass_on(&mut headers);

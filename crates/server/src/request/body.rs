@@ -67,7 +67,7 @@ impl<S: Send + Sync, T: DeserializeOwned + JsonSchema, U: UnknownFields> FromReq
 }
 
 impl<T: DeserializeOwned + JsonSchema, U: UnknownFields> Body<T, U> {
-    fn from_json(json: &[u8]) -> Result<Self, ApiError> {
+    pub(crate) fn from_json(json: &[u8]) -> Result<Self, ApiError> {
         let mut deserializer = serde_json::Deserializer::from_slice(json);
         let known = read(&mut deserializer).map_err(misread::<T, U>)?;
         deserializer.end().map_err(malformed)?;

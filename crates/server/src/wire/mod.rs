@@ -7,6 +7,7 @@ mod lists;
 mod metadata;
 mod records;
 mod results;
+mod runs;
 
 pub(crate) use bounded::{Entries, Object, Whole, Within};
 pub(crate) use dates::{EndDate, StartDate};
@@ -22,3 +23,4 @@ pub(crate) use records::{
     Conditions, DraftChange, DraftRecord, EvaluationMetrics, Mode, Outputs, Queries, Resource, SearchRequest,
 };
 pub(crate) use results::{ResultFilters, ShownResult};
+pub(crate) use runs::{DeletedRun, NewRun, ResumeRun, RunFilters, ShownRun};

@@ -1,12 +1,12 @@
 //! Whom the judge asks: models at their providers, and queries and metrics where they are.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use anyhow::Context as _;
 use judge::provider::{ProviderConfig, limits::Backoff};
 use records::Service;
 use secrecy::SecretString;
-use server::{JudgeConfig, Judging, ProviderAccess, RecordSource, RemoteService};
+use server::{JudgeConfig, Judging, Patience, ProviderAccess, RecordSource, RemoteService};
 
 use super::{http_client, settings::upstream, storages::Opened};
 use crate::{configuration::Configuration, exit::Failure};
@@ -19,6 +19,17 @@ const BACKOFF: Backoff = Backoff {
     longest: Duration::from_secs(8),
     longest_asked: Duration::from_secs(20),
 };
+
+/// Nobody waits for a run, and a provider's limits are often a minute's: a call is given up after some ten minutes.
+const RUN_BACKOFF: Backoff = Backoff {
+    max_retries: 10,
+    first: Duration::from_secs(1),
+    longest: Duration::from_secs(90),
+    longest_asked: Duration::from_secs(300),
+};
+
+/// As many as hosted providers take from small customers; a model that wants fewer says so, and gets fewer.
+const DEFAULT_CALLS_AT_ONCE: NonZeroU32 = NonZeroU32::new(32).expect("it is not zero");
 
 const DEFAULT_TEMPERATURE: f64 = 0.7;
 
@@ -38,6 +49,9 @@ pub(super) fn judging(configuration: &Configuration, storages: &Opened) -> Resul
             text.parse().ok().filter(|number| (0.0..=2.0).contains(number))
         })
         .map_err(Failure::usage)?;
+    let calls_at_once = configuration
+        .parsed("MODEL_MAX_CONCURRENCY", "a whole number above 0", |text| text.parse().ok())
+        .map_err(Failure::usage)?;
     let config = JudgeConfig {
         queries: source(configuration, storages, Service::Query)?,
         metrics: source(configuration, storages, Service::Evaluation)?,
@@ -45,7 +59,11 @@ pub(super) fn judging(configuration: &Configuration, storages: &Opened) -> Resul
             .map(|(config, key, base_url)| provider(configuration, config, key, base_url))
             .into(),
         temperature: temperature.unwrap_or(DEFAULT_TEMPERATURE),
-        backoff: BACKOFF,
+        patience: Patience {
+            calls_at_once: calls_at_once.unwrap_or(DEFAULT_CALLS_AT_ONCE),
+            backoff: BACKOFF,
+            run_backoff: RUN_BACKOFF,
+        },
     };
     let judging = Judging::new(database.clone(), config);
     judging.context("a model's provider is set up wrongly").map(Some).map_err(Failure::usage)

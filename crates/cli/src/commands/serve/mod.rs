@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use embed::{Embedder, EmbedderConfig};
 use records::Service;
-use server::{EmbeddingModel, Listener, PoolProbe, Process, Shutdown, gateway, services};
+use server::{EmbeddingModel, Listener, PoolProbe, Process, RunnerConfig, Runs, Shutdown, gateway, services};
 use tokio::task::{JoinError, JoinSet};
 
 use self::{
@@ -73,6 +73,8 @@ struct Serving {
     process: Arc<Process>,
     shutdown: Shutdown,
     listeners: JoinSet<Result<(), server::ListenerError>>,
+    /// Work on runs.
+    workers: JoinSet<()>,
     /// Of all but the gateway.
     storages: Option<Opened>,
 }
@@ -82,24 +84,24 @@ impl Serving {
     async fn begin(configuration: &Configuration, settings: Settings) -> Result<Self, Failure> {
         let Settings { server: config, addresses, upstreams, .. } = &settings;
         let wanted = settings.services();
-        let (process, storages, model, judging) = if wanted.is_empty() {
+        let (process, storages, model, runs) = if wanted.is_empty() {
             (Process::new(config.clone(), None), None, None, None)
         } else {
             let opened = with_sources(configuration, &wanted)?;
             let (storages, model) =
                 tokio::try_join!(Opened::open(configuration, &opened), embedding_model(configuration))?;
             let process = Process::new(config.clone(), storages.database.as_ref().map(pool_probe));
-            let judging = judging::judging(configuration, &storages)?;
-            (process, Some(storages), Some(model), judging)
+            let runs = runs(configuration, &storages, &model, &process)?;
+            (process, Some(storages), Some(model), runs)
         };
-        let (shutdown, mut listeners) = (Shutdown::default(), JoinSet::new());
+        let (shutdown, mut listeners, mut workers) = (Shutdown::default(), JoinSet::new(), JoinSet::new());
         for (role, address) in addresses {
             let router = match (role, &storages, &model) {
                 (Role::Service(service), Some(storages), Some(model)) => {
-                    services(&storages.of(&[*service]), judging.as_ref(), model, &process)
+                    services(&storages.of(&[*service]), runs.as_ref(), model, &process)
                 }
                 (Role::All, Some(storages), Some(model)) => {
-                    services(&storages.of(&wanted), judging.as_ref(), model, &process)
+                    services(&storages.of(&wanted), runs.as_ref(), model, &process)
                 }
                 _ => gateway(upstreams, &http_client()?, &process),
             };
@@ -107,7 +109,11 @@ impl Serving {
             print(&format!("{}: http://{}", role.as_str(), listener.address()))?;
             listeners.spawn(listener.serve(router, shutdown.clone(), GRACE));
         }
-        Ok(Self { process, shutdown, listeners, storages })
+        if let Some(runs) = runs {
+            let shutdown = shutdown.clone();
+            workers.spawn(async move { runs.work_on_all(&shutdown).await });
+        }
+        Ok(Self { process, shutdown, listeners, workers, storages })
     }
 
     /// Serves until a signal comes or an address fails, and finishes what was accepted.
@@ -130,6 +136,12 @@ impl Serving {
                 () = signals.next() => break,
             }
         }
+        tokio::select! {
+            // What is left then is done by the next process, a call that is under way once more.
+            _ = tokio::time::timeout(GRACE, async { while self.workers.join_next().await.is_some() {} }) => {}
+            () = signals.next() => {}
+        }
+        self.workers.shutdown().await;
         if let Some(storages) = self.storages {
             storages.close().await?;
         }
@@ -140,6 +152,18 @@ impl Serving {
 
 fn how_it_ended(ended: Result<Result<(), server::ListenerError>, JoinError>) -> anyhow::Result<()> {
     ended.context("serving an address ended")?.map_err(anyhow::Error::from)
+}
+
+/// The runs of the judge, if its storage is open.
+fn runs(
+    configuration: &Configuration,
+    storages: &Opened,
+    model: &EmbeddingModel,
+    process: &Arc<Process>,
+) -> Result<Option<Runs>, Failure> {
+    let Some(judging) = judging::judging(configuration, storages)? else { return Ok(None) };
+    let outputs = storages.of(&[Service::Judge]).into_iter().next().expect("the judge has a storage");
+    Ok(Some(Runs::new(&judging, outputs, model, process, RunnerConfig::default())))
 }
 
 /// The services whose storages are needed: those that are served, and if the judge is, those whose records it works

@@ -1,0 +1,180 @@
+//! Runs: many evaluations, worked on in the background.
+
+use std::{convert::Infallible, time::Duration};
+
+use aide::{NoApi, OperationOutput, generate::GenContext, openapi};
+use axum::{
+    extract::{Extension, State},
+    response::{
+        IntoResponse, Response, Sse,
+        sse::{Event, KeepAlive},
+    },
+};
+use futures_util::Stream;
+use records::Service;
+use store::storage::Cursor;
+use uuid::Uuid;
+
+use crate::{
+    answer::{Answer, ApiError, Enveloped},
+    judging::Runs,
+    layers::Permit,
+    request::{Body, Both, IdempotencyKey, Parameters, Refused, Segment},
+    wire::{DeletedRun, KeysetPage, KeysetParameters, NewRun, ResumeRun, RunFilters, ShownRun},
+};
+
+type Result<T> = std::result::Result<T, ApiError>;
+
+/// Makes a run.
+pub(crate) async fn create(
+    State(runs): State<Runs>,
+    key: IdempotencyKey,
+    body: Body<NewRun, Refused>,
+) -> Result<Answer<Enveloped, ShownRun>> {
+    let id = Uuid::try_parse(&key.id(Service::Judge, 0)).expect("keys make UUIDs");
+    let (progress, is_new) = runs.create(body.value.into_wanted(id)?).await?;
+    let answer = Answer::new(progress.into(), "begun");
+    Ok(if is_new { answer } else { answer.replayed() })
+}
+
+/// Lists runs, newest first.
+pub(crate) async fn list(
+    State(runs): State<Runs>,
+    parameters: Parameters<Both<RunFilters, KeysetParameters>, Refused>,
+) -> Result<Answer<Enveloped, KeysetPage<ShownRun>>> {
+    let Both(filters, keyset) = parameters.value;
+    let after = match keyset.cursor.as_deref().map(str::parse::<Cursor>) {
+        None => None,
+        Some(Ok(Cursor { created_at: Some(created_at), key })) => Some((created_at, key)),
+        Some(_) => return Err(ApiError::invalid("cursor", "expected `next_cursor` of an answer")),
+    };
+    let limit = keyset.limit.get();
+    // One more tells whether there is more.
+    let mut listed = runs.list(filters.state(), after, limit + 1).await?;
+    let has_more = listed.len() > usize::try_from(limit).expect("a limit fits into memory");
+    if has_more {
+        listed.pop();
+    }
+    let next_cursor = listed
+        .last()
+        .filter(|_| has_more)
+        .map(|last| Cursor { created_at: Some(last.run.created_at), key: last.run.id }.to_string());
+    let items = listed.into_iter().map(ShownRun::from).collect();
+    Ok(Answer::new(KeysetPage { items, next_cursor }, "listed"))
+}
+
+/// Shows a run, and how far it is.
+pub(crate) async fn get(
+    State(runs): State<Runs>,
+    Segment(id): Segment,
+) -> Result<Answer<Enveloped, ShownRun>> {
+    Ok(Answer::new(runs.progress(run_id(&id)?).await?.into(), "found"))
+}
+
+/// Ends a run before it is complete.
+pub(crate) async fn cancel(
+    State(runs): State<Runs>,
+    Segment(id): Segment,
+) -> Result<Answer<Enveloped, ShownRun>> {
+    Ok(Answer::new(runs.cancel(run_id(&id)?).await?.into(), "cancelled"))
+}
+
+/// Lets a run go on.
+pub(crate) async fn resume(
+    State(runs): State<Runs>,
+    Segment(id): Segment,
+    body: Body<ResumeRun, Refused>,
+) -> Result<Answer<Enveloped, ShownRun>> {
+    let budget = body.value.checked_budget()?;
+    let resumed = runs.resume(run_id(&id)?, budget, body.value.retry_failed).await?;
+    Ok(Answer::new(resumed.into(), "resumed"))
+}
+
+/// Deletes a run with its results.
+pub(crate) async fn delete(
+    State(runs): State<Runs>,
+    Segment(id): Segment,
+) -> Result<Answer<Enveloped, DeletedRun>> {
+    let id = run_id(&id)?;
+    runs.delete(id).await?;
+    Ok(Answer::new(DeletedRun { id: id.to_string() }, "deleted"))
+}
+
+/// Tells how far a run is, as often as that changes, until it is not running any more.
+pub(crate) async fn events(
+    State(runs): State<Runs>,
+    NoApi(Extension(permit)): NoApi<Extension<Permit>>,
+    Segment(id): Segment,
+) -> Result<Events> {
+    let id = run_id(&id)?;
+    let first = ShownRun::from(runs.progress(id).await?);
+    let events = progress_events(runs, id, first, permit);
+    let response = Sse::new(events).keep_alive(KeepAlive::default()).into_response();
+    Ok(Events(response))
+}
+
+/// How often is looked.
+const PAUSE: Duration = Duration::from_millis(500);
+
+fn progress_events(
+    runs: Runs,
+    id: Uuid,
+    first: ShownRun,
+    permit: Permit,
+) -> impl Stream<Item = std::result::Result<Event, Infallible>> {
+    async_stream::stream! {
+        // The stream counts as a request until its last event.
+        let _held = permit;
+        let mut shown = first;
+        yield Ok(event(&shown));
+        while shown.is_running() {
+            tokio::time::sleep(PAUSE).await;
+            // A store that is away for a moment is no end of the run; one that was deleted is.
+            match runs.progress(id).await.map(ShownRun::from) {
+                Ok(now) if now != shown => {
+                    shown = now;
+                    yield Ok(event(&shown));
+                }
+                Ok(_) => {}
+                Err(ApiError::NoRecord { .. }) => break,
+                Err(error) => tracing::warn!(run = %id, error = %error.chain(), "a run's progress is not known"),
+            }
+        }
+    }
+}
+
+fn event(run: &ShownRun) -> Event {
+    let json = serde_json::to_string(run).expect("wire types are JSON");
+    Event::default().event("progress").data(json)
+}
+
+/// Server-sent events.
+pub(crate) struct Events(Response);
+
+impl IntoResponse for Events {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl OperationOutput for Events {
+    type Inner = ShownRun;
+
+    fn inferred_responses(
+        _: &mut GenContext,
+        _: &mut openapi::Operation,
+    ) -> Vec<(Option<u16>, openapi::Response)> {
+        let content = [("text/event-stream".to_owned(), openapi::MediaType::default())];
+        let response = openapi::Response {
+            description: "An event `progress` with the run, as `GET` shows it, for each change.".to_owned(),
+            content: content.into_iter().collect(),
+            ..openapi::Response::default()
+        };
+        vec![(Some(200), response)]
+    }
+}
+
+/// An id that is none belongs to no run.
+fn run_id(id: &str) -> Result<Uuid> {
+    Uuid::try_parse(id).map_err(|_| ApiError::NoRecord { noun: "run", id: id.to_owned() })
+}

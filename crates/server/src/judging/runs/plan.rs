@@ -1,0 +1,142 @@
+//! What a run asks, as it is stored with it: a later process needs nothing else.
+
+use std::time::Duration;
+
+use judge::{
+    parse::Scale,
+    provider::limits::{Allowance, Spent},
+    rubric::{BeyondScale, Mode},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use store::postgres::runs::{RunShape, RunUsage, Subject};
+
+use super::super::plan::Metric;
+
+/// What a run asks, but for its queries. Places in its lists are how tasks name models, metrics and judges.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RunPlan {
+    pub(crate) mode: RunMode,
+    pub(crate) models: Vec<PlannedModel>,
+    pub(crate) metrics: Vec<PlannedMetric>,
+    pub(crate) judges: Vec<PlannedModel>,
+    /// Times that each judge is asked the same.
+    pub(crate) repeats: u16,
+    /// With which models answer; judges are asked with 0.
+    pub(crate) temperature: f64,
+    /// Whether a verdict on the same question by the same judge is taken from an earlier result.
+    pub(crate) uses_cache: bool,
+    /// Further keys of each output.
+    pub(crate) metadata: Map<String, Value>,
+    /// How many queries there are.
+    pub(crate) queries: u32,
+}
+
+/// Whether answers are scored or compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub(crate) enum RunMode {
+    /// Each answer gets a score.
+    #[default]
+    Pointwise,
+    /// The answers of each two models are compared, in both orders.
+    Pairwise,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub(crate) struct PlannedModel {
+    pub(crate) id: String,
+    pub(crate) provider: String,
+}
+
+/// A metric as it was when the run was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PlannedMetric {
+    pub(crate) id: String,
+    pub(crate) rubric: String,
+    pub(crate) scale_min: f64,
+    pub(crate) scale_max: f64,
+    pub(crate) clamps: bool,
+}
+
+/// The most that a run may use until it has to stop; what is absent, as much as it takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(inline)]
+pub(crate) struct RunBudget {
+    /// Calls, failed ones too.
+    pub(crate) requests: Option<u64>,
+    /// Tokens, read and written.
+    pub(crate) tokens: Option<u64>,
+    /// USD. Only for models whose prices are known.
+    pub(crate) cost_usd: Option<f64>,
+    /// Seconds, from when the run was begun or resumed.
+    pub(crate) wall_time_s: Option<u64>,
+}
+
+impl RunPlan {
+    pub(crate) fn shape(&self) -> RunShape {
+        let models = place(self.models.len());
+        let subjects = match self.mode {
+            RunMode::Pointwise => {
+                (0..models).map(|model| Subject { model, opponent: None, swapped: false }).collect()
+            }
+            RunMode::Pairwise => (0..models)
+                .flat_map(|model| (model + 1..models).map(move |opponent| (model, opponent)))
+                .flat_map(|(model, opponent)| {
+                    [false, true].map(|swapped| Subject { model, opponent: Some(opponent), swapped })
+                })
+                .collect(),
+        };
+        RunShape {
+            models,
+            subjects,
+            metrics: place(self.metrics.len()),
+            judges: place(self.judges.len()),
+            repeats: self.repeats,
+        }
+    }
+}
+
+fn place(number: usize) -> u16 {
+    u16::try_from(number).expect("a request names fewer")
+}
+
+impl From<RunMode> for Mode {
+    fn from(mode: RunMode) -> Self {
+        match mode {
+            RunMode::Pointwise => Self::Pointwise,
+            RunMode::Pairwise => Self::Pairwise,
+        }
+    }
+}
+
+impl PlannedMetric {
+    pub(crate) fn new(metric: &Metric) -> Self {
+        let Scale { min, max } = metric.rubric.scale();
+        Self {
+            id: metric.id.clone(),
+            rubric: metric.rubric.text().to_owned(),
+            scale_min: min,
+            scale_max: max,
+            clamps: metric.beyond == BeyondScale::Clamp,
+        }
+    }
+}
+
+impl RunBudget {
+    pub(crate) fn allowance(&self) -> Allowance {
+        Allowance {
+            requests: self.requests,
+            tokens: self.tokens,
+            cost_usd: self.cost_usd,
+            wall_time: self.wall_time_s.map(Duration::from_secs),
+        }
+    }
+}
+
+/// What a run has used, `wall_time` after it began.
+pub(super) fn spent(used: RunUsage, wall_time: Duration) -> Spent {
+    let RunUsage { requests, tokens, cost_usd, without_usage, without_cost } = used;
+    Spent { requests, tokens, cost_usd, without_usage, without_cost, wall_time }
+}
