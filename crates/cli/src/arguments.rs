@@ -353,6 +353,70 @@ pub(crate) enum DbCommand {
 pub(crate) enum JudgeCommand {
     /// Reads the score or the winner from a judge's words on standard input, and prints it as JSON
     Parse(ParseArguments),
+    /// Has models answer queries and judges judge the answers, and keeps it all; can be interrupted and resumed
+    Run(Box<RunArguments>),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// Go on with this run instead of beginning one
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["models", "metrics", "theme", "query_ids", "filter"])]
+    pub(crate) resume: Option<String>,
+    /// With --resume: do again what failed
+    #[arg(long, requires = "resume")]
+    pub(crate) retry_failed: bool,
+    /// What to call the run
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) name: Option<String>,
+    /// Ask the newest queries of this theme
+    #[arg(long)]
+    pub(crate) theme: Option<String>,
+    /// Ask the query with this id; may be repeated
+    #[arg(long = "query", value_name = "ID", conflicts_with_all = ["theme", "filter"])]
+    pub(crate) query_ids: Vec<String>,
+    /// Ask queries whose metadata satisfy this, written as ChromaDB's `where`
+    #[arg(long = "where", value_name = "JSON")]
+    pub(crate) filter: Option<String>,
+    /// Most queries that are asked [default: 1000]
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u32>,
+    /// Model that answers; may be repeated. MODEL=PROVIDER for one whose name suggests no provider: openai for every
+    /// server that speaks its API
+    #[arg(long = "model", value_name = "MODEL[=PROVIDER]", required_unless_present = "resume")]
+    pub(crate) models: Vec<String>,
+    /// Model that judges [default: gpt-4]; may be repeated, for a panel
+    #[arg(long = "judge", value_name = "MODEL[=PROVIDER]")]
+    pub(crate) judges: Vec<String>,
+    /// Evaluation metric by whose prompt is judged; may be repeated
+    #[arg(long = "metric", value_name = "ID", required_unless_present = "resume")]
+    pub(crate) metrics: Vec<String>,
+    /// Have each two models' answers compared, in both orders, instead of scored
+    #[arg(long)]
+    pub(crate) pairwise: bool,
+    /// Times that each judge is asked the same [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) repeats: Option<u32>,
+    /// Temperature with which models answer [default: MODEL_DEFAULT_TEMPERATURE]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) temperature: Option<f64>,
+    /// Ask judges again what they were asked before
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Stop after so many calls
+    #[arg(long, value_name = "N")]
+    pub(crate) max_requests: Option<u64>,
+    /// Stop after so many tokens
+    #[arg(long, value_name = "N")]
+    pub(crate) max_tokens: Option<u64>,
+    /// Stop once it has cost so much; for models whose prices are known
+    #[arg(long, value_name = "USD")]
+    pub(crate) max_cost: Option<f64>,
+    /// Stop after so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) max_time: Option<u64>,
+    /// Print the run as one JSON object at the end
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

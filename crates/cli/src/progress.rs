@@ -137,6 +137,13 @@ impl ReadProgress {
     }
 }
 
+/// A bar whose length comes later.
+pub(crate) fn bar(verb: &'static str, unit: &str) -> ProgressBar {
+    let bar = ProgressBar::new(0).with_style(style(unit)).with_message(verb);
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
 fn style(unit: &str) -> ProgressStyle {
     let template =
         format!("{{msg:29}} {{wide_bar}} {{human_pos}}/{{human_len}} {unit}, {{rate}}, {{eta}} left");

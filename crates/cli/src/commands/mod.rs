@@ -24,8 +24,12 @@ pub(crate) async fn run(arguments: Arguments, mut signals: Signals) -> Result<Ex
     let (level, format) =
         (logging::level(configuration.log_level())?, logging::format(configuration.log_format())?);
     let command = match arguments.command {
-        // It finishes what it has begun when a signal comes.
+        // They finish what they have begun when a signal comes.
         Command::Serve(arguments) => return serve::run(&configuration, &arguments, signals).await,
+        Command::Judge(command) => {
+            logging::start(level, format, None);
+            return judge::run(&configuration, command, &mut signals).await;
+        }
         command => command,
     };
     logging::start(level, format, None);
@@ -44,9 +48,8 @@ async fn run_to_end(configuration: &Configuration, command: Command) -> Result<E
         Command::Inspect(arguments) => inspect::run(configuration, arguments).await,
         Command::Dump(arguments) => dump::run(configuration, arguments).await,
         Command::Search(arguments) => search::run(configuration, &arguments).await,
-        Command::Judge(command) => judge::run(&command),
         Command::Db(command) => db::run(configuration, command).await,
         Command::Config { json } => config::run(configuration, json),
-        Command::Serve(_) => unreachable!("it was taken out before"),
+        Command::Serve(_) | Command::Judge(_) => unreachable!("they were taken out before"),
     }
 }

@@ -154,6 +154,29 @@ fn how_it_ended(ended: Result<Result<(), server::ListenerError>, JoinError>) -> 
     ended.context("serving an address ended")?.map_err(anyhow::Error::from)
 }
 
+/// The runs of the judge, with everything open that they need and nothing served.
+pub(super) struct OpenRuns {
+    pub(super) runs: Runs,
+    storages: Opened,
+}
+
+impl OpenRuns {
+    pub(super) async fn open(configuration: &Configuration) -> Result<Self, Failure> {
+        let opened = with_sources(configuration, &[Service::Judge])?;
+        let (storages, model) =
+            tokio::try_join!(Opened::open(configuration, &opened), embedding_model(configuration))?;
+        let process = Process::new(settings::server_config(configuration).map_err(Failure::usage)?, None);
+        match runs(configuration, &storages, &model, &process)? {
+            Some(runs) => Ok(Self { runs, storages }),
+            None => unreachable!("the judge's storage was opened"),
+        }
+    }
+
+    pub(super) async fn close(self) -> Result<(), Failure> {
+        self.storages.close().await
+    }
+}
+
 /// The runs of the judge, if its storage is open.
 fn runs(
     configuration: &Configuration,

@@ -106,7 +106,7 @@ impl Settings {
     }
 }
 
-fn server_config(configuration: &Configuration) -> anyhow::Result<ServerConfig> {
+pub(super) fn server_config(configuration: &Configuration) -> anyhow::Result<ServerConfig> {
     let default = ServerConfig::default();
     let positive = "a whole number from 1";
     let max_body_bytes = configuration.parsed("PANOPTICON_MAX_BODY_BYTES", positive, at_least_one)?;

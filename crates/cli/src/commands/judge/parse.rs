@@ -7,18 +7,12 @@ use judge::parse::{Reading, Scale, Unread, read_score, read_winner};
 use serde_json::{Value, json};
 
 use crate::{
-    arguments::{JudgeCommand, ParseArguments, VerdictKind},
+    arguments::{ParseArguments, VerdictKind},
     exit::{ExitCode, Failure},
     output::print,
 };
 
-pub(crate) fn run(command: &JudgeCommand) -> Result<ExitCode, Failure> {
-    match command {
-        JudgeCommand::Parse(arguments) => parse(arguments),
-    }
-}
-
-fn parse(arguments: &ParseArguments) -> Result<ExitCode, Failure> {
+pub(super) fn run(arguments: &ParseArguments) -> Result<ExitCode, Failure> {
     if let Some(scale) = scale(arguments)
         && scale.min >= scale.max
     {
