@@ -9,6 +9,7 @@ mod inspect;
 mod judge;
 mod migrate;
 mod repository;
+mod runs;
 mod serve;
 mod server;
 mod three_services;

@@ -25,7 +25,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process that serves.
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
     /// Ports by role.
     ports: BTreeMap<String, u16>,
@@ -45,7 +45,7 @@ fn serve(folder: &TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> 
 }
 
 impl Serving {
-    fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let command = serve(&folder, arguments, environment);
         Self::spawn(command, folder)
@@ -79,7 +79,7 @@ impl Serving {
         HttpRequest::new(method, path, json).send(self.ports[role]).expect("it answers")
     }
 
-    fn data(&self, role: &str, method: &str, path: &str, body: &Value) -> Value {
+    pub(crate) fn data(&self, role: &str, method: &str, path: &str, body: &Value) -> Value {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let answer = self.send(role, method, path, &body);
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -92,7 +92,7 @@ impl Serving {
     }
 
     /// Sends `signal` and waits for the end.
-    fn end(mut self, signal: Signal) -> Run {
+    pub(crate) fn end(mut self, signal: Signal) -> Run {
         kill_process(self.id(), signal).expect("it is ours");
         let status = self.child.wait().expect("it ends");
         let stderr = self.stderr.join().expect("it reads");
@@ -109,7 +109,7 @@ fn collect(mut stderr: ChildStderr) -> JoinHandle<String> {
 }
 
 /// Away from the async threads, which test databases need.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("it does not panic")
 }
 

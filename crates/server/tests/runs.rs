@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use server::ServerConfig;
 
 use crate::{
     evaluations::{Stub, completion, failure, metric, refused_field},
@@ -58,6 +59,8 @@ async fn run_asks_every_model_and_judge_about_every_query_and_keeps_all() {
         json!({
             "name": "first", "theme": "physics", "models": ["gpt-4o", "gpt-4o-mini"], "judge_models": ["gpt-4", "gpt-4.1"],
             "evaluation_prompt_ids": [first, second], "repeats": 2, "metadata": {"campaign": "spring"},
+            // Both models say the same, and one verdict would do for both.
+            "use_cache": false,
         }),
     )
     .await;
@@ -333,6 +336,25 @@ async fn retried_request_finds_its_run() {
     assert_eq!(second.header("idempotency-replayed"), "true");
     ended(&served, first.data()["id"].as_str().expect("an id")).await;
     assert_eq!(stub.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_process_without_the_key_leaves_the_run_to_others_and_several_share_it() {
+    let stub = Stub::judging(VERDICT);
+    let served = Served::start_with_provider(stub.provider()).await;
+    let without_key = Served::start_on(&served.database_url(), ServerConfig::default()).await;
+    let another = Served::start_with_provider_on(&served.database_url(), stub.provider()).await;
+    let texts: Vec<String> = (0..40).map(|number| format!("question {number}")).collect();
+    queries(&served, &texts.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let metric = metric(&served, "Is it correct?", json!({})).await;
+    let request = json!({"theme": "physics", "models": ["gpt-4o"], "evaluation_prompt_ids": [metric]});
+    let id = begin(&served, request).await;
+    let run = ended(&another, &id).await;
+    assert_eq!((&run["state"], &run["units"]["scored"]), (&json!("completed"), &json!(40)), "{run}");
+    assert_eq!(stub.requests().len(), 80, "no call was made twice");
+    let path = format!("/api/v1/runs/{id}/resume");
+    let answer = without_key.post(&path, json!({"retry_failed": true})).await;
+    assert_eq!(refused_field(&answer), "models", "it could not do it");
 }
 
 #[tokio::test]

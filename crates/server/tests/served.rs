@@ -48,7 +48,7 @@ pub(crate) struct Served {
     pub(crate) database: Database,
     client: reqwest::Client,
     /// Dropped last.
-    _test_database: Option<TestDatabase>,
+    test_database: Option<TestDatabase>,
 }
 
 /// What was answered.
@@ -105,7 +105,7 @@ impl Served {
     pub(crate) async fn start_with(config: ServerConfig) -> Self {
         let test_database = TestDatabase::create().await;
         let mut served = Self::start_on(&test_database.url(), config).await;
-        served._test_database = Some(test_database);
+        served.test_database = Some(test_database);
         served
     }
 
@@ -122,8 +122,18 @@ impl Served {
         let providers = [ProviderAccess::Ready(provider)].into_iter().chain(others).collect();
         let config = ServerConfig::default();
         let mut served = Self::start_judging(&test_database.url(), config, providers, apart).await;
-        served._test_database = Some(test_database);
+        served.test_database = Some(test_database);
         served
+    }
+
+    /// On the database at `url`, with a provider of models.
+    pub(crate) async fn start_with_provider_on(url: &str, provider: ProviderConfig) -> Self {
+        Self::start_judging(url, ServerConfig::default(), vec![ProviderAccess::Ready(provider)], None).await
+    }
+
+    /// Where its records are.
+    pub(crate) fn database_url(&self) -> String {
+        self.test_database.as_ref().expect("it has a database of its own").url()
     }
 
     /// On the database at `url`.
@@ -179,7 +189,7 @@ impl Served {
         let serving = tokio::spawn(listener.serve(router, shutdown.clone(), PATIENCE));
         let (url, stop) = (format!("http://{address}"), shutdown.clone());
         tokio::spawn(async move { runs.work_on_all(&stop).await });
-        Self { url, address, process, shutdown, serving, database, client: client(), _test_database: None }
+        Self { url, address, process, shutdown, serving, database, client: client(), test_database: None }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

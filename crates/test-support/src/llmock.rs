@@ -2,7 +2,7 @@
 //! Google and keeps a journal of what it was asked.
 
 use std::{
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -11,11 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{
-    data_dir,
-    http::HttpRequest,
-    process::{free_port, run},
-};
+use crate::{http::HttpRequest, process::free_port, python::packages};
 
 const VERSION: &str = "0.2.2";
 
@@ -151,21 +147,5 @@ impl Drop for Llmock {
 
 /// The folder of the packages, downloaded at the first call on a machine.
 fn install() -> PathBuf {
-    let folder = data_dir().path().to_owned();
-    fs::create_dir_all(&folder).expect("the data folder can be made");
-    let target = folder.join(format!("llmock-{VERSION}"));
-    // Held until the end of the function, so that one test downloads and the others wait.
-    let lock = File::create(folder.join("llmock.lock")).expect("the lock file can be made");
-    lock.lock().expect("the lock can be held");
-    if !target.is_dir() {
-        println!("downloading llmock {VERSION}");
-        let scratch = tempfile::tempdir_in(&folder).expect("a temporary folder");
-        let unpacked = scratch.path().join("packages");
-        let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
-        pip.args(["--only-binary", ":all:", "--target"]).arg(&unpacked).args(PACKAGES);
-        run(&mut pip).expect("llmock downloads");
-        fs::rename(&unpacked, &target).expect("the packages can be moved");
-    }
-    target
+    packages(&format!("llmock-{VERSION}"), &PACKAGES)
 }

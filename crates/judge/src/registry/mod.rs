@@ -98,7 +98,8 @@ impl Model {
         guess_provider(id).map(|provider| Self::unknown(id, provider))
     }
 
-    /// A model of which nothing but the provider is known: no prices, and asked for JSON in words.
+    /// A model of which nothing but the provider is known: no prices. It is asked to keep to a schema, which most servers
+    /// of one's own can have it do; one that cannot says so, and is asked in words alone from then on.
     pub fn unknown(id: &str, provider: &str) -> Self {
         Self {
             id: id.to_owned(),
@@ -106,7 +107,7 @@ impl Model {
             provider: provider.to_owned(),
             is_judge_compatible: true,
             context_tokens: None,
-            takes_schema: false,
+            takes_schema: true,
             takes_temperature: !thinks(id),
             prices: None,
         }

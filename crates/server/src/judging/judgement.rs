@@ -11,6 +11,9 @@ use serde_json::{Map, Value};
 
 use super::{Question, output::call_metadata, plan::Metric};
 
+/// A verdict has one or two sentences. Small models that have begun a text between quotes may not find its end.
+const MAX_TOKENS: u32 = 1024;
+
 /// What is judged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Matter<'m> {
@@ -50,7 +53,8 @@ impl Inquiry {
             model: judge.id.clone(),
             version: None,
             temperature: judge.takes_temperature.then_some(0.0),
-            max_tokens: None,
+            // Those that think count their thoughts among them.
+            max_tokens: judge.takes_temperature.then_some(MAX_TOKENS),
             seed: None,
             system: None,
             is_held_to_schema: judge.takes_schema,

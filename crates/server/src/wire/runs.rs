@@ -98,6 +98,8 @@ pub(crate) struct ShownRun {
     id: String,
     name: Option<String>,
     state: ShownState,
+    /// Processes that work on it at the moment. None may be able to: their logs say why.
+    workers: u64,
     /// Why it is stopped.
     stop_reason: Option<String>,
     /// When it was made, UTC.
@@ -301,12 +303,13 @@ impl ShownRun {
 
 impl From<RunProgress> for ShownRun {
     fn from(progress: RunProgress) -> Self {
-        let RunProgress { run, plan, budget, tasks } = progress;
+        let RunProgress { run, plan, budget, tasks, workers } = progress;
         let (answers, units) = counted(&tasks);
         Self {
             id: run.id.to_string(),
             name: run.name,
             state: run.state.into(),
+            workers,
             stop_reason: run.stop_reason,
             created_at: timestamp::format(run.created_at),
             began_at: timestamp::format(run.began_at),

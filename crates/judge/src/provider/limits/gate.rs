@@ -8,7 +8,10 @@
 use std::{
     collections::HashMap,
     num::NonZeroU32,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -29,6 +32,8 @@ type Key = (String, String);
 #[derive(Debug)]
 pub struct Gate {
     max_concurrent: f64,
+    /// Whether the provider said that it cannot hold the model to a schema. Never unset.
+    refuses_schema: AtomicBool,
     /// Shared by all callers of the model; never locked across an await.
     state: Mutex<State>,
     changed: Notify,
@@ -71,7 +76,8 @@ impl Gate {
     fn new(max_concurrent: NonZeroU32) -> Self {
         let max_concurrent = f64::from(max_concurrent.get());
         let state = State { limit: max_concurrent, under_way: 0, opens: None, cuts: 0 };
-        Self { max_concurrent, state: Mutex::new(state), changed: Notify::new() }
+        let refuses_schema = AtomicBool::new(false);
+        Self { max_concurrent, refuses_schema, state: Mutex::new(state), changed: Notify::new() }
     }
 
     /// Waits until a call may be made.
@@ -95,6 +101,16 @@ impl Gate {
                 None => changed.await,
             }
         }
+    }
+
+    /// Whether the model cannot be held to a schema, as far as is known.
+    pub fn refuses_schema(&self) -> bool {
+        self.refuses_schema.load(Ordering::Relaxed)
+    }
+
+    /// The provider said that it cannot hold the model to a schema.
+    pub(super) fn schema_was_refused(&self) {
+        self.refuses_schema.store(true, Ordering::Relaxed);
     }
 
     /// How many calls may be under way at once at the moment.

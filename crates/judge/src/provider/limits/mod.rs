@@ -6,7 +6,7 @@ mod backoff;
 mod budget;
 mod gate;
 
-use std::{convert::Infallible, time::Duration};
+use std::{borrow::Cow, convert::Infallible, time::Duration};
 
 use async_trait::async_trait;
 
@@ -83,7 +83,8 @@ impl Caller {
         Self { backoff, ..self }
     }
 
-    /// Has `model` answer `request`: waits for its turn, and tries again as long as that may help.
+    /// Has `model` answer `request`: waits for its turn, and tries again as long as that may help. A server that cannot
+    /// hold the model to a schema is asked again without one; the prompt has to say what is wanted in any case.
     ///
     /// # Errors
     /// When the last attempt failed, the budget is exceeded, or an attempt could not be logged.
@@ -95,17 +96,30 @@ impl Caller {
         log: &mut L,
     ) -> Result<Completion, CallError<L::Error>> {
         let gate = self.gates.gate(self.provider.name(), &model.id);
+        let mut request = Cow::Borrowed(request);
         let mut attempt = 1;
         loop {
             let permit = budget.within_time(gate.enter()).await.map_err(CallError::Budget)?;
             budget.begin(model).map_err(CallError::Budget)?;
             log.begins(attempt).await.map_err(CallError::Log)?;
-            let outcome = self.provider.complete(&model.id, request).await;
+            if request.json_schema.is_some() && gate.refuses_schema() {
+                request.to_mut().json_schema = None;
+            }
+            let outcome = self.provider.complete(&model.id, &request).await;
             if let Ok(completion) = &outcome {
                 budget.spend(model, completion.usage);
             }
             let wait = self.settle(permit, attempt, &outcome);
             log.ended(attempt, &outcome).await.map_err(CallError::Log)?;
+            if request.json_schema.is_some() && outcome.as_ref().is_err_and(Error::refuses_schema) {
+                log::info!(
+                    "`{}` cannot be held to a schema: from now on the prompt alone asks for JSON",
+                    model.id
+                );
+                gate.schema_was_refused();
+                attempt += 1;
+                continue;
+            }
             match (outcome, wait) {
                 (Ok(completion), _) => return Ok(completion),
                 (Err(source), None) => return Err(CallError::Provider { attempts: attempt, source }),

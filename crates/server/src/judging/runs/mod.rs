@@ -86,6 +86,8 @@ pub(crate) struct RunProgress {
     pub(crate) plan: RunPlan,
     pub(crate) budget: RunBudget,
     pub(crate) tasks: Vec<RunTasks>,
+    /// Processes that work on it.
+    pub(crate) workers: u64,
 }
 
 /// Units of one run: more would make a statement of many seconds of each.
@@ -174,7 +176,12 @@ impl Runs {
     async fn progress_of(&self, run: Run) -> Result<RunProgress, ApiError> {
         let tasks = self.measured("count_tasks", self.database().run_tasks(run.id)).await?;
         let (plan, budget) = (runner::stored(&run.plan)?, runner::stored(&run.allowance)?);
-        Ok(RunProgress { run, plan, budget, tasks })
+        let workers = match run.state {
+            RunState::Running => self.measured("count_workers", self.database().run_workers(run.id)).await?,
+            // Those that finish a last call do not count.
+            RunState::Cancelled | RunState::Stopped | RunState::Completed => 0,
+        };
+        Ok(RunProgress { run, plan, budget, tasks, workers })
     }
 
     /// Ends a run before it is complete. Calls that are under way are finished and kept.
@@ -200,6 +207,7 @@ impl Runs {
             return Err(in_state(id, run.state, "give `retry_failed` to do again what failed"));
         }
         let plan: RunPlan = runner::stored(&run.plan)?;
+        self.check(&plan).await?;
         let retry = retries_failed.then(|| RetryFailed { models: plan.shape().models });
         let allowance = budget.map(|budget| serde_json::to_string(&budget).expect("budgets are JSON"));
         let resumed = self.database().resume_run(id, allowance.as_deref(), retry);
@@ -264,6 +272,16 @@ impl Runs {
             queries: u32::try_from(queries.len()).expect("a run has fewer queries"),
         };
         Ok((plan, queries))
+    }
+
+    /// Checks that this process can call everybody whom the plan names.
+    async fn check(&self, plan: &RunPlan) -> Result<(), ApiError> {
+        for (field, models) in [("models", &plan.models), ("judge_models", &plan.judges)] {
+            for PlannedModel { id, provider } in models {
+                self.judging.models.choose(field, id, Some(provider), self.outputs.process()).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn planned(

@@ -1,7 +1,7 @@
 //! Works on runs: claims tasks, does many at once, and goes on until nothing is left to do.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -47,20 +47,18 @@ impl Runs {
     pub async fn work_on_all(&self, shutdown: &Shutdown) {
         /// Runs that are looked at; the others' turn comes.
         const RUNS: u32 = 100;
-        let mut working: JoinSet<Uuid> = JoinSet::new();
-        let mut at_work: Vec<Uuid> = Vec::new();
+        let mut working: JoinSet<(Uuid, Result<RunState, ApiError>)> = JoinSet::new();
+        let mut at_work: HashSet<Uuid> = HashSet::new();
+        // Runs of models for which this process has no key: another may have it, and theirs is the run.
+        let mut others: HashSet<Uuid> = HashSet::new();
         loop {
             match self.database().runs(Some(RunState::Running), None, RUNS).await {
                 Ok(runs) => {
-                    for run in runs.into_iter().filter(|run| !at_work.contains(&run.id)).collect::<Vec<_>>() {
-                        at_work.push(run.id);
-                        let (runs, shutdown) = (self.clone(), shutdown.clone());
-                        working.spawn(async move {
-                            if let Err(error) = Box::pin(runs.work(run.id, &shutdown)).await {
-                                tracing::error!(run = %run.id, error = %error.chain(), "work on a run was given up");
-                            }
-                            run.id
-                        });
+                    for Run { id, .. } in runs {
+                        if !others.contains(&id) && at_work.insert(id) {
+                            let (runs, shutdown) = (self.clone(), shutdown.clone());
+                            working.spawn(async move { (id, Box::pin(runs.work(id, &shutdown)).await) });
+                        }
                     }
                 }
                 Err(error) => tracing::warn!(error = %error, "runs cannot be looked for"),
@@ -70,10 +68,16 @@ impl Runs {
                 () = self.woken.notified() => {}
                 () = tokio::time::sleep(self.config.poll) => {}
                 Some(ended) = working.join_next() => {
-                    let ended = ended.expect("work on a run does not panic");
-                    at_work.retain(|id| *id != ended);
-                    // One that was given up is not taken up again at once.
-                    tokio::time::sleep(self.config.poll).await;
+                    let (id, ended) = ended.expect("work on a run does not panic");
+                    at_work.remove(&id);
+                    if let Err(error) = ended {
+                        tracing::error!(run = %id, error = %error.chain(), "this process cannot work on a run");
+                        if matches!(error, ApiError::Invalid { .. }) {
+                            others.insert(id);
+                        }
+                        // It is not taken up again at once.
+                        tokio::time::sleep(self.config.poll).await;
+                    }
                 }
             }
         }
@@ -88,23 +92,12 @@ impl Runs {
             return Ok(run.state);
         }
         let worker = Worker { run: id, id: Uuid::new_v4(), models: plan(&run)?.shape().models };
-        match self.open(&run, worker).await {
-            Ok((execution, recording)) => {
-                let recording = tokio::spawn(recording);
-                let state = self.execute(execution, worker, shutdown).await;
-                recording.await.expect("the recorder does not panic");
-                self.measured("leave_run", self.database().leave_run(id, worker.id)).await?;
-                state
-            }
-            // The plan names what this process cannot call.
-            Err(ApiError::Invalid { field, reason }) => {
-                let reason = format!("`{field}`: {reason}");
-                let ended = self.database().end_run(id, RunState::Stopped, Some(&reason));
-                self.measured("end_run", ended).await?;
-                Ok(RunState::Stopped)
-            }
-            Err(error) => Err(error),
-        }
+        let (execution, recording) = self.open(&run, worker).await?;
+        let recording = tokio::spawn(recording);
+        let state = self.execute(execution, worker, shutdown).await;
+        recording.await.expect("the recorder does not panic");
+        self.measured("leave_run", self.database().leave_run(id, worker.id)).await?;
+        state
     }
 
     /// Finds everything that the plan names.

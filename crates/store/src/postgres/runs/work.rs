@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{FAILING, RunQuery, RunState, lifecycle::locked_state, whole};
+use super::{FAILING, RunQuery, RunState, count, lifecycle::locked_state, whole};
 use crate::{
     postgres::{Database, unnamed::on},
     storage::StorageError,
@@ -112,6 +112,27 @@ impl Database {
         }
         transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
         Ok(state)
+    }
+
+    /// How many workers of the run are alive.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn run_workers(&self, run: Uuid) -> Result<u64, StorageError> {
+        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
+        let workers = sqlx::query_scalar!(
+            r#"
+            select count(*) as "workers!"
+            from run_workers
+            where run_id = $1 and lease_until > clock_timestamp() at time zone 'utc'
+            "#,
+            run
+        )
+        .fetch_one(on(&mut transaction))
+        .await
+        .map_err(FAILING.to("count a run's workers"))?;
+        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
+        Ok(count(workers))
     }
 
     /// Ends the lease of `worker`, whose tasks are anybody's from then on.
