@@ -8,7 +8,10 @@ use std::{
 
 use ::records::Service;
 use judge::provider::limits::Budget;
-use store::postgres::runs::{Claims, Run, RunState};
+use store::{
+    postgres::runs::{Claims, Run, RunState, TaskKind},
+    storage::StorageError,
+};
 use tokio::{task::JoinSet, time::Instant};
 use uuid::Uuid;
 
@@ -27,7 +30,8 @@ use crate::{
 /// How runs are worked on.
 #[derive(Clone, Copy, Debug)]
 pub struct RunnerConfig {
-    /// Tasks of one run that are under way at once. Models' own limits hold back more; some wait to be written down.
+    /// Answers of one run, and as many judgements, that are under way at once. Models' own limits hold back more; some
+    /// wait to be written down.
     pub tasks_at_once: usize,
     /// How long a worker that does not show counts as alive. Others take its tasks then, and a call that it had under way
     /// is made again.
@@ -145,8 +149,9 @@ impl Runs {
         shutdown: &Shutdown,
     ) -> Result<RunState, ApiError> {
         let execution = Arc::new(execution);
-        let mut tasks: JoinSet<Result<(), Undone>> = JoinSet::new();
-        let mut ready: VecDeque<Ready> = VecDeque::new();
+        let mut tasks: JoinSet<(TaskKind, Result<(), Undone>)> = JoinSet::new();
+        // Apart, so that neither waits for the other's models.
+        let mut lanes = [TaskKind::Judgement, TaskKind::Answer].map(Lane::new);
         // Why no more tasks are begun.
         let mut ending: Option<Ending> = None;
         // When to look for tasks again, if there was none to claim.
@@ -155,30 +160,36 @@ impl Runs {
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.hold(worker).await?;
         loop {
-            let is_hungry = ready.len() < self.config.tasks_at_once / 2;
-            if ending.is_none() && is_hungry && idle_until.is_none_or(|until| until <= Instant::now()) {
-                let wanted = 2 * self.config.tasks_at_once - ready.len() - tasks.len();
-                match self.claim(&execution, worker, wanted).await {
+            let wanted: Vec<(TaskKind, usize)> =
+                lanes.iter().filter_map(|lane| lane.wanted(self.config.tasks_at_once)).collect();
+            let is_time = idle_until.is_none_or(|until| until <= Instant::now());
+            if ending.is_none() && is_time && !wanted.is_empty() {
+                match self.claim(&execution, worker, &wanted).await {
                     Ok(Some(claimed)) => {
                         idle_until = claimed.is_empty().then(|| Instant::now() + self.config.poll);
-                        ready.extend(claimed);
+                        for ready in claimed {
+                            let kind = ready.task.work.kind();
+                            let lane = lanes.iter_mut().find(|lane| lane.kind == kind);
+                            lane.expect("there is a lane for each kind").ready.push_back(ready);
+                        }
                     }
                     Ok(None) => ending = Some(Ending::Run),
-                    Err(ApiError::Storage(store::storage::StorageError::Unavailable { .. })) => {
+                    Err(ApiError::Storage(StorageError::Unavailable { .. })) => {
                         idle_until = Some(Instant::now() + self.config.poll);
                     }
                     Err(error) => ending = Some(Ending::Failed(error)),
                 }
             }
-            if ending.is_some() {
-                ready.clear();
+            for lane in &mut lanes {
+                if ending.is_some() {
+                    lane.ready.clear();
+                }
+                while let Some(next) = lane.next(self.config.tasks_at_once) {
+                    let (kind, execution) = (lane.kind, Arc::clone(&execution));
+                    tasks.spawn(async move { (kind, execution.work(next).await) });
+                }
             }
-            while tasks.len() < self.config.tasks_at_once {
-                let Some(next) = ready.pop_front() else { break };
-                let execution = Arc::clone(&execution);
-                tasks.spawn(async move { execution.work(next).await });
-            }
-            if tasks.is_empty() && ready.is_empty() {
+            if tasks.is_empty() {
                 if let Some(ending) = ending {
                     return self.ended(worker.run, ending).await;
                 }
@@ -193,7 +204,10 @@ impl Runs {
                 Some(ended) = tasks.join_next() => {
                     // A judgement may have become ready.
                     idle_until = None;
-                    match ended.expect("tasks do not panic") {
+                    let (kind, ended) = ended.expect("tasks do not panic");
+                    let lane = lanes.iter_mut().find(|lane| lane.kind == kind);
+                    lane.expect("there is a lane for each kind").under_way -= 1;
+                    match ended {
                         Ok(()) | Err(Undone::Lost) => {}
                         Err(Undone::Ended) => ending = ending.or(Some(Ending::Run)),
                         Err(Undone::Stop(reason)) => {
@@ -224,7 +238,7 @@ impl Runs {
         &self,
         execution: &Execution,
         worker: Worker,
-        wanted: usize,
+        wanted: &[(TaskKind, usize)],
     ) -> Result<Option<Vec<Ready>>, ApiError> {
         let claimed = self.database().claim_run_tasks(worker.run, worker.id, worker.models, wanted);
         let Claims { state, tasks } = self.measured("claim_tasks", claimed).await?;
@@ -274,9 +288,38 @@ impl Runs {
     pub(super) async fn measured<T>(
         &self,
         operation: &'static str,
-        work: impl Future<Output = Result<T, store::storage::StorageError>>,
+        work: impl Future<Output = Result<T, StorageError>>,
     ) -> Result<T, ApiError> {
         Ok(self.outputs.process().measured(Service::Judge, operation, work).await?)
+    }
+}
+
+/// Tasks of one kind.
+struct Lane {
+    kind: TaskKind,
+    /// Claimed, and not begun.
+    ready: VecDeque<Ready>,
+    under_way: usize,
+}
+
+impl Lane {
+    fn new(kind: TaskKind) -> Self {
+        Self { kind, ready: VecDeque::new(), under_way: 0 }
+    }
+
+    /// How many to claim, so that as many are ready as may be under way; none while there are enough.
+    fn wanted(&self, at_once: usize) -> Option<(TaskKind, usize)> {
+        (self.ready.len() < at_once / 2).then(|| (self.kind, 2 * at_once - self.ready.len() - self.under_way))
+    }
+
+    /// The next to begin, if another may be.
+    fn next(&mut self, at_once: usize) -> Option<Ready> {
+        if self.under_way == at_once {
+            return None;
+        }
+        let next = self.ready.pop_front()?;
+        self.under_way += 1;
+        Some(next)
     }
 }
 

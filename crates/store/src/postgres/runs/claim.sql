@@ -3,6 +3,7 @@ with chosen as (
     from run_tasks
     where run_id = $1
         and state = 'ready'
+        and kind = $5
         and not exists (
             select 1
             from run_workers as workers
@@ -10,8 +11,7 @@ with chosen as (
                 and workers.worker = run_tasks.worker
                 and workers.lease_until > clock_timestamp() at time zone 'utc'
         )
-    -- Judgements first, so that what was begun comes to its end.
-    order by kind desc, task
+    order by task
     limit $3
     for update skip locked
 ), claimed as (
@@ -55,4 +55,4 @@ left join run_tasks as opponents
     on claimed.opponent is not null
     and opponents.run_id = $1
     and opponents.task = claimed.query::bigint * $4::bigint + claimed.opponent
-order by claimed.kind desc, claimed.task
+order by claimed.task

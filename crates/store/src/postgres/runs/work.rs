@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{FAILING, RunQuery, RunState, count, lifecycle::locked_state, whole};
+use super::{FAILING, RunQuery, RunState, TaskKind, count, lifecycle::locked_state, whole};
 use crate::{
     postgres::{Database, unnamed::on},
     storage::StorageError,
@@ -80,6 +80,16 @@ pub enum ModelAnswer {
     None(String),
 }
 
+impl TaskWork {
+    /// What kind of task it is.
+    pub fn kind(&self) -> TaskKind {
+        match self {
+            Self::Answer { .. } => TaskKind::Answer,
+            Self::Judgement { .. } => TaskKind::Judgement,
+        }
+    }
+}
+
 impl Database {
     /// Makes `worker` one of the run's for as long as `lease`, or lets its lease last so long again; the run's state.
     /// `None` if there is no such run.
@@ -148,7 +158,7 @@ impl Database {
         transaction.commit().await.map_err(FAILING.to("commit a transaction"))
     }
 
-    /// Gives `worker`, which holds the run, up to `limit` tasks of a run of `models` models that are nobody's.
+    /// Gives `worker`, which holds the run, what `wanted` says of a run of `models` models.
     ///
     /// # Errors
     /// When a statement fails.
@@ -157,17 +167,18 @@ impl Database {
         run: Uuid,
         worker: Uuid,
         models: u16,
-        limit: usize,
+        wanted: &[(TaskKind, usize)],
     ) -> Result<Claims, StorageError> {
         const OPERATION: &str = "claim a run's tasks";
         let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
         let state = locked_state(&mut transaction, run).await.map_err(FAILING.to(OPERATION))?;
-        let tasks = match state {
-            Some(RunState::Running) => {
-                claim(&mut transaction, run, worker, models, limit).await.map_err(FAILING.to(OPERATION))?
+        let mut tasks = Vec::new();
+        if state == Some(RunState::Running) {
+            for wanted in wanted {
+                let claimed = claim(&mut transaction, run, worker, models, *wanted).await;
+                tasks.extend(claimed.map_err(FAILING.to(OPERATION))?);
             }
-            _ => Vec::new(),
-        };
+        }
         transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
         Ok(Claims { state, tasks })
     }
@@ -178,15 +189,21 @@ async fn claim(
     run: Uuid,
     worker: Uuid,
     models: u16,
-    limit: usize,
+    (kind, limit): (TaskKind, usize),
 ) -> sqlx::Result<Vec<ClaimedTask>> {
-    let rows =
-        sqlx::query_file!("src/postgres/runs/claim.sql", run, worker, whole(limit as u64), i64::from(models))
-            .fetch_all(on(connection))
-            .await?;
+    let rows = sqlx::query_file!(
+        "src/postgres/runs/claim.sql",
+        run,
+        worker,
+        whole(limit as u64),
+        i64::from(models),
+        kind.as_str()
+    )
+    .fetch_all(on(connection))
+    .await?;
     rows.into_iter()
         .map(|row| {
-            let work = if row.kind == "answer" {
+            let work = if kind == TaskKind::Answer {
                 TaskWork::Answer { model: place(row.model)?, kept: row.answer_text.zip(row.answer_metadata) }
             } else {
                 let opponent: Option<sqlx::Result<_>> = row.opponent.map(|opponent| {

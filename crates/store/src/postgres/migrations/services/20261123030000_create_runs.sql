@@ -75,7 +75,7 @@ create table if not exists run_tasks (
     constraint run_tasks_outcome_when_done check ((state = 'done') = (outcome is not null)),
     constraint run_tasks_output_when_answered check (outcome <> 'answered' or output_id is not null)
 ) with (fillfactor = 80);
-create index if not exists run_tasks_ready_idx on run_tasks (run_id, kind desc, task) where state = 'ready';
+create index if not exists run_tasks_ready_idx on run_tasks (run_id, kind, task) where state = 'ready';
 create index if not exists run_tasks_query_idx on run_tasks (run_id, query) where state = 'waiting';
 
 create table if not exists run_workers (
