@@ -11,6 +11,8 @@ pub enum Outcome<T> {
     Refused,
     /// There is no answer.
     Failed,
+    /// There was nothing to judge: the model gave no output, and no judge was asked.
+    Unanswered,
 }
 
 /// How many judgements of each kind there are. What is no measurement is counted here and nowhere else.
@@ -24,6 +26,8 @@ pub struct Counts {
     pub refused: u64,
     /// Calls without an answer.
     pub failed: u64,
+    /// Outputs that there are none of, about which no judge was asked.
+    pub unanswered: u64,
 }
 
 impl<T> Outcome<T> {
@@ -31,7 +35,7 @@ impl<T> Outcome<T> {
     pub fn scored(self) -> Option<T> {
         match self {
             Self::Scored(value) => Some(value),
-            Self::Unparsed | Self::Refused | Self::Failed => None,
+            Self::Unparsed | Self::Refused | Self::Failed | Self::Unanswered => None,
         }
     }
 
@@ -42,16 +46,18 @@ impl<T> Outcome<T> {
             Self::Unparsed => Outcome::Unparsed,
             Self::Refused => Outcome::Refused,
             Self::Failed => Outcome::Failed,
+            Self::Unanswered => Outcome::Unanswered,
         }
     }
 
-    /// `scored`, `unparsed`, `refused` or `failed`.
+    /// `scored`, `unparsed`, `refused`, `failed` or `unanswered`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Scored(_) => "scored",
             Self::Unparsed => "unparsed",
             Self::Refused => "refused",
             Self::Failed => "failed",
+            Self::Unanswered => "unanswered",
         }
     }
 }
@@ -71,11 +77,12 @@ impl Counts {
             Outcome::Unparsed => &mut self.unparsed,
             Outcome::Refused => &mut self.refused,
             Outcome::Failed => &mut self.failed,
+            Outcome::Unanswered => &mut self.unanswered,
         } += 1;
     }
 
     /// All that are no measurement.
     pub fn left_out(&self) -> u64 {
-        self.unparsed + self.refused + self.failed
+        self.unparsed + self.refused + self.failed + self.unanswered
     }
 }

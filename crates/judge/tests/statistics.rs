@@ -93,7 +93,7 @@ fn what_is_no_measurement_is_counted_and_changes_nothing() {
     mixed.extend([("q1", Unparsed), ("q6", Refused), ("q7", Failed), ("q7", Failed)]);
     let (whole, with_gaps) =
         (summarize(scores(), &Bootstrap::default()), summarize(mixed, &Bootstrap::default()));
-    assert_eq!(with_gaps.counts, Counts { scored: 11, unparsed: 1, refused: 1, failed: 2 });
+    assert_eq!(with_gaps.counts, Counts { scored: 11, unparsed: 1, refused: 1, failed: 2, unanswered: 0 });
     assert_eq!(with_gaps.counts.left_out(), 4);
     assert_eq!((with_gaps.mean, with_gaps.interval), (whole.mean, whole.interval));
     let nothing = summarize([("q", Unparsed)], &Bootstrap::default());
@@ -149,7 +149,7 @@ fn only_shared_queries_are_compared() {
     let all = compare(first, second, &Bootstrap::default());
     assert_eq!((all.queries, all.only_first, all.only_second), (7, 1, 2));
     assert_eq!((all.difference, all.p_value), (comparison().difference, comparison().p_value));
-    assert_eq!(all.first, Counts { scored: 8, unparsed: 1, refused: 1, failed: 0 });
+    assert_eq!(all.first, Counts { scored: 8, unparsed: 1, refused: 1, failed: 0, unanswered: 0 });
     assert_eq!(all.second.scored, 9);
     // Repeats of a query count as one.
     let repeated = by_query(&FIRST).into_iter().chain([(0, Scored(7.0)), (0, Scored(7.0))]);

@@ -63,15 +63,15 @@ fn mean(values: &[f64]) -> Option<f64> {
 mod tests {
     use super::*;
 
-    use Outcome::{Failed, Refused, Scored};
+    use Outcome::{Failed, Refused, Scored, Unanswered};
 
     #[test]
     fn scores_become_one_without_those_that_are_none() {
-        let verdicts = [Scored(8.0), Scored(8.0), Scored(2.0), Refused, Failed];
+        let verdicts = [Scored(8.0), Scored(8.0), Scored(2.0), Refused, Failed, Unanswered];
         let mean = scores(&verdicts, Combination::Mean);
         assert_eq!(mean.value, Some(6.0));
-        assert_eq!(mean.counts, Counts { scored: 3, unparsed: 0, refused: 1, failed: 1 });
-        assert_eq!(mean.counts.left_out(), 2);
+        assert_eq!(mean.counts, Counts { scored: 3, unparsed: 0, refused: 1, failed: 1, unanswered: 1 });
+        assert_eq!(mean.counts.left_out(), 3);
         assert_eq!(scores(&verdicts, Combination::Majority).value, Some(8.0));
         let split = [Scored(8.0), Scored(4.0), Scored(8.0), Scored(4.0), Scored(1.0)];
         assert_eq!(scores(&split, Combination::Majority).value, Some(6.0), "8 and 4 are as frequent");

@@ -230,6 +230,7 @@ impl Execution {
             Outcome::Unparsed => TaskOutcome::Unparsed,
             Outcome::Refused => TaskOutcome::Refused,
             Outcome::Failed => TaskOutcome::Failed,
+            Outcome::Unanswered => TaskOutcome::Unanswered,
         };
         let mut metadata = judgement.metadata;
         metadata.insert("fingerprint".to_owned(), inquiry.fingerprint.to_string().into());
