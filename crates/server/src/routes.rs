@@ -21,7 +21,7 @@ use crate::{
         evaluations::{Evaluations, evaluate_query, evaluate_theme, list_models, register_model},
         extended::{categories, count, delete, export, fetch, list, store_batch, update},
         operation::{Operated, Probe, document, health, metrics, ready},
-        results::{Results, list as list_results},
+        results::{self, Results},
         runs,
     },
     judging::Runs,
@@ -137,8 +137,8 @@ fn outputs() -> ApiRouter<Records<Outputs>> {
 fn judged() -> ApiRouter<Results> {
     let summary_of_list = "Lists what judges said, newest first";
     ApiRouter::new()
-        .api_route("/results", get_with(list_results::<Bare>, summary(summary_of_list)))
-        .api_route("/api/v1/results", get_with(list_results::<Enveloped>, summary(summary_of_list)))
+        .api_route("/results", get_with(results::list_bare, summary(summary_of_list)))
+        .api_route("/api/v1/results", get_with(results::list, summary(summary_of_list)))
 }
 
 fn evaluations() -> ApiRouter<Evaluations> {

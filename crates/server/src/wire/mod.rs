@@ -22,5 +22,5 @@ pub(crate) use metadata::ClientId;
 pub(crate) use records::{
     Conditions, DraftChange, DraftRecord, EvaluationMetrics, Mode, Outputs, Queries, Resource, SearchRequest,
 };
-pub(crate) use results::{ResultFilters, ShownResult};
+pub(crate) use results::{ResultFilters, ResultPage, ResultPaging, ShownResult};
 pub(crate) use runs::{DeletedRun, NewRun, ResumeRun, RunFilters, ShownRun};

@@ -1,16 +1,23 @@
 //! What judges said of outputs.
 
-use records::timestamp;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use store::postgres::{EvaluationResult, ResultSelection};
-use time::Duration;
+use std::borrow::Cow;
 
-use super::{EndDate, StartDate, Within};
+use records::timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::Value;
+use store::{
+    postgres::{EvaluationResult, ResultSelection, ResultStatus},
+    storage::Filter,
+};
+use time::Duration;
+use uuid::Uuid;
+
+use super::{EndDate, KeysetPage, Page, StartDate, Whole, Within, metadata::condition};
+use crate::answer::ApiError;
 
 /// Which results are meant: those that satisfy everything that is given.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(crate) struct ResultFilters {
     /// Only of this theme.
     theme: Option<String>,
@@ -18,6 +25,15 @@ pub(crate) struct ResultFilters {
     model_id: Option<String>,
     /// Only by this evaluation metric.
     evaluation_prompt_id: Option<String>,
+    /// Only by this judge.
+    judge_model: Option<String>,
+    /// Only of this run.
+    run_id: Option<RunId>,
+    /// Only with this status. A result of the old services is `scored` if it has a score, else `unparsed`.
+    status: Option<Status>,
+    /// A condition on the metadata, as ChromaDB's `where`: JSON.
+    #[serde(rename = "where")]
+    filter: Option<Value>,
     /// Only with a score of at least this.
     min_score: Option<Within<0, 10>>,
     /// Only with a score of at most this.
@@ -26,28 +42,118 @@ pub(crate) struct ResultFilters {
     end_date: Option<EndDate>,
 }
 
-impl From<ResultFilters> for ResultSelection {
-    fn from(filters: ResultFilters) -> Self {
-        let ResultFilters {
+/// The id of a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RunId(pub(crate) Uuid);
+
+impl<'de> Deserialize<'de> for RunId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Uuid::try_parse(&text)
+            .map(Self)
+            .map_err(|_| de::Error::custom("expected a run's id, which is a UUID"))
+    }
+}
+
+impl JsonSchema for RunId {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "RunId".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "uuid" })
+    }
+}
+
+/// What came of a judgement.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub(crate) enum Status {
+    /// The judge gave a score, or a winner.
+    Scored,
+    /// The judge answered, and it cannot be read.
+    Unparsed,
+    /// The judge declined.
+    Refused,
+    /// There is no answer of the judge.
+    Failed,
+    /// The model gave no output, and no judge was asked.
+    Unanswered,
+}
+
+impl From<Status> for ResultStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Scored => Self::Scored,
+            Status::Unparsed => Self::Unparsed,
+            Status::Refused => Self::Refused,
+            Status::Failed => Self::Failed,
+            Status::Unanswered => Self::Unanswered,
+        }
+    }
+}
+
+impl ResultFilters {
+    /// What the store calls it.
+    ///
+    /// # Errors
+    /// When the condition on the metadata is none.
+    pub(crate) fn into_selection(self) -> Result<ResultSelection, ApiError> {
+        let Self {
             theme,
             model_id,
             evaluation_prompt_id,
+            judge_model,
+            run_id,
+            status,
+            filter,
             min_score,
             max_score,
             start_date,
             end_date,
-        } = filters;
-        Self {
+        } = self;
+        Ok(ResultSelection {
             theme,
             model_id,
             evaluation_prompt_id,
+            judge_model,
+            run_id: run_id.map(|run_id| run_id.0),
+            status: status.map(ResultStatus::from),
+            metadata: condition("where", filter, Filter::from_json)?,
             min_score: min_score.map(Within::get),
             max_score: max_score.map(Within::get),
             from: start_date.map(|start| start.0),
             // Times are whole microseconds.
             until: end_date.and_then(|end| end.0).map(|end| end - Duration::MICROSECOND),
-        }
+        })
     }
+}
+
+/// Which part of the list is meant: a page with its number, or what follows on a cursor.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct ResultPaging {
+    /// Number of the page; 1 by default. Pages count all results each time: a cursor is for going through many.
+    pub(crate) page: Option<Whole<1, { i32::MAX as u32 }, 1>>,
+    /// Results on a page.
+    #[serde(default)]
+    pub(crate) limit: Whole<1, 100, 10>,
+    /// `next_cursor` of the answer before, or nothing to begin with the newest.
+    pub(crate) cursor: Option<String>,
+}
+
+/// A part of the list.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum ResultPage {
+    /// Without a cursor.
+    Page(Page<ShownResult>),
+    /// With a cursor.
+    Keyset(KeysetPage<ShownResult>),
 }
 
 /// What a judge said of an output. Results of the old services may lack everything but the id.

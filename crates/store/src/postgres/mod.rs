@@ -21,7 +21,10 @@ pub mod vector_index;
 pub mod write;
 
 pub use connect::{Database, DatabaseOptions, MAX_COPY_CONNECTIONS};
-pub use evaluation_results::{EarlierVerdict, EvaluationResult, ResultSelection};
+pub use evaluation_results::{
+    EarlierVerdict, EvaluationResult, InvalidResultCursor, ResultCursor, ResultSelection, ResultStatus,
+    StoredComparison, StoredJudgement, UnknownStatus,
+};
 pub use lock::TableLock;
 pub use models::{RegisteredModel, Registration};
 pub use storage::PostgresStorage;

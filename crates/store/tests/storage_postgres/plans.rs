@@ -20,9 +20,11 @@ from generate_series(1, 100000) n;
 insert into llm_outputs (id, output_text, theme, model_id, query, created_at)
 select gen_random_uuid(), 'text', 'theme', 'model ' || n % 100, 'query', timestamp '2026-01-31 12:00' - n * interval '1 minute'
 from generate_series(1, 100000) n;
-insert into evaluation_results (id, theme, model_id, evaluation_prompt_id, score, timestamp)
+insert into evaluation_results (id, theme, model_id, evaluation_prompt_id, score, timestamp, result_metadata)
 select gen_random_uuid(), 'theme ' || n % 100, 'model ' || n % 100, 'prompt ' || n % 100, n % 11,
-    timestamp '2026-01-31 12:00' - n * interval '1 minute'
+    timestamp '2026-01-31 12:00' - n * interval '1 minute',
+    json_build_object('run_id', '00000000-0000-0000-0000-' || lpad((n % 100)::text, 12, '0'), 'fingerprint', 'f' || n,
+        'output_id', 'output ' || n % 1000)
 from generate_series(1, 100000) n;
 analyze;
 "#;
@@ -89,29 +91,51 @@ async fn each_index_serves_its_statement() {
 }
 
 #[tokio::test]
-async fn each_index_of_the_results_serves_their_listing() {
+async fn each_index_of_the_results_serves_its_statement() {
     let (test_database, database, _) = storage(Service::Query).await;
     test_database.execute(ROWS).await;
     database.ensure_service_indexes(Service::Judge).await.expect("the indexes are built");
     let mut connection = test_database.connection().await;
-    let list = include_str!("../../src/postgres/evaluation_results/list.sql");
-    let count = include_str!("../../src/postgres/evaluation_results/count.sql");
-    for (texts, index) in [
-        ([None, None, None], "evaluation_results_panopticon_newest"),
-        ([Some("theme 7"), None, None], "evaluation_results_panopticon_theme"),
-        ([None, Some("model 7"), None], "evaluation_results_panopticon_model"),
-        ([None, None, Some("prompt 7")], "evaluation_results_panopticon_prompt"),
+    let connection = &mut connection;
+    let is_unsorted = |plan: &str| assert!(!plan.contains("Sort"), "{plan}");
+
+    let plan = check(
+        connection,
+        golden!("list_results"),
+        |q| q.bind(10_i64),
+        "evaluation_results_panopticon_newest",
+    );
+    is_unsorted(&plan.await);
+    let later = NOON - Duration::minutes(50_000);
+    let after = |q: Query<'static, Postgres, PgArguments>| q.bind(later).bind("r").bind(10_i64);
+    let plan =
+        check(connection, golden!("list_results_after"), after, "evaluation_results_panopticon_newest").await;
+    assert!(plan.contains("Index Cond"), "{plan}");
+    is_unsorted(&plan);
+    let timeless =
+        check(connection, golden!("list_results_timeless"), |q| q.bind(10_i64), "results_panopticon_newest");
+    assert!(timeless.await.contains("Index Cond"));
+    let run = "00000000-0000-0000-0000-000000000007";
+    for (statement, value, index) in [
+        (golden!("list_results_of_theme"), "theme 7", "evaluation_results_panopticon_theme"),
+        (golden!("list_results_of_model"), "model 7", "evaluation_results_panopticon_model"),
+        (golden!("list_results_of_metric"), "prompt 7", "evaluation_results_panopticon_prompt"),
+        (golden!("list_results_of_run"), run, "evaluation_results_panopticon_run"),
     ] {
-        let selected = move |q: Query<'static, Postgres, PgArguments>| {
-            let q = texts.into_iter().fold(q, |q, text| q.bind(text));
-            let q = q.bind(None::<f64>).bind(None::<f64>);
-            q.bind(None::<time::PrimitiveDateTime>).bind(None::<time::PrimitiveDateTime>)
-        };
-        let page = move |q| selected(q).bind(10_i64).bind(0_i64);
-        let plan = check(&mut connection, list, page, index).await;
-        assert!(!plan.contains("Sort"), "{plan}");
-        if texts != [None, None, None] {
-            check(&mut connection, count, selected, index).await;
-        }
+        let one = |q: Query<'static, Postgres, PgArguments>| q.bind(value).bind(10_i64);
+        is_unsorted(&check(connection, statement, one, index).await);
     }
+    let theme = |q: Query<'static, Postgres, PgArguments>| q.bind("theme 7");
+    check(connection, golden!("count_results"), theme, "evaluation_results_panopticon_theme").await;
+    let of_run = |q: Query<'static, Postgres, PgArguments>| q.bind(run);
+    check(connection, golden!("read_judgements"), of_run, "evaluation_results_panopticon_run").await;
+    // One that no row has, as above.
+    let output =
+        |q: Query<'static, Postgres, PgArguments>| q.bind(r#"{"output_id": "no output"}"#).bind(10_i64);
+    let index = "evaluation_results_panopticon_metadata";
+    check(connection, golden!("list_results_of_metadata"), output, index).await;
+    let fingerprints =
+        |q: Query<'static, Postgres, PgArguments>| q.bind(vec!["f7".to_owned(), "f8".to_owned()]);
+    let look_up = "select id from evaluation_results where panopticon_metadata(result_metadata) ->> 'fingerprint' = any($1)";
+    check(connection, look_up, fingerprints, "evaluation_results_panopticon_fingerprint").await;
 }

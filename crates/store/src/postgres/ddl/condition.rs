@@ -48,6 +48,32 @@ impl Binds {
     }
 }
 
+/// Where a row's metadata are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// An expression of type JSONB.
+    column: &'static str,
+    /// Whose record the row is, and shows columns among its metadata; none of a row that shows its metadata alone.
+    service: Option<Service>,
+}
+
+impl Place {
+    /// Of a service's record.
+    fn of(service: Service) -> Self {
+        Self { column: "metadata", service: Some(service) }
+    }
+
+    /// Of a row whose metadata are those of `column` and nothing else.
+    pub(super) fn alone(column: &'static str) -> Self {
+        Self { column, service: None }
+    }
+
+    /// Whether a record shows metadata that are no object under this key.
+    fn is_for_others(self, key: &str) -> bool {
+        self.service.is_some() && key == NOT_AN_OBJECT
+    }
+}
+
 /// The conditions that all hold for the rows of `selection`.
 ///
 /// # Errors
@@ -66,12 +92,12 @@ pub(super) fn conditions(
         conditions.push(match service {
             Service::Judge => equals("model_id", model_id, binds),
             Service::Query | Service::Evaluation => {
-                has_equal(service, "model_id", &Scalar::Text(model_id.clone()), binds)
+                has_equal(Place::of(service), "model_id", &Scalar::Text(model_id.clone()), binds)
             }
         });
     }
     if let Some(filter) = filter {
-        conditions.push(metadata_condition(service, filter, binds));
+        conditions.push(metadata_condition(Place::of(service), filter, binds));
     }
     if let Some(document) = document {
         let text_column = quoted(&Table::of(service).text_column);
@@ -98,26 +124,26 @@ pub(super) fn equals(column: &str, text: &str, binds: &mut Binds) -> String {
     )
 }
 
-fn metadata_condition(service: Service, filter: &Filter, binds: &mut Binds) -> String {
+pub(super) fn metadata_condition(place: Place, filter: &Filter, binds: &mut Binds) -> String {
     let mut all = |filters: &[Filter], conjunction: &str| {
         let conditions: Vec<String> =
-            filters.iter().map(|filter| metadata_condition(service, filter, binds)).collect();
+            filters.iter().map(|filter| metadata_condition(place, filter, binds)).collect();
         format!("({})", conditions.join(conjunction))
     };
     match filter {
         Filter::And(filters) => all(filters, " and "),
         Filter::Or(filters) => all(filters, " or "),
-        Filter::Key { key, test } => key_condition(service, key, test, binds),
+        Filter::Key { key, test } => key_condition(place, key, test, binds),
     }
 }
 
 /// A condition whose value may be NULL, which is as good as false: nothing above negates it.
-fn key_condition(service: Service, key: &str, test: &Test, binds: &mut Binds) -> String {
+fn key_condition(place: Place, key: &str, test: &Test, binds: &mut Binds) -> String {
     match test {
-        Test::Equal(scalar) => has_equal(service, key, scalar, binds),
-        Test::NotEqual(scalar) => format!("({}) is not true", has_equal(service, key, scalar, binds)),
+        Test::Equal(scalar) => has_equal(place, key, scalar, binds),
+        Test::NotEqual(scalar) => format!("({}) is not true", has_equal(place, key, scalar, binds)),
         Test::Compare(comparison, number) => {
-            let value = value(service, key, binds);
+            let value = value(place, key, binds);
             let operator = match comparison {
                 Comparison::Greater => ">",
                 Comparison::GreaterOrEqual => ">=",
@@ -127,78 +153,76 @@ fn key_condition(service: Service, key: &str, test: &Test, binds: &mut Binds) ->
             let bound = binds.add(Bind::Text(number.to_string()));
             format!("({value} {operator} {bound}::jsonb and jsonb_typeof({value}) = 'number')")
         }
-        Test::In(scalars) => is_one_of(service, key, scalars, binds),
-        Test::NotIn(scalars) => format!("({}) is not true", is_one_of(service, key, scalars, binds)),
-        Test::Contains(scalar) => has_element(key, scalar, binds),
-        Test::NotContains(scalar) => format!("({}) is not true", has_element(key, scalar, binds)),
+        Test::In(scalars) => is_one_of(place, key, scalars, binds),
+        Test::NotIn(scalars) => format!("({}) is not true", is_one_of(place, key, scalars, binds)),
+        Test::Contains(scalar) => has_element(place, key, scalar, binds),
+        Test::NotContains(scalar) => format!("({}) is not true", has_element(place, key, scalar, binds)),
     }
 }
 
 /// Containment, which the index of `metadata` serves; an object contains another only if the scalars are equal.
-fn has_equal(service: Service, key: &str, scalar: &Scalar, binds: &mut Binds) -> String {
+fn has_equal(place: Place, key: &str, scalar: &Scalar, binds: &mut Binds) -> String {
     if has_nul(key) || is_nul_text(scalar) {
         return "false".to_owned();
     }
-    let stored = contains(key, json(scalar), binds);
-    let stored = if key == NOT_AN_OBJECT {
-        format!(
-            "({stored} or {} = {}::jsonb)",
-            value(service, key, binds),
-            binds.add(Bind::Text(json(scalar)))
-        )
+    let stored = contains(place, key, json(scalar), binds);
+    let stored = if place.is_for_others(key) {
+        format!("({stored} or {} = {}::jsonb)", value(place, key, binds), binds.add(Bind::Text(json(scalar))))
     } else {
         stored
     };
     let Scalar::Text(text) = scalar else { return stored };
-    let in_column = match own_key(service, key) {
+    let in_column = match own_key(place, key) {
         None => return stored,
         Some(OwnKey::Column) => equals(key, text, binds),
         Some(OwnKey::Time) => format!("{SHOWN_TIME} = {}", binds.add(Bind::Text(text.clone()))),
     };
     let name = binds.add(Bind::Text(key.to_owned()));
-    format!("({stored} or (metadata -> {name}) is null and {in_column})")
+    format!("({stored} or ({} -> {name}) is null and {in_column})", place.column)
 }
 
-fn is_one_of(service: Service, key: &str, scalars: &[Scalar], binds: &mut Binds) -> String {
+fn is_one_of(place: Place, key: &str, scalars: &[Scalar], binds: &mut Binds) -> String {
     if has_nul(key) {
         return "false".to_owned();
     }
-    let value = value(service, key, binds);
+    let value = value(place, key, binds);
     let candidates = scalars.iter().filter(|scalar| !is_nul_text(scalar)).map(json).collect();
     format!("{value} = any({}::jsonb[])", binds.add(Bind::Texts(candidates)))
 }
 
 /// The columns are no lists, so only the stored metadata matter.
-fn has_element(key: &str, scalar: &Scalar, binds: &mut Binds) -> String {
+fn has_element(place: Place, key: &str, scalar: &Scalar, binds: &mut Binds) -> String {
     if has_nul(key) || is_nul_text(scalar) {
         return "false".to_owned();
     }
     let element = json(scalar);
-    let stored = contains(key, format!("[{element}]"), binds);
-    if key != NOT_AN_OBJECT {
+    let stored = contains(place, key, format!("[{element}]"), binds);
+    if !place.is_for_others(key) {
         return stored;
     }
     let element = binds.add(Bind::Text(format!("[{element}]")));
-    format!("({stored} or jsonb_typeof(metadata) = 'array' and metadata @> {element}::jsonb)")
+    let column = place.column;
+    format!("({stored} or jsonb_typeof({column}) = 'array' and {column} @> {element}::jsonb)")
 }
 
-fn contains(key: &str, json: String, binds: &mut Binds) -> String {
+fn contains(place: Place, key: &str, json: String, binds: &mut Binds) -> String {
     let key = serde_json::Value::from(key);
-    format!("metadata @> {}::jsonb", binds.add(Bind::Text(format!("{{{key}: {json}}}"))))
+    format!("{} @> {}::jsonb", place.column, binds.add(Bind::Text(format!("{{{key}: {json}}}"))))
 }
 
 /// The value that a record shows for `key`, as JSONB; NULL where it shows none.
-fn value(service: Service, key: &str, binds: &mut Binds) -> String {
+fn value(place: Place, key: &str, binds: &mut Binds) -> String {
     if has_nul(key) {
         return "null::jsonb".to_owned();
     }
     let name = binds.add(Bind::Text(key.to_owned()));
-    let stored = format!("metadata -> {name}");
-    match own_key(service, key) {
+    let column = place.column;
+    let stored = format!("{column} -> {name}");
+    match own_key(place, key) {
         Some(OwnKey::Column) => format!("coalesce({stored}, to_jsonb({}))", quoted(key)),
         Some(OwnKey::Time) => format!("coalesce({stored}, to_jsonb({SHOWN_TIME}))"),
-        None if key == NOT_AN_OBJECT => {
-            format!("case when jsonb_typeof(metadata) = 'object' then {stored} else metadata end")
+        None if place.is_for_others(key) => {
+            format!("case when jsonb_typeof({column}) = 'object' then {stored} else {column} end")
         }
         None => format!("({stored})"),
     }
@@ -218,7 +242,8 @@ enum OwnKey {
     Time,
 }
 
-fn own_key(service: Service, key: &str) -> Option<OwnKey> {
+fn own_key(place: Place, key: &str) -> Option<OwnKey> {
+    let service = place.service?;
     if key == "timestamp" {
         return Some(OwnKey::Time);
     }

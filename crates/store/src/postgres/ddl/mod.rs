@@ -9,6 +9,7 @@ use super::table::{BOOKKEEPING_COLUMNS, Presence, Table};
 
 mod condition;
 mod pattern;
+pub(crate) mod results;
 pub(crate) mod service;
 pub(crate) mod service_indexes;
 

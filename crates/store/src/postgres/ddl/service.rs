@@ -386,11 +386,11 @@ fn shown_columns(table: &Table) -> String {
     )
 }
 
-fn filter(conditions: &[String]) -> String {
+pub(super) fn filter(conditions: &[String]) -> String {
     if conditions.is_empty() { String::new() } else { format!("\nwhere {}", conditions.join("\n    and ")) }
 }
 
-fn statement(sql: String, binds: Binds) -> Statement {
+pub(super) fn statement(sql: String, binds: Binds) -> Statement {
     Statement { sql: vouched(sql), binds: binds.0 }
 }
 

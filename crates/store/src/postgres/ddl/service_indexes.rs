@@ -4,7 +4,14 @@
 
 use records::Service;
 
-use super::{Build, Sql, condition::INDEXED_CHARACTERS, quoted, service::searched_words, vouched};
+use super::{
+    Build, Sql,
+    condition::INDEXED_CHARACTERS,
+    quoted,
+    results::{FINGERPRINT, METADATA, RUN},
+    service::searched_words,
+    vouched,
+};
 use crate::{postgres::Table, storage::category_key};
 
 /// An index that a table should have. Another definition gets another name, since an index is known by its name.
@@ -54,6 +61,11 @@ pub(crate) fn result_indexes() -> Vec<ServiceIndex> {
         index("theme", newest_of("theme")),
         index("model", newest_of("model_id")),
         index("prompt", newest_of("evaluation_prompt_id")),
+        // Rows of the old services have no such keys.
+        index("run", format!("({RUN}, {NEWEST}) where {RUN} is not null")),
+        // By its hash, which any length has.
+        index("fingerprint", format!("using hash (({FINGERPRINT})) where {FINGERPRINT} is not null")),
+        index("metadata", format!("using gin ({METADATA} jsonb_path_ops)")),
     ]
 }
 

@@ -1,16 +1,23 @@
 //! The judge's results: `evaluation_results`, which are in PostgreSQL whatever keeps the outputs.
 
+mod cursor;
 mod earlier;
+mod judgements;
+mod list;
+mod selection;
 
 use records::{Service, timestamp};
 use serde_json::Value;
 use sqlx::PgConnection;
 use time::PrimitiveDateTime;
 
+pub use cursor::{InvalidResultCursor, ResultCursor};
+pub use earlier::EarlierVerdict;
+pub use judgements::{StoredComparison, StoredJudgement};
+pub use selection::{ResultSelection, ResultStatus, UnknownStatus};
+
 use super::{Database, storage::Failing, unnamed::on};
 use crate::storage::{StorageError, check_text};
-
-pub use earlier::EarlierVerdict;
 
 const FAILING: Failing = Failing(Service::Judge);
 
@@ -43,25 +50,6 @@ pub struct EvaluationResult {
     pub result_metadata: Option<Value>,
 }
 
-/// Which results are meant: those that satisfy everything that is given.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ResultSelection {
-    /// Only of this theme.
-    pub theme: Option<String>,
-    /// Only of this model's outputs.
-    pub model_id: Option<String>,
-    /// Only by this metric.
-    pub evaluation_prompt_id: Option<String>,
-    /// Only with a score, of at least this.
-    pub min_score: Option<f64>,
-    /// Only with a score, of at most this.
-    pub max_score: Option<f64>,
-    /// Only of this time on.
-    pub from: Option<PrimitiveDateTime>,
-    /// Only up to this time, which is included.
-    pub until: Option<PrimitiveDateTime>,
-}
-
 impl Database {
     /// Stores `results`, all or nothing. One whose id is there already is left as it is.
     ///
@@ -72,86 +60,6 @@ impl Database {
         let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
         insert_results(&mut transaction, results).await.map_err(FAILING.to("store evaluation results"))?;
         transaction.commit().await.map_err(FAILING.to("commit a transaction"))
-    }
-
-    /// Up to `limit` of the selected results after the `offset` newest; those without a time come last.
-    ///
-    /// # Errors
-    /// When the statement fails.
-    pub async fn evaluation_results(
-        &self,
-        selection: &ResultSelection,
-        offset: u64,
-        limit: u32,
-    ) -> Result<Vec<EvaluationResult>, StorageError> {
-        const OPERATION: &str = "list evaluation results";
-        if selection.is_impossible() {
-            return Ok(Vec::new());
-        }
-        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        let rows = sqlx::query_file!(
-            "src/postgres/evaluation_results/list.sql",
-            selection.theme.as_deref(),
-            selection.model_id.as_deref(),
-            selection.evaluation_prompt_id.as_deref(),
-            selection.min_score,
-            selection.max_score,
-            selection.from,
-            selection.until,
-            i64::from(limit),
-            // More than any table has.
-            i64::try_from(offset).unwrap_or(i64::MAX)
-        )
-        .fetch_all(on(&mut transaction))
-        .await
-        .map_err(FAILING.to(OPERATION))?;
-        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
-        rows.into_iter()
-            .map(|row| {
-                let metadata = row.result_metadata.as_deref().map(serde_json::from_str).transpose();
-                Ok(EvaluationResult {
-                    id: row.id,
-                    query_id: row.query_id,
-                    query_text: row.query_text,
-                    output_text: row.output_text,
-                    model_id: row.model_id,
-                    theme: row.theme,
-                    evaluation_prompt_id: row.evaluation_prompt_id,
-                    evaluation_prompt: row.evaluation_prompt,
-                    score: row.score,
-                    judge_model: row.judge_model,
-                    timestamp: row.timestamp,
-                    result_metadata: metadata.map_err(|error| sqlx::Error::Decode(error.into()))?,
-                })
-            })
-            .collect::<sqlx::Result<_>>()
-            .map_err(FAILING.to(OPERATION))
-    }
-
-    /// How many results are selected.
-    ///
-    /// # Errors
-    /// When the statement fails.
-    pub async fn count_evaluation_results(&self, selection: &ResultSelection) -> Result<u64, StorageError> {
-        if selection.is_impossible() {
-            return Ok(0);
-        }
-        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        let count = sqlx::query_file_scalar!(
-            "src/postgres/evaluation_results/count.sql",
-            selection.theme.as_deref(),
-            selection.model_id.as_deref(),
-            selection.evaluation_prompt_id.as_deref(),
-            selection.min_score,
-            selection.max_score,
-            selection.from,
-            selection.until
-        )
-        .fetch_one(on(&mut transaction))
-        .await
-        .map_err(FAILING.to("count evaluation results"))?;
-        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
-        Ok(count.unsigned_abs())
     }
 }
 
@@ -203,13 +111,5 @@ impl EvaluationResult {
             ("judge_model", self.judge_model.as_ref()),
         ];
         texts.into_iter().try_for_each(|(field, text)| text.map_or(Ok(()), |text| check_text(field, text)))
-    }
-}
-
-impl ResultSelection {
-    /// Whether a text is asked for that no row can have, nor a statement carry.
-    fn is_impossible(&self) -> bool {
-        let texts = [&self.theme, &self.model_id, &self.evaluation_prompt_id];
-        texts.into_iter().flatten().any(|text| text.contains('\0'))
     }
 }

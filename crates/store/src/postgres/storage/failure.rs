@@ -88,7 +88,7 @@ fn code(error: &sqlx::Error) -> Option<String> {
 }
 
 /// The statement with its values.
-pub(super) fn bound(statement: Statement) -> Query<'static, Postgres, PgArguments> {
+pub(crate) fn bound(statement: Statement) -> Query<'static, Postgres, PgArguments> {
     let query = sqlx::query(statement.sql);
     statement.binds.into_iter().fold(query, |query, bind| match bind {
         Bind::Text(text) => query.bind(text),

@@ -19,7 +19,7 @@ use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use records::{Service, stored_id};
 use sqlx::{PgConnection, PgTransaction, Row as _, postgres::PgRow};
 
-pub(crate) use failure::Failing;
+pub(crate) use failure::{Failing, bound};
 
 use self::{row::read_record, vector_search::IndexKnowledge};
 use super::{
@@ -101,7 +101,7 @@ impl PostgresStorage {
 
 /// Runs `statement` in the transaction of `connection`.
 async fn fetch(connection: &mut PgConnection, statement: Statement) -> sqlx::Result<Vec<PgRow>> {
-    failure::bound(statement).fetch_all(on(connection)).await
+    bound(statement).fetch_all(on(connection)).await
 }
 
 #[async_trait]

@@ -1,0 +1,209 @@
+//! Statements that read `evaluation_results`.
+
+use super::{
+    condition::{Bind, Binds, Place, equals, metadata_condition},
+    service::{Statement, filter, statement},
+};
+use crate::postgres::evaluation_results::{ResultCursor, ResultSelection};
+
+/// The metadata as JSONB; NULL where they cannot be.
+pub(super) const METADATA: &str = "panopticon_metadata(result_metadata)";
+/// The run that brought a result, by so many characters as a run's id has.
+pub(super) const RUN: &str = "left(panopticon_metadata(result_metadata) ->> 'run_id', 36)";
+/// The fingerprint of a judgement.
+pub(super) const FINGERPRINT: &str = "panopticon_metadata(result_metadata) ->> 'fingerprint'";
+
+const NEWEST_FIRST: &str = r#"order by "timestamp" desc nulls last, id desc"#;
+
+/// What a result is read from.
+const COLUMNS: &str =
+    "id, query_id, query_text, output_text, model_id, theme, evaluation_prompt_id, evaluation_prompt,
+    score, judge_model, \"timestamp\", result_metadata::text as result_metadata";
+
+/// Which part of the selected results is read.
+#[derive(Clone, Debug)]
+pub(crate) enum Part<'p> {
+    /// All, the first so many left out.
+    From(u64),
+    /// Those after a place; without a time, those after a place among these alone.
+    After(&'p ResultCursor),
+    /// Those without a time, which come last.
+    Timeless,
+}
+
+/// Up to `limit` of the selected results, newest first.
+pub(crate) fn list_results(selection: &ResultSelection, part: &Part<'_>, limit: u32) -> Statement {
+    let mut binds = Binds::default();
+    let mut conditions = conditions(selection, &mut binds);
+    let mut offset = String::new();
+    match part {
+        Part::From(0) => {}
+        Part::From(results) => {
+            // More than any table has.
+            let results = i64::try_from(*results).unwrap_or(i64::MAX);
+            offset = format!("\noffset {}", binds.add(Bind::Whole(results)));
+        }
+        Part::After(ResultCursor { timestamp: Some(timestamp), id }) => conditions.push(format!(
+            r#"("timestamp", id) < ({}, {})"#,
+            binds.add(Bind::Time(*timestamp)),
+            binds.add(Bind::Text(id.clone()))
+        )),
+        Part::After(ResultCursor { timestamp: None, id }) => {
+            conditions.push(r#""timestamp" is null"#.to_owned());
+            conditions.push(format!("id < {}", binds.add(Bind::Text(id.clone()))));
+        }
+        Part::Timeless => conditions.push(r#""timestamp" is null"#.to_owned()),
+    }
+    let filter = filter(&conditions);
+    let limit = binds.add(Bind::Whole(limit.into()));
+    statement(
+        format!("select {COLUMNS}\nfrom evaluation_results{filter}\n{NEWEST_FIRST}\nlimit {limit}{offset}"),
+        binds,
+    )
+}
+
+/// How many results are selected.
+pub(crate) fn count_results(selection: &ResultSelection) -> Statement {
+    let mut binds = Binds::default();
+    let filter = filter(&conditions(selection, &mut binds));
+    statement(format!("select count(*)\nfrom evaluation_results{filter}"), binds)
+}
+
+/// What statistics need of the selected results, in no particular order.
+///
+/// The limit inside is a fence: without it the metadata would be read anew for each of its keys.
+pub(crate) fn read_judgements(selection: &ResultSelection) -> Statement {
+    let mut binds = Binds::default();
+    let filter = filter(&conditions(selection, &mut binds));
+    let status = status("metadata");
+    statement(
+        format!(
+            "select query_id, substring(sha256(convert_to(query_text, 'UTF8')) for 16) as query_digest, model_id, theme,
+    evaluation_prompt_id, judge_model, score, {status} as status,
+    metadata ->> 'run_id' as run_id, metadata ->> 'repeat' as repeat,
+    coalesce(metadata -> 'out_of_range' = 'true', false) as out_of_range,
+    coalesce(metadata -> 'mode' = '\"pairwise\"', false) as is_pairwise,
+    metadata ->> 'opponent' as opponent, coalesce(metadata -> 'swapped' = 'true', false) as swapped,
+    metadata ->> 'winner' as winner
+from (
+    select query_id, query_text, model_id, theme, evaluation_prompt_id, judge_model, score, {METADATA} as metadata
+    from evaluation_results{filter}
+    offset 0
+) selected"
+        ),
+        binds,
+    )
+}
+
+fn conditions(selection: &ResultSelection, binds: &mut Binds) -> Vec<String> {
+    let ResultSelection {
+        theme,
+        model_id,
+        evaluation_prompt_id,
+        judge_model,
+        run_id,
+        status: wanted,
+        metadata,
+        min_score,
+        max_score,
+        from,
+        until,
+    } = selection;
+    let texts = [("theme", theme), ("model_id", model_id), ("evaluation_prompt_id", evaluation_prompt_id)];
+    let mut conditions: Vec<String> = texts
+        .into_iter()
+        .chain([("judge_model", judge_model)])
+        .filter_map(|(column, text)| Some(equals(column, text.as_deref()?, binds)))
+        .collect();
+    if let Some(run_id) = run_id {
+        conditions.push(format!("{RUN} = {}", binds.add(Bind::Text(run_id.to_string()))));
+    }
+    if let Some(wanted) = wanted {
+        let wanted = binds.add(Bind::Text(wanted.as_str().to_owned()));
+        conditions.push(format!("{} = {wanted}", status(METADATA)));
+    }
+    if let Some(metadata) = metadata {
+        conditions.push(metadata_condition(Place::alone(METADATA), metadata, binds));
+    }
+    if let Some(score) = min_score {
+        conditions.push(format!("score >= {}", binds.add(Bind::Real(*score))));
+    }
+    if let Some(score) = max_score {
+        conditions.push(format!("score <= {}", binds.add(Bind::Real(*score))));
+    }
+    if let Some(from) = from {
+        conditions.push(format!(r#""timestamp" >= {}"#, binds.add(Bind::Time(*from))));
+    }
+    if let Some(until) = until {
+        conditions.push(format!(r#""timestamp" <= {}"#, binds.add(Bind::Time(*until))));
+    }
+    conditions
+}
+
+/// What came of a result's judgement. Only a number is a score, and only a winner decides a comparison. The old services
+/// noted no status: what they have a score of is scored, and of what they have none, nobody knows why, but that a judge
+/// gave nothing that can be read.
+fn status(metadata: &str) -> String {
+    format!(
+        "case
+        when {metadata} ->> 'status' in ('unparsed', 'refused', 'failed', 'unanswered') then {metadata} ->> 'status'
+        when {metadata} -> 'mode' = '\"pairwise\"' and {metadata} ->> 'winner' in ('model', 'opponent', 'tie') then 'scored'
+        when {metadata} -> 'mode' = '\"pairwise\"' then 'unparsed'
+        when score > '-infinity' and score < 'infinity' then 'scored'
+        else 'unparsed'
+    end"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{ExpectFile, expect_file};
+    use serde_json::json;
+    use time::macros::datetime;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{postgres::ResultStatus, storage::Filter};
+
+    fn check(statement: &Statement, expected: &ExpectFile) {
+        expected.assert_eq(&format!("{};\n", statement.sql.0));
+    }
+
+    #[test]
+    fn statements_are_the_golden_ones() {
+        let all = ResultSelection::default();
+        let noon = datetime!(2026-01-31 12:00);
+        let list = |selection: &ResultSelection, part: &Part<'_>, expected: &ExpectFile| {
+            check(&list_results(selection, part, 10), expected);
+        };
+        list(&all, &Part::From(0), &expect_file!["golden/list_results.sql"]);
+        list(&all, &Part::From(30), &expect_file!["golden/list_results_offset.sql"]);
+        let after = |timestamp| ResultCursor { timestamp, id: "r".to_owned() };
+        list(&all, &Part::After(&after(Some(noon))), &expect_file!["golden/list_results_after.sql"]);
+        list(&all, &Part::After(&after(None)), &expect_file!["golden/list_results_after_timeless.sql"]);
+        list(&all, &Part::Timeless, &expect_file!["golden/list_results_timeless.sql"]);
+        let theme = ResultSelection { theme: Some("physics".to_owned()), ..all.clone() };
+        list(&theme, &Part::From(0), &expect_file!["golden/list_results_of_theme.sql"]);
+        let model = ResultSelection { model_id: Some("gpt-4".to_owned()), ..all.clone() };
+        list(&model, &Part::From(0), &expect_file!["golden/list_results_of_model.sql"]);
+        let metric = ResultSelection { evaluation_prompt_id: Some("p".to_owned()), ..all.clone() };
+        list(&metric, &Part::From(0), &expect_file!["golden/list_results_of_metric.sql"]);
+        let run = ResultSelection { run_id: Some(Uuid::nil()), ..all.clone() };
+        list(&run, &Part::From(0), &expect_file!["golden/list_results_of_run.sql"]);
+        let metadata = Filter::from_json(&json!({"output_id": "o"})).expect("it is a filter");
+        let metadata = ResultSelection { metadata: Some(metadata), ..all.clone() };
+        list(&metadata, &Part::From(0), &expect_file!["golden/list_results_of_metadata.sql"]);
+        let everything = ResultSelection {
+            judge_model: Some("gpt-4".to_owned()),
+            status: Some(ResultStatus::Scored),
+            min_score: Some(1.0),
+            max_score: Some(2.0),
+            from: Some(noon),
+            until: Some(noon),
+            ..theme.clone()
+        };
+        list(&everything, &Part::From(0), &expect_file!["golden/list_results_filtered.sql"]);
+        check(&count_results(&theme), &expect_file!["golden/count_results.sql"]);
+        check(&read_judgements(&run), &expect_file!["golden/read_judgements.sql"]);
+    }
+}

@@ -1,0 +1,95 @@
+//! What statistics need of results.
+
+use futures_util::TryStreamExt as _;
+use sqlx::{Row as _, postgres::PgRow};
+
+use super::{FAILING, ResultSelection, ResultStatus};
+use crate::{
+    postgres::{Database, ddl::results::read_judgements, storage::bound, unnamed::on},
+    storage::StorageError,
+};
+
+/// A result without its texts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StoredJudgement<'r> {
+    /// The query that was answered, if it is a stored one.
+    pub query_id: Option<&'r str>,
+    /// The first 16 bytes of the SHA-256 of the query's text, in UTF-8.
+    pub query_digest: Option<&'r [u8]>,
+    /// The model that gave the answer.
+    pub model_id: Option<&'r str>,
+    /// The query's theme.
+    pub theme: Option<&'r str>,
+    /// The metric.
+    pub evaluation_prompt_id: Option<&'r str>,
+    /// The judge.
+    pub judge_model: Option<&'r str>,
+    /// The run that brought it.
+    pub run_id: Option<&'r str>,
+    /// Which of several judgements of the same by the same judge it is, as the run numbers them.
+    pub repeat: Option<&'r str>,
+    /// What came of it.
+    pub status: ResultStatus,
+    /// The score: a finite number wherever a judgement of one answer is scored.
+    pub score: Option<f64>,
+    /// Whether the score lies beyond the metric's scale.
+    pub is_out_of_range: bool,
+    /// What is said of two answers, if it is a comparison.
+    pub comparison: Option<StoredComparison<'r>>,
+}
+
+/// What a result says of two answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredComparison<'r> {
+    /// The model that gave the other answer.
+    pub opponent: Option<&'r str>,
+    /// Whether the judge saw the model's own answer second.
+    pub is_swapped: bool,
+    /// `model`, `opponent` or `tie` wherever a comparison is scored.
+    pub winner: Option<&'r str>,
+}
+
+impl Database {
+    /// Gives each of the selected results to `visit`, in no particular order, one after the other as they arrive.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn visit_judgements(
+        &self,
+        selection: &ResultSelection,
+        mut visit: impl FnMut(StoredJudgement<'_>),
+    ) -> Result<(), StorageError> {
+        const OPERATION: &str = "read judgements";
+        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
+        let mut rows = bound(read_judgements(selection)).fetch(on(&mut transaction));
+        while let Some(row) = rows.try_next().await.map_err(FAILING.to(OPERATION))? {
+            visit(read(&row).map_err(FAILING.to(OPERATION))?);
+        }
+        drop(rows);
+        transaction.commit().await.map_err(FAILING.to("commit a transaction"))
+    }
+}
+
+fn read(row: &PgRow) -> sqlx::Result<StoredJudgement<'_>> {
+    let status: &str = row.try_get("status")?;
+    let comparison = StoredComparison {
+        opponent: row.try_get("opponent")?,
+        is_swapped: row.try_get("swapped")?,
+        winner: row.try_get("winner")?,
+    };
+    let is_pairwise: bool = row.try_get("is_pairwise")?;
+    Ok(StoredJudgement {
+        query_id: row.try_get("query_id")?,
+        query_digest: row.try_get("query_digest")?,
+        model_id: row.try_get("model_id")?,
+        theme: row.try_get("theme")?,
+        evaluation_prompt_id: row.try_get("evaluation_prompt_id")?,
+        judge_model: row.try_get("judge_model")?,
+        run_id: row.try_get("run_id")?,
+        repeat: row.try_get("repeat")?,
+        status: status.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+        score: row.try_get("score")?,
+        is_out_of_range: row.try_get("out_of_range")?,
+        comparison: is_pairwise.then_some(comparison),
+    })
+}

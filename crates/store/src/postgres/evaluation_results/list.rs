@@ -1,0 +1,139 @@
+//! Results as they are, newest first.
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
+use sqlx::{Row as _, postgres::PgRow};
+
+use super::{EvaluationResult, FAILING, ResultCursor, ResultSelection};
+use crate::{
+    postgres::{
+        Database,
+        ddl::{
+            results::{Part, count_results, list_results},
+            service::Statement,
+        },
+        storage::bound,
+        unnamed::on,
+    },
+    storage::StorageError,
+};
+
+/// Results that an export reads at once. Each has three texts of any length.
+const EXPORT_PAGE: u32 = 256;
+
+impl Database {
+    /// Up to `limit` of the selected results after the `offset` newest; those without a time come last.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn evaluation_results(
+        &self,
+        selection: &ResultSelection,
+        offset: u64,
+        limit: u32,
+    ) -> Result<Vec<EvaluationResult>, StorageError> {
+        self.results(selection, &[Part::From(offset)], limit).await
+    }
+
+    /// Up to `limit` of the selected results after `cursor`, or from the newest on; those without a time come last.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn evaluation_results_after(
+        &self,
+        selection: &ResultSelection,
+        cursor: Option<&ResultCursor>,
+        limit: u32,
+    ) -> Result<Vec<EvaluationResult>, StorageError> {
+        match cursor {
+            None => self.results(selection, &[Part::From(0)], limit).await,
+            // Two statements, since no index serves a place before a null.
+            Some(cursor @ ResultCursor { timestamp: Some(_), .. }) => {
+                self.results(selection, &[Part::After(cursor), Part::Timeless], limit).await
+            }
+            Some(cursor) => self.results(selection, &[Part::After(cursor)], limit).await,
+        }
+    }
+
+    /// All selected results, newest first, read page by page: one that is stored meanwhile may be missing, none comes
+    /// twice. It ends with the first failure.
+    pub fn export_evaluation_results(
+        &self,
+        selection: ResultSelection,
+    ) -> BoxStream<'static, Result<EvaluationResult, StorageError>> {
+        let first = Some((self.clone(), selection, None));
+        let pages = stream::try_unfold(first, |rest| async move {
+            let Some((database, selection, cursor)) = rest else { return Ok(None) };
+            let page = database.evaluation_results_after(&selection, cursor.as_ref(), EXPORT_PAGE).await?;
+            // A page that is not full was the last one.
+            let last = page.last().filter(|_| page.len() == EXPORT_PAGE as usize);
+            let rest = last.map(|last| (database, selection, Some(ResultCursor::after(last))));
+            Ok(Some((stream::iter(page.into_iter().map(Ok)), rest)))
+        });
+        pages.try_flatten().boxed()
+    }
+
+    /// How many results are selected.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn count_evaluation_results(&self, selection: &ResultSelection) -> Result<u64, StorageError> {
+        const OPERATION: &str = "count evaluation results";
+        let rows = self.result_rows(vec![count_results(selection)], None, OPERATION).await?;
+        let count = rows.first().expect("an aggregate has a row").try_get::<i64, _>(0);
+        Ok(count.map_err(FAILING.to(OPERATION))?.unsigned_abs())
+    }
+
+    /// Up to `limit` results of `parts`, one after the other.
+    async fn results(
+        &self,
+        selection: &ResultSelection,
+        parts: &[Part<'_>],
+        limit: u32,
+    ) -> Result<Vec<EvaluationResult>, StorageError> {
+        const OPERATION: &str = "list evaluation results";
+        let statements = parts.iter().map(|part| list_results(selection, part, limit)).collect();
+        let limit = usize::try_from(limit).expect("a limit fits into memory");
+        let rows = self.result_rows(statements, Some(limit), OPERATION).await?;
+        rows.iter().map(read).collect::<sqlx::Result<_>>().map_err(FAILING.to(OPERATION))
+    }
+
+    /// The rows of `statements`, in one transaction, and no more of these than it takes for `limit` rows.
+    async fn result_rows(
+        &self,
+        statements: Vec<Statement>,
+        limit: Option<usize>,
+        operation: &'static str,
+    ) -> Result<Vec<PgRow>, StorageError> {
+        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
+        let mut rows = Vec::new();
+        for statement in statements {
+            if limit.is_some_and(|limit| rows.len() >= limit) {
+                break;
+            }
+            let more = bound(statement).fetch_all(on(&mut transaction)).await;
+            rows.extend(more.map_err(FAILING.to(operation))?);
+        }
+        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
+        rows.truncate(limit.unwrap_or(usize::MAX));
+        Ok(rows)
+    }
+}
+
+fn read(row: &PgRow) -> sqlx::Result<EvaluationResult> {
+    let metadata: Option<&str> = row.try_get("result_metadata")?;
+    let metadata = metadata.map(serde_json::from_str).transpose();
+    Ok(EvaluationResult {
+        id: row.try_get("id")?,
+        query_id: row.try_get("query_id")?,
+        query_text: row.try_get("query_text")?,
+        output_text: row.try_get("output_text")?,
+        model_id: row.try_get("model_id")?,
+        theme: row.try_get("theme")?,
+        evaluation_prompt_id: row.try_get("evaluation_prompt_id")?,
+        evaluation_prompt: row.try_get("evaluation_prompt")?,
+        score: row.try_get("score")?,
+        judge_model: row.try_get("judge_model")?,
+        timestamp: row.try_get("timestamp")?,
+        result_metadata: metadata.map_err(|error| sqlx::Error::Decode(error.into()))?,
+    })
+}
