@@ -2,11 +2,12 @@
 //!
 //! Entry points: [`provider::limits::Caller`] has models answer; [`registry`] knows them and their prices;
 //! [`rubric::Rubric`] makes prompts for judges and [`rubric::Verdict`] reads their answers, by [`parse`], which says what
-//! a judge's words are worth; [`statistics`] says what many verdicts mean.
+//! a judge's words are worth; [`statistics`] says what many verdicts mean, and [`results`] what stored ones do.
 
 pub mod outcome;
 pub mod parse;
 pub mod provider;
 pub mod registry;
+pub mod results;
 pub mod rubric;
 pub mod statistics;

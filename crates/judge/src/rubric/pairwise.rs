@@ -4,7 +4,7 @@
 //! Arena", section 3.3). So each pair is shown twice, and a winner is one that wins in both orders.
 
 use super::{Inputs, Outputs, Rubric, RubricError, Verdict};
-use crate::parse::Winner;
+use crate::{outcome::Outcome, parse::Winner};
 
 /// The prompts for one pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,14 +65,31 @@ pub fn combine(in_order: Verdict<Winner>, swapped: Verdict<Winner>) -> Verdict<P
         (Verdict::Refused, _) | (Verdict::Given(_), Verdict::Refused) => return Verdict::Refused,
         (Verdict::Failed, _) | (Verdict::Given(_), Verdict::Failed) => return Verdict::Failed,
     };
-    let consistency = match (in_order, swapped) {
-        (Winner::A, Winner::A) => Consistency::PrefersFirst,
-        (Winner::B, Winner::B) => Consistency::PrefersSecond,
-        (in_order, swapped) if in_order == swapped.swapped() => Consistency::Consistent,
-        _ => Consistency::HalfTie,
-    };
-    let winner = if consistency == Consistency::Consistent { in_order } else { Winner::Tie };
-    Verdict::Given(PairVerdict { winner, consistency })
+    Verdict::Given(PairVerdict::of(in_order, swapped))
+}
+
+/// The same of what is stored, where the reason is no longer known.
+pub fn combine_outcomes(in_order: Outcome<Winner>, swapped: Outcome<Winner>) -> Outcome<PairVerdict> {
+    match (in_order, swapped) {
+        (Outcome::Scored(in_order), Outcome::Scored(swapped)) => {
+            Outcome::Scored(PairVerdict::of(in_order, swapped))
+        }
+        (Outcome::Scored(_), missing) | (missing, _) => missing.map(|_| unreachable!("it has no winner")),
+    }
+}
+
+impl PairVerdict {
+    /// Of what the judge said in each order, by where the answers stood.
+    fn of(in_order: Winner, swapped: Winner) -> Self {
+        let consistency = match (in_order, swapped) {
+            (Winner::A, Winner::A) => Consistency::PrefersFirst,
+            (Winner::B, Winner::B) => Consistency::PrefersSecond,
+            (in_order, swapped) if in_order == swapped.swapped() => Consistency::Consistent,
+            _ => Consistency::HalfTie,
+        };
+        let winner = if consistency == Consistency::Consistent { in_order } else { Winner::Tie };
+        Self { winner, consistency }
+    }
 }
 
 #[cfg(test)]

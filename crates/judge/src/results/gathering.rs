@@ -1,0 +1,205 @@
+//! Judgements, kept small: names once, and numbers.
+
+use std::{cmp::Ordering, collections::HashMap};
+
+use crate::{outcome::Outcome, parse::Winner};
+
+/// A judgement as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Judgement<'r> {
+    /// What tells its query from others.
+    pub query: &'r str,
+    /// The model that gave the answer.
+    pub model: Option<&'r str>,
+    /// The query's theme.
+    pub theme: Option<&'r str>,
+    /// The metric.
+    pub metric: Option<&'r str>,
+    /// The judge.
+    pub judge: Option<&'r str>,
+    /// The run that brought it.
+    pub run: Option<&'r str>,
+    /// Which of several of the same it is.
+    pub repeat: Option<&'r str>,
+    /// What the judge said.
+    pub said: Said<'r>,
+}
+
+/// What a judge said.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Said<'r> {
+    /// Of one answer.
+    Score {
+        /// The score.
+        score: Outcome<f64>,
+        /// Whether it lies beyond the metric's scale.
+        is_out_of_range: bool,
+    },
+    /// Of two answers, in one order.
+    Comparison {
+        /// The model that gave the other answer.
+        opponent: Option<&'r str>,
+        /// Whether the opponent's answer stood first.
+        is_swapped: bool,
+        /// [`Winner::A`] is the judgement's own model, wherever its answer stood.
+        winner: Outcome<Winner>,
+    },
+}
+
+/// Gathers judgements.
+#[derive(Debug, Default)]
+pub struct Gathering {
+    places: HashMap<Box<str>, Name>,
+    scores: Vec<Score>,
+    comparisons: Vec<Comparison>,
+}
+
+/// Judgements in order.
+#[derive(Debug, Default)]
+pub struct Judgements {
+    /// All names there are, sorted; [`Name`] counts from 1.
+    names: Vec<Box<str>>,
+    pub(super) scores: Vec<Score>,
+    pub(super) comparisons: Vec<Comparison>,
+}
+
+/// A name's place among all, from 1; 0 is none. While gathering, in the order in which they came; then in their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Name(u32);
+
+/// What is said of one answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Score {
+    pub(super) metric: Name,
+    pub(super) theme: Name,
+    pub(super) model: Name,
+    pub(super) query: Name,
+    pub(super) judge: Name,
+    pub(super) score: Outcome<f64>,
+    pub(super) is_out_of_range: bool,
+}
+
+/// What is said of two answers, in one order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Comparison {
+    pub(super) pair: Pair,
+    /// What makes the two orders of one comparison belong together, within a pair.
+    pub(super) unit: Unit,
+    pub(super) is_swapped: bool,
+    pub(super) winner: Outcome<Winner>,
+}
+
+/// Two models, by their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Pair {
+    pub(super) metric: Name,
+    pub(super) theme: Name,
+    pub(super) first: Name,
+    pub(super) second: Name,
+}
+
+/// One comparison of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Unit {
+    pub(super) query: Name,
+    pub(super) judge: Name,
+    run: Name,
+    repeat: Name,
+    /// Whether the second of the pair is the judgement's own model, and the first its opponent.
+    pub(super) is_turned: bool,
+}
+
+impl Gathering {
+    /// Adds one.
+    pub fn add(&mut self, judgement: &Judgement<'_>) {
+        let Judgement { query, model, theme, metric, judge, run, repeat, said } = *judgement;
+        let [metric, theme, model, judge] = [metric, theme, model, judge].map(|name| self.name(name));
+        let query = self.name(Some(query));
+        match said {
+            Said::Score { score, is_out_of_range } => {
+                self.scores.push(Score { metric, theme, model, query, judge, score, is_out_of_range });
+            }
+            Said::Comparison { opponent, is_swapped, winner } => {
+                let [second, run, repeat] = [opponent, run, repeat].map(|name| self.name(name));
+                let pair = Pair { metric, theme, first: model, second };
+                let unit = Unit { query, judge, run, repeat, is_turned: false };
+                self.comparisons.push(Comparison { pair, unit, is_swapped, winner });
+            }
+        }
+    }
+
+    /// Puts all in order.
+    pub fn finish(self) -> Judgements {
+        let Self { places, mut scores, mut comparisons } = self;
+        let mut named: Vec<(Box<str>, Name)> = places.into_iter().collect();
+        named.sort_unstable();
+        let mut ranks = vec![Name(0); named.len() + 1];
+        for (rank, (_, name)) in (1..).zip(&named) {
+            ranks[name.0 as usize] = Name(rank);
+        }
+        let ranked = |name: &mut Name| *name = ranks[name.0 as usize];
+        for score in &mut scores {
+            let Score { metric, theme, model, query, judge, .. } = score;
+            [metric, theme, model, query, judge].into_iter().for_each(ranked);
+        }
+        for comparison in &mut comparisons {
+            let Pair { metric, theme, first, second } = &mut comparison.pair;
+            let Unit { query, judge, run, repeat, is_turned } = &mut comparison.unit;
+            [metric, theme, &mut *first, &mut *second, query, judge, run, repeat]
+                .into_iter()
+                .for_each(ranked);
+            *is_turned = first > second;
+            if *is_turned {
+                std::mem::swap(first, second);
+            }
+        }
+        scores.sort_unstable_by(Score::order);
+        comparisons.sort_unstable_by_key(|one| {
+            (one.pair, one.unit, one.is_swapped, one.winner.as_str(), one.winner.scored())
+        });
+        Judgements { names: named.into_iter().map(|(name, _)| name).collect(), scores, comparisons }
+    }
+
+    fn name(&mut self, name: Option<&str>) -> Name {
+        let Some(name) = name else { return Name(0) };
+        if let Some(place) = self.places.get(name) {
+            return *place;
+        }
+        let place = Name(u32::try_from(self.places.len() + 1).expect("names fit into memory"));
+        self.places.insert(name.into(), place);
+        place
+    }
+}
+
+impl Judgements {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.scores.is_empty() && self.comparisons.is_empty()
+    }
+
+    pub(super) fn text(&self, name: Name) -> Option<&str> {
+        let place = (name.0 as usize).checked_sub(1)?;
+        Some(&self.names[place])
+    }
+
+    pub(super) fn owned(&self, name: Name) -> Option<String> {
+        self.text(name).map(str::to_owned)
+    }
+
+    /// The name that is `text`, if any is.
+    pub(super) fn find(&self, text: &str) -> Option<Name> {
+        let place = self.names.binary_search_by(|name| (**name).cmp(text)).ok()?;
+        Some(Name(u32::try_from(place + 1).expect("names fit into memory")))
+    }
+}
+
+impl Score {
+    /// By everything, so that sums are the same in whatever order scores came.
+    fn order(&self, other: &Self) -> Ordering {
+        let key = |one: &Self| (one.metric, one.theme, one.model, one.query, one.judge, one.score.as_str());
+        // A score is no number that differs from itself; what is none compares as equal.
+        key(self)
+            .cmp(&key(other))
+            .then_with(|| self.score.scored().partial_cmp(&other.score.scored()).unwrap_or(Ordering::Equal))
+    }
+}

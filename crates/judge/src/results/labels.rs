@@ -1,0 +1,188 @@
+//! Whether judges say what people say, by metric and judge.
+
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet, HashMap},
+};
+
+use super::{
+    Judgements,
+    gathering::{Name, Score, Unit},
+    pairs::{both_orders, most_wins, winner},
+    scores::combined,
+};
+use crate::{
+    outcome::Outcome,
+    parse::Winner,
+    rubric::{pairwise::PairVerdict, panel::Combination},
+    statistics::{Agreement, PositionBias, WinnerAgreement, agreement, position, winner_agreement},
+};
+
+/// What a person says of one answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScoreLabel {
+    /// The query, as in [`Judgement`](super::Judgement).
+    pub query: String,
+    /// The model that gave the answer.
+    pub model: String,
+    /// The score: a finite number.
+    pub score: f64,
+}
+
+/// What a person says of two answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WinnerLabel {
+    /// The query, as in [`Judgement`](super::Judgement).
+    pub query: String,
+    /// The model that is called A.
+    pub first: String,
+    /// The model that is called B.
+    pub second: String,
+    /// The winner.
+    pub winner: Winner,
+}
+
+/// How a judge's scores by one metric agree with people's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScoresAgree {
+    /// The metric.
+    pub metric: Option<String>,
+    /// The judge.
+    pub judge: Option<String>,
+    /// Each label is a pair with the judge's score; they agree when they are the same number.
+    pub agreement: Agreement,
+    /// Labels of answers that the judge was not asked about.
+    pub not_judged: u64,
+}
+
+/// How a judge's winners by one metric agree with people's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WinnersAgree {
+    /// The metric.
+    pub metric: Option<String>,
+    /// The judge.
+    pub judge: Option<String>,
+    /// Each label is a pair with the judge's winner.
+    pub agreement: WinnerAgreement,
+    /// What became of the labelled comparisons when the answers changed places.
+    pub position: PositionBias,
+    /// Labels of pairs that the judge was not asked about, or in one order only.
+    pub not_judged: u64,
+}
+
+/// Compares each judge's scores with `labels`. Several scores of one answer by one judge become one as `combination`
+/// says.
+pub fn scores_agree(
+    judgements: &Judgements,
+    labels: &[ScoreLabel],
+    combination: Combination,
+) -> Vec<ScoresAgree> {
+    let mut given: BTreeMap<(Name, Name), HashMap<(Name, Name), Vec<Score>>> = BTreeMap::new();
+    for score in &judgements.scores {
+        let of_judge = given.entry((score.metric, score.judge)).or_default();
+        of_judge.entry((score.query, score.model)).or_default().push(*score);
+    }
+    let of_judges = given.into_iter().map(|((metric, judge), scores)| {
+        let mut not_judged = 0;
+        let pairs: Vec<(Outcome<Number>, Number)> = labels
+            .iter()
+            .filter_map(|label| {
+                let key = judgements.find(&label.query).zip(judgements.find(&label.model));
+                let Some(scores) = key.and_then(|key| scores.get(&key)) else {
+                    not_judged += 1;
+                    return None;
+                };
+                let score = match combined(scores, combination) {
+                    Some(score) => Outcome::Scored(Number(score)),
+                    None => scores[0].score.map(Number),
+                };
+                Some((score, Number(label.score)))
+            })
+            .collect();
+        ScoresAgree {
+            metric: judgements.owned(metric),
+            judge: judgements.owned(judge),
+            agreement: agreement(pairs),
+            not_judged,
+        }
+    });
+    of_judges.collect()
+}
+
+/// Compares each judge's winners with `labels`, of which each is a vote of its own. Of several comparisons by one judge
+/// the winner of most counts.
+pub fn winners_agree(judgements: &Judgements, labels: &[WinnerLabel]) -> Vec<WinnersAgree> {
+    type Compared = Vec<(Unit, Outcome<PairVerdict>)>;
+    let mut given: BTreeMap<(Name, Name), HashMap<(Name, Name, Name), Compared>> = BTreeMap::new();
+    for of_pair in judgements.comparisons.chunk_by(|a, b| a.pair == b.pair) {
+        let pair = of_pair[0].pair;
+        // A judge all of whose comparisons are incomplete is one that was asked.
+        for one in of_pair {
+            given.entry((pair.metric, one.unit.judge)).or_default();
+        }
+        for (unit, verdict) in both_orders(of_pair).0 {
+            let of_judge = given.entry((pair.metric, unit.judge)).or_default();
+            of_judge.entry((unit.query, pair.first, pair.second)).or_default().push((unit, verdict));
+        }
+    }
+    let of_judges = given.into_iter().map(|((metric, judge), compared)| {
+        let (mut not_judged, mut labelled) = (0, BTreeSet::new());
+        let pairs: Vec<(Outcome<Winner>, Winner)> = labels
+            .iter()
+            .filter_map(|label| {
+                let found = find(judgements, label).filter(|(key, _)| compared.contains_key(key));
+                let Some((key, is_turned)) = found else {
+                    not_judged += 1;
+                    return None;
+                };
+                labelled.insert(key);
+                let winners: Vec<_> =
+                    compared[&key].iter().map(|(unit, verdict)| (*unit, winner(*unit, *verdict))).collect();
+                let label = if is_turned { label.winner.swapped() } else { label.winner };
+                Some((most_wins(&winners), label))
+            })
+            .collect();
+        let seen = labelled.iter().flat_map(|key| &compared[key]);
+        WinnersAgree {
+            metric: judgements.owned(metric),
+            judge: judgements.owned(judge),
+            agreement: winner_agreement(pairs),
+            position: position(seen.map(|(_, verdict)| verdict.map(|pair| pair.consistency))),
+            not_judged,
+        }
+    });
+    of_judges.collect()
+}
+
+/// The query and the pair in its own order that `label` is about, and whether the label has the other order.
+fn find(judgements: &Judgements, label: &WinnerLabel) -> Option<((Name, Name, Name), bool)> {
+    let query = judgements.find(&label.query)?;
+    let (first, second) = (judgements.find(&label.first)?, judgements.find(&label.second)?);
+    let is_turned = first > second;
+    Some((if is_turned { (query, second, first) } else { (query, first, second) }, is_turned))
+}
+
+/// A score as a label.
+#[derive(Clone, Copy, Debug)]
+struct Number(f64);
+
+impl Ord for Number {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Adding makes zero of negative zero, which is the same score.
+        (self.0 + 0.0).total_cmp(&(other.0 + 0.0))
+    }
+}
+
+impl PartialOrd for Number {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Number {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Number {}
