@@ -8,6 +8,7 @@ mod forms;
 mod people;
 mod requests;
 mod responses;
+mod results;
 mod rubric;
 mod shared;
 mod statistics;

@@ -9,6 +9,7 @@
 mod answer;
 mod config;
 mod embedding;
+mod export;
 mod gateway;
 mod handlers;
 mod judging;
@@ -19,6 +20,7 @@ mod openapi;
 mod process;
 mod records;
 mod request;
+mod results;
 mod routes;
 mod trace;
 mod wire;

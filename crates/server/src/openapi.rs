@@ -106,8 +106,9 @@ fn complete_operation(
     let words = path.split(['/', '{', '}', '-', '.']).filter(|word| !word.is_empty());
     operation.operation_id = Some(words.fold(method.to_owned(), |id, word| format!("{id}_{word}")));
     operation.tags = vec![tag(path).to_owned()];
-    let variable = path.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(name, _)| name);
-    operation.parameters.extend(variable.map(|name| ReferenceOr::Item(path_parameter(name))));
+    let variables: Vec<&str> =
+        path.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0)).collect();
+    operation.parameters.extend(variables.iter().map(|name| ReferenceOr::Item(path_parameter(name))));
 
     let is_open = matches!(path, "/health" | "/ready");
     let has_body = operation.request_body.is_some();
@@ -128,10 +129,10 @@ fn complete_operation(
             (415, "The body is no JSON."),
         ]);
     }
-    if variable.is_some() {
+    if !variables.is_empty() {
         statuses.push((400, "The path is malformed."));
     }
-    if path.ends_with("/{id}") {
+    if path.ends_with("/{id}") || path.contains("/compare/") {
         statuses.push((404, "There is no such record."));
     }
     if has_body || !operation.parameters.is_empty() {
@@ -177,7 +178,8 @@ fn tag(path: &str) -> &str {
     let path = path.strip_prefix("/api/v1").unwrap_or(path);
     match path.split('/').nth(1) {
         Some(
-            resource @ ("queries" | "evaluation-metrics" | "outputs" | "results" | "evaluate" | "models"),
+            resource @ ("queries" | "evaluation-metrics" | "outputs" | "results" | "runs" | "evaluate"
+            | "models"),
         ) => resource,
         _ => "operation",
     }

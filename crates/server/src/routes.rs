@@ -21,14 +21,14 @@ use crate::{
         evaluations::{Evaluations, evaluate_query, evaluate_theme, list_models, register_model},
         extended::{categories, count, delete, export, fetch, list, store_batch, update},
         operation::{Operated, Probe, document, health, metrics, ready},
-        results::{self, Results},
-        runs,
+        results as result_handlers, runs, summaries,
     },
     judging::Runs,
     layers,
     openapi::{self, Description, Key},
     process::Process,
     records::Records,
+    results::Results,
     wire::{EvaluationMetrics, Outputs, Queries, Resource},
 };
 
@@ -137,8 +137,27 @@ fn outputs() -> ApiRouter<Records<Outputs>> {
 fn judged() -> ApiRouter<Results> {
     let summary_of_list = "Lists what judges said, newest first";
     ApiRouter::new()
-        .api_route("/results", get_with(results::list_bare, summary(summary_of_list)))
-        .api_route("/api/v1/results", get_with(results::list, summary(summary_of_list)))
+        .api_route("/results", get_with(result_handlers::list_bare, summary(summary_of_list)))
+        .api_route("/api/v1/results", get_with(result_handlers::list, summary(summary_of_list)))
+        .api_route(
+            "/api/v1/results/export",
+            get_with(result_handlers::export, summary("Writes what judges said to a file, newest first")),
+        )
+        .api_route(
+            "/api/v1/results/summary",
+            get_with(
+                summaries::summarize,
+                summary("Says what judges said in all, by metric, theme and model"),
+            ),
+        )
+        .api_route(
+            "/api/v1/results/agreement",
+            post_with(summaries::agree, summary("Compares what judges said with what people say")),
+        )
+        .api_route(
+            "/api/v1/runs/{id}/compare/{other}",
+            get_with(summaries::compare_runs, summary("Compares two runs on the queries that they share")),
+        )
 }
 
 fn evaluations() -> ApiRouter<Evaluations> {
@@ -185,7 +204,7 @@ fn run_routes() -> ApiRouter<Runs> {
 fn judge(judge: &Runs, process: Arc<Process>) -> Router {
     let Runs { judging, outputs, .. } = judge.clone();
     Router::from(judged())
-        .with_state(Results { database: judging.database.clone(), process })
+        .with_state(Results::new(judging.database.clone(), process))
         .merge(Router::from(evaluations()).with_state(Evaluations { judging, outputs }))
         .merge(Router::from(run_routes()).with_state(judge.clone()))
 }

@@ -110,6 +110,11 @@ pub(super) struct Unit {
 }
 
 impl Gathering {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.scores.is_empty() && self.comparisons.is_empty()
+    }
+
     /// Adds one.
     pub fn add(&mut self, judgement: &Judgement<'_>) {
         let Judgement { query, model, theme, metric, judge, run, repeat, said } = *judgement;
@@ -172,11 +177,6 @@ impl Gathering {
 }
 
 impl Judgements {
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.scores.is_empty() && self.comparisons.is_empty()
-    }
-
     pub(super) fn text(&self, name: Name) -> Option<&str> {
         let place = (name.0 as usize).checked_sub(1)?;
         Some(&self.names[place])

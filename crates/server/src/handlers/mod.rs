@@ -6,3 +6,4 @@ pub(crate) mod extended;
 pub(crate) mod operation;
 pub(crate) mod results;
 pub(crate) mod runs;
+pub(crate) mod summaries;

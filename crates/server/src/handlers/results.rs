@@ -1,26 +1,30 @@
 //! The judge's results.
 
-use std::sync::Arc;
-
-use axum::extract::State;
+use aide::{NoApi, OperationOutput, generate::GenContext, openapi};
+use axum::{
+    body::Body as HttpBody,
+    extract::{Extension, State},
+    http::header,
+    response::{IntoResponse, Response},
+};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
 use records::Service;
-use store::postgres::{Database, ResultCursor, ResultSelection};
+use store::{
+    postgres::{EvaluationResult, ResultCursor, ResultSelection},
+    storage::StorageError,
+};
 
 use crate::{
     answer::{Answer, ApiError, Bare, Enveloped},
-    process::Process,
-    request::{Both, Ignored, Parameters},
+    export,
+    layers::Permit,
+    request::{Both, Ignored, Parameters, Refused},
+    results::Results,
     wire::{
-        KeysetPage, Page, PageParameters, Pagination, ResultFilters, ResultPage, ResultPaging, ShownResult,
+        ExportFormat, ExportParameters, KeysetPage, Page, PageParameters, Pagination, ResultFilters,
+        ResultPage, ResultPaging, ShownResult,
     },
 };
-
-/// Where the results are.
-#[derive(Clone, Debug)]
-pub(crate) struct Results {
-    pub(crate) database: Database,
-    pub(crate) process: Arc<Process>,
-}
 
 /// Lists results, newest first: pages with their numbers, as the contract has them, or from a cursor on.
 pub(crate) async fn list(
@@ -49,6 +53,66 @@ pub(crate) async fn list_bare(
     let Both(filters, page) = parameters.value;
     let (items, _) = results.page(&filters.into_selection()?, page).await?;
     Ok(Answer::new(items, "listed").ignoring(&parameters.ignored))
+}
+
+/// Writes results to a file, newest first.
+pub(crate) async fn export(
+    State(results): State<Results>,
+    NoApi(Extension(permit)): NoApi<Extension<Permit>>,
+    parameters: Parameters<Both<ResultFilters, ExportParameters>, Refused>,
+) -> Result<ResultFile, ApiError> {
+    let Both(filters, ExportParameters { format }) = parameters.value;
+    let mut selected = results.database.export_evaluation_results(filters.into_selection()?);
+    // What fails at once fails here, before anything is answered.
+    let first = async { selected.next().await.transpose() };
+    let first = results.process.measured(Service::Judge, "export_results", first).await?;
+    let results = stream::iter(first.map(Ok)).chain(selected).boxed();
+    Ok(ResultFile { format, results, permit })
+}
+
+/// Results as a file. Cut off without its end if the store fails meanwhile.
+pub(crate) struct ResultFile {
+    format: ExportFormat,
+    results: BoxStream<'static, Result<EvaluationResult, StorageError>>,
+    /// The export counts as a request until its end.
+    permit: Permit,
+}
+
+impl IntoResponse for ResultFile {
+    fn into_response(self) -> Response {
+        let Self { format, results, permit } = self;
+        let parts = export::file(format, results).inspect_err(move |error| {
+            let _held = &permit;
+            // Nobody else does: the status has been sent.
+            tracing::error!(error = %error.chain(), "an export was cut off");
+        });
+        let disposition = format!("attachment; filename=\"results.{}\"", format.extension());
+        let headers = [
+            (header::CONTENT_TYPE, format.media_type().to_owned()),
+            (header::CONTENT_DISPOSITION, disposition),
+        ];
+        (headers, HttpBody::from_stream(parts)).into_response()
+    }
+}
+
+impl OperationOutput for ResultFile {
+    type Inner = ShownResult;
+
+    fn inferred_responses(
+        _: &mut GenContext,
+        _: &mut openapi::Operation,
+    ) -> Vec<(Option<u16>, openapi::Response)> {
+        let content = ExportFormat::ALL
+            .map(|format| (format.media_type().to_owned(), openapi::MediaType::default()))
+            .into_iter()
+            .collect();
+        let response = openapi::Response {
+            description: "The file. A failure midway ends the connection before the file ends.".to_owned(),
+            content,
+            ..openapi::Response::default()
+        };
+        vec![(Some(200), response)]
+    }
 }
 
 impl Results {

@@ -9,5 +9,5 @@ mod unknown;
 pub(crate) use body::{Body, BodyLimit, BodyOrParameters};
 pub(crate) use idempotency::IdempotencyKey;
 pub(crate) use parameters::{Both, Parameters};
-pub(crate) use segment::Segment;
+pub(crate) use segment::{Segment, TwoSegments};
 pub(crate) use unknown::{Ignored, Refused, UnknownFields};

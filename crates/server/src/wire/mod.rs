@@ -1,5 +1,6 @@
 //! What goes over the wire: bodies, parameters and answers, and how they become what the store speaks.
 
+mod agreement;
 mod bounded;
 mod dates;
 mod evaluations;
@@ -8,7 +9,9 @@ mod metadata;
 mod records;
 mod results;
 mod runs;
+mod summaries;
 
+pub(crate) use agreement::{AgreementRequest, Labels, ShownAgreement, ShownScoresAgree, ShownWinnersAgree};
 pub(crate) use bounded::{Entries, Object, Whole, Within};
 pub(crate) use dates::{EndDate, StartDate};
 pub(crate) use evaluations::{
@@ -22,5 +25,11 @@ pub(crate) use metadata::ClientId;
 pub(crate) use records::{
     Conditions, DraftChange, DraftRecord, EvaluationMetrics, Mode, Outputs, Queries, Resource, SearchRequest,
 };
-pub(crate) use results::{ResultFilters, ResultPage, ResultPaging, ShownResult};
+pub(crate) use results::{
+    ExportFormat, ExportParameters, ResultFilters, ResultPage, ResultPaging, ShownResult,
+};
 pub(crate) use runs::{DeletedRun, NewRun, ResumeRun, RunFilters, ShownRun};
+pub(crate) use summaries::{
+    MethodParameters, ShownComparison, ShownPair, ShownRunComparison, ShownScores, ShownSummary,
+    SummaryParameters,
+};

@@ -156,6 +156,48 @@ pub(crate) enum ResultPage {
     Keyset(KeysetPage<ShownResult>),
 }
 
+/// Which file is meant.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+pub(crate) struct ExportParameters {
+    pub(crate) format: ExportFormat,
+}
+
+/// A form of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub(crate) enum ExportFormat {
+    /// Comma-separated values as RFC 4180 has them, with a line of names; metadata are JSON.
+    Csv,
+    /// A result on each line, as the list shows it.
+    Jsonl,
+    /// Apache Parquet, with typed columns.
+    Parquet,
+}
+
+impl ExportFormat {
+    /// Every one.
+    pub(crate) const ALL: [Self; 3] = [Self::Csv, Self::Jsonl, Self::Parquet];
+
+    /// For the header Content-Type.
+    pub(crate) fn media_type(self) -> &'static str {
+        match self {
+            Self::Csv => "text/csv; charset=utf-8; header=present",
+            Self::Jsonl => "application/x-ndjson",
+            Self::Parquet => "application/vnd.apache.parquet",
+        }
+    }
+
+    /// What a file's name ends with.
+    pub(crate) fn extension(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Jsonl => "jsonl",
+            Self::Parquet => "parquet",
+        }
+    }
+}
+
 /// What a judge said of an output. Results of the old services may lack everything but the id.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ShownResult {

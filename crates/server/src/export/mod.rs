@@ -1,0 +1,105 @@
+//! Results as files, written part by part.
+
+mod csv;
+mod parquet;
+
+use async_stream::try_stream;
+use axum::body::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use store::{postgres::EvaluationResult, storage::StorageError};
+use tokio::task::spawn_blocking;
+
+use self::parquet::ParquetFile;
+use crate::{
+    answer::ApiError,
+    wire::{ExportFormat, ShownResult},
+};
+
+/// Results that are written together: a row group of a Parquet file.
+const PART_RESULTS: usize = 4_096;
+/// Bytes of texts after which a part ends before it has so many results.
+const PART_BYTES: usize = 8 << 20;
+
+/// A file that is being written.
+enum File {
+    Csv,
+    Lines,
+    Parquet(ParquetFile),
+}
+
+impl File {
+    /// A file of `format`, and how it begins.
+    fn begin(format: ExportFormat) -> (Self, Vec<u8>) {
+        match format {
+            ExportFormat::Csv => (Self::Csv, csv::HEADER.into()),
+            ExportFormat::Jsonl => (Self::Lines, Vec::new()),
+            // Its beginning comes with the first part.
+            ExportFormat::Parquet => (Self::Parquet(ParquetFile::begin()), Vec::new()),
+        }
+    }
+
+    /// What `results` are in the file.
+    fn write(&mut self, results: Vec<EvaluationResult>) -> Vec<u8> {
+        match self {
+            Self::Csv => csv::write(&results),
+            Self::Lines => lines(results),
+            Self::Parquet(file) => file.write(&results),
+        }
+    }
+
+    /// How it ends.
+    fn end(self) -> Vec<u8> {
+        match self {
+            Self::Csv | Self::Lines => Vec::new(),
+            Self::Parquet(file) => file.end(),
+        }
+    }
+}
+
+/// The file of `results` in parts, of which one at a time is in memory. It ends with the first failure.
+pub(crate) fn file(
+    format: ExportFormat,
+    mut results: impl Stream<Item = Result<EvaluationResult, StorageError>> + Unpin + Send + 'static,
+) -> impl Stream<Item = Result<Bytes, ApiError>> + Send {
+    try_stream! {
+        let (mut file, beginning) = File::begin(format);
+        yield Bytes::from(beginning);
+        loop {
+            let (mut part, mut bytes) = (Vec::new(), 0);
+            while part.len() < PART_RESULTS && bytes < PART_BYTES {
+                let Some(result) = results.next().await else { break };
+                let result = result?;
+                bytes += text_bytes(&result);
+                part.push(result);
+            }
+            if part.is_empty() {
+                break;
+            }
+            // Compressing megabytes would hold other requests up.
+            let written = spawn_blocking(move || {
+                let written = file.write(part);
+                (file, written)
+            });
+            let written = written.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+            file = written.0;
+            yield Bytes::from(written.1);
+        }
+        yield Bytes::from(file.end());
+    }
+}
+
+/// About so many bytes a result takes; its metadata hold another text at the most.
+fn text_bytes(result: &EvaluationResult) -> usize {
+    let texts = [&result.query_text, &result.output_text, &result.evaluation_prompt];
+    let raw_text = result.result_metadata.as_ref().and_then(|metadata| metadata.get("raw_text")?.as_str());
+    texts.into_iter().flatten().map(String::len).sum::<usize>() + raw_text.map_or(0, str::len)
+}
+
+fn lines(results: Vec<EvaluationResult>) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for result in results {
+        serde_json::to_writer(&mut lines, &ShownResult::from(result)).expect("wire types are JSON");
+        lines.push(b'\n');
+    }
+    lines
+}

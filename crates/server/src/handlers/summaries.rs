@@ -1,0 +1,114 @@
+//! What the judge's results say in all.
+
+use axum::extract::State;
+use judge::results::{
+    compare_models, compare_selections, scores_agree, summarize_pairs, summarize_scores, winners_agree,
+};
+use store::postgres::ResultSelection;
+use uuid::Uuid;
+
+use crate::{
+    answer::{Answer, ApiError, Enveloped},
+    request::{Body, Both, Parameters, Refused, TwoSegments},
+    results::Results,
+    wire::{
+        AgreementRequest, Labels, MethodParameters, ResultFilters, ShownAgreement, ShownComparison,
+        ShownPair, ShownRunComparison, ShownScores, ShownScoresAgree, ShownSummary, ShownWinnersAgree,
+        SummaryParameters,
+    },
+};
+
+type Result<T> = std::result::Result<T, ApiError>;
+
+/// Summarizes results by metric, theme and model.
+pub(crate) async fn summarize(
+    State(results): State<Results>,
+    parameters: Parameters<Both<ResultFilters, SummaryParameters>, Refused>,
+) -> Result<Answer<Enveloped, ShownSummary>> {
+    let Both(filters, SummaryParameters { repeats, seed, compare }) = parameters.value;
+    let models = compare.as_deref().map(two_models).transpose()?;
+    let (gathering, without_query) = results.gather(&filters.into_selection()?).await?;
+    let method = MethodParameters { repeats, seed }.method();
+    let summary = results.compute([gathering], move |[judgements]| {
+        let compared = models
+            .map(|(first, second)| compare_models(&judgements, &first, &second, &method))
+            // Nothing is compared where nobody asks for it.
+            .unwrap_or_default();
+        ShownSummary {
+            repeats,
+            seed,
+            without_query,
+            scores: summarize_scores(&judgements, &method).into_iter().map(ShownScores::from).collect(),
+            pairs: summarize_pairs(&judgements, &method).into_iter().map(ShownPair::from).collect(),
+            comparisons: compared.into_iter().map(ShownComparison::from).collect(),
+        }
+    });
+    Ok(Answer::new(summary.await, "summarized"))
+}
+
+/// Compares two runs on the queries that they share.
+pub(crate) async fn compare_runs(
+    State(results): State<Results>,
+    TwoSegments(first, second): TwoSegments,
+    parameters: Parameters<MethodParameters, Refused>,
+) -> Result<Answer<Enveloped, ShownRunComparison>> {
+    let parameters = parameters.value;
+    let mut gathered = Vec::new();
+    for id in [&first, &second] {
+        let missing = || ApiError::NoRecord { noun: "run with results", id: id.clone() };
+        let run_id = Uuid::try_parse(id).map_err(|_| missing())?;
+        let selection = ResultSelection { run_id: Some(run_id), ..ResultSelection::default() };
+        let (gathering, _) = results.gather(&selection).await?;
+        if gathering.is_empty() {
+            return Err(missing());
+        }
+        gathered.push(gathering);
+    }
+    let gathered: [_; 2] = gathered.try_into().expect("both were gathered");
+    let method = parameters.method();
+    let compared = results.compute(gathered, move |[a, b]| compare_selections(&a, &b, &method)).await;
+    let comparison = ShownRunComparison {
+        run_a: first,
+        run_b: second,
+        repeats: parameters.repeats,
+        seed: parameters.seed,
+        comparisons: compared.into_iter().map(ShownComparison::from).collect(),
+    };
+    Ok(Answer::new(comparison, "compared"))
+}
+
+/// Compares what judges said with what people say.
+pub(crate) async fn agree(
+    State(results): State<Results>,
+    body: Body<AgreementRequest, Refused>,
+) -> Result<Answer<Enveloped, ShownAgreement>> {
+    let AgreementRequest { filters, repeats, labels } = body.value;
+    let selection = match filters {
+        Some(filters) => filters.0.into_selection()?,
+        None => ResultSelection::default(),
+    };
+    let labels = Labels::new(labels.into_vec())?;
+    let wanted = labels.queries().cloned().collect();
+    let gathering = results.gather_of(&selection, &wanted).await?;
+    let agreement = results.compute([gathering], move |[judgements]| {
+        let scores = scores_agree(&judgements, &labels.scores, repeats.into());
+        let winners = winners_agree(&judgements, &labels.winners);
+        ShownAgreement {
+            scores: scores.into_iter().map(ShownScoresAgree::from).collect(),
+            winners: winners.into_iter().map(ShownWinnersAgree::from).collect(),
+        }
+    });
+    Ok(Answer::new(agreement.await, "compared"))
+}
+
+/// Reads the parameter `compare`.
+fn two_models(compare: &str) -> Result<(String, String)> {
+    match compare.split_once(',') {
+        Some((first, second))
+            if !first.is_empty() && !second.is_empty() && first != second && !second.contains(',') =>
+        {
+            Ok((first.to_owned(), second.to_owned()))
+        }
+        _ => Err(ApiError::invalid("compare", "expected two different models, parted by a comma")),
+    }
+}

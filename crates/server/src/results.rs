@@ -1,0 +1,174 @@
+//! Results that are read to be counted. They are read as a stream and kept without their texts; what is computed of them
+//! is computed off the threads that serve.
+
+use std::{collections::HashSet, fmt, sync::Arc};
+
+use ::records::Service;
+use judge::{
+    outcome::Outcome,
+    parse::Winner,
+    results::{Gathering, Judgement, Judgements, Said},
+};
+use sha2::{Digest as _, Sha256};
+use store::postgres::{Database, ResultSelection, ResultStatus, StoredJudgement};
+use tokio::{sync::Semaphore, task::spawn_blocking};
+
+use crate::{answer::ApiError, process::Process};
+
+/// Computations at once. Each takes a core, which searches need too.
+const COMPUTATIONS: usize = 2;
+
+/// Bytes of a text's SHA-256 that tell it from others.
+const DIGEST_BYTES: usize = 16;
+
+/// Where the results are.
+#[derive(Clone, Debug)]
+pub(crate) struct Results {
+    pub(crate) database: Database,
+    pub(crate) process: Arc<Process>,
+    computations: Arc<Semaphore>,
+}
+
+/// What tells a query from others. Its text is a key of [`Judgement`]s.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum QueryKey<'q> {
+    /// Its id.
+    Id(&'q str),
+    /// Of its text.
+    Digest([u8; DIGEST_BYTES]),
+}
+
+impl QueryKey<'_> {
+    /// Of a query that is known by its text.
+    pub(crate) fn of_text(text: &str) -> Self {
+        let digest = Sha256::digest(text.as_bytes());
+        Self::Digest(digest[..DIGEST_BYTES].try_into().expect("SHA-256 is longer"))
+    }
+}
+
+impl fmt::Display for QueryKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "id {id}"),
+            Self::Digest(digest) => {
+                f.write_str("text ")?;
+                digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+    }
+}
+
+impl Results {
+    pub(crate) fn new(database: Database, process: Arc<Process>) -> Self {
+        Self { database, process, computations: Arc::new(Semaphore::new(COMPUTATIONS)) }
+    }
+
+    /// The selected results, and how many others name no query.
+    pub(crate) async fn gather(&self, selection: &ResultSelection) -> Result<(Gathering, u64), ApiError> {
+        let (mut gathering, mut without_query) = (Gathering::default(), 0);
+        let add = |stored: StoredJudgement<'_>| match keys(&stored) {
+            [Some(key), _] | [None, Some(key)] => gathering.add(&judgement(&stored, &key.to_string())),
+            [None, None] => without_query += 1,
+        };
+        let visited = self.database.visit_judgements(selection, add);
+        self.process.measured(Service::Judge, "read_judgements", visited).await?;
+        Ok((gathering, without_query))
+    }
+
+    /// Those of the selected results whose query has one of the keys `wanted`.
+    pub(crate) async fn gather_of(
+        &self,
+        selection: &ResultSelection,
+        wanted: &HashSet<String>,
+    ) -> Result<Gathering, ApiError> {
+        let mut gathering = Gathering::default();
+        let add = |stored: StoredJudgement<'_>| {
+            for key in keys(&stored).into_iter().flatten().map(|key| key.to_string()) {
+                if wanted.contains(&key) {
+                    gathering.add(&judgement(&stored, &key));
+                }
+            }
+        };
+        let visited = self.database.visit_judgements(selection, add);
+        self.process.measured(Service::Judge, "read_judgements", visited).await?;
+        Ok(gathering)
+    }
+
+    /// Computes something of what was gathered.
+    pub(crate) async fn compute<const N: usize, T: Send + 'static>(
+        &self,
+        gatherings: [Gathering; N],
+        work: impl FnOnce([Judgements; N]) -> T + Send + 'static,
+    ) -> T {
+        let permit = Arc::clone(&self.computations).acquire_owned().await.expect("nobody closes it");
+        let computed = spawn_blocking(move || {
+            // Held by the work: it goes on when the request is given up.
+            let _permit = permit;
+            work(gatherings.map(Gathering::finish))
+        });
+        computed.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+}
+
+/// The keys of the query, that of its id first.
+fn keys<'r>(stored: &StoredJudgement<'r>) -> [Option<QueryKey<'r>>; 2] {
+    let digest = stored.query_digest.map(|digest| {
+        QueryKey::Digest(digest.try_into().expect("the statement cuts digests to their length"))
+    });
+    [stored.query_id.map(QueryKey::Id), digest]
+}
+
+fn judgement<'r>(stored: &StoredJudgement<'r>, query: &'r str) -> Judgement<'r> {
+    let said = match stored.comparison {
+        None => Said::Score {
+            score: outcome(stored.status, stored.score),
+            is_out_of_range: stored.is_out_of_range,
+        },
+        Some(comparison) => {
+            let winner = match comparison.winner {
+                Some("model") => Some(Winner::A),
+                Some("opponent") => Some(Winner::B),
+                Some("tie") => Some(Winner::Tie),
+                _ => None,
+            };
+            Said::Comparison {
+                opponent: comparison.opponent,
+                is_swapped: comparison.is_swapped,
+                winner: outcome(stored.status, winner),
+            }
+        }
+    };
+    Judgement {
+        query,
+        model: stored.model_id,
+        theme: stored.theme,
+        metric: stored.evaluation_prompt_id,
+        judge: stored.judge_model,
+        run: stored.run_id,
+        repeat: stored.repeat,
+        said,
+    }
+}
+
+fn outcome<T>(status: ResultStatus, value: Option<T>) -> Outcome<T> {
+    match status {
+        ResultStatus::Scored => value.map_or(Outcome::Unparsed, Outcome::Scored),
+        ResultStatus::Unparsed => Outcome::Unparsed,
+        ResultStatus::Refused => Outcome::Refused,
+        ResultStatus::Failed => Outcome::Failed,
+        ResultStatus::Unanswered => Outcome::Unanswered,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_known_by_its_id_or_by_its_text() {
+        assert_eq!(QueryKey::Id("q").to_string(), "id q");
+        let key = QueryKey::of_text("abc").to_string();
+        // FIPS 180-2, appendix B.1.
+        assert_eq!(key, "text ba7816bf8f01cfea414140de5dae2223");
+    }
+}
