@@ -3,7 +3,7 @@
 use judge::parse::{Reading, Scale, Winner, read_score, read_winner};
 use serde_json::Value;
 
-use crate::shared::lines;
+use test_support::shared_lines as lines;
 
 /// Cases of `kind`; none where the shared data are not there.
 fn cases(kind: &str) -> Vec<Value> {

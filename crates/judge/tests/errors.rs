@@ -8,7 +8,7 @@ use reqwest::header::{HeaderMap, HeaderName};
 use serde_json::{Value, json};
 use time::{OffsetDateTime, macros::datetime};
 
-use crate::shared::lines;
+use test_support::shared_lines as lines;
 
 const NOW: OffsetDateTime = datetime!(2026-01-31 12:00:00 UTC);
 

@@ -10,5 +10,4 @@ mod requests;
 mod responses;
 mod results;
 mod rubric;
-mod shared;
 mod statistics;

@@ -11,7 +11,7 @@ use judge::{
 };
 use serde_json::Value;
 
-use crate::shared::lines;
+use test_support::shared_lines as lines;
 
 fn winner(label: &str) -> Winner {
     match label {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use test_support::{HttpAnswer, HttpStub};
 
-use crate::shared::lines;
+use test_support::shared_lines as lines;
 
 /// What is in a recorded answer, read another way than the product does it: by types, and streams piece by piece.
 #[derive(Debug, Default, PartialEq)]

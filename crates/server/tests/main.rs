@@ -10,3 +10,4 @@ mod refusals;
 mod results;
 mod runs;
 mod served;
+mod summaries;

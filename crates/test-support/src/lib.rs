@@ -4,7 +4,8 @@
 //! A development dependency only. Entry points: [`TestDatabase`], or [`PostgresServer`] where a test needs a server of
 //! its own, with [`PgBouncer`] or [`CuttingProxy`] before it or a [`SmallTablespace`] in it; [`ChromaServer`], [`fixture`], [`sample`],
 //! [`three_services`], [`ChromaWriter`]; [`model_dir`]; [`HttpStub`] for what no server of ours does on demand; [`Llmock`], a
-//! provider of models that fails by script; [`SmallModel`], one with a real model.
+//! provider of models that fails by script; [`SmallModel`], one with a real model; [`shared_lines`] for real texts and
+//! judgements.
 
 mod chroma_directory;
 mod chroma_server;
@@ -17,6 +18,7 @@ mod pg_bouncer;
 mod postgres_server;
 mod process;
 mod python;
+mod shared_data;
 mod small_model;
 mod small_tablespace;
 mod three_services;
@@ -30,6 +32,7 @@ pub use http::{HttpAnswer, HttpRequest, HttpStub};
 pub use llmock::Llmock;
 pub use pg_bouncer::PgBouncer;
 pub use postgres_server::{PostgresServer, PostgresVariant};
+pub use shared_data::shared_lines;
 pub use small_model::SmallModel;
 pub use small_tablespace::SmallTablespace;
 pub use three_services::{ResultRow, ServiceDirectory, ServiceRecord, ThreeServices, three_services};

@@ -138,8 +138,10 @@ pub fn winners_agree(judgements: &Judgements, labels: &[WinnerLabel]) -> Vec<Win
                 labelled.insert(key);
                 let winners: Vec<_> =
                     compared[&key].iter().map(|(unit, verdict)| (*unit, winner(*unit, *verdict))).collect();
-                let label = if is_turned { label.winner.swapped() } else { label.winner };
-                Some((most_wins(&winners), label))
+                // As the label has it, since kappa counts how often each says A and B.
+                let winner =
+                    most_wins(&winners).map(|winner| if is_turned { winner.swapped() } else { winner });
+                Some((winner, label.winner))
             })
             .collect();
         let seen = labelled.iter().flat_map(|key| &compared[key]);

@@ -1,13 +1,15 @@
 //! The shared data: real answers, errors and judgements. Tests that need them say so and pass where they are absent.
 
-use std::{fs::File, io::Read as _, path::Path};
+use std::{fs::File, io::Read as _};
 
 use flate2::read::GzDecoder;
 use serde_json::Value;
 
+use crate::chroma_directory::workspace;
+
 /// The lines of a file of `../shared/data`; none, with a note, where it is absent.
-pub(crate) fn lines(name: &str) -> Vec<Value> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data").join(name);
+pub fn shared_lines(name: &str) -> Vec<Value> {
+    let path = workspace().join("../shared/data").join(name);
     let Ok(mut file) = File::open(&path) else {
         println!("skipped: {} is not there", path.display());
         return Vec::new();
