@@ -3,6 +3,7 @@
 mod contract;
 mod doors;
 mod evaluations;
+mod exports;
 mod extended;
 mod gateway;
 mod operation;

@@ -211,6 +211,11 @@ impl Served {
         send_to(&self.client, &self.url, method, path, headers, body).await
     }
 
+    /// Runs statements on the database that the test has of its own.
+    pub(crate) async fn execute(&self, statements: &str) {
+        self.test_database.as_ref().expect("the database is the test's own").execute(statements).await;
+    }
+
     /// Asks for `path` until it answers `status`.
     pub(crate) async fn wait_for(&self, path: &str, status: StatusCode) -> Answer {
         let end = Instant::now() + PATIENCE;

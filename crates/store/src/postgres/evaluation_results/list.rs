@@ -17,8 +17,8 @@ use crate::{
     storage::StorageError,
 };
 
-/// Results that an export reads at once. Each has three texts of any length.
-const EXPORT_PAGE: u32 = 256;
+/// Results that an export reads at once and holds in memory. Each has four texts, which may be of megabytes.
+const EXPORT_PAGE: u32 = 64;
 
 impl Database {
     /// Up to `limit` of the selected results after the `offset` newest; those without a time come last.
