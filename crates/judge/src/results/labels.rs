@@ -77,7 +77,9 @@ pub fn scores_agree(
     labels: &[ScoreLabel],
     combination: Combination,
 ) -> Vec<ScoresAgree> {
-    let mut given: BTreeMap<(Name, Name), HashMap<(Name, Name), Vec<Score>>> = BTreeMap::new();
+    /// By query and model.
+    type Scores = HashMap<(Name, Name), Vec<Score>>;
+    let mut given: BTreeMap<(Name, Name), Scores> = BTreeMap::new();
     for score in &judgements.scores {
         let of_judge = given.entry((score.metric, score.judge)).or_default();
         of_judge.entry((score.query, score.model)).or_default().push(*score);
@@ -112,8 +114,9 @@ pub fn scores_agree(
 /// Compares each judge's winners with `labels`, of which each is a vote of its own. Of several comparisons by one judge
 /// the winner of most counts.
 pub fn winners_agree(judgements: &Judgements, labels: &[WinnerLabel]) -> Vec<WinnersAgree> {
-    type Compared = Vec<(Unit, Outcome<PairVerdict>)>;
-    let mut given: BTreeMap<(Name, Name), HashMap<(Name, Name, Name), Compared>> = BTreeMap::new();
+    /// By query and pair of models.
+    type Compared = HashMap<(Name, Name, Name), Vec<(Unit, Outcome<PairVerdict>)>>;
+    let mut given: BTreeMap<(Name, Name), Compared> = BTreeMap::new();
     for of_pair in judgements.comparisons.chunk_by(|a, b| a.pair == b.pair) {
         let pair = of_pair[0].pair;
         // A judge all of whose comparisons are incomplete is one that was asked.

@@ -24,7 +24,7 @@ const PART_BYTES: usize = 8 << 20;
 enum File {
     Csv,
     Lines,
-    Parquet(ParquetFile),
+    Parquet(Box<ParquetFile>),
 }
 
 impl File {
@@ -34,7 +34,7 @@ impl File {
             ExportFormat::Csv => (Self::Csv, csv::HEADER.into()),
             ExportFormat::Jsonl => (Self::Lines, Vec::new()),
             // Its beginning comes with the first part.
-            ExportFormat::Parquet => (Self::Parquet(ParquetFile::begin()), Vec::new()),
+            ExportFormat::Parquet => (Self::Parquet(Box::new(ParquetFile::begin())), Vec::new()),
         }
     }
 
