@@ -34,15 +34,15 @@ impl Database {
         let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
         let rows = sqlx::query!(
             r#"
-            select distinct on (result_metadata ->> 'fingerprint')
-                result_metadata ->> 'fingerprint' as "fingerprint!",
+            select distinct on (panopticon_metadata(result_metadata) ->> 'fingerprint')
+                panopticon_metadata(result_metadata) ->> 'fingerprint' as "fingerprint!",
                 id,
                 score,
                 result_metadata::text as "result_metadata!"
             from evaluation_results
-            where result_metadata ->> 'fingerprint' = any($1)
-                and result_metadata ->> 'status' in ('scored', 'unparsed', 'refused')
-            order by result_metadata ->> 'fingerprint', "timestamp", id
+            where panopticon_metadata(result_metadata) ->> 'fingerprint' = any($1)
+                and panopticon_metadata(result_metadata) ->> 'status' in ('scored', 'unparsed', 'refused')
+            order by panopticon_metadata(result_metadata) ->> 'fingerprint', "timestamp", id
             "#,
             fingerprints
         )
