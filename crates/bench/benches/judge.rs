@@ -52,7 +52,10 @@ async fn main() -> Result<()> {
     let per_second = rate(&ended.lock().expect("the provider does not panic"));
     let ideal = AT_ONCE as f64 / LATENCY.as_secs_f64();
     println!("{units} judgements in {:.1} s, {:.0} MB", finished.seconds, finished.peak_rss_mb);
-    println!("{per_second:.1} judge calls a second, {:.1} % of the ideal {ideal:.0}", per_second / ideal * 100.0);
+    println!(
+        "{per_second:.1} judge calls a second, {:.1} % of the ideal {ideal:.0}",
+        per_second / ideal * 100.0
+    );
     let report = json!({
         "units": units, "seconds": finished.seconds, "peak_rss_mb": finished.peak_rss_mb,
         "judge_calls_per_second": per_second, "of_ideal": per_second / ideal,
@@ -76,7 +79,8 @@ async fn prepare(panopticon: &Panopticon, database: &str, queries: usize) -> Res
     }
     let mut metrics = Vec::new();
     for metric in 0..METRICS {
-        let body = json!({"prompt": format!("Is the answer good in the way {metric}?"), "metric_type": "bench"});
+        let body =
+            json!({"prompt": format!("Is the answer good in the way {metric}?"), "metric_type": "bench"});
         let stored = endpoint.post("/api/v1/evaluation-metrics", &body).await.map_err(anyhow::Error::msg)?;
         metrics.push(stored["id"].as_str().context("no id")?.to_owned());
     }
@@ -91,7 +95,8 @@ fn provider() -> (HttpStub, Arc<Mutex<Vec<Instant>>>) {
         let begun = Instant::now();
         let body: Value = serde_json::from_slice(&request.body).expect("a JSON body");
         let is_judge = body["model"] == "gpt-4";
-        let text = if is_judge { r#"{"rationale": "It is.", "score": 8}"# } else { "Every number is special." };
+        let text =
+            if is_judge { r#"{"rationale": "It is.", "score": 8}"# } else { "Every number is special." };
         let answer = json!({
             "model": body["model"], "usage": {"prompt_tokens": 100, "completion_tokens": 20},
             "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],

@@ -41,7 +41,7 @@ async fn begin_and_work(
         Some(run) => resume(runs, run, arguments).await?,
         None => {
             let id = Uuid::new_v4();
-            runs.begin(id, &request(arguments)?).await.map_err(failure)?;
+            Box::pin(runs.begin(id, &request(arguments)?)).await.map_err(failure)?;
             id
         }
     };
@@ -191,7 +191,7 @@ fn request(arguments: &RunArguments) -> Result<Value, Failure> {
     put("mode", arguments.pairwise.then(|| json!("pairwise")));
     put("repeats", arguments.repeats.map(Value::from));
     put("temperature", arguments.temperature.map(Value::from));
-    put("use_cache", arguments.no_cache.then(|| json!(false)));
+    put("use_cache", arguments.no_cache.then_some(json!(false)));
     put("budget", budget(arguments));
     Ok(request.into())
 }

@@ -1,8 +1,10 @@
 //! Runs of the judge: what is to be done, who does it, and what has become of it. In PostgreSQL whatever keeps outputs.
 //!
-//! Entry points: [`Database::create_run`]; [`Database::claim_run_tasks`] gives a worker something to do, and
-//! [`Database::record_run`] takes what it did. Everything that belongs together is one transaction, and each begins by
-//! locking the run's row: so workers of several processes follow one another, and none misses what the other did.
+//! Entry points: [`Database::create_run`](super::Database::create_run);
+//! [`Database::claim_run_tasks`](super::Database::claim_run_tasks) gives a worker something to do, and
+//! [`Database::record_run`](super::Database::record_run) takes what it did. Everything that belongs together is one
+//! transaction, and each begins by locking the run's row: so workers of several processes follow one another, and none
+//! misses what the other did.
 
 mod lifecycle;
 mod record;
