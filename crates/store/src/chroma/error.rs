@@ -142,6 +142,10 @@ pub enum Error {
     },
 }
 
+/// What Chroma 1.x says, for some 30 ms, of a vector index that another request is just making: the first record of
+/// the collection is written, and its index is not.
+const INDEX_IN_THE_MAKING: &str = "hnsw segment reader: Nothing found on disk";
+
 /// What may help against an error of a request for records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Remedy {
@@ -157,7 +161,8 @@ impl Error {
     /// Whether the same request may succeed a moment later.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
-            Self::Status { status, .. } => matches!(status, 429 | 502 | 503 | 504),
+            Self::Status { status: 429 | 502..=504, .. } => true,
+            Self::Status { status: 500, message, .. } => message.contains(INDEX_IN_THE_MAKING),
             Self::Connect { .. } | Self::Transport { .. } => true,
             _ => false,
         }
@@ -223,6 +228,7 @@ mod tests {
             assert_eq!(status(code, "x").remedy(), Remedy::Fail, "{code}");
         }
         assert!(status(429, "").is_passing());
+        assert!(!status(500, "disk full").is_passing());
         assert_eq!(status(500, "IndexError").remedy(), Remedy::Isolate);
     }
 }

@@ -14,6 +14,7 @@ use store::{
 use test_support::{ChromaServer, HttpAnswer, HttpRequest, HttpStub};
 
 use super::{Fixture, ids, record, store_all};
+use crate::{at_angle, nearest_to};
 
 /// What a script does with a request, after the server has answered it if it is let through.
 enum Fault {
@@ -158,4 +159,31 @@ async fn record_that_another_stored_first_is_left_alone() {
     assert_eq!(insertions, [Insertion::Withheld, Insertion::Conflict, Insertion::Withheld]);
     let left = storage.list(&Selection::default(), Start::Offset(0), 9).await.expect("a list");
     assert_eq!(left.iter().map(|record| record.text.as_str()).collect::<Vec<_>>(), ["another text"]);
+}
+
+#[tokio::test]
+async fn search_waits_for_an_index_that_is_just_being_made() {
+    let Fixture { server, storage: direct, _directory } = Fixture::new(Service::Query).await;
+    store_all(&direct, &records(3)).await;
+    let server = Arc::new(server);
+    // Each kind of request that reads vectors fails once, as Chroma 1.5.9 fails while the first record is written.
+    let (queries, reads) = (AtomicU32::new(0), AtomicU32::new(0));
+    let (_stub, storage) = behind(&server, move |request| {
+        let is_first = match () {
+            () if is("query", request) => queries.fetch_add(1, Ordering::Relaxed) == 0,
+            () if is("get", request) && request.text().contains("embeddings") => {
+                reads.fetch_add(1, Ordering::Relaxed) == 0
+            }
+            () => false,
+        };
+        if !is_first {
+            return Fault::None;
+        }
+        let body = json!({ "error": "InternalError", "message":
+            "Error executing plan: Internal error: Error creating hnsw segment reader: Nothing found on disk" });
+        Fault::Answer(HttpAnswer::json(500, &body.to_string()))
+    })
+    .await;
+    let hits = storage.search(&nearest_to(at_angle(0.0), Selection::default(), 3)).await.expect("an answer");
+    assert_eq!(hits.len(), 3);
 }
