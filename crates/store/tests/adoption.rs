@@ -9,7 +9,7 @@ use store::{
 };
 use test_support::TestDatabase;
 
-use crate::{at_angle, nearest_to, prepared};
+use crate::{at_angle, begin, nearest_to, prepared};
 
 /// What the old services' models create, with a row in each table and their index on the empty table.
 pub(crate) const OLD_SCHEMA: &str = r#"
@@ -91,10 +91,32 @@ async fn old_services_database_is_adopted_without_a_lost_row() {
 }
 
 #[tokio::test]
+async fn vectors_stay_in_their_rows() {
+    let test_database = TestDatabase::create().await;
+    test_database.execute(OLD_SCHEMA).await;
+    let database = Database::connect(&test_database.url()).await.expect("the database answers");
+    database.prepare_schema().await.expect("the schema is adopted");
+    let articles = Table { name: "articles".to_owned(), ..Table::of(Service::Query) };
+    begin(&database, &articles).await;
+    let mut connection = test_database.connection().await;
+    let kept: Vec<String> = sqlx::query_scalar(
+        "select attrelid::regclass::text from pg_attribute where attname = 'embedding' and attstorage = 'm'
+            and attrelid in (select oid from pg_class where relkind = 'r') order by 1",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .expect("the catalog reads");
+    assert_eq!(kept, ["articles", "evaluation_metrics", "llm_outputs", "queries"]);
+}
+
+#[tokio::test]
 async fn table_with_other_columns_is_refused_by_name() {
     let test_database = TestDatabase::create().await;
     test_database
-        .execute("create extension vector; create table queries (id uuid primary key, embedding vector(768), theme varchar)")
+        .execute(
+            "create extension vector; create table queries (id uuid primary key, embedding vector(768), theme varchar);
+            create table llm_outputs (id uuid primary key, embedding float8)",
+        )
         .await;
     let database = Database::connect(&test_database.url()).await.expect("the database answers");
     let error = database.prepare_schema().await.expect_err("the table does not fit");
@@ -109,10 +131,11 @@ async fn table_with_other_columns_is_refused_by_name() {
     ];
     assert_eq!(problems, &expected);
     let mut connection = test_database.connection().await;
-    let others: i64 = sqlx::query_scalar("select count(*) from pg_tables where tablename = 'llm_outputs'")
-        .fetch_one(&mut connection)
-        .await
-        .expect("the catalog reads");
+    let others: i64 =
+        sqlx::query_scalar("select count(*) from pg_tables where tablename = 'evaluation_metrics'")
+            .fetch_one(&mut connection)
+            .await
+            .expect("the catalog reads");
     assert_eq!(others, 0, "a refused schema change leaves nothing behind");
 }
 

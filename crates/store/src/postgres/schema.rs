@@ -78,6 +78,8 @@ impl Database {
                 TableState::Absent => {
                     let statement = ddl::create_table(table);
                     execute(&mut transaction, statement, "create the table").await?;
+                    let statement = ddl::keep_vectors_in_rows(table);
+                    execute(&mut transaction, statement, "set where vectors are kept").await?;
                     job.created_table = true;
                 }
                 TableState::WithoutBookkeeping => {

@@ -1,0 +1,1 @@
+alter table "odd ""name""" alter column embedding set storage main;
