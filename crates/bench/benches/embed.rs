@@ -16,7 +16,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use bench::{median, peak_rss_mb, texts};
+use bench::{Kind, median, peak_rss_mb, texts};
 use embed::{Kernel, Model};
 use provision::DataDir;
 use serde_json::{Value, json};
@@ -62,7 +62,7 @@ fn main() -> Result<()> {
 
 /// All rounds over one mix.
 fn compare(model_dir: &Path, folder: &Path, mix: &str, longest: usize) -> Result<Value> {
-    let (texts, source) = texts(TEXTS, longest, SEED)?;
+    let (texts, source) = texts(Kind::QueriesAndOutputs, TEXTS, longest, SEED)?;
     let lines: Vec<String> = texts.iter().map(|text| json!(text).to_string()).collect();
     fs::write(folder.join("embed_texts.jsonl"), lines.join("\n") + "\n")?;
 

@@ -18,7 +18,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use bench::{
-    Endpoint, Panopticon, Service, chroma_program, folder,
+    Endpoint, Kind, Panopticon, Service, chroma_program, folder,
     load::{Load, Until, drive},
     texts, write_report,
 };
@@ -32,7 +32,6 @@ const KILLS: u32 = 3;
 const AWAY: Duration = Duration::from_secs(3);
 /// Service has to be back so soon after PostgreSQL is.
 const RECOVERY: Duration = Duration::from_secs(10);
-const LONGEST_TEXT: usize = 320;
 const SEED: u64 = 5;
 const PORT: u16 = 18_111;
 
@@ -44,7 +43,7 @@ async fn main() -> Result<()> {
     };
     let time = Duration::from_secs(seconds);
     let panopticon = Panopticon::find_or_build()?;
-    let (texts, _) = texts(2_000, LONGEST_TEXT, SEED)?;
+    let (texts, _) = texts(Kind::Queries, 2_000, usize::MAX, SEED)?;
     let mix = Mix { texts: Arc::new(texts), stored: Arc::default() };
 
     let mut postgres = PostgresServer::private(Durability::Full, &[]).await;

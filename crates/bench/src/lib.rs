@@ -8,10 +8,10 @@ mod service;
 mod texts;
 
 pub use panopticon::{Panopticon, chroma_program};
-pub use process::{Finished, run_measured, run_rival};
+pub use process::{Finished, cpu_seconds, run_measured, run_rival};
 pub use psql::psql;
 pub use service::{Endpoint, Service};
-pub use texts::texts;
+pub use texts::{Kind, texts};
 
 use std::{
     fs,

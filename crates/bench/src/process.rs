@@ -1,7 +1,7 @@
 //! Contestants that are programs of their own.
 
 use std::{
-    env,
+    env, fs,
     io::Read as _,
     path::Path,
     process::{Command, Stdio},
@@ -61,6 +61,40 @@ pub fn run_measured(command: &mut Command) -> Result<Finished> {
         seconds: started.elapsed().as_secs_f64(),
         peak_rss_mb: usage.ru_maxrss as f64 * bytes_per_unit / f64::from(1 << 20),
     })
+}
+
+/// Processor time that the process `pid` and its descendants have used so far, those that ended included.
+///
+/// # Errors
+/// When the process is gone.
+pub fn cpu_seconds(pid: u32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // Behind the name, which may have any character: utime, stime, cutime and cstime are fields 14 to 17 of proc(5).
+    let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
+    let ticks = fields.split_whitespace().skip(11).take(4).map(str::parse::<u64>);
+    let ticks = ticks.collect::<Result<Vec<_>, _>>()?.iter().sum::<u64>();
+    // SAFETY: it only reads a number of the system.
+    let ticks_a_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    let mut seconds = ticks as f64 / ticks_a_second as f64;
+    for child in children(pid)? {
+        // One that has just ended is counted by its parent the next time.
+        seconds += cpu_seconds(child).unwrap_or(0.0);
+    }
+    Ok(seconds)
+}
+
+/// The processes that the process `pid` has started and that run.
+///
+/// # Errors
+/// When it is gone.
+pub(crate) fn children(pid: u32) -> Result<Vec<u32>> {
+    let mut children = Vec::new();
+    // Each thread has those that it has started itself. One that ends meanwhile leaves them to another.
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let listed = fs::read_to_string(thread?.path().join("children")).unwrap_or_else(|_| String::new());
+        children.extend(listed.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+    }
+    Ok(children)
 }
 
 /// Runs a script of `rivals/` with `PANOPTICON_BENCH_PYTHON` (default `python3`); returns its last line.

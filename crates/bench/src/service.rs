@@ -9,6 +9,8 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
+use crate::process::{children, cpu_seconds};
+
 /// Python takes seconds to import PyTorch.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -62,6 +64,14 @@ impl Service {
         Endpoint { url: self.url.clone(), client: self.client.clone() }
     }
 
+    /// Its processor time so far, with that of the programs that it has started.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        cpu_seconds(self.child.id())
+    }
+
     /// Its memory now and at the most, in MiB, with that of the programs that it has started.
     ///
     /// # Errors
@@ -77,8 +87,7 @@ impl Service {
             };
             memory.0 += kilobytes("VmRSS:").context("no resident memory")? / 1024.0;
             memory.1 += kilobytes("VmHWM:").context("no peak memory")? / 1024.0;
-            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-            processes.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+            processes.extend(children(pid)?);
         }
         Ok(memory)
     }

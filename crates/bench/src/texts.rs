@@ -5,15 +5,28 @@ use std::{fs, path::Path, process::Command};
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-/// `count` texts of mixed length, up to `longest` bytes, and where they are from: real prompts and answers beside the
+/// Whose texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// What the query service keeps.
+    Queries,
+    /// That, and what models answered.
+    QueriesAndOutputs,
+}
+
+/// `count` texts of mixed length, up to `longest` bytes, and where they are from: real ones of `kind` beside the
 /// workspace, or else texts made of the embed crate's reference set. The same for the same `seed`.
 ///
 /// # Errors
 /// When there are fewer, or they cannot be read.
-pub fn texts(count: usize, longest: usize, seed: u64) -> Result<(Vec<String>, &'static str)> {
+pub fn texts(kind: Kind, count: usize, longest: usize, seed: u64) -> Result<(Vec<String>, &'static str)> {
+    let (names, source): (&[&str], _) = match kind {
+        Kind::Queries => (&["queries.jsonl.gz"], "real queries"),
+        Kind::QueriesAndOutputs => (&["queries.jsonl.gz", "outputs.jsonl.gz"], "real prompts and answers"),
+    };
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut texts = Vec::new();
-    for name in ["queries.jsonl.gz", "outputs.jsonl.gz"] {
+    for name in names {
         let path = root.join("../../../shared/data").join(name);
         if path.exists() {
             let lines = Command::new("gzip").arg("-dc").arg(path).output()?.stdout;
@@ -39,7 +52,7 @@ pub fn texts(count: usize, longest: usize, seed: u64) -> Result<(Vec<String>, &'
     }
     ensure!(texts.len() >= count, "expected {count} texts of up to {longest} bytes, found {}", texts.len());
     let chosen = (0..count).map(|_| texts.swap_remove(random.below(texts.len())));
-    Ok((chosen.collect(), "real prompts and answers"))
+    Ok((chosen.collect(), source))
 }
 
 /// A small generator (xorshift64*), so that the choice is the same everywhere.

@@ -1,10 +1,10 @@
 //! What is asked of every service, and how often.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Result, ensure};
 use bench::{
-    Service,
+    Kind, Service, cpu_seconds,
     load::{Load, Until, drive},
     texts,
 };
@@ -14,8 +14,6 @@ use serde_json::{Value, json};
 const TIME: Duration = Duration::from_secs(4);
 const BATCH: usize = 100;
 const SEARCH_LIMIT: usize = 10;
-/// Prompts as people write them: some 40 word pieces.
-const LONGEST_TEXT: usize = 320;
 const SEED: u64 = 11;
 const THEMES: usize = 20;
 
@@ -34,8 +32,9 @@ pub(super) enum Phase {
     Get,
 }
 
-pub(super) const PHASES: [Phase; 5] =
-    [Phase::Store, Phase::StoreBatched, Phase::Search, Phase::SearchTheme, Phase::Get];
+/// All of these come before [`STORING`], so that every contestant searches among the same queries.
+pub(super) const READING: [Phase; 3] = [Phase::Search, Phase::SearchTheme, Phase::Get];
+pub(super) const STORING: [Phase; 2] = [Phase::Store, Phase::StoreBatched];
 
 impl Phase {
     pub(super) fn name(self) -> &'static str {
@@ -70,14 +69,30 @@ pub(super) struct Texts {
 
 impl Texts {
     /// As many as are in the store before, and more to search for.
-    pub(super) fn read(stored: usize) -> Result<Self> {
+    pub(super) fn read(stored: usize, longest: usize) -> Result<Self> {
         // There are fewer different ones than queries; a number before each makes them different.
-        let (texts, source) = texts(5_000, LONGEST_TEXT, SEED)?;
+        let (texts, source) = texts(Kind::Queries, 5_000, longest, SEED)?;
         Ok(Self { texts: Arc::new(texts), source, stored })
     }
 
-    pub(super) fn source(&self) -> &'static str {
-        self.source
+    /// How many are in the store before.
+    pub(super) fn stored(&self) -> usize {
+        self.stored
+    }
+
+    /// Where they are from, and how long they are in bytes and in word pieces that `model` sees.
+    pub(super) fn describe(&self, model: &Path) -> Result<Value> {
+        let model = embed::Model::load(model)?;
+        let mut word_pieces = 0;
+        for text in &*self.texts {
+            word_pieces += model.tokenize(text)?.ids.len();
+        }
+        let count = self.texts.len();
+        let bytes: usize = self.texts.iter().map(String::len).sum();
+        let mean = |sum: usize| sum as f64 / count as f64;
+        Ok(
+            json!({ "source": self.source, "count": count, "mean_bytes": mean(bytes), "mean_word_pieces": mean(word_pieces) }),
+        )
     }
 }
 
@@ -107,8 +122,14 @@ pub(super) async fn fill(service: &Service, texts: &Texts) -> Result<()> {
     Ok(())
 }
 
-/// One phase of one round.
-pub(super) async fn measure(service: &Service, phase: Phase, texts: &Texts, round: usize) -> Result<Value> {
+/// One phase of one round. `postgres` is the process of the PostgreSQL server.
+pub(super) async fn measure(
+    service: &Service,
+    postgres: u32,
+    phase: Phase,
+    texts: &Texts,
+    round: usize,
+) -> Result<Value> {
     let endpoint = service.endpoint();
     let prompts = Arc::clone(&texts.texts);
     // Ids of records that are there.
@@ -124,6 +145,8 @@ pub(super) async fn measure(service: &Service, phase: Phase, texts: &Texts, roun
     let ids = Arc::new(ids);
     // Other texts every round and contestant, so that nothing is there already.
     let offset = 1_000_000 * (round + 1);
+    let cpu = || anyhow::Ok((service.cpu_seconds()?, cpu_seconds(postgres)?));
+    let before = cpu()?;
     let load = drive(phase.connections(), Until::Elapsed(TIME), move |number| {
         let (endpoint, prompts, ids) = (endpoint.clone(), Arc::clone(&prompts), Arc::clone(&ids));
         async move {
@@ -152,13 +175,22 @@ pub(super) async fn measure(service: &Service, phase: Phase, texts: &Texts, roun
         }
     })
     .await;
-    report(service, phase, &load)
+    let after = cpu()?;
+    report(service, phase, &load, (after.0 - before.0, after.1 - before.1))
 }
 
-fn report(service: &Service, phase: Phase, load: &Load) -> Result<Value> {
+fn report(
+    service: &Service,
+    phase: Phase,
+    load: &Load,
+    (service_seconds, postgres_seconds): (f64, f64),
+) -> Result<Value> {
     let failure = load.failures.first();
     ensure!(failure.is_none(), "{} failed to {}: {failure:?}", service.name(), phase.name());
+    let done = load.latencies.len() as f64 * phase.weight();
     Ok(json!({
+        "service_cpu_ms": service_seconds * 1e3 / done,
+        "postgres_cpu_ms": postgres_seconds * 1e3 / done,
         "per_second": load.per_second() * phase.weight(),
         "p50_ms": load.percentile_ms(0.5),
         "p99_ms": load.percentile_ms(0.99),

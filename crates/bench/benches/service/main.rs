@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p bench --bench service`, with an interpreter that has what `rivals/requirements.txt` pins in
 //! `PANOPTICON_BENCH_PYTHON` (default `python3`). `PANOPTICON_BENCH_QUERIES` says how many queries are there before
-//! (default 20000). `PANOPTICON_BENCH_BINARY` names a `panopticon` to measure instead of the one that is built,
+//! (default 20000), `PANOPTICON_BENCH_LONGEST` leaves out texts of more bytes. `PANOPTICON_BENCH_BINARY` names a `panopticon` to measure instead of the one that is built,
 //! `PANOPTICON_BENCH_CHROMA` the program `chroma` (default: that of the path; without one ours on Chroma is left out).
 //!
 //! - `postgres`: `panopticon serve query` on the embedded PostgreSQL, in `target/bench/migrate`.
@@ -11,20 +11,26 @@
 //! - `pgbench`: the statements of `postgres` for a read and for a search, without HTTP and embedding.
 //!
 //! Each is one process beside its store. Rounds alternate between the contestants while the others idle. The load
-//! comes from this process, on the same machine. The report goes to `target/bench/service.json`.
+//! comes from this process, on the same machine. Stored and searched for are real queries, whole. Beside rates and
+//! latencies the processor time of a request is told, of the service and of PostgreSQL, which other programs on the
+//! machine disturb less. The report goes to `target/bench/service.json`.
 
 mod contest;
 mod pgbench;
 mod targets;
 
-use std::{env, path::PathBuf, process::Command};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result};
 use bench::{Panopticon, Service, chroma_program, folder, median, psql, write_report};
 use provision::{DataDir, Durability, Server, ServerOptions};
 use serde_json::{Map, Value, json};
 
-use crate::contest::{PHASES, Texts};
+use crate::contest::{READING, STORING, Texts};
 
 const ROUNDS: usize = 3;
 /// Away from the ports that services have by default.
@@ -36,6 +42,11 @@ async fn main() -> Result<()> {
         Ok(queries) => queries.parse().context("PANOPTICON_BENCH_QUERIES is no number")?,
         Err(_) => 20_000,
     };
+    let longest = match env::var("PANOPTICON_BENCH_LONGEST") {
+        Ok(longest) => longest.parse().context("PANOPTICON_BENCH_LONGEST is no number")?,
+        Err(_) => usize::MAX,
+    };
+    let texts = Texts::read(queries, longest)?;
     let data_dir = match env::var_os("PANOPTICON_DATA_DIR") {
         Some(path) => DataDir::new(path),
         None => DataDir::platform_default()?,
@@ -51,12 +62,12 @@ async fn main() -> Result<()> {
         durability: Durability::Full,
     };
     let server = Server::start(&options, &|line| eprintln!("{line}"))?;
-    let report = compare(&server, &panopticon, &model, queries).await?;
+    let report = compare(&server, &panopticon, &model, &texts).await?;
     server.release()?;
     write_report("service", &report)
 }
 
-async fn compare(server: &Server, panopticon: &Panopticon, model: &PathBuf, queries: usize) -> Result<Value> {
+async fn compare(server: &Server, panopticon: &Panopticon, model: &Path, texts: &Texts) -> Result<Value> {
     for name in ["service_ours", "service_rival"] {
         psql(
             server,
@@ -97,9 +108,8 @@ async fn compare(server: &Server, panopticon: &Panopticon, model: &PathBuf, quer
     rival.env("DATABASE_URL", &rival_url).env("MODEL_DIR", model);
     services.push(Service::start("fastapi", &mut rival, FIRST_PORT + 2).await?);
 
-    let texts = Texts::read(queries)?;
     for service in &services {
-        contest::fill(service, &texts).await?;
+        contest::fill(service, texts).await?;
     }
     for database in ["service_ours", "service_rival"] {
         psql(server, database, &["vacuum analyze queries", "checkpoint"])?;
@@ -109,28 +119,33 @@ async fn compare(server: &Server, panopticon: &Panopticon, model: &PathBuf, quer
         let rounds = rounds.entry(name).or_insert_with(|| json!([]));
         rounds.as_array_mut().expect("it is a list").push(round);
     };
-    for round in 0..ROUNDS {
-        for phase in PHASES {
-            for service in &services {
-                let measured = contest::measure(service, phase, &texts, round).await?;
-                eprintln!(
-                    "round {round} {:<9} {:<13} {:>9.1} /s",
-                    service.name(),
-                    phase.name(),
-                    measured["per_second"].as_f64().unwrap_or(f64::NAN)
-                );
-                note(&format!("{}/{}", service.name(), phase.name()), measured);
+    let postgres = server_process(server)?;
+    for phases in [&READING[..], &STORING[..]] {
+        for round in 0..ROUNDS {
+            for phase in phases {
+                for service in &services {
+                    let measured = contest::measure(service, postgres, *phase, texts, round).await?;
+                    eprintln!(
+                        "round {round} {:<9} {:<13} {:>9.1} /s",
+                        service.name(),
+                        phase.name(),
+                        measured["per_second"].as_f64().unwrap_or(f64::NAN)
+                    );
+                    note(&format!("{}/{}", service.name(), phase.name()), measured);
+                }
             }
-        }
-        for (name, measured) in pgbench::measure(server, "service_ours")? {
-            note(&format!("pgbench/{name}"), measured);
+            if phases == READING {
+                for (name, measured) in pgbench::measure(server, "service_ours")? {
+                    note(&format!("pgbench/{name}"), measured);
+                }
+            }
         }
     }
     let medians: Map<String, Value> = rounds
         .iter()
         .map(|(name, rounds)| {
             let rounds = rounds.as_array().expect("it is a list");
-            let fields = ["per_second", "p50_ms", "p99_ms", "mean_ms"]
+            let fields = ["per_second", "p50_ms", "p99_ms", "mean_ms", "service_cpu_ms", "postgres_cpu_ms"]
                 .map(|field| (field.to_owned(), json!(median(rounds, field))));
             (name.clone(), Value::Object(Map::from_iter(fields)))
         })
@@ -143,7 +158,15 @@ async fn compare(server: &Server, panopticon: &Panopticon, model: &PathBuf, quer
         ))
     });
     let processes = processes.collect::<Result<Map<_, _>>>()?;
-    let report = json!({ "queries": queries, "texts": texts.source(), "medians": medians, "processes": processes, "rounds": rounds });
+    let report = json!({ "queries": texts.stored(), "texts": texts.describe(model)?, "medians": medians, "processes": processes, "rounds": rounds });
     targets::print(&report);
     Ok(report)
+}
+
+/// The process id of the server.
+fn server_process(server: &Server) -> Result<u32> {
+    let file = server.folder().join("data/postmaster.pid");
+    let text =
+        std::fs::read_to_string(&file).with_context(|| format!("failed to read `{}`", file.display()))?;
+    Ok(text.lines().next().context("no line in postmaster.pid")?.trim().parse()?)
 }

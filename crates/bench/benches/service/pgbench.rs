@@ -10,22 +10,29 @@ use serde_json::{Value, json};
 const SECONDS: &str = "4";
 const CLIENTS: &str = "8";
 
+/// The statements of the service; the store's tests hold it to them.
+const GET: &str = include_str!("../../../store/src/postgres/ddl/golden/select_records.sql");
+const SEARCH: &str = include_str!("../../../store/src/postgres/ddl/golden/nearest_exact.sql");
+
 /// Rate and mean latency for a read and for a search, as the service has them.
 pub(super) fn measure(server: &Server, database: &str) -> Result<Vec<(&'static str, Value)>> {
-    let row = psql(server, database, &["select id || '|' || embedding::text from queries limit 1"])?;
+    let row = psql(server, database, &["select id || '|' || embedding::real[]::text from queries limit 1"])?;
     let (id, embedding) = row.split_once('|').context("the table has no row")?;
-    let columns = "id, source_id, query_text, theme, metadata::text, created_at";
-    let get = format!("begin;\nselect {columns} from queries where id = '{id}';\ncommit;\n");
-    let search = format!(
-        "begin;\nselect {columns}, embedding <=> '{embedding}' as distance from queries
-        where embedding is not null order by embedding <=> '{embedding}' limit 10;\ncommit;\n"
-    );
+    // pgbench takes a line for a command.
+    let script = |statement: &str, values: &[&str]| {
+        let statement = values.iter().zip(1..).fold(statement.to_owned(), |statement, (value, number)| {
+            statement.replace(&format!("${number}"), value)
+        });
+        format!("begin;\n{}\ncommit;\n", statement.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    let get = script(GET, &[&format!("'{{{id}}}'")]);
+    // 10 records of all.
+    let search = script(SEARCH, &[&format!("'{embedding}'"), "10", &i64::MAX.to_string()]);
     [("get", get), ("search", search)]
         .into_iter()
         .map(|(name, script)| {
             let file = folder()?.join(format!("pgbench-{name}.sql"));
-            // pgbench takes a line for a command.
-            fs::write(&file, script.replace("\n        ", " "))?;
+            fs::write(&file, script)?;
             let mut pgbench = Command::new(server.program("pgbench"));
             pgbench.args([
                 "--no-vacuum",

@@ -11,16 +11,22 @@ const READY_MS: f64 = 1_000.0;
 /// Prints a table of medians and ratios.
 pub(super) fn print(report: &Value) {
     let median = |name: &str, field: &str| report["medians"][name][field].as_f64();
-    println!("{:<10} {:<14} {:>10} {:>9} {:>9}", "service", "request", "per second", "p50 ms", "p99 ms");
+    println!("{}", report["texts"]);
+    println!(
+        "{:<10} {:<14} {:>10} {:>9} {:>9} {:>11} {:>11}",
+        "service", "request", "per second", "p50 ms", "p99 ms", "its cpu ms", "pg's cpu ms"
+    );
     let medians = report["medians"].as_object().into_iter().flatten();
     for (name, figures) in medians {
         let (service, phase) = name.split_once('/').expect("names have two parts");
         let figure = |field: &str| figures[field].as_f64().unwrap_or(f64::NAN);
         println!(
-            "{service:<10} {phase:<14} {:>10.1} {:>9.2} {:>9.2}",
+            "{service:<10} {phase:<14} {:>10.1} {:>9.2} {:>9.2} {:>11.2} {:>11.2}",
             figure("per_second"),
             figure("p50_ms"),
-            figure("p99_ms")
+            figure("p99_ms"),
+            figure("service_cpu_ms"),
+            figure("postgres_cpu_ms")
         );
     }
     let targets = [
@@ -34,6 +40,13 @@ pub(super) fn print(report: &Value) {
         let of = |service: &str| median(&format!("{service}/{phase}"), "per_second");
         let times = of("postgres").zip(of("fastapi")).map(|(ours, theirs)| ours / theirs);
         println!("{phase}: {}", beside(times, "x FastAPI", target, |found, target| found >= target));
+        let cpu = |service: &str| {
+            let part = |field: &str| median(&format!("{service}/{phase}"), field);
+            Some(part("service_cpu_ms")? + part("postgres_cpu_ms")?)
+        };
+        if let Some((ours, theirs)) = cpu("postgres").zip(cpu("fastapi")) {
+            println!("{phase}: {:.2} x FastAPI by processor time", theirs / ours);
+        }
         if let Some((ours, chroma)) = of("postgres").zip(of("chroma")) {
             println!("{phase}: {:.2} x ours on Chroma", ours / chroma);
         }
