@@ -31,7 +31,7 @@ pub use gateway::{Upstream, gateway};
 pub use judging::{
     JudgeConfig, Judging, Patience, ProviderAccess, RecordSource, RemoteService, RunError, RunnerConfig, Runs,
 };
-pub use listener::{Listener, ListenerError, Shutdown};
+pub use listener::{ConnectionTimes, Listener, ListenerError, Shutdown};
 pub use metrics::{PoolProbe, PoolState};
 pub use process::Process;
 pub use routes::services;

@@ -1,9 +1,18 @@
 //! An address, and the router behind it.
 
-use std::{future::IntoFuture as _, io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, time::Duration};
 
-use axum::Router;
-use tokio::{net::TcpListener, sync::watch};
+use axum::{Router, serve::Listener as Accept};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+};
 
 /// A port that is bound and not served yet.
 #[derive(Debug)]
@@ -23,14 +32,6 @@ pub enum ListenerError {
         /// Why not.
         source: io::Error,
     },
-    /// The system stopped taking connections.
-    #[error("failed to serve {address}")]
-    Serve {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
     /// Requests were still being worked on when the time was up.
     #[error("{address} was closed while requests were being worked on, after {} s", limit.as_secs_f64())]
     CutOff {
@@ -39,6 +40,18 @@ pub enum ListenerError {
         /// How long they had.
         limit: Duration,
     },
+}
+
+/// How long connections may take.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionTimes {
+    /// Until the head of a request is there, from the connection's or the last answer's end on. Too short, and clients
+    /// lose connections that they keep for later; too long, and those that send nothing hold as many as the system
+    /// gives us.
+    pub head: Duration,
+    /// From the shutdown on, until the requests that were accepted are answered. Too short, and they are cut off; of
+    /// longer than whoever stops us waits nothing comes.
+    pub grace: Duration,
 }
 
 /// Tells listeners to stop: they take no new connections then, and finish the requests that they have.
@@ -81,27 +94,52 @@ impl Listener {
         self.address
     }
 
-    /// Serves `router` until `shutdown`, and then until the requests that were accepted are answered, but no longer
-    /// than `grace`.
+    /// Serves `router` until `shutdown`, and then until the requests that were accepted are answered, as long as
+    /// `times` allow.
     ///
     /// # Errors
-    /// When the system stops taking connections, or the time is up before all requests are answered.
+    /// When the time is up before all requests are answered.
     pub async fn serve(
         self,
         router: Router,
         shutdown: Shutdown,
-        grace: Duration,
+        times: ConnectionTimes,
     ) -> Result<(), ListenerError> {
-        let Self { listener, address } = self;
-        let stop = shutdown.clone();
-        let serving = axum::serve(listener, router).with_graceful_shutdown(async move { stop.begun().await });
-        let out_of_time = async {
-            shutdown.begun().await;
-            tokio::time::sleep(grace).await;
-        };
-        tokio::select! {
-            served = serving.into_future() => served.map_err(|source| ListenerError::Serve { address, source }),
-            () = out_of_time => Err(ListenerError::CutOff { address, limit: grace }),
+        let Self { mut listener, address } = self;
+        // Dropped with this future, which ends them.
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                (stream, _) = Accept::accept(&mut listener) => {
+                    connections.spawn(serve_connection(stream, router.clone(), shutdown.clone(), times.head));
+                }
+                Some(_) = connections.join_next() => {}
+                () = shutdown.begun() => break,
+            }
         }
+        drop(listener);
+        let all_ended = async { while connections.join_next().await.is_some() {} };
+        tokio::time::timeout(times.grace, all_ended)
+            .await
+            .map_err(|_| ListenerError::CutOff { address, limit: times.grace })
+    }
+}
+
+/// Serves a connection until its client closes it, is silent for too long, or has the answer after `shutdown`.
+async fn serve_connection(stream: TcpStream, router: Router, shutdown: Shutdown, head: Duration) {
+    let mut protocol = http1::Builder::new();
+    protocol.timer(TokioTimer::new()).header_read_timeout(head);
+    let service = TowerToHyperService::new(router);
+    let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.begun() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        // The client's doing: it went away, or sent what is no HTTP.
+        tracing::debug!(error = %error, "a connection ended early");
     }
 }

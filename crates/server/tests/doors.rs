@@ -1,16 +1,20 @@
 //! Who may come in, how many, and how they leave.
 
-use std::time::Duration;
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
+use axum::Router;
 use reqwest::Method;
 use serde_json::json;
-use server::{ApiKey, Origins, ServerConfig};
+use server::{ApiKey, ConnectionTimes, Listener, Origins, ServerConfig, Shutdown};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 
-use crate::served::{PATIENCE, Served};
+use crate::served::{PATIENCE, Served, TIMES};
 
 #[tokio::test]
 async fn key_opens_everything_but_what_is_open() {
@@ -112,13 +116,13 @@ async fn finish_post(mut stream: TcpStream, body: &str) -> String {
 /// Waits until `in_flight` requests are worked on, the asking one included.
 async fn wait_for_requests(served: &Served, in_flight: usize) {
     let line = format!("panopticon_http_requests_in_flight {in_flight}\n");
-    let end = std::time::Instant::now() + PATIENCE;
+    let end = Instant::now() + PATIENCE;
     loop {
         let metrics = served.get("/metrics").await.text;
         if metrics.contains(&line) {
             return;
         }
-        assert!(std::time::Instant::now() < end, "{in_flight} requests are there in time: {metrics}");
+        assert!(Instant::now() < end, "{in_flight} requests are there in time: {metrics}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -166,4 +170,27 @@ async fn request_that_takes_too_long_is_given_up() {
     stalled.read_to_string(&mut answer).await.expect("an answer comes");
     assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
     assert!(answer.contains("took longer than 0.3 s"), "{answer}");
+}
+
+#[tokio::test]
+async fn client_that_sends_no_whole_head_loses_its_connection() {
+    let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
+    let address = listener.address();
+    let router = Router::new().fallback(|| async { "an answer" });
+    let times = ConnectionTimes { head: Duration::from_millis(300), ..TIMES };
+    let shutdown = Shutdown::default();
+    let serving = tokio::spawn(listener.serve(router, shutdown.clone(), times));
+    for (sent, answers) in [("", 0), ("GET / HTTP/1.1\r\nhost", 0), ("GET / HTTP/1.1\r\nhost: x\r\n\r\n", 1)]
+    {
+        let began = Instant::now();
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        stream.write_all(sent.as_bytes()).await.expect("it is sent");
+        let mut answer = String::new();
+        let closed = tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await;
+        closed.expect("it is closed in time").expect("it is closed in order");
+        assert!(began.elapsed() >= times.head, "{sent:?}: {:?}", began.elapsed());
+        assert_eq!(answer.matches("an answer").count(), answers, "{answer}");
+    }
+    shutdown.begin();
+    serving.await.expect("it does not panic").expect("nothing was cut off");
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use server::{Listener, Process, ServerConfig, Shutdown, Upstream, gateway};
 use test_support::{HttpAnswer, HttpStub};
 
-use crate::served::{Answer, PATIENCE, Served, client, send_to};
+use crate::served::{Answer, Served, TIMES, client, send_to};
 
 /// A gateway that passes everything on to `url`.
 struct Gateway {
@@ -22,7 +22,7 @@ impl Gateway {
         let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
         let url = format!("http://{}", listener.address());
         // Ends with the test's runtime.
-        tokio::spawn(listener.serve(router, Shutdown::default(), PATIENCE));
+        tokio::spawn(listener.serve(router, Shutdown::default(), TIMES));
         Self { url }
     }
 

@@ -13,7 +13,7 @@ use records::Service;
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use server::{
-    EmbeddingModel, JudgeConfig, Judging, Listener, ListenerError, Patience, PoolProbe, PoolState, Process,
+    ConnectionTimes, EmbeddingModel, JudgeConfig, Judging, Listener, ListenerError, Patience, PoolProbe, PoolState, Process,
     ProviderAccess, RecordSource, RemoteService, RunnerConfig, Runs, ServerConfig, Shutdown, Upstream,
     services,
 };
@@ -26,6 +26,8 @@ use tokio::task::JoinHandle;
 
 /// Long enough for a machine under load.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) const TIMES: ConnectionTimes = ConnectionTimes { head: PATIENCE, grace: PATIENCE };
 
 /// What services that run apart are sent as their key.
 pub(crate) const KEY: &str = "the services' key";
@@ -186,7 +188,7 @@ impl Served {
         let router = services(&storages, Some(&runs), &model(), &process);
         let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
         let (address, shutdown) = (listener.address(), Shutdown::default());
-        let serving = tokio::spawn(listener.serve(router, shutdown.clone(), PATIENCE));
+        let serving = tokio::spawn(listener.serve(router, shutdown.clone(), TIMES));
         let (url, stop) = (format!("http://{address}"), shutdown.clone());
         tokio::spawn(async move { runs.work_on_all(&stop).await });
         Self { url, address, process, shutdown, serving, database, client: client(), test_database: None }

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use embed::{Embedder, EmbedderConfig};
 use records::Service;
-use server::{EmbeddingModel, Listener, PoolProbe, Process, RunnerConfig, Runs, Shutdown, gateway, services};
+use server::{ConnectionTimes, EmbeddingModel, Listener, PoolProbe, Process, RunnerConfig, Runs, Shutdown, gateway, services};
 use tokio::task::{JoinError, JoinSet};
 
 use self::{
@@ -31,8 +31,15 @@ use crate::{
     telemetry::{self, Traces},
 };
 
-/// Longer than any request may take by default; whoever stops us kills us after some such time anyway.
-const GRACE: Duration = Duration::from_secs(65);
+const TIMES: ConnectionTimes = ConnectionTimes {
+    // hyper's own default.
+    head: Duration::from_secs(30),
+    // Longer than any request may take by default; whoever stops us kills us after some such time anyway.
+    grace: Duration::from_secs(65),
+};
+
+/// Shorter than a service keeps a connection that is idle, so that none is used that it is about to close.
+const IDLE_UPSTREAM: Duration = Duration::from_secs(20);
 
 /// Serves until a signal comes.
 pub(crate) async fn run(
@@ -107,7 +114,7 @@ impl Serving {
             };
             let listener = Listener::bind(*address).await.map_err(anyhow::Error::from)?;
             print(&format!("{}: http://{}", role.as_str(), listener.address()))?;
-            listeners.spawn(listener.serve(router, shutdown.clone(), GRACE));
+            listeners.spawn(listener.serve(router, shutdown.clone(), TIMES));
         }
         if let Some(runs) = runs {
             let shutdown = shutdown.clone();
@@ -138,7 +145,7 @@ impl Serving {
         }
         tokio::select! {
             // What is left then is done by the next process, a call that is under way once more.
-            _ = tokio::time::timeout(GRACE, async { while self.workers.join_next().await.is_some() {} }) => {}
+            _ = tokio::time::timeout(TIMES.grace, async { while self.workers.join_next().await.is_some() {} }) => {}
             () = signals.next() => {}
         }
         self.workers.shutdown().await;
@@ -216,6 +223,7 @@ fn http_client() -> Result<reqwest::Client, Failure> {
         .tls_backend_preconfigured(telemetry::tls()?)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
+        .pool_idle_timeout(IDLE_UPSTREAM)
         .build();
     Ok(client.context("failed to make the gateway's client")?)
 }
