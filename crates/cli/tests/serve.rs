@@ -14,7 +14,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use test_support::{ChromaServer, HttpAnswer, HttpRequest, HttpStub, TestDatabase};
+use test_support::{ChromaServer, HttpAnswer, HttpRequest, HttpStub, TestDatabase, chroma_program};
 
 use crate::{
     Run,
@@ -271,6 +271,43 @@ async fn records_are_kept_in_chroma_where_a_setting_says_so() {
         assert_eq!(checks["checks"][1]["name"], "query storage (chroma)");
         assert_eq!(checks["checks"][2]["name"], "evaluation storage (postgres)");
         assert_eq!(serving.end(Signal::TERM).code, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn directory_is_served_by_a_chroma_of_our_own() {
+    let database = TestDatabase::create().await;
+    let url = database.url();
+    blocking(move || {
+        let directory = tempfile::tempdir().expect("a temporary folder");
+        let programs = tempfile::tempdir().expect("a temporary folder");
+        chroma_program(programs.path());
+        let inherited = std::env::var("PATH").expect("there is a path");
+        let environment = |path| {
+            let directory = directory.path().to_str().expect("the path is text");
+            let storage = [("QUERY_STORAGE_TYPE", "chroma"), ("CHROMA_PERSIST_DIRECTORY", directory)];
+            BTreeMap::from([("DATABASE_URL", url.as_str()), ("PATH", path), storage[0], storage[1]])
+        };
+        let with_chroma = format!("{}:{inherited}", programs.path().display());
+        let environment_with_chroma: Vec<_> = environment(&with_chroma).into_iter().collect();
+        let serving = Serving::start(&["query"], &environment_with_chroma);
+        let stored = serving.data("query", "POST", "/api/v1/queries", &query("What is fusion?"));
+        assert_eq!(serving.end(Signal::TERM).code, 0);
+        assert!(directory.path().join("chroma.sqlite3").is_file(), "the directory is Chroma's");
+
+        // It ended with us, or the next one could not have the directory.
+        let serving = Serving::start(&["query"], &environment_with_chroma);
+        let id = stored["id"].as_str().expect("an id");
+        let found = serving.data("query", "GET", &format!("/api/v1/queries/{id}"), &Value::Null);
+        assert_eq!(found["query"], "What is fusion?");
+        assert_eq!(serving.end(Signal::INT).code, 0);
+
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let without_chroma: Vec<_> = environment("/nowhere").into_iter().collect();
+        let ended = run(&mut serve(&folder, &["query"], &without_chroma));
+        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{ended:?}");
+        assert!(ended.stderr.contains("install it with `pip install chromadb`"), "{ended:?}");
     })
     .await;
 }
