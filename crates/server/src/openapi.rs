@@ -131,9 +131,11 @@ fn complete_operation(
     }
     if !variables.is_empty() {
         statuses.push((400, "The path is malformed."));
-    }
-    if path.ends_with("/{id}") || path.contains("/compare/") {
-        statuses.push((404, "There is no such record."));
+        let absence = match path.ends_with("/{theme}") || path.ends_with("/{metric_type}") {
+            true => "The path has no category. Records of an empty one are in the list with filters.",
+            false => "There is no such record.",
+        };
+        statuses.push((404, absence));
     }
     if has_body || !operation.parameters.is_empty() {
         statuses.push((422, "A field or parameter is not what it has to be."));
