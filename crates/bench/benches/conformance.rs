@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p bench --bench conformance`, with the program of what `conformance/requirements.txt` pins in
 //! `PANOPTICON_BENCH_SCHEMATHESIS` (default `schemathesis`). `PANOPTICON_BENCH_EXAMPLES` says how many requests are
-//! drawn for each operation at the most (default 250), `PANOPTICON_BENCH_SEED` from which seed (default 1);
+//! drawn for each operation at the most (default 200), `PANOPTICON_BENCH_SEED` from which seed (default 1);
 //! `PANOPTICON_BENCH_BINARY` and `PANOPTICON_BENCH_CHROMA` name programs, as for the benchmark `service`.
 //!
 //! All operations of the gateway are asked, with valid and with invalid requests, and what is stored is used by later
@@ -85,7 +85,7 @@ fn check(storage: &str) -> Result<Value> {
     let report = folder()?.join(format!("conformance-{storage}.json"));
     let status = Command::new(&program)
         .args(["run", &format!("http://127.0.0.1:{GATEWAY_PORT}/openapi.json"), "--checks", CHECKS])
-        .args(["--max-examples", &setting("PANOPTICON_BENCH_EXAMPLES", "250")])
+        .args(["--max-examples", &setting("PANOPTICON_BENCH_EXAMPLES", "200")])
         .args(["--seed", &setting("PANOPTICON_BENCH_SEED", "1")])
         // One worker: with more, CPython 3.11 fails to parse schemathesis' own source now and then.
         .args(["--workers", "1", "--continue-on-failure", "--request-timeout", "60", "--report", "json"])

@@ -42,6 +42,8 @@ async fn main() -> Result<()> {
         Err(_) => 120,
     };
     let time = Duration::from_secs(seconds);
+    let chroma =
+        chroma_program().context("no program `chroma` on the path, nor in PANOPTICON_BENCH_CHROMA")?;
     let panopticon = Panopticon::find_or_build()?;
     let (texts, _) = texts(Kind::Queries, 2_000, usize::MAX, SEED)?;
     let mix = Mix { texts: Arc::new(texts), stored: Arc::default() };
@@ -62,8 +64,6 @@ async fn main() -> Result<()> {
     if directory.exists() {
         std::fs::remove_dir_all(&directory)?;
     }
-    let chroma =
-        chroma_program().context("no program `chroma` on the path, nor in PANOPTICON_BENCH_CHROMA")?;
     let mut command = serve();
     command.env("QUERY_STORAGE_TYPE", "chroma").env("CHROMA_PERSIST_DIRECTORY", &directory);
     command.env("PATH", chroma.parent().context("the program has no folder")?);
