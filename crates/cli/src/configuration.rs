@@ -6,6 +6,7 @@ use std::{collections::HashMap, env, path::PathBuf};
 use anyhow::{Context as _, anyhow};
 use provision::DataDir;
 use records::Service;
+use upkeep::Policy;
 
 use crate::{arguments::SettingFlags, exit::Failure};
 
@@ -40,7 +41,7 @@ pub(crate) struct Configuration {
 }
 
 /// The names, in the order in which `panopticon config` prints them.
-const NAMES: [&str; 37] = [
+const NAMES: [&str; 39] = [
     "DATABASE_URL",
     "QUERY_STORAGE_TYPE",
     "EVALUATION_STORAGE_TYPE",
@@ -50,6 +51,8 @@ const NAMES: [&str; 37] = [
     "JUDGE_PERSIST_DIRECTORY",
     "CHROMA_TOKEN",
     "PANOPTICON_CHROMA_UPGRADE",
+    "VECTOR_INDEX_TYPE",
+    "VECTOR_RECALL_TARGET",
     "PANOPTICON_DATA_DIR",
     "PANOPTICON_MODEL_DIR",
     "LOG_LEVEL",
@@ -137,6 +140,23 @@ impl Configuration {
         self.value("PANOPTICON_MODEL_DIR").map(PathBuf::from)
     }
 
+    /// `VECTOR_INDEX_TYPE` and `VECTOR_RECALL_TARGET`.
+    ///
+    /// # Errors
+    /// When one of them is none of those allowed.
+    pub(crate) fn index_policy(&self) -> anyhow::Result<Policy> {
+        let index_type = self.value("VECTOR_INDEX_TYPE").expect("there is a default");
+        let index_type = index_type.parse().map_err(|_| {
+            anyhow!("VECTOR_INDEX_TYPE is `{index_type}`: expected `auto`, `ivfflat`, `hnsw` or `none`")
+        })?;
+        let recall_target =
+            self.parsed("VECTOR_RECALL_TARGET", "a number above 0 and up to 1, such as 0.98", |text| {
+                text.parse().ok().filter(|target| *target > 0.0 && *target <= 1.0)
+            })?;
+        let recall_target = recall_target.expect("there is a default");
+        Ok(Policy { index_type, recall_target, ..Policy::default() })
+    }
+
     /// `LOG_LEVEL`.
     pub(crate) fn log_level(&self) -> &str {
         self.value("LOG_LEVEL").expect("there is a default")
@@ -220,6 +240,7 @@ impl Configuration {
                 return Err(anyhow!("{name} is `{value}`: expected `postgres` or `chroma`"));
             }
         }
+        self.index_policy()?;
         crate::logging::level(self.log_level())?;
         crate::logging::format(self.log_format()).map(drop)
     }
@@ -240,6 +261,8 @@ fn default(name: &str) -> anyhow::Result<Option<String>> {
             Some("postgres".to_owned())
         }
         "PANOPTICON_DATA_DIR" => Some(DataDir::platform_default()?.path().to_string_lossy().into_owned()),
+        "VECTOR_INDEX_TYPE" => Some(Policy::default().index_type.as_str().to_owned()),
+        "VECTOR_RECALL_TARGET" => Some(Policy::default().recall_target.to_string()),
         "LOG_LEVEL" => Some("WARNING".to_owned()),
         "LOG_FORMAT" => Some("text".to_owned()),
         _ => None,

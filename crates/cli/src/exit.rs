@@ -163,6 +163,13 @@ impl From<migrate::Error> for Failure {
     }
 }
 
+impl From<upkeep::Error> for Failure {
+    fn from(error: upkeep::Error) -> Self {
+        let upkeep::Error::Store { source, .. } = &error;
+        Self { code: store_code(source), error: error.into() }
+    }
+}
+
 fn store_code(error: &store::Error) -> ExitCode {
     use store::Error;
     match error {
@@ -176,7 +183,7 @@ fn store_code(error: &store::Error) -> ExitCode {
         | Error::NotAdopted { .. }
         | Error::Privilege { .. }
         | Error::UnknownJobStatus { .. } => ExitCode::Usage,
-        Error::Locked { .. } | Error::TakenOver { .. } => ExitCode::Refused,
+        Error::Locked { .. } | Error::IndexesLocked { .. } | Error::TakenOver { .. } => ExitCode::Refused,
         Error::Connect { .. }
         | Error::Migrate { .. }
         | Error::Row { .. }

@@ -72,9 +72,15 @@ pub(crate) async fn carry_out(
 
         let started = Instant::now();
         Counter::begin(observer, &name, Phase::Index, 0);
-        let progress = |done, total| observer(Event::Progress { done, total });
-        let index = database.maintain_index(&table, job.run_id, &progress).await;
-        report.index = Some(index.map_err(Error::store("build the index of", &table.name))?);
+        let progress = |event: upkeep::Event<'_>| match event {
+            upkeep::Event::Building { done, total } | upkeep::Event::Measuring { done, total } => {
+                observer(Event::Progress { done, total });
+            }
+            upkeep::Event::Change(_) | upkeep::Event::Tuning(_) => {}
+        };
+        let applied =
+            upkeep::apply_after_copy(database, &table, job.run_id, &options.index_policy, &progress).await;
+        report.index = Some(applied.map_err(Error::store("build the index of", &table.name))?.plan);
         observer(Event::Step(Step::Indexed));
         phases.index = started.elapsed();
 

@@ -78,6 +78,8 @@ pub struct MigrateOptions {
     pub spool_bytes: usize,
     /// Makes vectors from the texts of records that have none; without it these are rejected.
     pub embed: Option<Embed>,
+    /// Which vector index the table is to have.
+    pub index_policy: upkeep::Policy,
 }
 
 impl Default for MigrateOptions {
@@ -93,6 +95,7 @@ impl Default for MigrateOptions {
             batch_rows: 2_000,
             spool_bytes: SPOOL_BYTES,
             embed: None,
+            index_policy: upkeep::Policy::default(),
         }
     }
 }

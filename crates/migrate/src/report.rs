@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chroma::Warning;
-use store::postgres::{jobs::Origin, schema::ServerDescription, vector_index::IndexPlan};
+use store::postgres::{jobs::Origin, schema::ServerDescription};
 use uuid::Uuid;
 
 use crate::mapping::{Defaults, RejectReason};
@@ -230,7 +230,7 @@ pub struct CollectionReport {
     /// What the copy did; `None` of a mere comparison.
     pub copied: Option<CopyReport>,
     /// What became of the vector index, if it was looked at.
-    pub index: Option<IndexPlan>,
+    pub index: Option<upkeep::Plan>,
     /// The comparison afterwards, if there was one.
     pub verification: Option<Verification>,
     /// Why it stopped before anything was changed, if it did.

@@ -108,6 +108,12 @@ pub enum Error {
         /// The table.
         table: String,
     },
+    /// Another process builds the indexes of the table.
+    #[error("another process builds the indexes of table `{table}`: wait for it to end, then run again")]
+    IndexesLocked {
+        /// The table.
+        table: String,
+    },
     /// The table refuses a row, by a constraint, an index or a trigger of its own.
     #[error("table `{table}` refuses row {id}: remove what it objects to, from the table or from the record")]
     Row {

@@ -4,7 +4,6 @@
 mod adoption;
 mod chroma_server;
 mod differential;
-mod indexing;
 mod metadata;
 mod searching;
 mod storage_chroma;

@@ -1,4 +1,4 @@
-//! Keeps two migrations out of one table.
+//! Keeps two migrations out of one table, and two builders away from its indexes.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -53,12 +53,57 @@ impl TableLock {
     }
 }
 
+/// Holds the indexes of a table until it is dropped, or its process dies.
+#[derive(Debug)]
+pub struct IndexLock(PgTransaction<'static>);
+
+impl IndexLock {
+    /// Lets go; dropping would leave it to the pool to do it some time.
+    ///
+    /// # Errors
+    /// When the connection is lost, and the lock with it.
+    pub async fn release(self) -> Result<(), Error> {
+        self.0.commit().await.during("end a transaction")
+    }
+}
+
 impl Database {
     /// Holds the table `name`, which need not exist.
     ///
     /// # Errors
     /// [`Error::Locked`] when another migration has it.
     pub async fn lock_table(&self, name: &str) -> Result<TableLock, Error> {
+        let key = format!("panopticon migrate {name}");
+        let locked = self.try_lock(&key, Some(PATIENCE)).await?;
+        locked.map(TableLock).ok_or_else(|| Error::Locked { table: name.to_owned() })
+    }
+
+    /// Holds the indexes of the table `name`, so that no other process of ours builds or drops one: two builds on one
+    /// table end in a deadlock.
+    ///
+    /// # Errors
+    /// [`Error::IndexesLocked`] when another process has them.
+    pub async fn lock_indexes(&self, name: &str) -> Result<IndexLock, Error> {
+        let locked = self.try_lock(&index_key(name), Some(PATIENCE)).await?;
+        locked.map(IndexLock).ok_or_else(|| Error::IndexesLocked { table: name.to_owned() })
+    }
+
+    /// The same, after whoever has them now.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn lock_indexes_in_turn(&self, name: &str) -> Result<IndexLock, Error> {
+        let locked = self.try_lock(&index_key(name), None).await?;
+        Ok(IndexLock(locked.expect("without an end there is no giving up")))
+    }
+
+    /// A transaction that holds `key` and nothing else; `None` when another has it and `patience` is over. It asks
+    /// again and again instead of waiting in a statement, whose snapshot a concurrent build would wait for.
+    async fn try_lock(
+        &self,
+        key: &str,
+        patience: Option<Duration>,
+    ) -> Result<Option<PgTransaction<'static>>, Error> {
         let mut transaction = self.begin().await?;
         // So that a client which was cut off is given up within a minute, not in two hours: until then its lock keeps
         // the next attempt out.
@@ -72,22 +117,27 @@ impl Database {
         .fetch_one(on(&mut transaction))
         .await
         .during("set keepalives")?;
-        let end = Instant::now() + PATIENCE;
+        let end = patience.map(|patience| Instant::now() + patience);
         loop {
             let locked = sqlx::query_scalar!(
-                r#"select pg_try_advisory_xact_lock(hashtextextended('panopticon migrate ' || $1, 0)) as "locked!""#,
-                name
+                r#"select pg_try_advisory_xact_lock(hashtextextended($1, 0)) as "locked!""#,
+                key
             )
             .fetch_one(on(&mut transaction))
             .await
-            .during("lock the table for a migration")?;
+            .during("lock a table")?;
             if locked {
-                return Ok(TableLock(transaction));
+                return Ok(Some(transaction));
             }
-            if Instant::now() >= end {
-                return Err(Error::Locked { table: name.to_owned() });
+            if end.is_some_and(|end| Instant::now() >= end) {
+                transaction.commit().await.during("end a transaction")?;
+                return Ok(None);
             }
             sleep(ATTEMPT_INTERVAL).await;
         }
     }
+}
+
+fn index_key(table: &str) -> String {
+    format!("panopticon indexes {table}")
 }

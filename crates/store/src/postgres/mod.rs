@@ -21,11 +21,12 @@ pub mod vector_index;
 pub mod write;
 
 pub use connect::{Database, DatabaseOptions, MAX_COPY_CONNECTIONS};
+pub use ddl::Build;
 pub use evaluation_results::{
     EarlierVerdict, EvaluationResult, InvalidResultCursor, ResultCursor, ResultSelection, ResultStatus,
     StoredComparison, StoredJudgement, UnknownStatus,
 };
-pub use lock::TableLock;
+pub use lock::{IndexLock, TableLock};
 pub use models::{RegisteredModel, Registration};
 pub use storage::PostgresStorage;
 pub use table::{Column, ColumnType, Presence, Table, UnknownColumnType};

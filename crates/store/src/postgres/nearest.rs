@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{
     Database, Table, ddl,
     unnamed::on,
-    vector_index::{self, Filtering},
+    vector_index::{self, Filtering, Precision},
 };
 use crate::{Error, error::StatementContext as _};
 
@@ -63,7 +63,8 @@ impl Database {
         embedding: &[f32],
         limit: u32,
     ) -> Result<Vec<f64>, Error> {
-        self.nearest_with(vec![ddl::exact_scan()], table, embedding, limit).await
+        let statement = ddl::nearest(table, Precision::Full);
+        self.nearest_with(vec![ddl::exact_scan()], statement, embedding, limit).await
     }
 
     /// Distances to the `limit` nearest of all rows by the table's index, with the settings of an ordinary search;
@@ -82,13 +83,13 @@ impl Database {
         transaction.commit().await.during("end a transaction")?;
         let Some(index) = index else { return Ok(None) };
         let settings = index.settings(Filtering::None, limit);
-        self.nearest_with(settings, table, embedding, limit).await.map(Some)
+        self.nearest_with(settings, ddl::nearest(table, index.precision), embedding, limit).await.map(Some)
     }
 
     async fn nearest_with(
         &self,
         settings: Vec<ddl::Sql>,
-        table: &Table,
+        statement: ddl::Sql,
         embedding: &[f32],
         limit: u32,
     ) -> Result<Vec<f64>, Error> {
@@ -96,7 +97,7 @@ impl Database {
         for setting in settings {
             sqlx::raw_sql(setting).execute(&mut *transaction).await.during(OPERATION)?;
         }
-        let distances = sqlx::query_scalar(ddl::nearest(table))
+        let distances = sqlx::query_scalar(statement)
             .bind(embedding)
             .bind(i64::from(limit))
             .fetch_all(on(&mut transaction))

@@ -8,7 +8,7 @@ use crate::{Error, error::StatementContext as _};
 
 /// The services' tables, and what live and migrated data share.
 static SERVICES: Migrator = sqlx::migrate!("src/postgres/migrations/services");
-/// What migrations keep about themselves.
+/// What migrations and the upkeep of indexes keep about themselves.
 static BOOKKEEPING: Migrator = sqlx::migrate!("src/postgres/migrations/bookkeeping");
 
 /// Oldest server that Panopticon supports, as `server_version_num` counts.
@@ -57,6 +57,16 @@ impl Database {
         for table in &tables {
             check_columns(&mut transaction, table).await?;
         }
+        transaction.commit().await.during("commit the schema")
+    }
+
+    /// Makes what migrations and the upkeep of indexes keep about themselves current, and nothing else.
+    ///
+    /// # Errors
+    /// As for [`prepare_schema`](Self::prepare_schema).
+    pub async fn prepare_bookkeeping(&self) -> Result<(), Error> {
+        let mut transaction = self.begin_schema_change().await?;
+        prepare(&mut transaction, &[&BOOKKEEPING]).await?;
         transaction.commit().await.during("commit the schema")
     }
 
@@ -211,7 +221,7 @@ pub(crate) async fn has_iterative_scan(connection: &mut PgConnection) -> Result<
     Ok(version.is_some_and(|version| parse_version(&version) >= ITERATIVE_SCAN_PGVECTOR))
 }
 
-async fn pgvector_version(connection: &mut PgConnection) -> Result<Option<String>, Error> {
+pub(crate) async fn pgvector_version(connection: &mut PgConnection) -> Result<Option<String>, Error> {
     sqlx::query_scalar!("select extversion from pg_extension where extname = 'vector'")
         .fetch_optional(on(connection))
         .await

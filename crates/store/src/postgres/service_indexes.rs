@@ -1,11 +1,10 @@
 //! The indexes of the services' tables, beside the vector index: made where they are missing, while the table is in
 //! use too.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use records::Service;
-use sqlx::{Connection as _, PgConnection, PgTransaction};
-use tokio::time::sleep;
+use sqlx::{Connection as _, PgConnection};
 
 use super::{
     Database, Table,
@@ -18,9 +17,6 @@ use super::{
 use crate::{Error, error::StatementContext as _};
 
 const OPERATION: &str = "build an index of a service's table";
-
-/// How often another process that builds the indexes is asked whether it is ready.
-const ATTEMPT_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Database {
     /// Makes everything ready for `service`: schema and indexes. With many rows and missing indexes it takes its time,
@@ -38,13 +34,19 @@ impl Database {
     /// # Errors
     /// When an index cannot be built.
     pub async fn ensure_service_indexes(&self, service: Service) -> Result<(), Error> {
-        // Held by a transaction that holds nothing else, so that no concurrent build waits for it.
-        let lock = self.lock_indexes().await?;
-        let mut indexes = service_indexes(service);
-        if service == Service::Judge {
-            indexes.extend(result_indexes());
+        let indexes = || {
+            let mut indexes = service_indexes(service);
+            if service == Service::Judge {
+                indexes.extend(result_indexes());
+            }
+            indexes
+        };
+        // Looked at first without the lock, which a long build of a vector index may hold.
+        if self.unfinished(indexes()).await?.is_empty() {
+            return Ok(());
         }
-        for (index, state) in self.unfinished(indexes).await? {
+        let lock = self.lock_indexes_in_turn(&Table::of(service).name).await?;
+        for (index, state) in self.unfinished(indexes()).await? {
             let mut statements = Vec::new();
             if state == IndexState::Invalid {
                 statements.push(ddl::drop_index(&index.name, Build::Concurrently));
@@ -61,7 +63,7 @@ impl Database {
             statements.push(ddl::analyze(&index.table));
             self.run_alone(statements).await?;
         }
-        lock.commit().await.during("end a transaction")
+        lock.release().await
     }
 
     /// The statements that build what is missing of the indexes of `table`, if it is a service's.
@@ -86,25 +88,6 @@ impl Database {
             sqlx::raw_sql(statement).execute(&mut connection).await.during(OPERATION)?;
         }
         connection.close().await.during("close a connection")
-    }
-
-    /// Keeps other processes from building the services' indexes. It asks again and again instead of waiting in a
-    /// statement, whose snapshot a concurrent build would wait for.
-    pub(super) async fn lock_indexes(&self) -> Result<PgTransaction<'static>, Error> {
-        loop {
-            let mut transaction = self.begin().await?;
-            let is_locked = sqlx::query_scalar!(
-                r#"select pg_try_advisory_xact_lock(hashtextextended('panopticon indexes', 0)) as "locked!""#
-            )
-            .fetch_one(on(&mut transaction))
-            .await
-            .during("lock the indexes")?;
-            if is_locked {
-                return Ok(transaction);
-            }
-            transaction.commit().await.during("end a transaction")?;
-            sleep(ATTEMPT_INTERVAL).await;
-        }
     }
 
     /// Those of `indexes` that are not there, or not valid.

@@ -86,6 +86,7 @@ async fn migrate(
         batch_rows: arguments.batch_rows as usize,
         spool_bytes: defaults.spool_bytes,
         embed,
+        index_policy: configuration.index_policy()?,
     };
     let report = migrate_with_progress(&connection.database, transfers, &options).await;
     connection.close().await?;

@@ -4,9 +4,9 @@ use migrate::{
     CollectionReport, ConflictReason, CopyReport, Difference, RejectReason, Report, Stopped, UndoReport,
     Verification,
 };
-use store::postgres::vector_index::IndexPlan;
+use upkeep::Wanted;
 
-use crate::output::{count, excerpt, grouped, visible};
+use crate::output::{excerpt, grouped, visible};
 
 /// Ids of each kind that a person is shown; `--json` has them all.
 const SHOWN_IDS: usize = 20;
@@ -60,14 +60,19 @@ fn collection(report: &CollectionReport) -> String {
         oddities(&mut lines, copied);
     }
     match &report.index {
-        Some(IndexPlan::Build { lists, .. }) => {
-            lines.push(format!("  built an IVFFLAT index with {}", count(u64::from(*lists), "list")));
-        }
-        Some(IndexPlan::TooWide) => lines.push(
+        Some(plan) if plan.wanted == Wanted::TooWide => lines.push(
             "  warning: pgvector indexes up to 4,000 dimensions, so searches of this table look at every row"
                 .to_owned(),
         ),
-        Some(IndexPlan::Keep) | None => {}
+        Some(plan) => {
+            let built = plan.built();
+            lines.extend(built.map(|definition| {
+                format!(
+                    "  built a vector index: {definition}; `panopticon index apply` makes searches faster"
+                )
+            }));
+        }
+        None => {}
     }
     if let Some(verification) = &report.verification {
         proof(&mut lines, verification);

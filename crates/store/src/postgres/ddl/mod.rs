@@ -5,13 +5,17 @@ use records::DistanceSpace;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::table::{BOOKKEEPING_COLUMNS, Presence, Table};
+use super::{
+    table::{BOOKKEEPING_COLUMNS, Presence, Table},
+    vector_index::Precision,
+};
 
 mod condition;
 mod pattern;
 pub(crate) mod results;
 pub(crate) mod service;
 pub(crate) mod service_indexes;
+pub(crate) mod vector_index;
 
 pub(crate) use condition::{Bind, NOT_AN_OBJECT};
 
@@ -249,16 +253,14 @@ pub(crate) fn nearest_brought(table: &Table) -> Sql {
     ))
 }
 
-/// The distances of the rows nearest to `$1` (a `real[]`), at most `$2`, in the order that the table's index serves.
-pub(crate) fn nearest(table: &Table) -> Sql {
-    let operator = operator(table.space);
-    let order = match half_precision(table) {
-        None => format!("embedding {operator} $1::real[]::vector"),
-        Some(half) => format!("embedding::{half} {operator} $1::real[]::{half}"),
-    };
+/// The distances of the rows nearest to `$1` (a `real[]`), at most `$2`, in the order that an index of `precision`
+/// serves.
+pub(crate) fn nearest(table: &Table, precision: Precision) -> Sql {
     vouched(format!(
-        "select (embedding {operator} $1::real[]::vector)::float8 as distance\nfrom {}\nwhere embedding is not null\norder by {order}\nlimit $2",
-        quoted(&table.name)
+        "select ({})::float8 as distance\nfrom {}\nwhere embedding is not null\norder by {}\nlimit $2",
+        vector_index::order(table, Precision::Full, "$1"),
+        quoted(&table.name),
+        vector_index::order(table, precision, "$1")
     ))
 }
 
@@ -283,36 +285,13 @@ fn operator(space: DistanceSpace) -> &'static str {
     }
 }
 
-/// `halfvec(N)`, which can be indexed where `vector(N)` no longer can.
-fn half_precision(table: &Table) -> Option<String> {
-    (table.dimension > MAX_INDEXED_DIMENSION).then(|| format!("halfvec({})", table.dimension))
-}
-
 /// Whether an index is built while the table is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Build {
+pub enum Build {
     /// In one transaction; writers wait.
     Alone,
     /// Outside a transaction, and slower; nobody waits.
     Concurrently,
-}
-
-/// Builds an IVFFLAT index, whose name PostgreSQL chooses.
-pub(crate) fn create_ivfflat(table: &Table, lists: u32, build: Build) -> Sql {
-    let concurrently = if build == Build::Concurrently { "concurrently " } else { "" };
-    let space = match table.space {
-        DistanceSpace::L2 => "l2",
-        DistanceSpace::Cosine => "cosine",
-        DistanceSpace::InnerProduct => "ip",
-    };
-    let key = match half_precision(table) {
-        None => format!("embedding vector_{space}_ops"),
-        Some(half) => format!("(embedding::{half}) halfvec_{space}_ops"),
-    };
-    vouched(format!(
-        "create index {concurrently}on {} using ivfflat ({key})\nwith (lists = {lists})",
-        quoted(&table.name)
-    ))
 }
 
 /// Drops an index.
@@ -379,7 +358,10 @@ mod tests {
     use records::Service;
 
     use super::*;
-    use crate::postgres::table::{Column, ColumnType};
+    use crate::postgres::{
+        table::{Column, ColumnType},
+        vector_index::{IndexDefinition, IndexKind},
+    };
 
     fn check(sql: &Sql, expected: &ExpectFile) {
         expected.assert_eq(&format!("{};\n", sql.0));
@@ -428,9 +410,20 @@ mod tests {
         );
         check(&has_other_rows(outputs), &expect_file!["golden/has_other_rows.sql"]);
         check(&nearest_brought(wide), &expect_file!["golden/nearest_brought.sql"]);
-        check(&nearest(wide), &expect_file!["golden/nearest.sql"]);
-        check(&create_ivfflat(queries, 20, Build::Concurrently), &expect_file!["golden/create_ivfflat.sql"]);
-        check(&create_ivfflat(wide, 20, Build::Alone), &expect_file!["golden/create_ivfflat_half.sql"]);
+        check(&nearest(wide, Precision::Half), &expect_file!["golden/nearest.sql"]);
+        let ivfflat = IndexDefinition { kind: IndexKind::Ivfflat { lists: 20 }, precision: Precision::Full };
+        let hnsw = IndexDefinition {
+            kind: IndexKind::Hnsw { m: 16, ef_construction: 64 },
+            precision: Precision::Half,
+        };
+        let created = vector_index::create_vector_index(queries, "new", ivfflat, Build::Concurrently);
+        check(&created, &expect_file!["golden/create_ivfflat.sql"]);
+        let created = vector_index::create_vector_index(wide, "new", hnsw, Build::Alone);
+        check(&created, &expect_file!["golden/create_hnsw_half.sql"]);
+        check(&vector_index::rename_index("new", "odd \"name\""), &expect_file!["golden/rename_index.sql"]);
+        check(&vector_index::sample_embeddings(wide), &expect_file!["golden/sample_embeddings.sql"]);
+        let nearest = vector_index::nearest_of_share(queries, Precision::Full);
+        check(&nearest, &expect_file!["golden/nearest_of_share.sql"]);
         check(&drop_index("odd \"name\"", Build::Concurrently), &expect_file!["golden/drop_index.sql"]);
     }
 }

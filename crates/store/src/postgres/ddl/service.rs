@@ -7,10 +7,12 @@ use uuid::Uuid;
 use super::{
     Sql,
     condition::{Bind, Binds, conditions},
-    list, operator, quoted, vouched,
+    list, operator, quoted,
+    vector_index::order,
+    vouched,
 };
 use crate::{
-    postgres::Table,
+    postgres::{Table, vector_index::Precision},
     storage::{Selection, Start, StorageError},
 };
 
@@ -289,36 +291,43 @@ order by distance, id",
     ))
 }
 
-/// The records nearest to a vector among the selected ones, as the vector index finds them.
+/// The records nearest to a vector among the selected ones, as a vector index of `precision` finds them.
 ///
 /// The inner statement is the plain one that an index serves; an index scan that goes on past a filter may give
-/// rows slightly out of order, so the outer one sorts, and makes ties deterministic.
+/// rows slightly out of order, so the outer one sorts, and makes ties deterministic. Half precision may change the
+/// order of what is nearly equally near, so of such an index twice as many are taken and measured again.
 pub(crate) fn nearest_by_index(
     service: Service,
     selection: &Selection,
     embedding: &Embedding,
     limit: u32,
+    precision: Precision,
 ) -> Result<Statement, StorageError> {
     let table = &Table::of(service);
     let mut binds = Binds::default();
     let embedding = binds.add(Bind::Reals(embedding.as_slice().to_vec()));
-    let limit = binds.add(Bind::Whole(limit.into()));
+    let taken = binds.add(Bind::Whole(precision.taken(limit).into()));
+    let last = match precision {
+        Precision::Full => String::new(),
+        Precision::Half => format!("\nlimit {}", binds.add(Bind::Whole(limit.into()))),
+    };
     let mut all = vec!["embedding is not null".to_owned()];
     all.extend(conditions(service, selection, &mut binds)?);
     Ok(statement(
         format!(
             "with nearest as materialized (
-    select id as key, embedding {operator} {embedding}::real[]::vector as distance
+    select id as key, {distance} as distance
     from {name}
     where {conditions}
-    order by embedding {operator} {embedding}::real[]::vector
-    limit {limit}
+    order by {order}
+    limit {taken}
 )
 select {shown}, distance
 from nearest
 join {name} on id = key
-order by distance, id",
-            operator = operator(table.space),
+order by distance, id{last}",
+            distance = order(table, Precision::Full, &embedding),
+            order = order(table, precision, &embedding),
             name = quoted(&table.name),
             conditions = all.join("\n        and "),
             shown = shown_columns(table),
@@ -470,9 +479,11 @@ mod tests {
         let exact = |selection, measured| nearest_exact(Service::Query, selection, embedding, 10, measured);
         check(exact(all, Measured::All), &expect_file!["golden/nearest_exact.sql"]);
         check(exact(category, Measured::UpTo(7)), &expect_file!["golden/nearest_exact_filtered.sql"]);
-        let by_index = |selection| nearest_by_index(Service::Query, selection, embedding, 10);
-        check(by_index(all), &expect_file!["golden/nearest_by_index.sql"]);
-        check(by_index(category), &expect_file!["golden/nearest_by_index_filtered.sql"]);
+        let by_index =
+            |selection, precision| nearest_by_index(Service::Query, selection, embedding, 10, precision);
+        check(by_index(all, Precision::Full), &expect_file!["golden/nearest_by_index.sql"]);
+        check(by_index(category, Precision::Full), &expect_file!["golden/nearest_by_index_filtered.sql"]);
+        check(by_index(category, Precision::Half), &expect_file!["golden/nearest_by_index_half.sql"]);
         let distances = Distances { embedding, up_to: Some(0.5) };
         let ranked =
             |distances| ranked_by_words(Service::Query, &Selection::default(), "falling", distances, 10);

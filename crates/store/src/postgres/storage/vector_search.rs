@@ -33,7 +33,7 @@ pub(super) struct IndexKnowledge(Mutex<Option<(Instant, Option<SearchedIndex>)>>
 impl IndexKnowledge {
     fn fresh(&self) -> Option<Option<SearchedIndex>> {
         let known = self.0.lock().expect("no holder panics");
-        known.filter(|(seen, _)| seen.elapsed() < KNOWN_FOR).map(|(_, index)| index)
+        known.as_ref().filter(|(seen, _)| seen.elapsed() < KNOWN_FOR).map(|(_, index)| index.clone())
     }
 
     fn set(&self, index: Option<SearchedIndex>) {
@@ -51,12 +51,12 @@ impl PostgresStorage {
     ) -> Result<Vec<Hit>, StorageError> {
         let filtering = if selection.is_all() { Filtering::None } else { Filtering::Some };
         let index = self.index().await?;
-        let settings = index.map_or_else(Vec::new, |index| index.settings(filtering, limit));
+        let settings = index.as_ref().map_or_else(Vec::new, |index| index.settings(filtering, limit));
         let transaction = self.database.begin_service(&settings).await;
         let mut transaction = transaction.map_err(self.failing.to("begin a transaction"))?;
         let exact =
             |measured| statements::nearest_exact(self.service(), selection, embedding, limit, measured);
-        if index.is_some() {
+        if let Some(index) = index {
             if filtering == Filtering::Some {
                 let measured = Measured::UpTo(MEASURED_MATCHES + 1);
                 let rows = self.fetch(&mut transaction, exact(measured)?).await?;
@@ -69,7 +69,8 @@ impl PostgresStorage {
                     return self.hits(&rows);
                 }
             }
-            let found = statements::nearest_by_index(self.service(), selection, embedding, limit)?;
+            let found =
+                statements::nearest_by_index(self.service(), selection, embedding, limit, index.precision)?;
             let rows = self.fetch(&mut transaction, found).await?;
             if rows.len() >= limit as usize {
                 self.commit(transaction).await?;
@@ -98,7 +99,7 @@ impl PostgresStorage {
         let index = vector_index::searched(&mut transaction, &self.table).await;
         let index = index.map_err(|error| self.failing.of(OPERATION, error))?;
         self.commit(transaction).await?;
-        self.index.set(index);
+        self.index.set(index.clone());
         Ok(index)
     }
 

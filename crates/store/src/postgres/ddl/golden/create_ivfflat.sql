@@ -1,2 +1,2 @@
-create index concurrently on "queries" using ivfflat (embedding vector_cosine_ops)
+create index concurrently "new" on "queries" using ivfflat (embedding vector_cosine_ops)
 with (lists = 20);

@@ -1,0 +1,1 @@
+alter index "new" rename to "odd ""name""";

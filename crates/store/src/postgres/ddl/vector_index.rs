@@ -1,0 +1,104 @@
+//! Statements that build, drop and rename vector indexes, and that search with them.
+
+use records::DistanceSpace;
+
+use super::{Build, Sql, operator, quoted, vouched};
+use crate::postgres::{
+    Table,
+    vector_index::{IndexDefinition, IndexKind, Precision},
+};
+
+/// A share of the rows is counted in parts of so many.
+pub(crate) const SHARE_OF: u32 = 1_024;
+
+/// The operator class of an index of `table`.
+pub(crate) fn operator_class(table: &Table, precision: Precision) -> String {
+    let space = match table.space {
+        DistanceSpace::L2 => "l2",
+        DistanceSpace::Cosine => "cosine",
+        DistanceSpace::InnerProduct => "ip",
+    };
+    let component = match precision {
+        Precision::Full => "vector",
+        Precision::Half => "halfvec",
+    };
+    format!("{component}_{space}_ops")
+}
+
+/// `halfvec(N)`, the type that an index of half precision has.
+pub(crate) fn half_precision(table: &Table) -> String {
+    format!("halfvec({})", table.dimension)
+}
+
+/// What an index of this precision sorts by, from the vector `parameter`, which is a `real[]`.
+pub(crate) fn order(table: &Table, precision: Precision, parameter: &str) -> String {
+    let operator = operator(table.space);
+    match precision {
+        Precision::Full => format!("embedding {operator} {parameter}::real[]::vector"),
+        Precision::Half => {
+            let half = half_precision(table);
+            format!("embedding::{half} {operator} {parameter}::real[]::{half}")
+        }
+    }
+}
+
+/// Builds a vector index.
+pub(crate) fn create_vector_index(
+    table: &Table,
+    name: &str,
+    definition: IndexDefinition,
+    build: Build,
+) -> Sql {
+    let concurrently = if build == Build::Concurrently { "concurrently " } else { "" };
+    let class = operator_class(table, definition.precision);
+    let key = match definition.precision {
+        Precision::Full => format!("embedding {class}"),
+        Precision::Half => format!("(embedding::{}) {class}", half_precision(table)),
+    };
+    let (method, options) = match definition.kind {
+        IndexKind::Ivfflat { lists } => ("ivfflat", format!("lists = {lists}")),
+        IndexKind::Hnsw { m, ef_construction } => {
+            ("hnsw", format!("m = {m}, ef_construction = {ef_construction}"))
+        }
+    };
+    vouched(format!(
+        "create index {concurrently}{} on {} using {method} ({key})\nwith ({options})",
+        quoted(name),
+        quoted(&table.name)
+    ))
+}
+
+/// Gives an index another name.
+pub(crate) fn rename_index(from: &str, to: &str) -> Sql {
+    vouched(format!("alter index {} rename to {}", quoted(from), quoted(to)))
+}
+
+/// Has the server end a statement of this session whose client is gone, where its system can tell: a build that
+/// nobody waits for would hold the table for as long as it takes.
+pub(crate) fn end_with_client() -> Sql {
+    vouched(
+        "do $$ begin set client_connection_check_interval = '2s'; exception when others then null; end $$"
+            .to_owned(),
+    )
+}
+
+/// Ids and embeddings of about the share `$1` (in percent) of the rows; the same ones for the same seed `$2` while
+/// the table does not change.
+pub(crate) fn sample_embeddings(table: &Table) -> Sql {
+    vouched(format!(
+        "select id, embedding::real[]\nfrom {} tablesample bernoulli ($1) repeatable ($2)\nwhere embedding is not null\norder by uuid_hash(id)\nlimit $3",
+        quoted(&table.name)
+    ))
+}
+
+/// Ids and distances of the rows nearest to `$1` (a `real[]`), at most `$2`, among those that a hash of their id
+/// puts below `$3` of [`SHARE_OF`], in the order that an index of `precision` serves.
+pub(crate) fn nearest_of_share(table: &Table, precision: Precision) -> Sql {
+    let distance = order(table, Precision::Full, "$1");
+    vouched(format!(
+        "select id, ({distance})::float8 as distance\nfrom {}\nwhere embedding is not null and ($3 = {SHARE_OF} or (uuid_hash(id) & {}) < $3)\norder by {}\nlimit $2",
+        quoted(&table.name),
+        SHARE_OF - 1,
+        order(table, precision, "$1")
+    ))
+}

@@ -1,0 +1,334 @@
+//! Builds, drops and renames vector indexes, alone or beside traffic, and tells how far it is.
+
+use std::time::Duration;
+
+use super::{IndexDefinition, IndexKind, Precision, observe::meminfo_kb};
+use crate::{
+    Error,
+    error::StatementContext as _,
+    postgres::{
+        Database, Table,
+        ddl::{
+            self, Build,
+            vector_index::{create_vector_index, end_with_client, rename_index},
+        },
+        unnamed::on,
+    },
+};
+
+/// How often a build's progress is looked at.
+const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+/// PostgreSQL's own limit is that of its worker processes, eight by default.
+const MAX_BUILD_WORKERS: usize = 8;
+/// PostgreSQL's default; each worker of a parallel build wants half of it.
+const MIN_BUILD_MEMORY_KB: u64 = 64 << 10;
+/// Beyond this a build of lists gains nothing that we could measure.
+const MAX_SORT_MEMORY_KB: u64 = 2 << 20;
+/// A build of lists may take one of so many parts of the memory that is free, for sorting.
+const FREE_SORT_SHARE: u64 = 4;
+/// A graph that does not fit is built many times more slowly: it may take one of so many parts.
+const FREE_GRAPH_SHARE: u64 = 2;
+
+/// A change of a table's vector indexes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IndexChange {
+    /// Drop an index, if it is still there.
+    Drop {
+        /// Its name.
+        name: String,
+    },
+    /// Build one.
+    Build {
+        /// Its name, which no index has.
+        name: String,
+        /// What it is.
+        definition: IndexDefinition,
+    },
+    /// Give an index another name.
+    Rename {
+        /// Its name.
+        from: String,
+        /// The other one, which no index has by then.
+        to: String,
+    },
+}
+
+/// Called with rows done and rows in all, while an index is built.
+pub type BuildProgress<'a> = &'a (dyn Fn(u64, u64) + Sync);
+
+impl Database {
+    /// Makes `changes` to the vector indexes of `table`, which has about `rows` rows, one after the other; the caller
+    /// holds the table's indexes ([`lock_indexes`](Self::lock_indexes)). Alone they are one transaction; concurrently,
+    /// what was done before an error stays, and a build that fails leaves an invalid index.
+    ///
+    /// # Errors
+    /// When one of them fails.
+    pub async fn change_indexes(
+        &self,
+        table: &Table,
+        rows: u64,
+        changes: &[IndexChange],
+        build: Build,
+        progress: BuildProgress<'_>,
+    ) -> Result<(), Error> {
+        let needed_kb = changes.iter().map(|change| match change {
+            IndexChange::Build { definition, .. } => {
+                build_memory_kb(*definition, rows, table.dimension, self.free_memory_kb())
+            }
+            IndexChange::Drop { .. } | IndexChange::Rename { .. } => 0,
+        });
+        let needed_kb = needed_kb.max().unwrap_or(0);
+        let statements = changes
+            .iter()
+            .map(|change| match change {
+                IndexChange::Drop { name } => ddl::drop_index(name, build),
+                IndexChange::Build { name, definition } => {
+                    create_vector_index(table, name, *definition, build)
+                }
+                IndexChange::Rename { from, to } => rename_index(from, to),
+            })
+            .collect();
+        self.build_watched(table, rows, needed_kb, statements, build, progress).await
+    }
+
+    /// Builds what is missing of the indexes of a service's table beside the vector index; of another table nothing.
+    /// The caller holds the table's indexes.
+    ///
+    /// # Errors
+    /// When one cannot be built.
+    pub async fn build_service_indexes(
+        &self,
+        table: &Table,
+        rows: u64,
+        build: Build,
+        progress: BuildProgress<'_>,
+    ) -> Result<(), Error> {
+        let statements = self.index_statements(table, build).await?;
+        self.build_watched(table, rows, 0, statements, build, progress).await
+    }
+
+    /// Refreshes the planner's statistics of `table`.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn analyze(&self, table: &Table) -> Result<(), Error> {
+        let mut transaction = self.begin().await?;
+        sqlx::query(ddl::analyze(&table.name))
+            .execute(on(&mut transaction))
+            .await
+            .during("analyze the table")?;
+        transaction.commit().await.during("end a transaction")
+    }
+
+    /// Ends builds of the index `name` that were begun by processes which no longer are: the caller holds the table's
+    /// indexes, so nobody waits for them.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn end_orphaned_builds(&self, table: &Table, name: &str) -> Result<(), Error> {
+        const OPERATION: &str = "end an index build that nobody waits for";
+        loop {
+            let mut transaction = self.begin().await?;
+            let ended = sqlx::query_scalar!(
+                r#"
+                select pg_cancel_backend(building.pid) as "is_cancelled!"
+                from pg_stat_progress_create_index building
+                where building.relid = to_regclass(quote_ident($1))
+                    and building.index_relid = to_regclass(quote_ident($2))
+                    and building.datname = current_database()
+                "#,
+                table.name,
+                name
+            )
+            .fetch_all(on(&mut transaction))
+            .await
+            .during(OPERATION)?;
+            transaction.commit().await.during("end a transaction")?;
+            if ended.is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(WATCH_INTERVAL).await;
+        }
+    }
+
+    async fn build_watched(
+        &self,
+        table: &Table,
+        rows: u64,
+        needed_kb: u64,
+        statements: Vec<ddl::Sql>,
+        build: Build,
+        progress: BuildProgress<'_>,
+    ) -> Result<(), Error> {
+        if statements.is_empty() {
+            return Ok(());
+        }
+        let mut all = vec![end_with_client()];
+        if needed_kb > 0 {
+            all.extend(build_settings(build, needed_kb.max(self.maintenance_memory_kb().await?)));
+        }
+        all.extend(statements);
+        tokio::select! {
+            built = self.run_build(all, build) => built,
+            never = self.watch_build(table, rows, progress) => match never? {},
+        }
+    }
+
+    async fn run_build(&self, statements: Vec<ddl::Sql>, build: Build) -> Result<(), Error> {
+        const OPERATION: &str = "build the indexes of a table";
+        match build {
+            Build::Alone => {
+                let mut transaction = self.begin().await?;
+                for statement in statements {
+                    sqlx::query(statement).execute(on(&mut transaction)).await.during(OPERATION)?;
+                }
+                transaction.commit().await.during("end a transaction")
+            }
+            // The settings are the session's then, which ends right after. Where a pooler runs the statements on
+            // different connections, the build says which setting it lacks.
+            Build::Concurrently => self.run_alone(statements).await,
+        }
+    }
+
+    /// Tells how far the build is, for ever.
+    async fn watch_build(
+        &self,
+        table: &Table,
+        rows: u64,
+        progress: BuildProgress<'_>,
+    ) -> Result<std::convert::Infallible, Error> {
+        loop {
+            tokio::time::sleep(WATCH_INTERVAL).await;
+            let mut transaction = self.begin().await?;
+            // Lists count tuples, graphs count blocks only.
+            let done = sqlx::query_scalar!(
+                r#"
+                select coalesce(
+                    tuples_done::float8 / nullif(tuples_total, 0), blocks_done::float8 / nullif(blocks_total, 0), 0
+                ) as "done!"
+                from pg_stat_progress_create_index
+                where relid = to_regclass(quote_ident($1)) and datname = current_database()
+                "#,
+                table.name
+            )
+            .fetch_optional(on(&mut transaction))
+            .await
+            .during("see how far an index build is")?;
+            transaction.commit().await.during("end a transaction")?;
+            if let Some(done) = done {
+                progress((done.clamp(0.0, 1.0) * rows as f64) as u64, rows);
+            }
+        }
+    }
+
+    async fn maintenance_memory_kb(&self) -> Result<u64, Error> {
+        let mut transaction = self.begin().await?;
+        let memory_kb = sqlx::query_scalar!(
+            r#"select setting::bigint as "setting!" from pg_settings where name = 'maintenance_work_mem'"#
+        )
+        .fetch_one(on(&mut transaction))
+        .await
+        .during("read a setting")?;
+        transaction.commit().await.during("end a transaction")?;
+        Ok(memory_kb.unsigned_abs())
+    }
+
+    /// What is free where the server is, if that is this machine.
+    fn free_memory_kb(&self) -> Option<u64> {
+        if self.is_local() { meminfo_kb("MemAvailable:") } else { None }
+    }
+}
+
+fn build_settings(build: Build, memory_kb: u64) -> Vec<ddl::Sql> {
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    vec![
+        ddl::set_build_memory(build, memory_kb),
+        ddl::set_build_workers(build, workers.min(MAX_BUILD_WORKERS)),
+    ]
+}
+
+impl IndexDefinition {
+    /// About how large an index of `rows` vectors of `dimension` components is. A graph takes a page of 8 kB for as
+    /// many vectors as fit, so that it is up to twice its vectors.
+    pub fn estimated_bytes(self, rows: u64, dimension: usize) -> u64 {
+        let vector = self.vector_bytes(dimension);
+        match self.kind {
+            IndexKind::Ivfflat { lists } => rows * (vector + 24) + u64::from(lists) * (vector + 24),
+            IndexKind::Hnsw { m, .. } => rows * (vector + graph_bytes(m, 6) + 56).max(1) * 115 / 100,
+        }
+    }
+
+    fn vector_bytes(self, dimension: usize) -> u64 {
+        let component = match self.precision {
+            Precision::Full => 4,
+            Precision::Half => 2,
+        };
+        8 + component * dimension as u64
+    }
+}
+
+/// Bytes of a row's neighbours, each of `neighbour` bytes: twice `m` in the lowest layer, and a few above.
+fn graph_bytes(m: u32, neighbour: u64) -> u64 {
+    u64::from(m) * neighbour * 9 / 4
+}
+
+/// Memory for the build. Of lists: what pgvector's k-means asks for (`ivfkmeans.c`: samples, bounds of each sample for
+/// each centre, distances between centres), without which it refuses; and on our own machine a share of what is free,
+/// for sorting. Of a graph: all of it (`hnswbuild.c` goes on on disk where it does not fit), within what is free.
+fn build_memory_kb(definition: IndexDefinition, rows: u64, dimension: usize, free_kb: Option<u64>) -> u64 {
+    const SAMPLES_PER_LIST: u64 = 50;
+    const MIN_SAMPLES: u64 = 10_000;
+    match definition.kind {
+        IndexKind::Ivfflat { lists } => {
+            let (lists, vector_bytes) = (u64::from(lists), 16 + 4 * dimension as u64);
+            let samples = (lists * SAMPLES_PER_LIST).max(MIN_SAMPLES);
+            let needed = samples * (vector_bytes + 16)
+                + samples * lists * 4
+                + lists * lists * 8
+                + lists * vector_bytes * 4;
+            let needed_kb = needed / 1024 * 5 / 4 + MIN_BUILD_MEMORY_KB;
+            needed_kb.max(free_kb.map_or(0, |free| (free / FREE_SORT_SHARE).min(MAX_SORT_MEMORY_KB)))
+        }
+        IndexKind::Hnsw { m, .. } => {
+            // In memory a neighbour is a pointer and a distance, and each element has some 150 bytes of its own.
+            let element = definition.vector_bytes(dimension) + graph_bytes(m, 16) + 150;
+            let needed_kb = rows * element / 1024 * 5 / 4 + MIN_BUILD_MEMORY_KB;
+            // Of another machine we know nothing but what its owner allows.
+            needed_kb.min(free_kb.map_or(0, |free| free / FREE_GRAPH_SHARE))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn build_of_lists_gets_the_memory_that_k_means_asks_for() {
+        let of = |lists| IndexDefinition { kind: IndexKind::Ivfflat { lists }, precision: Precision::Full };
+        // pgvector 0.8 on 1,000 lists of 384 dimensions: "memory required is 273 MB".
+        assert!(build_memory_kb(of(1_000), 1_000_000, 384, None) > 273 << 10);
+        assert!(build_memory_kb(of(10), 10_000, 384, None) < 100 << 10);
+    }
+
+    #[test]
+    fn build_of_a_graph_gets_the_memory_of_the_graph_but_not_all_that_is_free() {
+        let kind = IndexKind::Hnsw { m: 16, ef_construction: 64 };
+        let full = IndexDefinition { kind, precision: Precision::Full };
+        let needed = build_memory_kb(full, 100_000, 384, Some(100 << 20));
+        assert!((200 << 10..400 << 10).contains(&needed), "{needed}");
+        assert_eq!(build_memory_kb(full, 100_000, 384, Some(100 << 10)), 50 << 10);
+        assert_eq!(build_memory_kb(full, 100_000, 384, None), 0, "the server's own setting is what counts");
+    }
+
+    #[test]
+    fn sizes_are_near_those_that_were_measured() {
+        // 50,000 vectors of 384 components: 98 MB in a graph; 20,000 of half precision: 22 MB, of full 39 MB.
+        let size = |precision, rows| {
+            let kind = IndexKind::Hnsw { m: 16, ef_construction: 64 };
+            IndexDefinition { kind, precision }.estimated_bytes(rows, 384) >> 20
+        };
+        assert!((78..=117).contains(&size(Precision::Full, 50_000)), "{}", size(Precision::Full, 50_000));
+        assert!((17..=27).contains(&size(Precision::Half, 20_000)), "{}", size(Precision::Half, 20_000));
+    }
+}

@@ -1,0 +1,182 @@
+//! The table `vector_index_settings`: search settings that were measured to meet a recall target.
+
+use sqlx::PgConnection;
+use time::PrimitiveDateTime;
+
+use super::VectorIndex;
+use crate::{
+    Error,
+    error::StatementContext as _,
+    postgres::{Database, Table, unnamed::on},
+};
+
+/// Numbers of results that settings are measured for: what people ask for, and what a search by vector and words
+/// together takes from each of both.
+pub const DEPTHS: [u32; 2] = [10, 100];
+
+/// Whether a search asks for more than nearness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filtering {
+    /// Any row will do.
+    None,
+    /// Only rows with certain values, and too many of those to measure each.
+    Some,
+}
+
+/// A search setting, and what it was measured to do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MeasuredSetting {
+    /// What kind of searches it is for.
+    pub filtering: Filtering,
+    /// Results of each search.
+    pub depth: u32,
+    /// `ivfflat.probes` or `hnsw.ef_search`.
+    pub candidates: u32,
+    /// The recall that was asked for.
+    pub target: f64,
+    /// Share of the nearest rows that was found.
+    pub recall: f64,
+    /// With 95 % confidence the recall is not below it.
+    pub recall_low: f64,
+    /// Median time of a search.
+    pub latency_ms: f64,
+    /// Searches that were made.
+    pub sampled: u32,
+    /// Rows of the table then.
+    pub rows: u64,
+    /// When, in UTC.
+    pub measured_at: PrimitiveDateTime,
+}
+
+impl Filtering {
+    /// Its name, as stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Some => "some",
+        }
+    }
+}
+
+/// The setting of `settings` for searches for `limit` rows: of those that are deep enough the shallowest, else the
+/// deepest.
+pub(crate) fn measured(
+    settings: &[MeasuredSetting],
+    filtering: Filtering,
+    limit: u32,
+) -> Option<&MeasuredSetting> {
+    let of_kind = || settings.iter().filter(|setting| setting.filtering == filtering);
+    of_kind()
+        .filter(|setting| setting.depth >= limit)
+        .min_by_key(|setting| setting.depth)
+        .or_else(|| of_kind().max_by_key(|setting| setting.depth))
+}
+
+/// The settings of all indexes of `table`, with each index's name and build; none in a database that has no place for
+/// them yet.
+pub(super) async fn measured_settings(
+    connection: &mut PgConnection,
+    table: &Table,
+) -> Result<Vec<(String, i64, MeasuredSetting)>, Error> {
+    const OPERATION: &str = "read the measured settings of a table's indexes";
+    let exists =
+        sqlx::query_scalar!(r#"select to_regclass('vector_index_settings') is not null as "exists!""#)
+            .fetch_one(on(connection))
+            .await
+            .during(OPERATION)?;
+    if !exists {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query!(
+        r#"
+        select index_name, build, filtering = 'some' as "is_filtered!", depth, candidates, target, recall,
+            recall_low, latency_ms, sampled, rows, measured_at
+        from vector_index_settings
+        where table_name = $1
+        order by index_name, filtering, depth
+        "#,
+        table.name
+    )
+    .fetch_all(on(connection))
+    .await
+    .during(OPERATION)?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let setting = MeasuredSetting {
+                filtering: if row.is_filtered { Filtering::Some } else { Filtering::None },
+                depth: row.depth.unsigned_abs(),
+                candidates: row.candidates.unsigned_abs(),
+                target: row.target,
+                recall: row.recall,
+                recall_low: row.recall_low,
+                latency_ms: row.latency_ms,
+                sampled: row.sampled.unsigned_abs(),
+                rows: row.rows.unsigned_abs(),
+                measured_at: row.measured_at,
+            };
+            (row.index_name, row.build, setting)
+        })
+        .collect())
+}
+
+impl Database {
+    /// Keeps the settings that were measured for `index`, instead of those that were known of it, and forgets those of
+    /// indexes that `table` no longer has. Searches use them within seconds.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn keep_measured(
+        &self,
+        table: &Table,
+        index: &VectorIndex,
+        settings: &[MeasuredSetting],
+    ) -> Result<(), Error> {
+        const OPERATION: &str = "keep the measured settings of an index";
+        let mut transaction = self.begin().await?;
+        sqlx::query!(
+            r#"
+            delete from vector_index_settings
+            where table_name = $1
+                and (
+                    index_name = $2
+                    or to_regclass(quote_ident(index_name)) is null
+                )
+            "#,
+            table.name,
+            index.name
+        )
+        .execute(on(&mut transaction))
+        .await
+        .during(OPERATION)?;
+        for setting in settings {
+            let signed = |count: u32| i32::try_from(count).expect("pgvector's limits fit");
+            sqlx::query!(
+                r#"
+                insert into vector_index_settings (
+                    table_name, index_name, build, filtering, depth, candidates, target, recall, recall_low,
+                    latency_ms, sampled, rows, measured_at
+                )
+                values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+                "#,
+                table.name,
+                index.name,
+                index.build,
+                setting.filtering.as_str(),
+                signed(setting.depth),
+                signed(setting.candidates),
+                setting.target,
+                setting.recall,
+                setting.recall_low,
+                setting.latency_ms,
+                signed(setting.sampled),
+                i64::try_from(setting.rows).expect("a table has fewer rows"),
+                setting.measured_at
+            )
+            .execute(on(&mut transaction))
+            .await
+            .during(OPERATION)?;
+        }
+        transaction.commit().await.during("end a transaction")
+    }
+}

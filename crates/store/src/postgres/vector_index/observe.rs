@@ -1,0 +1,171 @@
+//! What is known of a table that its indexes are planned from.
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+use super::{VectorIndex, catalog::existing, records::last_writes};
+use crate::{
+    Error,
+    error::StatementContext as _,
+    postgres::{
+        Database, Table,
+        ddl::MAX_INDEXED_DIMENSION,
+        scan::count_rows,
+        schema::{has_iterative_scan, pgvector_version},
+        unnamed::on,
+    },
+};
+
+const OPERATION: &str = "look at a table and its indexes";
+
+/// Counting more rows takes seconds, and so large a number need not be exact.
+const COUNTED_ROWS: u64 = 200_000;
+/// Statistics reach other sessions after a second or so; a rate over less than this says little.
+const SHORTEST_RATE_SECONDS: f64 = 10.0;
+
+/// A table and its vector indexes, as they are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation {
+    /// The table.
+    pub table: Table,
+    /// Its rows; beyond 200,000 an estimate.
+    pub rows: u64,
+    /// Dead rows that VACUUM has not removed yet, as the server's statistics say.
+    pub dead_rows: u64,
+    /// Rows inserted and updated since the server's statistics began.
+    pub writes: u64,
+    /// Rows inserted and updated a second, since the last look that was kept; `None` where there is none.
+    pub writes_per_second: Option<f64>,
+    /// Size of the table without its indexes.
+    pub table_bytes: u64,
+    /// Its vector indexes.
+    pub indexes: Vec<VectorIndex>,
+    /// Memory of the server.
+    pub memory: Memory,
+    /// pgvector's version.
+    pub pgvector: String,
+    /// Whether it can go on scanning where a filter leaves too few rows (0.8 and later).
+    pub is_iterative: bool,
+}
+
+/// Memory that the server has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// `shared_buffers`.
+    pub shared_buffers_bytes: u64,
+    /// `effective_cache_size`: what the server's owner thinks it can keep in memory.
+    pub cache_bytes: u64,
+    /// `maintenance_work_mem`.
+    pub maintenance_bytes: u64,
+    /// Of the machine, where the server seems to run on ours.
+    pub machine_bytes: Option<u64>,
+}
+
+impl Observation {
+    /// The widest vectors that an index can have.
+    pub const MAX_DIMENSION: usize = 2 * MAX_INDEXED_DIMENSION;
+    /// The widest vectors that an index of full precision can have.
+    pub const MAX_FULL_DIMENSION: usize = MAX_INDEXED_DIMENSION;
+}
+
+impl Database {
+    /// Looks at `table`, which is there, and its vector indexes.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn observe_indexes(&self, table: &Table) -> Result<Observation, Error> {
+        let mut transaction = self.begin().await?;
+        let estimated = estimated_rows(&mut transaction, table).await?;
+        let rows =
+            if estimated < COUNTED_ROWS { count_rows(&mut transaction, table).await? } else { estimated };
+        let statistics = sqlx::query!(
+            r#"
+            select
+                coalesce(pg_stat_get_dead_tuples(relation.oid), 0) as "dead!",
+                coalesce(
+                    pg_stat_get_tuples_inserted(relation.oid) + pg_stat_get_tuples_updated(relation.oid), 0
+                ) as "writes!",
+                pg_table_size(relation.oid) as "bytes!",
+                pg_size_bytes(current_setting('shared_buffers')) as "shared_buffers!",
+                pg_size_bytes(current_setting('effective_cache_size')) as "cache!",
+                pg_size_bytes(current_setting('maintenance_work_mem')) as "maintenance!"
+            from (select to_regclass(quote_ident($1))::oid as oid) relation
+            "#,
+            table.name
+        )
+        .fetch_one(on(&mut transaction))
+        .await
+        .during(OPERATION)?;
+        let last = last_writes(&mut transaction, table).await?;
+        let observation = Observation {
+            table: table.clone(),
+            rows,
+            dead_rows: statistics.dead.unsigned_abs(),
+            writes: statistics.writes.unsigned_abs(),
+            writes_per_second: last.and_then(|(writes, at)| {
+                let seconds = (OffsetDateTime::now_utc() - at.assume_utc()).as_seconds_f64();
+                let since = statistics.writes.checked_sub(writes).filter(|since| *since >= 0)?;
+                (seconds >= SHORTEST_RATE_SECONDS).then(|| since as f64 / seconds)
+            }),
+            table_bytes: statistics.bytes.unsigned_abs(),
+            indexes: existing(&mut transaction, table).await?,
+            memory: Memory {
+                shared_buffers_bytes: statistics.shared_buffers.unsigned_abs(),
+                cache_bytes: statistics.cache.unsigned_abs(),
+                maintenance_bytes: statistics.maintenance.unsigned_abs(),
+                machine_bytes: if self.is_local() {
+                    meminfo_kb("MemTotal:").map(|kilobytes| kilobytes << 10)
+                } else {
+                    None
+                },
+            },
+            pgvector: pgvector_version(&mut transaction).await?.expect("a table with vectors needs it"),
+            is_iterative: has_iterative_scan(&mut transaction).await?,
+        };
+        transaction.commit().await.during("end a transaction")?;
+        Ok(observation)
+    }
+
+    /// Whether `table` has rows that `run` did not bring, so that somebody may be using it.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn has_rows_of_others(&self, table: &Table, run: uuid::Uuid) -> Result<bool, Error> {
+        let mut transaction = self.begin().await?;
+        let has = sqlx::query_scalar(crate::postgres::ddl::has_other_rows(table))
+            .bind(run)
+            .fetch_one(on(&mut transaction))
+            .await
+            .during(OPERATION)?;
+        transaction.commit().await.during("end a transaction")?;
+        Ok(has)
+    }
+}
+
+/// The planner's estimate of the rows of `table`, as it scales the last ANALYZE to today's size; 0 before the first.
+pub(super) async fn estimated_rows(connection: &mut PgConnection, table: &Table) -> Result<u64, Error> {
+    let estimate = sqlx::query_scalar!(
+        r#"
+        select case
+            when reltuples > 0 and relpages > 0 then (
+                reltuples / relpages * (pg_relation_size(oid) / current_setting('block_size')::bigint)
+            )::bigint
+            else 0
+        end as "rows!"
+        from pg_class
+        where oid = to_regclass(quote_ident($1))
+        "#,
+        table.name
+    )
+    .fetch_one(on(connection))
+    .await
+    .during("estimate the rows of a table")?;
+    Ok(estimate.unsigned_abs())
+}
+
+/// A number of `/proc/meminfo`; `None` where there is no such file.
+pub(super) fn meminfo_kb(name: &str) -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().strip_suffix(" kB")?.trim().parse().ok()
+}

@@ -1,0 +1,129 @@
+//! The table `vector_index_plans`: what was done to vector indexes, and why.
+
+use serde_json::Value;
+use sqlx::PgConnection;
+use time::{OffsetDateTime, PrimitiveDateTime};
+use uuid::Uuid;
+
+use crate::{
+    Error,
+    error::StatementContext as _,
+    postgres::{Database, Table, unnamed::on},
+};
+
+const OPERATION: &str = "keep a plan for a table's indexes";
+
+/// A plan that is carried out.
+#[derive(Clone, Debug)]
+pub struct PlanRecord {
+    /// What it rests on.
+    pub observed: Value,
+    /// What is to be done.
+    pub plan: Value,
+    /// [`Observation::writes`](super::Observation::writes)
+    pub writes: u64,
+}
+
+impl Database {
+    /// Notes that `record` is being carried out on `table`, and answers its id.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn begin_plan(&self, table: &Table, record: &PlanRecord) -> Result<Uuid, Error> {
+        let (id, mut transaction) = (Uuid::new_v4(), self.begin().await?);
+        sqlx::query!(
+            r#"
+            insert into vector_index_plans (id, table_name, observed, plan, writes, started_at)
+            values ($1, $2, $3::text::jsonb, $4::text::jsonb, $5, $6)
+            "#,
+            id,
+            table.name,
+            record.observed.to_string(),
+            record.plan.to_string(),
+            i64::try_from(record.writes).expect("the server counts no more"),
+            now()
+        )
+        .execute(on(&mut transaction))
+        .await
+        .during(OPERATION)?;
+        transaction.commit().await.during("end a transaction")?;
+        Ok(id)
+    }
+
+    /// Notes that the plan `id` was carried out.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn end_plan(&self, id: Uuid) -> Result<(), Error> {
+        let mut transaction = self.begin().await?;
+        sqlx::query!("update vector_index_plans set ended_at = $2 where id = $1", id, now())
+            .execute(on(&mut transaction))
+            .await
+            .during(OPERATION)?;
+        transaction.commit().await.during("end a transaction")
+    }
+
+    /// When the plans that were carried out on `table` began and ended, and what they were, newest first.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn last_plans(
+        &self,
+        table: &Table,
+        limit: u32,
+    ) -> Result<Vec<(PrimitiveDateTime, Option<PrimitiveDateTime>, Value)>, Error> {
+        let mut transaction = self.begin().await?;
+        let rows = if are_kept(&mut transaction).await? {
+            sqlx::query!(
+                r#"
+                select started_at, ended_at, plan::text as "plan!"
+                from vector_index_plans
+                where table_name = $1
+                order by started_at desc
+                limit $2
+                "#,
+                table.name,
+                i64::from(limit)
+            )
+            .fetch_all(on(&mut transaction))
+            .await
+            .during("read the plans for a table's indexes")?
+        } else {
+            Vec::new()
+        };
+        transaction.commit().await.during("end a transaction")?;
+        let plan = |text: &str| serde_json::from_str(text).expect("jsonb prints JSON");
+        Ok(rows.into_iter().map(|row| (row.started_at, row.ended_at, plan(&row.plan))).collect())
+    }
+}
+
+/// How many rows of `table` had been written when its last plan was made, and when that was.
+pub(super) async fn last_writes(
+    connection: &mut PgConnection,
+    table: &Table,
+) -> Result<Option<(i64, PrimitiveDateTime)>, Error> {
+    if !are_kept(connection).await? {
+        return Ok(None);
+    }
+    let last = sqlx::query!(
+        "select writes, started_at from vector_index_plans where table_name = $1 order by started_at desc limit 1",
+        table.name
+    )
+    .fetch_optional(on(connection))
+    .await
+    .during("read the plans for a table's indexes")?;
+    Ok(last.map(|last| (last.writes, last.started_at)))
+}
+
+/// Whether this database has a place for plans: an older one gets it with the first that is carried out.
+async fn are_kept(connection: &mut PgConnection) -> Result<bool, Error> {
+    sqlx::query_scalar!(r#"select to_regclass('vector_index_plans') is not null as "exists!""#)
+        .fetch_one(on(connection))
+        .await
+        .during("look for the plans for a table's indexes")
+}
+
+fn now() -> PrimitiveDateTime {
+    let now = OffsetDateTime::now_utc();
+    PrimitiveDateTime::new(now.date(), now.time())
+}

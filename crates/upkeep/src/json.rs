@@ -1,0 +1,103 @@
+//! Observations, plans and settings as JSON: to be kept, and to be printed for programs.
+
+use serde_json::{Value, json};
+use store::postgres::vector_index::{
+    IndexChange, IndexDefinition, IndexKind, IndexState, MeasuredSetting, Observation, Precision, Service,
+    VectorIndex,
+};
+
+use crate::plan::{Plan, Wanted};
+
+/// An observation.
+pub fn observation_to_json(observation: &Observation) -> Value {
+    let memory = &observation.memory;
+    json!({
+        "table": observation.table.name,
+        "dimension": observation.table.dimension,
+        "space": observation.table.space.as_str(),
+        "rows": observation.rows,
+        "dead_rows": observation.dead_rows,
+        "writes_per_second": observation.writes_per_second,
+        "table_bytes": observation.table_bytes,
+        "indexes": observation.indexes.iter().map(index_to_json).collect::<Vec<_>>(),
+        "memory": {
+            "shared_buffers_bytes": memory.shared_buffers_bytes,
+            "cache_bytes": memory.cache_bytes,
+            "maintenance_bytes": memory.maintenance_bytes,
+            "machine_bytes": memory.machine_bytes,
+        },
+        "pgvector": observation.pgvector,
+    })
+}
+
+/// A plan.
+pub fn plan_to_json(plan: &Plan) -> Value {
+    let changes: Vec<Value> = plan
+        .changes
+        .iter()
+        .map(|change| match change {
+            IndexChange::Drop { name } => json!({"change": "drop", "index": name}),
+            IndexChange::Build { name, definition } => {
+                json!({"change": "build", "index": name, "definition": definition_to_json(*definition)})
+            }
+            IndexChange::Rename { from, to } => json!({"change": "rename", "index": from, "to": to}),
+        })
+        .collect();
+    json!({
+        "table": plan.table,
+        "rows": plan.rows,
+        "wanted": match plan.wanted {
+            Wanted::Exact => json!("none"),
+            Wanted::TooWide => json!("too_wide"),
+            Wanted::AsItIs => json!("as_it_is"),
+            Wanted::Index(definition) => definition_to_json(definition),
+        },
+        "reasons": plan.reasons,
+        "changes": changes,
+        "tuning": plan.tuning.as_ref().map(|tuning| json!({"index": tuning.index, "reason": tuning.reason})),
+    })
+}
+
+/// A measured search setting.
+pub fn setting_to_json(setting: &MeasuredSetting) -> Value {
+    json!({
+        "filtering": setting.filtering.as_str(),
+        "depth": setting.depth,
+        "candidates": setting.candidates,
+        "target": setting.target,
+        "recall": setting.recall,
+        "recall_low": setting.recall_low,
+        "latency_ms": setting.latency_ms,
+        "sampled": setting.sampled,
+        "rows": setting.rows,
+        "measured_at": setting.measured_at.to_string(),
+    })
+}
+
+fn index_to_json(index: &VectorIndex) -> Value {
+    json!({
+        "name": index.name,
+        "definition": definition_to_json(index.definition),
+        "state": match index.state {
+            IndexState::Valid => "valid",
+            IndexState::Building => "building",
+            IndexState::Invalid => "invalid",
+        },
+        "serves_searches": index.service == Service::Searches,
+        "size_bytes": index.size_bytes,
+        "measured": index.measured.iter().map(setting_to_json).collect::<Vec<_>>(),
+    })
+}
+
+fn definition_to_json(definition: IndexDefinition) -> Value {
+    let precision = match definition.precision {
+        Precision::Full => "full",
+        Precision::Half => "half",
+    };
+    match definition.kind {
+        IndexKind::Ivfflat { lists } => json!({"type": "ivfflat", "lists": lists, "precision": precision}),
+        IndexKind::Hnsw { m, ef_construction } => {
+            json!({"type": "hnsw", "m": m, "ef_construction": ef_construction, "precision": precision})
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! Plans as they are printed, and that a plan which was carried out leaves nothing to do.
+
+use expect_test::{Expect, expect};
+use proptest::{prelude::*, sample::select, test_runner::TestRunner};
+use store::postgres::{
+    Table,
+    vector_index::{MeasuredSetting, Memory},
+};
+use time::macros::datetime;
+
+use super::*;
+
+const HNSW: IndexKind = IndexKind::Hnsw { m: 16, ef_construction: 64 };
+
+fn index(name: &str, kind: IndexKind) -> VectorIndex {
+    VectorIndex {
+        name: name.to_owned(),
+        definition: IndexDefinition { kind, precision: Precision::Full },
+        state: IndexState::Valid,
+        service: Service::Searches,
+        size_bytes: 1 << 20,
+        build: 1,
+        measured: Vec::new(),
+    }
+}
+
+fn measured(target: f64, recall: f64, rows: u64) -> MeasuredSetting {
+    MeasuredSetting {
+        filtering: Filtering::None,
+        depth: TARGET_DEPTH,
+        candidates: 20,
+        target,
+        recall,
+        recall_low: recall - 0.005,
+        latency_ms: 1.0,
+        sampled: 100,
+        rows,
+        measured_at: datetime!(2026-01-31 12:00),
+    }
+}
+
+fn observation(rows: u64, indexes: Vec<VectorIndex>) -> Observation {
+    Observation {
+        table: Table::of(records::Service::Query),
+        rows,
+        dead_rows: 0,
+        writes: 0,
+        writes_per_second: None,
+        table_bytes: rows * 1_800,
+        indexes,
+        memory: Memory {
+            shared_buffers_bytes: 4 << 30,
+            cache_bytes: 8 << 30,
+            maintenance_bytes: 1 << 30,
+            machine_bytes: Some(16 << 30),
+        },
+        pgvector: "0.8.6".to_owned(),
+        is_iterative: true,
+    }
+}
+
+fn of_type(index_type: IndexType) -> Policy {
+    Policy { index_type, ..Policy::default() }
+}
+
+fn check(observation: &Observation, policy: &Policy, expected: &Expect) {
+    expected.assert_eq(&plan(observation, policy).to_string());
+}
+
+/// The table as it is once the plan is carried out and its settings are measured to meet the target.
+fn carried_out(mut observation: Observation, plan: &Plan, policy: &Policy) -> Observation {
+    for change in &plan.changes {
+        match change {
+            IndexChange::Drop { name } => observation.indexes.retain(|index| index.name != *name),
+            IndexChange::Build { name, definition } => {
+                assert!(observation.indexes.iter().all(|index| index.name != *name), "{plan}");
+                observation.indexes.push(VectorIndex { definition: *definition, ..index(name, HNSW) });
+            }
+            IndexChange::Rename { from, to } => {
+                assert!(observation.indexes.iter().all(|index| index.name != *to), "{plan}");
+                let renamed = observation.indexes.iter_mut().find(|index| index.name == *from);
+                renamed.expect("it is there").name.clone_from(to);
+            }
+        }
+    }
+    if let Some(tuning) = &plan.tuning {
+        let tuned = observation.indexes.iter_mut().find(|index| index.name == tuning.index);
+        tuned.expect("it is there").measured = vec![measured(policy.recall_target, 1.0, observation.rows)];
+    }
+    observation
+}
+
+#[test]
+fn small_tables_stay_as_they_are_and_large_ones_get_a_graph() {
+    let auto = &Policy::default();
+    check(
+        &observation(9_999, vec![]),
+        auto,
+        &expect![[r#"
+            table `queries`, 9999 rows: as it is
+              since an exact search is fast up to 10000 rows
+              nothing to do
+        "#]],
+    );
+    check(
+        &observation(50_000, vec![]),
+        auto,
+        &expect![[r#"
+            table `queries`, 50000 rows: hnsw with m 16, ef_construction 64
+              since a graph finds as much as lists in a fraction of the time
+              build index `queries_panopticon_vector_new`: hnsw with m 16, ef_construction 64
+              rename index `queries_panopticon_vector_new` to `queries_panopticon_vector`
+              measure the search settings of `queries_panopticon_vector`: nobody has measured which settings meet the target
+        "#]],
+    );
+}
+
+#[test]
+fn migration_gets_lists_which_a_graph_replaces_later() {
+    let migration = &Policy { haste: Haste::Migration, ..Policy::default() };
+    check(
+        &observation(50_000, vec![]),
+        migration,
+        &expect![[r#"
+            table `queries`, 50000 rows: ivfflat with 50 lists
+              since a migration waits, and lists are built ten times as fast as a graph
+              build index `queries_panopticon_vector_new`: ivfflat with 50 lists
+              rename index `queries_panopticon_vector_new` to `queries_panopticon_vector`
+        "#]],
+    );
+    let lists = index("queries_panopticon_vector", IndexKind::Ivfflat { lists: 50 });
+    check(
+        &observation(50_000, vec![lists]),
+        &Policy::default(),
+        &expect![[r#"
+            table `queries`, 50000 rows: hnsw with m 16, ef_construction 64
+              since a graph finds as much as lists in a fraction of the time
+              build index `queries_panopticon_vector_new`: hnsw with m 16, ef_construction 64
+              drop index `queries_panopticon_vector`
+              rename index `queries_panopticon_vector_new` to `queries_panopticon_vector`
+              measure the search settings of `queries_panopticon_vector`: nobody has measured which settings meet the target
+        "#]],
+    );
+    let mut graph = index("own", HNSW);
+    graph.measured = vec![measured(0.98, 0.99, 50_000)];
+    let kept = plan(&observation(50_000, vec![graph]), migration);
+    assert!(kept.is_empty(), "a graph that is there is better still: {kept}");
+}
+
+#[test]
+fn lists_follow_the_rows_and_others_are_replaced_beyond_a_factor_of_two() {
+    let lists_of = |rows| match plan(&observation(rows, vec![]), &of_type(IndexType::Ivfflat)).wanted {
+        Wanted::Index(IndexDefinition { kind: IndexKind::Ivfflat { lists }, .. }) => lists,
+        other => panic!("{other}"),
+    };
+    let found = [10_000, 250_000, 1_000_000, 4_000_000, u64::from(u32::MAX)].map(lists_of);
+    assert_eq!(found, [10, 250, 1_000, 2_000, 32_768]);
+    let of = |lists| {
+        plan(
+            &observation(100_000, vec![index("i", IndexKind::Ivfflat { lists })]),
+            &of_type(IndexType::Ivfflat),
+        )
+    };
+    for (lists, keeps) in [(49, false), (50, true), (200, true), (201, false)] {
+        assert_eq!(of(lists).built().is_none(), keeps, "{}", of(lists));
+    }
+}
+
+#[test]
+fn what_crashes_left_behind_is_dropped_or_put_in_place() {
+    let mut unfinished = index("queries_panopticon_vector_new", HNSW);
+    unfinished.state = IndexState::Invalid;
+    let old = index("queries_panopticon_vector", IndexKind::Ivfflat { lists: 1 });
+    check(
+        &observation(50_000, vec![old.clone(), unfinished.clone()]),
+        &Policy::default(),
+        &expect![[r#"
+            table `queries`, 50000 rows: hnsw with m 16, ef_construction 64
+              since index `queries_panopticon_vector_new` was never finished
+              since a graph finds as much as lists in a fraction of the time
+              drop index `queries_panopticon_vector_new`
+              build index `queries_panopticon_vector_new`: hnsw with m 16, ef_construction 64
+              drop index `queries_panopticon_vector`
+              rename index `queries_panopticon_vector_new` to `queries_panopticon_vector`
+              measure the search settings of `queries_panopticon_vector`: nobody has measured which settings meet the target
+        "#]],
+    );
+    let finished = VectorIndex { state: IndexState::Valid, ..unfinished.clone() };
+    check(
+        &observation(50_000, vec![old, finished]),
+        &Policy::default(),
+        &expect![[r#"
+            table `queries`, 50000 rows: hnsw with m 16, ef_construction 64
+              since a graph finds as much as lists in a fraction of the time
+              since index `queries_panopticon_vector` only slows writes down beside `queries_panopticon_vector_new`
+              drop index `queries_panopticon_vector`
+              rename index `queries_panopticon_vector_new` to `queries_panopticon_vector`
+              measure the search settings of `queries_panopticon_vector`: nobody has measured which settings meet the target
+        "#]],
+    );
+    let building = VectorIndex { state: IndexState::Building, ..unfinished };
+    check(
+        &observation(50_000, vec![building]),
+        &Policy::default(),
+        &expect![[r#"
+            table `queries`, 50000 rows: as it is
+              since another session builds index `queries_panopticon_vector_new`: plan again afterwards
+              nothing to do
+        "#]],
+    );
+}
+
+#[test]
+fn memory_writes_and_dimension_decide_too() {
+    let mut small_machine = observation(1_000_000, vec![]);
+    small_machine.memory.machine_bytes = Some(3 << 30);
+    let wanted = |observation: &Observation| plan(observation, &Policy::default()).wanted.to_string();
+    assert_eq!(wanted(&small_machine), "hnsw with m 16, ef_construction 64, in half precision");
+    small_machine.memory.machine_bytes = Some(1 << 30);
+    assert_eq!(wanted(&small_machine), "ivfflat with 1000 lists");
+    small_machine.memory.machine_bytes = None;
+    assert_eq!(wanted(&small_machine), "hnsw with m 16, ef_construction 64", "what its owner says counts");
+
+    let mut busy = observation(50_000, vec![]);
+    busy.writes_per_second = Some(301.0);
+    assert_eq!(wanted(&busy), "ivfflat with 50 lists");
+    busy.indexes = vec![index("i", HNSW)];
+    assert_eq!(plan(&busy, &Policy::default()).built(), None, "busy hours pass");
+
+    let mut wide = observation(50_000, vec![]);
+    wide.table.dimension = 2_001;
+    assert_eq!(wanted(&wide), "hnsw with m 16, ef_construction 64, in half precision");
+    wide.table.dimension = 4_001;
+    assert_eq!(wanted(&wide), "no index, for want of one that takes so many dimensions");
+}
+
+#[test]
+fn settings_are_measured_again_and_a_graph_that_falls_short_gets_more_edges() {
+    let with = |measured: MeasuredSetting| {
+        let mut graph = index("g", HNSW);
+        graph.measured = vec![measured];
+        plan(&observation(50_000, vec![graph]), &Policy::default())
+    };
+    assert!(with(measured(0.98, 0.99, 50_000)).is_empty());
+    let reason = |plan: Plan| plan.tuning.expect("they are measured").reason;
+    assert_eq!(reason(with(measured(0.95, 0.99, 50_000))), "the target was 0.95 when they were measured");
+    assert_eq!(
+        reason(with(measured(0.98, 0.99, 25_000))),
+        "the table had 25000 rows when they were measured"
+    );
+    let short = with(measured(0.98, 0.97, 50_000));
+    assert_eq!(short.wanted.to_string(), "hnsw with m 32, ef_construction 200", "{short}");
+    assert!(short.built().is_some(), "{short}");
+}
+
+#[test]
+fn indexes_for_other_purposes_are_left_alone_and_none_means_none() {
+    let mut own = index("queries_panopticon_vector", HNSW);
+    own.service = Service::Others;
+    let of_ours = index("queries_embedding_idx", IndexKind::Ivfflat { lists: 100 });
+    check(
+        &observation(50_000, vec![of_ours, own]),
+        &of_type(IndexType::None),
+        &expect![[r#"
+            table `queries`, 50000 rows: no index
+              since index `queries_panopticon_vector` is not what searches use: it is left alone
+              since VECTOR_INDEX_TYPE is none
+              drop index `queries_embedding_idx`
+        "#]],
+    );
+}
+
+#[test]
+fn plan_that_was_carried_out_leaves_nothing_to_do_and_never_a_moment_without_index() {
+    let kind = prop_oneof![
+        (1..300_u32).prop_map(|lists| IndexKind::Ivfflat { lists }),
+        select(vec![HNSW, GRAPHS[1], IndexKind::Hnsw { m: 8, ef_construction: 32 }]),
+    ];
+    let recalls = proptest::collection::vec((select(vec![0.95, 0.98]), 0.9..1.0, 1..200_000_u64), 0..2);
+    let found = (
+        select(vec![
+            "queries_panopticon_vector",
+            "queries_panopticon_vector_new",
+            "queries_embedding_idx",
+            "x",
+        ]),
+        kind,
+        select(vec![Precision::Full, Precision::Half]),
+        select(vec![IndexState::Valid, IndexState::Valid, IndexState::Invalid]),
+        select(vec![Service::Searches, Service::Searches, Service::Others]),
+        recalls,
+    );
+    let found = found.prop_map(|(name, kind, precision, state, service, recalls)| VectorIndex {
+        definition: IndexDefinition { kind, precision },
+        state,
+        service,
+        measured: recalls.into_iter().map(|(target, recall, rows)| measured(target, recall, rows)).collect(),
+        ..index(name, kind)
+    });
+    let observed = (
+        prop_oneof![0..300_000_u64, 9_000..11_000_u64],
+        proptest::collection::vec(found, 0..4),
+        select(vec![None, Some(1_u64 << 26), Some(1 << 28), Some(1 << 34)]),
+        select(vec![384, 2_001, 4_001]),
+        proptest::option::of(0.0..1_000.0_f64),
+    );
+    let policies = (
+        select(vec![IndexType::Auto, IndexType::Ivfflat, IndexType::Hnsw, IndexType::None]),
+        select(vec![Haste::None, Haste::Migration]),
+    );
+    let mut runner = TestRunner::new(ProptestConfig { cases: 4_000, ..ProptestConfig::default() });
+    let checked = runner.run(&(observed, policies), |(observed, (index_type, haste))| {
+        let (rows, mut indexes, machine_bytes, dimension, writes_per_second) = observed;
+        indexes.sort_by(|one, other| one.name.cmp(&other.name));
+        indexes.dedup_by(|one, other| one.name == other.name);
+        let mut observed = observation(rows, indexes);
+        (observed.memory.machine_bytes, observed.writes_per_second) = (machine_bytes, writes_per_second);
+        observed.table.dimension = dimension;
+        let policy = Policy { index_type, haste, recall_target: 0.98 };
+        let first = plan(&observed, &policy);
+        prop_assert_eq!(&first, &plan(&observed, &policy));
+        let searched = |observed: &Observation| observed.indexes.iter().any(VectorIndex::is_searched);
+        if searched(&observed) && matches!(first.wanted, Wanted::Index(_)) {
+            for done in 0..=first.changes.len() {
+                let so_far = Plan { changes: first.changes[..done].to_vec(), tuning: None, ..first.clone() };
+                let between = carried_out(observed.clone(), &so_far, &policy);
+                prop_assert!(searched(&between), "after {} changes:\n{}", done, first);
+            }
+        }
+        // Killed after any of its changes, it is made up for by the next plan.
+        for done in 0..=first.changes.len() {
+            let so_far = Plan { changes: first.changes[..done].to_vec(), tuning: None, ..first.clone() };
+            let mut state = carried_out(observed.clone(), &so_far, &policy);
+            for round in 0..3 {
+                let next = plan(&state, &policy);
+                if next.is_empty() {
+                    break;
+                }
+                prop_assert!(round < 2, "after {} changes\n{}then\n{}", done, first, next);
+                state = carried_out(state, &next, &policy);
+            }
+        }
+        let after = carried_out(observed, &first, &policy);
+        let again = plan(&after, &policy);
+        prop_assert!(again.is_empty(), "{}then\n{}", first, again);
+        Ok(())
+    });
+    checked.expect("plans lead somewhere");
+}

@@ -1,0 +1,143 @@
+//! How much of what is nearest was found, how sure that is, and the least setting that finds enough.
+
+/// Sums in single precision, in another order: two distances this close, for their size, are a tie.
+const TIE: f64 = 1e-5;
+/// Of a normal distribution: one time in twenty the mean lies lower by more standard errors.
+const STANDARD_ERRORS: f64 = 1.645;
+/// Settings within a tenth of each other are as good as the same.
+const STEP: u32 = 10;
+
+/// The share of `exact` that is in `found`; both are distances, nearest first. `None` where there is nothing to find.
+pub(crate) fn recall(exact: &[f64], found: &[f64]) -> Option<f64> {
+    let farthest = exact.last()?;
+    let bound = farthest + TIE * farthest.abs().max(1.0);
+    let near = found.iter().take(exact.len()).filter(|distance| **distance <= bound).count();
+    Some(near as f64 / exact.len() as f64)
+}
+
+/// The mean of some recalls, and what it surely is not below.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct MeanRecall {
+    pub(crate) mean: f64,
+    /// With 95 % confidence.
+    pub(crate) low: f64,
+}
+
+impl MeanRecall {
+    /// Of at least one recall.
+    pub(crate) fn of(recalls: &[f64]) -> Self {
+        let count = recalls.len() as f64;
+        let mean = recalls.iter().sum::<f64>() / count;
+        let variance =
+            recalls.iter().map(|recall| (recall - mean).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
+        Self { mean, low: mean - STANDARD_ERRORS * (variance / count).sqrt() }
+    }
+
+    /// Whether the mean of further recalls would hardly reach `target`.
+    pub(crate) fn is_hopeless(self, target: f64) -> bool {
+        self.mean + 2.0 * (self.mean - self.low) < target
+    }
+}
+
+/// Searches for the least setting that is enough: doubles it until it is, then halves the distance to the last one that
+/// was not.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LeastSetting {
+    /// The greatest that was not enough, plus one.
+    least: u32,
+    most: u32,
+    found: Found,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Found {
+    /// None was enough so far, and this is the next to try.
+    Nothing { next: u32 },
+    /// This is enough.
+    Enough(u32),
+    /// Not even the greatest was.
+    NotEvenMost,
+}
+
+impl LeastSetting {
+    /// Between `least` and `most`.
+    pub(crate) fn between(least: u32, most: u32) -> Self {
+        let least = least.min(most);
+        Self { least, most, found: Found::Nothing { next: least } }
+    }
+
+    /// The next one to try; `None` when the last one that was enough is the answer, or none is.
+    pub(crate) fn next(&self) -> Option<u32> {
+        match self.found {
+            Found::Nothing { next } => Some(next),
+            Found::Enough(enough) if enough <= self.least + self.least / STEP => None,
+            Found::Enough(enough) => Some(self.least + (enough - self.least) / 2),
+            Found::NotEvenMost => None,
+        }
+    }
+
+    /// Says whether `tried` was enough.
+    pub(crate) fn learn(&mut self, tried: u32, is_enough: bool) {
+        if is_enough {
+            self.found = Found::Enough(tried);
+            return;
+        }
+        self.least = tried + 1;
+        match self.found {
+            Found::Nothing { .. } if tried < self.most => {
+                self.found = Found::Nothing { next: tried.saturating_mul(2).clamp(self.least, self.most) };
+            }
+            Found::Nothing { .. } | Found::NotEvenMost => self.found = Found::NotEvenMost,
+            Found::Enough(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ties_count_as_found_and_farther_ones_do_not() {
+        assert_eq!(recall(&[0.1, 0.2], &[0.1, 0.200_001]), Some(1.0));
+        assert_eq!(recall(&[0.1, 0.2], &[0.1, 0.3]), Some(0.5));
+        assert_eq!(recall(&[0.1, 0.2], &[0.1]), Some(0.5));
+        assert_eq!(recall(&[], &[]), None);
+    }
+
+    #[test]
+    fn few_or_uneven_recalls_are_less_sure() {
+        assert_eq!(MeanRecall::of(&[1.0; 30]), MeanRecall { mean: 1.0, low: 1.0 });
+        let uneven = |count: usize| {
+            let recalls: Vec<f64> = (0..count).map(|n| if n % 5 == 0 { 0.9 } else { 1.0 }).collect();
+            MeanRecall::of(&recalls)
+        };
+        assert!((uneven(100).mean - 0.98).abs() < 1e-9);
+        assert!(uneven(100).low < 0.975 && uneven(30).low < uneven(100).low);
+    }
+
+    #[test]
+    fn least_setting_is_found_with_few_tries() {
+        for (least, most) in [(1, 1), (1, 20), (10, 1_000), (1, 32_768)] {
+            for enough in (least..=most).step_by(7) {
+                let (mut search, mut tries) = (LeastSetting::between(least, most), 0);
+                let mut last_enough = None;
+                while let Some(tried) = search.next() {
+                    assert!((least..=most).contains(&tried) && tries < 32, "{enough}: {search:?}");
+                    tries += 1;
+                    search.learn(tried, tried >= enough);
+                    last_enough = if tried >= enough { Some(tried) } else { last_enough };
+                }
+                let found = last_enough.expect("the greatest is enough");
+                assert!(found >= enough && found <= enough + enough / 10 + 1, "{found} for {enough}");
+            }
+        }
+        let mut hopeless = LeastSetting::between(10, 1_000);
+        let mut tried = Vec::new();
+        while let Some(next) = hopeless.next() {
+            tried.push(next);
+            hopeless.learn(next, false);
+        }
+        assert_eq!(tried, [10, 20, 40, 80, 160, 320, 640, 1_000]);
+    }
+}

@@ -1,0 +1,169 @@
+//! Measures which search settings meet the recall target, on the table's own rows.
+//!
+//! Some rows are searched for, exact and by the index, each without itself among the answers: so they are searched for
+//! as a text is that is new. The least setting counts whose recall surely meets the target.
+
+use std::time::Duration;
+
+use store::postgres::{
+    Database,
+    vector_index::{DEPTHS, Filtering, IndexKind, MeasuredSetting, Observation, Sample, Share, VectorIndex},
+};
+use time::{OffsetDateTime, PrimitiveDateTime};
+
+use crate::{
+    apply::{Event, Observer},
+    plan::TARGET_DEPTH,
+    policy::Policy,
+    recall::{LeastSetting, MeanRecall, recall},
+};
+
+/// An exact search reads the whole table, so the larger it is, the fewer are made: about this many rows in all, and
+/// between so many searches.
+const ROWS_TO_READ: u64 = 3_000_000;
+const FEWEST_SAMPLES: u64 = 30;
+const MOST_SAMPLES: u64 = 100;
+/// After so many searches of a setting it is looked whether more of them could still meet the target.
+const HOPE_AFTER: usize = 10;
+/// Any number; with another one other rows are searched for.
+const SEED: u32 = 7;
+
+/// pgvector's limit of `hnsw.ef_search`.
+const MOST_CANDIDATES: u32 = 1_000;
+
+/// Matches of the filter that is measured: little more than searches measure one by one, since the fewer match, the
+/// farther apart they lie.
+const FILTERED_MATCHES: u64 = 11_000;
+
+/// What is searched for, and what there is to find.
+struct Question {
+    sample: Sample,
+    /// Distances to the nearest rows, nearest first.
+    exact: Vec<f64>,
+}
+
+/// Measures the search settings of `index` for searches with and without a filter, keeps them for the searches, and
+/// answers them; none of a table that has no vectors.
+///
+/// # Errors
+/// When a statement fails.
+pub(crate) async fn tune(
+    database: &Database,
+    observation: &Observation,
+    index: &VectorIndex,
+    policy: &Policy,
+    observer: &Observer<'_>,
+) -> Result<Vec<MeasuredSetting>, store::Error> {
+    let (table, rows) = (&observation.table, observation.rows);
+    let count = (ROWS_TO_READ / rows.max(1)).clamp(FEWEST_SAMPLES, MOST_SAMPLES);
+    let count = u32::try_from(count).expect("at most 100");
+    let samples = database.sample_rows(table, rows, count, SEED).await?;
+    let share = Share::of(FILTERED_MATCHES, rows);
+    let kinds = [(Filtering::None, Share::ALL), (Filtering::Some, share)];
+    let mut settings = Vec::new();
+    for (filtering, share) in kinds {
+        // So few rows are all measured one by one under any filter.
+        if filtering == Filtering::Some && share.is_all() {
+            continue;
+        }
+        let mut questions = Vec::new();
+        for sample in &samples {
+            let deepest = DEPTHS[DEPTHS.len() - 1];
+            let exact = database.nearest_others_exact(table, sample, share, deepest).await?;
+            questions.push(Question { sample: sample.clone(), exact });
+            observer(Event::Measuring { done: questions.len() as u64, total: samples.len() as u64 });
+        }
+        // From a vector of zeros no cosine distance is defined.
+        questions.retain(|question| !question.exact.is_empty());
+        if questions.is_empty() {
+            continue;
+        }
+        let measuring = Measuring { database, observation, index, filtering, share, questions: &questions };
+        let mut least = 1;
+        for depth in DEPTHS {
+            let setting = measuring.least_setting(depth, least, policy.recall_target).await?;
+            // Deeper searches need no less.
+            least = setting.candidates;
+            settings.push(setting);
+        }
+    }
+    database.keep_measured(table, index, &settings).await?;
+    Ok(settings)
+}
+
+struct Measuring<'a> {
+    database: &'a Database,
+    observation: &'a Observation,
+    index: &'a VectorIndex,
+    filtering: Filtering,
+    share: Share,
+    questions: &'a [Question],
+}
+
+impl Measuring<'_> {
+    /// The least setting that meets the target, or the greatest where none does.
+    async fn least_setting(
+        &self,
+        depth: u32,
+        least: u32,
+        target: f64,
+    ) -> Result<MeasuredSetting, store::Error> {
+        let (least, most) = match self.index.definition.kind {
+            IndexKind::Ivfflat { lists } => (least, lists),
+            IndexKind::Hnsw { .. } => (least.max(TARGET_DEPTH), MOST_CANDIDATES),
+        };
+        let mut search = LeastSetting::between(least, most);
+        let mut best: Option<MeasuredSetting> = None;
+        while let Some(candidates) = search.next() {
+            let (recall, latency, sampled) = self.measure(depth, candidates, target).await?;
+            let is_enough = recall.low >= target;
+            search.learn(candidates, is_enough);
+            if is_enough || best.is_none_or(|best| best.recall_low < target) {
+                best = Some(MeasuredSetting {
+                    filtering: self.filtering,
+                    depth,
+                    candidates,
+                    target,
+                    recall: recall.mean,
+                    recall_low: recall.low,
+                    latency_ms: latency.as_secs_f64() * 1_000.0,
+                    sampled,
+                    rows: self.observation.rows,
+                    measured_at: now(),
+                });
+            }
+        }
+        Ok(best.expect("one setting at least was tried"))
+    }
+
+    /// Recall and median time of searches with `candidates`, and how many were made: all, unless the first ones leave no
+    /// hope.
+    async fn measure(
+        &self,
+        depth: u32,
+        candidates: u32,
+        target: f64,
+    ) -> Result<(MeanRecall, Duration, u32), store::Error> {
+        let (mut recalls, mut times) = (Vec::new(), Vec::new());
+        for question in self.questions {
+            let search = (&question.sample, self.share, depth);
+            let found =
+                self.database.nearest_others_by_index(self.observation, self.index, candidates, search);
+            let (found, time) = found.await?;
+            let exact = &question.exact[..question.exact.len().min(depth as usize)];
+            recalls.push(recall(exact, &found).expect("there is something to find"));
+            times.push(time);
+            if recalls.len().is_multiple_of(HOPE_AFTER) && MeanRecall::of(&recalls).is_hopeless(target) {
+                break;
+            }
+        }
+        times.sort_unstable();
+        let sampled = u32::try_from(recalls.len()).expect("at most 100");
+        Ok((MeanRecall::of(&recalls), times[times.len() / 2], sampled))
+    }
+}
+
+fn now() -> PrimitiveDateTime {
+    let now = OffsetDateTime::now_utc();
+    PrimitiveDateTime::new(now.date(), now.time())
+}
