@@ -65,6 +65,9 @@ pub(crate) enum Command {
     Judge(JudgeCommand),
     /// Serves the three services over HTTP, and all of them under one address
     Serve(ServeArguments),
+    /// Looks after the vector indexes that searches use: which there are, which there should be, how much they find
+    #[command(subcommand)]
+    Index(IndexCommand),
     /// Opens, names or stops the embedded PostgreSQL
     #[command(subcommand)]
     Db(DbCommand),
@@ -347,6 +350,35 @@ pub(crate) enum DbCommand {
     },
     /// Stops the embedded server
     Stop,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IndexCommand {
+    /// Tells each table's vector index, its size, and what its search settings were measured to find
+    Status(IndexArguments),
+    /// Tells what `apply` would do, and why
+    Plan(IndexArguments),
+    /// Builds, swaps and drops indexes as planned, and measures their search settings, while the tables are in use;
+    /// killed at any moment, it goes on when run again
+    Apply {
+        #[command(flatten)]
+        arguments: IndexArguments,
+        /// Tell what would be done, as `plan` does, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Measures again which search settings meet VECTOR_RECALL_TARGET, on each table's own rows
+    Tune(IndexArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IndexArguments {
+    /// Only this table [default: all that have vectors]
+    #[arg(long, value_name = "TABLE")]
+    pub(crate) table: Option<String>,
+    /// Print one JSON array instead of lines
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -64,9 +64,28 @@ pub(crate) fn grouped(number: u64) -> String {
     grouped
 }
 
+/// `12.3 MB`, in powers of ten.
+pub(crate) fn size_text(bytes: u64) -> String {
+    let mut size = bytes as f64;
+    for unit in ["bytes", "kB", "MB", "GB", "TB"] {
+        if size < 999.5 {
+            return if unit == "bytes" { format!("{bytes} bytes") } else { format!("{size:.1} {unit}") };
+        }
+        size /= 1000.0;
+    }
+    format!("{size:.1} PB")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_have_a_unit_that_suits_them() {
+        let sizes = [0, 999, 1000, 999_600, 4_321_000, 231_000_000_000, u64::MAX].map(size_text);
+        let expected = ["0 bytes", "999 bytes", "1.0 kB", "1.0 MB", "4.3 MB", "231.0 GB", "18446.7 PB"];
+        assert_eq!(sizes, expected);
+    }
 
     #[test]
     fn excerpt_is_one_line_without_escape_sequences() {

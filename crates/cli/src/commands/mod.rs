@@ -4,6 +4,7 @@ mod config;
 mod db;
 mod demo;
 mod dump;
+mod index;
 mod inspect;
 mod judge;
 mod migrate;
@@ -48,6 +49,7 @@ async fn run_to_end(configuration: &Configuration, command: Command) -> Result<E
         Command::Inspect(arguments) => inspect::run(configuration, arguments).await,
         Command::Dump(arguments) => dump::run(configuration, arguments).await,
         Command::Search(arguments) => search::run(configuration, &arguments).await,
+        Command::Index(command) => index::run(configuration, command).await,
         Command::Db(command) => db::run(configuration, command).await,
         Command::Config { json } => config::run(configuration, json),
         Command::Serve(_) | Command::Judge(_) => unreachable!("they were taken out before"),

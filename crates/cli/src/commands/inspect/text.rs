@@ -5,7 +5,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::report::{CollectionReport, Counts, Missing, Report};
 use crate::{
-    output::{count, grouped, visible},
+    output::{count, grouped, size_text, visible},
     source::{Description, is_default},
 };
 
@@ -249,18 +249,6 @@ fn reasons(missing: &Missing) -> String {
     reasons.collect::<Vec<_>>().join(", ")
 }
 
-/// `12.3 MB`, in powers of ten.
-fn size_text(bytes: u64) -> String {
-    let mut size = bytes as f64;
-    for unit in ["bytes", "kB", "MB", "GB", "TB"] {
-        if size < 999.5 {
-            return if unit == "bytes" { format!("{bytes} bytes") } else { format!("{size:.1} {unit}") };
-        }
-        size /= 1000.0;
-    }
-    format!("{size:.1} PB")
-}
-
 /// `text` if it fits into `width` columns, else its beginning and `…`.
 fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
@@ -338,13 +326,6 @@ mod tests {
                 5 of 12,345 records cannot be read exactly: text that is not Unicode, or values that no record can hold.
                 3,007 of 12,345 records have no vector: 3,000 index lost, 1 never stored, 2 deleted, and the record made again without one, 4 stored in a form that is no vector."#]],
         );
-    }
-
-    #[test]
-    fn sizes_have_a_unit_that_suits_them() {
-        let sizes = [0, 999, 1000, 999_600, 4_321_000, 231_000_000_000, u64::MAX].map(size_text);
-        expect!["0 bytes, 999 bytes, 1.0 kB, 1.0 MB, 4.3 MB, 231.0 GB, 18446.7 PB"]
-            .assert_eq(&sizes.join(", "));
     }
 
     #[test]

@@ -1,0 +1,111 @@
+//! `panopticon index`: the vector indexes that searches use.
+
+mod progress;
+mod text;
+
+use anyhow::anyhow;
+use serde_json::{Value, json};
+use store::postgres::{Database, Table, vector_index::MeasuredSetting};
+use upkeep::{Policy, observation_to_json, plan_to_json, setting_to_json};
+
+use self::progress::IndexProgress;
+use crate::{
+    arguments::{IndexArguments, IndexCommand},
+    configuration::Configuration,
+    connection::Connection,
+    exit::{ExitCode, Failure},
+    output::print,
+};
+
+pub(crate) async fn run(configuration: &Configuration, command: IndexCommand) -> Result<ExitCode, Failure> {
+    let policy = configuration.index_policy()?;
+    let connection = Connection::open(configuration).await?;
+    let done = carry_out(&connection.database, &policy, command).await;
+    connection.close().await?;
+    done.map(|()| ExitCode::Complete)
+}
+
+async fn carry_out(database: &Database, policy: &Policy, command: IndexCommand) -> Result<(), Failure> {
+    let arguments = match &command {
+        IndexCommand::Status(arguments) | IndexCommand::Plan(arguments) | IndexCommand::Tune(arguments) => {
+            arguments
+        }
+        IndexCommand::Apply { arguments, .. } => arguments,
+    };
+    let mut answers = Answers { is_json: arguments.json, objects: Vec::new() };
+    for table in tables(database, arguments).await? {
+        match command {
+            IndexCommand::Status(_) => {
+                let observation = database.observe_indexes(&table).await?;
+                let plan = upkeep::plan(&observation, policy);
+                let mut object = observation_to_json(&observation);
+                object["plan"] = plan_to_json(&plan);
+                answers.add(object, &text::status(&observation, &plan))?;
+            }
+            IndexCommand::Plan(_) | IndexCommand::Apply { dry_run: true, .. } => {
+                let plan = upkeep::plan(&database.observe_indexes(&table).await?, policy);
+                answers.add(plan_to_json(&plan), plan.to_string().trim_end())?;
+            }
+            IndexCommand::Apply { .. } => {
+                let progress = IndexProgress::new();
+                let applied = upkeep::apply(database, &table, policy, &|event| progress.show(event)).await;
+                progress.finish();
+                let applied = applied?;
+                let mut object = plan_to_json(&applied.plan);
+                object["measured"] = settings_to_json(&applied.measured);
+                answers.add(object, &text::applied(&applied))?;
+            }
+            IndexCommand::Tune(_) => {
+                let progress = IndexProgress::new();
+                let measured = upkeep::retune(database, &table, policy, &|event| progress.show(event)).await;
+                progress.finish();
+                let measured = measured?;
+                let object = json!({"table": table.name, "measured": settings_to_json(&measured)});
+                answers.add(object, &text::tuned(&table, &measured))?;
+            }
+        }
+    }
+    answers.end()
+}
+
+/// The tables that are meant.
+async fn tables(database: &Database, arguments: &IndexArguments) -> Result<Vec<Table>, Failure> {
+    let mut tables = upkeep::tables(database).await?;
+    let Some(name) = &arguments.table else { return Ok(tables) };
+    let known: Vec<String> = tables.iter().map(|table| table.name.clone()).collect();
+    tables.retain(|table| table.name == *name);
+    if tables.is_empty() {
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        return Err(Failure::usage(anyhow!(
+            "the database has no table `{name}` with vectors of ours: it has {known}"
+        )));
+    }
+    Ok(tables)
+}
+
+fn settings_to_json(settings: &[MeasuredSetting]) -> Value {
+    settings.iter().map(setting_to_json).collect()
+}
+
+/// What is printed: a block for each table as soon as it is done, or one array at the end.
+struct Answers {
+    is_json: bool,
+    objects: Vec<Value>,
+}
+
+impl Answers {
+    fn add(&mut self, object: Value, text: &str) -> anyhow::Result<()> {
+        if self.is_json {
+            self.objects.push(object);
+            return Ok(());
+        }
+        print(text)
+    }
+
+    fn end(self) -> Result<(), Failure> {
+        if self.is_json {
+            print(&Value::Array(self.objects).to_string())?;
+        }
+        Ok(())
+    }
+}

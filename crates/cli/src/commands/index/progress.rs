@@ -1,0 +1,68 @@
+//! Progress of a build on standard error: a bar on a terminal, a line for each step elsewhere.
+
+use std::{io::IsTerminal as _, sync::Mutex};
+
+use indicatif::ProgressBar;
+use store::postgres::vector_index::IndexChange;
+use upkeep::Event;
+
+use crate::{output::visible, progress::bar};
+
+/// Shows how far a table's indexes are.
+pub(super) struct IndexProgress {
+    /// Shared by the events of one task. `None` where standard error is no terminal.
+    bar: Option<Mutex<ProgressBar>>,
+}
+
+impl IndexProgress {
+    pub(super) fn new() -> Self {
+        Self { bar: std::io::stderr().is_terminal().then(|| Mutex::new(ProgressBar::hidden())) }
+    }
+
+    pub(super) fn show(&self, event: Event<'_>) {
+        match event {
+            Event::Change(change) => {
+                let (line, verb) = match change {
+                    IndexChange::Drop { name } => (format!("dropping index `{name}`"), None),
+                    IndexChange::Build { name, definition } => {
+                        (format!("building index `{name}`: {definition}"), Some(("indexing", "rows")))
+                    }
+                    IndexChange::Rename { from, to } => (format!("renaming index `{from}` to `{to}`"), None),
+                };
+                self.step(&line, verb);
+            }
+            Event::Tuning(tuning) => {
+                let line = format!("measuring the search settings of `{}`: {}", tuning.index, tuning.reason);
+                self.step(&line, Some(("searching exactly", "searches")));
+            }
+            Event::Building { done, total } | Event::Measuring { done, total } => {
+                if let Some(bar) = &self.bar {
+                    let bar = bar.lock().expect("no holder panics");
+                    bar.set_length(total);
+                    bar.set_position(done);
+                }
+            }
+        }
+    }
+
+    /// Says what begins, and has a bar for it if it takes its time.
+    fn step(&self, line: &str, verb: Option<(&'static str, &'static str)>) {
+        let line = visible(line);
+        match &self.bar {
+            Some(shown) => {
+                let mut shown = shown.lock().expect("no holder panics");
+                shown.finish_and_clear();
+                eprintln!("{line}");
+                *shown = verb.map_or_else(ProgressBar::hidden, |(verb, unit)| bar(verb, unit));
+            }
+            None => eprintln!("{line}"),
+        }
+    }
+
+    /// Removes the bar.
+    pub(super) fn finish(self) {
+        if let Some(bar) = self.bar {
+            bar.into_inner().expect("no holder panics").finish_and_clear();
+        }
+    }
+}
