@@ -82,7 +82,8 @@ async fn index_is_built_once_after_the_rows_and_its_recall_is_told() {
     let recall = verified(&report).searches.index_recall.expect("there is an index");
     assert!(recall > 0.9, "{recall}");
     let built: Vec<String> =
-        one(&test_database, "select array_agg(statement) from builds where statement like '%using ivfflat%'").await;
+        one(&test_database, "select array_agg(statement) from builds where statement like '%using ivfflat%'")
+            .await;
     assert_eq!(built.len(), 1);
     // Nobody else uses a table that this run made, so the quicker build will do.
     assert!(!built[0].contains("concurrently"), "{}", built[0]);

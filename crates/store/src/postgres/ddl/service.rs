@@ -291,6 +291,16 @@ order by distance, id",
     ))
 }
 
+/// The plan that PostgreSQL makes for finding the selected records that have an embedding, and with it how many it
+/// expects.
+pub(crate) fn explain_selected(service: Service, selection: &Selection) -> Result<Statement, StorageError> {
+    let mut binds = Binds::default();
+    let mut all = vec!["embedding is not null".to_owned()];
+    all.extend(conditions(service, selection, &mut binds)?);
+    let name = quoted(&Table::of(service).name);
+    Ok(statement(format!("explain (format json)\nselect from {name}{}", filter(&all)), binds))
+}
+
 /// The records nearest to a vector among the selected ones, as a vector index of `precision` finds them.
 ///
 /// The inner statement is the plain one that an index serves; an index scan that goes on past a filter may give
@@ -479,6 +489,7 @@ mod tests {
         let exact = |selection, measured| nearest_exact(Service::Query, selection, embedding, 10, measured);
         check(exact(all, Measured::All), &expect_file!["golden/nearest_exact.sql"]);
         check(exact(category, Measured::UpTo(7)), &expect_file!["golden/nearest_exact_filtered.sql"]);
+        check(explain_selected(Service::Query, category), &expect_file!["golden/explain_selected.sql"]);
         let by_index =
             |selection, precision| nearest_by_index(Service::Query, selection, embedding, 10, precision);
         check(by_index(all, Precision::Full), &expect_file!["golden/nearest_by_index.sql"]);
