@@ -5,6 +5,7 @@ mod configuration;
 mod demo;
 mod dump;
 mod faults;
+mod index;
 mod inspect;
 mod judge;
 mod migrate;

@@ -13,8 +13,13 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use embed::{Embedder, EmbedderConfig};
 use records::Service;
-use server::{ConnectionTimes, EmbeddingModel, Listener, PoolProbe, Process, RunnerConfig, Runs, Shutdown, gateway, services};
+use server::{
+    ConnectionTimes, EmbeddingModel, Listener, PoolProbe, Process, RunnerConfig, Runs, Shutdown, gateway,
+    services,
+};
+use store::postgres::{Database, Table};
 use tokio::task::{JoinError, JoinSet};
+use upkeep::Policy;
 
 use self::{
     settings::{Role, Settings},
@@ -75,6 +80,34 @@ async fn serve(
     serving.until_signal(signals).await
 }
 
+/// Says which tables want another index than they have. Searches are right without it, but slower.
+async fn tell_of_indexes(database: Database, services: Vec<Service>, policy: Policy) {
+    for table in services.into_iter().map(Table::of) {
+        match database.observe_indexes(&table).await {
+            Ok(observation) => {
+                let plan = upkeep::plan(&observation, &policy);
+                if !plan.is_empty() {
+                    tracing::warn!(
+                        table.name = table.name,
+                        table.rows = plan.rows,
+                        "table {} wants another vector index than it has: run `panopticon index apply`",
+                        table.name
+                    );
+                }
+            }
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(
+                    error,
+                    table.name = table.name,
+                    "the indexes of {} cannot be seen",
+                    table.name
+                );
+            }
+        }
+    }
+}
+
 /// Addresses that answer, and what is behind them.
 struct Serving {
     process: Arc<Process>,
@@ -115,6 +148,9 @@ impl Serving {
             let listener = Listener::bind(*address).await.map_err(anyhow::Error::from)?;
             print(&format!("{}: http://{}", role.as_str(), listener.address()))?;
             listeners.spawn(listener.serve(router, shutdown.clone(), TIMES));
+        }
+        if let Some(database) = storages.as_ref().and_then(|storages| storages.database.clone()) {
+            workers.spawn(tell_of_indexes(database, wanted.clone(), configuration.index_policy()?));
         }
         if let Some(runs) = runs {
             let shutdown = shutdown.clone();

@@ -1,0 +1,154 @@
+//! `panopticon index`: what it tells, what it does, and what a kill leaves for the next one to make good.
+
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use store::postgres::Database;
+use test_support::TestDatabase;
+
+use crate::{Run, json, panopticon, run_on, run_with};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(10);
+
+/// A database with so many queries, whose vectors are anything.
+async fn with_queries(rows: u32) -> TestDatabase {
+    let test_database = TestDatabase::create().await;
+    let database = Database::connect(&test_database.url()).await.expect("the database answers");
+    database.prepare_schema().await.expect("the schema is created");
+    database.close().await;
+    test_database
+        .execute(&format!(
+            "insert into queries (query_text, theme, embedding)
+            select 'row', 'theme', (select array_agg(random()) from generate_series(1, 384) where row > 0)::vector
+            from generate_series(1, {rows}) row"
+        ))
+        .await;
+    test_database
+}
+
+async fn index(database: &TestDatabase, arguments: &[&str]) -> Run {
+    run_on(database, &[&["index"], arguments].concat()).await
+}
+
+/// The answer about the queries.
+fn of_queries(run: &Run) -> Value {
+    assert_eq!(run.code, 0, "{run:?}");
+    let answers = json(run);
+    let of_queries = answers.as_array().expect("an array").iter().find(|one| one["table"] == "queries");
+    of_queries.expect("the queries are among them").clone()
+}
+
+/// Names of the vector indexes, and whether they are valid.
+async fn vector_indexes(connection: &mut PgConnection) -> Vec<(String, bool)> {
+    sqlx::query_as(
+        "select relname::text, indisvalid from pg_index join pg_class on pg_class.oid = indexrelid
+        where indrelid = 'queries'::regclass and relname like '%vector%' order by 1",
+    )
+    .fetch_all(connection)
+    .await
+    .expect("the catalog reads")
+}
+
+#[tokio::test]
+async fn plan_is_told_carried_out_and_then_there_is_nothing_to_do() {
+    let database = with_queries(10_000).await;
+    let mut connection = database.connection().await;
+    // Random vectors are far from each other, and no graph finds them well: lists do when enough of them are read.
+    let ivfflat = [("DATABASE_URL", database.url()), ("VECTOR_INDEX_TYPE", "ivfflat".to_owned())];
+    let ivfflat = ivfflat.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let as_lists = async |arguments: &[&str]| run_with(&[&["index"], arguments].concat(), &ivfflat).await;
+
+    let status = of_queries(&index(&database, &["status", "--json"]).await);
+    assert_eq!((&status["rows"], &status["indexes"]), (&json!(10_000), &json!([])));
+    assert_eq!(status["plan"]["wanted"]["type"], "hnsw");
+    let plan = as_lists(&["plan", "--table", "queries"]).await;
+    assert!(
+        plan.stdout.contains("build index `queries_panopticon_vector_new`: ivfflat with 10 lists"),
+        "{plan:?}"
+    );
+    let dry_run = as_lists(&["apply", "--table", "queries", "--dry-run"]).await;
+    assert_eq!((dry_run.code, &dry_run.stdout), (0, &plan.stdout));
+    assert_eq!(vector_indexes(&mut connection).await, []);
+
+    let applied = as_lists(&["apply", "--json"]).await;
+    assert!(applied.stderr.contains("building index"), "{applied:?}");
+    let applied = of_queries(&applied);
+    assert_eq!(applied["changes"].as_array().map(Vec::len), Some(2), "{applied}");
+    let recall = applied["measured"][0]["recall_low"].as_f64().expect("it was measured");
+    assert!(recall >= 0.98, "{applied}");
+    let expected = [("queries_panopticon_vector".to_owned(), true)];
+    assert_eq!(vector_indexes(&mut connection).await, expected);
+    let again = as_lists(&["apply", "--table", "queries"]).await;
+    assert!(again.stdout.ends_with("nothing to do\n"), "{again:?}");
+    assert!(again.stderr.is_empty(), "{again:?}");
+
+    let tuned = of_queries(&as_lists(&["tune", "--table", "queries", "--json"]).await);
+    assert_eq!(tuned["measured"].as_array().map(Vec::len), applied["measured"].as_array().map(Vec::len));
+    let status = as_lists(&["status"]).await;
+    assert!(status.stdout.contains("queries: 10,000 rows of 384 dimensions by cosine"), "{status:?}");
+    assert!(status.stdout.contains("    10 results: recall "), "{status:?}");
+
+    let unknown = index(&database, &["plan", "--table", "nothing"]).await;
+    assert_eq!(unknown.code, 2, "{unknown:?}");
+    assert!(unknown.stderr.contains("it has evaluation_metrics, llm_outputs, queries"), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn settings_that_no_index_can_have_are_refused() {
+    for (name, value, expected) in [
+        ("VECTOR_INDEX_TYPE", "annoy", "expected `auto`, `ivfflat`, `hnsw` or `none`"),
+        ("VECTOR_RECALL_TARGET", "98", "expected a number above 0 and up to 1"),
+        ("VECTOR_RECALL_TARGET", "0", "expected a number above 0 and up to 1"),
+        ("VECTOR_RECALL_TARGET", "NaN", "expected a number above 0 and up to 1"),
+    ] {
+        let ended = run_with(&["config"], &[(name, value)]).await;
+        assert_eq!(ended.code, 2, "{ended:?}");
+        assert!(ended.stderr.contains(expected), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn second_apply_is_refused_and_a_killed_one_is_made_good() {
+    let database = with_queries(15_000).await;
+    let mut connection = database.connection().await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut child = panopticon(folder.path(), &["index", "apply", "--table", "queries"])
+        .env("DATABASE_URL", database.url())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary runs");
+    let started = Instant::now();
+    loop {
+        let is_building: bool = sqlx::query_scalar(
+            "select exists (select from pg_stat_progress_create_index
+            where datname = current_database() and blocks_done > 0)",
+        )
+        .fetch_one(&mut connection)
+        .await
+        .expect("the view reads");
+        if is_building {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "the build does not begin");
+        tokio::time::sleep(POLL).await;
+    }
+    let second = index(&database, &["apply", "--table", "queries"]).await;
+    assert_eq!(second.code, 5, "{second:?}");
+    assert!(second.stderr.contains("another process builds the indexes of table `queries`"), "{second:?}");
+    child.kill().expect("it is ours");
+    child.wait().expect("it ends");
+    let left = vector_indexes(&mut connection).await;
+    assert_eq!(left, [("queries_panopticon_vector_new".to_owned(), false)]);
+
+    let again = index(&database, &["apply", "--table", "queries"]).await;
+    assert_eq!(again.code, 0, "{again:?}");
+    assert!(again.stdout.contains("`queries_panopticon_vector_new` was never finished"), "{again:?}");
+    let expected = [("queries_panopticon_vector".to_owned(), true)];
+    assert_eq!(vector_indexes(&mut connection).await, expected);
+}
