@@ -13,9 +13,9 @@ use records::Service;
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use server::{
-    ConnectionTimes, EmbeddingModel, JudgeConfig, Judging, Listener, ListenerError, Patience, PoolProbe, PoolState, Process,
-    ProviderAccess, RecordSource, RemoteService, RunnerConfig, Runs, ServerConfig, Shutdown, Upstream,
-    services,
+    ConnectionTimes, EmbeddingModel, JudgeConfig, Judging, Listener, ListenerError, Patience, PoolProbe,
+    PoolState, Process, ProviderAccess, RecordSource, RemoteService, RunnerConfig, Runs, ServerConfig,
+    Shutdown, Upstream, services,
 };
 use store::{
     postgres::{Database, PostgresStorage},
