@@ -130,11 +130,9 @@ async fn description_is_openapi_that_holds_together() {
             .collect();
         let variable: Vec<&str> = path.split(['{', '}']).skip(1).step_by(2).collect();
         assert_eq!(in_path, variable, "{method} {path}");
-        if let [variable] = variable[..] {
-            let empty = path.replace(&format!("{{{variable}}}"), "");
-            let method = Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method");
-            let answer = served.send(method, &empty, &[], None).await;
-            assert_eq!(answer.status, 404, "{empty}: {answer:?}");
+        if let Some((before, _)) = path.split_once('{') {
+            let answer = served.get(before).await;
+            assert_eq!(answer.status, 404, "{before}: {answer:?}");
             assert!(responses.contains_key("404"), "{path}");
         }
         assert!(operation["security"].is_null(), "there is no key: {method} {path}");
