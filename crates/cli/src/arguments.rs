@@ -16,7 +16,8 @@ Without DATABASE_URL, Panopticon runs a PostgreSQL server of its own in its data
 
 Exit codes: 0 complete and verified; 1 failed, run again; 2 wrong usage or configuration, or unreadable source;
 3 records were rejected, are missing, have no vector, or cannot be shown exactly; 4 a comparison found a
-difference; 5 refused: another run holds the table or is unfinished, or rows edited in PostgreSQL are in the way;
+difference; 5 refused: another process holds the table or its indexes, another run is unfinished, or rows edited in
+PostgreSQL are in the way;
 130 interrupted; 141 the reader of standard output went away.";
 
 /// Evaluates language models; keeps prompts, outputs and scores in PostgreSQL and moves them there from ChromaDB.

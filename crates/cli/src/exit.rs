@@ -18,7 +18,7 @@ pub(crate) enum ExitCode {
     Rejected = 3,
     /// A comparison found a difference.
     Different = 4,
-    /// Refused: another run holds the table, or rows edited since are in the way.
+    /// Refused: another process holds the table or its indexes, or rows edited since are in the way.
     Refused = 5,
     /// Interrupted by a signal, as shells count it.
     Interrupted = 130,

@@ -13,7 +13,6 @@ use time::{OffsetDateTime, PrimitiveDateTime};
 
 use crate::{
     apply::{Event, Observer},
-    plan::TARGET_DEPTH,
     policy::Policy,
     recall::{LeastSetting, MeanRecall, recall},
 };
@@ -27,6 +26,9 @@ const MOST_SAMPLES: u64 = 100;
 const HOPE_AFTER: usize = 10;
 /// Any number; with another one other rows are searched for.
 const SEED: u32 = 7;
+
+/// A greater setting has to be faster by so much to be taken, which is more than chance makes of it.
+const FASTER: f64 = 0.8;
 
 /// pgvector's limit of `hnsw.ef_search`.
 const MOST_CANDIDATES: u32 = 1_000;
@@ -81,7 +83,7 @@ pub(crate) async fn tune(
         let measuring = Measuring { database, observation, index, filtering, share, questions: &questions };
         let mut least = 1;
         for depth in DEPTHS {
-            let setting = measuring.least_setting(depth, least, policy.recall_target).await?;
+            let setting = measuring.best_setting(depth, least, policy.recall_target).await?;
             // Deeper searches need no less.
             least = setting.candidates;
             settings.push(setting);
@@ -101,8 +103,9 @@ struct Measuring<'a> {
 }
 
 impl Measuring<'_> {
-    /// The least setting that meets the target, or the greatest where none does.
-    async fn least_setting(
+    /// The least setting that meets the target, or the greatest where none does; or a greater one that is faster, as it is
+    /// where the least has to go on scanning again and again to find enough rows.
+    async fn best_setting(
         &self,
         depth: u32,
         least: u32,
@@ -110,41 +113,37 @@ impl Measuring<'_> {
     ) -> Result<MeasuredSetting, store::Error> {
         let (least, most) = match self.index.definition.kind {
             IndexKind::Ivfflat { lists } => (least, lists),
-            IndexKind::Hnsw { .. } => (least.max(TARGET_DEPTH), MOST_CANDIDATES),
+            IndexKind::Hnsw { .. } => (least.max(depth), MOST_CANDIDATES),
         };
         let mut search = LeastSetting::between(least, most);
         let mut best: Option<MeasuredSetting> = None;
         while let Some(candidates) = search.next() {
-            let (recall, latency, sampled) = self.measure(depth, candidates, target).await?;
-            let is_enough = recall.low >= target;
+            let setting = self.measure(depth, candidates, target).await?;
+            let is_enough = setting.recall_low >= target;
             search.learn(candidates, is_enough);
             if is_enough || best.is_none_or(|best| best.recall_low < target) {
-                best = Some(MeasuredSetting {
-                    filtering: self.filtering,
-                    depth,
-                    candidates,
-                    target,
-                    recall: recall.mean,
-                    recall_low: recall.low,
-                    latency_ms: latency.as_secs_f64() * 1_000.0,
-                    sampled,
-                    rows: self.observation.rows,
-                    measured_at: now(),
-                });
+                best = Some(setting);
             }
         }
-        Ok(best.expect("one setting at least was tried"))
+        let mut best = best.expect("one setting at least was tried");
+        while best.candidates < most {
+            let doubled = self.measure(depth, best.candidates.saturating_mul(2).min(most), target).await?;
+            if doubled.recall_low < target || doubled.latency_ms > best.latency_ms * FASTER {
+                break;
+            }
+            best = doubled;
+        }
+        Ok(best)
     }
 
-    /// Recall and median time of searches with `candidates`, and how many were made: all, unless the first ones leave no
-    /// hope.
+    /// Recall and median time of searches with `candidates`: of all, unless the first ones leave no hope.
     async fn measure(
         &self,
         depth: u32,
         candidates: u32,
         target: f64,
-    ) -> Result<(MeanRecall, Duration, u32), store::Error> {
-        let (mut recalls, mut times) = (Vec::new(), Vec::new());
+    ) -> Result<MeasuredSetting, store::Error> {
+        let (mut recalls, mut times) = (Vec::new(), Vec::<Duration>::new());
         for question in self.questions {
             let search = (&question.sample, self.share, depth);
             let found =
@@ -158,8 +157,19 @@ impl Measuring<'_> {
             }
         }
         times.sort_unstable();
-        let sampled = u32::try_from(recalls.len()).expect("at most 100");
-        Ok((MeanRecall::of(&recalls), times[times.len() / 2], sampled))
+        let recall = MeanRecall::of(&recalls);
+        Ok(MeasuredSetting {
+            filtering: self.filtering,
+            depth,
+            candidates,
+            target,
+            recall: recall.mean,
+            recall_low: recall.low,
+            latency_ms: times[times.len() / 2].as_secs_f64() * 1_000.0,
+            sampled: u32::try_from(recalls.len()).expect("at most 100"),
+            rows: self.observation.rows,
+            measured_at: now(),
+        })
     }
 }
 

@@ -28,7 +28,6 @@ async fn measured_settings_meet_the_target_and_are_those_of_searches() {
                 assert!(setting.recall_low >= 0.98 && setting.recall >= setting.recall_low, "{setting:?}");
                 assert!(setting.sampled >= 60 && setting.latency_ms > 0.0, "{setting:?}");
             }
-            assert!(few.candidates <= many.candidates, "{few:?} {many:?}");
         }
         let index = observe(&database).await.indexes.remove(0);
         assert_eq!(index.measured.len(), 4, "they are kept: {index:?}");

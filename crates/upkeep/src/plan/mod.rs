@@ -193,18 +193,24 @@ fn choose(observation: &Observation, policy: &Policy, valid: &[&VectorIndex]) ->
     let (kind, why) = graph(policy, valid);
     let memory = &observation.memory;
     let room = memory.machine_bytes.unwrap_or(memory.cache_bytes) / GRAPH_MEMORY_SHARE;
-    let has_room = |precision| IndexDefinition { kind, precision }.estimated_bytes(rows, dimension) <= room;
-    let (precision, how) = if least == Precision::Full && has_room(Precision::Full) {
-        (Precision::Full, "")
-    } else if has_room(Precision::Half) {
-        (Precision::Half, ", and in half precision it fits into memory")
-    } else {
+    // A graph with fewer edges than the target asks for is better than lists, and than one and the other by turns.
+    let definitions = [kind, GRAPHS[0]]
+        .into_iter()
+        .flat_map(|kind| {
+            [Precision::Full, Precision::Half].map(|precision| IndexDefinition { kind, precision })
+        })
+        .filter(|definition| least == Precision::Full || definition.precision == Precision::Half);
+    let fitting =
+        definitions.into_iter().find(|definition| definition.estimated_bytes(rows, dimension) <= room);
+    let Some(definition) = fitting else {
         let reason =
             "a graph would not fit into half of the server's memory, and lists can be read from disk";
         return choice(lists, reason.to_owned());
     };
+    let how = if definition.precision == least { "" } else { ", and in half precision it fits into memory" };
+    let why = if definition.kind == kind { why } else { "" };
     let reason = format!("a graph finds as much as lists in a fraction of the time{how}{why}");
-    choice(Wanted::Index(IndexDefinition { kind, precision }), reason)
+    choice(Wanted::Index(definition), reason)
 }
 
 /// The graph that should meet the target: the default, unless that was measured not to.

@@ -218,6 +218,11 @@ fn memory_writes_and_dimension_decide_too() {
     assert_eq!(wanted(&small_machine), "hnsw with m 16, ef_construction 64, in half precision");
     small_machine.memory.machine_bytes = Some(1 << 30);
     assert_eq!(wanted(&small_machine), "ivfflat with 1000 lists");
+    let mut thorough = index("i", GRAPHS[1]);
+    thorough.measured = vec![measured(0.98, 0.99, 100_000)];
+    let mut tight = observation(100_000, vec![thorough]);
+    tight.memory.machine_bytes = Some(256 << 20);
+    assert_eq!(wanted(&tight), "hnsw with m 16, ef_construction 64, in half precision");
     small_machine.memory.machine_bytes = None;
     assert_eq!(wanted(&small_machine), "hnsw with m 16, ef_construction 64", "what its owner says counts");
 
@@ -308,7 +313,7 @@ fn plan_that_was_carried_out_leaves_nothing_to_do_and_never_a_moment_without_ind
         select(vec![IndexType::Auto, IndexType::Ivfflat, IndexType::Hnsw, IndexType::None]),
         select(vec![Haste::None, Haste::Migration]),
     );
-    let mut runner = TestRunner::new(ProptestConfig { cases: 4_000, ..ProptestConfig::default() });
+    let mut runner = TestRunner::new(ProptestConfig { cases: 20_000, ..ProptestConfig::default() });
     let checked = runner.run(&(observed, policies), |(observed, (index_type, haste))| {
         let (rows, mut indexes, machine_bytes, dimension, writes_per_second) = observed;
         indexes.sort_by(|one, other| one.name.cmp(&other.name));
