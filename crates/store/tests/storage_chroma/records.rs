@@ -25,6 +25,33 @@ async fn record_is_shown_as_it_was_given() {
 }
 
 #[tokio::test]
+async fn numbers_of_any_length_come_back_to_the_last_bit() {
+    let Fixture { storage, .. } = &Fixture::new(Service::Query).await;
+    // Every one of these is a double; Chroma 1.5.9 reads one in seven as another.
+    let (mut bits, mut numbers) = (1_u64, vec![3.494_239_632_500_895e78, 123_456_789.123_456_79]);
+    while numbers.len() < 1_000 {
+        bits = bits.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        let fraction = (bits >> 11) as f64 / (1_u64 << 53) as f64;
+        numbers.extend([fraction, fraction * 1e9, (fraction * 1e4).round() / 1e2]);
+        numbers.extend(Some(f64::from_bits(bits)).filter(|number| number.is_finite()));
+    }
+    let records: Vec<NewRecord> = (0..)
+        .zip(numbers.chunks(50))
+        .map(|(number, chunk)| {
+            let keys = chunk.iter().enumerate();
+            let mut metadata: serde_json::Map<_, _> =
+                keys.map(|(index, number)| (format!("key {index}"), json!(number))).collect();
+            metadata.insert("list".to_owned(), json!([0.5, chunk[0]]));
+            record(number, Value::Object(metadata))
+        })
+        .collect();
+    store_all(storage, &records).await;
+    let shown = storage.list(&Selection::default(), Start::Offset(0), 100).await.expect("a list");
+    let given: Vec<_> = records.iter().rev().map(|record| record.to_record(Service::Query)).collect();
+    assert_eq!(shown, given);
+}
+
+#[tokio::test]
 async fn batch_with_a_conflict_is_not_stored_at_all_or_without_it() {
     let Fixture { storage, .. } = &Fixture::new(Service::Judge).await;
     store_all(storage, &[output(1)]).await;

@@ -1,7 +1,7 @@
 //! A record as a server keeps it, and as it is shown.
 
 use records::{stored_id, timestamp};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 use time::PrimitiveDateTime;
 use uuid::Uuid;
 
@@ -74,8 +74,9 @@ pub(super) fn column_text(table: &Table, key: &str, metadata: &Map<String, Value
 }
 
 /// The metadata that a server is given for `metadata`. All servers from 0.4.15 on hold the same values in the same
-/// way, but for lists, which came with 1.5. They drop or refuse the others: null, objects, whole numbers beyond 64
-/// bits, lists that are empty or of several types, the empty key, and keys that begin with `#`, `$` or `chroma:`.
+/// way, but for lists, which came with 1.5. They drop, refuse or change the others: null, objects, whole numbers beyond
+/// 64 bits, some fractions (see [`is_read_exactly`]), lists that are empty or of several types, the empty key, and keys
+/// that begin with `#`, `$` or `chroma:`.
 pub(super) fn kept_metadata(metadata: Map<String, Value>, lists: Lists) -> Map<String, Value> {
     folding::fold(metadata, |key, value| {
         let is_free_key = !key.is_empty() && !["#", "$", "chroma:"].iter().any(|own| key.starts_with(own));
@@ -110,14 +111,57 @@ impl Kind {
         match value {
             Value::Bool(_) => Some(Self::Bool),
             Value::Number(number) if number.is_i64() => Some(Self::Int),
-            Value::Number(number) => number.is_f64().then_some(Self::Float),
+            Value::Number(number) => (number.is_f64() && is_read_exactly(number)).then_some(Self::Float),
             Value::String(_) => Some(Self::Text),
             Value::Null | Value::Array(_) | Value::Object(_) => None,
         }
     }
 }
 
+/// Whether Chroma 1.x takes a fraction for the double that it is. Its parser, serde_json without `float_roundtrip`
+/// (`f64_from_parts` in its de.rs), scales the digits by a power of ten, which rounds a second time: one in seven
+/// numbers of 16 and 17 digits becomes its neighbour. This is the same calculation.
+fn is_read_exactly(number: &Number) -> bool {
+    let text = number.to_string();
+    let digits = text.trim_start_matches('-');
+    let (mantissa, exponent) = digits.split_once('e').unwrap_or((digits, "0"));
+    let places = mantissa.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    let significand = mantissa.replace('.', "").parse::<u64>();
+    let exponent = exponent.parse::<i32>();
+    let (Ok(significand), Ok(exponent), Ok(places)) = (significand, exponent, i32::try_from(places)) else {
+        return false;
+    };
+    let power = |exponent: i32| format!("1e{exponent}").parse::<f64>().expect("it is a number");
+    let (mut read, mut exponent) = (significand as f64, exponent - places);
+    while exponent < -308 {
+        read /= power(308);
+        exponent += 308;
+    }
+    read = if exponent < 0 { read / power(-exponent) } else { read * power(exponent) };
+    number.as_f64().is_some_and(|number| number.abs() == read)
+}
+
 fn is_uniform(values: &[Value]) -> bool {
     let mut kinds = values.iter().map(Kind::of);
     kinds.next().flatten().is_some_and(|first| kinds.all(|kind| kind.as_ref() == Some(&first)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fractions_that_chroma_would_change_are_told_from_others() {
+        let check = |number: f64, expected| {
+            let number = Number::from_f64(number).expect("it is finite");
+            assert_eq!(is_read_exactly(&number), expected, "{number}");
+        };
+        for kept in [0.0, 0.5, -1.5, 0.1, 1e16, 1e22, 5e-324, f64::MAX] {
+            check(kept, true);
+        }
+        // As Chroma 1.5.9 was seen to change them.
+        for changed in [3.494_239_632_500_895e78, 123_456_789.123_456_79, 8_575_978_677_307_705.0] {
+            check(changed, false);
+        }
+    }
 }
