@@ -333,6 +333,9 @@ async fn retried_request_finds_its_run() {
     let first = served.send(Method::POST, "/api/v1/runs", &headers, Some(body.clone())).await;
     let second = served.send(Method::POST, "/api/v1/runs", &headers, Some(body)).await;
     assert_eq!(first.data()["id"], second.data()["id"]);
+    let other =
+        json!({"theme": "physics", "models": ["gpt-4o-mini"], "evaluation_prompt_ids": [metric]}).to_string();
+    served.send(Method::POST, "/api/v1/runs", &headers, Some(other)).await.message(409);
     assert_eq!(second.header("idempotency-replayed"), "true");
     ended(&served, first.data()["id"].as_str().expect("an id")).await;
     assert_eq!(stub.requests().len(), 2);

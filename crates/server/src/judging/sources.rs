@@ -1,6 +1,6 @@
 //! The queries and metrics that the judge works with: in a storage of this process, or at a service that runs apart.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
 use reqwest::{StatusCode, Url, header::HeaderMap};
@@ -48,7 +48,9 @@ impl RecordSource {
         match self {
             Self::Storage(storage) => {
                 let found = process.measured(R::SERVICE, "get", storage.get(ids)).await?;
-                Ok(ids.iter().map(|id| found.iter().find(|record| record.id == *id).cloned()).collect())
+                let found: HashMap<String, Record> =
+                    found.into_iter().map(|record| (record.id.clone(), record)).collect();
+                Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
             }
             Self::Service(service) => {
                 let found: Vec<BoxFuture<'_, _>> =

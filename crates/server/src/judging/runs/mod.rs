@@ -19,6 +19,7 @@ mod task;
 
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
 use store::{
     postgres::{
         Database,
@@ -114,7 +115,12 @@ impl Runs {
     /// there: `false`.
     pub(crate) async fn create(&self, wanted: WantedRun) -> Result<(RunProgress, bool), ApiError> {
         if let Some(run) = self.measured("find_run", self.database().run(wanted.id)).await? {
-            return Ok((self.progress(run.id).await?, false));
+            let progress = self.progress_of(run).await?;
+            if progress.plan.request == wanted.digest() {
+                return Ok((progress, false));
+            }
+            let reason = "another request with this key has begun a run: use another key".to_owned();
+            return Err(ApiError::Conflict { field: "Idempotency-Key".to_owned(), reason });
         }
         let (plan, queries) = self.plan(&wanted).await?;
         let shape = plan.shape();
@@ -270,6 +276,7 @@ impl Runs {
             uses_cache: wanted.uses_cache,
             metadata: wanted.metadata.clone(),
             queries: u32::try_from(queries.len()).expect("a run has fewer queries"),
+            request: wanted.digest(),
         };
         Ok((plan, queries))
     }
@@ -331,6 +338,13 @@ impl Runs {
             RunQuery { id, text, theme, reference }
         };
         Ok(records.into_iter().map(query).collect())
+    }
+}
+
+impl WantedRun {
+    fn digest(&self) -> String {
+        let digest = Sha256::digest(format!("{self:?}"));
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

@@ -225,9 +225,7 @@ impl Runs {
                         Err(error) => tracing::warn!(run = %worker.run, error = %error.chain(), "a lease was not renewed"),
                     }
                 }
-                () = shutdown.begun(), if !matches!(ending, Some(Ending::Shutdown)) => {
-                    ending = ending.or(Some(Ending::Shutdown));
-                }
+                () = shutdown.begun(), if ending.is_none() => ending = Some(Ending::Shutdown),
                 () = wait_until(idle_until), if idle_until.is_some() && ending.is_none() => {}
             }
         }

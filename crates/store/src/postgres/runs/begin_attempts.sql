@@ -7,8 +7,12 @@ with held as (
         and tasks.worker = $2
         and tasks.state = 'ready'
     returning given.*
+), written as (
+    insert into run_attempts (run_id, task, attempt, model_id, began_at)
+    select $1, task, attempt, model_id, began_at
+    from held
+    -- Written before, by a transaction whose commit nobody heard of.
+    on conflict (run_id, task, attempt) do nothing
 )
-insert into run_attempts (run_id, task, attempt, model_id, began_at)
-select $1, task, attempt, model_id, began_at
+select task as "task!"
 from held
-returning task

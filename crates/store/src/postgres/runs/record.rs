@@ -194,7 +194,8 @@ async fn record(
         note_lost(&mut records.done.iter().map(|done| done.task), held);
     }
     let mut begun = 0;
-    if !records.begun.is_empty() {
+    // Of a run that was ended no call is made any more.
+    if !records.begun.is_empty() && state == RunState::Running {
         let held = begin_attempts(transaction, by, &records.begun).await?;
         begun = held.len() as u64;
         note_lost(&mut records.begun.iter().map(|begun| begun.task), held);
