@@ -97,28 +97,30 @@ impl Database {
         Ok(IndexLock(locked.expect("without an end there is no giving up")))
     }
 
-    /// A transaction that holds `key` and nothing else; `None` when another has it and `patience` is over. It asks
-    /// again and again instead of waiting in a statement, whose snapshot a concurrent build would wait for.
+    /// A transaction that holds `key` and nothing else; `None` when another has it and `patience` is over.
+    ///
+    /// It asks again and again instead of waiting, and each time in a transaction of its own: a concurrent build waits
+    /// until every transaction is over that it once saw with a snapshot, and whoever builds has the lock.
     async fn try_lock(
         &self,
         key: &str,
         patience: Option<Duration>,
     ) -> Result<Option<PgTransaction<'static>>, Error> {
-        let mut transaction = self.begin().await?;
-        // So that a client which was cut off is given up within a minute, not in two hours: until then its lock keeps
-        // the next attempt out.
-        sqlx::query!(
-            r#"
-            select set_config('tcp_keepalives_idle', '30', true) as idle,
-                set_config('tcp_keepalives_interval', '10', true) as interval,
-                set_config('tcp_keepalives_count', '3', true) as count
-            "#
-        )
-        .fetch_one(on(&mut transaction))
-        .await
-        .during("set keepalives")?;
         let end = patience.map(|patience| Instant::now() + patience);
         loop {
+            let mut transaction = self.begin().await?;
+            // So that a client which was cut off is given up within a minute, not in two hours: until then its lock keeps
+            // the next attempt out.
+            sqlx::query!(
+                r#"
+                select set_config('tcp_keepalives_idle', '30', true) as idle,
+                    set_config('tcp_keepalives_interval', '10', true) as interval,
+                    set_config('tcp_keepalives_count', '3', true) as count
+                "#
+            )
+            .fetch_one(on(&mut transaction))
+            .await
+            .during("set keepalives")?;
             let locked = sqlx::query_scalar!(
                 r#"select pg_try_advisory_xact_lock(hashtextextended($1, 0)) as "locked!""#,
                 key
@@ -129,8 +131,8 @@ impl Database {
             if locked {
                 return Ok(Some(transaction));
             }
+            transaction.commit().await.during("end a transaction")?;
             if end.is_some_and(|end| Instant::now() >= end) {
-                transaction.commit().await.during("end a transaction")?;
                 return Ok(None);
             }
             sleep(ATTEMPT_INTERVAL).await;
