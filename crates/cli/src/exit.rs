@@ -14,7 +14,8 @@ pub(crate) enum ExitCode {
     Failed = 1,
     /// Wrong arguments or configuration, or a source that cannot be read.
     Usage = 2,
-    /// Finished, but records were rejected, are missing, have no vector, or cannot be shown exactly.
+    /// Finished, but records were rejected, are missing, have no vector, or cannot be shown exactly; or judgements of a
+    /// run are no measurement.
     Rejected = 3,
     /// A comparison found a difference.
     Different = 4,

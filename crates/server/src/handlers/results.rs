@@ -37,6 +37,7 @@ pub(crate) async fn list(
         (Some(_), Some(_)) => return Err(ApiError::invalid("page", "expected no page beside a cursor")),
         (None, Some(cursor)) => ResultPage::Keyset(results.after(&selection, &cursor, limit.get()).await?),
         (page, None) => {
+            // The contract's: without a number it is the first.
             let page = PageParameters { page: page.unwrap_or_default(), limit };
             let (items, pagination) = results.page(&selection, page).await?;
             ResultPage::Page(Page { items, pagination })

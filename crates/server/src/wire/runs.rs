@@ -216,6 +216,7 @@ impl NewRun {
                 ));
             }
         };
+        // Absent providers are those that the names of the models suggest.
         let providers = self.providers.unwrap_or_default();
         let named = |ids: Vec<String>| -> Vec<(String, Option<String>)> {
             ids.into_iter()
@@ -244,6 +245,7 @@ impl NewRun {
             temperature: self.temperature.map(Within::get),
             // Absent metadata are no keys.
             metadata: self.metadata.unwrap_or_default(),
+            // An absent budget is as much as it takes.
             budget: checked(self.budget.unwrap_or_default())?,
         })
     }

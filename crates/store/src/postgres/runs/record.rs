@@ -365,11 +365,6 @@ fn attempt_number(number: u32) -> i32 {
 }
 
 impl RunRecords {
-    /// Whether there is nothing to write.
-    pub fn is_empty(&self) -> bool {
-        self.tasks().next().is_none()
-    }
-
     /// Takes in what `other` has.
     pub fn append(&mut self, mut other: Self) {
         self.begun.append(&mut other.begun);
