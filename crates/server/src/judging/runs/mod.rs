@@ -12,6 +12,7 @@
 //! 4. A worker that counts as dead but is not can write nothing any more of a task that another has claimed.
 
 mod caller;
+mod lanes;
 mod plan;
 mod recorder;
 mod runner;

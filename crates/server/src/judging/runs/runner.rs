@@ -1,7 +1,7 @@
 //! Works on runs: claims tasks, does many at once, and goes on until nothing is left to do.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -12,11 +12,12 @@ use store::{
     postgres::runs::{Claims, Run, RunState, TaskKind},
     storage::StorageError,
 };
-use tokio::{task::JoinSet, time::Instant};
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::{
     Runs,
+    lanes::Lanes,
     plan::{RunBudget, RunPlan, spent},
     recorder::{Recorder, Worker},
     task::{Execution, Ready, Undone},
@@ -150,46 +151,34 @@ impl Runs {
     ) -> Result<RunState, ApiError> {
         let execution = Arc::new(execution);
         let mut tasks: JoinSet<(TaskKind, Result<(), Undone>)> = JoinSet::new();
-        // Apart, so that neither waits for the other's models.
-        let mut lanes = [TaskKind::Judgement, TaskKind::Answer].map(Lane::new);
+        let mut lanes = Lanes::new(self.config);
+        // One at a time, and a task of its own: it holds the run's row, which the loop waits for too.
+        let mut claiming: JoinSet<Claimed> = JoinSet::new();
         // Why no more tasks are begun.
         let mut ending: Option<Ending> = None;
-        // When to look for tasks again, if there was none to claim.
-        let mut idle_until: Option<Instant> = None;
         let mut heartbeat = tokio::time::interval(self.config.lease / 3);
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.hold(worker).await?;
         loop {
-            let wanted: Vec<(TaskKind, usize)> =
-                lanes.iter().filter_map(|lane| lane.wanted(self.config.tasks_at_once)).collect();
-            let is_time = idle_until.is_none_or(|until| until <= Instant::now());
-            if ending.is_none() && is_time && !wanted.is_empty() {
-                match self.claim(&execution, worker, &wanted).await {
-                    Ok(Some(claimed)) => {
-                        idle_until = claimed.is_empty().then(|| Instant::now() + self.config.poll);
-                        for ready in claimed {
-                            let kind = ready.task.work.kind();
-                            let lane = lanes.iter_mut().find(|lane| lane.kind == kind);
-                            lane.expect("there is a lane for each kind").ready.push_back(ready);
-                        }
-                    }
-                    Ok(None) => ending = Some(Ending::Run),
-                    Err(ApiError::Storage(StorageError::Unavailable { .. })) => {
-                        idle_until = Some(Instant::now() + self.config.poll);
-                    }
-                    Err(error) => ending = Some(Ending::Failed(error)),
+            if ending.is_some() {
+                // What it would still claim is anybody's once this worker has left the run.
+                claiming.shutdown().await;
+                lanes.clear();
+            } else if claiming.is_empty() {
+                let wanted = lanes.wanted();
+                if !wanted.is_empty() {
+                    let (runs, execution) = (self.clone(), Arc::clone(&execution));
+                    claiming.spawn(async move {
+                        let tasks = runs.claim(&execution, worker, &wanted).await;
+                        Claimed { wanted, tasks }
+                    });
                 }
             }
-            for lane in &mut lanes {
-                if ending.is_some() {
-                    lane.ready.clear();
-                }
-                while let Some(next) = lane.next(self.config.tasks_at_once) {
-                    let (kind, execution) = (lane.kind, Arc::clone(&execution));
-                    tasks.spawn(async move { (kind, execution.work(next).await) });
-                }
+            while let Some((kind, next)) = lanes.next() {
+                let execution = Arc::clone(&execution);
+                tasks.spawn(async move { (kind, execution.work(next).await) });
             }
-            if tasks.is_empty() {
+            if tasks.is_empty() && claiming.is_empty() {
                 if let Some(ending) = ending {
                     return self.ended(worker.run, ending).await;
                 }
@@ -201,12 +190,18 @@ impl Runs {
                 }
             }
             tokio::select! {
+                Some(claimed) = claiming.join_next() => {
+                    let Claimed { wanted, tasks } = claimed.expect("claiming does not panic");
+                    match tasks {
+                        Ok(Some(claimed)) => lanes.fill(&wanted, claimed),
+                        Ok(None) => ending = Some(Ending::Run),
+                        Err(ApiError::Storage(StorageError::Unavailable { .. })) => lanes.fill(&wanted, Vec::new()),
+                        Err(error) => ending = Some(Ending::Failed(error)),
+                    }
+                }
                 Some(ended) = tasks.join_next() => {
-                    // A judgement may have become ready.
-                    idle_until = None;
                     let (kind, ended) = ended.expect("tasks do not panic");
-                    let lane = lanes.iter_mut().find(|lane| lane.kind == kind);
-                    lane.expect("there is a lane for each kind").under_way -= 1;
+                    lanes.ended(kind);
                     match ended {
                         Ok(()) | Err(Undone::Lost) => {}
                         Err(Undone::Ended) => ending = ending.or(Some(Ending::Run)),
@@ -226,7 +221,7 @@ impl Runs {
                     }
                 }
                 () = shutdown.begun(), if ending.is_none() => ending = Some(Ending::Shutdown),
-                () = wait_until(idle_until), if idle_until.is_some() && ending.is_none() => {}
+                () = tokio::time::sleep_until(lanes.looks_at()), if ending.is_none() && claiming.is_empty() => {}
             }
         }
     }
@@ -292,33 +287,11 @@ impl Runs {
     }
 }
 
-/// Tasks of one kind.
-struct Lane {
-    kind: TaskKind,
-    /// Claimed, and not begun.
-    ready: VecDeque<Ready>,
-    under_way: usize,
-}
-
-impl Lane {
-    fn new(kind: TaskKind) -> Self {
-        Self { kind, ready: VecDeque::new(), under_way: 0 }
-    }
-
-    /// How many to claim, so that as many are ready as may be under way; none while there are enough.
-    fn wanted(&self, at_once: usize) -> Option<(TaskKind, usize)> {
-        (self.ready.len() < at_once / 2).then(|| (self.kind, 2 * at_once - self.ready.len() - self.under_way))
-    }
-
-    /// The next to begin, if another may be.
-    fn next(&mut self, at_once: usize) -> Option<Ready> {
-        if self.under_way == at_once {
-            return None;
-        }
-        let next = self.ready.pop_front()?;
-        self.under_way += 1;
-        Some(next)
-    }
+/// What came of claiming.
+struct Claimed {
+    wanted: Vec<(TaskKind, usize)>,
+    /// `None` if the run is not running.
+    tasks: Result<Option<Vec<Ready>>, ApiError>,
 }
 
 /// Why no more tasks are begun.
@@ -331,12 +304,6 @@ enum Ending {
     Stop(String),
     /// This worker cannot go on.
     Failed(ApiError),
-}
-
-async fn wait_until(time: Option<Instant>) {
-    if let Some(time) = time {
-        tokio::time::sleep_until(time).await;
-    }
 }
 
 fn plan(run: &Run) -> Result<RunPlan, ApiError> {

@@ -458,8 +458,7 @@ impl AttemptLog for Log<'_> {
             model_id: self.model.id.clone(),
             at: now(),
         };
-        let records = RunRecords { begun: vec![begun], ..RunRecords::default() };
-        self.recorder.write(self.task, records).await
+        self.recorder.begin(begun).await
     }
 
     async fn ended(&mut self, number: u32, outcome: &Result<Completion, Error>) -> Result<(), RecordError> {

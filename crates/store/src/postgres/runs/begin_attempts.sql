@@ -13,6 +13,11 @@ with held as (
     from held
     -- Written before, by a transaction whose commit nobody heard of.
     on conflict (run_id, task, attempt) do nothing
+    returning task
+), counted as (
+    update run_workers
+    set requests = requests + (select count(*) from written)
+    where run_id = $1 and worker = $2
 )
 select task as "task!"
 from held

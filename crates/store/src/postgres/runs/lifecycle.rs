@@ -66,7 +66,12 @@ impl Database {
             Row,
             r#"
             select id, name, plan, allowance, state, stop_reason, created_at, began_at, ended_at,
-                requests, tokens, cost_usd, without_usage, without_cost
+                requests + (
+                    select coalesce(sum(workers.requests), 0)::bigint
+                    from run_workers as workers
+                    where workers.run_id = runs.id
+                ) as "requests!",
+                tokens, cost_usd, without_usage, without_cost
             from runs
             where id = $1
             "#,
@@ -96,7 +101,12 @@ impl Database {
             Row,
             r#"
             select id, name, plan, allowance, state, stop_reason, created_at, began_at, ended_at,
-                requests, tokens, cost_usd, without_usage, without_cost
+                requests + (
+                    select coalesce(sum(workers.requests), 0)::bigint
+                    from run_workers as workers
+                    where workers.run_id = runs.id
+                ) as "requests!",
+                tokens, cost_usd, without_usage, without_cost
             from runs
             where ($1::text is null or state = $1)
                 and ($2::timestamp is null or (created_at, id) < ($2, $3::uuid))

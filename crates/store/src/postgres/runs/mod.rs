@@ -4,8 +4,9 @@
 //! [`Database::claim_run_tasks`](super::Database::claim_run_tasks) gives a worker something to do, and
 //! [`Database::record_run`](super::Database::record_run) takes what it did. Everything that belongs together is one
 //! transaction, and each begins by locking the run's row: so workers of several processes follow one another, and none
-//! misses what the other did.
+//! misses what the other did. Only [`Database::begin_attempts`](super::Database::begin_attempts) waits for none of them.
 
+mod begin;
 mod lifecycle;
 mod record;
 mod work;
@@ -14,10 +15,9 @@ use records::Service;
 use time::PrimitiveDateTime;
 use uuid::Uuid;
 
+pub use begin::AttemptBegun;
 pub use lifecycle::RetryFailed;
-pub use record::{
-    AttemptBegun, AttemptEnded, COMPLETED, KeptAnswer, Recorded, RunRecords, TaskDone, TaskOutcome,
-};
+pub use record::{AttemptEnded, COMPLETED, KeptAnswer, Recorded, RunRecords, TaskDone, TaskOutcome};
 pub use work::{ClaimedTask, Claims, ModelAnswer, TaskWork};
 
 use super::storage::Failing;

@@ -16,27 +16,12 @@ use crate::{
 /// any more.
 #[derive(Debug, Default)]
 pub struct RunRecords {
-    /// Calls that are about to be made.
-    pub begun: Vec<AttemptBegun>,
     /// Calls that are over.
     pub ended: Vec<AttemptEnded>,
     /// What models said.
     pub answers: Vec<KeptAnswer>,
     /// Tasks that are done.
     pub done: Vec<TaskDone>,
-}
-
-/// A call that is about to be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AttemptBegun {
-    /// The task's number.
-    pub task: i64,
-    /// The attempt's number in the task, from 1.
-    pub number: u32,
-    /// Which model is called.
-    pub model_id: String,
-    /// When, UTC.
-    pub at: PrimitiveDateTime,
 }
 
 /// A call that is over.
@@ -193,33 +178,8 @@ async fn record(
         let held = finish(transaction, by, &records.done).await?;
         note_lost(&mut records.done.iter().map(|done| done.task), held);
     }
-    let mut begun = 0;
-    // Of a run that was ended no call is made any more.
-    if !records.begun.is_empty() && state == RunState::Running {
-        let held = begin_attempts(transaction, by, &records.begun).await?;
-        begun = held.len() as u64;
-        note_lost(&mut records.begun.iter().map(|begun| begun.task), held);
-    }
-    let used = use_up(transaction, by.run, begun, &records.ended).await?;
+    let used = use_up(transaction, by.run, &records.ended).await?;
     Ok(Recorded { lost, state: Some(state), used })
-}
-
-async fn begin_attempts(
-    connection: &mut PgConnection,
-    by: Worker,
-    begun: &[AttemptBegun],
-) -> sqlx::Result<Vec<i64>> {
-    sqlx::query_file_scalar!(
-        "src/postgres/runs/begin_attempts.sql",
-        by.run,
-        by.worker,
-        &begun.iter().map(|begun| begun.task).collect::<Vec<_>>(),
-        &begun.iter().map(|begun| attempt_number(begun.number)).collect::<Vec<_>>(),
-        &begun.iter().map(|begun| begun.model_id.clone()).collect::<Vec<_>>(),
-        &begun.iter().map(|begun| begun.at).collect::<Vec<_>>()
-    )
-    .fetch_all(on(connection))
-    .await
 }
 
 async fn end_attempts(connection: &mut PgConnection, run: Uuid, ended: &[AttemptEnded]) -> sqlx::Result<()> {
@@ -320,12 +280,7 @@ pub(super) async fn release_judgements(
 }
 
 /// Adds what calls have used; what all have used then.
-async fn use_up(
-    connection: &mut PgConnection,
-    run: Uuid,
-    begun: u64,
-    ended: &[AttemptEnded],
-) -> sqlx::Result<RunUsage> {
+async fn use_up(connection: &mut PgConnection, run: Uuid, ended: &[AttemptEnded]) -> sqlx::Result<RunUsage> {
     let completed = || ended.iter().filter(|ended| ended.outcome == COMPLETED);
     let tokens: u64 =
         completed().filter_map(|ended| ended.tokens).map(|(input, output)| input + output).sum();
@@ -334,13 +289,16 @@ async fn use_up(
     let row = sqlx::query!(
         r#"
         update runs
-        set requests = requests + $2, tokens = tokens + $3, cost_usd = cost_usd + $4,
-            without_usage = without_usage + $5, without_cost = without_cost + $6
+        set tokens = tokens + $2, cost_usd = cost_usd + $3,
+            without_usage = without_usage + $4, without_cost = without_cost + $5
         where id = $1
-        returning requests, tokens, cost_usd, without_usage, without_cost
+        returning
+            requests + (
+                select coalesce(sum(workers.requests), 0)::bigint from run_workers as workers where workers.run_id = $1
+            ) as "requests!",
+            tokens, cost_usd, without_usage, without_cost
         "#,
         run,
-        whole(begun),
         whole(tokens),
         cost_usd,
         whole(without(|ended| ended.tokens.is_none())),
@@ -360,24 +318,22 @@ async fn use_up(
 /// The outcome of an attempt that the provider answered.
 pub const COMPLETED: &str = "completed";
 
-fn attempt_number(number: u32) -> i32 {
+pub(super) fn attempt_number(number: u32) -> i32 {
     i32::try_from(number).expect("nobody tries so often")
 }
 
 impl RunRecords {
     /// Takes in what `other` has.
     pub fn append(&mut self, mut other: Self) {
-        self.begun.append(&mut other.begun);
         self.ended.append(&mut other.ended);
         self.answers.append(&mut other.answers);
         self.done.append(&mut other.done);
     }
 
     fn tasks(&self) -> impl Iterator<Item = i64> {
-        let begun = self.begun.iter().map(|begun| begun.task);
         let ended = self.ended.iter().map(|ended| ended.task);
         let answers = self.answers.iter().map(|answer| answer.task);
-        begun.chain(ended).chain(answers).chain(self.done.iter().map(|done| done.task))
+        ended.chain(answers).chain(self.done.iter().map(|done| done.task))
     }
 
     /// Checks that every text can be stored.

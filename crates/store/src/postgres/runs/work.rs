@@ -148,13 +148,24 @@ impl Database {
     /// Ends the lease of `worker`, whose tasks are anybody's from then on.
     ///
     /// # Errors
-    /// When the statement fails.
+    /// When a statement fails.
     pub async fn leave_run(&self, run: Uuid, worker: Uuid) -> Result<(), StorageError> {
+        const OPERATION: &str = "leave a run";
         let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        sqlx::query!("delete from run_workers where run_id = $1 and worker = $2", run, worker)
-            .execute(on(&mut transaction))
-            .await
-            .map_err(FAILING.to("leave a run"))?;
+        locked_state(&mut transaction, run).await.map_err(FAILING.to(OPERATION))?;
+        sqlx::query!(
+            r#"
+            with gone as (
+                delete from run_workers where run_id = $1 and worker = $2 returning requests
+            )
+            update runs set requests = runs.requests + gone.requests from gone where runs.id = $1
+            "#,
+            run,
+            worker
+        )
+        .execute(on(&mut transaction))
+        .await
+        .map_err(FAILING.to(OPERATION))?;
         transaction.commit().await.map_err(FAILING.to("commit a transaction"))
     }
 

@@ -1,0 +1,102 @@
+//! Calls are written down before they are made. Many begin at once, and the model waits meanwhile: so nothing here waits
+//! for the run's row, which others hold while they write what was done.
+
+use sqlx::PgConnection;
+use time::PrimitiveDateTime;
+use uuid::Uuid;
+
+use super::{FAILING, Recorded, RunState, RunUsage, count, record::attempt_number};
+use crate::{
+    postgres::{Database, unnamed::on},
+    storage::StorageError,
+};
+
+/// A call that is about to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptBegun {
+    /// The task's number.
+    pub task: i64,
+    /// The attempt's number in the task, from 1.
+    pub number: u32,
+    /// Which model is called.
+    pub model_id: String,
+    /// When, UTC.
+    pub at: PrimitiveDateTime,
+}
+
+impl Database {
+    /// Writes down that `worker` is about to make these calls, if the run is running and the tasks are the worker's.
+    ///
+    /// # Errors
+    /// When a statement fails. Nothing was written then.
+    pub async fn begin_attempts(
+        &self,
+        run: Uuid,
+        worker: Uuid,
+        begun: &[AttemptBegun],
+    ) -> Result<Recorded, StorageError> {
+        const OPERATION: &str = "record that calls begin";
+        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
+        let recorded = begin(&mut transaction, run, worker, begun).await.map_err(FAILING.to(OPERATION))?;
+        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
+        Ok(recorded)
+    }
+}
+
+async fn begin(
+    connection: &mut PgConnection,
+    run: Uuid,
+    worker: Uuid,
+    begun: &[AttemptBegun],
+) -> sqlx::Result<Recorded> {
+    let tasks = || begun.iter().map(|begun| begun.task);
+    // Holds back whoever would delete the run, and nobody else.
+    let state = sqlx::query_scalar!("select state from runs where id = $1 for key share", run)
+        .fetch_optional(on(connection))
+        .await?;
+    let Some(state) = state.as_deref().map(RunState::stored).transpose()? else {
+        return Ok(Recorded { lost: tasks().collect(), state: None, used: RunUsage::default() });
+    };
+    let mut held: Vec<i64> = Vec::new();
+    // Of a run that was ended no call is made any more.
+    if state == RunState::Running {
+        held = sqlx::query_file_scalar!(
+            "src/postgres/runs/begin_attempts.sql",
+            run,
+            worker,
+            &tasks().collect::<Vec<_>>(),
+            &begun.iter().map(|begun| attempt_number(begun.number)).collect::<Vec<_>>(),
+            &begun.iter().map(|begun| begun.model_id.clone()).collect::<Vec<_>>(),
+            &begun.iter().map(|begun| begun.at).collect::<Vec<_>>()
+        )
+        .fetch_all(on(connection))
+        .await?;
+    }
+    let used = used(connection, run).await?;
+    Ok(Recorded { lost: tasks().filter(|task| !held.contains(task)).collect(), state: Some(state), used })
+}
+
+/// What all workers have used.
+async fn used(connection: &mut PgConnection, run: Uuid) -> sqlx::Result<RunUsage> {
+    let row = sqlx::query!(
+        r#"
+        select
+            requests + (
+                select coalesce(sum(workers.requests), 0)::bigint from run_workers as workers where workers.run_id = $1
+            ) as "requests!",
+            tokens, cost_usd, without_usage, without_cost
+        from runs
+        where id = $1
+        "#,
+        run
+    )
+    .fetch_one(on(connection))
+    .await?;
+    Ok(RunUsage {
+        requests: count(row.requests),
+        tokens: count(row.tokens),
+        cost_usd: row.cost_usd,
+        without_usage: count(row.without_usage),
+        without_cost: count(row.without_cost),
+    })
+}
