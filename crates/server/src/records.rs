@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, marker::PhantomData, sync::Arc};
 
-use ::records::{MODEL_DIMENSION, Service};
+use ::records::{Embedding, MODEL_DIMENSION, Service};
 use futures_util::{StreamExt as _, stream::BoxStream};
 use serde_json::json;
 use store::storage::{
@@ -254,14 +254,23 @@ impl<R: Resource> Records<R> {
 
     /// The best matches.
     pub(crate) async fn search(&self, request: SearchRequest) -> Result<Vec<Hit>, ApiError> {
-        let SearchRequest { text, limit, conditions, min_similarity, mode } = request;
+        let SearchRequest { text, embedding, limit, conditions, min_similarity, mode } = request;
         let selection = conditions.into_selection()?;
-        let mode = match mode {
-            Mode::Vector => SearchMode::Vector(self.embed(text).await?),
-            Mode::Text => SearchMode::Text(text),
-            Mode::Hybrid => {
-                let embedding = self.embed(text.clone()).await?;
-                SearchMode::Hybrid { embedding, text }
+        let embedding = embedding.map(sought).transpose()?;
+        let text = || text.ok_or_else(|| ApiError::invalid(R::TEXT, "expected a value, found none"));
+        let mode = match (mode, embedding) {
+            (Mode::Vector, Some(embedding)) => SearchMode::Vector(embedding),
+            (Mode::Vector, None) => SearchMode::Vector(self.embed(text()?).await?),
+            (Mode::Text, None) => SearchMode::Text(text()?),
+            (Mode::Text, Some(_)) => {
+                let reason =
+                    "a search by text takes no vector: leave it out, or search by `vector` or `hybrid`";
+                return Err(ApiError::invalid("embedding", reason));
+            }
+            (Mode::Hybrid, Some(embedding)) => SearchMode::Hybrid { embedding, text: text()? },
+            (Mode::Hybrid, None) => {
+                let text = text()?;
+                SearchMode::Hybrid { embedding: self.embed(text.clone()).await?, text }
             }
         };
         let search = Search { selection, mode, limit, min_similarity };
@@ -281,7 +290,7 @@ impl<R: Resource> Records<R> {
         draft: DraftRecord,
         key: &IdempotencyKey,
         index: usize,
-        embedding: ::records::Embedding,
+        embedding: Embedding,
     ) -> NewRecord {
         let id = draft.id.clone().map_or_else(|| key.id(R::SERVICE, index), |id| id.0);
         draft.into_record(id, embedding, crate::answer::now())
@@ -306,7 +315,7 @@ impl<R: Resource> Records<R> {
     }
 
     /// The embedding of one text.
-    async fn embed(&self, text: String) -> Result<::records::Embedding, ApiError> {
+    async fn embed(&self, text: String) -> Result<Embedding, ApiError> {
         let mut embeddings = self.model.embed(vec![text], &self.process).await?;
         Ok(embeddings.pop().expect("one text has one embedding"))
     }
@@ -348,4 +357,17 @@ fn stored_batch<R: Resource>(
         .collect();
     let stored = items.iter().filter(|item| item.record.is_some()).count();
     StoredBatch { items, stored }
+}
+
+/// A vector that somebody searches for. Numbers beyond single precision are no JSON of ours.
+fn sought(components: Vec<f32>) -> Result<Embedding, ApiError> {
+    let refused = |reason: String| Err(ApiError::invalid("embedding", reason));
+    let embedding = Embedding::from(components);
+    if embedding.dimension() != MODEL_DIMENSION {
+        return refused(format!("expected {MODEL_DIMENSION} numbers, found {}", embedding.dimension()));
+    }
+    if embedding.as_slice().iter().all(|component| *component == 0.0) {
+        return refused("is all zeros, from which no cosine distance is defined".to_owned());
+    }
+    Ok(embedding)
 }

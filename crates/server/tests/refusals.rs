@@ -47,6 +47,21 @@ async fn wrong_input_is_refused_with_field_and_reason() {
         ("/queries/search", json!({"query": "a", "mode": "magic"}), "mode", "expected one of"),
         ("/queries/search", json!({"query": "a", "min_similarity": 1.5}), "min_similarity", "from -1 to 1"),
         ("/queries/search", json!({"query": "a", "end_date": "2026-02-30"}), "end_date", "expected a date"),
+        ("/queries/search", json!({"limit": 3}), "query", "expected a value, found none"),
+        ("/queries/search", json!({"embedding": [1.0, 2.0]}), "embedding", "expected 384 numbers, found 2"),
+        ("/queries/search", json!({"embedding": vec![0.0; 384]}), "embedding", "is all zeros"),
+        (
+            "/queries/search",
+            json!({"embedding": vec![1.0; 384], "mode": "hybrid"}),
+            "query",
+            "expected a value, found none",
+        ),
+        (
+            "/queries/search",
+            json!({"query": "a", "embedding": vec![1.0; 384], "mode": "text"}),
+            "embedding",
+            "takes no vector",
+        ),
         ("/api/v1/outputs", json!({"output": "a", "theme": "t", "model_id": "m"}), "query", "found none"),
         (
             "/api/v1/outputs",
@@ -70,6 +85,8 @@ async fn wrong_input_is_refused_with_field_and_reason() {
         assert!(data["reason"].as_str().is_some_and(|found| found.contains(reason)), "{body}: {refused:?}");
         assert!(refused.message(422).starts_with(&format!("`{field}`: ")), "{refused:?}");
     }
+    let infinite = served.post("/queries/search", json!({"embedding": vec![1e39; 384]})).await;
+    assert!(infinite.message(400).contains("number out of range"), "{infinite:?}");
     for (path, field, reason) in [
         ("/api/v1/queries?limt=5", "limt", "did you mean `limit`?"),
         ("/api/v1/queries?cursor=x", "cursor", "expected a cursor"),

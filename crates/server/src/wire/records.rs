@@ -66,7 +66,8 @@ pub(crate) struct DraftChange {
 
 /// A search, whatever its fields are called.
 pub(crate) struct SearchRequest {
-    pub(crate) text: String,
+    pub(crate) text: Option<String>,
+    pub(crate) embedding: Option<Vec<f32>>,
     pub(crate) limit: u32,
     pub(crate) conditions: Conditions,
     pub(crate) min_similarity: Option<f64>,
@@ -215,9 +216,11 @@ macro_rules! wire_types {
         #[doc = concat!("What to search for: each ", $noun, " has to satisfy everything that is given.")]
         #[derive(Debug, Deserialize, JsonSchema)]
         pub(crate) struct $Search {
-            /// The text to search for.
+            /// The text to search for. Only a search by `vector` needs none, if it is given `embedding`.
             #[serde(rename = $text)]
-            text: String,
+            text: Option<String>,
+            /// The vector to search for, if you have it: 384 numbers of all-MiniLM-L6-v2. The text is not embedded then.
+            embedding: Option<Vec<f32>>,
             /// Most answers that are wanted.
             #[serde(default)]
             limit: Whole<1, 100, 5>,
@@ -243,10 +246,11 @@ macro_rules! wire_types {
         impl From<$Search> for SearchRequest {
             fn from(search: $Search) -> Self {
                 let $Search {
-                    text, limit, category, model_id, filter, document, start_date, end_date, min_similarity, mode,
+                    text, embedding, limit, category, model_id, filter, document, start_date, end_date, min_similarity, mode,
                 } = search;
                 Self {
                     text,
+                    embedding,
                     limit: limit.get(),
                     conditions: Conditions {
                         category, model_id, filter, document, start: start_date, end: end_date,
