@@ -124,6 +124,20 @@ pub enum Error {
         /// Why.
         source: sqlx::Error,
     },
+    /// A search that was to be measured failed.
+    #[error("failed to search table `{table}` again")]
+    Replay {
+        /// The table.
+        table: String,
+        /// Why.
+        source: Box<crate::storage::StorageError>,
+    },
+    /// A newer version has been here.
+    #[error("failed to read vector_search_history")]
+    FilterClass {
+        /// What it wrote.
+        source: crate::postgres::searches::UnknownFilterClass,
+    },
     /// A statement failed.
     #[error("failed to {operation}")]
     Statement {

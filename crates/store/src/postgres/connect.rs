@@ -1,6 +1,6 @@
 //! Connections: parsing the URL, opening a pool, and saying where it leads without its password.
 
-use std::{str::FromStr as _, time::Duration};
+use std::{str::FromStr as _, sync::Arc, time::Duration};
 
 use log::LevelFilter;
 use sqlx::{
@@ -8,7 +8,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::{ddl, unnamed::on};
+use super::{ddl, searches::SearchWatch, unnamed::on};
 use crate::{Error, error::StatementContext as _};
 
 /// Connections that a migration writes on, at most.
@@ -81,6 +81,8 @@ pub struct Database {
     statement_timeout: Duration,
     address: String,
     is_local: bool,
+    max_connections: u32,
+    watch: Option<Arc<SearchWatch>>,
 }
 
 impl Database {
@@ -125,7 +127,14 @@ impl Database {
             .unwrap_or(Err(sqlx::Error::PoolTimedOut))
             .map_err(|source| Error::Connect { address: address.clone(), source })?;
         connection.close().await.during("close a connection")?;
-        Ok(Self { pool, statement_timeout: limits.statement_timeout, address, is_local })
+        Ok(Self {
+            pool,
+            statement_timeout: limits.statement_timeout,
+            address,
+            is_local,
+            max_connections: limits.max_connections,
+            watch: None,
+        })
     }
 
     /// Host, port and database, without credentials.
@@ -137,6 +146,24 @@ impl Database {
     pub fn connections(&self) -> (u32, u32) {
         let idle = u32::try_from(self.pool.num_idle()).expect("a pool has fewer connections than fit");
         (self.pool.size(), idle)
+    }
+
+    /// How many more operations could begin now without waiting for a connection.
+    pub fn free_connections(&self) -> u32 {
+        let (size, idle) = self.connections();
+        // Both change meanwhile.
+        self.max_connections.saturating_sub(size.saturating_sub(idle))
+    }
+
+    /// The same database, whose searches by vector `watch` counts.
+    #[must_use]
+    pub fn watched_by(self, watch: Arc<SearchWatch>) -> Self {
+        Self { watch: Some(watch), ..self }
+    }
+
+    /// Who counts the searches by vector, if somebody does.
+    pub fn search_watch(&self) -> Option<&SearchWatch> {
+        self.watch.as_deref()
     }
 
     /// Whether the server seems to run on this machine, so that this machine's memory and cores are its own.

@@ -88,6 +88,11 @@ impl Database {
         locked.map(IndexLock).ok_or_else(|| Error::IndexesLocked { table: name.to_owned() })
     }
 
+    /// Holds `key`, if nobody else does at this moment.
+    pub(crate) async fn lock_named(&self, key: &str) -> Result<Option<IndexLock>, Error> {
+        Ok(self.try_lock(key, Some(Duration::ZERO)).await?.map(IndexLock))
+    }
+
     /// The same, after whoever has them now.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ pub mod runs;
 pub mod scan;
 pub mod schema;
 mod schema_migrations;
+pub mod searches;
 mod service_indexes;
 mod storage;
 mod table;

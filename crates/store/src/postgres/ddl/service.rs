@@ -70,6 +70,14 @@ pub(crate) fn begin(timeout_ms: i32, settings: &[Sql]) -> Sql {
     vouched(statements)
 }
 
+/// Begins a transaction that changes nothing, has one snapshot and one core, and whose statements each end after
+/// `timeout_ms`.
+pub(crate) fn begin_replay(timeout_ms: i32) -> Sql {
+    vouched(format!(
+        "begin isolation level repeatable read read only; set local statement_timeout = {timeout_ms}; set local max_parallel_workers_per_gather = 0"
+    ))
+}
+
 /// The columns of a new row, in the order in which they are written.
 fn stored_columns(table: &Table) -> Vec<&str> {
     let mut columns = vec!["id", "source_id", table.text_column.as_str()];

@@ -20,6 +20,7 @@ use records::{Service, stored_id};
 use sqlx::{PgConnection, PgTransaction, Row as _, postgres::PgRow};
 
 pub(crate) use failure::{Failing, bound};
+pub(crate) use vector_search::{NearestSearch, nearest_rows};
 
 use self::{row::read_record, vector_search::IndexKnowledge};
 use super::{

@@ -8,10 +8,14 @@ use std::{
 use records::Embedding;
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
 
-use super::{PostgresStorage, fetch, row::read_record};
+use super::{Failing, PostgresStorage, fetch, row::read_record};
 use crate::{
     postgres::{
-        ddl::service::{self as statements, Measured},
+        ddl::{
+            Sql,
+            service::{self as statements, Measured},
+        },
+        searches::SearchNote,
         vector_index::{self, Filtering, SearchedIndex},
     },
     storage::{Hit, Selection, StorageError},
@@ -44,6 +48,76 @@ impl IndexKnowledge {
     }
 }
 
+/// What is searched for by vector.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NearestSearch<'a> {
+    pub(crate) selection: &'a Selection,
+    pub(crate) embedding: &'a Embedding,
+    pub(crate) limit: u32,
+}
+
+impl NearestSearch<'_> {
+    fn filtering(&self) -> Filtering {
+        if self.selection.is_all() { Filtering::None } else { Filtering::Some }
+    }
+
+    /// What its transaction has to set for `index`.
+    pub(crate) fn settings(&self, index: &SearchedIndex) -> Vec<Sql> {
+        index.settings(self.filtering(), self.limit)
+    }
+}
+
+/// The rows that a storage answers `search` with, in a transaction with its settings for `index`.
+pub(crate) async fn nearest_rows(
+    connection: &mut PgConnection,
+    failing: Failing,
+    index: Option<&SearchedIndex>,
+    search: &NearestSearch<'_>,
+) -> Result<Vec<PgRow>, StorageError> {
+    let Failing(service) = failing;
+    let NearestSearch { selection, embedding, limit } = *search;
+    let run = async |connection: &mut PgConnection, statement| {
+        fetch(connection, statement).await.map_err(failing.to(OPERATION))
+    };
+    let exact = |measured| statements::nearest_exact(service, selection, embedding, limit, measured);
+    if let Some(index) = index {
+        let may_be_few = search.filtering() == Filtering::Some
+            && expected_matches(connection, failing, selection).await? < SURELY_MORE_MATCHES;
+        if may_be_few {
+            let measured = Measured::UpTo(MEASURED_MATCHES + 1);
+            let rows = run(connection, exact(measured)?).await?;
+            let matching = match rows.first() {
+                Some(row) => row.try_get::<i64, _>("matching").map_err(failing.to(OPERATION))?,
+                None => 0,
+            };
+            if matching <= i64::from(MEASURED_MATCHES) {
+                return Ok(rows);
+            }
+        }
+        let found = statements::nearest_by_index(service, selection, embedding, limit, index.precision)?;
+        let rows = run(connection, found).await?;
+        if rows.len() >= limit as usize {
+            return Ok(rows);
+        }
+    }
+    run(connection, exact(Measured::All)?).await
+}
+
+/// How many records PostgreSQL expects `selection` to leave.
+async fn expected_matches(
+    connection: &mut PgConnection,
+    failing: Failing,
+    selection: &Selection,
+) -> Result<f64, StorageError> {
+    let explain = statements::explain_selected(failing.0, selection)?;
+    let rows = fetch(connection, explain).await.map_err(failing.to(OPERATION))?;
+    let row = rows.first().expect("a plan has a row");
+    // Of type `json`, which is its text.
+    let plan: String = row.try_get_unchecked(0).map_err(failing.to(OPERATION))?;
+    let plan: serde_json::Value = serde_json::from_str(&plan).expect("PostgreSQL prints JSON");
+    Ok(plan[0]["Plan"]["Plan Rows"].as_f64().expect("each plan says how many rows it expects"))
+}
+
 impl PostgresStorage {
     /// The `limit` selected records nearest to `embedding`, nearest first; those that have no distance last.
     pub(super) async fn nearest(
@@ -52,62 +126,25 @@ impl PostgresStorage {
         embedding: &Embedding,
         limit: u32,
     ) -> Result<Vec<Hit>, StorageError> {
-        let filtering = if selection.is_all() { Filtering::None } else { Filtering::Some };
+        let began = Instant::now();
+        let search = NearestSearch { selection, embedding, limit };
         let index = self.index().await?;
-        let settings = index.as_ref().map_or_else(Vec::new, |index| index.settings(filtering, limit));
+        let settings = index.as_ref().map_or_else(Vec::new, |index| search.settings(index));
         let transaction = self.database.begin_service(&settings).await;
         let mut transaction = transaction.map_err(self.failing.to("begin a transaction"))?;
-        let exact =
-            |measured| statements::nearest_exact(self.service(), selection, embedding, limit, measured);
-        if let Some(index) = index {
-            let may_be_few = filtering == Filtering::Some
-                && self.expected_matches(&mut transaction, selection).await? < SURELY_MORE_MATCHES;
-            if may_be_few {
-                let measured = Measured::UpTo(MEASURED_MATCHES + 1);
-                let rows = self.fetch(&mut transaction, exact(measured)?).await?;
-                let matching = match rows.first() {
-                    Some(row) => row.try_get::<i64, _>("matching").map_err(self.failing.to(OPERATION))?,
-                    None => 0,
-                };
-                if matching <= i64::from(MEASURED_MATCHES) {
-                    self.commit(transaction).await?;
-                    return self.hits(&rows);
-                }
-            }
-            let found =
-                statements::nearest_by_index(self.service(), selection, embedding, limit, index.precision)?;
-            let rows = self.fetch(&mut transaction, found).await?;
-            if rows.len() >= limit as usize {
-                self.commit(transaction).await?;
-                return self.hits(&rows);
-            }
-        }
-        let rows = self.fetch(&mut transaction, exact(Measured::All)?).await?;
+        let rows = nearest_rows(&mut transaction, self.failing, index.as_ref(), &search).await?;
         self.commit(transaction).await?;
+        if let Some(watch) = self.database.search_watch() {
+            watch.note(&SearchNote {
+                service: self.service(),
+                selection,
+                embedding,
+                wanted: limit,
+                returned: rows.len(),
+                latency: began.elapsed(),
+            });
+        }
         self.hits(&rows)
-    }
-
-    /// How many records PostgreSQL expects `selection` to leave.
-    async fn expected_matches(
-        &self,
-        connection: &mut PgConnection,
-        selection: &Selection,
-    ) -> Result<f64, StorageError> {
-        let explain = statements::explain_selected(self.service(), selection)?;
-        let rows = self.fetch(connection, explain).await?;
-        let row = rows.first().expect("a plan has a row");
-        // Of type `json`, which is its text.
-        let plan: String = row.try_get_unchecked(0).map_err(self.failing.to(OPERATION))?;
-        let plan: serde_json::Value = serde_json::from_str(&plan).expect("PostgreSQL prints JSON");
-        Ok(plan[0]["Plan"]["Plan Rows"].as_f64().expect("each plan says how many rows it expects"))
-    }
-
-    async fn fetch(
-        &self,
-        connection: &mut PgConnection,
-        statement: statements::Statement,
-    ) -> Result<Vec<PgRow>, StorageError> {
-        fetch(connection, statement).await.map_err(self.failing.to(OPERATION))
     }
 
     /// The index that searches use, as it was some seconds ago.

@@ -27,6 +27,7 @@ create index vector_search_samples_table_name_idx on vector_search_samples (tabl
 -- wanted           results that they asked for, in all
 -- returned         results that they had
 -- replayed         searches that were made again, and compared with exact ones
+-- missing          results that those did not have although they exist; their number does not depend on recall
 -- recall           share of the nearest rows that those found, of ten each; null where none was made again
 -- recall_low       with 95 % confidence the recall is not below it
 -- recall_high      nor above it
@@ -44,6 +45,7 @@ create table vector_search_history (
     wanted bigint not null,
     returned bigint not null,
     replayed integer not null,
+    missing bigint not null,
     recall double precision,
     recall_low double precision,
     recall_high double precision,

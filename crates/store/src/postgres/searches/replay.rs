@@ -1,0 +1,186 @@
+//! Makes a search again, as it was made and exactly, and compares the two.
+
+use std::time::{Duration, Instant};
+
+use records::{Embedding, Service};
+use sqlx::{PgTransaction, Row as _, postgres::PgRow};
+use uuid::Uuid;
+
+use crate::{
+    Error,
+    error::StatementContext as _,
+    postgres::{
+        Database, IndexLock, Table,
+        ddl::{
+            self,
+            service::{Measured, begin_replay, nearest_exact},
+            vector_index::{SHARE_OF, nearest_of_share},
+        },
+        storage::{Failing, NearestSearch, bound, nearest_rows},
+        unnamed::on,
+        vector_index::{Filtering, Precision, SearchedIndex, searched},
+    },
+    storage::{Selection, StorageError},
+};
+
+const OPERATION: &str = "make a search again";
+
+/// A search to be made again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplayedSearch {
+    /// The vector.
+    pub embedding: Embedding,
+    /// Among which records; of a table that is no service's, all.
+    pub selection: Selection,
+    /// The row whose vector it is, if it is one's: it is left out of both answers, since every search finds it.
+    pub without: Option<Uuid>,
+}
+
+/// What a search finds, and what there is to find: distances, nearest first; those that are not defined, as of a vector
+/// of zeros, are left out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replay {
+    /// Of what it finds.
+    pub found: Vec<f64>,
+    /// Of the nearest rows.
+    pub exact: Vec<f64>,
+    /// Results that it does not have although there are as many.
+    pub missing: u64,
+    /// How long it took, without the exact search.
+    pub took: Duration,
+}
+
+impl Database {
+    /// Makes `search` in `table` again for `limit` results, and once more by measuring every row that it may find: both in
+    /// one snapshot, on one core, and each statement for as long as `timeout` at the most.
+    ///
+    /// # Errors
+    /// When a statement fails or takes longer.
+    pub async fn replay(
+        &self,
+        table: &Table,
+        search: &ReplayedSearch,
+        limit: u32,
+        timeout: Duration,
+    ) -> Result<Replay, Error> {
+        let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        let transaction = self.pool.begin_with(begin_replay(timeout_ms)).await;
+        let mut transaction = transaction.during("begin a transaction")?;
+        let index = searched(&mut transaction, table).await?;
+        let service = Service::ALL.into_iter().find(|service| Table::of(*service) == *table);
+        let replaying = Replaying { table, search, asked: limit + u32::from(search.without.is_some()) };
+        let (found, took, exact) = match service {
+            Some(service) => replaying.of_service(&mut transaction, service, index.as_ref()).await?,
+            None => replaying.of_table(&mut transaction, index.as_ref()).await?,
+        };
+        transaction.commit().await.during("end a transaction")?;
+        let of_others = |rows: &[(Uuid, f64)]| -> Vec<f64> {
+            let others = rows.iter().filter(|(id, _)| Some(*id) != search.without);
+            others.map(|(_, distance)| *distance).take(limit as usize).collect()
+        };
+        let (found, exact) = (of_others(&found), of_others(&exact));
+        let missing = exact.len().saturating_sub(found.len()) as u64;
+        let measured = |mut distances: Vec<f64>| {
+            distances.retain(|distance| distance.is_finite());
+            distances.sort_by(f64::total_cmp);
+            distances
+        };
+        Ok(Replay { found: measured(found), exact: measured(exact), missing, took })
+    }
+
+    /// Holds the making again of searches in this database; `None` while another process does it.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn lock_replays(&self) -> Result<Option<IndexLock>, Error> {
+        self.lock_named("panopticon replays").await
+    }
+}
+
+/// Ids and distances, in the order of the answer.
+type Found = Vec<(Uuid, f64)>;
+
+struct Replaying<'a> {
+    table: &'a Table,
+    search: &'a ReplayedSearch,
+    /// Results of each search.
+    asked: u32,
+}
+
+impl Replaying<'_> {
+    /// As the service's storage makes it.
+    async fn of_service(
+        &self,
+        transaction: &mut PgTransaction<'static>,
+        service: Service,
+        index: Option<&SearchedIndex>,
+    ) -> Result<(Found, Duration, Found), Error> {
+        let Self { search, asked, .. } = self;
+        let (failing, nearest) = (
+            Failing(service),
+            NearestSearch { selection: &search.selection, embedding: &search.embedding, limit: *asked },
+        );
+        set(transaction, index.map_or_else(Vec::new, |index| nearest.settings(index))).await?;
+        let began = Instant::now();
+        let rows = nearest_rows(transaction, failing, index, &nearest).await;
+        let (rows, took) = (rows.map_err(self.failed())?, began.elapsed());
+        let exact = nearest_exact(service, &search.selection, &search.embedding, *asked, Measured::All);
+        let exact = bound(exact.map_err(self.failed())?).fetch_all(on(transaction)).await;
+        Ok((read(&rows)?, took, read(&exact.during(OPERATION)?)?))
+    }
+
+    /// A table that nobody searches through us is searched as its index is tuned.
+    async fn of_table(
+        &self,
+        transaction: &mut PgTransaction<'static>,
+        index: Option<&SearchedIndex>,
+    ) -> Result<(Found, Duration, Found), Error> {
+        let precision = index.map_or(Precision::Full, |index| index.precision);
+        set(transaction, index.map_or_else(Vec::new, |index| index.settings(Filtering::None, self.asked)))
+            .await?;
+        let began = Instant::now();
+        let mut found = self.nearest(transaction, precision, precision.taken(self.asked)).await?;
+        let took = began.elapsed();
+        found.sort_by(|(_, one), (_, other)| one.total_cmp(other));
+        found.truncate(self.asked as usize);
+        set(transaction, vec![ddl::exact_scan()]).await?;
+        let exact = self.nearest(transaction, Precision::Full, self.asked).await?;
+        Ok((found, took, exact))
+    }
+
+    async fn nearest(
+        &self,
+        transaction: &mut PgTransaction<'static>,
+        precision: Precision,
+        limit: u32,
+    ) -> Result<Found, Error> {
+        sqlx::query_as(nearest_of_share(self.table, precision))
+            .bind(self.search.embedding.as_slice())
+            .bind(i64::from(limit))
+            .bind(i32::try_from(SHARE_OF).expect("1,024 fits"))
+            .fetch_all(on(transaction))
+            .await
+            .during(OPERATION)
+    }
+
+    fn failed(&self) -> impl Fn(StorageError) -> Error {
+        let table = self.table.name.clone();
+        move |source| Error::Replay { table: table.clone(), source: Box::new(source) }
+    }
+}
+
+async fn set(transaction: &mut PgTransaction<'static>, settings: Vec<ddl::Sql>) -> Result<(), Error> {
+    for setting in settings {
+        sqlx::raw_sql(setting).execute(&mut **transaction).await.during(OPERATION)?;
+    }
+    Ok(())
+}
+
+fn read(rows: &[PgRow]) -> Result<Found, Error> {
+    // Where no distance is defined the search has a result all the same.
+    let read = |row: &PgRow| {
+        let distance: Option<f64> = row.try_get("distance")?;
+        Ok((row.try_get("id")?, distance.unwrap_or(f64::NAN)))
+    };
+    rows.iter().map(read).collect::<sqlx::Result<_>>().during(OPERATION)
+}

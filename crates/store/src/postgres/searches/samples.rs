@@ -1,0 +1,117 @@
+//! The table `vector_search_samples`: vectors that were searched for.
+
+use records::Embedding;
+use time::PrimitiveDateTime;
+use uuid::Uuid;
+
+use super::FilterClass;
+use crate::{
+    Error,
+    error::StatementContext as _,
+    postgres::{Database, Table, unnamed::on},
+};
+
+/// A search that was made, without what it was narrowed down to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredSample {
+    /// The table.
+    pub table: String,
+    /// What it asked for besides nearness.
+    pub filter_class: FilterClass,
+    /// When, in UTC.
+    pub searched_at: PrimitiveDateTime,
+    /// The vector.
+    pub embedding: Embedding,
+    /// Results that were asked for.
+    pub wanted: u32,
+    /// Results that there were.
+    pub returned: u32,
+    /// How long it took.
+    pub latency_ms: f64,
+}
+
+impl Database {
+    /// Keeps `samples`, all or nothing.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn keep_search_samples(&self, samples: &[StoredSample]) -> Result<(), Error> {
+        let mut transaction = self.begin().await?;
+        for sample in samples {
+            let signed = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+            sqlx::query!(
+                r#"
+                insert into vector_search_samples (
+                    id, table_name, filter_class, searched_at, embedding, wanted, returned, latency_ms
+                )
+                values ($1, $2, $3, $4, $5, $6, $7, $8)
+                "#,
+                Uuid::new_v4(),
+                sample.table,
+                sample.filter_class.as_str(),
+                sample.searched_at,
+                sample.embedding.as_slice(),
+                signed(sample.wanted),
+                signed(sample.returned),
+                sample.latency_ms
+            )
+            .execute(on(&mut transaction))
+            .await
+            .during("keep searches")?;
+        }
+        transaction.commit().await.during("end a transaction")
+    }
+
+    /// The vectors of the last `limit` searches of `table` that were kept, of any class, newest first.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn search_samples(&self, table: &Table, limit: u32) -> Result<Vec<Embedding>, Error> {
+        let mut transaction = self.begin().await?;
+        let embeddings = sqlx::query_scalar!(
+            r#"
+            select embedding
+            from vector_search_samples
+            where table_name = $1
+            order by searched_at desc
+            limit $2
+            "#,
+            table.name,
+            i64::from(limit)
+        )
+        .fetch_all(on(&mut transaction))
+        .await
+        .during("read kept searches")?;
+        transaction.commit().await.during("end a transaction")?;
+        Ok(embeddings.into_iter().map(Embedding::from).collect())
+    }
+
+    /// Forgets the searches made before `before`, and all but the last `most` of each table; answers how many.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn expire_search_samples(&self, before: PrimitiveDateTime, most: u32) -> Result<u64, Error> {
+        let mut transaction = self.begin().await?;
+        let done = sqlx::query!(
+            r#"
+            delete from vector_search_samples
+            where searched_at < $1
+                or id in (
+                    select id
+                    from (
+                        select id, row_number() over (partition by table_name order by searched_at desc, id) as place
+                        from vector_search_samples
+                    ) placed
+                    where place > $2
+                )
+            "#,
+            before,
+            i64::from(most)
+        )
+        .execute(on(&mut transaction))
+        .await
+        .during("forget kept searches")?;
+        transaction.commit().await.during("end a transaction")?;
+        Ok(done.rows_affected())
+    }
+}
