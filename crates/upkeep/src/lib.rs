@@ -13,6 +13,7 @@
 
 mod apply;
 mod json;
+pub mod monitor;
 mod names;
 mod observe;
 mod plan;

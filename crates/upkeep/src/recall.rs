@@ -15,12 +15,14 @@ pub(crate) fn recall(exact: &[f64], found: &[f64]) -> Option<f64> {
     Some(near as f64 / exact.len() as f64)
 }
 
-/// The mean of some recalls, and what it surely is not below.
+/// The mean of some recalls, and between what it surely lies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct MeanRecall {
     pub(crate) mean: f64,
     /// With 95 % confidence.
     pub(crate) low: f64,
+    /// With 95 % confidence it is not above this.
+    pub(crate) high: f64,
 }
 
 impl MeanRecall {
@@ -30,7 +32,12 @@ impl MeanRecall {
         let mean = recalls.iter().sum::<f64>() / count;
         let variance =
             recalls.iter().map(|recall| (recall - mean).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
-        Self { mean, low: mean - STANDARD_ERRORS * (variance / count).sqrt() }
+        Self::with_error(mean, (variance / count).sqrt())
+    }
+
+    fn with_error(mean: f64, standard_error: f64) -> Self {
+        let margin = STANDARD_ERRORS * standard_error;
+        Self { mean, low: (mean - margin).max(0.0), high: (mean + margin).min(1.0) }
     }
 
     /// Whether the mean of further recalls would hardly reach `target`.
@@ -107,13 +114,16 @@ mod tests {
 
     #[test]
     fn few_or_uneven_recalls_are_less_sure() {
-        assert_eq!(MeanRecall::of(&[1.0; 30]), MeanRecall { mean: 1.0, low: 1.0 });
+        assert_eq!(MeanRecall::of(&[1.0; 30]), MeanRecall { mean: 1.0, low: 1.0, high: 1.0 });
         let uneven = |count: usize| {
             let recalls: Vec<f64> = (0..count).map(|n| if n % 5 == 0 { 0.9 } else { 1.0 }).collect();
             MeanRecall::of(&recalls)
         };
         assert!((uneven(100).mean - 0.98).abs() < 1e-9);
         assert!(uneven(100).low < 0.975 && uneven(30).low < uneven(100).low);
+        let (few, many) = (uneven(30), uneven(100));
+        assert!((few.high - few.mean - (few.mean - few.low)).abs() < 1e-9 || few.high == 1.0, "{few:?}");
+        assert!(many.high < few.high, "{many:?}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod after_copy;
 mod applying;
 mod crashes;
 mod tuning;
+mod watching;
 
 use records::Service;
 use store::{
