@@ -35,9 +35,22 @@ impl MeanRecall {
         Self::with_error(mean, (variance / count).sqrt())
     }
 
+    /// One of several means, each with the number of its recalls, as if all had been taken together.
+    pub(crate) fn pooled(means: &[(Self, f64)]) -> Self {
+        let count: f64 = means.iter().map(|(_, count)| count).sum();
+        let mean = means.iter().map(|(part, count)| part.mean * count).sum::<f64>() / count;
+        let errors = means.iter().map(|(part, count)| (part.standard_error() * count).powi(2));
+        Self::with_error(mean, errors.sum::<f64>().sqrt() / count)
+    }
+
     fn with_error(mean: f64, standard_error: f64) -> Self {
         let margin = STANDARD_ERRORS * standard_error;
         Self { mean, low: (mean - margin).max(0.0), high: (mean + margin).min(1.0) }
+    }
+
+    fn standard_error(self) -> f64 {
+        // One of both may be cut off at its end.
+        (self.mean - self.low).max(self.high - self.mean) / STANDARD_ERRORS
     }
 
     /// Whether the mean of further recalls would hardly reach `target`.
@@ -124,6 +137,16 @@ mod tests {
         let (few, many) = (uneven(30), uneven(100));
         assert!((few.high - few.mean - (few.mean - few.low)).abs() < 1e-9 || few.high == 1.0, "{few:?}");
         assert!(many.high < few.high, "{many:?}");
+    }
+
+    #[test]
+    fn means_that_are_pooled_are_as_sure_as_one_of_all() {
+        let recalls: Vec<f64> = (0..60).map(|n| f64::from(n % 3) / 4.0).collect();
+        let parts = [MeanRecall::of(&recalls[..30]), MeanRecall::of(&recalls[30..])].map(|part| (part, 30.0));
+        let (pooled, whole) = (MeanRecall::pooled(&parts), MeanRecall::of(&recalls));
+        assert!((pooled.mean - whole.mean).abs() < 1e-9, "{pooled:?}");
+        assert!((pooled.low - whole.low).abs() < 0.002, "{pooled:?} for {whole:?}");
+        assert!((pooled.high - whole.high).abs() < 0.002, "{pooled:?} for {whole:?}");
     }
 
     #[test]

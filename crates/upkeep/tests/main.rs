@@ -5,6 +5,7 @@ mod applying;
 mod crashes;
 mod tuning;
 mod watching;
+mod webhooks;
 
 use records::Service;
 use store::{

@@ -1,42 +1,241 @@
-//! What searches find is measured as they are, and told when it is too little.
+//! What searches find is measured as they are made, kept as history, and told when it is too little.
 
-use store::postgres::searches::ReplayedSearch;
+use std::{sync::Arc, time::Duration};
+
+use serde_json::json;
+use store::{
+    postgres::{
+        Database, PostgresStorage,
+        searches::{FilterClass, SearchHistory, SearchWatch},
+    },
+    storage::{DocumentFilter, Filter, Search, SearchMode, Selection, Storage as _},
+};
+use test_support::TestDatabase;
+use time::macros::datetime;
 use upkeep::{
     Policy,
-    monitor::{Measurement, Pace, measure, searches_for_rows},
+    monitor::{
+        AlertChange, AlertKind, Change, Evidence, Monitor, MonitorConfig, Pace, measure, searches_for_rows,
+    },
 };
 
-use crate::{fill, prepared, queries};
+use crate::{fill, prepared, queries, samples};
 
-const ROWS: u32 = 12_000;
 /// More lists than clusters, so that what is near lies in several.
 const LISTS: &str = "create index queries_panopticon_vector on queries
-    using ivfflat (embedding vector_cosine_ops) with (lists = 600)";
+    using ivfflat (embedding vector_cosine_ops) with (lists = 300)";
 /// So few of them are looked into that much is missed.
 const SPOIL: &str = "update vector_index_settings set candidates = 1";
 
-async fn measured(database: &store::postgres::Database, searches: &[ReplayedSearch]) -> Measurement {
-    measure(database, &queries(), searches, Pace::Prompt).await.expect("searches are made again")
+const ROWS: u32 = 6_000;
+const FEW_ROWS: u32 = 2_000;
+
+async fn retune(database: &Database) {
+    upkeep::retune(database, &queries(), &Policy::default(), &|_| {}).await.expect("it is measured");
+}
+
+fn watched(database: &Database, sample_rate: f64) -> Database {
+    database.clone().watched_by(Arc::new(SearchWatch::new(sample_rate)))
+}
+
+/// Searches among `selection` for the vectors, by the storage of a service.
+async fn search_for(database: &Database, vectors: &[Vec<f32>], selection: &Selection) {
+    let storage = PostgresStorage::new(database.clone(), records::Service::Query);
+    for vector in vectors {
+        let search = Search {
+            selection: selection.clone(),
+            mode: SearchMode::Vector(vector.clone().into()),
+            limit: 10,
+            min_similarity: None,
+        };
+        storage.search(&search).await.expect("the search runs");
+    }
+}
+
+fn monitor(database: &Database) -> Monitor {
+    Monitor::new(database.clone(), MonitorConfig::default())
+}
+
+/// What a pass keeps of the queries, by class.
+async fn pass(monitor: &mut Monitor) -> (Vec<SearchHistory>, Vec<AlertChange>) {
+    let pass = monitor.pass().await.expect("the pass is made");
+    assert!(pass.failures.is_empty(), "{:?}", pass.failures);
+    let mut history = pass.history;
+    history.retain(|row| row.table == "queries");
+    (history, pass.changes)
+}
+
+async fn kept_samples(test_database: &TestDatabase) -> i64 {
+    let mut connection = test_database.connection().await;
+    sqlx::query_scalar("select count(*) from vector_search_samples")
+        .fetch_one(&mut connection)
+        .await
+        .expect("samples are counted")
 }
 
 #[tokio::test]
-async fn recall_now_is_that_of_the_settings_in_force() {
+async fn lost_recall_is_measured_told_once_and_over_when_it_is_mended() {
     let (test_database, database) = prepared().await;
     fill(&test_database, ROWS).await;
     let searches = searches_for_rows(&database, &queries(), ROWS.into(), 20, 3).await.expect("rows are read");
     assert!((10..=20).contains(&searches.len()), "they are a matter of chance: {}", searches.len());
-    let exact = measured(&database, &searches).await;
+    let exact = measure(&database, &queries(), &searches, Pace::Prompt).await.expect("they are made");
     assert_eq!((exact.replayed as usize, exact.missing), (searches.len(), 0));
     let recall = exact.recall.expect("it was measured");
     assert_eq!((recall.mean, recall.low, recall.high), (1.0, 1.0, 1.0), "without an index nothing is missed");
 
     test_database.execute(LISTS).await;
-    upkeep::retune(&database, &queries(), &Policy::default(), &|_| {}).await.expect("it is measured");
-    let tuned = measured(&database, &searches).await.recall.expect("it was measured");
-    assert!(tuned.high >= 0.98, "{tuned:?}");
+    retune(&database).await;
+    let database = watched(&database, 1.0);
+    let vectors = samples(&test_database).await;
+    search_for(&database, &vectors, &Selection::default()).await;
+    let mut monitor = monitor(&database);
+    let (history, changes) = pass(&mut monitor).await;
+    let [row] = &history[..] else { panic!("{history:?}") };
+    assert_eq!((row.searches, row.wanted, row.returned, row.replayed), (20, 200, 200, 20));
+    assert_eq!((row.rows, row.target, row.missing), (ROWS.into(), 0.98, 0));
+    let latency = row.latency.expect("there were searches");
+    assert!(0.0 < latency.p50_ms && latency.p50_ms <= latency.p95_ms && latency.p95_ms <= latency.p99_ms);
+    let recall = row.recall.expect("it was measured");
+    assert!(recall.mean >= 0.95 && recall.low <= recall.mean && recall.mean <= recall.high, "{recall:?}");
+    assert_eq!(changes, []);
+
     test_database.execute(SPOIL).await;
-    let spoilt = measured(&database, &searches).await;
-    let recall = spoilt.recall.expect("it was measured");
-    assert!(recall.high < 0.9 && recall.low <= recall.mean, "{spoilt:?}");
-    assert!(spoilt.median_ms.is_some_and(|time| time > 0.0), "{spoilt:?}");
+    let (history, changes) = pass(&mut monitor).await;
+    assert_eq!(
+        (history[0].searches, history[0].latency),
+        (0, None),
+        "nobody searches, and it is known all the same"
+    );
+    let recall = history[0].recall.expect("it was measured");
+    assert!(recall.high < 0.98, "{recall:?}");
+    let [AlertChange { change: Change::Raised, alert, .. }] = &changes[..] else { panic!("{changes:?}") };
+    assert_eq!((alert.table.as_str(), alert.filter_class), ("queries", FilterClass::None));
+    assert_eq!(alert.evidence, Evidence::Recall { recall, target: 0.98 });
+    // Another process knows it too, and neither tells it again.
+    let mut other = Monitor::new(database.clone(), MonitorConfig::default());
+    let again = other.pass().await.expect("the pass is made");
+    assert_eq!((again.alerts.len(), again.changes), (1, Vec::new()));
+    assert_eq!(again.alerts[0].evidence.kind(), AlertKind::Recall);
+    assert_eq!(again.alerts[0].since, alert.since);
+
+    retune(&database).await;
+    let (_, changes) = pass(&mut monitor).await;
+    assert!(matches!(&changes[..], [AlertChange { change: Change::Cleared, .. }]), "{changes:?}");
+    let kept = database.search_history(datetime!(2026-01-01 00:00)).await.expect("the history reads");
+    let recalls: Vec<bool> =
+        kept.iter().map(|row| row.recall.is_some_and(|recall| recall.high < 0.98)).collect();
+    assert_eq!(recalls, [false, true, true, false], "{kept:?}");
+}
+
+#[tokio::test]
+async fn filters_are_measured_by_class_and_their_texts_stay_in_memory() {
+    let (test_database, database) = prepared().await;
+    fill(&test_database, FEW_ROWS).await;
+    test_database.execute("update queries set metadata = '{\"author\": \"secret-key\"}'").await;
+    let database = watched(&database, 1.0);
+    let vectors = &samples(&test_database).await[..3];
+    let all = Selection::default();
+    let author = Filter::from_json(&json!({"author": "secret-key"})).expect("it is a filter");
+    let document = DocumentFilter::from_json(&json!({"$not_contains": "secret-word"})).expect("it is one");
+    let time = Some(datetime!(2020-01-01 00:00));
+    for selection in [
+        Selection { category: Some("secret-theme".to_owned()), ..all.clone() },
+        Selection { filter: Some(author.clone()), ..all.clone() },
+        Selection { document: Some(document.clone()), ..all.clone() },
+        Selection { from: time, ..all.clone() },
+        Selection {
+            category: Some("rare".to_owned()),
+            filter: Some(author),
+            document: Some(document),
+            ..all
+        },
+    ] {
+        search_for(&database, vectors, &selection).await;
+    }
+    let (history, _) = pass(&mut monitor(&database)).await;
+    let measured: Vec<_> = history
+        .iter()
+        .map(|row| (row.filter_class.as_str(), row.searches, row.returned, row.replayed))
+        .collect();
+    let expected = [
+        // Of the kept vectors, and rows beside them.
+        ("none", 0, 0, history[0].replayed),
+        // Nothing matches, so that there is nothing to find.
+        ("category", 3, 0, 0),
+        ("metadata", 3, 30, 3),
+        ("text", 3, 30, 3),
+        ("time", 3, 30, 3),
+        ("several", 3, 30, 3),
+    ];
+    assert_eq!(measured, expected);
+    assert!(history[0].replayed > 3 && history.iter().all(|row| row.missing == 0), "{history:?}");
+    assert_eq!(kept_samples(&test_database).await, 15);
+    let mut connection = test_database.connection().await;
+    let rows: Vec<String> = sqlx::query_scalar(
+        "select to_jsonb(sample)::text from vector_search_samples sample
+        union all select to_jsonb(history)::text from vector_search_history history",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .expect("the rows read");
+    assert_eq!(rows.len(), 15 + 6);
+    assert!(rows.iter().all(|row| !row.contains("secret") && !row.contains("rare")), "{rows:?}");
+}
+
+#[tokio::test]
+async fn one_process_at_a_time_makes_searches_again_and_the_others_keep_what_they_counted() {
+    let (test_database, database) = prepared().await;
+    fill(&test_database, FEW_ROWS).await;
+    let database = watched(&database, 1.0);
+    search_for(&database, &samples(&test_database).await[..1], &Selection::default()).await;
+    let mut monitor = monitor(&database);
+    let other = Database::connect(&test_database.url()).await.expect("the database answers");
+    let lock = other.lock_replays().await.expect("it is asked for").expect("nobody has it");
+    let (history, _) = pass(&mut monitor).await;
+    let counted: Vec<_> =
+        history.iter().map(|row| (row.searches, row.returned, row.replayed, row.recall)).collect();
+    assert_eq!(counted, [(1, 10, 0, None)]);
+    lock.release().await.expect("it was held");
+    let (history, _) = pass(&mut monitor).await;
+    assert!(history[0].searches == 0 && history[0].replayed > 1, "{history:?}");
+}
+
+#[tokio::test]
+async fn quiet_tables_are_known_and_nothing_is_sampled_where_that_is_off() {
+    let (test_database, database) = prepared().await;
+    fill(&test_database, FEW_ROWS).await;
+    // Who counts nothing measures rows of the tables.
+    let (history, _) = pass(&mut monitor(&database)).await;
+    assert!(history[0].searches == 0 && history[0].replayed > 10, "{history:?}");
+    let database = watched(&database, 0.0);
+    search_for(&database, &samples(&test_database).await[..2], &Selection::default()).await;
+    let mut monitor = Monitor::new(
+        database.clone(),
+        MonitorConfig { history_retention: Duration::ZERO, ..MonitorConfig::default() },
+    );
+    let (history, _) = pass(&mut monitor).await;
+    assert!(history[0].searches == 2 && history[0].replayed > 10, "{history:?}");
+    assert_eq!(kept_samples(&test_database).await, 0);
+    let kept = database.search_history(datetime!(2026-01-01 00:00)).await.expect("the history reads");
+    assert_eq!(kept, [], "it was kept for no time at all");
+}
+
+#[tokio::test]
+async fn samples_are_kept_for_their_time_and_number() {
+    let (test_database, database) = prepared().await;
+    test_database
+        .execute(
+            "insert into vector_search_samples
+            select gen_random_uuid(), 'queries', 'none', now() at time zone 'utc' - day * interval '1 day', '{1}', 1, 1, 1
+            from generate_series(1, 10) day",
+        )
+        .await;
+    let week_ago = {
+        let now = time::OffsetDateTime::now_utc() - time::Duration::days(7);
+        time::PrimitiveDateTime::new(now.date(), now.time())
+    };
+    assert_eq!(database.expire_search_samples(week_ago, 4).await.expect("they are forgotten"), 6);
+    assert_eq!(database.expire_search_samples(week_ago, 4).await.expect("there is nothing to do"), 0);
+    assert_eq!(kept_samples(&test_database).await, 4);
 }

@@ -1,0 +1,284 @@
+//! One look at what searches did since the last one.
+
+use std::collections::BTreeMap;
+
+use records::{Service, timestamp};
+use store::postgres::{
+    Database, Table,
+    searches::{
+        FilterClass, Percentiles, ReplayedSearch, SampledSearch, SearchHistory, SearchTotals, StoredSample,
+    },
+};
+use time::{OffsetDateTime, PrimitiveDateTime};
+use tokio::time::Instant;
+
+use super::{
+    MonitorConfig,
+    alert::{Alert, AlertChange},
+    drift::{BASELINE, alerts},
+    measure::{Measurement, Pace, measure, searches_for_rows, unfiltered},
+};
+use crate::observe::tables;
+
+/// Vectors that are kept of each table at the most: 15 MB.
+const MOST_SAMPLES: u32 = 10_000;
+/// So many times as many are looked through for different ones.
+const REPEATED: u32 = 4;
+
+/// Watches the searches of a process, and what those of all processes find.
+#[derive(Debug)]
+pub struct Monitor {
+    database: Database,
+    config: MonitorConfig,
+    /// What had been counted when the last pass was kept.
+    counted: Vec<SearchTotals>,
+    counted_at: Instant,
+    passes: u32,
+}
+
+/// What a pass has found.
+#[derive(Debug)]
+pub struct Pass {
+    /// What it has kept.
+    pub history: Vec<SearchHistory>,
+    /// What is wrong now, whoever has noticed it.
+    pub alerts: Vec<Alert>,
+    /// What began or ended with what this pass has kept.
+    pub changes: Vec<AlertChange>,
+    /// Tables whose searches could not be made again, and why not.
+    pub failures: Vec<(String, store::Error)>,
+}
+
+/// Searches of one kind.
+type Kind = (String, FilterClass);
+
+/// What was counted of searches since the last pass.
+struct Window {
+    searches: u64,
+    wanted: u64,
+    returned: u64,
+    latency: Option<Percentiles>,
+}
+
+impl Monitor {
+    /// A monitor of the searches that `database` counts, if it does, and of its tables.
+    pub fn new(database: Database, config: MonitorConfig) -> Self {
+        Self { database, config, counted: Vec::new(), counted_at: Instant::now(), passes: 0 }
+    }
+
+    /// Looks at what was searched for since the last pass, makes some of it again unless another process does that now,
+    /// keeps what it finds, and says what is wrong.
+    ///
+    /// # Errors
+    /// When the database does not answer. What was counted is not lost.
+    pub async fn pass(&mut self) -> Result<Pass, store::Error> {
+        let until = Instant::now() + self.config.interval / 2;
+        let (totals, samples) = self.take();
+        let windows = windows(&totals, &self.counted);
+        self.database.keep_search_samples(&stored(&samples)).await?;
+        let mut measured = Measured::default();
+        let tables = tables(&self.database).await?;
+        let mut rows = BTreeMap::new();
+        for table in &tables {
+            rows.insert(table.name.clone(), self.database.observe_indexes(table).await?.rows);
+        }
+        if let Some(lock) = self.database.lock_replays().await? {
+            measured = self.replay(&tables, &rows, samples, until).await;
+            lock.release().await?;
+        }
+        let seconds = self.counted_at.elapsed().as_secs_f64();
+        let counted_at = Instant::now();
+        let history = self.history(windows, &measured, &rows, seconds);
+        self.database.keep_search_history(&history).await?;
+        (self.counted, self.counted_at) = (totals, counted_at);
+        self.passes = self.passes.wrapping_add(1);
+        self.expire().await?;
+        let known = alerts(&self.database.search_history(now() - BASELINE).await?);
+        let measured_at = history.first().map(|row| row.measured_at);
+        let changes = known.changes.into_iter().filter(|change| Some(change.at) == measured_at).collect();
+        Ok(Pass { history, alerts: known.active, changes, failures: measured.failures })
+    }
+
+    /// What was counted until now, and the searches that were kept whole.
+    fn take(&self) -> (Vec<SearchTotals>, Vec<(Kind, Vec<SampledSearch>)>) {
+        let Some(watch) = self.database.search_watch() else { return (Vec::new(), Vec::new()) };
+        let mut samples = Vec::new();
+        for service in Service::ALL {
+            for filter_class in FilterClass::ALL {
+                let kind = (Table::of(service).name, filter_class);
+                samples.push((kind, watch.take_samples(service, filter_class)));
+            }
+        }
+        samples.retain(|(_, samples)| !samples.is_empty());
+        (watch.totals(), samples)
+    }
+
+    /// Makes searches again: of each class that was just searched the last ones with their filters, and of each table some
+    /// without, as they were kept, or else for its own rows.
+    async fn replay(
+        &self,
+        tables: &[Table],
+        rows: &BTreeMap<String, u64>,
+        samples: Vec<(Kind, Vec<SampledSearch>)>,
+        until: Instant,
+    ) -> Measured {
+        let mut measured = Measured::default();
+        let mut kinds: Vec<(&Table, FilterClass, Vec<ReplayedSearch>)> = Vec::new();
+        for table in tables {
+            match self.without_filter(table, rows[&table.name]).await {
+                Ok(searches) => kinds.push((table, FilterClass::None, searches)),
+                Err(error) => measured.failures.push((table.name.clone(), error)),
+            }
+        }
+        for ((name, filter_class), samples) in samples {
+            let table = tables.iter().find(|table| table.name == name);
+            if let Some(table) = table.filter(|_| filter_class != FilterClass::None) {
+                let again = samples.into_iter().rev().map(|sample| ReplayedSearch {
+                    embedding: sample.embedding,
+                    selection: sample.selection,
+                    without: None,
+                });
+                kinds.push((table, filter_class, different(again, self.config.replays)));
+            }
+        }
+        // Others come first in the next pass, should the time not suffice for all.
+        let first = self.passes as usize % kinds.len().max(1);
+        kinds.rotate_left(first);
+        for (table, filter_class, searches) in kinds {
+            match measure(&self.database, table, &searches, Pace::Background { until }).await {
+                Ok(measurement) => {
+                    measured.kinds.insert((table.name.clone(), filter_class), measurement);
+                }
+                Err(error) => measured.failures.push((table.name.clone(), error)),
+            }
+        }
+        measured
+    }
+
+    async fn without_filter(&self, table: &Table, rows: u64) -> Result<Vec<ReplayedSearch>, store::Error> {
+        let wanted = self.config.replays;
+        // A text may be searched for again and again.
+        let kept = self.database.search_samples(table, wanted.saturating_mul(REPEATED)).await?;
+        let mut searches = different(kept.into_iter().map(unfiltered), wanted);
+        let lacking = wanted.saturating_sub(u32::try_from(searches.len()).expect("so many were asked for"));
+        if lacking > 0 {
+            // Other rows in each pass than those that the settings were chosen by.
+            let seed = now().assume_utc().unix_timestamp() as u32;
+            searches.extend(searches_for_rows(&self.database, table, rows, lacking, seed).await?);
+        }
+        Ok(searches)
+    }
+
+    fn history(
+        &self,
+        mut windows: BTreeMap<Kind, Window>,
+        measured: &Measured,
+        rows: &BTreeMap<String, u64>,
+        seconds: f64,
+    ) -> Vec<SearchHistory> {
+        let measured_at = now();
+        for (kind, measurement) in &measured.kinds {
+            if measurement.replayed > 0 {
+                windows.entry(kind.clone()).or_insert(Window {
+                    searches: 0,
+                    wanted: 0,
+                    returned: 0,
+                    latency: None,
+                });
+            }
+        }
+        let row = |(kind, window): (Kind, Window)| {
+            let measurement = measured.kinds.get(&kind);
+            let (table, filter_class) = kind;
+            SearchHistory {
+                filter_class,
+                measured_at,
+                seconds,
+                searches: window.searches,
+                latency: window.latency,
+                wanted: window.wanted,
+                returned: window.returned,
+                replayed: measurement.map_or(0, |measurement| measurement.replayed),
+                missing: measurement.map_or(0, |measurement| measurement.missing),
+                recall: measurement.and_then(|measurement| measurement.recall),
+                target: self.config.recall_target,
+                rows: rows.get(&table).copied().expect("a table that is searched is there"),
+                table,
+            }
+        };
+        windows.into_iter().map(row).collect()
+    }
+
+    async fn expire(&self) -> Result<(), store::Error> {
+        let MonitorConfig { sample_retention, history_retention, .. } = self.config;
+        self.database.expire_search_samples(now() - sample_retention, MOST_SAMPLES).await?;
+        self.database.expire_search_history(now() - history_retention).await?;
+        Ok(())
+    }
+}
+
+/// What searches find.
+#[derive(Default)]
+struct Measured {
+    kinds: BTreeMap<Kind, Measurement>,
+    failures: Vec<(String, store::Error)>,
+}
+
+/// The first `most` of `searches` that are not alike: the same one again would only seem to make sure.
+fn different(searches: impl Iterator<Item = ReplayedSearch>, most: u32) -> Vec<ReplayedSearch> {
+    let mut different: Vec<ReplayedSearch> = Vec::new();
+    for search in searches {
+        if different.len() == most as usize {
+            break;
+        }
+        if !different.contains(&search) {
+            different.push(search);
+        }
+    }
+    different
+}
+
+/// What was counted between `earlier` and `totals`, of each kind that was searched.
+fn windows(totals: &[SearchTotals], earlier: &[SearchTotals]) -> BTreeMap<Kind, Window> {
+    let mut windows = BTreeMap::new();
+    for total in totals {
+        let is_same =
+            |one: &&SearchTotals| (one.service, one.filter_class) == (total.service, total.filter_class);
+        let before = earlier.iter().find(is_same);
+        let since = |now: u64, then: fn(&SearchTotals) -> u64| now - before.map_or(0, then);
+        let latencies =
+            before.map_or_else(|| total.latencies.clone(), |before| total.latencies.since(&before.latencies));
+        let window = Window {
+            searches: since(total.searches, |before| before.searches),
+            wanted: since(total.wanted, |before| before.wanted),
+            returned: since(total.returned, |before| before.returned),
+            latency: latencies.percentiles(),
+        };
+        if window.searches > 0 {
+            windows.insert((Table::of(total.service).name, total.filter_class), window);
+        }
+    }
+    windows
+}
+
+/// The vectors of `samples`, and nothing that they were narrowed down to.
+fn stored(samples: &[(Kind, Vec<SampledSearch>)]) -> Vec<StoredSample> {
+    let of_kind = |((table, filter_class), samples): &(Kind, Vec<SampledSearch>)| -> Vec<StoredSample> {
+        let sample = |sample: &SampledSearch| StoredSample {
+            table: table.clone(),
+            filter_class: *filter_class,
+            searched_at: sample.searched_at,
+            embedding: sample.embedding.clone(),
+            wanted: sample.wanted,
+            returned: sample.returned,
+            latency_ms: sample.latency.as_secs_f64() * 1_000.0,
+        };
+        samples.iter().map(sample).collect()
+    };
+    samples.iter().flat_map(of_kind).collect()
+}
+
+fn now() -> PrimitiveDateTime {
+    let now = OffsetDateTime::now_utc();
+    timestamp::to_microseconds(PrimitiveDateTime::new(now.date(), now.time()))
+}
