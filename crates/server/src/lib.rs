@@ -22,6 +22,7 @@ mod records;
 mod request;
 mod results;
 mod routes;
+mod searches;
 mod trace;
 mod wire;
 
@@ -32,6 +33,7 @@ pub use judging::{
     JudgeConfig, Judging, Patience, ProviderAccess, RecordSource, RemoteService, RunError, RunnerConfig, Runs,
 };
 pub use listener::{ConnectionTimes, Listener, ListenerError, Shutdown};
-pub use metrics::{PoolProbe, PoolState};
+pub use metrics::{PoolProbe, PoolState, Probes};
 pub use process::Process;
 pub use routes::services;
+pub use searches::{SearchAlert, SearchProbe, SearchReport};

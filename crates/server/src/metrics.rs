@@ -14,6 +14,8 @@ use prometheus_client::{
 };
 use records::Service;
 
+use crate::searches::SearchProbe;
+
 /// From a lookup by id to a large batch on a busy machine.
 const SECONDS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
@@ -42,6 +44,15 @@ impl fmt::Debug for PoolProbe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("PoolProbe").field(&(self.0)()).finish()
     }
+}
+
+/// Who is asked for what the process itself does not count.
+#[derive(Clone, Debug, Default)]
+pub struct Probes {
+    /// The connections to the database, if there is one.
+    pub pool: Option<PoolProbe>,
+    /// The searches by vector, if somebody watches them.
+    pub searches: Option<SearchProbe>,
 }
 
 /// The metrics of a process.
@@ -86,7 +97,7 @@ impl Drop for InFlight {
 }
 
 impl Metrics {
-    pub(crate) fn new(pool: Option<PoolProbe>) -> Self {
+    pub(crate) fn new(probes: &Probes) -> Self {
         let mut registry = Registry::with_prefix("panopticon");
         let requests: Family<RequestLabels, Histogram> = histograms_of();
         let storage: Family<StorageLabels, Histogram> = histograms_of();
@@ -112,8 +123,11 @@ impl Metrics {
             embedding.clone(),
         );
         registry.register("embedded_texts", "Texts that were embedded", embedded_texts.clone());
-        if let Some(pool) = pool {
-            registry.register_collector(Box::new(pool));
+        if let Some(pool) = &probes.pool {
+            registry.register_collector(Box::new(pool.clone()));
+        }
+        if let Some(searches) = &probes.searches {
+            registry.register_collector(Box::new(searches.clone()));
         }
         Self { registry, requests, in_flight, storage, embedding, embedded_texts }
     }

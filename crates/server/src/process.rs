@@ -15,7 +15,8 @@ use tracing::Instrument as _;
 
 use crate::{
     config::ServerConfig,
-    metrics::{Metrics, Outcome, PoolProbe},
+    metrics::{Metrics, Outcome, Probes},
+    searches::SearchProbe,
 };
 
 /// Limits, doors and metrics of a process.
@@ -23,16 +24,24 @@ use crate::{
 pub struct Process {
     pub(crate) config: ServerConfig,
     pub(crate) metrics: Metrics,
+    pub(crate) searches: Option<SearchProbe>,
     /// A permit for each request that may be worked on.
     pub(crate) room: Arc<Semaphore>,
     is_stopping: AtomicBool,
 }
 
 impl Process {
-    /// A process that serves as `config` says, and asks `pool` for its metrics.
-    pub fn new(config: ServerConfig, pool: Option<PoolProbe>) -> Arc<Self> {
+    /// A process that serves as `config` says, and asks `probes` for what it does not see itself.
+    pub fn new(config: ServerConfig, probes: Probes) -> Arc<Self> {
         let room = Arc::new(Semaphore::new(config.max_requests));
-        Arc::new(Self { config, metrics: Metrics::new(pool), room, is_stopping: AtomicBool::new(false) })
+        let metrics = Metrics::new(&probes);
+        Arc::new(Self {
+            config,
+            metrics,
+            searches: probes.searches,
+            room,
+            is_stopping: AtomicBool::new(false),
+        })
     }
 
     /// From now on `/ready` says that the process is not, so that no new clients are sent.

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use records::Service;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use server::{Listener, Process, ServerConfig, Shutdown, Upstream, gateway};
+use server::{Listener, Probes, Process, ServerConfig, Shutdown, Upstream, gateway};
 use test_support::{HttpAnswer, HttpStub};
 
 use crate::served::{Answer, Served, TIMES, client, send_to};
@@ -18,7 +18,8 @@ struct Gateway {
 impl Gateway {
     async fn before(url: &str) -> Self {
         let upstreams = Service::ALL.map(|service| Upstream { service, url: url.to_owned() });
-        let router = gateway(&upstreams, &client(), &Process::new(ServerConfig::default(), None));
+        let router =
+            gateway(&upstreams, &client(), &Process::new(ServerConfig::default(), Probes::default()));
         let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
         let url = format!("http://{}", listener.address());
         // Ends with the test's runtime.

@@ -12,3 +12,4 @@ mod results;
 mod runs;
 mod served;
 mod summaries;
+mod watched;

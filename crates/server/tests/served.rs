@@ -14,8 +14,8 @@ use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use server::{
     ConnectionTimes, EmbeddingModel, JudgeConfig, Judging, Listener, ListenerError, Patience, PoolProbe,
-    PoolState, Process, ProviderAccess, RecordSource, RemoteService, RunnerConfig, Runs, ServerConfig,
-    Shutdown, Upstream, services,
+    PoolState, Probes, Process, ProviderAccess, RecordSource, RemoteService, RunnerConfig, Runs,
+    ServerConfig, Shutdown, Upstream, services,
 };
 use store::{
     postgres::{Database, PostgresStorage},
@@ -23,6 +23,8 @@ use store::{
 };
 use test_support::{TestDatabase, model_dir};
 use tokio::task::JoinHandle;
+
+use crate::watched::searches;
 
 /// Long enough for a machine under load.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -162,7 +164,7 @@ impl Served {
             let (size, idle) = pool.connections();
             PoolState { size, idle }
         });
-        let process = Process::new(config, Some(probe));
+        let process = Process::new(config, Probes { pool: Some(probe), searches: Some(searches()) });
         let [queries, metrics] = match apart {
             Some(url) => [Service::Query, Service::Evaluation].map(|service| {
                 let upstream = Upstream { service, url: url.to_owned() };

@@ -19,6 +19,7 @@ use crate::{
     layers::has_key,
     openapi::Document,
     process::Process,
+    searches::{SearchAlert, SearchProbe},
 };
 
 /// A store that takes longer to say that it is there is as good as away.
@@ -53,6 +54,21 @@ pub(crate) struct Alive {
 pub(crate) struct Ready {
     /// What was looked at; only for those who have the key.
     checks: Option<Vec<Check>>,
+    /// What is wrong with searches, which are answered all the same; only for those who have the key.
+    alerts: Option<Vec<SearchTrouble>>,
+}
+
+/// Searches that find too little, take too long, or lack results.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct SearchTrouble {
+    /// The table that is searched.
+    table: String,
+    /// What the searches ask for besides nearness: `none`, `category`, `metadata`, `text`, `time` or `several`.
+    filter_class: &'static str,
+    /// What is wrong: `recall`, `latency` or `results`.
+    alert: &'static str,
+    /// The same in words, with what was measured.
+    reason: Option<String>,
 }
 
 /// Something that has to be in order.
@@ -81,8 +97,23 @@ pub(crate) async fn ready(
     let mut checks = vec![Check { name: "process".to_owned(), ready: !is_stopping, reason }];
     checks.extend(join_all(operated.probes.iter().map(check)).await);
     let is_ready = checks.iter().all(|check| check.ready);
-    let checks = has_key(&operated.process, request.headers()).then_some(checks);
-    if is_ready { Ok(Answer::new(Ready { checks }, "ready")) } else { Err(ApiError::NotReady { checks }) }
+    let shows_details = has_key(&operated.process, request.headers());
+    let checks = shows_details.then_some(checks);
+    if !is_ready {
+        return Err(ApiError::NotReady { checks });
+    }
+    Ok(Answer::new(Ready { checks, alerts: shows_details.then(|| troubles(&operated.process)) }, "ready"))
+}
+
+fn troubles(process: &Process) -> Vec<SearchTrouble> {
+    let alerts = process.searches.as_ref().map_or_else(Vec::new, SearchProbe::alerts);
+    let trouble = |alert: SearchAlert| SearchTrouble {
+        table: alert.table,
+        filter_class: alert.filter_class.as_str(),
+        alert: alert.kind,
+        reason: alert.reason,
+    };
+    alerts.into_iter().map(trouble).collect()
 }
 
 async fn check(probe: &Probe) -> Check {

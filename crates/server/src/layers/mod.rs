@@ -86,12 +86,12 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
-    use crate::config::ServerConfig;
+    use crate::{config::ServerConfig, metrics::Probes};
 
     #[tokio::test]
     async fn panic_is_an_error_like_others_and_its_message_stays_inside() {
         let router = Router::new().route("/panic", get(async || -> () { panic!("a secret of ours") }));
-        let router = around(router, &Process::new(ServerConfig::default(), None));
+        let router = around(router, &Process::new(ServerConfig::default(), Probes::default()));
         let request = Request::get("/panic").header("x-request-id", "mine").body(Body::empty());
         let response = router.oneshot(request.expect("a request")).await.expect("it answers");
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);

@@ -46,6 +46,11 @@ impl LatencyCounter {
 }
 
 impl Latencies {
+    /// Of no searches.
+    pub fn none() -> Self {
+        Self(Box::new([0; BUCKETS]))
+    }
+
     /// What was counted since `earlier`, which the same counter gave.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
