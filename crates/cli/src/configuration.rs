@@ -41,7 +41,7 @@ pub(crate) struct Configuration {
 }
 
 /// The names, in the order in which `panopticon config` prints them.
-const NAMES: [&str; 39] = [
+const NAMES: [&str; 45] = [
     "DATABASE_URL",
     "QUERY_STORAGE_TYPE",
     "EVALUATION_STORAGE_TYPE",
@@ -53,6 +53,12 @@ const NAMES: [&str; 39] = [
     "PANOPTICON_CHROMA_UPGRADE",
     "VECTOR_INDEX_TYPE",
     "VECTOR_RECALL_TARGET",
+    "VECTOR_SAMPLE_RATE",
+    "VECTOR_SAMPLE_RETENTION_DAYS",
+    "VECTOR_MONITOR_INTERVAL_SECONDS",
+    "VECTOR_MONITOR_REPLAYS",
+    "VECTOR_HISTORY_RETENTION_DAYS",
+    "VECTOR_ALERT_WEBHOOK_URL",
     "PANOPTICON_DATA_DIR",
     "PANOPTICON_MODEL_DIR",
     "LOG_LEVEL",

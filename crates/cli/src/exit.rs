@@ -183,12 +183,14 @@ fn store_code(error: &store::Error) -> ExitCode {
         | Error::NoTable { .. }
         | Error::NotAdopted { .. }
         | Error::Privilege { .. }
-        | Error::UnknownJobStatus { .. } => ExitCode::Usage,
+        | Error::UnknownJobStatus { .. }
+        | Error::FilterClass { .. } => ExitCode::Usage,
         Error::Locked { .. } | Error::IndexesLocked { .. } | Error::TakenOver { .. } => ExitCode::Refused,
         Error::Connect { .. }
         | Error::Migrate { .. }
         | Error::Row { .. }
         | Error::CopyFormat
+        | Error::Replay { .. }
         | Error::Statement { .. } => ExitCode::Failed,
     }
 }

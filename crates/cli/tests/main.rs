@@ -9,6 +9,7 @@ mod index;
 mod inspect;
 mod judge;
 mod migrate;
+mod monitor;
 mod repository;
 mod runs;
 mod serve;

@@ -87,6 +87,11 @@ impl Serving {
         answer["data"].take()
     }
 
+    /// The body of an answer.
+    pub(crate) fn text(&self, role: &str, path: &str) -> String {
+        self.send(role, "GET", path, "").text()
+    }
+
     fn id(&self) -> Pid {
         Pid::from_child(&self.child)
     }

@@ -52,9 +52,12 @@ fn masked(setting: &Setting) -> Option<String> {
         | "ANTHROPIC_BASE_URL"
         | "GOOGLE_BASE_URL"
         | "OTEL_EXPORTER_OTLP_ENDPOINT" => mask_url(value),
-        "CHROMA_TOKEN" | "API_KEY" | "OPENAI_API_KEY" | "ANTHROPIC_API_KEY" | "GOOGLE_API_KEY" => {
-            "***".to_owned()
-        }
+        "CHROMA_TOKEN"
+        | "VECTOR_ALERT_WEBHOOK_URL"
+        | "API_KEY"
+        | "OPENAI_API_KEY"
+        | "ANTHROPIC_API_KEY"
+        | "GOOGLE_API_KEY" => "***".to_owned(),
         _ => value.to_owned(),
     })
 }

@@ -41,6 +41,8 @@ pub struct Monitor {
 pub struct Pass {
     /// What it has kept.
     pub history: Vec<SearchHistory>,
+    /// The last measurement of recall of each table and class, whoever has made it.
+    pub recalls: Vec<SearchHistory>,
     /// What is wrong now, whoever has noticed it.
     pub alerts: Vec<Alert>,
     /// What began or ended with what this pass has kept.
@@ -93,10 +95,17 @@ impl Monitor {
         (self.counted, self.counted_at) = (totals, counted_at);
         self.passes = self.passes.wrapping_add(1);
         self.expire().await?;
-        let known = alerts(&self.database.search_history(now() - BASELINE).await?);
+        let past = self.database.search_history(now() - BASELINE).await?;
+        let known = alerts(&past);
         let measured_at = history.first().map(|row| row.measured_at);
         let changes = known.changes.into_iter().filter(|change| Some(change.at) == measured_at).collect();
-        Ok(Pass { history, alerts: known.active, changes, failures: measured.failures })
+        Ok(Pass {
+            history,
+            recalls: last_recalls(past),
+            alerts: known.active,
+            changes,
+            failures: measured.failures,
+        })
     }
 
     /// What was counted until now, and the searches that were kept whole.
@@ -236,6 +245,14 @@ fn different(searches: impl Iterator<Item = ReplayedSearch>, most: u32) -> Vec<R
         }
     }
     different
+}
+
+/// Of a history in order of time.
+fn last_recalls(past: Vec<SearchHistory>) -> Vec<SearchHistory> {
+    let measured = past.into_iter().filter(|row| row.recall.is_some());
+    let last: BTreeMap<Kind, SearchHistory> =
+        measured.map(|row| ((row.table.clone(), row.filter_class), row)).collect();
+    last.into_values().collect()
 }
 
 /// What was counted between `earlier` and `totals`, of each kind that was searched.

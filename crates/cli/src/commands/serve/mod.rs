@@ -2,6 +2,7 @@
 
 mod embedded;
 mod judging;
+mod monitor;
 mod settings;
 mod storages;
 
@@ -14,14 +15,15 @@ use anyhow::{Context as _, anyhow};
 use embed::{Embedder, EmbedderConfig};
 use records::Service;
 use server::{
-    ConnectionTimes, EmbeddingModel, Listener, PoolProbe, Process, RunnerConfig, Runs, Shutdown, gateway,
-    services,
+    ConnectionTimes, EmbeddingModel, Listener, PoolProbe, Probes, Process, RunnerConfig, Runs, Shutdown,
+    gateway, services,
 };
 use store::postgres::{Database, Table};
 use tokio::task::{JoinError, JoinSet};
 use upkeep::Policy;
 
 use self::{
+    monitor::SearchMonitor,
     settings::{Role, Settings},
     storages::Opened,
 };
@@ -113,7 +115,7 @@ struct Serving {
     process: Arc<Process>,
     shutdown: Shutdown,
     listeners: JoinSet<Result<(), server::ListenerError>>,
-    /// Work on runs.
+    /// Work on runs, and on what keeps searches good.
     workers: JoinSet<()>,
     /// Of all but the gateway.
     storages: Option<Opened>,
@@ -124,13 +126,20 @@ impl Serving {
     async fn begin(configuration: &Configuration, settings: Settings) -> Result<Self, Failure> {
         let Settings { server: config, addresses, upstreams, .. } = &settings;
         let wanted = settings.services();
+        let mut search_monitor = None;
         let (process, storages, model, runs) = if wanted.is_empty() {
-            (Process::new(config.clone(), None), None, None, None)
+            (Process::new(config.clone(), Probes::default()), None, None, None)
         } else {
             let opened = with_sources(configuration, &wanted)?;
             let (storages, model) =
                 tokio::try_join!(Opened::open(configuration, &opened), embedding_model(configuration))?;
-            let process = Process::new(config.clone(), storages.database.as_ref().map(pool_probe));
+            let mut probes = Probes { pool: storages.database.as_ref().map(pool_probe), searches: None };
+            if let Some(database) = &storages.database
+                && let Some((monitor, probe)) = SearchMonitor::begin(configuration, database)?
+            {
+                (search_monitor, probes.searches) = (Some(monitor), Some(probe));
+            }
+            let process = Process::new(config.clone(), probes);
             let runs = runs(configuration, &storages, &model, &process)?;
             (process, Some(storages), Some(model), runs)
         };
@@ -151,6 +160,9 @@ impl Serving {
         }
         if let Some(database) = storages.as_ref().and_then(|storages| storages.database.clone()) {
             workers.spawn(tell_of_indexes(database, wanted.clone(), configuration.index_policy()?));
+        }
+        if let Some(monitor) = search_monitor {
+            workers.spawn(monitor.run(shutdown.clone()));
         }
         if let Some(runs) = runs {
             let shutdown = shutdown.clone();
@@ -208,7 +220,8 @@ impl OpenRuns {
         let opened = with_sources(configuration, &[Service::Judge])?;
         let (storages, model) =
             tokio::try_join!(Opened::open(configuration, &opened), embedding_model(configuration))?;
-        let process = Process::new(settings::server_config(configuration).map_err(Failure::usage)?, None);
+        let process =
+            Process::new(settings::server_config(configuration).map_err(Failure::usage)?, Probes::default());
         match runs(configuration, &storages, &model, &process)? {
             Some(runs) => Ok(Self { runs, storages }),
             None => unreachable!("the judge's storage was opened"),

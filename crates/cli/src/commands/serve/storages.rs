@@ -13,7 +13,7 @@ use store::{
     storage::{Storage, StorageKind},
 };
 
-use super::embedded::Watched;
+use super::{embedded::Watched, monitor};
 use crate::{
     configuration::Configuration,
     connection::Connection,
@@ -52,7 +52,8 @@ impl Opened {
         if needs_database {
             let (database, server) = Connection::open(configuration).await?.into_parts();
             self.embedded = server.map(Watched::begin);
-            self.database = Some(database);
+            let watch = monitor::search_watch(configuration).map_err(Failure::usage)?;
+            self.database = Some(database.watched_by(Arc::new(watch)));
         }
         let own = Arc::new(OwnChromas::default());
         for (service, kind) in kinds {

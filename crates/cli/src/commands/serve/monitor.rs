@@ -1,0 +1,177 @@
+//! Watches the searches of a process while it serves, and tells when they get worse.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::anyhow;
+use secrecy::SecretString;
+use server::{SearchAlert, SearchProbe, SearchReport, Shutdown};
+use store::postgres::{
+    Database,
+    searches::{FilterClass, SearchHistory, SearchWatch},
+};
+use tokio::{sync::watch, time::sleep};
+use upkeep::monitor::{Alert, AlertChange, AlertKind, Change, Monitor, MonitorConfig, Pass, Webhook};
+use url::Url;
+
+use super::http_client;
+use crate::{configuration::Configuration, exit::Failure};
+
+/// The first pass waits no longer, so that what searches find is known soon after a start; a process that is started
+/// again and again measures nothing.
+const FIRST: Duration = Duration::from_secs(30);
+/// One search in a hundred.
+const SAMPLE_RATE: f64 = 0.01;
+const DAY_SECONDS: u64 = 24 * 60 * 60;
+
+/// A watch for the searches of this process; with `VECTOR_MONITOR_INTERVAL_SECONDS` 0 nobody reads what it would keep.
+pub(super) fn search_watch(configuration: &Configuration) -> anyhow::Result<SearchWatch> {
+    let rate = configuration.parsed("VECTOR_SAMPLE_RATE", "a number from 0 to 1, such as 0.01", |text| {
+        text.parse().ok().filter(|rate| (0.0..=1.0).contains(rate))
+    })?;
+    let is_read = monitor_config(configuration)?.is_some();
+    Ok(SearchWatch::new(if is_read { rate.unwrap_or(SAMPLE_RATE) } else { 0.0 }))
+}
+
+/// How searches are watched; `None` where they are not.
+fn monitor_config(configuration: &Configuration) -> anyhow::Result<Option<MonitorConfig>> {
+    let default = MonitorConfig::default();
+    let whole = "a whole number";
+    let seconds = configuration.parsed("VECTOR_MONITOR_INTERVAL_SECONDS", whole, |text| text.parse().ok())?;
+    let replays = configuration.parsed("VECTOR_MONITOR_REPLAYS", whole, |text| text.parse().ok())?;
+    let days = |name| {
+        let days: Option<u32> =
+            configuration.parsed(name, "a whole number of days, such as 7", |text| text.parse().ok())?;
+        anyhow::Ok(days.map(|days| Duration::from_secs(u64::from(days) * DAY_SECONDS)))
+    };
+    let config = MonitorConfig {
+        interval: seconds.map_or(default.interval, Duration::from_secs),
+        replays: replays.unwrap_or(default.replays),
+        recall_target: configuration.index_policy()?.recall_target,
+        sample_retention: days("VECTOR_SAMPLE_RETENTION_DAYS")?.unwrap_or(default.sample_retention),
+        history_retention: days("VECTOR_HISTORY_RETENTION_DAYS")?.unwrap_or(default.history_retention),
+    };
+    Ok(Some(config).filter(|config| !config.interval.is_zero()))
+}
+
+/// The server that wants to know of alerts.
+fn webhook(configuration: &Configuration) -> Result<Option<Webhook>, Failure> {
+    let Some(url) = configuration.text("VECTOR_ALERT_WEBHOOK_URL") else { return Ok(None) };
+    // The text is a secret.
+    if !Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
+        return Err(Failure::usage(anyhow!(
+            "VECTOR_ALERT_WEBHOOK_URL is no URL: expected one such as https://example.com/hooks/1"
+        )));
+    }
+    Ok(Some(Webhook::new(http_client()?, SecretString::from(url))))
+}
+
+/// What the last pass has found.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    stretches: Vec<SearchHistory>,
+    recalls: Vec<SearchHistory>,
+    alerts: Vec<Alert>,
+}
+
+/// Watches the searches that a database counts.
+pub(super) struct SearchMonitor {
+    monitor: Monitor,
+    interval: Duration,
+    webhook: Option<Webhook>,
+    known: watch::Sender<Known>,
+}
+
+impl SearchMonitor {
+    /// A monitor as the settings want it, and who tells what it knows; `None` where nobody is to watch.
+    pub(super) fn begin(
+        configuration: &Configuration,
+        database: &Database,
+    ) -> Result<Option<(Self, SearchProbe)>, Failure> {
+        let webhook = webhook(configuration)?;
+        let Some(config) = monitor_config(configuration).map_err(Failure::usage)? else { return Ok(None) };
+        let (known, knowing) = watch::channel(Known::default());
+        let watched = database.clone();
+        let probe = SearchProbe::new(move || {
+            let totals = watched.search_watch().map_or_else(Vec::new, SearchWatch::totals);
+            let Known { stretches, recalls, alerts } = knowing.borrow().clone();
+            let alerts = looked_at(&stretches, &recalls, &alerts);
+            SearchReport { totals, stretches, recalls, alerts }
+        });
+        let monitor = Monitor::new(database.clone(), config);
+        Ok(Some((Self { monitor, interval: config.interval, webhook, known }, probe)))
+    }
+
+    /// Makes a pass each interval until `shutdown` begins.
+    pub(super) async fn run(mut self, shutdown: Shutdown) {
+        let mut wait = self.interval.min(FIRST);
+        loop {
+            tokio::select! {
+                () = shutdown.begun() => return,
+                () = sleep(wait) => {}
+            }
+            tokio::select! {
+                () = shutdown.begun() => return,
+                () = Box::pin(self.pass()) => {}
+            }
+            wait = self.interval;
+        }
+    }
+
+    async fn pass(&mut self) {
+        let Pass { history, recalls, alerts, changes, failures } = match self.monitor.pass().await {
+            Ok(pass) => pass,
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                return tracing::warn!(error, "what searches find could not be looked at");
+            }
+        };
+        for (table, error) in &failures {
+            let error: &dyn std::error::Error = error;
+            tracing::warn!(error, table.name = table, "what searches of {table} find could not be measured");
+        }
+        self.known.send_replace(Known { stretches: history, recalls, alerts });
+        for change in &changes {
+            tell(change);
+            if let Some(webhook) = &self.webhook
+                && let Err(error) = webhook.tell(change).await
+            {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "an alert was not told: check VECTOR_ALERT_WEBHOOK_URL");
+            }
+        }
+    }
+}
+
+fn tell(change: &AlertChange) {
+    let Alert { table, filter_class, evidence, .. } = &change.alert;
+    let (class, kind) = (filter_class.as_str(), evidence.kind().as_str());
+    match change.change {
+        Change::Raised => {
+            tracing::warn!(table.name = table, search.filter = class, alert.kind = kind, "{change}");
+        }
+        Change::Cleared => {
+            tracing::info!(table.name = table, search.filter = class, alert.kind = kind, "{change}");
+        }
+    }
+}
+
+/// Everything that could be wrong, and what is.
+fn looked_at(stretches: &[SearchHistory], recalls: &[SearchHistory], active: &[Alert]) -> Vec<SearchAlert> {
+    let of_rows = stretches.iter().chain(recalls).map(|row| (row.table.clone(), row.filter_class));
+    let of_alerts = active.iter().map(|alert| (alert.table.clone(), alert.filter_class));
+    let searched: BTreeSet<(String, FilterClass)> = of_rows.chain(of_alerts).collect();
+    let looked_at = searched.iter().flat_map(|(table, filter_class)| {
+        AlertKind::ALL.map(|kind| {
+            let is_this = |alert: &&Alert| {
+                (&alert.table, alert.filter_class, alert.evidence.kind()) == (table, *filter_class, kind)
+            };
+            SearchAlert {
+                table: table.clone(),
+                filter_class: *filter_class,
+                kind: kind.as_str(),
+                reason: active.iter().find(is_this).map(Alert::to_string),
+            }
+        })
+    });
+    looked_at.collect()
+}
