@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::json;
 use store::{
     postgres::{
-        Database, PostgresStorage,
+        Database, PostgresStorage, Table,
         searches::{FilterClass, SearchHistory, SearchWatch},
     },
     storage::{DocumentFilter, Filter, Search, SearchMode, Selection, Storage as _},
@@ -153,7 +153,8 @@ async fn filters_are_measured_by_class_and_their_texts_stay_in_memory() {
     ] {
         search_for(&database, vectors, &selection).await;
     }
-    let (history, _) = pass(&mut monitor(&database)).await;
+    let mut monitor = monitor(&database);
+    let (history, _) = pass(&mut monitor).await;
     let measured: Vec<_> = history
         .iter()
         .map(|row| (row.filter_class.as_str(), row.searches, row.returned, row.replayed))
@@ -181,6 +182,9 @@ async fn filters_are_measured_by_class_and_their_texts_stay_in_memory() {
     .expect("the rows read");
     assert_eq!(rows.len(), 15 + 6);
     assert!(rows.iter().all(|row| !row.contains("secret") && !row.contains("rare")), "{rows:?}");
+    let (history, _) = pass(&mut monitor).await;
+    let classes: Vec<FilterClass> = history.iter().map(|row| row.filter_class).collect();
+    assert_eq!(classes, [FilterClass::None], "what nobody searches for, and is in order, is left alone");
 }
 
 #[tokio::test]
@@ -238,4 +242,40 @@ async fn samples_are_kept_for_their_time_and_number() {
     assert_eq!(database.expire_search_samples(week_ago, 4).await.expect("they are forgotten"), 6);
     assert_eq!(database.expire_search_samples(week_ago, 4).await.expect("there is nothing to do"), 0);
     assert_eq!(kept_samples(&test_database).await, 4);
+}
+
+#[tokio::test]
+async fn tables_of_other_collections_are_measured_by_their_own_distance() {
+    let (test_database, database) = prepared().await;
+    let table =
+        Table { name: "articles".to_owned(), dimension: 3, space: records::DistanceSpace::L2, ..queries() };
+    test_database
+        .execute(
+            "create table articles (like queries including all);
+            alter table articles alter embedding type vector(3);
+            insert into articles (query_text, theme, embedding)
+                select 'a', 'b', array[random(), random() * 9, random() * 99]::vector from generate_series(1, 2000);
+            create index articles_lists on articles using ivfflat (embedding vector_l2_ops) with (lists = 50);
+            analyze articles",
+        )
+        .await;
+    let searches = searches_for_rows(&database, &table, 2_000, 20, 3).await.expect("rows are read");
+    let measured = async || {
+        let measured = measure(&database, &table, &searches, Pace::Prompt).await.expect("they are made");
+        measured.recall.expect("it was measured").mean
+    };
+    // While nothing was measured, so few rows are all looked at.
+    assert_eq!(measured().await, 1.0);
+    test_database
+        .execute(
+            "insert into vector_index_settings (
+                table_name, index_name, build, filtering, depth, candidates, target, recall, recall_low, latency_ms,
+                sampled, rows, measured_at
+            )
+            select 'articles', 'articles_lists', pg_relation_filenode('articles_lists'::regclass), 'none', 10, 1,
+                0.98, 0.99, 0.985, 1, 30, 2000, now()",
+        )
+        .await;
+    let recall = measured().await;
+    assert!(recall > 0.2 && recall < 0.98, "{recall}");
 }

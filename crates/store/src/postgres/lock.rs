@@ -67,7 +67,29 @@ impl IndexLock {
     }
 }
 
+/// Holds the making again of searches until it is dropped, or its process dies.
+#[derive(Debug)]
+pub struct ReplayLock(PgTransaction<'static>);
+
+impl ReplayLock {
+    /// Lets go; dropping would leave it to the pool to do it some time.
+    ///
+    /// # Errors
+    /// When the connection is lost, and the lock with it.
+    pub async fn release(self) -> Result<(), Error> {
+        self.0.commit().await.during("end a transaction")
+    }
+}
+
 impl Database {
+    /// Holds the making again of searches in this database; `None` while another process does it.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn lock_replays(&self) -> Result<Option<ReplayLock>, Error> {
+        Ok(self.try_lock("panopticon replays", Some(Duration::ZERO)).await?.map(ReplayLock))
+    }
+
     /// Holds the table `name`, which need not exist.
     ///
     /// # Errors
@@ -86,11 +108,6 @@ impl Database {
     pub async fn lock_indexes(&self, name: &str) -> Result<IndexLock, Error> {
         let locked = self.try_lock(&index_key(name), Some(PATIENCE)).await?;
         locked.map(IndexLock).ok_or_else(|| Error::IndexesLocked { table: name.to_owned() })
-    }
-
-    /// Holds `key`, if nobody else does at this moment.
-    pub(crate) async fn lock_named(&self, key: &str) -> Result<Option<IndexLock>, Error> {
-        Ok(self.try_lock(key, Some(Duration::ZERO)).await?.map(IndexLock))
     }
 
     /// The same, after whoever has them now.

@@ -27,7 +27,7 @@ pub use evaluation_results::{
     EarlierVerdict, EvaluationResult, InvalidResultCursor, ResultCursor, ResultSelection, ResultStatus,
     StoredComparison, StoredJudgement, UnknownStatus,
 };
-pub use lock::{IndexLock, TableLock};
+pub use lock::{IndexLock, ReplayLock, TableLock};
 pub use models::{RegisteredModel, Registration};
 pub use storage::PostgresStorage;
 pub use table::{Column, ColumnType, Presence, Table, UnknownColumnType};

@@ -64,6 +64,8 @@ pub enum Change {
     Raised,
     /// It is over.
     Cleared,
+    /// Nobody knows any more: nothing was measured for a day.
+    Lapsed,
 }
 
 /// An alert that begins or ends.
@@ -153,16 +155,20 @@ impl fmt::Display for AlertChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.change {
             Change::Raised => write!(f, "{}: {}", self.alert, self.alert.evidence.remedy()),
-            Change::Cleared => {
-                let Alert { table, filter_class, evidence, .. } = &self.alert;
-                let kind = evidence.kind().as_str();
-                write!(f, "the {kind} of searches of {table} (filter: {filter_class}) is in order again")
+            Change::Cleared => write!(f, "the alert about {} is over", self.subject()),
+            Change::Lapsed => {
+                write!(f, "the alert about {} has lapsed: nothing was measured for a day", self.subject())
             }
         }
     }
 }
 
 impl AlertChange {
+    fn subject(&self) -> String {
+        let Alert { table, filter_class, evidence, .. } = &self.alert;
+        format!("the {} of searches of {table} (filter: {filter_class})", evidence.kind().as_str())
+    }
+
     /// What a webhook is told: `event`, `alert`, `table`, `filter_class`, `since`, `at`, `text`, and what was measured.
     pub fn to_json(&self) -> Value {
         let Self { at, change, alert } = self;
@@ -170,6 +176,7 @@ impl AlertChange {
             "event": match change {
                 Change::Raised => "raised",
                 Change::Cleared => "cleared",
+                Change::Lapsed => "lapsed",
             },
             "alert": alert.evidence.kind().as_str(),
             "table": alert.table,

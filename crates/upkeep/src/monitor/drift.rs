@@ -14,9 +14,10 @@ use crate::recall::MeanRecall;
 /// How far back the history is looked at: a week has its quiet days and its busy ones.
 pub(super) const BASELINE: Duration = Duration::days(7);
 
-/// Fewer searches say little, even if all agree; of the ten last ones at least, which a day may have had.
+/// Fewer searches say little, even if all agree; those of a day count together.
 const LEAST_REPLAYED: f64 = 10.0;
-const RECALL_COUNTS_FOR: Duration = Duration::days(1);
+/// What was measured longer ago says nothing about now.
+const COUNTS_FOR: Duration = Duration::days(1);
 
 /// Of fewer searches in a stretch the 95th percentile is that of one or two.
 const LEAST_SEARCHES: u64 = 40;
@@ -56,6 +57,7 @@ pub fn alerts(history: &[SearchHistory]) -> Alerts {
     let mut kinds: BTreeMap<(&str, FilterClass), Searches> = BTreeMap::new();
     let mut changes = Vec::new();
     for row in history {
+        changes.extend(kinds.values_mut().flat_map(|searches| searches.lapse(row.measured_at)));
         let searches = kinds.entry((&row.table, row.filter_class)).or_default();
         let judged = [
             (AlertKind::Recall, searches.judge_recall(row)),
@@ -66,20 +68,26 @@ pub fn alerts(history: &[SearchHistory]) -> Alerts {
             changes.extend(searches.apply(kind, judgement, row));
         }
     }
-    let active = kinds.into_values().flat_map(|searches| searches.active.into_values()).collect();
-    Alerts { active, changes }
+    let active = kinds.into_values().flat_map(|searches| searches.active.into_values());
+    Alerts { active: active.map(|active| active.alert).collect(), changes }
 }
 
 /// The searches of a table and class, as far as they were gone through.
 #[derive(Default)]
 struct Searches {
-    active: BTreeMap<AlertKind, Alert>,
+    active: BTreeMap<AlertKind, Active>,
     /// Recalls that count together, with the number of searches of each.
     recalls: VecDeque<(PrimitiveDateTime, MeanRecall, f64)>,
     /// 95th percentiles of stretches that were as usual, in order of size.
     usual_ms: Vec<f64>,
     slow_stretches: u32,
     complete_stretches: u32,
+}
+
+struct Active {
+    alert: Alert,
+    /// When something was measured last that bears on it.
+    measured_at: PrimitiveDateTime,
 }
 
 /// What a stretch says.
@@ -101,7 +109,7 @@ impl Searches {
         let counted =
             |recalls: &VecDeque<_>| recalls.iter().map(|(_, _, count): &(_, _, f64)| count).sum::<f64>();
         while let Some((at, _, count)) = self.recalls.front() {
-            let is_old = row.measured_at - *at > RECALL_COUNTS_FOR;
+            let is_old = row.measured_at - *at > COUNTS_FOR;
             if !is_old && counted(&self.recalls) - count < LEAST_REPLAYED {
                 break;
             }
@@ -167,6 +175,14 @@ impl Searches {
         }
     }
 
+    /// Ends what nothing was measured of for long.
+    fn lapse(&mut self, now: PrimitiveDateTime) -> Vec<AlertChange> {
+        let lapsed = self.active.extract_if(.., |_, active| now - active.measured_at > COUNTS_FOR);
+        lapsed
+            .map(|(_, active)| AlertChange { at: now, change: Change::Lapsed, alert: active.alert })
+            .collect()
+    }
+
     fn apply(&mut self, kind: AlertKind, judgement: Judgement, row: &SearchHistory) -> Option<AlertChange> {
         let active = self.active.get_mut(&kind);
         let (change, alert) = match (judgement, active) {
@@ -177,15 +193,16 @@ impl Searches {
                     since: row.measured_at,
                     evidence,
                 };
-                self.active.insert(kind, alert.clone());
+                self.active.insert(kind, Active { alert: alert.clone(), measured_at: row.measured_at });
                 (Change::Raised, alert)
             }
-            (Judgement::Wrong(evidence) | Judgement::Open(Some(evidence)), Some(alert)) => {
-                alert.evidence = evidence;
+            (Judgement::Wrong(evidence) | Judgement::Open(Some(evidence)), Some(active)) => {
+                active.alert.evidence = evidence;
+                active.measured_at = row.measured_at;
                 return None;
             }
             (Judgement::Right(evidence), Some(_)) => {
-                let alert = self.active.remove(&kind).expect("it was just seen");
+                let Active { alert, .. } = self.active.remove(&kind).expect("it was just seen");
                 (Change::Cleared, Alert { evidence, ..alert })
             }
             (Judgement::Open(_), _) | (Judgement::Right(_), None) => return None,
@@ -257,7 +274,7 @@ mod tests {
             &[recall(0, 20, 0.9, 0.03), recall(1, 20, 0.975, 0.02), recall(2, 20, 0.985, 0.01)],
             expect![[r#"
                 0: searches of queries (filter: none) find 0.900 of the nearest rows, 0.930 at the most, and 0.98 are wanted: run `panopticon maintain --once`, or `panopticon index apply`
-                10: the recall of searches of queries (filter: none) is in order again
+                10: the alert about the recall of searches of queries (filter: none) is over
             "#]],
         );
     }
@@ -273,6 +290,17 @@ mod tests {
             "#]],
         );
         check(&[recall(0, 4, 0.5, 0.1), recall(1, 4, 0.5, 0.1), recall(300, 4, 0.5, 0.1)], expect![""]);
+    }
+
+    #[test]
+    fn alert_lapses_when_nothing_was_measured_for_a_day() {
+        check(
+            &[recall(0, 20, 0.9, 0.03), stretch(288), latency(289, 100, 5.0), stretch(290)],
+            expect![[r#"
+                0: searches of queries (filter: none) find 0.900 of the nearest rows, 0.930 at the most, and 0.98 are wanted: run `panopticon maintain --once`, or `panopticon index apply`
+                1445: the alert about the recall of searches of queries (filter: none) has lapsed: nothing was measured for a day
+            "#]],
+        );
     }
 
     #[test]
@@ -305,7 +333,7 @@ mod tests {
             &and(&[(20, 100, 40.0), (21, 100, 50.0), (22, 100, 9.0), (23, 100, 7.0)]),
             expect![[r#"
                 105: searches of queries (filter: none) take up to 50.0 ms (95 %), and took 5.0 ms in the last days: look at `panopticon doctor`, then run `panopticon maintain --once`
-                115: the latency of searches of queries (filter: none) is in order again
+                115: the alert about the latency of searches of queries (filter: none) is over
             "#]],
         );
         let slow: Vec<(i64, u64, f64)> = (20..100).map(|number| (number, 100, 50.0)).collect();
@@ -330,7 +358,7 @@ mod tests {
             &[missing(0, 0), missing(1, 12), missing(2, 0), missing(3, 3), missing(4, 0), missing(5, 0)],
             expect![[r#"
                 5: searches of queries (filter: none) lack 12 results that are there, in 20 searches: run `panopticon maintain --once`, or `panopticon index apply`
-                25: the results of searches of queries (filter: none) is in order again
+                25: the alert about the results of searches of queries (filter: none) is over
             "#]],
         );
     }

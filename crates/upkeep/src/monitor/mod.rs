@@ -9,6 +9,7 @@ mod drift;
 mod measure;
 mod pass;
 mod webhook;
+mod window;
 
 use std::time::Duration;
 

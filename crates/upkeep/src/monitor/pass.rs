@@ -1,13 +1,11 @@
 //! One look at what searches did since the last one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use records::{Service, timestamp};
 use store::postgres::{
     Database, Table,
-    searches::{
-        FilterClass, Percentiles, ReplayedSearch, SampledSearch, SearchHistory, SearchTotals, StoredSample,
-    },
+    searches::{FilterClass, ReplayedSearch, SampledSearch, SearchHistory, SearchTotals},
 };
 use time::{OffsetDateTime, PrimitiveDateTime};
 use tokio::time::Instant;
@@ -17,6 +15,7 @@ use super::{
     alert::{Alert, AlertChange},
     drift::{BASELINE, alerts},
     measure::{Measurement, Pace, measure, searches_for_rows, unfiltered},
+    window::{Kind, Window, stored, windows},
 };
 use crate::observe::tables;
 
@@ -33,6 +32,11 @@ pub struct Monitor {
     /// What had been counted when the last pass was kept.
     counted: Vec<SearchTotals>,
     counted_at: Instant,
+    /// The last searches with filters of each kind, which are in no table: made again when there are new ones, or something
+    /// is wrong with them that only they can show to be over.
+    filtered: BTreeMap<Kind, Vec<ReplayedSearch>>,
+    /// Kinds of searches that something was wrong with.
+    troubled: BTreeSet<Kind>,
     passes: u32,
 }
 
@@ -51,21 +55,18 @@ pub struct Pass {
     pub failures: Vec<(String, store::Error)>,
 }
 
-/// Searches of one kind.
-type Kind = (String, FilterClass);
-
-/// What was counted of searches since the last pass.
-struct Window {
-    searches: u64,
-    wanted: u64,
-    returned: u64,
-    latency: Option<Percentiles>,
-}
-
 impl Monitor {
     /// A monitor of the searches that `database` counts, if it does, and of its tables.
     pub fn new(database: Database, config: MonitorConfig) -> Self {
-        Self { database, config, counted: Vec::new(), counted_at: Instant::now(), passes: 0 }
+        Self {
+            database,
+            config,
+            counted: Vec::new(),
+            counted_at: Instant::now(),
+            filtered: BTreeMap::new(),
+            troubled: BTreeSet::new(),
+            passes: 0,
+        }
     }
 
     /// Looks at what was searched for since the last pass, makes some of it again unless another process does that now,
@@ -78,14 +79,18 @@ impl Monitor {
         let (totals, samples) = self.take();
         let windows = windows(&totals, &self.counted);
         self.database.keep_search_samples(&stored(&samples)).await?;
-        let mut measured = Measured::default();
-        let tables = tables(&self.database).await?;
-        let mut rows = BTreeMap::new();
+        let searched = self.remember(samples);
+        let (mut measured, mut rows) = (Measured::default(), BTreeMap::new());
+        let mut tables = tables(&self.database).await?;
         for table in &tables {
-            rows.insert(table.name.clone(), self.database.observe_indexes(table).await?.rows);
+            match self.database.observe_indexes(table).await {
+                Ok(observation) => drop(rows.insert(table.name.clone(), observation.rows)),
+                Err(error) => measured.failures.push((table.name.clone(), error)),
+            }
         }
+        tables.retain(|table| rows.contains_key(&table.name));
         if let Some(lock) = self.database.lock_replays().await? {
-            measured = self.replay(&tables, &rows, samples, until).await;
+            self.replay(&tables, &rows, (&searched, until), &mut measured).await;
             lock.release().await?;
         }
         let seconds = self.counted_at.elapsed().as_secs_f64();
@@ -95,8 +100,11 @@ impl Monitor {
         (self.counted, self.counted_at) = (totals, counted_at);
         self.passes = self.passes.wrapping_add(1);
         self.expire().await?;
-        let past = self.database.search_history(now() - BASELINE).await?;
+        let mut past = self.database.search_history(now() - BASELINE).await?;
+        // Of tables that were dropped nothing is wrong any more.
+        past.retain(|row| rows.contains_key(&row.table));
         let known = alerts(&past);
+        self.troubled = known.active.iter().map(|alert| (alert.table.clone(), alert.filter_class)).collect();
         let measured_at = history.first().map(|row| row.measured_at);
         let changes = known.changes.into_iter().filter(|change| Some(change.at) == measured_at).collect();
         Ok(Pass {
@@ -122,16 +130,34 @@ impl Monitor {
         (watch.totals(), samples)
     }
 
+    /// Keeps the searches with filters in memory, and answers which kinds there were.
+    fn remember(&mut self, samples: Vec<(Kind, Vec<SampledSearch>)>) -> BTreeSet<Kind> {
+        let mut searched = BTreeSet::new();
+        for (kind, samples) in samples {
+            if kind.1 == FilterClass::None {
+                continue;
+            }
+            let again = samples.into_iter().rev().map(|sample| ReplayedSearch {
+                embedding: sample.embedding,
+                selection: sample.selection,
+                without: None,
+            });
+            let earlier = self.filtered.remove(&kind).into_iter().flatten();
+            self.filtered.insert(kind.clone(), different(again.chain(earlier), self.config.replays));
+            searched.insert(kind);
+        }
+        searched
+    }
+
     /// Makes searches again: of each class that was just searched the last ones with their filters, and of each table some
     /// without, as they were kept, or else for its own rows.
     async fn replay(
         &self,
         tables: &[Table],
         rows: &BTreeMap<String, u64>,
-        samples: Vec<(Kind, Vec<SampledSearch>)>,
-        until: Instant,
-    ) -> Measured {
-        let mut measured = Measured::default();
+        (searched, until): (&BTreeSet<Kind>, Instant),
+        measured: &mut Measured,
+    ) {
         let mut kinds: Vec<(&Table, FilterClass, Vec<ReplayedSearch>)> = Vec::new();
         for table in tables {
             match self.without_filter(table, rows[&table.name]).await {
@@ -139,15 +165,11 @@ impl Monitor {
                 Err(error) => measured.failures.push((table.name.clone(), error)),
             }
         }
-        for ((name, filter_class), samples) in samples {
-            let table = tables.iter().find(|table| table.name == name);
-            if let Some(table) = table.filter(|_| filter_class != FilterClass::None) {
-                let again = samples.into_iter().rev().map(|sample| ReplayedSearch {
-                    embedding: sample.embedding,
-                    selection: sample.selection,
-                    without: None,
-                });
-                kinds.push((table, filter_class, different(again, self.config.replays)));
+        for (kind, searches) in &self.filtered {
+            let table = tables.iter().find(|table| table.name == kind.0);
+            let is_due = searched.contains(kind) || self.troubled.contains(kind);
+            if let Some(table) = table.filter(|_| is_due) {
+                kinds.push((table, kind.1, searches.clone()));
             }
         }
         // Others come first in the next pass, should the time not suffice for all.
@@ -161,7 +183,6 @@ impl Monitor {
                 Err(error) => measured.failures.push((table.name.clone(), error)),
             }
         }
-        measured
     }
 
     async fn without_filter(&self, table: &Table, rows: u64) -> Result<Vec<ReplayedSearch>, store::Error> {
@@ -188,18 +209,13 @@ impl Monitor {
         let measured_at = now();
         for (kind, measurement) in &measured.kinds {
             if measurement.replayed > 0 {
-                windows.entry(kind.clone()).or_insert(Window {
-                    searches: 0,
-                    wanted: 0,
-                    returned: 0,
-                    latency: None,
-                });
+                windows.entry(kind.clone()).or_default();
             }
         }
         let row = |(kind, window): (Kind, Window)| {
             let measurement = measured.kinds.get(&kind);
             let (table, filter_class) = kind;
-            SearchHistory {
+            Some(SearchHistory {
                 filter_class,
                 measured_at,
                 seconds,
@@ -211,11 +227,12 @@ impl Monitor {
                 missing: measurement.map_or(0, |measurement| measurement.missing),
                 recall: measurement.and_then(|measurement| measurement.recall),
                 target: self.config.recall_target,
-                rows: rows.get(&table).copied().expect("a table that is searched is there"),
+                // A table that was dropped since, or cannot be seen, has none.
+                rows: *rows.get(&table)?,
                 table,
-            }
+            })
         };
-        windows.into_iter().map(row).collect()
+        windows.into_iter().filter_map(row).collect()
     }
 
     async fn expire(&self) -> Result<(), store::Error> {
@@ -253,46 +270,6 @@ fn last_recalls(past: Vec<SearchHistory>) -> Vec<SearchHistory> {
     let last: BTreeMap<Kind, SearchHistory> =
         measured.map(|row| ((row.table.clone(), row.filter_class), row)).collect();
     last.into_values().collect()
-}
-
-/// What was counted between `earlier` and `totals`, of each kind that was searched.
-fn windows(totals: &[SearchTotals], earlier: &[SearchTotals]) -> BTreeMap<Kind, Window> {
-    let mut windows = BTreeMap::new();
-    for total in totals {
-        let is_same =
-            |one: &&SearchTotals| (one.service, one.filter_class) == (total.service, total.filter_class);
-        let before = earlier.iter().find(is_same);
-        let since = |now: u64, then: fn(&SearchTotals) -> u64| now - before.map_or(0, then);
-        let latencies =
-            before.map_or_else(|| total.latencies.clone(), |before| total.latencies.since(&before.latencies));
-        let window = Window {
-            searches: since(total.searches, |before| before.searches),
-            wanted: since(total.wanted, |before| before.wanted),
-            returned: since(total.returned, |before| before.returned),
-            latency: latencies.percentiles(),
-        };
-        if window.searches > 0 {
-            windows.insert((Table::of(total.service).name, total.filter_class), window);
-        }
-    }
-    windows
-}
-
-/// The vectors of `samples`, and nothing that they were narrowed down to.
-fn stored(samples: &[(Kind, Vec<SampledSearch>)]) -> Vec<StoredSample> {
-    let of_kind = |((table, filter_class), samples): &(Kind, Vec<SampledSearch>)| -> Vec<StoredSample> {
-        let sample = |sample: &SampledSearch| StoredSample {
-            table: table.clone(),
-            filter_class: *filter_class,
-            searched_at: sample.searched_at,
-            embedding: sample.embedding.clone(),
-            wanted: sample.wanted,
-            returned: sample.returned,
-            latency_ms: sample.latency.as_secs_f64() * 1_000.0,
-        };
-        samples.iter().map(sample).collect()
-    };
-    samples.iter().flat_map(of_kind).collect()
 }
 
 fn now() -> PrimitiveDateTime {

@@ -149,7 +149,7 @@ fn tell(change: &AlertChange) {
         Change::Raised => {
             tracing::warn!(table.name = table, search.filter = class, alert.kind = kind, "{change}");
         }
-        Change::Cleared => {
+        Change::Cleared | Change::Lapsed => {
             tracing::info!(table.name = table, search.filter = class, alert.kind = kind, "{change}");
         }
     }

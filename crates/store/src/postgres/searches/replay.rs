@@ -10,7 +10,7 @@ use crate::{
     Error,
     error::StatementContext as _,
     postgres::{
-        Database, IndexLock, Table,
+        Database, Table,
         ddl::{
             self,
             service::{Measured, begin_replay, nearest_exact},
@@ -86,14 +86,6 @@ impl Database {
             distances
         };
         Ok(Replay { found: measured(found), exact: measured(exact), missing, took })
-    }
-
-    /// Holds the making again of searches in this database; `None` while another process does it.
-    ///
-    /// # Errors
-    /// When a statement fails.
-    pub async fn lock_replays(&self) -> Result<Option<IndexLock>, Error> {
-        self.lock_named("panopticon replays").await
     }
 }
 
