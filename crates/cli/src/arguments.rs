@@ -17,7 +17,7 @@ Without DATABASE_URL, Panopticon runs a PostgreSQL server of its own in its data
 Exit codes: 0 complete and verified; 1 failed, run again; 2 wrong usage or configuration, or unreadable source;
 3 records were rejected, are missing, have no vector, or cannot be shown exactly; 4 a comparison found a
 difference; 5 refused: another process holds the table or its indexes, another run is unfinished, or rows edited in
-PostgreSQL are in the way;
+PostgreSQL are in the way; 6 `doctor` found errors or warnings;
 130 interrupted; 141 the reader of standard output went away.";
 
 /// Evaluates language models; keeps prompts, outputs and scores in PostgreSQL and moves them there from ChromaDB.
@@ -69,6 +69,12 @@ pub(crate) enum Command {
     /// Looks after the vector indexes that searches use: which there are, which there should be, how much they find
     #[command(subcommand)]
     Index(IndexCommand),
+    /// Examines server, tables, indexes, searches and embeddings, changes nothing, and says what hurts and what to do
+    Doctor {
+        /// Print one JSON object instead of lines
+        #[arg(long)]
+        json: bool,
+    },
     /// Opens, names or stops the embedded PostgreSQL
     #[command(subcommand)]
     Db(DbCommand),

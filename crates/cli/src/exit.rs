@@ -21,6 +21,8 @@ pub(crate) enum ExitCode {
     Different = 4,
     /// Refused: another process holds the table or its indexes, or rows edited since are in the way.
     Refused = 5,
+    /// `doctor` found errors or warnings.
+    Unhealthy = 6,
     /// Interrupted by a signal, as shells count it.
     Interrupted = 130,
     /// Whoever read standard output went away before the end, as shells count SIGPIPE. Not a failure; but not 0,
@@ -159,6 +161,17 @@ impl From<migrate::Error> for Failure {
             | Error::SourceChanged { .. }
             | Error::Thread { .. }
             | Error::Embed { .. } => ExitCode::Failed,
+        };
+        Self { code, error: error.into() }
+    }
+}
+
+impl From<upkeep::doctor::ExamineError> for Failure {
+    fn from(error: upkeep::doctor::ExamineError) -> Self {
+        use upkeep::doctor::ExamineError;
+        let code = match &error {
+            ExamineError::Store(source) => store_code(source),
+            ExamineError::Embed { .. } => ExitCode::Failed,
         };
         Self { code, error: error.into() }
     }

@@ -9,6 +9,7 @@ mod interrupt;
 mod logging;
 mod output;
 mod progress;
+mod screen;
 mod source;
 mod telemetry;
 

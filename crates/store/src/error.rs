@@ -148,6 +148,15 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether a statement was ended since it took longer than it may.
+    pub fn is_timeout(&self) -> bool {
+        const QUERY_CANCELED: &str = "57014";
+        let Self::Statement { source, .. } = self else { return false };
+        source.as_database_error().is_some_and(|error| error.code().as_deref() == Some(QUERY_CANCELED))
+    }
+}
+
 /// Names the purpose of a statement that failed.
 pub(crate) trait StatementContext<T> {
     /// Wraps the error as [`Error::Statement`].

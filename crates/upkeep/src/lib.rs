@@ -9,9 +9,12 @@
 //! 4. `tune` measures which search settings meet the recall target on the table's own rows. Searches read them from
 //!    `vector_index_settings`.
 //!
+//! [`doctor`] looks at all of it at once, and at the server, and says what hurts and what to do about it.
+//!
 //! SQL is `store`'s business; printing is `cli`'s.
 
 mod apply;
+pub mod doctor;
 mod json;
 pub mod monitor;
 mod names;

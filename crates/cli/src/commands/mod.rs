@@ -3,6 +3,7 @@
 mod config;
 mod db;
 mod demo;
+mod doctor;
 mod dump;
 mod index;
 mod inspect;
@@ -50,6 +51,7 @@ async fn run_to_end(configuration: &Configuration, command: Command) -> Result<E
         Command::Dump(arguments) => dump::run(configuration, arguments).await,
         Command::Search(arguments) => search::run(configuration, &arguments).await,
         Command::Index(command) => index::run(configuration, command).await,
+        Command::Doctor { json } => doctor::run(configuration, json).await,
         Command::Db(command) => db::run(configuration, command).await,
         Command::Config { json } => config::run(configuration, json),
         Command::Serve(_) | Command::Judge(_) => unreachable!("they were taken out before"),

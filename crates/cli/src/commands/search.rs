@@ -83,6 +83,15 @@ pub(crate) async fn open_model(configuration: &Configuration) -> Result<Model, F
     load_model(folder).await
 }
 
+/// The model, if its files are on this machine.
+pub(crate) async fn open_present_model(configuration: &Configuration) -> Result<Option<Model>, Failure> {
+    let folder = configuration.model_dir().or_else(|| provision::present_model(&configuration.data_dir()));
+    match folder {
+        Some(folder) => load_model(folder).await.map(Some),
+        None => Ok(None),
+    }
+}
+
 async fn load_model(folder: PathBuf) -> Result<Model, Failure> {
     let loaded = tokio::task::spawn_blocking(move || Model::load(&folder)).await;
     loaded.context("failed to load the model")?.map_err(Failure::usage)

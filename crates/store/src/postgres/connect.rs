@@ -79,6 +79,8 @@ impl Default for DatabaseOptions {
 pub struct Database {
     pub(crate) pool: PgPool,
     statement_timeout: Duration,
+    /// How long a statement may take of somebody who only looks; `None` for everybody else.
+    looking: Option<Duration>,
     address: String,
     is_local: bool,
     max_connections: u32,
@@ -130,11 +132,18 @@ impl Database {
         Ok(Self {
             pool,
             statement_timeout: limits.statement_timeout,
+            looking: None,
             address,
             is_local,
             max_connections: limits.max_connections,
             watch: None,
         })
+    }
+
+    /// The same database for somebody who only looks: every transaction refuses to write, and each of its statements ends
+    /// after `timeout` with an error that [`is_timeout`](Error::is_timeout).
+    pub fn read_only(&self, timeout: Duration) -> Self {
+        Self { looking: Some(timeout), ..self.clone() }
     }
 
     /// Host, port and database, without credentials.
@@ -171,7 +180,8 @@ impl Database {
         self.is_local
     }
 
-    /// Begins a transaction that may take as long as it must, whatever the role's settings say.
+    /// Begins a transaction that may take as long as it must, whatever the role's settings say; or one that is
+    /// [`read_only`](Self::read_only).
     pub(crate) async fn begin(&self) -> Result<PgTransaction<'static>, Error> {
         let mut transaction = self.pool.begin().await.during("begin a transaction")?;
         sqlx::query!(
@@ -185,6 +195,15 @@ impl Database {
         .fetch_all(on(&mut transaction))
         .await
         .during("lift time limits")?;
+        if let Some(timeout) = self.looking {
+            sqlx::query!(
+                "select set_config('transaction_read_only', 'on', true) as read_only, set_config('statement_timeout', $1, true) as timeout",
+                timeout.as_millis().to_string()
+            )
+            .fetch_one(on(&mut transaction))
+            .await
+            .during("make a transaction read-only")?;
+        }
         Ok(transaction)
     }
 

@@ -3,6 +3,7 @@
 mod connect;
 mod copy_format;
 pub mod ddl;
+mod embedding_health;
 mod evaluation_results;
 pub mod jobs;
 mod lock;
@@ -13,21 +14,27 @@ pub mod scan;
 pub mod schema;
 mod schema_migrations;
 pub mod searches;
+mod server_facts;
 mod service_indexes;
 mod storage;
 mod table;
+mod table_facts;
 pub mod undo;
 mod unnamed;
 pub mod vector_index;
+pub mod versions;
 pub mod write;
 
 pub use connect::{Database, DatabaseOptions, MAX_COPY_CONNECTIONS};
-pub use ddl::Build;
+pub use ddl::{Build, quoted};
+pub use embedding_health::EmbeddingHealth;
 pub use evaluation_results::{
     EarlierVerdict, EvaluationResult, InvalidResultCursor, ResultCursor, ResultSelection, ResultStatus,
     StoredComparison, StoredJudgement, UnknownStatus,
 };
 pub use lock::{IndexLock, ReplayLock, TableLock};
 pub use models::{RegisteredModel, Registration};
+pub use server_facts::{OpenTransaction, ServerFacts, ServerSetting, SettingSource};
 pub use storage::PostgresStorage;
 pub use table::{Column, ColumnType, Presence, Table, UnknownColumnType};
+pub use table_facts::{LastSearches, TableFacts};

@@ -3,7 +3,14 @@
 use records::Service;
 use sqlx::{PgConnection, PgTransaction, migrate::Migrator};
 
-use super::{Database, Table, ddl, jobs::Job, schema_migrations, table::BOOKKEEPING_COLUMNS, unnamed::on};
+use super::{
+    Database, Table, ddl,
+    jobs::Job,
+    schema_migrations,
+    table::BOOKKEEPING_COLUMNS,
+    unnamed::on,
+    versions::{self, parse_version},
+};
 use crate::{Error, error::StatementContext as _};
 
 /// The services' tables, and what live and migrated data share.
@@ -11,14 +18,6 @@ static SERVICES: Migrator = sqlx::migrate!("src/postgres/migrations/services");
 /// What migrations and the upkeep of indexes keep about themselves.
 static BOOKKEEPING: Migrator = sqlx::migrate!("src/postgres/migrations/bookkeeping");
 
-/// Oldest server that Panopticon supports, as `server_version_num` counts.
-const OLDEST_SERVER: i32 = 140_000;
-/// Oldest pgvector: the first with everything that our indexes and types need.
-const OLDEST_PGVECTOR: [u32; 3] = [0, 7, 0];
-/// First pgvector that goes on scanning when a filter leaves too few rows.
-const ITERATIVE_SCAN_PGVECTOR: [u32; 3] = [0, 8, 0];
-/// First pgvector with the fixes that the upkeep of indexes needs.
-const FIXED_PGVECTOR: [u32; 3] = [0, 8, 4];
 /// Any number that no other program is likely to lock; it reads "panoptic" in ASCII.
 const MIGRATION_LOCK: i64 = 0x7061_6e6f_7074_6963;
 
@@ -115,7 +114,7 @@ impl Database {
         match &pgvector {
             Some(found) => {
                 check_pgvector(found)?;
-                if parse_version(found) < FIXED_PGVECTOR {
+                if parse_version(found) < versions::FIXED_PGVECTOR {
                     warnings.push(format!(
                         "pgvector {found} lacks fixes of index maintenance that 0.8.4 has: upgrade the package, then run `alter extension vector update`"
                     ));
@@ -166,7 +165,7 @@ impl Database {
         .fetch_one(on(connection))
         .await
         .during("read the server's version")?;
-        if server.number < OLDEST_SERVER {
+        if server.number < versions::OLDEST_SERVER {
             return Err(Error::ServerVersion { address: self.address().to_owned(), found: server.name });
         }
         // Distributions append their own words.
@@ -218,7 +217,7 @@ async fn execute(
 /// Whether this database's pgvector can go on scanning an index when a filter leaves too few rows.
 pub(crate) async fn has_iterative_scan(connection: &mut PgConnection) -> Result<bool, Error> {
     let version = pgvector_version(connection).await?;
-    Ok(version.is_some_and(|version| parse_version(&version) >= ITERATIVE_SCAN_PGVECTOR))
+    Ok(version.is_some_and(|version| parse_version(&version) >= versions::ITERATIVE_SCAN_PGVECTOR))
 }
 
 pub(crate) async fn pgvector_version(connection: &mut PgConnection) -> Result<Option<String>, Error> {
@@ -229,16 +228,10 @@ pub(crate) async fn pgvector_version(connection: &mut PgConnection) -> Result<Op
 }
 
 fn check_pgvector(found: &str) -> Result<(), Error> {
-    if parse_version(found) < OLDEST_PGVECTOR {
+    if parse_version(found) < versions::OLDEST_PGVECTOR {
         return Err(Error::ExtensionVersion { found: found.to_owned() });
     }
     Ok(())
-}
-
-/// The three numbers; what does not parse counts as 0, the oldest.
-fn parse_version(version: &str) -> [u32; 3] {
-    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
-    std::array::from_fn(|_| numbers.next().unwrap_or(0))
 }
 
 /// Checks that `table` is there and fits.
@@ -298,17 +291,4 @@ async fn columns(connection: &mut PgConnection, table: &str) -> Result<Vec<(Stri
     .await
     .during("read the columns of a table")?;
     Ok(found.into_iter().map(|column| (column.name, column.column_type)).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_compare_by_number() {
-        assert!(parse_version("0.10.0") > parse_version("0.8.6"));
-        assert!(parse_version("0.6.2") < OLDEST_PGVECTOR);
-        assert!(parse_version("0.8.3") < FIXED_PGVECTOR);
-        assert_eq!(parse_version("unreadable"), [0, 0, 0]);
-    }
 }

@@ -4,7 +4,7 @@ mod json;
 mod report;
 mod text;
 
-use std::{io::IsTerminal as _, ops::ControlFlow};
+use std::ops::ControlFlow;
 
 use chroma::Collection;
 use store::chroma::Source;
@@ -17,11 +17,9 @@ use crate::{
     interrupt::{Interrupt, run_interruptibly},
     output::print,
     progress::ReadProgress,
+    screen::width,
     source::{self, Location, full_name},
 };
-
-/// Columns where standard output is no terminal.
-const DEFAULT_WIDTH: usize = 80;
 
 pub(crate) async fn run(
     configuration: &Configuration,
@@ -96,14 +94,4 @@ fn inspect_collection(
     })?;
     report.collection.warnings.extend(read.warnings);
     Ok(read.complete.then_some(report))
-}
-
-fn width() -> usize {
-    let stdout = std::io::stdout();
-    if !stdout.is_terminal() {
-        return DEFAULT_WIDTH;
-    }
-    let size = rustix::termios::tcgetwinsize(stdout);
-    // Some terminals say 0, which means that they do not know.
-    size.map_or(0, |size| usize::from(size.ws_col)).clamp(DEFAULT_WIDTH / 2, DEFAULT_WIDTH * 2)
 }

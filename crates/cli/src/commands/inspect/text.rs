@@ -6,6 +6,7 @@ use unicode_width::UnicodeWidthStr as _;
 use super::report::{CollectionReport, Counts, Missing, Report};
 use crate::{
     output::{count, grouped, size_text, visible},
+    screen::{cut, wrap},
     source::{Description, is_default},
 };
 
@@ -249,43 +250,6 @@ fn reasons(missing: &Missing) -> String {
     reasons.collect::<Vec<_>>().join(", ")
 }
 
-/// `text` if it fits into `width` columns, else its beginning and `…`.
-fn cut(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    let mut cut = String::new();
-    for c in text.chars() {
-        cut.push(c);
-        if cut.width() >= width {
-            cut.pop();
-            break;
-        }
-    }
-    cut.push('…');
-    cut
-}
-
-/// Breaks `text` between words. The first line begins with `first`, the others with `next`.
-fn wrap(text: &str, width: usize, first: &str, next: &str) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut line = first.to_owned();
-    let mut is_empty = true;
-    for word in text.split(' ') {
-        if !is_empty && line.width() + 1 + word.width() > width {
-            lines.push(std::mem::replace(&mut line, next.to_owned()));
-            is_empty = true;
-        }
-        if !is_empty {
-            line.push(' ');
-        }
-        line.push_str(word);
-        is_empty = false;
-    }
-    lines.push(line);
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
@@ -326,13 +290,5 @@ mod tests {
                 5 of 12,345 records cannot be read exactly: text that is not Unicode, or values that no record can hold.
                 3,007 of 12,345 records have no vector: 3,000 index lost, 1 never stored, 2 deleted, and the record made again without one, 4 stored in a form that is no vector."#]],
         );
-    }
-
-    #[test]
-    fn texts_break_and_end_by_the_columns_that_they_take() {
-        assert_eq!(wrap("one two three", 9, "", "  "), ["one two", "  three"]);
-        assert_eq!(wrap("評価 の 指標", 8, "", ""), ["評価 の", "指標"]);
-        assert_eq!(wrap("", 8, "a: ", ""), ["a: "]);
-        assert_eq!(["評価の指標", "abc", ""].map(|text| cut(text, 6)), ["評価…", "abc", ""]);
     }
 }

@@ -11,6 +11,7 @@ use super::{
 };
 
 mod condition;
+pub(crate) mod embedding_health;
 mod pattern;
 pub(crate) mod results;
 pub(crate) mod service;
@@ -35,7 +36,7 @@ fn vouched(sql: String) -> Sql {
 }
 
 /// An identifier in double quotes: no name, however odd, ends the quotation.
-fn quoted(name: &str) -> String {
+pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

@@ -22,6 +22,7 @@ pub use self::{
 };
 pub(crate) use self::{
     measured::measured,
+    observe::machine_bytes,
     searched::{SearchedIndex, searched},
 };
 
@@ -137,6 +138,16 @@ impl Precision {
 impl VectorIndex {
     /// Whether searches use it now.
     pub fn is_searched(&self) -> bool {
-        self.state == IndexState::Valid && self.service == Service::Searches
+        self.state == IndexState::Valid && self.serves_searches()
+    }
+
+    /// Whether searches use it once it is valid.
+    pub fn serves_searches(&self) -> bool {
+        self.service == Service::Searches
+    }
+
+    /// Whether it is a graph.
+    pub fn is_graph(&self) -> bool {
+        matches!(self.definition.kind, IndexKind::Hnsw { .. })
     }
 }

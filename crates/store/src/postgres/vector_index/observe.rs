@@ -113,11 +113,7 @@ impl Database {
                 shared_buffers_bytes: statistics.shared_buffers.unsigned_abs(),
                 cache_bytes: statistics.cache.unsigned_abs(),
                 maintenance_bytes: statistics.maintenance.unsigned_abs(),
-                machine_bytes: if self.is_local() {
-                    meminfo_kb("MemTotal:").map(|kilobytes| kilobytes << 10)
-                } else {
-                    None
-                },
+                machine_bytes: machine_bytes(self),
             },
             pgvector: pgvector_version(&mut transaction).await?.expect("a table with vectors needs it"),
             is_iterative: has_iterative_scan(&mut transaction).await?,
@@ -161,6 +157,14 @@ pub(super) async fn estimated_rows(connection: &mut PgConnection, table: &Table)
     .await
     .during("estimate the rows of a table")?;
     Ok(estimate.unsigned_abs())
+}
+
+/// Memory of the machine, where the server seems to run on ours.
+pub(crate) fn machine_bytes(database: &Database) -> Option<u64> {
+    if !database.is_local() {
+        return None;
+    }
+    meminfo_kb("MemTotal:").map(|kilobytes| kilobytes << 10)
 }
 
 /// A number of `/proc/meminfo`; `None` where there is no such file.

@@ -2,7 +2,9 @@
 
 use sqlx::PgConnection;
 
-use super::{Filtering, IndexKind, MeasuredSetting, Precision, catalog::existing, measured, observe};
+use super::{
+    Filtering, IndexKind, MeasuredSetting, Precision, VectorIndex, catalog::existing, measured, observe,
+};
 use crate::{
     Error,
     postgres::{Table, ddl, schema::has_iterative_scan},
@@ -64,15 +66,31 @@ impl SearchedIndex {
         let mut settings = Vec::new();
         let taken = self.precision.taken(limit);
         for (kind, measured_settings) in &self.indexes {
-            let measured = measured(measured_settings, filtering, limit);
-            let candidates = match (*kind, measured) {
-                (_, Some(measured)) => deepened(*measured, limit),
-                (IndexKind::Ivfflat { lists }, None) => probes(self.rows, lists, filtering),
-                (IndexKind::Hnsw { .. }, None) => limit.saturating_mul(2).max(LEAST_CANDIDATES),
-            };
+            let candidates = candidates(*kind, measured_settings, self.rows, (filtering, limit));
             settings.extend(search_settings(*kind, candidates, taken, self.is_iterative));
         }
         settings
+    }
+}
+
+impl VectorIndex {
+    /// `ivfflat.probes` or `hnsw.ef_search` that a search for `limit` rows sets, where the table has so many `rows`: what
+    /// was measured, else a rule.
+    pub fn candidates(&self, rows: u64, filtering: Filtering, limit: u32) -> u32 {
+        candidates(self.definition.kind, &self.measured, rows, (filtering, limit))
+    }
+}
+
+fn candidates(
+    kind: IndexKind,
+    settings: &[MeasuredSetting],
+    rows: u64,
+    (filtering, limit): (Filtering, u32),
+) -> u32 {
+    match (kind, measured(settings, filtering, limit)) {
+        (_, Some(measured)) => deepened(*measured, limit),
+        (IndexKind::Ivfflat { lists }, None) => probes(rows, lists, filtering),
+        (IndexKind::Hnsw { .. }, None) => limit.saturating_mul(2).max(LEAST_CANDIDATES),
     }
 }
 

@@ -1,0 +1,41 @@
+//! `panopticon doctor`: what is wrong with the database and what to do about it, on one screen or as JSON.
+
+mod text;
+
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use upkeep::doctor::{Embed, Severity, diagnose, examine, to_json};
+
+use super::search::open_present_model;
+use crate::{
+    configuration::Configuration,
+    connection::{Connection, has_embedded_cluster},
+    exit::{ExitCode, Failure},
+    output::print,
+    screen::width,
+};
+
+pub(crate) async fn run(configuration: &Configuration, as_json: bool) -> Result<ExitCode, Failure> {
+    let policy = configuration.index_policy()?;
+    if configuration.database_url().is_none() && !has_embedded_cluster(configuration) {
+        return Err(Failure::usage(anyhow!(
+            "there is no database to look at yet: set DATABASE_URL, or make the embedded one with `panopticon db url`"
+        )));
+    }
+    let embed = open_present_model(configuration)
+        .await?
+        .map(|model| -> Embed { Arc::new(move |texts: &[&str]| Ok(model.embed(texts)?)) });
+    let connection = Connection::open(configuration).await?;
+    let examined = examine(&connection.database, embed.as_ref()).await;
+    connection.close().await?;
+    let examination = examined?;
+    let findings = diagnose(&examination, &policy);
+    if as_json {
+        print(&to_json(&examination, &findings).to_string())?;
+    } else {
+        print(&text::screen(&examination, &findings, width()))?;
+    }
+    let is_healthy = findings.iter().all(|finding| finding.severity == Severity::Note);
+    Ok(if is_healthy { ExitCode::Complete } else { ExitCode::Unhealthy })
+}

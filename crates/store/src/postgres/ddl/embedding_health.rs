@@ -1,0 +1,56 @@
+//! Statements that look through the embeddings of a table.
+
+use super::{Sql, quoted, vouched};
+use crate::postgres::Table;
+
+/// Counts the rows on `$1` percent of the pages: all; without a vector; of zeros; of length 1; then the least and the
+/// greatest length but 0; and rows that share their vector with another text.
+///
+/// Rows are grouped by a digest of the vector and not by the vector, which has no hash function and is fifty times as
+/// long; a row without a vector has no digest. The least and the greatest hash of a group's texts differ if its texts do.
+pub(crate) fn embedding_health(table: &Table) -> Sql {
+    let (name, text) = (quoted(&table.name), quoted(&table.text_column));
+    vouched(format!(
+        "select
+    coalesce(sum(rows), 0)::bigint as rows,
+    coalesce(sum(rows) filter (where digest is null), 0)::bigint as missing,
+    coalesce(sum(rows) filter (where length = 0), 0)::bigint as zero,
+    coalesce(sum(rows) filter (where abs(length - 1) <= 0.001), 0)::bigint as unit,
+    min(length) filter (where length > 0) as shortest,
+    max(length) filter (where length > 0) as longest,
+    coalesce(sum(rows) filter (where length > 0 and least_text <> greatest_text), 0)::bigint as shared
+from (
+    select
+        sha256(vector_send(embedding)) as digest,
+        count(*) as rows,
+        min(vector_norm(embedding)) as length,
+        min(hashtextextended(lower(left({text}, 200)), 0)) as least_text,
+        max(hashtextextended(lower(left({text}, 200)), 0)) as greatest_text
+    from {name} tablesample system ($1)
+    group by digest
+) vectors"
+    ))
+}
+
+/// Texts and embeddings of at most `$2` rows on `$1` percent of the pages, the same ones while the table stays the same.
+pub(crate) fn sample_texts(table: &Table) -> Sql {
+    let (name, text) = (quoted(&table.name), quoted(&table.text_column));
+    vouched(format!(
+        "select {text}, embedding::real[]\nfrom {name} tablesample system ($1) repeatable (7)\nwhere {text} is not null and embedding is not null\norder by uuid_hash(id)\nlimit $2"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect_file;
+    use records::Service;
+
+    use super::*;
+
+    #[test]
+    fn statements_are_the_golden_ones() {
+        let outputs = &Table::of(Service::Judge);
+        expect_file!["golden/embedding_health.sql"].assert_eq(&format!("{};\n", embedding_health(outputs).0));
+        expect_file!["golden/sample_texts.sql"].assert_eq(&format!("{};\n", sample_texts(outputs).0));
+    }
+}

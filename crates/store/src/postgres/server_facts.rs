@@ -1,0 +1,214 @@
+//! What a server is and how it is set, as far as that decides whether searches find what is there, and how fast.
+
+use sqlx::PgConnection;
+
+use super::{Database, unnamed::on, vector_index::machine_bytes};
+use crate::{Error, error::StatementContext as _};
+
+const OPERATION: &str = "look at the server";
+
+/// A server and a database on it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerFacts {
+    /// Host, port and database, without credentials.
+    pub address: String,
+    /// The database.
+    pub database: String,
+    /// The role that we have.
+    pub role: String,
+    /// PostgreSQL's version, such as `18.6`.
+    pub postgresql: String,
+    /// The same as `server_version_num` counts, such as 180006.
+    pub postgresql_number: i32,
+    /// pgvector's version in the database; `None` while the extension is not created.
+    pub pgvector: Option<String>,
+    /// The version of pgvector's package on the server, whose library is the one that runs; `None` where there is none.
+    pub pgvector_package: Option<String>,
+    /// Other extensions of the database and their versions, by name.
+    pub extensions: Vec<(String, String)>,
+    /// Settings of this session that matter to us.
+    pub settings: Vec<ServerSetting>,
+    /// Whether the server can compile statements (`jit`).
+    pub can_compile: bool,
+    /// Memory of the machine, where the server seems to run on ours.
+    pub machine_bytes: Option<u64>,
+    /// Whether it is a standby, which takes no changes.
+    pub is_standby: bool,
+    /// Whether the role sees what the sessions of others do.
+    pub sees_sessions: bool,
+    /// The transaction that has been open for longest in this database, among those that the role sees and that keep
+    /// VACUUM from removing rows.
+    pub oldest_transaction: Option<OpenTransaction>,
+}
+
+/// A setting of the server, as it is in our session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerSetting {
+    /// Its name.
+    pub name: String,
+    /// Its value, with a unit where it has one.
+    pub value: String,
+    /// The same in bytes, where it is an amount of memory.
+    pub bytes: Option<u64>,
+    /// Where the value comes from.
+    pub source: SettingSource,
+}
+
+/// Where a setting's value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SettingSource {
+    /// `alter database … set`.
+    Database,
+    /// `alter role … set`.
+    Role,
+    /// `alter role … in database … set`.
+    RoleInDatabase,
+    /// The server's command line or environment, which files do not override.
+    CommandLine,
+    /// The connection's own options.
+    Connection,
+    /// A file, or nothing but the default.
+    Server,
+}
+
+/// A transaction that another session has open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenTransaction {
+    /// The session's process on the server.
+    pub pid: i32,
+    /// Its role.
+    pub role: String,
+    /// How long it has been open.
+    pub seconds: u64,
+}
+
+impl ServerFacts {
+    /// The setting `name`, if the server has it.
+    pub fn setting(&self, name: &str) -> Option<&ServerSetting> {
+        self.settings.iter().find(|setting| setting.name == name)
+    }
+}
+
+impl Database {
+    /// Looks at the server, and changes nothing. A server or pgvector that is too old is no error.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn server_facts(&self) -> Result<ServerFacts, Error> {
+        let mut transaction = self.begin().await?;
+        let server = sqlx::query!(
+            r#"
+            select
+                current_database()::text as "database!",
+                current_user::text as "role!",
+                split_part(current_setting('server_version'), ' ', 1) as "version!",
+                current_setting('server_version_num')::int as "number!",
+                (select extversion from pg_extension where extname = 'vector') as pgvector,
+                (select default_version from pg_available_extensions where name = 'vector') as package,
+                pg_jit_available() as "can_compile!",
+                pg_is_in_recovery() as "is_standby!",
+                pg_has_role(current_user, 'pg_read_all_stats', 'usage') as "sees_sessions!"
+            "#
+        )
+        .fetch_one(on(&mut transaction))
+        .await
+        .during(OPERATION)?;
+        let extensions = sqlx::query!(
+            r#"
+            select extname as "name!", extversion as "version!"
+            from pg_extension
+            where extname not in ('vector', 'plpgsql')
+            order by extname
+            "#
+        )
+        .fetch_all(on(&mut transaction))
+        .await
+        .during(OPERATION)?;
+        let facts = ServerFacts {
+            address: self.address().to_owned(),
+            database: server.database,
+            role: server.role,
+            postgresql: server.version,
+            postgresql_number: server.number,
+            pgvector: server.pgvector,
+            pgvector_package: server.package,
+            extensions: extensions.into_iter().map(|one| (one.name, one.version)).collect(),
+            settings: settings(&mut transaction).await?,
+            can_compile: server.can_compile,
+            machine_bytes: machine_bytes(self),
+            is_standby: server.is_standby,
+            sees_sessions: server.sees_sessions,
+            oldest_transaction: oldest_transaction(&mut transaction).await?,
+        };
+        transaction.commit().await.during("end a transaction")?;
+        Ok(facts)
+    }
+}
+
+async fn settings(connection: &mut PgConnection) -> Result<Vec<ServerSetting>, Error> {
+    let rows = sqlx::query!(
+        r#"
+        select
+            name as "name!",
+            current_setting(name) as "value!",
+            case
+                when unit in ('B', 'kB', '8kB', 'MB') and setting not like '-%'
+                then pg_size_bytes(current_setting(name))
+            end as bytes,
+            source as "source!"
+        from pg_settings
+        where name in (
+            'autovacuum', 'effective_cache_size', 'fsync', 'full_page_writes', 'jit', 'jit_above_cost',
+            'maintenance_work_mem', 'max_parallel_maintenance_workers', 'random_page_cost', 'seq_page_cost',
+            'shared_buffers', 'track_counts', 'work_mem'
+        )
+        order by name
+        "#
+    )
+    .fetch_all(on(connection))
+    .await
+    .during("read the server's settings")?;
+    Ok(rows
+        .into_iter()
+        .map(|row| ServerSetting {
+            name: row.name,
+            value: row.value,
+            bytes: row.bytes.map(i64::unsigned_abs),
+            source: match row.source.as_str() {
+                "database" => SettingSource::Database,
+                "user" => SettingSource::Role,
+                "database user" => SettingSource::RoleInDatabase,
+                "command line" | "environment variable" => SettingSource::CommandLine,
+                "client" | "session" => SettingSource::Connection,
+                _ => SettingSource::Server,
+            },
+        })
+        .collect())
+}
+
+async fn oldest_transaction(connection: &mut PgConnection) -> Result<Option<OpenTransaction>, Error> {
+    let oldest = sqlx::query!(
+        r#"
+        select
+            pid as "pid!",
+            coalesce(usename, '')::text as "role!",
+            greatest(extract(epoch from clock_timestamp() - xact_start), 0)::bigint as "seconds!"
+        from pg_stat_activity
+        where datname = current_database()
+            and pid <> pg_backend_pid()
+            and xact_start is not null
+            and (backend_xmin is not null or backend_xid is not null)
+            and backend_type = 'client backend'
+        order by xact_start
+        limit 1
+        "#
+    )
+    .fetch_optional(on(connection))
+    .await
+    .during("look for open transactions")?;
+    Ok(oldest.map(|oldest| OpenTransaction {
+        pid: oldest.pid,
+        role: oldest.role,
+        seconds: oldest.seconds.unsigned_abs(),
+    }))
+}

@@ -1,0 +1,177 @@
+//! What the catalog and the statistics say of a table, which every role may read.
+
+use time::PrimitiveDateTime;
+
+use super::{Database, Table, unnamed::on};
+use crate::{Error, error::StatementContext as _};
+
+/// A table as the server knows it, without a look at its rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableFacts {
+    /// Rows as of the last VACUUM or ANALYZE; `None` before the first.
+    pub estimated_rows: Option<u64>,
+    /// Size with what is kept out of line, without indexes.
+    pub table_bytes: u64,
+    /// Size of all indexes.
+    pub index_bytes: u64,
+    /// Dead rows that VACUUM has not removed yet.
+    pub dead_rows: u64,
+    /// Dead rows at which autovacuum sets in.
+    pub tolerated_dead_rows: u64,
+    /// The last VACUUM, anybody's, in UTC.
+    pub last_vacuum: Option<PrimitiveDateTime>,
+    /// The last ANALYZE, anybody's, in UTC.
+    pub last_analyze: Option<PrimitiveDateTime>,
+    /// Whether the table takes part in autovacuum.
+    pub has_autovacuum: bool,
+    /// Whether a crash of the server empties it (`unlogged`).
+    pub is_unlogged: bool,
+    /// Transactions since its oldest row was frozen; at 2,000 million the server takes no more.
+    pub age: u64,
+    /// Indexes that no search can use, by name; those being built that the role sees are not among them.
+    pub invalid_indexes: Vec<String>,
+    /// Whether the role may read its rows.
+    pub is_readable: bool,
+}
+
+/// Searches of a stretch of time, as `vector_search_history` has them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LastSearches {
+    /// What they asked for besides nearness.
+    pub filter_class: String,
+    /// End of the stretch, in UTC.
+    pub measured_at: PrimitiveDateTime,
+    /// How many there were.
+    pub searches: u64,
+    /// Half of them took no longer.
+    pub latency_p50_ms: Option<f64>,
+    /// All but one in a hundred took no longer.
+    pub latency_p99_ms: Option<f64>,
+    /// Share of the nearest rows that those which were made again found.
+    pub recall: Option<f64>,
+    /// With 95 % confidence the recall is not above it.
+    pub recall_high: Option<f64>,
+    /// The recall that was wanted.
+    pub target: f64,
+}
+
+impl Database {
+    /// What the catalog and the statistics say of `table`, which is there.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn table_facts(&self, table: &Table) -> Result<TableFacts, Error> {
+        let mut transaction = self.begin().await?;
+        let row = sqlx::query!(
+            r#"
+            select
+                case when relation.reltuples >= 0 then relation.reltuples::bigint end as estimated_rows,
+                pg_table_size(relation.oid) as "table_bytes!",
+                pg_indexes_size(relation.oid) as "index_bytes!",
+                coalesce(pg_stat_get_dead_tuples(relation.oid), 0) as "dead_rows!",
+                (
+                    coalesce(options.threshold, current_setting('autovacuum_vacuum_threshold')::float8)
+                    + coalesce(options.scale_factor, current_setting('autovacuum_vacuum_scale_factor')::float8)
+                    * greatest(relation.reltuples, 0)
+                )::bigint as "tolerated_dead_rows!",
+                greatest(
+                    pg_stat_get_last_vacuum_time(relation.oid), pg_stat_get_last_autovacuum_time(relation.oid)
+                ) at time zone 'utc' as last_vacuum,
+                greatest(
+                    pg_stat_get_last_analyze_time(relation.oid), pg_stat_get_last_autoanalyze_time(relation.oid)
+                ) at time zone 'utc' as last_analyze,
+                coalesce(options.has_autovacuum, true) as "has_autovacuum!",
+                relation.relpersistence = 'u' as "is_unlogged!",
+                age(relation.relfrozenxid) as "age!",
+                array(
+                    select index_relation.relname::text
+                    from pg_index index
+                    join pg_class index_relation on index_relation.oid = index.indexrelid
+                    where index.indrelid = relation.oid
+                        and not index.indisvalid
+                        and not exists (
+                            select from pg_stat_progress_create_index building
+                            where building.index_relid = index.indexrelid and building.datname = current_database()
+                        )
+                    order by 1
+                ) as "invalid_indexes!",
+                has_table_privilege(relation.oid, 'select') as "is_readable!"
+            from pg_class relation
+            cross join lateral (
+                select
+                    bool_and(option_value::boolean) filter (where option_name = 'autovacuum_enabled') as has_autovacuum,
+                    max(option_value::float8) filter (where option_name = 'autovacuum_vacuum_threshold') as threshold,
+                    max(option_value::float8) filter (where option_name = 'autovacuum_vacuum_scale_factor')
+                        as scale_factor
+                from pg_options_to_table(relation.reloptions)
+            ) options
+            where relation.oid = to_regclass(quote_ident($1))
+            "#,
+            table.name
+        )
+        .fetch_one(on(&mut transaction))
+        .await
+        .during("look at a table")?;
+        transaction.commit().await.during("end a transaction")?;
+        Ok(TableFacts {
+            estimated_rows: row.estimated_rows.map(i64::unsigned_abs),
+            table_bytes: row.table_bytes.unsigned_abs(),
+            index_bytes: row.index_bytes.unsigned_abs(),
+            dead_rows: row.dead_rows.unsigned_abs(),
+            tolerated_dead_rows: row.tolerated_dead_rows.unsigned_abs(),
+            last_vacuum: row.last_vacuum,
+            last_analyze: row.last_analyze,
+            has_autovacuum: row.has_autovacuum,
+            is_unlogged: row.is_unlogged,
+            age: u64::from(row.age.unsigned_abs()),
+            invalid_indexes: row.invalid_indexes,
+            is_readable: row.is_readable,
+        })
+    }
+
+    /// The last entry of `vector_search_history` for each class of filters of `table`, by class; none in a database that
+    /// has no such table.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn last_searches(&self, table: &Table) -> Result<Vec<LastSearches>, Error> {
+        const OPERATION: &str = "read the history of searches";
+        let mut transaction = self.begin().await?;
+        let exists =
+            sqlx::query_scalar!(r#"select to_regclass('vector_search_history') is not null as "exists!""#)
+                .fetch_one(on(&mut transaction))
+                .await
+                .during(OPERATION)?;
+        let rows = if exists {
+            sqlx::query!(
+                r#"
+                select distinct on (filter_class)
+                    filter_class, measured_at, searches, latency_p50_ms, latency_p99_ms, recall, recall_high, target
+                from vector_search_history
+                where table_name = $1
+                order by filter_class, measured_at desc
+                "#,
+                table.name
+            )
+            .fetch_all(on(&mut transaction))
+            .await
+            .during(OPERATION)?
+        } else {
+            Vec::new()
+        };
+        transaction.commit().await.during("end a transaction")?;
+        Ok(rows
+            .into_iter()
+            .map(|row| LastSearches {
+                filter_class: row.filter_class,
+                measured_at: row.measured_at,
+                searches: row.searches.unsigned_abs(),
+                latency_p50_ms: row.latency_p50_ms,
+                latency_p99_ms: row.latency_p99_ms,
+                recall: row.recall,
+                recall_high: row.recall_high,
+                target: row.target,
+            })
+            .collect())
+    }
+}

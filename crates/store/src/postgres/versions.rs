@@ -1,0 +1,127 @@
+//! Versions of PostgreSQL and pgvector: which are needed, and what is wrong with some.
+
+/// Oldest server that Panopticon supports, as `server_version_num` counts.
+pub const OLDEST_SERVER: i32 = 140_000;
+/// Oldest pgvector: the first with everything that our indexes and types need.
+pub const OLDEST_PGVECTOR: [u32; 3] = [0, 7, 0];
+/// First pgvector that goes on scanning when a filter leaves too few rows.
+pub(crate) const ITERATIVE_SCAN_PGVECTOR: [u32; 3] = [0, 8, 0];
+/// First pgvector with the fixes that the upkeep of indexes needs.
+pub(crate) const FIXED_PGVECTOR: [u32; 3] = [0, 8, 4];
+
+/// What is wrong with versions of pgvector, from its changelog.
+const PGVECTOR_PROBLEMS: [VersionProblem; 5] = [
+    VersionProblem {
+        fixed_in: [0, 8, 0],
+        harm: Harm::Slowness,
+        reference: None,
+        what: "a filtered search by the index cannot go on when it has found too few rows, and all matches are measured instead",
+    },
+    VersionProblem {
+        fixed_in: [0, 8, 2],
+        harm: Harm::Security,
+        reference: Some("CVE-2026-3172"),
+        what: "a parallel build of an HNSW index can show data of other tables or crash the server",
+    },
+    VersionProblem {
+        fixed_in: [0, 8, 3],
+        harm: Harm::LostRows,
+        reference: None,
+        what: "VACUUM can corrupt HNSW indexes, so that searches miss rows",
+    },
+    VersionProblem {
+        fixed_in: [0, 8, 4],
+        harm: Harm::Failures,
+        reference: None,
+        what: "VACUUM of HNSW indexes can fail (\"hnsw graph not repaired\"), and so can inserts beside it",
+    },
+    VersionProblem {
+        fixed_in: [0, 8, 7],
+        harm: Harm::Unlikely,
+        reference: Some("issue 1036"),
+        what: "a build of an IVFFlat index can write beyond its memory",
+    },
+];
+
+/// The oldest release of each major version of PostgreSQL in which nobody is known to be able to take over the server by
+/// statements alone (CVE-2026-6473), as `server_version_num` counts.
+const SAFE_SERVERS: [i32; 5] = [140_023, 150_018, 160_014, 170_010, 180_004];
+
+/// Something that is wrong with versions before a certain one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VersionProblem {
+    /// The first version without it.
+    pub fixed_in: [u32; 3],
+    /// What it does, in kind.
+    pub harm: Harm,
+    /// Where more is said of it, unless in the changelog alone.
+    pub reference: Option<&'static str>,
+    /// What it does, as a clause.
+    pub what: &'static str,
+}
+
+/// What a problem does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Harm {
+    /// Searches take longer than they need.
+    Slowness,
+    /// It is not known to have happened to anybody.
+    Unlikely,
+    /// Statements fail.
+    Failures,
+    /// A role can do what it may not.
+    Security,
+    /// Indexes lose rows.
+    LostRows,
+}
+
+/// What is wrong with this version of pgvector, oldest fix first.
+pub fn pgvector_problems(version: &str) -> Vec<VersionProblem> {
+    let found = parse_version(version);
+    PGVECTOR_PROBLEMS.into_iter().filter(|problem| found < problem.fixed_in).collect()
+}
+
+/// The release that a server of version `number` should be upgraded to for the sake of its safety, such as `18.4`.
+pub fn safe_server(number: i32) -> Option<String> {
+    let safe = SAFE_SERVERS.into_iter().find(|safe| safe / 10_000 == number / 10_000)?;
+    (number < safe).then(|| format!("{}.{}", safe / 10_000, safe % 10_000))
+}
+
+/// The three numbers; what does not parse counts as 0, the oldest.
+pub fn parse_version(version: &str) -> [u32; 3] {
+    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
+    std::array::from_fn(|_| numbers.next().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_by_number() {
+        assert!(parse_version("0.10.0") > parse_version("0.8.6"));
+        assert!(parse_version("0.6.2") < OLDEST_PGVECTOR);
+        assert!(parse_version("0.8.3") < FIXED_PGVECTOR);
+        assert_eq!(parse_version("unreadable"), [0, 0, 0]);
+    }
+
+    #[test]
+    fn problems_are_those_that_a_later_version_has_fixed() {
+        let fixes = |version: &str| -> Vec<String> {
+            let problems = pgvector_problems(version);
+            problems.into_iter().map(|problem| problem.fixed_in.map(|n| n.to_string()).join(".")).collect()
+        };
+        assert_eq!(fixes("0.7.4"), ["0.8.0", "0.8.2", "0.8.3", "0.8.4", "0.8.7"]);
+        assert_eq!(fixes("0.8.3"), ["0.8.4", "0.8.7"]);
+        assert_eq!(fixes("0.8.6"), ["0.8.7"]);
+        assert_eq!(fixes("0.9.0"), [""; 0]);
+    }
+
+    #[test]
+    fn servers_of_each_major_version_have_their_own_safe_release() {
+        assert_eq!(safe_server(180_003).as_deref(), Some("18.4"));
+        assert_eq!(safe_server(170_009).as_deref(), Some("17.10"));
+        assert_eq!(safe_server(180_006), None);
+        assert_eq!(safe_server(190_000), None);
+    }
+}

@@ -1,0 +1,120 @@
+//! The embeddings of a table.
+
+use records::{DistanceSpace, Service};
+use store::postgres::{EmbeddingHealth, Table, quoted};
+
+use super::{of_table, verb};
+use crate::doctor::{Finding, Remedy, Severity, TableExamination};
+
+/// The model takes no notice of upper case, accents, and characters that it does not know, so that a few texts share a
+/// vector in any table; so many of a hundred do not.
+const SHARED_PERCENT: u64 = 1;
+
+pub(super) fn diagnose(examined: &TableExamination) -> Vec<Finding> {
+    let Ok(health) = &examined.embeddings else { return Vec::new() };
+    let service = Service::ALL.into_iter().find(|service| Table::of(*service) == examined.table);
+    let mut findings = Vec::new();
+    let mut add = |severity, code, what: String, remedy| {
+        findings.push(of_table(examined, severity, code, what, remedy));
+    };
+    if health.missing > 0 {
+        let what = format!(
+            "{} no vector: no search by meaning finds {}",
+            part(health, health.missing, "has", "have"),
+            verb(health.missing, "it", "them")
+        );
+        add(Severity::Warning, "embeddings_missing", what, again(examined, service, "embedding is null"));
+    }
+    if health.zero > 0 && examined.table.space == DistanceSpace::Cosine {
+        let what = format!(
+            "{} a vector of zeros, from which no cosine distance is defined: no index has {it}, and searches show {it} last",
+            part(health, health.zero, "has", "have"),
+            it = verb(health.zero, "it", "them")
+        );
+        add(
+            Severity::Warning,
+            "embeddings_zero",
+            what,
+            again(examined, service, "vector_norm(embedding) = 0"),
+        );
+    }
+    if let Some((shortest, longest)) = health.lengths.filter(|_| health.other_lengths() > 0) {
+        let others = health.other_lengths();
+        let condition = "abs(vector_norm(embedding) - 1) > 0.001 and vector_norm(embedding) > 0";
+        if service.is_some() {
+            let what = format!(
+                "{} a vector that is not of length 1 (lengths are {shortest:.3} to {longest:.3}), as all vectors of all-MiniLM-L6-v2 are: another model made {}, and what searches find there means nothing",
+                part(health, others, "has", "have"),
+                verb(others, "it", "them")
+            );
+            add(Severity::Warning, "embeddings_unnormalised", what, again(examined, service, condition));
+        } else if health.unit > 0 {
+            let what = format!(
+                "{} a vector of another length than 1 ({shortest:.3} to {longest:.3}), and {} of length 1: several models seem to have made them, whose vectors cannot be compared",
+                part(health, others, "has", "have"),
+                health.unit
+            );
+            add(Severity::Note, "embeddings_mixed", what, again(examined, service, condition));
+        }
+    }
+    if health.shared > 0 {
+        let severity = if health.shared * 100 >= health.rows * SHARED_PERCENT {
+            Severity::Warning
+        } else {
+            Severity::Note
+        };
+        let what = format!(
+            "{} the vector of a row with another text, to the last bit (texts that agree in 200 characters count as the same): such rows are found together, or one in place of the other",
+            part(health, health.shared, "has", "have")
+        );
+        let text = quoted(&examined.table.text_column);
+        let remedy = Remedy::Sql(vec![format!(
+            "select array_agg(id), array_agg(left({text}, 60)) from {} where embedding is not null group by embedding having count(distinct lower(left({text}, 200))) > 1",
+            quoted(&examined.table.name)
+        )]);
+        add(severity, "embeddings_shared", what, remedy);
+    }
+    if let Ok(Some(recognised)) = examined.recognised
+        && recognised.foreign > 0
+    {
+        let what = format!(
+            "of {} rows that were compared, {} another vector than all-MiniLM-L6-v2 makes of {}: another model made {it}, or the text was changed without {it}",
+            recognised.compared,
+            match recognised.foreign {
+                1 => "1 has".to_owned(),
+                number => format!("{number} have"),
+            },
+            verb(recognised.foreign.into(), "its text", "their texts"),
+            it = verb(recognised.foreign.into(), "it", "them"),
+        );
+        add(Severity::Warning, "embeddings_of_another_model", what, again(examined, service, "true"));
+    }
+    findings
+}
+
+/// `3 of 400 rows have`, and of a sample that it is one.
+fn part(health: &EmbeddingHealth, number: u64, singular: &str, plural: &str) -> String {
+    let sample = if health.share < 1.0 { "a sample of " } else { "" };
+    let rows = if health.rows == 1 { "row" } else { "rows" };
+    format!("{number} of {sample}{} {rows} {}", health.rows, verb(number, singular, plural))
+}
+
+/// How rows that satisfy `condition` get a new vector: a service makes one when it is sent the text.
+fn again(examined: &TableExamination, service: Option<Service>, condition: &str) -> Remedy {
+    // Outputs are known by their provider's id.
+    let id = if service == Some(Service::Judge) { "coalesce(source_id, id::text) as id" } else { "id" };
+    let select = format!(
+        "select {id}, {} from {} where {condition}",
+        quoted(&examined.table.text_column),
+        quoted(&examined.table.name)
+    );
+    let (route, field) = match service {
+        None => return Remedy::Sql(vec![select]),
+        Some(Service::Query) => ("queries", "query"),
+        Some(Service::Evaluation) => ("evaluation-metrics", "prompt"),
+        Some(Service::Judge) => ("outputs", "output"),
+    };
+    Remedy::Advice(format!(
+        "send each its own text again, which embeds it: PATCH /api/v1/{route}/ID {{\"{field}\": \"…\"}}; this lists them: `{select}`"
+    ))
+}

@@ -1,0 +1,109 @@
+//! Judges what was seen. A pure function; each finding says what harm it does, and what to do.
+
+use store::postgres::quoted;
+
+use super::{Examination, Finding, Remedy, Severity, TableExamination, Unseen};
+use crate::policy::Policy;
+
+mod embeddings;
+mod server;
+mod table;
+
+/// What is wrong, worst first; of the server before its tables.
+pub fn diagnose(examination: &Examination, policy: &Policy) -> Vec<Finding> {
+    let mut findings = server::diagnose(examination);
+    for table in &examination.tables {
+        findings.extend(table::diagnose(examination, table, policy));
+        findings.extend(embeddings::diagnose(table));
+        findings.extend(unseen(examination, table));
+    }
+    findings.sort_by_key(|finding| finding.severity);
+    findings
+}
+
+/// What was not looked at of a table, as findings: one for all parts that have the same reason.
+fn unseen(examination: &Examination, examined: &TableExamination) -> Vec<Finding> {
+    let parts = [
+        ("its vector indexes", examined.indexes.as_ref().err()),
+        ("what searches find", examined.searches.as_ref().err()),
+        ("what earlier searches found", examined.history.as_ref().err()),
+        ("its embeddings", examined.embeddings.as_ref().err()),
+        ("whether its vectors are those of its texts", examined.recognised.as_ref().err()),
+    ];
+    let mut reasons: Vec<(&Unseen, Vec<&str>)> = Vec::new();
+    for (part, reason) in parts.into_iter().filter_map(|(part, unseen)| Some((part, unseen?))) {
+        match reasons.iter_mut().find(|(other, _)| *other == reason) {
+            Some((_, parts)) => parts.push(part),
+            None => reasons.push((reason, vec![part])),
+        }
+    }
+    let role = quoted(&examination.server.role);
+    reasons
+        .into_iter()
+        .filter_map(|(reason, parts)| {
+            let remedy = match reason {
+                Unseen::Privilege(_) => {
+                    let mut tables = vec![&examined.table.name];
+                    let bookkeeping =
+                        ["migration_jobs", "vector_index_settings", "vector_index_plans", "vector_search_history"]
+                            .map(str::to_owned);
+                    if examined.facts.is_readable {
+                        tables = bookkeeping.iter().collect();
+                    }
+                    let names: Vec<String> = tables.into_iter().map(|name| quoted(name)).collect();
+                    Remedy::Sql(vec![format!("grant select on {} to {role}", names.join(", "))])
+                }
+                Unseen::TooSlow(_) => {
+                    Remedy::Advice("run it again while the server has less to do".to_owned())
+                }
+                Unseen::NoModel => Remedy::Advice(
+                    "`panopticon search` and `panopticon serve` bring the model along; or set PANOPTICON_MODEL_DIR"
+                        .to_owned(),
+                ),
+                // That is a finding of its own.
+                Unseen::Misfit => return None,
+            };
+            Some(Finding {
+                severity: Severity::Note,
+                code: "not_seen",
+                table: Some(examined.table.name.clone()),
+                what: format!("not looked at, since {reason}: {}", parts.join(", ")),
+                remedy,
+            })
+        })
+        .collect()
+}
+
+/// A finding about a table.
+fn of_table(
+    examined: &TableExamination,
+    severity: Severity,
+    code: &'static str,
+    what: String,
+    remedy: Remedy,
+) -> Finding {
+    Finding { severity, code, table: Some(examined.table.name.clone()), what, remedy }
+}
+
+/// A statement that does something with a table.
+fn sql(statement: String) -> Remedy {
+    Remedy::Sql(vec![statement])
+}
+
+/// `1 row`, `2 rows`.
+fn count(number: u64, singular: &str) -> String {
+    if number == 1 { format!("1 {singular}") } else { format!("{number} {singular}s") }
+}
+
+/// `is` or `are`, and so on.
+fn verb<'a>(number: u64, singular: &'a str, plural: &'a str) -> &'a str {
+    if number == 1 { singular } else { plural }
+}
+
+/// A number of bytes as PostgreSQL's settings write it.
+fn megabytes(bytes: u64) -> String {
+    format!("{}MB", bytes >> 20)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+//! Gathers the facts, in transactions that can change nothing and are bounded in time.
+
+use std::{sync::Arc, time::Duration};
+
+use records::{Embedding, Service};
+use store::postgres::{Database, Table, schema::TableState};
+
+use super::{Examination, Recognised, Seen, TableExamination, Unseen, searches::measure};
+use crate::observe::known;
+
+/// Each statement ends after this, so that a person who waits gets an answer.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of a larger table a sample of so many rows is looked through: as many take some three seconds.
+const SCANNED_ROWS: u64 = 250_000;
+/// Texts that are embedded anew, which takes some tenths of a second.
+const RECOGNISED_TEXTS: u32 = 32;
+/// They are from as many pages as hold so many rows.
+const RECOGNISED_FROM_ROWS: u64 = 5_000;
+/// The cosine of two vectors of the same text by different kernels of the model differs from 1 by a millionth; those of
+/// other models, and of other texts but for a letter or two, are farther apart than this.
+const SAME_TEXT: f32 = 0.99;
+
+/// Embeds texts by the model that the services use. It is called away from async tasks.
+pub type Embed = Arc<
+    dyn Fn(&[&str]) -> Result<Vec<Embedding>, Box<dyn std::error::Error + Send + Sync>>
+        + Send
+        + Sync
+        + 'static,
+>;
+
+/// Looks at the server and at our tables, and changes nothing; a part that the role may not read, or that would take too
+/// long, is left out by name. Without `embed` it is not known whether vectors are those of their texts.
+///
+/// # Errors
+/// When the server cannot be asked, or the model fails.
+pub async fn examine(database: &Database, embed: Option<&Embed>) -> Result<Examination, ExamineError> {
+    let database = &database.read_only(STATEMENT_TIMEOUT);
+    let server = database.server_facts().await?;
+    let jobs = seen(database.jobs().await)?;
+    let collections = jobs.as_ref().map(drop).map_err(Clone::clone);
+    let (mut tables, mut absent) = (Vec::new(), Vec::new());
+    for table in known(jobs.as_deref().unwrap_or(&[])) {
+        let misfits = match database.table_state(&table).await {
+            Ok(TableState::Absent) => {
+                absent.push(table.name);
+                continue;
+            }
+            Ok(TableState::WithoutBookkeeping | TableState::Ready) => Vec::new(),
+            Err(store::Error::Schema { problems, .. }) => problems,
+            Err(error) => return Err(error.into()),
+        };
+        tables.push(examine_table(database, table, misfits, embed).await?);
+    }
+    Ok(Examination { server, tables, absent, collections })
+}
+
+/// An examination could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ExamineError {
+    /// The database could not be asked.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The model refused texts of a table.
+    #[error("failed to embed texts of table `{table}` anew")]
+    Embed {
+        /// The table.
+        table: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+async fn examine_table(
+    database: &Database,
+    table: Table,
+    misfits: Vec<String>,
+    embed: Option<&Embed>,
+) -> Result<TableExamination, ExamineError> {
+    let facts = database.table_facts(&table).await?;
+    let history = seen(database.last_searches(&table).await)?;
+    if !misfits.is_empty() {
+        return Ok(TableExamination {
+            table,
+            facts,
+            misfits,
+            indexes: Err(Unseen::Misfit),
+            searches: Err(Unseen::Misfit),
+            history,
+            embeddings: Err(Unseen::Misfit),
+            recognised: Err(Unseen::Misfit),
+        });
+    }
+    let indexes = seen(database.observe_indexes(&table).await)?;
+    let searches = match &indexes {
+        Ok(observation) => seen(measure(database, observation).await)?,
+        Err(unseen) => Err(unseen.clone()),
+    };
+    let rows = match &indexes {
+        Ok(observation) => observation.rows,
+        // Never analysed, it is small or new.
+        Err(_) => facts.estimated_rows.unwrap_or(0),
+    };
+    let share = |wanted: u64| (wanted as f64 / rows.max(1) as f64).min(1.0);
+    let embeddings = seen(database.embedding_health(&table, share(SCANNED_ROWS)).await)?;
+    let recognised = recognise(database, &table, share(RECOGNISED_FROM_ROWS), embed).await?;
+    Ok(TableExamination { table, facts, misfits, indexes, searches, history, embeddings, recognised })
+}
+
+/// Whether the vectors of some rows are those of their texts.
+async fn recognise(
+    database: &Database,
+    table: &Table,
+    share: f64,
+    embed: Option<&Embed>,
+) -> Result<Seen<Option<Recognised>>, ExamineError> {
+    // What made the vectors of other collections is not known.
+    if !Service::ALL.iter().any(|service| Table::of(*service) == *table) {
+        return Ok(Ok(None));
+    }
+    let Some(embed) = embed else { return Ok(Err(Unseen::NoModel)) };
+    let rows = match seen(database.sample_texts(table, share, RECOGNISED_TEXTS).await)? {
+        Ok(rows) => rows,
+        Err(unseen) => return Ok(Err(unseen)),
+    };
+    let embed = Arc::clone(embed);
+    let compared = tokio::task::spawn_blocking(move || {
+        let texts: Vec<&str> = rows.iter().map(|(text, _)| text.as_str()).collect();
+        let made = embed(&texts)?;
+        let foreign = rows.iter().zip(&made).filter(|((_, stored), made)| cosine(stored, made) < SAME_TEXT);
+        let count = |number: usize| u32::try_from(number).expect("few are sampled");
+        Ok(Recognised { compared: count(rows.len()), foreign: count(foreign.count()) })
+    });
+    let compared = compared.await.expect("embedding does not panic");
+    let compared = compared.map_err(|source| ExamineError::Embed { table: table.name.clone(), source })?;
+    Ok(Ok(Some(compared)))
+}
+
+/// The cosine of the angle between two vectors; 0 where one of them has no direction.
+fn cosine(one: &Embedding, other: &Embedding) -> f32 {
+    let dot = |one: &Embedding, other: &Embedding| -> f32 {
+        one.as_slice().iter().zip(other.as_slice()).map(|(x, y)| x * y).sum()
+    };
+    let lengths = (dot(one, one) * dot(other, other)).sqrt();
+    if lengths > 0.0 { dot(one, other) / lengths } else { 0.0 }
+}
+
+/// What could not be seen, apart from what failed.
+fn seen<T>(result: Result<T, store::Error>) -> Result<Seen<T>, store::Error> {
+    match result {
+        Ok(found) => Ok(Ok(found)),
+        Err(store::Error::Privilege { remedy, .. }) => Ok(Err(Unseen::Privilege(remedy))),
+        Err(error) if error.is_timeout() => Ok(Err(Unseen::TooSlow(STATEMENT_TIMEOUT))),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cosine_is_of_the_direction_alone() {
+        let vector = |components: [f32; 2]| Embedding::from(components.to_vec());
+        assert!((cosine(&vector([1.0, 1.0]), &vector([3.0, 3.0])) - 1.0).abs() < 1e-6);
+        assert!(cosine(&vector([1.0, 0.0]), &vector([0.0, 2.0])).abs() < 1e-6);
+        assert_eq!(cosine(&vector([0.0, 0.0]), &vector([1.0, 0.0])), 0.0);
+    }
+}

@@ -1,0 +1,134 @@
+//! An examination and what was found, for programs.
+
+use serde_json::{Map, Value, json};
+use store::postgres::{EmbeddingHealth, LastSearches, ServerFacts};
+use time::PrimitiveDateTime;
+
+use super::{Examination, Finding, MeasuredSearches, Recognised, Remedy, Seen, TableExamination, Unseen};
+use crate::json::observation_to_json;
+
+/// An object with `server`, `tables`, `absent_tables` and `findings`. What was not looked at is an object with the
+/// reason under `unseen`.
+pub fn to_json(examination: &Examination, findings: &[Finding]) -> Value {
+    json!({
+        "server": server_to_json(&examination.server),
+        "tables": examination.tables.iter().map(table_to_json).collect::<Vec<_>>(),
+        "absent_tables": examination.absent,
+        "findings": findings.iter().map(finding_to_json).collect::<Vec<_>>(),
+    })
+}
+
+fn finding_to_json(finding: &Finding) -> Value {
+    let (kind, text) = match &finding.remedy {
+        Remedy::Command(command) => ("command", json!(command)),
+        Remedy::Sql(statements) => ("sql", json!(statements)),
+        Remedy::Advice(advice) => ("advice", json!(advice)),
+    };
+    json!({
+        "severity": finding.severity.as_str(),
+        "code": finding.code,
+        "table": finding.table,
+        "what": finding.what,
+        "remedy": { kind: text },
+    })
+}
+
+fn server_to_json(server: &ServerFacts) -> Value {
+    let extensions = |(name, version): &(String, String)| (name.clone(), json!(version));
+    let settings: Map<String, Value> =
+        server.settings.iter().map(|setting| (setting.name.clone(), json!(setting.value))).collect();
+    json!({
+        "address": server.address,
+        "role": server.role,
+        "postgresql": server.postgresql,
+        "pgvector": server.pgvector,
+        "pgvector_package": server.pgvector_package,
+        "extensions": server.extensions.iter().map(extensions).collect::<Map<_, _>>(),
+        "settings": settings,
+        "machine_bytes": server.machine_bytes,
+        "is_standby": server.is_standby,
+        "sees_sessions": server.sees_sessions,
+        "oldest_transaction": server.oldest_transaction.as_ref().map(|oldest| json!({
+            "pid": oldest.pid,
+            "role": oldest.role,
+            "seconds": oldest.seconds,
+        })),
+    })
+}
+
+fn table_to_json(examined: &TableExamination) -> Value {
+    let facts = &examined.facts;
+    let at = |time: Option<PrimitiveDateTime>| time.map(|time| time.to_string());
+    json!({
+        "table": examined.table.name,
+        "dimension": examined.table.dimension,
+        "misfits": examined.misfits,
+        "estimated_rows": facts.estimated_rows,
+        "table_bytes": facts.table_bytes,
+        "index_bytes": facts.index_bytes,
+        "dead_rows": facts.dead_rows,
+        "last_vacuum": at(facts.last_vacuum),
+        "last_analyze": at(facts.last_analyze),
+        "has_autovacuum": facts.has_autovacuum,
+        "invalid_indexes": facts.invalid_indexes,
+        "observed": seen(&examined.indexes, observation_to_json),
+        "searches": seen(&examined.searches, |searches| json!(searches.as_ref().map(searches_to_json))),
+        "history": seen(&examined.history, |history| history.iter().map(history_to_json).collect()),
+        "embeddings": seen(&examined.embeddings, embeddings_to_json),
+        "recognised": seen(&examined.recognised, |recognised| {
+            json!(recognised.map(|Recognised { compared, foreign }| json!({"compared": compared, "foreign": foreign})))
+        }),
+    })
+}
+
+fn searches_to_json(searches: &MeasuredSearches) -> Value {
+    json!({
+        "sampled": searches.sampled,
+        "exact_ms": searches.exact_ms,
+        "by_index": searches.by_index.as_ref().map(|found| json!({
+            "index": found.index,
+            "candidates": found.candidates,
+            "recall": found.recall,
+            "recall_low": found.recall_low,
+            "recall_high": found.recall_high,
+            "latency_ms": found.latency_ms,
+        })),
+    })
+}
+
+fn history_to_json(last: &LastSearches) -> Value {
+    json!({
+        "filter_class": last.filter_class,
+        "measured_at": last.measured_at.to_string(),
+        "searches": last.searches,
+        "latency_p50_ms": last.latency_p50_ms,
+        "latency_p99_ms": last.latency_p99_ms,
+        "recall": last.recall,
+        "recall_high": last.recall_high,
+        "target": last.target,
+    })
+}
+
+fn embeddings_to_json(health: &EmbeddingHealth) -> Value {
+    json!({
+        "rows": health.rows,
+        "share": health.share,
+        "missing": health.missing,
+        "zero": health.zero,
+        "unit": health.unit,
+        "other_lengths": health.other_lengths(),
+        "lengths": health.lengths,
+        "shared": health.shared,
+    })
+}
+
+fn seen<T>(seen: &Seen<T>, shown: impl FnOnce(&T) -> Value) -> Value {
+    let reason = match seen {
+        Ok(found) => return shown(found),
+        Err(Unseen::Privilege(_)) => "privilege",
+        Err(Unseen::TooSlow(_)) => "too_slow",
+        Err(Unseen::Misfit) => "misfit",
+        Err(Unseen::NoModel) => "no_model",
+    };
+    json!({ "unseen": reason })
+}

@@ -1,0 +1,74 @@
+//! Measures what searches of a table find at this moment, and how long they take.
+
+use std::time::{Duration, Instant};
+
+use store::postgres::{
+    Database,
+    vector_index::{Filtering, Observation, Share},
+};
+
+use super::{FoundByIndex, MeasuredSearches};
+use crate::{
+    plan::TARGET_DEPTH,
+    recall::{MeanRecall, recall},
+};
+
+/// No search begins after so long.
+const LONGEST: Duration = Duration::from_secs(5);
+const MOST_SAMPLES: u32 = 30;
+/// Other rows than those that settings were measured with.
+const SEED: u32 = 11;
+
+/// Searches for some rows of the observed table, exactly and by its index; `None` if none has a vector.
+///
+/// # Errors
+/// When a statement fails.
+pub(super) async fn measure(
+    database: &Database,
+    observation: &Observation,
+) -> Result<Option<MeasuredSearches>, store::Error> {
+    let (table, rows) = (&observation.table, observation.rows);
+    let index = observation.indexes.iter().find(|index| index.is_searched());
+    let candidates = index.map(|index| index.candidates(rows, Filtering::None, TARGET_DEPTH));
+    let started = Instant::now();
+    let (mut exact_times, mut index_times, mut recalls) = (Vec::new(), Vec::new(), Vec::new());
+    for sample in database.sample_rows(table, rows, MOST_SAMPLES, SEED).await? {
+        if started.elapsed() > LONGEST {
+            break;
+        }
+        let asked = Instant::now();
+        let exact = database.nearest_others_exact(table, &sample, Share::ALL, TARGET_DEPTH).await?;
+        let exact_time = asked.elapsed();
+        if exact.is_empty() {
+            // From a vector of zeros no cosine distance is defined.
+            continue;
+        }
+        exact_times.push(exact_time);
+        if let Some((index, candidates)) = index.zip(candidates) {
+            let search = (&sample, Share::ALL, TARGET_DEPTH);
+            let found = database.nearest_others_by_index(observation, index, candidates, search);
+            let (found, time) = found.await?;
+            recalls.push(recall(&exact, &found).expect("there is something to find"));
+            index_times.push(time);
+        }
+    }
+    let Some(exact_ms) = median_ms(&mut exact_times) else { return Ok(None) };
+    let by_index = index.zip(candidates).zip(median_ms(&mut index_times)).map(|((index, candidates), ms)| {
+        let MeanRecall { mean, low } = MeanRecall::of(&recalls);
+        FoundByIndex {
+            index: index.name.clone(),
+            candidates,
+            recall: mean,
+            recall_low: low,
+            recall_high: (2.0 * mean - low).min(1.0),
+            latency_ms: ms,
+        }
+    });
+    let sampled = u32::try_from(exact_times.len()).expect("few are sampled");
+    Ok(Some(MeasuredSearches { sampled, exact_ms, by_index }))
+}
+
+fn median_ms(times: &mut [Duration]) -> Option<f64> {
+    times.sort_unstable();
+    times.get(times.len() / 2).map(|time| time.as_secs_f64() * 1_000.0)
+}
