@@ -3,6 +3,7 @@
 mod after_copy;
 mod applying;
 mod crashes;
+mod doctor;
 mod tuning;
 mod watching;
 mod webhooks;

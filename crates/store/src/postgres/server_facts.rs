@@ -36,6 +36,8 @@ pub struct ServerFacts {
     pub is_standby: bool,
     /// Whether the role sees what the sessions of others do.
     pub sees_sessions: bool,
+    /// Tables in which Panopticon keeps what it did and measured, and which the role may not read; by name.
+    pub unreadable: Vec<String>,
     /// The transaction that has been open for longest in this database, among those that the role sees and that keep
     /// VACUUM from removing rows.
     pub oldest_transaction: Option<OpenTransaction>,
@@ -107,7 +109,15 @@ impl Database {
                 (select default_version from pg_available_extensions where name = 'vector') as package,
                 pg_jit_available() as "can_compile!",
                 pg_is_in_recovery() as "is_standby!",
-                pg_has_role(current_user, 'pg_read_all_stats', 'usage') as "sees_sessions!"
+                pg_has_role(current_user, 'pg_read_all_stats', 'usage') as "sees_sessions!",
+                array(
+                    select name
+                    from unnest(array[
+                        'migration_jobs', 'vector_index_plans', 'vector_index_settings', 'vector_search_history'
+                    ]) as name
+                    where to_regclass(name) is not null and not has_table_privilege(to_regclass(name)::oid, 'select')
+                    order by name
+                ) as "unreadable!"
             "#
         )
         .fetch_one(on(&mut transaction))
@@ -138,6 +148,7 @@ impl Database {
             machine_bytes: machine_bytes(self),
             is_standby: server.is_standby,
             sees_sessions: server.sees_sessions,
+            unreadable: server.unreadable,
             oldest_transaction: oldest_transaction(&mut transaction).await?,
         };
         transaction.commit().await.during("end a transaction")?;

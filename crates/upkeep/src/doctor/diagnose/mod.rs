@@ -32,7 +32,8 @@ fn unseen(examination: &Examination, examined: &TableExamination) -> Vec<Finding
     ];
     let mut reasons: Vec<(&Unseen, Vec<&str>)> = Vec::new();
     for (part, reason) in parts.into_iter().filter_map(|(part, unseen)| Some((part, unseen?))) {
-        match reasons.iter_mut().find(|(other, _)| *other == reason) {
+        // Remedies differ by the relation; ours names all of them.
+        match reasons.iter_mut().find(|(other, _)| other.to_string() == reason.to_string()) {
             Some((_, parts)) => parts.push(part),
             None => reasons.push((reason, vec![part])),
         }
@@ -43,15 +44,10 @@ fn unseen(examination: &Examination, examined: &TableExamination) -> Vec<Finding
         .filter_map(|(reason, parts)| {
             let remedy = match reason {
                 Unseen::Privilege(_) => {
-                    let mut tables = vec![&examined.table.name];
-                    let bookkeeping =
-                        ["migration_jobs", "vector_index_settings", "vector_index_plans", "vector_search_history"]
-                            .map(str::to_owned);
-                    if examined.facts.is_readable {
-                        tables = bookkeeping.iter().collect();
-                    }
-                    let names: Vec<String> = tables.into_iter().map(|name| quoted(name)).collect();
-                    Remedy::Sql(vec![format!("grant select on {} to {role}", names.join(", "))])
+                    let own = (!examined.facts.is_readable).then_some(&examined.table.name);
+                    let unreadable = own.into_iter().chain(&examination.server.unreadable);
+                    let names: Vec<String> = unreadable.map(|name| quoted(name)).collect();
+                    sql(format!("grant select on {} to {role}", names.join(", ")))
                 }
                 Unseen::TooSlow(_) => {
                     Remedy::Advice("run it again while the server has less to do".to_owned())
