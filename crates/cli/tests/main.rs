@@ -3,6 +3,7 @@
 mod compatibility;
 mod configuration;
 mod demo;
+mod doctor;
 mod dump;
 mod faults;
 mod index;

@@ -19,17 +19,18 @@ pub fn to_json(examination: &Examination, findings: &[Finding]) -> Value {
 }
 
 fn finding_to_json(finding: &Finding) -> Value {
-    let (kind, text) = match &finding.remedy {
-        Remedy::Command(command) => ("command", json!(command)),
-        Remedy::Sql(statements) => ("sql", json!(statements)),
-        Remedy::Advice(advice) => ("advice", json!(advice)),
+    let remedy = match &finding.remedy {
+        Remedy::Command(command) => json!({ "command": command }),
+        Remedy::Sql(statements) => json!({ "sql": statements }),
+        Remedy::Advice(advice) => json!({ "advice": advice }),
+        Remedy::ForRows { advice, select } => json!({ "advice": advice, "select": select }),
     };
     json!({
         "severity": finding.severity.as_str(),
         "code": finding.code,
         "table": finding.table,
         "what": finding.what,
-        "remedy": { kind: text },
+        "remedy": remedy,
     })
 }
 

@@ -139,6 +139,13 @@ pub enum Remedy {
     Sql(Vec<String>),
     /// Something that no single command does.
     Advice(String),
+    /// The same for each of some rows.
+    ForRows {
+        /// What to do.
+        advice: String,
+        /// The statement that lists them.
+        select: String,
+    },
 }
 
 impl Severity {

@@ -174,12 +174,18 @@ fn of_finding(finding: &Finding, width: usize) -> Vec<String> {
     match &finding.remedy {
         // Never broken into lines: they are there to be copied.
         Remedy::Command(command) => lines.push(format!("  run: {}", visible(command))),
-        Remedy::Sql(statements) => {
-            lines.extend(statements.iter().map(|statement| format!("  sql: {};", visible(statement))));
-        }
+        Remedy::Sql(statements) => lines.extend(statements.iter().map(sql)),
         Remedy::Advice(advice) => lines.extend(wrap(&visible(advice), width, "  do: ", "  ")),
+        Remedy::ForRows { advice, select } => {
+            lines.extend(wrap(&visible(advice), width, "  do: ", "  "));
+            lines.push(sql(select));
+        }
     }
     lines
+}
+
+fn sql(statement: &String) -> String {
+    format!("  sql: {};", visible(statement))
 }
 
 fn verdict(findings: &[Finding]) -> String {
@@ -215,3 +221,6 @@ fn number_of(number: u64, singular: &str) -> String {
 fn count_searches(number: u64) -> String {
     if number == 1 { "1 search".to_owned() } else { format!("{} searches", grouped(number)) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,8 @@ use crate::postgres::Table;
 ///
 /// Rows are grouped by a digest of the vector and not by the vector, which has no hash function and is fifty times as
 /// long; a row without a vector has no digest. The least and the greatest hash of a group's texts differ if its texts do.
+/// `offset 0` keeps the planner from grouping the vectors and texts themselves, which it would sort on disk: of 100,000
+/// rows that took 3.9 s and 167 MB instead of 2.8 s and 14 MB, on two cores with four times as much to do.
 pub(crate) fn embedding_health(table: &Table) -> Sql {
     let (name, text) = (quoted(&table.name), quoted(&table.text_column));
     vouched(format!(
@@ -20,13 +22,15 @@ pub(crate) fn embedding_health(table: &Table) -> Sql {
     max(length) filter (where length > 0) as longest,
     coalesce(sum(rows) filter (where length > 0 and least_text <> greatest_text), 0)::bigint as shared
 from (
-    select
-        sha256(vector_send(embedding)) as digest,
-        count(*) as rows,
-        min(vector_norm(embedding)) as length,
-        min(hashtextextended(lower(left({text}, 200)), 0)) as least_text,
-        max(hashtextextended(lower(left({text}, 200)), 0)) as greatest_text
-    from {name} tablesample system ($1)
+    select digest, count(*) as rows, min(length) as length, min(text) as least_text, max(text) as greatest_text
+    from (
+        select
+            sha256(vector_send(embedding)) as digest,
+            vector_norm(embedding) as length,
+            hashtextextended(lower(left({text}, 200)), 0) as text
+        from {name} tablesample system ($1)
+        offset 0
+    ) digests
     group by digest
 ) vectors"
     ))

@@ -74,7 +74,7 @@ pub(super) fn diagnose(examined: &TableExamination) -> Vec<Finding> {
         )]);
         add(severity, "embeddings_shared", what, remedy);
     }
-    if let Ok(Some(recognised)) = examined.recognised
+    if let (Ok(Some(recognised)), Some(service)) = (&examined.recognised, service)
         && recognised.foreign > 0
     {
         let what = format!(
@@ -87,7 +87,8 @@ pub(super) fn diagnose(examined: &TableExamination) -> Vec<Finding> {
             verb(recognised.foreign.into(), "its text", "their texts"),
             it = verb(recognised.foreign.into(), "it", "them"),
         );
-        add(Severity::Warning, "embeddings_of_another_model", what, again(examined, service, "true"));
+        let remedy = Remedy::Advice(format!("send each row its own text again: {}", patch(service)));
+        add(Severity::Warning, "embeddings_of_another_model", what, remedy);
     }
     findings
 }
@@ -108,13 +109,21 @@ fn again(examined: &TableExamination, service: Option<Service>, condition: &str)
         quoted(&examined.table.text_column),
         quoted(&examined.table.name)
     );
+    match service {
+        None => Remedy::Sql(vec![select]),
+        Some(service) => {
+            let advice = format!("send each of these its own text again: {}", patch(service));
+            Remedy::ForRows { advice, select }
+        }
+    }
+}
+
+/// The request that has a service embed a text.
+fn patch(service: Service) -> String {
     let (route, field) = match service {
-        None => return Remedy::Sql(vec![select]),
-        Some(Service::Query) => ("queries", "query"),
-        Some(Service::Evaluation) => ("evaluation-metrics", "prompt"),
-        Some(Service::Judge) => ("outputs", "output"),
+        Service::Query => ("queries", "query"),
+        Service::Evaluation => ("evaluation-metrics", "prompt"),
+        Service::Judge => ("outputs", "output"),
     };
-    Remedy::Advice(format!(
-        "send each its own text again, which embeds it: PATCH /api/v1/{route}/ID {{\"{field}\": \"…\"}}; this lists them: `{select}`"
-    ))
+    format!("PATCH /api/v1/{route}/ID {{\"{field}\": \"…\"}} embeds it")
 }

@@ -31,7 +31,7 @@ pub(super) fn diagnose(examination: &Examination) -> Vec<Finding> {
         add(Severity::Error, "postgresql_too_old", what, Remedy::Advice("upgrade PostgreSQL".to_owned()));
     } else if let Some(safe) = safe_server(server.postgresql_number) {
         let what = format!(
-            "PostgreSQL {} lets roles that may only run statements take over the server (CVE-2026-6473)",
+            "PostgreSQL {} has a bug by which a role that may run statements can take over the server (CVE-2026-6473)",
             server.postgresql
         );
         let remedy = Remedy::Advice(format!("upgrade PostgreSQL to {safe}; its data stays as it is"));
@@ -186,13 +186,19 @@ fn settings(examination: &Examination) -> Vec<Finding> {
     if let Some((setting, found)) = bytes("shared_buffers") {
         let is_small = machine.is_none_or(|machine| found < machine / 8) && vectors > found;
         if is_small {
-            let wanted = machine.map_or(found.saturating_mul(2), |machine| machine / 4);
             let what = format!(
                 "`shared_buffers` is {} for {} of tables and indexes: searches fetch what they walk over from outside of it, again and again",
                 setting.value,
                 megabytes(vectors)
             );
-            add(Severity::Warning, "shared_buffers_small", what, remedy(setting, &megabytes(wanted)));
+            let remedy = match machine {
+                Some(machine) => remedy(setting, &megabytes(machine / 4)),
+                None => Remedy::Advice(
+                    "set it to a quarter of the server's memory (`alter system set shared_buffers = '…'`) and start the server again"
+                        .to_owned(),
+                ),
+            };
+            add(Severity::Warning, "shared_buffers_small", what, remedy);
         }
         if let Some(machine) = machine.filter(|machine| found > machine / 2) {
             let what = format!(

@@ -88,6 +88,7 @@ fn facts(examination: &Examination, examined: &TableExamination) -> Vec<Finding>
         let what = "the table was never analysed: the planner guesses how many rows a filter leaves, and with it how a search is made";
         add(Severity::Warning, "never_analyzed", what.to_owned(), sql(format!("analyze {name}")));
     }
+    // Of a build on its primary, a standby sees the index alone.
     if !examination.server.is_standby {
         for index in &facts.invalid_indexes {
             let is_planned =
@@ -156,11 +157,11 @@ fn searches(examined: &TableExamination, policy: &Policy) -> Vec<Finding> {
             searches.by_index.as_ref().filter(|found| found.recall_high < policy.recall_target)
     {
         let what = format!(
-            "searches by index `{}` find {:.1} % of the ten nearest rows, surely less than the {:.1} % that are wanted, in {} just made",
+            "searches by index `{}` find {:.1} % of the ten nearest rows, surely less than the {:.1} % that are wanted, in {} that were just made",
             found.index,
             found.recall * 100.0,
             policy.recall_target * 100.0,
-            count(searches.sampled.into(), "search").replace("searchs", "searches")
+            searches.sampled
         );
         findings.push(of_table(examined, Severity::Warning, "recall_low", what, tune()));
     }

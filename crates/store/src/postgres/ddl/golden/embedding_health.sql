@@ -7,12 +7,14 @@ select
     max(length) filter (where length > 0) as longest,
     coalesce(sum(rows) filter (where length > 0 and least_text <> greatest_text), 0)::bigint as shared
 from (
-    select
-        sha256(vector_send(embedding)) as digest,
-        count(*) as rows,
-        min(vector_norm(embedding)) as length,
-        min(hashtextextended(lower(left("output_text", 200)), 0)) as least_text,
-        max(hashtextextended(lower(left("output_text", 200)), 0)) as greatest_text
-    from "llm_outputs" tablesample system ($1)
+    select digest, count(*) as rows, min(length) as length, min(text) as least_text, max(text) as greatest_text
+    from (
+        select
+            sha256(vector_send(embedding)) as digest,
+            vector_norm(embedding) as length,
+            hashtextextended(lower(left("output_text", 200)), 0) as text
+        from "llm_outputs" tablesample system ($1)
+        offset 0
+    ) digests
     group by digest
 ) vectors;
