@@ -1,5 +1,6 @@
 //! PgBouncer between us and the server.
 
+use serde_json::json;
 use test_support::{PgBouncer, TestDatabase, sample};
 
 use super::{json, name, run_on_url};
@@ -22,6 +23,11 @@ async fn everything_works_through_pgbouncer_in_transaction_mode() {
     assert_eq!(verified.code, 0, "{verified:?}");
     let found = run_on_url(pooler.url(), &["search", "query", "fusion power", "--json"]).await;
     assert_eq!((found.code, json(&found).as_array().map(Vec::len)), (0, Some(5)), "{found:?}");
+    let examined = json(&run_on_url(pooler.url(), &["doctor", "--json"]).await);
+    let queries = &examined["tables"][2];
+    let rows = queries["embeddings"]["rows"].as_u64().expect("rows were looked through");
+    let recognised = json!({"compared": rows.min(32), "foreign": 0});
+    assert_eq!((&queries["table"], &queries["recognised"]), (&json!("queries"), &recognised), "{examined}");
     let other = ["migrate", "collection", "queries", "--from", source, "--table", "other"];
     let other = run_on_url(pooler.url(), &other).await;
     assert_eq!(other.code, 0, "{other:?}");

@@ -20,6 +20,9 @@ async fn postgres_16_with_pgvector_0_8_5_works() {
     assert_eq!(json(&verified)["versions"]["pgvector"], "0.8.5", "{verified:?}");
     let found = run_on_url(&server.url(), &["search", "judge", "the sun", "--json"]).await;
     assert_eq!((found.code, json(&found).as_array().map(Vec::len)), (0, Some(5)), "{found:?}");
+    let examined = json(&run_on_url(&server.url(), &["doctor", "--json"]).await);
+    assert_eq!(examined["server"]["pgvector_package"], "0.8.5", "{examined}");
+    assert_eq!(examined["tables"][1]["embeddings"]["missing"], 0, "{examined}");
 }
 
 #[tokio::test]
@@ -28,6 +31,9 @@ async fn pgvector_0_6_is_refused_with_its_version_and_the_remedy() {
     let Some(server) = PostgresServer::start_with(variant, Durability::None, &[]).await else { return };
     let folder = sample("query_storage_data");
     let source = name(folder.path());
+    let examined = json(&run_on_url(&server.url(), &["doctor", "--json"]).await);
+    let findings = examined["findings"].as_array().expect("a list");
+    assert!(findings.iter().any(|finding| finding["code"] == "pgvector_too_old"), "{examined}");
     for is_created in [false, true] {
         if is_created {
             server.execute("create extension vector").await;

@@ -94,7 +94,7 @@ fn of_table(examined: &TableExamination, width: usize) -> Vec<String> {
     line(
         "upkeep",
         format!(
-            "{}; VACUUM {}, ANALYZE {}",
+            "{}; VACUUM {}, ANALYZE {} (UTC)",
             number_of(facts.dead_rows, "dead row"),
             when(facts.last_vacuum),
             when(facts.last_analyze)
@@ -133,7 +133,7 @@ fn lately(last: &LastSearches) -> String {
         _ => String::new(),
     };
     format!(
-        "{recall}{latency}; filters: {}; {} until {}",
+        "{recall}{latency}; filters: {}; {} until {} (UTC)",
         last.filter_class,
         count_searches(last.searches),
         when(Some(last.measured_at))
@@ -209,7 +209,7 @@ fn shown<T>(seen: &Seen<T>, shown: impl FnOnce(&T) -> String) -> String {
 
 fn when(time: Option<PrimitiveDateTime>) -> String {
     match time {
-        Some(time) => format!("{} {:02}:{:02} UTC", time.date(), time.hour(), time.minute()),
+        Some(time) => format!("{} {:02}:{:02}", time.date(), time.hour(), time.minute()),
         None => "never".to_owned(),
     }
 }

@@ -172,7 +172,7 @@ fn everything_is_on_one_screen_within_its_width() {
 
         articles\u{1b}[31m: about 20,000 rows, 36.7 MB, indexes 44.0 MB
           searches now  not looked at, since the role may not read it
-          upkeep        0 dead rows; VACUUM never, ANALYZE never
+          upkeep        0 dead rows; VACUUM never, ANALYZE never (UTC)
           embeddings    not looked at, since the role may not read it
 
         queries: 20,000 rows, 36.7 MB, indexes 44.0 MB
@@ -181,8 +181,8 @@ fn everything_is_on_one_screen_within_its_width() {
           searches now  recall 0.800 (0.750 to 0.850) in 1.2 ms with 80 candidates;
                         exact in 21.0 ms (medians of 30)
           lately        recall 0.990, half within 1.5 ms, 99 % within 9.0 ms; filters:
-                        category; 1,234 searches until 2026-01-31 12:05 UTC
-          upkeep        12,345 dead rows; VACUUM never, ANALYZE 2026-01-31 12:00 UTC
+                        category; 1,234 searches until 2026-01-31 12:05 (UTC)
+          upkeep        12,345 dead rows; VACUUM never, ANALYZE 2026-01-31 12:00 (UTC)
           embeddings    of all rows: 3 missing, 2 shared with another text
                         32 of 32 tried are what all-MiniLM-L6-v2 makes of their text
 
