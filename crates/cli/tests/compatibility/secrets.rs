@@ -34,6 +34,7 @@ async fn password_and_token_appear_in_no_output_of_any_command_at_any_log_level(
                 &["migrate", "query", "--from", &server.url(), "--token", SECRET, "--no-verify"],
                 &["verify", "query", "--from", directory],
                 &["migrate", "--undo", "67e55044-10b1-426f-9247-bb680e5fe0c8"],
+                &["doctor", "--json"],
                 &["config"],
                 &["config", "--json"],
             ] {

@@ -98,8 +98,8 @@ async fn examine_table(
     };
     let rows = match &indexes {
         Ok(observation) => observation.rows,
-        // Never analysed, it is small or new.
-        Err(_) => facts.estimated_rows.unwrap_or(0),
+        // Never analysed, it has at most as many as would fit if they were nothing but vectors.
+        Err(_) => facts.estimated_rows.unwrap_or(facts.table_bytes / (4 * table.dimension as u64).max(1)),
     };
     let share = |wanted: u64| (wanted as f64 / rows.max(1) as f64).min(1.0);
     let embeddings = seen(database.embedding_health(&table, share(SCANNED_ROWS)).await)?;

@@ -174,7 +174,7 @@ fn of_finding(finding: &Finding, width: usize) -> Vec<String> {
     match &finding.remedy {
         // Never broken into lines: they are there to be copied.
         Remedy::Command(command) => lines.push(format!("  run: {}", visible(command))),
-        Remedy::Sql(statements) => lines.extend(statements.iter().map(sql)),
+        Remedy::Sql(statements) => lines.extend(statements.iter().map(|statement| sql(statement))),
         Remedy::Advice(advice) => lines.extend(wrap(&visible(advice), width, "  do: ", "  ")),
         Remedy::ForRows { advice, select } => {
             lines.extend(wrap(&visible(advice), width, "  do: ", "  "));
@@ -184,7 +184,7 @@ fn of_finding(finding: &Finding, width: usize) -> Vec<String> {
     lines
 }
 
-fn sql(statement: &String) -> String {
+fn sql(statement: &str) -> String {
     format!("  sql: {};", visible(statement))
 }
 

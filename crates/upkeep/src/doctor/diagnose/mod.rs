@@ -7,6 +7,7 @@ use crate::policy::Policy;
 
 mod embeddings;
 mod server;
+mod settings;
 mod table;
 
 /// What is wrong, worst first; of the server before its tables.

@@ -18,6 +18,8 @@ const LEAST_DEAD_ROWS: u64 = 1_000;
 const DEAD_ROWS_FACTOR: u64 = 2;
 /// The planner does well without statistics of fewer rows.
 const LEAST_ANALYZED_ROWS: u64 = 1_000;
+/// More than so many rows have, in a table whose rows cannot be counted.
+const LEAST_ANALYZED_BYTES: u64 = 16 << 20;
 /// Half-way to the 2,000 million at which PostgreSQL stops; autovacuum sets in at a tenth, even where it is off.
 const OLD_AGE: u64 = 1_000_000_000;
 
@@ -84,7 +86,8 @@ fn facts(examination: &Examination, examined: &TableExamination) -> Vec<Finding>
         add(Severity::Warning, "dead_rows", what, sql(format!("vacuum (analyze) {name}")));
     }
     let rows = examined.indexes.as_ref().map_or(facts.estimated_rows, |observation| Some(observation.rows));
-    if facts.estimated_rows.is_none() && rows.is_some_and(|rows| rows >= LEAST_ANALYZED_ROWS) {
+    let has_many = rows.map_or(facts.table_bytes >= LEAST_ANALYZED_BYTES, |rows| rows >= LEAST_ANALYZED_ROWS);
+    if facts.estimated_rows.is_none() && has_many {
         let what = "the table was never analysed: the planner guesses how many rows a filter leaves, and with it how a search is made";
         add(Severity::Warning, "never_analyzed", what.to_owned(), sql(format!("analyze {name}")));
     }

@@ -241,7 +241,7 @@ fn memory() {
             set(examination, "effective_cache_size", "1GB", Some(GIB));
         },
         expect![[r#"
-            warning maintenance_memory_small server: `maintenance_work_mem` is 16MB: VACUUM reads each index several times, and an index that is built or rebuilt is built on disk, many times slower
+            warning maintenance_memory_small server: `maintenance_work_mem` is 16MB: VACUUM may have to read each index several times, and an index may be built on disk, many times slower
                 alter system set maintenance_work_mem = '1024MB'; select pg_reload_conf()
             warning shared_buffers_small server: `shared_buffers` is 64MB for 77MB of tables and indexes: searches fetch what they walk over from outside of it, again and again
                 run `alter system set shared_buffers = '4096MB'` and start the server again
@@ -265,7 +265,7 @@ fn memory() {
             examination.server.settings[6].source = SettingSource::Connection;
         },
         expect![[r#"
-            warning maintenance_memory_small server: `maintenance_work_mem` is 16MB: VACUUM reads each index several times, and an index that is built or rebuilt is built on disk, many times slower
+            warning maintenance_memory_small server: `maintenance_work_mem` is 16MB: VACUUM may have to read each index several times, and an index may be built on disk, many times slower
                 take `maintenance_work_mem` out of the options of DATABASE_URL
             warning shared_buffers_small server: `shared_buffers` is 64MB for 77MB of tables and indexes: searches fetch what they walk over from outside of it, again and again
                 set it to a quarter of the server's memory (`alter system set shared_buffers = '…'`) and start the server again"#]],
@@ -303,7 +303,7 @@ fn other_settings() {
             (facts.estimated_rows, facts.table_bytes) = (Some(1_000_000), 2 * GIB);
         },
         expect![[r#"
-            note searches_are_compiled server: `jit` is on, and a search that looks at every row of the largest table costs more than `jit_above_cost`: it is compiled each time, which takes longer than it saves
+            note searches_are_compiled server: `jit` is on, and a search that looks at every row of the largest table costs more than `jit_above_cost`: it is compiled each time, though nearly all of its work is pgvector's, which is compiled already
                 alter system set jit = 'off'; select pg_reload_conf()"#]],
     );
 }

@@ -196,8 +196,8 @@ fn everything_is_on_one_screen_within_its_width() {
           do: upgrade the package (on Debian and Ubuntu postgresql-18-pgvector), then
           run `alter extension vector update` in this database
 
-        warning: `maintenance_work_mem` is 16MB: VACUUM reads each index several times,
-          and an index that is built or rebuilt is built on disk, many times slower
+        warning: `maintenance_work_mem` is 16MB: VACUUM may have to read each index
+          several times, and an index may be built on disk, many times slower
           [maintenance_memory_small]
           sql: alter system set maintenance_work_mem = '1024MB';
           sql: select pg_reload_conf();
