@@ -114,6 +114,14 @@ pub enum Error {
         /// The table.
         table: String,
     },
+    /// The server has passed a table over that was to be vacuumed.
+    #[error(
+        "table `{table}` was not vacuumed: use the role that owns it, or turn track_counts on where that is off"
+    )]
+    NotVacuumed {
+        /// The table.
+        table: String,
+    },
     /// The table refuses a row, by a constraint, an index or a trigger of its own.
     #[error("table `{table}` refuses row {id}: remove what it objects to, from the table or from the record")]
     Row {

@@ -16,6 +16,7 @@
 mod apply;
 pub mod doctor;
 mod json;
+pub mod maintenance;
 pub mod monitor;
 mod names;
 mod observe;

@@ -81,6 +81,20 @@ impl ReplayLock {
     }
 }
 
+/// Holds the maintenance of a database until it is dropped, or its process dies.
+#[derive(Debug)]
+pub struct MaintenanceLock(PgTransaction<'static>);
+
+impl MaintenanceLock {
+    /// Lets go; dropping would leave it to the pool to do it some time.
+    ///
+    /// # Errors
+    /// When the connection is lost, and the lock with it.
+    pub async fn release(self) -> Result<(), Error> {
+        self.0.commit().await.during("end a transaction")
+    }
+}
+
 impl Database {
     /// Holds the making again of searches in this database; `None` while another process does it.
     ///
@@ -90,13 +104,20 @@ impl Database {
         Ok(self.try_lock("panopticon replays", Some(Duration::ZERO)).await?.map(ReplayLock))
     }
 
+    /// Holds the maintenance of this database; `None` when another process has it.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn lock_maintenance(&self) -> Result<Option<MaintenanceLock>, Error> {
+        Ok(self.try_lock("panopticon maintenance", Some(PATIENCE)).await?.map(MaintenanceLock))
+    }
+
     /// Holds the table `name`, which need not exist.
     ///
     /// # Errors
     /// [`Error::Locked`] when another migration has it.
     pub async fn lock_table(&self, name: &str) -> Result<TableLock, Error> {
-        let key = format!("panopticon migrate {name}");
-        let locked = self.try_lock(&key, Some(PATIENCE)).await?;
+        let locked = self.try_lock(&migration_key(name), Some(PATIENCE)).await?;
         locked.map(TableLock).ok_or_else(|| Error::Locked { table: name.to_owned() })
     }
 
@@ -160,6 +181,11 @@ impl Database {
             sleep(ATTEMPT_INTERVAL).await;
         }
     }
+}
+
+/// What whoever migrates into `table` holds.
+pub(super) fn migration_key(table: &str) -> String {
+    format!("panopticon migrate {table}")
 }
 
 fn index_key(table: &str) -> String {

@@ -7,6 +7,7 @@ mod embedding_health;
 mod evaluation_results;
 pub mod jobs;
 mod lock;
+pub mod maintenance;
 mod models;
 pub mod nearest;
 pub mod runs;
@@ -32,7 +33,7 @@ pub use evaluation_results::{
     EarlierVerdict, EvaluationResult, InvalidResultCursor, ResultCursor, ResultSelection, ResultStatus,
     StoredComparison, StoredJudgement, UnknownStatus,
 };
-pub use lock::{IndexLock, ReplayLock, TableLock};
+pub use lock::{IndexLock, MaintenanceLock, ReplayLock, TableLock};
 pub use models::{RegisteredModel, Registration};
 pub use server_facts::{OpenTransaction, ServerFacts, ServerSetting, SettingSource};
 pub use storage::PostgresStorage;

@@ -84,7 +84,7 @@ impl Database {
     pub(super) async fn run_alone(&self, statements: Vec<ddl::Sql>) -> Result<(), Error> {
         // One message each: a pooler between may run them on different connections.
         let mut connection: PgConnection = self.pool.acquire().await.during("get a connection")?.detach();
-        for statement in statements {
+        for statement in std::iter::once(ddl::lift_time_limits()).chain(statements) {
             sqlx::raw_sql(statement).execute(&mut connection).await.during(OPERATION)?;
         }
         connection.close().await.during("close a connection")

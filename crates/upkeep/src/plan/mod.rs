@@ -1,6 +1,10 @@
 //! Decides what a table's vector index should be, and which changes lead there. A pure function: the same observation
 //! and policy give the same plan, and once it is carried out the next plan has nothing to do.
 
+mod loss;
+
+pub(crate) use loss::at_target;
+
 use std::fmt;
 
 use store::postgres::vector_index::{
@@ -14,7 +18,7 @@ use crate::{
 };
 
 /// Up to here an exact scan of 384 components answers in some 5 ms, and finds everything.
-const EXACT_SCAN_ROWS: u64 = 10_000;
+pub(crate) const EXACT_SCAN_ROWS: u64 = 10_000;
 /// pgvector's guidance: one list for each thousand rows up to a million, then the square root.
 const ROWS_PER_LIST: u64 = 1_000;
 const SQUARE_ROOT_FROM_ROWS: u64 = 1_000_000;
@@ -126,7 +130,15 @@ pub fn plan(observation: &Observation, policy: &Policy) -> Plan {
         Wanted::TooWide => None,
         Wanted::AsItIs => valid.first().copied(),
         Wanted::Index(definition) => {
-            let kept = valid.iter().copied().find(|index| fits(index, definition, instead));
+            let (drifted, fitting): (Vec<&VectorIndex>, Vec<&VectorIndex>) = valid
+                .iter()
+                .filter(|index| fits(index, definition, instead))
+                // A migration does not wait for an index that is there to become a better one.
+                .partition(|index| policy.haste == Haste::None && loss::drift(index, policy).is_some());
+            if fitting.is_empty() {
+                plan.reasons.extend(drifted.iter().filter_map(|index| loss::drift(index, policy)));
+            }
+            let kept = fitting.first().copied();
             put_in_place(&mut plan, observation, &valid, kept, definition);
             kept
         }
@@ -317,10 +329,7 @@ fn tuning(
     if policy.haste == Haste::Migration || rows < EXACT_SCAN_ROWS {
         return None;
     }
-    let measured = kept
-        .into_iter()
-        .flat_map(|index| &index.measured)
-        .find(|measured| measured.filtering == Filtering::None && measured.depth == TARGET_DEPTH);
+    let measured = kept.and_then(loss::at_target);
     let reason = match measured {
         None => "nobody has measured which settings meet the target".to_owned(),
         Some(measured) if measured.target != policy.recall_target => {
@@ -331,7 +340,7 @@ fn tuning(
         }
         // The name is part of what is kept.
         Some(_) if kept.is_some_and(|kept| kept.name != index) => "the index has another name".to_owned(),
-        Some(_) => return None,
+        Some(measured) => loss::outdated(observation, measured, policy)?,
     };
     Some(Tuning { index, reason })
 }

@@ -29,6 +29,7 @@ fn measured(target: f64, recall: f64, rows: u64) -> MeasuredSetting {
         filtering: Filtering::None,
         depth: TARGET_DEPTH,
         candidates: 20,
+        first_candidates: Some(20),
         target,
         recall,
         recall_low: recall - 0.005,
@@ -48,6 +49,8 @@ fn observation(rows: u64, indexes: Vec<VectorIndex>) -> Observation {
         writes_per_second: None,
         table_bytes: rows * 1_800,
         indexes,
+        searches: Vec::new(),
+        observed_at: datetime!(2026-02-01 12:00),
         memory: Memory {
             shared_buffers_bytes: 4 << 30,
             cache_bytes: 8 << 30,

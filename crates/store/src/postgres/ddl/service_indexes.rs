@@ -46,6 +46,11 @@ pub(crate) fn service_indexes(service: Service) -> Vec<ServiceIndex> {
     indexes
 }
 
+/// Names of the indexes of `table` whose first key is what filters compare a column's value with.
+pub(crate) fn value_indexes(table: &Table) -> Vec<String> {
+    ["category", "model"].map(|purpose| format!("{}_panopticon_{purpose}", table.name)).to_vec()
+}
+
 /// The indexes of `evaluation_results`.
 pub(crate) fn result_indexes() -> Vec<ServiceIndex> {
     const TABLE: &str = "evaluation_results";

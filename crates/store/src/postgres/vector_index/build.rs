@@ -10,6 +10,7 @@ use crate::{
         Database, Table,
         ddl::{
             self, Build,
+            maintenance::reindex_concurrently,
             vector_index::{create_vector_index, end_with_client, rename_index},
         },
         unnamed::on,
@@ -107,21 +108,34 @@ impl Database {
         self.build_watched(table, rows, 0, statements, build, progress).await
     }
 
+    /// Builds the index `name` of `table` anew under its name, without the entries of dead rows, while it is in use; the
+    /// caller holds the table's indexes. Ended by force it leaves an invalid index, `name` with `_ccnew` or `_ccold` behind it.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn rebuild_index(
+        &self,
+        table: &Table,
+        rows: u64,
+        index: (&str, IndexDefinition),
+        progress: BuildProgress<'_>,
+    ) -> Result<(), Error> {
+        let (name, definition) = index;
+        let needed_kb = build_memory_kb(definition, rows, table.dimension, self.free_memory_kb());
+        let statements = vec![reindex_concurrently(name)];
+        self.build_watched(table, rows, needed_kb, statements, Build::Concurrently, progress).await
+    }
+
     /// Refreshes the planner's statistics of `table`.
     ///
     /// # Errors
     /// When the statement fails.
     pub async fn analyze(&self, table: &Table) -> Result<(), Error> {
-        let mut transaction = self.begin().await?;
-        sqlx::query(ddl::analyze(&table.name))
-            .execute(on(&mut transaction))
-            .await
-            .during("analyze the table")?;
-        transaction.commit().await.during("end a transaction")
+        self.gather_statistics(&table.name, &[]).await
     }
 
-    /// Ends builds of the index `name` that were begun by processes which no longer are: the caller holds the table's
-    /// indexes, so nobody waits for them.
+    /// Ends builds of the index `name`, and rebuilds of any index of `table`, that were begun by processes of ours which no
+    /// longer are: the caller holds the table's indexes, so nobody waits for them.
     ///
     /// # Errors
     /// When a statement fails.
@@ -134,7 +148,14 @@ impl Database {
                 select pg_cancel_backend(building.pid) as "is_cancelled!"
                 from pg_stat_progress_create_index building
                 where building.relid = to_regclass(quote_ident($1))
-                    and building.index_relid = to_regclass(quote_ident($2))
+                    and (
+                        building.index_relid = to_regclass(quote_ident($2))
+                        or building.command = 'REINDEX CONCURRENTLY'
+                            and exists (
+                                select from pg_stat_activity session
+                                where session.pid = building.pid and session.application_name = 'panopticon'
+                            )
+                    )
                     and building.datname = current_database()
                 "#,
                 table.name,

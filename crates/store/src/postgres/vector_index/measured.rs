@@ -32,6 +32,9 @@ pub struct MeasuredSetting {
     pub depth: u32,
     /// `ivfflat.probes` or `hnsw.ef_search`.
     pub candidates: u32,
+    /// What it was when this build of the index was measured first for the same target; `None` while it is not kept, and
+    /// where it was kept before anybody noted it.
+    pub first_candidates: Option<u32>,
     /// The recall that was asked for.
     pub target: f64,
     /// Share of the nearest rows that was found.
@@ -87,11 +90,13 @@ pub(super) async fn measured_settings(
     if !exists {
         return Ok(Vec::new());
     }
+    // Read as JSON, the newest column is null where the schema is older than it.
     let rows = sqlx::query!(
         r#"
-        select index_name, build, filtering = 'some' as "is_filtered!", depth, candidates, target, recall,
-            recall_low, latency_ms, sampled, rows, measured_at
-        from vector_index_settings
+        select index_name, build, filtering = 'some' as "is_filtered!", depth, candidates,
+            (to_jsonb(kept) ->> 'first_candidates')::int as first_candidates, target, recall, recall_low, latency_ms,
+            sampled, rows, measured_at
+        from vector_index_settings kept
         where table_name = $1
         order by index_name, filtering, depth
         "#,
@@ -107,6 +112,7 @@ pub(super) async fn measured_settings(
                 filtering: if row.is_filtered { Filtering::Some } else { Filtering::None },
                 depth: row.depth.unsigned_abs(),
                 candidates: row.candidates.unsigned_abs(),
+                first_candidates: row.first_candidates.map(i32::unsigned_abs),
                 target: row.target,
                 recall: row.recall,
                 recall_low: row.recall_low,
@@ -134,6 +140,19 @@ impl Database {
     ) -> Result<(), Error> {
         const OPERATION: &str = "keep the measured settings of an index";
         let mut transaction = self.begin().await?;
+        let first = sqlx::query!(
+            r#"
+            select filtering, depth, target, coalesce(first_candidates, candidates) as "candidates!"
+            from vector_index_settings
+            where table_name = $1 and index_name = $2 and build = $3
+            "#,
+            table.name,
+            index.name,
+            index.build
+        )
+        .fetch_all(on(&mut transaction))
+        .await
+        .during(OPERATION)?;
         sqlx::query!(
             r#"
             delete from vector_index_settings
@@ -150,14 +169,20 @@ impl Database {
         .await
         .during(OPERATION)?;
         for setting in settings {
+            let first = first.iter().find(|first| {
+                first.filtering == setting.filtering.as_str()
+                    && first.depth.unsigned_abs() == setting.depth
+                    && first.target == setting.target
+            });
+            let first = first.map_or(setting.candidates, |first| first.candidates.unsigned_abs());
             let signed = |count: u32| i32::try_from(count).expect("pgvector's limits fit");
             sqlx::query!(
                 r#"
                 insert into vector_index_settings (
                     table_name, index_name, build, filtering, depth, candidates, target, recall, recall_low,
-                    latency_ms, sampled, rows, measured_at
+                    latency_ms, sampled, rows, measured_at, first_candidates
                 )
-                values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+                values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
                 "#,
                 table.name,
                 index.name,
@@ -171,7 +196,8 @@ impl Database {
                 setting.latency_ms,
                 signed(setting.sampled),
                 i64::try_from(setting.rows).expect("a table has fewer rows"),
-                setting.measured_at
+                setting.measured_at,
+                signed(first)
             )
             .execute(on(&mut transaction))
             .await

@@ -16,7 +16,7 @@ mod searched;
 pub use self::{
     build::{BuildProgress, IndexChange},
     measured::{DEPTHS, Filtering, MeasuredSetting},
-    observe::{Memory, Observation},
+    observe::{Memory, Observation, SearchRecall},
     records::PlanRecord,
     sample::{Sample, Share},
 };

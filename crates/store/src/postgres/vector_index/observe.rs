@@ -1,9 +1,9 @@
 //! What is known of a table that its indexes are planned from.
 
 use sqlx::PgConnection;
-use time::OffsetDateTime;
+use time::{OffsetDateTime, PrimitiveDateTime};
 
-use super::{VectorIndex, catalog::existing, records::last_writes};
+use super::{Filtering, VectorIndex, catalog::existing, records::last_writes};
 use crate::{
     Error,
     error::StatementContext as _,
@@ -40,12 +40,33 @@ pub struct Observation {
     pub table_bytes: u64,
     /// Its vector indexes.
     pub indexes: Vec<VectorIndex>,
+    /// What real searches found when they were last compared with exact ones, by class of filter.
+    pub searches: Vec<SearchRecall>,
+    /// When, in UTC.
+    pub observed_at: PrimitiveDateTime,
     /// Memory of the server.
     pub memory: Memory,
     /// pgvector's version.
     pub pgvector: String,
     /// Whether it can go on scanning where a filter leaves too few rows (0.8 and later).
     pub is_iterative: bool,
+}
+
+/// What real searches of a table found, compared with exact ones.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SearchRecall {
+    /// What they asked for besides nearness, as `vector_search_history` calls it.
+    pub filter_class: String,
+    /// Whether that was anything.
+    pub filtering: Filtering,
+    /// The searches were made again after this, in UTC.
+    pub since: PrimitiveDateTime,
+    /// How many.
+    pub replayed: u32,
+    /// Share of the nearest rows that they found.
+    pub recall: f64,
+    /// With 95 % confidence the recall is not above it.
+    pub recall_high: f64,
 }
 
 /// Memory that the server has.
@@ -96,6 +117,7 @@ impl Database {
         .fetch_one(on(&mut transaction))
         .await
         .during(OPERATION)?;
+        let now = OffsetDateTime::now_utc();
         let last = last_writes(&mut transaction, table).await?;
         let observation = Observation {
             table: table.clone(),
@@ -103,12 +125,14 @@ impl Database {
             dead_rows: statistics.dead.unsigned_abs(),
             writes: statistics.writes.unsigned_abs(),
             writes_per_second: last.and_then(|(writes, at)| {
-                let seconds = (OffsetDateTime::now_utc() - at.assume_utc()).as_seconds_f64();
+                let seconds = (now - at.assume_utc()).as_seconds_f64();
                 let since = statistics.writes.checked_sub(writes).filter(|since| *since >= 0)?;
                 (seconds >= SHORTEST_RATE_SECONDS).then(|| since as f64 / seconds)
             }),
             table_bytes: statistics.bytes.unsigned_abs(),
             indexes: existing(&mut transaction, table).await?,
+            searches: search_recalls(&mut transaction, table).await?,
+            observed_at: PrimitiveDateTime::new(now.date(), now.time()),
             memory: Memory {
                 shared_buffers_bytes: statistics.shared_buffers.unsigned_abs(),
                 cache_bytes: statistics.cache.unsigned_abs(),
@@ -159,17 +183,42 @@ pub(super) async fn estimated_rows(connection: &mut PgConnection, table: &Table)
     Ok(estimate.unsigned_abs())
 }
 
-/// Memory of the machine, where the server seems to run on ours.
-pub(crate) fn machine_bytes(database: &Database) -> Option<u64> {
-    if !database.is_local() {
-        return None;
+/// The newest recall of each class of searches of `table`; none in a database that has no place for them yet.
+async fn search_recalls(connection: &mut PgConnection, table: &Table) -> Result<Vec<SearchRecall>, Error> {
+    const OPERATION: &str = "read what searches have found";
+    let exists =
+        sqlx::query_scalar!(r#"select to_regclass('vector_search_history') is not null as "exists!""#)
+            .fetch_one(on(connection))
+            .await
+            .during(OPERATION)?;
+    if !exists {
+        return Ok(Vec::new());
     }
-    meminfo_kb("MemTotal:").map(|kilobytes| kilobytes << 10)
-}
-
-/// A number of `/proc/meminfo`; `None` where there is no such file.
-pub(super) fn meminfo_kb(name: &str) -> Option<u64> {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
-    line.trim().strip_suffix(" kB")?.trim().parse().ok()
-}
+    let rows = sqlx::query!(
+        r#"
+        select distinct on (filter_class)
+            filter_class,
+            measured_at - make_interval(secs => seconds) as "since!",
+            replayed,
+            recall as "recall!",
+            recall_high as "recall_high!"
+        from vector_search_history
+        where table_name = $1 and recall is not null and recall_high is not null
+        order by filter_class, measured_at desc
+        "#,
+        table.name
+    )
+    .fetch_all(on(connection))
+    .await
+    .during(OPERATION)?;
+    Ok(rows
+        .into_iter()
+        .map(|row| SearchRecall {
+            filtering: if row.filter_class == "none" { Filtering::None } else { Filtering::Some },
+            filter_class: row.filter_class,
+            since: row.since,
+            replayed: row.replayed.unsigned_abs(),
+            recall: row.recall,
+            recall_high: row.recall_high,
+        })
+        .collect())

@@ -156,6 +156,7 @@ mod tests {
             filtering: Filtering::None,
             depth,
             candidates,
+            first_candidates: None,
             target: 0.98,
             recall: 0.99,
             recall_low: 0.985,

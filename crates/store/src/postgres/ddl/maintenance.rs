@@ -1,0 +1,54 @@
+//! Statements that keep tables in order.
+
+use super::{Sql, quoted, vouched};
+use crate::postgres::maintenance::Column;
+
+/// Removes the dead rows of the table `name` and refreshes its statistics. Index entries are removed too where few rows
+/// are dead, in this process alone: the others are there for searches.
+pub(crate) fn vacuum(name: &str) -> Sql {
+    vouched(format!("vacuum (analyze, index_cleanup on, parallel 0) {}", quoted(name)))
+}
+
+/// Has VACUUMs of the session keep to autovacuum's pace.
+pub(crate) fn vacuum_gently() -> [Sql; 2] {
+    ["set vacuum_cost_delay = '2ms'", "set vacuum_cost_limit = 200"]
+        .map(|statement| vouched(statement.to_owned()))
+}
+
+/// Builds an index anew while it is in use.
+pub(crate) fn reindex_concurrently(name: &str) -> Sql {
+    vouched(format!("reindex index concurrently {}", quoted(name)))
+}
+
+/// Has ANALYZE keep `target` entries of what a column of the table `name` holds.
+pub(crate) fn set_statistics(name: &str, column: &Column, target: u32) -> Sql {
+    vouched(match column {
+        Column::OfTable(column) => {
+            format!("alter table {} alter column {} set statistics {target}", quoted(name), quoted(column))
+        }
+        Column::FirstOfIndex(index) => {
+            format!("alter index {} alter column 1 set statistics {target}", quoted(index))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect_file;
+
+    use super::*;
+    use crate::postgres::ddl::lift_time_limits;
+
+    #[test]
+    fn statements_are_the_golden_ones() {
+        let name = "odd \"name\"";
+        let mut statements = vec![vacuum(name), reindex_concurrently(name)];
+        statements.extend(vacuum_gently());
+        statements.push(lift_time_limits());
+        for column in [Column::OfTable("a \"column\"".to_owned()), Column::FirstOfIndex(name.to_owned())] {
+            statements.push(set_statistics(name, &column, 500));
+        }
+        let statements: String = statements.iter().map(|statement| format!("{};\n", statement.0)).collect();
+        expect_file!["golden/maintenance.sql"].assert_eq(&statements);
+    }
+}

@@ -1,0 +1,148 @@
+//! The table `maintenance_actions`: what maintenance has done, and what came of it.
+
+use serde_json::Value;
+use time::{OffsetDateTime, PrimitiveDateTime};
+use uuid::Uuid;
+
+use crate::{
+    Error,
+    error::StatementContext as _,
+    postgres::{Database, unnamed::on},
+};
+
+const OPERATION: &str = "keep what maintenance does";
+
+/// An action that begins.
+#[derive(Clone, Debug)]
+pub struct ActionRecord<'a> {
+    /// The table; `None` for what concerns no single one.
+    pub table: Option<&'a str>,
+    /// vacuum, reindex, index, statistics or expire.
+    pub action: &'a str,
+    /// Why, as a sentence.
+    pub reason: &'a str,
+    /// What is measured of the table.
+    pub before: Value,
+}
+
+/// An action as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeptAction {
+    /// The table; `None` for what concerns no single one.
+    pub table: Option<String>,
+    /// vacuum, reindex, index, statistics or expire.
+    pub action: String,
+    /// Why, as a sentence.
+    pub reason: String,
+    /// What was measured of the table when it began.
+    pub before: Value,
+    /// And when it had ended; `None` while it is under way, or where it failed.
+    pub after: Option<Value>,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// When, in UTC.
+    pub started_at: PrimitiveDateTime,
+    /// When, in UTC; `None` while it is under way, or where it was ended by force.
+    pub ended_at: Option<PrimitiveDateTime>,
+}
+
+impl Database {
+    /// Notes that an action begins, and answers its id.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn begin_action(&self, record: &ActionRecord<'_>) -> Result<Uuid, Error> {
+        let (id, mut transaction) = (Uuid::new_v4(), self.begin().await?);
+        sqlx::query!(
+            r#"
+            insert into maintenance_actions (id, table_name, action, reason, before, started_at)
+            values ($1, $2, $3, $4, $5::text::jsonb, $6)
+            "#,
+            id,
+            record.table,
+            record.action,
+            record.reason,
+            record.before.to_string(),
+            now()
+        )
+        .execute(on(&mut transaction))
+        .await
+        .during(OPERATION)?;
+        transaction.commit().await.during("end a transaction")?;
+        Ok(id)
+    }
+
+    /// Notes that the action `id` has ended, with what is measured of the table now, or why it failed.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn end_action(&self, id: Uuid, ended: Result<&Value, &str>) -> Result<(), Error> {
+        let (after, error) = (ended.ok().map(Value::to_string), ended.err());
+        let mut transaction = self.begin().await?;
+        sqlx::query!(
+            r#"
+            update maintenance_actions
+            set after = $2::text::jsonb, error = $3, ended_at = $4
+            where id = $1
+            "#,
+            id,
+            after,
+            error,
+            now()
+        )
+        .execute(on(&mut transaction))
+        .await
+        .during(OPERATION)?;
+        transaction.commit().await.during("end a transaction")
+    }
+
+    /// The last actions, newest first; none in a database that has no place for them yet.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn last_actions(&self, limit: u32) -> Result<Vec<KeptAction>, Error> {
+        const OPERATION: &str = "read what maintenance has done";
+        let mut transaction = self.begin().await?;
+        let exists =
+            sqlx::query_scalar!(r#"select to_regclass('maintenance_actions') is not null as "exists!""#)
+                .fetch_one(on(&mut transaction))
+                .await
+                .during(OPERATION)?;
+        let rows = if exists {
+            sqlx::query!(
+                r#"
+                select table_name, action, reason, before::text as "before!", after::text, error, started_at, ended_at
+                from maintenance_actions
+                order by started_at desc
+                limit $1
+                "#,
+                i64::from(limit)
+            )
+            .fetch_all(on(&mut transaction))
+            .await
+            .during(OPERATION)?
+        } else {
+            Vec::new()
+        };
+        transaction.commit().await.during("end a transaction")?;
+        let measured = |text: &str| serde_json::from_str(text).expect("jsonb prints JSON");
+        Ok(rows
+            .into_iter()
+            .map(|row| KeptAction {
+                table: row.table_name,
+                action: row.action,
+                reason: row.reason,
+                before: measured(&row.before),
+                after: row.after.as_deref().map(measured),
+                error: row.error,
+                started_at: row.started_at,
+                ended_at: row.ended_at,
+            })
+            .collect())
+    }
+}
+
+fn now() -> PrimitiveDateTime {
+    let now = OffsetDateTime::now_utc();
+    PrimitiveDateTime::new(now.date(), now.time())
+}

@@ -1,0 +1,150 @@
+//! Tables in which each process writes down what happened, and that would grow for ever.
+
+use time::PrimitiveDateTime;
+
+use crate::{
+    Error,
+    error::StatementContext as _,
+    postgres::{Database, unnamed::on},
+};
+
+/// A table of ours whose old rows nobody needs.
+///
+/// Not among them are `run_attempts` and `run_workers`, which belong to their runs and say what those have cost;
+/// `migration_jobs` and `migration_replaced`, from which migrations are resumed and undone; and `migration_rejects`, which
+/// hold somebody's records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ledger {
+    /// `vector_search_samples`
+    SearchSamples,
+    /// `vector_search_history`
+    SearchHistory,
+    /// `vector_index_plans`, of which the newest of each table stays.
+    IndexPlans,
+    /// `maintenance_actions`
+    Actions,
+}
+
+impl Ledger {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::SearchSamples, Self::SearchHistory, Self::IndexPlans, Self::Actions];
+
+    /// The name of its table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SearchSamples => "vector_search_samples",
+            Self::SearchHistory => "vector_search_history",
+            Self::IndexPlans => "vector_index_plans",
+            Self::Actions => "maintenance_actions",
+        }
+    }
+}
+
+impl Database {
+    /// How many rows of `ledger` are from before `before`, in UTC; none where it is not there yet.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn count_expired(&self, ledger: Ledger, before: PrimitiveDateTime) -> Result<u64, Error> {
+        const OPERATION: &str = "count what has expired";
+        let mut transaction = self.begin().await?;
+        let exists = sqlx::query_scalar!(
+            r#"select to_regclass(quote_ident($1)) is not null as "exists!""#,
+            ledger.as_str()
+        )
+        .fetch_one(on(&mut transaction))
+        .await
+        .during(OPERATION)?;
+        let connection = on(&mut transaction);
+        let counted = match (exists, ledger) {
+            (false, _) => Ok(0),
+            (true, Ledger::SearchSamples) => {
+                sqlx::query_scalar!(
+                    r#"select count(*) as "count!" from vector_search_samples where searched_at < $1"#,
+                    before
+                )
+                .fetch_one(connection)
+                .await
+            }
+            (true, Ledger::SearchHistory) => {
+                sqlx::query_scalar!(
+                    r#"select count(*) as "count!" from vector_search_history where measured_at < $1"#,
+                    before
+                )
+                .fetch_one(connection)
+                .await
+            }
+            (true, Ledger::IndexPlans) => {
+                sqlx::query_scalar!(
+                    r#"
+                    select count(*) as "count!"
+                    from vector_index_plans kept
+                    where started_at < $1
+                        and exists (
+                            select from vector_index_plans newer
+                            where newer.table_name = kept.table_name and newer.started_at > kept.started_at
+                        )
+                    "#,
+                    before
+                )
+                .fetch_one(connection)
+                .await
+            }
+            (true, Ledger::Actions) => {
+                sqlx::query_scalar!(
+                    r#"select count(*) as "count!" from maintenance_actions where started_at < $1"#,
+                    before
+                )
+                .fetch_one(connection)
+                .await
+            }
+        };
+        let counted = counted.during(OPERATION)?;
+        transaction.commit().await.during("end a transaction")?;
+        Ok(counted.unsigned_abs())
+    }
+
+    /// Deletes these rows, and says how many there were.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn expire(&self, ledger: Ledger, before: PrimitiveDateTime) -> Result<u64, Error> {
+        let mut transaction = self.begin().await?;
+        let connection = on(&mut transaction);
+        let deleted = match ledger {
+            Ledger::SearchSamples => {
+                sqlx::query!("delete from vector_search_samples where searched_at < $1", before)
+                    .execute(connection)
+                    .await
+            }
+            Ledger::SearchHistory => {
+                sqlx::query!("delete from vector_search_history where measured_at < $1", before)
+                    .execute(connection)
+                    .await
+            }
+            Ledger::IndexPlans => {
+                sqlx::query!(
+                    r#"
+                    delete from vector_index_plans kept
+                    where started_at < $1
+                        and exists (
+                            select from vector_index_plans newer
+                            where newer.table_name = kept.table_name and newer.started_at > kept.started_at
+                        )
+                    "#,
+                    before
+                )
+                .execute(connection)
+                .await
+            }
+            Ledger::Actions => {
+                sqlx::query!("delete from maintenance_actions where started_at < $1", before)
+                    .execute(connection)
+                    .await
+            }
+        };
+        let deleted = deleted.during("delete what has expired")?.rows_affected();
+        transaction.commit().await.during("end a transaction")?;
+        Ok(deleted)
+    }
+}

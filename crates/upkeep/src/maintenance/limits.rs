@@ -1,0 +1,105 @@
+//! When maintenance may work, and how much it keeps.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use time::{PrimitiveDateTime, Time};
+
+use super::plan::Action;
+
+/// When maintenance may work, and how much it keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// No action begins when a round has lasted for this long; an hour by default. Less leaves work to later rounds, and
+    /// with a longer one a round may last into the hours of most traffic.
+    pub budget: Duration,
+    /// When alone actions may begin that read whole tables; any time by default.
+    pub quiet_hours: Option<QuietHours>,
+    /// How long ledgers are kept; 90 days by default. Searches whose vectors were kept go after a tenth of it.
+    pub kept: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { budget: Duration::from_secs(3_600), quiet_hours: None, kept: Duration::from_secs(90 * 86_400) }
+    }
+}
+
+impl Limits {
+    /// Whether `action` may begin at `now`, in UTC.
+    pub fn allow(&self, action: &Action, now: PrimitiveDateTime) -> bool {
+        !action.is_heavy() || self.quiet_hours.is_none_or(|hours| hours.contains(now.time()))
+    }
+}
+
+/// Hours of a day, in UTC, that may last past midnight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuietHours {
+    from: Time,
+    to: Time,
+}
+
+/// A text that names no hours.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected hours in UTC such as 22:00-06:00, found `{0}`")]
+pub struct InvalidQuietHours(pub String);
+
+impl QuietHours {
+    fn contains(self, time: Time) -> bool {
+        if self.from < self.to {
+            self.from <= time && time < self.to
+        } else {
+            self.from <= time || time < self.to
+        }
+    }
+}
+
+impl FromStr for QuietHours {
+    type Err = InvalidQuietHours;
+
+    fn from_str(text: &str) -> Result<Self, InvalidQuietHours> {
+        let time = |text: &str| {
+            let (hour, minute) = text.split_once(':')?;
+            let is_number = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+            (is_number(hour) && is_number(minute)).then_some(())?;
+            Time::from_hms(hour.parse().ok()?, minute.parse().ok()?, 0).ok()
+        };
+        let hours =
+            text.split_once('-').and_then(|(from, to)| Some(Self { from: time(from)?, to: time(to)? }));
+        hours.filter(|hours| hours.from != hours.to).ok_or_else(|| InvalidQuietHours(text.to_owned()))
+    }
+}
+
+impl fmt::Display for QuietHours {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { from, to } = self;
+        write!(f, "{:02}:{:02}-{:02}:{:02}", from.hour(), from.minute(), to.hour(), to.minute())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::time;
+
+    use super::*;
+
+    #[test]
+    fn hours_may_last_past_midnight() {
+        let night: QuietHours = "22:00-06:30".parse().expect("these are hours");
+        assert_eq!(night.to_string(), "22:00-06:30");
+        for (time, is_quiet) in [(time!(22:00), true), (time!(06:29:59), true), (time!(06:30), false)] {
+            assert_eq!(night.contains(time), is_quiet, "{time}");
+        }
+        let noon: QuietHours = "12:00-13:00".parse().expect("these are hours");
+        assert!(noon.contains(time!(12:00)) && !noon.contains(time!(13:00)) && !noon.contains(time!(00:00)));
+    }
+
+    #[test]
+    fn what_names_no_hours_is_refused() {
+        for text in
+            ["", "22-06", "22:00", "22:00-22:00", "24:00-06:00", "22:00-6:00", "22:00–06:00", "+2:00-06:00"]
+        {
+            let error = text.parse::<QuietHours>().expect_err(text);
+            assert!(error.to_string().contains("such as 22:00-06:00"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What is known of all tables that maintenance looks after.
+
+use std::collections::HashMap;
+
+use records::Service;
+use store::postgres::{
+    Database, Table,
+    maintenance::{ColumnStatistics, Ledger, TableHealth},
+    vector_index::Observation,
+};
+use time::{OffsetDateTime, PrimitiveDateTime};
+
+use super::limits::Limits;
+
+/// Tables of ours without vectors.
+const OTHER_TABLES: [&str; 13] = [
+    "evaluation_results",
+    "maintenance_actions",
+    "migration_jobs",
+    "migration_rejects",
+    "migration_replaced",
+    "run_attempts",
+    "run_queries",
+    "run_tasks",
+    "run_workers",
+    "runs",
+    "vector_index_plans",
+    "vector_search_history",
+    "vector_search_samples",
+];
+
+/// Sampled searches are used for days at most, and are larger than all else that is kept.
+const SAMPLES_SHARE: u32 = 10;
+
+/// What is known of a database.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// When, in UTC.
+    pub at: PrimitiveDateTime,
+    /// Its tables: those with vectors, then the others, each by name.
+    pub tables: Vec<ObservedTable>,
+    /// What has expired.
+    pub expired: Vec<Expired>,
+}
+
+/// What is known of a table.
+#[derive(Clone, Debug)]
+pub struct ObservedTable {
+    /// Rows, sizes, and when autovacuum comes to it.
+    pub health: TableHealth,
+    /// Of a table with vectors.
+    pub vectors: Option<Vectors>,
+    /// Whether records are being brought into it.
+    pub migration: Migration,
+}
+
+/// What is known of the searches of a table.
+#[derive(Clone, Debug)]
+pub struct Vectors {
+    /// Its vector indexes.
+    pub observation: Observation,
+    /// What ANALYZE keeps for filters.
+    pub statistics: Vec<ColumnStatistics>,
+}
+
+/// Whether a migration brings records into a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Migration {
+    /// None does.
+    None,
+    /// One has ended before it was done, and may go on.
+    Unfinished,
+    /// One does now.
+    Running,
+}
+
+/// Rows of a ledger that nobody needs any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expired {
+    /// The ledger.
+    pub ledger: Ledger,
+    /// They are from before this, in UTC.
+    pub before: PrimitiveDateTime,
+    /// How many there are.
+    pub rows: u64,
+}
+
+/// Names of the tables that maintenance looks after, whether or not each is there; those with vectors first.
+///
+/// # Errors
+/// When a statement fails, or a table has other columns than its name or its migration says.
+pub async fn watched_tables(database: &Database) -> Result<Vec<String>, store::Error> {
+    let mut names: Vec<String> = crate::tables(database).await?.into_iter().map(|table| table.name).collect();
+    names.extend(OTHER_TABLES.map(str::to_owned));
+    Ok(names)
+}
+
+/// Looks at all tables, or at the one that is called `only`.
+///
+/// # Errors
+/// When a statement fails, or a table has other columns than its name or its migration says.
+pub async fn observe(
+    database: &Database,
+    limits: &Limits,
+    only: Option<&str>,
+) -> Result<Observed, store::Error> {
+    let is_meant = |name: &str| only.is_none_or(|only| only == name);
+    let mut with_vectors: HashMap<String, Table> = HashMap::new();
+    let mut names = Vec::new();
+    for table in crate::tables(database).await? {
+        if is_meant(&table.name) {
+            names.push(table.name.clone());
+            with_vectors.insert(table.name.clone(), table);
+        }
+    }
+    names.extend(OTHER_TABLES.iter().filter(|name| is_meant(name)).map(|name| (*name).to_owned()));
+    let running = migrating(database).await?;
+    let unfinished: Vec<String> = database
+        .jobs()
+        .await?
+        .into_iter()
+        .filter(|job| job.status.is_unfinished())
+        .map(|job| job.table_name)
+        .collect();
+    let mut tables = Vec::new();
+    for health in database.table_health(&names).await? {
+        let vectors = match with_vectors.get(&health.name) {
+            Some(table) => Some(Vectors {
+                observation: database.observe_indexes(table).await?,
+                statistics: database.filter_statistics(table).await?,
+            }),
+            None => None,
+        };
+        let migration = match () {
+            () if running.contains(&health.name) => Migration::Running,
+            () if unfinished.contains(&health.name) => Migration::Unfinished,
+            () => Migration::None,
+        };
+        tables.push(ObservedTable { health, vectors, migration });
+    }
+    let now = OffsetDateTime::now_utc();
+    let at = PrimitiveDateTime::new(now.date(), now.time());
+    let mut expired = Vec::new();
+    for ledger in Ledger::ALL.into_iter().filter(|_| only.is_none()) {
+        let kept = if ledger == Ledger::SearchSamples { limits.kept / SAMPLES_SHARE } else { limits.kept };
+        let before = at - kept;
+        expired.push(Expired { ledger, before, rows: database.count_expired(ledger, before).await? });
+    }
+    Ok(Observed { at, tables, expired })
+}
+
+/// Tables into which a migration writes now.
+pub(super) async fn migrating(database: &Database) -> Result<Vec<String>, store::Error> {
+    let mut names: Vec<String> =
+        Service::ALL.into_iter().map(|service| service.collection().to_owned()).collect();
+    names.extend(database.jobs().await?.into_iter().map(|job| job.table_name));
+    names.sort();
+    names.dedup();
+    database.migrating_tables(&names).await
+}

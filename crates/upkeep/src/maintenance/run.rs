@@ -1,0 +1,304 @@
+//! Carries plans out: one process at a time, one action after the other, each recorded.
+
+use std::{
+    pin::{Pin, pin},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use store::postgres::{Database, Table, maintenance::ActionRecord};
+use time::{OffsetDateTime, PrimitiveDateTime};
+
+use super::{
+    limits::Limits,
+    observe::{Observed, migrating, observe},
+    plan::{Action, Plan, Planned, plan},
+};
+use crate::{apply::Error, plan::at_target, policy::Policy};
+
+/// How often it is looked whether a migration has begun on the table that is worked on.
+const MIGRATION_CHECK: Duration = Duration::from_secs(2);
+
+/// What maintenance works on, and within which limits.
+#[derive(Clone, Copy)]
+pub struct Maintenance<'a> {
+    /// The database.
+    pub database: &'a Database,
+    /// What is wanted of vector indexes.
+    pub policy: &'a Policy,
+    /// When it may work.
+    pub limits: &'a Limits,
+    /// The one table that is meant; `None` for all, and the ledgers.
+    pub only: Option<&'a str>,
+    /// Is told what is being done.
+    pub observer: &'a Observer<'a>,
+}
+
+/// What is being done.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// This is what is known of the database now.
+    Observed(&'a Observed),
+    /// An action begins.
+    Begins(&'a Planned),
+    /// This is done to the table's vector indexes.
+    Index(crate::Event<'a>),
+    /// An action has ended.
+    Ended(&'a Done),
+}
+
+/// Is told what is being done.
+pub type Observer<'a> = dyn Fn(Event<'_>) + Sync + 'a;
+
+/// What came of a round.
+#[derive(Clone, Debug)]
+pub enum Round {
+    /// Another process maintains the database now.
+    Busy,
+    /// The plan was made, and carried out as far as `ending` says.
+    Made {
+        /// The plan.
+        plan: Plan,
+        /// Its actions, so far as they were begun.
+        done: Vec<Done>,
+        /// Why no more of them.
+        ending: Ending,
+    },
+}
+
+/// Why a round has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// All actions were taken.
+    All,
+    /// Its time was up, or the quiet hours over. The next round does the rest.
+    TimeUp,
+    /// It was to stop.
+    Stopped,
+}
+
+/// An action that was begun.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// The action.
+    pub planned: Planned,
+    /// How long it took.
+    pub took: Duration,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What was measured of the table before.
+    pub before: Value,
+    /// And afterwards.
+    pub after: Value,
+}
+
+/// How an action ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It did what it was to do.
+    Done,
+    /// It failed. What it had done before stays; the next round sees what is left.
+    Failed {
+        /// Why, with all causes.
+        error: String,
+    },
+    /// It was ended before it was done.
+    Interrupted {
+        /// By what.
+        reason: String,
+    },
+}
+
+impl Outcome {
+    /// Its name.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed { .. } => "failed",
+            Self::Interrupted { .. } => "interrupted",
+        }
+    }
+}
+
+/// Plans the maintenance of the database and carries it out, until `stop`. A process that is killed on the way leaves what the
+/// next round sees and mends.
+///
+/// # Errors
+/// When the database cannot be looked at, or does not keep what is done. An action that fails is no error: the others go on.
+pub async fn maintain(
+    maintenance: Maintenance<'_>,
+    stop: impl Future<Output = ()>,
+) -> Result<Round, store::Error> {
+    let Some(lock) = maintenance.database.lock_maintenance().await? else { return Ok(Round::Busy) };
+    let round = maintenance.round(pin!(stop)).await?;
+    lock.release().await?;
+    Ok(round)
+}
+
+impl Maintenance<'_> {
+    async fn round(&self, mut stop: Pin<&mut impl Future<Output = ()>>) -> Result<Round, store::Error> {
+        let began = Instant::now();
+        let observed = tokio::select! {
+            biased;
+            () = stop.as_mut() => {
+                return Ok(Round::Made { plan: Plan::default(), done: Vec::new(), ending: Ending::Stopped });
+            }
+            observed = self.observe() => observed?,
+        };
+        (self.observer)(Event::Observed(&observed));
+        let plan = plan(&observed, self.policy, self.limits);
+        let (mut done, mut ending) = (Vec::new(), Ending::All);
+        for planned in &plan.actions {
+            if began.elapsed() >= self.limits.budget || !self.limits.allow(&planned.action, now()) {
+                ending = Ending::TimeUp;
+                break;
+            }
+            let Some(ended) = self.carry_out(&observed, planned, stop.as_mut()).await? else {
+                ending = Ending::Stopped;
+                break;
+            };
+            (self.observer)(Event::Ended(&ended));
+            done.push(ended);
+        }
+        Ok(Round::Made { plan, done, ending })
+    }
+
+    async fn observe(&self) -> Result<Observed, store::Error> {
+        // A database that an older version has made lacks the tables in which the actions are recorded.
+        self.database.prepare_bookkeeping().await?;
+        observe(self.database, self.limits, self.only).await
+    }
+
+    /// Does what is planned, and records it; `None` when it is to stop.
+    async fn carry_out(
+        &self,
+        observed: &Observed,
+        planned: &Planned,
+        stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<Option<Done>, store::Error> {
+        let began = Instant::now();
+        let table = observed.tables.iter().find(|table| table.health.name == planned.table);
+        let table = table.and_then(|table| table.vectors.as_ref()).map(|vectors| &vectors.observation.table);
+        let before = self.measured(&planned.table, table).await?;
+        let record = ActionRecord {
+            table: Some(&planned.table),
+            action: planned.action.as_str(),
+            reason: &planned.reason,
+            before: before.clone(),
+        };
+        let id = self.database.begin_action(&record).await?;
+        (self.observer)(Event::Begins(planned));
+        let mut is_stopped = false;
+        let outcome = tokio::select! {
+            biased;
+            () = stop => {
+                is_stopped = true;
+                Outcome::Interrupted { reason: "maintenance was stopped".to_owned() }
+            }
+            begun = self.migration_begun(&planned.table) => {
+                begun?;
+                Outcome::Interrupted { reason: "a migration into the table has begun".to_owned() }
+            }
+            acted = self.act(planned, table) => match acted {
+                Ok(()) => Outcome::Done,
+                Err(error) => Outcome::Failed { error: with_causes(&error) },
+            },
+        };
+        let after = self.measured(&planned.table, table).await?;
+        let ended = match &outcome {
+            Outcome::Done => Ok(&after),
+            Outcome::Failed { error } => Err(error.as_str()),
+            Outcome::Interrupted { reason } => Err(reason.as_str()),
+        };
+        self.database.end_action(id, ended).await?;
+        let done = Done { planned: planned.clone(), took: began.elapsed(), outcome, before, after };
+        if is_stopped {
+            (self.observer)(Event::Ended(&done));
+            return Ok(None);
+        }
+        Ok(Some(done))
+    }
+
+    async fn act(&self, planned: &Planned, table: Option<&Table>) -> Result<(), Error> {
+        let (database, name) = (self.database, planned.table.as_str());
+        let operation = match &planned.action {
+            Action::Expire(_) => "delete what has expired of",
+            Action::Reindex { .. } => "build anew an index of",
+            Action::Vacuum => "vacuum",
+            Action::Statistics(_) => "gather statistics of",
+            Action::Index(_) => {
+                let table = table.expect("only tables with vectors have an index planned");
+                let observer = |event: crate::Event<'_>| (self.observer)(Event::Index(event));
+                return crate::apply(database, table, self.policy, &observer).await.map(drop);
+            }
+        };
+        let work = async {
+            // Whoever builds an index holds the table against all of these, and the other way round.
+            let lock = database.lock_indexes(name).await?;
+            match &planned.action {
+                Action::Expire(expired) => database.expire(expired.ledger, expired.before).await.map(drop)?,
+                Action::Reindex { index, definition } => {
+                    let table = table.expect("only tables with vectors have vector indexes");
+                    database.end_orphaned_builds(table, index).await?;
+                    let rows = database.observe_indexes(table).await?.rows;
+                    let progress =
+                        |done, total| (self.observer)(Event::Index(crate::Event::Building { done, total }));
+                    database.rebuild_index(table, rows, (index, *definition), &progress).await?;
+                }
+                Action::Vacuum => database.vacuum(name).await?,
+                Action::Statistics(columns) => database.gather_statistics(name, columns).await?,
+                Action::Index(_) => unreachable!("it was done above"),
+            }
+            lock.release().await
+        };
+        work.await.map_err(|source| Error::Store {
+            operation,
+            table: name.to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    /// Returns once a migration writes into `table`.
+    async fn migration_begun(&self, table: &str) -> Result<(), store::Error> {
+        loop {
+            if migrating(self.database).await?.iter().any(|name| name == table) {
+                return Ok(());
+            }
+            tokio::time::sleep(MIGRATION_CHECK).await;
+        }
+    }
+
+    /// Rows, sizes and recall of a table, as far as they are known.
+    async fn measured(&self, name: &str, table: Option<&Table>) -> Result<Value, store::Error> {
+        let Some(health) = self.database.table_health(&[name.to_owned()]).await?.pop() else {
+            return Ok(json!({}));
+        };
+        let mut measured = json!({
+            "rows": health.rows,
+            "dead_rows": health.dead_rows,
+            "heap_bytes": health.heap_bytes,
+            "index_bytes": health.index_bytes,
+        });
+        if let Some(table) = table {
+            let indexes = self.database.observe_indexes(table).await?.indexes;
+            let index = indexes.iter().find(|index| index.is_searched());
+            let setting = index.and_then(at_target);
+            measured["vector_index"] = json!(index.map(|index| index.definition.to_string()));
+            measured["vector_index_bytes"] = json!(index.map(|index| index.size_bytes));
+            measured["candidates"] = json!(setting.map(|setting| setting.candidates));
+            measured["recall"] = json!(setting.map(|setting| setting.recall));
+            measured["latency_ms"] = json!(setting.map(|setting| setting.latency_ms));
+        }
+        Ok(measured)
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn now() -> PrimitiveDateTime {
+    let now = OffsetDateTime::now_utc();
+    PrimitiveDateTime::new(now.date(), now.time())
+}
