@@ -1,12 +1,12 @@
 //! The settings in force. Precedence: flag, environment, `.env` of the current folder or the nearest one above it,
 //! default. A variable that is set but empty is an error, never the default.
 
-use std::{collections::HashMap, env, path::PathBuf};
+use std::{collections::HashMap, env, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use provision::DataDir;
 use records::Service;
-use upkeep::Policy;
+use upkeep::{Policy, maintenance::Limits};
 
 use crate::{arguments::SettingFlags, exit::Failure};
 
@@ -40,8 +40,22 @@ pub(crate) struct Configuration {
     settings: Vec<Setting>,
 }
 
+/// When maintenance is done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MaintenanceSettings {
+    /// Whether `serve` does it.
+    pub(crate) is_on: bool,
+    /// From the end of a round to the next, five minutes by default: seldom enough not to be noticed, and often enough
+    /// that a table which is filled in an hour has its index soon after.
+    pub(crate) interval: Duration,
+    /// When it may work.
+    pub(crate) limits: Limits,
+}
+
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(300);
+
 /// The names, in the order in which `panopticon config` prints them.
-const NAMES: [&str; 45] = [
+const NAMES: [&str; 49] = [
     "DATABASE_URL",
     "QUERY_STORAGE_TYPE",
     "EVALUATION_STORAGE_TYPE",
@@ -59,6 +73,10 @@ const NAMES: [&str; 45] = [
     "VECTOR_MONITOR_REPLAYS",
     "VECTOR_HISTORY_RETENTION_DAYS",
     "VECTOR_ALERT_WEBHOOK_URL",
+    "MAINTENANCE",
+    "MAINTENANCE_INTERVAL_SECONDS",
+    "MAINTENANCE_BUDGET_SECONDS",
+    "MAINTENANCE_QUIET_HOURS",
     "PANOPTICON_DATA_DIR",
     "PANOPTICON_MODEL_DIR",
     "LOG_LEVEL",
@@ -163,6 +181,33 @@ impl Configuration {
         Ok(Policy { index_type, recall_target, ..Policy::default() })
     }
 
+    /// When maintenance is done.
+    ///
+    /// # Errors
+    /// When a setting is none of those allowed.
+    pub(crate) fn maintenance(&self) -> anyhow::Result<MaintenanceSettings> {
+        let is_on = self.parsed("MAINTENANCE", "`on` or `off`", |text| match text {
+            "on" => Some(true),
+            "off" => Some(false),
+            _ => None,
+        })?;
+        let seconds = |name| {
+            let seconds = |text: &str| text.parse().ok().filter(|seconds: &u64| *seconds > 0);
+            let parsed = self.parsed(name, "a whole number from 1", seconds)?;
+            anyhow::Ok(Duration::from_secs(parsed.expect("there is a default")))
+        };
+        let quiet_hours = self.text("MAINTENANCE_QUIET_HOURS").map(str::parse).transpose();
+        Ok(MaintenanceSettings {
+            is_on: is_on.expect("there is a default"),
+            interval: seconds("MAINTENANCE_INTERVAL_SECONDS")?,
+            limits: Limits {
+                budget: seconds("MAINTENANCE_BUDGET_SECONDS")?,
+                quiet_hours: quiet_hours.context("MAINTENANCE_QUIET_HOURS is wrong")?,
+                ..Limits::default()
+            },
+        })
+    }
+
     /// `LOG_LEVEL`.
     pub(crate) fn log_level(&self) -> &str {
         self.value("LOG_LEVEL").expect("there is a default")
@@ -247,6 +292,7 @@ impl Configuration {
             }
         }
         self.index_policy()?;
+        self.maintenance()?;
         crate::logging::level(self.log_level())?;
         crate::logging::format(self.log_format()).map(drop)
     }
@@ -269,6 +315,9 @@ fn default(name: &str) -> anyhow::Result<Option<String>> {
         "PANOPTICON_DATA_DIR" => Some(DataDir::platform_default()?.path().to_string_lossy().into_owned()),
         "VECTOR_INDEX_TYPE" => Some(Policy::default().index_type.as_str().to_owned()),
         "VECTOR_RECALL_TARGET" => Some(Policy::default().recall_target.to_string()),
+        "MAINTENANCE" => Some("on".to_owned()),
+        "MAINTENANCE_INTERVAL_SECONDS" => Some(MAINTENANCE_INTERVAL.as_secs().to_string()),
+        "MAINTENANCE_BUDGET_SECONDS" => Some(Limits::default().budget.as_secs().to_string()),
         "LOG_LEVEL" => Some("WARNING".to_owned()),
         "LOG_FORMAT" => Some("text".to_owned()),
         _ => None,

@@ -49,6 +49,11 @@ impl Failure {
         Self { code: ExitCode::Usage, error: error.into() }
     }
 
+    /// Another process is in the way.
+    pub(crate) fn refused(error: impl Into<anyhow::Error>) -> Self {
+        Self { code: ExitCode::Refused, error: error.into() }
+    }
+
     /// The same failure, with what was being done in front of its cause.
     pub(crate) fn context(self, context: String) -> Self {
         Self { code: self.code, error: self.error.context(context) }
@@ -196,6 +201,7 @@ fn store_code(error: &store::Error) -> ExitCode {
         | Error::NoTable { .. }
         | Error::NotAdopted { .. }
         | Error::Privilege { .. }
+        | Error::NotVacuumed { .. }
         | Error::UnknownJobStatus { .. }
         | Error::FilterClass { .. } => ExitCode::Usage,
         Error::Locked { .. } | Error::IndexesLocked { .. } | Error::TakenOver { .. } => ExitCode::Refused,

@@ -33,7 +33,7 @@ pub use judging::{
     JudgeConfig, Judging, Patience, ProviderAccess, RecordSource, RemoteService, RunError, RunnerConfig, Runs,
 };
 pub use listener::{ConnectionTimes, Listener, ListenerError, Shutdown};
-pub use metrics::{PoolProbe, PoolState, Probes};
+pub use metrics::{MaintenanceMetrics, PoolProbe, PoolState, Probes, TableSeen};
 pub use process::Process;
 pub use routes::services;
 pub use searches::{SearchAlert, SearchProbe, SearchReport};

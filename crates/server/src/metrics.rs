@@ -1,5 +1,7 @@
 //! What Prometheus is told.
 
+mod maintenance;
+
 use std::{
     fmt,
     sync::Arc,
@@ -14,6 +16,7 @@ use prometheus_client::{
 };
 use records::Service;
 
+pub use self::maintenance::{MaintenanceMetrics, TableSeen};
 use crate::searches::SearchProbe;
 
 /// From a lookup by id to a large batch on a busy machine.
@@ -64,6 +67,7 @@ pub(crate) struct Metrics {
     storage: Family<StorageLabels, Histogram>,
     embedding: Histogram,
     embedded_texts: Counter,
+    pub(crate) maintenance: MaintenanceMetrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -129,7 +133,8 @@ impl Metrics {
         if let Some(searches) = &probes.searches {
             registry.register_collector(Box::new(searches.clone()));
         }
-        Self { registry, requests, in_flight, storage, embedding, embedded_texts }
+        let maintenance = MaintenanceMetrics::registered(&mut registry);
+        Self { registry, requests, in_flight, storage, embedding, embedded_texts, maintenance }
     }
 
     /// Counts a request as worked on until the value is dropped.

@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 
 use crate::{
     config::ServerConfig,
-    metrics::{Metrics, Outcome, Probes},
+    metrics::{MaintenanceMetrics, Metrics, Outcome, Probes},
     searches::SearchProbe,
 };
 
@@ -47,6 +47,11 @@ impl Process {
     /// From now on `/ready` says that the process is not, so that no new clients are sent.
     pub fn begin_stopping(&self) {
         self.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// What maintenance tells of itself, for `/metrics`.
+    pub fn maintenance_metrics(&self) -> MaintenanceMetrics {
+        self.metrics.maintenance.clone()
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -8,6 +8,7 @@ mod dump;
 mod index;
 mod inspect;
 mod judge;
+mod maintain;
 mod migrate;
 mod search;
 mod serve;
@@ -32,6 +33,10 @@ pub(crate) async fn run(arguments: Arguments, mut signals: Signals) -> Result<Ex
             logging::start(level, format, None);
             return judge::run(&configuration, command, &mut signals).await;
         }
+        Command::Maintain(arguments) => {
+            logging::start(level, format, None);
+            return maintain::run(&configuration, &arguments, &mut signals).await;
+        }
         command => command,
     };
     logging::start(level, format, None);
@@ -54,6 +59,8 @@ async fn run_to_end(configuration: &Configuration, command: Command) -> Result<E
         Command::Doctor { json } => doctor::run(configuration, json).await,
         Command::Db(command) => db::run(configuration, command).await,
         Command::Config { json } => config::run(configuration, json),
-        Command::Serve(_) | Command::Judge(_) => unreachable!("they were taken out before"),
+        Command::Serve(_) | Command::Judge(_) | Command::Maintain(_) => {
+            unreachable!("they were taken out before")
+        }
     }
 }

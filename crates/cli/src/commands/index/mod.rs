@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use store::postgres::{Database, Table, vector_index::MeasuredSetting};
 use upkeep::{Policy, observation_to_json, plan_to_json, setting_to_json};
 
-use self::progress::IndexProgress;
+pub(super) use self::progress::IndexProgress;
 use crate::{
     arguments::{IndexArguments, IndexCommand},
     configuration::Configuration,

@@ -9,17 +9,17 @@ use upkeep::Event;
 use crate::{output::visible, progress::bar};
 
 /// Shows how far a table's indexes are.
-pub(super) struct IndexProgress {
+pub(in crate::commands) struct IndexProgress {
     /// Shared by the events of one task. `None` where standard error is no terminal.
     bar: Option<Mutex<ProgressBar>>,
 }
 
 impl IndexProgress {
-    pub(super) fn new() -> Self {
+    pub(in crate::commands) fn new() -> Self {
         Self { bar: std::io::stderr().is_terminal().then(|| Mutex::new(ProgressBar::hidden())) }
     }
 
-    pub(super) fn show(&self, event: Event<'_>) {
+    pub(in crate::commands) fn show(&self, event: Event<'_>) {
         match event {
             Event::Change(change) => {
                 let (line, verb) = match change {
@@ -60,7 +60,7 @@ impl IndexProgress {
     }
 
     /// Removes the bar.
-    pub(super) fn finish(self) {
+    pub(in crate::commands) fn finish(self) {
         if let Some(bar) = self.bar {
             bar.into_inner().expect("no holder panics").finish_and_clear();
         }

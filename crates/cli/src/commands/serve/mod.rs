@@ -2,6 +2,7 @@
 
 mod embedded;
 mod judging;
+mod maintenance;
 mod monitor;
 mod settings;
 mod storages;
@@ -23,6 +24,7 @@ use tokio::task::{JoinError, JoinSet};
 use upkeep::Policy;
 
 use self::{
+    maintenance::Keeper,
     monitor::SearchMonitor,
     settings::{Role, Settings},
     storages::Opened,
@@ -30,7 +32,7 @@ use self::{
 use super::search::open_model;
 use crate::{
     arguments::ServeArguments,
-    configuration::Configuration,
+    configuration::{Configuration, MaintenanceSettings},
     exit::{ExitCode, Failure},
     interrupt::Signals,
     logging,
@@ -92,7 +94,7 @@ async fn tell_of_indexes(database: Database, services: Vec<Service>, policy: Pol
                     tracing::warn!(
                         table.name = table.name,
                         table.rows = plan.rows,
-                        "table {} wants another vector index than it has: run `panopticon index apply`",
+                        "table {} wants another vector index than it has: run `panopticon index apply`, or set MAINTENANCE=on",
                         table.name
                     );
                 }
@@ -159,7 +161,15 @@ impl Serving {
             listeners.spawn(listener.serve(router, shutdown.clone(), TIMES));
         }
         if let Some(database) = storages.as_ref().and_then(|storages| storages.database.clone()) {
-            workers.spawn(tell_of_indexes(database, wanted.clone(), configuration.index_policy()?));
+            let policy = configuration.index_policy()?;
+            let MaintenanceSettings { is_on, interval, limits } = configuration.maintenance()?;
+            if is_on {
+                let process = Arc::clone(&process);
+                let keeper = Keeper { database, policy, limits, interval, process };
+                workers.spawn(keeper.keep(shutdown.clone()));
+            } else {
+                workers.spawn(tell_of_indexes(database, wanted.clone(), policy));
+            }
         }
         if let Some(monitor) = search_monitor {
             workers.spawn(monitor.run(shutdown.clone()));

@@ -1,0 +1,99 @@
+//! Keeps the tables in order while they are served.
+
+use std::{sync::Arc, time::Duration};
+
+use server::{MaintenanceMetrics, Process, Shutdown, TableSeen};
+use store::postgres::{Database, maintenance::TableHealth};
+use upkeep::{
+    Policy,
+    maintenance::{Done, Event, Limits, Maintenance, Outcome, Round, maintain, watched_tables},
+};
+
+/// What is looked after, and how.
+pub(super) struct Keeper {
+    pub(super) database: Database,
+    pub(super) policy: Policy,
+    pub(super) limits: Limits,
+    pub(super) interval: Duration,
+    pub(super) process: Arc<Process>,
+}
+
+impl Keeper {
+    /// Makes a round each interval until `shutdown`, which interrupts one that is under way.
+    pub(super) async fn keep(self, shutdown: Shutdown) {
+        let metrics = self.process.maintenance_metrics();
+        loop {
+            if let Err(error) = self.look(&metrics).await {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "the state of the tables cannot be seen");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(self.interval) => {}
+                () = shutdown.begun() => return,
+            }
+            let observer = |event: Event<'_>| tell(event, &metrics);
+            let maintenance = Maintenance {
+                database: &self.database,
+                policy: &self.policy,
+                limits: &self.limits,
+                only: None,
+                observer: &observer,
+            };
+            match maintain(maintenance, shutdown.begun()).await {
+                Ok(Round::Busy) => tracing::debug!("another process maintains the database"),
+                Ok(Round::Made { .. }) => {}
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(error, "maintenance did not get to its end: the next round goes on");
+                }
+            }
+        }
+    }
+
+    /// Sets the metrics of all tables, whoever maintains them.
+    async fn look(&self, metrics: &MaintenanceMetrics) -> Result<(), store::Error> {
+        let names = watched_tables(&self.database).await?;
+        for TableHealth { name, rows, dead_rows, heap_bytes, index_bytes, .. } in
+            self.database.table_health(&names).await?
+        {
+            metrics.table_seen(TableSeen { table: &name, rows, dead_rows, heap_bytes, index_bytes });
+        }
+        Ok(())
+    }
+}
+
+fn tell(event: Event<'_>, metrics: &MaintenanceMetrics) {
+    match event {
+        Event::Observed(_) | Event::Index(_) => {}
+        Event::Begins(planned) => {
+            tracing::info!(table.name = planned.table, action = planned.action.as_str(), "{planned}");
+        }
+        Event::Ended(Done { planned, took, outcome, .. }) => {
+            let (table, action) = (&planned.table, planned.action.as_str());
+            metrics.action_ended(action, outcome.as_str(), *took);
+            let seconds = took.as_secs_f64();
+            match outcome {
+                Outcome::Done => {
+                    tracing::info!(table.name = table, action, seconds, "{table}: {action} is done");
+                }
+                Outcome::Interrupted { reason } => {
+                    tracing::info!(
+                        table.name = table,
+                        action,
+                        seconds,
+                        "{table}: {action} has ended early: {reason}"
+                    );
+                }
+                Outcome::Failed { error } => {
+                    tracing::error!(
+                        table.name = table,
+                        action,
+                        seconds,
+                        error,
+                        "{table}: {action} has failed"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What maintenance does, and the tables that it looks after.
+
+use std::{sync::atomic::AtomicU64, time::Duration};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+/// From the deletion of a few rows to the build of a large graph.
+const SECONDS: [f64; 9] = [0.01, 0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 1_800.0, 7_200.0];
+
+/// The metrics of a process's maintenance. Clones count together.
+#[derive(Clone, Debug)]
+pub struct MaintenanceMetrics {
+    actions: Family<ActionLabels, Counter>,
+    durations: Family<DurationLabels, Histogram>,
+    rows: Family<TableLabels, Gauge<f64, AtomicU64>>,
+    dead_rows: Family<TableLabels, Gauge<f64, AtomicU64>>,
+    bytes: Family<PartLabels, Gauge<f64, AtomicU64>>,
+}
+
+/// A table as it was seen.
+#[derive(Clone, Copy, Debug)]
+pub struct TableSeen<'a> {
+    /// Its name.
+    pub table: &'a str,
+    /// About how many rows it has.
+    pub rows: u64,
+    /// Rows that VACUUM will remove.
+    pub dead_rows: u64,
+    /// Size without indexes.
+    pub heap_bytes: u64,
+    /// Size of its indexes.
+    pub index_bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ActionLabels {
+    action: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DurationLabels {
+    action: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TableLabels {
+    table: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PartLabels {
+    table: String,
+    part: &'static str,
+}
+
+impl MaintenanceMetrics {
+    pub(super) fn registered(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            actions: Family::default(),
+            durations: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            rows: Family::default(),
+            dead_rows: Family::default(),
+            bytes: Family::default(),
+        };
+        registry.register("maintenance_actions", "Actions of maintenance", metrics.actions.clone());
+        registry.register_with_unit(
+            "maintenance_duration",
+            "Actions of maintenance, however they ended",
+            Unit::Seconds,
+            metrics.durations.clone(),
+        );
+        registry.register("table_rows", "Rows of a table, about", metrics.rows.clone());
+        registry.register("table_dead_rows", "Rows that VACUUM will remove", metrics.dead_rows.clone());
+        registry.register("table_bytes", "Size of a table and of its indexes", metrics.bytes.clone());
+        metrics
+    }
+
+    /// Counts an action that has ended.
+    pub fn action_ended(&self, action: &'static str, outcome: &'static str, took: Duration) {
+        self.actions.get_or_create(&ActionLabels { action, outcome }).inc();
+        self.durations.get_or_create(&DurationLabels { action }).observe(took.as_secs_f64());
+    }
+
+    /// Notes what a table is like.
+    pub fn table_seen(&self, seen: TableSeen<'_>) {
+        let table = seen.table.to_owned();
+        self.rows.get_or_create(&TableLabels { table: table.clone() }).set(seen.rows as f64);
+        self.dead_rows.get_or_create(&TableLabels { table: table.clone() }).set(seen.dead_rows as f64);
+        for (part, bytes) in [("heap", seen.heap_bytes), ("indexes", seen.index_bytes)] {
+            self.bytes.get_or_create(&PartLabels { table: table.clone(), part }).set(bytes as f64);
+        }
+    }
+}
