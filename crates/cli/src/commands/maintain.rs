@@ -122,8 +122,8 @@ fn of_action(done: &Done) -> String {
     let head = format!("{}: {}", planned.table, planned.action);
     match outcome {
         Outcome::Failed { error } => return format!("{head}: failed after {seconds:.1} s: {error}"),
-        Outcome::Interrupted { reason } => {
-            return format!("{head}: ended after {seconds:.1} s, since {reason}");
+        Outcome::Interrupted(by) => {
+            return format!("{head}: ended after {seconds:.1} s, since {}", by.as_str());
         }
         Outcome::Done => {}
     }

@@ -23,7 +23,7 @@ pub fn action_to_json(done: &Done) -> Value {
     object["error"] = match &done.outcome {
         Outcome::Done => Value::Null,
         Outcome::Failed { error } => json!(error),
-        Outcome::Interrupted { reason } => json!(reason),
+        Outcome::Interrupted(by) => json!(by.as_str()),
     };
     object["seconds"] = json!(done.took.as_secs_f64());
     object["before"] = done.before.clone();

@@ -102,11 +102,27 @@ pub enum Outcome {
         /// Why, with all causes.
         error: String,
     },
-    /// It was ended before it was done.
-    Interrupted {
-        /// By what.
-        reason: String,
-    },
+    /// It was ended before it was done. The next round goes on.
+    Interrupted(Interruption),
+}
+
+/// What ends an action before it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interruption {
+    /// Maintenance is to stop.
+    Stop,
+    /// A migration writes into the table from now on.
+    Migration,
+}
+
+impl Interruption {
+    /// As it is recorded.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "maintenance was stopped",
+            Self::Migration => "a migration into the table has begun",
+        }
+    }
 }
 
 impl Outcome {
@@ -115,7 +131,7 @@ impl Outcome {
         match self {
             Self::Done => "done",
             Self::Failed { .. } => "failed",
-            Self::Interrupted { .. } => "interrupted",
+            Self::Interrupted(_) => "interrupted",
         }
     }
 }
@@ -153,12 +169,14 @@ impl Maintenance<'_> {
                 ending = Ending::TimeUp;
                 break;
             }
-            let Some(ended) = self.carry_out(&observed, planned, stop.as_mut()).await? else {
+            let ended = self.carry_out(&observed, planned, stop.as_mut()).await?;
+            (self.observer)(Event::Ended(&ended));
+            let is_stopped = ended.outcome == Outcome::Interrupted(Interruption::Stop);
+            done.push(ended);
+            if is_stopped {
                 ending = Ending::Stopped;
                 break;
-            };
-            (self.observer)(Event::Ended(&ended));
-            done.push(ended);
+            }
         }
         Ok(Round::Made { plan, done, ending })
     }
@@ -169,13 +187,13 @@ impl Maintenance<'_> {
         observe(self.database, self.limits, self.only).await
     }
 
-    /// Does what is planned, and records it; `None` when it is to stop.
+    /// Does what is planned, and records it.
     async fn carry_out(
         &self,
         observed: &Observed,
         planned: &Planned,
         stop: Pin<&mut impl Future<Output = ()>>,
-    ) -> Result<Option<Done>, store::Error> {
+    ) -> Result<Done, store::Error> {
         let began = Instant::now();
         let table = observed.tables.iter().find(|table| table.health.name == planned.table);
         let table = table.and_then(|table| table.vectors.as_ref()).map(|vectors| &vectors.observation.table);
@@ -188,16 +206,12 @@ impl Maintenance<'_> {
         };
         let id = self.database.begin_action(&record).await?;
         (self.observer)(Event::Begins(planned));
-        let mut is_stopped = false;
         let outcome = tokio::select! {
             biased;
-            () = stop => {
-                is_stopped = true;
-                Outcome::Interrupted { reason: "maintenance was stopped".to_owned() }
-            }
+            () = stop => Outcome::Interrupted(Interruption::Stop),
             begun = self.migration_begun(&planned.table) => {
                 begun?;
-                Outcome::Interrupted { reason: "a migration into the table has begun".to_owned() }
+                Outcome::Interrupted(Interruption::Migration)
             }
             acted = self.act(planned, table) => match acted {
                 Ok(()) => Outcome::Done,
@@ -208,15 +222,10 @@ impl Maintenance<'_> {
         let ended = match &outcome {
             Outcome::Done => Ok(&after),
             Outcome::Failed { error } => Err(error.as_str()),
-            Outcome::Interrupted { reason } => Err(reason.as_str()),
+            Outcome::Interrupted(by) => Err(by.as_str()),
         };
         self.database.end_action(id, ended).await?;
-        let done = Done { planned: planned.clone(), took: began.elapsed(), outcome, before, after };
-        if is_stopped {
-            (self.observer)(Event::Ended(&done));
-            return Ok(None);
-        }
-        Ok(Some(done))
+        Ok(Done { planned: planned.clone(), took: began.elapsed(), outcome, before, after })
     }
 
     async fn act(&self, planned: &Planned, table: Option<&Table>) -> Result<(), Error> {

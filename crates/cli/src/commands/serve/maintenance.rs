@@ -76,12 +76,13 @@ fn tell(event: Event<'_>, metrics: &MaintenanceMetrics) {
                 Outcome::Done => {
                     tracing::info!(table.name = table, action, seconds, "{table}: {action} is done");
                 }
-                Outcome::Interrupted { reason } => {
+                Outcome::Interrupted(by) => {
                     tracing::info!(
                         table.name = table,
                         action,
                         seconds,
-                        "{table}: {action} has ended early: {reason}"
+                        "{table}: {action} has ended early: {}",
+                        by.as_str()
                     );
                 }
                 Outcome::Failed { error } => {

@@ -1,0 +1,319 @@
+//! Tables are put in order: what is planned is done and recorded, and a second look finds nothing to do; one process at a
+//! time, never beside a migration, and whatever a crash leaves behind, the next round makes good.
+
+use std::{future::pending, sync::Mutex, time::Duration};
+
+use serde_json::Value;
+use store::postgres::{Database, vector_index::IndexState};
+use test_support::TestDatabase;
+use tokio::sync::mpsc;
+use upkeep::{
+    IndexType, Policy,
+    maintenance::{
+        Done, Ending, Event, Interruption, Limits, Maintenance, Outcome, Plan, Round, maintain, observe, plan,
+    },
+};
+
+use crate::{fill, index_names, prepared, queries};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn round(database: &Database) -> (Plan, Vec<Done>, Ending) {
+    round_of(database, &Policy::default()).await
+}
+
+async fn round_of(database: &Database, policy: &Policy) -> (Plan, Vec<Done>, Ending) {
+    let maintenance =
+        Maintenance { database, policy, limits: &Limits::default(), only: None, observer: &|_| {} };
+    match maintain(maintenance, pending()).await.expect("the round is made") {
+        Round::Busy => panic!("nobody else maintains the database"),
+        Round::Made { plan, done, ending } => (plan, done, ending),
+    }
+}
+
+async fn planned(database: &Database) -> Plan {
+    let limits = Limits::default();
+    let observed = observe(database, &limits, None).await.expect("the tables can be looked at");
+    plan(&observed, &Policy::default(), &limits)
+}
+
+/// A table of 11,250 rows with a graph, of whose entries a quarter are dead.
+async fn with_dead_entries() -> (TestDatabase, Database) {
+    let (test_database, database) = prepared().await;
+    test_database.execute("alter table queries set (autovacuum_enabled = false)").await;
+    fill(&test_database, 15_000).await;
+    test_database
+        .execute(
+            "create index queries_panopticon_vector on queries using hnsw (embedding vector_cosine_ops);
+            delete from queries where substr(query_text, 5)::int % 4 = 0",
+        )
+        .await;
+    // A session tells what it has done when it ends, which is a moment later.
+    let is_told = async {
+        while dead_rows(&database).await < 3_750 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, is_told).await.expect("the server counts the dead rows");
+    (test_database, database)
+}
+
+async fn dead_rows(database: &Database) -> u64 {
+    let health = database.table_health(&["queries".to_owned()]).await.expect("the statistics read");
+    health[0].dead_rows
+}
+
+fn actions(done: &[Done]) -> Vec<&str> {
+    done.iter().map(|done| done.planned.action.as_str()).collect()
+}
+
+#[tokio::test]
+async fn graph_of_dead_entries_is_built_anew_before_vacuum_and_measured_after() {
+    let (test_database, database) = with_dead_entries().await;
+    let (plan, done, ending) = round(&database).await;
+    assert_eq!((actions(&done), ending), (vec!["reindex", "vacuum", "index"], Ending::All), "{plan}");
+    assert!(done.iter().all(|done| done.outcome == Outcome::Done), "{done:?}");
+    let (before, after) = (&done[0].before, &done[2].after);
+    assert!(before["dead_rows"] == 3_750 && after["dead_rows"] == 0, "{before} {after}");
+    let size = |measured: &Value| measured["vector_index_bytes"].as_u64().expect("it has an index");
+    assert!(size(after) * 10 < size(before) * 8, "{before} {after}");
+    assert!(after["recall"].as_f64() >= Some(0.98) && before["recall"].is_null(), "{done:?}");
+    assert_eq!(index_names(&test_database).await, ["queries_panopticon_vector", "queries_pkey"]);
+    assert!(planned(&database).await.is_empty(), "{}", planned(&database).await);
+
+    let kept = database.last_actions(10).await.expect("actions read");
+    let names: Vec<&str> = kept.iter().rev().map(|kept| kept.action.as_str()).collect();
+    assert_eq!(names, ["reindex", "vacuum", "index"]);
+    assert!(kept.iter().all(|kept| kept.table.as_deref() == Some("queries") && kept.ended_at.is_some()));
+    assert_eq!((&kept[2].before, kept[0].after.as_ref()), (before, Some(after)), "as they were told");
+}
+
+#[tokio::test]
+async fn one_process_at_a_time_and_none_beside_a_migration() {
+    let (_test_database, database) = with_dead_entries().await;
+    let held = database.lock_maintenance().await.expect("the lock is asked for").expect("nobody has it");
+    let maintenance = Maintenance {
+        database: &database,
+        policy: &Policy::default(),
+        limits: &Limits::default(),
+        only: None,
+        observer: &|_| {},
+    };
+    let refused = maintain(maintenance, pending()).await.expect("it is told");
+    assert!(matches!(refused, Round::Busy), "{refused:?}");
+    held.release().await.expect("it is let go");
+
+    let migration = database.lock_table("queries").await.expect("nobody migrates");
+    let (plan, done, _) = round(&database).await;
+    assert!(actions(&done).is_empty(), "{done:?}");
+    let left = "queries: left alone, since a migration writes into it";
+    assert!(plan.to_string().contains(left), "{plan}");
+    drop(migration);
+}
+
+/// Begins a round that builds the graph anew, and answers it once that is under way, with the one who ends it.
+async fn rebuilding(
+    database: &Database,
+) -> (tokio::task::JoinHandle<Round>, tokio::sync::oneshot::Sender<()>) {
+    let (begun, mut is_begun) = mpsc::unbounded_channel();
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let database = database.clone();
+    let worker = tokio::spawn(async move {
+        let observer = move |event: Event<'_>| {
+            if matches!(event, Event::Index(upkeep::Event::Building { done, .. }) if done > 0) {
+                // Nobody listens any more after the first.
+                begun.send(()).ok();
+            }
+        };
+        let (policy, limits) = (Policy::default(), Limits::default());
+        let maintenance = Maintenance {
+            database: &database,
+            policy: &policy,
+            limits: &limits,
+            only: None,
+            observer: &observer,
+        };
+        // A sender that is dropped stops nothing.
+        let stop = async {
+            if stopped.await.is_err() {
+                pending::<()>().await;
+            }
+        };
+        maintain(maintenance, stop).await.expect("the round is made")
+    });
+    let first = tokio::time::timeout(PATIENCE, is_begun.recv()).await;
+    first.expect("the build begins in time").expect("the build begins");
+    (worker, stop)
+}
+
+/// One more round does what is left, and leaves one index that searches use.
+async fn made_good(test_database: &TestDatabase, database: &Database) {
+    let (plan, done, _) = round(database).await;
+    assert!(done.iter().all(|done| done.outcome == Outcome::Done), "{done:?}");
+    assert!(actions(&done).contains(&"vacuum"), "{plan}");
+    assert_eq!(index_names(test_database).await, ["queries_panopticon_vector", "queries_pkey"]);
+    let again = planned(database).await;
+    assert!(again.is_empty(), "{again}");
+}
+
+#[tokio::test]
+async fn killed_rebuild_is_made_good_by_the_next_round() {
+    let (test_database, database) = with_dead_entries().await;
+    let (worker, _stop) = rebuilding(&database).await;
+    // As a kill does: its connections are closed, and the server goes on building.
+    worker.abort();
+    assert!(worker.await.expect_err("it was aborted").is_cancelled());
+    let left = database.observe_indexes(&queries()).await.expect("the table is there").indexes;
+    assert!(left.iter().any(|index| index.state != IndexState::Valid), "{left:?}");
+    made_good(&test_database, &database).await;
+    let kept = database.last_actions(10).await.expect("actions read");
+    let killed = kept.last().expect("there is the first");
+    assert_eq!((killed.action.as_str(), killed.ended_at, &killed.error), ("reindex", None, &None));
+}
+
+#[tokio::test]
+async fn round_that_is_stopped_records_it_and_the_next_one_goes_on() {
+    let (test_database, database) = with_dead_entries().await;
+    let (worker, stop) = rebuilding(&database).await;
+    stop.send(()).expect("the round goes on");
+    let Ok(Round::Made { done, ending, .. }) = worker.await else { panic!("the round ends") };
+    assert_eq!((actions(&done), ending), (vec!["reindex"], Ending::Stopped), "{done:?}");
+    assert!(done[0].outcome == Outcome::Interrupted(Interruption::Stop), "{done:?}");
+    let kept = database.last_actions(1).await.expect("actions read").remove(0);
+    assert!(kept.ended_at.is_some() && kept.after.is_none(), "{kept:?}");
+    assert_eq!(kept.error.as_deref(), Some("maintenance was stopped"));
+    made_good(&test_database, &database).await;
+}
+
+#[tokio::test]
+async fn migration_that_begins_interrupts_what_is_done_to_its_table() {
+    let (test_database, database) = with_dead_entries().await;
+    let (worker, _stop) = rebuilding(&database).await;
+    let migration = database.lock_table("queries").await.expect("nobody migrates");
+    let ended = tokio::time::timeout(PATIENCE, worker).await.expect("it gives way in time");
+    let Ok(Round::Made { done, .. }) = ended else { panic!("the round ends") };
+    assert!(
+        done.iter().all(|done| done.outcome == Outcome::Interrupted(Interruption::Migration)),
+        "{done:?}"
+    );
+    drop(migration);
+    let is_over = async {
+        while !database.migrating_tables(&["queries".to_owned()]).await.expect("locks read").is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, is_over).await.expect("the lock goes");
+    made_good(&test_database, &database).await;
+}
+
+#[tokio::test]
+async fn action_that_fails_is_recorded_and_the_others_are_taken() {
+    let (test_database, database) = with_dead_entries().await;
+    test_database
+        .execute(
+            "insert into vector_index_plans (id, table_name, observed, plan, writes, started_at)
+            select md5(day::text)::uuid, 'queries', '{}', '{}', 0, now() - make_interval(days => day)
+            from generate_series(95, 100) day",
+        )
+        .await;
+    let indexes = database.lock_indexes("queries").await.expect("nobody builds");
+    let (_, done, ending) = round(&database).await;
+    assert_eq!((actions(&done), ending), (vec!["expire", "reindex", "vacuum", "index"], Ending::All));
+    assert_eq!(done[0].outcome, Outcome::Done);
+    let expected = "failed to vacuum table `queries`: another process builds the indexes of table `queries`";
+    assert!(matches!(&done[2].outcome, Outcome::Failed { error } if error.starts_with(expected)), "{done:?}");
+    let kept = database.last_actions(4).await.expect("actions read");
+    assert!(kept[1].error.as_deref().is_some_and(|error| error.starts_with(expected)), "{kept:?}");
+    let mut connection = test_database.connection().await;
+    let left: i64 = sqlx::query_scalar("select count(*) from vector_index_plans")
+        .fetch_one(&mut connection)
+        .await
+        .expect("plans count");
+    assert_eq!(left, 1, "the newest tells how much was written since");
+    indexes.release().await.expect("it is let go");
+}
+
+#[tokio::test]
+async fn searches_that_find_less_have_settings_measured_by_their_own_vectors() {
+    let (test_database, database) = prepared().await;
+    fill(&test_database, 15_000).await;
+    let (_, done, _) = round(&database).await;
+    assert_eq!(actions(&done), ["index", "vacuum"], "{done:?}");
+    assert!(planned(&database).await.is_empty());
+    // Searches between the clusters, where no row is, and what they have found.
+    test_database
+        .execute(
+            "insert into vector_search_samples
+                (id, table_name, filter_class, searched_at, embedding, wanted, returned, latency_ms)
+            select md5(search::text)::uuid, 'queries', 'none', now() at time zone 'utc',
+                (select array_agg(random() - 0.5) from generate_series(1, 384) where search > 0), 10, 10, 1
+            from generate_series(1, 40) search;
+            insert into vector_search_history
+                (table_name, filter_class, measured_at, seconds, searches, wanted, returned, replayed, recall,
+                recall_low, recall_high, target, rows)
+            values ('queries', 'none', now() at time zone 'utc', 0.001, 40, 400, 400, 40, 0.8, 0.78, 0.82, 0.98, 15000);
+            delete from queries where substr(query_text, 5)::int % 15 = 0",
+        )
+        .await;
+    let (plan, done, _) = round(&database).await;
+    assert!(actions(&done).ends_with(&["index"]), "{plan}");
+    let expected = "searches found 0.800 of what is nearest since they were measured, surely less than 0.820";
+    assert!(plan.to_string().contains(expected), "{plan}");
+    let done = done.last().expect("there is one");
+    let candidates = |measured: &Value| measured["candidates"].as_u64().expect("it was measured");
+    assert!(candidates(&done.after) > candidates(&done.before), "{done:?}");
+    assert!(planned(&database).await.is_empty(), "what was found before they were measured counts no more");
+}
+
+#[tokio::test]
+async fn columns_of_a_large_table_are_known_better() {
+    let (test_database, database) = prepared().await;
+    database.ensure_service_indexes(records::Service::Query).await.expect("the indexes are built");
+    test_database
+        .execute(
+            "insert into queries (query_text, theme, metadata)
+            select 'row', 'theme ' || row % 500, '{}' from generate_series(1, 250000) row",
+        )
+        .await;
+    test_database.execute("vacuum analyze queries").await;
+    let exact = Policy { index_type: IndexType::None, ..Policy::default() };
+    let (plan, done, _) = round_of(&database, &exact).await;
+    assert_eq!(actions(&done), ["statistics"], "{plan}");
+    assert_eq!(done[0].outcome, Outcome::Done);
+    let mut connection = test_database.connection().await;
+    let targets: Vec<(String, i32)> = sqlx::query_as(
+        "select attrelid::regclass || '.' || attname, attstattarget::int from pg_attribute
+        where attstattarget > 0 order by 1",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .expect("the catalog reads");
+    let expected =
+        [("queries.metadata", 200), ("queries.theme", 200), ("queries_panopticon_category.left", 200)];
+    assert_eq!(targets, expected.map(|(name, target)| (name.to_owned(), target)));
+    let (again, ..) = round_of(&database, &exact).await;
+    assert!(again.is_empty(), "{again}");
+}
+
+#[tokio::test]
+async fn round_ends_with_its_budget_and_goes_on_from_there() {
+    let (_test_database, database) = with_dead_entries().await;
+    let told = Mutex::new(Vec::new());
+    let limits = Limits { budget: Duration::from_millis(1), ..Limits::default() };
+    let observer = |event: Event<'_>| {
+        if let Event::Observed(observed) = event {
+            told.lock().expect("no holder panics").push(observed.tables.len());
+        }
+    };
+    let maintenance = Maintenance {
+        database: &database,
+        policy: &Policy::default(),
+        limits: &limits,
+        only: Some("queries"),
+        observer: &observer,
+    };
+    let made = maintain(maintenance, pending()).await.expect("the round is made");
+    let Round::Made { plan, done, ending } = made else { panic!("nobody else maintains the database") };
+    assert_eq!((plan.actions.len(), done.len(), ending), (3, 0, Ending::TimeUp));
+    assert_eq!(*told.lock().expect("no holder panics"), [1], "only the one that was named");
+}
