@@ -11,6 +11,7 @@ use store::postgres::{
     vector_index::{DEPTHS, Filtering, IndexKind, MeasuredSetting, Observation, Sample, Share, VectorIndex},
 };
 use time::{OffsetDateTime, PrimitiveDateTime};
+use uuid::Uuid;
 
 use crate::{
     apply::{Event, Observer},
@@ -63,10 +64,11 @@ pub(crate) async fn tune(
     let count = (ROWS_TO_READ / rows.max(1)).clamp(FEWEST_SAMPLES, MOST_SAMPLES);
     let count = u32::try_from(count).expect("at most 100");
     let mut groups = vec![database.sample_rows(table, rows, count, SEED).await?];
-    groups.extend(
-        Some(database.sampled_searches(table, count).await?)
-            .filter(|searches| searches.len() >= FEWEST_SEARCHES),
-    );
+    let searches = database.search_samples(table, count).await?;
+    if searches.len() >= FEWEST_SEARCHES {
+        // They are no rows, and none is left out for them.
+        groups.push(searches.into_iter().map(|embedding| Sample { id: Uuid::nil(), embedding }).collect());
+    }
     let total = groups.iter().map(Vec::len).sum::<usize>() as u64;
     let share = Share::of(FILTERED_MATCHES, rows);
     let kinds = [(Filtering::None, Share::ALL), (Filtering::Some, share)];

@@ -14,7 +14,7 @@ pub struct Limits {
     pub budget: Duration,
     /// When alone actions may begin that read whole tables; any time by default.
     pub quiet_hours: Option<QuietHours>,
-    /// How long ledgers are kept; 90 days by default. Searches whose vectors were kept go after a tenth of it.
+    /// How long it is known what was done; 90 days by default.
     pub kept: Duration,
 }
 

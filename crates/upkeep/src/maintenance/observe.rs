@@ -29,9 +29,6 @@ const OTHER_TABLES: [&str; 13] = [
     "vector_search_samples",
 ];
 
-/// Sampled searches are used for days at most, and are larger than all else that is kept.
-const SAMPLES_SHARE: u32 = 10;
-
 /// What is known of a database.
 #[derive(Clone, Debug)]
 pub struct Observed {
@@ -142,8 +139,7 @@ pub async fn observe(
     let at = PrimitiveDateTime::new(now.date(), now.time());
     let mut expired = Vec::new();
     for ledger in Ledger::ALL.into_iter().filter(|_| only.is_none()) {
-        let kept = if ledger == Ledger::SearchSamples { limits.kept / SAMPLES_SHARE } else { limits.kept };
-        let before = at - kept;
+        let before = at - limits.kept;
         expired.push(Expired { ledger, before, rows: database.count_expired(ledger, before).await? });
     }
     Ok(Observed { at, tables, expired })

@@ -10,15 +10,12 @@ use crate::{
 
 /// A table of ours whose old rows nobody needs.
 ///
-/// Not among them are `run_attempts` and `run_workers`, which belong to their runs and say what those have cost;
+/// Not among them are `vector_search_samples` and `vector_search_history`, which whoever watches the searches forgets in time;
+/// `run_attempts` and `run_workers`, which belong to their runs and say what those have cost;
 /// `migration_jobs` and `migration_replaced`, from which migrations are resumed and undone; and `migration_rejects`, which
 /// hold somebody's records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ledger {
-    /// `vector_search_samples`
-    SearchSamples,
-    /// `vector_search_history`
-    SearchHistory,
     /// `vector_index_plans`, of which the newest of each table stays.
     IndexPlans,
     /// `maintenance_actions`
@@ -27,13 +24,11 @@ pub enum Ledger {
 
 impl Ledger {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::SearchSamples, Self::SearchHistory, Self::IndexPlans, Self::Actions];
+    pub const ALL: [Self; 2] = [Self::IndexPlans, Self::Actions];
 
     /// The name of its table.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::SearchSamples => "vector_search_samples",
-            Self::SearchHistory => "vector_search_history",
             Self::IndexPlans => "vector_index_plans",
             Self::Actions => "maintenance_actions",
         }
@@ -58,22 +53,6 @@ impl Database {
         let connection = on(&mut transaction);
         let counted = match (exists, ledger) {
             (false, _) => Ok(0),
-            (true, Ledger::SearchSamples) => {
-                sqlx::query_scalar!(
-                    r#"select count(*) as "count!" from vector_search_samples where searched_at < $1"#,
-                    before
-                )
-                .fetch_one(connection)
-                .await
-            }
-            (true, Ledger::SearchHistory) => {
-                sqlx::query_scalar!(
-                    r#"select count(*) as "count!" from vector_search_history where measured_at < $1"#,
-                    before
-                )
-                .fetch_one(connection)
-                .await
-            }
             (true, Ledger::IndexPlans) => {
                 sqlx::query_scalar!(
                     r#"
@@ -112,16 +91,6 @@ impl Database {
         let mut transaction = self.begin().await?;
         let connection = on(&mut transaction);
         let deleted = match ledger {
-            Ledger::SearchSamples => {
-                sqlx::query!("delete from vector_search_samples where searched_at < $1", before)
-                    .execute(connection)
-                    .await
-            }
-            Ledger::SearchHistory => {
-                sqlx::query!("delete from vector_search_history where measured_at < $1", before)
-                    .execute(connection)
-                    .await
-            }
             Ledger::IndexPlans => {
                 sqlx::query!(
                     r#"

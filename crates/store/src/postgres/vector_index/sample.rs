@@ -25,7 +25,7 @@ const OPERATION: &str = "measure the recall of an index";
 /// A row of the table whose embedding is searched for.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// Its primary key; nil of what is no row.
+    /// Its primary key.
     pub id: Uuid,
     /// Its embedding.
     pub embedding: Embedding,
@@ -52,43 +52,6 @@ impl Share {
 }
 
 impl Database {
-    /// The newest searches of `table` that were kept, at most `count`, none of which is a row; none in a database that has
-    /// no place for them yet.
-    ///
-    /// # Errors
-    /// When a statement fails.
-    pub async fn sampled_searches(&self, table: &Table, count: u32) -> Result<Vec<Sample>, Error> {
-        const OPERATION: &str = "read searches that were kept";
-        let mut transaction = self.begin().await?;
-        let exists =
-            sqlx::query_scalar!(r#"select to_regclass('vector_search_samples') is not null as "exists!""#)
-                .fetch_one(on(&mut transaction))
-                .await
-                .during(OPERATION)?;
-        let embeddings: Vec<Vec<f32>> = if exists {
-            sqlx::query_scalar!(
-                r#"
-                select embedding
-                from vector_search_samples
-                where table_name = $1 and cardinality(embedding) = $2
-                order by searched_at desc
-                limit $3
-                "#,
-                table.name,
-                i32::try_from(table.dimension).expect("pgvector's limit fits"),
-                i64::from(count)
-            )
-            .fetch_all(on(&mut transaction))
-            .await
-            .during(OPERATION)?
-        } else {
-            Vec::new()
-        };
-        transaction.commit().await.during("end a transaction")?;
-        let sample = |embedding: Vec<f32>| Sample { id: Uuid::nil(), embedding: embedding.into() };
-        Ok(embeddings.into_iter().map(sample).collect())
-    }
-
     /// Up to `count` of the `rows` rows of `table`: for the same `seed` the same ones, while the table stays the same.
     ///
     /// # Errors
