@@ -9,6 +9,7 @@ mod faults;
 mod index;
 mod inspect;
 mod judge;
+mod maintain;
 mod migrate;
 mod monitor;
 mod repository;
