@@ -5,13 +5,14 @@ use std::{sync::Arc, time::Duration};
 use serde_json::json;
 use store::{
     postgres::{
-        Database, PostgresStorage, Table,
+        Database, DatabaseOptions, PostgresStorage, Table,
         searches::{FilterClass, SearchHistory, SearchWatch},
     },
     storage::{DocumentFilter, Filter, Search, SearchMode, Selection, Storage as _},
 };
 use test_support::TestDatabase;
 use time::macros::datetime;
+use tokio::time::Instant;
 use upkeep::{
     Policy,
     monitor::{
@@ -203,6 +204,24 @@ async fn one_process_at_a_time_makes_searches_again_and_the_others_keep_what_the
     lock.release().await.expect("it was held");
     let (history, _) = pass(&mut monitor).await;
     assert!(history[0].searches == 0 && history[0].replayed > 1, "{history:?}");
+}
+
+#[tokio::test]
+async fn searches_are_not_made_again_while_others_need_the_connections() {
+    let (test_database, database) = prepared().await;
+    fill(&test_database, FEW_ROWS).await;
+    let options = DatabaseOptions { max_connections: 2, ..DatabaseOptions::default() };
+    let narrow = Database::connect_with(&test_database.url(), &options).await.expect("the database answers");
+    let searches =
+        searches_for_rows(&database, &queries(), FEW_ROWS.into(), 5, 3).await.expect("rows are read");
+    let replayed = async |patience| {
+        let pace = Pace::Background { until: Instant::now() + patience };
+        measure(&narrow, &queries(), &searches, pace).await.expect("they are made").replayed as usize
+    };
+    let busy = narrow.lock_indexes("queries").await.expect("nobody has them");
+    assert_eq!((narrow.free_connections(), replayed(Duration::from_millis(300)).await), (1, 0));
+    busy.release().await.expect("they were held");
+    assert_eq!(replayed(Duration::from_secs(60)).await, searches.len());
 }
 
 #[tokio::test]

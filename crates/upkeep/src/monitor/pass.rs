@@ -75,7 +75,8 @@ impl Monitor {
     /// # Errors
     /// When the database does not answer. What was counted is not lost.
     pub async fn pass(&mut self) -> Result<Pass, store::Error> {
-        let until = Instant::now() + self.config.interval / 2;
+        let counted_at = Instant::now();
+        let until = counted_at + self.config.interval / 2;
         let (totals, samples) = self.take();
         let windows = windows(&totals, &self.counted);
         self.database.keep_search_samples(&stored(&samples)).await?;
@@ -93,8 +94,7 @@ impl Monitor {
             self.replay(&tables, &rows, (&searched, until), &mut measured).await;
             lock.release().await?;
         }
-        let seconds = self.counted_at.elapsed().as_secs_f64();
-        let counted_at = Instant::now();
+        let seconds = counted_at.duration_since(self.counted_at).as_secs_f64();
         let history = self.history(windows, &measured, &rows, seconds);
         self.database.keep_search_history(&history).await?;
         (self.counted, self.counted_at) = (totals, counted_at);
