@@ -8,7 +8,7 @@ mod service;
 mod texts;
 
 pub use panopticon::{Panopticon, chroma_program};
-pub use process::{Finished, cpu_seconds, run_measured, run_rival};
+pub use process::{Finished, cpu_seconds, run_measured, run_rival, shared_memory_mb};
 pub use psql::psql;
 pub use service::{Endpoint, Service};
 pub use texts::{Kind, texts};

@@ -83,6 +83,16 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
     Ok(seconds)
 }
 
+/// The memory of the process `pid` and its descendants, in MiB: of pages that several share each has its part. `None`
+/// where the kernel does not tell.
+pub fn shared_memory_mb(pid: u32) -> Option<f64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let own = line.trim().trim_end_matches("kB").trim().parse::<f64>().ok()? / 1024.0;
+    // One that has just ended has none any more.
+    Some(own + children(pid).ok()?.into_iter().filter_map(shared_memory_mb).sum::<f64>())
+}
+
 /// The processes that the process `pid` has started and that run.
 ///
 /// # Errors

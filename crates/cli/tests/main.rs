@@ -1,5 +1,6 @@
 //! The binary as its users run it: arguments and environment in; exit code, output and rows out.
 
+mod aging;
 mod compatibility;
 mod configuration;
 mod demo;

@@ -22,6 +22,7 @@ mod names;
 mod observe;
 mod plan;
 mod policy;
+mod questions;
 mod recall;
 mod tune;
 

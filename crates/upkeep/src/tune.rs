@@ -1,8 +1,8 @@
 //! Measures which search settings meet the recall target, on the table's own rows.
 //!
-//! Some rows are searched for, exact and by the index, each without itself among the answers: so they are searched for
-//! as a text is that is new. So are the vectors of recent searches, where some were kept: what people search for may lie
-//! elsewhere than what there is. The least setting counts whose recall surely meets the target, for both alike.
+//! Vectors like those of new texts, made of some rows, are searched for exactly and by the index. So are the vectors of
+//! recent searches, where some were kept: what people search for may lie elsewhere than what there is. The least setting
+//! counts whose recall surely meets the target, for both alike.
 
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::{
     apply::{Event, Observer},
     policy::Policy,
+    questions::questions,
     recall::{LeastSetting, MeanRecall, recall},
 };
 
@@ -63,10 +64,9 @@ pub(crate) async fn tune(
     let (table, rows) = (&observation.table, observation.rows);
     let count = (ROWS_TO_READ / rows.max(1)).clamp(FEWEST_SAMPLES, MOST_SAMPLES);
     let count = u32::try_from(count).expect("at most 100");
-    let mut groups = vec![database.sample_rows(table, rows, count, SEED).await?];
+    let mut groups = vec![questions(database, table, rows, count, SEED).await?];
     let searches = database.search_samples(table, count).await?;
     if searches.len() >= FEWEST_SEARCHES {
-        // They are no rows, and none is left out for them.
         groups.push(searches.into_iter().map(|embedding| Sample { id: Uuid::nil(), embedding }).collect());
     }
     let total = groups.iter().map(Vec::len).sum::<usize>() as u64;

@@ -249,9 +249,9 @@ async fn searches_that_find_less_have_settings_measured_by_their_own_vectors() {
                 (select array_agg(random() - 0.5) from generate_series(1, 384) where search > 0), 10, 10, 1
             from generate_series(1, 40) search;
             insert into vector_search_history
-                (table_name, filter_class, measured_at, seconds, searches, wanted, returned, replayed, recall,
+                (table_name, filter_class, measured_at, seconds, searches, wanted, returned, missing, replayed, recall,
                 recall_low, recall_high, target, rows)
-            values ('queries', 'none', now() at time zone 'utc', 0.001, 40, 400, 400, 40, 0.8, 0.78, 0.82, 0.98, 15000);
+            values ('queries', 'none', now() at time zone 'utc', 0.001, 40, 400, 400, 0, 40, 0.8, 0.78, 0.82, 0.98, 15000);
             delete from queries where substr(query_text, 5)::int % 15 = 0",
         )
         .await;

@@ -10,6 +10,7 @@ use store::postgres::{
 use super::{FoundByIndex, MeasuredSearches};
 use crate::{
     plan::TARGET_DEPTH,
+    questions::questions,
     recall::{MeanRecall, recall},
 };
 
@@ -19,7 +20,7 @@ const MOST_SAMPLES: u32 = 30;
 /// Other rows than those that settings were measured with.
 const SEED: u32 = 11;
 
-/// Searches for some rows of the observed table, exactly and by its index; `None` if none has a vector.
+/// Some searches like those for new texts, exactly and by the index of the observed table; `None` if no row has a vector.
 ///
 /// # Errors
 /// When a statement fails.
@@ -32,7 +33,7 @@ pub(super) async fn measure(
     let candidates = index.map(|index| index.candidates(rows, Filtering::None, TARGET_DEPTH));
     let started = Instant::now();
     let (mut exact_times, mut index_times, mut recalls) = (Vec::new(), Vec::new(), Vec::new());
-    for sample in database.sample_rows(table, rows, MOST_SAMPLES, SEED).await? {
+    for sample in questions(database, table, rows, MOST_SAMPLES, SEED).await? {
         if started.elapsed() > LONGEST {
             break;
         }
@@ -54,13 +55,13 @@ pub(super) async fn measure(
     }
     let Some(exact_ms) = median_ms(&mut exact_times) else { return Ok(None) };
     let by_index = index.zip(candidates).zip(median_ms(&mut index_times)).map(|((index, candidates), ms)| {
-        let MeanRecall { mean, low } = MeanRecall::of(&recalls);
+        let MeanRecall { mean, low, high } = MeanRecall::of(&recalls);
         FoundByIndex {
             index: index.name.clone(),
             candidates,
             recall: mean,
             recall_low: low,
-            recall_high: (2.0 * mean - low).min(1.0),
+            recall_high: high,
             latency_ms: ms,
         }
     });

@@ -1,6 +1,6 @@
 //! What is known of all tables that maintenance looks after.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use records::Service;
 use store::postgres::{
@@ -29,6 +29,9 @@ const OTHER_TABLES: [&str; 13] = [
     "vector_search_samples",
 ];
 
+/// So long it is not tried again to remove dead rows that a VACUUM has left.
+const VACUUM_REST: Duration = Duration::from_secs(3_600);
+
 /// What is known of a database.
 #[derive(Clone, Debug)]
 pub struct Observed {
@@ -45,6 +48,8 @@ pub struct Observed {
 pub struct ObservedTable {
     /// Rows, sizes, and when autovacuum comes to it.
     pub health: TableHealth,
+    /// Dead rows that a VACUUM within the hour has left: a transaction that is still open holds them.
+    pub held_rows: u64,
     /// Of a table with vectors.
     pub vectors: Option<Vectors>,
     /// Whether records are being brought into it.
@@ -119,6 +124,9 @@ pub async fn observe(
         .filter(|job| job.status.is_unfinished())
         .map(|job| job.table_name)
         .collect();
+    let now = OffsetDateTime::now_utc();
+    let at = PrimitiveDateTime::new(now.date(), now.time());
+    let held = database.dead_rows_left(at - VACUUM_REST).await?;
     let mut tables = Vec::new();
     for health in database.table_health(&names).await? {
         let vectors = match with_vectors.get(&health.name) {
@@ -133,10 +141,10 @@ pub async fn observe(
             () if unfinished.contains(&health.name) => Migration::Unfinished,
             () => Migration::None,
         };
-        tables.push(ObservedTable { health, vectors, migration });
+        // None where nothing was left, or there was no VACUUM.
+        let held_rows = held.iter().find(|(name, _)| *name == health.name).map_or(0, |(_, rows)| *rows);
+        tables.push(ObservedTable { health, held_rows, vectors, migration });
     }
-    let now = OffsetDateTime::now_utc();
-    let at = PrimitiveDateTime::new(now.date(), now.time());
     let mut expired = Vec::new();
     for ledger in Ledger::ALL.into_iter().filter(|_| only.is_none()) {
         let before = at - limits.kept;

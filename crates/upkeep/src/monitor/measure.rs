@@ -12,7 +12,10 @@ use store::{
 };
 use tokio::time::{Instant, sleep};
 
-use crate::recall::{MeanRecall, recall};
+use crate::{
+    questions::questions,
+    recall::{MeanRecall, recall},
+};
 
 /// Results of each search that is made again: recall is that of the ten nearest.
 const DEPTH: u32 = 10;
@@ -99,11 +102,11 @@ async fn is_free(database: &Database, pace: Pace) -> bool {
     false
 }
 
-/// Searches for `count` of the `rows` rows of `table`, each without itself among the answers: as a text is searched for
-/// that is new. For the same `seed` the same rows, while the table stays the same.
+/// `count` searches like those for new texts, made of the `rows` rows of `table`. For the same `seed` the same ones, while
+/// the table stays the same.
 ///
 /// # Errors
-/// When the statement fails.
+/// When a statement fails.
 pub async fn searches_for_rows(
     database: &Database,
     table: &Table,
@@ -111,12 +114,11 @@ pub async fn searches_for_rows(
     count: u32,
     seed: u32,
 ) -> Result<Vec<ReplayedSearch>, store::Error> {
-    let samples = database.sample_rows(table, rows, count, seed).await?;
-    let search = |id, embedding| ReplayedSearch { without: Some(id), ..unfiltered(embedding) };
-    Ok(samples.into_iter().map(|sample| search(sample.id, sample.embedding)).collect())
+    let questions = questions(database, table, rows, count, seed).await?;
+    Ok(questions.into_iter().map(|question| unfiltered(question.embedding)).collect())
 }
 
 /// A search among all rows.
 pub(super) fn unfiltered(embedding: Embedding) -> ReplayedSearch {
-    ReplayedSearch { embedding, selection: Selection::default(), without: None }
+    ReplayedSearch { embedding, selection: Selection::default() }
 }

@@ -137,11 +137,10 @@ impl Monitor {
             if kind.1 == FilterClass::None {
                 continue;
             }
-            let again = samples.into_iter().rev().map(|sample| ReplayedSearch {
-                embedding: sample.embedding,
-                selection: sample.selection,
-                without: None,
-            });
+            let again = samples
+                .into_iter()
+                .rev()
+                .map(|sample| ReplayedSearch { embedding: sample.embedding, selection: sample.selection });
             let earlier = self.filtered.remove(&kind).into_iter().flatten();
             self.filtered.insert(kind.clone(), different(again.chain(earlier), self.config.replays));
             searched.insert(kind);

@@ -1,13 +1,15 @@
 //! What tells that an index or its settings no longer fit the rows and the searches of its table.
 
-use store::postgres::vector_index::{Filtering, IndexKind, MeasuredSetting, Observation, VectorIndex};
+use store::postgres::vector_index::{
+    Filtering, IndexKind, MeasuredSetting, Observation, SearchRecall, VectorIndex,
+};
 use time::Duration;
 
 use super::TARGET_DEPTH;
-use crate::policy::Policy;
+use crate::{policy::Policy, recall::MeanRecall};
 
 /// Fewer searches than this say little, however alike they are.
-const FEWEST_REPLAYED: u32 = 10;
+const FEWEST_REPLAYED: f64 = 10.0;
 /// Settings measured anew are others only if the rows are: this share of them has come or gone, or there was time for as
 /// many to be replaced. Without it, a loss that no setting can mend would have them measured over and over.
 const CHANGED_SHARE: u64 = 20;
@@ -35,25 +37,39 @@ pub(super) fn outdated(
     let changed = observation.rows.abs_diff(measured.rows);
     let has_changed = changed > 0 && changed >= measured.rows / CHANGED_SHARE;
     let age = observation.observed_at - measured.measured_at;
-    let lost = observation.searches.iter().find(|searches| {
-        searches.since >= measured.measured_at
-            && searches.replayed >= FEWEST_REPLAYED
-            && searches.recall_high < policy.recall_target
-    });
+    let lost = found_since(observation, measured).find(|(_, recall)| recall.high < policy.recall_target);
     match lost {
-        Some(lost) if has_changed || age >= TIME_FOR_CHANGE => {
-            let filtered = match lost.filtering {
-                Filtering::None => String::new(),
-                Filtering::Some => format!(" by {}", lost.filter_class),
-            };
+        Some((class, MeanRecall { mean, high, .. })) if has_changed || age >= TIME_FOR_CHANGE => {
+            let filtered = if class == "none" { String::new() } else { format!(" by {class}") };
             Some(format!(
-                "searches{filtered} found {:.3} of what is nearest since they were measured, surely less than {:.3}",
-                lost.recall, lost.recall_high
+                "searches{filtered} found {mean:.3} of what is nearest since they were measured, surely less than {high:.3}"
             ))
         }
         _ if has_changed && age >= OLD => Some(format!("they were measured {} days ago", age.whole_days())),
         _ => None,
     }
+}
+
+/// What searches found since `measured`, of each class of which enough were made again.
+fn found_since<'a>(
+    observation: &'a Observation,
+    measured: &MeasuredSetting,
+) -> impl Iterator<Item = (&'a str, MeanRecall)> {
+    let since = measured.measured_at;
+    let classes = observation.searches.chunk_by(|one, other| one.filter_class == other.filter_class);
+    classes.filter_map(move |stretches| {
+        let mut count = 0.0;
+        let mut counted = Vec::new();
+        for stretch in stretches.iter().take_while(|stretch| stretch.since >= since) {
+            let SearchRecall { recall: mean, recall_low: low, recall_high: high, .. } = *stretch;
+            counted.push((MeanRecall { mean, low, high }, f64::from(stretch.replayed)));
+            count += f64::from(stretch.replayed);
+            if count >= FEWEST_REPLAYED {
+                return Some((stretch.filter_class.as_str(), MeanRecall::pooled(&counted)));
+            }
+        }
+        None
+    })
 }
 
 /// Why `index` is to be built anew although it is of the right kind and size, if it is: it met the target with less once.

@@ -108,9 +108,9 @@ async fn searches_that_find_too_little_now_and_lately_are_found() {
     assert!(!codes(&findings).contains(&"recall_low"), "{findings:?}");
 
     let history = "insert into vector_search_history values
-        ('queries', 'none', '2026-01-01 10:00', 60, 10, 1, 2, 3, 100, 100, 10, 0.7, 0.6, 0.8, 0.98, 12000),
-        ('queries', 'none', '2026-01-01 11:00', 60, 10, 1, 2, 3, 100, 100, 10, 0.99, 0.98, 1, 0.98, 12000),
-        ('queries', 'category', '2026-01-01 11:00', 60, 10, 1, 2, 3, 100, 100, 10, 0.7, 0.6, 0.8, 0.98, 12000)";
+        ('queries', 'none', '2026-01-01 10:00', 60, 10, 1, 2, 3, 100, 100, 0, 10, 0.7, 0.6, 0.8, 0.98, 12000),
+        ('queries', 'none', '2026-01-01 11:00', 60, 10, 1, 2, 3, 100, 100, 0, 10, 0.99, 0.98, 1, 0.98, 12000),
+        ('queries', 'category', '2026-01-01 11:00', 60, 10, 1, 2, 3, 100, 100, 0, 10, 0.7, 0.6, 0.8, 0.98, 12000)";
     test_database.execute(history).await;
     let findings = upkeep::doctor::diagnose(&examined(&database, &model).await, &policy);
     let low = one(&findings, "recall_of_searches_low");

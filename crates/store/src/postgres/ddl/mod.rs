@@ -11,4 +11,429 @@ use super::{
 };
 
 mod condition;
+pub(crate) mod embedding_health;
 pub(crate) mod maintenance;
+mod pattern;
+pub(crate) mod results;
+pub(crate) mod service;
+pub(crate) mod service_indexes;
+pub(crate) mod vector_index;
+
+pub(crate) use condition::{Bind, NOT_AN_OBJECT};
+
+/// A statement that was built from quoted identifiers only.
+pub(crate) type Sql = AssertSqlSafe<String>;
+
+/// pgvector's limit for indexes of `vector`; those of `halfvec` reach twice as far.
+pub(crate) const MAX_INDEXED_DIMENSION: usize = 2_000;
+
+/// Staging table of a copy; temporary, so each session has its own.
+const STAGING: &str = "panopticon_staging";
+
+/// The one place that vouches for a statement: what the modules here give it holds quoted identifiers, placeholders
+/// and numbers.
+fn vouched(sql: String) -> Sql {
+    AssertSqlSafe(sql)
+}
+
+/// An identifier in double quotes: no name, however odd, ends the quotation.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn list(columns: &[&str]) -> String {
+    columns.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ")
+}
+
+/// A table for a collection of any dimension.
+pub(crate) fn create_table(table: &Table) -> Sql {
+    let mut columns = Vec::new();
+    for (name, column_type) in table.column_types() {
+        let is_required = match name {
+            "id" => "primary key",
+            "source_id" | "created_at" | "embedding" => "not null",
+            name if name == table.text_column && table.text == Presence::Required => "not null",
+            name if table.columns.iter().any(|column| column.name == name && column.default.is_some()) => {
+                "not null"
+            }
+            _ => "",
+        };
+        columns.push(format!("{} {column_type} {is_required}", quoted(name)).trim_end().to_owned());
+    }
+    for (name, column_type) in BOOKKEEPING_COLUMNS {
+        columns.push(format!("{} {column_type}", quoted(name)));
+    }
+    vouched(format!("create table {} (\n    {}\n)", quoted(&table.name), columns.join(",\n    ")))
+}
+
+/// Keeps vectors in their rows and has long texts go out of line instead, as those of the services do. PostgreSQL
+/// before 16 cannot say it where the table is made.
+pub(crate) fn keep_vectors_in_rows(table: &Table) -> Sql {
+    vouched(format!("alter table {} alter column embedding set storage main", quoted(&table.name)))
+}
+
+/// Drops a table that nothing depends on.
+pub(crate) fn drop_table(name: &str) -> Sql {
+    vouched(format!("drop table {}", quoted(name)))
+}
+
+/// Gives a table that others made the columns of the migration itself.
+pub(crate) fn add_bookkeeping_columns(table: &Table) -> Sql {
+    let columns = BOOKKEEPING_COLUMNS
+        .map(|(name, column_type)| format!("add column if not exists {} {column_type}", quoted(name)));
+    vouched(format!("alter table {} {}", quoted(&table.name), columns.join(", ")))
+}
+
+/// Opens a binary COPY of whole rows into the table.
+pub(crate) fn copy_in(table: &Table) -> String {
+    format!("copy {} ({}) from stdin with (format binary)", quoted(&table.name), list(&table.all_columns()))
+}
+
+/// An empty temporary table with the columns that are copied, gone at the end of the transaction.
+pub(crate) fn create_staging(table: &Table) -> Sql {
+    vouched(format!(
+        "create temporary table {STAGING} on commit drop as\nselect {}\nfrom {}\nwith no data",
+        list(&table.all_columns()),
+        quoted(&table.name)
+    ))
+}
+
+/// Opens a binary COPY into the staging table.
+pub(crate) fn copy_into_staging() -> String {
+    format!("copy {STAGING} from stdin with (format binary)")
+}
+
+/// Makes room for another staging table in the same transaction.
+pub(crate) fn drop_staging() -> Sql {
+    vouched(format!("drop table {STAGING}"))
+}
+
+/// Moves the staged rows into the table; a row that is there already stays as it is. Returns the ids of the others.
+pub(crate) fn insert_staged(table: &Table) -> Sql {
+    let columns = list(&table.all_columns());
+    vouched(format!(
+        "insert into {} ({columns})\nselect {columns}\nfrom {STAGING}\non conflict (id) do nothing\nreturning id",
+        quoted(&table.name)
+    ))
+}
+
+/// Gives the rows `$1` the content of the staged ones. The run that brought them stays the same.
+pub(crate) fn update_from_staging(table: &Table) -> Sql {
+    let assignments: Vec<String> = table
+        .all_columns()
+        .into_iter()
+        .filter(|column| !matches!(*column, "id" | "migration_run"))
+        .map(|column| format!("{column} = staged.{column}", column = quoted(column)))
+        .collect();
+    vouched(format!(
+        "update {} kept\nset {}\nfrom {STAGING} staged\nwhere kept.id = staged.id and kept.id = any($1)",
+        quoted(&table.name),
+        assignments.join(",\n    ")
+    ))
+}
+
+/// Keeps rows `$4` as they are, for run `$1` to be undone, with the change `$3` that is coming; `$2` is the table's
+/// name. The first image of a run is the one that counts, and the last change: a run that was killed and goes on may
+/// delete what it had updated. What the run itself has brought is not kept, since undoing removes it.
+pub(crate) fn keep_replaced(table: &Table) -> Sql {
+    vouched(format!(
+        "insert into migration_replaced (run_id, table_name, id, change, row)\nselect $1, $2, kept.id, $3, to_jsonb(kept)\nfrom {} kept\nwhere kept.id = any($4) and kept.migration_run is distinct from $1\non conflict (run_id, table_name, id) do update\nset change = excluded.change",
+        quoted(&table.name)
+    ))
+}
+
+/// Holds the rows `$1` until the end of the transaction.
+pub(crate) fn lock_rows(table: &Table) -> Sql {
+    vouched(format!("select from {} where id = any($1) order by id for update", quoted(&table.name)))
+}
+
+/// Keeps writers out of the table until the end of the transaction.
+pub(crate) fn lock_table(table: &Table) -> Sql {
+    vouched(format!("lock table {} in share row exclusive mode", quoted(&table.name)))
+}
+
+/// Deletes rows `$1`.
+pub(crate) fn delete_rows(table: &Table) -> Sql {
+    vouched(format!("delete from {} where id = any($1)", quoted(&table.name)))
+}
+
+/// Deletes the rows that run `$1` brought, but for the ids `$2`.
+pub(crate) fn delete_brought(table: &Table) -> Sql {
+    vouched(format!("delete from {} where migration_run = $1 and not (id = any($2))", quoted(&table.name)))
+}
+
+/// Inserts the rows again that run `$1` deleted, with `columns`, which are all but the generated ones; `$2` is the
+/// table's name.
+pub(crate) fn restore_deleted(table: &Table, columns: &[String]) -> Sql {
+    let name = quoted(&table.name);
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    let former: Vec<String> = columns.iter().map(|column| format!("former.{}", quoted(column))).collect();
+    vouched(format!(
+        "insert into {name} ({columns})\noverriding system value\nselect {former}\nfrom migration_replaced replaced\ncross join lateral jsonb_populate_record(null::{name}, replaced.row) former\nwhere replaced.run_id = $1 and replaced.table_name = $2 and replaced.change = 'deleted'\non conflict (id) do nothing",
+        columns = list(&columns),
+        former = former.join(", ")
+    ))
+}
+
+/// The runs that brought rows again which run `$1` had deleted from the table `$2`, which is `name`.
+pub(crate) fn runs_that_brought_again(name: &str) -> Sql {
+    vouched(format!(
+        "select distinct migration_run\nfrom {}\nwhere migration_run is not null and id in (\n    select id\n    from migration_replaced\n    where run_id = $1 and table_name = $2 and change = 'deleted'\n)",
+        quoted(name)
+    ))
+}
+
+/// Gives the rows that run `$1` changed their former content, but for the ids `$3`; `$2` is the table's name.
+pub(crate) fn restore_updated(table: &Table) -> Sql {
+    let name = quoted(&table.name);
+    let assignments: Vec<String> = table
+        .all_columns()
+        .into_iter()
+        .filter(|column| *column != "id")
+        .map(|column| format!("{column} = former.{column}", column = quoted(column)))
+        .collect();
+    vouched(format!(
+        "update {name} kept\nset {}\nfrom migration_replaced replaced\ncross join lateral jsonb_populate_record(null::{name}, replaced.row) former\nwhere replaced.run_id = $1 and replaced.table_name = $2 and replaced.change = 'updated'\n    and kept.id = replaced.id and not (kept.id = any($3))",
+        assignments.join(",\n    ")
+    ))
+}
+
+/// Sends the rows that one of `runs` brought: the content columns, run and digest.
+pub(crate) fn copy_brought_out(table: &Table, runs: &[Uuid]) -> String {
+    format!(
+        "copy (\n    select {}\n    from {}\n    where migration_run = {}\n) to stdout with (format binary)",
+        list(&table.all_columns()),
+        quoted(&table.name),
+        any_of(runs)
+    )
+}
+
+/// Sends the rows `ids`, with the same columns.
+pub(crate) fn copy_rows_out(table: &Table, ids: &[Uuid]) -> String {
+    format!(
+        "copy (\n    select {}\n    from {}\n    where id = {}\n) to stdout with (format binary)",
+        list(&table.all_columns()),
+        quoted(&table.name),
+        any_of(ids)
+    )
+}
+
+/// Sends the ids of all other rows, and the runs that brought them.
+pub(crate) fn copy_other_ids_out(table: &Table, runs: &[Uuid]) -> String {
+    format!(
+        "copy (\n    select id, migration_run\n    from {}\n    where (migration_run = {}) is not true\n) to stdout with (format binary)",
+        quoted(&table.name),
+        any_of(runs)
+    )
+}
+
+/// Sends the ids of all rows of a table that has no columns of a migration yet.
+pub(crate) fn copy_all_ids_out(table: &Table) -> String {
+    format!("copy (select id from {}) to stdout with (format binary)", quoted(&table.name))
+}
+
+/// COPY takes no parameters.
+fn any_of(ids: &[Uuid]) -> String {
+    let ids: Vec<String> = ids.iter().map(Uuid::to_string).collect();
+    format!("any('{{{}}}'::uuid[])", ids.join(","))
+}
+
+/// Whether the table has rows that run `$1` did not bring.
+pub(crate) fn has_other_rows(table: &Table) -> Sql {
+    vouched(format!(
+        "select exists (select from {} where migration_run is distinct from $1)",
+        quoted(&table.name)
+    ))
+}
+
+/// The rows of exact distance nearest to `$1` (a `real[]`), at most `$2`, brought by one of the runs `$3`.
+pub(crate) fn nearest_brought(table: &Table) -> Sql {
+    let distance = format!("embedding {} $1::real[]::vector", operator(table.space));
+    vouched(format!(
+        "select id, ({distance})::float8 as distance\nfrom {}\nwhere migration_run = any($3)\norder by {distance}\nlimit $2",
+        quoted(&table.name)
+    ))
+}
+
+/// The distances of the rows nearest to `$1` (a `real[]`), at most `$2`, in the order that an index of `precision`
+/// serves.
+pub(crate) fn nearest(table: &Table, precision: Precision) -> Sql {
+    vouched(format!(
+        "select ({})::float8 as distance\nfrom {}\nwhere embedding is not null\norder by {}\nlimit $2",
+        vector_index::order(table, Precision::Full, "$1"),
+        quoted(&table.name),
+        vector_index::order(table, precision, "$1")
+    ))
+}
+
+/// The embeddings of the rows `$1`.
+pub(crate) fn select_embeddings(table: &Table) -> Sql {
+    vouched(format!(
+        "select embedding::real[]\nfrom {}\nwhere id = any($1) and embedding is not null",
+        quoted(&table.name)
+    ))
+}
+
+/// Makes searches of this transaction look at every row.
+pub(crate) fn exact_scan() -> Sql {
+    vouched("set local enable_indexscan = off; set local enable_bitmapscan = off".to_owned())
+}
+
+fn operator(space: DistanceSpace) -> &'static str {
+    match space {
+        DistanceSpace::L2 => "<->",
+        DistanceSpace::Cosine => "<=>",
+        DistanceSpace::InnerProduct => "<#>",
+    }
+}
+
+/// Whether an index is built while the table is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Build {
+    /// In one transaction; writers wait.
+    Alone,
+    /// Outside a transaction, and slower; nobody waits.
+    Concurrently,
+}
+
+/// Lets statements of the session take as long as they must, whatever the role's settings say.
+pub(crate) fn lift_time_limits() -> Sql {
+    vouched(
+        "select set_config(name, '0', false)\nfrom unnest(array['statement_timeout', 'transaction_timeout']) as name\nwhere current_setting(name, true) <> '0'"
+            .to_owned(),
+    )
+}
+
+/// Drops an index.
+pub(crate) fn drop_index(name: &str, build: Build) -> Sql {
+    let concurrently = if build == Build::Concurrently { "concurrently " } else { "" };
+    vouched(format!("drop index {concurrently}if exists {}", quoted(name)))
+}
+
+/// Whether the table `name` has rows.
+pub(crate) fn has_rows(name: &str) -> Sql {
+    vouched(format!("select exists (select from {})", quoted(name)))
+}
+
+/// Counts the rows of `table`.
+pub(crate) fn count_rows(table: &Table) -> Sql {
+    vouched(format!("select count(*) from {}", quoted(&table.name)))
+}
+
+/// Refreshes the planner's statistics of the table `name`.
+pub(crate) fn analyze(name: &str) -> Sql {
+    vouched(format!("analyze {}", quoted(name)))
+}
+
+/// How many lists of an IVFFLAT index a search of this transaction looks into.
+pub(crate) fn set_probes(probes: u32) -> Sql {
+    vouched(format!("set local ivfflat.probes = {probes}"))
+}
+
+/// Gives index builds this much memory: of this transaction, or of the session.
+pub(crate) fn set_build_memory(build: Build, kilobytes: u64) -> Sql {
+    let local = if build == Build::Alone { "local " } else { "" };
+    vouched(format!("set {local}maintenance_work_mem = '{kilobytes}kB'"))
+}
+
+/// Lets this many processes help to build an index: of this transaction, or of the session.
+pub(crate) fn set_build_workers(build: Build, workers: usize) -> Sql {
+    let local = if build == Build::Alone { "local " } else { "" };
+    vouched(format!("set {local}max_parallel_maintenance_workers = {workers}"))
+}
+
+/// Drops a database, whoever is connected to it.
+pub(crate) fn drop_database(name: &str) -> Sql {
+    vouched(format!("drop database if exists {} with (force)", quoted(name)))
+}
+
+/// Makes an empty database.
+pub(crate) fn create_database(name: &str) -> Sql {
+    vouched(format!("create database {}", quoted(name)))
+}
+
+/// How many candidates a search of this transaction keeps in an HNSW index.
+pub(crate) fn set_ef_search(candidates: u32) -> Sql {
+    vouched(format!("set local hnsw.ef_search = {candidates}"))
+}
+
+/// Lets an index scan of this transaction go on until a filter has left enough rows.
+pub(crate) fn set_iterative_scan(method: &str) -> Sql {
+    vouched(format!("set local {method}.iterative_scan = relaxed_order"))
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{ExpectFile, expect_file};
+    use records::Service;
+
+    use super::*;
+    use crate::postgres::{
+        table::{Column, ColumnType},
+        vector_index::{IndexDefinition, IndexKind},
+    };
+
+    fn check(sql: &Sql, expected: &ExpectFile) {
+        expected.assert_eq(&format!("{};\n", sql.0));
+    }
+
+    #[test]
+    fn statements_are_the_golden_ones() {
+        let outputs = &Table::of(Service::Judge);
+        let queries = &Table::of(Service::Query);
+        let wide = &Table {
+            name: "odd \"name\"".to_owned(),
+            text_column: "document".to_owned(),
+            text: Presence::Optional,
+            columns: vec![Column {
+                key: "year".to_owned(),
+                name: "published".to_owned(),
+                column_type: ColumnType::BigInt,
+                default: None,
+            }],
+            dimension: 3_072,
+            space: DistanceSpace::L2,
+        };
+        let run = [Uuid::from_u128(1), Uuid::from_u128(2)];
+        check(&create_table(wide), &expect_file!["golden/create_table.sql"]);
+        check(&keep_vectors_in_rows(wide), &expect_file!["golden/keep_vectors_in_rows.sql"]);
+        check(&drop_table(&wide.name), &expect_file!["golden/drop_table.sql"]);
+        check(&add_bookkeeping_columns(queries), &expect_file!["golden/add_bookkeeping_columns.sql"]);
+        check(&AssertSqlSafe(copy_in(outputs)), &expect_file!["golden/copy_in.sql"]);
+        check(&create_staging(outputs), &expect_file!["golden/create_staging.sql"]);
+        check(&insert_staged(outputs), &expect_file!["golden/insert_staged.sql"]);
+        check(&update_from_staging(outputs), &expect_file!["golden/update_from_staging.sql"]);
+        check(&keep_replaced(outputs), &expect_file!["golden/keep_replaced.sql"]);
+        check(&lock_rows(outputs), &expect_file!["golden/lock_rows.sql"]);
+        check(&lock_table(outputs), &expect_file!["golden/lock_table.sql"]);
+        check(&AssertSqlSafe(copy_rows_out(queries, &run)), &expect_file!["golden/copy_rows_out.sql"]);
+        check(&delete_rows(outputs), &expect_file!["golden/delete_rows.sql"]);
+        check(&delete_brought(outputs), &expect_file!["golden/delete_brought.sql"]);
+        let columns = ["id", "odd \"column\""].map(str::to_owned);
+        check(&restore_deleted(outputs, &columns), &expect_file!["golden/restore_deleted.sql"]);
+        check(&runs_that_brought_again(&wide.name), &expect_file!["golden/runs_that_brought_again.sql"]);
+        check(&restore_updated(outputs), &expect_file!["golden/restore_updated.sql"]);
+        check(&AssertSqlSafe(copy_brought_out(outputs, &run)), &expect_file!["golden/copy_brought_out.sql"]);
+        check(
+            &AssertSqlSafe(copy_other_ids_out(outputs, &run)),
+            &expect_file!["golden/copy_other_ids_out.sql"],
+        );
+        check(&has_other_rows(outputs), &expect_file!["golden/has_other_rows.sql"]);
+        check(&nearest_brought(wide), &expect_file!["golden/nearest_brought.sql"]);
+        check(&nearest(wide, Precision::Half), &expect_file!["golden/nearest.sql"]);
+        let ivfflat = IndexDefinition { kind: IndexKind::Ivfflat { lists: 20 }, precision: Precision::Full };
+        let hnsw = IndexDefinition {
+            kind: IndexKind::Hnsw { m: 16, ef_construction: 64 },
+            precision: Precision::Half,
+        };
+        let created = vector_index::create_vector_index(queries, "new", ivfflat, Build::Concurrently);
+        check(&created, &expect_file!["golden/create_ivfflat.sql"]);
+        let created = vector_index::create_vector_index(wide, "new", hnsw, Build::Alone);
+        check(&created, &expect_file!["golden/create_hnsw_half.sql"]);
+        check(&vector_index::rename_index("new", "odd \"name\""), &expect_file!["golden/rename_index.sql"]);
+        check(&vector_index::sample_embeddings(wide), &expect_file!["golden/sample_embeddings.sql"]);
+        let nearest = vector_index::nearest_of_share(queries, Precision::Full);
+        check(&nearest, &expect_file!["golden/nearest_of_share.sql"]);
+        check(&drop_index("odd \"name\"", Build::Concurrently), &expect_file!["golden/drop_index.sql"]);
+    }
+}

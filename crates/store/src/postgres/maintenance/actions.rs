@@ -96,6 +96,39 @@ impl Database {
         transaction.commit().await.during("end a transaction")
     }
 
+    /// How many dead rows the last VACUUM of each table has left, of those that ended after `since`, in UTC; none in a database
+    /// that has no place for them yet.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn dead_rows_left(&self, since: PrimitiveDateTime) -> Result<Vec<(String, u64)>, Error> {
+        const OPERATION: &str = "read what maintenance has done";
+        let mut transaction = self.begin().await?;
+        let exists =
+            sqlx::query_scalar!(r#"select to_regclass('maintenance_actions') is not null as "exists!""#)
+                .fetch_one(on(&mut transaction))
+                .await
+                .during(OPERATION)?;
+        let rows = if exists {
+            sqlx::query!(
+                r#"
+                select distinct on (table_name) table_name as "table_name!", (after ->> 'dead_rows')::bigint as dead_rows
+                from maintenance_actions
+                where action = 'vacuum' and after is not null and ended_at > $1
+                order by table_name, started_at desc
+                "#,
+                since
+            )
+            .fetch_all(on(&mut transaction))
+            .await
+            .during(OPERATION)?
+        } else {
+            Vec::new()
+        };
+        transaction.commit().await.during("end a transaction")?;
+        Ok(rows.into_iter().filter_map(|row| Some((row.table_name, row.dead_rows?.unsigned_abs()))).collect())
+    }
+
     /// The last actions, newest first; none in a database that has no place for them yet.
     ///
     /// # Errors

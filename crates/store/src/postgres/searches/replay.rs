@@ -32,8 +32,6 @@ pub struct ReplayedSearch {
     pub embedding: Embedding,
     /// Among which records; of a table that is no service's, all.
     pub selection: Selection,
-    /// The row whose vector it is, if it is one's: it is left out of both answers, since every search finds it.
-    pub without: Option<Uuid>,
 }
 
 /// What a search finds, and what there is to find: distances, nearest first; those that are not defined, as of a vector
@@ -68,17 +66,12 @@ impl Database {
         let mut transaction = transaction.during("begin a transaction")?;
         let index = searched(&mut transaction, table).await?;
         let service = Service::ALL.into_iter().find(|service| Table::of(*service) == *table);
-        let replaying = Replaying { table, search, asked: limit + u32::from(search.without.is_some()) };
+        let replaying = Replaying { table, search, asked: limit };
         let (found, took, exact) = match service {
             Some(service) => replaying.of_service(&mut transaction, service, index.as_ref()).await?,
             None => replaying.of_table(&mut transaction, index.as_ref()).await?,
         };
         transaction.commit().await.during("end a transaction")?;
-        let of_others = |rows: &[(Uuid, f64)]| -> Vec<f64> {
-            let others = rows.iter().filter(|(id, _)| Some(*id) != search.without);
-            others.map(|(_, distance)| *distance).take(limit as usize).collect()
-        };
-        let (found, exact) = (of_others(&found), of_others(&exact));
         let missing = exact.len().saturating_sub(found.len()) as u64;
         let measured = |mut distances: Vec<f64>| {
             distances.retain(|distance| distance.is_finite());
@@ -89,8 +82,8 @@ impl Database {
     }
 }
 
-/// Ids and distances, in the order of the answer.
-type Found = Vec<(Uuid, f64)>;
+/// Distances, in the order of the answer.
+type Found = Vec<f64>;
 
 struct Replaying<'a> {
     table: &'a Table,
@@ -133,7 +126,7 @@ impl Replaying<'_> {
         let began = Instant::now();
         let mut found = self.nearest(transaction, precision, precision.taken(self.asked)).await?;
         let took = began.elapsed();
-        found.sort_by(|(_, one), (_, other)| one.total_cmp(other));
+        found.sort_by(f64::total_cmp);
         found.truncate(self.asked as usize);
         set(transaction, vec![ddl::exact_scan()]).await?;
         let exact = self.nearest(transaction, Precision::Full, self.asked).await?;
@@ -146,13 +139,14 @@ impl Replaying<'_> {
         precision: Precision,
         limit: u32,
     ) -> Result<Found, Error> {
-        sqlx::query_as(nearest_of_share(self.table, precision))
+        let rows: Vec<(Uuid, f64)> = sqlx::query_as(nearest_of_share(self.table, precision))
             .bind(self.search.embedding.as_slice())
             .bind(i64::from(limit))
             .bind(i32::try_from(SHARE_OF).expect("1,024 fits"))
             .fetch_all(on(transaction))
             .await
-            .during(OPERATION)
+            .during(OPERATION)?;
+        Ok(rows.into_iter().map(|(_, distance)| distance).collect())
     }
 
     fn failed(&self) -> impl Fn(StorageError) -> Error {
@@ -172,7 +166,7 @@ fn read(rows: &[PgRow]) -> Result<Found, Error> {
     // Where no distance is defined the search has a result all the same.
     let read = |row: &PgRow| {
         let distance: Option<f64> = row.try_get("distance")?;
-        Ok((row.try_get("id")?, distance.unwrap_or(f64::NAN)))
+        Ok(distance.unwrap_or(f64::NAN))
     };
     rows.iter().map(read).collect::<sqlx::Result<_>>().during(OPERATION)
 }

@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
-use super::{Filtering, VectorIndex, catalog::existing, records::last_writes};
+use super::{VectorIndex, catalog::existing, records::last_writes};
 use crate::{
     Error,
     error::StatementContext as _,
@@ -23,6 +23,9 @@ const COUNTED_ROWS: u64 = 200_000;
 /// Statistics reach other sessions after a second or so; a rate over less than this says little.
 const SHORTEST_RATE_SECONDS: f64 = 10.0;
 
+/// So many stretches tell what searches find, however few of them are made again in each.
+const SEARCH_RECALLS: i64 = 10;
+
 /// A table and its vector indexes, as they are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observation {
@@ -40,7 +43,7 @@ pub struct Observation {
     pub table_bytes: u64,
     /// Its vector indexes.
     pub indexes: Vec<VectorIndex>,
-    /// What real searches found when they were last compared with exact ones, by class of filter.
+    /// What real searches found when they were last compared with exact ones: by class of filter, newest first.
     pub searches: Vec<SearchRecall>,
     /// When, in UTC.
     pub observed_at: PrimitiveDateTime,
@@ -57,15 +60,15 @@ pub struct Observation {
 pub struct SearchRecall {
     /// What they asked for besides nearness, as `vector_search_history` calls it.
     pub filter_class: String,
-    /// Whether that was anything.
-    pub filtering: Filtering,
     /// The searches were made again after this, in UTC.
     pub since: PrimitiveDateTime,
     /// How many.
     pub replayed: u32,
     /// Share of the nearest rows that they found.
     pub recall: f64,
-    /// With 95 % confidence the recall is not above it.
+    /// With 95 % confidence the recall is not below it.
+    pub recall_low: f64,
+    /// Nor above it.
     pub recall_high: f64,
 }
 
@@ -183,7 +186,16 @@ pub(super) async fn estimated_rows(connection: &mut PgConnection, table: &Table)
     Ok(estimate.unsigned_abs())
 }
 
-/// The newest recall of each class of searches of `table`; none in a database that has no place for them yet.
+/// Memory of the machine, where the server seems to run on ours.
+pub(crate) fn machine_bytes(database: &Database) -> Option<u64> {
+    if !database.is_local() {
+        return None;
+    }
+    meminfo_kb("MemTotal:").map(|kilobytes| kilobytes << 10)
+}
+
+/// The newest recalls of each class of searches of `table`, newest first; none in a database that has no place for them
+/// yet.
 async fn search_recalls(connection: &mut PgConnection, table: &Table) -> Result<Vec<SearchRecall>, Error> {
     const OPERATION: &str = "read what searches have found";
     let exists =
@@ -196,17 +208,23 @@ async fn search_recalls(connection: &mut PgConnection, table: &Table) -> Result<
     }
     let rows = sqlx::query!(
         r#"
-        select distinct on (filter_class)
+        select
             filter_class,
             measured_at - make_interval(secs => seconds) as "since!",
             replayed,
             recall as "recall!",
+            recall_low as "recall_low!",
             recall_high as "recall_high!"
-        from vector_search_history
-        where table_name = $1 and recall is not null and recall_high is not null
-        order by filter_class, measured_at desc
+        from (
+            select *, row_number() over (partition by filter_class order by measured_at desc) as place
+            from vector_search_history
+            where table_name = $1 and recall is not null and recall_low is not null and recall_high is not null
+        ) placed
+        where place <= $2
+        order by filter_class, place
         "#,
-        table.name
+        table.name,
+        SEARCH_RECALLS
     )
     .fetch_all(on(connection))
     .await
@@ -214,11 +232,19 @@ async fn search_recalls(connection: &mut PgConnection, table: &Table) -> Result<
     Ok(rows
         .into_iter()
         .map(|row| SearchRecall {
-            filtering: if row.filter_class == "none" { Filtering::None } else { Filtering::Some },
             filter_class: row.filter_class,
             since: row.since,
             replayed: row.replayed.unsigned_abs(),
             recall: row.recall,
+            recall_low: row.recall_low,
             recall_high: row.recall_high,
         })
         .collect())
+}
+
+/// A number of `/proc/meminfo`; `None` where there is no such file.
+pub(super) fn meminfo_kb(name: &str) -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().strip_suffix(" kB")?.trim().parse().ok()
+}

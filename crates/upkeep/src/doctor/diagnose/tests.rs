@@ -74,6 +74,8 @@ fn healthy() -> Examination {
         },
         pgvector: "0.8.7".to_owned(),
         is_iterative: true,
+        searches: Vec::new(),
+        observed_at: datetime!(2026-02-01 12:00),
     };
     Examination {
         server: ServerFacts {
@@ -158,6 +160,7 @@ fn measured() -> store::postgres::vector_index::MeasuredSetting {
         filtering: store::postgres::vector_index::Filtering::None,
         depth: 10,
         candidates: 45,
+        first_candidates: None,
         target: 0.98,
         recall: 0.99,
         recall_low: 0.985,

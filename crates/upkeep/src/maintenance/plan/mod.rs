@@ -3,12 +3,6 @@
 
 use std::fmt;
 
-use store::postgres::{
-    maintenance::{ColumnStatistics, TableHealth},
-    vector_index::{IndexDefinition, IndexKind, VectorIndex},
-};
-use time::Duration;
-
 use super::{
     limits::Limits,
     observe::{Expired, Migration, Observed, ObservedTable, Vectors},
@@ -17,14 +11,16 @@ use crate::{
     plan::{EXACT_SCAN_ROWS, Tuning},
     policy::Policy,
 };
+use store::postgres::{
+    maintenance::{ColumnStatistics, TableHealth},
+    vector_index::{IndexDefinition, IndexKind, VectorIndex},
+};
 
 /// A search by an index walks over entries of dead rows, and the planner's estimates decide how a filtered search is
 /// made: a table with vectors is put in order at this share of what autovacuum waits for.
 const BEFORE_AUTOVACUUM: f64 = 0.5;
 /// Another table is left to autovacuum, unless it does not come.
 const AFTER_AUTOVACUUM: f64 = 2.0;
-/// Dead rows that a VACUUM has left are held by a transaction that has been open since then. So long it is not tried again.
-const VACUUM_REST: Duration = Duration::HOUR;
 /// From this share of dead entries on, a graph is built anew instead of mended by VACUUM. Of 20,000 vectors VACUUM took
 /// 4.9 s with 5 % dead ones, 7.2 s with 20 % and 12.5 s with 50 %; REINDEX and then VACUUM 6.0 s, 3.5 s and 2.0 s.
 const DEAD_SHARE_OF_REBUILD: f64 = 0.2;
@@ -134,7 +130,7 @@ pub fn plan(observed: &Observed, policy: &Policy, limits: &Limits) -> Plan {
             plan.leave(name, "a VACUUM works on it");
             continue;
         }
-        let (allowed, late): (Vec<_>, Vec<_>) = of_table(&mut plan, table, policy, observed)
+        let (allowed, late): (Vec<_>, Vec<_>) = of_table(&mut plan, table, policy)
             .into_iter()
             .map(|(action, reason)| Planned { table: name.clone(), action, reason })
             .partition(|planned| limits.allow(&planned.action, observed.at));
@@ -147,19 +143,15 @@ pub fn plan(observed: &Observed, policy: &Policy, limits: &Limits) -> Plan {
 }
 
 /// What is done to a table, in this order.
-fn of_table(
-    plan: &mut Plan,
-    table: &ObservedTable,
-    policy: &Policy,
-    observed: &Observed,
-) -> Vec<(Action, String)> {
-    let ObservedTable { health, vectors, migration } = table;
-    let mut vacuum = vacuum_reason(table);
-    if vacuum.is_some() && rests(health, observed) {
-        let reason =
-            "it was vacuumed within the hour, and what that left is held by a transaction that is still open";
-        plan.leave(&health.name, reason);
-        vacuum = None;
+fn of_table(plan: &mut Plan, table: &ObservedTable, policy: &Policy) -> Vec<(Action, String)> {
+    let ObservedTable { health, vectors, migration, .. } = table;
+    let vacuum = vacuum_reason(table);
+    if vacuum.is_none() && table.held_rows > 0 {
+        let held = table.held_rows;
+        plan.leave(
+            &health.name,
+            format!("VACUUM has left {held} dead rows, which an open transaction may see"),
+        );
     }
     let mut actions = Vec::new();
     let mut index = None;
@@ -199,7 +191,9 @@ fn of_table(
 fn vacuum_reason(table: &ObservedTable) -> Option<String> {
     let TableHealth { rows, dead_rows, inserted, autovacuum, .. } = &table.health;
     let factor = factor(table);
-    if *dead_rows as f64 > factor * autovacuum.dead.of(*rows) {
+    // The others would be left again.
+    let dead_rows = dead_rows.saturating_sub(table.held_rows);
+    if dead_rows as f64 > factor * autovacuum.dead.of(*rows) {
         return Some(format!("{dead_rows} dead rows beside {rows}: {}", instead_of_autovacuum(table)));
     }
     // The rows alone: whether there are entries to remove makes no difference.
@@ -224,11 +218,6 @@ fn instead_of_autovacuum(table: &ObservedTable) -> &'static str {
         (Some(_), true) => "searches cannot wait for autovacuum",
         (None, true) => "autovacuum does not come to it",
     }
-}
-
-/// Whether the last VACUUM was so recent that another one would leave what it left.
-fn rests(health: &TableHealth, observed: &Observed) -> bool {
-    health.vacuumed_at.is_some_and(|at| observed.at.assume_utc() - at < VACUUM_REST)
 }
 
 /// The graph that is to be built anew before its table is vacuumed, if one is, and why.

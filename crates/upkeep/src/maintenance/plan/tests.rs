@@ -95,13 +95,14 @@ fn queries(rows: u64, dead_rows: u64, kind: Option<IndexKind>) -> ObservedTable 
     let statistics = columns.map(|column| ColumnStatistics { column, target: 100 }).to_vec();
     ObservedTable {
         health: health("queries", rows, dead_rows),
+        held_rows: 0,
         vectors: Some(Vectors { observation, statistics }),
         migration: Migration::None,
     }
 }
 
 fn other(health: TableHealth) -> ObservedTable {
-    ObservedTable { health, vectors: None, migration: Migration::None }
+    ObservedTable { health, held_rows: 0, vectors: None, migration: Migration::None }
 }
 
 fn of(tables: Vec<ObservedTable>) -> Observed {
@@ -176,19 +177,15 @@ fn other_tables_are_left_to_autovacuum_unless_it_does_not_come() {
 
 #[test]
 fn tables_are_left_alone_with_a_reason() {
-    let vacuumed = |minutes| {
-        let mut table = queries(20_000, 5_000, Some(HNSW));
-        table.health.vacuumed_at = Some((NOW - Duration::minutes(minutes)).assume_utc());
-        table
-    };
+    let with_held = |held_rows| ObservedTable { held_rows, ..queries(20_000, 5_000, Some(HNSW)) };
     check(
-        &of(vec![vacuumed(59)]),
+        &of(vec![with_held(4_500)]),
         &expect![[r#"
-        queries: left alone, since it was vacuumed within the hour, and what that left is held by a transaction that is still open
+        queries: left alone, since VACUUM has left 4500 dead rows, which an open transaction may see
         nothing to do
     "#]],
     );
-    assert_eq!(plan(&of(vec![vacuumed(60)]), &Policy::default(), &Limits::default()).actions.len(), 3);
+    assert_eq!(plan(&of(vec![with_held(1_000)]), &Policy::default(), &Limits::default()).actions.len(), 3);
     let mut table = queries(20_000, 5_000, None);
     table.migration = Migration::Unfinished;
     check(
@@ -239,10 +236,10 @@ fn lost_recall_is_measured_and_moved_lists_are_built_anew() {
     vectors.observation.indexes[0].measured = vec![measured(3, 20_000)];
     vectors.observation.searches = vec![SearchRecall {
         filter_class: "none".to_owned(),
-        filtering: Filtering::None,
         since: datetime!(2026-02-01 11:55),
         replayed: 30,
         recall: 0.91,
+        recall_low: 0.88,
         recall_high: 0.94,
     }];
     let policy = &Policy { index_type: IndexType::Ivfflat, ..Policy::default() };
@@ -316,7 +313,6 @@ fn carried_out(mut observed: Observed, plan: &Plan) -> Observed {
             (Action::Vacuum, Some(table)) => {
                 let health = &mut table.health;
                 (health.dead_rows, health.inserted, health.changed) = (0, 0, 0);
-                health.vacuumed_at = Some(NOW.assume_utc());
                 if let Some(vectors) = &mut table.vectors {
                     vectors.observation.dead_rows = 0;
                 }
@@ -392,10 +388,10 @@ fn carried_out_plan_leaves_nothing_to_do() {
             }
             vectors.observation.searches = vec![SearchRecall {
                 filter_class: "category".to_owned(),
-                filtering: Filtering::Some,
                 since: datetime!(2026-01-31 13:00),
                 replayed: 20,
                 recall,
+                recall_low: recall,
                 recall_high: recall,
             }];
             let other = other(TableHealth { inserted, changed, ..health("runs", rows, dead) });

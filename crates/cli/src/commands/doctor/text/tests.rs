@@ -94,6 +94,8 @@ fn indexed() -> TableExamination {
         },
         pgvector: "0.8.3".to_owned(),
         is_iterative: true,
+        searches: Vec::new(),
+        observed_at: datetime!(2026-02-01 12:00),
     };
     TableExamination {
         table,

@@ -1,0 +1,110 @@
+//! vectors: what searches by vector find and take, beside pgbench and a real Chroma server, on real texts.
+//!
+//! `cargo bench -p bench --bench vectors`. `PANOPTICON_BENCH_RECORDS` says how many records (default
+//! `10000,100000,300000`); `PANOPTICON_BENCH_CHROMA` names the program `chroma` of version 1.5.9 (default: that of the
+//! path; without one Chroma is left out), `PANOPTICON_BENCH_BINARY` a `panopticon` to measure instead of the one that
+//! is built, `PANOPTICON_BENCH_WORDNET` WordNet's folder (default: Debian's package `wordnet-base`, which is downloaded).
+//!
+//! Stored are sentences of the evaluation data beside the workspace and WordNet's glosses, embedded by our model once
+//! and kept; searched for are sentences that are not stored. Everybody gets the same vectors. For each size:
+//!
+//! - `ivfflat`, `store`: the storage's search call in this process, given the vector, with IVFFLAT and with what the
+//!   planner builds by itself. For each recall target the settings are those that `panopticon index tune` measures.
+//! - `pgbench`: the same transaction without our layer.
+//! - `http_vector`, `http_text`: `panopticon serve query`, given the vector or the text to embed.
+//! - `old_service`: the recall of an index that was made on the empty table, with one probe.
+//! - `chroma`: a Chroma server over HTTP, with the least `ef_search` of some that meets the target.
+//!
+//! Recall is measured for each of them, against all vectors. The report goes to `target/bench/vectors.json`, plots
+//! beside it.
+
+mod chroma;
+mod contest;
+mod corpus;
+mod embeddings;
+mod filters;
+mod measured;
+mod old;
+mod ours;
+mod pgbench;
+mod plot;
+mod targets;
+mod truth;
+
+use std::{env, path::PathBuf, sync::Arc};
+
+use anyhow::{Context as _, Result};
+use bench::{Panopticon, chroma_program, folder, psql, write_report};
+use provision::{DataDir, Durability, Server, ServerOptions};
+use serde_json::{Value, json};
+
+use self::{contest::Contest, embeddings::Corpus};
+
+/// Texts that are searched for, after the last one that is stored.
+const QUESTIONS: usize = 400;
+/// And texts that are stored while others search.
+const FURTHER: usize = 2_000;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let sizes = env::var("PANOPTICON_BENCH_RECORDS").unwrap_or_else(|_| "10000,100000,300000".to_owned());
+    let sizes = sizes.split(',').map(|size| size.trim().parse::<usize>()).collect::<Result<Vec<_>, _>>();
+    let sizes = sizes.context("PANOPTICON_BENCH_RECORDS is no list of numbers")?;
+    let largest = *sizes.iter().max().context("PANOPTICON_BENCH_RECORDS is empty")?;
+    let data_dir = match env::var_os("PANOPTICON_DATA_DIR") {
+        Some(path) => DataDir::new(path),
+        None => DataDir::platform_default()?,
+    };
+    let model: PathBuf = match env::var_os("PANOPTICON_MODEL_DIR") {
+        Some(path) => path.into(),
+        None => provision::ensure_model(&data_dir, &|line| eprintln!("{line}"))?,
+    };
+    let corpus = Arc::new(Corpus::read(&model, largest + QUESTIONS + FURTHER)?);
+    let panopticon = Panopticon::find_or_build()?;
+    let chroma = chroma_program();
+    if chroma.is_none() {
+        eprintln!("no program `chroma`: Chroma is left out");
+    }
+    let options = ServerOptions {
+        binaries: data_dir,
+        cluster: folder()?.join("vectors"),
+        durability: Durability::Full,
+    };
+    let server = Server::start(&options, &|line| eprintln!("{line}"))?;
+    let mut reports = Vec::new();
+    for rows in sizes {
+        let database = format!("vectors_{rows}");
+        psql(
+            &server,
+            "postgres",
+            &[
+                &format!("drop database if exists {database} with (force)"),
+                &format!("create database {database}"),
+            ],
+        )?;
+        let contest = Contest {
+            server: &server,
+            database,
+            corpus: &corpus,
+            rows,
+            panopticon: &panopticon,
+            model: &model,
+            chroma: chroma.as_deref(),
+        };
+        reports.push(contest.run().await?);
+        psql(&server, "postgres", &[&format!("drop database vectors_{rows} with (force)")])?;
+        // What is known so far is not lost with a later size.
+        report(&reports)?;
+    }
+    server.release()?;
+    let report = report(&reports)?;
+    targets::print(&report);
+    Ok(())
+}
+
+fn report(sizes: &[Value]) -> Result<Value> {
+    let report = json!({ "sizes": sizes });
+    write_report("vectors", &report)?;
+    plot::plots(&report, &folder()?)?;
+    Ok(report)
+}

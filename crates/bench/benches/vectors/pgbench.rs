@@ -1,0 +1,67 @@
+//! The same transaction by pgbench: what is left for our layer to lose.
+
+use std::{fmt::Write as _, fs, process::Command};
+
+use anyhow::{Context as _, Result, ensure};
+use bench::folder;
+use provision::Server;
+use serde_json::{Value, json};
+
+use super::{
+    embeddings::Corpus,
+    truth::{LIMIT, Truth},
+};
+
+/// pgbench takes at most 128 scripts, and chooses among them.
+const QUESTIONS: usize = 100;
+const SECONDS: &str = "4";
+
+/// The statements of the store; its tests hold it to them.
+const BY_INDEX: &str = include_str!("../../../store/src/postgres/ddl/golden/nearest_by_index.sql");
+const EXACT: &str = include_str!("../../../store/src/postgres/ddl/golden/nearest_exact.sql");
+
+/// Searches of all records, with these search settings; none where searches are exact. They go as the store sends them:
+/// the begin and the settings at once, then the search, then the commit.
+pub(super) fn measure(
+    server: &Server,
+    database: &str,
+    corpus: &Corpus,
+    truth: &Truth,
+    settings: Option<&str>,
+    clients: usize,
+) -> Result<Value> {
+    let folder = folder()?.join("pgbench");
+    fs::create_dir_all(&folder)?;
+    let mut pgbench = Command::new(server.program("pgbench"));
+    // Rows in binary, which the store reads, are beyond pgbench.
+    pgbench.args(["--no-vacuum", "--protocol", "simple", "--time", SECONDS]);
+    pgbench.args(["--client", &clients.to_string(), "--jobs", &clients.to_string()]);
+    for (place, question) in truth.questions().iter().take(QUESTIONS).enumerate() {
+        let mut embedding = String::from("'{");
+        for component in corpus.vector(*question) {
+            write!(embedding, "{component},")?;
+        }
+        embedding.pop();
+        embedding.push_str("}'");
+        let statement = if settings.is_some() { BY_INDEX } else { EXACT };
+        // A line is a command.
+        let statement = statement.split_whitespace().collect::<Vec<_>>().join(" ");
+        let statement = statement.replace("$1", &embedding).replace("$2", &LIMIT.to_string());
+        let statement = statement.replace("$3", &i64::MAX.to_string());
+        let settings = settings.map(|settings| format!(" \\; {settings}")).unwrap_or_default();
+        let script =
+            format!("begin \\; set local statement_timeout = 30000{settings};\n{statement}\ncommit;\n");
+        let path = folder.join(format!("{place}.sql"));
+        fs::write(&path, script)?;
+        pgbench.arg("--file").arg(path);
+    }
+    let output = pgbench.arg(server.url_of(database)).output().context("failed to run pgbench")?;
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "pgbench failed: {}", String::from_utf8_lossy(&output.stderr));
+    let figure = |line: &str| {
+        let line = stdout.lines().find_map(|found| found.strip_prefix(line));
+        let figure = line.and_then(|rest| rest.split_whitespace().find_map(|word| word.parse::<f64>().ok()));
+        figure.with_context(|| format!("pgbench does not say `{line:?}`: {stdout}"))
+    };
+    Ok(json!({ "clients": clients, "mean_ms": figure("latency average")?, "per_second": figure("tps")? }))
+}

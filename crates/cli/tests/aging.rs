@@ -1,0 +1,161 @@
+//! A table that ages is kept in order by `panopticon serve` alone: it grows tenfold, its rows move, half of them go, and
+//! searches find what is nearest again.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use store::postgres::Database;
+use test_support::TestDatabase;
+
+use crate::{
+    json, run_on,
+    serve::{Serving, blocking},
+};
+
+const PATIENCE: Duration = Duration::from_secs(420);
+const POLL: Duration = Duration::from_millis(200);
+const TARGET: f64 = 0.98;
+const SETTINGS: [(&str, &str); 4] = [
+    ("VECTOR_INDEX_TYPE", "ivfflat"),
+    ("VECTOR_MONITOR_INTERVAL_SECONDS", "16"),
+    ("VECTOR_MONITOR_REPLAYS", "20"),
+    ("MAINTENANCE_INTERVAL_SECONDS", "2"),
+];
+
+/// Puts rows in, in 200 clusters that no other seed has.
+async fn fill(database: &TestDatabase, seed: f64, from: u32, to: u32) {
+    let statements = format!(
+        "select setseed({seed});
+        create temporary table centres as
+            select cluster, array(select random() - 0.5 from generate_series(1, 384) where cluster > 0) as centre
+            from generate_series(1, 200) cluster;
+        insert into queries (id, query_text, theme, embedding)
+        select md5(row::text)::uuid, 'row ' || row, 'theme',
+            (select array_agg(x + (random() - 0.5) * 0.5) from unnest(centre) x where row > 0)::vector
+        from generate_series({from}, {to}) row
+        join centres on cluster = row % 200 + 1"
+    );
+    database.execute(&statements).await;
+}
+
+/// Waits until `look` finds something.
+async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < end, "{what}");
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// The last recall of searches without a filter, with its upper bound.
+async fn last_recall(connection: &mut PgConnection) -> Option<(f64, f64)> {
+    sqlx::query_as(
+        "select recall, recall_high from vector_search_history
+        where table_name = 'queries' and filter_class = 'none' and recall is not null
+        order by measured_at desc limit 1",
+    )
+    .fetch_optional(connection)
+    .await
+    .expect("the history reads")
+}
+
+/// How many actions of this name are done.
+async fn done(connection: &mut PgConnection, action: &str) -> i64 {
+    sqlx::query_scalar(
+        "select count(*) from maintenance_actions where action = $1 and after is not null and table_name = 'queries'",
+    )
+    .bind(action)
+    .fetch_one(connection)
+    .await
+    .expect("the actions read")
+}
+
+#[tokio::test]
+async fn aged_table_loses_recall_which_is_told_and_mended_unattended() {
+    let test_database = TestDatabase::create().await;
+    let url = test_database.url();
+    let database = Database::connect(&url).await.expect("the database answers");
+    database.prepare_schema().await.expect("the schema is created");
+    // Autovacuum would do a part of it sooner or later; here nobody but us does.
+    test_database.execute("alter table queries set (autovacuum_enabled = false)").await;
+    fill(&test_database, 0.5, 1, 11_000).await;
+    let mut connection = test_database.connection().await;
+    let serving = blocking(move || {
+        let mut settings = vec![("DATABASE_URL", url.as_str())];
+        settings.extend(SETTINGS);
+        Serving::start(&["query"], &settings)
+    })
+    .await;
+
+    eventually("no index is built", async || (done(&mut connection, "index").await > 0).then_some(())).await;
+    let young = eventually("searches of the young table are not seen to find enough", async || {
+        last_recall(&mut connection).await.filter(|(recall, _)| *recall >= TARGET)
+    })
+    .await;
+
+    // Nothing is mended before it was seen.
+    let held = eventually("maintenance does not end", async || {
+        database.lock_maintenance().await.expect("the lock is asked for")
+    })
+    .await;
+    let (actions, began) = (done(&mut connection, "index").await, Instant::now());
+    let vacuums = done(&mut connection, "vacuum").await;
+    fill(&test_database, 0.25, 11_001, 110_000).await;
+    test_database.execute("delete from queries where substr(query_text, 5)::int % 2 = 0").await;
+    println!("aged in {:?}", began.elapsed());
+    let aged = eventually("searches of the aged table are not seen to find less", async || {
+        last_recall(&mut connection).await.filter(|(_, high)| *high < TARGET)
+    })
+    .await;
+    let is_told = async |serving: &Serving, value: u8| {
+        let line = format!(
+            r#"panopticon_vector_search_alert{{table="queries",filter_class="none",alert="recall"}} {value}"#
+        );
+        let ready = serving.data("query", "GET", "/ready", &Value::Null);
+        let is_ready = ready["alerts"].as_array().is_none_or(Vec::is_empty);
+        (serving.text("query", "/metrics").lines().any(|found| found == line) && is_ready == (value == 0))
+            .then_some(())
+    };
+    eventually("the loss is not told", async || is_told(&serving, 1).await).await;
+    assert_eq!(done(&mut connection, "index").await, actions, "nothing was mended before");
+
+    held.release().await.expect("it is let go");
+    let began = Instant::now();
+    eventually("nothing is mended", async || {
+        (done(&mut connection, "index").await > actions && done(&mut connection, "vacuum").await > vacuums)
+            .then_some(())
+    })
+    .await;
+    println!("mended in {:?}", began.elapsed());
+    let mended = eventually("searches of the mended table do not find enough", async || {
+        last_recall(&mut connection).await.filter(|(recall, _)| *recall >= TARGET)
+    })
+    .await;
+    eventually("the loss is told for ever", async || is_told(&serving, 0).await).await;
+    println!("recall {:.3} when young, {:.3} aged, {:.3} mended", young.0, aged.0, mended.0);
+
+    let expected = [
+        r#"panopticon_maintenance_actions_total{action="vacuum",outcome="done"}"#,
+        r#"panopticon_maintenance_duration_seconds_count{action="index"}"#,
+        r#"panopticon_table_rows{table="queries"}"#,
+        r#"panopticon_table_dead_rows{table="queries"} 0.0"#,
+        r#"panopticon_table_bytes{table="queries",part="indexes"}"#,
+    ];
+    // They are set once the round is over.
+    eventually("the metrics do not tell it", async || {
+        let metrics = serving.text("query", "/metrics");
+        let is_told = |line: &&str| metrics.lines().any(|found| found.starts_with(line));
+        expected.iter().all(is_told).then_some(())
+    })
+    .await;
+    let ended = blocking(move || serving.end(Signal::TERM)).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(!ended.stderr.contains("has failed"), "{ended:?}");
+    let left = run_on(&test_database, &["maintain", "--dry-run", "--json", "--table", "queries"]).await;
+    assert_eq!((left.code, &json(&left)["left_alone"]), (0, &json!([])), "{left:?}");
+}
