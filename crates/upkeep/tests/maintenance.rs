@@ -243,7 +243,8 @@ async fn searches_that_find_less_have_settings_measured_by_their_own_vectors() {
     // Searches between the clusters, where no row is, and what they have found.
     test_database
         .execute(
-            "insert into vector_search_samples
+            "select setseed(0.75);
+            insert into vector_search_samples
                 (id, table_name, filter_class, searched_at, embedding, wanted, returned, latency_ms)
             select md5(search::text)::uuid, 'queries', 'none', now() at time zone 'utc',
                 (select array_agg(random() - 0.5) from generate_series(1, 384) where search > 0), 10, 10, 1
@@ -262,7 +263,9 @@ async fn searches_that_find_less_have_settings_measured_by_their_own_vectors() {
     let done = done.last().expect("there is one");
     let candidates = |measured: &Value| measured["candidates"].as_u64().expect("it was measured");
     assert!(candidates(&done.after) > candidates(&done.before), "{done:?}");
-    assert!(planned(&database).await.is_empty(), "what was found before they were measured counts no more");
+    // A graph may be found wanting by it; what was found before it was measured counts no more.
+    let again = planned(&database).await.to_string();
+    assert!(!again.contains("searches found"), "{again}");
 }
 
 #[tokio::test]
