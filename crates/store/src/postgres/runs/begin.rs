@@ -50,53 +50,27 @@ async fn begin(
     begun: &[AttemptBegun],
 ) -> sqlx::Result<Recorded> {
     let tasks = || begun.iter().map(|begun| begun.task);
-    // Holds back whoever would delete the run, and nobody else.
-    let state = sqlx::query_scalar!("select state from runs where id = $1 for key share", run)
-        .fetch_optional(on(connection))
-        .await?;
-    let Some(state) = state.as_deref().map(RunState::stored).transpose()? else {
+    let row = sqlx::query_file!(
+        "src/postgres/runs/begin_attempts.sql",
+        run,
+        worker,
+        &tasks().collect::<Vec<_>>(),
+        &begun.iter().map(|begun| attempt_number(begun.number)).collect::<Vec<_>>(),
+        &begun.iter().map(|begun| begun.model_id.clone()).collect::<Vec<_>>(),
+        &begun.iter().map(|begun| begun.at).collect::<Vec<_>>()
+    )
+    .fetch_optional(on(connection))
+    .await?;
+    let Some(row) = row else {
         return Ok(Recorded { lost: tasks().collect(), state: None, used: RunUsage::default() });
     };
-    let mut held: Vec<i64> = Vec::new();
-    // Of a run that was ended no call is made any more.
-    if state == RunState::Running {
-        held = sqlx::query_file_scalar!(
-            "src/postgres/runs/begin_attempts.sql",
-            run,
-            worker,
-            &tasks().collect::<Vec<_>>(),
-            &begun.iter().map(|begun| attempt_number(begun.number)).collect::<Vec<_>>(),
-            &begun.iter().map(|begun| begun.model_id.clone()).collect::<Vec<_>>(),
-            &begun.iter().map(|begun| begun.at).collect::<Vec<_>>()
-        )
-        .fetch_all(on(connection))
-        .await?;
-    }
-    let used = used(connection, run).await?;
-    Ok(Recorded { lost: tasks().filter(|task| !held.contains(task)).collect(), state: Some(state), used })
-}
-
-/// What all workers have used.
-async fn used(connection: &mut PgConnection, run: Uuid) -> sqlx::Result<RunUsage> {
-    let row = sqlx::query!(
-        r#"
-        select
-            requests + (
-                select coalesce(sum(workers.requests), 0)::bigint from run_workers as workers where workers.run_id = $1
-            ) as "requests!",
-            tokens, cost_usd, without_usage, without_cost
-        from runs
-        where id = $1
-        "#,
-        run
-    )
-    .fetch_one(on(connection))
-    .await?;
-    Ok(RunUsage {
+    let used = RunUsage {
         requests: count(row.requests),
         tokens: count(row.tokens),
         cost_usd: row.cost_usd,
         without_usage: count(row.without_usage),
         without_cost: count(row.without_cost),
-    })
+    };
+    let lost = tasks().filter(|task| !row.held.contains(task)).collect();
+    Ok(Recorded { lost, state: Some(RunState::stored(&row.state)?), used })
 }

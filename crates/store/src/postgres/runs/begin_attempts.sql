@@ -1,8 +1,17 @@
-with held as (
+with run as materialized (
+    select state, requests, tokens, cost_usd, without_usage, without_cost
+    from runs
+    where id = $1
+    -- Holds back whoever would delete the run, and nobody else.
+    for key share
+), held as (
     update run_tasks as tasks
     set attempts = given.attempt
-    from unnest($3::bigint[], $4::integer[], $5::text[], $6::timestamp[]) as given (task, attempt, model_id, began_at)
-    where tasks.run_id = $1
+    from run, unnest($3::bigint[], $4::integer[], $5::text[], $6::timestamp[])
+        as given (task, attempt, model_id, began_at)
+    -- Of a run that was ended no call is made any more.
+    where run.state = 'running'
+        and tasks.run_id = $1
         and tasks.task = given.task
         and tasks.worker = $2
         and tasks.state = 'ready'
@@ -19,5 +28,13 @@ with held as (
     set requests = requests + (select count(*) from written)
     where run_id = $1 and worker = $2
 )
-select task as "task!"
-from held
+select state as "state!",
+    array(select task from held) as "held!",
+    requests
+        + (select coalesce(sum(workers.requests), 0)::bigint from run_workers as workers where workers.run_id = $1)
+        + (select count(*) from written) as "requests!",
+    tokens as "tokens!",
+    cost_usd as "cost_usd!",
+    without_usage as "without_usage!",
+    without_cost as "without_cost!"
+from run
