@@ -3,7 +3,7 @@
 //! A row itself will not do. A graph has a place for it with edges to what is nearest, so that a search for it ends
 //! where it should almost whatever is set: of 10,000 sentences `ef_search` 10 found 0.99 of what is nearest to rows, and
 //! 0.92 of what is nearest to sentences that were not stored. So each row is turned away, in any direction, by nine
-//! tenths of the distance that rows have to their nearest: there 0.98 was found with `ef_search` 40 where new sentences
+//! tenths of the distance that it has to its nearest: there 0.98 was found with `ef_search` 40 where new sentences
 //! needed 30, and with 75 where they needed 35 (of 30,000). The whole distance would ask for twice to four times as much
 //! again, and directions towards other rows for as little as rows do.
 
@@ -16,10 +16,9 @@ use uuid::Uuid;
 
 /// Of the distance to the nearest row.
 const TURN: f64 = 0.9;
-/// Rows whose nearest one is looked for, which takes an exact search each: their median counts.
-const NEARNESS_SAMPLES: usize = 9;
 /// Nearer ones are copies.
 const COPY: f64 = 1e-6;
+/// So many copies of a row do not hide its nearest one.
 const NEIGHBOURS: u32 = 10;
 
 /// Up to `count` of the `rows` rows of `table`, turned away: for the same `seed` the same ones, while the table stays the
@@ -34,22 +33,17 @@ pub(crate) async fn questions(
     count: u32,
     seed: u32,
 ) -> Result<Vec<Sample>, store::Error> {
-    let samples = database.sample_rows(table, rows, count, seed).await?;
-    let mut nearness = Vec::new();
-    for sample in samples.iter().take(NEARNESS_SAMPLES) {
-        let nearest = database.nearest_others_exact(table, sample, Share::ALL, NEIGHBOURS).await?;
-        let cosines = nearest.into_iter().map(|distance| cosine(table.space, distance, &sample.embedding));
-        nearness.extend(cosines.map(|cosine| cosine.clamp(0.0, 1.0)).find(|cosine| *cosine < 1.0 - COPY));
-    }
-    nearness.sort_by(f64::total_cmp);
-    // Of nothing but copies, a row is what people search for.
-    let nearest = nearness.get(nearness.len() / 2).copied().unwrap_or(1.0);
     let mut random = Random::new(seed);
-    let turned = |sample: Sample| Sample {
-        id: Uuid::nil(),
-        embedding: turned(&sample.embedding, nearest, &mut random),
-    };
-    Ok(samples.into_iter().map(turned).collect())
+    let mut questions = Vec::new();
+    for sample in database.sample_rows(table, rows, count, seed).await? {
+        let nearest = database.nearest_others_exact(table, &sample, Share::ALL, NEIGHBOURS).await?;
+        let cosines = nearest.into_iter().map(|distance| cosine(table.space, distance, &sample.embedding));
+        let cosine = cosines.map(|cosine| cosine.clamp(0.0, 1.0)).find(|cosine| *cosine < 1.0 - COPY);
+        // Among nothing but copies, a row is what people search for.
+        let cosine = cosine.unwrap_or(1.0);
+        questions.push(Sample { id: Uuid::nil(), embedding: turned(&sample.embedding, cosine, &mut random) });
+    }
+    Ok(questions)
 }
 
 /// The cosine between `embedding` and a row at `distance`, as if that were as long.
