@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use store::postgres::{
     Database,
-    vector_index::{DEPTHS, Filtering, IndexKind, MeasuredSetting, Observation, Sample, Share, VectorIndex},
+    vector_index::{
+        DEPTHS, Filtering, IndexKind, MeasuredSetting, Observation, Sample, Share, VectorIndex,
+        measured_matches,
+    },
 };
 use time::{OffsetDateTime, PrimitiveDateTime};
 use uuid::Uuid;
@@ -38,9 +41,9 @@ const FASTER: f64 = 0.8;
 /// pgvector's limit of `hnsw.ef_search`.
 const MOST_CANDIDATES: u32 = 1_000;
 
-/// Matches of the filter that is measured: little more than searches measure one by one, since the fewer match, the
+/// Matches of the filter that is measured, times what searches measure one by one: little more, since the fewer match, the
 /// farther apart they lie.
-const FILTERED_MATCHES: u64 = 11_000;
+const FILTERED_MATCHES: f64 = 1.1;
 
 /// What is searched for, and what there is to find.
 struct Question {
@@ -70,7 +73,8 @@ pub(crate) async fn tune(
         groups.push(searches.into_iter().map(|embedding| Sample { id: Uuid::nil(), embedding }).collect());
     }
     let total = groups.iter().map(Vec::len).sum::<usize>() as u64;
-    let share = Share::of(FILTERED_MATCHES, rows);
+    let matches = FILTERED_MATCHES * f64::from(measured_matches(rows));
+    let share = Share::of(matches as u64, rows);
     let kinds = [(Filtering::None, Share::ALL), (Filtering::Some, share)];
     let mut settings = Vec::new();
     for (filtering, share) in kinds {

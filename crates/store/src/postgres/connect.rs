@@ -5,7 +5,7 @@ use std::{str::FromStr as _, sync::Arc, time::Duration};
 use log::LevelFilter;
 use sqlx::{
     ConnectOptions as _, Connection as _, PgConnection, PgPool, PgTransaction,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    postgres::{PgConnectOptions, PgPoolOptions, PgRow},
 };
 
 use super::{ddl, searches::SearchWatch, unnamed::on};
@@ -210,9 +210,22 @@ impl Database {
     /// Begins a transaction of a service, with `settings` that hold for it alone. Each of its statements ends after
     /// the time-out.
     pub(crate) async fn begin_service(&self, settings: &[ddl::Sql]) -> sqlx::Result<PgTransaction<'static>> {
+        self.pool.begin_with(ddl::service::begin(self.timeout_ms(), settings)).await
+    }
+
+    /// The rows of `statement`, whose values are numbers alone, in such a transaction of its own.
+    pub(crate) async fn fetch_at_once(
+        &self,
+        settings: &[ddl::Sql],
+        statement: ddl::service::Statement,
+    ) -> sqlx::Result<Vec<PgRow>> {
+        let statements = ddl::service::at_once(self.timeout_ms(), settings, statement);
+        sqlx::raw_sql(statements).fetch_all(&self.pool).await
+    }
+
+    fn timeout_ms(&self) -> i32 {
         // PostgreSQL's longest is 24 days; a longer one is as good as that.
-        let timeout_ms = i32::try_from(self.statement_timeout.as_millis()).unwrap_or(i32::MAX);
-        self.pool.begin_with(ddl::service::begin(timeout_ms, settings)).await
+        i32::try_from(self.statement_timeout.as_millis()).unwrap_or(i32::MAX)
     }
 
     /// Makes the database `name` on the same server, empty; one of that name is dropped first.

@@ -16,7 +16,7 @@ use crate::{
             service::{Measured, begin_replay, nearest_exact},
             vector_index::{SHARE_OF, nearest_of_share},
         },
-        storage::{Failing, NearestSearch, bound, nearest_rows},
+        storage::{Failing, NearestSearch, WideFilters, bound, nearest_rows},
         unnamed::on,
         vector_index::{Filtering, Precision, SearchedIndex, searched},
     },
@@ -107,7 +107,7 @@ impl Replaying<'_> {
         );
         set(transaction, index.map_or_else(Vec::new, |index| nearest.settings(index))).await?;
         let began = Instant::now();
-        let rows = nearest_rows(transaction, failing, index, &nearest).await;
+        let rows = nearest_rows(transaction, failing, index, &nearest, &WideFilters::default()).await;
         let (rows, took) = (rows.map_err(self.failed())?, began.elapsed());
         let exact = nearest_exact(service, &search.selection, &search.embedding, *asked, Measured::All);
         let exact = bound(exact.map_err(self.failed())?).fetch_all(on(transaction)).await;

@@ -20,7 +20,7 @@ use records::{Service, stored_id};
 use sqlx::{PgConnection, PgTransaction, Row as _, postgres::PgRow};
 
 pub(crate) use failure::{Failing, bound};
-pub(crate) use vector_search::{NearestSearch, nearest_rows};
+pub(crate) use vector_search::{NearestSearch, WideFilters, nearest_rows};
 
 use self::{row::read_record, vector_search::IndexKnowledge};
 use super::{
@@ -46,6 +46,7 @@ pub struct PostgresStorage {
     table: Table,
     failing: Failing,
     index: IndexKnowledge,
+    wide: WideFilters,
 }
 
 impl PostgresStorage {
@@ -57,6 +58,7 @@ impl PostgresStorage {
             table: Table::of(service),
             failing: Failing(service),
             index: IndexKnowledge::default(),
+            wide: WideFilters::default(),
         }
     }
 

@@ -1,6 +1,9 @@
 //! The records nearest to a vector: by the vector index where it is sure to find enough, else by measuring all.
 
 use std::{
+    collections::HashMap,
+    fmt,
+    hash::{DefaultHasher, Hasher as _},
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -23,12 +26,9 @@ use crate::{
 
 const OPERATION: &str = "search";
 
-/// So many matches of a filter are measured in some 10 ms, and nothing is missed. Of more matches an index soon finds
-/// the nearest: of 50,000 sentences, and a quarter of them, in 5 ms.
-const MEASURED_MATCHES: u32 = 10_000;
-/// Where PostgreSQL expects so many matches, looking whether they are too many to measure would be in vain. Its estimates
-/// are often wrong by a factor of two.
-const SURELY_MORE_MATCHES: f64 = 3.0 * MEASURED_MATCHES as f64;
+/// Where PostgreSQL expects so many times as many matches as are measured, looking whether they are too many would be in
+/// vain. Its estimates are often wrong by a factor of two.
+const SURELY_MORE: f64 = 3.0;
 
 /// How long what is known of a table's vector index counts. What changed since makes a search slower, never wrong.
 const KNOWN_FOR: Duration = Duration::from_secs(10);
@@ -45,6 +45,44 @@ impl IndexKnowledge {
 
     fn set(&self, index: Option<SearchedIndex>) {
         *self.0.lock().expect("no holder panics") = Some((Instant::now(), index));
+    }
+}
+
+/// Filters that were found to leave too many records to measure each: PostgreSQL's estimates know nothing of metadata, and
+/// to look anew at every search takes as long as measuring. What changed since makes a search slower, never wrong.
+#[derive(Debug, Default)]
+pub(crate) struct WideFilters(Mutex<HashMap<u64, Instant>>);
+
+impl WideFilters {
+    /// So many are remembered.
+    const MOST: usize = 1_000;
+    /// And for so long.
+    const KNOWN_FOR: Duration = Duration::from_secs(60);
+
+    fn has(&self, selection: &Selection) -> bool {
+        let seen = self.0.lock().expect("no holder panics").get(&Self::key(selection)).copied();
+        seen.is_some_and(|seen| seen.elapsed() < Self::KNOWN_FOR)
+    }
+
+    fn add(&self, selection: &Selection) {
+        let mut wide = self.0.lock().expect("no holder panics");
+        if wide.len() >= Self::MOST {
+            wide.clear();
+        }
+        wide.insert(Self::key(selection), Instant::now());
+    }
+
+    fn key(selection: &Selection) -> u64 {
+        struct Hashing(DefaultHasher);
+        impl fmt::Write for Hashing {
+            fn write_str(&mut self, part: &str) -> fmt::Result {
+                self.0.write(part.as_bytes());
+                Ok(())
+            }
+        }
+        let mut hashing = Hashing(DefaultHasher::new());
+        fmt::Write::write_fmt(&mut hashing, format_args!("{selection:?}")).expect("hashing does not fail");
+        hashing.0.finish()
     }
 }
 
@@ -67,12 +105,14 @@ impl NearestSearch<'_> {
     }
 }
 
-/// The rows that a storage answers `search` with, in a transaction with its settings for `index`.
+/// The rows that a storage answers `search` with, in a transaction with its settings for `index`. Whoever searches more
+/// than once remembers `wide` filters.
 pub(crate) async fn nearest_rows(
     connection: &mut PgConnection,
     failing: Failing,
     index: Option<&SearchedIndex>,
     search: &NearestSearch<'_>,
+    wide: &WideFilters,
 ) -> Result<Vec<PgRow>, StorageError> {
     let Failing(service) = failing;
     let NearestSearch { selection, embedding, limit } = *search;
@@ -81,18 +121,21 @@ pub(crate) async fn nearest_rows(
     };
     let exact = |measured| statements::nearest_exact(service, selection, embedding, limit, measured);
     if let Some(index) = index {
+        let most = vector_index::measured_matches(index.rows);
         let may_be_few = search.filtering() == Filtering::Some
-            && expected_matches(connection, failing, selection).await? < SURELY_MORE_MATCHES;
+            && !wide.has(selection)
+            && expected_matches(connection, failing, selection).await? < SURELY_MORE * f64::from(most);
         if may_be_few {
-            let measured = Measured::UpTo(MEASURED_MATCHES + 1);
+            let measured = Measured::UpTo(most + 1);
             let rows = run(connection, exact(measured)?).await?;
             let matching = match rows.first() {
                 Some(row) => row.try_get::<i64, _>("matching").map_err(failing.to(OPERATION))?,
                 None => 0,
             };
-            if matching <= i64::from(MEASURED_MATCHES) {
+            if matching <= i64::from(most) {
                 return Ok(rows);
             }
+            wide.add(selection);
         }
         let found = statements::nearest_by_index(service, selection, embedding, limit, index.precision)?;
         let rows = run(connection, found).await?;
@@ -129,11 +172,18 @@ impl PostgresStorage {
         let began = Instant::now();
         let search = NearestSearch { selection, embedding, limit };
         let index = self.index().await?;
-        let settings = index.as_ref().map_or_else(Vec::new, |index| search.settings(index));
-        let transaction = self.database.begin_service(&settings).await;
-        let mut transaction = transaction.map_err(self.failing.to("begin a transaction"))?;
-        let rows = nearest_rows(&mut transaction, self.failing, index.as_ref(), &search).await?;
-        self.commit(transaction).await?;
+        let rows = match search.filtering() {
+            Filtering::None => self.nearest_of_all(index.as_ref(), &search).await?,
+            Filtering::Some => {
+                let settings = index.as_ref().map_or_else(Vec::new, |index| search.settings(index));
+                let transaction = self.database.begin_service(&settings).await;
+                let mut transaction = transaction.map_err(self.failing.to("begin a transaction"))?;
+                let rows =
+                    nearest_rows(&mut transaction, self.failing, index.as_ref(), &search, &self.wide).await?;
+                self.commit(transaction).await?;
+                rows
+            }
+        };
         if let Some(watch) = self.database.search_watch() {
             watch.note(&SearchNote {
                 service: self.service(),
@@ -145,6 +195,26 @@ impl PostgresStorage {
             });
         }
         self.hits(&rows)
+    }
+
+    /// The rows of a search without filter: as [`nearest_rows`], with fewer words between us and PostgreSQL.
+    async fn nearest_of_all(
+        &self,
+        index: Option<&SearchedIndex>,
+        search: &NearestSearch<'_>,
+    ) -> Result<Vec<PgRow>, StorageError> {
+        let NearestSearch { selection, embedding, limit } = *search;
+        if let Some(index) = index {
+            let found =
+                statements::nearest_by_index(self.service(), selection, embedding, limit, index.precision)?;
+            let rows = self.database.fetch_at_once(&search.settings(index), found).await;
+            let rows = rows.map_err(self.failing.to(OPERATION))?;
+            if rows.len() >= limit as usize {
+                return Ok(rows);
+            }
+        }
+        let exact = statements::nearest_exact(self.service(), selection, embedding, limit, Measured::All)?;
+        self.database.fetch_at_once(&[], exact).await.map_err(self.failing.to(OPERATION))
     }
 
     /// The index that searches use, as it was some seconds ago.

@@ -19,6 +19,7 @@ pub use self::{
     observe::{Memory, Observation, SearchRecall},
     records::PlanRecord,
     sample::{Sample, Share},
+    searched::measured_matches,
 };
 pub(crate) use self::{
     measured::measured,

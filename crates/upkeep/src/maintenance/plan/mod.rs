@@ -25,7 +25,7 @@ const AFTER_AUTOVACUUM: f64 = 2.0;
 /// 4.9 s with 5 % dead ones, 7.2 s with 20 % and 12.5 s with 50 %; REINDEX and then VACUUM 6.0 s, 3.5 s and 2.0 s.
 const DEAD_SHARE_OF_REBUILD: f64 = 0.2;
 /// From these rows on, so many entries are kept of a column that filters use, one for each thousand or two: a search
-/// measures up to 10,000 matches one by one, and PostgreSQL's estimate says whether they are so few. With the server's
+/// measures some thousands of matches one by one, and PostgreSQL's estimate says whether they are so few. With the server's
 /// 100 it cannot tell a hundredth of a million rows from none.
 const STATISTICS: [(u64, u32); 3] = [(1_000_000, 1_000), (500_000, 500), (200_000, 200)];
 
