@@ -1,13 +1,14 @@
 //! Measures which search settings meet the recall target, on the table's own rows.
 //!
-//! Vectors like those of new texts, made of some rows, are searched for exactly and by the index. So are the vectors of
-//! recent searches, where some were kept: what people search for may lie elsewhere than what there is. The least setting
-//! counts whose recall surely meets the target, for both alike.
+//! The vectors of recent searches are searched for again, exactly and by the index: what people search for may lie
+//! elsewhere than what there is. Where too few were kept, vectors like those of new texts are, made of some rows; or both,
+//! and the lower recall of the two counts. The least setting is taken whose recall surely meets the target.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
+use records::Embedding;
 use store::postgres::{
-    Database,
+    Database, Table,
     vector_index::{
         DEPTHS, Filtering, IndexKind, MeasuredSetting, Observation, Sample, Share, VectorIndex,
         measured_matches,
@@ -30,8 +31,11 @@ const FEWEST_SAMPLES: u64 = 30;
 const MOST_SAMPLES: u64 = 100;
 /// After so many searches of a setting it is looked whether more of them could still meet the target.
 const HOPE_AFTER: usize = 10;
-/// Fewer searches that were kept say little of those that come.
+/// Fewer searches that were kept say little of those that come; so many are what they are like.
 const FEWEST_SEARCHES: usize = 10;
+const ENOUGH_SEARCHES: usize = FEWEST_SAMPLES as usize;
+/// So many times as many are looked through for different ones.
+const REPEATED: u32 = 4;
 /// Any number; with another one other rows are searched for.
 const SEED: u32 = 7;
 
@@ -67,11 +71,7 @@ pub(crate) async fn tune(
     let (table, rows) = (&observation.table, observation.rows);
     let count = (ROWS_TO_READ / rows.max(1)).clamp(FEWEST_SAMPLES, MOST_SAMPLES);
     let count = u32::try_from(count).expect("at most 100");
-    let mut groups = vec![questions(database, table, rows, count, SEED).await?];
-    let searches = database.search_samples(table, count).await?;
-    if searches.len() >= FEWEST_SEARCHES {
-        groups.push(searches.into_iter().map(|embedding| Sample { id: Uuid::nil(), embedding }).collect());
-    }
+    let groups = groups(database, table, rows, count).await?;
     let total = groups.iter().map(Vec::len).sum::<usize>() as u64;
     let matches = FILTERED_MATCHES * f64::from(measured_matches(rows));
     let share = Share::of(matches as u64, rows);
@@ -114,13 +114,38 @@ pub(crate) async fn tune(
     Ok(settings)
 }
 
+/// What is searched for: up to `count` recent searches, if enough were kept, else vectors made of rows; both where there are
+/// a few searches.
+async fn groups(
+    database: &Database,
+    table: &Table,
+    rows: u64,
+    count: u32,
+) -> Result<Vec<Vec<Sample>>, store::Error> {
+    let kept = database.search_samples(table, count.saturating_mul(REPEATED)).await?;
+    let mut seen = HashSet::new();
+    let bits =
+        |kept: &Embedding| kept.as_slice().iter().map(|component| component.to_bits()).collect::<Vec<_>>();
+    let different = kept.into_iter().filter(|kept| seen.insert(bits(kept)));
+    let searches: Vec<Sample> =
+        different.take(count as usize).map(|embedding| Sample { id: Uuid::nil(), embedding }).collect();
+    if searches.len() >= ENOUGH_SEARCHES {
+        return Ok(vec![searches]);
+    }
+    let mut groups = vec![questions(database, table, rows, count, SEED).await?];
+    if searches.len() >= FEWEST_SEARCHES {
+        groups.push(searches);
+    }
+    Ok(groups)
+}
+
 struct Measuring<'a> {
     database: &'a Database,
     observation: &'a Observation,
     index: &'a VectorIndex,
     filtering: Filtering,
     share: Share,
-    /// Rows, and searches that were kept: neither group is empty.
+    /// Groups of searches, none empty.
     questions: &'a [Vec<Question>],
 }
 
