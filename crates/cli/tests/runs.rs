@@ -56,8 +56,14 @@ async fn a_real_model_answers_and_judges_and_all_of_it_is_in_postgresql() {
         &metrics[0],
         "--json",
     ];
-    let ended =
-        run_with(&arguments, &[("DATABASE_URL", &database.url()), ("OPENAI_BASE_URL", &model.url())]).await;
+    // It may talk on and on otherwise.
+    let settings = [
+        ("DATABASE_URL", database.url()),
+        ("OPENAI_BASE_URL", model.url()),
+        ("MODEL_DEFAULT_TEMPERATURE", "0".to_owned()),
+    ];
+    let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let ended = run_with(&arguments, &settings).await;
     let run = json(&ended);
     assert_eq!((&run["state"], &run["answers"]["answered"]), (&json!("completed"), &json!(2)), "{ended:?}");
     assert_eq!(run["units"]["done"], 2);

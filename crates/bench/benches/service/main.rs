@@ -81,6 +81,8 @@ async fn compare(server: &Server, panopticon: &Panopticon, model: &Path, texts: 
     let serve = |port: u16| {
         let mut command = panopticon.command();
         command.args(["serve", "query", "--port", &port.to_string()]).env("PANOPTICON_MODEL_DIR", model);
+        // An index that is built meanwhile would be nobody else's.
+        command.env("MAINTENANCE", "off");
         command
     };
     let mut services = Vec::new();

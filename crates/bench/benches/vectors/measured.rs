@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use super::{embeddings::Corpus, truth::Truth};
 
 /// A contestant with many answers is asked every question several times.
-const LEAST_TIME: Duration = Duration::from_secs(2);
+const LEAST_TIME: Duration = Duration::from_secs(1);
 
-/// Has `clients` search for the questions of `truth`, each twice at least or for two seconds; `search` gets the place of
+/// Has `clients` search for the questions of `truth`, each twice at least or for a second; `search` gets the place of
 /// a question and answers the numbers of the records that were found. The second round counts, and all that follow.
 pub(super) async fn measure<R>(
     corpus: &Arc<Corpus>,

@@ -133,6 +133,8 @@ impl Ours {
         let mut command = panopticon.command();
         command.args(["serve", "query", "--port", &port.to_string()]);
         command.env("DATABASE_URL", &self.url).env("PANOPTICON_MODEL_DIR", model);
+        // It would measure settings for its own target meanwhile.
+        command.env("MAINTENANCE", "off").env("VECTOR_MONITOR_INTERVAL_SECONDS", "0");
         Service::start("http", &mut command, port).await
     }
 

@@ -14,7 +14,7 @@ use super::{
 
 /// pgbench takes at most 128 scripts, and chooses among them.
 const QUESTIONS: usize = 100;
-const SECONDS: &str = "4";
+const SECONDS: &str = "2";
 
 /// The statements of the store; its tests hold it to them.
 const BY_INDEX: &str = include_str!("../../../store/src/postgres/ddl/golden/nearest_by_index.sql");
