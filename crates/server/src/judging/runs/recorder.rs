@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::join_all;
 use judge::provider::limits::Budget;
 use store::{
     postgres::{
@@ -28,9 +27,8 @@ pub(super) struct Worker {
 /// Takes records, and answers once they are written. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Recorder {
-    /// Calls begin while others' ends are written, and several at a time: the models would wait for those. A task has its
-    /// own of them.
-    begun: Arc<[mpsc::Sender<Entry<AttemptBegun>>]>,
+    /// Calls begin while others' ends are written: the models would wait for those.
+    begun: mpsc::Sender<Entry<AttemptBegun>>,
     done: mpsc::Sender<Entry<RunRecords>>,
 }
 
@@ -51,8 +49,6 @@ pub(super) enum RecordError {
     Storage(#[source] Arc<StorageError>),
 }
 
-/// Transactions at once in which calls begin.
-const BEGINNING: usize = 3;
 /// Entries that go into one transaction.
 const TOGETHER: usize = 256;
 /// Between attempts to write while PostgreSQL is away.
@@ -67,23 +63,21 @@ impl Recorder {
         worker: Worker,
         budget: Arc<Budget>,
     ) -> (Self, impl Future<Output = ()> + Send) {
-        let (begun, begun_entries): (Vec<_>, Vec<_>) =
-            (0..BEGINNING).map(|_| mpsc::channel(TOGETHER)).unzip();
+        let (begun, begun_entries) = mpsc::channel(TOGETHER);
         let (done, done_entries) = mpsc::channel(TOGETHER);
         let work = async move {
-            let beginning = begun_entries
-                .into_iter()
-                .map(|entries| work::<Vec<AttemptBegun>>(entries, &database, worker, &budget));
-            tokio::join!(join_all(beginning), work::<RunRecords>(done_entries, &database, worker, &budget));
+            tokio::join!(
+                work::<Vec<AttemptBegun>>(begun_entries, &database, worker, &budget),
+                work::<RunRecords>(done_entries, &database, worker, &budget)
+            );
         };
-        (Self { begun: begun.into(), done }, work)
+        (Self { begun, done }, work)
     }
 
     /// Writes down that a call is about to be made.
     pub(super) async fn begin(&self, attempt: AttemptBegun) -> Result<(), RecordError> {
         let task = attempt.task;
-        let own = usize::try_from(task).expect("tasks are numbered from 0") % self.begun.len();
-        let recorded = written(&self.begun[own], attempt).await?;
+        let recorded = written(&self.begun, attempt).await?;
         match recorded.state {
             Some(state) if state != RunState::Running => Err(RecordError::Ended),
             _ => require(&recorded, task),
