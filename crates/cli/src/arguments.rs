@@ -397,7 +397,7 @@ pub(crate) struct MaintainArguments {
     #[arg(long)]
     pub(crate) once: bool,
     /// Tell what would be done, and why, and change nothing
-    #[arg(long, conflicts_with = "once")]
+    #[arg(long)]
     pub(crate) dry_run: bool,
     /// Print one JSON object for each round instead of lines
     #[arg(long)]
