@@ -48,7 +48,7 @@ pub(super) fn measure(
         let statement = statement.split_whitespace().collect::<Vec<_>>().join(" ");
         let statement = statement.replace("$1", &embedding).replace("$2", &LIMIT.to_string());
         let statement = statement.replace("$3", &i64::MAX.to_string());
-        let settings = settings.map(|settings| format!(" \\; {settings}")).unwrap_or_default();
+        let settings = settings.map_or_else(String::new, |settings| format!(" \\; {settings}"));
         let script =
             format!("begin \\; set local statement_timeout = 30000{settings};\n{statement}\ncommit;\n");
         let path = folder.join(format!("{place}.sql"));
