@@ -14,7 +14,8 @@ with run as materialized (
         and tasks.run_id = $1
         and tasks.task = given.task
         and tasks.worker = $2
-        and tasks.state = 'ready'
+        -- Not `= 'ready'`: the index of ready tasks would be searched whole, with all that were ready before.
+        and tasks.state not in ('waiting', 'done')
     returning given.*
 ), written as (
     insert into run_attempts (run_id, task, attempt, model_id, began_at)
