@@ -8,7 +8,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions, PgRow},
 };
 
-use super::{ddl, searches::SearchWatch, unnamed::on};
+use super::{ddl, searches::SearchWatch, shelf::Shelf, unnamed::on};
 use crate::{Error, error::StatementContext as _};
 
 /// Connections that a migration writes on, at most.
@@ -22,7 +22,10 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection that was idle for longer is asked whether it lives, before it is used. Under load that would cost
 /// each operation a round trip; and what fails there on a connection that just died may be tried again.
-const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+pub(super) const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+
+/// Of so many connections one may be kept for searches alone.
+const SHELVED: u32 = 3;
 
 /// The parameters of a URL that sqlx knows; `options[…]` beside them.
 const URL_PARAMETERS: [&str; 19] = [
@@ -78,6 +81,7 @@ impl Default for DatabaseOptions {
 #[derive(Clone, Debug)]
 pub struct Database {
     pub(crate) pool: PgPool,
+    shelf: Arc<Shelf>,
     statement_timeout: Duration,
     /// How long a statement may take of somebody who only looks; `None` for everybody else.
     looking: Option<Duration>,
@@ -130,6 +134,7 @@ impl Database {
             .map_err(|source| Error::Connect { address: address.clone(), source })?;
         connection.close().await.during("close a connection")?;
         Ok(Self {
+            shelf: Arc::new(Shelf::new(pool.clone(), limits.max_connections / SHELVED)),
             pool,
             statement_timeout: limits.statement_timeout,
             looking: None,
@@ -153,8 +158,8 @@ impl Database {
 
     /// How many connections there are, and how many of them wait for work.
     pub fn connections(&self) -> (u32, u32) {
-        let idle = u32::try_from(self.pool.num_idle()).expect("a pool has fewer connections than fit");
-        (self.pool.size(), idle)
+        let idle = self.pool.num_idle() + self.shelf.len();
+        (self.pool.size(), u32::try_from(idle).expect("a pool has fewer connections than fit"))
     }
 
     /// How many more operations could begin now without waiting for a connection.
@@ -220,7 +225,10 @@ impl Database {
         statement: ddl::service::Statement,
     ) -> sqlx::Result<Vec<PgRow>> {
         let statements = ddl::service::at_once(self.timeout_ms(), settings, statement);
-        sqlx::raw_sql(statements).fetch_all(&self.pool).await
+        let mut lent = self.shelf.acquire().await?;
+        let rows = sqlx::raw_sql(statements).fetch_all(lent.connection()).await?;
+        self.shelf.put(lent);
+        Ok(rows)
     }
 
     fn timeout_ms(&self) -> i32 {
@@ -241,7 +249,7 @@ impl Database {
 
     /// Closes all connections; dropping alone would leave it to the server to notice.
     pub async fn close(self) {
-        self.pool.close().await;
+        self.shelf.close().await;
     }
 }
 

@@ -17,6 +17,7 @@ mod schema_migrations;
 pub mod searches;
 mod server_facts;
 mod service_indexes;
+mod shelf;
 mod storage;
 mod table;
 mod table_facts;

@@ -1,9 +1,11 @@
 //! Search by vector, by words and by both.
 
+use std::time::Duration;
+
 use records::Service;
 use serde_json::json;
 use store::{
-    postgres::PostgresStorage,
+    postgres::{DatabaseOptions, PostgresStorage},
     storage::{Hit, NewRecord, Search, SearchMode, Selection, Storage as _, StorageError},
 };
 
@@ -42,6 +44,42 @@ async fn similarity_has_a_lower_bound() {
     let refused = Search { min_similarity: Some(0.0), ..by_words("text", Selection::default()) };
     let error = storage.search(&refused).await.expect_err("words have no similarity");
     assert!(matches!(&error, StorageError::Refused { field, .. } if field == "min_similarity"), "{error}");
+}
+
+#[tokio::test]
+async fn searches_hand_each_other_a_connection_and_leave_none_behind() {
+    let (test_database, database, storage) = storage(Service::Query).await;
+    store_numbered(&storage, 10).await;
+    let search = nearest_to(at_angle(0.0), Selection::default(), 5);
+    for _ in 0..20 {
+        found(&storage, &search).await;
+    }
+    let searched = "select count(*) from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid() and query like '%nearest as materialized%'";
+    let mut observer = test_database.connection().await;
+    let searched: i64 = sqlx::query_scalar(searched).fetch_one(&mut observer).await.expect("one number");
+    assert_eq!(searched, 1, "one connection did them all");
+    // What others had used comes back in a moment.
+    while database.free_connections() < DatabaseOptions::default().max_connections {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let closed = tokio::time::timeout(Duration::from_secs(10), database.close());
+    closed.await.expect("no connection is waited for");
+    storage.search(&search).await.expect_err("nothing is left to search with");
+}
+
+#[test]
+fn connections_of_searches_outlive_the_runtime_without_harm() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let kept = runtime.block_on(async {
+        let (test_database, database, storage) = storage(Service::Query).await;
+        store_numbered(&storage, 10).await;
+        found(&storage, &nearest_to(at_angle(0.0), Selection::default(), 5)).await;
+        drop(test_database);
+        (database, storage)
+    });
+    drop(runtime);
+    drop(kept);
 }
 
 #[tokio::test]

@@ -88,16 +88,17 @@ pub(crate) fn at_once(timeout_ms: i32, settings: &[Sql], statement: Statement) -
     let mut sql = statement.sql.0;
     // The last one first, since `$1` is the beginning of `$10`.
     for (place, bind) in statement.binds.iter().enumerate().rev() {
-        let value = match bind {
-            Bind::Whole(value) => value.to_string(),
-            Bind::Real(value) => value.to_string(),
+        let placeholder = format!("${}", place + 1);
+        sql = match bind {
+            Bind::Whole(value) => sql.replace(&placeholder, &value.to_string()),
+            Bind::Real(value) => sql.replace(&placeholder, &value.to_string()),
             Bind::Reals(values) => {
-                let values = values.iter().map(f32::to_string).collect::<Vec<_>>();
-                format!("'{{{}}}'", values.join(","))
+                // In pgvector's own notation, which is read in less time than an array's.
+                let vector = serde_json::to_string(values).expect("numbers are JSON");
+                sql.replace(&format!("{placeholder}::real[]"), &format!("'{vector}'"))
             }
             _ => unreachable!("texts are never part of a statement"),
         };
-        sql = sql.replace(&format!("${}", place + 1), &value);
     }
     vouched(format!("{}; {sql}", all_settings(timeout_ms, settings)))
 }
@@ -369,7 +370,11 @@ from nearest
 join {name} on id = key
 order by distance, id{last}",
             distance = order(table, Precision::Full, &embedding),
-            order = order(table, precision, &embedding),
+            // The same expression is written once, so that a long vector is read once.
+            order = match precision {
+                Precision::Full => "distance".to_owned(),
+                Precision::Half => order(table, precision, &embedding),
+            },
             name = quoted(&table.name),
             conditions = all.join("\n        and "),
             shown = shown_columns(table),

@@ -2,7 +2,7 @@ with nearest as materialized (
     select id as key, embedding <=> $1::real[]::vector as distance
     from "queries"
     where embedding is not null
-    order by embedding <=> $1::real[]::vector
+    order by distance
     limit $2
 )
 select id, source_id, "query_text" as text, "theme", metadata::text as metadata, created_at, distance
