@@ -8,7 +8,7 @@ use sqlx::{PgConnection, postgres::PgTransaction};
 use time::{OffsetDateTime, PrimitiveDateTime};
 use uuid::Uuid;
 
-use super::{Database, unnamed::on, write::QuarantinedRecord};
+use super::{Database, relations::has_table, unnamed::on, write::QuarantinedRecord};
 use crate::{Error, error::StatementContext as _};
 
 /// One collection of one run.
@@ -112,10 +112,8 @@ impl Database {
     /// When a statement fails, or a newer version has left a job of a kind that this one does not know.
     pub async fn jobs(&self) -> Result<Vec<Job>, Error> {
         let mut transaction = self.begin().await?;
-        let exists = sqlx::query_scalar!(r#"select to_regclass('migration_jobs') is not null as "exists!""#)
-            .fetch_one(on(&mut transaction))
-            .await
-            .during("look for earlier migrations")?;
+        let exists =
+            has_table(&mut transaction, "migration_jobs").await.during("look for earlier migrations")?;
         if !exists {
             // A transaction that is only dropped keeps its connection a while, and the next one has to open another.
             transaction.commit().await.during("end a transaction")?;

@@ -10,6 +10,7 @@ mod lock;
 pub mod maintenance;
 mod models;
 pub mod nearest;
+mod relations;
 pub mod runs;
 pub mod scan;
 pub mod schema;

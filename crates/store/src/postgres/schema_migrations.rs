@@ -9,7 +9,7 @@ use sqlx::{
     migrate::{MigrateError, Migrator},
 };
 
-use super::unnamed::on;
+use super::{relations::has_table, unnamed::on};
 use crate::{
     Error,
     error::{StatementContext as _, missing_privilege},
@@ -18,10 +18,8 @@ use crate::{
 /// Applies what is missing of `migrator`, in order.
 pub(crate) async fn run(connection: &mut PgConnection, migrator: &Migrator) -> Result<(), Error> {
     // Looked for first: `create table if not exists` needs the privilege to create even where it does nothing.
-    let exists = sqlx::query_scalar!(r#"select to_regclass('_sqlx_migrations') is not null as "exists!""#)
-        .fetch_one(on(connection))
-        .await
-        .during("look for the table of schema versions")?;
+    let exists =
+        has_table(connection, "_sqlx_migrations").await.during("look for the table of schema versions")?;
     if !exists {
         let statement = "create table _sqlx_migrations (
             version bigint primary key,

@@ -2,7 +2,7 @@
 
 use time::PrimitiveDateTime;
 
-use super::{Database, Table, unnamed::on};
+use super::{Database, Table, relations::has_table, unnamed::on};
 use crate::{Error, error::StatementContext as _};
 
 /// A table as the server knows it, without a look at its rows.
@@ -137,11 +137,7 @@ impl Database {
     pub async fn last_searches(&self, table: &Table) -> Result<Vec<LastSearches>, Error> {
         const OPERATION: &str = "read the history of searches";
         let mut transaction = self.begin().await?;
-        let exists =
-            sqlx::query_scalar!(r#"select to_regclass('vector_search_history') is not null as "exists!""#)
-                .fetch_one(on(&mut transaction))
-                .await
-                .during(OPERATION)?;
+        let exists = has_table(&mut transaction, "vector_search_history").await.during(OPERATION)?;
         let rows = if exists {
             sqlx::query!(
                 r#"

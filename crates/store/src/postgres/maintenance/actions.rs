@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::{
     Error,
     error::StatementContext as _,
-    postgres::{Database, unnamed::on},
+    postgres::{Database, relations::has_table, unnamed::on},
 };
 
 const OPERATION: &str = "keep what maintenance does";
@@ -104,11 +104,7 @@ impl Database {
     pub async fn dead_rows_left(&self, since: PrimitiveDateTime) -> Result<Vec<(String, u64)>, Error> {
         const OPERATION: &str = "read what maintenance has done";
         let mut transaction = self.begin().await?;
-        let exists =
-            sqlx::query_scalar!(r#"select to_regclass('maintenance_actions') is not null as "exists!""#)
-                .fetch_one(on(&mut transaction))
-                .await
-                .during(OPERATION)?;
+        let exists = has_table(&mut transaction, "maintenance_actions").await.during(OPERATION)?;
         let rows = if exists {
             sqlx::query!(
                 r#"
@@ -136,11 +132,7 @@ impl Database {
     pub async fn last_actions(&self, limit: u32) -> Result<Vec<KeptAction>, Error> {
         const OPERATION: &str = "read what maintenance has done";
         let mut transaction = self.begin().await?;
-        let exists =
-            sqlx::query_scalar!(r#"select to_regclass('maintenance_actions') is not null as "exists!""#)
-                .fetch_one(on(&mut transaction))
-                .await
-                .during(OPERATION)?;
+        let exists = has_table(&mut transaction, "maintenance_actions").await.during(OPERATION)?;
         let rows = if exists {
             sqlx::query!(
                 r#"

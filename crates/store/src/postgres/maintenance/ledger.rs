@@ -5,7 +5,7 @@ use time::PrimitiveDateTime;
 use crate::{
     Error,
     error::StatementContext as _,
-    postgres::{Database, unnamed::on},
+    postgres::{Database, relations::has_table, unnamed::on},
 };
 
 /// A table of ours whose old rows nobody needs.
@@ -43,13 +43,7 @@ impl Database {
     pub async fn count_expired(&self, ledger: Ledger, before: PrimitiveDateTime) -> Result<u64, Error> {
         const OPERATION: &str = "count what has expired";
         let mut transaction = self.begin().await?;
-        let exists = sqlx::query_scalar!(
-            r#"select to_regclass(quote_ident($1)) is not null as "exists!""#,
-            ledger.as_str()
-        )
-        .fetch_one(on(&mut transaction))
-        .await
-        .during(OPERATION)?;
+        let exists = has_table(&mut transaction, ledger.as_str()).await.during(OPERATION)?;
         let connection = on(&mut transaction);
         let counted = match (exists, ledger) {
             (false, _) => Ok(0),

@@ -7,7 +7,7 @@ use super::{FilterClass, Percentiles};
 use crate::{
     Error,
     error::StatementContext as _,
-    postgres::{Database, unnamed::on},
+    postgres::{Database, relations::has_table, unnamed::on},
 };
 
 /// What the searches of one table and class did in a stretch of time.
@@ -168,8 +168,5 @@ async fn read(connection: &mut PgConnection, since: PrimitiveDateTime) -> Result
 
 /// Whether this database has a place for what searches did: an older one gets it when its schema is made current.
 async fn are_kept(connection: &mut PgConnection) -> Result<bool, Error> {
-    sqlx::query_scalar!(r#"select to_regclass('vector_search_history') is not null as "exists!""#)
-        .fetch_one(on(connection))
-        .await
-        .during("look for what searches did")
+    has_table(connection, "vector_search_history").await.during("look for what searches did")
 }

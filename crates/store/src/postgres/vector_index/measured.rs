@@ -7,7 +7,7 @@ use super::VectorIndex;
 use crate::{
     Error,
     error::StatementContext as _,
-    postgres::{Database, Table, unnamed::on},
+    postgres::{Database, Table, relations::has_table, unnamed::on},
 };
 
 /// Numbers of results that settings are measured for: what people ask for, and what a search by vector and words
@@ -82,11 +82,7 @@ pub(super) async fn measured_settings(
     table: &Table,
 ) -> Result<Vec<(String, i64, MeasuredSetting)>, Error> {
     const OPERATION: &str = "read the measured settings of a table's indexes";
-    let exists =
-        sqlx::query_scalar!(r#"select to_regclass('vector_index_settings') is not null as "exists!""#)
-            .fetch_one(on(connection))
-            .await
-            .during(OPERATION)?;
+    let exists = has_table(connection, "vector_index_settings").await.during(OPERATION)?;
     if !exists {
         return Ok(Vec::new());
     }

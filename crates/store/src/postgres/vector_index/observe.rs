@@ -10,6 +10,7 @@ use crate::{
     postgres::{
         Database, Table,
         ddl::MAX_INDEXED_DIMENSION,
+        relations::has_table,
         scan::count_rows,
         schema::{has_iterative_scan, pgvector_version},
         unnamed::on,
@@ -198,11 +199,7 @@ pub(crate) fn machine_bytes(database: &Database) -> Option<u64> {
 /// yet.
 async fn search_recalls(connection: &mut PgConnection, table: &Table) -> Result<Vec<SearchRecall>, Error> {
     const OPERATION: &str = "read what searches have found";
-    let exists =
-        sqlx::query_scalar!(r#"select to_regclass('vector_search_history') is not null as "exists!""#)
-            .fetch_one(on(connection))
-            .await
-            .during(OPERATION)?;
+    let exists = has_table(connection, "vector_search_history").await.during(OPERATION)?;
     if !exists {
         return Ok(Vec::new());
     }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{
     Error,
     error::StatementContext as _,
-    postgres::{Database, Table, unnamed::on},
+    postgres::{Database, Table, relations::has_table, unnamed::on},
 };
 
 const OPERATION: &str = "keep a plan for a table's indexes";
@@ -117,10 +117,7 @@ pub(super) async fn last_writes(
 
 /// Whether this database has a place for plans: an older one gets it with the first that is carried out.
 async fn are_kept(connection: &mut PgConnection) -> Result<bool, Error> {
-    sqlx::query_scalar!(r#"select to_regclass('vector_index_plans') is not null as "exists!""#)
-        .fetch_one(on(connection))
-        .await
-        .during("look for the plans for a table's indexes")
+    has_table(connection, "vector_index_plans").await.during("look for the plans for a table's indexes")
 }
 
 fn now() -> PrimitiveDateTime {

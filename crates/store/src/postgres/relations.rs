@@ -1,0 +1,12 @@
+//! Which tables of ours a database has: one that an older version made gets the newer ones when its schema is made current.
+
+use sqlx::PgConnection;
+
+use super::unnamed::on;
+
+/// Whether there is a table `name`.
+pub(super) async fn has_table(connection: &mut PgConnection, name: &str) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(r#"select to_regclass(quote_ident($1)) is not null as "exists!""#, name)
+        .fetch_one(on(connection))
+        .await
+}
