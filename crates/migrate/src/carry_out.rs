@@ -8,7 +8,7 @@ use std::{
 use chroma::Warning;
 use serde_json::{Value, json};
 use store::postgres::{
-    Database, MAX_COPY_CONNECTIONS,
+    Database,
     jobs::{Counts, JobStatus},
     schema::{ServerDescription, TableState},
 };
@@ -59,7 +59,7 @@ pub(crate) async fn carry_out(
     let (source, mut copied) = if has_work {
         let started = Instant::now();
         let copy_options = CopyOptions {
-            connections: options.connections.clamp(1, MAX_COPY_CONNECTIONS as usize),
+            connections: options.copying_connections() as usize,
             batches: options.batches(job.run_id),
             embed: options.embed.clone(),
             deleted,

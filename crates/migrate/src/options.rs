@@ -1,6 +1,6 @@
 //! What to migrate, and how.
 
-use store::postgres::Table;
+use store::postgres::{MAX_COPY_CONNECTIONS, Table};
 use uuid::Uuid;
 
 use crate::{
@@ -103,6 +103,11 @@ impl Default for MigrateOptions {
 impl MigrateOptions {
     pub(crate) fn batches(&self, run: Uuid) -> BatchOptions {
         BatchOptions { run, batch_rows: self.batch_rows.max(1) }
+    }
+
+    /// Connections to copy on: those that were asked for, as far as they are kept free.
+    pub(crate) fn copying_connections(&self) -> u32 {
+        u32::try_from(self.connections).unwrap_or(u32::MAX).clamp(1, MAX_COPY_CONNECTIONS)
     }
 
     pub(crate) fn choices(&self) -> Choices {

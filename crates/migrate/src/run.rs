@@ -17,6 +17,9 @@ use crate::{
     verify::VerifyTask,
 };
 
+/// Connections of a migration that copy nothing: one holds the table's lock, and one asks for all the rest.
+const BESIDE_COPYING: u32 = 2;
+
 /// Brings `transfers` into `database`, or goes on where a run was ended.
 ///
 /// Run again, it changes nothing but what has changed in the source. Rows that were born or edited in PostgreSQL are
@@ -32,7 +35,11 @@ pub async fn migrate(
     observer: &Observer,
 ) -> Result<Report, Error> {
     let started = Instant::now();
-    let mut server = database.describe().await?;
+    let connections = match options.mode {
+        Mode::DryRun => BESIDE_COPYING,
+        Mode::Run => options.copying_connections() + BESIDE_COPYING,
+    };
+    let (mut server, ()) = tokio::try_join!(database.describe(), database.open_connections(connections))?;
     let new_run = Uuid::new_v4();
     let (mut prepared, mut empty) = (Vec::new(), Vec::new());
     // What is prepared stays in memory until it is carried out: all collections share the room for it.

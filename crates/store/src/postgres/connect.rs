@@ -2,6 +2,7 @@
 
 use std::{str::FromStr as _, sync::Arc, time::Duration};
 
+use futures_util::future::try_join_all;
 use log::LevelFilter;
 use sqlx::{
     ConnectOptions as _, Connection as _, PgConnection, PgPool, PgTransaction,
@@ -154,6 +155,16 @@ impl Database {
     /// Host, port and database, without credentials.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Opens connections until there are `count`, side by side, for those who would open them one after the other.
+    ///
+    /// # Errors
+    /// When the server refuses one, or does not answer in time.
+    pub async fn open_connections(&self, count: u32) -> Result<(), Error> {
+        let opened = (0..count.min(self.max_connections)).map(|_| self.pool.acquire());
+        try_join_all(opened).await.during("open connections")?;
+        Ok(())
     }
 
     /// How many connections there are, and how many of them wait for work.

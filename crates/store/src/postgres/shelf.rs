@@ -4,7 +4,7 @@
 //! longest: to a search of a millisecond that is a fifth more, and a process with cold caches.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
@@ -19,9 +19,16 @@ const LENT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Shelf {
     pool: PgPool,
-    shelved: Mutex<Vec<Lent>>,
+    shelved: Mutex<Shelved>,
     /// How many it holds at most: all others are left to the pool.
     room: usize,
+}
+
+#[derive(Debug, Default)]
+struct Shelved {
+    lent: Vec<Lent>,
+    /// Whether somebody looks for those that nobody uses.
+    is_swept: bool,
 }
 
 /// A connection of the pool.
@@ -40,7 +47,7 @@ impl Shelf {
 
     /// A connection that was used a moment ago, or one of the pool.
     pub(super) async fn acquire(&self) -> sqlx::Result<Lent> {
-        let shelved = self.shelved().pop();
+        let shelved = self.shelved().lent.pop();
         match shelved.filter(Lent::is_fresh) {
             Some(lent) => Ok(lent),
             None => {
@@ -52,29 +59,31 @@ impl Shelf {
     }
 
     /// Takes back a connection that has no statement under way. Whoever had an error leaves it to the pool.
-    pub(super) fn put(&self, lent: Lent) {
+    pub(super) fn put(self: &Arc<Self>, lent: Lent) {
         let lent = Lent { used: Instant::now(), ..lent };
         let mut shelved = self.shelved();
-        shelved.retain(Lent::is_fresh);
         // Seen while nobody else can look: whoever closes the pool empties the shelf thereafter.
-        if shelved.len() < self.room && lent.is_fresh() && !self.pool.is_closed() {
-            shelved.push(lent);
+        if shelved.lent.len() < self.room && lent.is_fresh() && !self.pool.is_closed() {
+            shelved.lent.push(lent);
+            if !std::mem::replace(&mut shelved.is_swept, true) {
+                tokio::spawn(sweep(Arc::downgrade(self)));
+            }
         }
     }
 
     /// How many connections wait here.
     pub(super) fn len(&self) -> usize {
-        self.shelved().len()
+        self.shelved().lent.len()
     }
 
     /// Closes the pool with all of its connections.
     pub(super) async fn close(&self) {
         let closed = self.pool.close();
-        self.shelved().clear();
+        self.shelved().lent.clear();
         closed.await;
     }
 
-    fn shelved(&self) -> MutexGuard<'_, Vec<Lent>> {
+    fn shelved(&self) -> MutexGuard<'_, Shelved> {
         // Whoever panicked did so before or after a change of one step.
         self.shelved.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -83,7 +92,7 @@ impl Shelf {
 impl Drop for Shelf {
     fn drop(&mut self) {
         // Giving one back to the pool takes a runtime, which may have ended.
-        self.shelved().drain(..).for_each(|lent| drop(lent.connection.leak()));
+        self.shelved().lent.drain(..).for_each(|lent| drop(lent.connection.leak()));
     }
 }
 
@@ -94,5 +103,19 @@ impl Lent {
 
     fn is_fresh(&self) -> bool {
         self.used.elapsed() < TRUSTED_IDLE && self.since.elapsed() < LENT
+    }
+}
+
+/// Gives connections that nobody uses back to the pool, where others may wait for them, until there are none.
+async fn sweep(shelf: Weak<Shelf>) {
+    loop {
+        tokio::time::sleep(TRUSTED_IDLE).await;
+        let Some(shelf) = shelf.upgrade() else { return };
+        let mut shelved = shelf.shelved();
+        shelved.lent.retain(Lent::is_fresh);
+        if shelved.lent.is_empty() {
+            shelved.is_swept = false;
+            return;
+        }
     }
 }

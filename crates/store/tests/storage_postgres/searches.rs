@@ -5,7 +5,7 @@ use std::time::Duration;
 use records::Service;
 use serde_json::json;
 use store::{
-    postgres::{DatabaseOptions, PostgresStorage},
+    postgres::{Database, DatabaseOptions, PostgresStorage},
     storage::{Hit, NewRecord, Search, SearchMode, Selection, Storage as _, StorageError},
 };
 
@@ -66,6 +66,19 @@ async fn searches_hand_each_other_a_connection_and_leave_none_behind() {
     let closed = tokio::time::timeout(Duration::from_secs(10), database.close());
     closed.await.expect("no connection is waited for");
     storage.search(&search).await.expect_err("nothing is left to search with");
+}
+
+#[tokio::test]
+async fn connections_that_searches_use_no_more_are_for_everybody() {
+    let (test_database, database, storage) = storage(Service::Query).await;
+    store_numbered(&storage, 10).await;
+    let limits = DatabaseOptions { max_connections: 3, ..DatabaseOptions::default() };
+    let few = Database::connect_with(&test_database.url(), &limits).await.expect("the server answers");
+    let storage = PostgresStorage::new(few.clone(), Service::Query);
+    found(&storage, &nearest_to(at_angle(0.0), Selection::default(), 5)).await;
+    // All three, of which the search had one.
+    few.open_connections(3).await.expect("one comes back in a moment");
+    drop(database);
 }
 
 #[test]
