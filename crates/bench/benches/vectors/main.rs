@@ -8,12 +8,13 @@
 //! Stored are sentences of the evaluation data beside the workspace and WordNet's glosses, embedded by our model once
 //! and kept; searched for are sentences that are not stored. Everybody gets the same vectors. For each size:
 //!
-//! - `ivfflat`, `store`: the storage's search call in this process, given the vector, with IVFFLAT and with what the
-//!   planner builds by itself. For each recall target the settings are those that `panopticon index tune` measures.
+//! - `ivfflat`, `store`: the storage's search call in this process, given the vector, with IVFFLAT (at a target of 0.98,
+//!   up to 100,000 records) and with what the planner builds by itself. The settings are those that
+//!   `panopticon index tune` measures.
 //! - `pgbench`: the same transaction without our layer.
 //! - `http_vector`, `http_text`: `panopticon serve query`, given the vector or the text to embed.
 //! - `old_service`: the recall of an index that was made on the empty table, with one probe.
-//! - `chroma`: a Chroma server over HTTP, with the least `ef_search` of some that meets the target.
+//! - `chroma`: a Chroma server over HTTP, with the least `ef_search` of some that finds as much as our service does.
 //!
 //! Recall is measured for each of them, against all vectors. The report goes to `target/bench/vectors.json`, plots
 //! beside it.

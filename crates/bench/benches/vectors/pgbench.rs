@@ -1,6 +1,6 @@
 //! The same transaction by pgbench: what is left for our layer to lose.
 
-use std::{fmt::Write as _, fs, process::Command};
+use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use bench::folder;
@@ -21,7 +21,7 @@ const BY_INDEX: &str = include_str!("../../../store/src/postgres/ddl/golden/near
 const EXACT: &str = include_str!("../../../store/src/postgres/ddl/golden/nearest_exact.sql");
 
 /// Searches of all records, with these search settings; none where searches are exact. They go as the store sends them:
-/// the begin and the settings at once, then the search, then the commit.
+/// settings and search in one message, which is one transaction.
 pub(super) fn measure(
     server: &Server,
     database: &str,
@@ -33,24 +33,17 @@ pub(super) fn measure(
     let folder = folder()?.join("pgbench");
     fs::create_dir_all(&folder)?;
     let mut pgbench = Command::new(server.program("pgbench"));
-    // Rows in binary, which the store reads, are beyond pgbench.
     pgbench.args(["--no-vacuum", "--protocol", "simple", "--time", SECONDS]);
     pgbench.args(["--client", &clients.to_string(), "--jobs", &clients.to_string()]);
     for (place, question) in truth.questions().iter().take(QUESTIONS).enumerate() {
-        let mut embedding = String::from("'{");
-        for component in corpus.vector(*question) {
-            write!(embedding, "{component},")?;
-        }
-        embedding.pop();
-        embedding.push_str("}'");
+        let embedding = format!("'{}'", serde_json::to_string(corpus.vector(*question))?);
         let statement = if settings.is_some() { BY_INDEX } else { EXACT };
         // A line is a command.
         let statement = statement.split_whitespace().collect::<Vec<_>>().join(" ");
-        let statement = statement.replace("$1", &embedding).replace("$2", &LIMIT.to_string());
+        let statement = statement.replace("$1::real[]", &embedding).replace("$2", &LIMIT.to_string());
         let statement = statement.replace("$3", &i64::MAX.to_string());
         let settings = settings.map_or_else(String::new, |settings| format!(" \\; {settings}"));
-        let script =
-            format!("begin \\; set local statement_timeout = 30000{settings};\n{statement}\ncommit;\n");
+        let script = format!("set local statement_timeout = 30000{settings} \\; {statement}\n");
         let path = folder.join(format!("{place}.sql"));
         fs::write(&path, script)?;
         pgbench.arg("--file").arg(path);
