@@ -26,9 +26,9 @@ use crate::{
 
 /// An exact search reads the whole table, so the larger it is, the fewer are made: about this many rows in all, and
 /// between so many searches.
-const ROWS_TO_READ: u64 = 3_000_000;
+const ROWS_TO_READ: u64 = 10_000_000;
 const FEWEST_SAMPLES: u64 = 30;
-const MOST_SAMPLES: u64 = 100;
+const MOST_SAMPLES: u64 = 200;
 /// After so many searches of a setting it is looked whether more of them could still meet the target.
 const HOPE_AFTER: usize = 10;
 /// Fewer searches that were kept say little of those that come; so many are what they are like.
@@ -70,7 +70,7 @@ pub(crate) async fn tune(
 ) -> Result<Vec<MeasuredSetting>, store::Error> {
     let (table, rows) = (&observation.table, observation.rows);
     let count = (ROWS_TO_READ / rows.max(1)).clamp(FEWEST_SAMPLES, MOST_SAMPLES);
-    let count = u32::try_from(count).expect("at most 100");
+    let count = u32::try_from(count).expect("at most 200");
     let groups = groups(database, table, rows, count).await?;
     let total = groups.iter().map(Vec::len).sum::<usize>() as u64;
     let matches = FILTERED_MATCHES * f64::from(measured_matches(rows));
@@ -222,7 +222,7 @@ impl Measuring<'_> {
             recall: recall.mean,
             recall_low: recall.low,
             latency_ms: times[times.len() / 2].as_secs_f64() * 1_000.0,
-            sampled: u32::try_from(times.len()).expect("at most 200"),
+            sampled: u32::try_from(times.len()).expect("at most 400"),
             rows: self.observation.rows,
             measured_at: now(),
         })
