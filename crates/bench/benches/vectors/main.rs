@@ -17,7 +17,7 @@
 //! - `chroma`: a Chroma server over HTTP, with the least `ef_search` of some that finds as much as our service does.
 //!
 //! Recall is measured for each of them, against all vectors. The report goes to `target/bench/vectors.json`, plots
-//! beside it.
+//! beside it; what an earlier run has measured of other sizes stays in it.
 
 mod chroma;
 mod contest;
@@ -72,7 +72,7 @@ async fn main() -> Result<()> {
         durability: Durability::Full,
     };
     let server = Server::start(&options, &|line| eprintln!("{line}"))?;
-    let mut reports = Vec::new();
+    let mut reports = measured_before(&sizes)?;
     for rows in sizes {
         let database = format!("vectors_{rows}");
         psql(
@@ -93,6 +93,7 @@ async fn main() -> Result<()> {
             chroma: chroma.as_deref(),
         };
         reports.push(contest.run().await?);
+        reports.sort_by_key(|report| report["rows"].as_u64());
         psql(&server, "postgres", &[&format!("drop database vectors_{rows} with (force)")])?;
         // What is known so far is not lost with a later size.
         report(&reports)?;
@@ -101,6 +102,19 @@ async fn main() -> Result<()> {
     let report = report(&reports)?;
     targets::print(&report);
     Ok(())
+}
+
+/// The reports of other sizes than these.
+fn measured_before(sizes: &[usize]) -> Result<Vec<Value>> {
+    let path = folder()?.join("vectors.json");
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let report: Value = serde_json::from_slice(&std::fs::read(&path)?)
+        .with_context(|| format!("`{}` is not a report", path.display()))?;
+    let reports = report["sizes"].as_array().into_iter().flatten();
+    let is_other = |report: &&Value| sizes.iter().all(|rows| report["rows"] != json!(rows));
+    Ok(reports.filter(is_other).cloned().collect())
 }
 
 fn report(sizes: &[Value]) -> Result<Value> {
