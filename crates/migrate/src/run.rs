@@ -17,8 +17,8 @@ use crate::{
     verify::VerifyTask,
 };
 
-/// Connections of a migration that copy nothing: one holds the table's lock, and one asks for all the rest.
-const BESIDE_COPYING: u32 = 2;
+/// The connection that holds the lock of a table while others work.
+const HOLDING: u32 = 1;
 
 /// Brings `transfers` into `database`, or goes on where a run was ended.
 ///
@@ -35,11 +35,12 @@ pub async fn migrate(
     observer: &Observer,
 ) -> Result<Report, Error> {
     let started = Instant::now();
-    let connections = match options.mode {
-        Mode::DryRun => BESIDE_COPYING,
-        Mode::Run => options.copying_connections() + BESIDE_COPYING,
+    let working = match options.mode {
+        Mode::DryRun => 1,
+        Mode::Run => options.copying_connections(),
     };
-    let (mut server, ()) = tokio::try_join!(database.describe(), database.open_connections(connections))?;
+    let (mut server, ()) =
+        tokio::try_join!(database.describe(), database.open_connections(working + HOLDING))?;
     let new_run = Uuid::new_v4();
     let (mut prepared, mut empty) = (Vec::new(), Vec::new());
     // What is prepared stays in memory until it is carried out: all collections share the room for it.
