@@ -60,9 +60,12 @@ async fn searches_hand_each_other_a_connection_and_leave_none_behind() {
     let searched: i64 = sqlx::query_scalar(searched).fetch_one(&mut observer).await.expect("one number");
     assert_eq!(searched, 1, "one connection did them all");
     // What others had used comes back in a moment.
-    while database.free_connections() < DatabaseOptions::default().max_connections {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let all_are_free = async {
+        while database.free_connections() < DatabaseOptions::default().max_connections {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), all_are_free).await.expect("the search's counts as free");
     let closed = tokio::time::timeout(Duration::from_secs(10), database.close());
     closed.await.expect("no connection is waited for");
     storage.search(&search).await.expect_err("nothing is left to search with");
@@ -70,7 +73,7 @@ async fn searches_hand_each_other_a_connection_and_leave_none_behind() {
 
 #[tokio::test]
 async fn connections_that_searches_use_no_more_are_for_everybody() {
-    let (test_database, database, storage) = storage(Service::Query).await;
+    let (test_database, _database, storage) = storage(Service::Query).await;
     store_numbered(&storage, 10).await;
     let limits = DatabaseOptions { max_connections: 3, ..DatabaseOptions::default() };
     let few = Database::connect_with(&test_database.url(), &limits).await.expect("the server answers");
@@ -78,7 +81,6 @@ async fn connections_that_searches_use_no_more_are_for_everybody() {
     found(&storage, &nearest_to(at_angle(0.0), Selection::default(), 5)).await;
     // All three, of which the search had one.
     few.open_connections(3).await.expect("one comes back in a moment");
-    drop(database);
 }
 
 #[test]
