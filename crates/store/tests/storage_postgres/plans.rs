@@ -83,6 +83,17 @@ async fn each_index_serves_its_statement() {
     // One that no row has: of a rare one, chance decides whether the planner's sample has it, and takes it for frequent.
     let source = |q: Query<'static, Postgres, PgArguments>| q.bind(r#"{"source": "no source"}"#).bind(10_i64);
     check(connection, golden!("list_metadata"), source, "queries_panopticon_metadata").await;
+    let sources = |q: Query<'static, Postgres, PgArguments>| {
+        q.bind(vec![r#"{"source": "no source"}"#, r#"{"source": "none"}"#]).bind(10_i64)
+    };
+    check(connection, golden!("list_metadata_one_of"), sources, "queries_panopticon_metadata").await;
+    let themes = |q: Query<'static, Postgres, PgArguments>| {
+        let objects = vec![r#"{"theme": "no theme"}"#, r#"{"theme": "none"}"#];
+        let texts = vec!["no theme", "none"];
+        q.bind(objects).bind(texts.clone()).bind(texts).bind("theme").bind(10_i64)
+    };
+    let plan = check(connection, golden!("list_theme_one_of"), themes, "queries_panopticon_category").await;
+    assert!(plan.contains("queries_panopticon_metadata"), "{plan}");
     let words = |q: Query<'static, Postgres, PgArguments>| q.bind("bending gravity").bind(10_i64);
     check(connection, golden!("ranked_by_words"), words, "queries_panopticon_words").await;
     let model = |q: Query<'static, Postgres, PgArguments>| q.bind("model 7").bind(10_i64);

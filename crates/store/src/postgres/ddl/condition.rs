@@ -165,7 +165,7 @@ fn has_equal(place: Place, key: &str, scalar: &Scalar, binds: &mut Binds) -> Str
     if has_nul(key) || is_nul_text(scalar) {
         return "false".to_owned();
     }
-    let stored = contains(place, key, json(scalar), binds);
+    let stored = contains(place, key, &json(scalar), binds);
     let stored = if place.is_for_others(key) {
         format!("({stored} or {} = {}::jsonb)", value(place, key, binds), binds.add(Bind::Text(json(scalar))))
     } else {
@@ -181,13 +181,38 @@ fn has_equal(place: Place, key: &str, scalar: &Scalar, binds: &mut Binds) -> Str
     format!("({stored} or ({} -> {name}) is null and {in_column})", place.column)
 }
 
+/// Containment too, so that the index serves each of the scalars.
 fn is_one_of(place: Place, key: &str, scalars: &[Scalar], binds: &mut Binds) -> String {
     if has_nul(key) {
         return "false".to_owned();
     }
-    let value = value(place, key, binds);
-    let candidates = scalars.iter().filter(|scalar| !is_nul_text(scalar)).map(json).collect();
-    format!("{value} = any({}::jsonb[])", binds.add(Bind::Texts(candidates)))
+    let possible = scalars.iter().filter(|scalar| !is_nul_text(scalar));
+    if place.is_for_others(key) {
+        let value = value(place, key, binds);
+        return format!("{value} = any({}::jsonb[])", binds.add(Bind::Texts(possible.map(json).collect())));
+    }
+    let objects = possible.clone().map(|scalar| object(key, &json(scalar))).collect();
+    let stored = format!("{} @> any({}::jsonb[])", place.column, binds.add(Bind::Texts(objects)));
+    let texts: Vec<&String> = possible
+        .filter_map(|scalar| match scalar {
+            Scalar::Text(text) => Some(text),
+            Scalar::Bool(_) | Scalar::Number(_) => None,
+        })
+        .collect();
+    let whole = |binds: &mut Binds| binds.add(Bind::Texts(texts.iter().copied().cloned().collect()));
+    let in_column = match own_key(place, key) {
+        None => return stored,
+        Some(_) if texts.is_empty() => return stored,
+        Some(OwnKey::Column) => {
+            let beginning = |text: &&String| text.chars().take(INDEXED_CHARACTERS).collect();
+            let beginnings = binds.add(Bind::Texts(texts.iter().map(beginning).collect()));
+            let (column, whole) = (quoted(key), whole(binds));
+            format!("left({column}, {INDEXED_CHARACTERS}) = any({beginnings}) and {column} = any({whole})")
+        }
+        Some(OwnKey::Time) => format!("{SHOWN_TIME} = any({})", whole(binds)),
+    };
+    let name = binds.add(Bind::Text(key.to_owned()));
+    format!("({stored} or ({} -> {name}) is null and {in_column})", place.column)
 }
 
 /// The columns are no lists, so only the stored metadata matter.
@@ -196,7 +221,7 @@ fn has_element(place: Place, key: &str, scalar: &Scalar, binds: &mut Binds) -> S
         return "false".to_owned();
     }
     let element = json(scalar);
-    let stored = contains(place, key, format!("[{element}]"), binds);
+    let stored = contains(place, key, &format!("[{element}]"), binds);
     if !place.is_for_others(key) {
         return stored;
     }
@@ -205,9 +230,13 @@ fn has_element(place: Place, key: &str, scalar: &Scalar, binds: &mut Binds) -> S
     format!("({stored} or jsonb_typeof({column}) = 'array' and {column} @> {element}::jsonb)")
 }
 
-fn contains(place: Place, key: &str, json: String, binds: &mut Binds) -> String {
-    let key = serde_json::Value::from(key);
-    format!("{} @> {}::jsonb", place.column, binds.add(Bind::Text(format!("{{{key}: {json}}}"))))
+fn contains(place: Place, key: &str, json: &str, binds: &mut Binds) -> String {
+    format!("{} @> {}::jsonb", place.column, binds.add(Bind::Text(object(key, json))))
+}
+
+/// The object that has `json` under `key`, and nothing else.
+fn object(key: &str, json: &str) -> String {
+    format!("{{{}: {json}}}", serde_json::Value::from(key))
 }
 
 /// The value that a record shows for `key`, as JSONB; NULL where it shows none.
@@ -340,8 +369,8 @@ mod tests {
         check(
             json!({"n": {"$nin": [1, 2]}}),
             expect![[r#"
-            ((metadata -> $1) = any($2::jsonb[])) is not true
-            [Text("n"), Texts(["1", "2"])]"#]],
+                (metadata @> any($1::jsonb[])) is not true
+                [Texts(["{\"n\": 1}", "{\"n\": 2}"])]"#]],
         );
         check(
             json!({"n": {"$contains": "x"}}),
@@ -358,8 +387,8 @@ mod tests {
         check(
             json!({"theme": {"$in": ["x", "y"]}}),
             expect![[r#"
-            coalesce(metadata -> $1, to_jsonb("theme")) = any($2::jsonb[])
-            [Text("theme"), Texts(["\"x\"", "\"y\""])]"#]],
+                (metadata @> any($1::jsonb[]) or (metadata -> $4) is null and left("theme", 200) = any($2) and "theme" = any($3))
+                [Texts(["{\"theme\": \"x\"}", "{\"theme\": \"y\"}"]), Texts(["x", "y"]), Texts(["x", "y"]), Text("theme")]"#]],
         );
         check(
             json!({"timestamp": "x"}),

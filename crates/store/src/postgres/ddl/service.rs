@@ -512,6 +512,15 @@ mod tests {
         check_list(Service::Query, source, Start::Offset(0), &expect_file!["golden/list_metadata.sql"]);
         let theme = &filtered(serde_json::json!({"theme": "physics"}));
         check_list(Service::Query, theme, Start::Offset(0), &expect_file!["golden/list_theme.sql"]);
+        let sources = &filtered(serde_json::json!({"source": {"$in": ["exam", "book"]}}));
+        check_list(
+            Service::Query,
+            sources,
+            Start::Offset(0),
+            &expect_file!["golden/list_metadata_one_of.sql"],
+        );
+        let themes = &filtered(serde_json::json!({"theme": {"$in": ["physics", "music"]}}));
+        check_list(Service::Query, themes, Start::Offset(0), &expect_file!["golden/list_theme_one_of.sql"]);
         let counted = count_records(Service::Query, category).expect("it can be asked");
         check(&counted, &expect_file!["golden/count_records.sql"]);
     }

@@ -1,0 +1,5 @@
+select id, source_id, "query_text" as text, "theme", metadata::text as metadata, created_at
+from "queries"
+where metadata @> any($1::jsonb[])
+order by created_at desc, id desc
+limit $2;
