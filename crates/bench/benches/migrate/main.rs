@@ -5,7 +5,8 @@
 //! `PANOPTICON_BENCH_PYTHON` (default `python3`). `PANOPTICON_BENCH_RECORDS` says how many records (default
 //! `10000,100000`): directories of up to 100,000 are written by Chroma itself, larger ones by `test_support`'s writer,
 //! with the same kinds of text and metadata. `PANOPTICON_BENCH_BINARY` names a `panopticon` to measure instead of
-//! the one that is built. All run on one embedded PostgreSQL with full durability, in `target/bench/migrate`.
+//! the one that is built. `PANOPTICON_BENCH_RIVALS=off` leaves out (c) and (d), which take half an hour of 1,000,000
+//! records. All run on one embedded PostgreSQL with full durability, in `target/bench/migrate`.
 //!
 //! - (a) `raw`: the server's own `COPY t FROM 'file' WITH (FORMAT binary)` of the rows that we migrated, into a table
 //!   of the same definition: the physical limit.
@@ -14,7 +15,8 @@
 //!   the time to start and to load Chroma's index.
 //! - (d) `old`: text by text: embedded again by Chroma's default function, inserted, committed; on a sample.
 //!
-//! None builds a vector index within its time. Rounds alternate, each contestant begins with a checkpoint and pays
+//! None builds a vector index within its time. Rounds alternate (of more than 100,000 records, (c) and (d) are in the first
+//! alone), each contestant begins with a checkpoint and pays
 //! for its own writes, and each round compares what is in the tables. The report goes to `target/bench/migrate.json`.
 
 mod contest;
@@ -24,7 +26,7 @@ mod targets;
 
 use std::{env, path::Path};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use bench::{Panopticon, folder, median, write_report};
 use provision::{DataDir, Durability, Server, ServerOptions};
 use serde_json::{Value, json};
@@ -60,11 +62,16 @@ fn main() -> Result<()> {
         durability: Durability::Full,
     };
     let server = Server::start(&options, &|line| eprintln!("{line}"))?;
-    let mut best_page = None;
+    let with_rivals = env::var("PANOPTICON_BENCH_RIVALS").map_or(Ok(true), |value| match value.as_str() {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => bail!("PANOPTICON_BENCH_RIVALS is `{value}`: expected `on` or `off`"),
+    })?;
+    let mut rivals = with_rivals.then(Rivals::default);
     let mut reports = Vec::new();
     for size in sizes {
         let contest = Contest::prepare(&server, Contestant(&panopticon), size)?;
-        let report = compare(&contest, size, &model, &mut best_page)?;
+        let report = compare(&contest, size, &model, rivals.as_mut())?;
         contest.finish()?;
         targets::print_size(&report);
         reports.push(report);
@@ -75,19 +82,30 @@ fn main() -> Result<()> {
     write_report("migrate", &json!({ "sizes": reports, "growth": growth }))
 }
 
-/// All rounds of one size. `best_page` is of the size before, and becomes this one's.
-fn compare(contest: &Contest<'_>, records: u64, model: &Path, best_page: &mut Option<u64>) -> Result<Value> {
+/// What is known of the ways in Python.
+#[derive(Default)]
+struct Rivals {
+    /// The rival's best number of records a call, of the last size for which some were tried.
+    best_page: Option<u64>,
+}
+
+/// All rounds of one size; without `rivals`, of raw and ours alone.
+fn compare(contest: &Contest<'_>, records: u64, model: &Path, rivals: Option<&mut Rivals>) -> Result<Value> {
     let mut by_page = Vec::new();
-    // Of large sizes, each try takes many minutes.
-    if best_page.is_none() || records <= LARGEST_BY_CHROMA {
-        for page in PAGES {
-            let report = contest.rival(page)?;
-            eprintln!("{records}: rival, page {page}: {report}");
-            by_page.push((page, report["seconds"].as_f64().context("no `seconds`")?));
+    let page = match rivals {
+        // Of large sizes, each try takes many minutes.
+        Some(rivals) if rivals.best_page.is_none() || records <= LARGEST_BY_CHROMA => {
+            for page in PAGES {
+                let report = contest.rival(page)?;
+                eprintln!("{records}: rival, page {page}: {report}");
+                by_page.push((page, report["seconds"].as_f64().context("no `seconds`")?));
+            }
+            rivals.best_page = by_page.iter().min_by(|a, b| a.1.total_cmp(&b.1)).map(|(page, _)| *page);
+            rivals.best_page
         }
-        *best_page = by_page.iter().min_by(|a, b| a.1.total_cmp(&b.1)).map(|(page, _)| *page);
-    }
-    let page = best_page.context("there are page sizes")?;
+        Some(rivals) => rivals.best_page,
+        None => None,
+    };
 
     let rounds = if records <= LARGEST_BY_CHROMA { ROUNDS } else { ROUNDS_IF_LARGE };
     let (mut raw, mut ours, mut rival, mut old) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -100,8 +118,12 @@ fn compare(contest: &Contest<'_>, records: u64, model: &Path, best_page: &mut Op
         };
         run("raw", &mut raw, contest.raw())?;
         run("ours", &mut ours, contest.ours())?;
-        run("rival", &mut rival, contest.rival(page))?;
-        run("old", &mut old, contest.old(model))?;
+        if let Some(page) = page
+            && (records <= LARGEST_BY_CHROMA || round == 1)
+        {
+            run("rival", &mut rival, contest.rival(page))?;
+            run("old", &mut old, contest.old(model))?;
+        }
     }
     let medians = |reports: &[Value], fields: &[&str]| -> Value {
         fields.iter().map(|field| ((*field).to_owned(), json!(median(reports, field)))).collect()

@@ -51,17 +51,19 @@ pub(super) fn print_size(report: &Value) {
         field("wall_s")
     );
     row("ours", our, phases);
-    row("rival", rival, format!("{}, page {}", at_least(times(rival), OF_RIVAL), report["page"]));
+    let page = report["page"].as_u64().map_or(String::new(), |page| format!(", page {page}"));
+    row("rival", rival, format!("{}{page}", at_least(times(rival), OF_RIVAL)));
     row("old", old, at_least(times(old), OF_OLD));
     let verify_ratio = verify.zip(our).map(|(verify, our)| verify / our);
     row("verify", verify, format!("{} of our copy", at_least(verify_ratio, VERIFY_OF_COPY)));
     let peak = field("rss_mb").max(field("verify_rss_mb"));
     let missed = if peak < MAX_RSS_MB { "" } else { " MISSED" };
+    let rival = number(report, "/medians/rival/rss_mb")
+        .map_or(String::new(), |found| format!(", rival {found:.0} MB"));
     println!(
-        "  peak memory: migrate {:.0} MB, verify {:.0} MB (target below {MAX_RSS_MB} MB{missed}), rival {:.0} MB",
+        "  peak memory: migrate {:.0} MB, verify {:.0} MB (target below {MAX_RSS_MB} MB{missed}){rival}",
         field("rss_mb"),
         field("verify_rss_mb"),
-        number(report, "/medians/rival/rss_mb").unwrap_or(f64::NAN)
     );
 }
 
