@@ -242,3 +242,40 @@ async fn filtered_search_finds_all_it_can_whatever_the_selectivity() {
     let zero = found(&storage, &nearest_to(vec![0.0; 384], in_category("half"), 5)).await;
     assert!(zero.len() == 5 && zero.iter().all(|hit| hit.distance.is_none()));
 }
+
+/// A tenth of the rows of `MANY_ROWS`, all of the same clusters, and a graph of all.
+const ELSEWHERE: &str = r#"
+drop index queries_embedding_idx;
+update queries set theme = 'elsewhere' where (metadata ->> 'n')::int % 300 < 30;
+create index on queries using hnsw (embedding vector_cosine_ops) with (m = 16, ef_construction = 64);
+vacuum analyze queries;
+"#;
+
+#[tokio::test]
+async fn matches_that_lie_elsewhere_than_what_is_searched_for_are_found() {
+    let (test_database, _, storage) = storage(Service::Query).await;
+    test_database.execute(MANY_ROWS).await;
+    for statement in ELSEWHERE.trim().lines() {
+        test_database.execute(statement).await;
+    }
+    let mut connection = test_database.connection().await;
+    let mut right = 0;
+    for row in 150..170 {
+        let sample: Vec<f32> =
+            sqlx::query_scalar("select embedding::real[] from queries where query_text = $1")
+                .bind(format!("row {row}"))
+                .fetch_one(&mut connection)
+                .await
+                .expect("a sample reads");
+        let expected: Vec<String> = sqlx::query_scalar(
+            "select query_text from (select query_text, (embedding <=> $1::real[]::vector) + 0 as distance from queries where theme = 'elsewhere') q order by distance limit 3",
+        )
+        .bind(&sample)
+        .fetch_all(&mut connection)
+        .await
+        .expect("the exact search runs");
+        let hits = found(&storage, &nearest_to(sample, in_category("elsewhere"), 3)).await;
+        right += hits.iter().filter(|hit| expected.contains(&hit.record.text)).count();
+    }
+    assert!(right >= 59, "{right} of 60");
+}

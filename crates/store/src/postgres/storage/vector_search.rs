@@ -30,6 +30,10 @@ const OPERATION: &str = "search";
 /// vain. Its estimates are often wrong by a factor of two.
 const SURELY_MORE: f64 = 3.0;
 
+/// Matches that lie elsewhere than what is searched for are measured one by one if they are at most so many times as many
+/// as those that always are: the graph would be walked for as long, and find fewer.
+const ELSEWHERE: u32 = 5;
+
 /// How long what is known of a table's vector index counts. What changed since makes a search slower, never wrong.
 const KNOWN_FOR: Duration = Duration::from_secs(10);
 
@@ -120,27 +124,45 @@ pub(crate) async fn nearest_rows(
         fetch(connection, statement).await.map_err(failing.to(OPERATION))
     };
     let exact = |measured| statements::nearest_exact(service, selection, embedding, limit, measured);
+    // `None` where more match.
+    let measured_up_to = async |connection: &mut PgConnection, most: u32| {
+        let rows = run(connection, exact(Measured::UpTo(most + 1))?).await?;
+        let matching = match rows.first() {
+            Some(row) => row.try_get::<i64, _>("matching").map_err(failing.to(OPERATION))?,
+            None => 0,
+        };
+        Ok(Some(rows).filter(|_| matching <= i64::from(most)))
+    };
     if let Some(index) = index {
         let most = vector_index::measured_matches(index.rows);
         let may_be_few = search.filtering() == Filtering::Some
             && !wide.has(selection)
             && expected_matches(connection, failing, selection).await? < SURELY_MORE * f64::from(most);
         if may_be_few {
-            let measured = Measured::UpTo(most + 1);
-            let rows = run(connection, exact(measured)?).await?;
-            let matching = match rows.first() {
-                Some(row) => row.try_get::<i64, _>("matching").map_err(failing.to(OPERATION))?,
-                None => 0,
-            };
-            if matching <= i64::from(most) {
+            if let Some(rows) = measured_up_to(connection, most).await? {
                 return Ok(rows);
             }
             wide.add(selection);
         }
-        let found = statements::nearest_by_index(service, selection, embedding, limit, index.precision)?;
-        let rows = run(connection, found).await?;
+        let by_index = || statements::nearest_by_index(service, selection, embedding, limit, index.precision);
+        let rows = run(connection, by_index()?).await?;
         if rows.len() >= limit as usize {
             return Ok(rows);
+        }
+        if search.filtering() == Filtering::Some && index.walks_once(limit) {
+            let most = most.saturating_mul(ELSEWHERE);
+            if expected_matches(connection, failing, selection).await? <= f64::from(most)
+                && let Some(rows) = measured_up_to(connection, most).await?
+            {
+                return Ok(rows);
+            }
+            for setting in index.walking_on() {
+                sqlx::raw_sql(setting).execute(&mut *connection).await.map_err(failing.to(OPERATION))?;
+            }
+            let rows = run(connection, by_index()?).await?;
+            if rows.len() >= limit as usize {
+                return Ok(rows);
+            }
         }
     }
     run(connection, exact(Measured::All)?).await

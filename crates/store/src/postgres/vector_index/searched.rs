@@ -33,6 +33,10 @@ pub fn measured_matches(rows: u64) -> u32 {
     (MEASURED_PER_ROOT * (rows as f64).sqrt()).clamp(LEAST_MEASURED, MOST_MEASURED) as u32
 }
 
+/// Of so many times as many matches as are wanted, those that are expected among a walk's candidates, hardly a search has
+/// fewer than it wants, unless matches lie elsewhere than what is searched for.
+const EXPECTED_MATCHES: f64 = 2.0;
+
 /// pgvector's limit of `hnsw.ef_search`.
 pub(crate) const MOST_CANDIDATES: u32 = 1_000;
 
@@ -76,13 +80,35 @@ pub(crate) async fn searched(
 impl SearchedIndex {
     /// What to set for a transaction so that a search for `limit` rows finds what is there.
     pub(crate) fn settings(&self, filtering: Filtering, limit: u32) -> Vec<ddl::Sql> {
-        let mut settings = Vec::new();
         let taken = self.precision.taken(limit);
+        let is_iterative = match filtering {
+            Filtering::None => self.is_iterative,
+            Filtering::Some => self.is_iterative && !self.walks_once(limit),
+        };
+        let mut settings = Vec::new();
         for (kind, measured_settings) in &self.indexes {
             let candidates = candidates(*kind, measured_settings, self.rows, (filtering, limit));
-            settings.extend(search_settings(*kind, candidates, taken, self.is_iterative));
+            settings.extend(search_settings(*kind, candidates, taken, is_iterative));
         }
         settings
+    }
+
+    /// Whether the candidates of one walk through a graph hold `limit` matches of any filter that leaves more than are
+    /// measured one by one, so that it tells where matches lie elsewhere: walking on finds of them what is near its way.
+    pub(crate) fn walks_once(&self, limit: u32) -> bool {
+        let share = f64::from(measured_matches(self.rows)) / self.rows.max(1) as f64;
+        let wanted = f64::from(self.precision.taken(limit)) * EXPECTED_MATCHES;
+        self.is_iterative
+            && self.indexes.iter().all(|(kind, settings)| {
+                let candidates = candidates(*kind, settings, self.rows, (Filtering::Some, limit));
+                matches!(kind, IndexKind::Hnsw { .. })
+                    && f64::from(candidates.min(MOST_CANDIDATES)) * share >= wanted
+            })
+    }
+
+    /// What to set so that a search which walked once walks on.
+    pub(crate) fn walking_on(&self) -> Vec<ddl::Sql> {
+        self.indexes.iter().map(|(kind, _)| ddl::set_iterative_scan(kind.method())).collect()
     }
 }
 
@@ -200,5 +226,39 @@ mod tests {
         assert_eq!(set(Filtering::Some, 10), "set local hnsw.ef_search = 80", "nothing measured: the rule");
         assert_eq!(set(Filtering::Some, 200), "set local hnsw.ef_search = 400");
         assert_eq!(index.settings(Filtering::None, 10)[1].0, "set local hnsw.iterative_scan = relaxed_order");
+    }
+
+    #[test]
+    fn graph_is_walked_once_where_that_surely_finds_what_matches_nearby() {
+        let setting = |depth, candidates| MeasuredSetting {
+            filtering: Filtering::Some,
+            depth,
+            candidates,
+            first_candidates: None,
+            target: 0.98,
+            recall: 0.99,
+            recall_low: 0.985,
+            latency_ms: 1.0,
+            sampled: 100,
+            rows: 100_000,
+            measured_at: datetime!(2026-01-31 12:00),
+        };
+        let with = |kind, candidates| SearchedIndex {
+            precision: Precision::Full,
+            rows: 100_000,
+            is_iterative: true,
+            indexes: vec![(kind, vec![setting(10, candidates), setting(100, 1_000)])],
+        };
+        let graph = IndexKind::Hnsw { m: 16, ef_construction: 64 };
+        // 4,427 of the rows match at the least: 23 of 520 candidates, 17 of 400.
+        assert!(with(graph, 520).walks_once(10) && !with(graph, 400).walks_once(10));
+        assert!(!with(graph, 520).walks_once(100));
+        assert!(!with(IndexKind::Ivfflat { lists: 100 }, 520).walks_once(10));
+        assert!(!SearchedIndex { is_iterative: false, ..with(graph, 520) }.walks_once(10));
+        let set = |filtering, limit| with(graph, 520).settings(filtering, limit).len();
+        assert_eq!(
+            (set(Filtering::Some, 10), set(Filtering::Some, 100), set(Filtering::None, 10)),
+            (1, 2, 2)
+        );
     }
 }
