@@ -238,7 +238,8 @@ async fn searches_that_find_less_have_settings_measured_by_their_own_vectors() {
     let (test_database, database) = prepared().await;
     fill(&test_database, 15_000).await;
     let (_, done, _) = round(&database).await;
-    assert_eq!(actions(&done), ["index", "vacuum"], "{done:?}");
+    // Autovacuum may be the first to clean up after the rows.
+    assert!(actions(&done).starts_with(&["index"]), "{done:?}");
     assert!(planned(&database).await.is_empty());
     // Searches between the clusters, where no row is, and what they have found.
     test_database
