@@ -179,6 +179,22 @@ mod tests {
 
     use super::*;
 
+    fn measured(filtering: Filtering, depth: u32, candidates: u32) -> MeasuredSetting {
+        MeasuredSetting {
+            filtering,
+            depth,
+            candidates,
+            first_candidates: None,
+            target: 0.98,
+            recall: 0.99,
+            recall_low: 0.985,
+            latency_ms: 1.0,
+            sampled: 100,
+            rows: 20_000,
+            measured_at: datetime!(2026-01-31 12:00),
+        }
+    }
+
     #[test]
     fn more_matches_are_measured_in_larger_tables() {
         let measured = [100, 10_000, 100_000, 1_000_000, 10_000_000].map(measured_matches);
@@ -197,19 +213,7 @@ mod tests {
 
     #[test]
     fn settings_are_the_measured_ones_and_grow_with_the_limit() {
-        let setting = |depth, candidates| MeasuredSetting {
-            filtering: Filtering::None,
-            depth,
-            candidates,
-            first_candidates: None,
-            target: 0.98,
-            recall: 0.99,
-            recall_low: 0.985,
-            latency_ms: 1.0,
-            sampled: 100,
-            rows: 20_000,
-            measured_at: datetime!(2026-01-31 12:00),
-        };
+        let setting = |depth, candidates| measured(Filtering::None, depth, candidates);
         let kind = IndexKind::Hnsw { m: 16, ef_construction: 64 };
         let index = SearchedIndex {
             precision: Precision::Full,
@@ -230,19 +234,7 @@ mod tests {
 
     #[test]
     fn graph_is_walked_once_where_that_surely_finds_what_matches_nearby() {
-        let setting = |depth, candidates| MeasuredSetting {
-            filtering: Filtering::Some,
-            depth,
-            candidates,
-            first_candidates: None,
-            target: 0.98,
-            recall: 0.99,
-            recall_low: 0.985,
-            latency_ms: 1.0,
-            sampled: 100,
-            rows: 100_000,
-            measured_at: datetime!(2026-01-31 12:00),
-        };
+        let setting = |depth, candidates| measured(Filtering::Some, depth, candidates);
         let with = |kind, candidates| SearchedIndex {
             precision: Precision::Full,
             rows: 100_000,
