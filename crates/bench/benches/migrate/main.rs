@@ -5,8 +5,8 @@
 //! `PANOPTICON_BENCH_PYTHON` (default `python3`). `PANOPTICON_BENCH_RECORDS` says how many records (default
 //! `10000,100000`): directories of up to 100,000 are written by Chroma itself, larger ones by `test_support`'s writer,
 //! with the same kinds of text and metadata. `PANOPTICON_BENCH_BINARY` names a `panopticon` to measure instead of
-//! the one that is built. `PANOPTICON_BENCH_RIVALS=off` leaves out (c) and (d), which take half an hour of 1,000,000
-//! records. All run on one embedded PostgreSQL with full durability, in `target/bench/migrate`.
+//! the one that is built. `PANOPTICON_BENCH_RIVALS=off` leaves out (c) and (d): of 1,000,000 records (c) alone takes
+//! more than ten minutes. All run on one embedded PostgreSQL with full durability, in `target/bench/migrate`.
 //!
 //! - (a) `raw`: the server's own `COPY t FROM 'file' WITH (FORMAT binary)` of the rows that we migrated, into a table
 //!   of the same definition: the physical limit.
