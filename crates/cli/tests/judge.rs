@@ -31,11 +31,23 @@ fn one_text_gives_one_answer() {
 }
 
 #[test]
-fn each_line_gives_one_answer_and_a_bad_one_is_named() {
-    let texts = "{\"text\": \"Output (b) is better.\"}\n{\"text\": \"Both are good.\"}\n{\"no\": 1}\n";
+fn digits_of_other_scripts_are_scores() {
+    for text in ["٨", "Score: ८", "[[৮]]", "۸/۱۰", "๘", "𝟖", "{\"score\": \"٨\"}"] {
+        let run = parse(&["--min", "1", "--max", "10"], text);
+        assert_eq!((run.code, run.stdout.as_str()), (0, "{\"score\":8.0,\"status\":\"scored\"}\n"), "{text}");
+    }
+    let run = parse(&["--min", "nan", "--max", "10"], "8");
+    assert_eq!(run.code, 2, "{}", run.stdout);
+}
+
+#[test]
+fn each_line_gives_one_answer_and_a_bad_one_does_not_stop_the_others() {
+    let texts = "{\"text\": \"Output (b) is better.\"}\n{\"text\": \"Both are good.\"}\n{\"no\": 1}\nno\n\n\u{feff}{\"text\": \"[[A]] \\ud83d\"}";
     let run = parse(&["--kind", "winner", "--jsonl"], texts);
     let lines: Vec<&str> = run.stdout.lines().collect();
-    assert_eq!((run.code, lines.len()), (2, 2), "{}", run.stdout);
+    assert_eq!((run.code, lines.len()), (2, 6), "{}", run.stdout);
     assert_eq!(lines[0], "{\"status\":\"scored\",\"winner\":\"b\"}");
-    assert!(run.stderr.contains("line 3"), "{}", run.stderr);
+    assert!(lines[2].contains("line 3") && lines[2].contains("invalid"), "{}", lines[2]);
+    assert_eq!(lines[5], "{\"status\":\"scored\",\"winner\":\"a\"}");
+    assert!(run.stderr.contains("3 of 6 lines") && run.stderr.contains("line 3 first"), "{}", run.stderr);
 }

@@ -46,6 +46,57 @@ fn score_is_read_in_every_honest_form() {
     check("Rating: [[1]]\nOn second thoughts:\nRating: [[3]]", 3.0);
 }
 
+/// Every character that Unicode calls a decimal digit, as the regex crate counts them.
+#[test]
+fn digits_of_every_script_are_the_numbers_that_they_are() {
+    let is_digit = regex::Regex::new(r"^\d$").expect("a pattern");
+    let digits: Vec<char> = ('\0'..=char::MAX).filter(|c| is_digit.is_match(&c.to_string())).collect();
+    assert!(digits.len() >= 760 && digits.len() % 10 == 0, "{}", digits.len());
+    let scale = Scale { min: 0.0, max: 10.0 };
+    for (place, digit) in digits.iter().enumerate() {
+        let expected = (place % 10) as f64;
+        for text in [
+            digit.to_string(),
+            format!("Score: {digit}"),
+            format!("Good. Rating: [[{digit}]]"),
+            format!("{{\"score\": \"{digit}\"}}"),
+            format!("{digit}/10"),
+            format!("Feedback: fine. [RESULT] {digit}"),
+            format!("It deserves a score of {digit}."),
+        ] {
+            assert_eq!(read_score(&text, Some(scale)), Reading::Score(expected), "{text:?}");
+        }
+    }
+    let check = |text: &str, score: f64| {
+        assert_eq!(read_score(text, Some(scale)), Reading::Score(score), "{text:?}");
+    };
+    check("۸/۱۰", 8.0);
+    check("٧٫٥", 7.5);
+    check("Score: ๙.๕", 9.5);
+    check("𝟖 out of 𝟙𝟘", 8.0);
+    check("８．５／１０", 8.5);
+    check("8️⃣", 8.0);
+    check("Score: −1", -1.0);
+    assert_eq!(read_score("8/٥", Some(scale)), Reading::Unread(Unread::OtherScale));
+    assert_eq!(read_score("٨ ٧", Some(scale)), Reading::Pair(8.0, 7.0));
+    assert_eq!(read_winner("[[２]]"), Ok(Winner::B));
+}
+
+#[test]
+fn what_nobody_sees_is_no_part_of_a_verdict() {
+    let check = |text: &str, score: f64| {
+        assert_eq!(read_score(text, Some(TEN)), Reading::Score(score), "{text:?}");
+    };
+    check("\u{feff}8", 8.0);
+    check("8\0", 8.0);
+    check("Sco\u{200b}re:\u{a0}8\r\n", 8.0);
+    check("\u{1b}[1mScore: 8\u{1b}[0m", 8.0);
+    check("\u{1b}[38;5;12mRating:\u{1b}[0m \u{1b}[1;31m8\u{1b}[m", 8.0);
+    check("{\"score\": 8, \"reason\": \"\\ud83d\"}", 8.0);
+    let long = format!("{}\nScore: 8", "word ".repeat(300_000));
+    assert_eq!(read_score(&long, Some(TEN)), Reading::Unread(Unread::TooLong));
+}
+
 #[test]
 fn what_is_no_plain_score_is_left_unread() {
     let check = |text: &str, reason: Unread| {

@@ -5,8 +5,10 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::Value;
 
-static FENCE: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"(?s)```[a-zA-Z]*\s*\n?(.*?)```").expect("a pattern"));
+use super::pattern;
+use crate::lenient;
+
+static FENCE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?s)```[a-zA-Z]*\s*\n?(.*?)```"));
 
 /// The values of every key that is one of `keys`, in all objects of the text, at any depth.
 pub(super) fn values(text: &str, keys: &[&str]) -> Vec<Value> {
@@ -18,7 +20,7 @@ pub(super) fn values(text: &str, keys: &[&str]) -> Vec<Value> {
 }
 
 fn objects(text: &str) -> Vec<Value> {
-    let is_object = |text: &str| serde_json::from_str::<Value>(text.trim()).ok().filter(Value::is_object);
+    let is_object = |text: &str| lenient::from_str(text).ok().filter(Value::is_object);
     if let Some(object) = is_object(text) {
         return vec![object];
     }

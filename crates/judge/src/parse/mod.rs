@@ -8,6 +8,8 @@ mod score;
 mod text;
 mod winner;
 
+use regex::Regex;
+
 pub use score::{Reading, Scale, read_score};
 pub use winner::{Winner, read_winner};
 
@@ -16,6 +18,8 @@ pub use winner::{Winner, read_winner};
 pub enum Unread {
     /// There are no words.
     Empty,
+    /// It is longer than any verdict.
+    TooLong,
     /// The text ends while the judge is still thinking.
     OnlyThoughts,
     /// Nothing in it has the form of a verdict.
@@ -31,10 +35,15 @@ impl Unread {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Empty => "the text is empty",
+            Self::TooLong => "the text is longer than any verdict",
             Self::OnlyThoughts => "the text ends before the judge's thoughts do",
             Self::NoVerdict => "nothing in the text has the form of a verdict",
             Self::Contradiction => "the text gives verdicts that differ",
             Self::OtherScale => "the score counts out of another maximum",
         }
     }
+}
+
+fn pattern(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("a pattern")
 }

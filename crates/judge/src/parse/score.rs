@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::{Captures, Regex};
 use serde_json::Value;
 
-use super::{Unread, json, text::plain};
+use super::{Unread, json, pattern, text::plain};
 
 /// The scale that the judge was asked to use.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,14 +28,19 @@ pub enum Reading {
 }
 
 impl Scale {
+    /// Whether there are scores on it.
+    pub fn is_valid(&self) -> bool {
+        self.min < self.max && self.min.is_finite() && self.max.is_finite()
+    }
+
     /// Whether `score` lies on the scale.
     pub fn contains(&self, score: f64) -> bool {
         (self.min..=self.max).contains(&score)
     }
 }
 
-const NUMBER: &str = r"(?<n>[-+]?\d{1,4}(?:[.,]\d{1,4})?)";
-const OUT_OF: &str = r"(?:\s*(?:/|out\s+of|von|sur|de)\s*(?<of>\d{1,4})\b)?";
+const NUMBER: &str = r"(?<n>[-+]?[0-9]{1,4}(?:[.,][0-9]{1,4})?)";
+const OUT_OF: &str = r"(?:\s*(?:/|out\s+of|von|sur|de)\s*(?<of>[0-9]{1,4})\b)?";
 const UNIT: &str = r"(?:\s*(?:points?\b|pts?\b|stars?\b|점|点|分))?";
 const LABEL: &str = r"(?:rating|score|grade|점수|평점|평가\s*점수|评分|得分|分数|評分|評価|スコア|点数|puntuaci[oó]n|note|bewertung)";
 
@@ -111,7 +116,7 @@ pub fn read_score(text: &str, scale: Option<Scale>) -> Reading {
         };
     }
     if let Some(whole) = (lines.len() == 1).then(|| LINE.captures(&text)).flatten() {
-        return decide(&[found(&whole)], scale, None);
+        return decide(found(&whole).as_slice(), scale, None);
     }
     for form in [&BRACKETS, &RESULT] {
         let all = all(form, &text);
@@ -131,19 +136,19 @@ pub fn read_score(text: &str, scale: Option<Scale>) -> Reading {
         return decide(&labelled, scale, Some(&text));
     }
     if let Some(line) = LINE.captures(first) {
-        return decide(&[found(&line)], scale, None);
+        return decide(found(&line).as_slice(), scale, None);
     }
     if let Some(opening) = OPENING.captures(&text)
         && (opening.name("of").is_some() || opening.name("stop").is_none())
         && !lines[1..].iter().any(|line| ENUMERATED.is_match(line))
     {
-        return decide(&[found(&opening)], scale, None);
+        return decide(found(&opening).as_slice(), scale, None);
     }
     // A bare number at the end may as well be the end of a calculation.
     if let Some(line) = LINE.captures(last)
         && line.name("of").is_some()
     {
-        return decide(&[found(&line)], scale, None);
+        return decide(found(&line).as_slice(), scale, None);
     }
     let sentences = all(&SENTENCE, &text);
     if !sentences.is_empty() {
@@ -154,7 +159,7 @@ pub fn read_score(text: &str, scale: Option<Scale>) -> Reading {
 
 /// One score from those that were found in one form. `closing` is the text if its last line has the last word.
 fn decide(all: &[Found], scale: Option<Scale>, closing: Option<&str>) -> Reading {
-    let last = all.last().expect("there is a score");
+    let Some(last) = all.last() else { return Reading::Unread(Unread::NoVerdict) };
     let agree = all.iter().all(|found| found.score == last.score);
     let is_closing = closing.is_some_and(|text| {
         let line = text[..last.end].rfind('\n').map_or(0, |newline| newline + 1);
@@ -175,29 +180,25 @@ fn decide(all: &[Found], scale: Option<Scale>, closing: Option<&str>) -> Reading
 fn all(form: &Regex, text: &str) -> Vec<Found> {
     let complete =
         |captures: &Captures<'_>| captures.name("rest").is_none_or(|rest| !CONTINUES.is_match(rest.as_str()));
-    form.captures_iter(text).filter(complete).map(|captures| found(&captures)).collect()
+    form.captures_iter(text).filter(complete).filter_map(|captures| found(&captures)).collect()
 }
 
-fn found(captures: &Captures<'_>) -> Found {
+fn found(captures: &Captures<'_>) -> Option<Found> {
     let named = |names: [&str; 2]| names.into_iter().find_map(|name| captures.name(name));
-    let score = named(["n", "n2"]).and_then(|n| number(n.as_str())).expect("the form has a number");
+    let score = named(["n", "n2"]).and_then(|n| number(n.as_str()))?;
     let of = named(["of", "of2"]).and_then(|of| number(of.as_str()));
     let rest = captures.name("rest").map_or(0, |rest| rest.len());
-    Found { score, of, end: captures.get_match().end() - rest }
+    Some(Found { score, of, end: captures.get_match().end() - rest })
 }
 
 fn from_json(value: &Value) -> Option<Found> {
     match value {
         Value::Number(score) => Some(Found { score: score.as_f64()?, of: None, end: 0 }),
-        Value::String(text) => LINE.captures(text.trim()).map(|line| found(&line)),
+        Value::String(text) => LINE.captures(text.trim()).and_then(|line| found(&line)),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
 }
 
 fn number(text: &str) -> Option<f64> {
-    text.replace(',', ".").parse().ok()
-}
-
-fn pattern(pattern: &str) -> Regex {
-    Regex::new(pattern).expect("a pattern")
+    text.replace(',', ".").parse().ok().filter(|number: &f64| number.is_finite())
 }

@@ -2,21 +2,29 @@
 
 use std::{borrow::Cow, sync::LazyLock};
 
-use regex::Regex;
+use regex::{Captures, Regex};
 
-use super::Unread;
+use super::{Unread, pattern};
 
-static THOUGHTS: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?is)<(think|thinking|reasoning)>.*?</(think|thinking|reasoning)>").expect("a pattern")
-});
-static OPEN_THOUGHTS: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"(?is)^\s*<(think|thinking|reasoning)>").expect("a pattern"));
+/// Longer than any judge writes, its thoughts included; what is longer would keep a thread busy.
+const LONGEST_BYTES: usize = 1 << 20;
+
+static THOUGHTS: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?is)<(think|thinking|reasoning)>.*?</(think|thinking|reasoning)>"));
+static OPEN_THOUGHTS: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?is)^\s*<(think|thinking|reasoning)>"));
 /// Some servers swallow the opening tag.
-static CLOSED_THOUGHTS: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"(?is)^.*</(think|thinking|reasoning)>").expect("a pattern"));
+static CLOSED_THOUGHTS: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?is)^.*</(think|thinking|reasoning)>"));
+/// Colours and the like, for terminals.
+static ANSI: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"[\x1b\u{241b}](?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)"));
+/// A decimal digit of any script but ours.
+static FOREIGN_DIGIT: LazyLock<Regex> = LazyLock::new(|| pattern(r"[\d&&[^0-9]]"));
 
 /// The text after the judge's thoughts, without emphasis, with digits and brackets in ASCII.
 pub(super) fn plain(text: &str) -> Result<String, Unread> {
+    if text.len() > LONGEST_BYTES {
+        return Err(Unread::TooLong);
+    }
     let mut text = THOUGHTS.replace_all(text, "");
     if OPEN_THOUGHTS.is_match(&text) {
         return Err(Unread::OnlyThoughts);
@@ -24,16 +32,46 @@ pub(super) fn plain(text: &str) -> Result<String, Unread> {
     if let Cow::Owned(without) = CLOSED_THOUGHTS.replace(&text, "") {
         text = Cow::Owned(without);
     }
-    let plain: String = text
-        .chars()
-        .filter(|c| !matches!(c, '*' | '\u{200b}' | '\u{feff}' | '\r'))
-        .map(|c| match c {
-            // Full-width forms lie at a fixed distance from ASCII.
-            '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).expect("an ASCII character"),
-            '\u{a0}' | '\u{3000}' => ' ',
-            other => other,
-        })
-        .collect();
+    let text = ANSI.replace_all(&text, "");
+    let digits = |digit: &Captures<'_>| digit[0].chars().filter_map(ascii_digit).collect::<String>();
+    let text = FOREIGN_DIGIT.replace_all(&text, digits);
+    let plain: String = text.chars().filter(|c| !is_unseen(*c)).map(in_ascii).collect();
     let plain = plain.trim();
     if plain.is_empty() { Err(Unread::Empty) } else { Ok(plain.to_owned()) }
+}
+
+/// Emphasis, and what nobody sees.
+fn is_unseen(c: char) -> bool {
+    match c {
+        '\n' | '\t' | '\u{b}' | '\u{c}' | '\u{85}' => false,
+        '*' | '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' => true,
+        '\u{2060}'..='\u{2069}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{20e3}' => true,
+        c => c.is_control(),
+    }
+}
+
+fn in_ascii(c: char) -> char {
+    match c {
+        // Full-width forms lie at a fixed distance from ASCII.
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
+        // The Arabic decimal separator.
+        '\u{66b}' => '.',
+        '\u{2212}' => '-',
+        '\u{2044}' | '\u{2215}' => '/',
+        '\u{2236}' | '\u{fe55}' => ':',
+        '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}' => '\n',
+        '\u{a0}' | '\u{3000}' | '\u{2000}'..='\u{200a}' | '\u{202f}' => ' ',
+        other => other,
+    }
+}
+
+/// The digit of ours that `c` stands for. Decimal digits of a script stand in a row from 0 to 9, and where several rows
+/// follow each other, as those of mathematics do, each begins with a 0.
+fn ascii_digit(c: char) -> Option<char> {
+    let is_digit = |place: u32| {
+        let mut bytes = [0; 4];
+        char::from_u32(place).is_some_and(|c| FOREIGN_DIGIT.is_match(c.encode_utf8(&mut bytes)))
+    };
+    let before = (1..64).take_while(|distance| is_digit(u32::from(c).wrapping_sub(*distance))).count();
+    char::from_digit(u32::try_from(before).ok()? % 10, 10)
 }

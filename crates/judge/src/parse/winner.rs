@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::Value;
 
-use super::{Unread, json, text::plain};
+use super::{Unread, json, pattern, text::plain};
 
 /// Which of two answers is better, in the order in which the judge saw them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -129,9 +129,9 @@ fn sentences(text: &str) -> Vec<(usize, Winner)> {
         if UNDECIDED.is_match(&text[sentence..start]) {
             continue;
         }
-        let name = found.name("w").or_else(|| found.name("w2")).expect("either form has a name");
+        let name = found.name("w").or_else(|| found.name("w2"));
         let place = sentence + text[sentence..].len() - text[sentence..].trim_start().len();
-        verdicts.extend(named(name.as_str()).map(|winner| (place, winner)));
+        verdicts.extend(name.and_then(|name| named(name.as_str())).map(|winner| (place, winner)));
     }
     verdicts
 }
@@ -166,8 +166,4 @@ fn named(name: &str) -> Option<Winner> {
         name if name.eq_ignore_ascii_case("tie") => Some(Winner::Tie),
         _ => None,
     }
-}
-
-fn pattern(pattern: &str) -> Regex {
-    Regex::new(pattern).expect("a pattern")
 }

@@ -148,7 +148,7 @@ impl Rubric {
     /// # Errors
     /// When it is blank, has some placeholders but not `{output}`, or one for two answers, or the scale is none.
     pub fn pointwise(text: &str, scale: Scale, form: AnswerForm) -> Result<Self, RubricError> {
-        if !(scale.min < scale.max && scale.min.is_finite() && scale.max.is_finite()) {
+        if !scale.is_valid() {
             return Err(RubricError::Scale { min: scale.min, max: scale.max });
         }
         Self::new(text, Mode::Pointwise, scale, form)

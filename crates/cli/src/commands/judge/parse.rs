@@ -3,7 +3,10 @@
 use std::io::{self, BufRead as _, BufWriter, Read as _, Write as _};
 
 use anyhow::{Context as _, anyhow};
-use judge::parse::{Reading, Scale, Unread, read_score, read_winner};
+use judge::{
+    lenient,
+    parse::{Reading, Scale, Unread, read_score, read_winner},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -14,42 +17,65 @@ use crate::{
 
 pub(super) fn run(arguments: &ParseArguments) -> Result<ExitCode, Failure> {
     if let Some(scale) = scale(arguments)
-        && scale.min >= scale.max
+        && !scale.is_valid()
     {
-        return Err(Failure::usage(anyhow!("--min {} is not below --max {}", scale.min, scale.max)));
+        let Scale { min, max } = scale;
+        return Err(Failure::usage(anyhow!(
+            "--min {min} is not below --max {max}, or one of them is no number"
+        )));
     }
-    if !arguments.jsonl {
-        let mut text = String::new();
-        io::stdin()
-            .read_to_string(&mut text)
-            .context("failed to read standard input")
-            .map_err(Failure::usage)?;
-        print(&answer(arguments, &text).to_string())?;
-        return Ok(ExitCode::Complete);
+    if arguments.jsonl {
+        return lines(arguments);
     }
+    let mut text = Vec::new();
+    let read = io::stdin().read_to_end(&mut text);
+    read.context("failed to read standard input").map_err(Failure::usage)?;
+    print(&answer(arguments, &String::from_utf8_lossy(&text)).to_string())?;
+    Ok(ExitCode::Complete)
+}
+
+/// One answer a line, also for a line that has no text: what comes after it is answered all the same.
+fn lines(arguments: &ParseArguments) -> Result<ExitCode, Failure> {
+    let mut input = io::stdin().lock();
     let mut output = BufWriter::new(io::stdout().lock());
-    for (index, line) in io::stdin().lock().lines().enumerate() {
-        let text = line.map_err(anyhow::Error::from).and_then(|line| text_of(&line));
-        let text = text
-            .with_context(|| format!("failed to read line {} of standard input", index + 1))
-            .map_err(Failure::usage)?;
-        match writeln!(output, "{}", answer(arguments, &text)) {
+    let (mut line, mut number, mut invalid) = (Vec::new(), 0_u64, Vec::new());
+    loop {
+        line.clear();
+        let length = input.read_until(b'\n', &mut line);
+        if length.context("failed to read standard input").map_err(Failure::usage)? == 0 {
+            break;
+        }
+        number += 1;
+        let answer = match text_of(&line) {
+            Ok(text) => answer(arguments, &text),
+            Err(reason) => {
+                invalid.push(number);
+                json!({"status": "invalid", "reason": format!("line {number}: {reason}")})
+            }
+        };
+        match writeln!(output, "{answer}") {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::BrokenPipe),
             written => written.context("failed to write to standard output")?,
         }
     }
     match output.flush() {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::BrokenPipe),
-        flushed => Ok(flushed.map(|()| ExitCode::Complete).context("failed to write to standard output")?),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::BrokenPipe),
+        flushed => flushed.context("failed to write to standard output")?,
+    }
+    match invalid[..] {
+        [] => Ok(ExitCode::Complete),
+        [first, ..] => {
+            let count = invalid.len();
+            Err(Failure::usage(anyhow!(
+                "{count} of {number} lines have no text to read, line {first} first: expected a JSON object with a string `text` in each"
+            )))
+        }
     }
 }
 
-fn text_of(line: &str) -> anyhow::Result<String> {
-    let object: Value = serde_json::from_str(line).context("expected a JSON object")?;
-    object["text"]
-        .as_str()
-        .map(str::to_owned)
-        .ok_or_else(|| anyhow!("expected an object with a string `text`"))
+fn text_of(line: &[u8]) -> Result<String, &'static str> {
+    let object = lenient::from_slice(line).map_err(|_| "expected a JSON object")?;
+    object["text"].as_str().map(str::to_owned).ok_or("expected an object with a string `text`")
 }
 
 fn answer(arguments: &ParseArguments, text: &str) -> Value {
@@ -61,18 +87,16 @@ fn answer(arguments: &ParseArguments, text: &str) -> Value {
         },
         VerdictKind::Score => {
             let scale = scale(arguments);
-            let mut answer = match read_score(text, scale) {
-                Reading::Score(score) => json!({"status": "scored", "score": score}),
-                Reading::Pair(first, second) => json!({"status": "scored", "scores": [first, second]}),
+            let is_beyond = |score: f64| scale.is_some_and(|scale| !scale.contains(score));
+            let (mut answer, is_out_of_range) = match read_score(text, scale) {
+                Reading::Score(score) => (json!({"status": "scored", "score": score}), is_beyond(score)),
+                Reading::Pair(first, second) => (
+                    json!({"status": "scored", "scores": [first, second]}),
+                    is_beyond(first) || is_beyond(second),
+                ),
                 Reading::Unread(reason) => return unparsed(reason),
             };
-            let scores =
-                answer["scores"].as_array().cloned().unwrap_or_else(|| vec![answer["score"].clone()]);
-            let beyond = |score: &Value| {
-                let score = score.as_f64().expect("a score is a number");
-                scale.is_some_and(|scale| !scale.contains(score))
-            };
-            if scores.iter().any(beyond) {
+            if is_out_of_range {
                 answer["out_of_range"] = Value::Bool(true);
             }
             answer

@@ -1,0 +1,127 @@
+//! JSON as models and their servers write it, where it is not quite JSON.
+//!
+//! What cannot be is replaced, as every other client does: half of a surrogate pair becomes U+FFFD, as does what is not
+//! UTF-8; a byte order mark is skipped. A number that no `f64` holds, `NaN` and `Infinity` become null.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+/// Parses `bytes`.
+///
+/// # Errors
+/// When it is no JSON all the same.
+pub fn from_slice(bytes: &[u8]) -> serde_json::Result<Value> {
+    from_str(&String::from_utf8_lossy(bytes))
+}
+
+/// Parses `text`. Takes a second pass over it, and memory of its size, only if it is not quite JSON.
+///
+/// # Errors
+/// When it is no JSON all the same.
+pub fn from_str(text: &str) -> serde_json::Result<Value> {
+    let text = without_mark(text);
+    serde_json::from_str(text).or_else(|_| serde_json::from_str(&mended(text)))
+}
+
+/// The text behind byte order marks and white space.
+pub(crate) fn without_mark(text: &str) -> &str {
+    text.trim_start_matches(|c: char| c == '\u{feff}' || c.is_whitespace())
+}
+
+/// `text` with what is not JSON replaced, as long as it is plain by what.
+fn mended(text: &str) -> String {
+    let mut mended = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut is_string = false;
+    while let Some(first) = rest.chars().next() {
+        let (written, length) = if is_string { in_string(rest, first) } else { between(rest, first) };
+        if first == '"' {
+            is_string = !is_string;
+        }
+        mended.push_str(&written);
+        rest = &rest[length..];
+    }
+    mended
+}
+
+/// What to write for the beginning of `rest`, which is in a string, and how many bytes that stands for.
+fn in_string(rest: &str, first: char) -> (Cow<'_, str>, usize) {
+    let as_it_is = |length: usize| (Cow::Borrowed(&rest[..length]), length);
+    if u32::from(first) < 0x20 {
+        return (Cow::Owned(format!("\\u{:04x}", u32::from(first))), 1);
+    }
+    if first != '\\' {
+        return as_it_is(first.len_utf8());
+    }
+    match rest[1..].chars().next() {
+        Some('u') => match (escaped(rest), rest.get(6..).and_then(escaped)) {
+            (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => as_it_is(12),
+            (Some(0xd800..0xe000), _) => (Cow::Borrowed("\\ufffd"), 6),
+            (Some(_), _) => as_it_is(6),
+            (None, _) => (Cow::Borrowed("\\\\u"), 2),
+        },
+        Some('"' | '\\' | '/' | 'b' | 'f' | 'n' | 'r' | 't') => as_it_is(2),
+        // Formulas and apostrophes with a backslash.
+        _ => (Cow::Borrowed("\\\\"), 1),
+    }
+}
+
+/// The number of the escape `\uXXXX` with which `text` begins.
+fn escaped(text: &str) -> Option<u32> {
+    let digits = text.strip_prefix("\\u")?.get(..4)?;
+    digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then_some(())?;
+    u32::from_str_radix(digits, 16).ok()
+}
+
+/// As [`in_string`], between strings.
+fn between(rest: &str, first: char) -> (Cow<'_, str>, usize) {
+    for word in ["NaN", "Infinity", "-Infinity"] {
+        if rest.starts_with(word) {
+            return (Cow::Borrowed("null"), word.len());
+        }
+    }
+    if first == '-' || first.is_ascii_digit() {
+        let is_other = |c: char| !(c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E'));
+        let number = &rest[..rest.find(is_other).unwrap_or(rest.len())];
+        let is_too_large = number.parse::<f64>().is_ok_and(f64::is_infinite);
+        return (Cow::Borrowed(if is_too_large { "null" } else { number }), number.len());
+    }
+    let is_last = |behind: &str| behind.trim_start().starts_with(['}', ']']);
+    let comma_before_end = first == ',' && is_last(&rest[1..]);
+    (Cow::Borrowed(if comma_before_end { "" } else { &rest[..first.len_utf8()] }), first.len_utf8())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_quite_json_is_read_as_it_was_meant() {
+        let check = |text: &str, expected: Value| assert_eq!(from_str(text).expect(text), expected, "{text}");
+        check(r#"{"a": "Paris \ud83d"}"#, json!({"a": "Paris \u{fffd}"}));
+        check(
+            r#"{"a": "\ude00\ud83d\ud83d\ude00\uD83DX"}"#,
+            json!({"a": "\u{fffd}\u{fffd}\u{1f600}\u{fffd}X"}),
+        );
+        check(r#"{"a\ud83d": 1}"#, json!({"a\u{fffd}": 1}));
+        check(r#""\\ud83d \ud83d""#, json!("\\ud83d \u{fffd}"));
+        check("\u{feff}{\"a\": 1}", json!({"a": 1}));
+        check("\u{feff} \n\u{feff}[1, 2,]", json!([1, 2]));
+        check(r#"[NaN, -Infinity, Infinity, 1e400, -1e400, 1e-400, "NaN", -2]"#, {
+            json!([null, null, null, null, null, 0.0, "NaN", -2])
+        });
+        check("[\"a\nb\u{1}\"]", json!(["a\nb\u{1}"]));
+        check(r#"["\(x\)", "it\'s", "\u12"]"#, json!(["\\(x\\)", "it\\'s", "\\u12"]));
+        assert_eq!(from_slice(b"\xef\xbb\xbf\"half \xf0\x9f\"").expect("a string"), "half \u{fffd}");
+        for broken in ["", "{", "{\"a\": \"\\ud83d", "nonsense", "[1 2]", "\"\\"] {
+            assert!(from_str(broken).is_err(), "{broken}");
+        }
+        assert!(
+            from_str("{\"a\": \"\\ud83d").expect_err("cut").is_eof(),
+            "it is known that the end is missing"
+        );
+    }
+}
