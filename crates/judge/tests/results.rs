@@ -235,3 +235,17 @@ fn labels_are_compared_with_each_judge_apart() {
     assert_eq!((agreement.without_ties.agreed, agreement.without_ties.pairs, agreement.ties), (3, 4, 1));
     assert_eq!((agree[0].position.consistent, agree[0].not_judged), (2, 2));
 }
+
+/// `double precision` holds what is no number.
+#[test]
+fn scores_that_are_no_numbers_count_as_unparsed() {
+    let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -f64::NAN];
+    let judgements = (0..200).map(|place| {
+        let score = if place % 2 == 0 { odd[place / 2 % 4] } else { (place % 7) as f64 };
+        scored("q1", "m", "one", Scored(score))
+    });
+    let judgements = gathered(judgements.chain([scored("q2", "m", "one", Scored(3.0))]));
+    let summaries = summarize_scores(&judgements, &method(Combination::Mean));
+    assert_eq!(summaries[0].summary.counts, Counts { scored: 101, unparsed: 100, ..Counts::default() });
+    assert!(summaries[0].summary.mean.is_some_and(f64::is_finite));
+}

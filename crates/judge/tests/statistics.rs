@@ -210,3 +210,10 @@ fn position_bias_is_counted_by_direction() {
     assert_eq!(bias.counts.unparsed, 1);
     assert_eq!(position([]).consistency(), None);
 }
+
+#[test]
+fn scores_at_the_end_of_what_a_number_holds_have_no_p_value() {
+    let scores = |sign: f64| (0..5).map(move |query| (query, Scored(sign * f64::MAX / f64::from(query + 1))));
+    let comparison = compare(scores(1.0), scores(-1.0), &Bootstrap::default());
+    assert_eq!((comparison.queries, comparison.p_value), (5, None));
+}

@@ -115,13 +115,16 @@ impl Gathering {
         self.scores.is_empty() && self.comparisons.is_empty()
     }
 
-    /// Adds one.
+    /// Adds one. A stored score that is no finite number is none that anything can be made of: it counts as unparsed.
     pub fn add(&mut self, judgement: &Judgement<'_>) {
         let Judgement { query, model, theme, metric, judge, run, repeat, said } = *judgement;
         let [metric, theme, model, judge] = [metric, theme, model, judge].map(|name| self.name(name));
         let query = self.name(Some(query));
         match said {
             Said::Score { score, is_out_of_range } => {
+                let is_number = score.scored().is_none_or(f64::is_finite);
+                let score = if is_number { score } else { Outcome::Unparsed };
+                let is_out_of_range = is_out_of_range && is_number;
                 self.scores.push(Score { metric, theme, model, query, judge, score, is_out_of_range });
             }
             Said::Comparison { opponent, is_swapped, winner } => {

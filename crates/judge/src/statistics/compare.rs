@@ -52,12 +52,12 @@ pub fn compare<Q: Ord>(
     let queries = differences.len() as u64;
     let difference = mean(&differences);
     let standard_error = difference.and_then(|difference| standard_error(&differences, difference));
-    let p_value =
-        difference.zip(standard_error).filter(|(_, error)| *error > 0.0).map(|(difference, error)| {
-            let freedom = (queries - 1) as f64;
-            let student = StudentsT::new(0.0, 1.0, freedom).expect("two queries leave a degree of freedom");
-            2.0 * student.sf((difference / error).abs())
-        });
+    // Scores near the end of what a number holds have differences beyond it.
+    let t = difference.zip(standard_error).map(|(difference, error)| (difference / error).abs());
+    let p_value = t.filter(|t| t.is_finite()).and_then(|t| {
+        let freedom = queries.checked_sub(1)? as f64;
+        Some(2.0 * StudentsT::new(0.0, 1.0, freedom).ok()?.sf(t))
+    });
     Comparison {
         queries,
         only_first: first.len() as u64 - queries,
