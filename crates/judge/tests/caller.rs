@@ -50,26 +50,6 @@ fn failure(status: u16) -> HttpAnswer {
 }
 
 #[tokio::test]
-async fn server_that_cannot_hold_a_model_to_a_schema_is_asked_without_one_from_then_on() {
-    let refusal = r#"{"error": {"message": "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model", "type": "invalid_request_error"}}"#;
-    let schemas = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&schemas);
-    let stub = HttpStub::start(move |request| {
-        let body: serde_json::Value = serde_json::from_slice(&request.body).expect("a JSON body");
-        let has_schema = body.get("response_format").is_some();
-        seen.lock().expect("nobody panics").push(has_schema);
-        Some(if has_schema { HttpAnswer::json(400, refusal) } else { HttpAnswer::json(200, ANSWER) })
-    });
-    let caller = caller(&stub, Backoff { max_retries: 0, ..quick() });
-    let request = Request { json_schema: Some(serde_json::json!({"type": "object"})), ..Request::new("…") };
-    for _ in 0..2 {
-        let call = caller.call(gpt_4o(), &request, &Budget::unlimited(), &mut ()).await;
-        assert_eq!(call.expect("an answer").text(), Some("8"));
-    }
-    assert_eq!(*schemas.lock().expect("nobody panics"), [true, false, false]);
-}
-
-#[tokio::test]
 async fn what_may_pass_is_tried_again_until_it_does() {
     let (stub, calls) = server([429, 500, 503, 529, 408].map(failure).into());
     let budget = Budget::unlimited();

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Content, Reply, Request, Transport, Unreadable, Usage, owned};
+use super::{
+    Content, Parameter, Parameters, Reply, Request, Transport, Unreadable, Usage, finish_reason, owned,
+};
 
 pub(super) const PATH: [&str; 2] = ["v1", "messages"];
 
@@ -13,8 +15,10 @@ pub(super) const VERSION: &str = "2023-06-01";
 /// of theirs can write as much.
 const MAX_TOKENS: u32 = 4096;
 
-pub(super) fn body(model: &str, request: &Request, transport: Transport) -> Value {
-    let Request { system, prompt, temperature, max_tokens, seed: _, json_schema } = request;
+pub(super) fn body(model: &str, request: &Request, transport: Transport, refused: Parameters) -> Value {
+    let Request { system: _, prompt: _, temperature, max_tokens, seed: _, json_schema } = request;
+    let takes = |parameter| !refused.has(parameter);
+    let (system, prompt) = request.instructed(refused);
     let mut body = json!({
         "model": model,
         "max_tokens": max_tokens.unwrap_or(MAX_TOKENS),
@@ -23,13 +27,17 @@ pub(super) fn body(model: &str, request: &Request, transport: Transport) -> Valu
     if let Some(system) = system {
         body["system"] = json!(system);
     }
-    if let Some(temperature) = temperature {
+    if let Some(temperature) = temperature
+        && takes(Parameter::Temperature)
+    {
         body["temperature"] = json!(temperature);
     }
-    if let Some(schema) = json_schema {
+    if let Some(schema) = json_schema
+        && takes(Parameter::JsonSchema)
+    {
         body["output_config"] = json!({"format": {"type": "json_schema", "schema": schema}});
     }
-    if transport == Transport::Streamed {
+    if transport == Transport::Streamed && takes(Parameter::Stream) {
         body["stream"] = json!(true);
     }
     body
@@ -39,12 +47,20 @@ pub(super) fn read(body: &Value) -> Result<Reply, Unreadable> {
     if body["type"] == "error" {
         return Err(Unreadable::Error(body.clone()));
     }
-    let blocks = body["content"].as_array().ok_or(Unreadable::Form("`content`, a list"))?;
-    let finish_reason = owned(&body["stop_reason"]).ok_or(Unreadable::Unfinished)?;
+    let content = match &body["content"] {
+        // Some proxies write no blocks.
+        Value::String(text) => &json!([{"type": "text", "text": text}]),
+        content => content,
+    };
+    let blocks = content.as_array().ok_or(Unreadable::Form("`content`, a list"))?;
+    let (finish_reason, reason) = finish_reason(&body["stop_reason"]);
     let texts = blocks.iter().filter(|block| block["type"] == "text");
     let text: String = texts.filter_map(|block| block["text"].as_str()).collect();
-    let content = match finish_reason.as_str() {
-        "end_turn" | "stop_sequence" => Content::whole(text),
+    let content = match reason.as_str() {
+        "" if blocks.iter().any(|block| block["type"] == "tool_use") => Content::ToolCall(text),
+        "" => Content::without_reason(text, "`stop_reason`")?,
+        // The last is what others say who speak this API.
+        "end_turn" | "stop_sequence" | "stop" => Content::whole(text),
         "tool_use" => Content::ToolCall(text),
         "refusal" => Content::Refused(text),
         _ => Content::Truncated(text),

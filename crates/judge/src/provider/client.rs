@@ -13,9 +13,10 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::{
-    Completion, Error, ProviderConfig, Rejection, Reply, Request, Transport, Unreadable, Wire, anthropic,
-    gemini, openai, sse,
+    Completion, Error, Parameter, Parameters, ProviderConfig, Rejection, Reply, Request, Transport,
+    Unreadable, Wire, anthropic, gemini, openai, sse,
 };
+use crate::lenient;
 
 /// More than any model writes.
 const ANSWER_BYTES: usize = 64 << 20;
@@ -87,13 +88,19 @@ impl Provider {
     /// When there is no answer, or the provider answers with an error; [`Error::disposition`] says whether another
     /// attempt may help. A refusal, a filter's work, a cut or an empty answer is no error: see [`super::Content`].
     pub async fn complete(&self, model: &str, request: &Request) -> Result<Completion, Error> {
+        self.complete_without(model, request, Parameters::default()).await
+    }
+
+    /// The same without what the model's server is known to refuse.
+    pub(super) async fn complete_without(
+        &self,
+        model: &str,
+        request: &Request,
+        refused: Parameters,
+    ) -> Result<Completion, Error> {
         let begin = Instant::now();
-        let json = match self.config.wire {
-            Wire::OpenAi | Wire::AzureOpenAi => openai::body(model, request, self.config.transport),
-            Wire::Anthropic => anthropic::body(model, request, self.config.transport),
-            Wire::Gemini => gemini::body(request),
-        };
-        let builder = self.http.post(self.url(model)).header(CONTENT_TYPE, "application/json");
+        let json = self.body(model, request, refused);
+        let builder = self.http.post(self.url(model, refused)).header(CONTENT_TYPE, "application/json");
         let response = builder.body(json.to_string()).send().await;
         let mut response = response.map_err(|source| self.transport_error(source))?;
         let status = response.status();
@@ -119,9 +126,33 @@ impl Provider {
         Ok(Completion { content, model, provider_id, finish_reason, usage, latency: begin.elapsed() })
     }
 
-    fn url(&self, model: &str) -> Url {
+    /// What to leave out of the next attempt too, where `error` says that the server refuses something that is in this
+    /// one, made without `refused`; none if another attempt would be the same.
+    pub(super) fn without_more(
+        &self,
+        (model, request): (&str, &Request),
+        refused: Parameters,
+        error: &Error,
+    ) -> Option<Parameters> {
+        let Error::Rejected { rejection, .. } = error else { return None };
+        let sent = (self.url(model, refused), self.body(model, request, refused));
+        let others = rejection.refuses.iter().map(|parameter| refused.with(*parameter));
+        others
+            .into_iter()
+            .find(|refused| (self.url(model, *refused), self.body(model, request, *refused)) != sent)
+    }
+
+    fn body(&self, model: &str, request: &Request, refused: Parameters) -> Value {
+        match self.config.wire {
+            Wire::OpenAi | Wire::AzureOpenAi => openai::body(model, request, self.config.transport, refused),
+            Wire::Anthropic => anthropic::body(model, request, self.config.transport, refused),
+            Wire::Gemini => gemini::body(request, refused),
+        }
+    }
+
+    fn url(&self, model: &str, refused: Parameters) -> Url {
         let mut url = self.base.clone();
-        let is_streamed = self.config.transport == Transport::Streamed;
+        let is_streamed = self.config.transport == Transport::Streamed && !refused.has(Parameter::Stream);
         let mut segments = url.path_segments_mut().expect("an http URL has a path");
         segments.pop_if_empty();
         match self.config.wire {
@@ -179,12 +210,13 @@ impl Provider {
 
 /// Reads a body of status 200, be it whole or in pieces: a server may not do as it was asked.
 fn read(wire: Wire, body: &[u8]) -> Result<Reply, Unreadable> {
-    let text = str::from_utf8(body).map_err(|_| Unreadable::Form("UTF-8"))?.trim_start();
+    let text = String::from_utf8_lossy(body);
+    let text = lenient::without_mark(&text);
     let whole = if text.starts_with("data:") || text.starts_with("event:") || text.starts_with(':') {
         let (events, is_done) = sse::values(text)?;
         fold(wire, &events, is_done)?
     } else {
-        match serde_json::from_str(text) {
+        match lenient::from_str(text) {
             // Gemini's stream where it is no stream of events.
             Ok(Value::Array(pieces)) => fold(wire, &pieces, true)?,
             Ok(whole) => whole,
@@ -199,7 +231,7 @@ fn read(wire: Wire, body: &[u8]) -> Result<Reply, Unreadable> {
     }
 }
 
-/// `is_done` says whether a stream ended as OpenAI's do; others tell their end in other ways.
+/// `is_done` says whether a stream ended as OpenAI's do, or stood in a list; others tell their end in other ways.
 fn fold(wire: Wire, pieces: &[Value], is_done: bool) -> Result<Value, Unreadable> {
     if pieces.is_empty() {
         return Err(Unreadable::Unfinished);
@@ -207,7 +239,7 @@ fn fold(wire: Wire, pieces: &[Value], is_done: bool) -> Result<Value, Unreadable
     match wire {
         Wire::OpenAi | Wire::AzureOpenAi => openai::fold(pieces, is_done),
         Wire::Anthropic => anthropic::fold(pieces),
-        Wire::Gemini => gemini::fold(pieces),
+        Wire::Gemini => gemini::fold(pieces, is_done),
     }
 }
 

@@ -187,18 +187,6 @@ impl Error {
         }
     }
 
-    /// Whether the server says that it cannot hold the model to a schema. There is no code for it; all name the field or
-    /// what it is for.
-    pub(super) fn refuses_schema(&self) -> bool {
-        const NAMES: [&str; 5] =
-            ["response_format", "json_schema", "response_schema", "responseschema", "output_format"];
-        let Self::Rejected { rejection, .. } = self else { return false };
-        let message = rejection.message.to_lowercase();
-        let is_about_schema =
-            NAMES.iter().any(|name| message.contains(name)) || message.contains("structured output");
-        is_about_schema && matches!(rejection.kind, Kind::BadRequest)
-    }
-
     /// What to do about it.
     pub fn disposition(&self) -> Disposition {
         match (self, self.kind()) {

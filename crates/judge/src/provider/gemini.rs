@@ -2,25 +2,35 @@
 
 use serde_json::{Value, json};
 
-use super::{Content, Reply, Request, Unreadable, Usage, owned};
+use super::{Content, Parameter, Parameters, Reply, Request, Unreadable, Usage, finish_reason, owned};
 
-pub(super) fn body(request: &Request) -> Value {
-    let Request { system, prompt, temperature, max_tokens, seed, json_schema } = request;
+pub(super) fn body(request: &Request, refused: Parameters) -> Value {
+    let Request { system: _, prompt: _, temperature, max_tokens, seed, json_schema } = request;
+    let takes = |parameter| !refused.has(parameter);
+    let (system, prompt) = request.instructed(refused);
     let mut body = json!({"contents": [{"role": "user", "parts": [{"text": prompt}]}]});
     if let Some(system) = system {
         body["systemInstruction"] = json!({"parts": [{"text": system}]});
     }
     let mut generation = json!({});
-    if let Some(temperature) = temperature {
+    if let Some(temperature) = temperature
+        && takes(Parameter::Temperature)
+    {
         generation["temperature"] = json!(temperature);
     }
-    if let Some(max_tokens) = max_tokens {
+    if let Some(max_tokens) = max_tokens
+        && takes(Parameter::MaxTokens)
+    {
         generation["maxOutputTokens"] = json!(max_tokens);
     }
-    if let Some(seed) = seed {
+    if let Some(seed) = seed
+        && takes(Parameter::Seed)
+    {
         generation["seed"] = json!(seed);
     }
-    if let Some(schema) = json_schema {
+    if let Some(schema) = json_schema
+        && takes(Parameter::JsonSchema)
+    {
         generation["responseMimeType"] = json!("application/json");
         generation["responseJsonSchema"] = schema.clone();
     }
@@ -36,8 +46,8 @@ pub(super) fn read(body: &Value) -> Result<Reply, Unreadable> {
     let blocked = owned(&body["promptFeedback"]["blockReason"]);
     let (content, finish_reason) = match (candidate.is_object(), blocked) {
         (true, _) => {
-            let reason = owned(&candidate["finishReason"]).ok_or(Unreadable::Unfinished)?;
-            (content(candidate, &reason), reason)
+            let (said, reason) = finish_reason(&candidate["finishReason"]);
+            (content(candidate, &said, &reason)?, said)
         }
         (false, Some(reason)) => (Content::Filtered(reason.clone()), reason),
         (false, None) => return Err(Unreadable::Form("`candidates` or `promptFeedback.blockReason`")),
@@ -62,30 +72,31 @@ fn usage(metadata: &Value) -> Option<Usage> {
     Usage::read(&counts, &input, &["/candidatesTokenCount", "/thoughtsTokenCount"])
 }
 
-fn content(candidate: &Value, reason: &str) -> Content {
+fn content(candidate: &Value, said: &str, reason: &str) -> Result<Content, Unreadable> {
     let parts = candidate["content"]["parts"].as_array().map_or(&[][..], Vec::as_slice);
     let answer = parts.iter().filter(|part| part["thought"] != true);
     let text: String = answer.filter_map(|part| part["text"].as_str()).collect();
-    match reason {
-        "STOP" if parts.iter().any(|part| part.get("functionCall").is_some()) => Content::ToolCall(text),
-        "STOP" => Content::whole(text),
-        "UNEXPECTED_TOOL_CALL" | "MALFORMED_FUNCTION_CALL" | "TOO_MANY_TOOL_CALLS" => Content::ToolCall(text),
-        "SAFETY"
-        | "RECITATION"
-        | "LANGUAGE"
-        | "BLOCKLIST"
-        | "PROHIBITED_CONTENT"
-        | "SPII"
-        | "MODEL_ARMOR"
-        | "IMAGE_SAFETY"
-        | "IMAGE_PROHIBITED_CONTENT"
-        | "IMAGE_RECITATION" => Content::Filtered(reason.to_owned()),
+    Ok(match reason {
+        "" | "stop" if parts.iter().any(|part| part.get("functionCall").is_some()) => Content::ToolCall(text),
+        "" => Content::without_reason(text, "`candidates[0].finishReason`")?,
+        "stop" => Content::whole(text),
+        "unexpected_tool_call" | "malformed_function_call" | "too_many_tool_calls" => Content::ToolCall(text),
+        "safety"
+        | "recitation"
+        | "language"
+        | "blocklist"
+        | "prohibited_content"
+        | "spii"
+        | "model_armor"
+        | "image_safety"
+        | "image_prohibited_content"
+        | "image_recitation" => Content::Filtered(said.to_owned()),
         _ => Content::Truncated(text),
-    }
+    })
 }
 
-/// The whole answer that the pieces of a stream make.
-pub(super) fn fold(pieces: &[Value]) -> Result<Value, Unreadable> {
+/// The whole answer that the pieces of a stream make, which has its end with a reason, or otherwise if `is_done`.
+pub(super) fn fold(pieces: &[Value], is_done: bool) -> Result<Value, Unreadable> {
     let mut whole = json!({});
     let mut parts = Vec::new();
     for piece in pieces {
@@ -106,6 +117,9 @@ pub(super) fn fold(pieces: &[Value]) -> Result<Value, Unreadable> {
         }
     }
     if whole.get("candidates").is_some() {
+        if whole["candidates"][0]["finishReason"].is_null() && !is_done {
+            return Err(Unreadable::Unfinished);
+        }
         whole["candidates"][0]["content"] = json!({"parts": parts});
     }
     Ok(whole)

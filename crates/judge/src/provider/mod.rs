@@ -14,17 +14,19 @@ mod gemini;
 pub mod limits;
 
 mod openai;
+mod parameter;
 mod rejection;
 mod sse;
 mod wait;
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use secrecy::SecretString;
 use serde_json::Value;
 
 pub use client::Provider;
 pub use error::{Disposition, Error, Kind};
+pub use parameter::{Parameter, Parameters};
 pub use rejection::Rejection;
 
 /// The form in which a provider is spoken to.
@@ -81,7 +83,8 @@ pub struct Request {
     pub prompt: String,
     /// The provider's own where there is none. Some models take none: see [`crate::registry::Model`].
     pub temperature: Option<f64>,
-    /// The longest answer, in tokens. Anthropic requires one and gets 4,096 where there is none.
+    /// The longest answer, in tokens. Anthropic requires one and gets 4,096 where there is none. OpenAI's models
+    /// that refuse a temperature think, and count their thoughts among these tokens: no limit is sent to them.
     pub max_tokens: Option<u32>,
     /// For answers that can be repeated. Anthropic knows none and is sent none.
     pub seed: Option<u32>,
@@ -102,6 +105,16 @@ impl Request {
             json_schema: None,
         }
     }
+
+    /// Instructions and prompt; in one where the instructions cannot stand apart.
+    fn instructed(&self, refused: Parameters) -> (Option<&str>, Cow<'_, str>) {
+        match &self.system {
+            Some(system) if refused.has(Parameter::System) => {
+                (None, format!("{system}\n\n{}", self.prompt).into())
+            }
+            system => (system.as_deref(), (&self.prompt).into()),
+        }
+    }
 }
 
 /// What came of a call that the provider answered and charged.
@@ -113,7 +126,7 @@ pub struct Completion {
     pub model: String,
     /// The provider's id of the answer, such as `chatcmpl-…` or `msg_…`.
     pub provider_id: Option<String>,
-    /// Why the answer ended, in the provider's word.
+    /// Why the answer ended, in the provider's word; empty if it did not say.
     pub finish_reason: String,
     /// What was used. Some servers do not say.
     pub usage: Option<Usage>,
@@ -205,6 +218,14 @@ impl Completion {
 }
 
 impl Content {
+    /// An answer that came with no reason for its end: whole, if there is one. Asking again would bring the same.
+    ///
+    /// # Errors
+    /// When there is no answer either.
+    fn without_reason(text: String, expected: &'static str) -> Result<Self, Unreadable> {
+        if text.trim().is_empty() { Err(Unreadable::Form(expected)) } else { Ok(Self::Text(text)) }
+    }
+
     /// A whole text, unless there is nothing in it.
     fn whole(text: String) -> Self {
         if text.trim().is_empty() { Self::Empty } else { Self::Text(text) }
@@ -237,8 +258,9 @@ impl Usage {
     /// first of each.
     fn read(usage: &Value, input: &[&str], output: &[&str]) -> Option<Self> {
         let sum = |paths: &[&str]| {
-            usage.pointer(paths[0]).filter(|count| count.is_u64())?;
-            Some(paths.iter().filter_map(|path| usage.pointer(path)?.as_u64()).sum())
+            usage.pointer(paths.first()?).filter(|count| count.is_u64())?;
+            let counts = paths.iter().filter_map(|path| usage.pointer(path)?.as_u64());
+            Some(counts.fold(0, u64::saturating_add))
         };
         Some(Self { input_tokens: sum(input)?, output_tokens: sum(output)? })
     }
@@ -246,4 +268,14 @@ impl Usage {
 
 fn owned(value: &Value) -> Option<String> {
     value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// Why an answer ended, as it is said, and the same in lower case: servers differ in that. Both are empty where it is
+/// not said.
+fn finish_reason(value: &Value) -> (String, String) {
+    let said = owned(value).unwrap_or_default();
+    match said.to_ascii_lowercase() {
+        none if matches!(&none[..], "null" | "none" | "finish_reason_unspecified") => Default::default(),
+        reason => (said, reason),
+    }
 }

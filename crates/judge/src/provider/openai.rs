@@ -2,34 +2,53 @@
 
 use serde_json::{Value, json};
 
-use super::{Content, Reply, Request, Transport, Unreadable, Usage, owned};
+use super::{
+    Content, Parameter, Parameters, Reply, Request, Transport, Unreadable, Usage, finish_reason, owned,
+};
 use crate::registry;
 
 pub(super) const PATH: [&str; 2] = ["chat", "completions"];
 
-pub(super) fn body(model: &str, request: &Request, transport: Transport) -> Value {
-    let Request { system, prompt, temperature, max_tokens, seed, json_schema } = request;
-    let system = system.iter().map(|text| json!({"role": "system", "content": text}));
-    let messages: Vec<Value> = system.chain([json!({"role": "user", "content": prompt})]).collect();
+pub(super) fn body(model: &str, request: &Request, transport: Transport, refused: Parameters) -> Value {
+    let Request { system: _, prompt: _, temperature, max_tokens, seed, json_schema } = request;
+    let takes = |parameter| !refused.has(parameter);
+    let (system, prompt) = request.instructed(refused);
+    let system = system.map(|text| json!({"role": "system", "content": text}));
+    let messages: Vec<Value> =
+        system.into_iter().chain([json!({"role": "user", "content": prompt})]).collect();
     let mut body = json!({"model": model, "messages": messages});
-    if let Some(temperature) = temperature {
+    if let Some(temperature) = temperature
+        && takes(Parameter::Temperature)
+    {
         body["temperature"] = json!(temperature);
     }
-    if let Some(max_tokens) = max_tokens {
-        // Models that think know only the new name, and some servers only the old one.
-        let name = if registry::thinks(model) { "max_completion_tokens" } else { "max_tokens" };
-        body[name] = json!(max_tokens);
+    // Models that think know only the new name, and some servers only the old one.
+    let mut names = [Parameter::MaxTokens, Parameter::MaxCompletionTokens];
+    if registry::thinks(model) {
+        names.reverse();
     }
-    if let Some(seed) = seed {
+    if let Some(max_tokens) = max_tokens
+        && takes(Parameter::Temperature)
+        && let Some(name) = names.into_iter().find(|name| takes(*name))
+    {
+        body[name.as_str()] = json!(max_tokens);
+    }
+    if let Some(seed) = seed
+        && takes(Parameter::Seed)
+    {
         body["seed"] = json!(seed);
     }
-    if let Some(schema) = json_schema {
+    if let Some(schema) = json_schema
+        && takes(Parameter::JsonSchema)
+    {
         let schema = json!({"name": "answer", "strict": true, "schema": schema});
         body["response_format"] = json!({"type": "json_schema", "json_schema": schema});
     }
-    if transport == Transport::Streamed {
+    if transport == Transport::Streamed && takes(Parameter::Stream) {
         body["stream"] = json!(true);
-        body["stream_options"] = json!({"include_usage": true});
+        if takes(Parameter::StreamUsage) {
+            body["stream_options"] = json!({"include_usage": true});
+        }
     }
     body
 }
@@ -44,15 +63,19 @@ pub(super) fn read(body: &Value) -> Result<Reply, Unreadable> {
     }
     let message = choice.get("message").filter(|message| message.is_object());
     let message = message.ok_or(Unreadable::Form("`choices[0].message`"))?;
-    let finish_reason =
-        owned(&choice["finish_reason"]).ok_or(Unreadable::Form("`choices[0].finish_reason`"))?;
+    let (finish_reason, reason) = finish_reason(&choice["finish_reason"]);
     let text = text(&message["content"]);
-    let content = match (finish_reason.as_str(), owned(&message["refusal"])) {
+    let calls_tools = message["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty());
+    let content = match (reason.as_str(), owned(&message["refusal"])) {
         (_, Some(refusal)) => Content::Refused(refusal),
         ("content_filter", None) => Content::Filtered(finish_reason.clone()),
         ("tool_calls" | "function_call", None) => Content::ToolCall(text),
-        // The last two are what servers of the Hugging Face family say.
-        ("stop" | "end_turn" | "stop_sequence" | "eos" | "eos_token", None) => Content::whole(text),
+        ("", None) if calls_tools => Content::ToolCall(text),
+        ("", None) => Content::without_reason(text, "`choices[0].finish_reason`")?,
+        // What the servers of others say for it, behind those of Hugging Face and behind routers.
+        ("stop" | "end_turn" | "stop_sequence" | "eos" | "eos_token" | "complete" | "completed", None) => {
+            Content::whole(text)
+        }
         ("error", None) => return Err(Unreadable::Unfinished),
         _ => Content::Truncated(text),
     };
@@ -79,7 +102,7 @@ fn text(content: &Value) -> String {
 
 /// The whole answer that the pieces of a stream make, which has its end with a reason or with `[DONE]`.
 pub(super) fn fold(pieces: &[Value], is_done: bool) -> Result<Value, Unreadable> {
-    let (mut content, mut refusal) = (String::new(), String::new());
+    let (mut content, mut refusal, mut tool_calls) = (String::new(), String::new(), Vec::new());
     let mut whole = json!({"choices": [{"finish_reason": null}]});
     for piece in pieces {
         if piece.get("error").is_some_and(|error| !error.is_null()) {
@@ -94,6 +117,7 @@ pub(super) fn fold(pieces: &[Value], is_done: bool) -> Result<Value, Unreadable>
         let choice = &piece["choices"][0];
         content += &text(&choice["delta"]["content"]);
         refusal += choice["delta"]["refusal"].as_str().unwrap_or("");
+        tool_calls.extend(choice["delta"]["tool_calls"].as_array().into_iter().flatten().cloned());
         if !choice["finish_reason"].is_null() {
             whole["choices"][0]["finish_reason"] = choice["finish_reason"].clone();
         }
@@ -104,6 +128,7 @@ pub(super) fn fold(pieces: &[Value], is_done: bool) -> Result<Value, Unreadable>
     if whole["choices"][0]["finish_reason"].is_null() && !is_done {
         return Err(Unreadable::Unfinished);
     }
-    whole["choices"][0]["message"] = json!({"content": content, "refusal": refusal});
+    whole["choices"][0]["message"] =
+        json!({"content": content, "refusal": refusal, "tool_calls": tool_calls});
     Ok(whole)
 }

@@ -6,7 +6,11 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::{Disposition, Kind, wait};
+use super::{Disposition, Kind, Parameter, parameter, wait};
+use crate::lenient;
+
+/// No error is longer, but for those that repeat the request.
+const READ_BYTES: usize = 256 << 10;
 
 /// Enough of a provider's words to understand them.
 const MESSAGE_CHARS: usize = 500;
@@ -22,6 +26,8 @@ pub struct Rejection {
     pub message: String,
     /// How long it asks to wait.
     pub wait: Option<Duration>,
+    /// What of the request it may refuse, the likeliest first.
+    pub refuses: Vec<Parameter>,
 }
 
 impl Rejection {
@@ -39,8 +45,9 @@ impl Rejection {
     /// Bodies may be JSON of any of the providers' forms, alone or in a list, with further JSON in a string; or a page;
     /// or nothing.
     pub fn read(status: u16, headers: &HeaderMap, body: &[u8], now: OffsetDateTime) -> Self {
-        let text = String::from_utf8_lossy(body);
-        let json: Value = serde_json::from_slice(body).unwrap_or_else(|_| Value::String(text.into_owned()));
+        let body = &body[..body.len().min(READ_BYTES)];
+        let json = lenient::from_slice(body)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned()));
         let mut words = Words::default();
         words.gather(&json, None);
         let wait = wait::hint(headers, &words.nested, &words.all, now);
@@ -52,7 +59,14 @@ impl Rejection {
             (Some("true"), Kind::BadRequest) => Kind::ServerError,
             (_, kind) => kind,
         };
-        Self { status, kind, message: words.message(status), wait }
+        let refuses = match kind {
+            // Some proxies have no status for it.
+            Kind::BadRequest | Kind::ServerError => {
+                parameter::refused(&words.fields, &words.codes, &words.all.to_lowercase())
+            }
+            _ => Vec::new(),
+        };
+        Self { status, kind, message: words.message(status), wait, refuses }
     }
 
     /// Reads an error that came with status 200, which happens in streams and behind routers.
@@ -82,6 +96,8 @@ impl Rejection {
 struct Words {
     /// Values of `code`, `type`, `status`, `reason` and the like, in lower case.
     codes: Vec<String>,
+    /// Values of `param`, `loc` and the like, and names of fields, in lower case.
+    fields: Vec<String>,
     /// The deepest values of `message` and the like, most of which there is one.
     messages: Vec<String>,
     /// All text, for patterns.
@@ -97,7 +113,7 @@ impl Words {
             Value::Array(values) => values.iter().for_each(|value| self.gather(value, key)),
             Value::String(text) => {
                 let inner = text.trim_start().starts_with(['{', '[']);
-                match serde_json::from_str::<Value>(text).ok().filter(|_| inner) {
+                match inner.then(|| lenient::from_str(text).ok()).flatten() {
                     Some(inner) => self.gather(&inner, key),
                     None => self.add(text, key),
                 }
@@ -122,6 +138,15 @@ impl Words {
             }
             Some("message" | "error" | "detail" | "raw" | "msg") | None if !text.is_empty() => {
                 self.messages.push(text.clone());
+            }
+            Some("param" | "params" | "parameter" | "loc" | "field" | "argument") => {
+                self.fields.push(text.to_lowercase());
+                return;
+            }
+            // `{"temperature": ["…"]}`
+            Some(key) if Parameter::is_named(&key.to_lowercase()) => {
+                self.fields.push(key.to_lowercase());
+                self.messages.push(format!("{key}: {text}"));
             }
             _ => return,
         }
@@ -153,7 +178,7 @@ fn unfold(json: &Value) -> Value {
         Value::Object(entries) => entries.iter().map(|(key, value)| (key.clone(), unfold(value))).collect(),
         Value::Array(values) => values.iter().map(unfold).collect(),
         Value::String(text) if text.trim_start().starts_with(['{', '[']) => {
-            serde_json::from_str(text).map_or_else(|_| json.clone(), |inner: Value| unfold(&inner))
+            lenient::from_str(text).map_or_else(|_| json.clone(), |inner| unfold(&inner))
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => json.clone(),
     }

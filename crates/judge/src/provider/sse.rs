@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::Unreadable;
+use crate::lenient;
 
 /// The values of all events, and whether the last one is OpenAI's `[DONE]`, which is no value.
 ///
@@ -29,6 +30,6 @@ pub(super) fn values(text: &str) -> Result<(Vec<Value>, bool), Unreadable> {
 fn value(event: &str, error: Unreadable) -> Result<Option<Value>, Unreadable> {
     match event.trim() {
         "" | "[DONE]" => Ok(None),
-        event => serde_json::from_str(event).map(Some).map_err(|_| error),
+        event => lenient::from_str(event).map(Some).map_err(|_| error),
     }
 }

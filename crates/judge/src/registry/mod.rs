@@ -88,8 +88,13 @@ pub fn guess_provider(id: &str) -> Option<&'static str> {
 pub fn thinks(id: &str) -> bool {
     static THINKING: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"^(?:o\d+(?:-|$)|gpt-(?:[5-9]|\d\d))").expect("a pattern"));
-    let name = id.rsplit('/').next().expect("a split has a last part");
+    let name = name(id);
     THINKING.is_match(name) && !name.contains("-chat")
+}
+
+/// What is behind the last `/`, where routers name the vendor before it.
+fn name(id: &str) -> &str {
+    id.rsplit_once('/').map_or(id, |(_, name)| name)
 }
 
 impl Model {
@@ -98,8 +103,9 @@ impl Model {
         guess_provider(id).map(|provider| Self::unknown(id, provider))
     }
 
-    /// A model of which nothing but the provider is known: no prices. It is asked to keep to a schema, which most servers
-    /// of one's own can have it do; one that cannot says so, and is asked in words alone from then on.
+    /// A model of which nothing but the provider is known: no prices. It is asked to keep to a schema and given a
+    /// temperature, unless a model of the file has its name behind a vendor's; a server that cannot says so, and is asked
+    /// without from then on.
     pub fn unknown(id: &str, provider: &str) -> Self {
         Self {
             id: id.to_owned(),
@@ -108,7 +114,7 @@ impl Model {
             is_judge_compatible: true,
             context_tokens: None,
             takes_schema: true,
-            takes_temperature: !thinks(id),
+            takes_temperature: find(name(id)).map_or(!thinks(id), |known| known.takes_temperature),
             prices: None,
         }
     }
@@ -244,6 +250,9 @@ mod tests {
             assert_eq!(Model::guessed(id).map(|model| model.provider).as_deref(), provider, "{id}");
         }
         assert!(!Model::guessed("o5-large").expect("OpenAI's").takes_temperature);
+        assert!(!Model::unknown("anthropic/claude-opus-4-8", "openai").takes_temperature);
+        assert!(!Model::unknown("router/anthropic/claude-opus-4-8", "openai").takes_temperature);
+        assert!(Model::unknown("anthropic/claude-opus-4-5", "openai").takes_temperature);
         assert!(thinks("openai/gpt-5-mini") && !thinks("gpt-5-chat-latest") && !thinks("gpt-4o"));
     }
 

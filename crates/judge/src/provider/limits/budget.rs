@@ -149,7 +149,10 @@ impl Budget {
         let cost_usd = model.cost_usd(usage);
         let mut spent = self.account();
         match usage {
-            Some(usage) => spent.tokens += usage.input_tokens + usage.output_tokens,
+            Some(usage) => {
+                let tokens = usage.input_tokens.saturating_add(usage.output_tokens);
+                spent.tokens = spent.tokens.saturating_add(tokens);
+            }
             None => spent.without_usage += 1,
         }
         match cost_usd {

@@ -8,14 +8,13 @@
 use std::{
     collections::HashMap,
     num::NonZeroU32,
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use tokio::{sync::Notify, time::Instant};
+
+use crate::provider::parameter::Refused;
 
 /// The gates of all models. Cheap to clone; clones are the same gates.
 #[derive(Clone, Debug)]
@@ -32,8 +31,8 @@ type Key = (String, String);
 #[derive(Debug)]
 pub struct Gate {
     max_concurrent: f64,
-    /// Whether the provider said that it cannot hold the model to a schema. Never unset.
-    refuses_schema: AtomicBool,
+    /// What the model's server does not take.
+    refused: Refused,
     /// Shared by all callers of the model; never locked across an await.
     state: Mutex<State>,
     changed: Notify,
@@ -76,8 +75,8 @@ impl Gate {
     fn new(max_concurrent: NonZeroU32) -> Self {
         let max_concurrent = f64::from(max_concurrent.get());
         let state = State { limit: max_concurrent, under_way: 0, opens: None, cuts: 0 };
-        let refuses_schema = AtomicBool::new(false);
-        Self { max_concurrent, refuses_schema, state: Mutex::new(state), changed: Notify::new() }
+        let refused = Refused::default();
+        Self { max_concurrent, refused, state: Mutex::new(state), changed: Notify::new() }
     }
 
     /// Waits until a call may be made.
@@ -103,14 +102,9 @@ impl Gate {
         }
     }
 
-    /// Whether the model cannot be held to a schema, as far as is known.
-    pub fn refuses_schema(&self) -> bool {
-        self.refuses_schema.load(Ordering::Relaxed)
-    }
-
-    /// The provider said that it cannot hold the model to a schema.
-    pub(super) fn schema_was_refused(&self) {
-        self.refuses_schema.store(true, Ordering::Relaxed);
+    /// What the model's server does not take, as far as is known.
+    pub(super) fn refused(&self) -> &Refused {
+        &self.refused
     }
 
     /// How many calls may be under way at once at the moment.

@@ -6,7 +6,7 @@ mod backoff;
 mod budget;
 mod gate;
 
-use std::{borrow::Cow, convert::Infallible, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
 use async_trait::async_trait;
 
@@ -83,8 +83,9 @@ impl Caller {
         Self { backoff, ..self }
     }
 
-    /// Has `model` answer `request`: waits for its turn, and tries again as long as that may help. A server that cannot
-    /// hold the model to a schema is asked again without one; the prompt has to say what is wanted in any case.
+    /// Has `model` answer `request`: waits for its turn, and tries again as long as that may help. What the model's server
+    /// refuses is left out from then on, or called by its other name: see [`super::Parameter`]. Where a schema is
+    /// refused, the prompt alone has to say what is wanted.
     ///
     /// # Errors
     /// When the last attempt failed, the budget is exceeded, or an attempt could not be logged.
@@ -96,29 +97,35 @@ impl Caller {
         log: &mut L,
     ) -> Result<Completion, CallError<L::Error>> {
         let gate = self.gates.gate(self.provider.name(), &model.id);
-        let mut request = Cow::Borrowed(request);
-        let mut attempt = 1;
+        let mut refused = gate.refused().parameters();
+        // Attempts that failed in a way that may pass are counted apart from those that were refused.
+        let (mut attempt, mut failures, mut malformed) = (1, 0, None);
         loop {
             let permit = budget.within_time(gate.enter()).await.map_err(CallError::Budget)?;
             budget.begin(model).map_err(CallError::Budget)?;
             log.begins(attempt).await.map_err(CallError::Log)?;
-            if request.json_schema.is_some() && gate.refuses_schema() {
-                request.to_mut().json_schema = None;
-            }
-            let outcome = self.provider.complete(&model.id, &request).await;
+            let outcome = self.provider.complete_without(&model.id, request, refused).await;
             if let Ok(completion) = &outcome {
                 budget.spend(model, completion.usage);
+                // Not before: what else is wrong with a request may look as if it were refused.
+                gate.refused().remember(refused);
             }
-            let wait = self.settle(permit, attempt, &outcome);
+            failures += 1;
+            let mut wait = self.settle(permit, failures, &outcome);
             log.ended(attempt, &outcome).await.map_err(CallError::Log)?;
-            if request.json_schema.is_some() && outcome.as_ref().is_err_and(Error::refuses_schema) {
-                log::info!(
-                    "`{}` cannot be held to a schema: from now on the prompt alone asks for JSON",
-                    model.id
-                );
-                gate.schema_was_refused();
+            let without = |error| self.provider.without_more((&model.id, request), refused, error);
+            if let Some(more) = outcome.as_ref().err().and_then(without) {
+                log::info!("`{}` is asked again without what its server refuses: {more:?}", model.id);
+                refused = more;
+                failures -= 1;
                 attempt += 1;
                 continue;
+            }
+            if let Err(Error::Malformed { expected, .. }) = &outcome {
+                // What the same thing was wrong with twice will not be right the third time, and each costs money.
+                if malformed.replace(*expected) == Some(*expected) {
+                    wait = None;
+                }
             }
             match (outcome, wait) {
                 (Ok(completion), _) => return Ok(completion),
