@@ -51,7 +51,7 @@ fn score_is_read_in_every_honest_form() {
 fn digits_of_every_script_are_the_numbers_that_they_are() {
     let is_digit = regex::Regex::new(r"^\d$").expect("a pattern");
     let digits: Vec<char> = ('\0'..=char::MAX).filter(|c| is_digit.is_match(&c.to_string())).collect();
-    assert!(digits.len() >= 760 && digits.len() % 10 == 0, "{}", digits.len());
+    assert!(digits.len() >= 760 && digits.len().is_multiple_of(10), "{}", digits.len());
     let scale = Scale { min: 0.0, max: 10.0 };
     for (place, digit) in digits.iter().enumerate() {
         let expected = (place % 10) as f64;
