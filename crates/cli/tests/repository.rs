@@ -80,3 +80,39 @@ fn libraries_read_no_environment() {
         assert!(!reads, "{}: libraries take configuration as arguments", path.display());
     }
 }
+
+/// Names of what is in a folder of `fuzz/`, without an ending.
+fn fuzz_names(folder: &str) -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz").join(folder);
+    let entries = fs::read_dir(&folder).expect("the folder lists");
+    let stem = |path: PathBuf| path.file_stem().expect("an entry has a name").to_string_lossy().into_owned();
+    let mut names: Vec<_> = entries.map(|entry| stem(entry.expect("the entry reads").path())).collect();
+    names.sort();
+    names
+}
+
+/// The names in `replays! { … }` of all crates.
+fn replayed() -> Vec<String> {
+    let mut names = Vec::new();
+    for path in sources().iter().filter(|path| path.ends_with("fuzzing/replay.rs")) {
+        let text = fs::read_to_string(path).expect("the file reads");
+        let (_, list) = text.rsplit_once("replays! {").expect("replay.rs lists targets");
+        let (list, _) = list.split_once('}').expect("the list ends");
+        names.extend(list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned));
+    }
+    names.sort();
+    names
+}
+
+#[test]
+fn every_fuzz_target_has_a_corpus_that_is_replayed() {
+    let targets = fuzz_names("fuzz_targets");
+    assert!(!targets.is_empty(), "there are targets");
+    assert_eq!(fuzz_names("corpus"), targets, "fuzz/corpus has a folder for each file of fuzz/fuzz_targets");
+    assert_eq!(replayed(), targets, "`replays!` of some crate's src/fuzzing/replay.rs lists each target");
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/Cargo.toml"));
+    let manifest = manifest.expect("the file reads");
+    for target in targets {
+        assert!(manifest.contains(&format!("\nname = \"{target}\"\n")), "fuzz/Cargo.toml has a bin {target}");
+    }
+}
