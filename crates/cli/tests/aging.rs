@@ -77,10 +77,9 @@ async fn done(connection: &mut PgConnection, action: &str) -> i64 {
 
 #[tokio::test]
 async fn aged_table_loses_recall_which_is_told_and_mended_unattended() {
-    let test_database = TestDatabase::create().await;
+    let test_database = TestDatabase::prepared().await;
     let url = test_database.url();
     let database = Database::connect(&url).await.expect("the database answers");
-    database.prepare_schema().await.expect("the schema is created");
     // Autovacuum would do a part of it sooner or later; here nobody but us does.
     test_database.execute("alter table queries set (autovacuum_enabled = false)").await;
     fill(&test_database, 0.5, 1, 11_000).await;

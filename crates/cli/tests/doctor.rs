@@ -2,7 +2,6 @@
 
 use provision::Durability;
 use serde_json::Value;
-use store::postgres::Database;
 use test_support::{PostgresServer, TestDatabase};
 
 use crate::{json, panopticon, run, run_on, run_with};
@@ -28,10 +27,7 @@ async fn database_without_anything_is_healthy_and_stays_without_anything() {
 
 #[tokio::test]
 async fn findings_have_a_code_a_remedy_and_an_exit_code() {
-    let test_database = TestDatabase::create().await;
-    let database = Database::connect(&test_database.url()).await.expect("the database answers");
-    database.prepare_schema().await.expect("the schema is created");
-    database.close().await;
+    let test_database = TestDatabase::prepared().await;
     test_database
         .execute("insert into queries (query_text, theme) values ('a text without a vector', 'none')")
         .await;

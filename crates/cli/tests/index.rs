@@ -7,7 +7,6 @@ use std::{
 
 use serde_json::{Value, json};
 use sqlx::PgConnection;
-use store::postgres::Database;
 use test_support::TestDatabase;
 
 use crate::{Run, json, panopticon, run_on, run_with};
@@ -17,10 +16,7 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// A database with so many queries, whose vectors are anything.
 async fn with_queries(rows: u32) -> TestDatabase {
-    let test_database = TestDatabase::create().await;
-    let database = Database::connect(&test_database.url()).await.expect("the database answers");
-    database.prepare_schema().await.expect("the schema is created");
-    database.close().await;
+    let test_database = TestDatabase::prepared().await;
     test_database
         .execute(&format!(
             "insert into queries (query_text, theme, embedding)

@@ -10,9 +10,8 @@ use crate::{Run, json, run_on, run_with};
 
 /// A database with queries of which nine in ten are dead.
 async fn with_dead_rows() -> TestDatabase {
-    let test_database = TestDatabase::create().await;
+    let test_database = TestDatabase::prepared().await;
     let database = Database::connect(&test_database.url()).await.expect("the database answers");
-    database.prepare_schema().await.expect("the schema is created");
     test_database
         .execute(
             "alter table queries set (autovacuum_enabled = false);

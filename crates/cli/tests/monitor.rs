@@ -10,7 +10,6 @@ use std::{
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use store::postgres::Database;
 use test_support::{HttpAnswer, HttpStub, TestDatabase};
 
 use crate::{
@@ -22,10 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Searches of these queries look into one list of a hundred, and what is near lies in many.
 async fn with_lost_recall() -> TestDatabase {
-    let test_database = TestDatabase::create().await;
-    let database = Database::connect(&test_database.url()).await.expect("the database answers");
-    database.prepare_schema().await.expect("the schema is created");
-    database.close().await;
+    let test_database = TestDatabase::prepared().await;
     let statements = "
         insert into queries (query_text, theme, embedding)
         select 'row', 'theme', (select array_agg(random() - 0.5) from generate_series(1, 384) where row > 0)::vector

@@ -107,7 +107,7 @@ impl Served {
     }
 
     pub(crate) async fn start_with(config: ServerConfig) -> Self {
-        let test_database = TestDatabase::create().await;
+        let test_database = TestDatabase::prepared().await;
         let mut served = Self::start_on(&test_database.url(), config).await;
         served.test_database = Some(test_database);
         served
@@ -120,7 +120,7 @@ impl Served {
 
     /// The same, with queries and metrics from the services at the URL `apart`.
     pub(crate) async fn start_apart(provider: ProviderConfig, apart: Option<&str>) -> Self {
-        let test_database = TestDatabase::create().await;
+        let test_database = TestDatabase::prepared().await;
         let others = ["openai", "anthropic", "google"].into_iter().filter(|name| *name != provider.name);
         let others = others.map(no_key).collect::<Vec<_>>();
         let providers = [ProviderAccess::Ready(provider)].into_iter().chain(others).collect();

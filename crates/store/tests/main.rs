@@ -27,9 +27,8 @@ use uuid::Uuid;
 
 /// A database with the current schema.
 async fn prepared() -> (TestDatabase, Database) {
-    let test_database = TestDatabase::create().await;
+    let test_database = TestDatabase::prepared().await;
     let database = Database::connect(&test_database.url()).await.expect("the database answers");
-    database.prepare_schema().await.expect("the schema is created");
     (test_database, database)
 }
 

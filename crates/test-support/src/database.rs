@@ -7,12 +7,18 @@ use std::{
 
 use provision::{Durability, Server, ServerOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use store::postgres::Database;
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::data_dir;
 
 /// The server of this process; it stops when its last database goes, unless another process uses it.
 static SERVER: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+
+/// The database of this process that [`TestDatabase::prepared`] copies: to create the extension and to migrate takes
+/// many times longer. It is swept like the database of a failed test.
+static TEMPLATE: OnceCell<String> = OnceCell::const_new();
 
 /// Databases of failed tests are kept this long for a look inside.
 const KEPT_SECONDS: u64 = 3600;
@@ -28,8 +34,18 @@ impl TestDatabase {
     /// Creates an empty database: no extension, no tables.
     pub async fn create() -> Self {
         let server = tokio::task::spawn_blocking(server).await.expect("starting the server does not panic");
-        let name = format!("test_{}_{}", seconds_since_epoch(), Uuid::new_v4().simple());
+        let name = unused_name();
         execute(&server.url(), &format!("create database {name}")).await;
+        Self { name, server }
+    }
+
+    /// Creates a database with the extension and the current schema of the services and of upkeep, as
+    /// [`Database::prepare_schema`] makes it.
+    pub async fn prepared() -> Self {
+        let server = tokio::task::spawn_blocking(server).await.expect("starting the server does not panic");
+        let template = TEMPLATE.get_or_init(|| create_template(&server)).await;
+        let name = unused_name();
+        execute(&server.url(), &format!("create database {name} template {template}")).await;
         Self { name, server }
     }
 
@@ -68,6 +84,20 @@ impl Drop for TestDatabase {
             println!("the test's database {} could not be dropped", self.name);
         }
     }
+}
+
+async fn create_template(server: &Server) -> String {
+    let name = unused_name();
+    execute(&server.url(), &format!("create database {name}")).await;
+    let database = Database::connect(&server.url_of(&name)).await.expect("the template answers");
+    database.prepare_schema().await.expect("the schema is created");
+    // A database that is in use cannot be copied.
+    database.close().await;
+    name
+}
+
+fn unused_name() -> String {
+    format!("test_{}_{}", seconds_since_epoch(), Uuid::new_v4().simple())
 }
 
 fn server() -> Arc<Server> {
