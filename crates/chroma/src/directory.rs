@@ -46,20 +46,28 @@ impl PersistDirectory {
     ///
     /// If there is neither a database nor a parquet file ([`Error::NoDatabase`]); if the database is not SQLite, is
     /// damaged, or without Chroma's tables; if a parquet file is damaged or without Chroma's columns; if the file
-    /// system refuses to read them, or to hold the copy that a hot journal or WAL mode needs.
+    /// system refuses to show or read them, or to hold the copy that a hot journal or WAL mode needs.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let absent =
             |source: &io::Error| matches!(source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
         let no_database = || Error::NoDatabase { path: path.to_owned() };
-        let root = match path.canonicalize() {
-            Ok(root) if root.is_dir() => root,
-            Ok(_) => return Err(no_database()),
+        let io_error =
+            |operation, path: &Path, source| Error::Io { operation, path: path.to_owned(), source };
+        let found = path.canonicalize().and_then(|root| Ok((root.metadata()?.is_dir(), root)));
+        let root = match found {
+            Ok((true, root)) => root,
+            Ok((false, _)) => return Err(no_database()),
             Err(error) if absent(&error) => return Err(no_database()),
-            Err(source) => return Err(Error::Io { operation: "find", path: path.to_owned(), source }),
+            Err(source) => return Err(io_error("find", path, source)),
         };
-        let has = |name: &str| root.join(name).symlink_metadata().is_ok();
-        let has_parquet = parquet::FILES.into_iter().any(has);
-        if !has(DATABASE) {
+        let has = |name: &str| match root.join(name).symlink_metadata() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(io_error("look at", &root.join(name), source)),
+        };
+        let [first, second] = parquet::FILES;
+        let has_parquet = has(first)? || has(second)?;
+        if !has(DATABASE)? {
             if !has_parquet {
                 return Err(no_database());
             }

@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf};
 
+use rusqlite::ErrorCode;
 use uuid::Uuid;
 
 use crate::parquet::ParquetFault;
@@ -28,6 +29,12 @@ pub enum Error {
     #[error("expected a regular file at `{}`, found another kind (links are not followed)", path.display())]
     NotRegularFile {
         /// The file.
+        path: PathBuf,
+    },
+    /// The folder of an index is a symbolic link or a file.
+    #[error("expected a folder at `{}`, found another kind (links are not followed)", path.display())]
+    NotFolder {
+        /// The folder.
         path: PathBuf,
     },
     /// The operating system refused an operation on a file.
@@ -103,4 +110,23 @@ pub enum Error {
         /// The directory that was asked to read it.
         path: PathBuf,
     },
+}
+
+impl Error {
+    /// Whether SQLite found that the pages of the database contradict each other.
+    pub fn is_damaged_database(&self) -> bool {
+        matches!(self.sqlite_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+    }
+
+    /// Whether a writer kept SQLite from reading for longer than we wait.
+    pub fn is_locked_database(&self) -> bool {
+        matches!(self.sqlite_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+    }
+
+    fn sqlite_code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Sqlite { source, .. } => source.sqlite_error_code(),
+            _ => None,
+        }
+    }
 }

@@ -5,11 +5,13 @@
 //! A newer index than the database's snapshot is no harm: the log repeats what it has absorbed.
 
 use std::{
-    thread,
+    fs::FileType,
+    io, thread,
     time::{Duration, Instant, SystemTime},
 };
 
 use records::DistanceSpace;
+use uuid::Uuid;
 
 use super::{
     Database,
@@ -19,7 +21,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    hnsw::{self, Index, IndexError, Labels, Load},
+    hnsw::{self, Inaccessible, Index, IndexError, Labels, Load},
     warning::{Tally, Warning, WarningCode},
 };
 
@@ -50,19 +52,21 @@ pub(crate) struct SegmentIndex {
 }
 
 impl SegmentIndex {
-    /// Loads the index of a collection, if it has one. What is odd about it goes to `warnings` and `tally`.
+    /// Loads the index of a collection, if it has one. What is odd about it goes to `warnings` and `tally`. An index
+    /// that we are not let see is an error: it is not lost.
     pub(crate) fn load(
         database: &Database,
         stored: &StoredCollection,
         warnings: &mut Vec<Warning>,
         tally: &mut Tally,
-    ) -> Self {
+    ) -> Result<Self, Error> {
         let mut this = Self { is_lost: false, ..Self::lost() };
-        let Some(segment) = &stored.vector_segment else { return this };
+        let Some(segment) = &stored.vector_segment else { return Ok(this) };
         let is_flushed = segment.mark.is_some();
         let load = || hnsw::load(&database.root, segment.id, stored.shape, is_flushed);
         match while_files_rest(database, segment.id, load) {
             Load::NeverFlushed => {}
+            Load::Unreadable(error) => return Err(self::unreadable(database, segment.id, &error)),
             Load::Lost(error, remains) => {
                 this.is_lost = true;
                 this.loss = Some((error, remains));
@@ -74,7 +78,7 @@ impl SegmentIndex {
                 this.set(index);
             }
         }
-        this
+        Ok(this)
     }
 
     /// An index that cannot be read.
@@ -134,13 +138,44 @@ impl SegmentIndex {
     }
 }
 
+/// Why files of the index `segment` that are there cannot be looked at.
+pub(super) fn unreadable(database: &Database, segment: Uuid, error: &IndexError) -> Error {
+    let Inaccessible { file, code } = error.inaccessible().unwrap_or(Inaccessible { file: None, code: None });
+    inaccessible(database, segment, file, code)
+}
+
+/// The error of a `file` of the index `segment`, or its folder, that the system refused with `code`.
+pub(super) fn inaccessible(
+    database: &Database,
+    segment: Uuid,
+    file: Option<&'static str>,
+    code: Option<i32>,
+) -> Error {
+    let mut path = database.path.join(segment.hyphenated().to_string());
+    path.extend(file);
+    let is = |kind: fn(&FileType) -> bool| {
+        path.symlink_metadata().is_ok_and(|metadata| kind(&metadata.file_type()))
+    };
+    match code {
+        _ if file.is_none() && !is(FileType::is_dir) && path.symlink_metadata().is_ok() => {
+            Error::NotFolder { path }
+        }
+        None => Error::NotRegularFile { path },
+        Some(_) if is(FileType::is_symlink) => Error::NotRegularFile { path },
+        Some(code) => Error::Io { operation: "read", path, source: io::Error::from_raw_os_error(code) },
+    }
+}
+
 /// Loads until no file of the segment changed meanwhile.
-fn while_files_rest(database: &Database, segment: uuid::Uuid, load: impl Fn() -> Load) -> Load {
+fn while_files_rest(database: &Database, segment: Uuid, load: impl Fn() -> Load) -> Load {
     let started = Instant::now();
     loop {
         let before = hnsw::stamp(&database.path, segment);
         if !before.is_younger_than(RACY) {
             let loaded = load();
+            if matches!(loaded, Load::Unreadable(_)) {
+                return loaded;
+            }
             let is_torn = matches!(loaded, Load::Lost(..)) && before.is_younger_than(YOUNG);
             if !is_torn && hnsw::stamp(&database.path, segment) == before {
                 return loaded;

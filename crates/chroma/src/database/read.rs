@@ -56,7 +56,7 @@ impl<'d> Reader<'d> {
     pub(crate) fn new(database: &'d Database, stored: &'d StoredCollection) -> Result<Self, Error> {
         let mut report = ReadReport::default();
         let mut tally = Tally::default();
-        let mut index = SegmentIndex::load(database, stored, &mut report.warnings, &mut tally);
+        let mut index = SegmentIndex::load(database, stored, &mut report.warnings, &mut tally)?;
         let mut log = database.walk_log(stored, &index, &mut tally)?;
         if index.salvage(database, stored, &log, &mut report.warnings)? {
             // What a log row did depends on what the index had; its oddities are told already.
@@ -207,7 +207,7 @@ impl<'d> Reader<'d> {
             let (warnings, mut tally) = (&mut self.report.warnings, Tally::default());
             self.index = SegmentIndex::lost();
             if attempts.next().is_some() {
-                self.index = SegmentIndex::load(self.database, self.stored, warnings, &mut tally);
+                self.index = SegmentIndex::load(self.database, self.stored, warnings, &mut tally)?;
                 self.index.salvage(self.database, self.stored, &self.log, warnings)?;
             }
             for pending in &mut batch {

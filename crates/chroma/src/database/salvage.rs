@@ -18,9 +18,10 @@ use rusqlite::types::ValueRef;
 use super::{
     Database,
     catalog::{StoredCollection, VectorSegment},
+    index,
     log::{self, Effect, LogIndex, Operation},
     statements,
-    vector::{is_same, read_log_vector},
+    vector::{is_same, read_log_vector, refuse_inaccessible},
 };
 use crate::{
     error::Error,
@@ -98,26 +99,37 @@ pub(super) fn salvage(
     let rows = if stored.is_born_in_1_x { rows(database, stored, &mut ids)? } else { None };
     let Some(rows) = rows else {
         // What the torn list still says is not in doubt, whoever wrote it.
-        return Ok(partial(database, stored, segment, remains).ok_or(Refusal::NoOrder));
+        return Ok(partial(database, stored, segment, remains)?.ok_or(Refusal::NoOrder));
     };
     let flushed = flushed(database, stored, mark, rows, &mut ids)?;
     let found = match hnsw::live_labels(&database.root, segment.id) {
         Ok(labels) => {
             let candidates = match candidates(database, &flushed, &labels) {
                 Ok(candidates) => candidates,
-                Err(refusal) => return Ok(partial(database, stored, segment, remains).ok_or(refusal)),
+                Err(refusal) => return Ok(partial(database, stored, segment, remains)?.ok_or(refusal)),
             };
             choose(
                 database,
                 stored,
-                Candidates { segment, mark, ids: &ids, flushed, candidates, live_labels: &labels, remains },
+                Candidates { segment, ids: &ids, flushed, candidates, live_labels: &labels, remains },
                 log,
             )?
         }
-        Err(error) => Err(Refusal::Index(error)),
+        Err(error) => Err(Refusal::Index(damage(database, segment, error)?)),
     };
     let by_order = |index| Salvaged { index, by: "matched to their ids by the order of both" };
-    Ok(found.map(by_order).or_else(|refusal| partial(database, stored, segment, remains).ok_or(refusal)))
+    match found {
+        Ok(index) => Ok(Ok(by_order(index))),
+        Err(refusal) => Ok(partial(database, stored, segment, remains)?.ok_or(refusal)),
+    }
+}
+
+/// The same error, if it is one of damage: what we are not let see is not lost.
+fn damage(database: &Database, segment: &VectorSegment, error: IndexError) -> Result<IndexError, Error> {
+    match error.inaccessible() {
+        Some(_) => Err(index::unreadable(database, segment.id, &error)),
+        None => Ok(error),
+    }
 }
 
 /// The index of the ids that a torn list still has.
@@ -126,12 +138,17 @@ fn partial(
     stored: &StoredCollection,
     segment: &VectorSegment,
     remains: &Labels,
-) -> Option<Salvaged> {
+) -> Result<Option<Salvaged>, Error> {
     if remains.ids.len() == 0 {
-        return None;
+        return Ok(None);
     }
-    let index = hnsw::load_labels(&database.root, segment.id, stored.shape, remains.clone());
-    index.ok().map(|index| Salvaged { index, by: "found by what is left of the list of ids" })
+    match hnsw::load_labels(&database.root, segment.id, stored.shape, remains.clone()) {
+        Ok(index) => Ok(Some(Salvaged { index, by: "found by what is left of the list of ids" })),
+        Err(error) => {
+            damage(database, segment, error)?;
+            Ok(None)
+        }
+    }
 }
 
 /// The rows of the collection in their order; `None` if Chroma < 1.0 wrote one of them.
@@ -259,7 +276,6 @@ fn candidates(database: &Database, flushed: &Flushed, labels: &[u64]) -> Result<
 /// Candidates, and what they are about.
 struct Candidates<'a> {
     segment: &'a VectorSegment,
-    mark: i64,
     ids: &'a IdTable,
     flushed: Flushed,
     candidates: Vec<Candidate>,
@@ -274,7 +290,7 @@ fn choose(
     tried: Candidates<'_>,
     log: &LogIndex,
 ) -> Result<Result<Index, Refusal>, Error> {
-    let Candidates { segment, mark, ids, flushed, candidates, live_labels, remains } = tried;
+    let Candidates { segment, ids, flushed, candidates, live_labels, remains } = tried;
     let rows = flushed.rows.len();
     let count = candidates.len();
     // The row of each id, counted from 1; a map of them would take ten times as much memory.
@@ -303,9 +319,9 @@ fn choose(
         let confirmed_by_list = remains.ids.len();
         let mut index = match hnsw::load_labels(&database.root, segment.id, stored.shape, labels) {
             Ok(index) => index,
-            Err(error) => return Ok(Err(Refusal::Index(error))),
+            Err(error) => return Ok(Err(Refusal::Index(damage(database, segment, error)?))),
         };
-        let Some(confirmed) = confirmations(database, &mut index, log, changed, mark)? else { continue };
+        let Some(confirmed) = confirmations(database, stored, &mut index, log, changed)? else { continue };
         let is_doubtful = count > 1 && confirmed + confirmed_by_list == 0;
         if is_doubtful || chosen.is_some() {
             return Ok(Err(Refusal::Ambiguous));
@@ -322,11 +338,12 @@ fn choose(
 /// How many flushed vectors that the log still has are where the index should have them; `None` if one is not.
 fn confirmations(
     database: &Database,
+    stored: &StoredCollection,
     index: &mut Index,
     log: &LogIndex,
     changed: impl Fn(&[u8]) -> Option<i64>,
-    mark: i64,
 ) -> Result<Option<usize>, Error> {
+    let Some(mark) = stored.vector_segment.as_ref().and_then(|segment| segment.mark) else { return Ok(None) };
     let error = database.snapshot.error("a vector of the log");
     let mut statement = database.snapshot.connection.prepare(statements::LOG_VECTOR).map_err(&error)?;
     let mut confirmed = 0;
@@ -336,7 +353,11 @@ fn confirmations(
             Ok(Some(indexed)) if is_same(&written, &indexed) => confirmed += 1,
             Ok(None) => {}
             Ok(Some(_)) if effect != Effect::Certain => {}
-            Ok(Some(_)) | Err(_) => return Ok(None),
+            Ok(Some(_)) => return Ok(None),
+            Err(error) => {
+                refuse_inaccessible(database, stored, &error)?;
+                return Ok(None);
+            }
         }
     }
     index.forget_met();

@@ -125,12 +125,12 @@ impl Snapshot {
     /// Opens the database of `directory`, a canonical path.
     pub(crate) fn open(directory: &Path) -> Result<Self, Error> {
         let path = directory.join(DATABASE);
-        for suffix in SIDECARS {
-            refuse_other_than_file(&sidecar(&path, suffix))?;
-        }
+        is_there(&path)?;
+        is_there(&sidecar(&path, "-journal"))?;
+        let has_wal = is_there(&sidecar(&path, "-wal"))?;
         // Before SQLite takes its lock, which closing the file would give up.
         let (journal_mode, stored_bytes) = read_header(&path)?;
-        let is_wal = journal_mode == JournalMode::Wal || sidecar(&path, "-wal").exists();
+        let is_wal = journal_mode == JournalMode::Wal || has_wal;
         let mut steps = Steps::new(stored_bytes);
         let (connection, private_copy) = if is_wal {
             open_copy(&path, &mut steps)?
@@ -212,12 +212,13 @@ fn read_header(path: &Path) -> Result<(JournalMode, u64), Error> {
     }
 }
 
-/// A directory from elsewhere may hold a link to any file of ours, or a pipe that never yields a byte.
-fn refuse_other_than_file(path: &Path) -> Result<(), Error> {
+/// Whether there is a file. A directory from elsewhere may hold a link to any file of ours, or a pipe that never
+/// yields a byte: an error, as is a file that we are not let see.
+fn is_there(path: &Path) -> Result<bool, Error> {
     match path.symlink_metadata() {
-        Ok(metadata) if metadata.is_file() => Ok(()),
+        Ok(metadata) if metadata.is_file() => Ok(true),
         Ok(_) => Err(Error::NotRegularFile { path: path.to_owned() }),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(source) => Err(Error::Io { operation: "look at", path: path.to_owned(), source }),
     }
 }

@@ -1,9 +1,14 @@
 //! Chooses the best vector that log and index have left of an id (FORMAT §12 step 6).
 
+use std::io;
+
 use records::Embedding;
 use rusqlite::{Statement, types::ValueRef};
 
 use super::{
+    Database,
+    catalog::StoredCollection,
+    index,
     log::{Effect, LogVector},
     read::Reader,
     snapshot::Snapshot,
@@ -32,7 +37,7 @@ impl Reader<'_> {
             Some((seq_id, _)) => read_log_vector(&self.database.snapshot, &mut self.log_vector, seq_id)?,
             None => None,
         };
-        let indexed = self.indexed_vector(id);
+        let indexed = self.indexed_vector(id)?;
         if let (Some((seq_id, _)), None) = (row, &written) {
             self.tally.add(
                 WarningCode::LogRowUnreadable,
@@ -67,10 +72,12 @@ impl Reader<'_> {
         }
     }
 
-    fn indexed_vector(&mut self, id: &[u8]) -> Option<IndexedVector> {
-        match self.index.index.as_mut()?.vector(id) {
-            Ok(vector) => vector,
-            Err(_) => {
+    fn indexed_vector(&mut self, id: &[u8]) -> Result<Option<IndexedVector>, Error> {
+        let Some(index) = &mut self.index.index else { return Ok(None) };
+        match index.vector(id) {
+            Ok(vector) => Ok(vector),
+            Err(error) => {
+                refuse_inaccessible(self.database, self.stored, &error)?;
                 // It was there when the index was loaded: a writer has cut the file since, or length.bin is short.
                 self.tally.add(
                     WarningCode::IndexTruncated,
@@ -78,9 +85,23 @@ impl Reader<'_> {
                     id,
                 );
                 self.index.is_lost = true;
-                None
+                Ok(None)
             }
         }
+    }
+}
+
+/// Fails with an error of the operating system, which is no sign that a vector is lost.
+pub(super) fn refuse_inaccessible(
+    database: &Database,
+    stored: &StoredCollection,
+    error: &io::Error,
+) -> Result<(), Error> {
+    match (hnsw::inaccessible_code(error), &stored.vector_segment) {
+        (Some(code), Some(segment)) => {
+            Err(index::inaccessible(database, segment.id, Some(hnsw::LEVEL0), code))
+        }
+        _ => Ok(()),
     }
 }
 

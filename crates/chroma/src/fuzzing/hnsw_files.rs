@@ -72,6 +72,7 @@ fn check(folder: &Path, normalisation: Normalisation, header: &[u8], model: Opti
     let mut index = match hnsw::load(&root, SEGMENT, shape, true) {
         Load::Loaded(index) => index,
         Load::NeverFlushed => panic!("it was flushed"),
+        Load::Unreadable(error) => panic!("the files are ours: {error}"),
         Load::Lost(error, remains) => {
             assert!(model.is_none(), "{error}");
             if let Ok(mut index) = hnsw::load_labels(&root, SEGMENT, shape, remains.clone()) {

@@ -18,8 +18,11 @@ use crate::extents;
 
 pub(super) const PICKLE: &str = "index_metadata.pickle";
 pub(super) const HEADER: &str = "header.bin";
-pub(super) const LEVEL0: &str = "data_level0.bin";
+pub(crate) const LEVEL0: &str = "data_level0.bin";
 pub(super) const LENGTH: &str = "length.bin";
+
+/// The kind of error of a pipe, a device or a directory in the place of a file. Nothing else here has it.
+pub(super) const NO_REGULAR_FILE: io::ErrorKind = io::ErrorKind::InvalidInput;
 
 /// Sizes and times of a segment's files, to notice a writer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,10 +69,9 @@ impl SegmentDirectory {
         let opened = openat(&self.0, name, flags, Mode::empty());
         let file = absent_as_none(opened.map(File::from).map_err(io::Error::from))?;
         match file {
-            Some(file) if !file.metadata()?.is_file() => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "expected a regular file, found another kind",
-            )),
+            Some(file) if !file.metadata()?.is_file() => {
+                Err(io::Error::new(NO_REGULAR_FILE, "expected a regular file, found another kind"))
+            }
             file => Ok(file),
         }
     }

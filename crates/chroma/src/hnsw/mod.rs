@@ -15,6 +15,7 @@ mod vectors;
 mod window;
 
 use std::{
+    error::Error as _,
     fs::File,
     io,
     time::{Duration, SystemTime},
@@ -26,8 +27,9 @@ use crate::{
     bits::Bits,
     ids::{IdTable, IdText},
 };
+pub(crate) use files::LEVEL0;
 pub(crate) use files::stamp;
-use files::{HEADER, LENGTH, LEVEL0, PICKLE, SegmentDirectory, read_at_most, size_at_most};
+use files::{HEADER, LENGTH, PICKLE, SegmentDirectory, read_at_most, size_at_most};
 use header::{Header, HeaderError};
 pub(crate) use labels::Labels;
 use labels::{Element, Elements, LabelOrder, Scan};
@@ -60,8 +62,10 @@ pub(crate) struct Shape {
 pub(crate) enum Load {
     /// Nothing was ever flushed: all vectors are in the log.
     NeverFlushed,
-    /// It was flushed and cannot be read. What could be read of its list of ids is left.
+    /// It was flushed, and its files are absent or damaged. What could be read of its list of ids is left.
     Lost(IndexError, Labels),
+    /// The operating system does not let us see its files, so that nothing is known of them.
+    Unreadable(IndexError),
     /// It can be read.
     Loaded(Index),
 }
@@ -118,6 +122,8 @@ pub(crate) struct IndexedVector {
 pub(crate) enum IndexError {
     #[error("expected its directory, found none")]
     NoDirectory,
+    #[error("failed to open its directory")]
+    NoAccess(#[source] io::Error),
     #[error("expected `{0}`, found none")]
     NoFile(&'static str),
     #[error("failed to read `{file}`")]
@@ -140,11 +146,44 @@ pub(crate) enum IndexError {
     Unstable { waited: Duration },
 }
 
+/// What keeps us from a file that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Inaccessible {
+    /// The file; `None` is the segment's directory itself.
+    pub(crate) file: Option<&'static str>,
+    /// The operating system's code; `None` if what is there is no regular file.
+    pub(crate) code: Option<i32>,
+}
+
+impl IndexError {
+    /// What keeps us from looking; `None` if we did look, and the files are absent or damaged.
+    pub(crate) fn inaccessible(&self) -> Option<Inaccessible> {
+        let file = match self {
+            Self::NoAccess(_) => None,
+            Self::Io { file, .. } => Some(*file),
+            Self::PersistentData(_) => Some(PICKLE),
+            _ => return None,
+        };
+        let causes = std::iter::successors(self.source(), |error| (*error).source());
+        let mut io_errors = causes.filter_map(|error| error.downcast_ref::<io::Error>());
+        let code = io_errors.find_map(inaccessible_code)?;
+        Some(Inaccessible { file, code })
+    }
+}
+
+/// The operating system's code of an error that is no sign of damage, or nothing of what is no regular file.
+pub(crate) fn inaccessible_code(error: &io::Error) -> Option<Option<i32>> {
+    match error.raw_os_error() {
+        Some(code) => Some(Some(code)),
+        None => (error.kind() == files::NO_REGULAR_FILE).then_some(None),
+    }
+}
+
 /// Loads the index of `segment`. `flushed` says that `max_seq_id` has a row for it.
 pub(crate) fn load(root: &File, segment: Uuid, shape: Shape, flushed: bool) -> Load {
     let mut remains = Labels::default();
     let mut attempt = || -> Result<Option<Index>, IndexError> {
-        let directory = SegmentDirectory::open(root, segment).map_err(io_error("the segment's directory"))?;
+        let directory = SegmentDirectory::open(root, segment).map_err(IndexError::NoAccess)?;
         let Some(directory) = directory else {
             return if flushed { Err(IndexError::NoDirectory) } else { Ok(None) };
         };
@@ -164,6 +203,7 @@ pub(crate) fn load(root: &File, segment: Uuid, shape: Shape, flushed: bool) -> L
     match attempt() {
         Ok(Some(index)) => Load::Loaded(index),
         Ok(None) => Load::NeverFlushed,
+        Err(error) if error.inaccessible().is_some() => Load::Unreadable(error),
         Err(error) => Load::Lost(error, remains),
     }
 }
@@ -203,7 +243,7 @@ pub(crate) fn live_labels(root: &File, segment: Uuid) -> Result<Vec<u64>, IndexE
 }
 
 fn open_directory(root: &File, segment: Uuid) -> Result<SegmentDirectory, IndexError> {
-    let directory = SegmentDirectory::open(root, segment).map_err(io_error("the segment's directory"))?;
+    let directory = SegmentDirectory::open(root, segment).map_err(IndexError::NoAccess)?;
     directory.ok_or(IndexError::NoDirectory)
 }
 
@@ -236,6 +276,7 @@ impl Index {
         let (header, level0) = match (directory.vectors(), dimension) {
             (Ok(vectors), _) => vectors,
             (Err(error), None) => return Err(error),
+            (Err(error), Some(_)) if error.inaccessible().is_some() => return Err(error),
             (Err(error), Some(dimension)) => {
                 let level0 = directory.required(LEVEL0)?;
                 let header = layout::deduce(&level0, dimension, &labels).map_err(io_error(LEVEL0))?;

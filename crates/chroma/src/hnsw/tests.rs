@@ -50,7 +50,7 @@ fn load_from(root: &TempDir, space: Normalisation) -> Load {
 fn loaded(root: &TempDir, space: Normalisation) -> Index {
     match load_from(root, space) {
         Load::Loaded(index) => index,
-        Load::Lost(error, _) => panic!("{error}"),
+        Load::Lost(error, _) | Load::Unreadable(error) => panic!("{error}"),
         Load::NeverFlushed => panic!("never flushed"),
     }
 }
@@ -108,7 +108,7 @@ fn truncation_at_any_byte_is_lost_or_partial_but_never_a_panic() {
                     }
                 }
                 Load::Lost(..) => {}
-                Load::NeverFlushed => panic!("{name} {length}"),
+                Load::NeverFlushed | Load::Unreadable(_) => panic!("{name} {length}"),
             }
         }
     }
@@ -123,18 +123,18 @@ fn links_and_pipes_are_not_followed() {
     std::os::unix::fs::symlink(&elsewhere, directory.join(PICKLE)).unwrap();
     assert!(matches!(
         load_from(&root, Normalisation::None),
-        Load::Lost(IndexError::Io { file: PICKLE, .. }, _)
+        Load::Unreadable(IndexError::Io { file: PICKLE, .. })
     ));
     fs::remove_file(directory.join(PICKLE)).unwrap();
     rustix::fs::mkfifoat(rustix::fs::CWD, directory.join(PICKLE), rustix::fs::Mode::from_raw_mode(0o600))
         .unwrap();
     assert!(matches!(
         load_from(&root, Normalisation::None),
-        Load::Lost(IndexError::Io { file: PICKLE, .. }, _)
+        Load::Unreadable(IndexError::Io { file: PICKLE, .. })
     ));
     fs::rename(&directory, elsewhere.with_extension("directory")).unwrap();
     std::os::unix::fs::symlink(elsewhere.with_extension("directory"), &directory).unwrap();
-    assert!(matches!(load_from(&root, Normalisation::None), Load::Lost(IndexError::Io { .. }, _)));
+    assert!(matches!(load_from(&root, Normalisation::None), Load::Unreadable(IndexError::NoAccess(_))));
 }
 
 #[test]
