@@ -2,7 +2,7 @@
 
 use std::process;
 
-use crate::output::visible;
+use crate::{output::visible, source};
 
 /// Exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,22 +41,29 @@ impl From<ExitCode> for process::ExitCode {
 pub(crate) struct Failure {
     code: ExitCode,
     error: anyhow::Error,
+    /// What to do about it, where that is not in the message.
+    hint: Option<String>,
 }
 
 impl Failure {
     /// The user's input or configuration is at fault.
     pub(crate) fn usage(error: impl Into<anyhow::Error>) -> Self {
-        Self { code: ExitCode::Usage, error: error.into() }
+        Self { code: ExitCode::Usage, error: error.into(), hint: None }
+    }
+
+    /// As [`usage`](Self::usage), with what to do about it.
+    pub(crate) fn usage_with_hint(hint: Option<String>, error: impl Into<anyhow::Error>) -> Self {
+        Self { hint, ..Self::usage(error) }
     }
 
     /// Another process is in the way.
     pub(crate) fn refused(error: impl Into<anyhow::Error>) -> Self {
-        Self { code: ExitCode::Refused, error: error.into() }
+        Self { code: ExitCode::Refused, error: error.into(), hint: None }
     }
 
     /// The same failure, with what was being done in front of its cause.
     pub(crate) fn context(self, context: String) -> Self {
-        Self { code: self.code, error: self.error.context(context) }
+        Self { error: self.error.context(context), ..self }
     }
 
     /// The whole chain of causes on one line.
@@ -78,17 +85,25 @@ impl Failure {
         self.code
     }
 
+    /// What to do about it, where that is not in the message.
+    pub(crate) fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
     /// Says on standard error what went wrong.
     pub(crate) fn print(self) -> ExitCode {
         // Names out of a source may hold escape sequences.
         eprintln!("error: {}", visible(&self.message()));
+        if let Some(hint) = self.hint() {
+            eprintln!("hint: {}", visible(hint));
+        }
         self.code
     }
 }
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self { code: ExitCode::Failed, error }
+        Self { code: ExitCode::Failed, error, hint: None }
     }
 }
 
@@ -105,7 +120,7 @@ impl From<provision::Error> for Failure {
             | Error::Unreachable { .. } => ExitCode::Usage,
             _ => ExitCode::Failed,
         };
-        Self { code, error: error.into() }
+        Self { code, error: error.into(), hint: None }
     }
 }
 
@@ -122,13 +137,17 @@ impl From<provision::ChromaError> for Failure {
                 ExitCode::Failed
             }
         };
-        Self { code, error: error.into() }
+        let hint = match &error {
+            ChromaError::Unreadable { source, .. } => source::of_directory(source),
+            _ => None,
+        };
+        Self { code, error: error.into(), hint }
     }
 }
 
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
-        Self { code: store_code(&error), error: error.into() }
+        Self { code: store_code(&error), error: error.into(), hint: None }
     }
 }
 
@@ -139,13 +158,13 @@ impl From<store::storage::StorageError> for Failure {
             StorageError::Refused { .. } | StorageError::Unsupported { .. } => ExitCode::Usage,
             StorageError::Unavailable { .. } | StorageError::Failed { .. } => ExitCode::Failed,
         };
-        Self { code, error: error.into() }
+        Self { code, error: error.into(), hint: None }
     }
 }
 
 impl From<store::chroma::SourceError> for Failure {
     fn from(error: store::chroma::SourceError) -> Self {
-        Self::usage(error)
+        Self::usage_with_hint(source::hint(&error), error)
     }
 }
 
@@ -167,7 +186,11 @@ impl From<migrate::Error> for Failure {
             | Error::Thread { .. }
             | Error::Embed { .. } => ExitCode::Failed,
         };
-        Self { code, error: error.into() }
+        let hint = match &error {
+            Error::Source(source) => source::hint(source),
+            _ => None,
+        };
+        Self { code, error: error.into(), hint }
     }
 }
 
@@ -178,14 +201,14 @@ impl From<upkeep::doctor::ExamineError> for Failure {
             ExamineError::Store(source) => store_code(source),
             ExamineError::Embed { .. } => ExitCode::Failed,
         };
-        Self { code, error: error.into() }
+        Self { code, error: error.into(), hint: None }
     }
 }
 
 impl From<upkeep::Error> for Failure {
     fn from(error: upkeep::Error) -> Self {
         let upkeep::Error::Store { source, .. } = &error;
-        Self { code: store_code(source), error: error.into() }
+        Self { code: store_code(source), error: error.into(), hint: None }
     }
 }
 

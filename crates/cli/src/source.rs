@@ -3,6 +3,9 @@
 //! Everything here blocks, so commands call it from a thread of their own
 //! ([`run_interruptibly`](crate::interrupt::run_interruptibly)).
 
+mod hint;
+mod place;
+
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -14,6 +17,7 @@ use store::chroma::{ServerOptions, Source, Token};
 use tokio::runtime::Handle;
 use url::Url;
 
+pub(crate) use self::hint::{hint, of_directory};
 use crate::{
     arguments::{ScopeFlags, TokenHeader},
     configuration::Configuration,
@@ -59,7 +63,11 @@ impl Location {
             [("--token", scope.token.is_some()), ("--token-header", scope.token_header.is_some())]
         {
             if is_given {
-                return Err(anyhow!("{flag} is for a server, and the source is no http:// or https:// URL"));
+                let meant = place::server_url(text).filter(|_| !source.exists());
+                let meant = meant.map_or(String::new(), |url| format!("; did you mean {url}?"));
+                return Err(anyhow!(
+                    "{flag} is for a server, and the source is no http:// or https:// URL{meant}"
+                ));
             }
         }
         Ok(Self::Directory(source.to_owned()))
@@ -106,8 +114,9 @@ pub(crate) fn open(location: &Location) -> Result<Source, Failure> {
 pub(crate) fn describe(source: &Source) -> Result<Description, Failure> {
     match source {
         Source::Directory { directory, .. } => {
-            let Overview { kind, version, size_bytes, log, orphans } =
-                directory.overview().map_err(Failure::usage)?;
+            let Overview { kind, version, size_bytes, log, orphans } = directory
+                .overview()
+                .map_err(|error| Failure::usage_with_hint(of_directory(&error), error))?;
             Ok(Description {
                 kind: kind.as_str(),
                 oldest_version: Some(version.min.to_owned()),

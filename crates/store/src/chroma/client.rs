@@ -8,12 +8,12 @@ use reqwest::{
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER},
     redirect::Policy,
 };
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use rustls::ClientConfig;
 
 use super::{
     error::Error,
     options::{ServerOptions, TokenHeader},
-    retry,
+    retry, trust,
 };
 
 /// Enough of a server's words to understand it, should it answer with a page of HTML.
@@ -242,14 +242,14 @@ fn token_header(options: &ServerOptions) -> Result<HeaderMap, Error> {
     Ok(headers)
 }
 
-/// TLS by ring, as sqlx has it, and the system's root certificates, which cost nothing where the URL is plain HTTP.
+/// TLS with the system's root certificates, or those of `SSL_CERT_FILE`, which cost nothing where the URL is plain HTTP.
 fn tls(url: &Url, address: &str) -> Result<ClientConfig, Error> {
     let setup = |source| Error::Setup { address: address.to_owned(), source };
-    let mut roots = RootCertStore::empty();
+    let mut certificates = Vec::new();
     if url.scheme() == "https" {
         let found = rustls_native_certs::load_native_certs();
-        let (added, _) = roots.add_parsable_certificates(found.certs);
-        if added == 0 {
+        certificates = found.certs;
+        if certificates.is_empty() {
             let error = found.errors.into_iter().next();
             return Err(setup(match error {
                 Some(error) => Box::new(error),
@@ -257,10 +257,7 @@ fn tls(url: &Url, address: &str) -> Result<ClientConfig, Error> {
             }));
         }
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|source| setup(Box::new(source)))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+    trust::client_config(certificates).map_err(setup)
 }
 
 #[cfg(test)]

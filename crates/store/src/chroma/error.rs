@@ -168,6 +168,34 @@ impl Error {
         }
     }
 
+    /// What to do, where the text does not say it: about certificates, which the TLS library refuses in its own words.
+    pub fn hint(&self) -> Option<String> {
+        let (Self::Connect { source, .. } | Self::Transport { source, .. }) = self else { return None };
+        let rejected = causes(source).find_map(|cause| match cause.downcast_ref::<rustls::Error>()? {
+            rustls::Error::InvalidCertificate(rejected) => Some(rejected),
+            _ => None,
+        });
+        let Some(rejected) = rejected else {
+            let is_plain = causes(source)
+                .any(|cause| matches!(cause.downcast_ref(), Some(rustls::Error::InvalidMessage(_))));
+            return is_plain.then(|| {
+                "the server does not speak TLS on this port: give http:// instead of https://".to_owned()
+            });
+        };
+        use rustls::CertificateError as Rejected;
+        Some(match rejected {
+            Rejected::Expired | Rejected::ExpiredContext { .. } | Rejected::NotValidYet | Rejected::NotValidYetContext { .. } => {
+                "the certificate is not valid today: renew it, or set the clock right".to_owned()
+            }
+            Rejected::NotValidForName | Rejected::NotValidForNameContext { .. } => {
+                "the certificate is for another name: use the name that it has (subjectAltName), or make one with `-addext subjectAltName=DNS:HOST`".to_owned()
+            }
+            _ => "trust the certificate, or the CA that signed it: SSL_CERT_FILE=cert.pem (PEM, the file may hold several); \
+                  or reach the server through a tunnel: `ssh -L 8000:localhost:8000 HOST`, then http://localhost:8000"
+                .to_owned(),
+        })
+    }
+
     /// How long the server asks us to wait.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -189,6 +217,16 @@ impl Error {
             _ => Remedy::Fail,
         }
     }
+}
+
+/// An error and all that it wraps. `io::Error` hides what it wraps from `source`.
+fn causes<'e>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'e (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| match error.downcast_ref::<std::io::Error>() {
+        Some(io_error) => io_error.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static)),
+        None => error.source(),
+    })
 }
 
 fn names_a_limit(message: &str) -> bool {

@@ -20,6 +20,7 @@ mod server;
 mod source;
 mod space;
 mod storage;
+mod trust;
 mod wire;
 
 pub use api::Api;
