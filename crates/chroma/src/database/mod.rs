@@ -55,6 +55,8 @@ pub(crate) struct Database {
     /// Rows of the log by collection.
     log_runs: HashMap<Box<[u8]>, Runs>,
     pub(crate) collections: Vec<StoredCollection>,
+    /// Where each is in `collections`.
+    places: HashMap<Uuid, usize>,
 }
 
 impl Database {
@@ -74,6 +76,7 @@ impl Database {
             let message = "the database was left in the middle of a transaction or is in WAL mode; a private copy is read";
             warnings.push(Warning::new(WarningCode::JournalRecovered, message));
         }
+        let places = collections.iter().map(|stored| stored.collection.id).zip(0..).collect();
         let database = Self {
             path: path.to_owned(),
             root,
@@ -82,6 +85,7 @@ impl Database {
             record_runs,
             log_runs,
             collections,
+            places,
         };
         warnings.extend(database.orphans().warnings());
         Ok((database, warnings))
@@ -89,7 +93,7 @@ impl Database {
 
     /// What is stored of a collection that this directory has listed.
     pub(crate) fn own(&self, collection: &Collection) -> Result<&StoredCollection, Error> {
-        let own = self.collections.iter().find(|own| own.collection.id == collection.id);
+        let own = self.places.get(&collection.id).and_then(|place| self.collections.get(*place));
         own.ok_or_else(|| Error::ForeignCollection { id: collection.id, path: self.path.clone() })
     }
 

@@ -8,13 +8,32 @@ use parquet::{
 
 use super::{
     fault::ParquetFault,
-    pages::{Allowance, Pages},
+    pages::{Allowance, Budget, Pages},
 };
+
+/// A decoded value.
+pub(super) trait Decoded {
+    /// How much it makes a reader copy.
+    fn size_bytes(&self) -> usize;
+}
+
+impl Decoded for ByteArray {
+    fn size_bytes(&self) -> usize {
+        size_of::<Self>() + self.len()
+    }
+}
+
+impl Decoded for f64 {
+    fn size_bytes(&self) -> usize {
+        size_of::<Self>()
+    }
+}
 
 /// A column and its latest batch.
 pub(super) struct Column<T: DataType> {
     reader: ColumnReaderImpl<T>,
     allowance: Allowance,
+    budget: Budget,
     /// The row of the group that comes next.
     position: u64,
     /// The definition level of a value; anything less is one of the kinds of nothing.
@@ -44,13 +63,14 @@ const EMPTY_LIST: i16 = 1;
 /// Rows of lists that are decoded at once to be passed over.
 const DROPPED_ROWS: usize = 64;
 
-impl<T: DataType> Column<T> {
-    pub(super) fn new(descriptor: ColumnDescPtr, pages: Pages, allowance: Allowance) -> Self {
+impl<T: DataType<T: Decoded>> Column<T> {
+    pub(super) fn new(descriptor: ColumnDescPtr, pages: Pages, allowance: Allowance, budget: Budget) -> Self {
         Self {
             defined: descriptor.max_def_level(),
             repeats: descriptor.max_rep_level() > 0,
             reader: ColumnReaderImpl::new(descriptor, Box::new(pages)),
             allowance,
+            budget,
             position: 0,
             values: Vec::new(),
             definition_levels: Vec::new(),
@@ -91,6 +111,9 @@ impl<T: DataType> Column<T> {
             Some(&mut self.repetition_levels),
             &mut self.values,
         )?;
+        let levels = size_of_val(&*self.definition_levels) + size_of_val(&*self.repetition_levels);
+        let values: usize = self.values.iter().map(Decoded::size_bytes).sum();
+        self.budget.take((levels + values) as u64)?;
         Ok(rows)
     }
 

@@ -103,6 +103,7 @@ impl Embeddings {
     /// The dimension of the first vector of each owner. What cannot be decoded is left out: whoever reads the
     /// records is told why.
     pub(super) fn first_dimensions(&self) -> HashMap<Box<[u8]>, usize> {
+        self.file.begin_operation();
         let mut groups: BTreeMap<usize, Vec<(u64, &[u8])>> = BTreeMap::new();
         for (owner, rows) in self.owners() {
             if let Some(run) = rows.runs.first() {

@@ -48,6 +48,14 @@ pub enum ParquetFault {
         #[source]
         source: io::Error,
     },
+    /// Decoded, the file is out of all proportion.
+    #[error(
+        "expected at most {limit_bytes} bytes in all once decoded, found more: it is far larger than a file of its size can be, and made to exhaust its reader"
+    )]
+    Expands {
+        /// The limit.
+        limit_bytes: u64,
+    },
     /// Somebody wrote to the file after it was opened, so that its parts do not belong together.
     #[error("the file was written to during the read; stop its writer and try again")]
     Changed,

@@ -21,10 +21,10 @@ use rustix::{
 };
 
 use super::{
-    column::Column,
+    column::{Column, Decoded},
     fault::ParquetFault,
     footer,
-    pages::{Allowance, Chunk, Pages},
+    pages::{Allowance, Budget, Chunk, Pages},
 };
 use crate::{error::Error, extents};
 
@@ -37,6 +37,7 @@ pub(super) struct ParquetFile {
     file: Arc<File>,
     stamp: Stamp,
     metadata: ParquetMetaData,
+    budget: Budget,
 }
 
 /// A column of texts, which may be null.
@@ -67,13 +68,19 @@ impl ParquetFile {
         let stamp = stamp(&metadata);
         let metadata = contained(|| {
             let metadata = footer::read(&file, stamp.0)?;
-            check_rows(&metadata, stored_bytes(&file, stamp.0)?)?;
-            Ok(metadata)
+            let stored_bytes = stored_bytes(&file, stamp.0)?;
+            check_rows(&metadata, stored_bytes)?;
+            Ok((metadata, Budget::new(stored_bytes)))
         });
         match metadata {
-            Ok(metadata) => Ok(Some(Self { path, file: Arc::new(file), stamp, metadata })),
+            Ok((metadata, budget)) => Ok(Some(Self { path, file: Arc::new(file), stamp, metadata, budget })),
             Err(source) => Err(Error::Parquet { subject: "the footer", path, source }),
         }
+    }
+
+    /// Begins an operation, which may decode as much as the size of the file justifies.
+    pub(super) fn begin_operation(&self) {
+        self.budget.renew();
     }
 
     /// Whether the name stands for something else than what was opened.
@@ -158,7 +165,7 @@ impl ParquetFile {
         Err(Error::Parquet { subject: "the schema", path: self.path.clone(), source })
     }
 
-    fn column<T: DataType>(
+    fn column<T: DataType<T: Decoded>>(
         &self,
         group: usize,
         column: usize,
@@ -193,7 +200,7 @@ impl ParquetFile {
         let chunk = Chunk { start, length, compression: metadata.compression(), value_size };
         let allowance = Allowance::default();
         let pages = Pages::new(Arc::clone(&self.file), chunk, allowance.clone());
-        Ok(Column::new(descriptor, pages, allowance))
+        Ok(Column::new(descriptor, pages, allowance, self.budget.clone()))
     }
 }
 

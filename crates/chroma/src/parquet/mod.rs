@@ -17,12 +17,13 @@ mod vector;
 
 use std::{
     cmp::Reverse,
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs::File,
     path::{Path, PathBuf},
 };
 
 pub use fault::ParquetFault;
+use uuid::Uuid;
 
 use crate::{
     Visit,
@@ -48,6 +49,8 @@ pub(crate) struct ParquetDirectory {
     path: PathBuf,
     embeddings: Option<Embeddings>,
     collections: Vec<StoredCollection>,
+    /// Where each is in `collections`.
+    places: HashMap<Uuid, usize>,
 }
 
 impl ParquetDirectory {
@@ -99,7 +102,8 @@ impl ParquetDirectory {
                 stored.collection.dimension = dimensions.remove(&stored.key);
             }
         }
-        let directory = Self { path: path.to_owned(), embeddings, collections };
+        let places = collections.iter().map(|stored| stored.collection.id).zip(0..).collect();
+        let directory = Self { path: path.to_owned(), embeddings, collections, places };
         warnings.extend(orphans_warning(directory.orphans()));
         Ok((directory, warnings))
     }
@@ -155,7 +159,7 @@ impl ParquetDirectory {
 
     /// What is stored of a collection that this directory has listed.
     fn own(&self, collection: &Collection) -> Result<&StoredCollection, Error> {
-        let own = self.collections.iter().find(|own| own.collection.id == collection.id);
+        let own = self.places.get(&collection.id).and_then(|place| self.collections.get(*place));
         own.ok_or_else(|| Error::ForeignCollection { id: collection.id, path: self.path.clone() })
     }
 }

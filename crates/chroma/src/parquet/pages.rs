@@ -40,6 +40,45 @@ const SNAPPY_RATIO: usize = 22;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Allowance(Arc<AtomicU64>);
 
+/// What an operation may decode at the least, in bytes.
+const LEAST_DECODED_BYTES: u64 = 4 << 30;
+/// What it may decode for each byte that is stored, where that is more.
+const DECODED_PER_STORED: u64 = 256;
+
+/// How many bytes of values an operation may still decode.
+///
+/// A dictionary's value costs next to nothing each time that a row names it, so a file of 2 MB can hold 200 GB. Records
+/// may really share a long document, so neither a ratio nor a size is a limit alone; both together are: Chroma 0.3
+/// held all records in memory, uncompressed, and stored a vector and a UUID for each. More than 4 GiB out of less
+/// than 16 MB would be the same 26 kB, vector and all, in each of as many records as the file has room for.
+#[derive(Clone, Debug)]
+pub(super) struct Budget {
+    limit_bytes: u64,
+    /// Shared by all columns of the operation.
+    left: Arc<AtomicU64>,
+}
+
+impl Budget {
+    pub(super) fn new(stored_bytes: u64) -> Self {
+        Self::limited(stored_bytes.saturating_mul(DECODED_PER_STORED).max(LEAST_DECODED_BYTES))
+    }
+
+    pub(super) fn limited(limit_bytes: u64) -> Self {
+        Self { limit_bytes, left: Arc::new(AtomicU64::new(limit_bytes)) }
+    }
+
+    /// Begins another operation.
+    pub(super) fn renew(&self) {
+        self.left.store(self.limit_bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn take(&self, bytes: u64) -> Result<(), ParquetFault> {
+        let left = self.left.load(Ordering::Relaxed).checked_sub(bytes);
+        self.left.store(left.unwrap_or(0), Ordering::Relaxed);
+        left.map(drop).ok_or(ParquetFault::Expands { limit_bytes: self.limit_bytes })
+    }
+}
+
 /// Where a column's pages lie, and how they are stored.
 pub(super) struct Chunk {
     pub(super) start: u64,

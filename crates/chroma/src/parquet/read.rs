@@ -55,6 +55,7 @@ impl<'d> Reader<'d> {
 
     /// Visits all records and says how it went.
     pub(super) fn run(mut self, visit: Visit<'_>) -> Result<ReadReport, Error> {
+        self.embeddings.file.begin_operation();
         let runs = self.embeddings.rows(&self.stored.key).map_or(&[][..], |rows| &rows.runs);
         let mut flow = ControlFlow::Continue(());
         for runs in runs.chunk_by(|a, b| a.group == b.group) {

@@ -10,10 +10,10 @@ use parquet::{
 };
 
 use super::{
-    column::Column,
+    column::{Column, Decoded},
     fault::ParquetFault,
     file::contained,
-    pages::{Allowance, Chunk, Pages},
+    pages::{Allowance, Budget, Chunk, Pages},
 };
 
 const TEXTS: &str = "message m { optional byte_array a; }";
@@ -66,15 +66,29 @@ fn zigzag(number: i32) -> Vec<u8> {
     bytes
 }
 
-/// Reads one row of a column made of these bytes.
-fn read<T: DataType>(schema: &str, compression: Compression, bytes: &[u8]) -> Result<(), ParquetFault> {
+/// A column made of these bytes.
+fn column<T: DataType<T: Decoded>>(
+    schema: &str,
+    compression: Compression,
+    bytes: &[u8],
+    budget: Budget,
+) -> Column<T> {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(bytes).unwrap();
     let schema = SchemaDescriptor::new(Arc::new(parse_message_type(schema).unwrap()));
     let chunk = Chunk { start: 0, length: bytes.len() as u64, compression, value_size: 4 };
     let allowance = Allowance::default();
     let pages = Pages::new(Arc::new(file), chunk, allowance.clone());
-    contained(|| Column::<T>::new(schema.column(0), pages, allowance).read(0, 1))
+    Column::new(schema.column(0), pages, allowance, budget)
+}
+
+/// Reads one row of it.
+fn read<T: DataType<T: Decoded>>(
+    schema: &str,
+    compression: Compression,
+    bytes: &[u8],
+) -> Result<(), ParquetFault> {
+    contained(|| column::<T>(schema, compression, bytes, Budget::new(0)).read(0, 1))
 }
 
 fn check(compression: Compression, pages: &[Declared<'_>], expected: Expect) {
@@ -141,4 +155,29 @@ fn record_without_end_is_refused() {
     let error = read::<DoubleType>(LISTS, Compression::UNCOMPRESSED, &bytes).unwrap_err();
     expect!["expected a record of at most 16777216 values at byte 38, found more"]
         .assert_eq(&error.to_string());
+}
+
+/// A value of a dictionary takes nothing each time that a row names it: some kilobytes here are a gigabyte.
+#[test]
+fn values_that_a_dictionary_multiplies_are_counted() {
+    const VALUE_BYTES: u32 = 10_000;
+    const ROWS: u64 = 100_000;
+    let value = [&VALUE_BYTES.to_le_bytes()[..], &[b'a'; VALUE_BYTES as usize]].concat();
+    let size = i32::try_from(value.len()).unwrap();
+    let dictionary = Declared { kind: DICTIONARY, size, values: 1, encoding: PLAIN, body: &value };
+    // Levels of 100,000 values of 1, in a run; then indexes of one bit, a run of zeros.
+    let body = [4, 0, 0, 0, 0xc0, 0x9a, 0x0c, 1, 1, 0xc0, 0x9a, 0x0c, 0];
+    let rows = Declared { kind: DATA, size: 13, values: ROWS as i32, encoding: RLE_DICTIONARY, body: &body };
+    let bytes = [dictionary.bytes(), rows.bytes()].concat();
+    let read = |budget: Budget, rows: u64| {
+        let mut column = column::<ByteArrayType>(TEXTS, Compression::UNCOMPRESSED, &bytes, budget);
+        contained(|| (0..rows).step_by(100).try_for_each(|first| column.read(first, 100)))
+    };
+    let budget = Budget::limited(20 << 20);
+    read(budget.clone(), 2_000).unwrap();
+    let error = read(budget.clone(), 2_000).unwrap_err();
+    assert!(error.to_string().starts_with("expected at most 20971520 bytes in all once decoded"), "{error}");
+    budget.renew();
+    read(budget, 2_000).unwrap();
+    read(Budget::new(bytes.len() as u64), ROWS).unwrap();
 }
