@@ -30,7 +30,7 @@ fn main() -> process::ExitCode {
         rustix::process::umask(Mode::WGRP | Mode::WOTH);
     }
     let runtime = tokio::runtime::Runtime::new().expect("the operating system gives us threads");
-    let ended = runtime.block_on(async { commands::run(arguments, Signals::new()).await });
+    let ended = runtime.block_on(async { Box::pin(commands::run(arguments, Signals::new())).await });
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     ended.unwrap_or_else(|failure| failure.print()).into()
 }
