@@ -1,13 +1,15 @@
 //! What can go wrong between us and the database, each with its remedy in the text.
 
+use crate::postgres::UrlError;
+
 /// An operation on the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The URL is not one of a PostgreSQL database. The text never repeats the URL: it may hold a password.
-    #[error("DATABASE_URL is not a PostgreSQL URL: expected postgresql://user:password@host:5432/database")]
+    /// The URL cannot be used. The text never repeats the URL: it may hold a password.
+    #[error("DATABASE_URL cannot be used")]
     Url {
-        /// What the parser objected to, when it got that far.
-        source: Option<sqlx::Error>,
+        /// Why not.
+        source: UrlError,
     },
     /// No connection.
     #[error("failed to connect to PostgreSQL at {address}: check DATABASE_URL and that the server runs")]

@@ -1,15 +1,15 @@
 //! Connections: parsing the URL, opening a pool, and saying where it leads without its password.
 
-use std::{str::FromStr as _, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::try_join_all;
 use log::LevelFilter;
 use sqlx::{
     ConnectOptions as _, Connection as _, PgConnection, PgPool, PgTransaction,
-    postgres::{PgConnectOptions, PgPoolOptions, PgRow},
+    postgres::{PgPoolOptions, PgRow},
 };
 
-use super::{ddl, searches::SearchWatch, shelf::Shelf, unnamed::on};
+use super::{ddl, searches::SearchWatch, shelf::Shelf, unnamed::on, url::DatabaseUrl};
 use crate::{Error, error::StatementContext as _};
 
 /// Connections that a migration writes on, at most.
@@ -27,29 +27,6 @@ pub(super) const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
 /// Of so many connections one may be kept for searches alone.
 const SHELVED: u32 = 3;
-
-/// The parameters of a URL that sqlx knows; `options[…]` beside them.
-const URL_PARAMETERS: [&str; 19] = [
-    "sslmode",
-    "ssl-mode",
-    "sslrootcert",
-    "ssl-root-cert",
-    "ssl-ca",
-    "sslcert",
-    "ssl-cert",
-    "sslkey",
-    "ssl-key",
-    "statement-cache-capacity",
-    "host",
-    "hostaddr",
-    "port",
-    "dbname",
-    "user",
-    "password",
-    "application_name",
-    "options",
-    "",
-];
 
 const SLOW_STATEMENT: Duration = Duration::from_secs(1);
 
@@ -106,14 +83,18 @@ impl Database {
     /// # Errors
     /// As for [`connect`](Self::connect).
     pub async fn connect_with(url: &str, limits: &DatabaseOptions) -> Result<Self, Error> {
-        let options = parse(url)?
+        let (options, timeout) = DatabaseUrl::parse(url)
+            .and_then(|url| url.connect_options())
+            .map_err(|source| Error::Url { source })?;
+        let options = options
             .application_name("panopticon")
             // Poolers refuse start-up parameters that they do not know; we read numbers in binary anyway.
             .extra_float_digits(None)
             // A copy or an index build of minutes is no anomaly; who wants to see statements sets LOG_LEVEL=DEBUG.
             .log_slow_statements(LevelFilter::Debug, SLOW_STATEMENT);
         let database = options.get_database().unwrap_or_else(|| options.get_username());
-        let address = format!("{}:{}/{database}", options.get_host(), options.get_port());
+        let host = options.get_socket().and_then(|socket| socket.to_str()).unwrap_or(options.get_host());
+        let address = format!("{host}:{}/{database}", options.get_port());
         let is_local = options.get_socket().is_some()
             || matches!(options.get_host(), "localhost" | "127.0.0.1" | "::1" | "[::1]")
             || options.get_host().starts_with('/');
@@ -129,7 +110,7 @@ impl Database {
             .connect_lazy_with(options.clone());
         // The pool retries until its time-out and then names only that; one connection by hand tells the cause.
         let attempt = PgConnection::connect_with(&options);
-        let connection = tokio::time::timeout(CONNECT_TIMEOUT, attempt)
+        let connection = tokio::time::timeout(timeout.unwrap_or(CONNECT_TIMEOUT), attempt)
             .await
             .unwrap_or(Err(sqlx::Error::PoolTimedOut))
             .map_err(|source| Error::Connect { address: address.clone(), source })?;
@@ -261,52 +242,5 @@ impl Database {
     /// Closes all connections; dropping alone would leave it to the server to notice.
     pub async fn close(self) {
         self.shelf.close().await;
-    }
-}
-
-fn parse(url: &str) -> Result<PgConnectOptions, Error> {
-    // sqlx takes any scheme.
-    let scheme = url.split_once("://").map(|(scheme, _)| scheme);
-    if !matches!(scheme, Some("postgres" | "postgresql")) {
-        return Err(Error::Url { source: None });
-    }
-    PgConnectOptions::from_str(&without_unknown_parameters(url))
-        .map_err(|source| Error::Url { source: Some(source) })
-}
-
-/// sqlx logs the values of parameters that it does not know, and libpq has some that are secret (`sslpassword`).
-fn without_unknown_parameters(url: &str) -> String {
-    let Some((address, parameters)) = url.split_once('?') else { return url.to_owned() };
-    let is_known = |parameter: &&str| {
-        let name = parameter.split('=').next().expect("splitting gives one part at least");
-        let is_known = URL_PARAMETERS.contains(&name) || name.starts_with("options[");
-        if !is_known {
-            log::warn!("ignoring parameter `{name}` of the database's URL, which is none of ours");
-        }
-        is_known
-    };
-    let known: Vec<&str> = parameters.split('&').filter(is_known).collect();
-    format!("{address}?{}", known.join("&"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parameters_that_sqlx_would_print_do_not_reach_it() {
-        let check = |url: &str, expected: &str| assert_eq!(without_unknown_parameters(url), expected);
-        check("postgresql://u@h/d", "postgresql://u@h/d");
-        check("postgresql://u@h/d?sslpassword=s&sslmode=require", "postgresql://u@h/d?sslmode=require");
-        check("postgresql://u@h/d?options[a]=b&x", "postgresql://u@h/d?options[a]=b");
-        assert!(parse("postgresql://u@h/d?sslpassword=s").is_ok());
-    }
-
-    #[test]
-    fn url_of_another_kind_is_refused_without_repeating_it() {
-        for url in ["", "mysql://u:secret@h/d", "u:secret@h", "postgresql://u:secret@h:notaport/d"] {
-            let error = parse(url).expect_err(url);
-            assert!(!error.to_string().contains("secret"), "{error}");
-        }
     }
 }

@@ -24,6 +24,7 @@ mod table;
 mod table_facts;
 pub mod undo;
 mod unnamed;
+mod url;
 pub mod vector_index;
 pub mod versions;
 pub mod write;
@@ -41,3 +42,4 @@ pub use server_facts::{OpenTransaction, ServerFacts, ServerSetting, SettingSourc
 pub use storage::PostgresStorage;
 pub use table::{Column, ColumnType, Presence, Table, UnknownColumnType};
 pub use table_facts::{LastSearches, TableFacts};
+pub use url::{DatabaseUrl, UrlError, libpq_parameter};

@@ -1,0 +1,303 @@
+//! `DATABASE_URL`: what it says, however its password was written, and what PostgreSQL's own library would make of it.
+//!
+//! A parameter of libpq either has the effect that it has there, or the URL is refused; only what changes nothing about
+//! where data go and who can read them is ignored, with words. No text of an error or of the log repeats a value.
+
+mod parameters;
+mod passfile;
+mod split;
+
+use std::{str::FromStr as _, time::Duration};
+
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+
+use self::parameters::{Verdict, verdict};
+
+pub use self::parameters::libpq_parameter;
+
+/// How a URL is to be written whose password has characters that mean something in a URL.
+const HINT: &str = "expected postgresql://user:password@host:5432/database, where `? # / @ % :` of a password are written `%3F %23 %2F %40 %25 %3A`";
+
+/// A database's URL cannot be used. No text repeats what the URL has.
+#[derive(Debug, thiserror::Error)]
+pub enum UrlError {
+    /// It is of another kind, or can be read in no way or in several.
+    #[error("{HINT}")]
+    Unreadable,
+    /// It names several servers.
+    #[error("it names several hosts or ports, of which only one can be used: name the primary server")]
+    SeveralHosts,
+    /// A parameter that we cannot honour, and must not ignore.
+    #[error("parameter `{name}` {reason}")]
+    Parameter {
+        /// Its name, which libpq knows.
+        name: String,
+        /// Why not, and what to do.
+        reason: &'static str,
+    },
+    /// A variable of libpq's that we cannot honour, and must not ignore.
+    #[error("environment variable {name} {reason}")]
+    Variable {
+        /// Its name.
+        name: String,
+        /// Why not, and what to do.
+        reason: &'static str,
+    },
+    /// The file with passwords that the URL names.
+    #[error("failed to read the passfile `{path}`")]
+    Passfile {
+        /// The file.
+        path: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The driver's own objection.
+    #[error("a parameter has an invalid value")]
+    Value {
+        /// What it was.
+        source: sqlx::Error,
+    },
+}
+
+/// A URL in its parts, none of them encoded.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct DatabaseUrl {
+    user: Option<String>,
+    password: Option<String>,
+    host: Option<String>,
+    port: Option<String>,
+    database: Option<String>,
+    /// In their order; the last of a name counts.
+    parameters: Vec<(String, String)>,
+}
+
+impl DatabaseUrl {
+    /// Reads `text`. A password may have characters that mean something in a URL, where only one reading makes sense.
+    ///
+    /// # Errors
+    /// When `text` is no URL of a PostgreSQL database, could be read in several ways, or has a parameter that we cannot
+    /// honour.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        let url = split::split(text.trim())?;
+        url.check()?;
+        Ok(url)
+    }
+
+    /// The same, with what `variables`, libpq's, say that the URL does not.
+    ///
+    /// # Errors
+    /// When one of them cannot be honoured.
+    pub fn with_variables(mut self, variables: &[(String, String)]) -> Result<Self, UrlError> {
+        for (variable, value) in variables {
+            let Some(parameter) = libpq_parameter(variable) else { continue };
+            if value.is_empty() || self.value(parameter).is_some() {
+                continue;
+            }
+            match verdict(parameter, value) {
+                Verdict::Refused(reason) => {
+                    return Err(UrlError::Variable { name: variable.clone(), reason });
+                }
+                Verdict::Honoured => self.parameters.push((parameter.to_owned(), value.clone())),
+                Verdict::Harmless | Verdict::Unknown => {
+                    log::info!(
+                        "ignoring the environment variable {variable}, which makes no difference here"
+                    );
+                }
+            }
+        }
+        self.check()?;
+        Ok(self)
+    }
+
+    /// The URL without what is secret, for people to read.
+    pub fn masked(&self) -> String {
+        let parameters = self.parameters.iter().map(|(name, value)| {
+            let is_shown = verdict(name, value) == Verdict::Honoured && name != "password";
+            let value = if is_shown { encoded(value) } else { "***".to_owned() };
+            (name.as_str(), value)
+        });
+        self.written(self.password.as_ref().map(|_| "***".to_owned()), parameters.collect())
+    }
+
+    /// The whole URL, with its password, in a form that needs no guessing.
+    pub fn to_url(&self) -> String {
+        let parameters = self.parameters.iter().map(|(name, value)| (name.as_str(), encoded(value)));
+        self.written(self.password.as_deref().map(encoded), parameters.collect())
+    }
+
+    fn written(&self, password: Option<String>, parameters: Vec<(&str, String)>) -> String {
+        let mut url = "postgresql://".to_owned();
+        if self.user.is_some() || password.is_some() {
+            url += &self.user.as_deref().map(encoded).unwrap_or_default();
+            url += &password.map(|password| format!(":{password}")).unwrap_or_default();
+            url.push('@');
+        }
+        url += &match self.host.as_deref() {
+            Some(host) if host.contains(':') => format!("[{host}]"),
+            Some(host) => encoded(host),
+            None => String::new(),
+        };
+        url += &self.port.as_ref().map(|port| format!(":{port}")).unwrap_or_default();
+        url += &self.database.as_deref().map(|name| format!("/{}", encoded(name))).unwrap_or_default();
+        for (index, (name, value)) in parameters.into_iter().enumerate() {
+            url.push(if index == 0 { '?' } else { '&' });
+            url += &format!("{name}={value}");
+        }
+        url
+    }
+
+    /// What libpq takes for the parameter `name`, wherever in the URL it stands.
+    fn value(&self, name: &str) -> Option<&str> {
+        let named = self.parameters.iter().rev().find(|(other, _)| canonical(other) == name);
+        let part = || match name {
+            "user" => self.user.as_deref(),
+            "password" => self.password.as_deref(),
+            "host" => self.host.as_deref(),
+            "port" => self.port.as_deref(),
+            "dbname" => self.database.as_deref(),
+            _ => None,
+        };
+        named.map(|(_, value)| value.as_str()).or_else(part)
+    }
+
+    fn check(&self) -> Result<(), UrlError> {
+        for (name, value) in &self.parameters {
+            if let Verdict::Refused(reason) = verdict(name, value) {
+                return Err(UrlError::Parameter { name: name.clone(), reason });
+            }
+        }
+        let is_list = |name| self.value(name).is_some_and(|value: &str| value.contains(','));
+        if ["host", "hostaddr", "port"].into_iter().any(is_list) {
+            return Err(UrlError::SeveralHosts);
+        }
+        if self.value("port").is_some_and(|port| port.parse::<u16>().is_err()) {
+            return Err(UrlError::Unreadable);
+        }
+        let is_verified = self.value("sslmode") == Some("verify-full") || self.has_system_roots();
+        if self.value("hostaddr").is_some() && self.value("host").is_some() && is_verified {
+            let reason =
+                "cannot be used where the host's name is verified: leave it out, or use sslmode=verify-ca";
+            return Err(UrlError::Parameter { name: "hostaddr".to_owned(), reason });
+        }
+        Ok(())
+    }
+
+    /// libpq's way to ask for the system's certificates, which are verified in full then.
+    fn has_system_roots(&self) -> bool {
+        self.value("sslrootcert") == Some("system")
+    }
+
+    /// How the driver is to connect, and how long to wait.
+    pub(crate) fn connect_options(&self) -> Result<(PgConnectOptions, Option<Duration>), UrlError> {
+        self.say_what_is_ignored();
+        let mut parameters = Vec::new();
+        for name in ["host", "port", "user", "dbname", "options", "sslcert", "sslkey"] {
+            parameters.extend(self.value(name).filter(|value| !value.is_empty()).map(|value| (name, value)));
+        }
+        parameters.extend(self.value("hostaddr").map(|address| ("hostaddr", address)));
+        let named = |(name, value): &'_ (String, String)| {
+            name.starts_with("options[").then(|| (name.clone(), value.clone()))
+        };
+        let options: Vec<(String, String)> = self.parameters.iter().filter_map(named).collect();
+        parameters.extend(options.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let capacity = self.value("statement-cache-capacity");
+        parameters.extend(capacity.map(|value| ("statement-cache-capacity", value)));
+        let root = self.value("sslrootcert").filter(|_| !self.has_system_roots());
+        parameters.extend(root.map(|path| ("sslrootcert", path)));
+        let password = match self.value("password") {
+            Some(password) => Some(password.to_owned()),
+            None => self.password_of_file()?,
+        };
+        parameters.extend(password.as_deref().map(|password| ("password", password)));
+        let query: Vec<String> =
+            parameters.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value))).collect();
+        let options = PgConnectOptions::from_str(&format!("postgresql:///?{}", query.join("&")))
+            .map_err(|source| UrlError::Value { source })?;
+        let is_socket = options.get_socket().is_some() || options.get_host().starts_with('/');
+        let options = options.ssl_mode(if is_socket { PgSslMode::Disable } else { self.ssl_mode()? });
+        // As libpq does it: 0 waits for as long as it takes, that is for our own limit.
+        let seconds = self.value("connect_timeout").and_then(|text| text.trim().parse::<u64>().ok());
+        let timeout =
+            seconds.filter(|seconds| *seconds > 0).map(|seconds| Duration::from_secs(seconds.max(2)));
+        Ok((options, timeout))
+    }
+
+    fn ssl_mode(&self) -> Result<PgSslMode, UrlError> {
+        if self.has_system_roots() {
+            return Ok(PgSslMode::VerifyFull);
+        }
+        let is_required = ["ssl", "requiressl"].into_iter().any(|name| self.value(name).is_some());
+        match self.value("sslmode") {
+            Some(mode) => mode.parse().map_err(|source| UrlError::Value { source }),
+            None if is_required => Ok(PgSslMode::Require),
+            None => Ok(PgSslMode::Prefer),
+        }
+    }
+
+    fn password_of_file(&self) -> Result<Option<String>, UrlError> {
+        let Some(path) = self.value("passfile").filter(|path| !path.is_empty()) else { return Ok(None) };
+        let host = self.value("host").or_else(|| self.value("hostaddr")).unwrap_or("localhost");
+        let user = self.value("user").unwrap_or_default();
+        let wanted = passfile::Wanted {
+            host,
+            port: self.value("port").unwrap_or("5432"),
+            database: self.value("dbname").unwrap_or(user),
+            user,
+        };
+        passfile::password(path, &wanted)
+            .map_err(|source| UrlError::Passfile { path: path.to_owned(), source })
+    }
+
+    fn say_what_is_ignored(&self) {
+        for (name, value) in &self.parameters {
+            match verdict(name, value) {
+                Verdict::Harmless => log::warn!(
+                    "ignoring parameter `{name}` of the database's URL, which makes no difference here"
+                ),
+                Verdict::Unknown if is_name(name) => {
+                    log::warn!("ignoring parameter `{name}` of the database's URL, which is unknown");
+                }
+                Verdict::Unknown => log::warn!("ignoring an unknown parameter of the database's URL"),
+                Verdict::Honoured | Verdict::Refused(_) => {}
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for DatabaseUrl {
+    /// Leaves out what is secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("DatabaseUrl").field(&self.masked()).finish()
+    }
+}
+
+/// libpq's name for what the driver has other names for.
+fn canonical(name: &str) -> &str {
+    match name {
+        "ssl-mode" => "sslmode",
+        "ssl-root-cert" | "ssl-ca" => "sslrootcert",
+        "ssl-cert" => "sslcert",
+        "ssl-key" => "sslkey",
+        name => name,
+    }
+}
+
+/// Whether `text` can be nothing but a name: what stands before a `=` may be the rest of a password.
+fn is_name(text: &str) -> bool {
+    (1..=40).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+}
+
+/// `text` with everything encoded that may mean something in a URL.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
+            byte => encoded += &format!("%{byte:02X}"),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! Where the parts of a URL begin and end.
+//!
+//! Passwords are pasted into URLs as they are, and `/`, `?`, `#`, `@` and `%` mean something there. A URL that is one by
+//! the book, and has no `@` in odd places, is read so. Any other is read by that `@` after which host, port, database and
+//! parameters make sense, provided that this is the only reading: a wrong one would lead to another server.
+
+use super::{
+    DatabaseUrl, UrlError,
+    parameters::{Verdict, verdict},
+};
+
+/// What is longer, or has more `@`, is no URL that somebody has written.
+const MAX_BYTES: usize = 16 << 10;
+const MAX_CANDIDATES: usize = 64;
+
+pub(super) fn split(text: &str) -> Result<DatabaseUrl, UrlError> {
+    let rest = text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://"));
+    let rest = rest.filter(|rest| rest.len() <= MAX_BYTES && !rest.contains(char::is_control));
+    let rest = rest.ok_or(UrlError::Unreadable)?;
+    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+    let by_the_book = authority.rfind('@');
+    if let Some(url) = at(rest, by_the_book, Reading::Certain) {
+        return Ok(url);
+    }
+    let ats: Vec<usize> = rest.match_indices('@').map(|(index, _)| index).collect();
+    if ats.len() > MAX_CANDIDATES {
+        return Err(UrlError::Unreadable);
+    }
+    let possible = at(rest, by_the_book, Reading::Possible);
+    let mut readings =
+        ats.into_iter().filter_map(|index| at(rest, Some(index), Reading::Certain)).chain(possible);
+    match (readings.next(), readings.next()) {
+        (Some(url), None) => Ok(url),
+        _ => Err(UrlError::Unreadable),
+    }
+}
+
+/// How much is taken for a part of a URL.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// What can be little else.
+    Certain,
+    /// An `@` in the name of a database or in an unknown parameter, too.
+    Possible,
+}
+
+/// `rest` with the user before the `@` at `at`, or without one, if that makes sense.
+fn at(rest: &str, at: Option<usize>, reading: Reading) -> Option<DatabaseUrl> {
+    let Some(at) = at else { return server(rest, reading) };
+    let url = server(&rest[at + 1..], reading)?;
+    let (user, password) = match rest[..at].split_once(':') {
+        Some((user, password)) => (user, Some(password)),
+        None => (&rest[..at], None),
+    };
+    if user.contains(['/', '?', '#']) {
+        return None;
+    }
+    let user = Some(decoded(user)?).filter(|user| !user.is_empty());
+    let password = match password {
+        Some(password) => Some(decoded(password)?).filter(|password| !password.is_empty()),
+        None => None,
+    };
+    Some(DatabaseUrl { user, password, ..url })
+}
+
+/// What follows the user: `host:port/database?parameters`, all of it optional.
+fn server(text: &str, reading: Reading) -> Option<DatabaseUrl> {
+    let (address, query) = match text.split_once('?') {
+        Some((address, query)) => (address, query),
+        None => (text, ""),
+    };
+    let (address, database) = match address.split_once('/') {
+        Some((address, database)) => (address, decoded(database.trim_start_matches('/'))?),
+        None => (address, String::new()),
+    };
+    // Checked before decoding, but for the slashes in front.
+    let path = text[address.len()..].split('?').next()?.trim_start_matches('/');
+    let is_odd = path.contains('@') && (reading == Reading::Certain || path.contains(':'));
+    if is_odd || path.contains(['/', '#']) || text[..address.len()].contains(['#', '@']) {
+        return None;
+    }
+    let (host, port) = host_and_port(address)?;
+    let parameters = parameters(query, reading)?;
+    let given = |text: String| Some(text).filter(|text| !text.is_empty());
+    Some(DatabaseUrl {
+        host: given(host),
+        port: given(port),
+        database: given(database),
+        parameters,
+        ..DatabaseUrl::default()
+    })
+}
+
+/// Host and port, each maybe empty, or lists of them, which are refused elsewhere.
+fn host_and_port(address: &str) -> Option<(String, String)> {
+    if let Some(bracketed) = address.strip_prefix('[') {
+        let (host, after) = bracketed.split_once(']')?;
+        host.split('%').next()?.parse::<std::net::Ipv6Addr>().ok()?;
+        let port = if after.is_empty() { "" } else { after.strip_prefix(':')? };
+        return is_port(port).then(|| (host.to_owned(), port.to_owned()));
+    }
+    let (mut hosts, mut ports) = (Vec::new(), Vec::new());
+    for one in address.split(',') {
+        let (host, port) = one.split_once(':').unwrap_or((one, ""));
+        if !is_port(port) || host.contains(|c: char| c.is_whitespace() || "[]\\<>^|\"`{}".contains(c)) {
+            return None;
+        }
+        hosts.push(decoded(host)?);
+        ports.extend(Some(port).filter(|port| !port.is_empty()));
+    }
+    Some((hosts.join(","), ports.join(",")))
+}
+
+fn is_port(text: &str) -> bool {
+    text.is_empty() || (text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok())
+}
+
+fn parameters(query: &str, reading: Reading) -> Option<Vec<(String, String)>> {
+    let mut parameters = Vec::new();
+    for parameter in query.split('&').flat_map(split_again).filter(|parameter| !parameter.is_empty()) {
+        let (name, value) = parameter.split_once('=')?;
+        let name = decoded(name)?;
+        let is_plausible = (1..=64).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.[]".contains(&byte));
+        // What stands before an `@` is rather the rest of a password, unless a parameter of that name exists.
+        let is_unknown = verdict(&name, value) == Verdict::Unknown;
+        let is_unclear = reading == Reading::Certain && is_unknown && parameter.contains('@');
+        if !is_plausible || is_unclear || value.contains('#') {
+            return None;
+        }
+        // In options `+` is a blank to most programs that write them; elsewhere it is itself, as libpq has it.
+        let value = if name == "options" { value.replace('+', " ") } else { value.to_owned() };
+        parameters.push((name, decoded(&value)?));
+    }
+    Some(parameters)
+}
+
+/// Scripts append `?name=value` to a URL that has parameters already.
+fn split_again(parameter: &str) -> impl Iterator<Item = &str> {
+    let begins = |rest: &str| {
+        rest.split_once('=').is_some_and(|(name, value)| verdict(name, value) != Verdict::Unknown)
+    };
+    let again =
+        parameter.match_indices('?').map(|(index, _)| index).find(|index| begins(&parameter[index + 1..]));
+    let (first, second) = match again {
+        Some(index) => (&parameter[..index], &parameter[index + 1..]),
+        None => (parameter, ""),
+    };
+    [first, second].into_iter()
+}
+
+/// `text` with its percent escapes decoded. A `%` that begins none is itself, unless others do: then either may be meant.
+fn decoded(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    let escape = |at: usize| {
+        let digits = bytes.get(at + 1..at + 3).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))?;
+        u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
+    };
+    let (mut decoded, mut escapes, mut bare, mut at) = (Vec::with_capacity(bytes.len()), 0, 0, 0);
+    while let Some(byte) = bytes.get(at) {
+        match (byte, escape(at)) {
+            (b'%', Some(escaped)) => {
+                decoded.push(escaped);
+                escapes += 1;
+                at += 3;
+            }
+            (byte, _) => {
+                decoded.push(*byte);
+                bare += usize::from(*byte == b'%');
+                at += 1;
+            }
+        }
+    }
+    // PostgreSQL takes no NUL anywhere.
+    let is_clear = (escapes == 0 || bare == 0) && !decoded.contains(&0);
+    is_clear.then(|| String::from_utf8(decoded).ok()).flatten()
+}

@@ -1,0 +1,234 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn parse(text: &str) -> DatabaseUrl {
+    DatabaseUrl::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn refused(text: &str) -> String {
+    let error = DatabaseUrl::parse(text).expect_err(text).to_string();
+    assert!(!error.contains("secret") && !error.contains("part"), "{text}: {error}");
+    error
+}
+
+#[test]
+fn password_with_characters_of_urls_is_understood_where_only_one_reading_makes_sense() {
+    for password in [
+        "secret?part2:part3",
+        "sec#ret",
+        "sec/ret",
+        "p@ss",
+        "p@ss/word",
+        "a:b:c",
+        "pa$sword",
+        "100%",
+        "p%ss",
+        "%",
+        "/",
+        "?",
+        "#",
+        "@",
+        "://",
+        "a?b=c",
+        "a?sslmode=b&c",
+        "a/b?c#d@e:f",
+        "12?34",
+        "12/34",
+        "12#34",
+        "ä ö",
+        "a&b=c",
+        "[x]",
+        "a+b",
+    ] {
+        for server in [
+            "127.0.0.1:5432/panopticon",
+            "db.example.org/d?sslmode=require",
+            "[::1]:5433/d",
+            "/d?host=/run/x",
+        ] {
+            let url = parse(&format!("postgresql://judge:{password}@{server}"));
+            assert_eq!(
+                (url.user.as_deref(), url.password.as_deref()),
+                (Some("judge"), Some(password)),
+                "{server}"
+            );
+            let plain = parse(&format!("postgresql://judge:x@{server}"));
+            assert_eq!((&url.host, &url.port, &url.database), (&plain.host, &plain.port, &plain.database));
+            assert_eq!(url.parameters, plain.parameters, "{password} {server}");
+            assert!(!url.masked().contains(password) || password.len() <= 3, "{}", url.masked());
+            assert_eq!(parse(&url.to_url()), url);
+        }
+    }
+    let encoded = parse("postgresql://me%40corp:p%40%2F%25@h/d");
+    assert_eq!((encoded.user.as_deref(), encoded.password.as_deref()), (Some("me@corp"), Some("p@/%")));
+    assert_eq!(parse("postgresql://me@corp:p@h/d").user.as_deref(), Some("me@corp"), "as Azure has them");
+}
+
+#[test]
+fn parts_of_ordinary_urls_are_found() {
+    let url = parse("postgres://u:p@h:5433/d?sslmode=require&user=other@corp&options=-c+a%3Db%20-cc=d");
+    assert_eq!(
+        (url.value("host"), url.value("port"), url.value("dbname")),
+        (Some("h"), Some("5433"), Some("d"))
+    );
+    assert_eq!(url.value("user"), Some("other@corp"), "a parameter beats what stands before");
+    assert_eq!(url.value("options"), Some("-c a=b -cc=d"));
+    let socket = parse("postgresql://u:p@/d?host=/run/x&port=5432&sslmode=disable&options=");
+    assert_eq!((socket.value("host"), socket.value("options")), (Some("/run/x"), Some("")));
+    assert_eq!(parse("postgresql://u:p@%2Frun%2Fx/d").value("host"), Some("/run/x"));
+    assert_eq!(parse("postgresql:///d").value("host"), None);
+    assert_eq!(parse("postgresql://h:5432/d?user=a@b.org").value("user"), Some("a@b.org"));
+    let appended =
+        parse("postgresql://u:p@/d?host=/run/x&options=?options=-csearch_path%3Dpublic,extensions");
+    assert_eq!(appended.value("options"), Some("-csearch_path=public,extensions"));
+}
+
+#[test]
+fn what_is_no_url_or_could_be_read_in_several_ways_is_refused_with_a_hint_that_repeats_nothing() {
+    for text in [
+        "",
+        "secret",
+        "u:secret@h",
+        "mysql://u:secret@h/d",
+        "postgresql://u:secret@h:notaport/d",
+        "postgresql://u:secret@h:99999/d",
+        "postgresql://u:secret%zz%40@h/d",
+        "postgresql://u:secret%ff@h/d",
+        "postgresql://u:secret@h/d?sslmode",
+        "postgresql://u:secret@h/d@x",
+        "postgresql://u:secret@h/d#part",
+        "postgresql://u:secret@h/d?x=part@h2",
+        "postgresql://u:secret@h?x=part@h2/d",
+        "postgresql://u:secret%00@h/d",
+        "postgresql://u:secret\n@h/d",
+    ] {
+        assert!(refused(text).contains("%3F %23 %2F %40 %25 %3A"), "{text}");
+    }
+    refused(&format!("postgresql://u:secret{}h/d", "@/".repeat(5_000)));
+}
+
+#[test]
+fn parameters_that_decide_where_data_go_are_honoured_or_refused() {
+    for (parameter, expected) in [
+        ("service=prod", "service"),
+        ("servicefile=/x", "servicefile"),
+        ("target_session_attrs=read-write", "primary"),
+        ("channel_binding=require", "channel_binding"),
+        ("gssencmode=require", "gssencmode"),
+        ("sslnegotiation=direct", "sslnegotiation"),
+        ("requirepeer=postgres", "requirepeer"),
+        ("require_auth=scram-sha-256", "require_auth"),
+        ("sslcrl=/x", "sslcrl"),
+        ("ssl_min_protocol_version=TLSv1.3", "TLS 1.2"),
+        ("sslmode=secret", "verify-full"),
+        ("hostaddr=secret", "IP address"),
+        ("connect_timeout=secret", "seconds"),
+        ("schema=secret", "search_path"),
+        ("host=a,b", "several hosts"),
+        ("port=1,2", "several hosts"),
+        ("hostaddr=1.1.1.1,2.2.2.2", "several hosts"),
+        ("hostaddr=1.1.1.1&sslmode=verify-full", "hostaddr"),
+    ] {
+        let error = refused(&format!("postgresql://u:secret@h/d?{parameter}"));
+        assert!(error.contains(expected), "{parameter}: {error}");
+    }
+    assert!(refused("postgresql://u:secret@h1:1,h2:2/d").contains("several hosts"));
+    let (options, timeout) = parse(
+        "postgresql://u:p@h/d?hostaddr=10.0.0.5&connect_timeout=1&sslmode=verify-ca&application_name=a&keepalives=1&target_session_attrs=any&channel_binding=prefer&load_balance_hosts=random&gssencmode=disable&x=y&options[a.b]=c",
+    )
+    .connect_options()
+    .expect("all of it can be used");
+    assert_eq!(options.get_host(), "10.0.0.5");
+    assert_eq!(timeout, Some(Duration::from_secs(2)), "libpq's shortest");
+    assert!(matches!(options.get_ssl_mode(), PgSslMode::VerifyCa));
+    assert!(options.get_options().expect("some").contains("-c a.b=c"));
+}
+
+#[test]
+fn connections_are_made_as_the_url_says() {
+    let (options, _) = parse("postgresql://u%20v:p?w@h:5433/d%2Fe?options=-csearch_path%3Da")
+        .connect_options()
+        .expect("fine");
+    assert_eq!((options.get_host(), options.get_port()), ("h", 5433));
+    assert_eq!((options.get_username(), options.get_database()), ("u v", Some("d/e")));
+    assert_eq!(options.get_options(), Some("-csearch_path=a"));
+    let (socket, _) =
+        parse("postgresql://u:p@/d?host=/run/x&sslmode=require").connect_options().expect("fine");
+    assert_eq!(socket.get_socket().map(|path| path.as_path()), Some(std::path::Path::new("/run/x")));
+    assert!(matches!(socket.get_ssl_mode(), PgSslMode::Disable), "no TLS on a socket, as in libpq");
+    let (system, _) = parse("postgresql://u:p@h/d?sslrootcert=system").connect_options().expect("fine");
+    assert!(matches!(system.get_ssl_mode(), PgSslMode::VerifyFull));
+    for required in ["ssl=true", "requiressl=1"] {
+        let (options, _) =
+            parse(&format!("postgresql://u:p@h/d?{required}")).connect_options().expect("fine");
+        assert!(matches!(options.get_ssl_mode(), PgSslMode::Require), "{required}");
+    }
+}
+
+#[test]
+fn variables_of_libpq_say_what_the_url_does_not() {
+    let variables = |variables: &[(&str, &str)]| -> Vec<(String, String)> {
+        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    let with = |url: &str, set: &[(&str, &str)]| parse(url).with_variables(&variables(set));
+    let url = with(
+        "postgresql://u@h/d",
+        &[
+            ("PGHOST", "other"),
+            ("PGPORT", "1"),
+            ("PGPASSWORD", "pw"),
+            ("PGSSLMODE", "require"),
+            ("PGTZ", "x"),
+            ("PGDATABASE", ""),
+        ],
+    );
+    let url = url.expect("all of it can be used");
+    let value = |name| url.value(name).expect(name);
+    assert_eq!((value("host"), value("port"), value("password")), ("h", "1", "pw"));
+    assert_eq!((value("sslmode"), value("dbname")), ("require", "d"));
+    assert!(!format!("{url:?}").contains("pw"), "{url:?}");
+    assert_eq!(
+        with("postgresql://u@h/d", &[("PGHOSTADDR", "10.0.0.5")]).expect("fine").value("hostaddr"),
+        Some("10.0.0.5")
+    );
+    for variable in
+        ["PGSERVICE", "PGTARGETSESSIONATTRS", "PGREQUIREPEER", "PGSSLMODE", "PGHOSTADDR", "PGCHANNELBINDING"]
+    {
+        let error = with("postgresql://u@h/d", &[(variable, "secret")]).expect_err(variable).to_string();
+        assert!(error.contains(variable) && !error.contains("secret"), "{error}");
+    }
+}
+
+#[test]
+fn password_is_read_from_a_passfile_that_is_ours_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("pass");
+    let mode =
+        |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("it can be set");
+    let url = parse(&format!("postgresql://u@h/d?passfile={}", path.display()));
+    assert_eq!(url.password_of_file().expect("no file is no password"), None);
+    std::fs::write(&path, "other:*:*:*:x\nh:5432:d:u:se:cret\nh:*:*:*:y\n").expect("the file is written");
+    mode(0o644);
+    assert!(matches!(url.password_of_file(), Err(UrlError::Passfile { .. })));
+    mode(0o600);
+    assert_eq!(url.password_of_file().expect("it reads").as_deref(), Some("se"));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused_and_what_is_read_is_written_again(text in "\\PC{0,60}") {
+        for text in [text.clone(), format!("postgresql://{text}"), format!("postgresql://u:{text}@h/d")] {
+            if let Ok(url) = DatabaseUrl::parse(&text) {
+                prop_assert_eq!(DatabaseUrl::parse(&url.to_url()).ok(), Some(url));
+            }
+        }
+    }
+
+    #[test]
+    fn any_password_that_is_encoded_arrives(password in "\\PC{1,30}") {
+        let url = parse(&format!("postgresql://u:{}@h:5432/d", encoded(&password)));
+        prop_assert_eq!(url.password.as_deref(), Some(password.as_str()));
+    }
+}
