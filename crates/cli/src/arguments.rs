@@ -345,21 +345,30 @@ pub(crate) enum Served {
 pub(crate) enum DbCommand {
     /// Prints the embedded server's URL, with its password, and leaves the server running
     Url {
-        /// The URL of the demo's database
-        #[arg(long)]
-        demo: bool,
+        #[command(flatten)]
+        database: DatabaseArguments,
     },
     /// Opens psql on the embedded server
     Psql {
-        /// Open the demo's database
-        #[arg(long)]
-        demo: bool,
+        #[command(flatten)]
+        database: DatabaseArguments,
         /// Arguments for psql itself
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
     /// Stops the embedded server
     Stop,
+}
+
+/// Which database of the embedded server, and as whom.
+#[derive(Debug, Args)]
+pub(crate) struct DatabaseArguments {
+    /// The demo's database
+    #[arg(long)]
+    pub(crate) demo: bool,
+    /// As the server's superuser, whom commands are never, to make roles or change extensions
+    #[arg(long)]
+    pub(crate) superuser: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -117,7 +117,10 @@ impl From<provision::Error> for Failure {
             | Error::ClusterVersion { .. }
             | Error::VersionFile { .. }
             | Error::NoAccount
+            | Error::OtherOwner { .. }
+            | Error::SocketFolder { .. }
             | Error::Unreachable { .. } => ExitCode::Usage,
+            Error::EarlierVersion { .. } => ExitCode::Refused,
             _ => ExitCode::Failed,
         };
         Self { code, error: error.into(), hint: None }

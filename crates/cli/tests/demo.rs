@@ -88,6 +88,51 @@ fn db_commands_open_name_and_stop_the_server() {
 }
 
 #[test]
+fn variables_of_libpq_say_nothing_to_the_embedded_server() {
+    let folder = fresh_data_dir();
+    let foreign = |arguments: &[&str]| {
+        let mut command = in_data_dir(folder.path(), arguments);
+        command.envs([
+            ("PGSSLMODE", "verify-full"),
+            ("PGOPTIONS", "-c search_path=nowhere"),
+            ("PGPORT", "nonsense"),
+        ]);
+        command.envs([("PGDATESTYLE", "nonsense"), ("PGTZ", "nonsense"), ("PGCLIENTENCODING", "nonsense")]);
+        command.envs([("PGHOST", "nowhere.invalid"), ("PGHOSTADDR", "192.0.2.1"), ("PGSERVICE", "nowhere")]);
+        command.envs([("PGUSER", "nobody"), ("PGPASSWORD", "wrong"), ("PGDATABASE", "nothing")]);
+        run(command.env("PGTARGETSESSIONATTRS", "standby"))
+    };
+    let demo = foreign(&["demo"]);
+    assert_eq!(demo.code, 0, "initdb, pg_ctl and connections are ours: {demo:?}");
+    let psql =
+        ["db", "psql", "--demo", "--", "--tuples-only", "--command", "select count(*) > 0 from queries"];
+    let answer = foreign(&psql);
+    assert_eq!((answer.code, answer.stdout.trim()), (0, "t"), "{answer:?}");
+    let search = foreign(&["search", "query", "the sun", "--demo"]);
+    assert_eq!(search.code, 0, "{search:?}");
+}
+
+#[test]
+fn role_of_commands_is_no_superuser_unless_that_is_asked_for() {
+    let folder = fresh_data_dir();
+    let shown = |flags: &[&str]| {
+        let mut arguments = vec!["db", "psql"];
+        arguments.extend(flags);
+        arguments.extend(["--", "--tuples-only", "--command", "show is_superuser"]);
+        let ended = run(&mut in_data_dir(folder.path(), &arguments));
+        assert_eq!(ended.code, 0, "{ended:?}");
+        ended.stdout.trim().to_owned()
+    };
+    assert_eq!((shown(&[]).as_str(), shown(&["--superuser"]).as_str()), ("off", "on"));
+    let url = run(&mut in_data_dir(folder.path(), &["db", "url", "--superuser"]));
+    assert!(url.stdout.starts_with("postgresql://panopticon_superuser:"), "{url:?}");
+    let doctor = panopticon(folder.path(), &["doctor"]).env("DATABASE_URL", url.stdout.trim()).output();
+    let doctor = doctor.expect("it runs");
+    assert!(matches!(doctor.status.code(), Some(0 | 6)), "its own URL leads back to it: {doctor:?}");
+    assert_eq!(run(&mut in_data_dir(folder.path(), &["db", "stop"])).code, 0);
+}
+
+#[test]
 fn terminated_command_stops_the_server_that_it_started() {
     let folder = fresh_data_dir();
     let mut child = sleeping_psql(folder.path());

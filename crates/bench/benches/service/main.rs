@@ -27,7 +27,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use bench::{Panopticon, Service, chroma_program, folder, median, psql, write_report};
-use provision::{DataDir, Durability, Server, ServerOptions};
+use provision::{Access, DataDir, Durability, Server, ServerOptions};
 use serde_json::{Map, Value, json};
 
 use crate::contest::{READING, STORING, Texts};
@@ -60,6 +60,7 @@ async fn main() -> Result<()> {
         binaries: data_dir,
         cluster: folder()?.join("migrate"),
         durability: Durability::Full,
+        access: Access::Loopback,
     };
     let server = Server::start(&options, &|line| eprintln!("{line}"))?;
     let report = compare(&server, &panopticon, &model, &texts).await?;

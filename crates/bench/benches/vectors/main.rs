@@ -36,7 +36,7 @@ use std::{env, path::PathBuf, sync::Arc};
 
 use anyhow::{Context as _, Result};
 use bench::{Panopticon, chroma_program, folder, psql, write_report};
-use provision::{DataDir, Durability, Server, ServerOptions};
+use provision::{Access, DataDir, Durability, Server, ServerOptions};
 use serde_json::{Value, json};
 
 use self::{contest::Contest, embeddings::Corpus};
@@ -70,6 +70,7 @@ async fn main() -> Result<()> {
         binaries: data_dir,
         cluster: folder()?.join("vectors"),
         durability: Durability::Full,
+        access: Access::Loopback,
     };
     let server = Server::start(&options, &|line| eprintln!("{line}"))?;
     let mut reports = measured_before(&sizes)?;

@@ -15,6 +15,7 @@ use std::{
     collections::HashMap,
     ffi::OsStr,
     fs::{self, File, TryLockError},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, Weak},
     thread,
@@ -126,8 +127,10 @@ impl OwnChroma {
 fn lock(directory: &Path) -> Result<File, ChromaError> {
     let path = directory.join(LOCK);
     let failed = |source| ChromaError::File { verb: "lock", path: path.clone(), source };
-    let file =
-        File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(failed)?;
+    // Whoever can open a lock file can hold the lock.
+    let mut options = File::options();
+    options.create(true).truncate(false).read(true).write(true).mode(0o600);
+    let file = options.open(&path).map_err(failed)?;
     let end = Instant::now() + LOCK_TIMEOUT;
     loop {
         match file.try_lock() {

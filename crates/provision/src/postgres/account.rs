@@ -1,16 +1,29 @@
 //! As whom PostgreSQL runs: ourselves, or an unprivileged account when we are root, since it refuses root.
+//!
+//! What lies in a folder of that account is written by the account itself, in a process of its own: a link that it puts
+//! there leads a writing root wherever it likes.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::{Read as _, Write as _},
     os::unix::{
-        fs::{MetadataExt as _, PermissionsExt as _},
+        fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
         process::CommandExt as _,
     },
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
 };
 
-use crate::error::{Error, FileContext as _};
+use rustix::fs::OFlags;
+
+use super::environment;
+use crate::{
+    error::{Error, FileContext as _},
+    wheel::last_lines,
+};
+
+/// More than any file of PostgreSQL that we read has.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// The account that owns the cluster and runs the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,29 +50,61 @@ impl Account {
         Ok(account)
     }
 
-    /// Makes `command` run as this account, from a folder that it can enter.
+    /// Makes `command` run as this account, from a folder that it can enter, without libpq's environment.
     pub(crate) fn run<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         if let Self::Other { uid, gid, .. } = self {
             command.uid(*uid).gid(*gid);
         }
-        command.current_dir("/")
+        environment::without_libpq(command).current_dir("/")
     }
 
-    /// Creates `folder` for this account alone.
+    /// The account's user id.
+    pub(crate) fn uid(&self) -> u32 {
+        match self {
+            Self::Ourselves => rustix::process::geteuid().as_raw(),
+            Self::Other { uid, .. } => *uid,
+        }
+    }
+
+    /// Creates `folder`, which must not exist yet, for this account alone.
     pub(crate) fn create_folder(&self, folder: &Path) -> Result<(), Error> {
-        fs::create_dir_all(folder).during("create", folder)?;
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).during("set mode of", folder)?;
-        self.own(folder)
+        fs::DirBuilder::new().create(folder).during("create", folder)?;
+        let opened = open_folder(folder).during("open", folder)?;
+        opened.set_permissions(fs::Permissions::from_mode(0o700)).during("set mode of", folder)?;
+        self.own(&opened, folder)
     }
 
-    /// Gives `path` to this account.
-    pub(crate) fn own(&self, path: &Path) -> Result<(), Error> {
+    /// Gives `file`, which was opened at `path`, to this account.
+    pub(crate) fn own(&self, file: &File, path: &Path) -> Result<(), Error> {
         match self {
             Self::Ourselves => Ok(()),
             Self::Other { uid, gid, .. } => {
-                std::os::unix::fs::chown(path, Some(*uid), Some(*gid)).during("change owner of", path)
+                fchown(file, Some(*uid), Some(*gid)).during("change owner of", path)
             }
         }
+    }
+
+    /// Writes `content` to `path` in a folder of this account, as this account.
+    pub(crate) fn write(&self, path: &Path, content: &str) -> Result<(), Error> {
+        if *self == Self::Ourselves {
+            return fs::write(path, content).during("write", path);
+        }
+        let failed = |source| Error::File { verb: "write", path: path.to_owned(), source };
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", r#"umask 077 && cat > "$1""#, "sh"]).arg(path);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = self.run(&mut command).spawn().map_err(failed)?;
+        let mut input = child.stdin.take().expect("standard input is piped");
+        // A shell that could not open the file has ended; what it says of that is told below.
+        let written = input.write_all(content.as_bytes());
+        drop(input);
+        let output = child.wait_with_output().map_err(failed)?;
+        if !output.status.success() {
+            let output_end = last_lines(&output.stderr, 3);
+            let program = format!("writing {}", path.display());
+            return Err(Error::Program { program, status: output.status, output: output_end });
+        }
+        written.map_err(failed)
     }
 
     /// PostgreSQL's own message for this ("could not access directory") names no cause and no remedy.
@@ -79,6 +124,25 @@ impl Account {
         }
         Ok(())
     }
+}
+
+/// The text of the regular file at `path`, which may lie in a folder of another account: no link is followed, nothing is
+/// waited for, and no more is read than any such file has.
+pub(crate) fn read_untrusted(path: &Path) -> std::io::Result<String> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+    let file = File::options().read(true).custom_flags(flags.cast_signed()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("not a regular file"));
+    }
+    let mut text = String::new();
+    file.take(MAX_FILE_BYTES).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The folder at `path` itself, not one that a link leads to.
+pub(crate) fn open_folder(path: &Path) -> std::io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::DIRECTORY).bits();
+    File::options().read(true).custom_flags(flags.cast_signed()).open(path)
 }
 
 /// The first account in `passwd` (the format of passwd(5)) whose name and user id are `wanted`.
@@ -102,5 +166,19 @@ mod tests {
         assert_eq!(find(passwd, |name, _| name == "nobody"), Some(nobody.clone()));
         assert_eq!(find(passwd, |_, uid| uid == 65534), Some(nobody));
         assert_eq!(find(passwd, |name, _| name == "postgres"), None);
+    }
+
+    #[test]
+    fn reading_follows_no_link_and_waits_for_no_pipe() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (secret, link, pipe) =
+            (folder.path().join("secret"), folder.path().join("link"), folder.path().join("pipe"));
+        fs::write(&secret, "18\n").expect("the file is written");
+        std::os::unix::fs::symlink(&secret, &link).expect("a link can be made");
+        let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs");
+        assert!(made.success());
+        assert_eq!(read_untrusted(&secret).expect("a file reads"), "18\n");
+        assert!(read_untrusted(&link).is_err() && read_untrusted(&pipe).is_err());
+        assert!(read_untrusted(folder.path()).is_err(), "a folder is no file");
     }
 }

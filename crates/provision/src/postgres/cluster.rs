@@ -1,43 +1,95 @@
 //! The cluster on disk: made once, complete or not at all.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use url::Url;
+use rustix::fs::OFlags;
 
-use super::{account::Account, binaries::Binaries};
+use super::{
+    account::{Account, open_folder, read_untrusted},
+    binaries::Binaries,
+    running::Address,
+    single_user::{Passwords, ROLE, SUPERUSER, SingleUser},
+    socket,
+};
 use crate::{
     Progress,
     error::{Error, FileContext as _},
     wheel::last_lines,
 };
 
-/// Superuser of the embedded server.
-const USER: &str = "panopticon";
-/// The database that `DATABASE_URL` would name.
-pub(crate) const DATABASE: &str = "panopticon";
+/// Who may use a cluster's server, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// We, on a Unix socket in a folder that nobody else may enter, by a role that is no superuser. There is a superuser,
+    /// whose password is in a file.
+    Private,
+    /// Any account of this machine that has the password, on a port of 127.0.0.1, by a superuser: for tests, whose data
+    /// are nobody's, and whose proxies need a port.
+    Loopback,
+}
 
-/// The folder of the embedded server: the cluster itself, its password, log and locks.
+/// The database that `DATABASE_URL` would name.
+pub const DATABASE: &str = "panopticon";
+/// The server's log, next to the cluster.
+pub(crate) const LOG: &str = "server.log";
+
+/// The folder of the embedded server: the cluster itself, its passwords, log, locks and socket.
 #[derive(Clone, Debug)]
 pub(crate) struct Cluster {
     pub(crate) folder: PathBuf,
+    pub(crate) access: Access,
 }
 
 impl Cluster {
+    /// Makes `folder` ours alone if it is not there, and refuses one that is another account's: who owns it can put
+    /// links in the places where we write.
+    pub(crate) fn open(folder: &Path, access: Access) -> Result<Self, Error> {
+        fs::create_dir_all(folder).during("create", folder)?;
+        let folder = folder.canonicalize().during("resolve", folder)?;
+        let opened = open_folder(&folder).during("open", &folder)?;
+        let owner = opened.metadata().during("look at", &folder)?.uid();
+        let ourselves = rustix::process::geteuid();
+        if owner != ourselves.as_raw() {
+            return Err(Error::OtherOwner { path: folder, owner, ourselves: ourselves.as_raw() });
+        }
+        // Root's server passes through the folder to its cluster; we keep our own files next to it.
+        let mode = if ourselves.is_root() { 0o711 } else { 0o700 };
+        opened.set_permissions(fs::Permissions::from_mode(mode)).during("set mode of", &folder)?;
+        Ok(Self { folder, access })
+    }
+
+    /// The file `name`, which we alone may open: whoever can open a lock file can hold the lock.
+    pub(crate) fn private_file(&self, name: &str) -> Result<File, Error> {
+        let path = self.folder.join(name);
+        let mut options = File::options();
+        let flags = OFlags::NOFOLLOW.bits().cast_signed();
+        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
+        let file = options.open(&path).during("open", &path)?;
+        // Earlier versions made them readable for all.
+        file.set_permissions(fs::Permissions::from_mode(0o600)).during("set mode of", path)?;
+        Ok(file)
+    }
+
+    /// Where a private server listens.
+    pub(crate) fn socket_folder(&self) -> PathBuf {
+        socket::folder(&self.folder)
+    }
+
     pub(crate) fn data(&self) -> PathBuf {
         self.folder.join("data")
     }
 
     pub(crate) fn log(&self) -> PathBuf {
-        self.folder.join("server.log")
+        self.folder.join(LOG)
     }
 
-    /// Settings of ours, included by `postgresql.conf` and written anew at each start.
+    /// Settings of ours, included by `postgresql.conf` and written again at each start.
     pub(crate) fn settings(&self) -> PathBuf {
         self.data().join("panopticon.conf")
     }
@@ -52,11 +104,26 @@ impl Cluster {
         fs::read_to_string(&path).during("read", path)
     }
 
+    /// Of a private cluster alone. Its presence says that the cluster has the roles of this version.
+    fn superuser_password_file(&self) -> PathBuf {
+        self.folder.join("superuser-password")
+    }
+
+    pub(crate) fn superuser_password(&self) -> Result<String, Error> {
+        let path = self.superuser_password_file();
+        fs::read_to_string(&path).during("read", path)
+    }
+
+    /// Whether an earlier version made the cluster, when our role was its superuser.
+    pub(crate) fn is_of_earlier_version(&self) -> bool {
+        self.access == Access::Private && !self.superuser_password_file().exists()
+    }
+
     /// Major version of the cluster, if there is one. A cluster that cannot be read is an error: taking it for
     /// none would make another in its place.
     pub(crate) fn major(&self) -> Result<Option<u32>, Error> {
         let path = self.data().join("PG_VERSION");
-        match fs::read_to_string(&path) {
+        match read_untrusted(&path) {
             Ok(text) => match text.trim().parse() {
                 Ok(major) => Ok(Some(major)),
                 Err(_) => Err(Error::VersionFile { path, found: text }),
@@ -81,36 +148,82 @@ impl Cluster {
         }
         account.create_folder(&scratch)?;
 
-        let password = uuid::Uuid::new_v4().simple().to_string();
+        let (password, superuser_password) = (new_password(), new_password());
         write_private(&self.password_file(), &password)?;
+        let initial = match self.access {
+            Access::Private => (SUPERUSER, &superuser_password),
+            Access::Loopback => (ROLE, &password),
+        };
         let handed_over = scratch.with_extension("password");
-        write_private(&handed_over, &password)?;
-        account.own(&handed_over)?;
-        let initialised = initdb(binaries, account, &scratch, &handed_over);
+        account.own(&write_private(&handed_over, initial.1)?, &handed_over)?;
+        let initialised = initdb(binaries, account, &scratch, (initial.0, &handed_over));
         fs::remove_file(&handed_over).during("remove", &handed_over)?;
         initialised?;
-        create_database(binaries, account, &scratch)?;
-
-        let configuration = scratch.join("postgresql.conf");
-        let mut file =
-            fs::OpenOptions::new().append(true).open(&configuration).during("open", &configuration)?;
-        file.write_all(b"include_if_exists = 'panopticon.conf'\n").during("write", &configuration)?;
+        let single_user = SingleUser { binaries, account, data: &scratch };
+        match self.access {
+            Access::Private => {
+                single_user.set_up(DATABASE, &password)?;
+                write_private(&self.superuser_password_file(), &superuser_password)?;
+            }
+            Access::Loopback => {
+                single_user.run("postgres", &[&format!("create database {DATABASE}")])?;
+            }
+        }
+        include_settings(account, &scratch)?;
         fs::rename(&scratch, self.data()).during("create", self.data())
+    }
+
+    /// Gives a cluster of an earlier version, whose server must not run, the roles of this one.
+    pub(crate) fn upgrade(
+        &self,
+        binaries: &Binaries,
+        account: &Account,
+        progress: Progress<'_>,
+    ) -> Result<(), Error> {
+        progress("giving the embedded PostgreSQL cluster a role that is no superuser");
+        let superuser = new_password();
+        let single_user = SingleUser { binaries, account, data: &self.data() };
+        single_user.demote(&Passwords { role: &self.password()?, superuser: &superuser })?;
+        write_private(&self.superuser_password_file(), &superuser).map(drop)
     }
 }
 
-/// How to log in to `database` of a server of ours on `port`, as a `DATABASE_URL`.
-pub(crate) fn database_url(port: u16, password: &str, database: &str) -> String {
-    let mut url = Url::parse("postgresql://127.0.0.1").expect("the literal is a URL");
-    let settable = "a URL with a host takes a user, a password and a port";
-    url.set_username(USER).expect(settable);
-    url.set_password(Some(password)).expect(settable);
-    url.set_port(Some(port)).expect(settable);
-    url.set_path(database);
-    url.into()
+/// Who logs in to a server of ours, and where.
+pub(crate) struct Login<'l> {
+    pub(crate) address: &'l Address,
+    pub(crate) user: &'l str,
+    pub(crate) password: &'l str,
 }
 
-fn initdb(binaries: &Binaries, account: &Account, data: &Path, password_file: &Path) -> Result<(), Error> {
+impl Login<'_> {
+    /// The way to `database` as a `DATABASE_URL`, which says all that the reader's environment might say otherwise.
+    pub(crate) fn url(&self, database: &str) -> String {
+        let Self { address, user, password } = self;
+        let database: String = url::form_urlencoded::byte_serialize(database.as_bytes()).collect();
+        match address {
+            Address::Socket(folder) => {
+                // The folder's name needs no escaping, as its maker sees to.
+                let (folder, port) = (folder.display(), socket::PORT);
+                format!(
+                    "postgresql://{user}:{password}@/{database}?host={folder}&port={port}&sslmode=disable&options="
+                )
+            }
+            Address::Loopback(port) => format!("postgresql://{user}:{password}@127.0.0.1:{port}/{database}"),
+        }
+    }
+}
+
+fn new_password() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
+/// Runs `initdb` with a superuser of this name, whose password is in this file.
+fn initdb(
+    binaries: &Binaries,
+    account: &Account,
+    data: &Path,
+    superuser: (&str, &Path),
+) -> Result<(), Error> {
     // PostgreSQL 17 brought its own C.UTF-8; before it, plain C is the one locale that every machine has.
     let locale: &[&str] = if binaries.major() >= 17 {
         &["--locale-provider=builtin", "--locale=C.UTF-8", "--lc-collate=C", "--lc-ctype=C"]
@@ -118,30 +231,17 @@ fn initdb(binaries: &Binaries, account: &Account, data: &Path, password_file: &P
         &["--locale=C"]
     };
     let mut command = Command::new(binaries.program("initdb"));
-    command.arg("--pgdata").arg(data).arg("--pwfile").arg(password_file);
-    command.args(["--username", USER, "--auth=scram-sha-256", "--encoding=UTF8", "--no-instructions"]);
+    command.arg("--pgdata").arg(data).arg("--pwfile").arg(superuser.1);
+    command.args(["--username", superuser.0, "--auth=scram-sha-256", "--encoding=UTF8", "--no-instructions"]);
     command.args(locale);
     run(account.run(&mut command), "initdb").map(drop)
 }
 
-/// A single-user back end creates the database before any server runs, so that no start ever finds a cluster
-/// without it.
-fn create_database(binaries: &Binaries, account: &Account, data: &Path) -> Result<(), Error> {
-    let mut command = Command::new(binaries.program("postgres"));
-    command.args(["--single", "-D"]).arg(data).arg("postgres");
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let failed = |source| Error::Spawn { program: "postgres --single".into(), source };
-    let mut child = account.run(&mut command).spawn().map_err(failed)?;
-    let mut input = child.stdin.take().expect("standard input is piped");
-    input.write_all(format!("create database {DATABASE}\n").as_bytes()).map_err(failed)?;
-    drop(input);
-    let output = child.wait_with_output().map_err(failed)?;
-    // A single-user back end exits 0 even when a statement failed, but says so.
-    if output.status.success() && !String::from_utf8_lossy(&output.stderr).contains("ERROR:") {
-        return Ok(());
-    }
-    let printed = last_lines(&output.stderr, 3);
-    Err(Error::Program { program: "postgres --single".into(), status: output.status, output: printed })
+/// Has PostgreSQL read our settings after its own.
+fn include_settings(account: &Account, data: &Path) -> Result<(), Error> {
+    let path = data.join("postgresql.conf");
+    let own = read_untrusted(&path).during("read", &path)?;
+    account.write(&path, &format!("{own}include_if_exists = 'panopticon.conf'\n"))
 }
 
 /// Runs `command` to its end and gives what it printed.
@@ -157,11 +257,13 @@ pub(crate) fn run(command: &mut Command, program: &str) -> Result<String, Error>
     Err(Error::Program { program: program.to_owned(), status: output.status, output: last_lines(printed, 3) })
 }
 
-fn write_private(path: &Path, content: &str) -> Result<(), Error> {
+/// Writes a new file that only we may read, in place of one that is there.
+fn write_private(path: &Path, content: &str) -> Result<File, Error> {
     if path.exists() {
         fs::remove_file(path).during("replace", path)?;
     }
     let mut file =
         fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).during("create", path)?;
-    file.write_all(content.as_bytes()).during("write", path)
+    file.write_all(content.as_bytes()).during("write", path)?;
+    Ok(file)
 }

@@ -4,12 +4,17 @@
 mod account;
 mod binaries;
 mod cluster;
+mod environment;
 mod running;
 mod server;
 mod settings;
+mod single_user;
+mod socket;
 mod unserved;
 
 pub use binaries::Binaries;
-pub use server::{Server, ServerOptions};
+pub use cluster::{Access, DATABASE};
+pub use environment::LIBPQ_VARIABLES;
+pub use server::{Role, Server, ServerOptions};
 pub use settings::Durability;
 pub use unserved::UnservedCluster;

@@ -1,31 +1,67 @@
 //! What `postmaster.pid` says of a running server.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    net::TcpStream,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+};
 
 use rustix::process::{Pid, test_kill_process};
 
-use crate::error::{Error, FileContext as _};
+use super::{
+    account::{Account, read_untrusted},
+    socket::{socket, socket_lock},
+};
+use crate::error::Error;
 
-/// The port of the server that runs on the cluster in `data`, if one runs and is ready.
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Address {
+    /// On a Unix socket in this folder.
+    Socket(PathBuf),
+    /// On this port of 127.0.0.1.
+    Loopback(u16),
+}
+
+impl Address {
+    /// Whether a server takes connections there.
+    fn answers(&self) -> bool {
+        match self {
+            Self::Socket(folder) => UnixStream::connect(socket(folder)).is_ok(),
+            Self::Loopback(port) => TcpStream::connect(("127.0.0.1", *port)).is_ok(),
+        }
+    }
+}
+
+/// Whether a server runs on the cluster in `data`, is ready, and answers on the socket in `folder`.
+pub(crate) fn answers_on_socket(data: &Path, folder: &Path) -> bool {
+    ready_lines(data).is_some() && Address::Socket(folder.to_owned()).answers()
+}
+
+/// The port of the server that runs on the cluster in `data`, if one runs, is ready and listens on one.
 ///
 /// After SIGKILL of the server the file stays behind with a process that is gone or, after a restart of the
 /// machine, with somebody else's process; a port that nobody answers at tells the two apart from a live server.
 pub(crate) fn port_of_running_server(data: &Path) -> Result<Option<u16>, Error> {
+    let Some(lines) = ready_lines(data) else { return Ok(None) };
     let path = data.join("postmaster.pid");
-    let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
-    // Lines: process id, data folder, start time, port, socket folder, listen address, shared memory, status.
-    let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    if !is_alive(lines.first().copied()) || lines.get(7) != Some(&"ready") {
-        return Ok(None);
-    }
     let port = lines.get(3).and_then(|line| line.parse().ok()).ok_or(Error::PidFile { path })?;
-    let answers = std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
-    Ok(answers.then_some(port))
+    Ok(Address::Loopback(port).answers().then_some(port))
+}
+
+/// The lines of `postmaster.pid` if its process lives and is ready: process id, data folder, start time, port, socket
+/// folder, listen address, shared memory, status.
+fn ready_lines(data: &Path) -> Option<Vec<String>> {
+    let text = read_untrusted(&data.join("postmaster.pid")).ok()?;
+    let lines: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
+    let is_ready = is_alive(lines.first().map(String::as_str)) && lines.get(7).is_some_and(|s| s == "ready");
+    is_ready.then_some(lines)
 }
 
 /// Whether the process lives that `postmaster.pid` names, ready or not.
 pub(crate) fn is_postmaster_alive(data: &Path) -> bool {
-    let text = fs::read_to_string(data.join("postmaster.pid"));
+    let text = read_untrusted(&data.join("postmaster.pid"));
     text.is_ok_and(|text| {
         let id = text.lines().next().map(str::trim);
         is_alive(id) && !id.is_some_and(is_zombie)
@@ -34,7 +70,7 @@ pub(crate) fn is_postmaster_alive(data: &Path) -> bool {
 
 /// The port of a server that was killed, which nobody may have taken since.
 pub(crate) fn last_port(data: &Path) -> Option<u16> {
-    let text = fs::read_to_string(data.join("postmaster.pid")).ok()?;
+    let text = read_untrusted(&data.join("postmaster.pid")).ok()?;
     text.lines().nth(3)?.trim().parse().ok()
 }
 
@@ -46,21 +82,33 @@ fn is_alive(id: Option<&str>) -> bool {
 /// Makes a start possible where the killed server's process lingers as a zombie: in a container whose first
 /// process reaps nothing that is for ever, and PostgreSQL takes the zombie for a live server.
 ///
-/// PostgreSQL holds a `postmaster.pid` of its own grandparent's id for stale (`CreateLockFile` in miscinit.c; the
-/// grandparent is us, through `pg_ctl`) and then checks by the shared memory named in the file that no back end
+/// PostgreSQL holds a lock file of its own grandparent's id for stale (`CreateLockFile` in miscinit.c; the
+/// grandparent is us, through `pg_ctl`) and then checks by the shared memory named in `postmaster.pid` that no back end
 /// of the old server still lives. Naming ourselves keeps that check, which removing the file would lose.
-pub(crate) fn take_over_from_zombie(data: &Path) -> Result<(), Error> {
-    let path = data.join("postmaster.pid");
-    let Ok(text) = fs::read_to_string(&path) else { return Ok(()) };
+pub(crate) fn take_over_from_zombie(
+    data: &Path,
+    socket_folder: Option<&Path>,
+    account: &Account,
+) -> Result<(), Error> {
+    take_lock_file_over(&data.join("postmaster.pid"), account)?;
+    socket_folder.map_or(Ok(()), |folder| take_lock_file_over(&socket_lock(folder), account))
+}
+
+fn take_lock_file_over(path: &Path, account: &Account) -> Result<(), Error> {
+    let Ok(text) = read_untrusted(path) else { return Ok(()) };
     let Some((pid, rest)) = text.split_once('\n') else { return Ok(()) };
     if !is_zombie(pid.trim()) {
         return Ok(());
     }
-    fs::write(&path, format!("{}\n{rest}", std::process::id())).during("rewrite", path)
+    account.write(path, &format!("{}\n{rest}", std::process::id()))
 }
 
 /// Whether proc_pid_stat(5) gives the state `Z`; the name before it may hold blanks and parentheses.
 fn is_zombie(pid: &str) -> bool {
+    // The file is another account's, which may have written a path there.
+    if pid.parse::<u32>().is_err() {
+        return false;
+    }
     let Ok(stat) = fs::read_to_string(Path::new("/proc").join(pid).join("stat")) else { return false };
     stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('Z'))
 }

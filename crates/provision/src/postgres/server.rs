@@ -8,18 +8,23 @@
 use std::{
     fs::{self, File},
     net::TcpListener,
-    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::Command,
     time::Duration,
 };
 
 use super::{
-    account::Account,
+    account::{Account, read_untrusted},
     binaries::Binaries,
-    cluster::{Cluster, DATABASE, database_url, run},
-    running::{is_postmaster_alive, last_port, port_of_running_server, take_over_from_zombie},
+    cluster::{Access, Cluster, DATABASE, LOG, Login, run},
+    environment::without_libpq,
+    running::{
+        Address, answers_on_socket, is_postmaster_alive, last_port, port_of_running_server,
+        take_over_from_zombie,
+    },
     settings::{Durability, Memory, settings},
+    single_user::{ROLE, SUPERUSER},
+    socket,
 };
 use crate::{
     DataDir, Progress,
@@ -44,6 +49,8 @@ pub struct ServerOptions {
     pub cluster: PathBuf,
     /// Whether commits survive a crash of the machine.
     pub durability: Durability,
+    /// Who may use the server, and how.
+    pub access: Access,
 }
 
 impl ServerOptions {
@@ -53,13 +60,23 @@ impl ServerOptions {
             binaries: data_dir.clone(),
             cluster: data_dir.path().join("postgres"),
             durability: Durability::Full,
+            access: Access::Private,
         }
     }
 
     /// Whether the cluster has been made.
     pub fn has_cluster(&self) -> bool {
-        Cluster { folder: self.cluster.clone() }.data().join("PG_VERSION").is_file()
+        Cluster { folder: self.cluster.clone(), access: self.access }.data().join("PG_VERSION").is_file()
     }
+}
+
+/// A database role of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Whom commands are: the owner of the databases.
+    Owner,
+    /// Who may do everything, COPY from programs included.
+    Superuser,
 }
 
 /// A running embedded server that we use. Dropping it stops the server if nobody else uses it and nobody asked
@@ -69,7 +86,7 @@ pub struct Server {
     binaries: Binaries,
     account: Account,
     durability: Durability,
-    port: u16,
+    address: Address,
     password: String,
     /// Held shared while we use the server; `None` once released.
     use_lock: Option<File>,
@@ -82,11 +99,7 @@ impl Server {
     /// # Errors
     /// When PostgreSQL cannot be downloaded, the cluster cannot be made, or the server does not start.
     pub fn start(options: &ServerOptions, progress: Progress<'_>) -> Result<Self, Error> {
-        fs::create_dir_all(&options.cluster).during("create", &options.cluster)?;
-        let folder = options.cluster.canonicalize().during("resolve", &options.cluster)?;
-        // The server's account passes through the folder to its cluster; we keep our own files beside it.
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o711)).during("set mode of", &folder)?;
-        let cluster = Cluster { folder };
+        let cluster = Cluster::open(&options.cluster, options.access)?;
         let _starting = lock_life(&cluster)?;
 
         let existing = cluster.major()?;
@@ -98,29 +111,30 @@ impl Server {
                 found: existing.expect("without a cluster any version serves"),
             })?;
         let account = Account::choose(&cluster.data())?;
+        let postgres = Postgres {
+            cluster: &cluster,
+            binaries: &binaries,
+            account: &account,
+            durability: options.durability,
+        };
         if existing.is_none() {
             cluster.create(&binaries, &account, progress)?;
+        } else if postgres.is_of_earlier_version() {
+            postgres.upgrade(progress)?;
         }
         let use_lock = open_use_lock(&cluster)?;
         use_lock.lock_shared().during("lock", &cluster.folder)?;
-        let port = match port_of_running_server(&cluster.data())? {
-            Some(port) => port,
+        let address = match postgres.running()? {
+            Some(address) => address,
             None => {
                 // Others may have used a server that died, and find it where it was.
                 let port = last_port(&cluster.data());
-                start_postgres(
-                    &cluster,
-                    &binaries,
-                    &account,
-                    options.durability,
-                    Port { first: port, last: None },
-                    progress,
-                )?
+                postgres.start(Port { first: port, last: None }, progress)?
             }
         };
         let password = cluster.password()?;
         let durability = options.durability;
-        Ok(Self { cluster, binaries, account, durability, port, password, use_lock: Some(use_lock) })
+        Ok(Self { cluster, binaries, account, durability, address, password, use_lock: Some(use_lock) })
     }
 
     /// Where the server listens and how to log in, as a `DATABASE_URL`. Contains the password.
@@ -128,9 +142,46 @@ impl Server {
         self.url_of(DATABASE)
     }
 
-    /// Like [`Self::url`], for another database of the same server.
+    /// The same for another database of the same server.
     pub fn url_of(&self, database: &str) -> String {
-        database_url(self.port, &self.password, database)
+        Login { address: &self.address, user: ROLE, password: &self.password }.url(database)
+    }
+
+    /// The same as `role`.
+    ///
+    /// # Errors
+    /// When the superuser's password cannot be read.
+    pub fn url_as(&self, role: Role, database: &str) -> Result<String, Error> {
+        let (user, password) = self.credentials(role)?;
+        Ok(Login { address: &self.address, user, password: &password }.url(database))
+    }
+
+    /// The program `name` of the server's own installation, such as `psql`, told by its environment to work on
+    /// `database` as `role`: a process's arguments are anybody's to read.
+    ///
+    /// # Errors
+    /// When the superuser's password cannot be read.
+    pub fn client(&self, name: &str, role: Role, database: &str) -> Result<Command, Error> {
+        let (user, password) = self.credentials(role)?;
+        let mut command = Command::new(self.binaries.program(name));
+        without_libpq(&mut command).env("PGSSLMODE", "disable");
+        command.env("PGUSER", user).env("PGPASSWORD", password).env("PGDATABASE", database);
+        match &self.address {
+            Address::Socket(folder) => {
+                command.env("PGHOST", folder).env("PGPORT", socket::PORT.to_string());
+            }
+            Address::Loopback(port) => {
+                command.env("PGHOST", "127.0.0.1").env("PGPORT", port.to_string());
+            }
+        }
+        Ok(command)
+    }
+
+    fn credentials(&self, role: Role) -> Result<(&'static str, String), Error> {
+        match (role, self.cluster.access) {
+            (Role::Superuser, Access::Private) => Ok((SUPERUSER, self.cluster.superuser_password()?)),
+            (Role::Owner, _) | (Role::Superuser, Access::Loopback) => Ok((ROLE, self.password.clone())),
+        }
     }
 
     /// The folder of the cluster.
@@ -157,8 +208,11 @@ impl Server {
         if is_postmaster_alive(&self.cluster.data()) {
             return Ok(false);
         }
-        let port = Port { first: Some(self.port), last: Some(self.port) };
-        start_postgres(&self.cluster, &self.binaries, &self.account, self.durability, port, progress)?;
+        let port = match self.address {
+            Address::Socket(_) => None,
+            Address::Loopback(port) => Some(port),
+        };
+        self.postgres().start(Port { first: port, last: port }, progress)?;
         Ok(true)
     }
 
@@ -167,8 +221,7 @@ impl Server {
     /// # Errors
     /// When the marker file cannot be written.
     pub fn keep_running(&self) -> Result<(), Error> {
-        let marker = keep_marker(&self.cluster);
-        File::create(&marker).map(drop).during("create", marker)
+        self.cluster.private_file(KEEP_MARKER).map(drop)
     }
 
     /// Stops the server of `options.cluster` whoever uses it, and says whether one was running.
@@ -176,12 +229,14 @@ impl Server {
     /// # Errors
     /// When the server does not stop.
     pub fn stop_cluster(options: &ServerOptions) -> Result<bool, Error> {
-        let Ok(folder) = options.cluster.canonicalize() else { return Ok(false) };
-        let cluster = Cluster { folder };
+        if !options.cluster.is_dir() {
+            return Ok(false);
+        }
+        let cluster = Cluster::open(&options.cluster, options.access)?;
         let Some(major) = cluster.major()? else { return Ok(false) };
         let _stopping = lock_life(&cluster)?;
         remove_keep_marker(&cluster)?;
-        if port_of_running_server(&cluster.data())?.is_none() {
+        if !is_postmaster_alive(&cluster.data()) {
             return Ok(false);
         }
         let binaries = options
@@ -189,7 +244,8 @@ impl Server {
             .exclusively(|data| Binaries::find(data, Some(major), &|_| {}))?
             .ok_or_else(|| Error::ClusterVersion { path: cluster.data(), found: major })?;
         let account = Account::choose(&cluster.data())?;
-        stop_postgres(&cluster, &binaries, &account)?;
+        let durability = options.durability;
+        Postgres { cluster: &cluster, binaries: &binaries, account: &account, durability }.stop()?;
         Ok(true)
     }
 
@@ -206,13 +262,22 @@ impl Server {
         let _stopping = lock_life(&self.cluster)?;
         drop(use_lock);
         let last = open_use_lock(&self.cluster)?.try_lock().is_ok();
-        if !last || keep_marker(&self.cluster).exists() {
+        if !last || self.cluster.folder.join(KEEP_MARKER).exists() {
             return Ok(());
         }
-        if port_of_running_server(&self.cluster.data())?.is_none() {
+        if self.postgres().running()?.is_none() {
             return Ok(());
         }
-        stop_postgres(&self.cluster, &self.binaries, &self.account)
+        self.postgres().stop()
+    }
+
+    fn postgres(&self) -> Postgres<'_> {
+        Postgres {
+            cluster: &self.cluster,
+            binaries: &self.binaries,
+            account: &self.account,
+            durability: self.durability,
+        }
     }
 }
 
@@ -221,7 +286,7 @@ impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Server")
             .field("cluster", &self.cluster)
-            .field("port", &self.port)
+            .field("address", &self.address)
             .finish_non_exhaustive()
     }
 }
@@ -235,25 +300,22 @@ impl Drop for Server {
     }
 }
 
+/// While this file is there, the server runs on without a user.
+const KEEP_MARKER: &str = "keep-running";
+
 /// Held while a server is started or stopped.
 fn lock_life(cluster: &Cluster) -> Result<File, Error> {
-    let path = cluster.folder.join("life.lock");
-    let lock = File::create(&path).during("create", &path)?;
-    lock.lock().during("lock", path)?;
+    let lock = cluster.private_file("life.lock")?;
+    lock.lock().during("lock", cluster.folder.join("life.lock"))?;
     Ok(lock)
 }
 
 fn open_use_lock(cluster: &Cluster) -> Result<File, Error> {
-    let path = cluster.folder.join("use.lock");
-    File::create(&path).during("create", path)
-}
-
-fn keep_marker(cluster: &Cluster) -> PathBuf {
-    cluster.folder.join("keep-running")
+    cluster.private_file("use.lock")
 }
 
 fn remove_keep_marker(cluster: &Cluster) -> Result<(), Error> {
-    let marker = keep_marker(cluster);
+    let marker = cluster.folder.join(KEEP_MARKER);
     match fs::remove_file(&marker) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).during("remove", marker),
         _ => Ok(()),
@@ -267,53 +329,104 @@ struct Port {
     last: Option<u16>,
 }
 
-fn start_postgres(
-    cluster: &Cluster,
-    binaries: &Binaries,
-    account: &Account,
+/// PostgreSQL itself, on a cluster. Who starts or stops it holds the life lock.
+struct Postgres<'p> {
+    cluster: &'p Cluster,
+    binaries: &'p Binaries,
+    account: &'p Account,
     durability: Durability,
-    ports: Port,
-    progress: Progress<'_>,
-) -> Result<u16, Error> {
-    progress("starting the embedded PostgreSQL");
-    take_over_from_zombie(&cluster.data())?;
-    let path = cluster.settings();
-    fs::write(&path, settings(Memory::of_this_machine(), durability)).during("write", &path)?;
-    account.own(&path)?;
-    let log = cluster.log();
-    // Each start begins its own log: `pg_ctl` appends as the server's account, which has to own it.
-    File::create(&log).during("create", &log)?;
-    account.own(&log)?;
+}
 
-    let mut attempt = 1;
-    loop {
-        let port = match if attempt == 1 { ports.first } else { ports.last } {
-            Some(port) => port,
-            None => free_port()?,
-        };
-        let mut command = Command::new(binaries.program("pg_ctl"));
-        command.args(["start", "--silent", "--wait", "--timeout", START_TIMEOUT_SECONDS]);
-        command.arg("--pgdata").arg(cluster.data()).arg("--log").arg(&log);
-        command.arg("--options").arg(format!("-p {port}"));
-        match run(account.run(&mut command), "pg_ctl start") {
-            Ok(_) => return Ok(port),
-            Err(_) if attempt < START_ATTEMPTS && may_pass(cluster) => {
-                attempt += 1;
-                std::thread::sleep(START_PAUSE);
+impl Postgres<'_> {
+    /// Where the server runs, if it does, is ready and listens as it should.
+    fn running(&self) -> Result<Option<Address>, Error> {
+        match self.cluster.access {
+            Access::Private => {
+                let folder = self.cluster.socket_folder();
+                let answers = answers_on_socket(&self.cluster.data(), &folder);
+                Ok(answers.then_some(Address::Socket(folder)))
             }
-            Err(source) => {
-                let tail = last_lines(&fs::read(&log).unwrap_or_default(), 3);
-                return Err(Error::Start { log, tail, source: Box::new(source) });
+            Access::Loopback => Ok(port_of_running_server(&self.cluster.data())?.map(Address::Loopback)),
+        }
+    }
+
+    /// Whether an earlier version made the cluster, or started the server: on a port of 127.0.0.1.
+    fn is_of_earlier_version(&self) -> bool {
+        let is_elsewhere = || matches!(port_of_running_server(&self.cluster.data()), Ok(Some(_)));
+        self.cluster.is_of_earlier_version() || (self.cluster.access == Access::Private && is_elsewhere())
+    }
+
+    /// Stops the earlier version's server, which nobody may be using, and gives the cluster our roles.
+    fn upgrade(&self, progress: Progress<'_>) -> Result<(), Error> {
+        let alone = open_use_lock(self.cluster)?;
+        if alone.try_lock().is_err() {
+            return Err(Error::EarlierVersion { path: self.cluster.folder.clone() });
+        }
+        if is_postmaster_alive(&self.cluster.data()) {
+            self.stop()?;
+        }
+        take_over_from_zombie(&self.cluster.data(), None, self.account)?;
+        if self.cluster.is_of_earlier_version() {
+            self.cluster.upgrade(self.binaries, self.account, progress)?;
+        }
+        Ok(())
+    }
+
+    fn start(&self, ports: Port, progress: Progress<'_>) -> Result<Address, Error> {
+        progress("starting the embedded PostgreSQL");
+        let Self { cluster, binaries, account, .. } = self;
+        let socket_folder = match cluster.access {
+            Access::Private => Some(cluster.socket_folder()),
+            Access::Loopback => None,
+        };
+        if let Some(folder) = &socket_folder {
+            socket::prepare(folder, account)?;
+        }
+        take_over_from_zombie(&cluster.data(), socket_folder.as_deref(), account)?;
+        let settings = settings(Memory::of_this_machine(), self.durability, socket_folder.as_deref());
+        account.write(&cluster.settings(), &settings)?;
+        let log = cluster.log();
+        let opened = cluster.private_file(LOG)?;
+        // Each start begins its own log: `pg_ctl` appends as the server's account, which has to own it.
+        opened.set_len(0).during("empty", &log)?;
+        account.own(&opened, &log)?;
+
+        let mut attempt = 1;
+        loop {
+            let (port, address) = match &socket_folder {
+                Some(folder) => (socket::PORT, Address::Socket(folder.clone())),
+                None => {
+                    let port = match if attempt == 1 { ports.first } else { ports.last } {
+                        Some(port) => port,
+                        None => free_port()?,
+                    };
+                    (port, Address::Loopback(port))
+                }
+            };
+            let mut command = Command::new(binaries.program("pg_ctl"));
+            command.args(["start", "--silent", "--wait", "--timeout", START_TIMEOUT_SECONDS]);
+            command.arg("--pgdata").arg(cluster.data()).arg("--log").arg(&log);
+            command.arg("--options").arg(format!("-p {port}"));
+            match run(account.run(&mut command), "pg_ctl start") {
+                Ok(_) => return Ok(address),
+                Err(_) if attempt < START_ATTEMPTS && may_pass(cluster) => {
+                    attempt += 1;
+                    std::thread::sleep(START_PAUSE);
+                }
+                Err(source) => {
+                    let tail = last_lines(read_untrusted(&log).unwrap_or_default().as_bytes(), 3);
+                    return Err(Error::Start { log, tail, source: Box::new(source) });
+                }
             }
         }
     }
-}
 
-fn stop_postgres(cluster: &Cluster, binaries: &Binaries, account: &Account) -> Result<(), Error> {
-    let mut command = Command::new(binaries.program("pg_ctl"));
-    command.args(["stop", "--silent", "--wait", "--mode", "fast", "--timeout", START_TIMEOUT_SECONDS]);
-    command.arg("--pgdata").arg(cluster.data());
-    run(account.run(&mut command), "pg_ctl stop").map(drop)
+    fn stop(&self) -> Result<(), Error> {
+        let mut command = Command::new(self.binaries.program("pg_ctl"));
+        command.args(["stop", "--silent", "--wait", "--mode", "fast", "--timeout", START_TIMEOUT_SECONDS]);
+        command.arg("--pgdata").arg(self.cluster.data());
+        run(self.account.run(&mut command), "pg_ctl stop").map(drop)
+    }
 }
 
 fn free_port() -> Result<u16, Error> {
@@ -325,5 +438,5 @@ fn free_port() -> Result<u16, Error> {
 /// and the server's bind, or the processes of a server that was killed have not noticed yet.
 fn may_pass(cluster: &Cluster) -> bool {
     const PASSING: [&str; 2] = ["Address already in use", "pre-existing shared memory block"];
-    fs::read_to_string(cluster.log()).is_ok_and(|log| PASSING.iter().any(|message| log.contains(message)))
+    read_untrusted(&cluster.log()).is_ok_and(|log| PASSING.iter().any(|message| log.contains(message)))
 }

@@ -39,12 +39,19 @@ impl Memory {
 
 /// The settings, as `postgresql.conf` lines. The usual guidance: a quarter of memory for shared buffers, a
 /// sixteenth for index builds, and planner costs for solid-state disks.
-pub(crate) fn settings(memory: Memory, durability: Durability) -> String {
+///
+/// A server with a folder for its socket listens nowhere else; one without, on a port of 127.0.0.1.
+pub(crate) fn settings(memory: Memory, durability: Durability, socket_folder: Option<&Path>) -> String {
+    let (addresses, folder) = match socket_folder {
+        Some(folder) => (String::new(), folder.display().to_string()),
+        None => ("127.0.0.1".to_owned(), String::new()),
+    };
     let share = |divisor: u64, least: u64, most: u64| (memory.total_bytes / divisor / MIB).clamp(least, most);
     let maintenance_mib = share(16, 64, 2048);
     let mut lines = vec![
-        "listen_addresses = '127.0.0.1'".to_owned(),
-        "unix_socket_directories = ''".to_owned(),
+        format!("listen_addresses = '{addresses}'"),
+        format!("unix_socket_directories = '{folder}'"),
+        "unix_socket_permissions = 0700".to_owned(),
         "password_encryption = 'scram-sha-256'".to_owned(),
         "timezone = 'UTC'".to_owned(),
         "log_timezone = 'UTC'".to_owned(),
@@ -81,8 +88,8 @@ mod tests {
 
     fn check(total_mib: u64, shared_mib: u64, durability: Durability, expected: &Expect) {
         let memory = Memory { total_bytes: total_mib * MIB, shared_bytes: shared_mib * MIB };
-        let settings = settings(memory, durability);
-        let varying: Vec<&str> = settings.lines().skip(5).collect();
+        let settings = settings(memory, durability, None);
+        let varying: Vec<&str> = settings.lines().skip(6).collect();
         expected.assert_eq(&varying.join("; "));
     }
 

@@ -1,8 +1,6 @@
 //! A cluster whose server is the caller's own affair.
 
 use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -10,12 +8,11 @@ use std::{
 use super::{
     account::Account,
     binaries::Binaries,
-    cluster::{Cluster, database_url},
+    cluster::{Access, Cluster, Login},
+    running::Address,
+    single_user::ROLE,
 };
-use crate::{
-    Progress,
-    error::{Error, FileContext as _},
-};
+use crate::{Progress, error::Error};
 
 /// A new cluster that no [`Server`](super::Server) manages: the caller runs PostgreSQL on it, by programs and with
 /// settings of its choice.
@@ -32,11 +29,7 @@ impl UnservedCluster {
     /// # Errors
     /// When `initdb` fails, or the account that runs PostgreSQL cannot reach the folder.
     pub fn create(folder: &Path, binaries: Binaries, progress: Progress<'_>) -> Result<Self, Error> {
-        fs::create_dir_all(folder).during("create", folder)?;
-        let folder = folder.canonicalize().during("resolve", folder)?;
-        // The server's account passes through the folder to its cluster.
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o711)).during("set mode of", &folder)?;
-        let cluster = Cluster { folder };
+        let cluster = Cluster::open(folder, Access::Loopback)?;
         let account = Account::choose(&cluster.data())?;
         cluster.create(&binaries, &account, progress)?;
         Ok(Self { cluster, binaries, account })
@@ -60,6 +53,7 @@ impl UnservedCluster {
     /// # Errors
     /// When the password cannot be read.
     pub fn url_of(&self, port: u16, database: &str) -> Result<String, Error> {
-        Ok(database_url(port, &self.cluster.password()?, database))
+        let (address, password) = (Address::Loopback(port), self.cluster.password()?);
+        Ok(Login { address: &address, user: ROLE, password: &password }.url(database))
     }
 }
