@@ -1,14 +1,21 @@
 //! The settings in force. Precedence: flag, environment, `.env` of the current folder or the nearest one above it,
 //! default. A variable that is set but empty is an error, never the default.
 
-use std::{collections::HashMap, env, path::PathBuf, time::Duration};
+use std::{env, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use provision::DataDir;
 use records::Service;
+use tracing_subscriber::filter::LevelFilter;
 use upkeep::{Policy, maintenance::Limits};
 
-use crate::{arguments::SettingFlags, exit::Failure};
+use crate::{
+    arguments::SettingFlags,
+    dotenv::{DotEnv, Found, Importance},
+    environment,
+    exit::Failure,
+    logging::{self, Format},
+};
 
 /// Where a setting came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +24,8 @@ pub(crate) enum Origin {
     Flag,
     /// The process environment.
     Environment,
-    /// A `.env` file.
-    DotEnv(PathBuf),
+    /// This line of a `.env` file.
+    DotEnv(PathBuf, usize),
     /// Nothing said otherwise.
     Default,
 }
@@ -38,6 +45,10 @@ pub(crate) struct Setting {
 #[derive(Clone, Debug)]
 pub(crate) struct Configuration {
     settings: Vec<Setting>,
+    /// What of `.env` files was passed over, a sentence each.
+    remarks: Vec<String>,
+    /// Why settings may be missing: the `.env` of the user that could not be read.
+    missed: Option<String>,
 }
 
 /// When maintenance is done.
@@ -107,13 +118,29 @@ const NAMES: [&str; 49] = [
     "OTEL_EXPORTER_OTLP_ENDPOINT",
 ];
 
+/// Settings that name programs to run, or addresses to which keys and texts are sent.
+const DELICATE: [&str; 10] = [
+    "PANOPTICON_DATA_DIR",
+    "PANOPTICON_MODEL_DIR",
+    "OPENAI_BASE_URL",
+    "ANTHROPIC_BASE_URL",
+    "GOOGLE_BASE_URL",
+    "QUERY_STORAGE_URL",
+    "EVALUATION_STORAGE_URL",
+    "JUDGE_SERVICE_URL",
+    "VECTOR_ALERT_WEBHOOK_URL",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+];
+
 impl Configuration {
     /// Gathers the settings.
     ///
     /// # Errors
-    /// When `.env` cannot be read or a value is empty, not Unicode, or none of those allowed.
+    /// When a value is empty, not Unicode, or none of those allowed; or a line of `.env` that gives one cannot be read.
     pub(crate) fn load(flags: &SettingFlags) -> Result<Self, Failure> {
-        let (dot_env_path, dot_env) = read_dot_env()?;
+        let current = env::current_dir().context("failed to find the current folder")?;
+        let dot_env = DotEnv::find(&current, environment::variable);
+        let mut remarks = dot_env.remarks();
         let settings = NAMES
             .into_iter()
             .map(|name| {
@@ -122,21 +149,45 @@ impl Configuration {
                 } else if let Some(value) = env::var_os(name) {
                     let value = value.into_string().map_err(|_| anyhow!("{name} is not Unicode text"))?;
                     (Some(value), Origin::Environment)
-                } else if let Some(value) = dot_env.get(name) {
-                    (Some(value.clone()), Origin::DotEnv(dot_env_path.clone()))
                 } else {
-                    (default(name)?, Origin::Default)
+                    match from_file(&dot_env, name, &mut remarks)? {
+                        Some((value, origin)) => (Some(value), origin),
+                        None => (default(name)?, Origin::Default),
+                    }
                 };
-                if value.as_deref().is_some_and(|value| value.trim().is_empty()) {
-                    return Err(anyhow!("{name} is set but empty: give it a value or unset it"));
+                let setting = Setting { name, value, origin };
+                if setting.value.as_deref().is_some_and(|value| value.trim().is_empty()) {
+                    let place = setting.place();
+                    return Err(anyhow!("{place} is set but empty: give it a value or unset it"));
                 }
-                Ok(Setting { name, value, origin })
+                Ok(setting)
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(Failure::usage)?;
-        let configuration = Self { settings };
+        let missed = dot_env.skipped.iter().find(|skipped| skipped.is_missed);
+        let missed = missed.map(|file| format!("`{}` was not read: {}", file.path.display(), file.reason));
+        let configuration = Self { settings, remarks, missed };
         configuration.check().map_err(Failure::usage)?;
         Ok(configuration)
+    }
+
+    /// What of `.env` files was passed over, a sentence each, without anything that they say.
+    pub(crate) fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
+    /// Refuses to take the default of `name` where a file of the user's, which may say otherwise, could not be read:
+    /// data would go where nobody looks for them.
+    ///
+    /// # Errors
+    /// In that case.
+    pub(crate) fn refuse_doubtful_default(&self, name: &str) -> Result<(), Failure> {
+        match &self.missed {
+            Some(missed) if self.setting(name).origin == Origin::Default => Err(Failure::usage(anyhow!(
+                "{name} may be set in a file that cannot be used: {missed}; set it in the environment, or mend the file"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// All settings, in a fixed order.
@@ -170,9 +221,9 @@ impl Configuration {
     /// When one of them is none of those allowed.
     pub(crate) fn index_policy(&self) -> anyhow::Result<Policy> {
         let index_type = self.value("VECTOR_INDEX_TYPE").expect("there is a default");
-        let index_type = index_type.parse().map_err(|_| {
-            anyhow!("VECTOR_INDEX_TYPE is `{index_type}`: expected `auto`, `ivfflat`, `hnsw` or `none`")
-        })?;
+        let index_type = index_type
+            .parse()
+            .map_err(|_| self.invalid("VECTOR_INDEX_TYPE", "`auto`, `ivfflat`, `hnsw` or `none`"))?;
         let recall_target =
             self.parsed("VECTOR_RECALL_TARGET", "a number above 0 and up to 1, such as 0.98", |text| {
                 text.parse().ok().filter(|target| *target > 0.0 && *target <= 1.0)
@@ -208,14 +259,14 @@ impl Configuration {
         })
     }
 
-    /// `LOG_LEVEL`.
-    pub(crate) fn log_level(&self) -> &str {
-        self.value("LOG_LEVEL").expect("there is a default")
-    }
-
-    /// `LOG_FORMAT`.
-    pub(crate) fn log_format(&self) -> &str {
-        self.value("LOG_FORMAT").expect("there is a default")
+    /// `LOG_LEVEL` and `LOG_FORMAT`.
+    ///
+    /// # Errors
+    /// When one of them is none of those allowed.
+    pub(crate) fn logging(&self) -> anyhow::Result<(LevelFilter, Format)> {
+        let level = self.parsed("LOG_LEVEL", "ERROR, WARNING, INFO, DEBUG or TRACE", logging::level)?;
+        let format = self.parsed("LOG_FORMAT", "text or json", logging::format)?;
+        Ok((level.expect("there is a default"), format.expect("there is a default")))
     }
 
     /// The setting `name`, if it is set, read by `parse`; `expected` says what it has to be.
@@ -229,8 +280,23 @@ impl Configuration {
         parse: impl Fn(&str) -> Option<T>,
     ) -> anyhow::Result<Option<T>> {
         let Some(value) = self.value(name) else { return Ok(None) };
-        let parsed = parse(value).ok_or_else(|| anyhow!("{name} is `{value}`: expected {expected}"))?;
-        Ok(Some(parsed))
+        parse(value).map(Some).ok_or_else(|| self.invalid(name, expected))
+    }
+
+    /// The setting `name` is none of what was `expected`. What a file has is not repeated: it may be anything.
+    fn invalid(&self, name: &str, expected: &str) -> anyhow::Error {
+        let setting = self.setting(name);
+        match (&setting.origin, &setting.value) {
+            (Origin::DotEnv(..), _) | (_, None) => {
+                anyhow!("{} is invalid: expected {expected}", setting.place())
+            }
+            (_, Some(value)) => anyhow!("{name} is `{value}`: expected {expected}"),
+        }
+    }
+
+    /// The setting `name` as errors name it: with file and line, if it is from one.
+    pub(crate) fn place(&self, name: &str) -> String {
+        self.setting(name).place()
     }
 
     /// Whether the setting `name` is `1`; `false` where it is not set.
@@ -288,13 +354,45 @@ impl Configuration {
         for service in Service::ALL {
             let (name, value) = self.storage_type(service);
             if !matches!(value, "postgres" | "chroma") {
-                return Err(anyhow!("{name} is `{value}`: expected `postgres` or `chroma`"));
+                return Err(self.invalid(name, "`postgres` or `chroma`"));
             }
         }
         self.index_policy()?;
         self.maintenance()?;
-        crate::logging::level(self.log_level())?;
-        crate::logging::format(self.log_format()).map(drop)
+        self.logging().map(drop)
+    }
+}
+
+impl Setting {
+    /// The name, with file and line if it is from one.
+    fn place(&self) -> String {
+        match &self.origin {
+            Origin::DotEnv(path, line) => format!("{} in line {line} of `{}`", self.name, path.display()),
+            Origin::Flag | Origin::Environment | Origin::Default => self.name.to_owned(),
+        }
+    }
+}
+
+/// What the file says of `name`. One that is not believed is remarked upon.
+fn from_file(
+    dot_env: &DotEnv,
+    name: &'static str,
+    remarks: &mut Vec<String>,
+) -> anyhow::Result<Option<(String, Origin)>> {
+    let importance = if DELICATE.contains(&name) { Importance::Delicate } else { Importance::Ordinary };
+    let (Some((line, found)), Some(path)) = (dot_env.get(name, importance), dot_env.path()) else {
+        return Ok(None);
+    };
+    match found {
+        Found::Value(value) => Ok(Some((value, Origin::DotEnv(path.to_owned(), line)))),
+        Found::Doubted(why) => {
+            remarks.push(format!("{name} in line {line} of `{}` is not used: {why}", path.display()));
+            Ok(None)
+        }
+        Found::Unreadable => Err(anyhow!(
+            "{name} in line {line} of `{}` cannot be read: expected {name}=value, in quotes if it has blanks at its ends or line breaks",
+            path.display()
+        )),
     }
 }
 
@@ -322,15 +420,4 @@ fn default(name: &str) -> anyhow::Result<Option<String>> {
         "LOG_FORMAT" => Some("text".to_owned()),
         _ => None,
     })
-}
-
-/// The variables of the nearest `.env`; no file is no variables.
-fn read_dot_env() -> Result<(PathBuf, HashMap<String, String>), Failure> {
-    let current = env::current_dir().context("failed to find the current folder")?;
-    let Some(path) = current.ancestors().map(|folder| folder.join(".env")).find(|path| path.is_file()) else {
-        return Ok((PathBuf::new(), HashMap::new()));
-    };
-    let read = || dotenvy::from_path_iter(&path)?.collect::<Result<HashMap<_, _>, _>>();
-    let variables = read().with_context(|| format!("failed to read `{}`", path.display()));
-    Ok((path.clone(), variables.map_err(Failure::usage)?))
 }

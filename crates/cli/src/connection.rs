@@ -2,9 +2,9 @@
 
 use anyhow::Context as _;
 use provision::{Server, ServerOptions};
-use store::postgres::Database;
+use store::postgres::{Database, DatabaseUrl};
 
-use crate::{configuration::Configuration, exit::Failure, progress::setup_line};
+use crate::{configuration::Configuration, environment::libpq, exit::Failure, progress::setup_line};
 
 /// The demo's own database on the embedded server, apart from the user's data.
 pub(crate) const DEMO_DATABASE: &str = "panopticon_demo";
@@ -18,8 +18,8 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects to `DATABASE_URL`, or starts the embedded server and says so.
     pub(crate) async fn open(configuration: &Configuration) -> Result<Self, Failure> {
-        match configuration.database_url() {
-            Some(url) => Ok(Self { database: Database::connect(url).await?, server: None }),
+        match database_url(configuration)? {
+            Some(url) => Ok(Self { database: Database::connect(&url).await?, server: None }),
             None => {
                 let server = start_embedded(configuration).await?;
                 let url = server.url();
@@ -55,6 +55,21 @@ impl Connection {
             None => Ok(()),
         }
     }
+}
+
+/// `DATABASE_URL` with what libpq's environment variables say that it does not.
+fn database_url(configuration: &Configuration) -> Result<Option<String>, Failure> {
+    let Some(url) = configuration.database_url() else {
+        configuration.refuse_doubtful_default("DATABASE_URL")?;
+        return Ok(None);
+    };
+    let url = DatabaseUrl::parse(url).and_then(|url| url.with_variables(libpq()));
+    let url = url.map_err(|source| {
+        let failure = Failure::from(store::Error::Url { source });
+        let place = configuration.place("DATABASE_URL");
+        if place == "DATABASE_URL" { failure } else { failure.context(place) }
+    })?;
+    Ok(Some(url.to_url()))
 }
 
 /// Starts the embedded server and says on standard error where it is.

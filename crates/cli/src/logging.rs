@@ -1,6 +1,5 @@
 //! The log of a command: what it and the libraries report, on standard error.
 
-use anyhow::anyhow;
 use tracing::Subscriber;
 use tracing_subscriber::{
     Layer, Registry, filter::LevelFilter, fmt, layer::SubscriberExt as _, registry::LookupSpan,
@@ -36,22 +35,22 @@ fn lines<S: Subscriber + for<'s> LookupSpan<'s>>(format: Format) -> Box<dyn Laye
 }
 
 /// The format that `LOG_FORMAT` names.
-pub(crate) fn format(name: &str) -> anyhow::Result<Format> {
+pub(crate) fn format(name: &str) -> Option<Format> {
     match name {
-        "text" => Ok(Format::Text),
-        "json" => Ok(Format::Json),
-        _ => Err(anyhow!("LOG_FORMAT is `{name}`: expected text or json")),
+        "text" => Some(Format::Text),
+        "json" => Some(Format::Json),
+        _ => None,
     }
 }
 
 /// The level that the contract's `LOG_LEVEL` names; the old services' Python names count too.
-pub(crate) fn level(name: &str) -> anyhow::Result<LevelFilter> {
+pub(crate) fn level(name: &str) -> Option<LevelFilter> {
     match name.to_ascii_uppercase().as_str() {
-        "CRITICAL" | "ERROR" => Ok(LevelFilter::ERROR),
-        "WARNING" | "WARN" => Ok(LevelFilter::WARN),
-        "INFO" => Ok(LevelFilter::INFO),
-        "DEBUG" => Ok(LevelFilter::DEBUG),
-        "TRACE" => Ok(LevelFilter::TRACE),
-        _ => Err(anyhow!("LOG_LEVEL is `{name}`: expected ERROR, WARNING, INFO, DEBUG or TRACE")),
+        "CRITICAL" | "ERROR" => Some(LevelFilter::ERROR),
+        "WARNING" | "WARN" => Some(LevelFilter::WARN),
+        "INFO" => Some(LevelFilter::INFO),
+        "DEBUG" => Some(LevelFilter::DEBUG),
+        "TRACE" => Some(LevelFilter::TRACE),
+        _ => None,
     }
 }

@@ -4,9 +4,12 @@ mod arguments;
 mod commands;
 mod configuration;
 mod connection;
+mod dotenv;
+mod environment;
 mod exit;
 mod interrupt;
 mod logging;
+mod masking;
 mod output;
 mod progress;
 mod screen;
@@ -24,6 +27,7 @@ use crate::{arguments::Arguments, interrupt::Signals};
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn main() -> process::ExitCode {
+    environment::take_libpq();
     let arguments = Arguments::parse();
     if rustix::process::geteuid().is_root() {
         // PostgreSQL runs as another user then, who has to reach the programs that we unpack.

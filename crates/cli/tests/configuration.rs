@@ -36,6 +36,15 @@ fn wrong_settings_stop_every_command_with_one_line() {
     for (name, value, code, expected) in [
         ("DATABASE_URL", "", 2, "DATABASE_URL is set but empty"),
         ("DATABASE_URL", "mysql://u:s3cret@h/d", 2, "expected postgresql://"),
+        ("DATABASE_URL", "postgresql://u:s3cret%zz%40@h/d", 2, "written `%3F %23 %2F %40 %25 %3A`"),
+        ("DATABASE_URL", "postgresql://u:s3cret@h1,h2/d", 2, "several hosts"),
+        ("DATABASE_URL", "postgresql://u:s3cret@h/d?service=x", 2, "parameter `service`"),
+        (
+            "DATABASE_URL",
+            "postgresql://u:s3cret?s3cret:s3cret@127.0.0.1:1/d",
+            1,
+            "failed to connect to PostgreSQL at 127.0.0.1:1/d",
+        ),
         (
             "DATABASE_URL",
             "postgresql://u:s3cret@127.0.0.1:1/d",
@@ -53,4 +62,158 @@ fn wrong_settings_stop_every_command_with_one_line() {
         assert!(ended.stderr.contains(expected), "{name}={value}: {ended:?}");
         assert!(!ended.stderr.contains("s3cret") && ended.stdout.is_empty(), "{name}={value}: {ended:?}");
     }
+}
+
+/// What `config --json` says in a folder `working`, below one whose `.env` has `text`.
+fn config_below(text: &[u8]) -> (crate::Run, Value) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join(".env"), text).expect("the file is written");
+    let working = folder.path().join("working");
+    std::fs::create_dir(&working).expect("a folder is made");
+    let ended = run(&mut panopticon(&working, &["config", "--json"]));
+    let settings = serde_json::from_str(&ended.stdout).unwrap_or_default();
+    (ended, settings)
+}
+
+#[test]
+fn lines_of_other_programs_and_broken_ones_matter_to_no_command() {
+    for line in [
+        "ORG=Default Organization",
+        "SMTP_FROM=Eval Bot <bot@example.org>",
+        r#"CORS=["http://a", "http://b"]"#,
+        r#"JSON={"a": 1}"#,
+        r"WIN=C:\data",
+        "export FOO",
+        "api-key=5",
+        "1X=2",
+        "MSG='don't'",
+        "A=1  #'",
+        "X=$(date +%F)",
+        "KEY=-----BEGIN PRIVATE KEY-----\nMIIabc/+==\n-----END PRIVATE KEY-----",
+        "GREETING=\"it is",
+        "\u{0}\u{1b}[2J",
+    ] {
+        for (before, after) in [("", "\n"), ("\u{feff}", "\r\n"), ("# x\n", "\n\n")] {
+            let text = format!("{before}{line}{after}LOG_LEVEL=INFO{after}");
+            let (ended, settings) = config_below(text.as_bytes());
+            assert_eq!(ended.code, 0, "{text:?}: {ended:?}");
+            assert_eq!(settings["LOG_LEVEL"]["value"], "INFO", "{text:?}");
+            assert!(!ended.stderr.contains("it is") && !ended.stdout.contains("it is"), "{ended:?}");
+        }
+    }
+}
+
+#[test]
+fn nothing_of_a_file_is_printed_and_lines_of_ours_are_named_by_their_place() {
+    let note =
+        "NOTE=\"for production only\nOPENAI_API_KEY=sk-s3cret\nDATABASE_URL=postgresql://u:s3cret@h/d\n";
+    for (text, line, name) in [
+        ("X=1\nLOG_LEVEL=s3cret\n", 2, "LOG_LEVEL"),
+        ("LOG_LEVEL='s3cret\n", 1, "LOG_LEVEL"),
+        ("\nQUERY_STORAGE_TYPE=s3cret\n", 2, "QUERY_STORAGE_TYPE"),
+        ("MAINTENANCE=s3cret\n", 1, "MAINTENANCE"),
+        ("API_KEY=\n", 1, "API_KEY"),
+    ] {
+        let (ended, _) = config_below(text.as_bytes());
+        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{text}: {ended:?}");
+        let place = format!("{name} in line {line} of `");
+        assert!(ended.stderr.contains(&place) && ended.stderr.contains("/.env`"), "{text}: {ended:?}");
+        assert!(!ended.stderr.contains("s3cret"), "{text}: {ended:?}");
+    }
+    let (ended, settings) = config_below(note.as_bytes());
+    assert_eq!(settings["DATABASE_URL"]["value"], "postgresql://u:***@h/d", "{ended:?}");
+    assert!(!ended.stdout.contains("s3cret") && !ended.stdout.contains("production"), "{ended:?}");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join(".env"), "SMTP_PASSWORD='s3cret\nX=1\n").expect("the file is written");
+    let ended = run(&mut panopticon(folder.path(), &["inspect", "."]));
+    assert!(ended.stderr.contains("from line 1, were skipped"), "{ended:?}");
+    assert!(!ended.stderr.contains("s3cret"), "{ended:?}");
+    std::fs::write(folder.path().join(".env"), "X=1\nDATABASE_URL=s3cret\n").expect("the file is written");
+    let ended = run(&mut panopticon(folder.path(), &["search", "query", "x"]));
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert!(
+        ended.stderr.contains("DATABASE_URL in line 2 of") && !ended.stderr.contains("s3cret"),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn dollar_and_braces_mean_what_they_mean_to_python_dotenv() {
+    let text = "PW=a/b\nDATABASE_URL=postgresql://u:pa$sword@h/${NAME:-d}\nQUERY_STORAGE_URL=http://${UNSET:-h}:1\nLOG_LEVEL=${PW:-x}\nLOG_LEVEL=ERROR\n";
+    let (ended, settings) = config_below(text.as_bytes());
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(settings["DATABASE_URL"]["value"], "postgresql://u:***@h/d");
+    assert_eq!(settings["QUERY_STORAGE_URL"]["value"], "http://h:1");
+}
+
+#[test]
+fn file_above_that_others_can_write_is_not_read_and_config_says_so() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join(".env");
+    std::fs::write(&file, "OPENAI_BASE_URL=http://evil\nDATABASE_URL=postgresql://evil/d\n")
+        .expect("it is written");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).expect("its mode can be set");
+    let working = folder.path().join("working");
+    std::fs::create_dir(&working).expect("a folder is made");
+    let text = run(&mut panopticon(&working, &["config"]));
+    assert_eq!(text.code, 0, "{text:?}");
+    assert!(!text.stdout.contains("evil"), "{text:?}");
+    assert!(text.stdout.contains("was not read: every user can write it"), "{text:?}");
+    let search = run(&mut panopticon(&working, &["search", "query", "x"]));
+    assert_eq!(search.code, 2, "the embedded server is not used in its place: {search:?}");
+    assert!(search.stderr.contains("DATABASE_URL may be set in a file that cannot be used"), "{search:?}");
+
+    // In the working folder it is the user's choice, but for what it says of programs.
+    let text = run(&mut panopticon(folder.path(), &["config"]));
+    assert!(text.stdout.contains("postgresql://evil/d") && !text.stdout.contains("http://evil"), "{text:?}");
+    assert!(text.stdout.contains("OPENAI_BASE_URL in line 1"), "{text:?}");
+}
+
+#[test]
+fn variables_of_libpq_are_honoured_or_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let url = "postgresql://u:s3cret@h.invalid/d";
+    let ended = |name: &str, value: &str| {
+        let mut command = panopticon(folder.path(), &["search", "query", "x"]);
+        run(command.env("DATABASE_URL", url).env(name, value))
+    };
+    for (name, value) in [
+        ("PGSERVICE", "prod"),
+        ("PGTARGETSESSIONATTRS", "read-write"),
+        ("PGREQUIREPEER", "postgres"),
+        ("PGSSLMODE", "nonsense"),
+        ("PGHOSTADDR", "nonsense"),
+        ("PGCHANNELBINDING", "require"),
+    ] {
+        let refused = ended(name, value);
+        assert_eq!(refused.code, 2, "{name}: {refused:?}");
+        assert!(refused.stderr.contains(name) && !refused.stderr.contains("nonsense"), "{refused:?}");
+    }
+    let elsewhere = ended("PGHOSTADDR", "127.0.0.1");
+    assert!(
+        elsewhere.stderr.contains("127.0.0.1:5432/d") || elsewhere.code == 0,
+        "it decides: {elsewhere:?}"
+    );
+    let port = ended("PGPORT", "1");
+    assert!(port.stderr.contains("h.invalid:1/d"), "{port:?}");
+}
+
+#[test]
+fn secrets_in_web_addresses_are_masked() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut command = panopticon(folder.path(), &["config", "--json"]);
+    for name in ["CHROMA_PERSIST_DIRECTORY", "EVALUATION_PERSIST_DIRECTORY", "JUDGE_PERSIST_DIRECTORY"] {
+        command.env(name, "https://u:s3cret@h:8000");
+    }
+    command.env("OPENAI_BASE_URL", "https://h/v1?key=s3cret").env("GOOGLE_BASE_URL", "u:s3cret@h");
+    command
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", "https://s3cret@h:4318")
+        .env("QUERY_STORAGE_URL", "http://u:s3cret@h");
+    command
+        .env("VECTOR_ALERT_WEBHOOK_URL", "https://h/s3cret")
+        .env("PANOPTICON_CORS_ORIGINS", "https://u:s3cret@h");
+    let ended = run(&mut command);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(!ended.stdout.contains("s3cret"), "{ended:?}");
 }

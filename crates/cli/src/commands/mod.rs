@@ -24,26 +24,37 @@ use crate::{
 /// Runs the command that `arguments` names, until a signal comes.
 pub(crate) async fn run(arguments: Arguments, mut signals: Signals) -> Result<ExitCode, Failure> {
     let configuration = Configuration::load(&arguments.settings)?;
-    let (level, format) =
-        (logging::level(configuration.log_level())?, logging::format(configuration.log_format())?);
+    let (level, format) = configuration.logging()?;
     let command = match arguments.command {
         // They finish what they have begun when a signal comes.
         Command::Serve(arguments) => return serve::run(&configuration, &arguments, signals).await,
         Command::Judge(command) => {
             logging::start(level, format, None);
+            warn_of_remarks(&configuration);
             return judge::run(&configuration, command, &mut signals).await;
         }
         Command::Maintain(arguments) => {
             logging::start(level, format, None);
+            warn_of_remarks(&configuration);
             return maintain::run(&configuration, &arguments, &mut signals).await;
         }
         command => command,
     };
     logging::start(level, format, None);
+    if !matches!(command, Command::Config { .. }) {
+        warn_of_remarks(&configuration);
+    }
     // Dropping the command stops the embedded server if we are its last user.
     tokio::select! {
         ended = run_to_end(&configuration, command) => ended,
         () = signals.next() => Ok(ExitCode::Interrupted),
+    }
+}
+
+/// Says what of `.env` files was passed over.
+pub(crate) fn warn_of_remarks(configuration: &Configuration) {
+    for remark in configuration.remarks() {
+        tracing::warn!("{remark}");
     }
 }
 

@@ -47,6 +47,12 @@ impl Provider {
         if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
             return Err(setup("its base URL has to begin with http:// or https://", None));
         }
+        let has_user = !base.username().is_empty() || base.password().is_some();
+        if has_user && config.key.is_some() {
+            // The HTTP client makes them an `Authorization` of its own, in place of ours.
+            let reason = "its base URL has a user name or password, which would be sent in place of its key: leave one of them out";
+            return Err(setup(reason, None));
+        }
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("panopticon/", env!("CARGO_PKG_VERSION")))
             .default_headers(

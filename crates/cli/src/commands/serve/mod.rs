@@ -29,7 +29,7 @@ use self::{
     settings::{Role, Settings},
     storages::Opened,
 };
-use super::search::open_model;
+use super::{search::open_model, warn_of_remarks};
 use crate::{
     arguments::ServeArguments,
     configuration::{Configuration, MaintenanceSettings},
@@ -60,9 +60,9 @@ pub(crate) async fn run(
     let settings = Settings::gather(configuration, arguments).map_err(Failure::usage)?;
     let endpoint = configuration.text("OTEL_EXPORTER_OTLP_ENDPOINT");
     let traces = endpoint.map(Traces::start).transpose().map_err(Failure::usage)?;
-    let (level, format) =
-        (logging::level(configuration.log_level())?, logging::format(configuration.log_format())?);
+    let (level, format) = configuration.logging()?;
     logging::start(level, format, traces.as_ref().map(Traces::layer));
+    warn_of_remarks(configuration);
     let ended = serve(configuration, settings, &mut signals, began).await;
     if let Some(traces) = traces {
         traces.end().await;

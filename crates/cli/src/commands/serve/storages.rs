@@ -45,6 +45,9 @@ impl Opened {
     }
 
     async fn open_all(&mut self, configuration: &Configuration, services: &[Service]) -> Result<(), Failure> {
+        for service in services {
+            configuration.refuse_doubtful_default(configuration.storage_type(*service).0)?;
+        }
         let kinds: Vec<(Service, StorageKind)> =
             services.iter().map(|service| (*service, kind(configuration, *service))).collect();
         let needs_database =

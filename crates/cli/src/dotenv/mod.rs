@@ -1,0 +1,326 @@
+//! The `.env` file: which one is read, how far it is believed, and what it says.
+//!
+//! It is the nearest one of the working folder and those above it, as python-dotenv finds it. A line of it that cannot be
+//! read, or that is another program's, never matters; and nothing of it is ever printed but names that are ours.
+
+mod parser;
+mod trust;
+mod variables;
+
+use std::{
+    fs::OpenOptions,
+    io::{self, ErrorKind, Read as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::OFlags;
+
+use self::variables::Variables;
+
+/// What is larger is no file of settings.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// What the `.env` files say.
+#[derive(Debug, Default)]
+pub(crate) struct DotEnv {
+    /// The file that was read.
+    read: Option<ReadFile>,
+    /// Files that were not, nearest first.
+    pub(crate) skipped: Vec<Skipped>,
+}
+
+#[derive(Debug)]
+struct ReadFile {
+    path: PathBuf,
+    variables: Variables,
+    /// Why it is not believed about programs and addresses.
+    doubt: Option<String>,
+    is_unicode: bool,
+}
+
+/// A file that was not read.
+#[derive(Clone, Debug)]
+pub(crate) struct Skipped {
+    pub(crate) path: PathBuf,
+    /// Why not.
+    pub(crate) reason: String,
+    /// Whether it seems to be the user's own, so that what it says is missed.
+    pub(crate) is_missed: bool,
+}
+
+/// A variable of ours in the file.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Its value.
+    Value(String),
+    /// It is there, and not believed: why.
+    Doubted(String),
+    /// Its line cannot be read.
+    Unreadable,
+}
+
+impl DotEnv {
+    /// Looks from `folder` upwards. `environment` is what values may refer to.
+    pub(crate) fn find(folder: &Path, environment: impl Fn(&str) -> Option<String>) -> Self {
+        let mut found = Self::default();
+        for (index, ancestor) in folder.ancestors().enumerate() {
+            let path = ancestor.join(".env");
+            let opened = match open(&path) {
+                Ok(Some(opened)) => opened,
+                Ok(None) => continue,
+                Err(error) => {
+                    // A stranger's file in a folder above is nobody's loss.
+                    let owner = std::fs::metadata(&path).map(|metadata| metadata.uid());
+                    let is_missed = index == 0 || owner.is_ok_and(trust::is_ours);
+                    found.skipped.push(Skipped { path, reason: error.to_string(), is_missed });
+                    continue;
+                }
+            };
+            if index > 0
+                && let Some(doubt) = opened.doubt
+            {
+                found.skipped.push(Skipped { path, reason: doubt, is_missed: opened.is_ours });
+                continue;
+            }
+            let (text, is_unicode) = decoded(&opened.content);
+            let variables = Variables::read(&text, environment);
+            found.read = Some(ReadFile { path, variables, doubt: opened.doubt, is_unicode });
+            break;
+        }
+        found
+    }
+
+    /// The file that was read.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.read.as_ref().map(|file| file.path.as_path())
+    }
+
+    /// The line and what it says of `name`; of a `delicate` one, only if the file is believed.
+    pub(crate) fn get(&self, name: &str, importance: Importance) -> Option<(usize, Found)> {
+        let file = self.read.as_ref()?;
+        let bound = file.variables.bound.get(name);
+        let unreadable = file.variables.unreadable.iter().filter_map(|(line, text)| {
+            let offset = text.lines().position(|line| begins_with(line, name))?;
+            Some(line + offset)
+        });
+        let last_unreadable = unreadable.max();
+        if let Some(line) = last_unreadable
+            && bound.is_none_or(|(bound, _)| *bound < line)
+        {
+            return Some((line, Found::Unreadable));
+        }
+        let (line, value) = bound?;
+        let value = value.as_ref()?;
+        let found = match (&file.doubt, importance) {
+            (Some(doubt), Importance::Delicate) => Found::Doubted(doubt.clone()),
+            _ if !file.is_unicode && value.contains(char::REPLACEMENT_CHARACTER) => Found::Unreadable,
+            _ => Found::Value(value.clone()),
+        };
+        Some((*line, found))
+    }
+
+    /// What was passed over, a sentence each, without anything that a file has.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        let mut remarks: Vec<String> = self
+            .skipped
+            .iter()
+            .map(|Skipped { path, reason, .. }| format!("`{}` was not read: {reason}", path.display()))
+            .collect();
+        if let Some(ReadFile { path, variables, .. }) = &self.read
+            && !variables.unreadable.is_empty()
+        {
+            const SHOWN: usize = 10;
+            let lines: Vec<String> =
+                variables.unreadable.iter().take(SHOWN).map(|(line, _)| line.to_string()).collect();
+            let more = if variables.unreadable.len() > SHOWN { ", …" } else { "" };
+            remarks.push(format!(
+                "`{}`: statements that cannot be read, from line {}{more}, were skipped",
+                path.display(),
+                lines.join(", ")
+            ));
+        }
+        remarks
+    }
+}
+
+/// What harm a setting can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Importance {
+    /// It names programs to run, or addresses that keys and texts are sent to.
+    Delicate,
+    Ordinary,
+}
+
+struct Opened {
+    content: Vec<u8>,
+    doubt: Option<String>,
+    is_ours: bool,
+}
+
+/// The file at `path`; `None` if there is none.
+fn open(path: &Path) -> io::Result<Option<Opened>> {
+    let mut options = OpenOptions::new();
+    // A pipe would be waited for.
+    options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    let file = match options.open(path) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        opened => opened?,
+    };
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        // A virtual environment of Python, often.
+        return Ok(None);
+    }
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    if metadata.len() > MAX_BYTES {
+        return Err(io::Error::other("it is larger than 1 MiB"));
+    }
+    let doubt = trust::who_else_writes(path, &metadata)?;
+    let mut content = Vec::new();
+    file.take(MAX_BYTES).read_to_end(&mut content)?;
+    Ok(Some(Opened { content, doubt, is_ours: trust::is_ours(metadata.uid()) }))
+}
+
+/// The text of a file, and whether it is surely what was written. Windows' editors and shells write UTF-16, too.
+fn decoded(content: &[u8]) -> (String, bool) {
+    let utf16 = |bytes: &[u8], from: fn([u8; 2]) -> u16| {
+        let units: Vec<u16> = bytes.as_chunks::<2>().0.iter().map(|unit| from(*unit)).collect();
+        (String::from_utf16_lossy(&units), String::from_utf16(&units).is_ok())
+    };
+    match content {
+        [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
+        _ => (String::from_utf8_lossy(content).into_owned(), str::from_utf8(content).is_ok()),
+    }
+}
+
+/// Whether `line` seems to give `name` a value.
+fn begins_with(line: &str, name: &str) -> bool {
+    let line = line.trim_start();
+    let line =
+        line.strip_prefix("export").filter(|rest| rest.starts_with(char::is_whitespace)).unwrap_or(line);
+    let rest = line.trim_start().trim_start_matches(['\'', '"']).strip_prefix(name);
+    rest.is_some_and(|rest| rest.trim_start_matches(['\'', '"']).trim_start().starts_with('='))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt as _, symlink},
+    };
+
+    use super::*;
+
+    fn find(folder: &Path) -> DotEnv {
+        DotEnv::find(folder, |_| None)
+    }
+
+    fn value(text: &str) -> Option<(usize, Found)> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::write(folder.path().join(".env"), text).expect("the file is written");
+        find(folder.path()).get("NAME", Importance::Ordinary)
+    }
+
+    fn mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("the mode can be set");
+    }
+
+    #[test]
+    fn variable_of_ours_is_found_by_line_even_where_it_cannot_be_read() {
+        let is = |line, value: &str| Some((line, Found::Value(value.to_owned())));
+        assert_eq!(value("X=1\nNAME=a\n"), is(2, "a"));
+        assert_eq!(value("NAME=a\nNAME=b\n"), is(2, "b"));
+        assert_eq!(value("NAME='a\n"), Some((1, Found::Unreadable)));
+        assert_eq!(value("NAME='a' b\nX=1\n"), Some((1, Found::Unreadable)));
+        assert_eq!(value("NAME='a' b\nNAME=c\n"), is(2, "c"));
+        assert_eq!(value("NAME=a\nexport NAME=\"b\n"), Some((2, Found::Unreadable)));
+        assert_eq!(
+            value("X=\"open\nNAME=a\nY=\"b\n"),
+            Some((2, Found::Unreadable)),
+            "another's quote has swallowed it"
+        );
+        assert_eq!(value("export NAME\n"), None);
+        assert_eq!(value("NAME=\n"), is(1, ""));
+        assert_eq!(value("X='NAME=a\n"), None);
+    }
+
+    #[test]
+    fn file_of_windows_is_read_and_what_is_no_text_spoils_no_other_line() {
+        let check = |content: &[u8], expected: Option<(usize, Found)>| {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            fs::write(folder.path().join(".env"), content).expect("the file is written");
+            assert_eq!(find(folder.path()).get("NAME", Importance::Ordinary), expected, "{content:?}");
+        };
+        let a = || Some((1, Found::Value("a".to_owned())));
+        let utf16: Vec<u8> = "\u{feff}NAME=a\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        check(&utf16, a());
+        check(b"\xef\xbb\xbfNAME=a\r\n", a());
+        check(b"NAME=a\nX=\xff\n", a());
+        check(b"NAME=\xff\n", Some((1, Found::Unreadable)));
+    }
+
+    #[test]
+    fn file_above_is_read_only_if_nobody_else_can_write_it_or_a_folder_of_it() {
+        let top = tempfile::tempdir().expect("a temporary folder");
+        let (above, working) = (top.path().join("above"), top.path().join("above/working"));
+        fs::create_dir_all(&working).expect("folders are made");
+        mode(&above, 0o755);
+        let file = above.join(".env");
+        fs::write(&file, "NAME=a\n").expect("the file is written");
+        let check = |expected: bool| {
+            let found = find(&working);
+            assert_eq!(found.path().is_some(), expected, "{found:?}");
+            assert_eq!(found.skipped.len(), usize::from(!expected), "{found:?}");
+            assert!(found.skipped.iter().all(|skipped| skipped.is_missed), "it is ours: {found:?}");
+        };
+        mode(&file, 0o644);
+        check(true);
+        mode(&file, 0o666);
+        check(false);
+        mode(&file, 0o644);
+        mode(&above, 0o777);
+        check(false);
+        mode(&above, 0o1777);
+        check(true);
+        mode(&above, 0o755);
+        fs::rename(&file, above.join("elsewhere")).expect("it can be moved");
+        symlink("elsewhere", &file).expect("a link can be made");
+        check(true);
+        mode(&above.join("elsewhere"), 0o666);
+        check(false);
+    }
+
+    #[test]
+    fn file_of_the_working_folder_that_others_can_write_is_not_believed_about_delicate_settings() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join(".env");
+        fs::write(&file, "NAME=a\n").expect("the file is written");
+        mode(&file, 0o666);
+        let found = find(folder.path());
+        assert_eq!(found.get("NAME", Importance::Ordinary), Some((1, Found::Value("a".to_owned()))));
+        let doubted = found.get("NAME", Importance::Delicate);
+        assert!(
+            matches!(&doubted, Some((1, Found::Doubted(why))) if why.contains("every user")),
+            "{doubted:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_file_is_passed_over_and_what_cannot_be_read_is_told() {
+        let top = tempfile::tempdir().expect("a temporary folder");
+        let working = top.path().join("working");
+        fs::create_dir_all(working.join(".env")).expect("a folder of that name");
+        fs::write(top.path().join(".env"), "NAME=a\n").expect("the file is written");
+        assert!(find(&working).path().is_some(), "a folder is no file");
+        fs::remove_dir(working.join(".env")).expect("it is empty");
+        fs::write(working.join(".env"), vec![b'#'; (1 << 20) + 1]).expect("the file is written");
+        let found = find(&working);
+        assert!(found.skipped[0].reason.contains("1 MiB") && found.skipped[0].is_missed, "{found:?}");
+    }
+}

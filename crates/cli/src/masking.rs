@@ -1,0 +1,90 @@
+//! What of a setting people may see who look over a shoulder, or at a log: never a password, a token or a key.
+
+use store::postgres::DatabaseUrl;
+use url::Url;
+
+const MASK: &str = "***";
+
+/// A name in a path is no token up to this length.
+const LONGEST_NAME: usize = 24;
+
+/// `text`, the URL of a database, without what is secret; whole masked if it is not understood.
+pub(crate) fn database_url(text: &str) -> String {
+    DatabaseUrl::parse(text).map_or_else(|_| MASK.to_owned(), |url| url.masked())
+}
+
+/// `text`, a URL of a web server or a path, without what may be secret: user and password, the values of parameters, what
+/// looks like a token in the path. What is neither a URL nor surely a path is masked whole.
+pub(crate) fn url_or_path(text: &str) -> String {
+    let Ok(url) = Url::parse(text.trim()) else {
+        // A path has no user; `user:password@host` has.
+        let is_path = text.starts_with(['/', '.', '~']) || !text.contains(['@', ':', '?', '=']);
+        return if is_path { text.to_owned() } else { MASK.to_owned() };
+    };
+    let Some(host) = url.host_str().filter(|host| !host.is_empty()) else { return MASK.to_owned() };
+    // A `@` in the path may be the end of a password with a `/` in it.
+    if url.path().contains('@') || url.fragment().is_some() {
+        return MASK.to_owned();
+    }
+    let user = if url.username().is_empty() && url.password().is_none() { "" } else { "***@" };
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let segments = url.path().split('/').map(|segment| if may_be_token(segment) { MASK } else { segment });
+    let path = if url.path() == "/" && !text.trim_end().ends_with('/') {
+        String::new()
+    } else {
+        segments.collect::<Vec<_>>().join("/")
+    };
+    let query = if url.query().is_some() { "?***" } else { "" };
+    format!("{}://{user}{host}{port}{path}{query}", url.scheme())
+}
+
+/// A long word with digits in it is rather a token than a name.
+fn may_be_token(segment: &str) -> bool {
+    segment.len() > LONGEST_NAME || (segment.len() >= 16 && segment.bytes().any(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn password_is_masked_wherever_a_url_can_hold_one() {
+        for (text, shown) in [
+            ("postgresql://u:secret@h:5432/d", "postgresql://u:***@h:5432/d"),
+            ("postgresql://u@h/d", "postgresql://u@h/d"),
+            ("postgresql://u:sec?ret@h/d", "postgresql://u:***@h/d"),
+            (
+                "postgresql://h/d?user=u&password=secret&sslpassword=secret",
+                "postgresql://h/d?user=u&password=***&sslpassword=***",
+            ),
+            ("postgresql://h/d?unknown=secret", "postgresql://h/d?unknown=***"),
+            ("u:secret@h", "***"),
+            ("postgresql://u:secret@h:port/d", "***"),
+        ] {
+            assert_eq!(database_url(text), shown);
+        }
+    }
+
+    #[test]
+    fn web_addresses_are_shown_without_anything_that_may_be_secret() {
+        for (text, shown) in [
+            ("http://localhost:8000", "http://localhost:8000"),
+            ("https://api.example.org/v1", "https://api.example.org/v1"),
+            ("https://user:secret@h:8000/chroma/", "https://***@h:8000/chroma/"),
+            ("https://secret@h/v1", "https://***@h/v1"),
+            ("https://h/v1?key=secret", "https://h/v1?***"),
+            ("https://h/v1#secret", "***"),
+            ("https://user:sec/ret@h/v1", "***"),
+            ("https://h/hooks/T0123456789abcdefSECRET/x", "https://h/hooks/***/x"),
+            ("/data/chroma", "/data/chroma"),
+            ("./me@host/chroma", "./me@host/chroma"),
+            ("data/chroma", "data/chroma"),
+            ("user:secret@h:8000", "***"),
+            ("mailto:secret", "***"),
+            ("http://u:secret@[::1", "***"),
+            ("host/?token=secret", "***"),
+        ] {
+            assert_eq!(url_or_path(text), shown, "{text}");
+        }
+    }
+}
