@@ -6,6 +6,7 @@ mod chroma_server;
 mod differential;
 mod metadata;
 mod searching;
+mod statements;
 mod storage_chroma;
 mod storage_postgres;
 mod undoing;
