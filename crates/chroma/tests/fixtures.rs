@@ -10,6 +10,8 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::run_mode::skip;
+
 /// Tenant, database, collection.
 pub(crate) type CollectionName = (String, String, String);
 
@@ -33,7 +35,7 @@ pub(crate) fn unpack(name: &str) -> Option<TempDir> {
         .join("../../../shared/chroma/fixtures")
         .join(format!("{name}.tar.gz"));
     if !archive.exists() {
-        println!("skipped: no fixture `{}`", archive.display());
+        skip(&format!("no fixture `{}`", archive.display()));
         return None;
     }
     let directory = TempDir::new().unwrap();

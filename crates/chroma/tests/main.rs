@@ -13,5 +13,8 @@ mod parquet;
 mod parquet_files;
 mod parquet_roundtrip;
 mod roundtrip;
+#[path = "../../test-support/src/run_mode.rs"]
+#[allow(unreachable_pub, reason = "it is public in test-support")]
+mod run_mode;
 mod salvage;
 mod untouched;

@@ -12,6 +12,7 @@ use crate::{
     golden::read,
     parquet::{A, B, C, warnings},
     parquet_files::{Row, as_duckdb, text, write_collections, write_embeddings},
+    run_mode::count,
 };
 
 /// A metadata value and the JSON that Python writes of it.
@@ -61,7 +62,7 @@ fn row(number: usize, (collection, vector, document, metadata): &Generated) -> R
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: count(64, 2_000), ..ProptestConfig::default() })]
     #[test]
     fn what_is_written_is_read(
         generated in prop::collection::vec(generated(), 0..300),

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use crate::{
     generator::{History, history, write},
     golden::read,
+    run_mode::count,
 };
 
 fn check(history: &History) -> Result<(), TestCaseError> {
@@ -41,7 +42,7 @@ fn check(history: &History) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: count(128, 2_000), ..ProptestConfig::default() })]
     #[test]
     fn what_clients_wrote_is_read(history in history()) {
         check(&history)?;

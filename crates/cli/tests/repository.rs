@@ -116,3 +116,34 @@ fn every_fuzz_target_has_a_corpus_that_is_replayed() {
         assert!(manifest.contains(&format!("\nname = \"{target}\"\n")), "fuzz/Cargo.toml has a bin {target}");
     }
 }
+
+#[test]
+fn no_comment_holds_a_test() {
+    for path in sources() {
+        let text = fs::read_to_string(&path).expect("the file reads");
+        let mut in_block = false;
+        for line in text.lines().map(str::trim_start) {
+            let comment = line.strip_prefix("///").or_else(|| line.strip_prefix("//!"));
+            let Some(fence) = comment.and_then(|comment| comment.trim_start().strip_prefix("```")) else {
+                continue;
+            };
+            // What is in a block of another language, such as `text`, is not run.
+            let is_test = !in_block && matches!(fence.trim(), "" | "rust" | "no_run" | "should_panic");
+            assert!(!is_test, "{}: `.ci/test` runs no code of comments", path.display());
+            in_block = !in_block;
+        }
+    }
+}
+
+#[test]
+fn what_is_not_run_is_said_by_skip() {
+    for path in sources() {
+        let says = contains_any(&path, &[r#"println!("skip"#, r#"println!("not run"#]);
+        let allowed = ends_with_any(&path, &["test-support/src/run_mode.rs", "cli/tests/repository.rs"]);
+        assert!(
+            !says || allowed,
+            "{}: `test_support::skip` makes CI fail where a test is not run",
+            path.display()
+        );
+    }
+}

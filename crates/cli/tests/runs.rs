@@ -10,7 +10,7 @@ use std::{
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection, Row as _};
-use test_support::{Llmock, SmallModel, TestDatabase};
+use test_support::{Llmock, SmallModel, TestDatabase, count};
 
 use crate::{
     json, panopticon, run_with,
@@ -91,20 +91,23 @@ async fn a_real_model_answers_and_judges_and_all_of_it_is_in_postgresql() {
     }
 }
 
-const QUERIES: usize = 200;
+/// For each change, and at night.
+const QUERIES: (usize, usize) = (40, 200);
 const METRICS: usize = 10;
-const UNITS: usize = QUERIES * METRICS;
 const KILLS: u32 = 10;
 const WORKERS: usize = 8;
 
 /// Steps: attempts are written before calls are sent, and answers with what they came to. So whatever llmock saw is
 /// explained by an attempt, and an answer that was recorded ends its task's calls.
 #[tokio::test]
-async fn two_thousand_units_survive_ten_kills_and_one_provider_that_fails() {
+async fn units_survive_ten_kills_and_one_provider_that_fails() {
+    let query_count = count(QUERIES.0, QUERIES.1);
+    let units = query_count * METRICS;
     let database = TestDatabase::create().await;
     let url = database.url();
     let (metrics, llmock) = blocking(move || {
-        let queries: Vec<String> = (0..QUERIES).map(|query| format!("Tell me about <q{query}>.")).collect();
+        let queries: Vec<String> =
+            (0..query_count).map(|query| format!("Tell me about <q{query}>.")).collect();
         let metrics: Vec<String> = (0..METRICS).map(|metric| format!("Is it good by <m{metric}>?")).collect();
         let faults = ["500=0.02", "503=0.027", "429=0.003"].map(|rate| ["--error-rate", rate]).concat();
         let options = [&["--response-style", "echo", "--latency-ms", "20"][..], &faults].concat();
@@ -123,7 +126,7 @@ async fn two_thousand_units_survive_ten_kills_and_one_provider_that_fails() {
         let mut run: Option<String> = None;
         for kill in 1..=KILLS {
             // One kill in each part of the work, and one before anything is done.
-            let until = UNITS * (kill as usize - 1) / KILLS as usize;
+            let until = units * (kill as usize - 1) / KILLS as usize;
             let found = killed_at(until, run.as_deref(), &begin, &environment);
             run = run.or(found);
         }
@@ -132,13 +135,13 @@ async fn two_thousand_units_survive_ten_kills_and_one_provider_that_fails() {
         println!("{ended}");
         assert_eq!(
             (&ended["state"], &ended["units"]["done"]),
-            (&json!("completed"), &json!(UNITS)),
+            (&json!("completed"), &json!(units)),
             "{ended}"
         );
         llmock
     })
     .await;
-    reconcile(&database.url(), &llmock).await;
+    reconcile(&database.url(), &llmock, units).await;
 }
 
 /// Works on the run until so many units are done, or a little longer, and is killed; the run's id, if it was told.
@@ -187,13 +190,13 @@ fn subject(body: &Value) -> (usize, Option<usize>) {
     (number('q').expect("each is about a query"), number('m'))
 }
 
-async fn reconcile(database_url: &str, llmock: &Llmock) {
+async fn reconcile(database_url: &str, llmock: &Llmock, units: usize) {
     let mut connection = PgConnection::connect(database_url).await.expect("the database answers");
     let recorded: i64 = sqlx::query_scalar("select count(*) from evaluation_results")
         .fetch_one(&mut connection)
         .await
         .expect("results can be counted");
-    assert_eq!(recorded, UNITS as i64);
+    assert_eq!(recorded, units as i64);
     // A row of a task with its attempts: how many, and whether one was answered before the last.
     let rows = sqlx::query(
         "select tasks.query, tasks.metric, count(attempts.attempt) as attempts,
@@ -206,7 +209,7 @@ async fn reconcile(database_url: &str, llmock: &Llmock) {
     .fetch_all(&mut connection)
     .await
     .expect("tasks can be read");
-    assert_eq!(rows.len(), UNITS + QUERIES);
+    assert_eq!(rows.len(), units + units / METRICS);
     let mut attempts: HashMap<(usize, Option<usize>), i64> = HashMap::new();
     for row in &rows {
         let metric: Option<i16> = row.get("metric");
@@ -248,8 +251,7 @@ async fn reconcile(database_url: &str, llmock: &Llmock) {
     let begun: i64 = attempts.values().sum();
     let repeated: i64 = answered.values().map(|answered| answered - 1).sum();
     println!(
-        "{} units; llmock saw {sent} calls, {begun} attempts were recorded; {repeated} answered calls were made again",
-        UNITS
+        "{units} units; llmock saw {sent} calls, {begun} attempts were recorded; {repeated} answered calls were made again"
     );
     let in_flight = i64::from(KILLS) * WORKERS as i64;
     assert!(repeated <= in_flight && begun - sent <= in_flight, "{repeated} {begun} {sent}");

@@ -17,7 +17,7 @@ pub(crate) fn load(kernel: Kernel, threads: usize) -> Model {
 pub(crate) fn kernels() -> Vec<Kernel> {
     let (available, lacking): (Vec<_>, Vec<_>) = Kernel::ALL.into_iter().partition(|k| k.is_available());
     for kernel in lacking {
-        eprintln!("skipped: this processor lacks {kernel}");
+        println!("not on this processor: {kernel}");
     }
     available
 }
@@ -56,7 +56,7 @@ pub(crate) fn shared(path: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    eprintln!("skipped: {} is not there", path.display());
+    test_support::skip(&format!("{} is not there", path.display()));
     None
 }
 

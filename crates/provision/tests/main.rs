@@ -172,7 +172,7 @@ fn failed_start_names_the_log_and_its_last_lines() {
 #[test]
 fn folder_that_the_servers_account_cannot_enter_is_named() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root switches accounts");
+        test_support::skip("only root switches accounts");
         return;
     }
     let closed = tempfile::Builder::new()

@@ -121,7 +121,7 @@ fn links_that_the_account_puts_into_its_folder_lead_nobody_astray() {
 #[test]
 fn folder_of_another_account_is_refused() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root can give a folder away");
+        test_support::skip("only root can give a folder away");
         return;
     }
     let fixture = Fixture::new();

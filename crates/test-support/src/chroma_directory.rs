@@ -8,6 +8,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::skip;
+
 pub(crate) fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -17,7 +19,7 @@ pub(crate) fn workspace() -> PathBuf {
 pub fn fixture(name: &str) -> Option<TempDir> {
     let archive = workspace().join("../shared/chroma/fixtures").join(format!("{name}.tar.gz"));
     if !archive.is_file() {
-        println!("skipped: needs the shared fixture {name}.tar.gz beside the project");
+        skip(&format!("needs the shared fixture {name}.tar.gz beside the project"));
         return None;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");

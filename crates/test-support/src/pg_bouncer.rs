@@ -15,6 +15,7 @@ use url::Url;
 use crate::{
     data_dir,
     process::{OwnedProcess, free_port, passable_folder, run, with_port},
+    skip,
 };
 
 /// A slow machine under load; usually it is a few milliseconds.
@@ -47,7 +48,7 @@ impl PgBouncer {
         let installation = match installation.expect("looking for PgBouncer does not panic") {
             Ok(installation) => installation,
             Err(reason) => {
-                println!("skipped: needs PgBouncer, which is not installed and cannot be fetched: {reason}");
+                skip(&format!("needs PgBouncer, which is not installed and cannot be fetched: {reason}"));
                 return None;
             }
         };

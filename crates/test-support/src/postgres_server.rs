@@ -17,6 +17,7 @@ use crate::{
     data_dir,
     database::execute,
     process::{Guard, OwnedProcess, free_port, passable_folder},
+    skip,
 };
 
 /// PostgreSQL 16.14 with pgvector 0.8.5. The package holds 18 too, which we leave alone.
@@ -87,7 +88,7 @@ impl PostgresVariant {
             Self::Pgvector06 => (PGVECTOR_0_6, "pgserver"),
         };
         if self == Self::Pgvector06 && cfg!(all(target_os = "linux", not(target_arch = "x86_64"))) {
-            println!("skipped: no package of pgvector 0.6 for Linux on {}", std::env::consts::ARCH);
+            skip(&format!("no package of pgvector 0.6 for Linux on {}", std::env::consts::ARCH));
             return None;
         }
         let folder = wheel.ensure(&data_dir(), &progress).expect("PostgreSQL's package downloads");

@@ -5,13 +5,13 @@ use std::{fs::File, io::Read as _};
 use flate2::read::GzDecoder;
 use serde_json::Value;
 
-use crate::chroma_directory::workspace;
+use crate::{chroma_directory::workspace, skip};
 
 /// The lines of a file of `../shared/data`; none, with a note, where it is absent.
 pub fn shared_lines(name: &str) -> Vec<Value> {
     let path = workspace().join("../shared/data").join(name);
     let Ok(mut file) = File::open(&path) else {
-        println!("skipped: {} is not there", path.display());
+        skip(&format!("{} is not there", path.display()));
         return Vec::new();
     };
     let mut lines = String::new();

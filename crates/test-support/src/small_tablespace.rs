@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use crate::{
     postgres_server::PostgresServer,
     process::{Guard, passable_folder, run},
+    skip,
 };
 
 const MIB: u64 = 1 << 20;
@@ -51,7 +52,7 @@ impl SmallTablespace {
         let space = match space {
             Ok(space) => space,
             Err(reasons) => {
-                println!("skipped: needs a full disk: {reasons}");
+                skip(&format!("needs a full disk: {reasons}"));
                 return None;
             }
         };

@@ -13,7 +13,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::{ChromaServer, chroma_directory::workspace};
+use crate::{ChromaServer, chroma_directory::workspace, skip};
 
 /// Queries and outputs, at the most.
 const COUNT: usize = 200;
@@ -132,7 +132,7 @@ struct Judgement {
 pub fn three_services(folder: &Path, embed: &dyn Fn(&[&str]) -> Vec<Vec<f32>>) -> Option<ThreeServices> {
     let shared = workspace().join("../shared/data");
     if !shared.is_dir() {
-        println!("skipped: needs the shared evaluation data beside the project");
+        skip("needs the shared evaluation data beside the project");
         return None;
     }
     let judgements = by_output(json_lines(&shared.join("results.jsonl.gz")));

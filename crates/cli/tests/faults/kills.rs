@@ -5,24 +5,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use test_support::TestDatabase;
+use test_support::{TestDatabase, count};
 
 use super::{Held, Migration, Random, age, empty, finish};
 
-/// Kills that have hit a migration at work.
-const KILLS: usize = 50;
+/// Kills that have hit a migration at work, for each change and at night.
+const KILLS: (usize, usize) = (20, 50);
 
 /// After so many kills something else is to be done, so that all steps are hit.
 const STAGE_KILLS: usize = 8;
 
-/// Five figures.
-const RECORDS: u64 = 10_000;
+const RECORDS: (u64, u64) = (4_000, 10_000);
 
 #[tokio::test]
-async fn fifty_kills_at_random_moments_lose_nothing_and_double_nothing() {
+async fn kills_at_random_moments_lose_nothing_and_double_nothing() {
     let mut random = Random::seeded();
     let database = TestDatabase::create().await;
-    let mut migration = Migration::new(&database.url(), RECORDS, "100");
+    let mut migration = Migration::new(&database.url(), count(RECORDS.0, RECORDS.1), "100");
     let started = Instant::now();
     let ended = migration.run().await;
     let whole = started.elapsed();
@@ -33,7 +32,7 @@ async fn fifty_kills_at_random_moments_lose_nothing_and_double_nothing() {
 
     let (mut kills, mut completed) = (0, 0);
     let mut phases: BTreeMap<String, usize> = BTreeMap::new();
-    while kills < KILLS {
+    while kills < count(KILLS.0, KILLS.1) {
         let mut child = migration.start();
         let moment = Duration::from_micros(random.below(latest.as_micros() as u64));
         if tokio::time::timeout(moment, child.wait()).await.is_err() {

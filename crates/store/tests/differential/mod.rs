@@ -17,12 +17,12 @@ use std::{
 
 use records::Service;
 use store::{StorageConfig, chroma::ServerOptions, open_storage, postgres::Database, storage::Storage};
-use test_support::{ChromaServer, HttpRequest, TestDatabase};
+use test_support::{ChromaServer, HttpRequest, TestDatabase, count};
 
 use self::{operations::Operation, random::Random};
 
-/// So many take some 20 seconds.
-const OPERATIONS: usize = 400;
+/// For each change, and at night. 400 take some 20 seconds.
+const OPERATIONS: (usize, usize) = (150, 400);
 
 /// Two storages with the same content.
 struct Pair {
@@ -82,7 +82,8 @@ async fn check(service: Service, start: fn(&Path) -> ChromaServer) {
     let mut random = Random::new(seed);
     let mut inputs = inputs::Inputs::new(service, &mut random);
     let mut telling = 0;
-    for number in 0..OPERATIONS {
+    let operations = count(OPERATIONS.0, OPERATIONS.1);
+    for number in 0..operations {
         let operation = Operation::random(&mut random, &mut inputs);
         let (expected, found) = tokio::join!(operation.run(&*pair.postgres), operation.run(&*pair.chroma));
         if let Err(difference) = answers::compare(&expected, &found) {
@@ -90,7 +91,7 @@ async fn check(service: Service, start: fn(&Path) -> ChromaServer) {
         }
         telling += usize::from(expected.is_telling());
     }
-    assert!(telling > OPERATIONS / 2, "{telling} of {OPERATIONS} answers have something in them");
+    assert!(telling > operations / 2, "{telling} of {operations} answers have something in them");
 }
 
 /// Deletes the service's collection of another server, which has either version of the API.
