@@ -13,14 +13,15 @@
 
 mod caller;
 mod lanes;
+mod legacy_request;
 mod plan;
 mod recorder;
+mod request_digest;
 mod runner;
 mod task;
 
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
 use store::{
     postgres::{
         Database,
@@ -117,7 +118,7 @@ impl Runs {
     pub(crate) async fn create(&self, wanted: WantedRun) -> Result<(RunProgress, bool), ApiError> {
         if let Some(run) = self.measured("find_run", self.database().run(wanted.id)).await? {
             let progress = self.progress_of(run).await?;
-            if progress.plan.request == wanted.digest() {
+            if request_digest::is_of(&progress.plan.request, &wanted) {
                 return Ok((progress, false));
             }
             let reason = "another request with this key has begun a run: use another key".to_owned();
@@ -277,7 +278,7 @@ impl Runs {
             uses_cache: wanted.uses_cache,
             metadata: wanted.metadata.clone(),
             queries: u32::try_from(queries.len()).expect("a run has fewer queries"),
-            request: wanted.digest(),
+            request: request_digest::digest(wanted),
         };
         Ok((plan, queries))
     }
@@ -339,13 +340,6 @@ impl Runs {
             RunQuery { id, text, theme, reference }
         };
         Ok(records.into_iter().map(query).collect())
-    }
-}
-
-impl WantedRun {
-    fn digest(&self) -> String {
-        let digest = Sha256::digest(format!("{self:?}"));
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

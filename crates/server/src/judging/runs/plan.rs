@@ -30,7 +30,7 @@ pub(crate) struct RunPlan {
     pub(crate) metadata: Map<String, Value>,
     /// How many queries there are.
     pub(crate) queries: u32,
-    /// SHA-256 of what was asked for, in a form of this version's own, to tell a request that is sent again from another.
+    /// What was asked for, to tell a request that is sent again from another: `request_digest`.
     pub(crate) request: String,
 }
 
