@@ -66,7 +66,7 @@ pub(crate) struct MaintenanceSettings {
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(300);
 
 /// The names, in the order in which `panopticon config` prints them.
-const NAMES: [&str; 49] = [
+const NAMES: [&str; 51] = [
     "DATABASE_URL",
     "QUERY_STORAGE_TYPE",
     "EVALUATION_STORAGE_TYPE",
@@ -106,6 +106,8 @@ const NAMES: [&str; 49] = [
     "PANOPTICON_REQUEST_TIMEOUT_SECONDS",
     "PANOPTICON_EVALUATION_TIMEOUT_SECONDS",
     "PANOPTICON_MAX_REQUESTS",
+    "PANOPTICON_MAX_STREAMS",
+    "PANOPTICON_SHUTDOWN_SECONDS",
     "PANOPTICON_CORS_ORIGINS",
     "OPENAI_API_KEY",
     "OPENAI_BASE_URL",

@@ -1,7 +1,10 @@
 //! The model behind a bounded queue, for async callers.
 
+use std::any::Any;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use records::Embedding;
@@ -42,6 +45,17 @@ pub struct Embedder {
     room: Arc<Semaphore>,
     limit: usize,
     worker: Option<JoinHandle<()>>,
+    /// How often embedding has panicked. Written by the thread.
+    panics: Arc<AtomicU64>,
+}
+
+/// How an [`Embedder`]'s thread is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmbedderState {
+    /// How often it was saved from a panic.
+    pub restarts: u64,
+    /// Why it embeds nothing any more, if it does not.
+    pub trouble: Option<String>,
 }
 
 struct Request {
@@ -58,13 +72,29 @@ impl Embedder {
     ///
     /// When the system refuses the thread.
     pub fn start(model: Arc<Model>, config: EmbedderConfig) -> Result<Self, LoadError> {
+        Self::start_with(config, move |texts: &[&str]| model.embed(texts))
+    }
+
+    fn start_with(config: EmbedderConfig, embed: impl Embed + Send + 'static) -> Result<Self, LoadError> {
         let limit = config.queue_texts.get().min(Semaphore::MAX_PERMITS);
         let (queue, waiting) = mpsc::unbounded_channel();
+        let panics = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&panics);
         let worker = thread::Builder::new()
             .name("embed-queue".to_owned())
-            .spawn(move || serve(&model, waiting))
+            .spawn(move || serve(&embed, waiting, &counted))
             .map_err(|source| LoadError::Threads { source })?;
-        Ok(Self { queue: Some(queue), room: Arc::new(Semaphore::new(limit)), limit, worker: Some(worker) })
+        let room = Arc::new(Semaphore::new(limit));
+        Ok(Self { queue: Some(queue), room, limit, worker: Some(worker), panics })
+    }
+
+    /// How its thread is.
+    pub fn state(&self) -> EmbedderState {
+        let has_ended = self.worker.as_ref().is_none_or(JoinHandle::is_finished);
+        EmbedderState {
+            restarts: self.panics.load(Ordering::Relaxed),
+            trouble: has_ended.then(|| "its thread has ended".to_owned()),
+        }
     }
 
     /// The embeddings of `texts`, in their order; see [`Model::embed`]. Dropping the future withdraws the
@@ -104,7 +134,19 @@ impl Drop for Embedder {
     }
 }
 
-fn serve(model: &Model, mut waiting: mpsc::UnboundedReceiver<Request>) {
+/// What embeds texts.
+trait Embed: Fn(&[&str]) -> Result<Vec<Embedding>, EmbedError> {}
+
+impl<F: Fn(&[&str]) -> Result<Vec<Embedding>, EmbedError>> Embed for F {}
+
+fn serve(embed: &impl Embed, mut waiting: mpsc::UnboundedReceiver<Request>, panics: &AtomicU64) {
+    // A panic is the answer to the requests that it came of, and the thread embeds what comes next.
+    let embed = |texts: &[&str]| {
+        catch_unwind(AssertUnwindSafe(|| embed(texts))).unwrap_or_else(|panic| {
+            panics.fetch_add(1, Ordering::Relaxed);
+            Err(EmbedError::Panicked { message: message(&*panic) })
+        })
+    };
     while let Some(first) = waiting.blocking_recv() {
         let mut batch = Batch::default();
         batch.add(first);
@@ -113,8 +155,15 @@ fn serve(model: &Model, mut waiting: mpsc::UnboundedReceiver<Request>) {
         {
             batch.add(next);
         }
-        batch.run(model);
+        batch.run(&embed);
     }
+}
+
+/// What a panic said.
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("no message").to_owned()
 }
 
 /// Requests that are computed together.
@@ -146,9 +195,9 @@ impl Batch {
         self.texts.extend(texts);
     }
 
-    fn run(self, model: &Model) {
+    fn run(self, embed: &impl Embed) {
         let texts: Vec<&str> = self.texts.iter().map(String::as_str).collect();
-        match model.embed(&texts) {
+        match embed(&texts) {
             Ok(embeddings) => {
                 let mut embeddings = embeddings.into_iter();
                 for caller in self.callers {
@@ -156,12 +205,12 @@ impl Batch {
                     caller.answer(Ok(own));
                 }
             }
-            // Somebody's text was refused: each caller gets the answer to his own request.
+            // Somebody's text was refused, or panicked: each caller gets the answer to his own request.
             Err(_) => {
                 let mut start = 0;
                 for caller in self.callers {
                     let end = start + caller.texts;
-                    caller.answer(model.embed(&texts[start..end]));
+                    caller.answer(embed(&texts[start..end]));
                     start = end;
                 }
             }
@@ -173,5 +222,29 @@ impl Caller {
     fn answer(self, answer: Result<Vec<Embedding>, EmbedError>) {
         // The caller may have gone meanwhile; then nobody wants the answer.
         self.reply.send(answer).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn panic_is_the_answer_to_its_own_request_and_the_thread_lives_on() {
+        let embedder = Embedder::start_with(EmbedderConfig::default(), |texts: &[&str]| {
+            assert!(!texts.contains(&"poison"), "a poisonous text");
+            Ok(texts.iter().map(|text| vec![text.len() as f32].into()).collect())
+        });
+        let embedder = embedder.expect("the thread starts");
+        for _ in 0..3 {
+            let embed = |text: &str| embedder.embed(vec![text.to_owned()]);
+            let (before, poisoned, after) = tokio::join!(embed("a"), embed("poison"), embed("abc"));
+            assert_eq!(before.expect("it is embedded")[0].as_slice(), [1.0]);
+            assert_eq!(after.expect("it is embedded")[0].as_slice(), [3.0]);
+            let error = poisoned.expect_err("it panics").to_string();
+            assert_eq!(error, "embedding the texts panicked: a poisonous text");
+        }
+        let EmbedderState { restarts, trouble } = embedder.state();
+        assert!(restarts >= 3 && trouble.is_none(), "{restarts} {trouble:?}");
     }
 }

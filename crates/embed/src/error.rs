@@ -103,6 +103,12 @@ pub enum EmbedError {
         /// How many texts may wait.
         limit: usize,
     },
+    /// Embedding these texts panicked. Others are embedded as before.
+    #[error("embedding the texts panicked: {message}")]
+    Panicked {
+        /// What the panic said.
+        message: String,
+    },
     /// The embedder has shut down, or its thread died.
     #[error("embedder has stopped")]
     Stopped,

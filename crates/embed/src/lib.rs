@@ -20,7 +20,7 @@ mod team;
 mod tokenize;
 mod weights;
 
-pub use embedder::{Embedder, EmbedderConfig};
+pub use embedder::{Embedder, EmbedderConfig, EmbedderState};
 pub use error::{EmbedError, LoadError};
 pub use kernels::Kernel;
 pub use model::{Model, ModelConfig};

@@ -25,6 +25,9 @@ pub struct ServerConfig {
     /// Requests that are worked on at once. Default 256. More than the store has connections wait there, up to the
     /// time-out; fewer turn clients away that could be served.
     pub max_requests: usize,
+    /// Streams of events at once, which wait most of the time and count as no requests. Default 1024. Each takes a
+    /// connection, and some tens of kilobytes.
+    pub max_streams: usize,
 }
 
 impl Default for ServerConfig {
@@ -36,6 +39,7 @@ impl Default for ServerConfig {
             request_timeout: Duration::from_secs(60),
             evaluation_timeout: Duration::from_secs(600),
             max_requests: 256,
+            max_streams: 1024,
         }
     }
 }

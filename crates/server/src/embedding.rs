@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Instant};
 
-use embed::{Embedder, Model, Tokens};
+use embed::{Embedder, EmbedderState, Model, Tokens};
 use records::Embedding;
 use tracing::Instrument as _;
 
-use crate::{answer::ApiError, process::Process};
+use crate::{answer::ApiError, process::Process, supervisor::TaskState};
 
 /// Embeds for all services of a process.
 #[derive(Clone)]
@@ -34,11 +34,17 @@ impl EmbeddingModel {
         Ok(embeddings)
     }
 
+    /// How the thread is that embeds.
+    pub fn state(&self) -> TaskState {
+        let EmbedderState { restarts, trouble } = self.queue.state();
+        TaskState { restarts, trouble }
+    }
+
     /// What the model sees of `text`.
     pub(crate) async fn tokenize(&self, text: String) -> Result<Tokens, ApiError> {
         let model = Arc::clone(&self.model);
         let tokens = tokio::task::spawn_blocking(move || model.tokenize(&text)).await;
-        Ok(tokens.expect("the tokenizer does not panic")?)
+        Ok(tokens.map_err(|error| ApiError::Panic { message: error.to_string() })??)
     }
 }
 

@@ -10,6 +10,7 @@ use axum::{
     response::Response,
     routing::any,
 };
+use futures_util::StreamExt as _;
 use records::Service;
 
 use crate::{answer::ApiError, handlers::operation::Probe, layers, process::Process, routes, trace};
@@ -28,6 +29,7 @@ pub struct Upstream {
 pub(crate) struct Passage {
     pub(crate) upstream: Upstream,
     pub(crate) client: reqwest::Client,
+    process: Arc<Process>,
 }
 
 /// Headers that concern one connection and no other (RFC 9110, 7.6.1), and the host, which is another's.
@@ -47,7 +49,11 @@ const OWN: [HeaderName; 9] = [
 pub fn gateway(upstreams: &[Upstream], client: &reqwest::Client, process: &Arc<Process>) -> Router {
     let passages: Vec<Passage> = upstreams
         .iter()
-        .map(|upstream| Passage { upstream: upstream.clone(), client: client.clone() })
+        .map(|upstream| Passage {
+            upstream: upstream.clone(),
+            client: client.clone(),
+            process: process.clone(),
+        })
         .collect();
     let probes = passages.iter().cloned().map(Probe::Passage).collect();
     let mut router = routes::described(
@@ -67,7 +73,7 @@ pub fn gateway(upstreams: &[Upstream], client: &reqwest::Client, process: &Arc<P
 
 /// Passes a request on, and its answer back, both as they come in.
 async fn pass_on(State(passage): State<Passage>, request: Request) -> Result<Response, ApiError> {
-    let Passage { upstream: Upstream { service, url }, client } = passage;
+    let Passage { upstream: Upstream { service, url }, client, process } = passage;
     let (parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let mut headers = passed(parts.headers);
@@ -80,7 +86,19 @@ async fn pass_on(State(passage): State<Passage>, request: Request) -> Result<Res
     let mut response = Response::new(Body::empty());
     *response.status_mut() = incoming.status();
     *response.headers_mut() = passed(incoming.headers().clone());
-    *response.body_mut() = Body::from_stream(incoming.bytes_stream());
+    let is_events =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
+    *response.body_mut() = if is_events {
+        // As the service does with its own.
+        let permit = process.stream_begins()?;
+        let stopping = async move {
+            let _held = permit;
+            process.stopping().await;
+        };
+        Body::from_stream(incoming.bytes_stream().take_until(Box::pin(stopping)))
+    } else {
+        Body::from_stream(incoming.bytes_stream())
+    };
     Ok(response)
 }
 

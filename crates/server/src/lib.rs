@@ -23,6 +23,7 @@ mod request;
 mod results;
 mod routes;
 mod searches;
+mod supervisor;
 mod trace;
 mod wire;
 
@@ -37,3 +38,4 @@ pub use metrics::{MaintenanceMetrics, PoolProbe, PoolState, Probes, TableSeen};
 pub use process::Process;
 pub use routes::services;
 pub use searches::{SearchAlert, SearchProbe, SearchReport};
+pub use supervisor::{Need, Supervisor, TaskState};

@@ -70,6 +70,11 @@ impl Shutdown {
         self.0.send_replace(true);
     }
 
+    /// Whether it has begun.
+    pub fn has_begun(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Returns when it has begun.
     pub async fn begun(&self) {
         // The sender lives in `self`.

@@ -17,7 +17,7 @@ use prometheus_client::{
 use records::Service;
 
 pub use self::maintenance::{MaintenanceMetrics, TableSeen};
-use crate::searches::SearchProbe;
+use crate::{searches::SearchProbe, supervisor::Supervisor};
 
 /// From a lookup by id to a large batch on a busy machine.
 const SECONDS: [f64; 14] =
@@ -56,6 +56,8 @@ pub struct Probes {
     pub pool: Option<PoolProbe>,
     /// The searches by vector, if somebody watches them.
     pub searches: Option<SearchProbe>,
+    /// What runs beside requests.
+    pub supervisor: Supervisor,
 }
 
 /// The metrics of a process.
@@ -133,6 +135,7 @@ impl Metrics {
         if let Some(searches) = &probes.searches {
             registry.register_collector(Box::new(searches.clone()));
         }
+        registry.register_collector(Box::new(probes.supervisor.clone()));
         let maintenance = MaintenanceMetrics::registered(&mut registry);
         Self { registry, requests, in_flight, storage, embedding, embedded_texts, maintenance }
     }

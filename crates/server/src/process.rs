@@ -1,22 +1,19 @@
 //! What everything that a process serves has in common.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use records::Service;
 use store::storage::StorageError;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument as _;
 
 use crate::{
+    answer::ApiError,
     config::ServerConfig,
+    listener::Shutdown,
     metrics::{MaintenanceMetrics, Metrics, Outcome, Probes},
     searches::SearchProbe,
+    supervisor::Supervisor,
 };
 
 /// Limits, doors and metrics of a process.
@@ -27,26 +24,33 @@ pub struct Process {
     pub(crate) searches: Option<SearchProbe>,
     /// A permit for each request that may be worked on.
     pub(crate) room: Arc<Semaphore>,
-    is_stopping: AtomicBool,
+    /// A permit for each stream of events.
+    streams: Arc<Semaphore>,
+    /// What runs beside requests.
+    pub(crate) supervisor: Supervisor,
+    stopping: Shutdown,
 }
 
 impl Process {
     /// A process that serves as `config` says, and asks `probes` for what it does not see itself.
     pub fn new(config: ServerConfig, probes: Probes) -> Arc<Self> {
         let room = Arc::new(Semaphore::new(config.max_requests));
+        let streams = Arc::new(Semaphore::new(config.max_streams));
         let metrics = Metrics::new(&probes);
         Arc::new(Self {
             config,
             metrics,
             searches: probes.searches,
             room,
-            is_stopping: AtomicBool::new(false),
+            streams,
+            supervisor: probes.supervisor,
+            stopping: Shutdown::default(),
         })
     }
 
-    /// From now on `/ready` says that the process is not, so that no new clients are sent.
+    /// From now on `/ready` says that the process is not, so that no new clients are sent; streams of events end.
     pub fn begin_stopping(&self) {
-        self.is_stopping.store(true, Ordering::Relaxed);
+        self.stopping.begin();
     }
 
     /// What maintenance tells of itself, for `/metrics`.
@@ -55,7 +59,21 @@ impl Process {
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        self.is_stopping.load(Ordering::Relaxed)
+        self.stopping.has_begun()
+    }
+
+    /// Counts a stream of events until the permit is dropped.
+    ///
+    /// # Errors
+    /// When there are as many as may be.
+    pub(crate) fn stream_begins(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        let permit = Arc::clone(&self.streams).try_acquire_owned();
+        permit.map_err(|_| ApiError::Busy { limit: self.config.max_streams })
+    }
+
+    /// Returns when the process begins to stop.
+    pub(crate) async fn stopping(&self) {
+        self.stopping.begun().await;
     }
 
     /// Runs an `operation` of the storage of `service`.

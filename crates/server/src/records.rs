@@ -58,6 +58,11 @@ impl<R: Resource> Records<R> {
         &self.process
     }
 
+    /// The same, to be kept.
+    pub(crate) fn shared_process(&self) -> &Arc<Process> {
+        &self.process
+    }
+
     /// Checks that every store can hold the record.
     pub(crate) fn check(&self, draft: DraftRecord) -> Result<(), ApiError> {
         // Whatever the embedding will be, it fits.

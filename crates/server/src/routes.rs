@@ -67,7 +67,7 @@ pub fn services(
 pub(crate) fn described(services: &[Service], probes: Vec<Probe>, process: &Arc<Process>) -> Router {
     let mut description =
         Description::begin(if process.config.api_key.is_some() { Key::Needed } else { Key::None });
-    let router = description.add(operation()).with_state(Operated { probes, process: process.clone() });
+    let router = description.add(operation()).with_state(Operated::new(probes, process));
     for service in services {
         match service {
             Service::Query => drop(description.add(queries())),

@@ -41,7 +41,7 @@ async fn key_opens_everything_but_what_is_open() {
         .filter_map(|check| check["name"].as_str())
         .collect();
     let storages = ["query storage (postgres)", "evaluation storage (postgres)", "judge storage (postgres)"];
-    assert_eq!(names, [&["process"], &storages[..], &["model"]].concat());
+    assert_eq!(names, [&["process"], &storages[..], &["model", "background task `runner`"]].concat());
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ async fn store_that_is_away_is_said_and_come_back_to() {
     assert!(!away.text.contains("127.0.0.1"), "where it is stays inside: {away:?}");
     let away = served.post("/queries", json!({"query": "Why?", "theme": "t"})).await;
     away.message(503);
-    let unready = served.get("/ready").await;
+    let unready = served.wait_for("/ready", StatusCode::SERVICE_UNAVAILABLE).await;
     let checks = &unready.json()["data"]["checks"];
     assert_eq!((unready.status, &checks[1]["ready"]), (503, &json!(false)), "{unready:?}");
     assert!(checks[1]["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{unready:?}");

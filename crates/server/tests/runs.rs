@@ -11,9 +11,9 @@ use crate::{
     served::{PATIENCE, Served},
 };
 
-const VERDICT: &str = r#"{"rationale": "good", "score": 8}"#;
+pub(crate) const VERDICT: &str = r#"{"rationale": "good", "score": 8}"#;
 
-async fn queries(served: &Served, texts: &[&str]) -> Vec<String> {
+pub(crate) async fn queries(served: &Served, texts: &[&str]) -> Vec<String> {
     let mut ids = Vec::new();
     for text in texts {
         let body =
@@ -25,7 +25,7 @@ async fn queries(served: &Served, texts: &[&str]) -> Vec<String> {
 }
 
 /// The run, once it is not running any more.
-async fn ended(served: &Served, id: &str) -> Value {
+pub(crate) async fn ended(served: &Served, id: &str) -> Value {
     let begun = Instant::now();
     loop {
         let run = served.get(&format!("/api/v1/runs/{id}")).await.data();
@@ -37,12 +37,12 @@ async fn ended(served: &Served, id: &str) -> Value {
     }
 }
 
-async fn begin(served: &Served, request: Value) -> String {
+pub(crate) async fn begin(served: &Served, request: Value) -> String {
     let run = served.post("/api/v1/runs", request).await.data();
     run["id"].as_str().expect("an id").to_owned()
 }
 
-async fn results(served: &Served) -> Vec<Value> {
+pub(crate) async fn results(served: &Served) -> Vec<Value> {
     let page = served.get("/api/v1/results?limit=100").await.data();
     page["items"].as_array().expect("a list").clone()
 }

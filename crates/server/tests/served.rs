@@ -13,9 +13,9 @@ use records::Service;
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use server::{
-    ConnectionTimes, EmbeddingModel, JudgeConfig, Judging, Listener, ListenerError, Patience, PoolProbe,
-    PoolState, Probes, Process, ProviderAccess, RecordSource, RemoteService, RunnerConfig, Runs,
-    ServerConfig, Shutdown, Upstream, services,
+    ConnectionTimes, EmbeddingModel, JudgeConfig, Judging, Listener, ListenerError, Need, Patience,
+    PoolProbe, PoolState, Probes, Process, ProviderAccess, RecordSource, RemoteService, RunnerConfig, Runs,
+    ServerConfig, Shutdown, Supervisor, Upstream, services,
 };
 use store::{
     postgres::{Database, PostgresStorage},
@@ -47,6 +47,7 @@ pub(crate) struct Served {
     pub(crate) url: String,
     pub(crate) address: SocketAddr,
     pub(crate) process: Arc<Process>,
+    pub(crate) supervisor: Supervisor,
     pub(crate) shutdown: Shutdown,
     pub(crate) serving: JoinHandle<Result<(), ListenerError>>,
     pub(crate) database: Database,
@@ -125,14 +126,29 @@ impl Served {
         let others = others.map(no_key).collect::<Vec<_>>();
         let providers = [ProviderAccess::Ready(provider)].into_iter().chain(others).collect();
         let config = ServerConfig::default();
-        let mut served = Self::start_judging(&test_database.url(), config, providers, apart).await;
+        let mut served =
+            Self::start_judging(&test_database.url(), config, (providers, apart), |storage| storage).await;
+        served.test_database = Some(test_database);
+        served
+    }
+
+    /// With a provider of models, limits, and storages that `wrap` puts something around.
+    pub(crate) async fn start_faulty(
+        provider: ProviderConfig,
+        config: ServerConfig,
+        wrap: impl Fn(Arc<dyn Storage>) -> Arc<dyn Storage>,
+    ) -> Self {
+        let test_database = TestDatabase::create().await;
+        let providers = (vec![ProviderAccess::Ready(provider)], None);
+        let mut served = Self::start_judging(&test_database.url(), config, providers, wrap).await;
         served.test_database = Some(test_database);
         served
     }
 
     /// On the database at `url`, with a provider of models.
     pub(crate) async fn start_with_provider_on(url: &str, provider: ProviderConfig) -> Self {
-        Self::start_judging(url, ServerConfig::default(), vec![ProviderAccess::Ready(provider)], None).await
+        let providers = (vec![ProviderAccess::Ready(provider)], None);
+        Self::start_judging(url, ServerConfig::default(), providers, |storage| storage).await
     }
 
     /// Where its records are.
@@ -143,28 +159,30 @@ impl Served {
     /// On the database at `url`.
     pub(crate) async fn start_on(url: &str, config: ServerConfig) -> Self {
         let providers = ["openai", "anthropic", "google"].map(no_key).into();
-        Self::start_judging(url, config, providers, None).await
+        Self::start_judging(url, config, (providers, None), |storage| storage).await
     }
 
     async fn start_judging(
         url: &str,
         config: ServerConfig,
-        providers: Vec<ProviderAccess>,
-        apart: Option<&str>,
+        (providers, apart): (Vec<ProviderAccess>, Option<&str>),
+        wrap: impl Fn(Arc<dyn Storage>) -> Arc<dyn Storage>,
     ) -> Self {
         let database = Database::connect(url).await.expect("the database answers");
         for service in Service::ALL {
             database.prepare_service(service).await.expect("the schema is made");
         }
         let storages: Vec<Arc<dyn Storage>> = Service::ALL
-            .map(|service| -> Arc<dyn Storage> { Arc::new(PostgresStorage::new(database.clone(), service)) })
+            .map(|service| wrap(Arc::new(PostgresStorage::new(database.clone(), service))))
             .into();
         let pool = database.clone();
         let probe = PoolProbe::new(move || {
             let (size, idle) = pool.connections();
             PoolState { size, idle }
         });
-        let process = Process::new(config, Probes { pool: Some(probe), searches: Some(searches()) });
+        let supervisor = Supervisor::default();
+        let probes = Probes { pool: Some(probe), searches: Some(searches()), supervisor: supervisor.clone() };
+        let process = Process::new(config, probes);
         let [queries, metrics] = match apart {
             Some(url) => [Service::Query, Service::Evaluation].map(|service| {
                 let upstream = Upstream { service, url: url.to_owned() };
@@ -192,8 +210,12 @@ impl Served {
         let (address, shutdown) = (listener.address(), Shutdown::default());
         let serving = tokio::spawn(listener.serve(router, shutdown.clone(), TIMES));
         let (url, stop) = (format!("http://{address}"), shutdown.clone());
-        tokio::spawn(async move { runs.work_on_all(&stop).await });
-        Self { url, address, process, shutdown, serving, database, client: client(), test_database: None }
+        let kept = supervisor.clone();
+        tokio::spawn(async move {
+            kept.keep("runner", Need::Service, &stop, || runs.work_on_all(&stop)).await;
+        });
+        let client = client();
+        Self { url, address, process, supervisor, shutdown, serving, database, client, test_database: None }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -218,6 +240,11 @@ impl Served {
     /// Runs statements on the database that the test has of its own.
     pub(crate) async fn execute(&self, statements: &str) {
         self.test_database.as_ref().expect("the database is the test's own").execute(statements).await;
+    }
+
+    /// The texts that a statement on that database answers with.
+    pub(crate) async fn texts(&self, statement: &str) -> Vec<String> {
+        self.test_database.as_ref().expect("the database is the test's own").texts(statement).await
     }
 
     /// Asks for `path` until it answers `status`.

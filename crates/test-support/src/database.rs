@@ -63,6 +63,13 @@ impl TestDatabase {
     pub async fn execute(&self, sql: &str) {
         execute(&self.url(), sql).await;
     }
+
+    /// The texts that a statement answers with.
+    pub async fn texts(&self, sql: &str) -> Vec<String> {
+        let mut connection = self.connection().await;
+        let texts = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut connection).await;
+        texts.expect("the statement runs")
+    }
 }
 
 impl Drop for TestDatabase {

@@ -136,9 +136,10 @@ impl ApiError {
             },
             Self::Embed(error) => match error {
                 EmbedError::Overloaded { .. } => StatusCode::SERVICE_UNAVAILABLE,
-                EmbedError::Tokenize { .. } | EmbedError::TooManyTexts { .. } | EmbedError::Stopped => {
-                    StatusCode::INTERNAL_SERVER_ERROR
-                }
+                EmbedError::Tokenize { .. }
+                | EmbedError::TooManyTexts { .. }
+                | EmbedError::Panicked { .. }
+                | EmbedError::Stopped => StatusCode::INTERNAL_SERVER_ERROR,
             },
             Self::Panic { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -186,14 +187,19 @@ impl ApiError {
 
     /// The whole chain of causes.
     pub(crate) fn chain(&self) -> String {
-        let mut chain = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            chain.push_str(&format!(": {error}"));
-            cause = error.source();
-        }
-        chain
+        chain(self)
     }
+}
+
+/// An error with the whole chain of its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut chain = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        chain.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    chain
 }
 
 impl IntoResponse for ApiError {

@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::storage::Storage;
+use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
     answer::{Answer, ApiError, Enveloped},
@@ -20,16 +21,44 @@ use crate::{
     openapi::Document,
     process::Process,
     searches::{SearchAlert, SearchProbe},
+    supervisor::{Need, SeenTask, TaskState},
 };
 
 /// A store that takes longer to say that it is there is as good as away.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Anybody may ask whether the process is ready, as often as they like: others are asked no more often than this.
+const CHECKS_LAST: Duration = Duration::from_secs(1);
+
 /// Who is asked.
 #[derive(Clone)]
 pub(crate) struct Operated {
-    pub(crate) probes: Vec<Probe>,
-    pub(crate) process: Arc<Process>,
+    probes: Arc<[Probe]>,
+    process: Arc<Process>,
+    /// What was found last, and when. Locked while others are asked, so that whoever asks meanwhile has their answer.
+    checked: Arc<Mutex<Option<Checked>>>,
+}
+
+/// What was found, and when.
+type Checked = (Instant, Vec<Check>);
+
+impl Operated {
+    /// The process, and those who have to answer for it to be ready.
+    pub(crate) fn new(probes: Vec<Probe>, process: &Arc<Process>) -> Self {
+        Self { probes: probes.into(), process: process.clone(), checked: Arc::default() }
+    }
+
+    async fn checks(&self) -> Vec<Check> {
+        let mut checked = self.checked.lock().await;
+        if let Some((at, checks)) = &*checked
+            && at.elapsed() < CHECKS_LAST
+        {
+            return checks.clone();
+        }
+        let checks = join_all(self.probes.iter().map(check)).await;
+        *checked = Some((Instant::now(), checks.clone()));
+        checks
+    }
 }
 
 /// Somebody who has to answer.
@@ -54,8 +83,23 @@ pub(crate) struct Alive {
 pub(crate) struct Ready {
     /// What was looked at; only for those who have the key.
     checks: Option<Vec<Check>>,
+    /// What runs beside requests; only for those who have the key.
+    background: Option<Vec<BackgroundTask>>,
     /// What is wrong with searches, which are answered all the same; only for those who have the key.
     alerts: Option<Vec<SearchTrouble>>,
+}
+
+/// Something that runs beside requests, and is started again when it panics.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct BackgroundTask {
+    /// What it is.
+    name: &'static str,
+    /// Whether it runs.
+    up: bool,
+    /// How often it was started again.
+    restarts: u64,
+    /// Why it does not run.
+    reason: Option<String>,
 }
 
 /// Searches that find too little, take too long, or lack results.
@@ -87,7 +131,8 @@ pub(crate) async fn health() -> Answer<Enveloped, Alive> {
     Answer::new(Alive { version: env!("CARGO_PKG_VERSION") }, "alive")
 }
 
-/// Says whether requests can be served: stores answer, their schema is current, the model is loaded.
+/// Says whether requests can be served: stores answer and take writes, their schema is current, the model is loaded, and
+/// what works for clients in the background runs.
 pub(crate) async fn ready(
     State(operated): State<Operated>,
     aide::NoApi(request): aide::NoApi<Request>,
@@ -95,14 +140,27 @@ pub(crate) async fn ready(
     let is_stopping = operated.process.is_stopping();
     let reason = is_stopping.then(|| "it is stopping".to_owned());
     let mut checks = vec![Check { name: "process".to_owned(), ready: !is_stopping, reason }];
-    checks.extend(join_all(operated.probes.iter().map(check)).await);
+    checks.extend(operated.checks().await);
+    let background = operated.process.supervisor.seen();
+    checks.extend(background.iter().filter(|task| task.need == Need::Service).map(|task| {
+        let reason = task.state.trouble.clone();
+        Check { name: format!("background task `{}`", task.name), ready: reason.is_none(), reason }
+    }));
     let is_ready = checks.iter().all(|check| check.ready);
     let shows_details = has_key(&operated.process, request.headers());
     let checks = shows_details.then_some(checks);
     if !is_ready {
         return Err(ApiError::NotReady { checks });
     }
-    Ok(Answer::new(Ready { checks, alerts: shows_details.then(|| troubles(&operated.process)) }, "ready"))
+    let background = shows_details.then(|| background.into_iter().map(BackgroundTask::from).collect());
+    let alerts = shows_details.then(|| troubles(&operated.process));
+    Ok(Answer::new(Ready { checks, background, alerts }, "ready"))
+}
+
+impl From<SeenTask> for BackgroundTask {
+    fn from(SeenTask { name, need: _, state: TaskState { restarts, trouble } }: SeenTask) -> Self {
+        Self { name, up: trouble.is_none(), restarts, reason: trouble }
+    }
 }
 
 fn troubles(process: &Process) -> Vec<SearchTrouble> {
@@ -140,7 +198,7 @@ async fn ask_storage(storage: &Arc<dyn Storage>) -> Option<String> {
 
 /// What is wrong with a service behind the gateway.
 async fn ask_service(passage: &Passage) -> Option<String> {
-    let Passage { upstream: Upstream { service, url }, client } = passage;
+    let Passage { upstream: Upstream { service, url }, client, .. } = passage;
     match client.get(format!("{url}/ready")).send().await {
         Ok(answer) if answer.status().is_success() => None,
         Ok(answer) => Some(format!("it answers {}", answer.status())),

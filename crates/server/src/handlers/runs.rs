@@ -1,10 +1,10 @@
 //! Runs: many evaluations, worked on in the background.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use aide::{NoApi, OperationOutput, generate::GenContext, openapi};
+use aide::{OperationOutput, generate::GenContext, openapi};
 use axum::{
-    extract::{Extension, State},
+    extract::State,
     response::{
         IntoResponse, Response, Sse,
         sse::{Event, KeepAlive},
@@ -13,12 +13,13 @@ use axum::{
 use futures_util::Stream;
 use records::Service;
 use store::storage::Cursor;
+use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use crate::{
     answer::{Answer, ApiError, Enveloped},
-    judging::Runs,
-    layers::Permit,
+    judging::{RunWatch, Runs},
+    process::Process,
     request::{Body, Both, IdempotencyKey, Parameters, Refused, Segment},
     wire::{DeletedRun, KeysetPage, KeysetParameters, NewRun, ResumeRun, RunFilters, ShownRun},
 };
@@ -100,15 +101,14 @@ pub(crate) async fn delete(
     Ok(Answer::new(DeletedRun { id: id.to_string() }, "deleted"))
 }
 
-/// Tells how far a run is, as often as that changes, until it is not running any more.
-pub(crate) async fn events(
-    State(runs): State<Runs>,
-    NoApi(Extension(permit)): NoApi<Extension<Permit>>,
-    Segment(id): Segment,
-) -> Result<Events> {
+/// Tells how far a run is, as often as that changes, until it is not running any more, or the process is to end.
+pub(crate) async fn events(State(runs): State<Runs>, Segment(id): Segment) -> Result<Events> {
+    let process = Arc::clone(runs.outputs.shared_process());
+    let permit = process.stream_begins()?;
     let id = run_id(&id)?;
-    let first = ShownRun::from(runs.progress(id).await?);
-    let events = progress_events(runs, id, first, permit);
+    let watch = runs.watch(id);
+    let first = ShownRun::from(runs.progress_lately(&watch, PAUSE).await?);
+    let events = progress_events(runs, watch, first, (process, permit));
     let response = Sse::new(events).keep_alive(KeepAlive::default()).into_response();
     Ok(Events(response))
 }
@@ -118,26 +118,30 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 fn progress_events(
     runs: Runs,
-    id: Uuid,
+    watch: Arc<RunWatch>,
     first: ShownRun,
-    permit: Permit,
+    (process, permit): (Arc<Process>, OwnedSemaphorePermit),
 ) -> impl Stream<Item = std::result::Result<Event, Infallible>> {
     async_stream::stream! {
-        // The stream counts as a request until its last event.
         let _held = permit;
         let mut shown = first;
         yield Ok(event(&shown));
         while shown.is_running() {
-            tokio::time::sleep(PAUSE).await;
+            tokio::select! {
+                // Clients connect again, to the next process.
+                () = process.stopping() => break,
+                () = tokio::time::sleep(PAUSE) => {}
+            }
             // A store that is away for a moment is no end of the run; one that was deleted is.
-            match runs.progress(id).await.map(ShownRun::from) {
+            match runs.progress_lately(&watch, PAUSE).await.map(ShownRun::from) {
                 Ok(now) if now != shown => {
                     shown = now;
                     yield Ok(event(&shown));
                 }
                 Ok(_) => {}
                 Err(ApiError::NoRecord { .. }) => break,
-                Err(error) => tracing::warn!(run = %id, error = %error.chain(), "a run's progress is not known"),
+                // Told by the one who asked.
+                Err(_) => {}
             }
         }
     }

@@ -1,6 +1,8 @@
 //! One query after the other: the model answers, the answer is stored at once, the judges judge it, and what they say is
 //! stored at once too.
 
+use std::panic::AssertUnwindSafe;
+
 use ::records::Service;
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
 use judge::rubric::Outputs as Shown;
@@ -18,6 +20,7 @@ use crate::{
     answer::{ApiError, now},
     process::Process,
     records::Records,
+    supervisor::panic_message,
     wire::{Outputs, Queries},
 };
 
@@ -65,7 +68,11 @@ impl Judging {
             .map(|record| {
                 let question = Question::new(Some(record.id), record.text, &record.metadata);
                 async move {
-                    let evaluated = self.evaluate(plan, &question, outputs).await;
+                    // The rest is evaluated whatever comes of one.
+                    let evaluated =
+                        AssertUnwindSafe(self.evaluate(plan, &question, outputs)).catch_unwind().await;
+                    let evaluated = evaluated
+                        .unwrap_or_else(|panic| Err(ApiError::Panic { message: panic_message(panic) }));
                     evaluated.map_err(|error| FailedQuery { query: question.text, error })
                 }
                 .boxed()
@@ -128,7 +135,8 @@ impl Judging {
     ) -> Result<Evaluation, ApiError> {
         let judge = &plan.judge.model;
         let matter = Matter { question, outputs: Shown::One(&output.text), repeat: 0 };
-        let inquiry = Inquiry::new(judge, metric, matter).expect("the plan was checked");
+        let inquiry = Inquiry::new(judge, metric, matter)
+            .map_err(|error| ApiError::invalid("evaluation_prompt_ids", error.to_string()))?;
         let asked = self.models.ask(&plan.judge, &inquiry.request, process).await?;
         let Judgement { score, mut metadata, .. } = Judgement::of(judge, metric, false, asked.as_ref());
         metadata.insert("fingerprint".to_owned(), inquiry.fingerprint.to_string().into());

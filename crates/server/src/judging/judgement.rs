@@ -1,5 +1,7 @@
 //! What a judge is asked about one answer or two, and what its words are worth.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use judge::{
     outcome::Outcome,
     parse::Winner,
@@ -10,6 +12,7 @@ use judge::{
 use serde_json::{Map, Value};
 
 use super::{Question, output::call_metadata, plan::Metric};
+use crate::supervisor::panic_message;
 
 /// A verdict has one or two sentences. Small models that have begun a text between quotes may not find its end.
 const MAX_TOKENS: u32 = 1024;
@@ -75,13 +78,13 @@ impl Judgement {
         swapped: bool,
         asked: Result<&Completion, &Error>,
     ) -> Self {
-        let mut judgement = match (asked, metric.rubric.mode()) {
+        let mut judgement = unless_it_panics(|| match (asked, metric.rubric.mode()) {
             (Ok(completion), Mode::Pointwise) => {
                 Self::score(&Verdict::of_score(completion, metric.rubric.scale(), metric.beyond))
             }
             (Ok(completion), Mode::Pairwise) => Self::winner(&Verdict::of_winner(completion), swapped),
             (Err(error), _) => Self::score(&Verdict::of_error(error)),
-        };
+        });
         match asked {
             Ok(completion) => judgement.metadata.extend(completed(judge, completion)),
             Err(error) => judgement.metadata.extend(failed(error)),
@@ -128,6 +131,18 @@ impl Judgement {
     }
 }
 
+/// What `read` makes of a judge's words. They were paid for and are kept, whatever is wrong with how we read them.
+fn unless_it_panics(read: impl FnOnce() -> Judgement) -> Judgement {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
+        let message = panic_message(panic);
+        tracing::error!(panic = message, "reading a judge's words panicked");
+        let error = format!("reading the judge's words panicked: {message}");
+        let entries = [("status", "failed"), ("error_kind", "internal"), ("error", error.as_str())];
+        let metadata = entries.into_iter().map(|(key, value)| (key.to_owned(), words(value))).collect();
+        Judgement { outcome: Outcome::Failed, reason: None, score: None, metadata }
+    })
+}
+
 /// A judge's answer, as it came.
 fn completed(judge: &Model, completion: &Completion) -> Map<String, Value> {
     let raw_text = match &completion.content {
@@ -155,4 +170,20 @@ fn failed(error: &Error) -> Map<String, Value> {
 /// Words of a provider. PostgreSQL can look into no JSON that has the character NUL: its picture stands for it.
 pub(super) fn words(text: &str) -> Value {
     text.replace('\0', "\u{2400}").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_cannot_even_be_read_are_a_failure_and_no_panic() {
+        let judgement = unless_it_panics(|| panic!("the form has a number"));
+        assert_eq!((judgement.outcome, judgement.score), (Outcome::Failed, None));
+        let expected = "reading the judge's words panicked: the form has a number";
+        assert_eq!(
+            (&judgement.metadata["status"], &judgement.metadata["error"]),
+            (&"failed".into(), &expected.into())
+        );
+    }
 }

@@ -23,7 +23,7 @@ pub use sources::{RecordSource, RemoteService};
 
 pub(crate) use evaluate::{Evaluated, Evaluation, FailedQuery};
 pub(crate) use plan::{Plan, Question, Wanted};
-pub(crate) use runs::{PlannedModel, RunBudget, RunMode, RunProgress, WantedQueries, WantedRun};
+pub(crate) use runs::{PlannedModel, RunBudget, RunMode, RunProgress, RunWatch, WantedQueries, WantedRun};
 
 use models::Models;
 

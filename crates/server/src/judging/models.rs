@@ -12,7 +12,7 @@ use judge::{
 };
 use records::Service;
 use store::postgres::{Database, RegisteredModel, Registration};
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 
 use crate::{answer::ApiError, process::Process};
 
@@ -47,6 +47,8 @@ pub(crate) struct Models {
     database: Database,
     providers: Vec<(String, Result<Caller, &'static str>)>,
     run_backoff: Backoff,
+    /// A model was registered or changed in this process.
+    registered: Notify,
 }
 
 /// A model that a request names.
@@ -76,7 +78,8 @@ impl Models {
             }
             ProviderAccess::NoKey { provider, setting } => Ok((provider.clone(), Err(*setting))),
         });
-        Ok(Self { database, providers: providers.collect::<Result<_, _>>()?, run_backoff })
+        let providers = providers.collect::<Result<_, _>>()?;
+        Ok(Self { database, providers, run_backoff, registered: Notify::new() })
     }
 
     /// All that are known, by provider and id.
@@ -101,7 +104,14 @@ impl Models {
     ) -> Result<Registration, ApiError> {
         self.check_provider("provider", &model.provider)?;
         let registered = self.database.register_model(model);
-        Ok(process.measured(Service::Judge, "register_model", registered).await?)
+        let registration = process.measured(Service::Judge, "register_model", registered).await?;
+        self.registered.notify_one();
+        Ok(registration)
+    }
+
+    /// Returns when a model was registered in this process since it returned last: for the one who works on runs.
+    pub(super) async fn registered(&self) {
+        self.registered.notified().await;
     }
 
     /// The model `id`, which the request's `field` names, at `provider` if the request says so.

@@ -16,7 +16,7 @@ use axum::{
 };
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
 
-use crate::{answer::ApiError, process::Process, request::BodyLimit};
+use crate::{answer::ApiError, process::Process, request::BodyLimit, supervisor::panic_message};
 
 pub(crate) use key::has_key;
 pub(crate) use limits::Permit;
@@ -70,12 +70,7 @@ async fn other_method(request: Request) -> ApiError {
 }
 
 fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
-    let message = match panic.downcast::<String>() {
-        Ok(message) => *message,
-        Err(panic) => {
-            panic.downcast::<&str>().map_or_else(|_| "no message".to_owned(), |text| (*text).to_owned())
-        }
-    };
+    let message = panic_message(panic);
     ApiError::Panic { message }.into_response()
 }
 

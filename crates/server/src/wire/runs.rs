@@ -121,6 +121,9 @@ pub(crate) struct ShownRun {
     units: ShownUnits,
     used: ShownUsage,
     budget: RunBudget,
+    /// What is stored of the run and cannot be read; what would show it is empty or 0.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<String>,
 }
 
 /// How far models' answers are.
@@ -316,12 +319,14 @@ impl From<RunProgress> for ShownRun {
             created_at: timestamp::format(run.created_at),
             began_at: timestamp::format(run.began_at),
             ended_at: run.ended_at.map(timestamp::format),
-            mode: plan.mode,
-            queries: plan.queries,
-            models: plan.models,
-            judge_models: plan.judges,
-            evaluation_prompt_ids: plan.metrics.into_iter().map(|metric| metric.id).collect(),
-            repeats: plan.repeats,
+            mode: plan.as_ref().map_or(RunMode::default(), |plan| plan.mode),
+            queries: plan.as_ref().map_or(0, |plan| plan.queries),
+            models: plan.as_ref().map_or_else(Vec::new, |plan| plan.models.clone()),
+            judge_models: plan.as_ref().map_or_else(Vec::new, |plan| plan.judges.clone()),
+            evaluation_prompt_ids: plan
+                .as_ref()
+                .map_or_else(Vec::new, |plan| plan.metrics.iter().map(|metric| metric.id.clone()).collect()),
+            repeats: plan.as_ref().map_or(0, |plan| plan.repeats),
             answers,
             units,
             used: ShownUsage {
@@ -332,6 +337,7 @@ impl From<RunProgress> for ShownRun {
                 without_cost: run.used.without_cost,
             },
             budget,
+            problems: run.problems,
         }
     }
 }

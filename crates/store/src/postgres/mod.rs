@@ -2,6 +2,7 @@
 
 mod connect;
 mod copy_format;
+mod counted;
 pub mod ddl;
 mod embedding_health;
 mod evaluation_results;

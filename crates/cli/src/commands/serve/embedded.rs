@@ -1,8 +1,16 @@
 //! The embedded server under services that run for long: should it die, it is started again.
 
-use std::time::Duration;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use provision::Server;
+use server::{Need, Supervisor, TaskState};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{connection::blocking, exit::Failure, progress::setup_line};
@@ -18,9 +26,12 @@ pub(super) struct Watched {
 
 impl Watched {
     /// Watches `server` from now on.
-    pub(super) fn begin(server: Server) -> Self {
+    pub(super) fn begin(server: Server, supervisor: &Supervisor) -> Self {
         let (stop, stopped) = oneshot::channel();
-        Self { stop, task: tokio::spawn(watch(server, stopped)) }
+        let watching = Arc::new(Watching::default());
+        let seen = Arc::clone(&watching);
+        supervisor.watch("embedded PostgreSQL", Need::Service, move || seen.state());
+        Self { stop, task: tokio::spawn(watch(server, stopped, watching)) }
     }
 
     /// Lets go of the server.
@@ -32,24 +43,53 @@ impl Watched {
     }
 }
 
-async fn watch(mut server: Server, mut stopped: oneshot::Receiver<()>) -> Server {
+/// What the task has seen.
+#[derive(Debug, Default)]
+struct Watching {
+    restarts: AtomicU64,
+    /// Written by the task, read by those who ask; locked for one step.
+    trouble: Mutex<Option<String>>,
+}
+
+impl Watching {
+    fn set(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    fn state(&self) -> TaskState {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        TaskState { restarts: self.restarts.load(Ordering::Relaxed), trouble }
+    }
+}
+
+async fn watch(mut server: Server, mut stopped: oneshot::Receiver<()>, watching: Arc<Watching>) -> Server {
     loop {
         tokio::select! {
             _ = &mut stopped => return server,
             () = tokio::time::sleep(WATCH) => {}
         }
         let looked = tokio::task::spawn_blocking(move || {
-            let revived = server.revive(&setup_line);
+            // A panic is looked at like an error, and the server is ours as before.
+            let revived = catch_unwind(AssertUnwindSafe(|| server.revive(&setup_line)));
             (server, revived)
         });
         let revived;
-        (server, revived) = looked.await.expect("reviving the server does not panic");
+        (server, revived) = looked.await.expect("panics were caught");
         match revived {
-            Ok(false) => {}
-            Ok(true) => tracing::warn!("the embedded PostgreSQL had died and was started again"),
-            Err(error) => {
+            Ok(Ok(false)) => watching.set(None),
+            Ok(Ok(true)) => {
+                watching.restarts.fetch_add(1, Ordering::Relaxed);
+                watching.set(None);
+                tracing::warn!("the embedded PostgreSQL had died and was started again");
+            }
+            Ok(Err(error)) => {
                 let error = Failure::from(error).message();
                 tracing::error!(error, "the embedded PostgreSQL has died and does not start");
+                watching.set(Some("it has died and does not start".to_owned()));
+            }
+            Err(_) => {
+                tracing::error!("looking after the embedded PostgreSQL panicked");
+                watching.set(Some("looking after it panicked".to_owned()));
             }
         }
     }

@@ -20,7 +20,7 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Makes a round each interval until `shutdown`, which interrupts one that is under way.
-    pub(super) async fn keep(self, shutdown: Shutdown) {
+    pub(super) async fn keep(&self, shutdown: &Shutdown) {
         let metrics = self.process.maintenance_metrics();
         loop {
             if let Err(error) = self.look(&metrics).await {

@@ -16,11 +16,14 @@ use anyhow::{Context as _, anyhow};
 use embed::{Embedder, EmbedderConfig};
 use records::Service;
 use server::{
-    ConnectionTimes, EmbeddingModel, Listener, PoolProbe, Probes, Process, RunnerConfig, Runs, Shutdown,
-    gateway, services,
+    ConnectionTimes, EmbeddingModel, Listener, Need, PoolProbe, Probes, Process, RunnerConfig, Runs,
+    Shutdown, Supervisor, gateway, services,
 };
 use store::postgres::{Database, Table};
-use tokio::task::{JoinError, JoinSet};
+use tokio::{
+    sync::Mutex,
+    task::{JoinError, JoinSet},
+};
 use upkeep::Policy;
 
 use self::{
@@ -40,12 +43,8 @@ use crate::{
     telemetry::{self, Traces},
 };
 
-const TIMES: ConnectionTimes = ConnectionTimes {
-    // hyper's own default.
-    head: Duration::from_secs(30),
-    // Longer than any request may take by default; whoever stops us kills us after some such time anyway.
-    grace: Duration::from_secs(65),
-};
+/// hyper's own default.
+const HEAD: Duration = Duration::from_secs(30);
 
 /// Shorter than a service keeps a connection that is idle, so that none is used that it is about to close.
 const IDLE_UPSTREAM: Duration = Duration::from_secs(20);
@@ -85,11 +84,11 @@ async fn serve(
 }
 
 /// Says which tables want another index than they have. Searches are right without it, but slower.
-async fn tell_of_indexes(database: Database, services: Vec<Service>, policy: Policy) {
-    for table in services.into_iter().map(Table::of) {
+async fn tell_of_indexes(database: &Database, services: &[Service], policy: &Policy) {
+    for table in services.iter().copied().map(Table::of) {
         match database.observe_indexes(&table).await {
             Ok(observation) => {
-                let plan = upkeep::plan(&observation, &policy);
+                let plan = upkeep::plan(&observation, policy);
                 if !plan.is_empty() {
                     tracing::warn!(
                         table.name = table.name,
@@ -112,6 +111,38 @@ async fn tell_of_indexes(database: Database, services: Vec<Service>, policy: Pol
     }
 }
 
+/// What runs beside requests: begun again should it panic.
+#[derive(Clone)]
+struct Background {
+    supervisor: Supervisor,
+    shutdown: Shutdown,
+}
+
+impl Background {
+    async fn maintain(self, keeper: Keeper) {
+        let Self { supervisor, shutdown } = &self;
+        supervisor.keep("maintenance", Need::Upkeep, shutdown, || keeper.keep(shutdown)).await;
+    }
+
+    async fn tell_of_indexes(self, database: Database, services: Vec<Service>, policy: Policy) {
+        let tell = || tell_of_indexes(&database, &services, &policy);
+        self.supervisor.keep("look at indexes", Need::Upkeep, &self.shutdown, tell).await;
+    }
+
+    async fn monitor(self, monitor: SearchMonitor) {
+        let Self { supervisor, shutdown } = &self;
+        // One that was begun again has the monitor after the one that panicked.
+        let monitor = Mutex::new(monitor);
+        let run = || async { monitor.lock().await.run(shutdown).await };
+        supervisor.keep("monitor", Need::Upkeep, shutdown, run).await;
+    }
+
+    async fn work_on(self, runs: Runs) {
+        let Self { supervisor, shutdown } = &self;
+        supervisor.keep("runner", Need::Service, shutdown, || runs.work_on_all(shutdown)).await;
+    }
+}
+
 /// Addresses that answer, and what is behind them.
 struct Serving {
     process: Arc<Process>,
@@ -121,6 +152,8 @@ struct Serving {
     workers: JoinSet<()>,
     /// Of all but the gateway.
     storages: Option<Opened>,
+    /// How long what is under way has to end, from the signal on.
+    grace: Duration,
 }
 
 impl Serving {
@@ -128,14 +161,23 @@ impl Serving {
     async fn begin(configuration: &Configuration, settings: Settings) -> Result<Self, Failure> {
         let Settings { server: config, addresses, upstreams, .. } = &settings;
         let wanted = settings.services();
-        let mut search_monitor = None;
+        let (mut search_monitor, supervisor) = (None, Supervisor::default());
         let (process, storages, model, runs) = if wanted.is_empty() {
-            (Process::new(config.clone(), Probes::default()), None, None, None)
+            let probes = Probes { supervisor: supervisor.clone(), ..Probes::default() };
+            (Process::new(config.clone(), probes), None, None, None)
         } else {
             let opened = with_sources(configuration, &wanted)?;
-            let (storages, model) =
-                tokio::try_join!(Opened::open(configuration, &opened), embedding_model(configuration))?;
-            let mut probes = Probes { pool: storages.database.as_ref().map(pool_probe), searches: None };
+            let (storages, model) = tokio::try_join!(
+                Opened::open(configuration, &opened, &supervisor),
+                embedding_model(configuration)
+            )?;
+            let embedding = model.clone();
+            supervisor.watch("embedding", Need::Service, move || embedding.state());
+            let mut probes = Probes {
+                pool: storages.database.as_ref().map(pool_probe),
+                searches: None,
+                supervisor: supervisor.clone(),
+            };
             if let Some(database) = &storages.database
                 && let Some((monitor, probe)) = SearchMonitor::begin(configuration, database)?
             {
@@ -158,27 +200,28 @@ impl Serving {
             };
             let listener = Listener::bind(*address).await.map_err(anyhow::Error::from)?;
             print(&format!("{}: http://{}", role.as_str(), listener.address()))?;
-            listeners.spawn(listener.serve(router, shutdown.clone(), TIMES));
+            let times = ConnectionTimes { head: HEAD, grace: settings.grace };
+            listeners.spawn(listener.serve(router, shutdown.clone(), times));
         }
+        let background = Background { supervisor, shutdown: shutdown.clone() };
         if let Some(database) = storages.as_ref().and_then(|storages| storages.database.clone()) {
             let policy = configuration.index_policy()?;
             let MaintenanceSettings { is_on, interval, limits } = configuration.maintenance()?;
             if is_on {
                 let process = Arc::clone(&process);
                 let keeper = Keeper { database, policy, limits, interval, process };
-                workers.spawn(keeper.keep(shutdown.clone()));
+                workers.spawn(background.clone().maintain(keeper));
             } else {
-                workers.spawn(tell_of_indexes(database, wanted.clone(), policy));
+                workers.spawn(background.clone().tell_of_indexes(database, wanted.clone(), policy));
             }
         }
         if let Some(monitor) = search_monitor {
-            workers.spawn(monitor.run(shutdown.clone()));
+            workers.spawn(background.clone().monitor(monitor));
         }
         if let Some(runs) = runs {
-            let shutdown = shutdown.clone();
-            workers.spawn(async move { runs.work_on_all(&shutdown).await });
+            workers.spawn(background.work_on(runs));
         }
-        Ok(Self { process, shutdown, listeners, workers, storages })
+        Ok(Self { process, shutdown, listeners, workers, storages, grace: settings.grace })
     }
 
     /// Serves until a signal comes or an address fails, and finishes what was accepted.
@@ -191,19 +234,22 @@ impl Serving {
         };
         self.process.begin_stopping();
         self.shutdown.begin();
-        loop {
-            tokio::select! {
-                ended = self.listeners.join_next() => match ended {
-                    Some(ended) => result = result.and(how_it_ended(ended)),
-                    None => break,
-                },
-                // A second signal is from somebody who does not want to wait.
-                () = signals.next() => break,
+        let end = Instant::now() + self.grace;
+        let listeners = &mut self.listeners;
+        let requests = async {
+            let mut result = Ok(());
+            while let Some(ended) = listeners.join_next().await {
+                result = result.and(how_it_ended(ended));
             }
-        }
+            result
+        };
+        let workers = &mut self.workers;
+        // What is left at the end is done by the next process, a call that is under way once more.
+        let workers =
+            tokio::time::timeout_at(end.into(), async { while workers.join_next().await.is_some() {} });
         tokio::select! {
-            // What is left then is done by the next process, a call that is under way once more.
-            _ = tokio::time::timeout(TIMES.grace, async { while self.workers.join_next().await.is_some() {} }) => {}
+            (answered, _) = async { tokio::join!(requests, workers) } => result = result.and(answered),
+            // A second signal is from somebody who does not want to wait.
             () = signals.next() => {}
         }
         self.workers.shutdown().await;
@@ -228,8 +274,11 @@ pub(super) struct OpenRuns {
 impl OpenRuns {
     pub(super) async fn open(configuration: &Configuration) -> Result<Self, Failure> {
         let opened = with_sources(configuration, &[Service::Judge])?;
-        let (storages, model) =
-            tokio::try_join!(Opened::open(configuration, &opened), embedding_model(configuration))?;
+        let supervisor = Supervisor::default();
+        let (storages, model) = tokio::try_join!(
+            Opened::open(configuration, &opened, &supervisor),
+            embedding_model(configuration)
+        )?;
         let process =
             Process::new(settings::server_config(configuration).map_err(Failure::usage)?, Probes::default());
         match runs(configuration, &storages, &model, &process)? {

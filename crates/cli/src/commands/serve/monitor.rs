@@ -102,7 +102,7 @@ impl SearchMonitor {
     }
 
     /// Makes a pass each interval until `shutdown` begins.
-    pub(super) async fn run(mut self, shutdown: Shutdown) {
+    pub(super) async fn run(&mut self, shutdown: &Shutdown) {
         let mut wait = self.interval.min(FIRST);
         loop {
             tokio::select! {

@@ -21,7 +21,12 @@ pub(super) struct Settings {
     pub(super) addresses: Vec<(Role, SocketAddr)>,
     /// Where the gateway passes requests on to; of the gateway alone.
     pub(super) upstreams: Vec<Upstream>,
+    /// How long what is under way has to end once the process is told to stop: requests, and calls of runs. 25 s by
+    /// default, less than Kubernetes gives. Shorter cuts them off; longer than whoever stops us waits is of no use.
+    pub(super) grace: Duration,
 }
+
+const GRACE: Duration = Duration::from_secs(25);
 
 /// What answers at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +98,11 @@ impl Settings {
                 .collect::<anyhow::Result<_>>()?,
             _ => Vec::new(),
         };
-        Ok(Self { server, addresses, upstreams })
+        let seconds =
+            configuration.parsed("PANOPTICON_SHUTDOWN_SECONDS", "a whole number of seconds", |text| {
+                text.parse().ok().map(Duration::from_secs)
+            })?;
+        Ok(Self { server, addresses, upstreams, grace: seconds.unwrap_or(GRACE) })
     }
 
     /// The services that run in this process.
@@ -111,6 +120,7 @@ pub(super) fn server_config(configuration: &Configuration) -> anyhow::Result<Ser
     let positive = "a whole number from 1";
     let max_body_bytes = configuration.parsed("PANOPTICON_MAX_BODY_BYTES", positive, at_least_one)?;
     let max_requests = configuration.parsed("PANOPTICON_MAX_REQUESTS", positive, at_least_one)?;
+    let max_streams = configuration.parsed("PANOPTICON_MAX_STREAMS", positive, at_least_one)?;
     let seconds = |name| {
         configuration.parsed(name, positive, |text| text.parse().ok().filter(|seconds: &u64| *seconds > 0))
     };
@@ -127,6 +137,7 @@ pub(super) fn server_config(configuration: &Configuration) -> anyhow::Result<Ser
         request_timeout: request_timeout.unwrap_or(default.request_timeout),
         evaluation_timeout: evaluation_timeout.unwrap_or(default.evaluation_timeout),
         max_requests: max_requests.unwrap_or(default.max_requests),
+        max_streams: max_streams.unwrap_or(default.max_streams),
     })
 }
 

@@ -1,10 +1,11 @@
 //! The stores of the services that run in this process, as the settings choose them. None falls back to another.
 
-use std::{env, path::PathBuf, sync::Arc};
+use std::{env, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::anyhow;
 use provision::{ChromaError, ChromaProgram, Consent, OwnChroma, OwnChromas};
 use records::Service;
+use server::Supervisor;
 use store::{
     StorageConfig,
     chroma::ServerOptions,
@@ -21,6 +22,9 @@ use crate::{
     source::{is_server_url, token},
 };
 
+/// Long enough for a statement that is nearly done; a connection that hangs is not waited for.
+const CLOSING: Duration = Duration::from_secs(3);
+
 /// Stores that answer and fit.
 pub(super) struct Opened {
     storages: Vec<Arc<dyn Storage>>,
@@ -33,9 +37,13 @@ pub(super) struct Opened {
 
 impl Opened {
     /// Opens the stores of `services`, and makes their schema current.
-    pub(super) async fn open(configuration: &Configuration, services: &[Service]) -> Result<Self, Failure> {
+    pub(super) async fn open(
+        configuration: &Configuration,
+        services: &[Service],
+        supervisor: &Supervisor,
+    ) -> Result<Self, Failure> {
         let mut opened = Self { storages: Vec::new(), database: None, embedded: None, chromas: Vec::new() };
-        match opened.open_all(configuration, services).await {
+        match opened.open_all(configuration, services, supervisor).await {
             Ok(()) => Ok(opened),
             Err(failure) => {
                 opened.close().await?;
@@ -44,7 +52,12 @@ impl Opened {
         }
     }
 
-    async fn open_all(&mut self, configuration: &Configuration, services: &[Service]) -> Result<(), Failure> {
+    async fn open_all(
+        &mut self,
+        configuration: &Configuration,
+        services: &[Service],
+        supervisor: &Supervisor,
+    ) -> Result<(), Failure> {
         for service in services {
             configuration.refuse_doubtful_default(configuration.storage_type(*service).0)?;
         }
@@ -54,7 +67,7 @@ impl Opened {
             kinds.iter().any(|(service, kind)| *kind == StorageKind::Postgres || *service == Service::Judge);
         if needs_database {
             let (database, server) = Connection::open(configuration).await?.into_parts();
-            self.embedded = server.map(Watched::begin);
+            self.embedded = server.map(|server| Watched::begin(server, supervisor));
             let watch = monitor::search_watch(configuration).map_err(Failure::usage)?;
             self.database = Some(database.watched_by(Arc::new(watch)));
         }
@@ -93,8 +106,11 @@ impl Opened {
     pub(super) async fn close(self) -> Result<(), Failure> {
         let Self { storages, database, embedded, chromas } = self;
         drop((storages, chromas));
-        if let Some(database) = database {
-            database.close().await;
+        if let Some(database) = database
+            && tokio::time::timeout(CLOSING, database.close()).await.is_err()
+        {
+            // The server ends what is still under way once our connections are gone.
+            tracing::warn!("connections to PostgreSQL were still at work and are dropped");
         }
         match embedded {
             Some(watched) => watched.release().await,

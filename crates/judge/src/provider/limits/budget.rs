@@ -1,7 +1,7 @@
 //! What a run may use up.
 
 use std::{
-    sync::{Mutex, MutexGuard},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -183,7 +183,8 @@ impl Budget {
     }
 
     fn account(&self) -> MutexGuard<'_, Spent> {
-        self.account.lock().expect("nobody panics while holding the account")
+        // Each change is one step: what is there is right, whoever panicked.
+        self.account.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -8,7 +8,7 @@
 use std::{
     collections::HashMap,
     num::NonZeroU32,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -65,7 +65,7 @@ impl Gates {
 
     /// The gate that all callers of `model` at `provider` share.
     pub fn gate(&self, provider: &str, model: &str) -> Arc<Gate> {
-        let mut gates = self.gates.lock().expect("nobody panics while holding the gates");
+        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
         let gate = gates.entry((provider.to_owned(), model.to_owned()));
         gate.or_insert_with(|| Arc::new(Gate::new(self.max_concurrent))).clone()
     }
@@ -113,7 +113,7 @@ impl Gate {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nobody panics while holding the state")
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

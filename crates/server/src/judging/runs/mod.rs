@@ -15,10 +15,12 @@ mod caller;
 mod lanes;
 mod legacy_request;
 mod plan;
+mod postponed;
 mod recorder;
 mod request_digest;
 mod runner;
 mod task;
+mod watch;
 
 use std::sync::Arc;
 
@@ -35,13 +37,16 @@ use uuid::Uuid;
 pub use caller::RunError;
 pub(crate) use plan::{PlannedMetric, PlannedModel, RunBudget, RunMode, RunPlan};
 pub use runner::RunnerConfig;
+pub(crate) use watch::RunWatch;
 
+use self::watch::WatchedRuns;
 use super::{Judging, Question, output::OUTPUT_KEYS};
 use crate::{
     answer::{ApiError, now},
     embedding::EmbeddingModel,
     process::Process,
     records::Records,
+    supervisor::{Need, Pulse},
     wire::{Outputs, Queries},
 };
 
@@ -53,6 +58,9 @@ pub struct Runs {
     config: RunnerConfig,
     /// A run was made or resumed in this process.
     woken: Arc<Notify>,
+    /// How the recorders of all its runs are.
+    recording: Pulse,
+    watched: WatchedRuns,
 }
 
 /// A run to make, but for what has to be found.
@@ -86,7 +94,8 @@ pub(crate) enum WantedQueries {
 #[derive(Clone, Debug)]
 pub(crate) struct RunProgress {
     pub(crate) run: Run,
-    pub(crate) plan: RunPlan,
+    /// `None` where it cannot be read, as `run.problems` tell.
+    pub(crate) plan: Option<RunPlan>,
     pub(crate) budget: RunBudget,
     pub(crate) tasks: Vec<RunTasks>,
     /// Processes that work on it.
@@ -106,7 +115,15 @@ impl Runs {
         config: RunnerConfig,
     ) -> Self {
         let outputs = Records::new(storage, model.clone(), Arc::clone(process));
-        Self { judging: judging.clone(), outputs, config, woken: Arc::default() }
+        let recording = process.supervisor.pulse("recorder", Need::Upkeep);
+        Self {
+            judging: judging.clone(),
+            outputs,
+            config,
+            woken: Arc::default(),
+            recording,
+            watched: WatchedRuns::default(),
+        }
     }
 
     fn database(&self) -> &Database {
@@ -118,14 +135,15 @@ impl Runs {
     pub(crate) async fn create(&self, wanted: WantedRun) -> Result<(RunProgress, bool), ApiError> {
         if let Some(run) = self.measured("find_run", self.database().run(wanted.id)).await? {
             let progress = self.progress_of(run).await?;
-            if request_digest::is_of(&progress.plan.request, &wanted) {
+            let is_of = |plan: &RunPlan| request_digest::is_of(&plan.request, &wanted);
+            if progress.plan.as_ref().is_some_and(is_of) {
                 return Ok((progress, false));
             }
             let reason = "another request with this key has begun a run: use another key".to_owned();
             return Err(ApiError::Conflict { field: "Idempotency-Key".to_owned(), reason });
         }
         let (plan, queries) = self.plan(&wanted).await?;
-        let shape = plan.shape();
+        let shape = plan.shape().map_err(|error| ApiError::invalid("models", error.to_string()))?;
         let (_, units) = shape.tasks(queries.len());
         if units > MAX_UNITS {
             return Err(ApiError::invalid(
@@ -148,6 +166,7 @@ impl Runs {
             began_at: made,
             ended_at: None,
             used: RunUsage::default(),
+            problems: Vec::new(),
         };
         self.measured("create_run", self.database().create_run(&run, &queries, &shape)).await?;
         self.woken.notify_one();
@@ -181,9 +200,14 @@ impl Runs {
         Ok(listed)
     }
 
-    async fn progress_of(&self, run: Run) -> Result<RunProgress, ApiError> {
+    async fn progress_of(&self, mut run: Run) -> Result<RunProgress, ApiError> {
         let tasks = self.measured("count_tasks", self.database().run_tasks(run.id)).await?;
-        let (plan, budget) = (runner::stored(&run.plan)?, runner::stored(&run.allowance)?);
+        // One run that cannot be read is no reason to show no others.
+        let plan = runner::stored("plan", &run.plan).map_err(|problem| run.problems.push(problem)).ok();
+        let budget = runner::stored("allowance", &run.allowance).unwrap_or_else(|problem| {
+            run.problems.push(problem);
+            RunBudget::default()
+        });
         let workers = match run.state {
             RunState::Running => self.measured("count_workers", self.database().run_workers(run.id)).await?,
             // Those that finish a last call do not count.
@@ -214,9 +238,14 @@ impl Runs {
         if run.state == RunState::Completed && !retries_failed {
             return Err(in_state(id, run.state, "give `retry_failed` to do again what failed"));
         }
-        let plan: RunPlan = runner::stored(&run.plan)?;
+        let unreadable = |reason: String| ApiError::Conflict {
+            field: "id".to_owned(),
+            reason: format!("run `{id}` cannot be resumed: {reason}"),
+        };
+        let plan: RunPlan = runner::stored("plan", &run.plan).map_err(unreadable)?;
+        let shape = plan.shape().map_err(|error| unreadable(error.to_string()))?;
         self.check(&plan).await?;
-        let retry = retries_failed.then(|| RetryFailed { models: plan.shape().models });
+        let retry = retries_failed.then_some(RetryFailed { models: shape.models });
         let allowance = budget.map(|budget| serde_json::to_string(&budget).expect("budgets are JSON"));
         let resumed = self.database().resume_run(id, allowance.as_deref(), retry);
         match self.measured("resume_run", resumed).await? {

@@ -76,9 +76,20 @@ pub(crate) struct RunBudget {
     pub(crate) wall_time_s: Option<u64>,
 }
 
+/// A plan with more models, metrics or judges than tasks can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it names {count}, and at most {max} can be named", max = u16::MAX)]
+pub(crate) struct TooMany {
+    count: usize,
+}
+
 impl RunPlan {
-    pub(crate) fn shape(&self) -> RunShape {
-        let models = place(self.models.len());
+    /// How many tasks there are, and what they are about.
+    ///
+    /// # Errors
+    /// When tasks could not name all of it, which no request can ask for.
+    pub(crate) fn shape(&self) -> Result<RunShape, TooMany> {
+        let models = place(self.models.len())?;
         let subjects = match self.mode {
             RunMode::Pointwise => {
                 (0..models).map(|model| Subject { model, opponent: None, swapped: false }).collect()
@@ -90,18 +101,18 @@ impl RunPlan {
                 })
                 .collect(),
         };
-        RunShape {
+        Ok(RunShape {
             models,
             subjects,
-            metrics: place(self.metrics.len()),
-            judges: place(self.judges.len()),
+            metrics: place(self.metrics.len())?,
+            judges: place(self.judges.len())?,
             repeats: self.repeats,
-        }
+        })
     }
 }
 
-fn place(number: usize) -> u16 {
-    u16::try_from(number).expect("a request names fewer")
+fn place(count: usize) -> Result<u16, TooMany> {
+    u16::try_from(count).map_err(|_| TooMany { count })
 }
 
 impl From<RunMode> for Mode {

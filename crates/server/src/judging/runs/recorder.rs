@@ -1,7 +1,8 @@
 //! Writes down what the tasks of a run do: what several have to say at the same time goes into one transaction.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use judge::provider::limits::Budget;
 use store::{
     postgres::{
@@ -14,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::plan::spent;
+use crate::supervisor::{Pulse, panic_message};
 
 /// Whose records they are.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +35,14 @@ pub(super) struct Recorder {
 }
 
 type Entry<T> = (T, oneshot::Sender<Written>);
-type Written = Result<Arc<Recorded>, Arc<StorageError>>;
+type Written = Result<Arc<Recorded>, Unwritten>;
+
+/// Why a batch was not written.
+#[derive(Clone, Debug)]
+enum Unwritten {
+    Storage(Arc<StorageError>),
+    Panic(String),
+}
 
 /// Why records were not written.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +56,12 @@ pub(super) enum RecordError {
     /// PostgreSQL does not take them.
     #[error("failed to record what was done")]
     Storage(#[source] Arc<StorageError>),
+    /// The recorder panicked at it.
+    #[error("failed to record what was done: {message}")]
+    Panic {
+        /// What the panic said.
+        message: String,
+    },
 }
 
 /// Entries that go into one transaction.
@@ -62,13 +77,14 @@ impl Recorder {
         database: Database,
         worker: Worker,
         budget: Arc<Budget>,
+        pulse: Pulse,
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (begun, begun_entries) = mpsc::channel(TOGETHER);
         let (done, done_entries) = mpsc::channel(TOGETHER);
         let work = async move {
             tokio::join!(
-                work::<Vec<AttemptBegun>>(begun_entries, &database, worker, &budget),
-                work::<RunRecords>(done_entries, &database, worker, &budget)
+                work::<Vec<AttemptBegun>>(begun_entries, &database, worker, (&budget, &pulse)),
+                work::<RunRecords>(done_entries, &database, worker, (&budget, &pulse))
             );
         };
         (Self { begun, done }, work)
@@ -93,7 +109,7 @@ impl Recorder {
 
 /// What goes into one transaction.
 trait Batch: Default + Send + Sync {
-    type Entry: Send;
+    type Entry: Clone + Send;
 
     fn add(&mut self, entry: Self::Entry);
 
@@ -128,29 +144,68 @@ impl Batch for RunRecords {
     }
 }
 
-/// Writes what comes, what has come meanwhile together, until nobody is left who might send more.
+/// Writes what comes, what has come meanwhile together, until nobody is left who might send more. What cannot be written
+/// together is written entry by entry, so that each has its own answer.
 async fn work<B: Batch>(
     mut entries: mpsc::Receiver<Entry<B::Entry>>,
     database: &Database,
     worker: Worker,
-    budget: &Budget,
+    (budget, pulse): (&Budget, &Pulse),
 ) {
     let mut received = Vec::with_capacity(TOGETHER);
     while entries.recv_many(&mut received, TOGETHER).await > 0 {
-        let mut batch = B::default();
-        let mut waiting = Vec::with_capacity(received.len());
-        for (entry, answer) in received.drain(..) {
-            batch.add(entry);
-            waiting.push(answer);
-        }
-        let recorded = write(&batch, database, worker).await.map(Arc::new).map_err(Arc::new);
-        if let Ok(recorded) = &recorded {
-            // The budget counts time by itself.
-            budget.observe(spent(recorded.used, Duration::ZERO));
-        }
-        for answer in waiting {
+        let (entries, waiting): (Vec<_>, Vec<_>) = received.drain(..).unzip();
+        let together = write_entries::<B>(&entries, database, worker, pulse).await;
+        for (entry, answer) in entries.chunks(1).zip(waiting) {
+            let written = match &together {
+                Err(unwritten) if entries.len() > 1 && !unwritten.is_passing() => {
+                    write_entries::<B>(entry, database, worker, pulse).await
+                }
+                together => together.clone(),
+            };
+            if let Ok(recorded) = &written {
+                // The budget counts time by itself.
+                budget.observe(spent(recorded.used, Duration::ZERO));
+            }
             // Whoever does not wait any more has been told to stop.
-            drop(answer.send(recorded.clone()));
+            drop(answer.send(written));
+        }
+    }
+}
+
+async fn write_entries<B: Batch>(
+    entries: &[B::Entry],
+    database: &Database,
+    worker: Worker,
+    pulse: &Pulse,
+) -> Written {
+    let writing = async {
+        let mut batch = B::default();
+        entries.iter().cloned().for_each(|entry| batch.add(entry));
+        write(&batch, database, worker).await
+    };
+    // Whoever waits has an answer, and the next batch is written.
+    match AssertUnwindSafe(writing).catch_unwind().await {
+        Ok(recorded) => {
+            pulse.up();
+            recorded.map(Arc::new).map_err(|error| Unwritten::Storage(Arc::new(error)))
+        }
+        Err(panic) => {
+            let message = panic_message(panic);
+            tracing::error!(run = %worker.run, panic = message, "the recorder of a run panicked");
+            pulse.down(format!("it panicked: {message}"));
+            pulse.restarted();
+            Err(Unwritten::Panic(message))
+        }
+    }
+}
+
+impl Unwritten {
+    /// Whether the same would be written later.
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Storage(error) => matches!(**error, StorageError::Unavailable { .. }),
+            Self::Panic(_) => false,
         }
     }
 }
@@ -171,9 +226,12 @@ async fn write(batch: &impl Batch, database: &Database, worker: Worker) -> Resul
 /// Has `entry` written.
 async fn written<T>(sender: &mpsc::Sender<Entry<T>>, entry: T) -> Result<Arc<Recorded>, RecordError> {
     let (answer, recorded) = oneshot::channel();
-    let sent = sender.send((entry, answer)).await;
-    assert!(sent.is_ok(), "the recorder works until its last sender is gone");
-    recorded.await.expect("the recorder answers").map_err(RecordError::Storage)
+    let gone = || RecordError::Panic { message: "the recorder has ended".to_owned() };
+    sender.send((entry, answer)).await.map_err(|_| gone())?;
+    recorded.await.map_err(|_| gone())?.map_err(|unwritten| match unwritten {
+        Unwritten::Storage(error) => RecordError::Storage(error),
+        Unwritten::Panic(message) => RecordError::Panic { message },
+    })
 }
 
 /// That `task` was still the worker's.

@@ -246,8 +246,10 @@ pub(super) mod tests {
     fn bytes_that_are_hashed_never_change() {
         expect![[r#"{"budget":{"cost_usd":null,"requests":null,"tokens":null,"wall_time_s":null},"cache":true,"judges":[["gpt-4",null]],"metadata":{},"metrics":["m1"],"mode":"pointwise","models":[["gpt-4o",null]],"name":null,"queries":{"ids":["q1","q2"]},"repeats":1,"temperature":null}"#]].assert_eq(&text(&least()));
         expect![[r#"{"budget":{"cost_usd":1.5,"requests":100,"tokens":null,"wall_time_s":60},"cache":false,"judges":[["gpt-4",null]],"metadata":{"a\n":-7,"z":{"l":[1,2.5,"t",true],"n":null}},"metrics":["m1","m2"],"mode":"pairwise","models":[["gpt-4o",null],["mine","openai"]],"name":"spring","queries":{"limit":25,"selected":{"before":"1769904000000000000","category":"physics","from":"1769860800500000000","model_id":null,"where":{"$and":[{"a":{"$eq":"x"}},{"b":{"$ne":true}},{"$or":[{"c":{"$gt":1}},{"c":{"$lte":-0.5}}]},{"d":{"$in":["p","q\"é"]}},{"e":{"$nin":[1,2]}},{"f":{"$contains":3.0}},{"g":{"$not_contains":"z"}},{"h":{"$gte":2}},{"i":{"$lt":1e+300}}]},"where_document":{"$or":[{"$contains":"sky"},{"$not_contains":"sea"},{"$and":[{"$regex":"^a[bc]+\\d{2}|x$"},{"$not_regex":"(?i)q.?"}]}]}}},"repeats":3,"temperature":0.25}"#]].assert_eq(&text(&full()));
-        expect!["1:21dda1390979f7afdad3cc0f9854367ea65239abf947752ba36b08318c193722"].assert_eq(&digest(&least()));
-        expect!["1:bd97afcfaf7c02a3c267230ed42fb6fee5b8a8a0ff330e66f4a0c554a09c5396"].assert_eq(&digest(&full()));
+        expect!["1:21dda1390979f7afdad3cc0f9854367ea65239abf947752ba36b08318c193722"]
+            .assert_eq(&digest(&least()));
+        expect!["1:bd97afcfaf7c02a3c267230ed42fb6fee5b8a8a0ff330e66f4a0c554a09c5396"]
+            .assert_eq(&digest(&full()));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Works on runs: claims tasks, does many at once, and goes on until nothing is left to do.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
 };
@@ -9,16 +10,17 @@ use std::{
 use ::records::Service;
 use judge::provider::limits::Budget;
 use store::{
-    postgres::runs::{Claims, Run, RunState, TaskKind},
+    postgres::runs::{ClaimedTask, Claims, Run, RunState, TaskKind},
     storage::StorageError,
 };
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinError, JoinSet};
 use uuid::Uuid;
 
 use super::{
     Runs,
     lanes::Lanes,
     plan::{RunBudget, RunPlan, spent},
+    postponed::{Failing, PostponedRuns},
     recorder::{Recorder, Worker},
     task::{Execution, Ready, Undone},
 };
@@ -26,6 +28,7 @@ use crate::{
     answer::{ApiError, now},
     judging::plan::Metric,
     listener::Shutdown,
+    supervisor::panic_message,
 };
 
 /// How runs are worked on.
@@ -47,46 +50,100 @@ impl Default for RunnerConfig {
     }
 }
 
+/// Runs that are worked on, and those that have to wait, in one process.
+#[derive(Default)]
+struct Working {
+    runs: JoinSet<Result<RunState, ApiError>>,
+    /// Which run a task of ours works on.
+    at_work: HashMap<task::Id, Uuid>,
+    postponed: PostponedRuns,
+}
+
+/// Attempts at a run that fail in a way that does not pass, before it is stopped.
+const MAX_FAILURES: u32 = 5;
+
 impl Runs {
-    /// Works on every run that is running, until `shutdown`. What is under way then is finished.
+    /// Works on every run that is running, until `shutdown`. What is under way then is finished. A run that this process
+    /// cannot work on, or that it panics on, ends no other.
     pub async fn work_on_all(&self, shutdown: &Shutdown) {
         /// Runs that are looked at; the others' turn comes.
         const RUNS: u32 = 100;
-        let mut working: JoinSet<(Uuid, Result<RunState, ApiError>)> = JoinSet::new();
-        let mut at_work: HashSet<Uuid> = HashSet::new();
-        // Runs of models for which this process has no key: another may have it, and theirs is the run.
-        let mut others: HashSet<Uuid> = HashSet::new();
+        let mut working = Working::default();
         loop {
-            match self.database().runs(Some(RunState::Running), None, RUNS).await {
-                Ok(runs) => {
-                    for Run { id, .. } in runs {
-                        if !others.contains(&id) && at_work.insert(id) {
-                            let (runs, shutdown) = (self.clone(), shutdown.clone());
-                            working.spawn(async move { (id, Box::pin(runs.work(id, &shutdown)).await) });
-                        }
+            let mut but = working.postponed.waiting();
+            but.extend(working.at_work.values());
+            match self.database().running_runs(&but, RUNS).await {
+                Ok(ids) => {
+                    for id in ids {
+                        let (runs, shutdown) = (self.clone(), shutdown.clone());
+                        let task =
+                            working.runs.spawn(async move { Box::pin(runs.work(id, &shutdown)).await });
+                        working.at_work.insert(task.id(), id);
                     }
                 }
                 Err(error) => tracing::warn!(error = %error, "runs cannot be looked for"),
             }
             tokio::select! {
                 () = shutdown.begun() => break,
-                () = self.woken.notified() => {}
+                () = self.woken.notified() => working.postponed.retry_all(),
+                () = self.judging.models.registered() => working.postponed.retry_all(),
                 () = tokio::time::sleep(self.config.poll) => {}
-                Some(ended) = working.join_next() => {
-                    let (id, ended) = ended.expect("work on a run does not panic");
-                    at_work.remove(&id);
-                    if let Err(error) = ended {
-                        tracing::error!(run = %id, error = %error.chain(), "this process cannot work on a run");
-                        if matches!(error, ApiError::Invalid { .. }) {
-                            others.insert(id);
-                        }
-                        // It is not taken up again at once.
-                        tokio::time::sleep(self.config.poll).await;
-                    }
-                }
+                Some(ended) = working.runs.join_next_with_id() => self.note_end(&mut working, ended).await,
             }
         }
-        while working.join_next().await.is_some() {}
+        while let Some(ended) = working.runs.join_next_with_id().await {
+            self.note_end(&mut working, ended).await;
+        }
+    }
+
+    /// Notes that a run is not worked on any more. One that no attempt will do is stopped, for the reason to be seen, and
+    /// for no process to take it up again until it is resumed.
+    async fn note_end(
+        &self,
+        working: &mut Working,
+        ended: Result<(task::Id, Result<RunState, ApiError>), JoinError>,
+    ) {
+        let (task, ended) = match ended {
+            Ok((task, ended)) => (task, Ok(ended)),
+            Err(error) => (error.id(), Err(error)),
+        };
+        let Some(id) = working.at_work.remove(&task) else { return };
+        let stop_reason = match ended {
+            Ok(Ok(_)) => {
+                working.postponed.forget(id);
+                return;
+            }
+            Ok(Err(error)) => {
+                let failing = match &error {
+                    ApiError::Storage(StorageError::Failed { .. }) => Failing::Lasting,
+                    _ => Failing::Passing,
+                };
+                let reason = error.chain();
+                let (is_new, failures) =
+                    working.postponed.postpone(id, failing, reason.clone(), self.config.poll);
+                if is_new {
+                    tracing::error!(run = %id, error = reason, "this process cannot work on a run; it tries again");
+                }
+                if failures < MAX_FAILURES {
+                    return;
+                }
+                reason
+            }
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => format!("working on it panicked: {}", panic_message(panic)),
+                // Cancelled with the process.
+                Err(_) => return,
+            },
+        };
+        tracing::error!(run = %id, reason = stop_reason, "a run stops");
+        working.postponed.forget(id);
+        let stopped = self.database().end_run(id, RunState::Stopped, Some(&stop_reason)).await;
+        if let Err(error) = stopped {
+            // It is taken up again, and stopped then.
+            let reason = error.to_string();
+            working.postponed.postpone(id, Failing::Lasting, reason, self.config.poll);
+            tracing::error!(run = %id, error = %error, "a run was not stopped");
+        }
     }
 
     /// Works on the run `id` until it is not running any more, or until `shutdown`; what is under way then is finished.
@@ -96,11 +153,20 @@ impl Runs {
         if run.state != RunState::Running {
             return Ok(run.state);
         }
-        let worker = Worker { run: id, id: Uuid::new_v4(), models: plan(&run)?.shape().models };
-        let (execution, recording) = self.open(&run, worker).await?;
+        let planned = match Planned::read(&run) {
+            Ok(planned) => planned,
+            Err(reason) => {
+                tracing::error!(run = %id, reason, "a run stops");
+                return self.ended(id, Ending::Stop(reason)).await;
+            }
+        };
+        let worker = Worker { run: id, id: Uuid::new_v4(), models: planned.models };
+        let (execution, recording) = self.open(&run, planned, worker).await?;
         let recording = tokio::spawn(recording);
         let state = self.execute(execution, worker, shutdown).await;
-        recording.await.expect("the recorder does not panic");
+        if let Err(error) = recording.await {
+            tracing::error!(run = %id, error = %error, "the recorder of a run did not end well");
+        }
         self.measured("leave_run", self.database().leave_run(id, worker.id)).await?;
         state
     }
@@ -109,9 +175,10 @@ impl Runs {
     async fn open(
         &self,
         run: &Run,
+        planned: Planned,
         worker: Worker,
     ) -> Result<(Execution, impl Future<Output = ()> + Send + 'static), ApiError> {
-        let plan = plan(run)?;
+        let Planned { plan, budget, metrics, models: _ } = planned;
         let process = self.outputs.process();
         let models = &self.judging.models;
         let (mut asked, mut judges) = (Vec::new(), Vec::new());
@@ -121,14 +188,10 @@ impl Runs {
         for judge in &plan.judges {
             judges.push(models.choose("judge_models", &judge.id, Some(&judge.provider), process).await?);
         }
-        let metrics = plan.metrics.iter().map(|metric| Metric::planned(metric, plan.mode.into()));
-        let metrics = metrics
-            .collect::<Result<_, _>>()
-            .map_err(|error| ApiError::invalid("metrics", error.to_string()))?;
-        let allowance: RunBudget = stored(&run.allowance)?;
         let worked = (now() - run.began_at).try_into().unwrap_or(Duration::ZERO);
-        let budget = Arc::new(Budget::new(allowance.allowance(), spent(run.used, worked)));
-        let (recorder, recording) = Recorder::new(self.database().clone(), worker, Arc::clone(&budget));
+        let budget = Arc::new(Budget::new(budget.allowance(), spent(run.used, worked)));
+        let (database, pulse) = (self.database().clone(), self.recording.clone());
+        let (recorder, recording) = Recorder::new(database, worker, Arc::clone(&budget), pulse);
         let execution = Execution {
             run: run.id,
             models: Arc::clone(models),
@@ -150,7 +213,8 @@ impl Runs {
         shutdown: &Shutdown,
     ) -> Result<RunState, ApiError> {
         let execution = Arc::new(execution);
-        let mut tasks: JoinSet<(TaskKind, Result<(), Undone>)> = JoinSet::new();
+        let mut tasks: JoinSet<Result<(), Undone>> = JoinSet::new();
+        let mut under_way: HashMap<task::Id, UnderWay> = HashMap::new();
         let mut lanes = Lanes::new(self.config);
         // One at a time, and a task of its own: it holds the run's row, which the loop waits for too.
         let mut claiming: JoinSet<Claimed> = JoinSet::new();
@@ -175,41 +239,54 @@ impl Runs {
                 }
             }
             while let Some((kind, next)) = lanes.next() {
-                let execution = Arc::clone(&execution);
-                tasks.spawn(async move { (kind, execution.work(next).await) });
+                let (execution, task) = (Arc::clone(&execution), Arc::clone(&next.task));
+                let begun = tasks.spawn(async move { execution.work(next).await });
+                under_way.insert(begun.id(), UnderWay { task, lane: Some(kind) });
             }
             if tasks.is_empty() && claiming.is_empty() {
                 if let Some(ending) = ending {
                     return self.ended(worker.run, ending).await;
                 }
-                let completed =
-                    self.measured("complete_run", self.database().complete_run(worker.run)).await?;
+                let completed = self
+                    .measured("complete_run", self.database().complete_run(worker.run, worker.models))
+                    .await?;
                 match completed {
                     Some(RunState::Running) => {}
                     _ => return self.ended(worker.run, Ending::Run).await,
                 }
             }
             tokio::select! {
-                Some(claimed) = claiming.join_next() => {
-                    let Claimed { wanted, tasks } = claimed.expect("claiming does not panic");
-                    match tasks {
-                        Ok(Some(claimed)) => lanes.fill(&wanted, claimed),
-                        Ok(None) => ending = Some(Ending::Run),
-                        Err(ApiError::Storage(StorageError::Unavailable { .. })) => lanes.fill(&wanted, Vec::new()),
-                        Err(error) => ending = Some(Ending::Failed(error)),
+                Some(claimed) = claiming.join_next() => match claimed {
+                    Ok(Claimed { wanted, tasks: Ok(Some(claimed)) }) => lanes.fill(&wanted, claimed),
+                    Ok(Claimed { tasks: Ok(None), .. }) => ending = Some(Ending::Run),
+                    Ok(Claimed { wanted, tasks: Err(ApiError::Storage(StorageError::Unavailable { .. })) }) => {
+                        lanes.fill(&wanted, Vec::new());
                     }
-                }
-                Some(ended) = tasks.join_next() => {
-                    let (kind, ended) = ended.expect("tasks do not panic");
-                    lanes.ended(kind);
-                    match ended {
-                        Ok(()) | Err(Undone::Lost) => {}
-                        Err(Undone::Ended) => ending = ending.or(Some(Ending::Run)),
-                        Err(Undone::Stop(reason)) => {
-                            if ending.is_none() {
-                                tracing::warn!(run = %worker.run, reason, "a run stops");
-                            }
-                            ending = ending.or(Some(Ending::Stop(reason)));
+                    Ok(Claimed { tasks: Err(error), .. }) => ending = Some(Ending::Failed(error)),
+                    Err(error) => ending = Some(Ending::Stop(format!("claiming its tasks failed: {error}"))),
+                },
+                Some(ended) = tasks.join_next_with_id() => {
+                    let (id, ended) = match ended {
+                        Ok((id, ended)) => (id, ended),
+                        Err(error) => (error.id(), Err(Undone::Fails(panic_of(error)))),
+                    };
+                    // Each was put there when it was spawned.
+                    let Some(UnderWay { task, lane }) = under_way.remove(&id) else { continue };
+                    if let Some(kind) = lane {
+                        lanes.ended(kind);
+                    }
+                    match (ended, lane) {
+                        (Ok(()) | Err(Undone::Lost), _) => {}
+                        (Err(Undone::Ended), _) => ending = ending.or(Some(Ending::Run)),
+                        (Err(Undone::Fails(reason)), Some(_)) => {
+                            let (execution, failed) = (Arc::clone(&execution), Arc::clone(&task));
+                            let failing = tasks.spawn(async move { execution.fail(&failed, &reason).await });
+                            under_way.insert(failing.id(), UnderWay { task, lane: None });
+                        }
+                        (Err(Undone::Stop(reason)), _) => ending = stopping(ending, worker, reason),
+                        (Err(Undone::Fails(reason)), None) => {
+                            let reason = format!("task {} could not even be failed: {reason}", task.number);
+                            ending = stopping(ending, worker, reason);
                         }
                     }
                 }
@@ -240,10 +317,19 @@ impl Runs {
         }
         let mut ready: Vec<Ready> = tasks
             .into_iter()
-            .map(|task| Ready { inquiry: execution.inquiry(&task), task, earlier: None })
+            .map(|task| {
+                // The others of the claim are no worse for it.
+                let inquiry =
+                    catch_unwind(AssertUnwindSafe(|| execution.inquiry(&task))).unwrap_or_else(|panic| {
+                        Err(format!("asking the judge panicked: {}", panic_message(panic)))
+                    });
+                Ready { inquiry, task: Arc::new(task), earlier: None }
+            })
             .collect();
-        let fingerprint =
-            |ready: &Ready| ready.inquiry.as_ref().map(|inquiry| inquiry.fingerprint.to_string());
+        let fingerprint = |ready: &Ready| {
+            let inquiry = ready.inquiry.as_ref().ok()?.as_ref();
+            inquiry.map(|inquiry| inquiry.fingerprint.to_string())
+        };
         if execution.plan.uses_cache {
             let fingerprints: Vec<String> = ready.iter().filter_map(fingerprint).collect();
             if !fingerprints.is_empty() {
@@ -306,13 +392,61 @@ enum Ending {
     Failed(ApiError),
 }
 
-fn plan(run: &Run) -> Result<RunPlan, ApiError> {
-    stored(&run.plan)
+/// A task of ours, and what it works on.
+struct UnderWay {
+    task: Arc<ClaimedTask>,
+    /// The lane that it was taken from; none while its failure is written down.
+    lane: Option<TaskKind>,
+}
+
+fn panic_of(error: JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(panic) => format!("it panicked: {}", panic_message(panic)),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn stopping(ending: Option<Ending>, worker: Worker, reason: String) -> Option<Ending> {
+    if ending.is_none() {
+        tracing::warn!(run = %worker.run, reason, "a run stops");
+    }
+    ending.or(Some(Ending::Stop(reason)))
+}
+
+/// What is stored of a run, read.
+struct Planned {
+    plan: RunPlan,
+    budget: RunBudget,
+    metrics: Vec<Metric>,
+    /// Models in the plan.
+    models: u16,
+}
+
+impl Planned {
+    /// # Errors
+    /// Why nobody of this version can work on the run.
+    fn read(run: &Run) -> Result<Self, String> {
+        let (plan, budget): (RunPlan, RunBudget) =
+            (stored("plan", &run.plan)?, stored("allowance", &run.allowance)?);
+        if let Some(problem) = run.problems.first() {
+            return Err(format!("its row cannot be read: {problem}"));
+        }
+        let shape = plan.shape().map_err(|error| format!("its plan cannot be carried out: {error}"))?;
+        let metrics = plan.metrics.iter().map(|metric| {
+            Metric::planned(metric, plan.mode.into())
+                .map_err(|error| format!("its metric `{}` cannot be used: {error}", metric.id))
+        });
+        let metrics = metrics.collect::<Result<_, _>>()?;
+        Ok(Self { budget, metrics, models: shape.models, plan })
+    }
 }
 
 /// Reads what a process of ours has written.
-pub(super) fn stored<T: serde::de::DeserializeOwned>(json: &str) -> Result<T, ApiError> {
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn stored<T: serde::de::DeserializeOwned>(column: &str, json: &str) -> Result<T, String> {
     serde_json::from_str(json).map_err(|error| {
-        ApiError::invalid("plan", format!("it was written by another version of Panopticon: {error}"))
+        format!("its {column} cannot be read, and may be of another version of Panopticon: {error}")
     })
 }

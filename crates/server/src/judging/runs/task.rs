@@ -13,12 +13,15 @@ use judge::{
     rubric::Outputs as Shown,
 };
 use serde_json::{Map, Value};
-use store::postgres::{
-    EarlierVerdict, EvaluationResult,
-    runs::{
-        AttemptBegun, AttemptEnded, COMPLETED, ClaimedTask, KeptAnswer, ModelAnswer, RunQuery, RunRecords,
-        TaskDone, TaskOutcome, TaskWork,
+use store::{
+    postgres::{
+        EarlierVerdict, EvaluationResult,
+        runs::{
+            AttemptBegun, AttemptEnded, COMPLETED, ClaimedTask, KeptAnswer, ModelAnswer, RunQuery,
+            RunRecords, TaskDone, TaskKind, TaskOutcome, TaskWork,
+        },
     },
+    storage::StorageError,
 };
 use uuid::Uuid;
 
@@ -27,7 +30,7 @@ use super::{
     recorder::{RecordError, Recorder},
 };
 use crate::{
-    answer::{ApiError, now},
+    answer::{ApiError, chain, now},
     judging::{
         Question,
         judgement::{Inquiry, Judgement, Matter, words},
@@ -55,8 +58,9 @@ pub(super) struct Execution {
 
 /// A task, and what is known of it before it is begun.
 pub(super) struct Ready {
-    pub(super) task: ClaimedTask,
-    pub(super) inquiry: Option<Inquiry>,
+    pub(super) task: Arc<ClaimedTask>,
+    /// What the judge will be asked, if the task is a judgement and there is something to judge; or why it cannot be asked.
+    pub(super) inquiry: Result<Option<Inquiry>, String>,
     /// A verdict on the same question by the same judge.
     pub(super) earlier: Option<EarlierVerdict>,
 }
@@ -70,6 +74,8 @@ pub(super) enum Undone {
     Ended,
     /// The run cannot go on, for this reason.
     Stop(String),
+    /// It cannot be done, for this reason, which is not written down yet.
+    Fails(String),
 }
 
 /// Claims by workers that died of it, as far as one can tell.
@@ -83,42 +89,62 @@ impl Execution {
     }
 
     /// What the judge will be asked, if the task is a judgement and there is something to judge.
-    pub(super) fn inquiry(&self, task: &ClaimedTask) -> Option<Inquiry> {
+    ///
+    /// # Errors
+    /// When the task names what the plan does not have, or its metric cannot be asked about its query.
+    pub(super) fn inquiry(&self, task: &ClaimedTask) -> Result<Option<Inquiry>, String> {
         let TaskWork::Judgement { answer, opponent, swapped, metric, judge, repeat, .. } = &task.work else {
-            return None;
+            return Ok(None);
         };
-        let ModelAnswer::Output { text, .. } = answer else { return None };
+        let (judge, metric) =
+            (named(&self.judges, "judge", *judge)?, named(&self.metrics, "metric", *metric)?);
+        if let Some((opponent, _)) = opponent {
+            named(&self.plan.models, "model", *opponent)?;
+        }
+        let ModelAnswer::Output { text, .. } = answer else { return Ok(None) };
         let outputs = match opponent {
             None => Shown::One(text),
             Some((_, ModelAnswer::Output { text: other, .. })) if *swapped => Shown::Two(other, text),
             Some((_, ModelAnswer::Output { text: other, .. })) => Shown::Two(text, other),
-            Some((_, ModelAnswer::None(_))) => return None,
+            Some((_, ModelAnswer::None(_))) => return Ok(None),
         };
         let question = question(&task.query);
         let matter = Matter { question: &question, outputs, repeat: *repeat };
-        let (judge, metric) = (&self.judges[usize::from(*judge)].model, &self.metrics[usize::from(*metric)]);
-        Some(Inquiry::new(judge, metric, matter).expect("each query was checked when the run was made"))
+        let inquiry = Inquiry::new(&judge.model, metric, matter);
+        inquiry.map(Some).map_err(|error| format!("metric `{}` cannot be used: {error}", metric.id))
     }
 
     /// Does a task, and writes down that it is done.
     pub(super) async fn work(&self, ready: Ready) -> Result<(), Undone> {
         let Ready { task, inquiry, earlier } = ready;
+        let inquiry = inquiry.map_err(Undone::Fails)?;
         let gave_up = (task.claims > MAX_CLAIMS)
-            .then(|| format!("given up: {MAX_CLAIMS} workers ended while they were at it"));
-        match &task.work {
-            TaskWork::Answer { .. } if gave_up.is_some() => {
-                self.finish(&task, RunRecords::default(), TaskOutcome::Failed, gave_up, None).await
+            .then(|| Undone::Fails(format!("given up: {MAX_CLAIMS} workers ended while they were at it")));
+        match (&task.work, inquiry, earlier, gave_up) {
+            (TaskWork::Answer { .. } | TaskWork::Broken { .. }, _, _, Some(gave_up)) => Err(gave_up),
+            (TaskWork::Answer { model, kept }, _, _, None) => self.answer(&task, *model, kept.clone()).await,
+            (TaskWork::Broken { reason, .. }, _, _, None) => Err(Undone::Fails(reason.clone())),
+            (TaskWork::Judgement { .. }, None, _, _) => self.leave_unanswered(&task).await,
+            (TaskWork::Judgement { .. }, Some(inquiry), Some(earlier), _) => {
+                self.repeat_verdict(&task, &inquiry, earlier).await
             }
-            TaskWork::Answer { model, kept } => self.answer(&task, *model, kept.clone()).await,
-            TaskWork::Judgement { .. } => match (inquiry, earlier, gave_up) {
-                (None, _, _) => self.leave_unanswered(&task).await,
-                (Some(inquiry), Some(earlier), _) => self.repeat_verdict(&task, &inquiry, earlier).await,
-                (Some(_), None, Some(reason)) => {
-                    let metadata = status(TaskOutcome::Failed, &reason);
-                    self.judged(&task, RunRecords::default(), TaskOutcome::Failed, None, metadata).await
-                }
-                (Some(inquiry), None, None) => self.judge(&task, &inquiry).await,
-            },
+            (TaskWork::Judgement { .. }, Some(_), None, Some(gave_up)) => Err(gave_up),
+            (TaskWork::Judgement { .. }, Some(inquiry), None, None) => self.judge(&task, &inquiry).await,
+        }
+    }
+
+    /// Writes down that a task failed, for `reason`, whatever is wrong with it: so nobody takes it up again.
+    pub(super) async fn fail(&self, task: &ClaimedTask, reason: &str) -> Result<(), Undone> {
+        tracing::error!(run = %self.run, task = task.number, reason, "a task of a run failed");
+        let records = RunRecords::default();
+        match task.work.kind() {
+            TaskKind::Answer => {
+                self.finish(task, records, TaskOutcome::Failed, Some(reason.to_owned()), None).await
+            }
+            TaskKind::Judgement => {
+                let metadata = status(TaskOutcome::Failed, reason);
+                self.judged(task, records, TaskOutcome::Failed, None, metadata).await
+            }
         }
     }
 
@@ -128,13 +154,12 @@ impl Execution {
         model: u16,
         kept: Option<(String, String)>,
     ) -> Result<(), Undone> {
-        let chosen = &self.asked[usize::from(model)];
+        let chosen = named(&self.asked, "model", model).map_err(Undone::Fails)?;
         let question = question(&task.query);
         let (text, metadata) = match kept {
             Some((text, metadata)) => {
-                let metadata = serde_json::from_str(&metadata).map_err(|error| {
-                    Undone::Stop(format!("task {} was kept wrongly: {error}", task.number))
-                })?;
+                let metadata = serde_json::from_str(&metadata)
+                    .map_err(|error| Undone::Fails(format!("the kept answer cannot be read: {error}")))?;
                 (text, metadata)
             }
             None => {
@@ -218,12 +243,12 @@ impl Execution {
         let TaskWork::Judgement { metric, judge, swapped, .. } = &task.work else {
             unreachable!("only judgements have inquiries")
         };
-        let chosen = &self.judges[usize::from(*judge)];
+        let chosen = named(&self.judges, "judge", *judge).map_err(Undone::Fails)?;
+        let metric = named(&self.metrics, "metric", *metric).map_err(Undone::Fails)?;
         let mut log = Log::new(self, task, &chosen.model);
         let called = self.models.ask_for_run(chosen, &inquiry.request, &self.budget, &mut log).await;
         let records = log.unwritten();
         let asked = self.answered(chosen, called).await?;
-        let metric = &self.metrics[usize::from(*metric)];
         let judgement = Judgement::of(&chosen.model, metric, *swapped, asked.as_ref());
         let outcome = match judgement.outcome {
             Outcome::Scored(()) => TaskOutcome::Scored,
@@ -327,45 +352,51 @@ impl Execution {
         score: Option<f64>,
         mut metadata: Map<String, Value>,
     ) -> Result<(), Undone> {
-        let TaskWork::Judgement { model, answer, opponent, swapped, metric, judge, repeat } = &task.work
-        else {
-            unreachable!("only judgements are judged")
-        };
         let reason = metadata.get("reason").or(metadata.get("error_kind")).and_then(Value::as_str);
         let reason = reason.map(str::to_owned);
         metadata.insert("run_id".to_owned(), self.run.to_string().into());
-        metadata.insert("repeat".to_owned(), (*repeat).into());
-        let (output_id, output_text) = parts(answer);
-        // A verdict that is repeated was on an output of the other run.
+        // A verdict that is repeated was on outputs of the other run.
         metadata.remove("output_id");
-        if let Some(id) = output_id {
-            metadata.insert("output_id".to_owned(), id.into());
-        }
-        if let Some((opponent, answer)) = opponent {
-            metadata.insert("mode".to_owned(), "pairwise".into());
-            metadata
-                .insert("opponent".to_owned(), self.plan.models[usize::from(*opponent)].id.clone().into());
-            metadata.insert("swapped".to_owned(), (*swapped).into());
-            metadata.remove("opponent_output_id");
-            if let (Some(id), _) = parts(answer) {
-                metadata.insert("opponent_output_id".to_owned(), id.into());
-            }
-        }
-        let metric = &self.metrics[usize::from(*metric)];
-        let result = EvaluationResult {
+        metadata.remove("opponent_output_id");
+        let mut result = EvaluationResult {
             id: self.id_of(task),
             query_id: task.query.id.clone(),
             query_text: Some(task.query.text.clone()),
-            output_text,
-            model_id: Some(self.plan.models[usize::from(*model)].id.clone()),
+            output_text: None,
+            model_id: None,
             theme: Some(task.query.theme.clone()),
-            evaluation_prompt_id: Some(metric.id.clone()),
-            evaluation_prompt: Some(metric.rubric.text().to_owned()),
+            evaluation_prompt_id: None,
+            evaluation_prompt: None,
             score,
-            judge_model: Some(self.plan.judges[usize::from(*judge)].id.clone()),
+            judge_model: None,
             timestamp: Some(now()),
-            result_metadata: Some(Value::Object(metadata)),
+            result_metadata: None,
         };
+        if let TaskWork::Judgement { model, answer, opponent, swapped, metric, judge, repeat } = &task.work {
+            // What the plan does not have is why the task failed.
+            let model_id =
+                |place: u16| self.plan.models.get(usize::from(place)).map(|model| model.id.clone());
+            let metric = self.metrics.get(usize::from(*metric));
+            let (output_id, output_text) = parts(answer);
+            if let Some(id) = output_id {
+                metadata.insert("output_id".to_owned(), id.into());
+            }
+            metadata.insert("repeat".to_owned(), (*repeat).into());
+            if let Some((opponent, answer)) = opponent {
+                metadata.insert("mode".to_owned(), "pairwise".into());
+                metadata.insert("opponent".to_owned(), model_id(*opponent).into());
+                metadata.insert("swapped".to_owned(), (*swapped).into());
+                if let (Some(id), _) = parts(answer) {
+                    metadata.insert("opponent_output_id".to_owned(), id.into());
+                }
+            }
+            result.output_text = output_text;
+            result.model_id = model_id(*model);
+            result.evaluation_prompt_id = metric.map(|metric| metric.id.clone());
+            result.evaluation_prompt = metric.map(|metric| metric.rubric.text().to_owned());
+            result.judge_model = self.plan.judges.get(usize::from(*judge)).map(|judge| judge.id.clone());
+        }
+        result.result_metadata = Some(Value::Object(metadata));
         let (task_number, query_place) = (task.number, task.query_place);
         let (output_id, result) = (None, Some(result));
         records.done.push(TaskDone { task: task_number, query_place, outcome, reason, output_id, result });
@@ -404,9 +435,23 @@ impl From<RecordError> for Undone {
         match error {
             RecordError::Lost => Self::Lost,
             RecordError::Ended => Self::Ended,
-            RecordError::Storage(ref cause) => Self::Stop(format!("{error}: {cause}")),
+            RecordError::Storage(ref cause) => {
+                let reason = format!("{error}: {}", chain(&**cause));
+                match **cause {
+                    // It was waited for, and more calls would bring what nobody can keep.
+                    StorageError::Unavailable { .. } => Self::Stop(reason),
+                    // It was written by itself: what is wrong is the task's.
+                    _ => Self::Fails(reason),
+                }
+            }
+            RecordError::Panic { .. } => Self::Fails(error.to_string()),
         }
     }
+}
+
+/// What a task names by its place in a list of the plan. The place is a number of the database.
+fn named<'l, T>(list: &'l [T], noun: &str, place: u16) -> Result<&'l T, String> {
+    list.get(usize::from(place)).ok_or_else(|| format!("the run has no {noun} {place}"))
 }
 
 fn question(query: &RunQuery) -> Question {
@@ -454,7 +499,7 @@ impl AttemptLog for Log<'_> {
     async fn begins(&mut self, number: u32) -> Result<(), RecordError> {
         let begun = AttemptBegun {
             task: self.task,
-            number: self.before + number,
+            number: self.before.saturating_add(number),
             model_id: self.model.id.clone(),
             at: now(),
         };
@@ -462,7 +507,7 @@ impl AttemptLog for Log<'_> {
     }
 
     async fn ended(&mut self, number: u32, outcome: &Result<Completion, Error>) -> Result<(), RecordError> {
-        let (task, number, at) = (self.task, self.before + number, now());
+        let (task, number, at) = (self.task, self.before.saturating_add(number), now());
         match outcome {
             Ok(completion) => {
                 let usage = completion.usage;

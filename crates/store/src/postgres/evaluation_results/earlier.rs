@@ -22,7 +22,8 @@ pub struct EarlierVerdict {
 }
 
 impl Database {
-    /// The first verdict of each of these fingerprints, of those that a judge gave, whether or not it can be read.
+    /// The first verdict of each of these fingerprints, of those that a judge gave, whether or not it can be read. One whose
+    /// row cannot be read is left out.
     ///
     /// # Errors
     /// When the statement fails.
@@ -50,17 +51,21 @@ impl Database {
         .await
         .map_err(FAILING.to(OPERATION))?;
         transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
-        rows.into_iter()
-            .map(|row| {
-                let metadata = serde_json::from_str(&row.result_metadata);
-                Ok(EarlierVerdict {
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| match serde_json::from_str(&row.result_metadata) {
+                Ok(metadata) => Some(EarlierVerdict {
                     fingerprint: row.fingerprint,
                     id: row.id,
                     score: row.score,
-                    metadata: metadata.map_err(|error| sqlx::Error::Decode(error.into()))?,
-                })
+                    metadata,
+                }),
+                // Then the judge is asked again, as if there were none.
+                Err(error) => {
+                    log::warn!("the metadata of evaluation result {:?} cannot be read: {error}", row.id);
+                    None
+                }
             })
-            .collect::<sqlx::Result<_>>()
-            .map_err(FAILING.to(OPERATION))
+            .collect())
     }
 }

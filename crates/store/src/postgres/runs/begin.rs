@@ -5,9 +5,9 @@ use sqlx::PgConnection;
 use time::PrimitiveDateTime;
 use uuid::Uuid;
 
-use super::{FAILING, Recorded, RunState, RunUsage, count, record::attempt_number};
+use super::{FAILING, Recorded, RunState, RunUsage, record::attempt_number};
 use crate::{
-    postgres::{Database, unnamed::on},
+    postgres::{Database, counted::counted, unnamed::on},
     storage::StorageError,
 };
 
@@ -65,11 +65,11 @@ async fn begin(
         return Ok(Recorded { lost: tasks().collect(), state: None, used: RunUsage::default() });
     };
     let used = RunUsage {
-        requests: count(row.requests),
-        tokens: count(row.tokens),
+        requests: counted(row.requests)?,
+        tokens: counted(row.tokens)?,
         cost_usd: row.cost_usd,
-        without_usage: count(row.without_usage),
-        without_cost: count(row.without_cost),
+        without_usage: counted(row.without_usage)?,
+        without_cost: counted(row.without_cost)?,
     };
     let lost = tasks().filter(|task| !row.held.contains(task)).collect();
     Ok(Recorded { lost, state: Some(RunState::stored(&row.state)?), used })

@@ -16,7 +16,7 @@ with chosen as (
     for update skip locked
 ), claimed as (
     update run_tasks as tasks
-    set worker = $2, claims = claims + 1
+    set worker = $2, claims = least(claims, 2147483646) + 1
     from chosen
     where tasks.run_id = $1 and tasks.task = chosen.task
     returning tasks.*
@@ -34,10 +34,10 @@ select claimed.task as "task!",
     claimed.attempts as "attempts!",
     claimed.answer_text,
     claimed.answer_metadata,
-    queries.query_id,
-    queries.query_text,
-    queries.theme,
-    queries.reference,
+    queries.query_id as "query_id?",
+    queries.query_text as "query_text?",
+    queries.theme as "theme?",
+    queries.reference as "reference?",
     answers.answer_text as "output_text?",
     answers.output_id as "output_id?",
     answers.reason as "output_reason?",
@@ -45,7 +45,8 @@ select claimed.task as "task!",
     opponents.output_id as "opponent_output_id?",
     opponents.reason as "opponent_reason?"
 from claimed
-join run_queries as queries on queries.run_id = $1 and queries.query = claimed.query
+-- What is claimed is given to the worker, whatever it lacks: else nobody would ever end it.
+left join run_queries as queries on queries.run_id = $1 and queries.query = claimed.query
 -- Answers are numbered by query and model.
 left join run_tasks as answers
     on claimed.kind = 'judgement'

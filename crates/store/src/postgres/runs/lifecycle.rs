@@ -5,11 +5,11 @@ use time::PrimitiveDateTime;
 use uuid::Uuid;
 
 use super::{
-    FAILING, Run, RunQuery, RunShape, RunState, RunTasks, RunUsage, TaskKind, TaskOutcome, count,
+    FAILING, Run, RunQuery, RunShape, RunState, RunTasks, RunUsage, TaskKind, TaskOutcome,
     record::release_judgements, whole,
 };
 use crate::{
-    postgres::{Database, unnamed::on},
+    postgres::{Database, counted::counted, unnamed::on},
     storage::{StorageError, check_text},
 };
 
@@ -24,6 +24,7 @@ struct Row {
     created_at: PrimitiveDateTime,
     began_at: PrimitiveDateTime,
     ended_at: Option<PrimitiveDateTime>,
+    has_odd_time: bool,
     requests: i64,
     tokens: i64,
     cost_usd: f64,
@@ -65,7 +66,12 @@ impl Database {
         let row = sqlx::query_as!(
             Row,
             r#"
-            select id, name, plan, allowance, state, stop_reason, created_at, began_at, ended_at,
+            select id, name, plan, allowance, state, stop_reason,
+                -- Times that Rust's types do not have are the nearest that they have.
+                least(greatest(created_at, '0001-01-01'), '9999-12-31 23:59:59.999999') as "created_at!",
+                least(greatest(began_at, '0001-01-01'), '9999-12-31 23:59:59.999999') as "began_at!",
+                case when ended_at is not null then least(greatest(ended_at, '0001-01-01'), '9999-12-31 23:59:59.999999') end as "ended_at?",
+                not (least(created_at, began_at, ended_at) >= '0001-01-01' and greatest(created_at, began_at, ended_at) <= '9999-12-31 23:59:59.999999') as "has_odd_time!",
                 requests + (
                     select coalesce(sum(workers.requests), 0)::bigint
                     from run_workers as workers
@@ -100,7 +106,12 @@ impl Database {
         let rows = sqlx::query_as!(
             Row,
             r#"
-            select id, name, plan, allowance, state, stop_reason, created_at, began_at, ended_at,
+            select id, name, plan, allowance, state, stop_reason,
+                -- Times that Rust's types do not have are the nearest that they have.
+                least(greatest(created_at, '0001-01-01'), '9999-12-31 23:59:59.999999') as "created_at!",
+                least(greatest(began_at, '0001-01-01'), '9999-12-31 23:59:59.999999') as "began_at!",
+                case when ended_at is not null then least(greatest(ended_at, '0001-01-01'), '9999-12-31 23:59:59.999999') end as "ended_at?",
+                not (least(created_at, began_at, ended_at) >= '0001-01-01' and greatest(created_at, began_at, ended_at) <= '9999-12-31 23:59:59.999999') as "has_odd_time!",
                 requests + (
                     select coalesce(sum(workers.requests), 0)::bigint
                     from run_workers as workers
@@ -109,8 +120,8 @@ impl Database {
                 tokens, cost_usd, without_usage, without_cost
             from runs
             where ($1::text is null or state = $1)
-                and ($2::timestamp is null or (created_at, id) < ($2, $3::uuid))
-            order by created_at desc, id desc
+                and ($2::timestamp is null or (least(greatest(created_at, '0001-01-01'), '9999-12-31 23:59:59.999999'), id) < ($2, $3::uuid))
+            order by least(greatest(created_at, '0001-01-01'), '9999-12-31 23:59:59.999999') desc, id desc
             limit $4
             "#,
             state.map(RunState::as_str),
@@ -123,6 +134,30 @@ impl Database {
         .map_err(FAILING.to(OPERATION))?;
         transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
         rows.into_iter().map(Row::run).collect::<sqlx::Result<_>>().map_err(FAILING.to(OPERATION))
+    }
+
+    /// Up to `limit` runs that are running, newest first, none of them among `but`.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn running_runs(&self, but: &[Uuid], limit: u32) -> Result<Vec<Uuid>, StorageError> {
+        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
+        let ids = sqlx::query_scalar!(
+            r#"
+            select id
+            from runs
+            where state = 'running' and id <> all($1)
+            order by created_at desc, id desc
+            limit $2
+            "#,
+            but,
+            i64::from(limit)
+        )
+        .fetch_all(on(&mut transaction))
+        .await
+        .map_err(FAILING.to("look for runs"))?;
+        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
+        Ok(ids)
     }
 
     /// How many tasks of each kind and outcome the run has.
@@ -150,7 +185,7 @@ impl Database {
                 Ok(RunTasks {
                     kind: TaskKind::stored(&row.kind)?,
                     outcome: row.outcome.as_deref().map(TaskOutcome::stored).transpose()?,
-                    count: count(row.tasks),
+                    count: counted(row.tasks)?,
                 })
             })
             .collect::<sqlx::Result<_>>()
@@ -187,14 +222,30 @@ impl Database {
         Ok(ended.rows_affected() == 1)
     }
 
-    /// Completes a running run if every task is done; the state that it has then, `None` if there is no such run.
+    /// Completes a running run of `models` models if every task is done; the state that it has then, `None` if there is
+    /// no such run. Judgements that wait where nothing is under way wait for answers that are not there: they become
+    /// ready, so that whoever claims them ends them.
     ///
     /// # Errors
     /// When a statement fails.
-    pub async fn complete_run(&self, id: Uuid) -> Result<Option<RunState>, StorageError> {
+    pub async fn complete_run(&self, id: Uuid, models: u16) -> Result<Option<RunState>, StorageError> {
         const OPERATION: &str = "complete a run";
         let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
         let state = locked_state(&mut transaction, id).await.map_err(FAILING.to(OPERATION))?;
+        let is_stuck = sqlx::query_scalar!(
+            r#"
+            select exists (select 1 from run_tasks where run_id = $1 and state = 'waiting')
+                and not exists (select 1 from run_tasks where run_id = $1 and state = 'ready')
+                as "is_stuck!"
+            "#,
+            id
+        )
+        .fetch_one(on(&mut transaction))
+        .await
+        .map_err(FAILING.to(OPERATION))?;
+        if is_stuck {
+            release_judgements(&mut transaction, id, None, models).await.map_err(FAILING.to(OPERATION))?;
+        }
         let completed = sqlx::query!(
             r#"
             update runs
@@ -419,6 +470,11 @@ impl RunQuery {
 
 impl Row {
     fn run(self) -> sqlx::Result<Run> {
+        let mut problems = Vec::new();
+        if self.has_odd_time {
+            problems.push("a time is infinite, before the year 1 or after 9999".to_owned());
+        }
+        let counts = [self.requests, self.tokens, self.without_usage, self.without_cost];
         Ok(Run {
             id: self.id,
             name: self.name,
@@ -429,13 +485,8 @@ impl Row {
             created_at: self.created_at,
             began_at: self.began_at,
             ended_at: self.ended_at,
-            used: RunUsage {
-                requests: count(self.requests),
-                tokens: count(self.tokens),
-                cost_usd: self.cost_usd,
-                without_usage: count(self.without_usage),
-                without_cost: count(self.without_cost),
-            },
+            used: RunUsage::stored(counts, self.cost_usd, &mut problems),
+            problems,
         })
     }
 }

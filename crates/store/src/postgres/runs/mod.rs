@@ -20,7 +20,7 @@ pub use lifecycle::RetryFailed;
 pub use record::{AttemptEnded, COMPLETED, KeptAnswer, Recorded, RunRecords, TaskDone, TaskOutcome};
 pub use work::{ClaimedTask, Claims, ModelAnswer, TaskWork};
 
-use super::storage::Failing;
+use super::{counted::whole, storage::Failing};
 
 const FAILING: Failing = Failing(Service::Judge);
 
@@ -47,6 +47,8 @@ pub struct Run {
     pub ended_at: Option<PrimitiveDateTime>,
     /// What all calls have used.
     pub used: RunUsage,
+    /// Stored values that cannot be, each in words; what stands for them is 0, or the nearest time that can be.
+    pub problems: Vec<String>,
 }
 
 /// How far a run is.
@@ -78,7 +80,7 @@ pub struct RunUsage {
 }
 
 /// A query of a run, as it was when the run was made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunQuery {
     /// Its id, if it is a stored one.
     pub id: Option<String>,
@@ -180,17 +182,36 @@ impl RunShape {
     }
 }
 
+impl RunUsage {
+    /// Of numbers as they are stored. The names of those that are negative are added to `problems`, and 0 stands for them:
+    /// one run's numbers are no reason to show none.
+    fn stored(
+        [requests, tokens, without_usage, without_cost]: [i64; 4],
+        cost_usd: f64,
+        problems: &mut Vec<String>,
+    ) -> Self {
+        let mut count = |name: &str, stored: i64| {
+            u64::try_from(stored).unwrap_or_else(|_| {
+                problems.push(format!("`{name}` is {stored}, and 0 stands for it"));
+                0
+            })
+        };
+        Self {
+            requests: count("requests", requests),
+            tokens: count("tokens", tokens),
+            without_usage: count("without_usage", without_usage),
+            without_cost: count("without_cost", without_cost),
+            cost_usd: if cost_usd.is_finite() && cost_usd >= 0.0 {
+                cost_usd
+            } else {
+                problems.push(format!("`cost_usd` is {cost_usd}, and 0 stands for it"));
+                0.0
+            },
+        }
+    }
+}
+
 /// A name that no version of ours has written.
 fn unknown(column: &str, name: &str) -> sqlx::Error {
     sqlx::Error::Decode(format!("expected a known {column}, found `{name}`").into())
-}
-
-/// Counts are never negative in the tables.
-fn count(number: i64) -> u64 {
-    number.unsigned_abs()
-}
-
-/// As PostgreSQL counts; nothing that is counted here comes near its end.
-fn whole(number: u64) -> i64 {
-    i64::try_from(number).expect("fewer than 2^63")
 }

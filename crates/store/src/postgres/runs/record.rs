@@ -6,15 +6,17 @@ use sqlx::{PgConnection, postgres::PgTransaction};
 use time::PrimitiveDateTime;
 use uuid::Uuid;
 
-use super::{FAILING, RunState, RunUsage, count, lifecycle::locked_state, unknown, whole};
+use super::{FAILING, RunState, RunUsage, lifecycle::locked_state, unknown, whole};
 use crate::{
-    postgres::{Database, EvaluationResult, evaluation_results::insert_results, unnamed::on},
+    postgres::{
+        Database, EvaluationResult, counted::counted, evaluation_results::insert_results, unnamed::on,
+    },
     storage::{StorageError, check_text},
 };
 
 /// What a worker did since it wrote last. All of it is written, but for what belongs to tasks that are not the worker's
 /// any more.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RunRecords {
     /// Calls that are over.
     pub ended: Vec<AttemptEnded>,
@@ -63,8 +65,8 @@ pub struct KeptAnswer {
 pub struct TaskDone {
     /// Its number.
     pub task: i64,
-    /// The query's place in the run.
-    pub query_place: u32,
+    /// The query's place in the run, as it is stored.
+    pub query_place: i32,
     /// What came of it.
     pub outcome: TaskOutcome,
     /// Why it is no more than that.
@@ -254,13 +256,10 @@ async fn finish(
     if !results.is_empty() {
         insert_results(transaction, &results).await?;
     }
-    let answered: HashSet<u32> =
+    let answered: HashSet<i32> =
         finished().filter(|done| done.result.is_none()).map(|done| done.query_place).collect();
     if !answered.is_empty() {
-        let answered: Vec<i32> = answered
-            .into_iter()
-            .map(|place| i32::try_from(place).expect("a run has fewer queries"))
-            .collect();
+        let answered: Vec<i32> = answered.into_iter().collect();
         release_judgements(transaction, by.run, Some(&answered), by.models).await?;
     }
     Ok(held)
@@ -282,14 +281,16 @@ pub(super) async fn release_judgements(
 /// Adds what calls have used; what all have used then.
 async fn use_up(connection: &mut PgConnection, run: Uuid, ended: &[AttemptEnded]) -> sqlx::Result<RunUsage> {
     let completed = || ended.iter().filter(|ended| ended.outcome == COMPLETED);
-    let tokens: u64 =
-        completed().filter_map(|ended| ended.tokens).map(|(input, output)| input + output).sum();
+    let tokens: u64 = completed().filter_map(|ended| ended.tokens).fold(0, |sum, (input, output)| {
+        // Numbers are a provider's word.
+        sum.saturating_add(input).saturating_add(output)
+    });
     let cost_usd: f64 = completed().filter_map(|ended| ended.cost_usd).sum();
     let without = |lacks: fn(&AttemptEnded) -> bool| completed().filter(|ended| lacks(ended)).count() as u64;
     let row = sqlx::query!(
         r#"
         update runs
-        set tokens = tokens + $2, cost_usd = cost_usd + $3,
+        set tokens = least(tokens::numeric + $2::bigint, 9223372036854775807)::bigint, cost_usd = cost_usd + $3,
             without_usage = without_usage + $4, without_cost = without_cost + $5
         where id = $1
         returning
@@ -307,11 +308,11 @@ async fn use_up(connection: &mut PgConnection, run: Uuid, ended: &[AttemptEnded]
     .fetch_one(on(connection))
     .await?;
     Ok(RunUsage {
-        requests: count(row.requests),
-        tokens: count(row.tokens),
+        requests: counted(row.requests)?,
+        tokens: counted(row.tokens)?,
         cost_usd: row.cost_usd,
-        without_usage: count(row.without_usage),
-        without_cost: count(row.without_cost),
+        without_usage: counted(row.without_usage)?,
+        without_cost: counted(row.without_cost)?,
     })
 }
 
@@ -319,7 +320,8 @@ async fn use_up(connection: &mut PgConnection, run: Uuid, ended: &[AttemptEnded]
 pub const COMPLETED: &str = "completed";
 
 pub(super) fn attempt_number(number: u32) -> i32 {
-    i32::try_from(number).expect("nobody tries so often")
+    // Whoever tries so often has lost count.
+    i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 impl RunRecords {

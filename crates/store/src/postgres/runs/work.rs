@@ -1,13 +1,13 @@
 //! Who works on a run, and on what.
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{FAILING, RunQuery, RunState, TaskKind, count, lifecycle::locked_state, whole};
+use super::{FAILING, RunQuery, RunState, TaskKind, lifecycle::locked_state, whole};
 use crate::{
-    postgres::{Database, unnamed::on},
+    postgres::{Database, counted::counted, unnamed::on},
     storage::StorageError,
 };
 
@@ -29,8 +29,8 @@ pub struct ClaimedTask {
     pub claims: u32,
     /// Attempts that were begun before.
     pub attempts: u32,
-    /// The query's place in the run.
-    pub query_place: u32,
+    /// The query's place in the run, as it is stored.
+    pub query_place: i32,
     /// The query.
     pub query: RunQuery,
     /// What is to be done.
@@ -64,6 +64,13 @@ pub enum TaskWork {
         /// How often the judge was asked the same before.
         repeat: u32,
     },
+    /// Nothing that can be done: its row is none of ours.
+    Broken {
+        /// What kind of task it is.
+        kind: TaskKind,
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
 /// What came of a model's answer.
@@ -86,6 +93,7 @@ impl TaskWork {
         match self {
             Self::Answer { .. } => TaskKind::Answer,
             Self::Judgement { .. } => TaskKind::Judgement,
+            Self::Broken { kind, .. } => *kind,
         }
     }
 }
@@ -142,7 +150,7 @@ impl Database {
         .await
         .map_err(FAILING.to("count a run's workers"))?;
         transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
-        Ok(count(workers))
+        counted(workers).map_err(FAILING.to("count a run's workers"))
     }
 
     /// Ends the lease of `worker`, whose tasks are anybody's from then on.
@@ -169,7 +177,8 @@ impl Database {
         transaction.commit().await.map_err(FAILING.to("commit a transaction"))
     }
 
-    /// Gives `worker`, which holds the run, what `wanted` says of a run of `models` models.
+    /// Gives `worker`, which holds the run, what `wanted` says of a run of `models` models. A task whose row is none of
+    /// ours is given too, as [`TaskWork::Broken`], so that it can be ended.
     ///
     /// # Errors
     /// When a statement fails.
@@ -212,55 +221,58 @@ async fn claim(
     )
     .fetch_all(on(connection))
     .await?;
-    rows.into_iter()
+    Ok(rows
+        .into_iter()
         .map(|row| {
-            let work = if kind == TaskKind::Answer {
-                TaskWork::Answer { model: place(row.model)?, kept: row.answer_text.zip(row.answer_metadata) }
-            } else {
-                let opponent: Option<sqlx::Result<_>> = row.opponent.map(|opponent| {
-                    let answer = answer(row.opponent_output_id, row.opponent_text, row.opponent_reason)?;
-                    Ok((place(opponent)?, answer))
-                });
-                TaskWork::Judgement {
-                    model: place(row.model)?,
-                    answer: answer(row.output_id, row.output_text, row.output_reason)?,
-                    opponent: opponent.transpose()?,
-                    swapped: row.swapped,
-                    metric: place(row.metric.ok_or_else(incomplete)?)?,
-                    judge: place(row.judge.ok_or_else(incomplete)?)?,
-                    repeat: place(row.repeat.ok_or_else(incomplete)?)?,
-                }
+            let read = || {
+                let (Some(text), Some(theme)) = (row.query_text, row.theme) else {
+                    return Err(format!("the run has no query {}", row.query));
+                };
+                let query = RunQuery { id: row.query_id, text, theme, reference: row.reference };
+                let model = place("model", row.model)?;
+                let counts = (place("claims", row.claims)?, place("attempts", row.attempts)?);
+                let work = if kind == TaskKind::Answer {
+                    TaskWork::Answer { model, kept: row.answer_text.zip(row.answer_metadata) }
+                } else {
+                    let opponent: Option<Result<_, String>> = row.opponent.map(|opponent| {
+                        let answer = answer(row.opponent_output_id, row.opponent_text, row.opponent_reason)?;
+                        Ok((place("opponent", opponent)?, answer))
+                    });
+                    TaskWork::Judgement {
+                        model,
+                        answer: answer(row.output_id, row.output_text, row.output_reason)?,
+                        opponent: opponent.transpose()?,
+                        swapped: row.swapped,
+                        metric: named("metric", row.metric)?,
+                        judge: named("judge", row.judge)?,
+                        repeat: named("repeat", row.repeat)?,
+                    }
+                };
+                Ok((query, counts, work))
             };
-            Ok(ClaimedTask {
-                number: row.task,
-                claims: place(row.claims)?,
-                attempts: place(row.attempts)?,
-                query_place: place(row.query)?,
-                query: RunQuery {
-                    id: row.query_id,
-                    text: row.query_text,
-                    theme: row.theme,
-                    reference: row.reference,
-                },
-                work,
-            })
+            let (query, (claims, attempts), work) = read().unwrap_or_else(|reason| {
+                let reason = format!("task {} cannot be read: {reason}", row.task);
+                (RunQuery::default(), (0, 0), TaskWork::Broken { kind, reason })
+            });
+            ClaimedTask { number: row.task, claims, attempts, query_place: row.query, query, work }
         })
-        .collect()
+        .collect())
 }
 
-fn answer(id: Option<String>, text: Option<String>, reason: Option<String>) -> sqlx::Result<ModelAnswer> {
+fn answer(id: Option<String>, text: Option<String>, reason: Option<String>) -> Result<ModelAnswer, String> {
     match (id, text, reason) {
         (Some(id), Some(text), _) => Ok(ModelAnswer::Output { id, text }),
         (None, _, Some(reason)) => Ok(ModelAnswer::None(reason)),
-        _ => Err(incomplete()),
+        _ => Err("there is no answer that it could judge".to_owned()),
     }
 }
 
-/// A place in the plan, or a count; never negative.
-fn place<S, U: TryFrom<S>>(stored: S) -> sqlx::Result<U> {
-    stored.try_into().map_err(|_| incomplete())
+/// A place in the plan, or a count, of a column that judgements have.
+fn named<S: Copy + Display, U: TryFrom<S>>(column: &str, stored: Option<S>) -> Result<U, String> {
+    place(column, stored.ok_or_else(|| format!("its `{column}` is missing"))?)
 }
 
-fn incomplete() -> sqlx::Error {
-    sqlx::Error::Decode("a task of a run lacks what its kind needs".into())
+/// A place in the plan, or a count; never negative.
+fn place<S: Copy + Display, U: TryFrom<S>>(column: &str, stored: S) -> Result<U, String> {
+    stored.try_into().map_err(|_| format!("its `{column}` is {stored}"))
 }

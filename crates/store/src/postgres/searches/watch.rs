@@ -6,7 +6,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Mutex,
+        Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -162,7 +162,7 @@ impl SearchWatch {
 
     /// Hands over the searches of `service` that were kept, oldest first.
     pub fn take_samples(&self, service: Service, filter_class: FilterClass) -> Vec<SampledSearch> {
-        let mut kept = self.cell(service, filter_class).kept.lock().expect("no holder panics");
+        let mut kept = self.cell(service, filter_class).kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.drain(..).collect()
     }
 
@@ -182,7 +182,7 @@ impl Cell {
             returned: u32::try_from(note.returned).expect("it is within the limit"),
             latency: note.latency,
         };
-        let mut kept = self.kept.lock().expect("no holder panics");
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == MOST_KEPT {
             kept.pop_front();
         }

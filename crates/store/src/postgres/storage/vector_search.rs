@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fmt,
     hash::{DefaultHasher, Hasher as _},
-    sync::Mutex,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -43,12 +43,12 @@ pub(super) struct IndexKnowledge(Mutex<Option<(Instant, Option<SearchedIndex>)>>
 
 impl IndexKnowledge {
     fn fresh(&self) -> Option<Option<SearchedIndex>> {
-        let known = self.0.lock().expect("no holder panics");
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.as_ref().filter(|(seen, _)| seen.elapsed() < KNOWN_FOR).map(|(_, index)| index.clone())
     }
 
     fn set(&self, index: Option<SearchedIndex>) {
-        *self.0.lock().expect("no holder panics") = Some((Instant::now(), index));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), index));
     }
 }
 
@@ -64,12 +64,12 @@ impl WideFilters {
     const KNOWN_FOR: Duration = Duration::from_secs(60);
 
     fn has(&self, selection: &Selection) -> bool {
-        let seen = self.0.lock().expect("no holder panics").get(&Self::key(selection)).copied();
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&Self::key(selection)).copied();
         seen.is_some_and(|seen| seen.elapsed() < Self::KNOWN_FOR)
     }
 
     fn add(&self, selection: &Selection) {
-        let mut wide = self.0.lock().expect("no holder panics");
+        let mut wide = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if wide.len() >= Self::MOST {
             wide.clear();
         }

@@ -1,0 +1,275 @@
+//! Keeps alive what runs beside requests. A task that panics is started again after a wait; how often that was is counted
+//! for `/metrics`, and `/ready` names those that are down.
+
+use std::{
+    any::Any,
+    fmt,
+    panic::AssertUnwindSafe,
+    pin::pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::FutureExt as _;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet},
+    metrics::MetricType,
+};
+
+use crate::listener::Shutdown;
+
+/// Waits before a task is started again: they double while it panics again within the last one.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// What runs beside requests in a process. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Supervisor {
+    first_wait: Duration,
+    /// Shared by those who run tasks and those who ask for them; locked for one step.
+    tasks: Arc<Mutex<Vec<Task>>>,
+}
+
+/// What a process is without a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// What clients ask for is not done: the process is not ready.
+    Service,
+    /// Requests are answered as before.
+    Upkeep,
+}
+
+/// How a task is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskState {
+    /// How often it was started again.
+    pub restarts: u64,
+    /// Why it is down, if it is.
+    pub trouble: Option<String>,
+}
+
+/// Tells how a task is that looks after itself. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pulse(Arc<PulseState>);
+
+#[derive(Debug, Default)]
+struct PulseState {
+    restarts: AtomicU64,
+    /// Written by the task, read by those who ask; locked for one step.
+    trouble: Mutex<Option<String>>,
+}
+
+#[derive(Clone)]
+struct Task {
+    name: &'static str,
+    need: Need,
+    state: Arc<dyn Fn() -> TaskState + Send + Sync>,
+}
+
+/// A task, as it is shown.
+#[derive(Clone, Debug)]
+pub(crate) struct SeenTask {
+    pub(crate) name: &'static str,
+    pub(crate) need: Need,
+    pub(crate) state: TaskState,
+}
+
+impl Default for Supervisor {
+    fn default() -> Self {
+        Self { first_wait: FIRST_WAIT, tasks: Arc::default() }
+    }
+}
+
+impl Supervisor {
+    /// Does the work that `begin` begins, until it ends by itself, as it does at `shutdown`. Whenever it panics it is begun
+    /// again after a wait, unless `shutdown` has begun. The task counts as down until it has lived for as long as the wait.
+    pub async fn keep<F: Future<Output = ()>>(
+        &self,
+        name: &'static str,
+        need: Need,
+        shutdown: &Shutdown,
+        mut begin: impl FnMut() -> F,
+    ) {
+        let pulse = self.pulse(name, need);
+        let mut wait = self.first_wait;
+        loop {
+            // Its state is made anew, or is behind locks that a panic leaves in order.
+            let mut work = pin!(AssertUnwindSafe(async { begin().await }).catch_unwind());
+            let ended = tokio::select! {
+                ended = &mut work => ended,
+                () = tokio::time::sleep(wait) => {
+                    pulse.up();
+                    wait = self.first_wait;
+                    work.await
+                }
+            };
+            let Err(panic) = ended else { return };
+            let message = panic_message(panic);
+            tracing::error!(task = name, panic = message, "a background task panicked; it is started again");
+            pulse.down(format!("it panicked: {message}"));
+            tokio::select! {
+                () = shutdown.begun() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+            wait = (wait * 2).min(LONGEST_WAIT);
+            pulse.restarted();
+        }
+    }
+
+    /// Shows a task that looks after itself, and tells by `state` how it is.
+    pub fn watch(
+        &self,
+        name: &'static str,
+        need: Need,
+        state: impl Fn() -> TaskState + Send + Sync + 'static,
+    ) {
+        self.tasks().push(Task { name, need, state: Arc::new(state) });
+    }
+
+    /// Shows a task that tells by the pulse how it is.
+    pub(crate) fn pulse(&self, name: &'static str, need: Need) -> Pulse {
+        let pulse = Pulse::default();
+        let told = pulse.clone();
+        self.watch(name, need, move || told.state());
+        pulse
+    }
+
+    /// All tasks, and how they are.
+    pub(crate) fn seen(&self) -> Vec<SeenTask> {
+        let tasks = self.tasks().clone();
+        let seen = |task: Task| SeenTask { name: task.name, need: task.need, state: (task.state)() };
+        tasks.into_iter().map(seen).collect()
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Vec<Task>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pulse {
+    pub(crate) fn up(&self) {
+        *self.trouble() = None;
+    }
+
+    pub(crate) fn down(&self, reason: String) {
+        *self.trouble() = Some(reason);
+    }
+
+    pub(crate) fn restarted(&self) {
+        self.0.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn state(&self) -> TaskState {
+        TaskState { restarts: self.0.restarts.load(Ordering::Relaxed), trouble: self.trouble().clone() }
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task").field("name", &self.name).field("need", &self.need).finish_non_exhaustive()
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(panic: Box<dyn Any + Send>) -> String {
+    match panic.downcast::<String>() {
+        Ok(message) => *message,
+        Err(panic) => {
+            panic.downcast::<&str>().map_or_else(|_| "no message".to_owned(), |text| (*text).to_owned())
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TaskLabels {
+    task: &'static str,
+}
+
+impl Collector for Supervisor {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let seen = self.seen();
+        let mut metric = encoder.encode_descriptor(
+            "background_restarts",
+            "How often a background task was started again after it had panicked",
+            None,
+            MetricType::Counter,
+        )?;
+        for SeenTask { name, state, .. } in &seen {
+            let labels = TaskLabels { task: name };
+            metric.encode_family(&labels)?.encode_counter::<TaskLabels, u64, u64>(&state.restarts, None)?;
+        }
+        let mut metric = encoder.encode_descriptor(
+            "background_up",
+            "1 where a background task runs, 0 where it has panicked and is not up again",
+            None,
+            MetricType::Gauge,
+        )?;
+        for SeenTask { name, state, .. } in &seen {
+            let labels = TaskLabels { task: name };
+            metric.encode_family(&labels)?.encode_gauge(&u32::from(state.trouble.is_none()))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::atomic::AtomicBool, time::Instant};
+
+    use super::*;
+
+    /// Looks until the task is as it should be.
+    async fn wait_until(supervisor: &Supervisor, is_so: impl Fn(&TaskState) -> bool) -> TaskState {
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            let seen = supervisor.seen().pop().map(|task| task.state);
+            match seen {
+                Some(state) if is_so(&state) => return state,
+                state => assert!(Instant::now() < end, "{state:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn task_that_panics_is_down_and_begun_again_until_it_lives() {
+        let supervisor = Supervisor { first_wait: Duration::from_millis(1), ..Supervisor::default() };
+        let (kept, shutdown, is_well) =
+            (supervisor.clone(), Shutdown::default(), Arc::new(AtomicBool::new(false)));
+        let (until, well) = (shutdown.clone(), Arc::clone(&is_well));
+        let keeping = tokio::spawn(async move {
+            let work = || async {
+                assert!(well.load(Ordering::Relaxed), "not well");
+                until.begun().await;
+            };
+            kept.keep("runner", Need::Service, &until, work).await;
+        });
+        let down = wait_until(&supervisor, |state| state.restarts >= 3).await;
+        assert_eq!(down.trouble.as_deref(), Some("it panicked: not well"));
+        is_well.store(true, Ordering::Relaxed);
+        let up = wait_until(&supervisor, |state| state.trouble.is_none()).await;
+        assert!(up.restarts > down.restarts, "{up:?}");
+        shutdown.begin();
+        keeping.await.expect("it ends");
+    }
+
+    #[tokio::test]
+    async fn shutdown_ends_the_wait_for_another_start() {
+        let supervisor = Supervisor { first_wait: Duration::from_secs(3600), ..Supervisor::default() };
+        let shutdown = Shutdown::default();
+        let keep = supervisor.keep("runner", Need::Upkeep, &shutdown, || async { panic!("once") });
+        tokio::join!(keep, async {
+            wait_until(&supervisor, |state| state.trouble.is_some()).await;
+            shutdown.begin();
+        });
+        assert_eq!(supervisor.seen().remove(0).state.restarts, 0);
+    }
+}

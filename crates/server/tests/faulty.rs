@@ -1,0 +1,100 @@
+//! A storage that panics, or counts, where a test wants it to.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use records::Service;
+use store::storage::{
+    Atomicity, CategoryCount, Change, Hit, Insertion, NewRecord, Record, Search, Selection, Start, Storage,
+    StorageError, StorageKind,
+};
+
+/// Panics when a text with this in it is to be stored.
+pub(crate) const POISON: &str = "poison";
+
+#[derive(Debug)]
+pub(crate) struct Faulty {
+    inner: Arc<dyn Storage>,
+    /// How often it was asked whether it is there.
+    checks: Arc<AtomicUsize>,
+}
+
+impl Faulty {
+    pub(crate) fn around(inner: Arc<dyn Storage>) -> Arc<dyn Storage> {
+        Self::counting(inner, &Arc::default())
+    }
+
+    pub(crate) fn counting(inner: Arc<dyn Storage>, checks: &Arc<AtomicUsize>) -> Arc<dyn Storage> {
+        Arc::new(Self { inner, checks: Arc::clone(checks) })
+    }
+}
+
+#[async_trait]
+impl Storage for Faulty {
+    fn service(&self) -> Service {
+        self.inner.service()
+    }
+
+    fn kind(&self) -> StorageKind {
+        self.inner.kind()
+    }
+
+    async fn check(&self) -> Result<(), StorageError> {
+        self.checks.fetch_add(1, Ordering::Relaxed);
+        self.inner.check().await
+    }
+
+    async fn insert(
+        &self,
+        records: &[NewRecord],
+        atomicity: Atomicity,
+    ) -> Result<Vec<Insertion>, StorageError> {
+        let is_output = self.service() == Service::Judge;
+        assert!(
+            !(is_output && records.iter().any(|record| record.text.contains(POISON))),
+            "a poisonous text"
+        );
+        self.inner.insert(records, atomicity).await
+    }
+
+    async fn get(&self, ids: &[String]) -> Result<Vec<Record>, StorageError> {
+        self.inner.get(ids).await
+    }
+
+    async fn update(&self, id: &str, change: &Change) -> Result<Option<Record>, StorageError> {
+        self.inner.update(id, change).await
+    }
+
+    async fn delete(&self, ids: &[String]) -> Result<Vec<String>, StorageError> {
+        self.inner.delete(ids).await
+    }
+
+    async fn list(
+        &self,
+        selection: &Selection,
+        start: Start,
+        limit: u32,
+    ) -> Result<Vec<Record>, StorageError> {
+        self.inner.list(selection, start, limit).await
+    }
+
+    async fn count(&self, selection: &Selection) -> Result<u64, StorageError> {
+        self.inner.count(selection).await
+    }
+
+    async fn categories(&self) -> Result<Vec<CategoryCount>, StorageError> {
+        self.inner.categories().await
+    }
+
+    async fn search(&self, search: &Search) -> Result<Vec<Hit>, StorageError> {
+        self.inner.search(search).await
+    }
+
+    fn export(&self, selection: Selection) -> BoxStream<'_, Result<Record, StorageError>> {
+        self.inner.export(selection)
+    }
+}
