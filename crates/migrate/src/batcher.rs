@@ -1,6 +1,6 @@
 //! Decided records become batches: rows in the form in which they are sent, and what else one transaction changes.
 
-use store::postgres::write::Batch;
+use store::postgres::write::{Batch, row_digest};
 use uuid::Uuid;
 
 use crate::{classify::Classified, digest::CollectionDigest, target::Action};
@@ -27,14 +27,21 @@ pub(crate) struct Batcher {
     batch: Batch,
     /// Rows of the batch under way.
     batch_rows: usize,
-    /// Of all rows that are the collection's once the batches are written.
+    /// Of all records that a row can hold, whatever becomes of them.
     pub(crate) digest: CollectionDigest,
+    scratch: Vec<u8>,
 }
 
 impl Batcher {
     pub(crate) fn new(options: BatchOptions) -> Self {
         let batch_rows = options.batch_rows.min(FIRST_BATCH_ROWS);
-        Self { options, batch: Batch::default(), batch_rows, digest: CollectionDigest::default() }
+        Self {
+            options,
+            batch: Batch::default(),
+            batch_rows,
+            digest: CollectionDigest::default(),
+            scratch: Vec::new(),
+        }
     }
 
     /// Takes the next record, and gives a batch when one is whole.
@@ -45,12 +52,11 @@ impl Batcher {
                 self.batch.changed_from.push(seen);
                 Some(self.batch.changed.push(&row, self.options.run))
             }
-            // Rows in conflict have one too, but those that are not this collection's: they are not compared either.
             Classified::Row(
-                _,
+                row,
                 Action::Keep | Action::Edited | Action::BornHere | Action::OfAnother,
                 digest,
-            ) => digest,
+            ) => Some(digest.unwrap_or_else(|| row_digest(&mut self.scratch, &row))),
             Classified::Rejected(quarantined) => {
                 self.batch.quarantined.extend(quarantined);
                 None

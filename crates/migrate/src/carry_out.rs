@@ -76,7 +76,7 @@ pub(crate) async fn carry_out(
             upkeep::Event::Building { done, total } | upkeep::Event::Measuring { done, total } => {
                 observer(Event::Progress { done, total });
             }
-            upkeep::Event::Change(_) | upkeep::Event::Tuning(_) => {}
+            upkeep::Event::Change(_) | upkeep::Event::Tuning(_) | upkeep::Event::LeftOut { .. } => {}
         };
         let applied =
             upkeep::apply_after_copy(database, &table, job.run_id, &options.index_policy, &progress).await;
@@ -179,7 +179,7 @@ fn manifest(report: &CollectionReport, server: &ServerDescription) -> Value {
         "matched": verification.map(|verification| verification.matched),
         "digest_source": verification.map(|verification| verification.digest_source.as_str()),
         "digest_target": verification.map(|verification| verification.digest_target.as_str()),
-        "search_parity": verification.map(|verification| verification.searches.parity),
+        "search_parity": verification.and_then(|verification| verification.searches.parity),
         "index_recall": verification.and_then(|verification| verification.searches.index_recall),
         "panopticon": env!("CARGO_PKG_VERSION"),
         "postgresql": server.postgresql,

@@ -19,6 +19,8 @@ const ROWS_TO_SEARCH: u64 = 2_000_000;
 pub(crate) struct NearestInSource {
     space: DistanceSpace,
     queries: Vec<Query>,
+    /// Vectors that have no distance to anything.
+    without_distance: u64,
 }
 
 /// What the comparison found about the rows of the table.
@@ -46,17 +48,22 @@ impl NearestInSource {
     }
 
     pub(crate) fn new(space: DistanceSpace, queries: Vec<Embedding>) -> Self {
-        let queries = queries
+        let given = queries.len();
+        let queries: Vec<Query> = queries
             .into_iter()
-            // From a vector of zeros no cosine distance is defined.
-            .filter(|embedding| space != DistanceSpace::Cosine || norm(embedding.as_slice()) > 0.0)
+            // From a vector of zeros no cosine distance is defined, nor from one whose length is beyond a float's range.
+            .filter(|embedding| {
+                let norm = norm(embedding.as_slice());
+                space != DistanceSpace::Cosine || (norm > 0.0 && norm.is_finite())
+            })
             .map(|embedding| Query {
                 norm: norm(embedding.as_slice()),
                 embedding,
                 nearest: Vec::with_capacity(RESULTS + 1),
             })
             .collect();
-        Self { space, queries }
+        let without_distance = (given - queries.len()) as u64;
+        Self { space, queries, without_distance }
     }
 
     /// Takes the record of the source that is to be row `id`; made embeddings, which are empty here, are not searched
@@ -95,12 +102,18 @@ impl NearestInSource {
         mut counter: Counter,
     ) -> Result<Searches, Error> {
         let (mut parity, mut index_recall) = (Share::default(), Share::default());
+        let mut without_distance = self.without_distance;
         let failed = |error| Error::store("search", &table.name)(error);
         for query in &self.queries {
+            let expected: Vec<f64> = query.nearest.iter().map(|(distance, _)| *distance).collect();
+            if !expected.iter().any(|distance| distance.is_finite()) {
+                without_distance += 1;
+                counter.count();
+                continue;
+            }
             let embedding = query.embedding.as_slice();
             let found = database.nearest_brought(table, &origins.own_runs, embedding, RESULTS as u32);
             let found = found.await.map_err(failed)?;
-            let expected: Vec<f64> = query.nearest.iter().map(|(distance, _)| *distance).collect();
             let is_right = |id: Uuid| {
                 !rows.different.contains(&id) || query.nearest.iter().any(|(_, expected)| *expected == id)
             };
@@ -119,8 +132,8 @@ impl NearestInSource {
             }
             counter.count();
         }
-        let count = self.queries.len() as u64;
-        Ok(Searches { count, parity: parity.value().unwrap_or(1.0), index_recall: index_recall.value() })
+        let count = self.queries.len() as u64 + self.without_distance - without_distance;
+        Ok(Searches { count, without_distance, parity: parity.value(), index_recall: index_recall.value() })
     }
 
     /// How many searches there are.
@@ -139,9 +152,13 @@ struct Share {
 impl Share {
     /// `expected` and `found` are distances, nearest first.
     fn add(&mut self, expected: &[f64], found: &[f64]) {
-        let Some(farthest) = expected.iter().rfind(|distance| distance.is_finite()) else { return };
+        let finite = |distances: &[f64]| -> Vec<f64> {
+            distances.iter().copied().filter(|distance| distance.is_finite()).collect()
+        };
+        let (expected, found) = (finite(expected), finite(found));
+        let Some(farthest) = expected.last() else { return };
         let bound = farthest + TIE * farthest.abs().max(1.0);
-        self.expected += expected.iter().filter(|distance| distance.is_finite()).count();
+        self.expected += expected.len();
         self.found += found.iter().take(expected.len()).filter(|distance| **distance <= bound).count();
     }
 
@@ -174,7 +191,9 @@ fn sum_of(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
         }
     }
     let rest: f32 = one_rest.iter().zip(other_rest).map(|(a, b)| term(*a, *b)).sum();
-    sums.iter().map(|sum| f64::from(*sum)).sum::<f64>() + f64::from(rest)
+    let sum = sums.iter().map(|sum| f64::from(*sum)).sum::<f64>() + f64::from(rest);
+    // What is beyond a float's range is so for PostgreSQL, and has no finite distance there.
+    f64::from(sum as f32)
 }
 
 #[cfg(test)]
@@ -208,6 +227,24 @@ mod tests {
         assert_eq!(share(&[0.1, 0.2], &[0.1, 0.3]), Some(0.5));
         assert_eq!(share(&[0.1, 0.2], &[0.1]), Some(0.5));
         assert_eq!(share(&[], &[]), None);
+        assert_eq!(share(&[f64::NAN], &[0.1]), None, "nothing was expected");
+    }
+
+    #[test]
+    fn share_is_never_more_than_all() {
+        let mut share = Share::default();
+        share.add(&[0.1, f64::INFINITY], &[0.1, 0.1, 0.1]);
+        share.add(&[f64::NEG_INFINITY, 0.2], &[f64::NEG_INFINITY, 0.2, 0.2]);
+        assert_eq!(share.value(), Some(1.0));
+    }
+
+    #[test]
+    fn vectors_without_a_distance_are_counted_and_not_searched_for() {
+        let vectors = [[0.0, 0.0], [1.0, 0.0], [3e38, 3e38]].map(|vector| Embedding::from(vector.to_vec()));
+        let nearest = NearestInSource::new(DistanceSpace::Cosine, vectors.to_vec());
+        assert_eq!((nearest.count(), nearest.without_distance), (1, 2));
+        let nearest = NearestInSource::new(DistanceSpace::L2, vectors.to_vec());
+        assert_eq!((nearest.count(), nearest.without_distance), (3, 0));
     }
 
     #[test]

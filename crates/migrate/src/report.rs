@@ -138,7 +138,7 @@ pub struct Verification {
     pub stale: u64,
     /// Records that no row can hold.
     pub rejects: Vec<Reject>,
-    /// Order-independent digest of the rows that the source says should be there.
+    /// Order-independent digest of all records of the source that a row can hold, whatever the table has.
     pub digest_source: String,
     /// The same of the rows that are there.
     pub digest_target: String,
@@ -149,10 +149,13 @@ pub struct Verification {
 /// The same searches on both sides, each for ten results.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Searches {
-    /// How many were made.
+    /// How many were made and had something to find.
     pub count: u64,
-    /// Share of the exact answers of the source that the exact answers of PostgreSQL have too, up to ties; 1 when all.
-    pub parity: f64,
+    /// How many were left out, since no distance from their vector is finite, as from one of zeros.
+    pub without_distance: u64,
+    /// Share of the exact answers of the source that the exact answers of PostgreSQL have too, up to ties; 1 when all,
+    /// `None` where nothing was searched for.
+    pub parity: Option<f64>,
     /// Share of PostgreSQL's exact answers that its index finds, up to ties; `None` where there is no index.
     pub index_recall: Option<f64>,
 }
@@ -248,7 +251,7 @@ impl CollectionReport {
             !verification.missing.is_empty()
                 || !verification.different.is_empty()
                 || stale > 0
-                || (verification.searches.parity < 1.0 && !explained)
+                || (verification.searches.parity.is_some_and(|parity| parity < 1.0) && !explained)
         };
         let is_rejected = self.copied.as_ref().is_some_and(|copied| !copied.rejects.is_empty())
             || self.verification.as_ref().is_some_and(|verification| !verification.rejects.is_empty());

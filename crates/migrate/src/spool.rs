@@ -14,7 +14,7 @@ use crate::{
 /// All batches of a collection.
 pub(crate) struct Spool {
     pub(crate) batches: Vec<Batch>,
-    /// Of all rows that are the collection's once the batches are written.
+    /// Of all records that a row can hold, whatever becomes of them.
     pub(crate) digest: CollectionDigest,
     pub(crate) size_bytes: usize,
 }

@@ -67,6 +67,7 @@ pub(crate) async fn verify(
         digest: CollectionDigest::default(),
         verification: Verification { rows: rows.brought(), ..Verification::default() },
         rows,
+        rowless: HashSet::new(),
         different: HashMap::new(),
         scratch: Vec::new(),
     };
@@ -97,6 +98,8 @@ struct Comparer {
     nearest: NearestInSource,
     digest: CollectionDigest,
     verification: Verification,
+    /// Rows that the source has a record for and the table has not.
+    rowless: HashSet<Uuid>,
     different: HashMap<Uuid, Differing>,
     scratch: Vec<u8>,
 }
@@ -129,22 +132,21 @@ impl Comparer {
         let digest = store::postgres::write::row_digest(&mut self.scratch, &row);
         let source_id = || row.source_id.clone().expect("a record has an id");
         let found = self.rows.compare(row.id, digest);
-        if found != Some(Comparison::Seen) {
-            self.nearest.add(row.id, row.embedding.as_slice());
+        let is_second = match found {
+            None => !self.rowless.insert(row.id),
+            Some(found) => found == Comparison::Seen,
+        };
+        if is_second {
+            let reason = crate::RejectReason::DuplicateId;
+            self.verification.rejects.push(Reject { source_id: source_id(), reason });
+            return;
         }
+        // Whatever the table holds: the source's digest and its nearest records are the source's alone.
+        self.digest.add(digest);
+        self.nearest.add(row.id, row.embedding.as_slice());
         match found {
-            None => {
-                self.verification.missing.push(source_id());
-                return;
-            }
-            Some(Comparison::Seen) => {
-                let reason = crate::RejectReason::DuplicateId;
-                self.verification.rejects.push(Reject { source_id: source_id(), reason });
-                return;
-            }
-            Some(Comparison::Equal) => {
-                self.verification.matched += 1;
-            }
+            None => self.verification.missing.push(source_id()),
+            Some(Comparison::Equal) => self.verification.matched += 1,
             Some(unequal) => {
                 let is_explained = self.different.len() < Difference::MOST_EXPLAINED;
                 let difference = Difference {
@@ -156,7 +158,6 @@ impl Comparer {
                 self.different.insert(row.id, Differing { difference, expected });
             }
         }
-        self.digest.add(digest);
     }
 }
 

@@ -183,6 +183,6 @@ async fn vectors_of_zeros_are_carried_and_counted() {
     assert_eq!((report.outcome(), copied(&report).written), (Outcome::Verified, 9));
     assert_eq!(copied(&report).zero_vectors.count, 4);
     assert_eq!(copied(&report).zero_vectors.ids, ["z1", "z2", "z3"]);
-    assert_eq!(verified(&report).searches.parity, 1.0);
+    assert_eq!(verified(&report).searches.parity, Some(1.0));
     assert_eq!(verify(&database, directory.path(), &zeros).await.outcome(), Outcome::Verified);
 }

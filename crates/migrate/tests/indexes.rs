@@ -145,7 +145,7 @@ async fn vectors_above_4000_dimensions_are_searched_exactly_and_those_above_1600
     assert_eq!((report.outcome(), wanted), (Outcome::Verified, Some(Wanted::TooWide)));
     assert_eq!(vector_indexes(&test_database, "wider").await, "");
     let searches = verified(&report).searches;
-    assert_eq!((searches.parity, searches.index_recall), (1.0, None));
+    assert_eq!((searches.parity, searches.index_recall), (Some(1.0), None));
 
     let widest = Directory::with("widest", DistanceSpace::L2, &entries(0..2, 16_000));
     let report = migrate(&database, widest.path(), &table("widest", DistanceSpace::L2, 16_000)).await;

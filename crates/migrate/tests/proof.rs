@@ -1,6 +1,6 @@
 //! The comparison: what is missing or different is found, whoever did it, and what is equal is shown to be.
 
-use migrate::{Error, Outcome};
+use migrate::{Comparison, Error, MigrateOptions, Outcome};
 use records::{DistanceSpace, Service};
 use serde_json::Value;
 use store::postgres::Table;
@@ -9,7 +9,7 @@ use test_support::sample;
 use crate::{
     copied,
     directory::{Directory, Entry, entries, vector},
-    empty, migrate, one, sample_name, table, verified, verify, whole_state,
+    empty, migrate, migrate_with, one, sample_name, table, verified, verify, whole_state,
 };
 
 #[tokio::test]
@@ -42,7 +42,11 @@ async fn what_was_changed_or_lost_on_the_way_is_found_with_its_columns() {
         assert_eq!((columns(&["metadata"]), columns(&["query_text", "embedding"])), (6, 6));
         assert_eq!((verification.different.len(), verification.matched), (12, 43));
         assert_ne!(verification.digest_source, verification.digest_target);
-        assert!(verification.searches.parity < 1.0, "{}", verification.searches.parity);
+        assert!(
+            verification.searches.parity.is_some_and(|parity| parity < 1.0),
+            "{:?}",
+            verification.searches
+        );
     };
     check(verified(&report));
     check(verified(&verify(&database, folder.path(), &queries).await));
@@ -96,7 +100,7 @@ async fn vectors_that_were_exchanged_spoil_search_parity() {
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..30, 8));
     let records = table("records", DistanceSpace::L2, 8);
     let report = migrate(&database, directory.path(), &records).await;
-    assert_eq!(verified(&report).searches.parity, 1.0);
+    assert_eq!(verified(&report).searches.parity, Some(1.0));
     assert_eq!(verified(&report).searches.count, 20);
     test_database
         .execute(
@@ -106,7 +110,7 @@ async fn vectors_that_were_exchanged_spoil_search_parity() {
         .await;
     let report = verify(&database, directory.path(), &records).await;
     assert_eq!((report.outcome(), verified(&report).different.len()), (Outcome::Different, 2));
-    let parity = verified(&report).searches.parity;
+    let parity = verified(&report).searches.parity.expect("searches were made");
     assert!((0.5..1.0).contains(&parity), "{parity}");
 }
 
@@ -119,7 +123,7 @@ async fn ties_do_not_spoil_search_parity() {
         let report = migrate(&database, directory.path(), &table(space.as_str(), space, 3)).await;
         assert_eq!(
             (report.outcome(), verified(&report).searches.parity),
-            (Outcome::Verified, 1.0),
+            (Outcome::Verified, Some(1.0)),
             "{space}"
         );
     }
@@ -150,6 +154,70 @@ async fn equal_content_has_an_equal_digest_in_whatever_order_and_database() {
     assert_eq!(digests[0].0, digests[0].1);
     assert_eq!(digests[0].0.len(), 64);
     assert_eq!(copied(&same).digest_source, digests[0].0);
+}
+
+#[tokio::test]
+async fn digest_of_the_source_is_the_same_whatever_the_table_holds() {
+    let (test_database, database) = empty().await;
+    let mut all = entries(0..6, 3);
+    all.push(Entry::new("no time", vector(9, 3)));
+    let directory = Directory::with("records", DistanceSpace::Cosine, &all);
+    let records = table("records", DistanceSpace::Cosine, 3);
+    let whole = verified(&migrate(&database, directory.path(), &records).await).digest_source.clone();
+    for (damage, missing) in [
+        ("delete from records where source_id = 'record 3'", 1),
+        ("update records set document = 'edited' where source_id = 'record 4'", 1),
+        ("update records set migration_run = null where source_id = 'record 5'", 2),
+        ("delete from records", 7),
+    ] {
+        test_database.execute(damage).await;
+        let report = verify(&database, directory.path(), &records).await;
+        let verification = verified(&report);
+        assert_eq!((report.outcome(), verification.missing.len()), (Outcome::Different, missing), "{damage}");
+        assert_eq!(verification.digest_source, whole, "{damage}");
+        assert_ne!(verification.digest_target, whole, "{damage}");
+    }
+    let searches = verified(&verify(&database, directory.path(), &records).await).searches;
+    assert_eq!((searches.count, searches.parity), (0, None), "nothing was searched for");
+}
+
+#[tokio::test]
+async fn digest_of_the_copy_covers_records_whose_rows_were_born_here() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::with("records", DistanceSpace::L2, &entries(0..4, 3));
+    let records = table("records", DistanceSpace::L2, 3);
+    let whole = verified(&migrate(&database, directory.path(), &records).await).digest_source.clone();
+    test_database.execute("update records set migration_run = null where source_id = 'record 2'").await;
+    directory.put("records", &entries(10..11, 3));
+    let options = MigrateOptions { comparison: Comparison::Skip, ..MigrateOptions::default() };
+    let copied_only = copied(&migrate_with(&database, directory.path(), &records, &options).await).clone();
+    assert_eq!((copied_only.written, copied_only.conflicts.len()), (1, 1));
+    let compared = verified(&verify(&database, directory.path(), &records).await).digest_source.clone();
+    assert_eq!(copied_only.digest_source, compared);
+    assert_ne!(compared, whole, "a record has come");
+}
+
+#[tokio::test]
+async fn searches_without_a_finite_distance_are_left_out_and_counted() {
+    let (_test_database, database) = empty().await;
+    let mut all = entries(0..8, 2);
+    all.push(Entry::new("zero", vec![0.0, 0.0]));
+    all.push(Entry::new("beyond a float's range", vec![3e38, 3e38]));
+    for (space, left_out) in
+        [(DistanceSpace::Cosine, 2), (DistanceSpace::L2, 0), (DistanceSpace::InnerProduct, 0)]
+    {
+        let directory = Directory::with(space.as_str(), space, &all);
+        let report = migrate(&database, directory.path(), &table(space.as_str(), space, 2)).await;
+        let searches = verified(&report).searches;
+        assert_eq!(report.outcome(), Outcome::Verified, "{space}: {searches:?}");
+        assert_eq!((searches.count, searches.without_distance), (10 - left_out, left_out), "{space}");
+        assert_eq!(searches.parity, Some(1.0), "{space}");
+    }
+    let zeros = Directory::with("zeros", DistanceSpace::Cosine, &[Entry::new("zero", vec![0.0, 0.0])]);
+    let report = migrate(&database, zeros.path(), &table("zeros", DistanceSpace::Cosine, 2)).await;
+    let searches = verified(&report).searches;
+    assert_eq!((report.outcome(), searches.count, searches.parity), (Outcome::Verified, 0, None));
+    assert_eq!(searches.without_distance, 1);
 }
 
 #[tokio::test]

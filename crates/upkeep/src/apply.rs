@@ -50,6 +50,11 @@ pub enum Event<'a> {
     },
     /// The search settings of an index begin to be measured.
     Tuning(&'a Tuning),
+    /// So many searches of a kind measured nothing, since no distance from their vector is finite, as from one of zeros.
+    LeftOut {
+        /// How many.
+        searches: u64,
+    },
     /// A search was made to measure them.
     Measuring {
         /// Searches so far.

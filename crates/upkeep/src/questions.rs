@@ -76,7 +76,9 @@ fn turned(row: &Embedding, nearest: f64, random: &mut Random) -> Embedding {
     let cosine = 1.0 - TURN * TURN * (1.0 - nearest);
     let sine = (1.0 - cosine * cosine).sqrt();
     let turned = |(of_row, of_direction): (&f64, &f64)| {
-        (cosine * of_row + sine * length / across * of_direction) as f32
+        // PostgreSQL takes no infinite component.
+        let component = cosine * of_row + sine * length / across * of_direction;
+        component.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32
     };
     row.iter().zip(&direction).map(turned).collect::<Vec<f32>>().into()
 }
@@ -137,6 +139,7 @@ mod tests {
     fn what_has_no_other_direction_stays() {
         assert_eq!(turned(&embedding([0.0, 0.0]), 0.5, &mut Random::new(1)), embedding([0.0, 0.0]));
         assert_eq!(turned(&embedding([2.0]), 0.5, &mut Random::new(1)), embedding([2.0]));
+        assert!(turned(&embedding([f32::MAX; 3]), 0.0, &mut Random::new(1)).is_finite());
     }
 
     #[test]

@@ -7,8 +7,13 @@ const STANDARD_ERRORS: f64 = 1.645;
 /// Settings within a tenth of each other are as good as the same.
 const STEP: u32 = 10;
 
-/// The share of `exact` that is in `found`; both are distances, nearest first. `None` where there is nothing to find.
+/// The share of `exact` that is in `found`; both are distances, nearest first, of which those that are not finite do not
+/// count. `None` where there is nothing to find.
 pub(crate) fn recall(exact: &[f64], found: &[f64]) -> Option<f64> {
+    let finite = |distances: &[f64]| -> Vec<f64> {
+        distances.iter().copied().filter(|distance| distance.is_finite()).collect()
+    };
+    let (exact, found) = (finite(exact), finite(found));
     let farthest = exact.last()?;
     let bound = farthest + TIE * farthest.abs().max(1.0);
     let near = found.iter().take(exact.len()).filter(|distance| **distance <= bound).count();
@@ -123,6 +128,8 @@ mod tests {
         assert_eq!(recall(&[0.1, 0.2], &[0.1, 0.3]), Some(0.5));
         assert_eq!(recall(&[0.1, 0.2], &[0.1]), Some(0.5));
         assert_eq!(recall(&[], &[]), None);
+        assert_eq!(recall(&[f64::NAN], &[0.1]), None);
+        assert_eq!(recall(&[0.1, f64::NAN], &[0.1, 0.1]), Some(1.0));
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub(crate) async fn tune(
         if filtering == Filtering::Some && share.is_all() {
             continue;
         }
-        let mut done = 0;
+        let (mut done, mut left_out) = (0, 0);
         let mut questions = Vec::new();
         for group in &groups {
             let mut asked = Vec::new();
@@ -95,8 +95,13 @@ pub(crate) async fn tune(
                 observer(Event::Measuring { done, total });
             }
             // From a vector of zeros no cosine distance is defined.
+            let all = asked.len();
             asked.retain(|question| !question.exact.is_empty());
+            left_out += (all - asked.len()) as u64;
             questions.push(asked);
+        }
+        if left_out > 0 {
+            observer(Event::LeftOut { searches: left_out });
         }
         questions.retain(|asked| !asked.is_empty());
         if questions.is_empty() {

@@ -85,6 +85,7 @@ fn table_to_json(examined: &TableExamination) -> Value {
 fn searches_to_json(searches: &MeasuredSearches) -> Value {
     json!({
         "sampled": searches.sampled,
+        "without_distance": searches.without_distance,
         "exact_ms": searches.exact_ms,
         "by_index": searches.by_index.as_ref().map(|found| json!({
             "index": found.index,

@@ -54,8 +54,10 @@ pub struct TableExamination {
 /// Searches for some rows of a table, each without itself among the answers, for the ten nearest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeasuredSearches {
-    /// How many were made.
+    /// How many were made and had something to find.
     pub sampled: u32,
+    /// How many were left out, since no distance from their vector is finite, as from one of zeros.
+    pub without_distance: u32,
     /// Median time of one that looks at every row.
     pub exact_ms: f64,
     /// What the index found; `None` where there is none, so that all searches are exact.

@@ -33,6 +33,7 @@ pub(super) async fn measure(
     let candidates = index.map(|index| index.candidates(rows, Filtering::None, TARGET_DEPTH));
     let started = Instant::now();
     let (mut exact_times, mut index_times, mut recalls) = (Vec::new(), Vec::new(), Vec::new());
+    let mut without_distance = 0;
     for sample in questions(database, table, rows, MOST_SAMPLES, SEED).await? {
         if started.elapsed() > LONGEST {
             break;
@@ -42,6 +43,7 @@ pub(super) async fn measure(
         let exact_time = asked.elapsed();
         if exact.is_empty() {
             // From a vector of zeros no cosine distance is defined.
+            without_distance += 1;
             continue;
         }
         exact_times.push(exact_time);
@@ -66,7 +68,7 @@ pub(super) async fn measure(
         }
     });
     let sampled = u32::try_from(exact_times.len()).expect("few are sampled");
-    Ok(Some(MeasuredSearches { sampled, exact_ms, by_index }))
+    Ok(Some(MeasuredSearches { sampled, without_distance, exact_ms, by_index }))
 }
 
 fn median_ms(times: &mut [Duration]) -> Option<f64> {

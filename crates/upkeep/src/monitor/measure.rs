@@ -46,6 +46,8 @@ pub enum Pace {
 pub struct Measurement {
     /// Searches that were made and had something to find.
     pub replayed: u32,
+    /// Searches that were left out, since there is nothing at a finite distance from their vector.
+    pub without_distance: u32,
     /// Results that they did not have although there are as many.
     pub missing: u64,
     /// The share of the ten nearest rows that they found; `None` where there was nothing to find.
@@ -65,6 +67,7 @@ pub async fn measure(
     pace: Pace,
 ) -> Result<Measurement, store::Error> {
     let (mut recalls, mut times, mut missing) = (Vec::new(), Vec::new(), 0);
+    let mut without_distance = 0;
     for search in searches {
         if !is_free(database, pace).await {
             break;
@@ -75,6 +78,8 @@ pub async fn measure(
         if let Some(recall) = recall(&replay.exact, &replay.found) {
             recalls.push(recall);
             times.push(replay.took);
+        } else {
+            without_distance += 1;
         }
         if let Pace::Background { until } = pace {
             sleep((began.elapsed() * REST).min(until.saturating_duration_since(Instant::now()))).await;
@@ -84,6 +89,7 @@ pub async fn measure(
     let mean = (!recalls.is_empty()).then(|| MeanRecall::of(&recalls));
     Ok(Measurement {
         replayed: u32::try_from(recalls.len()).expect("few searches are made again"),
+        without_distance,
         missing,
         recall: mean.map(|MeanRecall { mean, low, high }| MeasuredRecall { mean, low, high }),
         median_ms: times.get(times.len() / 2).map(|time| time.as_secs_f64() * 1_000.0),

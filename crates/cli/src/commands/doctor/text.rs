@@ -114,13 +114,17 @@ fn of_table(examined: &TableExamination, width: usize) -> Vec<String> {
 }
 
 fn now(searches: Option<&MeasuredSearches>) -> String {
-    let Some(MeasuredSearches { sampled, exact_ms, by_index }) = searches else {
+    let Some(MeasuredSearches { sampled, without_distance, exact_ms, by_index }) = searches else {
         return "there is no vector to search for".to_owned();
     };
+    let left_out = match without_distance {
+        0 => String::new(),
+        number => format!("; {number} left out, whose vectors have no finite distance"),
+    };
     match by_index {
-        None => format!("exact, {exact_ms:.1} ms (median of {sampled})"),
+        None => format!("exact, {exact_ms:.1} ms (median of {sampled}{left_out})"),
         Some(FoundByIndex { candidates, recall, recall_low, recall_high, latency_ms, .. }) => format!(
-            "recall {recall:.3} ({recall_low:.3} to {recall_high:.3}) in {latency_ms:.1} ms with {candidates} candidates; exact in {exact_ms:.1} ms (medians of {sampled})"
+            "recall {recall:.3} ({recall_low:.3} to {recall_high:.3}) in {latency_ms:.1} ms with {candidates} candidates; exact in {exact_ms:.1} ms (medians of {sampled}{left_out})"
         ),
     }
 }

@@ -35,6 +35,10 @@ impl IndexProgress {
                 let line = format!("measuring the search settings of `{}`: {}", tuning.index, tuning.reason);
                 self.step(&line, Some(("searching exactly", "searches")));
             }
+            Event::LeftOut { searches } => {
+                let vectors = if searches == 1 { "vector has" } else { "vectors have" };
+                self.step(&format!("{searches} {vectors} no finite distance to any row: left out"), None);
+            }
             Event::Building { done, total } | Event::Measuring { done, total } => {
                 if let Some(bar) = &self.bar {
                     let bar = bar.lock().expect("no holder panics");

@@ -20,7 +20,7 @@ pub(crate) fn to_json(sources: &[String], result: &Result<Report, Failure>, elap
                     "matched": sum(|verification| verification.matched),
                     "missing": sum(|verification| verification.missing.len() as u64),
                     "different": sum(|verification| verification.different.len() as u64),
-                    "search_parity": verifications().map(|v| v.searches.parity).fold(1.0, f64::min),
+                    "search_parity": verifications().filter_map(|v| v.searches.parity).reduce(f64::min),
                 })
             });
             json!({
@@ -126,6 +126,7 @@ fn verified(verification: &Verification, has_copied: bool) -> Value {
         "digest_target": verification.digest_target,
         "searches": {
             "count": verification.searches.count,
+            "without_distance": verification.searches.without_distance,
             "parity": verification.searches.parity,
             "index_recall": verification.searches.index_recall,
         },

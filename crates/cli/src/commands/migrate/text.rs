@@ -175,7 +175,7 @@ fn oddities(lines: &mut Vec<String>, copied: &CopyReport) {
 }
 
 fn proof(lines: &mut Vec<String>, verification: &Verification) {
-    if verification.rows == 0 {
+    if verification.rows == 0 && verification.source_records == 0 {
         return;
     }
     let digests = if verification.digest_source == verification.digest_target {
@@ -190,11 +190,17 @@ fn proof(lines: &mut Vec<String>, verification: &Verification) {
     let searches = verification.searches;
     let recall =
         searches.index_recall.map_or(String::new(), |recall| format!(", recall@10 of the index {recall:.3}"));
-    lines.push(format!(
-        "  {digests}; {} on both sides agree to {:.1} %{recall}",
-        if searches.count == 1 { "1 search".to_owned() } else { format!("{} searches", searches.count) },
-        searches.parity * 100.0
-    ));
+    let agreement = searches.parity.map_or(String::new(), |parity| {
+        let made =
+            if searches.count == 1 { "1 search".to_owned() } else { format!("{} searches", searches.count) };
+        format!("; {made} on both sides agree to {:.1} %", parity * 100.0)
+    });
+    let left_out = match searches.without_distance {
+        0 => String::new(),
+        1 => "; 1 search left out, whose vector has no finite distance".to_owned(),
+        number => format!("; {number} searches left out, whose vectors have no finite distance"),
+    };
+    lines.push(format!("  {digests}{agreement}{recall}{left_out}"));
 }
 
 fn lists(lines: &mut Vec<String>, report: &CollectionReport) {

@@ -127,6 +127,7 @@ fn healthy() -> Examination {
             misfits: Vec::new(),
             indexes: Ok(observation),
             searches: Ok(Some(MeasuredSearches {
+                without_distance: 0,
                 sampled: 30,
                 exact_ms: 21.0,
                 by_index: Some(FoundByIndex {

@@ -103,6 +103,7 @@ fn indexed() -> TableExamination {
         misfits: Vec::new(),
         indexes: Ok(observation),
         searches: Ok(Some(MeasuredSearches {
+            without_distance: 0,
             sampled: 30,
             exact_ms: 21.04,
             by_index: Some(FoundByIndex {
