@@ -16,8 +16,21 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects to `DATABASE_URL`, or starts the embedded server and says so.
+    /// Connects to `DATABASE_URL`, or starts the embedded server and says so. Refuses a database in which our statements
+    /// cannot work.
     pub(crate) async fn open(configuration: &Configuration) -> Result<Self, Failure> {
+        let connection = Self::open_as_it_is(configuration).await?;
+        match connection.database.check_session() {
+            Ok(()) => Ok(connection),
+            Err(error) => {
+                connection.close().await?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The same, whatever the database is.
+    pub(crate) async fn open_as_it_is(configuration: &Configuration) -> Result<Self, Failure> {
         match database_url(configuration)? {
             Some(url) => Ok(Self { database: Database::connect(&url).await?, server: None }),
             None => {

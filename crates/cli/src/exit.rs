@@ -157,9 +157,13 @@ impl From<store::Error> for Failure {
 impl From<store::storage::StorageError> for Failure {
     fn from(error: store::storage::StorageError) -> Self {
         use store::storage::StorageError;
-        let code = match error {
+        let code = match &error {
             StorageError::Refused { .. } | StorageError::Unsupported { .. } => ExitCode::Usage,
-            StorageError::Unavailable { .. } | StorageError::Failed { .. } => ExitCode::Failed,
+            StorageError::Unavailable { .. } => ExitCode::Failed,
+            // A store that does not fit is for its owner to change.
+            StorageError::Failed { source, .. } => {
+                source.downcast_ref::<store::Error>().map_or(ExitCode::Failed, store_code)
+            }
         };
         Self { code, error: error.into(), hint: None }
     }
@@ -223,6 +227,13 @@ fn store_code(error: &store::Error) -> ExitCode {
         | Error::ExtensionUnavailable { .. }
         | Error::CreateExtension { .. }
         | Error::ExtensionVersion { .. }
+        | Error::ExtensionForbidden { .. }
+        | Error::ExtensionHidden { .. }
+        | Error::Encoding { .. }
+        | Error::ForeignTable { .. }
+        | Error::OwnTable { .. }
+        | Error::HiddenRows { .. }
+        | Error::TablePrivilege { .. }
         | Error::Schema { .. }
         | Error::NoTable { .. }
         | Error::NotAdopted { .. }
@@ -234,6 +245,8 @@ fn store_code(error: &store::Error) -> ExitCode {
         Error::Connect { .. }
         | Error::Migrate { .. }
         | Error::Row { .. }
+        | Error::SharedMemory { .. }
+        | Error::BeyondHalf { .. }
         | Error::CopyFormat
         | Error::Replay { .. }
         | Error::Statement { .. } => ExitCode::Failed,

@@ -52,6 +52,7 @@ pub(crate) async fn carry_out(
         run_id: job.run_id,
         copied: None,
         index: None,
+        index_failure: None,
         verification: None,
         stopped: None,
         phases,
@@ -80,7 +81,12 @@ pub(crate) async fn carry_out(
         };
         let applied =
             upkeep::apply_after_copy(database, &table, job.run_id, &options.index_policy, &progress).await;
-        report.index = Some(applied.map_err(Error::store("build the index of", &table.name))?.plan);
+        match applied {
+            Ok(applied) => report.index = Some(applied.plan),
+            // Rows are there without it too: that they are is still to be shown.
+            Err(error) if error.is_refusal() => report.index_failure = Some(chain(&error)),
+            Err(error) => return Err(Error::store("build the index of", &table.name)(error)),
+        }
         observer(Event::Step(Step::Indexed));
         phases.index = started.elapsed();
 
@@ -161,6 +167,13 @@ pub(crate) async fn verify_one(
     Ok((verification, verified.warnings))
 }
 
+/// An error and its causes.
+fn chain(error: &store::Error) -> String {
+    let first: &dyn std::error::Error = error;
+    let causes = std::iter::successors(Some(first), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// What is kept of a run, to be compared with in years.
 fn manifest(report: &CollectionReport, server: &ServerDescription) -> Value {
     let seconds = |duration: Duration| duration.as_secs_f64();
@@ -168,6 +181,7 @@ fn manifest(report: &CollectionReport, server: &ServerDescription) -> Value {
     let verification = report.verification.as_ref();
     json!({
         "status": report.outcome().as_str(),
+        "index_failure": report.index_failure,
         "source_records": report.source_records(),
         "written": copied.map(|copied| copied.written),
         "updated": copied.map(|copied| copied.updated),

@@ -6,7 +6,7 @@ use chroma::Warning;
 use store::{
     RowDigest,
     postgres::{
-        Database, Table, TableLock,
+        Access, Database, Table, TableLock,
         jobs::{Counts, Job, JobStatus, Origin},
     },
 };
@@ -69,6 +69,7 @@ impl Prepared {
             run_id: self.job.run_id,
             copied: Some(copied),
             index: None,
+            index_failure: None,
             verification: None,
             stopped: Some(stopped),
             phases: self.phases,
@@ -142,6 +143,7 @@ async fn decide(
 ) -> Result<Prepared, Error> {
     let started = Instant::now();
     let Transfer { source, table } = transfer;
+    database.check_access(&table, Access::Write).await?;
     let origin = origin(&source);
     let Earlier { unfinished, origins } = look_back(&database.jobs().await?, &origin, &table)?;
     let state = database.table_state(&table).await.map_err(Error::store("use", &table.name))?;

@@ -234,6 +234,8 @@ pub struct CollectionReport {
     pub copied: Option<CopyReport>,
     /// What became of the vector index, if it was looked at.
     pub index: Option<upkeep::Plan>,
+    /// Why an index could not be built, if one could not. It says nothing of the rows, which are compared all the same.
+    pub index_failure: Option<String>,
     /// The comparison afterwards, if there was one.
     pub verification: Option<Verification>,
     /// Why it stopped before anything was changed, if it did.
@@ -300,6 +302,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// Whether every index was built that was to be.
+    pub fn has_all_indexes(&self) -> bool {
+        self.collections.iter().all(|collection| collection.index_failure.is_none())
+    }
+
     /// The worst of the collections' outcomes.
     pub fn outcome(&self) -> Outcome {
         self.collections.iter().map(CollectionReport::outcome).min().unwrap_or(Outcome::NothingToMigrate)

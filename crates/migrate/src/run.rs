@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use store::postgres::{Database, jobs::Counts, schema::TableState};
+use store::postgres::{Access, Database, jobs::Counts, schema::TableState};
 use uuid::Uuid;
 
 use crate::{
@@ -100,6 +100,7 @@ fn nothing_to_migrate(transfer: &Transfer, run_id: Uuid) -> CollectionReport {
         run_id,
         copied: Some(copy_report(tally, Counts::default(), Vec::new(), 0, warnings, String::new())),
         index: None,
+        index_failure: None,
         verification: None,
         stopped: None,
         phases: Phases::default(),
@@ -118,6 +119,9 @@ pub async fn verify(
 ) -> Result<Report, Error> {
     let started = Instant::now();
     let server = database.describe().await?;
+    for transfer in &transfers {
+        database.check_access(&transfer.table, Access::Read).await?;
+    }
     let jobs = database.jobs().await?;
     let mut collections = Vec::new();
     for Transfer { source, table } in transfers {
@@ -139,6 +143,7 @@ pub async fn verify(
             run_id,
             copied: None,
             index: None,
+            index_failure: None,
             verification: Some(verification),
             stopped: None,
             phases,

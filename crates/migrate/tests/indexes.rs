@@ -1,18 +1,18 @@
 //! Vector indexes come after the rows, fit the collection, and keep nobody waiting.
 
 use migrate::Outcome;
-use records::DistanceSpace;
+use records::{DistanceSpace, Service};
 use store::postgres::{
     Table,
     vector_index::{IndexDefinition, IndexKind, Precision},
 };
-use test_support::TestDatabase;
+use test_support::{TestDatabase, sample};
 use upkeep::Wanted;
 
 use crate::{
     copied,
     directory::{Directory, Entry, entries, vector},
-    empty, migrate, one, table, try_migrate, verified, whole_state,
+    empty, migrate, one, sample_name, table, try_migrate, verified, whole_state,
 };
 
 /// The definitions of the vector indexes of `name`, each with its operator class, which the definition leaves away if
@@ -162,4 +162,62 @@ async fn vectors_above_4000_dimensions_are_searched_exactly_and_those_above_1600
     let message = error.expect_err("no column can hold them").to_string();
     assert!(message.contains("16001") && message.contains("16000"), "{message}");
     assert_eq!(whole_state(&test_database).await, before);
+}
+
+#[tokio::test]
+async fn vectors_beyond_half_precision_are_searched_exactly_and_the_migration_is_verified() {
+    let (test_database, database) = empty().await;
+    let records = table("wide", DistanceSpace::L2, 2_001);
+    let directory = Directory::with("wide", DistanceSpace::L2, &entries(0..3, 2_001));
+    migrate(&database, directory.path(), &records).await;
+    fill(&test_database, &records, 10_000).await;
+    directory.put("wide", &[Entry::new("one more", vector(9, 2_001))]);
+    let report = migrate(&database, directory.path(), &records).await;
+    assert!(report.index.is_some_and(|plan| plan.built().is_some()), "all are in range");
+
+    let mut beyond = vector(10, 2_001);
+    beyond[7] = -181_168.05;
+    directory.put("wide", &[Entry::new("beyond", beyond)]);
+    let options = migrate::MigrateOptions::default();
+    let error = try_migrate(&database, directory.path(), &records, &options).await;
+    let error = error.expect_err("the index cannot hold it");
+    let migrate::Error::Store { source, .. } = &error else { panic!("{error}") };
+    let store::Error::BeyondHalf { id, .. } = &**source else { panic!("{source}") };
+    assert_eq!(*id, records::stored_id("beyond"));
+
+    let index: String =
+        one(&test_database, "select indexname::text from pg_indexes where indexdef ~ 'halfvec'").await;
+    test_database.execute(&format!("drop index {index}")).await;
+    let report = migrate(&database, directory.path(), &records).await;
+    let wanted = report.index.as_ref().map(|plan| plan.wanted);
+    assert_eq!((report.outcome(), wanted), (Outcome::Verified, Some(Wanted::OutOfRange)));
+    assert_eq!((report.index_failure, vector_indexes(&test_database, "wide").await), (None, String::new()));
+    let plan = upkeep::plan(
+        &upkeep::observe(&database, &records).await.expect("the table is looked at"),
+        &upkeep::Policy::default(),
+    );
+    assert!(plan.is_empty() && plan.wanted == Wanted::OutOfRange, "{plan}");
+}
+
+#[tokio::test]
+async fn index_that_cannot_be_built_does_not_keep_the_rows_from_being_compared() {
+    let (test_database, database) = empty().await;
+    database.prepare_schema().await.expect("the schema is made");
+    test_database
+        .execute(
+            "create function refuse() returns event_trigger language plpgsql as
+                $$ begin raise exception 'no index today'; end $$;
+            create event trigger refuse on ddl_command_start when tag in ('CREATE INDEX')
+                execute function refuse()",
+        )
+        .await;
+    let (queries, folder) = (Table::of(Service::Query), sample(sample_name(Service::Query)));
+    let report = migrate(&database, folder.path(), &queries).await;
+    assert_eq!(report.outcome(), Outcome::Verified);
+    let failure = report.index_failure.expect("the failure is told");
+    assert!(failure.contains("no index today"), "{failure}");
+    let noted: String =
+        one(&test_database, "select status || ' ' || (manifest ->> 'index_failure') from migration_jobs")
+            .await;
+    assert!(noted.starts_with("complete ") && noted.contains("no index today"), "{noted}");
 }

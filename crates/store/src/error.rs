@@ -51,6 +51,91 @@ pub enum Error {
         /// The version in the database.
         found: String,
     },
+    /// The database cannot hold every text.
+    #[error(
+        "the encoding of database {database} is {encoding}, and Panopticon needs UTF8: make another with `create database … encoding 'UTF8' template template0` and use that"
+    )]
+    Encoding {
+        /// Host, port and database.
+        database: String,
+        /// Its encoding.
+        encoding: String,
+    },
+    /// The role may not use the schema of pgvector.
+    #[error(
+        "this role may not use schema `{schema}`, which has pgvector: have its owner run `{grant}`, then run again"
+    )]
+    ExtensionForbidden {
+        /// The schema.
+        schema: String,
+        /// The statement that allows it.
+        grant: String,
+    },
+    /// Another type has the name of one of pgvector's.
+    #[error(
+        "a type of schema `{by}` hides pgvector's, which is in schema `{schema}`: rename it (a table `vector` or `halfvec` makes such a type), or use a role with another search_path"
+    )]
+    ExtensionHidden {
+        /// The schema of pgvector.
+        schema: String,
+        /// The schema of the other type.
+        by: String,
+    },
+    /// A relation that is not ours has the name of a table of ours.
+    #[error(
+        "`{table}` is not Panopticon's, which needs that name ({}): rename it, or give Panopticon a database or a schema of its own; nothing was changed",
+        problems.join("; ")
+    )]
+    ForeignTable {
+        /// The relation.
+        table: String,
+        /// What makes it another one.
+        problems: Vec<String>,
+    },
+    /// A collection's table would have the name of a relation of ours.
+    #[error("table `{table}` is one of Panopticon's own: name another with --table")]
+    OwnTable {
+        /// The name.
+        table: String,
+    },
+    /// A policy hides rows from the role.
+    #[error(
+        "row-level security hides rows of table `{table}` from role `{role}`, and what is hidden would count as missing: use the role that owns the table or one with BYPASSRLS (`alter role {quoted_role} bypassrls`), or run `alter table {quoted_table} disable row level security`"
+    )]
+    HiddenRows {
+        /// The table.
+        table: String,
+        /// The same in quotation marks.
+        quoted_table: String,
+        /// The role.
+        role: String,
+        /// The same in quotation marks.
+        quoted_role: String,
+    },
+    /// The role lacks privileges on a table.
+    #[error(
+        "role `{role}` may not {privileges} all columns of table `{table}`: have its owner run `{grant}`, then run again"
+    )]
+    TablePrivilege {
+        /// The table.
+        table: String,
+        /// The role.
+        role: String,
+        /// What it may not, in words.
+        privileges: String,
+        /// The statement that allows it.
+        grant: String,
+    },
+    /// The server's processes cannot share as much memory as a statement needs.
+    #[error(
+        "failed to {operation}: the server has too little shared memory. Docker gives a container 64 MB of /dev/shm: start it with `docker run --shm-size=1g`, or `shm_size: 1g` in compose"
+    )]
+    SharedMemory {
+        /// What it was for, as a verb phrase.
+        operation: &'static str,
+        /// What the server said.
+        source: sqlx::Error,
+    },
     /// A table of ours cannot be created or changed.
     #[error("failed to bring the schema up to date")]
     Migrate {
@@ -134,6 +219,16 @@ pub enum Error {
         /// Why.
         source: sqlx::Error,
     },
+    /// The table's index of half precision cannot hold a row.
+    #[error("table `{table}` refuses row {id}: {BEYOND_HALF}, then run again")]
+    BeyondHalf {
+        /// The row.
+        id: uuid::Uuid,
+        /// The table.
+        table: String,
+        /// What the server said.
+        source: sqlx::Error,
+    },
     /// A search that was to be measured failed.
     #[error("failed to search table `{table}` again")]
     Replay {
@@ -159,6 +254,30 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a build may succeed without parallel workers, which share memory.
+    pub(crate) fn is_short_of_shared_memory(&self) -> bool {
+        match self {
+            Self::SharedMemory { .. } => true,
+            // The message may be in another language; where a disk is full, the next attempt says so.
+            Self::Statement { source, .. } => code(source).as_deref() == Some(DISK_FULL),
+            _ => false,
+        }
+    }
+
+    /// Whether the server refused a statement and can be asked for others, rather than that the connection was lost, or
+    /// the server goes.
+    pub fn is_refusal(&self) -> bool {
+        let (Self::Statement { source, .. }
+        | Self::Privilege { source, .. }
+        | Self::SharedMemory { source, .. }
+        | Self::Row { source, .. }) = self
+        else {
+            return false;
+        };
+        // Connection exceptions; shut down, crashed, starting up.
+        code(source).is_some_and(|code| !["08", "57P0"].iter().any(|class| code.starts_with(class)))
+    }
+
     /// Whether a statement was ended since it took longer than it may.
     pub fn is_timeout(&self) -> bool {
         const QUERY_CANCELED: &str = "57014";
@@ -177,9 +296,31 @@ impl<T> StatementContext<T> for sqlx::Result<T> {
     fn during(self, operation: &'static str) -> Result<T, Error> {
         self.map_err(|source| match missing_privilege(&source) {
             Some(remedy) => Error::Privilege { operation, remedy, source },
+            None if is_shared_memory(&source) => Error::SharedMemory { operation, source },
             None => Error::Statement { operation, source },
         })
     }
+}
+
+const DISK_FULL: &str = "53100";
+
+fn code(error: &sqlx::Error) -> Option<String> {
+    error.as_database_error()?.code().map(|code| code.into_owned())
+}
+
+/// Whether the server could not share memory between its processes: "could not resize shared memory segment".
+pub(crate) fn is_shared_memory(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.message().contains("shared memory segment"))
+}
+
+/// What to say of a vector that an index of half precision cannot hold.
+pub(crate) const BEYOND_HALF: &str = "a component is beyond 65,504, and the table's vector index in half precision holds none that is: drop that index (`panopticon index status` names it)";
+
+/// Whether a vector was too large for an index of half precision.
+pub(crate) fn is_beyond_half(error: &sqlx::Error) -> bool {
+    const OUT_OF_RANGE: &str = "22003";
+    let is_of_half = |error: &dyn sqlx::error::DatabaseError| error.message().contains("halfvec");
+    code(error).as_deref() == Some(OUT_OF_RANGE) && error.as_database_error().is_some_and(is_of_half)
 }
 
 /// How to give the privilege that a statement failed for, if it did. PostgreSQL names the object in the text alone.
@@ -202,6 +343,8 @@ pub(crate) fn missing_privilege(error: &sqlx::Error) -> Option<String> {
     let after = |words: &str| message.split_once(words).map(|(_, object)| object);
     Some(if let Some(schema) = after("denied for schema ") {
         format!("have its owner run `grant usage, create on schema {schema} to <this role>`")
+    } else if let Some(named) = after("denied for type ") {
+        format!("have its owner run `grant usage on type {named} to <this role>`")
     } else if let Some(table) = after("denied for table ") {
         format!("have its owner run `grant select, insert, update, delete on {table} to <this role>`")
     } else if let Some(table) =

@@ -165,7 +165,7 @@ async fn role_that_may_not_create_the_extension_is_told_what_to_ask_for() {
     test_database.execute(&format!("drop owned by {role}; drop role {role}")).await;
 }
 
-fn with_user(url: &str, role: &str) -> String {
+pub(crate) fn with_user(url: &str, role: &str) -> String {
     let (_, rest) = url.split_once('@').expect("the URL has a user");
     format!("postgresql://{role}:pw@{rest}")
 }

@@ -33,9 +33,14 @@ pub struct TestDatabase {
 impl TestDatabase {
     /// Creates an empty database: no extension, no tables.
     pub async fn create() -> Self {
+        Self::create_as("").await
+    }
+
+    /// The same with `options` of `create database`, such as an encoding.
+    pub async fn create_as(options: &str) -> Self {
         let server = tokio::task::spawn_blocking(server).await.expect("starting the server does not panic");
         let name = unused_name();
-        execute(&server.url(), &format!("create database {name}")).await;
+        execute(&server.url(), &format!("create database {name} {options}")).await;
         Self { name, server }
     }
 

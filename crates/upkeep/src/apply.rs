@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::{
     json::{observation_to_json, plan_to_json},
     names::temporary_name,
+    observe::observe,
     plan::{Plan, Tuning, Wanted, plan},
     policy::{Haste, Policy},
     tune::tune,
@@ -157,7 +158,7 @@ async fn carry_out(
 ) -> Result<Applied, store::Error> {
     // Of a process that was killed while the server was building for it.
     database.end_orphaned_builds(table, &temporary_name(&table.name)).await?;
-    let observation = database.observe_indexes(table).await?;
+    let observation = observe(database, table).await?;
     let plan = plan(&observation, policy);
     if plan.is_empty() {
         return Ok(Applied { plan, measured: Vec::new() });

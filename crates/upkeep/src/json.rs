@@ -49,6 +49,7 @@ pub fn plan_to_json(plan: &Plan) -> Value {
         "wanted": match plan.wanted {
             Wanted::Exact => json!("none"),
             Wanted::TooWide => json!("too_wide"),
+            Wanted::OutOfRange => json!("out_of_range"),
             Wanted::AsItIs => json!("as_it_is"),
             Wanted::Index(definition) => definition_to_json(definition),
         },

@@ -28,6 +28,6 @@ mod tune;
 
 pub use apply::{Applied, Error, Event, Observer, apply, apply_after_copy, retune};
 pub use json::{observation_to_json, plan_to_json, setting_to_json};
-pub use observe::tables;
+pub use observe::{observe, tables};
 pub use plan::{Plan, Tuning, Wanted, plan};
 pub use policy::{Haste, IndexType, Policy, UnknownIndexType};

@@ -1,6 +1,10 @@
-//! Which tables there are.
+//! Which tables there are, and what is known of one that its index is planned from.
 
-use store::postgres::{Database, Table, jobs::Job, schema::TableState};
+use store::postgres::{
+    Database, Table, is_own_relation, jobs::Job, schema::TableState, vector_index::Observation,
+};
+
+use crate::plan::may_want_half;
 
 /// The tables with vectors: the services', and those that migrations made; by name.
 ///
@@ -16,11 +20,26 @@ pub async fn tables(database: &Database) -> Result<Vec<Table>, store::Error> {
     Ok(tables)
 }
 
+/// Looks at `table`, which is there, and its vector indexes, as far as a plan needs it; where an index of half precision may
+/// be planned, at every vector.
+///
+/// # Errors
+/// When a statement fails.
+pub async fn observe(database: &Database, table: &Table) -> Result<Observation, store::Error> {
+    let mut observation = database.observe_indexes(table).await?;
+    if may_want_half(&observation) {
+        observation.exceeds_half = database.exceeds_half_precision(table).await?;
+    }
+    Ok(observation)
+}
+
 /// The tables that there should be: the services', and those that `jobs` made; by name.
 pub(crate) fn known(jobs: &[Job]) -> Vec<Table> {
     let mut known: Vec<Table> = records::Service::ALL.map(Table::of).to_vec();
     for job in jobs {
-        let is_known = known.iter().any(|table| table.name == job.table_name);
+        // An older version may have given a collection a name that the schema has taken since.
+        let is_known =
+            known.iter().any(|table| table.name == job.table_name) || is_own_relation(&job.table_name);
         // A definition of a newer version is that version's business.
         let table = Table::from_definition(job.table_name.clone(), &job.definition);
         known.extend(table.filter(|_| !is_known));

@@ -36,7 +36,7 @@ pub(crate) async fn run(arguments: Arguments, mut signals: Signals) -> Result<Ex
         Command::Maintain(arguments) => {
             logging::start(level, format, None);
             warn_of_remarks(&configuration);
-            return maintain::run(&configuration, &arguments, &mut signals).await;
+            return Box::pin(maintain::run(&configuration, &arguments, &mut signals)).await;
         }
         command => command,
     };

@@ -46,6 +46,55 @@ async fn role_that_owns_its_schema_and_nothing_else_migrates_undoes_and_searches
 }
 
 #[tokio::test]
+async fn rows_that_a_policy_hides_are_not_called_missing() {
+    let server = PostgresServer::private(Durability::None, &[]).await;
+    let setup = "create schema extensions; create extension vector schema extensions;
+        grant usage on schema extensions to ROLE; create schema own authorization ROLE;
+        alter role ROLE set search_path = own";
+    let url = database_for_role(&server, "policy", setup).await;
+    let folder = sample("query_storage_data");
+    let source = name(folder.path());
+    let migrated = run_on_url(&url, &["migrate", "query", "--from", source]).await;
+    assert_eq!(migrated.code, 0, "pgvector is found where the role does not look: {migrated:?}");
+    let healthy = run_on_url(&url, &["doctor"]).await;
+    assert!(healthy.stdout.contains("pgvector_not_searched"), "{healthy:?}");
+    execute_in(
+        &server.url_of("policy"),
+        "alter table own.queries enable row level security, force row level security;
+        create policy hidden on own.queries using (theme <> 'energy') with check (true)",
+    )
+    .await;
+    for command in ["verify", "migrate"] {
+        let refused = run_on_url(&url, &[command, "query", "--from", source]).await;
+        assert_eq!(refused.code, 2, "{command}: {refused:?}");
+        assert!(
+            refused.stderr.contains("row-level security") && refused.stderr.contains("bypassrls"),
+            "{refused:?}"
+        );
+    }
+    let found = run_on_url(&url, &["doctor"]).await;
+    assert_eq!(found.code, 6, "{found:?}");
+    assert!(found.stdout.contains("rows_hidden"), "{found:?}");
+}
+
+#[tokio::test]
+async fn foreign_table_of_our_name_ends_serve_with_one_line() {
+    let server = PostgresServer::private(Durability::None, &[]).await;
+    let setup = "create extension vector; create table models (id serial primary key, name text);
+        grant create on schema public to ROLE";
+    let url = database_for_role(&server, "foreign_models", setup).await;
+    let environment = ["QUERY_PORT", "EVALUATION_PORT", "JUDGE_PORT", "GATEWAY_PORT"].map(|name| (name, "0"));
+    let environment: Vec<_> = environment.into_iter().chain([("DATABASE_URL", &*url)]).collect();
+    let ended = crate::run_with(&["serve"], &environment).await;
+    assert_eq!(ended.code, 2, "{ended:?}");
+    let errors: Vec<&str> = ended.stderr.lines().filter(|line| line.starts_with("error")).collect();
+    assert!(
+        matches!(errors[..], [error] if error.contains("`models`") && error.contains("provider")),
+        "{ended:?}"
+    );
+}
+
+#[tokio::test]
 async fn missing_privileges_are_named_with_their_remedy() {
     let server = PostgresServer::private(Durability::None, &[]).await;
     let folder = sample("query_storage_data");

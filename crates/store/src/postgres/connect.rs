@@ -1,6 +1,9 @@
 //! Connections: parsing the URL, opening a pool, and saying where it leads without its password.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use futures_util::future::try_join_all;
 use log::LevelFilter;
@@ -9,7 +12,14 @@ use sqlx::{
     postgres::{PgPoolOptions, PgRow},
 };
 
-use super::{ddl, searches::SearchWatch, shelf::Shelf, unnamed::on, url::DatabaseUrl};
+use super::{
+    ddl,
+    searches::SearchWatch,
+    session::{self, Session},
+    shelf::Shelf,
+    unnamed::on,
+    url::DatabaseUrl,
+};
 use crate::{Error, error::StatementContext as _};
 
 /// Connections that a migration writes on, at most.
@@ -67,6 +77,8 @@ pub struct Database {
     is_local: bool,
     max_connections: u32,
     watch: Option<Arc<SearchWatch>>,
+    /// Shared by all handles; changed when the schema is prepared.
+    session: Arc<RwLock<Session>>,
 }
 
 impl Database {
@@ -110,10 +122,13 @@ impl Database {
             .connect_lazy_with(options.clone());
         // The pool retries until its time-out and then names only that; one connection by hand tells the cause.
         let attempt = PgConnection::connect_with(&options);
-        let connection = tokio::time::timeout(timeout.unwrap_or(CONNECT_TIMEOUT), attempt)
+        let mut connection = tokio::time::timeout(timeout.unwrap_or(CONNECT_TIMEOUT), attempt)
             .await
             .unwrap_or(Err(sqlx::Error::PoolTimedOut))
             .map_err(|source| Error::Connect { address: address.clone(), source })?;
+        let mut transaction = connection.begin().await.during("begin a transaction")?;
+        let session = session::look(&mut transaction).await.during("look at the database")?;
+        transaction.commit().await.during("end a transaction")?;
         connection.close().await.during("close a connection")?;
         Ok(Self {
             shelf: Arc::new(Shelf::new(pool.clone(), limits.max_connections / SHELVED)),
@@ -124,6 +139,7 @@ impl Database {
             is_local,
             max_connections: limits.max_connections,
             watch: None,
+            session: Arc::new(RwLock::new(session)),
         })
     }
 
@@ -177,6 +193,15 @@ impl Database {
         self.is_local
     }
 
+    /// The database as it was seen last.
+    pub fn session(&self) -> Session {
+        self.session.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_session(&self, session: Session) {
+        *self.session.write().unwrap_or_else(PoisonError::into_inner) = session;
+    }
+
     /// Begins a transaction that may take as long as it must, whatever the role's settings say; or one that is
     /// [`read_only`](Self::read_only).
     pub(crate) async fn begin(&self) -> Result<PgTransaction<'static>, Error> {
@@ -192,6 +217,9 @@ impl Database {
         .fetch_all(on(&mut transaction))
         .await
         .during("lift time limits")?;
+        for setting in self.session_settings() {
+            sqlx::raw_sql(setting).execute(&mut *transaction).await.during("set the search path")?;
+        }
         if let Some(timeout) = self.looking {
             sqlx::query!(
                 "select set_config('transaction_read_only', 'on', true) as read_only, set_config('statement_timeout', $1, true) as timeout",
@@ -207,7 +235,7 @@ impl Database {
     /// Begins a transaction of a service, with `settings` that hold for it alone. Each of its statements ends after
     /// the time-out.
     pub(crate) async fn begin_service(&self, settings: &[ddl::Sql]) -> sqlx::Result<PgTransaction<'static>> {
-        self.pool.begin_with(ddl::service::begin(self.timeout_ms(), settings)).await
+        self.pool.begin_with(ddl::service::begin(self.timeout_ms(), &self.session_settings(), settings)).await
     }
 
     /// The rows of `statement`, whose values are numbers alone, in such a transaction of its own.
@@ -216,6 +244,7 @@ impl Database {
         settings: &[ddl::Sql],
         statement: ddl::service::Statement,
     ) -> sqlx::Result<Vec<PgRow>> {
+        let settings = (&*self.session_settings(), settings);
         let statements = ddl::service::at_once(self.timeout_ms(), settings, statement);
         let mut lent = self.shelf.acquire().await?;
         let rows = sqlx::raw_sql(statements).fetch_all(lent.connection()).await?;

@@ -1,5 +1,6 @@
 //! The PostgreSQL store: the only place that speaks SQL.
 
+mod access;
 mod connect;
 mod copy_format;
 mod counted;
@@ -11,6 +12,7 @@ mod lock;
 pub mod maintenance;
 mod models;
 pub mod nearest;
+mod own_tables;
 mod relations;
 pub mod runs;
 pub mod scan;
@@ -19,6 +21,7 @@ mod schema_migrations;
 pub mod searches;
 mod server_facts;
 mod service_indexes;
+mod session;
 mod shelf;
 mod storage;
 mod table;
@@ -30,6 +33,7 @@ pub mod vector_index;
 pub mod versions;
 pub mod write;
 
+pub use access::Access;
 pub use connect::{Database, DatabaseOptions, MAX_COPY_CONNECTIONS};
 pub use ddl::{Build, quoted};
 pub use embedding_health::EmbeddingHealth;
@@ -39,7 +43,9 @@ pub use evaluation_results::{
 };
 pub use lock::{IndexLock, MaintenanceLock, ReplayLock, TableLock};
 pub use models::{RegisteredModel, Registration};
+pub use own_tables::is_own_relation;
 pub use server_facts::{OpenTransaction, ServerFacts, ServerSetting, SettingSource};
+pub use session::{Session, Vectors};
 pub use storage::PostgresStorage;
 pub use table::{Column, ColumnType, Presence, Table, UnknownColumnType};
 pub use table_facts::{LastSearches, TableFacts};

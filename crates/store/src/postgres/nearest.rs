@@ -81,7 +81,7 @@ impl Database {
         let mut transaction = self.begin().await?;
         let index = vector_index::searched(&mut transaction, table).await?;
         transaction.commit().await.during("end a transaction")?;
-        let Some(index) = index else { return Ok(None) };
+        let Some(index) = index.filter(|index| index.precision.holds(embedding)) else { return Ok(None) };
         let settings = index.settings(Filtering::None, limit);
         self.nearest_with(settings, ddl::nearest(table, index.precision), embedding, limit).await.map(Some)
     }

@@ -6,7 +6,7 @@ use sqlx::{PgConnection, PgTransaction, migrate::Migrator};
 use super::{
     Database, Table, ddl,
     jobs::Job,
-    schema_migrations,
+    own_tables, schema_migrations,
     table::BOOKKEEPING_COLUMNS,
     unnamed::on,
     versions::{self, parse_version},
@@ -14,9 +14,9 @@ use super::{
 use crate::{Error, error::StatementContext as _};
 
 /// The services' tables, and what live and migrated data share.
-static SERVICES: Migrator = sqlx::migrate!("src/postgres/migrations/services");
+pub(super) static SERVICES: Migrator = sqlx::migrate!("src/postgres/migrations/services");
 /// What migrations and the upkeep of indexes keep about themselves.
-static BOOKKEEPING: Migrator = sqlx::migrate!("src/postgres/migrations/bookkeeping");
+pub(super) static BOOKKEEPING: Migrator = sqlx::migrate!("src/postgres/migrations/bookkeeping");
 
 /// Any number that no other program is likely to lock; it reads "panoptic" in ASCII.
 const MIGRATION_LOCK: i64 = 0x7061_6e6f_7074_6963;
@@ -51,11 +51,13 @@ impl Database {
     /// When server or extension are missing or too old, privileges are missing, or a table of ours has other columns.
     pub async fn prepare_schema(&self) -> Result<(), Error> {
         let tables = Service::ALL.map(Table::of);
-        let mut transaction = self.begin_schema_change().await?;
-        prepare(&mut transaction, &[&SERVICES, &BOOKKEEPING]).await?;
+        let migrators = [&SERVICES, &BOOKKEEPING];
+        let mut transaction = self.begin_schema_change(&migrators).await?;
+        prepare(&mut transaction, &migrators).await?;
         for table in &tables {
             check_columns(&mut transaction, table).await?;
         }
+        own_tables::check_made(&mut transaction, &migrators).await?;
         transaction.commit().await.during("commit the schema")
     }
 
@@ -64,7 +66,7 @@ impl Database {
     /// # Errors
     /// As for [`prepare_schema`](Self::prepare_schema).
     pub async fn prepare_bookkeeping(&self) -> Result<(), Error> {
-        let mut transaction = self.begin_schema_change().await?;
+        let mut transaction = self.begin_schema_change(&[&BOOKKEEPING]).await?;
         prepare(&mut transaction, &[&BOOKKEEPING]).await?;
         transaction.commit().await.during("commit the schema")
     }
@@ -75,13 +77,10 @@ impl Database {
     /// # Errors
     /// As for [`prepare_schema`](Self::prepare_schema).
     pub async fn begin_jobs(&self, jobs: &mut [(&Table, &mut Job)]) -> Result<(), Error> {
-        let mut transaction = self.begin_schema_change().await?;
-        let is_service = |table: &Table| Service::ALL.iter().any(|service| Table::of(*service) == *table);
-        if jobs.iter().any(|(table, _)| is_service(table)) {
-            prepare(&mut transaction, &[&SERVICES, &BOOKKEEPING]).await?;
-        } else {
-            prepare(&mut transaction, &[&BOOKKEEPING]).await?;
-        }
+        let has_service = jobs.iter().any(|(table, _)| is_service(table));
+        let migrators: &[&Migrator] = if has_service { &[&SERVICES, &BOOKKEEPING] } else { &[&BOOKKEEPING] };
+        let mut transaction = self.begin_schema_change(migrators).await?;
+        prepare(&mut transaction, migrators).await?;
         for (table, job) in jobs {
             match check_table(&mut transaction, table).await? {
                 TableState::Absent => {
@@ -107,10 +106,11 @@ impl Database {
     /// # Errors
     /// When one of them is missing or too old.
     pub async fn describe(&self) -> Result<ServerDescription, Error> {
+        self.check_session()?;
         let mut transaction = self.begin().await?;
         let postgresql = self.check_server(&mut transaction).await?;
         let pgvector = pgvector_version(&mut transaction).await?;
-        let mut warnings = Vec::new();
+        let mut warnings: Vec<String> = self.session_warning().into_iter().collect();
         match &pgvector {
             Some(found) => {
                 check_pgvector(found)?;
@@ -147,13 +147,18 @@ impl Database {
         transaction.commit().await.during("end a transaction")
     }
 
-    async fn begin_schema_change(&self) -> Result<PgTransaction<'static>, Error> {
+    async fn begin_schema_change(
+        &self,
+        migrators: &[&'static Migrator],
+    ) -> Result<PgTransaction<'static>, Error> {
         let mut transaction = self.begin().await?;
         self.check_server(&mut transaction).await?;
         sqlx::query!("select pg_advisory_xact_lock($1)", MIGRATION_LOCK)
             .fetch_one(on(&mut transaction))
             .await
             .during("lock the schema")?;
+        self.look_again(&mut transaction).await?;
+        own_tables::check_foreign(&mut transaction, migrators).await?;
         self.create_extension(&mut transaction).await?;
         Ok(transaction)
     }
@@ -196,6 +201,11 @@ impl Database {
         let found = pgvector_version(connection).await?.expect("the extension was created above");
         check_pgvector(&found)
     }
+}
+
+/// Whether `table` is that of a service.
+fn is_service(table: &Table) -> bool {
+    Service::ALL.iter().any(|service| Table::of(*service) == *table)
 }
 
 async fn prepare(connection: &mut PgConnection, migrators: &[&Migrator]) -> Result<(), Error> {
@@ -244,10 +254,22 @@ pub(crate) async fn require_table(connection: &mut PgConnection, table: &Table) 
 }
 
 async fn check_table(connection: &mut PgConnection, table: &Table) -> Result<TableState, Error> {
-    let found = columns(connection, &table.name).await?;
-    if found.is_empty() {
-        return Ok(TableState::Absent);
+    if !is_service(table) && own_tables::is_own_relation(&table.name) {
+        return Err(Error::OwnTable { table: table.name.clone() });
     }
+    let kind = sqlx::query_scalar!(
+        r#"select relkind::text as "kind!" from pg_class where oid = to_regclass(quote_ident($1))"#,
+        table.name
+    )
+    .fetch_optional(on(connection))
+    .await
+    .during("see what a relation is")?;
+    let Some(kind) = kind else { return Ok(TableState::Absent) };
+    if let Some(kind) = own_tables::other_kind(&kind) {
+        let problems = vec![format!("it is {kind}, and Panopticon needs a table")];
+        return Err(Error::Schema { table: table.name.clone(), problems });
+    }
+    let found = columns(connection, &table.name).await?;
     check_columns(connection, table).await?;
     let has = |name: &str| found.iter().any(|(column, _)| column == name);
     let is_ready = BOOKKEEPING_COLUMNS.iter().all(|(name, _)| has(name));

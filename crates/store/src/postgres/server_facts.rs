@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::{Database, unnamed::on, vector_index::machine_bytes};
+use super::{Database, Session, unnamed::on, vector_index::machine_bytes};
 use crate::{Error, error::StatementContext as _};
 
 const OPERATION: &str = "look at the server";
@@ -24,6 +24,8 @@ pub struct ServerFacts {
     pub pgvector: Option<String>,
     /// The version of pgvector's package on the server, whose library is the one that runs; `None` where there is none.
     pub pgvector_package: Option<String>,
+    /// The database as a session of ours finds it.
+    pub session: Session,
     /// Other extensions of the database and their versions, by name.
     pub extensions: Vec<(String, String)>,
     /// Settings of this session that matter to us.
@@ -32,6 +34,8 @@ pub struct ServerFacts {
     pub can_compile: bool,
     /// Memory of the machine, where the server seems to run on ours.
     pub machine_bytes: Option<u64>,
+    /// What `/dev/shm` holds, where the server seems to run on ours and that is limited.
+    pub shared_memory_bytes: Option<u64>,
     /// Whether it is a standby, which takes no changes.
     pub is_standby: bool,
     /// Whether the role sees what the sessions of others do.
@@ -142,10 +146,12 @@ impl Database {
             postgresql_number: server.number,
             pgvector: server.pgvector,
             pgvector_package: server.package,
+            session: self.session(),
             extensions: extensions.into_iter().map(|one| (one.name, one.version)).collect(),
             settings: settings(&mut transaction).await?,
             can_compile: server.can_compile,
             machine_bytes: machine_bytes(self),
+            shared_memory_bytes: if self.is_local() { shared_memory_bytes() } else { None },
             is_standby: server.is_standby,
             sees_sessions: server.sees_sessions,
             unreadable: server.unreadable,
@@ -169,7 +175,7 @@ async fn settings(connection: &mut PgConnection) -> Result<Vec<ServerSetting>, E
             source as "source!"
         from pg_settings
         where name in (
-            'autovacuum', 'effective_cache_size', 'fsync', 'full_page_writes', 'jit', 'jit_above_cost',
+            'autovacuum', 'dynamic_shared_memory_type', 'effective_cache_size', 'fsync', 'full_page_writes', 'jit', 'jit_above_cost',
             'maintenance_work_mem', 'max_parallel_maintenance_workers', 'random_page_cost', 'seq_page_cost',
             'shared_buffers', 'track_counts', 'work_mem'
         )
@@ -197,6 +203,29 @@ async fn settings(connection: &mut PgConnection) -> Result<Vec<ServerSetting>, E
         .collect())
 }
 
+/// The limit of `/dev/shm`, in which PostgreSQL's processes share memory (`dynamic_shared_memory_type` `posix`); `None`
+/// where there is none but the machine's memory.
+fn shared_memory_bytes() -> Option<u64> {
+    shared_memory_limit(&std::fs::read_to_string("/proc/mounts").ok()?)
+}
+
+/// The same of the lines of `/proc/mounts`, of which the last one counts.
+fn shared_memory_limit(mounts: &str) -> Option<u64> {
+    let options = mounts.lines().rev().find_map(|line| {
+        let mut fields = line.split(' ');
+        (fields.nth(1) == Some("/dev/shm")).then(|| fields.nth(1)).flatten()
+    })?;
+    let size = options.split(',').find_map(|option| option.strip_prefix("size="))?;
+    let number: u64 = size.trim_end_matches(['k', 'm', 'g']).parse().ok()?;
+    let unit = match size.as_bytes().last() {
+        Some(b'k') => 1 << 10,
+        Some(b'm') => 1 << 20,
+        Some(b'g') => 1 << 30,
+        _ => 1,
+    };
+    number.checked_mul(unit)
+}
+
 async fn oldest_transaction(connection: &mut PgConnection) -> Result<Option<OpenTransaction>, Error> {
     let oldest = sqlx::query!(
         r#"
@@ -222,4 +251,20 @@ async fn oldest_transaction(connection: &mut PgConnection) -> Result<Option<Open
         role: oldest.role,
         seconds: oldest.seconds.unsigned_abs(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limit_of_shared_memory_is_that_of_the_last_mount() {
+        let docker = "overlay / overlay rw 0 0\nshm /dev/shm tmpfs rw,nosuid,nodev,noexec,relatime,size=65536k,inode64 0 0\n";
+        assert_eq!(shared_memory_limit(docker), Some(64 << 20));
+        let remounted = format!("tmpfs /dev/shm tmpfs rw,nosuid 0 0\n{docker}");
+        assert_eq!(shared_memory_limit(&remounted), Some(64 << 20));
+        assert_eq!(shared_memory_limit("tmpfs /dev/shm tmpfs rw,nosuid,nodev 0 0\n"), None);
+        assert_eq!(shared_memory_limit("tmpfs /dev/shm tmpfs rw,size=99999999999999999999k 0 0\n"), None);
+        assert_eq!(shared_memory_limit(""), None);
+    }
 }

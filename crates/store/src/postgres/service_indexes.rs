@@ -47,10 +47,6 @@ impl Database {
         }
         let lock = self.lock_indexes_in_turn(&Table::of(service).name).await?;
         for (index, state) in self.unfinished(indexes()).await? {
-            let mut statements = Vec::new();
-            if state == IndexState::Invalid {
-                statements.push(ddl::drop_index(&index.name, Build::Concurrently));
-            }
             let mut transaction = self.begin().await?;
             let has_rows: bool = sqlx::query_scalar(ddl::has_rows(&index.table))
                 .fetch_one(on(&mut transaction))
@@ -58,10 +54,20 @@ impl Database {
                 .during(OPERATION)?;
             transaction.commit().await.during("end a transaction")?;
             let build = if has_rows { Build::Concurrently } else { Build::Alone };
-            statements.push(create_index(&index, build));
-            // For what the indexes' expressions give.
-            statements.push(ddl::analyze(&index.table));
-            self.run_alone(statements).await?;
+            let statements = |is_left: bool| {
+                let drop = is_left.then(|| ddl::drop_index(&index.name, Build::Concurrently));
+                // For what the indexes' expressions give.
+                let rest = [create_index(&index, build), ddl::analyze(&index.table)];
+                drop.into_iter().chain(rest).collect::<Vec<_>>()
+            };
+            let built = self.run_alone(statements(state == IndexState::Invalid)).await;
+            let table = Table::of(service);
+            self.or_without_workers(&table, built, async || {
+                let mut again = vec![ddl::set_build_workers(Build::Concurrently, 0)];
+                again.extend(statements(true));
+                self.run_alone(again).await
+            })
+            .await?;
         }
         lock.release().await
     }

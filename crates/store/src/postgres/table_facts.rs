@@ -32,6 +32,8 @@ pub struct TableFacts {
     pub invalid_indexes: Vec<String>,
     /// Whether the role may read its rows.
     pub is_readable: bool,
+    /// Whether policies decide which of its rows the role sees.
+    pub has_hidden_rows: bool,
 }
 
 /// Searches of a stretch of time, as `vector_search_history` has them.
@@ -95,7 +97,8 @@ impl Database {
                         )
                     order by 1
                 ) as "invalid_indexes!",
-                has_table_privilege(relation.oid, 'select') as "is_readable!"
+                has_table_privilege(relation.oid, 'select') as "is_readable!",
+                row_security_active(relation.oid) as "has_hidden_rows!"
             from pg_class relation
             cross join lateral (
                 select
@@ -126,6 +129,7 @@ impl Database {
             age: u64::from(row.age.unsigned_abs()),
             invalid_indexes: row.invalid_indexes,
             is_readable: row.is_readable,
+            has_hidden_rows: row.has_hidden_rows,
         })
     }
 

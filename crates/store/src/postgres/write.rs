@@ -20,7 +20,10 @@ use super::{
     scan::{self, RowParts},
     unnamed::on,
 };
-use crate::{Error, RowDigest, StoredRecord, error::StatementContext as _};
+use crate::{
+    Error, RowDigest, StoredRecord,
+    error::{StatementContext as _, is_beyond_half},
+};
 
 /// Sent at once, so that the driver's own buffer stays this small.
 const SEND_BYTES: usize = 1 << 18;
@@ -208,7 +211,12 @@ impl Database {
         }
         match (batch.new.ids.get(accepted), error) {
             (Some(id), Error::Statement { source, .. }) => {
-                Error::Row { id: *id, table: table.name.clone(), source }
+                let (id, table) = (*id, table.name.clone());
+                if is_beyond_half(&source) {
+                    Error::BeyondHalf { id, table, source }
+                } else {
+                    Error::Row { id, table, source }
+                }
             }
             (_, error) => error,
         }

@@ -31,7 +31,7 @@ async fn storage(service: Service) -> (TestDatabase, Database, PostgresStorage) 
 }
 
 /// A record with the number's text, angle and minute.
-fn new_record(service: Service, id: &str, number: u16) -> NewRecord {
+pub(crate) fn new_record(service: Service, id: &str, number: u16) -> NewRecord {
     let made = Production { model_id: "gpt-4".into(), query: format!("query {number}") };
     NewRecord {
         id: id.to_owned(),

@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use records::{Embedding, Service};
-use store::postgres::{Database, Table, schema::TableState};
+use store::postgres::{Database, Table, schema::TableState, vector_index::Observation};
 
 use super::{Examination, Recognised, Seen, TableExamination, Unseen, searches::measure};
-use crate::observe::known;
+use crate::observe::{known, observe};
 
 /// Each statement ends after this, so that a person who waits gets an answer.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,6 +37,10 @@ pub type Embed = Arc<
 pub async fn examine(database: &Database, embed: Option<&Embed>) -> Result<Examination, ExamineError> {
     let database = &database.read_only(STATEMENT_TIMEOUT);
     let server = database.server_facts().await?;
+    if server.session.vectors.are_unusable() {
+        // No statement about a table of ours would work.
+        return Ok(Examination { server, tables: Vec::new(), absent: Vec::new(), collections: Ok(()) });
+    }
     let jobs = seen(database.jobs().await)?;
     let collections = jobs.as_ref().map(drop).map_err(Clone::clone);
     let (mut tables, mut absent) = (Vec::new(), Vec::new());
@@ -91,7 +95,7 @@ async fn examine_table(
             recognised: Err(Unseen::Misfit),
         });
     }
-    let indexes = seen(database.observe_indexes(&table).await)?;
+    let indexes = seen(observed(database, &table).await)?;
     let searches = match &indexes {
         Ok(observation) => seen(measure(database, observation).await)?,
         Err(unseen) => Err(unseen.clone()),
@@ -143,6 +147,15 @@ fn cosine(one: &Embedding, other: &Embedding) -> f32 {
     };
     let lengths = (dot(one, one) * dot(other, other)).sqrt();
     if lengths > 0.0 { dot(one, other) / lengths } else { 0.0 }
+}
+
+/// What the table's index is planned from; where every vector would have to be looked at for it, as far as that is known in
+/// time.
+async fn observed(database: &Database, table: &Table) -> Result<Observation, store::Error> {
+    match observe(database, table).await {
+        Err(error) if error.is_timeout() => database.observe_indexes(table).await,
+        observed => observed,
+    }
 }
 
 /// What could not be seen, apart from what failed.

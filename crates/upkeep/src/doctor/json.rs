@@ -44,9 +44,11 @@ fn server_to_json(server: &ServerFacts) -> Value {
         "postgresql": server.postgresql,
         "pgvector": server.pgvector,
         "pgvector_package": server.pgvector_package,
+        "encoding": server.session.encoding,
         "extensions": server.extensions.iter().map(extensions).collect::<Map<_, _>>(),
         "settings": settings,
         "machine_bytes": server.machine_bytes,
+        "shared_memory_bytes": server.shared_memory_bytes,
         "is_standby": server.is_standby,
         "sees_sessions": server.sees_sessions,
         "oldest_transaction": server.oldest_transaction.as_ref().map(|oldest| json!({

@@ -131,7 +131,7 @@ pub async fn observe(
     for health in database.table_health(&names).await? {
         let vectors = match with_vectors.get(&health.name) {
             Some(table) => Some(Vectors {
-                observation: database.observe_indexes(table).await?,
+                observation: crate::observe::observe(database, table).await?,
                 statistics: database.filter_statistics(table).await?,
             }),
             None => None,

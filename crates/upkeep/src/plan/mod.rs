@@ -8,7 +8,7 @@ pub(crate) use loss::at_target;
 use std::fmt;
 
 use store::postgres::vector_index::{
-    Filtering, IndexChange, IndexDefinition, IndexKind, IndexState, Observation, Precision, Service,
+    Filtering, IndexChange, IndexDefinition, IndexKind, IndexState, Memory, Observation, Precision, Service,
     VectorIndex,
 };
 
@@ -62,6 +62,8 @@ pub enum Wanted {
     Exact,
     /// The same, since pgvector indexes no vectors of this dimension.
     TooWide,
+    /// The same, since vectors of this dimension are indexed in half precision alone, which cannot hold all of these.
+    OutOfRange,
     /// What it has, whatever that is: the table is small, or another session builds an index.
     AsItIs,
     /// An index.
@@ -127,7 +129,7 @@ pub fn plan(observation: &Observation, policy: &Policy) -> Plan {
             plan.changes.extend(valid.iter().map(|index| IndexChange::Drop { name: index.name.clone() }));
             None
         }
-        Wanted::TooWide => None,
+        Wanted::TooWide | Wanted::OutOfRange => None,
         Wanted::AsItIs => valid.first().copied(),
         Wanted::Index(definition) => {
             let (drifted, fitting): (Vec<&VectorIndex>, Vec<&VectorIndex>) = valid
@@ -173,6 +175,12 @@ fn choose(observation: &Observation, policy: &Policy, valid: &[&VectorIndex]) ->
         );
         return choice(Wanted::TooWide, reason);
     }
+    if dimension > Observation::MAX_FULL_DIMENSION && observation.exceeds_half {
+        let reason = format!(
+            "pgvector indexes {dimension} dimensions in half precision alone, which ends at 65,504, and there are components beyond: searches are exact"
+        );
+        return choice(Wanted::OutOfRange, reason);
+    }
     let least = if dimension > Observation::MAX_FULL_DIMENSION { Precision::Half } else { Precision::Full };
     let lists = Wanted::Index(IndexDefinition {
         kind: IndexKind::Ivfflat { lists: planned_lists(rows) },
@@ -204,14 +212,15 @@ fn choose(observation: &Observation, policy: &Policy, valid: &[&VectorIndex]) ->
     }
     let (kind, why) = graph(policy, valid);
     let memory = &observation.memory;
-    let room = memory.machine_bytes.unwrap_or(memory.cache_bytes) / GRAPH_MEMORY_SHARE;
+    let room = graph_room(memory);
     // A graph with fewer edges than the target asks for is better than lists, and than one and the other by turns.
     let definitions = [kind, GRAPHS[0]]
         .into_iter()
         .flat_map(|kind| {
             [Precision::Full, Precision::Half].map(|precision| IndexDefinition { kind, precision })
         })
-        .filter(|definition| least == Precision::Full || definition.precision == Precision::Half);
+        .filter(|definition| least == Precision::Full || definition.precision == Precision::Half)
+        .filter(|definition| definition.precision == Precision::Full || !observation.exceeds_half);
     let fitting =
         definitions.into_iter().find(|definition| definition.estimated_bytes(rows, dimension) <= room);
     let Some(definition) = fitting else {
@@ -223,6 +232,29 @@ fn choose(observation: &Observation, policy: &Policy, valid: &[&VectorIndex]) ->
     let why = if definition.kind == kind { why } else { "" };
     let reason = format!("a graph finds as much as lists in a fraction of the time{how}{why}");
     choice(Wanted::Index(definition), reason)
+}
+
+/// How much of the server's memory a graph may have.
+fn graph_room(memory: &Memory) -> u64 {
+    memory.machine_bytes.unwrap_or(memory.cache_bytes) / GRAPH_MEMORY_SHARE
+}
+
+/// Whether an index of half precision may be planned where there is none, so that it has to be known whether it could hold
+/// every vector.
+pub(crate) fn may_want_half(observation: &Observation) -> bool {
+    let (rows, dimension) = (observation.rows, observation.table.dimension);
+    let is_wide = dimension > Observation::MAX_FULL_DIMENSION;
+    let full = IndexDefinition { kind: GRAPHS[0], precision: Precision::Full };
+    // What is in such an index shows that it fits.
+    let has_half = observation.indexes.iter().any(|index| {
+        index.service == Service::Searches
+            && index.state != IndexState::Invalid
+            && index.definition.precision == Precision::Half
+    });
+    rows >= EXACT_SCAN_ROWS
+        && dimension <= Observation::MAX_DIMENSION
+        && (is_wide || full.estimated_bytes(rows, dimension) > graph_room(&observation.memory))
+        && !has_half
 }
 
 /// The graph that should meet the target: the default, unless that was measured not to.
@@ -375,6 +407,7 @@ impl fmt::Display for Wanted {
         match self {
             Self::Exact => f.write_str("no index"),
             Self::TooWide => f.write_str("no index, for want of one that takes so many dimensions"),
+            Self::OutOfRange => f.write_str("no index, for want of one that takes so large components"),
             Self::AsItIs => f.write_str("as it is"),
             Self::Index(definition) => definition.fmt(f),
         }

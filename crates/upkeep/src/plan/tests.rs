@@ -59,6 +59,7 @@ fn observation(rows: u64, indexes: Vec<VectorIndex>) -> Observation {
         },
         pgvector: "0.8.6".to_owned(),
         is_iterative: true,
+        exceeds_half: false,
     }
 }
 
@@ -354,4 +355,29 @@ fn plan_that_was_carried_out_leaves_nothing_to_do_and_never_a_moment_without_ind
         Ok(())
     });
     checked.expect("plans lead somewhere");
+}
+
+#[test]
+fn no_index_of_half_precision_is_planned_for_components_beyond_it() {
+    let mut wide = observation(20_000, Vec::new());
+    wide.table.dimension = 3_000;
+    assert!(super::may_want_half(&wide));
+    for index_type in [IndexType::Auto, IndexType::Ivfflat, IndexType::Hnsw] {
+        let policy = of_type(index_type);
+        assert!(plan(&wide, &policy).built().is_some(), "{index_type:?}");
+        wide.exceeds_half = true;
+        let planned = plan(&wide, &policy);
+        assert!(planned.is_empty() && planned.wanted == Wanted::OutOfRange, "{planned}");
+        wide.exceeds_half = false;
+    }
+    // A graph of full precision would not fit into memory.
+    let mut many = observation(8_000_000, Vec::new());
+    assert!(super::may_want_half(&many));
+    let precision = |observation: &Observation| {
+        plan(observation, &Policy::default()).built().expect("one is built").precision
+    };
+    assert_eq!(precision(&many), Precision::Half);
+    many.exceeds_half = true;
+    assert_eq!(precision(&many), Precision::Full);
+    assert!(!super::may_want_half(&observation(20_000, Vec::new())), "there is memory");
 }

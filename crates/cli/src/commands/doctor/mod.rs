@@ -26,7 +26,7 @@ pub(crate) async fn run(configuration: &Configuration, as_json: bool) -> Result<
     let embed = open_present_model(configuration)
         .await?
         .map(|model| -> Embed { Arc::new(move |texts: &[&str]| Ok(model.embed(texts)?)) });
-    let connection = Connection::open(configuration).await?;
+    let connection = Connection::open_as_it_is(configuration).await?;
     let examined = examine(&connection.database, embed.as_ref()).await;
     connection.close().await?;
     let examination = examined?;

@@ -36,14 +36,14 @@ async fn carry_out(database: &Database, policy: &Policy, command: IndexCommand) 
     for table in tables(database, arguments).await? {
         match command {
             IndexCommand::Status(_) => {
-                let observation = database.observe_indexes(&table).await?;
+                let observation = upkeep::observe(database, &table).await?;
                 let plan = upkeep::plan(&observation, policy);
                 let mut object = observation_to_json(&observation);
                 object["plan"] = plan_to_json(&plan);
                 answers.add(object, &text::status(&observation, &plan))?;
             }
             IndexCommand::Plan(_) | IndexCommand::Apply { dry_run: true, .. } => {
-                let plan = upkeep::plan(&database.observe_indexes(&table).await?, policy);
+                let plan = upkeep::plan(&upkeep::observe(database, &table).await?, policy);
                 answers.add(plan_to_json(&plan), plan.to_string().trim_end())?;
             }
             IndexCommand::Apply { .. } => {

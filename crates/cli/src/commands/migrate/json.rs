@@ -68,6 +68,7 @@ fn collection(report: &CollectionReport) -> Value {
         "table": report.table,
         "status": report.outcome().as_str(),
         "source_records": report.source_records(),
+        "index_failure": report.index_failure,
     }));
     if let Some(copied) = &report.copied {
         add(copy(copied));

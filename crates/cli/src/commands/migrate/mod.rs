@@ -164,7 +164,10 @@ fn conclude(
     if !is_json {
         print(&to_text(&report))?;
     }
-    Ok(exit_code(report.outcome()))
+    Ok(match exit_code(report.outcome()) {
+        ExitCode::Complete if !report.has_all_indexes() => ExitCode::Failed,
+        code => code,
+    })
 }
 
 fn exit_code(outcome: Outcome) -> ExitCode {

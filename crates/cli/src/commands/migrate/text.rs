@@ -64,6 +64,10 @@ fn collection(report: &CollectionReport) -> String {
             "  warning: pgvector indexes up to 4,000 dimensions, so searches of this table look at every row"
                 .to_owned(),
         ),
+        Some(plan) if plan.wanted == Wanted::OutOfRange => lines.push(
+            "  warning: vectors of so many dimensions are indexed in half precision alone, and components beyond 65,504 have no place there, so searches of this table look at every row"
+                .to_owned(),
+        ),
         Some(plan) => {
             let built = plan.built();
             lines.extend(built.map(|definition| {
@@ -73,6 +77,12 @@ fn collection(report: &CollectionReport) -> String {
             }));
         }
         None => {}
+    }
+    if let Some(failure) = &report.index_failure {
+        lines.push(format!(
+            "  index not built: {}; searches look at every row, and `panopticon index apply` tries again",
+            visible(failure)
+        ));
     }
     if let Some(verification) = &report.verification {
         proof(&mut lines, verification);

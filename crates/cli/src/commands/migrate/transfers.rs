@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow, bail};
 use chroma::Collection;
 use migrate::{SourceCollection, Transfer};
 use records::{MODEL_DIMENSION, Service};
-use store::postgres::{Column, ColumnType, Presence, Table};
+use store::postgres::{Column, ColumnType, Presence, Table, is_own_relation};
 
 use crate::{
     arguments::{TransferArguments, What},
@@ -120,7 +120,7 @@ fn collection_table(arguments: &TransferArguments, collection: &Collection) -> a
             "table `{name}` is that of the {service} service: use `panopticon migrate {service}`, or name another with --table"
         );
     }
-    if name.starts_with("migration_") || name == "evaluation_results" {
+    if is_own_relation(&name) {
         bail!("table `{name}` is one of Panopticon's own: name another with --table");
     }
     let mut columns = Vec::new();

@@ -86,7 +86,7 @@ async fn serve(
 /// Says which tables want another index than they have. Searches are right without it, but slower.
 async fn tell_of_indexes(database: &Database, services: &[Service], policy: &Policy) {
     for table in services.iter().copied().map(Table::of) {
-        match database.observe_indexes(&table).await {
+        match upkeep::observe(database, &table).await {
             Ok(observation) => {
                 let plan = upkeep::plan(&observation, policy);
                 if !plan.is_empty() {

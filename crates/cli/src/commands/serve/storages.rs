@@ -10,7 +10,7 @@ use store::{
     StorageConfig,
     chroma::ServerOptions,
     open_storage,
-    postgres::Database,
+    postgres::{Access, Database, Table},
     storage::{Storage, StorageKind},
 };
 
@@ -69,6 +69,9 @@ impl Opened {
             let (database, server) = Connection::open(configuration).await?.into_parts();
             self.embedded = server.map(|server| Watched::begin(server, supervisor));
             let watch = monitor::search_watch(configuration).map_err(Failure::usage)?;
+            if let Some(warning) = database.session_warning() {
+                tracing::warn!("{warning}");
+            }
             self.database = Some(database.watched_by(Arc::new(watch)));
         }
         let own = Arc::new(OwnChromas::default());
@@ -87,6 +90,9 @@ impl Opened {
         }
         if let Some(database) = self.results() {
             database.prepare_service(Service::Judge).await?;
+        }
+        if let Some(database) = &self.database {
+            tell_of_hidden_rows(database, services).await?;
         }
         Ok(())
     }
@@ -171,4 +177,19 @@ async fn start_own(
         Ok(started) => started,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
+}
+
+/// Says of which tables policies hide rows from us: lists and searches show what they let through.
+async fn tell_of_hidden_rows(database: &Database, services: &[Service]) -> Result<(), Failure> {
+    for table in services.iter().map(|service| Table::of(*service)) {
+        match database.check_access(&table, Access::Read).await {
+            Err(error @ store::Error::HiddenRows { .. }) => {
+                let table = &table.name;
+                tracing::warn!("lists and searches of {table} show what a policy lets through: {error}");
+            }
+            Err(error @ store::Error::TablePrivilege { .. }) => tracing::warn!("{error}"),
+            result => result?,
+        }
+    }
+    Ok(())
 }

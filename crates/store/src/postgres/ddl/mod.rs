@@ -28,7 +28,7 @@ pub(crate) type Sql = AssertSqlSafe<String>;
 pub(crate) const MAX_INDEXED_DIMENSION: usize = 2_000;
 
 /// Staging table of a copy; temporary, so each session has its own.
-const STAGING: &str = "panopticon_staging";
+pub(crate) const STAGING: &str = "panopticon_staging";
 
 /// The one place that vouches for a statement: what the modules here give it holds quoted identifiers, placeholders
 /// and numbers.
@@ -274,6 +274,12 @@ pub(crate) fn select_embeddings(table: &Table) -> Sql {
     ))
 }
 
+/// Has the rest of the transaction look for names in `schemas`, in this order.
+pub(crate) fn set_search_path<'a>(schemas: impl Iterator<Item = &'a String>) -> Sql {
+    let schemas: Vec<String> = schemas.map(|schema| quoted(schema)).collect();
+    vouched(format!("set local search_path to {}", schemas.join(", ")))
+}
+
 /// Makes searches of this transaction look at every row.
 pub(crate) fn exact_scan() -> Sql {
     vouched("set local enable_indexscan = off; set local enable_bitmapscan = off".to_owned())
@@ -426,14 +432,16 @@ mod tests {
             kind: IndexKind::Hnsw { m: 16, ef_construction: 64 },
             precision: Precision::Half,
         };
-        let created = vector_index::create_vector_index(queries, "new", ivfflat, Build::Concurrently);
+        let created = vector_index::create_vector_index(queries, "new", ivfflat, Build::Concurrently, None);
         check(&created, &expect_file!["golden/create_ivfflat.sql"]);
-        let created = vector_index::create_vector_index(wide, "new", hnsw, Build::Alone);
+        let schema = Some("odd \"schema\"");
+        let created = vector_index::create_vector_index(wide, "new", hnsw, Build::Alone, schema);
         check(&created, &expect_file!["golden/create_hnsw_half.sql"]);
         check(&vector_index::rename_index("new", "odd \"name\""), &expect_file!["golden/rename_index.sql"]);
         check(&vector_index::sample_embeddings(wide), &expect_file!["golden/sample_embeddings.sql"]);
         let nearest = vector_index::nearest_of_share(queries, Precision::Full);
         check(&nearest, &expect_file!["golden/nearest_of_share.sql"]);
+        check(&vector_index::exceeds_half(wide), &expect_file!["golden/exceeds_half.sql"]);
         check(&drop_index("odd \"name\"", Build::Concurrently), &expect_file!["golden/drop_index.sql"]);
     }
 }

@@ -61,13 +61,13 @@ pub(crate) struct Distances<'a> {
 
 /// Begins a transaction whose statements each end after `timeout_ms`, with `settings` that hold for it alone; in one
 /// message.
-pub(crate) fn begin(timeout_ms: i32, settings: &[Sql]) -> Sql {
-    vouched(format!("begin; {}", all_settings(timeout_ms, settings)))
+pub(crate) fn begin(timeout_ms: i32, of_session: &[Sql], settings: &[Sql]) -> Sql {
+    vouched(format!("begin; {}", all_settings(timeout_ms, of_session, settings)))
 }
 
-fn all_settings(timeout_ms: i32, settings: &[Sql]) -> String {
+fn all_settings(timeout_ms: i32, of_session: &[Sql], settings: &[Sql]) -> String {
     let mut statements = format!("set local statement_timeout = {timeout_ms}");
-    for setting in settings {
+    for setting in of_session.iter().chain(settings) {
         statements.push_str("; ");
         statements.push_str(&setting.0);
     }
@@ -84,7 +84,11 @@ pub(crate) fn begin_replay(timeout_ms: i32) -> Sql {
 
 /// A statement with numbers alone as its values, and the settings that hold for it, to be sent in one message, which is one
 /// transaction. As text, so that PostgreSQL is asked once instead of four times.
-pub(crate) fn at_once(timeout_ms: i32, settings: &[Sql], statement: Statement) -> Sql {
+pub(crate) fn at_once(
+    timeout_ms: i32,
+    (of_session, settings): (&[Sql], &[Sql]),
+    statement: Statement,
+) -> Sql {
     let mut sql = statement.sql.0;
     // The last one first, since `$1` is the beginning of `$10`.
     for (place, bind) in statement.binds.iter().enumerate().rev() {
@@ -100,7 +104,7 @@ pub(crate) fn at_once(timeout_ms: i32, settings: &[Sql], statement: Statement) -
             _ => unreachable!("texts are never part of a statement"),
         };
     }
-    vouched(format!("{}; {sql}", all_settings(timeout_ms, settings)))
+    vouched(format!("{}; {sql}", all_settings(timeout_ms, of_session, settings)))
 }
 
 /// The columns of a new row, in the order in which they are written.
@@ -484,7 +488,7 @@ mod tests {
         check(&delete_records(outputs, vec![], vec![]), &expect_file!["golden/delete_records.sql"]);
         check(&lock_record(outputs, Uuid::nil()), &expect_file!["golden/lock_record.sql"]);
         assert_eq!(
-            begin(30_000, &[crate::postgres::ddl::set_probes(5)]).0,
+            begin(30_000, &[], &[crate::postgres::ddl::set_probes(5)]).0,
             "begin; set local statement_timeout = 30000; set local ivfflat.probes = 5"
         );
     }

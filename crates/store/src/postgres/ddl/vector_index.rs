@@ -42,18 +42,20 @@ pub(crate) fn order(table: &Table, precision: Precision, parameter: &str) -> Str
     }
 }
 
-/// Builds a vector index.
+/// Builds a vector index. Where sessions do not look into the `schema` of pgvector, it is named.
 pub(crate) fn create_vector_index(
     table: &Table,
     name: &str,
     definition: IndexDefinition,
     build: Build,
+    schema: Option<&str>,
 ) -> Sql {
+    let schema = schema.map_or(String::new(), |schema| format!("{}.", quoted(schema)));
     let concurrently = if build == Build::Concurrently { "concurrently " } else { "" };
     let class = operator_class(table, definition.precision);
     let key = match definition.precision {
-        Precision::Full => format!("embedding {class}"),
-        Precision::Half => format!("(embedding::{}) {class}", half_precision(table)),
+        Precision::Full => format!("embedding {schema}{class}"),
+        Precision::Half => format!("(embedding::{schema}{}) {schema}{class}", half_precision(table)),
     };
     let (method, options) = match definition.kind {
         IndexKind::Ivfflat { lists } => ("ivfflat", format!("lists = {lists}")),
@@ -88,6 +90,16 @@ pub(crate) fn sample_embeddings(table: &Table) -> Sql {
     vouched(format!(
         "select id, embedding::real[]\nfrom {} tablesample bernoulli ($1) repeatable ($2)\nwhere embedding is not null\norder by uuid_hash(id)\nlimit $3",
         quoted(&table.name)
+    ))
+}
+
+/// Whether a row has a component that half precision cannot hold. A vector's length, which is quickly computed, is not below
+/// any of its components.
+pub(crate) fn exceeds_half(table: &Table) -> Sql {
+    vouched(format!(
+        "select exists (\n    select\n    from {}\n    where vector_norm(embedding) > 65504\n        and exists (select from unnest(embedding::real[]) component where abs(component) >= {})\n)",
+        quoted(&table.name),
+        Precision::HALF_LIMIT
     ))
 }
 

@@ -64,6 +64,7 @@ impl Database {
         let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         let transaction = self.pool.begin_with(begin_replay(timeout_ms)).await;
         let mut transaction = transaction.during("begin a transaction")?;
+        set(&mut transaction, self.session_settings()).await?;
         let index = searched(&mut transaction, table).await?;
         let service = Service::ALL.into_iter().find(|service| Table::of(*service) == *table);
         let replaying = Replaying { table, search, asked: limit };

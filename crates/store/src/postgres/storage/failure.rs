@@ -4,7 +4,7 @@ use records::Service;
 use sqlx::{Postgres, postgres::PgArguments, query::Query};
 
 use crate::{
-    error::missing_privilege,
+    error::{BEYOND_HALF, is_beyond_half, is_shared_memory, missing_privilege},
     postgres::ddl::{Bind, service::Statement},
     storage::StorageError,
 };
@@ -26,6 +26,12 @@ impl Failing {
                         "the regular expression is too large for PostgreSQL: use fewer or smaller repetitions"
                             .to_owned(),
                 }
+            } else if is_shared_memory(&error) {
+                let source =
+                    crate::Error::SharedMemory { operation: "use the storage's table", source: error };
+                StorageError::Failed { operation, source: source.into() }
+            } else if is_beyond_half(&error) {
+                StorageError::Unsupported { field: "embedding".to_owned(), reason: BEYOND_HALF.to_owned() }
             } else if let Some(remedy) = missing_privilege(&error) {
                 let source =
                     crate::Error::Privilege { operation: "use the storage's table", remedy, source: error };

@@ -120,6 +120,7 @@ pub(crate) async fn nearest_rows(
 ) -> Result<Vec<PgRow>, StorageError> {
     let Failing(service) = failing;
     let NearestSearch { selection, embedding, limit } = *search;
+    let index = index.filter(|index| index.precision.holds(embedding.as_slice()));
     let run = async |connection: &mut PgConnection, statement| {
         fetch(connection, statement).await.map_err(failing.to(OPERATION))
     };
@@ -226,7 +227,7 @@ impl PostgresStorage {
         search: &NearestSearch<'_>,
     ) -> Result<Vec<PgRow>, StorageError> {
         let NearestSearch { selection, embedding, limit } = *search;
-        if let Some(index) = index {
+        if let Some(index) = index.filter(|index| index.precision.holds(embedding.as_slice())) {
             let found =
                 statements::nearest_by_index(self.service(), selection, embedding, limit, index.precision)?;
             let rows = self.database.fetch_at_once(&search.settings(index), found).await;

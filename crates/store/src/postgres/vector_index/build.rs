@@ -1,6 +1,6 @@
 //! Builds, drops and renames vector indexes, alone or beside traffic, and tells how far it is.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use super::{IndexDefinition, IndexKind, Precision, observe::meminfo_kb};
 use crate::{
@@ -54,6 +54,15 @@ pub enum IndexChange {
     },
 }
 
+/// Whether processes of the server help each other to build an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::postgres) enum Workers {
+    /// As many as there are cores.
+    Parallel,
+    /// None: they share memory, of which there is too little.
+    Without,
+}
+
 /// Called with rows done and rows in all, while an index is built.
 pub type BuildProgress<'a> = &'a (dyn Fn(u64, u64) + Sync);
 
@@ -72,6 +81,33 @@ impl Database {
         build: Build,
         progress: BuildProgress<'_>,
     ) -> Result<(), Error> {
+        // Concurrently each is by itself, so that what was done before stays.
+        let parts: Vec<&[IndexChange]> = match build {
+            Build::Alone => vec![changes],
+            Build::Concurrently => changes.chunks(1).collect(),
+        };
+        for part in parts {
+            let built = self.change_with((table, rows), part, build, Workers::Parallel, progress).await;
+            self.or_without_workers(table, built, async || {
+                // What a concurrent build leaves that failed.
+                if let (Build::Concurrently, [IndexChange::Build { name, .. }]) = (build, part) {
+                    self.run_alone(vec![ddl::drop_index(name, build)]).await?;
+                }
+                self.change_with((table, rows), part, build, Workers::Without, progress).await
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn change_with(
+        &self,
+        (table, rows): (&Table, u64),
+        changes: &[IndexChange],
+        build: Build,
+        workers: Workers,
+        progress: BuildProgress<'_>,
+    ) -> Result<(), Error> {
         let needed_kb = changes.iter().map(|change| match change {
             IndexChange::Build { definition, .. } => {
                 build_memory_kb(*definition, rows, table.dimension, self.free_memory_kb())
@@ -79,17 +115,18 @@ impl Database {
             IndexChange::Drop { .. } | IndexChange::Rename { .. } => 0,
         });
         let needed_kb = needed_kb.max().unwrap_or(0);
+        let schema = self.vector_schema();
         let statements = changes
             .iter()
             .map(|change| match change {
                 IndexChange::Drop { name } => ddl::drop_index(name, build),
                 IndexChange::Build { name, definition } => {
-                    create_vector_index(table, name, *definition, build)
+                    create_vector_index(table, name, *definition, build, schema.as_deref())
                 }
                 IndexChange::Rename { from, to } => rename_index(from, to),
             })
             .collect();
-        self.build_watched(table, rows, needed_kb, statements, build, progress).await
+        self.build_watched((table, rows), (needed_kb, workers), statements, build, progress).await
     }
 
     /// Builds what is missing of the indexes of a service's table beside the vector index; of another table nothing.
@@ -105,7 +142,14 @@ impl Database {
         progress: BuildProgress<'_>,
     ) -> Result<(), Error> {
         let statements = self.index_statements(table, build).await?;
-        self.build_watched(table, rows, 0, statements, build, progress).await
+        let settings = (0, Workers::Parallel);
+        let built = self.build_watched((table, rows), settings, statements, build, progress).await;
+        self.or_without_workers(table, built, async || {
+            let statements = self.index_statements(table, build).await?;
+            let settings = (0, Workers::Without);
+            self.build_watched((table, rows), settings, statements, build, progress).await
+        })
+        .await
     }
 
     /// Builds the index `name` of `table` anew under its name, without the entries of dead rows, while it is in use; the
@@ -122,8 +166,59 @@ impl Database {
     ) -> Result<(), Error> {
         let (name, definition) = index;
         let needed_kb = build_memory_kb(definition, rows, table.dimension, self.free_memory_kb());
-        let statements = vec![reindex_concurrently(name)];
-        self.build_watched(table, rows, needed_kb, statements, Build::Concurrently, progress).await
+        let rebuild = async |workers| {
+            let statements = vec![reindex_concurrently(name)];
+            let settings = (needed_kb, workers);
+            self.build_watched((table, rows), settings, statements, Build::Concurrently, progress).await
+        };
+        let rebuilt = rebuild(Workers::Parallel).await;
+        self.or_without_workers(table, rebuilt, async || {
+            self.drop_leftovers(table).await?;
+            rebuild(Workers::Without).await
+        })
+        .await
+    }
+
+    /// Does it `again`, and says so, if `done` failed for want of memory that processes of the server share.
+    pub(in crate::postgres) async fn or_without_workers(
+        &self,
+        table: &Table,
+        done: Result<(), Error>,
+        again: impl AsyncFnOnce() -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        match done {
+            Err(error) if error.is_short_of_shared_memory() => {
+                log::warn!(
+                    "table {}: the server has too little shared memory for a parallel build ({}); building again without parallel workers, which takes longer. Start its container with --shm-size=1g (`shm_size: 1g` in compose)",
+                    table.name,
+                    Chain(&error)
+                );
+                again().await
+            }
+            done => done,
+        }
+    }
+
+    /// Drops what rebuilds of the indexes of `table` have left that failed; the caller holds its indexes.
+    async fn drop_leftovers(&self, table: &Table) -> Result<(), Error> {
+        let mut transaction = self.begin().await?;
+        let leftovers = sqlx::query_scalar!(
+            r#"
+            select relation.relname::text as "name!"
+            from pg_index index
+            join pg_class relation on relation.oid = index.indexrelid
+            where index.indrelid = to_regclass(quote_ident($1))
+                and not index.indisvalid
+                and relation.relname ~ '_ccnew[0-9]*$'
+            "#,
+            table.name
+        )
+        .fetch_all(on(&mut transaction))
+        .await
+        .during("look for what a rebuild has left")?;
+        transaction.commit().await.during("end a transaction")?;
+        let drops = leftovers.iter().map(|name| ddl::drop_index(name, Build::Concurrently)).collect();
+        self.run_alone(drops).await
     }
 
     /// Refreshes the planner's statistics of `table`.
@@ -174,9 +269,8 @@ impl Database {
 
     async fn build_watched(
         &self,
-        table: &Table,
-        rows: u64,
-        needed_kb: u64,
+        (table, rows): (&Table, u64),
+        (needed_kb, workers): (u64, Workers),
         statements: Vec<ddl::Sql>,
         build: Build,
         progress: BuildProgress<'_>,
@@ -186,7 +280,13 @@ impl Database {
         }
         let mut all = vec![end_with_client()];
         if needed_kb > 0 {
-            all.extend(build_settings(build, needed_kb.max(self.maintenance_memory_kb().await?)));
+            let memory_kb = needed_kb.max(self.maintenance_memory_kb().await?);
+            all.push(ddl::set_build_memory(build, memory_kb));
+        }
+        match workers {
+            Workers::Parallel if needed_kb > 0 => all.push(ddl::set_build_workers(build, build_workers())),
+            Workers::Parallel => {}
+            Workers::Without => all.push(ddl::set_build_workers(build, 0)),
         }
         all.extend(statements);
         tokio::select! {
@@ -260,12 +360,18 @@ impl Database {
     }
 }
 
-fn build_settings(build: Build, memory_kb: u64) -> Vec<ddl::Sql> {
-    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    vec![
-        ddl::set_build_memory(build, memory_kb),
-        ddl::set_build_workers(build, workers.min(MAX_BUILD_WORKERS)),
-    ]
+fn build_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(MAX_BUILD_WORKERS)
+}
+
+/// An error with its causes, on one line.
+struct Chain<'a>(&'a Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = std::error::Error::source(self.0);
+        source.map_or(Ok(()), |source| f.write_str(&source.to_string().replace('\n', " ")))
+    }
 }
 
 impl IndexDefinition {

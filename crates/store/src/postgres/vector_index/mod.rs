@@ -127,6 +127,14 @@ impl IndexKind {
 }
 
 impl Precision {
+    /// Components from here on have no finite value in half precision: 65,504 is the last, and this rounds up.
+    pub(crate) const HALF_LIMIT: f32 = 65_520.0;
+
+    /// Whether it can hold every component of `vector`.
+    pub(crate) fn holds(self, vector: &[f32]) -> bool {
+        self == Self::Full || vector.iter().all(|component| component.abs() < Self::HALF_LIMIT)
+    }
+
     /// How many rows a search for `limit` takes from the index, to sort them by their true distance.
     pub(crate) fn taken(self, limit: u32) -> u32 {
         match self {

@@ -54,6 +54,9 @@ pub struct Observation {
     pub pgvector: String,
     /// Whether it can go on scanning where a filter leaves too few rows (0.8 and later).
     pub is_iterative: bool,
+    /// Whether a row has a component that half precision cannot hold; not known to have one until that is looked for
+    /// ([`exceeds_half_precision`](Database::exceeds_half_precision)).
+    pub exceeds_half: bool,
 }
 
 /// What real searches of a table found, compared with exact ones.
@@ -145,9 +148,25 @@ impl Database {
             },
             pgvector: pgvector_version(&mut transaction).await?.expect("a table with vectors needs it"),
             is_iterative: has_iterative_scan(&mut transaction).await?,
+            exceeds_half: false,
         };
         transaction.commit().await.during("end a transaction")?;
         Ok(observation)
+    }
+
+    /// Whether a row of `table` has a component that an index of half precision cannot hold: reads every vector, as one
+    /// exact search does.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn exceeds_half_precision(&self, table: &Table) -> Result<bool, Error> {
+        let mut transaction = self.begin().await?;
+        let exceeds = sqlx::query_scalar(crate::postgres::ddl::vector_index::exceeds_half(table))
+            .fetch_one(on(&mut transaction))
+            .await
+            .during(OPERATION)?;
+        transaction.commit().await.during("end a transaction")?;
+        Ok(exceeds)
     }
 
     /// Whether `table` has rows that `run` did not bring, so that somebody may be using it.

@@ -111,6 +111,12 @@ impl Database {
     ) -> Result<(Vec<f64>, Duration), Error> {
         let (sample, share, limit) = search;
         let IndexDefinition { kind, precision } = index.definition;
+        if !precision.holds(sample.embedding.as_slice()) {
+            // As searches do.
+            let started = Instant::now();
+            let found = self.nearest_others_exact(&observation.table, sample, share, limit).await?;
+            return Ok((found, started.elapsed()));
+        }
         let taken = precision.taken(limit);
         let mut transaction = self.begin().await?;
         for setting in search_settings(kind, candidates, taken, observation.is_iterative) {

@@ -7,6 +7,7 @@ use crate::policy::Policy;
 
 mod embeddings;
 mod server;
+mod session;
 mod settings;
 mod table;
 

@@ -5,7 +5,7 @@ use store::postgres::{
     versions::{Harm, OLDEST_PGVECTOR, OLDEST_SERVER, parse_version, pgvector_problems, safe_server},
 };
 
-use super::{settings, sql};
+use super::{session, settings, sql};
 use crate::doctor::{Examination, Finding, Remedy, Severity};
 
 /// VACUUM removes nothing that a transaction may still see.
@@ -30,6 +30,7 @@ pub(super) fn diagnose(examination: &Examination) -> Vec<Finding> {
         add(Severity::Warning, "postgresql_unsafe", what, remedy);
     }
     findings.extend(pgvector(examination));
+    findings.extend(session::diagnose(examination));
     findings.extend(settings::diagnose(examination));
     if let Some(oldest) =
         server.oldest_transaction.as_ref().filter(|oldest| oldest.seconds >= LONG_TRANSACTION_SECONDS)

@@ -50,6 +50,17 @@ fn facts(examination: &Examination, examined: &TableExamination) -> Vec<Finding>
     let mut add = |severity, code, what: String, remedy| {
         findings.push(of_table(examined, severity, code, what, remedy));
     };
+    if facts.has_hidden_rows {
+        let role = &examination.server.role;
+        let what = format!(
+            "row-level security decides which rows role `{role}` sees: searches show those alone, and `panopticon migrate` and `verify` refuse the table"
+        );
+        let remedy = Remedy::Advice(format!(
+            "use the role that owns the table, or one with BYPASSRLS (`alter role {} bypassrls`), or run `alter table {name} disable row level security`",
+            quoted(role)
+        ));
+        add(Severity::Warning, "rows_hidden", what, remedy);
+    }
     if facts.is_unlogged {
         let what = "the table is unlogged: a crash of the server empties it";
         add(

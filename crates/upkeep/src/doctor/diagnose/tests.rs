@@ -3,8 +3,8 @@
 use expect_test::{Expect, expect};
 use records::Service;
 use store::postgres::{
-    EmbeddingHealth, LastSearches, OpenTransaction, ServerFacts, ServerSetting, SettingSource, Table,
-    TableFacts,
+    EmbeddingHealth, LastSearches, OpenTransaction, ServerFacts, ServerSetting, Session, SettingSource,
+    Table, TableFacts, Vectors,
     vector_index::{IndexDefinition, IndexKind, IndexState, Memory, Observation, Precision, VectorIndex},
 };
 use time::macros::datetime;
@@ -74,6 +74,7 @@ fn healthy() -> Examination {
         },
         pgvector: "0.8.7".to_owned(),
         is_iterative: true,
+        exceeds_half: false,
         searches: Vec::new(),
         observed_at: datetime!(2026-02-01 12:00),
     };
@@ -86,6 +87,13 @@ fn healthy() -> Examination {
             postgresql_number: 180_006,
             pgvector: Some("0.8.7".to_owned()),
             pgvector_package: Some("0.8.7".to_owned()),
+            session: Session {
+                encoding: "UTF8".to_owned(),
+                has_tables: true,
+                role: "app".to_owned(),
+                vectors: Vectors::Searched,
+            },
+            shared_memory_bytes: None,
             extensions: Vec::new(),
             settings: vec![
                 setting("autovacuum", "on", None),
@@ -123,6 +131,7 @@ fn healthy() -> Examination {
                 age: 1_000,
                 invalid_indexes: Vec::new(),
                 is_readable: true,
+                has_hidden_rows: false,
             },
             misfits: Vec::new(),
             indexes: Ok(observation),
@@ -491,5 +500,72 @@ fn what_was_not_looked_at() {
                 run it again while the server has less to do
             note not_seen queries: not looked at, since the model is not on this machine: whether its vectors are those of its texts
                 `panopticon search` and `panopticon serve` bring the model along; or set PANOPTICON_MODEL_DIR"#]],
+    );
+}
+
+#[test]
+fn databases_as_others_made_them() {
+    let odd = |change: fn(&mut Session)| {
+        move |examination: &mut Examination| change(&mut examination.server.session)
+    };
+    check(
+        odd(|session| session.encoding = "LATIN1".to_owned()),
+        expect![[r#"
+        error encoding_not_utf8 server: the database's encoding is LATIN1, which cannot hold every text: Panopticon needs UTF8, and stores nothing here
+            make another with `create database … encoding 'UTF8' template template0`, move what is here by pg_dump, and use that"#]],
+    );
+    check(
+        odd(|session| session.encoding = "SQL_ASCII".to_owned()),
+        expect![[r#"
+        warning encoding_not_utf8 server: the database's encoding is SQL_ASCII: no text is checked, and characters are counted wrongly, so that searches for words and patterns miss some
+            make another with `create database … encoding 'UTF8' template template0`, move what is here by pg_dump, and use that"#]],
+    );
+    let schema = || "extensions".to_owned();
+    check(
+        odd(|session| {
+            let searched = vec!["public".to_owned()];
+            session.vectors = Vectors::Elsewhere { schema: "extensions".to_owned(), searched };
+        }),
+        expect![[r#"
+            note pgvector_not_searched server: pgvector is in schema `extensions`, where role `app` does not look: Panopticon's transactions do by themselves, other programs of the role do not find its types
+                alter role "app" set search_path = "$user", public, "extensions""#]],
+    );
+    check(
+        odd(|session| session.vectors = Vectors::Forbidden { schema: "extensions".to_owned() }),
+        expect![[r#"
+            error pgvector_forbidden server: pgvector is in schema `extensions`, which role `app` may not use: no vector can be stored or searched for, and no table was looked at
+                grant usage on schema "extensions" to "app""#]],
+    );
+    check(
+        move |examination| {
+            let by = "public".to_owned();
+            examination.server.session.vectors = Vectors::Hidden { schema: schema(), by };
+        },
+        expect![[r#"
+            error pgvector_hidden server: a type of schema `public` hides pgvector's, which is in schema `extensions`: no vector can be stored or searched for, and no table was looked at
+                rename it: a table `vector` or `halfvec` makes such a type"#]],
+    );
+    check(
+        |examination| examination.tables[0].facts.has_hidden_rows = true,
+        expect![[r#"
+        warning rows_hidden queries: row-level security decides which rows role `judge` sees: searches show those alone, and `panopticon migrate` and `verify` refuse the table
+            use the role that owns the table, or one with BYPASSRLS (`alter role "judge" bypassrls`), or run `alter table "queries" disable row level security`"#]],
+    );
+}
+
+#[test]
+fn shared_memory_that_is_smaller_than_a_parallel_build_takes() {
+    check(|examination| examination.server.shared_memory_bytes = Some(64 << 20), expect![""]);
+    check(
+        |examination| {
+            examination.server.shared_memory_bytes = Some(64 << 20);
+            let name = "dynamic_shared_memory_type".to_owned();
+            let value = "posix".to_owned();
+            let setting = ServerSetting { name, value, bytes: None, source: SettingSource::Server };
+            examination.server.settings.push(setting);
+        },
+        expect![[r#"
+            note shared_memory_small server: /dev/shm holds 64MB: an index whose parallel build shares more is built without parallel workers, which takes longer
+                give the server's container more: `docker run --shm-size=1g`, or `shm_size: 1g` in compose"#]],
     );
 }

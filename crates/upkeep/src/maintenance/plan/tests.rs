@@ -87,6 +87,7 @@ fn queries(rows: u64, dead_rows: u64, kind: Option<IndexKind>) -> ObservedTable 
         },
         pgvector: "0.8.6".to_owned(),
         is_iterative: true,
+        exceeds_half: false,
     };
     let columns = [
         Column::OfTable("metadata".to_owned()),

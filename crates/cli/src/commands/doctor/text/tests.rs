@@ -3,7 +3,7 @@
 use expect_test::expect;
 use records::Service;
 use store::postgres::{
-    ServerSetting, SettingSource, Table, TableFacts,
+    ServerSetting, Session, SettingSource, Table, TableFacts, Vectors,
     vector_index::{IndexDefinition, IndexKind, IndexState, Memory, Observation, Precision, VectorIndex},
 };
 use time::macros::datetime;
@@ -32,6 +32,13 @@ fn server() -> ServerFacts {
         postgresql_number: 180_006,
         pgvector: Some("0.8.3".to_owned()),
         pgvector_package: Some("0.8.3".to_owned()),
+        session: Session {
+            encoding: "UTF8".to_owned(),
+            has_tables: true,
+            role: "app".to_owned(),
+            vectors: Vectors::Searched,
+        },
+        shared_memory_bytes: None,
         extensions: vec![("pg_stat_statements".to_owned(), "1.12".to_owned())],
         settings: vec![
             setting("effective_cache_size", 8192),
@@ -61,6 +68,7 @@ fn facts() -> TableFacts {
         age: 1_000,
         invalid_indexes: Vec::new(),
         is_readable: true,
+        has_hidden_rows: false,
     }
 }
 
@@ -94,6 +102,7 @@ fn indexed() -> TableExamination {
         },
         pgvector: "0.8.3".to_owned(),
         is_iterative: true,
+        exceeds_half: false,
         searches: Vec::new(),
         observed_at: datetime!(2026-02-01 12:00),
     };

@@ -1,2 +1,2 @@
-create index "new" on "odd ""name""" using hnsw ((embedding::halfvec(3072)) halfvec_l2_ops)
+create index "new" on "odd ""name""" using hnsw ((embedding::"odd ""schema""".halfvec(3072)) "odd ""schema""".halfvec_l2_ops)
 with (m = 16, ef_construction = 64);

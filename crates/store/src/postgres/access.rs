@@ -1,0 +1,74 @@
+//! Whether the role sees every row of a table, and may do what is to be done.
+
+use super::{Database, Table, ddl::quoted, unnamed::on};
+use crate::{Error, error::StatementContext as _};
+
+/// What is to be done with a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Its rows are read.
+    Read,
+    /// Rows are brought into it too.
+    Write,
+}
+
+impl Database {
+    /// Checks that the role sees all rows of `table`, where it is there, and of what is kept of migrations, and has the
+    /// privileges on the table that `access` needs.
+    ///
+    /// # Errors
+    /// [`Error::HiddenRows`] and [`Error::TablePrivilege`].
+    pub async fn check_access(&self, table: &Table, access: Access) -> Result<(), Error> {
+        let mut transaction = self.begin().await?;
+        let relations = sqlx::query!(
+            r#"
+            select
+                relation.name as "name!",
+                current_user::text as "role!",
+                row_security_active(relation.oid) as "has_hidden_rows!",
+                has_table_privilege(relation.oid, 'select') as "may_select!",
+                has_table_privilege(relation.oid, 'insert') as "may_insert!"
+            from (
+                select name, to_regclass(quote_ident(name))::oid as oid
+                from unnest(array[$1, 'migration_jobs', 'migration_rejects', 'migration_replaced']) name
+            ) relation
+            where relation.oid is not null
+            order by relation.name <> $1
+            "#,
+            table.name
+        )
+        .fetch_all(on(&mut transaction))
+        .await
+        .during("see what the role may do with a table")?;
+        transaction.commit().await.during("end a transaction")?;
+        for relation in relations {
+            let (quoted_table, quoted_role) = (quoted(&relation.name), quoted(&relation.role));
+            if relation.has_hidden_rows {
+                let (table, role) = (relation.name, relation.role);
+                return Err(Error::HiddenRows { table, quoted_table, role, quoted_role });
+            }
+            // Privileges on the other tables are asked for where they are needed.
+            if relation.name != table.name {
+                continue;
+            }
+            let lacks_insert = access == Access::Write && !relation.may_insert;
+            let missing: Vec<&str> = [("select", !relation.may_select), ("insert into", lacks_insert)]
+                .into_iter()
+                .filter_map(|(privilege, is_missing)| is_missing.then_some(privilege))
+                .collect();
+            if !missing.is_empty() {
+                let wanted = match access {
+                    Access::Read => "select",
+                    Access::Write => "select, insert, update, delete",
+                };
+                return Err(Error::TablePrivilege {
+                    table: relation.name,
+                    role: relation.role,
+                    privileges: missing.join(" and "),
+                    grant: format!("grant {wanted} on {quoted_table} to {quoted_role}"),
+                });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,316 @@
+//! Which names our tables have, as the migrations of the schema make them, and whether what has such a name is ours.
+
+use std::sync::LazyLock;
+
+use records::Service;
+use sqlx::{PgConnection, migrate::Migrator};
+
+use super::{
+    ddl::{
+        self,
+        service_indexes::{result_indexes, service_indexes},
+    },
+    relations::has_table,
+    schema::{BOOKKEEPING, SERVICES},
+    unnamed::on,
+};
+use crate::{Error, error::StatementContext as _};
+
+/// The table that notes which migrations of the schema were applied.
+const VERSIONS_TABLE: &str = "_sqlx_migrations";
+
+/// pgvector's types: a table of one of these names makes a type that hides it.
+const TYPES: [&str; 3] = ["vector", "halfvec", "sparsevec"];
+
+/// A table as the migrations of the schema make it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct OwnTable {
+    /// The version of the migration that makes it.
+    version: i64,
+    name: String,
+    columns: Vec<OwnColumn>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct OwnColumn {
+    /// The version of the migration that makes it.
+    version: i64,
+    name: String,
+    /// As `format_type` writes it.
+    column_type: String,
+}
+
+/// The names that no other table may have.
+static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let tables = [&SERVICES, &BOOKKEEPING].into_iter().flat_map(tables);
+    // Each has a primary key, whose index PostgreSQL calls so.
+    let mut names: Vec<String> =
+        tables.flat_map(|table| [format!("{}_pkey", table.name), table.name]).collect();
+    for migration in SERVICES.iter().chain(BOOKKEEPING.iter()) {
+        names.extend(statements(migration.sql.as_str()).filter_map(|sql| created(sql, "index")));
+    }
+    let indexes = Service::ALL.into_iter().flat_map(service_indexes).chain(result_indexes());
+    names.extend(indexes.map(|index| index.name));
+    names.extend([VERSIONS_TABLE, "_sqlx_migrations_pkey", ddl::STAGING].map(str::to_owned));
+    names.extend(TYPES.map(str::to_owned));
+    names
+});
+
+/// Whether `name` is that of a table or index of ours, or of a type of pgvector's, so that no collection can have a table
+/// of that name.
+pub fn is_own_relation(name: &str) -> bool {
+    NAMES.iter().any(|own| own == name)
+}
+
+/// Checks, before anything is changed, that whatever has the name of a table of `migrators` is that table: with the columns
+/// of those migrations that were applied, or where none was, of the one that would make it.
+///
+/// # Errors
+/// [`Error::ForeignTable`].
+pub(super) async fn check_foreign(
+    connection: &mut PgConnection,
+    migrators: &[&'static Migrator],
+) -> Result<(), Error> {
+    let has_versions =
+        has_table(connection, VERSIONS_TABLE).await.during("look for the table of schema versions")?;
+    let mut applied: Vec<i64> = Vec::new();
+    if has_versions {
+        let versions = OwnTable {
+            version: 0,
+            name: VERSIONS_TABLE.to_owned(),
+            columns: [("version", "bigint"), ("checksum", "bytea"), ("success", "boolean")]
+                .map(|(name, column_type)| OwnColumn {
+                    version: 0,
+                    name: name.to_owned(),
+                    column_type: column_type.to_owned(),
+                })
+                .into(),
+        };
+        check(connection, &versions, Place::Found, |_| true).await?;
+        applied = sqlx::query_scalar("select version from _sqlx_migrations")
+            .fetch_all(on(connection))
+            .await
+            .during("read the schema's versions")?;
+    }
+    for table in migrators.iter().copied().flat_map(tables) {
+        if applied.contains(&table.version) {
+            check(connection, &table, Place::Found, |column| applied.contains(&column.version)).await?;
+        } else if is_adopted(&table.name) {
+            // What is missing is added first; that it is a table counts now.
+            check(connection, &table, Place::Made, |_| false).await?;
+        } else {
+            check(connection, &table, Place::Made, |column| column.version == table.version).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the tables of `migrators`, which are all applied, have the columns that they need.
+///
+/// # Errors
+/// [`Error::ForeignTable`].
+pub(super) async fn check_made(
+    connection: &mut PgConnection,
+    migrators: &[&'static Migrator],
+) -> Result<(), Error> {
+    for table in migrators.iter().copied().flat_map(tables) {
+        check(connection, &table, Place::Found, |_| true).await?;
+    }
+    Ok(())
+}
+
+/// Where a table is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Where its name leads.
+    Found,
+    /// Where a migration would make it.
+    Made,
+}
+
+/// Checks `table`, if there is something of its name, and those of its columns that are `needed`.
+async fn check(
+    connection: &mut PgConnection,
+    table: &OwnTable,
+    place: Place,
+    needed: impl Fn(&OwnColumn) -> bool,
+) -> Result<(), Error> {
+    let relation = sqlx::query!(
+        r#"
+        select
+            relation.relkind::text as "kind!",
+            array(
+                select attribute.attname::text
+                from pg_attribute attribute
+                where attribute.attrelid = relation.oid and attribute.attnum > 0 and not attribute.attisdropped
+                order by attribute.attnum
+            ) as "names!",
+            array(
+                select format_type(attribute.atttypid, null)
+                from pg_attribute attribute
+                where attribute.attrelid = relation.oid and attribute.attnum > 0 and not attribute.attisdropped
+                order by attribute.attnum
+            ) as "types!"
+        from pg_class relation
+        where relation.oid = case
+            when $2 then to_regclass(quote_ident($1))
+            else to_regclass(quote_ident(current_schema()) || '.' || quote_ident($1))
+        end
+        "#,
+        table.name,
+        place == Place::Found
+    )
+    .fetch_optional(on(connection))
+    .await
+    .during("look for a table of the same name")?;
+    let Some(relation) = relation else { return Ok(()) };
+    let mut problems: Vec<String> = other_kind(&relation.kind)
+        .map(|kind| format!("it is {kind}, expected a table"))
+        .into_iter()
+        .collect();
+    if problems.is_empty() {
+        for column in table.columns.iter().filter(|column| needed(column)) {
+            let OwnColumn { name, column_type, .. } = column;
+            match relation.names.iter().position(|found| found == name).map(|at| &relation.types[at]) {
+                None => problems.push(format!("column `{name}` is missing")),
+                // Others may have made it, with another type of the same kind; those of services are checked apart.
+                Some(_) if is_adopted(&table.name) => {}
+                Some(found) if found != column_type => {
+                    problems.push(format!("column `{name}` is {found}, expected {column_type}"));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Error::ForeignTable { table: table.name.clone(), problems })
+}
+
+/// Whether the old services made a table of this name, so that it is adopted.
+fn is_adopted(name: &str) -> bool {
+    name == "evaluation_results" || Service::ALL.into_iter().any(|service| service.collection() == name)
+}
+
+/// What a relation is by its `pg_class.relkind`, unless an ordinary table.
+pub(super) fn other_kind(kind: &str) -> Option<&'static str> {
+    match kind {
+        "r" => None,
+        "v" => Some("a view"),
+        "m" => Some("a materialized view"),
+        "f" => Some("a foreign table"),
+        "p" => Some("a partitioned table"),
+        "i" | "I" => Some("an index"),
+        "S" => Some("a sequence"),
+        "c" => Some("a composite type"),
+        _ => Some("something else"),
+    }
+}
+
+/// The tables that `migrator` makes, with the columns that it gives them.
+fn tables(migrator: &'static Migrator) -> Vec<OwnTable> {
+    let mut tables: Vec<OwnTable> = Vec::new();
+    for migration in migrator.iter() {
+        let version = migration.version;
+        for statement in statements(migration.sql.as_str()) {
+            if let Some(name) = created(statement, "table") {
+                let columns = parts(statement).filter_map(|part| column(part, version)).collect();
+                tables.push(OwnTable { version, name, columns });
+            } else if let Some((name, changes)) = altered(statement) {
+                let table = tables.iter_mut().find(|table| table.name == name);
+                let table = table.expect("a table is made before it is changed");
+                let added = changes.split(',').filter_map(|change| {
+                    let added = change.trim().strip_prefix("add column ")?;
+                    column(added.strip_prefix("if not exists ").unwrap_or(added), version)
+                });
+                table.columns.extend(added);
+            }
+        }
+    }
+    tables
+}
+
+/// The statements of a migration, without the comments before them. Bodies of functions come in pieces, none of which begins
+/// like a statement that makes a relation.
+fn statements(sql: &'static str) -> impl Iterator<Item = &'static str> {
+    sql.split(";\n").map(|statement| {
+        let mut rest = statement.trim();
+        while rest.starts_with("--") {
+            rest = rest.split_once('\n').map_or("", |(_, rest)| rest).trim_start();
+        }
+        rest
+    })
+}
+
+/// The name of the relation of this `kind` that `statement` creates.
+fn created(statement: &str, kind: &str) -> Option<String> {
+    let rest = statement.strip_prefix("create ")?;
+    let rest = rest.strip_prefix("unique ").unwrap_or(rest).strip_prefix(kind)?.strip_prefix(' ')?;
+    Some(first_word(rest.strip_prefix("if not exists ").unwrap_or(rest)).to_owned())
+}
+
+/// The table that `statement` alters, and how.
+fn altered(statement: &str) -> Option<(&str, &str)> {
+    let rest = statement.strip_prefix("alter table ")?;
+    let name = first_word(rest);
+    Some((name, rest[name.len()..].trim_start()))
+}
+
+fn first_word(text: &str) -> &str {
+    text.split(|c: char| c.is_whitespace() || c == '(').next().expect("splitting gives one part at least")
+}
+
+/// The lines of `create table` that are columns and constraints, as our migrations write them: four blanks, one a line.
+fn parts(statement: &'static str) -> impl Iterator<Item = &'static str> {
+    let body = statement.split_once("(\n").map_or("", |(_, body)| body);
+    body.lines().filter(|line| line.starts_with("    ") && !line.starts_with("     ")).map(str::trim)
+}
+
+/// The column that a part of `create table` or of `add column` describes; `None` of a constraint.
+fn column(part: &str, version: i64) -> Option<OwnColumn> {
+    const ENDS: [&str; 5] = [" not null", " primary key", " default ", " references ", " constraint "];
+    let (name, rest) = part.trim_end_matches(',').split_once(' ')?;
+    if matches!(name, "primary" | "constraint" | "unique" | "check" | "foreign") {
+        return None;
+    }
+    let end = ENDS.iter().filter_map(|end| rest.find(end)).min().unwrap_or(rest.len());
+    let column_type = match &rest[..end] {
+        "timestamp" => "timestamp without time zone",
+        "varchar" => "character varying",
+        "float" => "double precision",
+        vector if vector.starts_with("vector(") => "vector",
+        other => other,
+    };
+    Some(OwnColumn { version, name: name.to_owned(), column_type: column_type.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_tables_indexes_and_types_are_taken() {
+        for name in ["queries", "runs", "models", "migration_jobs", "runs_created_at_idx", "vector"] {
+            assert!(is_own_relation(name), "{name}");
+        }
+        for name in ["Runs", "run", "articles", "migration_", ""] {
+            assert!(!is_own_relation(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn columns_are_those_of_every_migration() {
+        let tables = tables(&SERVICES);
+        let workers = tables.iter().find(|table| table.name == "run_workers").expect("it is made");
+        let columns: Vec<(&str, &str)> =
+            workers.columns.iter().map(|column| (&*column.name, &*column.column_type)).collect();
+        let expected = [
+            ("run_id", "uuid"),
+            ("worker", "uuid"),
+            ("lease_until", "timestamp without time zone"),
+            ("requests", "bigint"),
+        ];
+        assert_eq!(columns, expected);
+    }
+}

@@ -1,0 +1,254 @@
+//! What a database decides about every statement of ours: its encoding, and where pgvector's types are.
+
+use sqlx::PgConnection;
+
+use super::{Database, ddl, unnamed::on};
+use crate::{Error, error::StatementContext as _};
+
+/// The encoding that holds every text.
+const UTF8: &str = "UTF8";
+/// It takes any bytes, checks none, and counts each as a character.
+const SQL_ASCII: &str = "SQL_ASCII";
+
+/// A database as a session of ours finds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The encoding of the database, such as `UTF8`.
+    pub encoding: String,
+    /// Whether a table of the services or of migrations is there.
+    pub has_tables: bool,
+    /// The role that we have.
+    pub role: String,
+    /// Where pgvector's types are.
+    pub vectors: Vectors,
+}
+
+/// Where pgvector's types are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Vectors {
+    /// The extension is not created.
+    Absent,
+    /// Where the role looks for types.
+    Searched,
+    /// In a schema that the role's `search_path` lacks. Transactions of ours add it.
+    Elsewhere {
+        /// The schema.
+        schema: String,
+        /// The schemas that the role searches; there is one at least.
+        searched: Vec<String>,
+    },
+    /// In a schema that the role may not use.
+    Forbidden {
+        /// The schema.
+        schema: String,
+    },
+    /// Something else of the same name is found first.
+    Hidden {
+        /// The schema of the extension.
+        schema: String,
+        /// That of the other type.
+        by: String,
+    },
+}
+
+impl Vectors {
+    /// Whether no statement can name the types.
+    pub fn are_unusable(&self) -> bool {
+        matches!(self, Self::Forbidden { .. } | Self::Hidden { .. })
+    }
+}
+
+impl Session {
+    /// Whether statements of ours can work.
+    ///
+    /// # Errors
+    /// When the encoding cannot hold every text, or pgvector's types cannot be named.
+    pub(crate) fn check(&self, database: &str) -> Result<(), Error> {
+        let holds_texts = self.encoding == UTF8 || (self.encoding == SQL_ASCII && self.has_tables);
+        if !holds_texts {
+            return Err(Error::Encoding { database: database.to_owned(), encoding: self.encoding.clone() });
+        }
+        match &self.vectors {
+            Vectors::Absent | Vectors::Searched | Vectors::Elsewhere { .. } => Ok(()),
+            Vectors::Forbidden { schema } => {
+                Err(Error::ExtensionForbidden { schema: schema.clone(), grant: self.grant_usage(schema) })
+            }
+            Vectors::Hidden { schema, by } => {
+                Err(Error::ExtensionHidden { schema: schema.clone(), by: by.clone() })
+            }
+        }
+    }
+
+    /// What works, but not as it should.
+    pub(crate) fn warning(&self) -> Option<String> {
+        (self.encoding == SQL_ASCII).then(|| {
+            "the database's encoding is SQL_ASCII, which checks no text and counts bytes for characters: move to a database with encoding UTF8"
+                .to_owned()
+        })
+    }
+
+    /// The statement that lets the role use `schema`.
+    pub fn grant_usage(&self, schema: &str) -> String {
+        format!("grant usage on schema {} to {}", ddl::quoted(schema), ddl::quoted(&self.role))
+    }
+
+    /// The statement that has every session of the role look into the schema of the extension, where it does not.
+    pub fn search_there(&self) -> Option<String> {
+        let Vectors::Elsewhere { schema, .. } = &self.vectors else { return None };
+        Some(format!(
+            "alter role {} set search_path = \"$user\", public, {}",
+            ddl::quoted(&self.role),
+            ddl::quoted(schema)
+        ))
+    }
+
+    /// What a transaction sets so that pgvector's types are found, if it has to.
+    fn search_path(&self) -> Option<ddl::Sql> {
+        let Vectors::Elsewhere { schema, searched } = &self.vectors else { return None };
+        Some(ddl::set_search_path(searched.iter().chain([schema])))
+    }
+}
+
+impl Database {
+    /// Whether statements of ours can work in this database, as it was when we connected.
+    ///
+    /// # Errors
+    /// When its encoding cannot hold every text, or pgvector's types cannot be named.
+    pub fn check_session(&self) -> Result<(), Error> {
+        self.session().check(self.address())
+    }
+
+    /// What works in this database, but not as it should.
+    pub fn session_warning(&self) -> Option<String> {
+        self.session().warning()
+    }
+
+    /// The schema of pgvector, where a statement has to name it.
+    pub(super) fn vector_schema(&self) -> Option<String> {
+        match self.session().vectors {
+            Vectors::Elsewhere { schema, .. } => Some(schema),
+            _ => None,
+        }
+    }
+
+    /// What each transaction has to set, if anything.
+    pub(super) fn session_settings(&self) -> Vec<ddl::Sql> {
+        self.session().search_path().into_iter().collect()
+    }
+}
+
+/// Looks at the database.
+pub(super) async fn look(connection: &mut PgConnection) -> sqlx::Result<Session> {
+    let row = sqlx::query!(
+        r#"
+        select
+            pg_encoding_to_char(database.encoding)::text as "encoding!",
+            exists (
+                select
+                from unnest(array[
+                    'queries', 'evaluation_metrics', 'llm_outputs', 'evaluation_results', 'migration_jobs'
+                ]) as name
+                where to_regclass(name) is not null
+            ) as "has_tables!",
+            current_user::text as "role!",
+            current_schemas(false)::text[] as "searched!",
+            vectors.schema,
+            coalesce(vectors.is_usable, false) as "is_usable!",
+            coalesce(vectors.is_found, false) as "is_found!",
+            vectors.hidden_by
+        from pg_database database
+        left join lateral (
+            select
+                home.nspname::text as schema,
+                has_schema_privilege(home.oid, 'usage') as is_usable,
+                (
+                    select bool_and(pg_type_is_visible(type.oid))
+                    from pg_type type
+                    where type.typnamespace = home.oid and type.typname in ('vector', 'halfvec')
+                ) as is_found,
+                (
+                    select other.typnamespace::regnamespace::text
+                    from pg_type other
+                    join pg_namespace place on place.oid = other.typnamespace
+                    where other.typname in ('vector', 'halfvec')
+                        and other.typnamespace <> home.oid
+                        and place.nspname = any(current_schemas(true))
+                    limit 1
+                ) as hidden_by
+            from pg_extension extension
+            join pg_namespace home on home.oid = extension.extnamespace
+            where extension.extname = 'vector'
+        ) vectors on true
+        where database.datname = current_database()
+        "#
+    )
+    .fetch_one(on(connection))
+    .await?;
+    let vectors = match (row.schema, row.hidden_by) {
+        (None, _) => Vectors::Absent,
+        (Some(schema), _) if !row.is_usable => Vectors::Forbidden { schema },
+        (Some(_), _) if row.is_found => Vectors::Searched,
+        (Some(schema), Some(by)) => Vectors::Hidden { schema, by },
+        // Whoever may create tables nowhere is told so; they must not come to be beside the extension.
+        (Some(_), None) if row.searched.is_empty() => Vectors::Searched,
+        (Some(schema), None) => Vectors::Elsewhere { schema, searched: row.searched },
+    };
+    Ok(Session { encoding: row.encoding, has_tables: row.has_tables, role: row.role, vectors })
+}
+
+impl Database {
+    /// Looks again, in a transaction of ours: the extension may have come, or gone elsewhere.
+    pub(super) async fn look_again(&self, connection: &mut PgConnection) -> Result<(), Error> {
+        // What we have set ourselves says nothing.
+        sqlx::raw_sql("set local search_path to default")
+            .execute(&mut *connection)
+            .await
+            .during("look at the database")?;
+        let session = look(connection).await.during("look at the database")?;
+        session.check(self.address())?;
+        self.set_session(session);
+        for setting in self.session_settings() {
+            sqlx::raw_sql(setting).execute(&mut *connection).await.during("set the search path")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(encoding: &str, has_tables: bool, vectors: Vectors) -> Session {
+        Session { encoding: encoding.to_owned(), has_tables, role: "an app".to_owned(), vectors }
+    }
+
+    #[test]
+    fn databases_that_cannot_hold_every_text_are_refused() {
+        let check = |encoding, has_tables| session(encoding, has_tables, Vectors::Searched).check("db");
+        assert!(check("UTF8", false).is_ok());
+        for encoding in ["LATIN1", "WIN1252", "EUC_JP", "MULE_INTERNAL"] {
+            let error = check(encoding, true).expect_err(encoding).to_string();
+            assert!(error.contains(encoding) && error.contains("encoding 'UTF8'"), "{error}");
+        }
+        assert!(check("SQL_ASCII", false).is_err(), "nothing is lost yet");
+        assert!(check("SQL_ASCII", true).is_ok(), "whoever has tables there keeps them");
+        assert!(session("SQL_ASCII", true, Vectors::Searched).warning().is_some());
+    }
+
+    #[test]
+    fn schema_of_the_extension_is_searched_last() {
+        let vectors = Vectors::Elsewhere { schema: "Odd \"one".into(), searched: vec!["public".into()] };
+        let session = session("UTF8", false, vectors);
+        let setting = session.search_path().expect("there is something to set");
+        assert_eq!(setting.0, r#"set local search_path to "public", "Odd ""one""#);
+        let remedy = session.search_there().expect("the role does not search there");
+        assert_eq!(remedy, r#"alter role "an app" set search_path = "$user", public, "Odd ""one""#);
+    }
+
+    #[test]
+    fn schema_that_the_role_may_not_use_is_named_with_the_grant() {
+        let error = session("UTF8", false, Vectors::Forbidden { schema: "extensions".into() }).check("db");
+        let error = error.expect_err("the types cannot be named").to_string();
+        assert!(error.contains(r#"grant usage on schema "extensions" to "an app""#), "{error}");
+    }
+}
