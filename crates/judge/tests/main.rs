@@ -13,3 +13,4 @@ mod responses;
 mod results;
 mod rubric;
 mod statistics;
+mod verdicts;

@@ -87,7 +87,7 @@ fn both_orders_make_the_verdicts_that_their_authors_made() {
                 winner if winner == row["model_b"] => Winner::B,
                 _ => Winner::Tie,
             };
-            if pair.winner != theirs {
+            if pair.winner != theirs && row["winner"] != "error" {
                 differing.push(format!("{:?}, theirs {}: {}", pair, row["winner"], row["metadata"]["extra"]));
             }
         }
@@ -96,9 +96,8 @@ fn both_orders_make_the_verdicts_that_their_authors_made() {
     let bias = position(outcomes);
     println!("{bias:?}, {} differ: {:?}", differing.len(), &differing[..differing.len().min(5)]);
     assert_eq!(bias.counts.scored + bias.counts.left_out(), 4590);
-    // By their own winners of both orders it is 3022, 1140, 175, 244 and 9: four texts of pairs that they found
-    // consistent are left unread.
-    let expected = (3018, 1140, 175, 244, 13);
+    // As by their own winners of both orders; but one consistent pair they could not read, and one we cannot.
+    let expected = (3022, 1140, 175, 244, 9);
     let ours =
         (bias.consistent, bias.prefers_first, bias.prefers_second, bias.half_ties, bias.counts.left_out());
     assert_eq!(ours, expected);

@@ -1,61 +1,151 @@
-//! A verdict given as JSON: the whole text, a fenced block, or an object among words.
+//! A verdict given as JSON: the whole text, a fenced block, or an object among words; or what was meant to be one.
 
-use std::sync::LazyLock;
+use std::{ops::Range, sync::LazyLock};
 
 use regex::Regex;
 use serde_json::Value;
 
-use super::pattern;
+use super::{claim::Claim, pattern};
 use crate::lenient;
 
 static FENCE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?s)```[a-zA-Z]*\s*\n?(.*?)```"));
+/// A key and its value in an object that is none: one with single quotes, or one that is cut off.
+static ENTRY: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r#"(?:\\?["'“”‘’](?<key>[^"'“”‘’\\\n{}:,]{1,40})\\?["'“”‘’]|[{,]\s*(?<bare>[A-Za-z_]{1,40}))\s*:\s*(?:\\?["'“”‘’](?<text>[^"'“”‘’\\\n]{1,40})\\?["'“”‘’]|(?<plain>[^\s"'“”‘’,}\]\[{]{1,20}(?:\s*/\s*[0-9]{1,4})?))\s*(?<end>[,}\]\n]|//|#|\\n|$)"#,
+    )
+});
 
-/// The values of every key that is one of `keys`, in all objects of the text, at any depth.
-pub(super) fn values(text: &str, keys: &[&str]) -> Vec<Value> {
-    let mut found = Vec::new();
-    for object in objects(text) {
-        collect(&object, keys, &mut found);
-    }
-    found
+/// Short texts are read to their end in any case.
+const FREE_BYTES: usize = 64 << 10;
+
+/// What an object that was read in pieces can be relied upon for.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Entry {
+    pub(super) value: Value,
+    /// Whether the text ends right behind it, so that it may go on.
+    pub(super) is_cut: bool,
 }
 
-fn objects(text: &str) -> Vec<Value> {
-    let is_object = |text: &str| lenient::from_str(text).ok().filter(Value::is_object);
-    if let Some(object) = is_object(text) {
-        return vec![object];
+/// The values of the keys that are one of `keys`, with the place of the object. In an object those of the whole go
+/// before others, and then those that lie least deep.
+pub(super) fn entries(text: &str, keys: &[&str]) -> Vec<Claim<Entry>> {
+    let mut claims = Vec::new();
+    for (object, place) in objects(text) {
+        let mut found = Vec::new();
+        collect(&object, keys, (true, 0), &mut found);
+        let rank = found.iter().map(|(rank, _)| *rank).min();
+        let best = found.into_iter().filter(|(each, _)| Some(*each) == rank);
+        claims.extend(best.map(|(_, value)| Claim {
+            value: Entry { value, is_cut: false },
+            start: place.start,
+            core: place.start,
+            end: place.end,
+        }));
     }
-    let fenced: Vec<Value> = FENCE.captures_iter(text).filter_map(|fence| is_object(&fence[1])).collect();
+    if claims.is_empty() { in_pieces(text, keys) } else { claims }
+}
+
+fn objects(text: &str) -> Vec<(Value, Range<usize>)> {
+    let is_object = |text: &str| match lenient::from_str(text).ok()? {
+        object @ (Value::Object(_) | Value::Array(_)) => Some(object),
+        // Written as a string once more.
+        Value::String(text) => lenient::from_str(&text).ok().filter(Value::is_object),
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+    };
+    if let Some(object) = is_object(text) {
+        return vec![(object, 0..text.len())];
+    }
+    let fences = FENCE.captures_iter(text).filter_map(|fence| fence.get(1).zip(fence.get(0)));
+    let fenced: Vec<_> =
+        fences.filter_map(|(inside, whole)| Some((is_object(inside.as_str())?, whole.range()))).collect();
     if !fenced.is_empty() {
         return fenced;
     }
     let mut objects = Vec::new();
-    let mut rest = text;
-    while let Some(start) = rest.find('{') {
-        rest = &rest[start..];
-        let mut stream = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
+    let mut start = 0;
+    // What is nested deep and never ends would be read again from each of its braces.
+    let mut left = text.len().saturating_mul(8).saturating_add(FREE_BYTES);
+    while let Some(place) = text[start..].find('{') {
+        start += place;
+        let mut stream = serde_json::Deserializer::from_str(&text[start..]).into_iter::<Value>();
         match stream.next() {
             Some(Ok(object)) => {
-                objects.push(object);
-                rest = &rest[stream.byte_offset()..];
+                let end = start + stream.byte_offset();
+                objects.push((object, start..end));
+                start = end;
             }
-            _ => rest = &rest[1..],
+            Some(Err(error)) => {
+                let Some(rest) = left.checked_sub(bytes_until(&text[start..], &error)) else { break };
+                left = rest;
+                start += 1;
+            }
+            None => break,
         }
     }
     objects
 }
 
-fn collect(value: &Value, keys: &[&str], found: &mut Vec<Value>) {
+/// How much was read of `text` before the error.
+fn bytes_until(text: &str, error: &serde_json::Error) -> usize {
+    let lines = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len);
+    lines.sum::<usize>() + error.column()
+}
+
+/// Whether it is of a part of the answer, and how deep it lies; the least counts.
+type Rank = (bool, usize);
+
+fn collect(value: &Value, keys: &[&str], (is_of_part, depth): Rank, found: &mut Vec<(Rank, Value)>) {
     match value {
         Value::Object(entries) => {
             for (key, value) in entries {
-                if keys.iter().any(|wanted| key.trim().eq_ignore_ascii_case(wanted)) {
-                    found.push(value.clone());
+                let key = named(key);
+                let is_of_part = is_of_part && !is_of_whole(&key);
+                if keys.contains(&&key[..]) && !value.is_object() && !value.is_array() {
+                    found.push(((is_of_part, depth), value.clone()));
                 } else {
-                    collect(value, keys, found);
+                    collect(value, keys, (is_of_part, depth + 1), found);
                 }
             }
         }
-        Value::Array(values) => values.iter().for_each(|value| collect(value, keys, found)),
+        Value::Array(values) => {
+            values.iter().for_each(|value| collect(value, keys, (is_of_part, depth + 1), found));
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
+}
+
+fn named(key: &str) -> String {
+    key.trim().to_lowercase().replace([' ', '-'], "_")
+}
+
+fn is_of_whole(key: &str) -> bool {
+    key.starts_with("overall") || key.starts_with("final")
+}
+
+fn in_pieces(text: &str, keys: &[&str]) -> Vec<Claim<Entry>> {
+    let Some(object) = text.find('{') else { return Vec::new() };
+    let mut found: Vec<(bool, Claim<Entry>)> = Vec::new();
+    for entry in ENTRY.captures_iter(&text[object..]) {
+        let key = entry
+            .name("key")
+            .or_else(|| entry.name("bare"))
+            .map_or_else(String::new, |key| named(key.as_str()));
+        if !keys.contains(&&key[..]) {
+            continue;
+        }
+        let (is_quoted, value) = match (entry.name("text"), entry.name("plain")) {
+            (Some(text), _) => (true, text),
+            (None, Some(plain)) => (false, plain),
+            (None, None) => continue,
+        };
+        let is_cut = !is_quoted && object + value.end() == text.trim_end().len();
+        let value = Entry { value: Value::String(value.as_str().trim().to_owned()), is_cut };
+        let place = entry.get_match();
+        let (start, end) = (object + place.start(), object + place.end());
+        let claim = Claim { value, start, core: start, end };
+        found.push((is_of_whole(&key), claim));
+    }
+    let has_whole = found.iter().any(|(is_of_whole, _)| *is_of_whole);
+    found.into_iter().filter(|(is_of_whole, _)| *is_of_whole || !has_whole).map(|(_, claim)| claim).collect()
 }

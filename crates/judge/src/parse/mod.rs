@@ -3,6 +3,7 @@
 //! A judge that was asked for a number answers in sentences. What is taken from them is a measurement, so a text is
 //! read only where its author plainly gives the verdict; whatever is ambiguous is left unread, with the reason.
 
+mod claim;
 mod json;
 mod score;
 mod text;

@@ -9,14 +9,39 @@ use super::{Unread, pattern};
 /// Longer than any judge writes, its thoughts included; what is longer would keep a thread busy.
 const LONGEST_BYTES: usize = 1 << 20;
 
-static THOUGHTS: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?is)<(think|thinking|reasoning)>.*?</(think|thinking|reasoning)>"));
-static OPEN_THOUGHTS: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?is)^\s*<(think|thinking|reasoning)>"));
+static THOUGHTS: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?is)(?:<(?:think|thinking|reasoning|thoughts?|scratchpad)>|\[think\]).*?(?:</(?:think|thinking|reasoning|thoughts?|scratchpad)>|\[/think\])",
+    )
+});
+static OPEN_THOUGHTS: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?is)^\s*(?:<(?:think|thinking|reasoning|thoughts?|scratchpad)>|\[think\])"));
 /// Some servers swallow the opening tag.
-static CLOSED_THOUGHTS: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?is)^.*</(think|thinking|reasoning)>"));
+static CLOSED_THOUGHTS: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?is)^.*(?:</(?:think|thinking|reasoning|thoughts?|scratchpad)>|\[/think\])"));
 /// Colours and the like, for terminals.
 static ANSI: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"[\x1b\u{241b}](?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)"));
+/// Marks of HTML that only say what a text looks like; some end a line.
+static LOOKS: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?i)</?(?:b|i|u|em|strong|span|font|code|mark|center)(?:\s[^<>\n]{0,100})?>"));
+static BREAKS: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?i)</?(?:br|p|div|h[1-6]|ul|ol|li|hr)(?:\s[^<>\n]{0,100})?/?>"));
+static STRUCK_OUT: LazyLock<Regex> = LazyLock::new(|| pattern(r"~~[^~\n]{1,80}~~"));
+/// Formulas: fonts, fractions, spaces, and the marks around a number.
+static FONT: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|bm|bf|emph|underline)\s*\{([^{}\n]{0,80})\}",
+    )
+});
+static FRACTION: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"\\[dt]?frac\s*\{\s*([0-9.,]{1,9})\s*\}\s*\{\s*([0-9.,]{1,9})\s*\}"));
+static SPACE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\\(?:[,;:! ]|q?quad\b)"));
+static FORMULA: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?:\$\$?|\\[(\[])\s*([-+]?[0-9.,/ ]{1,20}|\\(?:boxed|fbox)\s*\{[^{}$\n]{0,80}\}(?:\s*/\s*[0-9]{1,4})?)\s*(?:\$\$?|\\[)\]])",
+    )
+});
 /// A decimal digit of any script but ours.
 static FOREIGN_DIGIT: LazyLock<Regex> = LazyLock::new(|| pattern(r"[\d&&[^0-9]]"));
 
@@ -35,9 +60,28 @@ pub(super) fn plain(text: &str) -> Result<String, Unread> {
     let text = ANSI.replace_all(&text, "");
     let digits = |digit: &Captures<'_>| digit[0].chars().filter_map(ascii_digit).collect::<String>();
     let text = FOREIGN_DIGIT.replace_all(&text, digits);
+    let text = without_markup(text);
     let plain: String = text.chars().filter(|c| !is_unseen(*c)).map(in_ascii).collect();
     let plain = plain.trim();
     if plain.is_empty() { Err(Unread::Empty) } else { Ok(plain.to_owned()) }
+}
+
+fn without_markup(mut text: Cow<'_, str>) -> Cow<'_, str> {
+    let mut replace = |form: &Regex, by: &str| {
+        if let Cow::Owned(without) = form.replace_all(&text, by) {
+            text = Cow::Owned(without);
+        }
+    };
+    replace(&LOOKS, "");
+    replace(&BREAKS, "\n");
+    replace(&STRUCK_OUT, "");
+    // One font within another.
+    replace(&FONT, "$1");
+    replace(&FONT, "$1");
+    replace(&FRACTION, "$1/$2");
+    replace(&SPACE, " ");
+    replace(&FORMULA, "$1");
+    text
 }
 
 /// Emphasis, and what nobody sees.
@@ -58,6 +102,8 @@ fn in_ascii(c: char) -> char {
         '\u{66b}' => '.',
         '\u{2212}' => '-',
         '\u{2044}' | '\u{2215}' => '/',
+        '【' | '〔' => '[',
+        '】' | '〕' => ']',
         '\u{2236}' | '\u{fe55}' => ':',
         '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}' => '\n',
         '\u{a0}' | '\u{3000}' | '\u{2000}'..='\u{200a}' | '\u{202f}' => ' ',

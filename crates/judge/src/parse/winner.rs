@@ -2,10 +2,16 @@
 
 use std::sync::LazyLock;
 
-use regex::Regex;
+use regex::{Captures, Regex};
 use serde_json::Value;
 
-use super::{Unread, json, pattern, text::plain};
+use super::{
+    Unread,
+    claim::{Claim, LastWord, is_own, sentence_start, settle},
+    json::{self, Entry},
+    pattern,
+    text::plain,
+};
 
 /// Which of two answers is better, in the order in which the judge saw them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,18 +50,52 @@ const NAME: &str = r"\(?(?<w>[abAB12])\)?";
 const ADVERBS: &str = r"(?:(?:clearly|slightly|much|significantly|far|considerably|somewhat|marginally|definitely|overall|also|therefore|generally|a|bit)\s+)*";
 const BETTER: &str = r"(?:the\s+)?(?:better|best|superior|preferred|preferable|winner)";
 
-static BRACKETS: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?i)\[\[\s*(?:assistant\s+)?(?<w>a|b|c|1|2|tie)\s*\]\]"));
+const LABEL: &str = r"(?:(?:my|the|final|overall)\s+){0,3}(?:(?:better|best|preferred)\s+(?:one|answer|response|output)|verdict|winner|choice|decision|preference|judge?ment)";
+const TIE: &str = r"(?:(?:it|this|that|the\s+(?:result|verdict|outcome|comparison))(?:'?s|\s+is)\s+)?(?:an?\s+)?(?:tie|draw)";
+
+static BRACKETS: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        r"(?i)\[\[\s*(?:{LABEL}\s*[:=]?\s*)?(?:{ANSWER}\s+)?(?:(?<w>a|b|c|1|2|tie)|(?<l>[ab])\s*(?<op>>{{1,2}}|<{{1,2}}|=|~)\s*(?<r>[ab]))\s*\]\]"
+    ))
+});
+static BOXED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        r"(?i)\\(?:boxed|fbox)\s*\{{\s*(?:{LABEL}\s*[:=]?\s*)?(?:{ANSWER}\s*)?\(?(?<w>a|b|1|2|tie|draw)\)?\s*\}}"
+    ))
+});
+static TAG: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)<\s*(?:winner|verdict|final_verdict|choice|decision|preference|preferred|better|judge?ment|answer|final_answer|result)\s*>\s*(?<inside>[^<>\n]{1,40}?)\s*(?:</[a-z_]{1,30}\s*>|$|\n)",
+    )
+});
 /// A line that is the verdict and nothing else.
 static LINE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
-        r#"(?i)^[\s"'_`]*(?:(?:my|the|final)?\s*(?:verdict|winner|choice|decision|answer|preference)\s*(?::|\bis\b)\s*)?(?:{ANSWER}\s*)?(?:{NAME}|(?<tie>(?:it'?s\s+)?(?:a\s+)?tie))[\s"'_`.!]*$"#
+        r#"(?i)^[\s"'_`\[]*(?:[#>\s-]*(?:(?:(?:therefore|thus|so|overall|hence)[,:]?\s+)?{LABEL}|(?:(?:my|the|final)\s+){{0,2}}answer)[_`\]]*\s*(?::|=|\bis\b)\s*)?[_`"'\[]*(?:{ANSWER}\s*)?(?:{NAME}|(?<tie>{TIE}))[\s"'_`.!\]]*$"#
+    ))
+});
+/// A label that ends a line together with the verdict, behind other words.
+static INLINE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        r#"(?im)(?:[.!?;,:–—(-][\s"')]*|[。！？])(?-m:){LABEL}\s*(?::|=|\bis\b)\s*[_`"'\[(]*(?:{ANSWER}\s*)?(?:{NAME}|(?<tie>{TIE}))[\s"'_`.!)\]]*$"#
+    ))
+});
+/// A label that is all of a line, and the verdict that is all of the next.
+static HEADING: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        r#"(?im)^[\s#>_`-]*{LABEL}\s*:?[ \t_`]*\n\s*[_`"'\[(]*(?:{ANSWER}\s*)?(?:{NAME}|(?<tie>{TIE}))[ \t"'_`.!)\]]*$"#
     ))
 });
 static SENTENCE: LazyLock<Regex> = LazyLock::new(|| {
     let name2 = NAME.replace("<w>", "<w2>");
     pattern(&format!(
         r"(?i)\b{ANSWER}\s*{NAME}\s+(?:is|was)\s+{ADVERBS}{BETTER}\b|\bbetter\s+{ANSWER}\b[^.\n]{{0,60}}?\bis\s+(?:clearly\s+)?{ANSWER}\s*{name2}"
+    ))
+});
+/// A sentence that is the verdict, in which answers have no more than their names; or a tie.
+static BARE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        r#"(?:^|[\s"'(])(?<w>[AB])\s+(?:(?i:is|was)\s+(?i:{ADVERBS}{BETTER})|(?i:{ADVERBS}wins))(?i:\s+(?:answer|response|output|one|choice))?(?i:\s+overall|\s+here|\s+than\s+[AB])?\s*(?:[.!]|$|\n|,?\s+because\b)|(?i:\b(?:it|this|that|the\s+(?:result|verdict|outcome|comparison))(?:'s|\s+is)\s+{ADVERBS}an?\s+(?<tie>tie|draw)\b)"#
     ))
 });
 /// A sentence that only speaks about a verdict.
@@ -74,7 +114,20 @@ static CONCLUSION: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// Keys under which judges name the winner.
-const KEYS: [&str; 7] = ["winner", "verdict", "better", "preferred", "preference", "choice", "decision"];
+const KEYS: [&str; 12] = [
+    "winner",
+    "verdict",
+    "better",
+    "preferred",
+    "preference",
+    "choice",
+    "decision",
+    "final_verdict",
+    "better_response",
+    "better_answer",
+    "preferred_response",
+    "preferred_answer",
+];
 
 /// Reads the winner that `text` names.
 ///
@@ -82,18 +135,34 @@ const KEYS: [&str; 7] = ["winner", "verdict", "better", "preferred", "preference
 /// Why it was left unread.
 pub fn read_winner(text: &str) -> Result<Winner, Unread> {
     let text = plain(text)?;
-    let brackets: Vec<Winner> =
-        BRACKETS.captures_iter(&text).filter_map(|found| named(&found["w"])).collect();
+    let brackets = all(&BRACKETS, &text);
     if !brackets.is_empty() {
-        return agreed(&brackets);
+        return settled(brackets, &text, LastWord::OnItsLine);
     }
-    let values = json::values(&text, &KEYS);
-    if !values.is_empty() {
-        let winners: Option<Vec<Winner>> = values.iter().map(from_json).collect();
-        return agreed(&winners.ok_or(Unread::NoVerdict)?);
+    let tagged: Vec<Claim<Winner>> = TAG
+        .captures_iter(&text)
+        .filter_map(|tag| {
+            let value = line_winner(&tag["inside"])?;
+            let (start, end) = (tag.get_match().start(), tag.get_match().end());
+            Some(Claim { value, start, core: start, end })
+        })
+        .collect();
+    if !tagged.is_empty() {
+        return settled(tagged, &text, LastWord::AfterQuotations);
+    }
+    let entries = json::entries(&text, &KEYS);
+    if !entries.is_empty() {
+        let winners: Option<Vec<_>> = entries.into_iter().map(from_json).collect();
+        return settled(winners.ok_or(Unread::NoVerdict)?, &text, LastWord::AfterQuotations);
+    }
+    let boxed = all(&BOXED, &text).into_iter().filter(|claim| !is_choice(&text, claim)).collect();
+    for claims in [boxed, all(&HEADING, &text), all(&INLINE, &text)] {
+        if !claims.is_empty() {
+            return settled(claims, &text, LastWord::OnItsLine);
+        }
     }
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    let (first, last) = (lines[0], lines[lines.len() - 1]);
+    let (Some(first), Some(last)) = (lines.first(), lines.last()) else { return Err(Unread::Empty) };
     let sentences = sentences(&text);
     let last_sentence = last_sentence(&text);
     let at = |is_there: &dyn Fn(usize) -> bool| {
@@ -115,6 +184,49 @@ pub fn read_winner(text: &str) -> Result<Winner, Unread> {
     }
 }
 
+/// Whether what stands in a box is the answer to a question with several to choose from, or a number.
+fn is_choice(text: &str, claim: &Claim<Winner>) -> bool {
+    static CHOICE: LazyLock<Regex> = LazyLock::new(|| {
+        pattern(
+            r"(?i)\b(?:correct|right|closest|matching|true)\s+\w+|\boptions?\b|(?:^|[^\w]|\b(?:the|so|thus|therefore)\s+)answer\s+is\b|=",
+        )
+    });
+    let is_number = text[claim.core..].starts_with(|c: char| c.is_ascii_digit())
+        && !text[..claim.core].trim_end().ends_with(char::is_alphabetic);
+    let before = text[..claim.start].trim_end_matches(|c: char| !c.is_alphanumeric() && c != '=');
+    is_number || CHOICE.is_match(&before[sentence_start(before, before.len())..])
+}
+
+fn settled(claims: Vec<Claim<Winner>>, text: &str, last_word: LastWord) -> Result<Winner, Unread> {
+    settle(claims, text, last_word, |one, other| one == other)
+}
+
+fn all(form: &Regex, text: &str) -> Vec<Claim<Winner>> {
+    let claim = |found: Captures<'_>| {
+        let whole = found.get_match();
+        let is_mark = |c: char| !c.is_alphanumeric() && c != '[' && c != '\\';
+        let start = whole.end() - whole.as_str().trim_start_matches(is_mark).len();
+        let end = whole.start() + whole.as_str().trim_end().len();
+        let core = found.name("w").or_else(|| found.name("l")).map_or(start, |name| name.start());
+        Some(Claim { value: winner(&found)?, start, core, end })
+    };
+    form.captures_iter(text).filter_map(claim).collect()
+}
+
+/// The winner that a form has found.
+fn winner(found: &Captures<'_>) -> Option<Winner> {
+    let part = |name| found.name(name).map(|part| part.as_str());
+    match (part("w"), part("l"), part("op"), part("r")) {
+        (Some(name), ..) => named(name),
+        (None, Some(left), Some(op), Some(right)) if !left.eq_ignore_ascii_case(right) => match op {
+            "=" | "~" => Some(Winner::Tie),
+            op if op.starts_with('>') => named(left),
+            _ => named(right),
+        },
+        _ => part("tie").map(|_| Winner::Tie),
+    }
+}
+
 /// Where the last sentence begins.
 fn last_sentence(text: &str) -> usize {
     text.trim_end_matches(['.', '!', ' ', '\n']).rfind(['.', '\n', '!']).map_or(0, |end| end + 1)
@@ -123,34 +235,48 @@ fn last_sentence(text: &str) -> usize {
 /// Where a sentence gives a verdict, and which.
 fn sentences(text: &str) -> Vec<(usize, Winner)> {
     let mut verdicts = Vec::new();
-    for found in SENTENCE.captures_iter(text) {
+    for found in SENTENCE.captures_iter(text).chain(BARE.captures_iter(text)) {
         let start = found.get_match().start();
         let sentence = text[..start].rfind(['.', '\n', '!']).map_or(0, |end| end + 1);
-        if UNDECIDED.is_match(&text[sentence..start]) {
+        let name = found.name("w").or_else(|| found.name("w2"));
+        let is_part_of_name = name.is_some_and(|name| is_part_of_name(&text[sentence..name.start()]));
+        if UNDECIDED.is_match(&text[sentence..start]) || is_part_of_name {
             continue;
         }
-        let name = found.name("w").or_else(|| found.name("w2"));
         let place = sentence + text[sentence..].len() - text[sentence..].trim_start().len();
-        verdicts.extend(name.and_then(|name| named(name.as_str())).map(|winner| (place, winner)));
+        let value = name.map_or_else(|| winner(&found), |name| named(name.as_str()));
+        verdicts.extend(
+            value.filter(|_| is_own(text, start, found.get_match().end())).map(|winner| (place, winner)),
+        );
     }
+    verdicts.sort_by_key(|(place, _)| *place);
     verdicts
 }
 
-fn line_winner(line: &str) -> Option<Winner> {
-    let found = LINE.captures(line)?;
-    match found.name("w") {
-        Some(name) => named(name.as_str()),
-        None => Some(Winner::Tie),
-    }
+/// Whether a letter is that of something else, such as `Vitamin A` or `Plan B`: of the word before it, if that does not
+/// begin a clause.
+fn is_part_of_name(before: &str) -> bool {
+    static CLAUSE: LazyLock<Regex> = LazyLock::new(|| {
+        pattern(&format!(
+            r"(?i)(?:^|[^\w\s(]|\b(?:{ANSWER}s?|that|and|but|so|think|believe|say|find|therefore|thus|hence|overall|however|while|because|though|since|then|is|here))[\s(]*$"
+        ))
+    });
+    !CLAUSE.is_match(before)
 }
 
-fn from_json(value: &Value) -> Option<Winner> {
-    match value {
-        Value::String(text) if text.trim().eq_ignore_ascii_case("c") => Some(Winner::Tie),
-        Value::String(text) => line_winner(text),
-        Value::Number(number) => named(&number.to_string()),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-    }
+fn line_winner(line: &str) -> Option<Winner> {
+    winner(&LINE.captures(line)?)
+}
+
+fn from_json(entry: Claim<Entry>) -> Option<Claim<Winner>> {
+    let Claim { value: Entry { value, is_cut: _ }, start, core, end } = entry;
+    let value = match value {
+        Value::String(text) if text.trim().eq_ignore_ascii_case("c") => Winner::Tie,
+        Value::String(text) => line_winner(&text)?,
+        Value::Number(number) => named(&number.to_string())?,
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
+    };
+    Some(Claim { value, start, core, end })
 }
 
 fn agreed(winners: &[Winner]) -> Result<Winner, Unread> {
@@ -163,7 +289,7 @@ fn named(name: &str) -> Option<Winner> {
         "a" | "A" | "1" => Some(Winner::A),
         "b" | "B" | "2" => Some(Winner::B),
         "c" | "C" => Some(Winner::Tie),
-        name if name.eq_ignore_ascii_case("tie") => Some(Winner::Tie),
+        name if name.eq_ignore_ascii_case("tie") || name.eq_ignore_ascii_case("draw") => Some(Winner::Tie),
         _ => None,
     }
 }

@@ -1,0 +1,223 @@
+//! What several verdicts in one text come to, and which of them are the judge's own.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::{Unread, pattern};
+
+/// A verdict and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Claim<T> {
+    pub(super) value: T,
+    pub(super) start: usize,
+    /// Where its number or name stands.
+    pub(super) core: usize,
+    pub(super) end: usize,
+}
+
+/// When the last of several verdicts that differ has the last word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LastWord {
+    /// If it ends the text on a line of its own, or as [`LastWord::AfterQuotations`].
+    OnItsLine,
+    /// If it ends the text, and those before stand within sentences: the judge repeats what it was shown.
+    AfterQuotations,
+    /// Never.
+    Never,
+}
+
+/// Who speaks about what others say.
+static REPORTS: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)\b(?:wrote|writes?|writing|written|sa(?:ys?|id|ying)|claim(?:s|ed|ing)?|contain(?:s|ed|ing)?|includ(?:es?|ed|ing)|stat(?:es|ed|ing)|ask(?:s|ed|ing)?|demand(?:s|ed|ing)?|insist(?:s|ed|ing)?|instruct(?:s|ed|ing|ions?)?|tell(?:s|ing)?|told|quot(?:es?|ed|ing)|request(?:s|ed|ing)?|repeat(?:s|ed|ing)?|mention(?:s|ed|ing)?|reads?|print(?:s|ed)?|ends?|begins?|starts?|pretend(?:s|ed|ing)?|respond|reply|inject(?:s|ed|ing|ion)?|e\.g|example|instance|format|template|such as|phrase|string|words|text)\b",
+    )
+});
+/// Who has said what comes next.
+static SAYS_THAT: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)\b(?:says?|said|claims?|claimed|writes?|wrote|asks?|asked|demands?|demanded|states?|stated|reads?|insists?)\b(?:\s+(?:that|me|for|to\s+\w+))*\s*[:,]?\s*$",
+    )
+});
+/// What takes back the verdict behind it, or makes a bound of it.
+static DENIES: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)(?:(?:\bnot|\bnever|n't|n’t|\bcannot|\bhardly|\bno longer|\bnobody|\bno one|\bneither|\bnor)\s+(?:\w+\s+){0,2}(?:give|giving|rate|rating|award|assign|scor(?:e|ing)|grade|deserve|merit|earn|worth|call|say|be|get|receive|going|think|believe|feel|find it|agree)\b[^.,;:\n]{0,60}|\bbetween\b[^.\n]{0,30}\b(?:and|to)\s*|\b(?:instead of|rather than|(?:more|less|higher|lower|better|worse) than|at (?:least|most)|up to|between|above|below|over|under|about|around|from)\s+(?:an?\s+|the\s+)?(?:score\s+(?:of\s+)?)?)[\[(\s]*$",
+    )
+});
+/// A verdict on something that is not so.
+static SUPPOSES: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"(?i)\b(?:if|had|were|unless)\b.*\b(?:would|could|might)\b|\b(?:would|could|might)\s+have\b")
+});
+/// What makes a rule, a supposition or somebody else's claim of the verdict before it.
+static TAKES_BACK: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r#"(?i)^[\s"'”’»`)\].,]{0,4}\s*(?:would|could|might|if|unless|is what|was what|as (?:claimed|demanded)|as (?:it|the \w+) (?:says?|said|claims?|claimed|demands|wants)|(?:it|the \w+) (?:says?|claims?|writes?|wrote)|says|claims|means|indicates|denotes|represents|is (?:too|not|wrong|claimed|reserved|for|the (?:best|worst|highest|lowest|max|min)\w*)|isn't)\b"#,
+    )
+});
+/// Words that name a verdict, up to the verdict.
+static NAMES_IT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[^:=]{0,40}[:=]?[\s\[({]*$"));
+
+/// As far as is looked for the beginning or end of a sentence or line; what is farther does not matter.
+const NEAR_BYTES: usize = 600;
+
+/// Nobody gives so many verdicts.
+const MOST_CLAIMS: usize = 500;
+
+const QUOTES: [(char, char); 6] =
+    [('"', '"'), ('“', '”'), ('«', '»'), ('„', '“'), ('「', '」'), ('『', '』')];
+
+/// The one verdict that `claims` on `text`, in their order, come to.
+pub(super) fn settle<T>(
+    claims: Vec<Claim<T>>,
+    text: &str,
+    last_word: LastWord,
+    is_same: impl Fn(&T, &T) -> bool,
+) -> Result<T, Unread> {
+    if claims.len() > MOST_CLAIMS {
+        return Err(Unread::Contradiction);
+    }
+    let mut own = own(claims, text);
+    let Some(last) = own.pop() else { return Err(Unread::NoVerdict) };
+    let differing: Vec<&Claim<T>> = own.iter().filter(|one| !is_same(&one.value, &last.value)).collect();
+    let has_last_word = || {
+        is_end(&text[last.end..])
+            && match last_word {
+                LastWord::OnItsLine => {
+                    ends_on_its_line(&own, &last, text)
+                        || ends_after_quotations(&own, &differing, &last, text)
+                }
+                LastWord::AfterQuotations => ends_after_quotations(&own, &differing, &last, text),
+                LastWord::Never => false,
+            }
+    };
+    if differing.is_empty() || has_last_word() { Ok(last.value) } else { Err(Unread::Contradiction) }
+}
+
+/// Those that the judge makes itself, for what is.
+pub(super) fn own<T>(claims: Vec<Claim<T>>, text: &str) -> Vec<Claim<T>> {
+    let is_said =
+        |claim: &Claim<T>| SAYS_THAT.is_match(&text[sentence_start(text, claim.start)..claim.start]);
+    claims.into_iter().filter(|claim| !is_said(claim) && is_own(text, claim.core, claim.end)).collect()
+}
+
+/// Whether the verdict whose number or name stands at `core..end` is the judge's own: no quotation, denial or
+/// supposition.
+pub(super) fn is_own(text: &str, core: usize, end: usize) -> bool {
+    let sentence = sentence_start(text, core);
+    let is_quotation = quotation(text, core)
+        .is_some_and(|opening| REPORTS.is_match(&text[sentence_start(text, opening)..opening]));
+    !is_quotation
+        && !DENIES.is_match(&text[sentence..core])
+        && !SUPPOSES.is_match(&text[sentence..end])
+        && !TAKES_BACK.is_match(line_rest(text, end))
+}
+
+/// Where the sentence begins in which `place` is.
+pub(super) fn sentence_start(text: &str, place: usize) -> usize {
+    let mut start = 0;
+    let mut is_over = false;
+    let from = text.floor_char_boundary(place.saturating_sub(NEAR_BYTES));
+    for (at, c) in text[from..place].char_indices() {
+        match c {
+            '\n' | '。' | '！' | '？' => (start, is_over) = (from + at + c.len_utf8(), false),
+            // But for `e.g.` and the like.
+            '.' if ends_with_a_letter(&text[from..from + at]) => {}
+            '.' | '!' | '?' => is_over = true,
+            '"' | '\'' | '”' | '’' | '»' | ')' | ']' if is_over => {}
+            c if c.is_whitespace() && is_over => (start, is_over) = (from + at + c.len_utf8(), false),
+            _ => is_over = false,
+        }
+    }
+    start.max(from)
+}
+
+fn ends_with_a_letter(text: &str) -> bool {
+    let mut before = text.chars().rev();
+    before.next().is_some_and(char::is_lowercase) && !before.next().is_some_and(char::is_alphanumeric)
+}
+
+/// Whether nothing that counts comes any more.
+pub(super) fn is_end(rest: &str) -> bool {
+    rest.chars()
+        .all(|c| c.is_whitespace() || matches!(c, '.' | '!' | ')' | ']' | '}' | '`' | '_' | '$' | '"' | '\''))
+}
+
+fn line_before(text: &str, place: usize) -> &str {
+    let near = &text[text.floor_char_boundary(place.saturating_sub(NEAR_BYTES))..place];
+    &near[near.rfind('\n').map_or(0, |newline| newline + 1)..]
+}
+
+fn line_rest(text: &str, place: usize) -> &str {
+    let near = &text[place..text.floor_char_boundary(place.saturating_add(NEAR_BYTES))];
+    near.split('\n').next().unwrap_or("")
+}
+
+/// Where the quotation marks open between which it stands, if its line has other words too.
+fn quotation(text: &str, core: usize) -> Option<usize> {
+    let (before, behind) = (line_before(text, core), line_rest(text, core));
+    let has_words = |text: &str| text.chars().any(char::is_alphanumeric);
+    let between = |opening: Option<usize>, closing: Option<usize>| {
+        let (opening, closing) = (opening?, closing?);
+        (has_words(&before[..opening]) || has_words(&behind[closing..]))
+            .then_some(core - before.len() + opening)
+    };
+    let marks = QUOTES.iter().find_map(|(open, close)| {
+        let is_open = |place: &usize| match open == close {
+            true => before.matches(*open).count() % 2 == 1,
+            false => !before[*place..].contains(*close),
+        };
+        between(before.rfind(*open).filter(is_open), behind.find(*close))
+    });
+    // An apostrophe stands behind a letter, a mark before one.
+    let is_mark = |c: &char| matches!(c, '\'' | '‘' | '’');
+    let last = before.char_indices().rfind(|(_, c)| is_mark(c)).map(|(place, _)| place);
+    let opening = last.filter(|place| !before[..*place].ends_with(char::is_alphanumeric));
+    let is_closing = |(place, c): &(usize, char)| {
+        is_mark(c) && !behind[place + c.len_utf8()..].starts_with(char::is_alphanumeric)
+    };
+    marks.or_else(|| between(opening, behind.char_indices().find(is_closing).map(|(place, _)| place)))
+}
+
+/// The last one is alone on the last line, which has one sentence.
+fn ends_on_its_line<T>(before: &[Claim<T>], last: &Claim<T>, text: &str) -> bool {
+    let line = text[..last.end].rfind('\n').map_or(0, |newline| newline + 1);
+    let is_alone = before.iter().all(|one| one.end <= line);
+    let sentence = text[line..].trim_start_matches(|c: char| !c.is_alphanumeric());
+    is_alone && !sentence.contains(". ") && !is_of_another_answer(before, last, text)
+}
+
+/// Whether the last one is about the second of several answers, each of which got one.
+fn is_of_another_answer<T>(before: &[Claim<T>], last: &Claim<T>, text: &str) -> bool {
+    static OTHER: LazyLock<Regex> = LazyLock::new(|| {
+        pattern(
+            r"(?im)^[\s#>_\-•]*(?:output|response|assistant|answer|candidate|model|summary|text)\s*[(#]?(?:[2-9]|[b-d]|two|three)\b",
+        )
+    });
+    before.last().is_some_and(|one| OTHER.is_match(&text[one.end.min(last.start)..last.end]))
+}
+
+/// The last one is a sentence of its own or ends one, and those that differ from it stand within others.
+fn ends_after_quotations<T>(
+    before: &[Claim<T>],
+    differing: &[&Claim<T>],
+    last: &Claim<T>,
+    text: &str,
+) -> bool {
+    let sentence = sentence_start(text, last.start);
+    let words = &text[sentence..last.start];
+    before.iter().all(|one| one.end <= sentence)
+        && words.split_whitespace().count() <= 12
+        && !REPORTS.is_match(words)
+        && differing.iter().all(|one| is_within_sentence(text, one))
+}
+
+/// Whether the sentence has other words than those that name a verdict.
+fn is_within_sentence<T>(text: &str, claim: &Claim<T>) -> bool {
+    let before = text[sentence_start(text, claim.start)..claim.start].trim_start();
+    let goes_on = line_rest(text, claim.end)
+        .trim_start_matches(|c: char| c.is_whitespace() || "\"'”’»)]}`,".contains(c));
+    let is_label =
+        before.is_empty() || (before.trim_end().ends_with([':', '=']) && NAMES_IT.is_match(before));
+    quotation(text, claim.core).is_some() || goes_on.starts_with(char::is_alphanumeric) || !is_label
+}

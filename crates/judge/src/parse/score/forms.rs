@@ -1,0 +1,181 @@
+//! The forms in which judges write a score.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use crate::parse::pattern;
+
+const NUMBER: &str = r"(?<n>[-+]?[0-9]{1,4}(?:[.,][0-9]{1,4})?)";
+const OUT_OF: &str = r"(?:\s*(?:/|(?:out\s+)?of\b|von\b|sur\b|de\b|sobre\b|su\b|из)\s*(?<of>[0-9]{1,4})\b)?";
+const UNIT: &str = r"(?:\s*(?:points?\b|pts?\b|stars?\b|점|点|分|баллов|балла|балл))?";
+const LABEL: &str = r"(?:rating|score|grade|점수|평점|총점|평가\s*점수|评分|总分|得分|分数|打分|評分|得點|評価|評点|スコア|点数|puntuaci[oó]n|calificaci[oó]n|pontuaç[aã]o|note|nota|bewertung|punktzahl|punteggio|valutazione|beoordeling|оценка|рейтинг|балл|оцінка|ocena|puan|điểm(?:\s+số)?|skor|คะแนน|स्कोर|अंक|रेटिंग|স্কোর|الدرجة|النتيجة|التقييم|امتیاز|نمره|ציון)";
+/// What may stand before a label.
+const WHOSE: &str = r"(?:(?:my|the|its|final|overall|total|numerical|numeric|최종|종합|총|总体|最终|综合|総合|gesamt|endg[uü]ltige|finale|globale|итоговая|общая)\s*){0,4}";
+const CONCLUDING: &str = r"(?:(?:therefore|thus|so|hence|accordingly|consequently|overall|finally|in\s+(?:conclusion|summary|total|short)|all\s+in\s+all|as\s+a\s+result)[,:]?\s+)?";
+/// What the score is of.
+const OF_IT: &str = r"(?:\s+(?:of|for|to)\s+(?:(?:the|this|that|its)\s+)?(?:\w+\s+){0,2}?(?:answers?|responses?|outputs?|repl(?:y|ies)|submission|text|summary|translation|candidate|assistant|it|this)(?:'s\s+(?:answer|response|output|reply))?)?";
+const DECORATION: &str = r"[\s#>_`\-•|$\[]*";
+/// The end of a line, or of what is said about the score on it.
+const ENDS: &str = r#"[\s.!)\]}|_`"'$]*$"#;
+
+fn second(form: &str) -> String {
+    form.replace("<n>", "<n2>").replace("<of>", "<of2>")
+}
+
+pub(super) static BRACKETS: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        r"(?i)\[\[\s*(?:{LABEL}\s*)?:?\s*\[?\s*{NUMBER}{OUT_OF}{UNIT}\s*\]{{2,3}}|\[\[\s*{LABEL}\s*\]?\]\s*:?\s*\[?\s*{NUMBER2}{OUT_OF2}{UNIT}\]*(?<rest>[^\n]*)",
+        NUMBER2 = second(NUMBER),
+        OUT_OF2 = second(OUT_OF),
+    ))
+});
+pub(super) static RESULT: LazyLock<Regex> =
+    LazyLock::new(|| pattern(&format!(r"(?i)\[result\]\s*:?\s*\(?\s*{NUMBER}{OUT_OF}(?<rest>[^\n]*)")));
+/// A tag and the end of it; what follows is read by [`VALUE`].
+pub(super) static TAG: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r#"(?i)<\s*(?<tag>[\p{L}_-]{1,30})(?:\s+(?:value\s*=\s*["'](?<value>[^"'<>\n]{1,20})["']\s*/?|[^<>\n]{0,60}))?>(?:\s*(?<inside>[^<>\n]{1,40}?)\s*(?<close></\s*(?<same>[\p{L}_-]{1,30})\s*>|$|\n))?"#,
+    )
+});
+pub(super) static BOXED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        r"(?i)\\(?:boxed|fbox)\s*\{{\s*(?:{WHOSE}{LABEL}\s*[:=]?\s*)?{NUMBER}{OUT_OF}{UNIT}\s*\}}(?:\s*/\s*(?<of2>[0-9]{{1,4}})\b)?"
+    ))
+});
+pub(super) static LABELLED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        r"(?im)^{DECORATION}{CONCLUDING}{WHOSE}(?<label>{LABEL}){OF_IT}[_`\]]*(?:\s*[(\[][^)\]\n]{{0,30}}[)\]])?[_`\]]*\s*(?:[:=|\]]|[-–—]\s|\b(?:is|would\s+be|ist|est|es)\b\s*:?)\s*[_`\[(]*\s*{NUMBER}{OUT_OF}{UNIT}[_`\])]*(?<rest>[^\n]*)"
+    ))
+});
+/// As [`LABELLED`] behind other words on the line, which it ends.
+pub(super) static INLINE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        r#"(?im)(?:[.!?;,:–—-]["'”’)\]]*\s+|[(|\]]\s*|[。！？；，：]|\b(?:so|thus|hence|therefore)\s+)(?-m:){CONCLUDING}{WHOSE}{LABEL}{OF_IT}[_`]*(?:\s*[(\[][^)\]\n]{{0,30}}[)\]])?\s*(?:[:=]|[-–—]\s|\bis\b\s*:?)\s*[_`\[(]*\s*{NUMBER}{OUT_OF}{UNIT}{ENDS}"#
+    ))
+});
+/// A label that is all of a line, and a score that is all of the next.
+pub(super) static HEADING: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        r"(?im)^{DECORATION}(?:[0-9]{{1,2}}[.)]\s*)?{WHOSE}{LABEL}{OF_IT}[_`\]]*(?:\s*[(\[][^)\]\n]{{0,30}}[)\]])?\s*:?[ \t_`]*\n\s*[_`\[(]*\s*{NUMBER}{OUT_OF}{UNIT}[ \t_`\]).]*$"
+    ))
+});
+/// A label without a mark between it and the score, which is all of the line.
+pub(super) static BARE_LABEL: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(r"(?im)^{DECORATION}{WHOSE}{LABEL}[_`]*\s+[_`\[(]*{NUMBER}{OUT_OF}{UNIT}{ENDS}"))
+});
+/// Words that name a verdict only where nothing else is said of it.
+pub(super) static CONCLUSION: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        r"(?im)^{DECORATION}(?:my|the)?\s*(?:overall|(?:final\s+|overall\s+)?(?:verdict|judge?ment|assessment|evaluation|mark)|(?:final|overall)\s+(?:answer|result|impression|quality|decision)|final|종합|总体|综合|総合|gesamt|insgesamt|итог|итого)[_`]*(?:\s*[(\[][^)\]\n]{{0,30}}[)\]])?\s*(?:[:=|]|\bis\b\s*:?)\s*[_`\[(]*\s*{NUMBER}{OUT_OF}{UNIT}{ENDS}"
+    ))
+});
+/// A whole line that is a score and nothing else.
+pub(super) static LINE: LazyLock<Regex> =
+    LazyLock::new(|| pattern(&format!(r"(?i)^[\s_`(\[]*{NUMBER}{OUT_OF}{UNIT}[\s_`)\].]*$")));
+/// A score at the beginning, and words after it. A number with a full stop may as well count the words.
+pub(super) static OPENING: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        r"(?i)^[_`(\[]*{NUMBER}{OUT_OF}{UNIT}[_`)\]]*(?:\s*[-–—:;(,]\s*\D|\s+(?:because|since|as|for)\b|(?<stop>\.)\s+\D)"
+    ))
+});
+pub(super) static ENUMERATED: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\s*[0-9]{1,2}\s*[.):-]"));
+pub(super) static PAIR: LazyLock<Regex> = LazyLock::new(|| {
+    let other = NUMBER.replace("<n>", "<m>");
+    pattern(&format!(r"^[\s(\[]*{NUMBER}(?:\s*,\s+|\s+){other}[\s)\].]*$"))
+});
+pub(super) static SENTENCE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        r"(?i)\b(?:rate|rated|rating|score|scored|give|gave|grade|assign|deserves|earns|award)\b[^.\n0-9]{{0,80}}{NUMBER}\s*(?:/|out\s+of)\s*(?<of>[0-9]{{1,4}})\b|\b(?:score|rating|grade)\s+of\s+{NUMBER2}{OUT_OF2}(?<rest>[^\n]*)",
+        NUMBER2 = second(NUMBER),
+        OUT_OF2 = second(OUT_OF),
+    ))
+});
+/// A sentence that ends with the score, or with a reason for it.
+pub(super) static VERDICT: LazyLock<Regex> = LazyLock::new(|| {
+    let ends = r#"(?:[.!)\]"'”]*\s*(?:$|\n)|[.!]\s|\s*[,;–—-]?\s*\b(?:because|since|as|due\s+to|overall)\b)"#;
+    let gives = r"\b(?:I|we)(?:'d|'ll|'m|’d|\s+would|\s+will|\s+shall|\s+must|\s+am|\s+are|\s+can)?(?:\s+(?:therefore|thus|hence|only|also|overall|have\s+to|going\s+to|happy\s+to))?\s+(?:giv(?:e|ing)|rat(?:e|ing)|scor(?:e|ing)|grad(?:e|ing)|award(?:ing)?|assign(?:ing)?)\b[^.\n0-9\x22“”]{0,60}?\s";
+    let gets = r"\b(?:(?<it>it|this)|(?:the|this|that)\s+(?:\w+\s+)?(?:answer|response|output|reply|submission|text|summary|translation))\s+(?:gets|receives|earns|deserves|merits|scores|is\s+worth|rates)\s+(?:an?\s+|at\s+)?(?:\w+\s+)?";
+    let scales = r"\bon\s+a\s+scale\s+(?:of|from)\s+[0-9]{1,3}\s*(?:to|-|–)\s*[0-9]{1,3}\b[^.\n0-9\x22“”]{0,60}?\b(?:is|'s|be|it|as|at)\s+(?:an?\s+)?";
+    let is = r"\b(?:the|my|its|this)\s+(?:final\s+|overall\s+)?(?:score|rating|grade|mark)(?:\s+(?:of|for)\s+(?:the|this)\s+(?:answer|response|output|reply|submission))?\s+is\s+(?:an?\s+)?";
+    let quality = r"\bthe\s+(?:overall\s+)?(?:quality|relevance|accuracy|correctness|helpfulness|usefulness|fluency|coherence|clarity|faithfulness|groundedness|completeness|conciseness|consistency|creativity|safety|toxicity|readability|depth)\s+of\s+(?:the|this)\s+(?:\w+\s+)?(?:answer|response|output|reply|submission|text|summary|translation)\s+is\s+(?:an?\s+)?";
+    // On one line.
+    let begins = [gives, gets, scales, is, quality].join("|").replace(r"\s", r"[ \t]");
+    pattern(&format!("(?i)(?:{begins}){NUMBER}{OUT_OF}{UNIT}(?<rest>{ends})"))
+});
+/// What may not follow a score: it would be part of a range, a list, a sum or a percentage.
+pub(super) static CONTINUES: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)^\s*(?:[-–~/,;&|+*=^%.:]\s*[\[(]?\s*[-+]?[0-9]|(?:to|or|and|bis|oder)\s+[0-9]|%|percent\b|[\[(]*[0-9]|～|至|到|(?:=|→|->)\s*\p{L}|\([^)\n]{0,30}\)\s*(?:to|or|and|[-–,;/])\s*[0-9])|^\w",
+    )
+});
+/// A score that counts out of something, of which a sentence with a verdict has one.
+pub(super) static SHARE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)[0-9]\s*(?:/|out\s+of)\s*[0-9]"));
+/// Words with which something is calculated or solved, and such with which something is judged.
+pub(super) static CALCULATES: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)=|\b(?:correct|right|reference|actual|true|expected|candidate'?s?|assistant'?s?|student'?s?)\s+(?:final\s+)?(?:answer|solution|result|value|option|choice)\b|\b(?:equals?|solution|comput\w+|calculat\w+|sum|remainder|options?)\b",
+    )
+});
+pub(super) static JUDGES: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)\b(?:scor(?:e|es|ing)|rat(?:e|es|ing)|grad(?:e|es|ing)|verdict|judge?ment|evaluation|assessment|award|overall|final\s+answer)\b|점|分|оценк",
+    )
+});
+
+/// Keys under which judges give a score.
+pub(super) const KEYS: [&str; 28] = [
+    "score",
+    "rating",
+    "grade",
+    "overall_score",
+    "final_score",
+    "overall_rating",
+    "final_rating",
+    "overall",
+    "overall_grade",
+    "final_grade",
+    "final_verdict",
+    "verdict",
+    "judgment",
+    "judgement",
+    "evaluation_score",
+    "quality_score",
+    "score_value",
+    "점수",
+    "평점",
+    "총점",
+    "评分",
+    "得分",
+    "分数",
+    "スコア",
+    "点数",
+    "puntuación",
+    "оценка",
+    "bewertung",
+];
+
+/// Tags between which they do.
+pub(super) const TAGS: [&str; 18] = [
+    "score",
+    "rating",
+    "grade",
+    "overall_score",
+    "final_score",
+    "overall_rating",
+    "final_rating",
+    "overall",
+    "verdict",
+    "final_verdict",
+    "judgment",
+    "judgement",
+    "evaluation_score",
+    "점수",
+    "평점",
+    "评分",
+    "得分",
+    "分数",
+];
+
+/// Tags between which they do if the text ends there; others may stand there too.
+pub(super) const LAST_TAGS: [&str; 6] = ["answer", "final_answer", "result", "final", "output", "evaluation"];

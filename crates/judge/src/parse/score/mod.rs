@@ -1,0 +1,276 @@
+//! Reads a score.
+
+mod forms;
+
+use regex::{Captures, Regex};
+use serde_json::Value;
+
+use super::{
+    Unread,
+    claim::{Claim, LastWord, is_end, own, sentence_start, settle},
+    json::{self, Entry},
+    text::plain,
+};
+use forms::{
+    BARE_LABEL, BOXED, BRACKETS, CALCULATES, CONCLUSION, CONTINUES, ENUMERATED, HEADING, INLINE, JUDGES,
+    KEYS, LABELLED, LAST_TAGS, LINE, OPENING, PAIR, RESULT, SENTENCE, SHARE, TAG, TAGS, VERDICT,
+};
+
+/// The scale that the judge was asked to use.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scale {
+    /// Worst score.
+    pub min: f64,
+    /// Best score. A score that is written as `8/10` has to count out of it.
+    pub max: f64,
+}
+
+/// What the words are worth.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reading {
+    /// One score, as it is written: it may lie beyond the scale.
+    Score(f64),
+    /// Two scores, one for each of two answers, in their order.
+    Pair(f64, f64),
+    /// Nothing that can be relied upon.
+    Unread(Unread),
+}
+
+impl Scale {
+    /// Whether there are scores on it.
+    pub fn is_valid(&self) -> bool {
+        self.min < self.max && self.min.is_finite() && self.max.is_finite()
+    }
+
+    /// Whether `score` lies on the scale.
+    pub fn contains(&self, score: f64) -> bool {
+        (self.min..=self.max).contains(&score)
+    }
+}
+
+/// A score found in the text.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    score: f64,
+    /// The maximum that it counts out of, where it says so.
+    of: Option<f64>,
+}
+
+/// Reads the score that `text` gives on `scale`; with no scale any maximum is taken.
+///
+/// Verdicts in a set form go before such in words: what is written as `[[8]]`, `[RESULT] 8`, `<score>8</score>`, JSON or
+/// `Rating: 8` is the answer whatever other numbers there are. Several verdicts of one form have to agree, but the last
+/// one has the last word where it ends the text on a line of its own, or where those before it are quotations.
+pub fn read_score(text: &str, scale: Option<Scale>) -> Reading {
+    let text = match plain(text) {
+        Ok(text) => text,
+        Err(reason) => return Reading::Unread(reason),
+    };
+    let text = &text[..];
+    let mut lines = text.lines().filter(|line| !is_blank(line));
+    let first = lines.next().unwrap_or(text);
+    let last = lines.clone().next_back().unwrap_or(first);
+
+    if let Some(pair) = PAIR.captures(first) {
+        return match (number(&pair["n"]), number(&pair["m"])) {
+            (Some(first), Some(second)) => Reading::Pair(first, second),
+            _ => Reading::Unread(Unread::NoVerdict),
+        };
+    }
+    let alone = |line: &str| LINE.captures(line).and_then(|line| found(&line));
+    if let Some(found) = (last.as_ptr() == first.as_ptr()).then(|| alone(first)).flatten() {
+        return reading(Ok(found), scale);
+    }
+    for form in [&BRACKETS, &RESULT] {
+        let claims = all(form, text);
+        if !claims.is_empty() {
+            return decide(claims, text, scale, LastWord::OnItsLine);
+        }
+    }
+    let claims = tagged(text, scale);
+    if !claims.is_empty() {
+        return decide(claims, text, scale, LastWord::AfterQuotations);
+    }
+    let entries = json::entries(text, &KEYS);
+    if !entries.is_empty() {
+        return match entries.into_iter().map(|entry| from_json(entry, scale)).collect::<Option<Vec<_>>>() {
+            Some(claims) => decide(claims, text, scale, LastWord::AfterQuotations),
+            None => Reading::Unread(Unread::NoVerdict),
+        };
+    }
+    let mut claims: Vec<_> =
+        [&LABELLED, &INLINE, &HEADING, &BARE_LABEL].into_iter().flat_map(|form| all(form, text)).collect();
+    if !claims.is_empty() {
+        claims.sort_by_key(|claim| (claim.end, claim.start));
+        claims.dedup_by_key(|claim| claim.end);
+        return decide(claims, text, scale, LastWord::OnItsLine);
+    }
+    let claims = boxed(text, scale);
+    if !claims.is_empty() {
+        return decide(claims, text, scale, LastWord::OnItsLine);
+    }
+    if let Some(found) = alone(first) {
+        let differs = lines.clone().any(|line| alone(line).is_some_and(|other| other.score != found.score));
+        return reading(if differs { Err(Unread::Contradiction) } else { Ok(found) }, scale);
+    }
+    if let Some(opening) = OPENING.captures(text)
+        && (opening.name("of").is_some() || opening.name("stop").is_none())
+        && !lines.any(|line| ENUMERATED.is_match(line))
+    {
+        return reading(found(&opening).ok_or(Unread::NoVerdict), scale);
+    }
+    let claims = conclusions(text, scale);
+    if !claims.is_empty() {
+        return decide(claims, text, scale, LastWord::Never);
+    }
+    // A bare number at the end may as well be the end of a calculation.
+    if let Some(found) = alone(last).filter(|found| found.of.is_some()) {
+        return reading(Ok(found), scale);
+    }
+    let is_only_one = |claim: &Claim<Found>| {
+        let rest = &text[claim.end..];
+        !SHARE.is_match(&rest[..rest.find(['.', '\n']).unwrap_or(rest.len())])
+    };
+    let mut claims: Vec<_> = all(&SENTENCE, text).into_iter().filter(is_only_one).collect();
+    claims.extend(verdicts(text, scale));
+    decide(claims, text, scale, LastWord::Never)
+}
+
+/// Whether there is nothing on a line, or the edge of a block.
+fn is_blank(line: &str) -> bool {
+    let line = line.trim();
+    line.strip_prefix("```").unwrap_or(line).chars().all(|c| c.is_ascii_alphabetic() && line.starts_with('`'))
+}
+
+fn decide(claims: Vec<Claim<Found>>, text: &str, scale: Option<Scale>, last_word: LastWord) -> Reading {
+    reading(settle(claims, text, last_word, |one, other| one.score == other.score), scale)
+}
+
+fn reading(found: Result<Found, Unread>, scale: Option<Scale>) -> Reading {
+    match (found, scale) {
+        (Err(reason), _) => Reading::Unread(reason),
+        (Ok(Found { of: Some(of), .. }), Some(scale)) if of != scale.max => {
+            Reading::Unread(Unread::OtherScale)
+        }
+        (Ok(found), _) => Reading::Score(found.score),
+    }
+}
+
+fn is_on(found: Found, scale: Option<Scale>) -> bool {
+    scale.is_none_or(|scale| scale.contains(found.score))
+}
+
+fn all(form: &Regex, text: &str) -> Vec<Claim<Found>> {
+    let complete = |captures: &Captures<'_>| {
+        let rest = captures.name("rest").map_or("", |rest| rest.as_str());
+        // A `Note` may be any remark.
+        let is_remark =
+            captures.name("label").is_some_and(|label| label.as_str().to_lowercase().starts_with("not"));
+        !CONTINUES.is_match(rest) && (!is_remark || captures.name("of").is_some() || is_end(rest))
+    };
+    form.captures_iter(text).filter(complete).filter_map(|captures| claim(&captures, text)).collect()
+}
+
+/// Sentences that are verdicts. What `it` gets is one on the last line; before, it may be any part of the answer.
+fn verdicts(text: &str, scale: Option<Scale>) -> Vec<Claim<Found>> {
+    let last_line = text.rfind('\n').unwrap_or(0);
+    let is_on_answer = |captures: &Captures<'_>| captures.name("it").is_none_or(|it| it.start() >= last_line);
+    let claims =
+        VERDICT.captures_iter(text).filter(is_on_answer).filter_map(|captures| claim(&captures, text));
+    claims.filter(|claim| is_on(claim.value, scale)).collect()
+}
+
+fn claim(captures: &Captures<'_>, text: &str) -> Option<Claim<Found>> {
+    let whole = captures.get_match();
+    // From the first letter or digit: a full stop before it is that of another sentence.
+    let is_mark = |c: char| !c.is_alphanumeric() && !matches!(c, '[' | '\\');
+    let decoration = whole.as_str().len() - whole.as_str().trim_start_matches(is_mark).len();
+    let number = captures.name("n").or_else(|| captures.name("n2"))?;
+    let start = (whole.start() + decoration).min(number.start());
+    let end = captures.name("rest").map_or(whole.end(), |rest| rest.start());
+    // The line's end belongs to the text.
+    let end = number.start() + text[number.start()..end].trim_end().len();
+    Some(Claim { value: found(captures)?, start, core: number.start(), end })
+}
+
+fn found(captures: &Captures<'_>) -> Option<Found> {
+    let named = |names: [&str; 2]| names.into_iter().find_map(|name| captures.name(name));
+    let score = named(["n", "n2"]).and_then(|n| number(n.as_str()))?;
+    let of = named(["of", "of2"]).and_then(|of| number(of.as_str()));
+    Some(Found { score, of })
+}
+
+/// Scores between tags, or in one that a stop sequence has cut off.
+fn tagged(text: &str, scale: Option<Scale>) -> Vec<Claim<Found>> {
+    let (mut claims, mut last) = (Vec::new(), Vec::new());
+    for tag in TAG.captures_iter(text) {
+        let name = tag["tag"].to_lowercase().replace('-', "_");
+        let is_closed = tag.name("same").is_none_or(|same| same.as_str().eq_ignore_ascii_case(&tag["tag"]));
+        let Some(value) = tag.name("value").or_else(|| tag.name("inside")) else { continue };
+        let score = LINE.captures(value.as_str()).or_else(|| LABELLED.captures(value.as_str()));
+        let Some(value) = score.and_then(|score| found(&score)).filter(|_| is_closed) else { continue };
+        let (start, end) = (tag.get_match().start(), tag.get_match().end());
+        let claim = Claim { value, start, core: start, end };
+        if TAGS.contains(&&name[..]) {
+            claims.push(claim);
+        } else if LAST_TAGS.contains(&&name[..]) && is_end(&text[claim.end..]) && is_on(value, scale) {
+            last.push(claim);
+        }
+    }
+    if claims.is_empty() { last } else { claims }
+}
+
+/// What stands in a box, where words of a judge lead to it, or none at all: boxes are for the results of calculations.
+fn boxed(text: &str, scale: Option<Scale>) -> Vec<Claim<Found>> {
+    let is_verdict =
+        |claim: &Claim<Found>| is_on(claim.value, scale) && leads_to_verdict(&text[..claim.start]);
+    let claims = all(&BOXED, text);
+    let is_last = claims.last().is_some_and(|last| is_end(&text[last.end..]) && is_verdict(last));
+    if is_last { claims } else { Vec::new() }
+}
+
+fn leads_to_verdict(before: &str) -> bool {
+    let words = &before[sentence_start(before, before.len())..];
+    if words.chars().any(char::is_alphanumeric) {
+        return JUDGES.is_match(words) && !CALCULATES.is_match(words);
+    }
+    let before = before.trim_end_matches(|c: char| c.is_whitespace() || matches!(c, '$' | '\\' | '[' | '('));
+    let line = &before[before.rfind('\n').map_or(0, |newline| newline + 1)..];
+    let is_heading = line.starts_with('#') || line.ends_with(':');
+    match JUDGES.is_match(line) && is_heading {
+        true => !CALCULATES.is_match(line),
+        false => {
+            (before.is_empty() || before.ends_with(['.', '!', '?', '。', '`']))
+                && !CALCULATES.is_match(before)
+        }
+    }
+}
+
+/// `Overall: 7` after what was said of each part; `Final answer: 8` at the end, unless something was calculated.
+fn conclusions(text: &str, scale: Option<Scale>) -> Vec<Claim<Found>> {
+    let is_verdict = |claim: &Claim<Found>| {
+        let is_answer = text[claim.start..claim.end].to_lowercase().contains("answer");
+        is_on(claim.value, scale)
+            && (!is_answer || (is_end(&text[claim.end..]) && !CALCULATES.is_match(&text[..claim.start])))
+    };
+    own(all(&CONCLUSION, text).into_iter().filter(is_verdict).collect(), text)
+}
+
+fn from_json(entry: Claim<Entry>, scale: Option<Scale>) -> Option<Claim<Found>> {
+    let Claim { value: Entry { value, is_cut }, start, core, end } = entry;
+    let value = match value {
+        Value::Number(score) => Found { score: score.as_f64().filter(|score| score.is_finite())?, of: None },
+        Value::String(text) => LINE.captures(text.trim()).and_then(|line| found(&line))?,
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
+    };
+    // What ends with its first digit may have had another one.
+    let may_go_on = is_cut && scale.is_none_or(|scale| value.score * 10.0 <= scale.max);
+    (!may_go_on).then_some(Claim { value, start, core, end })
+}
+
+/// A comma before three digits may as well be that of thousands.
+fn number(text: &str) -> Option<f64> {
+    let (_, fraction) = text.split_once(',').unwrap_or_default();
+    let number: f64 = text.replace(',', ".").parse().ok()?;
+    (fraction.len() != 3 && number.is_finite()).then_some(number)
+}

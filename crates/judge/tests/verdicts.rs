@@ -1,0 +1,46 @@
+//! Verdicts as judges write them, and what looks like verdicts and is none: `verdicts.jsonl`, one text a line, with what a
+//! reader takes from it on a scale from 1 to 10; null is nothing.
+
+use judge::parse::{Reading, Scale, read_score, read_winner};
+use serde_json::{Value, json};
+
+use test_support::shared_lines;
+
+const TEN: Scale = Scale { min: 1.0, max: 10.0 };
+
+fn read(kind: &str, text: &str) -> Value {
+    if kind == "winner" {
+        return read_winner(text).map_or(Value::Null, |winner| winner.as_str().into());
+    }
+    match read_score(text, Some(TEN)) {
+        Reading::Score(score) => json!(score),
+        Reading::Pair(first, second) => json!([first, second]),
+        Reading::Unread(_) => Value::Null,
+    }
+}
+
+fn check(cases: &[Value]) {
+    let mut wrong = Vec::new();
+    for case in cases {
+        let kind = case["kind"].as_str().unwrap_or("score");
+        let expected =
+            case["expected"].as_f64().map_or_else(|| case["expected"].clone(), |score| json!(score));
+        let read = read(kind, case["text"].as_str().expect("a text"));
+        if read != expected {
+            wrong.push(format!("{read}, expected {expected}: {}", case["text"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_verdict_is_read_and_nothing_else() {
+    let lines = include_str!("verdicts.jsonl").lines();
+    let cases: Vec<Value> = lines.map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
+    check(&cases);
+}
+
+#[test]
+fn verdicts_that_any_reader_sees_are_read() {
+    check(&shared_lines("../cases/judge-plain-verdicts-unread/answers.jsonl"));
+}
