@@ -121,7 +121,8 @@ struct Background {
 impl Background {
     async fn maintain(self, keeper: Keeper) {
         let Self { supervisor, shutdown } = &self;
-        supervisor.keep("maintenance", Need::Upkeep, shutdown, || keeper.keep(shutdown)).await;
+        let kept = supervisor.keep("maintenance", Need::Upkeep, shutdown, || keeper.keep(shutdown));
+        Box::pin(kept).await;
     }
 
     async fn tell_of_indexes(self, database: Database, services: Vec<Service>, policy: Policy) {
