@@ -1,19 +1,21 @@
 //! Reads `model.safetensors` and lays the matrices out for a kernel.
 //!
-//! The word embeddings (47 MB) stay in the mapped file, of which a text touches a few rows. The encoder's
-//! matrices are copied into panels; the file's pages of them are given back to the system as they are done.
+//! The file is read, not mapped: one that is cut or overwritten while we run would end the process (SIGBUS), or change
+//! embeddings. The word embeddings (47 MB) stay in memory as they are; the encoder's matrices are copied into panels.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use memmap2::{Mmap, UncheckedAdvice};
 use safetensors::{Dtype, SafeTensors};
 
 use crate::error::LoadError;
 use crate::floats::Floats;
 use crate::shape::{FEED_FORWARD, HIDDEN, LAYERS, MAX_TOKENS, POSITIONS, VOCABULARY};
+
+/// Three times the model's; what is longer is another file, and is not read whole to be told so.
+const MAX_BYTES: u64 = 256 << 20;
 
 /// File with the weights in a model directory.
 const WEIGHTS_FILE: &str = "model.safetensors";
@@ -47,9 +49,8 @@ pub(crate) struct Layer {
 
 /// All parameters, ready for one kernel.
 pub(crate) struct Weights {
-    file: Mmap,
-    /// Byte offset of the word embeddings `[VOCABULARY, HIDDEN]` in `file`.
-    words: usize,
+    /// The word embeddings `[VOCABULARY, HIDDEN]`, in the bytes of the file.
+    words: Vec<u8>,
     /// `[MAX_TOKENS, HIDDEN]`
     positions: Vec<f32>,
     /// Row 0 of the token type table, the only type a single text has. `[HIDDEN]`
@@ -61,16 +62,17 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    /// Maps and checks the weights of `dir` and packs them into panels of `panel_width` on `threads` threads.
+    /// Reads and checks the weights of `dir` and packs them into panels of `panel_width` on `threads` threads.
     pub(crate) fn load(dir: &Path, panel_width: usize, threads: usize) -> Result<Self, LoadError> {
         let path = dir.join(WEIGHTS_FILE);
-        let file = map(&path).map_err(|source| LoadError::Read { path: path.clone(), source })?;
+        let mut file = read(&path).map_err(|source| LoadError::Read { path: path.clone(), source })?;
         let tensors = SafeTensors::deserialize(&file)
             .map_err(|source| LoadError::Weights { path: path.clone(), source })?;
         let mut reader = Reader { path, tensors, packing: Vec::new(), packed_len: 0 };
 
         let words = reader.tensor("embeddings.word_embeddings.weight", &[VOCABULARY, HIDDEN])?;
-        let words = words.as_ptr().addr() - file.as_ptr().addr();
+        let words_start = words.as_ptr().addr() - file.as_ptr().addr();
+        let words_end = words_start + words.len();
         let mut positions = reader.vector("embeddings.position_embeddings.weight", &[POSITIONS, HIDDEN])?;
         positions.truncate(MAX_TOKENS * HIDDEN);
         let mut token_type = reader.vector("embeddings.token_type_embeddings.weight", &[2, HIDDEN])?;
@@ -79,8 +81,12 @@ impl Weights {
         let layers = (0..LAYERS).map(|layer| reader.layer(layer)).collect::<Result<Vec<_>, _>>()?;
 
         let mut panels = Floats::zeroed(reader.packed_len);
-        pack_all(&file, &reader.packing, panels.as_mut_slice(), panel_width, threads);
-        Ok(Self { words, positions, token_type, embedding_norm, layers, panels, panel_width, file })
+        pack_all(&reader.packing, panels.as_mut_slice(), panel_width, threads);
+        // In place, so that the file and a copy are never in memory together.
+        file.truncate(words_end);
+        file.drain(..words_start);
+        file.shrink_to_fit();
+        Ok(Self { words: file, positions, token_type, embedding_norm, layers, panels, panel_width })
     }
 
     /// The panels of `linear` from the one that begins with column `column`, a multiple of the panel width.
@@ -96,8 +102,8 @@ impl Weights {
     /// Writes the sum of word, token type and position embedding. `out` is `[HIDDEN]`.
     pub(crate) fn input_row(&self, token: u32, position: usize, out: &mut [f32]) {
         let row = HIDDEN * size_of::<f32>();
-        let at = self.words + token as usize * row;
-        let (word, _) = self.file[at..at + row].as_chunks::<4>();
+        let at = token as usize * row;
+        let (word, _) = self.words[at..at + row].as_chunks::<4>();
         let position = &self.positions[position * HIDDEN..][..HIDDEN];
         for (((out, word), token_type), position) in
             out.iter_mut().zip(word).zip(&self.token_type).zip(position)
@@ -108,11 +114,12 @@ impl Weights {
     }
 }
 
-fn map(path: &Path) -> io::Result<Mmap> {
+fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
-    // SAFETY: a mapped file must not shrink or change. Model directories are written once, under another
-    // name, and renamed into place.
-    unsafe { Mmap::map(&file) }
+    let length = file.metadata()?.len().min(MAX_BYTES);
+    let mut content = Vec::with_capacity(usize::try_from(length).expect("the limit fits"));
+    file.take(MAX_BYTES).read_to_end(&mut content)?;
+    Ok(content)
 }
 
 /// A matrix to pack: PyTorch's `[columns, depth]` in the file, panels in memory.
@@ -184,9 +191,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Packs the matrices one after another into `panels`, and drops the pages of the file they came from so
-/// that they are never all in memory twice.
-fn pack_all(file: &Mmap, packing: &[Packing<'_>], panels: &mut [f32], panel_width: usize, threads: usize) {
+/// Packs the matrices one after another into `panels`.
+fn pack_all(packing: &[Packing<'_>], panels: &mut [f32], panel_width: usize, threads: usize) {
     let mut shares: Vec<Vec<(&Packing<'_>, &mut [f32])>> = (0..threads).map(|_| Vec::new()).collect();
     let mut lens = vec![0; threads];
     let mut rest = panels;
@@ -202,14 +208,6 @@ fn pack_all(file: &Mmap, packing: &[Packing<'_>], panels: &mut [f32], panel_widt
             scope.spawn(move || {
                 for (matrix, target) in share {
                     pack(matrix, target, panel_width);
-                    let offset = matrix.source.as_ptr().addr() - file.as_ptr().addr();
-                    // SAFETY: the pages belong to a read-only mapping of a file, so dropping them loses
-                    // nothing: the next access reads the file again.
-                    let dropped = unsafe {
-                        file.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, matrix.source.len())
-                    };
-                    // A system that keeps the pages costs memory, not correctness.
-                    dropped.ok();
                 }
             });
         }

@@ -81,3 +81,20 @@ fn a_damaged_tokenizer_is_refused() {
     spoilt.replace("tokenizer.json", b"{\"version\": \"1.0\"");
     assert!(matches!(spoilt.error(), LoadError::Tokenizer { .. }));
 }
+
+#[test]
+fn file_that_is_cut_or_overwritten_while_the_model_is_in_use_changes_nothing() {
+    let spoilt = Spoilt::new("cut");
+    let content = fs::read(support::model_dir().join("model.safetensors")).unwrap();
+    spoilt.replace("model.safetensors", &content);
+    let config = ModelConfig { threads: NonZeroUsize::MIN, kernel: Kernel::detect() };
+    let model = Model::load_with(&spoilt.0, config).unwrap();
+    // Words of rows that were not looked at before the file changes.
+    let texts = ["the sun", "an uncommon vocabulary: zebra, quartz, fjord"];
+    let before = Model::load(&support::model_dir()).unwrap().embed(&texts).unwrap();
+    let file = fs::File::options().write(true).open(spoilt.0.join("model.safetensors")).unwrap();
+    file.set_len(content.len() as u64 / 2).unwrap();
+    file.set_len(content.len() as u64).unwrap();
+    file.set_len(0).unwrap();
+    assert!(model.embed(&texts).unwrap() == before);
+}
