@@ -93,6 +93,20 @@ fn folder_with_a_long_or_odd_name_has_its_socket_elsewhere() {
 }
 
 #[test]
+fn server_on_the_usual_port_is_not_taken_for_ours() {
+    // Where it cannot be bound, one is there already.
+    let other = std::net::TcpListener::bind(("127.0.0.1", 5432));
+    let fixture = Fixture::new();
+    let first = fixture.start();
+    let second = fixture.start();
+    assert_eq!(query(&second, "select 1"), "1");
+    first.release().expect("its user lets go");
+    second.release().expect("its user lets go");
+    assert!(!Server::stop_cluster(&fixture.options).expect("nothing to do"), "it is stopped");
+    drop(other);
+}
+
+#[test]
 fn links_that_the_account_puts_into_its_folder_lead_nobody_astray() {
     let fixture = Fixture::new();
     fixture.start().release().expect("a cluster is made");

@@ -45,6 +45,10 @@ pub(crate) fn answers_on_socket(data: &Path, folder: &Path) -> bool {
 /// machine, with somebody else's process; a port that nobody answers at tells the two apart from a live server.
 pub(crate) fn port_of_running_server(data: &Path) -> Result<Option<u16>, Error> {
     let Some(lines) = ready_lines(data) else { return Ok(None) };
+    // One that listens on its socket alone has a port all the same, which may be another server's.
+    if lines.get(5).is_none_or(String::is_empty) {
+        return Ok(None);
+    }
     let path = data.join("postmaster.pid");
     let port = lines.get(3).and_then(|line| line.parse().ok()).ok_or(Error::PidFile { path })?;
     Ok(Address::Loopback(port).answers().then_some(port))

@@ -236,7 +236,8 @@ impl Server {
         let Some(major) = cluster.major()? else { return Ok(false) };
         let _stopping = lock_life(&cluster)?;
         remove_keep_marker(&cluster)?;
-        if !is_postmaster_alive(&cluster.data()) {
+        let port = port_of_running_server(&cluster.data())?;
+        if port.is_none() && !answers_on_socket(&cluster.data(), &cluster.socket_folder()) {
             return Ok(false);
         }
         let binaries = options
@@ -362,7 +363,8 @@ impl Postgres<'_> {
         if alone.try_lock().is_err() {
             return Err(Error::EarlierVersion { path: self.cluster.folder.clone() });
         }
-        if is_postmaster_alive(&self.cluster.data()) {
+        // What the lock file of a dead server names may be any process by now: only one that answers is told to stop.
+        if self.running()?.is_some() || port_of_running_server(&self.cluster.data())?.is_some() {
             self.stop()?;
         }
         take_over_from_zombie(&self.cluster.data(), None, self.account)?;
