@@ -2,7 +2,11 @@
 
 use tracing::Subscriber;
 use tracing_subscriber::{
-    Layer, Registry, filter::LevelFilter, fmt, layer::SubscriberExt as _, registry::LookupSpan,
+    Layer, Registry,
+    filter::{LevelFilter, Targets},
+    fmt,
+    layer::SubscriberExt as _,
+    registry::LookupSpan,
     util::SubscriberInitExt as _,
 };
 
@@ -21,7 +25,17 @@ pub(crate) fn start(
     format: Format,
     traces: Option<Box<dyn Layer<Registry> + Send + Sync>>,
 ) {
-    tracing_subscriber::registry().with(traces).with(lines(format).with_filter(level)).init();
+    tracing_subscriber::registry().with(traces).with(lines(format).with_filter(filter(level))).init();
+}
+
+/// HTTP clients tell of their connections by addresses with user and password in them: that much of them is never heard.
+fn filter(level: LevelFilter) -> Targets {
+    let quiet = level.min(LevelFilter::INFO);
+    Targets::new()
+        .with_default(level)
+        .with_target("hyper", quiet)
+        .with_target("reqwest", quiet)
+        .with_target("opentelemetry", quiet)
 }
 
 fn lines<S: Subscriber + for<'s> LookupSpan<'s>>(format: Format) -> Box<dyn Layer<S> + Send + Sync> {
@@ -52,5 +66,22 @@ pub(crate) fn level(name: &str) -> Option<LevelFilter> {
         "DEBUG" => Some(LevelFilter::DEBUG),
         "TRACE" => Some(LevelFilter::TRACE),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn addresses_of_http_clients_are_logged_at_no_level() {
+        let trace = filter(LevelFilter::TRACE);
+        for target in ["hyper_util::client::legacy::pool", "reqwest::connect", "opentelemetry_otlp"] {
+            assert!(!trace.would_enable(target, &Level::DEBUG) && trace.would_enable(target, &Level::WARN));
+        }
+        assert!(trace.would_enable("sqlx::query", &Level::TRACE));
+        assert!(!filter(LevelFilter::ERROR).would_enable("hyper::proto", &Level::WARN));
     }
 }

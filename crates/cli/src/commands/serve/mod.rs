@@ -121,8 +121,7 @@ struct Background {
 impl Background {
     async fn maintain(self, keeper: Keeper) {
         let Self { supervisor, shutdown } = &self;
-        let kept = supervisor.keep("maintenance", Need::Upkeep, shutdown, || keeper.keep(shutdown));
-        Box::pin(kept).await;
+        supervisor.keep("maintenance", Need::Upkeep, shutdown, || keeper.keep(shutdown)).await;
     }
 
     async fn tell_of_indexes(self, database: Database, services: Vec<Service>, policy: Policy) {

@@ -87,14 +87,13 @@ impl Database {
             Build::Concurrently => changes.chunks(1).collect(),
         };
         for part in parts {
-            let built =
-                Box::pin(self.change_with((table, rows), part, build, Workers::Parallel, progress)).await;
+            let built = self.change_with((table, rows), part, build, Workers::Parallel, progress).await;
             self.or_without_workers(table, built, async || {
                 // What a concurrent build leaves that failed.
                 if let (Build::Concurrently, [IndexChange::Build { name, .. }]) = (build, part) {
                     self.run_alone(vec![ddl::drop_index(name, build)]).await?;
                 }
-                Box::pin(self.change_with((table, rows), part, build, Workers::Without, progress)).await
+                self.change_with((table, rows), part, build, Workers::Without, progress).await
             })
             .await?;
         }
@@ -127,7 +126,7 @@ impl Database {
                 IndexChange::Rename { from, to } => rename_index(from, to),
             })
             .collect();
-        Box::pin(self.build_watched((table, rows), (needed_kb, workers), statements, build, progress)).await
+        self.build_watched((table, rows), (needed_kb, workers), statements, build, progress).await
     }
 
     /// Builds what is missing of the indexes of a service's table beside the vector index; of another table nothing.
@@ -144,11 +143,11 @@ impl Database {
     ) -> Result<(), Error> {
         let statements = self.index_statements(table, build).await?;
         let settings = (0, Workers::Parallel);
-        let built = Box::pin(self.build_watched((table, rows), settings, statements, build, progress)).await;
+        let built = self.build_watched((table, rows), settings, statements, build, progress).await;
         self.or_without_workers(table, built, async || {
             let statements = self.index_statements(table, build).await?;
             let settings = (0, Workers::Without);
-            Box::pin(self.build_watched((table, rows), settings, statements, build, progress)).await
+            self.build_watched((table, rows), settings, statements, build, progress).await
         })
         .await
     }
@@ -170,8 +169,7 @@ impl Database {
         let rebuild = async |workers| {
             let statements = vec![reindex_concurrently(name)];
             let settings = (needed_kb, workers);
-            Box::pin(self.build_watched((table, rows), settings, statements, Build::Concurrently, progress))
-                .await
+            self.build_watched((table, rows), settings, statements, Build::Concurrently, progress).await
         };
         let rebuilt = rebuild(Workers::Parallel).await;
         self.or_without_workers(table, rebuilt, async || {
