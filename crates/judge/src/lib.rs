@@ -4,6 +4,8 @@
 //! [`rubric::Rubric`] makes prompts for judges and [`rubric::Verdict`] reads their answers, by [`parse`], which says what
 //! a judge's words are worth; [`statistics`] says what many verdicts mean, and [`results`] what stored ones do.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod lenient;
 pub mod outcome;
 pub mod parse;

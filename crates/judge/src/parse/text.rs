@@ -50,19 +50,18 @@ pub(super) fn plain(text: &str) -> Result<String, Unread> {
     if text.len() > LONGEST_BYTES {
         return Err(Unread::TooLong);
     }
-    let mut text = THOUGHTS.replace_all(text, "");
+    let text = ANSI.replace_all(text, "");
+    let text: String = text.chars().filter(|c| !is_unseen(*c)).map(in_ascii).collect();
+    let mut text = THOUGHTS.replace_all(&text, "");
     if OPEN_THOUGHTS.is_match(&text) {
         return Err(Unread::OnlyThoughts);
     }
     if let Cow::Owned(without) = CLOSED_THOUGHTS.replace(&text, "") {
         text = Cow::Owned(without);
     }
-    let text = ANSI.replace_all(&text, "");
     let digits = |digit: &Captures<'_>| digit[0].chars().filter_map(ascii_digit).collect::<String>();
-    let text = FOREIGN_DIGIT.replace_all(&text, digits);
-    let text = without_markup(text);
-    let plain: String = text.chars().filter(|c| !is_unseen(*c)).map(in_ascii).collect();
-    let plain = plain.trim();
+    let text = without_markup(FOREIGN_DIGIT.replace_all(&text, digits));
+    let plain = text.trim();
     if plain.is_empty() { Err(Unread::Empty) } else { Ok(plain.to_owned()) }
 }
 

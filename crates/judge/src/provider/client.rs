@@ -215,7 +215,7 @@ impl Provider {
 }
 
 /// Reads a body of status 200, be it whole or in pieces: a server may not do as it was asked.
-fn read(wire: Wire, body: &[u8]) -> Result<Reply, Unreadable> {
+pub(super) fn read(wire: Wire, body: &[u8]) -> Result<Reply, Unreadable> {
     let text = String::from_utf8_lossy(body);
     let text = lenient::without_mark(&text);
     let whole = if text.starts_with("data:") || text.starts_with("event:") || text.starts_with(':') {

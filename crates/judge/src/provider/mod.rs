@@ -232,6 +232,12 @@ impl Content {
     }
 }
 
+/// Whether a body of status 200 can be read, for fuzzing.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn is_reply(wire: Wire, body: &[u8]) -> bool {
+    client::read(wire, body).is_ok()
+}
+
 /// A completion but for what only the client knows.
 #[derive(Debug)]
 struct Reply {
