@@ -291,6 +291,15 @@ fn refusals_are_understood_in_every_servers_words() {
     }
 }
 
+/// Some proxies answer with 500 to what they do not take; most such errors pass.
+#[test]
+fn a_failure_is_a_refusal_only_if_it_says_so() {
+    let error = |message: &str| json!({"error": {"message": message}});
+    assert_eq!(refuses(500, &error("UnsupportedParamsError: temperature is not supported")), [Temperature]);
+    assert_eq!(refuses(500, &error("failed to compile the grammar in time")), []);
+    assert_eq!(refuses(400, &error("failed to parse grammar")), [JsonSchema]);
+}
+
 #[test]
 fn no_other_recorded_error_is_taken_for_a_refusal() {
     let mut found = Vec::new();

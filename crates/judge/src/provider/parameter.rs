@@ -173,10 +173,15 @@ static SAYS_SO: LazyLock<Regex> = LazyLock::new(|| {
     .expect("a pattern")
 });
 
+/// Whether an error says in so many words that something is not supported.
+pub(super) fn says_so(codes: &[String], said: &str) -> bool {
+    codes.iter().any(|code| CODES.contains(&code.as_str())) || SAYS_SO.is_match(said)
+}
+
 /// What a server that answers with an error refuses, the likeliest first. `fields` are what the error names apart from
 /// its words, `codes` its codes, and `said` its words, all in lower case.
 pub(super) fn refused(fields: &[String], codes: &[String], said: &str) -> Vec<Parameter> {
-    let says_so = codes.iter().any(|code| CODES.contains(&code.as_str())) || SAYS_SO.is_match(said);
+    let says_so = says_so(codes, said);
     let fields = fields.join(" ");
     let named = |text: &str| {
         let places = Parameter::ALL.into_iter().filter_map(|one| Some((one.place(text)?, one)));

@@ -59,13 +59,12 @@ impl Rejection {
             (Some("true"), Kind::BadRequest) => Kind::ServerError,
             (_, kind) => kind,
         };
-        let refuses = match kind {
-            // Some proxies have no status for it.
-            Kind::BadRequest | Kind::ServerError => {
-                parameter::refused(&words.fields, &words.codes, &words.all.to_lowercase())
-            }
-            _ => Vec::new(),
-        };
+        let said = words.all.to_lowercase();
+        // Some proxies have no status for it.
+        let may_refuse = kind == Kind::BadRequest
+            || (kind == Kind::ServerError && parameter::says_so(&words.codes, &said));
+        let refuses =
+            if may_refuse { parameter::refused(&words.fields, &words.codes, &said) } else { Vec::new() };
         Self { status, kind, message: words.message(status), wait, refuses }
     }
 

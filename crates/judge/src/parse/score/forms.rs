@@ -32,7 +32,7 @@ pub(super) static BRACKETS: LazyLock<Regex> = LazyLock::new(|| {
 });
 pub(super) static RESULT: LazyLock<Regex> =
     LazyLock::new(|| pattern(&format!(r"(?i)\[result\]\s*:?\s*\(?\s*{NUMBER}{OUT_OF}(?<rest>[^\n]*)")));
-/// A tag and the end of it; what follows is read by [`VALUE`].
+/// A tag, its value or what stands in it, and the tag that closes it, if any does.
 pub(super) static TAG: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r#"(?i)<\s*(?<tag>[\p{L}_-]{1,30})(?:\s+(?:value\s*=\s*["'](?<value>[^"'<>\n]{1,20})["']\s*/?|[^<>\n]{0,60}))?>(?:\s*(?<inside>[^<>\n]{1,40}?)\s*(?<close></\s*(?<same>[\p{L}_-]{1,30})\s*>|$|\n))?"#,
