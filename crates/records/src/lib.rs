@@ -4,6 +4,7 @@ mod embedding;
 mod identity;
 mod metadata;
 mod service;
+mod shortened;
 mod space;
 pub mod timestamp;
 
@@ -11,4 +12,5 @@ pub use embedding::{Embedding, MODEL_DIMENSION};
 pub use identity::{ID_NAMESPACE, stored_id};
 pub use metadata::{Metadata, MetadataValue};
 pub use service::{Service, UnknownService};
+pub use shortened::shortened;
 pub use space::DistanceSpace;

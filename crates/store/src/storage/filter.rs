@@ -3,7 +3,12 @@
 //! They mean what ChromaDB 1.5 means by them: numbers compare as numbers, whether whole or not; true is no number; a
 //! record without the key satisfies `$ne`, `$nin` and `$not_contains`, as one with a value of another type does.
 
+use std::fmt;
+
+use records::shortened;
 use serde_json::{Map, Number, Value};
+
+use super::pattern::{self, Pattern};
 
 /// A condition on metadata.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,13 +93,6 @@ pub enum DocumentTest {
     NotRegex(Pattern),
 }
 
-/// A regular expression that was checked, in Rust's syntax, which is ChromaDB's.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Pattern {
-    text: String,
-    parsed: regex_syntax::hir::Hir,
-}
-
 /// A condition that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{place}`: {reason}")]
@@ -109,8 +107,12 @@ pub struct FilterError {
 const MAX_DEPTH: usize = 32;
 /// More tests, and values in lists, than anybody writes; fewer than make a statement too long.
 const MAX_TESTS: usize = 1_000;
-/// Longer patterns compile to programs of megabytes.
-const MAX_PATTERN_BYTES: usize = 1_000;
+/// Patterns of a condition together: eight of the longest.
+const MAX_PATTERN_BYTES: usize = 8 * pattern::MAX_BYTES;
+/// Bytes of the keys of `$in` and `$nin` times the values: a store is asked for each value under the whole key.
+const MAX_REPEATED_KEY_BYTES: usize = 1 << 20;
+/// Characters of a name that an error repeats: it may have megabytes.
+const SHOWN_CHARACTERS: usize = 100;
 
 const OPERATORS: &str = "$eq, $ne, $gt, $gte, $lt, $lte, $in, $nin, $contains, $not_contains";
 const DOCUMENT_OPERATORS: &str = "$and, $or, $contains, $not_contains, $regex, $not_regex";
@@ -121,7 +123,7 @@ impl Filter {
     /// # Errors
     /// When it is none that ChromaDB takes; the error's place begins with `where`.
     pub fn from_json(json: &Value) -> Result<Self, FilterError> {
-        Reader::default().filter("where", json, 0)
+        Reader::default().filter(json, 0).map_err(within("where"))
     }
 }
 
@@ -131,95 +133,78 @@ impl DocumentFilter {
     /// # Errors
     /// When it is none that ChromaDB takes; the error's place begins with `where_document`.
     pub fn from_json(json: &Value) -> Result<Self, FilterError> {
-        Reader::default().document_filter("where_document", json, 0)
+        Reader::default().document_filter(json, 0).map_err(within("where_document"))
     }
 }
 
-impl Pattern {
-    /// Checks the pattern.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn new(text: &str) -> Result<Self, String> {
-        if text.len() > MAX_PATTERN_BYTES {
-            return Err(format!("expected up to {MAX_PATTERN_BYTES} bytes, found {}", text.len()));
-        }
-        let parsed = regex_syntax::parse(text).map_err(|error| match error {
-            // Their texts draw the place over several lines.
-            regex_syntax::Error::Parse(error) => error.kind().to_string(),
-            regex_syntax::Error::Translate(error) => error.kind().to_string(),
-            other => other.to_string(),
-        })?;
-        Ok(Self { text: text.to_owned(), parsed })
-    }
-
-    /// As it was written.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// What it matches.
-    pub fn parsed(&self) -> &regex_syntax::hir::Hir {
-        &self.parsed
-    }
-}
-
-/// Counts what it has read.
+/// Counts what it has read, of which everything together is bounded. The place of an error is put together on the way
+/// out: on the way in, it would be written for each value of a list.
 #[derive(Default)]
 struct Reader {
     tests: usize,
+    pattern_bytes: usize,
+    repeated_key_bytes: usize,
 }
 
 impl Reader {
-    fn filter(&mut self, place: &str, json: &Value, depth: usize) -> Result<Filter, FilterError> {
-        let (key, value) = single_entry(place, json, depth, "a metadata key, $and or $or")?;
-        let inner = format!("{place}.{key}");
+    fn filter(&mut self, json: &Value, depth: usize) -> Result<Filter, FilterError> {
+        let (key, value) = single_entry(json, depth, "a metadata key, $and or $or")?;
         match key {
-            "$and" => Ok(Filter::And(self.filters(&inner, value, depth)?)),
-            "$or" => Ok(Filter::Or(self.filters(&inner, value, depth)?)),
+            "$and" => Ok(Filter::And(self.filters(value, depth).map_err(within(".$and"))?)),
+            "$or" => Ok(Filter::Or(self.filters(value, depth).map_err(within(".$or"))?)),
             _ if key.starts_with('$') => {
-                Err(wrong(place, format!("expected a metadata key, $and or $or, found `{key}`")))
+                Err(wrong(format!("expected a metadata key, $and or $or, found `{}`", shown(key))))
             }
-            key => Ok(Filter::Key { key: text_without_nul(place, key)?, test: self.test(&inner, value)? }),
+            key => {
+                let test =
+                    self.test(key, value).map_err(|error| within(format!(".{}", shown(key)))(error))?;
+                Ok(Filter::Key { key: text_without_nul(key)?, test })
+            }
         }
     }
 
-    fn filters(&mut self, place: &str, json: &Value, depth: usize) -> Result<Vec<Filter>, FilterError> {
-        let conditions = conditions(place, json)?.iter().enumerate();
-        conditions.map(|(index, one)| self.filter(&format!("{place}[{index}]"), one, depth + 1)).collect()
+    fn filters(&mut self, json: &Value, depth: usize) -> Result<Vec<Filter>, FilterError> {
+        let conditions = conditions(json)?.iter().enumerate();
+        conditions.map(|(index, one)| self.filter(one, depth + 1).map_err(at(index))).collect()
     }
 
-    fn test(&mut self, place: &str, json: &Value) -> Result<Test, FilterError> {
-        self.count(place, 1)?;
-        let Value::Object(operation) = json else { return Ok(Test::Equal(scalar(place, json)?)) };
+    fn test(&mut self, key: &str, json: &Value) -> Result<Test, FilterError> {
+        self.count(1)?;
+        let Value::Object(operation) = json else { return Ok(Test::Equal(scalar(json)?)) };
         let Some((operator, value)) = only_entry(operation) else {
-            return Err(wrong(place, format!("expected a value, or exactly one of {OPERATORS}")));
+            return Err(wrong(format!("expected a value, or exactly one of {OPERATORS}")));
         };
-        let inner = format!("{place}.{operator}");
-        let compare = |comparison| Ok(Test::Compare(comparison, number(&inner, value)?));
-        match operator {
-            "$eq" => Ok(Test::Equal(scalar(&inner, value)?)),
-            "$ne" => Ok(Test::NotEqual(scalar(&inner, value)?)),
+        let compare = |comparison| Ok(Test::Compare(comparison, number(value)?));
+        let test = match operator {
+            "$eq" => scalar(value).map(Test::Equal),
+            "$ne" => scalar(value).map(Test::NotEqual),
             "$gt" => compare(Comparison::Greater),
             "$gte" => compare(Comparison::GreaterOrEqual),
             "$lt" => compare(Comparison::Less),
             "$lte" => compare(Comparison::LessOrEqual),
-            "$in" => Ok(Test::In(self.scalars(&inner, value)?)),
-            "$nin" => Ok(Test::NotIn(self.scalars(&inner, value)?)),
-            "$contains" => Ok(Test::Contains(scalar(&inner, value)?)),
-            "$not_contains" => Ok(Test::NotContains(scalar(&inner, value)?)),
-            other => Err(wrong(place, format!("expected one of {OPERATORS}, found `{other}`"))),
-        }
+            "$in" => self.scalars(key, value).map(Test::In),
+            "$nin" => self.scalars(key, value).map(Test::NotIn),
+            "$contains" => scalar(value).map(Test::Contains),
+            "$not_contains" => scalar(value).map(Test::NotContains),
+            other => return Err(wrong(format!("expected one of {OPERATORS}, found `{}`", shown(other)))),
+        };
+        test.map_err(within(format_args!(".{operator}")))
     }
 
-    fn scalars(&mut self, place: &str, json: &Value) -> Result<Vec<Scalar>, FilterError> {
-        let expected = || wrong(place, "expected a list of one value or more, all of one type");
+    fn scalars(&mut self, key: &str, json: &Value) -> Result<Vec<Scalar>, FilterError> {
+        let expected = || wrong("expected a list of one value or more, all of one type");
         let Value::Array(values) = json else { return Err(expected()) };
-        self.count(place, values.len())?;
+        self.count(values.len())?;
+        self.repeated_key_bytes += key.len().saturating_mul(values.len());
+        if self.repeated_key_bytes > MAX_REPEATED_KEY_BYTES {
+            return Err(wrong(format!(
+                "expected up to {MAX_REPEATED_KEY_BYTES} bytes of keys times values in lists: use shorter keys or lists"
+            )));
+        }
         let scalars: Vec<Scalar> = values
             .iter()
             .enumerate()
-            .map(|(index, value)| scalar(&format!("{place}[{index}]"), value))
+            .map(|(index, value)| scalar(value).map_err(at(index)))
             .collect::<Result<_, _>>()?;
         let first = scalars.first().ok_or_else(expected)?;
         if scalars.iter().any(|other| std::mem::discriminant(other) != std::mem::discriminant(first)) {
@@ -228,55 +213,57 @@ impl Reader {
         Ok(scalars)
     }
 
-    fn document_filter(
-        &mut self,
-        place: &str,
-        json: &Value,
-        depth: usize,
-    ) -> Result<DocumentFilter, FilterError> {
-        let (operator, value) = single_entry(place, json, depth, DOCUMENT_OPERATORS)?;
-        let inner = format!("{place}.{operator}");
-        let mut all = || {
-            let conditions = conditions(&inner, value)?.iter().enumerate();
-            conditions
-                .map(|(index, one)| self.document_filter(&format!("{inner}[{index}]"), one, depth + 1))
-                .collect::<Result<Vec<_>, _>>()
-        };
-        let test = match operator {
-            "$and" => return Ok(DocumentFilter::And(all()?)),
-            "$or" => return Ok(DocumentFilter::Or(all()?)),
-            "$contains" => DocumentTest::Contains(some_text(&inner, value)?),
-            "$not_contains" => DocumentTest::NotContains(some_text(&inner, value)?),
-            "$regex" => DocumentTest::Regex(pattern(&inner, value)?),
-            "$not_regex" => DocumentTest::NotRegex(pattern(&inner, value)?),
+    fn document_filter(&mut self, json: &Value, depth: usize) -> Result<DocumentFilter, FilterError> {
+        let (operator, value) = single_entry(json, depth, DOCUMENT_OPERATORS)?;
+        let is_test = !matches!(operator, "$and" | "$or");
+        self.count(is_test.into())?;
+        let read = match operator {
+            "$and" => self.document_filters(value, depth).map(DocumentFilter::And),
+            "$or" => self.document_filters(value, depth).map(DocumentFilter::Or),
+            "$contains" => some_text(value).map(DocumentTest::Contains).map(DocumentFilter::Test),
+            "$not_contains" => some_text(value).map(DocumentTest::NotContains).map(DocumentFilter::Test),
+            "$regex" => self.pattern(value).map(DocumentTest::Regex).map(DocumentFilter::Test),
+            "$not_regex" => self.pattern(value).map(DocumentTest::NotRegex).map(DocumentFilter::Test),
             other => {
-                return Err(wrong(place, format!("expected one of {DOCUMENT_OPERATORS}, found `{other}`")));
+                return Err(wrong(format!("expected one of {DOCUMENT_OPERATORS}, found `{}`", shown(other))));
             }
         };
-        self.count(place, 1)?;
-        Ok(DocumentFilter::Test(test))
+        read.map_err(within(format_args!(".{operator}")))
     }
 
-    fn count(&mut self, place: &str, tests: usize) -> Result<(), FilterError> {
+    fn document_filters(&mut self, json: &Value, depth: usize) -> Result<Vec<DocumentFilter>, FilterError> {
+        let conditions = conditions(json)?.iter().enumerate();
+        conditions.map(|(index, one)| self.document_filter(one, depth + 1).map_err(at(index))).collect()
+    }
+
+    fn pattern(&mut self, json: &Value) -> Result<Pattern, FilterError> {
+        let text = some_text(json)?;
+        self.pattern_bytes += text.len();
+        if text.len() <= pattern::MAX_BYTES && self.pattern_bytes > MAX_PATTERN_BYTES {
+            return Err(wrong(format!("expected up to {MAX_PATTERN_BYTES} bytes of patterns in all")));
+        }
+        Pattern::new(&text).map_err(wrong)
+    }
+
+    fn count(&mut self, tests: usize) -> Result<(), FilterError> {
         self.tests += tests;
         if self.tests > MAX_TESTS {
-            return Err(wrong(place, format!("expected up to {MAX_TESTS} tests and values in all")));
+            return Err(wrong(format!("expected up to {MAX_TESTS} tests and values in all")));
         }
         Ok(())
     }
 }
 
 fn single_entry<'j>(
-    place: &str,
     json: &'j Value,
     depth: usize,
     expected: &str,
 ) -> Result<(&'j str, &'j Value), FilterError> {
     if depth > MAX_DEPTH {
-        return Err(wrong(place, format!("expected conditions nested up to {MAX_DEPTH} deep")));
+        return Err(wrong(format!("expected conditions nested up to {MAX_DEPTH} deep")));
     }
     let entry = json.as_object().and_then(only_entry);
-    entry.ok_or_else(|| wrong(place, format!("expected an object with exactly one entry: {expected}")))
+    entry.ok_or_else(|| wrong(format!("expected an object with exactly one entry: {expected}")))
 }
 
 fn only_entry(object: &Map<String, Value>) -> Option<(&str, &Value)> {
@@ -285,52 +272,62 @@ fn only_entry(object: &Map<String, Value>) -> Option<(&str, &Value)> {
     entries.next().is_none().then_some((key, value))
 }
 
-fn conditions<'j>(place: &str, json: &'j Value) -> Result<&'j [Value], FilterError> {
+fn conditions(json: &Value) -> Result<&[Value], FilterError> {
     match json {
         Value::Array(conditions) if conditions.len() >= 2 => Ok(conditions),
-        _ => Err(wrong(place, "expected a list of two conditions or more")),
+        _ => Err(wrong("expected a list of two conditions or more")),
     }
 }
 
-fn scalar(place: &str, json: &Value) -> Result<Scalar, FilterError> {
+fn scalar(json: &Value) -> Result<Scalar, FilterError> {
     match json {
         Value::Bool(value) => Ok(Scalar::Bool(*value)),
-        Value::Number(_) => Ok(Scalar::Number(number(place, json)?)),
-        Value::String(text) => Ok(Scalar::Text(text_without_nul(place, text)?)),
+        Value::Number(_) => Ok(Scalar::Number(number(json)?)),
+        Value::String(text) => Ok(Scalar::Text(text_without_nul(text)?)),
         Value::Null | Value::Array(_) | Value::Object(_) => {
-            Err(wrong(place, "expected a text, a number, true or false"))
+            Err(wrong("expected a text, a number, true or false"))
         }
     }
 }
 
-fn number(place: &str, json: &Value) -> Result<Number, FilterError> {
-    let number = json.as_number().ok_or_else(|| wrong(place, "expected a number"))?;
+fn number(json: &Value) -> Result<Number, FilterError> {
+    let number = json.as_number().ok_or_else(|| wrong("expected a number"))?;
     if number.is_u64() && !number.is_i64() {
-        return Err(wrong(place, format!("expected a whole number up to {}", i64::MAX)));
+        return Err(wrong(format!("expected a whole number up to {}", i64::MAX)));
     }
     Ok(number.clone())
 }
 
-fn some_text(place: &str, json: &Value) -> Result<String, FilterError> {
+fn some_text(json: &Value) -> Result<String, FilterError> {
     match json.as_str() {
-        Some(text) if !text.is_empty() => text_without_nul(place, text),
-        _ => Err(wrong(place, "expected a text of one character or more")),
+        Some(text) if !text.is_empty() => text_without_nul(text),
+        _ => Err(wrong("expected a text of one character or more")),
     }
 }
 
-fn text_without_nul(place: &str, text: &str) -> Result<String, FilterError> {
+fn text_without_nul(text: &str) -> Result<String, FilterError> {
     match text.contains('\0') {
-        true => Err(wrong(place, "contains the character NUL, which no record has: remove it")),
+        true => Err(wrong("contains the character NUL, which no record has: remove it")),
         false => Ok(text.to_owned()),
     }
 }
 
-fn pattern(place: &str, json: &Value) -> Result<Pattern, FilterError> {
-    Pattern::new(&some_text(place, json)?).map_err(|reason| wrong(place, reason))
+/// As an error repeats a name.
+fn shown(name: &str) -> String {
+    shortened(name, SHOWN_CHARACTERS).replace('\0', "\u{2400}")
 }
 
-fn wrong(place: &str, reason: impl Into<String>) -> FilterError {
-    FilterError { place: place.to_owned(), reason: reason.into() }
+fn wrong(reason: impl Into<String>) -> FilterError {
+    FilterError { place: String::new(), reason: reason.into() }
+}
+
+/// The error, whose place lies below `step`.
+fn within(step: impl fmt::Display) -> impl FnOnce(FilterError) -> FilterError {
+    move |error| FilterError { place: format!("{step}{}", error.place), ..error }
+}
+
+fn at(index: usize) -> impl FnOnce(FilterError) -> FilterError {
+    move |error| within(format_args!("[{index}]"))(error)
 }
 
 #[cfg(test)]
@@ -432,5 +429,34 @@ mod tests {
         assert!(Filter::from_json(&deep).is_err());
         let many: Vec<u32> = (0..2_000).collect();
         assert!(Filter::from_json(&json!({"a": {"$in": many}})).is_err());
+        // Each value is asked for under the key.
+        let (key, some) = ("k".repeat(100_000), (0..900).collect::<Vec<u32>>());
+        let error = Filter::from_json(&json!({key: {"$nin": some}})).expect_err("it is large");
+        assert!(error.to_string().len() < 400, "{error}");
+        // One budget for all patterns, whose meaning is much larger than they are.
+        let pattern = json!({"$regex": r"\w".repeat(500)});
+        assert!(DocumentFilter::from_json(&json!({"$or": vec![pattern.clone(); 8]})).is_ok());
+        let nested = json!({"$and": [{"$or": vec![pattern.clone(); 8]}, pattern]});
+        let error = DocumentFilter::from_json(&nested).expect_err("it is large");
+        assert_eq!(
+            error.to_string(),
+            "`where_document.$and[1].$regex`: expected up to 8000 bytes of patterns in all"
+        );
+    }
+
+    #[test]
+    fn errors_repeat_no_long_names() {
+        let long = "k".repeat(1 << 20);
+        let operator = format!("${long}");
+        let wrong = [
+            json!({operator.clone(): 1}),
+            json!({long.clone(): {operator.clone(): 1}}),
+            json!({"$and": [{"a": 1}, {long.clone(): {"$in": [1, "x", null]}}]}),
+        ];
+        for filter in wrong {
+            assert!(Filter::from_json(&filter).expect_err("it is wrong").to_string().len() < 400);
+        }
+        let error = DocumentFilter::from_json(&json!({operator: 1})).expect_err("it is wrong");
+        assert!(error.to_string().len() < 400);
     }
 }

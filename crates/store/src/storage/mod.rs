@@ -7,6 +7,7 @@ mod cursor;
 mod error;
 mod filter;
 pub(crate) mod folding;
+mod pattern;
 mod record;
 mod selection;
 
@@ -18,7 +19,8 @@ use records::Service;
 
 pub use cursor::{Cursor, InvalidCursor};
 pub use error::StorageError;
-pub use filter::{Comparison, DocumentFilter, DocumentTest, Filter, FilterError, Pattern, Scalar, Test};
+pub use filter::{Comparison, DocumentFilter, DocumentTest, Filter, FilterError, Scalar, Test};
+pub use pattern::Pattern;
 pub use record::{Change, Insertion, NewRecord, Production, Record};
 pub(crate) use record::{category_key, check_text};
 pub use selection::{CategoryCount, Hit, Search, SearchMode, Selection, Start};

@@ -1,6 +1,8 @@
 //! A service's record, as it is given, kept and shown.
 
-use records::{Embedding, Service, timestamp};
+use std::fmt;
+
+use records::{Embedding, Service, shortened, timestamp};
 use serde_json::{Map, Value};
 use time::PrimitiveDateTime;
 
@@ -9,6 +11,9 @@ use crate::postgres::Table;
 
 /// Metadata keys of ours, which no user's may be.
 pub(crate) const RESERVED_PREFIX: &str = "panopticon:";
+
+/// Characters of a user's key or value that an error repeats: it may have megabytes.
+const SHOWN_CHARACTERS: usize = 100;
 
 /// A record to store.
 #[derive(Clone, Debug, PartialEq)]
@@ -191,11 +196,13 @@ fn own_keys(service: Service) -> &'static [&'static str] {
 /// `own` are the keys that the service sets itself, with their values: a user's may say the same.
 fn check_metadata(metadata: &Map<String, Value>, own: &[(&str, &str)]) -> Result<(), StorageError> {
     for (key, value) in metadata {
-        let field = format!("metadata.{key}");
-        check_text(&field, key)?;
+        let field = || format!("metadata.{}", shortened(key, SHOWN_CHARACTERS)).replace('\0', "\u{2400}");
+        if let Some(reason) = reason_against(key) {
+            return Err(refused(field(), reason));
+        }
         if key.starts_with(RESERVED_PREFIX) {
             return Err(refused(
-                field,
+                field(),
                 format!("keys that begin with `{RESERVED_PREFIX}` are reserved: use another name"),
             ));
         }
@@ -203,34 +210,49 @@ fn check_metadata(metadata: &Map<String, Value>, own: &[(&str, &str)]) -> Result
             && value.as_str() != Some(expected)
         {
             return Err(refused(
-                field,
-                format!("expected the record's own `{key}` or nothing, found {value}"),
+                field(),
+                format!("expected the record's own `{key}` or nothing, found {}", shown(value)),
             ));
         }
         if key == "timestamp" && value.as_str().is_none_or(|time| timestamp::parse(time).is_none()) {
             let expected = "expected a time like 2026-01-31T12:00:00.000000";
-            return Err(refused(field, format!("{expected}, found {value}")));
+            return Err(refused(field(), format!("{expected}, found {}", shown(value))));
         }
-        check_value(&field, value)?;
+        check_value(value).map_err(|fault| refused(format!("{}{}", field(), fault.place), fault.reason))?;
     }
     Ok(())
 }
 
+/// What is wrong inside a value. The place is put together on the way out: on the way in, the name of a key would be
+/// written for each value below it.
+struct Fault {
+    place: String,
+    reason: String,
+}
+
+impl Fault {
+    fn at(self, step: impl fmt::Display) -> Self {
+        Self { place: format!("{step}{}", self.place), ..self }
+    }
+}
+
 /// Depth is bounded by the JSON parser.
-fn check_value(field: &str, value: &Value) -> Result<(), StorageError> {
+fn check_value(value: &Value) -> Result<(), Fault> {
+    let fault = |reason| Fault { place: String::new(), reason };
     match value {
-        Value::String(text) => check_text(field, text),
+        Value::String(text) => reason_against(text).map_or(Ok(()), |reason| Err(fault(reason))),
         Value::Number(number) if number.as_f64().is_some_and(|x| x == 0.0 && x.is_sign_negative()) => {
-            Err(refused(field, "-0.0 cannot be told from 0.0 in PostgreSQL: write 0.0"))
+            Err(fault("-0.0 cannot be told from 0.0 in PostgreSQL: write 0.0".to_owned()))
         }
-        Value::Array(values) => values
-            .iter()
-            .enumerate()
-            .try_for_each(|(position, value)| check_value(&format!("{field}[{position}]"), value)),
+        Value::Array(values) => values.iter().enumerate().try_for_each(|(position, value)| {
+            check_value(value).map_err(|fault| fault.at(format_args!("[{position}]")))
+        }),
         Value::Object(entries) => entries.iter().try_for_each(|(key, value)| {
-            let field = format!("{field}.{key}");
-            check_text(&field, key)?;
-            check_value(&field, value)
+            let checked = reason_against(key).map_or_else(|| check_value(value), |reason| Err(fault(reason)));
+            checked.map_err(|fault| {
+                let key = shortened(key, SHOWN_CHARACTERS).replace('\0', "\u{2400}");
+                fault.at(format_args!(".{key}"))
+            })
         }),
         Value::Number(_) | Value::Bool(_) | Value::Null => Ok(()),
     }
@@ -238,14 +260,20 @@ fn check_value(field: &str, value: &Value) -> Result<(), StorageError> {
 
 /// The one character that PostgreSQL cannot hold.
 pub(crate) fn check_text(field: &str, text: &str) -> Result<(), StorageError> {
-    match text.find('\0') {
-        Some(position) => {
-            let reason =
-                format!("contains the character NUL at byte {position}, which cannot be stored: remove it");
-            Err(refused(field.replace('\0', "\u{2400}"), reason))
-        }
+    match reason_against(text) {
+        Some(reason) => Err(refused(field, reason)),
         None => Ok(()),
     }
+}
+
+fn reason_against(text: &str) -> Option<String> {
+    let position = text.find('\0')?;
+    Some(format!("contains the character NUL at byte {position}, which cannot be stored: remove it"))
+}
+
+/// A value as an error repeats it.
+fn shown(value: &Value) -> String {
+    shortened(&value.to_string(), SHOWN_CHARACTERS).into_owned()
 }
 
 fn refused(field: impl Into<String>, reason: impl Into<String>) -> StorageError {
@@ -307,6 +335,21 @@ mod tests {
                 "`metadata.panopticon:json`: keys that begin with `panopticon:` are reserved: use another name"
             ],
         );
+    }
+
+    #[test]
+    fn place_of_a_fault_is_built_once_and_cut() {
+        let key = "k".repeat(100_000);
+        let long = vec![json!(1); 200_000];
+        // Minutes, were the key written for each of the values.
+        record(json!({key.clone(): {key.clone(): long.clone()}})).check(Service::Query).expect("it is sound");
+        let mut faulty = long;
+        faulty.push(json!({format!("{key}\0"): "x"}));
+        let error = record(json!({key: faulty})).check(Service::Query).expect_err("it has a NUL");
+        let error = error.to_string();
+        assert!(error.contains("[200000].kkk") && error.len() < 500, "{error}");
+        let error = record(json!({"timestamp": "x".repeat(100_000)})).check(Service::Query);
+        assert!(error.expect_err("it is no time").to_string().len() < 500);
     }
 
     #[test]

@@ -189,3 +189,26 @@ async fn repetitions_beyond_postgresql_s_count_are_nested_or_refused() {
         assert!(is_refused, "{pattern}: {refused:?}");
     }
 }
+
+#[tokio::test]
+async fn patterns_whose_translation_explodes_are_refused_before_postgresql_sees_them() {
+    let (_test_database, _, storage) = storage(Service::Query).await;
+    let nested = |quantifier: &str, depth| {
+        (0..depth).fold("a".to_owned(), |pattern, _| format!("({pattern}){quantifier}"))
+    };
+    let mut refused = vec![r"\b".repeat(500), r"\B\b{start}".repeat(90), r"(\b){300,600}".repeat(50)];
+    for quantifier in ["{256,512}", "{300,}", "{257}", "{0,700}"] {
+        refused.extend([nested(quantifier, 40), nested(quantifier, 90)]);
+    }
+    for pattern in refused {
+        for operator in ["$regex", "$not_regex"] {
+            let counted = storage.count(&matching(operator, &pattern)).await;
+            assert!(matches!(counted, Err(StorageError::Unsupported { .. })), "{pattern}: {counted:?}");
+        }
+    }
+    // What people write is not.
+    let words = vec![serde_json::json!({"$regex": r"\bword\b"}); 8];
+    let filter = DocumentFilter::from_json(&serde_json::json!({ "$or": words })).expect("a filter");
+    let selection = Selection { document: Some(filter), ..Selection::default() };
+    assert_eq!(storage.count(&selection).await.expect("it is small"), 0);
+}

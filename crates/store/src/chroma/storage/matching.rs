@@ -3,14 +3,15 @@
 use std::cmp::Ordering;
 
 use records::Service;
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Number, Value};
 
 use super::row::{Row, column_text};
 use crate::{
     postgres::Table,
     storage::{
-        Comparison, DocumentFilter, DocumentTest, Filter, Scalar, Selection, StorageError, Test, category_key,
+        Comparison, DocumentFilter, DocumentTest, Filter, Pattern, Scalar, Selection, StorageError, Test,
+        category_key,
     },
 };
 
@@ -36,10 +37,14 @@ enum Document<'s> {
 
 impl<'s> Matcher<'s> {
     /// # Errors
-    /// [`StorageError::Refused`] for a pattern that needs too large a program.
+    /// [`StorageError::Refused`] for patterns that need too large a program.
     pub(super) fn new(service: Service, selection: &'s Selection) -> Result<Self, StorageError> {
         let (table, category_key) = (Table::of(service), category_key(service));
-        let document = selection.document.as_ref().map(document).transpose()?;
+        let document = selection.document.as_ref().map(|filter| {
+            let patterns = patterns(filter).max(1);
+            document(filter, ProgramLimit(MAX_PROGRAM_BYTES / patterns))
+        });
+        let document = document.transpose()?;
         Ok(Self { table, category_key, selection, document })
     }
 
@@ -83,30 +88,50 @@ fn has_match(pattern: &Regex, text: &str) -> bool {
     pattern.find(text).is_some()
 }
 
-fn document(filter: &DocumentFilter) -> Result<Document<'_>, StorageError> {
-    // The pattern was parsed when it was checked; what is left to fail is the size of its program.
-    let compiled = |text: &str| {
-        Regex::new(text).map_err(|error| StorageError::Refused {
+/// Bytes of the programs that all patterns of a request are compiled to, and as many again of what a program keeps
+/// while it runs.
+const MAX_PROGRAM_BYTES: usize = 10 << 20;
+
+/// Bytes that each of the programs may have.
+#[derive(Clone, Copy)]
+struct ProgramLimit(usize);
+
+impl ProgramLimit {
+    fn compile(self, pattern: &Pattern) -> Result<Regex, StorageError> {
+        let Self(limit) = self;
+        let compiled = RegexBuilder::new(pattern.as_str()).size_limit(limit).dfa_size_limit(limit).build();
+        // The pattern was parsed when it was checked; what is left to fail is the size of its program.
+        compiled.map_err(|error| StorageError::Refused {
             field: "where_document".to_owned(),
             reason: match error {
-                regex::Error::CompiledTooBig(limit) => {
-                    format!("the pattern needs a program of more than {limit} bytes: use smaller repetitions")
-                }
+                regex::Error::CompiledTooBig(_) => format!(
+                    "a pattern needs a program of more than {limit} bytes, where all patterns may have {MAX_PROGRAM_BYTES}: use fewer patterns or smaller repetitions"
+                ),
                 other => other.to_string(),
             },
         })
-    };
-    Ok(match filter {
-        DocumentFilter::And(filters) => {
-            Document::And(filters.iter().map(document).collect::<Result<_, _>>()?)
+    }
+}
+
+/// How many patterns there are in `filter`.
+fn patterns(filter: &DocumentFilter) -> usize {
+    match filter {
+        DocumentFilter::And(filters) | DocumentFilter::Or(filters) => filters.iter().map(patterns).sum(),
+        DocumentFilter::Test(test) => {
+            matches!(test, DocumentTest::Regex(_) | DocumentTest::NotRegex(_)).into()
         }
-        DocumentFilter::Or(filters) => Document::Or(filters.iter().map(document).collect::<Result<_, _>>()?),
+    }
+}
+
+fn document(filter: &DocumentFilter, limit: ProgramLimit) -> Result<Document<'_>, StorageError> {
+    let of = |filter| document(filter, limit);
+    Ok(match filter {
+        DocumentFilter::And(filters) => Document::And(filters.iter().map(of).collect::<Result<_, _>>()?),
+        DocumentFilter::Or(filters) => Document::Or(filters.iter().map(of).collect::<Result<_, _>>()?),
         DocumentFilter::Test(DocumentTest::Contains(part)) => Document::Contains(part),
         DocumentFilter::Test(DocumentTest::NotContains(part)) => Document::NotContains(part),
-        DocumentFilter::Test(DocumentTest::Regex(pattern)) => Document::Regex(compiled(pattern.as_str())?),
-        DocumentFilter::Test(DocumentTest::NotRegex(pattern)) => {
-            Document::NotRegex(compiled(pattern.as_str())?)
-        }
+        DocumentFilter::Test(DocumentTest::Regex(pattern)) => Document::Regex(limit.compile(pattern)?),
+        DocumentFilter::Test(DocumentTest::NotRegex(pattern)) => Document::NotRegex(limit.compile(pattern)?),
     })
 }
 
@@ -195,6 +220,20 @@ mod tests {
         let pattern = Regex::new(r"ß|(?-u:\B)").expect("it is well formed");
         assert!(has_match(&pattern, "Bßa"));
         assert!(!has_match(&pattern, "Bſb"));
+    }
+
+    #[test]
+    fn programs_of_all_patterns_are_bounded_together() {
+        let compiled = |patterns: Vec<String>| {
+            let tests: Vec<Value> = patterns.iter().map(|pattern| json!({"$regex": pattern})).collect();
+            let filter = DocumentFilter::from_json(&json!({"$or": tests})).expect("a filter");
+            let selection = Selection { document: Some(filter), ..Selection::default() };
+            Matcher::new(Service::Query, &selection).map(drop)
+        };
+        compiled(vec![r"\w{100}".to_owned(), "a".to_owned()]).expect("it is small");
+        compiled(vec![r"\bword\b".to_owned(); 100]).expect("they are small");
+        let refused = compiled(vec![r"\w{100}".to_owned(); 100]);
+        assert!(matches!(refused, Err(StorageError::Refused { .. })), "{refused:?}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! pattern means, not from its text: classes as ranges of code points, look-around for what PostgreSQL has no escape
 //! for. PostgreSQL's syntax: "Regular Expression Details" in the chapter on pattern matching of its manual.
 
-use std::{fmt::Write as _, sync::LazyLock};
+use std::{ops::Range, sync::LazyLock};
 
 use regex_syntax::hir::{Class, Hir, HirKind, Look, Repetition};
 
@@ -12,6 +12,9 @@ use crate::storage::{Pattern, StorageError};
 
 /// PostgreSQL's limit of a repetition (`DUPMAX`).
 const MAX_REPETITION: u32 = 255;
+/// Bytes that all expressions of a request have together. A nested repetition is written several times on each level,
+/// and a Unicode word boundary takes 22 kB.
+pub(super) const MAX_BYTES: usize = 512 << 10;
 /// Matches nothing.
 const NEVER: &str = "(?!)";
 const WORD_ASCII: &str = "[0-9A-Za-z_]";
@@ -19,179 +22,284 @@ const WORD_ASCII: &str = "[0-9A-Za-z_]";
 /// Unicode's word characters, as Rust's `\w` has them; PostgreSQL's own depend on the locale.
 static WORD_UNICODE: LazyLock<String> = LazyLock::new(|| {
     let word = regex_syntax::parse(r"\w").expect("it is a pattern");
-    let mut written = String::new();
-    write(&mut written, &word).expect("it repeats nothing");
-    written
+    let mut writer = Writer { written: String::new(), room: MAX_BYTES };
+    writer.write(&word).expect("it fits");
+    writer.written
 });
 
-/// What PostgreSQL cannot do.
+/// What PostgreSQL cannot do, or should not.
 #[derive(Debug)]
-struct Excessive;
+enum Excessive {
+    /// It counts no so many repetitions.
+    Repetitions,
+    /// The expression has no room any more.
+    Bytes,
+}
 
-/// The expression for PostgreSQL's operator `~`.
+/// The expression for PostgreSQL's operator `~`, for which `room` has so many bytes; it has those left afterwards.
 ///
 /// # Errors
-/// [`StorageError::Unsupported`] for repetitions beyond what PostgreSQL counts.
-pub(super) fn translate(pattern: &Pattern) -> Result<String, StorageError> {
+/// [`StorageError::Unsupported`] for repetitions beyond what PostgreSQL counts, and when there is no room for it.
+pub(super) fn translate(pattern: &Pattern, room: &mut usize) -> Result<String, StorageError> {
     // Whatever the server's settings: an advanced regular expression.
-    let mut written = String::from("***:");
-    write(&mut written, pattern.parsed()).map_err(|Excessive| StorageError::Unsupported {
+    let mut writer = Writer { written: String::from("***:"), room: *room };
+    writer.write(&pattern.parse()).map_err(|excessive| StorageError::Unsupported {
         field: "where_document".to_owned(),
-        reason: format!(
-            "the regular expression repeats something more than {} times, which PostgreSQL does not count: use a smaller number",
-            MAX_REPETITION * MAX_REPETITION
-        ),
+        reason: match excessive {
+            Excessive::Repetitions => format!(
+                "the regular expression repeats something more than {} times, which PostgreSQL does not count: use a smaller number",
+                MAX_REPETITION * MAX_REPETITION
+            ),
+            Excessive::Bytes => format!(
+                "the regular expressions have more than {MAX_BYTES} bytes in PostgreSQL's syntax: use fewer nested repetitions and Unicode classes, such as `(?-u:\\b)` for `\\b`"
+            ),
+        },
     })?;
-    Ok(written)
+    *room = writer.room;
+    Ok(writer.written)
 }
 
-fn write(written: &mut String, hir: &Hir) -> Result<(), Excessive> {
-    match hir.kind() {
-        HirKind::Empty => written.push_str("(?:)"),
-        HirKind::Literal(literal) => {
-            let text = str::from_utf8(&literal.0).expect("patterns of texts match whole characters");
-            text.chars().for_each(|character| write_character(written, character));
-        }
-        HirKind::Class(class) => write_class(written, class),
-        HirKind::Look(look) => write_look(written, *look),
-        HirKind::Repetition(repetition) => write_repetition(written, repetition)?,
-        HirKind::Capture(capture) => write_group(written, &capture.sub)?,
-        HirKind::Concat(parts) => parts.iter().try_for_each(|part| write_group(written, part))?,
-        HirKind::Alternation(branches) => {
-            written.push_str("(?:");
-            for (position, branch) in branches.iter().enumerate() {
-                if position > 0 {
-                    written.push('|');
-                }
-                write(written, branch)?;
+/// An expression that is being written. Its work is bounded by its bytes: nothing is written that is not counted.
+struct Writer {
+    written: String,
+    room: usize,
+}
+
+type Written = Result<(), Excessive>;
+
+impl Writer {
+    fn push(&mut self, text: &str) -> Written {
+        self.room = self.room.checked_sub(text.len()).ok_or(Excessive::Bytes)?;
+        self.written.push_str(text);
+        Ok(())
+    }
+
+    fn write(&mut self, hir: &Hir) -> Written {
+        match hir.kind() {
+            HirKind::Empty => self.push("(?:)"),
+            HirKind::Literal(literal) => {
+                let text = str::from_utf8(&literal.0).expect("patterns of texts match whole characters");
+                text.chars().try_for_each(|character| self.write_character(character))
             }
-            written.push(')');
+            HirKind::Class(class) => self.write_class(class),
+            HirKind::Look(look) => self.write_look(*look),
+            HirKind::Repetition(repetition) => self.write_repetition(repetition),
+            HirKind::Capture(capture) => self.write_group(&capture.sub),
+            HirKind::Concat(parts) => parts.iter().try_for_each(|part| self.write_group(part)),
+            HirKind::Alternation(branches) => {
+                self.push("(?:")?;
+                for (position, branch) in branches.iter().enumerate() {
+                    if position > 0 {
+                        self.push("|")?;
+                    }
+                    self.write(branch)?;
+                }
+                self.push(")")
+            }
         }
     }
-    Ok(())
-}
 
-fn write_group(written: &mut String, hir: &Hir) -> Result<(), Excessive> {
-    written.push_str("(?:");
-    write(written, hir)?;
-    written.push(')');
-    Ok(())
-}
-
-fn write_character(written: &mut String, character: char) {
-    match character {
-        '0'..='9' | 'A'..='Z' | 'a'..='z' | ' ' => written.push(character),
-        // No text has it, and PostgreSQL takes none in a pattern.
-        '\0' => written.push_str(NEVER),
-        _ => write_escape(written, character),
+    fn write_group(&mut self, hir: &Hir) -> Written {
+        self.push("(?:")?;
+        self.write(hir)?;
+        self.push(")")
     }
-}
 
-fn write_escape(written: &mut String, character: char) {
-    write!(written, "\\U{:08X}", u32::from(character)).expect("writing to a string cannot fail");
-}
-
-fn write_class(written: &mut String, class: &Class) {
-    let ranges: Vec<(char, char)> = match class {
-        Class::Unicode(class) => class.iter().map(|range| (range.start(), range.end())).collect(),
-        Class::Bytes(class) => {
-            class.iter().map(|range| (char::from(range.start()), char::from(range.end()))).collect()
-        }
-    };
-    let mut ranges = ranges
-        .into_iter()
-        .filter(|(_, end)| *end != '\0')
-        .map(|(start, end)| (start.max('\u{1}'), end))
-        .peekable();
-    if ranges.peek().is_none() {
-        return written.push_str(NEVER);
-    }
-    written.push('[');
-    for (start, end) in ranges {
-        write_escape(written, start);
-        if end > start {
-            written.push('-');
-            write_escape(written, end);
+    fn write_character(&mut self, character: char) -> Written {
+        match character {
+            // No text has it, and PostgreSQL takes none in a pattern.
+            '\0' => self.push(NEVER),
+            character => self.write_member(character),
         }
     }
-    written.push(']');
-}
 
-fn write_look(written: &mut String, look: Look) {
-    let boundary = |word: &str| format!("(?:(?<={word})(?!{word})|(?<!{word})(?={word}))");
-    let no_boundary = |word: &str| format!("(?:(?<={word})(?={word})|(?<!{word})(?!{word}))");
-    let start = |word: &str| format!("(?<!{word})(?={word})");
-    let end = |word: &str| format!("(?<={word})(?!{word})");
-    let text = match look {
-        Look::Start => r"\A".to_owned(),
-        Look::End => r"\Z".to_owned(),
-        Look::StartLF => r"(?:\A|(?<=\n))".to_owned(),
-        Look::EndLF => r"(?:\Z|(?=\n))".to_owned(),
-        // Not between `\r` and `\n`.
-        Look::StartCRLF => r"(?:\A|(?<=\n)|(?<=\r)(?!\n))".to_owned(),
-        Look::EndCRLF => r"(?:\Z|(?=\r)|(?<!\r)(?=\n))".to_owned(),
-        Look::WordAscii => boundary(WORD_ASCII),
-        Look::WordAsciiNegate => no_boundary(WORD_ASCII),
-        Look::WordUnicode => boundary(&WORD_UNICODE),
-        Look::WordUnicodeNegate => no_boundary(&WORD_UNICODE),
-        Look::WordStartAscii => start(WORD_ASCII),
-        Look::WordEndAscii => end(WORD_ASCII),
-        Look::WordStartUnicode => start(&WORD_UNICODE),
-        Look::WordEndUnicode => end(&WORD_UNICODE),
-        Look::WordStartHalfAscii => format!("(?<!{WORD_ASCII})"),
-        Look::WordEndHalfAscii => format!("(?!{WORD_ASCII})"),
-        Look::WordStartHalfUnicode => format!("(?<!{})", *WORD_UNICODE),
-        Look::WordEndHalfUnicode => format!("(?!{})", *WORD_UNICODE),
-    };
-    written.push_str(&text);
-}
-
-/// `x{n}` with any `n`: as `(?:x{255}){q}x{r}`, where `n` is `255 q + r`.
-fn write_repetition(written: &mut String, repetition: &Repetition) -> Result<(), Excessive> {
-    let mut one = String::new();
-    write_group(&mut one, &repetition.sub)?;
-    match (repetition.min, repetition.max) {
-        (0, None) => write_times(written, &one, "*"),
-        (1, None) => write_times(written, &one, "+"),
-        (min, None) => {
-            write_counted(written, &one, min, |times| format!("{{{times}}}"))?;
-            write_times(written, &one, "*");
-        }
-        (min, Some(max)) => {
-            write_counted(written, &one, min, |times| format!("{{{times}}}"))?;
-            write_counted(written, &one, max - min, |times| format!("{{0,{times}}}"))?;
+    /// As it stands inside brackets and outside: only ASCII has characters that mean something else.
+    fn write_member(&mut self, character: char) -> Written {
+        match character {
+            '0'..='9' | 'A'..='Z' | 'a'..='z' | ' ' | '\u{a0}'.. => {
+                self.push(character.encode_utf8(&mut [0; 4]))
+            }
+            _ => self.push(&format!("\\U{:08X}", u32::from(character))),
         }
     }
-    Ok(())
+
+    fn write_class(&mut self, class: &Class) -> Written {
+        let ranges: Vec<(char, char)> = match class {
+            Class::Unicode(class) => class.iter().map(|range| (range.start(), range.end())).collect(),
+            Class::Bytes(class) => {
+                class.iter().map(|range| (char::from(range.start()), char::from(range.end()))).collect()
+            }
+        };
+        let mut ranges = ranges
+            .into_iter()
+            .filter(|(_, end)| *end != '\0')
+            .map(|(start, end)| (start.max('\u{1}'), end))
+            .peekable();
+        if ranges.peek().is_none() {
+            return self.push(NEVER);
+        }
+        self.push("[")?;
+        for (start, end) in ranges {
+            self.write_member(start)?;
+            if end > start {
+                self.push("-")?;
+                self.write_member(end)?;
+            }
+        }
+        self.push("]")
+    }
+
+    fn write_look(&mut self, look: Look) -> Written {
+        let boundary = |word: &str| format!("(?:(?<={word})(?!{word})|(?<!{word})(?={word}))");
+        let no_boundary = |word: &str| format!("(?:(?<={word})(?={word})|(?<!{word})(?!{word}))");
+        let start = |word: &str| format!("(?<!{word})(?={word})");
+        let end = |word: &str| format!("(?<={word})(?!{word})");
+        let text = match look {
+            Look::Start => r"\A".to_owned(),
+            Look::End => r"\Z".to_owned(),
+            Look::StartLF => r"(?:\A|(?<=\n))".to_owned(),
+            Look::EndLF => r"(?:\Z|(?=\n))".to_owned(),
+            // Not between `\r` and `\n`.
+            Look::StartCRLF => r"(?:\A|(?<=\n)|(?<=\r)(?!\n))".to_owned(),
+            Look::EndCRLF => r"(?:\Z|(?=\r)|(?<!\r)(?=\n))".to_owned(),
+            Look::WordAscii => boundary(WORD_ASCII),
+            Look::WordAsciiNegate => no_boundary(WORD_ASCII),
+            Look::WordUnicode => boundary(&WORD_UNICODE),
+            Look::WordUnicodeNegate => no_boundary(&WORD_UNICODE),
+            Look::WordStartAscii => start(WORD_ASCII),
+            Look::WordEndAscii => end(WORD_ASCII),
+            Look::WordStartUnicode => start(&WORD_UNICODE),
+            Look::WordEndUnicode => end(&WORD_UNICODE),
+            Look::WordStartHalfAscii => format!("(?<!{WORD_ASCII})"),
+            Look::WordEndHalfAscii => format!("(?!{WORD_ASCII})"),
+            Look::WordStartHalfUnicode => format!("(?<!{})", *WORD_UNICODE),
+            Look::WordEndHalfUnicode => format!("(?!{})", *WORD_UNICODE),
+        };
+        self.push(&text)
+    }
+
+    /// `x{n}` with any `n`: as `(?:x{255}){q}x{r}`, where `n` is `255 q + r`.
+    fn write_repetition(&mut self, repetition: &Repetition) -> Written {
+        let mut operand = Operand { hir: &repetition.sub, place: None };
+        match (repetition.min, repetition.max) {
+            (0, None) => self.write_times(&mut operand, "*"),
+            (1, None) => self.write_times(&mut operand, "+"),
+            (min, None) => {
+                self.write_counted(&mut operand, min, |times| format!("{{{times}}}"))?;
+                self.write_times(&mut operand, "*")
+            }
+            (min, Some(max)) if min == max => {
+                self.write_counted(&mut operand, min, |times| format!("{{{times}}}"))
+            }
+            (min, Some(max)) if max <= MAX_REPETITION => {
+                self.write_times(&mut operand, &format!("{{{min},{max}}}"))
+            }
+            (min, Some(max)) => {
+                self.write_counted(&mut operand, min, |times| format!("{{{times}}}"))?;
+                self.write_counted(&mut operand, max - min, |times| format!("{{0,{times}}}"))
+            }
+        }
+    }
+
+    fn write_counted(
+        &mut self,
+        operand: &mut Operand<'_>,
+        times: u32,
+        count: impl Fn(u32) -> String,
+    ) -> Written {
+        let (many, rest) = (times / MAX_REPETITION, times % MAX_REPETITION);
+        if many > MAX_REPETITION {
+            return Err(Excessive::Repetitions);
+        }
+        if many > 0 {
+            self.push("(?:")?;
+            self.write_times(operand, &count(MAX_REPETITION))?;
+            self.push(")")?;
+            self.push(&count(many))?;
+        }
+        if rest > 0 {
+            self.write_times(operand, &count(rest))?;
+        }
+        if times == 0 {
+            self.push("(?:)")?;
+        }
+        Ok(())
+    }
+
+    /// One who repeats nothing else stays outside: a constraint takes no quantifier of its own.
+    fn write_times(&mut self, operand: &mut Operand<'_>, quantifier: &str) -> Written {
+        match &operand.place {
+            Some(place) => {
+                self.room = self.room.checked_sub(place.len()).ok_or(Excessive::Bytes)?;
+                self.written.extend_from_within(place.clone());
+            }
+            None => {
+                let start = self.written.len();
+                self.write_group(operand.hir)?;
+                operand.place = Some(start..self.written.len());
+            }
+        }
+        self.push(quantifier)
+    }
 }
 
-fn write_counted(
-    written: &mut String,
-    one: &str,
-    times: u32,
-    count: impl Fn(u32) -> String,
-) -> Result<(), Excessive> {
-    let (many, rest) = (times / MAX_REPETITION, times % MAX_REPETITION);
-    if many > MAX_REPETITION {
-        return Err(Excessive);
-    }
-    if many > 0 {
-        written.push_str("(?:");
-        write_times(written, one, &count(MAX_REPETITION));
-        written.push(')');
-        written.push_str(&count(many));
-    }
-    if rest > 0 {
-        write_times(written, one, &count(rest));
-    }
-    if times == 0 {
-        written.push_str("(?:)");
-    }
-    Ok(())
+/// What is repeated, and where it was written the first time.
+struct Operand<'h> {
+    hir: &'h Hir,
+    place: Option<Range<usize>>,
 }
 
-/// One who repeats nothing else stays outside: a constraint takes no quantifier of its own.
-fn write_times(written: &mut String, one: &str, quantifier: &str) {
-    written.push_str(one);
-    written.push_str(quantifier);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bytes of all `patterns` in PostgreSQL's syntax, if they have room.
+    fn bytes(patterns: &[&str]) -> Option<usize> {
+        let mut room = MAX_BYTES;
+        for pattern in patterns {
+            translate(&Pattern::new(pattern).expect("a pattern"), &mut room).ok()?;
+        }
+        Some(MAX_BYTES - room)
+    }
+
+    fn nested(quantifier: &str, depth: usize) -> String {
+        (0..depth).fold("a".to_owned(), |pattern, _| format!("({pattern}){quantifier}"))
+    }
+
+    #[test]
+    fn what_is_written_is_bounded_whatever_the_pattern() {
+        for quantifier in ["{256,512}", "{300,}", "{2,}", "{257}", "{0,700}", "{1,2}", "{510,766}"] {
+            for depth in [8, 40, 90] {
+                let pattern = nested(quantifier, depth);
+                bytes(&[&pattern]).inspect(|bytes| assert!(*bytes <= MAX_BYTES));
+            }
+        }
+        for unit in [r"\b", r"\B", r"\w", r"\W", r"\pL", r"\b{start}", "(?i)k", r"[^\w]", r"(\b){300,600}"] {
+            let pattern = unit.repeat(1_000 / unit.len());
+            bytes(&[pattern.as_str(); 8]).inspect(|bytes| assert!(*bytes <= MAX_BYTES));
+        }
+        assert_eq!(bytes(&[&nested("{256,512}", 40)]), None);
+        assert_eq!(bytes(&[&r"\b".repeat(500)]), None);
+    }
+
+    #[test]
+    fn room_is_shared_by_all_patterns() {
+        let pattern = r"\b".repeat(4);
+        let one = bytes(&[&pattern]).expect("it fits");
+        let fit = MAX_BYTES / one;
+        assert!(fit > 2, "ordinary patterns fit: {one} bytes");
+        assert!(bytes(&vec![pattern.as_str(); fit]).is_some());
+        assert_eq!(bytes(&vec![pattern.as_str(); fit + 1]), None);
+    }
+
+    #[test]
+    fn repetitions_that_postgresql_counts_are_written_once() {
+        let mut room = MAX_BYTES;
+        let mut written =
+            |pattern| translate(&Pattern::new(pattern).expect("a pattern"), &mut room).expect("it fits");
+        assert_eq!(written("a{2,5}"), "***:(?:a){2,5}");
+        assert_eq!(written("a{0,255}"), "***:(?:a){0,255}");
+        assert_eq!(written("a{300}"), "***:(?:(?:a){255}){1}(?:a){45}");
+        assert_eq!(written("[é-ü-]"), r"***:[\U0000002Dé-ü]");
+    }
 }
