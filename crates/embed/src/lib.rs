@@ -4,9 +4,10 @@
 //! a bounded queue and a thread before it, for callers that are async. The crate does no network and reads no
 //! environment: where the model files are is the caller's affair.
 //!
-//! A text's way: `tokenize` splits it into word pieces, `pack` shares texts out, `forward` computes a pack in
+//! A text's way: `beginning` leaves out what cannot matter, `tokenize` splits the rest into word pieces, `pack` shares texts out, `forward` computes a pack in
 //! stages that `team` runs on threads, with the arithmetic of `kernels` on the matrices of `weights`.
 
+mod beginning;
 mod embedder;
 mod error;
 mod floats;

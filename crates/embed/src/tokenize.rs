@@ -5,6 +5,7 @@ use std::path::Path;
 
 use tokenizers::Tokenizer;
 
+use crate::beginning::beginning;
 use crate::error::LoadError;
 use crate::shape::{MAX_TOKENS, VOCABULARY};
 
@@ -14,12 +15,11 @@ const TOKENIZER_FILE: &str = "tokenizer.json";
 const CLS: &str = "[CLS]";
 const SEP: &str = "[SEP]";
 
-/// Bytes of a long text that are tried first; English has about 4.5 bytes a word piece.
-const FIRST_PREFIX: usize = 8 * MAX_TOKENS;
-
 /// Splits text into ids for the model.
 pub(crate) struct WordPieces {
     tokenizer: Tokenizer,
+    /// What stands for itself in a text, such as \[SEP\].
+    specials: Vec<String>,
     cls: u32,
     sep: u32,
 }
@@ -59,52 +59,24 @@ impl WordPieces {
             })
         };
         let (cls, sep) = (special(CLS)?, special(SEP)?);
-        Ok(Self { tokenizer, cls, sep })
+        let added = tokenizer.get_added_tokens_decoder();
+        // Longer ones first, as the tokenizer looks for them.
+        let mut specials: Vec<String> = added.into_values().map(|token| token.content).collect();
+        specials.sort_unstable_by_key(|special| std::cmp::Reverse(special.len()));
+        Ok(Self { tokenizer, specials, cls, sep })
     }
 
     /// The ids of `text`.
     pub(crate) fn split(&self, text: &str) -> Result<Tokens, tokenizers::Error> {
         const ROOM: usize = MAX_TOKENS - 2;
-        let mut prefix = FIRST_PREFIX;
-        loop {
-            let part = prefix_at_space(text, prefix);
-            let encoding = self.tokenizer.encode_fast(part, false)?;
-            let pieces = encoding.get_ids();
-            if pieces.len() > ROOM || part.len() == text.len() {
-                let used = &pieces[..pieces.len().min(ROOM)];
-                let mut ids = Vec::with_capacity(used.len() + 2);
-                ids.push(self.cls);
-                ids.extend_from_slice(used);
-                ids.push(self.sep);
-                return Ok(Tokens { ids, truncated: pieces.len() > ROOM });
-            }
-            prefix *= 4;
-        }
-    }
-}
-
-/// The start of `text` up to the first ASCII space or line feed at or after byte `at`, or all of it.
-///
-/// The pieces of such a prefix are the first pieces of the text: a space ends a word for the
-/// pre-tokenizer, stands in no special token, and takes no part in Unicode normalisation.
-fn prefix_at_space(text: &str, at: usize) -> &str {
-    let tail = text.as_bytes().get(at..).unwrap_or_default();
-    match tail.iter().position(|byte| matches!(byte, b' ' | b'\n')) {
-        Some(space) => &text[..at + space],
-        None => text,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::prefix_at_space;
-
-    #[test]
-    fn prefix_ends_at_the_next_space_or_takes_all() {
-        assert_eq!(prefix_at_space("ab cd ef", 0), "ab");
-        assert_eq!(prefix_at_space("ab cd\nef", 3), "ab cd");
-        assert_eq!(prefix_at_space("ab cd ef", 6), "ab cd ef");
-        assert_eq!(prefix_at_space("äöü äöü", 1), "äöü");
-        assert_eq!(prefix_at_space("ab", 9), "ab");
+        let beginning = beginning(text, ROOM, &self.specials);
+        let encoding = self.tokenizer.encode_fast(beginning, false)?;
+        let pieces = encoding.get_ids();
+        let used = &pieces[..pieces.len().min(ROOM)];
+        let mut ids = Vec::with_capacity(used.len() + 2);
+        ids.push(self.cls);
+        ids.extend_from_slice(used);
+        ids.push(self.sep);
+        Ok(Tokens { ids, truncated: pieces.len() > ROOM })
     }
 }

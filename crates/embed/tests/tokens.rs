@@ -49,3 +49,116 @@ fn ids_are_those_of_tokenizer_json_for_long_texts_too() {
         assert_eq!(found.truncated, !expected.get_overflowing().is_empty(), "{start:?}");
     }
 }
+
+/// Numbers of a generator (xorshift64*), the same in each run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        usize::try_from(self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33).expect("31 bits fit") % limit
+    }
+}
+
+/// What the reductions tell apart: letters that decompose, grow or shrink, marks of all combining classes that are removed
+/// and that stay, what is removed, white space, punctuation also by decomposition, symbols, Chinese, Hangul, special
+/// tokens whole and in parts.
+const PARTS: [&str; 56] = [
+    "a",
+    "B",
+    "z9",
+    "é",
+    "İ",
+    "ß",
+    "ǆ",
+    "Å",
+    "K",
+    "ﬁ",
+    "각",
+    "한",
+    "の",
+    "ไ",
+    "ที่",
+    "क्",
+    "ा",
+    "ु",
+    "\u{301}",
+    "\u{327}",
+    "\u{344}",
+    "\u{941}",
+    "\u{302e}",
+    "\u{1d165}",
+    "\u{1d16d}",
+    "\u{1d17b}",
+    "\u{1b44}",
+    "\u{20dd}",
+    "\u{200b}",
+    "\u{ad}",
+    "\0",
+    "\u{fffd}",
+    "\u{e000}",
+    "\u{85}",
+    "\u{b}",
+    " ",
+    "\n",
+    "\u{2028}",
+    "\u{3000}",
+    "\u{2000}",
+    "!",
+    ".",
+    "$",
+    "≠",
+    "\u{1fef}",
+    "\u{37e}",
+    "€",
+    "©",
+    "😀",
+    "漢",
+    "\u{f900}",
+    "\u{2f800}",
+    "[SEP]",
+    "[MASK]",
+    "[SE",
+    "P]",
+];
+
+#[test]
+fn tokens_of_any_text_are_those_of_the_whole_text() {
+    let model = support::load(Kernel::detect(), 1);
+    let reference = reference();
+    let mut random = Random(0x5EED);
+    for round in 0..3_000 {
+        let mut text = String::new();
+        // Few kinds of parts each time, in runs that cross the limits of a word and of a text.
+        let kinds = 1 + random.below(6);
+        let parts: Vec<&str> = (0..kinds).map(|_| PARTS[random.below(PARTS.len())]).collect();
+        for _ in 0..1 + random.below(60) {
+            let run = [1, 1, 2, 3, 99, 100, 101, 102, 260][random.below(9)];
+            text.push_str(&parts[random.below(kinds)].repeat(run));
+        }
+        let expected = reference.encode(text.as_str(), true).unwrap();
+        let found = model.tokenize(&text).unwrap();
+        assert_eq!(found.ids, expected.get_ids(), "round {round}: {parts:?} {text:?}");
+        assert_eq!(found.truncated, !expected.get_overflowing().is_empty(), "round {round}: {text:?}");
+    }
+}
+
+#[test]
+fn every_character_is_classed_as_the_tokenizer_does() {
+    let model = support::load(Kernel::detect(), 1);
+    let reference = reference();
+    // Above, whole blocks are of one class.
+    let all: Vec<char> =
+        ('\u{1}'..='\u{e01ff}').filter(|c| *c < '\u{3100}' || u32::from(*c).is_multiple_of(61)).collect();
+    for some in all.chunks(12) {
+        let text: String = some.iter().map(|c| format!("x{c}y{c}{c}\u{941}\u{301} {c}[SE{c}P]")).collect();
+        let expected = reference.encode(text.as_str(), true).unwrap();
+        assert_eq!(model.tokenize(&text).unwrap().ids, expected.get_ids(), "{some:?}");
+        // Each counts as no more pieces than it has: a text of it is not cut too early.
+        let text: String = some.iter().flat_map(|c| [*c; 30]).collect();
+        let expected = reference.encode(text.as_str(), true).unwrap();
+        assert_eq!(model.tokenize(&text).unwrap().ids, expected.get_ids(), "{some:?}");
+    }
+}
