@@ -1,15 +1,18 @@
-//! Comma-separated values: RFC 4180, UTF-8. What is null is empty, and an empty text is two quotes.
+//! Comma-separated values: RFC 4180, UTF-8. What is null is empty, and an empty text is two quotes. A text that a
+//! spreadsheet would run as a formula begins with `'`, unless they are wanted raw; numbers and times are none.
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
 
 use records::timestamp;
 use store::postgres::EvaluationResult;
+
+use crate::wire::Formulas;
 
 /// The line of names.
 pub(super) const HEADER: &str = "id,query_id,query_text,output_text,model_id,theme,evaluation_prompt_id,evaluation_prompt,score,judge_model,timestamp,metadata\r\n";
 
 /// A record of each result. Metadata are JSON.
-pub(super) fn write(results: &[EvaluationResult]) -> Vec<u8> {
+pub(super) fn write(results: &[EvaluationResult], formulas: Formulas) -> Vec<u8> {
     let mut records = String::new();
     for result in results {
         let metadata = result.result_metadata.as_ref().map(ToString::to_string);
@@ -24,17 +27,32 @@ pub(super) fn write(results: &[EvaluationResult]) -> Vec<u8> {
             result.evaluation_prompt_id.as_deref(),
             result.evaluation_prompt.as_deref(),
         ];
-        texts.into_iter().for_each(|text| write_text(&mut records, text, ','));
+        for text in texts {
+            write_text(&mut records, text.map(|text| written(text, formulas)).as_deref(), ',');
+        }
         if let Some(score) = result.score {
             write!(records, "{score}").expect("a text takes all");
         }
         records.push(',');
-        write_text(&mut records, result.judge_model.as_deref(), ',');
+        let judge_model = result.judge_model.as_deref().map(|text| written(text, formulas));
+        write_text(&mut records, judge_model.as_deref(), ',');
         write_text(&mut records, time.as_deref(), ',');
         write_text(&mut records, metadata.as_deref(), '\r');
         records.push('\n');
     }
     records.into_bytes()
+}
+
+/// What spreadsheets begin formulas with, the wide forms of East Asian keyboards included; some skip line breaks.
+const FORMULA_STARTS: [char; 11] =
+    ['=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
+
+/// The text as it is written.
+fn written(text: &str, formulas: Formulas) -> Cow<'_, str> {
+    match formulas {
+        Formulas::Escaped if text.starts_with(FORMULA_STARTS) => Cow::Owned(format!("'{text}")),
+        Formulas::Escaped | Formulas::Raw => Cow::Borrowed(text),
+    }
 }
 
 /// Writes a field and what follows on it.
@@ -63,5 +81,34 @@ mod tests {
             write_text(&mut records, text, ',');
         }
         assert_eq!(records, ",\"\",plain,\"a,b\",\"\"\"x\"\"\",\"two\nlines\", ,");
+    }
+
+    #[test]
+    fn texts_that_look_like_formulas_begin_as_texts() {
+        for text in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\u{ff1d}1"] {
+            assert_eq!(written(text, Formulas::Escaped), format!("'{text}"));
+            assert_eq!(written(text, Formulas::Raw), text);
+        }
+        for text in ["", "a=1", "1-1", "'=1", " =1", "{}", "\"=1\""] {
+            assert_eq!(written(text, Formulas::Escaped), text);
+        }
+        let result = EvaluationResult {
+            id: "-r".into(),
+            query_id: Some("=q".into()),
+            query_text: Some("=t".into()),
+            output_text: Some("+o".into()),
+            model_id: Some("@m".into()),
+            theme: Some("-t".into()),
+            evaluation_prompt_id: Some("=e".into()),
+            evaluation_prompt: Some("=p".into()),
+            score: Some(-1.5),
+            judge_model: Some("=j".into()),
+            timestamp: None,
+            result_metadata: None,
+        };
+        let lines =
+            |formulas| String::from_utf8(write(std::slice::from_ref(&result), formulas)).expect("UTF-8");
+        assert_eq!(lines(Formulas::Escaped), "'-r,'=q,'=t,'+o,'@m,'-t,'=e,'=p,-1.5,'=j,,\r\n");
+        assert_eq!(lines(Formulas::Raw), "-r,=q,=t,+o,@m,-t,=e,=p,-1.5,=j,,\r\n");
     }
 }

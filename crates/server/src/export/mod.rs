@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 use self::parquet::ParquetFile;
 use crate::{
     answer::ApiError,
-    wire::{ExportFormat, ShownResult},
+    wire::{ExportFormat, ExportParameters, Formulas, ShownResult},
 };
 
 /// Results that are written together: a row group of a Parquet file.
@@ -22,16 +22,16 @@ const PART_BYTES: usize = 8 << 20;
 
 /// A file that is being written.
 enum File {
-    Csv,
+    Csv(Formulas),
     Lines,
     Parquet(Box<ParquetFile>),
 }
 
 impl File {
-    /// A file of `format`, and how it begins.
-    fn begin(format: ExportFormat) -> (Self, Vec<u8>) {
+    /// The file that is meant, and how it begins.
+    fn begin(ExportParameters { format, formulas }: ExportParameters) -> (Self, Vec<u8>) {
         match format {
-            ExportFormat::Csv => (Self::Csv, csv::HEADER.into()),
+            ExportFormat::Csv => (Self::Csv(formulas), csv::HEADER.into()),
             ExportFormat::Jsonl => (Self::Lines, Vec::new()),
             // Its beginning comes with the first part.
             ExportFormat::Parquet => (Self::Parquet(Box::new(ParquetFile::begin())), Vec::new()),
@@ -41,7 +41,7 @@ impl File {
     /// What `results` are in the file.
     fn write(&mut self, results: Vec<EvaluationResult>) -> Vec<u8> {
         match self {
-            Self::Csv => csv::write(&results),
+            Self::Csv(formulas) => csv::write(&results, *formulas),
             Self::Lines => lines(results),
             Self::Parquet(file) => file.write(&results),
         }
@@ -50,7 +50,7 @@ impl File {
     /// How it ends.
     fn end(self) -> Vec<u8> {
         match self {
-            Self::Csv | Self::Lines => Vec::new(),
+            Self::Csv(_) | Self::Lines => Vec::new(),
             Self::Parquet(file) => file.end(),
         }
     }
@@ -58,11 +58,11 @@ impl File {
 
 /// The file of `results` in parts, of which one at a time is in memory. It ends with the first failure.
 pub(crate) fn file(
-    format: ExportFormat,
+    parameters: ExportParameters,
     mut results: impl Stream<Item = Result<EvaluationResult, StorageError>> + Unpin + Send + 'static,
 ) -> impl Stream<Item = Result<Bytes, ApiError>> + Send {
     try_stream! {
-        let (mut file, beginning) = File::begin(format);
+        let (mut file, beginning) = File::begin(parameters);
         yield Bytes::from(beginning);
         loop {
             let (mut part, mut bytes) = (Vec::new(), 0);

@@ -62,18 +62,18 @@ pub(crate) async fn export(
     NoApi(Extension(permit)): NoApi<Extension<Permit>>,
     parameters: Parameters<Both<ResultFilters, ExportParameters>, Refused>,
 ) -> Result<ResultFile, ApiError> {
-    let Both(filters, ExportParameters { format }) = parameters.value;
+    let Both(filters, parameters) = parameters.value;
     let mut selected = results.database.export_evaluation_results(filters.into_selection()?);
     // What fails at once fails here, before anything is answered.
     let first = async { selected.next().await.transpose() };
     let first = results.process.measured(Service::Judge, "export_results", first).await?;
     let results = stream::iter(first.map(Ok)).chain(selected).boxed();
-    Ok(ResultFile { format, results, permit })
+    Ok(ResultFile { parameters, results, permit })
 }
 
 /// Results as a file. Cut off without its end if the store fails meanwhile.
 pub(crate) struct ResultFile {
-    format: ExportFormat,
+    parameters: ExportParameters,
     results: BoxStream<'static, Result<EvaluationResult, StorageError>>,
     /// The export counts as a request until its end.
     permit: Permit,
@@ -81,8 +81,9 @@ pub(crate) struct ResultFile {
 
 impl IntoResponse for ResultFile {
     fn into_response(self) -> Response {
-        let Self { format, results, permit } = self;
-        let parts = export::file(format, results).inspect_err(move |error| {
+        let Self { parameters, results, permit } = self;
+        let format = parameters.format;
+        let parts = export::file(parameters, results).inspect_err(move |error| {
             let _held = &permit;
             // Nobody else does: the status has been sent.
             tracing::error!(error = %error.chain(), "an export was cut off");

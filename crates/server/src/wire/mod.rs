@@ -26,7 +26,7 @@ pub(crate) use records::{
     Conditions, DraftChange, DraftRecord, EvaluationMetrics, Mode, Outputs, Queries, Resource, SearchRequest,
 };
 pub(crate) use results::{
-    ExportFormat, ExportParameters, ResultFilters, ResultPage, ResultPaging, ShownResult,
+    ExportFormat, ExportParameters, Formulas, ResultFilters, ResultPage, ResultPaging, ShownResult,
 };
 pub(crate) use runs::{DeletedRun, NewRun, ResumeRun, RunFilters, ShownRun};
 pub(crate) use summaries::{

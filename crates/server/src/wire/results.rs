@@ -160,6 +160,22 @@ pub(crate) enum ResultPage {
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 pub(crate) struct ExportParameters {
     pub(crate) format: ExportFormat,
+    /// What becomes of texts that spreadsheets take for formulas.
+    #[serde(default)]
+    pub(crate) formulas: Formulas,
+}
+
+/// What becomes in CSV of texts that begin with `=`, `+`, `-`, `@`, a tab or a line break, which spreadsheets run as
+/// formulas. Other formats have them as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub(crate) enum Formulas {
+    /// They get a `'` before them, which spreadsheets take for the sign of a text.
+    #[default]
+    Escaped,
+    /// They are written as they are: for programs.
+    Raw,
 }
 
 /// A form of a file.
