@@ -70,6 +70,7 @@ impl PostgresStorage {
                 reason: "contains the character NUL, which no record has: remove it".to_owned(),
             });
         }
+        check_words(text)?;
         let distances = embedding
             .map(|embedding| Distances { embedding, up_to: search.min_similarity.map(|least| 1.0 - least) });
         let statement =
@@ -81,6 +82,29 @@ impl PostgresStorage {
         }
         Ok(hits)
     }
+}
+
+/// Bytes of a text that words are searched of: PostgreSQL's own limit is a megabyte of different words, with seconds of
+/// work for them.
+const MAX_WORDS_BYTES: usize = 64 << 10;
+/// Bytes of a word: PostgreSQL takes 2,046, and lower case may have more of them.
+const MAX_WORD_BYTES: usize = 1_500;
+
+/// Refuses what PostgreSQL would.
+fn check_words(text: &str) -> Result<(), StorageError> {
+    let refused = |reason| Err(StorageError::Refused { field: "query".to_owned(), reason });
+    if text.len() > MAX_WORDS_BYTES {
+        let found = text.len();
+        return refused(format!(
+            "expected up to {MAX_WORDS_BYTES} bytes to search words of, found {found}: use fewer words, or search by `vector`"
+        ));
+    }
+    if let Some(longest) =
+        text.split_whitespace().map(str::len).max().filter(|longest| *longest > MAX_WORD_BYTES)
+    {
+        return refused(format!("expected words of up to {MAX_WORD_BYTES} bytes, found one of {longest}"));
+    }
+    Ok(())
 }
 
 /// Reciprocal rank fusion: a record counts `1 / (60 + rank)` in each list that it is in.
