@@ -1,14 +1,23 @@
 //! The log of a command: what it and the libraries report, on standard error.
 
-use tracing::Subscriber;
+use std::{error::Error, fmt::Debug};
+
+use records::shortened;
+use tracing::{
+    Subscriber,
+    field::{Field, Visit},
+};
 use tracing_subscriber::{
     Layer, Registry,
+    field::RecordFields,
     filter::{LevelFilter, Targets},
-    fmt,
+    fmt::{self, FormatFields, format::Writer},
     layer::SubscriberExt as _,
     registry::LookupSpan,
     util::SubscriberInitExt as _,
 };
+
+use crate::output::visible;
 
 /// How a line of the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,10 +50,70 @@ fn filter(level: LevelFilter) -> Targets {
 fn lines<S: Subscriber + for<'s> LookupSpan<'s>>(format: Format) -> Box<dyn Layer<S> + Send + Sync> {
     let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
     match format {
-        Format::Text => lines.boxed(),
+        Format::Text => lines.fmt_fields(Escaped).boxed(),
         Format::Json => {
             lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
         }
+    }
+}
+
+/// Characters of a field in a line for people. What has more repeats what somebody sent.
+const FIELD_CHARACTERS: usize = 4_000;
+
+/// Fields as tracing's own format writes them, but each on one line, visible and cut: what is logged may have come from
+/// anybody, and a line break in it would begin a line that nobody logged.
+struct Escaped;
+
+impl<'w> FormatFields<'w> for Escaped {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> std::fmt::Result {
+        let mut visitor = EscapedFields { writer, is_first: true, written: Ok(()) };
+        fields.record(&mut visitor);
+        visitor.written
+    }
+}
+
+struct EscapedFields<'w> {
+    writer: Writer<'w>,
+    is_first: bool,
+    written: std::fmt::Result,
+}
+
+impl EscapedFields<'_> {
+    fn write(&mut self, field: &Field, text: &str) {
+        // Repeated by the bridge from the `log` crate.
+        if self.written.is_err() || field.name().starts_with("log.") {
+            return;
+        }
+        let space = if self.is_first { "" } else { " " };
+        self.is_first = false;
+        let text = visible(&shortened(text, FIELD_CHARACTERS));
+        self.written = match field.name() {
+            "message" => write!(self.writer, "{space}{text}"),
+            name => write!(self.writer, "{space}{}={text}", name.strip_prefix("r#").unwrap_or(name)),
+        };
+    }
+}
+
+impl Visit for EscapedFields<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "message" => self.write(field, value),
+            _ => self.write(field, &format!("{:?}", shortened(value, FIELD_CHARACTERS))),
+        }
+    }
+
+    fn record_error(&mut self, field: &Field, error: &(dyn Error + 'static)) {
+        let mut chain = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            chain.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        self.write(field, &chain);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.write(field, &format!("{value:?}"));
     }
 }
 
@@ -71,6 +140,12 @@ pub(crate) fn level(name: &str) -> Option<LevelFilter> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+
+    use anyhow::anyhow;
     use tracing::Level;
 
     use super::*;
@@ -83,5 +158,42 @@ mod tests {
         }
         assert!(trace.would_enable("sqlx::query", &Level::TRACE));
         assert!(!filter(LevelFilter::ERROR).would_enable("hyper::proto", &Level::WARN));
+    }
+
+    /// What is written, shared with the layer that writes it.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no writer panics").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_logged_stays_on_its_line_and_is_cut() {
+        let written = Written::default();
+        let writer = written.clone();
+        let lines = fmt::layer().with_writer(move || writer.clone()).with_target(false).fmt_fields(Escaped);
+        let forged = "x\n2026-01-01T00:00:00Z ERROR forged \u{1b}[2J\u{9b}1m\u{202e}";
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+            let span = tracing::info_span!("request", model.id = %forged, quoted = forged);
+            let error = anyhow!("the cause: {forged}").context(forged);
+            let error: &(dyn Error + 'static) = error.as_ref();
+            span.in_scope(|| tracing::warn!(error, long = %"y".repeat(1 << 20), debug = ?forged, "{forged}"));
+        });
+        let bytes = written.0.lock().expect("no writer panics").clone();
+        let text = String::from_utf8(bytes).expect("UTF-8");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(
+            !text.trim_end_matches('\n').contains(|c: char| c.is_control() || c == '\u{202e}'),
+            "{text:?}"
+        );
+        assert!(text.contains("the cause") && text.len() < 10_000, "{text}");
     }
 }

@@ -4,11 +4,19 @@ use std::io::{self, Write as _};
 
 use anyhow::Context as _;
 
-/// Prints `text` and a line break.
+/// Prints `text` for people, and a line break: everything but line breaks is [`visible`].
 ///
 /// # Errors
 /// When standard output cannot be written. A reader that has gone (`| head`) is no error: it has what it wanted.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    print_exactly(&text.split('\n').map(visible).collect::<Vec<_>>().join("\n"))
+}
+
+/// Prints `text` for programs, and a line break.
+///
+/// # Errors
+/// As [`print`].
+pub(crate) fn print_exactly(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -18,15 +26,15 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// `text` on one line, cut to `width` characters, with control characters made visible: stored texts are
-/// anybody's, and a terminal obeys escape sequences.
+/// `text` on one line, cut to `width` characters, with replacements for what a terminal obeys: stored texts are
+/// anybody's.
 pub(crate) fn excerpt(text: &str, width: usize) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let visible = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    let shown = |c: char| if is_obeyed(c) { char::REPLACEMENT_CHARACTER } else { c };
     if words.chars().count() <= width {
-        return words.chars().map(visible).collect();
+        return words.chars().map(shown).collect();
     }
-    let kept: String = words.chars().take(width.saturating_sub(1)).map(visible).collect();
+    let kept: String = words.chars().take(width.saturating_sub(1)).map(shown).collect();
     format!("{}…", kept.trim_end())
 }
 
@@ -35,15 +43,19 @@ pub(crate) fn excerpt(text: &str, width: usize) -> String {
 pub(crate) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        let is_unseen = matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}');
-        if c.is_control() || is_unseen {
+        if is_obeyed(c) {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);
         }
     }
     shown
+}
+
+fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// `1 record`, `2 records`.
@@ -92,6 +104,7 @@ mod tests {
         assert_eq!(excerpt("two\n  lines", 20), "two lines");
         assert_eq!(excerpt("\u{1b}[31mred", 20), "\u{fffd}[31mred");
         assert_eq!(excerpt("a longer text", 8), "a longe…");
+        assert_eq!(excerpt("\u{202e}gpj.\u{9b}1m\u{2066}", 20), "\u{fffd}gpj.\u{fffd}1m\u{fffd}");
         assert_eq!(excerpt("", 8), "");
     }
 

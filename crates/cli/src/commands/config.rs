@@ -6,7 +6,7 @@ use crate::{
     configuration::{Configuration, Origin, Setting},
     exit::{ExitCode, Failure},
     masking,
-    output::{print, visible},
+    output::{print, print_exactly, visible},
 };
 
 pub(crate) fn run(configuration: &Configuration, as_json: bool) -> Result<ExitCode, Failure> {
@@ -22,7 +22,7 @@ pub(crate) fn run(configuration: &Configuration, as_json: bool) -> Result<ExitCo
         if !configuration.remarks().is_empty() {
             settings.insert("remarks".to_owned(), configuration.remarks().into());
         }
-        print(&serde_json::Value::from(settings).to_string())?;
+        print_exactly(&serde_json::Value::from(settings).to_string())?;
         return Ok(ExitCode::Complete);
     }
     for setting in configuration.settings() {

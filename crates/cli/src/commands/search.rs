@@ -16,7 +16,7 @@ use crate::{
     configuration::Configuration,
     connection::{Connection, blocking},
     exit::{ExitCode, Failure},
-    output::{excerpt, print},
+    output::{excerpt, print, print_exactly},
     progress::setup_line,
 };
 
@@ -54,7 +54,7 @@ pub(crate) async fn run(
     let hits = find(&connection.database, model, question).await?;
     connection.close().await?;
     if arguments.json {
-        print(&to_json(arguments.service, &hits).to_string())?;
+        print_exactly(&to_json(arguments.service, &hits).to_string())?;
     } else {
         print(&to_text(arguments.service, &hits))?;
     }

@@ -12,7 +12,7 @@ use crate::{
     configuration::Configuration,
     connection::{Connection, has_embedded_cluster},
     exit::{ExitCode, Failure},
-    output::print,
+    output::{print, print_exactly},
     screen::width,
 };
 
@@ -32,7 +32,7 @@ pub(crate) async fn run(configuration: &Configuration, as_json: bool) -> Result<
     let examination = examined?;
     let findings = diagnose(&examination, &policy);
     if as_json {
-        print(&to_json(&examination, &findings).to_string())?;
+        print_exactly(&to_json(&examination, &findings).to_string())?;
     } else {
         print(&text::screen(&examination, &findings, width()))?;
     }

@@ -14,7 +14,7 @@ use crate::{
     configuration::Configuration,
     connection::Connection,
     exit::{ExitCode, Failure},
-    output::print,
+    output::{print, print_exactly},
 };
 
 pub(crate) async fn run(configuration: &Configuration, command: IndexCommand) -> Result<ExitCode, Failure> {
@@ -104,7 +104,7 @@ impl Answers {
 
     fn end(self) -> Result<(), Failure> {
         if self.is_json {
-            print(&Value::Array(self.objects).to_string())?;
+            print_exactly(&Value::Array(self.objects).to_string())?;
         }
         Ok(())
     }

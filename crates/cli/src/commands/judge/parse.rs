@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     arguments::{ParseArguments, VerdictKind},
     exit::{ExitCode, Failure},
-    output::print,
+    output::print_exactly,
 };
 
 pub(super) fn run(arguments: &ParseArguments) -> Result<ExitCode, Failure> {
@@ -30,7 +30,7 @@ pub(super) fn run(arguments: &ParseArguments) -> Result<ExitCode, Failure> {
     let mut text = Vec::new();
     let read = io::stdin().read_to_end(&mut text);
     read.context("failed to read standard input").map_err(Failure::usage)?;
-    print(&answer(arguments, &String::from_utf8_lossy(&text)).to_string())?;
+    print_exactly(&answer(arguments, &String::from_utf8_lossy(&text)).to_string())?;
     Ok(ExitCode::Complete)
 }
 

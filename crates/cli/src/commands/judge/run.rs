@@ -14,7 +14,7 @@ use crate::{
     configuration::Configuration,
     exit::{ExitCode, Failure},
     interrupt::Signals,
-    output::{grouped, print},
+    output::{grouped, print, print_exactly},
     progress,
 };
 
@@ -49,7 +49,7 @@ async fn begin_and_work(
     let was_interrupted = work(runs, id, signals).await?;
     let run = runs.show(id).await.map_err(failure)?;
     if arguments.json {
-        print(&run.to_string())?;
+        print_exactly(&run.to_string())?;
     } else {
         print(&summary(&run))?;
     }

@@ -22,7 +22,7 @@ use crate::{
     configuration::Configuration,
     connection::{Connection, has_embedded_cluster},
     exit::{ExitCode, Failure},
-    output::print,
+    output::{print, print_exactly},
     progress::MigrationProgress,
 };
 pub(crate) use text::collections_to_text;
@@ -131,7 +131,7 @@ async fn undo(
     connection.close().await?;
     let result = result.map_err(Failure::from);
     if is_json {
-        print(&json::undo_to_json(run, &result).to_string())?;
+        print_exactly(&json::undo_to_json(run, &result).to_string())?;
     }
     let report = result?;
     if !is_json {
@@ -158,7 +158,7 @@ fn conclude(
 ) -> Result<ExitCode, Failure> {
     if is_json {
         let object: Value = json::to_json(sources, &result, started.elapsed());
-        print(&object.to_string())?;
+        print_exactly(&object.to_string())?;
     }
     let report = result?;
     if !is_json {
