@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use axum::http::HeaderValue;
+use axum::http::{HeaderValue, uri::Authority};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -13,6 +13,9 @@ pub struct ServerConfig {
     pub api_key: Option<ApiKey>,
     /// Origins whose pages may call the services.
     pub cors_origins: Origins,
+    /// Hosts that requests without a key may name. Default this machine's own names. With fewer than clients use, they
+    /// are refused; with any, a page whose name points to this machine reads and changes everything.
+    pub allowed_hosts: AllowedHosts,
     /// Bytes of a body. Default 16 MiB, which is a batch of 1,000 texts of 16 KB. Larger bodies take that much memory
     /// each, several times over.
     pub max_body_bytes: usize,
@@ -35,6 +38,7 @@ impl Default for ServerConfig {
         Self {
             api_key: None,
             cors_origins: Origins::default(),
+            allowed_hosts: AllowedHosts::Local(Hosts::default()),
             max_body_bytes: 16 << 20,
             request_timeout: Duration::from_secs(60),
             evaluation_timeout: Duration::from_secs(600),
@@ -94,6 +98,47 @@ impl Origins {
     }
 }
 
+/// Hosts that requests may name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowedHosts {
+    /// All: of an address that others reach by names that are not known here.
+    Any,
+    /// localhost, 127.0.0.1, [::1] and these.
+    Local(Hosts),
+}
+
+/// Names of hosts, without ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hosts(Vec<String>);
+
+/// A text that is no name of a host.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no name of a host: expected one without scheme and port, such as evals.example.org")]
+pub struct InvalidHost(pub String);
+
+impl Hosts {
+    /// Reads names that are parted by commas.
+    ///
+    /// # Errors
+    /// When one is none.
+    pub fn parse(text: &str) -> Result<Self, InvalidHost> {
+        let names = text.split(',').map(str::trim).map(|name| {
+            let authority: Result<Authority, _> = name.parse();
+            let is_name = authority.is_ok_and(|authority| authority.host() == name);
+            if is_name { Ok(name.to_owned()) } else { Err(InvalidHost(name.to_owned())) }
+        });
+        names.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether `host` is a name of this machine or one of these.
+    pub(crate) fn have(&self, host: &str) -> bool {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let mut names =
+            ["localhost", "127.0.0.1", "[::1]"].into_iter().chain(self.0.iter().map(String::as_str));
+        names.any(|name| name.eq_ignore_ascii_case(host))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +159,16 @@ mod tests {
         assert_eq!(origins.0.len(), 2);
         for text in ["*", "a.example", "https://", "https://a.example/", "https://*.example", ""] {
             assert_eq!(Origins::parse(text), Err(InvalidOrigin(text.to_owned())));
+        }
+    }
+
+    #[test]
+    fn hosts_are_names_without_scheme_and_port() {
+        let hosts = Hosts::parse("evals.example.org, [fe80::1]").expect("they are names");
+        assert!(hosts.have("EVALS.example.org.") && hosts.have("[fe80::1]") && hosts.have("localhost"));
+        assert!(!hosts.have("example.org"));
+        for text in ["", "http://a", "a:80", "a/b", "a b", "u@a", "a,,b"] {
+            assert!(Hosts::parse(text).is_err(), "{text}");
         }
     }
 }

@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::{Body, HttpBody as _},
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, header},
+    http::{HeaderMap, HeaderName, Uri, header},
     response::Response,
     routing::any,
 };
@@ -73,12 +73,16 @@ pub fn gateway(upstreams: &[Upstream], client: &reqwest::Client, process: &Arc<P
 
 /// Passes a request on, and its answer back, both as they come in.
 async fn pass_on(State(passage): State<Passage>, request: Request) -> Result<Response, ApiError> {
+    if let Some(response) = layers::without_slash(request.uri()) {
+        return Ok(response);
+    }
     let Passage { upstream: Upstream { service, url }, client, process } = passage;
     let (parts, body) = request.into_parts();
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let target = target(&url, &parts.uri)?;
     let mut headers = passed(parts.headers);
+    layers::remove_origin(&mut headers);
     trace::pass_on(&mut headers);
-    let mut outgoing = client.request(parts.method, format!("{url}{path}")).headers(headers);
+    let mut outgoing = client.request(parts.method, target).headers(headers);
     if !body.is_end_stream() {
         outgoing = outgoing.body(reqwest::Body::wrap_stream(body.into_data_stream()));
     }
@@ -102,6 +106,48 @@ async fn pass_on(State(passage): State<Passage>, request: Request) -> Result<Res
     Ok(response)
 }
 
+/// Where a request for `uri` goes below the service's `url`. The route was chosen by the path as it is written: what a
+/// parser of URLs, or the service, reads otherwise would reach past the service's routes.
+fn target(url: &str, uri: &Uri) -> Result<reqwest::Url, ApiError> {
+    let path = uri.path();
+    if has_dot_segment(path) {
+        return Err(ApiError::Path);
+    }
+    let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));
+    let base = reqwest::Url::parse(url).map_err(|_| ApiError::Path)?;
+    let target = reqwest::Url::parse(&format!("{url}{path}{query}")).map_err(|_| ApiError::Path)?;
+    let is_as_written = target.path().strip_prefix(base.path().trim_end_matches('/')) == Some(path);
+    if is_as_written && target.origin() == base.origin() { Ok(target) } else { Err(ApiError::Path) }
+}
+
+/// Whether a segment is `.` or `..`, percent-encoded up to three times, and whichever slash it stands behind. Nobody
+/// decodes more often, and a path can be encoded as often as it has bytes.
+fn has_dot_segment(path: &str) -> bool {
+    let is_slash = |byte: &u8| matches!(byte, b'/' | b'\\');
+    let mut forms = std::iter::successors(Some(path.as_bytes().to_vec()), |path| Some(decoded(path))).take(4);
+    forms.any(|path| path.split(is_slash).any(|segment| matches!(segment, b"." | b"..")))
+}
+
+fn decoded(path: &[u8]) -> Vec<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((&first, after)) = rest.split_first() {
+        match after {
+            [high, low, after @ ..] if first == b'%' && digit(*high).zip(digit(*low)).is_some() => {
+                let (high, low) = digit(*high).zip(digit(*low)).expect("both are digits");
+                decoded.push(high * 16 + low);
+                rest = after;
+            }
+            _ => {
+                decoded.push(first);
+                rest = after;
+            }
+        }
+    }
+    decoded
+}
+
 /// The headers that concern both ends.
 fn passed(mut headers: HeaderMap) -> HeaderMap {
     let named: Vec<HeaderName> = headers
@@ -122,6 +168,41 @@ mod tests {
     use axum::http::HeaderValue;
 
     use super::*;
+
+    #[test]
+    fn target_lies_below_the_route_however_it_is_written() {
+        let target = |path: &str| target("http://upstream:1/base", &path.parse().expect("a URI"));
+        for path in [
+            "/queries/a%2Fb%3Fc?x=../%2e",
+            "/queries/...",
+            "/queries/a..b",
+            "/queries/%252F",
+            "/queries/%zz",
+            "/queries/a%5Cb",
+        ] {
+            let target = target(path).expect("it is passed on");
+            assert_eq!(target.as_str(), format!("http://upstream:1/base{path}"));
+        }
+        for path in [
+            "/queries/..",
+            "/queries/../admin",
+            "/queries/%2e%2e/admin",
+            "/queries/%2E./admin",
+            "/queries/.%2e",
+            "/queries/%2e",
+            "/queries/./x",
+            "/queries/x%2f..%2fadmin",
+            "/queries/x%2F%2e%2E",
+            "/queries/..%5cadmin",
+            "/queries/x%5C..",
+            "/queries/..\\admin",
+            "/queries/a\\b",
+            "/queries/%252e%252e/admin",
+            "/queries/%25252E%25252e%25252fadmin",
+        ] {
+            assert!(matches!(target(path), Err(ApiError::Path)), "{path}");
+        }
+    }
 
     #[test]
     fn headers_of_a_connection_are_not_passed_on() {

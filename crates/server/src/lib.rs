@@ -8,6 +8,7 @@
 
 mod answer;
 mod config;
+mod connections;
 mod embedding;
 mod export;
 mod gateway;
@@ -27,13 +28,13 @@ mod supervisor;
 mod trace;
 mod wire;
 
-pub use config::{ApiKey, InvalidOrigin, Origins, ServerConfig};
+pub use config::{AllowedHosts, ApiKey, Hosts, InvalidHost, InvalidOrigin, Origins, ServerConfig};
 pub use embedding::EmbeddingModel;
 pub use gateway::{Upstream, gateway};
 pub use judging::{
     JudgeConfig, Judging, Patience, ProviderAccess, RecordSource, RemoteService, RunError, RunnerConfig, Runs,
 };
-pub use listener::{ConnectionTimes, Listener, ListenerError, Shutdown};
+pub use listener::{ConnectionLimits, Listener, ListenerError, Shutdown};
 pub use metrics::{MaintenanceMetrics, PoolProbe, PoolState, Probes, TableSeen};
 pub use process::Process;
 pub use routes::services;

@@ -3,7 +3,12 @@
 use std::{io, net::SocketAddr, pin::pin, time::Duration};
 
 use axum::{Router, serve::Listener as Accept};
-use hyper::server::conn::http1;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -11,8 +16,9 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
-    task::JoinSet,
 };
+
+use crate::connections::{Connections, Impatient, Use};
 
 /// A port that is bound and not served yet.
 #[derive(Debug)]
@@ -42,13 +48,20 @@ pub enum ListenerError {
     },
 }
 
-/// How long connections may take.
+/// How many connections an address has, and how long they may take.
 #[derive(Clone, Copy, Debug)]
-pub struct ConnectionTimes {
+pub struct ConnectionLimits {
+    /// Connections at once. For more, one that is idle is closed, and where none is, they wait. Fewer than clients keep
+    /// open, and they have to connect anew; more than the system has file descriptors for, and nothing else can be
+    /// opened.
+    pub connections: usize,
     /// Until the head of a request is there, from the connection's or the last answer's end on. Too short, and clients
     /// lose connections that they keep for later; too long, and those that send nothing hold as many as the system
     /// gives us.
     pub head: Duration,
+    /// Until the client takes more of an answer. Too short, and slow ones are cut off; too long, and those that never
+    /// read hold what they were sent.
+    pub write: Duration,
     /// From the shutdown on, until the requests that were accepted are answered. Too short, and they are cut off; of
     /// longer than whoever stops us waits nothing comes.
     pub grace: Duration,
@@ -100,7 +113,7 @@ impl Listener {
     }
 
     /// Serves `router` until `shutdown`, and then until the requests that were accepted are answered, as long as
-    /// `times` allow.
+    /// `limits` allow.
     ///
     /// # Errors
     /// When the time is up before all requests are answered.
@@ -108,34 +121,45 @@ impl Listener {
         self,
         router: Router,
         shutdown: Shutdown,
-        times: ConnectionTimes,
+        limits: ConnectionLimits,
     ) -> Result<(), ListenerError> {
         let Self { mut listener, address } = self;
         // Dropped with this future, which ends them.
-        let mut connections = JoinSet::new();
+        let mut connections = Connections::new(limits.connections);
         loop {
             tokio::select! {
-                (stream, _) = Accept::accept(&mut listener) => {
-                    connections.spawn(serve_connection(stream, router.clone(), shutdown.clone(), times.head));
+                // Where the system gives no more descriptors, this waits and tries again.
+                (stream, _) = Accept::accept(&mut listener), if connections.has_room() => {
+                    let (router, shutdown) = (router.clone(), shutdown.clone());
+                    connections.spawn(|used| serve_connection(stream, router, shutdown, (limits, used)));
                 }
-                Some(_) = connections.join_next() => {}
+                () = connections.freed() => {}
                 () = shutdown.begun() => break,
             }
         }
         drop(listener);
-        let all_ended = async { while connections.join_next().await.is_some() {} };
-        tokio::time::timeout(times.grace, all_ended)
+        tokio::time::timeout(limits.grace, connections.all_ended())
             .await
-            .map_err(|_| ListenerError::CutOff { address, limit: times.grace })
+            .map_err(|_| ListenerError::CutOff { address, limit: limits.grace })
     }
 }
 
 /// Serves a connection until its client closes it, is silent for too long, or has the answer after `shutdown`.
-async fn serve_connection(stream: TcpStream, router: Router, shutdown: Shutdown, head: Duration) {
+async fn serve_connection(
+    stream: TcpStream,
+    router: Router,
+    shutdown: Shutdown,
+    (limits, used): (ConnectionLimits, Use),
+) {
     let mut protocol = http1::Builder::new();
-    protocol.timer(TokioTimer::new()).header_read_timeout(head);
-    let service = TowerToHyperService::new(router);
-    let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
+    protocol.timer(TokioTimer::new()).header_read_timeout(limits.head);
+    let routed = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(used.clone());
+        routed.call(request)
+    });
+    let stream = TokioIo::new(Impatient::new(stream, limits.write));
+    let mut connection = pin!(protocol.serve_connection(stream, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = shutdown.begun() => {

@@ -122,6 +122,10 @@ fn complete_operation(
         operation.security = vec![[(KEY.to_owned(), Vec::new())].into_iter().collect()];
         statuses.push((401, "The key is missing or wrong."));
     }
+    if key == Key::None && path != "/health" {
+        statuses.push((403, "A page of another origin sent it."));
+        statuses.push((421, "The header Host has no name of this server."));
+    }
     if has_body {
         statuses.extend([
             (400, "The body is no JSON."),

@@ -12,6 +12,7 @@ use crate::{
     config::ServerConfig,
     listener::Shutdown,
     metrics::{MaintenanceMetrics, Metrics, Outcome, Probes},
+    request::BodyRoom,
     searches::SearchProbe,
     supervisor::Supervisor,
 };
@@ -29,6 +30,8 @@ pub struct Process {
     /// What runs beside requests.
     pub(crate) supervisor: Supervisor,
     stopping: Shutdown,
+    /// Memory for the bodies of requests.
+    pub(crate) bodies: BodyRoom,
 }
 
 impl Process {
@@ -37,6 +40,7 @@ impl Process {
         let room = Arc::new(Semaphore::new(config.max_requests));
         let streams = Arc::new(Semaphore::new(config.max_streams));
         let metrics = Metrics::new(&probes);
+        let bodies = BodyRoom::new(config.max_body_bytes);
         Arc::new(Self {
             config,
             metrics,
@@ -45,6 +49,7 @@ impl Process {
             streams,
             supervisor: probes.supervisor,
             stopping: Shutdown::default(),
+            bodies,
         })
     }
 

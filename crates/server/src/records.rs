@@ -144,7 +144,7 @@ impl<R: Resource> Records<R> {
             .map(|record| match record.check(R::SERVICE) {
                 Ok(()) => Ok(Ok(())),
                 Err(StorageError::Refused { field, reason }) => {
-                    Ok(Err(Details { field: self.wire_field(&field), reason }))
+                    Ok(Err(Details::new(&self.wire_field(&field), &reason)))
                 }
                 Err(error) => Err(ApiError::from(error)),
             })
@@ -352,7 +352,7 @@ fn stored_batch<R: Resource>(
                 Ok(Insertion::Stored(record)) => (ItemStatus::Stored, Some(record), None),
                 Ok(Insertion::Unchanged(record)) => (ItemStatus::Unchanged, Some(record), None),
                 Ok(Insertion::Conflict | Insertion::Withheld) => {
-                    let details = Details { field: "id".to_owned(), reason: conflict::<R>(&id) };
+                    let details = Details::new("id", &conflict::<R>(&id));
                     (ItemStatus::Conflict, None, Some(details))
                 }
                 Err(details) => (ItemStatus::Refused, None, Some(details)),

@@ -8,7 +8,7 @@ use std::{
 use axum::Router;
 use reqwest::Method;
 use serde_json::json;
-use server::{ApiKey, ConnectionTimes, Listener, Origins, ServerConfig, Shutdown};
+use server::{ApiKey, ConnectionLimits, Listener, Origins, ServerConfig, Shutdown};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -99,7 +99,7 @@ async fn request_ids_are_kept_if_sane_and_made_if_not() {
 async fn begin_post(served: &Served, body: &str) -> TcpStream {
     let mut stream = TcpStream::connect(served.address).await.expect("the service listens");
     let head = format!(
-        "POST /queries HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        "POST /queries HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes()).await.expect("the head is sent");
@@ -177,7 +177,7 @@ async fn client_that_sends_no_whole_head_loses_its_connection() {
     let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
     let address = listener.address();
     let router = Router::new().fallback(|| async { "an answer" });
-    let times = ConnectionTimes { head: Duration::from_millis(300), ..TIMES };
+    let times = ConnectionLimits { head: Duration::from_millis(300), ..TIMES };
     let shutdown = Shutdown::default();
     let serving = tokio::spawn(listener.serve(router, shutdown.clone(), times));
     for (sent, answers) in [("", 0), ("GET / HTTP/1.1\r\nhost", 0), ("GET / HTTP/1.1\r\nhost: x\r\n\r\n", 1)]
@@ -193,4 +193,81 @@ async fn client_that_sends_no_whole_head_loses_its_connection() {
     }
     shutdown.begin();
     serving.await.expect("it does not panic").expect("nothing was cut off");
+}
+
+/// A request as a browser or a program sends it, and the status of its answer.
+async fn status_of(served: &Served, head: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(served.address).await.expect("the service listens");
+    let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+    let request = format!("{head}\r\n{length}connection: close\r\n\r\n{body}");
+    stream.write_all(request.as_bytes()).await.expect("the request is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer comes");
+    answer.split(' ').nth(1).unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn without_a_key_pages_of_other_origins_store_read_and_delete_nothing() {
+    let served = Served::start().await;
+    let host = format!("host: {}", served.address);
+    let body = r#"{"id": "from-a-page", "query": "stored by a web page", "theme": "csrf"}"#;
+    let json = "content-type: application/json";
+    for (first, rest, status) in [
+        // A Blob without a type, sent by a page of another local origin.
+        ("POST /api/v1/queries", vec![host.as_str(), "origin: http://localhost:21060"], "403"),
+        ("POST /api/v1/queries", vec![&host, "sec-fetch-site: same-site", "sec-fetch-mode: no-cors"], "403"),
+        ("POST /api/v1/runs/00000000-0000-4000-8000-000000000000/cancel", vec![&host, "origin: null"], "403"),
+        ("POST /api/v1/queries", vec![&host, "content-type: text/plain"], "415"),
+        ("POST /api/v1/queries", vec![&host], "415"),
+        // A name that points to this machine.
+        ("POST /api/v1/queries", vec!["host: rebound.example:8000", json], "421"),
+        (
+            "POST /api/v1/queries",
+            vec!["host: rebound.example:8000", json, "sec-fetch-site: same-origin"],
+            "421",
+        ),
+    ] {
+        let head = format!("{first} HTTP/1.1\r\n{}", rest.join("\r\n"));
+        assert_eq!(status_of(&served, &head, body).await, status, "{head}");
+    }
+    for first in ["GET /api/v1/queries?limit=2", "GET /metrics", "DELETE /api/v1/queries/x", "GET /ready"] {
+        let head = format!("{first} HTTP/1.1\r\nhost: rebound.example:8000");
+        assert_eq!(status_of(&served, &head, "").await, "421", "{head}");
+    }
+    assert_eq!(status_of(&served, "GET /health HTTP/1.1\r\nhost: anything", "").await, "200");
+    assert_eq!(served.get("/api/v1/queries/count").await.data()["count"], 0);
+    // What clients send today, and the page of this very origin.
+    let own = format!("origin: http://{}", served.address);
+    for headers in [vec![host.as_str(), json], vec!["host: localhost", json], vec![&host, json, &own]] {
+        let head = format!("POST /queries HTTP/1.1\r\n{}", headers.join("\r\n"));
+        assert_eq!(status_of(&served, &head, body).await, "200", "{head}");
+    }
+}
+
+#[tokio::test]
+async fn work_on_hostile_bodies_is_linear_and_its_errors_short() {
+    let served = Served::start().await;
+    let post = async |path: &str, body: String| served.send(Method::POST, path, &[], Some(body)).await;
+    let (key, ones) = ("k".repeat(500_000), vec!["1"; 500_000].join(","));
+    let nul = format!(r#"{{"query": "x", "theme": "t", "metadata": {{"{key}": [{ones}], "z": "\u0000"}}}}"#);
+    let zero = format!(r#"{{"query": "x", "theme": "t", "metadata": {{"{key}": [{ones}, -0.0]}}}}"#);
+    let unknown = format!(r#"{{"output": "x", "theme": "t", "model_id": "m", "query": "q", "{key}": 1}}"#);
+    let type_of = format!(r#"{{"query": "x", "limit": "{key}"}}"#);
+    let filter = json!({"query": "x", "where": {key.clone(): {"$in": [1, "x"]}}}).to_string();
+    let operator = json!({"query": "x", "where_document": {format!("${key}"): 1}}).to_string();
+    for (path, body) in [
+        ("/api/v1/queries", nul),
+        ("/api/v1/queries", zero),
+        ("/api/v1/outputs", unknown),
+        ("/api/v1/queries/search", type_of),
+        ("/api/v1/queries/search", filter),
+        ("/api/v1/queries/search", operator),
+    ] {
+        let refused = post(path, body).await;
+        refused.message(422);
+        assert!(refused.text.len() < 6_000, "{path}: {} bytes", refused.text.len());
+    }
+    let many =
+        format!(r#"{{"query": "x", "theme": "t", "metadata": {{"a": [{}1]}}}}"#, "1,".repeat(7_000_000));
+    assert!(post("/api/v1/queries", many).await.message(422).contains("of memory"));
 }

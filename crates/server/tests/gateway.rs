@@ -7,6 +7,10 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 use server::{Listener, Probes, Process, ServerConfig, Shutdown, Upstream, gateway};
 use test_support::{HttpAnswer, HttpStub};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::served::{Answer, Served, TIMES, client, send_to};
 
@@ -91,4 +95,61 @@ async fn services_own_errors_pass_too() {
     let headers = [("x-api-key", "k"), ("connection", "keep-alive")];
     let answer = gateway.send(Method::GET, "/queries/x?y=%20", &headers, None).await;
     assert_eq!((answer.status, answer.header("x-own"), answer.text.as_str()), (418, "1", r#"{"a": 1}"#));
+}
+
+/// The answer to a request whose path no client has put in order.
+async fn raw(url: &str, first: &str) -> String {
+    let address = url.strip_prefix("http://").expect("a URL");
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    let request =
+        format!("{first} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("the request is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer comes");
+    answer
+}
+
+#[tokio::test]
+async fn dot_segments_do_not_lead_past_a_service() {
+    let upstream = HttpStub::start(|request| Some(HttpAnswer::json(200, &json!(request.path).to_string())));
+    let gateway = Gateway::before(&format!("{}/base", upstream.url())).await;
+    for path in [
+        "/api/v1/queries/%2e%2e/%2e%2e/%2e%2e/admin",
+        "/api/v1/queries/%2E%2e/admin",
+        "/api/v1/queries/../admin",
+        "/queries/x%2f..%2f..%2fadmin",
+        "/queries/..%5cadmin",
+        "/queries/%252e%252e/admin",
+    ] {
+        let answer = raw(&gateway.url, &format!("GET {path}")).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{path}: {answer}");
+    }
+    let answer = raw(&gateway.url, "GET /queries/a%2Fb..c?x=..").await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.contains("/base/queries/a%2Fb..c?x=.."),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn slash_at_the_end_of_a_path_is_a_redirect() {
+    let served = Served::start().await;
+    let gateway = Gateway::before(&served.url).await;
+    for url in [&served.url, &gateway.url] {
+        for (first, place) in [
+            ("POST /api/v1/queries/", "/api/v1/queries"),
+            ("POST /queries/", "/queries"),
+            ("GET /queries/theme/geo/?page=2&limit=5", "/queries/theme/geo?page=2&limit=5"),
+            ("GET /api/v1/evaluation-metrics/search/", "/api/v1/evaluation-metrics/search"),
+            ("GET /results/", "/results"),
+        ] {
+            let answer = raw(url, first).await.to_lowercase();
+            assert!(answer.starts_with("http/1.1 307 "), "{first}: {answer}");
+            assert!(
+                answer.contains(&format!("\r\nlocation: {}\r\n", place.to_lowercase())),
+                "{first}: {answer}"
+            );
+        }
+        assert!(raw(url, "GET //evil.example/").await.starts_with("HTTP/1.1 404 "));
+    }
 }

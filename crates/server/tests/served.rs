@@ -13,7 +13,7 @@ use records::Service;
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use server::{
-    ConnectionTimes, EmbeddingModel, JudgeConfig, Judging, Listener, ListenerError, Need, Patience,
+    ConnectionLimits, EmbeddingModel, JudgeConfig, Judging, Listener, ListenerError, Need, Patience,
     PoolProbe, PoolState, Probes, Process, ProviderAccess, RecordSource, RemoteService, RunnerConfig, Runs,
     ServerConfig, Shutdown, Supervisor, Upstream, services,
 };
@@ -29,7 +29,8 @@ use crate::watched::searches;
 /// Long enough for a machine under load.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(crate) const TIMES: ConnectionTimes = ConnectionTimes { head: PATIENCE, grace: PATIENCE };
+pub(crate) const TIMES: ConnectionLimits =
+    ConnectionLimits { connections: 100, head: PATIENCE, write: PATIENCE, grace: PATIENCE };
 
 /// What services that run apart are sent as their key.
 pub(crate) const KEY: &str = "the services' key";

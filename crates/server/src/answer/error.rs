@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use embed::EmbedError;
+use records::shortened;
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::storage::StorageError;
@@ -24,9 +25,9 @@ pub(crate) enum ApiError {
     MalformedJson { reason: String },
     /// The body did not arrive.
     #[error("the body could not be read: send it again")]
-    Body { source: axum::extract::rejection::BytesRejection },
-    /// The path has an escape that is no UTF-8.
-    #[error("malformed path: expected percent-encoded UTF-8")]
+    Body { source: axum::Error },
+    /// The path has an escape that is no UTF-8, or leads out of its place.
+    #[error("malformed path: expected percent-encoded UTF-8 without the segments `.` and `..`")]
     Path,
     /// A field or parameter is not what it has to be.
     #[error("`{field}`: {reason}")]
@@ -34,6 +35,16 @@ pub(crate) enum ApiError {
     /// The key is missing or wrong.
     #[error("expected the server's API key in the header X-API-Key")]
     Unauthorized,
+    /// The request is for another host.
+    #[error(
+        "`{host}` is no host of this server, as the header Host says: send it to localhost, 127.0.0.1 or [::1], or add the name to PANOPTICON_ALLOWED_HOSTS"
+    )]
+    Host { host: String },
+    /// A page of another origin sent the request.
+    #[error(
+        "a page of another origin sent the request (`{origin}`): add the origin to PANOPTICON_CORS_ORIGINS if it may"
+    )]
+    Origin { origin: String },
     /// There is no such route.
     #[error("no route `{path}`: see /docs for those that there are")]
     NoRoute { path: String },
@@ -55,6 +66,9 @@ pub(crate) enum ApiError {
     /// Too many requests at once.
     #[error("too many requests at once ({limit}): try again")]
     Busy { limit: usize },
+    /// Too many large bodies at once.
+    #[error("too many large requests at once: try again, or send less at once")]
+    NoRoom,
     /// It took too long.
     #[error("the request took longer than {} s and was given up", limit.as_secs_f64())]
     Timeout { limit: Duration },
@@ -98,6 +112,22 @@ pub(crate) struct Details {
     pub(crate) reason: String,
 }
 
+/// Characters of a name from outside that an error repeats: it may have megabytes.
+pub(crate) const SHOWN_CHARACTERS: usize = 100;
+/// Characters of a message or a reason. Ours are shorter; longer ones repeat what was sent.
+const MESSAGE_CHARACTERS: usize = 2_000;
+/// Characters of a place: deeper ones than people write.
+const FIELD_CHARACTERS: usize = 500;
+
+impl Details {
+    /// Cut to what people read.
+    pub(crate) fn new(field: &str, reason: &str) -> Self {
+        let [field, reason] = [(field, FIELD_CHARACTERS), (reason, MESSAGE_CHARACTERS)]
+            .map(|(text, characters)| shortened(text, characters).into_owned());
+        Self { field, reason }
+    }
+}
+
 /// The error of a response, for the layer that writes its body.
 #[derive(Clone, Debug)]
 pub(crate) struct Failed(pub(crate) Arc<ApiError>);
@@ -116,12 +146,14 @@ impl ApiError {
             Self::MalformedJson { .. } | Self::Body { .. } | Self::Path => StatusCode::BAD_REQUEST,
             Self::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Host { .. } => StatusCode::MISDIRECTED_REQUEST,
+            Self::Origin { .. } => StatusCode::FORBIDDEN,
             Self::NoRoute { .. } | Self::NoRecord { .. } => StatusCode::NOT_FOUND,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Busy { .. } | Self::NotReady { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy { .. } | Self::NoRoom | Self::NotReady { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Gateway { .. } | Self::Upstream { .. } | Self::NoOutput { retry_after: None, .. } => {
                 StatusCode::BAD_GATEWAY
@@ -160,7 +192,7 @@ impl ApiError {
             | Self::Conflict { field, reason }
             | Self::Storage(
                 StorageError::Refused { field, reason } | StorageError::Unsupported { field, reason },
-            ) => Some(Details { field: field.clone(), reason: reason.clone() }),
+            ) => Some(Details::new(field, reason)),
             _ => None,
         }
     }
@@ -173,7 +205,7 @@ impl ApiError {
         }
         let data =
             if self.status().is_server_error() { request() } else { self.details().map(ErrorData::Input) };
-        ErrorEnvelope::new(data, self.public_message())
+        ErrorEnvelope::new(data, shortened(&self.public_message(), MESSAGE_CHARACTERS).into_owned())
     }
 
     /// What clients are told.
@@ -185,13 +217,13 @@ impl ApiError {
         }
     }
 
-    /// The whole chain of causes.
+    /// The whole chain of causes, cut where it repeats what was sent.
     pub(crate) fn chain(&self) -> String {
         chain(self)
     }
 }
 
-/// An error with the whole chain of its causes.
+/// An error with the whole chain of its causes, cut where it repeats what was sent.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut chain = error.to_string();
     let mut cause = error.source();
@@ -199,7 +231,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         chain.push_str(&format!(": {error}"));
         cause = error.source();
     }
-    chain
+    shortened(&chain, MESSAGE_CHARACTERS).into_owned()
 }
 
 impl IntoResponse for ApiError {

@@ -5,5 +5,5 @@ mod error;
 mod form;
 
 pub(crate) use envelope::{Envelope, ErrorEnvelope, now};
-pub(crate) use error::{ApiError, Details, Failed, chain};
+pub(crate) use error::{ApiError, Details, Failed, SHOWN_CHARACTERS, chain};
 pub(crate) use form::{Answer, Bare, Enveloped, Form};

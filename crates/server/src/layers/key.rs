@@ -9,14 +9,18 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use crate::{answer::ApiError, process::Process};
+use crate::{answer::ApiError, connections::Use, process::Process};
 
 /// What load balancers ask, which have no key.
 const OPEN: [&str; 2] = ["/health", "/ready"];
 
 /// Lets requests pass that have the key, or ask for what is open.
 pub(crate) async fn with_key(State(process): State<Arc<Process>>, request: Request, next: Next) -> Response {
-    if OPEN.contains(&request.uri().path()) || has_key(&process, request.headers()) {
+    let has_key = has_key(&process, request.headers());
+    if has_key && let Some(used) = request.extensions().get::<Use>() {
+        used.trust();
+    }
+    if has_key || OPEN.contains(&request.uri().path()) {
         return next.run(request).await;
     }
     ApiError::Unauthorized.into_response()

@@ -1,38 +1,41 @@
 //! What every request goes through, whatever its route: from the outside in, an id, a span and metrics, the body of
-//! an error; origins; the key; a limit to how many there are; a time limit; and a net under panics.
+//! an error; origins; where it comes from, if no key is needed; the key; a limit to how many there are; a time limit; and a net under panics.
 
+mod door;
 mod key;
 mod limits;
 mod observe;
+mod slash;
 
 use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Extension, Request},
+    extract::{Extension, Request},
     http::{HeaderName, Method, header},
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse as _, Response},
 };
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
 
-use crate::{answer::ApiError, process::Process, request::BodyLimit, supervisor::panic_message};
+use crate::{answer::ApiError, process::Process, supervisor::panic_message};
 
+pub(crate) use door::remove_origin;
 pub(crate) use key::has_key;
 pub(crate) use limits::Permit;
+pub(crate) use slash::without_slash;
 
 /// Puts the layers around `router`, which is complete but for what is no route.
 pub(crate) fn around(router: Router, process: &Arc<Process>) -> Router {
-    let max_body_bytes = process.config.max_body_bytes;
     let router = router
         .fallback(no_route)
         .method_not_allowed_fallback(other_method)
-        .layer(DefaultBodyLimit::max(max_body_bytes))
-        .layer(Extension(BodyLimit(max_body_bytes)))
+        .layer(Extension(process.bodies.clone()))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(process.clone(), limits::within_time))
         .layer(from_fn_with_state(process.clone(), limits::within_room))
-        .layer(from_fn_with_state(process.clone(), key::with_key));
+        .layer(from_fn_with_state(process.clone(), key::with_key))
+        .layer(from_fn_with_state(process.clone(), door::through_door));
     let router = if process.config.cors_origins.0.is_empty() { router } else { router.layer(cors(process)) };
     router.layer(from_fn_with_state(process.clone(), observe::observed)).layer(from_fn(observe::protected))
 }
@@ -61,8 +64,9 @@ fn cors(process: &Process) -> CorsLayer {
         .expose_headers(shown)
 }
 
-async fn no_route(request: Request) -> ApiError {
-    ApiError::NoRoute { path: request.uri().path().to_owned() }
+async fn no_route(request: Request) -> Response {
+    without_slash(request.uri())
+        .unwrap_or_else(|| ApiError::NoRoute { path: request.uri().path().to_owned() }.into_response())
 }
 
 async fn other_method(request: Request) -> ApiError {
@@ -87,7 +91,10 @@ mod tests {
     async fn panic_is_an_error_like_others_and_its_message_stays_inside() {
         let router = Router::new().route("/panic", get(async || -> () { panic!("a secret of ours") }));
         let router = around(router, &Process::new(ServerConfig::default(), Probes::default()));
-        let request = Request::get("/panic").header("x-request-id", "mine").body(Body::empty());
+        let request = Request::get("/panic")
+            .header("host", "localhost")
+            .header("x-request-id", "mine")
+            .body(Body::empty());
         let response = router.oneshot(request.expect("a request")).await.expect("it answers");
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.expect("a body");

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     answer::{ApiError, Failed},
+    connections::Use,
     process::Process,
     trace,
 };
@@ -31,6 +32,7 @@ pub(crate) async fn observed(
     next: Next,
 ) -> Response {
     let began = Instant::now();
+    let busy = request.extensions().get().map(Use::busy);
     let _in_flight = process.metrics.request_begins();
     let id = request_id(request.headers());
     let header = HeaderValue::from_str(&id).expect("an id is visible ASCII");
@@ -66,7 +68,10 @@ pub(crate) async fn observed(
     };
     let mut response = response.instrument(span).await;
     response.headers_mut().insert(REQUEST_ID, header);
-    response
+    match busy {
+        Some(busy) => response.map(|body| busy.until_end_of(body)),
+        None => response,
+    }
 }
 
 /// Tells browsers to do with answers only what they are for.

@@ -9,60 +9,64 @@ use aide::{
     operation::{ParamLocation, add_parameters, parameters_from_schema, set_body},
 };
 use axum::{
-    body::Bytes,
     extract::{FromRequest, Request},
-    http::{StatusCode, header},
+    http::header,
 };
+use records::shortened;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, error::Category};
+use tokio::task::spawn_blocking;
 
 use super::{
     parameters,
+    room::{BodyRoom, Held, Received},
     unknown::{Known, Misread, UnknownFields, read},
 };
-use crate::answer::ApiError;
+use crate::answer::{ApiError, SHOWN_CHARACTERS};
 
-/// Bytes that a body may have; an extension of every request.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct BodyLimit(pub(crate) usize);
+/// Larger bodies are read off the threads that serve.
+const LARGE_BYTES: usize = 128 << 10;
 
 /// A body of `T`, and the names of the fields that were ignored.
 pub(crate) struct Body<T, U> {
     pub(crate) value: T,
     pub(crate) ignored: Vec<String>,
     unknown: PhantomData<U>,
+    /// The room that the value takes.
+    _held: Held,
 }
 
 /// A body of `T`; without one, the query string as if it were one.
 pub(crate) struct BodyOrParameters<T, U>(pub(crate) Body<T, U>);
 
-impl<S: Send + Sync, T: DeserializeOwned + JsonSchema, U: UnknownFields> FromRequest<S> for Body<T, U> {
+impl<S: Send + Sync, T: DeserializeOwned + JsonSchema + Send + 'static, U: UnknownFields> FromRequest<S>
+    for Body<T, U>
+{
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         check_media_type(&request)?;
-        let bytes = read_bytes(request, state).await?;
-        Self::from_json(&bytes)
+        Self::from_received(receive(request).await?).await
     }
 }
 
-impl<S: Send + Sync, T: DeserializeOwned + JsonSchema, U: UnknownFields> FromRequest<S>
+impl<S: Send + Sync, T: DeserializeOwned + JsonSchema + Send + 'static, U: UnknownFields> FromRequest<S>
     for BodyOrParameters<T, U>
 {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let query = request.uri().query().map(str::to_owned);
         let checked = check_media_type(&request);
-        let bytes = read_bytes(request, state).await?;
-        if bytes.is_empty() {
+        let received = receive(request).await?;
+        if received.bytes.is_empty() {
             // A missing query string is an empty one.
             let Known { value, unknown } = parameters::read_query::<T, U>(query.as_deref().unwrap_or(""))?;
-            return Ok(Self(Body { value, ignored: U::judge::<T>(unknown)?, unknown: PhantomData }));
+            return Ok(Self(Body::new(value, U::judge::<T>(unknown)?)));
         }
         checked?;
-        Body::from_json(&bytes).map(Self)
+        Body::from_received(received).await.map(Self)
     }
 }
 
@@ -72,12 +76,30 @@ impl<T: DeserializeOwned + JsonSchema, U: UnknownFields> Body<T, U> {
         let known = read(&mut deserializer).map_err(misread::<T, U>)?;
         deserializer.end().map_err(malformed)?;
         refuse_nul(json)?;
-        Ok(Self { value: known.value, ignored: U::judge::<T>(known.unknown)?, unknown: PhantomData })
+        Ok(Self::new(known.value, U::judge::<T>(known.unknown)?))
+    }
+
+    fn new(value: T, ignored: Vec<String>) -> Self {
+        Self { value, ignored, unknown: PhantomData, _held: Held::default() }
     }
 }
 
-fn check_media_type(request: &Request) -> Result<(), ApiError> {
-    // Without one, JSON is what everybody means.
+impl<T: DeserializeOwned + JsonSchema + Send + 'static, U: UnknownFields> Body<T, U> {
+    async fn from_received(received: Received) -> Result<Self, ApiError> {
+        let Received { bytes, held } = received;
+        let body = if bytes.len() > LARGE_BYTES {
+            let read = spawn_blocking(move || Self::from_json(&bytes)).await;
+            read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        } else {
+            Self::from_json(&bytes)
+        };
+        Ok(Self { _held: held, ..body? })
+    }
+}
+
+/// Refuses a body that says it is something else than JSON.
+pub(crate) fn check_media_type(request: &Request) -> Result<(), ApiError> {
+    // Without one, JSON is what everybody means who has the key.
     let Some(found) = request.headers().get(header::CONTENT_TYPE) else { return Ok(()) };
     let found = String::from_utf8_lossy(found.as_bytes());
     let essence =
@@ -88,12 +110,9 @@ fn check_media_type(request: &Request) -> Result<(), ApiError> {
     Err(ApiError::MediaType { found: found.into_owned() })
 }
 
-async fn read_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
-    let BodyLimit(limit_bytes) = *request.extensions().get().expect("a layer sets the limit");
-    Bytes::from_request(request, state).await.map_err(|source| match source.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => ApiError::TooLarge { limit_bytes },
-        _ => ApiError::Body { source },
-    })
+async fn receive(request: Request) -> Result<Received, ApiError> {
+    let room: BodyRoom = request.extensions().get().cloned().expect("a layer says what room there is");
+    room.receive(request.into_body()).await
 }
 
 fn misread<T: JsonSchema, U: UnknownFields>(misread: Misread<serde_json::Error>) -> ApiError {
@@ -114,25 +133,26 @@ fn refuse_nul(json: &[u8]) -> Result<(), ApiError> {
         return Ok(());
     }
     let value: Value = serde_json::from_slice(json).map_err(malformed)?;
-    match place_of_nul(&value, "") {
-        Some(field) => {
-            let field = field.replace('\0', "\u{2400}");
+    match place_of_nul(&value) {
+        Some(place) => {
+            let field = place.strip_prefix('.').unwrap_or(&place).replace('\0', "\u{2400}");
             Err(ApiError::invalid(field, "contains the character NUL, which cannot be stored: remove it"))
         }
         None => Ok(()),
     }
 }
 
-fn place_of_nul(value: &Value, place: &str) -> Option<String> {
+/// Such as `.items[1].theme`. It is put together on the way back, since there is one place and many values.
+fn place_of_nul(value: &Value) -> Option<String> {
     match value {
-        Value::String(text) => text.contains('\0').then(|| place.to_owned()),
+        Value::String(text) => text.contains('\0').then(String::new),
         Value::Array(values) => values
             .iter()
             .enumerate()
-            .find_map(|(index, value)| place_of_nul(value, &format!("{place}[{index}]"))),
+            .find_map(|(index, value)| Some(format!("[{index}]{}", place_of_nul(value)?))),
         Value::Object(entries) => entries.iter().find_map(|(key, value)| {
-            let place = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
-            if key.contains('\0') { Some(place) } else { place_of_nul(value, &place) }
+            let inner = if key.contains('\0') { String::new() } else { place_of_nul(value)? };
+            Some(format!(".{}{inner}", shortened(key, SHOWN_CHARACTERS)))
         }),
         Value::Null | Value::Bool(_) | Value::Number(_) => None,
     }
@@ -178,11 +198,16 @@ mod tests {
 
     #[test]
     fn nul_is_found_wherever_it_is() {
-        assert_eq!(place_of_nul(&json!({"a": [1, {"b": "x\0"}]}), "").as_deref(), Some("a[1].b"));
-        assert_eq!(place_of_nul(&json!({"a": {"k\0": 1}}), "").as_deref(), Some("a.k\0"));
-        assert_eq!(place_of_nul(&json!({"a": "\\u0000"}), ""), None);
+        assert_eq!(place_of_nul(&json!({"a": [1, {"b": "x\0"}]})).as_deref(), Some(".a[1].b"));
+        assert_eq!(place_of_nul(&json!({"a": {"k\0": 1}})).as_deref(), Some(".a.k\0"));
+        assert_eq!(place_of_nul(&json!({"a": "\\u0000"})), None);
         assert!(refuse_nul(br#"{"a": "\\u0000"}"#).is_ok());
         let refused = refuse_nul(br#"{"a": "\u0000"}"#).expect_err("it is refused");
         assert!(refused.to_string().starts_with("`a`: contains the character NUL"), "{refused}");
+        // Minutes, were the key written for each number.
+        let key = "k".repeat(500_000);
+        let body = json!({"metadata": {key: vec![1; 300_000], "z": "\0"}}).to_string();
+        let refused = refuse_nul(body.as_bytes()).expect_err("it is refused");
+        assert!(refused.to_string().starts_with("`metadata.z`"), "{refused}");
     }
 }

@@ -3,11 +3,13 @@
 mod body;
 mod idempotency;
 mod parameters;
+mod room;
 mod segment;
 mod unknown;
 
-pub(crate) use body::{Body, BodyLimit, BodyOrParameters};
+pub(crate) use body::{Body, BodyOrParameters, check_media_type};
 pub(crate) use idempotency::IdempotencyKey;
 pub(crate) use parameters::{Both, Parameters};
+pub(crate) use room::BodyRoom;
 pub(crate) use segment::{Segment, TwoSegments};
 pub(crate) use unknown::{Ignored, Refused, UnknownFields};

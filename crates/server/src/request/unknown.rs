@@ -1,10 +1,14 @@
 //! Reading a value while noting the fields that its type does not know, and the place of an error.
 
+use records::shortened;
 use schemars::JsonSchema;
 use serde::{Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{answer::ApiError, wire::Object};
+use crate::{
+    answer::{ApiError, SHOWN_CHARACTERS},
+    wire::Object,
+};
 
 /// What becomes of fields that nobody knows.
 pub(crate) trait UnknownFields: Send + Sync + 'static {
@@ -40,6 +44,10 @@ impl UnknownFields for Refused {
     }
 }
 
+/// Most unknown fields that are looked at, of which each has up to [`SHOWN_CHARACTERS`]: a body may have a million, and
+/// one of a million characters.
+const MAX_UNKNOWN: usize = 1_000;
+
 /// A value, and the fields that its type does not know.
 pub(crate) struct Known<T> {
     pub(crate) value: T,
@@ -62,7 +70,11 @@ pub(crate) fn read<'de, T: DeserializeOwned, D: Deserializer<'de>>(
     let mut unknown = Vec::new();
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(deserializer, &mut track);
-    let read = serde_ignored::deserialize(tracked, |path| unknown.push(place(&path)));
+    let read = serde_ignored::deserialize(tracked, |path| {
+        if unknown.len() < MAX_UNKNOWN {
+            unknown.push(place(&path));
+        }
+    });
     match read {
         Ok(Object(value)) => Ok(Known { value, unknown }),
         Err(source) => {
@@ -107,7 +119,8 @@ fn place(path: &serde_ignored::Path<'_>) -> String {
         Path::Seq { parent, index } => format!("{}[{index}]", place(parent)),
         Path::Map { parent, key } => {
             let parent = place(parent);
-            if parent.is_empty() { key.clone() } else { format!("{parent}.{key}") }
+            let key = shortened(key, SHOWN_CHARACTERS);
+            if parent.is_empty() { key.into_owned() } else { format!("{parent}.{key}") }
         }
         Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
             place(parent)
@@ -176,6 +189,18 @@ mod tests {
         assert_eq!(refused.to_string(), "`items[1].metric_tpye`: unknown field: did you mean `metric_type`?");
         let refused = Refused::judge::<Outer>(vec!["x".to_owned()]).expect_err("unknown fields are refused");
         assert_eq!(refused.to_string(), "`x`: unknown field: expected one of items, metric_type");
+    }
+
+    #[test]
+    fn long_names_are_cut_before_they_are_compared_or_shown() {
+        let name = "metric_tpye".repeat(1 << 17);
+        let read = read_json(&format!(r#"{{"items": [{{"{name}": 1}}], "{name}": 2}}"#)).expect("it reads");
+        assert!(read.unknown.iter().all(|name| name.len() < 200), "{} bytes", read.unknown[0].len());
+        let refused = Refused::judge::<Outer>(read.unknown).expect_err("unknown fields are refused");
+        assert!(refused.to_string().len() < 400, "{refused}");
+        let many: String = (0..100_000).map(|n| format!(r#""x{n}": 1,"#)).collect();
+        let read = read_json(&format!(r#"{{{many} "items": []}}"#)).expect("it reads");
+        assert_eq!(read.unknown.len(), MAX_UNKNOWN);
     }
 
     #[test]

@@ -15,8 +15,9 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use embed::{Embedder, EmbedderConfig};
 use records::Service;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use server::{
-    ConnectionTimes, EmbeddingModel, Listener, Need, PoolProbe, Probes, Process, RunnerConfig, Runs,
+    ConnectionLimits, EmbeddingModel, Listener, Need, PoolProbe, Probes, Process, RunnerConfig, Runs,
     Shutdown, Supervisor, gateway, services,
 };
 use store::postgres::{Database, Table};
@@ -43,8 +44,16 @@ use crate::{
     telemetry::{self, Traces},
 };
 
-/// hyper's own default.
-const HEAD: Duration = Duration::from_secs(30);
+const LIMITS: ConnectionLimits = ConnectionLimits {
+    // Four addresses have as many as Linux gives a process descriptors by default.
+    connections: 256,
+    // hyper's own default.
+    head: Duration::from_secs(30),
+    // A client that takes nothing for so long has gone, or never meant to read.
+    write: Duration::from_secs(30),
+    // The settings say another.
+    grace: Duration::from_secs(25),
+};
 
 /// Shorter than a service keeps a connection that is idle, so that none is used that it is about to close.
 const IDLE_UPSTREAM: Duration = Duration::from_secs(20);
@@ -187,6 +196,11 @@ impl Serving {
             let runs = runs(configuration, &storages, &model, &process)?;
             (process, Some(storages), Some(model), runs)
         };
+        let limits = ConnectionLimits {
+            connections: connections(configuration, addresses.len())?,
+            grace: settings.grace,
+            ..LIMITS
+        };
         let (shutdown, mut listeners, mut workers) = (Shutdown::default(), JoinSet::new(), JoinSet::new());
         for (role, address) in addresses {
             let router = match (role, &storages, &model) {
@@ -200,8 +214,7 @@ impl Serving {
             };
             let listener = Listener::bind(*address).await.map_err(anyhow::Error::from)?;
             print(&format!("{}: http://{}", role.as_str(), listener.address()))?;
-            let times = ConnectionTimes { head: HEAD, grace: settings.grace };
-            listeners.spawn(listener.serve(router, shutdown.clone(), times));
+            listeners.spawn(listener.serve(router, shutdown.clone(), limits));
         }
         let background = Background { supervisor, shutdown: shutdown.clone() };
         if let Some(database) = storages.as_ref().and_then(|storages| storages.database.clone()) {
@@ -324,6 +337,37 @@ async fn embedding_model(configuration: &Configuration) -> Result<EmbeddingModel
     let queue =
         Embedder::start(Arc::clone(&model), EmbedderConfig::default()).map_err(anyhow::Error::from)?;
     Ok(EmbeddingModel::new(model, queue))
+}
+
+/// Connections of each of the `addresses`: so many that descriptors remain for PostgreSQL, models and files.
+fn connections(configuration: &Configuration, addresses: usize) -> Result<usize, Failure> {
+    let positive = |text: &str| text.parse().ok().filter(|number: &usize| *number > 0);
+    let wanted = configuration
+        .parsed("PANOPTICON_MAX_CONNECTIONS", "a whole number from 1", positive)
+        .map_err(Failure::usage)?;
+    let descriptors = usize::try_from(raise_descriptors()).unwrap_or(usize::MAX);
+    let fit = descriptors.saturating_sub(OWN_DESCRIPTORS) / addresses.max(1);
+    let connections = wanted.unwrap_or(LIMITS.connections).min(fit.max(1));
+    if wanted.is_some_and(|wanted| wanted > connections) {
+        tracing::warn!(
+            "PANOPTICON_MAX_CONNECTIONS is more than {descriptors} file descriptors allow (ulimit -n): {connections} at each address"
+        );
+    }
+    Ok(connections)
+}
+
+/// Descriptors for everything but clients: the pool, providers, logs, files.
+const OWN_DESCRIPTORS: usize = 200;
+
+/// Takes as many file descriptors as the system allows, and says how many those are.
+fn raise_descriptors() -> u64 {
+    let limits = getrlimit(Resource::Nofile);
+    let most = limits.maximum.unwrap_or(u64::MAX);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, maximum: limits.maximum });
+    match raised {
+        Ok(()) => most,
+        Err(_) => limits.current.unwrap_or(most),
+    }
 }
 
 fn http_client() -> Result<reqwest::Client, Failure> {

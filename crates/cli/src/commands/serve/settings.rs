@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use records::Service;
-use server::{ApiKey, Origins, ServerConfig, Upstream};
+use server::{AllowedHosts, ApiKey, Hosts, Origins, ServerConfig, Upstream};
 use url::Url;
 
 use crate::{
@@ -81,12 +81,16 @@ impl Settings {
                 Ok((*role, SocketAddr::new(bind, arguments.port.or(port).unwrap_or(default))))
             })
             .collect::<anyhow::Result<_>>()?;
-        let server = server_config(configuration)?;
+        let mut server = server_config(configuration)?;
         let is_allowed = configuration.is_on("PANOPTICON_ALLOW_OPEN")? || arguments.allow_open;
         if server.api_key.is_none() && !bind.is_loopback() && !is_allowed {
             return Err(anyhow!(
                 "refused to listen on {bind} without a key, where everybody could read and change all records: set API_KEY, or say --allow-open (PANOPTICON_ALLOW_OPEN=1) if only friends can reach it"
             ));
+        }
+        // By which names others reach an address beyond loopback, only its operator knows.
+        if !bind.is_loopback() && configuration.text("PANOPTICON_ALLOWED_HOSTS").is_none() {
+            server.allowed_hosts = AllowedHosts::Any;
         }
         let upstreams = match arguments.what {
             Some(Served::Gateway) => Service::ALL
@@ -130,9 +134,12 @@ pub(super) fn server_config(configuration: &Configuration) -> anyhow::Result<Ser
         Some(origins) => Origins::parse(origins).context("PANOPTICON_CORS_ORIGINS is wrong")?,
         None => default.cors_origins,
     };
+    let hosts = configuration.text("PANOPTICON_ALLOWED_HOSTS").map(Hosts::parse);
+    let hosts = hosts.transpose().context("PANOPTICON_ALLOWED_HOSTS is wrong")?;
     Ok(ServerConfig {
         api_key: configuration.text("API_KEY").map(ApiKey::new),
         cors_origins,
+        allowed_hosts: AllowedHosts::Local(hosts.unwrap_or_default()),
         max_body_bytes: max_body_bytes.unwrap_or(default.max_body_bytes),
         request_timeout: request_timeout.unwrap_or(default.request_timeout),
         evaluation_timeout: evaluation_timeout.unwrap_or(default.evaluation_timeout),

@@ -1,0 +1,231 @@
+//! Who may come in where no key is asked for: programs and pages of this machine's user, and no page of another origin.
+//!
+//! A browser sends requests for any page to 127.0.0.1, and by a name that an attacker points there (DNS rebinding) as
+//! to the page's own origin. So the host has to be a name of this machine; the request must not come from a page of
+//! another origin, whether it changes, costs or only reads something; and a body has to say that it is JSON, which no
+//! page may send to another origin unasked. A link that the user follows is let in, and `/docs` from everywhere.
+//!
+//! With a key none of this is needed: no page of another origin knows it.
+
+use std::sync::Arc;
+
+use axum::{
+    body::HttpBody as _,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, uri::Authority},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+
+use crate::{
+    answer::ApiError,
+    config::{AllowedHosts, ServerConfig},
+    process::Process,
+    request::check_media_type,
+};
+
+/// Says the version and costs nothing: whatever watches the process may ask.
+const OPEN: &str = "/health";
+/// Cost nothing and tell nothing of records: any page may link to them.
+const LINKED: [&str; 2] = ["/docs", "/openapi.json"];
+
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const FETCH_USER: HeaderName = HeaderName::from_static("sec-fetch-user");
+
+/// Lets requests pass that come from this machine's user.
+pub(crate) async fn through_door(
+    State(process): State<Arc<Process>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if process.config.api_key.is_some() || request.uri().path() == OPEN {
+        return next.run(request).await;
+    }
+    match check(&process.config, &request) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
+}
+
+fn check(config: &ServerConfig, request: &Request) -> Result<(), ApiError> {
+    let host = host(request)?;
+    if let AllowedHosts::Local(names) = &config.allowed_hosts {
+        let named = [host.as_ref(), request.uri().authority()];
+        if let Some(other) = named.into_iter().flatten().find(|authority| !names.have(authority.host())) {
+            return Err(ApiError::Host { host: other.as_str().to_owned() });
+        }
+    }
+    check_origin(config, request, host.as_ref())?;
+    if request.body().is_end_stream() {
+        return Ok(());
+    }
+    match request.headers().contains_key(header::CONTENT_TYPE) {
+        true => check_media_type(request),
+        false => Err(ApiError::MediaType { found: "none".to_owned() }),
+    }
+}
+
+/// What the request says in its header `Host`. HTTP/1.0 knows none.
+fn host(request: &Request) -> Result<Option<Authority>, ApiError> {
+    let wrong = |found: &str| ApiError::Host { host: found.to_owned() };
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if request.version() == Version::HTTP_10 => Ok(None),
+        (None, _) => Err(wrong("")),
+        (Some(host), None) => {
+            let text = host.to_str().map_err(|_| wrong("not ASCII"))?;
+            let authority = Authority::try_from(text).ok().filter(|_| !text.contains('@'));
+            authority.map(Some).ok_or_else(|| wrong(text))
+        }
+        (Some(_), Some(_)) => Err(wrong("two of them")),
+    }
+}
+
+/// Refuses what a page of another origin sends.
+fn check_origin(config: &ServerConfig, request: &Request, host: Option<&Authority>) -> Result<(), ApiError> {
+    let headers = request.headers();
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    match (origins.next(), origins.next()) {
+        (Some(origin), None) if config.cors_origins.0.contains(origin) => return Ok(()),
+        (Some(origin), None) if is_own(origin, host) => {}
+        (None, _) => {}
+        (Some(origin), _) => {
+            return Err(ApiError::Origin { origin: String::from_utf8_lossy(origin.as_bytes()).into_owned() });
+        }
+    }
+    let is = |name: HeaderName, value: &str| headers.get(name).is_some_and(|found| found == value);
+    let is_foreign =
+        headers.contains_key(FETCH_SITE) && !is(FETCH_SITE, "same-origin") && !is(FETCH_SITE, "none");
+    let is_link = matches!(*request.method(), Method::GET | Method::HEAD)
+        && is(FETCH_MODE, "navigate")
+        && (is(FETCH_USER, "?1") || LINKED.contains(&request.uri().path()));
+    if is_foreign && !is_link {
+        return Err(ApiError::Origin { origin: "another one".to_owned() });
+    }
+    Ok(())
+}
+
+/// Whether a page that was loaded from `host` has the origin. A proxy before us may have added TLS.
+fn is_own(origin: &HeaderValue, host: Option<&Authority>) -> bool {
+    let Ok(origin) = origin.to_str() else { return false };
+    let of_http = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    of_http.zip(host).is_some_and(|(origin, host)| origin.eq_ignore_ascii_case(host.as_str()))
+}
+
+/// Headers that tell of the page that sent a request, which the door has seen: a service behind another door would
+/// take a page of that one for foreign.
+pub(crate) fn remove_origin(headers: &mut HeaderMap) {
+    for name in
+        [header::ORIGIN, FETCH_SITE, FETCH_MODE, FETCH_USER, HeaderName::from_static("sec-fetch-dest")]
+    {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, http::StatusCode};
+
+    use super::*;
+    use crate::config::{Hosts, Origins};
+
+    /// The status of the refusal, if the request is refused.
+    fn refusal(config: &ServerConfig, request: &str, body: &str) -> Option<StatusCode> {
+        let mut lines = request.lines();
+        let (method, uri) = lines.next().and_then(|line| line.split_once(' ')).expect("a first line");
+        let mut builder = Request::builder().method(method).uri(uri);
+        for (name, value) in lines.filter_map(|line| line.trim().split_once(": ")) {
+            builder = builder.header(name, value);
+        }
+        let body = if body.is_empty() { Body::empty() } else { Body::from(body.to_owned()) };
+        check(config, &builder.body(body).expect("a request")).err().map(|error| error.status())
+    }
+
+    #[test]
+    fn host_is_a_name_of_this_machine() {
+        let hosts = Hosts::parse("evals.example.org, Other").expect("they are names");
+        let named = ServerConfig { allowed_hosts: AllowedHosts::Local(hosts), ..ServerConfig::default() };
+        let any = ServerConfig { allowed_hosts: AllowedHosts::Any, ..ServerConfig::default() };
+        let default = ServerConfig::default();
+        let with = |host: &str| format!("GET /api/v1/queries\nhost: {host}");
+        for host in ["localhost", "LocalHost:8000", "127.0.0.1:1", "[::1]:8000", "[::1]", "localhost."] {
+            assert_eq!(refusal(&default, &with(host), ""), None, "{host}");
+        }
+        for host in [
+            "evil.example",
+            "localhost.evil.example:8000",
+            "127.0.0.1.nip.io",
+            "user@localhost",
+            "localhost@evil.example",
+            "127.0.0.2.evil",
+            "[::2]",
+            "0.0.0.0:8000",
+            "x",
+            "localhost, evil.example",
+        ] {
+            assert_eq!(refusal(&default, &with(host), ""), Some(StatusCode::MISDIRECTED_REQUEST), "{host}");
+        }
+        assert_eq!(refusal(&any, &with("evil.example"), ""), None);
+        assert_eq!(refusal(&named, &with("Evals.example.org:80"), ""), None);
+        assert_eq!(refusal(&named, &with("other"), ""), None);
+        assert!(refusal(&named, &with("example.org"), "").is_some());
+        assert!(refusal(&default, "GET /metrics", "").is_some(), "no host");
+        assert!(refusal(&default, "GET /metrics\nhost: localhost\nhost: evil.example", "").is_some());
+        assert!(refusal(&default, "GET http://evil.example/metrics\nhost: localhost", "").is_some());
+    }
+
+    #[test]
+    fn pages_of_other_origins_are_refused_and_their_links_followed() {
+        let cors_origins = Origins::parse("http://localhost:3000").expect("an origin");
+        let config = ServerConfig { cors_origins, ..ServerConfig::default() };
+        let with = |first: &str, headers: &[&str]| {
+            refusal(&config, &format!("{first}\nhost: localhost:8000\n{}", headers.join("\n")), "")
+        };
+        let get = "GET /api/v1/queries";
+        let post = "POST /api/v1/runs/x/cancel";
+        for first in [get, post, "DELETE /api/v1/queries/x", "OPTIONS /api/v1/queries"] {
+            for headers in [
+                &["origin: http://localhost:8001"][..],
+                &["origin: http://127.0.0.1:8000"],
+                &["origin: null"],
+                &["origin: https://evil.example"],
+                &["origin: http://localhost:8000", "origin: http://localhost:3000"],
+                &["origin: http://localhost:8000.evil.example"],
+                &["sec-fetch-site: cross-site"],
+                &["sec-fetch-site: same-site", "sec-fetch-mode: no-cors"],
+                &["sec-fetch-site: same-site", "origin: http://localhost:8000"],
+                // A frame or a window that the page opens by itself.
+                &["sec-fetch-site: cross-site", "sec-fetch-mode: navigate"],
+            ] {
+                assert_eq!(with(first, headers), Some(StatusCode::FORBIDDEN), "{first} {headers:?}");
+            }
+            for headers in [
+                &[][..],
+                &["origin: http://localhost:8000", "sec-fetch-site: same-origin"],
+                &["origin: https://LOCALHOST:8000"],
+                &["origin: http://localhost:3000", "sec-fetch-site: same-site"],
+                &["sec-fetch-site: none"],
+            ] {
+                assert_eq!(with(first, headers), None, "{first} {headers:?}");
+            }
+        }
+        let link = ["sec-fetch-site: cross-site", "sec-fetch-mode: navigate", "sec-fetch-user: ?1"];
+        assert_eq!(with(get, &link), None);
+        assert_eq!(with(post, &link), Some(StatusCode::FORBIDDEN), "a form is no link");
+        assert_eq!(with("GET /docs", &link[..2]), None);
+    }
+
+    #[test]
+    fn body_says_that_it_is_json() {
+        let config = ServerConfig::default();
+        let with = |headers: &str, body: &str| {
+            refusal(&config, &format!("POST /api/v1/runs/x/cancel\nhost: localhost\n{headers}"), body)
+        };
+        for headers in ["", "content-type: text/plain", "content-type: text/plain; a=application/json"] {
+            assert_eq!(with(headers, "{}"), Some(StatusCode::UNSUPPORTED_MEDIA_TYPE), "{headers}");
+        }
+        assert_eq!(with("content-type: application/json; charset=utf-8", "{}"), None);
+        assert_eq!(with("", ""), None);
+    }
+}

@@ -1,0 +1,154 @@
+//! Memory that the bodies of requests take, which is limited for the process: what a body says may take many times its
+//! bytes, and there are as many bodies as clients.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use futures_util::StreamExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::answer::ApiError;
+
+/// Memory of all bodies. More lets as many large ones be read at once as take all memory; less turns clients away who
+/// send the largest.
+const TOTAL_BYTES: usize = 128 << 20;
+/// Bodies up to this do not count: requests are limited in number.
+const UNCOUNTED_BYTES: usize = 64 << 10;
+/// What a value in a list takes at least, and an entry of an object besides.
+const VALUE_BYTES: usize = 32;
+const ENTRY_BYTES: usize = 48;
+const PERMIT_BYTES: usize = 1 << 10;
+
+/// The room of a process for bodies; an extension of every request.
+#[derive(Clone, Debug)]
+pub(crate) struct BodyRoom {
+    /// Bytes that one body may have.
+    limit_bytes: usize,
+    room: Arc<Semaphore>,
+}
+
+/// A body that has arrived.
+pub(crate) struct Received {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) held: Held,
+}
+
+/// Room that a body has until this is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Held(Option<OwnedSemaphorePermit>);
+
+impl BodyRoom {
+    /// For bodies of up to `limit_bytes` each.
+    pub(crate) fn new(limit_bytes: usize) -> Self {
+        let permits = TOTAL_BYTES.max(limit_bytes.saturating_mul(2)) / PERMIT_BYTES;
+        Self { limit_bytes, room: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))) }
+    }
+
+    /// Reads the whole body, and takes the room that its content will need.
+    pub(crate) async fn receive(&self, body: Body) -> Result<Received, ApiError> {
+        let limit_bytes = self.limit_bytes;
+        let (mut bytes, mut held) = (Vec::new(), Held::default());
+        let mut stream = body.into_data_stream();
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(|source| ApiError::Body { source })?;
+            if bytes.len() + chunk.len() > limit_bytes {
+                return Err(ApiError::TooLarge { limit_bytes });
+            }
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > UNCOUNTED_BYTES {
+                self.take(&mut held, bytes.len())?;
+            }
+        }
+        if bytes.len() > UNCOUNTED_BYTES {
+            let size = bytes.len() + size_of_values(&bytes);
+            let most = self.most_bytes();
+            if size > most {
+                let reason = format!(
+                    "its values would take {size} bytes of memory, where a request may take {most}: send fewer at once"
+                );
+                return Err(ApiError::invalid("body", reason));
+            }
+            self.take(&mut held, size)?;
+        }
+        Ok(Received { bytes, held })
+    }
+
+    /// Memory that one body may take, whatever its bytes say.
+    fn most_bytes(&self) -> usize {
+        (TOTAL_BYTES / 2).max(self.limit_bytes.saturating_mul(2))
+    }
+
+    /// Enlarges what is held to `bytes`.
+    fn take(&self, held: &mut Held, bytes: usize) -> Result<(), ApiError> {
+        let has = held.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let wanted = bytes.div_ceil(PERMIT_BYTES).saturating_sub(has);
+        let wanted = u32::try_from(wanted).map_err(|_| ApiError::NoRoom)?;
+        let more = Arc::clone(&self.room).try_acquire_many_owned(wanted).map_err(|_| ApiError::NoRoom)?;
+        match &mut held.0 {
+            Some(permit) => permit.merge(more),
+            none => *none = Some(more),
+        }
+        Ok(())
+    }
+}
+
+/// What the values of `json` take in memory besides their bytes, at least.
+fn size_of_values(json: &[u8]) -> usize {
+    let (mut size, mut is_text, mut is_escaped) = (0, false, false);
+    for byte in json {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = is_text,
+            b'"' => is_text = !is_text,
+            b',' | b'[' | b'{' if !is_text => size += VALUE_BYTES,
+            b':' if !is_text => size += ENTRY_BYTES,
+            _ => {}
+        }
+    }
+    size
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn receive(room: &BodyRoom, body: String) -> Result<Received, ApiError> {
+        room.receive(Body::from(body)).await
+    }
+
+    #[tokio::test]
+    async fn bodies_together_take_no_more_than_the_room() {
+        let room = BodyRoom::new(16 << 20);
+        let text = || format!(r#""{}""#, ",[{:".repeat(3 << 20));
+        let mut received = Vec::new();
+        let refused = loop {
+            match receive(&room, text()).await {
+                Ok(one) => received.push(one),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(refused, ApiError::NoRoom), "{refused:?}");
+        assert_eq!(received.len(), TOTAL_BYTES / (12 << 20));
+        receive(&room, "[1]".to_owned()).await.expect("small bodies are always read");
+        received.pop();
+        receive(&room, text()).await.expect("room was given back");
+    }
+
+    #[tokio::test]
+    async fn body_counts_by_what_it_becomes() {
+        let room = BodyRoom::new(16 << 20);
+        for unit in ["1,", "[],", "{},", r#""":"","#] {
+            let body = format!("[{}1]", unit.repeat((15 << 20) / unit.len()));
+            let refused = receive(&room, body).await.map(drop).expect_err("it is large");
+            assert!(matches!(refused, ApiError::Invalid { .. }), "{unit}: {refused:?}");
+        }
+        receive(&room, format!("[{}1]", "1,".repeat(500_000))).await.expect("it is not that large");
+        let over = receive(&room, " ".repeat((16 << 20) + 1)).await.map(drop);
+        assert!(matches!(over, Err(ApiError::TooLarge { .. })), "{over:?}");
+    }
+
+    #[test]
+    fn punctuation_in_texts_is_no_value() {
+        assert_eq!(size_of_values(br#"{"a\"[,": ["\\", 1]}"#), 3 * VALUE_BYTES + ENTRY_BYTES);
+    }
+}
