@@ -62,6 +62,81 @@ impl<const MIN: u32, const MAX: u32, const DEFAULT: u32> JsonSchema for Whole<MI
     }
 }
 
+/// [`Whole`] on the routes of the old services, which took what pydantic takes for a whole number: `"5"` and `5.0` too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LaxWhole<const MIN: u32, const MAX: u32, const DEFAULT: u32>(Whole<MIN, MAX, DEFAULT>);
+
+impl<const MIN: u32, const MAX: u32, const DEFAULT: u32> LaxWhole<MIN, MAX, DEFAULT> {
+    /// The number.
+    pub(crate) fn get(self) -> u32 {
+        self.0.get()
+    }
+}
+
+impl<'de, const MIN: u32, const MAX: u32, const DEFAULT: u32> Deserialize<'de>
+    for LaxWhole<MIN, MAX, DEFAULT>
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<const MIN: u32, const MAX: u32>;
+
+        impl<const MIN: u32, const MAX: u32> Visitor<MIN, MAX> {
+            fn within(number: Option<i64>) -> Option<u32> {
+                u32::try_from(number?).ok().filter(|number| (MIN..=MAX).contains(number))
+            }
+        }
+
+        impl<const MIN: u32, const MAX: u32> de::Visitor<'_> for Visitor<MIN, MAX> {
+            type Value = u32;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a whole number from {MIN} to {MAX}")
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<u32, E> {
+                let within = Self::within(Some(number));
+                within.ok_or_else(|| E::invalid_value(de::Unexpected::Signed(number), &self))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<u32, E> {
+                let within = Self::within(i64::try_from(number).ok());
+                within.ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(number), &self))
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<u32, E> {
+                // Display writes the digits of a whole float, and nothing else that is a whole number.
+                let within = Self::within(number.to_string().parse().ok());
+                within.ok_or_else(|| E::invalid_value(de::Unexpected::Float(number), &self))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<u32, E> {
+                let digits = text.trim();
+                let digits = match digits.split_once('.') {
+                    Some((digits, zeros)) if zeros.bytes().all(|byte| byte == b'0') => digits,
+                    _ => digits,
+                };
+                let within = Self::within(digits.parse().ok());
+                within.ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+
+        deserializer.deserialize_any(Visitor::<MIN, MAX>).map(Whole).map(Self)
+    }
+}
+
+impl<const MIN: u32, const MAX: u32, const DEFAULT: u32> JsonSchema for LaxWhole<MIN, MAX, DEFAULT> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        Whole::<MIN, MAX, DEFAULT>::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Whole::<MIN, MAX, DEFAULT>::json_schema(generator)
+    }
+}
+
 /// A number from `MIN` to `MAX`, both included.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Within<const MIN: i32, const MAX: i32>(f64);
@@ -173,5 +248,43 @@ impl<T: JsonSchema, const MIN: usize, const MAX: usize> JsonSchema for Entries<T
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let entry = generator.subschema_for::<T>();
         json_schema!({ "type": "array", "items": entry, "minItems": MIN, "maxItems": MAX })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, from_value, json};
+
+    use super::*;
+
+    #[test]
+    fn old_routes_take_whole_numbers_as_pydantic_does_and_new_ones_do_not() {
+        let lax = |value: Value| from_value::<LaxWhole<1, 100, 5>>(value).ok().map(LaxWhole::get);
+        let strict = |value: Value| from_value::<Whole<1, 100, 5>>(value).ok().map(Whole::get);
+        for (value, number) in
+            [(json!("5"), 5), (json!(5.0), 5), (json!("5.0"), 5), (json!(" 7 "), 7), (json!("+8"), 8)]
+        {
+            assert_eq!((lax(value.clone()), strict(value.clone())), (Some(number), None), "{value}");
+        }
+        assert_eq!((lax(json!(100)), strict(json!(100))), (Some(100), Some(100)));
+        for value in [
+            json!("5.5"),
+            json!(5.5),
+            json!(""),
+            json!("."),
+            json!("x"),
+            json!("0"),
+            json!(101.0),
+            json!("101"),
+            json!(1e300),
+            json!(-1),
+            json!("-5"),
+            json!(null),
+            json!(true),
+            json!([5]),
+            json!("5e0"),
+        ] {
+            assert_eq!(lax(value.clone()), None, "{value}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use store::postgres::RegisteredModel;
 
-use super::{ClientId, Entries, Outputs, Resource, Whole};
+use super::{ClientId, Entries, LaxWhole, Outputs, Resource};
 use crate::judging::{Evaluated, Evaluation, FailedQuery, Question, Wanted};
 
 /// A query for a model, and how its answer is judged.
@@ -45,7 +45,7 @@ pub(crate) struct EvaluateTheme {
     model_provider: Option<String>,
     /// Most queries that are asked.
     #[serde(default)]
-    limit: Whole<1, 100, 10>,
+    limit: LaxWhole<1, 100, 10>,
     /// Further keys of each output.
     metadata: Option<Map<String, Value>>,
 }

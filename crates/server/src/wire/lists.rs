@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Entries, Object, Whole};
+use super::{Entries, LaxWhole, Object, Whole};
 use crate::answer::Details;
 
 /// Which page is meant.
@@ -11,10 +11,10 @@ use crate::answer::Details;
 pub(crate) struct PageParameters {
     /// Number of the page.
     #[serde(default)]
-    pub(crate) page: Whole<1, { i32::MAX as u32 }, 1>,
+    pub(crate) page: LaxWhole<1, { i32::MAX as u32 }, 1>,
     /// Records on a page.
     #[serde(default)]
-    pub(crate) limit: Whole<1, 100, 10>,
+    pub(crate) limit: LaxWhole<1, 100, 10>,
 }
 
 /// A page of a list.

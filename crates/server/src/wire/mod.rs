@@ -12,7 +12,7 @@ mod runs;
 mod summaries;
 
 pub(crate) use agreement::{AgreementRequest, Labels, ShownAgreement, ShownScoresAgree, ShownWinnersAgree};
-pub(crate) use bounded::{Entries, Object, Whole, Within};
+pub(crate) use bounded::{Entries, LaxWhole, Object, Whole, Within};
 pub(crate) use dates::{EndDate, StartDate};
 pub(crate) use evaluations::{
     EvaluateQuery, EvaluateTheme, NewModel, ShownEvaluated, ShownModel, ShownOfTheme,

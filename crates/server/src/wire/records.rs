@@ -10,7 +10,7 @@ use store::storage::{
 };
 use time::PrimitiveDateTime;
 
-use super::{ClientId, EndDate, StartDate, Whole, Within, metadata::condition};
+use super::{ClientId, EndDate, LaxWhole, StartDate, Whole, Within, metadata::condition};
 use crate::{
     answer::ApiError,
     request::{Ignored, Refused, UnknownFields},
@@ -146,7 +146,7 @@ macro_rules! wire_types {
         $(#[doc = $doc:literal])*
         $resource:ident: $service:ident, $path:literal, $noun:literal, unknown: $unknown:ident,
         types: $New:ident, $Change:ident, $Search:ident, $Filters:ident, $Stored:ident, $Found:ident, $Category:ident,
-        text: $text:literal, category: $category:literal, by_category: $by_category:literal, categories: $categories:literal,
+        limit: $Limit:ident, text: $text:literal, category: $category:literal, by_category: $by_category:literal, categories: $categories:literal,
         production: { $($(#[doc = $field_doc:literal])* $field:ident),* },
     ) => {
         $(#[doc = $doc])*
@@ -223,7 +223,7 @@ macro_rules! wire_types {
             embedding: Option<Vec<f32>>,
             /// Most answers that are wanted.
             #[serde(default)]
-            limit: Whole<1, 100, 5>,
+            limit: $Limit<1, 100, 5>,
             /// Only records of this category.
             #[serde(rename = $category)]
             category: Option<String>,
@@ -347,7 +347,7 @@ wire_types! {
     /// Prompts that models are tested with.
     Queries: Query, "queries", "query", unknown: Ignored,
     types: NewQuery, QueryChange, QuerySearch, QueryFilters, StoredQuery, FoundQuery, ThemeOfQueries,
-    text: "query", category: "theme", by_category: "theme/{theme}", categories: "themes",
+    limit: LaxWhole, text: "query", category: "theme", by_category: "theme/{theme}", categories: "themes",
     production: {},
 }
 
@@ -355,7 +355,7 @@ wire_types! {
     /// Prompts that a judge scores with.
     EvaluationMetrics: Evaluation, "evaluation-metrics", "evaluation metric", unknown: Ignored,
     types: NewMetric, MetricChange, MetricSearch, MetricFilters, StoredMetric, FoundMetric, MetricType,
-    text: "prompt", category: "metric_type", by_category: "type/{metric_type}", categories: "types",
+    limit: LaxWhole, text: "prompt", category: "metric_type", by_category: "type/{metric_type}", categories: "types",
     production: {},
 }
 
@@ -363,7 +363,7 @@ wire_types! {
     /// What models answered.
     Outputs: Judge, "outputs", "output", unknown: Refused,
     types: NewOutput, OutputChange, OutputSearch, OutputFilters, StoredOutput, FoundOutput, ThemeOfOutputs,
-    text: "output", category: "theme", by_category: "theme/{theme}", categories: "themes",
+    limit: Whole, text: "output", category: "theme", by_category: "theme/{theme}", categories: "themes",
     production: {
         /// The model that made it.
         model_id,

@@ -13,7 +13,7 @@ use store::{
 use time::Duration;
 use uuid::Uuid;
 
-use super::{EndDate, KeysetPage, Page, StartDate, Whole, Within, metadata::condition};
+use super::{EndDate, KeysetPage, LaxWhole, Page, StartDate, Within, metadata::condition};
 use crate::answer::ApiError;
 
 /// Which results are meant: those that satisfy everything that is given.
@@ -138,10 +138,10 @@ impl ResultFilters {
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct ResultPaging {
     /// Number of the page; 1 by default. Pages count all results each time: a cursor is for going through many.
-    pub(crate) page: Option<Whole<1, { i32::MAX as u32 }, 1>>,
+    pub(crate) page: Option<LaxWhole<1, { i32::MAX as u32 }, 1>>,
     /// Results on a page.
     #[serde(default)]
-    pub(crate) limit: Whole<1, 100, 10>,
+    pub(crate) limit: LaxWhole<1, 100, 10>,
     /// `next_cursor` of the answer before, or nothing to begin with the newest.
     pub(crate) cursor: Option<String>,
 }
