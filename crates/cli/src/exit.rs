@@ -158,7 +158,9 @@ impl From<store::storage::StorageError> for Failure {
     fn from(error: store::storage::StorageError) -> Self {
         use store::storage::StorageError;
         let code = match &error {
-            StorageError::Refused { .. } | StorageError::Unsupported { .. } => ExitCode::Usage,
+            StorageError::Refused { .. } | StorageError::Unsupported { .. } | StorageError::TooLarge => {
+                ExitCode::Usage
+            }
             StorageError::Unavailable { .. } => ExitCode::Failed,
             // A store that does not fit is for its owner to change.
             StorageError::Failed { source, .. } => {

@@ -82,20 +82,17 @@ impl Drop for Busy {
     }
 }
 
-impl Busy {
-    /// `body`, until whose end the request is under way.
-    pub(crate) fn until_end_of(self, body: Body) -> Body {
-        Body::new(Held { body, _busy: self })
-    }
+/// `body`, until whose end `held` is kept.
+pub(crate) fn holding<T: Send + Unpin + 'static>(body: Body, held: T) -> Body {
+    Body::new(Holding { body, _held: held })
 }
 
-/// A body, and what lives as long as it.
-struct Held {
+struct Holding<T> {
     body: Body,
-    _busy: Busy,
+    _held: T,
 }
 
-impl hyper::body::Body for Held {
+impl<T: Unpin> hyper::body::Body for Holding<T> {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -10,12 +10,16 @@ use tracing::Instrument as _;
 use crate::{
     answer::ApiError,
     config::ServerConfig,
+    layers::Permit,
     listener::Shutdown,
     metrics::{MaintenanceMetrics, Metrics, Outcome, Probes},
     request::BodyRoom,
     searches::SearchProbe,
     supervisor::Supervisor,
 };
+
+/// Exports at once. Each holds some megabytes as long as its client reads.
+const MAX_EXPORTS: usize = 16;
 
 /// Limits, doors and metrics of a process.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ pub struct Process {
     /// What runs beside requests.
     pub(crate) supervisor: Supervisor,
     stopping: Shutdown,
+    /// A permit for each export that is under way.
+    pub(crate) exports: Arc<Semaphore>,
     /// Memory for the bodies of requests.
     pub(crate) bodies: BodyRoom,
 }
@@ -49,6 +55,7 @@ impl Process {
             streams,
             supervisor: probes.supervisor,
             stopping: Shutdown::default(),
+            exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
             bodies,
         })
     }
@@ -61,6 +68,15 @@ impl Process {
     /// What maintenance tells of itself, for `/metrics`.
     pub fn maintenance_metrics(&self) -> MaintenanceMetrics {
         self.metrics.maintenance.clone()
+    }
+
+    /// Room for an export, until the last clone is dropped.
+    ///
+    /// # Errors
+    /// When there are as many as may be.
+    pub(crate) fn begin_export(&self) -> Result<Permit, ApiError> {
+        let permit = Arc::clone(&self.exports).try_acquire_owned();
+        permit.map(Permit::new).map_err(|_| ApiError::Busy { limit: MAX_EXPORTS })
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -93,7 +109,10 @@ impl Process {
         let result = work.instrument(span).await;
         let outcome = match &result {
             // A refusal is an answer.
-            Ok(_) | Err(StorageError::Refused { .. } | StorageError::Unsupported { .. }) => Outcome::Done,
+            Ok(_)
+            | Err(StorageError::Refused { .. } | StorageError::Unsupported { .. } | StorageError::TooLarge) => {
+                Outcome::Done
+            }
             Err(StorageError::Unavailable { .. } | StorageError::Failed { .. }) => Outcome::Failed,
         };
         self.metrics.storage_ended(service, operation, outcome, began);

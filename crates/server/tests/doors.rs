@@ -271,3 +271,51 @@ async fn work_on_hostile_bodies_is_linear_and_its_errors_short() {
         format!(r#"{{"query": "x", "theme": "t", "metadata": {{"a": [{}1]}}}}"#, "1,".repeat(7_000_000));
     assert!(post("/api/v1/queries", many).await.message(422).contains("of memory"));
 }
+
+#[tokio::test]
+async fn idle_connections_give_way_to_new_ones() {
+    let served = Served::start().await;
+    let mut idle = Vec::new();
+    // More than the address has, and all of them wait without a word.
+    for _ in 0..TIMES.connections + 20 {
+        idle.push(TcpStream::connect(served.address).await.expect("the service listens"));
+    }
+    let answer = served.get("/api/v1/queries/count").await;
+    assert_eq!(answer.data()["count"], 0);
+    let mut byte = [0];
+    let closed =
+        tokio::time::timeout(PATIENCE, idle[0].read(&mut byte)).await.expect("the oldest was closed");
+    assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
+}
+
+#[tokio::test]
+async fn client_that_never_reads_is_dropped() {
+    let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
+    let address = listener.address();
+    // Dropped with the answer.
+    let held = std::sync::Arc::new(());
+    let body = held.clone();
+    let router = Router::new().fallback(move || {
+        let held = body.clone();
+        async move {
+            let chunks = std::iter::repeat_with(move || {
+                let _held = &held;
+                Ok::<_, std::convert::Infallible>(vec![b'x'; 1 << 16])
+            });
+            axum::body::Body::from_stream(futures_util::stream::iter(chunks))
+        }
+    });
+    let limits = ConnectionLimits { write: Duration::from_millis(300), ..TIMES };
+    let serving = tokio::spawn(listener.serve(router, Shutdown::default(), limits));
+    let unused = std::sync::Arc::strong_count(&held);
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("it is sent");
+    let mut byte = [0];
+    stream.read_exact(&mut byte).await.expect("the answer begins");
+    let end = Instant::now() + PATIENCE;
+    while std::sync::Arc::strong_count(&held) > unused {
+        assert!(Instant::now() < end, "the answer is still held");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    serving.abort();
+}

@@ -233,3 +233,66 @@ async fn searches_rank_by_vector_text_or_both() {
         "{refused:?}"
     );
 }
+
+#[tokio::test]
+async fn answers_and_exports_hold_so_many_bytes_whatever_the_limit() {
+    let served = Served::start().await;
+    for n in 0..20 {
+        let long = json!({"id": format!("{n}"), "query": format!("{n} ").repeat(500_000), "theme": "long"});
+        served.post("/api/v1/queries", long).await.data();
+    }
+    let short = json!({"id": "short", "query": "short", "theme": "short"});
+    served.post("/api/v1/queries", short).await.data();
+    for path in ["/api/v1/queries?theme=long&limit=1000", "/queries/theme/long?limit=100"] {
+        let refused = served.get(path).await;
+        assert!(refused.message(422).contains("more than 16777216 bytes"), "{}", refused.text);
+        assert_eq!(refused.json()["data"]["field"], "limit");
+    }
+    let ids: Vec<String> = (0..20).map(|n| n.to_string()).collect();
+    served.post("/api/v1/queries/fetch", json!({"ids": ids})).await.message(422);
+    for filter in [json!({}), json!({"theme": "long"}), json!({"mode": "hybrid"})] {
+        let mut search = json!({"query": "1 1 1", "limit": 100});
+        search.as_object_mut().expect("an object").extend(filter.as_object().expect("an object").clone());
+        served.post("/api/v1/queries/search", search).await.message(422);
+    }
+    let page = served.get("/api/v1/queries?theme=long&limit=5").await.data();
+    assert_eq!(page["items"].as_array().map(Vec::len), Some(5));
+    served.get("/api/v1/queries/7").await.data();
+    let exported = served.get("/api/v1/queries/export").await;
+    let ids = exported.text.lines().map(|line| {
+        let record: Value = serde_json::from_str(line).expect("a line is JSON");
+        record["id"].as_str().expect("an id").to_owned()
+    });
+    let expected: Vec<String> =
+        std::iter::once("short".to_owned()).chain((0..20).rev().map(|n| n.to_string())).collect();
+    assert_eq!(ids.collect::<Vec<_>>(), expected, "every record, newest first");
+}
+
+#[tokio::test]
+async fn words_of_megabytes_are_refused() {
+    let served = Served::start().await;
+    for query in ["w".repeat(1_800_000), format!("a {}", "w".repeat(2_100)), "many words ".repeat(100_000)] {
+        for mode in ["text", "hybrid"] {
+            let refused = served.post("/api/v1/queries/search", json!({"query": query, "mode": mode})).await;
+            refused.message(422);
+            assert!(refused.text.len() < 1_000, "{} bytes", refused.text.len());
+        }
+    }
+    served.post("/api/v1/queries/search", json!({"query": "w".repeat(1_000), "mode": "text"})).await.data();
+}
+
+#[tokio::test]
+async fn old_routes_take_limits_as_pydantic_did() {
+    let served = Served::start().await;
+    for limit in [json!("5"), json!(5.0), json!("5.0")] {
+        for path in ["/queries/search", "/api/v1/queries/search"] {
+            let found = served.post(path, json!({"query": "x", "limit": limit})).await;
+            assert_eq!(found.status, 200, "{path}: {found:?}");
+        }
+        let body = json!({"prompt": "x", "limit": limit});
+        assert_eq!(served.post("/evaluation-metrics/search", body).await.status, 200);
+        served.post("/api/v1/outputs/search", json!({"output": "x", "limit": limit})).await.message(422);
+    }
+    served.get("/api/v1/queries/theme/t?limit=5.0&page=1.0").await.data();
+    served.post("/api/v1/queries/search", json!({"query": "x", "limit": "0"})).await.message(422);
+}

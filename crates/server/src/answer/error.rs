@@ -161,7 +161,7 @@ impl ApiError {
             Self::NoOutput { retry_after: Some(_), .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Storage(error) => match error {
                 StorageError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
-                StorageError::Refused { .. } | StorageError::Unsupported { .. } => {
+                StorageError::Refused { .. } | StorageError::Unsupported { .. } | StorageError::TooLarge => {
                     StatusCode::UNPROCESSABLE_ENTITY
                 }
                 StorageError::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
@@ -193,6 +193,7 @@ impl ApiError {
             | Self::Storage(
                 StorageError::Refused { field, reason } | StorageError::Unsupported { field, reason },
             ) => Some(Details::new(field, reason)),
+            Self::Storage(StorageError::TooLarge) => Some(Details::new("limit", &self.to_string())),
             _ => None,
         }
     }

@@ -18,7 +18,7 @@ use crate::{
 /// Results that are written together: a row group of a Parquet file.
 const PART_RESULTS: usize = 4_096;
 /// Bytes of texts after which a part ends before it has so many results.
-const PART_BYTES: usize = 8 << 20;
+const PART_BYTES: usize = 4 << 20;
 
 /// A file that is being written.
 enum File {

@@ -127,6 +127,7 @@ pub(crate) async fn export<R: Resource>(
     NoApi(Extension(permit)): NoApi<Extension<Permit>>,
     filters: Parameters<R::Filters, Refused>,
 ) -> Result<JsonLines<R>> {
+    let permit = (permit, records.process().begin_export()?);
     let records = records.export(filters.value.into()).await?;
     Ok(JsonLines { records, permit, resource: std::marker::PhantomData })
 }
@@ -134,8 +135,8 @@ pub(crate) async fn export<R: Resource>(
 /// Records as lines of JSON. Cut off without its end if the store fails meanwhile.
 pub(crate) struct JsonLines<R> {
     records: BoxStream<'static, std::result::Result<Record, StorageError>>,
-    /// The export counts as a request until its last line.
-    permit: Permit,
+    /// The export counts as a request, and as one of the exports, until its last line.
+    permit: (Permit, Permit),
     resource: std::marker::PhantomData<fn() -> R>,
 }
 

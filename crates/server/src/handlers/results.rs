@@ -63,6 +63,7 @@ pub(crate) async fn export(
     parameters: Parameters<Both<ResultFilters, ExportParameters>, Refused>,
 ) -> Result<ResultFile, ApiError> {
     let Both(filters, parameters) = parameters.value;
+    let permit = (permit, results.process.begin_export()?);
     let mut selected = results.database.export_evaluation_results(filters.into_selection()?);
     // What fails at once fails here, before anything is answered.
     let first = async { selected.next().await.transpose() };
@@ -75,8 +76,8 @@ pub(crate) async fn export(
 pub(crate) struct ResultFile {
     parameters: ExportParameters,
     results: BoxStream<'static, Result<EvaluationResult, StorageError>>,
-    /// The export counts as a request until its end.
-    permit: Permit,
+    /// The export counts as a request, and as one of the exports, until its end.
+    permit: (Permit, Permit),
 }
 
 impl IntoResponse for ResultFile {

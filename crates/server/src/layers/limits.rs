@@ -3,18 +3,25 @@
 use std::sync::Arc;
 
 use axum::{
+    body::HttpBody as _,
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{answer::ApiError, process::Process};
+use crate::{answer::ApiError, connections::holding, process::Process};
 
 /// Counts as one of the requests that are worked on, until the last clone is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Permit {
     _held: Arc<OwnedSemaphorePermit>,
+}
+
+impl Permit {
+    pub(crate) fn new(held: OwnedSemaphorePermit) -> Self {
+        Self { _held: Arc::new(held) }
+    }
 }
 
 /// Operators want to look into a busy process above all.
@@ -32,11 +39,26 @@ pub(crate) async fn within_room(
     let Ok(permit) = Arc::clone(&process.room).try_acquire_owned() else {
         return ApiError::Busy { limit: process.config.max_requests }.into_response();
     };
-    let permit = Permit { _held: Arc::new(permit) };
+    let permit = Permit::new(permit);
     request.extensions_mut().insert(permit.clone());
     let response = next.run(request).await;
     drop(permit);
     response
+}
+
+/// Holds room for an answer until its client has read it, or answers that there is none.
+pub(crate) async fn within_memory(
+    State(process): State<Arc<Process>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let response = next.run(request).await;
+    // Streams count by themselves.
+    let Some(bytes) = response.body().size_hint().exact() else { return response };
+    match process.bodies.hold(usize::try_from(bytes).unwrap_or(usize::MAX)) {
+        Ok(held) => response.map(|body| holding(body, held)),
+        Err(error) => error.into_response(),
+    }
 }
 
 /// Requests that wait for models.

@@ -33,6 +33,7 @@ pub(crate) fn around(router: Router, process: &Arc<Process>) -> Router {
         .layer(Extension(process.bodies.clone()))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(process.clone(), limits::within_time))
+        .layer(from_fn_with_state(process.clone(), limits::within_memory))
         .layer(from_fn_with_state(process.clone(), limits::within_room))
         .layer(from_fn_with_state(process.clone(), key::with_key))
         .layer(from_fn_with_state(process.clone(), door::through_door));

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     answer::{ApiError, Failed},
-    connections::Use,
+    connections::{Use, holding},
     process::Process,
     trace,
 };
@@ -69,7 +69,7 @@ pub(crate) async fn observed(
     let mut response = response.instrument(span).await;
     response.headers_mut().insert(REQUEST_ID, header);
     match busy {
-        Some(busy) => response.map(|body| busy.until_end_of(body)),
+        Some(busy) => response.map(|body| holding(body, busy)),
         None => response,
     }
 }

@@ -1,5 +1,5 @@
-//! Memory that the bodies of requests take, which is limited for the process: what a body says may take many times its
-//! bytes, and there are as many bodies as clients.
+//! Memory that the bodies of requests and answers take, which is limited for the process: what a body says may take many
+//! times its bytes, an answer waits for its client, and there are as many as clients.
 
 use std::sync::Arc;
 
@@ -73,6 +73,15 @@ impl BodyRoom {
         Ok(Received { bytes, held })
     }
 
+    /// Room for the body of an answer of `bytes`, which is in memory until its client has read it.
+    pub(crate) fn hold(&self, bytes: usize) -> Result<Held, ApiError> {
+        let mut held = Held::default();
+        if bytes > UNCOUNTED_BYTES {
+            self.take(&mut held, bytes)?;
+        }
+        Ok(held)
+    }
+
     /// Memory that one body may take, whatever its bytes say.
     fn most_bytes(&self) -> usize {
         (TOTAL_BYTES / 2).max(self.limit_bytes.saturating_mul(2))
@@ -131,6 +140,10 @@ mod tests {
         assert_eq!(received.len(), TOTAL_BYTES / (12 << 20));
         receive(&room, "[1]".to_owned()).await.expect("small bodies are always read");
         received.pop();
+        let held = room.hold(11 << 20).expect("room was given back");
+        assert!(matches!(room.hold(11 << 20), Err(ApiError::NoRoom)));
+        room.hold(UNCOUNTED_BYTES).expect("short answers are always given");
+        drop(held);
         receive(&room, text()).await.expect("room was given back");
     }
 

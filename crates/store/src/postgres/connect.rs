@@ -13,6 +13,7 @@ use sqlx::{
 };
 
 use super::{
+    bounded::within_answer,
     ddl,
     searches::SearchWatch,
     session::{self, Session},
@@ -247,7 +248,7 @@ impl Database {
         let settings = (&*self.session_settings(), settings);
         let statements = ddl::service::at_once(self.timeout_ms(), settings, statement);
         let mut lent = self.shelf.acquire().await?;
-        let rows = sqlx::raw_sql(statements).fetch_all(lent.connection()).await?;
+        let rows = within_answer(sqlx::raw_sql(statements).fetch(lent.connection())).await?;
         self.shelf.put(lent);
         Ok(rows)
     }

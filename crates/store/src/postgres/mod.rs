@@ -1,6 +1,7 @@
 //! The PostgreSQL store: the only place that speaks SQL.
 
 mod access;
+mod bounded;
 mod connect;
 mod copy_format;
 mod counted;

@@ -2,6 +2,8 @@
 
 use records::Service;
 
+use super::MAX_ANSWER_BYTES;
+
 /// An operation on a storage failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -29,6 +31,11 @@ pub enum StorageError {
         /// What the store lacks, and where to find it.
         reason: String,
     },
+    /// What was asked for has more bytes than an answer may.
+    #[error(
+        "the answer would have more than {MAX_ANSWER_BYTES} bytes: use a smaller `limit`, fewer ids, or an export"
+    )]
+    TooLarge,
     /// Anything else: a fault of the store or of ours.
     #[error("failed to {operation}")]
     Failed {

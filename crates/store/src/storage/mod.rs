@@ -25,6 +25,12 @@ pub use record::{Change, Insertion, NewRecord, Production, Record};
 pub(crate) use record::{category_key, check_text};
 pub use selection::{CategoryCount, Hit, Search, SearchMode, Selection, Start};
 
+/// Bytes of the records of an answer, one record at least. Smaller, and lists of long texts need small pages; larger, and
+/// few clients take all memory.
+pub const MAX_ANSWER_BYTES: usize = 16 << 20;
+/// Bytes of the records that an export holds at once, one at least.
+pub(crate) const EXPORT_BYTES: usize = 2 << 20;
+
 /// What keeps a service's records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StorageKind {

@@ -28,14 +28,15 @@ use self::{
 use super::{api::Connection, error::Error};
 use crate::{
     postgres::Table,
+    row::object_to_json,
     storage::{
-        Atomicity, CategoryCount, Change, Hit, Insertion, NewRecord, Record, Search, Selection, Start,
-        Storage, StorageError, StorageKind, category_key,
+        Atomicity, CategoryCount, Change, Hit, Insertion, MAX_ANSWER_BYTES, NewRecord, Record, Search,
+        Selection, Start, Storage, StorageError, StorageKind, category_key,
     },
 };
 
 /// Records to show at once while all are exported.
-const EXPORT_RECORDS: usize = 500;
+const EXPORT_RECORDS: usize = 100;
 
 /// The records of one service in a collection of a Chroma server.
 pub struct ChromaStorage {
@@ -91,7 +92,7 @@ impl Storage for ChromaStorage {
     }
 
     async fn get(&self, ids: &[String]) -> Result<Vec<Record>, StorageError> {
-        self.records(ids, "get records").await
+        within_answer(self.records(ids, "get records").await?)
     }
 
     async fn update(&self, id: &str, change: &Change) -> Result<Option<Record>, StorageError> {
@@ -120,7 +121,7 @@ impl Storage for ChromaStorage {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let ids: Vec<String> =
             newest_first(selected).into_iter().skip(skipped).take(limit).map(|(_, id)| id).collect();
-        self.records(&ids, "list records").await
+        within_answer(self.records(&ids, "list records").await?)
     }
 
     async fn count(&self, selection: &Selection) -> Result<u64, StorageError> {
@@ -162,6 +163,18 @@ impl Storage for ChromaStorage {
             .try_flatten()
             .boxed()
     }
+}
+
+/// The records, unless they have more bytes than an answer may.
+fn within_answer(records: Vec<Record>) -> Result<Vec<Record>, StorageError> {
+    let mut bytes = 0;
+    for record in &records {
+        bytes += record.text.len() + object_to_json(&record.metadata).len();
+        if bytes > MAX_ANSWER_BYTES && records.len() > 1 {
+            return Err(StorageError::TooLarge);
+        }
+    }
+    Ok(records)
 }
 
 fn newest_first(mut selected: Vec<(Place, String)>) -> Vec<(Place, String)> {

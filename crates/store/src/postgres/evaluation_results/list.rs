@@ -7,12 +7,11 @@ use super::{EvaluationResult, FAILING, ResultCursor, ResultSelection};
 use crate::{
     postgres::{
         Database,
+        bounded::fetch_answer,
         ddl::{
             results::{Part, count_results, list_results},
             service::Statement,
         },
-        storage::bound,
-        unnamed::on,
     },
     storage::StorageError,
 };
@@ -63,13 +62,33 @@ impl Database {
         let first = Some((self.clone(), selection, None));
         let pages = stream::try_unfold(first, |rest| async move {
             let Some((database, selection, cursor)) = rest else { return Ok(None) };
-            let page = database.evaluation_results_after(&selection, cursor.as_ref(), EXPORT_PAGE).await?;
-            // A page that is not full was the last one.
-            let last = page.last().filter(|_| page.len() == EXPORT_PAGE as usize);
+            let (page, is_last) = database.export_page(&selection, cursor.as_ref()).await?;
+            let last = page.last().filter(|_| !is_last);
             let rest = last.map(|last| (database, selection, Some(ResultCursor::after(last))));
             Ok(Some((stream::iter(page.into_iter().map(Ok)), rest)))
         });
         pages.try_flatten().boxed()
+    }
+
+    /// Results that an export holds at once, after `cursor`; and whether they are the last ones.
+    async fn export_page(
+        &self,
+        selection: &ResultSelection,
+        cursor: Option<&ResultCursor>,
+    ) -> Result<(Vec<EvaluationResult>, bool), StorageError> {
+        let mut limit = EXPORT_PAGE;
+        loop {
+            match self.evaluation_results_after(selection, cursor, limit).await {
+                // A page that is not full was the last one.
+                Ok(page) => {
+                    let is_last = page.len() < limit as usize;
+                    return Ok((page, is_last));
+                }
+                // One is never too large.
+                Err(StorageError::TooLarge) => limit = (limit / 4).max(1),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// How many results are selected.
@@ -110,7 +129,7 @@ impl Database {
             if limit.is_some_and(|limit| rows.len() >= limit) {
                 break;
             }
-            let more = bound(statement).fetch_all(on(&mut transaction)).await;
+            let more = fetch_answer(&mut transaction, statement).await;
             rows.extend(more.map_err(FAILING.to(operation))?);
         }
         transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;

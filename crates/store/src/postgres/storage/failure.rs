@@ -5,7 +5,10 @@ use sqlx::{Postgres, postgres::PgArguments, query::Query};
 
 use crate::{
     error::{BEYOND_HALF, is_beyond_half, is_shared_memory, missing_privilege},
-    postgres::ddl::{Bind, service::Statement},
+    postgres::{
+        bounded::Overrun,
+        ddl::{Bind, service::Statement},
+    },
     storage::StorageError,
 };
 
@@ -17,7 +20,9 @@ impl Failing {
     /// Turns a statement's error into that of `operation`, a verb phrase.
     pub(crate) fn to(self, operation: &'static str) -> impl Fn(sqlx::Error) -> StorageError {
         move |error| {
-            if is_passing(&error) {
+            if matches!(&error, sqlx::Error::Decode(cause) if cause.is::<Overrun>()) {
+                StorageError::TooLarge
+            } else if is_passing(&error) {
                 StorageError::Unavailable { service: self.0, source: error.into() }
             } else if code(&error).as_deref() == Some(INVALID_REGULAR_EXPRESSION) {
                 StorageError::Unsupported {

@@ -25,6 +25,7 @@ pub(crate) use vector_search::{NearestSearch, WideFilters, nearest_rows};
 use self::{row::read_record, vector_search::IndexKnowledge};
 use super::{
     Database, Table,
+    bounded::{fetch_answer, up_to},
     ddl::service::{self as statements, RowChange, Statement},
     schema,
     unnamed::on,
@@ -32,12 +33,12 @@ use super::{
 use crate::{
     row::object_to_json,
     storage::{
-        Atomicity, CategoryCount, Change, Cursor, Hit, Insertion, NewRecord, Record, Search, Selection,
-        Start, Storage, StorageError, StorageKind, category_key,
+        Atomicity, CategoryCount, Change, Cursor, EXPORT_BYTES, Hit, Insertion, NewRecord, Record, Search,
+        Selection, Start, Storage, StorageError, StorageKind, category_key,
     },
 };
 
-/// Records of a page of an export: few enough to hold in memory, each with a text of megabytes.
+/// Records of a page of an export, if they are short.
 const EXPORT_PAGE: u32 = 200;
 
 /// The records of one service in PostgreSQL.
@@ -89,9 +90,26 @@ impl PostgresStorage {
     /// The rows that `statement` answers in a transaction of its own.
     async fn rows(&self, statement: Statement, operation: &'static str) -> Result<Vec<PgRow>, StorageError> {
         let mut transaction = self.begin().await?;
-        let rows = fetch(&mut transaction, statement).await.map_err(self.failing.to(operation))?;
+        let rows = fetch_answer(&mut transaction, statement).await.map_err(self.failing.to(operation))?;
         self.commit(transaction).await?;
         Ok(rows)
+    }
+
+    /// Up to `limit` records from `start` on, or as many as an export holds at once; and whether those are all that were
+    /// asked for.
+    async fn export_page(
+        &self,
+        selection: &Selection,
+        start: Start,
+        limit: u32,
+    ) -> Result<(Vec<Record>, bool), StorageError> {
+        const OPERATION: &str = "export records";
+        let statement = statements::list_records(self.service(), selection, start, limit)?;
+        let mut transaction = self.begin().await?;
+        let rows = up_to(bound(statement).fetch(on(&mut transaction)), EXPORT_BYTES).await;
+        let (rows, is_whole) = rows.map_err(self.failing.to(OPERATION))?;
+        self.commit(transaction).await?;
+        Ok((self.read(&rows, OPERATION)?, is_whole))
     }
 
     fn read(&self, rows: &[PgRow], operation: &'static str) -> Result<Vec<Record>, StorageError> {
@@ -221,14 +239,19 @@ impl Storage for PostgresStorage {
     }
 
     fn export(&self, selection: Selection) -> BoxStream<'_, Result<Record, StorageError>> {
-        let pages = stream::try_unfold(Some(Start::Offset(0)), move |start| {
+        let pages = stream::try_unfold(Some((Start::Offset(0), EXPORT_PAGE)), move |next| {
             let selection = selection.clone();
             async move {
-                let Some(start) = start else { return Ok(None) };
-                let page = self.list(&selection, start, EXPORT_PAGE).await?;
-                // A page that is not full was the last one.
-                let is_full = page.len() == EXPORT_PAGE as usize;
-                let next = page.last().filter(|_| is_full).map(|last| Start::After(Cursor::after(last)));
+                let Some((start, limit)) = next else { return Ok(None) };
+                let (page, is_whole) = self.export_page(&selection, start, limit).await?;
+                // A page that is whole and not full was the last one. What is not read of one was fetched in vain.
+                let is_last = is_whole && page.len() < limit as usize;
+                let limit = match is_whole {
+                    true => limit.saturating_mul(2).min(EXPORT_PAGE),
+                    false => u32::try_from(page.len()).unwrap_or(EXPORT_PAGE),
+                };
+                let next =
+                    page.last().filter(|_| !is_last).map(|last| (Start::After(Cursor::after(last)), limit));
                 Ok(Some((stream::iter(page.into_iter().map(Ok)), next)))
             }
         });

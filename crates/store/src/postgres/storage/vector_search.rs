@@ -14,6 +14,7 @@ use sqlx::{PgConnection, Row as _, postgres::PgRow};
 use super::{Failing, PostgresStorage, fetch, row::read_record};
 use crate::{
     postgres::{
+        bounded::fetch_answer,
         ddl::{
             Sql,
             service::{self as statements, Measured},
@@ -122,7 +123,7 @@ pub(crate) async fn nearest_rows(
     let NearestSearch { selection, embedding, limit } = *search;
     let index = index.filter(|index| index.precision.holds(embedding.as_slice()));
     let run = async |connection: &mut PgConnection, statement| {
-        fetch(connection, statement).await.map_err(failing.to(OPERATION))
+        fetch_answer(connection, statement).await.map_err(failing.to(OPERATION))
     };
     let exact = |measured| statements::nearest_exact(service, selection, embedding, limit, measured);
     // `None` where more match.
