@@ -66,7 +66,7 @@ pub(crate) struct MaintenanceSettings {
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(300);
 
 /// The names, in the order in which `panopticon config` prints them.
-const NAMES: [&str; 51] = [
+const NAMES: [&str; 53] = [
     "DATABASE_URL",
     "QUERY_STORAGE_TYPE",
     "EVALUATION_STORAGE_TYPE",
