@@ -1,4 +1,4 @@
-//! A table that ages is kept in order by `panopticon serve` alone: it grows tenfold, its rows move, half of them go, and
+//! A table that ages is kept in order by `panopticon serve` alone: it grows manifold, its rows move, half of them go, and
 //! searches find what is nearest again.
 
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use store::postgres::Database;
-use test_support::TestDatabase;
+use test_support::{TestDatabase, count};
 
 use crate::{
     json, run_on,
@@ -23,6 +23,9 @@ const SETTINGS: [(&str, &str); 4] = [
     ("VECTOR_MONITOR_REPLAYS", "20"),
     ("MAINTENANCE_INTERVAL_SECONDS", "2"),
 ];
+
+/// Rows after the table has grown, for each change and at night.
+const GROWN: (u32, u32) = (55_000, 110_000);
 
 /// Puts rows in, in 200 clusters that no other seed has.
 async fn fill(database: &TestDatabase, seed: f64, from: u32, to: u32) {
@@ -104,7 +107,7 @@ async fn aged_table_loses_recall_which_is_told_and_mended_unattended() {
     .await;
     let (actions, began) = (done(&mut connection, "index").await, Instant::now());
     let vacuums = done(&mut connection, "vacuum").await;
-    fill(&test_database, 0.25, 11_001, 110_000).await;
+    fill(&test_database, 0.25, 11_001, count(GROWN.0, GROWN.1)).await;
     test_database.execute("delete from queries where substr(query_text, 5)::int % 2 = 0").await;
     println!("aged in {:?}", began.elapsed());
     let aged = eventually("searches of the aged table are not seen to find less", async || {

@@ -1,7 +1,7 @@
 //! What is sent to each provider, and what becomes of answers that are none.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
     time::Duration,
 };
 
@@ -209,8 +209,11 @@ async fn connections_that_fail_are_tried_again() {
 
 #[tokio::test]
 async fn a_server_that_says_nothing_is_given_up() {
-    let stub = HttpStub::start(|_| {
-        std::thread::sleep(Duration::from_secs(2));
+    // Its silence ends with the test.
+    let (release, held) = mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let stub = HttpStub::start(move |_| {
+        let _ = held.lock().expect("no panic").recv();
         None
     });
     let mut config = ProviderConfig::new("p", Wire::OpenAi, &stub.url(), None);
@@ -218,6 +221,7 @@ async fn a_server_that_says_nothing_is_given_up() {
     let provider = Provider::new(config).expect("it is set up");
     let error = provider.complete("m", &Request::new("…")).await.expect_err("silence");
     assert_eq!((error.kind(), error.disposition()), (Kind::Timeout, Disposition::Retry { after: None }));
+    drop(release);
 }
 
 #[tokio::test]

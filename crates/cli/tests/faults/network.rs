@@ -38,7 +38,8 @@ async fn connections_cut_after_any_number_of_bytes_lose_nothing() {
         }
     }
     println!("{failed} of 14 runs failed at the cut");
-    assert!(failed >= 5, "connections were cut at work");
+    // A run after one that came to its end begins anew, and is cut in its first half.
+    assert!(failed >= 7, "connections were cut at work");
     // The last cut may not have come yet.
     proxy.cut_after_bytes(u64::MAX / 2);
     migration.finishes_complete().await;
