@@ -66,8 +66,9 @@ pub(crate) struct MaintenanceSettings {
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(300);
 
 /// The names, in the order in which `panopticon config` prints them.
-const NAMES: [&str; 53] = [
+const NAMES: [&str; 54] = [
     "DATABASE_URL",
+    "PANOPTICON_DATABASE_CONNECTIONS",
     "QUERY_STORAGE_TYPE",
     "EVALUATION_STORAGE_TYPE",
     "JUDGE_STORAGE_TYPE",

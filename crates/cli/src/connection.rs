@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use provision::{Server, ServerOptions};
-use store::postgres::{Database, DatabaseUrl};
+use store::postgres::{Database, DatabaseOptions, DatabaseUrl};
 
 use crate::{configuration::Configuration, environment::libpq, exit::Failure, progress::setup_line};
 
@@ -19,7 +19,15 @@ impl Connection {
     /// Connects to `DATABASE_URL`, or starts the embedded server and says so. Refuses a database in which our statements
     /// cannot work.
     pub(crate) async fn open(configuration: &Configuration) -> Result<Self, Failure> {
-        let connection = Self::open_as_it_is(configuration).await?;
+        Self::open_within(configuration, &DatabaseOptions::default()).await
+    }
+
+    /// The same within `limits`.
+    pub(crate) async fn open_within(
+        configuration: &Configuration,
+        limits: &DatabaseOptions,
+    ) -> Result<Self, Failure> {
+        let connection = Self::connect(configuration, limits).await?;
         match connection.database.check_session() {
             Ok(()) => Ok(connection),
             Err(error) => {
@@ -29,14 +37,18 @@ impl Connection {
         }
     }
 
-    /// The same, whatever the database is.
+    /// As [`open`](Self::open), whatever the database is.
     pub(crate) async fn open_as_it_is(configuration: &Configuration) -> Result<Self, Failure> {
+        Self::connect(configuration, &DatabaseOptions::default()).await
+    }
+
+    async fn connect(configuration: &Configuration, limits: &DatabaseOptions) -> Result<Self, Failure> {
         match database_url(configuration)? {
-            Some(url) => Ok(Self { database: Database::connect(&url).await?, server: None }),
+            Some(url) => Ok(Self { database: Database::connect_with(&url, limits).await?, server: None }),
             None => {
                 let server = start_embedded(configuration).await?;
-                let url = server.url();
-                Self::on(server, &url).await
+                let database = Database::connect_with(&server.url(), limits).await?;
+                Ok(Self { database, server: Some(server) })
             }
         }
     }

@@ -235,6 +235,7 @@ async fn what_cannot_be_served_is_one_line_and_no_fall_back() {
             (&["query"], "QUERY_PORT", "web", 2, "QUERY_PORT is `web`: expected a port"),
             (&["query"], "PANOPTICON_BIND", "localhost", 2, "expected an IP address"),
             (&["query"], "PANOPTICON_MAX_REQUESTS", "0", 2, "expected a whole number from 1"),
+            (&["query"], "PANOPTICON_DATABASE_CONNECTIONS", "3", 2, "expected a whole number from 4"),
             (&["query"], "PANOPTICON_MAX_STREAMS", "0", 2, "expected a whole number from 1"),
             (&["query"], "PANOPTICON_SHUTDOWN_SECONDS", "-1", 2, "expected a whole number of seconds"),
             (&["query"], "PANOPTICON_CORS_ORIGINS", "*", 2, "`*` is no origin"),

@@ -5,7 +5,6 @@ use std::{
     any::Any,
     fmt,
     panic::AssertUnwindSafe,
-    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -98,7 +97,7 @@ impl Supervisor {
         let mut wait = self.first_wait;
         loop {
             // Its state is made anew, or is behind locks that a panic leaves in order.
-            let mut work = pin!(AssertUnwindSafe(async { begin().await }).catch_unwind());
+            let mut work = Box::pin(AssertUnwindSafe(async { begin().await }).catch_unwind());
             let ended = tokio::select! {
                 ended = &mut work => ended,
                 () = tokio::time::sleep(wait) => {

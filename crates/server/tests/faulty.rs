@@ -48,6 +48,10 @@ impl Storage for Faulty {
         self.inner.check().await
     }
 
+    async fn check_writes(&self) -> Result<(), StorageError> {
+        self.inner.check_writes().await
+    }
+
     async fn insert(
         &self,
         records: &[NewRecord],

@@ -193,7 +193,11 @@ async fn check(probe: &Probe) -> Check {
 
 /// What is wrong with a store.
 async fn ask_storage(storage: &Arc<dyn Storage>) -> Option<String> {
-    storage.check().await.err().map(|error| ApiError::from(error).chain())
+    let checked = match storage.check().await {
+        Ok(()) => storage.check_writes().await,
+        failed => failed,
+    };
+    checked.err().map(|error| ApiError::from(error).chain())
 }
 
 /// What is wrong with a service behind the gateway.

@@ -14,6 +14,7 @@ mod sources;
 
 use std::sync::Arc;
 
+use ::records::Service;
 use judge::provider::Error;
 use store::postgres::Database;
 
@@ -59,6 +60,7 @@ impl Judging {
     /// When the configuration of a provider is wrong.
     pub fn new(database: Database, config: JudgeConfig) -> Result<Self, Error> {
         let JudgeConfig { queries, metrics, providers, temperature, patience } = config;
+        let database = database.of_service(Service::Judge);
         let models = Arc::new(Models::new(database.clone(), &providers, patience)?);
         Ok(Self { database, queries, metrics, temperature, models })
     }

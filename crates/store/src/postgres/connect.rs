@@ -7,6 +7,7 @@ use std::{
 
 use futures_util::future::try_join_all;
 use log::LevelFilter;
+use records::Service;
 use sqlx::{
     ConnectOptions as _, Connection as _, PgConnection, PgPool, PgTransaction,
     postgres::{PgPoolOptions, PgRow},
@@ -14,9 +15,11 @@ use sqlx::{
 
 use super::{
     bounded::within_answer,
-    ddl,
+    ddl::{self, service::StatementLimits},
     searches::SearchWatch,
+    service_transaction::ServiceTransaction,
     session::{self, Session},
+    shares::{Permit, Share, Shares},
     shelf::Shelf,
     unnamed::on,
     url::DatabaseUrl,
@@ -31,6 +34,9 @@ const MAX_CONNECTIONS: u32 = MAX_COPY_CONNECTIONS + 4;
 /// Long enough for a server on another continent, short enough to notice a wrong address.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long checks have the same connection.
+const CHECKS_FOR: Duration = Duration::from_secs(30);
 
 /// A connection that was idle for longer is asked whether it lives, before it is used. Under load that would cost
 /// each operation a round trip; and what fails there on a connection that just died may be tried again.
@@ -44,7 +50,7 @@ const SLOW_STATEMENT: Duration = Duration::from_secs(1);
 /// Limits of the connections to a database, and of what the services ask on them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseOptions {
-    /// Connections at most, 12 by default. Fewer let requests wait for each other; more than the server's processors
+    /// Connections at most, 12 by default, and never more than the server allows this role; one more is for checks alone. Fewer let requests wait for each other; more than the server's processors
     /// can serve only wait there, and may be more than the server takes.
     pub max_connections: u32,
     /// How long an operation waits for a connection, 10 s by default: enough for a server on another continent. Then
@@ -54,6 +60,10 @@ pub struct DatabaseOptions {
     /// speeds up, such as those by a regular expression; longer ones let a few of them take all connections. Zero
     /// sets no limit.
     pub statement_timeout: Duration,
+    /// How long a statement of a service may wait for a lock, 5 s by default. Longer ones let those who wait for one
+    /// table take all connections of their service; shorter ones fail where another transaction is merely slow. Zero sets no
+    /// limit.
+    pub lock_timeout: Duration,
 }
 
 impl Default for DatabaseOptions {
@@ -62,6 +72,7 @@ impl Default for DatabaseOptions {
             max_connections: MAX_CONNECTIONS,
             acquire_timeout: CONNECT_TIMEOUT,
             statement_timeout: STATEMENT_TIMEOUT,
+            lock_timeout: LOCK_TIMEOUT,
         }
     }
 }
@@ -71,7 +82,13 @@ impl Default for DatabaseOptions {
 pub struct Database {
     pub(crate) pool: PgPool,
     shelf: Arc<Shelf>,
-    statement_timeout: Duration,
+    /// The one connection that is for checks alone.
+    checks: PgPool,
+    shares: Arc<Shares>,
+    /// The share of the service whose operations this is for; `None` for those of no service.
+    share: Option<Share>,
+    limits: StatementLimits,
+    acquire_timeout: Duration,
     /// How long a statement may take of somebody who only looks; `None` for everybody else.
     looking: Option<Duration>,
     address: String,
@@ -111,16 +128,6 @@ impl Database {
         let is_local = options.get_socket().is_some()
             || matches!(options.get_host(), "localhost" | "127.0.0.1" | "::1" | "[::1]")
             || options.get_host().starts_with('/');
-        let pool = PgPoolOptions::new()
-            .max_connections(limits.max_connections)
-            .acquire_timeout(limits.acquire_timeout)
-            .test_before_acquire(false)
-            .before_acquire(|connection, metadata| {
-                Box::pin(
-                    async move { Ok(metadata.idle_for < TRUSTED_IDLE || connection.ping().await.is_ok()) },
-                )
-            })
-            .connect_lazy_with(options.clone());
         // The pool retries until its time-out and then names only that; one connection by hand tells the cause.
         let attempt = PgConnection::connect_with(&options);
         let mut connection = tokio::time::timeout(timeout.unwrap_or(CONNECT_TIMEOUT), attempt)
@@ -129,16 +136,44 @@ impl Database {
             .map_err(|source| Error::Connect { address: address.clone(), source })?;
         let mut transaction = connection.begin().await.during("begin a transaction")?;
         let session = session::look(&mut transaction).await.during("look at the database")?;
+        let allowed = allowed_connections(&mut transaction).await?;
         transaction.commit().await.during("end a transaction")?;
+        let max_connections = limits.max_connections.min(allowed);
+        let statement_limits = StatementLimits {
+            statement_ms: milliseconds(limits.statement_timeout),
+            lock_ms: milliseconds(limits.lock_timeout),
+            looks_for_client: looks_for_client(&mut connection).await,
+        };
         connection.close().await.during("close a connection")?;
+        let pool = PgPoolOptions::new()
+            .max_connections(max_connections)
+            .acquire_timeout(limits.acquire_timeout)
+            .test_before_acquire(false)
+            .before_acquire(|connection, metadata| {
+                Box::pin(
+                    async move { Ok(metadata.idle_for < TRUSTED_IDLE || connection.ping().await.is_ok()) },
+                )
+            })
+            .connect_lazy_with(options.clone());
+        let checks = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(limits.acquire_timeout)
+            .idle_timeout(None)
+            // So that it sees what new sessions are given.
+            .max_lifetime(CHECKS_FOR)
+            .connect_lazy_with(options);
         Ok(Self {
-            shelf: Arc::new(Shelf::new(pool.clone(), limits.max_connections / SHELVED)),
+            shelf: Arc::new(Shelf::new(pool.clone(), max_connections / SHELVED)),
             pool,
-            statement_timeout: limits.statement_timeout,
+            checks,
+            shares: Arc::new(Shares::new(max_connections)),
+            share: None,
+            limits: statement_limits,
+            acquire_timeout: limits.acquire_timeout,
             looking: None,
             address,
             is_local,
-            max_connections: limits.max_connections,
+            max_connections,
             watch: None,
             session: Arc::new(RwLock::new(session)),
         })
@@ -233,10 +268,32 @@ impl Database {
         Ok(transaction)
     }
 
+    /// The same database, for operations of `service`: they use its share of the connections.
+    #[must_use]
+    pub fn of_service(&self, service: Service) -> Self {
+        Self { share: Some(self.shares.of(service)), ..self.clone() }
+    }
+
     /// Begins a transaction of a service, with `settings` that hold for it alone. Each of its statements ends after
-    /// the time-out.
-    pub(crate) async fn begin_service(&self, settings: &[ddl::Sql]) -> sqlx::Result<PgTransaction<'static>> {
-        self.pool.begin_with(ddl::service::begin(self.timeout_ms(), &self.session_settings(), settings)).await
+    /// the time-out, when it has waited too long for a lock, or when whoever asked has left.
+    pub(crate) async fn begin_service(&self, settings: &[ddl::Sql]) -> sqlx::Result<ServiceTransaction> {
+        let begin = ddl::service::begin(&self.limits, &self.session_settings(), settings);
+        let permit = self.permit().await?;
+        ServiceTransaction::begin(&self.pool, permit, begin).await
+    }
+
+    /// Begins a transaction that looks whether the database is fit, on a connection for that alone: it does not wait for
+    /// those of services.
+    pub(crate) async fn begin_check(&self) -> sqlx::Result<ServiceTransaction> {
+        let begin = ddl::service::begin(&self.limits, &self.session_settings(), &[]);
+        ServiceTransaction::begin(&self.checks, None, begin).await
+    }
+
+    /// A connection of the service's share; it is waited for as long as for one of the pool.
+    async fn permit(&self) -> sqlx::Result<Option<Permit>> {
+        let Some(share) = &self.share else { return Ok(None) };
+        let permit = tokio::time::timeout(self.acquire_timeout, share.acquire()).await;
+        permit.map(Some).map_err(|_| sqlx::Error::PoolTimedOut)
     }
 
     /// The rows of `statement`, whose values are numbers alone, in such a transaction of its own.
@@ -245,17 +302,13 @@ impl Database {
         settings: &[ddl::Sql],
         statement: ddl::service::Statement,
     ) -> sqlx::Result<Vec<PgRow>> {
-        let settings = (&*self.session_settings(), settings);
-        let statements = ddl::service::at_once(self.timeout_ms(), settings, statement);
+        let statements =
+            ddl::service::at_once(&self.limits, (&*self.session_settings(), settings), statement);
+        let _permit = self.permit().await?;
         let mut lent = self.shelf.acquire().await?;
         let rows = within_answer(sqlx::raw_sql(statements).fetch(lent.connection())).await?;
         self.shelf.put(lent);
         Ok(rows)
-    }
-
-    fn timeout_ms(&self) -> i32 {
-        // PostgreSQL's longest is 24 days; a longer one is as good as that.
-        i32::try_from(self.statement_timeout.as_millis()).unwrap_or(i32::MAX)
     }
 
     /// Makes the database `name` on the same server, empty; one of that name is dropped first.
@@ -271,6 +324,33 @@ impl Database {
 
     /// Closes all connections; dropping alone would leave it to the server to notice.
     pub async fn close(self) {
+        self.checks.close().await;
         self.shelf.close().await;
     }
+}
+
+/// Connections that the server allows this role, but for one for checks.
+async fn allowed_connections(connection: &mut PgConnection) -> Result<u32, Error> {
+    // Those of the database and of the server are shared with others.
+    let limit = sqlx::query_scalar!(
+        r#"select rolconnlimit as "limit!" from pg_roles where rolname = current_user and rolconnlimit >= 0"#
+    )
+    .fetch_optional(on(connection))
+    .await
+    .during("read how many connections this role may have")?;
+    let allowed = limit.and_then(|limit| u32::try_from(limit).ok());
+    Ok(allowed.map_or(u32::MAX, |limit| limit.saturating_sub(1).max(1)))
+}
+
+/// Whether the server can look for clients that have left while it works for them: not on every system.
+async fn looks_for_client(connection: &mut PgConnection) -> bool {
+    let looks = sqlx::raw_sql(ddl::service::look_for_client()).execute(connection).await;
+    looks
+        .inspect_err(|error| log::debug!("the server does not look for clients that have left: {error}"))
+        .is_ok()
+}
+
+fn milliseconds(limit: Duration) -> i32 {
+    // PostgreSQL's longest is 24 days; a longer one is as good as that.
+    i32::try_from(limit.as_millis()).unwrap_or(i32::MAX)
 }

@@ -34,10 +34,13 @@ struct Shelved {
 /// A connection of the pool.
 #[derive(Debug)]
 pub(super) struct Lent {
-    connection: PoolConnection<Postgres>,
+    /// `None` once it was given back.
+    connection: Option<PoolConnection<Postgres>>,
     /// When the pool gave it out.
     since: Instant,
     used: Instant,
+    /// Whether a statement is under way.
+    is_busy: bool,
 }
 
 impl Shelf {
@@ -53,14 +56,14 @@ impl Shelf {
             None => {
                 let connection = self.pool.acquire().await?;
                 let since = Instant::now();
-                Ok(Lent { connection, since, used: since })
+                Ok(Lent { connection: Some(connection), since, used: since, is_busy: false })
             }
         }
     }
 
     /// Takes back a connection that has no statement under way. Whoever had an error leaves it to the pool.
-    pub(super) fn put(self: &Arc<Self>, lent: Lent) {
-        let lent = Lent { used: Instant::now(), ..lent };
+    pub(super) fn put(self: &Arc<Self>, mut lent: Lent) {
+        (lent.used, lent.is_busy) = (Instant::now(), false);
         let mut shelved = self.shelved();
         // Seen while nobody else can look: whoever closes the pool empties the shelf thereafter.
         if shelved.lent.len() < self.room && lent.is_fresh() && !self.pool.is_closed() {
@@ -92,17 +95,30 @@ impl Shelf {
 impl Drop for Shelf {
     fn drop(&mut self) {
         // Giving one back to the pool takes a runtime, which may have ended.
-        self.shelved().lent.drain(..).for_each(|lent| drop(lent.connection.leak()));
+        let leak = |mut lent: Lent| drop(lent.connection.take().map(PoolConnection::leak));
+        self.shelved().lent.drain(..).for_each(leak);
     }
 }
 
 impl Lent {
+    /// The connection, for a statement that is under way until the connection is put back.
     pub(super) fn connection(&mut self) -> &mut PgConnection {
-        &mut self.connection
+        self.is_busy = true;
+        self.connection.as_mut().expect("it is there until it is given back")
     }
 
     fn is_fresh(&self) -> bool {
         self.used.elapsed() < TRUSTED_IDLE && self.since.elapsed() < LENT
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // Whoever asked has left: the server ends the statement when it sees that the connection is closed, while the pool
+        // would wait for its end.
+        if self.is_busy {
+            drop(self.connection.take().map(PoolConnection::detach));
+        }
     }
 }
 

@@ -68,6 +68,14 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// [`StorageError::Unavailable`] when it does not answer; else why it cannot be used.
     async fn check(&self) -> Result<(), StorageError>;
 
+    /// Asks the store whether it takes writes, as far as it can tell without one.
+    ///
+    /// # Errors
+    /// Why it does not: it is read-only, or its disk is full.
+    async fn check_writes(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     /// Stores `records`, and says of each what became of it, in their order. A record whose id is there already is
     /// left as it is: [`Insertion::Unchanged`] if it says the same ([`NewRecord::is_same`]), else
     /// [`Insertion::Conflict`]. With [`Atomicity::AllOrNothing`] one conflict means that nothing is stored.

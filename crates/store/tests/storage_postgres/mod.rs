@@ -1,6 +1,7 @@
 //! The storage of a service in PostgreSQL.
 
 mod filters;
+mod isolation;
 mod keeping;
 mod listing;
 mod migrated;

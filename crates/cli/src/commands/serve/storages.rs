@@ -10,7 +10,7 @@ use store::{
     StorageConfig,
     chroma::ServerOptions,
     open_storage,
-    postgres::{Access, Database, Table},
+    postgres::{Access, Database, DatabaseOptions, Table},
     storage::{Storage, StorageKind},
 };
 
@@ -66,7 +66,8 @@ impl Opened {
         let needs_database =
             kinds.iter().any(|(service, kind)| *kind == StorageKind::Postgres || *service == Service::Judge);
         if needs_database {
-            let (database, server) = Connection::open(configuration).await?.into_parts();
+            let limits = limits(configuration).map_err(Failure::usage)?;
+            let (database, server) = Connection::open_within(configuration, &limits).await?.into_parts();
             self.embedded = server.map(|server| Watched::begin(server, supervisor));
             let watch = monitor::search_watch(configuration).map_err(Failure::usage)?;
             if let Some(warning) = database.session_warning() {
@@ -123,6 +124,20 @@ impl Opened {
             None => Ok(()),
         }
     }
+}
+
+/// Limits of the connections to the database.
+fn limits(configuration: &Configuration) -> anyhow::Result<DatabaseOptions> {
+    /// With fewer, maintenance would wait for the connection that it holds itself.
+    const LEAST: u32 = 4;
+    let default = DatabaseOptions::default();
+    let connections =
+        configuration.parsed("PANOPTICON_DATABASE_CONNECTIONS", "a whole number from 4", |text| {
+            text.parse().ok().filter(|connections: &u32| *connections >= LEAST)
+        })?;
+    // One is for checks alone.
+    let max_connections = connections.map_or(default.max_connections, |connections| connections - 1);
+    Ok(DatabaseOptions { max_connections, ..default })
 }
 
 fn kind(configuration: &Configuration, service: Service) -> StorageKind {

@@ -59,14 +59,39 @@ pub(crate) struct Distances<'a> {
     pub(crate) up_to: Option<f64>,
 }
 
-/// Begins a transaction whose statements each end after `timeout_ms`, with `settings` that hold for it alone; in one
+/// Begins a transaction whose statements each end at the `limits`, with `settings` that hold for it alone; in one
 /// message.
-pub(crate) fn begin(timeout_ms: i32, of_session: &[Sql], settings: &[Sql]) -> Sql {
-    vouched(format!("begin; {}", all_settings(timeout_ms, of_session, settings)))
+pub(crate) fn begin(limits: &StatementLimits, of_session: &[Sql], settings: &[Sql]) -> Sql {
+    vouched(format!("begin; {}", all_settings(limits, of_session, settings)))
 }
 
-fn all_settings(timeout_ms: i32, of_session: &[Sql], settings: &[Sql]) -> String {
-    let mut statements = format!("set local statement_timeout = {timeout_ms}");
+/// When statements of services end before they are done.
+#[derive(Clone, Debug)]
+pub(crate) struct StatementLimits {
+    /// After so long.
+    pub(crate) statement_ms: i32,
+    /// After so long a wait for a lock.
+    pub(crate) lock_ms: i32,
+    /// When the server sees that their client has left, where it can.
+    pub(crate) looks_for_client: bool,
+}
+
+/// How often a server looks for the client that it works for.
+const LOOK_FOR_CLIENT: &str = "set local client_connection_check_interval = 500";
+
+/// Sets that in a transaction of its own, which fails where servers cannot look.
+pub(crate) fn look_for_client() -> Sql {
+    vouched(format!("begin; {LOOK_FOR_CLIENT}; rollback"))
+}
+
+fn all_settings(limits: &StatementLimits, of_session: &[Sql], settings: &[Sql]) -> String {
+    let StatementLimits { statement_ms, lock_ms, looks_for_client } = limits;
+    let mut statements =
+        format!("set local statement_timeout = {statement_ms}; set local lock_timeout = {lock_ms}");
+    if *looks_for_client {
+        statements.push_str("; ");
+        statements.push_str(LOOK_FOR_CLIENT);
+    }
     for setting in of_session.iter().chain(settings) {
         statements.push_str("; ");
         statements.push_str(&setting.0);
@@ -85,7 +110,7 @@ pub(crate) fn begin_replay(timeout_ms: i32) -> Sql {
 /// A statement with numbers alone as its values, and the settings that hold for it, to be sent in one message, which is one
 /// transaction. As text, so that PostgreSQL is asked once instead of four times.
 pub(crate) fn at_once(
-    timeout_ms: i32,
+    limits: &StatementLimits,
     (of_session, settings): (&[Sql], &[Sql]),
     statement: Statement,
 ) -> Sql {
@@ -104,7 +129,7 @@ pub(crate) fn at_once(
             _ => unreachable!("texts are never part of a statement"),
         };
     }
-    vouched(format!("{}; {sql}", all_settings(timeout_ms, of_session, settings)))
+    vouched(format!("{}; {sql}", all_settings(limits, of_session, settings)))
 }
 
 /// The columns of a new row, in the order in which they are written.
@@ -488,9 +513,17 @@ mod tests {
         check(&delete_records(outputs, vec![], vec![]), &expect_file!["golden/delete_records.sql"]);
         check(&lock_record(outputs, Uuid::nil()), &expect_file!["golden/lock_record.sql"]);
         assert_eq!(
-            begin(30_000, &[], &[crate::postgres::ddl::set_probes(5)]).0,
-            "begin; set local statement_timeout = 30000; set local ivfflat.probes = 5"
+            begin(&limits(false), &[], &[crate::postgres::ddl::set_probes(5)]).0,
+            "begin; set local statement_timeout = 30000; set local lock_timeout = 5000; set local ivfflat.probes = 5"
         );
+        assert_eq!(
+            begin(&limits(true), &[], &[]).0,
+            "begin; set local statement_timeout = 30000; set local lock_timeout = 5000; set local client_connection_check_interval = 500"
+        );
+    }
+
+    fn limits(looks_for_client: bool) -> StatementLimits {
+        StatementLimits { statement_ms: 30_000, lock_ms: 5_000, looks_for_client }
     }
 
     #[test]

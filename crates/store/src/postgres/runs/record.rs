@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use sqlx::{PgConnection, postgres::PgTransaction};
+use sqlx::PgConnection;
 use time::PrimitiveDateTime;
 use uuid::Uuid;
 
@@ -156,11 +156,7 @@ struct Worker {
     models: u16,
 }
 
-async fn record(
-    transaction: &mut PgTransaction<'_>,
-    by: Worker,
-    records: &RunRecords,
-) -> sqlx::Result<Recorded> {
+async fn record(transaction: &mut PgConnection, by: Worker, records: &RunRecords) -> sqlx::Result<Recorded> {
     let Some(state) = locked_state(transaction, by.run).await? else {
         return Ok(Recorded { lost: records.tasks().collect(), state: None, used: RunUsage::default() });
     };
@@ -231,11 +227,7 @@ async fn keep_answers(
 }
 
 /// Finishes tasks, stores results of those that were the worker's, and makes ready what waited for them.
-async fn finish(
-    transaction: &mut PgTransaction<'_>,
-    by: Worker,
-    done: &[TaskDone],
-) -> sqlx::Result<Vec<i64>> {
+async fn finish(transaction: &mut PgConnection, by: Worker, done: &[TaskDone]) -> sqlx::Result<Vec<i64>> {
     let result_ids: Vec<Option<String>> =
         done.iter().map(|done| done.result.as_ref().map(|result| result.id.clone())).collect();
     let held = sqlx::query_file_scalar!(

@@ -68,12 +68,13 @@ const INVALID_REGULAR_EXPRESSION: &str = "2201B";
 /// A statement that was ended by its time-out counts as such, since what takes long on a busy server may not on an
 /// idle one.
 fn is_passing(error: &sqlx::Error) -> bool {
-    const PASSING: [&str; 9] = [
+    const PASSING: [&str; 10] = [
         "25006", // read only: a standby that was not promoted yet
         "25P03", // idle_in_transaction_session_timeout
         "25P04", // transaction_timeout
         "40001", // serialization_failure
         "40P01", // deadlock_detected
+        "53100", // disk_full
         "53200", // out_of_memory
         "53300", // too_many_connections
         "55P03", // lock_not_available
@@ -92,6 +93,12 @@ fn is_passing(error: &sqlx::Error) -> bool {
             PASSING.contains(&code.as_str()) || PASSING_CLASSES.iter().any(|class| code.starts_with(class))
         }),
     }
+}
+
+/// Whether an operator's limit ended it, such as `temp_file_limit`.
+pub(super) fn is_beyond_a_limit(error: &sqlx::Error) -> bool {
+    const CONFIGURATION_LIMIT_EXCEEDED: &str = "53400";
+    code(error).as_deref() == Some(CONFIGURATION_LIMIT_EXCEEDED)
 }
 
 fn code(error: &sqlx::Error) -> Option<String> {

@@ -17,8 +17,9 @@ use std::{
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use records::{Service, stored_id};
-use sqlx::{PgConnection, PgTransaction, Row as _, postgres::PgRow};
+use sqlx::{PgConnection, Row as _, postgres::PgRow};
 
+use failure::is_beyond_a_limit;
 pub(crate) use failure::{Failing, bound};
 pub(crate) use vector_search::{NearestSearch, WideFilters, nearest_rows};
 
@@ -28,6 +29,7 @@ use super::{
     bounded::{fetch_answer, up_to},
     ddl::service::{self as statements, RowChange, Statement},
     schema,
+    service_transaction::ServiceTransaction,
     unnamed::on,
 };
 use crate::{
@@ -55,7 +57,7 @@ impl PostgresStorage {
     /// ([`Database::prepare_service`]).
     pub fn new(database: Database, service: Service) -> Self {
         Self {
-            database,
+            database: database.of_service(service),
             table: Table::of(service),
             failing: Failing(service),
             index: IndexKnowledge::default(),
@@ -79,11 +81,11 @@ impl PostgresStorage {
     }
 
     /// A transaction for an operation, whose statements end after the database's time-out.
-    async fn begin(&self) -> Result<PgTransaction<'static>, StorageError> {
+    async fn begin(&self) -> Result<ServiceTransaction, StorageError> {
         self.database.begin_service(&[]).await.map_err(self.failing.to("begin a transaction"))
     }
 
-    async fn commit(&self, transaction: PgTransaction<'_>) -> Result<(), StorageError> {
+    async fn commit(&self, transaction: ServiceTransaction) -> Result<(), StorageError> {
         transaction.commit().await.map_err(self.failing.to("commit a transaction"))
     }
 
@@ -137,10 +139,37 @@ impl Storage for PostgresStorage {
 
     async fn check(&self) -> Result<(), StorageError> {
         const OPERATION: &str = "check the storage's table";
-        let mut transaction = self.begin().await?;
+        let transaction = self.database.begin_check().await;
+        let mut transaction = transaction.map_err(self.failing.to("begin a transaction"))?;
         let checked = schema::require_table(&mut transaction, &self.table).await;
         checked.map_err(|error| self.failing.of(OPERATION, error))?;
         self.commit(transaction).await
+    }
+
+    async fn check_writes(&self) -> Result<(), StorageError> {
+        const OPERATION: &str = "write";
+        let mut transaction =
+            self.database.begin_check().await.map_err(self.failing.to("begin a transaction"))?;
+        let is_read_only = sqlx::query_scalar!(
+            r#"select current_setting('transaction_read_only') = 'on' as "is_read_only!""#
+        )
+        .fetch_one(on(&mut transaction))
+        .await
+        .map_err(self.failing.to(OPERATION))?;
+        if is_read_only {
+            let source = "the database takes no writes: it is read-only, or a standby".into();
+            return Err(StorageError::Failed { operation: OPERATION, source });
+        }
+        // A list that is larger than the memory for it goes to a temporary file: beside the tables, which are left alone.
+        let written =
+            sqlx::raw_sql("set local work_mem = '64kB'; select count(*) from generate_series(1, 20000)")
+                .execute(&mut *transaction)
+                .await;
+        match written {
+            Ok(_) => self.commit(transaction).await,
+            Err(error) if is_beyond_a_limit(&error) => Ok(()),
+            Err(source) => Err(StorageError::Failed { operation: OPERATION, source: source.into() }),
+        }
     }
 
     async fn insert(

@@ -1,0 +1,104 @@
+//! The connections of a pool, shared by services so that none takes all: while one waits for a lock on its table, the
+//! others go on.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use records::Service;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A connection that a service may use, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Permit {
+    _held: OwnedSemaphorePermit,
+}
+
+/// Who may use how many connections: each service has a few of its own, and all share the rest.
+#[derive(Debug)]
+pub(super) struct Shares {
+    /// Connections of a service of its own.
+    own: u32,
+    shared: Arc<Semaphore>,
+    /// Of the services that use the pool. Locked for one step.
+    of_services: Mutex<Vec<(Service, Arc<Semaphore>)>>,
+}
+
+/// One service's share.
+#[derive(Clone, Debug)]
+pub(super) struct Share {
+    own: Arc<Semaphore>,
+    shared: Arc<Semaphore>,
+}
+
+impl Shares {
+    pub(super) fn new(connections: u32) -> Self {
+        Self {
+            own: (connections / 6).max(1),
+            shared: Arc::new(Semaphore::new(connections as usize)),
+            of_services: Mutex::default(),
+        }
+    }
+
+    /// The share of `service`, which uses the pool from now on.
+    pub(super) fn of(&self, service: Service) -> Share {
+        let mut of_services = self.of_services.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = of_services.iter().find(|(known, _)| *known == service).map(|(_, own)| Arc::clone(own));
+        let own = known.unwrap_or_else(|| {
+            // One stays for all: a service without any would wait for ever.
+            let spare = self.shared.available_permits().saturating_sub(1);
+            let own = self.shared.forget_permits(spare.min(self.own as usize));
+            let own = Arc::new(Semaphore::new(own));
+            of_services.push((service, Arc::clone(&own)));
+            own
+        });
+        Share { own, shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl Share {
+    /// One of its own connections, or one of those that all share, whichever is free first.
+    pub(super) async fn acquire(&self) -> Permit {
+        let of = |semaphore: &Arc<Semaphore>| Arc::clone(semaphore).acquire_owned();
+        let permit = tokio::select! {
+            biased;
+            permit = of(&self.own) => permit,
+            permit = of(&self.shared) => permit,
+        };
+        Permit { _held: permit.expect("nobody closes them") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn service_that_takes_all_it_can_leaves_the_others_theirs() {
+        for (connections, most) in [(12, 8), (6, 4), (4, 2)] {
+            let shares = Shares::new(connections);
+            let [query, evaluation, judge] = Service::ALL.map(|service| shares.of(service));
+            let mut held = Vec::new();
+            while let Some(permit) = query.acquire().now_or_never() {
+                held.push(permit);
+            }
+            assert_eq!(held.len(), most, "of {connections}");
+            for other in [&evaluation, &judge] {
+                assert!(other.acquire().now_or_never().is_some(), "of {connections}");
+            }
+            held.clear();
+            let all: Vec<Permit> = std::iter::from_fn(|| query.acquire().now_or_never()).collect();
+            assert_eq!(all.len(), most, "what was given back is there again");
+        }
+    }
+
+    #[tokio::test]
+    async fn service_alone_has_all_connections_and_few_are_shared_by_all() {
+        let alone = Shares::new(12).of(Service::Query);
+        assert_eq!(std::iter::from_fn(|| alone.acquire().now_or_never()).collect::<Vec<_>>().len(), 12);
+        let few = Shares::new(1);
+        for service in Service::ALL {
+            assert!(few.of(service).acquire().now_or_never().is_some());
+        }
+    }
+}
