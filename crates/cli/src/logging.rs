@@ -156,7 +156,7 @@ mod tests {
         for target in ["hyper_util::client::legacy::pool", "reqwest::connect", "opentelemetry_otlp"] {
             assert!(!trace.would_enable(target, &Level::DEBUG) && trace.would_enable(target, &Level::WARN));
         }
-        assert!(trace.would_enable("sqlx::query", &Level::TRACE));
+        assert!(trace.would_enable("sqlx::postgres", &Level::TRACE));
         assert!(!filter(LevelFilter::ERROR).would_enable("hyper::proto", &Level::WARN));
     }
 
