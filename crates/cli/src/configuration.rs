@@ -47,6 +47,8 @@ pub(crate) struct Configuration {
     settings: Vec<Setting>,
     /// What of `.env` files was passed over, a sentence each.
     remarks: Vec<String>,
+    /// Why the `.env` that was read is not believed about everything.
+    doubt: Option<String>,
     /// Why settings may be missing: the `.env` of the user that could not be read.
     missed: Option<String>,
 }
@@ -171,7 +173,8 @@ impl Configuration {
             .map_err(Failure::usage)?;
         let missed = dot_env.skipped.iter().find(|skipped| skipped.is_missed);
         let missed = missed.map(|file| format!("`{}` was not read: {}", file.path.display(), file.reason));
-        let configuration = Self { settings, remarks, missed };
+        let doubt = dot_env.doubt().map(str::to_owned);
+        let configuration = Self { settings, remarks, doubt, missed };
         configuration.check().map_err(Failure::usage)?;
         Ok(configuration)
     }
@@ -220,6 +223,22 @@ impl Configuration {
         self.value("PANOPTICON_MODEL_DIR").map(PathBuf::from)
     }
 
+    /// Refuses `name`, a directory on which a program of ours is to run, if others can have written where it is set:
+    /// what they put into that directory would run as us.
+    ///
+    /// # Errors
+    /// In that case.
+    pub(crate) fn refuse_doubted(&self, name: &str) -> Result<(), Failure> {
+        let setting = self.setting(name);
+        match (&setting.origin, &self.doubt) {
+            (Origin::DotEnv(..), Some(doubt)) => Err(Failure::usage(anyhow!(
+                "{} is not believed about a directory that Chroma is to open: {doubt}; set it in the environment",
+                setting.place()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// `VECTOR_INDEX_TYPE` and `VECTOR_RECALL_TARGET`.
     ///
     /// # Errors
@@ -252,13 +271,16 @@ impl Configuration {
             let parsed = self.parsed(name, "a whole number from 1", seconds)?;
             anyhow::Ok(Duration::from_secs(parsed.expect("there is a default")))
         };
-        let quiet_hours = self.text("MAINTENANCE_QUIET_HOURS").map(str::parse).transpose();
+        let quiet_hours =
+            self.parsed("MAINTENANCE_QUIET_HOURS", "hours in UTC such as 22:00-06:00", |text| {
+                text.parse().ok()
+            })?;
         Ok(MaintenanceSettings {
             is_on: is_on.expect("there is a default"),
             interval: seconds("MAINTENANCE_INTERVAL_SECONDS")?,
             limits: Limits {
                 budget: seconds("MAINTENANCE_BUDGET_SECONDS")?,
-                quiet_hours: quiet_hours.context("MAINTENANCE_QUIET_HOURS is wrong")?,
+                quiet_hours,
                 ..Limits::default()
             },
         })

@@ -38,6 +38,13 @@ pub(crate) fn url_or_path(text: &str) -> String {
     format!("{}://{user}{host}{port}{path}{query}", url.scheme())
 }
 
+/// Whether `text`, which is no URL that we understand, may be one of another kind or without its scheme, and have a
+/// password.
+pub(crate) fn may_hold_password(text: &str) -> bool {
+    let is_path = text.starts_with(['/', '.', '~']);
+    !is_path && text.split_once('@').is_some_and(|(user, _)| user.contains(':'))
+}
+
 /// A long word with digits in it is rather a token than a name.
 fn may_be_token(segment: &str) -> bool {
     segment.len() > LONGEST_NAME || (segment.len() >= 16 && segment.bytes().any(|byte| byte.is_ascii_digit()))
@@ -85,6 +92,11 @@ mod tests {
             ("host/?token=secret", "***"),
         ] {
             assert_eq!(url_or_path(text), shown, "{text}");
+        }
+        for (text, expected) in
+            [("u:p@h", true), ("ftp://u:p@h/x", true), ("/a:b@c", false), ("data/me@host", false)]
+        {
+            assert_eq!(may_hold_password(text), expected, "{text}");
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     arguments::{ScopeFlags, TokenHeader},
     configuration::Configuration,
     exit::Failure,
+    masking::may_hold_password,
     output::visible,
 };
 
@@ -58,6 +59,11 @@ impl Location {
                 ..ServerOptions::new(text)
             };
             return Ok(Self::Server(url, Box::new(options)));
+        }
+        if may_hold_password(text) && !source.exists() {
+            return Err(anyhow!(
+                "the source is neither a path nor an http:// or https:// URL, and is not repeated here since it may hold a password"
+            ));
         }
         for (flag, is_given) in
             [("--token", scope.token.is_some()), ("--token-header", scope.token_header.is_some())]

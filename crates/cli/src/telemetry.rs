@@ -8,6 +8,7 @@ use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as 
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use tracing_subscriber::{Layer, Registry, filter::LevelFilter};
+use url::Url;
 
 /// Sends spans to a collector, in batches, on a thread of its own.
 pub(crate) struct Traces(SdkTracerProvider);
@@ -15,7 +16,13 @@ pub(crate) struct Traces(SdkTracerProvider);
 impl Traces {
     /// Sends to `endpoint`, the value of `OTEL_EXPORTER_OTLP_ENDPOINT`: OTLP over HTTP, protobuf.
     pub(crate) fn start(endpoint: &str) -> anyhow::Result<Self> {
-        let endpoint = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
+        // The text may hold a password: no error repeats it.
+        let wrong = "OTEL_EXPORTER_OTLP_ENDPOINT is wrong: expected a URL such as http://localhost:4318";
+        let url = Url::parse(endpoint.trim()).map_err(|_| anyhow!(wrong))?;
+        if !matches!(url.scheme(), "http" | "https") || url.query().is_some() {
+            return Err(anyhow!(wrong));
+        }
+        let endpoint = format!("{}/v1/traces", url.as_str().trim_end_matches('/'));
         let tls = tls()?;
         // A blocking client has a runtime of its own, which an async thread may neither make nor drop.
         let client =
@@ -28,7 +35,7 @@ impl Traces {
             .with_http_client(client)
             .with_endpoint(endpoint)
             .build()
-            .context("OTEL_EXPORTER_OTLP_ENDPOINT is wrong: expected a URL such as http://localhost:4318")?;
+            .map_err(|_| anyhow!(wrong))?;
         let resource = Resource::builder().with_service_name("panopticon").build();
         let provider =
             SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();

@@ -217,3 +217,38 @@ fn secrets_in_web_addresses_are_masked() {
     assert_eq!(ended.code, 0, "{ended:?}");
     assert!(!ended.stdout.contains("s3cret"), "{ended:?}");
 }
+
+#[test]
+fn wrong_addresses_and_sources_are_refused_without_repeating_them() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (setting, arguments) in [
+        ("PANOPTICON_CORS_ORIGINS=s3cret", &["serve", "query"][..]),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT=s3cret x", &["serve", "query"]),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT=http://h:4318?token=s3cret", &["serve", "query"]),
+        ("MAINTENANCE_QUIET_HOURS=s3cret", &["config"]),
+        ("PANOPTICON_BIND=s3cret", &["serve", "query"]),
+        ("CHROMA_PERSIST_DIRECTORY=u:s3cret@h:8000", &["migrate", "query"]),
+        ("CHROMA_PERSIST_DIRECTORY=ftp://u:s3cret@h/x", &["migrate", "query"]),
+        ("CHROMA_PERSIST_DIRECTORY=http://u:s3cret@h:port", &["migrate", "query"]),
+        ("CHROMA_PERSIST_DIRECTORY=u:s3cret@h:8000\nQUERY_STORAGE_TYPE=chroma", &["serve", "query"]),
+    ] {
+        std::fs::write(folder.path().join(".env"), setting).expect("the file is written");
+        let ended = run(&mut panopticon(folder.path(), arguments));
+        assert_eq!(ended.code, 2, "{setting}: {ended:?}");
+        assert!(!ended.stderr.contains("s3cret") && ended.stdout.is_empty(), "{setting}: {ended:?}");
+    }
+}
+
+#[test]
+fn directory_that_others_can_have_named_is_not_opened_by_a_chroma_of_ours() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join(".env");
+    std::fs::write(&file, "QUERY_STORAGE_TYPE=chroma\nCHROMA_PERSIST_DIRECTORY=./evil\n")
+        .expect("it is written");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).expect("its mode can be set");
+    let ended = run(&mut panopticon(folder.path(), &["serve", "query"]));
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert!(ended.stderr.contains("CHROMA_PERSIST_DIRECTORY in line 2 of"), "{ended:?}");
+    assert!(!folder.path().join("evil").exists(), "nothing was made");
+}

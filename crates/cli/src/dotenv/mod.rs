@@ -96,7 +96,12 @@ impl DotEnv {
         self.read.as_ref().map(|file| file.path.as_path())
     }
 
-    /// The line and what it says of `name`; of a `delicate` one, only if the file is believed.
+    /// Why the file that was read is not believed about everything: who else can have written it.
+    pub(crate) fn doubt(&self) -> Option<&str> {
+        self.read.as_ref()?.doubt.as_deref()
+    }
+
+    /// The line and what it says of `name`; of a delicate one, only if the file is believed.
     pub(crate) fn get(&self, name: &str, importance: Importance) -> Option<(usize, Found)> {
         let file = self.read.as_ref()?;
         let bound = file.variables.bound.get(name);

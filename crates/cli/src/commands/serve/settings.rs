@@ -131,7 +131,14 @@ pub(super) fn server_config(configuration: &Configuration) -> anyhow::Result<Ser
     let request_timeout = seconds("PANOPTICON_REQUEST_TIMEOUT_SECONDS")?.map(Duration::from_secs);
     let evaluation_timeout = seconds("PANOPTICON_EVALUATION_TIMEOUT_SECONDS")?.map(Duration::from_secs);
     let cors_origins = match configuration.text("PANOPTICON_CORS_ORIGINS") {
-        Some(origins) => Origins::parse(origins).context("PANOPTICON_CORS_ORIGINS is wrong")?,
+        Some(origins) => Origins::parse(origins).map_err(|error| {
+            let place = configuration.place("PANOPTICON_CORS_ORIGINS");
+            match place == "PANOPTICON_CORS_ORIGINS" {
+                true => anyhow::Error::new(error).context("PANOPTICON_CORS_ORIGINS is wrong"),
+                // What a file has is not repeated.
+                false => anyhow!("{place} is wrong: expected origins such as https://example.org"),
+            }
+        })?,
         None => default.cors_origins,
     };
     let hosts = configuration.text("PANOPTICON_ALLOWED_HOSTS").map(Hosts::parse);

@@ -19,6 +19,7 @@ use crate::{
     configuration::Configuration,
     connection::Connection,
     exit::Failure,
+    masking::may_hold_password,
     source::{is_server_url, token},
 };
 
@@ -165,6 +166,12 @@ async fn chroma(
         let token = configuration.chroma_token(None).map(token).transpose().map_err(Failure::usage)?;
         return Ok((ServerOptions { token, ..ServerOptions::new(url) }, None));
     }
+    if place.to_str().is_some_and(may_hold_password) && !place.exists() {
+        return Err(Failure::usage(anyhow!(
+            "{name} is neither a path nor an http:// or https:// URL, and is not repeated here since it may hold a password"
+        )));
+    }
+    configuration.refuse_doubted(name)?;
     let is_upgrade = configuration.is_on("PANOPTICON_CHROMA_UPGRADE").map_err(Failure::usage)?;
     let consent = if is_upgrade { Consent::Given } else { Consent::Refused };
     let chroma = start_own(own, place, consent).await.map_err(|error| match error {
