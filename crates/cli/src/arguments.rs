@@ -106,6 +106,16 @@ pub(crate) struct TransferArguments {
     /// Table of the collection [default: the collection's name]
     #[arg(long, value_name = "TABLE")]
     pub(crate) table: Option<String>,
+    /// With `collections`: only those whose name matches, where * is any text and ? any character. May be repeated
+    #[arg(long = "match", value_name = "PATTERN")]
+    pub(crate) patterns: Vec<String>,
+    /// With `collections`: one table for all of them, and one more for each further dimension or distance [default: a
+    /// table each, named after the collection]
+    #[arg(long, value_name = "TABLE")]
+    pub(crate) into: Option<String>,
+    /// With --into: column for the name of each row's collection [default: collection_name]
+    #[arg(long, value_name = "COLUMN", requires = "into")]
+    pub(crate) collection_column: Option<String>,
     /// Column for the documents [default: document]
     #[arg(long, value_name = "COLUMN")]
     pub(crate) text_column: Option<String>,
@@ -187,6 +197,8 @@ pub(crate) enum What {
     Judge,
     /// Any collection, by its NAME
     Collection,
+    /// Every collection of every database of the source, in one run
+    Collections,
 }
 
 impl What {
@@ -197,7 +209,7 @@ impl What {
             Self::Query => vec![Service::Query],
             Self::Evaluation => vec![Service::Evaluation],
             Self::Judge => vec![Service::Judge],
-            Self::Collection => Vec::new(),
+            Self::Collection | Self::Collections => Vec::new(),
         }
     }
 }

@@ -68,16 +68,7 @@ impl Failure {
 
     /// The whole chain of causes on one line.
     pub(crate) fn message(&self) -> String {
-        let mut causes: Vec<String> = Vec::new();
-        for cause in self.error.chain() {
-            // Drivers put line breaks into their messages; a line that is one can be searched for. And they repeat
-            // their cause.
-            let cause = cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-            if !causes.last().is_some_and(|last| last.ends_with(&cause)) {
-                causes.push(cause);
-            }
-        }
-        causes.join(": ")
+        chain(self.error.as_ref())
     }
 
     /// The exit code of this failure.
@@ -99,6 +90,20 @@ impl Failure {
         }
         self.code
     }
+}
+
+/// An error and all of its causes on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut causes: Vec<String> = Vec::new();
+    for cause in std::iter::successors(Some(error), |error| error.source()) {
+        // Drivers put line breaks into their messages; a line that is one can be searched for. And they repeat their
+        // cause.
+        let cause = cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        if !causes.last().is_some_and(|last| last.ends_with(&cause)) {
+            causes.push(cause);
+        }
+    }
+    causes.join(": ")
 }
 
 impl From<anyhow::Error> for Failure {
@@ -177,28 +182,33 @@ impl From<store::chroma::SourceError> for Failure {
     }
 }
 
+/// The exit code of a migration's error, and what to do about it.
+pub(crate) fn of_migration(error: &migrate::Error) -> (ExitCode, Option<String>) {
+    use migrate::Error;
+    let code = match error {
+        Error::Source(_)
+        | Error::Dimension { .. }
+        | Error::UnknownRun { .. }
+        | Error::NewerVersion { .. } => ExitCode::Usage,
+        Error::Unfinished(_) | Error::OtherMapping(_) | Error::Overlap { .. } | Error::LaterRuns { .. } => {
+            ExitCode::Refused
+        }
+        Error::Store { source, .. } | Error::Database(source) => store_code(source),
+        Error::Incomplete { .. }
+        | Error::SourceChanged { .. }
+        | Error::Thread { .. }
+        | Error::Embed { .. } => ExitCode::Failed,
+    };
+    let hint = match error {
+        Error::Source(source) => source::hint(source),
+        _ => None,
+    };
+    (code, hint)
+}
+
 impl From<migrate::Error> for Failure {
     fn from(error: migrate::Error) -> Self {
-        use migrate::Error;
-        let code = match &error {
-            Error::Source(_)
-            | Error::Dimension { .. }
-            | Error::UnknownRun { .. }
-            | Error::NewerVersion { .. } => ExitCode::Usage,
-            Error::Unfinished(_)
-            | Error::OtherMapping(_)
-            | Error::Overlap { .. }
-            | Error::LaterRuns { .. } => ExitCode::Refused,
-            Error::Store { source, .. } | Error::Database(source) => store_code(source),
-            Error::Incomplete { .. }
-            | Error::SourceChanged { .. }
-            | Error::Thread { .. }
-            | Error::Embed { .. } => ExitCode::Failed,
-        };
-        let hint = match &error {
-            Error::Source(source) => source::hint(source),
-            _ => None,
-        };
+        let (code, hint) = of_migration(&error);
         Self { code, error: error.into(), hint }
     }
 }

@@ -78,6 +78,7 @@ fn describe(phase: Phase) -> (&'static str, &'static str) {
         Phase::Index => ("indexing", "rows"),
         Phase::Verify => ("verifying", "records"),
         Phase::Search => ("searching", "searches"),
+        Phase::Collections => ("going through", "collections"),
     }
 }
 

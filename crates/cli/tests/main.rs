@@ -1,6 +1,7 @@
 //! The binary as its users run it: arguments and environment in; exit code, output and rows out.
 
 mod aging;
+mod collections;
 mod compatibility;
 mod configuration;
 mod demo;

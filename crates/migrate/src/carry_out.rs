@@ -8,10 +8,11 @@ use std::{
 use chroma::Warning;
 use serde_json::{Value, json};
 use store::postgres::{
-    Database,
+    Database, Table,
     jobs::{Counts, JobStatus},
     schema::{ServerDescription, TableState},
 };
+use uuid::Uuid;
 
 use crate::{
     Error,
@@ -20,7 +21,7 @@ use crate::{
     options::{Comparison, MigrateOptions},
     parity::ComparedRows,
     plan::Plan,
-    prepare::{Prepared, copy_report},
+    prepare::{Effort, Prepared, copy_report},
     read::SourceCollection,
     report::{CollectionReport, Conflict, ConflictReason, Phases, Verification},
     verify::{VerifyTask, verify},
@@ -35,7 +36,7 @@ pub(crate) async fn carry_out(
     observer: &Observer,
 ) -> Result<CollectionReport, Error> {
     let has_work = prepared.is_resumed || prepared.has_changes();
-    let Prepared { plan, table, job, mut origins, deleted, stale, stale_conflicts, .. } = prepared;
+    let Prepared { plan, table, job, mut origins, deleted, stale, stale_conflicts, effort, .. } = prepared;
     let mut phases = prepared.phases;
     if has_work && !origins.own_runs.contains(&job.run_id) {
         origins.own_runs.push(job.run_id);
@@ -56,39 +57,33 @@ pub(crate) async fn carry_out(
         verification: None,
         stopped: None,
         phases,
+        failure: None,
     };
     let (source, mut copied) = if has_work {
         let started = Instant::now();
         let copy_options = CopyOptions {
-            connections: options.copying_connections() as usize,
+            connections: if effort == Effort::Small { 1 } else { options.copying_connections() as usize },
             batches: options.batches(job.run_id),
             embed: options.embed.clone(),
             deleted,
         };
         let copied = copy(database, &job, plan, copy_options, observer).await?;
         same_source(copied.classifier.tally.rejects.len())?;
-        database.set_job_status(&job, JobStatus::Copied, None).await?;
+        if effort != Effort::Small {
+            database.set_job_status(&job, JobStatus::Copied, None, effort.commit()).await?;
+        }
         observer(Event::Step(Step::Copied));
         phases.copy = started.elapsed();
 
-        let started = Instant::now();
-        Counter::begin(observer, &name, Phase::Index, 0);
-        let progress = |event: upkeep::Event<'_>| match event {
-            upkeep::Event::Building { done, total } | upkeep::Event::Measuring { done, total } => {
-                observer(Event::Progress { done, total });
+        if effort.builds_index() {
+            let started = Instant::now();
+            match build_index(database, &table, job.run_id, options, observer).await? {
+                Ok(plan) => report.index = Some(plan),
+                Err(failure) => report.index_failure = Some(failure),
             }
-            upkeep::Event::Change(_) | upkeep::Event::Tuning(_) | upkeep::Event::LeftOut { .. } => {}
-        };
-        let applied =
-            upkeep::apply_after_copy(database, &table, job.run_id, &options.index_policy, &progress).await;
-        match applied {
-            Ok(applied) => report.index = Some(applied.plan),
-            // Rows are there without it too: that they are is still to be shown.
-            Err(error) if error.is_refusal() => report.index_failure = Some(chain(&error)),
-            Err(error) => return Err(Error::store("build the index of", &table.name)(error)),
+            observer(Event::Step(Step::Indexed));
+            phases.index = started.elapsed();
         }
-        observer(Event::Step(Step::Indexed));
-        phases.index = started.elapsed();
 
         let mut tally = copied.classifier.tally;
         let mut conflicts = std::mem::take(&mut tally.conflicts);
@@ -114,10 +109,16 @@ pub(crate) async fn carry_out(
     let has_rows = has_work || !origins.own_runs.is_empty();
     if options.comparison == Comparison::Full && has_rows {
         let missing_vectors = options.choices().missing_vectors;
-        let task = VerifyTask { table: &table, state: TableState::Ready, origins: &origins, missing_vectors };
+        let task = VerifyTask {
+            table: &table,
+            state: TableState::Ready,
+            origins: &origins,
+            missing_vectors,
+            most_searches: effort.most_searches(),
+        };
         let (mut verification, warnings) = verify_one(database, source, task, &mut phases, observer).await?;
         same_source(verification.rejects.len())?;
-        explain_by_conflicts(&mut verification, &copied.conflicts);
+        explain_by_conflicts(&mut verification, &table, &copied.conflicts);
         copied.warnings = warnings;
         copied.digest_source = verification.digest_source.clone();
         report.verification = Some(verification);
@@ -127,18 +128,42 @@ pub(crate) async fn carry_out(
     report.phases = phases;
     if has_work {
         let manifest = manifest(&report, server);
-        database.set_job_status(&job, JobStatus::Complete, Some(&manifest)).await?;
+        database.set_job_status(&job, JobStatus::Complete, Some(&manifest), effort.commit()).await?;
         observer(Event::Step(Step::Complete));
     }
     Ok(report)
 }
 
+/// Builds the vector index that the rows of `table` are due, of which `run` brought the last; or says why the server
+/// refused.
+pub(crate) async fn build_index(
+    database: &Database,
+    table: &Table,
+    run: Uuid,
+    options: &MigrateOptions,
+    observer: &Observer,
+) -> Result<Result<upkeep::Plan, String>, Error> {
+    Counter::begin(observer, &table.name, Phase::Index, 0);
+    let progress = |event: upkeep::Event<'_>| match event {
+        upkeep::Event::Building { done, total } | upkeep::Event::Measuring { done, total } => {
+            observer(Event::Progress { done, total });
+        }
+        upkeep::Event::Change(_) | upkeep::Event::Tuning(_) | upkeep::Event::LeftOut { .. } => {}
+    };
+    match upkeep::apply_after_copy(database, table, run, &options.index_policy, &progress).await {
+        Ok(applied) => Ok(Ok(applied.plan)),
+        // Rows are there without it too: that they are is still to be shown.
+        Err(error) if error.is_refusal() => Ok(Err(chain(&error))),
+        Err(error) => Err(Error::store("build the index of", &table.name)(error)),
+    }
+}
+
 /// What the copy reported as a conflict is not reported again.
-fn explain_by_conflicts(verification: &mut Verification, conflicts: &[Conflict]) {
+fn explain_by_conflicts(verification: &mut Verification, table: &Table, conflicts: &[Conflict]) {
     let known: HashSet<&str> = conflicts.iter().map(|conflict| conflict.source_id.as_str()).collect();
     // Those that were found only while copying are known by the row's id.
     let is_known = |source_id: &str| {
-        known.contains(source_id) || known.contains(records::stored_id(source_id).to_string().as_str())
+        known.contains(source_id) || known.contains(table.row_id(source_id).to_string().as_str())
     };
     // A row that was born in PostgreSQL is none that the collection has brought.
     verification.missing.retain(|source_id| !is_known(source_id));

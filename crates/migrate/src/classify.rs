@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use chroma::{Record, Vector};
-use records::stored_id;
 use store::{
     RowDigest, StoredRecord,
     postgres::{
@@ -124,7 +123,7 @@ impl Classifier {
         match self.check(&record) {
             Ok(()) => self.decide(record),
             Err(reason) => {
-                self.rows.see(stored_id(&record.id));
+                self.rows.see(self.table.row_id(&record.id));
                 let quarantined = self.quarantine.as_ref().and_then(|rejects| rejects.take(&record, reason));
                 self.tally.quarantined += u64::from(quarantined.is_some());
                 self.tally.rejects.push(Reject { source_id: record.id, reason });
@@ -136,7 +135,7 @@ impl Classifier {
     fn check(&mut self, record: &Record) -> Result<(), RejectReason> {
         check_record(&self.table, record, self.choices.missing_vectors)?;
         if !self.duplicates.is_empty() {
-            let id = stored_id(&record.id);
+            let id = self.table.row_id(&record.id);
             if self.duplicates.contains(&id) && !self.taken.insert(id) {
                 return Err(RejectReason::DuplicateId);
             }

@@ -8,7 +8,7 @@
 //! 4. the vector index follows the row count;
 //! 5. `verify` reads both sides again, completely, and compares every record; `parity` searches on both sides.
 //!
-//! Entry points: [`migrate`], [`verify`], [`undo`]. SQL is `store`'s business, bytes of Chroma are `chroma`'s.
+//! Entry points: [`migrate`], [`verify`], [`undo`]; [`migrate_collections`] and [`verify_collections`] of a whole source. SQL is `store`'s business, bytes of Chroma are `chroma`'s.
 
 mod batcher;
 mod carry_out;
@@ -20,6 +20,7 @@ mod mapping;
 mod observe;
 mod options;
 mod parity;
+mod place;
 mod plan;
 mod prepare;
 mod quarantine;
@@ -31,12 +32,14 @@ mod spool;
 mod target;
 mod undo;
 mod verify;
+mod whole;
 
 pub use copy::Embed;
 pub use error::Error;
 pub use mapping::{Defaults, RejectReason};
 pub use observe::{Event, Observer, Phase, Step};
 pub use options::{Comparison, MigrateOptions, Mode, RejectedRecords, StaleRows, Transfer, VerifyOptions};
+pub use place::{IsReserved, Placement, Target};
 pub use read::SourceCollection;
 pub use report::{
     CollectionReport, Conflict, ConflictReason, CopyReport, Difference, Examples, Outcome, Phases, Reject,
@@ -45,3 +48,4 @@ pub use report::{
 pub use run::{migrate, verify};
 pub use target::EditedRows;
 pub use undo::{UndoReport, UndoneTable, undo};
+pub use whole::{WholeSource, migrate_collections, verify_collections};

@@ -1,7 +1,7 @@
 //! From a Chroma record to a row of a table: what becomes of each part, and what cannot be held.
 
 use chroma::{ProblemKind, Record, Vector};
-use records::{Embedding, Metadata, MetadataValue, stored_id, timestamp};
+use records::{Embedding, Metadata, MetadataValue, timestamp};
 use store::{
     ColumnValue, StoredRecord, metadata_to_json,
     postgres::{Column, ColumnType, Presence, Table},
@@ -157,12 +157,12 @@ pub(crate) fn check_record(
 /// The row for a record that [`check_record`] has passed; counts in `defaults` what had to be filled in. Without a
 /// vector it gets an empty one, to be filled in.
 pub(crate) fn map_record(table: &Table, record: Record, defaults: &mut Defaults) -> StoredRecord {
-    let columns = table
-        .columns
-        .iter()
-        .zip(&mut defaults.columns)
-        .map(|(column, (_, filled_in))| column_value(column, record.metadata.get(&column.key), filled_in))
-        .collect();
+    let lifted =
+        table.columns.iter().zip(&mut defaults.columns).map(|(column, (_, filled_in))| {
+            column_value(column, record.metadata.get(&column.key), filled_in)
+        });
+    let collection = table.shared.iter().map(|shared| ColumnValue::Text(shared.name.clone()));
+    let columns = collection.chain(lifted).collect();
     let own_time = match record.metadata.get("timestamp") {
         Some(MetadataValue::Text(text)) => timestamp::parse(text),
         _ => None,
@@ -177,7 +177,7 @@ pub(crate) fn map_record(table: &Table, record: Record, defaults: &mut Defaults)
         Vector::Missing { .. } => (Embedding::from(Vec::new()), true),
     };
     StoredRecord {
-        id: stored_id(&record.id),
+        id: table.row_id(&record.id),
         source_id: Some(record.id),
         text: record.document,
         columns,

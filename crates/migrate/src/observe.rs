@@ -41,6 +41,8 @@ pub enum Phase {
     Verify,
     /// The same searches are made on both sides.
     Search,
+    /// The collections of a source are gone through.
+    Collections,
 }
 
 /// The steps of a migration. The tests end the process at each.

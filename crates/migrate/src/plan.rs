@@ -3,7 +3,6 @@
 use std::{collections::HashSet, ops::ControlFlow};
 
 use chroma::{Record, Warning};
-use records::stored_id;
 use uuid::Uuid;
 
 use crate::{
@@ -46,7 +45,7 @@ struct Planner {
 
 impl Visitor for Planner {
     fn visit(&mut self, record: Record) -> ControlFlow<()> {
-        self.ids.push(stored_id(&record.id).into_bytes());
+        self.ids.push(self.classifier.table.row_id(&record.id).into_bytes());
         let classified = self.classifier.classify(record);
         if let Some(spooler) = &mut self.spooler
             && spooler.add(classified).is_break()

@@ -7,7 +7,9 @@ use store::{
     RowDigest,
     postgres::{
         Access, Database, Table, TableLock,
-        jobs::{Counts, Job, JobStatus, Origin},
+        groups::Group,
+        jobs::{Commit, Counts, Job, JobStatus, Origin},
+        schema::TableState,
     },
 };
 use uuid::Uuid;
@@ -22,7 +24,7 @@ use crate::{
     quarantine::Quarantine,
     read::SourceCollection,
     report::{CollectionReport, Conflict, ConflictReason, CopyReport, Phases, Stopped},
-    resume::{Earlier, Origins, look_back},
+    resume::{Earlier, Origins},
     target::{EditedRows, TargetRows},
 };
 
@@ -39,6 +41,32 @@ pub(crate) struct Prepared {
     pub(crate) stale: u64,
     pub(crate) stale_conflicts: Vec<Conflict>,
     pub(crate) phases: Phases,
+    pub(crate) effort: Effort,
+}
+
+/// How much is done for a collection beside the copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// Everything.
+    Full,
+    /// What a small collection of many needs: no vector index, one search, and one wait for the disk for all.
+    Small,
+    /// As much as if it were alone, but for the index, which comes when all collections of its table are there.
+    WithoutIndex,
+}
+
+impl Effort {
+    pub(crate) fn builds_index(self) -> bool {
+        self == Self::Full
+    }
+
+    pub(crate) fn most_searches(self) -> usize {
+        if self == Self::Small { 1 } else { usize::MAX }
+    }
+
+    pub(crate) fn commit(self) -> Commit {
+        if self == Self::Small { Commit::Deferred } else { Commit::Durable }
+    }
 }
 
 impl Prepared {
@@ -73,6 +101,7 @@ impl Prepared {
             verification: None,
             stopped: Some(stopped),
             phases: self.phases,
+            failure: None,
         }
     }
 }
@@ -111,7 +140,7 @@ pub(crate) fn origin(source: &SourceCollection) -> Origin {
         tenant: collection.tenant.clone(),
         database: collection.database.clone(),
         collection: collection.name.clone(),
-        source: source.source().to_string(),
+        source: source.source_name().to_owned(),
     }
 }
 
@@ -123,30 +152,57 @@ pub(crate) async fn prepare(
     options: &MigrateOptions,
     observer: &Observer,
 ) -> Result<(TableLock, Prepared), Error> {
-    let table = &transfer.table;
-    if table.dimension > MAX_DIMENSION {
-        let collection = transfer.source.collection().name.clone();
-        return Err(Error::Dimension { collection, dimension: table.dimension });
-    }
-    let mut lock = database.lock_table(&table.name).await?;
+    check_dimension(&transfer)?;
+    let mut lock = database.lock_table(&transfer.table.name).await?;
     observer(Event::Step(Step::Locked));
-    let prepared = lock.hold(decide(database, transfer, new_run, options, observer)).await?;
+    let decided = async {
+        let jobs = database.jobs().await?;
+        let earlier = Earlier::of(&jobs, &transfer)?;
+        decide(database, transfer, Begun { new_run, earlier, state: None }, options, observer).await
+    };
+    let prepared = lock.hold(decided).await?;
     Ok((lock, prepared))
 }
 
-async fn decide(
+/// Refuses what pgvector cannot hold.
+pub(crate) fn check_dimension(transfer: &Transfer) -> Result<(), Error> {
+    let dimension = transfer.table.dimension;
+    if dimension > MAX_DIMENSION {
+        let collection = transfer.source.collection().name.clone();
+        return Err(Error::Dimension { collection, dimension });
+    }
+    Ok(())
+}
+
+/// What is known of a transfer before its records are decided upon.
+pub(crate) struct Begun {
+    /// The run to begin.
+    pub(crate) new_run: Uuid,
+    /// What earlier jobs have done.
+    pub(crate) earlier: Earlier,
+    /// What there is of the table, if that is known.
+    pub(crate) state: Option<TableState>,
+}
+
+/// Reads both sides and decides; the table is held.
+pub(crate) async fn decide(
     database: &Database,
     transfer: Transfer,
-    new_run: Uuid,
+    begun: Begun,
     options: &MigrateOptions,
     observer: &Observer,
 ) -> Result<Prepared, Error> {
     let started = Instant::now();
     let Transfer { source, table } = transfer;
-    database.check_access(&table, Access::Write).await?;
+    let Begun { new_run, earlier: Earlier { unfinished, origins }, state } = begun;
+    if state != Some(TableState::Absent) {
+        database.check_access(&table, Access::Write).await?;
+    }
     let origin = origin(&source);
-    let Earlier { unfinished, origins } = look_back(&database.jobs().await?, &origin, &table)?;
-    let state = database.table_state(&table).await.map_err(Error::store("use", &table.name))?;
+    let state = match state {
+        Some(state) => state,
+        None => database.table_state(&table).await.map_err(Error::store("use", &table.name))?,
+    };
     Counter::begin(observer, &origin.collection, Phase::Target, 0);
     let rows = TargetRows::read(database, &table, state, &origins).await?;
     let quarantine = match options.rejected_records {
@@ -201,13 +257,18 @@ async fn decide(
         },
     };
     let phases = Phases { scan: started.elapsed(), ..Phases::default() };
-    Ok(Prepared { plan, table, job, origins, is_resumed, deleted, stale, stale_conflicts, phases })
+    let effort = Effort::Full;
+    Ok(Prepared { plan, table, job, origins, is_resumed, deleted, stale, stale_conflicts, phases, effort })
 }
 
 /// Makes tables and notes the jobs of those that have something to do, all or nothing.
-pub(crate) async fn begin(database: &Database, prepared: &mut [(TableLock, Prepared)]) -> Result<(), Error> {
+pub(crate) async fn begin<'p>(
+    database: &Database,
+    prepared: impl IntoIterator<Item = &'p mut Prepared>,
+    group: Option<&Group>,
+) -> Result<(), Error> {
     let mut new_jobs: Vec<(&Table, &mut Job)> = Vec::new();
-    for (_, prepared) in prepared {
+    for prepared in prepared {
         if prepared.is_resumed {
             database.take_over_job(&prepared.job).await?;
         } else if prepared.has_changes() {
@@ -217,5 +278,9 @@ pub(crate) async fn begin(database: &Database, prepared: &mut [(TableLock, Prepa
     if new_jobs.is_empty() {
         return Ok(());
     }
-    Ok(database.begin_jobs(&mut new_jobs).await?)
+    match group {
+        None => database.begin_jobs(&mut new_jobs).await?,
+        Some(group) => database.begin_group_jobs(&mut new_jobs, group).await?,
+    }
+    Ok(())
 }

@@ -4,7 +4,7 @@ use std::{
     ops::ControlFlow,
     panic::resume_unwind,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -25,19 +25,46 @@ const WAITING_LOTS: usize = 2;
 
 /// A source and the one of its collections that is meant.
 pub struct SourceCollection {
-    source: Source,
+    // Shared by the collections of a source that is migrated whole: one of them is read at a time.
+    source: Arc<Mutex<Source>>,
+    source_name: Arc<str>,
+    /// What is odd about the source, where it is told with each collection.
+    source_warnings: Vec<Warning>,
     collection: Collection,
 }
 
 impl SourceCollection {
     /// The collection of `source`.
     pub fn new(source: Source, collection: Collection) -> Self {
-        Self { source, collection }
+        Self {
+            source_name: source.to_string().into(),
+            source_warnings: source.warnings().to_vec(),
+            source: Arc::new(Mutex::new(source)),
+            collection,
+        }
     }
 
-    /// The source.
-    pub fn source(&self) -> &Source {
-        &self.source
+    /// Each of `collections`, all of one `source`.
+    pub(crate) fn each(source: Source, collections: Vec<Collection>) -> impl Iterator<Item = Self> {
+        let source_name: Arc<str> = source.to_string().into();
+        let source = Arc::new(Mutex::new(source));
+        collections.into_iter().map(move |collection| Self {
+            source: source.clone(),
+            source_name: source_name.clone(),
+            source_warnings: Vec::new(),
+            collection,
+        })
+    }
+
+    /// The directory or the URL, without what may be secret.
+    pub(crate) fn source_name(&self) -> &str {
+        &self.source_name
+    }
+
+    /// The source, which no other thread reads meanwhile.
+    fn lock(source: &Mutex<Source>) -> MutexGuard<'_, Source> {
+        // Reading changes nothing but caches, so a panic on another thread leaves it whole.
+        source.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The collection.
@@ -58,7 +85,7 @@ impl SourceCollection {
                 let visiting =
                     scope.spawn(move || lots.iter().flatten().try_for_each(|record| visitor.visit(record)));
                 let mut lot = Lot::default();
-                let report = self.source.read(&self.collection, |record| {
+                let report = Self::lock(&self.source).read(&self.collection, |record| {
                     if is_dropped.load(Ordering::Relaxed) {
                         return ControlFlow::Break(());
                     }
@@ -76,7 +103,7 @@ impl SourceCollection {
             })?;
             let is_complete = report.complete && !is_broken;
             visitor.end(is_complete);
-            let mut warnings: Vec<Warning> = self.source.warnings().to_vec();
+            let mut warnings = self.source_warnings.clone();
             warnings.extend(self.collection.warnings.iter().cloned());
             warnings.extend(report.warnings);
             Ok(Read { source: self, visitor, warnings, is_complete })
@@ -89,7 +116,10 @@ impl SourceCollection {
 
     /// How many records there are.
     pub(crate) async fn record_count(self) -> Result<(Self, u64), Error> {
-        let count = move || self.source.record_count(&self.collection).map(|count| (self, count));
+        let count = move || {
+            let count = Self::lock(&self.source).record_count(&self.collection);
+            count.map(|count| (self, count))
+        };
         match tokio::task::spawn_blocking(count).await {
             Ok(result) => Ok(result?),
             Err(panic) => resume_unwind(panic.into_panic()),

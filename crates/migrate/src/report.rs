@@ -1,12 +1,15 @@
 //! What a migration did and found, for people and programs alike.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chroma::Warning;
 use store::postgres::{jobs::Origin, schema::ServerDescription};
 use uuid::Uuid;
 
-use crate::mapping::{Defaults, RejectReason};
+use crate::{
+    Error,
+    mapping::{Defaults, RejectReason},
+};
 
 /// A record that PostgreSQL cannot hold exactly.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,6 +166,8 @@ pub struct Searches {
 /// How a migration ended, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
+    /// It could not be carried out, and others of the same run were.
+    Failed,
     /// The comparison found rows missing or different that the copy had written or found equal.
     Different,
     /// Rows that were edited or born in PostgreSQL were in the way; they were kept.
@@ -185,6 +190,7 @@ impl Outcome {
     /// The stable name.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Failed => "failed",
             Self::Different => "different",
             Self::Conflicts => "conflicts",
             Self::Rejected => "rejected",
@@ -242,6 +248,8 @@ pub struct CollectionReport {
     pub stopped: Option<Stopped>,
     /// How long it took.
     pub phases: Phases,
+    /// Why it could not be carried out, where the others of its run were.
+    pub failure: Option<Arc<Error>>,
 }
 
 impl CollectionReport {
@@ -258,7 +266,9 @@ impl CollectionReport {
         let is_rejected = self.copied.as_ref().is_some_and(|copied| !copied.rejects.is_empty())
             || self.verification.as_ref().is_some_and(|verification| !verification.rejects.is_empty());
         let source_records = self.source_records();
-        if self.verification.as_ref().is_some_and(differs) {
+        if self.failure.is_some() {
+            Outcome::Failed
+        } else if self.verification.as_ref().is_some_and(differs) {
             Outcome::Different
         } else if self.copied.as_ref().is_some_and(|copied| !copied.conflicts.is_empty()) {
             Outcome::Conflicts
@@ -297,6 +307,8 @@ pub struct Report {
     pub collections: Vec<CollectionReport>,
     /// The server.
     pub server: ServerDescription,
+    /// What is odd about a source that was migrated whole.
+    pub warnings: Vec<Warning>,
     /// Wall time.
     pub elapsed: Duration,
 }

@@ -6,7 +6,7 @@ use store::postgres::{
 };
 use uuid::Uuid;
 
-use crate::Error;
+use crate::{Error, options::Transfer, prepare::origin};
 
 /// What earlier jobs mean for a migration of one collection into one table.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,8 +36,9 @@ pub(crate) fn look_back(jobs: &[Job], origin: &Origin, table: &Table) -> Result<
     let standing = || jobs.iter().filter(|job| job.status != JobStatus::Undone);
     let here = || standing().filter(|job| job.table_name == table.name);
 
-    let concerned =
-        standing().filter(|job| job.status.is_unfinished() && (job.table_name == table.name || is_own(job)));
+    // Rows of collections that share a table cannot be each other's.
+    let is_in_the_way = |job: &Job| is_own(job) || (job.table_name == table.name && table.shared.is_none());
+    let concerned = standing().filter(|job| job.status.is_unfinished() && is_in_the_way(job));
     let mut unfinished = None;
     for job in concerned {
         let is_same = is_own(job)
@@ -53,6 +54,16 @@ pub(crate) fn look_back(jobs: &[Job], origin: &Origin, table: &Table) -> Result<
         return Err(Error::OtherMapping(Box::new(job.clone())));
     }
     Ok(Earlier { unfinished, origins: Origins::of(jobs, origin, table) })
+}
+
+impl Earlier {
+    /// What `jobs` mean for `transfer`.
+    ///
+    /// # Errors
+    /// As [`look_back`]'s.
+    pub(crate) fn of(jobs: &[Job], transfer: &Transfer) -> Result<Self, Error> {
+        look_back(jobs, &origin(&transfer.source), &transfer.table)
+    }
 }
 
 impl Origins {

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The connection that holds the lock of a table while others work.
-const HOLDING: u32 = 1;
+pub(crate) const HOLDING: u32 = 1;
 
 /// Brings `transfers` into `database`, or goes on where a run was ended.
 ///
@@ -75,7 +75,7 @@ pub async fn migrate(
     if let Some(stopped) = stopped {
         collections.extend(prepared.into_iter().map(|(_, prepared)| prepared.into_plan_report(stopped)));
     } else {
-        begin(database, &mut prepared).await?;
+        begin(database, prepared.iter_mut().map(|(_, prepared)| prepared), None).await?;
         observer(Event::Step(Step::Begun));
         if server.pgvector.is_none() {
             server = database.describe().await?;
@@ -88,10 +88,11 @@ pub async fn migrate(
     for (position, report) in empty {
         collections.insert(position, report);
     }
-    Ok(Report { run_id, is_resumed, collections, server, elapsed: started.elapsed() })
+    let warnings = Vec::new();
+    Ok(Report { run_id, is_resumed, collections, server, warnings, elapsed: started.elapsed() })
 }
 
-fn nothing_to_migrate(transfer: &Transfer, run_id: Uuid) -> CollectionReport {
+pub(crate) fn nothing_to_migrate(transfer: &Transfer, run_id: Uuid) -> CollectionReport {
     let tally = Tally::new(&transfer.table);
     let warnings = transfer.source.collection().warnings.clone();
     CollectionReport {
@@ -104,6 +105,7 @@ fn nothing_to_migrate(transfer: &Transfer, run_id: Uuid) -> CollectionReport {
         verification: None,
         stopped: None,
         phases: Phases::default(),
+        failure: None,
     }
 }
 
@@ -124,31 +126,54 @@ pub async fn verify(
     }
     let jobs = database.jobs().await?;
     let mut collections = Vec::new();
-    for Transfer { source, table } in transfers {
-        let origin = origin(&source);
-        let origins = Origins::of(&jobs, &origin, &table);
-        database.check_table(&table).await.map_err(Error::store("read", &table.name))?;
-        let mut phases = Phases::default();
-        let task = VerifyTask {
-            table: &table,
-            state: TableState::Ready,
-            origins: &origins,
-            missing_vectors: missing_vectors(options.embedded_missing),
-        };
-        let (verification, _) = verify_one(database, source, task, &mut phases, observer).await?;
-        let run_id = origins.own_runs.last().copied().unwrap_or_else(Uuid::nil);
-        collections.push(CollectionReport {
-            origin,
-            table: table.name,
-            run_id,
-            copied: None,
-            index: None,
-            index_failure: None,
-            verification: Some(verification),
-            stopped: None,
-            phases,
-        });
+    for transfer in transfers {
+        let origins = Origins::of(&jobs, &origin(&transfer.source), &transfer.table);
+        let task = CompareTask { transfer, origins, options, most_searches: usize::MAX };
+        collections.push(compare(database, task, observer).await?);
     }
     let run_id = collections.first().map_or_else(Uuid::nil, |collection| collection.run_id);
-    Ok(Report { run_id, is_resumed: false, collections, server, elapsed: started.elapsed() })
+    let warnings = Vec::new();
+    Ok(Report { run_id, is_resumed: false, collections, server, warnings, elapsed: started.elapsed() })
+}
+
+/// A collection to compare.
+pub(crate) struct CompareTask {
+    pub(crate) transfer: Transfer,
+    pub(crate) origins: Origins,
+    pub(crate) options: VerifyOptions,
+    /// Searches to make at the most.
+    pub(crate) most_searches: usize,
+}
+
+/// Compares one collection with its table.
+pub(crate) async fn compare(
+    database: &Database,
+    task: CompareTask,
+    observer: &Observer,
+) -> Result<CollectionReport, Error> {
+    let CompareTask { transfer: Transfer { source, table }, origins, options, most_searches } = task;
+    let origin = origin(&source);
+    database.check_table(&table).await.map_err(Error::store("read", &table.name))?;
+    let mut phases = Phases::default();
+    let task = VerifyTask {
+        table: &table,
+        state: TableState::Ready,
+        origins: &origins,
+        missing_vectors: missing_vectors(options.embedded_missing),
+        most_searches,
+    };
+    let (verification, _) = verify_one(database, source, task, &mut phases, observer).await?;
+    let run_id = origins.own_runs.last().copied().unwrap_or_else(Uuid::nil);
+    Ok(CollectionReport {
+        origin,
+        table: table.name,
+        run_id,
+        copied: None,
+        index: None,
+        index_failure: None,
+        verification: Some(verification),
+        stopped: None,
+        phases,
+        failure: None,
+    })
 }

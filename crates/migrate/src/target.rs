@@ -17,6 +17,8 @@ pub(crate) struct TargetRows {
     born_here: Vec<[u8; 16]>,
     /// Ids of rows that other collections brought, sorted.
     of_others: Vec<[u8; 16]>,
+    /// Whether there may be rows of other collections, which were not looked at.
+    is_shared: bool,
 }
 
 /// A row that this collection brought.
@@ -81,6 +83,12 @@ impl TargetRows {
             };
             database.scan_brought(table, &origins.own_runs, add).await.map_err(failed)?;
         }
+        if table.shared.is_some() {
+            // No row of another collection can have an id of this one's, and there may be very many.
+            rows.brought.sort_unstable_by_key(|row| row.id);
+            rows.is_shared = true;
+            return Ok(rows);
+        }
         let add = |id: Uuid, run: Option<Uuid>| {
             let is_of_another = run.is_some_and(|run| origins.other_runs.contains(&run));
             let ids = if is_of_another { &mut rows.of_others } else { &mut rows.born_here };
@@ -100,7 +108,7 @@ impl TargetRows {
 
     /// Whether there are no rows but those.
     pub(crate) fn is_alone(&self) -> bool {
-        self.born_here.is_empty() && self.of_others.is_empty()
+        self.born_here.is_empty() && self.of_others.is_empty() && !self.is_shared
     }
 
     /// What becomes of the record that is to be row `id` with `digest`, which is asked for only where it matters.
@@ -211,6 +219,7 @@ mod tests {
             brought: vec![row(1, 11, false), row(2, 12, true), row(3, 13, false)],
             born_here: vec![Uuid::from_u128(4).into_bytes()],
             of_others: vec![Uuid::from_u128(5).into_bytes()],
+            is_shared: false,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Takes a run back: removes what it brought, and gives rows that it changed or deleted back as they were.
 
+use std::collections::{HashMap, HashSet};
+
 use store::postgres::{
     Database, Table,
     jobs::{Job, JobStatus},
@@ -38,41 +40,70 @@ pub struct UndoneTable {
 /// fails. Each table is then as it was or completely taken back, and the same call goes on.
 pub async fn undo(database: &Database, run: Uuid, edited_rows: EditedRows) -> Result<UndoReport, Error> {
     let jobs = database.jobs().await?;
+    let members = database.jobs_of_group(run).await?;
     let standing = |job: &&Job| job.status != JobStatus::Undone;
-    let of_run: Vec<Job> = jobs.iter().filter(standing).filter(|job| job.run_id == run).cloned().collect();
+    let is_meant = |job: &&Job| job.run_id == run || members.contains(&job.id);
+    let mut of_run: Vec<Job> = jobs.iter().filter(standing).filter(is_meant).cloned().collect();
     if of_run.is_empty() {
-        let mut known: Vec<Uuid> = jobs.iter().filter(standing).map(|job| job.run_id).collect();
-        known.dedup();
-        return Err(Error::UnknownRun { run, known });
+        return Err(Error::UnknownRun { run, known: known_runs(database, &jobs).await? });
     }
-    let mut locks = Vec::new();
+    let own: HashSet<Uuid> = of_run.iter().map(|job| job.run_id).collect();
     for job in &of_run {
-        locks.push(database.lock_table(&job.table_name).await?);
-        let later = database.later_changes(job).await?;
-        if !later.is_empty() {
-            return Err(Error::LaterRuns { run, later });
-        }
+        refuse_later(database, run, job, &own).await?;
     }
+    // The table that several of them share was made by the first.
+    of_run.reverse();
     let mut tables = Vec::new();
     for job in of_run {
-        let table = Table::from_definition(job.table_name.clone(), &job.definition)
-            .ok_or(Error::NewerVersion { run })?;
-        let undo = database.begin_undo(&table).await.map_err(Error::store("undo", &table.name))?;
-        let kept = match edited_rows {
-            EditedRows::Keep => edited(database, &table, &job, &jobs).await?,
-            EditedRows::Overwrite => Vec::new(),
-        };
-        let undone = undo.finish(&table, &job, &kept).await.map_err(Error::store("undo", &table.name))?;
-        tables.push(UndoneTable { table: table.name, collection: job.origin.collection, undone, kept });
+        let mut lock = database.lock_table(&job.table_name).await?;
+        tables.push(lock.hold(undo_job(database, &job, &jobs, run, edited_rows)).await?);
     }
+    tables.reverse();
     Ok(UndoReport { run_id: run, tables })
+}
+
+/// Refuses to take back what later runs, beside those of `own`, built upon.
+async fn refuse_later(database: &Database, run: Uuid, job: &Job, own: &HashSet<Uuid>) -> Result<(), Error> {
+    let mut later = database.later_changes(job).await?;
+    later.retain(|later| !own.contains(later));
+    if later.is_empty() { Ok(()) } else { Err(Error::LaterRuns { run, later }) }
+}
+
+/// Takes one job back; its table is held.
+async fn undo_job(
+    database: &Database,
+    job: &Job,
+    jobs: &[Job],
+    run: Uuid,
+    edited_rows: EditedRows,
+) -> Result<UndoneTable, Error> {
+    refuse_later(database, run, job, &HashSet::new()).await?;
+    let table =
+        Table::from_definition(job.table_name.clone(), &job.definition).ok_or(Error::NewerVersion { run })?;
+    let undo = database.begin_undo(&table).await.map_err(Error::store("undo", &table.name))?;
+    let kept = match edited_rows {
+        EditedRows::Keep => edited(database, &table, job, jobs).await?,
+        EditedRows::Overwrite => Vec::new(),
+    };
+    let undone = undo.finish(&table, job, &kept).await.map_err(Error::store("undo", &table.name))?;
+    Ok(UndoneTable { table: table.name, collection: job.origin.collection.clone(), undone, kept })
+}
+
+/// What can be undone: groups, and runs that are of none.
+async fn known_runs(database: &Database, jobs: &[Job]) -> Result<Vec<Uuid>, Error> {
+    let group_of: HashMap<Uuid, Uuid> =
+        database.group_jobs().await?.into_iter().map(|(group, job)| (job, group)).collect();
+    let standing = jobs.iter().filter(|job| job.status != JobStatus::Undone);
+    let mut known: Vec<Uuid> =
+        standing.map(|job| group_of.get(&job.id).copied().unwrap_or(job.run_id)).collect();
+    known.dedup();
+    Ok(known)
 }
 
 /// Rows that the run brought or changed, and that were edited since.
 async fn edited(database: &Database, table: &Table, job: &Job, jobs: &[Job]) -> Result<Vec<Uuid>, Error> {
     let failed = |error| Error::store("read", &table.name)(error);
-    let updated: std::collections::HashSet<Uuid> =
-        database.updated_rows(job).await.map_err(failed)?.into_iter().collect();
+    let updated: HashSet<Uuid> = database.updated_rows(job).await.map_err(failed)?.into_iter().collect();
     let mut edited = Vec::new();
     let is_of_collection = |other: &&Job| {
         other.table_name == job.table_name && other.origin.collection_id == job.origin.collection_id

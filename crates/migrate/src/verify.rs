@@ -7,7 +7,7 @@ use std::{
 };
 
 use chroma::{Record, Warning};
-use records::{Embedding, stored_id};
+use records::Embedding;
 use store::{
     StoredRecord,
     postgres::{Database, Table, schema::TableState, write::record_parts},
@@ -32,6 +32,8 @@ pub(crate) struct VerifyTask<'a> {
     pub(crate) state: TableState,
     pub(crate) origins: &'a Origins,
     pub(crate) missing_vectors: MissingVectors,
+    /// Searches to make at the most.
+    pub(crate) most_searches: usize,
 }
 
 /// The comparison, and what it takes to compare searches too.
@@ -55,7 +57,8 @@ pub(crate) async fn verify(
     let name = source.collection().name.clone();
     Counter::begin(observer, &name, Phase::Target, 0);
     let rows = TargetRows::read(database, task.table, task.state, task.origins).await?;
-    let samples = rows.sample(NearestInSource::samples(rows.brought()));
+    let searches = NearestInSource::samples(rows.brought()).min(task.most_searches);
+    let samples = rows.sample(searches);
     let queries = embeddings_of(database, &task, &samples).await?;
     let (source, total) = source.record_count().await?;
     let comparer = Comparer {
@@ -74,7 +77,7 @@ pub(crate) async fn verify(
     let read = source.read(comparer).await?.complete()?;
     let Comparer { mut rows, mut verification, digest, nearest, mut different, counter, .. } = read.visitor;
     // Not before: a row that was seen is one that another record of the same id was compared with.
-    verification.rejects.iter().for_each(|reject| rows.see(stored_id(&reject.source_id)));
+    verification.rejects.iter().for_each(|reject| rows.see(task.table.row_id(&reject.source_id)));
     let mut digest_target = CollectionDigest::default();
     rows.digests().for_each(|digest| digest_target.add(digest));
     verification.source_records = counter.done();

@@ -70,6 +70,7 @@ async fn migrate_directory(directory: &Path, total: &mut Total) {
             columns: Vec::new(),
             dimension: collection.dimension.unwrap_or(MODEL_DIMENSION),
             space: collection.space,
+            shared: None,
         };
         let source = Source::open(directory).expect("it opened before");
         let transfers = vec![Transfer { source: SourceCollection::new(source, collection), table }];

@@ -30,6 +30,7 @@ mod rerun;
 mod resuming;
 mod spooling;
 mod undoing;
+mod whole;
 
 use std::{path::Path, sync::Arc};
 
@@ -70,6 +71,7 @@ fn table(name: &str, space: DistanceSpace, dimension: usize) -> Table {
         columns: Vec::new(),
         dimension,
         space,
+        shared: None,
     }
 }
 

@@ -5,7 +5,7 @@ use store::{
     ColumnValue, Error, StoredRecord,
     postgres::{
         Column, ColumnType, Database, Presence, Table,
-        jobs::{Counts, JobStatus},
+        jobs::{Commit, Counts, JobStatus},
         write::{Batch, QuarantinedRecord, record_parts, row_digest},
     },
 };
@@ -91,6 +91,7 @@ async fn table_of_any_collection_is_made_and_reads_back() {
         ],
         dimension: 3,
         space: DistanceSpace::L2,
+        shared: None,
     };
     let job = begin(&database, &table).await;
     assert!(job.created_table);
@@ -185,7 +186,7 @@ async fn process_whose_job_was_taken_over_can_write_no_more() {
     batch.new.push(&record(Service::Query, "a", at_angle(0.0)), job.run_id);
     let refused = database.write(&table, &job, &batch).await.err().expect("the job is another's");
     assert!(matches!(refused, Error::TakenOver { .. }), "{refused}");
-    let refused = database.set_job_status(&job, JobStatus::Complete, None).await;
+    let refused = database.set_job_status(&job, JobStatus::Complete, None, Commit::Durable).await;
     assert!(matches!(refused, Err(Error::TakenOver { .. })));
     write(&database, &table, &heir, &[record(Service::Query, "a", at_angle(0.0))]).await;
 }

@@ -1,5 +1,7 @@
 //! Which tables there are, and what is known of one that its index is planned from.
 
+use std::collections::HashSet;
+
 use store::postgres::{
     Database, Table, is_own_relation, jobs::Job, schema::TableState, vector_index::Observation,
 };
@@ -36,13 +38,13 @@ pub async fn observe(database: &Database, table: &Table) -> Result<Observation, 
 /// The tables that there should be: the services', and those that `jobs` made; by name.
 pub(crate) fn known(jobs: &[Job]) -> Vec<Table> {
     let mut known: Vec<Table> = records::Service::ALL.map(Table::of).to_vec();
+    let mut names: HashSet<String> = known.iter().map(|table| table.name.clone()).collect();
     for job in jobs {
-        // An older version may have given a collection a name that the schema has taken since.
-        let is_known =
-            known.iter().any(|table| table.name == job.table_name) || is_own_relation(&job.table_name);
         // A definition of a newer version is that version's business.
         let table = Table::from_definition(job.table_name.clone(), &job.definition);
-        known.extend(table.filter(|_| !is_known));
+        // An older version may have given a collection a name that the schema has taken since.
+        let is_new = |table: &Table| !is_own_relation(&table.name) && names.insert(table.name.clone());
+        known.extend(table.filter(is_new));
     }
     known.sort_by(|one, other| one.name.cmp(&other.name));
     known

@@ -111,6 +111,7 @@ async fn migrate(path: &Path, url: &str, observer: &Observer) -> Result<Report, 
         columns: Vec::new(),
         dimension: DIMENSION,
         space: DistanceSpace::L2,
+        shared: None,
     };
     let options = MigrateOptions {
         rejected_records: RejectedRecords::Quarantine,

@@ -105,12 +105,85 @@ impl JobStatus {
     }
 }
 
+/// A row of `migration_jobs`.
+struct JobRow {
+    id: Uuid,
+    run_id: Uuid,
+    collection_id: Uuid,
+    tenant: String,
+    database: String,
+    collection: String,
+    source: String,
+    table_name: String,
+    definition: String,
+    status: String,
+    holder: Uuid,
+    created_table: bool,
+    written: i64,
+    updated: i64,
+    deleted: i64,
+}
+
+impl JobRow {
+    fn into_job(self) -> Result<Job, Error> {
+        Ok(Job {
+            id: self.id,
+            run_id: self.run_id,
+            origin: Origin {
+                collection_id: self.collection_id,
+                tenant: self.tenant,
+                database: self.database,
+                collection: self.collection,
+                source: self.source,
+            },
+            table_name: self.table_name,
+            definition: serde_json::from_str(&self.definition)
+                .map_err(|error| sqlx::Error::Decode(error.into()))
+                .during("read the definition of an earlier migration's table")?,
+            status: JobStatus::read(&self.status)?,
+            holder: self.holder,
+            created_table: self.created_table,
+            counts: Counts {
+                written: self.written.unsigned_abs(),
+                updated: self.updated.unsigned_abs(),
+                deleted: self.deleted.unsigned_abs(),
+            },
+        })
+    }
+}
+
+/// Whether a commit waits until the disk has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// It does, and with it all commits before are on the disk.
+    Durable,
+    /// A later one does. A crash of the server may take this one back.
+    Deferred,
+}
+
 impl Database {
     /// All jobs of this database, oldest first; none where no migration has ever been.
     ///
     /// # Errors
     /// When a statement fails, or a newer version has left a job of a kind that this one does not know.
     pub async fn jobs(&self) -> Result<Vec<Job>, Error> {
+        self.jobs_where(true, &[], &[]).await
+    }
+
+    /// Those of them into one of `tables` or of one of `collections`.
+    ///
+    /// # Errors
+    /// As for [`jobs`](Self::jobs).
+    pub async fn jobs_about(&self, tables: &[String], collections: &[Uuid]) -> Result<Vec<Job>, Error> {
+        self.jobs_where(false, tables, collections).await
+    }
+
+    async fn jobs_where(
+        &self,
+        are_all_meant: bool,
+        tables: &[String],
+        collections: &[Uuid],
+    ) -> Result<Vec<Job>, Error> {
         let mut transaction = self.begin().await?;
         let exists =
             has_table(&mut transaction, "migration_jobs").await.during("look for earlier migrations")?;
@@ -119,45 +192,24 @@ impl Database {
             transaction.commit().await.during("end a transaction")?;
             return Ok(Vec::new());
         }
-        let rows = sqlx::query!(
+        let rows = sqlx::query_as!(
+            JobRow,
             r#"
             select id, run_id, collection_id, tenant, database, collection, source, table_name,
                 definition::text as "definition!", status, holder, created_table, written, updated, deleted
             from migration_jobs
+            where $1 or table_name = any($2) or collection_id = any($3)
             order by started_at, id
-            "#
+            "#,
+            are_all_meant,
+            tables,
+            collections
         )
         .fetch_all(on(&mut transaction))
         .await
         .during("read earlier migrations")?;
         transaction.commit().await.during("end a transaction")?;
-        rows.into_iter()
-            .map(|row| {
-                Ok(Job {
-                    id: row.id,
-                    run_id: row.run_id,
-                    origin: Origin {
-                        collection_id: row.collection_id,
-                        tenant: row.tenant,
-                        database: row.database,
-                        collection: row.collection,
-                        source: row.source,
-                    },
-                    table_name: row.table_name,
-                    definition: serde_json::from_str(&row.definition)
-                        .map_err(|error| sqlx::Error::Decode(error.into()))
-                        .during("read the definition of an earlier migration's table")?,
-                    status: JobStatus::read(&row.status)?,
-                    holder: row.holder,
-                    created_table: row.created_table,
-                    counts: Counts {
-                        written: row.written.unsigned_abs(),
-                        updated: row.updated.unsigned_abs(),
-                        deleted: row.deleted.unsigned_abs(),
-                    },
-                })
-            })
-            .collect()
+        rows.into_iter().map(JobRow::into_job).collect()
     }
 
     /// The [digests](QuarantinedRecord::digest) of what `runs` have set aside of a collection.
@@ -252,8 +304,12 @@ impl Database {
         job: &Job,
         status: JobStatus,
         manifest: Option<&Value>,
+        commit: Commit,
     ) -> Result<(), Error> {
         let mut transaction = self.begin().await?;
+        if commit == Commit::Deferred {
+            defer_commit(&mut transaction).await?;
+        }
         let manifest = manifest.map(Value::to_string);
         let changed = sqlx::query!(
             r#"
@@ -276,6 +332,15 @@ impl Database {
         }
         transaction.commit().await.during("commit")
     }
+}
+
+/// Lets the commit of a transaction return before the disk has it.
+pub(crate) async fn defer_commit(connection: &mut PgConnection) -> Result<(), Error> {
+    sqlx::raw_sql("set local synchronous_commit = off")
+        .execute(connection)
+        .await
+        .during("set options of the commit")?;
+    Ok(())
 }
 
 /// Adds to what a job has committed, if it is still ours.

@@ -27,6 +27,14 @@ const ATTEMPT_INTERVAL: Duration = Duration::from_millis(20);
 pub struct TableLock(PgTransaction<'static>);
 
 impl TableLock {
+    /// Lets go; dropping would leave it to the pool to do it some time.
+    ///
+    /// # Errors
+    /// When the connection is lost, and the lock with it.
+    pub async fn release(self) -> Result<(), Error> {
+        self.0.commit().await.during("end a transaction")
+    }
+
     /// Does `work` for as long as the lock is held, so far as one can tell. Without this, work on a connection that
     /// was cut without a word would wait for ever.
     ///
@@ -121,6 +129,32 @@ impl Database {
         locked.map(TableLock).ok_or_else(|| Error::Locked { table: name.to_owned() })
     }
 
+    /// Holds all of `tables` by one connection.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another migration has one of them.
+    pub async fn lock_tables(&self, tables: &[String]) -> Result<TableLock, Error> {
+        let Some((first, others)) = tables.split_first() else {
+            return Err(Error::NoTable { table: String::new() });
+        };
+        let end = Instant::now() + PATIENCE;
+        'attempts: loop {
+            let TableLock(mut transaction) = self.lock_table(first).await?;
+            for table in others {
+                if !lock_in(&mut transaction, &migration_key(table)).await? {
+                    // All are let go, since the other may wait for one of these.
+                    transaction.commit().await.during("end a transaction")?;
+                    if Instant::now() >= end {
+                        return Err(Error::Locked { table: table.clone() });
+                    }
+                    sleep(ATTEMPT_INTERVAL).await;
+                    continue 'attempts;
+                }
+            }
+            return Ok(TableLock(transaction));
+        }
+    }
+
     /// Holds the indexes of the table `name`, so that no other process of ours builds or drops one: two builds on one
     /// table end in a deadlock.
     ///
@@ -164,14 +198,7 @@ impl Database {
             .fetch_one(on(&mut transaction))
             .await
             .during("set keepalives")?;
-            let locked = sqlx::query_scalar!(
-                r#"select pg_try_advisory_xact_lock(hashtextextended($1, 0)) as "locked!""#,
-                key
-            )
-            .fetch_one(on(&mut transaction))
-            .await
-            .during("lock a table")?;
-            if locked {
+            if lock_in(&mut transaction, key).await? {
                 return Ok(Some(transaction));
             }
             transaction.commit().await.during("end a transaction")?;
@@ -181,6 +208,14 @@ impl Database {
             sleep(ATTEMPT_INTERVAL).await;
         }
     }
+}
+
+/// Whether `transaction` has `key` now.
+async fn lock_in(transaction: &mut PgTransaction<'static>, key: &str) -> Result<bool, Error> {
+    sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock(hashtextextended($1, 0)) as "locked!""#, key)
+        .fetch_one(on(transaction))
+        .await
+        .during("lock a table")
 }
 
 /// What whoever migrates into `table` holds.

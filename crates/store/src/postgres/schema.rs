@@ -5,6 +5,7 @@ use sqlx::{PgConnection, PgTransaction, migrate::Migrator};
 
 use super::{
     Database, Table, ddl,
+    groups::{self, Group},
     jobs::Job,
     own_tables, schema_migrations,
     table::BOOKKEEPING_COLUMNS,
@@ -77,10 +78,33 @@ impl Database {
     /// # Errors
     /// As for [`prepare_schema`](Self::prepare_schema).
     pub async fn begin_jobs(&self, jobs: &mut [(&Table, &mut Job)]) -> Result<(), Error> {
+        self.begin_jobs_of(jobs, None).await
+    }
+
+    /// The same, of a `group`, which is noted with them.
+    ///
+    /// # Errors
+    /// As for [`prepare_schema`](Self::prepare_schema).
+    pub async fn begin_group_jobs(
+        &self,
+        jobs: &mut [(&Table, &mut Job)],
+        group: &Group,
+    ) -> Result<(), Error> {
+        self.begin_jobs_of(jobs, Some(group)).await
+    }
+
+    async fn begin_jobs_of(
+        &self,
+        jobs: &mut [(&Table, &mut Job)],
+        group: Option<&Group>,
+    ) -> Result<(), Error> {
         let has_service = jobs.iter().any(|(table, _)| is_service(table));
         let migrators: &[&Migrator] = if has_service { &[&SERVICES, &BOOKKEEPING] } else { &[&BOOKKEEPING] };
         let mut transaction = self.begin_schema_change(migrators).await?;
         prepare(&mut transaction, migrators).await?;
+        if let Some(group) = group {
+            groups::add_jobs(&mut transaction, group, jobs).await?;
+        }
         for (table, job) in jobs {
             match check_table(&mut transaction, table).await? {
                 TableState::Absent => {
@@ -88,6 +112,12 @@ impl Database {
                     execute(&mut transaction, statement, "create the table").await?;
                     let statement = ddl::keep_vectors_in_rows(table);
                     execute(&mut transaction, statement, "set where vectors are kept").await?;
+                    if let Some(shared) = &table.shared {
+                        sqlx::raw_sql(ddl::index_collections(table, &shared.column))
+                            .execute(&mut *transaction)
+                            .await
+                            .during("index the collections of the table")?;
+                    }
                     job.created_table = true;
                 }
                 TableState::WithoutBookkeeping => {

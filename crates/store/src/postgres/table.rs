@@ -2,8 +2,9 @@
 
 use std::{fmt, str::FromStr};
 
-use records::{DistanceSpace, MODEL_DIMENSION, Service};
+use records::{DistanceSpace, MODEL_DIMENSION, Service, stored_id};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 /// A table with one row for each record of a collection, and what of a record goes into which of its columns.
 ///
@@ -23,6 +24,20 @@ pub struct Table {
     pub dimension: usize,
     /// What its vector index serves.
     pub space: DistanceSpace,
+    /// The collection whose rows are meant, where several share the table.
+    pub shared: Option<SharedTable>,
+}
+
+/// One of the collections that share a table. A column says of each row which collection it is of, and ids of rows
+/// follow from the collection too, so that equal ids of two collections are two rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedTable {
+    /// The column with the name of a row's collection.
+    pub column: String,
+    /// The collection's id; nil of a table read from its definition, which is all of theirs.
+    pub id: Uuid,
+    /// What the column says of its rows; empty in the same case.
+    pub name: String,
 }
 
 /// Whether a column takes NULL.
@@ -92,6 +107,15 @@ impl Table {
             columns,
             dimension: MODEL_DIMENSION,
             space: DistanceSpace::Cosine,
+            shared: None,
+        }
+    }
+
+    /// The primary key of the record `source_id`.
+    pub fn row_id(&self, source_id: &str) -> Uuid {
+        match &self.shared {
+            None => stored_id(source_id),
+            Some(shared) => Uuid::new_v5(&shared.id, source_id.as_bytes()),
         }
     }
 
@@ -104,6 +128,7 @@ impl Table {
     /// is the last.
     pub(crate) fn content_columns(&self) -> Vec<&str> {
         let mut columns = vec!["id", "source_id", self.text_column.as_str()];
+        columns.extend(self.shared.iter().map(|shared| shared.column.as_str()));
         columns.extend(self.columns.iter().map(|column| column.name.as_str()));
         columns.extend(["metadata", "uri", "created_at", "embedding"]);
         columns
@@ -123,6 +148,7 @@ impl Table {
             ("source_id", "text".to_owned()),
             (self.text_column.as_str(), "text".to_owned()),
         ];
+        types.extend(self.shared.iter().map(|shared| (shared.column.as_str(), "text".to_owned())));
         types.extend(
             self.columns
                 .iter()
@@ -151,13 +177,18 @@ impl Table {
                 })
             })
             .collect();
-        json!({
+        let mut definition = json!({
             "text_column": self.text_column,
             "text_required": self.text == Presence::Required,
             "columns": columns,
             "dimension": self.dimension,
             "space": self.space.as_str(),
-        })
+        });
+        // Only where there is one: definitions of earlier versions are compared with.
+        if let Some(shared) = &self.shared {
+            definition["collection_column"] = json!(shared.column);
+        }
+        definition
     }
 
     /// The table that [`definition`](Self::definition) described; `None` if it is of a newer version.
@@ -182,6 +213,11 @@ impl Table {
             columns: definition["columns"].as_array()?.iter().map(column).collect::<Option<_>>()?,
             dimension: usize::try_from(definition["dimension"].as_u64()?).ok()?,
             space: DistanceSpace::from_chroma(definition["space"].as_str()?)?,
+            shared: text(&definition["collection_column"]).map(|column| SharedTable {
+                column,
+                id: Uuid::nil(),
+                name: String::new(),
+            }),
         })
     }
 }
@@ -252,6 +288,9 @@ mod tests {
             let table = Table::of(service);
             assert_eq!(Table::from_definition(table.name.clone(), &table.definition()), Some(table));
         }
+        let shared = SharedTable { column: "collection".into(), id: Uuid::nil(), name: String::new() };
+        let shared = Table { shared: Some(shared), ..Table::of(Service::Query) };
+        assert_eq!(Table::from_definition(shared.name.clone(), &shared.definition()), Some(shared));
         assert_eq!(Table::from_definition("t".into(), &json!({"text_column": "document"})), None);
     }
 }

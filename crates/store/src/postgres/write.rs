@@ -232,10 +232,7 @@ impl Database {
         let mut transaction = self.begin().await?;
         // A batch that a crash of the server takes back is found missing by the next scan. What counts as done is
         // noted by a commit that waits for the disk, and with it for all batches before.
-        sqlx::raw_sql("set local synchronous_commit = off")
-            .execute(&mut *transaction)
-            .await
-            .during("set options of the copy")?;
+        jobs::defer_commit(&mut transaction).await?;
         let mut written = Written::default();
         if !batch.new.is_empty() {
             match new_rows {

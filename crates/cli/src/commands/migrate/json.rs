@@ -6,7 +6,7 @@ use migrate::{CollectionReport, CopyReport, Report, UndoReport, Verification};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::exit::Failure;
+use crate::exit::{Failure, chain, of_migration};
 
 pub(crate) fn to_json(sources: &[String], result: &Result<Report, Failure>, elapsed: Duration) -> Value {
     let source = if let [source] = sources { json!(source) } else { json!(sources) };
@@ -35,7 +35,7 @@ pub(crate) fn to_json(sources: &[String], result: &Result<Report, Failure>, elap
                     "postgresql": report.server.postgresql,
                     "pgvector": report.server.pgvector,
                 },
-                "warnings": report.server.warnings,
+                "warnings": warnings(report),
                 "seconds": elapsed.as_secs_f64(),
             })
         }
@@ -51,6 +51,13 @@ pub(crate) fn to_json(sources: &[String], result: &Result<Report, Failure>, elap
             "seconds": elapsed.as_secs_f64(),
         }),
     }
+}
+
+/// What is worth a word about the server, and about a source that was migrated whole.
+fn warnings(report: &Report) -> Vec<String> {
+    let of_source = report.warnings.iter();
+    let of_source = of_source.map(|warning| format!("{}: {}", warning.code.as_str(), warning.message));
+    report.server.warnings.iter().cloned().chain(of_source).collect()
 }
 
 fn collection(report: &CollectionReport) -> Value {
@@ -75,6 +82,10 @@ fn collection(report: &CollectionReport) -> Value {
     }
     if let Some(verification) = &report.verification {
         add(verified(verification, report.copied.is_some()));
+    }
+    if let Some(error) = &report.failure {
+        let (code, hint) = of_migration(error);
+        add(json!({"error": chain(error), "hint": hint, "exit_code": code as u8}));
     }
     let seconds = report.phases;
     add(json!({

@@ -1,6 +1,7 @@
 //! `panopticon migrate` and `panopticon verify`: Chroma collections become PostgreSQL tables, and are compared with
 //! them.
 
+mod collections;
 pub(crate) mod json;
 mod text;
 mod transfers;
@@ -10,7 +11,7 @@ use std::{sync::Arc, time::Instant};
 use anyhow::anyhow;
 use migrate::{
     Comparison, EditedRows, Embed, MigrateOptions, Mode, Outcome, RejectedRecords, Report, StaleRows,
-    Transfer, VerifyOptions,
+    Transfer, VerifyOptions, WholeSource,
 };
 use serde_json::Value;
 use store::postgres::Database;
@@ -18,10 +19,10 @@ use uuid::Uuid;
 
 use super::search::open_model;
 use crate::{
-    arguments::{MigrateArguments, OnReject, TransferArguments, VerifyArguments},
+    arguments::{MigrateArguments, OnReject, TransferArguments, VerifyArguments, What},
     configuration::Configuration,
     connection::{Connection, has_embedded_cluster},
-    exit::{ExitCode, Failure},
+    exit::{ExitCode, Failure, of_migration},
     output::{print, print_exactly},
     progress::MigrationProgress,
 };
@@ -61,7 +62,7 @@ async fn migrate(
 ) -> Result<Report, Failure> {
     let transfer = &arguments.transfer;
     // Every source opens before anything is written, so that a wrong path stops the whole command.
-    let transfers = transfers::open(configuration, transfer, sources).await?;
+    let work = Work::open(configuration, transfer, sources).await?;
     if arguments.dry_run && configuration.database_url().is_none() && !has_embedded_cluster(configuration) {
         return Err(Failure::usage(anyhow!(
             "--dry-run changes nothing, and there is no database to look at yet: set DATABASE_URL, or make the embedded one with `panopticon db url`"
@@ -88,9 +89,42 @@ async fn migrate(
         embed,
         index_policy: configuration.index_policy()?,
     };
-    let report = migrate_with_progress(&connection.database, transfers, &options).await;
+    let report = match work {
+        Work::Transfers(transfers) => migrate_with_progress(&connection.database, transfers, &options).await,
+        Work::Whole(whole) => {
+            let progress = MigrationProgress::new();
+            let observer = progress.observer();
+            let result =
+                Box::pin(migrate::migrate_collections(&connection.database, *whole, &options, &observer))
+                    .await;
+            progress.finish();
+            result.map_err(Failure::from)
+        }
+    };
     connection.close().await?;
     report
+}
+
+/// What the command line means.
+enum Work {
+    /// Collections by name.
+    Transfers(Vec<Transfer>),
+    /// Those of a whole source.
+    Whole(Box<WholeSource>),
+}
+
+impl Work {
+    async fn open(
+        configuration: &Configuration,
+        arguments: &TransferArguments,
+        sources: &mut Vec<String>,
+    ) -> Result<Self, Failure> {
+        if arguments.what == Some(What::Collections) {
+            let whole = collections::open(configuration, arguments, sources).await?;
+            return Ok(Self::Whole(Box::new(whole)));
+        }
+        transfers::open(configuration, arguments, sources).await.map(Self::Transfers)
+    }
 }
 
 /// Migrates with the progress on standard error.
@@ -110,11 +144,15 @@ async fn compare(
     transfer: &TransferArguments,
     sources: &mut Vec<String>,
 ) -> Result<Report, Failure> {
-    let transfers = transfers::open(configuration, transfer, sources).await?;
+    let work = Work::open(configuration, transfer, sources).await?;
     let connection = Connection::open(configuration).await?;
     let options = VerifyOptions { embedded_missing: transfer.embed_missing };
     let progress = MigrationProgress::new();
-    let result = migrate::verify(&connection.database, transfers, options, &progress.observer()).await;
+    let (database, observer) = (&connection.database, progress.observer());
+    let result = match work {
+        Work::Transfers(transfers) => migrate::verify(database, transfers, options, &observer).await,
+        Work::Whole(whole) => migrate::verify_collections(database, *whole, options, &observer).await,
+    };
     progress.finish();
     connection.close().await?;
     Ok(result?)
@@ -164,14 +202,21 @@ fn conclude(
     if !is_json {
         print(&to_text(&report))?;
     }
-    Ok(match exit_code(report.outcome()) {
+    Ok(match exit_code(&report) {
         ExitCode::Complete if !report.has_all_indexes() => ExitCode::Failed,
         code => code,
     })
 }
 
-fn exit_code(outcome: Outcome) -> ExitCode {
-    match outcome {
+fn exit_code(report: &Report) -> ExitCode {
+    match report.outcome() {
+        Outcome::Failed => {
+            let failures = report.collections.iter().filter_map(|collection| collection.failure.as_deref());
+            let codes: Vec<ExitCode> = failures.map(|error| of_migration(error).0).collect();
+            // The worst first.
+            let worst = [ExitCode::Failed, ExitCode::Usage, ExitCode::Refused];
+            worst.into_iter().find(|code| codes.contains(code)).unwrap_or(ExitCode::Failed)
+        }
         Outcome::Different => ExitCode::Different,
         Outcome::Conflicts => ExitCode::Refused,
         Outcome::Rejected => ExitCode::Rejected,

@@ -1,21 +1,31 @@
 //! The report for a person.
 
+use std::collections::BTreeMap;
+
 use migrate::{
-    CollectionReport, ConflictReason, CopyReport, Difference, RejectReason, Report, Stopped, UndoReport,
-    Verification,
+    CollectionReport, ConflictReason, CopyReport, Difference, Outcome, RejectReason, Report, Stopped,
+    UndoReport, Verification,
 };
 use upkeep::Wanted;
 
-use crate::output::{excerpt, grouped, visible};
+use crate::{
+    exit::{chain, of_migration},
+    output::{excerpt, grouped, visible},
+};
 
 /// Ids of each kind that a person is shown; `--json` has them all.
 const SHOWN_IDS: usize = 20;
+
+/// Collections that a person is shown; of more, those with something to say.
+const SHOWN_COLLECTIONS: usize = 50;
 
 /// What was done, a block for each collection, and how to take it back.
 pub(crate) fn to_text(report: &Report) -> String {
     let mut blocks = vec![collections_to_text(report)];
     let mut lines = Vec::new();
     lines.extend(report.server.warnings.iter().map(|warning| format!("warning: {warning}")));
+    let of_source = report.warnings.iter();
+    lines.extend(of_source.map(|w| format!("warning: {}: {}", w.code.as_str(), visible(&w.message))));
     lines.push(last_line(report));
     blocks.push(lines.join("\n"));
     blocks.join("\n")
@@ -23,7 +33,44 @@ pub(crate) fn to_text(report: &Report) -> String {
 
 /// What was done with each collection.
 pub(crate) fn collections_to_text(report: &Report) -> String {
-    report.collections.iter().map(collection).collect::<Vec<_>>().join("\n")
+    let collections = &report.collections;
+    if collections.len() <= SHOWN_COLLECTIONS {
+        return collections.iter().map(collection).collect::<Vec<_>>().join("\n");
+    }
+    let is_told = |report: &&CollectionReport| {
+        !matches!(
+            report.outcome(),
+            Outcome::Verified | Outcome::Copied | Outcome::Planned | Outcome::NothingToMigrate
+        )
+    };
+    let told: Vec<&CollectionReport> = collections.iter().filter(is_told).collect();
+    let mut lines: Vec<String> =
+        told.iter().take(SHOWN_COLLECTIONS).map(|report| collection(report)).collect();
+    if told.len() > SHOWN_COLLECTIONS {
+        lines.push(format!(
+            "… and {} more; --json names all",
+            grouped((told.len() - SHOWN_COLLECTIONS) as u64)
+        ));
+    }
+    let mut outcomes: BTreeMap<Outcome, u64> = BTreeMap::new();
+    for report in collections {
+        *outcomes.entry(report.outcome()).or_default() += 1;
+    }
+    let outcomes: Vec<String> = outcomes
+        .into_iter()
+        .map(|(outcome, count)| format!("{} {}", grouped(count), outcome.as_str().replace('_', " ")))
+        .collect();
+    let records: u64 = collections.iter().map(CollectionReport::source_records).sum();
+    let written: u64 =
+        collections.iter().filter_map(|report| report.copied.as_ref()).map(|copied| copied.written).sum();
+    lines.push(format!(
+        "{} with {}, {} written: {}",
+        counted(collections.len() as u64, "collection"),
+        counted(records, "record"),
+        grouped(written),
+        outcomes.join(", ")
+    ));
+    lines.join("\n")
 }
 
 fn last_line(report: &Report) -> String {
@@ -100,6 +147,11 @@ fn collection(report: &CollectionReport) -> String {
 fn headline(report: &CollectionReport) -> String {
     let route = format!("{} -> table {}", visible(&report.origin.collection), visible(&report.table));
     let outcome = report.outcome().as_str().replace('_', " ");
+    if let Some(error) = &report.failure {
+        let hint =
+            of_migration(error).1.map_or(String::new(), |hint| format!("\n  hint: {}", visible(&hint)));
+        return format!("{route}: {outcome}: {}{hint}", visible(&chain(&**error)));
+    }
     let Some(copied) = &report.copied else {
         let verification = report.verification.as_ref();
         let (records, rows, matched) = verification

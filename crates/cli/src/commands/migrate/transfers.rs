@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow, bail};
 use chroma::Collection;
 use migrate::{SourceCollection, Transfer};
-use records::{MODEL_DIMENSION, Service};
+use records::{DistanceSpace, MODEL_DIMENSION, Service};
 use store::postgres::{Column, ColumnType, Presence, Table, is_own_relation};
 
 use crate::{
@@ -50,8 +50,12 @@ pub(super) async fn open(
 /// Refuses what would be ignored.
 fn check(arguments: &TransferArguments) -> anyhow::Result<What> {
     let what = arguments.what.ok_or_else(|| {
-        anyhow!("expected what is meant: all, query, evaluation, judge, or collection NAME")
+        anyhow!("expected what is meant: all, query, evaluation, judge, collection NAME, or collections")
     })?;
+    let of_collections = [("--match", !arguments.patterns.is_empty()), ("--into", arguments.into.is_some())];
+    if let Some((flag, _)) = of_collections.iter().find(|(_, is_given)| *is_given) {
+        bail!("{flag} applies to `collections` only: panopticon migrate collections --from DIR {flag} …");
+    }
     let of_collection = [
         ("NAME", arguments.name.is_some()),
         ("--table", arguments.table.is_some()),
@@ -123,6 +127,19 @@ fn collection_table(arguments: &TransferArguments, collection: &Collection) -> a
     if is_own_relation(&name) {
         bail!("table `{name}` is one of Panopticon's own: name another with --table");
     }
+    let table = Table {
+        name,
+        // Of an empty collection it is not known, and does not matter.
+        dimension: collection.dimension.unwrap_or(MODEL_DIMENSION),
+        space: collection.space,
+        ..template(arguments)?
+    };
+    check_names(&table)?;
+    Ok(table)
+}
+
+/// What the tables of all collections have in common.
+pub(super) fn template(arguments: &TransferArguments) -> anyhow::Result<Table> {
     let mut columns = Vec::new();
     if let Some(category) = &arguments.category {
         let (key, column) = category.split_once(':').unwrap_or((category, category));
@@ -131,17 +148,15 @@ fn collection_table(arguments: &TransferArguments, collection: &Collection) -> a
     for column in &arguments.column {
         columns.push(parse_column(column)?);
     }
-    let table = Table {
-        name,
+    Ok(Table {
+        name: String::new(),
         text_column: arguments.text_column.clone().unwrap_or_else(|| "document".to_owned()),
         text: Presence::Optional,
         columns,
-        // Of an empty collection it is not known, and does not matter.
-        dimension: collection.dimension.unwrap_or(MODEL_DIMENSION),
-        space: collection.space,
-    };
-    check_names(&table)?;
-    Ok(table)
+        dimension: MODEL_DIMENSION,
+        space: DistanceSpace::L2,
+        shared: None,
+    })
 }
 
 fn parse_column(text: &str) -> anyhow::Result<Column> {
@@ -156,7 +171,7 @@ fn parse_column(text: &str) -> anyhow::Result<Column> {
     Ok(Column { key: key.to_owned(), name: name.to_owned(), column_type, default: None })
 }
 
-fn check_names(table: &Table) -> anyhow::Result<()> {
+pub(super) fn check_names(table: &Table) -> anyhow::Result<()> {
     const OWN: [&str; 8] = [
         "id",
         "source_id",
@@ -169,7 +184,8 @@ fn check_names(table: &Table) -> anyhow::Result<()> {
     ];
     let columns = table.columns.iter().map(|column| column.name.as_str());
     let mut seen = OWN.to_vec();
-    for name in columns.chain([table.text_column.as_str()]) {
+    let shared = table.shared.iter().map(|shared| shared.column.as_str());
+    for name in columns.chain([table.text_column.as_str()]).chain(shared) {
         check_name(name, "column")?;
         if seen.contains(&name) {
             bail!("column `{name}` is named twice: each table has {} of its own", OWN.join(", "));
@@ -181,9 +197,10 @@ fn check_names(table: &Table) -> anyhow::Result<()> {
 
 fn check_name(name: &str, what: &str) -> anyhow::Result<()> {
     if name.is_empty() || name.len() > MAX_NAME_BYTES || name.contains('\0') {
+        let remedy = if what == "table" { ": name another with --table" } else { "" };
+        let found = if name.contains('\0') { "a NUL character".to_owned() } else { name.len().to_string() };
         bail!(
-            "`{name}` cannot be the name of a {what}: expected 1 to {MAX_NAME_BYTES} bytes, found {}",
-            name.len()
+            "`{name}` cannot be the name of a {what}: expected 1 to {MAX_NAME_BYTES} bytes, found {found}{remedy}"
         );
     }
     Ok(())

@@ -130,7 +130,7 @@ struct Background {
 impl Background {
     async fn maintain(self, keeper: Keeper) {
         let Self { supervisor, shutdown } = &self;
-        supervisor.keep("maintenance", Need::Upkeep, shutdown, || keeper.keep(shutdown)).await;
+        supervisor.keep("maintenance", Need::Upkeep, shutdown, || Box::pin(keeper.keep(shutdown))).await;
     }
 
     async fn tell_of_indexes(self, database: Database, services: Vec<Service>, policy: Policy) {

@@ -52,6 +52,7 @@ pub(crate) fn create_table(table: &Table) -> Sql {
         let is_required = match name {
             "id" => "primary key",
             "source_id" | "created_at" | "embedding" => "not null",
+            name if table.shared.as_ref().is_some_and(|shared| shared.column == name) => "not null",
             name if name == table.text_column && table.text == Presence::Required => "not null",
             name if table.columns.iter().any(|column| column.name == name && column.default.is_some()) => {
                 "not null"
@@ -64,6 +65,12 @@ pub(crate) fn create_table(table: &Table) -> Sql {
         columns.push(format!("{} {column_type}", quoted(name)));
     }
     vouched(format!("create table {} (\n    {}\n)", quoted(&table.name), columns.join(",\n    ")))
+}
+
+/// Finds the rows of one collection in a table of many: by its name for searches, by its run for migrations.
+pub(crate) fn index_collections(table: &Table, column: &str) -> Sql {
+    let name = quoted(&table.name);
+    vouched(format!("create index on {name} ({});\ncreate index on {name} (migration_run)", quoted(column)))
 }
 
 /// Keeps vectors in their rows and has long texts go out of line instead, as those of the services do. PostgreSQL
@@ -375,7 +382,7 @@ mod tests {
 
     use super::*;
     use crate::postgres::{
-        table::{Column, ColumnType},
+        table::{Column, ColumnType, SharedTable},
         vector_index::{IndexDefinition, IndexKind},
     };
 
@@ -399,9 +406,14 @@ mod tests {
             }],
             dimension: 3_072,
             space: DistanceSpace::L2,
+            shared: None,
         };
+        let shared = SharedTable { column: "collection".to_owned(), id: Uuid::nil(), name: String::new() };
+        let shared = &Table { shared: Some(shared), ..wide.clone() };
         let run = [Uuid::from_u128(1), Uuid::from_u128(2)];
         check(&create_table(wide), &expect_file!["golden/create_table.sql"]);
+        check(&create_table(shared), &expect_file!["golden/create_shared_table.sql"]);
+        check(&index_collections(shared, "collection"), &expect_file!["golden/index_collections.sql"]);
         check(&keep_vectors_in_rows(wide), &expect_file!["golden/keep_vectors_in_rows.sql"]);
         check(&drop_table(&wide.name), &expect_file!["golden/drop_table.sql"]);
         check(&add_bookkeeping_columns(queries), &expect_file!["golden/add_bookkeeping_columns.sql"]);

@@ -1,0 +1,154 @@
+//! `migrate collections` and `verify collections`: a whole source by one command.
+
+use std::path::Path;
+
+use records::{DistanceSpace, Metadata};
+use serde_json::{Value, json as value};
+use test_support::{ChromaCollection, ChromaForm, ChromaRecord, ChromaServer, ChromaWriter, TestDatabase};
+
+use crate::{Run, json, run_on};
+
+/// As Open WebUI leaves it: a collection a file, ids that repeat, and another dimension after the model was changed.
+fn directory(folder: &Path) {
+    let mut writer = ChromaWriter::create(folder);
+    let long = "web-search-".to_owned() + &"a".repeat(64);
+    for (number, name) in ["file-1", "file-2", "user-memory-1", &long].into_iter().enumerate() {
+        let dimension = if name == "file-2" { 1_024 } else { 384 };
+        let collection = ChromaCollection::new(name, DistanceSpace::Cosine, ChromaForm::Log);
+        let record = |id: usize| ChromaRecord {
+            id: format!("chunk {id}"),
+            vector: (0..dimension).map(|place| ((id + number + place) % 13) as f32 - 5.5).collect(),
+            document: Some(format!("chunk {id} of {name}")),
+            metadata: Metadata::new(),
+        };
+        writer.write(&collection, (0..4).map(record));
+    }
+    writer.finish();
+}
+
+async fn migrate(database: &TestDatabase, from: &str, more: &[&str]) -> Run {
+    run_on(database, &[&["migrate", "collections", "--from", from, "--json"], more].concat()).await
+}
+
+async fn one(database: &TestDatabase, sql: &'static str) -> String {
+    sqlx::query_scalar(sql).fetch_one(&mut database.connection().await).await.expect("the statement runs")
+}
+
+fn statuses(report: &Value) -> Vec<&str> {
+    let collections = report["collections"].as_array().into_iter().flatten();
+    collections.filter_map(|collection| collection["status"].as_str()).collect()
+}
+
+#[tokio::test]
+async fn one_command_brings_a_directory_into_tables_and_one_takes_it_back() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    directory(folder.path());
+    let from = folder.path().display().to_string();
+    let database = TestDatabase::create().await;
+    let planned = migrate(&database, &from, &["--dry-run"]).await;
+    assert_eq!(planned.code, 0, "{planned:?}");
+    assert_eq!(statuses(&json(&planned)), ["planned"; 4]);
+
+    let some = migrate(&database, &from, &["--match", "file-*", "--match", "none"]).await;
+    assert_eq!(some.code, 0, "{some:?}");
+    let report = json(&some);
+    assert_eq!(statuses(&report), ["verified"; 2]);
+    assert_eq!((&report["verify"]["matched"], &report["source"]), (&value!(8), &value!(from)));
+    let all = migrate(&database, &from, &[]).await;
+    assert_eq!(all.code, 0, "{all:?}");
+    let report = json(&all);
+    let tables: Vec<&str> =
+        report["collections"].as_array().into_iter().flatten().filter_map(|c| c["table"].as_str()).collect();
+    assert_eq!(tables[..3], ["file-1", "file-2", "user-memory-1"]);
+    assert!(tables[3].starts_with("web-search-aaa") && tables[3].len() == 63, "{tables:?}");
+    let verified = run_on(&database, &["verify", "collections", "--from", &from]).await;
+    assert_eq!(verified.code, 0, "{verified:?}");
+    let run = report["run_id"].as_str().expect("a run");
+    let undone = run_on(&database, &["migrate", "--undo", run]).await;
+    assert_eq!(undone.code, 0, "{undone:?}");
+    let left = "select string_agg(tablename, ' ' order by tablename) from pg_tables where tablename like 'file%' or tablename like 'user%'";
+    assert_eq!(one(&database, left).await, "file-1 file-2", "what the other run brought stays");
+}
+
+#[tokio::test]
+async fn shared_table_tells_collections_apart_by_a_column() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    directory(folder.path());
+    let from = folder.path().display().to_string();
+    let database = TestDatabase::create().await;
+    let into = ["--into", "chunks", "--collection-column", "of"];
+    let ended = migrate(&database, &from, &into).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let rows = "select string_agg(of || ' ' || n, ', ' order by length(of), of) from (select of, count(*) as n from chunks group by 1) c";
+    let long = "web-search-".to_owned() + &"a".repeat(64);
+    assert_eq!(one(&database, rows).await, format!("file-1 4, user-memory-1 4, {long} 4"));
+    assert_eq!(one(&database, "select min(of) || count(*) from chunks_1024").await, "file-24");
+    let verify = [&["verify", "collections", "--from", &from, "--json"], &into[..]].concat();
+    let verified = run_on(&database, &verify).await;
+    assert_eq!((verified.code, &json(&verified)["verify"]["matched"]), (0, &value!(16)), "{verified:?}");
+    let again = migrate(&database, &from, &into).await;
+    assert_eq!((again.code, &json(&again)["collections"][0]["unchanged"]), (0, &value!(4)), "{again:?}");
+}
+
+#[tokio::test]
+async fn slips_end_in_exit_code_2_and_a_name_that_is_too_long_names_the_flag() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    directory(folder.path());
+    let from = folder.path().display().to_string();
+    let database = TestDatabase::create().await;
+    let long = "web-search-".to_owned() + &"a".repeat(64);
+    let too_long = "t".repeat(60);
+    for (arguments, expected) in [
+        (&["migrate", "collection", &long, "--from", &from][..], "found 75: name another with --table"),
+        (&["migrate", "collections"], "--from"),
+        (&["migrate", "collections", "docs", "--from", &from], "no NAME"),
+        (&["migrate", "collections", "--from", &from, "--table", "t"], "--into"),
+        (&["migrate", "collections", "--from", &from, "--match", "none-*"], "none of the 4 collections"),
+        (&["migrate", "collections", "--from", &from, "--into", "runs"], "Panopticon's own"),
+        (&["migrate", "collections", "--from", &from, "--into", &too_long], "--into"),
+        (&["migrate", "collection", "file-1", "--from", &from, "--into", "x"], "`collections` only"),
+    ] {
+        let ended = run_on(&database, arguments).await;
+        assert_eq!(ended.code, 2, "{arguments:?}: {ended:?}");
+        assert!(ended.stderr.contains(expected), "{arguments:?}: {ended:?}");
+    }
+    let rejected = folder.path().join("chroma.sqlite3");
+    let source = rusqlite::Connection::open(rejected).expect("it opens");
+    source
+        .execute("update embedding_metadata set string_value = 'a' || char(0) where id = 1", [])
+        .expect("the copy changes");
+    drop(source);
+    let ended = migrate(&database, &from, &[]).await;
+    assert_eq!(ended.code, 3, "{ended:?}");
+    assert_eq!(statuses(&json(&ended)), ["rejected", "verified", "verified", "verified"]);
+}
+
+#[tokio::test]
+async fn real_server_and_its_directory_are_brought_whole() {
+    let served = tempfile::tempdir().expect("a temporary folder");
+    let server = ChromaServer::start(served.path());
+    let base = "/api/v2/tenants/default_tenant/databases";
+    server.post(base, r#"{"name":"second"}"#);
+    for (database, name) in [("default_database", "docs"), ("default_database", "notes"), ("second", "docs")]
+    {
+        let path = format!("{base}/{database}/collections");
+        let made: Value =
+            serde_json::from_str(&server.post(&path, &value!({"name": name}).to_string())).expect("JSON");
+        let id = made["id"].as_str().expect("an id");
+        let records =
+            value!({"ids": ["a", "b"], "embeddings": [[1.0, 2.0], [3.0, 4.0]], "documents": ["x", database]});
+        server.post(&format!("{path}/{id}/add"), &records.to_string());
+    }
+    let database = TestDatabase::create().await;
+    let url = server.url();
+    let ended = migrate(&database, &url, &["--into", "chunks"]).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let names = "select string_agg(distinct collection_name, ', ') from chunks";
+    assert_eq!(one(&database, names).await, "default_tenant/second/docs, docs, notes");
+    drop(server);
+    let from = served.path().display().to_string();
+    let ended = migrate(&database, &from, &[]).await;
+    assert_eq!((ended.code, statuses(&json(&ended))), (0, vec!["verified"; 3]), "{ended:?}");
+    let only = migrate(&database, &from, &["--database", "second"]).await;
+    assert_eq!(json(&only)["collections"].as_array().map(Vec::len), Some(1), "{only:?}");
+}

@@ -1,0 +1,2 @@
+create index on "odd ""name""" ("collection");
+create index on "odd ""name""" (migration_run);

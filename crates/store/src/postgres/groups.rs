@@ -1,0 +1,180 @@
+//! The tables `migration_groups` and `migration_group_jobs`: which jobs brought a whole Chroma source together.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+use sqlx::postgres::PgTransaction;
+use uuid::Uuid;
+
+use super::{
+    Database,
+    jobs::{Job, now},
+    relations::has_table,
+    unnamed::on,
+};
+use crate::{Error, error::StatementContext as _};
+
+/// A migration of a whole source.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// Its id, by which all of it is undone.
+    pub id: Uuid,
+    /// The directory or the URL that is read.
+    pub source: String,
+    /// Where collections go, as it was asked for.
+    pub placement: Value,
+}
+
+impl Database {
+    /// The group that an earlier process has begun with the same source and placement and not finished.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn unfinished_group(&self, source: &str, placement: &Value) -> Result<Option<Uuid>, Error> {
+        let mut transaction = self.begin().await?;
+        let mut found = None;
+        if has_table(&mut transaction, "migration_groups").await.during("look for earlier migrations")? {
+            found = sqlx::query_scalar!(
+                r#"
+                select id
+                from migration_groups
+                where source = $1 and placement = $2::text::jsonb and status = 'copying'
+                order by started_at desc
+                limit 1
+                "#,
+                source,
+                placement.to_string()
+            )
+            .fetch_optional(on(&mut transaction))
+            .await
+            .during("look for an unfinished migration")?;
+        }
+        transaction.commit().await.during("end a transaction")?;
+        Ok(found)
+    }
+
+    /// The ids of the jobs of group `id`; none where there is no such group.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn jobs_of_group(&self, id: Uuid) -> Result<HashSet<Uuid>, Error> {
+        let mut transaction = self.begin().await?;
+        let mut jobs = Vec::new();
+        if has_table(&mut transaction, "migration_group_jobs").await.during("look for earlier migrations")? {
+            jobs = sqlx::query_scalar!("select job_id from migration_group_jobs where group_id = $1", id)
+                .fetch_all(on(&mut transaction))
+                .await
+                .during("read the jobs of a migration")?;
+        }
+        transaction.commit().await.during("end a transaction")?;
+        Ok(jobs.into_iter().collect())
+    }
+
+    /// The groups that have jobs which are not undone, newest first, with their jobs' ids.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn group_jobs(&self) -> Result<Vec<(Uuid, Uuid)>, Error> {
+        let mut transaction = self.begin().await?;
+        let mut pairs = Vec::new();
+        if has_table(&mut transaction, "migration_group_jobs").await.during("look for earlier migrations")? {
+            let rows = sqlx::query!(
+                r#"
+                select members.group_id, members.job_id
+                from migration_group_jobs members
+                join migration_groups groups on groups.id = members.group_id
+                order by groups.started_at desc
+                "#
+            )
+            .fetch_all(on(&mut transaction))
+            .await
+            .during("read the jobs of migrations")?;
+            pairs = rows.into_iter().map(|row| (row.group_id, row.job_id)).collect();
+        }
+        transaction.commit().await.during("end a transaction")?;
+        Ok(pairs)
+    }
+
+    /// Notes that all collections of group `id` were brought, if anything was; waits for the disk.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn end_group(&self, id: Uuid, manifest: &Value) -> Result<(), Error> {
+        let mut transaction = self.begin().await?;
+        if has_table(&mut transaction, "migration_groups").await.during("look for earlier migrations")? {
+            sqlx::query!(
+                r#"
+                update migration_groups
+                set status = 'complete', manifest = $2::text::jsonb, changed_at = $3
+                where id = $1
+                "#,
+                id,
+                manifest.to_string(),
+                now()
+            )
+            .execute(on(&mut transaction))
+            .await
+            .during("note the end of the migration")?;
+        }
+        transaction.commit().await.during("commit")
+    }
+
+    /// Those of `names` that a relation or a type has already, so that no table can be made by them.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn taken_names(&self, names: &[String]) -> Result<HashSet<String>, Error> {
+        let mut transaction = self.begin().await?;
+        let taken = sqlx::query_scalar!(
+            r#"
+            select name as "name!"
+            from unnest($1::text[]) as name
+            where to_regclass(quote_ident(name)) is not null
+                or exists (
+                    select
+                    from pg_type
+                    where typname = name
+                        and (pg_type_is_visible(oid) or typnamespace = to_regnamespace(quote_ident(current_schema())))
+                )
+            "#,
+            names
+        )
+        .fetch_all(on(&mut transaction))
+        .await
+        .during("look for names that are taken")?;
+        transaction.commit().await.during("end a transaction")?;
+        Ok(taken.into_iter().collect())
+    }
+}
+
+/// Notes the group, if it is not noted yet, and that `jobs` are of it, in `transaction`.
+pub(super) async fn add_jobs(
+    transaction: &mut PgTransaction<'static>,
+    group: &Group,
+    jobs: &[(&super::Table, &mut Job)],
+) -> Result<(), Error> {
+    sqlx::query!(
+        r#"
+        insert into migration_groups (id, source, placement, status, started_at, changed_at)
+        values ($1, $2, $3::text::jsonb, 'copying', $4, $4)
+        on conflict (id) do nothing
+        "#,
+        group.id,
+        group.source,
+        group.placement.to_string(),
+        now()
+    )
+    .execute(on(transaction))
+    .await
+    .during("note the migration")?;
+    let ids: Vec<Uuid> = jobs.iter().map(|(_, job)| job.id).collect();
+    sqlx::query!(
+        "insert into migration_group_jobs (group_id, job_id) select $1, id from unnest($2::uuid[]) as id",
+        group.id,
+        &ids
+    )
+    .execute(on(transaction))
+    .await
+    .during("note the migration's jobs")?;
+    Ok(())
+}
