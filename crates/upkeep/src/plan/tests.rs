@@ -371,7 +371,7 @@ fn no_index_of_half_precision_is_planned_for_components_beyond_it() {
         wide.exceeds_half = false;
     }
     // A graph of full precision would not fit into memory.
-    let mut many = observation(8_000_000, Vec::new());
+    let mut many = observation(5_000_000, Vec::new());
     assert!(super::may_want_half(&many));
     let precision = |observation: &Observation| {
         plan(observation, &Policy::default()).built().expect("one is built").precision
