@@ -186,7 +186,7 @@ impl CreatedAt {
     }
 
     /// Accepts the shape that SQLite's CURRENT_TIMESTAMP has, and no other.
-    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
         let bytes: [u8; 19] = bytes.try_into().ok()?;
         let fits = bytes.iter().zip(b"0000-00-00 00:00:00").all(|(byte, pattern)| match pattern {
             b'0' => byte.is_ascii_digit(),

@@ -92,17 +92,19 @@ pub struct Defaults {
     pub columns: Vec<(String, u64)>,
     /// The time became 1970-01-01.
     pub created_at: u64,
+    /// The time became ChromaDB's own, since the record's `timestamp` is none in the years 1 to 9999.
+    pub unread_timestamps: u64,
 }
 
 impl Defaults {
     pub(crate) fn of(table: &Table) -> Self {
         let columns = table.columns.iter().map(|column| (column.name.clone(), 0)).collect();
-        Self { columns, created_at: 0 }
+        Self { columns, created_at: 0, unread_timestamps: 0 }
     }
 
     /// How many defaults were written.
     pub fn total(&self) -> u64 {
-        self.columns.iter().map(|(_, count)| count).sum::<u64>() + self.created_at
+        self.columns.iter().map(|(_, count)| count).sum::<u64>() + self.created_at + self.unread_timestamps
     }
 }
 
@@ -163,15 +165,23 @@ pub(crate) fn map_record(table: &Table, record: Record, defaults: &mut Defaults)
         });
     let collection = table.shared.iter().map(|shared| ColumnValue::Text(shared.name.clone()));
     let columns = collection.chain(lifted).collect();
-    let own_time = match record.metadata.get("timestamp") {
+    let own = record.metadata.get("timestamp");
+    let own_time = match own {
         Some(MetadataValue::Text(text)) => timestamp::parse(text),
         _ => None,
     };
     let chroma_time = || timestamp::parse(record.created_at.as_ref()?.as_str());
-    let created_at = own_time.or_else(chroma_time).unwrap_or_else(|| {
-        defaults.created_at += 1;
-        UNKNOWN_TIME
-    });
+    let created_at = match (own_time, chroma_time()) {
+        (Some(own_time), _) => own_time,
+        (None, Some(chroma_time)) => {
+            defaults.unread_timestamps += u64::from(own.is_some());
+            chroma_time
+        }
+        (None, None) => {
+            defaults.created_at += 1;
+            UNKNOWN_TIME
+        }
+    };
     let (embedding, embedding_is_made) = match record.vector {
         Vector::Present { embedding, .. } => (embedding, false),
         Vector::Missing { .. } => (Embedding::from(Vec::new()), true),
@@ -322,7 +332,21 @@ mod tests {
         assert_eq!(row.created_at, UNKNOWN_TIME);
         assert_eq!(row.metadata, None);
         let filled_in = ["theme", "model_id", "query"].map(|name| (name.to_owned(), 1)).to_vec();
-        assert_eq!(defaults, Defaults { columns: filled_in, created_at: 1 });
+        assert_eq!(defaults, Defaults { columns: filled_in, created_at: 1, unread_timestamps: 0 });
+    }
+
+    #[test]
+    fn timestamp_outside_of_the_calendar_is_counted_and_chroma_s_own_time_taken() {
+        for odd in ["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "-0044-03-15T00:00:00", "never"]
+        {
+            let mut record = record();
+            record.created_at = chroma::CreatedAt::parse(b"2025-01-11 10:20:30");
+            record.metadata.insert("timestamp".into(), MetadataValue::Text(odd.into()));
+            let (row, defaults) = map(&Table::of(Service::Query), record);
+            assert_eq!(row.created_at, datetime!(2025-01-11 10:20:30), "{odd}");
+            assert_eq!((defaults.created_at, defaults.unread_timestamps), (0, 1), "{odd}");
+            assert_eq!(row.metadata.expect("they stay")["timestamp"], MetadataValue::Text(odd.into()));
+        }
     }
 
     #[test]

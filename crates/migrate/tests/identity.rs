@@ -42,7 +42,7 @@ async fn sample_of_each_service_arrives_record_by_record() {
             _ => 0,
         };
         let columns = table.columns.iter().map(|column| (column.name.clone(), count_of(&column.name)));
-        let defaults = Defaults { columns: columns.collect(), created_at: 0 };
+        let defaults = Defaults { columns: columns.collect(), created_at: 0, unread_timestamps: 0 };
         assert_eq!(copied.defaults, defaults, "{service}");
 
         let sql = format!(

@@ -18,7 +18,8 @@ pub fn format(time: PrimitiveDateTime) -> String {
 }
 
 /// The UTC time in `text`: ISO 8601 as Python's `isoformat` writes it, without a zone (then it is UTC) or with
-/// one, with `T` or a blank between date and time. PostgreSQL keeps microseconds; finer digits are cut.
+/// one, with `T` or a blank between date and time, in the years 1 to 9999. PostgreSQL keeps microseconds; finer digits
+/// are cut.
 pub fn parse(text: &str) -> Option<PrimitiveDateTime> {
     let text = match text.as_bytes().get(10) {
         Some(b' ') => Cow::Owned(text.replacen(' ', "T", 1)),
@@ -34,9 +35,8 @@ pub fn parse(text: &str) -> Option<PrimitiveDateTime> {
         .then(with_offset)
         .flatten()
         .or_else(|| PrimitiveDateTime::parse(&text, &Iso8601::DEFAULT).ok())?;
-    // PostgreSQL's calendar begins in 4714 BC.
-    const FIRST_YEAR: i32 = -4_712;
-    Some(time).filter(|time| time.year() >= FIRST_YEAR).map(to_microseconds)
+    // Beyond the years 1 to 9999 the contract's form ends, and so does Python's calendar.
+    Some(time).filter(|time| time.year() >= 1).map(to_microseconds)
 }
 
 /// `time` as PostgreSQL keeps it, in microseconds: finer digits are cut.
@@ -65,13 +65,25 @@ mod tests {
         check("20250111T102030-0930", &expect!["Some(2025-01-11 19:50:30.0)"]);
         check("2025-01-11 10:20:30+99:00", &expect!["None"]);
         check("2025-01-11T10:20:30.5+02:00", &expect!["Some(2025-01-11 8:20:30.5)"]);
+        check("0001-01-01T00:00:00", &expect!["Some(0001-01-01 0:00:00.0)"]);
     }
 
     #[test]
     fn what_is_no_time_is_none() {
-        for text in
-            ["", "yesterday", "2025-13-01T00:00:00", "2025-01-11", "1736553600", "2025-01-1\u{e9}T00:00:00"]
-        {
+        for text in [
+            "",
+            "yesterday",
+            "2025-13-01T00:00:00",
+            "2025-01-11",
+            "1736553600",
+            "2025-01-1\u{e9}T00:00:00",
+            // In UTC it is in the year 0, as .NET writes its least time with an offset; and years of more digits.
+            "0001-01-01T00:00:00+01:00",
+            "0000-12-31T00:00:00",
+            "-0044-03-15T00:00:00",
+            "9999-12-31T23:59:59-01:00",
+            "+012000-01-01T00:00:00",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -117,6 +117,7 @@ fn copy(copied: &CopyReport) -> Value {
         "conflicts": conflicts.map(|c| json!({"id": c.source_id, "reason": c.reason.as_str()})).collect::<Vec<_>>(),
         "rejected": rejects.map(|r| json!({"id": r.source_id, "reason": r.reason.as_str()})).collect::<Vec<_>>(),
         "defaults": defaults,
+        "unread_timestamps": copied.defaults.unread_timestamps,
         "embedded": copied.embedded,
         "zero_vectors": copied.zero_vectors.count,
         "digest_source": digest,

@@ -212,6 +212,12 @@ fn oddities(lines: &mut Vec<String>, copied: &CopyReport) {
             counted(copied.defaults.created_at, "record")
         ));
     }
+    if copied.defaults.unread_timestamps > 0 {
+        lines.push(format!(
+            "  {} whose `timestamp` is no time in the years 1 to 9999 got the time at which ChromaDB stored it",
+            counted(copied.defaults.unread_timestamps, "record")
+        ));
+    }
     if copied.embedded > 0 {
         lines.push(format!(
             "  {} without a vector got one made from the text",
