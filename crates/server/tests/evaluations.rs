@@ -202,7 +202,7 @@ async fn a_judge_without_a_score_is_kept_without_one() {
     let scores: Vec<Option<f64>> = metrics
         .iter()
         .map(|id| {
-            let result = results.as_ref().expect("they are listed").iter();
+            let result = results.as_ref().expect("they are listed").iter().map(|stored| &stored.result);
             let mut result = result.filter(|result| result.evaluation_prompt_id.as_deref() == Some(id));
             result.next().expect("each is kept").score
         })

@@ -26,7 +26,7 @@ fn result(number: u32) -> EvaluationResult {
         score: (!bare).then_some(f64::from(number) + 0.5),
         judge_model: text("gpt-4"),
         timestamp: (number > 2)
-            .then(|| datetime!(2026-01-01 12:00:00.000137) + Duration::minutes(number.into())),
+            .then(|| (datetime!(2026-01-01 12:00:00.000137) + Duration::minutes(number.into())).into()),
         result_metadata: (!bare).then(|| json!({"n": number, "raw_text": "a,\"b\"\n"})),
     }
 }
@@ -104,6 +104,7 @@ async fn files_hold_what_the_list_shows() {
                 ("metadata", Some(field)) => serde_json::from_str(field).expect("JSON"),
                 (_, Some(field)) => json!(field),
             };
+            // What is absent in a line is null in a column.
             assert_eq!(shown, line[name], "{name} of {}", line["id"]);
         }
     }
@@ -147,6 +148,7 @@ async fn parquet_files_have_typed_columns_and_bounded_row_groups() {
                 Field::Str(text) => json!(text),
                 other => panic!("{name}: {other:?}"),
             };
+            // What is absent in a line is null in a column.
             assert_eq!(shown, line[name], "{name} of {}", line["id"]);
         }
         last += 1;

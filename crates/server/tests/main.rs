@@ -7,6 +7,7 @@ mod exports;
 mod extended;
 mod faulty;
 mod gateway;
+mod odd_rows;
 mod operation;
 mod poison;
 mod refusals;

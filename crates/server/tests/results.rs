@@ -22,7 +22,7 @@ async fn results_are_listed_newest_first_by_every_filter_in_both_forms() {
         evaluation_prompt: Some("Is it good?".into()),
         score,
         judge_model: Some("gpt-4".into()),
-        timestamp: Some(datetime!(2026-01-01 12:00).replace_day(day).expect("a day")),
+        timestamp: Some(datetime!(2026-01-01 12:00).replace_day(day).expect("a day").into()),
         result_metadata: Some(json!({"raw": "7", "run_id": RUN, "cost_usd": f64::from(day)})),
     };
     let stored = [result("a", Some(7.0), 1), result("b", None, 2), result("c", Some(2.5), 3)];

@@ -18,6 +18,7 @@ use server::{
     ServerConfig, Shutdown, Supervisor, Upstream, services,
 };
 use store::{
+    json::{Decoded, decode_answer},
     postgres::{Database, PostgresStorage},
     storage::Storage,
 };
@@ -68,7 +69,9 @@ pub(crate) struct Answer {
 impl Answer {
     /// The body.
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+        let Decoded { value, problems } = decode_answer(&self.text);
+        assert_eq!(problems, [], "{self:?}");
+        value
     }
 
     /// `data` of a success.

@@ -32,7 +32,7 @@ fn result(
         score,
         judge_model: Some("gpt-4".into()),
         timestamp: Some(
-            datetime!(2026-01-01 12:00) + Duration::seconds(i64::try_from(number).expect("small")),
+            (datetime!(2026-01-01 12:00) + Duration::seconds(i64::try_from(number).expect("small"))).into(),
         ),
         result_metadata: Some(metadata),
     }

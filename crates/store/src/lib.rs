@@ -7,10 +7,15 @@
 pub mod chroma;
 mod error;
 mod factory;
+pub mod json;
 pub mod postgres;
+mod problem;
 mod row;
 pub mod storage;
+mod stored_time;
 
 pub use error::Error;
 pub use factory::{StorageConfig, open_storage};
+pub use problem::{Problem, ProblemKind};
 pub use row::{ColumnValue, RowDigest, StoredRecord, metadata_to_json};
+pub use stored_time::StoredTime;

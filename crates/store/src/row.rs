@@ -7,6 +7,8 @@ use serde_json::{Map, Value};
 use time::PrimitiveDateTime;
 use uuid::Uuid;
 
+use crate::json::write_number;
+
 /// A row of one of our tables, whose columns [`Table`](crate::postgres::Table) names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredRecord {
@@ -85,10 +87,7 @@ fn write_value(json: &mut Vec<u8>, value: &MetadataValue) {
 
 fn write_json(json: &mut Vec<u8>, value: &Value) {
     match value {
-        Value::Number(number) => match number.as_f64() {
-            Some(float) if number.is_f64() => write_float(json, float),
-            _ => write_plain(json, number),
-        },
+        Value::Number(number) => write_number(json, number),
         Value::Array(values) => write_list(json, values, write_json),
         Value::Object(object) => write_object(json, object.iter(), write_json),
         Value::String(text) => write_text(json, text),

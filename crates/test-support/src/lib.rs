@@ -14,6 +14,7 @@ mod cutting_proxy;
 mod database;
 mod http;
 mod llmock;
+pub mod odd_rows;
 mod pg_bouncer;
 mod postgres_server;
 mod process;

@@ -7,6 +7,7 @@ use embed::Model;
 use records::Service;
 use serde_json::{Value, json};
 use store::{
+    Problem,
     postgres::{Database, PostgresStorage, Table},
     storage::{Hit, Search, SearchMode, Selection, Storage as _},
 };
@@ -57,6 +58,7 @@ pub(crate) async fn run(
         print_exactly(&to_json(arguments.service, &hits).to_string())?;
     } else {
         print(&to_text(arguments.service, &hits))?;
+        say_problems(&hits);
     }
     Ok(ExitCode::Complete)
 }
@@ -144,9 +146,35 @@ fn to_json(service: Service, hits: &[Hit]) -> Value {
     };
     hits.iter()
         .map(|Hit { record, distance, .. }| {
-            json!({"id": record.id, text_name: record.text, "metadata": record.metadata, "distance": distance})
+            let mut shown = json!({
+                "id": record.id, text_name: record.text, "metadata": record.metadata, "distance": distance,
+            });
+            if !record.problems.is_empty() {
+                shown["problems"] =
+                    record.problems.iter().map(|problem| to_json_problem(problem, text_name)).collect();
+            }
+            shown
         })
         .collect()
+}
+
+/// As the HTTP services show it.
+fn to_json_problem(problem: &Problem, text_name: &str) -> Value {
+    let Problem { field, key, kind, original } = problem;
+    let field = if field == "text" { text_name } else { field };
+    let mut shown = json!({"field": field, "kind": kind.as_str(), "original": original});
+    if let Some(key) = key {
+        shown["key"] = json!(key);
+    }
+    shown
+}
+
+/// What of the hits is shown otherwise than it is stored.
+fn say_problems(hits: &[Hit]) {
+    let odd = hits.iter().filter(|hit| !hit.record.problems.is_empty()).count();
+    if odd > 0 {
+        eprintln!("not exactly as stored, see the `problems` of --json: {odd} of {} records", hits.len());
+    }
 }
 
 /// One line a hit: distance, category, text.

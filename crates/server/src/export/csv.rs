@@ -3,20 +3,21 @@
 
 use std::{borrow::Cow, fmt::Write as _};
 
-use records::timestamp;
-use store::postgres::EvaluationResult;
+use super::problems_json;
+
+use store::postgres::StoredResult;
 
 use crate::wire::Formulas;
 
 /// The line of names.
-pub(super) const HEADER: &str = "id,query_id,query_text,output_text,model_id,theme,evaluation_prompt_id,evaluation_prompt,score,judge_model,timestamp,metadata\r\n";
+pub(super) const HEADER: &str = "id,query_id,query_text,output_text,model_id,theme,evaluation_prompt_id,evaluation_prompt,score,judge_model,timestamp,metadata,problems\r\n";
 
-/// A record of each result. Metadata are JSON.
-pub(super) fn write(results: &[EvaluationResult], formulas: Formulas) -> Vec<u8> {
+/// A record of each result. Metadata and problems are JSON.
+pub(super) fn write(results: &[StoredResult], formulas: Formulas) -> Vec<u8> {
     let mut records = String::new();
-    for result in results {
+    for StoredResult { result, problems } in results {
         let metadata = result.result_metadata.as_ref().map(ToString::to_string);
-        let time = result.timestamp.map(timestamp::format);
+        let time = result.timestamp.map(|time| time.to_string());
         let texts = [
             Some(result.id.as_str()),
             result.query_id.as_deref(),
@@ -37,7 +38,8 @@ pub(super) fn write(results: &[EvaluationResult], formulas: Formulas) -> Vec<u8>
         let judge_model = result.judge_model.as_deref().map(|text| written(text, formulas));
         write_text(&mut records, judge_model.as_deref(), ',');
         write_text(&mut records, time.as_deref(), ',');
-        write_text(&mut records, metadata.as_deref(), '\r');
+        write_text(&mut records, metadata.as_deref(), ',');
+        write_text(&mut records, problems_json(problems).as_deref(), '\r');
         records.push('\n');
     }
     records.into_bytes()

@@ -6,13 +6,13 @@ mod parquet;
 use async_stream::try_stream;
 use axum::body::Bytes;
 use futures_util::{Stream, StreamExt as _};
-use store::{postgres::EvaluationResult, storage::StorageError};
+use store::{Problem, postgres::StoredResult, storage::StorageError};
 use tokio::task::spawn_blocking;
 
 use self::parquet::ParquetFile;
 use crate::{
     answer::ApiError,
-    wire::{ExportFormat, ExportParameters, Formulas, ShownResult},
+    wire::{ExportFormat, ExportParameters, Formulas, ShownProblem, ShownResult},
 };
 
 /// Results that are written together: a row group of a Parquet file.
@@ -39,7 +39,7 @@ impl File {
     }
 
     /// What `results` are in the file.
-    fn write(&mut self, results: Vec<EvaluationResult>) -> Vec<u8> {
+    fn write(&mut self, results: Vec<StoredResult>) -> Vec<u8> {
         match self {
             Self::Csv(formulas) => csv::write(&results, *formulas),
             Self::Lines => lines(results),
@@ -59,7 +59,7 @@ impl File {
 /// The file of `results` in parts, of which one at a time is in memory. It ends with the first failure.
 pub(crate) fn file(
     parameters: ExportParameters,
-    mut results: impl Stream<Item = Result<EvaluationResult, StorageError>> + Unpin + Send + 'static,
+    mut results: impl Stream<Item = Result<StoredResult, StorageError>> + Unpin + Send + 'static,
 ) -> impl Stream<Item = Result<Bytes, ApiError>> + Send {
     try_stream! {
         let (mut file, beginning) = File::begin(parameters);
@@ -89,17 +89,23 @@ pub(crate) fn file(
 }
 
 /// About so many bytes a result takes; its metadata hold another text at the most.
-fn text_bytes(result: &EvaluationResult) -> usize {
+fn text_bytes(StoredResult { result, problems: _ }: &StoredResult) -> usize {
     let texts = [&result.query_text, &result.output_text, &result.evaluation_prompt];
     let raw_text = result.result_metadata.as_ref().and_then(|metadata| metadata.get("raw_text")?.as_str());
     texts.into_iter().flatten().map(String::len).sum::<usize>() + raw_text.map_or(0, str::len)
 }
 
-fn lines(results: Vec<EvaluationResult>) -> Vec<u8> {
+fn lines(results: Vec<StoredResult>) -> Vec<u8> {
     let mut lines = Vec::new();
     for result in results {
         serde_json::to_writer(&mut lines, &ShownResult::from(result)).expect("wire types are JSON");
         lines.push(b'\n');
     }
     lines
+}
+
+/// The problems of a result as JSON; `None` where there are none.
+fn problems_json(problems: &[Problem]) -> Option<String> {
+    let shown: Vec<ShownProblem> = problems.iter().cloned().map(ShownProblem::from).collect();
+    (!shown.is_empty()).then(|| serde_json::to_string(&shown).expect("wire types are JSON"))
 }

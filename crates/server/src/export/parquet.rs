@@ -11,10 +11,16 @@ use parquet::{
     },
     schema::parser::parse_message_type,
 };
-use store::postgres::EvaluationResult;
+use store::{
+    StoredTime,
+    postgres::{EvaluationResult, StoredResult},
+};
 use time::PrimitiveDateTime;
 
-/// All texts are UTF-8; `timestamp` is in microseconds since 1970, UTC.
+use super::problems_json;
+
+/// All texts are UTF-8; `timestamp` is in microseconds since 1970, UTC, and null outside of the years 1 to 9999, which
+/// readers refuse: `problems` tells it then.
 const SCHEMA: &str = "message results {
     required byte_array id (STRING);
     optional byte_array query_id (STRING);
@@ -28,6 +34,7 @@ const SCHEMA: &str = "message results {
     optional byte_array judge_model (STRING);
     optional int64 timestamp (TIMESTAMP(MICROS, true));
     optional byte_array metadata (JSON);
+    optional byte_array problems (JSON);
 }";
 
 /// A file.
@@ -48,7 +55,8 @@ impl ParquetFile {
     }
 
     /// A row group.
-    pub(super) fn write(&mut self, results: &[EvaluationResult]) -> Vec<u8> {
+    pub(super) fn write(&mut self, stored: &[StoredResult]) -> Vec<u8> {
+        let results: Vec<&EvaluationResult> = stored.iter().map(|stored| &stored.result).collect();
         let mut group = self.0.next_row_group().expect(WRITTEN);
         let ids: Vec<ByteArray> = results.iter().map(|result| result.id.as_str().into()).collect();
         write_column::<ByteArrayType>(&mut group, &ids, None);
@@ -68,11 +76,14 @@ impl ParquetFile {
         write_texts(&mut group, results.iter().map(|result| result.judge_model.as_deref()));
         write_optional::<Int64Type>(
             &mut group,
-            results.iter().map(|result| result.timestamp.map(microseconds)),
+            results.iter().map(|result| result.timestamp.and_then(StoredTime::in_calendar).map(microseconds)),
         );
         let metadata: Vec<Option<String>> =
             results.iter().map(|result| result.result_metadata.as_ref().map(ToString::to_string)).collect();
         write_texts(&mut group, metadata.iter().map(Option::as_deref));
+        let problems: Vec<Option<String>> =
+            stored.iter().map(|stored| problems_json(&stored.problems)).collect();
+        write_texts(&mut group, problems.iter().map(Option::as_deref));
         group.close().expect(WRITTEN);
         std::mem::take(self.0.inner_mut())
     }

@@ -10,7 +10,7 @@ use axum::{
 use futures_util::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
 use records::Service;
 use store::{
-    postgres::{EvaluationResult, ResultCursor, ResultSelection},
+    postgres::{ResultCursor, ResultSelection, StoredResult},
     storage::StorageError,
 };
 
@@ -75,7 +75,7 @@ pub(crate) async fn export(
 /// Results as a file. Cut off without its end if the store fails meanwhile.
 pub(crate) struct ResultFile {
     parameters: ExportParameters,
-    results: BoxStream<'static, Result<EvaluationResult, StorageError>>,
+    results: BoxStream<'static, Result<StoredResult, StorageError>>,
     /// The export counts as a request, and as one of the exports, until its end.
     permit: (Permit, Permit),
 }
@@ -152,7 +152,7 @@ impl Results {
         let has_more = items.len() > limit;
         items.truncate(limit);
         let last = items.last().filter(|_| has_more);
-        let next_cursor = last.map(|last| ResultCursor::after(last).to_string());
+        let next_cursor = last.map(|last| ResultCursor::after(&last.result).to_string());
         Ok(KeysetPage { items: items.into_iter().map(ShownResult::from).collect(), next_cursor })
     }
 }

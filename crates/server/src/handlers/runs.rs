@@ -44,10 +44,14 @@ pub(crate) async fn list(
     parameters: Parameters<Both<RunFilters, KeysetParameters>, Refused>,
 ) -> Result<Answer<Enveloped, KeysetPage<ShownRun>>> {
     let Both(filters, keyset) = parameters.value;
-    let after = match keyset.cursor.as_deref().map(str::parse::<Cursor>) {
+    let place = |cursor: &str| {
+        let Cursor { created_at, key } = cursor.parse().ok()?;
+        Some((created_at?.in_calendar()?, key))
+    };
+    let after = match keyset.cursor.as_deref().map(place) {
         None => None,
-        Some(Ok(Cursor { created_at: Some(created_at), key })) => Some((created_at, key)),
-        Some(_) => return Err(ApiError::invalid("cursor", "expected `next_cursor` of an answer")),
+        Some(Some(after)) => Some(after),
+        Some(None) => return Err(ApiError::invalid("cursor", "expected `next_cursor` of an answer")),
     };
     let limit = keyset.limit.get();
     // One more tells whether there is more.
@@ -59,7 +63,7 @@ pub(crate) async fn list(
     let next_cursor = listed
         .last()
         .filter(|_| has_more)
-        .map(|last| Cursor { created_at: Some(last.run.created_at), key: last.run.id }.to_string());
+        .map(|last| Cursor { created_at: Some(last.run.created_at.into()), key: last.run.id }.to_string());
     let items = listed.into_iter().map(ShownRun::from).collect();
     Ok(Answer::new(KeysetPage { items, next_cursor }, "listed"))
 }

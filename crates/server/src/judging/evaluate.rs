@@ -152,7 +152,7 @@ impl Judging {
             evaluation_prompt: Some(metric.rubric.text().to_owned()),
             score,
             judge_model: Some(judge.id.clone()),
-            timestamp: Some(now()),
+            timestamp: Some(now().into()),
             result_metadata: Some(Value::Object(metadata)),
         };
         let stored = self.database.insert_evaluation_results(std::slice::from_ref(&result));
@@ -183,6 +183,6 @@ fn shown(result: EvaluationResult) -> Evaluation {
     };
     metadata.insert("evaluation_prompt_id".to_owned(), json!(evaluation_prompt_id));
     metadata.insert("judge_model".to_owned(), json!(judge_model));
-    metadata.insert("timestamp".to_owned(), json!(timestamp.map(::records::timestamp::format)));
+    metadata.insert("timestamp".to_owned(), json!(timestamp.map(|time| time.to_string())));
     Evaluation { id, score, metadata }
 }

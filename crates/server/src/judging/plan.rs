@@ -137,7 +137,7 @@ impl Metric {
     /// Reads a stored metric: its prompt is the rubric, and `scale_min`, `scale_max` and `clamp` of its metadata say
     /// what scores mean, 1 to 10 as the judge gives them where they do not.
     fn new(record: Record, mode: Mode) -> Result<Self, RubricError> {
-        let Record { id, text, metadata, created_at: _ } = record;
+        let Record { id, text, metadata, created_at: _, problems: _ } = record;
         let bound = |key, default| metadata.get(key).and_then(Value::as_f64).unwrap_or(default);
         let planned = PlannedMetric {
             id,

@@ -6,7 +6,10 @@ use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::Bo
 use reqwest::{StatusCode, Url, header::HeaderMap};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
-use store::storage::{Cursor, Record, Selection, Start, Storage};
+use store::{
+    json::{Decoded, decode_answer},
+    storage::{Cursor, Record, Selection, Start, Storage},
+};
 
 use crate::{answer::ApiError, gateway::Upstream, process::Process, trace, wire::Resource};
 
@@ -151,7 +154,7 @@ impl RemoteService {
     ) -> Result<Vec<Record>, ApiError> {
         let (by, _) = R::BY_CATEGORY.split_once('/').expect("the path ends with the category");
         let answer = self.get::<R>(&[by, category], Some((page, limit))).await?;
-        match answer.map(|mut page| page["items"].take()) {
+        match answer.map(|mut page| take(&mut page, "items")) {
             Some(Value::Array(items)) => items.into_iter().map(|item| self.read::<R>(item)).collect(),
             _ => Err(self.failed("answered without a page of records")),
         }
@@ -187,18 +190,22 @@ impl RemoteService {
             status => return Err(self.failed(&format!("answered with status {}", status.as_u16()))),
         }
         let body = response.bytes().await.map_err(unreachable)?;
-        let mut answer: Value = serde_json::from_slice(&body)
-            .map_err(|_| self.failed("answered with something else than JSON"))?;
-        Ok(Some(answer["data"].take()))
+        let answer = std::str::from_utf8(&body).map(decode_answer);
+        match answer {
+            Ok(Decoded { mut value, problems }) if problems.is_empty() => Ok(Some(take(&mut value, "data"))),
+            _ => Err(self.failed("answered with something else than JSON")),
+        }
     }
 
     fn read<R: Resource>(&self, mut data: Value) -> Result<Record, ApiError> {
-        let metadata = match data["metadata"].take() {
+        let metadata = match take(&mut data, "metadata") {
             Value::Object(metadata) => metadata,
             _ => Map::new(),
         };
-        match (data["id"].take(), data[R::TEXT].take()) {
-            (Value::String(id), Value::String(text)) => Ok(Record { id, text, metadata, created_at: None }),
+        match (take(&mut data, "id"), take(&mut data, R::TEXT)) {
+            (Value::String(id), Value::String(text)) => {
+                Ok(Record { id, text, metadata, created_at: None, problems: Vec::new() })
+            }
             _ => Err(self.failed("answered with something else than a record")),
         }
     }
@@ -206,4 +213,9 @@ impl RemoteService {
     fn failed(&self, reason: &str) -> ApiError {
         ApiError::Upstream { service: self.upstream.service, reason: reason.to_owned() }
     }
+}
+
+/// The value under `key`; null of what has none, or is no object.
+fn take(value: &mut Value, key: &str) -> Value {
+    value.get_mut(key).map(Value::take).unwrap_or_default()
 }

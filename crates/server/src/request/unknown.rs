@@ -104,6 +104,11 @@ impl<E: std::fmt::Display> Misread<E> {
                 return ApiError::invalid(field, reason_of_field);
             }
         }
+        // Where in an object that is read as a whole, as `store::json` writes it.
+        if let Some((place, reason)) = reason.strip_prefix("at `").and_then(|rest| rest.split_once("`: ")) {
+            let reason = reason.split(" at line ").next().expect("splitting gives one part at least");
+            return ApiError::invalid(format!("{field}.{place}"), reason);
+        }
         let field = if field.is_empty() { "body".to_owned() } else { field };
         // The place in the text says less than the field.
         let reason = reason.split(" at line ").next().expect("splitting gives one part at least");

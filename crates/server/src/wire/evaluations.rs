@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use store::postgres::RegisteredModel;
 
-use super::{ClientId, Entries, LaxWhole, Outputs, Resource};
+use super::{ClientId, Entries, ExactObject, LaxWhole, Outputs, Resource};
 use crate::judging::{Evaluated, Evaluation, FailedQuery, Question, Wanted};
 
 /// A query for a model, and how its answer is judged.
@@ -26,7 +26,7 @@ pub(crate) struct EvaluateQuery {
     /// its API.
     model_provider: Option<String>,
     /// Further keys of the output. `reference` is an answer known to be good, for metrics that show one.
-    metadata: Option<Map<String, Value>>,
+    metadata: Option<ExactObject>,
 }
 
 /// The queries of a theme for a model, and how its answers are judged.
@@ -47,7 +47,7 @@ pub(crate) struct EvaluateTheme {
     #[serde(default)]
     limit: LaxWhole<1, 100, 10>,
     /// Further keys of each output.
-    metadata: Option<Map<String, Value>>,
+    metadata: Option<ExactObject>,
 }
 
 /// The model that judges; `gpt-4` where the field is absent.
@@ -128,7 +128,7 @@ impl EvaluateQuery {
         let Self { query, model_id, theme, evaluation_prompt_ids, judge_model, model_provider, metadata } =
             self;
         // Absent metadata are no keys.
-        let metadata = metadata.unwrap_or_default();
+        let metadata = metadata.map(ExactObject::into_inner).unwrap_or_default();
         let question = Question::new(None, query, &metadata);
         let wanted = Wanted {
             theme,
@@ -154,7 +154,7 @@ impl EvaluateTheme {
             evaluation_prompt_ids: ids(evaluation_prompt_ids),
             judge_model: judge_model.0.0,
             // Absent metadata are no keys.
-            metadata: metadata.unwrap_or_default(),
+            metadata: metadata.map(ExactObject::into_inner).unwrap_or_default(),
         };
         (wanted, limit.get())
     }

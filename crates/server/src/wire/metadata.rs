@@ -4,8 +4,8 @@ use std::{borrow::Cow, fmt};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
-use serde_json::Value;
-use store::storage::FilterError;
+use serde_json::{Map, Value, value::RawValue};
+use store::{json::exact_object, storage::FilterError};
 
 use crate::answer::ApiError;
 
@@ -51,6 +51,39 @@ impl JsonSchema for ClientId {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS })
+    }
+}
+
+/// A JSON object of which everything is kept as it is written, or nothing is: numbers with all their digits, no text that
+/// is no Unicode, no key twice.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ExactObject(Map<String, Value>);
+
+impl ExactObject {
+    /// Its entries.
+    pub(crate) fn into_inner(self) -> Map<String, Value> {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for ExactObject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = Box::<RawValue>::deserialize(deserializer)?;
+        exact_object(json.get()).map(Self).map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for ExactObject {
+    fn inline_schema() -> bool {
+        Map::<String, Value>::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        Map::<String, Value>::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Map::<String, Value>::json_schema(generator)
     }
 }
 

@@ -6,6 +6,7 @@ mod dates;
 mod evaluations;
 mod lists;
 mod metadata;
+mod problems;
 mod records;
 mod results;
 mod runs;
@@ -21,7 +22,8 @@ pub(crate) use lists::{
     Batch, BatchItem, Count, EmbeddingInfo, Fetch, Fetched, ItemStatus, KeysetPage, KeysetParameters,
     OnError, Page, PageParameters, Pagination, StoredBatch,
 };
-pub(crate) use metadata::ClientId;
+pub(crate) use metadata::{ClientId, ExactObject};
+pub(crate) use problems::ShownProblem;
 pub(crate) use records::{
     Conditions, DraftChange, DraftRecord, EvaluationMetrics, Mode, Outputs, Queries, Resource, SearchRequest,
 };

@@ -10,7 +10,9 @@ use store::storage::{
 };
 use time::PrimitiveDateTime;
 
-use super::{ClientId, EndDate, LaxWhole, StartDate, Whole, Within, metadata::condition};
+use super::{
+    ClientId, EndDate, ExactObject, LaxWhole, ShownProblem, StartDate, Whole, Within, metadata::condition,
+};
 use crate::{
     answer::ApiError,
     request::{Ignored, Refused, UnknownFields},
@@ -182,14 +184,14 @@ macro_rules! wire_types {
             category: String,
             $($(#[doc = $field_doc])* $field: String,)*
             /// Further keys.
-            metadata: Option<Map<String, Value>>,
+            metadata: Option<ExactObject>,
         }
 
         impl From<$New> for DraftRecord {
             fn from(new: $New) -> Self {
                 let $New { id, text, category, $($field,)* metadata } = new;
                 let production = wire_types!(@production $($field)*);
-                Self { id, text, category, production, metadata }
+                Self { id, text, category, production, metadata: metadata.map(ExactObject::into_inner) }
             }
         }
 
@@ -203,13 +205,13 @@ macro_rules! wire_types {
             #[serde(rename = $category)]
             category: Option<String>,
             /// All of the user's own keys: those that are missing here are removed.
-            metadata: Option<Map<String, Value>>,
+            metadata: Option<ExactObject>,
         }
 
         impl From<$Change> for DraftChange {
             fn from(change: $Change) -> Self {
                 let $Change { text, category, metadata } = change;
-                Self { text, category, metadata }
+                Self { text, category, metadata: metadata.map(ExactObject::into_inner) }
             }
         }
 
@@ -295,12 +297,15 @@ macro_rules! wire_types {
             text: String,
             /// The user's keys, and those of the service: category, `timestamp`, and of outputs `model_id` and `query`.
             metadata: Map<String, Value>,
+            /// What is shown otherwise than it is stored; absent where nothing is.
+            #[serde(default, skip_serializing_if = "Vec::is_empty")]
+            problems: Vec<ShownProblem>,
         }
 
         impl From<Record> for $Stored {
             fn from(record: Record) -> Self {
-                let Record { id, text, metadata, created_at: _ } = record;
-                Self { id, text, metadata }
+                let Record { id, text, metadata, created_at: _, problems } = record;
+                Self { id, text, metadata, problems: ShownProblem::of_record(problems, $text) }
             }
         }
 
@@ -316,12 +321,15 @@ macro_rules! wire_types {
             /// What `text` and `hybrid` rank by, more being better.
             #[serde(skip_serializing_if = "Option::is_none")]
             score: Option<f64>,
+            /// What is shown otherwise than it is stored; absent where nothing is.
+            #[serde(default, skip_serializing_if = "Vec::is_empty")]
+            problems: Vec<ShownProblem>,
         }
 
         impl From<Hit> for $Found {
             fn from(hit: Hit) -> Self {
-                let Hit { record: Record { id, text, metadata, created_at: _ }, distance, score } = hit;
-                Self { id, text, metadata, distance, score }
+                let Hit { record: Record { id, text, metadata, created_at: _, problems }, distance, score } = hit;
+                Self { id, text, metadata, distance, score, problems: ShownProblem::of_record(problems, $text) }
             }
         }
 
@@ -329,7 +337,7 @@ macro_rules! wire_types {
         #[derive(Debug, Serialize, JsonSchema)]
         pub(crate) struct $Category {
             #[serde(rename = $category)]
-            category: String,
+            category: Option<String>,
             count: u64,
         }
 

@@ -2,18 +2,17 @@
 
 use std::borrow::Cow;
 
-use records::timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 use store::{
-    postgres::{EvaluationResult, ResultSelection, ResultStatus},
+    postgres::{EvaluationResult, ResultSelection, ResultStatus, StoredResult},
     storage::Filter,
 };
 use time::Duration;
 use uuid::Uuid;
 
-use super::{EndDate, KeysetPage, LaxWhole, Page, StartDate, Within, metadata::condition};
+use super::{EndDate, KeysetPage, LaxWhole, Page, ShownProblem, StartDate, Within, metadata::condition};
 use crate::answer::ApiError;
 
 /// Which results are meant: those that satisfy everything that is given.
@@ -129,7 +128,7 @@ impl ResultFilters {
             max_score: max_score.map(Within::get),
             from: start_date.map(|start| start.0),
             // Times are whole microseconds.
-            until: end_date.and_then(|end| end.0).map(|end| end - Duration::MICROSECOND),
+            until: end_date.and_then(|end| end.0?.checked_sub(Duration::MICROSECOND)),
         })
     }
 }
@@ -234,10 +233,13 @@ pub(crate) struct ShownResult {
     timestamp: Option<String>,
     /// Whatever else is known of it.
     metadata: Option<Value>,
+    /// What is shown otherwise than it is stored; absent where nothing is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<ShownProblem>,
 }
 
-impl From<EvaluationResult> for ShownResult {
-    fn from(result: EvaluationResult) -> Self {
+impl From<StoredResult> for ShownResult {
+    fn from(StoredResult { result, problems }: StoredResult) -> Self {
         let EvaluationResult {
             id,
             query_id,
@@ -263,8 +265,9 @@ impl From<EvaluationResult> for ShownResult {
             evaluation_prompt,
             score,
             judge_model,
-            timestamp: timestamp.map(timestamp::format),
+            timestamp: timestamp.map(|time| time.to_string()),
             metadata: result_metadata,
+            problems: problems.into_iter().map(ShownProblem::from).collect(),
         }
     }
 }

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use records::timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use store::postgres::runs::{RunState, RunTasks, TaskKind, TaskOutcome};
 use uuid::Uuid;
 
-use super::{ClientId, Conditions, EndDate, Entries, StartDate, Whole, Within};
+use super::{ClientId, Conditions, EndDate, Entries, ExactObject, StartDate, Whole, Within};
 use crate::{
     answer::ApiError,
     judging::{PlannedModel, RunBudget, RunMode, RunProgress, WantedQueries, WantedRun},
@@ -55,7 +55,7 @@ pub(crate) struct NewRun {
     #[serde(default = "yes")]
     use_cache: bool,
     /// Further keys of each output.
-    metadata: Option<Map<String, Value>>,
+    metadata: Option<ExactObject>,
     /// What it may use until it stops; it can be resumed then.
     budget: Option<RunBudget>,
 }
@@ -247,7 +247,7 @@ impl NewRun {
             uses_cache: self.use_cache,
             temperature: self.temperature.map(Within::get),
             // Absent metadata are no keys.
-            metadata: self.metadata.unwrap_or_default(),
+            metadata: self.metadata.map(ExactObject::into_inner).unwrap_or_default(),
             // An absent budget is as much as it takes.
             budget: checked(self.budget.unwrap_or_default())?,
         })

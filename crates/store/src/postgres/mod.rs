@@ -14,6 +14,7 @@ mod lock;
 pub mod maintenance;
 mod models;
 pub mod nearest;
+mod odd_values;
 mod own_tables;
 mod relations;
 pub mod runs;
@@ -43,10 +44,11 @@ pub use ddl::{Build, quoted};
 pub use embedding_health::EmbeddingHealth;
 pub use evaluation_results::{
     EarlierVerdict, EvaluationResult, InvalidResultCursor, ResultCursor, ResultSelection, ResultStatus,
-    StoredComparison, StoredJudgement, UnknownStatus,
+    StoredComparison, StoredJudgement, StoredResult, UnknownStatus,
 };
 pub use lock::{IndexLock, MaintenanceLock, ReplayLock, TableLock};
 pub use models::{RegisteredModel, Registration};
+pub use odd_values::{OddKind, OddPlace, OddValues};
 pub use own_tables::is_own_relation;
 pub use server_facts::{OpenTransaction, ServerFacts, ServerSetting, SettingSource};
 pub use session::{Session, Vectors};

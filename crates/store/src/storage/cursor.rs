@@ -3,16 +3,16 @@
 use std::{fmt, str::FromStr};
 
 use records::{stored_id, timestamp};
-use time::PrimitiveDateTime;
 use uuid::Uuid;
 
 use super::Record;
+use crate::StoredTime;
 
 /// The place after a record. Its text is opaque to clients, and stays valid when the record is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// The record's time; `None` places it among those without one, at the end.
-    pub created_at: Option<PrimitiveDateTime>,
+    pub created_at: Option<StoredTime>,
     /// [`stored_id`] of the record's id.
     pub key: Uuid,
 }
@@ -33,8 +33,8 @@ impl Cursor {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = self.created_at.map_or_else(String::new, timestamp::format);
-        write!(f, "{time}{SEPARATOR}{}", self.key.simple())
+        write_time(f, self.created_at)?;
+        write!(f, "{SEPARATOR}{}", self.key.simple())
     }
 }
 
@@ -44,12 +44,32 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, InvalidCursor> {
         let (time, key) = text.rsplit_once(SEPARATOR).ok_or(InvalidCursor)?;
         let key = Uuid::try_parse(key).map_err(|_| InvalidCursor)?;
-        let created_at = match time {
-            "" => None,
-            time => Some(timestamp::parse(time).ok_or(InvalidCursor)?),
-        };
-        Ok(Self { created_at, key })
+        Ok(Self { created_at: read_time(time).ok_or(InvalidCursor)?, key })
     }
+}
+
+/// Begins a time that has no form of the contract's; microseconds follow.
+const OUT_OF_CALENDAR: &str = "us";
+
+/// Writes a cursor's time.
+pub(crate) fn write_time(f: &mut fmt::Formatter<'_>, time: Option<StoredTime>) -> fmt::Result {
+    match time {
+        None => Ok(()),
+        Some(time) if time.in_calendar().is_some() => write!(f, "{time}"),
+        Some(time) => write!(f, "{OUT_OF_CALENDAR}{}", time.microseconds_since_2000()),
+    }
+}
+
+/// The time that [`write_time`] wrote; `None` if it is none.
+pub(crate) fn read_time(text: &str) -> Option<Option<StoredTime>> {
+    if text.is_empty() {
+        return Some(None);
+    }
+    let time = match text.strip_prefix(OUT_OF_CALENDAR) {
+        Some(microseconds) => StoredTime::from_microseconds_since_2000(microseconds.parse().ok()?),
+        None => timestamp::parse(text)?.into(),
+    };
+    Some(Some(time))
 }
 
 impl fmt::Display for InvalidCursor {
@@ -68,11 +88,19 @@ mod tests {
 
     #[test]
     fn cursor_is_read_back_from_its_text() {
-        for created_at in [None, Some(datetime!(2026-01-31 12:00:00.000137))] {
+        let times =
+            [datetime!(2026-01-31 12:00:00.000137).into(), StoredTime::INFINITY, StoredTime::MINUS_INFINITY];
+        for created_at in times.map(Some).into_iter().chain([None]) {
             let cursor = Cursor { created_at, key: Uuid::from_u128(7) };
             assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }
-        for text in ["", "_", "x_00000000000000000000000000000007", "2026-01-31T12:00:00"] {
+        for text in [
+            "",
+            "_",
+            "x_00000000000000000000000000000007",
+            "2026-01-31T12:00:00",
+            "us_00000000000000000000000000000007",
+        ] {
             assert_eq!(text.parse::<Cursor>(), Err(InvalidCursor), "{text}");
         }
     }

@@ -9,6 +9,7 @@ use records::shortened;
 use serde_json::{Map, Number, Value};
 
 use super::pattern::{self, Pattern};
+use crate::json::{Unkept, check_number};
 
 /// A condition on metadata.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,7 +64,7 @@ pub enum Comparison {
 pub enum Scalar {
     /// `true` or `false`.
     Bool(bool),
-    /// A number: finite, and if whole, an i64.
+    /// A number that JSONB can hold.
     Number(Number),
     /// A text.
     Text(String),
@@ -292,10 +293,11 @@ fn scalar(json: &Value) -> Result<Scalar, FilterError> {
 
 fn number(json: &Value) -> Result<Number, FilterError> {
     let number = json.as_number().ok_or_else(|| wrong("expected a number"))?;
-    if number.is_u64() && !number.is_i64() {
-        return Err(wrong(format!("expected a whole number up to {}", i64::MAX)));
+    match check_number(number) {
+        // It compares as 0.0 does.
+        Ok(()) | Err(Unkept::NegativeZero) => Ok(number.clone()),
+        Err(unkept) => Err(wrong(unkept.reason())),
     }
-    Ok(number.clone())
 }
 
 fn some_text(json: &Value) -> Result<String, FilterError> {
@@ -389,8 +391,10 @@ mod tests {
             expect!["`where`: contains the character NUL, which no record has: remove it"],
         );
         check(
-            json!({"a": u64::MAX}),
-            expect!["`where.a`: expected a whole number up to 9223372036854775807"],
+            serde_json::from_str(r#"{"a": 1e400}"#).expect("it is JSON"),
+            expect![
+                "`where.a`: is beyond what a double can hold: send a smaller number, a whole number with all its digits, or a text"
+            ],
         );
     }
 

@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::json::exact_object;
+
 /// The key of the text: a JSON object of the keys and values that have no other place.
 pub(crate) const FOLDED_KEY: &str = "panopticon:json";
 
@@ -19,7 +21,7 @@ pub(crate) fn fold(metadata: Map<String, Value>, held: impl Fn(&str, &Value) -> 
 /// `metadata` with the text's entries back in their places. A text that is not ours stays as it is.
 pub(crate) fn unfold(mut metadata: Map<String, Value>) -> Map<String, Value> {
     let text = metadata.get(FOLDED_KEY).and_then(Value::as_str);
-    if let Some(Value::Object(folded)) = text.and_then(|text| serde_json::from_str(text).ok()) {
+    if let Some(Ok(folded)) = text.map(exact_object) {
         metadata.remove(FOLDED_KEY);
         metadata.extend(folded);
     }

@@ -18,11 +18,12 @@ use futures_util::stream::BoxStream;
 use records::Service;
 
 pub use cursor::{Cursor, InvalidCursor};
+pub(crate) use cursor::{read_time, write_time};
 pub use error::StorageError;
 pub use filter::{Comparison, DocumentFilter, DocumentTest, Filter, FilterError, Scalar, Test};
 pub use pattern::Pattern;
 pub use record::{Change, Insertion, NewRecord, Production, Record};
-pub(crate) use record::{category_key, check_text};
+pub(crate) use record::{category_key, check_text, own_keys};
 pub use selection::{CategoryCount, Hit, Search, SearchMode, Selection, Start};
 
 /// Bytes of the records of an answer, one record at least. Smaller, and lists of long texts need small pages; larger, and
@@ -52,7 +53,8 @@ pub enum Atomicity {
 /// The records of one service.
 ///
 /// Records are ordered newest first: by [`Record::created_at`], then by [`records::stored_id`], both descending;
-/// records without a time come last. An id names a record only if it is the very text that
+/// records without a time come first in PostgreSQL, which has them in tables of the old services alone, and last in
+/// ChromaDB. An id names a record only if it is the very text that
 /// [`Record::id`] shows.
 #[async_trait]
 pub trait Storage: fmt::Debug + Send + Sync {

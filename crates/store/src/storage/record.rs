@@ -7,7 +7,11 @@ use serde_json::{Map, Value};
 use time::PrimitiveDateTime;
 
 use super::StorageError;
-use crate::postgres::Table;
+use crate::{
+    Problem, StoredTime,
+    json::{check_number, objects_say_the_same},
+    postgres::Table,
+};
 
 /// Metadata keys of ours, which no user's may be.
 pub(crate) const RESERVED_PREFIX: &str = "panopticon:";
@@ -63,8 +67,10 @@ pub struct Record {
     pub text: String,
     /// The user's keys, and category, `timestamp` and, of outputs, `model_id` and `query`.
     pub metadata: Map<String, Value>,
-    /// When it was made, UTC; `None` where ChromaDB does not tell.
-    pub created_at: Option<PrimitiveDateTime>,
+    /// When it was made; `None` where the store does not tell.
+    pub created_at: Option<StoredTime>,
+    /// What of it is shown otherwise than it is stored.
+    pub problems: Vec<Problem>,
 }
 
 /// What became of a record that was to be stored.
@@ -107,8 +113,18 @@ impl NewRecord {
             id: self.id.clone(),
             text: self.text.clone(),
             metadata: self.stored_metadata(service),
-            created_at: Some(self.time()),
+            created_at: Some(self.time().into()),
+            problems: Vec::new(),
         }
+    }
+
+    /// Whether `stored` is this record, once it is stored.
+    pub(crate) fn is_stored_as(&self, service: Service, stored: &Record) -> bool {
+        let Record { id, text, metadata, created_at, problems: _ } = self.to_record(service);
+        id == stored.id
+            && text == stored.text
+            && created_at == stored.created_at
+            && objects_say_the_same(&metadata, &stored.metadata)
     }
 
     /// Whether `stored` says the same: the same text and metadata, whenever it was made.
@@ -119,7 +135,7 @@ impl NewRecord {
             metadata
                 .extend(stored.metadata.get("timestamp").map(|time| ("timestamp".to_owned(), time.clone())));
         }
-        self.id == stored.id && self.text == stored.text && metadata == stored.metadata
+        self.id == stored.id && self.text == stored.text && objects_say_the_same(&metadata, &stored.metadata)
     }
 
     /// Checks that every store can hold the record.
@@ -145,7 +161,7 @@ impl NewRecord {
 }
 
 impl Change {
-    /// The metadata that `stored` has after the change.
+    /// The metadata that `stored` shows after the change.
     pub(crate) fn applied_metadata(&self, service: Service, stored: &Record) -> Map<String, Value> {
         let mut metadata = self.metadata.clone().unwrap_or_else(|| stored.metadata.clone());
         for key in own_keys(service) {
@@ -185,7 +201,7 @@ pub(crate) fn category_key(service: Service) -> &'static str {
 }
 
 /// Metadata that are the service's own, beside the user's.
-fn own_keys(service: Service) -> &'static [&'static str] {
+pub(crate) fn own_keys(service: Service) -> &'static [&'static str] {
     match service {
         Service::Query => &["theme", "timestamp"],
         Service::Evaluation => &["metric_type", "timestamp"],
@@ -206,9 +222,10 @@ fn check_metadata(metadata: &Map<String, Value>, own: &[(&str, &str)]) -> Result
                 format!("keys that begin with `{RESERVED_PREFIX}` are reserved: use another name"),
             ));
         }
-        if let Some((_, expected)) = own.iter().find(|(own_key, _)| own_key == key)
-            && value.as_str() != Some(expected)
-        {
+        if let Some((_, expected)) = own.iter().find(|(own_key, _)| own_key == key) {
+            if value.as_str() == Some(expected) {
+                continue;
+            }
             return Err(refused(
                 field(),
                 format!("expected the record's own `{key}` or nothing, found {}", shown(value)),
@@ -241,9 +258,7 @@ fn check_value(value: &Value) -> Result<(), Fault> {
     let fault = |reason| Fault { place: String::new(), reason };
     match value {
         Value::String(text) => reason_against(text).map_or(Ok(()), |reason| Err(fault(reason))),
-        Value::Number(number) if number.as_f64().is_some_and(|x| x == 0.0 && x.is_sign_negative()) => {
-            Err(fault("-0.0 cannot be told from 0.0 in PostgreSQL: write 0.0".to_owned()))
-        }
+        Value::Number(number) => check_number(number).map_err(|unkept| fault(unkept.reason().to_owned())),
         Value::Array(values) => values.iter().enumerate().try_for_each(|(position, value)| {
             check_value(value).map_err(|fault| fault.at(format_args!("[{position}]")))
         }),
@@ -254,7 +269,7 @@ fn check_value(value: &Value) -> Result<(), Fault> {
                 fault.at(format_args!(".{key}"))
             })
         }),
-        Value::Number(_) | Value::Bool(_) | Value::Null => Ok(()),
+        Value::Bool(_) | Value::Null => Ok(()),
     }
 }
 
@@ -367,9 +382,12 @@ mod tests {
     fn time_is_what_the_users_timestamp_says_in_microseconds() {
         let mut new = record(json!({}));
         new.created_at = datetime!(2026-01-31 12:00:00.000001999);
-        assert_eq!(new.to_record(Service::Query).created_at, Some(datetime!(2026-01-31 12:00:00.000001)));
+        assert_eq!(
+            new.to_record(Service::Query).created_at,
+            Some(datetime!(2026-01-31 12:00:00.000001).into())
+        );
         new.metadata = record(json!({"timestamp": "2025-01-11 10:20:30.5"})).metadata;
-        assert_eq!(new.to_record(Service::Query).created_at, Some(datetime!(2025-01-11 10:20:30.5)));
+        assert_eq!(new.to_record(Service::Query).created_at, Some(datetime!(2025-01-11 10:20:30.5).into()));
     }
 
     #[test]

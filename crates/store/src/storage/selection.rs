@@ -6,6 +6,7 @@ use records::Embedding;
 use time::PrimitiveDateTime;
 
 use super::{Cursor, DocumentFilter, Filter, Record};
+use crate::StoredTime;
 
 /// Which records are meant: those that satisfy everything that is given.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -77,8 +78,8 @@ pub struct Hit {
 /// A category, and how many records have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CategoryCount {
-    /// Theme or metric type.
-    pub category: String,
+    /// Theme or metric type; `None` of rows without one, as the old services may have left.
+    pub category: Option<String>,
     /// Number of records.
     pub records: u64,
 }
@@ -90,8 +91,8 @@ impl Selection {
     }
 
     /// Whether a record of `created_at` lies within the times.
-    pub fn has_time(&self, created_at: Option<PrimitiveDateTime>) -> bool {
-        let Range { start, end } = self.from..self.before;
+    pub fn has_time(&self, created_at: Option<StoredTime>) -> bool {
+        let Range { start, end } = self.from.map(StoredTime::from)..self.before.map(StoredTime::from);
         if start.is_none() && end.is_none() {
             return true;
         }

@@ -24,7 +24,7 @@ async fn stored_records_are_read_back_as_they_were_given() {
         given.metadata = object(metadata.clone());
         given.created_at = datetime!(2026-01-31 12:00:00.123456789);
         let stored = store(&storage, &[given.clone()]).await.remove(0);
-        assert_eq!(stored.created_at, Some(datetime!(2026-01-31 12:00:00.123456)));
+        assert_eq!(stored.created_at, Some(datetime!(2026-01-31 12:00:00.123456).into()));
         let read = storage.get(&["chatcmpl-1".to_owned()]).await.expect("it reads");
         assert_eq!(read, std::slice::from_ref(&stored));
         let Value::Object(mut expected) = metadata else { unreachable!("it is an object") };

@@ -4,7 +4,10 @@ use futures_util::TryStreamExt as _;
 use records::Service;
 use serde_json::json;
 use store::{
-    postgres::{EvaluationResult, ResultCursor, ResultSelection, ResultStatus, StoredJudgement},
+    StoredTime,
+    postgres::{
+        EvaluationResult, ResultCursor, ResultSelection, ResultStatus, StoredJudgement, StoredResult,
+    },
     storage::{Filter, StorageError},
 };
 use time::Duration;
@@ -25,9 +28,14 @@ fn result(id: &str, number: i64) -> EvaluationResult {
         evaluation_prompt: text("prompt text"),
         score: (number != 3).then_some(number as f64 + 0.5),
         judge_model: text("judge"),
-        timestamp: Some(NOON + Duration::minutes(number)),
+        timestamp: Some((NOON + Duration::minutes(number)).into()),
         result_metadata: Some(json!({"raw": format!("{number}\0"), "n": [number, 1.0]})),
     }
+}
+
+/// `result` as it is read back.
+fn stored(result: EvaluationResult) -> StoredResult {
+    StoredResult { result, problems: Vec::new() }
 }
 
 #[tokio::test]
@@ -38,15 +46,15 @@ async fn results_are_listed_newest_first_by_every_filter() {
     database.insert_evaluation_results(&given[1..2]).await.expect("again changes nothing");
     database.insert_evaluation_results(&[]).await.expect("nothing to do");
     let all = database.evaluation_results(&ResultSelection::default(), 0, 10).await.expect("they read");
-    assert_eq!(all, given.iter().rev().cloned().collect::<Vec<_>>());
+    assert_eq!(all, given.iter().rev().cloned().map(stored).collect::<Vec<_>>());
     let page = database.evaluation_results(&ResultSelection::default(), 1, 2).await.expect("they read");
-    assert_eq!(page, [given[2].clone(), given[1].clone()]);
+    assert_eq!(page, [given[2].clone(), given[1].clone()].map(stored));
 
     let found = async |selection: ResultSelection| {
         let listed = database.evaluation_results(&selection, 0, 10).await.expect("they read");
         let count = database.count_evaluation_results(&selection).await.expect("they are counted");
         assert_eq!(count, listed.len() as u64);
-        listed.into_iter().map(|result| result.id).collect::<Vec<_>>()
+        listed.into_iter().map(|stored| stored.result.id).collect::<Vec<_>>()
     };
     let any = ResultSelection::default;
     assert_eq!(found(ResultSelection { theme: Some("theme 1".into()), ..any() }).await, ["r1"]);
@@ -55,7 +63,8 @@ async fn results_are_listed_newest_first_by_every_filter() {
     assert_eq!(found(by_prompt).await, ["r0"]);
     assert_eq!(found(ResultSelection { min_score: Some(1.5), ..any() }).await, ["r2", "r1"]);
     assert_eq!(found(ResultSelection { max_score: Some(1.5), ..any() }).await, ["r1", "r0"]);
-    let (from, until) = (given[1].timestamp, given[2].timestamp);
+    let time = |result: &EvaluationResult| result.timestamp.and_then(StoredTime::in_calendar);
+    let (from, until) = (time(&given[1]), time(&given[2]));
     assert_eq!(found(ResultSelection { from, until, ..any() }).await, ["r2", "r1"]);
     assert_eq!(found(ResultSelection { theme: Some("nul\0".into()), ..any() }).await, Vec::<String>::new());
 }
@@ -78,7 +87,10 @@ async fn long_texts_are_stored_and_nul_is_refused_by_name() {
         evaluation_prompt_id: long,
         ..ResultSelection::default()
     };
-    assert_eq!(database.evaluation_results(&selection, 0, 10).await.expect("it is found"), [long_result]);
+    assert_eq!(
+        database.evaluation_results(&selection, 0, 10).await.expect("it is found"),
+        [stored(long_result)]
+    );
     let nul = EvaluationResult { output_text: Some("a\0".into()), ..result("nul", 1) };
     let error = database.insert_evaluation_results(&[nul]).await.expect_err("it cannot be stored");
     assert!(matches!(&error, StorageError::Refused { field, .. } if field == "output_text"), "{error}");
@@ -117,7 +129,7 @@ async fn results_are_selected_by_what_their_metadata_say() {
         let listed = database.evaluation_results(&selection, 0, 100).await.expect("they read");
         let count = database.count_evaluation_results(&selection).await.expect("they are counted");
         assert_eq!(count, listed.len() as u64);
-        listed.into_iter().rev().map(|result| result.id).collect::<Vec<_>>()
+        listed.into_iter().rev().map(|stored| stored.result.id).collect::<Vec<_>>()
     };
     let any = ResultSelection::default;
     assert_eq!(found(ResultSelection { run_id: Some(run), ..any() }).await, ["scored", "refused"]);
@@ -165,7 +177,7 @@ async fn pages_from_a_cursor_on_hold_each_result_once_and_those_without_a_time_l
     let all = ResultSelection::default();
     let expected = database.evaluation_results(&all, 0, 1_000).await.expect("they read");
     assert_eq!(expected.len(), 300);
-    assert!(expected[293..].iter().all(|result| result.timestamp.is_none()));
+    assert!(expected[293..].iter().all(|stored| stored.result.timestamp.is_none()));
     for limit in [1, 7, 100] {
         let (mut listed, mut cursor) = (Vec::new(), None);
         loop {
@@ -173,7 +185,7 @@ async fn pages_from_a_cursor_on_hold_each_result_once_and_those_without_a_time_l
             let page = page.expect("they read");
             assert!(page.len() <= limit as usize);
             let Some(last) = page.last() else { break };
-            cursor = Some(ResultCursor::after(last));
+            cursor = Some(ResultCursor::after(&last.result));
             listed.extend(page);
         }
         assert!(listed == expected, "pages of {limit}");

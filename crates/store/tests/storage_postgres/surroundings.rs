@@ -53,7 +53,8 @@ async fn rows_of_the_old_services_are_records_like_others() {
         assert_eq!(storage.categories().await.expect("they are counted").len(), 2);
     }
     let results = database.evaluation_results(&Default::default(), 0, 10).await.expect("they read");
-    assert_eq!((results[0].id.as_str(), results[0].score, results[0].timestamp), ("r1", Some(7.5), None));
+    let result = &results[0].result;
+    assert_eq!((result.id.as_str(), result.score, result.timestamp), ("r1", Some(7.5), None));
 }
 
 #[tokio::test]

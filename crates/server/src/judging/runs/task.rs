@@ -369,7 +369,7 @@ impl Execution {
             evaluation_prompt: None,
             score,
             judge_model: None,
-            timestamp: Some(now()),
+            timestamp: Some(now().into()),
             result_metadata: None,
         };
         if let TaskWork::Judgement { model, answer, opponent, swapped, metric, judge, repeat } = &task.work {

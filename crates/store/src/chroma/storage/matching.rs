@@ -4,10 +4,11 @@ use std::cmp::Ordering;
 
 use records::Service;
 use regex::{Regex, RegexBuilder};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 
 use super::row::{Row, column_text};
 use crate::{
+    json::order,
     postgres::Table,
     storage::{
         Comparison, DocumentFilter, DocumentTest, Filter, Pattern, Scalar, Selection, StorageError, Test,
@@ -156,7 +157,7 @@ fn satisfies(filter: &Filter, metadata: &Map<String, Value>) -> bool {
                 Test::NotContains(scalar) => !holds(scalar),
                 Test::Compare(comparison, number) => {
                     let Some(Value::Number(value)) = value else { return false };
-                    let order = compare(value, number);
+                    let order = order(value, number);
                     match comparison {
                         Comparison::Greater => order == Ordering::Greater,
                         Comparison::GreaterOrEqual => order != Ordering::Less,
@@ -173,40 +174,9 @@ fn equals(value: &Value, scalar: &Scalar) -> bool {
     match (value, scalar) {
         (Value::Bool(value), Scalar::Bool(scalar)) => value == scalar,
         (Value::String(value), Scalar::Text(scalar)) => value == scalar,
-        (Value::Number(value), Scalar::Number(scalar)) => compare(value, scalar) == Ordering::Equal,
+        (Value::Number(value), Scalar::Number(scalar)) => order(value, scalar) == Ordering::Equal,
         _ => false,
     }
-}
-
-/// By value, as PostgreSQL compares the decimal numbers that JSON writes: no precision is lost where one is whole
-/// and the other is not.
-fn compare(left: &Number, right: &Number) -> Ordering {
-    match (whole(left), whole(right)) {
-        (Some(left), Some(right)) => left.cmp(&right),
-        // Of two floats, or a float with a fraction or beyond any whole number here, f64 says all.
-        _ => float(left).partial_cmp(&float(right)).expect("JSON has no NaN"),
-    }
-}
-
-/// Beyond this, floats are compared as floats: whole numbers in JSON end at 2^64.
-const LARGEST_WHOLE: f64 = 1e30;
-
-/// The whole number that the decimal notation stands for.
-fn whole(number: &Number) -> Option<i128> {
-    if let Some(whole) = number.as_i64() {
-        return Some(whole.into());
-    }
-    if let Some(whole) = number.as_u64() {
-        return Some(whole.into());
-    }
-    let float = float(number);
-    // Display writes the shortest digits that mean the float, filled up with zeros: the decimal that JSON has.
-    (float.fract() == 0.0 && float.abs() < LARGEST_WHOLE)
-        .then(|| float.to_string().parse().expect("a whole float prints as digits"))
-}
-
-fn float(number: &Number) -> f64 {
-    number.as_f64().expect("without arbitrary precision every JSON number is an f64")
 }
 
 #[cfg(test)]
@@ -256,15 +226,15 @@ mod tests {
             json!(u64::MAX),
             json!(1e300),
         ];
-        let numbers: Vec<&Number> =
+        let numbers: Vec<&serde_json::Number> =
             ascending.iter().map(|value| value.as_number().expect("a number")).collect();
         for (position, left) in numbers.iter().enumerate() {
             for (other, right) in numbers.iter().enumerate() {
-                assert_eq!(compare(left, right), position.cmp(&other), "{left} {right}");
+                assert_eq!(order(left, right), position.cmp(&other), "{left} {right}");
             }
         }
         let same = [json!(1), json!(1.0)];
         let [one, float] = same.each_ref().map(|value| value.as_number().expect("a number"));
-        assert_eq!(compare(one, float), Ordering::Equal);
+        assert_eq!(order(one, float), Ordering::Equal);
     }
 }

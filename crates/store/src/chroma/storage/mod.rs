@@ -141,7 +141,10 @@ impl Storage for ChromaStorage {
         };
         let columns = Columns { metadatas: true, ..Columns::default() };
         let counts = self.scan(&Selection::default(), columns, "count the categories", count).await?;
-        Ok(counts.into_iter().map(|(category, records)| CategoryCount { category, records }).collect())
+        Ok(counts
+            .into_iter()
+            .map(|(category, records)| CategoryCount { category: Some(category), records })
+            .collect())
     }
 
     async fn search(&self, search: &Search) -> Result<Vec<Hit>, StorageError> {

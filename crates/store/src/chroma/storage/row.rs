@@ -2,11 +2,12 @@
 
 use records::{stored_id, timestamp};
 use serde_json::{Map, Number, Value};
-use time::PrimitiveDateTime;
 use uuid::Uuid;
 
 use crate::{
+    StoredTime,
     chroma::{record::Parts, wire::Components},
+    json::is_same,
     postgres::Table,
     storage::{Record, folding},
 };
@@ -20,7 +21,7 @@ pub(super) struct Row {
     pub(super) metadata: Map<String, Value>,
     /// The keys that the server has.
     pub(super) kept_keys: Vec<String>,
-    pub(super) created_at: Option<PrimitiveDateTime>,
+    pub(super) created_at: Option<StoredTime>,
     /// `[384]`; `None` where the server has none, or not of finite numbers.
     pub(super) embedding: Option<Vec<f32>>,
 }
@@ -28,7 +29,7 @@ pub(super) struct Row {
 /// A record's place in the order of lists: the greatest comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
-    pub(super) created_at: Option<PrimitiveDateTime>,
+    pub(super) created_at: Option<StoredTime>,
     pub(super) key: Uuid,
 }
 
@@ -44,7 +45,11 @@ impl Row {
                 metadata.entry(&column.key).or_insert_with(|| Value::String(default.clone()));
             }
         }
-        let created_at = metadata.get("timestamp").and_then(Value::as_str).and_then(timestamp::parse);
+        let created_at = metadata
+            .get("timestamp")
+            .and_then(Value::as_str)
+            .and_then(timestamp::parse)
+            .map(StoredTime::from);
         let embedding = parts
             .embedding
             .filter(|components| components.values.iter().all(|x| x.is_finite()))
@@ -59,7 +64,8 @@ impl Row {
     }
 
     pub(super) fn into_record(self) -> Record {
-        Record { id: self.id, text: self.text, metadata: self.metadata, created_at: self.created_at }
+        let Self { id, text, metadata, created_at, .. } = self;
+        Record { id, text, metadata, created_at, problems: Vec::new() }
     }
 }
 
@@ -122,7 +128,7 @@ impl Kind {
 /// (`f64_from_parts` in its de.rs), scales the digits by a power of ten, which rounds a second time: one in seven
 /// numbers of 16 and 17 digits becomes its neighbour. This is the same calculation.
 fn is_read_exactly(number: &Number) -> bool {
-    let text = number.to_string();
+    let text = number.as_str();
     let digits = text.trim_start_matches('-');
     let (mantissa, exponent) = digits.split_once('e').unwrap_or((digits, "0"));
     let places = mantissa.split_once('.').map_or(0, |(_, fraction)| fraction.len());
@@ -138,7 +144,10 @@ fn is_read_exactly(number: &Number) -> bool {
         exponent += 308;
     }
     read = if exponent < 0 { read / power(-exponent) } else { read * power(exponent) };
-    number.as_f64().is_some_and(|number| number.abs() == read)
+    // Digits that no double has are folded away.
+    number.as_f64().is_some_and(|double| {
+        double.abs() == read && Number::from_f64(double).is_some_and(|double| is_same(&double, number))
+    })
 }
 
 fn is_uniform(values: &[Value]) -> bool {

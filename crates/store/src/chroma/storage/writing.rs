@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::{ChromaStorage, nearest::check_embedding, reading::Columns, row::kept_metadata};
 use crate::{
     chroma::wire::RecordsBody,
-    storage::{Atomicity, Change, Insertion, NewRecord, Record, StorageError},
+    storage::{Atomicity, Change, Insertion, NewRecord, Record, StorageError, category_key},
 };
 
 const STORE: &str = "store records";
@@ -85,15 +85,22 @@ impl ChromaStorage {
         let kept_keys = row.kept_keys.clone();
         let stored = row.into_record();
         change.check(self.service, &stored)?;
-        let metadata = (change.metadata.is_some() || change.category.is_some()).then(|| {
-            let applied = change.applied_metadata(self.service, &stored);
-            let mut kept = kept_metadata(applied, self.lists);
-            // A key that is not named stays; null removes it.
-            for key in kept_keys {
-                kept.entry(key).or_insert(Value::Null);
+        // A key that is not named stays; null removes it.
+        let metadata = match (&change.metadata, &change.category) {
+            (None, None) => None,
+            (None, Some(category)) => {
+                let category = Value::String(category.clone());
+                Some(Map::from_iter([(category_key(self.service).to_owned(), category)]))
             }
-            kept
-        });
+            (Some(_), _) => {
+                let applied = change.applied_metadata(self.service, &stored);
+                let mut kept = kept_metadata(applied, self.lists);
+                for key in kept_keys {
+                    kept.entry(key).or_insert(Value::Null);
+                }
+                Some(kept)
+            }
+        };
         let text = change.text.as_ref();
         if metadata.is_none() && text.is_none() {
             return Ok(Some(stored));
@@ -174,7 +181,7 @@ impl ChromaStorage {
         let mut there = self.by_id(&ids, STORE).await?;
         for record in added {
             match there.get(&record.id) {
-                Some(stored) if *stored == record.to_record(self.service) => {
+                Some(stored) if record.is_stored_as(self.service, stored) => {
                     there.remove(&record.id);
                 }
                 Some(_) => {}
@@ -193,8 +200,9 @@ impl ChromaStorage {
         let ids: Vec<String> = added.iter().map(|record| record.id.clone()).collect();
         let taken_back = async {
             let there = self.by_id(&ids, STORE).await?;
-            let is_ours =
-                |record: &&&NewRecord| there.get(&record.id) == Some(&record.to_record(self.service));
+            let is_ours = |record: &&&NewRecord| {
+                there.get(&record.id).is_some_and(|stored| record.is_stored_as(self.service, stored))
+            };
             let ours: Vec<String> = added.iter().filter(is_ours).map(|record| record.id.clone()).collect();
             self.delete_all(&ours).await
         };

@@ -13,6 +13,7 @@ use super::{
     quoted,
 };
 use crate::{
+    StoredTime,
     postgres::Table,
     storage::{
         Comparison, DocumentFilter, DocumentTest, Filter, Scalar, Selection, StorageError, Test, category_key,
@@ -26,17 +27,15 @@ pub(super) const INDEXED_CHARACTERS: usize = 200;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Bind {
     Text(String),
-    OptionalText(Option<String>),
     Texts(Vec<String>),
     OptionalTexts(Vec<Option<String>>),
     Key(Uuid),
     Keys(Vec<Uuid>),
-    Time(PrimitiveDateTime),
+    Time(StoredTime),
     Times(Vec<PrimitiveDateTime>),
     Whole(i64),
     Real(f64),
     Reals(Vec<f32>),
-    OptionalReals(Option<Vec<f32>>),
 }
 
 /// The values of a statement's placeholders, in order.
@@ -108,10 +107,10 @@ pub(super) fn conditions(
         conditions.push(document_conditions.of(document)?);
     }
     if let Some(from) = from {
-        conditions.push(format!("created_at >= {}", binds.add(Bind::Time(*from))));
+        conditions.push(format!("created_at >= {}", binds.add(Bind::Time((*from).into()))));
     }
     if let Some(before) = before {
-        conditions.push(format!("created_at < {}", binds.add(Bind::Time(*before))));
+        conditions.push(format!("created_at < {}", binds.add(Bind::Time((*before).into()))));
     }
     Ok(conditions)
 }
@@ -439,7 +438,7 @@ mod tests {
             and (strpos("query_text", $3) = 0 or "query_text" ~ $4)
             and created_at >= $5
             and created_at < $6
-            [Text("physics"), Text("{\"model_id\": \"gpt-4\"}"), Text("50%_"), Text("***:(?:(?:(?:a){255}){1}(?:a){45}|(?:\\A)(?:[0-9])(?:\\Z))"), Time(2026-01-01 0:00:00.0), Time(2026-02-01 0:00:00.0)]"#]].assert_eq(&written(&selection));
+            [Text("physics"), Text("{\"model_id\": \"gpt-4\"}"), Text("50%_"), Text("***:(?:(?:(?:a){255}){1}(?:a){45}|(?:\\A)(?:[0-9])(?:\\Z))"), Time(2026-01-01T00:00:00.000000), Time(2026-02-01T00:00:00.000000)]"#]].assert_eq(&written(&selection));
         let nothing = Selection { category: Some("nul\0".to_owned()), ..Selection::default() };
         expect![[r#"
             false

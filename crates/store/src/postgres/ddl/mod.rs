@@ -13,6 +13,7 @@ use super::{
 mod condition;
 pub(crate) mod embedding_health;
 pub(crate) mod maintenance;
+pub(crate) mod odd_values;
 mod pattern;
 pub(crate) mod results;
 pub(crate) mod service;

@@ -126,16 +126,16 @@ fn conditions(selection: &ResultSelection, binds: &mut Binds) -> Vec<String> {
         conditions.push(metadata_condition(Place::alone(METADATA), metadata, binds));
     }
     if let Some(score) = min_score {
-        conditions.push(format!("score >= {}", binds.add(Bind::Real(*score))));
+        conditions.push(format!("score >= {} and score < 'infinity'", binds.add(Bind::Real(*score))));
     }
     if let Some(score) = max_score {
-        conditions.push(format!("score <= {}", binds.add(Bind::Real(*score))));
+        conditions.push(format!("score <= {} and score > '-infinity'", binds.add(Bind::Real(*score))));
     }
     if let Some(from) = from {
-        conditions.push(format!(r#""timestamp" >= {}"#, binds.add(Bind::Time(*from))));
+        conditions.push(format!(r#""timestamp" >= {}"#, binds.add(Bind::Time((*from).into()))));
     }
     if let Some(until) = until {
-        conditions.push(format!(r#""timestamp" <= {}"#, binds.add(Bind::Time(*until))));
+        conditions.push(format!(r#""timestamp" <= {}"#, binds.add(Bind::Time((*until).into()))));
     }
     conditions
 }
@@ -179,7 +179,7 @@ mod tests {
         list(&all, &Part::From(0), &expect_file!["golden/list_results.sql"]);
         list(&all, &Part::From(30), &expect_file!["golden/list_results_offset.sql"]);
         let after = |timestamp| ResultCursor { timestamp, id: "r".to_owned() };
-        list(&all, &Part::After(&after(Some(noon))), &expect_file!["golden/list_results_after.sql"]);
+        list(&all, &Part::After(&after(Some(noon.into()))), &expect_file!["golden/list_results_after.sql"]);
         list(&all, &Part::After(&after(None)), &expect_file!["golden/list_results_after_timeless.sql"]);
         list(&all, &Part::Timeless, &expect_file!["golden/list_results_timeless.sql"]);
         let theme = ResultSelection { theme: Some("physics".to_owned()), ..all.clone() };

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     postgres::{Table, vector_index::Precision},
-    storage::{Selection, Start, StorageError},
+    storage::{Selection, Start, StorageError, category_key, own_keys},
 };
 
 /// Characters of a text that full text search looks at. A `tsvector` holds a megabyte, and a text that has more words
@@ -203,30 +203,61 @@ pub(crate) fn lock_record(table: &Table, key: Uuid) -> Statement {
 pub(crate) struct RowChange {
     pub(crate) text: Option<(String, Embedding)>,
     pub(crate) category: Option<String>,
-    /// A JSON object.
+    /// A JSON object: the user's own keys.
     pub(crate) metadata: Option<String>,
 }
 
-/// Changes the row with this key.
-pub(crate) fn update_record(table: &Table, category: &str, key: Uuid, change: RowChange) -> Statement {
-    let (text, embedding) = change.text.unzip();
+/// Changes something of the row with this key, and answers it as it is then. The row's metadata never leave PostgreSQL: what the change
+/// does not name stays as it is, to the last digit.
+pub(crate) fn update_record(service: Service, key: Uuid, change: RowChange) -> Statement {
+    let RowChange { text, category, metadata } = change;
+    let (table, category_column) = (&Table::of(service), category_key(service));
     let mut binds = Binds::default();
     let key = binds.add(Bind::Key(key));
-    let text = binds.add(Bind::OptionalText(text));
-    let embedding = binds.add(Bind::OptionalReals(embedding.map(|embedding| embedding.as_slice().to_vec())));
-    let new_category = binds.add(Bind::OptionalText(change.category));
-    let metadata = binds.add(Bind::OptionalText(change.metadata));
+    let mut changes = Vec::new();
+    if let Some((text, embedding)) = text {
+        changes.push(format!("{} = {}", quoted(&table.text_column), binds.add(Bind::Text(text))));
+        let embedding = binds.add(Bind::Reals(embedding.as_slice().to_vec()));
+        changes.push(format!("embedding = {embedding}::real[]::vector"));
+    }
+    let category = category.map(|category| binds.add(Bind::Text(category)));
+    if let Some(category) = &category {
+        changes.push(format!("{} = {category}", quoted(category_column)));
+    }
+    // Of metadata that are no object, which the old services may have left, nothing is the service's own.
+    let object = "case when jsonb_typeof(metadata) = 'object' then metadata end";
+    let set_category =
+        category.map(|category| format!("jsonb_build_object('{category_column}', {category}::text)"));
+    match (metadata, set_category) {
+        (None, None) => {}
+        (None, Some(category)) => changes.push(format!(
+            "metadata = case
+        when jsonb_typeof(metadata) = 'object' and metadata ? '{category_column}' then metadata || {category}
+        else metadata
+    end"
+        )),
+        (Some(metadata), category) => {
+            let metadata = binds.add(Bind::Text(metadata));
+            let own = binds.add(Bind::Texts(own_keys(service).iter().map(|key| (*key).to_owned()).collect()));
+            let category = category.map_or_else(String::new, |category| format!(" || {category}"));
+            changes.push(format!(
+                "metadata = {metadata}::jsonb || coalesce((
+        select jsonb_object_agg(key, value)
+        from jsonb_each({object})
+        where key = any({own})
+    ), '{{}}'){category}"
+            ));
+        }
+    }
     statement(
         format!(
             "update {name}
-set {text_column} = coalesce({text}, {text_column}),
-    embedding = coalesce({embedding}::real[]::vector, embedding),
-    {category} = coalesce({new_category}, {category}),
-    metadata = coalesce({metadata}::jsonb, metadata)
-where id = {key}",
+set {changes}
+where id = {key}
+returning {shown}",
             name = quoted(&table.name),
-            text_column = quoted(&table.text_column),
-            category = quoted(category),
+            changes = changes.join(",\n    "),
+            shown = shown_columns(table),
         ),
         binds,
     )
@@ -272,8 +303,11 @@ pub(crate) fn list_records(
                 binds.add(Bind::Time(created_at)),
                 binds.add(Bind::Key(cursor.key))
             ),
-            // After all that have a time, as all rows have.
-            None => "false".to_owned(),
+            // PostgreSQL sorts NULL before all times when the latest come first.
+            None => format!(
+                "(created_at is null and id < {} or created_at is not null)",
+                binds.add(Bind::Key(cursor.key))
+            ),
         }),
     }
     let filter = filter(&conditions);
@@ -507,9 +541,16 @@ mod tests {
         let outputs = &Table::of(Service::Judge);
         check(&insert_records(outputs, &[]), &expect_file!["golden/insert_records.sql"]);
         expect_file!["golden/copy_records.sql"].assert_eq(&format!("{};\n", copy_records(outputs)));
-        let change = RowChange { text: None, category: None, metadata: None };
-        let updated = update_record(outputs, "theme", Uuid::nil(), change);
-        check(&updated, &expect_file!["golden/update_record.sql"]);
+        let update =
+            |text: Option<&str>, category: Option<&str>, metadata: Option<&str>, expected: &ExpectFile| {
+                let text = text.map(|text| (text.to_owned(), vec![1.0].into()));
+                let (category, metadata) = (category.map(str::to_owned), metadata.map(str::to_owned));
+                let change = RowChange { text, category, metadata };
+                check(&update_record(Service::Judge, Uuid::nil(), change), expected);
+            };
+        update(Some("t"), Some("c"), Some("{}"), &expect_file!["golden/update_record.sql"]);
+        update(None, Some("c"), None, &expect_file!["golden/update_category.sql"]);
+        update(None, None, Some("{}"), &expect_file!["golden/update_metadata.sql"]);
         check(&delete_records(outputs, vec![], vec![]), &expect_file!["golden/delete_records.sql"]);
         check(&lock_record(outputs, Uuid::nil()), &expect_file!["golden/lock_record.sql"]);
         assert_eq!(
@@ -532,7 +573,7 @@ mod tests {
         check(&select_records(queries, vec![]), &expect_file!["golden/select_records.sql"]);
         check(&count_categories(queries, "theme"), &expect_file!["golden/count_categories.sql"]);
         let all = Selection::default();
-        let cursor = Cursor { created_at: Some(datetime!(2026-01-31 12:00)), key: Uuid::nil() };
+        let cursor = Cursor { created_at: Some(datetime!(2026-01-31 12:00).into()), key: Uuid::nil() };
         let after = Start::After(cursor);
         let check_list = |service, selection: &Selection, start, expected: &ExpectFile| {
             check(&list_records(service, selection, start, 10).expect("it can be asked"), expected);

@@ -2,17 +2,18 @@
 
 use std::{fmt, fmt::Write as _, str::FromStr};
 
-use records::timestamp;
-use time::PrimitiveDateTime;
-
 use super::EvaluationResult;
+use crate::{
+    StoredTime,
+    storage::{read_time, write_time},
+};
 
 /// The place after a result. Its text is opaque to clients, needs no escapes in a URL, and stays valid when the result
 /// is deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResultCursor {
     /// The result's time; `None` places it among those without one, at the end.
-    pub timestamp: Option<PrimitiveDateTime>,
+    pub timestamp: Option<StoredTime>,
     /// The result's id: any text.
     pub id: String,
 }
@@ -34,9 +35,7 @@ impl ResultCursor {
 
 impl fmt::Display for ResultCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(time) = self.timestamp {
-            f.write_str(&timestamp::format(time))?;
-        }
+        write_time(f, self.timestamp)?;
         f.write_char(SEPARATOR)?;
         self.id.bytes().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
@@ -47,10 +46,7 @@ impl FromStr for ResultCursor {
 
     fn from_str(text: &str) -> Result<Self, InvalidResultCursor> {
         let (time, id) = text.split_once(SEPARATOR).ok_or(InvalidResultCursor)?;
-        let timestamp = match time {
-            "" => None,
-            time => Some(timestamp::parse(time).ok_or(InvalidResultCursor)?),
-        };
+        let timestamp = read_time(time).ok_or(InvalidResultCursor)?;
         let digits: Option<Vec<u8>> =
             id.chars().map(|digit| u8::try_from(digit.to_digit(16)?).ok()).collect();
         let digits = digits.filter(|digits| digits.len().is_multiple_of(2)).ok_or(InvalidResultCursor)?;
@@ -69,7 +65,9 @@ mod tests {
 
     #[test]
     fn cursor_is_read_back_from_its_text() {
-        for timestamp in [None, Some(datetime!(2026-01-31 12:00:00.000137))] {
+        let times =
+            [datetime!(2026-01-31 12:00:00.000137).into(), StoredTime::INFINITY, StoredTime::MINUS_INFINITY];
+        for timestamp in times.map(Some).into_iter().chain([None]) {
             for id in ["", "chatcmpl-8_x", "ключ & \u{1F600}"] {
                 let cursor = ResultCursor { timestamp, id: id.to_owned() };
                 assert_eq!(cursor.to_string().parse(), Ok(cursor));

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::FAILING;
 use crate::{
+    json::decode,
     postgres::{Database, unnamed::on},
     storage::StorageError,
 };
@@ -53,18 +54,12 @@ impl Database {
         transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
         Ok(rows
             .into_iter()
-            .filter_map(|row| match serde_json::from_str(&row.result_metadata) {
-                Ok(metadata) => Some(EarlierVerdict {
-                    fingerprint: row.fingerprint,
-                    id: row.id,
-                    score: row.score,
-                    metadata,
-                }),
-                // Then the judge is asked again, as if there were none.
-                Err(error) => {
-                    log::warn!("the metadata of evaluation result {:?} cannot be read: {error}", row.id);
-                    None
-                }
+            .map(|row| {
+                // What has a fingerprint is an object.
+                let metadata = decode(&row.result_metadata).value.as_object().cloned().unwrap_or_default();
+                // No verdict of ours has a score that is no number.
+                let score = row.score.filter(|score| score.is_finite());
+                EarlierVerdict { fingerprint: row.fingerprint, id: row.id, score, metadata }
             })
             .collect())
     }

@@ -3,8 +3,9 @@
 use futures_util::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
 use sqlx::{Row as _, postgres::PgRow};
 
-use super::{EvaluationResult, FAILING, ResultCursor, ResultSelection};
+use super::{EvaluationResult, FAILING, ResultCursor, ResultSelection, StoredResult};
 use crate::{
+    Problem, ProblemKind, StoredTime,
     postgres::{
         Database,
         bounded::fetch_answer,
@@ -12,6 +13,7 @@ use crate::{
             results::{Part, count_results, list_results},
             service::Statement,
         },
+        storage::read_json,
     },
     storage::StorageError,
 };
@@ -29,7 +31,7 @@ impl Database {
         selection: &ResultSelection,
         offset: u64,
         limit: u32,
-    ) -> Result<Vec<EvaluationResult>, StorageError> {
+    ) -> Result<Vec<StoredResult>, StorageError> {
         self.results(selection, &[Part::From(offset)], limit).await
     }
 
@@ -42,7 +44,7 @@ impl Database {
         selection: &ResultSelection,
         cursor: Option<&ResultCursor>,
         limit: u32,
-    ) -> Result<Vec<EvaluationResult>, StorageError> {
+    ) -> Result<Vec<StoredResult>, StorageError> {
         match cursor {
             None => self.results(selection, &[Part::From(0)], limit).await,
             // Two statements, since no index serves a place before a null.
@@ -58,13 +60,13 @@ impl Database {
     pub fn export_evaluation_results(
         &self,
         selection: ResultSelection,
-    ) -> BoxStream<'static, Result<EvaluationResult, StorageError>> {
+    ) -> BoxStream<'static, Result<StoredResult, StorageError>> {
         let first = Some((self.clone(), selection, None));
         let pages = stream::try_unfold(first, |rest| async move {
             let Some((database, selection, cursor)) = rest else { return Ok(None) };
             let (page, is_last) = database.export_page(&selection, cursor.as_ref()).await?;
             let last = page.last().filter(|_| !is_last);
-            let rest = last.map(|last| (database, selection, Some(ResultCursor::after(last))));
+            let rest = last.map(|last| (database, selection, Some(ResultCursor::after(&last.result))));
             Ok(Some((stream::iter(page.into_iter().map(Ok)), rest)))
         });
         pages.try_flatten().boxed()
@@ -75,7 +77,7 @@ impl Database {
         &self,
         selection: &ResultSelection,
         cursor: Option<&ResultCursor>,
-    ) -> Result<(Vec<EvaluationResult>, bool), StorageError> {
+    ) -> Result<(Vec<StoredResult>, bool), StorageError> {
         let mut limit = EXPORT_PAGE;
         loop {
             match self.evaluation_results_after(selection, cursor, limit).await {
@@ -108,7 +110,7 @@ impl Database {
         selection: &ResultSelection,
         parts: &[Part<'_>],
         limit: u32,
-    ) -> Result<Vec<EvaluationResult>, StorageError> {
+    ) -> Result<Vec<StoredResult>, StorageError> {
         const OPERATION: &str = "list evaluation results";
         let statements = parts.iter().map(|part| list_results(selection, part, limit)).collect();
         let limit = usize::try_from(limit).expect("a limit fits into memory");
@@ -138,10 +140,17 @@ impl Database {
     }
 }
 
-fn read(row: &PgRow) -> sqlx::Result<EvaluationResult> {
-    let metadata: Option<&str> = row.try_get("result_metadata")?;
-    let metadata = metadata.map(serde_json::from_str).transpose();
-    Ok(EvaluationResult {
+fn read(row: &PgRow) -> sqlx::Result<StoredResult> {
+    let mut problems = Vec::new();
+    let score: Option<f64> = row.try_get("score")?;
+    if let Some(score) = score.filter(|score| !score.is_finite()) {
+        problems.push(Problem::new("score", ProblemKind::NotFinite, as_postgresql_writes(score)));
+    }
+    let timestamp: Option<StoredTime> = row.try_get("timestamp")?;
+    if let Some(time) = timestamp.filter(|time| time.in_calendar().is_none()) {
+        problems.push(Problem::new("timestamp", ProblemKind::TimeOutOfRange, time.to_string()));
+    }
+    let result = EvaluationResult {
         id: row.try_get("id")?,
         query_id: row.try_get("query_id")?,
         query_text: row.try_get("query_text")?,
@@ -150,9 +159,21 @@ fn read(row: &PgRow) -> sqlx::Result<EvaluationResult> {
         theme: row.try_get("theme")?,
         evaluation_prompt_id: row.try_get("evaluation_prompt_id")?,
         evaluation_prompt: row.try_get("evaluation_prompt")?,
-        score: row.try_get("score")?,
+        score,
         judge_model: row.try_get("judge_model")?,
-        timestamp: row.try_get("timestamp")?,
-        result_metadata: metadata.map_err(|error| sqlx::Error::Decode(error.into()))?,
-    })
+        timestamp,
+        result_metadata: read_json(row.try_get("result_metadata")?, &mut problems),
+    };
+    Ok(StoredResult { result, problems })
+}
+
+/// NaN or an infinity.
+fn as_postgresql_writes(number: f64) -> &'static str {
+    if number.is_nan() {
+        "NaN"
+    } else if number > 0.0 {
+        "Infinity"
+    } else {
+        "-Infinity"
+    }
 }

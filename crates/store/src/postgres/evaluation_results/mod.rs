@@ -6,10 +6,9 @@ mod judgements;
 mod list;
 mod selection;
 
-use records::{Service, timestamp};
+use records::Service;
 use serde_json::Value;
 use sqlx::PgConnection;
-use time::PrimitiveDateTime;
 
 pub use cursor::{InvalidResultCursor, ResultCursor};
 pub use earlier::EarlierVerdict;
@@ -17,7 +16,10 @@ pub use judgements::{StoredComparison, StoredJudgement};
 pub use selection::{ResultSelection, ResultStatus, UnknownStatus};
 
 use super::{Database, storage::Failing, unnamed::on};
-use crate::storage::{StorageError, check_text};
+use crate::{
+    Problem, StoredTime,
+    storage::{StorageError, check_text},
+};
 
 const FAILING: Failing = Failing(Service::Judge);
 
@@ -44,10 +46,19 @@ pub struct EvaluationResult {
     pub score: Option<f64>,
     /// The model that judged.
     pub judge_model: Option<String>,
-    /// When it was judged, UTC. Kept in microseconds.
-    pub timestamp: Option<PrimitiveDateTime>,
+    /// When it was judged.
+    pub timestamp: Option<StoredTime>,
     /// Whatever else is known of it.
     pub result_metadata: Option<Value>,
+}
+
+/// A result as it is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredResult {
+    /// The result.
+    pub result: EvaluationResult,
+    /// What of it is shown otherwise than it is stored.
+    pub problems: Vec<Problem>,
 }
 
 impl Database {
@@ -73,8 +84,7 @@ pub(super) async fn insert_results(
     };
     let ids: Vec<String> = results.iter().map(|result| result.id.clone()).collect();
     let scores: Vec<Option<f64>> = results.iter().map(|result| result.score).collect();
-    let timestamps: Vec<Option<PrimitiveDateTime>> =
-        results.iter().map(|result| result.timestamp.map(timestamp::to_microseconds)).collect();
+    let timestamps: Vec<Option<StoredTime>> = results.iter().map(|result| result.timestamp).collect();
     let metadata: Vec<Option<String>> =
         results.iter().map(|result| result.result_metadata.as_ref().map(Value::to_string)).collect();
     sqlx::query_file!(
@@ -89,7 +99,7 @@ pub(super) async fn insert_results(
         &texts(|result| &result.evaluation_prompt) as &[Option<String>],
         &scores as &[Option<f64>],
         &texts(|result| &result.judge_model) as &[Option<String>],
-        &timestamps as &[Option<PrimitiveDateTime>],
+        &timestamps as &[Option<StoredTime>],
         &metadata as &[Option<String>]
     )
     .execute(on(connection))

@@ -110,7 +110,6 @@ pub(crate) fn bound(statement: Statement) -> Query<'static, Postgres, PgArgument
     let query = sqlx::query(statement.sql);
     statement.binds.into_iter().fold(query, |query, bind| match bind {
         Bind::Text(text) => query.bind(text),
-        Bind::OptionalText(text) => query.bind(text),
         Bind::Texts(texts) => query.bind(texts),
         Bind::OptionalTexts(texts) => query.bind(texts),
         Bind::Key(key) => query.bind(key),
@@ -120,6 +119,5 @@ pub(crate) fn bound(statement: Statement) -> Query<'static, Postgres, PgArgument
         Bind::Whole(number) => query.bind(number),
         Bind::Real(number) => query.bind(number),
         Bind::Reals(numbers) => query.bind(numbers),
-        Bind::OptionalReals(numbers) => query.bind(numbers),
     })
 }

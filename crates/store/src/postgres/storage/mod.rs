@@ -23,6 +23,8 @@ use failure::is_beyond_a_limit;
 pub(crate) use failure::{Failing, bound};
 pub(crate) use vector_search::{NearestSearch, WideFilters, nearest_rows};
 
+pub(crate) use row::read_json;
+
 use self::{row::read_record, vector_search::IndexKnowledge};
 use super::{
     Database, Table,
@@ -195,28 +197,25 @@ impl Storage for PostgresStorage {
         let mut transaction = self.begin().await?;
         let rows = fetch(&mut transaction, statements::lock_record(&self.table, stored_id(id))).await;
         let found = self.read(&rows.map_err(self.failing.to(OPERATION))?, OPERATION)?.pop();
-        let Some(mut record) = found.filter(|record| record.id == id) else {
+        let Some(record) = found.filter(|record| record.id == id) else {
             self.commit(transaction).await?;
             return Ok(None);
         };
         change.check(service, &record)?;
-        if change.category.is_some() || change.metadata.is_some() {
-            record.metadata = change.applied_metadata(service, &record);
+        if *change == Change::default() {
+            self.commit(transaction).await?;
+            return Ok(Some(record));
         }
         let row_change = RowChange {
             text: change.text.clone(),
             category: change.category.clone(),
-            metadata: (change.category.is_some() || change.metadata.is_some())
-                .then(|| object_to_json(&record.metadata)),
+            metadata: change.metadata.as_ref().map(object_to_json),
         };
-        let category = category_key(service);
-        let statement = statements::update_record(&self.table, category, stored_id(id), row_change);
-        fetch(&mut transaction, statement).await.map_err(self.failing.to(OPERATION))?;
+        let statement = statements::update_record(service, stored_id(id), row_change);
+        let rows = fetch(&mut transaction, statement).await.map_err(self.failing.to(OPERATION))?;
+        let updated = self.read(&rows, OPERATION)?.pop();
         self.commit(transaction).await?;
-        if let Some((text, _)) = &change.text {
-            record.text.clone_from(text);
-        }
-        Ok(Some(record))
+        Ok(updated)
     }
 
     async fn delete(&self, ids: &[String]) -> Result<Vec<String>, StorageError> {

@@ -1,12 +1,12 @@
-//! Reads records out of rows, those of the old services too.
+//! Reads records out of rows, those of the old services too. One value that cannot be shown as it is spoils no other.
 
-use records::timestamp;
 use serde_json::{Map, Value};
 use sqlx::{Row as _, postgres::PgRow};
-use time::PrimitiveDateTime;
 use uuid::Uuid;
 
 use crate::{
+    Problem, ProblemKind, StoredTime,
+    json::{Decoded, decode},
     postgres::{Table, ddl::NOT_AN_OBJECT},
     storage::{Record, folding},
 };
@@ -19,21 +19,48 @@ pub(super) fn read_record(row: &PgRow, table: &Table) -> sqlx::Result<Record> {
         Some(source_id) => source_id,
         None => row.try_get::<Uuid, _>("id")?.to_string(),
     };
-    let stored = row.try_get::<Option<&str>, _>("metadata")?.map(serde_json::from_str::<Value>);
-    let mut metadata = match stored.transpose().map_err(|error| sqlx::Error::Decode(error.into()))? {
+    let mut problems = Vec::new();
+    let mut metadata = match read_json(row.try_get("metadata")?, &mut problems) {
         // A collection that kept a service's records may have been migrated.
         Some(Value::Object(metadata)) => folding::unfold(metadata),
         // JSONB of the old services' users may hold anything; it is shown, not lost.
         Some(other) => Map::from_iter([(NOT_AN_OBJECT.to_owned(), other)]),
         None => Map::new(),
     };
-    let created_at: PrimitiveDateTime = row.try_get("created_at")?;
+    let created_at: Option<StoredTime> = row.try_get("created_at")?;
     for column in &table.columns {
         if !metadata.contains_key(&column.key) {
-            let value: String = row.try_get(column.name.as_str())?;
-            metadata.insert(column.key.clone(), Value::String(value));
+            let value: Option<String> = row.try_get(column.name.as_str())?;
+            if value.is_none() {
+                problems.push(Problem::at(METADATA, &*column.key, ProblemKind::Null, ""));
+            }
+            metadata.insert(column.key.clone(), value.into());
         }
     }
-    metadata.entry("timestamp").or_insert_with(|| Value::String(timestamp::format(created_at)));
-    Ok(Record { id, text: row.try_get("text")?, metadata, created_at: Some(created_at) })
+    if !metadata.contains_key("timestamp") {
+        let problem = |kind, original| Problem::at(METADATA, "timestamp", kind, original);
+        match created_at {
+            None => problems.push(problem(ProblemKind::Null, String::new())),
+            Some(time) if time.in_calendar().is_none() => {
+                problems.push(problem(ProblemKind::TimeOutOfRange, time.to_string()));
+            }
+            Some(_) => {}
+        }
+        metadata.insert("timestamp".to_owned(), created_at.map(|time| time.to_string()).into());
+    }
+    let text: Option<String> = row.try_get("text")?;
+    if text.is_none() {
+        problems.push(Problem::new("text", ProblemKind::Null, ""));
+    }
+    Ok(Record { id, text: text.unwrap_or_default(), metadata, created_at, problems })
+}
+
+/// The name under which answers show a column of JSON.
+const METADATA: &str = "metadata";
+
+/// The value of a column of JSON, whatever it is.
+pub(crate) fn read_json(text: Option<&str>, problems: &mut Vec<Problem>) -> Option<Value> {
+    let Decoded { value, problems: found } = decode(text?);
+    problems.extend(found.into_iter().map(|problem| Problem { field: METADATA.to_owned(), ..problem }));
+    Some(value)
 }

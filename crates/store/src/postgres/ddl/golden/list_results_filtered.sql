@@ -10,8 +10,8 @@ where left("theme", 200) = left($1, 200) and (length($1) < 200 or "theme" = $1)
         when score > '-infinity' and score < 'infinity' then 'scored'
         else 'unparsed'
     end = $3
-    and score >= $4
-    and score <= $5
+    and score >= $4 and score < 'infinity'
+    and score <= $5 and score > '-infinity'
     and "timestamp" >= $6
     and "timestamp" <= $7
 order by "timestamp" desc nulls last, id desc

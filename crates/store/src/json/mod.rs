@@ -1,0 +1,93 @@
+//! JSON as rows hold it and clients send it. PostgreSQL's types `json` and `jsonb` are wider than what a JSON library
+//! reads: half surrogates, numbers without end, keys that come twice, a depth of thousands. Here every number keeps its
+//! digits, and one value that cannot be shown as it is spoils no other.
+
+mod number;
+mod parser;
+
+use serde_json::{Map, Value};
+
+pub(crate) use number::{Unkept, check_number, is_same, order, write_number};
+pub use parser::{Decoded, decode, decode_answer};
+
+use crate::problem::ProblemKind;
+
+/// Why a text is not the JSON object that a client may store.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}{reason}")]
+pub struct Inexact {
+    place: String,
+    reason: &'static str,
+}
+
+/// The object that a client wrote as `text`, every value as it is written.
+///
+/// # Errors
+/// When it is no object, or has a part that would have to be changed or left out. The text begins with the place of that
+/// part, "at `a.b[1]`: ".
+pub fn exact_object(text: &str) -> Result<Map<String, Value>, Inexact> {
+    let Decoded { value, problems } = decode(text);
+    if let Some(problem) = problems.first() {
+        let place = problem.key.as_ref().map_or_else(String::new, |key| format!("at `{key}`: "));
+        let reason = match problem.kind {
+            ProblemKind::NotUnicode => "contains half of a surrogate pair, which is no character",
+            ProblemKind::DuplicateKey => "expected one value, found two",
+            ProblemKind::TooDeep => "is nested deeper than 100 levels",
+            _ => "expected JSON",
+        };
+        return Err(Inexact { place, reason });
+    }
+    match value {
+        Value::Object(object) => Ok(object),
+        _ => Err(Inexact { place: String::new(), reason: "expected an object" }),
+    }
+}
+
+/// Whether both say the same: numbers by value, whole ones apart from others, everything else as it is written.
+pub(crate) fn says_the_same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => is_same(one, other),
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| says_the_same(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => objects_say_the_same(one, other),
+        (one, other) => one == other,
+    }
+}
+
+/// [`says_the_same`] of objects.
+pub(crate) fn objects_say_the_same(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
+    one.len() == other.len()
+        && one.iter().all(|(key, value)| other.get(key).is_some_and(|other| says_the_same(value, other)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn object_of_a_client_is_exact_or_refused_with_the_place() {
+        let refused = |text: &str| exact_object(text).expect_err("it is refused").to_string();
+        assert_eq!(
+            refused(r#"{"a": ["x", "\ud83d"]}"#),
+            "at `a[1]`: contains half of a surrogate pair, which is no character"
+        );
+        assert_eq!(refused(r#"{"a": {"b": 1, "b": 2}}"#), "at `a.b`: expected one value, found two");
+        assert_eq!(refused("[1]"), "expected an object");
+        let deep = format!("{{\"a\": {}{}}}", "[".repeat(200), "]".repeat(200));
+        assert!(refused(&deep).ends_with("is nested deeper than 100 levels"));
+        let big = exact_object(r#"{"v": 18446744073709551616, "w": 0.1234567890123456789012345}"#);
+        let big = Value::Object(big.expect("it is one"));
+        assert_eq!(big.to_string(), r#"{"v":18446744073709551616,"w":0.1234567890123456789012345}"#);
+    }
+
+    #[test]
+    fn numbers_are_the_same_by_value() {
+        let read = |text: &str| decode(text).value;
+        assert!(says_the_same(&read(r#"{"a": [1.50]}"#), &json!({"a": [1.5]})));
+        assert!(!says_the_same(&json!(1), &json!(1.0)));
+        assert!(!says_the_same(&read("18446744073709551616"), &read("18446744073709551617")));
+    }
+}

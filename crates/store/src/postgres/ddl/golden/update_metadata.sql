@@ -1,0 +1,8 @@
+update "llm_outputs"
+set metadata = $2::jsonb || coalesce((
+        select jsonb_object_agg(key, value)
+        from jsonb_each(case when jsonb_typeof(metadata) = 'object' then metadata end)
+        where key = any($3)
+    ), '{}')
+where id = $1
+returning id, source_id, "output_text" as text, "theme", "model_id", "query", metadata::text as metadata, created_at;

@@ -1,0 +1,87 @@
+//! Statements that count the values that no answer can show as they are.
+
+use super::{Sql, quoted, vouched};
+use crate::postgres::{
+    Table,
+    odd_values::{OddKind, OddPlace},
+    table::Presence,
+};
+
+/// Outside of the years 1 to 9999, or an infinity.
+fn out_of_calendar(column: &str) -> String {
+    format!("({column} < '0001-01-01' or {column} >= '10000-01-01')")
+}
+
+/// What is looked for in `table`.
+pub(crate) fn of_table(table: &Table) -> Vec<OddPlace> {
+    let null = |column: &str| OddPlace::new(column, OddKind::Null, format!("{} is null", quoted(column)));
+    let mut places = Vec::new();
+    if table.text == Presence::Required {
+        places.push(null(&table.text_column));
+    }
+    let required = table.columns.iter().filter(|column| column.default.is_some());
+    places.extend(required.map(|column| null(&column.name)));
+    places.push(null("created_at"));
+    places.push(OddPlace::new("created_at", OddKind::TimeOutOfRange, out_of_calendar("created_at")));
+    // The greatest double.
+    let beyond =
+        "$.** ? (@.type() == \"number\" && (@ > 1.7976931348623157e308 || @ < -1.7976931348623157e308))";
+    places.push(OddPlace::new(
+        "metadata",
+        OddKind::BeyondDoubles,
+        format!("jsonb_path_exists(metadata, 'strict {beyond}')"),
+    ));
+    let deep = "strict $.**{100 to last} ? (@.type() == \"array\" || @.type() == \"object\")";
+    places.push(OddPlace::new(
+        "metadata",
+        OddKind::TooDeep,
+        format!("jsonb_path_exists(metadata, '{deep}')"),
+    ));
+    places
+}
+
+/// What is looked for in `evaluation_results`.
+pub(crate) fn of_results() -> Vec<OddPlace> {
+    vec![
+        OddPlace::new("timestamp", OddKind::TimeOutOfRange, out_of_calendar("\"timestamp\"")),
+        OddPlace::new("score", OddKind::NotFinite, "score in ('NaN', 'Infinity', '-Infinity')".to_owned()),
+        OddPlace::new(
+            "result_metadata",
+            OddKind::NotJsonb,
+            "(result_metadata is not null and panopticon_metadata(result_metadata) is null)".to_owned(),
+        ),
+    ]
+}
+
+/// Counts the rows on `$1` percent of the pages of the table: all, then those of each place.
+pub(crate) fn count_odd(table: &str, places: &[OddPlace]) -> Sql {
+    let counts: String =
+        places.iter().map(|place| format!(",\n    count(*) filter (where {})", place.condition)).collect();
+    vouched(format!("select count(*){counts}\nfrom {} tablesample system ($1)", quoted(table)))
+}
+
+/// Whether there are results, in a database that ours was made or adopted.
+pub(crate) fn has_results() -> Sql {
+    vouched(
+        "select to_regclass('evaluation_results') is not null\n    and to_regprocedure('panopticon_metadata(json)') is not null"
+            .to_owned(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect_file;
+    use records::Service;
+
+    use super::*;
+
+    #[test]
+    fn statements_are_the_golden_ones() {
+        let outputs = &Table::of(Service::Judge);
+        let outputs = count_odd(&outputs.name, &of_table(outputs));
+        expect_file!["golden/count_odd_outputs.sql"].assert_eq(&format!("{};\n", outputs.0));
+        let results = count_odd("evaluation_results", &of_results());
+        expect_file!["golden/count_odd_results.sql"].assert_eq(&format!("{};\n", results.0));
+        expect_file!["golden/has_results.sql"].assert_eq(&format!("{};\n", has_results().0));
+    }
+}
