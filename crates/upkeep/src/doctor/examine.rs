@@ -39,7 +39,7 @@ pub async fn examine(database: &Database, embed: Option<&Embed>) -> Result<Exami
     let server = database.server_facts().await?;
     if server.session.vectors.are_unusable() {
         // No statement about a table of ours would work.
-        return Ok(Examination { server, tables: Vec::new(), absent: Vec::new(), collections: Ok(()) });
+        return Ok(Examination { server, tables: Vec::new(), absent: Vec::new(), collections: Ok(()), results: Ok(None) });
     }
     let jobs = seen(database.jobs().await)?;
     let collections = jobs.as_ref().map(drop).map_err(Clone::clone);
@@ -56,7 +56,9 @@ pub async fn examine(database: &Database, embed: Option<&Embed>) -> Result<Exami
         };
         tables.push(examine_table(database, table, misfits, embed).await?);
     }
-    Ok(Examination { server, tables, absent, collections })
+    // Rows of results are small, and their pages are read in a second.
+    let results = seen(database.odd_results(1.0).await)?;
+    Ok(Examination { server, tables, absent, collections, results })
 }
 
 /// An examination could not be made.
@@ -92,6 +94,7 @@ async fn examine_table(
             searches: Err(Unseen::Misfit),
             history,
             embeddings: Err(Unseen::Misfit),
+            odd: Err(Unseen::Misfit),
             recognised: Err(Unseen::Misfit),
         });
     }
@@ -107,8 +110,9 @@ async fn examine_table(
     };
     let share = |wanted: u64| (wanted as f64 / rows.max(1) as f64).min(1.0);
     let embeddings = seen(database.embedding_health(&table, share(SCANNED_ROWS)).await)?;
+    let odd = seen(database.odd_values(&table, share(SCANNED_ROWS)).await)?;
     let recognised = recognise(database, &table, share(RECOGNISED_FROM_ROWS), embed).await?;
-    Ok(TableExamination { table, facts, misfits, indexes, searches, history, embeddings, recognised })
+    Ok(TableExamination { table, facts, misfits, indexes, searches, history, embeddings, odd, recognised })
 }
 
 /// Whether the vectors of some rows are those of their texts.

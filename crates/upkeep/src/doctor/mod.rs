@@ -10,7 +10,7 @@ mod searches;
 use std::{fmt, time::Duration};
 
 use store::postgres::{
-    EmbeddingHealth, LastSearches, ServerFacts, Table, TableFacts, vector_index::Observation,
+    EmbeddingHealth, LastSearches, OddValues, ServerFacts, Table, TableFacts, vector_index::Observation,
 };
 
 pub use diagnose::diagnose;
@@ -28,6 +28,8 @@ pub struct Examination {
     pub absent: Vec<String>,
     /// Whether it is known which tables migrations have made.
     pub collections: Seen<()>,
+    /// Values of the judge's results that no answer can show as they are; `None` where there are no results.
+    pub results: Seen<Option<OddValues>>,
 }
 
 /// A table as it is.
@@ -47,6 +49,8 @@ pub struct TableExamination {
     pub history: Seen<Vec<LastSearches>>,
     /// Its embeddings.
     pub embeddings: Seen<EmbeddingHealth>,
+    /// Values that no answer can show as they are.
+    pub odd: Seen<OddValues>,
     /// Whether its vectors are those of its texts; `None` of tables whose model is not ours.
     pub recognised: Seen<Option<Recognised>>,
 }

@@ -6,6 +6,7 @@ use super::{Examination, Finding, Remedy, Severity, TableExamination, Unseen};
 use crate::policy::Policy;
 
 mod embeddings;
+mod odd_values;
 mod server;
 mod session;
 mod settings;
@@ -17,7 +18,21 @@ pub fn diagnose(examination: &Examination, policy: &Policy) -> Vec<Finding> {
     for table in &examination.tables {
         findings.extend(table::diagnose(examination, table, policy));
         findings.extend(embeddings::diagnose(table));
+        findings.extend(table.odd.iter().flat_map(odd_values::diagnose));
         findings.extend(unseen(examination, table));
+    }
+    match &examination.results {
+        Ok(results) => findings.extend(results.iter().flat_map(odd_values::diagnose)),
+        Err(unseen) => findings.push(Finding {
+            severity: Severity::Note,
+            code: "not_seen",
+            table: None,
+            what: format!("not looked at, since {unseen}: odd values of evaluation_results"),
+            remedy: match unseen {
+                Unseen::Privilege(remedy) => Remedy::Advice(remedy.clone()),
+                _ => Remedy::Advice("run it again while the server has less to do".to_owned()),
+            },
+        }),
     }
     findings.sort_by_key(|finding| finding.severity);
     findings
@@ -30,6 +45,7 @@ fn unseen(examination: &Examination, examined: &TableExamination) -> Vec<Finding
         ("what searches find", examined.searches.as_ref().err()),
         ("what earlier searches found", examined.history.as_ref().err()),
         ("its embeddings", examined.embeddings.as_ref().err()),
+        ("its odd values", examined.odd.as_ref().err()),
         ("whether its vectors are those of its texts", examined.recognised.as_ref().err()),
     ];
     let mut reasons: Vec<(&Unseen, Vec<&str>)> = Vec::new();

@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 use records::Service;
 use store::postgres::{
-    EmbeddingHealth, LastSearches, OpenTransaction, ServerFacts, ServerSetting, Session, SettingSource,
+    EmbeddingHealth, LastSearches, OddValues, OpenTransaction, ServerFacts, ServerSetting, Session, SettingSource,
     Table, TableFacts, Vectors,
     vector_index::{IndexDefinition, IndexKind, IndexState, Memory, Observation, Precision, VectorIndex},
 };
@@ -158,10 +158,12 @@ fn healthy() -> Examination {
                 lengths: Some((0.999_999, 1.000_001)),
                 shared: 0,
             }),
+            odd: Ok(OddValues { table: "queries".to_owned(), rows: 20_000, share: 1.0, found: Vec::new() }),
             recognised: Ok(Some(Recognised { compared: 32, foreign: 0 })),
         }],
         absent: Vec::new(),
         collections: Ok(()),
+        results: Ok(None),
     }
 }
 

@@ -3,7 +3,7 @@
 use expect_test::expect;
 use records::Service;
 use store::postgres::{
-    ServerSetting, Session, SettingSource, Table, TableFacts, Vectors,
+    OddValues, ServerSetting, Session, SettingSource, Table, TableFacts, Vectors,
     vector_index::{IndexDefinition, IndexKind, IndexState, Memory, Observation, Precision, VectorIndex},
 };
 use time::macros::datetime;
@@ -143,6 +143,7 @@ fn indexed() -> TableExamination {
             lengths: Some((1.0, 1.0)),
             shared: 2,
         }),
+        odd: Ok(OddValues { table: "queries".to_owned(), rows: 20_000, share: 1.0, found: Vec::new() }),
         recognised: Ok(Some(Recognised { compared: 32, foreign: 0 })),
     }
 }
@@ -163,6 +164,7 @@ fn unreadable() -> TableExamination {
         searches: Err(hidden()),
         history: Ok(Vec::new()),
         embeddings: Err(hidden()),
+        odd: Err(hidden()),
         recognised: Ok(None),
     }
 }
@@ -174,6 +176,7 @@ fn everything_is_on_one_screen_within_its_width() {
         tables: vec![unreadable(), indexed()],
         absent: vec!["llm_outputs".to_owned()],
         collections: Ok(()),
+        results: Ok(None),
     };
     let findings = diagnose(&examination, &Policy::default());
     expect![[r#"
@@ -261,7 +264,8 @@ fn empty_and_healthy_databases_say_so() {
         ..server()
     };
     let absent = vec!["evaluation_metrics".to_owned(), "llm_outputs".to_owned(), "queries".to_owned()];
-    let examination = Examination { server, tables: Vec::new(), absent, collections: Ok(()) };
+    let examination =
+        Examination { server, tables: Vec::new(), absent, collections: Ok(()), results: Ok(None) };
     let findings = diagnose(&examination, &Policy::default());
     expect![[r#"
         db.example:5432/panopticon as judge: PostgreSQL 18.6, pgvector 0.8.7 installed,

@@ -1,0 +1,62 @@
+//! Values that no answer can show as they are.
+
+use store::postgres::{OddKind, OddValues};
+
+use super::verb;
+use crate::doctor::{Finding, Remedy, Severity};
+
+pub(super) fn diagnose(odd: &OddValues) -> Vec<Finding> {
+    let finding = |(place, rows): &(store::postgres::OddPlace, u64)| {
+        let rows = *rows;
+        let (severity, code, is, harm) = match place.kind {
+            OddKind::Null => (
+                Severity::Warning,
+                "values_missing",
+                "no value",
+                "answers show an empty text or null there, and no filter finds the row",
+            ),
+            OddKind::TimeOutOfRange => (
+                Severity::Warning,
+                "times_out_of_range",
+                "a time before the year 1, after 9999, or without end",
+                "answers show it as PostgreSQL writes it, which most programs cannot read",
+            ),
+            OddKind::NotFinite => (
+                Severity::Warning,
+                "scores_not_finite",
+                "NaN or an infinity",
+                "answers show null there, and no statistic counts it",
+            ),
+            OddKind::BeyondDoubles => (
+                Severity::Note,
+                "numbers_beyond_doubles",
+                "a number that no double holds",
+                "answers have all its digits, and most programs read it as infinity",
+            ),
+            OddKind::TooDeep => (
+                Severity::Warning,
+                "metadata_too_deep",
+                "JSON nested deeper than 100 levels",
+                "answers show what lies deeper as a text",
+            ),
+            OddKind::NotJsonb => (
+                Severity::Warning,
+                "metadata_not_unicode",
+                "half of a surrogate pair or the character NUL",
+                "answers show U+FFFD for such a half, and no filter or statistic sees the row's metadata",
+            ),
+        };
+        let sample = if odd.share < 1.0 { "a sample of " } else { "" };
+        let what = format!(
+            "{rows} of {sample}{} {} {} {is} in column `{}`: {harm}",
+            odd.rows,
+            if odd.rows == 1 { "row" } else { "rows" },
+            verb(rows, "has", "have"),
+            place.column
+        );
+        let advice = "write into each of these what was meant".to_owned();
+        let remedy = Remedy::ForRows { advice, select: odd.select(place) };
+        Finding { severity, code, table: Some(odd.table.clone()), what, remedy }
+    };
+    odd.found.iter().map(finding).collect()
+}
