@@ -14,6 +14,7 @@ mod judge;
 mod maintain;
 mod migrate;
 mod monitor;
+mod odd_rows;
 mod places;
 mod repository;
 mod runs;

@@ -29,12 +29,12 @@ pub fn parse(text: &str) -> Option<PrimitiveDateTime> {
         let utc = OffsetDateTime::parse(&text, &Iso8601::DEFAULT).ok()?.checked_to_offset(UtcOffset::UTC)?;
         Some(PrimitiveDateTime::new(utc.date(), utc.time()))
     };
-    // The parser without an offset also accepts a text with one, and ignores it: the other goes first, but not in vain.
-    let may_have_offset = text.split_once('T').is_none_or(|(_, clock)| clock.contains(['Z', 'z', '+', '-']));
-    let time = may_have_offset
-        .then(with_offset)
-        .flatten()
-        .or_else(|| PrimitiveDateTime::parse(&text, &Iso8601::DEFAULT).ok())?;
+    // The parser without an offset also accepts a text with one, and ignores it.
+    let has_offset = text.split_once('T').is_some_and(|(_, clock)| clock.contains(['Z', 'z', '+', '-']));
+    let time = match has_offset {
+        true => with_offset(),
+        false => PrimitiveDateTime::parse(&text, &Iso8601::DEFAULT).ok(),
+    }?;
     // Beyond the years 1 to 9999 the contract's form ends, and so does Python's calendar.
     Some(time).filter(|time| time.year() >= 1).map(to_microseconds)
 }

@@ -7,6 +7,8 @@
 pub mod chroma;
 mod error;
 mod factory;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod json;
 pub mod postgres;
 mod problem;

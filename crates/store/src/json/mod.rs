@@ -37,9 +37,58 @@ pub fn exact_object(text: &str) -> Result<Map<String, Value>, Inexact> {
         };
         return Err(Inexact { place, reason });
     }
+    if let Some(place) = place_of_private_key(&value) {
+        return Err(Inexact {
+            place: format!("at `{place}`: "),
+            reason: "its name is reserved: use another one",
+        });
+    }
     match value {
         Value::Object(object) => Ok(object),
         _ => Err(Inexact { place: String::new(), reason: "expected an object" }),
+    }
+}
+
+/// Keys by which serde_json hands numbers with all their digits on: an object with one would be read as something else
+/// wherever serde_json reads it.
+const PRIVATE_PREFIX: &str = "$serde_json::private::";
+
+fn place_of_private_key(value: &Value) -> Option<String> {
+    match value {
+        Value::Object(object) => {
+            object.iter().find_map(|(key, value)| match key.starts_with(PRIVATE_PREFIX) {
+                true => Some(key.clone()),
+                false => place_of_private_key(value).map(|place| match place.starts_with('[') {
+                    true => format!("{key}{place}"),
+                    false => format!("{key}.{place}"),
+                }),
+            })
+        }
+        Value::Array(list) => list.iter().enumerate().find_map(|(index, value)| {
+            place_of_private_key(value).map(|place| match place.starts_with('[') {
+                true => format!("[{index}]{place}"),
+                false => format!("[{index}].{place}"),
+            })
+        }),
+        _ => None,
+    }
+}
+
+/// `value` with its numbers as JSONB gives them back.
+pub(crate) fn as_jsonb_has_it(value: Value) -> Value {
+    match value {
+        Value::Number(number) => {
+            let mut json = Vec::new();
+            write_number(&mut json, &number);
+            String::from_utf8(json).map_or(Value::Number(number), |text| {
+                Value::Number(serde_json::Number::from_string_unchecked(text))
+            })
+        }
+        Value::Array(list) => list.into_iter().map(as_jsonb_has_it).collect(),
+        Value::Object(object) => {
+            object.into_iter().map(|(key, value)| (key, as_jsonb_has_it(value))).collect()
+        }
+        value => value,
     }
 }
 
@@ -76,6 +125,10 @@ mod tests {
         );
         assert_eq!(refused(r#"{"a": {"b": 1, "b": 2}}"#), "at `a.b`: expected one value, found two");
         assert_eq!(refused("[1]"), "expected an object");
+        assert_eq!(
+            refused(r#"{"a": [{"\u0024serde_json::private::Number": "1"}]}"#),
+            "at `a[0].$serde_json::private::Number`: its name is reserved: use another one"
+        );
         let deep = format!("{{\"a\": {}{}}}", "[".repeat(200), "]".repeat(200));
         assert!(refused(&deep).ends_with("is nested deeper than 100 levels"));
         let big = exact_object(r#"{"v": 18446744073709551616, "w": 0.1234567890123456789012345}"#);

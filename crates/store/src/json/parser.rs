@@ -376,7 +376,7 @@ mod tests {
         fn what_serde_json_reads_is_read_alike(text in "[\\[\\]{}\",:0-9a-f\\\\udD.eE+ -]{0,40}") {
             let ours = decode(&text);
             match serde_json::from_str::<Value>(&text) {
-                Ok(value) => prop_assert_eq!(ours.value, value),
+                Ok(value) => prop_assert!(crate::json::says_the_same(&ours.value, &value)),
                 Err(_) => prop_assert!(!ours.problems.is_empty()),
             }
         }

@@ -21,6 +21,8 @@ pub use cursor::{Cursor, InvalidCursor};
 pub(crate) use cursor::{read_time, write_time};
 pub use error::StorageError;
 pub use filter::{Comparison, DocumentFilter, DocumentTest, Filter, FilterError, Scalar, Test};
+#[cfg(any(test, fuzzing))]
+pub(crate) use folding::unfold as unfolded;
 pub use pattern::Pattern;
 pub use record::{Change, Insertion, NewRecord, Production, Record};
 pub(crate) use record::{category_key, check_text, own_keys};

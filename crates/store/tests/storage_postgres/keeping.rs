@@ -16,8 +16,9 @@ use crate::at_angle;
 async fn stored_records_are_read_back_as_they_were_given() {
     for service in Service::ALL {
         let (_test_database, _, storage) = storage(service).await;
+        let spelt_out = |number: &str| serde_json::from_str::<Value>(number).expect("a number");
         let metadata = json!({
-            "whole": 1, "float": 1.0, "huge": 1e16, "tiny": 1e-7, "big": u64::MAX, "flag": true, "nothing": null,
+            "whole": 1, "float": 1.0, "huge": spelt_out("10000000000000000.0"), "tiny": spelt_out("0.0000001"), "big": u64::MAX, "flag": true, "nothing": null,
             "list": [1, 2.0, "three"], "deep": {"b": [{"c": 0.1}], "a": ""}, "é\"\\": "line\nbreak \u{1F600}",
         });
         let mut given = new_record(service, "chatcmpl-1", 1);

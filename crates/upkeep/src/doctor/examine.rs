@@ -39,7 +39,13 @@ pub async fn examine(database: &Database, embed: Option<&Embed>) -> Result<Exami
     let server = database.server_facts().await?;
     if server.session.vectors.are_unusable() {
         // No statement about a table of ours would work.
-        return Ok(Examination { server, tables: Vec::new(), absent: Vec::new(), collections: Ok(()), results: Ok(None) });
+        return Ok(Examination {
+            server,
+            tables: Vec::new(),
+            absent: Vec::new(),
+            collections: Ok(()),
+            results: Ok(None),
+        });
     }
     let jobs = seen(database.jobs().await)?;
     let collections = jobs.as_ref().map(drop).map_err(Clone::clone);

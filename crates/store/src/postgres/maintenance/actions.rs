@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::{
     Error,
     error::StatementContext as _,
+    json::decode,
     postgres::{Database, relations::has_table, unnamed::on},
 };
 
@@ -150,7 +151,7 @@ impl Database {
             Vec::new()
         };
         transaction.commit().await.during("end a transaction")?;
-        let measured = |text: &str| serde_json::from_str(text).expect("jsonb prints JSON");
+        let measured = |text: &str| decode(text).value;
         Ok(rows
             .into_iter()
             .map(|row| KeptAction {

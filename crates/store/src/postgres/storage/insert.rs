@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{PostgresStorage, fetch, row::read_record};
 use crate::{
+    json::as_jsonb_has_it,
     postgres::{
         copy_format::{HEADER, write_new_row},
         ddl::service::{self as statements, NewRow},
@@ -160,7 +161,8 @@ impl PostgresStorage {
                     return compared(record, there);
                 }
                 assert!(stored.remove(&key), "what was not there was stored");
-                let shown = record.to_record(service);
+                let mut shown = record.to_record(service);
+                shown.metadata.values_mut().for_each(|value| *value = as_jsonb_has_it(value.take()));
                 by_this_batch.insert(key, shown.clone());
                 Insertion::Stored(shown)
             })

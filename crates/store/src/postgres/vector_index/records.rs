@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::{
     Error,
     error::StatementContext as _,
+    json::decode,
     postgres::{Database, Table, relations::has_table, unnamed::on},
 };
 
@@ -92,7 +93,7 @@ impl Database {
             Vec::new()
         };
         transaction.commit().await.during("end a transaction")?;
-        let plan = |text: &str| serde_json::from_str(text).expect("jsonb prints JSON");
+        let plan = |text: &str| decode(text).value;
         Ok(rows.into_iter().map(|row| (row.started_at, row.ended_at, plan(&row.plan))).collect())
     }
 }

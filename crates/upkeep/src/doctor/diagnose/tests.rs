@@ -3,8 +3,8 @@
 use expect_test::{Expect, expect};
 use records::Service;
 use store::postgres::{
-    EmbeddingHealth, LastSearches, OddValues, OpenTransaction, ServerFacts, ServerSetting, Session, SettingSource,
-    Table, TableFacts, Vectors,
+    EmbeddingHealth, LastSearches, OddValues, OpenTransaction, ServerFacts, ServerSetting, Session,
+    SettingSource, Table, TableFacts, Vectors,
     vector_index::{IndexDefinition, IndexKind, IndexState, Memory, Observation, Precision, VectorIndex},
 };
 use time::macros::datetime;
