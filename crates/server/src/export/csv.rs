@@ -94,7 +94,7 @@ mod tests {
         for text in ["", "a=1", "1-1", "'=1", " =1", "{}", "\"=1\""] {
             assert_eq!(written(text, Formulas::Escaped), text);
         }
-        let result = EvaluationResult {
+        let result = store::postgres::EvaluationResult {
             id: "-r".into(),
             query_id: Some("=q".into()),
             query_text: Some("=t".into()),
@@ -108,9 +108,10 @@ mod tests {
             timestamp: None,
             result_metadata: None,
         };
+        let result = StoredResult { result, problems: Vec::new() };
         let lines =
             |formulas| String::from_utf8(write(std::slice::from_ref(&result), formulas)).expect("UTF-8");
-        assert_eq!(lines(Formulas::Escaped), "'-r,'=q,'=t,'+o,'@m,'-t,'=e,'=p,-1.5,'=j,,\r\n");
-        assert_eq!(lines(Formulas::Raw), "-r,=q,=t,+o,@m,-t,=e,=p,-1.5,=j,,\r\n");
+        assert_eq!(lines(Formulas::Escaped), "'-r,'=q,'=t,'+o,'@m,'-t,'=e,'=p,-1.5,'=j,,,\r\n");
+        assert_eq!(lines(Formulas::Raw), "-r,=q,=t,+o,@m,-t,=e,=p,-1.5,=j,,,\r\n");
     }
 }
