@@ -28,8 +28,8 @@ pub struct ServerConfig {
     /// Requests that are worked on at once. Default 256. More than the store has connections wait there, up to the
     /// time-out; fewer turn clients away that could be served.
     pub max_requests: usize,
-    /// Streams of events at once, which wait most of the time and count as no requests. Default 1024. Each takes a
-    /// connection, and some tens of kilobytes.
+    /// Streams of events at once, which wait most of the time and count as no requests. Default 128, half the
+    /// connections of an address: each has one, and more would leave none to requests.
     pub max_streams: usize,
 }
 
@@ -43,7 +43,7 @@ impl Default for ServerConfig {
             request_timeout: Duration::from_secs(60),
             evaluation_timeout: Duration::from_secs(600),
             max_requests: 256,
-            max_streams: 1024,
+            max_streams: 128,
         }
     }
 }
