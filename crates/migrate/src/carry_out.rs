@@ -65,10 +65,11 @@ pub(crate) async fn carry_out(
             connections: if effort == Effort::Small { 1 } else { options.copying_connections() as usize },
             batches: options.batches(job.run_id),
             embed: options.embed.clone(),
+            rejected: options.rejected_records,
             deleted,
         };
         let copied = copy(database, &job, plan, copy_options, observer).await?;
-        same_source(copied.classifier.tally.rejects.len())?;
+        same_source(copied.classifier.tally.rejects.len() - copied.written.refused.len())?;
         if effort != Effort::Small {
             database.set_job_status(&job, JobStatus::Copied, None, effort.commit()).await?;
         }
@@ -117,7 +118,8 @@ pub(crate) async fn carry_out(
             most_searches: effort.most_searches(),
         };
         let (mut verification, warnings) = verify_one(database, source, task, &mut phases, observer).await?;
-        same_source(verification.rejects.len())?;
+        let refused = verification.rejects.iter().filter(|reject| reject.is_by_table()).count();
+        same_source(verification.rejects.len() - refused)?;
         explain_by_conflicts(&mut verification, &table, &copied.conflicts);
         copied.warnings = warnings;
         copied.digest_source = verification.digest_source.clone();

@@ -124,12 +124,17 @@ impl Classifier {
             Ok(()) => self.decide(record),
             Err(reason) => {
                 self.rows.see(self.table.row_id(&record.id));
-                let quarantined = self.quarantine.as_ref().and_then(|rejects| rejects.take(&record, reason));
-                self.tally.quarantined += u64::from(quarantined.is_some());
-                self.tally.rejects.push(Reject { source_id: record.id, reason });
-                Classified::Rejected(quarantined)
+                Classified::Rejected(self.reject(record, reason))
             }
         }
+    }
+
+    /// Notes that `record` stays behind, and gives what is to be set aside of it, if that was not done before.
+    pub(crate) fn reject(&mut self, record: Record, reason: RejectReason) -> Option<QuarantinedRecord> {
+        let quarantined = self.quarantine.as_ref().and_then(|rejects| rejects.take(&record, reason));
+        self.tally.quarantined += u64::from(quarantined.is_some());
+        self.tally.rejects.push(Reject { source_id: record.id, reason });
+        quarantined
     }
 
     fn check(&mut self, record: &Record) -> Result<(), RejectReason> {

@@ -4,7 +4,7 @@
 //! What waits between thread and tasks is bounded: a batch under way and one waiting for each task. Each batch is one
 //! transaction; together with its rows it commits the job's progress.
 
-use std::{ops::ControlFlow, sync::Arc};
+use std::{collections::HashSet, ops::ControlFlow, sync::Arc};
 
 use chroma::{Record, Warning};
 use records::Embedding;
@@ -13,7 +13,7 @@ use store::{
     postgres::{
         Database, Table,
         jobs::Job,
-        write::{Batch, Written},
+        write::{Batch, QuarantinedRecord, Written},
     },
 };
 use tokio::{
@@ -27,7 +27,9 @@ use crate::{
     batcher::{BatchOptions, Batcher},
     classify::{Classified, Classifier},
     digest::CollectionDigest,
+    mapping::{RejectReason, check_record},
     observe::{Counter, Event, Observer, Phase, Step},
+    options::RejectedRecords,
     plan::Plan,
     read::{Read, SourceCollection, Visitor},
 };
@@ -42,6 +44,8 @@ pub(crate) struct CopyOptions {
     pub(crate) connections: usize,
     pub(crate) batches: BatchOptions,
     pub(crate) embed: Option<Embed>,
+    /// What to do with records that the table refuses.
+    pub(crate) rejected: RejectedRecords,
     /// Rows to delete, of records that are gone, and their digests.
     pub(crate) deleted: Vec<(Uuid, RowDigest)>,
 }
@@ -71,7 +75,9 @@ pub(crate) async fn copy(
     let mut tasks = JoinSet::new();
     for _ in 0..options.connections {
         let (job, receiver) = (job.clone(), receiver.clone());
-        tasks.spawn(write_batches(database.clone(), table.clone(), job, receiver, observer.clone()));
+        let writer =
+            Writer { database: database.clone(), table: table.clone(), job, rejected: options.rejected };
+        tasks.spawn(write_batches(writer, receiver, observer.clone()));
     }
     // The channel is closed once the last task has ended.
     drop(receiver);
@@ -86,7 +92,8 @@ pub(crate) async fn copy(
     }
     let Sent { source, classifier, warnings, digest } = sent?;
     observer(Event::Step(Step::AllSent));
-    Ok(Copied { source, classifier, warnings, written, digest_source: digest.to_string() })
+    let copied = Copied { source, classifier, warnings, written, digest_source: digest.to_string() };
+    set_refused_aside(database, job, copied).await
 }
 
 /// What was sent, and what it comes from.
@@ -208,35 +215,91 @@ impl Copier {
 
 /// Writes batches until there are no more. A task that fails ends the sending too.
 async fn write_batches(
-    database: Database,
-    table: Arc<Table>,
-    job: Job,
+    writer: Writer,
     batches: Arc<Mutex<mpsc::Receiver<Batch>>>,
     observer: Observer,
 ) -> Result<Written, Error> {
     let mut all = Written::default();
     loop {
         let Some(batch) = batches.lock().await.recv().await else { return Ok(all) };
-        match write_batch(&database, &table, &job, &batch, &observer).await {
+        match writer.write(batch, &observer).await {
             Ok(written) => all += written,
             Err(error) => {
                 batches.lock().await.close();
-                return Err(Error::store("copy into", &table.name)(error));
+                return Err(Error::store("copy into", &writer.table.name)(error));
             }
         }
     }
 }
 
-async fn write_batch(
-    database: &Database,
-    table: &Table,
-    job: &Job,
-    batch: &Batch,
-    observer: &Observer,
-) -> Result<Written, store::Error> {
-    let pending = database.write(table, job, batch).await?;
-    observer(Event::Step(Step::BatchSent));
-    let written = pending.commit().await?;
-    observer(Event::Step(Step::BatchCommitted));
-    Ok(written)
+/// What a task writes with.
+struct Writer {
+    database: Database,
+    table: Arc<Table>,
+    job: Job,
+    rejected: RejectedRecords,
+}
+
+impl Writer {
+    async fn write(&self, batch: Batch, observer: &Observer) -> Result<Written, store::Error> {
+        let Self { database, table, job, rejected } = self;
+        let mut refused = Vec::new();
+        let pending = match database.write(table, job, &batch).await {
+            Err(store::Error::Row { .. } | store::Error::BeyondHalf { .. })
+                if *rejected == RejectedRecords::Quarantine =>
+            {
+                let found = database.refused_rows(table, &batch).await?;
+                refused.extend(found.into_iter().map(|(id, _)| id));
+                let accepted = batch.without(&refused.iter().copied().collect());
+                database.write(table, job, &accepted).await?
+            }
+            written => written?,
+        };
+        observer(Event::Step(Step::BatchSent));
+        let mut written = pending.commit().await?;
+        observer(Event::Step(Step::BatchCommitted));
+        written.refused = refused;
+        Ok(written)
+    }
+}
+
+/// Reads the source again for the records that the table has refused, and sets them aside.
+async fn set_refused_aside(database: &Database, job: &Job, copied: Copied) -> Result<Copied, Error> {
+    let Copied { source, classifier, warnings, written, digest_source } = copied;
+    if written.refused.is_empty() {
+        return Ok(Copied { source, classifier, warnings, written, digest_source });
+    }
+    let refused = written.refused.iter().copied().collect();
+    let collector = RefusedRecords { classifier, refused, quarantined: Vec::new() };
+    let Read { source, visitor, .. } = source.read(collector).await?.complete()?;
+    let RefusedRecords { classifier, quarantined, refused } = visitor;
+    if !refused.is_empty() {
+        return Err(Error::SourceChanged {
+            collection: job.origin.collection.clone(),
+            records: refused.len(),
+        });
+    }
+    let batch = Batch { quarantined, ..Batch::default() };
+    let failed = |error| Error::store("set records aside of", &classifier.table.name)(error);
+    let pending = database.write(&classifier.table, job, &batch).await.map_err(failed)?;
+    pending.commit().await.map_err(failed)?;
+    Ok(Copied { source, classifier, warnings, written, digest_source })
+}
+
+struct RefusedRecords {
+    classifier: Classifier,
+    refused: HashSet<Uuid>,
+    quarantined: Vec<QuarantinedRecord>,
+}
+
+impl Visitor for RefusedRecords {
+    fn visit(&mut self, record: Record) -> ControlFlow<()> {
+        // Of several records with one id the first that can be held is the one that was to be written.
+        let missing_vectors = self.classifier.choices.missing_vectors;
+        let is_held = check_record(&self.classifier.table, &record, missing_vectors).is_ok();
+        if is_held && self.refused.remove(&self.classifier.table.row_id(&record.id)) {
+            self.quarantined.extend(self.classifier.reject(record, RejectReason::RefusedByTable));
+        }
+        ControlFlow::Continue(())
+    }
 }

@@ -43,6 +43,8 @@ pub enum RejectReason {
     Unreadable,
     /// Another record of the collection has the same id, which Chroma 0.3 allowed. The first one is taken.
     DuplicateId,
+    /// A constraint, an index or a trigger of the table, or what its server can hold, refuses it.
+    RefusedByTable,
 }
 
 impl RejectReason {
@@ -61,6 +63,7 @@ impl RejectReason {
             Self::TooLarge => "too_large",
             Self::Unreadable => "unreadable",
             Self::DuplicateId => "duplicate_id",
+            Self::RefusedByTable => "refused_by_table",
         }
     }
 }
@@ -81,6 +84,7 @@ impl RejectReason {
             Self::TooLarge => "it is larger than a row can be",
             Self::Unreadable => "part of it is stored in a form that ChromaDB itself cannot read",
             Self::DuplicateId => "an earlier record of the collection has the same id",
+            Self::RefusedByTable => "a constraint, an index or a trigger of the table refuses it",
         }
     }
 }

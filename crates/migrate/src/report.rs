@@ -20,6 +20,13 @@ pub struct Reject {
     pub reason: RejectReason,
 }
 
+impl Reject {
+    /// Whether a row could hold it, if the table did not refuse that row.
+    pub(crate) fn is_by_table(&self) -> bool {
+        self.reason == RejectReason::RefusedByTable
+    }
+}
+
 /// A record whose row was left as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
@@ -139,7 +146,7 @@ pub struct Verification {
     pub different: Vec<Difference>,
     /// Rows whose records are gone from the source.
     pub stale: u64,
-    /// Records that no row can hold.
+    /// Records that no row can hold, and those that the table refused and which were set aside as they are.
     pub rejects: Vec<Reject>,
     /// Order-independent digest of all records of the source that a row can hold, whatever the table has.
     pub digest_source: String,
@@ -256,7 +263,8 @@ impl CollectionReport {
     /// How it ended.
     pub fn outcome(&self) -> Outcome {
         let differs = |verification: &Verification| {
-            let explained = self.copied.as_ref().is_some_and(|copied| !copied.conflicts.is_empty());
+            let has_conflicts = self.copied.as_ref().is_some_and(|copied| !copied.conflicts.is_empty());
+            let explained = has_conflicts || verification.rejects.iter().any(Reject::is_by_table);
             let stale = if self.copied.is_some() { 0 } else { verification.stale };
             !verification.missing.is_empty()
                 || !verification.different.is_empty()

@@ -17,9 +17,11 @@ use uuid::Uuid;
 use crate::{
     Error,
     digest::CollectionDigest,
-    mapping::{Defaults, MissingVectors, check_record, map_record},
+    mapping::{Defaults, MissingVectors, RejectReason, check_record, map_record},
     observe::{Counter, Observer, Phase},
     parity::NearestInSource,
+    prepare::origin,
+    quarantine::Quarantine,
     read::{SourceCollection, Visitor},
     report::{Difference, Reject, Verification},
     resume::Origins,
@@ -60,6 +62,7 @@ pub(crate) async fn verify(
     let searches = NearestInSource::samples(rows.brought()).min(task.most_searches);
     let samples = rows.sample(searches);
     let queries = embeddings_of(database, &task, &samples).await?;
+    let set_aside = database.quarantined(&task.origins.own_runs, &origin(&source)).await?;
     let (source, total) = source.record_count().await?;
     let comparer = Comparer {
         table: task.table.clone(),
@@ -70,6 +73,7 @@ pub(crate) async fn verify(
         digest: CollectionDigest::default(),
         verification: Verification { rows: rows.brought(), ..Verification::default() },
         rows,
+        quarantine: Quarantine::new(source.collection(), set_aside),
         rowless: HashSet::new(),
         different: HashMap::new(),
         scratch: Vec::new(),
@@ -101,6 +105,8 @@ struct Comparer {
     nearest: NearestInSource,
     digest: CollectionDigest,
     verification: Verification,
+    /// What earlier runs have set aside.
+    quarantine: Quarantine,
     /// Rows that the source has a record for and the table has not.
     rowless: HashSet<Uuid>,
     different: HashMap<Uuid, Differing>,
@@ -119,8 +125,9 @@ impl Visitor for Comparer {
         self.counter.count();
         match check_record(&self.table, &record, self.missing_vectors) {
             Ok(()) => {
+                let kept = (!self.quarantine.is_empty()).then(|| record.clone());
                 let row = map_record(&self.table, record, &mut self.defaults);
-                self.compare(row);
+                self.compare(row, kept.as_ref());
             }
             Err(reason) => {
                 self.verification.rejects.push(Reject { source_id: record.id, reason });
@@ -131,7 +138,8 @@ impl Visitor for Comparer {
 }
 
 impl Comparer {
-    fn compare(&mut self, row: StoredRecord) {
+    /// Compares `row`, made of `record`, which is given only if it may have been set aside.
+    fn compare(&mut self, row: StoredRecord, record: Option<&Record>) {
         let digest = store::postgres::write::row_digest(&mut self.scratch, &row);
         let source_id = || row.source_id.clone().expect("a record has an id");
         let found = self.rows.compare(row.id, digest);
@@ -140,13 +148,19 @@ impl Comparer {
             Some(found) => found == Comparison::Seen,
         };
         if is_second {
-            let reason = crate::RejectReason::DuplicateId;
+            let reason = RejectReason::DuplicateId;
             self.verification.rejects.push(Reject { source_id: source_id(), reason });
             return;
         }
         // Whatever the table holds: the source's digest and its nearest records are the source's alone.
         self.digest.add(digest);
         self.nearest.add(row.id, row.embedding.as_slice());
+        let is_unequal = !matches!(found, Some(Comparison::Equal));
+        if is_unequal && record.is_some_and(|record| self.quarantine.has_refused(record)) {
+            let reason = RejectReason::RefusedByTable;
+            self.verification.rejects.push(Reject { source_id: source_id(), reason });
+            return;
+        }
         match found {
             None => self.verification.missing.push(source_id()),
             Some(Comparison::Equal) => self.verification.matched += 1,

@@ -153,7 +153,7 @@ async fn quarantine_of_an_interrupted_run_is_not_doubled() {
     test_database
         .execute(
             "create function refuse() returns trigger language plpgsql as
-                $$ begin if new.source_id = 'record 3' then raise 'disk full'; end if; return new; end $$;
+                $$ begin if new.source_id = 'record 3' then raise 'disk full' using errcode = 'disk_full'; end if; return new; end $$;
             create trigger refuse before insert on queries for each row execute function refuse();",
         )
         .await;
@@ -262,4 +262,77 @@ async fn second_record_of_an_id_is_a_duplicate_and_the_first_that_can_be_held_is
         one::<String>(&test_database, "select id::text from old where source_id = 'a'").await,
         stored_id("a").to_string()
     );
+}
+
+#[tokio::test]
+async fn records_that_the_table_refuses_are_set_aside_and_the_others_come() {
+    let (test_database, database) = empty().await;
+    let mut all = entries(0..40, 3);
+    let directory = Directory::with("records", DistanceSpace::L2, &all);
+    let records = table("records", DistanceSpace::L2, 3);
+    migrate_with(&database, directory.path(), &records, &MigrateOptions::default()).await;
+    test_database
+        .execute(
+            "alter table records add constraint no_seven check (document !~ '7$') not valid;
+            create unique index on records (document);
+            create function refuse() returns trigger language plpgsql as $$ begin raise exception 'not this one'; end $$;
+            create constraint trigger late after insert on records deferrable initially deferred
+                for each row when (new.document ~ '55$') execute function refuse()",
+        )
+        .await;
+    all[3].document = Some("changed to 7".to_owned());
+    all.extend(entries(40..60, 3));
+    for id in ["twin a", "twin b"] {
+        all.push(Entry { document: Some("twins".to_owned()), ..Entry::new(id, vector(70, 3)) });
+    }
+    directory.put("records", &all[3..4]);
+    directory.put("records", &all[40..]);
+
+    let error = try_migrate(&database, directory.path(), &records, &MigrateOptions::default()).await;
+    let migrate::Error::Store { source, .. } = error.expect_err("the table refuses some") else { panic!() };
+    assert!(source.to_string().contains("--on-reject quarantine"), "{source}");
+
+    for (written, round) in [(18, "first"), (0, "second")] {
+        let report = migrate_with(&database, directory.path(), &records, &quarantining()).await;
+        assert_eq!(report.outcome(), Outcome::Rejected, "{round}: {report:?}");
+        let mut rejects: Vec<(&str, &str)> =
+            copied(&report).rejects.iter().map(|r| (r.source_id.as_str(), r.reason.as_str())).collect();
+        rejects.sort_unstable();
+        let refused = ["record 3", "record 47", "record 55", "record 57", "twin b"];
+        assert_eq!(rejects, refused.map(|id| (id, "refused_by_table")), "{round}");
+        let counts = copied(&report);
+        assert_eq!((counts.written, counts.updated), (written, 0), "{round}");
+        let sum = counts.written + counts.unchanged + counts.rejects.len() as u64;
+        assert_eq!(sum, counts.source_records, "{round}");
+        let verification = verified(&report);
+        assert_eq!((verification.missing.len(), verification.different.len()), (0, 0), "{round}");
+        let compared = verify(&database, directory.path(), &records).await;
+        assert_eq!(compared.outcome(), Outcome::Rejected, "{round}: {compared:?}");
+        let compared = verified(&compared);
+        let mut ids: Vec<&str> = compared.rejects.iter().map(|reject| reject.source_id.as_str()).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, refused, "{round}");
+        assert_eq!((compared.missing.len(), compared.different.len(), compared.stale), (0, 0, 0), "{round}");
+        assert_eq!(compared.digest_source, verification.digest_source, "{round}");
+        let kept: i64 = one(&test_database, "select count(*) from migration_rejects").await;
+        assert_eq!(kept, 5, "{round}");
+    }
+    let record: String = one(
+        &test_database,
+        "select convert_from(record, 'UTF8') from migration_rejects where source_id = 'record 47'",
+    )
+    .await;
+    assert!(record.contains("text of record 47"), "{record}");
+
+    // What was set aside is the record as it was: another one of the same id is missing again.
+    directory.put(
+        "records",
+        &[Entry { document: Some("text of record 48".to_owned()), ..entries(47..48, 3).remove(0) }],
+    );
+    test_database.execute("delete from migration_rejects where source_id = 'record 57'").await;
+    let compared = verify(&database, directory.path(), &records).await;
+    assert_eq!(compared.outcome(), Outcome::Different);
+    let mut missing = verified(&compared).missing.clone();
+    missing.sort_unstable();
+    assert_eq!(missing, ["record 47", "record 57"]);
 }

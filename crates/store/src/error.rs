@@ -210,7 +210,9 @@ pub enum Error {
         table: String,
     },
     /// The table refuses a row, by a constraint, an index or a trigger of its own.
-    #[error("table `{table}` refuses row {id}: remove what it objects to, from the table or from the record")]
+    #[error(
+        "table `{table}` refuses row {id}: remove what it objects to, from the table or from the record, or set such records aside with --on-reject quarantine"
+    )]
     Row {
         /// The row.
         id: uuid::Uuid,

@@ -5,7 +5,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    ops::AddAssign,
+    ops::{AddAssign, Range},
 };
 
 use sha2::{Digest as _, Sha256};
@@ -55,18 +55,30 @@ impl EncodedRows {
         digest
     }
 
-    /// The first `count` rows, with the header before them.
-    fn first(&self, count: usize) -> &[u8] {
-        let end = count.checked_sub(1).map_or(HEADER.len(), |last| self.ends[last]);
-        &self.bytes[..end]
-    }
-
     /// An empty one with room for as much as this holds, so that it need not be moved as it grows.
     #[must_use]
     pub fn emptied(&self) -> Self {
         let mut bytes = Vec::with_capacity(self.bytes.len() + self.bytes.len() / ROOM_SHARE);
         bytes.extend(HEADER);
         Self { bytes, ids: Vec::with_capacity(self.ids.len()), ends: Vec::with_capacity(self.ids.len()) }
+    }
+
+    /// The same without the rows `left_out`.
+    #[must_use]
+    fn without(&self, left_out: &HashSet<Uuid>) -> Self {
+        let mut rows = Self::default();
+        for (place, id) in self.ids.iter().enumerate().filter(|(_, id)| !left_out.contains(id)) {
+            rows.ids.push(*id);
+            rows.bytes.extend(self.part(place..place + 1));
+            rows.ends.push(rows.bytes.len());
+        }
+        rows
+    }
+
+    /// The rows at `places`, without the header.
+    fn part(&self, places: Range<usize>) -> &[u8] {
+        let end = |count: usize| count.checked_sub(1).map_or(HEADER.len(), |last| self.ends[last]);
+        &self.bytes[end(places.start)..end(places.end)]
     }
 
     /// How many rows there are.
@@ -131,6 +143,19 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// The same without the rows `left_out`.
+    #[must_use]
+    pub fn without(&self, left_out: &HashSet<Uuid>) -> Self {
+        let kept = self.changed.ids.iter().zip(&self.changed_from).filter(|(id, _)| !left_out.contains(id));
+        Self {
+            new: self.new.without(left_out),
+            changed: self.changed.without(left_out),
+            changed_from: kept.map(|(_, digest)| *digest).collect(),
+            deleted: self.deleted.clone(),
+            quarantined: self.quarantined.clone(),
+        }
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.new.is_empty()
@@ -166,6 +191,8 @@ pub struct Written {
     pub in_the_way: Vec<Uuid>,
     /// Rows that were edited meanwhile; they were left as they are.
     pub edited: Vec<Uuid>,
+    /// Rows that the table refuses, where they are left out.
+    pub refused: Vec<Uuid>,
 }
 
 impl AddAssign for Written {
@@ -173,6 +200,7 @@ impl AddAssign for Written {
         self.counts += other.counts;
         self.in_the_way.extend(other.in_the_way);
         self.edited.extend(other.edited);
+        self.refused.extend(other.refused);
     }
 }
 
@@ -198,19 +226,11 @@ impl Database {
         }
     }
 
-    /// Finds the first of the new rows that the table refuses, by trying to copy so many.
+    /// Names the first of the rows that the table refuses.
     async fn name_row(&self, table: &Table, batch: &Batch, error: Error) -> Error {
-        let (mut accepted, mut refused) = (0, batch.new.len() + 1);
-        while refused - accepted > 1 {
-            let middle = accepted.midpoint(refused);
-            let Ok(mut transaction) = self.begin().await else { return error };
-            match copy(&mut transaction, &ddl::copy_in(table), batch.new.first(middle)).await {
-                Ok(()) => accepted = middle,
-                Err(_) => refused = middle,
-            }
-        }
-        match (batch.new.ids.get(accepted), error) {
-            (Some(id), Error::Statement { source, .. }) => {
+        let Ok(refused) = self.refused_rows(table, batch).await else { return error };
+        match (refused.first(), error) {
+            (Some((id, _)), Error::Statement { source, .. }) => {
                 let (id, table) = (*id, table.name.clone());
                 if is_beyond_half(&source) {
                     Error::BeyondHalf { id, table, source }
@@ -220,6 +240,40 @@ impl Database {
             }
             (_, error) => error,
         }
+    }
+
+    /// Which rows of `batch` the table refuses, with what the server says of each. Changes nothing.
+    ///
+    /// # Errors
+    /// When a statement fails for another reason than what a row holds.
+    pub async fn refused_rows(&self, table: &Table, batch: &Batch) -> Result<Vec<(Uuid, String)>, Error> {
+        let mut transaction = self.begin().await?;
+        sqlx::raw_sql("set constraints all immediate")
+            .execute(&mut *transaction)
+            .await
+            .during("set options of the copy")?;
+        let mut refused = Vec::new();
+        for (rows, is_new) in [(&batch.new, true), (&batch.changed, false)] {
+            let mut parts = Vec::from([Range { start: 0, end: rows.len() }]);
+            while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
+                // What is accepted stays, since it may be what the next one collides with.
+                let tried = try_part(&mut transaction, table, (rows, part.clone()), is_new).await;
+                match tried {
+                    Ok(()) => {}
+                    Err(error) if is_about_a_row(&error) && part.len() == 1 => {
+                        let said = std::error::Error::source(&error).map(ToString::to_string);
+                        refused.push((rows.ids[part.start], said.unwrap_or_default()));
+                    }
+                    Err(error) if is_about_a_row(&error) => {
+                        let middle = part.start.midpoint(part.end);
+                        parts.extend([middle..part.end, part.start..middle]);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        transaction.rollback().await.during("end a transaction")?;
+        Ok(refused)
     }
 
     async fn try_write(
@@ -232,7 +286,11 @@ impl Database {
         let mut transaction = self.begin().await?;
         // A batch that a crash of the server takes back is found missing by the next scan. What counts as done is
         // noted by a commit that waits for the disk, and with it for all batches before.
-        jobs::defer_commit(&mut transaction).await?;
+        // What constraints have to say is said before the commit.
+        sqlx::raw_sql("set local synchronous_commit = off; set constraints all immediate")
+            .execute(&mut *transaction)
+            .await
+            .during("set options of the copy")?;
         let mut written = Written::default();
         if !batch.new.is_empty() {
             match new_rows {
@@ -307,6 +365,31 @@ pub(super) async fn copy(connection: &mut PgConnection, statement: &str, rows: &
     Ok(())
 }
 
+/// Writes a part of some rows in a transaction that goes on where they are refused.
+async fn try_part(
+    connection: &mut PgConnection,
+    table: &Table,
+    (rows, part): (&EncodedRows, Range<usize>),
+    is_new: bool,
+) -> Result<(), Error> {
+    const OPERATION: &str = "try which rows the table refuses";
+    let some = EncodedRows {
+        bytes: [HEADER, rows.part(part.clone())].concat(),
+        ids: rows.ids[part].to_vec(),
+        ends: Vec::new(),
+    };
+    sqlx::raw_sql("savepoint tried").execute(&mut *connection).await.during(OPERATION)?;
+    let tried = if is_new {
+        insert_staged(connection, table, &some).await.map(drop)
+    } else {
+        update_staged(connection, table, &some, &some.ids).await.map(drop)
+    };
+    if tried.is_err() {
+        sqlx::raw_sql("rollback to savepoint tried").execute(&mut *connection).await.during(OPERATION)?;
+    }
+    tried
+}
+
 async fn stage(connection: &mut PgConnection, table: &Table, rows: &EncodedRows) -> Result<(), Error> {
     sqlx::query(ddl::create_staging(table))
         .execute(on(connection))
@@ -340,10 +423,20 @@ async fn update(
 ) -> Result<u64, Error> {
     let seen = batch.changed.ids.iter().copied().zip(batch.changed_from.iter().copied());
     let unedited = lock_unedited(connection, table, seen, edited).await?;
-    stage(connection, table, &batch.changed).await?;
     keep_replaced(connection, table, job, "updated", &unedited).await?;
+    update_staged(connection, table, &batch.changed, &unedited).await
+}
+
+/// Gives those of `rows` that are `ids` their content.
+async fn update_staged(
+    connection: &mut PgConnection,
+    table: &Table,
+    rows: &EncodedRows,
+    ids: &[Uuid],
+) -> Result<u64, Error> {
+    stage(connection, table, rows).await?;
     let updated = sqlx::query(ddl::update_from_staging(table))
-        .bind(&unedited)
+        .bind(ids)
         .execute(on(connection))
         .await
         .during("update changed rows")?
