@@ -291,6 +291,52 @@ fn refusals_are_understood_in_every_servers_words() {
     }
 }
 
+/// Ways in which servers say it that no report of another tool has.
+#[test]
+fn refusals_are_understood_in_other_words() {
+    let said = [
+        "temperature: Input should be greater than or equal to 1",
+        "You cannot set temperature for reasoning models.",
+        "Parameter temperature is invalid for model x: this model uses fixed sampling.",
+        "temperature has been removed for this model",
+        "temperature is disabled for this model",
+        "Parameter 'temperature' is disallowed.",
+        "Forbidden parameter: temperature",
+        "illegal parameter temperature",
+        "Parameter temperature does not exist",
+        "temperature is fixed at 1.0 for this model",
+        "No support for temperature",
+        "Model lacks support for the 'temperature' parameter",
+        "unable to set temperature on this model",
+        "该模型不支持 temperature 参数",
+    ];
+    let keyed = ["error_message", "errorMessage", "Message", "error_msg", "description"];
+    let bodies = said.iter().map(|said| json!({"error": {"message": said}}));
+    let keyed = keyed.iter().map(|key| json!({*key: "temperature is not supported"}));
+    let named = ["property", "invalid_params", "target"]
+        .iter()
+        .map(|key| json!({"error": {*key: ["temperature"], "message": "unsupported parameter"}}));
+    for body in bodies.chain(keyed).chain(named) {
+        assert_eq!(refuses(400, &body), [Temperature], "{body}");
+    }
+    let alternate = "Conversation roles must alternate user/assistant/user/assistant/...";
+    assert_eq!(refuses(400, &json!({"message": alternate})), [System]);
+}
+
+/// Without its limit the answer would be as long as the model likes.
+#[test]
+fn a_limit_that_is_too_high_is_no_refusal() {
+    for said in [
+        "max_tokens is too large: 5000. This model supports at most 4096 completion tokens.",
+        "This model only supports 4096 output tokens, max_tokens 5000 is not allowed",
+        "max_tokens: 8192 > 4096, which is not permitted",
+        "max_tokens 8192 exceeds the limit; larger values are not supported",
+        "`max_tokens` must be less than 8192; other values are not accepted",
+    ] {
+        assert_eq!(refuses(400, &json!({"error": {"message": said, "param": "max_tokens"}})), [], "{said}");
+    }
+}
+
 /// Some proxies answer with 500 to what they do not take; most such errors pass.
 #[test]
 fn a_failure_is_a_refusal_only_if_it_says_so() {

@@ -89,6 +89,8 @@ impl Parameter {
                 "messages[0].role",
                 "messages.0.role",
                 "system role",
+                // Templates of models that know no system.
+                "roles must alternate",
                 "role 'system'",
                 "role \"system\"",
                 "system message",
@@ -163,14 +165,24 @@ const CODES: [&str; 5] =
 /// temperature 0, which some servers of one's own exclude.
 static SAYS_SO: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
-        r"unsupported|unavailable|unrecogni[sz]ed|deprecated|incompatible|extra_forbidden|additional propert",
+        r"unsupported|unavailable|unrecogni[sz]ed|deprecated|incompatible|extra_forbidden|additional propert|不支持|不允许|must alternate",
+        r"|\b(?:has|have|had|was|were|is|are|been) (?:removed|disabled|disallowed|forbidden|fixed)\b|(?:disallowed|forbidden|illegal) (?:param|field|argument|propert|key)",
+        r"|(?:param|field|argument|propert)\w* .{0,40}(?:does not|doesn't) exist|\b(?:no|lacks?|without) support\b|uses? fixed|unable to (?:use|set|specify)",
+        r"|temperature\W.{0,60}(?:greater than or equal to|>=) (?:1|0?\.[0-9])",
         r"|\bnot (?:yet |currently |be |a |an )?(?:support|permit|allow|accept|recogni[sz]|enabled|available|implement|compatible|applicable)",
-        r"|(?:n't|no longer) (?:support|accept|allow|permit)|(?:cannot|can't|can not|may not|must not) be (?:used|set|specified|combined|given)",
+        r"|(?:n't|no longer) (?:support|accept|allow|permit)|(?:cannot|can't|can not|may not|must not) (?:be )?(?:used?|set|specif(?:y|ied)|combined?|given?)\b",
         r"|unexpected (?:keyword|argument|field|param|propert)|unknown (?:name|param|field|argument|propert|key)|cannot find field",
         r"|\bonly .{0,60}?(?:support|allow|accept|permit)|(?:may|can) only be|must be (?:set to )?(?:1|the default)\b",
         r"|strictly positive|greater than (?:0|zero)\b|must be positive|must be in \(0",
     ))
     .expect("a pattern")
+});
+
+/// Words that say that the answer may not be as long as it was asked for, or that there is no room for it. That is no
+/// reason to ask for one of any length.
+static IS_TOO_MUCH: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"too (?:large|long|many|high|big)|exceed|at most|(?:less|greater|more|larger) than|maximum (?:value|allowed|number|of|output)|context (?:length|window|size)|up to [0-9]|[<>]=? ?[0-9]|\bonly .{0,60}?[0-9]{3}")
+        .expect("a pattern")
 });
 
 /// Whether an error says in so many words that something is not supported.
@@ -193,5 +205,9 @@ pub(super) fn refused(fields: &[String], codes: &[String], said: &str) -> Vec<Pa
     refused.extend(named(said));
     // There is no code for schemas, and what is wrong with one is said in many ways; none is the caller's fault.
     refused.retain(|parameter| says_so || *parameter == Parameter::JsonSchema);
+    let is_too_much = IS_TOO_MUCH.is_match(said)
+        && !codes.iter().any(|code| matches!(&code[..], "unsupported_parameter" | "unknown_parameter"));
+    let is_length = |one: &Parameter| matches!(one, Parameter::MaxTokens | Parameter::MaxCompletionTokens);
+    refused.retain(|parameter| !(is_too_much && is_length(parameter)));
     refused
 }

@@ -131,20 +131,29 @@ impl Words {
 
     fn add(&mut self, text: &str, key: Option<&str>) {
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        match key {
-            Some("code" | "type" | "status" | "reason" | "innererror" | "quotaId") => {
+        match key.map(str::to_lowercase).as_deref() {
+            Some("code" | "type" | "status" | "reason" | "innererror" | "quotaid") => {
                 self.codes.push(text.to_lowercase());
             }
-            Some("message" | "error" | "detail" | "raw" | "msg") | None if !text.is_empty() => {
+            Some(
+                "message" | "error" | "detail" | "raw" | "msg" | "error_message" | "errormessage"
+                | "error_msg" | "description" | "title",
+            )
+            | None
+                if !text.is_empty() =>
+            {
                 self.messages.push(text.clone());
             }
-            Some("param" | "params" | "parameter" | "loc" | "field" | "argument") => {
+            Some(
+                "param" | "params" | "parameter" | "loc" | "field" | "argument" | "property"
+                | "invalid_params" | "unsupported_params" | "target",
+            ) => {
                 self.fields.push(text.to_lowercase());
                 return;
             }
             // `{"temperature": ["…"]}`
-            Some(key) if Parameter::is_named(&key.to_lowercase()) => {
-                self.fields.push(key.to_lowercase());
+            Some(key) if Parameter::is_named(key) => {
+                self.fields.push(key.to_owned());
                 self.messages.push(format!("{key}: {text}"));
             }
             _ => return,
