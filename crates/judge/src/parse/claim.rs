@@ -36,13 +36,16 @@ static REPORTS: LazyLock<Regex> = LazyLock::new(|| {
 /// Who has said what comes next.
 static SAYS_THAT: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i)\b(?:says?|said|claims?|claimed|writes?|wrote|asks?|asked|demands?|demanded|states?|stated|reads?|insists?)\b(?:\s+(?:that|me|for|to\s+\w+))*\s*[:,]?\s*$",
+        r"(?i)(?:\b(?:says?|said|claims?|claimed|writes?|wrote|asks?|asked|demands?|demanded|states?|stated|reads?|insists?)\b(?:\s+(?:that|me|for|to\s+\w+))*|\b(?:says|said|claims|claimed|writes|wrote|asks|asked|demands|demanded|states|stated|reads|insists)\b(?:\s+(?:that|me|for|to\s+\w+|it|an?|the|its|is))*|\b(?:contains|contained|includes|mentions|mentioned|quotes|repeats|repeated|prints|outputs|(?:ends|begins|starts)\s+with)(?:\s+(?:an?|the|its|own))*|\b(?:for\s+example|for\s+instance|e\.g\.|(?:example|sample|format|template)(?:\s+(?:is|output|answer|response|verdict))?|looks?\s+like|(?:tells|told)(?:\s+\w+)?|response\s+like))\s*[:,]?\s*$|\bif\b.*\b(?:output|print|write|say|answer|respond\s+with|choose|use)\s*[:,]?\s*$|^\s*(?:say|choose|output|print|write|use|(?:respond|answer|reply)\s+with)(?:\s+the)?\s*$",
     )
 });
+/// What stands between several of which one is to be chosen.
+static OR: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r#"^["'”’]?\s*(?:,|/|\bor\b|\band\b)\s*(?:(?:or|and)\s+)?["'“‘]?$"#));
 /// What takes back the verdict behind it, or makes a bound of it.
 static DENIES: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i)(?:(?:\bnot|\bnever|n't|n’t|\bcannot|\bhardly|\bno longer|\bnobody|\bno one|\bneither|\bnor)\s+(?:\w+\s+){0,2}(?:give|giving|rate|rating|award|assign|scor(?:e|ing)|grade|deserve|merit|earn|worth|call|say|be|get|receive|going|think|believe|feel|find it|agree)\b[^.,;:\n]{0,60}|\bbetween\b[^.\n]{0,30}\b(?:and|to)\s*|\b(?:instead of|rather than|(?:more|less|higher|lower|better|worse) than|at (?:least|most)|up to|between|above|below|over|under|about|around|from)\s+(?:an?\s+|the\s+)?(?:score\s+(?:of\s+)?)?)[\[(\s]*$",
+        r"(?i)(?:(?:\bnot|\bnever|n't|n’t|\bcannot|\bhardly|\bno longer|\bnobody|\bno one|\bneither|\bnor)\s+(?:\w+\s+){0,2}(?:give|giving|rate|rating|award|assign|scor(?:e|ing)|grade|deserve|merit|earn|worth|call|say|be|get|receive|going|think|believe|feel|find it|agree)\b[^.,;:\n]{0,60}|\bbetween\b[^.\n]{0,30}\b(?:and|to)\s*|\b(?:instead of|rather than|(?:more|less|higher|lower|better|worse) than|at (?:least|most)|up to|between|above|below|over|under|about|around|from)\s+(?:an?\s+|the\s+)?(?:score\s+(?:of\s+)?)?|\b(?:itself|himself|herself|themselves)\s+(?:an?\s+)?(?:\w+\s+of\s+)?|\b(?:he|she|others|critics?|users?|reviewers?|readers?|customers?|people|students?|teachers?|experts)\s+(?:\w+ly\s+|would\s+|have\s+|has\s+)?(?:gives?|gave|given|rates?|rated|scores?|scored|awards?|awarded|graded?)\b[^.;:\n]{0,60}|\b(?:film|movie|book|hotel|restaurant|product|game|app|imdb|amazon)(?:['’]s)?\s+(?:has\s+(?:an?\s+)?)?(?:rating|score|is\s+rated)\b[^.;\n]{0,30})[\[(\s]*$",
     )
 });
 /// A verdict on something that is not so.
@@ -52,7 +55,7 @@ static SUPPOSES: LazyLock<Regex> = LazyLock::new(|| {
 /// What makes a rule, a supposition or somebody else's claim of the verdict before it.
 static TAKES_BACK: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r#"(?i)^[\s"'”’»`)\].,]{0,4}\s*(?:would|could|might|if|unless|is what|was what|as (?:claimed|demanded)|as (?:it|the \w+) (?:says?|said|claims?|claimed|demands|wants)|(?:it|the \w+) (?:says?|claims?|writes?|wrote)|says|claims|means|indicates|denotes|represents|is (?:too|not|wrong|claimed|reserved|for|the (?:best|worst|highest|lowest|max|min)\w*)|isn't)\b"#,
+        r#"(?i)^[\s"'”’»`)\].,]{0,4}\s*(?:would|could|might|if|when|unless|otherwise|for\s+(?:an?\s+)?(?:tie|draw)|in\s+case|stands\s+for|requires?|(?:to\s+)?(?:indicate|denote|mean)s?|is what|was what|as (?:claimed|demanded)|as (?:it|the \w+) (?:says?|said|claims?|claimed|demands|wants)|(?:it|the \w+) (?:says?|claims?|writes?|wrote)|says|claims|means|indicates|denotes|represents|is (?:too|not|wrong|claimed|reserved|for|the (?:best|worst|highest|lowest|max|min)\w*)|isn't)\b"#,
     )
 });
 /// Words that name a verdict, up to the verdict.
@@ -98,7 +101,14 @@ pub(super) fn settle<T>(
 pub(super) fn own<T>(claims: Vec<Claim<T>>, text: &str) -> Vec<Claim<T>> {
     let is_said =
         |claim: &Claim<T>| SAYS_THAT.is_match(&text[sentence_start(text, claim.start)..claim.start]);
-    claims.into_iter().filter(|claim| !is_said(claim) && is_own(text, claim.core, claim.end)).collect()
+    let mut said_until = None;
+    let mut is_among_said = |claim: &Claim<T>| {
+        let goes_on = |end: usize| text.get(end..claim.start).is_some_and(|between| OR.is_match(between));
+        let is_among = is_said(claim) || said_until.is_some_and(goes_on);
+        said_until = is_among.then_some(claim.end);
+        is_among
+    };
+    claims.into_iter().filter(|claim| !is_among_said(claim) && is_own(text, claim.core, claim.end)).collect()
 }
 
 /// Whether the verdict whose number or name stands at `core..end` is the judge's own: no quotation, denial or

@@ -12,7 +12,7 @@ static FENCE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?s)```[a-zA-Z]*\s*\n
 /// A key and its value in an object that is none: one with single quotes, or one that is cut off.
 static ENTRY: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r#"(?:\\?["'“”‘’](?<key>[^"'“”‘’\\\n{}:,]{1,40})\\?["'“”‘’]|[{,]\s*(?<bare>[A-Za-z_]{1,40}))\s*:\s*(?:\\?["'“”‘’](?<text>[^"'“”‘’\\\n]{1,40})\\?["'“”‘’]|(?<plain>[^\s"'“”‘’,}\]\[{]{1,20}(?:\s*/\s*[0-9]{1,4})?))\s*(?<end>[,}\]\n]|//|#|\\n|$)"#,
+        r#"(?:\\?["'“”‘’](?<key>[^"'“”‘’\\\n{}:,]{1,40})\\?["'“”‘’]|[{,]\s*(?<bare>[A-Za-z_]{1,40}))\s*:\s*(?:\\?["'“”‘’](?<text>[^"'“”‘’\\\n]{1,40})\\?["'“”‘’]|(?<plain>[^\s"'“”‘’,}\]\[{]{1,20}(?:,[0-9]{1,2})?(?:\s*/\s*[0-9]{1,4})?))\s*(?<end>[,}\]\n]|/[/ ]|#|\\n|$)"#,
     )
 });
 
@@ -34,6 +34,9 @@ pub(super) fn entries(text: &str, keys: &[&str]) -> Vec<Claim<Entry>> {
     for (object, place) in objects(text) {
         let mut found = Vec::new();
         collect(&object, keys, (true, 0), &mut found);
+        if found.iter().any(|(_, value)| !value.is_null()) {
+            found.retain(|(_, value)| !value.is_null());
+        }
         let rank = found.iter().map(|(rank, _)| *rank).min();
         let best = found.into_iter().filter(|(each, _)| Some(*each) == rank);
         claims.extend(best.map(|(_, value)| Claim {
@@ -44,6 +47,13 @@ pub(super) fn entries(text: &str, keys: &[&str]) -> Vec<Claim<Entry>> {
         }));
     }
     if claims.is_empty() { in_pieces(text, keys) } else { claims }
+}
+
+/// Whether the text is to be an object, whatever came of it: what its strings say is not for itself.
+pub(super) fn is_meant(text: &str) -> bool {
+    static OBJECT: LazyLock<Regex> =
+        LazyLock::new(|| pattern(r#"^\s*(?:```[a-zA-Z]*\s*)?\{\s*["'“‘][^"'“”‘’\n{}]{1,40}["'”’]\s*:"#));
+    OBJECT.is_match(text)
 }
 
 fn objects(text: &str) -> Vec<(Value, Range<usize>)> {
@@ -101,8 +111,10 @@ fn collect(value: &Value, keys: &[&str], (is_of_part, depth): Rank, found: &mut 
             for (key, value) in entries {
                 let key = named(key);
                 let is_of_part = is_of_part && !is_of_whole(&key);
-                if keys.contains(&&key[..]) && !value.is_object() && !value.is_array() {
-                    found.push(((is_of_part, depth), value.clone()));
+                let is_verdict = keys.contains(&&key[..]);
+                let inner = value.get("value").filter(|value| value.is_number() || value.is_string());
+                if is_verdict && (inner.is_some() || !(value.is_object() || value.is_array())) {
+                    found.push(((is_of_part, depth), inner.unwrap_or(value).clone()));
                 } else {
                     collect(value, keys, (is_of_part, depth + 1), found);
                 }
@@ -115,8 +127,11 @@ fn collect(value: &Value, keys: &[&str], (is_of_part, depth): Rank, found: &mut 
     }
 }
 
+/// `overallScore` and `Overall score (1-10)` are `overall_score`.
 fn named(key: &str) -> String {
-    key.trim().to_lowercase().replace([' ', '-'], "_")
+    static HUMP: LazyLock<Regex> = LazyLock::new(|| pattern(r"(\p{Ll})(\p{Lu})"));
+    let key = key.split(['(', '[']).next().unwrap_or(key);
+    HUMP.replace_all(key.trim(), "${1}_$2").to_lowercase().replace([' ', '-'], "_")
 }
 
 fn is_of_whole(key: &str) -> bool {

@@ -9,16 +9,12 @@ use super::{Unread, pattern};
 /// Longer than any judge writes, its thoughts included; what is longer would keep a thread busy.
 const LONGEST_BYTES: usize = 1 << 20;
 
-static THOUGHTS: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"(?is)(?:<(?:think|thinking|reasoning|thoughts?|scratchpad)>|\[think\]).*?(?:</(?:think|thinking|reasoning|thoughts?|scratchpad)>|\[/think\])",
-    )
-});
-static OPEN_THOUGHTS: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?is)^\s*(?:<(?:think|thinking|reasoning|thoughts?|scratchpad)>|\[think\])"));
+const THINKS: &str = r"(?:<(?:(?:seed:|ant)?think|(?:ant)?thinking|reasoning|thoughts?|scratchpad)>|\[think\]|◁think▷|<\|begin_of_thought\|>|<\|channel\|>\s*(?:analysis|commentary)\b)";
+const HAS_THOUGHT: &str = r"(?:</(?:(?:seed:|ant)?think|(?:ant)?thinking|reasoning|thoughts?|scratchpad)>|\[/think\]|◁/think▷|<\|end_of_thought\|>|<\|channel\|>\s*final\s*<\|message\|>)";
+static THOUGHTS: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r"(?is){THINKS}.*?{HAS_THOUGHT}")));
+static OPEN_THOUGHTS: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r"(?is)^\s*{THINKS}")));
 /// Some servers swallow the opening tag.
-static CLOSED_THOUGHTS: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?is)^.*(?:</(?:think|thinking|reasoning|thoughts?|scratchpad)>|\[/think\])"));
+static CLOSED_THOUGHTS: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r"(?is)^.*{HAS_THOUGHT}")));
 /// Colours and the like, for terminals.
 static ANSI: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"[\x1b\u{241b}](?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)"));
@@ -26,7 +22,7 @@ static ANSI: LazyLock<Regex> =
 static LOOKS: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)</?(?:b|i|u|em|strong|span|font|code|mark|center)(?:\s[^<>\n]{0,100})?>"));
 static BREAKS: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?i)</?(?:br|p|div|h[1-6]|ul|ol|li|hr)(?:\s[^<>\n]{0,100})?/?>"));
+    LazyLock::new(|| pattern(r"(?i)</?(?:br|p|div|h[1-6]|ul|ol|li|hr|table|t[dhr])(?:\s[^<>\n]{0,100})?/?>"));
 static STRUCK_OUT: LazyLock<Regex> = LazyLock::new(|| pattern(r"~~[^~\n]{1,80}~~"));
 /// Formulas: fonts, fractions, spaces, and the marks around a number.
 static FONT: LazyLock<Regex> = LazyLock::new(|| {
@@ -42,6 +38,14 @@ static FORMULA: LazyLock<Regex> = LazyLock::new(|| {
         r"(?:\$\$?|\\[(\[])\s*([-+]?[0-9.,/ ]{1,20}|\\(?:boxed|fbox)\s*\{[^{}$\n]{0,80}\}(?:\s*/\s*[0-9]{1,4})?)\s*(?:\$\$?|\\[)\]])",
     )
 });
+/// A number and a fraction in one character.
+static FRACTIONS: LazyLock<Regex> = LazyLock::new(|| pattern(r"([0-9]) ?([½¼¾])"));
+/// No emphasis: what would be one number without it.
+static TIMES: LazyLock<Regex> = LazyLock::new(|| pattern(r"(\d)\*+(\d)"));
+/// HTML's tables, and characters that it writes by name.
+static CELLS: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)</t[dh]>\s*<t[dh](?:\s[^<>\n]{0,100})?>"));
+static CDATA: LazyLock<Regex> = LazyLock::new(|| pattern(r"<!\[CDATA\[([^<>\[\]]{0,80})\]\]>"));
+static NAMED: LazyLock<Regex> = LazyLock::new(|| pattern(r"&(lt|gt|quot|nbsp);"));
 /// A decimal digit of any script but ours.
 static FOREIGN_DIGIT: LazyLock<Regex> = LazyLock::new(|| pattern(r"[\d&&[^0-9]]"));
 
@@ -51,6 +55,8 @@ pub(super) fn plain(text: &str) -> Result<String, Unread> {
         return Err(Unread::TooLong);
     }
     let text = ANSI.replace_all(text, "");
+    let text = TIMES.replace_all(&text, "$1×$2");
+    let text = text.replace(r"\*", "").replace('\u{1f51f}', "10");
     let text: String = text.chars().filter(|c| !is_unseen(*c)).map(in_ascii).collect();
     let mut text = THOUGHTS.replace_all(&text, "");
     if OPEN_THOUGHTS.is_match(&text) {
@@ -60,7 +66,22 @@ pub(super) fn plain(text: &str) -> Result<String, Unread> {
         text = Cow::Owned(without);
     }
     let digits = |digit: &Captures<'_>| digit[0].chars().filter_map(ascii_digit).collect::<String>();
-    let text = without_markup(FOREIGN_DIGIT.replace_all(&text, digits));
+    let text = FOREIGN_DIGIT.replace_all(&text, digits);
+    let text = NAMED.replace_all(&text, |name: &Captures<'_>| match &name[1] {
+        "lt" => "<",
+        "gt" => ">",
+        "quot" => "\"",
+        _ => " ",
+    });
+    let text = FRACTIONS.replace_all(&text, |number: &Captures<'_>| {
+        let fraction = match &number[2] {
+            "½" => "5",
+            "¼" => "25",
+            _ => "75",
+        };
+        format!("{}.{fraction}", &number[1])
+    });
+    let text = without_markup(text);
     let plain = text.trim();
     if plain.is_empty() { Err(Unread::Empty) } else { Ok(plain.to_owned()) }
 }
@@ -71,6 +92,8 @@ fn without_markup(mut text: Cow<'_, str>) -> Cow<'_, str> {
             text = Cow::Owned(without);
         }
     };
+    replace(&CELLS, " | ");
+    replace(&CDATA, "$1");
     replace(&LOOKS, "");
     replace(&BREAKS, "\n");
     replace(&STRUCK_OUT, "");
@@ -81,6 +104,12 @@ fn without_markup(mut text: Cow<'_, str>) -> Cow<'_, str> {
     replace(&SPACE, " ");
     replace(&FORMULA, "$1");
     text
+}
+
+/// Whether there is nothing on a line, or the edge of a block.
+pub(super) fn is_blank(line: &str) -> bool {
+    let line = line.trim();
+    line.strip_prefix("```").unwrap_or(line).chars().all(|c| c.is_ascii_alphabetic() && line.starts_with('`'))
 }
 
 /// Emphasis, and what nobody sees.

@@ -10,7 +10,7 @@ use super::{
     claim::{Claim, LastWord, is_own, sentence_start, settle},
     json::{self, Entry},
     pattern,
-    text::plain,
+    text::{is_blank, plain},
 };
 
 /// Which of two answers is better, in the order in which the judge saw them.
@@ -50,7 +50,7 @@ const NAME: &str = r"\(?(?<w>[abAB12])\)?";
 const ADVERBS: &str = r"(?:(?:clearly|slightly|much|significantly|far|considerably|somewhat|marginally|definitely|overall|also|therefore|generally|a|bit)\s+)*";
 const BETTER: &str = r"(?:the\s+)?(?:better|best|superior|preferred|preferable|winner)";
 
-const LABEL: &str = r"(?:(?:my|the|final|overall)\s+){0,3}(?:(?:better|best|preferred)\s+(?:one|answer|response|output)|verdict|winner|choice|decision|preference|judge?ment)";
+const LABEL: &str = r"(?:(?:my|the|final|overall)\s+){0,3}(?:(?:better|best|preferred)\s+(?:one|answer|response|output)|verdict|winner|choice|decision|preference|judge?ment|胜者|勝者|获胜者|更好的回答|승자|gewinner|sieger|gagnante?|vainqueur|ganadora?|vencedora?|vincitore|победитель|winnaar|zwycięzca|kazanan|الفائز|विजेता|ผู้ชนะ)";
 const TIE: &str = r"(?:(?:it|this|that|the\s+(?:result|verdict|outcome|comparison))(?:'?s|\s+is)\s+)?(?:an?\s+)?(?:tie|draw)";
 
 static BRACKETS: LazyLock<Regex> = LazyLock::new(|| {
@@ -71,7 +71,7 @@ static TAG: LazyLock<Regex> = LazyLock::new(|| {
 /// A line that is the verdict and nothing else.
 static LINE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
-        r#"(?i)^[\s"'_`\[]*(?:[#>\s-]*(?:(?:(?:therefore|thus|so|overall|hence)[,:]?\s+)?{LABEL}|(?:(?:my|the|final)\s+){{0,2}}answer)[_`\]]*\s*(?::|=|\bis\b)\s*)?[_`"'\[]*(?:{ANSWER}\s*)?(?:{NAME}|(?<tie>{TIE}))[\s"'_`.!\]]*$"#
+        r#"(?i)^[\s"'_`\[|]*(?:[#>\s|-]*(?:(?:(?:therefore|thus|so|overall|hence)[,:]?\s+)?{LABEL}|(?:(?:my|the|final)\s+){{0,2}}answer|result|outcome|preferred|better|overall)[_`\]]*\s*(?:->|[:=|→\]]|[-–—]\s|\bis\b)\s*)?[_`"'\[]*(?:{ANSWER}\s*)?(?:{NAME}|(?<tie>{TIE})|(?<l>[ab])\s*(?<op>>{{1,2}}|<{{1,2}}|=)\s*(?<r>[ab]))[\s"'_`.!|\]]*$"#
     ))
 });
 /// A label that ends a line together with the verdict, behind other words.
@@ -97,6 +97,18 @@ static BARE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
         r#"(?:^|[\s"'(])(?<w>[AB])\s+(?:(?i:is|was)\s+(?i:{ADVERBS}{BETTER})|(?i:{ADVERBS}wins))(?i:\s+(?:answer|response|output|one|choice))?(?i:\s+overall|\s+here|\s+than\s+[AB])?\s*(?:[.!]|$|\n|,?\s+because\b)|(?i:\b(?:it|this|that|the\s+(?:result|verdict|outcome|comparison))(?:'s|\s+is)\s+{ADVERBS}an?\s+(?<tie>tie|draw)\b)"#
     ))
+});
+/// Who chooses one.
+static CHOICE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        r"\bI(?:'d|’d|\s+would|\s+will|'ll)?(?:\s+(?:therefore|thus|overall|clearly|slightly|strongly))?\s+(?:prefer|choose|pick|select|favou?r|vote\s+for|go\s+(?:with|for))\s+(?:the\s+)?(?i:{ANSWER}\s+)?(?<w>[AB])(?:\s*(?:[.!]|$|\n|,?\s+because\b)|\s+(?:over|to)\s+(?i:{ANSWER}\s+)?[AB]\b)"
+    ))
+});
+/// All of a text that is a tie.
+static EVEN: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)^\s*(?:(?:so\s+|overall,?\s+)?I\s+(?:would\s+)?(?:call\s+it|declare)\s+a\s+(?:tie|draw)|平局|平手|引き分け|무승부|gleichstand|unentschieden|empate|égalité|pareggio|ничья|remis|berabere)\s*[.!。]?\s*$",
+    )
 });
 /// A sentence that only speaks about a verdict.
 static UNDECIDED: LazyLock<Regex> = LazyLock::new(|| {
@@ -161,7 +173,10 @@ pub fn read_winner(text: &str) -> Result<Winner, Unread> {
             return settled(claims, &text, LastWord::OnItsLine);
         }
     }
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    if EVEN.is_match(&text) {
+        return Ok(Winner::Tie);
+    }
+    let lines: Vec<&str> = text.lines().filter(|line| !is_blank(line)).collect();
     let (Some(first), Some(last)) = (lines.first(), lines.last()) else { return Err(Unread::Empty) };
     let sentences = sentences(&text);
     let last_sentence = last_sentence(&text);
@@ -235,12 +250,15 @@ fn last_sentence(text: &str) -> usize {
 /// Where a sentence gives a verdict, and which.
 fn sentences(text: &str) -> Vec<(usize, Winner)> {
     let mut verdicts = Vec::new();
-    for found in SENTENCE.captures_iter(text).chain(BARE.captures_iter(text)) {
+    let named_by = |form: &'static Regex| form.captures_iter(text).map(move |found| (form, found));
+    for (form, found) in named_by(&SENTENCE).chain(named_by(&BARE)).chain(named_by(&CHOICE)) {
         let start = found.get_match().start();
         let sentence = text[..start].rfind(['.', '\n', '!']).map_or(0, |end| end + 1);
         let name = found.name("w").or_else(|| found.name("w2"));
-        let is_part_of_name = name.is_some_and(|name| is_part_of_name(&text[sentence..name.start()]));
-        if UNDECIDED.is_match(&text[sentence..start]) || is_part_of_name {
+        let is_part_of_name = !std::ptr::eq(form, &*CHOICE)
+            && name.is_some_and(|name| is_part_of_name(&text[sentence..name.start()]));
+        let clause = text[sentence..start].rfind(" but").map_or(sentence, |but| sentence + but);
+        if UNDECIDED.is_match(&text[clause..start]) || is_part_of_name {
             continue;
         }
         let place = sentence + text[sentence..].len() - text[sentence..].trim_start().len();

@@ -7,15 +7,17 @@ use regex::Regex;
 use crate::parse::pattern;
 
 const NUMBER: &str = r"(?<n>[-+]?[0-9]{1,4}(?:[.,][0-9]{1,4})?)";
-const OUT_OF: &str = r"(?:\s*(?:/|(?:out\s+)?of\b|von\b|sur\b|de\b|sobre\b|su\b|из)\s*(?<of>[0-9]{1,4})\b)?";
+const OUT_OF: &str = r"(?:\s*\(?\s*(?:(?:points?|pts|stars?|Punkte|puntos|点|分|점)\s+)?(?:/|(?:out\s+)?of\b|von\b|sur\b|de\b|sobre\b|su\b|из)\s*(?<of>[0-9]{1,4})\b)?";
 const UNIT: &str = r"(?:\s*(?:points?\b|pts?\b|stars?\b|점|点|分|баллов|балла|балл))?";
-const LABEL: &str = r"(?:rating|score|grade|점수|평점|총점|평가\s*점수|评分|总分|得分|分数|打分|評分|得點|評価|評点|スコア|点数|puntuaci[oó]n|calificaci[oó]n|pontuaç[aã]o|note|nota|bewertung|punktzahl|punteggio|valutazione|beoordeling|оценка|рейтинг|балл|оцінка|ocena|puan|điểm(?:\s+số)?|skor|คะแนน|स्कोर|अंक|रेटिंग|স্কোর|الدرجة|النتيجة|التقييم|امتیاز|نمره|ציון)";
+const LABEL: &str = r"(?:rating|score|grade|점수|평점|총점|평가\s*점수|评分|总分|得分|分数|打分|評分|得點|評価|評点|スコア|点数|puntuaci[oó]n|valoraci[oó]n|avaliaç[aã]o|évaluation|appréciation|calificaci[oó]n|pontuaç[aã]o|note|nota|bewertung|punktzahl|punteggio|valutazione|beoordeling|оценка|рейтинг|балл|оцінка|ocena|puan|điểm(?:\s+số)?|skor|nilai|poäng|betyg|karakter|vurdering|arvosana|pisteet|punkte|gesamt(?:note|punktzahl|bewertung)|cijfer|voto|punti|βαθμολογία|βαθμός|σκορ|αξιολόγηση|hodnocení|hodnotenie|skóre|értékelés|pontszám|punctaj|scor|бали|оценк[аи]|得点|採点|分數|đánh\s+giá|คะแนน|स्कोर|अंक|रेटिंग|স্কোর|الدرجة|النتيجة|التقييم|امتیاز|نمره|ציון)";
 /// What may stand before a label.
-const WHOSE: &str = r"(?:(?:my|the|its|final|overall|total|numerical|numeric|최종|종합|총|总体|最终|综合|総合|gesamt|endg[uü]ltige|finale|globale|итоговая|общая)\s*){0,4}";
+const WHOSE: &str = r"(?:(?:my|the|its|final|overall|total|numerical|numeric|최종|종합|총|总体|最终|综合|総合|gesamt|endg[uü]ltige|finale|globale|итоговая|общая|assigned|evaluation|judge(?:'s)?|oceny|końcowa|endelig|slutlig|nihai|genel|النهائية)\s*){0,4}";
+/// What some languages put behind it.
+const WHICH: &str = r"(?:\s+(?:final[ei]?|globale?|général|total|totale|complessiv[oa]|keseluruhan|akhir|finală|końcowa|النهائية|النهائي|الإجمالية|assigned|given))?";
 const CONCLUDING: &str = r"(?:(?:therefore|thus|so|hence|accordingly|consequently|overall|finally|in\s+(?:conclusion|summary|total|short)|all\s+in\s+all|as\s+a\s+result)[,:]?\s+)?";
 /// What the score is of.
 const OF_IT: &str = r"(?:\s+(?:of|for|to)\s+(?:(?:the|this|that|its)\s+)?(?:\w+\s+){0,2}?(?:answers?|responses?|outputs?|repl(?:y|ies)|submission|text|summary|translation|candidate|assistant|it|this)(?:'s\s+(?:answer|response|output|reply))?)?";
-const DECORATION: &str = r"[\s#>_`\-•|$\[]*";
+const DECORATION: &str = r"[\s#>_`\-•|$\[\p{So}]*";
 /// The end of a line, or of what is said about the score on it.
 const ENDS: &str = r#"[\s.!)\]}|_`"'$]*$"#;
 
@@ -45,7 +47,7 @@ pub(super) static BOXED: LazyLock<Regex> = LazyLock::new(|| {
 });
 pub(super) static LABELLED: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
-        r"(?im)^{DECORATION}{CONCLUDING}{WHOSE}(?<label>{LABEL}){OF_IT}[_`\]]*(?:\s*[(\[][^)\]\n]{{0,30}}[)\]])?[_`\]]*\s*(?:[:=|\]]|[-–—]\s|\b(?:is|would\s+be|ist|est|es)\b\s*:?)\s*[_`\[(]*\s*{NUMBER}{OUT_OF}{UNIT}[_`\])]*(?<rest>[^\n]*)"
+        r#"(?im)^{DECORATION}{CONCLUDING}{WHOSE}(?<label>{LABEL}){WHICH}{OF_IT}[_`\]]*(?:\s*[(\[][^)\]\n]{{0,30}}[)\]])?[_`\]]*\s*(?:->|=>|[:=|\]→⇒≈]|[-–—]\s|\b(?:is|would\s+be|ist|est|es)\b\s*:?)\s*[_`\[("']*\s*{NUMBER}{OUT_OF}{UNIT}[_`\])"']*(?<rest>[^\n]*)"#
     ))
 });
 /// As [`LABELLED`] behind other words on the line, which it ends.
@@ -57,7 +59,7 @@ pub(super) static INLINE: LazyLock<Regex> = LazyLock::new(|| {
 /// A label that is all of a line, and a score that is all of the next.
 pub(super) static HEADING: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
-        r"(?im)^{DECORATION}(?:[0-9]{{1,2}}[.)]\s*)?{WHOSE}{LABEL}{OF_IT}[_`\]]*(?:\s*[(\[][^)\]\n]{{0,30}}[)\]])?\s*:?[ \t_`]*\n\s*[_`\[(]*\s*{NUMBER}{OUT_OF}{UNIT}[ \t_`\]).]*$"
+        r"(?im)^{DECORATION}(?:[0-9]{{1,2}}[.)]\s*)?{WHOSE}{LABEL}{OF_IT}[_`\]]*(?:\s*[(\[][^)\]\n]{{0,30}}[)\]])?\s*:?[ \t_`|]*\n(?:[ \t|:=+-]*\n)*\s*[_`\[(|]*\s*{NUMBER}{OUT_OF}{UNIT}[ \t_`\]).|]*$"
     ))
 });
 /// A label without a mark between it and the score, which is all of the line.
@@ -70,13 +72,28 @@ pub(super) static CONCLUSION: LazyLock<Regex> = LazyLock::new(|| {
         r"(?im)^{DECORATION}(?:my|the)?\s*(?:overall|(?:final\s+|overall\s+)?(?:verdict|judge?ment|assessment|evaluation|mark)|(?:final|overall)\s+(?:answer|result|impression|quality|decision)|final|종합|总体|综合|総合|gesamt|insgesamt|итог|итого)[_`]*(?:\s*[(\[][^)\]\n]{{0,30}}[)\]])?\s*(?:[:=|]|\bis\b\s*:?)\s*[_`\[(]*\s*{NUMBER}{OUT_OF}{UNIT}{ENDS}"
     ))
 });
+/// The score of one part of what is judged, or of the one thing that is.
+pub(super) static CRITERION: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        r"(?im)^{DECORATION}(?:the\s+)?(?:(?:relevance|relevancy|helpfulness|quality|accuracy|correctness|completeness|clarity|coherence|faithfulness|fluency|usefulness|groundedness|conciseness|truthfulness|safety|creativity|consistency|factuality|informativeness)(?:\s+(?:score|rating))?|(?:response|answer)\s+(?:score|rating|quality)|rated|marks)[_`]*(?:\s*[(\[][^)\]\n]{{0,30}}[)\]])?\s*(?:[:=|]|\bis\b\s*:?)\s*[_`\[(]*\s*{NUMBER}{OUT_OF}{UNIT}{ENDS}"
+    ))
+});
+/// A line on which something is counted or rated.
+pub(super) static COUNTED: LazyLock<Regex> = LazyLock::new(|| pattern(r"[0-9]"));
+/// An attribute of a tag.
+pub(super) static ATTRIBUTE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        r#"(?i)<\s*[\p{{L}}_-]{{1,30}}(?:\s[^<>\n]{{0,200}}?)?\s(?:(?:overall|final)[_-]?)?(?:score|rating|grade)\s*=\s*["']\s*{NUMBER}{OUT_OF}\s*["'][^<>\n]{{0,2000}}>"#
+    ))
+});
 /// A whole line that is a score and nothing else.
-pub(super) static LINE: LazyLock<Regex> =
-    LazyLock::new(|| pattern(&format!(r"(?i)^[\s_`(\[]*{NUMBER}{OUT_OF}{UNIT}[\s_`)\].]*$")));
+pub(super) static LINE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(r#"(?i)^(?:[\s_`(\[<{{"'“”《「→👍]|=>)*{NUMBER}{OUT_OF}{UNIT}[\s_`)\].!>}}"'“”》」]*$"#))
+});
 /// A score at the beginning, and words after it. A number with a full stop may as well count the words.
 pub(super) static OPENING: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
-        r"(?i)^[_`(\[]*{NUMBER}{OUT_OF}{UNIT}[_`)\]]*(?:\s*[-–—:;(,]\s*\D|\s+(?:because|since|as|for)\b|(?<stop>\.)\s+\D)"
+        r"(?i)^[_`(\[]*{NUMBER}{OUT_OF}{UNIT}[_`)\]]*(?:\s*[-–—:;(,]\s*[^0-9\s]|\s+(?:because|since|as|for)\b|(?<stop>\.)\s+\D)"
     ))
 });
 pub(super) static ENUMERATED: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\s*[0-9]{1,2}\s*[.):-]"));
@@ -93,20 +110,23 @@ pub(super) static SENTENCE: LazyLock<Regex> = LazyLock::new(|| {
 });
 /// A sentence that ends with the score, or with a reason for it.
 pub(super) static VERDICT: LazyLock<Regex> = LazyLock::new(|| {
-    let ends = r#"(?:[.!)\]"'”]*\s*(?:$|\n)|[.!]\s|\s*[,;–—-]?\s*\b(?:because|since|as|due\s+to|overall)\b)"#;
+    let ends = r#"(?:[.!)\]"'”]*\s*(?:$|\n)|[.!]\s|\s*[,;–—-]?\s*\b(?:because|since|as|due\s+to|overall|on\s+(?:a|the)\s+(?:[\w-]+\s+)?scale)\b)"#;
     let gives = r"\b(?:I|we)(?:'d|'ll|'m|’d|\s+would|\s+will|\s+shall|\s+must|\s+am|\s+are|\s+can)?(?:\s+(?:therefore|thus|hence|only|also|overall|have\s+to|going\s+to|happy\s+to))?\s+(?:giv(?:e|ing)|rat(?:e|ing)|scor(?:e|ing)|grad(?:e|ing)|award(?:ing)?|assign(?:ing)?)\b[^.\n0-9\x22“”]{0,60}?\s";
     let gets = r"\b(?:(?<it>it|this)|(?:the|this|that)\s+(?:\w+\s+)?(?:answer|response|output|reply|submission|text|summary|translation))\s+(?:gets|receives|earns|deserves|merits|scores|is\s+worth|rates)\s+(?:an?\s+|at\s+)?(?:\w+\s+)?";
-    let scales = r"\bon\s+a\s+scale\s+(?:of|from)\s+[0-9]{1,3}\s*(?:to|-|–)\s*[0-9]{1,3}\b[^.\n0-9\x22“”]{0,60}?\b(?:is|'s|be|it|as|at)\s+(?:an?\s+)?";
+    let scales = r"\bon\s+a\s+scale\s+(?:of|from)\s+[0-9]{1,3}\s*(?:to|-|–)\s*[0-9]{1,3}\b[^.\n0-9\x22“”]{0,60}?(?:\b(?:is|'s|be|it|as|at)\s+(?:an?\s+)?|:\s*)";
     let is = r"\b(?:the|my|its|this)\s+(?:final\s+|overall\s+)?(?:score|rating|grade|mark)(?:\s+(?:of|for)\s+(?:the|this)\s+(?:answer|response|output|reply|submission))?\s+is\s+(?:an?\s+)?";
     let quality = r"\bthe\s+(?:overall\s+)?(?:quality|relevance|accuracy|correctness|helpfulness|usefulness|fluency|coherence|clarity|faithfulness|groundedness|completeness|conciseness|consistency|creativity|safety|toxicity|readability|depth)\s+of\s+(?:the|this)\s+(?:\w+\s+)?(?:answer|response|output|reply|submission|text|summary|translation)\s+is\s+(?:an?\s+)?";
     // On one line.
     let begins = [gives, gets, scales, is, quality].join("|").replace(r"\s", r"[ \t]");
     pattern(&format!("(?i)(?:{begins}){NUMBER}{OUT_OF}{UNIT}(?<rest>{ends})"))
 });
+/// Labels that name other things too.
+pub(super) static REMARK: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?i)^(?:not|punkte|punti|voto|nilai|scor$|pisteet|бали)"));
 /// What may not follow a score: it would be part of a range, a list, a sum or a percentage.
 pub(super) static CONTINUES: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i)^\s*(?:[-–~/,;&|+*=^%.:]\s*[\[(]?\s*[-+]?[0-9]|(?:to|or|and|bis|oder)\s+[0-9]|%|percent\b|[\[(]*[0-9]|～|至|到|(?:=|→|->)\s*\p{L}|\([^)\n]{0,30}\)\s*(?:to|or|and|[-–,;/])\s*[0-9])|^\w",
+        r"(?i)^\s*(?:(?:[-–~〜～/,;&|+*=^%.:×·±<>≥≤…]|[-<>!]=|\+/-|x)\s*[\[(]?\s*[-+±]?[0-9]|(?:to|or|and|vs\.?|versus|against|bis|oder|und|à|a|ou|et|y|o|e|до|или|и|tot|til|till|eller|do|أو|إلى|تا|یا|या|से)\s+[0-9]|[,;(]?\s*(?:(?:or|maybe|perhaps|possibly|rather)\s+)+(?:an?\s+)?[0-9]|%|percent\b|[\[(]*[0-9]|\.{2,3}\s*[0-9]|\?|～|至|到|(?:=|→|->|=>)\s*[\p{L}0-9]|[(\[]?\s*or\s+(?:lower|less|fewer|higher|more|better|worse|below|above|so)\b|[^.\n]{0,80}?\botherwise\s+(?:an?\s+)?[0-9]|(?:for|with|without|on|in|if)\b[^.\n]{0,60}?(?:[,;]|\band|\bbut)\s*(?:and\s+|but\s+)?[0-9][0-9.,/]{0,6}\s+(?:for|with|without|on|in|if)\b|\([^)\n]{0,30}\)\s*(?:to|or|and|[-–,;/])\s*[0-9])|^[\w\p{No}]",
     )
 });
 /// A score that counts out of something, of which a sentence with a verdict has one.
@@ -156,7 +176,9 @@ pub(super) const KEYS: [&str; 28] = [
 ];
 
 /// Tags between which they do.
-pub(super) const TAGS: [&str; 18] = [
+pub(super) const TAGS: [&str; 20] = [
+    "points",
+    "mark",
     "score",
     "rating",
     "grade",

@@ -9,11 +9,12 @@ use super::{
     Unread,
     claim::{Claim, LastWord, is_end, own, sentence_start, settle},
     json::{self, Entry},
-    text::plain,
+    text::{is_blank, plain},
 };
 use forms::{
-    BARE_LABEL, BOXED, BRACKETS, CALCULATES, CONCLUSION, CONTINUES, ENUMERATED, HEADING, INLINE, JUDGES,
-    KEYS, LABELLED, LAST_TAGS, LINE, OPENING, PAIR, RESULT, SENTENCE, SHARE, TAG, TAGS, VERDICT,
+    ATTRIBUTE, BARE_LABEL, BOXED, BRACKETS, CALCULATES, CONCLUSION, CONTINUES, COUNTED, CRITERION,
+    ENUMERATED, HEADING, INLINE, JUDGES, KEYS, LABELLED, LAST_TAGS, LINE, OPENING, PAIR, REMARK, RESULT,
+    SENTENCE, SHARE, TAG, TAGS, VERDICT,
 };
 
 /// The scale that the judge was asked to use.
@@ -91,12 +92,19 @@ pub fn read_score(text: &str, scale: Option<Scale>) -> Reading {
     if !claims.is_empty() {
         return decide(claims, text, scale, LastWord::AfterQuotations);
     }
+    let claims = all(&ATTRIBUTE, text);
+    if !claims.is_empty() {
+        return decide(claims, text, scale, LastWord::Never);
+    }
     let entries = json::entries(text, &KEYS);
     if !entries.is_empty() {
         return match entries.into_iter().map(|entry| from_json(entry, scale)).collect::<Option<Vec<_>>>() {
             Some(claims) => decide(claims, text, scale, LastWord::AfterQuotations),
             None => Reading::Unread(Unread::NoVerdict),
         };
+    }
+    if json::is_meant(text) {
+        return Reading::Unread(Unread::NoVerdict);
     }
     let mut claims: Vec<_> =
         [&LABELLED, &INLINE, &HEADING, &BARE_LABEL].into_iter().flat_map(|form| all(form, text)).collect();
@@ -129,17 +137,18 @@ pub fn read_score(text: &str, scale: Option<Scale>) -> Reading {
     }
     let is_only_one = |claim: &Claim<Found>| {
         let rest = &text[claim.end..];
-        !SHARE.is_match(&rest[..rest.find(['.', '\n']).unwrap_or(rest.len())])
+        let is_part = rest
+            .trim_start()
+            .strip_prefix(['/', '-', '–'])
+            .is_some_and(|rest| rest.trim_start().starts_with(|c: char| c.is_ascii_digit()));
+        !is_part && !SHARE.is_match(&rest[..rest.find(['.', '\n']).unwrap_or(rest.len())])
     };
     let mut claims: Vec<_> = all(&SENTENCE, text).into_iter().filter(is_only_one).collect();
     claims.extend(verdicts(text, scale));
+    if claims.is_empty() && text.lines().filter(|line| COUNTED.is_match(line)).count() == 1 {
+        claims = all(&CRITERION, text);
+    }
     decide(claims, text, scale, LastWord::Never)
-}
-
-/// Whether there is nothing on a line, or the edge of a block.
-fn is_blank(line: &str) -> bool {
-    let line = line.trim();
-    line.strip_prefix("```").unwrap_or(line).chars().all(|c| c.is_ascii_alphabetic() && line.starts_with('`'))
 }
 
 fn decide(claims: Vec<Claim<Found>>, text: &str, scale: Option<Scale>, last_word: LastWord) -> Reading {
@@ -163,10 +172,12 @@ fn is_on(found: Found, scale: Option<Scale>) -> bool {
 fn all(form: &Regex, text: &str) -> Vec<Claim<Found>> {
     let complete = |captures: &Captures<'_>| {
         let rest = captures.name("rest").map_or("", |rest| rest.as_str());
-        // A `Note` may be any remark.
-        let is_remark =
-            captures.name("label").is_some_and(|label| label.as_str().to_lowercase().starts_with("not"));
-        !CONTINUES.is_match(rest) && (!is_remark || captures.name("of").is_some() || is_end(rest))
+        // A `Note` may be any remark, and points may be counted.
+        let is_remark = captures.name("label").is_some_and(|label| REMARK.is_match(label.as_str()));
+        // `1. Clear. 2. Short.`
+        let is_first = ["n", "n2"].iter().any(|n| captures.name(n).is_some_and(|n| n.as_str() == "1"));
+        let is_list = is_first && (rest.contains(" 2.") || rest.contains(" 2)"));
+        !is_list && !CONTINUES.is_match(rest) && (!is_remark || captures.name("of").is_some() || is_end(rest))
     };
     form.captures_iter(text).filter(complete).filter_map(|captures| claim(&captures, text)).collect()
 }
