@@ -226,7 +226,7 @@ impl DatabaseUrl {
         if self.has_system_roots() {
             return Ok(PgSslMode::VerifyFull);
         }
-        let is_required = ["ssl", "requiressl"].into_iter().any(|name| self.value(name).is_some());
+        let is_required = self.value("ssl") == Some("true") || self.value("requiressl") == Some("1");
         match self.value("sslmode") {
             Some(mode) => mode.parse().map_err(|source| UrlError::Value { source }),
             None if is_required => Ok(PgSslMode::Require),

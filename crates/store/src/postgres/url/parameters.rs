@@ -64,8 +64,12 @@ pub(super) fn verdict(name: &str, value: &str) -> Verdict {
         if accepted.contains(&value) { Honoured } else { Refused(reason) }
     };
     match name {
-        "host" | "port" | "dbname" | "user" | "password" | "passfile" | "options" | "sslcert"
-        | "ssl-cert" | "sslkey" | "ssl-key" | "sslrootcert" | "ssl-root-cert" | "ssl-ca" => Honoured,
+        "port" => match value.is_empty() || value.contains(',') || value.parse::<u16>().is_ok() {
+            true => Honoured,
+            false => Refused("is invalid: expected a port number"),
+        },
+        "host" | "dbname" | "user" | "password" | "passfile" | "options" | "sslcert" | "ssl-cert"
+        | "sslkey" | "ssl-key" | "sslrootcert" | "ssl-root-cert" | "ssl-ca" => Honoured,
         "statement-cache-capacity" => match value.parse::<u32>() {
             Ok(_) => Honoured,
             Err(_) => Refused("is invalid: expected a whole number"),
@@ -142,6 +146,11 @@ pub(super) fn verdict(name: &str, value: &str) -> Verdict {
         | "gsslib"
         | "gssdelegation"
         | "max_protocol_version" => Harmless,
+        name if name.bytes().any(|byte| byte.is_ascii_uppercase())
+            && verdict(&name.to_ascii_lowercase(), value) != Unknown =>
+        {
+            Refused("is not known in this spelling: write it in lower case")
+        }
         _ => Unknown,
     }
 }

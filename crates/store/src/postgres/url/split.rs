@@ -40,7 +40,7 @@ pub(super) fn split(text: &str) -> Result<DatabaseUrl, UrlError> {
 enum Reading {
     /// What can be little else.
     Certain,
-    /// An `@` in the name of a database or in an unknown parameter, too.
+    /// An `@` in the name of a database or in a parameter that may have none, too.
     Possible,
 }
 
@@ -122,9 +122,15 @@ fn parameters(query: &str, reading: Reading) -> Option<Vec<(String, String)>> {
         let name = decoded(name)?;
         let is_plausible = (1..=64).contains(&name.len())
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.[]".contains(&byte));
-        // What stands before an `@` is rather the rest of a password, unless a parameter of that name exists.
-        let is_unknown = verdict(&name, value) == Verdict::Unknown;
-        let is_unclear = reading == Reading::Certain && is_unknown && parameter.contains('@');
+        // What stands before an `@` is rather the rest of a password, unless a parameter of that name takes one, and no
+        // server follows.
+        let is_known = verdict(&name, value) != Verdict::Unknown;
+        let is_taken = is_known
+            && value.rsplit_once('@').is_none_or(|(_, after)| {
+                !matches!(name.as_str(), "host" | "hostaddr" | "port" | "dbname")
+                    && !after.contains([':', '/'])
+            });
+        let is_unclear = reading == Reading::Certain && parameter.contains('@') && !is_taken;
         if !is_plausible || is_unclear || value.contains('#') {
             return None;
         }

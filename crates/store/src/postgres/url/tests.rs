@@ -100,6 +100,9 @@ fn what_is_no_url_or_could_be_read_in_several_ways_is_refused_with_a_hint_that_r
         "postgresql://u:secret@h/d#part",
         "postgresql://u:secret@h/d?x=part@h2",
         "postgresql://u:secret@h?x=part@h2/d",
+        "postgresql://u:secret@h:1/d?host=part@h2:5432/d2",
+        "postgresql://u:secret@h:1/d?dbname=part@h2:5432/d2",
+        "postgresql://u:secret@h:1/d?user=part@h2:5432/d2",
         "postgresql://u:secret%00@h/d",
         "postgresql://u:secret\n@h/d",
     ] {
@@ -125,6 +128,9 @@ fn parameters_that_decide_where_data_go_are_honoured_or_refused() {
         ("hostaddr=secret", "IP address"),
         ("connect_timeout=secret", "seconds"),
         ("schema=secret", "search_path"),
+        ("port=secret", "port number"),
+        ("HOST=secret", "lower case"),
+        ("Sslmode=require", "lower case"),
         ("host=a,b", "several hosts"),
         ("port=1,2", "several hosts"),
         ("hostaddr=1.1.1.1,2.2.2.2", "several hosts"),
@@ -164,6 +170,8 @@ fn connections_are_made_as_the_url_says() {
             parse(&format!("postgresql://u:p@h/d?{required}")).connect_options().expect("fine");
         assert!(matches!(options.get_ssl_mode(), PgSslMode::Require), "{required}");
     }
+    let (options, _) = parse("postgresql://u:p@h/d?requiressl=0").connect_options().expect("fine");
+    assert!(matches!(options.get_ssl_mode(), PgSslMode::Prefer));
 }
 
 #[test]
@@ -192,9 +200,15 @@ fn variables_of_libpq_say_what_the_url_does_not() {
         with("postgresql://u@h/d", &[("PGHOSTADDR", "10.0.0.5")]).expect("fine").value("hostaddr"),
         Some("10.0.0.5")
     );
-    for variable in
-        ["PGSERVICE", "PGTARGETSESSIONATTRS", "PGREQUIREPEER", "PGSSLMODE", "PGHOSTADDR", "PGCHANNELBINDING"]
-    {
+    for variable in [
+        "PGPORT",
+        "PGSERVICE",
+        "PGTARGETSESSIONATTRS",
+        "PGREQUIREPEER",
+        "PGSSLMODE",
+        "PGHOSTADDR",
+        "PGCHANNELBINDING",
+    ] {
         let error = with("postgresql://u@h/d", &[(variable, "secret")]).expect_err(variable).to_string();
         assert!(error.contains(variable) && !error.contains("secret"), "{error}");
     }
