@@ -103,7 +103,7 @@ impl Origins {
 pub enum AllowedHosts {
     /// All: of an address that others reach by names that are not known here.
     Any,
-    /// localhost, 127.0.0.1, [::1] and these.
+    /// localhost, 127.0.0.1, `[::1]` and these.
     Local(Hosts),
 }
 

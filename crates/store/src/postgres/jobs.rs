@@ -8,7 +8,7 @@ use sqlx::{PgConnection, postgres::PgTransaction};
 use time::{OffsetDateTime, PrimitiveDateTime};
 use uuid::Uuid;
 
-use super::{Database, relations::has_table, unnamed::on, write::QuarantinedRecord};
+use super::{Database, counted::counted, relations::has_table, unnamed::on, write::QuarantinedRecord};
 use crate::{Error, error::StatementContext as _};
 
 /// One collection of one run.
@@ -126,6 +126,7 @@ struct JobRow {
 
 impl JobRow {
     fn into_job(self) -> Result<Job, Error> {
+        const COUNTS: &str = "read the counts of an earlier migration";
         Ok(Job {
             id: self.id,
             run_id: self.run_id,
@@ -144,9 +145,9 @@ impl JobRow {
             holder: self.holder,
             created_table: self.created_table,
             counts: Counts {
-                written: self.written.unsigned_abs(),
-                updated: self.updated.unsigned_abs(),
-                deleted: self.deleted.unsigned_abs(),
+                written: counted(self.written).during(COUNTS)?,
+                updated: counted(self.updated).during(COUNTS)?,
+                deleted: counted(self.deleted).during(COUNTS)?,
             },
         })
     }

@@ -2,7 +2,7 @@
 
 use time::PrimitiveDateTime;
 
-use super::{Database, Table, relations::has_table, unnamed::on};
+use super::{Database, Table, counted::counted, relations::has_table, unnamed::on};
 use crate::{Error, error::StatementContext as _};
 
 /// A table as the server knows it, without a look at its rows.
@@ -160,18 +160,19 @@ impl Database {
             Vec::new()
         };
         transaction.commit().await.during("end a transaction")?;
-        Ok(rows
-            .into_iter()
-            .map(|row| LastSearches {
-                filter_class: row.filter_class,
-                measured_at: row.measured_at,
-                searches: row.searches.unsigned_abs(),
-                latency_p50_ms: row.latency_p50_ms,
-                latency_p99_ms: row.latency_p99_ms,
-                recall: row.recall,
-                recall_high: row.recall_high,
-                target: row.target,
+        rows.into_iter()
+            .map(|row| {
+                Ok(LastSearches {
+                    filter_class: row.filter_class,
+                    measured_at: row.measured_at,
+                    searches: counted(row.searches).during(OPERATION)?,
+                    latency_p50_ms: row.latency_p50_ms,
+                    latency_p99_ms: row.latency_p99_ms,
+                    recall: row.recall,
+                    recall_high: row.recall_high,
+                    target: row.target,
+                })
             })
-            .collect())
+            .collect()
     }
 }

@@ -183,3 +183,21 @@ async fn statement_that_takes_too_long_ends_as_unavailable() {
     assert!(matches!(counted, Err(StorageError::Unavailable { .. })), "{counted:?}");
     storage.check().await.expect("the connection is of use");
 }
+
+#[tokio::test]
+async fn stored_counts_below_zero_are_never_taken_for_others() {
+    let (test_database, database) = crate::prepared().await;
+    let epoch = time::macros::datetime!(2020-01-01 0:00);
+    test_database
+        .execute(
+            "insert into vector_search_history (table_name, filter_class, measured_at, seconds, searches, wanted,
+                returned, replayed, missing, target, rows)
+            values ('queries', 'none', now(), 1, -5, 1, 1, 1, 0, 0.98, 1)",
+        )
+        .await;
+    let error = database.search_history(epoch).await.expect_err("the count is none");
+    let source = std::error::Error::source(&error).expect("it says why").to_string();
+    assert!(source.contains("expected a count, found -5"), "{error}: {source}");
+    test_database.execute("update vector_search_history set searches = 5").await;
+    assert_eq!(database.search_history(epoch).await.expect("it reads")[0].searches, 5);
+}

@@ -7,7 +7,7 @@ use super::{FilterClass, Percentiles};
 use crate::{
     Error,
     error::StatementContext as _,
-    postgres::{Database, relations::has_table, unnamed::on},
+    postgres::{Database, counted::counted, relations::has_table, unnamed::on},
 };
 
 /// What the searches of one table and class did in a stretch of time.
@@ -124,6 +124,7 @@ impl Database {
 }
 
 async fn read(connection: &mut PgConnection, since: PrimitiveDateTime) -> Result<Vec<SearchHistory>, Error> {
+    const OPERATION: &str = "read what searches did";
     let rows = sqlx::query!(
         r#"
         select table_name, filter_class, measured_at, seconds, searches, latency_p50_ms, latency_p95_ms,
@@ -136,7 +137,7 @@ async fn read(connection: &mut PgConnection, since: PrimitiveDateTime) -> Result
     )
     .fetch_all(on(connection))
     .await
-    .during("read what searches did")?;
+    .during(OPERATION)?;
     let history = rows.into_iter().map(|row| {
         let percentiles = (row.latency_p50_ms, row.latency_p95_ms, row.latency_p99_ms);
         let latency = match percentiles {
@@ -152,15 +153,15 @@ async fn read(connection: &mut PgConnection, since: PrimitiveDateTime) -> Result
             filter_class: row.filter_class.parse().map_err(|source| Error::FilterClass { source })?,
             measured_at: row.measured_at,
             seconds: row.seconds,
-            searches: row.searches.unsigned_abs(),
+            searches: counted(row.searches).during(OPERATION)?,
             latency,
-            wanted: row.wanted.unsigned_abs(),
-            returned: row.returned.unsigned_abs(),
-            replayed: row.replayed.unsigned_abs(),
-            missing: row.missing.unsigned_abs(),
+            wanted: counted(row.wanted).during(OPERATION)?,
+            returned: counted(row.returned).during(OPERATION)?,
+            replayed: counted(row.replayed).during(OPERATION)?,
+            missing: counted(row.missing).during(OPERATION)?,
             recall,
             target: row.target,
-            rows: row.rows.unsigned_abs(),
+            rows: counted(row.rows).during(OPERATION)?,
         })
     });
     history.collect()

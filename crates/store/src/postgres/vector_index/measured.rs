@@ -7,7 +7,7 @@ use super::VectorIndex;
 use crate::{
     Error,
     error::StatementContext as _,
-    postgres::{Database, Table, relations::has_table, unnamed::on},
+    postgres::{Database, Table, counted::counted, relations::has_table, unnamed::on},
 };
 
 /// Numbers of results that settings are measured for: what people ask for, and what a search by vector and words
@@ -101,23 +101,24 @@ pub(super) async fn measured_settings(
     .fetch_all(on(connection))
     .await
     .during(OPERATION)?;
+    // A row with numbers that no measurement gives counts as none: searches go on, and the index is measured again.
     Ok(rows
         .into_iter()
-        .map(|row| {
+        .filter_map(|row| {
             let setting = MeasuredSetting {
                 filtering: if row.is_filtered { Filtering::Some } else { Filtering::None },
-                depth: row.depth.unsigned_abs(),
-                candidates: row.candidates.unsigned_abs(),
-                first_candidates: row.first_candidates.map(i32::unsigned_abs),
+                depth: counted(row.depth).ok()?,
+                candidates: counted(row.candidates).ok()?,
+                first_candidates: row.first_candidates.map(counted).transpose().ok()?,
                 target: row.target,
                 recall: row.recall,
                 recall_low: row.recall_low,
                 latency_ms: row.latency_ms,
-                sampled: row.sampled.unsigned_abs(),
-                rows: row.rows.unsigned_abs(),
+                sampled: counted(row.sampled).ok()?,
+                rows: counted(row.rows).ok()?,
                 measured_at: row.measured_at,
             };
-            (row.index_name, row.build, setting)
+            Some((row.index_name, row.build, setting))
         })
         .collect())
 }
@@ -167,10 +168,11 @@ impl Database {
         for setting in settings {
             let first = first.iter().find(|first| {
                 first.filtering == setting.filtering.as_str()
-                    && first.depth.unsigned_abs() == setting.depth
+                    && u32::try_from(first.depth) == Ok(setting.depth)
                     && first.target == setting.target
             });
-            let first = first.map_or(setting.candidates, |first| first.candidates.unsigned_abs());
+            let first =
+                first.and_then(|first| u32::try_from(first.candidates).ok()).unwrap_or(setting.candidates);
             let signed = |count: u32| i32::try_from(count).expect("pgvector's limits fit");
             sqlx::query!(
                 r#"

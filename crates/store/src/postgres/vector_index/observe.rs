@@ -9,6 +9,7 @@ use crate::{
     error::StatementContext as _,
     postgres::{
         Database, Table,
+        counted::counted,
         ddl::MAX_INDEXED_DIMENSION,
         relations::has_table,
         scan::count_rows,
@@ -245,17 +246,18 @@ async fn search_recalls(connection: &mut PgConnection, table: &Table) -> Result<
     .fetch_all(on(connection))
     .await
     .during(OPERATION)?;
-    Ok(rows
-        .into_iter()
-        .map(|row| SearchRecall {
-            filter_class: row.filter_class,
-            since: row.since,
-            replayed: row.replayed.unsigned_abs(),
-            recall: row.recall,
-            recall_low: row.recall_low,
-            recall_high: row.recall_high,
+    rows.into_iter()
+        .map(|row| {
+            Ok(SearchRecall {
+                filter_class: row.filter_class,
+                since: row.since,
+                replayed: counted(row.replayed).during(OPERATION)?,
+                recall: row.recall,
+                recall_low: row.recall_low,
+                recall_high: row.recall_high,
+            })
         })
-        .collect())
+        .collect()
 }
 
 /// A number of `/proc/meminfo`; `None` where there is no such file.
