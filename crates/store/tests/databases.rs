@@ -272,8 +272,16 @@ async fn hidden_rows_and_missing_privileges_are_seen_before_rows_are_read() {
             .await;
         let error = check(Access::Read).await.expect_err("a policy decides");
         assert!(matches!(&error, Error::HiddenRows { table, .. } if table == hidden), "{error}");
+        assert_eq!(database.tables_with_hidden_rows().await.expect("the catalog reads"), [hidden]);
         test_database.execute(&format!("alter table {hidden} disable row level security")).await;
     }
+    for hidden in ["evaluation_results", "runs", "models"] {
+        let policy = format!("alter table {hidden} enable row level security");
+        test_database.execute(&policy).await;
+        assert_eq!(database.tables_with_hidden_rows().await.expect("the catalog reads"), [hidden]);
+        test_database.execute(&policy.replace("enable", "disable")).await;
+    }
+    assert!(database.tables_with_hidden_rows().await.expect("the catalog reads").is_empty());
     database.close().await;
     test_database.execute(&format!("drop owned by {role}; drop role {role}")).await;
 }

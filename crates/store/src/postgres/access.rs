@@ -1,6 +1,6 @@
 //! Whether the role sees every row of a table, and may do what is to be done.
 
-use super::{Database, Table, ddl::quoted, unnamed::on};
+use super::{Database, Table, ddl::quoted, own_tables, unnamed::on};
 use crate::{Error, error::StatementContext as _};
 
 /// What is to be done with a table.
@@ -19,28 +19,7 @@ impl Database {
     /// # Errors
     /// [`Error::HiddenRows`] and [`Error::TablePrivilege`].
     pub async fn check_access(&self, table: &Table, access: Access) -> Result<(), Error> {
-        let mut transaction = self.begin().await?;
-        let relations = sqlx::query!(
-            r#"
-            select
-                relation.name as "name!",
-                current_user::text as "role!",
-                row_security_active(relation.oid) as "has_hidden_rows!",
-                has_table_privilege(relation.oid, 'select') as "may_select!",
-                has_table_privilege(relation.oid, 'insert') as "may_insert!"
-            from (
-                select name, to_regclass(quote_ident(name))::oid as oid
-                from unnest(array[$1, 'migration_jobs', 'migration_rejects', 'migration_replaced']) name
-            ) relation
-            where relation.oid is not null
-            order by relation.name <> $1
-            "#,
-            table.name
-        )
-        .fetch_all(on(&mut transaction))
-        .await
-        .during("see what the role may do with a table")?;
-        transaction.commit().await.during("end a transaction")?;
+        let relations = self.relations_for(&table.name).await?;
         for relation in relations {
             let (quoted_table, quoted_role) = (quoted(&relation.name), quoted(&relation.role));
             if relation.has_hidden_rows {
@@ -71,4 +50,55 @@ impl Database {
         }
         Ok(())
     }
+    /// The tables of ours that hide rows from the role by a policy, by name.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn tables_with_hidden_rows(&self) -> Result<Vec<String>, Error> {
+        let mut hidden = Vec::new();
+        for name in own_tables::table_names() {
+            let relations = self.relations_for(&name).await?;
+            let has_hidden_rows =
+                relations.iter().any(|relation| relation.name == name && relation.has_hidden_rows);
+            hidden.extend(has_hidden_rows.then_some(name));
+        }
+        Ok(hidden)
+    }
+
+    /// Table `table` and what is kept of migrations, as far as they are there; the table first.
+    async fn relations_for(&self, table: &str) -> Result<Vec<Relation>, Error> {
+        let mut transaction = self.begin().await?;
+        let relations = sqlx::query_as!(
+            Relation,
+            r#"
+            select
+                relation.name as "name!",
+                current_user::text as "role!",
+                row_security_active(relation.oid) as "has_hidden_rows!",
+                has_table_privilege(relation.oid, 'select') as "may_select!",
+                has_table_privilege(relation.oid, 'insert') as "may_insert!"
+            from (
+                select name, to_regclass(quote_ident(name))::oid as oid
+                from unnest(array[$1, 'migration_jobs', 'migration_rejects', 'migration_replaced']) name
+            ) relation
+            where relation.oid is not null
+            order by relation.name <> $1
+            "#,
+            table
+        )
+        .fetch_all(on(&mut transaction))
+        .await
+        .during("see what the role may do with a table")?;
+        transaction.commit().await.during("end a transaction")?;
+        Ok(relations)
+    }
+}
+
+/// What the role may do with a relation.
+struct Relation {
+    name: String,
+    role: String,
+    has_hidden_rows: bool,
+    may_select: bool,
+    may_insert: bool,
 }

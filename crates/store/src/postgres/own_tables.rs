@@ -62,6 +62,11 @@ pub fn is_own_relation(name: &str) -> bool {
     NAMES.iter().any(|own| own == name)
 }
 
+/// The names of our tables.
+pub(super) fn table_names() -> impl Iterator<Item = String> {
+    [&SERVICES, &BOOKKEEPING].into_iter().flat_map(tables).map(|table| table.name)
+}
+
 /// Checks, before anything is changed, that whatever has the name of a table of `migrators` is that table: with the columns
 /// of those migrations that were applied, or where none was, of the one that would make it.
 ///

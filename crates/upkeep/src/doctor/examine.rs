@@ -45,6 +45,7 @@ pub async fn examine(database: &Database, embed: Option<&Embed>) -> Result<Exami
             absent: Vec::new(),
             collections: Ok(()),
             results: Ok(None),
+            hidden: Vec::new(),
         });
     }
     let jobs = seen(database.jobs().await)?;
@@ -64,7 +65,8 @@ pub async fn examine(database: &Database, embed: Option<&Embed>) -> Result<Exami
     }
     // Rows of results are small, and their pages are read in a second.
     let results = seen(database.odd_results(1.0).await)?;
-    Ok(Examination { server, tables, absent, collections, results })
+    let hidden = database.tables_with_hidden_rows().await?;
+    Ok(Examination { server, tables, absent, collections, results, hidden })
 }
 
 /// An examination could not be made.

@@ -203,12 +203,15 @@ async fn start_own(
 
 /// Says of which tables policies hide rows from us: lists and searches show what they let through.
 async fn tell_of_hidden_rows(database: &Database, services: &[Service]) -> Result<(), Failure> {
+    for table in database.tables_with_hidden_rows().await? {
+        tracing::warn!(
+            "row-level security hides rows of table `{table}` from this role: lists and searches show what a policy lets through; use the role that owns the table or one with BYPASSRLS"
+        );
+    }
     for table in services.iter().map(|service| Table::of(*service)) {
         match database.check_access(&table, Access::Read).await {
-            Err(error @ store::Error::HiddenRows { .. }) => {
-                let table = &table.name;
-                tracing::warn!("lists and searches of {table} show what a policy lets through: {error}");
-            }
+            // Said above.
+            Err(store::Error::HiddenRows { .. }) => {}
             Err(error @ store::Error::TablePrivilege { .. }) => tracing::warn!("{error}"),
             result => result?,
         }

@@ -34,8 +34,26 @@ pub fn diagnose(examination: &Examination, policy: &Policy) -> Vec<Finding> {
             },
         }),
     }
+    findings.extend(hidden(examination));
     findings.sort_by_key(|finding| finding.severity);
     findings
+}
+
+/// Tables without vectors that hide rows; of the others it is said with what else there is to say of them.
+fn hidden(examination: &Examination) -> impl Iterator<Item = Finding> {
+    let is_examined = |name: &str| examination.tables.iter().any(|examined| examined.table.name == name);
+    examination.hidden.iter().filter(move |name| !is_examined(name)).map(|name| {
+        let role = &examination.server.role;
+        Finding {
+            severity: Severity::Warning,
+            code: "rows_hidden",
+            table: Some(name.clone()),
+            what: format!(
+                "row-level security decides which rows role `{role}` sees, and Panopticon takes these for all"
+            ),
+            remedy: table::without_row_security(role, name),
+        }
+    })
 }
 
 /// What was not looked at of a table, as findings: one for all parts that have the same reason.

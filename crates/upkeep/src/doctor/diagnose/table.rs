@@ -44,6 +44,15 @@ pub(super) fn diagnose(
     findings
 }
 
+/// How `role` comes to see all rows of `table`.
+pub(super) fn without_row_security(role: &str, table: &str) -> Remedy {
+    Remedy::Advice(format!(
+        "use the role that owns the table, or one with BYPASSRLS (`alter role {} bypassrls`), or run `alter table {} disable row level security`",
+        quoted(role),
+        quoted(table)
+    ))
+}
+
 fn facts(examination: &Examination, examined: &TableExamination) -> Vec<Finding> {
     let (facts, name) = (&examined.facts, quoted(&examined.table.name));
     let mut findings = Vec::new();
@@ -55,10 +64,7 @@ fn facts(examination: &Examination, examined: &TableExamination) -> Vec<Finding>
         let what = format!(
             "row-level security decides which rows role `{role}` sees: searches show those alone, and `panopticon migrate` and `verify` refuse the table"
         );
-        let remedy = Remedy::Advice(format!(
-            "use the role that owns the table, or one with BYPASSRLS (`alter role {} bypassrls`), or run `alter table {name} disable row level security`",
-            quoted(role)
-        ));
+        let remedy = without_row_security(role, &examined.table.name);
         add(Severity::Warning, "rows_hidden", what, remedy);
     }
     if facts.is_unlogged {

@@ -164,6 +164,7 @@ fn healthy() -> Examination {
         absent: Vec::new(),
         collections: Ok(()),
         results: Ok(None),
+        hidden: Vec::new(),
     }
 }
 
@@ -552,6 +553,12 @@ fn databases_as_others_made_them() {
         expect![[r#"
         warning rows_hidden queries: row-level security decides which rows role `judge` sees: searches show those alone, and `panopticon migrate` and `verify` refuse the table
             use the role that owns the table, or one with BYPASSRLS (`alter role "judge" bypassrls`), or run `alter table "queries" disable row level security`"#]],
+    );
+    check(
+        |examination| examination.hidden = vec!["queries".to_owned(), "runs".to_owned()],
+        expect![[r#"
+        warning rows_hidden runs: row-level security decides which rows role `judge` sees, and Panopticon takes these for all
+            use the role that owns the table, or one with BYPASSRLS (`alter role "judge" bypassrls`), or run `alter table "runs" disable row level security`"#]],
     );
 }
 

@@ -177,6 +177,7 @@ fn everything_is_on_one_screen_within_its_width() {
         absent: vec!["llm_outputs".to_owned()],
         collections: Ok(()),
         results: Ok(None),
+        hidden: Vec::new(),
     };
     let findings = diagnose(&examination, &Policy::default());
     expect![[r#"
@@ -264,8 +265,14 @@ fn empty_and_healthy_databases_say_so() {
         ..server()
     };
     let absent = vec!["evaluation_metrics".to_owned(), "llm_outputs".to_owned(), "queries".to_owned()];
-    let examination =
-        Examination { server, tables: Vec::new(), absent, collections: Ok(()), results: Ok(None) };
+    let examination = Examination {
+        server,
+        tables: Vec::new(),
+        absent,
+        collections: Ok(()),
+        results: Ok(None),
+        hidden: Vec::new(),
+    };
     let findings = diagnose(&examination, &Policy::default());
     expect![[r#"
         db.example:5432/panopticon as judge: PostgreSQL 18.6, pgvector 0.8.7 installed,
