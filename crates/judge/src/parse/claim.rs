@@ -39,6 +39,14 @@ static SAYS_THAT: LazyLock<Regex> = LazyLock::new(|| {
         r"(?i)(?:\b(?:says?|said|claims?|claimed|writes?|wrote|asks?|asked|demands?|demanded|states?|stated|reads?|insists?)\b(?:\s+(?:that|me|for|to\s+\w+))*|\b(?:says|said|claims|claimed|writes|wrote|asks|asked|demands|demanded|states|stated|reads|insists)\b(?:\s+(?:that|me|for|to\s+\w+|it|an?|the|its|is))*|\b(?:contains|contained|includes|mentions|mentioned|quotes|repeats|repeated|prints|outputs|(?:ends|begins|starts)\s+with)(?:\s+(?:an?|the|its|own))*|\b(?:for\s+example|for\s+instance|e\.g\.|(?:example|sample|format|template)(?:\s+(?:is|output|answer|response|verdict))?|looks?\s+like|(?:tells|told)(?:\s+\w+)?|response\s+like))\s*[:,]?\s*$|\bif\b.*\b(?:output|print|write|say|answer|respond\s+with|choose|use)\s*[:,]?\s*$|^\s*(?:say|choose|output|print|write|use|(?:respond|answer|reply)\s+with)(?:\s+the)?\s*$",
     )
 });
+/// What the judge would say then.
+static IS_RULE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)^\W*if\b.*,\s*(?:I|we)\b"));
+/// That the judge itself says it.
+static I_SAY: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)\b(?:I|we)(?:['’](?:d|ll))?(?:\s+(?:would|will|must|can|also|therefore|still|(?:have|had)\s+to))*\s+(?:say|state|answer|choose|pick|output)\s*[:,]?\s*$",
+    )
+});
 /// What stands between several of which one is to be chosen.
 static OR: LazyLock<Regex> =
     LazyLock::new(|| pattern(r#"^["'”’]?\s*(?:,|/|\bor\b|\band\b)\s*(?:(?:or|and)\s+)?["'“‘]?$"#));
@@ -55,7 +63,7 @@ static SUPPOSES: LazyLock<Regex> = LazyLock::new(|| {
 /// What makes a rule, a supposition or somebody else's claim of the verdict before it.
 static TAKES_BACK: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r#"(?i)^[\s"'”’»`)\].,]{0,4}\s*(?:would|could|might|if|when|unless|otherwise|for\s+(?:an?\s+)?(?:tie|draw)|in\s+case|stands\s+for|requires?|(?:to\s+)?(?:indicate|denote|mean)s?|is what|was what|as (?:claimed|demanded)|as (?:it|the \w+) (?:says?|said|claims?|claimed|demands|wants)|(?:it|the \w+) (?:says?|claims?|writes?|wrote)|says|claims|means|indicates|denotes|represents|is (?:too|not|wrong|claimed|reserved|for|the (?:best|worst|highest|lowest|max|min)\w*)|isn't)\b"#,
+        r#"(?i)^[\s"'”’»`)\],]{0,4}\s*(?:would|could|might|if|when|unless|otherwise|for\s+(?:an?\s+)?(?:tie|draw)|in\s+case|stands\s+for|requires?|(?:to\s+)?(?:indicate|denote|mean)s?)\b|^[\s"'”’»`)\].,]{0,4}\s*(?:is what|was what|as (?:claimed|demanded)|as (?:it|the \w+) (?:says?|said|claims?|claimed|demands|wants)|(?:it|the \w+) (?:says?|claims?|writes?|wrote)|says|claims|means|indicates|denotes|represents|is (?:too|not|wrong|claimed|reserved|for|the (?:best|worst|highest|lowest|max|min)\w*)|isn't)\b"#,
     )
 });
 /// Words that name a verdict, up to the verdict.
@@ -99,8 +107,10 @@ pub(super) fn settle<T>(
 
 /// Those that the judge makes itself, for what is.
 pub(super) fn own<T>(claims: Vec<Claim<T>>, text: &str) -> Vec<Claim<T>> {
-    let is_said =
-        |claim: &Claim<T>| SAYS_THAT.is_match(&text[sentence_start(text, claim.start)..claim.start]);
+    let is_said = |claim: &Claim<T>| {
+        let before = &text[sentence_start(text, claim.start)..claim.start];
+        SAYS_THAT.is_match(before) && (!I_SAY.is_match(before) || IS_RULE.is_match(before))
+    };
     let mut said_until = None;
     let mut is_among_said = |claim: &Claim<T>| {
         let goes_on = |end: usize| text.get(end..claim.start).is_some_and(|between| OR.is_match(between));

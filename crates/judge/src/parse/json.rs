@@ -53,7 +53,8 @@ pub(super) fn entries(text: &str, keys: &[&str]) -> Vec<Claim<Entry>> {
 pub(super) fn is_meant(text: &str) -> bool {
     static OBJECT: LazyLock<Regex> =
         LazyLock::new(|| pattern(r#"^\s*(?:```[a-zA-Z]*\s*)?\{\s*["'“‘][^"'“”‘’\n{}]{1,40}["'”’]\s*:"#));
-    OBJECT.is_match(text)
+    let behind = text.rfind('}').map_or("", |end| &text[end..]);
+    OBJECT.is_match(text) && !behind.chars().any(char::is_alphanumeric)
 }
 
 fn objects(text: &str) -> Vec<(Value, Range<usize>)> {
