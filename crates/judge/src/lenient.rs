@@ -110,8 +110,8 @@ mod tests {
         check(r#""\\ud83d \ud83d""#, json!("\\ud83d \u{fffd}"));
         check("\u{feff}{\"a\": 1}", json!({"a": 1}));
         check("\u{feff} \n\u{feff}[1, 2,]", json!([1, 2]));
-        check(r#"[NaN, -Infinity, Infinity, 1e400, -1e400, 1e-400, "NaN", -2]"#, {
-            json!([null, null, null, null, null, 0.0, "NaN", -2])
+        check(r#"[NaN, -Infinity, Infinity, 1e400, -1e400, "NaN", -2]"#, {
+            json!([null, null, null, null, null, "NaN", -2])
         });
         check("[\"a\nb\u{1}\"]", json!(["a\nb\u{1}"]));
         check(r#"["\(x\)", "it\'s", "\u12"]"#, json!(["\\(x\\)", "it\\'s", "\\u12"]));
