@@ -1,6 +1,7 @@
 //! The model behind a bounded queue, for async callers.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -18,13 +19,17 @@ use crate::shape::MAX_TOKENS;
 /// only make those wait who come next.
 const BATCH_TOKENS: usize = 4096;
 
+/// Texts of a request that goes before larger ones: searches and single records, which take milliseconds, would wait
+/// for as long as a batch of records takes, which may be a minute.
+const FEW_TEXTS: usize = 16;
+
 /// Bytes of an English word piece, to estimate tokens without splitting.
 const BYTES_OF_TOKEN: usize = 4;
 
 /// Limits of an [`Embedder`].
 #[derive(Clone, Copy, Debug)]
 pub struct EmbedderConfig {
-    /// Texts that may wait. Default 1024. Smaller turns callers away sooner; larger lets them wait longer than
+    /// Texts that may wait, of small requests and as many of large ones. Default 1024. Smaller turns callers away sooner; larger lets them wait longer than
     /// they may care for (1024 short texts are about two seconds on two cores).
     pub queue_texts: NonZeroUsize,
 }
@@ -35,14 +40,16 @@ impl Default for EmbedderConfig {
     }
 }
 
-/// Embeds for async callers: a thread takes what waits and runs it as one batch.
+/// Embeds for async callers: a thread takes what waits and runs it as one batch. A large request is spread over many
+/// batches, half of each at least, and small ones come in between.
 ///
 /// Dropping it ends the thread after the batch it is at.
 pub struct Embedder {
     /// `None` only while dropping.
     queue: Option<mpsc::UnboundedSender<Request>>,
     /// A permit for each text that waits; this is what bounds the queue.
-    room: Arc<Semaphore>,
+    room_for_few: Arc<Semaphore>,
+    room_for_many: Arc<Semaphore>,
     limit: usize,
     worker: Option<JoinHandle<()>>,
     /// How often embedding has panicked. Written by the thread.
@@ -59,10 +66,12 @@ pub struct EmbedderState {
 }
 
 struct Request {
-    texts: Vec<String>,
+    /// Those that have no embedding yet.
+    texts: VecDeque<String>,
+    embeddings: Vec<Embedding>,
     reply: oneshot::Sender<Result<Vec<Embedding>, EmbedError>>,
-    /// Returned when the request leaves the queue.
-    room: OwnedSemaphorePermit,
+    /// Returned when the first text leaves the queue.
+    room: Option<OwnedSemaphorePermit>,
 }
 
 impl Embedder {
@@ -84,8 +93,8 @@ impl Embedder {
             .name("embed-queue".to_owned())
             .spawn(move || serve(&embed, waiting, &counted))
             .map_err(|source| LoadError::Threads { source })?;
-        let room = Arc::new(Semaphore::new(limit));
-        Ok(Self { queue: Some(queue), room, limit, worker: Some(worker), panics })
+        let [room_for_few, room_for_many] = [(); 2].map(|()| Arc::new(Semaphore::new(limit)));
+        Ok(Self { queue: Some(queue), room_for_few, room_for_many, limit, worker: Some(worker), panics })
     }
 
     /// How its thread is.
@@ -114,12 +123,13 @@ impl Embedder {
         }
         let permits =
             u32::try_from(texts.len()).map_err(|_| EmbedError::TooManyTexts { texts: texts.len(), limit })?;
-        let room = Arc::clone(&self.room)
-            .try_acquire_many_owned(permits)
-            .map_err(|_| EmbedError::Overloaded { limit })?;
+        let room = if is_few(texts.len()) { &self.room_for_few } else { &self.room_for_many };
+        let room =
+            Arc::clone(room).try_acquire_many_owned(permits).map_err(|_| EmbedError::Overloaded { limit })?;
         let (reply, embeddings) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or(EmbedError::Stopped)?;
-        queue.send(Request { texts, reply, room }).map_err(|_| EmbedError::Stopped)?;
+        let request = Request { texts: texts.into(), embeddings: Vec::new(), reply, room: Some(room) };
+        queue.send(request).map_err(|_| EmbedError::Stopped)?;
         embeddings.await.map_err(|_| EmbedError::Stopped)?
     }
 }
@@ -139,7 +149,7 @@ trait Embed: Fn(&[&str]) -> Result<Vec<Embedding>, EmbedError> {}
 
 impl<F: Fn(&[&str]) -> Result<Vec<Embedding>, EmbedError>> Embed for F {}
 
-fn serve(embed: &impl Embed, mut waiting: mpsc::UnboundedReceiver<Request>, panics: &AtomicU64) {
+fn serve(embed: &impl Embed, arriving: mpsc::UnboundedReceiver<Request>, panics: &AtomicU64) {
     // A panic is the answer to the requests that it came of, and the thread embeds what comes next.
     let embed = |texts: &[&str]| {
         catch_unwind(AssertUnwindSafe(|| embed(texts))).unwrap_or_else(|panic| {
@@ -147,15 +157,60 @@ fn serve(embed: &impl Embed, mut waiting: mpsc::UnboundedReceiver<Request>, pani
             Err(EmbedError::Panicked { message: message(&*panic) })
         })
     };
-    while let Some(first) = waiting.blocking_recv() {
-        let mut batch = Batch::default();
-        batch.add(first);
-        while batch.tokens < BATCH_TOKENS
-            && let Ok(next) = waiting.try_recv()
-        {
-            batch.add(next);
+    let mut waiting = Waiting { arriving, few: VecDeque::new(), many: VecDeque::new() };
+    while waiting.arrive() {
+        let unfinished = waiting.next_batch().run(&embed);
+        // Before others, in their order.
+        for request in unfinished.into_iter().rev() {
+            waiting.many.push_front(request);
         }
-        batch.run(&embed);
+    }
+}
+
+fn is_few(texts: usize) -> bool {
+    texts <= FEW_TEXTS
+}
+
+/// The requests that wait, in the order in which they came.
+struct Waiting {
+    arriving: mpsc::UnboundedReceiver<Request>,
+    few: VecDeque<Request>,
+    many: VecDeque<Request>,
+}
+
+impl Waiting {
+    /// Waits until something waits; whether anything ever will.
+    fn arrive(&mut self) -> bool {
+        if self.few.is_empty() && self.many.is_empty() {
+            let Some(request) = self.arriving.blocking_recv() else { return false };
+            self.sort_in(request);
+        }
+        while let Ok(request) = self.arriving.try_recv() {
+            self.sort_in(request);
+        }
+        true
+    }
+
+    fn sort_in(&mut self, request: Request) {
+        let queue = if is_few(request.texts.len()) { &mut self.few } else { &mut self.many };
+        queue.push_back(request);
+    }
+
+    fn next_batch(&mut self) -> Batch {
+        let mut batch = Batch::default();
+        // Large requests get on too, however many small ones come.
+        let share = if self.many.is_empty() { BATCH_TOKENS } else { BATCH_TOKENS / 2 };
+        while batch.tokens < share
+            && let Some(request) = self.few.pop_front()
+        {
+            batch.add(request, usize::MAX);
+        }
+        while batch.tokens < BATCH_TOKENS
+            && let Some(request) = self.many.pop_front()
+        {
+            batch.add(request, BATCH_TOKENS);
+        }
+        batch
     }
 }
 
@@ -166,59 +221,66 @@ fn message(panic: &(dyn Any + Send)) -> String {
     text.unwrap_or("no message").to_owned()
 }
 
-/// Requests that are computed together.
+/// Texts that are computed together.
 #[derive(Default)]
 struct Batch {
     texts: Vec<String>,
-    callers: Vec<Caller>,
+    /// Whose they are in turn, and how many are each one's.
+    requests: Vec<(Request, usize)>,
     /// By estimate.
     tokens: usize,
 }
 
-/// Who waits for the next `texts` texts of a batch.
-struct Caller {
-    texts: usize,
-    reply: oneshot::Sender<Result<Vec<Embedding>, EmbedError>>,
-}
-
 impl Batch {
-    /// Takes the request out of the queue, and in unless its caller has gone.
-    fn add(&mut self, request: Request) {
-        let Request { texts, reply, room } = request;
-        drop(room);
-        if reply.is_closed() {
+    /// Takes texts of the request in until there are `limit` tokens; none if its caller has gone.
+    fn add(&mut self, mut request: Request, limit: usize) {
+        drop(request.room.take());
+        if request.reply.is_closed() {
             return;
         }
-        let tokens = texts.iter().map(|text| (2 + text.len() / BYTES_OF_TOKEN).min(MAX_TOKENS));
-        self.tokens += tokens.sum::<usize>();
-        self.callers.push(Caller { texts: texts.len(), reply });
-        self.texts.extend(texts);
+        let before = self.texts.len();
+        while self.tokens < limit
+            && let Some(text) = request.texts.pop_front()
+        {
+            self.tokens += (2 + text.len() / BYTES_OF_TOKEN).min(MAX_TOKENS);
+            self.texts.push(text);
+        }
+        self.requests.push((request, self.texts.len() - before));
     }
 
-    fn run(self, embed: &impl Embed) {
+    /// Answers the requests of which this was all; the others.
+    fn run(self, embed: &impl Embed) -> Vec<Request> {
         let texts: Vec<&str> = self.texts.iter().map(String::as_str).collect();
-        match embed(&texts) {
-            Ok(embeddings) => {
-                let mut embeddings = embeddings.into_iter();
-                for caller in self.callers {
-                    let own = embeddings.by_ref().take(caller.texts).collect();
-                    caller.answer(Ok(own));
+        let mut together = embed(&texts).map(Vec::into_iter);
+        let mut start = 0;
+        let mut unfinished = Vec::new();
+        for (mut request, count) in self.requests {
+            let end = start + count;
+            let own = match &mut together {
+                Ok(embeddings) => Ok(embeddings.by_ref().take(count).collect()),
+                // Somebody's text was refused, or panicked: each caller gets the answer to his own texts.
+                Err(_) => embed(&texts[start..end]),
+            };
+            start = end;
+            match own {
+                Ok(own) => request.embeddings.extend(own),
+                Err(error) => {
+                    request.answer(Err(error));
+                    continue;
                 }
             }
-            // Somebody's text was refused, or panicked: each caller gets the answer to his own request.
-            Err(_) => {
-                let mut start = 0;
-                for caller in self.callers {
-                    let end = start + caller.texts;
-                    caller.answer(embed(&texts[start..end]));
-                    start = end;
-                }
+            if request.texts.is_empty() {
+                let embeddings = std::mem::take(&mut request.embeddings);
+                request.answer(Ok(embeddings));
+            } else {
+                unfinished.push(request);
             }
         }
+        unfinished
     }
 }
 
-impl Caller {
+impl Request {
     fn answer(self, answer: Result<Vec<Embedding>, EmbedError>) {
         // The caller may have gone meanwhile; then nobody wants the answer.
         self.reply.send(answer).ok();
@@ -246,5 +308,63 @@ mod tests {
         }
         let EmbedderState { restarts, trouble } = embedder.state();
         assert!(restarts >= 3 && trouble.is_none(), "{restarts} {trouble:?}");
+    }
+
+    #[tokio::test]
+    async fn small_requests_do_not_wait_for_all_of_a_large_one() {
+        let (calls, called) = std::sync::mpsc::channel();
+        let (go_on, may_go_on) = std::sync::mpsc::channel();
+        let embedder = Embedder::start_with(EmbedderConfig::default(), move |texts: &[&str]| {
+            let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+            let embeddings = texts.iter().map(|text| vec![text.len() as f32].into()).collect();
+            calls.send(texts).expect("the test listens");
+            may_go_on.recv().expect("the test goes on");
+            Ok(embeddings)
+        });
+        let embedder = embedder.expect("the thread starts");
+        let long = |number: usize| format!("{number:04} {}", "word ".repeat(300));
+        let large: Vec<String> = (0..1_000).map(long).collect();
+        let mut large_request = Box::pin(embedder.embed(large.clone()));
+        assert!(ready(&mut large_request).await.is_none());
+        let first = called.recv().expect("it embeds");
+        assert_eq!(first, large[..first.len()], "a part of the large request");
+        // As many as may wait, though the large request has not ended.
+        let mut small: Vec<_> = (0..1_024).map(|n| Box::pin(embedder.embed(vec![n.to_string()]))).collect();
+        for request in &mut small {
+            assert!(ready(request).await.is_none());
+        }
+        go_on.send(()).expect("it waits");
+        let second = called.recv().expect("it embeds");
+        assert_eq!(second[0], "0");
+        let small_ones = second.iter().filter(|text| text.len() < 5).count();
+        assert_eq!(second[small_ones..], large[first.len()..][..second.len() - small_ones]);
+        assert!(second.len() > small_ones, "the large request gets on too");
+        for _ in 0..1_000 {
+            go_on.send(()).expect("it waits");
+        }
+        let embeddings = large_request.await.expect("it is embedded");
+        assert_eq!(embeddings.len(), 1_000);
+        assert!(embeddings.iter().all(|embedding| embedding.as_slice() == [1_505.0]));
+        for (number, request) in small.into_iter().enumerate() {
+            let length = number.to_string().len() as f32;
+            assert_eq!(request.await.expect("it is embedded")[0].as_slice(), [length]);
+        }
+        // Nobody waits for the rest of a request whose caller has gone.
+        while called.try_recv().is_ok() {}
+        let mut left = Box::pin(embedder.embed(large.clone()));
+        assert!(ready(&mut left).await.is_none());
+        drop(left);
+        assert_eq!(embedder.embed(vec!["after".to_owned()]).await.expect("it is embedded").len(), 1);
+        let embedded: usize = called.try_iter().map(|texts| texts.len()).sum();
+        assert!(embedded < 100, "{embedded}");
+    }
+
+    /// What the future comes to, if it is ready.
+    async fn ready<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+        tokio::select! {
+            biased;
+            output = future => Some(output),
+            () = std::future::ready(()) => None,
+        }
     }
 }
