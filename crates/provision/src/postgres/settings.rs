@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+use rustix::process::{Resource, getrlimit};
+
 const MIB: u64 = 1 << 20;
 
 /// Whether commits survive a crash of the machine.
@@ -16,7 +18,7 @@ pub enum Durability {
 /// Memory that PostgreSQL can count on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Memory {
-    /// Of the machine, or of the container where that is less.
+    /// Of the machine, or of the container, or what one process may have (`ulimit -v`), whichever is least.
     pub(crate) total_bytes: u64,
     /// Size of `/dev/shm`, which parallel index builds use; containers often have only 64 MiB.
     pub(crate) shared_bytes: u64,
@@ -30,7 +32,9 @@ impl Memory {
             .iter()
             .find_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok());
         // 2 GiB where nothing tells (macOS): modest settings work everywhere.
-        let total_bytes = machine.unwrap_or(2048 * MIB).min(container.unwrap_or(u64::MAX));
+        let process = getrlimit(Resource::As).current;
+        let total_bytes = machine.unwrap_or(2048 * MIB);
+        let total_bytes = total_bytes.min(container.unwrap_or(u64::MAX)).min(process.unwrap_or(u64::MAX));
         let shared_bytes = rustix::fs::statvfs(Path::new("/dev/shm"))
             .map_or(0, |stat| stat.f_blocks.saturating_mul(stat.f_frsize));
         Self { total_bytes, shared_bytes }
