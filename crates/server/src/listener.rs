@@ -20,6 +20,9 @@ use tokio::{
 
 use crate::connections::{Connections, Impatient, Use};
 
+/// Bytes that the head of a request may have: each connection may hold as many, key or not.
+const HEAD_BYTES: usize = 128 << 10;
+
 /// A port that is bound and not served yet.
 #[derive(Debug)]
 pub struct Listener {
@@ -152,7 +155,7 @@ async fn serve_connection(
     (limits, used): (ConnectionLimits, Use),
 ) {
     let mut protocol = http1::Builder::new();
-    protocol.timer(TokioTimer::new()).header_read_timeout(limits.head);
+    protocol.timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(HEAD_BYTES);
     let routed = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(used.clone());

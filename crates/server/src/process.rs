@@ -46,7 +46,7 @@ impl Process {
         let room = Arc::new(Semaphore::new(config.max_requests));
         let streams = Arc::new(Semaphore::new(config.max_streams));
         let metrics = Metrics::new(&probes);
-        let bodies = BodyRoom::new(config.max_body_bytes);
+        let bodies = BodyRoom::new(config.max_body_bytes, config.request_timeout / 2);
         Arc::new(Self {
             config,
             metrics,

@@ -163,13 +163,40 @@ async fn requests_beyond_the_limit_are_turned_away_at_once() {
 
 #[tokio::test]
 async fn request_that_takes_too_long_is_given_up() {
+    let config = ServerConfig { request_timeout: Duration::ZERO, ..ServerConfig::default() };
+    let served = Served::start_with(config).await;
+    let answer = served.get("/api/v1/queries/count").await;
+    assert_eq!(answer.message(504), "the request took longer than 0 s and was given up");
+}
+
+#[tokio::test]
+async fn body_that_stays_away_is_the_clients_fault() {
     let config = ServerConfig { request_timeout: Duration::from_millis(300), ..ServerConfig::default() };
     let served = Served::start_with(config).await;
     let mut stalled = begin_post(&served, "{}").await;
     let mut answer = String::new();
     stalled.read_to_string(&mut answer).await.expect("an answer comes");
-    assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
-    assert!(answer.contains("took longer than 0.3 s"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("did not arrive within 0.15 s"), "{answer}");
+}
+
+#[tokio::test]
+async fn announced_body_that_is_too_large_is_not_waited_for() {
+    let served = Served::start().await;
+    let mut stream = TcpStream::connect(served.address).await.expect("the service listens");
+    let head = "POST /queries HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 99999999999\r\nconnection: close\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.expect("the head is sent");
+    let mut answer = [0; 13];
+    stream.read_exact(&mut answer).await.expect("an answer comes");
+    assert_eq!(&answer, b"HTTP/1.1 413 ");
+}
+
+#[tokio::test]
+async fn head_that_is_too_large_is_refused() {
+    let served = Served::start().await;
+    let with = |bytes: usize| format!("GET /health HTTP/1.1\r\nhost: localhost\r\nx: {}", "x".repeat(bytes));
+    assert_eq!(status_of(&served, &with(60_000), "").await, "200");
+    assert_eq!(status_of(&served, &with(300_000), "").await, "431");
 }
 
 #[tokio::test]

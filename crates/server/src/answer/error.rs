@@ -26,6 +26,9 @@ pub(crate) enum ApiError {
     /// The body did not arrive.
     #[error("the body could not be read: send it again")]
     Body { source: axum::Error },
+    /// The body took too long.
+    #[error("the body did not arrive within {} s: send it faster, or less at once", limit.as_secs_f64())]
+    SlowBody { limit: Duration },
     /// The path has an escape that is no UTF-8, or leads out of its place.
     #[error("malformed path: expected percent-encoded UTF-8 without the segments `.` and `..`")]
     Path,
@@ -145,6 +148,7 @@ impl ApiError {
         match self {
             Self::MalformedJson { .. } | Self::Body { .. } | Self::Path => StatusCode::BAD_REQUEST,
             Self::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::SlowBody { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Host { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::Origin { .. } => StatusCode::FORBIDDEN,

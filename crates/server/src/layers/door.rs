@@ -96,7 +96,7 @@ fn check_origin(config: &ServerConfig, request: &Request, host: Option<&Authorit
     }
     let is = |name: HeaderName, value: &str| headers.get(name).is_some_and(|found| found == value);
     let is_foreign =
-        headers.contains_key(FETCH_SITE) && !is(FETCH_SITE, "same-origin") && !is(FETCH_SITE, "none");
+        headers.get_all(FETCH_SITE).iter().any(|site| !["same-origin", "none"].iter().any(|own| site == own));
     let is_link = matches!(*request.method(), Method::GET | Method::HEAD)
         && is(FETCH_MODE, "navigate")
         && (is(FETCH_USER, "?1") || LINKED.contains(&request.uri().path()));
@@ -195,6 +195,7 @@ mod tests {
                 &["sec-fetch-site: cross-site"],
                 &["sec-fetch-site: same-site", "sec-fetch-mode: no-cors"],
                 &["sec-fetch-site: same-site", "origin: http://localhost:8000"],
+                &["sec-fetch-site: same-origin", "sec-fetch-site: cross-site"],
                 // A frame or a window that the page opens by itself.
                 &["sec-fetch-site: cross-site", "sec-fetch-mode: navigate"],
             ] {
@@ -222,7 +223,12 @@ mod tests {
         let with = |headers: &str, body: &str| {
             refusal(&config, &format!("POST /api/v1/runs/x/cancel\nhost: localhost\n{headers}"), body)
         };
-        for headers in ["", "content-type: text/plain", "content-type: text/plain; a=application/json"] {
+        for headers in [
+            "",
+            "content-type: text/plain",
+            "content-type: text/plain; a=application/json",
+            "content-type: application/json\ncontent-type: text/plain",
+        ] {
             assert_eq!(with(headers, "{}"), Some(StatusCode::UNSUPPORTED_MEDIA_TYPE), "{headers}");
         }
         assert_eq!(with("content-type: application/json; charset=utf-8", "{}"), None);

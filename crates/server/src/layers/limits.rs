@@ -1,6 +1,6 @@
 //! How many requests at once, and how long each.
 
-use std::sync::Arc;
+use std::{future::poll_fn, pin::pin, sync::Arc};
 
 use axum::{
     body::HttpBody as _,
@@ -8,9 +8,13 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    sync::OwnedSemaphorePermit,
+    task::block_in_place,
+};
 
-use crate::{answer::ApiError, connections::holding, process::Process};
+use crate::{answer::ApiError, connections::holding, process::Process, request::LARGE_BYTES};
 
 /// Counts as one of the requests that are worked on, until the last clone is dropped.
 #[derive(Clone, Debug)]
@@ -59,6 +63,19 @@ pub(crate) async fn within_memory(
         Ok(held) => response.map(|body| holding(body, held)),
         Err(error) => error.into_response(),
     }
+}
+
+/// Lets others of the thread go on elsewhere while a request with a large body is worked on: what becomes of such a
+/// body is checked, converted and written in an answer without a pause.
+pub(crate) async fn apart(request: Request, next: Next) -> Response {
+    let is_small = request.body().size_hint().exact().is_some_and(|bytes| bytes <= LARGE_BYTES as u64);
+    let response = next.run(request);
+    // A runtime of one thread, as in tests, has nowhere else to go.
+    if is_small || Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return response.await;
+    }
+    let mut response = pin!(response);
+    poll_fn(|context| block_in_place(|| response.as_mut().poll(context))).await
 }
 
 /// Requests that wait for models.

@@ -1,5 +1,6 @@
 //! What every request goes through, whatever its route: from the outside in, an id, a span and metrics, the body of
-//! an error; origins; where it comes from, if no key is needed; the key; a limit to how many there are; a time limit; and a net under panics.
+//! an error; origins; where it comes from, if no key is needed; the key; a limit to how many there are; a time
+//! limit; a thread of its own for a large body; and a net under panics.
 
 mod door;
 mod key;
@@ -32,6 +33,7 @@ pub(crate) fn around(router: Router, process: &Arc<Process>) -> Router {
         .method_not_allowed_fallback(other_method)
         .layer(Extension(process.bodies.clone()))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(limits::apart))
         .layer(from_fn_with_state(process.clone(), limits::within_time))
         .layer(from_fn_with_state(process.clone(), limits::within_memory))
         .layer(from_fn_with_state(process.clone(), limits::within_room))

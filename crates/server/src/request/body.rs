@@ -26,7 +26,7 @@ use super::{
 use crate::answer::{ApiError, SHOWN_CHARACTERS};
 
 /// Larger bodies are read off the threads that serve.
-const LARGE_BYTES: usize = 128 << 10;
+pub(crate) const LARGE_BYTES: usize = 128 << 10;
 
 /// A body of `T`, and the names of the fields that were ignored.
 pub(crate) struct Body<T, U> {
@@ -100,14 +100,16 @@ impl<T: DeserializeOwned + JsonSchema + Send + 'static, U: UnknownFields> Body<T
 /// Refuses a body that says it is something else than JSON.
 pub(crate) fn check_media_type(request: &Request) -> Result<(), ApiError> {
     // Without one, JSON is what everybody means who has the key.
-    let Some(found) = request.headers().get(header::CONTENT_TYPE) else { return Ok(()) };
-    let found = String::from_utf8_lossy(found.as_bytes());
-    let essence =
-        found.split(';').next().expect("splitting gives one part at least").trim().to_ascii_lowercase();
-    if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
-        return Ok(());
+    for found in request.headers().get_all(header::CONTENT_TYPE) {
+        let found = String::from_utf8_lossy(found.as_bytes());
+        let essence = found.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+        let is_json = essence == "application/json"
+            || (essence.starts_with("application/") && essence.ends_with("+json"));
+        if !is_json {
+            return Err(ApiError::MediaType { found: found.into_owned() });
+        }
     }
-    Err(ApiError::MediaType { found: found.into_owned() })
+    Ok(())
 }
 
 async fn receive(request: Request) -> Result<Received, ApiError> {

@@ -7,7 +7,7 @@ mod room;
 mod segment;
 mod unknown;
 
-pub(crate) use body::{Body, BodyOrParameters, check_media_type};
+pub(crate) use body::{Body, BodyOrParameters, LARGE_BYTES, check_media_type};
 pub(crate) use idempotency::IdempotencyKey;
 pub(crate) use parameters::{Both, Parameters};
 pub(crate) use room::BodyRoom;

@@ -1,9 +1,9 @@
 //! Memory that the bodies of requests and answers take, which is limited for the process: what a body says may take many
 //! times its bytes, an answer waits for its client, and there are as many as clients.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use futures_util::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -24,6 +24,8 @@ const PERMIT_BYTES: usize = 1 << 10;
 pub(crate) struct BodyRoom {
     /// Bytes that one body may have.
     limit_bytes: usize,
+    /// Until a body is there.
+    patience: Duration,
     room: Arc<Semaphore>,
 }
 
@@ -38,27 +40,16 @@ pub(crate) struct Received {
 pub(crate) struct Held(Option<OwnedSemaphorePermit>);
 
 impl BodyRoom {
-    /// For bodies of up to `limit_bytes` each.
-    pub(crate) fn new(limit_bytes: usize) -> Self {
+    /// For bodies of up to `limit_bytes` each, which arrive within `patience`.
+    pub(crate) fn new(limit_bytes: usize, patience: Duration) -> Self {
         let permits = TOTAL_BYTES.max(limit_bytes.saturating_mul(2)) / PERMIT_BYTES;
-        Self { limit_bytes, room: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))) }
+        Self { limit_bytes, patience, room: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))) }
     }
 
     /// Reads the whole body, and takes the room that its content will need.
     pub(crate) async fn receive(&self, body: Body) -> Result<Received, ApiError> {
-        let limit_bytes = self.limit_bytes;
-        let (mut bytes, mut held) = (Vec::new(), Held::default());
-        let mut stream = body.into_data_stream();
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|source| ApiError::Body { source })?;
-            if bytes.len() + chunk.len() > limit_bytes {
-                return Err(ApiError::TooLarge { limit_bytes });
-            }
-            bytes.extend_from_slice(&chunk);
-            if bytes.len() > UNCOUNTED_BYTES {
-                self.take(&mut held, bytes.len())?;
-            }
-        }
+        let arrived = tokio::time::timeout(self.patience, self.arrive(body)).await;
+        let (bytes, mut held) = arrived.map_err(|_| ApiError::SlowBody { limit: self.patience })??;
         if bytes.len() > UNCOUNTED_BYTES {
             let size = bytes.len() + size_of_values(&bytes);
             let most = self.most_bytes();
@@ -71,6 +62,27 @@ impl BodyRoom {
             self.take(&mut held, size)?;
         }
         Ok(Received { bytes, held })
+    }
+
+    /// The bytes of the body, and the room that they take.
+    async fn arrive(&self, body: Body) -> Result<(Vec<u8>, Held), ApiError> {
+        let limit_bytes = self.limit_bytes;
+        if usize::try_from(body.size_hint().lower()).map_or(true, |announced| announced > limit_bytes) {
+            return Err(ApiError::TooLarge { limit_bytes });
+        }
+        let (mut bytes, mut held) = (Vec::new(), Held::default());
+        let mut stream = body.into_data_stream();
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(|source| ApiError::Body { source })?;
+            if bytes.len() + chunk.len() > limit_bytes {
+                return Err(ApiError::TooLarge { limit_bytes });
+            }
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > UNCOUNTED_BYTES {
+                self.take(&mut held, bytes.len())?;
+            }
+        }
+        Ok((bytes, held))
     }
 
     /// Room for the body of an answer of `bytes`, which is in memory until its client has read it.
@@ -127,7 +139,7 @@ mod tests {
 
     #[tokio::test]
     async fn bodies_together_take_no_more_than_the_room() {
-        let room = BodyRoom::new(16 << 20);
+        let room = BodyRoom::new(16 << 20, Duration::from_secs(60));
         let text = || format!(r#""{}""#, ",[{:".repeat(3 << 20));
         let mut received = Vec::new();
         let refused = loop {
@@ -149,7 +161,7 @@ mod tests {
 
     #[tokio::test]
     async fn body_counts_by_what_it_becomes() {
-        let room = BodyRoom::new(16 << 20);
+        let room = BodyRoom::new(16 << 20, Duration::from_secs(60));
         for unit in ["1,", "[],", "{},", r#""":"","#] {
             let body = format!("[{}1]", unit.repeat((15 << 20) / unit.len()));
             let refused = receive(&room, body).await.map(drop).expect_err("it is large");
@@ -157,6 +169,9 @@ mod tests {
         }
         receive(&room, format!("[{}1]", "1,".repeat(500_000))).await.expect("it is not that large");
         let over = receive(&room, " ".repeat((16 << 20) + 1)).await.map(drop);
+        assert!(matches!(over, Err(ApiError::TooLarge { .. })), "{over:?}");
+        let endless = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 1 << 20]));
+        let over = room.receive(Body::from_stream(endless)).await.map(drop);
         assert!(matches!(over, Err(ApiError::TooLarge { .. })), "{over:?}");
     }
 
