@@ -4,6 +4,7 @@ use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
+use serde_json::Value;
 
 /// A whole number from `MIN` to `MAX`; `DEFAULT` where the field is absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,49 +78,30 @@ impl<'de, const MIN: u32, const MAX: u32, const DEFAULT: u32> Deserialize<'de>
     for LaxWhole<MIN, MAX, DEFAULT>
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor<const MIN: u32, const MAX: u32>;
-
-        impl<const MIN: u32, const MAX: u32> Visitor<MIN, MAX> {
-            fn within(number: Option<i64>) -> Option<u32> {
-                u32::try_from(number?).ok().filter(|number| (MIN..=MAX).contains(number))
-            }
-        }
-
-        impl<const MIN: u32, const MAX: u32> de::Visitor<'_> for Visitor<MIN, MAX> {
-            type Value = u32;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "a whole number from {MIN} to {MAX}")
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<u32, E> {
-                let within = Self::within(Some(number));
-                within.ok_or_else(|| E::invalid_value(de::Unexpected::Signed(number), &self))
-            }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<u32, E> {
-                let within = Self::within(i64::try_from(number).ok());
-                within.ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(number), &self))
-            }
-
-            fn visit_f64<E: de::Error>(self, number: f64) -> Result<u32, E> {
-                // Display writes the digits of a whole float, and nothing else that is a whole number.
-                let within = Self::within(number.to_string().parse().ok());
-                within.ok_or_else(|| E::invalid_value(de::Unexpected::Float(number), &self))
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<u32, E> {
+        // A number comes with all its digits, which no visitor for floats is given.
+        let value = Value::deserialize(deserializer)?;
+        let digits = match &value {
+            // Display writes the digits of a whole float, and nothing else that is a whole number.
+            Value::Number(number) if number.is_f64() => number.as_f64().map(|number| number.to_string()),
+            Value::Number(number) => Some(number.to_string()),
+            Value::String(text) => {
                 let digits = text.trim();
-                let digits = match digits.split_once('.') {
-                    Some((digits, zeros)) if zeros.bytes().all(|byte| byte == b'0') => digits,
-                    _ => digits,
-                };
-                let within = Self::within(digits.parse().ok());
-                within.ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+                Some(match digits.split_once('.') {
+                    Some((digits, zeros)) if zeros.bytes().all(|byte| byte == b'0') => digits.to_owned(),
+                    _ => digits.to_owned(),
+                })
             }
+            _ => None,
+        };
+        let number = digits
+            .and_then(|digits| digits.parse::<i64>().ok())
+            .and_then(|number| u32::try_from(number).ok());
+        match number.filter(|number| (MIN..=MAX).contains(number)) {
+            Some(number) => Ok(Self(Whole(number))),
+            None => Err(de::Error::custom(format_args!(
+                "invalid value: {value}, expected a whole number from {MIN} to {MAX}"
+            ))),
         }
-
-        deserializer.deserialize_any(Visitor::<MIN, MAX>).map(Whole).map(Self)
     }
 }
 
