@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     postgres::{Table, vector_index::Precision},
-    storage::{Selection, Start, StorageError, category_key, own_keys},
+    storage::{Selection, Start, StorageError},
 };
 
 /// Characters of a text that full text search looks at. A `tsvector` holds a megabyte, and a text that has more words
@@ -197,70 +197,6 @@ pub(crate) fn lock_record(table: &Table, key: Uuid) -> Statement {
     let key = binds.add(Bind::Key(key));
     let (name, shown) = (quoted(&table.name), shown_columns(table));
     statement(format!("select {shown}\nfrom {name}\nwhere id = {key}\nfor update"), binds)
-}
-
-/// What to write into a row; `None` stays.
-pub(crate) struct RowChange {
-    pub(crate) text: Option<(String, Embedding)>,
-    pub(crate) category: Option<String>,
-    /// A JSON object: the user's own keys.
-    pub(crate) metadata: Option<String>,
-}
-
-/// Changes something of the row with this key, and answers it as it is then. The row's metadata never leave PostgreSQL: what the change
-/// does not name stays as it is, to the last digit.
-pub(crate) fn update_record(service: Service, key: Uuid, change: RowChange) -> Statement {
-    let RowChange { text, category, metadata } = change;
-    let (table, category_column) = (&Table::of(service), category_key(service));
-    let mut binds = Binds::default();
-    let key = binds.add(Bind::Key(key));
-    let mut changes = Vec::new();
-    if let Some((text, embedding)) = text {
-        changes.push(format!("{} = {}", quoted(&table.text_column), binds.add(Bind::Text(text))));
-        let embedding = binds.add(Bind::Reals(embedding.as_slice().to_vec()));
-        changes.push(format!("embedding = {embedding}::real[]::vector"));
-    }
-    let category = category.map(|category| binds.add(Bind::Text(category)));
-    if let Some(category) = &category {
-        changes.push(format!("{} = {category}", quoted(category_column)));
-    }
-    // Of metadata that are no object, which the old services may have left, nothing is the service's own.
-    let object = "case when jsonb_typeof(metadata) = 'object' then metadata end";
-    let set_category =
-        category.map(|category| format!("jsonb_build_object('{category_column}', {category}::text)"));
-    match (metadata, set_category) {
-        (None, None) => {}
-        (None, Some(category)) => changes.push(format!(
-            "metadata = case
-        when jsonb_typeof(metadata) = 'object' and metadata ? '{category_column}' then metadata || {category}
-        else metadata
-    end"
-        )),
-        (Some(metadata), category) => {
-            let metadata = binds.add(Bind::Text(metadata));
-            let own = binds.add(Bind::Texts(own_keys(service).iter().map(|key| (*key).to_owned()).collect()));
-            let category = category.map_or_else(String::new, |category| format!(" || {category}"));
-            changes.push(format!(
-                "metadata = {metadata}::jsonb || coalesce((
-        select jsonb_object_agg(key, value)
-        from jsonb_each({object})
-        where key = any({own})
-    ), '{{}}'){category}"
-            ));
-        }
-    }
-    statement(
-        format!(
-            "update {name}
-set {changes}
-where id = {key}
-returning {shown}",
-            name = quoted(&table.name),
-            changes = changes.join(",\n    "),
-            shown = shown_columns(table),
-        ),
-        binds,
-    )
 }
 
 /// Deletes the rows with these keys that show the ids, and answers the ids.
@@ -497,7 +433,7 @@ pub(super) fn searched_words(table: &Table) -> String {
 }
 
 /// What a record is read from.
-fn shown_columns(table: &Table) -> String {
+pub(super) fn shown_columns(table: &Table) -> String {
     let lifted: String = table.columns.iter().map(|column| format!(", {}", quoted(&column.name))).collect();
     format!(
         "id, source_id, {} as text{lifted}, metadata::text as metadata, created_at",
@@ -541,16 +477,6 @@ mod tests {
         let outputs = &Table::of(Service::Judge);
         check(&insert_records(outputs, &[]), &expect_file!["golden/insert_records.sql"]);
         expect_file!["golden/copy_records.sql"].assert_eq(&format!("{};\n", copy_records(outputs)));
-        let update =
-            |text: Option<&str>, category: Option<&str>, metadata: Option<&str>, expected: &ExpectFile| {
-                let text = text.map(|text| (text.to_owned(), vec![1.0].into()));
-                let (category, metadata) = (category.map(str::to_owned), metadata.map(str::to_owned));
-                let change = RowChange { text, category, metadata };
-                check(&update_record(Service::Judge, Uuid::nil(), change), expected);
-            };
-        update(Some("t"), Some("c"), Some("{}"), &expect_file!["golden/update_record.sql"]);
-        update(None, Some("c"), None, &expect_file!["golden/update_category.sql"]);
-        update(None, None, Some("{}"), &expect_file!["golden/update_metadata.sql"]);
         check(&delete_records(outputs, vec![], vec![]), &expect_file!["golden/delete_records.sql"]);
         check(&lock_record(outputs, Uuid::nil()), &expect_file!["golden/lock_record.sql"]);
         assert_eq!(

@@ -29,7 +29,10 @@ use self::{row::read_record, vector_search::IndexKnowledge};
 use super::{
     Database, Table,
     bounded::{fetch_answer, up_to},
-    ddl::service::{self as statements, RowChange, Statement},
+    ddl::{
+        service::{self as statements, Statement},
+        update::{RowChange, update_record},
+    },
     schema,
     service_transaction::ServiceTransaction,
     unnamed::on,
@@ -211,7 +214,7 @@ impl Storage for PostgresStorage {
             category: change.category.clone(),
             metadata: change.metadata.as_ref().map(object_to_json),
         };
-        let statement = statements::update_record(service, stored_id(id), row_change);
+        let statement = update_record(service, stored_id(id), row_change);
         let rows = fetch(&mut transaction, statement).await.map_err(self.failing.to(OPERATION))?;
         let updated = self.read(&rows, OPERATION)?.pop();
         self.commit(transaction).await?;
