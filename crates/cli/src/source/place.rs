@@ -66,7 +66,10 @@ pub(super) fn server_url(text: &str) -> Option<String> {
     }
     let authority = text.trim_start_matches('/').split('/').next().unwrap_or_default();
     let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if port.parse::<u16>().is_ok() => (host, Some(port)),
+        // The end of an address of IPv6 without brackets is no port.
+        Some((host, port)) if authority.parse::<IpAddr>().is_err() && port.parse::<u16>().is_ok() => {
+            (host, Some(port))
+        }
         _ => (authority, None),
     };
     let bare = host.trim_start_matches('[').trim_end_matches(']');
