@@ -214,3 +214,14 @@ fn upgrade_that_was_killed_is_done_again() {
     let is_superuser = psql(&server, Role::Superuser, "panopticon", "show is_superuser");
     assert_eq!(is_superuser.as_deref(), Ok("on"));
 }
+
+#[test]
+fn cluster_that_cannot_be_looked_at_is_not_taken_for_none() {
+    let folder = tempfile::tempdir().expect("there is room");
+    let options = ServerOptions::in_data_dir(&provision::DataDir::new(folder.path()));
+    assert!(!options.has_cluster());
+    let data = options.cluster.join("data");
+    fs::create_dir_all(&options.cluster).expect("it is made");
+    symlink(&data, &data).expect("a link that leads to itself is made");
+    assert!(options.has_cluster());
+}

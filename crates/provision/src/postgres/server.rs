@@ -7,6 +7,7 @@
 
 use std::{
     fs::{self, File},
+    io,
     net::TcpListener,
     path::PathBuf,
     process::Command,
@@ -64,9 +65,10 @@ impl ServerOptions {
         }
     }
 
-    /// Whether the cluster has been made.
+    /// Whether the cluster has been made. One that cannot be looked at counts as made: whoever uses it is told why.
     pub fn has_cluster(&self) -> bool {
-        Cluster { folder: self.cluster.clone(), access: self.access }.data().join("PG_VERSION").is_file()
+        let version = Cluster { folder: self.cluster.clone(), access: self.access }.data().join("PG_VERSION");
+        !matches!(version.metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
     }
 }
 
