@@ -14,11 +14,18 @@ Without DATABASE_URL, Panopticon runs a PostgreSQL server of its own in its data
   QUERY_STORAGE_TYPE, EVALUATION_STORAGE_TYPE, JUDGE_STORAGE_TYPE   postgres (the default) or chroma
   LOG_LEVEL                                                         ERROR, WARNING (the default), INFO or DEBUG
 
-Exit codes: 0 complete and verified; 1 failed, run again; 2 wrong usage or configuration, or unreadable source;
-3 records were rejected, are missing, have no vector, or cannot be shown exactly; 4 a comparison found a
-difference; 5 refused: another process holds the table or its indexes, another run is unfinished, or rows edited in
-PostgreSQL are in the way; 6 `doctor` found errors or warnings;
-130 interrupted; 141 the reader of standard output went away.";
+Exit codes:
+  0    complete and verified
+  1    failed; run again (a migration whose status is `verified` lacks an index only: `panopticon index apply`)
+  2    wrong usage or configuration, a database that does not fit, or unreadable source
+  3    records were rejected, are missing, have no vector, or cannot be shown exactly; or judgements of a run are no
+       measurement
+  4    a comparison found a difference
+  5    refused: another process holds the table or its indexes, another run is unfinished, or rows edited in
+       PostgreSQL are in the way
+  6    `doctor` found errors or warnings
+  130  interrupted
+  141  the reader of standard output closed it before its end";
 
 /// Evaluates language models; keeps prompts, outputs and scores in PostgreSQL and moves them there from ChromaDB.
 #[derive(Debug, Parser)]
@@ -92,7 +99,7 @@ pub(crate) enum Command {
 /// Which collections, and which tables they belong to.
 #[derive(Debug, Args)]
 pub(crate) struct TransferArguments {
-    /// What to migrate
+    /// Which collections
     #[arg(value_enum)]
     pub(crate) what: Option<What>,
     /// Name of the collection, after `collection`

@@ -68,6 +68,30 @@ async fn one_command_brings_a_directory_into_tables_and_one_takes_it_back() {
     assert_eq!(undone.code, 0, "{undone:?}");
     let left = "select string_agg(tablename, ' ' order by tablename) from pg_tables where tablename like 'file%' or tablename like 'user%'";
     assert_eq!(one(&database, left).await, "file-1 file-2", "what the other run brought stays");
+    let examined = json(&run_on(&database, &["doctor", "--json"]).await);
+    let absent = value!(["evaluation_metrics", "llm_outputs", "queries"]);
+    assert_eq!(examined["absent_tables"], absent, "tables of a run that was undone are not expected");
+}
+
+#[tokio::test]
+async fn verify_says_that_nothing_was_changed_beside_a_collection_without_records() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut writer = ChromaWriter::create(folder.path());
+    let [empty, full] =
+        ["empty", "full"].map(|name| ChromaCollection::new(name, DistanceSpace::Cosine, ChromaForm::Log));
+    let record =
+        ChromaRecord { id: "a".to_owned(), vector: vec![1.0; 8], document: None, metadata: Metadata::new() };
+    writer.write(&empty, []);
+    writer.write(&full, [record]);
+    writer.finish();
+    let from = folder.path().display().to_string();
+    let database = TestDatabase::create().await;
+    let migrated = run_on(&database, &["migrate", "collections", "--from", &from]).await;
+    assert_eq!(migrated.code, 0, "{migrated:?}");
+    let verified = run_on(&database, &["verify", "collections", "--from", &from]).await;
+    assert_eq!(verified.code, 0, "{verified:?}");
+    assert!(verified.stdout.contains("empty"), "{verified:?}");
+    assert!(verified.stdout.trim_end().ends_with("; nothing was changed"), "{verified:?}");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use records::{Embedding, Service};
-use store::postgres::{Database, Table, schema::TableState, vector_index::Observation};
+use store::postgres::{Database, Table, jobs::JobStatus, schema::TableState, vector_index::Observation};
 
 use super::{Examination, Recognised, Seen, TableExamination, Unseen, searches::measure};
 use crate::observe::{known, observe};
@@ -54,7 +54,12 @@ pub async fn examine(database: &Database, embed: Option<&Embed>) -> Result<Exami
     for table in known(jobs.as_deref().unwrap_or(&[])) {
         let misfits = match database.table_state(&table).await {
             Ok(TableState::Absent) => {
-                absent.push(table.name);
+                // Those of migrations that were undone are meant to be gone.
+                let is_services = Service::ALL.iter().any(|service| service.collection() == table.name);
+                let mut of_table = jobs.iter().flatten().filter(|job| job.table_name == table.name);
+                if is_services || of_table.any(|job| job.status != JobStatus::Undone) {
+                    absent.push(table.name);
+                }
                 continue;
             }
             Ok(TableState::WithoutBookkeeping | TableState::Ready) => Vec::new(),

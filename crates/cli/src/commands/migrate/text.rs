@@ -87,7 +87,11 @@ fn last_line(report: &Report) -> String {
                 .is_some_and(|copied| copied.written + copied.updated + copied.deleted > 0)
     };
     let is_plan = report.collections.iter().any(|collection| collection.stopped.is_some());
-    let is_comparison = report.collections.iter().all(|collection| collection.copied.is_none());
+    // A comparison, but of collections without records, of which there is nothing to compare.
+    let is_comparison = report
+        .collections
+        .iter()
+        .all(|collection| collection.copied.as_ref().is_none_or(|copied| copied.source_records == 0));
     if report.collections.iter().any(has_changed) {
         let run = report.run_id;
         let again = if report.is_resumed { ", which had been interrupted" } else { "" };
@@ -259,9 +263,11 @@ fn proof(lines: &mut Vec<String>, verification: &Verification) {
     let recall =
         searches.index_recall.map_or(String::new(), |recall| format!(", recall@10 of the index {recall:.3}"));
     let agreement = searches.parity.map_or(String::new(), |parity| {
-        let made =
-            if searches.count == 1 { "1 search".to_owned() } else { format!("{} searches", searches.count) };
-        format!("; {made} on both sides agree to {:.1} %", parity * 100.0)
+        let made = match searches.count {
+            1 => "1 search on both sides agrees".to_owned(),
+            number => format!("{number} searches on both sides agree"),
+        };
+        format!("; {made} to {:.1} %", parity * 100.0)
     });
     let left_out = match searches.without_distance {
         0 => String::new(),
