@@ -228,11 +228,28 @@ impl Configuration {
     ///
     /// # Errors
     /// In that case.
-    pub(crate) fn refuse_doubted(&self, name: &str) -> Result<(), Failure> {
+    pub(crate) fn refuse_doubted_directory(&self, name: &str) -> Result<(), Failure> {
+        self.refuse_doubted(name, "a directory that Chroma is to open")
+    }
+
+    /// Refuses `name`, a server, if others can have written where it is set, and it would get a token that they do not
+    /// have: one of the flag `token` or the environment.
+    ///
+    /// # Errors
+    /// In that case.
+    pub(crate) fn refuse_doubted_server(&self, name: &str, token: Option<&str>) -> Result<(), Failure> {
+        let is_in_file = matches!(self.setting("CHROMA_TOKEN").origin, Origin::DotEnv(..));
+        if self.chroma_token(token).is_none() || (token.is_none() && is_in_file) {
+            return Ok(());
+        }
+        self.refuse_doubted(name, "a server that gets your token")
+    }
+
+    fn refuse_doubted(&self, name: &str, purpose: &str) -> Result<(), Failure> {
         let setting = self.setting(name);
         match (&setting.origin, &self.doubt) {
             (Origin::DotEnv(..), Some(doubt)) => Err(Failure::usage(anyhow!(
-                "{} is not believed about a directory that Chroma is to open: {doubt}; set it in the environment",
+                "{} is not believed about {purpose}: {doubt}; set it in the environment",
                 setting.place()
             ))),
             _ => Ok(()),

@@ -171,6 +171,46 @@ fn file_above_that_others_can_write_is_not_read_and_config_says_so() {
 }
 
 #[test]
+fn token_is_not_sent_to_a_server_that_others_can_have_named() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join(".env");
+    let server = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = server.local_addr().expect("it has an address").port();
+    drop(server);
+    let name = format!("CHROMA_PERSIST_DIRECTORY=http://127.0.0.1:{port}\nQUERY_STORAGE_TYPE=chroma\n");
+    let with_token = format!("{name}CHROMA_TOKEN=s3cret\n");
+    let refused = "CHROMA_PERSIST_DIRECTORY in line 1 of";
+    for (text, mode, token, expected) in [
+        (&name, 0o666, Some("s3cret"), refused),
+        (&with_token, 0o666, Some("s3cret"), refused),
+        (&with_token, 0o666, None, "failed to reach"),
+        (&name, 0o666, None, "failed to reach"),
+        (&name, 0o600, Some("s3cret"), "failed to reach"),
+    ] {
+        std::fs::write(&file, text).expect("it is written");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("its mode can be set");
+        for arguments in [&["migrate", "query"][..], &["verify", "query"], &["serve", "query"]] {
+            let mut command = panopticon(folder.path(), arguments);
+            command.env("QUERY_PORT", "0");
+            if let Some(token) = token {
+                command.env("CHROMA_TOKEN", token);
+            }
+            let ended = run(&mut command);
+            assert!(
+                ended.code != 0 && ended.stderr.contains(expected),
+                "{text} {mode:o} {token:?}: {ended:?}"
+            );
+            assert!(!ended.stderr.contains("s3cret"), "{ended:?}");
+        }
+        let mut command = panopticon(folder.path(), &["migrate", "query", "--token", "s3cret"]);
+        let ended = run(&mut command);
+        let expected = if mode == 0o666 { refused } else { expected };
+        assert!(ended.code != 0 && ended.stderr.contains(expected), "{text} {mode:o}: {ended:?}");
+    }
+}
+
+#[test]
 fn variables_of_libpq_are_honoured_or_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let url = "postgresql://u:s3cret@h.invalid/d";

@@ -13,7 +13,7 @@ use crate::{
     configuration::Configuration,
     exit::Failure,
     interrupt::run_interruptibly,
-    source::{self, Location, Selection},
+    source::{self, Location, Selection, is_server_url},
 };
 
 /// Longer names are cut by PostgreSQL without a word.
@@ -39,7 +39,7 @@ pub(super) async fn open(
         transfers.push(Transfer { source, table });
     }
     for service in what.services() {
-        let path = service_source(configuration, arguments, service).map_err(Failure::usage)?;
+        let path = service_source(configuration, arguments, service)?;
         let name = service.collection().to_owned();
         let source = open_collection(configuration, arguments, &path, name, sources).await?;
         transfers.push(Transfer { source, table: Table::of(service) });
@@ -108,12 +108,18 @@ fn service_source(
     configuration: &Configuration,
     arguments: &TransferArguments,
     service: Service,
-) -> anyhow::Result<PathBuf> {
+) -> Result<PathBuf, Failure> {
     if let Some(path) = &arguments.from {
         return Ok(path.clone());
     }
     let (name, path) = configuration.persist_directory(service);
-    path.ok_or_else(|| anyhow!("no Chroma directory for {service}: give it with --from DIR, or set {name}"))
+    let path = path
+        .ok_or_else(|| anyhow!("no Chroma directory for {service}: give it with --from DIR, or set {name}"))
+        .map_err(Failure::usage)?;
+    if path.to_str().is_some_and(is_server_url) {
+        configuration.refuse_doubted_server(name, arguments.scope.token.as_deref())?;
+    }
+    Ok(path)
 }
 
 /// The table that the flags ask for.

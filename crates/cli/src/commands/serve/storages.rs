@@ -163,6 +163,7 @@ async fn chroma(
         )));
     };
     if let Some(url) = place.to_str().filter(|place| is_server_url(place)) {
+        configuration.refuse_doubted_server(name, None)?;
         let token = configuration.chroma_token(None).map(token).transpose().map_err(Failure::usage)?;
         return Ok((ServerOptions { token, ..ServerOptions::new(url) }, None));
     }
@@ -171,7 +172,7 @@ async fn chroma(
             "{name} is neither a path nor an http:// or https:// URL, and is not repeated here since it may hold a password"
         )));
     }
-    configuration.refuse_doubted(name)?;
+    configuration.refuse_doubted_directory(name)?;
     let is_upgrade = configuration.is_on("PANOPTICON_CHROMA_UPGRADE").map_err(Failure::usage)?;
     let consent = if is_upgrade { Consent::Given } else { Consent::Refused };
     let chroma = start_own(own, place, consent).await.map_err(|error| match error {
