@@ -312,20 +312,10 @@ mod tests {
 
     #[tokio::test]
     async fn small_requests_do_not_wait_for_all_of_a_large_one() {
-        let (calls, called) = std::sync::mpsc::channel();
-        let (go_on, may_go_on) = std::sync::mpsc::channel();
-        let embedder = Embedder::start_with(EmbedderConfig::default(), move |texts: &[&str]| {
-            let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
-            let embeddings = texts.iter().map(|text| vec![text.len() as f32].into()).collect();
-            calls.send(texts).expect("the test listens");
-            may_go_on.recv().expect("the test goes on");
-            Ok(embeddings)
-        });
-        let embedder = embedder.expect("the thread starts");
-        let long = |number: usize| format!("{number:04} {}", "word ".repeat(300));
-        let large: Vec<String> = (0..1_000).map(long).collect();
-        let mut large_request = Box::pin(embedder.embed(large.clone()));
-        assert!(ready(&mut large_request).await.is_none());
+        let (embedder, called, go_on) = gated();
+        let large = large_request();
+        let mut all_of_it = Box::pin(embedder.embed(large.clone()));
+        assert!(ready(&mut all_of_it).await.is_none());
         let first = called.recv().expect("it embeds");
         assert_eq!(first, large[..first.len()], "a part of the large request");
         // As many as may wait, though the large request has not ended.
@@ -342,21 +332,49 @@ mod tests {
         for _ in 0..1_000 {
             go_on.send(()).expect("it waits");
         }
-        let embeddings = large_request.await.expect("it is embedded");
+        let embeddings = all_of_it.await.expect("it is embedded");
         assert_eq!(embeddings.len(), 1_000);
         assert!(embeddings.iter().all(|embedding| embedding.as_slice() == [1_505.0]));
         for (number, request) in small.into_iter().enumerate() {
             let length = number.to_string().len() as f32;
             assert_eq!(request.await.expect("it is embedded")[0].as_slice(), [length]);
         }
-        // Nobody waits for the rest of a request whose caller has gone.
-        while called.try_recv().is_ok() {}
-        let mut left = Box::pin(embedder.embed(large.clone()));
+    }
+
+    #[tokio::test]
+    async fn rest_of_a_request_whose_caller_has_gone_is_not_embedded() {
+        let (embedder, called, go_on) = gated();
+        let mut left = Box::pin(embedder.embed(large_request()));
         assert!(ready(&mut left).await.is_none());
+        let first = called.recv().expect("it embeds");
         drop(left);
-        assert_eq!(embedder.embed(vec!["after".to_owned()]).await.expect("it is embedded").len(), 1);
-        let embedded: usize = called.try_iter().map(|texts| texts.len()).sum();
-        assert!(embedded < 100, "{embedded}");
+        let mut after = Box::pin(embedder.embed(vec!["after".to_owned()]));
+        assert!(ready(&mut after).await.is_none());
+        for _ in 0..1_000 {
+            go_on.send(()).expect("it waits");
+        }
+        after.await.expect("it is embedded");
+        assert!(first.len() < 100, "{}", first.len());
+        assert_eq!(called.try_iter().collect::<Vec<_>>(), [["after"]]);
+    }
+
+    /// An embedder, the texts of each call of its model, and a sender that lets a call end.
+    fn gated() -> (Embedder, std::sync::mpsc::Receiver<Vec<String>>, std::sync::mpsc::Sender<()>) {
+        let (calls, called) = std::sync::mpsc::channel();
+        let (go_on, may_go_on) = std::sync::mpsc::channel();
+        let embedder = Embedder::start_with(EmbedderConfig::default(), move |texts: &[&str]| {
+            let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+            let embeddings = texts.iter().map(|text| vec![text.len() as f32].into()).collect();
+            calls.send(texts).expect("the test listens");
+            may_go_on.recv().expect("the test goes on");
+            Ok(embeddings)
+        });
+        (embedder.expect("the thread starts"), called, go_on)
+    }
+
+    /// 1,000 long texts.
+    fn large_request() -> Vec<String> {
+        (0..1_000).map(|number| format!("{number:04} {}", "word ".repeat(300))).collect()
     }
 
     /// What the future comes to, if it is ready.
