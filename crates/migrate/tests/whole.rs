@@ -236,6 +236,9 @@ async fn same_command_resumes_a_run_that_ended_at_any_step() {
         }
         let group: uuid::Uuid =
             one(&test_database, "select id from migration_groups where status = 'copying'").await;
+        // As of a process that has died: the next one has connections of its own.
+        drop(database);
+        let database = Database::connect(&test_database.url()).await.expect("the database answers");
         let report = migrate_all(&database, folder.path(), target.clone()).await;
         assert!(report.is_resumed, "{target:?} {step:?}");
         assert_eq!((report.run_id, report.outcome()), (group, Outcome::Verified), "{target:?} {step:?}");

@@ -118,7 +118,7 @@ async fn missing_privileges_are_named_with_their_remedy() {
         (
             "no_schema",
             "create extension vector; revoke all on schema public from public".to_owned(),
-            "grant usage, create on schema",
+            "grant usage on schema",
         ),
         ("foreign_table", format!("{tables} grant create on schema public to ROLE"), "grant select"),
         (

@@ -234,7 +234,7 @@ fn everything_is_on_one_screen_within_its_width() {
           sql: select id, "query_text" from "queries" where embedding is null;
 
         note: articles\u{1b}[31m: not looked at, since the role may not read it: its
-          vector indexes, what searches find, its embeddings [not_seen]
+          vector indexes, what searches find, its embeddings, its odd values [not_seen]
           sql: grant select on "articles\u{1b}[31m" to "judge";
 
         note: queries: the search settings of index `queries_panopticon_vector` are not
