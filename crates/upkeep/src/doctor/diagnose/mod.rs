@@ -26,10 +26,12 @@ pub fn diagnose(examination: &Examination, policy: &Policy) -> Vec<Finding> {
         Err(unseen) => findings.push(Finding {
             severity: Severity::Note,
             code: "not_seen",
-            table: None,
-            what: format!("not looked at, since {unseen}: odd values of evaluation_results"),
+            table: Some("evaluation_results".to_owned()),
+            what: format!("not looked at, since {unseen}: its odd values"),
             remedy: match unseen {
-                Unseen::Privilege(remedy) => Remedy::Advice(remedy.clone()),
+                Unseen::Privilege(_) => {
+                    sql(format!("grant select on evaluation_results to {}", quoted(&examination.server.role)))
+                }
                 _ => Remedy::Advice("run it again while the server has less to do".to_owned()),
             },
         }),
