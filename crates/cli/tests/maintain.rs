@@ -92,7 +92,7 @@ async fn settings_of_maintenance_are_checked() {
         ("MAINTENANCE", "yes", "expected `on` or `off`"),
         ("MAINTENANCE_INTERVAL_SECONDS", "0", "expected a whole number from 1"),
         ("MAINTENANCE_BUDGET_SECONDS", "1h", "expected a whole number from 1"),
-        ("MAINTENANCE_QUIET_HOURS", "22-6", "expected hours in UTC such as 22:00-06:00, found `22-6`"),
+        ("MAINTENANCE_QUIET_HOURS", "22-6", "is `22-6`: expected hours in UTC such as 22:00-06:00"),
     ] {
         let ended = run_with(&["config"], &[(name, value)]).await;
         assert_eq!(ended.code, 2, "{ended:?}");

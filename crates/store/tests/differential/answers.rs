@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use serde_json::{Number, Value};
 use store::storage::{CategoryCount, Hit, Insertion, Record, StorageError};
 
 /// Distances of f32 vectors, measured in f32 here and in f64 there.
@@ -20,6 +21,27 @@ pub(super) enum Answer {
 }
 
 impl Answer {
+    /// The same, with floats in one notation.
+    pub(super) fn plain(mut self) -> Self {
+        let records: Vec<&mut Record> = match &mut self {
+            Self::Insertions(list) => list
+                .iter_mut()
+                .filter_map(|one| match one {
+                    Insertion::Stored(record) | Insertion::Unchanged(record) => Some(record),
+                    _ => None,
+                })
+                .collect(),
+            Self::Records(list) => list.iter_mut().collect(),
+            Self::Updated(record) => record.iter_mut().collect(),
+            Self::Hits { hits, .. } => hits.iter_mut().map(|hit| &mut hit.record).collect(),
+            Self::Ids(_) | Self::Count(_) | Self::Categories(_) | Self::Error(_) => Vec::new(),
+        };
+        for record in records {
+            record.metadata.values_mut().for_each(plain);
+        }
+        self
+    }
+
     /// Whether there is something in it.
     pub(super) fn is_telling(&self) -> bool {
         match self {
@@ -32,6 +54,21 @@ impl Answer {
             Self::Hits { hits, .. } => !hits.is_empty(),
             Self::Error(_) => false,
         }
+    }
+}
+
+/// Floats in one notation. Each side keeps their value and writes it its own way: PostgreSQL 10000000000000000.0,
+/// ChromaDB 1e+16.
+fn plain(value: &mut Value) {
+    match value {
+        Value::Number(number) if !number.is_i64() && !number.is_u64() => {
+            if let Some(float) = number.as_f64().and_then(Number::from_f64) {
+                *number = float;
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(plain),
+        Value::Object(object) => object.values_mut().for_each(plain),
+        _ => {}
     }
 }
 

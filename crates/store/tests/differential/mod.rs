@@ -86,6 +86,7 @@ async fn check(service: Service, start: fn(&Path) -> ChromaServer) {
     for number in 0..operations {
         let operation = Operation::random(&mut random, &mut inputs);
         let (expected, found) = tokio::join!(operation.run(&*pair.postgres), operation.run(&*pair.chroma));
+        let (expected, found) = (expected.plain(), found.plain());
         if let Err(difference) = answers::compare(&expected, &found) {
             panic!("DIFFERENTIAL_SEED={seed}, operation {number}: {}\n{difference}", operation.describe());
         }
