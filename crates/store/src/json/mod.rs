@@ -74,8 +74,14 @@ fn place_of_private_key(value: &Value) -> Option<String> {
     }
 }
 
+/// `metadata` as every store shows them: with numbers as JSONB gives them back.
+pub(crate) fn as_all_stores_show(mut metadata: Map<String, Value>) -> Map<String, Value> {
+    metadata.values_mut().for_each(|value| *value = as_jsonb_has_it(value.take()));
+    metadata
+}
+
 /// `value` with its numbers as JSONB gives them back.
-pub(crate) fn as_jsonb_has_it(value: Value) -> Value {
+fn as_jsonb_has_it(value: Value) -> Value {
     match value {
         Value::Number(number) => {
             let mut json = Vec::new();

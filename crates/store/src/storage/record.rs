@@ -9,7 +9,7 @@ use time::PrimitiveDateTime;
 use super::StorageError;
 use crate::{
     Problem, StoredTime,
-    json::{check_number, objects_say_the_same},
+    json::{as_all_stores_show, check_number, objects_say_the_same},
     postgres::Table,
 };
 
@@ -112,7 +112,7 @@ impl NewRecord {
         Record {
             id: self.id.clone(),
             text: self.text.clone(),
-            metadata: self.stored_metadata(service),
+            metadata: as_all_stores_show(self.stored_metadata(service)),
             created_at: Some(self.time().into()),
             problems: Vec::new(),
         }

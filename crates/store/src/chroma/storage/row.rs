@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::{
     StoredTime,
     chroma::{record::Parts, wire::Components},
-    json::is_same,
+    json::{as_all_stores_show, is_same},
     postgres::Table,
     storage::{Record, folding},
 };
@@ -39,7 +39,7 @@ impl Row {
         // A record without metadata has no keys.
         let kept = parts.metadata.unwrap_or_default();
         let kept_keys = kept.keys().cloned().collect();
-        let mut metadata = folding::unfold(kept);
+        let mut metadata = as_all_stores_show(folding::unfold(kept));
         for column in &table.columns {
             if let Some(default) = &column.default {
                 metadata.entry(&column.key).or_insert_with(|| Value::String(default.clone()));

@@ -8,7 +8,6 @@ use uuid::Uuid;
 
 use super::{PostgresStorage, fetch, row::read_record};
 use crate::{
-    json::as_jsonb_has_it,
     postgres::{
         copy_format::{HEADER, write_new_row},
         ddl::service::{self as statements, NewRow},
@@ -161,8 +160,7 @@ impl PostgresStorage {
                     return compared(record, there);
                 }
                 assert!(stored.remove(&key), "what was not there was stored");
-                let mut shown = record.to_record(service);
-                shown.metadata.values_mut().for_each(|value| *value = as_jsonb_has_it(value.take()));
+                let shown = record.to_record(service);
                 by_this_batch.insert(key, shown.clone());
                 Insertion::Stored(shown)
             })
