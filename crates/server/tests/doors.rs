@@ -123,6 +123,7 @@ async fn wait_for_requests(served: &Served, in_flight: usize) {
             return;
         }
         assert!(Instant::now() < end, "{in_flight} requests are there in time: {metrics}");
+        // Metrics announce no change: they are polled until the condition holds.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -342,6 +343,7 @@ async fn client_that_never_reads_is_dropped() {
     let end = Instant::now() + PATIENCE;
     while std::sync::Arc::strong_count(&held) > unused {
         assert!(Instant::now() < end, "the answer is still held");
+        // A reference count announces no change: it is polled until the condition holds.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     serving.abort();

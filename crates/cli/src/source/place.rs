@@ -31,6 +31,7 @@ pub(super) fn hint(path: &Path) -> String {
     let path = path.as_path();
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_symlink() && fs::metadata(path).is_err() => {
+            // The hint alone depends on it: a link that has gone since is shown without its target.
             let target = fs::read_link(path).unwrap_or_default();
             format!("it is a symbolic link to `{}`, and there is nothing", target.display())
         }
@@ -167,6 +168,7 @@ fn of_nothing(path: &Path) -> String {
 fn of_file(path: &Path) -> String {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    // The hint alone depends on them: of a file that cannot be read it is only said that it is a file.
     let bytes = first_bytes(path).unwrap_or_default();
     if name.starts_with(DATABASE) || PARQUET.contains(&name.as_str()) {
         return format!("that is the file: give the folder `{}`", shown(parent));

@@ -26,6 +26,7 @@ async fn wait_until(observer: &mut PgConnection, is_so: impl Fn(i64) -> bool) {
             return;
         }
         assert!(Instant::now() < end, "{count} wait");
+        // PostgreSQL announces no lock wait: its view is polled until the condition holds.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

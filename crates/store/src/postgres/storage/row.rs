@@ -52,6 +52,7 @@ pub(super) fn read_record(row: &PgRow, table: &Table) -> sqlx::Result<Record> {
     if text.is_none() {
         problems.push(Problem::new("text", ProblemKind::Null, ""));
     }
+    // An absent text is shown empty; the problem above says so.
     Ok(Record { id, text: text.unwrap_or_default(), metadata, created_at, problems })
 }
 
