@@ -213,7 +213,7 @@ impl Attack {
             tasks.spawn(throw(name, path, body, (time, Arc::clone(&answers))));
         }
         let host = "HTTP/1.1\r\nhost: localhost\r\n";
-        // Requests that are whole and whose answers nobody reads; heads and bodies that never end; silence.
+        // Complete requests whose responses are never read; incomplete heads and bodies; idle connections.
         let export = format!("GET /api/v1/queries/export?theme=big {host}\r\n");
         let list = format!("GET /api/v1/queries?theme=big&limit=10 {host}\r\n");
         let body = format!(

@@ -185,7 +185,7 @@ impl Configuration {
     }
 
     /// Refuses to take the default of `name` where a file of the user's, which may say otherwise, could not be read:
-    /// data would go where nobody looks for them.
+    /// data would go to a database that the user did not name.
     ///
     /// # Errors
     /// In that case.
@@ -259,7 +259,7 @@ impl Configuration {
     /// `VECTOR_INDEX_TYPE` and `VECTOR_RECALL_TARGET`.
     ///
     /// # Errors
-    /// When one of them is none of those allowed.
+    /// When one of them is invalid.
     pub(crate) fn index_policy(&self) -> anyhow::Result<Policy> {
         let index_type = self.value("VECTOR_INDEX_TYPE").expect("there is a default");
         let index_type = index_type
@@ -276,7 +276,7 @@ impl Configuration {
     /// When maintenance is done.
     ///
     /// # Errors
-    /// When a setting is none of those allowed.
+    /// When a setting is invalid.
     pub(crate) fn maintenance(&self) -> anyhow::Result<MaintenanceSettings> {
         let is_on = self.parsed("MAINTENANCE", "`on` or `off`", |text| match text {
             "on" => Some(true),
@@ -306,7 +306,7 @@ impl Configuration {
     /// `LOG_LEVEL` and `LOG_FORMAT`.
     ///
     /// # Errors
-    /// When one of them is none of those allowed.
+    /// When one of them is invalid.
     pub(crate) fn logging(&self) -> anyhow::Result<(LevelFilter, Format)> {
         let level = self.parsed("LOG_LEVEL", "ERROR, WARNING, INFO, DEBUG or TRACE", logging::level)?;
         let format = self.parsed("LOG_FORMAT", "text or json", logging::format)?;
@@ -327,7 +327,7 @@ impl Configuration {
         parse(value).map(Some).ok_or_else(|| self.invalid(name, expected))
     }
 
-    /// The setting `name` is none of what was `expected`. What a file has is not repeated: it may be anything.
+    /// The setting `name` is invalid; `expected` says what is valid. A value from a file is not repeated: it may be a secret.
     fn invalid(&self, name: &str, expected: &str) -> anyhow::Error {
         let setting = self.setting(name);
         match (&setting.origin, &setting.value) {

@@ -70,7 +70,7 @@ impl DotEnv {
                 Ok(Some(opened)) => opened,
                 Ok(None) => continue,
                 Err(error) => {
-                    // A stranger's file in a folder above is nobody's loss.
+                    // Skipping another user's file in a parent folder loses no setting of ours.
                     let owner = std::fs::metadata(&path).map(|metadata| metadata.uid());
                     let is_missed = index == 0 || owner.is_ok_and(trust::is_ours);
                     found.skipped.push(Skipped { path, reason: error.to_string(), is_missed });
@@ -163,7 +163,7 @@ struct Opened {
     is_ours: bool,
 }
 
-/// The file at `path`; `None` if there is none.
+/// The file at `path`; `None` if it does not exist.
 fn open(path: &Path) -> io::Result<Option<Opened>> {
     let mut options = OpenOptions::new();
     // A pipe would be waited for.

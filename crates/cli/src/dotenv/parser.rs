@@ -38,7 +38,7 @@ struct Reader<'f> {
     line: usize,
 }
 
-/// What stands here is none of what was expected.
+/// Unexpected text at this place.
 struct Unexpected;
 
 impl<'f> Reader<'f> {

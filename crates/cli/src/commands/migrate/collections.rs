@@ -44,7 +44,7 @@ pub(super) async fn open(
     .await
 }
 
-/// The collections whose name one of `patterns` matches; all if there is none.
+/// The collections whose name one of `patterns` matches; all of them if no pattern is given.
 fn matching(collections: Vec<&Collection>, patterns: &[String]) -> anyhow::Result<Vec<Collection>> {
     let is_meant = |collection: &&Collection| {
         patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern, &collection.name))

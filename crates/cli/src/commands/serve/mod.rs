@@ -262,7 +262,7 @@ impl Serving {
             tokio::time::timeout_at(end.into(), async { while workers.join_next().await.is_some() {} });
         tokio::select! {
             (answered, _) = async { tokio::join!(requests, workers) } => result = result.and(answered),
-            // A second signal is from somebody who does not want to wait.
+            // A second signal asks for an immediate end.
             () = signals.next() => {}
         }
         self.workers.shutdown().await;
@@ -339,7 +339,7 @@ async fn embedding_model(configuration: &Configuration) -> Result<EmbeddingModel
     Ok(EmbeddingModel::new(model, queue))
 }
 
-/// Connections of each of the `addresses`: so many that descriptors remain for PostgreSQL, models and files.
+/// Connections of each of the `addresses`, leaving enough descriptors for PostgreSQL, models and files.
 fn connections(configuration: &Configuration, addresses: usize) -> Result<usize, Failure> {
     let positive = |text: &str| text.parse().ok().filter(|number: &usize| *number > 0);
     let wanted = configuration

@@ -22,7 +22,7 @@ pub(super) struct Settings {
     /// Where the gateway passes requests on to; of the gateway alone.
     pub(super) upstreams: Vec<Upstream>,
     /// How long what is under way has to end once the process is told to stop: requests, and calls of runs. 25 s by
-    /// default, less than Kubernetes gives. Shorter cuts them off; longer than whoever stops us waits is of no use.
+    /// default, less than Kubernetes gives. Shorter cuts them off; longer than the supervisor waits has no effect.
     pub(super) grace: Duration,
 }
 
