@@ -7,7 +7,7 @@
 //! panic; nothing in the directory is written; memory holds the ids of one collection and positions into the
 //! files, never all its vectors or documents. Numbers found in files are checked before they size anything.
 //!
-//! "FORMAT §n" in the comments means the team's description of the format, `chroma/FORMAT.md`.
+//! "FORMAT §n" in the comments means section n of `docs/chroma-format.md`.
 #![forbid(unsafe_code)]
 
 mod bits;

@@ -358,7 +358,7 @@ fn damaged_indexes() {
     );
 }
 
-/// The one real directory: rbownes/Argus `data/query_storage` (FORMAT §13).
+/// The one real directory: rbownes/Argus `data/query_storage`.
 #[test]
 fn real_query_storage() {
     let Some(fixture) = unpack("panopticon-query-storage") else { return };

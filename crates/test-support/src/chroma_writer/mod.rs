@@ -1,6 +1,6 @@
 //! Writes persist directories as Chroma 1.5.9 leaves them, without Chroma: a million records of 384 dimensions in a
 //! minute, in memory that does not grow with their number. Entry points: [`ChromaWriter`], [`generated_records`].
-//! Follows `shared/chroma/FORMAT.md` (§2 – §8) and nothing of our reader.
+//! Follows `docs/chroma-format.md` (§2 – §8) and nothing of our reader.
 //!
 //! Chroma 1.5.9 opens the result, counts, gets, filters by metadata, and goes on writing to it. Four things differ
 //! from what it would have written:
