@@ -11,6 +11,7 @@ mod faults;
 mod index;
 mod inspect;
 mod judge;
+mod layers;
 mod maintain;
 mod migrate;
 mod monitor;

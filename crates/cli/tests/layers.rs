@@ -1,0 +1,357 @@
+//! The layers of `docs/ARCHITECTURE.md` hold: a module knows those of lower lines alone, so that there is no circle.
+//!
+//! Imports are read as text: `use` and paths that begin with `crate`, `super`, `self` or a module in sight. A name that a
+//! module passes on by `pub use` counts for the module that defines it. What a method call reaches cannot be seen.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Arrows that run upwards today, as `crate: from -> to`. A new one is refused, and one that is gone must leave this list.
+const UPWARDS: [&str; 30] = [
+    "judge: registry -> provider",
+    "server: answer -> handlers",
+    "server: answer -> wire",
+    "server: handlers -> gateway",
+    "server: judging -> gateway",
+    "server: process -> layers",
+    "server: request -> wire",
+    "server: wire -> judging",
+    "server: wire -> results",
+    "store: chroma -> postgres",
+    "store: error -> postgres",
+    "store: error -> storage",
+    "store: storage -> postgres",
+    "store::postgres: bounded -> storage",
+    "store::postgres: connect -> searches",
+    "store::postgres: connect -> session",
+    "store::postgres: ddl -> evaluation_results",
+    "store::postgres: ddl -> maintenance",
+    "store::postgres: ddl -> odd_values",
+    "store::postgres: ddl -> vector_index",
+    "store::postgres: evaluation_results -> storage",
+    "store::postgres: jobs -> write",
+    "store::postgres: models -> storage",
+    "store::postgres: own_tables -> schema",
+    "store::postgres: runs -> storage",
+    "store::postgres: server_facts -> vector_index",
+    "store::postgres: shelf -> connect",
+    "store::postgres: storage -> searches",
+    "store::postgres: vector_index -> scan",
+    "store::postgres: vector_index -> schema",
+];
+
+type Module = Vec<String>;
+
+/// A source file: what it imports and names, and what it passes on.
+#[derive(Default)]
+struct Source {
+    paths: BTreeSet<Vec<String>>,
+    imports: BTreeMap<String, Vec<String>>,
+}
+
+struct Crate {
+    files: BTreeMap<Module, Source>,
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// `text` without comments, literals and tests.
+fn code(text: &str) -> String {
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let characters: Vec<char> = text.chars().collect();
+    let at = |place: usize| characters.get(place).copied().unwrap_or('\n');
+    let mut code = String::new();
+    let mut place = 0;
+    while place < characters.len() {
+        let rest = |words: &str| words.chars().enumerate().all(|(n, word)| at(place + n) == word);
+        if rest("//") {
+            while place < characters.len() && at(place) != '\n' {
+                place += 1;
+            }
+        } else if rest("r#\"") || rest("r\"") {
+            let end: &str = if rest("r#\"") { "\"#" } else { "\"" };
+            place += end.len() + 1;
+            while place < characters.len() && !end.chars().enumerate().all(|(n, word)| at(place + n) == word)
+            {
+                place += 1;
+            }
+            place += end.len();
+        } else if rest("\"") {
+            place += 1;
+            while place < characters.len() && at(place) != '"' {
+                place += if at(place) == '\\' { 2 } else { 1 };
+            }
+            place += 1;
+        } else if rest("'\"'") {
+            place += 3;
+        } else if rest("'\\\"'") {
+            place += 4;
+        } else {
+            code.push(at(place));
+            place += 1;
+        }
+    }
+    code
+}
+
+fn words(code: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut in_word = false;
+    for character in code.chars() {
+        let is_word = character.is_alphanumeric() || character == '_';
+        match words.last_mut() {
+            Some(word) if is_word && in_word => word.push(character),
+            Some(word) if character == ':' && word == ":" => word.push(character),
+            _ if character.is_whitespace() => {}
+            _ => words.push(character.to_string()),
+        }
+        in_word = is_word;
+    }
+    words
+}
+
+/// Adds what the tree of a `use` names below `prefix`: path, and the name that it gets. Gives the place after it.
+fn tree(
+    words: &[String],
+    mut place: usize,
+    prefix: &[String],
+    found: &mut Vec<(Vec<String>, String)>,
+) -> usize {
+    let mut path = prefix.to_vec();
+    loop {
+        match words[place].as_str() {
+            "::" => place += 1,
+            "{" => {
+                place += 1;
+                while words[place] != "}" {
+                    place = tree(words, place, &path, found);
+                    if words[place] == "," {
+                        place += 1;
+                    }
+                }
+                return place + 1;
+            }
+            "self" if !path.is_empty() => place += 1,
+            "as" => {
+                found.push((path, words[place + 1].clone()));
+                return place + 2;
+            }
+            "," | "}" | ";" => {
+                let name = path.last().cloned().unwrap_or_default();
+                found.push((path, name));
+                return place;
+            }
+            word => {
+                path.push(word.to_owned());
+                place += 1;
+            }
+        }
+    }
+}
+
+fn read(text: &str) -> Source {
+    let words = words(&code(text));
+    let mut source = Source::default();
+    let mut passed_on = Vec::new();
+    let mut named = BTreeSet::new();
+    let mut place = 0;
+    while place < words.len() {
+        if words[place] == "use" && words.get(place + 1).is_some_and(|word| word != "<") {
+            let is_public = place > 0 && (words[place - 1] == "pub" || words[place - 1] == ")");
+            let mut found = Vec::new();
+            place = tree(&words, place + 1, &[], &mut found);
+            for (path, name) in found {
+                match is_public {
+                    true => passed_on.push((path.clone(), name.clone())),
+                    false => drop(source.paths.insert(path.clone())),
+                }
+                source.imports.insert(name, path);
+            }
+            continue;
+        }
+        let is_visibility = place > 1 && words[place - 2..place] == ["(", "in"];
+        let mut path = vec![words[place].clone()];
+        named.insert(words[place].clone());
+        while words.get(place + 1).is_some_and(|word| word == "::") {
+            let Some(next) = words.get(place + 2) else { break };
+            path.push(next.clone());
+            place += 2;
+        }
+        if path.len() > 1 && !is_visibility {
+            source.paths.insert(path);
+        }
+        place += 1;
+    }
+    // What is passed on and not named here is no arrow of this file's.
+    let used = passed_on.into_iter().filter(|(_, name)| named.contains(name));
+    source.paths.extend(used.map(|(path, _)| path));
+    source
+}
+
+impl Crate {
+    fn read(name: &str) -> Self {
+        let folder = root().join("crates").join(name).join("src");
+        let mut folders = vec![(folder, Module::new())];
+        let mut files = BTreeMap::new();
+        while let Some((folder, module)) = folders.pop() {
+            for entry in fs::read_dir(folder).expect("the folder lists") {
+                let path = entry.expect("the entry reads").path();
+                let stem = path.file_stem().expect("an entry has a name").to_string_lossy().into_owned();
+                let inner = [module.as_slice(), std::slice::from_ref(&stem)].concat();
+                if path.is_dir() {
+                    folders.push((path, inner));
+                } else if path.extension().is_some_and(|extension| extension == "rs") && stem != "tests" {
+                    let text = fs::read_to_string(&path).expect("the file reads");
+                    let module = if ["mod", "lib"].contains(&stem.as_str()) { module.clone() } else { inner };
+                    files.insert(module, read(&text));
+                }
+            }
+        }
+        // What tests and fuzzing need is built for them alone.
+        files.retain(|module, _| module.first().is_none_or(|first| first != "fuzzing"));
+        assert!(files.len() > 20, "the sources of {name} are found");
+        Self { files }
+    }
+
+    fn child(&self, module: &Module, name: &str) -> Option<Module> {
+        let child = [module.as_slice(), &[name.to_owned()]].concat();
+        self.files.contains_key(&child).then_some(child)
+    }
+
+    /// The module that defines what `path` names in `module`; none for what another crate defines.
+    fn resolve(&self, module: &Module, path: &[String], depth: usize) -> Option<Module> {
+        let (first, rest) = path.split_first()?;
+        let start = match first.as_str() {
+            "crate" => Module::new(),
+            "self" => module.clone(),
+            "super" => {
+                let mut parent = module.clone();
+                parent.pop();
+                return self.walk(parent, rest, depth);
+            }
+            name => match self.child(module, name) {
+                Some(child) => child,
+                None => {
+                    let import = self.files.get(module)?.imports.get(name)?;
+                    let path: Vec<String> = import.iter().chain(rest).cloned().collect();
+                    return if depth > 0 { self.resolve(module, &path, depth - 1) } else { None };
+                }
+            },
+        };
+        self.walk(start, rest, depth)
+    }
+
+    fn walk(&self, module: Module, path: &[String], depth: usize) -> Option<Module> {
+        let Some((first, rest)) = path.split_first() else { return Some(module) };
+        if first == "super" {
+            let mut parent = module;
+            parent.pop();
+            return self.walk(parent, rest, depth);
+        }
+        if let Some(child) = self.child(&module, first) {
+            return self.walk(child, rest, depth);
+        }
+        match self.files.get(&module)?.imports.get(first) {
+            Some(import) if depth > 0 => {
+                let path: Vec<String> = import.iter().chain(rest).cloned().collect();
+                self.resolve(&module, &path, depth - 1)
+            }
+            _ => Some(module),
+        }
+    }
+
+    /// The files that each file knows.
+    fn arrows(&self) -> BTreeSet<(Module, Module)> {
+        let mut arrows = BTreeSet::new();
+        for (module, source) in &self.files {
+            for path in &source.paths {
+                if let Some(target) = self.resolve(module, path, 8)
+                    && target != *module
+                {
+                    arrows.insert((module.clone(), target));
+                }
+            }
+        }
+        arrows
+    }
+}
+
+/// The lines of `docs/ARCHITECTURE.md` that hold the modules of `place`, from the top down.
+fn documented(place: &str) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).expect("the file reads");
+    let fence = format!("```layers {place}\n");
+    let (_, block) = text.split_once(&fence).expect("docs/ARCHITECTURE.md has the layers");
+    let (block, _) = block.split_once("```").expect("the block ends");
+    block.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+}
+
+/// What is wrong with the modules right below `parent`, by their lines in the documentation.
+fn problems(
+    krate: &Crate,
+    place: &str,
+    parent: &Module,
+    arrows: &BTreeSet<(Module, Module)>,
+) -> BTreeSet<String> {
+    let lines = documented(place);
+    let line_of = |name: &str| lines.iter().position(|line| line.iter().any(|other| other == name));
+    let inside = |module: &Module| module.strip_prefix(parent.as_slice()).map(|below| below.first().cloned());
+    let modules: BTreeSet<String> = krate.files.keys().filter_map(|module| inside(module)?).collect();
+    let mut problems = BTreeSet::new();
+    for module in modules.iter().filter(|module| line_of(module).is_none()) {
+        problems.insert(format!("{place}: `{module}` stands in no line of docs/ARCHITECTURE.md"));
+    }
+    let mut listed = BTreeSet::new();
+    for module in lines.iter().flatten() {
+        if !modules.contains(module) || !listed.insert(module) {
+            problems.insert(format!(
+                "{place}: docs/ARCHITECTURE.md lists `{module}`, which is twice there or no module"
+            ));
+        }
+    }
+    for (from, to) in arrows {
+        let (Some(Some(from)), Some(to)) = (inside(from), inside(to)) else { continue };
+        // What a module takes from the root of its folder is above it.
+        let to = to.unwrap_or_else(|| "mod".to_owned());
+        if from != to && line_of(&to).is_none_or(|to| line_of(&from).is_some_and(|from| from >= to)) {
+            problems.insert(format!("{place}: {from} -> {to}"));
+        }
+    }
+    problems
+}
+
+#[test]
+fn modules_know_those_of_lower_lines_alone() {
+    let mut found = BTreeSet::new();
+    for (name, parent) in [("store", None), ("store", Some("postgres")), ("judge", None), ("server", None)] {
+        let krate = Crate::read(name);
+        let parent: Module = parent.map(str::to_owned).into_iter().collect();
+        let place = [&[name.to_owned()], parent.as_slice()].concat().join("::");
+        found.extend(problems(&krate, &place, &parent, &krate.arrows()));
+    }
+    let allowed: BTreeSet<String> = UPWARDS.iter().map(|arrow| (*arrow).to_owned()).collect();
+    let refused: Vec<&String> = found.difference(&allowed).collect();
+    assert!(refused.is_empty(), "docs/ARCHITECTURE.md puts these the other way round: {refused:#?}");
+    let gone: Vec<&String> = allowed.difference(&found).collect();
+    assert!(gone.is_empty(), "UPWARDS lists arrows that are no more: {gone:#?}");
+}
+
+#[test]
+fn paths_are_found_in_every_form() {
+    let text = r#"
+        //! use crate::comment::Not;
+        use super::{table::{self, Column as C}, ddl};
+        pub use inner::Passed;
+        pub(crate) use inner::Used;
+        pub(in crate::seen) fn f<'a>(x: &str) -> impl Iterator + use<'a> { ("crate::text::Not", '"', b'"', r"crate::raw::Not"); crate::a::g(Used) }
+        #[cfg(test)]
+        mod tests { use super::*; }
+    "#
+    .replace("\n        ", "\n");
+    let paths: Vec<String> = read(&text).paths.iter().map(|path| path.join("::")).collect();
+    assert_eq!(paths, ["crate::a::g", "inner::Used", "super::ddl", "super::table", "super::table::Column"]);
+}
