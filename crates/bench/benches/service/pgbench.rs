@@ -11,8 +11,8 @@ const SECONDS: &str = "4";
 const CLIENTS: &str = "8";
 
 /// The statements of the service; the store's tests hold it to them.
-const GET: &str = include_str!("../../../store/src/postgres/ddl/golden/select_records.sql");
-const SEARCH: &str = include_str!("../../../store/src/postgres/ddl/golden/nearest_exact.sql");
+const GET: &str = include_str!("../../../store/src/postgres/sql/golden/select_records.sql");
+const SEARCH: &str = include_str!("../../../store/src/postgres/sql/golden/nearest_exact.sql");
 
 /// Rate and mean latency for a read and for a search, as the service has them.
 pub(super) fn measure(server: &Server, database: &str) -> Result<Vec<(&'static str, Value)>> {

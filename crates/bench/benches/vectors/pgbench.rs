@@ -17,8 +17,8 @@ const QUESTIONS: usize = 100;
 const SECONDS: &str = "2";
 
 /// The statements of the store; its tests hold it to them.
-const BY_INDEX: &str = include_str!("../../../store/src/postgres/ddl/golden/nearest_by_index.sql");
-const EXACT: &str = include_str!("../../../store/src/postgres/ddl/golden/nearest_exact.sql");
+const BY_INDEX: &str = include_str!("../../../store/src/postgres/sql/golden/nearest_by_index.sql");
+const EXACT: &str = include_str!("../../../store/src/postgres/sql/golden/nearest_exact.sql");
 
 /// Searches of all records, with these search settings; none where searches are exact. They go as the store sends them:
 /// settings and search in one message, which is one transaction.

@@ -1,6 +1,6 @@
 //! Whether the role sees every row of a table, and may do what is to be done.
 
-use super::{Database, Table, ddl::quoted, own_tables, unnamed::on};
+use super::{Database, Table, own_tables, sql::quoted, unnamed::on};
 use crate::{Error, error::StatementContext as _};
 
 /// What is to be done with a table.

@@ -3,7 +3,7 @@
 use futures_util::{Stream, TryStreamExt as _};
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
 
-use super::{ddl::service::Statement, storage::bound, unnamed::on};
+use super::{sql::service::Statement, storage::bound, unnamed::on};
 use crate::storage::MAX_ANSWER_BYTES;
 
 /// The rows have more bytes than an answer may.

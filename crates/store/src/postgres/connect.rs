@@ -15,12 +15,12 @@ use sqlx::{
 
 use super::{
     bounded::within_answer,
-    ddl::{self, service::StatementLimits},
     searches::SearchWatch,
     service_transaction::ServiceTransaction,
     session::{self, Session},
     shares::{Permit, Share, Shares},
     shelf::Shelf,
+    sql::{self, service::StatementLimits},
     unnamed::on,
     url::DatabaseUrl,
 };
@@ -276,8 +276,8 @@ impl Database {
 
     /// Begins a transaction of a service, with `settings` that hold for it alone. Each of its statements ends after
     /// the time-out, when it has waited too long for a lock, or when whoever asked has left.
-    pub(crate) async fn begin_service(&self, settings: &[ddl::Sql]) -> sqlx::Result<ServiceTransaction> {
-        let begin = ddl::service::begin(&self.limits, &self.session_settings(), settings);
+    pub(crate) async fn begin_service(&self, settings: &[sql::Sql]) -> sqlx::Result<ServiceTransaction> {
+        let begin = sql::service::begin(&self.limits, &self.session_settings(), settings);
         let permit = self.permit().await?;
         ServiceTransaction::begin(&self.pool, permit, begin).await
     }
@@ -285,7 +285,7 @@ impl Database {
     /// Begins a transaction that looks whether the database is fit, on a connection for that alone: it does not wait for
     /// those of services.
     pub(crate) async fn begin_check(&self) -> sqlx::Result<ServiceTransaction> {
-        let begin = ddl::service::begin(&self.limits, &self.session_settings(), &[]);
+        let begin = sql::service::begin(&self.limits, &self.session_settings(), &[]);
         ServiceTransaction::begin(&self.checks, None, begin).await
     }
 
@@ -299,11 +299,11 @@ impl Database {
     /// The rows of `statement`, whose values are numbers alone, in such a transaction of its own.
     pub(crate) async fn fetch_at_once(
         &self,
-        settings: &[ddl::Sql],
-        statement: ddl::service::Statement,
+        settings: &[sql::Sql],
+        statement: sql::service::Statement,
     ) -> sqlx::Result<Vec<PgRow>> {
         let statements =
-            ddl::service::at_once(&self.limits, (&*self.session_settings(), settings), statement);
+            sql::service::at_once(&self.limits, (&*self.session_settings(), settings), statement);
         let _permit = self.permit().await?;
         let mut lent = self.shelf.acquire().await?;
         let rows = within_answer(sqlx::raw_sql(statements).fetch(lent.connection())).await?;
@@ -316,7 +316,7 @@ impl Database {
     /// # Errors
     /// When we may not create databases.
     pub async fn recreate_database(&self, name: &str) -> Result<(), Error> {
-        for statement in [ddl::drop_database(name), ddl::create_database(name)] {
+        for statement in [sql::drop_database(name), sql::create_database(name)] {
             sqlx::query(statement).execute(&self.pool).await.during("create a database")?;
         }
         Ok(())
@@ -344,7 +344,7 @@ async fn allowed_connections(connection: &mut PgConnection) -> Result<u32, Error
 
 /// Whether the server can look for clients that have left while it works for them: not on every system.
 async fn looks_for_client(connection: &mut PgConnection) -> bool {
-    let looks = sqlx::raw_sql(ddl::service::look_for_client()).execute(connection).await;
+    let looks = sqlx::raw_sql(sql::service::look_for_client()).execute(connection).await;
     looks
         .inspect_err(|error| log::debug!("the server does not look for clients that have left: {error}"))
         .is_ok()

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use time::{PrimitiveDateTime, macros::datetime};
 use uuid::Uuid;
 
-use super::ddl::service::NewRow;
+use super::sql::service::NewRow;
 use crate::{
     RowDigest, StoredRecord,
     row::{ColumnValue, write_metadata},
@@ -41,7 +41,7 @@ pub(crate) fn write_record(buffer: &mut Vec<u8>, record: &StoredRecord, run: Uui
     digest
 }
 
-/// Appends `row` as a row of [`copy_records`](super::ddl::service::copy_records).
+/// Appends `row` as a row of [`copy_records`](super::sql::service::copy_records).
 pub(crate) fn write_new_row(buffer: &mut Vec<u8>, row: &NewRow<'_>) {
     // id, source_id, text, metadata, created_at, embedding
     let fields = 6 + row.columns.len();

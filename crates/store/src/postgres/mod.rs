@@ -5,7 +5,6 @@ mod bounded;
 mod connect;
 mod copy_format;
 mod counted;
-pub mod ddl;
 mod embedding_health;
 mod evaluation_results;
 pub mod groups;
@@ -28,6 +27,7 @@ mod service_transaction;
 mod session;
 mod shares;
 mod shelf;
+pub mod sql;
 mod storage;
 mod table;
 mod table_facts;
@@ -40,7 +40,6 @@ pub mod write;
 
 pub use access::Access;
 pub use connect::{Database, DatabaseOptions, MAX_COPY_CONNECTIONS};
-pub use ddl::{Build, quoted};
 pub use embedding_health::EmbeddingHealth;
 pub use evaluation_results::{
     EarlierVerdict, EvaluationResult, InvalidResultCursor, ResultCursor, ResultSelection, ResultStatus,
@@ -52,6 +51,7 @@ pub use odd_values::{OddKind, OddPlace, OddValues};
 pub use own_tables::is_own_relation;
 pub use server_facts::{OpenTransaction, ServerFacts, ServerSetting, SettingSource};
 pub use session::{Session, Vectors};
+pub use sql::{Build, quoted};
 pub use storage::PostgresStorage;
 pub use table::{Column, ColumnType, Presence, SharedTable, Table, UnknownColumnType};
 pub use table_facts::{LastSearches, TableFacts};

@@ -4,7 +4,7 @@ use records::Embedding;
 use uuid::Uuid;
 
 use super::{
-    Database, Table, ddl,
+    Database, Table, sql,
     unnamed::on,
     vector_index::{self, Filtering, Precision},
 };
@@ -19,7 +19,7 @@ impl Database {
     /// When the statement fails.
     pub async fn embeddings(&self, table: &Table, ids: &[Uuid]) -> Result<Vec<Embedding>, Error> {
         let mut transaction = self.begin().await?;
-        let embeddings: Vec<Vec<f32>> = sqlx::query_scalar(ddl::select_embeddings(table))
+        let embeddings: Vec<Vec<f32>> = sqlx::query_scalar(sql::select_embeddings(table))
             .bind(ids)
             .fetch_all(on(&mut transaction))
             .await
@@ -41,8 +41,8 @@ impl Database {
         limit: u32,
     ) -> Result<Vec<(Uuid, f64)>, Error> {
         let mut transaction = self.begin().await?;
-        sqlx::raw_sql(ddl::exact_scan()).execute(&mut *transaction).await.during(OPERATION)?;
-        let nearest = sqlx::query_as(ddl::nearest_brought(table))
+        sqlx::raw_sql(sql::exact_scan()).execute(&mut *transaction).await.during(OPERATION)?;
+        let nearest = sqlx::query_as(sql::nearest_brought(table))
             .bind(embedding)
             .bind(i64::from(limit))
             .bind(runs)
@@ -63,8 +63,8 @@ impl Database {
         embedding: &[f32],
         limit: u32,
     ) -> Result<Vec<f64>, Error> {
-        let statement = ddl::nearest(table, Precision::Full);
-        self.nearest_with(vec![ddl::exact_scan()], statement, embedding, limit).await
+        let statement = sql::nearest(table, Precision::Full);
+        self.nearest_with(vec![sql::exact_scan()], statement, embedding, limit).await
     }
 
     /// Distances to the `limit` nearest of all rows by the table's index, with the settings of an ordinary search;
@@ -83,13 +83,13 @@ impl Database {
         transaction.commit().await.during("end a transaction")?;
         let Some(index) = index.filter(|index| index.precision.holds(embedding)) else { return Ok(None) };
         let settings = index.settings(Filtering::None, limit);
-        self.nearest_with(settings, ddl::nearest(table, index.precision), embedding, limit).await.map(Some)
+        self.nearest_with(settings, sql::nearest(table, index.precision), embedding, limit).await.map(Some)
     }
 
     async fn nearest_with(
         &self,
-        settings: Vec<ddl::Sql>,
-        statement: ddl::Sql,
+        settings: Vec<sql::Sql>,
+        statement: sql::Sql,
         embedding: &[f32],
         limit: u32,
     ) -> Result<Vec<f64>, Error> {

@@ -2,7 +2,7 @@
 
 use sqlx::Row as _;
 
-use super::{Database, Table, ddl, ddl::odd_values as statements, unnamed::on};
+use super::{Database, Table, sql, sql::odd_values as statements, unnamed::on};
 use crate::{Error, error::StatementContext as _};
 
 const OPERATION: &str = "look for values that no answer can show";
@@ -108,7 +108,7 @@ impl Database {
 impl OddValues {
     /// The statement that lists the rows of `place`.
     pub fn select(&self, place: &OddPlace) -> String {
-        let (table, column) = (ddl::quoted(&self.table), ddl::quoted(&place.column));
+        let (table, column) = (sql::quoted(&self.table), sql::quoted(&place.column));
         format!("select id, {column}::text from {table} where {}", place.condition)
     }
 }

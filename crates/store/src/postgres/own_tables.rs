@@ -6,12 +6,12 @@ use records::Service;
 use sqlx::{PgConnection, migrate::Migrator};
 
 use super::{
-    ddl::{
+    relations::has_table,
+    schema::{BOOKKEEPING, SERVICES},
+    sql::{
         self,
         service_indexes::{result_indexes, service_indexes},
     },
-    relations::has_table,
-    schema::{BOOKKEEPING, SERVICES},
     unnamed::on,
 };
 use crate::{Error, error::StatementContext as _};
@@ -51,7 +51,7 @@ static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
     }
     let indexes = Service::ALL.into_iter().flat_map(service_indexes).chain(result_indexes());
     names.extend(indexes.map(|index| index.name));
-    names.extend([VERSIONS_TABLE, "_sqlx_migrations_pkey", ddl::STAGING].map(str::to_owned));
+    names.extend([VERSIONS_TABLE, "_sqlx_migrations_pkey", sql::STAGING].map(str::to_owned));
     names.extend(TYPES.map(str::to_owned));
     names
 });

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     Database, Table,
     copy_format::{CopiedRow, RowSplitter},
-    ddl,
+    sql,
 };
 use crate::{Error, RowDigest, error::StatementContext as _};
 
@@ -51,7 +51,7 @@ impl Database {
         mut visit: impl FnMut(BroughtRow<'_>),
     ) -> Result<(), Error> {
         let mut transaction = self.begin().await?;
-        visit_rows(&mut transaction, &ddl::copy_brought_out(table, runs), table, &mut visit).await?;
+        visit_rows(&mut transaction, &sql::copy_brought_out(table, runs), table, &mut visit).await?;
         transaction.commit().await.during("end a transaction")
     }
 
@@ -67,7 +67,7 @@ impl Database {
         mut visit: impl FnMut(Uuid, Option<Uuid>),
     ) -> Result<(), Error> {
         let statement =
-            if has_bookkeeping { ddl::copy_other_ids_out(table, runs) } else { ddl::copy_all_ids_out(table) };
+            if has_bookkeeping { sql::copy_other_ids_out(table, runs) } else { sql::copy_all_ids_out(table) };
         let mut transaction = self.begin().await?;
         copy_out(&mut transaction, &statement, |row| {
             let mut fields = row.fields().map(|field| field.and_then(|id| Uuid::from_slice(id).ok()));
@@ -123,7 +123,7 @@ async fn copy_out(
 
 /// Counts the rows of `table`.
 pub(crate) async fn count_rows(connection: &mut PgConnection, table: &Table) -> Result<u64, Error> {
-    let count: i64 = sqlx::query_scalar(ddl::count_rows(table))
+    let count: i64 = sqlx::query_scalar(sql::count_rows(table))
         .fetch_one(super::unnamed::on(connection))
         .await
         .during("count the rows of a table")?;

@@ -4,10 +4,10 @@ use records::Service;
 use sqlx::{PgConnection, PgTransaction, migrate::Migrator};
 
 use super::{
-    Database, Table, ddl,
+    Database, Table,
     groups::{self, Group},
     jobs::Job,
-    own_tables, schema_migrations,
+    own_tables, schema_migrations, sql,
     table::BOOKKEEPING_COLUMNS,
     unnamed::on,
     versions::{self, parse_version},
@@ -108,12 +108,12 @@ impl Database {
         for (table, job) in jobs {
             match check_table(&mut transaction, table).await? {
                 TableState::Absent => {
-                    let statement = ddl::create_table(table);
+                    let statement = sql::create_table(table);
                     execute(&mut transaction, statement, "create the table").await?;
-                    let statement = ddl::keep_vectors_in_rows(table);
+                    let statement = sql::keep_vectors_in_rows(table);
                     execute(&mut transaction, statement, "set where vectors are kept").await?;
                     if let Some(shared) = &table.shared {
-                        sqlx::raw_sql(ddl::index_collections(table, &shared.column))
+                        sqlx::raw_sql(sql::index_collections(table, &shared.column))
                             .execute(&mut *transaction)
                             .await
                             .during("index the collections of the table")?;
@@ -121,7 +121,7 @@ impl Database {
                     job.created_table = true;
                 }
                 TableState::WithoutBookkeeping => {
-                    let statement = ddl::add_bookkeeping_columns(table);
+                    let statement = sql::add_bookkeeping_columns(table);
                     execute(&mut transaction, statement, "add columns to the table").await?;
                 }
                 TableState::Ready => {}
@@ -247,7 +247,7 @@ async fn prepare(connection: &mut PgConnection, migrators: &[&Migrator]) -> Resu
 
 async fn execute(
     connection: &mut PgConnection,
-    statement: ddl::Sql,
+    statement: sql::Sql,
     operation: &'static str,
 ) -> Result<(), Error> {
     sqlx::query(statement).execute(on(connection)).await.during(operation)?;

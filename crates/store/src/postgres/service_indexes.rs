@@ -8,7 +8,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::{
     Database, Table,
-    ddl::{
+    sql::{
         self, Build,
         service_indexes::{ServiceIndex, create_index, result_indexes, service_indexes},
     },
@@ -48,22 +48,22 @@ impl Database {
         let lock = self.lock_indexes_in_turn(&Table::of(service).name).await?;
         for (index, state) in self.unfinished(indexes()).await? {
             let mut transaction = self.begin().await?;
-            let has_rows: bool = sqlx::query_scalar(ddl::has_rows(&index.table))
+            let has_rows: bool = sqlx::query_scalar(sql::has_rows(&index.table))
                 .fetch_one(on(&mut transaction))
                 .await
                 .during(OPERATION)?;
             transaction.commit().await.during("end a transaction")?;
             let build = if has_rows { Build::Concurrently } else { Build::Alone };
             let statements = |is_left: bool| {
-                let drop = is_left.then(|| ddl::drop_index(&index.name, Build::Concurrently));
+                let drop = is_left.then(|| sql::drop_index(&index.name, Build::Concurrently));
                 // For what the indexes' expressions give.
-                let rest = [create_index(&index, build), ddl::analyze(&index.table)];
+                let rest = [create_index(&index, build), sql::analyze(&index.table)];
                 drop.into_iter().chain(rest).collect::<Vec<_>>()
             };
             let built = self.run_alone(statements(state == IndexState::Invalid)).await;
             let table = Table::of(service);
             self.or_without_workers(&table, built, async || {
-                let mut again = vec![ddl::set_build_workers(Build::Concurrently, 0)];
+                let mut again = vec![sql::set_build_workers(Build::Concurrently, 0)];
                 again.extend(statements(true));
                 self.run_alone(again).await
             })
@@ -73,13 +73,13 @@ impl Database {
     }
 
     /// The statements that build what is missing of the indexes of `table`, if it is a service's.
-    pub(super) async fn index_statements(&self, table: &Table, build: Build) -> Result<Vec<ddl::Sql>, Error> {
+    pub(super) async fn index_statements(&self, table: &Table, build: Build) -> Result<Vec<sql::Sql>, Error> {
         let service = Service::ALL.into_iter().find(|service| Table::of(*service) == *table);
         let Some(service) = service else { return Ok(Vec::new()) };
         let mut statements = Vec::new();
         for (index, state) in self.unfinished(service_indexes(service)).await? {
             if state == IndexState::Invalid {
-                statements.push(ddl::drop_index(&index.name, build));
+                statements.push(sql::drop_index(&index.name, build));
             }
             statements.push(create_index(&index, build));
         }
@@ -87,10 +87,10 @@ impl Database {
     }
 
     /// Runs each statement outside a transaction, as concurrent builds need it, on a connection that ends with them.
-    pub(super) async fn run_alone(&self, statements: Vec<ddl::Sql>) -> Result<(), Error> {
+    pub(super) async fn run_alone(&self, statements: Vec<sql::Sql>) -> Result<(), Error> {
         // One message each: a pooler between may run them on different connections.
         let mut connection: PgConnection = self.pool.acquire().await.during("get a connection")?.detach();
-        for statement in std::iter::once(ddl::lift_time_limits()).chain(statements) {
+        for statement in std::iter::once(sql::lift_time_limits()).chain(statements) {
             sqlx::raw_sql(statement).execute(&mut connection).await.during(OPERATION)?;
         }
         connection.close().await.during("close a connection")

@@ -9,7 +9,7 @@ use std::{
 use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection};
 use tokio::runtime::Handle;
 
-use super::{ddl::Sql, shares::Permit, unnamed::on};
+use super::{shares::Permit, sql::Sql, unnamed::on};
 
 /// A transaction without a statement under way is rolled back in this time. Of one with a statement the connection is closed,
 /// and the server, which looks for it, ends the statement.

@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::{Database, ddl, unnamed::on};
+use super::{Database, sql, unnamed::on};
 use crate::{Error, error::StatementContext as _};
 
 /// The encoding that holds every text.
@@ -89,7 +89,7 @@ impl Session {
 
     /// The statement that lets the role use `schema`.
     pub fn grant_usage(&self, schema: &str) -> String {
-        format!("grant usage on schema {} to {}", ddl::quoted(schema), ddl::quoted(&self.role))
+        format!("grant usage on schema {} to {}", sql::quoted(schema), sql::quoted(&self.role))
     }
 
     /// The statement that has every session of the role look into the schema of the extension, where it does not.
@@ -97,15 +97,15 @@ impl Session {
         let Vectors::Elsewhere { schema, .. } = &self.vectors else { return None };
         Some(format!(
             "alter role {} set search_path = \"$user\", public, {}",
-            ddl::quoted(&self.role),
-            ddl::quoted(schema)
+            sql::quoted(&self.role),
+            sql::quoted(schema)
         ))
     }
 
     /// What a transaction sets so that pgvector's types are found, if it has to.
-    fn search_path(&self) -> Option<ddl::Sql> {
+    fn search_path(&self) -> Option<sql::Sql> {
         let Vectors::Elsewhere { schema, searched } = &self.vectors else { return None };
-        Some(ddl::set_search_path(searched.iter().chain([schema])))
+        Some(sql::set_search_path(searched.iter().chain([schema])))
     }
 }
 
@@ -132,7 +132,7 @@ impl Database {
     }
 
     /// What each transaction has to set, if anything.
-    pub(super) fn session_settings(&self) -> Vec<ddl::Sql> {
+    pub(super) fn session_settings(&self) -> Vec<sql::Sql> {
         self.session().search_path().into_iter().collect()
     }
 }

@@ -4,8 +4,9 @@ use sqlx::PgTransaction;
 use uuid::Uuid;
 
 use super::{
-    Database, Table, ddl,
+    Database, Table,
     jobs::{self, Job},
+    sql,
     unnamed::on,
 };
 use crate::{Error, error::StatementContext as _};
@@ -49,7 +50,7 @@ impl Database {
     /// When the statement fails.
     pub async fn later_changes(&self, job: &Job) -> Result<Vec<Uuid>, Error> {
         let mut transaction = self.begin().await?;
-        let brought_again: Vec<Uuid> = sqlx::query_scalar(ddl::runs_that_brought_again(&job.table_name))
+        let brought_again: Vec<Uuid> = sqlx::query_scalar(sql::runs_that_brought_again(&job.table_name))
             .bind(job.run_id)
             .bind(&job.table_name)
             .fetch_all(on(&mut transaction))
@@ -100,7 +101,7 @@ impl Database {
     /// When the statement fails.
     pub async fn begin_undo(&self, table: &Table) -> Result<Undo, Error> {
         let mut transaction = self.begin().await?;
-        sqlx::query(ddl::lock_table(table)).execute(on(&mut transaction)).await.during(OPERATION)?;
+        sqlx::query(sql::lock_table(table)).execute(on(&mut transaction)).await.during(OPERATION)?;
         Ok(Undo(transaction))
     }
 }
@@ -117,14 +118,14 @@ impl Undo {
     /// When a statement fails; nothing has changed then.
     pub async fn finish(self, table: &Table, job: &Job, kept: &[Uuid]) -> Result<Undone, Error> {
         let mut transaction = self.0;
-        let removed = sqlx::query(ddl::delete_brought(table))
+        let removed = sqlx::query(sql::delete_brought(table))
             .bind(job.run_id)
             .bind(kept)
             .execute(on(&mut transaction))
             .await
             .during(OPERATION)?
             .rows_affected();
-        let restored = sqlx::query(ddl::restore_updated(table))
+        let restored = sqlx::query(sql::restore_updated(table))
             .bind(job.run_id)
             .bind(&table.name)
             .bind(kept)
@@ -148,7 +149,7 @@ impl Undo {
         .fetch_all(on(&mut transaction))
         .await
         .during("read the columns of a table")?;
-        let inserted = sqlx::query(ddl::restore_deleted(table, &columns))
+        let inserted = sqlx::query(sql::restore_deleted(table, &columns))
             .bind(job.run_id)
             .bind(&table.name)
             .execute(on(&mut transaction))
@@ -168,7 +169,7 @@ impl Undo {
         let rows = super::scan::count_rows(&mut transaction, table).await?;
         let table_dropped = job.created_table && rows == 0;
         if table_dropped {
-            sqlx::query(ddl::drop_table(&table.name))
+            sqlx::query(sql::drop_table(&table.name))
                 .execute(on(&mut transaction))
                 .await
                 .during("drop the table that the migration made")?;

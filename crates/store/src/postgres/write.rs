@@ -15,9 +15,9 @@ use uuid::Uuid;
 use super::{
     Database, Table,
     copy_format::{HEADER, TRAILER, content_fields, digest_record, write_record},
-    ddl,
     jobs::{self, Counts, Job},
     scan::{self, RowParts},
+    sql,
     unnamed::on,
 };
 use crate::{
@@ -295,7 +295,7 @@ impl Database {
         if !batch.new.is_empty() {
             match new_rows {
                 NewRows::Straight => {
-                    let statement = ddl::copy_in(table);
+                    let statement = sql::copy_in(table);
                     copy(&mut transaction, &statement, &batch.new.bytes).await.during(COPY_ROWS)?;
                 }
                 NewRows::Staged => {
@@ -311,7 +311,7 @@ impl Database {
             let seen = batch.deleted.iter().copied();
             let unedited = lock_unedited(&mut transaction, table, seen, &mut written.edited).await?;
             keep_replaced(&mut transaction, table, job, "deleted", &unedited).await?;
-            written.counts.deleted = sqlx::query(ddl::delete_rows(table))
+            written.counts.deleted = sqlx::query(sql::delete_rows(table))
                 .bind(&unedited)
                 .execute(on(&mut transaction))
                 .await
@@ -391,11 +391,11 @@ async fn try_part(
 }
 
 async fn stage(connection: &mut PgConnection, table: &Table, rows: &EncodedRows) -> Result<(), Error> {
-    sqlx::query(ddl::create_staging(table))
+    sqlx::query(sql::create_staging(table))
         .execute(on(connection))
         .await
         .during("create the staging table")?;
-    copy(connection, &ddl::copy_into_staging(), &rows.bytes).await.during(COPY_ROWS)
+    copy(connection, &sql::copy_into_staging(), &rows.bytes).await.during(COPY_ROWS)
 }
 
 /// Inserts what is not there yet, and returns the ids of the rest.
@@ -405,7 +405,7 @@ async fn insert_staged(
     rows: &EncodedRows,
 ) -> Result<Vec<Uuid>, Error> {
     stage(connection, table, rows).await?;
-    let inserted: Vec<Uuid> = sqlx::query_scalar(ddl::insert_staged(table))
+    let inserted: Vec<Uuid> = sqlx::query_scalar(sql::insert_staged(table))
         .fetch_all(on(connection))
         .await
         .during("insert the staged rows")?;
@@ -435,7 +435,7 @@ async fn update_staged(
     ids: &[Uuid],
 ) -> Result<u64, Error> {
     stage(connection, table, rows).await?;
-    let updated = sqlx::query(ddl::update_from_staging(table))
+    let updated = sqlx::query(sql::update_from_staging(table))
         .bind(ids)
         .execute(on(connection))
         .await
@@ -457,13 +457,13 @@ async fn lock_unedited(
     let mut ids: Vec<Uuid> = seen.keys().copied().collect();
     // In one order, so that two transactions cannot wait for each other.
     ids.sort_unstable();
-    sqlx::query(ddl::lock_rows(table))
+    sqlx::query(sql::lock_rows(table))
         .bind(&ids)
         .execute(on(connection))
         .await
         .during("lock rows before they change")?;
     let mut unedited = Vec::new();
-    scan::visit_rows(connection, &ddl::copy_rows_out(table, &ids), table, |row| {
+    scan::visit_rows(connection, &sql::copy_rows_out(table, &ids), table, |row| {
         let is_as_seen = seen.get(&row.id) == Some(&row.digest);
         if is_as_seen { unedited.push(row.id) } else { edited.push(row.id) }
     })
@@ -472,7 +472,7 @@ async fn lock_unedited(
 }
 
 async fn drop_staging(connection: &mut PgConnection) -> Result<(), Error> {
-    sqlx::query(ddl::drop_staging()).execute(on(connection)).await.during("drop the staging table")?;
+    sqlx::query(sql::drop_staging()).execute(on(connection)).await.during("drop the staging table")?;
     Ok(())
 }
 
@@ -483,7 +483,7 @@ async fn keep_replaced(
     change: &str,
     ids: &[Uuid],
 ) -> Result<(), Error> {
-    sqlx::query(ddl::keep_replaced(table))
+    sqlx::query(sql::keep_replaced(table))
         .bind(job.run_id)
         .bind(&table.name)
         .bind(change)

@@ -31,7 +31,7 @@ analyze;
 
 macro_rules! golden {
     ($name:literal) => {
-        include_str!(concat!("../../src/postgres/ddl/golden/", $name, ".sql"))
+        include_str!(concat!("../../src/postgres/sql/golden/", $name, ".sql"))
     };
 }
 

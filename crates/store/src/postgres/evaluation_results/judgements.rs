@@ -5,7 +5,7 @@ use sqlx::{Row as _, postgres::PgRow};
 
 use super::{FAILING, ResultSelection, ResultStatus};
 use crate::{
-    postgres::{Database, ddl::results::read_judgements, storage::bound, unnamed::on},
+    postgres::{Database, sql::results::read_judgements, storage::bound, unnamed::on},
     storage::StorageError,
 };
 

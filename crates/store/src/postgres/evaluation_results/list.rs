@@ -9,7 +9,7 @@ use crate::{
     postgres::{
         Database,
         bounded::fetch_answer,
-        ddl::{
+        sql::{
             results::{Part, count_results, list_results},
             service::Statement,
         },

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use crate::{
     Error,
     error::StatementContext as _,
-    postgres::{Database, Table, ddl::service_indexes::value_indexes, lock::migration_key, unnamed::on},
+    postgres::{Database, Table, lock::migration_key, sql::service_indexes::value_indexes, unnamed::on},
 };
 
 const OPERATION: &str = "look at the state of tables";

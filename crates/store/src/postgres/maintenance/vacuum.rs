@@ -6,7 +6,7 @@ use crate::{
     error::StatementContext as _,
     postgres::{
         Database,
-        ddl::{
+        sql::{
             self,
             maintenance::{set_statistics, vacuum, vacuum_gently},
             vector_index::end_with_client,
@@ -46,7 +46,7 @@ impl Database {
                 .await
                 .during("set the statistics target of a column")?;
         }
-        sqlx::query(ddl::analyze(name)).execute(on(&mut transaction)).await.during("analyze the table")?;
+        sqlx::query(sql::analyze(name)).execute(on(&mut transaction)).await.during("analyze the table")?;
         transaction.commit().await.during("end a transaction")
     }
 

@@ -11,7 +11,7 @@ use crate::{
     error::StatementContext as _,
     postgres::{
         Database, Table,
-        ddl::{
+        sql::{
             self,
             service::{Measured, begin_replay, nearest_exact},
             vector_index::{SHARE_OF, nearest_of_share},
@@ -129,7 +129,7 @@ impl Replaying<'_> {
         let took = began.elapsed();
         found.sort_by(f64::total_cmp);
         found.truncate(self.asked as usize);
-        set(transaction, vec![ddl::exact_scan()]).await?;
+        set(transaction, vec![sql::exact_scan()]).await?;
         let exact = self.nearest(transaction, Precision::Full, self.asked).await?;
         Ok((found, took, exact))
     }
@@ -156,7 +156,7 @@ impl Replaying<'_> {
     }
 }
 
-async fn set(transaction: &mut PgTransaction<'static>, settings: Vec<ddl::Sql>) -> Result<(), Error> {
+async fn set(transaction: &mut PgTransaction<'static>, settings: Vec<sql::Sql>) -> Result<(), Error> {
     for setting in settings {
         sqlx::raw_sql(setting).execute(&mut **transaction).await.during(OPERATION)?;
     }

@@ -7,7 +7,7 @@ use crate::{
     error::{BEYOND_HALF, is_beyond_half, is_shared_memory, missing_privilege},
     postgres::{
         bounded::Overrun,
-        ddl::{Bind, service::Statement},
+        sql::{Bind, service::Statement},
     },
     storage::StorageError,
 };

@@ -10,7 +10,7 @@ use super::{PostgresStorage, fetch, row::read_record};
 use crate::{
     postgres::{
         copy_format::{HEADER, write_new_row},
-        ddl::service::{self as statements, NewRow},
+        sql::service::{self as statements, NewRow},
         write::copy,
     },
     row::object_to_json,

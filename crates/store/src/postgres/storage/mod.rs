@@ -29,12 +29,12 @@ use self::{row::read_record, vector_search::IndexKnowledge};
 use super::{
     Database, Table,
     bounded::{fetch_answer, up_to},
-    ddl::{
+    schema,
+    service_transaction::ServiceTransaction,
+    sql::{
         service::{self as statements, Statement},
         update::{RowChange, update_record},
     },
-    schema,
-    service_transaction::ServiceTransaction,
     unnamed::on,
 };
 use crate::{

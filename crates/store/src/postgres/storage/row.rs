@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::{
     Problem, ProblemKind, StoredTime,
     json::{Decoded, decode},
-    postgres::{Table, ddl::NOT_AN_OBJECT},
+    postgres::{Table, sql::NOT_AN_OBJECT},
     storage::{Record, folding},
 };
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::PostgresStorage;
 use crate::{
-    postgres::ddl::service::{self as statements, Distances},
+    postgres::sql::service::{self as statements, Distances},
     storage::{Hit, Search, SearchMode, StorageError},
 };
 

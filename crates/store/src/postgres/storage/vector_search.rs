@@ -16,11 +16,11 @@ use crate::{
     json::decode,
     postgres::{
         bounded::fetch_answer,
-        ddl::{
+        searches::SearchNote,
+        sql::{
             Sql,
             service::{self as statements, Measured},
         },
-        searches::SearchNote,
         vector_index::{self, Filtering, SearchedIndex},
     },
     storage::{Hit, Selection, StorageError},

@@ -8,7 +8,7 @@ use crate::{
     error::StatementContext as _,
     postgres::{
         Database, Table,
-        ddl::{
+        sql::{
             self, Build,
             maintenance::reindex_concurrently,
             vector_index::{create_vector_index, end_with_client, rename_index},
@@ -91,7 +91,7 @@ impl Database {
             self.or_without_workers(table, built, async || {
                 // What a concurrent build leaves that failed.
                 if let (Build::Concurrently, [IndexChange::Build { name, .. }]) = (build, part) {
-                    self.run_alone(vec![ddl::drop_index(name, build)]).await?;
+                    self.run_alone(vec![sql::drop_index(name, build)]).await?;
                 }
                 self.change_with((table, rows), part, build, Workers::Without, progress).await
             })
@@ -119,7 +119,7 @@ impl Database {
         let statements = changes
             .iter()
             .map(|change| match change {
-                IndexChange::Drop { name } => ddl::drop_index(name, build),
+                IndexChange::Drop { name } => sql::drop_index(name, build),
                 IndexChange::Build { name, definition } => {
                     create_vector_index(table, name, *definition, build, schema.as_deref())
                 }
@@ -217,7 +217,7 @@ impl Database {
         .await
         .during("look for what a rebuild has left")?;
         transaction.commit().await.during("end a transaction")?;
-        let drops = leftovers.iter().map(|name| ddl::drop_index(name, Build::Concurrently)).collect();
+        let drops = leftovers.iter().map(|name| sql::drop_index(name, Build::Concurrently)).collect();
         self.run_alone(drops).await
     }
 
@@ -271,7 +271,7 @@ impl Database {
         &self,
         (table, rows): (&Table, u64),
         (needed_kb, workers): (u64, Workers),
-        statements: Vec<ddl::Sql>,
+        statements: Vec<sql::Sql>,
         build: Build,
         progress: BuildProgress<'_>,
     ) -> Result<(), Error> {
@@ -281,12 +281,12 @@ impl Database {
         let mut all = vec![end_with_client()];
         if needed_kb > 0 {
             let memory_kb = needed_kb.max(self.maintenance_memory_kb().await?);
-            all.push(ddl::set_build_memory(build, memory_kb));
+            all.push(sql::set_build_memory(build, memory_kb));
         }
         match workers {
-            Workers::Parallel if needed_kb > 0 => all.push(ddl::set_build_workers(build, build_workers())),
+            Workers::Parallel if needed_kb > 0 => all.push(sql::set_build_workers(build, build_workers())),
             Workers::Parallel => {}
-            Workers::Without => all.push(ddl::set_build_workers(build, 0)),
+            Workers::Without => all.push(sql::set_build_workers(build, 0)),
         }
         all.extend(statements);
         tokio::select! {
@@ -295,7 +295,7 @@ impl Database {
         }
     }
 
-    async fn run_build(&self, statements: Vec<ddl::Sql>, build: Build) -> Result<(), Error> {
+    async fn run_build(&self, statements: Vec<sql::Sql>, build: Build) -> Result<(), Error> {
         const OPERATION: &str = "build the indexes of a table";
         match build {
             Build::Alone => {

@@ -10,10 +10,10 @@ use crate::{
     postgres::{
         Database, Table,
         counted::counted,
-        ddl::MAX_INDEXED_DIMENSION,
         relations::has_table,
         scan::count_rows,
         schema::{has_iterative_scan, pgvector_version},
+        sql::MAX_INDEXED_DIMENSION,
         unnamed::on,
     },
 };
@@ -162,7 +162,7 @@ impl Database {
     /// When the statement fails.
     pub async fn exceeds_half_precision(&self, table: &Table) -> Result<bool, Error> {
         let mut transaction = self.begin().await?;
-        let exceeds = sqlx::query_scalar(crate::postgres::ddl::vector_index::exceeds_half(table))
+        let exceeds = sqlx::query_scalar(crate::postgres::sql::vector_index::exceeds_half(table))
             .fetch_one(on(&mut transaction))
             .await
             .during(OPERATION)?;
@@ -176,7 +176,7 @@ impl Database {
     /// When the statement fails.
     pub async fn has_rows_of_others(&self, table: &Table, run: uuid::Uuid) -> Result<bool, Error> {
         let mut transaction = self.begin().await?;
-        let has = sqlx::query_scalar(crate::postgres::ddl::has_other_rows(table))
+        let has = sqlx::query_scalar(crate::postgres::sql::has_other_rows(table))
             .bind(run)
             .fetch_one(on(&mut transaction))
             .await

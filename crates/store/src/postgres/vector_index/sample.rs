@@ -12,7 +12,7 @@ use crate::{
     error::StatementContext as _,
     postgres::{
         Database, Table,
-        ddl::{
+        sql::{
             self,
             vector_index::{SHARE_OF, nearest_of_share},
         },
@@ -67,7 +67,7 @@ impl Database {
         // first pages' rows.
         let percent = (f64::from(count) * 150.0 / rows.max(1) as f64).min(100.0);
         let mut transaction = self.begin().await?;
-        let rows: Vec<(Uuid, Vec<f32>)> = sqlx::query_as(ddl::vector_index::sample_embeddings(table))
+        let rows: Vec<(Uuid, Vec<f32>)> = sqlx::query_as(sql::vector_index::sample_embeddings(table))
             .bind(percent as f32)
             .bind(f64::from(seed))
             .bind(i64::from(count))
@@ -90,7 +90,7 @@ impl Database {
         limit: u32,
     ) -> Result<Vec<f64>, Error> {
         let mut transaction = self.begin().await?;
-        sqlx::raw_sql(ddl::exact_scan()).execute(&mut *transaction).await.during(OPERATION)?;
+        sqlx::raw_sql(sql::exact_scan()).execute(&mut *transaction).await.during(OPERATION)?;
         let statement = nearest_of_share(table, Precision::Full);
         let nearest = nearest_others(&mut transaction, statement, sample, share, limit).await?;
         transaction.commit().await.during("end a transaction")?;
@@ -135,7 +135,7 @@ impl Database {
 /// Distances, nearest first.
 async fn nearest_others(
     transaction: &mut PgTransaction<'static>,
-    statement: ddl::Sql,
+    statement: sql::Sql,
     sample: &Sample,
     share: Share,
     limit: u32,

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Error,
-    postgres::{Table, ddl, schema::has_iterative_scan},
+    postgres::{Table, schema::has_iterative_scan, sql},
 };
 
 /// While nothing was measured, a search by IVFFLAT reads as many rows as this at least: so many take a few
@@ -79,7 +79,7 @@ pub(crate) async fn searched(
 
 impl SearchedIndex {
     /// What to set for a transaction so that a search for `limit` rows finds what is there.
-    pub(crate) fn settings(&self, filtering: Filtering, limit: u32) -> Vec<ddl::Sql> {
+    pub(crate) fn settings(&self, filtering: Filtering, limit: u32) -> Vec<sql::Sql> {
         let taken = self.precision.taken(limit);
         let is_iterative = match filtering {
             Filtering::None => self.is_iterative,
@@ -107,8 +107,8 @@ impl SearchedIndex {
     }
 
     /// What to set so that a search which walked once walks on.
-    pub(crate) fn walking_on(&self) -> Vec<ddl::Sql> {
-        self.indexes.iter().map(|(kind, _)| ddl::set_iterative_scan(kind.method())).collect()
+    pub(crate) fn walking_on(&self) -> Vec<sql::Sql> {
+        self.indexes.iter().map(|(kind, _)| sql::set_iterative_scan(kind.method())).collect()
     }
 }
 
@@ -142,13 +142,13 @@ pub(super) fn search_settings(
     candidates: u32,
     taken: u32,
     is_iterative: bool,
-) -> Vec<ddl::Sql> {
+) -> Vec<sql::Sql> {
     let mut settings = vec![match kind {
-        IndexKind::Ivfflat { lists } => ddl::set_probes(candidates.clamp(1, lists.max(1))),
-        IndexKind::Hnsw { .. } => ddl::set_ef_search(candidates.max(taken).clamp(1, MOST_CANDIDATES)),
+        IndexKind::Ivfflat { lists } => sql::set_probes(candidates.clamp(1, lists.max(1))),
+        IndexKind::Hnsw { .. } => sql::set_ef_search(candidates.max(taken).clamp(1, MOST_CANDIDATES)),
     }];
     if is_iterative {
-        settings.push(ddl::set_iterative_scan(kind.method()));
+        settings.push(sql::set_iterative_scan(kind.method()));
     }
     settings
 }

@@ -480,7 +480,7 @@ mod tests {
         check(&delete_records(outputs, vec![], vec![]), &expect_file!["golden/delete_records.sql"]);
         check(&lock_record(outputs, Uuid::nil()), &expect_file!["golden/lock_record.sql"]);
         assert_eq!(
-            begin(&limits(false), &[], &[crate::postgres::ddl::set_probes(5)]).0,
+            begin(&limits(false), &[], &[crate::postgres::sql::set_probes(5)]).0,
             "begin; set local statement_timeout = 30000; set local lock_timeout = 5000; set local ivfflat.probes = 5"
         );
         assert_eq!(

@@ -37,7 +37,7 @@ mod tests {
     use expect_test::expect_file;
 
     use super::*;
-    use crate::postgres::ddl::lift_time_limits;
+    use crate::postgres::sql::lift_time_limits;
 
     #[test]
     fn statements_are_the_golden_ones() {
