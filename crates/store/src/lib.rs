@@ -5,7 +5,6 @@
 //! rows of migrations in, [`postgres::scan`] to read them back.
 
 pub mod chroma;
-mod error;
 mod factory;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -16,8 +15,8 @@ mod row;
 pub mod storage;
 mod stored_time;
 
-pub use error::Error;
 pub use factory::{StorageConfig, open_storage};
+pub use postgres::Error;
 pub use problem::{Problem, ProblemKind};
 pub use row::{ColumnValue, RowDigest, StoredRecord, metadata_to_json};
 pub use stored_time::StoredTime;

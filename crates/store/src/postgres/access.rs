@@ -1,7 +1,7 @@
 //! Whether the role sees every row of a table, and may do what is to be done.
 
 use super::{Database, Table, own_tables, sql::quoted, unnamed::on};
-use crate::{Error, error::StatementContext as _};
+use crate::{Error, postgres::error::StatementContext as _};
 
 /// What is to be done with a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

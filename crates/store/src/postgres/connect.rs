@@ -15,7 +15,7 @@ use sqlx::{
 
 use super::{
     bounded::within_answer,
-    searches::SearchWatch,
+    search_watch::SearchWatch,
     service_transaction::ServiceTransaction,
     session::{self, Session},
     shares::{Permit, Share, Shares},
@@ -24,7 +24,7 @@ use super::{
     unnamed::on,
     url::DatabaseUrl,
 };
-use crate::{Error, error::StatementContext as _};
+use crate::{Error, postgres::error::StatementContext as _};
 
 /// Connections that a migration writes on, at most.
 pub const MAX_COPY_CONNECTIONS: u32 = 8;

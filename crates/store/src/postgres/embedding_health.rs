@@ -3,7 +3,7 @@
 use records::Embedding;
 
 use super::{Database, Table, sql::embedding_health as statements, unnamed::on};
-use crate::{Error, error::StatementContext as _};
+use crate::{Error, postgres::error::StatementContext as _};
 
 const OPERATION: &str = "look through the embeddings of a table";
 

@@ -12,7 +12,7 @@ use super::{
     relations::has_table,
     unnamed::on,
 };
-use crate::{Error, error::StatementContext as _};
+use crate::{Error, postgres::error::StatementContext as _};
 
 /// A migration of a whole source.
 #[derive(Clone, Debug, PartialEq)]

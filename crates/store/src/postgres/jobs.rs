@@ -9,7 +9,7 @@ use time::{OffsetDateTime, PrimitiveDateTime};
 use uuid::Uuid;
 
 use super::{Database, counted::counted, relations::has_table, unnamed::on, write::QuarantinedRecord};
-use crate::{Error, error::StatementContext as _};
+use crate::{Error, postgres::error::StatementContext as _};
 
 /// One collection of one run.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,7 +6,7 @@ use sqlx::PgTransaction;
 use tokio::time::{Instant, sleep};
 
 use super::{Database, unnamed::on};
-use crate::{Error, error::StatementContext as _};
+use crate::{Error, postgres::error::StatementContext as _};
 
 /// How often the lock's connection is asked whether it lives.
 const CHECK_INTERVAL: Duration = Duration::from_secs(15);

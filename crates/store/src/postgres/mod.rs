@@ -6,6 +6,7 @@ mod connect;
 mod copy_format;
 mod counted;
 mod embedding_health;
+mod error;
 mod evaluation_results;
 pub mod groups;
 pub mod jobs;
@@ -20,6 +21,7 @@ pub mod runs;
 pub mod scan;
 pub mod schema;
 mod schema_migrations;
+mod search_watch;
 pub mod searches;
 mod server_facts;
 mod service_indexes;
@@ -41,6 +43,7 @@ pub mod write;
 pub use access::Access;
 pub use connect::{Database, DatabaseOptions, MAX_COPY_CONNECTIONS};
 pub use embedding_health::EmbeddingHealth;
+pub use error::Error;
 pub use evaluation_results::{
     EarlierVerdict, EvaluationResult, InvalidResultCursor, ResultCursor, ResultSelection, ResultStatus,
     StoredComparison, StoredJudgement, StoredResult, UnknownStatus,

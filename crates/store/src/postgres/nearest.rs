@@ -8,7 +8,7 @@ use super::{
     unnamed::on,
     vector_index::{self, Filtering, Precision},
 };
-use crate::{Error, error::StatementContext as _};
+use crate::{Error, postgres::error::StatementContext as _};
 
 const OPERATION: &str = "search for the comparison";
 

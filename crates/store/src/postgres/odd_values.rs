@@ -3,7 +3,7 @@
 use sqlx::Row as _;
 
 use super::{Database, Table, sql, sql::odd_values as statements, unnamed::on};
-use crate::{Error, error::StatementContext as _};
+use crate::{Error, postgres::error::StatementContext as _};
 
 const OPERATION: &str = "look for values that no answer can show";
 

@@ -14,7 +14,7 @@ use super::{
     },
     unnamed::on,
 };
-use crate::{Error, error::StatementContext as _};
+use crate::{Error, postgres::error::StatementContext as _};
 
 /// The table that notes which migrations of the schema were applied.
 const VERSIONS_TABLE: &str = "_sqlx_migrations";

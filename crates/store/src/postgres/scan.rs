@@ -10,7 +10,7 @@ use super::{
     copy_format::{CopiedRow, RowSplitter},
     sql,
 };
-use crate::{Error, RowDigest, error::StatementContext as _};
+use crate::{Error, RowDigest, postgres::error::StatementContext as _};
 
 /// A row that a migration brought, as it is now.
 #[derive(Clone, Copy, Debug)]

@@ -12,7 +12,7 @@ use super::{
     unnamed::on,
     versions::{self, parse_version},
 };
-use crate::{Error, error::StatementContext as _};
+use crate::{Error, postgres::error::StatementContext as _};
 
 /// The services' tables, and what live and migrated data share.
 pub(super) static SERVICES: Migrator = sqlx::migrate!("src/postgres/migrations/services");

@@ -12,7 +12,7 @@ use sqlx::{
 use super::{relations::has_table, unnamed::on};
 use crate::{
     Error,
-    error::{StatementContext as _, missing_privilege},
+    postgres::error::{StatementContext as _, missing_privilege},
 };
 
 /// Applies what is missing of `migrator`, in order.

@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 
 use super::{Database, Session, unnamed::on, vector_index::machine_bytes};
-use crate::{Error, error::StatementContext as _};
+use crate::{Error, postgres::error::StatementContext as _};
 
 const OPERATION: &str = "look at the server";
 

@@ -14,7 +14,7 @@ use super::{
     },
     unnamed::on,
 };
-use crate::{Error, error::StatementContext as _};
+use crate::{Error, postgres::error::StatementContext as _};
 
 const OPERATION: &str = "build an index of a service's table";
 

@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 
 use super::{Database, sql, unnamed::on};
-use crate::{Error, error::StatementContext as _};
+use crate::{Error, postgres::error::StatementContext as _};
 
 /// The encoding that holds every text.
 const UTF8: &str = "UTF8";

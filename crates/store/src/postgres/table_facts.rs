@@ -3,7 +3,7 @@
 use time::PrimitiveDateTime;
 
 use super::{Database, Table, counted::counted, relations::has_table, unnamed::on};
-use crate::{Error, error::StatementContext as _};
+use crate::{Error, postgres::error::StatementContext as _};
 
 /// A table as the server knows it, without a look at its rows.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,7 +9,7 @@ use super::{
     sql,
     unnamed::on,
 };
-use crate::{Error, error::StatementContext as _};
+use crate::{Error, postgres::error::StatementContext as _};
 
 /// What undoing a job has changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

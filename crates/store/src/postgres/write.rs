@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     Error, RowDigest, StoredRecord,
-    error::{StatementContext as _, is_beyond_half},
+    postgres::error::{StatementContext as _, is_beyond_half},
 };
 
 /// Sent at once, so that the driver's own buffer stays this small.

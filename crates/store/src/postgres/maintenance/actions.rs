@@ -6,9 +6,8 @@ use uuid::Uuid;
 
 use crate::{
     Error,
-    error::StatementContext as _,
     json::decode,
-    postgres::{Database, relations::has_table, unnamed::on},
+    postgres::{Database, error::StatementContext as _, relations::has_table, unnamed::on},
 };
 
 const OPERATION: &str = "keep what maintenance does";

@@ -4,8 +4,10 @@ use time::OffsetDateTime;
 
 use crate::{
     Error,
-    error::StatementContext as _,
-    postgres::{Database, Table, lock::migration_key, sql::service_indexes::value_indexes, unnamed::on},
+    postgres::{
+        Database, Table, error::StatementContext as _, lock::migration_key,
+        sql::service_indexes::value_indexes, unnamed::on,
+    },
 };
 
 const OPERATION: &str = "look at the state of tables";

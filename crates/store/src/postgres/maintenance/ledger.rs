@@ -4,8 +4,7 @@ use time::PrimitiveDateTime;
 
 use crate::{
     Error,
-    error::StatementContext as _,
-    postgres::{Database, relations::has_table, unnamed::on},
+    postgres::{Database, error::StatementContext as _, relations::has_table, unnamed::on},
 };
 
 /// A table of ours whose old rows nobody needs.

@@ -3,9 +3,9 @@
 use super::{Column, ColumnStatistics};
 use crate::{
     Error,
-    error::StatementContext as _,
     postgres::{
         Database,
+        error::StatementContext as _,
         sql::{
             self,
             maintenance::{set_statistics, vacuum, vacuum_gently},

@@ -3,11 +3,16 @@
 use sqlx::PgConnection;
 use time::PrimitiveDateTime;
 
-use super::{FilterClass, Percentiles};
 use crate::{
     Error,
-    error::StatementContext as _,
-    postgres::{Database, counted::counted, relations::has_table, unnamed::on},
+    postgres::{
+        Database,
+        counted::counted,
+        error::StatementContext as _,
+        relations::has_table,
+        search_watch::{FilterClass, Percentiles},
+        unnamed::on,
+    },
 };
 
 /// What the searches of one table and class did in a stretch of time.

@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use crate::{
     Error,
-    error::StatementContext as _,
     postgres::{
         Database, Table,
+        error::StatementContext as _,
         sql::{
             self,
             service::{Measured, begin_replay, nearest_exact},

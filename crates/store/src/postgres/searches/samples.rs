@@ -4,11 +4,9 @@ use records::Embedding;
 use time::PrimitiveDateTime;
 use uuid::Uuid;
 
-use super::FilterClass;
 use crate::{
     Error,
-    error::StatementContext as _,
-    postgres::{Database, Table, unnamed::on},
+    postgres::{Database, Table, error::StatementContext as _, search_watch::FilterClass, unnamed::on},
 };
 
 /// A search that was made, without what it was narrowed down to.

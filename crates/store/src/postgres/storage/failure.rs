@@ -4,9 +4,9 @@ use records::Service;
 use sqlx::{Postgres, postgres::PgArguments, query::Query};
 
 use crate::{
-    error::{BEYOND_HALF, is_beyond_half, is_shared_memory, missing_privilege},
     postgres::{
         bounded::Overrun,
+        error::{BEYOND_HALF, is_beyond_half, is_shared_memory, missing_privilege},
         sql::{Bind, service::Statement},
     },
     storage::StorageError,

@@ -16,7 +16,7 @@ use crate::{
     json::decode,
     postgres::{
         bounded::fetch_answer,
-        searches::SearchNote,
+        search_watch::SearchNote,
         sql::{
             Sql,
             service::{self as statements, Measured},

@@ -5,9 +5,9 @@ use std::{fmt, time::Duration};
 use super::{IndexDefinition, IndexKind, Precision, observe::meminfo_kb};
 use crate::{
     Error,
-    error::StatementContext as _,
     postgres::{
         Database, Table,
+        error::StatementContext as _,
         sql::{
             self, Build,
             maintenance::reindex_concurrently,

@@ -7,8 +7,7 @@ use super::{
 };
 use crate::{
     Error,
-    error::StatementContext as _,
-    postgres::{Table, sql::vector_index::operator_class, unnamed::on},
+    postgres::{Table, error::StatementContext as _, sql::vector_index::operator_class, unnamed::on},
 };
 
 /// pgvector's defaults where an index does not name them.

@@ -6,8 +6,9 @@ use time::PrimitiveDateTime;
 use super::VectorIndex;
 use crate::{
     Error,
-    error::StatementContext as _,
-    postgres::{Database, Table, counted::counted, relations::has_table, unnamed::on},
+    postgres::{
+        Database, Table, counted::counted, error::StatementContext as _, relations::has_table, unnamed::on,
+    },
 };
 
 /// Numbers of results that settings are measured for: what people ask for, and what a search by vector and words

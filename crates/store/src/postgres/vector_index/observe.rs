@@ -6,10 +6,10 @@ use time::{OffsetDateTime, PrimitiveDateTime};
 use super::{VectorIndex, catalog::existing, records::last_writes};
 use crate::{
     Error,
-    error::StatementContext as _,
     postgres::{
         Database, Table,
         counted::counted,
+        error::StatementContext as _,
         relations::has_table,
         scan::count_rows,
         schema::{has_iterative_scan, pgvector_version},

@@ -7,9 +7,8 @@ use uuid::Uuid;
 
 use crate::{
     Error,
-    error::StatementContext as _,
     json::decode,
-    postgres::{Database, Table, relations::has_table, unnamed::on},
+    postgres::{Database, Table, error::StatementContext as _, relations::has_table, unnamed::on},
 };
 
 const OPERATION: &str = "keep a plan for a table's indexes";

@@ -9,9 +9,9 @@ use uuid::Uuid;
 use super::{IndexDefinition, Observation, Precision, VectorIndex, searched::search_settings};
 use crate::{
     Error,
-    error::StatementContext as _,
     postgres::{
         Database, Table,
+        error::StatementContext as _,
         sql::{
             self,
             vector_index::{SHARE_OF, nearest_of_share},

@@ -1,6 +1,6 @@
 //! What can go wrong between us and the database, each with its remedy in the text.
 
-use crate::postgres::UrlError;
+use super::{UrlError, search_watch::UnknownFilterClass};
 
 /// An operation on the store failed.
 #[derive(Debug, thiserror::Error)]
@@ -243,7 +243,7 @@ pub enum Error {
     #[error("failed to read vector_search_history")]
     FilterClass {
         /// What it wrote.
-        source: crate::postgres::searches::UnknownFilterClass,
+        source: UnknownFilterClass,
     },
     /// A statement failed.
     #[error("failed to {operation}")]
