@@ -11,6 +11,6 @@ pub mod timestamp;
 pub use embedding::{Embedding, MODEL_DIMENSION};
 pub use identity::{ID_NAMESPACE, stored_id};
 pub use metadata::{Metadata, MetadataValue};
-pub use service::{Service, UnknownService};
+pub use service::{OwnKey, Service, UnknownService};
 pub use shortened::shortened;
 pub use space::DistanceSpace;

@@ -13,6 +13,16 @@ pub enum Service {
     Judge,
 }
 
+/// A metadata key that each record of a service has, beside those of its user. The service's table repeats it in a column
+/// of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnKey {
+    /// The key, and the column.
+    pub name: &'static str,
+    /// What a record without it is taken to say.
+    pub default: &'static str,
+}
+
 /// A service name that is none of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownService(pub String);
@@ -37,6 +47,38 @@ impl Service {
             Self::Evaluation => "evaluation_metrics",
             Self::Judge => "llm_outputs",
         }
+    }
+
+    /// The column of its table that has the text which is embedded.
+    pub fn text_column(self) -> &'static str {
+        match self {
+            Self::Query => "query_text",
+            Self::Evaluation => "prompt",
+            Self::Judge => "output_text",
+        }
+    }
+
+    /// The keys of its own, in the order of their columns. The first is the category.
+    pub fn own_keys(self) -> &'static [OwnKey] {
+        const THEME: OwnKey = OwnKey { name: "theme", default: "unknown" };
+        const METRIC_TYPE: OwnKey = OwnKey { name: "metric_type", default: "unknown" };
+        const MODEL: OwnKey = OwnKey { name: "model_id", default: "unknown" };
+        const QUERY: OwnKey = OwnKey { name: "query", default: "" };
+        match self {
+            Self::Query => &[THEME],
+            Self::Evaluation => &[METRIC_TYPE],
+            Self::Judge => &[THEME, MODEL, QUERY],
+        }
+    }
+
+    /// Its own key `name`, if it has that.
+    pub fn own_key(self, name: &str) -> Option<OwnKey> {
+        self.own_keys().iter().copied().find(|key| key.name == name)
+    }
+
+    /// The key, and column, of the category: theme or metric type.
+    pub fn category_key(self) -> &'static str {
+        self.own_keys()[0].name
     }
 }
 

@@ -311,12 +311,7 @@ impl<R: Resource> Records<R> {
 
     /// The store calls fields by its columns' names.
     fn wire_field(&self, field: &str) -> String {
-        let column = match R::SERVICE {
-            Service::Query => "query_text",
-            Service::Evaluation => "prompt",
-            Service::Judge => "output_text",
-        };
-        if field == column { R::TEXT.to_owned() } else { field.to_owned() }
+        if field == R::SERVICE.text_column() { R::TEXT.to_owned() } else { field.to_owned() }
     }
 
     /// The embedding of one text.

@@ -88,21 +88,10 @@ pub(crate) const BOOKKEEPING_COLUMNS: [(&str, &str); 2] =
 impl Table {
     /// The table of `service`.
     pub fn of(service: Service) -> Self {
-        let (text_column, columns) = match service {
-            Service::Query => ("query_text", vec![Column::required("theme", "unknown")]),
-            Service::Evaluation => ("prompt", vec![Column::required("metric_type", "unknown")]),
-            Service::Judge => (
-                "output_text",
-                vec![
-                    Column::required("theme", "unknown"),
-                    Column::required("model_id", "unknown"),
-                    Column::required("query", ""),
-                ],
-            ),
-        };
+        let columns = service.own_keys().iter().map(|key| Column::required(key.name, key.default)).collect();
         Self {
             name: service.collection().to_owned(),
-            text_column: text_column.to_owned(),
+            text_column: service.text_column().to_owned(),
             text: Presence::Required,
             columns,
             dimension: MODEL_DIMENSION,

@@ -25,7 +25,7 @@ pub use filter::{Comparison, DocumentFilter, DocumentTest, Filter, FilterError, 
 pub(crate) use folding::unfold as unfolded;
 pub use pattern::Pattern;
 pub use record::{Change, Insertion, NewRecord, Production, Record};
-pub(crate) use record::{category_key, check_text, own_keys};
+pub(crate) use record::{check_text, kept_keys};
 pub use selection::{CategoryCount, Hit, Search, SearchMode, Selection, Start};
 
 /// Bytes of the records of an answer, one record at least. Smaller, and lists of long texts need small pages; larger, and

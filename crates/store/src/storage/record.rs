@@ -10,7 +10,6 @@ use super::StorageError;
 use crate::{
     Problem, StoredTime,
     json::{as_all_stores_show, check_number, objects_say_the_same},
-    postgres::Table,
 };
 
 /// Metadata keys of ours, which no user's may be.
@@ -98,7 +97,7 @@ impl NewRecord {
     /// of the user's stays as it is written.
     pub fn stored_metadata(&self, service: Service) -> Map<String, Value> {
         let mut metadata = self.metadata.clone();
-        metadata.insert(category_key(service).to_owned(), Value::String(self.category.clone()));
+        metadata.insert(service.category_key().to_owned(), Value::String(self.category.clone()));
         metadata.entry("timestamp").or_insert_with(|| Value::String(timestamp::format(self.time())));
         if let Some(production) = &self.production {
             metadata.insert("model_id".to_owned(), Value::String(production.model_id.clone()));
@@ -143,12 +142,12 @@ impl NewRecord {
     /// # Errors
     /// [`StorageError::Refused`], with the field.
     pub fn check(&self, service: Service) -> Result<(), StorageError> {
-        let category_key = category_key(service);
+        let category_key = service.category_key();
         if self.id.is_empty() {
             return Err(refused("id", "expected one character or more: ChromaDB takes no empty id"));
         }
         check_text("id", &self.id)?;
-        check_text(Table::of(service).text_column.as_str(), &self.text)?;
+        check_text(service.text_column(), &self.text)?;
         check_text(category_key, &self.category)?;
         let mut own = vec![(category_key, self.category.as_str())];
         if let Some(production) = &self.production {
@@ -164,11 +163,11 @@ impl Change {
     /// The metadata that `stored` shows after the change.
     pub(crate) fn applied_metadata(&self, service: Service, stored: &Record) -> Map<String, Value> {
         let mut metadata = self.metadata.clone().unwrap_or_else(|| stored.metadata.clone());
-        for key in own_keys(service) {
-            metadata.extend(stored.metadata.get(*key).map(|value| ((*key).to_owned(), value.clone())));
+        for key in kept_keys(service) {
+            metadata.extend(stored.metadata.get(key).map(|value| (key.to_owned(), value.clone())));
         }
         if let Some(category) = &self.category {
-            metadata.insert(category_key(service).to_owned(), Value::String(category.clone()));
+            metadata.insert(service.category_key().to_owned(), Value::String(category.clone()));
         }
         metadata
     }
@@ -179,34 +178,22 @@ impl Change {
     /// [`StorageError::Refused`], with the field.
     pub fn check(&self, service: Service, stored: &Record) -> Result<(), StorageError> {
         if let Some((text, _)) = &self.text {
-            check_text(Table::of(service).text_column.as_str(), text)?;
+            check_text(service.text_column(), text)?;
         }
         if let Some(category) = &self.category {
-            check_text(category_key(service), category)?;
+            check_text(service.category_key(), category)?;
         }
         let Some(metadata) = &self.metadata else { return Ok(()) };
         let applied = self.applied_metadata(service, stored);
         let own: Vec<(&str, &str)> =
-            own_keys(service).iter().filter_map(|key| Some((*key, applied.get(*key)?.as_str()?))).collect();
+            kept_keys(service).filter_map(|key| Some((key, applied.get(key)?.as_str()?))).collect();
         check_metadata(metadata, &own)
     }
 }
 
-/// The metadata key of a service's category, which is its column's name too.
-pub(crate) fn category_key(service: Service) -> &'static str {
-    match service {
-        Service::Query | Service::Judge => "theme",
-        Service::Evaluation => "metric_type",
-    }
-}
-
 /// Metadata that are the service's own, beside the user's.
-pub(crate) fn own_keys(service: Service) -> &'static [&'static str] {
-    match service {
-        Service::Query => &["theme", "timestamp"],
-        Service::Evaluation => &["metric_type", "timestamp"],
-        Service::Judge => &["theme", "model_id", "query", "timestamp"],
-    }
+pub(crate) fn kept_keys(service: Service) -> impl Iterator<Item = &'static str> {
+    service.own_keys().iter().map(|key| key.name).chain(["timestamp"])
 }
 
 /// `own` are the keys that the service sets itself, with their values: a user's may say the same.

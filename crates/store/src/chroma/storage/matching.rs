@@ -9,18 +9,15 @@ use serde_json::{Map, Value};
 use super::row::{Row, column_text};
 use crate::{
     json::order,
-    postgres::Table,
     storage::{
         Comparison, DocumentFilter, DocumentTest, Filter, Pattern, Scalar, Selection, StorageError, Test,
-        category_key,
     },
 };
 
 /// A selection, ready to be asked of many records.
 #[derive(Debug)]
 pub(super) struct Matcher<'s> {
-    table: Table,
-    category_key: &'static str,
+    service: Service,
     selection: &'s Selection,
     document: Option<Document<'s>>,
 }
@@ -40,13 +37,12 @@ impl<'s> Matcher<'s> {
     /// # Errors
     /// [`StorageError::Refused`] for patterns that need too large a program.
     pub(super) fn new(service: Service, selection: &'s Selection) -> Result<Self, StorageError> {
-        let (table, category_key) = (Table::of(service), category_key(service));
         let document = selection.document.as_ref().map(|filter| {
             let patterns = patterns(filter).max(1);
             document(filter, ProgramLimit(MAX_PROGRAM_BYTES / patterns))
         });
         let document = document.transpose()?;
-        Ok(Self { table, category_key, selection, document })
+        Ok(Self { service, selection, document })
     }
 
     /// Whether the text has to be known.
@@ -59,10 +55,10 @@ impl<'s> Matcher<'s> {
         let Selection { category, model_id, filter, document: _, from: _, before: _ } = self.selection;
         let has = |key: &str, wanted: &Option<String>| {
             wanted.as_ref().is_none_or(|wanted| {
-                column_text(&self.table, key, &row.metadata).is_some_and(|found| found == *wanted)
+                column_text(self.service, key, &row.metadata).is_some_and(|found| found == *wanted)
             })
         };
-        has(self.category_key, category)
+        has(self.service.category_key(), category)
             && has("model_id", model_id)
             && self.selection.has_time(row.created_at)
             && filter.as_ref().is_none_or(|filter| satisfies(filter, &row.metadata))

@@ -27,11 +27,10 @@ use self::{
 };
 use super::{api::Connection, error::Error};
 use crate::{
-    postgres::Table,
     row::object_to_json,
     storage::{
         Atomicity, CategoryCount, Change, Hit, Insertion, MAX_ANSWER_BYTES, NewRecord, Record, Search,
-        Selection, Start, Storage, StorageError, StorageKind, category_key,
+        Selection, Start, Storage, StorageError, StorageKind,
     },
 };
 
@@ -41,8 +40,6 @@ const EXPORT_RECORDS: usize = 100;
 /// The records of one service in a collection of a Chroma server.
 pub struct ChromaStorage {
     service: Service,
-    /// The service's table in PostgreSQL, whose columns say what a record without their keys is taken for.
-    table: Table,
     connection: Connection,
     collection: Collection,
     lists: Lists,
@@ -133,9 +130,9 @@ impl Storage for ChromaStorage {
     }
 
     async fn categories(&self) -> Result<Vec<CategoryCount>, StorageError> {
-        let key = category_key(self.service);
+        let key = self.service.category_key();
         let count = |counts: &mut BTreeMap<String, u64>, row: row::Row| {
-            if let Some(category) = column_text(&self.table, key, &row.metadata) {
+            if let Some(category) = column_text(self.service, key, &row.metadata) {
                 *counts.entry(category).or_insert(0) += 1;
             }
         };

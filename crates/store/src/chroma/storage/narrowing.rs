@@ -15,8 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{
     chroma::wire::Condition,
-    postgres::Table,
-    storage::{DocumentFilter, DocumentTest, Filter, Scalar, Selection, Test, category_key},
+    storage::{DocumentFilter, DocumentTest, Filter, Scalar, Selection, Test},
 };
 
 /// The condition, and whether it says all that the selection says.
@@ -28,30 +27,28 @@ pub(super) struct Narrowed {
 
 /// The narrowest condition that every server understands alike.
 pub(super) fn narrow(service: Service, selection: &Selection) -> Narrowed {
-    let table = Table::of(service);
     let Selection { category, model_id, filter, document, from, before } = selection;
     let mut is_exact = filter.is_none() && document.is_none() && from.is_none() && before.is_none();
     let mut conditions = Vec::new();
-    for (key, wanted) in [(category_key(service), category), ("model_id", model_id)] {
+    for (key, wanted) in [(service.category_key(), category), ("model_id", model_id)] {
         let Some(wanted) = wanted else { continue };
-        let column = table.columns.iter().find(|column| column.key == key);
         // Records without the key, and with a value of another type, which the column has as JSON writes it.
-        let is_written_otherwise = column.is_some_and(|column| {
-            column.default.as_deref() == Some(wanted) || serde_json::from_str::<Value>(wanted).is_ok()
-        });
+        let is_written_otherwise = service
+            .own_key(key)
+            .is_some_and(|own| own.default == wanted || serde_json::from_str::<Value>(wanted).is_ok());
         match is_written_otherwise {
             true => is_exact = false,
             false => conditions.push(json!({ key: wanted })),
         }
     }
-    conditions.extend(filter.as_ref().and_then(|filter| metadata_condition(&table, filter)));
+    conditions.extend(filter.as_ref().and_then(|filter| metadata_condition(service, filter)));
     let condition =
         Condition { metadata: all_of(conditions), document: document.as_ref().and_then(document_condition) };
     Narrowed { condition, is_exact }
 }
 
-fn metadata_condition(table: &Table, filter: &Filter) -> Option<Value> {
-    let condition_of = |filter| metadata_condition(table, filter);
+fn metadata_condition(service: Service, filter: &Filter) -> Option<Value> {
+    let condition_of = |filter| metadata_condition(service, filter);
     match filter {
         Filter::And(filters) => all_of(filters.iter().filter_map(condition_of).collect()),
         Filter::Or(filters) => {
@@ -62,8 +59,7 @@ fn metadata_condition(table: &Table, filter: &Filter) -> Option<Value> {
             // What the server has no such key for, it has folded away.
             let is_free_key = !key.is_empty() && !key.starts_with(['#', '$']) && !key.starts_with("chroma:");
             // Records without the key show its default.
-            let column = table.columns.iter().find(|column| column.key == *key);
-            let default = column.and_then(|column| column.default.as_deref());
+            let default = service.own_key(key).map(|own| own.default);
             let asked = |scalar| asked(scalar).filter(|value| default.is_none() || value.as_str() != default);
             let value = match test {
                 Test::Equal(scalar) => json!({ "$eq": asked(scalar)? }),

@@ -15,7 +15,6 @@ use crate::{
         server::version_number,
         wire::{Column, Condition},
     },
-    postgres::Table,
     storage::StorageError,
 };
 
@@ -99,7 +98,6 @@ impl ChromaStorage {
             };
         Ok(Self {
             service,
-            table: Table::of(service),
             connection,
             collection,
             lists,

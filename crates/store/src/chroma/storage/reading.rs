@@ -80,7 +80,7 @@ impl ChromaStorage {
             match self.page(Selected::Ids(page), &columns, count).await {
                 Ok((answer, size_bytes)) => {
                     size.fit(answer.ids.len().max(1), size_bytes);
-                    found.extend(rows(answer).map(|(id, parts)| Row::new(&self.table, id, parts)));
+                    found.extend(rows(answer).map(|(id, parts)| Row::new(self.service, id, parts)));
                     rest = later;
                 }
                 Err(error) => self.shrink(&mut size, count, error, operation)?,
@@ -175,7 +175,7 @@ impl ChromaStorage {
             }
             last = answer.ids.last().cloned().or(last);
             for (id, parts) in rows(answer).skip(repeated) {
-                visit(Row::new(&self.table, id, parts));
+                visit(Row::new(self.service, id, parts));
             }
             // A server may give fewer than it was asked for; only a page without anything new is the end.
             if count <= repeated {

@@ -1,6 +1,6 @@
 //! A record as a server keeps it, and as it is shown.
 
-use records::{stored_id, timestamp};
+use records::{Service, stored_id, timestamp};
 use serde_json::{Map, Number, Value};
 use uuid::Uuid;
 
@@ -8,7 +8,6 @@ use crate::{
     StoredTime,
     chroma::{record::Parts, wire::Components},
     json::{as_all_stores_show, is_same},
-    postgres::Table,
     storage::{Record, folding},
 };
 
@@ -35,15 +34,13 @@ pub(super) struct Place {
 
 impl Row {
     /// The record that a server gives as `parts`.
-    pub(super) fn new(table: &Table, id: String, parts: Parts) -> Self {
+    pub(super) fn new(service: Service, id: String, parts: Parts) -> Self {
         // A record without metadata has no keys.
         let kept = parts.metadata.unwrap_or_default();
         let kept_keys = kept.keys().cloned().collect();
         let mut metadata = as_all_stores_show(folding::unfold(kept));
-        for column in &table.columns {
-            if let Some(default) = &column.default {
-                metadata.entry(&column.key).or_insert_with(|| Value::String(default.clone()));
-            }
+        for key in service.own_keys() {
+            metadata.entry(key.name).or_insert_with(|| Value::String(key.default.to_owned()));
         }
         let created_at = metadata
             .get("timestamp")
@@ -71,11 +68,10 @@ impl Row {
 
 /// The text by which PostgreSQL's column of the key finds a record, where the service's table has such a column;
 /// else the value itself, if it is a text.
-pub(super) fn column_text(table: &Table, key: &str, metadata: &Map<String, Value>) -> Option<String> {
-    let has_column = table.columns.iter().any(|column| column.key == key);
+pub(super) fn column_text(service: Service, key: &str, metadata: &Map<String, Value>) -> Option<String> {
     match metadata.get(key)? {
         Value::String(text) => Some(text.clone()),
-        other => has_column.then(|| other.to_string()),
+        other => service.own_key(key).map(|_column| other.to_string()),
     }
 }
 

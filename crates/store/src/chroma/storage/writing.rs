@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::{ChromaStorage, nearest::check_embedding, reading::Columns, row::kept_metadata};
 use crate::{
     chroma::wire::RecordsBody,
-    storage::{Atomicity, Change, Insertion, NewRecord, Record, StorageError, category_key},
+    storage::{Atomicity, Change, Insertion, NewRecord, Record, StorageError},
 };
 
 const STORE: &str = "store records";
@@ -90,7 +90,7 @@ impl ChromaStorage {
             (None, None) => None,
             (None, Some(category)) => {
                 let category = Value::String(category.clone());
-                Some(Map::from_iter([(category_key(self.service).to_owned(), category)]))
+                Some(Map::from_iter([(self.service.category_key().to_owned(), category)]))
             }
             (Some(_), _) => {
                 let applied = change.applied_metadata(self.service, &stored);

@@ -15,9 +15,7 @@ use super::{
 use crate::{
     StoredTime,
     postgres::Table,
-    storage::{
-        Comparison, DocumentFilter, DocumentTest, Filter, Scalar, Selection, StorageError, Test, category_key,
-    },
+    storage::{Comparison, DocumentFilter, DocumentTest, Filter, Scalar, Selection, StorageError, Test},
 };
 
 /// Characters of a text that a B-tree index holds: whole ones could exceed the 2,704 bytes that fit.
@@ -88,7 +86,7 @@ pub(super) fn conditions(
     let Selection { category, model_id, filter, document, from, before } = selection;
     let mut conditions = Vec::new();
     if let Some(category) = category {
-        conditions.push(equals(category_key(service), category, binds));
+        conditions.push(equals(service.category_key(), category, binds));
     }
     if let Some(model_id) = model_id {
         conditions.push(match service {

@@ -12,7 +12,7 @@ use super::{
     service::searched_words,
     vouched,
 };
-use crate::{postgres::Table, storage::category_key};
+use crate::postgres::Table;
 
 /// An index that a table should have. Another definition gets another name, since an index is known by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(crate) fn service_indexes(service: Service) -> Vec<ServiceIndex> {
         definition,
     };
     let mut indexes = vec![
-        index("category", newest_of(category_key(service))),
+        index("category", newest_of(service.category_key())),
         index("newest", "(created_at desc, id desc)".to_owned()),
         index("metadata", "using gin (metadata jsonb_path_ops)".to_owned()),
         index("words", format!("using gin ({})", searched_words(table))),

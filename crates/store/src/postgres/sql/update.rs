@@ -8,10 +8,7 @@ use super::{
     quoted,
     service::{Statement, shown_columns, statement},
 };
-use crate::{
-    postgres::Table,
-    storage::{category_key, own_keys},
-};
+use crate::{postgres::Table, storage::kept_keys};
 
 /// What to write into a row; `None` stays.
 pub(crate) struct RowChange {
@@ -25,7 +22,7 @@ pub(crate) struct RowChange {
 /// does not name stays as it is, to the last digit.
 pub(crate) fn update_record(service: Service, key: Uuid, change: RowChange) -> Statement {
     let RowChange { text, category, metadata } = change;
-    let (table, category_column) = (&Table::of(service), category_key(service));
+    let (table, category_column) = (&Table::of(service), service.category_key());
     let mut binds = Binds::default();
     let key = binds.add(Bind::Key(key));
     let mut changes = Vec::new();
@@ -52,7 +49,7 @@ pub(crate) fn update_record(service: Service, key: Uuid, change: RowChange) -> S
         )),
         (Some(metadata), category) => {
             let metadata = binds.add(Bind::Text(metadata));
-            let own = binds.add(Bind::Texts(own_keys(service).iter().map(|key| (*key).to_owned()).collect()));
+            let own = binds.add(Bind::Texts(kept_keys(service).map(str::to_owned).collect()));
             let category = category.map_or_else(String::new, |category| format!(" || {category}"));
             changes.push(format!(
                 "metadata = {metadata}::jsonb || coalesce((

@@ -14,7 +14,7 @@ use crate::{
         write::copy,
     },
     row::object_to_json,
-    storage::{Atomicity, Insertion, NewRecord, Record, StorageError, category_key},
+    storage::{Atomicity, Insertion, NewRecord, Record, StorageError},
 };
 
 /// The keys that were stored, and the records that were there for the others.
@@ -170,7 +170,7 @@ impl PostgresStorage {
     fn new_row<'a>(&self, (key, record): &(Uuid, &'a NewRecord)) -> NewRow<'a> {
         let service = self.service();
         let value = |name: &str| match (name, &record.production) {
-            (name, _) if name == category_key(service) => record.category.as_str(),
+            (name, _) if name == service.category_key() => record.category.as_str(),
             ("model_id", Some(production)) => production.model_id.as_str(),
             ("query", Some(production)) => production.query.as_str(),
             (name, _) => unreachable!("outputs say who made them, and `{name}` is a column of theirs alone"),

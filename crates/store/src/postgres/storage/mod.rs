@@ -41,7 +41,7 @@ use crate::{
     row::object_to_json,
     storage::{
         Atomicity, CategoryCount, Change, Cursor, EXPORT_BYTES, Hit, Insertion, NewRecord, Record, Search,
-        Selection, Start, Storage, StorageError, StorageKind, category_key,
+        Selection, Start, Storage, StorageError, StorageKind,
     },
 };
 
@@ -256,7 +256,7 @@ impl Storage for PostgresStorage {
 
     async fn categories(&self) -> Result<Vec<CategoryCount>, StorageError> {
         const OPERATION: &str = "list categories";
-        let statement = statements::count_categories(&self.table, category_key(self.service()));
+        let statement = statements::count_categories(&self.table, self.service().category_key());
         let rows = self.rows(statement, OPERATION).await?;
         let read = |row: &PgRow| {
             let records = row.try_get::<i64, _>("records")?.unsigned_abs();
