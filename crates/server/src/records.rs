@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, marker::PhantomData, sync::Arc};
 
-use ::records::{Embedding, MODEL_DIMENSION, Service};
+use ::records::{Embedding, MODEL_DIMENSION};
 use futures_util::{StreamExt as _, stream::BoxStream};
 use serde_json::json;
 use store::storage::{

@@ -152,7 +152,7 @@ impl Results {
         let has_more = items.len() > limit;
         items.truncate(limit);
         let last = items.last().filter(|_| has_more);
-        let next_cursor = last.map(|last| ResultCursor::after(&last.result).to_string());
+        let next_cursor = last.map(|last| last.result.cursor().to_string());
         Ok(KeysetPage { items: items.into_iter().map(ShownResult::from).collect(), next_cursor })
     }
 }

@@ -10,7 +10,10 @@ use serde_json::{Map, Value};
 pub(crate) use number::{Unkept, check_number, is_same, order, write_number};
 pub use parser::{Decoded, decode, decode_answer};
 
-use crate::problem::ProblemKind;
+use crate::problem::{Problem, ProblemKind};
+
+/// The name under which answers show a column of metadata.
+pub(crate) const METADATA: &str = "metadata";
 
 /// Why a text is not the JSON object that a client may store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +50,13 @@ pub fn exact_object(text: &str) -> Result<Map<String, Value>, Inexact> {
         Value::Object(object) => Ok(object),
         _ => Err(Inexact { place: String::new(), reason: "expected an object" }),
     }
+}
+
+/// The value of a column of metadata, whatever it is.
+pub(crate) fn decode_metadata(text: Option<&str>, problems: &mut Vec<Problem>) -> Option<Value> {
+    let Decoded { value, problems: found } = decode(text?);
+    problems.extend(found.into_iter().map(|problem| Problem { field: METADATA.to_owned(), ..problem }));
+    Some(value)
 }
 
 /// Keys by which serde_json hands numbers with all their digits on: an object with one would be read as something else

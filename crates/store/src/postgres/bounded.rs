@@ -1,9 +1,16 @@
 //! Rows of an answer, of which there are only so many bytes: limits of requests count rows, and each may have megabytes.
 
 use futures_util::{Stream, TryStreamExt as _};
-use sqlx::{PgConnection, Row as _, postgres::PgRow};
+use sqlx::{
+    PgConnection, Postgres, Row as _,
+    postgres::{PgArguments, PgRow},
+    query::Query,
+};
 
-use super::{sql::service::Statement, storage::bound, unnamed::on};
+use super::{
+    sql::{Bind, service::Statement},
+    unnamed::on,
+};
 use crate::storage::MAX_ANSWER_BYTES;
 
 /// The rows have more bytes than an answer may.
@@ -49,4 +56,21 @@ pub(crate) async fn up_to(
 fn bytes_of(row: &PgRow) -> usize {
     let column = |index| row.try_get_raw(index).ok()?.as_bytes().ok().map(<[u8]>::len);
     (0..row.len()).filter_map(column).sum()
+}
+
+/// The statement with its values.
+pub(crate) fn bound(statement: Statement) -> Query<'static, Postgres, PgArguments> {
+    let query = sqlx::query(statement.sql);
+    statement.binds.into_iter().fold(query, |query, bind| match bind {
+        Bind::Text(text) => query.bind(text),
+        Bind::Texts(texts) => query.bind(texts),
+        Bind::OptionalTexts(texts) => query.bind(texts),
+        Bind::Key(key) => query.bind(key),
+        Bind::Keys(keys) => query.bind(keys),
+        Bind::Time(time) => query.bind(time),
+        Bind::Times(times) => query.bind(times),
+        Bind::Whole(number) => query.bind(number),
+        Bind::Real(number) => query.bind(number),
+        Bind::Reals(numbers) => query.bind(numbers),
+    })
 }

@@ -4,11 +4,12 @@
 use std::collections::HashSet;
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use sqlx::{PgConnection, postgres::PgTransaction};
 use time::{OffsetDateTime, PrimitiveDateTime};
 use uuid::Uuid;
 
-use super::{Database, counted::counted, relations::has_table, unnamed::on, write::QuarantinedRecord};
+use super::{Database, counted::counted, relations::has_table, unnamed::on};
 use crate::{Error, postgres::error::StatementContext as _};
 
 /// One collection of one run.
@@ -71,6 +72,25 @@ pub struct Counts {
     pub updated: u64,
     /// Rows that are gone.
     pub deleted: u64,
+}
+
+/// A record that PostgreSQL cannot hold, to be kept aside.
+#[derive(Clone, Debug)]
+pub struct QuarantinedRecord {
+    /// ChromaDB's id, as stored.
+    pub source_id: Vec<u8>,
+    /// The stable name of the reason.
+    pub reason: &'static str,
+    /// All of it, as `panopticon dump` prints it.
+    pub record: Vec<u8>,
+}
+
+impl QuarantinedRecord {
+    /// SHA-256 of record and reason, by which the same record is known that was set aside before.
+    pub fn digest(&self) -> [u8; 32] {
+        let hasher = Sha256::new_with_prefix(&self.record).chain_update(self.reason);
+        hasher.finalize().into()
+    }
 }
 
 impl std::ops::AddAssign for Counts {

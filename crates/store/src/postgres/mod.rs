@@ -8,7 +8,9 @@ mod counted;
 mod embedding_health;
 mod error;
 mod evaluation_results;
+mod failure;
 pub mod groups;
+mod index_definition;
 pub mod jobs;
 mod lock;
 pub mod maintenance;
@@ -17,6 +19,7 @@ pub mod nearest;
 mod odd_values;
 mod own_tables;
 mod relations;
+mod result_selection;
 pub mod runs;
 pub mod scan;
 pub mod schema;
@@ -45,16 +48,20 @@ pub use connect::{Database, DatabaseOptions, MAX_COPY_CONNECTIONS};
 pub use embedding_health::EmbeddingHealth;
 pub use error::Error;
 pub use evaluation_results::{
-    EarlierVerdict, EvaluationResult, InvalidResultCursor, ResultCursor, ResultSelection, ResultStatus,
-    StoredComparison, StoredJudgement, StoredResult, UnknownStatus,
+    EarlierVerdict, EvaluationResult, StoredComparison, StoredJudgement, StoredResult,
 };
 pub use lock::{IndexLock, MaintenanceLock, ReplayLock, TableLock};
 pub use models::{RegisteredModel, Registration};
-pub use odd_values::{OddKind, OddPlace, OddValues};
+pub use odd_values::OddValues;
 pub use own_tables::is_own_relation;
+pub use result_selection::{InvalidResultCursor, ResultCursor, ResultSelection, ResultStatus, UnknownStatus};
 pub use server_facts::{OpenTransaction, ServerFacts, ServerSetting, SettingSource};
 pub use session::{Session, Vectors};
-pub use sql::{Build, quoted};
+pub use sql::{
+    Build,
+    odd_values::{OddKind, OddPlace},
+    quoted,
+};
 pub use storage::PostgresStorage;
 pub use table::{Column, ColumnType, Presence, SharedTable, Table, UnknownColumnType};
 pub use table_facts::{LastSearches, TableFacts};

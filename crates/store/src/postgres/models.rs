@@ -2,7 +2,7 @@
 
 use records::Service;
 
-use super::{Database, storage::Failing, unnamed::on};
+use super::{Database, failure::Failing, unnamed::on};
 use crate::storage::{StorageError, check_text};
 
 const FAILING: Failing = Failing(Service::Judge);

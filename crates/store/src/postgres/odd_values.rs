@@ -2,7 +2,14 @@
 
 use sqlx::Row as _;
 
-use super::{Database, Table, sql, sql::odd_values as statements, unnamed::on};
+use super::{
+    Database, Table,
+    sql::{
+        self,
+        odd_values::{self as statements, OddPlace},
+    },
+    unnamed::on,
+};
 use crate::{Error, postgres::error::StatementContext as _};
 
 const OPERATION: &str = "look for values that no answer can show";
@@ -21,40 +28,6 @@ pub struct OddValues {
     pub share: f64,
     /// Each column and kind of which there are some, and how many rows have it.
     pub found: Vec<(OddPlace, u64)>,
-}
-
-/// Where an odd value may be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OddPlace {
-    /// The column.
-    pub column: String,
-    /// What is odd.
-    pub kind: OddKind,
-    /// What such rows satisfy, in SQL.
-    pub condition: String,
-}
-
-/// What is odd about a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum OddKind {
-    /// NULL in a column that needs a value.
-    Null,
-    /// A time before the year 1 or after 9999, or an infinity.
-    TimeOutOfRange,
-    /// NaN or an infinity.
-    NotFinite,
-    /// A number in JSON that is beyond all doubles.
-    BeyondDoubles,
-    /// JSON nested deeper than answers are.
-    TooDeep,
-    /// JSON that JSONB cannot hold: half of a surrogate pair, or the character NUL.
-    NotJsonb,
-}
-
-impl OddPlace {
-    pub(crate) fn new(column: &str, kind: OddKind, condition: String) -> Self {
-        Self { column: column.to_owned(), kind, condition }
-    }
 }
 
 impl Database {

@@ -7,7 +7,7 @@ use sqlx::{PgConnection, migrate::Migrator};
 
 use super::{
     relations::has_table,
-    schema::{BOOKKEEPING, SERVICES},
+    schema_migrations::{BOOKKEEPING, SERVICES},
     sql::{
         self,
         service_indexes::{result_indexes, service_indexes},

@@ -7,17 +7,14 @@ use super::{
     Database, Table,
     groups::{self, Group},
     jobs::Job,
-    own_tables, schema_migrations, sql,
+    own_tables,
+    schema_migrations::{self, BOOKKEEPING, SERVICES},
+    sql,
     table::BOOKKEEPING_COLUMNS,
     unnamed::on,
     versions::{self, parse_version},
 };
 use crate::{Error, postgres::error::StatementContext as _};
-
-/// The services' tables, and what live and migrated data share.
-pub(super) static SERVICES: Migrator = sqlx::migrate!("src/postgres/migrations/services");
-/// What migrations and the upkeep of indexes keep about themselves.
-pub(super) static BOOKKEEPING: Migrator = sqlx::migrate!("src/postgres/migrations/bookkeeping");
 
 /// Any number that no other program is likely to lock; it reads "panoptic" in ASCII.
 const MIGRATION_LOCK: i64 = 0x7061_6e6f_7074_6963;

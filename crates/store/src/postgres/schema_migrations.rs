@@ -15,6 +15,11 @@ use crate::{
     postgres::error::{StatementContext as _, missing_privilege},
 };
 
+/// The services' tables, and what live and migrated data share.
+pub(super) static SERVICES: Migrator = sqlx::migrate!("src/postgres/migrations/services");
+/// What migrations and the upkeep of indexes keep about themselves.
+pub(super) static BOOKKEEPING: Migrator = sqlx::migrate!("src/postgres/migrations/bookkeeping");
+
 /// Applies what is missing of `migrator`, in order.
 pub(crate) async fn run(connection: &mut PgConnection, migrator: &Migrator) -> Result<(), Error> {
     // Looked for first: `create table if not exists` needs the privilege to create even where it does nothing.

@@ -8,10 +8,10 @@ use std::{
     ops::{AddAssign, Range},
 };
 
-use sha2::{Digest as _, Sha256};
 use sqlx::{PgConnection, PgTransaction};
 use uuid::Uuid;
 
+pub use super::jobs::QuarantinedRecord;
 use super::{
     Database, Table,
     copy_format::{HEADER, TRAILER, content_fields, digest_record, write_record},
@@ -106,25 +106,6 @@ pub fn row_digest(scratch: &mut Vec<u8>, record: &StoredRecord) -> RowDigest {
 pub fn record_parts(table: &Table, record: &StoredRecord) -> RowParts {
     let names = table.content_columns().into_iter().map(str::to_owned);
     names.zip(content_fields(record)).collect()
-}
-
-/// A record that PostgreSQL cannot hold, to be kept aside.
-#[derive(Clone, Debug)]
-pub struct QuarantinedRecord {
-    /// ChromaDB's id, as stored.
-    pub source_id: Vec<u8>,
-    /// The stable name of the reason.
-    pub reason: &'static str,
-    /// All of it, as `panopticon dump` prints it.
-    pub record: Vec<u8>,
-}
-
-impl QuarantinedRecord {
-    /// SHA-256 of record and reason, by which the same record is known that was set aside before.
-    pub fn digest(&self) -> [u8; 32] {
-        let hasher = Sha256::new_with_prefix(&self.record).chain_update(self.reason);
-        hasher.finalize().into()
-    }
 }
 
 /// What one transaction changes.

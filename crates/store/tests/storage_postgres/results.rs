@@ -5,9 +5,7 @@ use records::Service;
 use serde_json::json;
 use store::{
     StoredTime,
-    postgres::{
-        EvaluationResult, ResultCursor, ResultSelection, ResultStatus, StoredJudgement, StoredResult,
-    },
+    postgres::{EvaluationResult, ResultSelection, ResultStatus, StoredJudgement, StoredResult},
     storage::{Filter, StorageError},
 };
 use time::Duration;
@@ -185,7 +183,7 @@ async fn pages_from_a_cursor_on_hold_each_result_once_and_those_without_a_time_l
             let page = page.expect("they read");
             assert!(page.len() <= limit as usize);
             let Some(last) = page.last() else { break };
-            cursor = Some(ResultCursor::after(&last.result));
+            cursor = Some(last.result.cursor());
             listed.extend(page);
         }
         assert!(listed == expected, "pages of {limit}");

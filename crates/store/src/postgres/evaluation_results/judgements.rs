@@ -3,9 +3,15 @@
 use futures_util::TryStreamExt as _;
 use sqlx::{Row as _, postgres::PgRow};
 
-use super::{FAILING, ResultSelection, ResultStatus};
+use super::FAILING;
 use crate::{
-    postgres::{Database, sql::results::read_judgements, storage::bound, unnamed::on},
+    postgres::{
+        Database,
+        bounded::bound,
+        result_selection::{ResultSelection, ResultStatus},
+        sql::results::read_judgements,
+        unnamed::on,
+    },
     storage::StorageError,
 };
 

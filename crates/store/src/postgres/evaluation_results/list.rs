@@ -3,17 +3,18 @@
 use futures_util::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
 use sqlx::{Row as _, postgres::PgRow};
 
-use super::{EvaluationResult, FAILING, ResultCursor, ResultSelection, StoredResult};
+use super::{EvaluationResult, FAILING, StoredResult};
 use crate::{
     Problem, ProblemKind, StoredTime,
+    json::decode_metadata,
     postgres::{
         Database,
         bounded::fetch_answer,
+        result_selection::{ResultCursor, ResultSelection},
         sql::{
             results::{Part, count_results, list_results},
             service::Statement,
         },
-        storage::read_json,
     },
     storage::StorageError,
 };
@@ -66,7 +67,7 @@ impl Database {
             let Some((database, selection, cursor)) = rest else { return Ok(None) };
             let (page, is_last) = database.export_page(&selection, cursor.as_ref()).await?;
             let last = page.last().filter(|_| !is_last);
-            let rest = last.map(|last| (database, selection, Some(ResultCursor::after(&last.result))));
+            let rest = last.map(|last| (database, selection, Some(last.result.cursor())));
             Ok(Some((stream::iter(page.into_iter().map(Ok)), rest)))
         });
         pages.try_flatten().boxed()
@@ -162,7 +163,7 @@ fn read(row: &PgRow) -> sqlx::Result<StoredResult> {
         score,
         judge_model: row.try_get("judge_model")?,
         timestamp,
-        result_metadata: read_json(row.try_get("result_metadata")?, &mut problems),
+        result_metadata: decode_metadata(row.try_get("result_metadata")?, &mut problems),
     };
     Ok(StoredResult { result, problems })
 }

@@ -1,21 +1,17 @@
 //! The judge's results: `evaluation_results`, which are in PostgreSQL whatever keeps the outputs.
 
-mod cursor;
 mod earlier;
 mod judgements;
 mod list;
-mod selection;
 
 use records::Service;
 use serde_json::Value;
 use sqlx::PgConnection;
 
-pub use cursor::{InvalidResultCursor, ResultCursor};
 pub use earlier::EarlierVerdict;
 pub use judgements::{StoredComparison, StoredJudgement};
-pub use selection::{ResultSelection, ResultStatus, UnknownStatus};
 
-use super::{Database, storage::Failing, unnamed::on};
+use super::{Database, failure::Failing, result_selection::ResultCursor, unnamed::on};
 use crate::{
     Problem, StoredTime,
     storage::{StorageError, check_text},
@@ -108,6 +104,11 @@ pub(super) async fn insert_results(
 }
 
 impl EvaluationResult {
+    /// The place after it.
+    pub fn cursor(&self) -> ResultCursor {
+        ResultCursor { timestamp: self.timestamp, id: self.id.clone() }
+    }
+
     pub(super) fn check(&self) -> Result<(), StorageError> {
         let texts = [
             ("id", Some(&self.id)),

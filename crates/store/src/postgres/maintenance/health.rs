@@ -5,8 +5,11 @@ use time::OffsetDateTime;
 use crate::{
     Error,
     postgres::{
-        Database, Table, error::StatementContext as _, lock::migration_key,
-        sql::service_indexes::value_indexes, unnamed::on,
+        Database, Table,
+        error::StatementContext as _,
+        lock::migration_key,
+        sql::{maintenance::Column, service_indexes::value_indexes},
+        unnamed::on,
     },
 };
 
@@ -77,15 +80,6 @@ pub struct ColumnStatistics {
     pub column: Column,
     /// Entries at most; 0 where somebody has turned it off.
     pub target: u32,
-}
-
-/// A column that has statistics.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Column {
-    /// Of the table itself.
-    OfTable(String),
-    /// What the first key of this index is computed to be.
-    FirstOfIndex(String),
 }
 
 impl Database {

@@ -8,8 +8,10 @@ mod health;
 mod ledger;
 mod vacuum;
 
+pub use super::sql::maintenance::Column;
+
 pub use self::{
     actions::{ActionRecord, KeptAction},
-    health::{Autovacuum, Column, ColumnStatistics, TableHealth, Threshold},
+    health::{Autovacuum, ColumnStatistics, TableHealth, Threshold},
     ledger::Ledger,
 };

@@ -1,6 +1,6 @@
 //! Does what keeps a table in order.
 
-use super::{Column, ColumnStatistics};
+use super::ColumnStatistics;
 use crate::{
     Error,
     postgres::{
@@ -61,15 +61,5 @@ impl Database {
         .during("see when a table was vacuumed")?;
         transaction.commit().await.during("end a transaction")?;
         Ok(last)
-    }
-}
-
-impl Column {
-    /// Its name, and whose it is where that is not the table.
-    pub fn describe(&self) -> String {
-        match self {
-            Self::OfTable(column) => format!("column `{column}`"),
-            Self::FirstOfIndex(index) => format!("index `{index}`"),
-        }
     }
 }

@@ -20,7 +20,7 @@ pub use lifecycle::RetryFailed;
 pub use record::{AttemptEnded, COMPLETED, KeptAnswer, Recorded, RunRecords, TaskDone, TaskOutcome};
 pub use work::{ClaimedTask, Claims, ModelAnswer, TaskWork};
 
-use super::{counted::whole, storage::Failing};
+use super::{counted::whole, failure::Failing};
 
 const FAILING: Failing = Failing(Service::Judge);
 

@@ -10,13 +10,15 @@ use crate::{
     Error,
     postgres::{
         Database, Table,
+        bounded::bound,
         error::StatementContext as _,
+        failure::Failing,
         sql::{
             self,
             service::{Measured, begin_replay, nearest_exact},
             vector_index::{SHARE_OF, nearest_of_share},
         },
-        storage::{Failing, NearestSearch, WideFilters, bound, nearest_rows},
+        storage::{NearestSearch, WideFilters, nearest_rows},
         unnamed::on,
         vector_index::{Filtering, Precision, SearchedIndex, searched},
     },

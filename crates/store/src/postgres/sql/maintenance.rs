@@ -1,7 +1,25 @@
 //! Statements that keep tables in order.
 
 use super::{Sql, quoted, vouched};
-use crate::postgres::maintenance::Column;
+
+/// A column that has statistics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Column {
+    /// Of the table itself.
+    OfTable(String),
+    /// What the first key of this index is computed to be.
+    FirstOfIndex(String),
+}
+
+impl Column {
+    /// Its name, and whose it is where that is not the table.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::OfTable(column) => format!("column `{column}`"),
+            Self::FirstOfIndex(index) => format!("index `{index}`"),
+        }
+    }
+}
 
 /// Removes the dead rows of the table `name` and refreshes its statistics. Index entries are removed too where few rows
 /// are dead, in this process alone: the others are there for searches.

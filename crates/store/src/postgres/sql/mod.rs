@@ -6,8 +6,8 @@ use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::{
+    index_definition::Precision,
     table::{BOOKKEEPING_COLUMNS, Presence, Table},
-    vector_index::Precision,
 };
 
 mod condition;
@@ -384,8 +384,8 @@ mod tests {
 
     use super::*;
     use crate::postgres::{
+        index_definition::{IndexDefinition, IndexKind},
         table::{Column, ColumnType, SharedTable},
-        vector_index::{IndexDefinition, IndexKind},
     };
 
     fn check(sql: &Sql, expected: &ExpectFile) {

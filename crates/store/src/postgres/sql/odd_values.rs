@@ -1,11 +1,41 @@
 //! Statements that count the values that no answer can show as they are.
 
 use super::{Sql, quoted, vouched};
-use crate::postgres::{
-    Table,
-    odd_values::{OddKind, OddPlace},
-    table::Presence,
-};
+use crate::postgres::table::{Presence, Table};
+
+/// Where an odd value may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OddPlace {
+    /// The column.
+    pub column: String,
+    /// What is odd.
+    pub kind: OddKind,
+    /// What such rows satisfy, in SQL.
+    pub condition: String,
+}
+
+/// What is odd about a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OddKind {
+    /// NULL in a column that needs a value.
+    Null,
+    /// A time before the year 1 or after 9999, or an infinity.
+    TimeOutOfRange,
+    /// NaN or an infinity.
+    NotFinite,
+    /// A number in JSON that is beyond all doubles.
+    BeyondDoubles,
+    /// JSON nested deeper than answers are.
+    TooDeep,
+    /// JSON that JSONB cannot hold: half of a surrogate pair, or the character NUL.
+    NotJsonb,
+}
+
+impl OddPlace {
+    pub(crate) fn new(column: &str, kind: OddKind, condition: String) -> Self {
+        Self { column: column.to_owned(), kind, condition }
+    }
+}
 
 /// Outside of the years 1 to 9999, or an infinity.
 fn out_of_calendar(column: &str) -> String {

@@ -4,7 +4,7 @@ use super::{
     condition::{Bind, Binds, Place, equals, metadata_condition},
     service::{Statement, filter, statement},
 };
-use crate::postgres::evaluation_results::{ResultCursor, ResultSelection};
+use crate::postgres::result_selection::{ResultCursor, ResultSelection};
 
 /// The metadata as JSONB; NULL where they cannot be.
 pub(super) const METADATA: &str = "panopticon_metadata(result_metadata)";

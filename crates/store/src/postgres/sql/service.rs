@@ -12,7 +12,7 @@ use super::{
     vouched,
 };
 use crate::{
-    postgres::{Table, vector_index::Precision},
+    postgres::{Table, index_definition::Precision},
     storage::{Selection, Start, StorageError},
 };
 

@@ -5,7 +5,7 @@ use records::DistanceSpace;
 use super::{Build, Sql, operator, quoted, vouched};
 use crate::postgres::{
     Table,
-    vector_index::{IndexDefinition, IndexKind, Precision},
+    index_definition::{IndexDefinition, IndexKind, Precision},
 };
 
 /// A share of the rows is counted in parts of so many.

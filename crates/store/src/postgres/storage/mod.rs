@@ -3,7 +3,6 @@
 //! Each operation is one transaction, whose settings hold for it alone. Rows that migrations brought, rows of the old
 //! services and rows that were stored here are one.
 
-mod failure;
 mod insert;
 mod row;
 mod search;
@@ -19,16 +18,13 @@ use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use records::{Service, stored_id};
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
 
-use failure::is_beyond_a_limit;
-pub(crate) use failure::{Failing, bound};
 pub(crate) use vector_search::{NearestSearch, WideFilters, nearest_rows};
-
-pub(crate) use row::read_json;
 
 use self::{row::read_record, vector_search::IndexKnowledge};
 use super::{
     Database, Table,
-    bounded::{fetch_answer, up_to},
+    bounded::{bound, fetch_answer, up_to},
+    failure::{Failing, is_beyond_a_limit},
     schema,
     service_transaction::ServiceTransaction,
     sql::{

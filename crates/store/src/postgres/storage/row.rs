@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     Problem, ProblemKind, StoredTime,
-    json::{Decoded, decode},
+    json::{METADATA, decode_metadata},
     postgres::{Table, sql::NOT_AN_OBJECT},
     storage::{Record, folding},
 };
@@ -20,7 +20,7 @@ pub(super) fn read_record(row: &PgRow, table: &Table) -> sqlx::Result<Record> {
         None => row.try_get::<Uuid, _>("id")?.to_string(),
     };
     let mut problems = Vec::new();
-    let mut metadata = match read_json(row.try_get("metadata")?, &mut problems) {
+    let mut metadata = match decode_metadata(row.try_get("metadata")?, &mut problems) {
         // A collection that kept a service's records may have been migrated.
         Some(Value::Object(metadata)) => folding::unfold(metadata),
         // JSONB of the old services' users may hold anything; it is shown, not lost.
@@ -54,14 +54,4 @@ pub(super) fn read_record(row: &PgRow, table: &Table) -> sqlx::Result<Record> {
     }
     // An absent text is shown empty; the problem above says so.
     Ok(Record { id, text: text.unwrap_or_default(), metadata, created_at, problems })
-}
-
-/// The name under which answers show a column of JSON.
-const METADATA: &str = "metadata";
-
-/// The value of a column of JSON, whatever it is.
-pub(crate) fn read_json(text: Option<&str>, problems: &mut Vec<Problem>) -> Option<Value> {
-    let Decoded { value, problems: found } = decode(text?);
-    problems.extend(found.into_iter().map(|problem| Problem { field: METADATA.to_owned(), ..problem }));
-    Some(value)
 }

@@ -11,11 +11,12 @@ use std::{
 use records::Embedding;
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
 
-use super::{Failing, PostgresStorage, fetch, row::read_record};
+use super::{PostgresStorage, fetch, row::read_record};
 use crate::{
     json::decode,
     postgres::{
         bounded::fetch_answer,
+        failure::Failing,
         search_watch::SearchNote,
         sql::{
             Sql,

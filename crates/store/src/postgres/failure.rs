@@ -1,16 +1,12 @@
 //! What a failed statement means to those who asked for it.
 
 use records::Service;
-use sqlx::{Postgres, postgres::PgArguments, query::Query};
 
-use crate::{
-    postgres::{
-        bounded::Overrun,
-        error::{BEYOND_HALF, is_beyond_half, is_shared_memory, missing_privilege},
-        sql::{Bind, service::Statement},
-    },
-    storage::StorageError,
+use super::{
+    bounded::Overrun,
+    error::{BEYOND_HALF, is_beyond_half, is_shared_memory, missing_privilege},
 };
+use crate::storage::StorageError;
 
 /// Says whose operation failed.
 #[derive(Clone, Copy, Debug)]
@@ -96,28 +92,11 @@ fn is_passing(error: &sqlx::Error) -> bool {
 }
 
 /// Whether an operator's limit ended it, such as `temp_file_limit`.
-pub(super) fn is_beyond_a_limit(error: &sqlx::Error) -> bool {
+pub(crate) fn is_beyond_a_limit(error: &sqlx::Error) -> bool {
     const CONFIGURATION_LIMIT_EXCEEDED: &str = "53400";
     code(error).as_deref() == Some(CONFIGURATION_LIMIT_EXCEEDED)
 }
 
 fn code(error: &sqlx::Error) -> Option<String> {
     error.as_database_error()?.code().map(|code| code.into_owned())
-}
-
-/// The statement with its values.
-pub(crate) fn bound(statement: Statement) -> Query<'static, Postgres, PgArguments> {
-    let query = sqlx::query(statement.sql);
-    statement.binds.into_iter().fold(query, |query, bind| match bind {
-        Bind::Text(text) => query.bind(text),
-        Bind::Texts(texts) => query.bind(texts),
-        Bind::OptionalTexts(texts) => query.bind(texts),
-        Bind::Key(key) => query.bind(key),
-        Bind::Keys(keys) => query.bind(keys),
-        Bind::Time(time) => query.bind(time),
-        Bind::Times(times) => query.bind(times),
-        Bind::Whole(number) => query.bind(number),
-        Bind::Real(number) => query.bind(number),
-        Bind::Reals(numbers) => query.bind(numbers),
-    })
 }

@@ -2,7 +2,6 @@
 
 use std::{fmt, fmt::Write as _, str::FromStr};
 
-use super::EvaluationResult;
 use crate::{
     StoredTime,
     storage::{read_time, write_time},
@@ -25,13 +24,6 @@ pub struct InvalidResultCursor;
 
 /// Parts the time and the id, whose bytes follow as hexadecimal digits.
 const SEPARATOR: char = '_';
-
-impl ResultCursor {
-    /// The place after `result`.
-    pub fn after(result: &EvaluationResult) -> Self {
-        Self { timestamp: result.timestamp, id: result.id.clone() }
-    }
-}
 
 impl fmt::Display for ResultCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
