@@ -1,4 +1,4 @@
-//! How a command ends. The codes are the same for every command and listed in the README.
+//! How a command ends. The codes are the same for every command and listed in docs/reference/exit-codes.md.
 
 use std::process;
 

@@ -6,6 +6,7 @@ mod compatibility;
 mod configuration;
 mod demo;
 mod doctor;
+mod documentation;
 mod dump;
 mod faults;
 mod index;

@@ -1,0 +1,114 @@
+//! Pages that the code knows better: the command line as `--help` prints it, and the routes of the services.
+
+use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path, process::Stdio};
+
+use super::{read, repository};
+use crate::{json, panopticon, run};
+
+const COMMAND_LINE_HEAD: &str = "\
+# Command line
+
+<!-- Generated from `--help`: `UPDATE_EXPECT=1 cargo test -p panopticon documentation` rewrites this page. -->
+
+";
+
+const ROUTES_START: &str =
+    "<!-- Generated from crates/server/tests/routes.txt by the same command as cli.md. -->\n";
+
+/// Compares `path` with what it should hold, or writes it where `UPDATE_EXPECT` asks for that.
+fn check(path: &Path, expected: &str) {
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(path, expected).expect("the page is written");
+    }
+    assert!(
+        read(path) == expected,
+        "{} is out of date: run `UPDATE_EXPECT=1 cargo test -p panopticon documentation`",
+        path.display()
+    );
+}
+
+fn help(command: &[&str]) -> String {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut help = panopticon(folder.path(), command);
+    // Without a terminal, clap wraps lines at 100 columns.
+    let ended = run(help.arg("--help").stdin(Stdio::null()));
+    assert_eq!(ended.code, 0, "{ended:?}");
+    ended.stdout
+}
+
+/// The names in the section `Commands:` of a help text.
+fn subcommands(help: &str) -> Vec<&str> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names = lines.take_while(|line| !line.is_empty()).filter(|line| !line.starts_with("   "));
+    names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect()
+}
+
+fn write_section(page: &mut String, command: &[&str]) {
+    let help = help(command);
+    let marks = "#".repeat(command.len().max(1) + 1);
+    let name = ["panopticon"].iter().chain(command).copied().collect::<Vec<_>>().join(" ");
+    let text = help.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+    writeln!(page, "{marks} {name}\n\n```text\n{}\n```\n", text.trim_end()).expect("a String takes it");
+    for subcommand in subcommands(&help) {
+        write_section(page, &[command, &[subcommand]].concat());
+    }
+}
+
+#[test]
+fn command_line_page_is_what_help_prints() {
+    let mut page = COMMAND_LINE_HEAD.to_owned();
+    write_section(&mut page, &[]);
+    for command in ["## panopticon migrate\n", "### panopticon index apply\n"] {
+        assert!(page.contains(command), "subcommands are found: {page}");
+    }
+    check(&repository().join("docs/reference/cli.md"), &format!("{}\n", page.trim_end()));
+}
+
+#[test]
+fn routes_page_lists_the_routes_of_the_services() {
+    let root = repository();
+    let path = root.join("docs/reference/http.md");
+    let page = read(&path);
+    let (prose, _) = page.split_once(ROUTES_START).expect("docs/reference/http.md has the generated table");
+    let mut expected = format!("{prose}{ROUTES_START}\n| method | path | |\n|---|---|---|\n");
+    for line in read(&root.join("crates/server/tests/routes.txt")).lines() {
+        let (method, rest) = line.split_once(char::is_whitespace).expect("a line has a method");
+        let (path, summary) = rest.trim().split_once("  ").unwrap_or((rest.trim(), ""));
+        writeln!(expected, "| `{method}` | `{path}` | {} |", summary.trim()).expect("a String takes it");
+    }
+    check(&path, &expected);
+}
+
+#[test]
+fn exit_codes_of_help_and_page_are_the_same() {
+    let help = help(&[]);
+    let (_, list) = help.split_once("Exit codes:\n").expect("help lists exit codes");
+    // Continued lines are indented further.
+    let code = |line: &str| line.strip_prefix("  ")?.split_whitespace().next()?.parse::<u8>().ok();
+    let of_help: Vec<u8> = list.lines().filter(|line| !line.starts_with("   ")).filter_map(code).collect();
+    let page = read(&repository().join("docs/reference/exit-codes.md"));
+    let row = |line: &str| line.strip_prefix("| ")?.split(' ').next()?.parse::<u8>().ok();
+    let of_page: Vec<u8> = page.lines().filter_map(row).collect();
+    assert!(of_help.len() >= 9, "{of_help:?}");
+    assert_eq!(of_page, of_help);
+}
+
+#[test]
+fn settings_page_has_every_setting_of_config_and_no_other() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = json(&run(&mut panopticon(folder.path(), &["config", "--json"])));
+    let of_config: BTreeSet<&str> = config
+        .as_object()
+        .expect("an object of settings")
+        .keys()
+        .map(String::as_str)
+        .filter(|name| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
+        .collect();
+    let page = read(&repository().join("docs/reference/settings.md"));
+    // The first cells of the tables, each with one variable or several.
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+    let of_page: BTreeSet<&str> =
+        rows.flat_map(|cell| cell.split("`, `")).map(|name| name.trim_end_matches('`')).collect();
+    assert!(of_config.len() > 40, "{of_config:?}");
+    assert_eq!(of_page, of_config);
+}
