@@ -12,7 +12,7 @@ import sys
 import tempfile
 from xml.sax.saxutils import escape
 
-WIDTH = 136  # columns
+WIDTH = 140  # columns
 LINE = 18  # pixels
 CHARACTER = 7.83  # pixels, of a 13 px monospaced font
 STYLE = """
