@@ -21,7 +21,7 @@ use crate::{
     options::{Comparison, MigrateOptions},
     parity::ComparedRows,
     plan::Plan,
-    prepare::{Effort, Prepared, copy_report},
+    prepare::{Effort, Prepared},
     read::SourceCollection,
     report::{CollectionReport, Conflict, ConflictReason, Phases, Verification},
     verify::{VerifyTask, verify},
@@ -47,18 +47,7 @@ pub(crate) async fn carry_out(
         0 => Ok(()),
         records => Err(Error::SourceChanged { collection: name.clone(), records }),
     };
-    let mut report = CollectionReport {
-        origin: job.origin.clone(),
-        table: table.name.clone(),
-        run_id: job.run_id,
-        copied: None,
-        index: None,
-        index_failure: None,
-        verification: None,
-        stopped: None,
-        phases,
-        failure: None,
-    };
+    let mut report = CollectionReport::new(job.origin.clone(), &table.name, job.run_id);
     let (source, mut copied) = if has_work {
         let started = Instant::now();
         let copy_options = CopyOptions {
@@ -87,25 +76,18 @@ pub(crate) async fn carry_out(
         }
 
         let mut tally = copied.classifier.tally;
-        let mut conflicts = std::mem::take(&mut tally.conflicts);
         let appeared = copied.written.in_the_way.iter().map(|id| (*id, ConflictReason::BornHere));
         let meanwhile = appeared.chain(copied.written.edited.iter().map(|id| (*id, ConflictReason::Edited)));
-        conflicts.extend(meanwhile.map(|(id, reason)| Conflict { source_id: id.to_string(), id, reason }));
-        conflicts.extend(stale_conflicts);
-        let copied_report = copy_report(
-            tally,
-            copied.written.counts,
-            conflicts,
-            stale,
-            copied.warnings,
-            copied.digest_source,
-        );
-        (copied.source, copied_report)
+        tally.conflicts.extend(meanwhile.map(|(id, reason)| Conflict::of_row(id, reason)));
+        tally.conflicts.extend(stale_conflicts);
+        let mut report = tally.into_report(copied.written.counts, stale, copied.warnings);
+        report.digest_source = copied.digest_source;
+        (copied.source, report)
     } else {
         let Plan { source, classifier, warnings, .. } = plan;
         let mut tally = classifier.tally;
-        let conflicts = std::mem::take(&mut tally.conflicts).into_iter().chain(stale_conflicts).collect();
-        (source, copy_report(tally, Counts::default(), conflicts, stale, warnings, String::new()))
+        tally.conflicts.extend(stale_conflicts);
+        (source, tally.into_report(Counts::default(), stale, warnings))
     };
     let has_rows = has_work || !origins.own_runs.is_empty();
     if options.comparison == Comparison::Full && has_rows {
@@ -162,11 +144,8 @@ pub(crate) async fn build_index(
 
 /// What the copy reported as a conflict is not reported again.
 fn explain_by_conflicts(verification: &mut Verification, table: &Table, conflicts: &[Conflict]) {
-    let known: HashSet<&str> = conflicts.iter().map(|conflict| conflict.source_id.as_str()).collect();
-    // Those that were found only while copying are known by the row's id.
-    let is_known = |source_id: &str| {
-        known.contains(source_id) || known.contains(table.row_id(source_id).to_string().as_str())
-    };
+    let known: HashSet<Uuid> = conflicts.iter().map(|conflict| conflict.id).collect();
+    let is_known = |source_id: &str| known.contains(&table.row_id(source_id));
     // A row that was born in PostgreSQL is none that the collection has brought.
     verification.missing.retain(|source_id| !is_known(source_id));
     verification.different.retain(|difference| !is_known(&difference.source_id));

@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 
-use chroma::{Record, Vector};
+use chroma::{Record, Vector, Warning};
 use store::{
     RowDigest, StoredRecord,
     postgres::{
         Table,
+        jobs::Counts,
         write::{QuarantinedRecord, row_digest},
     },
 };
@@ -15,7 +16,7 @@ use uuid::Uuid;
 use crate::{
     mapping::{Defaults, MissingVectors, RejectReason, check_record, map_record},
     quarantine::Quarantine,
-    report::{Conflict, ConflictReason, Examples, Reject},
+    report::{Conflict, ConflictReason, CopyReport, Examples, Reject},
     target::{Action, EditedRows, TargetRows},
 };
 
@@ -59,6 +60,25 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    /// The report of a copy that decided so and changed `counts` rows. `stale` rows without a record stay.
+    pub(crate) fn into_report(self, counts: Counts, stale: u64, warnings: Vec<Warning>) -> CopyReport {
+        CopyReport {
+            source_records: self.source_records,
+            written: counts.written,
+            updated: counts.updated,
+            unchanged: self.unchanged,
+            deleted: counts.deleted,
+            stale,
+            conflicts: self.conflicts,
+            rejects: self.rejects,
+            defaults: self.defaults,
+            zero_vectors: self.zero_vectors,
+            embedded: self.embedded,
+            warnings,
+            digest_source: String::new(),
+        }
+    }
+
     pub(crate) fn new(table: &Table) -> Self {
         Self {
             source_records: 0,
@@ -162,7 +182,7 @@ impl Classifier {
         let needed = || *digest.insert(row_digest(scratch, &row));
         let action = self.rows.action(row.id, needed, self.choices.edited_rows);
         let source_id = row.source_id.as_deref().expect("a record has an id");
-        let conflict = |reason| Conflict { source_id: source_id.to_owned(), id: row.id, reason };
+        let conflict = |reason| Conflict { source_id: Some(source_id.to_owned()), id: row.id, reason };
         match action {
             Action::Insert => tally.inserts += 1,
             Action::Keep => tally.unchanged += 1,

@@ -4,8 +4,8 @@ use store::postgres::{MAX_COPY_CONNECTIONS, Table};
 use uuid::Uuid;
 
 use crate::{
-    batcher::BatchOptions, classify::Choices, copy::Embed, mapping::MissingVectors, read::SourceCollection,
-    target::EditedRows,
+    Error, batcher::BatchOptions, classify::Choices, copy::Embed, mapping::MissingVectors,
+    read::SourceCollection, target::EditedRows,
 };
 
 /// A migration is to take less than 400 MB in all, and needs some 100 MB and 60 bytes a record beside this. 100,000
@@ -18,6 +18,16 @@ pub struct Transfer {
     pub source: SourceCollection,
     /// Where they go.
     pub table: Table,
+}
+
+impl Transfer {
+    /// The same, and how many records it has; `None` where nobody has ever written to the collection, so that not even
+    /// its table could be made.
+    pub(crate) async fn counted(self) -> Result<(Self, Option<u64>), Error> {
+        let has_dimension = self.source.collection().dimension.is_some();
+        let (source, records) = self.source.record_count().await?;
+        Ok((Self { source, ..self }, (records > 0 || has_dimension).then_some(records)))
+    }
 }
 
 /// What to do with records that PostgreSQL cannot hold.

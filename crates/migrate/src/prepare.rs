@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use chroma::Warning;
 use store::{
     RowDigest,
     postgres::{
@@ -16,14 +15,14 @@ use uuid::Uuid;
 
 use crate::{
     Error,
-    classify::{Classifier, Tally},
+    classify::Classifier,
     error::MAX_DIMENSION,
     observe::{Counter, Event, Observer, Phase, Step},
     options::{MigrateOptions, Mode, RejectedRecords, StaleRows, Transfer},
     plan::{Plan, Spooling, plan},
     quarantine::Quarantine,
     read::SourceCollection,
-    report::{CollectionReport, Conflict, ConflictReason, CopyReport, Phases, Stopped},
+    report::{CollectionReport, Conflict, ConflictReason, Phases, Stopped},
     resume::{Earlier, Origins},
     target::{EditedRows, TargetRows},
 };
@@ -88,47 +87,13 @@ impl Prepared {
             }
             Stopped::Rejects => Counts::default(),
         };
-        let conflicts =
-            std::mem::take(&mut tally.conflicts).into_iter().chain(self.stale_conflicts).collect();
-        let copied = copy_report(tally, counts, conflicts, self.stale, self.plan.warnings, String::new());
+        tally.conflicts.extend(self.stale_conflicts);
         CollectionReport {
-            origin: self.job.origin,
-            table: self.table.name,
-            run_id: self.job.run_id,
-            copied: Some(copied),
-            index: None,
-            index_failure: None,
-            verification: None,
+            copied: Some(tally.into_report(counts, self.stale, self.plan.warnings)),
             stopped: Some(stopped),
             phases: self.phases,
-            failure: None,
+            ..CollectionReport::new(self.job.origin, &self.table.name, self.job.run_id)
         }
-    }
-}
-
-/// What the copy of one collection did.
-pub(crate) fn copy_report(
-    tally: Tally,
-    counts: Counts,
-    conflicts: Vec<Conflict>,
-    stale: u64,
-    warnings: Vec<Warning>,
-    digest_source: String,
-) -> CopyReport {
-    CopyReport {
-        source_records: tally.source_records,
-        written: counts.written,
-        updated: counts.updated,
-        unchanged: tally.unchanged,
-        deleted: counts.deleted,
-        stale,
-        conflicts,
-        rejects: tally.rejects,
-        defaults: tally.defaults,
-        zero_vectors: tally.zero_vectors,
-        embedded: tally.embedded,
-        warnings,
-        digest_source,
     }
 }
 
@@ -233,11 +198,9 @@ pub(crate) async fn decide(
     for (id, digest, is_edited) in plan.classifier.rows.unseen() {
         match (options.stale_rows, is_edited && options.edited_rows == EditedRows::Keep) {
             (StaleRows::Delete, false) => deleted.push((id, digest)),
-            (StaleRows::Delete, true) => stale_conflicts.push(Conflict {
-                source_id: id.to_string(),
-                id,
-                reason: ConflictReason::EditedAndGone,
-            }),
+            (StaleRows::Delete, true) => {
+                stale_conflicts.push(Conflict::of_row(id, ConflictReason::EditedAndGone));
+            }
             (StaleRows::Keep, _) => stale += 1,
         }
     }

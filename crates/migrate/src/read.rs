@@ -31,6 +31,8 @@ pub struct SourceCollection {
     /// What is odd about the source, where it is told with each collection.
     source_warnings: Vec<Warning>,
     collection: Collection,
+    /// How many records there are, once they were counted.
+    records: Option<u64>,
 }
 
 impl SourceCollection {
@@ -41,6 +43,7 @@ impl SourceCollection {
             source_warnings: source.warnings().to_vec(),
             source: Arc::new(Mutex::new(source)),
             collection,
+            records: None,
         }
     }
 
@@ -53,6 +56,7 @@ impl SourceCollection {
             source_name: source_name.clone(),
             source_warnings: Vec::new(),
             collection,
+            records: None,
         })
     }
 
@@ -114,11 +118,17 @@ impl SourceCollection {
         }
     }
 
-    /// How many records there are.
-    pub(crate) async fn record_count(self) -> Result<(Self, u64), Error> {
+    /// How many records there are, or were when they were first asked for.
+    pub(crate) async fn record_count(mut self) -> Result<(Self, u64), Error> {
+        if let Some(records) = self.records {
+            return Ok((self, records));
+        }
         let count = move || {
             let count = Self::lock(&self.source).record_count(&self.collection);
-            count.map(|count| (self, count))
+            count.map(|count| {
+                self.records = Some(count);
+                (self, count)
+            })
         };
         match tokio::task::spawn_blocking(count).await {
             Ok(result) => Ok(result?),

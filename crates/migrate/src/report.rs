@@ -30,12 +30,24 @@ impl Reject {
 /// A record whose row was left as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
-    /// ChromaDB's id.
-    pub source_id: String,
+    /// ChromaDB's id; `None` where only the row is known, whose record is gone or was copied unread.
+    pub source_id: Option<String>,
     /// The row's id.
     pub id: Uuid,
     /// Why.
     pub reason: ConflictReason,
+}
+
+impl Conflict {
+    /// A conflict of which only the row is known.
+    pub(crate) fn of_row(id: Uuid, reason: ConflictReason) -> Self {
+        Self { source_id: None, id, reason }
+    }
+
+    /// ChromaDB's id, or else the row's.
+    pub fn shown_id(&self) -> String {
+        self.source_id.clone().unwrap_or_else(|| self.id.to_string())
+    }
 }
 
 /// Why a row was left as it is.
@@ -260,6 +272,22 @@ pub struct CollectionReport {
 }
 
 impl CollectionReport {
+    /// Of a collection with which nothing was done yet.
+    pub(crate) fn new(origin: Origin, table: &str, run_id: Uuid) -> Self {
+        Self {
+            origin,
+            table: table.to_owned(),
+            run_id,
+            copied: None,
+            index: None,
+            index_failure: None,
+            verification: None,
+            stopped: None,
+            phases: Phases::default(),
+            failure: None,
+        }
+    }
+
     /// How it ended.
     pub fn outcome(&self) -> Outcome {
         let differs = |verification: &Verification| {

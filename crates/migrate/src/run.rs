@@ -11,7 +11,7 @@ use crate::{
     classify::Tally,
     observe::{Event, Observer, Step},
     options::{MigrateOptions, Mode, RejectedRecords, Transfer, VerifyOptions, missing_vectors},
-    prepare::{begin, copy_report, origin, prepare},
+    prepare::{begin, origin, prepare},
     report::{CollectionReport, Phases, Report, Stopped},
     resume::Origins,
     verify::VerifyTask,
@@ -46,11 +46,8 @@ pub async fn migrate(
     // What is prepared stays in memory until it is carried out: all collections share the room for it.
     let mut options = options.clone();
     for (position, transfer) in transfers.into_iter().enumerate() {
-        let has_dimension = transfer.source.collection().dimension.is_some();
-        let (source, records) = transfer.source.record_count().await?;
-        let transfer = Transfer { source, ..transfer };
-        if records == 0 && !has_dimension {
-            // Nobody has ever written to it, so that not even its table could be made.
+        let (transfer, records) = transfer.counted().await?;
+        if records.is_none() {
             empty.push((position, nothing_to_migrate(&transfer, new_run)));
         } else {
             let (lock, one) = Box::pin(prepare(database, transfer, new_run, &options, observer)).await?;
@@ -96,16 +93,8 @@ pub(crate) fn nothing_to_migrate(transfer: &Transfer, run_id: Uuid) -> Collectio
     let tally = Tally::new(&transfer.table);
     let warnings = transfer.source.collection().warnings.clone();
     CollectionReport {
-        origin: origin(&transfer.source),
-        table: transfer.table.name.clone(),
-        run_id,
-        copied: Some(copy_report(tally, Counts::default(), Vec::new(), 0, warnings, String::new())),
-        index: None,
-        index_failure: None,
-        verification: None,
-        stopped: None,
-        phases: Phases::default(),
-        failure: None,
+        copied: Some(tally.into_report(Counts::default(), 0, warnings)),
+        ..CollectionReport::new(origin(&transfer.source), &transfer.table.name, run_id)
     }
 }
 
@@ -165,15 +154,8 @@ pub(crate) async fn compare(
     let (verification, _) = verify_one(database, source, task, &mut phases, observer).await?;
     let run_id = origins.own_runs.last().copied().unwrap_or_else(Uuid::nil);
     Ok(CollectionReport {
-        origin,
-        table: table.name,
-        run_id,
-        copied: None,
-        index: None,
-        index_failure: None,
         verification: Some(verification),
-        stopped: None,
         phases,
-        failure: None,
+        ..CollectionReport::new(origin, &table.name, run_id)
     })
 }

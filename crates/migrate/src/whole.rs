@@ -29,7 +29,7 @@ use crate::{
     place::{IsReserved, Placement},
     prepare::{Begun, Effort, Prepared, begin, check_dimension, decide, origin},
     read::SourceCollection,
-    report::{CollectionReport, Outcome, Phases, Report, Stopped},
+    report::{CollectionReport, Outcome, Report, Stopped},
     resume::{Earlier, Origins},
     run::{CompareTask, HOLDING, compare, nothing_to_migrate},
 };
@@ -163,13 +163,8 @@ async fn compare_one(
     task: CompareTask,
     observer: &Observer,
 ) -> Result<CollectionReport, Error> {
-    let transfer = task.transfer;
-    let has_dimension = transfer.source.collection().dimension.is_some();
-    let (source, records) = transfer.source.record_count().await?;
-    let transfer = Transfer { source, ..transfer };
-    if records == 0 && !has_dimension {
-        return Ok(nothing_to_migrate(&transfer, Uuid::nil()));
-    }
+    let (transfer, records) = task.transfer.counted().await?;
+    let Some(records) = records else { return Ok(nothing_to_migrate(&transfer, Uuid::nil())) };
     database.check_access(&transfer.table, Access::Read).await?;
     let effort = if records <= SMALL_RECORDS { Effort::Small } else { Effort::Full };
     compare(database, CompareTask { transfer, most_searches: effort.most_searches(), ..task }, observer).await
@@ -210,16 +205,8 @@ fn unless_all_failed(
 ) -> Result<CollectionReport, Error> {
     match result {
         Err(error) if concerns_collection(&error) => Ok(CollectionReport {
-            origin,
-            table,
-            run_id: Uuid::nil(),
-            copied: None,
-            index: None,
-            index_failure: None,
-            verification: None,
-            stopped: None,
-            phases: Phases::default(),
             failure: Some(Arc::new(error)),
+            ..CollectionReport::new(origin, &table, Uuid::nil())
         }),
         result => result,
     }
@@ -334,13 +321,11 @@ impl Run<'_> {
 
     async fn decide(&self, transfer: Transfer, known: &Known, room_bytes: usize) -> Result<Decided, Error> {
         check_dimension(&transfer)?;
-        let has_dimension = transfer.source.collection().dimension.is_some();
-        let (source, records) = transfer.source.record_count().await?;
-        let transfer = Transfer { source, ..transfer };
+        let (transfer, records) = transfer.counted().await?;
         let new_run = Uuid::new_v4();
-        if records == 0 && !has_dimension {
+        let Some(records) = records else {
             return Ok(Decided::Done(Box::new(nothing_to_migrate(&transfer, new_run))));
-        }
+        };
         let earlier = Earlier::of(&known.jobs, &transfer)?;
         let state = (!known.existing.contains(&transfer.table.name)).then_some(TableState::Absent);
         let options = MigrateOptions { spool_bytes: room_bytes, ..self.options.clone() };

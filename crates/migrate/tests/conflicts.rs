@@ -38,7 +38,10 @@ async fn edited_row_is_a_conflict_and_stays() {
         let report = migrate(&database, directory.path(), &records).await;
         assert_eq!(report.outcome(), Outcome::Conflicts);
         let conflict = &copied(&report).conflicts[0];
-        assert_eq!((conflict.source_id.as_str(), conflict.reason), ("record 3", ConflictReason::Edited));
+        assert_eq!(
+            (conflict.source_id.as_deref(), conflict.reason),
+            (Some("record 3"), ConflictReason::Edited)
+        );
         assert_eq!((conflict.id, copied(&report).unchanged), (stored_id("record 3"), 9));
         assert!(verified(&report).different.is_empty(), "it is reported once");
         assert_ne!(verified(&report).digest_source, verified(&report).digest_target);
@@ -116,8 +119,8 @@ async fn rows_born_in_postgres_are_never_touched() {
         let report = migrate_with(&database, folder.path(), &queries, &everything).await;
         assert_eq!((report.outcome(), copied(&report).written), (Outcome::Conflicts, written));
         let conflicts: Vec<_> =
-            copied(&report).conflicts.iter().map(|c| (c.source_id.as_str(), c.reason)).collect();
-        assert_eq!(conflicts, [(taken, ConflictReason::BornHere)]);
+            copied(&report).conflicts.iter().map(|c| (c.source_id.as_deref(), c.reason)).collect();
+        assert_eq!(conflicts, [(Some(taken), ConflictReason::BornHere)]);
         assert_eq!((verified(&report).rows, verified(&report).matched), (60, 60));
         assert!(verified(&report).missing.is_empty(), "it is reported once");
     }

@@ -114,7 +114,7 @@ fn copy(copied: &CopyReport) -> Value {
         "updated": copied.updated,
         "deleted": copied.deleted,
         "stale": copied.stale,
-        "conflicts": conflicts.map(|c| json!({"id": c.source_id, "reason": c.reason.as_str()})).collect::<Vec<_>>(),
+        "conflicts": conflicts.map(|c| json!({"id": c.shown_id(), "reason": c.reason.as_str()})).collect::<Vec<_>>(),
         "rejected": rejects.map(|r| json!({"id": r.source_id, "reason": r.reason.as_str()})).collect::<Vec<_>>(),
         "defaults": defaults,
         "unread_timestamps": copied.defaults.unread_timestamps,

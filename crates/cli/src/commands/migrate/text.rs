@@ -285,7 +285,7 @@ fn lists(lines: &mut Vec<String>, report: &CollectionReport) {
     let rejects = rejects.into_iter().flatten().map(|r| (r.source_id.as_str(), reject(r.reason)));
     list_ids(lines, "rejected", rejects.collect());
     let conflicts = copied.into_iter().flat_map(|copied| &copied.conflicts);
-    list_ids(lines, "conflict", conflicts.map(|c| (c.source_id.as_str(), conflict(c.reason))).collect());
+    list_ids(lines, "conflict", conflicts.map(|c| (c.shown_id(), conflict(c.reason))).collect());
     let missing = verification.into_iter().flat_map(|verification| &verification.missing);
     list_ids(lines, "missing", missing.map(|id| (id.as_str(), "no row in PostgreSQL".to_owned())).collect());
     let different = verification.into_iter().flat_map(|verification| &verification.different);
@@ -316,11 +316,13 @@ fn difference(difference: &Difference) -> String {
     format!("{}{edited}", difference.columns.join(", "))
 }
 
-fn list_ids(lines: &mut Vec<String>, what: &str, ids: Vec<(&str, String)>) {
+fn list_ids(lines: &mut Vec<String>, what: &str, ids: Vec<(impl AsRef<str>, String)>) {
     let total = ids.len();
     // Ids are anybody's text, up to thousands of characters.
     let shown = ids.into_iter().take(SHOWN_IDS);
-    lines.extend(shown.map(|(id, reason)| format!("  {what} `{}`: {}", excerpt(id, 80), visible(&reason))));
+    lines.extend(
+        shown.map(|(id, reason)| format!("  {what} `{}`: {}", excerpt(id.as_ref(), 80), visible(&reason))),
+    );
     if total > SHOWN_IDS {
         lines.push(format!("  … and {} more {what}; --json names all", total - SHOWN_IDS));
     }
