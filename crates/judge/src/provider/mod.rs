@@ -29,6 +29,8 @@ pub use error::{Disposition, Error, Kind};
 pub use parameter::{Parameter, Parameters};
 pub use rejection::Rejection;
 
+pub use crate::registry::Usage;
+
 /// The form in which a provider is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Wire {
@@ -149,15 +151,6 @@ pub enum Content {
     ToolCall(String),
     /// The answer ended as it should, and there is nothing in it.
     Empty,
-}
-
-/// Tokens of a call, as they are charged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Usage {
-    /// All that the model read, from a cache or not.
-    pub input_tokens: u64,
-    /// All that the model wrote, its thoughts included.
-    pub output_tokens: u64,
 }
 
 impl Wire {

@@ -7,8 +7,6 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde::Deserialize;
 
-use crate::provider::Usage;
-
 /// A model of a provider.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
@@ -50,6 +48,15 @@ pub struct LongPrompt {
     pub input: f64,
     /// Of what it writes.
     pub output: f64,
+}
+
+/// Tokens of a call, as they are charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// All that the model read, from a cache or not.
+    pub input_tokens: u64,
+    /// All that the model wrote, its thoughts included.
+    pub output_tokens: u64,
 }
 
 /// All models of the file.
