@@ -3,6 +3,7 @@
 
 mod adoption;
 mod chroma_server;
+mod cut_off;
 mod databases;
 mod differential;
 mod metadata;

@@ -9,14 +9,14 @@ use futures_util::future::try_join_all;
 use log::LevelFilter;
 use records::Service;
 use sqlx::{
-    ConnectOptions as _, Connection as _, PgConnection, PgPool, PgTransaction,
+    ConnectOptions as _, Connection as _, PgConnection,
     postgres::{PgPoolOptions, PgRow},
 };
 
 use super::{
     bounded::within_answer,
+    checkout::{Pool, Transaction},
     search_watch::SearchWatch,
-    service_transaction::ServiceTransaction,
     session::{self, Session},
     shares::{Permit, Share, Shares},
     shelf::Shelf,
@@ -80,10 +80,10 @@ impl Default for DatabaseOptions {
 /// A PostgreSQL database that answers.
 #[derive(Clone, Debug)]
 pub struct Database {
-    pub(crate) pool: PgPool,
+    pool: Pool,
     shelf: Arc<Shelf>,
     /// The one connection that is for checks alone.
-    checks: PgPool,
+    checks: Pool,
     shares: Arc<Shares>,
     /// The share of the service whose operations this is for; `None` for those of no service.
     share: Option<Share>,
@@ -145,7 +145,7 @@ impl Database {
             looks_for_client: looks_for_client(&mut connection).await,
         };
         connection.close().await.during("close a connection")?;
-        let pool = PgPoolOptions::new()
+        let pool_options = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(limits.acquire_timeout)
             .test_before_acquire(false)
@@ -153,19 +153,18 @@ impl Database {
                 Box::pin(
                     async move { Ok(metadata.idle_for < TRUSTED_IDLE || connection.ping().await.is_ok()) },
                 )
-            })
-            .connect_lazy_with(options.clone());
-        let checks = PgPoolOptions::new()
+            });
+        let pool = Pool::new(pool_options, options.clone());
+        let check_options = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(limits.acquire_timeout)
             .idle_timeout(None)
             // So that it sees what new sessions are given.
-            .max_lifetime(CHECKS_FOR)
-            .connect_lazy_with(options);
+            .max_lifetime(CHECKS_FOR);
         Ok(Self {
             shelf: Arc::new(Shelf::new(pool.clone(), max_connections / SHELVED)),
             pool,
-            checks,
+            checks: Pool::new(check_options, options),
             shares: Arc::new(Shares::new(max_connections)),
             share: None,
             limits: statement_limits,
@@ -195,15 +194,16 @@ impl Database {
     /// # Errors
     /// When the server refuses one, or does not answer in time.
     pub async fn open_connections(&self, count: u32) -> Result<(), Error> {
-        let opened = (0..count.min(self.max_connections)).map(|_| self.pool.acquire());
+        let opened = (0..count.min(self.max_connections)).map(|_| self.pool.acquire(None));
         try_join_all(opened).await.during("open connections")?;
         Ok(())
     }
 
     /// How many connections there are, and how many of them wait for work.
     pub fn connections(&self) -> (u32, u32) {
-        let idle = self.pool.num_idle() + self.shelf.len();
-        (self.pool.size(), u32::try_from(idle).expect("a pool has fewer connections than fit"))
+        let (size, idle) = self.pool.size();
+        let idle = idle + self.shelf.len();
+        (size, u32::try_from(idle).expect("a pool has fewer connections than fit"))
     }
 
     /// How many more operations could begin now without waiting for a connection.
@@ -240,32 +240,29 @@ impl Database {
 
     /// Begins a transaction that may take as long as it must, whatever the role's settings say; or one that is
     /// [`read_only`](Self::read_only).
-    pub(crate) async fn begin(&self) -> Result<PgTransaction<'static>, Error> {
-        let mut transaction = self.pool.begin().await.during("begin a transaction")?;
-        sqlx::query!(
-            r#"
-            select set_config(name, '0', true)
-            from unnest(array['statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout'])
-                as name
-            where current_setting(name, true) <> '0'
-            "#
-        )
-        .fetch_all(on(&mut transaction))
-        .await
-        .during("lift time limits")?;
-        for setting in self.session_settings() {
-            sqlx::raw_sql(setting).execute(&mut *transaction).await.during("set the search path")?;
+    pub(crate) async fn begin(&self) -> Result<Transaction, Error> {
+        let begin = sql::service::begin_unlimited(&self.limits, &self.session_settings(), self.looking);
+        self.pool.begin(None, begin).await.during("begin a transaction")
+    }
+
+    /// Begins a transaction that searches are made again in, with one snapshot, whose statements each end after `timeout`.
+    pub(super) async fn begin_replay(&self, timeout: Duration) -> Result<Transaction, Error> {
+        let begin = sql::service::begin_replay(milliseconds(timeout), &self.session_settings());
+        self.pool.begin(None, begin).await.during("begin a transaction")
+    }
+
+    /// Runs each statement outside a transaction, as concurrent builds need it, on a connection that ends with them.
+    pub(super) async fn run_alone(
+        &self,
+        operation: &'static str,
+        statements: Vec<sql::Sql>,
+    ) -> Result<(), Error> {
+        // One message each: a pooler between may run them on different connections.
+        let mut connection = self.pool.take().await.during("get a connection")?;
+        for statement in std::iter::once(sql::lift_time_limits()).chain(statements) {
+            sqlx::raw_sql(statement).execute(&mut connection).await.during(operation)?;
         }
-        if let Some(timeout) = self.looking {
-            sqlx::query!(
-                "select set_config('transaction_read_only', 'on', true) as read_only, set_config('statement_timeout', $1, true) as timeout",
-                timeout.as_millis().to_string()
-            )
-            .fetch_one(on(&mut transaction))
-            .await
-            .during("make a transaction read-only")?;
-        }
-        Ok(transaction)
+        connection.close().await.during("close a connection")
     }
 
     /// The same database, for operations of `service`: they use its share of the connections.
@@ -276,17 +273,17 @@ impl Database {
 
     /// Begins a transaction of a service, with `settings` that hold for it alone. Each of its statements ends after
     /// the time-out, when it has waited too long for a lock, or when whoever asked has left.
-    pub(crate) async fn begin_service(&self, settings: &[sql::Sql]) -> sqlx::Result<ServiceTransaction> {
+    pub(crate) async fn begin_service(&self, settings: &[sql::Sql]) -> sqlx::Result<Transaction> {
         let begin = sql::service::begin(&self.limits, &self.session_settings(), settings);
         let permit = self.permit().await?;
-        ServiceTransaction::begin(&self.pool, permit, begin).await
+        self.pool.begin(permit, begin).await
     }
 
     /// Begins a transaction that looks whether the database is fit, on a connection for that alone: it does not wait for
     /// those of services.
-    pub(crate) async fn begin_check(&self) -> sqlx::Result<ServiceTransaction> {
+    pub(crate) async fn begin_check(&self) -> sqlx::Result<Transaction> {
         let begin = sql::service::begin(&self.limits, &self.session_settings(), &[]);
-        ServiceTransaction::begin(&self.checks, None, begin).await
+        self.checks.begin(None, begin).await
     }
 
     /// A connection of the service's share; it is waited for as long as for one of the pool.
@@ -304,8 +301,7 @@ impl Database {
     ) -> sqlx::Result<Vec<PgRow>> {
         let statements =
             sql::service::at_once(&self.limits, (&*self.session_settings(), settings), statement);
-        let _permit = self.permit().await?;
-        let mut lent = self.shelf.acquire().await?;
+        let mut lent = self.shelf.acquire(self.permit().await?).await?;
         let rows = within_answer(sqlx::raw_sql(statements).fetch(lent.connection())).await?;
         self.shelf.put(lent);
         Ok(rows)
@@ -316,10 +312,7 @@ impl Database {
     /// # Errors
     /// When we may not create databases.
     pub async fn recreate_database(&self, name: &str) -> Result<(), Error> {
-        for statement in [sql::drop_database(name), sql::create_database(name)] {
-            sqlx::query(statement).execute(&self.pool).await.during("create a database")?;
-        }
-        Ok(())
+        self.run_alone("create a database", vec![sql::drop_database(name), sql::create_database(name)]).await
     }
 
     /// Closes all connections; dropping alone would leave it to the server to notice.

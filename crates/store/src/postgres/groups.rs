@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use serde_json::Value;
-use sqlx::postgres::PgTransaction;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
@@ -149,7 +149,7 @@ impl Database {
 
 /// Notes the group, if it is not noted yet, and that `jobs` are of it, in `transaction`.
 pub(super) async fn add_jobs(
-    transaction: &mut PgTransaction<'static>,
+    transaction: &mut PgConnection,
     group: &Group,
     jobs: &[(&super::Table, &mut Job)],
 ) -> Result<(), Error> {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use sqlx::{PgConnection, postgres::PgTransaction};
+use sqlx::PgConnection;
 use time::{OffsetDateTime, PrimitiveDateTime};
 use uuid::Uuid;
 
@@ -266,7 +266,7 @@ impl Database {
     ///
     /// # Errors
     /// When the statement fails.
-    pub async fn begin_job(&self, transaction: &mut PgTransaction<'_>, job: &Job) -> Result<(), Error> {
+    pub(super) async fn begin_job(&self, transaction: &mut PgConnection, job: &Job) -> Result<(), Error> {
         let definition = job.definition.to_string();
         sqlx::query!(
             r#"

@@ -2,10 +2,10 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use sqlx::PgTransaction;
+use sqlx::PgConnection;
 use tokio::time::{Instant, sleep};
 
-use super::{Database, unnamed::on};
+use super::{Database, checkout::Transaction, unnamed::on};
 use crate::{Error, postgres::error::StatementContext as _};
 
 /// How often the lock's connection is asked whether it lives.
@@ -24,7 +24,7 @@ const ATTEMPT_INTERVAL: Duration = Duration::from_millis(20);
 /// its connection is lost, another migration may begin: then the job's holder changes, and this one's next commit is
 /// refused.
 #[derive(Debug)]
-pub struct TableLock(PgTransaction<'static>);
+pub struct TableLock(Transaction);
 
 impl TableLock {
     /// Lets go; dropping would leave it to the pool to do it some time.
@@ -63,7 +63,7 @@ impl TableLock {
 
 /// Holds the indexes of a table until it is dropped, or its process dies.
 #[derive(Debug)]
-pub struct IndexLock(PgTransaction<'static>);
+pub struct IndexLock(Transaction);
 
 impl IndexLock {
     /// Lets go; dropping would leave it to the pool to do it some time.
@@ -77,7 +77,7 @@ impl IndexLock {
 
 /// Holds the making again of searches until it is dropped, or its process dies.
 #[derive(Debug)]
-pub struct ReplayLock(PgTransaction<'static>);
+pub struct ReplayLock(Transaction);
 
 impl ReplayLock {
     /// Lets go; dropping would leave it to the pool to do it some time.
@@ -91,7 +91,7 @@ impl ReplayLock {
 
 /// Holds the maintenance of a database until it is dropped, or its process dies.
 #[derive(Debug)]
-pub struct MaintenanceLock(PgTransaction<'static>);
+pub struct MaintenanceLock(Transaction);
 
 impl MaintenanceLock {
     /// Lets go; dropping would leave it to the pool to do it some time.
@@ -178,11 +178,7 @@ impl Database {
     ///
     /// It asks again and again instead of waiting, and each time in a transaction of its own: a concurrent build waits
     /// until every transaction is over that it once saw with a snapshot, and whoever builds has the lock.
-    async fn try_lock(
-        &self,
-        key: &str,
-        patience: Option<Duration>,
-    ) -> Result<Option<PgTransaction<'static>>, Error> {
+    async fn try_lock(&self, key: &str, patience: Option<Duration>) -> Result<Option<Transaction>, Error> {
         let end = patience.map(|patience| Instant::now() + patience);
         loop {
             let mut transaction = self.begin().await?;
@@ -211,7 +207,7 @@ impl Database {
 }
 
 /// Whether `transaction` has `key` now.
-async fn lock_in(transaction: &mut PgTransaction<'static>, key: &str) -> Result<bool, Error> {
+async fn lock_in(transaction: &mut PgConnection, key: &str) -> Result<bool, Error> {
     sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock(hashtextextended($1, 0)) as "locked!""#, key)
         .fetch_one(on(transaction))
         .await

@@ -2,6 +2,7 @@
 
 mod access;
 mod bounded;
+mod checkout;
 mod connect;
 mod copy_format;
 mod counted;
@@ -28,7 +29,6 @@ mod search_watch;
 pub mod searches;
 mod server_facts;
 mod service_indexes;
-mod service_transaction;
 mod session;
 mod shares;
 mod shelf;

@@ -1,10 +1,11 @@
 //! Creates our tables or adopts those that are there, and refuses what does not fit.
 
 use records::Service;
-use sqlx::{PgConnection, PgTransaction, migrate::Migrator};
+use sqlx::{PgConnection, migrate::Migrator};
 
 use super::{
     Database, Table,
+    checkout::Transaction,
     groups::{self, Group},
     jobs::Job,
     own_tables,
@@ -174,10 +175,7 @@ impl Database {
         transaction.commit().await.during("end a transaction")
     }
 
-    async fn begin_schema_change(
-        &self,
-        migrators: &[&'static Migrator],
-    ) -> Result<PgTransaction<'static>, Error> {
+    async fn begin_schema_change(&self, migrators: &[&'static Migrator]) -> Result<Transaction, Error> {
         let mut transaction = self.begin().await?;
         self.check_server(&mut transaction).await?;
         sqlx::query!("select pg_advisory_xact_lock($1)", MIGRATION_LOCK)

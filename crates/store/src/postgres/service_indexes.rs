@@ -3,9 +3,6 @@
 
 use std::collections::HashMap;
 
-use records::Service;
-use sqlx::{Connection as _, PgConnection};
-
 use super::{
     Database, Table,
     sql::{
@@ -15,6 +12,7 @@ use super::{
     unnamed::on,
 };
 use crate::{Error, postgres::error::StatementContext as _};
+use records::Service;
 
 const OPERATION: &str = "build an index of a service's table";
 
@@ -60,12 +58,12 @@ impl Database {
                 let rest = [create_index(&index, build), sql::analyze(&index.table)];
                 drop.into_iter().chain(rest).collect::<Vec<_>>()
             };
-            let built = self.run_alone(statements(state == IndexState::Invalid)).await;
+            let built = self.run_alone(OPERATION, statements(state == IndexState::Invalid)).await;
             let table = Table::of(service);
             self.or_without_workers(&table, built, async || {
                 let mut again = vec![sql::set_build_workers(Build::Concurrently, 0)];
                 again.extend(statements(true));
-                self.run_alone(again).await
+                self.run_alone(OPERATION, again).await
             })
             .await?;
         }
@@ -84,16 +82,6 @@ impl Database {
             statements.push(create_index(&index, build));
         }
         Ok(statements)
-    }
-
-    /// Runs each statement outside a transaction, as concurrent builds need it, on a connection that ends with them.
-    pub(super) async fn run_alone(&self, statements: Vec<sql::Sql>) -> Result<(), Error> {
-        // One message each: a pooler between may run them on different connections.
-        let mut connection: PgConnection = self.pool.acquire().await.during("get a connection")?.detach();
-        for statement in std::iter::once(sql::lift_time_limits()).chain(statements) {
-            sqlx::raw_sql(statement).execute(&mut connection).await.during(OPERATION)?;
-        }
-        connection.close().await.during("close a connection")
     }
 
     /// Those of `indexes` that are not there, or not valid.

@@ -8,9 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection};
+use sqlx::PgConnection;
 
-use super::connect::TRUSTED_IDLE;
+use super::{
+    checkout::{Checkout, Pool},
+    connect::TRUSTED_IDLE,
+    shares::Permit,
+};
 
 /// Then a connection goes back to the pool, whose rules (how old it may become) hold for it again.
 const LENT: Duration = Duration::from_secs(60);
@@ -18,7 +22,7 @@ const LENT: Duration = Duration::from_secs(60);
 /// A few connections of a pool, those that were used last.
 #[derive(Debug)]
 pub(super) struct Shelf {
-    pool: PgPool,
+    pool: Pool,
     shelved: Mutex<Shelved>,
     /// How many it holds at most: all others are left to the pool.
     room: usize,
@@ -34,36 +38,37 @@ struct Shelved {
 /// A connection of the pool.
 #[derive(Debug)]
 pub(super) struct Lent {
-    /// `None` once it was given back.
-    connection: Option<PoolConnection<Postgres>>,
+    checkout: Checkout,
     /// When the pool gave it out.
     since: Instant,
     used: Instant,
-    /// Whether a statement is under way.
-    is_busy: bool,
 }
 
 impl Shelf {
-    pub(super) fn new(pool: PgPool, room: u32) -> Self {
+    pub(super) fn new(pool: Pool, room: u32) -> Self {
         Self { pool, shelved: Mutex::default(), room: room as usize }
     }
 
     /// A connection that was used a moment ago, or one of the pool.
-    pub(super) async fn acquire(&self) -> sqlx::Result<Lent> {
+    pub(super) async fn acquire(&self, permit: Option<Permit>) -> sqlx::Result<Lent> {
         let shelved = self.shelved().lent.pop();
         match shelved.filter(Lent::is_fresh) {
-            Some(lent) => Ok(lent),
+            Some(mut lent) => {
+                lent.checkout.count_as(permit);
+                Ok(lent)
+            }
             None => {
-                let connection = self.pool.acquire().await?;
+                let checkout = self.pool.acquire(permit).await?;
                 let since = Instant::now();
-                Ok(Lent { connection: Some(connection), since, used: since, is_busy: false })
+                Ok(Lent { checkout, since, used: since })
             }
         }
     }
 
-    /// Takes back a connection that has no statement under way. Whoever had an error leaves it to the pool.
+    /// Takes back a connection that has no statement under way. Whoever had an error drops it instead.
     pub(super) fn put(self: &Arc<Self>, mut lent: Lent) {
-        (lent.used, lent.is_busy) = (Instant::now(), false);
+        lent.used = Instant::now();
+        lent.checkout.settle();
         let mut shelved = self.shelved();
         // Seen while nobody else can look: whoever closes the pool empties the shelf thereafter.
         if shelved.lent.len() < self.room && lent.is_fresh() && !self.pool.is_closed() {
@@ -92,33 +97,14 @@ impl Shelf {
     }
 }
 
-impl Drop for Shelf {
-    fn drop(&mut self) {
-        // Giving one back to the pool takes a runtime, which may have ended.
-        let leak = |mut lent: Lent| drop(lent.connection.take().map(PoolConnection::leak));
-        self.shelved().lent.drain(..).for_each(leak);
-    }
-}
-
 impl Lent {
     /// The connection, for a statement that is under way until the connection is put back.
     pub(super) fn connection(&mut self) -> &mut PgConnection {
-        self.is_busy = true;
-        self.connection.as_mut().expect("it is there until it is given back")
+        self.checkout.connection()
     }
 
     fn is_fresh(&self) -> bool {
         self.used.elapsed() < TRUSTED_IDLE && self.since.elapsed() < LENT
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        // Whoever asked has left: the server ends the statement when it sees that the connection is closed, while the pool
-        // would wait for its end.
-        if self.is_busy {
-            drop(self.connection.take().map(PoolConnection::detach));
-        }
     }
 }
 

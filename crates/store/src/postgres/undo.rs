@@ -1,10 +1,10 @@
 //! Takes back what one run brought into one table, and nothing else.
 
-use sqlx::PgTransaction;
 use uuid::Uuid;
 
 use super::{
     Database, Table,
+    checkout::Transaction,
     jobs::{self, Job},
     sql,
     unnamed::on,
@@ -109,7 +109,7 @@ impl Database {
 const OPERATION: &str = "undo a migration";
 
 /// A run about to be taken back from one table. Dropped before its end, it leaves no trace.
-pub struct Undo(PgTransaction<'static>);
+pub struct Undo(Transaction);
 
 impl Undo {
     /// Takes back what `job` did to `table`, but leaves the rows `kept` alone.

@@ -8,12 +8,13 @@ use std::{
     ops::{AddAssign, Range},
 };
 
-use sqlx::{PgConnection, PgTransaction};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 pub use super::jobs::QuarantinedRecord;
 use super::{
     Database, Table,
+    checkout::Transaction,
     copy_format::{HEADER, TRAILER, content_fields, digest_record, write_record},
     jobs::{self, Counts, Job},
     scan::{self, RowParts},
@@ -187,7 +188,7 @@ impl AddAssign for Written {
 
 /// A batch that is written and not committed yet.
 pub struct PendingBatch {
-    transaction: PgTransaction<'static>,
+    transaction: Transaction,
     written: Written,
 }
 

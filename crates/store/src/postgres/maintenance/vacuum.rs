@@ -26,7 +26,7 @@ impl Database {
         let mut statements = vec![end_with_client()];
         statements.extend(vacuum_gently());
         statements.push(vacuum(name));
-        self.run_alone(statements).await?;
+        self.run_alone("vacuum a table", statements).await?;
         // To whom the table does not belong the server says so in a warning, and goes on.
         if self.last_vacuum(name).await? == before {
             return Err(Error::NotVacuumed { table: name.to_owned() });

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use records::{Embedding, Service};
-use sqlx::{PgTransaction, Row as _, postgres::PgRow};
+use sqlx::{PgConnection, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
         failure::Failing,
         sql::{
             self,
-            service::{Measured, begin_replay, nearest_exact},
+            service::{Measured, nearest_exact},
             vector_index::{SHARE_OF, nearest_of_share},
         },
         storage::{NearestSearch, WideFilters, nearest_rows},
@@ -63,10 +63,7 @@ impl Database {
         limit: u32,
         timeout: Duration,
     ) -> Result<Replay, Error> {
-        let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-        let transaction = self.pool.begin_with(begin_replay(timeout_ms)).await;
-        let mut transaction = transaction.during("begin a transaction")?;
-        set(&mut transaction, self.session_settings()).await?;
+        let mut transaction = self.begin_replay(timeout).await?;
         let index = searched(&mut transaction, table).await?;
         let service = Service::ALL.into_iter().find(|service| Table::of(*service) == *table);
         let replaying = Replaying { table, search, asked: limit };
@@ -99,7 +96,7 @@ impl Replaying<'_> {
     /// As the service's storage makes it.
     async fn of_service(
         &self,
-        transaction: &mut PgTransaction<'static>,
+        transaction: &mut PgConnection,
         service: Service,
         index: Option<&SearchedIndex>,
     ) -> Result<(Found, Duration, Found), Error> {
@@ -120,7 +117,7 @@ impl Replaying<'_> {
     /// A table that nobody searches through us is searched as its index is tuned.
     async fn of_table(
         &self,
-        transaction: &mut PgTransaction<'static>,
+        transaction: &mut PgConnection,
         index: Option<&SearchedIndex>,
     ) -> Result<(Found, Duration, Found), Error> {
         let precision = index.map_or(Precision::Full, |index| index.precision);
@@ -138,7 +135,7 @@ impl Replaying<'_> {
 
     async fn nearest(
         &self,
-        transaction: &mut PgTransaction<'static>,
+        transaction: &mut PgConnection,
         precision: Precision,
         limit: u32,
     ) -> Result<Found, Error> {
@@ -158,9 +155,9 @@ impl Replaying<'_> {
     }
 }
 
-async fn set(transaction: &mut PgTransaction<'static>, settings: Vec<sql::Sql>) -> Result<(), Error> {
+async fn set(transaction: &mut PgConnection, settings: Vec<sql::Sql>) -> Result<(), Error> {
     for setting in settings {
-        sqlx::raw_sql(setting).execute(&mut **transaction).await.during(OPERATION)?;
+        sqlx::raw_sql(setting).execute(&mut *transaction).await.during(OPERATION)?;
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Statements of a service's storage.
 
+use std::time::Duration;
+
 use records::{Embedding, Service};
 use time::PrimitiveDateTime;
 use uuid::Uuid;
@@ -65,6 +67,41 @@ pub(crate) fn begin(limits: &StatementLimits, of_session: &[Sql], settings: &[Sq
     vouched(format!("begin; {}", all_settings(limits, of_session, settings)))
 }
 
+/// Begins a transaction that may take as long as it must, whatever the role's settings say, but for whoever is gone; in one
+/// message. Of somebody who is `looking` it refuses to write, and each statement ends after so long.
+pub(crate) fn begin_unlimited(
+    limits: &StatementLimits,
+    of_session: &[Sql],
+    looking: Option<Duration>,
+) -> Sql {
+    // Not every server knows all of them.
+    let mut statements = "begin; select set_config(name, '0', true)
+from unnest(array['statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout']) as name
+where current_setting(name, true) <> '0'"
+        .to_owned();
+    let looks_for_client = limits.looks_for_client.then(|| LOOK_FOR_CLIENT.to_owned());
+    let looking = looking.map(|timeout| {
+        let timeout_ms = timeout.as_millis();
+        format!("set local transaction_read_only = on; set local statement_timeout = {timeout_ms}")
+    });
+    let of_session = of_session.iter().map(|setting| setting.0.clone());
+    for setting in looks_for_client.into_iter().chain(of_session).chain(looking) {
+        statements.push_str("; ");
+        statements.push_str(&setting);
+    }
+    vouched(statements)
+}
+
+/// Has the server say `word`.
+pub(crate) fn say(word: Uuid) -> Sql {
+    vouched(format!("select '{word}'"))
+}
+
+/// Ends a transaction without a trace, and has the server say `word` thereafter.
+pub(crate) fn roll_back_and_say(word: Uuid) -> Sql {
+    vouched(format!("rollback; select '{word}'"))
+}
+
 /// When statements of services end before they are done.
 #[derive(Clone, Debug)]
 pub(crate) struct StatementLimits {
@@ -101,10 +138,15 @@ fn all_settings(limits: &StatementLimits, of_session: &[Sql], settings: &[Sql]) 
 
 /// Begins a transaction that changes nothing, has one snapshot and one core, and whose statements each end after
 /// `timeout_ms`.
-pub(crate) fn begin_replay(timeout_ms: i32) -> Sql {
-    vouched(format!(
+pub(crate) fn begin_replay(timeout_ms: i32, of_session: &[Sql]) -> Sql {
+    let mut statements = format!(
         "begin isolation level repeatable read read only; set local statement_timeout = {timeout_ms}; set local max_parallel_workers_per_gather = 0"
-    ))
+    );
+    for setting in of_session {
+        statements.push_str("; ");
+        statements.push_str(&setting.0);
+    }
+    vouched(statements)
 }
 
 /// A statement with numbers alone as its values, and the settings that hold for it, to be sent in one message, which is one

@@ -24,9 +24,9 @@ use self::{row::read_record, vector_search::IndexKnowledge};
 use super::{
     Database, Table,
     bounded::{bound, fetch_answer, up_to},
+    checkout::Transaction,
     failure::{Failing, is_beyond_a_limit},
     schema,
-    service_transaction::ServiceTransaction,
     sql::{
         service::{self as statements, Statement},
         update::{RowChange, update_record},
@@ -82,11 +82,11 @@ impl PostgresStorage {
     }
 
     /// A transaction for an operation, whose statements end after the database's time-out.
-    async fn begin(&self) -> Result<ServiceTransaction, StorageError> {
+    async fn begin(&self) -> Result<Transaction, StorageError> {
         self.database.begin_service(&[]).await.map_err(self.failing.to("begin a transaction"))
     }
 
-    async fn commit(&self, transaction: ServiceTransaction) -> Result<(), StorageError> {
+    async fn commit(&self, transaction: Transaction) -> Result<(), StorageError> {
         transaction.commit().await.map_err(self.failing.to("commit a transaction"))
     }
 

@@ -91,7 +91,7 @@ impl Database {
             self.or_without_workers(table, built, async || {
                 // What a concurrent build leaves that failed.
                 if let (Build::Concurrently, [IndexChange::Build { name, .. }]) = (build, part) {
-                    self.run_alone(vec![sql::drop_index(name, build)]).await?;
+                    self.run_alone("drop an index", vec![sql::drop_index(name, build)]).await?;
                 }
                 self.change_with((table, rows), part, build, Workers::Without, progress).await
             })
@@ -218,7 +218,7 @@ impl Database {
         .during("look for what a rebuild has left")?;
         transaction.commit().await.during("end a transaction")?;
         let drops = leftovers.iter().map(|name| sql::drop_index(name, Build::Concurrently)).collect();
-        self.run_alone(drops).await
+        self.run_alone("drop what a rebuild has left", drops).await
     }
 
     /// Refreshes the planner's statistics of `table`.
@@ -307,7 +307,7 @@ impl Database {
             }
             // The settings are the session's then, which ends right after. Where a pooler runs the statements on
             // different connections, the build says which setting it lacks.
-            Build::Concurrently => self.run_alone(statements).await,
+            Build::Concurrently => self.run_alone(OPERATION, statements).await,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use records::Embedding;
-use sqlx::PgTransaction;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{IndexDefinition, Observation, Precision, VectorIndex, searched::search_settings};
@@ -134,7 +134,7 @@ impl Database {
 
 /// Distances, nearest first.
 async fn nearest_others(
-    transaction: &mut PgTransaction<'static>,
+    transaction: &mut PgConnection,
     statement: sql::Sql,
     sample: &Sample,
     share: Share,

@@ -1,0 +1,179 @@
+//! How connections of a pool are taken, all of them: whoever asked may leave at any time, and then nothing of it may go on,
+//! neither its statement, nor its transaction, nor its hold on a connection; and nobody else may get its answer.
+//!
+//! sqlx counts the answers that are still to come, but not those of COPY, and in 0.9.0 knows nothing of a transaction whose
+//! `begin` was cut off (transact-rs/sqlx#4393); a pool that takes such a connection back gives it to the next. So a
+//! connection goes back once its work is over and all answers are read, or once the server has answered a question whose
+//! answer cannot be another's. Else it is closed.
+
+use std::{
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
+
+use sqlx::{
+    PgConnection, PgPool, Postgres, Row as _,
+    pool::PoolConnection,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use super::{
+    shares::Permit,
+    sql::{
+        Sql,
+        service::{roll_back_and_say, say},
+    },
+};
+
+/// A transaction without a statement under way is rolled back in this time. Of one with a statement the connection is closed,
+/// and the server, which looks for it, ends the statement.
+const ROLLED_BACK: Duration = Duration::from_millis(200);
+
+/// A pool that gives out nothing but guarded connections.
+#[derive(Clone, Debug)]
+pub(super) struct Pool(PgPool);
+
+/// A connection of a [`Pool`].
+#[derive(Debug)]
+pub(super) struct Checkout {
+    /// `None` once it was given back.
+    connection: Option<PoolConnection<Postgres>>,
+    /// Which connection it counts as, until it has none.
+    permit: Option<Permit>,
+    left: Left,
+}
+
+/// What somebody who leaves leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    /// A statement that is a transaction of its own.
+    Statement,
+    Transaction,
+}
+
+/// A transaction, which is rolled back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Transaction(Checkout);
+
+impl Pool {
+    /// Connects when a connection is asked for.
+    pub(super) fn new(options: PgPoolOptions, to: PgConnectOptions) -> Self {
+        Self(options.connect_lazy_with(to))
+    }
+
+    pub(super) async fn acquire(&self, permit: Option<Permit>) -> sqlx::Result<Checkout> {
+        Ok(Checkout { connection: Some(self.0.acquire().await?), permit, left: Left::Nothing })
+    }
+
+    /// Begins a transaction by the statements `begin`.
+    pub(super) async fn begin(&self, permit: Option<Permit>, begin: Sql) -> sqlx::Result<Transaction> {
+        let mut checkout = self.acquire(permit).await?;
+        checkout.left = Left::Transaction;
+        let mut transaction = Transaction(checkout);
+        sqlx::raw_sql(begin).execute(&mut *transaction).await?;
+        Ok(transaction)
+    }
+
+    /// A connection that is no more the pool's, and is closed when it is dropped.
+    pub(super) async fn take(&self) -> sqlx::Result<PgConnection> {
+        Ok(self.0.acquire().await?.detach())
+    }
+
+    /// How many connections there are, and how many of them wait here.
+    pub(super) fn size(&self) -> (u32, usize) {
+        (self.0.size(), self.0.num_idle())
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    /// From now on it gives out nothing; ends when all connections are closed.
+    pub(super) fn close(&self) -> impl Future<Output = ()> {
+        self.0.close()
+    }
+}
+
+impl Checkout {
+    /// The connection, for a statement that is a transaction of its own and under way until the connection is
+    /// [`settled`](Self::settle).
+    pub(super) fn connection(&mut self) -> &mut PgConnection {
+        self.left = Left::Statement;
+        self.connection.as_mut().expect("it is there until it is dropped")
+    }
+
+    /// All is over, and all answers are read.
+    pub(super) fn settle(&mut self) {
+        (self.left, self.permit) = (Left::Nothing, None);
+    }
+
+    /// Is one of those that `permit` stands for from now on.
+    pub(super) fn count_as(&mut self, permit: Option<Permit>) {
+        self.permit = permit;
+    }
+}
+
+impl Transaction {
+    pub(crate) async fn commit(self) -> sqlx::Result<()> {
+        self.end("commit").await
+    }
+
+    pub(crate) async fn rollback(self) -> sqlx::Result<()> {
+        self.end("rollback").await
+    }
+
+    async fn end(mut self, statement: &'static str) -> sqlx::Result<()> {
+        sqlx::raw_sql(statement).execute(&mut *self).await?;
+        self.0.settle();
+        Ok(())
+    }
+}
+
+impl Deref for Transaction {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        self.0.connection.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        self.0.connection.as_mut().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Checkout {
+    fn drop(&mut self) {
+        let Some(mut connection) = self.connection.take() else { return };
+        let (permit, left) = (self.permit.take(), self.left);
+        // Without a runtime nobody can wait for the server.
+        let Ok(runtime) = Handle::try_current() else { return drop(connection.detach()) };
+        if left == Left::Nothing {
+            return drop(connection);
+        }
+        // Ends by itself, as the pool's own tasks that take connections back.
+        drop(runtime.spawn(async move {
+            match tokio::time::timeout(ROLLED_BACK, is_in_step(&mut connection, left)).await {
+                Ok(true) => drop(connection),
+                _ => drop(connection.detach()),
+            }
+            drop(permit);
+        }));
+    }
+}
+
+/// Whether the connection, which has no transaction any more then, gives the answer to what it is asked.
+async fn is_in_step(connection: &mut PgConnection, left: Left) -> bool {
+    let word = Uuid::new_v4();
+    let question = match left {
+        Left::Nothing | Left::Statement => say(word),
+        Left::Transaction => roll_back_and_say(word),
+    };
+    let said = sqlx::raw_sql(question).fetch_all(connection).await;
+    let said = said.map(|rows| rows.iter().map(|row| row.try_get(0)).collect::<sqlx::Result<Vec<String>>>());
+    matches!(said, Ok(Ok(words)) if words == [word.to_string()])
+}

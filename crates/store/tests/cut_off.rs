@@ -1,0 +1,225 @@
+//! Operations whose caller leaves at any await leave nothing behind on the pool's connections: no transaction, and no answer
+//! that another question would get.
+
+use std::{
+    pin::pin,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::{BoxFuture, FutureExt as _, poll_fn};
+use records::Service;
+use sqlx::PgConnection;
+use store::{
+    Error,
+    postgres::{
+        Database, DatabaseOptions, PostgresStorage, Table, jobs::Job, searches::ReplayedSearch, write::Batch,
+    },
+    storage::{Atomicity, Change, Selection, Storage as _},
+};
+use test_support::TestDatabase;
+
+use crate::{at_angle, begin, nearest_to, prepared, record, storage_postgres::new_record, write};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Rows of the table of queries, which no operation here changes. Their copy comes in many pieces.
+const ROWS: u16 = 60;
+
+/// What `future` gives, unless it has to be polled again more than `polls` times: then it is dropped.
+async fn cut_off_after<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
+    let (mut future, mut left) = (pin!(future), polls);
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending if left == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+/// A database with one connection, and rows of which the answers are known.
+struct Tried {
+    test_database: TestDatabase,
+    database: Database,
+    queries: PostgresStorage,
+    metrics: PostgresStorage,
+    job: Job,
+}
+
+impl Tried {
+    async fn new() -> Self {
+        let (test_database, database) = prepared().await;
+        let table = Table::of(Service::Query);
+        let job = begin(&database, &table).await;
+        let rows: Vec<_> = (0..ROWS)
+            .map(|n| record(Service::Query, &format!("q{n}"), at_angle(f32::from(n) / 500.0)))
+            .collect();
+        write(&database, &table, &job, &rows).await;
+        database.close().await;
+        let one = DatabaseOptions { max_connections: 1, ..DatabaseOptions::default() };
+        let database =
+            Database::connect_with(&test_database.url(), &one).await.expect("the database answers");
+        let [queries, metrics] = [Service::Query, Service::Evaluation]
+            .map(|service| PostgresStorage::new(database.clone(), service));
+        Self { test_database, database, queries, metrics, job }
+    }
+
+    /// Asks on every way that connections are taken, and checks that the answers are those to what was asked.
+    async fn ask(&self, told: &str) {
+        let ids = [format!("q{}", told.len()), "nobody".to_owned()];
+        let found = self.queries.get(&ids).await.expect(told);
+        assert_eq!(found.iter().map(|record| &*record.id).collect::<Vec<_>>(), [&ids[0]], "{told}");
+        assert_eq!(self.queries.count(&Selection::default()).await.expect(told), u64::from(ROWS), "{told}");
+        let nearest = nearest_to(at_angle(0.0), Selection::default(), 2);
+        let hits = self.queries.search(&nearest).await.expect(told);
+        assert_eq!(hits.iter().map(|hit| &*hit.record.id).collect::<Vec<_>>(), ["q0", "q1"], "{told}");
+        let described = self.database.describe().await.expect(told);
+        assert!(described.pgvector.is_some(), "{told}: {described:?}");
+        assert_eq!(self.scan().await.expect(told), usize::from(ROWS), "{told}");
+    }
+
+    async fn scan(&self) -> Result<usize, Error> {
+        let mut rows = 0;
+        let visit = |_: store::postgres::scan::BroughtRow<'_>| rows += 1;
+        self.database.scan_brought(&Table::of(Service::Query), &[self.job.run_id], visit).await?;
+        Ok(rows)
+    }
+
+    /// Waits until no session of the database, but those that look, has a statement or a transaction.
+    async fn is_left(&self, observer: &mut PgConnection, told: &str) {
+        let busy = "select state || ': ' || query from pg_stat_activity
+            where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'
+                and state <> 'idle'";
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let busy: Vec<String> = sqlx::query_scalar(busy).fetch_all(&mut *observer).await.expect(told);
+            if busy.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < end, "{told}: {busy:?}");
+            // PostgreSQL announces no end of a transaction: its view is polled until the condition holds.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn operation(&self, which: Operation) -> BoxFuture<'_, ()> {
+        // What an operation answers is no matter, as long as the next one gets its own answer.
+        let (metrics, queries, database) = (&self.metrics, &self.queries, &self.database);
+        match which {
+            Operation::Begin => async { drop(database.describe().await) }.boxed(),
+            Operation::CopyOut => async { drop(self.scan().await) }.boxed(),
+            Operation::CopyIn => async {
+                let (table, mut batch) = (Table::of(Service::Query), Batch::default());
+                for n in 0..40 {
+                    batch
+                        .new
+                        .push(&record(Service::Query, &format!("new{n}"), at_angle(0.5)), self.job.run_id);
+                }
+                // Never committed.
+                drop(database.write(&table, &self.job, &batch).await);
+            }
+            .boxed(),
+            Operation::RefusedRows => async {
+                let (table, mut batch) = (Table::of(Service::Query), Batch::default());
+                for id in ["new", "q1", "other"] {
+                    batch.new.push(&record(Service::Query, id, at_angle(0.5)), self.job.run_id);
+                }
+                drop(database.refused_rows(&table, &batch).await);
+            }
+            .boxed(),
+            Operation::Insert => async {
+                let new: Vec<_> =
+                    (0..20).map(|n| new_record(Service::Evaluation, &n.to_string(), n)).collect();
+                drop(metrics.insert(&new, Atomicity::AllOrNothing).await);
+            }
+            .boxed(),
+            Operation::Update => async {
+                let change = Change { category: Some("other".to_owned()), ..Change::default() };
+                drop(metrics.update("1", &change).await);
+            }
+            .boxed(),
+            Operation::Count => async { drop(queries.count(&Selection::default()).await) }.boxed(),
+            Operation::Search => async {
+                drop(queries.search(&nearest_to(at_angle(0.0), Selection::default(), ROWS.into())).await);
+            }
+            .boxed(),
+            Operation::Replay => async {
+                let search =
+                    ReplayedSearch { embedding: at_angle(0.2).into(), selection: Selection::default() };
+                drop(database.replay(&Table::of(Service::Query), &search, 5, PATIENCE).await);
+            }
+            .boxed(),
+            Operation::Lock => async {
+                if let Ok(lock) = database.lock_indexes("queries").await {
+                    drop(lock.release().await);
+                }
+            }
+            .boxed(),
+            Operation::Alone => async { drop(database.vacuum("migration_groups").await) }.boxed(),
+            Operation::Failing => async { drop(database.vacuum("nowhere").await) }.boxed(),
+            Operation::Schema => async { drop(database.prepare_bookkeeping().await) }.boxed(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operation {
+    Begin,
+    CopyOut,
+    CopyIn,
+    RefusedRows,
+    Insert,
+    Update,
+    Count,
+    Search,
+    Replay,
+    Lock,
+    Alone,
+    Failing,
+    Schema,
+}
+
+const OPERATIONS: [Operation; 13] = [
+    Operation::Begin,
+    Operation::CopyOut,
+    Operation::CopyIn,
+    Operation::RefusedRows,
+    Operation::Insert,
+    Operation::Update,
+    Operation::Count,
+    Operation::Search,
+    Operation::Replay,
+    Operation::Lock,
+    Operation::Alone,
+    Operation::Failing,
+    Operation::Schema,
+];
+
+#[tokio::test]
+async fn operation_that_is_cut_off_at_any_await_leaves_no_answer_and_no_transaction_behind() {
+    let tried = Tried::new().await;
+    let mut observer = tried.test_database.connection().await;
+    tried.ask("at first").await;
+    for operation in OPERATIONS {
+        // Every one of the first, which begin and prepare, and then some.
+        for polls in (0..8).chain((3..).map(|exponent| 1 << exponent)) {
+            let told = format!("{operation:?} after {polls} polls");
+            let mut is_done = false;
+            // One asks at once, the other once all is over.
+            for is_over_first in [false, true] {
+                is_done |= cut_off_after(polls, tried.operation(operation)).await.is_some();
+                if is_over_first {
+                    tried.is_left(&mut observer, &told).await;
+                }
+                tried.ask(&told).await;
+            }
+            if is_done {
+                break;
+            }
+        }
+        // It cannot run inside a transaction that somebody left open.
+        tried.database.vacuum("migration_groups").await.expect("nobody left one open");
+    }
+}
