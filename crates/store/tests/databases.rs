@@ -177,6 +177,10 @@ async fn foreign_relations_of_our_names_are_refused_and_nothing_is_changed() {
             "drop table run_workers",
         ),
         ("run_attempts", "create sequence run_attempts", "drop sequence run_attempts"),
+        ("models", "create domain models as int", "drop domain models"),
+        ("runs", "create type runs as enum ('a')", "drop type runs"),
+        ("migration_jobs", "create type migration_jobs as (a int)", "drop type migration_jobs"),
+        ("queries", "create type queries as range (subtype = int)", "drop type queries"),
         ("queries", "create view queries as select gen_random_uuid() as id", "drop view queries"),
         (
             "evaluation_results",
@@ -205,6 +209,10 @@ async fn foreign_relations_of_our_names_are_refused_and_nothing_is_changed() {
         test_database.execute(drop).await;
     }
     database.prepare_schema().await.expect("nothing is in the way");
+    test_database.execute("create type articles as enum ('a')").await;
+    let articles = Table { name: "articles".to_owned(), ..Table::of(Service::Query) };
+    let error = database.table_state(&articles).await.expect_err("a type is in the way");
+    assert!(error.to_string().contains("articles") && matches!(&error, Error::Schema { .. }), "{error}");
     test_database.execute("drop table models; create table models (id serial primary key, name text)").await;
     let error = database.prepare_schema().await.expect_err("ours was replaced");
     assert!(matches!(&error, Error::ForeignTable { table, .. } if table == "models"), "{error}");

@@ -168,7 +168,13 @@ async fn check(
     .fetch_optional(on(connection))
     .await
     .during("look for a table of the same name")?;
-    let Some(relation) = relation else { return Ok(()) };
+    let Some(relation) = relation else {
+        // What is applied is not made again, so that nothing is in its way.
+        let kind = if place == Place::Made { other_type(connection, &table.name).await? } else { None };
+        let problem = |kind| vec![format!("it is {kind}, expected a table")];
+        let foreign = |kind| Error::ForeignTable { table: table.name.clone(), problems: problem(kind) };
+        return kind.map_or(Ok(()), |kind| Err(foreign(kind)));
+    };
     let mut problems: Vec<String> = other_kind(&relation.kind)
         .map(|kind| format!("it is {kind}, expected a table"))
         .into_iter()
@@ -211,6 +217,26 @@ pub(super) fn other_kind(kind: &str) -> Option<&'static str> {
         "c" => Some("a composite type"),
         _ => Some("something else"),
     }
+}
+
+/// What the type `name` is where tables are made, if there is one: each table has a type of its name.
+pub(super) async fn other_type(
+    connection: &mut PgConnection,
+    name: &str,
+) -> Result<Option<&'static str>, Error> {
+    let kind = sqlx::query_scalar!(
+        r#"select typtype::text as "kind!" from pg_type where typname = $1::text and typnamespace = to_regnamespace(quote_ident(current_schema()))"#,
+        name
+    )
+    .fetch_optional(on(connection))
+    .await
+    .during("look for a type of the same name")?;
+    Ok(kind.map(|kind| match &*kind {
+        "d" => "a domain",
+        "e" => "an enum type",
+        "r" => "a range type",
+        _ => "a type",
+    }))
 }
 
 /// The tables that `migrator` makes, with the columns that it gives them.

@@ -289,10 +289,16 @@ async fn check_table(connection: &mut PgConnection, table: &Table) -> Result<Tab
     .fetch_optional(on(connection))
     .await
     .during("see what a relation is")?;
-    let Some(kind) = kind else { return Ok(TableState::Absent) };
-    if let Some(kind) = own_tables::other_kind(&kind) {
+    let other_kind = match &kind {
+        Some(kind) => own_tables::other_kind(kind),
+        None => own_tables::other_type(connection, &table.name).await?,
+    };
+    if let Some(kind) = other_kind {
         let problems = vec![format!("it is {kind}, and Panopticon needs a table")];
         return Err(Error::Schema { table: table.name.clone(), problems });
+    }
+    if kind.is_none() {
+        return Ok(TableState::Absent);
     }
     let found = columns(connection, &table.name).await?;
     check_columns(connection, table).await?;
