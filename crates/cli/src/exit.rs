@@ -189,6 +189,7 @@ pub(crate) fn of_migration(error: &migrate::Error) -> (ExitCode, Option<String>)
         Error::Source(_)
         | Error::Dimension { .. }
         | Error::UnknownRun { .. }
+        | Error::AlreadyUndone { .. }
         | Error::NewerVersion { .. } => ExitCode::Usage,
         Error::Unfinished(_) | Error::OtherMapping(_) | Error::Overlap { .. } | Error::LaterRuns { .. } => {
             ExitCode::Refused

@@ -88,6 +88,12 @@ pub enum Error {
         /// The runs that can be undone.
         known: Vec<Uuid>,
     },
+    /// Nothing of the run is left to undo.
+    #[error("run {run} was already undone")]
+    AlreadyUndone {
+        /// What was asked for.
+        run: Uuid,
+    },
     /// Later runs have changed what this one brought.
     #[error("run {run} cannot be undone before later ones that changed its rows: undo {} first", List(.later))]
     LaterRuns {

@@ -45,6 +45,9 @@ pub async fn undo(database: &Database, run: Uuid, edited_rows: EditedRows) -> Re
     let is_meant = |job: &&Job| job.run_id == run || members.contains(&job.id);
     let mut of_run: Vec<Job> = jobs.iter().filter(standing).filter(is_meant).cloned().collect();
     if of_run.is_empty() {
+        if jobs.iter().any(|job| is_meant(&job)) {
+            return Err(Error::AlreadyUndone { run });
+        }
         return Err(Error::UnknownRun { run, known: known_runs(database, &jobs).await? });
     }
     let own: HashSet<Uuid> = of_run.iter().map(|job| job.run_id).collect();

@@ -32,6 +32,9 @@ async fn services_tables_stay_and_lose_exactly_what_the_run_brought() {
     assert!(!undone.undone.table_dropped && undone.kept.is_empty());
     assert_eq!(one::<String>(&test_database, own).await, before);
     let error = undo(&database, report.run_id, EditedRows::Keep).await.expect_err("it is undone already");
+    assert!(matches!(error, Error::AlreadyUndone { run } if run == report.run_id), "{error}");
+    let error =
+        undo(&database, uuid::Uuid::from_u128(1), EditedRows::Keep).await.expect_err("nobody made it");
     assert!(matches!(error, Error::UnknownRun { .. }), "{error}");
     let again = migrate(&database, folder.path(), &queries).await;
     assert_eq!(

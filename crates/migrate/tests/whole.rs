@@ -149,7 +149,7 @@ async fn each_collection_gets_a_table_whatever_its_name_and_all_are_undone_at_on
     assert_eq!(undone.tables.len(), names.len());
     assert!(undone.tables.iter().all(|table| table.undone.table_dropped && table.undone.removed == 3));
     let error = undo(&database, report.run_id, EditedRows::Keep).await.expect_err("it is undone already");
-    assert!(matches!(error, Error::UnknownRun { .. }), "{error}");
+    assert!(matches!(error, Error::AlreadyUndone { .. }), "{error}");
     let left: i64 =
         one(&test_database, "select count(*) from pg_tables where tablename = any('{users,docs,last}')")
             .await;
