@@ -84,7 +84,7 @@ fn uncompressed_parquet() -> TempDir {
     write_collections(directory.path(), &ids.map(|id| [text(id), text("name"), text("null")]));
     let rows: Vec<Row> = (0..100)
         .map(|row| Row {
-            document: (row % 3 > 0).then(|| format!("document {}", row % 10).into_bytes()),
+            document: (row % 3 > 0).then(|| format!("document {}", row % 10).as_str().into()),
             metadata: text(r#"{"key": 1}"#),
             ..Row::new(ids[row % 2], &format!("id {row}"), &[0.5, row as f64, 0.25])
         })

@@ -10,6 +10,7 @@ mod golden;
 mod hostile;
 mod overview;
 mod parquet;
+mod parquet_bombs;
 mod parquet_files;
 mod parquet_roundtrip;
 mod roundtrip;

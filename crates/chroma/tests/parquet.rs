@@ -85,9 +85,9 @@ fn vectors_that_are_none_in_single_precision_are_told() {
 #[test]
 fn fields_that_fit_no_record_are_problems_with_their_bytes() {
     let rows = [
-        Row { id: Some(b"i\xffd".to_vec()), ..Row::new(A, "", &[1.0]) },
+        Row { id: Some(b"i\xffd".to_vec().into()), ..Row::new(A, "", &[1.0]) },
         Row { id: None, ..Row::new(A, "", &[1.0]) },
-        Row { document: Some(b"\xc3".to_vec()), ..Row::new(A, "document", &[1.0]) },
+        Row { document: Some(b"\xc3".to_vec().into()), ..Row::new(A, "document", &[1.0]) },
         Row { metadata: text("{'a': 1}"), ..Row::new(A, "python", &[1.0]) },
         Row { metadata: text(r#"{"o": {}, "n": null, "k": "v"}"#), ..Row::new(A, "nested", &[1.0]) },
         Row { metadata: text(r#"{"s": "\ud800"}"#), ..Row::new(A, "surrogate", &[1.0]) },
@@ -134,7 +134,7 @@ fn collections_and_records_that_do_not_belong_together_are_told() {
             [text(A), text("odd"), text(r#"{"hnsw:space": "manhattan", "o": {}}"#)],
             [text(B), text("again"), None],
             [text("not a uuid"), text("nameless"), None],
-            [text(C), Some(b"\xff".to_vec()), text("{")],
+            [text(C), Some(b"\xff".to_vec().into()), text("{")],
         ],
     );
     let rows = [Row::new("not a uuid", "1", &[1.0]), Row::new(B, "2", &[1.0, 2.0]), Row::default()];

@@ -12,6 +12,9 @@ use parquet::{
     schema::parser::parse_message_type,
 };
 
+pub(crate) const COLLECTIONS: &str = "chroma-collections.parquet";
+pub(crate) const EMBEDDINGS: &str = "chroma-embeddings.parquet";
+
 const COLLECTIONS_SCHEMA: &str = "message duckdb_schema {
     optional byte_array uuid (UTF8);
     optional byte_array name (UTF8);
@@ -27,8 +30,8 @@ const EMBEDDINGS_SCHEMA: &str = "message duckdb_schema {
     optional byte_array metadata (UTF8);
 }";
 
-/// A cell of text, or null.
-pub(crate) type Text = Option<Vec<u8>>;
+/// A cell of text, or null. A copy shares the bytes.
+pub(crate) type Text = Option<ByteArray>;
 
 /// One row of the embeddings.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +56,7 @@ impl Row {
 }
 
 pub(crate) fn text(text: &str) -> Text {
-    Some(text.as_bytes().to_vec())
+    Some(text.into())
 }
 
 /// As DuckDB writes: Snappy, and a dictionary where values repeat.
@@ -63,8 +66,16 @@ pub(crate) fn as_duckdb() -> WriterPropertiesBuilder {
 
 /// Writes `chroma-collections.parquet` from rows of uuid, name, metadata.
 pub(crate) fn write_collections(directory: &Path, rows: &[[Text; 3]]) {
-    let path = directory.join("chroma-collections.parquet");
-    let mut writer = writer(&path, COLLECTIONS_SCHEMA, as_duckdb());
+    write_collections_with(directory, rows, as_duckdb());
+}
+
+/// The same, in pages as `properties` says.
+pub(crate) fn write_collections_with(
+    directory: &Path,
+    rows: &[[Text; 3]],
+    properties: WriterPropertiesBuilder,
+) {
+    let mut writer = writer(&directory.join(COLLECTIONS), COLLECTIONS_SCHEMA, properties);
     let mut group = writer.next_row_group().unwrap();
     for column in 0..3 {
         write_texts(&mut group, rows.iter().map(|row| &row[column]));
@@ -79,8 +90,7 @@ pub(crate) fn write_embeddings<'r>(
     groups: impl IntoIterator<Item = &'r [Row]>,
     properties: WriterPropertiesBuilder,
 ) {
-    let path = directory.join("chroma-embeddings.parquet");
-    let mut writer = writer(&path, EMBEDDINGS_SCHEMA, properties);
+    let mut writer = writer(&directory.join(EMBEDDINGS), EMBEDDINGS_SCHEMA, properties);
     for rows in groups {
         let mut group = writer.next_row_group().unwrap();
         write_texts(&mut group, rows.iter().map(|row| &row.collection));
@@ -106,7 +116,7 @@ fn write_texts<'r>(
     texts: impl Iterator<Item = &'r Text> + Clone,
 ) {
     let levels: Vec<i16> = texts.clone().map(|text| i16::from(text.is_some())).collect();
-    let values: Vec<ByteArray> = texts.flatten().map(|text| ByteArray::from(text.clone())).collect();
+    let values: Vec<ByteArray> = texts.flatten().cloned().collect();
     let mut column = group.next_column().unwrap().unwrap();
     column.typed::<ByteArrayType>().write_batch(&values, Some(&levels), None).unwrap();
     column.close().unwrap();

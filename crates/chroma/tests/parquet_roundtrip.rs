@@ -55,8 +55,8 @@ fn row(number: usize, (collection, vector, document, metadata): &Generated) -> R
     });
     let embedding: Vec<f64> = vector.iter().copied().map(f64::from).collect();
     Row {
-        document: document.as_ref().map(|document| document.clone().into_bytes()),
-        metadata: json.map(String::into_bytes),
+        document: document.as_ref().and_then(|document| text(document)),
+        metadata: json.as_deref().and_then(text),
         ..Row::new([A, B, C][*collection], &format!("id {number}"), &embedding)
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::HashSet, fs::File, path::Path};
 use records::{DistanceSpace, Metadata, MetadataValue};
 use uuid::Uuid;
 
-use super::file::ParquetFile;
+use super::{file::ParquetFile, pages::Use};
 use crate::{
     collection::{Collection, DEFAULT_DATABASE, DEFAULT_TENANT},
     error::Error,
@@ -42,7 +42,7 @@ struct Row {
 
 /// Reads all collections; `None` if there is no such file.
 pub(super) fn read(root: &File, directory: &Path) -> Result<Option<Catalog>, Error> {
-    let Some(file) = ParquetFile::open(root, directory, COLLECTIONS)? else { return Ok(None) };
+    let Some(file) = ParquetFile::open(root, directory, COLLECTIONS, Use::Kept)? else { return Ok(None) };
     let rows = read_rows(&file)?;
     let mut catalog = Catalog { collections: Vec::new(), warnings: Vec::new(), file };
     let mut known = HashSet::new();

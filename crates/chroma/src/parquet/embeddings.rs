@@ -12,6 +12,7 @@ use super::{
     column::{Column, List},
     fault::ParquetFault,
     file::{ListColumn, ParquetFile, TextColumn},
+    pages::Use,
 };
 use crate::error::Error;
 
@@ -65,7 +66,9 @@ pub(super) struct RecordColumns {
 impl Embeddings {
     /// Opens the file and notes whose its rows are; `None` if it does not exist.
     pub(super) fn open(root: &File, directory: &Path) -> Result<Option<Self>, Error> {
-        let Some(file) = ParquetFile::open(root, directory, EMBEDDINGS)? else { return Ok(None) };
+        let Some(file) = ParquetFile::open(root, directory, EMBEDDINGS, Use::Passed)? else {
+            return Ok(None);
+        };
         let columns = Columns {
             owner: file.texts("collection_uuid")?,
             id: file.texts("id")?,

@@ -24,7 +24,7 @@ use super::{
     column::{Column, Decoded},
     fault::ParquetFault,
     footer,
-    pages::{Allowance, Budget, Chunk, Pages},
+    pages::{Allowance, Budget, Chunk, Pages, Use},
 };
 use crate::{error::Error, extents};
 
@@ -49,8 +49,14 @@ pub(super) struct TextColumn(usize);
 pub(super) struct ListColumn(usize);
 
 impl ParquetFile {
-    /// Opens the file `name` of the directory `root`, whose path is `directory`; `None` if it does not exist.
-    pub(super) fn open(root: &File, directory: &Path, name: &str) -> Result<Option<Self>, Error> {
+    /// Opens the file `name` of the directory `root`, whose path is `directory`; `None` if it does not exist. How much may
+    /// be decoded of it depends on what becomes of its `values`.
+    pub(super) fn open(
+        root: &File,
+        directory: &Path,
+        name: &str,
+        values: Use,
+    ) -> Result<Option<Self>, Error> {
         let path = directory.join(name);
         // NONBLOCK: opening a pipe must not wait for its writer. NOFOLLOW: see `Error::NotRegularFile`.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -70,7 +76,7 @@ impl ParquetFile {
             let metadata = footer::read(&file, stamp.0)?;
             let stored_bytes = stored_bytes(&file, stamp.0)?;
             check_rows(&metadata, stored_bytes)?;
-            Ok((metadata, Budget::new(stored_bytes)))
+            Ok((metadata, Budget::new(stored_bytes, values)))
         });
         match metadata {
             Ok((metadata, budget)) => Ok(Some(Self { path, file: Arc::new(file), stamp, metadata, budget })),

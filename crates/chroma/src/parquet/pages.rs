@@ -40,10 +40,25 @@ const SNAPPY_RATIO: usize = 22;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Allowance(Arc<AtomicU64>);
 
-/// What an operation may decode at the least, in bytes.
-const LEAST_DECODED_BYTES: u64 = 4 << 30;
-/// What it may decode for each byte that is stored, where that is more.
-const DECODED_PER_STORED: u64 = 256;
+/// What becomes of the values that an operation decodes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Use {
+    /// Each batch is dropped before the next.
+    Passed,
+    /// All are in memory at once.
+    Kept,
+}
+
+impl Use {
+    /// What an operation may decode at the least, in bytes; and for each byte that is stored, where that is more.
+    fn limits(self) -> (u64, u64) {
+        match self {
+            Self::Passed => (4 << 30, 256),
+            // Real ones take a hundred bytes each. Snappy makes a third of such text, and a dictionary less.
+            Self::Kept => (256 << 20, 4),
+        }
+    }
+}
 
 /// How many bytes of values an operation may still decode.
 ///
@@ -59,8 +74,9 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub(super) fn new(stored_bytes: u64) -> Self {
-        Self::limited(stored_bytes.saturating_mul(DECODED_PER_STORED).max(LEAST_DECODED_BYTES))
+    pub(super) fn new(stored_bytes: u64, values: Use) -> Self {
+        let (least, per_stored) = values.limits();
+        Self::limited(stored_bytes.saturating_mul(per_stored).max(least))
     }
 
     pub(super) fn limited(limit_bytes: u64) -> Self {

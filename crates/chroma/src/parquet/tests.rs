@@ -13,7 +13,7 @@ use super::{
     column::{Column, Decoded},
     fault::ParquetFault,
     file::contained,
-    pages::{Allowance, Budget, Chunk, Pages},
+    pages::{Allowance, Budget, Chunk, Pages, Use},
 };
 
 const TEXTS: &str = "message m { optional byte_array a; }";
@@ -88,7 +88,7 @@ fn read<T: DataType<T: Decoded>>(
     compression: Compression,
     bytes: &[u8],
 ) -> Result<(), ParquetFault> {
-    contained(|| column::<T>(schema, compression, bytes, Budget::new(0)).read(0, 1))
+    contained(|| column::<T>(schema, compression, bytes, Budget::new(0, Use::Passed)).read(0, 1))
 }
 
 fn check(compression: Compression, pages: &[Declared<'_>], expected: Expect) {
@@ -179,5 +179,5 @@ fn values_that_a_dictionary_multiplies_are_counted() {
     assert!(error.to_string().starts_with("expected at most 20971520 bytes in all once decoded"), "{error}");
     budget.renew();
     read(budget, 2_000).unwrap();
-    read(Budget::new(bytes.len() as u64), ROWS).unwrap();
+    read(Budget::new(bytes.len() as u64, Use::Passed), ROWS).unwrap();
 }
