@@ -8,9 +8,11 @@ use std::{
 };
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tempfile::TempDir;
 
 use crate::{
+    database::execute,
     postgres_server::PostgresServer,
     process::{Guard, passable_folder, run},
     skip,
@@ -28,6 +30,7 @@ const MAX_BALLAST: u64 = 256 * MIB;
 /// first does not matter.
 pub struct SmallTablespace {
     url: String,
+    name: String,
     size_mib: u32,
     space: Space,
     guard: Option<Guard>,
@@ -60,7 +63,7 @@ impl SmallTablespace {
         let script = r#"umount -l "$1/space"; rm -rf "$1""#;
         let guard = Some(Guard::new(script, &[space.folder().as_os_str()]));
         let location = space.tablespace();
-        let space = Self { url: server.url_of(name), size_mib, space, guard };
+        let space = Self { url: server.url_of(name), name: name.to_owned(), size_mib, space, guard };
         server.execute(&format!("create tablespace small_{name} location '{}'", location.display())).await;
         server.execute(&format!("create database {name}")).await;
         server.execute(&format!("alter database {name} set default_tablespace = small_{name}")).await;
@@ -70,6 +73,35 @@ impl SmallTablespace {
     /// The database's `DATABASE_URL`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Puts rows into the space until not one more page fits: into a table `filling`, which nothing else uses.
+    pub async fn fill(&self) {
+        let mut connection = PgConnection::connect(&self.url).await.expect("the database answers");
+        let name = &self.name;
+        let create = format!("create table if not exists filling (n int) tablespace small_{name}");
+        connection.execute(AssertSqlSafe(create)).await.expect("there is room for an empty table");
+        // The server makes a file longer by many pages at once, and by fewer where those do not fit.
+        for rows in [1_000_000, 10_000, 200] {
+            let insert = format!("insert into filling select generate_series(1, {rows})");
+            let error = loop {
+                if let Err(error) = connection.execute(AssertSqlSafe(insert.as_str())).await {
+                    break error;
+                }
+            };
+            let code = error.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()));
+            assert_eq!(code.as_deref(), Some("53100"), "{error}");
+        }
+    }
+
+    /// Runs statements in the database.
+    pub async fn execute(&self, sql: &str) {
+        execute(&self.url, sql).await;
+    }
+
+    /// The tablespace's name.
+    pub fn tablespace_name(&self) -> String {
+        format!("small_{}", self.name)
     }
 
     /// Makes the space larger, as an administrator would, under the running server.

@@ -4,6 +4,7 @@
 //! services and rows that were stored here are one.
 
 mod insert;
+mod room;
 mod row;
 mod search;
 mod vector_search;
@@ -161,13 +162,9 @@ impl Storage for PostgresStorage {
             let source = "the database takes no writes: it is read-only, or a standby".into();
             return Err(StorageError::Failed { operation: OPERATION, source });
         }
-        // A list that is larger than the memory for it goes to a temporary file: beside the tables, which are left alone.
-        let written =
-            sqlx::raw_sql("set local work_mem = '64kB'; select count(*) from generate_series(1, 20000)")
-                .execute(&mut *transaction)
-                .await;
+        let written = room::check(&mut transaction, self.service()).await;
         match written {
-            Ok(_) => self.commit(transaction).await,
+            Ok(()) => self.commit(transaction).await,
             Err(error) if is_beyond_a_limit(&error) => Ok(()),
             Err(source) => Err(StorageError::Failed { operation: OPERATION, source: source.into() }),
         }
