@@ -224,7 +224,7 @@ async fn client_that_sends_no_whole_head_loses_its_connection() {
 }
 
 /// A request as a browser or a program sends it, and the status of its answer.
-async fn status_of(served: &Served, head: &str, body: &str) -> String {
+pub(crate) async fn status_of(served: &Served, head: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(served.address).await.expect("the service listens");
     let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
     let request = format!("{head}\r\n{length}connection: close\r\n\r\n{body}");

@@ -1,6 +1,6 @@
 //! The gateway before services that run apart.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use records::Service;
 use reqwest::{Method, StatusCode};
@@ -15,23 +15,28 @@ use tokio::{
 use crate::served::{Answer, Served, TIMES, client, send_to};
 
 /// A gateway that passes everything on to `url`.
-struct Gateway {
-    url: String,
+pub(crate) struct Gateway {
+    pub(crate) url: String,
+    pub(crate) process: Arc<Process>,
 }
 
 impl Gateway {
     async fn before(url: &str) -> Self {
+        Self::before_with(url, ServerConfig::default()).await
+    }
+
+    pub(crate) async fn before_with(url: &str, config: ServerConfig) -> Self {
         let upstreams = Service::ALL.map(|service| Upstream { service, url: url.to_owned() });
-        let router =
-            gateway(&upstreams, &client(), &Process::new(ServerConfig::default(), Probes::default()));
+        let process = Process::new(config, Probes::default());
+        let router = gateway(&upstreams, &client(), &process);
         let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
         let url = format!("http://{}", listener.address());
         // Ends with the test's runtime.
         tokio::spawn(listener.serve(router, Shutdown::default(), TIMES));
-        Self { url }
+        Self { url, process }
     }
 
-    async fn send(
+    pub(crate) async fn send(
         &self,
         method: Method,
         path: &str,

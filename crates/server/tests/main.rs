@@ -1,11 +1,13 @@
 //! The services over real HTTP, on real PostgreSQL and with the real model.
 
+mod browsers;
 mod contract;
 mod doors;
 mod evaluations;
 mod exports;
 mod extended;
 mod faulty;
+mod full_disk;
 mod gateway;
 mod odd_rows;
 mod operation;
