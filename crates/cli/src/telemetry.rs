@@ -1,12 +1,12 @@
 //! Traces for OpenTelemetry, and the TLS that connections of ours have.
 
-use std::{sync::Arc, thread};
+use std::thread;
 
 use anyhow::{Context as _, anyhow};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use rustls::{ClientConfig, pki_types::CertificateDer};
 use tracing_subscriber::{Layer, Registry, filter::LevelFilter};
 use url::Url;
 
@@ -58,12 +58,18 @@ impl Traces {
     }
 }
 
-/// TLS by ring, with the system's roots.
+/// TLS that trusts the system's certificates, or those of `SSL_CERT_FILE`, as roots and as servers' own. Where there are
+/// none, as in small containers, no server behind TLS is trusted, and those without TLS are reached.
 pub(crate) fn tls() -> anyhow::Result<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .context("failed to set TLS up")?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+    client_config(rustls_native_certs::load_native_certs().certs)
+}
+
+/// The same; `None` where there are no certificates.
+pub(crate) fn tls_of_certificates() -> anyhow::Result<Option<ClientConfig>> {
+    let certificates = rustls_native_certs::load_native_certs().certs;
+    if certificates.is_empty() { Ok(None) } else { client_config(certificates).map(Some) }
+}
+
+fn client_config(certificates: Vec<CertificateDer<'static>>) -> anyhow::Result<ClientConfig> {
+    store::tls::client_config(certificates).map_err(|error| anyhow!(error)).context("failed to set TLS up")
 }

@@ -1,13 +1,25 @@
-//! Chroma servers behind TLS with a certificate that its owner made.
+//! Servers behind TLS with a certificate that its owner made: Chroma, models, services, collectors.
 
-use std::{path::Path, process::Command, sync::Arc};
+use std::{
+    path::Path,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
+use rustix::process::Signal;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-use test_support::{ChromaServer, sample};
+use serde_json::json;
+use test_support::{ChromaServer, HttpAnswer, HttpStub, TestDatabase, sample};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::{Run, run_with};
+use crate::{
+    Run, run_with,
+    serve::{Serving, blocking},
+};
 
 /// Makes `name.pem` and `name.key` with `openssl`, as everybody does.
 fn openssl(folder: &Path, name: &str, arguments: &[&str]) {
@@ -51,6 +63,13 @@ async fn front(folder: &Path, name: &str, port: u16) -> u16 {
     own
 }
 
+fn port_of(url: &str) -> u16 {
+    url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
+}
+
+const FOR_LOCALHOST: [&str; 4] =
+    ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"];
+
 async fn inspect(host: &str, port: u16, trusted: &Path) -> Run {
     let trusted = trusted.display().to_string();
     run_with(&["inspect", &format!("https://{host}:{port}")], &[("SSL_CERT_FILE", &trusted)]).await
@@ -59,17 +78,16 @@ async fn inspect(host: &str, port: u16, trusted: &Path) -> Run {
 #[tokio::test]
 async fn certificate_that_is_trusted_itself_is_taken_and_no_other() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let for_localhost = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"];
     for name in ["own", "other"] {
-        openssl(folder.path(), name, &for_localhost);
+        openssl(folder.path(), name, &FOR_LOCALHOST);
     }
     openssl(folder.path(), "elsewhere", &["-subj", "/CN=x", "-addext", "subjectAltName=DNS:elsewhere"]);
-    let leaf = [&for_localhost[..], &["-addext", "basicConstraints=critical,CA:FALSE"]].concat();
+    let leaf = [&FOR_LOCALHOST[..], &["-addext", "basicConstraints=critical,CA:FALSE"]].concat();
     openssl(folder.path(), "leaf", &leaf);
     let pem = |name: &str| folder.path().join(format!("{name}.pem"));
     let served = sample("query_storage_data");
     let server = ChromaServer::start(served.path());
-    let port: u16 = server.url().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let port = port_of(&server.url());
 
     for name in ["own", "leaf"] {
         let tls = front(folder.path(), name, port).await;
@@ -102,4 +120,80 @@ async fn certificate_that_is_trusted_itself_is_taken_and_no_other() {
     let plain = inspect("localhost", port, &pem("own")).await;
     assert_eq!(plain.code, 2, "{plain:?}");
     assert!(plain.stderr.contains("http:// instead of https://"), "{plain:?}");
+}
+
+/// `serve` whose models and whose collector of traces are behind TLS, at these ports, and its queries and metrics at
+/// `apart` if it is the judge alone.
+fn serve(url: &str, [model, collector]: [u16; 2], trusted: &Path, apart: Option<u16>) -> Serving {
+    let model = format!("https://localhost:{model}/v1");
+    let collector = format!("https://127.0.0.1:{collector}");
+    let apart = apart.map(|port| format!("https://localhost:{port}"));
+    let trusted = trusted.display().to_string();
+    let mut environment = vec![
+        ("DATABASE_URL", url),
+        ("OPENAI_BASE_URL", &model),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector),
+        ("SSL_CERT_FILE", &trusted),
+    ];
+    let mut arguments = Vec::new();
+    if let Some(apart) = &apart {
+        arguments.push("judge");
+        environment.extend([("QUERY_STORAGE_URL", apart.as_str()), ("EVALUATION_STORAGE_URL", apart)]);
+    }
+    Serving::start(&arguments, &environment)
+}
+
+#[tokio::test]
+async fn certificate_that_is_trusted_itself_is_taken_of_models_services_and_collectors() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for name in ["own", "other"] {
+        openssl(folder.path(), name, &FOR_LOCALHOST);
+    }
+    let model = HttpStub::start(|_| {
+        let answer = json!({"id": null, "model": "m", "choices": [{
+            "index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Score: 7"},
+        }]});
+        Some(HttpAnswer::json(200, &answer.to_string()))
+    });
+    // Counted by the stub's threads.
+    let traces = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&traces);
+    let collector = HttpStub::start(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        Some(HttpAnswer { status: 200, headers: Vec::new(), body: Vec::new() })
+    });
+    let ports = [
+        front(folder.path(), "own", port_of(&model.url())).await,
+        front(folder.path(), "own", port_of(&collector.url())).await,
+    ];
+    let database = TestDatabase::create().await;
+    let (url, own) = (database.url(), folder.path().join("own.pem"));
+    let (serving, url) = blocking(move || (serve(&url, ports, &own, None), url)).await;
+    let services = front(folder.path(), "own", serving.port("evaluation")).await;
+    let (own, other) = (folder.path().join("own.pem"), folder.path().join("other.pem"));
+    blocking(move || {
+        let metric = json!({"id": "helpful", "prompt": "Is it?", "metric_type": "quality"});
+        serving.data("evaluation", "POST", "/api/v1/evaluation-metrics", &metric);
+        let judge = json!({"id": "j", "provider": "openai"});
+        serving.data("judge", "POST", "/api/v1/models", &judge);
+        let request = json!({
+            "query": "Why?", "theme": "t", "model_id": "m", "model_provider": "openai", "judge_model": "j",
+            "evaluation_prompt_ids": ["helpful"],
+        });
+        // The judge alone first: it needs the other's services.
+        for serving in [serve(&url, ports, &own, Some(services)), serving] {
+            let evaluated = serving.data("judge", "POST", "/api/v1/evaluate/query", &request);
+            assert_eq!(evaluated["evaluations"][0]["score"], 7.0, "{evaluated}");
+            let ended = serving.end(Signal::TERM);
+            assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
+            assert!(traces.swap(0, Ordering::Relaxed) > 0, "the collector was reached");
+        }
+        // Trust in another certificate is none in this one.
+        let stranger = serve(&url, ports, &other, None);
+        assert_eq!(stranger.status("judge", "/api/v1/evaluate/query", &request), 503);
+        let ended = stranger.end(Signal::TERM);
+        assert!(ended.stderr.contains("certificate"), "{ended:?}");
+        assert_eq!(traces.load(Ordering::Relaxed), 0);
+    })
+    .await;
 }

@@ -22,7 +22,7 @@ use crate::{
     panopticon, run,
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process that serves.
 pub(crate) struct Serving {
@@ -75,6 +75,10 @@ impl Serving {
         format!("http://127.0.0.1:{}", self.ports[role])
     }
 
+    pub(crate) fn port(&self, role: &str) -> u16 {
+        self.ports[role]
+    }
+
     fn send(&self, role: &str, method: &str, path: &str, json: &str) -> HttpAnswer {
         HttpRequest::new(method, path, json).send(self.ports[role]).expect("it answers")
     }
@@ -85,6 +89,11 @@ impl Serving {
         assert_eq!(answer.status, 200, "{}", answer.text());
         let mut answer: Value = serde_json::from_str(&answer.text()).expect("JSON");
         answer["data"].take()
+    }
+
+    /// The status of the answer to a POST.
+    pub(crate) fn status(&self, role: &str, path: &str, body: &Value) -> u16 {
+        self.send(role, "POST", path, &body.to_string()).status
     }
 
     /// The body of an answer.

@@ -14,6 +14,7 @@ mod problem;
 mod row;
 pub mod storage;
 mod stored_time;
+pub mod tls;
 
 pub use factory::{StorageConfig, open_storage};
 pub use postgres::Error;

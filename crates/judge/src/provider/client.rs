@@ -53,6 +53,7 @@ impl Provider {
             let reason = "its base URL has a user name or password, which would be sent in place of its key: leave one of them out";
             return Err(setup(reason, None));
         }
+        let tls = config.tls.as_deref().cloned().map_or_else(|| tls(&base), Ok);
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("panopticon/", env!("CARGO_PKG_VERSION")))
             .default_headers(
@@ -64,7 +65,7 @@ impl Provider {
             .timeout(config.answer_timeout)
             // Following would hand the key to whoever the server names.
             .redirect(Policy::none())
-            .tls_backend_preconfigured(tls(&base).map_err(|(reason, source)| setup(reason, source))?);
+            .tls_backend_preconfigured(tls.map_err(|(reason, source)| setup(reason, source))?);
         if is_loopback(&base) {
             // No proxy reaches this machine's own loopback.
             builder = builder.no_proxy();

@@ -19,8 +19,9 @@ mod rejection;
 mod sse;
 mod wait;
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
+use rustls::ClientConfig;
 use secrecy::SecretString;
 use serde_json::Value;
 
@@ -65,6 +66,8 @@ pub struct ProviderConfig {
     pub base_url: String,
     /// Not needed by most servers of one's own. Never logged, and cut out of what the provider answers.
     pub key: Option<SecretString>,
+    /// TLS of one's own; else the system's roots are trusted, or those of `SSL_CERT_FILE`.
+    pub tls: Option<Arc<ClientConfig>>,
     /// How answers come.
     pub transport: Transport,
     /// Until there is a connection. Shorter than a slow network needs, every call fails; longer, an absent server
@@ -188,6 +191,7 @@ impl ProviderConfig {
             wire,
             base_url: base_url.to_owned(),
             key,
+            tls: None,
             transport: Transport::Whole,
             connect_timeout: Duration::from_secs(10),
             silence_timeout: Duration::from_secs(300),

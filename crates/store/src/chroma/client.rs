@@ -13,8 +13,9 @@ use rustls::ClientConfig;
 use super::{
     error::Error,
     options::{ServerOptions, TokenHeader},
-    retry, trust,
+    retry,
 };
+use crate::tls;
 
 /// Enough of a server's words to understand it, should it answer with a page of HTML.
 const MESSAGE_CHARS: usize = 300;
@@ -69,7 +70,7 @@ impl Client {
             .read_timeout(options.silence_timeout)
             // Following would hand the token to whoever the server names.
             .redirect(Policy::none())
-            .tls_backend_preconfigured(tls(&base, &address)?);
+            .tls_backend_preconfigured(trusted(&base, &address)?);
         if is_loopback(&base) {
             // No proxy reaches this machine's own loopback.
             builder = builder.no_proxy();
@@ -243,7 +244,7 @@ fn token_header(options: &ServerOptions) -> Result<HeaderMap, Error> {
 }
 
 /// TLS with the system's root certificates, or those of `SSL_CERT_FILE`, which cost nothing where the URL is plain HTTP.
-fn tls(url: &Url, address: &str) -> Result<ClientConfig, Error> {
+fn trusted(url: &Url, address: &str) -> Result<ClientConfig, Error> {
     let setup = |source| Error::Setup { address: address.to_owned(), source };
     let mut certificates = Vec::new();
     if url.scheme() == "https" {
@@ -257,7 +258,7 @@ fn tls(url: &Url, address: &str) -> Result<ClientConfig, Error> {
             }));
         }
     }
-    trust::client_config(certificates).map_err(setup)
+    tls::client_config(certificates).map_err(setup)
 }
 
 #[cfg(test)]

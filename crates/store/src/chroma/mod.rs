@@ -20,7 +20,6 @@ mod server;
 mod source;
 mod space;
 mod storage;
-mod trust;
 mod wire;
 
 pub use api::Api;

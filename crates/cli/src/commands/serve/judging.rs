@@ -1,15 +1,16 @@
 //! Whom the judge asks: models at their providers, and queries and metrics where they are.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use judge::provider::{ProviderConfig, limits::Backoff};
 use records::Service;
+use rustls::ClientConfig;
 use secrecy::SecretString;
 use server::{JudgeConfig, Judging, Patience, ProviderAccess, RecordSource, RemoteService};
 
 use super::{http_client, settings::upstream, storages::Opened};
-use crate::{configuration::Configuration, exit::Failure};
+use crate::{configuration::Configuration, exit::Failure, telemetry::tls_of_certificates};
 
 /// Clients wait for evaluations: a call is given up within some 15 s, rather than within the minutes that nobody would
 /// wait for.
@@ -29,13 +30,13 @@ const RUN_BACKOFF: Backoff = Backoff {
 };
 
 /// As many as hosted providers take from small customers; a model that wants fewer says so, and gets fewer.
-const DEFAULT_CALLS_AT_ONCE: NonZeroU32 = NonZeroU32::new(32).expect("it is not zero");
+pub(super) const DEFAULT_CALLS_AT_ONCE: NonZeroU32 = NonZeroU32::new(32).expect("it is not zero");
 
-const DEFAULT_TEMPERATURE: f64 = 0.7;
+pub(super) const DEFAULT_TEMPERATURE: f64 = 0.7;
 
-type Provider = fn(Option<SecretString>) -> ProviderConfig;
+pub(super) type Provider = fn(Option<SecretString>) -> ProviderConfig;
 /// Each provider with its settings for key and base URL.
-const PROVIDERS: [(Provider, &str, &str); 3] = [
+pub(super) const PROVIDERS: [(Provider, &str, &str); 3] = [
     (ProviderConfig::openai, "OPENAI_API_KEY", "OPENAI_BASE_URL"),
     (ProviderConfig::anthropic, "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"),
     (ProviderConfig::google, "GOOGLE_API_KEY", "GOOGLE_BASE_URL"),
@@ -52,11 +53,13 @@ pub(super) fn judging(configuration: &Configuration, storages: &Opened) -> Resul
     let calls_at_once = configuration
         .parsed("MODEL_MAX_CONCURRENCY", "a whole number above 0", |text| text.parse().ok())
         .map_err(Failure::usage)?;
+    let tls = tls_of_certificates()?.map(Arc::new);
     let config = JudgeConfig {
         queries: source(configuration, storages, Service::Query)?,
         metrics: source(configuration, storages, Service::Evaluation)?,
         providers: PROVIDERS
             .map(|(config, key, base_url)| provider(configuration, config, key, base_url))
+            .map(|access| trusting(access, tls.as_ref()))
             .into(),
         temperature: temperature.unwrap_or(DEFAULT_TEMPERATURE),
         patience: Patience {
@@ -83,6 +86,16 @@ fn provider(
         (secret, Some(url)) => {
             ProviderAccess::Ready(ProviderConfig { base_url: url.to_owned(), ..config(secret) })
         }
+    }
+}
+
+/// With `tls` of the system's certificates, if there are any: what the provider's client says otherwise is the reason.
+fn trusting(access: ProviderAccess, tls: Option<&Arc<ClientConfig>>) -> ProviderAccess {
+    match access {
+        ProviderAccess::Ready(config) => {
+            ProviderAccess::Ready(ProviderConfig { tls: tls.cloned(), ..config })
+        }
+        no_key @ ProviderAccess::NoKey { .. } => no_key,
     }
 }
 

@@ -18,10 +18,15 @@ use rustls::{
     server::ParsedCertificate,
 };
 
-type SetupError = Box<dyn std::error::Error + Send + Sync>;
+/// Why TLS cannot be set up.
+pub type SetupError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A client that trusts `certificates`. TLS by ring, as sqlx has it.
-pub(crate) fn client_config(certificates: Vec<CertificateDer<'static>>) -> Result<ClientConfig, SetupError> {
+/// A client that trusts `certificates`, as roots and as servers' own; with none, it trusts no server. TLS by ring, as
+/// sqlx has it.
+///
+/// # Errors
+/// When TLS cannot be set up.
+pub fn client_config(certificates: Vec<CertificateDer<'static>>) -> Result<ClientConfig, SetupError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder.with_safe_default_protocol_versions()?;
