@@ -2,7 +2,7 @@
 //! our own server: so they are taken out of this process's environment before anything else looks, the driver and the
 //! programs that we run included, and given to that one URL.
 
-use std::{env, sync::OnceLock};
+use std::{env, ffi::OsString, sync::OnceLock};
 
 use provision::postgres::LIBPQ_VARIABLES;
 
@@ -27,8 +27,8 @@ pub(crate) fn libpq() -> &'static [(String, String)] {
 }
 
 /// The environment variable `name`, libpq's included.
-pub(crate) fn variable(name: &str) -> Option<String> {
-    let taken = libpq().iter().find(|(taken, _)| taken == name).map(|(_, value)| value.clone());
+pub(crate) fn variable(name: &str) -> Option<OsString> {
+    let taken = libpq().iter().find(|(taken, _)| taken == name).map(|(_, value)| value.into());
     // Names with `=` or NUL are none.
-    taken.or_else(|| if name.is_empty() || name.contains(['=', '\0']) { None } else { env::var(name).ok() })
+    taken.or_else(|| if name.is_empty() || name.contains(['=', '\0']) { None } else { env::var_os(name) })
 }

@@ -148,7 +148,7 @@ fn decoded(path: &[u8]) -> Vec<u8> {
     decoded
 }
 
-/// The headers that concern both ends.
+/// The headers that concern both ends. What is no name of a header in `Connection` names none.
 fn passed(mut headers: HeaderMap) -> HeaderMap {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)

@@ -8,6 +8,7 @@ mod trust;
 mod variables;
 
 use std::{
+    ffi::OsString,
     fs::OpenOptions,
     io::{self, ErrorKind, Read as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
@@ -62,7 +63,7 @@ pub(crate) enum Found {
 
 impl DotEnv {
     /// Looks from `folder` upwards. `environment` is what values may refer to.
-    pub(crate) fn find(folder: &Path, environment: impl Fn(&str) -> Option<String>) -> Self {
+    pub(crate) fn find(folder: &Path, environment: impl Fn(&str) -> Option<OsString>) -> Self {
         let mut found = Self::default();
         for (index, ancestor) in folder.ancestors().enumerate() {
             let path = ancestor.join(".env");

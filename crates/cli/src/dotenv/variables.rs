@@ -1,6 +1,6 @@
 //! What a `.env` file says in the end: the last binding of each name, with `${NAME}` and `${NAME:-default}` replaced.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ffi::OsString};
 
 use super::parser::{Binding, Content, bindings};
 
@@ -19,7 +19,7 @@ pub(crate) struct Variables {
 
 impl Variables {
     /// Reads `text`; `environment` is asked first for the variables that it refers to, as python-dotenv does.
-    pub(crate) fn read(text: &str, environment: impl Fn(&str) -> Option<String>) -> Self {
+    pub(crate) fn read(text: &str, environment: impl Fn(&str) -> Option<OsString>) -> Self {
         let text = text.replace("\r\n", "\n").replace('\r', "\n");
         let mut variables = Self::default();
         let mut total = 0;
@@ -32,9 +32,11 @@ impl Variables {
                 Content::Variable(name, Some(value)) => {
                     let left = MAX_VALUE_BYTES.min(MAX_TOTAL_BYTES - total);
                     let meant = |name: &str| {
-                        environment(name).or_else(|| {
+                        let bound = || {
+                            // `NAME` without `=` has no value, and stands for none.
                             variables.bound.get(name).map(|(_, value)| value.clone().unwrap_or_default())
-                        })
+                        };
+                        environment(name).map(OsString::into_string).or_else(|| bound().map(Ok)).transpose()
                     };
                     match replaced(&value, left, meant) {
                         Some(value) => {
@@ -50,8 +52,12 @@ impl Variables {
     }
 }
 
-/// `value` with its variables replaced; `None` if that takes more than `limit` bytes.
-fn replaced(value: &str, limit: usize, meant: impl Fn(&str) -> Option<String>) -> Option<String> {
+/// `value` with its variables replaced; `None` if that takes more than `limit` bytes, or one of them is no text.
+fn replaced(
+    value: &str,
+    limit: usize,
+    meant: impl Fn(&str) -> Result<Option<String>, OsString>,
+) -> Option<String> {
     let mut replaced = String::new();
     let mut rest = value;
     // The next `}` and the next `:` or `}` are looked for once, however many `${` stand before them.
@@ -82,7 +88,9 @@ fn replaced(value: &str, limit: usize, meant: impl Fn(&str) -> Option<String>) -
             continue;
         };
         replaced.push_str(&rest[..start]);
-        replaced.push_str(&meant(name).unwrap_or_else(|| default.unwrap_or_default().to_owned()));
+        // A variable that is not set, and has no default, is empty: so it is for python-dotenv.
+        let text = meant(name).ok()?.unwrap_or_else(|| default.unwrap_or_default().to_owned());
+        replaced.push_str(&text);
         rest = &value[end..];
         if replaced.len() > limit {
             return None;
@@ -94,7 +102,7 @@ fn replaced(value: &str, limit: usize, meant: impl Fn(&str) -> Option<String>) -
 
 #[cfg(test)]
 mod tests {
-    use std::{path::Path, process::Command, time::Instant};
+    use std::{collections::BTreeSet, path::Path, process::Command, time::Instant};
 
     use serde_json::Value;
 
@@ -103,7 +111,7 @@ mod tests {
     const EXPECTED: &str = include_str!("../../testdata/dotenv/expected.jsonl");
 
     fn values(text: &str) -> Value {
-        let environment = |name: &str| (name == "FROM_ENV").then(|| "environment".to_owned());
+        let environment = |name: &str| (name == "FROM_ENV").then(|| "environment".into());
         let bound = Variables::read(text, environment).bound;
         bound.into_iter().map(|(name, (_, value))| (name, Value::from(value))).collect()
     }
@@ -118,6 +126,17 @@ mod tests {
             count += 1;
         }
         assert!(count > 300, "{count}");
+    }
+
+    #[test]
+    fn value_of_a_variable_that_is_no_text_cannot_be_read() {
+        use std::os::unix::ffi::OsStringExt as _;
+
+        let environment = |name: &str| (name == "BYTES").then(|| OsString::from_vec(vec![b'a', 0xff]));
+        let read = Variables::read("A=1\nB=x${BYTES}y\nC=${BYTES:-z}\nD=${A}\n", environment);
+        let bound: BTreeSet<_> = read.bound.into_keys().collect();
+        assert_eq!(bound, BTreeSet::from(["A".to_owned(), "D".to_owned()]));
+        assert_eq!(read.unreadable, [(2, "B=".to_owned()), (3, "C=".to_owned())]);
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub(super) fn of_program(program: &ChromaProgram) -> Result<String, ChromaError>
     }
 }
 
-/// The words after `#!`, if they name a Python.
+/// The words after `#!`, if they name a Python. Where they do not, or cannot be read, the program itself is asked.
 fn interpreter(script: &Path) -> Option<Vec<String>> {
     let mut line = String::new();
     BufReader::new(File::open(script).ok()?.take(MOST_LINE_BYTES)).read_line(&mut line).ok()?;

@@ -5,7 +5,7 @@
 
 use std::{
     fs::{self, File},
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     os::unix::{
         fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
         process::CommandExt as _,
@@ -41,7 +41,11 @@ impl Account {
             return Ok(Self::Ourselves);
         }
         let passwd = fs::read_to_string("/etc/passwd").during("read", "/etc/passwd")?;
-        let owner = fs::metadata(folder).map(|metadata| metadata.uid()).ok();
+        // A folder that is not there yet has no owner; whose another is has to be seen.
+        let owner = match fs::metadata(folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            metadata => Some(metadata.during("look at", folder)?.uid()),
+        };
         let account = find(&passwd, |_, uid| uid != 0 && Some(uid) == owner)
             .or_else(|| find(&passwd, |name, _| name == "postgres"))
             .or_else(|| find(&passwd, |name, _| name == "nobody"))

@@ -110,7 +110,8 @@ impl Binaries {
         Ok(Self { folder, major: WHEEL_MAJOR })
     }
 
-    /// The installation in `folder`, if it is a whole one with pgvector, both new enough.
+    /// The installation in `folder`, if it is a whole one with pgvector, both new enough. One that cannot be looked at
+    /// serves no better than one that is not there.
     fn with_pgvector(folder: &Path) -> Option<Self> {
         let whole = ["postgres", "initdb", "pg_ctl"].iter().all(|name| folder.join(name).is_file());
         if !whole {

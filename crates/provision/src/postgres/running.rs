@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     net::TcpStream,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -13,7 +14,7 @@ use super::{
     account::{Account, read_untrusted},
     socket::{socket, socket_lock},
 };
-use crate::error::Error;
+use crate::error::{Error, FileContext as _};
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +36,8 @@ impl Address {
 }
 
 /// Whether a server runs on the cluster in `data`, is ready, and answers on the socket in `folder`.
-pub(crate) fn answers_on_socket(data: &Path, folder: &Path) -> bool {
-    ready_lines(data).is_some() && Address::Socket(folder.to_owned()).answers()
+pub(crate) fn answers_on_socket(data: &Path, folder: &Path) -> Result<bool, Error> {
+    Ok(ready_lines(data)?.is_some() && Address::Socket(folder.to_owned()).answers())
 }
 
 /// The port of the server that runs on the cluster in `data`, if one runs, is ready and listens on one.
@@ -44,7 +45,7 @@ pub(crate) fn answers_on_socket(data: &Path, folder: &Path) -> bool {
 /// After SIGKILL of the server the file stays behind with a process that is gone or, after a restart of the
 /// machine, with somebody else's process; a port that nobody answers at tells the two apart from a live server.
 pub(crate) fn port_of_running_server(data: &Path) -> Result<Option<u16>, Error> {
-    let Some(lines) = ready_lines(data) else { return Ok(None) };
+    let Some(lines) = ready_lines(data)? else { return Ok(None) };
     // One that listens on its socket alone has a port all the same, which may be another server's.
     if lines.get(5).is_none_or(String::is_empty) {
         return Ok(None);
@@ -54,13 +55,17 @@ pub(crate) fn port_of_running_server(data: &Path) -> Result<Option<u16>, Error> 
     Ok(Address::Loopback(port).answers().then_some(port))
 }
 
-/// The lines of `postmaster.pid` if its process lives and is ready: process id, data folder, start time, port, socket
-/// folder, listen address, shared memory, status.
-fn ready_lines(data: &Path) -> Option<Vec<String>> {
-    let text = read_untrusted(&data.join("postmaster.pid")).ok()?;
+/// The lines of `postmaster.pid` if it is there and its process lives and is ready: process id, data folder, start time,
+/// port, socket folder, listen address, shared memory, status.
+fn ready_lines(data: &Path) -> Result<Option<Vec<String>>, Error> {
+    let path = data.join("postmaster.pid");
+    let text = match read_untrusted(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        text => text.during("read", path)?,
+    };
     let lines: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
     let is_ready = is_alive(lines.first().map(String::as_str)) && lines.get(7).is_some_and(|s| s == "ready");
-    is_ready.then_some(lines)
+    Ok(is_ready.then_some(lines))
 }
 
 /// Whether the process lives that `postmaster.pid` names, ready or not.
@@ -72,7 +77,8 @@ pub(crate) fn is_postmaster_alive(data: &Path) -> bool {
     })
 }
 
-/// The port of a server that was killed, which nobody may have taken since.
+/// The port of a server that was killed, which nobody may have taken since. It is tried first; without it any other is
+/// as good.
 pub(crate) fn last_port(data: &Path) -> Option<u16> {
     let text = read_untrusted(&data.join("postmaster.pid")).ok()?;
     text.lines().nth(3)?.trim().parse().ok()
@@ -115,4 +121,21 @@ fn is_zombie(pid: &str) -> bool {
     }
     let Ok(stat) = fs::read_to_string(Path::new("/proc").join(pid).join("stat")) else { return false };
     stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('Z'))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn file_that_cannot_be_read_is_no_sign_that_no_server_runs() {
+        let data = tempfile::tempdir().expect("a temporary folder");
+        assert_eq!(port_of_running_server(data.path()).expect("nothing is there"), None);
+        assert!(!answers_on_socket(data.path(), data.path()).expect("nothing is there"));
+        symlink("elsewhere", data.path().join("postmaster.pid")).expect("a link is made");
+        port_of_running_server(data.path()).expect_err("links are not followed");
+        answers_on_socket(data.path(), data.path()).expect_err("links are not followed");
+    }
 }

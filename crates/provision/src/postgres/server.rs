@@ -239,7 +239,7 @@ impl Server {
         let _stopping = lock_life(&cluster)?;
         remove_keep_marker(&cluster)?;
         let port = port_of_running_server(&cluster.data())?;
-        if port.is_none() && !answers_on_socket(&cluster.data(), &cluster.socket_folder()) {
+        if port.is_none() && !answers_on_socket(&cluster.data(), &cluster.socket_folder())? {
             return Ok(false);
         }
         let binaries = options
@@ -346,7 +346,7 @@ impl Postgres<'_> {
         match self.cluster.access {
             Access::Private => {
                 let folder = self.cluster.socket_folder();
-                let answers = answers_on_socket(&self.cluster.data(), &folder);
+                let answers = answers_on_socket(&self.cluster.data(), &folder)?;
                 Ok(answers.then_some(Address::Socket(folder)))
             }
             Access::Loopback => Ok(port_of_running_server(&self.cluster.data())?.map(Address::Loopback)),
@@ -418,6 +418,7 @@ impl Postgres<'_> {
                     std::thread::sleep(START_PAUSE);
                 }
                 Err(source) => {
+                    // The error names the log, whose end is a courtesy.
                     let tail = last_lines(read_untrusted(&log).unwrap_or_default().as_bytes(), 3);
                     return Err(Error::Start { log, tail, source: Box::new(source) });
                 }
