@@ -1,6 +1,6 @@
 //! Settings: where they come from, what is refused, what is never shown.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{panopticon, run};
 
@@ -26,8 +26,49 @@ fn flag_beats_environment_beats_dot_env_and_config_says_which() {
     assert!(origin.ends_with(".env"), "{origin}");
     assert_eq!(settings["JUDGE_STORAGE_TYPE"]["origin"], "default");
     assert!(!ended.stdout.contains("s3cret"), "{ended:?}");
+    // What is not set is shown as what holds then, or as not set: no setting has an origin without a value.
+    assert_eq!(settings["GATEWAY_PORT"], json!({"value": "8000", "origin": "default"}));
+    assert_eq!(settings["API_KEY"], json!({"value": null, "origin": null}));
+    for (name, setting) in settings.as_object().expect("an object") {
+        let is_told = setting["origin"] == "default: the embedded PostgreSQL";
+        assert_eq!(setting["value"].is_null() && !is_told, setting["origin"].is_null(), "{name}: {setting}");
+    }
     let text = run(&mut panopticon(folder.path(), &["config"]));
+    assert!(
+        text.stdout.lines().any(|line| line == "API_KEY                               (not set)"),
+        "{text:?}"
+    );
     assert!(text.stdout.contains("u:***@dotenv") && !text.stdout.contains("s3cret"), "{text:?}");
+}
+
+/// The defaults in the documentation's table are those of `config`.
+#[test]
+fn defaults_that_are_shown_are_those_of_the_documentation() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let ended = run(&mut panopticon(folder.path(), &["config", "--json"]));
+    let settings: Value = serde_json::from_str(&ended.stdout).expect("one object");
+    let embedded = json!({"value": null, "origin": "default: the embedded PostgreSQL"});
+    assert_eq!(settings["DATABASE_URL"], embedded);
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/settings.md");
+    let table = std::fs::read_to_string(path).expect("it is there");
+    let mut shown = 0;
+    for line in table.lines() {
+        let Some((names, default)) = line.strip_prefix("| `").and_then(|line| line.split_once("` | ")) else {
+            continue;
+        };
+        let Some(setting) = settings.get(names) else { continue };
+        let default = default.split_once("| ").map_or(default, |(_flag, default)| default);
+        let digits =
+            |text: &str| -> String { text.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect() };
+        let number = digits(default.trim_start_matches('`'));
+        if number.is_empty() || setting["origin"] != "default" {
+            continue;
+        }
+        let value = setting["value"].as_str().expect("a value");
+        assert_eq!(digits(value), number, "{line}: {setting}");
+        shown += 1;
+    }
+    assert!(shown > 10, "{shown}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::serve::default_of;
 use crate::{
     configuration::{Configuration, Origin, Setting},
     exit::{ExitCode, Failure},
@@ -15,7 +16,7 @@ pub(crate) fn run(configuration: &Configuration, as_json: bool) -> Result<ExitCo
             .settings()
             .iter()
             .map(|setting| {
-                let value = json!({ "value": masked(setting), "origin": origin(setting) });
+                let value = json!({ "value": shown(setting), "origin": origin(setting) });
                 (setting.name.to_owned(), value)
             })
             .collect();
@@ -26,8 +27,9 @@ pub(crate) fn run(configuration: &Configuration, as_json: bool) -> Result<ExitCo
         return Ok(ExitCode::Complete);
     }
     for setting in configuration.settings() {
-        let value = masked(setting).unwrap_or_else(|| "(not set)".to_owned());
-        print(&format!("{:<37} {}  [{}]", setting.name, visible(&value), visible(&origin(setting))))?;
+        let value = shown(setting).unwrap_or_else(|| "(not set)".to_owned());
+        let origin = origin(setting).map_or_else(String::new, |origin| format!("  [{}]", visible(&origin)));
+        print(&format!("{:<37} {}{origin}", setting.name, visible(&value)))?;
     }
     for remark in configuration.remarks() {
         print(&visible(remark))?;
@@ -35,16 +37,20 @@ pub(crate) fn run(configuration: &Configuration, as_json: bool) -> Result<ExitCo
     Ok(ExitCode::Complete)
 }
 
-fn origin(setting: &Setting) -> String {
-    match &setting.origin {
+/// Where the value comes from; `None` where there is none.
+fn origin(setting: &Setting) -> Option<String> {
+    Some(match &setting.origin {
         Origin::Flag => "flag".to_owned(),
         Origin::Environment => "environment".to_owned(),
         Origin::DotEnv(path, _) => path.display().to_string(),
-        Origin::Default => match setting.name {
-            "DATABASE_URL" => "default: the embedded PostgreSQL".to_owned(),
-            _ => "default".to_owned(),
-        },
-    }
+        Origin::Default if setting.name == "DATABASE_URL" => "default: the embedded PostgreSQL".to_owned(),
+        Origin::Default => shown(setting).map(|_| "default".to_owned())?,
+    })
+}
+
+/// The value in force; `None` where the setting is not set and has no default.
+fn shown(setting: &Setting) -> Option<String> {
+    masked(setting).or_else(|| default_of(setting.name))
 }
 
 fn masked(setting: &Setting) -> Option<String> {

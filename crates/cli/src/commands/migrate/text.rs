@@ -204,7 +204,7 @@ fn oddities(lines: &mut Vec<String>, copied: &CopyReport) {
     for (column, number) in &copied.defaults.columns {
         if *number > 0 {
             lines.push(format!(
-                "  {} without a fitting value for column `{}`, which got its default",
+                "  {} had no usable value for column `{}`; the default was used",
                 counted(*number, "record"),
                 visible(column)
             ));

@@ -1,5 +1,6 @@
 //! `panopticon serve`: the services over HTTP.
 
+mod defaults;
 mod embedded;
 mod judging;
 mod maintenance;
@@ -27,6 +28,7 @@ use tokio::{
 };
 use upkeep::Policy;
 
+pub(crate) use self::defaults::default_of;
 use self::{
     maintenance::Keeper,
     monitor::SearchMonitor,

@@ -20,8 +20,8 @@ use crate::{configuration::Configuration, exit::Failure};
 /// again and again measures nothing.
 const FIRST: Duration = Duration::from_secs(30);
 /// One search in a hundred.
-const SAMPLE_RATE: f64 = 0.01;
-const DAY_SECONDS: u64 = 24 * 60 * 60;
+pub(super) const SAMPLE_RATE: f64 = 0.01;
+pub(super) const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 /// A watch for the searches of this process; with `VECTOR_MONITOR_INTERVAL_SECONDS` 0 nobody reads what it would keep.
 pub(super) fn search_watch(configuration: &Configuration) -> anyhow::Result<SearchWatch> {

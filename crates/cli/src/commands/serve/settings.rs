@@ -26,7 +26,8 @@ pub(super) struct Settings {
     pub(super) grace: Duration,
 }
 
-const GRACE: Duration = Duration::from_secs(25);
+pub(super) const GRACE: Duration = Duration::from_secs(25);
+pub(super) const DEFAULT_BIND: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// What answers at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,12 +49,17 @@ impl Role {
         }
     }
 
+    /// The settings for ports, and their defaults.
+    pub(super) const PORTS: [(&'static str, u16); 4] =
+        [("GATEWAY_PORT", 8000), ("QUERY_PORT", 8001), ("EVALUATION_PORT", 8002), ("JUDGE_PORT", 8003)];
+
     fn port(self) -> (&'static str, u16) {
+        let [gateway, query, evaluation, judge] = Self::PORTS;
         match self {
-            Self::All | Self::Gateway => ("GATEWAY_PORT", 8000),
-            Self::Service(Service::Query) => ("QUERY_PORT", 8001),
-            Self::Service(Service::Evaluation) => ("EVALUATION_PORT", 8002),
-            Self::Service(Service::Judge) => ("JUDGE_PORT", 8003),
+            Self::All | Self::Gateway => gateway,
+            Self::Service(Service::Query) => query,
+            Self::Service(Service::Evaluation) => evaluation,
+            Self::Service(Service::Judge) => judge,
         }
     }
 }
@@ -72,7 +78,7 @@ impl Settings {
             Some(Served::Gateway) => vec![Role::Gateway],
         };
         let bind = configuration.parsed("PANOPTICON_BIND", "an IP address", |text| text.parse().ok())?;
-        let bind: IpAddr = arguments.bind.or(bind).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let bind: IpAddr = arguments.bind.or(bind).unwrap_or(DEFAULT_BIND);
         let addresses = roles
             .iter()
             .map(|role| {
