@@ -23,6 +23,7 @@ mod runs;
 mod self_signed;
 mod serve;
 mod server;
+mod stopping;
 mod three_services;
 
 use std::{
