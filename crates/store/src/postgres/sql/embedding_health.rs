@@ -40,7 +40,11 @@ from (
 pub(crate) fn sample_texts(table: &Table) -> Sql {
     let (name, text) = (quoted(&table.name), quoted(&table.text_column));
     vouched(format!(
-        "select {text}, embedding::real[]\nfrom {name} tablesample system ($1) repeatable (7)\nwhere {text} is not null and embedding is not null\norder by uuid_hash(id)\nlimit $2"
+        "select {text}, embedding::real[]
+from {name} tablesample system ($1) repeatable (7)
+where {text} is not null and embedding is not null
+order by uuid_hash(id)
+limit $2"
     ))
 }
 

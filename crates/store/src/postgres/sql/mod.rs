@@ -72,7 +72,11 @@ pub(crate) fn create_table(table: &Table) -> Sql {
 /// Finds the rows of one collection in a table of many: by its name for searches, by its run for migrations.
 pub(crate) fn index_collections(table: &Table, column: &str) -> Sql {
     let name = quoted(&table.name);
-    vouched(format!("create index on {name} ({});\ncreate index on {name} (migration_run)", quoted(column)))
+    vouched(format!(
+        "create index on {name} ({});
+create index on {name} (migration_run)",
+        quoted(column)
+    ))
 }
 
 /// Keeps vectors in their rows and has long texts go out of line instead, as those of the services do. PostgreSQL
@@ -101,7 +105,10 @@ pub(crate) fn copy_in(table: &Table) -> String {
 /// An empty temporary table with the columns that are copied, gone at the end of the transaction.
 pub(crate) fn create_staging(table: &Table) -> Sql {
     vouched(format!(
-        "create temporary table {STAGING} on commit drop as\nselect {}\nfrom {}\nwith no data",
+        "create temporary table {STAGING} on commit drop as
+select {}
+from {}
+with no data",
         list(&table.all_columns()),
         quoted(&table.name)
     ))
@@ -121,7 +128,11 @@ pub(crate) fn drop_staging() -> Sql {
 pub(crate) fn insert_staged(table: &Table) -> Sql {
     let columns = list(&table.all_columns());
     vouched(format!(
-        "insert into {} ({columns})\nselect {columns}\nfrom {STAGING}\non conflict (id) do nothing\nreturning id",
+        "insert into {} ({columns})
+select {columns}
+from {STAGING}
+on conflict (id) do nothing
+returning id",
         quoted(&table.name)
     ))
 }
@@ -135,7 +146,10 @@ pub(crate) fn update_from_staging(table: &Table) -> Sql {
         .map(|column| format!("{column} = staged.{column}", column = quoted(column)))
         .collect();
     vouched(format!(
-        "update {} kept\nset {}\nfrom {STAGING} staged\nwhere kept.id = staged.id and kept.id = any($1)",
+        "update {} kept
+set {}
+from {STAGING} staged
+where kept.id = staged.id and kept.id = any($1)",
         quoted(&table.name),
         assignments.join(",\n    ")
     ))
@@ -146,7 +160,12 @@ pub(crate) fn update_from_staging(table: &Table) -> Sql {
 /// delete what it had updated. What the run itself has brought is not kept, since undoing removes it.
 pub(crate) fn keep_replaced(table: &Table) -> Sql {
     vouched(format!(
-        "insert into migration_replaced (run_id, table_name, id, change, row)\nselect $1, $2, kept.id, $3, to_jsonb(kept)\nfrom {} kept\nwhere kept.id = any($4) and kept.migration_run is distinct from $1\non conflict (run_id, table_name, id) do update\nset change = excluded.change",
+        "insert into migration_replaced (run_id, table_name, id, change, row)
+select $1, $2, kept.id, $3, to_jsonb(kept)
+from {} kept
+where kept.id = any($4) and kept.migration_run is distinct from $1
+on conflict (run_id, table_name, id) do update
+set change = excluded.change",
         quoted(&table.name)
     ))
 }
@@ -178,7 +197,13 @@ pub(crate) fn restore_deleted(table: &Table, columns: &[String]) -> Sql {
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
     let former: Vec<String> = columns.iter().map(|column| format!("former.{}", quoted(column))).collect();
     vouched(format!(
-        "insert into {name} ({columns})\noverriding system value\nselect {former}\nfrom migration_replaced replaced\ncross join lateral jsonb_populate_record(null::{name}, replaced.row) former\nwhere replaced.run_id = $1 and replaced.table_name = $2 and replaced.change = 'deleted'\non conflict (id) do nothing",
+        "insert into {name} ({columns})
+overriding system value
+select {former}
+from migration_replaced replaced
+cross join lateral jsonb_populate_record(null::{name}, replaced.row) former
+where replaced.run_id = $1 and replaced.table_name = $2 and replaced.change = 'deleted'
+on conflict (id) do nothing",
         columns = list(&columns),
         former = former.join(", ")
     ))
@@ -187,7 +212,13 @@ pub(crate) fn restore_deleted(table: &Table, columns: &[String]) -> Sql {
 /// The runs that brought rows again which run `$1` had deleted from the table `$2`, which is `name`.
 pub(crate) fn runs_that_brought_again(name: &str) -> Sql {
     vouched(format!(
-        "select distinct migration_run\nfrom {}\nwhere migration_run is not null and id in (\n    select id\n    from migration_replaced\n    where run_id = $1 and table_name = $2 and change = 'deleted'\n)",
+        "select distinct migration_run
+from {}
+where migration_run is not null and id in (
+    select id
+    from migration_replaced
+    where run_id = $1 and table_name = $2 and change = 'deleted'
+)",
         quoted(name)
     ))
 }
@@ -202,7 +233,12 @@ pub(crate) fn restore_updated(table: &Table) -> Sql {
         .map(|column| format!("{column} = former.{column}", column = quoted(column)))
         .collect();
     vouched(format!(
-        "update {name} kept\nset {}\nfrom migration_replaced replaced\ncross join lateral jsonb_populate_record(null::{name}, replaced.row) former\nwhere replaced.run_id = $1 and replaced.table_name = $2 and replaced.change = 'updated'\n    and kept.id = replaced.id and not (kept.id = any($3))",
+        "update {name} kept
+set {}
+from migration_replaced replaced
+cross join lateral jsonb_populate_record(null::{name}, replaced.row) former
+where replaced.run_id = $1 and replaced.table_name = $2 and replaced.change = 'updated'
+    and kept.id = replaced.id and not (kept.id = any($3))",
         assignments.join(",\n    ")
     ))
 }
@@ -210,7 +246,11 @@ pub(crate) fn restore_updated(table: &Table) -> Sql {
 /// Sends the rows that one of `runs` brought: the content columns, run and digest.
 pub(crate) fn copy_brought_out(table: &Table, runs: &[Uuid]) -> String {
     format!(
-        "copy (\n    select {}\n    from {}\n    where migration_run = {}\n) to stdout with (format binary)",
+        "copy (
+    select {}
+    from {}
+    where migration_run = {}
+) to stdout with (format binary)",
         list(&table.all_columns()),
         quoted(&table.name),
         any_of(runs)
@@ -220,7 +260,11 @@ pub(crate) fn copy_brought_out(table: &Table, runs: &[Uuid]) -> String {
 /// Sends the rows `ids`, with the same columns.
 pub(crate) fn copy_rows_out(table: &Table, ids: &[Uuid]) -> String {
     format!(
-        "copy (\n    select {}\n    from {}\n    where id = {}\n) to stdout with (format binary)",
+        "copy (
+    select {}
+    from {}
+    where id = {}
+) to stdout with (format binary)",
         list(&table.all_columns()),
         quoted(&table.name),
         any_of(ids)
@@ -230,7 +274,11 @@ pub(crate) fn copy_rows_out(table: &Table, ids: &[Uuid]) -> String {
 /// Sends the ids of all other rows, and the runs that brought them.
 pub(crate) fn copy_other_ids_out(table: &Table, runs: &[Uuid]) -> String {
     format!(
-        "copy (\n    select id, migration_run\n    from {}\n    where (migration_run = {}) is not true\n) to stdout with (format binary)",
+        "copy (
+    select id, migration_run
+    from {}
+    where (migration_run = {}) is not true
+) to stdout with (format binary)",
         quoted(&table.name),
         any_of(runs)
     )
@@ -259,7 +307,11 @@ pub(crate) fn has_other_rows(table: &Table) -> Sql {
 pub(crate) fn nearest_brought(table: &Table) -> Sql {
     let distance = format!("embedding {} $1::real[]::vector", operator(table.space));
     vouched(format!(
-        "select id, ({distance})::float8 as distance\nfrom {}\nwhere migration_run = any($3)\norder by {distance}\nlimit $2",
+        "select id, ({distance})::float8 as distance
+from {}
+where migration_run = any($3)
+order by {distance}
+limit $2",
         quoted(&table.name)
     ))
 }
@@ -268,7 +320,11 @@ pub(crate) fn nearest_brought(table: &Table) -> Sql {
 /// serves.
 pub(crate) fn nearest(table: &Table, precision: Precision) -> Sql {
     vouched(format!(
-        "select ({})::float8 as distance\nfrom {}\nwhere embedding is not null\norder by {}\nlimit $2",
+        "select ({})::float8 as distance
+from {}
+where embedding is not null
+order by {}
+limit $2",
         vector_index::order(table, Precision::Full, "$1"),
         quoted(&table.name),
         vector_index::order(table, precision, "$1")
@@ -278,7 +334,9 @@ pub(crate) fn nearest(table: &Table, precision: Precision) -> Sql {
 /// The embeddings of the rows `$1`.
 pub(crate) fn select_embeddings(table: &Table) -> Sql {
     vouched(format!(
-        "select embedding::real[]\nfrom {}\nwhere id = any($1) and embedding is not null",
+        "select embedding::real[]
+from {}
+where id = any($1) and embedding is not null",
         quoted(&table.name)
     ))
 }
@@ -314,7 +372,9 @@ pub enum Build {
 /// Lets statements of the session take as long as they must, whatever the role's settings say.
 pub(crate) fn lift_time_limits() -> Sql {
     vouched(
-        "select set_config(name, '0', false)\nfrom unnest(array['statement_timeout', 'transaction_timeout']) as name\nwhere current_setting(name, true) <> '0'"
+        "select set_config(name, '0', false)
+from unnest(array['statement_timeout', 'transaction_timeout']) as name
+where current_setting(name, true) <> '0'"
             .to_owned(),
     )
 }

@@ -87,13 +87,18 @@ pub(crate) fn of_results() -> Vec<OddPlace> {
 pub(crate) fn count_odd(table: &str, places: &[OddPlace]) -> Sql {
     let counts: String =
         places.iter().map(|place| format!(",\n    count(*) filter (where {})", place.condition)).collect();
-    vouched(format!("select count(*){counts}\nfrom {} tablesample system ($1)", quoted(table)))
+    vouched(format!(
+        "select count(*){counts}
+from {} tablesample system ($1)",
+        quoted(table)
+    ))
 }
 
 /// Whether there are results, in a database that ours was made or adopted.
 pub(crate) fn has_results() -> Sql {
     vouched(
-        "select to_regclass('evaluation_results') is not null\n    and to_regprocedure('panopticon_metadata(json)') is not null"
+        "select to_regclass('evaluation_results') is not null
+    and to_regprocedure('panopticon_metadata(json)') is not null"
             .to_owned(),
     )
 }

@@ -57,7 +57,12 @@ pub(crate) fn list_results(selection: &ResultSelection, part: &Part<'_>, limit: 
     let filter = filter(&conditions);
     let limit = binds.add(Bind::Whole(limit.into()));
     statement(
-        format!("select {COLUMNS}\nfrom evaluation_results{filter}\n{NEWEST_FIRST}\nlimit {limit}{offset}"),
+        format!(
+            "select {COLUMNS}
+from evaluation_results{filter}
+{NEWEST_FIRST}
+limit {limit}{offset}"
+        ),
         binds,
     )
 }
@@ -66,7 +71,13 @@ pub(crate) fn list_results(selection: &ResultSelection, part: &Part<'_>, limit: 
 pub(crate) fn count_results(selection: &ResultSelection) -> Statement {
     let mut binds = Binds::default();
     let filter = filter(&conditions(selection, &mut binds));
-    statement(format!("select count(*)\nfrom evaluation_results{filter}"), binds)
+    statement(
+        format!(
+            "select count(*)
+from evaluation_results{filter}"
+        ),
+        binds,
+    )
 }
 
 /// What statistics need of the selected results, in no particular order.

@@ -64,7 +64,8 @@ pub(crate) fn create_vector_index(
         }
     };
     vouched(format!(
-        "create index {concurrently}{} on {} using {method} ({key})\nwith ({options})",
+        "create index {concurrently}{} on {} using {method} ({key})
+with ({options})",
         quoted(name),
         quoted(&table.name)
     ))
@@ -88,7 +89,11 @@ pub(crate) fn end_with_client() -> Sql {
 /// the table does not change.
 pub(crate) fn sample_embeddings(table: &Table) -> Sql {
     vouched(format!(
-        "select id, embedding::real[]\nfrom {} tablesample bernoulli ($1) repeatable ($2)\nwhere embedding is not null\norder by uuid_hash(id)\nlimit $3",
+        "select id, embedding::real[]
+from {} tablesample bernoulli ($1) repeatable ($2)
+where embedding is not null
+order by uuid_hash(id)
+limit $3",
         quoted(&table.name)
     ))
 }
@@ -97,7 +102,12 @@ pub(crate) fn sample_embeddings(table: &Table) -> Sql {
 /// any of its components.
 pub(crate) fn exceeds_half(table: &Table) -> Sql {
     vouched(format!(
-        "select exists (\n    select\n    from {}\n    where vector_norm(embedding) > 65504\n        and exists (select from unnest(embedding::real[]) component where abs(component) >= {})\n)",
+        "select exists (
+    select
+    from {}
+    where vector_norm(embedding) > 65504
+        and exists (select from unnest(embedding::real[]) component where abs(component) >= {})
+)",
         quoted(&table.name),
         Precision::HALF_LIMIT
     ))
@@ -108,7 +118,11 @@ pub(crate) fn exceeds_half(table: &Table) -> Sql {
 pub(crate) fn nearest_of_share(table: &Table, precision: Precision) -> Sql {
     let distance = order(table, Precision::Full, "$1");
     vouched(format!(
-        "select id, ({distance})::float8 as distance\nfrom {}\nwhere embedding is not null and ($3 = {SHARE_OF} or (uuid_hash(id) & {}) < $3)\norder by {}\nlimit $2",
+        "select id, ({distance})::float8 as distance
+from {}
+where embedding is not null and ($3 = {SHARE_OF} or (uuid_hash(id) & {}) < $3)
+order by {}
+limit $2",
         quoted(&table.name),
         SHARE_OF - 1,
         order(table, precision, "$1")
