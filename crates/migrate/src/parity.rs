@@ -4,14 +4,13 @@ use std::collections::HashSet;
 
 use records::{DistanceSpace, Embedding};
 use store::postgres::{Database, Table};
+use upkeep::FoundShare;
 use uuid::Uuid;
 
 use crate::{Error, observe::Counter, report::Searches, resume::Origins};
 
 /// Results of each search.
 const RESULTS: usize = 10;
-/// PostgreSQL adds up in single precision, in another order; two distances this close, for their size, are a tie.
-const TIE: f64 = 1e-5;
 /// An exact search of the table reads all of it, so the more rows, the fewer searches: about this many rows in all.
 const ROWS_TO_SEARCH: u64 = 2_000_000;
 
@@ -101,7 +100,7 @@ impl NearestInSource {
         rows: ComparedRows<'_>,
         mut counter: Counter,
     ) -> Result<Searches, Error> {
-        let (mut parity, mut index_recall) = (Share::default(), Share::default());
+        let (mut parity, mut index_recall) = (FoundShare::default(), FoundShare::default());
         let mut without_distance = self.without_distance;
         let failed = |error| Error::store("search", &table.name)(error);
         for query in &self.queries {
@@ -139,31 +138,6 @@ impl NearestInSource {
     /// How many searches there are.
     pub(crate) fn count(&self) -> u64 {
         self.queries.len() as u64
-    }
-}
-
-/// How much of what was expected was found.
-#[derive(Default)]
-struct Share {
-    expected: usize,
-    found: usize,
-}
-
-impl Share {
-    /// `expected` and `found` are distances, nearest first.
-    fn add(&mut self, expected: &[f64], found: &[f64]) {
-        let finite = |distances: &[f64]| -> Vec<f64> {
-            distances.iter().copied().filter(|distance| distance.is_finite()).collect()
-        };
-        let (expected, found) = (finite(expected), finite(found));
-        let Some(farthest) = expected.last() else { return };
-        let bound = farthest + TIE * farthest.abs().max(1.0);
-        self.expected += expected.len();
-        self.found += found.iter().take(expected.len()).filter(|distance| **distance <= bound).count();
-    }
-
-    fn value(&self) -> Option<f64> {
-        (self.expected > 0).then(|| self.found as f64 / self.expected as f64)
     }
 }
 
@@ -214,28 +188,6 @@ mod tests {
         check(DistanceSpace::L2, &[1.0, 2.0, 5_f64.sqrt()]);
         check(DistanceSpace::InnerProduct, &[-3.0, 0.0, 0.0]);
         check(DistanceSpace::Cosine, &[0.0, 1.0]);
-    }
-
-    #[test]
-    fn ties_count_as_found_and_farther_ones_do_not() {
-        let share = |expected: &[f64], found: &[f64]| {
-            let mut share = Share::default();
-            share.add(expected, found);
-            share.value()
-        };
-        assert_eq!(share(&[0.1, 0.2], &[0.1, 0.200_001]), Some(1.0));
-        assert_eq!(share(&[0.1, 0.2], &[0.1, 0.3]), Some(0.5));
-        assert_eq!(share(&[0.1, 0.2], &[0.1]), Some(0.5));
-        assert_eq!(share(&[], &[]), None);
-        assert_eq!(share(&[f64::NAN], &[0.1]), None, "nothing was expected");
-    }
-
-    #[test]
-    fn share_is_never_more_than_all() {
-        let mut share = Share::default();
-        share.add(&[0.1, f64::INFINITY], &[0.1, 0.1, 0.1]);
-        share.add(&[f64::NEG_INFINITY, 0.2], &[f64::NEG_INFINITY, 0.2, 0.2]);
-        assert_eq!(share.value(), Some(1.0));
     }
 
     #[test]

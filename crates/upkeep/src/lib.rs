@@ -31,3 +31,4 @@ pub use json::{observation_to_json, plan_to_json, setting_to_json};
 pub use observe::{observe, tables};
 pub use plan::{Plan, Tuning, Wanted, plan};
 pub use policy::{Haste, IndexType, Policy, UnknownIndexType};
+pub use recall::FoundShare;

@@ -7,17 +7,37 @@ const STANDARD_ERRORS: f64 = 1.645;
 /// Settings within a tenth of each other are as good as the same.
 const STEP: u32 = 10;
 
-/// The share of `exact` that is in `found`; both are distances, nearest first, of which those that are not finite do not
-/// count. `None` where there is nothing to find.
+/// How much of what is nearest some searches found, up to ties.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FoundShare {
+    expected: usize,
+    found: usize,
+}
+
+impl FoundShare {
+    /// Adds a search; both are distances, nearest first, of which those that are not finite do not count.
+    pub fn add(&mut self, exact: &[f64], found: &[f64]) {
+        let finite = |distances: &[f64]| -> Vec<f64> {
+            distances.iter().copied().filter(|distance| distance.is_finite()).collect()
+        };
+        let (exact, found) = (finite(exact), finite(found));
+        let Some(farthest) = exact.last() else { return };
+        let bound = farthest + TIE * farthest.abs().max(1.0);
+        self.expected += exact.len();
+        self.found += found.iter().take(exact.len()).filter(|distance| **distance <= bound).count();
+    }
+
+    /// The share; `None` where there was nothing to find.
+    pub fn value(self) -> Option<f64> {
+        (self.expected > 0).then(|| self.found as f64 / self.expected as f64)
+    }
+}
+
+/// The share of `exact` that one search found; `None` where there is nothing to find.
 pub(crate) fn recall(exact: &[f64], found: &[f64]) -> Option<f64> {
-    let finite = |distances: &[f64]| -> Vec<f64> {
-        distances.iter().copied().filter(|distance| distance.is_finite()).collect()
-    };
-    let (exact, found) = (finite(exact), finite(found));
-    let farthest = exact.last()?;
-    let bound = farthest + TIE * farthest.abs().max(1.0);
-    let near = found.iter().take(exact.len()).filter(|distance| **distance <= bound).count();
-    Some(near as f64 / exact.len() as f64)
+    let mut share = FoundShare::default();
+    share.add(exact, found);
+    share.value()
 }
 
 /// The mean of some recalls, and between what it surely lies.
@@ -130,6 +150,14 @@ mod tests {
         assert_eq!(recall(&[], &[]), None);
         assert_eq!(recall(&[f64::NAN], &[0.1]), None);
         assert_eq!(recall(&[0.1, f64::NAN], &[0.1, 0.1]), Some(1.0));
+    }
+
+    #[test]
+    fn share_is_never_more_than_all() {
+        let mut share = FoundShare::default();
+        share.add(&[0.1, f64::INFINITY], &[0.1, 0.1, 0.1]);
+        share.add(&[f64::NEG_INFINITY, 0.2], &[f64::NEG_INFINITY, 0.2, 0.2]);
+        assert_eq!(share.value(), Some(1.0));
     }
 
     #[test]
