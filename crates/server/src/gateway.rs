@@ -11,26 +11,15 @@ use axum::{
     routing::any,
 };
 use futures_util::StreamExt as _;
-use records::Service;
 
-use crate::{answer::ApiError, handlers::operation::Probe, layers, process::Process, routes, trace};
-
-/// A service, and where it runs.
-#[derive(Clone, Debug)]
-pub struct Upstream {
-    /// The service.
-    pub service: Service,
-    /// Its URL, without a slash at the end.
-    pub url: String,
-}
-
-/// Where requests are passed on to.
-#[derive(Clone, Debug)]
-pub(crate) struct Passage {
-    pub(crate) upstream: Upstream,
-    pub(crate) client: reqwest::Client,
-    process: Arc<Process>,
-}
+use crate::{
+    answer::ApiError,
+    handlers::operation::Probe,
+    layers,
+    process::Process,
+    routes, trace,
+    upstream::{Passage, Upstream},
+};
 
 /// Headers that concern one connection and no other (RFC 9110, 7.6.1), and the host, which is another's.
 const OWN: [HeaderName; 9] = [

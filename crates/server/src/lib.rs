@@ -18,7 +18,9 @@ mod layers;
 mod listener;
 mod metrics;
 mod openapi;
+mod permit;
 mod process;
+mod query_key;
 mod records;
 mod request;
 mod results;
@@ -26,11 +28,12 @@ mod routes;
 mod searches;
 mod supervisor;
 mod trace;
+mod upstream;
 mod wire;
 
 pub use config::{AllowedHosts, ApiKey, Hosts, InvalidHost, InvalidOrigin, Origins, ServerConfig};
 pub use embedding::EmbeddingModel;
-pub use gateway::{Upstream, gateway};
+pub use gateway::gateway;
 pub use judging::{
     JudgeConfig, Judging, Patience, ProviderAccess, RecordSource, RemoteService, RunError, RunnerConfig, Runs,
 };
@@ -40,3 +43,4 @@ pub use process::Process;
 pub use routes::services;
 pub use searches::{SearchAlert, SearchProbe, SearchReport};
 pub use supervisor::{Need, Supervisor, TaskState};
+pub use upstream::Upstream;

@@ -10,9 +10,9 @@ use tracing::Instrument as _;
 use crate::{
     answer::ApiError,
     config::ServerConfig,
-    layers::Permit,
     listener::Shutdown,
     metrics::{MaintenanceMetrics, Metrics, Outcome, Probes},
+    permit::Permit,
     request::BodyRoom,
     searches::SearchProbe,
     supervisor::Supervisor,

@@ -1,7 +1,7 @@
 //! Results that are read to be counted. They are read as a stream and kept without their texts; what is computed of them
 //! is computed off the threads that serve.
 
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::{collections::HashSet, sync::Arc};
 
 use ::records::Service;
 use judge::{
@@ -9,17 +9,13 @@ use judge::{
     parse::Winner,
     results::{Gathering, Judgement, Judgements, Said},
 };
-use sha2::{Digest as _, Sha256};
 use store::postgres::{Database, ResultSelection, ResultStatus, StoredJudgement};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use crate::{answer::ApiError, process::Process};
+use crate::{answer::ApiError, process::Process, query_key::QueryKey};
 
 /// Computations at once. Each takes a core, which searches need too.
 const COMPUTATIONS: usize = 2;
-
-/// Bytes of a text's SHA-256 that tell it from others.
-const DIGEST_BYTES: usize = 16;
 
 /// Where the results are.
 #[derive(Clone, Debug)]
@@ -27,35 +23,6 @@ pub(crate) struct Results {
     pub(crate) database: Database,
     pub(crate) process: Arc<Process>,
     computations: Arc<Semaphore>,
-}
-
-/// What tells a query from others. Its text is a key of [`Judgement`]s.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum QueryKey<'q> {
-    /// Its id.
-    Id(&'q str),
-    /// Of its text.
-    Digest([u8; DIGEST_BYTES]),
-}
-
-impl QueryKey<'_> {
-    /// Of a query that is known by its text.
-    pub(crate) fn of_text(text: &str) -> Self {
-        let digest = Sha256::digest(text.as_bytes());
-        Self::Digest(digest[..DIGEST_BYTES].try_into().expect("SHA-256 is longer"))
-    }
-}
-
-impl fmt::Display for QueryKey<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Id(id) => write!(f, "id {id}"),
-            Self::Digest(digest) => {
-                f.write_str("text ")?;
-                digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-            }
-        }
-    }
 }
 
 impl Results {
@@ -157,18 +124,5 @@ fn outcome<T>(status: ResultStatus, value: Option<T>) -> Outcome<T> {
         ResultStatus::Refused => Outcome::Refused,
         ResultStatus::Failed => Outcome::Failed,
         ResultStatus::Unanswered => Outcome::Unanswered,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_query_is_known_by_its_id_or_by_its_text() {
-        assert_eq!(QueryKey::Id("q").to_string(), "id q");
-        let key = QueryKey::of_text("abc").to_string();
-        // FIPS 180-2, appendix B.1.
-        assert_eq!(key, "text ba7816bf8f01cfea414140de5dae2223");
     }
 }

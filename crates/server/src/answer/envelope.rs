@@ -5,7 +5,16 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
-use crate::handlers::operation::Check;
+/// Something that has to be in order.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(crate) struct Check {
+    /// What was looked at.
+    pub(crate) name: String,
+    /// Whether it is in order.
+    pub(crate) ready: bool,
+    /// What is wrong with it.
+    pub(crate) reason: Option<String>,
+}
 
 /// A success.
 #[derive(Debug, Serialize, JsonSchema)]

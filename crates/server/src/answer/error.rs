@@ -14,8 +14,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use store::storage::StorageError;
 
+use super::Check;
 use super::{ErrorEnvelope, envelope::ErrorData};
-use crate::handlers::operation::Check;
 
 /// A request that was not carried out.
 #[derive(Debug, thiserror::Error)]

@@ -13,7 +13,7 @@ use store::storage::{Record, StorageError};
 
 use crate::{
     answer::{Answer, ApiError, Enveloped},
-    layers::Permit,
+    permit::Permit,
     records::Records,
     request::{Body, Both, IdempotencyKey, Parameters, Refused, Segment},
     wire::{

@@ -15,13 +15,13 @@ use store::storage::Storage;
 use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
-    answer::{Answer, ApiError, Enveloped},
-    gateway::{Passage, Upstream},
+    answer::{Answer, ApiError, Check, Enveloped},
     layers::has_key,
     openapi::Document,
     process::Process,
     searches::{SearchAlert, SearchProbe},
     supervisor::{Need, SeenTask, TaskState},
+    upstream::{Passage, Upstream},
 };
 
 /// A store that takes longer to say that it is there is as good as away.
@@ -112,17 +112,6 @@ pub(crate) struct SearchTrouble {
     /// What is wrong: `recall`, `latency` or `results`.
     alert: &'static str,
     /// The same in words, with what was measured.
-    reason: Option<String>,
-}
-
-/// Something that has to be in order.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub(crate) struct Check {
-    /// What was looked at.
-    name: String,
-    /// Whether it is in order.
-    ready: bool,
-    /// What is wrong with it.
     reason: Option<String>,
 }
 

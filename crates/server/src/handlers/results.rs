@@ -17,7 +17,7 @@ use store::{
 use crate::{
     answer::{Answer, ApiError, Bare, Enveloped},
     export,
-    layers::Permit,
+    permit::Permit,
     request::{Both, Ignored, Parameters, Refused},
     results::Results,
     wire::{

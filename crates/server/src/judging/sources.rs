@@ -11,7 +11,7 @@ use store::{
     storage::{Cursor, Record, Selection, Start, Storage},
 };
 
-use crate::{answer::ApiError, gateway::Upstream, process::Process, trace, wire::Resource};
+use crate::{answer::ApiError, process::Process, trace, upstream::Upstream, wire::Resource};
 
 /// Where the judge finds the records of another service.
 #[derive(Clone, Debug)]

@@ -10,23 +10,10 @@ use axum::{
 };
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
-    sync::OwnedSemaphorePermit,
     task::block_in_place,
 };
 
-use crate::{answer::ApiError, connections::holding, process::Process, request::LARGE_BYTES};
-
-/// Counts as one of the requests that are worked on, until the last clone is dropped.
-#[derive(Clone, Debug)]
-pub(crate) struct Permit {
-    _held: Arc<OwnedSemaphorePermit>,
-}
-
-impl Permit {
-    pub(crate) fn new(held: OwnedSemaphorePermit) -> Self {
-        Self { _held: Arc::new(held) }
-    }
-}
+use crate::{answer::ApiError, connections::holding, permit::Permit, process::Process, request::LARGE_BYTES};
 
 /// Operators want to look into a busy process above all.
 const UNCOUNTED: [&str; 3] = ["/health", "/ready", "/metrics"];

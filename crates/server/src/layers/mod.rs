@@ -23,7 +23,6 @@ use crate::{answer::ApiError, process::Process, supervisor::panic_message};
 
 pub(crate) use door::remove_origin;
 pub(crate) use key::has_key;
-pub(crate) use limits::Permit;
 pub(crate) use slash::without_slash;
 
 /// Puts the layers around `router`, which is complete but for what is no route.

@@ -13,7 +13,7 @@ use super::{
     results::ResultFilters,
     summaries::{Repeats, ShownCounts, ShownPosition},
 };
-use crate::{answer::ApiError, results::QueryKey};
+use crate::{answer::ApiError, query_key::QueryKey};
 
 /// What people say, and the results to compare it with.
 #[derive(Debug, Deserialize, JsonSchema)]
