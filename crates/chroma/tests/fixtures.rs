@@ -1,4 +1,5 @@
-//! Unpacks the team's fixtures, `../shared/chroma/fixtures` beside the workspace, and reads their expectations.
+//! Unpacks fixtures, ours in `testdata/fixtures` and the shared ones in `../shared/chroma/fixtures` beside the workspace, and
+//! reads their expectations.
 
 use std::{
     collections::BTreeMap,
@@ -29,11 +30,12 @@ pub(crate) struct ExpectedRecord {
 /// NaN and the infinities, which JSON has no words for, stand in expectations as these strings.
 pub(crate) const NOT_FINITE: [&str; 3] = ["\0NaN", "\0Infinity", "\0-Infinity"];
 
-/// Unpacks `<name>.tar.gz`; `None`, and a word about it, where the fixtures are not there.
+/// Unpacks `<name>.tar.gz`; `None`, and a word about it, where it is neither one of ours nor a shared one that is there.
 pub(crate) fn unpack(name: &str) -> Option<TempDir> {
-    let archive = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../shared/chroma/fixtures")
-        .join(format!("{name}.tar.gz"));
+    let folders = ["testdata/fixtures", "../../../shared/chroma/fixtures"];
+    let [own, archive] = folders
+        .map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(format!("{name}.tar.gz")));
+    let archive = if own.exists() { own } else { archive };
     if !archive.exists() {
         skip(&format!("no fixture `{}`", archive.display()));
         return None;

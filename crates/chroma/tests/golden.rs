@@ -180,6 +180,12 @@ fn is_value(found: &MetadataValue, wanted: &Value) -> bool {
 }
 
 #[test]
+fn small_directories_of_our_own() {
+    check("small-0.5.23", expect!["small: 27 log, 48 hnsw, 0 missing []"]);
+    check("small-1.5.9", expect!["small: 27 log, 48 hnsw, 0 missing []"]);
+}
+
+#[test]
 fn chroma_0_3_29() {
     check(
         "0.3.29",

@@ -37,6 +37,14 @@ fn check(archive: &str, expected: Expect) {
 #[test]
 fn version_log_and_leftovers_of_every_version() {
     check(
+        "small-0.5.23",
+        expect!["small: sqlite 0.5.6 – 0.6.3, 52 rows, purge Some(true), hot false, orphans 0 0 0 0 0"],
+    );
+    check(
+        "small-1.5.9",
+        expect!["small: sqlite 1.5.0 – 1.5.9, 52 rows, purge Some(true), hot false, orphans 0 0 0 0 0"],
+    );
+    check(
         "0.4.24",
         expect![[r#"
         basic: sqlite 0.4.15 – 0.4.24, 486 rows, purge Some(false), hot false, orphans 0 0 0 0 0

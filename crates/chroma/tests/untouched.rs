@@ -18,7 +18,7 @@ fn read_all(path: &Path) -> u64 {
 
 #[test]
 fn reading_changes_no_file() {
-    for archive in ["0.3.29", "0.4.24", "0.6.3", "1.5.9"] {
+    for archive in ["small-0.5.23", "small-1.5.9", "0.3.29", "0.4.24", "0.6.3", "1.5.9"] {
         let Some(fixture) = unpack(archive) else { return };
         let before = contents(fixture.path());
         for scenario in
@@ -32,17 +32,17 @@ fn reading_changes_no_file() {
 
 #[test]
 fn database_in_wal_mode_is_read_from_a_copy() {
-    let Some(fixture) = unpack("1.5.9") else { return };
-    let live = fixture.path().join("live");
-    let records = read_all(&live);
-    let database = live.join("chroma.sqlite3");
+    let fixture = unpack("small-1.5.9").unwrap();
+    let small = fixture.path().join("small");
+    let records = read_all(&small);
+    let database = small.join("chroma.sqlite3");
     let connection = Connection::open(&database).unwrap();
     connection.execute_batch("pragma journal_mode = wal").unwrap();
     // Closed: the mode stays in the header and no sidecar is left.
     drop(connection);
-    let before = contents(&live);
-    assert_eq!(read_all(&live), records);
-    assert!(contents(&live) == before);
+    let before = contents(&small);
+    assert_eq!(read_all(&small), records);
+    assert!(contents(&small) == before);
     // A writer that was killed: its commits are in `-wal` alone.
     let connection = Connection::open(&database).unwrap();
     connection
@@ -51,7 +51,7 @@ fn database_in_wal_mode_is_read_from_a_copy() {
         )
         .unwrap();
     let crashed = fixture.path().join("crashed");
-    assert!(std::process::Command::new("cp").arg("-a").args([&live, &crashed]).status().unwrap().success());
+    assert!(std::process::Command::new("cp").arg("-a").args([&small, &crashed]).status().unwrap().success());
     drop(connection);
     let before = contents(&crashed);
     let directory = PersistDirectory::open(&crashed).unwrap();
@@ -62,17 +62,13 @@ fn database_in_wal_mode_is_read_from_a_copy() {
 
 #[test]
 fn path_may_have_any_characters() {
-    let Some(fixture) = unpack("panopticon-query-storage") else { return };
+    let fixture = unpack("small-1.5.9").unwrap();
+    let small = fixture.path().join("small");
+    let records = read_all(&small);
     for name in ["a b", "what?mode=rw", "100%41#frag", "file:x", "ünï 🎈", "'\"\\"] {
         let path = fixture.path().join(name);
-        fs::create_dir(&path).unwrap();
-        for entry in fs::read_dir(fixture.path().join("query_storage")).unwrap() {
-            let entry = entry.unwrap();
-            if entry.path().is_file() {
-                fs::copy(entry.path(), path.join(entry.file_name())).unwrap();
-            }
-        }
-        assert_eq!(read_all(&path), 2, "{name}");
+        assert!(std::process::Command::new("cp").arg("-a").args([&small, &path]).status().unwrap().success());
+        assert_eq!(read_all(&path), records, "{name}");
     }
 }
 
@@ -95,9 +91,9 @@ fn what_is_no_directory_of_chroma_says_so() {
 
 #[test]
 fn collection_of_another_directory_is_refused() {
-    let (Some(one), Some(other)) = (unpack("panopticon-query-storage"), unpack("1.5.9")) else { return };
-    let one = PersistDirectory::open(&one.path().join("query_storage")).unwrap();
-    let other = PersistDirectory::open(&other.path().join("live")).unwrap();
+    let [one, other] = ["small-0.5.23", "small-1.5.9"].map(|archive| unpack(archive).unwrap());
+    let [one, other] =
+        [one, other].map(|fixture| PersistDirectory::open(&fixture.path().join("small")).unwrap());
     let collection = &one.collections()[0];
     assert!(matches!(other.record_count(collection), Err(Error::ForeignCollection { .. })));
 }

@@ -84,6 +84,8 @@ fn compare(archive: &str, scenarios: &[(&str, i32)]) {
 
 #[test]
 fn lines_say_what_was_written_to_chroma() {
+    compare("small-1.5.9", &[("small", 0)]);
+    compare("small-0.5.23", &[("small", 0)]);
     compare("1.5.9", &[("basic", 0), ("halfcreated", 0), ("live", 0), ("single", 0), ("hotjournal", 0)]);
     compare("0.6.3", &[("basic", 0), ("hotjournal", 0)]);
 }

@@ -1,18 +1,14 @@
-//! Any collection of any Chroma: tables made for it, several into one, and every fixture there is.
+//! Any collection of any Chroma: tables made for it, and several into one.
 
-use std::path::{Path, PathBuf};
-
-use expect_test::expect;
-use migrate::{Error, MigrateOptions, Outcome, SourceCollection, Transfer};
+use migrate::{Error, MigrateOptions, Outcome, Transfer};
 use records::{DistanceSpace, Service};
-use store::{chroma::Source, postgres::Table};
-use test_support::{fixture, sample};
+use store::postgres::Table;
+use test_support::sample;
 
 use crate::{
     copied,
     directory::{Directory, entries},
-    empty, migrate, one, quarantining, sample_name, silent, table, transfer, transfer_of, verified,
-    whole_state,
+    empty, migrate, one, sample_name, silent, table, transfer, transfer_of, verified, whole_state,
 };
 
 #[tokio::test]
@@ -120,93 +116,4 @@ async fn services_come_in_one_run_and_an_empty_collection_is_nothing_to_migrate(
     assert!(one::<bool>(&test_database, "select to_regclass('nothing') is null").await);
     let runs: Vec<bool> = report.collections.iter().map(|report_| report_.run_id == report.run_id).collect();
     assert_eq!(runs, [true; 4]);
-}
-
-#[tokio::test]
-async fn every_collection_of_every_fixture_arrives_and_is_verified() {
-    let mut all_rejects = Vec::new();
-    for name in [
-        "0.3.29",
-        "0.3.29-thresh",
-        "0.4.24",
-        "0.4.24-thresh",
-        "0.5.0",
-        "0.5.0-thresh",
-        "0.5.23",
-        "0.5.23-thresh",
-        "0.6.3",
-        "0.6.3-thresh",
-        "1.0.20",
-        "1.0.20-thresh",
-        "1.5.9",
-        "1.5.9-thresh",
-        "cross",
-        "panopticon-query-storage",
-    ] {
-        let Some(folder) = fixture(name) else { return };
-        let (_test_database, database) = empty().await;
-        let mut seen = 0;
-        for path in persist_directories(folder.path()) {
-            let collections = Source::open(&path).expect("the directory opens").collections().to_vec();
-            for collection in collections {
-                let subject = format!("{} {}", path.display(), collection.name);
-                seen += 1;
-                let dimension = collection.dimension.unwrap_or(1);
-                let source = Source::open(&path).expect("the directory opens");
-                let transfer = Transfer {
-                    table: table(&format!("table {seen}"), collection.space, dimension),
-                    source: SourceCollection::new(source, collection),
-                };
-                let report = migrate::migrate(&database, vec![transfer], &quarantining(), &silent()).await;
-                let report = crate::only(report.expect(&subject));
-                let outcome = report.outcome();
-                assert!(
-                    matches!(outcome, Outcome::Verified | Outcome::Rejected | Outcome::NothingToMigrate),
-                    "{subject}: {outcome:?}"
-                );
-                let copied = copied(&report);
-                let rejects = copied.rejects.len() as u64;
-                assert_eq!(copied.written + rejects, copied.source_records, "{subject}");
-                let rejected = copied.rejects.iter().map(|reject| {
-                    format!(
-                        "{name} {}: {} {}",
-                        report.origin.collection,
-                        reject.source_id,
-                        reject.reason.as_str()
-                    )
-                });
-                all_rejects.extend(rejected);
-            }
-        }
-        assert!(seen > 0, "{name} has collections");
-    }
-    expect![[r#"
-        0.3.29 meta_types: m3 negative_zero
-        0.3.29 meta_types: nan non_finite_metadata
-        0.3.29 meta_types: inf non_finite_metadata
-        0.4.24 meta_types: inf non_finite_metadata
-        0.5.0 meta_types: inf non_finite_metadata
-        0.5.23 meta_types: inf non_finite_metadata
-        0.6.3 meta_types: inf non_finite_metadata"#]]
-    .assert_eq(&all_rejects.join("\n"));
-}
-
-/// All Chroma directories below `folder`.
-fn persist_directories(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        if ["chroma.sqlite3", "chroma-embeddings.parquet"].iter().any(|name| folder.join(name).exists()) {
-            found.push(folder.clone());
-        }
-        for entry in std::fs::read_dir(&folder).expect("the folder lists") {
-            let path = entry.expect("the entry reads").path();
-            if path.is_dir() {
-                folders.push(path);
-            }
-        }
-    }
-    // Folders list their entries in any order.
-    found.sort();
-    found
 }

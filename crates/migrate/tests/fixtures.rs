@@ -1,5 +1,5 @@
-//! Every collection of every shared fixture, of all versions and states of Chroma, the damaged ones too, goes into a
-//! table of its own, and is equal there.
+//! Every collection of every fixture, ours and the shared ones, of all versions and states of Chroma, the damaged ones too,
+//! goes into a table of its own, and is equal there.
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +26,8 @@ struct Total {
     empty: u64,
     records: u64,
     rows: u64,
-    rejects: BTreeMap<&'static str, u64>,
+    /// By reason: how many, and the first of them.
+    rejects: BTreeMap<&'static str, (u64, String)>,
 }
 
 /// Migrates all collections of all directories of `archive`.
@@ -88,7 +89,8 @@ fn check_collection(directory: &str, collection: &CollectionReport, total: &mut 
     let copied = collection.copied.as_ref().expect("it was copied");
     total.records += copied.source_records;
     for reject in &copied.rejects {
-        *total.rejects.entry(reject.reason.as_str()).or_default() += 1;
+        let first = || (0, format!("{} {}", collection.origin.collection, reject.source_id));
+        total.rejects.entry(reject.reason.as_str()).or_insert_with(first).0 += 1;
     }
     let outcome = collection.outcome();
     let Some(verification) = &collection.verification else {
@@ -118,18 +120,20 @@ macro_rules! archives {
 }
 
 archives! {
-    collections_of_0_3_29_arrive: "0.3.29" => expect![[r#"2 directories, 0 unreadable; 17 collections, 3 of them without records and dimension; 378 records, 375 rows, rejects {"negative_zero": 1, "non_finite_metadata": 2}"#]];
+    collections_of_0_3_29_arrive: "0.3.29" => expect![[r#"2 directories, 0 unreadable; 17 collections, 3 of them without records and dimension; 378 records, 375 rows, rejects {"negative_zero": (1, "meta_types m3"), "non_finite_metadata": (2, "meta_types nan")}"#]];
     collections_of_0_3_29_around_the_threshold_arrive: "0.3.29-thresh" => expect!["2 directories, 0 unreadable; 2 collections, 0 of them without records and dimension; 2627 records, 2627 rows, rejects {}"];
     big_collections_of_0_3_29_arrive: "0.3.29-big" => expect!["1 directories, 0 unreadable; 1 collections, 0 of them without records and dimension; 5157 records, 5157 rows, rejects {}"];
-    collections_of_0_4_24_arrive: "0.4.24" => expect![[r#"4 directories, 0 unreadable; 25 collections, 4 of them without records and dimension; 433 records, 432 rows, rejects {"non_finite_metadata": 1}"#]];
+    collections_of_0_4_24_arrive: "0.4.24" => expect![[r#"4 directories, 0 unreadable; 25 collections, 4 of them without records and dimension; 433 records, 432 rows, rejects {"non_finite_metadata": (1, "meta_types inf")}"#]];
     collections_of_0_4_24_around_the_threshold_arrive: "0.4.24-thresh" => expect!["2 directories, 0 unreadable; 2 collections, 0 of them without records and dimension; 2627 records, 2627 rows, rejects {}"];
     big_collections_of_0_4_24_arrive: "0.4.24-big" => expect!["1 directories, 0 unreadable; 1 collections, 0 of them without records and dimension; 5157 records, 5157 rows, rejects {}"];
-    collections_of_0_5_0_arrive: "0.5.0" => expect![[r#"4 directories, 0 unreadable; 25 collections, 4 of them without records and dimension; 433 records, 432 rows, rejects {"non_finite_metadata": 1}"#]];
+    collections_of_0_5_0_arrive: "0.5.0" => expect![[r#"4 directories, 0 unreadable; 25 collections, 4 of them without records and dimension; 433 records, 432 rows, rejects {"non_finite_metadata": (1, "meta_types inf")}"#]];
     collections_of_0_5_0_around_the_threshold_arrive: "0.5.0-thresh" => expect!["2 directories, 0 unreadable; 2 collections, 0 of them without records and dimension; 2627 records, 2627 rows, rejects {}"];
-    collections_of_0_5_23_arrive: "0.5.23" => expect![[r#"4 directories, 0 unreadable; 25 collections, 4 of them without records and dimension; 433 records, 432 rows, rejects {"non_finite_metadata": 1}"#]];
+    collections_of_0_5_23_arrive: "0.5.23" => expect![[r#"4 directories, 0 unreadable; 25 collections, 4 of them without records and dimension; 433 records, 432 rows, rejects {"non_finite_metadata": (1, "meta_types inf")}"#]];
+    collections_of_our_own_0_5_23_arrive: "small-0.5.23" => expect!["1 directories, 0 unreadable; 7 collections, 2 of them without records and dimension; 75 records, 75 rows, rejects {}"];
+    collections_of_our_own_1_5_9_arrive: "small-1.5.9" => expect!["1 directories, 0 unreadable; 7 collections, 2 of them without records and dimension; 75 records, 75 rows, rejects {}"];
     collections_of_0_5_23_around_the_threshold_arrive: "0.5.23-thresh" => expect!["2 directories, 0 unreadable; 2 collections, 0 of them without records and dimension; 2627 records, 2627 rows, rejects {}"];
     big_collections_of_0_5_23_arrive: "0.5.23-big" => expect!["1 directories, 0 unreadable; 1 collections, 0 of them without records and dimension; 5157 records, 5157 rows, rejects {}"];
-    collections_of_0_6_3_arrive: "0.6.3" => expect![[r#"5 directories, 0 unreadable; 27 collections, 4 of them without records and dimension; 472 records, 471 rows, rejects {"non_finite_metadata": 1}"#]];
+    collections_of_0_6_3_arrive: "0.6.3" => expect![[r#"5 directories, 0 unreadable; 27 collections, 4 of them without records and dimension; 472 records, 471 rows, rejects {"non_finite_metadata": (1, "meta_types inf")}"#]];
     collections_of_0_6_3_around_the_threshold_arrive: "0.6.3-thresh" => expect!["2 directories, 0 unreadable; 2 collections, 0 of them without records and dimension; 2627 records, 2627 rows, rejects {}"];
     collections_of_1_0_20_arrive: "1.0.20" => expect!["4 directories, 0 unreadable; 27 collections, 3 of them without records and dimension; 528 records, 528 rows, rejects {}"];
     collections_of_1_0_20_around_the_threshold_arrive: "1.0.20-thresh" => expect!["2 directories, 0 unreadable; 2 collections, 0 of them without records and dimension; 2627 records, 2627 rows, rejects {}"];
@@ -138,6 +142,6 @@ archives! {
     collections_of_1_5_9_around_the_threshold_arrive: "1.5.9-thresh" => expect!["3 directories, 0 unreadable; 4 collections, 0 of them without records and dimension; 2667 records, 2667 rows, rejects {}"];
     big_collections_of_1_5_9_arrive: "1.5.9-big" => expect!["2 directories, 0 unreadable; 3 collections, 0 of them without records and dimension; 5197 records, 5197 rows, rejects {}"];
     collections_that_other_versions_opened_arrive: "cross" => expect!["8 directories, 0 unreadable; 16 collections, 0 of them without records and dimension; 1360 records, 1360 rows, rejects {}"];
-    what_is_left_of_damaged_collections_arrives: "corrupt" => expect![[r#"12 directories, 0 unreadable; 12 collections, 0 of them without records and dimension; 15924 records, 14180 rows, rejects {"missing_embedding": 1744}"#]];
+    what_is_left_of_damaged_collections_arrives: "corrupt" => expect![[r#"12 directories, 0 unreadable; 12 collections, 0 of them without records and dimension; 15924 records, 14180 rows, rejects {"missing_embedding": (1744, "thresh_cos id2")}"#]];
     real_directory_arrives: "panopticon-query-storage" => expect!["1 directories, 0 unreadable; 1 collections, 0 of them without records and dimension; 2 records, 2 rows, rejects {}"];
 }

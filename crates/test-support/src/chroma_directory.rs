@@ -14,10 +14,12 @@ pub(crate) fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Unpacks the shared fixture archive `name` (such as `1.5.9`) into a folder of the test's own; `None`, said on
-/// standard output, where the shared fixtures are not beside the project.
+/// Unpacks the fixture archive `name` into a folder of the test's own: one of the project's (such as `small-1.5.9`) or a
+/// shared one (such as `1.5.9`). `None`, said on standard output, where the shared fixtures are not beside the project.
 pub fn fixture(name: &str) -> Option<TempDir> {
-    let archive = workspace().join("../shared/chroma/fixtures").join(format!("{name}.tar.gz"));
+    let folders = ["crates/chroma/testdata/fixtures", "../shared/chroma/fixtures"];
+    let [own, archive] = folders.map(|folder| workspace().join(folder).join(format!("{name}.tar.gz")));
+    let archive = if own.is_file() { own } else { archive };
     if !archive.is_file() {
         skip(&format!("needs the shared fixture {name}.tar.gz beside the project"));
         return None;

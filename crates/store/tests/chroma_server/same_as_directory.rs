@@ -94,6 +94,12 @@ pub(super) fn check_vectors(found: &Vector, expected: &Vector, space: DistanceSp
 }
 
 #[tokio::test]
+async fn collections_of_our_own() {
+    let read = check("small-1.5.9", "small", &["default_tenant"]).await;
+    assert_eq!(read, Some((7, 75)));
+}
+
+#[tokio::test]
 async fn every_scenario_of_1_5_9_in_three_databases_of_two_tenants() {
     if let Some(read) = check("1.5.9", "basic", &["default_tenant", "tenant-zwei"]).await {
         // Among them a document of 1 MiB, ids and metadata in several scripts, and vectors of denormal numbers.
