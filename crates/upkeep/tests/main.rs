@@ -9,7 +9,10 @@ mod tuning;
 mod watching;
 mod webhooks;
 
+use std::time::Duration;
+
 use records::Service;
+use sqlx::PgConnection;
 use store::{
     postgres::{Database, PostgresStorage, Table, vector_index::Observation},
     storage::{Search, SearchMode, Selection, Storage as _},
@@ -43,6 +46,91 @@ async fn fill(test_database: &TestDatabase, rows: u32) {
         analyze queries"
     );
     test_database.execute(&statements).await;
+}
+
+/// Puts 1,200 rows in whose IVFFlat index, by [`index_axes`], follows from their construction: between each of 40 axes
+/// and each of the next three there are ten rows, five of them a little nearer to the one axis, and five to the other.
+async fn fill_between_axes(test_database: &TestDatabase) {
+    test_database
+        .execute(
+            "insert into queries (id, query_text, theme, embedding)
+            select
+                md5(format('%s %s %s', axis, step, copy))::uuid, format('%s %s %s', axis, step, copy), 'common',
+                (select array_agg(case place
+                    when axis then case when copy > 5 then 1 else 0.9 end
+                    when (axis + step) % 40 then case when copy > 5 then 0.9 else 1 end
+                    else 0
+                end order by place) from generate_series(0, 383) place)::vector
+            from generate_series(0, 39) axis, generate_series(1, 3) step, generate_series(1, 10) copy;
+            analyze queries",
+        )
+        .await;
+}
+
+/// Builds an index of 40 lists, one around each axis: while it is built there is a row on each axis and nothing else, and
+/// as many lists as rows have one row each. Its lists stay where they are when other rows come.
+///
+/// So the ten rows between two axes are in two lists, with twenty-five others each: whoever looks into one list finds five of
+/// the ten that are nearest to a place between them, and in the two nearest lists, or more, all ten.
+async fn index_axes(test_database: &TestDatabase) {
+    test_database
+        .execute(
+            "create temporary table kept as select * from queries;
+            truncate queries;
+            insert into queries (query_text, theme, embedding)
+                select 'axis', 'axis',
+                    (select array_agg((place = axis)::int order by place) from generate_series(0, 383) place)::vector
+                from generate_series(0, 39) axis;
+            create index queries_panopticon_vector on queries using ivfflat (embedding vector_cosine_ops)
+                with (lists = 40);
+            delete from queries;
+            insert into queries select * from kept;
+            analyze queries",
+        )
+        .await;
+}
+
+/// Writes to the queries and does not commit: an index build beside writers waits for that before it reads the table, until
+/// the connection is closed.
+async fn unfinished_write(test_database: &TestDatabase) -> PgConnection {
+    let mut connection = test_database.connection().await;
+    sqlx::raw_sql("begin; insert into queries (query_text, theme) values ('row 1', 'not committed')")
+        .execute(&mut connection)
+        .await
+        .expect("a row is written");
+    connection
+}
+
+/// Waits until an index of the database is built and waits for an [`unfinished_write`].
+async fn build_waits(test_database: &TestDatabase) {
+    let mut connection = test_database.connection().await;
+    let waits = async {
+        loop {
+            let waits: bool = sqlx::query_scalar(
+                "select exists (select from pg_stat_progress_create_index
+                where datname = current_database() and phase = 'waiting for writers before build')",
+            )
+            .fetch_one(&mut connection)
+            .await
+            .expect("the view reads");
+            if waits {
+                return;
+            }
+            // The view announces no change: it is polled until the condition holds.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waits).await.expect("the build begins in time");
+}
+
+/// Twenty places between two axes.
+fn between_axes() -> Vec<Vec<f32>> {
+    let between = |axis: usize| {
+        let mut vector = vec![0.0; records::MODEL_DIMENSION];
+        vector[axis..axis + 2].fill(1.0);
+        vector
+    };
+    (0..20).map(between).collect()
 }
 
 async fn apply(database: &Database, policy: &Policy) -> Applied {

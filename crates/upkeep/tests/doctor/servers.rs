@@ -161,7 +161,8 @@ async fn nothing_is_written_and_no_statement_takes_longer_than_it_may() {
     let late = hasty.embedding_health(&queries(), 1.0).await.expect_err("it takes longer");
     assert!(late.is_timeout() && !refused.is_timeout(), "{late:?}");
 
-    // A sample says that it is one.
+    // A sample says that it is one. Of some 400 pages each is taken with a probability of a quarter: fewer than a twentieth
+    // or more than three quarters of them are with one below 1e-20.
     let EmbeddingHealth { rows, share, .. } =
         patient.embedding_health(&queries(), 0.25).await.expect("the table is there");
     assert!(share == 0.25 && (100..1_500).contains(&rows), "{rows}");

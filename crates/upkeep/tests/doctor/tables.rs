@@ -7,7 +7,7 @@ use upkeep::{
 };
 
 use super::{codes, examined, fill_healthy, found, found_in_time, mend, model_of, one, severities};
-use crate::{apply, prepared, queries};
+use crate::{apply, fill_between_axes, index_axes, prepared, queries};
 
 /// Puts `rows` queries in whose vectors are far from each other, so that one list of an index has few of the nearest.
 async fn fill_scattered(test_database: &TestDatabase, rows: u32) {
@@ -68,7 +68,13 @@ async fn leftovers_of_builds_are_found_whoever_made_them() {
     fill_healthy(&test_database, 10_000).await;
     let model = model_of(&test_database).await;
     apply(&database, &Policy::default()).await;
-    assert_eq!(codes(&found(&database, &model).await), [""; 0]);
+    // No two graphs of the same rows are alike: what searches of this one find is of no interest here.
+    let found = async || {
+        let mut findings = found(&database, &model).await;
+        findings.retain(|finding| finding.code != "recall_low");
+        findings
+    };
+    assert_eq!(codes(&found().await), [""; 0]);
     test_database
         .execute(
             "create index queries_panopticon_vector_new on queries using ivfflat (embedding vector_cosine_ops);
@@ -77,28 +83,31 @@ async fn leftovers_of_builds_are_found_whoever_made_them() {
                 where indexrelid in ('queries_panopticon_vector_new'::regclass, 'odd'::regclass)",
         )
         .await;
-    let findings = found(&database, &model).await;
+    let findings = found().await;
     assert_eq!(codes(&findings), ["index_invalid", "index_invalid"]);
     assert!(findings[0].what.starts_with("index `odd` was never finished"), "{findings:?}");
     mend(&test_database, &findings[0]).await;
     assert_eq!(findings[1].remedy, Remedy::Command("panopticon index apply --table queries".to_owned()));
     apply(&database, &Policy::default()).await;
-    assert_eq!(codes(&found(&database, &model).await), [""; 0]);
+    assert_eq!(codes(&found().await), [""; 0]);
 }
 
 #[tokio::test]
 async fn searches_that_find_too_little_now_and_lately_are_found() {
     let (test_database, database) = prepared().await;
-    fill_scattered(&test_database, 12_000).await;
+    fill_between_axes(&test_database).await;
+    index_axes(&test_database).await;
     let model = model_of(&test_database).await;
     let policy = Policy { index_type: upkeep::IndexType::Ivfflat, ..Policy::default() };
-    apply(&database, &policy).await;
+    upkeep::retune(&database, &queries(), &policy, &|_| {}).await.expect("settings are measured");
     let healthy = examined(&database, &model).await;
     let searches = healthy.tables[2].searches.clone().expect("it was looked at").expect("there are vectors");
     let by_index = searches.by_index.expect("there is an index");
-    assert!(by_index.recall >= 0.95 && by_index.latency_ms > 0.0 && searches.exact_ms > 0.0, "{by_index:?}");
+    assert!(by_index.recall == 1.0 && by_index.latency_ms > 0.0 && searches.exact_ms > 0.0, "{by_index:?}");
+    // Each of 1,200 rows is searched for with a probability of 45 in 1,200: three or fewer are with one of 5e-16.
     assert_eq!((by_index.index.as_str(), searches.sampled > 3), ("queries_panopticon_vector", true));
 
+    // One list has five of the ten nearest.
     test_database.execute("update vector_index_settings set candidates = 1").await;
     let findings = upkeep::doctor::diagnose(&examined(&database, &model).await, &policy);
     let low = one(&findings, "recall_low");
