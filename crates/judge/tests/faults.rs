@@ -77,9 +77,12 @@ async fn faults_are_got_over_in_every_form() {
         assert_eq!(completion.usage, whole.usage);
         for kind in ["disconnect", "truncate", "malformed", "stall"] {
             let fault =
-                json!([{"type": "stream_fault", "kind": kind, "after_chunks": 3, "stall_seconds": 5}]);
+                json!([{"type": "stream_fault", "kind": kind, "after_chunks": 3, "stall_seconds": 600}]);
             let mut config = config(&llmock, wire, path, Transport::Streamed);
-            config.silence_timeout = Duration::from_millis(500);
+            if kind == "stall" {
+                // No other answer is silent for so long.
+                config.silence_timeout = Duration::from_secs(5);
+            }
             let (completion, seen) = through(&llmock, fault, config, model).await;
             assert_eq!(
                 completion.text(),

@@ -95,7 +95,9 @@ fn server_that_died_is_started_again_at_its_address() {
     wait_until("it answers", || answers(&server.url()));
 }
 
-/// Not a test of its own: a process that starts a server and waits to be killed.
+/// The helper process of [`server_ends_with_us_even_when_we_are_killed`], which runs this binary once more with this name
+/// alone: it starts a server on the directory that [`HELD`] names, says so, and waits to be killed. In a run of all tests
+/// there is no such directory, and it does nothing.
 #[test]
 fn holder() {
     let Some(directory) = std::env::var_os(HELD) else { return };

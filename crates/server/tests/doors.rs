@@ -164,10 +164,26 @@ async fn requests_beyond_the_limit_are_turned_away_at_once() {
 
 #[tokio::test]
 async fn request_that_takes_too_long_is_given_up() {
-    let config = ServerConfig { request_timeout: Duration::ZERO, ..ServerConfig::default() };
+    let config = ServerConfig { request_timeout: Duration::from_millis(300), ..ServerConfig::default() };
     let served = Served::start_with(config).await;
-    let answer = served.get("/api/v1/queries/count").await;
-    assert_eq!(answer.message(504), "the request took longer than 0 s and was given up");
+    let end = Instant::now() + PATIENCE;
+    let answer = async {
+        // A table that is locked has no answer; it may not be locked yet.
+        loop {
+            let answer = served.get("/api/v1/queries/count").await;
+            if answer.status != 200 {
+                return answer;
+            }
+            assert!(Instant::now() < end, "the table is locked in time: {answer:?}");
+        }
+    };
+    let answer = tokio::select! {
+        () = served.execute("lock table queries in access exclusive mode; select pg_sleep(3600)") => {
+            panic!("the lock is held for longer")
+        }
+        answer = answer => answer,
+    };
+    assert_eq!(answer.message(504), "the request took longer than 0.3 s and was given up");
 }
 
 #[tokio::test]
@@ -208,8 +224,10 @@ async fn client_that_sends_no_whole_head_loses_its_connection() {
     let times = ConnectionLimits { head: Duration::from_millis(300), ..TIMES };
     let shutdown = Shutdown::default();
     let serving = tokio::spawn(listener.serve(router, shutdown.clone(), times));
-    for (sent, answers) in [("", 0), ("GET / HTTP/1.1\r\nhost", 0), ("GET / HTTP/1.1\r\nhost: x\r\n\r\n", 1)]
-    {
+    let mut sent_answered =
+        vec![("", 0), ("GET / HTTP/1.1\r\nhost", 0), ("GET / HTTP/1.1\r\nhost: x\r\n\r\n", 1)];
+    let end = Instant::now() + PATIENCE;
+    while let Some((sent, answers)) = sent_answered.pop() {
         let began = Instant::now();
         let mut stream = TcpStream::connect(address).await.expect("it listens");
         stream.write_all(sent.as_bytes()).await.expect("it is sent");
@@ -217,6 +235,12 @@ async fn client_that_sends_no_whole_head_loses_its_connection() {
         let closed = tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await;
         closed.expect("it is closed in time").expect("it is closed in order");
         assert!(began.elapsed() >= times.head, "{sent:?}: {:?}", began.elapsed());
+        if answers == 1 && answer.is_empty() {
+            // This process stood still between connecting and sending.
+            assert!(Instant::now() < end, "a whole head is answered");
+            sent_answered.push((sent, answers));
+            continue;
+        }
         assert_eq!(answer.matches("an answer").count(), answers, "{answer}");
     }
     shutdown.begin();

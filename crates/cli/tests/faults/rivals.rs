@@ -1,18 +1,23 @@
 //! Two migrations at once.
 
-use test_support::TestDatabase;
+use test_support::{CuttingProxy, TestDatabase};
 
 use super::{Migration, finish};
 
 #[tokio::test]
 async fn second_migration_into_a_table_refuses_and_the_first_ends_well() {
     let database = TestDatabase::create().await;
-    let migration = Migration::new(&database.url(), 4_000, "20");
+    let proxy = CuttingProxy::start(&database.url());
+    let migration = Migration::new(&database.url(), 4_000, "20").through(proxy.url());
     let mut first = migration.start();
     migration.has_written(200, &mut first).await;
+    // The first one waits for its network until the second one has ended.
+    proxy.stall();
+    let migration = migration.through(&database.url());
     let second = migration.run().await;
     assert_eq!(second.code, 5, "{second:?}");
     assert!(second.stderr.contains("another migration holds table `items`"), "{second:?}");
+    proxy.resume();
     let first = finish(first).await;
     assert_eq!(first.code, 0, "{first:?}");
     migration.is_complete().await;

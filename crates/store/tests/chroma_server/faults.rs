@@ -1,15 +1,19 @@
 //! Chroma Cloud's limits and a bad network, scripted in front of a real server.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
+    time::Duration,
 };
 
 use chroma::{Field, MissingReason, ProblemKind, Vector};
-use store::chroma::Error;
+use store::chroma::{Error, ServerOptions};
 use test_support::{HttpAnswer, HttpRequest, HttpStub};
 
-use super::{Fixture, ids, is_get, quota_exceeded, read, warnings};
+use super::{Fixture, ids, is_get, quota_exceeded, read, read_with, warnings};
 
 /// What a script does with a request.
 enum Fault {
@@ -96,16 +100,25 @@ async fn rate_limits_and_short_outages_are_waited_out() {
 
 #[tokio::test]
 async fn pages_shrink_where_a_proxy_refuses_long_answers_or_the_server_is_slow() {
-    check_all_are_read(30, |request| match is_get(request).then(|| limit_of(request)) {
+    let fixture = Arc::new(Fixture::with_records(30));
+    // Such an answer does not come before the test ends.
+    let (release, held) = mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let proxy = proxy(&fixture, move |request| match is_get(request).then(|| limit_of(request)) {
         Some(limit) if limit > 1000 => Fault::Answer(HttpAnswer::json(413, "")),
         Some(limit) if limit > 25 => {
-            // Longer than the read waits.
-            std::thread::sleep(std::time::Duration::from_secs(3));
+            let _ = held.lock().expect("no holder panics").recv();
             Fault::Cut
         }
         _ => Fault::None,
-    })
-    .await;
+    });
+    let mut options = ServerOptions::new(proxy.url());
+    options.page_records = 50;
+    options.silence_timeout = Duration::from_secs(3);
+    let (records, report) = read_with(&options, |_| {}).await.expect("the collection reads");
+    assert_eq!(ids(&records).len(), 30);
+    assert!(report.complete && report.warnings.is_empty(), "{report:?}");
+    drop(release);
 }
 
 #[tokio::test]

@@ -67,12 +67,18 @@ fn record_id(number: usize) -> String {
 async fn read(
     url: &str,
     page_records: u32,
-    mut visited: impl FnMut(&Record),
+    visited: impl FnMut(&Record),
 ) -> Result<(Vec<Record>, ReadReport), Error> {
     let mut options = ServerOptions::new(url);
     options.page_records = page_records;
-    options.silence_timeout = std::time::Duration::from_millis(1500);
-    let server = ChromaServer::connect(&options).await?;
+    read_with(&options, visited).await
+}
+
+async fn read_with(
+    options: &ServerOptions,
+    mut visited: impl FnMut(&Record),
+) -> Result<(Vec<Record>, ReadReport), Error> {
+    let server = ChromaServer::connect(options).await?;
     let collections = server.collections().await?;
     let [collection] = &*collections else { panic!("expected one collection, found {collections:?}") };
     let mut records = Vec::new();

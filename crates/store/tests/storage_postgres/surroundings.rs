@@ -156,7 +156,7 @@ async fn storage_recovers_when_the_server_comes_back() {
         assert!(matches!(failed, Err(StorageError::Unavailable { .. })), "{failed:?}");
     }
     server.restart().await;
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + Duration::from_secs(60);
     let listed = loop {
         match storage.list(&Selection::default(), Start::Offset(0), 100).await {
             Ok(listed) => break listed,
@@ -174,8 +174,7 @@ async fn statement_that_takes_too_long_ends_as_unavailable() {
     test_database
         .execute("insert into queries (query_text, theme) select repeat('a', 20000) || n, 'x' from generate_series(1, 3000) n")
         .await;
-    let options =
-        DatabaseOptions { statement_timeout: Duration::from_millis(20), ..DatabaseOptions::default() };
+    let options = DatabaseOptions { statement_timeout: Duration::from_secs(2), ..DatabaseOptions::default() };
     let database = Database::connect_with(&test_database.url(), &options).await.expect("it answers");
     let storage = PostgresStorage::new(database, Service::Query);
     let slow = DocumentFilter::from_json(&json!({"$regex": "(a+b|a+c)+d"})).expect("it is a pattern");
