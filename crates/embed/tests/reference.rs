@@ -4,6 +4,7 @@ use std::process::Command;
 
 use embed::Kernel;
 use rusqlite::{Connection, OpenFlags};
+use test_support::count;
 
 use crate::support::{self, Deviation};
 
@@ -15,9 +16,12 @@ fn vectors_agree_with_pytorch_for_every_kernel() {
     assert_eq!(texts.len(), expected.len());
     assert!(texts.len() >= 200);
     for kernel in support::kernels() {
+        // The plain one takes many times as long.
+        let step = if kernel == Kernel::Portable { count(8, 1) } else { 1 };
+        let texts: Vec<&str> = texts.iter().copied().step_by(step).collect();
         let found = support::load(kernel, 2).embed(&texts).unwrap();
         let mut deviation = Deviation::default();
-        for (found, expected) in found.iter().zip(&expected) {
+        for (found, expected) in found.iter().zip(expected.iter().step_by(step)) {
             deviation.take_in(found.as_slice(), expected);
         }
         let Deviation { max_abs, one_minus_cos, norm } = deviation;

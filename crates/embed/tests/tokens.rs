@@ -1,6 +1,7 @@
 //! Word pieces against `tokenizer.json` as the `tokenizers` crate runs it, and against Python's.
 
 use embed::Kernel;
+use test_support::count;
 use tokenizers::{Tokenizer, TruncationParams};
 
 use crate::support;
@@ -129,7 +130,7 @@ fn tokens_of_any_text_are_those_of_the_whole_text() {
     let model = support::load(Kernel::detect(), 1);
     let reference = reference();
     let mut random = Random(0x5EED);
-    for round in 0..3_000 {
+    for round in 0..count(500, 3_000) {
         let mut text = String::new();
         // Few kinds of parts each time, in runs that cross the limits of a word and of a text.
         let kinds = 1 + random.below(6);

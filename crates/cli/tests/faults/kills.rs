@@ -10,12 +10,12 @@ use test_support::{TestDatabase, count};
 use super::{Held, Migration, Random, age, empty, finish};
 
 /// Kills that have hit a migration at work, for each change and at night.
-const KILLS: (usize, usize) = (20, 50);
+const KILLS: (usize, usize) = (12, 50);
 
 /// After so many kills something else is to be done, so that all steps are hit.
-const STAGE_KILLS: usize = 8;
+const STAGE_KILLS: usize = 4;
 
-const RECORDS: (u64, u64) = (4_000, 10_000);
+const RECORDS: (u64, u64) = (2_000, 10_000);
 
 #[tokio::test]
 async fn kills_at_random_moments_lose_nothing_and_double_nothing() {
