@@ -90,7 +90,7 @@ async fn done(connection: &mut PgConnection, action: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn aged_table_loses_recall_which_is_told_and_mended_unattended() {
+async fn aged_table_loses_recall_which_is_reported_and_fixed_unattended() {
     let test_database = TestDatabase::prepared().await;
     let url = test_database.url();
     let database = Database::connect(&url).await.expect("the database answers");

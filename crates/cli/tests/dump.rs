@@ -265,7 +265,7 @@ fn damage_midway_says_how_far_it_came() {
 }
 
 #[test]
-fn reader_that_goes_away_ends_the_dump_without_a_word() {
+fn reader_that_closes_the_pipe_ends_the_dump_silently() {
     let folder = sample("query_storage_data");
     let mut command = panopticon(folder.path(), &["dump"]);
     let mut child = command

@@ -56,7 +56,7 @@ async fn vector_indexes(connection: &mut PgConnection) -> Vec<(String, bool)> {
 }
 
 #[tokio::test]
-async fn plan_is_told_carried_out_and_then_there_is_nothing_to_do() {
+async fn plan_is_printed_and_applied_and_then_there_is_nothing_to_do() {
     let database = with_queries(10_000).await;
     let mut connection = database.connection().await;
     let ivfflat = [("DATABASE_URL", database.url()), ("VECTOR_INDEX_TYPE", "ivfflat".to_owned())];
@@ -113,7 +113,7 @@ async fn settings_that_no_index_can_have_are_refused() {
 }
 
 #[tokio::test]
-async fn second_apply_is_refused_and_a_killed_one_is_made_good() {
+async fn second_apply_is_refused_and_a_killed_one_is_completed_by_the_next() {
     let database = with_queries(10_000).await;
     let mut connection = database.connection().await;
     // The build waits for this write until it ends.

@@ -35,7 +35,7 @@ async fn maintain(database: &TestDatabase, arguments: &[&str]) -> Run {
 }
 
 #[tokio::test]
-async fn plan_is_told_carried_out_and_then_there_is_nothing_to_do() {
+async fn plan_is_printed_and_applied_and_then_there_is_nothing_to_do() {
     let database = with_dead_rows().await;
     let plan = maintain(&database, &["--once", "--dry-run"]).await;
     assert_eq!(plan.code, 0, "{plan:?}");

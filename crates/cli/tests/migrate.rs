@@ -110,7 +110,7 @@ async fn exit_codes_tell_rejects_conflicts_and_locks_apart() {
 }
 
 #[tokio::test]
-async fn plan_is_printed_and_nothing_is_touched_until_it_is_carried_out_and_taken_back() {
+async fn plan_is_printed_and_nothing_is_touched_until_it_is_carried_out_and_undone() {
     let folder = sample("query_storage_data");
     let source = folder.path().display().to_string();
     let database = TestDatabase::create().await;

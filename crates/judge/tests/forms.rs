@@ -83,7 +83,7 @@ fn digits_of_every_script_are_the_numbers_that_they_are() {
 }
 
 #[test]
-fn what_nobody_sees_is_no_part_of_a_verdict() {
+fn invisible_text_is_no_part_of_a_verdict() {
     let check = |text: &str, score: f64| {
         assert_eq!(read_score(text, Some(TEN)), Reading::Score(score), "{text:?}");
     };

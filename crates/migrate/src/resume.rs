@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn same_command_goes_on_and_finished_runs_are_known() {
+    fn same_command_resumes_and_finished_runs_are_known() {
         let jobs = [job(1, JobStatus::Complete), job(2, JobStatus::Undone), job(3, JobStatus::Copying)];
         let earlier = look(&jobs).expect("nothing is in the way");
         assert_eq!(earlier.unfinished.map(|job| job.run_id), Some(Uuid::from_u128(3)));

@@ -265,7 +265,7 @@ async fn second_record_of_an_id_is_a_duplicate_and_the_first_that_can_be_held_is
 }
 
 #[tokio::test]
-async fn records_that_the_table_refuses_are_set_aside_and_the_others_come() {
+async fn records_that_the_table_rejects_are_quarantined_and_the_others_arrive() {
     let (test_database, database) = empty().await;
     let mut all = entries(0..40, 3);
     let directory = Directory::with("records", DistanceSpace::L2, &all);

@@ -46,7 +46,7 @@ async fn interrupted(test_database: &TestDatabase, database: &store::postgres::D
 }
 
 #[tokio::test]
-async fn same_command_goes_on_from_the_last_batch_with_the_same_run() {
+async fn same_command_resumes_from_the_last_batch_with_the_same_run() {
     let (test_database, database) = empty().await;
     let directory = interrupted(&test_database, &database).await;
     let jobs = database.jobs().await.expect("the jobs read");
@@ -159,7 +159,7 @@ async fn second_migration_into_a_table_refuses_while_the_first_is_under_way() {
 }
 
 #[tokio::test]
-async fn migration_that_is_dropped_at_any_step_goes_on() {
+async fn migration_that_is_dropped_at_any_step_resumes() {
     for step in Step::ALL {
         let (test_database, database) = empty().await;
         let queries = Table::of(Service::Query);

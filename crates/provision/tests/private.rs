@@ -107,7 +107,7 @@ fn server_on_the_usual_port_is_not_taken_for_ours() {
 }
 
 #[test]
-fn links_that_the_account_puts_into_its_folder_lead_nobody_astray() {
+fn links_that_the_account_puts_into_its_folder_are_not_followed() {
     let fixture = Fixture::new();
     fixture.start().release().expect("a cluster is made");
     let data = fixture.options.cluster.join("data");

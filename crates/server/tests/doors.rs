@@ -146,7 +146,7 @@ async fn shutdown_finishes_what_was_accepted() {
 }
 
 #[tokio::test]
-async fn requests_beyond_the_limit_are_turned_away_at_once() {
+async fn requests_beyond_the_limit_are_rejected_at_once() {
     let config = ServerConfig { max_requests: 1, ..ServerConfig::default() };
     let served = Served::start_with(config).await;
     let body = json!({"query": "Why?", "theme": "t"}).to_string();
@@ -187,7 +187,7 @@ async fn request_that_takes_too_long_is_given_up() {
 }
 
 #[tokio::test]
-async fn body_that_stays_away_is_the_clients_fault() {
+async fn body_that_never_arrives_is_the_clients_fault() {
     let config = ServerConfig { request_timeout: Duration::from_millis(300), ..ServerConfig::default() };
     let served = Served::start_with(config).await;
     let mut stalled = begin_post(&served, "{}").await;

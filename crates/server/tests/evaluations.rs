@@ -211,7 +211,7 @@ async fn a_judge_without_a_score_is_kept_without_one() {
 }
 
 #[tokio::test]
-async fn theme_goes_on_after_a_failed_query() {
+async fn theme_continues_after_a_failed_query() {
     let model = |prompt: &str| match prompt {
         "two" => failure(400, "invalid_request_error", "two is too much"),
         prompt => completion(prompt),
@@ -250,7 +250,7 @@ async fn theme_goes_on_after_a_failed_query() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_done_is_refused_before_anybody_is_asked() {
+async fn impossible_requests_are_refused_before_a_model_is_called() {
     let stub = Stub::judging("5");
     let served = Served::start_with_provider(stub.provider()).await;
     let good = metric(&served, "Good?", json!({})).await;

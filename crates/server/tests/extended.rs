@@ -235,7 +235,7 @@ async fn searches_rank_by_vector_text_or_both() {
 }
 
 #[tokio::test]
-async fn answers_and_exports_hold_so_many_bytes_whatever_the_limit() {
+async fn answers_and_exports_are_bounded_in_bytes_whatever_the_limit() {
     let served = Served::start().await;
     for n in 0..20 {
         let long = json!({"id": format!("{n}"), "query": format!("{n} ").repeat(500_000), "theme": "long"});

@@ -12,7 +12,7 @@ use test_support::PostgresServer;
 use crate::served::Served;
 
 #[tokio::test]
-async fn store_that_is_away_is_said_and_come_back_to() {
+async fn unavailable_store_is_reported_and_used_again_once_it_is_back() {
     let mut postgres = PostgresServer::private(Durability::Full, &[]).await;
     let served = Served::start_on(&postgres.url(), ServerConfig::default()).await;
     let stored = served.post("/api/v1/queries", json!({"query": "Why?", "theme": "t"})).await.data();

@@ -39,7 +39,7 @@ async fn resume(served: &Served, id: &str) {
 }
 
 #[tokio::test]
-async fn task_that_panics_fails_and_everything_else_goes_on() {
+async fn task_that_panics_fails_and_all_others_continue() {
     let stub = Stub::judging(VERDICT);
     let served = Served::start_faulty(stub.provider(), ServerConfig::default(), Faulty::around).await;
     queries(&served, &["good", "full of poison", "fine"]).await;
@@ -81,7 +81,7 @@ async fn query_of_a_theme_that_panics_does_not_stop_the_rest() {
 }
 
 #[tokio::test]
-async fn tasks_whose_rows_are_none_of_ours_fail_with_a_reason_and_the_others_are_done() {
+async fn tasks_with_foreign_rows_fail_with_a_reason_and_the_others_are_done() {
     let (stub, is_paid) = stopping();
     let served = Served::start_with_provider(stub.provider()).await;
     let texts: Vec<String> = (0..12).map(|number| format!("question {number}")).collect();
@@ -138,7 +138,7 @@ async fn tasks_whose_rows_are_none_of_ours_fail_with_a_reason_and_the_others_are
 }
 
 #[tokio::test]
-async fn runs_whose_rows_are_none_of_ours_stop_with_a_reason_and_hide_no_others() {
+async fn runs_with_foreign_rows_stop_with_a_reason_and_hide_no_others() {
     let (stub, is_paid) = stopping();
     let served = Served::start_with_provider(stub.provider()).await;
     queries(&served, &["one"]).await;
@@ -190,7 +190,7 @@ async fn runs_whose_rows_are_none_of_ours_stop_with_a_reason_and_hide_no_others(
 }
 
 #[tokio::test]
-async fn run_that_lacks_a_provider_goes_on_in_the_same_process_when_it_has_it() {
+async fn run_that_lacks_a_provider_resumes_in_the_same_process_once_it_has_one() {
     let (stub, is_paid) = stopping();
     let served = Served::start_with_provider(stub.provider()).await;
     queries(&served, &["one"]).await;

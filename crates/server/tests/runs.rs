@@ -231,7 +231,7 @@ async fn models_are_compared_in_both_orders() {
 }
 
 #[tokio::test]
-async fn run_stops_where_nobody_but_people_can_help_and_goes_on_when_they_did() {
+async fn run_stops_where_an_operator_has_to_help_and_resumes_afterwards() {
     use std::sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -302,7 +302,7 @@ async fn failed_units_are_done_again_if_asked_for() {
 }
 
 #[tokio::test]
-async fn budget_ends_a_run_and_more_of_it_lets_it_go_on() {
+async fn exhausted_budget_ends_a_run_and_a_higher_one_resumes_it() {
     let stub = Stub::judging(VERDICT);
     let served = Served::start_with_provider(stub.provider()).await;
     queries(&served, &["one", "two", "three", "four"]).await;
@@ -361,7 +361,7 @@ async fn a_process_without_the_key_leaves_the_run_to_others_and_several_share_it
 }
 
 #[tokio::test]
-async fn what_cannot_be_run_is_refused_by_field_before_anybody_is_paid() {
+async fn invalid_runs_are_refused_by_field_before_a_model_is_called() {
     let stub = Stub::judging(VERDICT);
     let served = Served::start_with_provider(stub.provider()).await;
     queries(&served, &["one"]).await;

@@ -231,11 +231,11 @@ fn check_with_chroma(form: ChromaForm) {
 }
 
 #[test]
-fn chroma_reads_and_goes_on_with_a_written_log() {
+fn chroma_reads_and_extends_a_written_log() {
     check_with_chroma(ChromaForm::Log);
 }
 
 #[test]
-fn chroma_reads_and_goes_on_with_a_written_index() {
+fn chroma_reads_and_extends_a_written_index() {
     check_with_chroma(ChromaForm::Flushed);
 }

@@ -18,7 +18,7 @@ use crate::{apply, build_waits, fill, index_names, observe, prepared, queries, u
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn index_is_swapped_without_a_moment_of_none_and_without_keeping_writers_waiting() {
+async fn index_is_swapped_without_a_gap_and_without_blocking_writers() {
     let (test_database, database) = prepared().await;
     fill(&test_database, 10_500).await;
     let lists = Policy { index_type: IndexType::Ivfflat, ..Policy::default() };

@@ -6,7 +6,7 @@ use upkeep::Policy;
 use crate::{apply, build_waits, fill, index_names, observe, prepared, queries, unfinished_write};
 
 #[tokio::test]
-async fn build_whose_process_is_gone_is_ended_dropped_and_done_again() {
+async fn build_of_a_killed_process_is_cancelled_dropped_and_repeated() {
     let (test_database, database) = prepared().await;
     fill(&test_database, 10_500).await;
     let write = unfinished_write(&test_database).await;

@@ -68,7 +68,7 @@ fn actions(done: &[Done]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn graph_of_dead_entries_is_built_anew_before_vacuum_and_measured_after() {
+async fn hnsw_index_of_dead_entries_is_rebuilt_before_vacuum_and_measured_after() {
     let (test_database, database) = with_dead_entries().await;
     let (plan, done, ending) = round(&database).await;
     assert_eq!((actions(&done), ending), (vec!["reindex", "vacuum", "index"], Ending::All), "{plan}");
@@ -90,7 +90,7 @@ async fn graph_of_dead_entries_is_built_anew_before_vacuum_and_measured_after() 
 }
 
 #[tokio::test]
-async fn one_process_at_a_time_and_none_beside_a_migration() {
+async fn one_process_maintains_at_a_time_and_none_during_a_migration() {
     let (_test_database, database) = with_dead_entries().await;
     let held = database.lock_maintenance().await.expect("the lock is asked for").expect("nobody has it");
     let maintenance = Maintenance {
@@ -153,7 +153,7 @@ async fn made_good(test_database: &TestDatabase, database: &Database) {
 }
 
 #[tokio::test]
-async fn killed_rebuild_is_made_good_by_the_next_round() {
+async fn killed_rebuild_is_completed_by_the_next_round() {
     let (test_database, database) = with_dead_entries().await;
     let (worker, _stop, write) = rebuilding(&test_database, &database).await;
     // As a kill does: its connections are closed, and the server goes on building.
@@ -169,7 +169,7 @@ async fn killed_rebuild_is_made_good_by_the_next_round() {
 }
 
 #[tokio::test]
-async fn round_that_is_stopped_records_it_and_the_next_one_goes_on() {
+async fn stopped_round_is_recorded_and_the_next_one_continues() {
     let (test_database, database) = with_dead_entries().await;
     let (worker, stop, write) = rebuilding(&test_database, &database).await;
     stop.send(()).expect("the round goes on");
@@ -233,7 +233,7 @@ async fn action_that_fails_is_recorded_and_the_others_are_taken() {
 }
 
 #[tokio::test]
-async fn searches_that_find_less_have_settings_measured_by_their_own_vectors() {
+async fn searches_with_low_recall_have_settings_measured_by_their_own_vectors() {
     let (test_database, database) = prepared().await;
     // A thousand rows on each of 15 axes, which become the middle of a list each: no other row is there to be one.
     test_database
@@ -320,7 +320,7 @@ async fn columns_of_a_large_table_are_known_better() {
 }
 
 #[tokio::test]
-async fn round_ends_with_its_budget_and_goes_on_from_there() {
+async fn round_ends_with_its_budget_and_the_next_one_continues() {
     let (_test_database, database) = with_dead_entries().await;
     let told = Mutex::new(Vec::new());
     let limits = Limits { budget: Duration::ZERO, ..Limits::default() };

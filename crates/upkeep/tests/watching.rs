@@ -73,7 +73,7 @@ async fn kept_samples(test_database: &TestDatabase) -> i64 {
 }
 
 #[tokio::test]
-async fn lost_recall_is_measured_told_once_and_over_when_it_is_mended() {
+async fn low_recall_raises_one_alert_which_is_cleared_once_fixed() {
     let (test_database, database) = prepared().await;
     fill_between_axes(&test_database).await;
     let searches = searches_for_rows(&database, &queries(), ROWS.into(), 20, 3).await.expect("rows are read");

@@ -493,7 +493,7 @@ mod tests {
 
     /// A hundred thousand values in as many bytes, of which nothing is left.
     #[test]
-    fn values_that_nobody_asks_for_are_not_kept() {
+    fn values_that_were_not_requested_are_not_kept() {
         let pickle = [
             &b"}X\x01\0\0\0a]("[..],
             &b"N".repeat(50_000),
@@ -558,7 +558,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn mutations_end_without_panic(changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+        fn mutations_cause_no_panic(changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
             let mut bytes = object_form();
             for (index, byte) in changes {
                 let index = index.index(bytes.len());
@@ -568,7 +568,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_end_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+        fn any_bytes_cause_no_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
             let _ = unpickle(&bytes);
         }
     }

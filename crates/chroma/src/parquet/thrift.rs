@@ -212,7 +212,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_end_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn any_bytes_cause_no_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = Compact::new(&bytes).structure(&mut |compact, id, kind| {
                 Ok(id == 1 && compact.int(kind).is_ok())
             });

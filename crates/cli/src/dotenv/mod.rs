@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn file_above_is_read_only_if_nobody_else_can_write_it_or_a_folder_of_it() {
+    fn file_above_is_read_only_if_no_other_user_can_write_it_or_a_folder_of_it() {
         let top = tempfile::tempdir().expect("a temporary folder");
         let (above, working) = (top.path().join("above"), top.path().join("above/working"));
         fs::create_dir_all(&working).expect("folders are made");

@@ -6,7 +6,7 @@ use test_support::{PostgresServer, SmallTablespace};
 use super::{Migration, Random, finish};
 
 #[tokio::test]
-async fn server_that_is_killed_under_load_keeps_rows_and_progress_together_and_the_run_goes_on() {
+async fn server_killed_under_load_keeps_rows_and_progress_together_and_the_run_resumes() {
     let mut random = Random::seeded();
     let mut server = PostgresServer::private(Durability::Full, &[]).await;
     let migration = Migration::new(&server.url(), 4_000, "50");
@@ -31,7 +31,7 @@ async fn server_that_is_killed_under_load_keeps_rows_and_progress_together_and_t
 }
 
 #[tokio::test]
-async fn full_disk_ends_a_migration_that_goes_on_once_there_is_room() {
+async fn full_disk_ends_a_migration_that_resumes_once_there_is_room() {
     let server = PostgresServer::private(Durability::None, &[]).await;
     let Some(mut space) = SmallTablespace::create(&server, "small", 3).await else { return };
     let migration = Migration::new(space.url(), 8_000, "100");

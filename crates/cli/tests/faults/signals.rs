@@ -14,7 +14,7 @@ pub(super) fn send(child: &Child, signal: Signal) {
 }
 
 #[tokio::test]
-async fn interrupt_and_termination_end_with_130_and_say_that_the_same_command_goes_on() {
+async fn interrupt_and_termination_end_with_130_and_say_that_the_same_command_resumes() {
     let database = TestDatabase::create().await;
     let migration = Migration::new(&database.url(), 4_000, "20");
     let mut written = 0;

@@ -11,7 +11,7 @@ use test_support::{ChromaForm, TestDatabase};
 use super::{Migration, finish, signals::send};
 
 #[tokio::test]
-async fn directory_that_is_deleted_half_way_is_named_and_once_it_is_back_the_run_goes_on() {
+async fn directory_that_is_deleted_half_way_is_named_and_the_run_resumes_once_it_is_back() {
     for form in [ChromaForm::Log, ChromaForm::Flushed] {
         let database = TestDatabase::create().await;
         let migration = Migration::of_form(&database.url(), 2_000, "20", form);
@@ -47,7 +47,7 @@ async fn directory_that_is_deleted_half_way_is_named_and_once_it_is_back_the_run
 }
 
 #[tokio::test]
-async fn files_that_lose_their_content_half_way_end_the_run_which_goes_on_once_they_are_back() {
+async fn files_that_lose_their_content_half_way_end_the_run_which_resumes_once_they_are_back() {
     for (form, victim) in [(ChromaForm::Log, "chroma.sqlite3"), (ChromaForm::Flushed, "data_level0.bin")] {
         let database = TestDatabase::create().await;
         let migration = Migration::of_form(&database.url(), 2_000, "20", form);

@@ -23,7 +23,7 @@ fn occurrences(step: Step) -> &'static [usize] {
 }
 
 #[tokio::test]
-async fn process_that_dies_at_any_step_of_a_first_run_or_of_a_difference_goes_on() {
+async fn migration_killed_at_any_step_of_a_first_or_a_later_run_resumes() {
     let mut crashed = BTreeSet::new();
     for step in Step::ALL {
         for nth in occurrences(step) {

@@ -57,7 +57,7 @@ fn is(verb: &str, request: &HttpRequest) -> bool {
 }
 
 #[tokio::test]
-async fn batch_that_fails_half_way_is_taken_back() {
+async fn batch_that_fails_half_way_is_rolled_back() {
     let Fixture { server, storage: direct, _directory } = Fixture::new(Service::Query).await;
     store_all(&direct, &records(1)).await;
     let server = Arc::new(server);

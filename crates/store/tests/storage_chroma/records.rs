@@ -160,7 +160,7 @@ async fn lists_are_newest_first_and_cursors_outlive_their_record() {
 }
 
 #[tokio::test]
-async fn server_that_is_away_is_unavailable() {
+async fn unreachable_server_is_reported_as_unavailable() {
     let directory = tempfile::tempdir().expect("a temporary folder");
     let server = test_support::ChromaServer::start(directory.path());
     let storage = open(&server, Service::Query).await;

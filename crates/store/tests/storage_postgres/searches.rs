@@ -72,7 +72,7 @@ async fn searches_hand_each_other_a_connection_and_leave_none_behind() {
 }
 
 #[tokio::test]
-async fn connections_that_searches_use_no_more_are_for_everybody() {
+async fn idle_connections_of_searches_are_available_to_all() {
     let (test_database, _database, storage) = storage(Service::Query).await;
     store_numbered(&storage, 10).await;
     let limits = DatabaseOptions { max_connections: 3, ..DatabaseOptions::default() };

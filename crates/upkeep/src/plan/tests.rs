@@ -95,7 +95,7 @@ fn carried_out(mut observation: Observation, plan: &Plan, policy: &Policy) -> Ob
 }
 
 #[test]
-fn small_tables_stay_as_they_are_and_large_ones_get_a_graph() {
+fn small_tables_stay_as_they_are_and_large_ones_get_hnsw() {
     let auto = &Policy::default();
     check(
         &observation(9_999, vec![]),
@@ -120,7 +120,7 @@ fn small_tables_stay_as_they_are_and_large_ones_get_a_graph() {
 }
 
 #[test]
-fn migration_gets_lists_which_a_graph_replaces_later() {
+fn migration_gets_ivfflat_which_hnsw_replaces_later() {
     let migration = &Policy { haste: Haste::Migration, ..Policy::default() };
     check(
         &observation(50_000, vec![]),
@@ -244,7 +244,7 @@ fn memory_writes_and_dimension_decide_too() {
 }
 
 #[test]
-fn settings_are_measured_again_and_a_graph_that_falls_short_gets_more_edges() {
+fn settings_are_measured_again_and_an_hnsw_index_below_target_gets_more_edges() {
     let with = |measured: MeasuredSetting| {
         let mut graph = index("g", HNSW);
         graph.measured = vec![measured];

@@ -46,7 +46,7 @@ async fn healthy_server_has_nothing_but_the_age_of_its_pgvector_and_an_empty_one
 }
 
 #[tokio::test]
-async fn server_that_nobody_set_up_for_its_data_is_found() {
+async fn server_with_default_settings_is_found() {
     let settings =
         [("autovacuum", "off"), ("random_page_cost", "4"), ("max_parallel_maintenance_workers", "0")];
     let server = PostgresServer::private(Durability::None, &settings).await;

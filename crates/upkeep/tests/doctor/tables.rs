@@ -23,7 +23,7 @@ async fn fill_scattered(test_database: &TestDatabase, rows: u32) {
 }
 
 #[tokio::test]
-async fn neglected_table_is_found_and_every_remedy_mends_it() {
+async fn neglected_table_is_found_and_every_remedy_fixes_it() {
     let (test_database, database) = prepared().await;
     test_database
         .execute(
@@ -63,7 +63,7 @@ async fn neglected_table_is_found_and_every_remedy_mends_it() {
 }
 
 #[tokio::test]
-async fn leftovers_of_builds_are_found_whoever_made_them() {
+async fn invalid_indexes_are_found_and_fixed() {
     let (test_database, database) = prepared().await;
     fill_healthy(&test_database, 10_000).await;
     let model = model_of(&test_database).await;
@@ -93,7 +93,7 @@ async fn leftovers_of_builds_are_found_whoever_made_them() {
 }
 
 #[tokio::test]
-async fn searches_that_find_too_little_now_and_lately_are_found() {
+async fn low_recall_of_measured_and_real_searches_is_found() {
     let (test_database, database) = prepared().await;
     fill_between_axes(&test_database).await;
     index_axes(&test_database).await;

@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_resumed_run_goes_on_counting() {
+    async fn a_resumed_run_continues_its_counts() {
         let model = registry::find("gpt-4").expect("it is known");
         let allowance = Allowance { requests: Some(10), ..Allowance::default() };
         let budget = Budget::new(allowance, Spent { requests: 9, ..Spent::default() });

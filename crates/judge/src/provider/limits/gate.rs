@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_caller_that_is_dropped_while_the_gate_is_closed_strands_nobody() {
+    async fn a_caller_that_is_dropped_while_the_gate_is_closed_strands_no_other() {
         let gate = gates(1).gate("p", "m");
         let first = gate.enter().await;
         let caller = |gate: Arc<Gate>| tokio::spawn(async move { gate.enter().await.succeeded() });

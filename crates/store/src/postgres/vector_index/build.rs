@@ -431,7 +431,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn build_of_lists_gets_the_memory_that_k_means_asks_for() {
+    fn ivfflat_build_gets_the_memory_that_k_means_asks_for() {
         let of = |lists| IndexDefinition { kind: IndexKind::Ivfflat { lists }, precision: Precision::Full };
         // pgvector 0.8 on 1,000 lists of 384 dimensions: "memory required is 273 MB".
         assert!(build_memory_kb(of(1_000), 1_000_000, 384, None) > 273 << 10);
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn build_of_a_graph_gets_the_memory_of_the_graph_but_not_all_that_is_free() {
+    fn hnsw_build_gets_the_memory_of_the_index_but_not_all_that_is_free() {
         let kind = IndexKind::Hnsw { m: 16, ef_construction: 64 };
         let full = IndexDefinition { kind, precision: Precision::Full };
         let needed = build_memory_kb(full, 100_000, 384, Some(100 << 20));

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn graph_is_walked_once_where_that_surely_finds_what_matches_nearby() {
+    fn one_hnsw_scan_is_made_where_it_surely_finds_matches_nearby() {
         let setting = |depth, candidates| measured(Filtering::Some, depth, candidates);
         let with = |kind, candidates| SearchedIndex {
             precision: Precision::Full,

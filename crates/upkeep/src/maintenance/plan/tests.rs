@@ -115,7 +115,7 @@ fn check(observed: &Observed, expected: &Expect) {
 }
 
 #[test]
-fn dead_rows_are_vacuumed_before_autovacuum_comes_and_a_graph_of_many_is_built_anew_first() {
+fn dead_rows_are_vacuumed_before_autovacuum_and_an_hnsw_index_with_many_is_rebuilt_first() {
     check(
         &of(vec![queries(20_000, 2_000, Some(HNSW))]),
         &expect![[r#"
@@ -231,7 +231,7 @@ fn heavy_actions_wait_for_quiet_hours() {
 }
 
 #[test]
-fn lost_recall_is_measured_and_moved_lists_are_built_anew() {
+fn lost_recall_is_measured_and_drifted_ivfflat_indexes_are_rebuilt() {
     let mut table = queries(20_000, 0, Some(IndexKind::Ivfflat { lists: 20 }));
     let vectors = table.vectors.as_mut().expect("it has vectors");
     vectors.observation.indexes[0].measured = vec![measured(3, 20_000)];
