@@ -7,7 +7,7 @@ use records::Service;
 use serde_json::json;
 use store::{
     postgres::{Database, DatabaseOptions, PostgresStorage},
-    storage::{Atomicity, Change, DocumentFilter, Selection, Start, Storage as _, StorageError},
+    storage::{Atomicity, Change, Selection, Start, Storage as _, StorageError},
 };
 use test_support::{PgBouncer, PostgresServer, TestDatabase};
 use tokio::time::{Instant, sleep};
@@ -171,15 +171,22 @@ async fn storage_recovers_when_the_server_comes_back() {
 #[tokio::test]
 async fn statement_that_takes_too_long_ends_as_unavailable() {
     let (test_database, _, _) = storage(Service::Query).await;
-    test_database
-        .execute("insert into queries (query_text, theme) select repeat('a', 20000) || n, 'x' from generate_series(1, 3000) n")
-        .await;
-    let options = DatabaseOptions { statement_timeout: Duration::from_secs(2), ..DatabaseOptions::default() };
+    // The table is locked, and nothing else ends the wait.
+    let options = DatabaseOptions {
+        lock_timeout: Duration::ZERO,
+        statement_timeout: Duration::from_secs(2),
+        ..DatabaseOptions::default()
+    };
     let database = Database::connect_with(&test_database.url(), &options).await.expect("it answers");
     let storage = PostgresStorage::new(database, Service::Query);
-    let slow = DocumentFilter::from_json(&json!({"$regex": "(a+b|a+c)+d"})).expect("it is a pattern");
-    let counted = storage.count(&Selection { document: Some(slow), ..Selection::default() }).await;
+    let mut locker = test_database.connection().await;
+    sqlx::raw_sql("begin; lock table queries in access exclusive mode")
+        .execute(&mut locker)
+        .await
+        .expect("it is locked");
+    let counted = storage.count(&Selection::default()).await;
     assert!(matches!(counted, Err(StorageError::Unavailable { .. })), "{counted:?}");
+    sqlx::raw_sql("rollback").execute(&mut locker).await.expect("the lock ends");
     storage.check().await.expect("the connection is of use");
 }
 
