@@ -5,7 +5,7 @@ use std::time::Instant;
 use store::{
     RowDigest,
     postgres::{
-        Access, Database, Table, TableLock,
+        Access, AdvisoryLock, Database, Table,
         groups::Group,
         jobs::{Commit, Counts, Job, JobStatus, Origin},
         schema::TableState,
@@ -116,7 +116,7 @@ pub(crate) async fn prepare(
     new_run: Uuid,
     options: &MigrateOptions,
     observer: &Observer,
-) -> Result<(TableLock, Prepared), Error> {
+) -> Result<(AdvisoryLock, Prepared), Error> {
     check_dimension(&transfer)?;
     let mut lock = database.lock_table(&transfer.table.name).await?;
     observer(Event::Step(Step::Locked));

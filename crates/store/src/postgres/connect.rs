@@ -17,9 +17,9 @@ use super::{
     bounded::within_answer,
     checkout::{Pool, Transaction},
     search_watch::SearchWatch,
-    session::{self, Session},
+    session::{self, Session, Vectors},
     shares::{Permit, Share, Shares},
-    shelf::Shelf,
+    shelf::{Shelf, TRUSTED_IDLE},
     sql::{self, service::StatementLimits},
     unnamed::on,
     url::DatabaseUrl,
@@ -37,10 +37,6 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long checks have the same connection.
 const CHECKS_FOR: Duration = Duration::from_secs(30);
-
-/// A connection that was idle for longer is asked whether it lives, before it is used. Under load that would cost
-/// each operation a round trip; and what fails there on a connection that just died may be tried again.
-pub(super) const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
 /// Of so many connections one may be kept for searches alone.
 const SHELVED: u32 = 3;
@@ -236,6 +232,48 @@ impl Database {
 
     pub(super) fn set_session(&self, session: Session) {
         *self.session.write().unwrap_or_else(PoisonError::into_inner) = session;
+    }
+
+    /// Whether statements of ours can work in this database, as it was when we connected.
+    ///
+    /// # Errors
+    /// When its encoding cannot hold every text, or pgvector's types cannot be named.
+    pub fn check_session(&self) -> Result<(), Error> {
+        self.session().check(self.address())
+    }
+
+    /// What works in this database, but not as it should.
+    pub fn session_warning(&self) -> Option<String> {
+        self.session().warning()
+    }
+
+    /// The schema of pgvector, where a statement has to name it.
+    pub(super) fn vector_schema(&self) -> Option<String> {
+        match self.session().vectors {
+            Vectors::Elsewhere { schema, .. } => Some(schema),
+            _ => None,
+        }
+    }
+
+    /// What each transaction has to set, if anything.
+    pub(super) fn session_settings(&self) -> Vec<sql::Sql> {
+        self.session().search_path().into_iter().collect()
+    }
+
+    /// Looks again, in a transaction of ours: the extension may have come, or gone elsewhere.
+    pub(super) async fn look_again(&self, connection: &mut PgConnection) -> Result<(), Error> {
+        // What we have set ourselves says nothing.
+        sqlx::raw_sql("set local search_path to default")
+            .execute(&mut *connection)
+            .await
+            .during("look at the database")?;
+        let session = session::look(connection).await.during("look at the database")?;
+        session.check(self.address())?;
+        self.set_session(session);
+        for setting in self.session_settings() {
+            sqlx::raw_sql(setting).execute(&mut *connection).await.during("set the search path")?;
+        }
+        Ok(())
     }
 
     /// Begins a transaction that may take as long as it must, whatever the role's settings say; or one that is

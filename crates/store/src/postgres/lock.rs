@@ -17,17 +17,17 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(1);
 const ATTEMPT_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Holds a table for one migration until it is dropped, or its process dies: PostgreSQL sees that at once.
+/// What one process of ours does at a time, held until this is dropped, or the process dies: PostgreSQL sees that at once.
 ///
 /// It is a transaction with an advisory lock and nothing else. It holds no snapshot and no lock on a relation, so
 /// neither VACUUM nor a concurrent index build waits for it; a session's lock would not survive a pooler. If only
 /// its connection is lost, another migration may begin: then the job's holder changes, and this one's next commit is
 /// refused.
 #[derive(Debug)]
-pub struct TableLock(Transaction);
+pub struct AdvisoryLock(Transaction);
 
-impl TableLock {
-    /// Lets go; dropping would leave it to the pool to do it some time.
+impl AdvisoryLock {
+    /// Ends it; dropping would leave it to the pool to do it some time.
     ///
     /// # Errors
     /// When the connection is lost, and the lock with it.
@@ -61,85 +61,43 @@ impl TableLock {
     }
 }
 
-/// Holds the indexes of a table until it is dropped, or its process dies.
-#[derive(Debug)]
-pub struct IndexLock(Transaction);
-
-impl IndexLock {
-    /// Lets go; dropping would leave it to the pool to do it some time.
-    ///
-    /// # Errors
-    /// When the connection is lost, and the lock with it.
-    pub async fn release(self) -> Result<(), Error> {
-        self.0.commit().await.during("end a transaction")
-    }
-}
-
-/// Holds the making again of searches until it is dropped, or its process dies.
-#[derive(Debug)]
-pub struct ReplayLock(Transaction);
-
-impl ReplayLock {
-    /// Lets go; dropping would leave it to the pool to do it some time.
-    ///
-    /// # Errors
-    /// When the connection is lost, and the lock with it.
-    pub async fn release(self) -> Result<(), Error> {
-        self.0.commit().await.during("end a transaction")
-    }
-}
-
-/// Holds the maintenance of a database until it is dropped, or its process dies.
-#[derive(Debug)]
-pub struct MaintenanceLock(Transaction);
-
-impl MaintenanceLock {
-    /// Lets go; dropping would leave it to the pool to do it some time.
-    ///
-    /// # Errors
-    /// When the connection is lost, and the lock with it.
-    pub async fn release(self) -> Result<(), Error> {
-        self.0.commit().await.during("end a transaction")
-    }
-}
-
 impl Database {
     /// Holds the making again of searches in this database; `None` while another process does it.
     ///
     /// # Errors
     /// When a statement fails.
-    pub async fn lock_replays(&self) -> Result<Option<ReplayLock>, Error> {
-        Ok(self.try_lock("panopticon replays", Some(Duration::ZERO)).await?.map(ReplayLock))
+    pub async fn lock_replays(&self) -> Result<Option<AdvisoryLock>, Error> {
+        self.try_lock("panopticon replays", Some(Duration::ZERO)).await
     }
 
     /// Holds the maintenance of this database; `None` when another process has it.
     ///
     /// # Errors
     /// When a statement fails.
-    pub async fn lock_maintenance(&self) -> Result<Option<MaintenanceLock>, Error> {
-        Ok(self.try_lock("panopticon maintenance", Some(PATIENCE)).await?.map(MaintenanceLock))
+    pub async fn lock_maintenance(&self) -> Result<Option<AdvisoryLock>, Error> {
+        self.try_lock("panopticon maintenance", Some(PATIENCE)).await
     }
 
     /// Holds the table `name`, which need not exist.
     ///
     /// # Errors
     /// [`Error::Locked`] when another migration has it.
-    pub async fn lock_table(&self, name: &str) -> Result<TableLock, Error> {
+    pub async fn lock_table(&self, name: &str) -> Result<AdvisoryLock, Error> {
         let locked = self.try_lock(&migration_key(name), Some(PATIENCE)).await?;
-        locked.map(TableLock).ok_or_else(|| Error::Locked { table: name.to_owned() })
+        locked.ok_or_else(|| Error::Locked { table: name.to_owned() })
     }
 
     /// Holds all of `tables` by one connection.
     ///
     /// # Errors
     /// [`Error::Locked`] when another migration has one of them.
-    pub async fn lock_tables(&self, tables: &[String]) -> Result<TableLock, Error> {
+    pub async fn lock_tables(&self, tables: &[String]) -> Result<AdvisoryLock, Error> {
         let Some((first, others)) = tables.split_first() else {
             return Err(Error::NoTable { table: String::new() });
         };
         let end = Instant::now() + PATIENCE;
         'attempts: loop {
-            let TableLock(mut transaction) = self.lock_table(first).await?;
+            let AdvisoryLock(mut transaction) = self.lock_table(first).await?;
             for table in others {
                 if !lock_in(&mut transaction, &migration_key(table)).await? {
                     // All are let go, since the other may wait for one of these.
@@ -151,7 +109,7 @@ impl Database {
                     continue 'attempts;
                 }
             }
-            return Ok(TableLock(transaction));
+            return Ok(AdvisoryLock(transaction));
         }
     }
 
@@ -160,25 +118,25 @@ impl Database {
     ///
     /// # Errors
     /// [`Error::IndexesLocked`] when another process has them.
-    pub async fn lock_indexes(&self, name: &str) -> Result<IndexLock, Error> {
+    pub async fn lock_indexes(&self, name: &str) -> Result<AdvisoryLock, Error> {
         let locked = self.try_lock(&index_key(name), Some(PATIENCE)).await?;
-        locked.map(IndexLock).ok_or_else(|| Error::IndexesLocked { table: name.to_owned() })
+        locked.ok_or_else(|| Error::IndexesLocked { table: name.to_owned() })
     }
 
     /// The same, after whoever has them now.
     ///
     /// # Errors
     /// When a statement fails.
-    pub async fn lock_indexes_in_turn(&self, name: &str) -> Result<IndexLock, Error> {
+    pub async fn lock_indexes_in_turn(&self, name: &str) -> Result<AdvisoryLock, Error> {
         let locked = self.try_lock(&index_key(name), None).await?;
-        Ok(IndexLock(locked.expect("without an end there is no giving up")))
+        Ok(locked.expect("without an end there is no giving up"))
     }
 
-    /// A transaction that holds `key` and nothing else; `None` when another has it and `patience` is over.
+    /// Holds `key`; `None` when another has it and `patience` is over.
     ///
     /// It asks again and again instead of waiting, and each time in a transaction of its own: a concurrent build waits
     /// until every transaction is over that it once saw with a snapshot, and whoever builds has the lock.
-    async fn try_lock(&self, key: &str, patience: Option<Duration>) -> Result<Option<Transaction>, Error> {
+    async fn try_lock(&self, key: &str, patience: Option<Duration>) -> Result<Option<AdvisoryLock>, Error> {
         let end = patience.map(|patience| Instant::now() + patience);
         loop {
             let mut transaction = self.begin().await?;
@@ -195,7 +153,7 @@ impl Database {
             .await
             .during("set keepalives")?;
             if lock_in(&mut transaction, key).await? {
-                return Ok(Some(transaction));
+                return Ok(Some(AdvisoryLock(transaction)));
             }
             transaction.commit().await.during("end a transaction")?;
             if end.is_some_and(|end| Instant::now() >= end) {

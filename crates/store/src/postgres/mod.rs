@@ -50,7 +50,7 @@ pub use error::Error;
 pub use evaluation_results::{
     EarlierVerdict, EvaluationResult, StoredComparison, StoredJudgement, StoredResult,
 };
-pub use lock::{IndexLock, MaintenanceLock, ReplayLock, TableLock};
+pub use lock::AdvisoryLock;
 pub use models::{RegisteredModel, Registration};
 pub use odd_values::OddValues;
 pub use own_tables::is_own_relation;

@@ -2,8 +2,8 @@
 
 use sqlx::PgConnection;
 
-use super::{Database, sql, unnamed::on};
-use crate::{Error, postgres::error::StatementContext as _};
+use super::{sql, unnamed::on};
+use crate::Error;
 
 /// The encoding that holds every text.
 const UTF8: &str = "UTF8";
@@ -103,37 +103,9 @@ impl Session {
     }
 
     /// What a transaction sets so that pgvector's types are found, if it has to.
-    fn search_path(&self) -> Option<sql::Sql> {
+    pub(super) fn search_path(&self) -> Option<sql::Sql> {
         let Vectors::Elsewhere { schema, searched } = &self.vectors else { return None };
         Some(sql::set_search_path(searched.iter().chain([schema])))
-    }
-}
-
-impl Database {
-    /// Whether statements of ours can work in this database, as it was when we connected.
-    ///
-    /// # Errors
-    /// When its encoding cannot hold every text, or pgvector's types cannot be named.
-    pub fn check_session(&self) -> Result<(), Error> {
-        self.session().check(self.address())
-    }
-
-    /// What works in this database, but not as it should.
-    pub fn session_warning(&self) -> Option<String> {
-        self.session().warning()
-    }
-
-    /// The schema of pgvector, where a statement has to name it.
-    pub(super) fn vector_schema(&self) -> Option<String> {
-        match self.session().vectors {
-            Vectors::Elsewhere { schema, .. } => Some(schema),
-            _ => None,
-        }
-    }
-
-    /// What each transaction has to set, if anything.
-    pub(super) fn session_settings(&self) -> Vec<sql::Sql> {
-        self.session().search_path().into_iter().collect()
     }
 }
 
@@ -194,24 +166,6 @@ pub(super) async fn look(connection: &mut PgConnection) -> sqlx::Result<Session>
         (Some(schema), None) => Vectors::Elsewhere { schema, searched: row.searched },
     };
     Ok(Session { encoding: row.encoding, has_tables: row.has_tables, role: row.role, vectors })
-}
-
-impl Database {
-    /// Looks again, in a transaction of ours: the extension may have come, or gone elsewhere.
-    pub(super) async fn look_again(&self, connection: &mut PgConnection) -> Result<(), Error> {
-        // What we have set ourselves says nothing.
-        sqlx::raw_sql("set local search_path to default")
-            .execute(&mut *connection)
-            .await
-            .during("look at the database")?;
-        let session = look(connection).await.during("look at the database")?;
-        session.check(self.address())?;
-        self.set_session(session);
-        for setting in self.session_settings() {
-            sqlx::raw_sql(setting).execute(&mut *connection).await.during("set the search path")?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -12,9 +12,12 @@ use sqlx::PgConnection;
 
 use super::{
     checkout::{Checkout, Pool},
-    connect::TRUSTED_IDLE,
     shares::Permit,
 };
+
+/// A connection that was idle for longer is asked whether it lives, before it is used. Under load that would cost
+/// each operation a round trip; and what fails there on a connection that just died may be tried again.
+pub(super) const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
 /// Then a connection goes back to the pool, whose rules (how old it may become) hold for it again.
 const LENT: Duration = Duration::from_secs(60);

@@ -146,7 +146,7 @@ pub async fn maintain(
     stop: impl Future<Output = ()>,
 ) -> Result<Round, store::Error> {
     let Some(lock) = maintenance.database.lock_maintenance().await? else { return Ok(Round::Busy) };
-    let round = maintenance.round(pin!(stop)).await?;
+    let round = Box::pin(maintenance.round(pin!(stop))).await?;
     lock.release().await?;
     Ok(round)
 }
