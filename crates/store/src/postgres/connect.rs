@@ -16,6 +16,7 @@ use sqlx::{
 use super::{
     bounded::within_answer,
     checkout::{Pool, Transaction},
+    failure::Failing,
     search_watch::SearchWatch,
     session::{self, Session, Vectors},
     shares::{Permit, Share, Shares},
@@ -24,7 +25,7 @@ use super::{
     unnamed::on,
     url::DatabaseUrl,
 };
-use crate::{Error, postgres::error::StatementContext as _};
+use crate::{Error, postgres::error::StatementContext as _, storage::StorageError};
 
 /// Connections that a migration writes on, at most.
 pub const MAX_COPY_CONNECTIONS: u32 = 8;
@@ -315,6 +316,21 @@ impl Database {
         let begin = sql::service::begin(&self.limits, &self.session_settings(), settings);
         let permit = self.permit().await?;
         self.pool.begin(permit, begin).await
+    }
+
+    /// Does `work` in a transaction of a service, and ends that; what fails counts as the failure of `operation`, a verb
+    /// phrase.
+    pub(crate) async fn in_service<T>(
+        &self,
+        failing: Failing,
+        operation: &'static str,
+        work: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
+    ) -> Result<T, StorageError> {
+        let begun = self.begin_service(&[]).await;
+        let mut transaction = begun.map_err(failing.to("begin a transaction"))?;
+        let done = work(&mut transaction).await.map_err(failing.to(operation))?;
+        transaction.commit().await.map_err(failing.to("commit a transaction"))?;
+        Ok(done)
     }
 
     /// Begins a transaction that looks whether the database is fit, on a connection for that alone: it does not wait for

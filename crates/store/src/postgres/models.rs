@@ -35,20 +35,20 @@ impl Database {
     /// # Errors
     /// When the statement fails.
     pub async fn registered_models(&self) -> Result<Vec<RegisteredModel>, StorageError> {
-        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        let models = sqlx::query_as!(
-            RegisteredModel,
-            r#"
+        self.in_service(FAILING, "list models", async |connection| {
+            let models = sqlx::query_as!(
+                RegisteredModel,
+                r#"
             select id, name, provider, is_judge_compatible
             from models
             order by id collate "C"
             "#
-        )
-        .fetch_all(on(&mut transaction))
+            )
+            .fetch_all(on(connection))
+            .await?;
+            Ok(models)
+        })
         .await
-        .map_err(FAILING.to("list models"))?;
-        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
-        Ok(models)
     }
 
     /// The registered model `id`, if there is one.
@@ -60,17 +60,17 @@ impl Database {
         if id.contains('\0') {
             return Ok(None);
         }
-        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        let model = sqlx::query_as!(
-            RegisteredModel,
-            "select id, name, provider, is_judge_compatible from models where id = $1",
-            id
-        )
-        .fetch_optional(on(&mut transaction))
+        self.in_service(FAILING, "find a model", async |connection| {
+            let model = sqlx::query_as!(
+                RegisteredModel,
+                "select id, name, provider, is_judge_compatible from models where id = $1",
+                id
+            )
+            .fetch_optional(on(connection))
+            .await?;
+            Ok(model)
+        })
         .await
-        .map_err(FAILING.to("find a model"))?;
-        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
-        Ok(model)
     }
 
     /// Registers `model`; one of its id becomes what is given.
@@ -79,9 +79,9 @@ impl Database {
     /// [`StorageError::Refused`] for a text with the character NUL; when the statement fails.
     pub async fn register_model(&self, model: &RegisteredModel) -> Result<Registration, StorageError> {
         model.check()?;
-        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        let stored = sqlx::query!(
-            r#"
+        self.in_service(FAILING, "register a model", async |connection| {
+            let stored = sqlx::query!(
+                r#"
             insert into models (id, name, provider, is_judge_compatible)
             values ($1, $2, $3, $4)
             on conflict (id) do update
@@ -90,16 +90,16 @@ impl Database {
             where (models.name, models.provider, models.is_judge_compatible)
                 is distinct from (excluded.name, excluded.provider, excluded.is_judge_compatible)
             "#,
-            model.id,
-            model.name,
-            model.provider,
-            model.is_judge_compatible
-        )
-        .execute(on(&mut transaction))
+                model.id,
+                model.name,
+                model.provider,
+                model.is_judge_compatible
+            )
+            .execute(on(connection))
+            .await?;
+            Ok(if stored.rows_affected() == 0 { Registration::Unchanged } else { Registration::Stored })
+        })
         .await
-        .map_err(FAILING.to("register a model"))?;
-        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
-        Ok(if stored.rows_affected() == 0 { Registration::Unchanged } else { Registration::Stored })
     }
 
     /// Registers `model` unless one of its id is there, which is left as it is.
@@ -108,22 +108,23 @@ impl Database {
     /// As for [`Database::register_model`].
     pub async fn register_new_model(&self, model: &RegisteredModel) -> Result<(), StorageError> {
         model.check()?;
-        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        sqlx::query!(
-            r#"
+        self.in_service(FAILING, "register a model", async |connection| {
+            sqlx::query!(
+                r#"
             insert into models (id, name, provider, is_judge_compatible)
             values ($1, $2, $3, $4)
             on conflict (id) do nothing
             "#,
-            model.id,
-            model.name,
-            model.provider,
-            model.is_judge_compatible
-        )
-        .execute(on(&mut transaction))
+                model.id,
+                model.name,
+                model.provider,
+                model.is_judge_compatible
+            )
+            .execute(on(connection))
+            .await?;
+            Ok(())
+        })
         .await
-        .map_err(FAILING.to("register a model"))?;
-        transaction.commit().await.map_err(FAILING.to("commit a transaction"))
     }
 }
 

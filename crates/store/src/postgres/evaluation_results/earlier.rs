@@ -33,9 +33,9 @@ impl Database {
         fingerprints: &[String],
     ) -> Result<Vec<EarlierVerdict>, StorageError> {
         const OPERATION: &str = "look for earlier verdicts";
-        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        let rows = sqlx::query!(
-            r#"
+        self.in_service(FAILING, OPERATION, async |connection| {
+            let rows = sqlx::query!(
+                r#"
             select distinct on (panopticon_metadata(result_metadata) ->> 'fingerprint')
                 panopticon_metadata(result_metadata) ->> 'fingerprint' as "fingerprint!",
                 id,
@@ -46,21 +46,22 @@ impl Database {
                 and panopticon_metadata(result_metadata) ->> 'status' in ('scored', 'unparsed', 'refused')
             order by panopticon_metadata(result_metadata) ->> 'fingerprint', "timestamp", id
             "#,
-            fingerprints
-        )
-        .fetch_all(on(&mut transaction))
+                fingerprints
+            )
+            .fetch_all(on(connection))
+            .await?;
+            Ok(rows
+                .into_iter()
+                .map(|row| {
+                    // What has a fingerprint is an object.
+                    let metadata =
+                        decode(&row.result_metadata).value.as_object().cloned().unwrap_or_default();
+                    // No verdict of ours has a score that is no number.
+                    let score = row.score.filter(|score| score.is_finite());
+                    EarlierVerdict { fingerprint: row.fingerprint, id: row.id, score, metadata }
+                })
+                .collect())
+        })
         .await
-        .map_err(FAILING.to(OPERATION))?;
-        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
-        Ok(rows
-            .into_iter()
-            .map(|row| {
-                // What has a fingerprint is an object.
-                let metadata = decode(&row.result_metadata).value.as_object().cloned().unwrap_or_default();
-                // No verdict of ours has a score that is no number.
-                let score = row.score.filter(|score| score.is_finite());
-                EarlierVerdict { fingerprint: row.fingerprint, id: row.id, score, metadata }
-            })
-            .collect())
     }
 }

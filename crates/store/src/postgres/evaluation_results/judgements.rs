@@ -66,13 +66,15 @@ impl Database {
         mut visit: impl FnMut(StoredJudgement<'_>),
     ) -> Result<(), StorageError> {
         const OPERATION: &str = "read judgements";
-        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        let mut rows = bound(read_judgements(selection)).fetch(on(&mut transaction));
-        while let Some(row) = rows.try_next().await.map_err(FAILING.to(OPERATION))? {
-            visit(read(&row).map_err(FAILING.to(OPERATION))?);
-        }
-        drop(rows);
-        transaction.commit().await.map_err(FAILING.to("commit a transaction"))
+        self.in_service(FAILING, OPERATION, async |connection| {
+            let mut rows = bound(read_judgements(selection)).fetch(on(connection));
+            while let Some(row) = rows.try_next().await? {
+                visit(read(&row)?);
+            }
+            drop(rows);
+            Ok(())
+        })
+        .await
     }
 }
 

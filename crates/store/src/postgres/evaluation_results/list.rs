@@ -126,18 +126,19 @@ impl Database {
         limit: Option<usize>,
         operation: &'static str,
     ) -> Result<Vec<PgRow>, StorageError> {
-        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        let mut rows = Vec::new();
-        for statement in statements {
-            if limit.is_some_and(|limit| rows.len() >= limit) {
-                break;
+        self.in_service(FAILING, operation, async |connection| {
+            let mut rows = Vec::new();
+            for statement in statements {
+                if limit.is_some_and(|limit| rows.len() >= limit) {
+                    break;
+                }
+                let more = fetch_answer(connection, statement).await;
+                rows.extend(more?);
             }
-            let more = fetch_answer(&mut transaction, statement).await;
-            rows.extend(more.map_err(FAILING.to(operation))?);
-        }
-        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
-        rows.truncate(limit.unwrap_or(usize::MAX));
-        Ok(rows)
+            rows.truncate(limit.unwrap_or(usize::MAX));
+            Ok(rows)
+        })
+        .await
     }
 }
 

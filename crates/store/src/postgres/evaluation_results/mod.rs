@@ -64,9 +64,11 @@ impl Database {
     /// [`StorageError::Refused`] for a text with the character NUL; when the statement fails.
     pub async fn insert_evaluation_results(&self, results: &[EvaluationResult]) -> Result<(), StorageError> {
         results.iter().try_for_each(EvaluationResult::check)?;
-        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        insert_results(&mut transaction, results).await.map_err(FAILING.to("store evaluation results"))?;
-        transaction.commit().await.map_err(FAILING.to("commit a transaction"))
+        self.in_service(FAILING, "store evaluation results", async |connection| {
+            insert_results(connection, results).await?;
+            Ok(())
+        })
+        .await
     }
 }
 

@@ -36,10 +36,11 @@ impl Database {
         begun: &[AttemptBegun],
     ) -> Result<Recorded, StorageError> {
         const OPERATION: &str = "record that calls begin";
-        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        let recorded = begin(&mut transaction, run, worker, begun).await.map_err(FAILING.to(OPERATION))?;
-        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
-        Ok(recorded)
+        self.in_service(FAILING, OPERATION, async |connection| {
+            let recorded = begin(connection, run, worker, begun).await?;
+            Ok(recorded)
+        })
+        .await
     }
 }
 

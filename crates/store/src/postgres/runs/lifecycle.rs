@@ -62,10 +62,10 @@ impl Database {
     /// When the statement fails.
     pub async fn run(&self, id: Uuid) -> Result<Option<Run>, StorageError> {
         const OPERATION: &str = "find a run";
-        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        let row = sqlx::query_as!(
-            Row,
-            r#"
+        self.in_service(FAILING, OPERATION, async |connection| {
+            let row = sqlx::query_as!(
+                Row,
+                r#"
             select id, name, plan, allowance, state, stop_reason,
                 -- Times that Rust's types do not have are the nearest that they have.
                 least(greatest(created_at, '0001-01-01'), '9999-12-31 23:59:59.999999') as "created_at!",
@@ -81,13 +81,13 @@ impl Database {
             from runs
             where id = $1
             "#,
-            id
-        )
-        .fetch_optional(on(&mut transaction))
+                id
+            )
+            .fetch_optional(on(connection))
+            .await?;
+            row.map(Row::run).transpose()
+        })
         .await
-        .map_err(FAILING.to(OPERATION))?;
-        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
-        row.map(Row::run).transpose().map_err(FAILING.to(OPERATION))
     }
 
     /// Up to `limit` runs, newest first, from the one after `after` on; only those in `state` if it is given.
@@ -102,10 +102,10 @@ impl Database {
     ) -> Result<Vec<Run>, StorageError> {
         const OPERATION: &str = "list runs";
         let (created_at, id) = after.unzip();
-        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        let rows = sqlx::query_as!(
-            Row,
-            r#"
+        self.in_service(FAILING, OPERATION, async |connection| {
+            let rows = sqlx::query_as!(
+                Row,
+                r#"
             select id, name, plan, allowance, state, stop_reason,
                 -- Times that Rust's types do not have are the nearest that they have.
                 least(greatest(created_at, '0001-01-01'), '9999-12-31 23:59:59.999999') as "created_at!",
@@ -124,16 +124,16 @@ impl Database {
             order by least(greatest(created_at, '0001-01-01'), '9999-12-31 23:59:59.999999') desc, id desc
             limit $4
             "#,
-            state.map(RunState::as_str),
-            created_at,
-            id,
-            i64::from(limit)
-        )
-        .fetch_all(on(&mut transaction))
+                state.map(RunState::as_str),
+                created_at,
+                id,
+                i64::from(limit)
+            )
+            .fetch_all(on(connection))
+            .await?;
+            rows.into_iter().map(Row::run).collect::<sqlx::Result<_>>()
+        })
         .await
-        .map_err(FAILING.to(OPERATION))?;
-        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
-        rows.into_iter().map(Row::run).collect::<sqlx::Result<_>>().map_err(FAILING.to(OPERATION))
     }
 
     /// Up to `limit` runs that are running, newest first, none of them among `but`.
@@ -141,23 +141,23 @@ impl Database {
     /// # Errors
     /// When the statement fails.
     pub async fn running_runs(&self, but: &[Uuid], limit: u32) -> Result<Vec<Uuid>, StorageError> {
-        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        let ids = sqlx::query_scalar!(
-            r#"
+        self.in_service(FAILING, "look for runs", async |connection| {
+            let ids = sqlx::query_scalar!(
+                r#"
             select id
             from runs
             where state = 'running' and id <> all($1)
             order by created_at desc, id desc
             limit $2
             "#,
-            but,
-            i64::from(limit)
-        )
-        .fetch_all(on(&mut transaction))
+                but,
+                i64::from(limit)
+            )
+            .fetch_all(on(connection))
+            .await?;
+            Ok(ids)
+        })
         .await
-        .map_err(FAILING.to("look for runs"))?;
-        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
-        Ok(ids)
     }
 
     /// How many tasks of each kind and outcome the run has.
@@ -166,30 +166,29 @@ impl Database {
     /// When the statement fails.
     pub async fn run_tasks(&self, id: Uuid) -> Result<Vec<RunTasks>, StorageError> {
         const OPERATION: &str = "count a run's tasks";
-        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        let rows = sqlx::query!(
-            r#"
+        self.in_service(FAILING, OPERATION, async |connection| {
+            let rows = sqlx::query!(
+                r#"
             select kind, outcome, count(*) as "tasks!"
             from run_tasks
             where run_id = $1
             group by kind, outcome
             "#,
-            id
-        )
-        .fetch_all(on(&mut transaction))
-        .await
-        .map_err(FAILING.to(OPERATION))?;
-        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
-        rows.into_iter()
-            .map(|row| {
-                Ok(RunTasks {
-                    kind: TaskKind::stored(&row.kind)?,
-                    outcome: row.outcome.as_deref().map(TaskOutcome::stored).transpose()?,
-                    count: counted(row.tasks)?,
+                id
+            )
+            .fetch_all(on(connection))
+            .await?;
+            rows.into_iter()
+                .map(|row| {
+                    Ok(RunTasks {
+                        kind: TaskKind::stored(&row.kind)?,
+                        outcome: row.outcome.as_deref().map(TaskOutcome::stored).transpose()?,
+                        count: counted(row.tasks)?,
+                    })
                 })
-            })
-            .collect::<sqlx::Result<_>>()
-            .map_err(FAILING.to(OPERATION))
+                .collect::<sqlx::Result<_>>()
+        })
+        .await
     }
 
     /// Ends a running run as `state`, for `reason`; whether it was running.
@@ -204,22 +203,22 @@ impl Database {
     ) -> Result<bool, StorageError> {
         // Words of a provider may be part of it.
         let reason = reason.map(|reason| reason.replace('\0', "\u{fffd}"));
-        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        let ended = sqlx::query!(
-            r#"
+        self.in_service(FAILING, "end a run", async |connection| {
+            let ended = sqlx::query!(
+                r#"
             update runs
             set state = $2, stop_reason = $3, ended_at = clock_timestamp() at time zone 'utc'
             where id = $1 and state = 'running'
             "#,
-            id,
-            state.as_str(),
-            reason
-        )
-        .execute(on(&mut transaction))
+                id,
+                state.as_str(),
+                reason
+            )
+            .execute(on(connection))
+            .await?;
+            Ok(ended.rows_affected() == 1)
+        })
         .await
-        .map_err(FAILING.to("end a run"))?;
-        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
-        Ok(ended.rows_affected() == 1)
     }
 
     /// Completes a running run of `models` models if every task is done; the state that it has then, `None` if there is
@@ -230,37 +229,36 @@ impl Database {
     /// When a statement fails.
     pub async fn complete_run(&self, id: Uuid, models: u16) -> Result<Option<RunState>, StorageError> {
         const OPERATION: &str = "complete a run";
-        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        let state = locked_state(&mut transaction, id).await.map_err(FAILING.to(OPERATION))?;
-        let is_stuck = sqlx::query_scalar!(
-            r#"
+        self.in_service(FAILING, OPERATION, async |connection| {
+            let state = locked_state(connection, id).await?;
+            let is_stuck = sqlx::query_scalar!(
+                r#"
             select exists (select 1 from run_tasks where run_id = $1 and state = 'waiting')
                 and not exists (select 1 from run_tasks where run_id = $1 and state = 'ready')
                 as "is_stuck!"
             "#,
-            id
-        )
-        .fetch_one(on(&mut transaction))
-        .await
-        .map_err(FAILING.to(OPERATION))?;
-        if is_stuck {
-            release_judgements(&mut transaction, id, None, models).await.map_err(FAILING.to(OPERATION))?;
-        }
-        let completed = sqlx::query!(
-            r#"
+                id
+            )
+            .fetch_one(on(connection))
+            .await?;
+            if is_stuck {
+                release_judgements(connection, id, None, models).await?;
+            }
+            let completed = sqlx::query!(
+                r#"
             update runs
             set state = 'completed', stop_reason = null, ended_at = clock_timestamp() at time zone 'utc'
             where id = $1
                 and state = 'running'
                 and not exists (select 1 from run_tasks where run_id = $1 and state <> 'done')
             "#,
-            id
-        )
-        .execute(on(&mut transaction))
+                id
+            )
+            .execute(on(connection))
+            .await?;
+            Ok(if completed.rows_affected() == 1 { Some(RunState::Completed) } else { state })
+        })
         .await
-        .map_err(FAILING.to(OPERATION))?;
-        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
-        Ok(if completed.rows_affected() == 1 { Some(RunState::Completed) } else { state })
     }
 
     /// Lets a run that is not running go on, with another `allowance` if one is given. With `retry`, what failed or had
@@ -276,28 +274,28 @@ impl Database {
         retry: Option<RetryFailed>,
     ) -> Result<Option<RunState>, StorageError> {
         const OPERATION: &str = "resume a run";
-        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        let before = locked_state(&mut transaction, id).await.map_err(FAILING.to(OPERATION))?;
-        if before.is_some_and(|state| state != RunState::Running) {
-            if let Some(RetryFailed { models }) = retry {
-                retry_failed(&mut transaction, id, models).await.map_err(FAILING.to(OPERATION))?;
-            }
-            sqlx::query!(
-                r#"
+        self.in_service(FAILING, OPERATION, async |connection| {
+            let before = locked_state(connection, id).await?;
+            if before.is_some_and(|state| state != RunState::Running) {
+                if let Some(RetryFailed { models }) = retry {
+                    retry_failed(connection, id, models).await?;
+                }
+                sqlx::query!(
+                    r#"
                 update runs
                 set state = 'running', stop_reason = null, ended_at = null,
                     began_at = clock_timestamp() at time zone 'utc', allowance = coalesce($2, allowance)
                 where id = $1
                 "#,
-                id,
-                allowance
-            )
-            .execute(on(&mut transaction))
-            .await
-            .map_err(FAILING.to(OPERATION))?;
-        }
-        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
-        Ok(before)
+                    id,
+                    allowance
+                )
+                .execute(on(connection))
+                .await?;
+            }
+            Ok(before)
+        })
+        .await
     }
 
     /// Deletes a run that is not running, and its results; outputs stay, since they may be elsewhere. The state that it
@@ -307,26 +305,23 @@ impl Database {
     /// When a statement fails.
     pub async fn delete_run(&self, id: Uuid) -> Result<Option<RunState>, StorageError> {
         const OPERATION: &str = "delete a run";
-        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        let state = locked_state(&mut transaction, id).await.map_err(FAILING.to(OPERATION))?;
-        if state.is_some_and(|state| state != RunState::Running) {
-            sqlx::query!(
-                r#"
+        self.in_service(FAILING, OPERATION, async |connection| {
+            let state = locked_state(connection, id).await?;
+            if state.is_some_and(|state| state != RunState::Running) {
+                sqlx::query!(
+                    r#"
                 delete from evaluation_results
                 where id in (select result_id from run_tasks where run_id = $1 and result_id is not null)
                 "#,
-                id
-            )
-            .execute(on(&mut transaction))
-            .await
-            .map_err(FAILING.to(OPERATION))?;
-            sqlx::query!("delete from runs where id = $1", id)
-                .execute(on(&mut transaction))
-                .await
-                .map_err(FAILING.to(OPERATION))?;
-        }
-        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
-        Ok(state)
+                    id
+                )
+                .execute(on(connection))
+                .await?;
+                sqlx::query!("delete from runs where id = $1", id).execute(on(connection)).await?;
+            }
+            Ok(state)
+        })
+        .await
     }
 }
 

@@ -139,12 +139,11 @@ impl Database {
     ) -> Result<Recorded, StorageError> {
         const OPERATION: &str = "record what a run did";
         records.check()?;
-        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        let recorded = record(&mut transaction, Worker { run, worker, models }, records)
-            .await
-            .map_err(FAILING.to(OPERATION))?;
-        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
-        Ok(recorded)
+        self.in_service(FAILING, OPERATION, async |connection| {
+            let recorded = record(connection, Worker { run, worker, models }, records).await?;
+            Ok(recorded)
+        })
+        .await
     }
 }
 

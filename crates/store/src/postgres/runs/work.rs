@@ -111,25 +111,25 @@ impl Database {
         lease: Duration,
     ) -> Result<Option<RunState>, StorageError> {
         const OPERATION: &str = "hold a run";
-        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        let state = locked_state(&mut transaction, run).await.map_err(FAILING.to(OPERATION))?;
-        if state.is_some() {
-            sqlx::query!(
-                r#"
+        self.in_service(FAILING, OPERATION, async |connection| {
+            let state = locked_state(connection, run).await?;
+            if state.is_some() {
+                sqlx::query!(
+                    r#"
                 insert into run_workers (run_id, worker, lease_until)
                 values ($1, $2, clock_timestamp() at time zone 'utc' + $3::bigint * interval '1 millisecond')
                 on conflict (run_id, worker) do update set lease_until = excluded.lease_until
                 "#,
-                run,
-                worker,
-                whole(lease.as_millis() as u64)
-            )
-            .execute(on(&mut transaction))
-            .await
-            .map_err(FAILING.to(OPERATION))?;
-        }
-        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
-        Ok(state)
+                    run,
+                    worker,
+                    whole(lease.as_millis() as u64)
+                )
+                .execute(on(connection))
+                .await?;
+            }
+            Ok(state)
+        })
+        .await
     }
 
     /// How many workers of the run are alive.
@@ -137,20 +137,20 @@ impl Database {
     /// # Errors
     /// When the statement fails.
     pub async fn run_workers(&self, run: Uuid) -> Result<u64, StorageError> {
-        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        let workers = sqlx::query_scalar!(
-            r#"
+        self.in_service(FAILING, "count a run's workers", async |connection| {
+            let workers = sqlx::query_scalar!(
+                r#"
             select count(*) as "workers!"
             from run_workers
             where run_id = $1 and lease_until > clock_timestamp() at time zone 'utc'
             "#,
-            run
-        )
-        .fetch_one(on(&mut transaction))
+                run
+            )
+            .fetch_one(on(connection))
+            .await?;
+            counted(workers)
+        })
         .await
-        .map_err(FAILING.to("count a run's workers"))?;
-        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
-        counted(workers).map_err(FAILING.to("count a run's workers"))
     }
 
     /// Ends the lease of `worker`, whose tasks are anybody's from then on.
@@ -159,22 +159,23 @@ impl Database {
     /// When a statement fails.
     pub async fn leave_run(&self, run: Uuid, worker: Uuid) -> Result<(), StorageError> {
         const OPERATION: &str = "leave a run";
-        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        locked_state(&mut transaction, run).await.map_err(FAILING.to(OPERATION))?;
-        sqlx::query!(
-            r#"
+        self.in_service(FAILING, OPERATION, async |connection| {
+            locked_state(connection, run).await?;
+            sqlx::query!(
+                r#"
             with gone as (
                 delete from run_workers where run_id = $1 and worker = $2 returning requests
             )
             update runs set requests = runs.requests + gone.requests from gone where runs.id = $1
             "#,
-            run,
-            worker
-        )
-        .execute(on(&mut transaction))
+                run,
+                worker
+            )
+            .execute(on(connection))
+            .await?;
+            Ok(())
+        })
         .await
-        .map_err(FAILING.to(OPERATION))?;
-        transaction.commit().await.map_err(FAILING.to("commit a transaction"))
     }
 
     /// Gives `worker`, which holds the run, what `wanted` says of a run of `models` models. A task whose row is none of
@@ -190,17 +191,18 @@ impl Database {
         wanted: &[(TaskKind, usize)],
     ) -> Result<Claims, StorageError> {
         const OPERATION: &str = "claim a run's tasks";
-        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        let state = locked_state(&mut transaction, run).await.map_err(FAILING.to(OPERATION))?;
-        let mut tasks = Vec::new();
-        if state == Some(RunState::Running) {
-            for wanted in wanted {
-                let claimed = claim(&mut transaction, run, worker, models, *wanted).await;
-                tasks.extend(claimed.map_err(FAILING.to(OPERATION))?);
+        self.in_service(FAILING, OPERATION, async |connection| {
+            let state = locked_state(connection, run).await?;
+            let mut tasks = Vec::new();
+            if state == Some(RunState::Running) {
+                for wanted in wanted {
+                    let claimed = claim(connection, run, worker, models, *wanted).await;
+                    tasks.extend(claimed?);
+                }
             }
-        }
-        transaction.commit().await.map_err(FAILING.to("commit a transaction"))?;
-        Ok(Claims { state, tasks })
+            Ok(Claims { state, tasks })
+        })
+        .await
     }
 }
 

@@ -93,10 +93,8 @@ impl PostgresStorage {
 
     /// The rows that `statement` answers in a transaction of its own.
     async fn rows(&self, statement: Statement, operation: &'static str) -> Result<Vec<PgRow>, StorageError> {
-        let mut transaction = self.begin().await?;
-        let rows = fetch_answer(&mut transaction, statement).await.map_err(self.failing.to(operation))?;
-        self.commit(transaction).await?;
-        Ok(rows)
+        let fetch = async |connection: &mut PgConnection| fetch_answer(connection, statement).await;
+        self.database.in_service(self.failing, operation, fetch).await
     }
 
     /// Up to `limit` records from `start` on, or as many as an export holds at once; and whether those are all that were
@@ -109,10 +107,10 @@ impl PostgresStorage {
     ) -> Result<(Vec<Record>, bool), StorageError> {
         const OPERATION: &str = "export records";
         let statement = statements::list_records(self.service(), selection, start, limit)?;
-        let mut transaction = self.begin().await?;
-        let rows = up_to(bound(statement).fetch(on(&mut transaction)), EXPORT_BYTES).await;
-        let (rows, is_whole) = rows.map_err(self.failing.to(OPERATION))?;
-        self.commit(transaction).await?;
+        let fetch = async |connection: &mut PgConnection| {
+            up_to(bound(statement).fetch(on(connection)), EXPORT_BYTES).await
+        };
+        let (rows, is_whole) = self.database.in_service(self.failing, OPERATION, fetch).await?;
         Ok((self.read(&rows, OPERATION)?, is_whole))
     }
 
