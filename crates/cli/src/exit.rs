@@ -265,3 +265,18 @@ fn store_code(error: &store::Error) -> ExitCode {
         | Error::Statement { .. } => ExitCode::Failed,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_never_change() {
+        use ExitCode::{
+            BrokenPipe, Complete, Different, Failed, Interrupted, Refused, Rejected, Unhealthy, Usage,
+        };
+        let codes =
+            [Complete, Failed, Usage, Rejected, Different, Refused, Unhealthy, Interrupted, BrokenPipe];
+        assert_eq!(codes.map(|code| code as u8), [0, 1, 2, 3, 4, 5, 6, 130, 141]);
+    }
+}

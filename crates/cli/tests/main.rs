@@ -16,6 +16,7 @@ mod layers;
 mod maintain;
 mod migrate;
 mod monitor;
+mod names;
 mod odd_rows;
 mod places;
 mod repository;

@@ -9,7 +9,7 @@ use test_support::TestDatabase;
 use crate::{Run, json, run_on, run_with};
 
 /// A database with queries of which nine in ten are dead.
-async fn with_dead_rows() -> TestDatabase {
+pub(crate) async fn with_dead_rows() -> TestDatabase {
     let test_database = TestDatabase::prepared().await;
     let database = Database::connect(&test_database.url()).await.expect("the database answers");
     test_database

@@ -9,6 +9,7 @@ mod extended;
 mod faulty;
 mod full_disk;
 mod gateway;
+mod names;
 mod odd_rows;
 mod operation;
 mod poison;

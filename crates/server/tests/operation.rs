@@ -149,7 +149,7 @@ async fn description_is_openapi_that_holds_together() {
     assert_eq!((&search["limit"]["minimum"], &search["limit"]["maximum"]), (&json!(1), &json!(100)));
 }
 
-fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
+pub(crate) fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
     let paths = document["paths"].as_object().expect("paths");
     let operations = paths.iter().flat_map(|(path, item)| {
         item.as_object()

@@ -7,6 +7,7 @@ mod cut_off;
 mod databases;
 mod differential;
 mod metadata;
+mod names;
 mod searching;
 mod statements;
 mod storage_chroma;

@@ -5,7 +5,7 @@
 //! its own, with [`PgBouncer`] or [`CuttingProxy`] before it or a [`SmallTablespace`] in it; [`ChromaServer`], [`fixture`], [`sample`],
 //! [`three_services`], [`ChromaWriter`]; [`model_dir`]; [`HttpStub`] for what no server of ours does on demand; [`Llmock`], a
 //! provider of models that fails by script; [`SmallModel`], one with a real model; [`shared_lines`] for real texts and
-//! judgements.
+//! judgements; [`Shape`] for golden files of names.
 
 mod chroma_directory;
 mod chroma_server;
@@ -20,6 +20,7 @@ mod postgres_server;
 mod process;
 mod python;
 mod run_mode;
+mod shape;
 mod shared_data;
 mod small_model;
 mod small_tablespace;
@@ -36,6 +37,7 @@ pub use pg_bouncer::PgBouncer;
 pub use postgres_server::{PostgresServer, PostgresVariant};
 pub use python::python_packages;
 pub use run_mode::{count, skip};
+pub use shape::Shape;
 pub use shared_data::shared_lines;
 pub use small_model::SmallModel;
 pub use small_tablespace::SmallTablespace;
