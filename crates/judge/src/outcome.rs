@@ -1,5 +1,7 @@
 //! What came of a judgement, without the details.
 
+use store::postgres::ResultStatus;
+
 /// What came of one judgement: a measurement, or the reason why there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome<T> {
@@ -50,15 +52,31 @@ impl<T> Outcome<T> {
         }
     }
 
-    /// `scored`, `unparsed`, `refused`, `failed` or `unanswered`.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Scored(_) => "scored",
-            Self::Unparsed => "unparsed",
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-            Self::Unanswered => "unanswered",
+    /// The outcome of a stored status; a measurement that is not there cannot be read.
+    pub fn stored(status: ResultStatus, value: Option<T>) -> Self {
+        match status {
+            ResultStatus::Scored => value.map_or(Self::Unparsed, Self::Scored),
+            ResultStatus::Unparsed => Self::Unparsed,
+            ResultStatus::Refused => Self::Refused,
+            ResultStatus::Failed => Self::Failed,
+            ResultStatus::Unanswered => Self::Unanswered,
         }
+    }
+
+    /// The status that is stored of it.
+    pub fn status(&self) -> ResultStatus {
+        match self {
+            Self::Scored(_) => ResultStatus::Scored,
+            Self::Unparsed => ResultStatus::Unparsed,
+            Self::Refused => ResultStatus::Refused,
+            Self::Failed => ResultStatus::Failed,
+            Self::Unanswered => ResultStatus::Unanswered,
+        }
+    }
+
+    /// The name of [`status`](Self::status).
+    pub fn as_str(&self) -> &'static str {
+        self.status().as_str()
     }
 }
 

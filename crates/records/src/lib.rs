@@ -1,6 +1,7 @@
 //! The domain types that every other crate speaks in. No I/O, no async, no SQL, no serde.
 
 mod embedding;
+mod failure;
 mod identity;
 mod metadata;
 mod service;
@@ -9,6 +10,7 @@ mod space;
 pub mod timestamp;
 
 pub use embedding::{Embedding, MODEL_DIMENSION};
+pub use failure::{error_chain, panic_message};
 pub use identity::{ID_NAMESPACE, stored_id};
 pub use metadata::{Metadata, MetadataValue};
 pub use service::{OwnKey, Service, UnknownService};

@@ -17,6 +17,12 @@ pub fn format(time: PrimitiveDateTime) -> String {
     time.format(CONTRACT).expect("a date and time have all that the format names")
 }
 
+/// The time, UTC, in whole microseconds as it is stored.
+pub fn now() -> PrimitiveDateTime {
+    let now = OffsetDateTime::now_utc();
+    to_microseconds(PrimitiveDateTime::new(now.date(), now.time()))
+}
+
 /// The UTC time in `text`: ISO 8601 as Python's `isoformat` writes it, without a zone (then it is UTC) or with
 /// one, with `T` or a blank between date and time, in the years 1 to 9999. PostgreSQL keeps microseconds; finer digits
 /// are cut.

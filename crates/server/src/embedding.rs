@@ -1,10 +1,9 @@
 //! The model, with its queue.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use embed::{Embedder, EmbedderState, Model, Tokens};
 use records::Embedding;
-use tracing::Instrument as _;
 
 use crate::{answer::ApiError, process::Process, supervisor::TaskState};
 
@@ -21,17 +20,18 @@ impl EmbeddingModel {
         Self { model, queue: Arc::new(queue) }
     }
 
+    /// The queue.
+    pub fn embedder(&self) -> &Arc<Embedder> {
+        &self.queue
+    }
+
     /// The embeddings of `texts`, in their order, by one call.
     pub(crate) async fn embed(
         &self,
         texts: Vec<String>,
         process: &Process,
     ) -> Result<Vec<Embedding>, ApiError> {
-        let (count, began) = (texts.len(), Instant::now());
-        let span = tracing::info_span!("embed", embed.texts = count);
-        let embeddings = self.queue.embed(texts).instrument(span).await?;
-        process.metrics.embedded(count, began);
-        Ok(embeddings)
+        Ok(process.observer().embedding(&self.queue, texts).await?)
     }
 
     /// How the thread is that embeds.

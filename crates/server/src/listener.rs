@@ -13,10 +13,8 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::watch,
-};
+use judge::runs::Shutdown;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::connections::{Connections, Impatient, Use};
 
@@ -68,34 +66,6 @@ pub struct ConnectionLimits {
     /// From the shutdown on, until the requests that were accepted are answered. Too short, and they are cut off; of
     /// longer than whoever stops us waits nothing comes.
     pub grace: Duration,
-}
-
-/// Tells listeners to stop: they take no new connections then, and finish the requests that they have.
-#[derive(Clone, Debug)]
-pub struct Shutdown(watch::Sender<bool>);
-
-impl Default for Shutdown {
-    fn default() -> Self {
-        Self(watch::Sender::new(false))
-    }
-}
-
-impl Shutdown {
-    /// Stops all listeners that serve until this.
-    pub fn begin(&self) {
-        self.0.send_replace(true);
-    }
-
-    /// Whether it has begun.
-    pub fn has_begun(&self) -> bool {
-        *self.0.borrow()
-    }
-
-    /// Returns when it has begun.
-    pub async fn begun(&self) {
-        // The sender lives in `self`.
-        self.0.subscribe().wait_for(|begun| *begun).await.expect("the sender lives");
-    }
 }
 
 impl Listener {

@@ -2,19 +2,15 @@
 
 mod maintenance;
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
+use judge::engine::{Observation, Observer};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _, text::encode},
     metrics::{counter::Counter, family::Family, gauge::ConstGauge, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use records::Service;
 
 pub use self::maintenance::{MaintenanceMetrics, TableSeen};
 use crate::{searches::SearchProbe, supervisor::Supervisor};
@@ -66,9 +62,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Histogram>,
     in_flight: Gauge,
-    storage: Family<StorageLabels, Histogram>,
-    embedding: Histogram,
-    embedded_texts: Counter,
+    observed: Observed,
     pub(crate) maintenance: MaintenanceMetrics,
 }
 
@@ -86,11 +80,28 @@ struct StorageLabels {
     outcome: &'static str,
 }
 
-/// How an operation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Done,
-    Failed,
+/// What storages and the embedding model do. Clones share it.
+#[derive(Clone, Debug)]
+struct Observed {
+    storage: Family<StorageLabels, Histogram>,
+    embedding: Histogram,
+    embedded_texts: Counter,
+}
+
+impl Observed {
+    fn add(&self, observation: Observation) {
+        match observation {
+            Observation::Storage { service, operation, has_failed, took } => {
+                let outcome = if has_failed { "failed" } else { "done" };
+                let labels = StorageLabels { service: service.as_str(), operation, outcome };
+                self.storage.get_or_create(&labels).observe(took.as_secs_f64());
+            }
+            Observation::Embedding { texts, took } => {
+                self.embedding.observe(took.as_secs_f64());
+                self.embedded_texts.inc_by(u64::try_from(texts).expect("a number of texts fits"));
+            }
+        }
+    }
 }
 
 /// Counts a request while it lives.
@@ -137,7 +148,8 @@ impl Metrics {
         }
         registry.register_collector(Box::new(probes.supervisor.clone()));
         let maintenance = MaintenanceMetrics::registered(&mut registry);
-        Self { registry, requests, in_flight, storage, embedding, embedded_texts, maintenance }
+        let observed = Observed { storage, embedding, embedded_texts };
+        Self { registry, requests, in_flight, observed, maintenance }
     }
 
     /// Counts a request as worked on until the value is dropped.
@@ -158,26 +170,10 @@ impl Metrics {
         self.requests.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    /// Notes an operation of a storage that `began` then.
-    pub(crate) fn storage_ended(
-        &self,
-        service: Service,
-        operation: &'static str,
-        outcome: Outcome,
-        began: Instant,
-    ) {
-        let outcome = match outcome {
-            Outcome::Done => "done",
-            Outcome::Failed => "failed",
-        };
-        let labels = StorageLabels { service: service.as_str(), operation, outcome };
-        self.storage.get_or_create(&labels).observe(began.elapsed().as_secs_f64());
-    }
-
-    /// Notes that `texts` texts were embedded.
-    pub(crate) fn embedded(&self, texts: usize, began: Instant) {
-        self.embedding.observe(began.elapsed().as_secs_f64());
-        self.embedded_texts.inc_by(u64::try_from(texts).expect("a number of texts fits"));
+    /// Counts what it is told.
+    pub(crate) fn observer(&self) -> Observer {
+        let observed = self.observed.clone();
+        Observer::new(move |observation| observed.add(observation))
     }
 
     /// The OpenMetrics text.

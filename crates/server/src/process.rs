@@ -1,17 +1,16 @@
 //! What everything that a process serves has in common.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
+use judge::{engine::Observer, runs::Shutdown};
 use records::Service;
 use store::storage::StorageError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tracing::Instrument as _;
 
 use crate::{
     answer::ApiError,
     config::ServerConfig,
-    listener::Shutdown,
-    metrics::{MaintenanceMetrics, Metrics, Outcome, Probes},
+    metrics::{MaintenanceMetrics, Metrics, Probes},
     permit::Permit,
     request::BodyRoom,
     searches::SearchProbe,
@@ -26,6 +25,7 @@ const MAX_EXPORTS: usize = 16;
 pub struct Process {
     pub(crate) config: ServerConfig,
     pub(crate) metrics: Metrics,
+    observer: Observer,
     pub(crate) searches: Option<SearchProbe>,
     /// A permit for each request that may be worked on.
     pub(crate) room: Arc<Semaphore>,
@@ -49,6 +49,7 @@ impl Process {
         let bodies = BodyRoom::new(config.max_body_bytes, config.request_timeout / 2);
         Arc::new(Self {
             config,
+            observer: metrics.observer(),
             metrics,
             searches: probes.searches,
             room,
@@ -63,6 +64,11 @@ impl Process {
     /// From now on `/ready` says that the process is not, so that no new clients are sent; streams of events end.
     pub fn begin_stopping(&self) {
         self.stopping.begin();
+    }
+
+    /// Counts what storages and the embedding model do, for `/metrics`.
+    pub fn observer(&self) -> &Observer {
+        &self.observer
     }
 
     /// What maintenance tells of itself, for `/metrics`.
@@ -104,18 +110,6 @@ impl Process {
         operation: &'static str,
         work: impl Future<Output = Result<T, StorageError>>,
     ) -> Result<T, StorageError> {
-        let began = Instant::now();
-        let span = tracing::info_span!("storage", storage.service = %service, storage.operation = operation);
-        let result = work.instrument(span).await;
-        let outcome = match &result {
-            // A refusal is an answer.
-            Ok(_)
-            | Err(StorageError::Refused { .. } | StorageError::Unsupported { .. } | StorageError::TooLarge) => {
-                Outcome::Done
-            }
-            Err(StorageError::Unavailable { .. } | StorageError::Failed { .. }) => Outcome::Failed,
-        };
-        self.metrics.storage_ended(service, operation, outcome, began);
-        result
+        self.observer.storage(service, operation, work).await
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, marker::PhantomData, sync::Arc};
 
-use ::records::{Embedding, MODEL_DIMENSION};
+use ::records::{Embedding, MODEL_DIMENSION, timestamp};
 use futures_util::{StreamExt as _, stream::BoxStream};
 use serde_json::json;
 use store::storage::{
@@ -56,19 +56,6 @@ impl<R: Resource> Records<R> {
     /// What the storage has in common with everything else that is served.
     pub(crate) fn process(&self) -> &Process {
         &self.process
-    }
-
-    /// The same, to be kept.
-    pub(crate) fn shared_process(&self) -> &Arc<Process> {
-        &self.process
-    }
-
-    /// Checks that every store can hold the record.
-    pub(crate) fn check(&self, draft: DraftRecord) -> Result<(), ApiError> {
-        // Whatever the embedding will be, it fits.
-        let embedding = vec![0.0; MODEL_DIMENSION].into();
-        let record = self.record(draft, &IdempotencyKey::none(), 0, embedding);
-        record.check(R::SERVICE).map_err(|error| self.named(error))
     }
 
     /// Stores one record.
@@ -298,7 +285,7 @@ impl<R: Resource> Records<R> {
         embedding: Embedding,
     ) -> NewRecord {
         let id = draft.id.clone().map_or_else(|| key.id(R::SERVICE, index), |id| id.0);
-        draft.into_record(id, embedding, crate::answer::now())
+        draft.into_record(id, embedding, timestamp::now())
     }
 
     /// The error, with its field as clients call it.

@@ -9,7 +9,7 @@ use judge::{
     parse::Winner,
     results::{Gathering, Judgement, Judgements, Said},
 };
-use store::postgres::{Database, ResultSelection, ResultStatus, StoredJudgement};
+use store::postgres::{Database, ResultSelection, StoredJudgement};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use crate::{answer::ApiError, process::Process, query_key::QueryKey};
@@ -88,22 +88,14 @@ fn keys<'r>(stored: &StoredJudgement<'r>) -> [Option<QueryKey<'r>>; 2] {
 fn judgement<'r>(stored: &StoredJudgement<'r>, query: &'r str) -> Judgement<'r> {
     let said = match stored.comparison {
         None => Said::Score {
-            score: outcome(stored.status, stored.score),
+            score: Outcome::stored(stored.status, stored.score),
             is_out_of_range: stored.is_out_of_range,
         },
-        Some(comparison) => {
-            let winner = match comparison.winner {
-                Some("model") => Some(Winner::A),
-                Some("opponent") => Some(Winner::B),
-                Some("tie") => Some(Winner::Tie),
-                _ => None,
-            };
-            Said::Comparison {
-                opponent: comparison.opponent,
-                is_swapped: comparison.is_swapped,
-                winner: outcome(stored.status, winner),
-            }
-        }
+        Some(comparison) => Said::Comparison {
+            opponent: comparison.opponent,
+            is_swapped: comparison.is_swapped,
+            winner: Outcome::stored(stored.status, comparison.winner.map(Winner::from)),
+        },
     };
     Judgement {
         query,
@@ -114,15 +106,5 @@ fn judgement<'r>(stored: &StoredJudgement<'r>, query: &'r str) -> Judgement<'r> 
         run: stored.run_id,
         repeat: stored.repeat,
         said,
-    }
-}
-
-fn outcome<T>(status: ResultStatus, value: Option<T>) -> Outcome<T> {
-    match status {
-        ResultStatus::Scored => value.map_or(Outcome::Unparsed, Outcome::Scored),
-        ResultStatus::Unparsed => Outcome::Unparsed,
-        ResultStatus::Refused => Outcome::Refused,
-        ResultStatus::Failed => Outcome::Failed,
-        ResultStatus::Unanswered => Outcome::Unanswered,
     }
 }

@@ -10,6 +10,7 @@ use aide::{
     transform::TransformOperation,
 };
 use axum::Router;
+use judge::{engine::Judging, runs::Runs};
 use records::Service;
 use store::storage::Storage;
 
@@ -18,12 +19,13 @@ use crate::{
     embedding::EmbeddingModel,
     handlers::{
         contract::{get, list_category, search, search_by_parameters, store},
-        evaluations::{Evaluations, evaluate_query, evaluate_theme, list_models, register_model},
+        evaluations::{evaluate_query, evaluate_theme, list_models, register_model},
         extended::{categories, count, delete, export, fetch, list, store_batch, update},
         operation::{Operated, Probe, document, health, metrics, ready},
-        results as result_handlers, runs, summaries,
+        results as result_handlers,
+        runs::{self, ServedRuns},
+        summaries,
     },
-    judging::Runs,
     layers,
     openapi::{self, Description, Key},
     process::Process,
@@ -160,7 +162,7 @@ fn judged() -> ApiRouter<Results> {
         )
 }
 
-fn evaluations() -> ApiRouter<Evaluations> {
+fn evaluations() -> ApiRouter<Judging> {
     let of_query = "Has a model answer a query, and a judge score the answer";
     let of_theme = "Has a model answer the queries of a theme, and a judge score the answers";
     let of_models = "Lists the models that are known";
@@ -177,7 +179,7 @@ fn evaluations() -> ApiRouter<Evaluations> {
         )
 }
 
-fn run_routes() -> ApiRouter<Runs> {
+fn run_routes() -> ApiRouter<ServedRuns> {
     ApiRouter::new()
         .api_route(
             "/api/v1/runs",
@@ -201,12 +203,12 @@ fn run_routes() -> ApiRouter<Runs> {
 }
 
 /// What the judge has beside its storage.
-fn judge(judge: &Runs, process: Arc<Process>) -> Router {
-    let Runs { judging, outputs, .. } = judge.clone();
+fn judge(runs: &Runs, process: Arc<Process>) -> Router {
+    let (runs, judging) = (runs.clone(), runs.judging());
     Router::from(judged())
-        .with_state(Results::new(judging.database.clone(), process))
-        .merge(Router::from(evaluations()).with_state(Evaluations { judging, outputs }))
-        .merge(Router::from(run_routes()).with_state(judge.clone()))
+        .with_state(Results::new(judging.database().clone(), Arc::clone(&process)))
+        .merge(Router::from(evaluations()).with_state(judging.clone()))
+        .merge(Router::from(run_routes()).with_state(ServedRuns { runs, process }))
 }
 
 /// What the contract has of every resource, below `prefix`. Searches differ.

@@ -2,7 +2,6 @@
 //! for `/metrics`, and `/ready` names those that are down.
 
 use std::{
-    any::Any,
     fmt,
     panic::AssertUnwindSafe,
     sync::{
@@ -13,13 +12,13 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
+use judge::runs::Shutdown;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet},
     metrics::MetricType,
 };
-
-use crate::listener::Shutdown;
+use records::panic_message;
 
 /// Waits before a task is started again: they double while it panics again within the last one.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
@@ -53,7 +52,7 @@ pub struct TaskState {
 
 /// Tells how a task is that looks after itself. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pulse(Arc<PulseState>);
+struct Pulse(Arc<PulseState>);
 
 #[derive(Debug, Default)]
 struct PulseState {
@@ -130,7 +129,7 @@ impl Supervisor {
     }
 
     /// Shows a task that tells by the pulse how it is.
-    pub(crate) fn pulse(&self, name: &'static str, need: Need) -> Pulse {
+    fn pulse(&self, name: &'static str, need: Need) -> Pulse {
         let pulse = Pulse::default();
         let told = pulse.clone();
         self.watch(name, need, move || told.state());
@@ -150,15 +149,15 @@ impl Supervisor {
 }
 
 impl Pulse {
-    pub(crate) fn up(&self) {
+    fn up(&self) {
         *self.trouble() = None;
     }
 
-    pub(crate) fn down(&self, reason: String) {
+    fn down(&self, reason: String) {
         *self.trouble() = Some(reason);
     }
 
-    pub(crate) fn restarted(&self) {
+    fn restarted(&self) {
         self.0.restarts.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -174,16 +173,6 @@ impl Pulse {
 impl fmt::Debug for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Task").field("name", &self.name).field("need", &self.need).finish_non_exhaustive()
-    }
-}
-
-/// What a panic said.
-pub(crate) fn panic_message(panic: Box<dyn Any + Send>) -> String {
-    match panic.downcast::<String>() {
-        Ok(message) => *message,
-        Err(panic) => {
-            panic.downcast::<&str>().map_or_else(|_| "no message".to_owned(), |text| (*text).to_owned())
-        }
     }
 }
 

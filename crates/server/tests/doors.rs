@@ -6,9 +6,10 @@ use std::{
 };
 
 use axum::Router;
+use judge::runs::Shutdown;
 use reqwest::Method;
 use serde_json::json;
-use server::{ApiKey, ConnectionLimits, Listener, Origins, ServerConfig, Shutdown};
+use server::{ApiKey, ConnectionLimits, Listener, Origins, ServerConfig};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,

@@ -2,10 +2,11 @@
 
 use std::{net::Ipv4Addr, sync::Arc};
 
+use judge::runs::Shutdown;
 use records::Service;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use server::{Listener, Probes, Process, ServerConfig, Shutdown, Upstream, gateway};
+use server::{Listener, Probes, Process, ServerConfig, Upstream, gateway};
 use test_support::{HttpAnswer, HttpStub};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

@@ -8,14 +8,17 @@ use std::{
 };
 
 use embed::{Embedder, EmbedderConfig, Model};
-use judge::provider::{ProviderConfig, limits::Backoff};
+use judge::{
+    engine::{JudgeConfig, Judging, Patience, ProviderAccess, RecordSource, StoredRecords},
+    provider::{ProviderConfig, limits::Backoff},
+    runs::{RunnerConfig, Runs, Shutdown},
+};
 use records::Service;
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use server::{
-    ConnectionLimits, EmbeddingModel, JudgeConfig, Judging, Listener, ListenerError, Need, Patience,
-    PoolProbe, PoolState, Probes, Process, ProviderAccess, RecordSource, RemoteService, RunnerConfig, Runs,
-    ServerConfig, Shutdown, Supervisor, Upstream, services,
+    ConnectionLimits, EmbeddingModel, Listener, ListenerError, Need, PoolProbe, PoolState, Probes, Process,
+    RemoteService, ServerConfig, Supervisor, TaskState, Upstream, services,
 };
 use store::{
     json::{Decoded, decode_answer},
@@ -187,16 +190,23 @@ impl Served {
         let supervisor = Supervisor::default();
         let probes = Probes { pool: Some(probe), searches: Some(searches()), supervisor: supervisor.clone() };
         let process = Process::new(config, probes);
-        let [queries, metrics] = match apart {
+        let observer = process.observer();
+        let [queries, metrics]: [Arc<dyn RecordSource>; 2] = match apart {
             Some(url) => [Service::Query, Service::Evaluation].map(|service| {
                 let upstream = Upstream { service, url: url.to_owned() };
-                RecordSource::Service(RemoteService { upstream, key: Some(KEY.into()), client: client() })
+                let remote = RemoteService { upstream, key: Some(KEY.into()), client: client() };
+                Arc::new(remote) as Arc<dyn RecordSource>
             }),
-            None => [0, 1].map(|index| RecordSource::Storage(storages[index].clone())),
+            None => [0, 1].map(|index| {
+                Arc::new(StoredRecords::new(storages[index].clone(), observer.clone()))
+                    as Arc<dyn RecordSource>
+            }),
         };
         let judge = JudgeConfig {
             queries,
             metrics,
+            outputs: storages.last().expect("the judge's is the last").clone(),
+            embedder: Arc::clone(model().embedder()),
             providers,
             temperature: 0.7,
             patience: Patience {
@@ -204,11 +214,16 @@ impl Served {
                 backoff: BACKOFF,
                 run_backoff: BACKOFF,
             },
+            observer: observer.clone(),
         };
         let judging = Judging::new(database.clone(), judge).expect("the providers are well configured");
-        let outputs = storages.last().expect("the judge's is the last").clone();
         let runner = RunnerConfig { poll: Duration::from_millis(50), ..RunnerConfig::default() };
-        let runs = Runs::new(&judging, outputs, &model(), &process, runner);
+        let runs = Runs::new(&judging, runner);
+        let recording = runs.clone();
+        supervisor.watch("recorder", Need::Upkeep, move || {
+            let state = recording.recorder_state();
+            TaskState { restarts: state.restarts, trouble: state.trouble }
+        });
         let router = services(&storages, Some(&runs), &model(), &process);
         let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
         let (address, shutdown) = (listener.address(), Shutdown::default());

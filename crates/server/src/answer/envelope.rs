@@ -3,7 +3,6 @@
 use records::timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
-use time::{OffsetDateTime, PrimitiveDateTime};
 
 /// Something that has to be in order.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -76,19 +75,12 @@ enum Failure {
 impl<T> Envelope<T> {
     pub(crate) fn new(data: T, message: &str) -> Self {
         let message = message.to_owned();
-        Self { status: Success::Success, data, message, timestamp: timestamp::format(now()) }
+        Self { status: Success::Success, data, message, timestamp: timestamp::format(timestamp::now()) }
     }
 }
 
 impl ErrorEnvelope {
     pub(crate) fn new(data: Option<ErrorData>, message: String) -> Self {
-        Self { status: Failure::Error, data, message, timestamp: timestamp::format(now()) }
+        Self { status: Failure::Error, data, message, timestamp: timestamp::format(timestamp::now()) }
     }
-}
-
-/// The time, UTC, in whole microseconds as it is stored.
-pub(crate) fn now() -> PrimitiveDateTime {
-    let now = OffsetDateTime::now_utc();
-    let now = PrimitiveDateTime::new(now.date(), now.time());
-    now.replace_nanosecond(now.microsecond() * 1_000).expect("a microsecond is less than a second")
 }

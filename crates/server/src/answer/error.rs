@@ -9,7 +9,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use embed::EmbedError;
-use records::shortened;
+use judge::engine::{Fault, NoOutput, RunError};
+use records::{error_chain, shortened};
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::storage::StorageError;
@@ -82,16 +83,8 @@ pub(crate) enum ApiError {
     #[error("the {service} service {reason}")]
     Upstream { service: records::Service, reason: String },
     /// A model gave no output that could be judged.
-    #[error("model `{model_id}` gave no output ({kind})")]
-    NoOutput {
-        model_id: String,
-        /// Why, for logs: the words may repeat the prompt.
-        kind: &'static str,
-        /// Why, for the client.
-        words: String,
-        /// When another attempt may help, if it may.
-        retry_after: Option<Duration>,
-    },
+    #[error("model `{}` gave no output ({})", _0.model_id, _0.kind)]
+    NoOutput(Box<NoOutput>),
     /// The store failed, or refuses the input.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -159,10 +152,11 @@ impl ApiError {
             Self::MediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Busy { .. } | Self::NoRoom | Self::NotReady { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
-            Self::Gateway { .. } | Self::Upstream { .. } | Self::NoOutput { retry_after: None, .. } => {
-                StatusCode::BAD_GATEWAY
-            }
-            Self::NoOutput { retry_after: Some(_), .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Gateway { .. } | Self::Upstream { .. } => StatusCode::BAD_GATEWAY,
+            Self::NoOutput(none) => match none.retry_after {
+                None => StatusCode::BAD_GATEWAY,
+                Some(_) => StatusCode::SERVICE_UNAVAILABLE,
+            },
             Self::Storage(error) => match error {
                 StorageError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
                 StorageError::Refused { .. } | StorageError::Unsupported { .. } | StorageError::TooLarge => {
@@ -184,7 +178,7 @@ impl ApiError {
     /// When to try again, if that may help: a queue empties and a server restarts within seconds.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::NoOutput { retry_after, .. } => *retry_after,
+            Self::NoOutput(none) => none.retry_after,
             _ => (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(Duration::from_secs(1)),
         }
     }
@@ -216,7 +210,7 @@ impl ApiError {
     /// What clients are told.
     pub(crate) fn public_message(&self) -> String {
         match self {
-            Self::NoOutput { words, .. } => format!("{self}: {words}"),
+            Self::NoOutput(none) => format!("{self}: {}", none.words),
             _ if self.status() == StatusCode::INTERNAL_SERVER_ERROR => INTERNAL.to_owned(),
             _ => self.to_string(),
         }
@@ -224,19 +218,26 @@ impl ApiError {
 
     /// The whole chain of causes, cut where it repeats what was sent.
     pub(crate) fn chain(&self) -> String {
-        chain(self)
+        error_chain(self)
     }
 }
 
-/// An error with the whole chain of its causes, cut where it repeats what was sent.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut chain = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        chain.push_str(&format!(": {error}"));
-        cause = error.source();
+impl From<RunError> for ApiError {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::NotFound { noun, id } => Self::NoRecord { noun, id },
+            RunError::Conflict { field, reason } => Self::Conflict { field, reason },
+            RunError::Refused { field, reason } => Self::Invalid { field, reason },
+            RunError::Unavailable(fault) | RunError::Failed(fault) => match fault {
+                Fault::Storage(error) => Self::Storage(error),
+                Fault::Embed(error) => Self::Embed(error),
+                Fault::Service { service, source } => Self::Gateway { service, source },
+                Fault::Answer { service, reason } => Self::Upstream { service, reason },
+                Fault::NoOutput(none) => Self::NoOutput(none),
+                Fault::Panic { message } => Self::Panic { message },
+            },
+        }
     }
-    shortened(&chain, MESSAGE_CHARACTERS).into_owned()
 }
 
 impl IntoResponse for ApiError {

@@ -4,6 +4,6 @@ mod envelope;
 mod error;
 mod form;
 
-pub(crate) use envelope::{Check, Envelope, ErrorEnvelope, now};
-pub(crate) use error::{ApiError, Details, Failed, SHOWN_CHARACTERS, chain};
+pub(crate) use envelope::{Check, Envelope, ErrorEnvelope};
+pub(crate) use error::{ApiError, Details, Failed, SHOWN_CHARACTERS};
 pub(crate) use form::{Answer, Bare, Enveloped, Form};

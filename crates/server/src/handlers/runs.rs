@@ -4,13 +4,17 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use aide::{OperationOutput, generate::GenContext, openapi};
 use axum::{
-    extract::State,
+    extract::{FromRef, State},
     response::{
         IntoResponse, Response, Sse,
         sse::{Event, KeepAlive},
     },
 };
 use futures_util::Stream;
+use judge::{
+    engine::RunError,
+    runs::{Begun, Retry, RunProgress, RunWatch, Runs},
+};
 use records::Service;
 use store::storage::Cursor;
 use tokio::sync::OwnedSemaphorePermit;
@@ -18,31 +22,44 @@ use uuid::Uuid;
 
 use crate::{
     answer::{Answer, ApiError, Enveloped},
-    judging::{RunWatch, Runs},
     process::Process,
     request::{Body, Both, IdempotencyKey, Parameters, Refused, Segment},
-    wire::{DeletedRun, KeysetPage, KeysetParameters, NewRun, ResumeRun, RunFilters, ShownRun},
+    wire::{DeletedRun, KeysetPage, KeysetParameters, NewRun, ResumeRun, RunFilters},
 };
 
 type Result<T> = std::result::Result<T, ApiError>;
+
+/// The runs, and the process that serves them.
+#[derive(Clone)]
+pub(crate) struct ServedRuns {
+    pub(crate) runs: Runs,
+    pub(crate) process: Arc<Process>,
+}
+
+impl FromRef<ServedRuns> for Runs {
+    fn from_ref(served: &ServedRuns) -> Self {
+        served.runs.clone()
+    }
+}
 
 /// Makes a run.
 pub(crate) async fn create(
     State(runs): State<Runs>,
     key: IdempotencyKey,
     body: Body<NewRun, Refused>,
-) -> Result<Answer<Enveloped, ShownRun>> {
+) -> Result<Answer<Enveloped, RunProgress>> {
     let id = Uuid::try_parse(&key.id(Service::Judge, 0)).expect("keys make UUIDs");
-    let (progress, is_new) = runs.create(body.value.into_wanted(id)?).await?;
-    let answer = Answer::new(progress.into(), "begun");
-    Ok(if is_new { answer } else { answer.replayed() })
+    Ok(match runs.create(body.value.into_request(id)?).await? {
+        Begun::New(progress) => Answer::new(*progress, "begun"),
+        Begun::Before(progress) => Answer::new(*progress, "begun").replayed(),
+    })
 }
 
 /// Lists runs, newest first.
 pub(crate) async fn list(
     State(runs): State<Runs>,
     parameters: Parameters<Both<RunFilters, KeysetParameters>, Refused>,
-) -> Result<Answer<Enveloped, KeysetPage<ShownRun>>> {
+) -> Result<Answer<Enveloped, KeysetPage<RunProgress>>> {
     let Both(filters, keyset) = parameters.value;
     let place = |cursor: &str| {
         let Cursor { created_at, key } = cursor.parse().ok()?;
@@ -63,25 +80,24 @@ pub(crate) async fn list(
     let next_cursor = listed
         .last()
         .filter(|_| has_more)
-        .map(|last| Cursor { created_at: Some(last.run.created_at.into()), key: last.run.id }.to_string());
-    let items = listed.into_iter().map(ShownRun::from).collect();
-    Ok(Answer::new(KeysetPage { items, next_cursor }, "listed"))
+        .map(|last| Cursor { created_at: Some(last.created_at.into()), key: last.id }.to_string());
+    Ok(Answer::new(KeysetPage { items: listed, next_cursor }, "listed"))
 }
 
 /// Shows a run, and how far it is.
 pub(crate) async fn get(
     State(runs): State<Runs>,
     Segment(id): Segment,
-) -> Result<Answer<Enveloped, ShownRun>> {
-    Ok(Answer::new(runs.progress(run_id(&id)?).await?.into(), "found"))
+) -> Result<Answer<Enveloped, RunProgress>> {
+    Ok(Answer::new(runs.progress(run_id(&id)?).await?, "found"))
 }
 
 /// Ends a run before it is complete.
 pub(crate) async fn cancel(
     State(runs): State<Runs>,
     Segment(id): Segment,
-) -> Result<Answer<Enveloped, ShownRun>> {
-    Ok(Answer::new(runs.cancel(run_id(&id)?).await?.into(), "cancelled"))
+) -> Result<Answer<Enveloped, RunProgress>> {
+    Ok(Answer::new(runs.cancel(run_id(&id)?).await?, "cancelled"))
 }
 
 /// Lets a run go on.
@@ -89,10 +105,10 @@ pub(crate) async fn resume(
     State(runs): State<Runs>,
     Segment(id): Segment,
     body: Body<ResumeRun, Refused>,
-) -> Result<Answer<Enveloped, ShownRun>> {
-    let budget = body.value.checked_budget()?;
-    let resumed = runs.resume(run_id(&id)?, budget, body.value.retry_failed).await?;
-    Ok(Answer::new(resumed.into(), "resumed"))
+) -> Result<Answer<Enveloped, RunProgress>> {
+    let ResumeRun { budget, retry_failed } = body.value;
+    let retry = if retry_failed { Retry::Failed } else { Retry::Nothing };
+    Ok(Answer::new(runs.resume(run_id(&id)?, budget, retry).await?, "resumed"))
 }
 
 /// Deletes a run with its results.
@@ -106,12 +122,14 @@ pub(crate) async fn delete(
 }
 
 /// Tells how far a run is, as often as that changes, until it is not running any more, or the process is to end.
-pub(crate) async fn events(State(runs): State<Runs>, Segment(id): Segment) -> Result<Events> {
-    let process = Arc::clone(runs.outputs.shared_process());
+pub(crate) async fn events(
+    State(ServedRuns { runs, process }): State<ServedRuns>,
+    Segment(id): Segment,
+) -> Result<Events> {
     let permit = process.stream_begins()?;
     let id = run_id(&id)?;
     let watch = runs.watch(id);
-    let first = ShownRun::from(runs.progress_lately(&watch, PAUSE).await?);
+    let first = runs.progress_lately(&watch, PAUSE).await?;
     let events = progress_events(runs, watch, first, (process, permit));
     let response = Sse::new(events).keep_alive(KeepAlive::default()).into_response();
     Ok(Events(response))
@@ -123,7 +141,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 fn progress_events(
     runs: Runs,
     watch: Arc<RunWatch>,
-    first: ShownRun,
+    first: RunProgress,
     (process, permit): (Arc<Process>, OwnedSemaphorePermit),
 ) -> impl Stream<Item = std::result::Result<Event, Infallible>> {
     async_stream::stream! {
@@ -137,13 +155,13 @@ fn progress_events(
                 () = tokio::time::sleep(PAUSE) => {}
             }
             // A store that is away for a moment is no end of the run; one that was deleted is.
-            match runs.progress_lately(&watch, PAUSE).await.map(ShownRun::from) {
+            match runs.progress_lately(&watch, PAUSE).await {
                 Ok(now) if now != shown => {
                     shown = now;
                     yield Ok(event(&shown));
                 }
                 Ok(_) => {}
-                Err(ApiError::NoRecord { .. }) => break,
+                Err(RunError::NotFound { .. }) => break,
                 // Told by the one who asked.
                 Err(_) => {}
             }
@@ -151,7 +169,7 @@ fn progress_events(
     }
 }
 
-fn event(run: &ShownRun) -> Event {
+fn event(run: &RunProgress) -> Event {
     let json = serde_json::to_string(run).expect("wire types are JSON");
     Event::default().event("progress").data(json)
 }
@@ -166,7 +184,7 @@ impl IntoResponse for Events {
 }
 
 impl OperationOutput for Events {
-    type Inner = ShownRun;
+    type Inner = RunProgress;
 
     fn inferred_responses(
         _: &mut GenContext,

@@ -17,9 +17,10 @@ use axum::{
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse as _, Response},
 };
+use records::panic_message;
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
 
-use crate::{answer::ApiError, process::Process, supervisor::panic_message};
+use crate::{answer::ApiError, process::Process};
 
 pub(crate) use door::remove_origin;
 pub(crate) use key::has_key;

@@ -24,11 +24,6 @@ const MAX_BYTES: usize = 255;
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f2a_41c9_08d3_4e7b_9d15_c3b7_52e8_a604);
 
 impl IdempotencyKey {
-    /// For what no client retries.
-    pub(crate) fn none() -> Self {
-        Self(None)
-    }
-
     /// The id of the record at `index` of a request: always the same for the same key, and new without one.
     pub(crate) fn id(&self, service: Service, index: usize) -> String {
         let id = match &self.0 {

@@ -1,13 +1,17 @@
 //! What is to be evaluated, and what came of it; and models.
 
-use judge::registry::Model;
+use judge::{
+    engine::{Evaluated, Evaluation, EvaluationRequest, FailedQuery, Question},
+    registry::Model,
+    runs::DEFAULT_JUDGE,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use store::postgres::RegisteredModel;
 
 use super::{ClientId, Entries, ExactObject, LaxWhole, Outputs, Resource};
-use crate::judging::{Evaluated, Evaluation, FailedQuery, Question, Wanted};
+use crate::answer::ApiError;
 
 /// A query for a model, and how its answer is judged.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -58,7 +62,7 @@ struct JudgeModel(ClientId);
 
 impl Default for JudgeModel {
     fn default() -> Self {
-        Self(ClientId("gpt-4".to_owned()))
+        Self(ClientId(DEFAULT_JUDGE.to_owned()))
     }
 }
 
@@ -123,14 +127,14 @@ fn yes() -> bool {
 }
 
 impl EvaluateQuery {
-    /// What is wanted, and of which query.
-    pub(crate) fn into_wanted(self) -> (Wanted, Question) {
+    /// What is asked for, and of which query.
+    pub(crate) fn into_request(self) -> (EvaluationRequest, Question) {
         let Self { query, model_id, theme, evaluation_prompt_ids, judge_model, model_provider, metadata } =
             self;
         // Absent metadata are no keys.
         let metadata = metadata.map(ExactObject::into_inner).unwrap_or_default();
         let question = Question::new(None, query, &metadata);
-        let wanted = Wanted {
+        let request = EvaluationRequest {
             theme,
             model_id: model_id.0,
             model_provider,
@@ -138,16 +142,16 @@ impl EvaluateQuery {
             judge_model: judge_model.0.0,
             metadata,
         };
-        (wanted, question)
+        (request, question)
     }
 }
 
 impl EvaluateTheme {
-    /// What is wanted, and of how many queries.
-    pub(crate) fn into_wanted(self) -> (Wanted, u32) {
+    /// What is asked for, and of how many queries.
+    pub(crate) fn into_request(self) -> (EvaluationRequest, u32) {
         let Self { theme, model_id, evaluation_prompt_ids, judge_model, model_provider, limit, metadata } =
             self;
-        let wanted = Wanted {
+        let request = EvaluationRequest {
             theme,
             model_id: model_id.0,
             model_provider,
@@ -156,7 +160,7 @@ impl EvaluateTheme {
             // Absent metadata are no keys.
             metadata: metadata.map(ExactObject::into_inner).unwrap_or_default(),
         };
-        (wanted, limit.get())
+        (request, limit.get())
     }
 }
 
@@ -180,7 +184,9 @@ impl From<Result<Evaluated, FailedQuery>> for ShownOfTheme {
     fn from(result: Result<Evaluated, FailedQuery>) -> Self {
         match result {
             Ok(evaluated) => Self::Evaluated(evaluated.into()),
-            Err(FailedQuery { query, error }) => Self::Failed { query, error: error.public_message() },
+            Err(FailedQuery { query, error }) => {
+                Self::Failed { query, error: ApiError::from(error).public_message() }
+            }
         }
     }
 }

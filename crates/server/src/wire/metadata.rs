@@ -2,15 +2,13 @@
 
 use std::{borrow::Cow, fmt};
 
+use judge::runs::MAX_ID_CHARS;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Value, value::RawValue};
 use store::{json::exact_object, storage::FilterError};
 
 use crate::answer::ApiError;
-
-/// Characters of an id: more than any provider's have, and still short enough for a path and an index.
-const MAX_ID_CHARS: usize = 512;
 
 /// An id that a client chose.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -30,7 +30,7 @@ pub(crate) use records::{
 pub(crate) use results::{
     ExportFormat, ExportParameters, Formulas, ResultFilters, ResultPage, ResultPaging, ShownResult,
 };
-pub(crate) use runs::{DeletedRun, NewRun, ResumeRun, RunFilters, ShownRun};
+pub(crate) use runs::{DeletedRun, NewRun, ResumeRun, RunFilters};
 pub(crate) use summaries::{
     MethodParameters, ShownComparison, ShownPair, ShownRunComparison, ShownScores, ShownSummary,
     SummaryParameters,

@@ -54,7 +54,9 @@ pub use lock::AdvisoryLock;
 pub use models::{RegisteredModel, Registration};
 pub use odd_values::OddValues;
 pub use own_tables::is_own_relation;
-pub use result_selection::{InvalidResultCursor, ResultCursor, ResultSelection, ResultStatus, UnknownStatus};
+pub use result_selection::{
+    InvalidResultCursor, ResultCursor, ResultSelection, ResultStatus, ResultWinner, UnknownStatus,
+};
 pub use server_facts::{OpenTransaction, ServerFacts, ServerSetting, SettingSource};
 pub use session::{Session, Vectors};
 pub use sql::{

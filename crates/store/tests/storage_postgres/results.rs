@@ -5,7 +5,9 @@ use records::Service;
 use serde_json::json;
 use store::{
     StoredTime,
-    postgres::{EvaluationResult, ResultSelection, ResultStatus, StoredJudgement, StoredResult},
+    postgres::{
+        EvaluationResult, ResultSelection, ResultStatus, ResultWinner, StoredJudgement, StoredResult,
+    },
     storage::{Filter, StorageError},
 };
 use time::Duration;
@@ -154,7 +156,7 @@ async fn results_are_selected_by_what_their_metadata_say() {
 
     let mut seen = Vec::new();
     let note = |judgement: StoredJudgement<'_>| {
-        let winner = judgement.comparison.and_then(|comparison| comparison.winner.map(str::to_owned));
+        let winner = judgement.comparison.and_then(|comparison| comparison.winner);
         let of_run = judgement.run_id == Some(&run.to_string());
         seen.push((judgement.judge_model.map(str::to_owned), judgement.status, of_run, winner));
     };
@@ -162,7 +164,7 @@ async fn results_are_selected_by_what_their_metadata_say() {
     seen.sort_by_key(|(judge, ..)| judge.clone());
     assert_eq!(seen.len(), 10);
     assert_eq!(seen[0], (Some("judge 0".into()), ResultStatus::Scored, true, None));
-    assert_eq!(seen[6], (Some("judge 6".into()), ResultStatus::Scored, false, Some("tie".into())));
+    assert_eq!(seen[6], (Some("judge 6".into()), ResultStatus::Scored, false, Some(ResultWinner::Tie)));
     assert_eq!(seen[8], (Some("judge 8".into()), ResultStatus::Scored, false, None));
 }
 

@@ -1,11 +1,21 @@
 //! `panopticon judge run`: a run from its beginning, or from where it was left, to its end.
 
-use std::{fmt::Write as _, io::IsTerminal as _, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, io::IsTerminal as _, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use indicatif::ProgressBar;
-use serde_json::{Map, Value, json};
-use server::{RunError, Runs, Shutdown};
+use judge::{
+    engine::RunError,
+    runs::{
+        DEFAULT_JUDGE, DEFAULT_LIMIT, NamedModel, Retry, RunBudget, RunMode, RunProgress, RunQueries,
+        RunRequest, Runs, Shutdown,
+    },
+};
+use serde_json::Value;
+use store::{
+    postgres::runs::{RunState, RunUsage},
+    storage::{Filter, Selection},
+};
 use uuid::Uuid;
 
 use crate::{
@@ -41,15 +51,16 @@ async fn begin_and_work(
         Some(run) => resume(runs, run, arguments).await?,
         None => {
             let id = Uuid::new_v4();
-            Box::pin(runs.begin(id, &request(arguments)?)).await.map_err(failure)?;
+            Box::pin(runs.create(request(id, arguments)?)).await.map_err(failure)?;
             id
         }
     };
     eprintln!("run {id}");
     let was_interrupted = work(runs, id, signals).await?;
-    let run = runs.show(id).await.map_err(failure)?;
+    let run = runs.progress(id).await.map_err(failure)?;
     if arguments.json {
-        print_exactly(&run.to_string())?;
+        let json: Value = serde_json::to_value(&run).context("failed to write the run as JSON")?;
+        print_exactly(&json.to_string())?;
     } else {
         print(&summary(&run))?;
     }
@@ -57,9 +68,10 @@ async fn begin_and_work(
         eprintln!("interrupted; go on with: panopticon judge run --resume {id}");
         return Ok(ExitCode::Interrupted);
     }
-    match run["state"].as_str() {
-        Some("completed") => Ok(if left_out(&run) == 0 { ExitCode::Complete } else { ExitCode::Rejected }),
-        _ => {
+    match run.state {
+        RunState::Completed if run.units.left_out() == 0 => Ok(ExitCode::Complete),
+        RunState::Completed => Ok(ExitCode::Rejected),
+        RunState::Running | RunState::Cancelled | RunState::Stopped => {
             eprintln!("go on with: panopticon judge run --resume {id}");
             Ok(ExitCode::Failed)
         }
@@ -71,16 +83,13 @@ async fn resume(runs: &Runs, run: &str, arguments: &RunArguments) -> Result<Uuid
     let id = Uuid::try_parse(run)
         .with_context(|| format!("expected the id of a run, found `{run}`"))
         .map_err(Failure::usage)?;
-    let state = runs.show(id).await.map_err(failure)?["state"].clone();
-    if state == "running" {
+    if runs.progress(id).await.map_err(failure)?.is_running() {
         eprintln!("it is running already; helping");
         return Ok(id);
     }
-    let mut request = json!({"retry_failed": arguments.retry_failed});
-    if let Some(budget) = budget(arguments) {
-        request["budget"] = budget;
-    }
-    runs.go_on(id, &request).await.map_err(failure)?;
+    let retry = if arguments.retry_failed { Retry::Failed } else { Retry::Nothing };
+    let budget = budget(arguments);
+    runs.resume(id, (budget != RunBudget::default()).then_some(budget), retry).await.map_err(failure)?;
     Ok(id)
 }
 
@@ -94,7 +103,7 @@ async fn work(runs: &Runs, id: Uuid, signals: &mut Signals) -> Result<bool, Fail
     let ended = loop {
         tokio::select! {
             ended = &mut working => break ended,
-            _ = ticks.tick() => shown.show(&runs.show(id).await.map_err(failure)?),
+            _ = ticks.tick() => shown.show(&runs.progress(id).await.map_err(failure)?),
             () = signals.next() => {
                 if was_interrupted {
                     // A second signal is from somebody who does not want to wait: a call under way is made again later.
@@ -104,7 +113,7 @@ async fn work(runs: &Runs, id: Uuid, signals: &mut Signals) -> Result<bool, Fail
                 was_interrupted = true;
                 shown.say("finishing the calls that are under way; press Ctrl-C again to leave them");
                 // Nobody else begins any more either.
-                runs.end(id).await.map_err(failure)?;
+                runs.cancel(id).await.map_err(failure)?;
                 shutdown.begin();
             }
         }
@@ -126,9 +135,8 @@ impl Shown {
         Self { bar: std::io::stderr().is_terminal().then(|| progress::bar("judging", "units")), tenths: 0 }
     }
 
-    fn show(&mut self, run: &Value) {
-        let number = |kind: &str, name: &str| run[kind][name].as_u64().expect("a run shows its counts");
-        let (done, total) = (number("units", "done"), number("units", "total"));
+    fn show(&mut self, run: &RunProgress) {
+        let (done, total) = (run.units.done, run.units.total);
         match &self.bar {
             Some(bar) => {
                 bar.set_length(total);
@@ -136,7 +144,7 @@ impl Shown {
             }
             None if total > 0 && done * 10 / total > self.tenths => {
                 self.tenths = done * 10 / total;
-                eprintln!("{done} of {total} units, {} answers", number("answers", "done"));
+                eprintln!("{done} of {total} units, {} answers", run.answers.done);
             }
             None => {}
         }
@@ -156,96 +164,107 @@ impl Shown {
     }
 }
 
+/// A request that cannot be carried out is the caller's to change.
 fn failure(error: RunError) -> Failure {
-    if error.is_the_callers() { Failure::usage(error) } else { anyhow::Error::from(error).into() }
-}
-
-/// The request, as the service takes it.
-fn request(arguments: &RunArguments) -> Result<Value, Failure> {
-    let mut request = Map::new();
-    let mut put = |name: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            request.insert(name.to_owned(), value);
+    match error {
+        RunError::NotFound { .. } | RunError::Conflict { .. } | RunError::Refused { .. } => {
+            Failure::usage(error)
         }
-    };
-    let list = |texts: &[String]| (!texts.is_empty()).then(|| json!(texts));
-    let filter = arguments.filter.as_deref().map(serde_json::from_str::<Value>).transpose();
-    let filter = filter.context("expected JSON after --where").map_err(Failure::usage)?;
-    let models: Vec<(String, Option<String>)> = arguments.models.iter().map(|model| named(model)).collect();
-    let judges: Vec<(String, Option<String>)> = arguments.judges.iter().map(|judge| named(judge)).collect();
-    let ids = |named: &[(String, Option<String>)]| named.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>();
-    let providers: Map<String, Value> = models
-        .iter()
-        .chain(&judges)
-        .filter_map(|(id, provider)| Some((id.clone(), provider.clone()?.into())))
-        .collect();
-    put("name", arguments.name.clone().map(Value::from));
-    put("theme", arguments.theme.clone().map(Value::from));
-    put("query_ids", list(&arguments.query_ids));
-    put("where", filter);
-    put("limit", arguments.limit.map(Value::from));
-    put("models", list(&ids(&models)));
-    put("judge_models", list(&ids(&judges)));
-    put("providers", (!providers.is_empty()).then(|| providers.into()));
-    put("evaluation_prompt_ids", list(&arguments.metrics));
-    put("mode", arguments.pairwise.then(|| json!("pairwise")));
-    put("repeats", arguments.repeats.map(Value::from));
-    put("temperature", arguments.temperature.map(Value::from));
-    put("use_cache", arguments.no_cache.then_some(json!(false)));
-    put("budget", budget(arguments));
-    Ok(request.into())
-}
-
-/// A model, and its provider if that is given: `MODEL=PROVIDER`.
-fn named(text: &str) -> (String, Option<String>) {
-    match text.rsplit_once('=') {
-        Some((id, provider)) => (id.to_owned(), Some(provider.to_owned())),
-        None => (text.to_owned(), None),
+        RunError::Unavailable(_) | RunError::Failed(_) => anyhow::Error::from(error).into(),
     }
 }
 
-fn budget(arguments: &RunArguments) -> Option<Value> {
-    let limits = [
-        ("requests", arguments.max_requests.map(Value::from)),
-        ("tokens", arguments.max_tokens.map(Value::from)),
-        ("cost_usd", arguments.max_cost.map(Value::from)),
-        ("wall_time_s", arguments.max_time.map(Value::from)),
-    ];
-    let given: Map<String, Value> =
-        limits.into_iter().filter_map(|(name, limit)| Some((name.to_owned(), limit?))).collect();
-    (!given.is_empty()).then(|| given.into())
-}
-
-/// Units without a measurement.
-fn left_out(run: &Value) -> u64 {
-    let units = ["unparsed", "refused", "failed", "unanswered"];
-    units.into_iter().map(|kind| run["units"][kind].as_u64().expect("a run shows its counts")).sum()
-}
-
-fn summary(run: &Value) -> String {
-    let counts = |kind: &str, names: &[&str]| {
-        let number = |name: &str| run[kind][name].as_u64().expect("a run shows its counts");
-        let parts = names.iter().filter(|name| number(name) > 0 || **name == names[0]);
-        let parts = parts.map(|name| format!("{} {name}", grouped(number(name)))).collect::<Vec<_>>();
-        format!("{} of {}: {}", grouped(number("done")), grouped(number("total")), parts.join(", "))
+fn request(id: Uuid, arguments: &RunArguments) -> Result<RunRequest, Failure> {
+    let selection = Selection {
+        category: arguments.theme.clone(),
+        filter: arguments.filter.as_deref().map(filter).transpose()?,
+        ..Selection::default()
     };
-    let mut text = format!("{}\n", run["state"].as_str().expect("a run shows its state"));
+    let ids = (!arguments.query_ids.is_empty()).then(|| arguments.query_ids.clone());
+    let queries =
+        RunQueries::new(ids, selection, arguments.limit.unwrap_or(DEFAULT_LIMIT)).map_err(failure)?;
+    let mut judges = arguments.judges.clone();
+    if judges.is_empty() {
+        judges.push(DEFAULT_JUDGE.to_owned());
+    }
+    // A provider that is named once is that of every mention of the model.
+    let mut providers = BTreeMap::new();
+    let mut ids = |models: &[String]| -> Vec<String> {
+        models.iter().map(|model| named(model, &mut providers)).collect()
+    };
+    let (models, judges) = (ids(&arguments.models), ids(&judges));
+    Ok(RunRequest {
+        id,
+        name: arguments.name.clone(),
+        queries,
+        mode: if arguments.pairwise { RunMode::Pairwise } else { RunMode::Pointwise },
+        models: NamedModel::all(models, &providers),
+        judges: NamedModel::all(judges, &providers),
+        evaluation_prompt_ids: arguments.metrics.clone(),
+        repeats: arguments.repeats.unwrap_or(1),
+        uses_cache: !arguments.no_cache,
+        temperature: arguments.temperature,
+        metadata: serde_json::Map::new(),
+        budget: budget(arguments),
+    })
+}
+
+/// A condition as ChromaDB's `where`.
+fn filter(text: &str) -> Result<Filter, Failure> {
+    let json: Value =
+        serde_json::from_str(text).context("expected JSON after --where").map_err(Failure::usage)?;
+    Filter::from_json(&json).map_err(|error| Failure::usage(anyhow!("`{}`: {}", error.place, error.reason)))
+}
+
+/// The id of a model that is given as `MODEL` or `MODEL=PROVIDER`.
+fn named(text: &str, providers: &mut BTreeMap<String, String>) -> String {
+    match text.rsplit_once('=') {
+        Some((id, provider)) => {
+            providers.insert(id.to_owned(), provider.to_owned());
+            id.to_owned()
+        }
+        None => text.to_owned(),
+    }
+}
+
+fn budget(arguments: &RunArguments) -> RunBudget {
+    RunBudget {
+        requests: arguments.max_requests,
+        tokens: arguments.max_tokens,
+        cost_usd: arguments.max_cost,
+        wall_time_s: arguments.max_time,
+    }
+}
+
+fn summary(run: &RunProgress) -> String {
+    let counts = |done: u64, total: u64, parts: &[(u64, &str)]| {
+        let shown = parts.iter().enumerate().filter(|(place, (count, _))| *place == 0 || *count > 0);
+        let parts = shown.map(|(_, (count, name))| format!("{} {name}", grouped(*count))).collect::<Vec<_>>();
+        format!("{} of {}: {}", grouped(done), grouped(total), parts.join(", "))
+    };
+    let RunProgress { answers, units, used, .. } = run;
+    let mut text = format!("{}\n", run.state.as_str());
     let mut line =
         |name: &str, value: String| writeln!(text, "  {name:9}{value}").expect("writing to a string");
-    if let Some(reason) = run["stop_reason"].as_str() {
-        line("because", reason.to_owned());
+    if let Some(reason) = &run.stop_reason {
+        line("because", reason.clone());
     }
-    line("answers", counts("answers", &["answered", "refused", "failed"]));
-    line("units", counts("units", &["scored", "unparsed", "refused", "failed", "unanswered"]));
-    let used = &run["used"];
-    let number = |name: &str| used[name].as_u64().expect("a run shows what it used");
-    let mut cost = format!("{} calls, {} tokens", grouped(number("requests")), grouped(number("tokens")));
-    match (used["cost_usd"].as_f64(), number("without_cost")) {
-        (Some(usd), 0) => write!(cost, ", {usd:.4} USD"),
-        (Some(usd), unknown) => write!(cost, ", {usd:.4} USD and {unknown} calls of unknown cost"),
-        (None, _) => Ok(()),
-    }
-    .expect("writing to a string");
-    line("used", cost);
+    let parts = [(answers.answered, "answered"), (answers.refused, "refused"), (answers.failed, "failed")];
+    line("answers", counts(answers.done, answers.total, &parts));
+    let parts = [
+        (units.scored, "scored"),
+        (units.unparsed, "unparsed"),
+        (units.refused, "refused"),
+        (units.failed, "failed"),
+        (units.unanswered, "unanswered"),
+    ];
+    line("units", counts(units.done, units.total, &parts));
+    let RunUsage { requests, tokens, cost_usd, without_usage: _, without_cost } = *used;
+    let unknown = match without_cost {
+        0 => String::new(),
+        unknown => format!(" and {unknown} calls of unknown cost"),
+    };
+    let (requests, tokens) = (grouped(requests), grouped(tokens));
+    line("used", format!("{requests} calls, {tokens} tokens, {cost_usd:.4} USD{unknown}"));
     text.trim_end().to_owned()
 }

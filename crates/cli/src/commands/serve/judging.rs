@@ -3,11 +3,15 @@
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use judge::provider::{ProviderConfig, limits::Backoff};
+use embed::Embedder;
+use judge::{
+    engine::{JudgeConfig, Judging, Observer, Patience, ProviderAccess, RecordSource, StoredRecords},
+    provider::{ProviderConfig, limits::Backoff},
+};
 use records::Service;
 use rustls::ClientConfig;
 use secrecy::SecretString;
-use server::{JudgeConfig, Judging, Patience, ProviderAccess, RecordSource, RemoteService};
+use server::RemoteService;
 
 use super::{http_client, settings::upstream, storages::Opened};
 use crate::{configuration::Configuration, exit::Failure, telemetry::tls_of_certificates};
@@ -43,8 +47,14 @@ pub(super) const PROVIDERS: [(Provider, &str, &str); 3] = [
 ];
 
 /// The judge that works with `storages`, which hold its results.
-pub(super) fn judging(configuration: &Configuration, storages: &Opened) -> Result<Option<Judging>, Failure> {
+pub(super) fn judging(
+    configuration: &Configuration,
+    storages: &Opened,
+    embedder: &Arc<Embedder>,
+    observer: &Observer,
+) -> Result<Option<Judging>, Failure> {
     let Some(database) = storages.results() else { return Ok(None) };
+    let outputs = storages.of(&[Service::Judge]).into_iter().next().expect("the judge has a storage");
     let temperature = configuration
         .parsed("MODEL_DEFAULT_TEMPERATURE", "a number from 0 to 2", |text| {
             text.parse().ok().filter(|number| (0.0..=2.0).contains(number))
@@ -55,8 +65,10 @@ pub(super) fn judging(configuration: &Configuration, storages: &Opened) -> Resul
         .map_err(Failure::usage)?;
     let tls = tls_of_certificates()?.map(Arc::new);
     let config = JudgeConfig {
-        queries: source(configuration, storages, Service::Query)?,
-        metrics: source(configuration, storages, Service::Evaluation)?,
+        queries: source(configuration, storages, observer, Service::Query)?,
+        metrics: source(configuration, storages, observer, Service::Evaluation)?,
+        outputs,
+        embedder: Arc::clone(embedder),
         providers: PROVIDERS
             .map(|(config, key, base_url)| provider(configuration, config, key, base_url))
             .map(|access| trusting(access, tls.as_ref()))
@@ -67,6 +79,7 @@ pub(super) fn judging(configuration: &Configuration, storages: &Opened) -> Resul
             backoff: BACKOFF,
             run_backoff: RUN_BACKOFF,
         },
+        observer: observer.clone(),
     };
     let judging = Judging::new(database.clone(), config);
     judging.context("a model's provider is set up wrongly").map(Some).map_err(Failure::usage)
@@ -103,13 +116,14 @@ fn trusting(access: ProviderAccess, tls: Option<&Arc<ClientConfig>>) -> Provider
 fn source(
     configuration: &Configuration,
     storages: &Opened,
+    observer: &Observer,
     service: Service,
-) -> Result<RecordSource, Failure> {
+) -> Result<Arc<dyn RecordSource>, Failure> {
     if let Some(storage) = storages.of(&[service]).into_iter().next() {
-        return Ok(RecordSource::Storage(storage));
+        return Ok(Arc::new(StoredRecords::new(storage, observer.clone())));
     }
     let upstream = upstream(configuration, service).map_err(Failure::usage)?;
-    Ok(RecordSource::Service(RemoteService {
+    Ok(Arc::new(RemoteService {
         upstream: upstream.expect("a storage without a URL was opened"),
         key: configuration.text("API_KEY").map(SecretString::from),
         client: http_client()?,

@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use server::{MaintenanceMetrics, Process, Shutdown, TableSeen};
+use judge::runs::Shutdown;
+use server::{MaintenanceMetrics, Process, TableSeen};
 use store::postgres::{Database, maintenance::TableHealth};
 use upkeep::{
     Policy,

@@ -15,11 +15,15 @@ use std::{
 
 use anyhow::{Context as _, anyhow};
 use embed::{Embedder, EmbedderConfig};
+use judge::{
+    engine::Observer,
+    runs::{RecorderState, RunnerConfig, Runs, Shutdown},
+};
 use records::Service;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use server::{
-    ConnectionLimits, EmbeddingModel, Listener, Need, PoolProbe, Probes, Process, RunnerConfig, Runs,
-    Shutdown, Supervisor, gateway, services,
+    ConnectionLimits, EmbeddingModel, Listener, Need, PoolProbe, Probes, Process, Supervisor, TaskState,
+    gateway, services,
 };
 use store::postgres::{Database, Table};
 use tokio::{
@@ -195,7 +199,14 @@ impl Serving {
                 (search_monitor, probes.searches) = (Some(monitor), Some(probe));
             }
             let process = Process::new(config.clone(), probes);
-            let runs = runs(configuration, &storages, &model, &process)?;
+            let runs = runs(configuration, &storages, model.embedder(), process.observer())?;
+            if let Some(runs) = runs.clone() {
+                let state = move || {
+                    let RecorderState { restarts, trouble } = runs.recorder_state();
+                    TaskState { restarts, trouble }
+                };
+                supervisor.watch("recorder", Need::Upkeep, state);
+            }
             (process, Some(storages), Some(model), runs)
         };
         let limits = ConnectionLimits {
@@ -290,13 +301,10 @@ impl OpenRuns {
     pub(super) async fn open(configuration: &Configuration) -> Result<Self, Failure> {
         let opened = with_sources(configuration, &[Service::Judge])?;
         let supervisor = Supervisor::default();
-        let (storages, model) = tokio::try_join!(
-            Opened::open(configuration, &opened, &supervisor),
-            embedding_model(configuration)
-        )?;
-        let process =
-            Process::new(settings::server_config(configuration).map_err(Failure::usage)?, Probes::default());
-        match runs(configuration, &storages, &model, &process)? {
+        let (storages, model) =
+            tokio::try_join!(Opened::open(configuration, &opened, &supervisor), open_model(configuration))?;
+        let embedder = Arc::new(embedder(&Arc::new(model))?);
+        match runs(configuration, &storages, &embedder, &Observer::default())? {
             Some(runs) => Ok(Self { runs, storages }),
             None => unreachable!("the judge's storage was opened"),
         }
@@ -311,12 +319,11 @@ impl OpenRuns {
 fn runs(
     configuration: &Configuration,
     storages: &Opened,
-    model: &EmbeddingModel,
-    process: &Arc<Process>,
+    embedder: &Arc<Embedder>,
+    observer: &Observer,
 ) -> Result<Option<Runs>, Failure> {
-    let Some(judging) = judging::judging(configuration, storages)? else { return Ok(None) };
-    let outputs = storages.of(&[Service::Judge]).into_iter().next().expect("the judge has a storage");
-    Ok(Some(Runs::new(&judging, outputs, model, process, RunnerConfig::default())))
+    let judging = judging::judging(configuration, storages, embedder, observer)?;
+    Ok(judging.map(|judging| Runs::new(&judging, RunnerConfig::default())))
 }
 
 /// The services whose storages are needed: those that are served, and if the judge is, those whose records it works
@@ -336,9 +343,13 @@ fn with_sources(configuration: &Configuration, served: &[Service]) -> Result<Vec
 
 async fn embedding_model(configuration: &Configuration) -> Result<EmbeddingModel, Failure> {
     let model = Arc::new(open_model(configuration).await?);
-    let queue =
-        Embedder::start(Arc::clone(&model), EmbedderConfig::default()).map_err(anyhow::Error::from)?;
+    let queue = embedder(&model)?;
     Ok(EmbeddingModel::new(model, queue))
+}
+
+fn embedder(model: &Arc<embed::Model>) -> Result<Embedder, Failure> {
+    let embedder = Embedder::start(Arc::clone(model), EmbedderConfig::default());
+    Ok(embedder.map_err(anyhow::Error::from)?)
 }
 
 /// Connections of each of the `addresses`, leaving enough descriptors for PostgreSQL, models and files.

@@ -3,8 +3,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::anyhow;
+use judge::runs::Shutdown;
 use secrecy::SecretString;
-use server::{SearchAlert, SearchProbe, SearchReport, Shutdown};
+use server::{SearchAlert, SearchProbe, SearchReport};
 use store::postgres::{
     Database,
     searches::{FilterClass, SearchHistory, SearchWatch},

@@ -5,7 +5,11 @@ use serde_json::{Map, Value};
 use super::FAILING;
 use crate::{
     json::decode,
-    postgres::{Database, unnamed::on},
+    postgres::{
+        Database,
+        result_selection::{ResultStatus, ResultWinner},
+        unnamed::on,
+    },
     storage::StorageError,
 };
 
@@ -16,8 +20,14 @@ pub struct EarlierVerdict {
     pub fingerprint: String,
     /// The result's id.
     pub id: String,
+    /// What came of it.
+    pub status: ResultStatus,
     /// The score, if it is one.
     pub score: Option<f64>,
+    /// The winner, if it is one.
+    pub winner: Option<ResultWinner>,
+    /// Whether the judge saw the model's own answer second, if it saw two.
+    pub swapped: Option<bool>,
     /// The result's metadata.
     pub metadata: Map<String, Value>,
 }
@@ -58,7 +68,18 @@ impl Database {
                         decode(&row.result_metadata).value.as_object().cloned().unwrap_or_default();
                     // No verdict of ours has a score that is no number.
                     let score = row.score.filter(|score| score.is_finite());
-                    EarlierVerdict { fingerprint: row.fingerprint, id: row.id, score, metadata }
+                    let text = |key| metadata.get(key).and_then(Value::as_str);
+                    // Others were not selected.
+                    let status = text("status").and_then(|name| name.parse().ok());
+                    EarlierVerdict {
+                        fingerprint: row.fingerprint,
+                        id: row.id,
+                        status: status.unwrap_or(ResultStatus::Unparsed),
+                        score,
+                        winner: text("winner").and_then(ResultWinner::named),
+                        swapped: metadata.get("swapped").and_then(Value::as_bool),
+                        metadata,
+                    }
                 })
                 .collect())
         })

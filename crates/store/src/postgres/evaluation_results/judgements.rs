@@ -8,7 +8,7 @@ use crate::{
     postgres::{
         Database,
         bounded::bound,
-        result_selection::{ResultSelection, ResultStatus},
+        result_selection::{ResultSelection, ResultStatus, ResultWinner},
         sql::results::read_judgements,
         unnamed::on,
     },
@@ -51,8 +51,8 @@ pub struct StoredComparison<'r> {
     pub opponent: Option<&'r str>,
     /// Whether the judge saw the model's own answer second.
     pub is_swapped: bool,
-    /// `model`, `opponent` or `tie` wherever a comparison is scored.
-    pub winner: Option<&'r str>,
+    /// The winner wherever a comparison is scored, unless its name is unknown.
+    pub winner: Option<ResultWinner>,
 }
 
 impl Database {
@@ -83,7 +83,7 @@ fn read(row: &PgRow) -> sqlx::Result<StoredJudgement<'_>> {
     let comparison = StoredComparison {
         opponent: row.try_get("opponent")?,
         is_swapped: row.try_get("swapped")?,
-        winner: row.try_get("winner")?,
+        winner: row.try_get::<Option<&str>, _>("winner")?.and_then(ResultWinner::named),
     };
     let is_pairwise: bool = row.try_get("is_pairwise")?;
     Ok(StoredJudgement {

@@ -5,5 +5,5 @@ mod selection;
 
 pub use self::{
     cursor::{InvalidResultCursor, ResultCursor},
-    selection::{ResultSelection, ResultStatus, UnknownStatus},
+    selection::{ResultSelection, ResultStatus, ResultWinner, UnknownStatus},
 };

@@ -66,6 +66,42 @@ impl ResultStatus {
     }
 }
 
+/// The better of two answers, by whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ResultWinner {
+    /// That of the result's own model.
+    Model,
+    /// That of the model that it is compared with.
+    Opponent,
+    /// Neither.
+    Tie,
+}
+
+impl ResultWinner {
+    /// Its name among a result's metadata.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Opponent => "opponent",
+            Self::Tie => "tie",
+        }
+    }
+
+    /// The winner of this name; `None` for names that no version of ours has written.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Model, Self::Opponent, Self::Tie].into_iter().find(|winner| winner.as_str() == name)
+    }
+
+    /// The same winner where model and opponent are each other's.
+    pub fn swapped(self) -> Self {
+        match self {
+            Self::Model => Self::Opponent,
+            Self::Opponent => Self::Model,
+            Self::Tie => Self::Tie,
+        }
+    }
+}
+
 impl FromStr for ResultStatus {
     type Err = UnknownStatus;
 

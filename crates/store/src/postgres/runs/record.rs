@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::{FAILING, RunState, RunUsage, lifecycle::locked_state, unknown, whole};
 use crate::{
     postgres::{
-        Database, EvaluationResult, counted::counted, evaluation_results::insert_results, unnamed::on,
+        Database, EvaluationResult, counted::counted, evaluation_results::insert_results,
+        result_selection::ResultStatus, unnamed::on,
     },
     storage::{StorageError, check_text},
 };
@@ -122,6 +123,18 @@ impl TaskOutcome {
         let all =
             [Self::Answered, Self::Scored, Self::Unparsed, Self::Refused, Self::Failed, Self::Unanswered];
         all.into_iter().find(|outcome| outcome.as_str() == name).ok_or_else(|| unknown("outcome", name))
+    }
+}
+
+impl From<ResultStatus> for TaskOutcome {
+    fn from(status: ResultStatus) -> Self {
+        match status {
+            ResultStatus::Scored => Self::Scored,
+            ResultStatus::Unparsed => Self::Unparsed,
+            ResultStatus::Refused => Self::Refused,
+            ResultStatus::Failed => Self::Failed,
+            ResultStatus::Unanswered => Self::Unanswered,
+        }
     }
 }
 

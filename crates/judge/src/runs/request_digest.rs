@@ -9,17 +9,21 @@ use sha2::{Digest as _, Sha256};
 use store::storage::{Comparison, DocumentFilter, DocumentTest, Filter, Scalar, Selection, Test};
 use time::PrimitiveDateTime;
 
-use super::{RunBudget, RunMode, WantedQueries, WantedRun, legacy_request};
+use super::{
+    legacy_request,
+    plan::{RunBudget, RunMode},
+    request::{NamedModel, RunQueries, RunRequest},
+};
 
 const FORM: &str = "1:";
 
 /// The digest of `wanted`, to be stored.
-pub(super) fn digest(wanted: &WantedRun) -> String {
+pub(super) fn digest(wanted: &RunRequest) -> String {
     format!("{FORM}{}", sha256(&text(wanted)))
 }
 
 /// Whether the stored `digest` is that of `wanted`.
-pub(super) fn is_of(digest: &str, wanted: &WantedRun) -> bool {
+pub(super) fn is_of(digest: &str, wanted: &RunRequest) -> bool {
     match digest.starts_with(FORM) {
         true => digest == self::digest(wanted),
         // Runs of versions before the form had a number.
@@ -31,14 +35,14 @@ fn sha256(text: &str) -> String {
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn text(wanted: &WantedRun) -> String {
+fn text(wanted: &RunRequest) -> String {
     let mut text = String::new();
     write(&request(wanted), &mut text);
     text
 }
 
-fn request(wanted: &WantedRun) -> Value {
-    let WantedRun {
+fn request(wanted: &RunRequest) -> Value {
+    let RunRequest {
         // The run is found by it.
         id: _,
         name,
@@ -57,15 +61,15 @@ fn request(wanted: &WantedRun) -> Value {
     json!({
         "name": name,
         "queries": match queries {
-            WantedQueries::Ids(ids) => json!({ "ids": ids }),
-            WantedQueries::Selected { selection, limit } => json!({ "selected": selected(selection), "limit": limit }),
+            RunQueries::Ids(ids) => json!({ "ids": ids }),
+            RunQueries::Selected { selection, limit } => json!({ "selected": selected(selection), "limit": limit }),
         },
         "mode": match mode {
             RunMode::Pointwise => "pointwise",
             RunMode::Pairwise => "pairwise",
         },
-        "models": models,
-        "judges": judges,
+        "models": named(models),
+        "judges": named(judges),
         "metrics": evaluation_prompt_ids,
         "repeats": repeats,
         "cache": uses_cache,
@@ -73,6 +77,10 @@ fn request(wanted: &WantedRun) -> Value {
         "metadata": metadata,
         "budget": { "requests": requests, "tokens": tokens, "cost_usd": cost_usd, "wall_time_s": wall_time_s },
     })
+}
+
+fn named(models: &[NamedModel]) -> Value {
+    models.iter().map(|NamedModel { id, provider }| json!([id, provider])).collect()
 }
 
 fn selected(selection: &Selection) -> Value {
@@ -183,8 +191,12 @@ pub(super) mod tests {
 
     use super::*;
 
+    fn model(id: &str, provider: Option<&str>) -> NamedModel {
+        NamedModel { id: id.to_owned(), provider: provider.map(str::to_owned) }
+    }
+
     /// A request with everything that one can have.
-    pub(in crate::judging::runs) fn full() -> WantedRun {
+    pub(in crate::runs) fn full() -> RunRequest {
         let filter = json!({"$and": [
             {"a": "x"}, {"b": {"$ne": true}}, {"$or": [{"c": {"$gt": 1}}, {"c": {"$lte": -0.5}}]},
             {"d": {"$in": ["p", "q\"\u{e9}"]}}, {"e": {"$nin": [1, 2]}}, {"f": {"$contains": 3.0}},
@@ -203,13 +215,13 @@ pub(super) mod tests {
             before: Some(time::macros::datetime!(2026-02-01 00:00)),
         };
         let metadata = json!({"z": {"n": null, "l": [1, 2.5, "t", true]}, "a\n": -7});
-        WantedRun {
+        RunRequest {
             id: Uuid::from_u128(7),
             name: Some("spring".to_owned()),
-            queries: WantedQueries::Selected { selection, limit: 25 },
+            queries: RunQueries::Selected { selection, limit: 25 },
             mode: RunMode::Pairwise,
-            models: vec![("gpt-4o".to_owned(), None), ("mine".to_owned(), Some("openai".to_owned()))],
-            judges: vec![("gpt-4".to_owned(), None)],
+            models: vec![model("gpt-4o", None), model("mine", Some("openai"))],
+            judges: vec![model("gpt-4", None)],
             evaluation_prompt_ids: vec!["m1".to_owned(), "m2".to_owned()],
             repeats: 3,
             uses_cache: false,
@@ -225,14 +237,14 @@ pub(super) mod tests {
     }
 
     /// A request with nothing that may be absent.
-    pub(in crate::judging::runs) fn least() -> WantedRun {
-        WantedRun {
+    pub(in crate::runs) fn least() -> RunRequest {
+        RunRequest {
             id: Uuid::from_u128(7),
             name: None,
-            queries: WantedQueries::Ids(vec!["q1".to_owned(), "q2".to_owned()]),
+            queries: RunQueries::Ids(vec!["q1".to_owned(), "q2".to_owned()]),
             mode: RunMode::Pointwise,
-            models: vec![("gpt-4o".to_owned(), None)],
-            judges: vec![("gpt-4".to_owned(), None)],
+            models: vec![model("gpt-4o", None)],
+            judges: vec![model("gpt-4", None)],
             evaluation_prompt_ids: vec!["m1".to_owned()],
             repeats: 1,
             uses_cache: true,
@@ -256,7 +268,7 @@ pub(super) mod tests {
     fn digests_of_both_forms_are_known_again_and_those_of_other_requests_not() {
         for wanted in [least(), full()] {
             let stored = [digest(&wanted), sha256(&legacy_request::text(&wanted))];
-            let other = WantedRun { repeats: wanted.repeats + 1, ..wanted.clone() };
+            let other = RunRequest { repeats: wanted.repeats + 1, ..wanted.clone() };
             for stored in stored {
                 assert!(is_of(&stored, &wanted), "{stored}");
                 assert!(!is_of(&stored, &other), "{stored}");

@@ -2,43 +2,42 @@
 
 use std::time::Duration;
 
-use judge::{
-    parse::Scale,
-    provider::limits::{Allowance, Spent},
-    rubric::{BeyondScale, Mode},
-};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use store::postgres::runs::{RunShape, RunUsage, Subject};
 
-use super::super::plan::Metric;
+use crate::{
+    engine::{PlannedMetric, RunError},
+    provider::limits::{Allowance, Spent},
+    rubric::Mode,
+};
 
 /// What a run asks, but for its queries. Places in its lists are how tasks name models, metrics and judges.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct RunPlan {
-    pub(crate) mode: RunMode,
-    pub(crate) models: Vec<PlannedModel>,
-    pub(crate) metrics: Vec<PlannedMetric>,
-    pub(crate) judges: Vec<PlannedModel>,
+pub(super) struct RunPlan {
+    pub(super) mode: RunMode,
+    pub(super) models: Vec<PlannedModel>,
+    pub(super) metrics: Vec<PlannedMetric>,
+    pub(super) judges: Vec<PlannedModel>,
     /// Times that each judge is asked the same.
-    pub(crate) repeats: u16,
+    pub(super) repeats: u16,
     /// With which models answer; judges are asked with 0.
-    pub(crate) temperature: f64,
+    pub(super) temperature: f64,
     /// Whether a verdict on the same question by the same judge is taken from an earlier result.
-    pub(crate) uses_cache: bool,
+    pub(super) uses_cache: bool,
     /// Further keys of each output.
-    pub(crate) metadata: Map<String, Value>,
+    pub(super) metadata: Map<String, Value>,
     /// How many queries there are.
-    pub(crate) queries: u32,
+    pub(super) queries: u32,
     /// What was asked for, to tell a request that is sent again from another: `request_digest`.
-    pub(crate) request: String,
+    pub(super) request: String,
 }
 
 /// Whether answers are scored or compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
-pub(crate) enum RunMode {
+pub enum RunMode {
     /// Each answer gets a score.
     #[default]
     Pointwise,
@@ -46,40 +45,33 @@ pub(crate) enum RunMode {
     Pairwise,
 }
 
+/// A model that was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub(crate) struct PlannedModel {
-    pub(crate) id: String,
-    pub(crate) provider: String,
-}
-
-/// A metric as it was when the run was made.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct PlannedMetric {
-    pub(crate) id: String,
-    pub(crate) rubric: String,
-    pub(crate) scale_min: f64,
-    pub(crate) scale_max: f64,
-    pub(crate) clamps: bool,
+pub struct PlannedModel {
+    /// What its provider calls it.
+    pub id: String,
+    /// Its provider.
+    pub provider: String,
 }
 
 /// The most that a run may use until it has to stop; what is absent, as much as it takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[schemars(inline)]
-pub(crate) struct RunBudget {
+pub struct RunBudget {
     /// Calls, failed ones too.
-    pub(crate) requests: Option<u64>,
+    pub requests: Option<u64>,
     /// Tokens, read and written.
-    pub(crate) tokens: Option<u64>,
+    pub tokens: Option<u64>,
     /// USD. Only for models whose prices are known.
-    pub(crate) cost_usd: Option<f64>,
+    pub cost_usd: Option<f64>,
     /// Seconds, from when the run was begun or resumed.
-    pub(crate) wall_time_s: Option<u64>,
+    pub wall_time_s: Option<u64>,
 }
 
 /// A plan with more models, metrics or judges than tasks can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it names {count}, and at most {max} can be named", max = u16::MAX)]
-pub(crate) struct TooMany {
+pub(super) struct TooMany {
     count: usize,
 }
 
@@ -88,7 +80,7 @@ impl RunPlan {
     ///
     /// # Errors
     /// When tasks could not name all of it, which no request can ask for.
-    pub(crate) fn shape(&self) -> Result<RunShape, TooMany> {
+    pub(super) fn shape(&self) -> Result<RunShape, TooMany> {
         let models = place(self.models.len())?;
         let subjects = match self.mode {
             RunMode::Pointwise => {
@@ -124,21 +116,20 @@ impl From<RunMode> for Mode {
     }
 }
 
-impl PlannedMetric {
-    pub(crate) fn new(metric: &Metric) -> Self {
-        let Scale { min, max } = metric.rubric.scale();
-        Self {
-            id: metric.id.clone(),
-            rubric: metric.rubric.text().to_owned(),
-            scale_min: min,
-            scale_max: max,
-            clamps: metric.beyond == BeyondScale::Clamp,
+impl RunBudget {
+    /// # Errors
+    /// When it is no budget.
+    pub(super) fn check(&self) -> Result<(), RunError> {
+        match self.cost_usd {
+            Some(cost_usd) if !(cost_usd.is_finite() && cost_usd > 0.0) => {
+                let reason = format!("expected a number above 0, found {cost_usd}");
+                Err(RunError::refused("budget.cost_usd", reason))
+            }
+            _ => Ok(()),
         }
     }
-}
 
-impl RunBudget {
-    pub(crate) fn allowance(&self) -> Allowance {
+    pub(super) fn allowance(&self) -> Allowance {
         Allowance {
             requests: self.requests,
             tokens: self.tokens,
@@ -152,4 +143,14 @@ impl RunBudget {
 pub(super) fn spent(used: RunUsage, wall_time: Duration) -> Spent {
     let RunUsage { requests, tokens, cost_usd, without_usage, without_cost } = used;
     Spent { requests, tokens, cost_usd, without_usage, without_cost, wall_time }
+}
+
+/// Reads what a process of ours has written.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn stored<T: serde::de::DeserializeOwned>(column: &str, json: &str) -> Result<T, String> {
+    serde_json::from_str(json).map_err(|error| {
+        format!("its {column} cannot be read, and may be of another version of Panopticon: {error}")
+    })
 }

@@ -6,10 +6,13 @@ use std::fmt::Write as _;
 
 use store::storage::{Comparison, DocumentFilter, DocumentTest, Filter, Pattern, Scalar, Selection, Test};
 
-use super::{RunBudget, RunMode, WantedQueries, WantedRun};
+use super::{
+    plan::{RunBudget, RunMode},
+    request::{NamedModel, RunQueries, RunRequest},
+};
 
-pub(super) fn text(wanted: &WantedRun) -> String {
-    let WantedRun {
+pub(super) fn text(wanted: &RunRequest) -> String {
+    let RunRequest {
         id,
         name,
         queries,
@@ -29,6 +32,7 @@ pub(super) fn text(wanted: &WantedRun) -> String {
     };
     let RunBudget { requests, tokens, cost_usd, wall_time_s } = budget;
     let queries = queries_text(queries);
+    let [models, judges] = [models, judges].map(|models| named(models));
     // Types of the standard library, of `uuid`, `time`, `serde_json` and `regex_syntax` are left to their own `Debug`.
     format!(
         "WantedRun {{ id: {id:?}, name: {name:?}, queries: {queries}, mode: {mode}, models: {models:?}, \
@@ -39,10 +43,15 @@ pub(super) fn text(wanted: &WantedRun) -> String {
     )
 }
 
-fn queries_text(queries: &WantedQueries) -> String {
+/// As the pairs that they were.
+fn named(models: &[NamedModel]) -> Vec<(&String, &Option<String>)> {
+    models.iter().map(|NamedModel { id, provider }| (id, provider)).collect()
+}
+
+fn queries_text(queries: &RunQueries) -> String {
     match queries {
-        WantedQueries::Ids(ids) => format!("Ids({ids:?})"),
-        WantedQueries::Selected { selection, limit } => {
+        RunQueries::Ids(ids) => format!("Ids({ids:?})"),
+        RunQueries::Selected { selection, limit } => {
             let Selection { category, model_id, filter, document, from, before } = selection;
             let filter = option(filter.as_ref(), filter_text);
             let document = option(document.as_ref(), document_text);
@@ -131,7 +140,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::judging::runs::request_digest::tests::{full, least};
+    use crate::runs::request_digest::tests::{full, least};
 
     #[test]
     fn text_is_what_the_first_version_hashed() {

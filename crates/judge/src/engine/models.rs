@@ -3,18 +3,18 @@
 
 use std::num::NonZeroU32;
 
-use judge::{
+use records::Service;
+use store::postgres::{Database, RegisteredModel, Registration};
+use tokio::sync::{Notify, OnceCell};
+
+use super::{error::RunError, observer::Observer};
+use crate::{
     provider::{
         Completion, Error, Provider, ProviderConfig, Request,
         limits::{AttemptLog, Backoff, Budget, CallError, Caller, Gates},
     },
     registry::{self, Model},
 };
-use records::Service;
-use store::postgres::{Database, RegisteredModel, Registration};
-use tokio::sync::{Notify, OnceCell};
-
-use crate::{answer::ApiError, process::Process};
 
 /// A provider, and whether it can be called.
 #[derive(Clone, Debug)]
@@ -43,8 +43,9 @@ pub struct Patience {
 
 /// The models, and how they are called.
 #[derive(Debug)]
-pub(crate) struct Models {
+pub struct Models {
     database: Database,
+    observer: Observer,
     providers: Vec<(String, Result<Caller, &'static str>)>,
     run_backoff: Backoff,
     /// A model was registered or changed in this process.
@@ -53,7 +54,7 @@ pub(crate) struct Models {
 
 /// A model that a request names.
 #[derive(Debug)]
-pub(crate) struct Chosen {
+pub(crate) struct ChosenModel {
     pub(crate) model: Model,
     caller: Caller,
     /// Whether nobody knew it; it is registered with its first answer.
@@ -66,6 +67,7 @@ impl Models {
     /// When the configuration of a provider is wrong.
     pub(crate) fn new(
         database: Database,
+        observer: Observer,
         providers: &[ProviderAccess],
         patience: Patience,
     ) -> Result<Self, Error> {
@@ -79,13 +81,16 @@ impl Models {
             ProviderAccess::NoKey { provider, setting } => Ok((provider.clone(), Err(*setting))),
         });
         let providers = providers.collect::<Result<_, _>>()?;
-        Ok(Self { database, providers, run_backoff, registered: Notify::new() })
+        Ok(Self { database, observer, providers, run_backoff, registered: Notify::new() })
     }
 
     /// All that are known, by provider and id.
-    pub(crate) async fn list(&self, process: &Process) -> Result<Vec<Model>, ApiError> {
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub async fn list(&self) -> Result<Vec<Model>, RunError> {
         let listed = self.database.registered_models();
-        let registered = process.measured(Service::Judge, "list_models", listed).await?;
+        let registered = self.observer.storage(Service::Judge, "list_models", listed).await?;
         let mut models: Vec<Model> = registry::known()
             .iter()
             .filter(|known| !registered.iter().any(|model| model.id == known.id))
@@ -97,20 +102,19 @@ impl Models {
     }
 
     /// Registers a model, or changes one.
-    pub(crate) async fn register(
-        &self,
-        model: &RegisteredModel,
-        process: &Process,
-    ) -> Result<Registration, ApiError> {
+    ///
+    /// # Errors
+    /// When no such provider is known, or PostgreSQL fails.
+    pub async fn register(&self, model: &RegisteredModel) -> Result<Registration, RunError> {
         self.check_provider("provider", &model.provider)?;
         let registered = self.database.register_model(model);
-        let registration = process.measured(Service::Judge, "register_model", registered).await?;
+        let registration = self.observer.storage(Service::Judge, "register_model", registered).await?;
         self.registered.notify_one();
         Ok(registration)
     }
 
     /// Returns when a model was registered in this process since it returned last: for the one who works on runs.
-    pub(super) async fn registered(&self) {
+    pub(crate) async fn registered(&self) {
         self.registered.notified().await;
     }
 
@@ -120,13 +124,12 @@ impl Models {
         field: &'static str,
         id: &str,
         provider: Option<&str>,
-        process: &Process,
-    ) -> Result<Chosen, ApiError> {
+    ) -> Result<ChosenModel, RunError> {
         if let Some(provider) = provider {
             self.check_provider("model_provider", provider)?;
         }
         let found = self.database.registered_model(id);
-        let registered = process.measured(Service::Judge, "find_model", found).await?;
+        let registered = self.observer.storage(Service::Judge, "find_model", found).await?;
         let known = registered.map(model).or_else(|| registry::find(id).cloned());
         let is_new = known.is_none();
         let model = match (known, provider) {
@@ -140,7 +143,7 @@ impl Models {
             Some(Ok(caller)) => caller.clone(),
             Some(Err(setting)) => {
                 let provider = &model.provider;
-                return Err(ApiError::invalid(
+                return Err(RunError::refused(
                     field,
                     format!(
                         "model `{id}` is of provider `{provider}`, for which this server has no key: have {setting} set, or choose another model"
@@ -149,16 +152,15 @@ impl Models {
             }
             None => return Err(self.unknown(field, id)),
         };
-        Ok(Chosen { model, caller, is_new, registered: OnceCell::new() })
+        Ok(ChosenModel { model, caller, is_new, registered: OnceCell::new() })
     }
 
     /// Has the model answer. Nobody knew it before and it answered: from then on it is registered.
     pub(crate) async fn ask(
         &self,
-        chosen: &Chosen,
+        chosen: &ChosenModel,
         request: &Request,
-        process: &Process,
-    ) -> Result<Result<Completion, Error>, ApiError> {
+    ) -> Result<Result<Completion, Error>, RunError> {
         let completion = match chosen.caller.call(&chosen.model, request, &Budget::unlimited(), &mut ()).await
         {
             Ok(completion) => completion,
@@ -166,14 +168,14 @@ impl Models {
             Err(CallError::Budget(exceeded)) => unreachable!("nothing limits it: {exceeded}"),
             Err(CallError::Log(never)) => match never {},
         };
-        self.register_new(chosen, process).await?;
+        self.register_new(chosen).await?;
         Ok(Ok(completion))
     }
 
     /// As [`Models::ask`] for a run, which has a budget and writes attempts down, and can wait longer.
-    pub(super) async fn ask_for_run<L: AttemptLog>(
+    pub(crate) async fn ask_for_run<L: AttemptLog>(
         &self,
-        chosen: &Chosen,
+        chosen: &ChosenModel,
         request: &Request,
         budget: &Budget,
         log: &mut L,
@@ -183,8 +185,8 @@ impl Models {
     }
 
     /// Registers a model that has answered, if nobody knew it.
-    pub(super) async fn register_new(&self, chosen: &Chosen, process: &Process) -> Result<(), ApiError> {
-        let Chosen { model, is_new, registered, caller: _ } = chosen;
+    pub(crate) async fn register_new(&self, chosen: &ChosenModel) -> Result<(), RunError> {
+        let ChosenModel { model, is_new, registered, caller: _ } = chosen;
         if *is_new {
             let row = RegisteredModel {
                 id: model.id.clone(),
@@ -194,7 +196,7 @@ impl Models {
             };
             let store = || async {
                 let stored = self.database.register_new_model(&row);
-                process.measured(Service::Judge, "register_model", stored).await
+                self.observer.storage(Service::Judge, "register_model", stored).await
             };
             registered.get_or_try_init(store).await?;
         }
@@ -205,19 +207,19 @@ impl Models {
         self.providers.iter().find(|(name, _)| name == provider).map(|(_, caller)| caller)
     }
 
-    fn check_provider(&self, field: &'static str, provider: &str) -> Result<(), ApiError> {
+    fn check_provider(&self, field: &'static str, provider: &str) -> Result<(), RunError> {
         match self.caller(provider) {
             Some(_) => Ok(()),
-            None => Err(ApiError::invalid(
+            None => Err(RunError::refused(
                 field,
                 format!("expected one of {}, found `{provider}`", self.provider_names()),
             )),
         }
     }
 
-    fn unknown(&self, field: &'static str, id: &str) -> ApiError {
+    fn unknown(&self, field: &'static str, id: &str) -> RunError {
         let remedy = if field == "model_id" { "give `model_provider`, or register" } else { "register" };
-        ApiError::invalid(
+        RunError::refused(
             field,
             format!(
                 "nobody knows model `{id}`, nor does its name suggest a provider: {remedy} it by POST /api/v1/models with its provider ({})",
@@ -231,7 +233,7 @@ impl Models {
     }
 }
 
-impl Chosen {
+impl ChosenModel {
     /// Whether this request's answers made it known.
     pub(crate) fn is_registered_now(&self) -> bool {
         self.registered.initialized()

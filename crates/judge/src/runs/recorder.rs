@@ -1,9 +1,13 @@
 //! Writes down what the tasks of a run do: what several have to say at the same time goes into one transaction.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures_util::FutureExt as _;
-use judge::provider::limits::Budget;
+use records::panic_message;
 use store::{
     postgres::{
         Database,
@@ -15,7 +19,39 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::plan::spent;
-use crate::supervisor::{Pulse, panic_message};
+use crate::provider::limits::Budget;
+
+/// How what writes down the work on runs is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecorderState {
+    /// How often it panicked, and was started again.
+    pub restarts: u64,
+    /// Why it is down, if it is.
+    pub trouble: Option<String>,
+}
+
+/// Tells how the recorders of a process are. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pulse(
+    /// Written by recorders, read by those who ask; locked for one step.
+    Arc<Mutex<RecorderState>>,
+);
+
+impl Pulse {
+    pub(super) fn state(&self) -> RecorderState {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn up(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).trouble = None;
+    }
+
+    fn panicked(&self, message: &str) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.restarts += 1;
+        state.trouble = Some(format!("it panicked: {message}"));
+    }
+}
 
 /// Whose records they are.
 #[derive(Clone, Copy, Debug)]
@@ -193,8 +229,7 @@ async fn write_entries<B: Batch>(
         Err(panic) => {
             let message = panic_message(panic);
             tracing::error!(run = %worker.run, panic = message, "the recorder of a run panicked");
-            pulse.down(format!("it panicked: {message}"));
-            pulse.restarted();
+            pulse.panicked(&message);
             Err(Unwritten::Panic(message))
         }
     }

@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
-use ::records::Service;
+use records::{Service, error_chain};
 use store::storage::StorageError;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{RunProgress, Runs, no_run};
-use crate::answer::ApiError;
+use crate::engine::RunError;
 
 /// The runs that are watched.
 #[derive(Clone, Debug, Default)]
@@ -23,7 +23,7 @@ pub(super) struct WatchedRuns {
 
 /// A run that is watched, by all who hold this.
 #[derive(Debug)]
-pub(crate) struct RunWatch {
+pub struct RunWatch {
     id: Uuid,
     /// What was seen last, and when. Locked while the database is asked, so that all others wait for that answer.
     seen: tokio::sync::Mutex<Option<(Instant, Seen)>>,
@@ -38,7 +38,7 @@ enum Seen {
 
 impl Runs {
     /// The run `id` for one more who watches it.
-    pub(crate) fn watch(&self, id: Uuid) -> Arc<RunWatch> {
+    pub fn watch(&self, id: Uuid) -> Arc<RunWatch> {
         let mut runs = self.watched.runs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(watch) = runs.get(&id).and_then(Weak::upgrade) {
             return watch;
@@ -50,11 +50,10 @@ impl Runs {
     }
 
     /// How far the run is, as it was seen not longer than `age` ago.
-    pub(crate) async fn progress_lately(
-        &self,
-        watch: &RunWatch,
-        age: Duration,
-    ) -> Result<RunProgress, ApiError> {
+    ///
+    /// # Errors
+    /// When there is no such run any more, or PostgreSQL fails.
+    pub async fn progress_lately(&self, watch: &RunWatch, age: Duration) -> Result<RunProgress, RunError> {
         let mut seen = watch.seen.lock().await;
         let fresh = seen.as_ref().filter(|(at, _)| at.elapsed() < age).map(|(_, seen)| seen.clone());
         let now = match fresh {
@@ -62,9 +61,9 @@ impl Runs {
             None => {
                 let now = match self.progress(watch.id).await {
                     Ok(progress) => Seen::Run(Box::new(progress)),
-                    Err(ApiError::NoRecord { .. }) => Seen::Gone,
+                    Err(RunError::NotFound { .. }) => Seen::Gone,
                     Err(error) => {
-                        tracing::warn!(run = %watch.id, error = %error.chain(), "a run's progress is not known");
+                        tracing::warn!(run = %watch.id, error = %error_chain(&error), "a run's progress is not known");
                         *seen = Some((Instant::now(), Seen::Unknown));
                         return Err(error);
                     }

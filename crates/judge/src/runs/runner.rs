@@ -7,28 +7,22 @@ use std::{
     time::Duration,
 };
 
-use ::records::Service;
-use judge::provider::limits::Budget;
-use store::{
-    postgres::runs::{ClaimedTask, Claims, Run, RunState, TaskKind},
-    storage::StorageError,
-};
+use records::{error_chain, panic_message, timestamp};
+use store::postgres::runs::{ClaimedTask, Claims, Run, RunState, TaskKind};
 use tokio::task::{self, JoinError, JoinSet};
 use uuid::Uuid;
 
 use super::{
-    Runs,
+    Runs, Shutdown,
     lanes::Lanes,
-    plan::{RunBudget, RunPlan, spent},
+    plan::{RunBudget, RunPlan, spent, stored},
     postponed::{Failing, PostponedRuns},
     recorder::{Recorder, Worker},
-    task::{Execution, Ready, Undone},
+    task::{Execution, Ready, TaskAbort},
 };
 use crate::{
-    answer::{ApiError, now},
-    judging::plan::Metric,
-    listener::Shutdown,
-    supervisor::panic_message,
+    engine::{RunError, metric::Metric},
+    provider::limits::Budget,
 };
 
 /// How runs are worked on.
@@ -53,7 +47,7 @@ impl Default for RunnerConfig {
 /// Runs that are worked on, and those that have to wait, in one process.
 #[derive(Default)]
 struct Working {
-    runs: JoinSet<Result<RunState, ApiError>>,
+    runs: JoinSet<Result<RunState, RunError>>,
     /// Which run a task of ours works on.
     at_work: HashMap<task::Id, Uuid>,
     postponed: PostponedRuns,
@@ -76,8 +70,7 @@ impl Runs {
                 Ok(ids) => {
                     for id in ids {
                         let (runs, shutdown) = (self.clone(), shutdown.clone());
-                        let task =
-                            working.runs.spawn(async move { Box::pin(runs.work(id, &shutdown)).await });
+                        let task = working.runs.spawn(async move { runs.work_on(id, &shutdown).await });
                         working.at_work.insert(task.id(), id);
                     }
                 }
@@ -101,7 +94,7 @@ impl Runs {
     async fn note_end(
         &self,
         working: &mut Working,
-        ended: Result<(task::Id, Result<RunState, ApiError>), JoinError>,
+        ended: Result<(task::Id, Result<RunState, RunError>), JoinError>,
     ) {
         let (task, ended) = match ended {
             Ok((task, ended)) => (task, Ok(ended)),
@@ -115,10 +108,14 @@ impl Runs {
             }
             Ok(Err(error)) => {
                 let failing = match &error {
-                    ApiError::Storage(StorageError::Failed { .. }) => Failing::Lasting,
-                    _ => Failing::Passing,
+                    RunError::Failed(_) => Failing::Lasting,
+                    // A key, a model or a database may be there later.
+                    RunError::Unavailable(_)
+                    | RunError::Refused { .. }
+                    | RunError::Conflict { .. }
+                    | RunError::NotFound { .. } => Failing::Passing,
                 };
-                let reason = error.chain();
+                let reason = error_chain(&error);
                 let (is_new, failures) =
                     working.postponed.postpone(id, failing, reason.clone(), self.config.poll);
                 if is_new {
@@ -148,7 +145,15 @@ impl Runs {
 
     /// Works on the run `id` until it is not running any more, or until `shutdown`; what is under way then is finished.
     /// The state that the run has then.
-    pub(super) async fn work(&self, id: Uuid, shutdown: &Shutdown) -> Result<RunState, ApiError> {
+    ///
+    /// # Errors
+    /// When there is no such run, this process cannot work on it, or PostgreSQL fails.
+    pub async fn work_on(&self, id: Uuid, shutdown: &Shutdown) -> Result<RunState, RunError> {
+        // It is large.
+        Box::pin(self.work(id, shutdown)).await
+    }
+
+    async fn work(&self, id: Uuid, shutdown: &Shutdown) -> Result<RunState, RunError> {
         let run = self.find(id).await?;
         if run.state != RunState::Running {
             return Ok(run.state);
@@ -177,18 +182,17 @@ impl Runs {
         run: &Run,
         planned: Planned,
         worker: Worker,
-    ) -> Result<(Execution, impl Future<Output = ()> + Send + 'static), ApiError> {
+    ) -> Result<(Execution, impl Future<Output = ()> + Send + 'static), RunError> {
         let Planned { plan, budget, metrics, models: _ } = planned;
-        let process = self.outputs.process();
         let models = &self.judging.models;
         let (mut asked, mut judges) = (Vec::new(), Vec::new());
         for model in &plan.models {
-            asked.push(models.choose("models", &model.id, Some(&model.provider), process).await?);
+            asked.push(models.choose("models", &model.id, Some(&model.provider)).await?);
         }
         for judge in &plan.judges {
-            judges.push(models.choose("judge_models", &judge.id, Some(&judge.provider), process).await?);
+            judges.push(models.choose("judge_models", &judge.id, Some(&judge.provider)).await?);
         }
-        let worked = (now() - run.began_at).try_into().unwrap_or(Duration::ZERO);
+        let worked = (timestamp::now() - run.began_at).try_into().unwrap_or(Duration::ZERO);
         let budget = Arc::new(Budget::new(budget.allowance(), spent(run.used, worked)));
         let (database, pulse) = (self.database().clone(), self.recording.clone());
         let (recorder, recording) = Recorder::new(database, worker, Arc::clone(&budget), pulse);
@@ -198,7 +202,7 @@ impl Runs {
             asked,
             judges,
             metrics,
-            outputs: self.outputs.clone(),
+            outputs: self.judging.outputs.clone(),
             budget,
             recorder,
             plan,
@@ -211,9 +215,9 @@ impl Runs {
         execution: Execution,
         worker: Worker,
         shutdown: &Shutdown,
-    ) -> Result<RunState, ApiError> {
+    ) -> Result<RunState, RunError> {
         let execution = Arc::new(execution);
-        let mut tasks: JoinSet<Result<(), Undone>> = JoinSet::new();
+        let mut tasks: JoinSet<Result<(), TaskAbort>> = JoinSet::new();
         let mut under_way: HashMap<task::Id, UnderWay> = HashMap::new();
         let mut lanes = Lanes::new(self.config);
         // One at a time, and a task of its own: it holds the run's row, which the loop waits for too.
@@ -259,7 +263,7 @@ impl Runs {
                 Some(claimed) = claiming.join_next() => match claimed {
                     Ok(Claimed { wanted, tasks: Ok(Some(claimed)) }) => lanes.fill(&wanted, claimed),
                     Ok(Claimed { tasks: Ok(None), .. }) => ending = Some(Ending::Run),
-                    Ok(Claimed { wanted, tasks: Err(ApiError::Storage(StorageError::Unavailable { .. })) }) => {
+                    Ok(Claimed { wanted, tasks: Err(RunError::Unavailable(_)) }) => {
                         lanes.fill(&wanted, Vec::new());
                     }
                     Ok(Claimed { tasks: Err(error), .. }) => ending = Some(Ending::Failed(error)),
@@ -268,7 +272,7 @@ impl Runs {
                 Some(ended) = tasks.join_next_with_id() => {
                     let (id, ended) = match ended {
                         Ok((id, ended)) => (id, ended),
-                        Err(error) => (error.id(), Err(Undone::Fails(panic_of(error)))),
+                        Err(error) => (error.id(), Err(TaskAbort::Fails(panic_of(error)))),
                     };
                     // Each was put there when it was spawned.
                     let Some(UnderWay { task, lane }) = under_way.remove(&id) else { continue };
@@ -276,15 +280,15 @@ impl Runs {
                         lanes.ended(kind);
                     }
                     match (ended, lane) {
-                        (Ok(()) | Err(Undone::Lost), _) => {}
-                        (Err(Undone::Ended), _) => ending = ending.or(Some(Ending::Run)),
-                        (Err(Undone::Fails(reason)), Some(_)) => {
+                        (Ok(()) | Err(TaskAbort::Lost), _) => {}
+                        (Err(TaskAbort::Ended), _) => ending = ending.or(Some(Ending::Run)),
+                        (Err(TaskAbort::Fails(reason)), Some(_)) => {
                             let (execution, failed) = (Arc::clone(&execution), Arc::clone(&task));
                             let failing = tasks.spawn(async move { execution.fail(&failed, &reason).await });
                             under_way.insert(failing.id(), UnderWay { task, lane: None });
                         }
-                        (Err(Undone::Stop(reason)), _) => ending = stopping(ending, worker, reason),
-                        (Err(Undone::Fails(reason)), None) => {
+                        (Err(TaskAbort::Stop(reason)), _) => ending = stopping(ending, worker, reason),
+                        (Err(TaskAbort::Fails(reason)), None) => {
                             let reason = format!("task {} could not even be failed: {reason}", task.number);
                             ending = stopping(ending, worker, reason);
                         }
@@ -294,7 +298,7 @@ impl Runs {
                     match self.hold(worker).await {
                         Ok(Some(RunState::Running)) => {}
                         Ok(_) => ending = ending.or(Some(Ending::Run)),
-                        Err(error) => tracing::warn!(run = %worker.run, error = %error.chain(), "a lease was not renewed"),
+                        Err(error) => tracing::warn!(run = %worker.run, error = %error_chain(&error), "a lease was not renewed"),
                     }
                 }
                 () = shutdown.begun(), if ending.is_none() => ending = Some(Ending::Shutdown),
@@ -309,7 +313,7 @@ impl Runs {
         execution: &Execution,
         worker: Worker,
         wanted: &[(TaskKind, usize)],
-    ) -> Result<Option<Vec<Ready>>, ApiError> {
+    ) -> Result<Option<Vec<Ready>>, RunError> {
         let claimed = self.database().claim_run_tasks(worker.run, worker.id, worker.models, wanted);
         let Claims { state, tasks } = self.measured("claim_tasks", claimed).await?;
         if state != Some(RunState::Running) {
@@ -319,16 +323,16 @@ impl Runs {
             .into_iter()
             .map(|task| {
                 // The others of the claim are no worse for it.
-                let inquiry =
-                    catch_unwind(AssertUnwindSafe(|| execution.inquiry(&task))).unwrap_or_else(|panic| {
+                let prompt =
+                    catch_unwind(AssertUnwindSafe(|| execution.prompt(&task))).unwrap_or_else(|panic| {
                         Err(format!("asking the judge panicked: {}", panic_message(panic)))
                     });
-                Ready { inquiry, task: Arc::new(task), earlier: None }
+                Ready { prompt, task: Arc::new(task), earlier: None }
             })
             .collect();
         let fingerprint = |ready: &Ready| {
-            let inquiry = ready.inquiry.as_ref().ok()?.as_ref();
-            inquiry.map(|inquiry| inquiry.fingerprint.to_string())
+            let prompt = ready.prompt.as_ref().ok()?.as_ref();
+            prompt.map(|prompt| prompt.fingerprint.to_string())
         };
         if execution.plan.uses_cache {
             let fingerprints: Vec<String> = ready.iter().filter_map(fingerprint).collect();
@@ -346,13 +350,13 @@ impl Runs {
         Ok(Some(ready))
     }
 
-    async fn hold(&self, worker: Worker) -> Result<Option<RunState>, ApiError> {
+    async fn hold(&self, worker: Worker) -> Result<Option<RunState>, RunError> {
         let held = self.database().hold_run(worker.run, worker.id, self.config.lease);
         self.measured("hold_run", held).await
     }
 
     /// Writes down why the run ends, if it is for us to say; its state.
-    async fn ended(&self, run: Uuid, ending: Ending) -> Result<RunState, ApiError> {
+    async fn ended(&self, run: Uuid, ending: Ending) -> Result<RunState, RunError> {
         match ending {
             Ending::Run | Ending::Shutdown => {}
             Ending::Stop(reason) => {
@@ -363,21 +367,13 @@ impl Runs {
         }
         Ok(self.find(run).await?.state)
     }
-
-    pub(super) async fn measured<T>(
-        &self,
-        operation: &'static str,
-        work: impl Future<Output = Result<T, StorageError>>,
-    ) -> Result<T, ApiError> {
-        Ok(self.outputs.process().measured(Service::Judge, operation, work).await?)
-    }
 }
 
 /// What came of claiming.
 struct Claimed {
     wanted: Vec<(TaskKind, usize)>,
     /// `None` if the run is not running.
-    tasks: Result<Option<Vec<Ready>>, ApiError>,
+    tasks: Result<Option<Vec<Ready>>, RunError>,
 }
 
 /// Why no more tasks are begun.
@@ -389,7 +385,7 @@ enum Ending {
     /// The run cannot go on.
     Stop(String),
     /// This worker cannot go on.
-    Failed(ApiError),
+    Failed(RunError),
 }
 
 /// A task of ours, and what it works on.
@@ -439,14 +435,4 @@ impl Planned {
         let metrics = metrics.collect::<Result<_, _>>()?;
         Ok(Self { budget, metrics, models: shape.models, plan })
     }
-}
-
-/// Reads what a process of ours has written.
-///
-/// # Errors
-/// What is wrong with it.
-pub(super) fn stored<T: serde::de::DeserializeOwned>(column: &str, json: &str) -> Result<T, String> {
-    serde_json::from_str(json).map_err(|error| {
-        format!("its {column} cannot be read, and may be of another version of Panopticon: {error}")
-    })
 }

@@ -1,0 +1,99 @@
+//! What a model is asked, and what it answered.
+
+use serde_json::{Map, Value};
+
+use super::{error::NoOutput, judgement::words, metric::Question};
+use crate::{
+    provider::{Completion, Content, Disposition, Error, Request},
+    registry::Model,
+};
+
+/// Keys of an output's metadata that say how it came to be.
+pub(crate) const OUTPUT_KEYS: [&str; 9] = [
+    "provider",
+    "provider_id",
+    "model_version",
+    "finish_reason",
+    "input_tokens",
+    "output_tokens",
+    "latency_ms",
+    "cost_usd",
+    "run_id",
+];
+
+/// Why a model's answer is no output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unusable {
+    /// In one word.
+    pub(crate) kind: &'static str,
+    /// In the provider's words.
+    pub(crate) words: String,
+    /// Whether the model or its provider declined.
+    pub(crate) is_refusal: bool,
+}
+
+/// What a model is asked.
+pub(crate) fn request(model: &Model, question: &Question, temperature: f64) -> Request {
+    Request { temperature: model.takes_temperature.then_some(temperature), ..Request::new(&question.text) }
+}
+
+/// The answer, if it is one that can be judged.
+pub(crate) fn whole_text(completion: &Completion) -> Result<&str, Unusable> {
+    let (kind, words, is_refusal) = match &completion.content {
+        Content::Text(text) if text.contains('\0') => {
+            ("unstorable", "its answer has the character NUL".to_owned(), false)
+        }
+        Content::Text(text) => return Ok(text),
+        Content::Truncated(_) => ("truncated", "its answer was cut off".to_owned(), false),
+        Content::Refused(words) => ("refused", format!("it declined: {words}"), true),
+        Content::Filtered(reason) => {
+            ("filtered", format!("its provider kept the answer back: {reason}"), true)
+        }
+        Content::ToolCall(_) => ("tool_call", "it called a tool".to_owned(), false),
+        Content::Empty => ("empty", "its answer is empty".to_owned(), false),
+    };
+    Err(Unusable { kind, words, is_refusal })
+}
+
+/// What a call took.
+pub(crate) fn call_metadata(model: &Model, completion: &Completion) -> Map<String, Value> {
+    let mut metadata = Map::new();
+    metadata.insert("latency_ms".to_owned(), latency_ms(completion).into());
+    if let Some(usage) = completion.usage {
+        metadata.insert("input_tokens".to_owned(), usage.input_tokens.into());
+        metadata.insert("output_tokens".to_owned(), usage.output_tokens.into());
+    }
+    if let Some(cost_usd) = model.cost_usd(completion.usage) {
+        metadata.insert("cost_usd".to_owned(), cost_usd.into());
+    }
+    metadata
+}
+
+pub(crate) fn latency_ms(completion: &Completion) -> u64 {
+    // No answer takes 500 million years.
+    u64::try_from(completion.latency.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How an output came to be.
+pub(crate) fn output_metadata(model: &Model, completion: &Completion) -> Map<String, Value> {
+    let mut metadata = call_metadata(model, completion);
+    metadata.insert("provider".to_owned(), model.provider.clone().into());
+    metadata.insert("finish_reason".to_owned(), words(&completion.finish_reason));
+    metadata.insert("model_version".to_owned(), words(&completion.model));
+    if let Some(id) = &completion.provider_id {
+        metadata.insert("provider_id".to_owned(), words(id));
+    }
+    metadata
+}
+
+/// Why there is no answer of `model`.
+pub(crate) fn no_answer(model: &Model, error: &Error) -> NoOutput {
+    /// Where the provider does not say: long enough for most overloads to pass.
+    const AFTER: std::time::Duration = std::time::Duration::from_secs(5);
+    let retry_after = match error.disposition() {
+        Disposition::Retry { after } => Some(after.unwrap_or(AFTER)),
+        Disposition::Stop(_) => None,
+    };
+    let (kind, words) = (error.kind().as_str(), error.to_string());
+    NoOutput { model_id: model.id.clone(), kind, words, retry_after }
+}

@@ -1,0 +1,128 @@
+//! What the engine answers when it does not do what it is asked.
+
+use embed::EmbedError;
+use records::Service;
+use store::storage::StorageError;
+
+/// Why a request, or a run, was not carried out. Front ends choose a status or an exit code by the kind alone.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// There is nothing with this id.
+    #[error("no {noun} has the id `{id}`")]
+    NotFound {
+        /// What was looked for.
+        noun: &'static str,
+        /// By which id.
+        id: String,
+    },
+    /// Something else is there already, or in another state.
+    #[error("`{field}`: {reason}")]
+    Conflict {
+        /// The part of the request that conflicts.
+        field: String,
+        /// With what, and what to do.
+        reason: String,
+    },
+    /// The request cannot be carried out as it is.
+    #[error("`{field}`: {reason}")]
+    Refused {
+        /// The part of the request, such as `models[1]`.
+        field: String,
+        /// What is wrong with it, and what is expected.
+        reason: String,
+    },
+    /// Something does not answer, or not now: the same may succeed later.
+    #[error(transparent)]
+    Unavailable(Fault),
+    /// Anything else: a fault of a store, of a service, of a model or of ours.
+    #[error(transparent)]
+    Failed(Fault),
+}
+
+/// What does not answer, or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// A storage, or the judge's database.
+    #[error(transparent)]
+    Storage(StorageError),
+    /// The embedding model.
+    #[error("failed to embed the text")]
+    Embed(#[source] EmbedError),
+    /// A service that runs apart, which does not answer.
+    #[error("the {service} service does not answer")]
+    Service {
+        /// Which.
+        service: Service,
+        /// Why not.
+        source: reqwest::Error,
+    },
+    /// A service that runs apart, which gives an invalid answer.
+    #[error("the {service} service {reason}")]
+    Answer {
+        /// Which.
+        service: Service,
+        /// What it did.
+        reason: String,
+    },
+    /// A model that gave no output.
+    #[error("model `{}` gave no output ({})", _0.model_id, _0.kind)]
+    NoOutput(Box<NoOutput>),
+    /// The engine itself.
+    #[error("a handler panicked: {message}")]
+    Panic {
+        /// What the panic said.
+        message: String,
+    },
+}
+
+/// A model's answer that is no output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoOutput {
+    /// The model.
+    pub model_id: String,
+    /// Why, in one word: for logs, since the words may repeat the prompt.
+    pub kind: &'static str,
+    /// Why, in the provider's words.
+    pub words: String,
+    /// When another attempt may help, if it may.
+    pub retry_after: Option<std::time::Duration>,
+}
+
+impl RunError {
+    pub(crate) fn refused(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Refused { field: field.into(), reason: reason.into() }
+    }
+}
+
+impl From<StorageError> for RunError {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Refused { field, reason } | StorageError::Unsupported { field, reason } => {
+                Self::Refused { field, reason }
+            }
+            StorageError::TooLarge => Self::refused("limit", error.to_string()),
+            StorageError::Unavailable { .. } => Self::Unavailable(Fault::Storage(error)),
+            StorageError::Failed { .. } => Self::Failed(Fault::Storage(error)),
+        }
+    }
+}
+
+impl From<EmbedError> for RunError {
+    fn from(error: EmbedError) -> Self {
+        match error {
+            EmbedError::Overloaded { .. } => Self::Unavailable(Fault::Embed(error)),
+            EmbedError::Tokenize { .. }
+            | EmbedError::TooManyTexts { .. }
+            | EmbedError::Panicked { .. }
+            | EmbedError::Stopped => Self::Failed(Fault::Embed(error)),
+        }
+    }
+}
+
+impl From<NoOutput> for RunError {
+    fn from(none: NoOutput) -> Self {
+        let may_pass = none.retry_after.is_some();
+        let fault = Fault::NoOutput(Box::new(none));
+        if may_pass { Self::Unavailable(fault) } else { Self::Failed(fault) }
+    }
+}

@@ -1,0 +1,257 @@
+//! One query after the other: the model answers, the answer is stored at once, the judges judge it, and what they say is
+//! stored at once too.
+
+use std::panic::AssertUnwindSafe;
+
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
+use records::{Service, panic_message, timestamp};
+use serde_json::{Map, Value, json};
+use store::{postgres::EvaluationResult, storage::Record};
+use uuid::Uuid;
+
+use super::{
+    Judging,
+    answer::{self, OUTPUT_KEYS, no_answer, output_metadata, whole_text},
+    error::{Fault, NoOutput, RunError},
+    judgement::{JudgeInput, JudgePrompt, Judgement},
+    metric::{self, Metric, Question, find_metrics},
+    models::ChosenModel,
+    outputs::NewOutput,
+};
+use crate::rubric::{Mode, Outputs as Shown};
+
+/// Queries of a theme that are worked on at once. The models' own gates hold back more.
+const QUERIES_AT_ONCE: usize = 8;
+/// Judges of one output that are asked at once.
+const JUDGES_AT_ONCE: usize = 4;
+
+/// What is to be evaluated, but for the queries.
+#[derive(Clone, Debug)]
+pub struct EvaluationRequest {
+    /// The theme of the output.
+    pub theme: String,
+    /// The model that answers.
+    pub model_id: String,
+    /// The provider of the model, if the request says.
+    pub model_provider: Option<String>,
+    /// The metrics, by their ids.
+    pub evaluation_prompt_ids: Vec<String>,
+    /// The model that judges.
+    pub judge_model: String,
+    /// The client's own keys of the output.
+    pub metadata: Map<String, Value>,
+}
+
+/// The same, with everything found that it names.
+#[derive(Debug)]
+pub struct EvaluationPlan {
+    theme: String,
+    model: ChosenModel,
+    judge: ChosenModel,
+    metrics: Vec<Metric>,
+    metadata: Map<String, Value>,
+}
+
+/// An output, and what the judges said of it.
+#[derive(Debug)]
+pub struct Evaluated {
+    /// The output.
+    pub output: Record,
+    /// One a metric, in their order.
+    pub evaluations: Vec<Evaluation>,
+}
+
+/// What a judge said.
+#[derive(Debug)]
+pub struct Evaluation {
+    /// The result's id.
+    pub id: String,
+    /// The score, if the judge gave one.
+    pub score: Option<f64>,
+    /// Everything else.
+    pub metadata: Map<String, Value>,
+}
+
+/// A query of a theme that could not be evaluated.
+#[derive(Debug)]
+pub struct FailedQuery {
+    /// Its text.
+    pub query: String,
+    /// Why not.
+    pub error: RunError,
+}
+
+impl EvaluationPlan {
+    /// The names of the models that became known by this request's answers.
+    pub fn newly_registered(&self) -> Vec<String> {
+        let chosen = [&self.model, &self.judge].into_iter();
+        let mut ids: Vec<String> = chosen
+            .filter(|chosen| chosen.is_registered_now())
+            .map(|chosen| format!("{} ({})", chosen.model.id, chosen.model.provider))
+            .collect();
+        ids.dedup();
+        ids
+    }
+}
+
+impl Judging {
+    /// Finds everything that a request names. What is unknown, lacks a key or cannot be judged by is refused here, before
+    /// any model is called and paid.
+    ///
+    /// # Errors
+    /// [`RunError::Refused`] with the field; when a store or service fails.
+    pub async fn plan(&self, request: EvaluationRequest) -> Result<EvaluationPlan, RunError> {
+        let EvaluationRequest {
+            theme,
+            model_id,
+            model_provider,
+            evaluation_prompt_ids,
+            judge_model,
+            metadata,
+        } = request;
+        check_metadata(&metadata)?;
+        let provider = model_provider.as_deref();
+        let model = self.models.choose("model_id", &model_id, provider).await?;
+        // A model that judges itself is at the same provider.
+        let provider = provider.filter(|_| judge_model == model_id);
+        let judge = self.models.choose("judge_model", &judge_model, provider).await?;
+        let metrics = find_metrics(&*self.metrics, &evaluation_prompt_ids, Mode::Pointwise).await?;
+        Ok(EvaluationPlan { theme, model, judge, metrics, metadata })
+    }
+
+    /// Evaluates the newest `limit` queries of the plan's theme, each on its own.
+    ///
+    /// # Errors
+    /// When the queries cannot be read. What fails of one query is said of it.
+    pub async fn evaluate_theme(
+        &self,
+        plan: &EvaluationPlan,
+        limit: u32,
+    ) -> Result<Vec<Result<Evaluated, FailedQuery>>, RunError> {
+        let queries = self.queries.newest(&plan.theme, limit).await?;
+        // Boxed, for the compiler to see that they may be sent.
+        let evaluated: Vec<BoxFuture<'_, _>> = queries
+            .into_iter()
+            .map(|record| {
+                let question = Question::new(Some(record.id), record.text, &record.metadata);
+                async move {
+                    // The rest is evaluated whatever comes of one.
+                    let evaluated = AssertUnwindSafe(self.evaluate(plan, &question)).catch_unwind().await;
+                    let evaluated = evaluated.unwrap_or_else(|panic| {
+                        Err(RunError::Failed(Fault::Panic { message: panic_message(panic) }))
+                    });
+                    evaluated.map_err(|error| FailedQuery { query: question.text, error })
+                }
+                .boxed()
+            })
+            .collect();
+        Ok(stream::iter(evaluated).buffered(QUERIES_AT_ONCE).collect().await)
+    }
+
+    /// Has the model answer `question`, and the judge judge the answer by each metric.
+    ///
+    /// # Errors
+    /// When there is no output that can be judged, or it or a result cannot be stored.
+    pub async fn evaluate(&self, plan: &EvaluationPlan, question: &Question) -> Result<Evaluated, RunError> {
+        metric::check(&plan.metrics, &plan.judge.model, question)?;
+        self.outputs.check(&new_output(plan, question, String::new(), Map::new()))?;
+        let output = self.answer(plan, question).await?;
+        let judged: Vec<BoxFuture<'_, _>> =
+            plan.metrics.iter().map(|metric| self.judge(plan, metric, question, &output).boxed()).collect();
+        let evaluations = stream::iter(judged).buffered(JUDGES_AT_ONCE).try_collect().await?;
+        Ok(Evaluated { output, evaluations })
+    }
+
+    /// The model's answer, stored.
+    async fn answer(&self, plan: &EvaluationPlan, question: &Question) -> Result<Record, RunError> {
+        let model = &plan.model.model;
+        let request = answer::request(model, question, self.temperature);
+        let completion = self.models.ask(&plan.model, &request).await?;
+        let completion = completion.map_err(|error| no_answer(model, &error))?;
+        let unusable = |kind, words| {
+            let model_id = model.id.clone();
+            RunError::from(NoOutput { model_id, kind, words, retry_after: None })
+        };
+        let text = whole_text(&completion).map_err(|none| unusable(none.kind, none.words))?.to_owned();
+        let output = new_output(plan, question, text, output_metadata(model, &completion));
+        self.outputs.store(&output).await.map_err(|error| match error {
+            // All that the client has a say in was checked before.
+            RunError::Refused { field, reason } => unusable("unstorable", format!("`{field}`: {reason}")),
+            error => error,
+        })
+    }
+
+    /// What the judge says of `output` by `metric`, stored. A judge that says nothing is a result too.
+    async fn judge(
+        &self,
+        plan: &EvaluationPlan,
+        metric: &Metric,
+        question: &Question,
+        output: &Record,
+    ) -> Result<Evaluation, RunError> {
+        let judge = &plan.judge.model;
+        let input = JudgeInput { question, outputs: Shown::One(&output.text), repeat: 0 };
+        let prompt = JudgePrompt::new(judge, metric, input)
+            .map_err(|error| RunError::refused("evaluation_prompt_ids", error.to_string()))?;
+        let asked = self.models.ask(&plan.judge, &prompt.request).await?;
+        let judgement = Judgement::of(judge, metric, false, asked.as_ref());
+        let score = judgement.score();
+        let mut metadata = judgement.into_metadata();
+        metadata.insert("fingerprint".to_owned(), prompt.fingerprint.to_string().into());
+        metadata.insert("output_id".to_owned(), output.id.clone().into());
+        let result = EvaluationResult {
+            id: Uuid::new_v4().to_string(),
+            query_id: question.id.clone(),
+            query_text: Some(question.text.clone()),
+            output_text: Some(output.text.clone()),
+            model_id: Some(plan.model.model.id.clone()),
+            theme: Some(plan.theme.clone()),
+            evaluation_prompt_id: Some(metric.id.clone()),
+            evaluation_prompt: Some(metric.rubric.text().to_owned()),
+            score,
+            judge_model: Some(judge.id.clone()),
+            timestamp: Some(timestamp::now().into()),
+            result_metadata: Some(Value::Object(metadata)),
+        };
+        let stored = self.database.insert_evaluation_results(std::slice::from_ref(&result));
+        self.observer.storage(Service::Judge, "insert_result", stored).await?;
+        Ok(shown(result))
+    }
+}
+
+/// Refuses keys that the engine itself gives outputs.
+pub(crate) fn check_metadata(metadata: &Map<String, Value>) -> Result<(), RunError> {
+    match OUTPUT_KEYS.iter().find(|key| metadata.contains_key(**key)) {
+        Some(key) => {
+            let reason = "the service says this of every output: use another name";
+            Err(RunError::refused(format!("metadata.{key}"), reason))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The output that an answer to `question` becomes.
+fn new_output<'o>(
+    plan: &'o EvaluationPlan,
+    question: &'o Question,
+    text: String,
+    own: Map<String, Value>,
+) -> NewOutput<'o> {
+    let mut metadata = plan.metadata.clone();
+    metadata.extend(own);
+    NewOutput { model_id: &plan.model.model.id, question, theme: &plan.theme, text, metadata }
+}
+
+/// The result as the contract shows it: what is in columns, among its metadata.
+fn shown(result: EvaluationResult) -> Evaluation {
+    let EvaluationResult { id, score, evaluation_prompt_id, judge_model, timestamp, result_metadata, .. } =
+        result;
+    let mut metadata = match result_metadata {
+        Some(Value::Object(metadata)) => metadata,
+        _ => unreachable!("results are made with metadata"),
+    };
+    metadata.insert("evaluation_prompt_id".to_owned(), json!(evaluation_prompt_id));
+    metadata.insert("judge_model".to_owned(), json!(judge_model));
+    metadata.insert("timestamp".to_owned(), json!(timestamp.map(|time| time.to_string())));
+    Evaluation { id, score, metadata }
+}

@@ -1,0 +1,222 @@
+//! What a judge is asked about one answer or two, and what its words are worth.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use records::panic_message;
+use serde_json::{Map, Value};
+use store::postgres::ResultWinner;
+
+use super::{
+    answer::call_metadata,
+    metric::{Metric, Question},
+};
+use crate::{
+    outcome::Outcome,
+    parse::Winner,
+    provider::{Completion, Content, Error, Request},
+    registry::Model,
+    rubric::{
+        Inputs, Judge, Mode, Outputs, RubricError, Score, Unreadable, Verdict, fingerprint::Fingerprint,
+    },
+};
+
+/// A verdict has one or two sentences. Small models that have begun a text between quotes may not find its end.
+const MAX_TOKENS: u32 = 1024;
+
+/// What is judged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct JudgeInput<'m> {
+    pub(crate) question: &'m Question,
+    /// As the judge sees them.
+    pub(crate) outputs: Outputs<'m>,
+    /// How often the judge was asked the same before.
+    pub(crate) repeat: u32,
+}
+
+/// A question for a judge.
+#[derive(Clone, Debug)]
+pub(crate) struct JudgePrompt {
+    pub(crate) request: Request,
+    pub(crate) fingerprint: Fingerprint,
+}
+
+/// What a judge said.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Judgement {
+    /// The measurement, or why there is none.
+    pub(crate) outcome: Outcome<Given>,
+    /// Why the judge's words cannot be read.
+    pub(crate) reason: Option<&'static str>,
+    /// What the judge said, and what the call took.
+    pub(crate) call: Map<String, Value>,
+}
+
+/// What a judge gave.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Given {
+    /// A score for one answer.
+    Score(Score),
+    /// The better of two answers.
+    Winner(ResultWinner),
+}
+
+impl JudgePrompt {
+    /// # Errors
+    /// When the metric cannot be asked about it.
+    pub(crate) fn new(judge: &Model, metric: &Metric, input: JudgeInput<'_>) -> Result<Self, RubricError> {
+        let asked = Judge {
+            provider: judge.provider.clone(),
+            model: judge.id.clone(),
+            version: None,
+            temperature: judge.takes_temperature.then_some(0.0),
+            // Those that think count their thoughts among them.
+            max_tokens: judge.takes_temperature.then_some(MAX_TOKENS),
+            seed: None,
+            system: None,
+            is_held_to_schema: judge.takes_schema,
+        };
+        let reference = input.question.reference.as_deref();
+        let inputs = Inputs { query: &input.question.text, outputs: input.outputs, reference };
+        let prompt = metric.rubric.prompt(&inputs)?;
+        let fingerprint = Fingerprint::of(&asked, &metric.rubric, &inputs, input.repeat);
+        Ok(Self { request: asked.request(&metric.rubric, prompt), fingerprint })
+    }
+}
+
+impl Judgement {
+    /// Reads what `judge` answered; `swapped` says whether it saw the first answer second.
+    pub(crate) fn of(
+        judge: &Model,
+        metric: &Metric,
+        swapped: bool,
+        asked: Result<&Completion, &Error>,
+    ) -> Self {
+        let mut judgement = unless_it_panics(|| match (asked, metric.rubric.mode()) {
+            (Ok(completion), Mode::Pointwise) => {
+                let verdict = Verdict::of_score(completion, metric.rubric.scale(), metric.beyond);
+                Self::read(verdict, Given::Score)
+            }
+            (Ok(completion), Mode::Pairwise) => Self::read(Verdict::of_winner(completion), |winner| {
+                Given::Winner(if swapped { winner.swapped() } else { winner }.into())
+            }),
+            (Err(error), _) => Self::read(Verdict::of_error(error), Given::Score),
+        });
+        match asked {
+            Ok(completion) => judgement.call.extend(completed(judge, completion)),
+            Err(error) => judgement.call.extend(failed(error)),
+        }
+        judgement.call.insert("judge_provider".to_owned(), judge.provider.clone().into());
+        judgement
+    }
+
+    /// The score, if the judge gave one.
+    pub(crate) fn score(&self) -> Option<f64> {
+        match self.outcome {
+            Outcome::Scored(Given::Score(score)) => Some(score.value),
+            _ => None,
+        }
+    }
+
+    /// All of it but the score, as a result's metadata keep it.
+    pub(crate) fn into_metadata(self) -> Map<String, Value> {
+        let mut metadata = self.call;
+        metadata.insert("status".to_owned(), self.outcome.as_str().into());
+        if let Some(reason) = self.reason {
+            metadata.insert("reason".to_owned(), reason.into());
+        }
+        match self.outcome {
+            Outcome::Scored(Given::Score(score)) => {
+                metadata.insert("out_of_range".to_owned(), score.is_out_of_range.into());
+            }
+            Outcome::Scored(Given::Winner(winner)) => {
+                metadata.insert("winner".to_owned(), winner.as_str().into());
+            }
+            Outcome::Unparsed | Outcome::Refused | Outcome::Failed | Outcome::Unanswered => {}
+        }
+        metadata
+    }
+
+    fn read<T>(verdict: Verdict<T>, given: impl FnOnce(T) -> Given) -> Self {
+        let reason = match &verdict {
+            Verdict::Unparsed(unreadable) => Some(Unreadable::as_str(*unreadable)),
+            Verdict::Given(_) | Verdict::Refused | Verdict::Failed => None,
+        };
+        Self { outcome: verdict.outcome().map(given), reason, call: Map::new() }
+    }
+}
+
+/// A model's own answer is the first, wherever the judge saw it.
+impl From<Winner> for ResultWinner {
+    fn from(winner: Winner) -> Self {
+        match winner {
+            Winner::A => Self::Model,
+            Winner::B => Self::Opponent,
+            Winner::Tie => Self::Tie,
+        }
+    }
+}
+
+impl From<ResultWinner> for Winner {
+    fn from(winner: ResultWinner) -> Self {
+        match winner {
+            ResultWinner::Model => Self::A,
+            ResultWinner::Opponent => Self::B,
+            ResultWinner::Tie => Self::Tie,
+        }
+    }
+}
+
+/// What `read` makes of a judge's words. They were paid for and are kept, whatever is wrong with how we read them.
+fn unless_it_panics(read: impl FnOnce() -> Judgement) -> Judgement {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
+        let message = panic_message(panic);
+        tracing::error!(panic = message, "reading a judge's words panicked");
+        let error = format!("reading the judge's words panicked: {message}");
+        let entries = [("error_kind", "internal"), ("error", error.as_str())];
+        let call = entries.into_iter().map(|(key, value)| (key.to_owned(), words(value))).collect();
+        Judgement { outcome: Outcome::Failed, reason: None, call }
+    })
+}
+
+/// A judge's answer, as it came.
+fn completed(judge: &Model, completion: &Completion) -> Map<String, Value> {
+    let raw_text = match &completion.content {
+        Content::Text(text)
+        | Content::Truncated(text)
+        | Content::Refused(text)
+        | Content::Filtered(text)
+        | Content::ToolCall(text) => text,
+        Content::Empty => "",
+    };
+    let mut metadata = call_metadata(judge, completion);
+    metadata.insert("raw_text".to_owned(), words(raw_text));
+    metadata.insert("judge_version".to_owned(), words(&completion.model));
+    metadata.insert("finish_reason".to_owned(), words(&completion.finish_reason));
+    metadata
+}
+
+fn failed(error: &Error) -> Map<String, Value> {
+    let mut metadata = Map::new();
+    metadata.insert("error_kind".to_owned(), error.kind().as_str().into());
+    metadata.insert("error".to_owned(), words(&error.to_string()));
+    metadata
+}
+
+/// Words of a provider. PostgreSQL can look into no JSON that has the character NUL: its picture stands for it.
+pub(crate) fn words(text: &str) -> Value {
+    text.replace('\0', "\u{2400}").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_cannot_even_be_read_are_a_failure_and_no_panic() {
+        let judgement = unless_it_panics(|| panic!("the form has a number"));
+        assert_eq!((judgement.outcome, judgement.score()), (Outcome::Failed, None));
+        let metadata = judgement.into_metadata();
+        let expected = "reading the judge's words panicked: the form has a number";
+        assert_eq!((&metadata["status"], &metadata["error"]), (&"failed".into(), &expected.into()));
+    }
+}

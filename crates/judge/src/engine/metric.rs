@@ -1,0 +1,139 @@
+//! What a judge is asked by: metrics with their rubrics, and the queries that models answer.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use store::storage::Record;
+
+use super::{
+    error::RunError,
+    judgement::{JudgeInput, JudgePrompt},
+    sources::RecordSource,
+};
+use crate::{
+    parse::Scale,
+    registry::Model,
+    rubric::{AnswerForm, BeyondScale, DEFAULT_SCALE, Mode, Outputs as Shown, Rubric, RubricError},
+};
+
+/// A metric that a judge can be asked with.
+#[derive(Debug)]
+pub(crate) struct Metric {
+    pub(crate) id: String,
+    pub(crate) rubric: Rubric,
+    pub(crate) beyond: BeyondScale,
+}
+
+/// A metric as it is kept with a run. Part of the data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedMetric {
+    /// The stored metric's id.
+    pub id: String,
+    /// Its prompt.
+    pub rubric: String,
+    /// Worst score.
+    pub scale_min: f64,
+    /// Best score.
+    pub scale_max: f64,
+    /// Whether scores beyond the scale are clamped to it.
+    pub clamps: bool,
+}
+
+/// A query for the model.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Its id, if it is a stored one.
+    pub id: Option<String>,
+    /// What the model is asked.
+    pub text: String,
+    /// An answer known to be good: `reference` of its metadata.
+    pub reference: Option<String>,
+}
+
+impl Question {
+    /// A query with its metadata.
+    pub fn new(id: Option<String>, text: String, metadata: &Map<String, Value>) -> Self {
+        let reference = metadata.get("reference").and_then(Value::as_str).map(str::to_owned);
+        Self { id, text, reference }
+    }
+}
+
+/// The metrics with these ids, which `evaluation_prompt_ids` of a request names.
+pub(crate) async fn find_metrics(
+    source: &dyn RecordSource,
+    ids: &[String],
+    mode: Mode,
+) -> Result<Vec<Metric>, RunError> {
+    let found = source.find(ids).await?;
+    ids.iter()
+        .zip(found)
+        .enumerate()
+        .map(|(index, (id, record))| {
+            let record = record.ok_or_else(|| {
+                RunError::refused(place(index), format!("no evaluation metric has the id `{id}`"))
+            })?;
+            Metric::new(record, mode).map_err(|error| unusable(index, id, &error))
+        })
+        .collect()
+}
+
+/// Checks that every metric can be asked about an answer to `question`.
+pub(crate) fn check(metrics: &[Metric], judge: &Model, question: &Question) -> Result<(), RunError> {
+    for (index, metric) in metrics.iter().enumerate() {
+        let outputs = match metric.rubric.mode() {
+            Mode::Pointwise => Shown::One(""),
+            Mode::Pairwise => Shown::Two("", ""),
+        };
+        let prompt = JudgePrompt::new(judge, metric, JudgeInput { question, outputs, repeat: 0 });
+        prompt.map_err(|error| unusable(index, &metric.id, &error))?;
+    }
+    Ok(())
+}
+
+impl Metric {
+    /// Reads a stored metric: its prompt is the rubric, and `scale_min`, `scale_max` and `clamp` of its metadata say
+    /// what scores mean, 1 to 10 as the judge gives them where they do not.
+    fn new(record: Record, mode: Mode) -> Result<Self, RubricError> {
+        let Record { id, text, metadata, created_at: _, problems: _ } = record;
+        let bound = |key, default| metadata.get(key).and_then(Value::as_f64).unwrap_or(default);
+        let planned = PlannedMetric {
+            id,
+            rubric: text,
+            scale_min: bound("scale_min", DEFAULT_SCALE.min),
+            scale_max: bound("scale_max", DEFAULT_SCALE.max),
+            clamps: metadata.get("clamp") == Some(&Value::Bool(true)),
+        };
+        Self::planned(&planned, mode)
+    }
+
+    /// Reads a metric that a run has kept.
+    pub(crate) fn planned(metric: &PlannedMetric, mode: Mode) -> Result<Self, RubricError> {
+        let scale = Scale { min: metric.scale_min, max: metric.scale_max };
+        let rubric = match mode {
+            Mode::Pointwise => Rubric::pointwise(&metric.rubric, scale, AnswerForm::Json)?,
+            Mode::Pairwise => Rubric::pairwise(&metric.rubric, AnswerForm::Json)?,
+        };
+        let beyond = if metric.clamps { BeyondScale::Clamp } else { BeyondScale::Keep };
+        Ok(Self { id: metric.id.clone(), rubric, beyond })
+    }
+}
+
+impl PlannedMetric {
+    pub(crate) fn new(metric: &Metric) -> Self {
+        let Scale { min, max } = metric.rubric.scale();
+        Self {
+            id: metric.id.clone(),
+            rubric: metric.rubric.text().to_owned(),
+            scale_min: min,
+            scale_max: max,
+            clamps: metric.beyond == BeyondScale::Clamp,
+        }
+    }
+}
+
+fn place(index: usize) -> String {
+    format!("evaluation_prompt_ids[{index}]")
+}
+
+fn unusable(index: usize, id: &str, error: &RubricError) -> RunError {
+    RunError::refused(place(index), format!("metric `{id}` cannot be used: {error}"))
+}

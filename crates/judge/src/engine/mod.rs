@@ -1,0 +1,99 @@
+//! The engine: models answer queries, other models judge the answers, and what they say is stored. A library with its own
+//! requests and errors; the services and the command line are two front ends of it.
+//!
+//! Entry point: [`Judging`], which evaluates one query or a theme while its caller waits; [`crate::runs`] works on many in
+//! the background. `models` chooses and calls models, `sources` finds queries and metrics, `metric` and `evaluate` refuse
+//! what cannot be done before anybody is paid. `answer` and `outputs` are what becomes of a model's words, `judgement` what
+//! a judge is asked and what its words are worth.
+
+pub(crate) mod answer;
+mod error;
+mod evaluate;
+pub(crate) mod judgement;
+pub(crate) mod metric;
+pub(crate) mod models;
+mod observer;
+pub(crate) mod outputs;
+mod sources;
+
+use std::{fmt, sync::Arc};
+
+use embed::Embedder;
+use records::Service;
+use store::{postgres::Database, storage::Storage};
+
+pub use error::{Fault, NoOutput, RunError};
+pub use evaluate::{Evaluated, Evaluation, EvaluationPlan, EvaluationRequest, FailedQuery};
+pub use metric::{PlannedMetric, Question};
+pub use models::{Models, Patience, ProviderAccess};
+pub use observer::{Observation, Observer};
+pub use sources::{RecordSource, StoredRecords};
+
+pub(crate) use evaluate::check_metadata;
+
+use self::outputs::OutputStore;
+use crate::provider::Error;
+
+/// What the engine needs.
+#[derive(Clone)]
+pub struct JudgeConfig {
+    /// Where the queries of a theme are.
+    pub queries: Arc<dyn RecordSource>,
+    /// Where the evaluation metrics are.
+    pub metrics: Arc<dyn RecordSource>,
+    /// Where outputs are kept.
+    pub outputs: Arc<dyn Storage>,
+    /// What embeds their texts.
+    pub embedder: Arc<Embedder>,
+    /// Whom models are asked of. A model of another provider is refused.
+    pub providers: Vec<ProviderAccess>,
+    /// With what temperature models answer queries, 0 to 2. Judges are asked with 0, so that they say the same again.
+    pub temperature: f64,
+    /// How many calls are made, and how often each.
+    pub patience: Patience,
+    /// Is told what storages and the embedding model do.
+    pub observer: Observer,
+}
+
+/// The judge, with its results and models in a PostgreSQL database whatever keeps its outputs. Cheap to clone.
+#[derive(Clone)]
+pub struct Judging {
+    pub(crate) database: Database,
+    pub(crate) queries: Arc<dyn RecordSource>,
+    pub(crate) metrics: Arc<dyn RecordSource>,
+    pub(crate) outputs: OutputStore,
+    pub(crate) temperature: f64,
+    pub(crate) models: Arc<Models>,
+    pub(crate) observer: Observer,
+}
+
+impl Judging {
+    /// Makes ready for calls; calls nobody.
+    ///
+    /// # Errors
+    /// When the configuration of a provider is wrong.
+    pub fn new(database: Database, config: JudgeConfig) -> Result<Self, Error> {
+        let JudgeConfig { queries, metrics, outputs, embedder, providers, temperature, patience, observer } =
+            config;
+        let database = database.of_service(Service::Judge);
+        let models = Models::new(database.clone(), observer.clone(), &providers, patience)?;
+        let outputs = OutputStore::new(outputs, embedder, observer.clone());
+        Ok(Self { database, queries, metrics, outputs, temperature, models: Arc::new(models), observer })
+    }
+
+    /// Where results, models and runs are kept.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// The models that are known.
+    pub fn models(&self) -> &Models {
+        &self.models
+    }
+}
+
+impl fmt::Debug for Judging {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Judging").field("queries", &self.queries).finish_non_exhaustive()
+    }
+}

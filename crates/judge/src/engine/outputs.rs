@@ -1,0 +1,136 @@
+//! How a model's answer becomes a stored output.
+
+use std::sync::Arc;
+
+use embed::Embedder;
+use records::{Embedding, MODEL_DIMENSION, Service, timestamp};
+use serde_json::{Map, Value};
+use store::storage::{Atomicity, Insertion, NewRecord, Production, Record, Storage, StorageError};
+use uuid::Uuid;
+
+use super::{error::RunError, metric::Question, observer::Observer};
+
+/// Where outputs are kept, and what embeds their texts. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct OutputStore {
+    storage: Arc<dyn Storage>,
+    embedder: Arc<Embedder>,
+    observer: Observer,
+}
+
+/// An output that is not stored yet, but for its id.
+pub(crate) struct NewOutput<'o> {
+    pub(crate) model_id: &'o str,
+    pub(crate) question: &'o Question,
+    pub(crate) theme: &'o str,
+    pub(crate) text: String,
+    pub(crate) metadata: Map<String, Value>,
+}
+
+/// Whether the record was stored by this call.
+enum Stored {
+    New(Record),
+    Before(Record),
+}
+
+impl OutputStore {
+    pub(crate) fn new(storage: Arc<dyn Storage>, embedder: Arc<Embedder>, observer: Observer) -> Self {
+        debug_assert_eq!(storage.service(), Service::Judge);
+        Self { storage, embedder, observer }
+    }
+
+    /// Checks that every store can hold `output`.
+    pub(crate) fn check(&self, output: &NewOutput<'_>) -> Result<(), RunError> {
+        // Whatever the embedding will be, it fits.
+        let record = output.record(Uuid::new_v4().to_string(), vec![0.0; MODEL_DIMENSION].into());
+        record.check(Service::Judge).map_err(named)
+    }
+
+    /// Stores `output` by the provider's id, or where another output has that, by a new one.
+    pub(crate) async fn store(&self, output: &NewOutput<'_>) -> Result<Record, RunError> {
+        if let Some(id) = output.provider_id() {
+            match self.store_as(output, id).await {
+                // What is stored with this id already is another's. Some servers of one's own count from one again, or draw
+                // from a thousand numbers.
+                Err(RunError::Conflict { .. }) | Ok(Stored::Before(_)) => {}
+                stored => return stored.map(Stored::record),
+            }
+        }
+        self.store_as(output, Uuid::new_v4().to_string()).await.map(Stored::record)
+    }
+
+    /// Stores `output`, which may have been stored before, by the provider's id, or where another output has that, by
+    /// `own_id`.
+    pub(crate) async fn store_again(
+        &self,
+        output: &NewOutput<'_>,
+        own_id: String,
+    ) -> Result<Record, RunError> {
+        if let Some(id) = output.provider_id() {
+            match self.store_as(output, id).await {
+                Err(RunError::Conflict { .. }) => {}
+                stored => return stored.map(Stored::record),
+            }
+        }
+        self.store_as(output, own_id).await.map(Stored::record)
+    }
+
+    async fn store_as(&self, output: &NewOutput<'_>, id: String) -> Result<Stored, RunError> {
+        let mut embeddings = self.observer.embedding(&self.embedder, vec![output.text.clone()]).await?;
+        let record = output.record(id, embeddings.pop().expect("one text has one embedding"));
+        record.check(Service::Judge).map_err(named)?;
+        let insert = self.storage.insert(std::slice::from_ref(&record), Atomicity::AllOrNothing);
+        let insertions = self.observer.storage(Service::Judge, "insert", insert).await.map_err(named)?;
+        match insertions.into_iter().next().expect("one record has one insertion") {
+            Insertion::Stored(record) => Ok(Stored::New(record)),
+            Insertion::Unchanged(record) => Ok(Stored::Before(record)),
+            Insertion::Conflict | Insertion::Withheld => {
+                let reason = format!("another output has the id `{}`, with other content", record.id);
+                Err(RunError::Conflict { field: "id".to_owned(), reason })
+            }
+        }
+    }
+}
+
+impl NewOutput<'_> {
+    fn record(&self, id: String, embedding: Embedding) -> NewRecord {
+        let production = Production { model_id: self.model_id.to_owned(), query: self.question.text.clone() };
+        NewRecord {
+            id,
+            text: self.text.clone(),
+            embedding,
+            category: self.theme.to_owned(),
+            production: Some(production),
+            metadata: self.metadata.clone(),
+            created_at: timestamp::now(),
+        }
+    }
+
+    fn provider_id(&self) -> Option<String> {
+        self.metadata.get("provider_id").and_then(Value::as_str).map(str::to_owned)
+    }
+}
+
+impl Stored {
+    fn record(self) -> Record {
+        match self {
+            Self::New(record) | Self::Before(record) => record,
+        }
+    }
+}
+
+/// The store calls the text by its column's name; front ends call it `output`.
+fn named(error: StorageError) -> RunError {
+    match error {
+        StorageError::Refused { field, reason } if field == Service::Judge.text_column() => {
+            RunError::refused("output", reason)
+        }
+        error => error.into(),
+    }
+}
+
+impl std::fmt::Debug for OutputStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OutputStore").field("storage", &self.storage).finish_non_exhaustive()
+    }
+}

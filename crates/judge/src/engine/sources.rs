@@ -1,0 +1,83 @@
+//! The queries and metrics that the judge works with.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use async_trait::async_trait;
+use store::storage::{Cursor, Record, Selection, Start, Storage};
+
+use super::{error::RunError, observer::Observer};
+
+/// Where the judge finds the records of another service: in a storage of its process, or at a service that runs apart.
+#[async_trait]
+pub trait RecordSource: fmt::Debug + Send + Sync {
+    /// The records with these ids, in their order; `None` where there is none.
+    ///
+    /// # Errors
+    /// When the source does not answer, or fails.
+    async fn find(&self, ids: &[String]) -> Result<Vec<Option<Record>>, RunError>;
+
+    /// Up to `limit` records of a category, newest first.
+    ///
+    /// # Errors
+    /// When the source does not answer, or fails.
+    async fn newest(&self, category: &str, limit: u32) -> Result<Vec<Record>, RunError>;
+
+    /// Up to `limit` of the selected records, newest first.
+    ///
+    /// # Errors
+    /// When the source cannot select so, does not answer, or fails.
+    async fn selected(&self, selection: &Selection, limit: u32) -> Result<Vec<Record>, RunError>;
+}
+
+/// The records of a storage that this process has opened.
+#[derive(Debug)]
+pub struct StoredRecords {
+    storage: Arc<dyn Storage>,
+    observer: Observer,
+}
+
+/// Records of a page that a storage is asked for.
+const PAGE: u32 = 1000;
+
+impl StoredRecords {
+    /// Those of `storage`.
+    pub fn new(storage: Arc<dyn Storage>, observer: Observer) -> Self {
+        Self { storage, observer }
+    }
+
+    async fn list(&self, selection: &Selection, start: Start, limit: u32) -> Result<Vec<Record>, RunError> {
+        let listed = self.storage.list(selection, start, limit);
+        Ok(self.observer.storage(self.storage.service(), "list", listed).await?)
+    }
+}
+
+#[async_trait]
+impl RecordSource for StoredRecords {
+    async fn find(&self, ids: &[String]) -> Result<Vec<Option<Record>>, RunError> {
+        let found = self.observer.storage(self.storage.service(), "get", self.storage.get(ids)).await?;
+        let found: HashMap<String, Record> =
+            found.into_iter().map(|record| (record.id.clone(), record)).collect();
+        Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
+    }
+
+    async fn newest(&self, category: &str, limit: u32) -> Result<Vec<Record>, RunError> {
+        let selection = Selection { category: Some(category.to_owned()), ..Selection::default() };
+        self.list(&selection, Start::Offset(0), limit).await
+    }
+
+    async fn selected(&self, selection: &Selection, limit: u32) -> Result<Vec<Record>, RunError> {
+        let mut records: Vec<Record> = Vec::new();
+        let mut start = Start::Offset(0);
+        loop {
+            let left = limit - u32::try_from(records.len()).expect("there are no more than `limit`");
+            let page = left.min(PAGE);
+            let listed = self.list(selection, start, page).await?;
+            let is_last = listed.len() < usize::try_from(page).expect("a page fits into memory");
+            records.extend(listed);
+            match records.last() {
+                Some(last) if !is_last && left > page => start = Start::After(Cursor::after(last)),
+                _ => return Ok(records),
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The attempts of a task, written down around each call.
+
+use async_trait::async_trait;
+use records::timestamp;
+use store::postgres::runs::{AttemptBegun, AttemptEnded, COMPLETED, ClaimedTask, RunRecords};
+
+use super::recorder::{RecordError, Recorder};
+use crate::{
+    engine::answer::latency_ms,
+    provider::{Completion, Error, limits::AttemptLog},
+    registry::Model,
+};
+
+/// Writes down a task's attempts: each before it is sent, and those that failed when they did. The end of the one that
+/// was answered is written together with the answer, so that neither is there without the other.
+pub(super) struct AttemptsOf<'e> {
+    recorder: &'e Recorder,
+    task: i64,
+    /// Attempts of workers before us.
+    before: u32,
+    model: &'e Model,
+    unwritten: Vec<AttemptEnded>,
+}
+
+impl<'e> AttemptsOf<'e> {
+    pub(super) fn new(recorder: &'e Recorder, task: &ClaimedTask, model: &'e Model) -> Self {
+        let (task, before) = (task.number, task.attempts);
+        Self { recorder, task, before, model, unwritten: Vec::new() }
+    }
+
+    /// The end of the attempt that was answered, to be written with the answer.
+    pub(super) fn unwritten(self) -> RunRecords {
+        RunRecords { ended: self.unwritten, ..RunRecords::default() }
+    }
+}
+
+#[async_trait]
+impl AttemptLog for AttemptsOf<'_> {
+    type Error = RecordError;
+
+    async fn begins(&mut self, number: u32) -> Result<(), RecordError> {
+        let begun = AttemptBegun {
+            task: self.task,
+            number: self.before.saturating_add(number),
+            model_id: self.model.id.clone(),
+            at: timestamp::now(),
+        };
+        self.recorder.begin(begun).await
+    }
+
+    async fn ended(&mut self, number: u32, outcome: &Result<Completion, Error>) -> Result<(), RecordError> {
+        let (task, number, at) = (self.task, self.before.saturating_add(number), timestamp::now());
+        match outcome {
+            Ok(completion) => {
+                let usage = completion.usage;
+                self.unwritten.push(AttemptEnded {
+                    task,
+                    number,
+                    at,
+                    outcome: COMPLETED,
+                    http_status: None,
+                    latency_ms: Some(latency_ms(completion)),
+                    tokens: usage.map(|usage| (usage.input_tokens, usage.output_tokens)),
+                    cost_usd: self.model.cost_usd(usage),
+                    provider_id: completion.provider_id.as_ref().map(|id| id.replace('\0', "\u{2400}")),
+                });
+                Ok(())
+            }
+            Err(error) => {
+                let http_status = match error {
+                    Error::Rejected { rejection, .. } => Some(rejection.status),
+                    _ => None,
+                };
+                let ended = AttemptEnded {
+                    task,
+                    number,
+                    at,
+                    outcome: error.kind().as_str(),
+                    http_status,
+                    latency_ms: None,
+                    tokens: None,
+                    cost_usd: None,
+                    provider_id: None,
+                };
+                let records = RunRecords { ended: vec![ended], ..RunRecords::default() };
+                self.recorder.write(self.task, records).await
+            }
+        }
+    }
+}

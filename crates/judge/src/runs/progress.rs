@@ -1,0 +1,256 @@
+//! How far a run is, as every front end shows it.
+
+use records::timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, Serializer};
+use store::postgres::runs::{Run, RunState, RunTasks, RunUsage, TaskKind, TaskOutcome};
+use time::PrimitiveDateTime;
+use uuid::Uuid;
+
+use super::plan::{PlannedModel, RunBudget, RunMode, RunPlan, stored};
+
+/// A run, and how far it is.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "ShownRun")]
+pub struct RunProgress {
+    /// Its id.
+    #[serde(serialize_with = "id_text")]
+    #[schemars(with = "String")]
+    pub id: Uuid,
+    /// What people call it.
+    pub name: Option<String>,
+    /// How far it is.
+    #[serde(serialize_with = "state_name")]
+    #[schemars(with = "RunStateName")]
+    pub state: RunState,
+    /// Processes that work on it at the moment. None may be able to: their logs say why.
+    pub workers: u64,
+    /// Why it is stopped.
+    pub stop_reason: Option<String>,
+    /// When it was made, UTC.
+    #[serde(serialize_with = "time_text")]
+    #[schemars(with = "String")]
+    pub created_at: PrimitiveDateTime,
+    /// When it was begun or resumed last, UTC.
+    #[serde(serialize_with = "time_text")]
+    #[schemars(with = "String")]
+    pub began_at: PrimitiveDateTime,
+    /// When it came to its state; null while it is running.
+    #[serde(serialize_with = "optional_time_text")]
+    #[schemars(with = "Option<String>")]
+    pub ended_at: Option<PrimitiveDateTime>,
+    /// Whether answers are scored or compared.
+    pub mode: RunMode,
+    /// How many queries there are.
+    pub queries: u32,
+    /// The models that answer.
+    pub models: Vec<PlannedModel>,
+    /// The models that judge.
+    pub judge_models: Vec<PlannedModel>,
+    /// The metrics, by their ids.
+    pub evaluation_prompt_ids: Vec<String>,
+    /// Times that each judge is asked the same.
+    pub repeats: u16,
+    /// Models' answers.
+    pub answers: AnswerCounts,
+    /// Judgements: a unit is a query, model, metric, judge and repeat; in a comparison, an order of two models.
+    pub units: UnitCounts,
+    /// What its calls have used.
+    #[serde(serialize_with = "usage")]
+    #[schemars(with = "UsageCounts")]
+    pub used: RunUsage,
+    /// What it may use until it stops.
+    pub budget: RunBudget,
+    /// What is stored of the run and cannot be read; what would show it is empty or 0.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
+    /// What its request was, to tell one that is sent again from another; none where the plan cannot be read.
+    #[serde(skip)]
+    pub(super) request_digest: Option<String>,
+}
+
+/// How far a run is, as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum RunStateName {
+    /// It is worked on.
+    Running,
+    /// Somebody ended it before it was complete.
+    Cancelled,
+    /// It cannot go on; `stop_reason` says why.
+    Stopped,
+    /// Everything is done.
+    Completed,
+}
+
+/// How far models' answers are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct AnswerCounts {
+    /// All that there are to be.
+    pub total: u64,
+    /// Those that are over.
+    pub done: u64,
+    /// They are outputs.
+    pub answered: u64,
+    /// The model or its provider declined.
+    pub refused: u64,
+    /// There is none.
+    pub failed: u64,
+}
+
+/// How far judgements are. What is no score is counted apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct UnitCounts {
+    /// All that there are to be.
+    pub total: u64,
+    /// Those that are over.
+    pub done: u64,
+    /// The judge gave a score, or a winner.
+    pub scored: u64,
+    /// The judge answered, and it cannot be read.
+    pub unparsed: u64,
+    /// The judge declined.
+    pub refused: u64,
+    /// There is no answer of the judge.
+    pub failed: u64,
+    /// There was nothing to judge.
+    pub unanswered: u64,
+}
+
+/// What calls have used.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(inline)]
+struct UsageCounts {
+    /// Calls, failed ones too.
+    requests: u64,
+    /// Tokens, read and written.
+    tokens: u64,
+    /// USD, of calls whose price is known.
+    cost_usd: f64,
+    /// Answers that do not say how many tokens they took.
+    without_usage: u64,
+    /// Answers whose cost is not known.
+    without_cost: u64,
+}
+
+impl RunProgress {
+    pub(super) fn new(mut run: Run, tasks: &[RunTasks], workers: u64) -> Self {
+        // One run that cannot be read is no reason to show no others.
+        let plan: Option<RunPlan> =
+            stored("plan", &run.plan).map_err(|problem| run.problems.push(problem)).ok();
+        let budget = stored("allowance", &run.allowance).unwrap_or_else(|problem| {
+            run.problems.push(problem);
+            RunBudget::default()
+        });
+        let (answers, units) = counted(tasks);
+        let mut progress = Self {
+            id: run.id,
+            name: run.name,
+            state: run.state,
+            workers,
+            stop_reason: run.stop_reason,
+            created_at: run.created_at,
+            began_at: run.began_at,
+            ended_at: run.ended_at,
+            mode: RunMode::default(),
+            queries: 0,
+            models: Vec::new(),
+            judge_models: Vec::new(),
+            evaluation_prompt_ids: Vec::new(),
+            repeats: 0,
+            answers,
+            units,
+            used: run.used,
+            budget,
+            problems: run.problems,
+            request_digest: None,
+        };
+        if let Some(plan) = plan {
+            progress.mode = plan.mode;
+            progress.queries = plan.queries;
+            progress.models = plan.models;
+            progress.judge_models = plan.judges;
+            progress.evaluation_prompt_ids = plan.metrics.into_iter().map(|metric| metric.id).collect();
+            progress.repeats = plan.repeats;
+            progress.request_digest = Some(plan.request);
+        }
+        progress
+    }
+
+    /// Whether it may still change by itself.
+    pub fn is_running(&self) -> bool {
+        self.state == RunState::Running
+    }
+}
+
+impl UnitCounts {
+    /// Those that are no measurement.
+    pub fn left_out(&self) -> u64 {
+        self.unparsed + self.refused + self.failed + self.unanswered
+    }
+}
+
+impl From<RunStateName> for RunState {
+    fn from(name: RunStateName) -> Self {
+        match name {
+            RunStateName::Running => Self::Running,
+            RunStateName::Cancelled => Self::Cancelled,
+            RunStateName::Stopped => Self::Stopped,
+            RunStateName::Completed => Self::Completed,
+        }
+    }
+}
+
+fn counted(tasks: &[RunTasks]) -> (AnswerCounts, UnitCounts) {
+    let (mut answers, mut units) = (AnswerCounts::default(), UnitCounts::default());
+    for RunTasks { kind, outcome, count } in tasks {
+        let (total, done) = match kind {
+            TaskKind::Answer => (&mut answers.total, &mut answers.done),
+            TaskKind::Judgement => (&mut units.total, &mut units.done),
+        };
+        *total += count;
+        let Some(outcome) = outcome else { continue };
+        *done += count;
+        let of_outcome = match (kind, outcome) {
+            (TaskKind::Answer, TaskOutcome::Answered) => &mut answers.answered,
+            (TaskKind::Answer, TaskOutcome::Refused) => &mut answers.refused,
+            (TaskKind::Answer, TaskOutcome::Failed) => &mut answers.failed,
+            (TaskKind::Judgement, TaskOutcome::Scored) => &mut units.scored,
+            (TaskKind::Judgement, TaskOutcome::Unparsed) => &mut units.unparsed,
+            (TaskKind::Judgement, TaskOutcome::Refused) => &mut units.refused,
+            (TaskKind::Judgement, TaskOutcome::Failed) => &mut units.failed,
+            (TaskKind::Judgement, TaskOutcome::Unanswered) => &mut units.unanswered,
+            // No task of ours ends so.
+            (TaskKind::Answer, _) | (TaskKind::Judgement, TaskOutcome::Answered) => continue,
+        };
+        *of_outcome += count;
+    }
+    (answers, units)
+}
+
+fn id_text<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(id)
+}
+
+fn state_name<S: Serializer>(state: &RunState, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(state.as_str())
+}
+
+fn time_text<S: Serializer>(time: &PrimitiveDateTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&timestamp::format(*time))
+}
+
+fn optional_time_text<S: Serializer>(
+    time: &Option<PrimitiveDateTime>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    time.map(timestamp::format).serialize(serializer)
+}
+
+fn usage<S: Serializer>(used: &RunUsage, serializer: S) -> Result<S::Ok, S::Error> {
+    let RunUsage { requests, tokens, cost_usd, without_usage, without_cost } = *used;
+    UsageCounts { requests, tokens, cost_usd, without_usage, without_cost }.serialize(serializer)
+}

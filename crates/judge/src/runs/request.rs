@@ -1,0 +1,206 @@
+//! What a run is asked for, by whichever front end.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde_json::{Map, Value};
+use store::storage::Selection;
+use uuid::Uuid;
+
+use super::plan::{RunBudget, RunMode};
+use crate::engine::RunError;
+
+/// A run to make, but for what has to be found.
+#[derive(Clone, Debug)]
+pub struct RunRequest {
+    /// The run's id: a request that is sent again has the same.
+    pub id: Uuid,
+    /// What people call it.
+    pub name: Option<String>,
+    /// Which queries models are asked.
+    pub queries: RunQueries,
+    /// Whether answers are scored or compared.
+    pub mode: RunMode,
+    /// The models that answer.
+    pub models: Vec<NamedModel>,
+    /// The models that judge: a panel if there are several.
+    pub judges: Vec<NamedModel>,
+    /// The metrics, by their ids.
+    pub evaluation_prompt_ids: Vec<String>,
+    /// Times that each judge is asked the same.
+    pub repeats: u32,
+    /// Whether a verdict on the same question by the same judge is taken from an earlier result.
+    pub uses_cache: bool,
+    /// With which temperature models answer, 0 to 2; the setting's where it is absent.
+    pub temperature: Option<f64>,
+    /// Further keys of each output.
+    pub metadata: Map<String, Value>,
+    /// The most that the run may use until it stops.
+    pub budget: RunBudget,
+}
+
+/// A model, and its provider if the request names one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedModel {
+    /// What its provider calls it.
+    pub id: String,
+    /// Its provider.
+    pub provider: Option<String>,
+}
+
+/// Which queries models are asked.
+#[derive(Clone, Debug)]
+pub enum RunQueries {
+    /// Those with these ids.
+    Ids(Vec<String>),
+    /// The newest of the selected.
+    Selected {
+        /// Which.
+        selection: Selection,
+        /// How many at the most.
+        limit: u32,
+    },
+}
+
+/// The judge of requests that name none.
+pub const DEFAULT_JUDGE: &str = "gpt-4";
+/// Queries that are selected where a request does not say how many.
+pub const DEFAULT_LIMIT: u32 = 1_000;
+
+/// Queries of one run.
+pub const MAX_QUERIES: usize = 100_000;
+/// Models of one run.
+pub const MAX_MODELS: usize = 50;
+/// Judges of one run.
+pub const MAX_JUDGES: usize = 10;
+/// Metrics of one run.
+pub const MAX_METRICS: usize = 100;
+/// Times that a judge is asked the same.
+pub const MAX_REPEATS: u32 = 100;
+/// Characters of an id: more than any provider's have, and still short enough for a path and an index.
+pub const MAX_ID_CHARS: usize = 512;
+
+impl NamedModel {
+    /// `ids`, each with its provider, if `providers` has one.
+    pub fn all(ids: Vec<String>, providers: &BTreeMap<String, String>) -> Vec<Self> {
+        let named = |id: String| Self { provider: providers.get(&id).cloned(), id };
+        ids.into_iter().map(named).collect()
+    }
+}
+
+impl RunQueries {
+    /// Those with these `ids`, each once, or else up to `limit` of the selected.
+    ///
+    /// # Errors
+    /// When both are given, or neither.
+    pub fn new(ids: Option<Vec<String>>, selection: Selection, limit: u32) -> Result<Self, RunError> {
+        match (ids, selection.is_all()) {
+            (Some(mut ids), true) => {
+                let mut seen = HashSet::new();
+                ids.retain(|id| seen.insert(id.clone()));
+                Ok(Self::Ids(ids))
+            }
+            (None, false) => Ok(Self::Selected { selection, limit }),
+            (Some(_), false) => {
+                Err(RunError::refused("query_ids", "give them, or what selects queries, but not both"))
+            }
+            (None, true) => {
+                Err(RunError::refused("theme", "expected a theme, another condition, or `query_ids`"))
+            }
+        }
+    }
+}
+
+impl RunRequest {
+    /// Checks everything that can be checked without looking anything up.
+    ///
+    /// # Errors
+    /// [`RunError::Refused`] with the field.
+    pub(super) fn check(&self) -> Result<(), RunError> {
+        match &self.queries {
+            RunQueries::Ids(ids) => check_ids("query_ids", ids.iter(), MAX_QUERIES)?,
+            RunQueries::Selected { limit, .. } => {
+                check_whole("limit", *limit, u32::try_from(MAX_QUERIES).expect("it fits"))?;
+            }
+        }
+        check_ids("models", self.models.iter().map(|model| &model.id), MAX_MODELS)?;
+        check_ids("judge_models", self.judges.iter().map(|judge| &judge.id), MAX_JUDGES)?;
+        check_ids("evaluation_prompt_ids", self.evaluation_prompt_ids.iter(), MAX_METRICS)?;
+        check_whole("repeats", self.repeats, MAX_REPEATS)?;
+        if let Some(temperature) = self.temperature.filter(|temperature| !(0.0..=2.0).contains(temperature)) {
+            let reason = format!("expected a number from 0 to 2, found {temperature}");
+            return Err(RunError::refused("temperature", reason));
+        }
+        self.budget.check()
+    }
+}
+
+fn check_ids<'i>(
+    field: &str,
+    ids: impl ExactSizeIterator<Item = &'i String>,
+    max: usize,
+) -> Result<(), RunError> {
+    let found = ids.len();
+    if !(1..=max).contains(&found) {
+        return Err(RunError::refused(field, format!("expected 1 to {max} entries, found {found}")));
+    }
+    for (index, id) in ids.enumerate() {
+        let characters = id.chars().count();
+        if !(1..=MAX_ID_CHARS).contains(&characters) {
+            let expected = format!("expected a text of 1 to {MAX_ID_CHARS} characters");
+            let reason = format!("invalid length {characters}, {expected}");
+            return Err(RunError::refused(format!("{field}[{index}]"), reason));
+        }
+    }
+    Ok(())
+}
+
+fn check_whole(field: &str, number: u32, max: u32) -> Result<(), RunError> {
+    if (1..=max).contains(&number) {
+        return Ok(());
+    }
+    let reason = format!("invalid value: integer `{number}`, expected a whole number from 1 to {max}");
+    Err(RunError::refused(field, reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runs::request_digest::tests::{full, least};
+
+    #[test]
+    fn what_is_beyond_a_limit_is_refused_with_its_field() {
+        for request in [full(), least()] {
+            assert!(request.check().is_ok(), "{request:?}");
+        }
+        let refused = |change: fn(&mut RunRequest)| {
+            let mut request = least();
+            change(&mut request);
+            request.check().expect_err("it is refused").to_string()
+        };
+        let model = |id: String| NamedModel { id, provider: None };
+        assert_eq!(
+            refused(|request| request.queries = RunQueries::Ids(Vec::new())),
+            "`query_ids`: expected 1 to 100000 entries, found 0"
+        );
+        assert_eq!(
+            refused(|request| request.repeats = 0),
+            "`repeats`: invalid value: integer `0`, expected a whole number from 1 to 100"
+        );
+        assert_eq!(refused(|request| request.models.clear()), "`models`: expected 1 to 50 entries, found 0");
+        let mut request = RunRequest { judges: vec![model("j".to_owned()), model(String::new())], ..least() };
+        let expected = "`judge_models[1]`: invalid length 0, expected a text of 1 to 512 characters";
+        assert_eq!(request.check().expect_err("it is refused").to_string(), expected);
+        request.judges = vec![model("é".repeat(512))];
+        assert!(request.check().is_ok());
+        for temperature in [-0.1, 2.1, f64::NAN] {
+            let request = RunRequest { temperature: Some(temperature), ..least() };
+            let error = request.check().expect_err("it is refused").to_string();
+            assert_eq!(error, format!("`temperature`: expected a number from 0 to 2, found {temperature}"));
+        }
+        for cost_usd in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let budget = RunBudget { cost_usd: Some(cost_usd), ..RunBudget::default() };
+            let error = RunRequest { budget, ..least() }.check().expect_err("it is refused").to_string();
+            assert_eq!(error, format!("`budget.cost_usd`: expected a number above 0, found {cost_usd}"));
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The result that a judgement becomes, and the end of its task with it.
+
+use records::timestamp;
+use serde_json::{Map, Value};
+use store::postgres::{
+    EarlierVerdict, EvaluationResult, ResultStatus,
+    runs::{ClaimedTask, ModelAnswer, TaskDone, TaskWork},
+};
+use uuid::Uuid;
+
+use super::task::Execution;
+use crate::engine::judgement::{JudgePrompt, Judgement, words};
+
+/// What a judge said, or why there is nothing: as a result keeps it, but for what the task says.
+pub(super) struct ResultParts {
+    status: ResultStatus,
+    score: Option<f64>,
+    metadata: Map<String, Value>,
+}
+
+/// Results' ids are made of their run and task. Part of the data: never change it.
+const RESULT_NAMESPACE: Uuid = Uuid::from_u128(0x3d0c_91f4_52b7_4c0e_8a66_2f9e_71d8_b035);
+
+impl ResultParts {
+    /// What a judge said to `prompt`.
+    pub(super) fn of_judgement(judgement: Judgement, prompt: &JudgePrompt) -> Self {
+        let (status, score) = (judgement.outcome.status(), judgement.score());
+        let mut metadata = judgement.into_metadata();
+        metadata.insert("fingerprint".to_owned(), prompt.fingerprint.to_string().into());
+        Self { status, score, metadata }
+    }
+
+    /// What a judge said to the same prompt before. `swapped` says whether it would see the first answer second now.
+    pub(super) fn of_earlier(earlier: EarlierVerdict, prompt: &JudgePrompt, swapped: bool) -> Self {
+        let EarlierVerdict { fingerprint: _, id, status, score, winner, swapped: was_swapped, mut metadata } =
+            earlier;
+        // What this call took is nothing, and what was said of the other run is not said of this: a verdict that is repeated
+        // was on outputs of the other run.
+        let other =
+            ["latency_ms", "input_tokens", "output_tokens", "cost_usd", "output_id", "opponent_output_id"];
+        other.into_iter().for_each(|key| drop(metadata.remove(key)));
+        metadata.entry("cached_from").or_insert(id.into());
+        metadata.insert("fingerprint".to_owned(), prompt.fingerprint.to_string().into());
+        // The other one's orders may have been the other way round.
+        if let Some(winner) = winner.filter(|_| was_swapped.is_some_and(|was_swapped| was_swapped != swapped))
+        {
+            metadata.insert("winner".to_owned(), winner.swapped().as_str().into());
+        }
+        Self { status, score, metadata }
+    }
+}
+
+/// No measurement, for this reason.
+pub(super) fn unmeasured(status: ResultStatus, reason: &str) -> ResultParts {
+    let entries = [("status", status.as_str().into()), ("reason", words(reason))];
+    let metadata = entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    ResultParts { status, score: None, metadata }
+}
+
+/// The id of what a task makes: always the same, so that nothing is there twice.
+pub(super) fn own_id(run: Uuid, task: &ClaimedTask) -> String {
+    Uuid::new_v5(&RESULT_NAMESPACE, format!("{run} {}", task.number).as_bytes()).to_string()
+}
+
+impl Execution {
+    /// The end of a judgement.
+    pub(super) fn result(&self, task: &ClaimedTask, parts: ResultParts) -> TaskDone {
+        let ResultParts { status, score, mut metadata } = parts;
+        let reason = metadata.get("reason").or(metadata.get("error_kind")).and_then(Value::as_str);
+        let reason = reason.map(str::to_owned);
+        metadata.insert("run_id".to_owned(), self.run.to_string().into());
+        let mut result = EvaluationResult {
+            id: own_id(self.run, task),
+            query_id: task.query.id.clone(),
+            query_text: Some(task.query.text.clone()),
+            output_text: None,
+            model_id: None,
+            theme: Some(task.query.theme.clone()),
+            evaluation_prompt_id: None,
+            evaluation_prompt: None,
+            score,
+            judge_model: None,
+            timestamp: Some(timestamp::now().into()),
+            result_metadata: None,
+        };
+        if let TaskWork::Judgement { model, answer, opponent, swapped, metric, judge, repeat } = &task.work {
+            // What the plan does not have is why the task failed.
+            let model_id =
+                |place: u16| self.plan.models.get(usize::from(place)).map(|model| model.id.clone());
+            let metric = self.metrics.get(usize::from(*metric));
+            if let ModelAnswer::Output { id, text } = answer {
+                metadata.insert("output_id".to_owned(), id.clone().into());
+                result.output_text = Some(text.clone());
+            }
+            metadata.insert("repeat".to_owned(), (*repeat).into());
+            if let Some((opponent, answer)) = opponent {
+                metadata.insert("mode".to_owned(), "pairwise".into());
+                metadata.insert("opponent".to_owned(), model_id(*opponent).into());
+                metadata.insert("swapped".to_owned(), (*swapped).into());
+                if let ModelAnswer::Output { id, .. } = answer {
+                    metadata.insert("opponent_output_id".to_owned(), id.clone().into());
+                }
+            }
+            result.model_id = model_id(*model);
+            result.evaluation_prompt_id = metric.map(|metric| metric.id.clone());
+            result.evaluation_prompt = metric.map(|metric| metric.rubric.text().to_owned());
+            result.judge_model = self.plan.judges.get(usize::from(*judge)).map(|judge| judge.id.clone());
+        }
+        result.result_metadata = Some(Value::Object(metadata));
+        TaskDone {
+            task: task.number,
+            query_place: task.query_place,
+            outcome: status.into(),
+            reason,
+            output_id: None,
+            result: Some(result),
+        }
+    }
+}

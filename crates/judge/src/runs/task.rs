@@ -1,0 +1,350 @@
+//! One task of a run: a call to a model, and what is written down of it.
+
+use std::{sync::Arc, time::Duration};
+
+use records::error_chain;
+use serde_json::Value;
+use store::{
+    postgres::{
+        EarlierVerdict, ResultStatus,
+        runs::{ClaimedTask, KeptAnswer, ModelAnswer, RunRecords, TaskDone, TaskKind, TaskOutcome, TaskWork},
+    },
+    storage::StorageError,
+};
+use uuid::Uuid;
+
+use super::{
+    attempts::AttemptsOf,
+    plan::RunPlan,
+    question,
+    recorder::{RecordError, Recorder},
+    result::{ResultParts, own_id, unmeasured},
+};
+use crate::{
+    engine::{
+        RunError,
+        answer::{self, output_metadata, whole_text},
+        judgement::{JudgeInput, JudgePrompt, Judgement},
+        metric::Metric,
+        models::{ChosenModel, Models},
+        outputs::{NewOutput, OutputStore},
+    },
+    provider::{
+        Completion, Error, Kind,
+        limits::{Budget, CallError},
+    },
+    rubric::Outputs as Shown,
+};
+
+/// A run with everything found that its plan names.
+pub(super) struct Execution {
+    pub(super) run: Uuid,
+    pub(super) plan: RunPlan,
+    pub(super) models: Arc<Models>,
+    pub(super) asked: Vec<ChosenModel>,
+    pub(super) judges: Vec<ChosenModel>,
+    pub(super) metrics: Vec<Metric>,
+    pub(super) outputs: OutputStore,
+    pub(super) budget: Arc<Budget>,
+    pub(super) recorder: Recorder,
+}
+
+/// A task, and what is known of it before it is begun.
+pub(super) struct Ready {
+    pub(super) task: Arc<ClaimedTask>,
+    /// What the judge will be asked, if the task is a judgement and there is something to judge; or why it cannot be asked.
+    pub(super) prompt: Result<Option<JudgePrompt>, String>,
+    /// A verdict on the same question by the same judge.
+    pub(super) earlier: Option<EarlierVerdict>,
+}
+
+/// Why work on a task ends before it is done.
+#[derive(Debug)]
+pub(super) enum TaskAbort {
+    /// It is another worker's.
+    Lost,
+    /// The run was ended.
+    Ended,
+    /// The run cannot go on, for this reason.
+    Stop(String),
+    /// It cannot be done, for this reason, which is not written down yet.
+    Fails(String),
+}
+
+/// Claims by workers that died of it, as far as one can tell.
+const MAX_CLAIMS: u32 = 25;
+
+impl Execution {
+    /// What the judge will be asked, if the task is a judgement and there is something to judge.
+    ///
+    /// # Errors
+    /// When the task names what the plan does not have, or its metric cannot be asked about its query.
+    pub(super) fn prompt(&self, task: &ClaimedTask) -> Result<Option<JudgePrompt>, String> {
+        let TaskWork::Judgement { answer, opponent, swapped, metric, judge, repeat, .. } = &task.work else {
+            return Ok(None);
+        };
+        let (judge, metric) =
+            (named(&self.judges, "judge", *judge)?, named(&self.metrics, "metric", *metric)?);
+        if let Some((opponent, _)) = opponent {
+            named(&self.plan.models, "model", *opponent)?;
+        }
+        let ModelAnswer::Output { text, .. } = answer else { return Ok(None) };
+        let outputs = match opponent {
+            None => Shown::One(text),
+            Some((_, ModelAnswer::Output { text: other, .. })) if *swapped => Shown::Two(other, text),
+            Some((_, ModelAnswer::Output { text: other, .. })) => Shown::Two(text, other),
+            Some((_, ModelAnswer::None(_))) => return Ok(None),
+        };
+        let question = question(&task.query);
+        let input = JudgeInput { question: &question, outputs, repeat: *repeat };
+        let prompt = JudgePrompt::new(&judge.model, metric, input);
+        prompt.map(Some).map_err(|error| format!("metric `{}` cannot be used: {error}", metric.id))
+    }
+
+    /// Does a task, and writes down that it is done.
+    pub(super) async fn work(&self, ready: Ready) -> Result<(), TaskAbort> {
+        let Ready { task, prompt, earlier } = ready;
+        let prompt = prompt.map_err(TaskAbort::Fails)?;
+        let gave_up = (task.claims > MAX_CLAIMS)
+            .then(|| TaskAbort::Fails(format!("given up: {MAX_CLAIMS} workers ended while they were at it")));
+        match (&task.work, prompt, earlier, gave_up) {
+            (TaskWork::Answer { .. } | TaskWork::Broken { .. }, _, _, Some(gave_up)) => Err(gave_up),
+            (TaskWork::Answer { model, kept }, _, _, None) => self.answer(&task, *model, kept.clone()).await,
+            (TaskWork::Broken { reason, .. }, _, _, None) => Err(TaskAbort::Fails(reason.clone())),
+            (TaskWork::Judgement { .. }, None, _, _) => self.leave_unanswered(&task).await,
+            (TaskWork::Judgement { .. }, Some(prompt), Some(earlier), _) => {
+                self.repeat_verdict(&task, &prompt, earlier).await
+            }
+            (TaskWork::Judgement { .. }, Some(_), None, Some(gave_up)) => Err(gave_up),
+            (TaskWork::Judgement { .. }, Some(prompt), None, None) => self.judge(&task, &prompt).await,
+        }
+    }
+
+    /// Writes down that a task failed, for `reason`, whatever is wrong with it: so nobody takes it up again.
+    pub(super) async fn fail(&self, task: &ClaimedTask, reason: &str) -> Result<(), TaskAbort> {
+        tracing::error!(run = %self.run, task = task.number, reason, "a task of a run failed");
+        let records = RunRecords::default();
+        match task.work.kind() {
+            TaskKind::Answer => {
+                self.finish(task, records, TaskOutcome::Failed, Some(reason.to_owned()), None).await
+            }
+            TaskKind::Judgement => self.judged(task, records, unmeasured(ResultStatus::Failed, reason)).await,
+        }
+    }
+
+    async fn answer(
+        &self,
+        task: &ClaimedTask,
+        model: u16,
+        kept: Option<(String, String)>,
+    ) -> Result<(), TaskAbort> {
+        let chosen = named(&self.asked, "model", model).map_err(TaskAbort::Fails)?;
+        let question = question(&task.query);
+        let (text, metadata) = match kept {
+            Some((text, metadata)) => {
+                let metadata = serde_json::from_str(&metadata)
+                    .map_err(|error| TaskAbort::Fails(format!("the kept answer cannot be read: {error}")))?;
+                (text, metadata)
+            }
+            None => {
+                let request = answer::request(&chosen.model, &question, self.plan.temperature);
+                let mut log = AttemptsOf::new(&self.recorder, task, &chosen.model);
+                let called = self.models.ask_for_run(chosen, &request, &self.budget, &mut log).await;
+                let records = log.unwritten();
+                let completion = match self.answered(chosen, called).await? {
+                    Ok(completion) => completion,
+                    Err(error) => {
+                        let declined = error.kind() == Kind::ContentRefused;
+                        let outcome = if declined { TaskOutcome::Refused } else { TaskOutcome::Failed };
+                        let reason = format!("{}: {error}", error.kind());
+                        return self.finish(task, records, outcome, Some(reason), None).await;
+                    }
+                };
+                match whole_text(&completion) {
+                    Ok(text) => {
+                        let mut metadata = self.plan.metadata.clone();
+                        metadata.extend(output_metadata(&chosen.model, &completion));
+                        metadata.insert("run_id".to_owned(), self.run.to_string().into());
+                        let answer = KeptAnswer {
+                            task: task.number,
+                            text: text.to_owned(),
+                            metadata: Value::Object(metadata.clone()).to_string(),
+                        };
+                        self.write(task, RunRecords { answers: vec![answer], ..records }).await?;
+                        (text.to_owned(), metadata)
+                    }
+                    Err(none) => {
+                        let outcome =
+                            if none.is_refusal { TaskOutcome::Refused } else { TaskOutcome::Failed };
+                        let reason = format!("{}: {}", none.kind, none.words);
+                        return self.finish(task, records, outcome, Some(reason), None).await;
+                    }
+                }
+            }
+        };
+        let (model_id, theme) = (&chosen.model.id, &task.query.theme);
+        let output = NewOutput { model_id, question: &question, theme, text, metadata };
+        let (outcome, reason, id) = match self.store(&output, task).await? {
+            Ok(id) => (TaskOutcome::Answered, None, Some(id)),
+            Err(reason) => (TaskOutcome::Failed, Some(reason), None),
+        };
+        self.finish(task, RunRecords::default(), outcome, reason, id).await
+    }
+
+    /// Stores an output; its id, or why no store can hold it.
+    async fn store(
+        &self,
+        output: &NewOutput<'_>,
+        task: &ClaimedTask,
+    ) -> Result<Result<String, String>, TaskAbort> {
+        /// Between attempts while the store is away or the embedding queue full.
+        const PAUSE: Duration = Duration::from_secs(1);
+        /// Then the run stops, and can be resumed: the answer is kept.
+        const ATTEMPTS: u32 = 120;
+        let own_id = own_id(self.run, task);
+        for attempt in 1.. {
+            match self.outputs.store_again(output, own_id.clone()).await {
+                Ok(record) => return Ok(Ok(record.id)),
+                Err(error @ (RunError::Refused { .. } | RunError::Conflict { .. })) => {
+                    return Ok(Err(format!("unstorable: {error}")));
+                }
+                Err(RunError::Unavailable(_)) if attempt < ATTEMPTS => tokio::time::sleep(PAUSE).await,
+                Err(error) => {
+                    return Err(TaskAbort::Stop(format!(
+                        "an output was not stored: {}",
+                        error_chain(&error)
+                    )));
+                }
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    async fn judge(&self, task: &ClaimedTask, prompt: &JudgePrompt) -> Result<(), TaskAbort> {
+        let TaskWork::Judgement { metric, judge, swapped, .. } = &task.work else {
+            unreachable!("only judgements have prompts")
+        };
+        let chosen = named(&self.judges, "judge", *judge).map_err(TaskAbort::Fails)?;
+        let metric = named(&self.metrics, "metric", *metric).map_err(TaskAbort::Fails)?;
+        let mut log = AttemptsOf::new(&self.recorder, task, &chosen.model);
+        let called = self.models.ask_for_run(chosen, &prompt.request, &self.budget, &mut log).await;
+        let records = log.unwritten();
+        let asked = self.answered(chosen, called).await?;
+        let judgement = Judgement::of(&chosen.model, metric, *swapped, asked.as_ref());
+        self.judged(task, records, ResultParts::of_judgement(judgement, prompt)).await
+    }
+
+    /// The same question had a verdict before.
+    async fn repeat_verdict(
+        &self,
+        task: &ClaimedTask,
+        prompt: &JudgePrompt,
+        earlier: EarlierVerdict,
+    ) -> Result<(), TaskAbort> {
+        let TaskWork::Judgement { swapped, .. } = &task.work else {
+            unreachable!("only judgements have prompts")
+        };
+        let parts = ResultParts::of_earlier(earlier, prompt, *swapped);
+        self.judged(task, RunRecords::default(), parts).await
+    }
+
+    /// There is nothing to judge.
+    async fn leave_unanswered(&self, task: &ClaimedTask) -> Result<(), TaskAbort> {
+        let TaskWork::Judgement { answer, opponent, .. } = &task.work else {
+            unreachable!("an answer needs none")
+        };
+        let answers = [Some(answer), opponent.as_ref().map(|(_, answer)| answer)];
+        let reasons: Vec<&str> = answers
+            .into_iter()
+            .flatten()
+            .filter_map(|answer| match answer {
+                ModelAnswer::None(reason) => Some(reason.as_str()),
+                ModelAnswer::Output { .. } => None,
+            })
+            .collect();
+        let parts = unmeasured(ResultStatus::Unanswered, &reasons.join("; "));
+        self.judged(task, RunRecords::default(), parts).await
+    }
+
+    /// What a call came to; an error that people have to see to stops the run.
+    async fn answered(
+        &self,
+        chosen: &ChosenModel,
+        called: Result<Completion, CallError<RecordError>>,
+    ) -> Result<Result<Completion, Error>, TaskAbort> {
+        match called {
+            Ok(completion) => {
+                if let Err(error) = self.models.register_new(chosen).await {
+                    // The answer counts for more; the next one registers the model.
+                    tracing::warn!(model = chosen.model.id, error = %error_chain(&error), "a model was not registered");
+                }
+                Ok(Ok(completion))
+            }
+            Err(CallError::Provider { source, .. }) => match source.kind() {
+                Kind::QuotaExhausted
+                | Kind::Unauthorized
+                | Kind::Forbidden
+                | Kind::NotFound
+                | Kind::Setup => Err(TaskAbort::Stop(format!("model `{}`: {source}", chosen.model.id))),
+                _ => Ok(Err(source)),
+            },
+            Err(CallError::Budget(exceeded)) => Err(TaskAbort::Stop(exceeded.to_string())),
+            Err(CallError::Log(error)) => Err(error.into()),
+        }
+    }
+
+    /// Writes down a judgement that is done.
+    async fn judged(
+        &self,
+        task: &ClaimedTask,
+        mut records: RunRecords,
+        parts: ResultParts,
+    ) -> Result<(), TaskAbort> {
+        records.done.push(self.result(task, parts));
+        self.write(task, records).await
+    }
+
+    /// Writes down an answer that is done.
+    async fn finish(
+        &self,
+        task: &ClaimedTask,
+        mut records: RunRecords,
+        outcome: TaskOutcome,
+        reason: Option<String>,
+        output_id: Option<String>,
+    ) -> Result<(), TaskAbort> {
+        let reason = reason.map(|reason| reason.replace('\0', "\u{2400}"));
+        let (number, query_place) = (task.number, task.query_place);
+        let result = None;
+        records.done.push(TaskDone { task: number, query_place, outcome, reason, output_id, result });
+        self.write(task, records).await
+    }
+
+    async fn write(&self, task: &ClaimedTask, records: RunRecords) -> Result<(), TaskAbort> {
+        Ok(self.recorder.write(task.number, records).await?)
+    }
+}
+
+impl From<RecordError> for TaskAbort {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Lost => Self::Lost,
+            RecordError::Ended => Self::Ended,
+            RecordError::Storage(ref cause) => {
+                let reason = format!("{error}: {}", error_chain(&**cause));
+                match **cause {
+                    // It was waited for, and more calls would bring what nobody can keep.
+                    StorageError::Unavailable { .. } => Self::Stop(reason),
+                    // It was written by itself: what is wrong is the task's.
+                    _ => Self::Fails(reason),
+                }
+            }
+            RecordError::Panic { .. } => Self::Fails(error.to_string()),
+        }
+    }
+}
+
+/// What a task names by its place in a list of the plan. The place is a number of the database.
+fn named<'l, T>(list: &'l [T], noun: &str, place: u16) -> Result<&'l T, String> {
+    list.get(usize::from(place)).ok_or_else(|| format!("the run has no {noun} {place}"))
+}
