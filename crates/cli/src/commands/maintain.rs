@@ -28,7 +28,8 @@ pub(crate) async fn run(
         connection = Connection::open(configuration) => connection?,
         () = signals.next() => return Ok(ExitCode::Interrupted),
     };
-    let done = carry_out(&connection.database, configuration, &settings, (arguments, signals)).await;
+    let carried_out = carry_out(&connection.database, configuration, &settings, (arguments, signals));
+    let done = Box::pin(carried_out).await;
     connection.close().await?;
     done
 }
@@ -63,7 +64,7 @@ async fn carry_out(
         };
         let limits = &settings.limits;
         let maintenance = Maintenance { database, policy: &policy, limits, only, observer: &observer };
-        let round = maintain(maintenance, signals.next()).await;
+        let round = Box::pin(maintain(maintenance, signals.next())).await;
         progress.finish();
         match round? {
             Round::Busy if arguments.once => {

@@ -40,7 +40,7 @@ impl Keeper {
                 only: None,
                 observer: &observer,
             };
-            match maintain(maintenance, shutdown.begun()).await {
+            match Box::pin(maintain(maintenance, shutdown.begun())).await {
                 Ok(Round::Busy) => tracing::debug!("another process maintains the database"),
                 Ok(Round::Made { .. }) => {}
                 Err(error) => {
