@@ -23,7 +23,7 @@ use super::{
     shares::Permit,
     sql::{
         Sql,
-        service::{roll_back_and_say, say},
+        transaction::{roll_back_and_say, say},
     },
 };
 

@@ -21,7 +21,7 @@ use super::{
     session::{self, Session, Vectors},
     shares::{Permit, Share, Shares},
     shelf::{Shelf, TRUSTED_IDLE},
-    sql::{self, service::StatementLimits},
+    sql::{self, transaction::StatementLimits},
     unnamed::on,
     url::DatabaseUrl,
 };
@@ -280,13 +280,13 @@ impl Database {
     /// Begins a transaction that may take as long as it must, whatever the role's settings say; or one that is
     /// [`read_only`](Self::read_only).
     pub(crate) async fn begin(&self) -> Result<Transaction, Error> {
-        let begin = sql::service::begin_unlimited(&self.limits, &self.session_settings(), self.looking);
+        let begin = sql::transaction::begin_unlimited(&self.limits, &self.session_settings(), self.looking);
         self.pool.begin(None, begin).await.during("begin a transaction")
     }
 
     /// Begins a transaction that searches are made again in, with one snapshot, whose statements each end after `timeout`.
     pub(super) async fn begin_replay(&self, timeout: Duration) -> Result<Transaction, Error> {
-        let begin = sql::service::begin_replay(milliseconds(timeout), &self.session_settings());
+        let begin = sql::transaction::begin_replay(milliseconds(timeout), &self.session_settings());
         self.pool.begin(None, begin).await.during("begin a transaction")
     }
 
@@ -313,7 +313,7 @@ impl Database {
     /// Begins a transaction of a service, with `settings` that hold for it alone. Each of its statements ends after
     /// the time-out, when it has waited too long for a lock, or when whoever asked has left.
     pub(crate) async fn begin_service(&self, settings: &[sql::Sql]) -> sqlx::Result<Transaction> {
-        let begin = sql::service::begin(&self.limits, &self.session_settings(), settings);
+        let begin = sql::transaction::begin(&self.limits, &self.session_settings(), settings);
         let permit = self.permit().await?;
         self.pool.begin(permit, begin).await
     }
@@ -336,7 +336,7 @@ impl Database {
     /// Begins a transaction that looks whether the database is fit, on a connection for that alone: it does not wait for
     /// those of services.
     pub(crate) async fn begin_check(&self) -> sqlx::Result<Transaction> {
-        let begin = sql::service::begin(&self.limits, &self.session_settings(), &[]);
+        let begin = sql::transaction::begin(&self.limits, &self.session_settings(), &[]);
         self.checks.begin(None, begin).await
     }
 
@@ -354,7 +354,7 @@ impl Database {
         statement: sql::service::Statement,
     ) -> sqlx::Result<Vec<PgRow>> {
         let statements =
-            sql::service::at_once(&self.limits, (&*self.session_settings(), settings), statement);
+            sql::transaction::at_once(&self.limits, (&*self.session_settings(), settings), statement);
         let mut lent = self.shelf.acquire(self.permit().await?).await?;
         let rows = within_answer(sqlx::raw_sql(statements).fetch(lent.connection())).await?;
         self.shelf.put(lent);
@@ -391,7 +391,7 @@ async fn allowed_connections(connection: &mut PgConnection) -> Result<u32, Error
 
 /// Whether the server can look for clients that have left while it works for them: not on every system.
 async fn looks_for_client(connection: &mut PgConnection) -> bool {
-    let looks = sqlx::raw_sql(sql::service::look_for_client()).execute(connection).await;
+    let looks = sqlx::raw_sql(sql::transaction::look_for_client()).execute(connection).await;
     looks
         .inspect_err(|error| log::debug!("the server does not look for clients that have left: {error}"))
         .is_ok()

@@ -1,0 +1,142 @@
+//! How transactions begin, and what is set for them.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{Sql, condition::Bind, service::Statement, vouched};
+
+/// Begins a transaction whose statements each end at the `limits`, with `settings` that hold for it alone; in one
+/// message.
+pub(crate) fn begin(limits: &StatementLimits, of_session: &[Sql], settings: &[Sql]) -> Sql {
+    vouched(format!("begin; {}", all_settings(limits, of_session, settings)))
+}
+
+/// Begins a transaction that may take as long as it must, whatever the role's settings say, but for whoever is gone; in one
+/// message. Of somebody who is `looking` it refuses to write, and each statement ends after so long.
+pub(crate) fn begin_unlimited(
+    limits: &StatementLimits,
+    of_session: &[Sql],
+    looking: Option<Duration>,
+) -> Sql {
+    // Not every server knows all of them.
+    let mut statements = "begin; select set_config(name, '0', true)
+from unnest(array['statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout']) as name
+where current_setting(name, true) <> '0'"
+        .to_owned();
+    let looks_for_client = limits.looks_for_client.then(|| LOOK_FOR_CLIENT.to_owned());
+    let looking = looking.map(|timeout| {
+        let timeout_ms = timeout.as_millis();
+        format!("set local transaction_read_only = on; set local statement_timeout = {timeout_ms}")
+    });
+    let of_session = of_session.iter().map(|setting| setting.0.clone());
+    for setting in looks_for_client.into_iter().chain(of_session).chain(looking) {
+        statements.push_str("; ");
+        statements.push_str(&setting);
+    }
+    vouched(statements)
+}
+
+/// Has the server say `word`.
+pub(crate) fn say(word: Uuid) -> Sql {
+    vouched(format!("select '{word}'"))
+}
+
+/// Ends a transaction without a trace, and has the server say `word` thereafter.
+pub(crate) fn roll_back_and_say(word: Uuid) -> Sql {
+    vouched(format!("rollback; select '{word}'"))
+}
+
+/// When statements of services end before they are done.
+#[derive(Clone, Debug)]
+pub(crate) struct StatementLimits {
+    /// After so long.
+    pub(crate) statement_ms: i32,
+    /// After so long a wait for a lock.
+    pub(crate) lock_ms: i32,
+    /// When the server sees that their client has left, where it can.
+    pub(crate) looks_for_client: bool,
+}
+
+/// How often a server looks for the client that it works for.
+const LOOK_FOR_CLIENT: &str = "set local client_connection_check_interval = 500";
+
+/// Sets that in a transaction of its own, which fails where servers cannot look.
+pub(crate) fn look_for_client() -> Sql {
+    vouched(format!("begin; {LOOK_FOR_CLIENT}; rollback"))
+}
+
+fn all_settings(limits: &StatementLimits, of_session: &[Sql], settings: &[Sql]) -> String {
+    let StatementLimits { statement_ms, lock_ms, looks_for_client } = limits;
+    let mut statements =
+        format!("set local statement_timeout = {statement_ms}; set local lock_timeout = {lock_ms}");
+    if *looks_for_client {
+        statements.push_str("; ");
+        statements.push_str(LOOK_FOR_CLIENT);
+    }
+    for setting in of_session.iter().chain(settings) {
+        statements.push_str("; ");
+        statements.push_str(&setting.0);
+    }
+    statements
+}
+
+/// Begins a transaction that changes nothing, has one snapshot and one core, and whose statements each end after
+/// `timeout_ms`.
+pub(crate) fn begin_replay(timeout_ms: i32, of_session: &[Sql]) -> Sql {
+    let mut statements = format!(
+        "begin isolation level repeatable read read only; set local statement_timeout = {timeout_ms}; set local max_parallel_workers_per_gather = 0"
+    );
+    for setting in of_session {
+        statements.push_str("; ");
+        statements.push_str(&setting.0);
+    }
+    vouched(statements)
+}
+
+/// A statement with numbers alone as its values, and the settings that hold for it, to be sent in one message, which is one
+/// transaction. As text, so that PostgreSQL is asked once instead of four times.
+pub(crate) fn at_once(
+    limits: &StatementLimits,
+    (of_session, settings): (&[Sql], &[Sql]),
+    statement: Statement,
+) -> Sql {
+    let mut sql = statement.sql.0;
+    // The last one first, since `$1` is the beginning of `$10`.
+    for (place, bind) in statement.binds.iter().enumerate().rev() {
+        let placeholder = format!("${}", place + 1);
+        sql = match bind {
+            Bind::Whole(value) => sql.replace(&placeholder, &value.to_string()),
+            Bind::Real(value) => sql.replace(&placeholder, &value.to_string()),
+            Bind::Reals(values) => {
+                // In pgvector's own notation, which is read in less time than an array's.
+                let vector = serde_json::to_string(values).expect("numbers are JSON");
+                sql.replace(&format!("{placeholder}::real[]"), &format!("'{vector}'"))
+            }
+            _ => unreachable!("texts are never part of a statement"),
+        };
+    }
+    vouched(format!("{}; {sql}", all_settings(limits, of_session, settings)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::sql::set_probes;
+
+    #[test]
+    fn limits_are_set_with_the_message_that_begins() {
+        assert_eq!(
+            begin(&limits(false), &[], &[set_probes(5)]).0,
+            "begin; set local statement_timeout = 30000; set local lock_timeout = 5000; set local ivfflat.probes = 5"
+        );
+        assert_eq!(
+            begin(&limits(true), &[], &[]).0,
+            "begin; set local statement_timeout = 30000; set local lock_timeout = 5000; set local client_connection_check_interval = 500"
+        );
+    }
+
+    fn limits(looks_for_client: bool) -> StatementLimits {
+        StatementLimits { statement_ms: 30_000, lock_ms: 5_000, looks_for_client }
+    }
+}
