@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use records::{Embedding, Service};
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
-use uuid::Uuid;
 
 use crate::{
     Error,
@@ -16,11 +15,11 @@ use crate::{
         sql::{
             self,
             service::{Measured, nearest_exact},
-            vector_index::{SHARE_OF, nearest_of_share},
+            vector_index::nearest_of_share,
         },
         storage::{NearestSearch, WideFilters, nearest_rows},
         unnamed::on,
-        vector_index::{Filtering, Precision, SearchedIndex, searched},
+        vector_index::{Filtering, Precision, SearchedIndex, Share, nearest_in_share, searched},
     },
     storage::{Selection, StorageError},
 };
@@ -139,13 +138,10 @@ impl Replaying<'_> {
         precision: Precision,
         limit: u32,
     ) -> Result<Found, Error> {
-        let rows: Vec<(Uuid, f64)> = sqlx::query_as(nearest_of_share(self.table, precision))
-            .bind(self.search.embedding.as_slice())
-            .bind(i64::from(limit))
-            .bind(i32::try_from(SHARE_OF).expect("1,024 fits"))
-            .fetch_all(on(transaction))
-            .await
-            .during(OPERATION)?;
+        let statement = nearest_of_share(self.table, precision);
+        let embedding = self.search.embedding.as_slice();
+        let rows = nearest_in_share(transaction, statement, embedding, Share::ALL, limit).await;
+        let rows = rows.during(OPERATION)?;
         Ok(rows.into_iter().map(|(_, distance)| distance).collect())
     }
 

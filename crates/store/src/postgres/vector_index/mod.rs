@@ -24,6 +24,7 @@ pub use self::{
 pub(crate) use self::{
     measured::measured,
     observe::machine_bytes,
+    sample::nearest_in_share,
     searched::{SearchedIndex, searched},
 };
 

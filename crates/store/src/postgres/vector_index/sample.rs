@@ -140,17 +140,30 @@ async fn nearest_others(
     share: Share,
     limit: u32,
 ) -> Result<Vec<f64>, Error> {
-    let found: Vec<(Uuid, f64)> = sqlx::query_as(statement)
-        .bind(sample.embedding.as_slice())
-        // The sample itself is there too.
-        .bind(i64::from(limit) + 1)
-        .bind(i32::try_from(share.0).expect("at most 1,024"))
-        .fetch_all(on(transaction))
-        .await
-        .during(OPERATION)?;
+    // The sample itself is there too.
+    let found =
+        nearest_in_share(transaction, statement, sample.embedding.as_slice(), share, limit.saturating_add(1))
+            .await;
+    let found = found.during(OPERATION)?;
     let others = found.into_iter().filter(|(id, _)| *id != sample.id).map(|(_, distance)| distance);
     let mut distances: Vec<f64> = others.filter(|distance| distance.is_finite()).collect();
     distances.sort_by(f64::total_cmp);
     distances.truncate(limit as usize);
     Ok(distances)
+}
+
+/// The nearest rows of `share` to `embedding`, as `statement` ([`nearest_of_share`]) orders them, and their distances.
+pub(crate) async fn nearest_in_share(
+    connection: &mut PgConnection,
+    statement: sql::Sql,
+    embedding: &[f32],
+    Share(share): Share,
+    limit: u32,
+) -> sqlx::Result<Vec<(Uuid, f64)>> {
+    sqlx::query_as(statement)
+        .bind(embedding)
+        .bind(i64::from(limit))
+        .bind(i32::try_from(share).expect("at most 1,024"))
+        .fetch_all(on(connection))
+        .await
 }
