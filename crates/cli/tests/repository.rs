@@ -58,7 +58,7 @@ fn sql_is_spoken_in_the_postgres_store_alone() {
 }
 
 #[test]
-fn run_time_sql_is_built_in_ddl_alone() {
+fn run_time_sql_is_built_in_sql_alone() {
     for path in sources() {
         let text = path.to_string_lossy().replace('\\', "/");
         let product = text.contains("/src/") && !text.contains("test-support");
