@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use store::postgres::vector_index::{
-    IndexChange, IndexDefinition, IndexKind, IndexState, MeasuredSetting, Observation, Precision, Service,
+    IndexChange, IndexDefinition, IndexKind, IndexState, IndexUse, MeasuredSetting, Observation, Precision,
     VectorIndex,
 };
 
@@ -84,7 +84,7 @@ fn index_to_json(index: &VectorIndex) -> Value {
             IndexState::Building => "building",
             IndexState::Invalid => "invalid",
         },
-        "serves_searches": index.service == Service::Searches,
+        "serves_searches": index.service == IndexUse::Searches,
         "size_bytes": index.size_bytes,
         "measured": index.measured.iter().map(setting_to_json).collect::<Vec<_>>(),
     })

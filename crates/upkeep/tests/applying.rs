@@ -7,7 +7,7 @@ use std::{
 
 use store::postgres::{
     Database, Table,
-    vector_index::{IndexKind, IndexState, Service},
+    vector_index::{IndexKind, IndexState, IndexUse},
 };
 use upkeep::{IndexType, Policy};
 
@@ -53,7 +53,7 @@ async fn index_is_swapped_without_a_gap_and_without_blocking_writers() {
     let observation = observe(&database).await;
     let [index] = &observation.indexes[..] else { panic!("{:?}", observation.indexes) };
     assert_eq!((index.name.as_str(), index.state), ("queries_panopticon_vector", IndexState::Valid));
-    assert_eq!(index.service, Service::Searches);
+    assert_eq!(index.service, IndexUse::Searches);
     assert!(observation.writes > 12_000, "{}", observation.writes);
 
     let again = apply(&database, &Policy::default()).await.plan;

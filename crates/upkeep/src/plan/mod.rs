@@ -8,7 +8,7 @@ pub(crate) use loss::at_target;
 use std::fmt;
 
 use store::postgres::vector_index::{
-    Filtering, IndexChange, IndexDefinition, IndexKind, IndexState, Memory, Observation, Precision, Service,
+    Filtering, IndexChange, IndexDefinition, IndexKind, IndexState, IndexUse, Memory, Observation, Precision,
     VectorIndex,
 };
 
@@ -106,8 +106,8 @@ pub fn plan(observation: &Observation, policy: &Policy) -> Plan {
         tuning: None,
     };
     let ours: Vec<&VectorIndex> =
-        observation.indexes.iter().filter(|index| index.service == Service::Searches).collect();
-    let others = observation.indexes.iter().filter(|index| index.service == Service::Others);
+        observation.indexes.iter().filter(|index| index.service == IndexUse::Searches).collect();
+    let others = observation.indexes.iter().filter(|index| index.service == IndexUse::Others);
     plan.reasons.extend(
         others.map(|index| format!("index `{}` is not what searches use: it is left alone", index.name)),
     );
@@ -247,7 +247,7 @@ pub(crate) fn may_want_half(observation: &Observation) -> bool {
     let full = IndexDefinition { kind: GRAPHS[0], precision: Precision::Full };
     // What is in such an index shows that it fits.
     let has_half = observation.indexes.iter().any(|index| {
-        index.service == Service::Searches
+        index.service == IndexUse::Searches
             && index.state != IndexState::Invalid
             && index.definition.precision == Precision::Half
     });

@@ -17,7 +17,7 @@ fn index(name: &str, kind: IndexKind) -> VectorIndex {
         name: name.to_owned(),
         definition: IndexDefinition { kind, precision: Precision::Full },
         state: IndexState::Valid,
-        service: Service::Searches,
+        service: IndexUse::Searches,
         size_bytes: 1 << 20,
         build: 1,
         measured: Vec::new(),
@@ -265,7 +265,7 @@ fn settings_are_measured_again_and_an_hnsw_index_below_target_gets_more_edges() 
 #[test]
 fn indexes_for_other_purposes_are_left_alone_and_none_means_none() {
     let mut own = index("queries_panopticon_vector", HNSW);
-    own.service = Service::Others;
+    own.service = IndexUse::Others;
     let of_ours = index("queries_embedding_idx", IndexKind::Ivfflat { lists: 100 });
     check(
         &observation(50_000, vec![of_ours, own]),
@@ -296,7 +296,7 @@ fn plan_that_was_carried_out_leaves_nothing_to_do_and_never_a_moment_without_ind
         kind,
         select(vec![Precision::Full, Precision::Half]),
         select(vec![IndexState::Valid, IndexState::Valid, IndexState::Invalid]),
-        select(vec![Service::Searches, Service::Searches, Service::Others]),
+        select(vec![IndexUse::Searches, IndexUse::Searches, IndexUse::Others]),
         recalls,
     );
     let found = found.prop_map(|(name, kind, precision, state, service, recalls)| VectorIndex {

@@ -2,7 +2,7 @@
 
 use store::postgres::{
     Table,
-    vector_index::{Filtering, IndexState, MeasuredSetting, Observation, Service, VectorIndex},
+    vector_index::{Filtering, IndexState, IndexUse, MeasuredSetting, Observation, VectorIndex},
 };
 use upkeep::{Applied, Plan};
 
@@ -61,9 +61,9 @@ fn of_index(index: &VectorIndex) -> Vec<String> {
     let state = match (index.state, index.service) {
         (IndexState::Building, _) => "being built",
         (IndexState::Invalid, _) => "never finished: it serves nothing",
-        (IndexState::Valid, Service::Others) => "not what searches use",
-        (IndexState::Valid, Service::Searches) if index.measured.is_empty() => "never measured",
-        (IndexState::Valid, Service::Searches) => "in use",
+        (IndexState::Valid, IndexUse::Others) => "not what searches use",
+        (IndexState::Valid, IndexUse::Searches) if index.measured.is_empty() => "never measured",
+        (IndexState::Valid, IndexUse::Searches) => "in use",
     };
     let head =
         format!("  {}: {}, {}; {state}", visible(&index.name), index.definition, size_text(index.size_bytes));

@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 
 use super::{
-    IndexDefinition, IndexKind, IndexState, Precision, Service, VectorIndex, measured::measured_settings,
+    IndexDefinition, IndexKind, IndexState, IndexUse, Precision, VectorIndex, measured::measured_settings,
 };
 use crate::{
     Error,
@@ -94,7 +94,7 @@ pub(super) async fn existing(
                 name: row.name,
                 definition: IndexDefinition { kind, precision },
                 state,
-                service: if serves { Service::Searches } else { Service::Others },
+                service: if serves { IndexUse::Searches } else { IndexUse::Others },
                 size_bytes: row.size_bytes.unsigned_abs(),
                 build: row.build,
                 measured,

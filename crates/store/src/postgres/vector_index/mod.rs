@@ -41,7 +41,7 @@ pub enum IndexState {
 
 /// Whether the searches of its table can use an index once it is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
+pub enum IndexUse {
     /// They can.
     Searches,
     /// It has another distance, column or type, or a part of the rows: somebody made it for a purpose of their own.
@@ -58,7 +58,7 @@ pub struct VectorIndex {
     /// How far it is.
     pub state: IndexState,
     /// Whom it serves.
-    pub service: Service,
+    pub service: IndexUse,
     /// Size on disk.
     pub size_bytes: u64,
     /// Its file: another build of the same index has another one.
@@ -75,7 +75,7 @@ impl VectorIndex {
 
     /// Whether searches use it once it is valid.
     pub fn serves_searches(&self) -> bool {
-        self.service == Service::Searches
+        self.service == IndexUse::Searches
     }
 
     /// Whether it is a graph.

@@ -5,8 +5,8 @@ use proptest::{prelude::*, sample::select, test_runner::TestRunner};
 use store::postgres::{
     maintenance::{Autovacuum, Column, Ledger, Threshold},
     vector_index::{
-        Filtering, IndexChange, IndexState, MeasuredSetting, Memory, Observation, Precision, SearchRecall,
-        Service,
+        Filtering, IndexChange, IndexState, IndexUse, MeasuredSetting, Memory, Observation, Precision,
+        SearchRecall,
     },
 };
 use time::macros::datetime;
@@ -60,7 +60,7 @@ fn index(kind: IndexKind, rows: u64) -> VectorIndex {
         name: "queries_panopticon_vector".to_owned(),
         definition: IndexDefinition { kind, precision: Precision::Full },
         state: IndexState::Valid,
-        service: Service::Searches,
+        service: IndexUse::Searches,
         size_bytes: rows * 2_000,
         build: 1,
         measured: vec![measured(20, rows)],

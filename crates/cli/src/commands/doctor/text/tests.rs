@@ -81,7 +81,7 @@ fn indexed() -> TableExamination {
             precision: Precision::Full,
         },
         state: IndexState::Valid,
-        service: store::postgres::vector_index::Service::Searches,
+        service: store::postgres::vector_index::IndexUse::Searches,
         size_bytes: 40 << 20,
         build: 1,
         measured: Vec::new(),
