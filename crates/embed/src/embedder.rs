@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::error::{EmbedError, LoadError};
 use crate::model::Model;
+use crate::priority::lower_priority;
 use crate::shape::MAX_TOKENS;
 
 /// Tokens, by estimate, that one batch takes from the queue: enough for full packs on a few threads. More would
@@ -22,6 +23,10 @@ const BATCH_TOKENS: usize = 4096;
 /// Texts of a request that goes before larger ones: searches and single records, which take milliseconds, would wait
 /// for as long as a batch of records takes, which may be a minute.
 const FEW_TEXTS: usize = 16;
+
+/// Bytes of the texts of a request that is embedded at once, whatever else is: most searches. It takes milliseconds, where a
+/// text of 256 word pieces takes ten times as long and there may be many.
+const SHORT_BYTES: usize = 128;
 
 /// Bytes of an English word piece, to estimate tokens without splitting.
 const BYTES_OF_TOKEN: usize = 4;
@@ -41,27 +46,34 @@ impl Default for EmbedderConfig {
 }
 
 /// Embeds for async callers: a thread takes what waits and runs it as one batch. A large request is spread over many
-/// batches, half of each at least, and small ones come in between.
+/// batches, half of each at least, and small ones come in between. Short requests have a thread of their own, to which that
+/// of all others gives way.
 ///
-/// Dropping it ends the thread after the batch it is at.
+/// Dropping it ends the threads after the batches they are at.
 pub struct Embedder {
-    /// `None` only while dropping.
-    queue: Option<mpsc::UnboundedSender<Request>>,
+    short: Queue,
+    others: Queue,
     /// A permit for each text that waits; this is what bounds the queue.
     room_for_few: Arc<Semaphore>,
     room_for_many: Arc<Semaphore>,
     limit: usize,
-    worker: Option<JoinHandle<()>>,
-    /// How often embedding has panicked. Written by the thread.
+    /// How often embedding has panicked. Written by the threads.
     panics: Arc<AtomicU64>,
 }
 
-/// How an [`Embedder`]'s thread is.
+/// Requests, and the thread that works on them.
+struct Queue {
+    /// `None` only while dropping.
+    requests: Option<mpsc::UnboundedSender<Request>>,
+    worker: Option<JoinHandle<()>>,
+}
+
+/// How the threads of an [`Embedder`] are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EmbedderState {
-    /// How often it was saved from a panic.
+    /// How often they were saved from a panic.
     pub restarts: u64,
-    /// Why it embeds nothing any more, if it does not.
+    /// Why something is not embedded any more, if it is not.
     pub trouble: Option<String>,
 }
 
@@ -75,34 +87,44 @@ struct Request {
 }
 
 impl Embedder {
-    /// Starts the thread that embeds with `model`.
+    /// Starts the threads that embed with `model`.
     ///
     /// # Errors
     ///
-    /// When the system refuses the thread.
+    /// When the system refuses a thread.
     pub fn start(model: Arc<Model>, config: EmbedderConfig) -> Result<Self, LoadError> {
-        Self::start_with(config, move |texts: &[&str]| model.embed(texts))
+        let patient = Arc::clone(&model);
+        Self::start_with(
+            config,
+            move |texts: &[&str]| model.embed(texts),
+            move |texts: &[&str]| patient.embed_patiently(texts),
+        )
     }
 
-    fn start_with(config: EmbedderConfig, embed: impl Embed + Send + 'static) -> Result<Self, LoadError> {
+    fn start_with(
+        config: EmbedderConfig,
+        embed: impl Embed + Send + 'static,
+        embed_patiently: impl Embed + Send + 'static,
+    ) -> Result<Self, LoadError> {
         let limit = config.queue_texts.get().min(Semaphore::MAX_PERMITS);
-        let (queue, waiting) = mpsc::unbounded_channel();
         let panics = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&panics);
-        let worker = thread::Builder::new()
-            .name("embed-queue".to_owned())
-            .spawn(move || serve(&embed, waiting, &counted))
-            .map_err(|source| LoadError::Threads { source })?;
+        let short = Queue::start("embed-short", move |waiting| serve(&embed, waiting, &counted))?;
+        let counted = Arc::clone(&panics);
+        let others = Queue::start("embed-queue", move |waiting| {
+            lower_priority();
+            serve(&embed_patiently, waiting, &counted);
+        })?;
         let [room_for_few, room_for_many] = [(); 2].map(|()| Arc::new(Semaphore::new(limit)));
-        Ok(Self { queue: Some(queue), room_for_few, room_for_many, limit, worker: Some(worker), panics })
+        Ok(Self { short, others, room_for_few, room_for_many, limit, panics })
     }
 
-    /// How its thread is.
+    /// How its threads are.
     pub fn state(&self) -> EmbedderState {
-        let has_ended = self.worker.as_ref().is_none_or(JoinHandle::is_finished);
+        let has_ended = [&self.short, &self.others].into_iter().any(Queue::has_ended);
         EmbedderState {
             restarts: self.panics.load(Ordering::Relaxed),
-            trouble: has_ended.then(|| "its thread has ended".to_owned()),
+            trouble: has_ended.then(|| "a thread of it has ended".to_owned()),
         }
     }
 
@@ -127,16 +149,34 @@ impl Embedder {
         let room =
             Arc::clone(room).try_acquire_many_owned(permits).map_err(|_| EmbedError::Overloaded { limit })?;
         let (reply, embeddings) = oneshot::channel();
-        let queue = self.queue.as_ref().ok_or(EmbedError::Stopped)?;
+        let bytes: usize = texts.iter().map(String::len).sum();
+        let queue = if bytes <= SHORT_BYTES { &self.short } else { &self.others };
+        let queue = queue.requests.as_ref().ok_or(EmbedError::Stopped)?;
         let request = Request { texts: texts.into(), embeddings: Vec::new(), reply, room: Some(room) };
         queue.send(request).map_err(|_| EmbedError::Stopped)?;
         embeddings.await.map_err(|_| EmbedError::Stopped)?
     }
 }
 
-impl Drop for Embedder {
+impl Queue {
+    fn start(
+        name: &str,
+        work: impl FnOnce(mpsc::UnboundedReceiver<Request>) + Send + 'static,
+    ) -> Result<Self, LoadError> {
+        let (requests, waiting) = mpsc::unbounded_channel();
+        let thread = thread::Builder::new().name(name.to_owned());
+        let worker = thread.spawn(move || work(waiting)).map_err(|source| LoadError::Threads { source })?;
+        Ok(Self { requests: Some(requests), worker: Some(worker) })
+    }
+
+    fn has_ended(&self) -> bool {
+        self.worker.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+impl Drop for Queue {
     fn drop(&mut self) {
-        drop(self.queue.take());
+        drop(self.requests.take());
         if let Some(worker) = self.worker.take() {
             // A panic of the worker was reported to its callers as `Stopped`.
             worker.join().ok();
@@ -293,21 +333,22 @@ mod tests {
 
     #[tokio::test]
     async fn panic_is_the_answer_to_its_own_request_and_the_thread_lives_on() {
-        let embedder = Embedder::start_with(EmbedderConfig::default(), |texts: &[&str]| {
-            assert!(!texts.contains(&"poison"), "a poisonous text");
-            Ok(texts.iter().map(|text| vec![text.len() as f32].into()).collect())
-        });
-        let embedder = embedder.expect("the thread starts");
-        for _ in 0..3 {
-            let embed = |text: &str| embedder.embed(vec![text.to_owned()]);
+        let embed = |texts: &[&str]| {
+            assert!(!texts.iter().any(|text| text.contains("poison")), "a poisonous text");
+            lengths(texts)
+        };
+        let embedder = Embedder::start_with(EmbedderConfig::default(), embed, embed);
+        let embedder = embedder.expect("the threads start");
+        for times in [1, 1, 1, 200, 200, 200] {
+            let embed = |text: &str| embedder.embed(vec![text.repeat(times)]);
             let (before, poisoned, after) = tokio::join!(embed("a"), embed("poison"), embed("abc"));
-            assert_eq!(before.expect("it is embedded")[0].as_slice(), [1.0]);
-            assert_eq!(after.expect("it is embedded")[0].as_slice(), [3.0]);
+            assert_eq!(before.expect("it is embedded")[0].as_slice(), [times as f32]);
+            assert_eq!(after.expect("it is embedded")[0].as_slice(), [3.0 * times as f32]);
             let error = poisoned.expect_err("it panics").to_string();
             assert_eq!(error, "embedding the texts panicked: a poisonous text");
         }
         let EmbedderState { restarts, trouble } = embedder.state();
-        assert!(restarts >= 3 && trouble.is_none(), "{restarts} {trouble:?}");
+        assert!(restarts >= 6 && trouble.is_none(), "{restarts} {trouble:?}");
     }
 
     #[tokio::test]
@@ -319,14 +360,15 @@ mod tests {
         let first = called.recv().expect("it embeds");
         assert_eq!(first, large[..first.len()], "a part of the large request");
         // As many as may wait, though the large request has not ended.
-        let mut small: Vec<_> = (0..1_024).map(|n| Box::pin(embedder.embed(vec![n.to_string()]))).collect();
+        let small = (0..1_024).map(|n| format!("{n:200}"));
+        let mut small: Vec<_> = small.map(|text| Box::pin(embedder.embed(vec![text]))).collect();
         for request in &mut small {
             assert!(ready(request).await.is_none());
         }
         go_on.send(()).expect("it waits");
         let second = called.recv().expect("it embeds");
-        assert_eq!(second[0], "0");
-        let small_ones = second.iter().filter(|text| text.len() < 5).count();
+        assert_eq!(second[0].trim(), "0");
+        let small_ones = second.iter().filter(|text| text.len() == 200).count();
         assert_eq!(second[small_ones..], large[first.len()..][..second.len() - small_ones]);
         assert!(second.len() > small_ones, "the large request gets on too");
         for _ in 0..1_000 {
@@ -335,10 +377,20 @@ mod tests {
         let embeddings = all_of_it.await.expect("it is embedded");
         assert_eq!(embeddings.len(), 1_000);
         assert!(embeddings.iter().all(|embedding| embedding.as_slice() == [1_505.0]));
-        for (number, request) in small.into_iter().enumerate() {
-            let length = number.to_string().len() as f32;
-            assert_eq!(request.await.expect("it is embedded")[0].as_slice(), [length]);
+        for request in small {
+            assert_eq!(request.await.expect("it is embedded")[0].as_slice(), [200.0]);
         }
+    }
+
+    #[tokio::test]
+    async fn short_requests_wait_for_no_other() {
+        let (embedder, called, _go_on) = gated();
+        let mut long = Box::pin(embedder.embed(vec!["!".repeat(SHORT_BYTES + 1)]));
+        assert!(ready(&mut long).await.is_none());
+        called.recv().expect("it is embedded, which does not end");
+        let short = embedder.embed(vec!["!".repeat(SHORT_BYTES)]).await.expect("it is embedded");
+        assert_eq!(short[0].as_slice(), [SHORT_BYTES as f32]);
+        assert!(ready(&mut long).await.is_none());
     }
 
     #[tokio::test]
@@ -348,28 +400,33 @@ mod tests {
         assert!(ready(&mut left).await.is_none());
         let first = called.recv().expect("it embeds");
         drop(left);
-        let mut after = Box::pin(embedder.embed(vec!["after".to_owned()]));
+        let mut after = Box::pin(embedder.embed(vec!["after".repeat(40)]));
         assert!(ready(&mut after).await.is_none());
         for _ in 0..1_000 {
             go_on.send(()).expect("it waits");
         }
         after.await.expect("it is embedded");
         assert!(first.len() < 100, "{}", first.len());
-        assert_eq!(called.try_iter().collect::<Vec<_>>(), [["after"]]);
+        assert_eq!(called.try_iter().collect::<Vec<_>>(), [["after".repeat(40)]]);
     }
 
-    /// An embedder, the texts of each call of its model, and a sender that lets a call end.
+    /// Each text's length instead of an embedding.
+    fn lengths(texts: &[&str]) -> Result<Vec<Embedding>, EmbedError> {
+        Ok(texts.iter().map(|text| vec![text.len() as f32].into()).collect())
+    }
+
+    /// An embedder, the texts of each call of its model but for short requests, and a sender that lets a call end.
     fn gated() -> (Embedder, std::sync::mpsc::Receiver<Vec<String>>, std::sync::mpsc::Sender<()>) {
         let (calls, called) = std::sync::mpsc::channel();
         let (go_on, may_go_on) = std::sync::mpsc::channel();
-        let embedder = Embedder::start_with(EmbedderConfig::default(), move |texts: &[&str]| {
-            let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
-            let embeddings = texts.iter().map(|text| vec![text.len() as f32].into()).collect();
-            calls.send(texts).expect("the test listens");
-            may_go_on.recv().expect("the test goes on");
-            Ok(embeddings)
+        let embedder = Embedder::start_with(EmbedderConfig::default(), lengths, move |texts: &[&str]| {
+            let owned = texts.iter().map(|text| (*text).to_owned()).collect();
+            // The test may have ended.
+            calls.send(owned).ok();
+            may_go_on.recv().ok();
+            lengths(texts)
         });
-        (embedder.expect("the thread starts"), called, go_on)
+        (embedder.expect("the threads start"), called, go_on)
     }
 
     /// 1,000 long texts.

@@ -15,6 +15,7 @@ mod forward;
 mod kernels;
 mod model;
 mod pack;
+mod priority;
 mod scratch;
 mod shape;
 mod team;

@@ -43,6 +43,8 @@ pub struct Model {
     pieces: Arc<WordPieces>,
     engine: Arc<Engine>,
     team: Team,
+    /// Computes what can wait, while the other one may compute something else.
+    patient: Team,
 }
 
 impl Model {
@@ -71,7 +73,8 @@ impl Model {
         });
         let engine = Engine { weights: weights?, functions, scratch: Scratch::default() };
         let team = Team::new(threads.get()).map_err(|source| LoadError::Threads { source })?;
-        Ok(Self { pieces: Arc::new(pieces?), engine: Arc::new(engine), team })
+        let patient = Team::patient(threads.get()).map_err(|source| LoadError::Threads { source })?;
+        Ok(Self { pieces: Arc::new(pieces?), engine: Arc::new(engine), team, patient })
     }
 
     /// The embeddings of `texts`, in their order, each `[384]` and of length 1. A text of more than 256 word
@@ -83,19 +86,33 @@ impl Model {
     ///
     /// When the tokenizer refuses a text.
     pub fn embed(&self, texts: &[&str]) -> Result<Vec<Embedding>, EmbedError> {
+        self.embed_by(&self.team, texts)
+    }
+
+    /// The same, on threads that give way to those of [`embed`](Self::embed) and to all others; the calling one stays as it
+    /// is.
+    ///
+    /// # Errors
+    ///
+    /// As [`embed`](Self::embed).
+    pub fn embed_patiently(&self, texts: &[&str]) -> Result<Vec<Embedding>, EmbedError> {
+        self.embed_by(&self.patient, texts)
+    }
+
+    fn embed_by(&self, team: &Team, texts: &[&str]) -> Result<Vec<Embedding>, EmbedError> {
         if texts.is_empty() {
             return Ok(Vec::new());
         }
-        let tokens = self.split(texts)?;
+        let tokens = self.split(team, texts)?;
         let lens: Vec<usize> = tokens.iter().map(|tokens| tokens.ids.len()).collect();
-        let packs = Arc::new(pack(&lens, self.team.threads()));
+        let packs = Arc::new(pack(&lens, team.threads()));
         let computed = if let [only] = &packs[..] {
             let pass = Arc::new(Pass::new(&self.engine, only.iter().map(|text| &tokens[*text])));
-            self.team.run(pass.clone());
+            team.run(pass.clone());
             vec![pass.embeddings()]
         } else {
             let (engine, packs) = (Arc::clone(&self.engine), Arc::clone(&packs));
-            self.team.map(packs.len(), move |index| {
+            team.map(packs.len(), move |index| {
                 let pass = Pass::new(&engine, packs[index].iter().map(|text| &tokens[*text]));
                 pass.run_alone();
                 pass.embeddings()
@@ -115,10 +132,16 @@ impl Model {
         self.pieces.split(text).map_err(|source| EmbedError::Tokenize { index: 0, source })
     }
 
-    fn split(&self, texts: &[&str]) -> Result<Vec<Tokens>, EmbedError> {
+    /// What of `text` can matter for its embedding, which is that of the whole; of bounded length. Takes as long as `text`
+    /// is long.
+    pub fn beginning(&self, text: &str) -> String {
+        self.pieces.beginning(text)
+    }
+
+    fn split(&self, team: &Team, texts: &[&str]) -> Result<Vec<Tokens>, EmbedError> {
         let pieces = Arc::clone(&self.pieces);
         let owned: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
-        let split = self.team.map(owned.len(), move |text| pieces.split(&owned[text]));
+        let split = team.map(owned.len(), move |text| pieces.split(&owned[text]));
         let split = split.into_iter().enumerate();
         split.map(|(index, tokens)| tokens.map_err(|source| EmbedError::Tokenize { index, source })).collect()
     }

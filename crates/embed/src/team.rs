@@ -11,6 +11,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::{hint, io, mem};
 
+use crate::priority::lower_priority;
+
 /// Polls before a thread without work sleeps: 10 to 20 µs, about a chunk of a short text, and no more, because
 /// on a busy machine the thread waited for may need this core.
 const SPINS: u32 = 1000;
@@ -38,11 +40,22 @@ pub(crate) struct Team {
 impl Team {
     /// A team of `threads`, of which one is the caller of `run`.
     pub(crate) fn new(threads: usize) -> io::Result<Self> {
+        Self::begin(threads, || {})
+    }
+
+    /// The same, whose other threads give way to all others.
+    pub(crate) fn patient(threads: usize) -> io::Result<Self> {
+        Self::begin(threads, lower_priority)
+    }
+
+    fn begin(threads: usize, prepare: fn()) -> io::Result<Self> {
         let mut team = Self { board: Arc::default(), helpers: Vec::new() };
         for number in 1..threads {
             let board = Arc::clone(&team.board);
-            let helper =
-                thread::Builder::new().name(format!("embed-{number}")).spawn(move || board.help())?;
+            let helper = thread::Builder::new().name(format!("embed-{number}")).spawn(move || {
+                prepare();
+                board.help();
+            })?;
             team.helpers.push(helper);
         }
         Ok(team)

@@ -12,6 +12,9 @@ use crate::shape::{MAX_TOKENS, VOCABULARY};
 /// File with the tokenizer in a model directory.
 const TOKENIZER_FILE: &str = "tokenizer.json";
 
+/// Word pieces of a text that the model sees.
+const ROOM: usize = MAX_TOKENS - 2;
+
 const CLS: &str = "[CLS]";
 const SEP: &str = "[SEP]";
 
@@ -66,11 +69,14 @@ impl WordPieces {
         Ok(Self { tokenizer, specials, cls, sep })
     }
 
+    /// What matters of `text`.
+    pub(crate) fn beginning(&self, text: &str) -> String {
+        beginning(text, ROOM, &self.specials)
+    }
+
     /// The ids of `text`.
     pub(crate) fn split(&self, text: &str) -> Result<Tokens, tokenizers::Error> {
-        const ROOM: usize = MAX_TOKENS - 2;
-        let beginning = beginning(text, ROOM, &self.specials);
-        let encoding = self.tokenizer.encode_fast(beginning, false)?;
+        let encoding = self.tokenizer.encode_fast(self.beginning(text), false)?;
         let pieces = encoding.get_ids();
         let used = &pieces[..pieces.len().min(ROOM)];
         let mut ids = Vec::with_capacity(used.len() + 2);
