@@ -1,4 +1,8 @@
 //! Rows of an answer, of which there are only so many bytes: limits of requests count rows, and each may have megabytes.
+//!
+//! Most answers are small. So a statement first leaves texts out that are more than that together, and what is large is
+//! asked for again when it is its turn ([`Database::begin_large`](super::Database::begin_large)): neither rows nor a
+//! connection wait for it, and small answers do not wait behind it.
 
 use futures_util::{Stream, TryStreamExt as _};
 use sqlx::{
@@ -13,28 +17,75 @@ use super::{
 };
 use crate::storage::MAX_ANSWER_BYTES;
 
+/// Which answers are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AnswerSize {
+    /// Those that may be given at any time.
+    Small,
+    /// All, when it is their turn.
+    Large,
+}
+
+impl AnswerSize {
+    pub(crate) fn most_bytes(self) -> usize {
+        match self {
+            Self::Small => 256 << 10,
+            Self::Large => MAX_ANSWER_BYTES,
+        }
+    }
+}
+
 /// The rows have more bytes than an answer may.
 #[derive(Debug, thiserror::Error)]
-#[error("the rows have more than {MAX_ANSWER_BYTES} bytes")]
-pub(crate) struct Overrun;
+#[error("the rows have more than {most_bytes} bytes")]
+pub(crate) struct Overrun {
+    most_bytes: usize,
+}
 
 /// The rows that `statement` answers.
 ///
 /// # Errors
-/// With an [`Overrun`] inside, where there are more bytes than an answer may have.
+/// With an [`Overrun`] inside, where there are more bytes than an answer of this size may have.
 pub(crate) async fn fetch_answer(
     connection: &mut PgConnection,
-    statement: Statement,
+    statement: &Statement,
+    size: AnswerSize,
 ) -> sqlx::Result<Vec<PgRow>> {
-    within_answer(bound(statement).fetch(on(connection))).await
+    let most_bytes = size.most_bytes();
+    let rows = within_answer(bound(statement.within(most_bytes)).fetch(on(connection)), size).await?;
+    match of_weight(rows, most_bytes) {
+        Ok(rows) => Ok(rows),
+        Err(1) if size == AnswerSize::Large => {
+            bound(statement.within(usize::MAX)).fetch_all(on(connection)).await
+        }
+        Err(_) => Err(overrun(most_bytes)),
+    }
 }
 
-/// All `rows`, on the same condition.
+/// The rows, or how many they are if PostgreSQL left their texts out.
+pub(crate) fn of_weight(rows: Vec<PgRow>, most_bytes: usize) -> Result<Vec<PgRow>, usize> {
+    // Statements that weigh nothing have no such column.
+    let bytes = rows.first().and_then(|row| row.try_get::<i64, _>("bytes").ok());
+    let is_left_out =
+        bytes.is_some_and(|bytes| usize::try_from(bytes).map_or(true, |bytes| bytes > most_bytes));
+    if is_left_out { Err(rows.len()) } else { Ok(rows) }
+}
+
+/// All `rows`, if they have no more bytes.
+///
+/// # Errors
+/// As for [`fetch_answer`].
 pub(crate) async fn within_answer(
     rows: impl Stream<Item = sqlx::Result<PgRow>> + Unpin,
+    size: AnswerSize,
 ) -> sqlx::Result<Vec<PgRow>> {
-    let (rows, is_whole) = up_to(rows, MAX_ANSWER_BYTES).await?;
-    if is_whole { Ok(rows) } else { Err(sqlx::Error::Decode(Overrun.into())) }
+    let most_bytes = size.most_bytes();
+    let (rows, is_whole) = up_to(rows, most_bytes).await?;
+    if is_whole { Ok(rows) } else { Err(overrun(most_bytes)) }
+}
+
+pub(crate) fn overrun(most_bytes: usize) -> sqlx::Error {
+    sqlx::Error::Decode(Overrun { most_bytes }.into())
 }
 
 /// The first of `rows` that have up to `most_bytes` together, one at least; and whether those are all.

@@ -14,7 +14,7 @@ use sqlx::{
 };
 
 use super::{
-    bounded::within_answer,
+    bounded::{AnswerSize, of_weight, overrun, within_answer},
     checkout::{Pool, Transaction},
     failure::Failing,
     search_watch::SearchWatch,
@@ -340,6 +340,11 @@ impl Database {
         self.checks.begin(None, begin).await
     }
 
+    /// Waits until a large answer may be read, which others do then until the permit is dropped.
+    pub(super) async fn begin_large(&self) -> Permit {
+        self.shares.begin_large().await
+    }
+
     /// A connection of the service's share; it is waited for as long as for one of the pool.
     async fn permit(&self) -> sqlx::Result<Option<Permit>> {
         let Some(share) = &self.share else { return Ok(None) };
@@ -348,15 +353,36 @@ impl Database {
     }
 
     /// The rows of `statement`, whose values are numbers alone, in such a transaction of its own.
+    ///
+    /// # Errors
+    /// As for [`fetch_answer`](super::bounded::fetch_answer).
     pub(crate) async fn fetch_at_once(
         &self,
         settings: &[sql::Sql],
+        statement: &sql::service::Statement,
+        size: AnswerSize,
+    ) -> sqlx::Result<Vec<PgRow>> {
+        let most_bytes = size.most_bytes();
+        let rows = self.send_at_once(settings, statement.within(most_bytes), size).await?;
+        match of_weight(rows, most_bytes) {
+            Ok(rows) => Ok(rows),
+            Err(1) if size == AnswerSize::Large => {
+                self.send_at_once(settings, statement.within(usize::MAX), size).await
+            }
+            Err(_) => Err(overrun(most_bytes)),
+        }
+    }
+
+    async fn send_at_once(
+        &self,
+        settings: &[sql::Sql],
         statement: sql::service::Statement,
+        size: AnswerSize,
     ) -> sqlx::Result<Vec<PgRow>> {
         let statements =
             sql::transaction::at_once(&self.limits, (&*self.session_settings(), settings), statement);
         let mut lent = self.shelf.acquire(self.permit().await?).await?;
-        let rows = within_answer(sqlx::raw_sql(statements).fetch(lent.connection())).await?;
+        let rows = within_answer(sqlx::raw_sql(statements).fetch(lent.connection()), size).await?;
         self.shelf.put(lent);
         Ok(rows)
     }

@@ -6,6 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use records::Service;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// Large answers that are read at once, at most: each takes up to three times
+/// [`MAX_ANSWER_BYTES`](crate::storage::MAX_ANSWER_BYTES) of memory.
+const MOST_LARGE: usize = 4;
+
 /// A connection that a service may use, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
@@ -18,6 +22,8 @@ pub(super) struct Shares {
     /// Connections of a service of its own.
     own: u32,
     shared: Arc<Semaphore>,
+    /// A permit for each large answer that is read.
+    large: Arc<Semaphore>,
     /// Of the services that use the pool. Locked for one step.
     of_services: Mutex<Vec<(Service, Arc<Semaphore>)>>,
 }
@@ -34,8 +40,15 @@ impl Shares {
         Self {
             own: (connections / 6).max(1),
             shared: Arc::new(Semaphore::new(connections as usize)),
+            large: Arc::new(Semaphore::new(large_answers())),
             of_services: Mutex::default(),
         }
+    }
+
+    /// Waits until a large answer may be read.
+    pub(super) async fn begin_large(&self) -> Permit {
+        let permit = Arc::clone(&self.large).acquire_owned().await;
+        Permit { _held: permit.expect("nobody closes it") }
     }
 
     /// The share of `service`, which uses the pool from now on.
@@ -67,11 +80,27 @@ impl Share {
     }
 }
 
+/// PostgreSQL, which may share our processors, takes one for each.
+fn large_answers() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)).min(MOST_LARGE)
+}
+
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
+
+    #[tokio::test]
+    async fn large_answers_wait_for_each_other_and_leave_all_connections() {
+        let shares = Shares::new(12);
+        let held: Vec<Permit> = std::iter::from_fn(|| shares.begin_large().now_or_never()).collect();
+        assert_eq!(held.len(), large_answers());
+        let query = shares.of(Service::Query);
+        assert_eq!(std::iter::from_fn(|| query.acquire().now_or_never()).collect::<Vec<_>>().len(), 12);
+        drop(held);
+        assert!(shares.begin_large().now_or_never().is_some());
+    }
 
     #[tokio::test]
     async fn service_that_takes_all_it_can_leaves_the_others_theirs() {

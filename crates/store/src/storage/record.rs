@@ -72,6 +72,27 @@ pub struct Record {
     pub problems: Vec<Problem>,
 }
 
+impl Record {
+    /// About so many bytes of memory it takes.
+    pub fn bytes(&self) -> usize {
+        self.id.len() + self.text.len() + self.metadata.iter().map(entry_bytes).sum::<usize>()
+    }
+}
+
+fn entry_bytes((key, value): (&String, &Value)) -> usize {
+    size_of::<String>() + key.len() + value_bytes(value)
+}
+
+fn value_bytes(value: &Value) -> usize {
+    let inside = match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len(),
+        Value::Array(list) => list.iter().map(value_bytes).sum(),
+        Value::Object(object) => object.iter().map(entry_bytes).sum(),
+    };
+    size_of::<Value>() + inside
+}
+
 /// What became of a record that was to be stored.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Insertion {

@@ -2,8 +2,14 @@
 
 use futures_util::TryStreamExt as _;
 use records::Service;
-use store::storage::{CategoryCount, Cursor, NewRecord, Record, Selection, Start, Storage as _};
+use store::storage::{
+    CategoryCount, Cursor, NewRecord, Record, Search, SearchMode, Selection, Start, Storage as _,
+    StorageError,
+};
+use test_support::TestDatabase;
 use uuid::Uuid;
+
+use crate::at_angle;
 
 use super::{NOON, in_category, new_record, storage, store, store_numbered};
 
@@ -81,4 +87,55 @@ async fn export_gives_every_selected_record_once_newest_first() {
     assert_eq!(odd, stored);
     let nothing: Vec<Record> = storage.export(in_category("x")).try_collect().await.expect("it reads");
     assert_eq!(nothing, []);
+}
+
+/// The server processes that work for us.
+async fn backends(test_database: &TestDatabase) -> Vec<String> {
+    let statement = "select pid::text from pg_stat_activity where datname = current_database() and application_name = 'panopticon' order by pid";
+    test_database.texts(statement).await
+}
+
+#[tokio::test]
+async fn texts_that_are_too_many_bytes_stay_where_they_are() {
+    let (test_database, _, storage) = storage(Service::Query).await;
+    let long = |n: u16| NewRecord {
+        text: format!("{n} ").repeat(500_000),
+        ..new_record(Service::Query, &n.to_string(), n)
+    };
+    let mut stored = store(&storage, &(10..30).map(long).collect::<Vec<_>>()).await;
+    stored.reverse();
+    let ids: Vec<String> = stored.iter().map(|record| record.id.clone()).collect();
+    let all = Selection::default();
+    let list = |limit| storage.list(&all, Start::Offset(0), limit);
+    let search = async |selection: Selection, mode: SearchMode, limit| {
+        storage.search(&Search { selection, mode, limit, min_similarity: None }).await
+    };
+    let even = || in_category("even");
+    let by_vector = || SearchMode::Vector(at_angle(0.1).into());
+    let by_words = || SearchMode::Text("12".to_owned());
+    // What is large and not too large is answered whole.
+    assert_eq!(list(5).await.expect("it reads"), stored[..5]);
+    for selection in [even(), all.clone()] {
+        let hits = search(selection.clone(), by_vector(), 5).await.expect("it finds");
+        assert!(hits.len() == 5 && hits.iter().all(|hit| stored.contains(&hit.record)));
+        let hits = search(selection, by_words(), 5).await.expect("it finds");
+        assert_eq!(hits[0].record.id, "12");
+    }
+    let before = backends(&test_database).await;
+    let is_too_large = |error: Option<StorageError>| assert!(matches!(error, Some(StorageError::TooLarge)));
+    for _ in 0..2 {
+        is_too_large(list(20).await.err());
+        is_too_large(storage.get(&ids).await.err());
+        is_too_large(search(all.clone(), by_vector(), 20).await.err());
+    }
+    // A connection on which a text is under way could only be closed.
+    let after = backends(&test_database).await;
+    assert!(before.iter().all(|backend| after.contains(backend)), "of {before:?} remain {after:?}");
+    let exported: Vec<Record> = storage.export(all.clone()).try_collect().await.expect("it reads");
+    assert_eq!(exported, stored);
+    // One alone is never too large.
+    let largest = NewRecord { text: "x ".repeat(9 << 20), ..new_record(Service::Query, "largest", 99) };
+    let largest = store(&storage, &[largest]).await;
+    assert_eq!(list(1).await.expect("it reads"), largest);
+    assert_eq!(storage.get(&["largest".to_owned()]).await.expect("it reads"), largest);
 }

@@ -43,7 +43,11 @@ async fn check(
     index: &str,
 ) -> String {
     let explain = sqlx::query(AssertSqlSafe(format!("explain {statement}"))).persistent(false);
-    let rows = bind(explain).fetch_all(connection).await.expect("the statement is planned");
+    let mut explain = bind(explain);
+    if statement.contains("bytes <=") {
+        explain = explain.bind(i64::MAX);
+    }
+    let rows = explain.fetch_all(connection).await.expect("the statement is planned");
     let lines: Vec<String> = rows.iter().map(|row| sqlx::Row::get(row, 0)).collect();
     let plan = lines.join("\n");
     assert!(plan.contains(index), "{index} is not used:\n{statement}\n{plan}");

@@ -9,7 +9,7 @@ use crate::{
     json::decode_metadata,
     postgres::{
         Database,
-        bounded::fetch_answer,
+        bounded::{AnswerSize, fetch_answer},
         result_selection::{ResultCursor, ResultSelection},
         sql::{
             results::{Part, count_results, list_results},
@@ -132,7 +132,7 @@ impl Database {
                 if limit.is_some_and(|limit| rows.len() >= limit) {
                     break;
                 }
-                let more = fetch_answer(connection, statement).await;
+                let more = fetch_answer(connection, &statement, AnswerSize::Large).await;
                 rows.extend(more?);
             }
             rows.truncate(limit.unwrap_or(usize::MAX));

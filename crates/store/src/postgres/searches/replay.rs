@@ -9,7 +9,7 @@ use crate::{
     Error,
     postgres::{
         Database, Table,
-        bounded::bound,
+        bounded::{AnswerSize, bound},
         error::StatementContext as _,
         failure::Failing,
         sql::{
@@ -102,7 +102,12 @@ impl Replaying<'_> {
         let Self { search, asked, .. } = self;
         let (failing, nearest) = (
             Failing(service),
-            NearestSearch { selection: &search.selection, embedding: &search.embedding, limit: *asked },
+            NearestSearch {
+                selection: &search.selection,
+                embedding: &search.embedding,
+                limit: *asked,
+                size: AnswerSize::Large,
+            },
         );
         set(transaction, index.map_or_else(Vec::new, |index| nearest.settings(index))).await?;
         let began = Instant::now();

@@ -21,6 +21,7 @@ pub(crate) mod service_indexes;
 pub(crate) mod transaction;
 pub(crate) mod update;
 pub(crate) mod vector_index;
+mod weighed;
 
 pub(crate) use condition::{Bind, NOT_AN_OBJECT};
 

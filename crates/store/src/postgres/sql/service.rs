@@ -10,6 +10,7 @@ use super::{
     list, operator, quoted,
     vector_index::order,
     vouched,
+    weighed::Rows,
 };
 use crate::{
     postgres::{Table, index_definition::Precision},
@@ -24,6 +25,8 @@ const SEARCHED_CHARACTERS: usize = 65_536;
 pub(crate) struct Statement {
     pub(crate) sql: Sql,
     pub(crate) binds: Vec<Bind>,
+    /// Which of the values says how many bytes an answer may have, if one does.
+    pub(super) most_bytes: Option<usize>,
 }
 
 /// A row to store.
@@ -114,15 +117,12 @@ returning id",
 pub(crate) fn select_records(table: &Table, keys: Vec<Uuid>) -> Statement {
     let mut binds = Binds::default();
     let keys = binds.add(Bind::Keys(keys));
-    let (name, shown) = (quoted(&table.name), shown_columns(table));
-    statement(
-        format!(
-            "select {shown}
-from {name}
-where id = any({keys})"
-        ),
-        binds,
-    )
+    let from = format!(
+        "from {}
+where id = any({keys})",
+        quoted(&table.name)
+    );
+    Rows { table, with: String::new(), from, others: &[], order: "id" }.or_none(binds)
 }
 
 /// The record with this key, held until the end of the transaction.
@@ -157,6 +157,8 @@ returning asked.shown",
     )
 }
 
+const NEWEST_FIRST: &str = "created_at desc, id desc";
+
 /// Up to `limit` of the selected records from `start` on, newest first.
 pub(crate) fn list_records(
     service: Service,
@@ -164,9 +166,34 @@ pub(crate) fn list_records(
     start: Start,
     limit: u32,
 ) -> Result<Statement, StorageError> {
-    let table = &Table::of(service);
     let mut binds = Binds::default();
-    let mut conditions = conditions(service, selection, &mut binds)?;
+    let from = newest(service, selection, (start, limit), &mut binds)?;
+    let table = &Table::of(service);
+    Ok(Rows { table, with: String::new(), from, others: &[], order: NEWEST_FIRST }.or_none(binds))
+}
+
+/// The first of these records.
+pub(crate) fn export_records(
+    service: Service,
+    selection: &Selection,
+    start: Start,
+    limit: u32,
+) -> Result<Statement, StorageError> {
+    let mut binds = Binds::default();
+    let from = newest(service, selection, (start, limit), &mut binds)?;
+    let table = &Table::of(service);
+    Ok(Rows { table, with: String::new(), from, others: &[], order: NEWEST_FIRST }.first(binds))
+}
+
+/// Up to `limit` of the selected records from `start` on, newest first, from the word `from` on.
+fn newest(
+    service: Service,
+    selection: &Selection,
+    (start, limit): (Start, u32),
+    binds: &mut Binds,
+) -> Result<String, StorageError> {
+    let table = &Table::of(service);
+    let mut conditions = conditions(service, selection, binds)?;
     let mut offset = String::new();
     match start {
         Start::Offset(0) => {}
@@ -190,16 +217,11 @@ pub(crate) fn list_records(
     }
     let filter = filter(&conditions);
     let limit = binds.add(Bind::Whole(limit.into()));
-    Ok(statement(
-        format!(
-            "select {}
-from {}{filter}
-order by created_at desc, id desc
+    Ok(format!(
+        "from {}{filter}
+order by {NEWEST_FIRST}
 limit {limit}{offset}",
-            shown_columns(table),
-            quoted(&table.name),
-        ),
-        binds,
+        quoted(&table.name)
     ))
 }
 
@@ -238,16 +260,18 @@ pub(crate) fn nearest_exact(
     let mut binds = Binds::default();
     let embedding = binds.add(Bind::Reals(embedding.as_slice().to_vec()));
     let limit = binds.add(Bind::Whole(limit.into()));
-    let (measured, matching) = match measured {
-        Measured::All => (i64::MAX, ""),
-        Measured::UpTo(records) => (records.into(), ", count(*) over () as matching"),
+    let (measured, matching, others): (_, _, &[&str]) = match measured {
+        Measured::All => (i64::MAX, "", &["distance"]),
+        Measured::UpTo(records) => {
+            (records.into(), ", count(*) over () as matching", &["distance", "matching"])
+        }
     };
     let measured = binds.add(Bind::Whole(measured));
     let mut all = vec!["embedding is not null".to_owned()];
     all.extend(conditions(service, selection, &mut binds)?);
-    Ok(statement(
-        format!(
-            "with nearest as materialized (
+    let name = quoted(&table.name);
+    let with = format!(
+        "with nearest as materialized (
     select id as key, distance{matching}
     from (
         select id, embedding {operator} {embedding}::real[]::vector as distance
@@ -258,17 +282,16 @@ pub(crate) fn nearest_exact(
     order by distance, id
     limit {limit}
 )
-select {shown}, nearest.*
-from nearest
+",
+        operator = operator(table.space),
+        conditions = all.join("\n            and "),
+    );
+    let from = format!(
+        "from nearest
 join {name} on id = key
-order by distance, id",
-            operator = operator(table.space),
-            name = quoted(&table.name),
-            conditions = all.join("\n            and "),
-            shown = shown_columns(table),
-        ),
-        binds,
-    ))
+order by distance, id"
+    );
+    Ok(Rows { table, with, from, others, order: "distance, id" }.or_none(binds))
 }
 
 /// The plan that PostgreSQL makes for finding the selected records that have an embedding, and with it how many it
@@ -310,31 +333,30 @@ pub(crate) fn nearest_by_index(
     };
     let mut all = vec!["embedding is not null".to_owned()];
     all.extend(conditions(service, selection, &mut binds)?);
-    Ok(statement(
-        format!(
-            "with nearest as materialized (
+    let name = quoted(&table.name);
+    let with = format!(
+        "with nearest as materialized (
     select id as key, {distance} as distance
     from {name}
     where {conditions}
     order by {order}
     limit {taken}
 )
-select {shown}, distance
-from nearest
+",
+        distance = order(table, Precision::Full, &embedding),
+        // The same expression is written once, so that a long vector is read once.
+        order = match precision {
+            Precision::Full => "distance".to_owned(),
+            Precision::Half => order(table, precision, &embedding),
+        },
+        conditions = all.join("\n        and "),
+    );
+    let from = format!(
+        "from nearest
 join {name} on id = key
-order by distance, id{last}",
-            distance = order(table, Precision::Full, &embedding),
-            // The same expression is written once, so that a long vector is read once.
-            order = match precision {
-                Precision::Full => "distance".to_owned(),
-                Precision::Half => order(table, precision, &embedding),
-            },
-            name = quoted(&table.name),
-            conditions = all.join("\n        and "),
-            shown = shown_columns(table),
-        ),
-        binds,
-    ))
+order by distance, id{last}"
+    );
+    Ok(Rows { table, with, from, others: &["distance"], order: "distance, id" }.or_none(binds))
 }
 
 /// The records that have the words of `text`, best first.
@@ -361,25 +383,24 @@ pub(crate) fn ranked_by_words(
         }
     }
     all.extend(conditions(service, selection, &mut binds)?);
-    Ok(statement(
-        format!(
-            "with ranked as materialized (
+    let name = quoted(&table.name);
+    let with = format!(
+        "with ranked as materialized (
     select id as key, ts_rank_cd({vector}, {words})::float8 as score, {distance} as distance
     from {name}
     where {conditions}
     order by score desc, id
     limit {limit}
 )
-select {shown}, distance, score
-from ranked
+",
+        conditions = all.join("\n        and "),
+    );
+    let from = format!(
+        "from ranked
 join {name} on id = key
-order by score desc, id",
-            name = quoted(&table.name),
-            conditions = all.join("\n        and "),
-            shown = shown_columns(table),
-        ),
-        binds,
-    ))
+order by score desc, id"
+    );
+    Ok(Rows { table, with, from, others: &["distance", "score"], order: "score desc, id" }.or_none(binds))
 }
 
 /// The words that full text search knows of a row.
@@ -401,7 +422,7 @@ pub(super) fn filter(conditions: &[String]) -> String {
 }
 
 pub(super) fn statement(sql: String, binds: Binds) -> Statement {
-    Statement { sql: vouched(sql), binds: binds.0 }
+    Statement { sql: vouched(sql), binds: binds.0, most_bytes: None }
 }
 
 #[cfg(test)]
@@ -450,6 +471,8 @@ mod tests {
         check_list(Service::Query, &all, Start::Offset(0), &expect_file!["golden/list_newest.sql"]);
         check_list(Service::Query, &all, Start::Offset(30), &expect_file!["golden/list_offset.sql"]);
         check_list(Service::Query, &all, after, &expect_file!["golden/list_after.sql"]);
+        let exported = export_records(Service::Query, &all, after, 10).expect("it can be asked");
+        check(&exported, &expect_file!["golden/export_records.sql"]);
         let category = &in_category();
         check_list(Service::Query, category, Start::Offset(0), &expect_file!["golden/list_category.sql"]);
         check_list(Service::Query, category, after, &expect_file!["golden/list_category_after.sql"]);

@@ -24,7 +24,7 @@ pub(crate) use vector_search::{NearestSearch, WideFilters, nearest_rows};
 use self::{row::read_record, vector_search::IndexKnowledge};
 use super::{
     Database, Table,
-    bounded::{bound, fetch_answer, up_to},
+    bounded::{AnswerSize, bound, fetch_answer, up_to},
     checkout::Transaction,
     failure::{Failing, is_beyond_a_limit},
     schema,
@@ -92,9 +92,31 @@ impl PostgresStorage {
     }
 
     /// The rows that `statement` answers in a transaction of its own.
-    async fn rows(&self, statement: Statement, operation: &'static str) -> Result<Vec<PgRow>, StorageError> {
-        let fetch = async |connection: &mut PgConnection| fetch_answer(connection, statement).await;
+    async fn rows(
+        &self,
+        statement: &Statement,
+        size: AnswerSize,
+        operation: &'static str,
+    ) -> Result<Vec<PgRow>, StorageError> {
+        let fetch = async |connection: &mut PgConnection| fetch_answer(connection, statement, size).await;
         self.database.in_service(self.failing, operation, fetch).await
+    }
+
+    /// The records that `statement` answers. Large answers wait for their turn.
+    async fn records(
+        &self,
+        statement: Statement,
+        operation: &'static str,
+    ) -> Result<Vec<Record>, StorageError> {
+        match self.rows(&statement, AnswerSize::Small, operation).await {
+            Ok(rows) => self.read(&rows, operation),
+            Err(StorageError::TooLarge) => {
+                let _turn = self.database.begin_large().await;
+                let rows = self.rows(&statement, AnswerSize::Large, operation).await?;
+                self.read(&rows, operation)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Up to `limit` records from `start` on, or as many as an export holds at once; and whether those are all that were
@@ -106,11 +128,16 @@ impl PostgresStorage {
         limit: u32,
     ) -> Result<(Vec<Record>, bool), StorageError> {
         const OPERATION: &str = "export records";
-        let statement = statements::list_records(self.service(), selection, start, limit)?;
+        let statement = statements::export_records(self.service(), selection, start, limit)?;
+        // What PostgreSQL knows of a row is less than the row where metadata are compressed.
         let fetch = async |connection: &mut PgConnection| {
-            up_to(bound(statement).fetch(on(connection)), EXPORT_BYTES).await
+            up_to(bound(statement.within(EXPORT_BYTES)).fetch(on(connection)), EXPORT_BYTES).await
         };
+        let _turn = self.database.begin_large().await;
         let (rows, is_whole) = self.database.in_service(self.failing, OPERATION, fetch).await?;
+        let all = rows.first().map_or(Ok(0), |row| row.try_get::<i64, _>("page_rows"));
+        let all = all.map_err(self.failing.to(OPERATION))?;
+        let is_whole = is_whole && i64::try_from(rows.len()).is_ok_and(|read| read == all);
         Ok((self.read(&rows, OPERATION)?, is_whole))
     }
 
@@ -179,9 +206,9 @@ impl Storage for PostgresStorage {
     async fn get(&self, ids: &[String]) -> Result<Vec<Record>, StorageError> {
         const OPERATION: &str = "read records";
         let keys = ids.iter().map(|id| stored_id(id)).collect();
-        let rows = self.rows(statements::select_records(&self.table, keys), OPERATION).await?;
+        let records = self.records(statements::select_records(&self.table, keys), OPERATION).await?;
         let found: HashMap<String, Record> =
-            self.read(&rows, OPERATION)?.into_iter().map(|record| (record.id.clone(), record)).collect();
+            records.into_iter().map(|record| (record.id.clone(), record)).collect();
         Ok(ids.iter().filter_map(|id| found.get(id).cloned()).collect())
     }
 
@@ -221,7 +248,8 @@ impl Storage for PostgresStorage {
         asked.dedup();
         let keys = asked.iter().map(|id| stored_id(id)).collect();
         let shown = asked.into_iter().cloned().collect();
-        let rows = self.rows(statements::delete_records(&self.table, keys, shown), OPERATION).await?;
+        let statement = statements::delete_records(&self.table, keys, shown);
+        let rows = self.rows(&statement, AnswerSize::Large, OPERATION).await?;
         let deleted: sqlx::Result<HashSet<String>> = rows.iter().map(|row| row.try_get("shown")).collect();
         let mut deleted = deleted.map_err(self.failing.to(OPERATION))?;
         Ok(ids.iter().filter(|id| deleted.remove(*id)).cloned().collect())
@@ -235,12 +263,13 @@ impl Storage for PostgresStorage {
     ) -> Result<Vec<Record>, StorageError> {
         const OPERATION: &str = "list records";
         let statement = statements::list_records(self.service(), selection, start, limit)?;
-        self.read(&self.rows(statement, OPERATION).await?, OPERATION)
+        self.records(statement, OPERATION).await
     }
 
     async fn count(&self, selection: &Selection) -> Result<u64, StorageError> {
         const OPERATION: &str = "count records";
-        let rows = self.rows(statements::count_records(self.service(), selection)?, OPERATION).await?;
+        let statement = statements::count_records(self.service(), selection)?;
+        let rows = self.rows(&statement, AnswerSize::Large, OPERATION).await?;
         let count = rows.first().expect("an aggregate has a row").try_get::<i64, _>(0);
         Ok(count.map_err(self.failing.to(OPERATION))?.unsigned_abs())
     }
@@ -248,7 +277,7 @@ impl Storage for PostgresStorage {
     async fn categories(&self) -> Result<Vec<CategoryCount>, StorageError> {
         const OPERATION: &str = "list categories";
         let statement = statements::count_categories(&self.table, self.service().category_key());
-        let rows = self.rows(statement, OPERATION).await?;
+        let rows = self.rows(&statement, AnswerSize::Large, OPERATION).await?;
         let read = |row: &PgRow| {
             let records = row.try_get::<i64, _>("records")?.unsigned_abs();
             Ok(CategoryCount { category: row.try_get("category")?, records })
@@ -257,7 +286,13 @@ impl Storage for PostgresStorage {
     }
 
     async fn search(&self, search: &Search) -> Result<Vec<Hit>, StorageError> {
-        self.search_records(search).await
+        match self.search_records(search, AnswerSize::Small).await {
+            Err(StorageError::TooLarge) => {
+                let _turn = self.database.begin_large().await;
+                self.search_records(search, AnswerSize::Large).await
+            }
+            answered => answered,
+        }
     }
 
     fn export(&self, selection: Selection) -> BoxStream<'_, Result<Record, StorageError>> {

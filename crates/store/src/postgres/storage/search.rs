@@ -6,9 +6,12 @@ use records::{Embedding, stored_id};
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::PostgresStorage;
+use super::{NearestSearch, PostgresStorage};
 use crate::{
-    postgres::sql::service::{self as statements, Distances},
+    postgres::{
+        bounded::AnswerSize,
+        sql::service::{self as statements, Distances},
+    },
     storage::{Hit, Search, SearchMode, StorageError},
 };
 
@@ -20,23 +23,29 @@ const FUSION_CONSTANT: f64 = 60.0;
 const FUSED_DEPTH: u32 = 200;
 
 impl PostgresStorage {
-    pub(super) async fn search_records(&self, search: &Search) -> Result<Vec<Hit>, StorageError> {
+    pub(super) async fn search_records(
+        &self,
+        search: &Search,
+        size: AnswerSize,
+    ) -> Result<Vec<Hit>, StorageError> {
         if search.limit == 0 {
             return Ok(Vec::new());
         }
         match &search.mode {
-            SearchMode::Vector(embedding) => self.nearest_similar(search, embedding, search.limit).await,
+            SearchMode::Vector(embedding) => {
+                self.nearest_similar(search, embedding, (search.limit, size)).await
+            }
             SearchMode::Text(_) if search.min_similarity.is_some() => Err(StorageError::Refused {
                 field: "min_similarity".to_owned(),
                 reason:
                     "a search by text knows no similarity: leave it out, or search by `vector` or `hybrid`"
                         .to_owned(),
             }),
-            SearchMode::Text(text) => self.ranked(search, text, None, search.limit).await,
+            SearchMode::Text(text) => self.ranked(search, text, None, (search.limit, size)).await,
             SearchMode::Hybrid { embedding, text } => {
                 let depth = search.limit.max(FUSED_DEPTH);
-                let nearest = self.nearest_similar(search, embedding, depth).await?;
-                let ranked = self.ranked(search, text, Some(embedding), depth).await?;
+                let nearest = self.nearest_similar(search, embedding, (depth, size)).await?;
+                let ranked = self.ranked(search, text, Some(embedding), (depth, size)).await?;
                 Ok(fused([nearest, ranked], search.limit))
             }
         }
@@ -47,9 +56,10 @@ impl PostgresStorage {
         &self,
         search: &Search,
         embedding: &Embedding,
-        limit: u32,
+        (limit, size): (u32, AnswerSize),
     ) -> Result<Vec<Hit>, StorageError> {
-        let mut hits = self.nearest(&search.selection, embedding, limit).await?;
+        let nearest = NearestSearch { selection: &search.selection, embedding, limit, size };
+        let mut hits = self.nearest(&nearest).await?;
         if let Some(least) = search.min_similarity {
             hits.retain(|hit| hit.distance.is_some_and(|distance| distance <= 1.0 - least));
         }
@@ -62,7 +72,7 @@ impl PostgresStorage {
         search: &Search,
         text: &str,
         embedding: Option<&Embedding>,
-        limit: u32,
+        (limit, size): (u32, AnswerSize),
     ) -> Result<Vec<Hit>, StorageError> {
         if text.contains('\0') {
             return Err(StorageError::Refused {
@@ -75,7 +85,7 @@ impl PostgresStorage {
             .map(|embedding| Distances { embedding, up_to: search.min_similarity.map(|least| 1.0 - least) });
         let statement =
             statements::ranked_by_words(self.service(), &search.selection, text, distances, limit)?;
-        let rows = self.rows(statement, OPERATION).await?;
+        let rows = self.rows(&statement, size, OPERATION).await?;
         let mut hits = self.hits(&rows)?;
         for (hit, row) in hits.iter_mut().zip(&rows) {
             hit.score = row.try_get("score").map_err(self.failing.to(OPERATION))?;

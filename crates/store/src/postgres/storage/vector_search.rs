@@ -15,7 +15,7 @@ use super::{PostgresStorage, fetch, row::read_record};
 use crate::{
     json::decode,
     postgres::{
-        bounded::fetch_answer,
+        bounded::{AnswerSize, fetch_answer},
         failure::Failing,
         search_watch::SearchNote,
         sql::{
@@ -99,6 +99,8 @@ pub(crate) struct NearestSearch<'a> {
     pub(crate) selection: &'a Selection,
     pub(crate) embedding: &'a Embedding,
     pub(crate) limit: u32,
+    /// Which answers are given.
+    pub(crate) size: AnswerSize,
 }
 
 impl NearestSearch<'_> {
@@ -122,10 +124,10 @@ pub(crate) async fn nearest_rows(
     wide: &WideFilters,
 ) -> Result<Vec<PgRow>, StorageError> {
     let Failing(service) = failing;
-    let NearestSearch { selection, embedding, limit } = *search;
+    let NearestSearch { selection, embedding, limit, size } = *search;
     let index = index.filter(|index| index.precision.holds(embedding.as_slice()));
     let run = async |connection: &mut PgConnection, statement| {
-        fetch_answer(connection, statement).await.map_err(failing.to(OPERATION))
+        fetch_answer(connection, &statement, size).await.map_err(failing.to(OPERATION))
     };
     let exact = |measured| statements::nearest_exact(service, selection, embedding, limit, measured);
     // `None` where more match.
@@ -189,24 +191,19 @@ async fn expected_matches(
 }
 
 impl PostgresStorage {
-    /// The `limit` selected records nearest to `embedding`, nearest first; those that have no distance last.
-    pub(super) async fn nearest(
-        &self,
-        selection: &Selection,
-        embedding: &Embedding,
-        limit: u32,
-    ) -> Result<Vec<Hit>, StorageError> {
+    /// The selected records that are nearest, nearest first; those that have no distance last.
+    pub(super) async fn nearest(&self, search: &NearestSearch<'_>) -> Result<Vec<Hit>, StorageError> {
         let began = Instant::now();
-        let search = NearestSearch { selection, embedding, limit };
+        let NearestSearch { selection, embedding, limit, .. } = *search;
         let index = self.index().await?;
         let rows = match search.filtering() {
-            Filtering::None => self.nearest_of_all(index.as_ref(), &search).await?,
+            Filtering::None => self.nearest_of_all(index.as_ref(), search).await?,
             Filtering::Some => {
                 let settings = index.as_ref().map_or_else(Vec::new, |index| search.settings(index));
                 let transaction = self.database.begin_service(&settings).await;
                 let mut transaction = transaction.map_err(self.failing.to("begin a transaction"))?;
                 let rows =
-                    nearest_rows(&mut transaction, self.failing, index.as_ref(), &search, &self.wide).await?;
+                    nearest_rows(&mut transaction, self.failing, index.as_ref(), search, &self.wide).await?;
                 self.commit(transaction).await?;
                 rows
             }
@@ -230,18 +227,18 @@ impl PostgresStorage {
         index: Option<&SearchedIndex>,
         search: &NearestSearch<'_>,
     ) -> Result<Vec<PgRow>, StorageError> {
-        let NearestSearch { selection, embedding, limit } = *search;
+        let NearestSearch { selection, embedding, limit, size } = *search;
         if let Some(index) = index.filter(|index| index.precision.holds(embedding.as_slice())) {
             let found =
                 statements::nearest_by_index(self.service(), selection, embedding, limit, index.precision)?;
-            let rows = self.database.fetch_at_once(&search.settings(index), found).await;
+            let rows = self.database.fetch_at_once(&search.settings(index), &found, size).await;
             let rows = rows.map_err(self.failing.to(OPERATION))?;
             if rows.len() >= limit as usize {
                 return Ok(rows);
             }
         }
         let exact = statements::nearest_exact(self.service(), selection, embedding, limit, Measured::All)?;
-        self.database.fetch_at_once(&[], exact).await.map_err(self.failing.to(OPERATION))
+        self.database.fetch_at_once(&[], &exact, size).await.map_err(self.failing.to(OPERATION))
     }
 
     /// The index that searches use, as it was some seconds ago.

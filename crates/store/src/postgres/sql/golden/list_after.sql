@@ -1,5 +1,13 @@
-select id, source_id, "query_text" as text, "theme", metadata::text as metadata, created_at
-from "queries"
-where (created_at, id) < ($1, $2)
-order by created_at desc, id desc
-limit $3;
+select id, source_id, case when bytes <= $4 then "query_text" end as text, "theme", case when bytes <= $4 then metadata::text end as metadata, created_at, bytes
+from (
+    select *, sum(coalesce(octet_length("query_text"), 0) + coalesce(pg_column_size(metadata), 0)) over () as bytes
+    from (
+        select id, source_id, "query_text", "theme", metadata, created_at
+        from "queries"
+        where (created_at, id) < ($1, $2)
+        order by created_at desc, id desc
+        limit $3
+    ) page
+    order by created_at desc, id desc
+) weighed
+order by created_at desc, id desc;

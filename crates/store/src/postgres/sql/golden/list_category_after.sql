@@ -1,6 +1,14 @@
-select id, source_id, "query_text" as text, "theme", metadata::text as metadata, created_at
-from "queries"
-where left("theme", 200) = left($1, 200) and (length($1) < 200 or "theme" = $1)
-    and (created_at, id) < ($2, $3)
-order by created_at desc, id desc
-limit $4;
+select id, source_id, case when bytes <= $5 then "query_text" end as text, "theme", case when bytes <= $5 then metadata::text end as metadata, created_at, bytes
+from (
+    select *, sum(coalesce(octet_length("query_text"), 0) + coalesce(pg_column_size(metadata), 0)) over () as bytes
+    from (
+        select id, source_id, "query_text", "theme", metadata, created_at
+        from "queries"
+        where left("theme", 200) = left($1, 200) and (length($1) < 200 or "theme" = $1)
+            and (created_at, id) < ($2, $3)
+        order by created_at desc, id desc
+        limit $4
+    ) page
+    order by created_at desc, id desc
+) weighed
+order by created_at desc, id desc;

@@ -6,8 +6,16 @@ with nearest as materialized (
     order by embedding::halfvec(384) <=> $1::real[]::halfvec(384)
     limit $2
 )
-select id, source_id, "query_text" as text, "theme", metadata::text as metadata, created_at, distance
-from nearest
-join "queries" on id = key
-order by distance, id
-limit $3;
+select id, source_id, case when bytes <= $5 then "query_text" end as text, "theme", case when bytes <= $5 then metadata::text end as metadata, created_at, distance, bytes
+from (
+    select *, sum(coalesce(octet_length("query_text"), 0) + coalesce(pg_column_size(metadata), 0)) over () as bytes
+    from (
+        select id, source_id, "query_text", "theme", metadata, created_at, distance
+        from nearest
+        join "queries" on id = key
+        order by distance, id
+        limit $3
+    ) page
+    order by distance, id
+) weighed
+order by distance, id;

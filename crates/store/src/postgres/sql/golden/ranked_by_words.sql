@@ -5,7 +5,15 @@ with ranked as materialized (
     order by score desc, id
     limit $2
 )
-select id, source_id, "query_text" as text, "theme", metadata::text as metadata, created_at, distance, score
-from ranked
-join "queries" on id = key
+select id, source_id, case when bytes <= $3 then "query_text" end as text, "theme", case when bytes <= $3 then metadata::text end as metadata, created_at, distance, score, bytes
+from (
+    select *, sum(coalesce(octet_length("query_text"), 0) + coalesce(pg_column_size(metadata), 0)) over () as bytes
+    from (
+        select id, source_id, "query_text", "theme", metadata, created_at, distance, score
+        from ranked
+        join "queries" on id = key
+        order by score desc, id
+    ) page
+    order by score desc, id
+) weighed
 order by score desc, id;

@@ -1,0 +1,116 @@
+//! Records with what they weigh: PostgreSQL knows how many bytes a text has without reading it, so that those which are too
+//! many for an answer are left where they are.
+
+use super::{
+    condition::{Bind, Binds},
+    quoted,
+    service::{Statement, statement},
+    vouched,
+};
+use crate::postgres::Table;
+
+/// The rows of an answer.
+pub(super) struct Rows<'a> {
+    pub(super) table: &'a Table,
+    /// What stands before the statement, such as `with`.
+    pub(super) with: String,
+    /// Which rows, in the order of `order`: from the word `from` on.
+    pub(super) from: String,
+    /// Columns beside those of a record.
+    pub(super) others: &'a [&'a str],
+    /// Names of columns.
+    pub(super) order: &'a str,
+}
+
+impl Rows<'_> {
+    // PostgreSQL keeps the order of what is inside, and sorts once, where each part asks for the same one.
+
+    /// All rows, with the column `bytes`, which is about what they have together. Where that is more than
+    /// [`Statement::within`] says, texts and metadata are null.
+    pub(super) fn or_none(self, mut binds: Binds) -> Statement {
+        let most = binds.add(Bind::Whole(i64::MAX));
+        let place = binds.0.len() - 1;
+        let shown = self.shown(|column| format!("case when bytes <= {most} then {column} end"));
+        let weighed = self.weighed(&format!("sum({}) over () as bytes", self.weight()));
+        let Self { with, order, .. } = self;
+        let sql = format!(
+            "{with}select {shown}, bytes
+from (
+{weighed}
+    order by {order}
+) weighed
+order by {order}"
+        );
+        Statement { most_bytes: Some(place), ..statement(sql, binds) }
+    }
+
+    /// The first rows that have about as many bytes together as [`Statement::within`] says, one at least, with the column
+    /// `page_rows`, which is how many there would be without that limit.
+    pub(super) fn first(self, mut binds: Binds) -> Statement {
+        let most = binds.add(Bind::Whole(i64::MAX));
+        let place = binds.0.len() - 1;
+        let shown = self.shown(str::to_owned);
+        let weighed = self.weighed(&format!(
+            "count(*) over () as page_rows, row_number() over ordered as place,
+        sum({}) over (ordered rows unbounded preceding) as bytes",
+            self.weight()
+        ));
+        let Self { with, order, .. } = self;
+        let sql = format!(
+            "{with}select {shown}, page_rows
+from (
+{weighed}
+    window ordered as (order by {order})
+    order by {order}
+) weighed
+where bytes <= {most} or place = 1
+order by {order}"
+        );
+        Statement { most_bytes: Some(place), ..statement(sql, binds) }
+    }
+
+    /// The columns of the answer; `heavy` is what is written for those that may be large.
+    fn shown(&self, heavy: impl Fn(&str) -> String) -> String {
+        let (text, metadata) = (heavy(&quoted(&self.table.text_column)), heavy("metadata::text"));
+        let (lifted, others) = (self.lifted(), self.others());
+        format!("id, source_id, {text} as text{lifted}, {metadata} as metadata, created_at{others}")
+    }
+
+    /// The rows with more columns, `measured`.
+    fn weighed(&self, measured: &str) -> String {
+        let (text, lifted, others) = (quoted(&self.table.text_column), self.lifted(), self.others());
+        let from = self.from.replace('\n', "\n        ");
+        format!(
+            "    select *, {measured}
+    from (
+        select id, source_id, {text}{lifted}, metadata, created_at{others}
+        {from}
+    ) page"
+        )
+    }
+
+    /// Bytes of a row. Of metadata those that are stored, which may be compressed: their text would have to be made.
+    fn weight(&self) -> String {
+        let text = quoted(&self.table.text_column);
+        format!("coalesce(octet_length({text}), 0) + coalesce(pg_column_size(metadata), 0)")
+    }
+
+    fn lifted(&self) -> String {
+        self.table.columns.iter().map(|column| format!(", {}", quoted(&column.name))).collect()
+    }
+
+    fn others(&self) -> String {
+        self.others.iter().map(|column| format!(", {column}")).collect()
+    }
+}
+
+impl Statement {
+    /// The same statement for an answer of up to `most_bytes`.
+    pub(crate) fn within(&self, most_bytes: usize) -> Self {
+        let mut binds = self.binds.clone();
+        if let Some(bind) = self.most_bytes.and_then(|place| binds.get_mut(place)) {
+            *bind = Bind::Whole(i64::try_from(most_bytes).unwrap_or(i64::MAX));
+        }
+        Self { sql: vouched(self.sql.0.clone()), binds, most_bytes: self.most_bytes }
+    }
+}
