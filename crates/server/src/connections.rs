@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -59,6 +59,21 @@ impl Use {
         Busy(self.clone())
     }
 
+    /// The body of a request is waited for, which counts as being idle.
+    pub(crate) fn waiting(&self) -> Waiting {
+        self.rest();
+        Waiting(self.clone())
+    }
+
+    /// One thing less is under way.
+    fn rest(&self) {
+        let state = &self.0;
+        let idle_since = u64::try_from(state.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        state.idle_since.store(idle_since, Ordering::Relaxed);
+        state.requests.fetch_sub(1, Ordering::Relaxed);
+        state.freed.notify_one();
+    }
+
     /// A request has the key.
     pub(crate) fn trust(&self) {
         self.0.has_key.store(true, Ordering::Relaxed);
@@ -74,11 +89,17 @@ impl Use {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        let state = &self.0.0;
-        let idle_since = u64::try_from(state.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        state.idle_since.store(idle_since, Ordering::Relaxed);
-        state.requests.fetch_sub(1, Ordering::Relaxed);
-        state.freed.notify_one();
+        self.0.rest();
+    }
+}
+
+/// A request that is under way, and whose body is not there, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Waiting(Use);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.0.requests.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -171,14 +192,26 @@ impl Connections {
     }
 }
 
-/// A stream whose writes fail when the other side takes nothing for too long: it would hold what it was sent, and
-/// everything that waits to be sent, for ever.
+/// Bytes that a client takes a second, if its answer is to be continued: a tenth of what the slowest lines have. Who takes
+/// less could hold what waits for it, an export's place above all, for as long as it likes.
+const SLOWEST: f64 = 8_192.0;
+
+/// A stream whose writes fail when the other side takes nothing for too long, or too little: it would hold what it was sent,
+/// and everything that waits to be sent, for ever.
 #[derive(Debug)]
 pub(crate) struct Impatient<S = TcpStream> {
     stream: S,
     patience: Duration,
-    /// Runs while a write waits.
-    wait: Option<Pin<Box<Sleep>>>,
+    /// Since a write had to wait, until all is written.
+    wait: Option<Wait>,
+}
+
+#[derive(Debug)]
+struct Wait {
+    /// When the other side is judged.
+    end: Pin<Box<Sleep>>,
+    /// Bytes that it has taken meanwhile.
+    taken: usize,
 }
 
 impl<S> Impatient<S> {
@@ -186,20 +219,39 @@ impl<S> Impatient<S> {
         Self { stream, patience, wait: None }
     }
 
-    /// What a write comes to, if it has waited this long.
-    fn judge<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.wait = None;
-            return written;
-        }
-        let patience = self.patience;
-        let wait = self.wait.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        match wait.as_mut().poll(context) {
-            Poll::Ready(()) => {
-                let reason = format!("the client took nothing for {} s", patience.as_secs_f64());
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, reason)))
+    /// What a write comes to.
+    fn judge(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match (written, &mut self.wait) {
+            (Poll::Ready(Ok(bytes)), wait) => {
+                if let Some(wait) = wait {
+                    wait.taken += bytes;
+                }
+                Poll::Ready(Ok(bytes))
             }
-            Poll::Pending => Poll::Pending,
+            (Poll::Pending, _) => self.wait(context).map(Err),
+            (failed, _) => failed,
+        }
+    }
+
+    /// Waits, and fails if the other side has taken too little since this began.
+    fn wait(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        let patience = self.patience;
+        loop {
+            let begin = || Wait { end: Box::pin(tokio::time::sleep(patience)), taken: 0 };
+            let wait = self.wait.get_or_insert_with(begin);
+            if wait.end.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            if (wait.taken as f64) < SLOWEST * patience.as_secs_f64() {
+                let (taken, seconds) = (wait.taken, patience.as_secs_f64());
+                let reason = format!("the client took {taken} bytes in {seconds} s");
+                return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, reason));
+            }
+            self.wait = None;
         }
     }
 }
@@ -238,19 +290,20 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        self.judge(context, flushed)
+        // Whoever flushes has written all.
+        let flushed = ready!(Pin::new(&mut self.stream).poll_flush(context));
+        self.wait = None;
+        Poll::Ready(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let ended = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.judge(context, ended)
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
 
@@ -261,6 +314,61 @@ mod tests {
         let error = stream.write_all(&[0; 64]).await.expect_err("nobody reads");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(theirs);
+    }
+
+    /// Writes a megabyte to somebody who takes `bytes` every second.
+    async fn write_to_reader_of(bytes: usize) -> io::Result<()> {
+        let (ours, mut theirs) = tokio::io::duplex(1_024);
+        let mut stream = Impatient::new(ours, Duration::from_secs(30));
+        let reader = tokio::spawn(async move {
+            let mut taken = vec![0; bytes];
+            while theirs.read_exact(&mut taken).await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let written = stream.write_all(&[0; 1 << 20]).await;
+        reader.abort();
+        written
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn client_that_takes_too_little_is_dropped_and_a_slow_one_is_not() {
+        let error = write_to_reader_of(7_000).await.expect_err("it takes less than is expected");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        write_to_reader_of(9_000).await.expect("it takes as much as is expected");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_between_answers_does_not_count() {
+        let (ours, mut theirs) = tokio::io::duplex(1_024);
+        let mut stream = Impatient::new(ours, Duration::from_secs(30));
+        for _ in 0..3 {
+            let mut taken = [0; 2_048];
+            let (written, read) = tokio::join!(stream.write_all(&[0; 2_048]), theirs.read_exact(&mut taken));
+            written.expect("it is read");
+            read.expect("it was written");
+            stream.flush().await.expect("all is written");
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn connection_that_waits_for_a_body_gives_way_like_an_idle_one() {
+        let mut connections = Connections::new(1);
+        let mut opened = None;
+        connections.spawn(|used| {
+            opened = Some(used);
+            std::future::pending()
+        });
+        let used = opened.expect("it was opened");
+        let busy = used.busy();
+        assert!(!connections.has_room());
+        let waiting = used.waiting();
+        assert!(connections.has_room(), "its body may never come");
+        drop(waiting);
+        assert!(!connections.has_room(), "it came");
+        drop(busy);
+        assert!(connections.has_room());
     }
 
     #[tokio::test]

@@ -7,6 +7,9 @@ use records::Embedding;
 
 use crate::{answer::ApiError, process::Process, supervisor::TaskState};
 
+/// The model sees no more of most texts.
+const LONG_BYTES: usize = 8 << 10;
+
 /// Embeds for all services of a process.
 #[derive(Clone)]
 pub struct EmbeddingModel {
@@ -31,7 +34,14 @@ impl EmbeddingModel {
         texts: Vec<String>,
         process: &Process,
     ) -> Result<Vec<Embedding>, ApiError> {
+        let texts = texts.into_iter().map(|text| self.without_its_end(text)).collect();
         Ok(process.observer().embedding(&self.queue, texts).await?)
+    }
+
+    /// A text that is embedded alike. Those of megabytes are cut by whoever sends them: in the queue they would take memory,
+    /// and others would wait while they are gone through.
+    fn without_its_end(&self, text: String) -> String {
+        if text.len() <= LONG_BYTES { text } else { self.model.beginning(&text) }
     }
 
     /// How the thread is that embeds.

@@ -7,6 +7,7 @@
 //! No environment is read here and no SQL spoken; where models and databases are is the caller's affair.
 
 mod answer;
+mod apart;
 mod config;
 mod connections;
 mod embedding;

@@ -60,8 +60,8 @@ pub struct ConnectionLimits {
     /// lose connections that they keep for later; too long, and those that send nothing hold as many as the system
     /// gives us.
     pub head: Duration,
-    /// Until the client takes more of an answer. Too short, and slow ones are cut off; too long, and those that never
-    /// read hold what they were sent.
+    /// How long a client may take less of an answer than is sensible. Too short, and slow ones are cut off; too long, and
+    /// those that never read, or hardly, hold what they were sent.
     pub write: Duration,
     /// From the shutdown on, until the requests that were accepted are answered. Too short, and they are cut off; of
     /// longer than whoever stops us waits nothing comes.

@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     answer::ApiError,
+    apart::Apart,
     config::ServerConfig,
     metrics::{MaintenanceMetrics, Metrics, Probes},
     permit::Permit,
@@ -38,10 +39,15 @@ pub struct Process {
     pub(crate) exports: Arc<Semaphore>,
     /// Memory for the bodies of requests.
     pub(crate) bodies: BodyRoom,
+    /// Where large ones are worked on.
+    pub(crate) apart: Arc<Apart>,
 }
 
 impl Process {
     /// A process that serves as `config` says, and asks `probes` for what it does not see itself.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, and where the system refuses a thread.
     pub fn new(config: ServerConfig, probes: Probes) -> Arc<Self> {
         let room = Arc::new(Semaphore::new(config.max_requests));
         let streams = Arc::new(Semaphore::new(config.max_streams));
@@ -58,6 +64,7 @@ impl Process {
             stopping: Shutdown::default(),
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
             bodies,
+            apart: Apart::start(),
         })
     }
 

@@ -62,7 +62,7 @@ pub fn services(
             }
         });
     }
-    layers::around(router, process)
+    layers::around(router, layers::Bodies::Read, process)
 }
 
 /// The routes that every address has, with a description of those of `services` too.

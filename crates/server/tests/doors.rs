@@ -2,20 +2,25 @@
 
 use std::{
     net::Ipv4Addr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use axum::Router;
 use judge::runs::Shutdown;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use server::{ApiKey, ConnectionLimits, Listener, Origins, ServerConfig};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    sync::Semaphore,
 };
 
-use crate::served::{PATIENCE, Served, TIMES};
+use crate::{
+    faulty::{Faulty, Threads},
+    served::{PATIENCE, Served, TIMES},
+};
 
 #[tokio::test]
 async fn key_opens_everything_but_what_is_open() {
@@ -149,18 +154,81 @@ async fn shutdown_finishes_what_was_accepted() {
 #[tokio::test]
 async fn requests_beyond_the_limit_are_rejected_at_once() {
     let config = ServerConfig { max_requests: 1, ..ServerConfig::default() };
+    let gate = Arc::new(Semaphore::new(0));
+    let served = Served::start_around(config, |storage| Faulty::gated(storage, &gate)).await;
+    let count = || served.get("/api/v1/queries/count");
+    let while_one_is_worked_on = async {
+        wait_for_requests(&served, 2).await;
+        let refused = count().await;
+        assert_eq!(refused.message(503), "too many requests at once (1): try again");
+        assert_eq!(refused.header("retry-after"), "1");
+        assert!(refused.json()["data"]["request_id"].is_string(), "{refused:?}");
+        served.get("/health").await.data();
+        gate.add_permits(1);
+    };
+    let (counted, ()) = tokio::join!(count(), while_one_is_worked_on);
+    assert_eq!(counted.data()["count"], 0);
+    assert_eq!(count().await.data()["count"], 0, "its place is free again");
+}
+
+#[tokio::test]
+async fn request_whose_body_stays_away_takes_no_place_of_others() {
+    let config = ServerConfig { max_requests: 1, ..ServerConfig::default() };
     let served = Served::start_with(config).await;
     let body = json!({"query": "Why?", "theme": "t"}).to_string();
-    let accepted = begin_post(&served, &body).await;
-    wait_for_requests(&served, 2).await;
-    let refused = served.get("/api/v1/queries/count").await;
-    assert_eq!(refused.message(503), "too many requests at once (1): try again");
-    assert_eq!(refused.header("retry-after"), "1");
-    assert!(refused.json()["data"]["request_id"].is_string(), "{refused:?}");
-    served.get("/health").await.data();
-    let answer = finish_post(accepted, &body).await;
+    let mut stalled = Vec::new();
+    for _ in 0..TIMES.connections - 2 {
+        stalled.push(begin_post(&served, &body).await);
+    }
+    wait_for_requests(&served, stalled.len() + 1).await;
+    assert_eq!(served.get("/api/v1/queries/count").await.data()["count"], 0);
+    let last = stalled.pop().expect("there are some");
+    let answer = finish_post(last, &body).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    // As many as the address has connections: the one that has waited longest gives its place to who comes now.
+    for _ in 0..TIMES.connections {
+        stalled.push(begin_post(&served, &body).await);
+    }
     assert_eq!(served.get("/api/v1/queries/count").await.data()["count"], 1);
+    let mut answer = String::new();
+    let closed = tokio::time::timeout(PATIENCE, stalled[0].read_to_string(&mut answer)).await;
+    assert!(matches!(closed, Ok(Ok(0) | Err(_))), "{closed:?} {answer}");
+}
+
+#[tokio::test]
+async fn large_bodies_are_worked_on_apart_from_small_ones() {
+    let threads = Threads::default();
+    let config = ServerConfig::default();
+    let served = Served::start_around(config, |storage| Faulty::on_threads(storage, &threads)).await;
+    let seen = async |path: &str, body: Value| {
+        served.post(path, body).await.data();
+        std::mem::take(&mut *threads.lock().expect("no holder panics"))
+    };
+    let long = "word ".repeat(40_000);
+    let large: serde_json::Map<String, Value> = (0..20_000).map(|n| (format!("k{n}"), n.into())).collect();
+    for (path, small, large) in [
+        (
+            "/api/v1/queries",
+            json!({"query": "x", "theme": "t"}),
+            json!({"query": "x", "theme": "t", "metadata": large}),
+        ),
+        (
+            "/api/v1/queries",
+            json!({"query": "y", "theme": "t"}),
+            json!({"query": long.clone(), "theme": "t"}),
+        ),
+        ("/api/v1/queries/search", json!({"query": "x"}), json!({"query": long.clone()})),
+        (
+            "/api/v1/evaluation-metrics/batch",
+            json!({"items": [{"prompt": "x", "metric_type": "t"}]}),
+            json!({"items": [{"prompt": long, "metric_type": "t"}]}),
+        ),
+    ] {
+        let names = seen(path, small).await;
+        assert!(!names.is_empty() && names.iter().all(|name| name != "large"), "{path}: {names:?}");
+        let names = seen(path, large).await;
+        assert!(!names.is_empty() && names.iter().all(|name| name == "large"), "{path}: {names:?}");
+    }
 }
 
 #[tokio::test]
@@ -346,7 +414,7 @@ async fn client_that_never_reads_is_dropped() {
     let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
     let address = listener.address();
     // Dropped with the answer.
-    let held = std::sync::Arc::new(());
+    let held = Arc::new(());
     let body = held.clone();
     let router = Router::new().fallback(move || {
         let held = body.clone();
@@ -360,13 +428,13 @@ async fn client_that_never_reads_is_dropped() {
     });
     let limits = ConnectionLimits { write: Duration::from_millis(300), ..TIMES };
     let serving = tokio::spawn(listener.serve(router, Shutdown::default(), limits));
-    let unused = std::sync::Arc::strong_count(&held);
+    let unused = Arc::strong_count(&held);
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("it is sent");
     let mut byte = [0];
     stream.read_exact(&mut byte).await.expect("the answer begins");
     let end = Instant::now() + PATIENCE;
-    while std::sync::Arc::strong_count(&held) > unused {
+    while Arc::strong_count(&held) > unused {
         assert!(Instant::now() < end, "the answer is still held");
         // A reference count announces no change: it is polled until the condition holds.
         tokio::time::sleep(Duration::from_millis(10)).await;

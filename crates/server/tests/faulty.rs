@@ -1,7 +1,7 @@
 //! A storage that panics, or counts, where a test wants it to.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -12,6 +12,7 @@ use store::storage::{
     Atomicity, CategoryCount, Change, Hit, Insertion, NewRecord, Record, Search, Selection, Start, Storage,
     StorageError, StorageKind,
 };
+use tokio::sync::Semaphore;
 
 /// Panics when a text with this in it is to be stored.
 pub(crate) const POISON: &str = "poison";
@@ -21,7 +22,14 @@ pub(crate) struct Faulty {
     inner: Arc<dyn Storage>,
     /// How often it was asked whether it is there.
     checks: Arc<AtomicUsize>,
+    /// Counting takes one of its permits for a moment.
+    gate: Arc<Semaphore>,
+    /// The names of the threads on which records were given to it, and searches.
+    threads: Threads,
 }
+
+/// Names of threads, in the order of the calls; shared with the test.
+pub(crate) type Threads = Arc<Mutex<Vec<String>>>;
 
 impl Faulty {
     pub(crate) fn around(inner: Arc<dyn Storage>) -> Arc<dyn Storage> {
@@ -29,7 +37,25 @@ impl Faulty {
     }
 
     pub(crate) fn counting(inner: Arc<dyn Storage>, checks: &Arc<AtomicUsize>) -> Arc<dyn Storage> {
-        Arc::new(Self { inner, checks: Arc::clone(checks) })
+        Arc::new(Self { checks: Arc::clone(checks), ..Self::new(inner) })
+    }
+
+    pub(crate) fn gated(inner: Arc<dyn Storage>, gate: &Arc<Semaphore>) -> Arc<dyn Storage> {
+        Arc::new(Self { gate: Arc::clone(gate), ..Self::new(inner) })
+    }
+
+    pub(crate) fn on_threads(inner: Arc<dyn Storage>, threads: &Threads) -> Arc<dyn Storage> {
+        Arc::new(Self { threads: Arc::clone(threads), ..Self::new(inner) })
+    }
+
+    fn new(inner: Arc<dyn Storage>) -> Self {
+        let gate = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+        Self { inner, checks: Arc::default(), gate, threads: Arc::default() }
+    }
+
+    fn note_thread(&self) {
+        let name = std::thread::current().name().unwrap_or_default().to_owned();
+        self.threads.lock().expect("no holder panics").push(name);
     }
 }
 
@@ -62,6 +88,7 @@ impl Storage for Faulty {
             !(is_output && records.iter().any(|record| record.text.contains(POISON))),
             "a poisonous text"
         );
+        self.note_thread();
         self.inner.insert(records, atomicity).await
     }
 
@@ -87,6 +114,7 @@ impl Storage for Faulty {
     }
 
     async fn count(&self, selection: &Selection) -> Result<u64, StorageError> {
+        let _passed = self.gate.acquire().await.expect("nobody closes it");
         self.inner.count(selection).await
     }
 
@@ -95,6 +123,7 @@ impl Storage for Faulty {
     }
 
     async fn search(&self, search: &Search) -> Result<Vec<Hit>, StorageError> {
+        self.note_thread();
         self.inner.search(search).await
     }
 

@@ -139,6 +139,18 @@ impl Served {
         served
     }
 
+    /// With limits, and storages that `wrap` puts something around.
+    pub(crate) async fn start_around(
+        config: ServerConfig,
+        wrap: impl Fn(Arc<dyn Storage>) -> Arc<dyn Storage>,
+    ) -> Self {
+        let test_database = TestDatabase::prepared().await;
+        let providers = ["openai", "anthropic", "google"].map(no_key).into();
+        let mut served = Self::start_judging(&test_database.url(), config, (providers, None), wrap).await;
+        served.test_database = Some(test_database);
+        served
+    }
+
     /// With a provider of models, limits, and storages that `wrap` puts something around.
     pub(crate) async fn start_faulty(
         provider: ProviderConfig,

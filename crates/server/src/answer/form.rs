@@ -65,10 +65,10 @@ impl Form for Bare {
 
 /// `T` in the form `F`, with status 200.
 pub(crate) struct Answer<F, T> {
-    data: T,
-    message: &'static str,
+    /// JSON.
+    body: Vec<u8>,
     headers: Vec<(HeaderName, HeaderValue)>,
-    form: PhantomData<F>,
+    form: PhantomData<fn() -> (F, T)>,
 }
 
 /// Names the fields that were ignored.
@@ -80,11 +80,14 @@ const REGISTERED_MODELS: HeaderName = HeaderName::from_static("x-panopticon-regi
 /// More than that is nobody's slip of the pen, and headers have limits.
 const MAX_NAMES_BYTES: usize = 2_000;
 
-impl<F: Form, T> Answer<F, T> {
+impl<F: Form, T: Serialize + JsonSchema + Send + 'static> Answer<F, T> {
     pub(crate) fn new(data: T, message: &'static str) -> Self {
-        Self { data, message, headers: Vec::new(), form: PhantomData }
+        let body = serde_json::to_vec(&F::wrap(data, message)).expect("wire types are JSON");
+        Self { body, headers: Vec::new(), form: PhantomData }
     }
+}
 
+impl<F, T> Answer<F, T> {
     /// Names the fields that were ignored, if any were.
     pub(crate) fn ignoring(self, fields: &[String]) -> Self {
         self.naming(IGNORED_FIELDS, fields)
@@ -132,10 +135,9 @@ fn encoded(name: &str) -> String {
     encoded
 }
 
-impl<F: Form, T: Serialize + JsonSchema + Send> IntoResponse for Answer<F, T> {
+impl<F, T> IntoResponse for Answer<F, T> {
     fn into_response(self) -> Response {
-        let Self { data, message, headers, form: _ } = self;
-        let body = serde_json::to_vec(&F::wrap(data, message)).expect("wire types are JSON");
+        let Self { body, headers, form: _ } = self;
         let mut response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
         response.headers_mut().extend(headers);
         response

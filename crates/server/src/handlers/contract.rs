@@ -1,9 +1,14 @@
 //! The contract's routes, in both forms.
 
 use axum::extract::State;
+use schemars::JsonSchema;
+use serde::Serialize;
+use store::storage::Record;
 
 use crate::{
     answer::{Answer, ApiError, Form},
+    apart::LARGE_BYTES,
+    process::Process,
     records::{Records, StoredRecord},
     request::{Body, BodyOrParameters, IdempotencyKey, Parameters, Segment},
     wire::{EmbeddingInfo, PageParameters, Resource},
@@ -32,7 +37,7 @@ pub(crate) async fn get<R: Resource, F: Form>(
     Segment(id): Segment,
 ) -> Result<Answer<F, R::Stored>> {
     let record = records.get(id).await?;
-    Ok(Answer::new(record.into(), "found"))
+    answered(records.process(), record.bytes(), "found", || record.into()).await
 }
 
 /// Lists the records of a category, newest first.
@@ -42,8 +47,10 @@ pub(crate) async fn list_category<R: Resource, F: Form>(
     page: Parameters<PageParameters, R::Unknown>,
 ) -> Result<Answer<F, F::Page<R::Stored>>> {
     let (items, pagination) = records.page(category, page.value).await?;
-    let items = items.into_iter().map(R::Stored::from).collect();
-    Ok(Answer::new(F::page(items, pagination), "listed").ignoring(&page.ignored))
+    let listed = answered(records.process(), bytes_of(&items), "listed", move || {
+        F::page(items.into_iter().map(R::Stored::from).collect(), pagination)
+    });
+    Ok(listed.await?.ignoring(&page.ignored))
 }
 
 /// Finds the records that match best.
@@ -51,8 +58,7 @@ pub(crate) async fn search<R: Resource, F: Form>(
     State(records): State<Records<R>>,
     body: Body<R::Search, R::Unknown>,
 ) -> Result<Answer<F, Vec<R::Found>>> {
-    let hits = records.search(body.value.into()).await?;
-    Ok(Answer::new(hits.into_iter().map(R::Found::from).collect(), "searched").ignoring(&body.ignored))
+    searched(&records, body).await
 }
 
 /// Finds the records that match best; the query string may say what is searched for.
@@ -60,6 +66,36 @@ pub(crate) async fn search_by_parameters<R: Resource, F: Form>(
     State(records): State<Records<R>>,
     BodyOrParameters(body): BodyOrParameters<R::Search, R::Unknown>,
 ) -> Result<Answer<F, Vec<R::Found>>> {
+    searched(&records, body).await
+}
+
+async fn searched<R: Resource, F: Form>(
+    records: &Records<R>,
+    body: Body<R::Search, R::Unknown>,
+) -> Result<Answer<F, Vec<R::Found>>> {
     let hits = records.search(body.value.into()).await?;
-    Ok(Answer::new(hits.into_iter().map(R::Found::from).collect(), "searched").ignoring(&body.ignored))
+    let bytes = hits.iter().map(|hit| hit.record.bytes()).sum();
+    let found = move || hits.into_iter().map(R::Found::from).collect();
+    Ok(answered(records.process(), bytes, "searched", found).await?.ignoring(&body.ignored))
+}
+
+/// The answer of what `make` makes of about `bytes`. What is large is made and written apart from small requests, and has room
+/// in memory before.
+pub(crate) async fn answered<F: Form, T: Serialize + JsonSchema + Send + 'static>(
+    process: &Process,
+    bytes: usize,
+    message: &'static str,
+    make: impl FnOnce() -> T + Send + 'static,
+) -> Result<Answer<F, T>> {
+    if bytes <= LARGE_BYTES {
+        return Ok(Answer::new(make(), message));
+    }
+    // From then on a layer counts the answer.
+    let _held = process.bodies.hold_for_work(bytes)?;
+    Ok(process.apart.run(async move { Answer::new(make(), message) }).await)
+}
+
+/// About so many bytes they take.
+pub(crate) fn bytes_of(records: &[Record]) -> usize {
+    records.iter().map(Record::bytes).sum()
 }

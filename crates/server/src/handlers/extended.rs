@@ -1,5 +1,7 @@
 //! The routes beyond the contract, under `/api/v1` only. They refuse unknown fields.
 
+use std::sync::Arc;
+
 use aide::{NoApi, OperationOutput, generate::GenContext, openapi};
 use axum::{
     body::Body as HttpBody,
@@ -11,8 +13,10 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use serde::Serialize as _;
 use store::storage::{Record, StorageError};
 
+use super::contract::{answered, bytes_of};
 use crate::{
     answer::{Answer, ApiError, Enveloped},
+    apart::Apart,
     permit::Permit,
     records::Records,
     request::{Body, Both, IdempotencyKey, Parameters, Refused, Segment},
@@ -59,8 +63,11 @@ pub(crate) async fn fetch<R: Resource>(
     body: Body<Fetch, Refused>,
 ) -> Result<Answer<Enveloped, Fetched<R::Stored>>> {
     let Fetched { items, missing } = records.fetch(body.value.ids.into_vec()).await?;
-    let items = items.into_iter().map(R::Stored::from).collect();
-    Ok(Answer::new(Fetched { items, missing }, "fetched"))
+    answered(records.process(), bytes_of(&items), "fetched", || {
+        let items = items.into_iter().map(R::Stored::from).collect();
+        Fetched { items, missing }
+    })
+    .await
 }
 
 /// Changes a record.
@@ -100,8 +107,11 @@ pub(crate) async fn list<R: Resource>(
 ) -> Result<Answer<Enveloped, KeysetPage<R::Stored>>> {
     let Both(filters, keyset) = parameters.value;
     let KeysetPage { items, next_cursor } = records.list(filters.into(), keyset).await?;
-    let items = items.into_iter().map(R::Stored::from).collect();
-    Ok(Answer::new(KeysetPage { items, next_cursor }, "listed"))
+    answered(records.process(), bytes_of(&items), "listed", || {
+        let items = items.into_iter().map(R::Stored::from).collect();
+        KeysetPage { items, next_cursor }
+    })
+    .await
 }
 
 /// Counts records.
@@ -128,8 +138,9 @@ pub(crate) async fn export<R: Resource>(
     filters: Parameters<R::Filters, Refused>,
 ) -> Result<JsonLines<R>> {
     let permit = (permit, records.process().begin_export()?);
+    let apart = records.process().apart.clone();
     let records = records.export(filters.value.into()).await?;
-    Ok(JsonLines { records, permit, resource: std::marker::PhantomData })
+    Ok(JsonLines { records, permit, apart, resource: std::marker::PhantomData })
 }
 
 /// Records as lines of JSON. Cut off without its end if the store fails meanwhile.
@@ -137,6 +148,8 @@ pub(crate) struct JsonLines<R> {
     records: BoxStream<'static, std::result::Result<Record, StorageError>>,
     /// The export counts as a request, and as one of the exports, until its last line.
     permit: (Permit, Permit),
+    /// Where lines are written.
+    apart: Arc<Apart>,
     resource: std::marker::PhantomData<fn() -> R>,
 }
 
@@ -145,25 +158,32 @@ const LINES: usize = 256;
 
 impl<R: Resource> IntoResponse for JsonLines<R> {
     fn into_response(self) -> Response {
-        let Self { records, permit, resource: _ } = self;
-        let chunks = records.try_ready_chunks(LINES).map(move |chunk| {
-            let _held = &permit;
-            let records = chunk.map_err(|error| {
-                let error = ApiError::from(error.1);
-                // Nobody else does: the status has been sent.
-                tracing::error!(error = %error.chain(), "an export was cut off");
-                error
-            })?;
-            let mut lines = Vec::new();
-            for record in records {
-                let mut line = serde_json::Serializer::new(&mut lines);
-                R::Stored::from(record).serialize(&mut line).expect("wire types are JSON");
-                lines.push(b'\n');
+        let Self { records, permit, apart, resource: _ } = self;
+        let chunks = records.try_ready_chunks(LINES).then(move |chunk| {
+            let (apart, held) = (apart.clone(), permit.clone());
+            async move {
+                let _held = held;
+                let records = chunk.map_err(|error| {
+                    let error = ApiError::from(error.1);
+                    // Nobody else does: the status has been sent.
+                    tracing::error!(error = %error.chain(), "an export was cut off");
+                    error
+                })?;
+                Ok::<_, ApiError>(apart.run(async { lines::<R>(records) }).await)
             }
-            Ok::<_, ApiError>(lines)
         });
         ([(header::CONTENT_TYPE, "application/x-ndjson")], HttpBody::from_stream(chunks)).into_response()
     }
+}
+
+fn lines<R: Resource>(records: Vec<Record>) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for record in records {
+        let mut line = serde_json::Serializer::new(&mut lines);
+        R::Stored::from(record).serialize(&mut line).expect("wire types are JSON");
+        lines.push(b'\n');
+    }
+    lines
 }
 
 impl<R: Resource> OperationOutput for JsonLines<R> {

@@ -1,19 +1,22 @@
 //! How many requests at once, and how long each.
 
-use std::{future::poll_fn, pin::pin, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
-    body::HttpBody as _,
-    extract::{Request, State},
+    body::{Body, HttpBody as _},
+    extract::{MatchedPath, Request, State},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use tokio::{
-    runtime::{Handle, RuntimeFlavor},
-    task::block_in_place,
-};
 
-use crate::{answer::ApiError, connections::holding, permit::Permit, process::Process, request::LARGE_BYTES};
+use crate::{
+    answer::ApiError,
+    apart::LARGE_BYTES,
+    connections::{Use, holding},
+    permit::Permit,
+    process::Process,
+    request::Received,
+};
 
 /// Operators want to look into a busy process above all.
 const UNCOUNTED: [&str; 3] = ["/health", "/ready", "/metrics"];
@@ -52,17 +55,36 @@ pub(crate) async fn within_memory(
     }
 }
 
-/// Lets others of the thread go on elsewhere while a request with a large body is worked on: what becomes of such a
-/// body is checked, converted and written in an answer without a pause.
-pub(crate) async fn apart(request: Request, next: Next) -> Response {
+/// Waits for the body before anything else is begun: one that stays away takes no place of requests that are there. A
+/// connection that waits for one is closed when others need its place.
+pub(crate) async fn arrived(
+    State(process): State<Arc<Process>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    // What is no route reads none.
+    if request.body().is_end_stream() || request.extensions().get::<MatchedPath>().is_none() {
+        return next.run(request).await;
+    }
+    let waiting = request.extensions().get().map(Use::waiting);
+    let body = std::mem::take(request.body_mut());
+    let Received { bytes, held } = match process.bodies.receive(body).await {
+        Ok(received) => received,
+        Err(error) => return error.into_response(),
+    };
+    drop(waiting);
+    *request.body_mut() = Body::from(bytes);
+    // Until the end of the request: what was made of the body is there as long.
+    let response = next.run(request).await;
+    drop(held);
+    response
+}
+
+/// Has requests with a large body worked on apart from others.
+pub(crate) async fn apart(State(process): State<Arc<Process>>, request: Request, next: Next) -> Response {
     let is_small = request.body().size_hint().exact().is_some_and(|bytes| bytes <= LARGE_BYTES as u64);
     let response = next.run(request);
-    // A runtime of one thread, as in tests, has nowhere else to go.
-    if is_small || Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
-        return response.await;
-    }
-    let mut response = pin!(response);
-    poll_fn(|context| block_in_place(|| response.as_mut().poll(context))).await
+    if is_small { response.await } else { process.apart.run(response).await }
 }
 
 /// Requests that wait for models.

@@ -1,6 +1,6 @@
 //! What every request goes through, whatever its route: from the outside in, an id, a span and metrics, the body of
-//! an error; origins; where it comes from, if no key is needed; the key; a limit to how many there are; a time
-//! limit; a thread of its own for a large body; and a net under panics.
+//! an error; origins; where it comes from, if no key is needed; the key; the wait for its body; a limit to how many there
+//! are; a time limit; a thread for large bodies; and a net under panics.
 
 mod door;
 mod key;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{Extension, Request},
+    extract::Request,
     http::{HeaderName, Method, header},
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse as _, Response},
@@ -26,17 +26,32 @@ pub(crate) use door::remove_origin;
 pub(crate) use key::has_key;
 pub(crate) use slash::without_slash;
 
+/// What becomes of the bodies of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bodies {
+    /// They are read.
+    Read,
+    /// They go on to others as they come in.
+    PassedOn,
+}
+
 /// Puts the layers around `router`, which is complete but for what is no route.
-pub(crate) fn around(router: Router, process: &Arc<Process>) -> Router {
-    let router = router
+pub(crate) fn around(router: Router, bodies: Bodies, process: &Arc<Process>) -> Router {
+    let mut router = router
         .fallback(no_route)
         .method_not_allowed_fallback(other_method)
-        .layer(Extension(process.bodies.clone()))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn(limits::apart))
+        .layer(CatchPanicLayer::custom(panicked));
+    if bodies == Bodies::Read {
+        router = router.layer(from_fn_with_state(process.clone(), limits::apart));
+    }
+    router = router
         .layer(from_fn_with_state(process.clone(), limits::within_time))
         .layer(from_fn_with_state(process.clone(), limits::within_memory))
-        .layer(from_fn_with_state(process.clone(), limits::within_room))
+        .layer(from_fn_with_state(process.clone(), limits::within_room));
+    if bodies == Bodies::Read {
+        router = router.layer(from_fn_with_state(process.clone(), limits::arrived));
+    }
+    let router = router
         .layer(from_fn_with_state(process.clone(), key::with_key))
         .layer(from_fn_with_state(process.clone(), door::through_door));
     let router = if process.config.cors_origins.0.is_empty() { router } else { router.layer(cors(process)) };
@@ -93,7 +108,7 @@ mod tests {
     #[tokio::test]
     async fn panic_is_an_error_like_others_and_its_message_stays_inside() {
         let router = Router::new().route("/panic", get(async || -> () { panic!("a secret of ours") }));
-        let router = around(router, &Process::new(ServerConfig::default(), Probes::default()));
+        let router = around(router, Bodies::Read, &Process::new(ServerConfig::default(), Probes::default()));
         let request = Request::get("/panic")
             .header("host", "localhost")
             .header("x-request-id", "mine")

@@ -9,6 +9,7 @@ use aide::{
     operation::{ParamLocation, add_parameters, parameters_from_schema, set_body},
 };
 use axum::{
+    body::{Bytes, to_bytes},
     extract::{FromRequest, Request},
     http::header,
 };
@@ -16,25 +17,18 @@ use records::shortened;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, error::Category};
-use tokio::task::spawn_blocking;
 
 use super::{
     parameters,
-    room::{BodyRoom, Held, Received},
     unknown::{Known, Misread, UnknownFields, read},
 };
 use crate::answer::{ApiError, SHOWN_CHARACTERS};
-
-/// Larger bodies are read off the threads that serve.
-pub(crate) const LARGE_BYTES: usize = 128 << 10;
 
 /// A body of `T`, and the names of the fields that were ignored.
 pub(crate) struct Body<T, U> {
     pub(crate) value: T,
     pub(crate) ignored: Vec<String>,
     unknown: PhantomData<U>,
-    /// The room that the value takes.
-    _held: Held,
 }
 
 /// A body of `T`; without one, the query string as if it were one.
@@ -47,7 +41,7 @@ impl<S: Send + Sync, T: DeserializeOwned + JsonSchema + Send + 'static, U: Unkno
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         check_media_type(&request)?;
-        Self::from_received(receive(request).await?).await
+        Self::from_json(&bytes(request).await?)
     }
 }
 
@@ -59,14 +53,14 @@ impl<S: Send + Sync, T: DeserializeOwned + JsonSchema + Send + 'static, U: Unkno
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let query = request.uri().query().map(str::to_owned);
         let checked = check_media_type(&request);
-        let received = receive(request).await?;
-        if received.bytes.is_empty() {
+        let body = bytes(request).await?;
+        if body.is_empty() {
             // A missing query string is an empty one.
             let Known { value, unknown } = parameters::read_query::<T, U>(query.as_deref().unwrap_or(""))?;
             return Ok(Self(Body::new(value, U::judge::<T>(unknown)?)));
         }
         checked?;
-        Body::from_received(received).await.map(Self)
+        Body::from_json(&body).map(Self)
     }
 }
 
@@ -80,20 +74,7 @@ impl<T: DeserializeOwned + JsonSchema, U: UnknownFields> Body<T, U> {
     }
 
     fn new(value: T, ignored: Vec<String>) -> Self {
-        Self { value, ignored, unknown: PhantomData, _held: Held::default() }
-    }
-}
-
-impl<T: DeserializeOwned + JsonSchema + Send + 'static, U: UnknownFields> Body<T, U> {
-    async fn from_received(received: Received) -> Result<Self, ApiError> {
-        let Received { bytes, held } = received;
-        let body = if bytes.len() > LARGE_BYTES {
-            let read = spawn_blocking(move || Self::from_json(&bytes)).await;
-            read.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
-        } else {
-            Self::from_json(&bytes)
-        };
-        Ok(Self { _held: held, ..body? })
+        Self { value, ignored, unknown: PhantomData }
     }
 }
 
@@ -112,9 +93,9 @@ pub(crate) fn check_media_type(request: &Request) -> Result<(), ApiError> {
     Ok(())
 }
 
-async fn receive(request: Request) -> Result<Received, ApiError> {
-    let room: BodyRoom = request.extensions().get().cloned().expect("a layer says what room there is");
-    room.receive(request.into_body()).await
+/// The body, which a layer has waited for and found small enough.
+async fn bytes(request: Request) -> Result<Bytes, ApiError> {
+    to_bytes(request.into_body(), usize::MAX).await.map_err(|source| ApiError::Body { source })
 }
 
 fn misread<T: JsonSchema, U: UnknownFields>(misread: Misread<serde_json::Error>) -> ApiError {

@@ -7,9 +7,9 @@ mod room;
 mod segment;
 mod unknown;
 
-pub(crate) use body::{Body, BodyOrParameters, LARGE_BYTES, check_media_type};
+pub(crate) use body::{Body, BodyOrParameters, check_media_type};
 pub(crate) use idempotency::IdempotencyKey;
 pub(crate) use parameters::{Both, Parameters};
-pub(crate) use room::BodyRoom;
+pub(crate) use room::{BodyRoom, Received};
 pub(crate) use segment::{Segment, TwoSegments};
 pub(crate) use unknown::{Ignored, Refused, UnknownFields};

@@ -46,31 +46,19 @@ impl BodyRoom {
         Self { limit_bytes, patience, room: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))) }
     }
 
-    /// Reads the whole body, and takes the room that its content will need.
+    /// Reads the whole body, and takes the room that its content will need. What would need too much is refused before all
+    /// of it is there.
     pub(crate) async fn receive(&self, body: Body) -> Result<Received, ApiError> {
         let arrived = tokio::time::timeout(self.patience, self.arrive(body)).await;
-        let (bytes, mut held) = arrived.map_err(|_| ApiError::SlowBody { limit: self.patience })??;
-        if bytes.len() > UNCOUNTED_BYTES {
-            let size = bytes.len() + size_of_values(&bytes);
-            let most = self.most_bytes();
-            if size > most {
-                let reason = format!(
-                    "its values would take {size} bytes of memory, where a request may take {most}: send fewer at once"
-                );
-                return Err(ApiError::invalid("body", reason));
-            }
-            self.take(&mut held, size)?;
-        }
-        Ok(Received { bytes, held })
+        arrived.map_err(|_| ApiError::SlowBody { limit: self.patience })?
     }
 
-    /// The bytes of the body, and the room that they take.
-    async fn arrive(&self, body: Body) -> Result<(Vec<u8>, Held), ApiError> {
-        let limit_bytes = self.limit_bytes;
+    async fn arrive(&self, body: Body) -> Result<Received, ApiError> {
+        let (limit_bytes, most) = (self.limit_bytes, self.most_bytes());
         if usize::try_from(body.size_hint().lower()).map_or(true, |announced| announced > limit_bytes) {
             return Err(ApiError::TooLarge { limit_bytes });
         }
-        let (mut bytes, mut held) = (Vec::new(), Held::default());
+        let (mut bytes, mut held, mut values) = (Vec::new(), Held::default(), Values::default());
         let mut stream = body.into_data_stream();
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(|source| ApiError::Body { source })?;
@@ -78,11 +66,19 @@ impl BodyRoom {
                 return Err(ApiError::TooLarge { limit_bytes });
             }
             bytes.extend_from_slice(&chunk);
+            values.add(&chunk);
+            let size = bytes.len() + values.size;
             if bytes.len() > UNCOUNTED_BYTES {
-                self.take(&mut held, bytes.len())?;
+                if size > most {
+                    let reason = format!(
+                        "its values would take {size} bytes of memory, where a request may take {most}: send fewer at once"
+                    );
+                    return Err(ApiError::invalid("body", reason));
+                }
+                self.take(&mut held, size)?;
             }
         }
-        Ok((bytes, held))
+        Ok(Received { bytes, held })
     }
 
     /// Room for the body of an answer of `bytes`, which is in memory until its client has read it.
@@ -92,6 +88,12 @@ impl BodyRoom {
             self.take(&mut held, bytes)?;
         }
         Ok(held)
+    }
+
+    /// Room for the work on an answer made of `bytes`: for these and for itself. One record may have more than there is
+    /// room for.
+    pub(crate) fn hold_for_work(&self, bytes: usize) -> Result<Held, ApiError> {
+        self.hold(bytes.saturating_mul(2).min(self.most_bytes()))
     }
 
     /// Memory that one body may take, whatever its bytes say.
@@ -113,20 +115,29 @@ impl BodyRoom {
     }
 }
 
-/// What the values of `json` take in memory besides their bytes, at least.
-fn size_of_values(json: &[u8]) -> usize {
-    let (mut size, mut is_text, mut is_escaped) = (0, false, false);
-    for byte in json {
-        match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' => is_escaped = is_text,
-            b'"' => is_text = !is_text,
-            b',' | b'[' | b'{' if !is_text => size += VALUE_BYTES,
-            b':' if !is_text => size += ENTRY_BYTES,
-            _ => {}
+/// What the values of a JSON text take in memory besides its bytes, at least.
+#[derive(Debug, Default)]
+struct Values {
+    size: usize,
+    is_text: bool,
+    is_escaped: bool,
+}
+
+impl Values {
+    /// Adds those of the next part of the text.
+    fn add(&mut self, part: &[u8]) {
+        let Self { size, is_text, is_escaped } = self;
+        for byte in part {
+            match byte {
+                _ if *is_escaped => *is_escaped = false,
+                b'\\' => *is_escaped = *is_text,
+                b'"' => *is_text = !*is_text,
+                b',' | b'[' | b'{' if !*is_text => *size += VALUE_BYTES,
+                b':' if !*is_text => *size += ENTRY_BYTES,
+                _ => {}
+            }
         }
     }
-    size
 }
 
 #[cfg(test)]
@@ -177,6 +188,12 @@ mod tests {
 
     #[test]
     fn punctuation_in_texts_is_no_value() {
-        assert_eq!(size_of_values(br#"{"a\"[,": ["\\", 1]}"#), 3 * VALUE_BYTES + ENTRY_BYTES);
+        let json = br#"{"a\"[,": ["\\", 1]}"#;
+        for cut in 0..json.len() {
+            let mut values = Values::default();
+            values.add(&json[..cut]);
+            values.add(&json[cut..]);
+            assert_eq!(values.size, 3 * VALUE_BYTES + ENTRY_BYTES);
+        }
     }
 }
