@@ -1,5 +1,5 @@
-//! A table that ages is kept in order by `panopticon serve` alone: it grows manifold, its rows move, half of them go, and
-//! searches find what is nearest again.
+//! A table that ages is kept in order by `panopticon serve` alone: rows come for which its lists were not made, half of the
+//! others go, and searches find what is nearest again.
 
 use std::time::{Duration, Instant};
 
@@ -19,28 +19,39 @@ const POLL: Duration = Duration::from_millis(200);
 const TARGET: f64 = 0.98;
 const SETTINGS: [(&str, &str); 4] = [
     ("VECTOR_INDEX_TYPE", "ivfflat"),
-    ("VECTOR_MONITOR_INTERVAL_SECONDS", "16"),
+    ("VECTOR_MONITOR_INTERVAL_SECONDS", "6"),
     ("VECTOR_MONITOR_REPLAYS", "20"),
     ("MAINTENANCE_INTERVAL_SECONDS", "2"),
 ];
 
-/// Rows after the table has grown, for each change and at night.
-const GROWN: (u32, u32) = (55_000, 110_000);
+/// How far from the axes rows lie after the table has aged: so many times 7,964 rows, for each change and at night.
+const LEVELS: (u8, u8) = (1, 4);
 
-/// Puts rows in, in 200 clusters that no other seed has.
-async fn fill(database: &TestDatabase, seed: f64, from: u32, to: u32) {
-    let statements = format!(
-        "select setseed({seed});
-        create temporary table centres as
-            select cluster, array(select random() - 0.5 from generate_series(1, 384) where cluster > 0) as centre
-            from generate_series(1, 200) cluster;
-        insert into queries (id, query_text, theme, embedding)
-        select md5(row::text)::uuid, 'row ' || row, 'theme',
-            (select array_agg(x + (random() - 0.5) * 0.5) from unnest(centre) x where row > 0)::vector
-        from generate_series({from}, {to}) row
-        join centres on cluster = row % 200 + 1"
-    );
-    database.execute(&statements).await;
+/// A thousand rows on each of 22 axes. An index of 22 lists has one around each axis, whatever chance does, and the
+/// first list that a search for a row looks into has all that is nearest to it.
+const YOUNG: &str = "insert into queries (query_text, theme, embedding)
+    select 'row ' || row, 'theme', embedding
+    from generate_series(0, 21999) row
+    join (
+        select axis, (select array_agg((place = axis)::int order by place) from generate_series(0, 383) place)::vector
+            as embedding
+        from generate_series(0, 21) axis
+    ) axes on axis = row % 22";
+
+/// Groups of 22 rows that lie near each other, between all axes: each is nearest to another axis, so that the ten which are
+/// nearest to one of them are in ten lists.
+fn aged() -> String {
+    format!(
+        "insert into queries (query_text, theme, embedding)
+        select 'row 1', 'theme', (select array_agg(case
+            when place = axis then 0.7
+            when place <= 21 then 0.5
+            when place = away then 3 * 1.5 ^ level
+            else 0
+        end order by place) from generate_series(0, 383) place)::vector
+        from generate_series(1, {}) level, generate_series(22, 383) away, generate_series(0, 21) axis",
+        count(LEVELS.0, LEVELS.1)
+    )
 }
 
 /// Waits until `look` finds something.
@@ -85,7 +96,7 @@ async fn aged_table_loses_recall_which_is_reported_and_fixed_unattended() {
     let database = Database::connect(&url).await.expect("the database answers");
     // Autovacuum would do a part of it sooner or later; here nobody but us does.
     test_database.execute("alter table queries set (autovacuum_enabled = false)").await;
-    fill(&test_database, 0.5, 1, 11_000).await;
+    test_database.execute(YOUNG).await;
     let mut connection = test_database.connection().await;
     let serving = blocking(move || {
         let mut settings = vec![("DATABASE_URL", url.as_str())];
@@ -107,7 +118,7 @@ async fn aged_table_loses_recall_which_is_reported_and_fixed_unattended() {
     .await;
     let (actions, began) = (done(&mut connection, "index").await, Instant::now());
     let vacuums = done(&mut connection, "vacuum").await;
-    fill(&test_database, 0.25, 11_001, count(GROWN.0, GROWN.1)).await;
+    test_database.execute(&aged()).await;
     test_database.execute("delete from queries where substr(query_text, 5)::int % 2 = 0").await;
     println!("aged in {:?}", began.elapsed());
     let aged = eventually("searches of the aged table are not seen to find less", async || {
