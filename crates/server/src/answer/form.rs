@@ -15,7 +15,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Envelope;
-use crate::wire::{Page, Pagination};
+use crate::{
+    apart::LARGE_BYTES,
+    wire::{Page, Pagination},
+};
 
 /// How an answer is wrapped.
 pub(crate) trait Form: Send + Sync + 'static {
@@ -82,7 +85,11 @@ const MAX_NAMES_BYTES: usize = 2_000;
 
 impl<F: Form, T: Serialize + JsonSchema + Send + 'static> Answer<F, T> {
     pub(crate) fn new(data: T, message: &'static str) -> Self {
-        let body = serde_json::to_vec(&F::wrap(data, message)).expect("wire types are JSON");
+        let mut body = serde_json::to_vec(&F::wrap(data, message)).expect("wire types are JSON");
+        // It may wait for its client, and has grown by doubling.
+        if body.len() > LARGE_BYTES {
+            body.shrink_to_fit();
+        }
         Self { body, headers: Vec::new(), form: PhantomData }
     }
 }
@@ -181,5 +188,11 @@ mod tests {
         assert_eq!(header, "plain, two%2Cparts, line%0Abreak, gr%C3%B6%C3%9Fe");
         let none = Answer::<Bare, _>::new(1, "").ignoring(&[]).into_response();
         assert!(none.headers().get(IGNORED_FIELDS).is_none());
+    }
+
+    #[test]
+    fn large_answer_takes_no_more_memory_than_it_has_bytes() {
+        let Answer { body, .. } = Answer::<Bare, _>::new(vec!["x"; 100_000], "");
+        assert_eq!((body.len(), body.capacity()), (400_001, 400_001));
     }
 }

@@ -183,6 +183,8 @@ fn lines<R: Resource>(records: Vec<Record>) -> Vec<u8> {
         R::Stored::from(record).serialize(&mut line).expect("wire types are JSON");
         lines.push(b'\n');
     }
+    // They wait for their client.
+    lines.shrink_to_fit();
     lines
 }
 

@@ -11,7 +11,7 @@ use crate::answer::ApiError;
 
 /// Memory of all bodies. More lets as many large ones be read at once as take all memory; less turns clients away who
 /// send the largest.
-const TOTAL_BYTES: usize = 128 << 20;
+const TOTAL_BYTES: usize = 100 << 20;
 /// Bodies up to this do not count: requests are limited in number.
 const UNCOUNTED_BYTES: usize = 64 << 10;
 /// What a value in a list takes at least, and an entry of an object besides.
