@@ -206,17 +206,22 @@ impl Maintenance<'_> {
         };
         let id = self.database.begin_action(&record).await?;
         (self.observer)(Event::Begins(planned));
-        let outcome = tokio::select! {
-            biased;
-            () = stop => Outcome::Interrupted(Interruption::Stop),
-            begun = self.migration_begun(&planned.table) => {
-                begun?;
-                Outcome::Interrupted(Interruption::Migration)
+        // Before anything begins: what is interrupted goes on in the server until it sees that its client has left.
+        let outcome = if self.is_migrated(&planned.table).await? {
+            Outcome::Interrupted(Interruption::Migration)
+        } else {
+            tokio::select! {
+                biased;
+                () = stop => Outcome::Interrupted(Interruption::Stop),
+                begun = self.migration_begun(&planned.table) => {
+                    begun?;
+                    Outcome::Interrupted(Interruption::Migration)
+                }
+                acted = self.act(planned, table) => match acted {
+                    Ok(()) => Outcome::Done,
+                    Err(error) => Outcome::Failed { error: with_causes(&error) },
+                },
             }
-            acted = self.act(planned, table) => match acted {
-                Ok(()) => Outcome::Done,
-                Err(error) => Outcome::Failed { error: with_causes(&error) },
-            },
         };
         let after = self.measured(&planned.table, table).await?;
         let ended = match &outcome {
@@ -269,12 +274,15 @@ impl Maintenance<'_> {
 
     /// Returns once a migration writes into `table`.
     async fn migration_begun(&self, table: &str) -> Result<(), store::Error> {
-        loop {
-            if migrating(self.database).await?.iter().any(|name| name == table) {
-                return Ok(());
-            }
+        while !self.is_migrated(table).await? {
             tokio::time::sleep(MIGRATION_CHECK).await;
         }
+        Ok(())
+    }
+
+    /// Whether a migration writes into `table`.
+    async fn is_migrated(&self, table: &str) -> Result<bool, store::Error> {
+        Ok(migrating(self.database).await?.iter().any(|name| name == table))
     }
 
     /// Rows, sizes and recall of a table, as far as they are known.
