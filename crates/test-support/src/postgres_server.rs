@@ -125,6 +125,8 @@ impl PostgresServer {
             ("timezone", "UTC"),
             // /dev/shm is small in containers.
             ("dynamic_shared_memory_type", "mmap"),
+            // Or it begins in the middle of a test that runs for a minute.
+            ("autovacuum_naptime", "1d"),
         ];
         if durability == Durability::None {
             all.extend([("fsync", "off"), ("synchronous_commit", "off"), ("full_page_writes", "off")]);
