@@ -195,10 +195,7 @@ pub(crate) fn of_migration(error: &migrate::Error) -> (ExitCode, Option<String>)
             ExitCode::Refused
         }
         Error::Store { source, .. } | Error::Database(source) => store_code(source),
-        Error::Incomplete { .. }
-        | Error::SourceChanged { .. }
-        | Error::Thread { .. }
-        | Error::Embed { .. } => ExitCode::Failed,
+        Error::Incomplete { .. } | Error::SourceChanged { .. } | Error::Embed { .. } => ExitCode::Failed,
     };
     let hint = match error {
         Error::Source(source) => source::hint(source),

@@ -27,12 +27,6 @@ pub enum Error {
         /// How many.
         records: usize,
     },
-    /// The reader's thread cannot be started.
-    #[error("failed to start the thread that reads Chroma")]
-    Thread {
-        /// Why not.
-        source: std::io::Error,
-    },
     /// The database refused something.
     #[error("failed to {operation} table `{table}`")]
     Store {
