@@ -12,6 +12,7 @@ mod maintain;
 mod migrate;
 mod search;
 mod serve;
+mod verify;
 
 use crate::{
     arguments::{Arguments, Command},
@@ -62,7 +63,7 @@ async fn run_to_end(configuration: &Configuration, command: Command) -> Result<E
     match command {
         Command::Demo => demo::run(configuration).await,
         Command::Migrate(arguments) => migrate::run(configuration, *arguments).await,
-        Command::Verify(arguments) => migrate::verify(configuration, *arguments).await,
+        Command::Verify(arguments) => verify::run(configuration, *arguments).await,
         Command::Inspect(arguments) => inspect::run(configuration, arguments).await,
         Command::Dump(arguments) => dump::run(configuration, arguments).await,
         Command::Search(arguments) => search::run(configuration, &arguments).await,

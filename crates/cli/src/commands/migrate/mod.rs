@@ -1,5 +1,4 @@
-//! `panopticon migrate` and `panopticon verify`: Chroma collections become PostgreSQL tables, and are compared with
-//! them.
+//! `panopticon migrate`: Chroma collections become PostgreSQL tables.
 
 mod collections;
 pub(crate) mod json;
@@ -11,7 +10,7 @@ use std::{sync::Arc, time::Instant};
 use anyhow::anyhow;
 use migrate::{
     Comparison, EditedRows, Embed, MigrateOptions, Mode, Outcome, RejectedRecords, Report, StaleRows,
-    Transfer, VerifyOptions, WholeSource,
+    Transfer, WholeSource,
 };
 use serde_json::Value;
 use store::postgres::Database;
@@ -19,7 +18,7 @@ use uuid::Uuid;
 
 use super::search::open_model;
 use crate::{
-    arguments::{MigrateArguments, OnReject, TransferArguments, VerifyArguments, What},
+    arguments::{MigrateArguments, OnReject, TransferArguments, What},
     configuration::Configuration,
     connection::{Connection, has_embedded_cluster},
     exit::{ExitCode, Failure, of_migration},
@@ -42,16 +41,6 @@ pub(crate) async fn run(
     let mut sources = Vec::new();
     let result = migrate(configuration, &arguments, &mut sources).await;
     goes_on.not_needed();
-    conclude(result, &sources, arguments.json, started)
-}
-
-pub(crate) async fn verify(
-    configuration: &Configuration,
-    arguments: VerifyArguments,
-) -> Result<ExitCode, Failure> {
-    let started = Instant::now();
-    let mut sources = Vec::new();
-    let result = compare(configuration, &arguments.transfer, &mut sources).await;
     conclude(result, &sources, arguments.json, started)
 }
 
@@ -106,7 +95,7 @@ async fn migrate(
 }
 
 /// What the command line means.
-enum Work {
+pub(crate) enum Work {
     /// Collections by name.
     Transfers(Vec<Transfer>),
     /// Those of a whole source.
@@ -114,7 +103,7 @@ enum Work {
 }
 
 impl Work {
-    async fn open(
+    pub(crate) async fn open(
         configuration: &Configuration,
         arguments: &TransferArguments,
         sources: &mut Vec<String>,
@@ -136,25 +125,6 @@ pub(crate) async fn migrate_with_progress(
     let progress = MigrationProgress::new();
     let result = migrate::migrate(database, transfers, options, &progress.observer()).await;
     progress.finish();
-    Ok(result?)
-}
-
-async fn compare(
-    configuration: &Configuration,
-    transfer: &TransferArguments,
-    sources: &mut Vec<String>,
-) -> Result<Report, Failure> {
-    let work = Work::open(configuration, transfer, sources).await?;
-    let connection = Connection::open(configuration).await?;
-    let options = VerifyOptions { embedded_missing: transfer.embed_missing };
-    let progress = MigrationProgress::new();
-    let (database, observer) = (&connection.database, progress.observer());
-    let result = match work {
-        Work::Transfers(transfers) => migrate::verify(database, transfers, options, &observer).await,
-        Work::Whole(whole) => migrate::verify_collections(database, *whole, options, &observer).await,
-    };
-    progress.finish();
-    connection.close().await?;
     Ok(result?)
 }
 
@@ -188,7 +158,8 @@ async fn embed(configuration: &Configuration) -> Result<Embed, Failure> {
     }))
 }
 
-fn conclude(
+/// Prints the report, and turns it into an exit code.
+pub(crate) fn conclude(
     result: Result<Report, Failure>,
     sources: &[String],
     is_json: bool,
