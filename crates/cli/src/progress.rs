@@ -1,15 +1,11 @@
 //! Progress on standard error: of a migration, a bar on a terminal and a line a phase elsewhere; of a mere read, a
 //! bar on a terminal and nothing elsewhere.
 
-use std::{
-    fmt,
-    io::IsTerminal as _,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{fmt, io::IsTerminal as _, sync::Arc, time::Duration};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use migrate::{Event, Observer, Phase};
+use records::lock::Mutex;
 
 use crate::output::{excerpt, visible};
 
@@ -36,7 +32,7 @@ impl MigrationProgress {
     fn show(&self, event: Event<'_>) {
         match (&self.0, event) {
             (Some(bar), Event::Phase { collection, phase, total }) => {
-                let mut bar = bar.lock().expect("no holder panics");
+                let mut bar = bar.lock();
                 bar.finish_and_clear();
                 let (verb, unit) = describe(phase);
                 *bar = ProgressBar::new(total)
@@ -45,7 +41,7 @@ impl MigrationProgress {
                 bar.enable_steady_tick(Duration::from_millis(100));
             }
             (Some(bar), Event::Progress { done, total }) => {
-                let bar = bar.lock().expect("no holder panics");
+                let bar = bar.lock();
                 if bar.length() != Some(total) && total > 0 {
                     bar.set_style(style("rows"));
                     bar.set_length(total);
@@ -64,7 +60,7 @@ impl MigrationProgress {
     /// Removes the bar.
     pub(crate) fn finish(self) {
         if let Some(bar) = self.0 {
-            bar.lock().expect("no holder panics").finish_and_clear();
+            bar.lock().finish_and_clear();
         }
     }
 }

@@ -81,6 +81,17 @@ fn libraries_read_no_environment() {
     }
 }
 
+#[test]
+fn locks_are_those_that_no_panic_poisons() {
+    for path in sources() {
+        let text = path.to_string_lossy().replace('\\', "/");
+        let product = text.contains("/src/") && !text.contains("test-support/");
+        let allowed = ends_with_any(&path, &["records/src/lock.rs"]);
+        let poisons = product && contains_any(&path, &["PoisonError", ".lock().expect(", ".lock().unwrap("]);
+        assert!(!poisons || allowed, "{}: use `records::lock`, which has the one policy", path.display());
+    }
+}
+
 /// Names of what is in a folder of `fuzz/`, without an ending.
 fn fuzz_names(folder: &str) -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz").join(folder);

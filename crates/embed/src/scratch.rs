@@ -1,6 +1,8 @@
 //! Working memory of passes, kept for the next pass.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
+
+use records::lock::Mutex;
 
 use crate::floats::Floats;
 use crate::kernels::Functions;
@@ -93,7 +95,7 @@ struct Shelf {
 
 impl Shelf {
     fn lock(&self) -> MutexGuard<'_, Vec<Floats>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle.lock()
     }
 
     /// A block of at least `len` f32, with anything in it.

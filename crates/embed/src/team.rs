@@ -7,9 +7,11 @@
 use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::{hint, io, mem};
+
+use records::lock::{Condvar, Mutex};
 
 use crate::priority::lower_priority;
 
@@ -99,7 +101,7 @@ impl Team {
         }
         let map = Arc::new(Map { of, results: (0..count).map(|_| Mutex::new(None)).collect() });
         self.run(map.clone());
-        let result = |slot: &Mutex<Option<T>>| slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let result = |slot: &Mutex<Option<T>>| slot.lock().take();
         map.results.iter().map(|slot| result(slot).expect("every chunk has run")).collect()
     }
 }
@@ -122,7 +124,7 @@ impl<T: Send, F: Fn(usize) -> T + Send + Sync> Stages for Map<T, F> {
 
     fn run(&self, _: u32, chunk: u32) {
         let result = (self.of)(chunk as usize);
-        *self.results[chunk as usize].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        *self.results[chunk as usize].lock() = Some(result);
     }
 }
 
@@ -153,7 +155,7 @@ struct Jobs {
 
 impl Board {
     fn lock(&self) -> MutexGuard<'_, Jobs> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.jobs.lock()
     }
 
     fn help(&self) {
@@ -173,7 +175,7 @@ impl Board {
             if let Some(job) = board.jobs.pop_front() {
                 return Some(job);
             }
-            board = self.posted.wait(board).unwrap_or_else(PoisonError::into_inner);
+            board = self.posted.wait(board);
         }
     }
 }
@@ -230,7 +232,7 @@ impl Job {
         // A sleeper counts itself before it looks at the cursor a last time. So either it sees this stage, or
         // it is seen here, and the lock is free only once it waits.
         if self.sleepers.load(SeqCst) > 0 {
-            drop(self.sleep.lock().unwrap_or_else(PoisonError::into_inner));
+            drop(self.sleep.lock());
             self.wake.notify_all();
         }
     }
@@ -243,10 +245,10 @@ impl Job {
             }
             hint::spin_loop();
         }
-        let mut asleep = self.sleep.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asleep = self.sleep.lock();
         self.sleepers.fetch_add(1, SeqCst);
         while !passed() {
-            asleep = self.wake.wait(asleep).unwrap_or_else(PoisonError::into_inner);
+            asleep = self.wake.wait(asleep);
         }
         self.sleepers.fetch_sub(1, SeqCst);
     }

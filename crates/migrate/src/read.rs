@@ -4,7 +4,7 @@ use std::{
     ops::ControlFlow,
     panic::resume_unwind,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, MutexGuard,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -12,6 +12,7 @@ use std::{
 };
 
 use chroma::{Collection, Record, Vector, Warning};
+use records::lock::Mutex;
 use store::chroma::Source;
 
 use crate::Error;
@@ -68,7 +69,7 @@ impl SourceCollection {
     /// The source, which no other thread reads meanwhile.
     fn lock(source: &Mutex<Source>) -> MutexGuard<'_, Source> {
         // Reading changes nothing but caches, so a panic on another thread leaves it whole.
-        source.lock().unwrap_or_else(PoisonError::into_inner)
+        source.lock()
     }
 
     /// The collection.

@@ -3,6 +3,7 @@
 mod embedding;
 mod failure;
 mod identity;
+pub mod lock;
 mod metadata;
 mod service;
 mod shortened;

@@ -5,7 +5,7 @@ use std::{
     fmt,
     panic::AssertUnwindSafe,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -18,7 +18,7 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeLabelSet},
     metrics::MetricType,
 };
-use records::panic_message;
+use records::{lock::Mutex, panic_message};
 
 /// Waits before a task is started again: they double while it panics again within the last one.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
@@ -144,7 +144,7 @@ impl Supervisor {
     }
 
     fn tasks(&self) -> MutexGuard<'_, Vec<Task>> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tasks.lock()
     }
 }
 
@@ -166,7 +166,7 @@ impl Pulse {
     }
 
     fn trouble(&self) -> MutexGuard<'_, Option<String>> {
-        self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.trouble.lock()
     }
 }
 

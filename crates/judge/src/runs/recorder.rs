@@ -1,13 +1,9 @@
 //! Writes down what the tasks of a run do: what several have to say at the same time goes into one transaction.
 
-use std::{
-    panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
-use records::panic_message;
+use records::{lock::Mutex, panic_message};
 use store::{
     postgres::{
         Database,
@@ -39,15 +35,15 @@ pub(super) struct Pulse(
 
 impl Pulse {
     pub(super) fn state(&self) -> RecorderState {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 
     fn up(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).trouble = None;
+        self.0.lock().trouble = None;
     }
 
     fn panicked(&self, message: &str) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         state.restarts += 1;
         state.trouble = Some(format!("it panicked: {message}"));
     }

@@ -2,11 +2,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::Duration,
 };
 
-use records::{Service, error_chain};
+use records::{Service, error_chain, lock::Mutex};
 use store::storage::StorageError;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -39,7 +39,7 @@ enum Seen {
 impl Runs {
     /// The run `id` for one more who watches it.
     pub fn watch(&self, id: Uuid) -> Arc<RunWatch> {
-        let mut runs = self.watched.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut runs = self.watched.runs.lock();
         if let Some(watch) = runs.get(&id).and_then(Weak::upgrade) {
             return watch;
         }

@@ -8,13 +8,14 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command},
     sync::{
-        Arc, Mutex,
+        Arc,
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
+use records::lock::Mutex;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::{ChromaError, ChromaProgram};
@@ -250,7 +251,7 @@ impl Running {
         while !self.reader.is_finished() && Instant::now() < end {
             thread::sleep(PAUSE);
         }
-        let lines = self.tail.lock().expect("no holder of the lock panics");
+        let lines = self.tail.lock();
         lines.iter().map(String::as_str).collect::<Vec<_>>().join("; ")
     }
 }
@@ -287,7 +288,7 @@ fn keep_tail(output: PipeReader, tail: &Mutex<VecDeque<String>>) {
         let line = String::from_utf8_lossy(&line).trim().to_owned();
         log::debug!("chroma: {line}");
         if !line.is_empty() {
-            let mut tail = tail.lock().expect("no holder of the lock panics");
+            let mut tail = tail.lock();
             if tail.len() == TAIL_LINES {
                 tail.pop_front();
             }

@@ -17,10 +17,12 @@ use std::{
     fs::{self, File, TryLockError},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, Weak},
+    sync::{Arc, Weak},
     thread,
     time::{Duration, Instant},
 };
+
+use records::lock::Mutex;
 
 pub use error::ChromaError;
 
@@ -97,7 +99,7 @@ impl OwnChromas {
         fs::create_dir_all(directory).map_err(file_error("create"))?;
         let directory = directory.canonicalize().map_err(file_error("find"))?;
         // Held while a server starts, so that nobody starts a second one beside it.
-        let mut running = self.running.lock().expect("no holder of the lock panics");
+        let mut running = self.running.lock();
         if let Some(server) = running.get(&directory).and_then(Weak::upgrade) {
             return Ok(server);
         }

@@ -1,13 +1,10 @@
 //! Connections: parsing the URL, opening a pool, and saying where it leads without its password.
 
-use std::{
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::try_join_all;
 use log::LevelFilter;
-use records::Service;
+use records::{Service, lock::RwLock};
 use sqlx::{
     ConnectOptions as _, Connection as _, PgConnection,
     postgres::{PgPoolOptions, PgRow},
@@ -228,11 +225,11 @@ impl Database {
 
     /// The database as it was seen last.
     pub fn session(&self) -> Session {
-        self.session.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.session.read().clone()
     }
 
     pub(super) fn set_session(&self, session: Session) {
-        *self.session.write().unwrap_or_else(PoisonError::into_inner) = session;
+        *self.session.write() = session;
     }
 
     /// Whether statements of ours can work in this database, as it was when we connected.

@@ -1,9 +1,9 @@
 //! The connections of a pool, shared by services so that none takes all: while one waits for a lock on its table, the
 //! others go on.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use records::Service;
+use records::{Service, lock::Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Large answers that are read at once, at most: each takes up to three times
@@ -53,7 +53,7 @@ impl Shares {
 
     /// The share of `service`, which uses the pool from now on.
     pub(super) fn of(&self, service: Service) -> Share {
-        let mut of_services = self.of_services.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut of_services = self.of_services.lock();
         let known = of_services.iter().find(|(known, _)| *known == service).map(|(_, own)| Arc::clone(own));
         let own = known.unwrap_or_else(|| {
             // One stays for all: a service without any would wait for ever.

@@ -4,10 +4,11 @@
 //! longest: to a search of a millisecond that is a fifth more, and a process with cold caches.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, MutexGuard, Weak},
     time::{Duration, Instant},
 };
 
+use records::lock::Mutex;
 use sqlx::PgConnection;
 
 use super::{
@@ -96,7 +97,7 @@ impl Shelf {
 
     fn shelved(&self) -> MutexGuard<'_, Shelved> {
         // Whoever panicked did so before or after a change of one step.
-        self.shelved.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shelved.lock()
     }
 }
 

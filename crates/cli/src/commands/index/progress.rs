@@ -1,8 +1,9 @@
 //! Progress of a build on standard error: a bar on a terminal, a line for each step elsewhere.
 
-use std::{io::IsTerminal as _, sync::Mutex};
+use std::io::IsTerminal as _;
 
 use indicatif::ProgressBar;
+use records::lock::Mutex;
 use store::postgres::vector_index::IndexChange;
 use upkeep::Event;
 
@@ -41,7 +42,7 @@ impl IndexProgress {
             }
             Event::Building { done, total } | Event::Measuring { done, total } => {
                 if let Some(bar) = &self.bar {
-                    let bar = bar.lock().expect("no holder panics");
+                    let bar = bar.lock();
                     bar.set_length(total);
                     bar.set_position(done);
                 }
@@ -54,7 +55,7 @@ impl IndexProgress {
         let line = visible(line);
         match &self.bar {
             Some(shown) => {
-                let mut shown = shown.lock().expect("no holder panics");
+                let mut shown = shown.lock();
                 shown.finish_and_clear();
                 eprintln!("{line}");
                 *shown = verb.map_or_else(ProgressBar::hidden, |(verb, unit)| bar(verb, unit));
@@ -66,7 +67,7 @@ impl IndexProgress {
     /// Removes the bar.
     pub(in crate::commands) fn finish(self) {
         if let Some(bar) = self.bar {
-            bar.into_inner().expect("no holder panics").finish_and_clear();
+            bar.into_inner().finish_and_clear();
         }
     }
 }

@@ -3,13 +3,14 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use provision::Server;
+use records::lock::Mutex;
 use server::{Need, Supervisor, TaskState};
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -53,11 +54,11 @@ struct Watching {
 
 impl Watching {
     fn set(&self, trouble: Option<String>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        *self.trouble.lock() = trouble;
     }
 
     fn state(&self) -> TaskState {
-        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let trouble = self.trouble.lock().clone();
         TaskState { restarts: self.restarts.load(Ordering::Relaxed), trouble }
     }
 }

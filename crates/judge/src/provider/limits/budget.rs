@@ -1,10 +1,8 @@
 //! What a run may use up.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::MutexGuard, time::Duration};
 
+use records::lock::Mutex;
 use tokio::time::Instant;
 
 use crate::{provider::Usage, registry::Model};
@@ -184,7 +182,7 @@ impl Budget {
 
     fn account(&self) -> MutexGuard<'_, Spent> {
         // Each change is one step: what is there is right, whoever panicked.
-        self.account.lock().unwrap_or_else(PoisonError::into_inner)
+        self.account.lock()
     }
 }
 

@@ -8,10 +8,11 @@
 use std::{
     collections::HashMap,
     num::NonZeroU32,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard},
     time::Duration,
 };
 
+use records::lock::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::provider::parameter::Refused;
@@ -65,7 +66,7 @@ impl Gates {
 
     /// The gate that all callers of `model` at `provider` share.
     pub fn gate(&self, provider: &str, model: &str) -> Arc<Gate> {
-        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gates = self.gates.lock();
         let gate = gates.entry((provider.to_owned(), model.to_owned()));
         gate.or_insert_with(|| Arc::new(Gate::new(self.max_concurrent))).clone()
     }
@@ -113,7 +114,7 @@ impl Gate {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

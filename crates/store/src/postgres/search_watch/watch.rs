@@ -5,14 +5,11 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
-use records::{Embedding, Service, timestamp};
+use records::{Embedding, Service, lock::Mutex, timestamp};
 use time::{OffsetDateTime, PrimitiveDateTime};
 
 use super::{
@@ -162,7 +159,7 @@ impl SearchWatch {
 
     /// Hands over the searches of `service` that were kept, oldest first.
     pub fn take_samples(&self, service: Service, filter_class: FilterClass) -> Vec<SampledSearch> {
-        let mut kept = self.cell(service, filter_class).kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.cell(service, filter_class).kept.lock();
         kept.drain(..).collect()
     }
 
@@ -182,7 +179,7 @@ impl Cell {
             returned: u32::try_from(note.returned).expect("it is within the limit"),
             latency: note.latency,
         };
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock();
         if kept.len() == MOST_KEPT {
             kept.pop_front();
         }

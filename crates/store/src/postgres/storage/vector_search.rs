@@ -4,11 +4,10 @@ use std::{
     collections::HashMap,
     fmt,
     hash::{DefaultHasher, Hasher as _},
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use records::Embedding;
+use records::{Embedding, lock::Mutex};
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
 
 use super::{PostgresStorage, fetch, row::read_record};
@@ -46,12 +45,12 @@ pub(super) struct IndexKnowledge(Mutex<Option<(Instant, Option<SearchedIndex>)>>
 
 impl IndexKnowledge {
     fn fresh(&self) -> Option<Option<SearchedIndex>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.0.lock();
         known.as_ref().filter(|(seen, _)| seen.elapsed() < KNOWN_FOR).map(|(_, index)| index.clone())
     }
 
     fn set(&self, index: Option<SearchedIndex>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), index));
+        *self.0.lock() = Some((Instant::now(), index));
     }
 }
 
@@ -67,12 +66,12 @@ impl WideFilters {
     const KNOWN_FOR: Duration = Duration::from_secs(60);
 
     fn has(&self, selection: &Selection) -> bool {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&Self::key(selection)).copied();
+        let seen = self.0.lock().get(&Self::key(selection)).copied();
         seen.is_some_and(|seen| seen.elapsed() < Self::KNOWN_FOR)
     }
 
     fn add(&self, selection: &Selection) {
-        let mut wide = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wide = self.0.lock();
         if wide.len() >= Self::MOST {
             wide.clear();
         }
