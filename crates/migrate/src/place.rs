@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chroma::Collection;
-use records::{DistanceSpace, MODEL_DIMENSION, Service};
+use records::{DistanceSpace, MODEL_DIMENSION, Service, without_nul};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use store::postgres::{
@@ -179,7 +179,7 @@ fn shared_names(collections: &[Collection]) -> Vec<String> {
         let is_alone = counts.get(name.as_str()).is_none_or(|count| *count == 1);
         let value = if is_default || is_alone { name.clone() } else { format!("{tenant}/{database}/{name}") };
         // No text of PostgreSQL has one, and no Chroma that checks names.
-        value.replace('\0', "\u{fffd}")
+        without_nul(&value).into_owned()
     };
     collections.iter().map(value).collect()
 }

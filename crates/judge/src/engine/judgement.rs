@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use records::panic_message;
+use records::{panic_message, without_nul};
 use serde_json::{Map, Value};
 use store::postgres::ResultWinner;
 
@@ -204,7 +204,7 @@ fn failed(error: &Error) -> Map<String, Value> {
 
 /// Words of a provider. PostgreSQL can look into no JSON that has the character NUL: its picture stands for it.
 pub(crate) fn words(text: &str) -> Value {
-    text.replace('\0', "\u{2400}").into()
+    without_nul(text).into()
 }
 
 #[cfg(test)]

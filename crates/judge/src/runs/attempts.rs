@@ -1,7 +1,7 @@
 //! The attempts of a task, written down around each call.
 
 use async_trait::async_trait;
-use records::timestamp;
+use records::{timestamp, without_nul};
 use store::postgres::runs::{AttemptBegun, AttemptEnded, COMPLETED, ClaimedTask, RunRecords};
 
 use super::recorder::{RecordError, Recorder};
@@ -62,7 +62,7 @@ impl AttemptLog for AttemptsOf<'_> {
                     latency_ms: Some(latency_ms(completion)),
                     tokens: usage.map(|usage| (usage.input_tokens, usage.output_tokens)),
                     cost_usd: self.model.cost_usd(usage),
-                    provider_id: completion.provider_id.as_ref().map(|id| id.replace('\0', "\u{2400}")),
+                    provider_id: completion.provider_id.as_deref().map(|id| without_nul(id).into_owned()),
                 });
                 Ok(())
             }

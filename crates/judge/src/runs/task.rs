@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use records::error_chain;
+use records::{error_chain, without_nul};
 use serde_json::Value;
 use store::{
     postgres::{
@@ -313,7 +313,7 @@ impl Execution {
         reason: Option<String>,
         output_id: Option<String>,
     ) -> Result<(), TaskAbort> {
-        let reason = reason.map(|reason| reason.replace('\0', "\u{2400}"));
+        let reason = reason.map(|reason| without_nul(&reason).into_owned());
         let (number, query_place) = (task.number, task.query_place);
         let result = None;
         records.done.push(TaskDone { task: number, query_place, outcome, reason, output_id, result });

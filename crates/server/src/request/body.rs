@@ -13,7 +13,7 @@ use axum::{
     extract::{FromRequest, Request},
     http::header,
 };
-use records::shortened;
+use records::{shortened, without_nul};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, error::Category};
@@ -118,7 +118,7 @@ fn refuse_nul(json: &[u8]) -> Result<(), ApiError> {
     let value: Value = serde_json::from_slice(json).map_err(malformed)?;
     match place_of_nul(&value) {
         Some(place) => {
-            let field = place.strip_prefix('.').unwrap_or(&place).replace('\0', "\u{2400}");
+            let field = without_nul(place.strip_prefix('.').unwrap_or(&place));
             Err(ApiError::invalid(field, "contains the character NUL, which cannot be stored: remove it"))
         }
         None => Ok(()),

@@ -9,6 +9,7 @@ use aide::{
     operation::{ParamLocation, add_parameters, parameters_from_schema},
 };
 use axum::{extract::FromRequestParts, http::request::Parts};
+use records::without_nul;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
@@ -75,7 +76,7 @@ pub(crate) fn read_query<T: DeserializeOwned + JsonSchema, U: UnknownFields>(
 ) -> Result<Known<T>, ApiError> {
     let pairs = form_urlencoded::parse(query.as_bytes());
     if let Some((name, _)) = pairs.clone().find(|(name, value)| name.contains('\0') || value.contains('\0')) {
-        let field = name.replace('\0', "\u{2400}");
+        let field = without_nul(&name);
         return Err(ApiError::invalid(field, "contains the character NUL, which no record has: remove it"));
     }
     read(serde_urlencoded::Deserializer::new(pairs)).map_err(Misread::into_error::<T, U>)

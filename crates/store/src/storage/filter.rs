@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use records::shortened;
+use records::{shortened, without_nul};
 use serde_json::{Map, Number, Value};
 
 use super::pattern::{self, Pattern};
@@ -316,7 +316,7 @@ fn text_without_nul(text: &str) -> Result<String, FilterError> {
 
 /// As an error repeats a name.
 fn shown(name: &str) -> String {
-    shortened(name, SHOWN_CHARACTERS).replace('\0', "\u{2400}")
+    without_nul(&shortened(name, SHOWN_CHARACTERS)).into_owned()
 }
 
 fn wrong(reason: impl Into<String>) -> FilterError {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use records::{Embedding, Service, shortened, timestamp};
+use records::{Embedding, Service, shortened, timestamp, without_nul};
 use serde_json::{Map, Value};
 use time::PrimitiveDateTime;
 
@@ -220,7 +220,7 @@ pub(crate) fn kept_keys(service: Service) -> impl Iterator<Item = &'static str> 
 /// `own` are the keys that the service sets itself, with their values: a user's may say the same.
 fn check_metadata(metadata: &Map<String, Value>, own: &[(&str, &str)]) -> Result<(), StorageError> {
     for (key, value) in metadata {
-        let field = || format!("metadata.{}", shortened(key, SHOWN_CHARACTERS)).replace('\0', "\u{2400}");
+        let field = || format!("metadata.{}", without_nul(&shortened(key, SHOWN_CHARACTERS)));
         if let Some(reason) = reason_against(key) {
             return Err(refused(field(), reason));
         }
@@ -273,8 +273,7 @@ fn check_value(value: &Value) -> Result<(), Fault> {
         Value::Object(entries) => entries.iter().try_for_each(|(key, value)| {
             let checked = reason_against(key).map_or_else(|| check_value(value), |reason| Err(fault(reason)));
             checked.map_err(|fault| {
-                let key = shortened(key, SHOWN_CHARACTERS).replace('\0', "\u{2400}");
-                fault.at(format_args!(".{key}"))
+                fault.at(format_args!(".{}", without_nul(&shortened(key, SHOWN_CHARACTERS))))
             })
         }),
         Value::Bool(_) | Value::Null => Ok(()),

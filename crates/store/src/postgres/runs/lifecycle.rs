@@ -1,5 +1,6 @@
 //! Making runs, finding them, and changing their state.
 
+use records::without_nul;
 use sqlx::PgConnection;
 use time::PrimitiveDateTime;
 use uuid::Uuid;
@@ -202,7 +203,7 @@ impl Database {
         reason: Option<&str>,
     ) -> Result<bool, StorageError> {
         // Words of a provider may be part of it.
-        let reason = reason.map(|reason| reason.replace('\0', "\u{fffd}"));
+        let reason = reason.map(|reason| without_nul(reason).into_owned());
         self.in_service(FAILING, "end a run", async |connection| {
             let ended = sqlx::query!(
                 r#"
