@@ -57,7 +57,7 @@ pub fn gateway(upstreams: &[Upstream], client: &reqwest::Client, process: &Arc<P
             }
         }
     }
-    layers::around(router, layers::Bodies::PassedOn, process)
+    layers::around(router, layers::Bodies::PassedOn, routes::class_of, process)
 }
 
 /// Passes a request on, and its answer back, both as they come in.

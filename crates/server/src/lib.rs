@@ -25,6 +25,7 @@ mod records;
 mod remote;
 mod request;
 mod results;
+mod route_class;
 mod routes;
 mod searches;
 mod supervisor;

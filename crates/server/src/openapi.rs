@@ -15,7 +15,10 @@ use aide::{
 use axum::{Router, extract::Extension, response::Html};
 use schemars::json_schema;
 
-use crate::answer::ErrorEnvelope;
+use crate::{
+    answer::ErrorEnvelope,
+    route_class::{ClassOf, RouteClass},
+};
 
 /// The description as JSON.
 #[derive(Clone)]
@@ -26,10 +29,11 @@ const DESCRIPTION: &str = "Keeps test prompts, evaluation metrics and what model
 Routes under `/api/v1` answer `{status, data, message, timestamp}`; the older ones without it answer `data` alone. \
 Errors have the same envelope everywhere. Times are UTC.";
 
-/// The page that shows the description.
-pub(crate) fn page<S: Clone + Send + Sync + 'static>()
--> impl AxumOperationHandler<(), Html<&'static str>, ((),), S> {
-    Swagger::new("/openapi.json").with_title("Panopticon").axum_handler()
+/// The page that shows the description, which is at `document`.
+pub(crate) fn page<S: Clone + Send + Sync + 'static>(
+    document: &str,
+) -> impl AxumOperationHandler<(), Html<&'static str>, ((),), S> {
+    Swagger::new(document).with_title("Panopticon").axum_handler()
 }
 
 /// Describes routes as they are made.
@@ -38,6 +42,7 @@ pub(crate) struct Description {
     /// Of every error's body.
     error: schemars::Schema,
     key: Key,
+    class_of: ClassOf,
 }
 
 /// Whether clients have to send the key.
@@ -50,7 +55,7 @@ pub(crate) enum Key {
 }
 
 impl Description {
-    pub(crate) fn begin(key: Key) -> Self {
+    pub(crate) fn begin(key: Key, class_of: ClassOf) -> Self {
         let info = Info {
             title: "Panopticon".to_owned(),
             description: Some(DESCRIPTION.to_owned()),
@@ -58,7 +63,7 @@ impl Description {
             ..Info::default()
         };
         let error = in_context(|context| context.schema.subschema_for::<ErrorEnvelope>());
-        Self { api: OpenApi { info, ..OpenApi::default() }, error, key }
+        Self { api: OpenApi { info, ..OpenApi::default() }, error, key, class_of }
     }
 
     /// Adds the routes of `router`.
@@ -68,14 +73,14 @@ impl Description {
 
     /// The whole description.
     pub(crate) fn finish(mut self) -> Extension<Document> {
-        complete(&mut self.api, &self.error, self.key);
+        complete(&mut self.api, &self.error, self.key, self.class_of);
         let json = serde_json::to_string(&self.api).expect("a description is JSON");
         Extension(Document(json.into()))
     }
 }
 
 /// Adds what all operations have.
-fn complete(api: &mut OpenApi, error: &schemars::Schema, key: Key) {
+fn complete(api: &mut OpenApi, error: &schemars::Schema, key: Key, class_of: ClassOf) {
     if key == Key::Needed {
         let components = api.components.get_or_insert_default();
         components.security_schemes.insert(KEY.to_owned(), ReferenceOr::Item(key_scheme()));
@@ -91,14 +96,14 @@ fn complete(api: &mut OpenApi, error: &schemars::Schema, key: Key) {
         ];
         for (method, operation) in operations {
             if let Some(operation) = operation {
-                complete_operation((method, path), operation, error, key);
+                complete_operation((method, path, class_of(path)), operation, error, key);
             }
         }
     }
 }
 
 fn complete_operation(
-    (method, path): (&str, &str),
+    (method, path, class): (&str, &str, RouteClass),
     operation: &mut Operation,
     error: &schemars::Schema,
     key: Key,
@@ -110,7 +115,6 @@ fn complete_operation(
         path.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0)).collect();
     operation.parameters.extend(variables.iter().map(|name| ReferenceOr::Item(path_parameter(name))));
 
-    let is_open = matches!(path, "/health" | "/ready");
     let has_body = operation.request_body.is_some();
     let is_idempotent = operation
         .parameters
@@ -118,11 +122,11 @@ fn complete_operation(
         .any(|parameter| matches!(parameter, ReferenceOr::Item(Parameter::Header { .. })));
     let mut statuses =
         vec![(500, "A fault of the server."), (503, "Not now: try again."), (504, "It took too long.")];
-    if key == Key::Needed && !is_open {
+    if key == Key::Needed && class.needs_key() {
         operation.security = vec![[(KEY.to_owned(), Vec::new())].into_iter().collect()];
         statuses.push((401, "The key is missing or wrong."));
     }
-    if key == Key::None && path != "/health" {
+    if key == Key::None && class.checks_origin() {
         statuses.push((403, "A page of another origin sent it."));
         statuses.push((421, "The header Host has no name of this server."));
     }
@@ -144,7 +148,7 @@ fn complete_operation(
     if has_body || !operation.parameters.is_empty() {
         statuses.push((422, "A field or parameter is not what it has to be."));
     }
-    if path.contains("/evaluate/") {
+    if class == RouteClass::Evaluation {
         statuses.push((
             502,
             "The model gave no output: its provider refused the call, or it answered nothing that can be judged.",

@@ -31,8 +31,30 @@ use crate::{
     process::Process,
     records::Records,
     results::Results,
+    route_class::RouteClass,
     wire::{EvaluationMetrics, Outputs, Queries, Resource},
 };
+
+const HEALTH: &str = "/health";
+const READY: &str = "/ready";
+const METRICS: &str = "/metrics";
+const DESCRIPTION: &str = "/openapi.json";
+const PAGE: &str = "/docs";
+const EVALUATE_QUERY: [&str; 2] = ["/evaluate/query", "/api/v1/evaluate/query"];
+const EVALUATE_THEME: [&str; 2] = ["/evaluate/theme", "/api/v1/evaluate/theme"];
+
+/// The class of the route at `path`.
+pub(crate) fn class_of(path: &str) -> RouteClass {
+    match path {
+        HEALTH => RouteClass::Health,
+        READY => RouteClass::Ready,
+        METRICS => RouteClass::Metrics,
+        DESCRIPTION => RouteClass::Description,
+        PAGE => RouteClass::Page,
+        _ if EVALUATE_QUERY.contains(&path) || EVALUATE_THEME.contains(&path) => RouteClass::Evaluation,
+        _ => RouteClass::Records,
+    }
+}
 
 /// The services that keep `storages`, under one address. Without `runs` a judge's storage is served, and nobody
 /// judges.
@@ -62,13 +84,13 @@ pub fn services(
             }
         });
     }
-    layers::around(router, layers::Bodies::Read, process)
+    layers::around(router, layers::Bodies::Read, class_of, process)
 }
 
 /// The routes that every address has, with a description of those of `services` too.
 pub(crate) fn described(services: &[Service], probes: Vec<Probe>, process: &Arc<Process>) -> Router {
-    let mut description =
-        Description::begin(if process.config.api_key.is_some() { Key::Needed } else { Key::None });
+    let key = if process.config.api_key.is_some() { Key::Needed } else { Key::None };
+    let mut description = Description::begin(key, class_of);
     let router = description.add(operation()).with_state(Operated::new(probes, process));
     for service in services {
         match service {
@@ -167,11 +189,11 @@ fn evaluations() -> ApiRouter<Judging> {
     let of_theme = "Has a model answer the queries of a theme, and a judge score the answers";
     let of_models = "Lists the models that are known";
     ApiRouter::new()
-        .api_route("/evaluate/query", post_with(evaluate_query::<Bare>, summary(of_query)))
-        .api_route("/evaluate/theme", post_with(evaluate_theme::<Bare>, summary(of_theme)))
+        .api_route(EVALUATE_QUERY[0], post_with(evaluate_query::<Bare>, summary(of_query)))
+        .api_route(EVALUATE_THEME[0], post_with(evaluate_theme::<Bare>, summary(of_theme)))
         .api_route("/models", get_with(list_models::<Bare>, summary(of_models)))
-        .api_route("/api/v1/evaluate/query", post_with(evaluate_query::<Enveloped>, summary(of_query)))
-        .api_route("/api/v1/evaluate/theme", post_with(evaluate_theme::<Enveloped>, summary(of_theme)))
+        .api_route(EVALUATE_QUERY[1], post_with(evaluate_query::<Enveloped>, summary(of_query)))
+        .api_route(EVALUATE_THEME[1], post_with(evaluate_theme::<Enveloped>, summary(of_theme)))
         .api_route(
             "/api/v1/models",
             get_with(list_models::<Enveloped>, summary(of_models))
@@ -249,11 +271,11 @@ fn extended<R: Resource>() -> ApiRouter<Records<R>> {
 
 fn operation() -> ApiRouter<Operated> {
     ApiRouter::new()
-        .api_route("/health", get_with(health, summary("Says that the process lives")))
-        .api_route("/ready", get_with(ready, summary("Says whether requests can be served")))
-        .api_route("/metrics", get_with(metrics, summary("Shows the metrics for Prometheus")))
-        .api_route("/openapi.json", get_with(document, summary("Shows this description")))
-        .api_route("/docs", get_with(openapi::page(), summary("Shows this description as a page")))
+        .api_route(HEALTH, get_with(health, summary("Says that the process lives")))
+        .api_route(READY, get_with(ready, summary("Says whether requests can be served")))
+        .api_route(METRICS, get_with(metrics, summary("Shows the metrics for Prometheus")))
+        .api_route(DESCRIPTION, get_with(document, summary("Shows this description")))
+        .api_route(PAGE, get_with(openapi::page(DESCRIPTION), summary("Shows this description as a page")))
 }
 
 fn summary(text: &'static str) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {

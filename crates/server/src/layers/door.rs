@@ -22,12 +22,8 @@ use crate::{
     config::{AllowedHosts, ServerConfig},
     process::Process,
     request::check_media_type,
+    route_class::RouteClass,
 };
-
-/// Says the version and costs nothing: whatever watches the process may ask.
-const OPEN: &str = "/health";
-/// Cost nothing and tell nothing of records: any page may link to them.
-const LINKED: [&str; 2] = ["/docs", "/openapi.json"];
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -39,7 +35,7 @@ pub(crate) async fn through_door(
     request: Request,
     next: Next,
 ) -> Response {
-    if process.config.api_key.is_some() || request.uri().path() == OPEN {
+    if process.config.api_key.is_some() || !RouteClass::of(&request).checks_origin() {
         return next.run(request).await;
     }
     match check(&process.config, &request) {
@@ -99,7 +95,7 @@ fn check_origin(config: &ServerConfig, request: &Request, host: Option<&Authorit
         headers.get_all(FETCH_SITE).iter().any(|site| !["same-origin", "none"].iter().any(|own| site == own));
     let is_link = matches!(*request.method(), Method::GET | Method::HEAD)
         && is(FETCH_MODE, "navigate")
-        && (is(FETCH_USER, "?1") || LINKED.contains(&request.uri().path()));
+        && (is(FETCH_USER, "?1") || RouteClass::of(request).may_be_linked());
     if is_foreign && !is_link {
         return Err(ApiError::Origin { origin: "another one".to_owned() });
     }
@@ -128,13 +124,16 @@ mod tests {
     use axum::{body::Body, http::StatusCode};
 
     use super::*;
-    use crate::config::{Hosts, Origins};
+    use crate::{
+        config::{Hosts, Origins},
+        routes::class_of,
+    };
 
     /// The status of the refusal, if the request is refused.
     fn refusal(config: &ServerConfig, request: &str, body: &str) -> Option<StatusCode> {
         let mut lines = request.lines();
         let (method, uri) = lines.next().and_then(|line| line.split_once(' ')).expect("a first line");
-        let mut builder = Request::builder().method(method).uri(uri);
+        let mut builder = Request::builder().method(method).uri(uri).extension(class_of(uri));
         for (name, value) in lines.filter_map(|line| line.trim().split_once(": ")) {
             builder = builder.header(name, value);
         }

@@ -9,10 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use crate::{answer::ApiError, connections::Use, process::Process};
-
-/// What load balancers ask, which have no key.
-const OPEN: [&str; 2] = ["/health", "/ready"];
+use crate::{answer::ApiError, connections::Use, process::Process, route_class::RouteClass};
 
 /// Lets requests pass that have the key, or ask for what is open.
 pub(crate) async fn with_key(State(process): State<Arc<Process>>, request: Request, next: Next) -> Response {
@@ -20,7 +17,7 @@ pub(crate) async fn with_key(State(process): State<Arc<Process>>, request: Reque
     if has_key && let Some(used) = request.extensions().get::<Use>() {
         used.trust();
     }
-    if has_key || OPEN.contains(&request.uri().path()) {
+    if has_key || !RouteClass::of(&request).needs_key() {
         return next.run(request).await;
     }
     ApiError::Unauthorized.into_response()

@@ -16,10 +16,8 @@ use crate::{
     permit::Permit,
     process::Process,
     request::Received,
+    route_class::RouteClass,
 };
-
-/// Operators want to look into a busy process above all.
-const UNCOUNTED: [&str; 3] = ["/health", "/ready", "/metrics"];
 
 /// Turns requests away while there are as many as may be.
 pub(crate) async fn within_room(
@@ -27,7 +25,7 @@ pub(crate) async fn within_room(
     mut request: Request,
     next: Next,
 ) -> Response {
-    if UNCOUNTED.contains(&request.uri().path()) {
+    if !RouteClass::of(&request).is_limited() {
         return next.run(request).await;
     }
     let Ok(permit) = Arc::clone(&process.room).try_acquire_owned() else {
@@ -87,19 +85,13 @@ pub(crate) async fn apart(State(process): State<Arc<Process>>, request: Request,
     if is_small { response.await } else { process.apart.run(response).await }
 }
 
-/// Requests that wait for models.
-const EVALUATIONS: [&str; 4] =
-    ["/evaluate/query", "/evaluate/theme", "/api/v1/evaluate/query", "/api/v1/evaluate/theme"];
-
 /// Gives requests up that take too long to begin their answer.
 pub(crate) async fn within_time(
     State(process): State<Arc<Process>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let is_evaluation = EVALUATIONS.contains(&request.uri().path());
-    let limit =
-        if is_evaluation { process.config.evaluation_timeout } else { process.config.request_timeout };
+    let limit = RouteClass::of(&request).time_limit(&process.config);
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => ApiError::Timeout { limit }.into_response(),

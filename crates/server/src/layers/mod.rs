@@ -1,4 +1,4 @@
-//! What every request goes through, whatever its route: from the outside in, an id, a span and metrics, the body of
+//! What every request goes through, whatever its route: from the outside in, the class of its route, an id, a span and metrics, the body of
 //! an error; origins; where it comes from, if no key is needed; the key; the wait for its body; a limit to how many there
 //! are; a time limit; a thread for large bodies; and a net under panics.
 
@@ -20,7 +20,7 @@ use axum::{
 use records::panic_message;
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
 
-use crate::{answer::ApiError, process::Process};
+use crate::{answer::ApiError, process::Process, route_class::ClassOf};
 
 pub(crate) use door::remove_origin;
 pub(crate) use key::has_key;
@@ -36,7 +36,7 @@ pub(crate) enum Bodies {
 }
 
 /// Puts the layers around `router`, which is complete but for what is no route.
-pub(crate) fn around(router: Router, bodies: Bodies, process: &Arc<Process>) -> Router {
+pub(crate) fn around(router: Router, bodies: Bodies, class_of: ClassOf, process: &Arc<Process>) -> Router {
     let mut router = router
         .fallback(no_route)
         .method_not_allowed_fallback(other_method)
@@ -55,7 +55,10 @@ pub(crate) fn around(router: Router, bodies: Bodies, process: &Arc<Process>) -> 
         .layer(from_fn_with_state(process.clone(), key::with_key))
         .layer(from_fn_with_state(process.clone(), door::through_door));
     let router = if process.config.cors_origins.0.is_empty() { router } else { router.layer(cors(process)) };
-    router.layer(from_fn_with_state(process.clone(), observe::observed)).layer(from_fn(observe::protected))
+    router
+        .layer(from_fn_with_state(process.clone(), observe::observed))
+        .layer(from_fn(observe::protected))
+        .layer(from_fn_with_state(class_of, observe::classed))
 }
 
 fn cors(process: &Process) -> CorsLayer {
@@ -103,12 +106,14 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
-    use crate::{config::ServerConfig, metrics::Probes};
+    use crate::{config::ServerConfig, metrics::Probes, route_class::RouteClass};
 
     #[tokio::test]
     async fn panic_is_an_error_like_others_and_its_message_stays_inside() {
         let router = Router::new().route("/panic", get(async || -> () { panic!("a secret of ours") }));
-        let router = around(router, Bodies::Read, &Process::new(ServerConfig::default(), Probes::default()));
+        let class_of = |_: &str| RouteClass::default();
+        let router =
+            around(router, Bodies::Read, class_of, &Process::new(ServerConfig::default(), Probes::default()));
         let request = Request::get("/panic")
             .header("host", "localhost")
             .header("x-request-id", "mine")

@@ -16,6 +16,7 @@ use crate::{
     answer::{ApiError, Failed},
     connections::{Use, holding},
     process::Process,
+    route_class::{ClassOf, RouteClass},
     trace,
 };
 
@@ -24,6 +25,13 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 
 /// The label of requests that no route takes: their paths are anybody's.
 const NO_ROUTE: &str = "none";
+
+/// Gives the request the class of its path.
+pub(crate) async fn classed(State(class_of): State<ClassOf>, mut request: Request, next: Next) -> Response {
+    let class = class_of(request.uri().path());
+    request.extensions_mut().insert(class);
+    next.run(request).await
+}
 
 /// Gives the request an id, notes it, and writes the body of its error.
 pub(crate) async fn observed(
@@ -76,7 +84,7 @@ pub(crate) async fn observed(
 
 /// Tells browsers to do with answers only what they are for.
 pub(crate) async fn protected(request: Request, next: Next) -> Response {
-    let is_page = request.uri().path() == "/docs";
+    let is_page = RouteClass::of(&request) == RouteClass::Page;
     let mut response = next.run(request).await;
     // The page's scripts and styles are inside it.
     let policy = if is_page {
