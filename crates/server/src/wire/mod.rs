@@ -3,10 +3,13 @@
 mod agreement;
 mod bounded;
 mod dates;
+mod evaluation_metrics;
 mod evaluations;
 mod lists;
 mod metadata;
+mod outputs;
 mod problems;
+mod queries;
 mod records;
 mod results;
 mod runs;
@@ -15,6 +18,7 @@ mod summaries;
 pub(crate) use agreement::{AgreementRequest, Labels, ShownAgreement, ShownScoresAgree, ShownWinnersAgree};
 pub(crate) use bounded::{Entries, LaxWhole, Object, Whole, Within};
 pub(crate) use dates::{EndDate, StartDate};
+pub(crate) use evaluation_metrics::EvaluationMetrics;
 pub(crate) use evaluations::{
     EvaluateQuery, EvaluateTheme, NewModel, ShownEvaluated, ShownModel, ShownOfTheme,
 };
@@ -23,10 +27,10 @@ pub(crate) use lists::{
     OnError, Page, PageParameters, Pagination, StoredBatch,
 };
 pub(crate) use metadata::{ClientId, ExactObject};
+pub(crate) use outputs::Outputs;
 pub(crate) use problems::ShownProblem;
-pub(crate) use records::{
-    Conditions, DraftChange, DraftRecord, EvaluationMetrics, Mode, Outputs, Queries, Resource, SearchRequest,
-};
+pub(crate) use queries::Queries;
+pub(crate) use records::{Conditions, DraftChange, DraftRecord, Mode, Resource, SearchRequest};
 pub(crate) use results::{
     ExportFormat, ExportParameters, Formulas, ResultFilters, ResultPage, ResultPaging, ShownResult,
 };
