@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf, process::ExitStatus};
 
+use records::oldest;
+
 /// A step of the setup failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -66,7 +68,8 @@ pub enum Error {
     },
     /// This platform has no packaged PostgreSQL.
     #[error(
-        "no packaged PostgreSQL for {os} on {arch}: install PostgreSQL 14 or newer with pgvector, or set DATABASE_URL"
+        "no packaged PostgreSQL for {os} on {arch}: install PostgreSQL {} or newer with pgvector, or set DATABASE_URL",
+        oldest::POSTGRESQL
     )]
     Platform {
         /// Operating system.

@@ -6,6 +6,7 @@ mod identity;
 pub mod lock;
 mod metadata;
 mod nul;
+pub mod oldest;
 mod service;
 mod shortened;
 mod space;

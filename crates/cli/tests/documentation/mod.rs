@@ -11,6 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use records::oldest;
+
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository is there")
 }
@@ -34,4 +36,15 @@ fn documents() -> Vec<PathBuf> {
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn documents_name_the_oldest_versions_that_are_supported() {
+    let [major, minor] = oldest::PGVECTOR;
+    let needed = format!("PostgreSQL {} or newer with pgvector {major}.{minor} or newer", oldest::POSTGRESQL);
+    for document in ["database.md", "get-started.md", "move-from-chroma.md"] {
+        let text = read(&repository().join("docs").join(document));
+        let words: Vec<&str> = text.split_whitespace().collect();
+        assert!(words.join(" ").contains(&needed), "{document}: {needed}");
+    }
 }

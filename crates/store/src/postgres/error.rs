@@ -1,5 +1,7 @@
 //! What can go wrong between us and the database, each with its remedy in the text.
 
+use records::oldest;
+
 use super::{UrlError, search_watch::UnknownFilterClass};
 
 /// An operation on the store failed.
@@ -20,7 +22,7 @@ pub enum Error {
         source: sqlx::Error,
     },
     /// The server is too old.
-    #[error("PostgreSQL at {address} has version {found}: version 14 or newer is needed")]
+    #[error("PostgreSQL at {address} has version {found}: version {} or newer is needed", oldest::POSTGRESQL)]
     ServerVersion {
         /// Host, port and database.
         address: String,
@@ -45,7 +47,9 @@ pub enum Error {
     },
     /// pgvector is too old.
     #[error(
-        "pgvector {found} is too old, 0.7 or newer is needed: upgrade the package, then run `alter extension vector update`"
+        "pgvector {found} is too old, {}.{} or newer is needed: upgrade the package, then run `alter extension vector update`",
+        oldest::PGVECTOR[0],
+        oldest::PGVECTOR[1]
     )]
     ExtensionVersion {
         /// The version in the database.

@@ -263,7 +263,7 @@ pub(crate) async fn pgvector_version(connection: &mut PgConnection) -> Result<Op
 }
 
 fn check_pgvector(found: &str) -> Result<(), Error> {
-    if parse_version(found) < versions::OLDEST_PGVECTOR {
+    if versions::is_too_old(found) {
         return Err(Error::ExtensionVersion { found: found.to_owned() });
     }
     Ok(())

@@ -1,9 +1,9 @@
 //! Versions of PostgreSQL and pgvector: which are needed, and what is wrong with some.
 
+use records::oldest;
+
 /// Oldest server that Panopticon supports, as `server_version_num` counts.
-pub const OLDEST_SERVER: i32 = 140_000;
-/// Oldest pgvector: the first with everything that our indexes and types need.
-pub const OLDEST_PGVECTOR: [u32; 3] = [0, 7, 0];
+pub const OLDEST_SERVER: i32 = oldest::POSTGRESQL.cast_signed() * 10_000;
 /// First pgvector that goes on scanning when a filter leaves too few rows.
 pub(crate) const ITERATIVE_SCAN_PGVECTOR: [u32; 3] = [0, 8, 0];
 /// First pgvector with the fixes that the upkeep of indexes needs.
@@ -87,6 +87,11 @@ pub fn safe_server(number: i32) -> Option<String> {
     (number < safe).then(|| format!("{}.{}", safe / 10_000, safe % 10_000))
 }
 
+/// Whether pgvector `version` is older than Panopticon supports.
+pub fn is_too_old(version: &str) -> bool {
+    parse_version(version)[..] < oldest::PGVECTOR[..]
+}
+
 /// The three numbers; what does not parse counts as 0, the oldest.
 pub fn parse_version(version: &str) -> [u32; 3] {
     let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
@@ -100,7 +105,7 @@ mod tests {
     #[test]
     fn versions_compare_by_number() {
         assert!(parse_version("0.10.0") > parse_version("0.8.6"));
-        assert!(parse_version("0.6.2") < OLDEST_PGVECTOR);
+        assert!(is_too_old("0.6.2") && !is_too_old("0.7.0") && !is_too_old("0.10"));
         assert!(parse_version("0.8.3") < FIXED_PGVECTOR);
         assert_eq!(parse_version("unreadable"), [0, 0, 0]);
     }

@@ -1,7 +1,7 @@
 //! Finds or makes a service's collection.
 
 use chroma::{Collection, DEFAULT_DATABASE};
-use records::{DistanceSpace, MODEL_DIMENSION, Service};
+use records::{DistanceSpace, MODEL_DIMENSION, Service, oldest};
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 
@@ -18,8 +18,6 @@ use crate::{
     storage::StorageError,
 };
 
-/// Before it there are no databases, no order of records to go through them, and 0.4.3 turns true into 1.
-const OLDEST: [u32; 3] = [0, 4, 15];
 /// The first that may hold lists; it and all later ones call themselves 1.0.0.
 const FIRST_OF_1: [u32; 3] = [1, 0, 0];
 
@@ -36,7 +34,8 @@ const MOST_RECORDS: usize = 1_000;
 #[derive(Debug, thiserror::Error)]
 enum Unfit {
     #[error(
-        "{address} is Chroma {version}: Panopticon writes to 0.4.15 and newer, so update it (pip install -U chromadb)"
+        "{address} is Chroma {version}: Panopticon writes to {} and newer, so update it (pip install -U chromadb)",
+        oldest::CHROMA.map(|number| number.to_string()).join(".")
     )]
     Version { address: String, version: String },
     #[error(
@@ -55,7 +54,7 @@ impl ChromaStorage {
     ///
     /// # Errors
     /// [`StorageError::Unavailable`] when the server does not answer. [`StorageError::Failed`] when the options are
-    /// wrong, the server refuses, it is older than 0.4.15, or the collection's embeddings are not of 384 components.
+    /// wrong, the server refuses, it is older than [`oldest::CHROMA`], or the collection's embeddings are not of 384 components.
     pub async fn open(service: Service, options: &ServerOptions) -> Result<Self, StorageError> {
         const OPERATION: &str = "open the storage";
         let failed = |error| storage_error(service, OPERATION, error);
@@ -66,7 +65,7 @@ impl ChromaStorage {
             ServerOptions { database: Some(database.clone()), attempts: ATTEMPTS, ..options.clone() };
         let server = ChromaServer::connect(&options).await.map_err(failed)?;
         let version = version_number(server.version());
-        if version < OLDEST {
+        if version < oldest::CHROMA {
             let (address, version) = (server.address().to_owned(), server.version().to_owned());
             return Err(unfit(Unfit::Version { address, version }));
         }

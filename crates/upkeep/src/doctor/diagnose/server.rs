@@ -1,8 +1,9 @@
 //! The server: its versions, and what its sessions do.
 
+use records::oldest;
 use store::postgres::{
     quoted,
-    versions::{Harm, OLDEST_PGVECTOR, OLDEST_SERVER, parse_version, pgvector_problems, safe_server},
+    versions::{Harm, OLDEST_SERVER, is_too_old, parse_version, pgvector_problems, safe_server},
 };
 
 use super::{session, settings, sql};
@@ -18,8 +19,11 @@ pub(super) fn diagnose(examination: &Examination) -> Vec<Finding> {
         findings.push(Finding { severity, code, table: None, what, remedy });
     };
     if server.postgresql_number < OLDEST_SERVER {
-        let what =
-            format!("PostgreSQL {} is too old for Panopticon, which needs 14 or newer", server.postgresql);
+        let what = format!(
+            "PostgreSQL {} is too old for Panopticon, which needs {} or newer",
+            server.postgresql,
+            oldest::POSTGRESQL
+        );
         add(Severity::Error, "postgresql_too_old", what, Remedy::Advice("upgrade PostgreSQL".to_owned()));
     } else if let Some(safe) = safe_server(server.postgresql_number) {
         let what = format!(
@@ -96,8 +100,10 @@ fn pgvector(examination: &Examination) -> Option<Finding> {
             "upgrade the package (on Debian and Ubuntu postgresql-{major}-pgvector), then run `{update}` in this database"
         ))
     };
-    if parse_version(running) < OLDEST_PGVECTOR {
-        let what = format!("pgvector {running} is too old for Panopticon, which needs 0.7 or newer");
+    if is_too_old(running) {
+        let [major, minor] = oldest::PGVECTOR;
+        let what =
+            format!("pgvector {running} is too old for Panopticon, which needs {major}.{minor} or newer");
         return finding(Severity::Error, "pgvector_too_old", what, upgrade());
     }
     let has_graph = examination.tables.iter().any(|table| {
