@@ -1,6 +1,7 @@
 //! A real, empty PostgreSQL database for each test, on a server that the tests of a user share.
 
 use std::{
+    cell::RefCell,
     sync::{Arc, Mutex, Weak},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -23,8 +24,16 @@ static TEMPLATE: OnceCell<String> = OnceCell::const_new();
 /// Databases of failed tests are kept this long for a look inside.
 const KEPT_SECONDS: u64 = 3600;
 
+thread_local! {
+    /// Databases that this thread's test is done with. They go with the thread, when the test's runtime and all its
+    /// connections are gone: PostgreSQL drops no database before each of its processes has agreed, and one that waits for
+    /// the password of a connection agrees when it has it, or after its `authentication_timeout` of a minute. A test that
+    /// waits for the drop answers no such question of its own, and holds all other tests up that drop databases.
+    static DONE: RefCell<Vec<DoneDatabase>> = const { RefCell::new(Vec::new()) };
+}
+
 /// A database of its own for one test: a database, not a schema, since `vector` is a per-database extension and
-/// advisory locks are per-database too. Dropped with the value, kept when the test fails.
+/// advisory locks are per-database too. Dropped with the thread that has dropped the value, kept when the test fails.
 pub struct TestDatabase {
     name: String,
     server: Arc<Server>,
@@ -83,6 +92,20 @@ impl Drop for TestDatabase {
             println!("the failed test's database is kept: {}", self.name);
             return;
         }
+        let done = DoneDatabase { name: self.name.clone(), server: Arc::clone(&self.server) };
+        // Where the thread's end has come already, it goes at once.
+        let _ = DONE.try_with(|all| all.borrow_mut().push(done));
+    }
+}
+
+/// Drops its database with itself.
+struct DoneDatabase {
+    name: String,
+    server: Arc<Server>,
+}
+
+impl Drop for DoneDatabase {
+    fn drop(&mut self) {
         let (url, name) = (self.server.url(), self.name.clone());
         // A destructor is not async and may run inside a runtime, so the statement gets a thread of its own.
         let dropped = std::thread::spawn(move || {

@@ -2,6 +2,7 @@
 
 mod chroma_writer;
 mod cutting_proxy;
+mod database;
 mod pg_bouncer;
 mod postgres_server;
 mod small_tablespace;

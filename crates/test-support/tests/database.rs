@@ -1,0 +1,61 @@
+//! Databases of tests' own.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    sync::mpsc,
+    thread,
+};
+
+use test_support::TestDatabase;
+use tokio::sync::oneshot;
+use url::Url;
+
+/// A connection that PostgreSQL has asked for its password.
+fn asked_for_a_password(database: &Url) -> TcpStream {
+    let address = (database.host_str().expect("a host"), database.port().expect("a port"));
+    let mut connection = TcpStream::connect(address).expect("the server listens");
+    let parameters = format!("user\0{}\0database\0{}\0\0", database.username(), name_of(database));
+    let length = u32::try_from(parameters.len() + 8).expect("it is short");
+    let version = 3_u32 << 16;
+    let startup = [&length.to_be_bytes(), &version.to_be_bytes(), parameters.as_bytes()].concat();
+    connection.write_all(&startup).expect("it is sent");
+    let mut kind = [0];
+    connection.read_exact(&mut kind).expect("the server answers");
+    assert_eq!(&kind, b"R", "it asks for the password");
+    connection
+}
+
+fn name_of(database: &Url) -> String {
+    database.path().trim_start_matches('/').to_owned()
+}
+
+async fn exists(observer: &TestDatabase, database: &Url) -> bool {
+    let names = observer.texts("select datname::text from pg_database").await;
+    names.contains(&name_of(database))
+}
+
+#[tokio::test]
+async fn database_goes_with_its_thread_whose_connections_it_outlives() {
+    let observer = TestDatabase::create().await;
+    let database = TestDatabase::create().await;
+    let url = Url::parse(&database.url()).expect("a URL");
+    let (done, is_done) = oneshot::channel();
+    let (seen, is_seen) = mpsc::channel::<()>();
+    let test = {
+        let url = url.clone();
+        thread::spawn(move || {
+            let connection = asked_for_a_password(&url);
+            // PostgreSQL drops it when the connection has said its password, and as long as this waits, that says nothing.
+            drop(database);
+            done.send(()).expect("somebody waits");
+            is_seen.recv().expect_err("nothing is sent");
+            drop(connection);
+        })
+    };
+    is_done.await.expect("no panic");
+    assert!(exists(&observer, &url).await, "nobody has waited for the drop");
+    drop(seen);
+    tokio::task::spawn_blocking(|| test.join()).await.expect("it joins").expect("no panic");
+    assert!(!exists(&observer, &url).await, "it went with its thread");
+}
