@@ -59,3 +59,10 @@ async fn database_goes_with_its_thread_whose_connections_it_outlives() {
     tokio::task::spawn_blocking(|| test.join()).await.expect("it joins").expect("no panic");
     assert!(!exists(&observer, &url).await, "it went with its thread");
 }
+
+#[tokio::test]
+async fn login_costs_one_hash() {
+    let database = TestDatabase::create().await;
+    let verifiers = database.texts("select rolpassword from pg_authid where rolname = current_user").await;
+    assert!(verifiers[0].starts_with("SCRAM-SHA-256$1:"), "{}", verifiers.len());
+}
