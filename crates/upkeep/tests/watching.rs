@@ -224,6 +224,44 @@ async fn searches_are_not_made_again_while_others_need_the_connections() {
 }
 
 #[tokio::test]
+async fn search_with_too_large_an_answer_is_skipped_and_counted_once_and_the_others_are_measured() {
+    let (test_database, database) = prepared().await;
+    fill(&test_database, FEW_ROWS).await;
+    let database = watched(&database, 1.0);
+    let vectors = &samples(&test_database).await[..5];
+    let by_time = Selection { from: Some(datetime!(2020-01-01 00:00)), ..Selection::default() };
+    for selection in [Selection::default(), by_time] {
+        search_for(&database, vectors, &selection).await;
+    }
+    // Ten of them have 17 million bytes; an answer may have 16 MiB.
+    let components: Vec<String> = vectors[4].iter().map(f32::to_string).collect();
+    test_database
+        .execute(&format!(
+            "update queries set query_text = repeat('x', 1700000)
+            where id in (select id from queries order by embedding <=> '[{}]' limit 10)",
+            components.join(",")
+        ))
+        .await;
+    // The last ones are made again: as many as were kept, so that none is made of a row.
+    let config = MonitorConfig { replays: 3, ..MonitorConfig::default() };
+    let mut monitor = Monitor::new(database.clone(), config);
+    let first = monitor.pass().await.expect("the pass is made");
+    assert!(first.failures.is_empty(), "{:?}", first.failures);
+    let skipped = |pass: &upkeep::monitor::Pass| -> Vec<(FilterClass, usize)> {
+        pass.too_large.iter().map(|(_, filter_class, count)| (*filter_class, *count)).collect()
+    };
+    let measured = |pass: &upkeep::monitor::Pass| -> Vec<(FilterClass, u32)> {
+        let of_queries = pass.history.iter().filter(|row| row.table == "queries");
+        of_queries.map(|row| (row.filter_class, row.replayed)).collect()
+    };
+    assert_eq!(skipped(&first), [(FilterClass::None, 1), (FilterClass::Time, 1)]);
+    assert_eq!(measured(&first), [(FilterClass::None, 2), (FilterClass::Time, 2)]);
+    let again = monitor.pass().await.expect("the pass is made");
+    assert_eq!(skipped(&again), [], "they are known by now");
+    assert_eq!(measured(&again), [(FilterClass::None, 3)]);
+}
+
+#[tokio::test]
 async fn quiet_tables_are_known_and_nothing_is_sampled_where_that_is_off() {
     let (test_database, database) = prepared().await;
     fill(&test_database, FEW_ROWS).await;

@@ -8,7 +8,7 @@ use store::{
         Database, Table,
         searches::{MeasuredRecall, ReplayedSearch},
     },
-    storage::Selection,
+    storage::{Selection, StorageError},
 };
 use tokio::time::{Instant, sleep};
 
@@ -48,6 +48,8 @@ pub struct Measurement {
     pub replayed: u32,
     /// Searches that were left out, since there is nothing at a finite distance from their vector.
     pub without_distance: u32,
+    /// Searches that were left out, since their answers have more bytes than an answer may.
+    pub too_large: Vec<ReplayedSearch>,
     /// Results that they did not have although there are as many.
     pub missing: u64,
     /// The share of the ten nearest rows that they found; `None` where there was nothing to find.
@@ -67,19 +69,24 @@ pub async fn measure(
     pace: Pace,
 ) -> Result<Measurement, store::Error> {
     let (mut recalls, mut times, mut missing) = (Vec::new(), Vec::new(), 0);
-    let mut without_distance = 0;
+    let (mut without_distance, mut too_large) = (0, Vec::new());
     for search in searches {
         if !is_free(database, pace).await {
             break;
         }
         let began = Instant::now();
-        let replay = database.replay(table, search, DEPTH, STATEMENT_TIMEOUT).await?;
-        missing += replay.missing;
-        if let Some(recall) = recall(&replay.exact, &replay.found) {
-            recalls.push(recall);
-            times.push(replay.took);
-        } else {
-            without_distance += 1;
+        match database.replay(table, search, DEPTH, STATEMENT_TIMEOUT).await {
+            Ok(replay) => {
+                missing += replay.missing;
+                if let Some(recall) = recall(&replay.exact, &replay.found) {
+                    recalls.push(recall);
+                    times.push(replay.took);
+                } else {
+                    without_distance += 1;
+                }
+            }
+            Err(error) if is_too_large(&error) => too_large.push(search.clone()),
+            Err(error) => return Err(error),
         }
         if let Pace::Background { until } = pace {
             sleep((began.elapsed() * REST).min(until.saturating_duration_since(Instant::now()))).await;
@@ -90,10 +97,16 @@ pub async fn measure(
     Ok(Measurement {
         replayed: u32::try_from(recalls.len()).expect("few searches are made again"),
         without_distance,
+        too_large,
         missing,
         recall: mean.map(|MeanRecall { mean, low, high }| MeasuredRecall { mean, low, high }),
         median_ms: times.get(times.len() / 2).map(|time| time.as_secs_f64() * 1_000.0),
     })
+}
+
+/// Whether a search was not made again since its answer has more bytes than an answer may.
+fn is_too_large(error: &store::Error) -> bool {
+    matches!(error, store::Error::Replay { source, .. } if matches!(**source, StorageError::TooLarge))
 }
 
 /// Waits until another search may be made; `false` where its time is over.

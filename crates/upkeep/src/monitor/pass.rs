@@ -1,6 +1,6 @@
 //! One look at what searches did since the last one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use records::{Service, timestamp};
 use store::postgres::{
@@ -21,6 +21,8 @@ use crate::observe::tables;
 
 /// Vectors that are kept of each table at the most: 15 MB.
 const MOST_SAMPLES: u32 = 10_000;
+/// So many searches whose answers are too large are remembered.
+const MOST_TOO_LARGE: usize = 1_000;
 /// So many times as many are looked through for different ones.
 const REPEATED: u32 = 4;
 
@@ -35,6 +37,8 @@ pub struct Monitor {
     /// The last searches with filters of each kind, which are in no table: made again when there are new ones, or something
     /// is wrong with them that only they can show to be over.
     filtered: BTreeMap<Kind, Vec<ReplayedSearch>>,
+    /// The last searches whose answers were too large, with their tables: they are not made again.
+    too_large: VecDeque<(String, ReplayedSearch)>,
     /// Kinds of searches that something was wrong with.
     troubled: BTreeSet<Kind>,
     passes: u32,
@@ -51,6 +55,9 @@ pub struct Pass {
     pub alerts: Vec<Alert>,
     /// What began or ended with what this pass has kept.
     pub changes: Vec<AlertChange>,
+    /// How many searches of each table and class are not made again from now on, since their answers have more bytes than
+    /// an answer may.
+    pub too_large: Vec<(String, FilterClass, usize)>,
     /// Tables whose searches could not be made again, and why not.
     pub failures: Vec<(String, store::Error)>,
 }
@@ -64,6 +71,7 @@ impl Monitor {
             counted: Vec::new(),
             counted_at: Instant::now(),
             filtered: BTreeMap::new(),
+            too_large: VecDeque::new(),
             troubled: BTreeSet::new(),
             passes: 0,
         }
@@ -94,6 +102,7 @@ impl Monitor {
             self.replay(&tables, &rows, (&searched, until), &mut measured).await;
             lock.release().await?;
         }
+        let too_large = self.leave_out(&mut measured);
         let seconds = counted_at.duration_since(self.counted_at).as_secs_f64();
         let history = self.history(windows, &measured, &rows, seconds);
         self.database.keep_search_history(&history).await?;
@@ -112,6 +121,7 @@ impl Monitor {
             recalls: last_recalls(past),
             alerts: known.active,
             changes,
+            too_large,
             failures: measured.failures,
         })
     }
@@ -142,7 +152,8 @@ impl Monitor {
                 .rev()
                 .map(|sample| ReplayedSearch { embedding: sample.embedding, selection: sample.selection });
             let earlier = self.filtered.remove(&kind).into_iter().flatten();
-            self.filtered.insert(kind.clone(), different(again.chain(earlier), self.config.replays));
+            let searches = again.chain(earlier).filter(|search| self.may_replay(&kind.0, search));
+            self.filtered.insert(kind.clone(), different(searches, self.config.replays));
             searched.insert(kind);
         }
         searched
@@ -188,7 +199,8 @@ impl Monitor {
         let wanted = self.config.replays;
         // A text may be searched for again and again.
         let kept = self.database.search_samples(table, wanted.saturating_mul(REPEATED)).await?;
-        let mut searches = different(kept.into_iter().map(unfiltered), wanted);
+        let kept = kept.into_iter().map(unfiltered).filter(|search| self.may_replay(&table.name, search));
+        let mut searches = different(kept, wanted);
         let lacking = wanted.saturating_sub(u32::try_from(searches.len()).expect("so many were asked for"));
         if lacking > 0 {
             // Other rows in each pass than those that the settings were chosen by.
@@ -196,6 +208,30 @@ impl Monitor {
             searches.extend(searches_for_rows(&self.database, table, rows, lacking, seed).await?);
         }
         Ok(searches)
+    }
+
+    /// Whether the answer to `search` was not too large so far.
+    fn may_replay(&self, table: &str, search: &ReplayedSearch) -> bool {
+        !self.too_large.iter().any(|(of, too_large)| of == table && too_large == search)
+    }
+
+    /// Remembers the searches whose answers were too large, and answers how many each kind had.
+    fn leave_out(&mut self, measured: &mut Measured) -> Vec<(String, FilterClass, usize)> {
+        let mut counts = Vec::new();
+        for ((table, filter_class), measurement) in &mut measured.kinds {
+            let searches = std::mem::take(&mut measurement.too_large);
+            if searches.is_empty() {
+                continue;
+            }
+            counts.push((table.clone(), *filter_class, searches.len()));
+            if let Some(filtered) = self.filtered.get_mut(&(table.clone(), *filter_class)) {
+                filtered.retain(|search| !searches.contains(search));
+            }
+            self.too_large.extend(searches.into_iter().map(|search| (table.clone(), search)));
+        }
+        let excess = self.too_large.len().saturating_sub(MOST_TOO_LARGE);
+        self.too_large.drain(..excess);
+        counts
     }
 
     fn history(

@@ -119,13 +119,23 @@ impl SearchMonitor {
     }
 
     async fn pass(&mut self) {
-        let Pass { history, recalls, alerts, changes, failures } = match self.monitor.pass().await {
+        let Pass { history, recalls, alerts, changes, too_large, failures } = match self.monitor.pass().await
+        {
             Ok(pass) => pass,
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
                 return tracing::warn!(error, "what searches find could not be looked at");
             }
         };
+        for (table, filter_class, count) in &too_large {
+            let class = filter_class.as_str();
+            tracing::info!(
+                table.name = table,
+                search.filter = class,
+                count,
+                "{count} searches of {table} are not made again: the ten nearest rows have more bytes than an answer may"
+            );
+        }
         for (table, error) in &failures {
             let error: &dyn std::error::Error = error;
             tracing::warn!(error, table.name = table, "what searches of {table} find could not be measured");
