@@ -95,6 +95,54 @@ async fn verify_says_that_nothing_was_changed_beside_a_collection_without_record
 }
 
 #[tokio::test]
+async fn collection_without_records_is_reported_without_a_table_and_verify_and_undo_work() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut writer = ChromaWriter::create(folder.path());
+    let collection = |name| ChromaCollection::new(name, DistanceSpace::Cosine, ChromaForm::Log);
+    writer.write(&collection("empty"), []);
+    writer.finish();
+    let from = folder.path().display().to_string();
+    let database = TestDatabase::create().await;
+    let is_absent = "select (to_regclass('chunks') is null and to_regclass('empty') is null)::text";
+    let into = ["--into", "chunks"];
+    let whole = ["collections", "--from", &from, "--into", "chunks"];
+    let one_of_it = ["collection", "empty", "--from", &from];
+    for what in [&whole[..], &one_of_it] {
+        for command in ["migrate", "verify"] {
+            let arguments = [&[command], what].concat();
+            let shown = run_on(&database, &arguments).await;
+            assert_eq!(shown.code, 0, "{arguments:?}: {shown:?}");
+            let said = "empty: no records, and no table was made for them: nothing to migrate";
+            assert!(shown.stdout.contains(said) && !shown.stdout.contains("chunks"), "{shown:?}");
+            let report = run_on(&database, &[&arguments[..], &["--json"]].concat()).await;
+            let report = json(&report);
+            assert_eq!(statuses(&report), ["nothing_to_migrate"], "{report}");
+            assert_eq!((&report["collections"][0]["table"], &report["run_id"]), (&Value::Null, &Value::Null));
+        }
+    }
+    assert_eq!(one(&database, is_absent).await, "true");
+
+    let more = tempfile::tempdir().expect("a temporary folder");
+    let mut writer = ChromaWriter::create(more.path());
+    let record =
+        ChromaRecord { id: "a".to_owned(), vector: vec![1.0; 384], document: None, metadata: Metadata::new() };
+    writer.write(&collection("empty"), []);
+    writer.write(&collection("full"), [record]);
+    writer.finish();
+    let from = more.path().display().to_string();
+    let migrated = json(&migrate(&database, &from, &into).await);
+    let tables: Vec<&Value> =
+        migrated["collections"].as_array().into_iter().flatten().map(|report| &report["table"]).collect();
+    assert_eq!(tables, [&value!("chunks"); 2], "the other one has made it");
+    let verified = run_on(&database, &["verify", "collections", "--from", &from, "--into", "chunks"]).await;
+    assert_eq!(verified.code, 0, "{verified:?}");
+    let run = migrated["run_id"].as_str().expect("a run");
+    let undone = run_on(&database, &["migrate", "--undo", run]).await;
+    assert_eq!(undone.code, 0, "{undone:?}");
+    assert_eq!(one(&database, is_absent).await, "true");
+}
+
+#[tokio::test]
 async fn shared_table_tells_collections_apart_by_a_column() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     directory(folder.path());

@@ -251,8 +251,10 @@ pub struct Phases {
 pub struct CollectionReport {
     /// Where the records come from.
     pub origin: Origin,
-    /// The table that they went into.
+    /// The table that they went into, or would go into.
     pub table: String,
+    /// Whether there is no such table, since the collection has no records and nothing else has made it.
+    pub is_table_absent: bool,
     /// The run that brings them: that of the whole report, unless an older one of this collection was finished.
     pub run_id: Uuid,
     /// What the copy did; `None` of a mere comparison.
@@ -277,6 +279,7 @@ impl CollectionReport {
         Self {
             origin,
             table: table.to_owned(),
+            is_table_absent: false,
             run_id,
             copied: None,
             index: None,

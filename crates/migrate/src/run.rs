@@ -85,8 +85,30 @@ pub async fn migrate(
     for (position, report) in empty {
         collections.insert(position, report);
     }
+    note_absent(database, &mut collections).await?;
     let warnings = Vec::new();
     Ok(Report { run_id, is_resumed, collections, server, warnings, elapsed: started.elapsed() })
+}
+
+/// Notes which collections without records have no table: theirs is made with their first record, whose vector says how
+/// wide it is.
+pub(crate) async fn note_absent(
+    database: &Database,
+    collections: &mut [CollectionReport],
+) -> Result<(), Error> {
+    let is_empty = |report: &CollectionReport| report.source_records() == 0 && report.failure.is_none();
+    let mut names: Vec<String> =
+        collections.iter().filter(|report| is_empty(report)).map(|report| report.table.clone()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    names.sort_unstable();
+    names.dedup();
+    let existing = database.taken_names(&names).await?;
+    for report in collections.iter_mut().filter(|report| is_empty(report)) {
+        report.is_table_absent = !existing.contains(&report.table);
+    }
+    Ok(())
 }
 
 pub(crate) fn nothing_to_migrate(transfer: &Transfer, run_id: Uuid) -> CollectionReport {
@@ -117,12 +139,31 @@ pub async fn verify(
     let mut collections = Vec::new();
     for transfer in transfers {
         let origins = Origins::of(&jobs, &origin(&transfer.source), &transfer.table);
+        let (transfer, records) = transfer.counted().await?;
+        if is_nothing(database, &transfer, records, &origins).await? {
+            collections.push(nothing_to_migrate(&transfer, Uuid::nil()));
+            continue;
+        }
         let task = CompareTask { transfer, origins, options, most_searches: usize::MAX };
         collections.push(compare(database, task, observer).await?);
     }
+    note_absent(database, &mut collections).await?;
     let run_id = collections.first().map_or_else(Uuid::nil, |collection| collection.run_id);
     let warnings = Vec::new();
     Ok(Report { run_id, is_resumed: false, collections, server, warnings, elapsed: started.elapsed() })
+}
+
+/// Whether a collection of so many records has nothing to compare: it has no records, and none were ever brought.
+pub(crate) async fn is_nothing(
+    database: &Database,
+    transfer: &Transfer,
+    records: Option<u64>,
+    origins: &Origins,
+) -> Result<bool, Error> {
+    if records.is_some_and(|records| records > 0) || !origins.own_runs.is_empty() {
+        return Ok(false);
+    }
+    Ok(records.is_none() || database.table_state(&transfer.table).await? == TableState::Absent)
 }
 
 /// A collection to compare.

@@ -31,7 +31,7 @@ use crate::{
     read::SourceCollection,
     report::{CollectionReport, Outcome, Report, Stopped},
     resume::{Earlier, Origins},
-    run::{CompareTask, HOLDING, compare, nothing_to_migrate},
+    run::{CompareTask, HOLDING, compare, is_nothing, note_absent, nothing_to_migrate},
 };
 
 /// Collections whose tables are held and made together. Each takes a handful of PostgreSQL's locks, of which a server
@@ -110,6 +110,7 @@ pub async fn migrate_collections(
             database.end_group(run.group.id, &manifest(&collections, started)).await?;
         }
     }
+    note_absent(database, &mut collections).await?;
     let Run { group, server, .. } = run;
     Ok(Report { run_id: group.id, is_resumed, collections, server, warnings, elapsed: started.elapsed() })
 }
@@ -154,6 +155,7 @@ pub async fn verify_collections(
         collections.extend(compared);
         observer(Event::Progress { done: collections.len() as u64, total });
     }
+    note_absent(database, &mut collections).await?;
     let run_id = collections.first().map_or_else(Uuid::nil, |collection| collection.run_id);
     Ok(Report { run_id, is_resumed: false, collections, server, warnings, elapsed: started.elapsed() })
 }
@@ -164,9 +166,11 @@ async fn compare_one(
     observer: &Observer,
 ) -> Result<CollectionReport, Error> {
     let (transfer, records) = task.transfer.counted().await?;
-    let Some(records) = records else { return Ok(nothing_to_migrate(&transfer, Uuid::nil())) };
+    if is_nothing(database, &transfer, records, &task.origins).await? {
+        return Ok(nothing_to_migrate(&transfer, Uuid::nil()));
+    }
     database.check_access(&transfer.table, Access::Read).await?;
-    let effort = if records <= SMALL_RECORDS { Effort::Small } else { Effort::Full };
+    let effort = if records.unwrap_or(0) <= SMALL_RECORDS { Effort::Small } else { Effort::Full };
     compare(database, CompareTask { transfer, most_searches: effort.most_searches(), ..task }, observer).await
 }
 

@@ -117,3 +117,20 @@ async fn services_come_in_one_run_and_an_empty_collection_is_nothing_to_migrate(
     let runs: Vec<bool> = report.collections.iter().map(|report_| report_.run_id == report.run_id).collect();
     assert_eq!(runs, [true; 4]);
 }
+
+#[tokio::test]
+async fn collection_that_lost_all_records_before_it_was_migrated_has_no_table_and_verifies() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::with("records", DistanceSpace::L2, &entries(0..2, 3));
+    for id in 0..2 {
+        directory.remove("records", &format!("record {id}"));
+    }
+    let records = table("records", DistanceSpace::L2, 3);
+    for report in [
+        migrate(&database, directory.path(), &records).await,
+        crate::verify(&database, directory.path(), &records).await,
+    ] {
+        assert_eq!((report.outcome(), report.is_table_absent), (Outcome::NothingToMigrate, true));
+    }
+    assert!(one::<bool>(&test_database, "select to_regclass('records') is null").await);
+}

@@ -23,8 +23,11 @@ pub(crate) fn to_json(sources: &[String], result: &Result<Report, Failure>, elap
                     "search_parity": verifications().filter_map(|v| v.searches.parity).reduce(f64::min),
                 })
             });
+            // Of collections without records and without a table nothing is noted that could be undone.
+            let is_noted = report.collections.iter().any(|collection| !collection.is_table_absent);
+            let run_id = is_noted.then(|| report.run_id.to_string());
             json!({
-                "run_id": report.run_id.to_string(),
+                "run_id": run_id,
                 "resumed": report.is_resumed,
                 "status": report.outcome().as_str(),
                 "source": source,
@@ -68,11 +71,11 @@ fn collection(report: &CollectionReport) -> Value {
         }
     };
     add(json!({
-        "run_id": report.run_id.to_string(),
+        "run_id": (!report.is_table_absent).then(|| report.run_id.to_string()),
         "tenant": report.origin.tenant,
         "database": report.origin.database,
         "collection": report.origin.collection,
-        "table": report.table,
+        "table": (!report.is_table_absent).then_some(&report.table),
         "status": report.outcome().as_str(),
         "source_records": report.source_records(),
         "index_failure": report.index_failure,

@@ -149,6 +149,14 @@ fn collection(report: &CollectionReport) -> String {
 }
 
 fn headline(report: &CollectionReport) -> String {
+    if report.is_table_absent {
+        let has = "no records, and no table was made for them";
+        return format!(
+            "{}: {has}: {}",
+            visible(&report.origin.collection),
+            report.outcome().as_str().replace('_', " ")
+        );
+    }
     let route = format!("{} -> table {}", visible(&report.origin.collection), visible(&report.table));
     let outcome = report.outcome().as_str().replace('_', " ");
     if let Some(error) = &report.failure {
