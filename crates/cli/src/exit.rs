@@ -249,8 +249,7 @@ fn store_code(error: &store::Error) -> ExitCode {
         | Error::NotAdopted { .. }
         | Error::Privilege { .. }
         | Error::NotVacuumed { .. }
-        | Error::UnknownJobStatus { .. }
-        | Error::FilterClass { .. } => ExitCode::Usage,
+        | Error::UnknownJobStatus { .. } => ExitCode::Usage,
         Error::Locked { .. } | Error::IndexesLocked { .. } | Error::TakenOver { .. } => ExitCode::Refused,
         Error::Connect { .. }
         | Error::Migrate { .. }

@@ -124,8 +124,12 @@ async fn collection_without_records_is_reported_without_a_table_and_verify_and_u
 
     let more = tempfile::tempdir().expect("a temporary folder");
     let mut writer = ChromaWriter::create(more.path());
-    let record =
-        ChromaRecord { id: "a".to_owned(), vector: vec![1.0; 384], document: None, metadata: Metadata::new() };
+    let record = ChromaRecord {
+        id: "a".to_owned(),
+        vector: vec![1.0; 384],
+        document: None,
+        metadata: Metadata::new(),
+    };
     writer.write(&collection("empty"), []);
     writer.write(&collection("full"), [record]);
     writer.finish();

@@ -141,6 +141,56 @@ async fn run_that_deleted_a_row_is_not_undone_before_the_one_that_brought_it_aga
 }
 
 #[tokio::test]
+async fn run_whose_time_is_odd_is_not_undone_before_one_that_may_have_changed_its_rows() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
+    let records = table("records", DistanceSpace::L2, 3);
+    migrate(&database, directory.path(), &records).await;
+    let before = content(&test_database).await;
+    let mut runs = Vec::new();
+    for seed in [50, 60] {
+        directory.remove("records", "record 1");
+        directory.put("records", &[Entry::new("record 1", vector(seed, 3))]);
+        let report = migrate(&database, directory.path(), &records).await;
+        assert_eq!(copied(&report).updated, 1);
+        runs.push(report.run_id);
+    }
+    let [second, third] = runs[..] else { panic!("{runs:?}") };
+    test_database
+        .execute("alter table migration_jobs alter started_at drop not null, alter changed_at drop not null")
+        .await;
+    for odd in ["'infinity'", "'-infinity'", "'12000-01-01'", "'0044-03-15 BC'", "null"] {
+        for run in [second, third] {
+            test_database
+                .execute(&format!(
+                    "create table kept as select id, started_at, changed_at from migration_jobs;
+                    update migration_jobs set started_at = {odd} where run_id = '{run}';
+                    update migration_jobs set changed_at = {odd} where run_id = '{run}' and {}",
+                    run == second
+                ))
+                .await;
+            let refused = undo(&database, second, EditedRows::Keep).await.expect_err("the third comes first");
+            assert!(
+                matches!(&refused, Error::LaterRuns { later, .. } if *later == [third]),
+                "{odd}: {refused}"
+            );
+            test_database
+                .execute(
+                    "update migration_jobs jobs set (started_at, changed_at) = (kept.started_at, kept.changed_at)
+                    from kept where kept.id = jobs.id;
+                    drop table kept",
+                )
+                .await;
+        }
+    }
+    test_database.execute("update migration_jobs set started_at = 'infinity'").await;
+    for run in [third, second] {
+        undo(&database, run, EditedRows::Keep).await.expect("the run is undone");
+    }
+    assert_eq!(content(&test_database).await, before);
+}
+
+#[tokio::test]
 async fn rows_edited_since_are_kept_and_named_until_they_may_be_overwritten() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));

@@ -24,6 +24,8 @@ pub struct SearchReport {
     pub recalls: Vec<SearchHistory>,
     /// What is looked at, and whether it is in order.
     pub alerts: Vec<SearchAlert>,
+    /// Rows of the history that were passed over, since no measurement leaves such.
+    pub unreadable: u64,
 }
 
 /// Something about searches that may be wrong.
@@ -85,7 +87,7 @@ struct AlertLabels {
 
 impl Collector for SearchProbe {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let SearchReport { totals, stretches, recalls, alerts } = (self.0)();
+        let SearchReport { totals, stretches, recalls, alerts, unreadable } = (self.0)();
         for (name, help, count) in [
             ("vector_searches", "Searches by vector", (|total| total.searches) as fn(&SearchTotals) -> u64),
             ("vector_search_results_wanted", "Results that searches by vector asked for", |total| {
@@ -135,6 +137,14 @@ impl Collector for SearchProbe {
             &recalls,
             |row| Some(row.target),
         )?;
+        encoder
+            .encode_descriptor(
+                "vector_search_history_unreadable_rows",
+                "Rows of vector_search_history that are passed over, since no measurement leaves such",
+                None,
+                MetricType::Gauge,
+            )?
+            .encode_gauge(&unreadable)?;
         let mut metric = encoder.encode_descriptor(
             "vector_search_alert",
             "1 where searches surely find too little, take too long, or lack results; 0 where not",

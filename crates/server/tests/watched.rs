@@ -56,6 +56,7 @@ pub(crate) fn searches() -> SearchProbe {
         stretches: vec![row.clone(), quiet],
         recalls: vec![row],
         alerts: vec![alert("latency", None), alert("recall", Some("they find too little"))],
+        unreadable: 3,
     };
     SearchProbe::new(move || report.clone())
 }

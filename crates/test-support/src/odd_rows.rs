@@ -126,3 +126,102 @@ pub async fn put_odd_rows(database: &TestDatabase) {
     statements.push_str("insert into evaluation_results (id) values ('');\n");
     database.execute(&statements).await;
 }
+
+/// A row of each table that keeps what was done, with `TIME` in every column of times.
+const KEPT: [(&str, &[&str], &str); 12] = [
+    ("models", &["created_at"], "(id, name, provider, is_judge_compatible, created_at) values ('odd NUMBER', 'm', 'openai', true, TIME)"),
+    (
+        "runs",
+        &["created_at", "began_at"],
+        "(id, plan, allowance, state, created_at, began_at, ended_at)
+            values ('c0000000-0000-4000-8000-00000000000NUMBER', '{}', '{}', 'cancelled', TIME, TIME, TIME)",
+    ),
+    (
+        "run_workers",
+        &["lease_until"],
+        "(run_id, worker, lease_until)
+            values ('c0000000-0000-4000-8000-00000000000NUMBER', gen_random_uuid(), TIME)",
+    ),
+    (
+        "run_attempts",
+        &["began_at"],
+        "(run_id, task, attempt, model_id, began_at, ended_at)
+            values ('c0000000-0000-4000-8000-00000000000NUMBER', 1, 1, 'm', TIME, TIME)",
+    ),
+    (
+        "migration_jobs",
+        &["started_at", "changed_at"],
+        "(id, run_id, collection_id, tenant, database, collection, source, table_name, definition, status, holder,
+                created_table, started_at, changed_at)
+            values (gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 't', 'd', 'c', 's', 'gone', '{}', 'undone',
+                gen_random_uuid(), false, TIME, TIME)",
+    ),
+    (
+        "migration_rejects",
+        &["created_at"],
+        "(run_id, tenant, database, collection, source_id, reason, record, created_at)
+            values (gen_random_uuid(), 't', 'd', 'c', '', 'r', '', TIME)",
+    ),
+    (
+        "migration_groups",
+        &["started_at", "changed_at"],
+        "(id, source, placement, status, started_at, changed_at)
+            values (gen_random_uuid(), 's', '{}', 'copying', TIME, TIME)",
+    ),
+    (
+        "vector_index_settings",
+        &["measured_at"],
+        "(table_name, index_name, build, filtering, depth, candidates, target, recall, recall_low, latency_ms, sampled,
+                rows, measured_at)
+            values ('queries', 'odd NUMBER', 1, 'none', 10, 1, 0.98, 0.1, 0.1, 1, 1, 1, TIME)",
+    ),
+    (
+        "vector_index_plans",
+        &["started_at"],
+        "(id, table_name, observed, plan, writes, started_at, ended_at)
+            values (gen_random_uuid(), 'queries', '{}', '{}', 0, TIME, TIME)",
+    ),
+    (
+        "vector_search_samples",
+        &["searched_at"],
+        "(id, table_name, filter_class, searched_at, embedding, wanted, returned, latency_ms)
+            values (gen_random_uuid(), 'queries', 'none', TIME, array_fill(0.05::real, array[384]), 10, 10, 1)",
+    ),
+    (
+        "vector_search_history",
+        &["measured_at"],
+        "(table_name, filter_class, measured_at, seconds, searches, wanted, returned, replayed, missing, recall,
+                recall_low, recall_high, target, rows)
+            values ('queries', 'none', TIME, 300, 100, 1000, 1000, 1000, 0, 0.1, 0.1, 0.1, 0.98, 1)",
+    ),
+    (
+        "maintenance_actions",
+        &["started_at"],
+        "(id, table_name, action, reason, before, after, started_at, ended_at)
+            values (gen_random_uuid(), 'queries', 'vacuum', 'r', '{}', '{\"dead_rows\": 1000000}', TIME, TIME)",
+    ),
+];
+
+/// The tables that keep what was done: names, and how many columns have no time where NULL is given.
+pub fn kept_tables() -> impl Iterator<Item = (&'static str, usize)> {
+    KEPT.into_iter().map(|(table, required, _)| (table, required.len()))
+}
+
+/// Rows of each of them.
+pub const KEPT_ROWS: usize = TIMES.len();
+
+/// Puts a row with each odd time into each table that keeps what was done, of a schema of ours.
+pub async fn put_odd_times(database: &TestDatabase) {
+    let mut statements =
+        "alter table vector_search_history drop constraint vector_search_history_pkey;\n".to_owned();
+    for (table, required, insert) in KEPT {
+        for column in required {
+            statements.push_str(&format!("alter table {table} alter {column} drop not null;\n"));
+        }
+        for (number, time) in TIMES.into_iter().enumerate() {
+            let insert = insert.replace("NUMBER", &number.to_string()).replace("TIME", time);
+            statements.push_str(&format!("insert into {table} {insert};\n"));
+        }
+    }
+    database.execute(&statements).await;
+}

@@ -65,8 +65,8 @@ async fn index_is_swapped_without_a_gap_and_without_blocking_writers() {
     assert!(again.is_empty(), "{again}");
     let plans = database.last_plans(&queries(), 10).await.expect("plans read");
     assert_eq!(plans.len(), 2, "what was done is kept, what was not is not");
-    assert!(plans.iter().all(|(_, ended, _)| ended.is_some()), "{plans:?}");
-    assert_eq!(plans[0].2["wanted"]["type"], "hnsw");
+    assert!(plans.iter().all(|plan| plan.ended_at.is_some()), "{plans:?}");
+    assert_eq!(plans[0].plan["wanted"]["type"], "hnsw");
 
     let none = Policy { index_type: IndexType::None, ..policy };
     apply(&database, &none).await;

@@ -30,6 +30,6 @@ async fn build_of_a_killed_process_is_cancelled_dropped_and_repeated() {
     assert_eq!(index_names(&test_database).await, ["queries_panopticon_vector", "queries_pkey"]);
     assert!(observe(&database).await.indexes[0].is_searched());
     let plans = database.last_plans(&queries(), 10).await.expect("plans read");
-    let ended: Vec<bool> = plans.iter().map(|(_, ended, _)| ended.is_some()).collect();
+    let ended: Vec<bool> = plans.iter().map(|plan| plan.ended_at.is_some()).collect();
     assert_eq!(ended, [true, false], "the plan that was not carried out is told from the one that was");
 }

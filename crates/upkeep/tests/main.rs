@@ -5,6 +5,7 @@ mod applying;
 mod crashes;
 mod doctor;
 mod maintenance;
+mod odd_times;
 mod tuning;
 mod watching;
 mod webhooks;

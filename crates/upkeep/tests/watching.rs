@@ -124,7 +124,7 @@ async fn low_recall_raises_one_alert_which_is_cleared_once_fixed() {
     assert!(matches!(&changes[..], [AlertChange { change: Change::Cleared, .. }]), "{changes:?}");
     let kept = database.search_history(datetime!(2026-01-01 00:00)).await.expect("the history reads");
     let recalls: Vec<bool> =
-        kept.iter().map(|row| row.recall.is_some_and(|recall| recall.high < 0.98)).collect();
+        kept.rows.iter().map(|row| row.recall.is_some_and(|recall| recall.high < 0.98)).collect();
     assert_eq!(recalls, [false, true, true, false], "{kept:?}");
 }
 
@@ -278,7 +278,7 @@ async fn quiet_tables_are_known_and_nothing_is_sampled_where_that_is_off() {
     assert!(history[0].searches == 2 && history[0].replayed > 10, "{history:?}");
     assert_eq!(kept_samples(&test_database).await, 0);
     let kept = database.search_history(datetime!(2026-01-01 00:00)).await.expect("the history reads");
-    assert_eq!(kept, [], "it was kept for no time at all");
+    assert_eq!(kept.rows, [], "it was kept for no time at all");
 }
 
 #[tokio::test]

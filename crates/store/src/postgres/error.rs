@@ -2,7 +2,7 @@
 
 use records::oldest;
 
-use super::{UrlError, search_watch::UnknownFilterClass};
+use super::UrlError;
 
 /// An operation on the store failed.
 #[derive(Debug, thiserror::Error)]
@@ -242,12 +242,6 @@ pub enum Error {
         table: String,
         /// Why.
         source: Box<crate::storage::StorageError>,
-    },
-    /// A newer version has been here.
-    #[error("failed to read vector_search_history")]
-    FilterClass {
-        /// What it wrote.
-        source: UnknownFilterClass,
     },
     /// A statement failed.
     #[error("failed to {operation}")]

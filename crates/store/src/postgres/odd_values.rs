@@ -4,6 +4,8 @@ use sqlx::Row as _;
 
 use super::{
     Database, Table,
+    own_tables::time_columns,
+    relations::has_table,
     sql::{
         self,
         odd_values::{self as statements, OddPlace},
@@ -22,6 +24,8 @@ const RESULTS: &str = "evaluation_results";
 pub struct OddValues {
     /// The table.
     pub table: String,
+    /// What tells its rows apart.
+    pub key: &'static str,
     /// Rows that were looked at.
     pub rows: u64,
     /// The share of the table's pages that they are from; 1 is all of them.
@@ -36,7 +40,7 @@ impl Database {
     /// # Errors
     /// When the statement fails.
     pub async fn odd_values(&self, table: &Table, share: f64) -> Result<OddValues, Error> {
-        self.count_odd(&table.name, statements::of_table(table), share).await
+        self.count_odd((&table.name, "id"), statements::of_table(table), share).await
     }
 
     /// Looks for odd values among the judge's results; `None` where there are none of ours.
@@ -53,10 +57,37 @@ impl Database {
         if !has_results {
             return Ok(None);
         }
-        self.count_odd(RESULTS, statements::of_results(), share).await.map(Some)
+        self.count_odd((RESULTS, "id"), statements::of_results(), share).await.map(Some)
     }
 
-    async fn count_odd(&self, table: &str, places: Vec<OddPlace>, share: f64) -> Result<OddValues, Error> {
+    /// Looks for odd times in the tables that keep what was done: those of `only` that are there, or all of them.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn odd_times(&self, only: Option<&[&str]>) -> Result<Vec<OddValues>, Error> {
+        let mut found = Vec::new();
+        for (table, columns) in time_columns() {
+            if only.is_some_and(|only| !only.contains(&table.as_str())) {
+                continue;
+            }
+            let mut transaction = self.begin().await?;
+            let exists = has_table(&mut transaction, &table).await.during(OPERATION)?;
+            transaction.commit().await.during("end a transaction")?;
+            if exists {
+                // Several of them have no id.
+                let odd = self.count_odd((&table, "ctid"), statements::of_times(&columns), 1.0).await?;
+                found.extend((!odd.found.is_empty()).then_some(odd));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn count_odd(
+        &self,
+        (table, key): (&str, &'static str),
+        places: Vec<OddPlace>,
+        share: f64,
+    ) -> Result<OddValues, Error> {
         let mut transaction = self.begin().await?;
         let row = sqlx::query(statements::count_odd(table, &places))
             .bind((share * 100.0) as f32)
@@ -74,7 +105,7 @@ impl Database {
                 found.push((place, rows));
             }
         }
-        Ok(OddValues { table: table.to_owned(), rows, share, found })
+        Ok(OddValues { table: table.to_owned(), key, rows, share, found })
     }
 }
 
@@ -82,6 +113,6 @@ impl OddValues {
     /// The statement that lists the rows of `place`.
     pub fn select(&self, place: &OddPlace) -> String {
         let (table, column) = (sql::quoted(&self.table), sql::quoted(&place.column));
-        format!("select id, {column}::text from {table} where {}", place.condition)
+        format!("select {}, {column}::text from {table} where {}", self.key, place.condition)
     }
 }

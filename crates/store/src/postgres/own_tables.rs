@@ -67,6 +67,17 @@ pub(super) fn table_names() -> impl Iterator<Item = String> {
     [&SERVICES, &BOOKKEEPING].into_iter().flat_map(tables).map(|table| table.name)
 }
 
+/// The tables in which we keep what was done, and those of their columns that are times.
+pub(super) fn time_columns() -> impl Iterator<Item = (String, Vec<String>)> {
+    let kept =
+        [&SERVICES, &BOOKKEEPING].into_iter().flat_map(tables).filter(|table| !is_adopted(&table.name));
+    kept.filter_map(|table| {
+        let times = table.columns.into_iter().filter(|column| column.column_type.starts_with("timestamp"));
+        let times: Vec<String> = times.map(|column| column.name).collect();
+        (!times.is_empty()).then_some((table.name, times))
+    })
+}
+
 /// Checks, before anything is changed, that whatever has the name of a table of `migrators` is that table: with the columns
 /// of those migrations that were applied, or where none was, of the one that would make it.
 ///
@@ -328,6 +339,27 @@ mod tests {
         for name in ["Runs", "run", "articles", "migration_", ""] {
             assert!(!is_own_relation(name), "{name}");
         }
+    }
+
+    #[test]
+    fn times_are_those_of_every_table_that_keeps_what_was_done() {
+        let times: Vec<String> =
+            time_columns().map(|(table, columns)| format!("{table}: {}", columns.join(", "))).collect();
+        let expected = [
+            "models: created_at",
+            "runs: created_at, began_at, ended_at",
+            "run_workers: lease_until",
+            "run_attempts: began_at, ended_at",
+            "migration_jobs: started_at, changed_at",
+            "migration_rejects: created_at",
+            "vector_index_settings: measured_at",
+            "vector_index_plans: started_at, ended_at",
+            "vector_search_samples: searched_at",
+            "vector_search_history: measured_at",
+            "maintenance_actions: started_at, ended_at",
+            "migration_groups: started_at, changed_at",
+        ];
+        assert_eq!(times, expected);
     }
 
     #[test]

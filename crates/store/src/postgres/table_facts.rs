@@ -1,8 +1,8 @@
 //! What the catalog and the statistics say of a table, which every role may read.
 
-use time::PrimitiveDateTime;
+use time::{Duration, PrimitiveDateTime};
 
-use super::{Database, Table, counted::counted, relations::has_table, unnamed::on};
+use super::{Database, Table, counted::counted, jobs::now, relations::has_table, unnamed::on};
 use crate::{Error, postgres::error::StatementContext as _};
 
 /// A table as the server knows it, without a look at its rows.
@@ -134,7 +134,7 @@ impl Database {
     }
 
     /// The last entry of `vector_search_history` for each class of filters of `table`, by class; none in a database that
-    /// has no such table.
+    /// has no such table. Rows that no measurement leaves are passed over.
     ///
     /// # Errors
     /// When a statement fails.
@@ -149,9 +149,14 @@ impl Database {
                     filter_class, measured_at, searches, latency_p50_ms, latency_p99_ms, recall, recall_high, target
                 from vector_search_history
                 where table_name = $1
+                    and num_nulls(filter_class, searches, target) = 0
+                    and searches >= 0
+                    and measured_at >= '0001-01-01'
+                    and measured_at <= $2
                 order by filter_class, measured_at desc
                 "#,
-                table.name
+                table.name,
+                now() + Duration::DAY
             )
             .fetch_all(on(&mut transaction))
             .await

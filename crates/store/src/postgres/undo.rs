@@ -58,12 +58,23 @@ impl Database {
             .during("look for rows that were brought again")?;
         let runs = sqlx::query_scalar!(
             r#"
+            -- Where another hand has set when a job began, the time of its last change tells the order; where that is odd
+            -- too, the order is not known, and each counts as later than those whose rows it may have changed.
+            with jobs as (
+                select id, run_id, table_name, status,
+                    case
+                        when started_at >= '0001-01-01' and started_at < '10000-01-01' then started_at
+                        when changed_at >= '0001-01-01' and changed_at < '10000-01-01' then changed_at
+                    end as at
+                from migration_jobs
+            )
             select later.run_id
-            from migration_jobs later
-            join migration_jobs own on own.id = $1
+            from jobs later
+            join jobs own on own.id = $1
             where later.table_name = own.table_name
                 and later.status <> 'undone'
-                and later.started_at > own.started_at
+                and later.id <> own.id
+                and coalesce(later.at > own.at, true)
                 and (
                     later.run_id = any($2)
                     or exists (
@@ -83,7 +94,7 @@ impl Database {
                             )
                     )
                 )
-            order by later.started_at desc
+            order by later.at desc
             "#,
             job.id,
             &brought_again

@@ -41,6 +41,8 @@ pub struct Observed {
     pub tables: Vec<ObservedTable>,
     /// What has expired.
     pub expired: Vec<Expired>,
+    /// Rows of ledgers that never expire, by an odd time, with their table.
+    pub timeless: Vec<(String, u64)>,
 }
 
 /// What is known of a table.
@@ -150,7 +152,14 @@ pub async fn observe(
         let before = at - limits.kept;
         expired.push(Expired { ledger, before, rows: database.count_expired(ledger, before).await? });
     }
-    Ok(Observed { at, tables, expired })
+    let mut timeless = Vec::new();
+    if only.is_none() {
+        for odd in database.odd_times(Some(&Ledger::ALL.map(Ledger::as_str))).await? {
+            let rows = odd.found.iter().map(|(_, rows)| rows).sum();
+            timeless.push((odd.table, rows));
+        }
+    }
+    Ok(Observed { at, tables, expired, timeless })
 }
 
 /// Tables into which a migration writes now.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use records::{Service, timestamp};
 use store::postgres::{
     Database, Table,
-    searches::{FilterClass, ReplayedSearch, SampledSearch, SearchHistory, SearchTotals},
+    searches::{FilterClass, KeptHistory, ReplayedSearch, SampledSearch, SearchHistory, SearchTotals},
 };
 use time::{OffsetDateTime, PrimitiveDateTime};
 use tokio::time::Instant;
@@ -55,6 +55,8 @@ pub struct Pass {
     pub alerts: Vec<Alert>,
     /// What began or ended with what this pass has kept.
     pub changes: Vec<AlertChange>,
+    /// Rows of the history that are passed over, since no measurement leaves such.
+    pub unreadable: u64,
     /// How many searches of each table and class are not made again from now on, since their answers have more bytes than
     /// an answer may.
     pub too_large: Vec<(String, FilterClass, usize)>,
@@ -109,7 +111,8 @@ impl Monitor {
         (self.counted, self.counted_at) = (totals, counted_at);
         self.passes = self.passes.wrapping_add(1);
         self.expire().await?;
-        let mut past = self.database.search_history(now() - BASELINE).await?;
+        let KeptHistory { rows: mut past, unreadable } =
+            self.database.search_history(now() - BASELINE).await?;
         // Of tables that were dropped nothing is wrong any more.
         past.retain(|row| rows.contains_key(&row.table));
         let known = alerts(&past);
@@ -121,6 +124,7 @@ impl Monitor {
             recalls: last_recalls(past),
             alerts: known.active,
             changes,
+            unreadable,
             too_large,
             failures: measured.failures,
         })

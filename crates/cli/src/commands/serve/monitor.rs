@@ -72,6 +72,8 @@ struct Known {
     stretches: Vec<SearchHistory>,
     recalls: Vec<SearchHistory>,
     alerts: Vec<Alert>,
+    /// Rows of the history that were passed over.
+    unreadable: u64,
 }
 
 /// Watches the searches that a database counts.
@@ -94,9 +96,9 @@ impl SearchMonitor {
         let watched = database.clone();
         let probe = SearchProbe::new(move || {
             let totals = watched.search_watch().map_or_else(Vec::new, SearchWatch::totals);
-            let Known { stretches, recalls, alerts } = knowing.borrow().clone();
+            let Known { stretches, recalls, alerts, unreadable } = knowing.borrow().clone();
             let alerts = looked_at(&stretches, &recalls, &alerts);
-            SearchReport { totals, stretches, recalls, alerts }
+            SearchReport { totals, stretches, recalls, alerts, unreadable }
         });
         let monitor = Monitor::new(database.clone(), config);
         Ok(Some((Self { monitor, interval: config.interval, webhook, known }, probe)))
@@ -119,14 +121,20 @@ impl SearchMonitor {
     }
 
     async fn pass(&mut self) {
-        let Pass { history, recalls, alerts, changes, too_large, failures } = match self.monitor.pass().await
-        {
-            Ok(pass) => pass,
-            Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                return tracing::warn!(error, "what searches find could not be looked at");
-            }
-        };
+        let Pass { history, recalls, alerts, changes, unreadable, too_large, failures } =
+            match self.monitor.pass().await {
+                Ok(pass) => pass,
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    return tracing::warn!(error, "what searches find could not be looked at");
+                }
+            };
+        if unreadable > 0 && self.known.borrow().unreadable != unreadable {
+            tracing::warn!(
+                rows = unreadable,
+                "{unreadable} rows of vector_search_history are passed over: no measurement leaves such a time, number or class; `panopticon doctor` lists odd times"
+            );
+        }
         for (table, filter_class, count) in &too_large {
             let class = filter_class.as_str();
             tracing::info!(
@@ -140,7 +148,7 @@ impl SearchMonitor {
             let error: &dyn std::error::Error = error;
             tracing::warn!(error, table.name = table, "what searches of {table} find could not be measured");
         }
-        self.known.send_replace(Known { stretches: history, recalls, alerts });
+        self.known.send_replace(Known { stretches: history, recalls, alerts, unreadable });
         for change in &changes {
             tell(change);
             if let Some(webhook) = &self.webhook

@@ -5,9 +5,9 @@ use time::{OffsetDateTime, PrimitiveDateTime};
 use uuid::Uuid;
 
 use crate::{
-    Error,
+    Error, StoredTime,
     json::decode,
-    postgres::{Database, error::StatementContext as _, relations::has_table, unnamed::on},
+    postgres::{Database, counted::counted, error::StatementContext as _, relations::has_table, unnamed::on},
 };
 
 const OPERATION: &str = "keep what maintenance does";
@@ -40,10 +40,10 @@ pub struct KeptAction {
     pub after: Option<Value>,
     /// Why it failed.
     pub error: Option<String>,
-    /// When, in UTC.
-    pub started_at: PrimitiveDateTime,
+    /// When, in UTC; `None` where another hand has removed that.
+    pub started_at: Option<StoredTime>,
     /// When, in UTC; `None` while it is under way, or where it was ended by force.
-    pub ended_at: Option<PrimitiveDateTime>,
+    pub ended_at: Option<StoredTime>,
 }
 
 impl Database {
@@ -108,12 +108,15 @@ impl Database {
         let rows = if exists {
             sqlx::query!(
                 r#"
-                select distinct on (table_name) table_name as "table_name!", (after ->> 'dead_rows')::bigint as dead_rows
+                select distinct on (table_name) table_name as "table_name!",
+                    case when after ->> 'dead_rows' ~ '^[0-9]{1,18}$' then (after ->> 'dead_rows')::bigint end as dead_rows
                 from maintenance_actions
-                where action = 'vacuum' and after is not null and ended_at > $1
-                order by table_name, started_at desc
+                where action = 'vacuum' and after is not null and table_name is not null
+                    and ended_at > $1 and ended_at <= $2
+                order by table_name, ended_at desc
                 "#,
-                since
+                since,
+                now()
             )
             .fetch_all(on(&mut transaction))
             .await
@@ -122,7 +125,8 @@ impl Database {
             Vec::new()
         };
         transaction.commit().await.during("end a transaction")?;
-        Ok(rows.into_iter().filter_map(|row| Some((row.table_name, row.dead_rows?.unsigned_abs()))).collect())
+        let left = rows.into_iter();
+        Ok(left.filter_map(|row| Some((row.table_name, counted(row.dead_rows?).ok()?))).collect())
     }
 
     /// The last actions, newest first; none in a database that has no place for them yet.
@@ -136,7 +140,9 @@ impl Database {
         let rows = if exists {
             sqlx::query!(
                 r#"
-                select table_name, action, reason, before::text as "before!", after::text, error, started_at, ended_at
+                select table_name, coalesce(action, '') as "action!", coalesce(reason, '') as "reason!",
+                    coalesce(before, 'null')::text as "before!", after::text, error,
+                    started_at as "started_at?: StoredTime", ended_at as "ended_at?: StoredTime"
                 from maintenance_actions
                 order by started_at desc
                 limit $1

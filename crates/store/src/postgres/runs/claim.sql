@@ -10,6 +10,8 @@ with chosen as (
             where workers.run_id = $1
                 and workers.worker = run_tasks.worker
                 and workers.lease_until > clock_timestamp() at time zone 'utc'
+                -- No lease lasts for a day: one that seems to is another hand's.
+                and workers.lease_until < clock_timestamp() at time zone 'utc' + interval '1 day'
         )
     order by task
     limit $3

@@ -72,7 +72,7 @@ impl Database {
                 least(greatest(created_at, '0001-01-01'), '9999-12-31 23:59:59.999999') as "created_at!",
                 least(greatest(began_at, '0001-01-01'), '9999-12-31 23:59:59.999999') as "began_at!",
                 case when ended_at is not null then least(greatest(ended_at, '0001-01-01'), '9999-12-31 23:59:59.999999') end as "ended_at?",
-                not (least(created_at, began_at, ended_at) >= '0001-01-01' and greatest(created_at, began_at, ended_at) <= '9999-12-31 23:59:59.999999') as "has_odd_time!",
+                (num_nulls(created_at, began_at) > 0 or least(created_at, began_at, ended_at) < '0001-01-01' or greatest(created_at, began_at, ended_at) > '9999-12-31 23:59:59.999999') as "has_odd_time!",
                 requests + (
                     select coalesce(sum(workers.requests), 0)::bigint
                     from run_workers as workers
@@ -112,7 +112,7 @@ impl Database {
                 least(greatest(created_at, '0001-01-01'), '9999-12-31 23:59:59.999999') as "created_at!",
                 least(greatest(began_at, '0001-01-01'), '9999-12-31 23:59:59.999999') as "began_at!",
                 case when ended_at is not null then least(greatest(ended_at, '0001-01-01'), '9999-12-31 23:59:59.999999') end as "ended_at?",
-                not (least(created_at, began_at, ended_at) >= '0001-01-01' and greatest(created_at, began_at, ended_at) <= '9999-12-31 23:59:59.999999') as "has_odd_time!",
+                (num_nulls(created_at, began_at) > 0 or least(created_at, began_at, ended_at) < '0001-01-01' or greatest(created_at, began_at, ended_at) > '9999-12-31 23:59:59.999999') as "has_odd_time!",
                 requests + (
                     select coalesce(sum(workers.requests), 0)::bigint
                     from run_workers as workers
@@ -468,7 +468,7 @@ impl Row {
     fn run(self) -> sqlx::Result<Run> {
         let mut problems = Vec::new();
         if self.has_odd_time {
-            problems.push("a time is infinite, before the year 1 or after 9999".to_owned());
+            problems.push("a time is missing, infinite, before the year 1 or after 9999".to_owned());
         }
         let counts = [self.requests, self.tokens, self.without_usage, self.without_cost];
         Ok(Run {

@@ -132,7 +132,7 @@ impl Database {
         .await
     }
 
-    /// How many workers of the run are alive.
+    /// How many workers of the run are alive. No lease lasts for a day: one that seems to is another hand's, and over.
     ///
     /// # Errors
     /// When the statement fails.
@@ -142,7 +142,9 @@ impl Database {
                 r#"
             select count(*) as "workers!"
             from run_workers
-            where run_id = $1 and lease_until > clock_timestamp() at time zone 'utc'
+            where run_id = $1
+                and lease_until > clock_timestamp() at time zone 'utc'
+                and lease_until < clock_timestamp() at time zone 'utc' + interval '1 day'
             "#,
                 run
             )

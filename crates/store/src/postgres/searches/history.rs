@@ -1,14 +1,15 @@
 //! The table `vector_search_history`: what searches were measured to do, over time.
 
 use sqlx::PgConnection;
-use time::PrimitiveDateTime;
+use time::{Duration, PrimitiveDateTime};
 
 use crate::{
-    Error,
+    Error, StoredTime,
     postgres::{
         Database,
         counted::counted,
         error::StatementContext as _,
+        jobs::now,
         relations::has_table,
         search_watch::{FilterClass, Percentiles},
         unnamed::on,
@@ -57,6 +58,18 @@ pub struct MeasuredRecall {
     pub high: f64,
 }
 
+/// What is kept of searches.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KeptHistory {
+    /// In order of time.
+    pub rows: Vec<SearchHistory>,
+    /// Rows that no measurement leaves, by their time, a number or their class: another hand's, or a newer version's.
+    pub unreadable: u64,
+}
+
+/// Clocks of processes differ by less; what is kept of a later time was not measured then.
+const AHEAD: Duration = Duration::DAY;
+
 impl Database {
     /// Keeps `history`, all or nothing.
     ///
@@ -104,11 +117,14 @@ impl Database {
     /// What is known since `since`, oldest first; nothing in a database that has no place for it yet.
     ///
     /// # Errors
-    /// When a statement fails, or a row is a newer version's.
-    pub async fn search_history(&self, since: PrimitiveDateTime) -> Result<Vec<SearchHistory>, Error> {
+    /// When a statement fails.
+    pub async fn search_history(&self, since: PrimitiveDateTime) -> Result<KeptHistory, Error> {
         let mut transaction = self.begin().await?;
-        let history =
-            if are_kept(&mut transaction).await? { read(&mut transaction, since).await? } else { Vec::new() };
+        let history = if are_kept(&mut transaction).await? {
+            read(&mut transaction, since).await?
+        } else {
+            KeptHistory::default()
+        };
         transaction.commit().await.during("end a transaction")?;
         Ok(history)
     }
@@ -128,48 +144,92 @@ impl Database {
     }
 }
 
-async fn read(connection: &mut PgConnection, since: PrimitiveDateTime) -> Result<Vec<SearchHistory>, Error> {
-    const OPERATION: &str = "read what searches did";
-    let rows = sqlx::query!(
+async fn read(connection: &mut PgConnection, since: PrimitiveDateTime) -> Result<KeptHistory, Error> {
+    let rows = sqlx::query_as!(
+        Row,
         r#"
-        select table_name, filter_class, measured_at, seconds, searches, latency_p50_ms, latency_p95_ms,
-            latency_p99_ms, wanted, returned, replayed, missing, recall, recall_low, recall_high, target, rows
+        select table_name as "table_name?", filter_class as "filter_class?",
+            measured_at as "measured_at?: StoredTime", seconds as "seconds?", searches as "searches?",
+            latency_p50_ms, latency_p95_ms, latency_p99_ms, wanted as "wanted?", returned as "returned?",
+            replayed as "replayed?", missing as "missing?", recall, recall_low, recall_high, target as "target?",
+            rows as "rows?"
         from vector_search_history
-        where measured_at >= $1
+        where measured_at >= $1 or measured_at is null
         order by measured_at, table_name, filter_class
         "#,
         since
     )
     .fetch_all(on(connection))
     .await
-    .during(OPERATION)?;
-    let history = rows.into_iter().map(|row| {
-        let percentiles = (row.latency_p50_ms, row.latency_p95_ms, row.latency_p99_ms);
-        let latency = match percentiles {
+    .during("read what searches did")?;
+    let (all, latest) = (rows.len(), now() + AHEAD);
+    let rows: Vec<SearchHistory> =
+        rows.into_iter().filter_map(Row::history).filter(|row| row.measured_at <= latest).collect();
+    Ok(KeptHistory { unreadable: (all - rows.len()) as u64, rows })
+}
+
+/// A row as another hand may have left it.
+struct Row {
+    table_name: Option<String>,
+    filter_class: Option<String>,
+    measured_at: Option<StoredTime>,
+    seconds: Option<f64>,
+    searches: Option<i64>,
+    latency_p50_ms: Option<f64>,
+    latency_p95_ms: Option<f64>,
+    latency_p99_ms: Option<f64>,
+    wanted: Option<i64>,
+    returned: Option<i64>,
+    replayed: Option<i32>,
+    missing: Option<i64>,
+    recall: Option<f64>,
+    recall_low: Option<f64>,
+    recall_high: Option<f64>,
+    target: Option<f64>,
+    rows: Option<i64>,
+}
+
+impl Row {
+    /// The measurement; `None` if it has values that none gives.
+    fn history(self) -> Option<SearchHistory> {
+        let measured = [
+            self.seconds,
+            self.latency_p50_ms,
+            self.latency_p95_ms,
+            self.latency_p99_ms,
+            self.recall,
+            self.recall_low,
+            self.recall_high,
+            self.target,
+        ];
+        if measured.into_iter().flatten().any(|number| !number.is_finite()) {
+            return None;
+        }
+        let latency = match (self.latency_p50_ms, self.latency_p95_ms, self.latency_p99_ms) {
             (Some(p50_ms), Some(p95_ms), Some(p99_ms)) => Some(Percentiles { p50_ms, p95_ms, p99_ms }),
             _ => None,
         };
-        let recall = match (row.recall, row.recall_low, row.recall_high) {
+        let recall = match (self.recall, self.recall_low, self.recall_high) {
             (Some(mean), Some(low), Some(high)) => Some(MeasuredRecall { mean, low, high }),
             _ => None,
         };
-        Ok(SearchHistory {
-            table: row.table_name,
-            filter_class: row.filter_class.parse().map_err(|source| Error::FilterClass { source })?,
-            measured_at: row.measured_at,
-            seconds: row.seconds,
-            searches: counted(row.searches).during(OPERATION)?,
+        let count = |stored: Option<i64>| counted(stored?).ok();
+        Some(SearchHistory {
+            table: self.table_name?,
+            filter_class: self.filter_class?.parse().ok()?,
+            measured_at: self.measured_at?.in_calendar()?,
+            seconds: self.seconds?,
+            searches: count(self.searches)?,
             latency,
-            wanted: counted(row.wanted).during(OPERATION)?,
-            returned: counted(row.returned).during(OPERATION)?,
-            replayed: counted(row.replayed).during(OPERATION)?,
-            missing: counted(row.missing).during(OPERATION)?,
+            wanted: count(self.wanted)?,
+            returned: count(self.returned)?,
+            replayed: counted(self.replayed?).ok()?,
+            missing: count(self.missing)?,
             recall,
-            target: row.target,
-            rows: counted(row.rows).during(OPERATION)?,
+            target: self.target?,
+            rows: count(self.rows)?,
         })
-    });
-    history.collect()
+    }
 }
 
 /// Whether this database has a place for what searches did: an older one gets it when its schema is made current.

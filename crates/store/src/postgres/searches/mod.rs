@@ -9,7 +9,7 @@ mod replay;
 mod samples;
 
 pub use self::{
-    history::{MeasuredRecall, SearchHistory},
+    history::{KeptHistory, MeasuredRecall, SearchHistory},
     replay::{Replay, ReplayedSearch},
     samples::StoredSample,
 };

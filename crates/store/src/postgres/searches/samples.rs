@@ -60,7 +60,8 @@ impl Database {
         transaction.commit().await.during("end a transaction")
     }
 
-    /// The vectors of the last `limit` searches of `table` that were kept, of any class, newest first.
+    /// The vectors of the last `limit` searches of `table` that were kept, of any class, newest first; none that `table` has
+    /// no distance to.
     ///
     /// # Errors
     /// When the statement fails.
@@ -71,11 +72,16 @@ impl Database {
             select embedding
             from vector_search_samples
             where table_name = $1
+                and searched_at < 'infinity'
+                and cardinality(embedding) = $3
+                and array_position(embedding, null) is null
+                and not (embedding && array['NaN', 'Infinity', '-Infinity']::real[])
             order by searched_at desc
             limit $2
             "#,
             table.name,
-            i64::from(limit)
+            i64::from(limit),
+            i32::try_from(table.dimension).unwrap_or(i32::MAX)
         )
         .fetch_all(on(&mut transaction))
         .await

@@ -70,6 +70,19 @@ pub(crate) fn of_table(table: &Table) -> Vec<OddPlace> {
     places
 }
 
+/// What is looked for in a table that keeps what was done, whose `columns` are times.
+pub(crate) fn of_times(columns: &[String]) -> Vec<OddPlace> {
+    let mut places = Vec::new();
+    for column in columns {
+        // What is under way has not ended.
+        if column != "ended_at" {
+            places.push(OddPlace::new(column, OddKind::Null, format!("{} is null", quoted(column))));
+        }
+        places.push(OddPlace::new(column, OddKind::TimeOutOfRange, out_of_calendar(&quoted(column))));
+    }
+    places
+}
+
 /// What is looked for in `evaluation_results`.
 pub(crate) fn of_results() -> Vec<OddPlace> {
     vec![

@@ -95,6 +95,10 @@ pub(super) async fn measured_settings(
             sampled, rows, measured_at
         from vector_index_settings kept
         where table_name = $1
+            and measured_at >= '0001-01-01'
+            and measured_at < '10000-01-01'
+            and num_nulls(index_name, build, filtering, depth, candidates, target, recall, recall_low, latency_ms) = 0
+            and num_nulls(sampled, rows) = 0
         order by index_name, filtering, depth
         "#,
         table.name
@@ -102,7 +106,7 @@ pub(super) async fn measured_settings(
     .fetch_all(on(connection))
     .await
     .during(OPERATION)?;
-    // A row with numbers that no measurement gives counts as none: searches go on, and the index is measured again.
+    // A row with a time or numbers that no measurement gives counts as none: searches go on, and the index is measured again.
     Ok(rows
         .into_iter()
         .filter_map(|row| {
@@ -140,7 +144,8 @@ impl Database {
         let mut transaction = self.begin().await?;
         let first = sqlx::query!(
             r#"
-            select filtering, depth, target, coalesce(first_candidates, candidates) as "candidates!"
+            select filtering as "filtering?", depth as "depth?", target as "target?",
+                coalesce(first_candidates, candidates) as candidates
             from vector_index_settings
             where table_name = $1 and index_name = $2 and build = $3
             "#,
@@ -168,12 +173,12 @@ impl Database {
         .during(OPERATION)?;
         for setting in settings {
             let first = first.iter().find(|first| {
-                first.filtering == setting.filtering.as_str()
-                    && u32::try_from(first.depth) == Ok(setting.depth)
-                    && first.target == setting.target
+                first.filtering.as_deref() == Some(setting.filtering.as_str())
+                    && first.depth.is_some_and(|depth| u32::try_from(depth) == Ok(setting.depth))
+                    && first.target == Some(setting.target)
             });
             let first =
-                first.and_then(|first| u32::try_from(first.candidates).ok()).unwrap_or(setting.candidates);
+                first.and_then(|first| u32::try_from(first.candidates?).ok()).unwrap_or(setting.candidates);
             let signed = |count: u32| i32::try_from(count).expect("pgvector's limits fit");
             sqlx::query!(
                 r#"

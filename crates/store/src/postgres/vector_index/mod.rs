@@ -17,7 +17,7 @@ pub use self::{
     build::{BuildProgress, IndexChange},
     measured::{DEPTHS, Filtering, MeasuredSetting},
     observe::{Memory, Observation, SearchRecall},
-    records::PlanRecord,
+    records::{KeptPlan, PlanRecord},
     sample::{Sample, Share},
     searched::measured_matches,
 };

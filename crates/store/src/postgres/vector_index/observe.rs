@@ -1,7 +1,7 @@
 //! What is known of a table that its indexes are planned from.
 
 use sqlx::PgConnection;
-use time::{OffsetDateTime, PrimitiveDateTime};
+use time::{Duration, OffsetDateTime, PrimitiveDateTime};
 
 use super::{VectorIndex, catalog::existing, records::last_writes};
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
         Database, Table,
         counted::counted,
         error::StatementContext as _,
+        jobs::now,
         relations::has_table,
         scan::count_rows,
         schema::{has_iterative_scan, pgvector_version},
@@ -216,13 +217,14 @@ pub(crate) fn machine_bytes(database: &Database) -> Option<u64> {
 }
 
 /// The newest recalls of each class of searches of `table`, newest first; none in a database that has no place for them
-/// yet.
+/// yet. Rows that no measurement leaves are passed over.
 async fn search_recalls(connection: &mut PgConnection, table: &Table) -> Result<Vec<SearchRecall>, Error> {
     const OPERATION: &str = "read what searches have found";
     let exists = has_table(connection, "vector_search_history").await.during(OPERATION)?;
     if !exists {
         return Ok(Vec::new());
     }
+    let latest = now() + Duration::DAY;
     let rows = sqlx::query!(
         r#"
         select
@@ -235,13 +237,24 @@ async fn search_recalls(connection: &mut PgConnection, table: &Table) -> Result<
         from (
             select *, row_number() over (partition by filter_class order by measured_at desc) as place
             from vector_search_history
-            where table_name = $1 and recall is not null and recall_low is not null and recall_high is not null
+            where table_name = $1
+                and num_nulls(filter_class, replayed) = 0
+                and num_nonnulls(recall, recall_low, recall_high) = 3
+                and measured_at >= '0001-01-01'
+                and measured_at <= $3
+                and replayed >= 0
+                -- Neither NaN nor more than an interval can hold.
+                and seconds between 0 and 1e9
+                and recall between 0 and 1
+                and recall_low between 0 and 1
+                and recall_high between 0 and 1
         ) placed
         where place <= $2
         order by filter_class, place
         "#,
         table.name,
-        SEARCH_RECALLS
+        SEARCH_RECALLS,
+        latest
     )
     .fetch_all(on(connection))
     .await

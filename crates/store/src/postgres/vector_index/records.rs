@@ -6,7 +6,7 @@ use time::{OffsetDateTime, PrimitiveDateTime};
 use uuid::Uuid;
 
 use crate::{
-    Error,
+    Error, StoredTime,
     json::decode,
     postgres::{Database, Table, error::StatementContext as _, relations::has_table, unnamed::on},
 };
@@ -22,6 +22,17 @@ pub struct PlanRecord {
     pub plan: Value,
     /// [`Observation::writes`](super::Observation::writes)
     pub writes: u64,
+}
+
+/// A plan as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeptPlan {
+    /// When it was begun, in UTC; `None` where another hand has removed that.
+    pub started_at: Option<StoredTime>,
+    /// When it was carried out, in UTC; `None` while it is under way, or where it was ended by force.
+    pub ended_at: Option<StoredTime>,
+    /// What was to be done.
+    pub plan: Value,
 }
 
 impl Database {
@@ -67,16 +78,12 @@ impl Database {
     ///
     /// # Errors
     /// When the statement fails.
-    pub async fn last_plans(
-        &self,
-        table: &Table,
-        limit: u32,
-    ) -> Result<Vec<(PrimitiveDateTime, Option<PrimitiveDateTime>, Value)>, Error> {
+    pub async fn last_plans(&self, table: &Table, limit: u32) -> Result<Vec<KeptPlan>, Error> {
         let mut transaction = self.begin().await?;
         let rows = if are_kept(&mut transaction).await? {
             sqlx::query!(
                 r#"
-                select started_at, ended_at, plan::text as "plan!"
+                select started_at as "started_at?: StoredTime", ended_at as "ended_at?: StoredTime", plan::text
                 from vector_index_plans
                 where table_name = $1
                 order by started_at desc
@@ -92,12 +99,16 @@ impl Database {
             Vec::new()
         };
         transaction.commit().await.during("end a transaction")?;
-        let plan = |text: &str| decode(text).value;
-        Ok(rows.into_iter().map(|row| (row.started_at, row.ended_at, plan(&row.plan))).collect())
+        let plan = |text: Option<String>| text.map_or(Value::Null, |text| decode(&text).value);
+        let kept = rows.into_iter();
+        Ok(kept
+            .map(|row| KeptPlan { started_at: row.started_at, ended_at: row.ended_at, plan: plan(row.plan) })
+            .collect())
     }
 }
 
-/// How many rows of `table` had been written when its last plan was made, and when that was.
+/// How many rows of `table` had been written when its last plan was made, and when that was. Plans of the future, as a time
+/// without end has one, are no last ones.
 pub(super) async fn last_writes(
     connection: &mut PgConnection,
     table: &Table,
@@ -106,13 +117,20 @@ pub(super) async fn last_writes(
         return Ok(None);
     }
     let last = sqlx::query!(
-        "select writes, started_at from vector_index_plans where table_name = $1 order by started_at desc limit 1",
-        table.name
+        r#"
+        select writes, started_at as "started_at: StoredTime"
+        from vector_index_plans
+        where table_name = $1 and started_at <= $2 and writes is not null
+        order by started_at desc
+        limit 1
+        "#,
+        table.name,
+        now()
     )
     .fetch_optional(on(connection))
     .await
     .during("read the plans for a table's indexes")?;
-    Ok(last.map(|last| (last.writes, last.started_at)))
+    Ok(last.and_then(|last| Some((last.writes, last.started_at.in_calendar()?))))
 }
 
 /// Whether this database has a place for plans: an older one gets it with the first that is carried out.

@@ -60,3 +60,29 @@ pub(super) fn diagnose(odd: &OddValues) -> Vec<Finding> {
     };
     odd.found.iter().map(finding).collect()
 }
+
+/// Times in the tables that keep what was done.
+pub(super) fn diagnose_times(odd: &OddValues) -> Vec<Finding> {
+    let finding = |(place, rows): &(store::postgres::OddPlace, u64)| {
+        let is = match place.kind {
+            OddKind::Null => "no time",
+            _ => "a time before the year 1, after 9999, or without end",
+        };
+        let what = format!(
+            "{rows} of {} {} {} {is} in column `{}`, which nothing of Panopticon's writes: it is passed over where times count, and never expires",
+            odd.rows,
+            verb(odd.rows, "row", "rows"),
+            verb(*rows, "has", "have"),
+            place.column
+        );
+        let advice = "write into each of these the time that was meant, or delete it".to_owned();
+        Finding {
+            severity: Severity::Warning,
+            code: "bookkeeping_times",
+            table: Some(odd.table.clone()),
+            what,
+            remedy: Remedy::ForRows { advice, select: odd.select(place) },
+        }
+    };
+    odd.found.iter().map(finding).collect()
+}

@@ -158,12 +158,19 @@ fn healthy() -> Examination {
                 lengths: Some((0.999_999, 1.000_001)),
                 shared: 0,
             }),
-            odd: Ok(OddValues { table: "queries".to_owned(), rows: 20_000, share: 1.0, found: Vec::new() }),
+            odd: Ok(OddValues {
+                table: "queries".to_owned(),
+                key: "id",
+                rows: 20_000,
+                share: 1.0,
+                found: Vec::new(),
+            }),
             recognised: Ok(Some(Recognised { compared: 32, foreign: 0 })),
         }],
         absent: Vec::new(),
         collections: Ok(()),
         results: Ok(None),
+        times: Ok(Vec::new()),
         hidden: Vec::new(),
     }
 }

@@ -120,6 +120,12 @@ pub fn plan(observed: &Observed, policy: &Policy, limits: &Limits) -> Plan {
             reason: format!("{} rows are from before {}", expired.rows, expired.before.date()),
         });
     }
+    for (table, rows) in &observed.timeless {
+        plan.leave(
+            table,
+            format!("{rows} of its times are missing, infinite, before the year 1 or after 9999: see `panopticon doctor`"),
+        );
+    }
     for table in &observed.tables {
         let name = &table.health.name;
         if table.migration == Migration::Running {

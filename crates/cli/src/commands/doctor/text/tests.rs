@@ -143,7 +143,13 @@ fn indexed() -> TableExamination {
             lengths: Some((1.0, 1.0)),
             shared: 2,
         }),
-        odd: Ok(OddValues { table: "queries".to_owned(), rows: 20_000, share: 1.0, found: Vec::new() }),
+        odd: Ok(OddValues {
+            table: "queries".to_owned(),
+            key: "id",
+            rows: 20_000,
+            share: 1.0,
+            found: Vec::new(),
+        }),
         recognised: Ok(Some(Recognised { compared: 32, foreign: 0 })),
     }
 }
@@ -177,6 +183,7 @@ fn everything_is_on_one_screen_within_its_width() {
         absent: vec!["llm_outputs".to_owned()],
         collections: Ok(()),
         results: Ok(None),
+        times: Ok(Vec::new()),
         hidden: Vec::new(),
     };
     let findings = diagnose(&examination, &Policy::default());
@@ -271,6 +278,7 @@ fn empty_and_healthy_databases_say_so() {
         absent,
         collections: Ok(()),
         results: Ok(None),
+        times: Ok(Vec::new()),
         hidden: Vec::new(),
     };
     let findings = diagnose(&examination, &Policy::default());
