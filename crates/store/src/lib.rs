@@ -11,6 +11,7 @@ pub mod fuzzing;
 pub mod json;
 pub mod postgres;
 mod problem;
+pub mod room;
 mod row;
 pub mod storage;
 mod stored_time;

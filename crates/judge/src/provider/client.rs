@@ -1,9 +1,13 @@
 //! One call to a provider over HTTP.
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use reqwest::{
-    Url,
+    StatusCode, Url,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
     redirect::Policy,
 };
@@ -14,15 +18,16 @@ use time::OffsetDateTime;
 
 use super::{
     Completion, Error, Parameter, Parameters, ProviderConfig, Rejection, Reply, Request, Transport,
-    Unreadable, Wire, anthropic, gemini, openai, sse,
+    Unreadable, Wire,
+    answers::{AnswerBody, AnswerRoom, NoBody},
+    anthropic, gemini, openai, sse,
 };
 use crate::lenient;
 
-/// More than any model writes.
-const ANSWER_BYTES: usize = 64 << 20;
-
 /// Enough to see what it is, should an answer be something else.
 const START_CHARS: usize = 200;
+/// Bytes among which they are looked for.
+const START_BYTES: usize = 4 << 10;
 
 /// A provider that can be called. Cheap to clone; clones share their connections.
 #[derive(Clone, Debug)]
@@ -32,6 +37,15 @@ pub struct Provider {
     base: Url,
     /// The base URL without user, password and query.
     address: Arc<str>,
+}
+
+/// What is known of an answer besides its body.
+struct Arrived {
+    status: StatusCode,
+    headers: HeaderMap,
+    /// The model that was asked.
+    model: String,
+    latency: Duration,
 }
 
 impl Provider {
@@ -95,15 +109,16 @@ impl Provider {
     /// When there is no answer, or the provider answers with an error; [`Error::disposition`] says whether another
     /// attempt may help. A refusal, a filter's work, a cut or an empty answer is no error: see [`super::Content`].
     pub async fn complete(&self, model: &str, request: &Request) -> Result<Completion, Error> {
-        self.complete_without(model, request, Parameters::default()).await
+        self.complete_without(model, request, Parameters::default(), &AnswerRoom::new()).await
     }
 
-    /// The same without what the model's server is known to refuse.
+    /// The same without what the model's server is known to refuse, where others have answers in `room`.
     pub(super) async fn complete_without(
         &self,
         model: &str,
         request: &Request,
         refused: Parameters,
+        room: &AnswerRoom,
     ) -> Result<Completion, Error> {
         let begin = Instant::now();
         let json = self.body(model, request, refused);
@@ -112,25 +127,30 @@ impl Provider {
         let mut response = response.map_err(|source| self.transport_error(source))?;
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|source| self.transport_error(source))? {
-            body.extend_from_slice(&chunk);
-            if body.len() > ANSWER_BYTES {
-                return Err(self.malformed("an end below 64 MiB", &body));
-            }
-        }
+        let body = room.receive(&mut response).await.map_err(|no_body| match no_body {
+            NoBody::Transport(source) => self.transport_error(source),
+            NoBody::TooLarge(start, expected) => self.malformed(expected, &start),
+            NoBody::NoRoom => Error::NoRoom { address: self.address() },
+        })?;
+        let (provider, model) = (self.clone(), model.to_owned());
+        let arrived = Arrived { status, headers, model, latency: begin.elapsed() };
+        room.work_on(body, move |body| provider.read(arrived, &body)).await
+    }
+
+    fn read(&self, arrived: Arrived, body: &AnswerBody) -> Result<Completion, Error> {
+        let Arrived { status, headers, model, latency } = arrived;
         let now = OffsetDateTime::now_utc();
         if !status.is_success() {
-            return Err(self.rejected(Rejection::read(status.as_u16(), &headers, &body, now)));
+            return Err(self.rejected(Rejection::read(status.as_u16(), &headers, &body.bytes, now)));
         }
-        let reply = read(self.config.wire, &body).map_err(|unreadable| match unreadable {
+        let reply = read(self.config.wire, &body.bytes).map_err(|unreadable| match unreadable {
             Unreadable::Error(json) => self.rejected(Rejection::in_body(&json, now)),
             Unreadable::Unfinished => Error::Interrupted { address: self.address(), source: None },
-            Unreadable::Form(expected) => self.malformed(expected, &body),
+            Unreadable::Form(expected) => self.malformed(expected, &body.bytes),
         })?;
         let Reply { content, model: answering, provider_id, finish_reason, usage } = reply;
-        let model = answering.unwrap_or_else(|| model.to_owned());
-        Ok(Completion { content, model, provider_id, finish_reason, usage, latency: begin.elapsed() })
+        let (model, memory) = (answering.unwrap_or(model), body.memory.clone());
+        Ok(Completion { content, model, provider_id, finish_reason, usage, latency, memory })
     }
 
     /// What to leave out of the next attempt too, where `error` says that the server refuses something that is in this
@@ -196,7 +216,7 @@ impl Provider {
     }
 
     fn malformed(&self, expected: &'static str, body: &[u8]) -> Error {
-        let text = String::from_utf8_lossy(body);
+        let text = String::from_utf8_lossy(&body[..body.len().min(START_BYTES)]);
         let start = text.trim_start().chars().take(START_CHARS).collect();
         Error::Malformed { address: self.address(), expected, start: self.without_key(start) }
     }

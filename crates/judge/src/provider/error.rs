@@ -57,6 +57,12 @@ pub enum Error {
         /// How the answer begins.
         start: String,
     },
+    /// The answers of other calls, which are being read too, took all the memory that there is for answers.
+    #[error("there was no memory for the answer of {address}: too many large answers arrive at once")]
+    NoRoom {
+        /// The base URL.
+        address: String,
+    },
     /// The provider answered with an error.
     #[error("{address} answered with status {}: {}", .rejection.status, .rejection.message)]
     Rejected {
@@ -72,7 +78,7 @@ pub enum Error {
 pub enum Kind {
     /// Too many calls or tokens in too short a time.
     RateLimited,
-    /// The provider has too much to do.
+    /// The provider has too much to do, or this process with its answers.
     Overloaded,
     /// The model is being loaded.
     Loading,
@@ -183,6 +189,7 @@ impl Error {
             // A page for people: the base URL leads to a web site, or a proxy wants a log-in.
             Self::Malformed { start, .. } if start.starts_with('<') => Kind::NotFound,
             Self::Malformed { .. } => Kind::Malformed,
+            Self::NoRoom { .. } => Kind::Overloaded,
             Self::Rejected { rejection, .. } => rejection.kind,
         }
     }

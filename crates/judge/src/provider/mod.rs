@@ -7,6 +7,7 @@
 //! OpenAI and Gemini, by which outputs are stored; it reads neither OpenAI's refusals nor the reason why Gemini blocked a
 //! prompt, so that both look like empty answers; and it trims texts.
 
+mod answers;
 mod anthropic;
 mod client;
 mod error;
@@ -25,6 +26,7 @@ use rustls::ClientConfig;
 use secrecy::SecretString;
 use serde_json::Value;
 
+pub use answers::AnswerMemory;
 pub use client::Provider;
 pub use error::{Disposition, Error, Kind};
 pub use parameter::{Parameter, Parameters};
@@ -137,6 +139,8 @@ pub struct Completion {
     pub usage: Option<Usage>,
     /// From the request to the end of the answer.
     pub latency: Duration,
+    /// The memory that the answer has.
+    pub memory: AnswerMemory,
 }
 
 /// An answer, or why it is none. Only [`Content::Text`] may be judged or taken for a verdict.

@@ -30,7 +30,7 @@ use crate::{
         outputs::{NewOutput, OutputStore},
     },
     provider::{
-        Completion, Error, Kind,
+        AnswerMemory, Completion, Error, Kind,
         limits::{Budget, CallError},
     },
     rubric::Outputs as Shown,
@@ -140,11 +140,12 @@ impl Execution {
     ) -> Result<(), TaskAbort> {
         let chosen = named(&self.asked, "model", model).map_err(TaskAbort::Fails)?;
         let question = question(&task.query);
-        let (text, metadata) = match kept {
+        // The memory for the answer is held until it is stored.
+        let (text, metadata, _memory) = match kept {
             Some((text, metadata)) => {
                 let metadata = serde_json::from_str(&metadata)
                     .map_err(|error| TaskAbort::Fails(format!("the kept answer cannot be read: {error}")))?;
-                (text, metadata)
+                (text, metadata, AnswerMemory::default())
             }
             None => {
                 let request = answer::request(&chosen.model, &question, self.plan.temperature);
@@ -171,7 +172,7 @@ impl Execution {
                             metadata: Value::Object(metadata.clone()).to_string(),
                         };
                         self.write(task, RunRecords { answers: vec![answer], ..records }).await?;
-                        (text.to_owned(), metadata)
+                        (text.to_owned(), metadata, completion.memory.clone())
                     }
                     Err(none) => {
                         let outcome =

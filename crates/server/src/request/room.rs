@@ -1,11 +1,11 @@
 //! Memory that the bodies of requests and answers take, which is limited for the process: what a body says may take many
 //! times its bytes, an answer waits for its client, and there are as many as clients.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
 use futures_util::StreamExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use store::room::{Held, JsonWeight, NoRoom, Room};
 
 use crate::answer::ApiError;
 
@@ -14,10 +14,6 @@ use crate::answer::ApiError;
 const TOTAL_BYTES: usize = 100 << 20;
 /// Bodies up to this do not count: requests are limited in number.
 const UNCOUNTED_BYTES: usize = 64 << 10;
-/// What a value in a list takes at least, and an entry of an object besides.
-const VALUE_BYTES: usize = 32;
-const ENTRY_BYTES: usize = 48;
-const PERMIT_BYTES: usize = 1 << 10;
 
 /// The room of a process for bodies; an extension of every request.
 #[derive(Clone, Debug)]
@@ -26,7 +22,7 @@ pub(crate) struct BodyRoom {
     limit_bytes: usize,
     /// Until a body is there.
     patience: Duration,
-    room: Arc<Semaphore>,
+    room: Room,
 }
 
 /// A body that has arrived.
@@ -35,15 +31,10 @@ pub(crate) struct Received {
     pub(crate) held: Held,
 }
 
-/// Room that a body has until this is dropped.
-#[derive(Debug, Default)]
-pub(crate) struct Held(Option<OwnedSemaphorePermit>);
-
 impl BodyRoom {
     /// For bodies of up to `limit_bytes` each, which arrive within `patience`.
     pub(crate) fn new(limit_bytes: usize, patience: Duration) -> Self {
-        let permits = TOTAL_BYTES.max(limit_bytes.saturating_mul(2)) / PERMIT_BYTES;
-        Self { limit_bytes, patience, room: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))) }
+        Self { limit_bytes, patience, room: Room::new(TOTAL_BYTES.max(limit_bytes.saturating_mul(2))) }
     }
 
     /// Reads the whole body, and takes the room that its content will need. What would need too much is refused before all
@@ -58,7 +49,7 @@ impl BodyRoom {
         if usize::try_from(body.size_hint().lower()).map_or(true, |announced| announced > limit_bytes) {
             return Err(ApiError::TooLarge { limit_bytes });
         }
-        let (mut bytes, mut held, mut values) = (Vec::new(), Held::default(), Values::default());
+        let (mut bytes, mut held, mut values) = (Vec::new(), Held::default(), JsonWeight::default());
         let mut stream = body.into_data_stream();
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(|source| ApiError::Body { source })?;
@@ -67,7 +58,7 @@ impl BodyRoom {
             }
             bytes.extend_from_slice(&chunk);
             values.add(&chunk);
-            let size = bytes.len() + values.size;
+            let size = bytes.len() + values.bytes();
             if bytes.len() > UNCOUNTED_BYTES {
                 if size > most {
                     let reason = format!(
@@ -75,7 +66,7 @@ impl BodyRoom {
                     );
                     return Err(ApiError::invalid("body", reason));
                 }
-                self.take(&mut held, size)?;
+                self.room.try_enlarge(&mut held, size)?;
             }
         }
         Ok(Received { bytes, held })
@@ -85,7 +76,7 @@ impl BodyRoom {
     pub(crate) fn hold(&self, bytes: usize) -> Result<Held, ApiError> {
         let mut held = Held::default();
         if bytes > UNCOUNTED_BYTES {
-            self.take(&mut held, bytes)?;
+            self.room.try_enlarge(&mut held, bytes)?;
         }
         Ok(held)
     }
@@ -100,43 +91,11 @@ impl BodyRoom {
     fn most_bytes(&self) -> usize {
         (TOTAL_BYTES / 2).max(self.limit_bytes.saturating_mul(2))
     }
-
-    /// Enlarges what is held to `bytes`.
-    fn take(&self, held: &mut Held, bytes: usize) -> Result<(), ApiError> {
-        let has = held.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let wanted = bytes.div_ceil(PERMIT_BYTES).saturating_sub(has);
-        let wanted = u32::try_from(wanted).map_err(|_| ApiError::NoRoom)?;
-        let more = Arc::clone(&self.room).try_acquire_many_owned(wanted).map_err(|_| ApiError::NoRoom)?;
-        match &mut held.0 {
-            Some(permit) => permit.merge(more),
-            none => *none = Some(more),
-        }
-        Ok(())
-    }
 }
 
-/// What the values of a JSON text take in memory besides its bytes, at least.
-#[derive(Debug, Default)]
-struct Values {
-    size: usize,
-    is_text: bool,
-    is_escaped: bool,
-}
-
-impl Values {
-    /// Adds those of the next part of the text.
-    fn add(&mut self, part: &[u8]) {
-        let Self { size, is_text, is_escaped } = self;
-        for byte in part {
-            match byte {
-                _ if *is_escaped => *is_escaped = false,
-                b'\\' => *is_escaped = *is_text,
-                b'"' => *is_text = !*is_text,
-                b',' | b'[' | b'{' if !*is_text => *size += VALUE_BYTES,
-                b':' if !*is_text => *size += ENTRY_BYTES,
-                _ => {}
-            }
-        }
+impl From<NoRoom> for ApiError {
+    fn from(NoRoom: NoRoom) -> Self {
+        Self::NoRoom
     }
 }
 
@@ -184,16 +143,5 @@ mod tests {
         let endless = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 1 << 20]));
         let over = room.receive(Body::from_stream(endless)).await.map(drop);
         assert!(matches!(over, Err(ApiError::TooLarge { .. })), "{over:?}");
-    }
-
-    #[test]
-    fn punctuation_in_texts_is_no_value() {
-        let json = br#"{"a\"[,": ["\\", 1]}"#;
-        for cut in 0..json.len() {
-            let mut values = Values::default();
-            values.add(&json[..cut]);
-            values.add(&json[cut..]);
-            assert_eq!(values.size, 3 * VALUE_BYTES + ENTRY_BYTES);
-        }
     }
 }

@@ -15,7 +15,7 @@ use std::{
 use records::lock::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
-use crate::provider::parameter::Refused;
+use crate::provider::{answers::AnswerRoom, parameter::Refused};
 
 /// The gates of all models. Cheap to clone; clones are the same gates.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub struct Gates {
     max_concurrent: NonZeroU32,
     /// The gates made so far; shared by all callers, locked only to look one up.
     gates: Arc<Mutex<HashMap<Key, Arc<Gate>>>>,
+    /// For the answers of all models.
+    answers: AnswerRoom,
 }
 
 /// Provider and model.
@@ -61,7 +63,7 @@ pub struct Permit<'g> {
 impl Gates {
     /// Gates that let at most `max_concurrent` calls to one model be under way at once, and begin with as many.
     pub fn new(max_concurrent: NonZeroU32) -> Self {
-        Self { max_concurrent, gates: Arc::default() }
+        Self { max_concurrent, gates: Arc::default(), answers: AnswerRoom::new() }
     }
 
     /// The gate that all callers of `model` at `provider` share.
@@ -69,6 +71,11 @@ impl Gates {
         let mut gates = self.gates.lock();
         let gate = gates.entry((provider.to_owned(), model.to_owned()));
         gate.or_insert_with(|| Arc::new(Gate::new(self.max_concurrent))).clone()
+    }
+
+    /// The memory for answers.
+    pub(super) fn answers(&self) -> &AnswerRoom {
+        &self.answers
     }
 }
 

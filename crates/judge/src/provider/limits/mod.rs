@@ -104,7 +104,8 @@ impl Caller {
             let permit = budget.within_time(gate.enter()).await.map_err(CallError::Budget)?;
             budget.begin(model).map_err(CallError::Budget)?;
             log.begins(attempt).await.map_err(CallError::Log)?;
-            let outcome = self.provider.complete_without(&model.id, request, refused).await;
+            let answers = self.gates.answers();
+            let outcome = self.provider.complete_without(&model.id, request, refused, answers).await;
             if let Ok(completion) = &outcome {
                 budget.spend(model, completion.usage);
                 // Not before: what else is wrong with a request may look as if it were refused.

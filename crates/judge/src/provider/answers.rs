@@ -1,0 +1,200 @@
+//! Memory for what models' servers answer, which all calls of a process share: a server may answer without end, and there
+//! are as many calls as models and runs want.
+
+use std::{sync::Arc, time::Duration};
+
+use reqwest::Response;
+use store::room::{Held, JsonWeight, Room};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Bytes of an answer: several times what the longest answer of any model has.
+const ANSWER_BYTES: usize = 8 << 20;
+/// The same in words.
+const AN_END: &str = "an end below 8 MiB";
+/// Memory of the values of one answer besides its bytes.
+const VALUE_BYTES: usize = 32 << 20;
+/// Memory of all answers that are being read, and worked on. More lets hostile servers take it; with less, calls whose
+/// answers are large wait for each other.
+const TOTAL_BYTES: usize = 64 << 20;
+/// What an answer takes for each of its bytes: a buffer that has grown by doubling, and a copy of its texts.
+const COPIES: usize = 3;
+/// Answers up to this do not count: calls are limited in number.
+const UNCOUNTED_BYTES: usize = 16 << 10;
+/// From here on an answer is given all the memory at once that one may need, if it does not say its length: were it given
+/// in parts, answers would wait for each other. They are worked on one at a time, and not on the threads of all.
+const LARGE_BYTES: usize = 256 << 10;
+/// How long an answer waits for memory.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The memory for answers. Cheap to clone; clones are the same.
+#[derive(Clone, Debug)]
+pub(super) struct AnswerRoom {
+    room: Room,
+    patience: Duration,
+    /// Whose turn it is to read a large answer.
+    turn: Arc<Semaphore>,
+}
+
+/// An answer's body, and the memory that it has.
+#[derive(Debug)]
+pub(super) struct AnswerBody {
+    pub(super) bytes: Vec<u8>,
+    pub(super) memory: AnswerMemory,
+}
+
+/// Memory that an answer has as long as a clone of this is there. Says nothing of the answer: all are equal.
+#[derive(Clone, Debug, Default)]
+pub struct AnswerMemory {
+    /// Held, not read.
+    _held: Arc<Held>,
+}
+
+/// Why there is no body.
+#[derive(Debug)]
+pub(super) enum NoBody {
+    Transport(reqwest::Error),
+    /// It has more than an answer may; its beginning, and what was expected.
+    TooLarge(Vec<u8>, &'static str),
+    /// Others have all the memory, and did not give it back in time.
+    NoRoom,
+}
+
+impl AnswerRoom {
+    pub(super) fn new() -> Self {
+        Self { room: Room::new(TOTAL_BYTES), patience: PATIENCE, turn: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Reads the whole body, no more of it than there is memory for.
+    pub(super) async fn receive(&self, response: &mut Response) -> Result<AnswerBody, NoBody> {
+        let (mut bytes, mut held, mut weight) = (Vec::new(), Held::default(), JsonWeight::default());
+        let announced =
+            response.content_length().map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
+        if announced > ANSWER_BYTES {
+            return Err(NoBody::TooLarge(bytes, AN_END));
+        }
+        while let Some(chunk) = response.chunk().await.map_err(NoBody::Transport)? {
+            let size = bytes.len() + chunk.len();
+            if size > ANSWER_BYTES {
+                return Err(NoBody::TooLarge(bytes, AN_END));
+            }
+            weight.add(&chunk);
+            if weight.bytes() > VALUE_BYTES {
+                return Err(NoBody::TooLarge(bytes, "values that take no more than 32 MiB of memory"));
+            }
+            let size = match size.max(announced) {
+                ..=UNCOUNTED_BYTES => 0,
+                size if size > LARGE_BYTES && announced == 0 => ANSWER_BYTES,
+                size => size,
+            };
+            if size > 0 {
+                let enlarged = self.room.enlarge(&mut held, size * COPIES + weight.bytes());
+                tokio::time::timeout(self.patience, enlarged).await.map_err(|_| NoBody::NoRoom)?;
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(AnswerBody { bytes, memory: AnswerMemory { _held: Arc::new(held) } })
+    }
+
+    /// `work` on the body, one large one after the other: it may take long, and much more memory meanwhile.
+    pub(super) async fn work_on<T: Send + 'static>(
+        &self,
+        body: AnswerBody,
+        work: impl FnOnce(AnswerBody) -> T + Send + 'static,
+    ) -> T {
+        if body.bytes.len() <= LARGE_BYTES {
+            return work(body);
+        }
+        let turn: OwnedSemaphorePermit =
+            Arc::clone(&self.turn).acquire_owned().await.expect("it is never closed");
+        let worked = tokio::task::spawn_blocking(move || {
+            // Held by the work: it goes on when the call is given up.
+            let _turn = turn;
+            work(body)
+        });
+        worked.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+}
+
+impl PartialEq for AnswerMemory {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::{Ipv4Addr, TcpListener},
+    };
+
+    use test_support::{HttpAnswer, HttpStub};
+
+    use super::*;
+
+    async fn get(url: &str) -> Response {
+        // Another test may have been first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        reqwest::get(url).await.expect("the server answers")
+    }
+
+    /// A server that answers texts as long as its paths say.
+    fn server() -> HttpStub {
+        HttpStub::start(|request| {
+            let length = request.path.trim_start_matches('/').parse().expect("a length");
+            Some(HttpAnswer { status: 200, headers: Vec::new(), body: vec![b'a'; length] })
+        })
+    }
+
+    #[tokio::test]
+    async fn answers_have_no_more_memory_than_there_is_for_all() {
+        let stub = server();
+        let room = AnswerRoom { patience: Duration::ZERO, ..AnswerRoom::new() };
+        let receive =
+            async |length: usize| room.receive(&mut get(&format!("{}/{length}", stub.url())).await).await;
+        let mut bodies = Vec::new();
+        let none = loop {
+            match receive(4 << 20).await {
+                Ok(body) => bodies.push(body),
+                Err(none) => break none,
+            }
+        };
+        assert!(matches!(none, NoBody::NoRoom), "{none:?}");
+        assert_eq!(bodies.len(), TOTAL_BYTES / COPIES / (4 << 20));
+        receive(UNCOUNTED_BYTES).await.expect("short answers are always read");
+        let memory = bodies.pop().expect("there are some").memory;
+        assert!(matches!(receive(4 << 20).await, Err(NoBody::NoRoom)), "what was made of it is still there");
+        drop(memory);
+        receive(4 << 20).await.expect("the memory was given back");
+    }
+
+    #[tokio::test]
+    async fn answers_without_end_and_values_without_number_are_given_up() {
+        let stub = server();
+        let room = AnswerRoom::new();
+        let over = room.receive(&mut get(&format!("{}/{}", stub.url(), ANSWER_BYTES + 1)).await).await;
+        assert!(matches!(&over, Err(NoBody::TooLarge(_, expected)) if *expected == AN_END), "{over:?}");
+        for (unit, expected) in [("a", AN_END), ("[],", "values that take no more than 32 MiB of memory")] {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+            let url = format!("http://{}/", listener.local_addr().expect("it has an address"));
+            let server = std::thread::spawn(move || {
+                let (mut stream, _) = listener.accept().expect("a client");
+                assert!(stream.read(&mut [0; 4096]).expect("a request") > 0);
+                stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").expect("a client");
+                let part = unit.repeat(64 << 10);
+                // Until the client has had enough.
+                while stream.write_all(part.as_bytes()).is_ok() {}
+            });
+            let mut response = get(&url).await;
+            let over = room.receive(&mut response).await;
+            drop(response);
+            assert!(
+                matches!(&over, Err(NoBody::TooLarge(_, found)) if *found == expected),
+                "{unit}: {over:?}"
+            );
+            // The connection is closed by a task of this thread.
+            let ended = tokio::task::spawn_blocking(|| server.join()).await.expect("it does not panic");
+            ended.expect("it ends");
+        }
+    }
+}
