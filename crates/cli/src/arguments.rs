@@ -9,10 +9,8 @@ use uuid::Uuid;
 use crate::source::Selection;
 
 const AFTER_HELP: &str = "\
-Every setting comes from a flag, the environment, or a .env file, in this order; `panopticon config` shows them.
-Without DATABASE_URL, Panopticon runs a PostgreSQL server of its own in its data folder. Without a flag:
-  QUERY_STORAGE_TYPE, EVALUATION_STORAGE_TYPE, JUDGE_STORAGE_TYPE   postgres (the default) or chroma
-  LOG_LEVEL                                                         ERROR, WARNING (the default), INFO or DEBUG
+Every setting comes from a flag, the environment, or a .env file, in this order.
+`panopticon config` prints those in force; `panopticon config --help` lists all variables.
 
 Exit codes:
   0    complete and verified
@@ -37,20 +35,27 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
-/// Flags that every command takes.
+/// Flags that every command takes. The table of settings has their help texts, as that of `--bind`.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct SettingFlags {
-    /// PostgreSQL database to use: postgresql://user:password@host:5432/database [env: DATABASE_URL]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) database_url: Option<String>,
-    /// Folder of the embedded server, its programs and the model [env: PANOPTICON_DATA_DIR] [default: the
-    /// platform's data folder; /var/lib/panopticon for root]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data_dir: Option<String>,
-    /// Folder with your own copy of all-MiniLM-L6-v2 (model.safetensors, tokenizer.json, vocab.txt) [env:
-    /// PANOPTICON_MODEL_DIR] [default: downloaded into the data folder]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) model_dir: Option<String>,
+}
+
+impl SettingFlags {
+    /// The value of `flag`, if it is one of these and given.
+    pub(crate) fn value(&self, flag: &str) -> Option<&str> {
+        match flag {
+            "--database-url" => self.database_url.as_deref(),
+            "--data-dir" => self.data_dir.as_deref(),
+            "--model-dir" => self.model_dir.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -104,8 +109,7 @@ pub(crate) struct TransferArguments {
     pub(crate) what: Option<What>,
     /// Name of the collection, after `collection`
     pub(crate) name: Option<String>,
-    /// Chroma persist directory, which is never written to, or URL of a Chroma server [env:
-    /// CHROMA_PERSIST_DIRECTORY (query), EVALUATION_PERSIST_DIRECTORY, JUDGE_PERSIST_DIRECTORY]
+    /// Chroma persist directory, which is never written to, or URL of a Chroma server
     #[arg(long, value_name = "DIR|URL")]
     pub(crate) from: Option<PathBuf>,
     #[command(flatten)]
@@ -240,8 +244,7 @@ pub(crate) struct ScopeFlags {
     /// Only collections of databases of this name
     #[arg(long)]
     pub(crate) database: Option<String>,
-    /// Token that the server asks for; better in the environment, where other users do not see it [env:
-    /// CHROMA_TOKEN]
+    /// Token that the server asks for; better in the environment, where other users do not see it
     #[arg(long)]
     pub(crate) token: Option<String>,
     /// Header that the server expects the token in [default: authorization]
@@ -335,14 +338,12 @@ pub(crate) struct ServeArguments {
     /// at the gateway's port]
     #[arg(value_enum)]
     pub(crate) what: Option<Served>,
-    /// Address to listen on [env: PANOPTICON_BIND] [default: 127.0.0.1]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) bind: Option<IpAddr>,
-    /// Port of the one service, or of the gateway; 0 is any that is free [env: QUERY_PORT, EVALUATION_PORT, JUDGE_PORT,
-    /// GATEWAY_PORT] [default: 8001, 8002, 8003, 8000]
+    /// Port of the one service, or of the gateway; 0 is any that is free
     #[arg(long, value_name = "PORT", requires = "what")]
     pub(crate) port: Option<u16>,
-    /// Listen beyond this machine without an API_KEY [env: PANOPTICON_ALLOW_OPEN]
+    /// Listen beyond this machine without an API_KEY
     #[arg(long)]
     pub(crate) allow_open: bool,
 }

@@ -4,7 +4,12 @@ use anyhow::Context as _;
 use provision::{Server, ServerOptions};
 use store::postgres::{Database, DatabaseOptions, DatabaseUrl};
 
-use crate::{configuration::Configuration, environment::libpq, exit::Failure, progress::setup_line};
+use crate::{
+    configuration::{Configuration, table::DATABASE_URL},
+    environment::libpq,
+    exit::Failure,
+    progress::setup_line,
+};
 
 /// The demo's own database on the embedded server, apart from the user's data.
 pub(crate) const DEMO_DATABASE: &str = "panopticon_demo";
@@ -84,15 +89,15 @@ impl Connection {
 
 /// `DATABASE_URL` with what libpq's environment variables say that it does not.
 fn database_url(configuration: &Configuration) -> Result<Option<String>, Failure> {
-    let Some(url) = configuration.database_url() else {
-        configuration.refuse_doubtful_default("DATABASE_URL")?;
+    let Some(url) = configuration.text(&DATABASE_URL) else {
+        configuration.refuse_doubtful_default(&DATABASE_URL)?;
         return Ok(None);
     };
     let url = DatabaseUrl::parse(url).and_then(|url| url.with_variables(libpq()));
     let url = url.map_err(|source| {
         let failure = Failure::from(store::Error::Url { source });
-        let place = configuration.place("DATABASE_URL");
-        if place == "DATABASE_URL" { failure } else { failure.context(place) }
+        let place = configuration.place(&DATABASE_URL);
+        if place == DATABASE_URL.name() { failure } else { failure.context(place) }
     })?;
     Ok(Some(url.to_url()))
 }
@@ -101,7 +106,7 @@ fn database_url(configuration: &Configuration) -> Result<Option<String>, Failure
 pub(crate) async fn start_embedded(configuration: &Configuration) -> Result<Server, Failure> {
     let options = ServerOptions::in_data_dir(&configuration.data_dir());
     eprintln!(
-        "using the embedded PostgreSQL in {}; set DATABASE_URL to use another",
+        "using the embedded PostgreSQL in {}; set {DATABASE_URL} to use another",
         options.cluster.display()
     );
     blocking(move || Server::start(&options, &setup_line)).await

@@ -18,10 +18,10 @@ mod telemetry;
 
 use std::{process, time::Duration};
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use rustix::fs::Mode;
 
-use crate::{arguments::Arguments, interrupt::Signals};
+use crate::{arguments::Arguments, configuration::help::with_variables, interrupt::Signals};
 
 /// glibc's own keeps what was freed: an attack that needed 700 MB for a moment left 1.5 GB resident for good.
 #[cfg(target_os = "linux")]
@@ -33,7 +33,8 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn main() -> process::ExitCode {
     environment::take_libpq();
-    let arguments = Arguments::parse();
+    let matches = with_variables(Arguments::command()).get_matches();
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if rustix::process::geteuid().is_root() {
         // PostgreSQL runs as another user then, who has to reach the programs that we unpack.
         rustix::process::umask(Mode::WGRP | Mode::WOTH);

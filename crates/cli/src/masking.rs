@@ -3,7 +3,7 @@
 use store::postgres::DatabaseUrl;
 use url::Url;
 
-const MASK: &str = "***";
+pub(crate) const MASK: &str = "***";
 
 /// A name in a path is no token up to this length.
 const LONGEST_NAME: usize = 24;

@@ -10,6 +10,8 @@ use rustls::{ClientConfig, pki_types::CertificateDer};
 use tracing_subscriber::{Layer, Registry, filter::LevelFilter};
 use url::Url;
 
+use crate::configuration::table::OTEL_EXPORTER_OTLP_ENDPOINT;
+
 /// Sends spans to a collector, in batches, on a thread of its own.
 pub(crate) struct Traces(SdkTracerProvider);
 
@@ -17,10 +19,12 @@ impl Traces {
     /// Sends to `endpoint`, the value of `OTEL_EXPORTER_OTLP_ENDPOINT`: OTLP over HTTP, protobuf.
     pub(crate) fn start(endpoint: &str) -> anyhow::Result<Self> {
         // The text may hold a password: no error repeats it.
-        let wrong = "OTEL_EXPORTER_OTLP_ENDPOINT is wrong: expected a URL such as http://localhost:4318";
-        let url = Url::parse(endpoint.trim()).map_err(|_| anyhow!(wrong))?;
+        let wrong = || {
+            anyhow!("{OTEL_EXPORTER_OTLP_ENDPOINT} is wrong: expected a URL such as http://localhost:4318")
+        };
+        let url = Url::parse(endpoint.trim()).map_err(|_| wrong())?;
         if !matches!(url.scheme(), "http" | "https") || url.query().is_some() {
-            return Err(anyhow!(wrong));
+            return Err(wrong());
         }
         let endpoint = format!("{}/v1/traces", url.as_str().trim_end_matches('/'));
         let tls = tls()?;
@@ -35,7 +39,7 @@ impl Traces {
             .with_http_client(client)
             .with_endpoint(endpoint)
             .build()
-            .map_err(|_| anyhow!(wrong))?;
+            .map_err(|_| wrong())?;
         let resource = Resource::builder().with_service_name("panopticon").build();
         let provider =
             SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();

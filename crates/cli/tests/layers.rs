@@ -31,10 +31,15 @@ fn root() -> PathBuf {
 
 /// `text` without comments, literals and tests.
 fn code(text: &str) -> String {
+    parts(text).0
+}
+
+/// `text` without comments, literals and tests; and its literals, without those in tests.
+pub(crate) fn parts(text: &str) -> (String, Vec<String>) {
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     let characters: Vec<char> = text.chars().collect();
     let at = |place: usize| characters.get(place).copied().unwrap_or('\n');
-    let mut code = String::new();
+    let (mut code, mut literals) = (String::new(), Vec::new());
     let mut place = 0;
     while place < characters.len() {
         let rest = |words: &str| words.chars().enumerate().all(|(n, word)| at(place + n) == word);
@@ -45,16 +50,20 @@ fn code(text: &str) -> String {
         } else if rest("r#\"") || rest("r\"") {
             let end: &str = if rest("r#\"") { "\"#" } else { "\"" };
             place += end.len() + 1;
+            let start = place;
             while place < characters.len() && !end.chars().enumerate().all(|(n, word)| at(place + n) == word)
             {
                 place += 1;
             }
+            literals.push(characters[start..place].iter().collect());
             place += end.len();
         } else if rest("\"") {
             place += 1;
+            let start = place;
             while place < characters.len() && at(place) != '"' {
                 place += if at(place) == '\\' { 2 } else { 1 };
             }
+            literals.push(characters[start..place.min(characters.len())].iter().collect());
             place += 1;
         } else if rest("'\"'") {
             place += 3;
@@ -65,7 +74,7 @@ fn code(text: &str) -> String {
             place += 1;
         }
     }
-    code
+    (code, literals)
 }
 
 fn words(code: &str) -> Vec<String> {

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::layers::parts;
+
 /// Lines that a source file may have at the most. Files that have more stand in [`LONGER`], which only shrinks.
 const MAX_LINES: usize = 600;
 const LONGER: [&str; 0] = [];
@@ -90,6 +92,38 @@ fn locks_are_those_that_no_panic_poisons() {
         let poisons = product && contains_any(&path, &["PoisonError", ".lock().expect(", ".lock().unwrap("]);
         assert!(!poisons || allowed, "{}: use `records::lock`, which has the one policy", path.display());
     }
+}
+
+/// The names of all variables of ours.
+fn variables() -> impl Iterator<Item = &'static str> {
+    include_str!("names/settings.txt").lines().filter_map(|line| line.split(' ').next())
+}
+
+/// Whether `text` has the word `name`, other than as an argument of a format.
+fn says(text: &str, name: &str) -> bool {
+    let is_word = |character: char| character.is_alphanumeric() || character == '_';
+    text.match_indices(name).any(|(place, _)| {
+        let (before, after) = (&text[..place], &text[place + name.len()..]);
+        !before.ends_with(|character| is_word(character) || character == '{') && !after.starts_with(is_word)
+    })
+}
+
+#[test]
+fn variables_are_named_in_the_table_of_settings_alone() {
+    assert!(says("set `API_KEY`", "API_KEY") && !says("set {API_KEY}, or OPENAI_API_KEY", "API_KEY"));
+    let mut tables = 0;
+    for path in sources().iter().filter(|path| path.to_string_lossy().contains("/cli/src/")) {
+        if ends_with_any(path, &["configuration/table.rs"]) {
+            tables += 1;
+            continue;
+        }
+        let (_, literals) = parts(&fs::read_to_string(path).expect("the file reads"));
+        for name in variables() {
+            let literal = literals.iter().find(|literal| says(literal, name));
+            assert!(literal.is_none(), "{}: {literal:?}: use the row of {name}", path.display());
+        }
+    }
+    assert_eq!(tables, 1);
 }
 
 /// Names of what is in a folder of `fuzz/`, without an ending.

@@ -2,11 +2,9 @@
 
 use serde_json::json;
 
-use super::serve::default_of;
 use crate::{
-    configuration::{Configuration, Origin, Setting},
+    configuration::{Configuration, Origin, Setting, table::DATABASE_URL},
     exit::{ExitCode, Failure},
-    masking,
     output::{print, print_exactly, visible},
 };
 
@@ -17,7 +15,7 @@ pub(crate) fn run(configuration: &Configuration, as_json: bool) -> Result<ExitCo
             .iter()
             .map(|setting| {
                 let value = json!({ "value": shown(setting), "origin": origin(setting) });
-                (setting.name.to_owned(), value)
+                (setting.row.name.to_owned(), value)
             })
             .collect();
         if !configuration.remarks().is_empty() {
@@ -29,7 +27,7 @@ pub(crate) fn run(configuration: &Configuration, as_json: bool) -> Result<ExitCo
     for setting in configuration.settings() {
         let value = shown(setting).unwrap_or_else(|| "(not set)".to_owned());
         let origin = origin(setting).map_or_else(String::new, |origin| format!("  [{}]", visible(&origin)));
-        print(&format!("{:<37} {}{origin}", setting.name, visible(&value)))?;
+        print(&format!("{:<37} {}{origin}", setting.row.name, visible(&value)))?;
     }
     for remark in configuration.remarks() {
         print(&visible(remark))?;
@@ -43,37 +41,14 @@ fn origin(setting: &Setting) -> Option<String> {
         Origin::Flag => "flag".to_owned(),
         Origin::Environment => "environment".to_owned(),
         Origin::DotEnv(path, _) => path.display().to_string(),
-        Origin::Default if setting.name == "DATABASE_URL" => "default: the embedded PostgreSQL".to_owned(),
+        Origin::Default if setting.row.name == DATABASE_URL.name() => {
+            "default: the embedded PostgreSQL".to_owned()
+        }
         Origin::Default => shown(setting).map(|_| "default".to_owned())?,
     })
 }
 
 /// The value in force; `None` where the setting is not set and has no default.
 fn shown(setting: &Setting) -> Option<String> {
-    masked(setting).or_else(|| default_of(setting.name))
-}
-
-fn masked(setting: &Setting) -> Option<String> {
-    let value = setting.value.as_deref()?;
-    Some(match setting.name {
-        "DATABASE_URL" => masking::database_url(value),
-        "QUERY_STORAGE_URL"
-        | "EVALUATION_STORAGE_URL"
-        | "JUDGE_SERVICE_URL"
-        | "OPENAI_BASE_URL"
-        | "ANTHROPIC_BASE_URL"
-        | "GOOGLE_BASE_URL"
-        | "CHROMA_PERSIST_DIRECTORY"
-        | "EVALUATION_PERSIST_DIRECTORY"
-        | "JUDGE_PERSIST_DIRECTORY"
-        | "OTEL_EXPORTER_OTLP_ENDPOINT" => masking::url_or_path(value),
-        "PANOPTICON_CORS_ORIGINS" => value.split(',').map(masking::url_or_path).collect::<Vec<_>>().join(","),
-        "CHROMA_TOKEN"
-        | "VECTOR_ALERT_WEBHOOK_URL"
-        | "API_KEY"
-        | "OPENAI_API_KEY"
-        | "ANTHROPIC_API_KEY"
-        | "GOOGLE_API_KEY" => "***".to_owned(),
-        _ => value.to_owned(),
-    })
+    setting.value.as_deref().map(|value| setting.row.shown(value))
 }

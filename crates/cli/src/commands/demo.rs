@@ -16,7 +16,7 @@ use super::{
     search::{self, Question, find, open_model},
 };
 use crate::{
-    configuration::Configuration,
+    configuration::{Configuration, table::DATABASE_URL},
     connection::{Connection, DEMO_DATABASE, start_embedded},
     exit::{ExitCode, Failure},
     output::print,
@@ -85,7 +85,7 @@ Go on with your own data; stop the service that writes to it first:
   {program} search query \"how do vaccines work\"
   {program} --help
 
-It goes into the database that DATABASE_URL names, else into the embedded server's database `panopticon`. The demo
+It goes into the database that {DATABASE_URL} names, else into the embedded server's database `panopticon`. The demo
 keeps to a database of its own, `{DEMO_DATABASE}`, made anew each time."
     )
 }

@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use store::{
     Problem,
     postgres::{Database, PostgresStorage, Table},
-    storage::{Hit, Search, SearchMode, Selection, Storage as _},
+    storage::{Hit, Search, SearchMode, Selection, Storage as _, StorageKind},
 };
 
 use crate::{
     arguments::SearchArguments,
-    configuration::Configuration,
+    configuration::{Configuration, table::storage_type},
     connection::{Connection, blocking},
     exit::{ExitCode, Failure},
     output::{excerpt, print, print_exactly},
@@ -30,8 +30,9 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, Failure> {
     let category = category(arguments).map_err(Failure::usage)?;
     let explicit = arguments.demo || configuration.names_database();
-    let (name, storage_type) = configuration.storage_type(arguments.service);
-    if storage_type == "chroma" && !explicit {
+    let name = storage_type(arguments.service);
+    let kind = configuration.get(name).map_err(Failure::usage)?;
+    if kind == StorageKind::Chroma && !explicit {
         return Err(Failure::usage(anyhow!(
             "{name} is `chroma`, and search reads PostgreSQL: run `panopticon migrate {}` and set {name}=postgres, or name the database with --database-url",
             arguments.service

@@ -1,6 +1,6 @@
 //! Pages that the code knows better: the command line as `--help` prints it, and the routes of the services.
 
-use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path, process::Stdio};
+use std::{fmt::Write as _, fs, path::Path, process::Stdio};
 
 use super::{read, repository};
 use crate::{json, panopticon, run};
@@ -94,10 +94,10 @@ fn exit_codes_of_help_and_page_are_the_same() {
 }
 
 #[test]
-fn settings_page_has_every_setting_of_config_and_no_other() {
+fn settings_page_and_help_have_each_setting_of_config_once() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let config = json(&run(&mut panopticon(folder.path(), &["config", "--json"])));
-    let of_config: BTreeSet<&str> = config
+    let mut of_config: Vec<&str> = config
         .as_object()
         .expect("an object of settings")
         .keys()
@@ -105,10 +105,17 @@ fn settings_page_has_every_setting_of_config_and_no_other() {
         .filter(|name| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
         .collect();
     let page = read(&repository().join("docs/reference/settings.md"));
-    // The first cells of the tables, each with one variable or several.
+    // The first cells of the tables.
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
-    let of_page: BTreeSet<&str> =
-        rows.flat_map(|cell| cell.split("`, `")).map(|name| name.trim_end_matches('`')).collect();
+    let mut of_page: Vec<&str> = rows.map(|name| name.trim_end_matches('`')).collect();
+    let help = help(&["config"]);
+    let (_, list) = help.split_once("Variables").expect("help lists variables");
+    let names = list.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    let mut of_help: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
     assert!(of_config.len() > 40, "{of_config:?}");
+    for names in [&mut of_config, &mut of_page, &mut of_help] {
+        names.sort_unstable();
+    }
     assert_eq!(of_page, of_config);
+    assert_eq!(of_help, of_config);
 }

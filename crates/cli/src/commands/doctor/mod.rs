@@ -9,7 +9,7 @@ use upkeep::doctor::{Embed, Severity, diagnose, examine, to_json};
 
 use super::search::open_present_model;
 use crate::{
-    configuration::Configuration,
+    configuration::{Configuration, table::DATABASE_URL},
     connection::{Connection, has_embedded_cluster},
     exit::{ExitCode, Failure},
     output::{print, print_exactly},
@@ -18,9 +18,9 @@ use crate::{
 
 pub(crate) async fn run(configuration: &Configuration, as_json: bool) -> Result<ExitCode, Failure> {
     let policy = configuration.index_policy()?;
-    if configuration.database_url().is_none() && !has_embedded_cluster(configuration) {
+    if configuration.text(&DATABASE_URL).is_none() && !has_embedded_cluster(configuration) {
         return Err(Failure::usage(anyhow!(
-            "there is no database to look at yet: set DATABASE_URL, or make the embedded one with `panopticon db url`"
+            "there is no database to look at yet: set {DATABASE_URL}, or make the embedded one with `panopticon db url`"
         )));
     }
     let embed = open_present_model(configuration)

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::search::open_model;
 use crate::{
     arguments::{MigrateArguments, OnReject, TransferArguments, What},
-    configuration::Configuration,
+    configuration::{Configuration, table::DATABASE_URL},
     connection::{Connection, has_embedded_cluster},
     exit::{ExitCode, Failure, of_migration},
     output::{print, print_exactly},
@@ -52,9 +52,12 @@ async fn migrate(
     let transfer = &arguments.transfer;
     // Every source opens before anything is written, so that a wrong path stops the whole command.
     let work = Work::open(configuration, transfer, sources).await?;
-    if arguments.dry_run && configuration.database_url().is_none() && !has_embedded_cluster(configuration) {
+    if arguments.dry_run
+        && configuration.text(&DATABASE_URL).is_none()
+        && !has_embedded_cluster(configuration)
+    {
         return Err(Failure::usage(anyhow!(
-            "--dry-run changes nothing, and there is no database to look at yet: set DATABASE_URL, or make the embedded one with `panopticon db url`"
+            "--dry-run changes nothing, and there is no database to look at yet: set {DATABASE_URL}, or make the embedded one with `panopticon db url`"
         )));
     }
     let embed = match transfer.embed_missing {

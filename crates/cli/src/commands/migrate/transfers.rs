@@ -10,7 +10,13 @@ use store::postgres::{Column, ColumnType, Presence, Table, is_own_relation};
 
 use crate::{
     arguments::{TransferArguments, What},
-    configuration::Configuration,
+    configuration::{
+        Configuration,
+        table::{
+            CHROMA_PERSIST_DIRECTORY, EVALUATION_PERSIST_DIRECTORY, JUDGE_PERSIST_DIRECTORY,
+            persist_directory,
+        },
+    },
     exit::Failure,
     interrupt::run_interruptibly,
     source::{self, Location, Selection, is_server_url},
@@ -74,7 +80,7 @@ fn check(arguments: &TransferArguments) -> anyhow::Result<What> {
     }
     if what == What::All && arguments.from.is_some() {
         bail!(
-            "--from names one source, and `all` has three: set CHROMA_PERSIST_DIRECTORY, EVALUATION_PERSIST_DIRECTORY and JUDGE_PERSIST_DIRECTORY, or migrate the services one by one"
+            "--from names one source, and `all` has three: set {CHROMA_PERSIST_DIRECTORY}, {EVALUATION_PERSIST_DIRECTORY} and {JUDGE_PERSIST_DIRECTORY}, or migrate the services one by one"
         );
     }
     Ok(what)
@@ -112,14 +118,17 @@ fn service_source(
     if let Some(path) = &arguments.from {
         return Ok(path.clone());
     }
-    let (name, path) = configuration.persist_directory(service);
-    let path = path
-        .ok_or_else(|| anyhow!("no Chroma directory for {service}: give it with --from DIR, or set {name}"))
+    let variable = persist_directory(service);
+    let path = configuration
+        .text(variable)
+        .ok_or_else(|| {
+            anyhow!("no Chroma directory for {service}: give it with --from DIR, or set {variable}")
+        })
         .map_err(Failure::usage)?;
-    if path.to_str().is_some_and(is_server_url) {
-        configuration.refuse_doubted_server(name, arguments.scope.token.as_deref())?;
+    if is_server_url(path) {
+        configuration.refuse_doubted_server(variable, arguments.scope.token.as_deref())?;
     }
-    Ok(path)
+    Ok(PathBuf::from(path))
 }
 
 /// The table that the flags ask for.

@@ -1,6 +1,6 @@
 //! Whom the judge asks: models at their providers, and queries and metrics where they are.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use embed::Embedder;
@@ -14,7 +14,17 @@ use secrecy::SecretString;
 use server::RemoteService;
 
 use super::{http_client, settings::upstream, storages::Opened};
-use crate::{configuration::Configuration, exit::Failure, telemetry::tls_of_certificates};
+use crate::{
+    configuration::{
+        Configuration, Optional, Variable,
+        table::{
+            ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL, API_KEY, GOOGLE_API_KEY, GOOGLE_BASE_URL,
+            MODEL_DEFAULT_TEMPERATURE, MODEL_MAX_CONCURRENCY, OPENAI_API_KEY, OPENAI_BASE_URL,
+        },
+    },
+    exit::Failure,
+    telemetry::tls_of_certificates,
+};
 
 /// Clients wait for evaluations: a call is given up within some 15 s, rather than within the minutes that nobody would
 /// wait for.
@@ -33,17 +43,12 @@ const RUN_BACKOFF: Backoff = Backoff {
     longest_asked: Duration::from_secs(300),
 };
 
-/// As many as hosted providers take from small customers; a model that wants fewer says so, and gets fewer.
-pub(super) const DEFAULT_CALLS_AT_ONCE: NonZeroU32 = NonZeroU32::new(32).expect("it is not zero");
-
-pub(super) const DEFAULT_TEMPERATURE: f64 = 0.7;
-
-pub(super) type Provider = fn(Option<SecretString>) -> ProviderConfig;
+type Provider = fn(Option<SecretString>) -> ProviderConfig;
 /// Each provider with its settings for key and base URL.
-pub(super) const PROVIDERS: [(Provider, &str, &str); 3] = [
-    (ProviderConfig::openai, "OPENAI_API_KEY", "OPENAI_BASE_URL"),
-    (ProviderConfig::anthropic, "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"),
-    (ProviderConfig::google, "GOOGLE_API_KEY", "GOOGLE_BASE_URL"),
+static PROVIDERS: [(Provider, &Optional<String>, &Variable<String>); 3] = [
+    (ProviderConfig::openai, &OPENAI_API_KEY, &OPENAI_BASE_URL),
+    (ProviderConfig::anthropic, &ANTHROPIC_API_KEY, &ANTHROPIC_BASE_URL),
+    (ProviderConfig::google, &GOOGLE_API_KEY, &GOOGLE_BASE_URL),
 ];
 
 /// The judge that works with `storages`, which hold its results.
@@ -55,14 +60,6 @@ pub(super) fn judging(
 ) -> Result<Option<Judging>, Failure> {
     let Some(database) = storages.results() else { return Ok(None) };
     let outputs = storages.of(&[Service::Judge]).into_iter().next().expect("the judge has a storage");
-    let temperature = configuration
-        .parsed("MODEL_DEFAULT_TEMPERATURE", "a number from 0 to 2", |text| {
-            text.parse().ok().filter(|number| (0.0..=2.0).contains(number))
-        })
-        .map_err(Failure::usage)?;
-    let calls_at_once = configuration
-        .parsed("MODEL_MAX_CONCURRENCY", "a whole number above 0", |text| text.parse().ok())
-        .map_err(Failure::usage)?;
     let tls = tls_of_certificates()?.map(Arc::new);
     let config = JudgeConfig {
         queries: source(configuration, storages, observer, Service::Query)?,
@@ -73,9 +70,9 @@ pub(super) fn judging(
             .map(|(config, key, base_url)| provider(configuration, config, key, base_url))
             .map(|access| trusting(access, tls.as_ref()))
             .into(),
-        temperature: temperature.unwrap_or(DEFAULT_TEMPERATURE),
+        temperature: configuration.get(&MODEL_DEFAULT_TEMPERATURE).map_err(Failure::usage)?,
         patience: Patience {
-            calls_at_once: calls_at_once.unwrap_or(DEFAULT_CALLS_AT_ONCE),
+            calls_at_once: configuration.get(&MODEL_MAX_CONCURRENCY).map_err(Failure::usage)?,
             backoff: BACKOFF,
             run_backoff: RUN_BACKOFF,
         },
@@ -89,12 +86,12 @@ pub(super) fn judging(
 fn provider(
     configuration: &Configuration,
     config: Provider,
-    key: &'static str,
-    base_url: &str,
+    key: &'static Optional<String>,
+    base_url: &Variable<String>,
 ) -> ProviderAccess {
     let secret = configuration.text(key).map(SecretString::from);
     match (secret, configuration.text(base_url)) {
-        (None, None) => ProviderAccess::NoKey { provider: config(None).name, setting: key },
+        (None, None) => ProviderAccess::NoKey { provider: config(None).name, setting: key.name() },
         (secret, None) => ProviderAccess::Ready(config(secret)),
         (secret, Some(url)) => {
             ProviderAccess::Ready(ProviderConfig { base_url: url.to_owned(), ..config(secret) })
@@ -125,7 +122,7 @@ fn source(
     let upstream = upstream(configuration, service).map_err(Failure::usage)?;
     Ok(Arc::new(RemoteService {
         upstream: upstream.expect("a storage without a URL was opened"),
-        key: configuration.text("API_KEY").map(SecretString::from),
+        key: configuration.text(&API_KEY).map(SecretString::from),
         client: http_client()?,
     }))
 }

@@ -1,6 +1,5 @@
 //! `panopticon serve`: the services over HTTP.
 
-mod defaults;
 mod embedded;
 mod judging;
 mod maintenance;
@@ -32,7 +31,6 @@ use tokio::{
 };
 use upkeep::Policy;
 
-pub(crate) use self::defaults::default_of;
 use self::{
     maintenance::Keeper,
     monitor::SearchMonitor,
@@ -42,23 +40,15 @@ use self::{
 use super::{search::open_model, warn_of_remarks};
 use crate::{
     arguments::ServeArguments,
-    configuration::{Configuration, MaintenanceSettings},
+    configuration::{
+        Configuration, MaintenanceSettings,
+        table::{MAINTENANCE, OTEL_EXPORTER_OTLP_ENDPOINT, PANOPTICON_MAX_CONNECTIONS},
+    },
     exit::{ExitCode, Failure},
     interrupt::Signals,
     logging,
     output::print,
     telemetry::{self, Traces},
-};
-
-const LIMITS: ConnectionLimits = ConnectionLimits {
-    // Four addresses have as many as Linux gives a process descriptors by default.
-    connections: 256,
-    // hyper's own default.
-    head: Duration::from_secs(30),
-    // A client that takes nothing for so long has gone, or never meant to read.
-    write: Duration::from_secs(30),
-    // The settings say another.
-    grace: Duration::from_secs(25),
 };
 
 /// Shorter than a service keeps a connection that is idle, so that none is used that it is about to close.
@@ -72,7 +62,7 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, Failure> {
     let began = Instant::now();
     let settings = Settings::gather(configuration, arguments).map_err(Failure::usage)?;
-    let endpoint = configuration.text("OTEL_EXPORTER_OTLP_ENDPOINT");
+    let endpoint = configuration.text(&OTEL_EXPORTER_OTLP_ENDPOINT);
     let traces = endpoint.map(Traces::start).transpose().map_err(Failure::usage)?;
     let (level, format) = configuration.logging()?;
     logging::start(level, format, traces.as_ref().map(Traces::layer));
@@ -108,7 +98,7 @@ async fn tell_of_indexes(database: &Database, services: &[Service], policy: &Pol
                     tracing::warn!(
                         table.name = table.name,
                         table.rows = plan.rows,
-                        "table {} wants another vector index than it has: run `panopticon index apply`, or set MAINTENANCE=on",
+                        "table {} wants another vector index than it has: run `panopticon index apply`, or set {MAINTENANCE}=on",
                         table.name
                     );
                 }
@@ -211,8 +201,11 @@ impl Serving {
         };
         let limits = ConnectionLimits {
             connections: connections(configuration, addresses.len())?,
+            // hyper's own default.
+            head: Duration::from_secs(30),
+            // A client that takes nothing for so long has gone, or never meant to read.
+            write: Duration::from_secs(30),
             grace: settings.grace,
-            ..LIMITS
         };
         let (shutdown, mut listeners, mut workers) = (Shutdown::default(), JoinSet::new(), JoinSet::new());
         for (role, address) in addresses {
@@ -354,16 +347,13 @@ fn embedder(model: &Arc<embed::Model>) -> Result<Embedder, Failure> {
 
 /// Connections of each of the `addresses`, leaving enough descriptors for PostgreSQL, models and files.
 fn connections(configuration: &Configuration, addresses: usize) -> Result<usize, Failure> {
-    let positive = |text: &str| text.parse().ok().filter(|number: &usize| *number > 0);
-    let wanted = configuration
-        .parsed("PANOPTICON_MAX_CONNECTIONS", "a whole number from 1", positive)
-        .map_err(Failure::usage)?;
+    let wanted = configuration.get(&PANOPTICON_MAX_CONNECTIONS).map_err(Failure::usage)?;
     let descriptors = usize::try_from(raise_descriptors()).unwrap_or(usize::MAX);
     let fit = descriptors.saturating_sub(OWN_DESCRIPTORS) / addresses.max(1);
-    let connections = wanted.unwrap_or(LIMITS.connections).min(fit.max(1));
-    if wanted.is_some_and(|wanted| wanted > connections) {
+    let connections = wanted.min(fit.max(1));
+    if wanted > connections && configuration.is_given(&PANOPTICON_MAX_CONNECTIONS) {
         tracing::warn!(
-            "PANOPTICON_MAX_CONNECTIONS is more than {descriptors} file descriptors allow (ulimit -n): {connections} at each address"
+            "{PANOPTICON_MAX_CONNECTIONS} is more than {descriptors} file descriptors allow (ulimit -n): {connections} at each address"
         );
     }
     Ok(connections)

@@ -15,52 +15,47 @@ use upkeep::monitor::{Alert, AlertChange, AlertKind, Change, Monitor, MonitorCon
 use url::Url;
 
 use super::http_client;
-use crate::{configuration::Configuration, exit::Failure};
+use crate::{
+    configuration::{
+        Configuration,
+        table::{
+            VECTOR_ALERT_WEBHOOK_URL, VECTOR_HISTORY_RETENTION_DAYS, VECTOR_MONITOR_INTERVAL_SECONDS,
+            VECTOR_MONITOR_REPLAYS, VECTOR_RECALL_TARGET, VECTOR_SAMPLE_RATE, VECTOR_SAMPLE_RETENTION_DAYS,
+        },
+    },
+    exit::Failure,
+};
 
 /// The first pass waits no longer, so that what searches find is known soon after a start; a process that is started
 /// again and again measures nothing.
 const FIRST: Duration = Duration::from_secs(30);
-/// One search in a hundred.
-pub(super) const SAMPLE_RATE: f64 = 0.01;
-pub(super) const DAY_SECONDS: u64 = 24 * 60 * 60;
 
 /// A watch for the searches of this process; with `VECTOR_MONITOR_INTERVAL_SECONDS` 0 nobody reads what it would keep.
 pub(super) fn search_watch(configuration: &Configuration) -> anyhow::Result<SearchWatch> {
-    let rate = configuration.parsed("VECTOR_SAMPLE_RATE", "a number from 0 to 1, such as 0.01", |text| {
-        text.parse().ok().filter(|rate| (0.0..=1.0).contains(rate))
-    })?;
+    let rate = configuration.get(&VECTOR_SAMPLE_RATE)?;
     let is_read = monitor_config(configuration)?.is_some();
-    Ok(SearchWatch::new(if is_read { rate.unwrap_or(SAMPLE_RATE) } else { 0.0 }))
+    Ok(SearchWatch::new(if is_read { rate } else { 0.0 }))
 }
 
 /// How searches are watched; `None` where they are not.
 fn monitor_config(configuration: &Configuration) -> anyhow::Result<Option<MonitorConfig>> {
-    let default = MonitorConfig::default();
-    let whole = "a whole number";
-    let seconds = configuration.parsed("VECTOR_MONITOR_INTERVAL_SECONDS", whole, |text| text.parse().ok())?;
-    let replays = configuration.parsed("VECTOR_MONITOR_REPLAYS", whole, |text| text.parse().ok())?;
-    let days = |name| {
-        let days: Option<u32> =
-            configuration.parsed(name, "a whole number of days, such as 7", |text| text.parse().ok())?;
-        anyhow::Ok(days.map(|days| Duration::from_secs(u64::from(days) * DAY_SECONDS)))
-    };
     let config = MonitorConfig {
-        interval: seconds.map_or(default.interval, Duration::from_secs),
-        replays: replays.unwrap_or(default.replays),
-        recall_target: configuration.index_policy()?.recall_target,
-        sample_retention: days("VECTOR_SAMPLE_RETENTION_DAYS")?.unwrap_or(default.sample_retention),
-        history_retention: days("VECTOR_HISTORY_RETENTION_DAYS")?.unwrap_or(default.history_retention),
+        interval: configuration.get(&VECTOR_MONITOR_INTERVAL_SECONDS)?,
+        replays: configuration.get(&VECTOR_MONITOR_REPLAYS)?,
+        recall_target: configuration.get(&VECTOR_RECALL_TARGET)?,
+        sample_retention: configuration.get(&VECTOR_SAMPLE_RETENTION_DAYS)?,
+        history_retention: configuration.get(&VECTOR_HISTORY_RETENTION_DAYS)?,
     };
     Ok(Some(config).filter(|config| !config.interval.is_zero()))
 }
 
 /// The server that wants to know of alerts.
 fn webhook(configuration: &Configuration) -> Result<Option<Webhook>, Failure> {
-    let Some(url) = configuration.text("VECTOR_ALERT_WEBHOOK_URL") else { return Ok(None) };
+    let Some(url) = configuration.text(&VECTOR_ALERT_WEBHOOK_URL) else { return Ok(None) };
     // The text is a secret.
     if !Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
         return Err(Failure::usage(anyhow!(
-            "VECTOR_ALERT_WEBHOOK_URL is no URL: expected one such as https://example.com/hooks/1"
+            "{VECTOR_ALERT_WEBHOOK_URL} is no URL: expected one such as https://example.com/hooks/1"
         )));
     }
     Ok(Some(Webhook::new(http_client()?, SecretString::from(url))))
@@ -155,7 +150,7 @@ impl SearchMonitor {
                 && let Err(error) = webhook.tell(change).await
             {
                 let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, "an alert was not told: check VECTOR_ALERT_WEBHOOK_URL");
+                tracing::warn!(error, "an alert was not told: check {VECTOR_ALERT_WEBHOOK_URL}");
             }
         }
     }

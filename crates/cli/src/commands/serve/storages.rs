@@ -16,7 +16,12 @@ use store::{
 
 use super::{embedded::Watched, monitor};
 use crate::{
-    configuration::Configuration,
+    configuration::{
+        Configuration,
+        table::{
+            PANOPTICON_CHROMA_UPGRADE, PANOPTICON_DATABASE_CONNECTIONS, persist_directory, storage_type,
+        },
+    },
     connection::Connection,
     exit::Failure,
     masking::may_hold_password,
@@ -60,10 +65,13 @@ impl Opened {
         supervisor: &Supervisor,
     ) -> Result<(), Failure> {
         for service in services {
-            configuration.refuse_doubtful_default(configuration.storage_type(*service).0)?;
+            configuration.refuse_doubtful_default(storage_type(*service))?;
         }
-        let kinds: Vec<(Service, StorageKind)> =
-            services.iter().map(|service| (*service, kind(configuration, *service))).collect();
+        let kinds: Vec<(Service, StorageKind)> = services
+            .iter()
+            .map(|service| Ok((*service, configuration.get(storage_type(*service))?)))
+            .collect::<anyhow::Result<_>>()
+            .map_err(Failure::usage)?;
         let needs_database =
             kinds.iter().any(|(service, kind)| *kind == StorageKind::Postgres || *service == Service::Judge);
         if needs_database {
@@ -129,24 +137,9 @@ impl Opened {
 
 /// Limits of the connections to the database.
 fn limits(configuration: &Configuration) -> anyhow::Result<DatabaseOptions> {
-    /// With fewer, maintenance would wait for the connection that it holds itself.
-    const LEAST: u32 = 4;
-    let default = DatabaseOptions::default();
-    let connections =
-        configuration.parsed("PANOPTICON_DATABASE_CONNECTIONS", "a whole number from 4", |text| {
-            text.parse().ok().filter(|connections: &u32| *connections >= LEAST)
-        })?;
     // One is for checks alone.
-    let max_connections = connections.map_or(default.max_connections, |connections| connections - 1);
-    Ok(DatabaseOptions { max_connections, ..default })
-}
-
-fn kind(configuration: &Configuration, service: Service) -> StorageKind {
-    match configuration.storage_type(service).1 {
-        "chroma" => StorageKind::Chroma,
-        // Other values were refused when they were loaded.
-        _ => StorageKind::Postgres,
-    }
+    let max_connections = configuration.get(&PANOPTICON_DATABASE_CONNECTIONS)? - 1;
+    Ok(DatabaseOptions { max_connections, ..DatabaseOptions::default() })
 }
 
 /// The Chroma server of `service`: the one of a URL, or one of our own on a directory.
@@ -155,29 +148,30 @@ async fn chroma(
     service: Service,
     own: &Arc<OwnChromas>,
 ) -> Result<(ServerOptions, Option<Arc<OwnChroma>>), Failure> {
-    let (name, place) = configuration.persist_directory(service);
-    let Some(place) = place else {
-        let (storage_type, _) = configuration.storage_type(service);
+    let name = persist_directory(service);
+    let Some(place) = configuration.text(name) else {
+        let storage_type = storage_type(service);
         return Err(Failure::usage(anyhow!(
             "{storage_type} is `chroma`, and {name} is not set: set it to a directory, or to the URL of a Chroma server"
         )));
     };
-    if let Some(url) = place.to_str().filter(|place| is_server_url(place)) {
+    if is_server_url(place) {
         configuration.refuse_doubted_server(name, None)?;
         let token = configuration.chroma_token(None).map(token).transpose().map_err(Failure::usage)?;
-        return Ok((ServerOptions { token, ..ServerOptions::new(url) }, None));
+        return Ok((ServerOptions { token, ..ServerOptions::new(place) }, None));
     }
-    if place.to_str().is_some_and(may_hold_password) && !place.exists() {
+    let directory = PathBuf::from(place);
+    if may_hold_password(place) && !directory.exists() {
         return Err(Failure::usage(anyhow!(
             "{name} is neither a path nor an http:// or https:// URL, and is not repeated here since it may hold a password"
         )));
     }
     configuration.refuse_doubted_directory(name)?;
-    let is_upgrade = configuration.is_on("PANOPTICON_CHROMA_UPGRADE").map_err(Failure::usage)?;
+    let is_upgrade = configuration.get(&PANOPTICON_CHROMA_UPGRADE).map_err(Failure::usage)?;
     let consent = if is_upgrade { Consent::Given } else { Consent::Refused };
-    let chroma = start_own(own, place, consent).await.map_err(|error| match error {
+    let chroma = start_own(own, directory, consent).await.map_err(|error| match error {
         ChromaError::NeedsConsent { .. } => {
-            Failure::usage(anyhow!("{error}: set PANOPTICON_CHROMA_UPGRADE=1"))
+            Failure::usage(anyhow!("{error}: set {PANOPTICON_CHROMA_UPGRADE}=1"))
         }
         error => error.into(),
     })?;

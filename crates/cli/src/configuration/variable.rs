@@ -1,0 +1,198 @@
+//! What there is to know of an environment variable: its row in the table.
+
+use std::fmt;
+
+use provision::Error;
+
+use crate::masking;
+
+/// An environment variable of which a `T` is read. It has a default, unless it is [`Optional`].
+#[derive(Debug)]
+pub(crate) struct Variable<T, const HAS_DEFAULT: bool = true> {
+    row: Row,
+    kind: Kind<T>,
+}
+
+/// A variable without a default.
+pub(crate) type Optional<T> = Variable<T, false>;
+
+/// What values a variable may have.
+#[derive(Debug)]
+pub(crate) struct Kind<T> {
+    /// In the words of an error.
+    pub(super) expected: &'static str,
+    /// Reads the text of a valid one.
+    pub(super) parse: fn(&str) -> Option<T>,
+}
+
+/// What is known of a variable whatever its type.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    /// For users: one sentence or two, without the default.
+    pub(crate) doc: &'static str,
+    /// The flag that can be given in its place.
+    pub(crate) flag: Option<&'static str>,
+    /// Whether it names programs to run, or addresses to which keys and texts are sent.
+    pub(crate) is_delicate: bool,
+    mask: Mask,
+    default: Fallback,
+    /// What is the case without the variable, where a value does not say it.
+    otherwise: Option<&'static str>,
+}
+
+/// How much of a value is shown.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Mask {
+    Nothing,
+    /// Passwords in the URL of a database.
+    DatabaseUrl,
+    /// What may be secret in a URL; a path is shown.
+    UrlOrPath,
+    /// The same for each of a list.
+    UrlList,
+    /// All of it.
+    All,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fallback {
+    None,
+    Text(&'static str),
+    Computed(fn() -> String),
+    Found(fn() -> Result<String, Error>),
+}
+
+/// A variable without a default of which nothing is secret.
+pub(super) const fn variable<T>(kind: Kind<T>, doc: &'static str) -> Optional<T> {
+    let (name, mask, default) = ("", Mask::Nothing, Fallback::None);
+    Variable { row: Row { name, doc, flag: None, is_delicate: false, mask, default, otherwise: None }, kind }
+}
+
+impl<T> Kind<T> {
+    pub(super) const fn new(expected: &'static str, parse: fn(&str) -> Option<T>) -> Self {
+        Self { expected, parse }
+    }
+}
+
+impl<T> Optional<T> {
+    const fn with(self, default: Fallback) -> Variable<T> {
+        Variable { row: Row { default, ..self.row }, kind: self.kind }
+    }
+
+    pub(super) const fn or(self, default: &'static str) -> Variable<T> {
+        self.with(Fallback::Text(default))
+    }
+
+    pub(super) const fn or_else(self, default: fn() -> String) -> Variable<T> {
+        self.with(Fallback::Computed(default))
+    }
+
+    /// With a default that depends on the machine, which `otherwise` describes.
+    pub(super) const fn or_found(
+        self,
+        otherwise: &'static str,
+        default: fn() -> Result<String, Error>,
+    ) -> Variable<T> {
+        self.otherwise(otherwise).with(Fallback::Found(default))
+    }
+}
+
+impl<T, const HAS_DEFAULT: bool> Variable<T, HAS_DEFAULT> {
+    pub(super) const fn named(self, name: &'static str) -> Self {
+        Self { row: Row { name, ..self.row }, ..self }
+    }
+
+    pub(super) const fn flag(self, flag: &'static str) -> Self {
+        Self { row: Row { flag: Some(flag), ..self.row }, ..self }
+    }
+
+    pub(super) const fn delicate(self) -> Self {
+        Self { row: Row { is_delicate: true, ..self.row }, ..self }
+    }
+
+    pub(super) const fn mask(self, mask: Mask) -> Self {
+        Self { row: Row { mask, ..self.row }, ..self }
+    }
+
+    pub(super) const fn otherwise(self, otherwise: &'static str) -> Self {
+        Self { row: Row { otherwise: Some(otherwise), ..self.row }, ..self }
+    }
+
+    pub(crate) const fn name(&self) -> &'static str {
+        self.row.name
+    }
+
+    pub(super) const fn expected(&self) -> &'static str {
+        self.kind.expected
+    }
+
+    pub(super) fn parse(&self, text: &str) -> Option<T> {
+        (self.kind.parse)(text)
+    }
+}
+
+/// Its name, for messages.
+impl<T, const HAS_DEFAULT: bool> fmt::Display for Variable<T, HAS_DEFAULT> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A variable of any type.
+pub(crate) trait AnyVariable: Sync {
+    fn row(&self) -> &Row;
+
+    #[cfg(test)]
+    fn accepts(&self, text: &str) -> bool;
+}
+
+impl<T, const HAS_DEFAULT: bool> AnyVariable for Variable<T, HAS_DEFAULT> {
+    fn row(&self) -> &Row {
+        &self.row
+    }
+
+    #[cfg(test)]
+    fn accepts(&self, text: &str) -> bool {
+        self.parse(text).is_some()
+    }
+}
+
+impl Row {
+    /// The value that holds if none is given.
+    ///
+    /// # Errors
+    /// When it depends on the machine and cannot be found.
+    pub(super) fn default(&self) -> Result<Option<String>, Error> {
+        Ok(match self.default {
+            Fallback::None => None,
+            Fallback::Text(text) => Some(text.to_owned()),
+            Fallback::Computed(default) => Some(default()),
+            Fallback::Found(default) => Some(default()?),
+        })
+    }
+
+    /// The default for readers, the same on all machines.
+    pub(crate) fn documented_default(&self) -> Option<String> {
+        match (self.otherwise, self.default) {
+            (Some(otherwise), _) => Some(otherwise.to_owned()),
+            (None, _) => self.default().ok().flatten(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn otherwise(&self) -> Option<&'static str> {
+        self.otherwise
+    }
+
+    /// `value` without what is secret.
+    pub(crate) fn shown(&self, value: &str) -> String {
+        match self.mask {
+            Mask::Nothing => value.to_owned(),
+            Mask::DatabaseUrl => masking::database_url(value),
+            Mask::UrlOrPath => masking::url_or_path(value),
+            Mask::UrlList => value.split(',').map(masking::url_or_path).collect::<Vec<_>>().join(","),
+            Mask::All => masking::MASK.to_owned(),
+        }
+    }
+}
