@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use store::postgres::{
-    Database, Table,
+    Access, Database, Table,
     jobs::{Job, JobStatus},
     undo::Undone,
 };
@@ -39,6 +39,8 @@ pub struct UndoneTable {
 /// When there is no such run, when later runs built upon it, when a migration is under way, or when the database
 /// fails. Each table is then as it was or completely taken back, and the same call goes on.
 pub async fn undo(database: &Database, run: Uuid, edited_rows: EditedRows) -> Result<UndoReport, Error> {
+    // A run that a policy hides would be unknown, and rows that one hides would stay, or go with their table.
+    database.check_bookkeeping_access().await?;
     let jobs = database.jobs().await?;
     let members = database.jobs_of_group(run).await?;
     let standing = |job: &&Job| job.status != JobStatus::Undone;
@@ -52,6 +54,7 @@ pub async fn undo(database: &Database, run: Uuid, edited_rows: EditedRows) -> Re
     }
     let own: HashSet<Uuid> = of_run.iter().map(|job| job.run_id).collect();
     for job in &of_run {
+        database.check_access(&table_of(job, run)?, Access::Read).await?;
         refuse_later(database, run, job, &own).await?;
     }
     // The table that several of them share was made by the first.
@@ -72,6 +75,11 @@ async fn refuse_later(database: &Database, run: Uuid, job: &Job, own: &HashSet<U
     if later.is_empty() { Ok(()) } else { Err(Error::LaterRuns { run, later }) }
 }
 
+/// The table of a job of `run`.
+fn table_of(job: &Job, run: Uuid) -> Result<Table, Error> {
+    Table::from_definition(job.table_name.clone(), &job.definition).ok_or(Error::NewerVersion { run })
+}
+
 /// Takes one job back; its table is held.
 async fn undo_job(
     database: &Database,
@@ -81,8 +89,7 @@ async fn undo_job(
     edited_rows: EditedRows,
 ) -> Result<UndoneTable, Error> {
     refuse_later(database, run, job, &HashSet::new()).await?;
-    let table =
-        Table::from_definition(job.table_name.clone(), &job.definition).ok_or(Error::NewerVersion { run })?;
+    let table = table_of(job, run)?;
     let undo = database.begin_undo(&table).await.map_err(Error::store("undo", &table.name))?;
     let kept = match edited_rows {
         EditedRows::Keep => edited(database, &table, job, jobs).await?,

@@ -2,14 +2,14 @@
 
 use migrate::{EditedRows, Error, MigrateOptions, Outcome, StaleRows, undo};
 use records::{DistanceSpace, MetadataValue, Service, stored_id};
-use store::postgres::Table;
+use store::postgres::{Database, Table};
 use test_support::{TestDatabase, sample};
 use uuid::Uuid;
 
 use crate::{
     copied,
     directory::{Directory, Entry, entries, vector},
-    empty, migrate, migrate_with, one, quarantining, sample_name, table, try_migrate, verified,
+    empty, migrate, migrate_with, one, quarantining, sample_name, table, try_migrate, verified, whole_state,
 };
 
 /// All content of `records`, with every column.
@@ -265,4 +265,37 @@ async fn migration_under_way_is_not_undone() {
     let Error::Database(error) = error else { panic!("{error}") };
     assert!(matches!(*error, store::Error::Locked { .. }), "{error}");
     drop(lock);
+}
+
+#[tokio::test]
+async fn run_with_rows_that_a_policy_hides_is_not_undone() {
+    let test_database = TestDatabase::create().await;
+    let role = format!("role_{}", Uuid::new_v4().simple());
+    test_database
+        .execute(&format!(
+            "create extension vector; create role {role} login password 'pw'; grant create on schema public to {role}"
+        ))
+        .await;
+    let url = test_database.url();
+    let (_, place) = url.split_once('@').expect("the URL has a user");
+    let database =
+        Database::connect(&format!("postgresql://{role}:pw@{place}")).await.expect("the database answers");
+    let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
+    let report = migrate(&database, directory.path(), &table("records", DistanceSpace::L2, 3)).await;
+    let state = whole_state(&test_database).await;
+    let own_tables =
+        ["jobs", "rejects", "replaced", "groups", "group_jobs"].map(|kept| format!("migration_{kept}"));
+    for hidden in own_tables.iter().map(String::as_str).chain(["records"]) {
+        let hide = format!("alter table {hidden} enable row level security, force row level security");
+        test_database.execute(&hide).await;
+        let error = undo(&database, report.run_id, EditedRows::Overwrite).await.expect_err("rows are hidden");
+        let Error::Database(error) = error else { panic!("{error}") };
+        assert!(matches!(&*error, store::Error::HiddenRows { table, .. } if table == hidden), "{error}");
+        assert_eq!(whole_state(&test_database).await, state, "{hidden}");
+        test_database.execute(&format!("alter table {hidden} disable row level security")).await;
+    }
+    let undone = undo(&database, report.run_id, EditedRows::Keep).await.expect("the run is undone");
+    assert!(undone.tables[0].undone.table_dropped);
+    database.close().await;
+    test_database.execute(&format!("drop owned by {role}; drop role {role}")).await;
 }

@@ -250,7 +250,8 @@ async fn hidden_rows_and_missing_privileges_are_seen_before_rows_are_read() {
     test_database
         .execute(&format!(
             "create role {role} login password 'pw';
-            grant select on migration_jobs, migration_rejects, migration_replaced to {role};
+            grant select on migration_jobs, migration_rejects, migration_replaced, migration_groups,
+                migration_group_jobs to {role};
             grant select (id, query_text) on queries to {role}"
         ))
         .await;

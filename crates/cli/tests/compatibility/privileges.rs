@@ -54,8 +54,10 @@ async fn rows_that_a_policy_hides_are_not_called_missing() {
     let url = database_for_role(&server, "policy", setup).await;
     let folder = sample("query_storage_data");
     let source = name(folder.path());
-    let migrated = run_on_url(&url, &["migrate", "query", "--from", source]).await;
+    let migrated = run_on_url(&url, &["migrate", "query", "--from", source, "--json"]).await;
     assert_eq!(migrated.code, 0, "pgvector is found where the role does not look: {migrated:?}");
+    let report: serde_json::Value = serde_json::from_str(&migrated.stdout).expect("one JSON object");
+    let run_id = report["run_id"].as_str().expect("a run has an id");
     let healthy = run_on_url(&url, &["doctor"]).await;
     assert!(healthy.stdout.contains("pgvector_not_searched"), "{healthy:?}");
     execute_in(
@@ -64,9 +66,13 @@ async fn rows_that_a_policy_hides_are_not_called_missing() {
         create policy hidden on own.queries using (theme <> 'energy') with check (true)",
     )
     .await;
-    for command in ["verify", "migrate"] {
-        let refused = run_on_url(&url, &[command, "query", "--from", source]).await;
-        assert_eq!(refused.code, 2, "{command}: {refused:?}");
+    for command in [
+        &["verify", "query", "--from", source][..],
+        &["migrate", "query", "--from", source],
+        &["migrate", "--undo", run_id],
+    ] {
+        let refused = run_on_url(&url, command).await;
+        assert_eq!(refused.code, 2, "{command:?}: {refused:?}");
         assert!(
             refused.stderr.contains("row-level security") && refused.stderr.contains("bypassrls"),
             "{refused:?}"

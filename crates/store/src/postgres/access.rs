@@ -19,13 +19,10 @@ impl Database {
     /// # Errors
     /// [`Error::HiddenRows`] and [`Error::TablePrivilege`].
     pub async fn check_access(&self, table: &Table, access: Access) -> Result<(), Error> {
-        let relations = self.relations_for(&table.name).await?;
+        let relations = self.relations_for(Some(&table.name)).await?;
         for relation in relations {
+            let relation = relation.visible()?;
             let (quoted_table, quoted_role) = (quoted(&relation.name), quoted(&relation.role));
-            if relation.has_hidden_rows {
-                let (table, role) = (relation.name, relation.role);
-                return Err(Error::HiddenRows { table, quoted_table, role, quoted_role });
-            }
             // Privileges on the other tables are asked for where they are needed.
             if relation.name != table.name {
                 continue;
@@ -50,6 +47,15 @@ impl Database {
         }
         Ok(())
     }
+
+    /// Checks that the role sees all rows of what is kept of migrations, as far as it is there.
+    ///
+    /// # Errors
+    /// [`Error::HiddenRows`].
+    pub async fn check_bookkeeping_access(&self) -> Result<(), Error> {
+        self.relations_for(None).await?.into_iter().try_for_each(|relation| relation.visible().map(drop))
+    }
+
     /// The tables of ours that hide rows from the role by a policy, by name.
     ///
     /// # Errors
@@ -57,7 +63,7 @@ impl Database {
     pub async fn tables_with_hidden_rows(&self) -> Result<Vec<String>, Error> {
         let mut hidden = Vec::new();
         for name in own_tables::table_names() {
-            let relations = self.relations_for(&name).await?;
+            let relations = self.relations_for(Some(&name)).await?;
             let has_hidden_rows =
                 relations.iter().any(|relation| relation.name == name && relation.has_hidden_rows);
             hidden.extend(has_hidden_rows.then_some(name));
@@ -66,7 +72,7 @@ impl Database {
     }
 
     /// Table `table` and what is kept of migrations, as far as they are there; the table first.
-    async fn relations_for(&self, table: &str) -> Result<Vec<Relation>, Error> {
+    async fn relations_for(&self, table: Option<&str>) -> Result<Vec<Relation>, Error> {
         let mut transaction = self.begin().await?;
         let relations = sqlx::query_as!(
             Relation,
@@ -79,7 +85,10 @@ impl Database {
                 has_table_privilege(relation.oid, 'insert') as "may_insert!"
             from (
                 select name, to_regclass(quote_ident(name))::oid as oid
-                from unnest(array[$1, 'migration_jobs', 'migration_rejects', 'migration_replaced']) name
+                from unnest(array[
+                    $1, 'migration_jobs', 'migration_rejects', 'migration_replaced', 'migration_groups',
+                    'migration_group_jobs'
+                ]) name
             ) relation
             where relation.oid is not null
             order by relation.name <> $1
@@ -101,4 +110,15 @@ struct Relation {
     has_hidden_rows: bool,
     may_select: bool,
     may_insert: bool,
+}
+
+impl Relation {
+    /// The relation, unless it hides rows.
+    fn visible(self) -> Result<Self, Error> {
+        if !self.has_hidden_rows {
+            return Ok(self);
+        }
+        let (quoted_table, quoted_role) = (quoted(&self.name), quoted(&self.role));
+        Err(Error::HiddenRows { table: self.name, quoted_table, role: self.role, quoted_role })
+    }
 }
