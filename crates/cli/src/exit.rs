@@ -256,6 +256,7 @@ fn store_code(error: &store::Error) -> ExitCode {
         | Error::Row { .. }
         | Error::SharedMemory { .. }
         | Error::BeyondHalf { .. }
+        | Error::Kept { .. }
         | Error::CopyFormat
         | Error::Replay { .. }
         | Error::Statement { .. } => ExitCode::Failed,

@@ -20,6 +20,13 @@ pub struct UndoReport {
     pub tables: Vec<UndoneTable>,
 }
 
+impl UndoReport {
+    /// Whether nothing of the run is left.
+    pub fn is_complete(&self) -> bool {
+        self.tables.iter().all(|table| table.kept.is_empty() && table.undone.unchanged.is_empty())
+    }
+}
+
 /// What became of one table.
 #[derive(Clone, Debug)]
 pub struct UndoneTable {

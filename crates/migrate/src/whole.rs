@@ -234,6 +234,7 @@ fn concerns_collection(error: &Error) -> bool {
                 | store::Error::NoTable { .. }
                 | store::Error::NotAdopted { .. }
                 | store::Error::Row { .. }
+                | store::Error::Kept { .. }
         ),
         _ => false,
     }

@@ -143,3 +143,38 @@ async fn server_error_in_the_middle_loses_no_batch_that_was_committed() {
     let report = migrate(&database, folder.path(), &queries).await;
     assert_eq!((report.outcome(), verified(&report).rows), (Outcome::Verified, 61));
 }
+
+#[tokio::test]
+async fn rows_that_a_trigger_keeps_from_being_deleted_or_updated_fail_the_run() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::with("records", DistanceSpace::L2, &entries(0..4, 3));
+    let records = table("records", DistanceSpace::L2, 3);
+    migrate(&database, directory.path(), &records).await;
+    let before: String =
+        one(&test_database, "select string_agg(r::text, ' ' order by id) from records r").await;
+    test_database
+        .execute("create function ignore() returns trigger language plpgsql as $$ begin return null; end $$")
+        .await;
+    directory.remove("records", "record 0");
+    for change in ["delete", "update"] {
+        if change == "update" {
+            directory.put("records", &[Entry::new("record 1", vector(50, 3))]);
+        }
+        test_database
+            .execute(&format!(
+                "create or replace trigger ignore before {change} on records for each row execute function ignore()"
+            ))
+            .await;
+        let error = try_migrate(&database, directory.path(), &records, &deleting()).await.expect_err(change);
+        let Error::Store { source, .. } = error else { panic!("{error}") };
+        assert!(matches!(*source, store::Error::Kept { kept: 1, rows: 1, .. }), "{change}: {source}");
+        let now: String =
+            one(&test_database, "select string_agg(r::text, ' ' order by id) from records r").await;
+        if change == "delete" {
+            assert_eq!(now, before);
+        }
+    }
+    test_database.execute("drop trigger ignore on records").await;
+    let report = migrate_with(&database, directory.path(), &records, &deleting()).await;
+    assert_eq!(report.outcome(), Outcome::Verified);
+}

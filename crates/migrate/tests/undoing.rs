@@ -88,7 +88,7 @@ async fn changed_deleted_and_overwritten_rows_come_back_as_they_were_last_run_fi
     let refused = undo(&database, first.run_id, EditedRows::Keep).await.expect_err("the second comes first");
     assert!(matches!(&refused, Error::LaterRuns { later, .. } if *later == [second.run_id]), "{refused}");
     let undone = undo(&database, second.run_id, EditedRows::Keep).await.expect("the run is undone");
-    let undone = undone.tables[0].undone;
+    let undone = &undone.tables[0].undone;
     assert_eq!((undone.removed, undone.restored, undone.table_dropped), (1, 5, false));
     assert_eq!(content(&test_database).await, before);
     let undone = undo(&database, first.run_id, EditedRows::Overwrite).await.expect("the run is undone");
@@ -298,4 +298,79 @@ async fn run_with_rows_that_a_policy_hides_is_not_undone() {
     assert!(undone.tables[0].undone.table_dropped);
     database.close().await;
     test_database.execute(&format!("drop owned by {role}; drop role {role}")).await;
+}
+
+#[tokio::test]
+async fn rows_that_a_trigger_or_a_rule_keeps_are_named_and_the_run_can_be_undone_again() {
+    let ignore = "create function ignore() returns trigger language plpgsql as $$ begin
+            if old.source_id in ('record 1', 'record 2') then return null; end if; return old; end $$";
+    let trigger = "create trigger ignore before delete on records for each row execute function ignore()";
+    let rule = "create rule ignore as on delete to records do instead nothing";
+    let prevented =
+        [(trigger, "drop trigger ignore on records", 1..3), (rule, "drop rule ignore on records", 0..3)];
+    for (prevent, allow, stay) in prevented {
+        let (test_database, database) = empty().await;
+        let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
+        let report = migrate(&database, directory.path(), &table("records", DistanceSpace::L2, 3)).await;
+        test_database.execute(ignore).await;
+        test_database.execute(prevent).await;
+        let undone = undo(&database, report.run_id, EditedRows::Overwrite).await.expect("the rest is undone");
+        let mut stayed: Vec<Uuid> = stay.clone().map(|n| stored_id(&format!("record {n}"))).collect();
+        stayed.sort_unstable();
+        assert_eq!(undone.tables[0].undone.unchanged, stayed);
+        assert_eq!(undone.tables[0].undone.removed, 3 - stay.len() as u64);
+        assert!(!undone.is_complete() && !undone.tables[0].undone.table_dropped);
+        assert_eq!(one::<i64>(&test_database, "select count(*) from records").await, stay.len() as i64);
+        test_database.execute(allow).await;
+        let undone = undo(&database, report.run_id, EditedRows::Keep).await.expect("the rest is undone");
+        assert!(undone.is_complete() && undone.tables[0].undone.table_dropped);
+    }
+}
+
+#[tokio::test]
+async fn run_whose_rows_a_rule_takes_from_it_is_not_undone() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
+    let report = migrate(&database, directory.path(), &table("records", DistanceSpace::L2, 3)).await;
+    test_database
+        .execute(
+            "create rule hide as on delete to records
+            do instead update records set migration_run = null where id = old.id",
+        )
+        .await;
+    let state = whole_state(&test_database).await;
+    let error = undo(&database, report.run_id, EditedRows::Keep).await.expect_err("the rows stay");
+    let Error::Store { source, .. } = error else { panic!("{error}") };
+    assert!(matches!(*source, store::Error::Kept { kept: 3, rows: 3, .. }), "{source}");
+    assert_eq!(whole_state(&test_database).await, state);
+}
+
+#[tokio::test]
+async fn rows_that_could_not_be_given_back_are_named_until_they_can() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::with("records", DistanceSpace::L2, &entries(0..4, 3));
+    let records = table("records", DistanceSpace::L2, 3);
+    migrate(&database, directory.path(), &records).await;
+    let before = content(&test_database).await;
+    directory.remove("records", "record 0");
+    directory.put("records", &[Entry::new("record 1", vector(50, 3)), Entry::new("record 2", vector(51, 3))]);
+    let deleting = MigrateOptions { stale_rows: StaleRows::Delete, ..MigrateOptions::default() };
+    let report = migrate_with(&database, directory.path(), &records, &deleting).await;
+    assert_eq!((copied(&report).deleted, copied(&report).updated), (1, 2));
+    test_database
+        .execute(
+            "create function refuse() returns trigger language plpgsql as $$ begin
+                if new.source_id in ('record 0', 'record 1') then return null; end if; return new; end $$;
+            create trigger refuse before insert or update on records for each row execute function refuse()",
+        )
+        .await;
+    let undone = undo(&database, report.run_id, EditedRows::Keep).await.expect("the rest is undone");
+    let mut left = ["record 0", "record 1"].map(stored_id);
+    left.sort_unstable();
+    assert_eq!((&*undone.tables[0].undone.unchanged, undone.tables[0].undone.restored), (&left[..], 1));
+    test_database.execute("drop trigger refuse on records").await;
+    let undone = undo(&database, report.run_id, EditedRows::Keep).await.expect("the rest is undone");
+    assert!(undone.is_complete());
+    assert_eq!(undone.tables[0].undone.restored, 2);
+    assert_eq!(content(&test_database).await, before);
 }

@@ -235,6 +235,20 @@ pub enum Error {
         /// What the server said.
         source: sqlx::Error,
     },
+    /// A statement changed fewer rows than were there to be changed, and did not fail.
+    #[error(
+        "{kept} of {rows} rows of table `{table}` were not {change}, although the statement succeeded: a trigger or a rule of the table prevents it. Disable it (`alter table … disable trigger user`, `alter table … disable rule …`), then run again"
+    )]
+    Kept {
+        /// The table.
+        table: String,
+        /// What was to be done with the rows: `deleted`, `updated`.
+        change: &'static str,
+        /// How many stayed as they were.
+        kept: u64,
+        /// How many were to change.
+        rows: u64,
+    },
     /// A search that was to be measured failed.
     #[error("failed to search table `{table}` again")]
     Replay {

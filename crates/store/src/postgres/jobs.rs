@@ -303,7 +303,7 @@ impl Database {
     /// When a statement fails.
     pub async fn take_over_job(&self, job: &Job) -> Result<(), Error> {
         let mut transaction = self.begin().await?;
-        sqlx::query!(
+        let changed = sqlx::query!(
             "update migration_jobs set holder = $2, status = 'copying', changed_at = $3 where id = $1",
             job.id,
             job.holder,
@@ -311,7 +311,11 @@ impl Database {
         )
         .execute(on(&mut transaction))
         .await
-        .during("take over an unfinished migration")?;
+        .during("take over an unfinished migration")?
+        .rows_affected();
+        if changed == 0 {
+            return Err(Error::TakenOver { table: job.table_name.clone() });
+        }
         forget_rejects(&mut transaction, job).await?;
         transaction.commit().await.during("commit")
     }

@@ -1,18 +1,20 @@
 //! Takes back what one run brought into one table, and nothing else.
 
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
     Database, Table,
     checkout::Transaction,
     jobs::{self, Job},
+    scan::count_rows,
     sql,
     unnamed::on,
 };
 use crate::{Error, postgres::error::StatementContext as _};
 
 /// What undoing a job has changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Undone {
     /// Rows that the run had brought and that are gone.
     pub removed: u64,
@@ -22,6 +24,9 @@ pub struct Undone {
     pub rejects_forgotten: u64,
     /// Whether the table, which it had made, is dropped.
     pub table_dropped: bool,
+    /// Rows that are still there, or are not as before, since the table did not do what it was told: a trigger or a rule
+    /// prevents it, or another row has the id of a deleted one.
+    pub unchanged: Vec<Uuid>,
 }
 
 impl Database {
@@ -131,74 +136,136 @@ impl Undo {
     /// When a statement fails; nothing has changed then.
     pub async fn finish(self, table: &Table, job: &Job, kept: &[Uuid]) -> Result<Undone, Error> {
         let mut transaction = self.0;
-        let removed = sqlx::query(sql::delete_brought(table))
+        // What a statement says of the rows that it changed is not what has become of them: rules and triggers may have
+        // done something else. So the rows are looked at before and after.
+        let rows = count_rows(&mut transaction, table).await?;
+        let brought = still_brought(&mut transaction, table, job, kept).await?.len();
+        sqlx::query(sql::delete_brought(table))
             .bind(job.run_id)
             .bind(kept)
             .execute(on(&mut transaction))
             .await
-            .during(OPERATION)?
-            .rows_affected();
-        let restored = sqlx::query(sql::restore_updated(table))
-            .bind(job.run_id)
-            .bind(&table.name)
-            .bind(kept)
-            .execute(on(&mut transaction))
-            .await
-            .during(OPERATION)?
-            .rows_affected();
-        // The user may have added columns of his own, of which generated ones take no values.
-        let columns = sqlx::query_scalar!(
-            r#"
-            select attname as "name!"
-            from pg_attribute
-            where attrelid = to_regclass(quote_ident($1))
-                and attnum > 0
-                and not attisdropped
-                and attgenerated = ''
-            order by attnum
-            "#,
-            table.name
-        )
-        .fetch_all(on(&mut transaction))
-        .await
-        .during("read the columns of a table")?;
-        let inserted = sqlx::query(sql::restore_deleted(table, &columns))
-            .bind(job.run_id)
-            .bind(&table.name)
-            .execute(on(&mut transaction))
-            .await
-            .during(OPERATION)?
-            .rows_affected();
+            .during(OPERATION)?;
+        let mut unchanged = still_brought(&mut transaction, table, job, kept).await?;
+        let removed = rows.saturating_sub(count_rows(&mut transaction, table).await?);
+        // Rows that stay and are no longer those of the run cannot be told from others.
+        let (brought, left) = (brought as u64, unchanged.len() as u64);
+        if removed + left != brought {
+            let (table, kept) = (table.name.clone(), brought.saturating_sub(removed));
+            return Err(Error::Kept { table, change: "deleted", kept, rows: brought });
+        }
+        let changed = not_restored(&mut transaction, table, job, kept).await?.len();
+        restore(&mut transaction, table, job, kept).await?;
+        let different = not_restored(&mut transaction, table, job, kept).await?;
+        let restored = changed.saturating_sub(different.len()) as u64;
+        unchanged.extend(different);
+        unchanged.sort_unstable();
+        unchanged.dedup();
+        let left = [kept, &unchanged].concat();
         sqlx::query!(
             "delete from migration_replaced where run_id = $1 and table_name = $2 and not (id = any($3))",
             job.run_id,
             table.name,
-            kept
+            &left
         )
         .execute(on(&mut transaction))
         .await
         .during(OPERATION)?;
         let rejects_forgotten = jobs::forget_rejects(&mut transaction, job).await?;
-        let rows = super::scan::count_rows(&mut transaction, table).await?;
-        let table_dropped = job.created_table && rows == 0;
+        let table_dropped = job.created_table && count_rows(&mut transaction, table).await? == 0;
         if table_dropped {
             sqlx::query(sql::drop_table(&table.name))
                 .execute(on(&mut transaction))
                 .await
                 .during("drop the table that the migration made")?;
         }
-        // Rows that were kept stay those of this run, so that undoing again can take them.
-        if kept.is_empty() {
-            sqlx::query!(
+        // Rows that are left stay those of this run, so that undoing again can take them.
+        if left.is_empty() {
+            let changed = sqlx::query!(
                 "update migration_jobs set status = 'undone', changed_at = $2 where id = $1",
                 job.id,
                 jobs::now()
             )
             .execute(on(&mut transaction))
             .await
-            .during(OPERATION)?;
+            .during(OPERATION)?
+            .rows_affected();
+            if changed != 1 {
+                let table = "migration_jobs".to_owned();
+                return Err(Error::Kept { table, change: "updated", kept: 1, rows: 1 });
+            }
         }
         transaction.commit().await.during(OPERATION)?;
-        Ok(Undone { removed, restored: restored + inserted, rejects_forgotten, table_dropped })
+        Ok(Undone { removed, restored, rejects_forgotten, table_dropped, unchanged })
     }
+}
+
+/// The rows that `job` brought and that are there, but for those `kept`.
+async fn still_brought(
+    connection: &mut PgConnection,
+    table: &Table,
+    job: &Job,
+    kept: &[Uuid],
+) -> Result<Vec<Uuid>, Error> {
+    sqlx::query_scalar(sql::still_brought(table))
+        .bind(job.run_id)
+        .bind(kept)
+        .fetch_all(on(connection))
+        .await
+        .during("read which rows a migration has brought")
+}
+
+/// The rows that `job` changed or deleted and that are not as before, but for those `kept`.
+async fn not_restored(
+    connection: &mut PgConnection,
+    table: &Table,
+    job: &Job,
+    kept: &[Uuid],
+) -> Result<Vec<Uuid>, Error> {
+    sqlx::query_scalar(sql::not_restored(table))
+        .bind(job.run_id)
+        .bind(&table.name)
+        .bind(kept)
+        .fetch_all(on(connection))
+        .await
+        .during("compare rows with what they were before a migration")
+}
+
+/// Gives the rows that `job` changed or deleted back, but for those `kept`, as far as the table lets us.
+async fn restore(
+    connection: &mut PgConnection,
+    table: &Table,
+    job: &Job,
+    kept: &[Uuid],
+) -> Result<(), Error> {
+    sqlx::query(sql::restore_updated(table))
+        .bind(job.run_id)
+        .bind(&table.name)
+        .bind(kept)
+        .execute(on(connection))
+        .await
+        .during(OPERATION)?;
+    // The user may have added columns of his own, of which generated ones take no values.
+    let columns = sqlx::query_scalar!(
+        r#"
+        select attname as "name!"
+        from pg_attribute
+        where attrelid = to_regclass(quote_ident($1))
+            and attnum > 0
+            and not attisdropped
+            and attgenerated = ''
+        order by attnum
+        "#,
+        table.name
+    )
+    .fetch_all(on(connection))
+    .await
+    .during("read the columns of a table")?;
+    sqlx::query(sql::restore_deleted(table, &columns))
+        .bind(job.run_id)
+        .bind(&table.name)
+        .execute(on(connection))
+        .await
+        .during(OPERATION)?;
+    Ok(())
 }

@@ -278,13 +278,15 @@ impl Database {
             match new_rows {
                 NewRows::Straight => {
                     let statement = sql::copy_in(table);
-                    copy(&mut transaction, &statement, &batch.new.bytes).await.during(COPY_ROWS)?;
+                    // A trigger may leave rows out without an error; the comparison finds which.
+                    written.counts.written =
+                        copy(&mut transaction, &statement, &batch.new.bytes).await.during(COPY_ROWS)?;
                 }
                 NewRows::Staged => {
                     written.in_the_way = insert_staged(&mut transaction, table, &batch.new).await?;
+                    written.counts.written = (batch.new.len() - written.in_the_way.len()) as u64;
                 }
             }
-            written.counts.written = (batch.new.len() - written.in_the_way.len()) as u64;
         }
         if !batch.changed.is_empty() {
             written.counts.updated = update(&mut transaction, table, job, batch, &mut written.edited).await?;
@@ -299,6 +301,7 @@ impl Database {
                 .await
                 .during("delete rows")?
                 .rows_affected();
+            require_all(table, "deleted", written.counts.deleted, &unedited)?;
         }
         jobs::quarantine(&mut transaction, job, &batch.quarantined).await?;
         // Last, since it locks the job's row against the other connections.
@@ -337,14 +340,13 @@ fn is_about_a_row(error: &Error) -> bool {
 
 const COPY_ROWS: &str = "copy rows";
 
-/// Sends `rows`, without the trailer, to the COPY that `statement` opens.
-pub(super) async fn copy(connection: &mut PgConnection, statement: &str, rows: &[u8]) -> sqlx::Result<()> {
+/// Sends `rows`, without the trailer, to the COPY that `statement` opens, and returns how many of them it has written.
+pub(super) async fn copy(connection: &mut PgConnection, statement: &str, rows: &[u8]) -> sqlx::Result<u64> {
     let mut copy = connection.copy_in_raw(statement).await?;
     for piece in rows.chunks(SEND_BYTES).chain([TRAILER]) {
         copy.send(piece).await?;
     }
-    copy.finish().await?;
-    Ok(())
+    copy.finish().await
 }
 
 /// Writes a part of some rows in a transaction that goes on where they are refused.
@@ -377,7 +379,8 @@ async fn stage(connection: &mut PgConnection, table: &Table, rows: &EncodedRows)
         .execute(on(connection))
         .await
         .during("create the staging table")?;
-    copy(connection, &sql::copy_into_staging(), &rows.bytes).await.during(COPY_ROWS)
+    copy(connection, &sql::copy_into_staging(), &rows.bytes).await.during(COPY_ROWS)?;
+    Ok(())
 }
 
 /// Inserts what is not there yet, and returns the ids of the rest.
@@ -406,7 +409,18 @@ async fn update(
     let seen = batch.changed.ids.iter().copied().zip(batch.changed_from.iter().copied());
     let unedited = lock_unedited(connection, table, seen, edited).await?;
     keep_replaced(connection, table, job, "updated", &unedited).await?;
-    update_staged(connection, table, &batch.changed, &unedited).await
+    let updated = update_staged(connection, table, &batch.changed, &unedited).await?;
+    require_all(table, "updated", updated, &unedited)?;
+    Ok(updated)
+}
+
+/// Checks that a statement has changed all `rows`, which this transaction has locked.
+fn require_all(table: &Table, change: &'static str, changed: u64, rows: &[Uuid]) -> Result<(), Error> {
+    let rows = rows.len() as u64;
+    if changed == rows {
+        return Ok(());
+    }
+    Err(Error::Kept { table: table.name.clone(), change, kept: rows.saturating_sub(changed), rows })
 }
 
 /// Gives those of `rows` that are `ids` their content.

@@ -162,7 +162,6 @@ fn verified(verification: &Verification, has_copied: bool) -> Value {
 pub(super) fn undo_to_json(run: Uuid, result: &Result<UndoReport, Failure>) -> Value {
     match result {
         Ok(report) => {
-            let is_complete = report.tables.iter().all(|table| table.kept.is_empty());
             let tables = report.tables.iter().map(|table| {
                 json!({
                     "table": table.table,
@@ -172,11 +171,12 @@ pub(super) fn undo_to_json(run: Uuid, result: &Result<UndoReport, Failure>) -> V
                     "rejects_forgotten": table.undone.rejects_forgotten,
                     "table_dropped": table.undone.table_dropped,
                     "kept": table.kept.iter().map(Uuid::to_string).collect::<Vec<_>>(),
+                    "unchanged": table.undone.unchanged.iter().map(Uuid::to_string).collect::<Vec<_>>(),
                 })
             });
             json!({
                 "run_id": run.to_string(),
-                "status": if is_complete { "undone" } else { "conflicts" },
+                "status": if report.is_complete() { "undone" } else { "conflicts" },
                 "tables": tables.collect::<Vec<_>>(),
             })
         }

@@ -148,8 +148,7 @@ async fn undo(
     if !is_json {
         print(&text::undo_to_text(&report))?;
     }
-    let is_complete = report.tables.iter().all(|table| table.kept.is_empty());
-    Ok(if is_complete { ExitCode::Complete } else { ExitCode::Refused })
+    Ok(if report.is_complete() { ExitCode::Complete } else { ExitCode::Refused })
 }
 
 /// The model, for records that have a text and no vector.

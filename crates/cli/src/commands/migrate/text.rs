@@ -336,6 +336,13 @@ fn list_ids(lines: &mut Vec<String>, what: &str, ids: Vec<(impl AsRef<str>, Stri
     }
 }
 
+/// Why undoing leaves a row alone.
+const EDITED: &str = "edited in PostgreSQL since, and kept; --overwrite removes it too";
+
+/// Why a row is left that was to be removed or restored.
+const UNCHANGED: &str = "still there, or not as before: a trigger or a rule of the table prevents it, or another row has its \
+    id; remove what prevents it, then undo again";
+
 /// What taking a run back has changed.
 pub(super) fn undo_to_text(report: &UndoReport) -> String {
     let mut lines = Vec::new();
@@ -349,14 +356,12 @@ pub(super) fn undo_to_text(report: &UndoReport) -> String {
             counted(undone.restored, "row"),
             counted(undone.rejects_forgotten, "rejected record"),
         ));
-        let kept = table.kept.iter().map(|id| {
-            (id.to_string(), "edited in PostgreSQL since, and kept; --overwrite removes it too".to_owned())
-        });
-        let kept: Vec<(String, String)> = kept.collect();
-        list_ids(&mut lines, "conflict", kept.iter().map(|(id, why)| (id.as_str(), why.clone())).collect());
+        let kept = table.kept.iter().map(|id| (id.to_string(), EDITED.to_owned())).collect();
+        list_ids(&mut lines, "conflict", kept);
+        let unchanged = undone.unchanged.iter().map(|id| (id.to_string(), UNCHANGED.to_owned())).collect();
+        list_ids(&mut lines, "row", unchanged);
     }
-    let is_complete = report.tables.iter().all(|table| table.kept.is_empty());
-    let state = if is_complete { "is taken back" } else { "is taken back but for these rows" };
+    let state = if report.is_complete() { "is taken back" } else { "is not taken back: these rows are left" };
     lines.push(format!("run {} {state}", report.run_id));
     lines.join("\n")
 }

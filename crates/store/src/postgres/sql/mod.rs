@@ -245,6 +245,32 @@ where replaced.run_id = $1 and replaced.table_name = $2 and replaced.change = 'u
     ))
 }
 
+/// The rows that run `$1` brought and that are still there, but for the ids `$2`.
+pub(crate) fn still_brought(table: &Table) -> Sql {
+    let name = quoted(&table.name);
+    vouched(format!("select id from {name} where migration_run = $1 and not (id = any($2)) order by id"))
+}
+
+/// The rows that run `$1` changed or deleted and that are not as before, but for the ids `$3`; `$2` is the table's name. A
+/// row that the run changed and that is gone has nothing to be given back to.
+pub(crate) fn not_restored(table: &Table) -> Sql {
+    let name = quoted(&table.name);
+    let columns = table.all_columns();
+    let of = |row: &str| columns.iter().map(|column| format!("{row}.{}", quoted(column))).collect::<Vec<_>>();
+    vouched(format!(
+        "select replaced.id
+from migration_replaced replaced
+cross join lateral jsonb_populate_record(null::{name}, replaced.row) former
+left join {name} found on found.id = replaced.id
+where replaced.run_id = $1 and replaced.table_name = $2 and not (replaced.id = any($3))
+    and (replaced.change = 'deleted' or found.id is not null)
+    and ({}) is distinct from ({})
+order by replaced.id",
+        of("found").join(", "),
+        of("former").join(", ")
+    ))
+}
+
 /// Sends the rows that one of `runs` brought: the content columns, run and digest.
 pub(crate) fn copy_brought_out(table: &Table, runs: &[Uuid]) -> String {
     format!(
@@ -495,6 +521,8 @@ mod tests {
         check(&restore_deleted(outputs, &columns), &expect_file!["golden/restore_deleted.sql"]);
         check(&runs_that_brought_again(&wide.name), &expect_file!["golden/runs_that_brought_again.sql"]);
         check(&restore_updated(outputs), &expect_file!["golden/restore_updated.sql"]);
+        check(&still_brought(outputs), &expect_file!["golden/still_brought.sql"]);
+        check(&not_restored(outputs), &expect_file!["golden/not_restored.sql"]);
         check(&AssertSqlSafe(copy_brought_out(outputs, &run)), &expect_file!["golden/copy_brought_out.sql"]);
         check(
             &AssertSqlSafe(copy_other_ids_out(outputs, &run)),

@@ -80,7 +80,8 @@ impl PostgresStorage {
     }
 
     /// Copies the rows whose keys are not there, which takes the server a tenth of the time of a statement. `None`
-    /// when another writer has stored one of them meanwhile: then the transaction has failed.
+    /// when another writer has stored one of them meanwhile: then the transaction has failed. Or when a trigger has left
+    /// one out.
     async fn copy_rows(
         &self,
         connection: &mut PgConnection,
@@ -93,7 +94,8 @@ impl PostgresStorage {
             stored.insert(row.0);
         }
         match copy(connection, &statements::copy_records(&self.table), &bytes).await {
-            Ok(()) => Ok(Some((stored, kept))),
+            Ok(written) if written == stored.len() as u64 => Ok(Some((stored, kept))),
+            Ok(_) => Ok(None),
             Err(error) if is_unique_violation(&error) => Ok(None),
             Err(error) => Err(self.failing.to(OPERATION)(error)),
         }

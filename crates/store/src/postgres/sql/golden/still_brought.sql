@@ -1,0 +1,1 @@
+select id from "llm_outputs" where migration_run = $1 and not (id = any($2)) order by id;
