@@ -123,6 +123,9 @@ impl From<provision::Error> for Failure {
             | Error::VersionFile { .. }
             | Error::NoAccount
             | Error::OtherOwner { .. }
+            | Error::OthersWrite { .. }
+            | Error::NotRegularFile { .. }
+            | Error::NotFolder { .. }
             | Error::SocketFolder { .. }
             | Error::Unreachable { .. } => ExitCode::Usage,
             Error::EarlierVersion { .. } => ExitCode::Refused,

@@ -18,6 +18,7 @@ mod migrate;
 mod monitor;
 mod names;
 mod odd_rows;
+mod ownership;
 mod places;
 mod repository;
 mod runs;

@@ -1,12 +1,13 @@
 //! The one folder that holds everything Panopticon keeps on a machine.
 
-use std::{
-    fs::{self, File},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use crate::error::{Error, FileContext as _};
+use rustix::process::geteuid;
+
+use crate::{
+    error::{Error, FileContext as _},
+    ownership::{own_folder, own_present_folder, private_file},
+};
 
 /// Where root keeps data: PostgreSQL has to run as another user then, who cannot enter root's home.
 const ROOT_DATA_DIR: &str = "/var/lib/panopticon";
@@ -27,7 +28,7 @@ impl DataDir {
     /// # Errors
     /// When the user has no home folder.
     pub fn platform_default() -> Result<Self, Error> {
-        if rustix::process::geteuid().is_root() {
+        if geteuid().is_root() {
             return Ok(Self(ROOT_DATA_DIR.into()));
         }
         dirs::data_dir().map(|folder| Self(folder.join("panopticon"))).ok_or(Error::NoDataDir)
@@ -38,25 +39,31 @@ impl DataDir {
         &self.0
     }
 
-    /// The folder's absolute path, created if absent.
-    pub(crate) fn create(&self) -> Result<PathBuf, Error> {
-        fs::create_dir_all(&self.0).during("create data folder", &self.0)?;
-        self.0.canonicalize().during("resolve data folder", &self.0)
+    /// A folder in the data folder that is ours alone, made if it is not there.
+    ///
+    /// # Errors
+    /// When another account could have made it or could write in it, or in a folder on the way to it.
+    pub fn own_folder(&self, name: &str) -> Result<PathBuf, Error> {
+        let folder = own_folder(&self.0)?.join(name);
+        own_folder(&folder)
     }
 
-    /// Runs `setup` while no other process sets up in this folder.
+    /// The data folder's absolute path, if it is there.
+    ///
+    /// # Errors
+    /// When it is not ours alone.
+    pub(crate) fn present(&self) -> Result<Option<PathBuf>, Error> {
+        match self.0.try_exists().during("look at", &self.0)? {
+            true => own_present_folder(&self.0).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// Runs `setup` while no other process sets up in this folder, which is made if it is not there.
     pub(crate) fn exclusively<T>(&self, setup: impl FnOnce(&Path) -> Result<T, Error>) -> Result<T, Error> {
-        let folder = self.create()?;
+        let folder = own_folder(&self.0)?;
         let path = folder.join("setup.lock");
-        // Whoever can open a lock file can hold the lock.
-        let lock = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .during("create", &path)?;
-        lock.set_permissions(fs::Permissions::from_mode(0o600)).during("set mode of", &path)?;
+        let lock = private_file(&path, geteuid().as_raw())?;
         lock.lock().during("lock", &path)?;
         setup(&folder)
     }

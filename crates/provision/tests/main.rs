@@ -1,6 +1,7 @@
 //! The lives of our servers, with real ones. Here PostgreSQL: first start, sharing, SIGKILL, stop.
 
 mod chroma_server;
+mod ownership;
 mod private;
 
 use std::{

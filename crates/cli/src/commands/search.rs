@@ -88,7 +88,10 @@ pub(crate) async fn open_model(configuration: &Configuration) -> Result<Model, F
 
 /// The model, if its files are on this machine.
 pub(crate) async fn open_present_model(configuration: &Configuration) -> Result<Option<Model>, Failure> {
-    let folder = configuration.model_dir().or_else(|| provision::present_model(&configuration.data_dir()));
+    let folder = match configuration.model_dir() {
+        Some(folder) => Some(folder),
+        None => provision::present_model(&configuration.data_dir())?,
+    };
     match folder {
         Some(folder) => load_model(folder).await.map(Some),
         None => Ok(None),

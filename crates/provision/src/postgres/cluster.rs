@@ -8,8 +8,6 @@ use std::{
     process::{Command, Stdio},
 };
 
-use rustix::fs::OFlags;
-
 use super::{
     account::{Account, open_folder, read_untrusted},
     binaries::Binaries,
@@ -20,6 +18,7 @@ use super::{
 use crate::{
     Progress,
     error::{Error, FileContext as _},
+    ownership::{own_folder, private_file, read_own},
     wheel::last_lines,
 };
 
@@ -50,8 +49,7 @@ impl Cluster {
     /// Makes `folder` ours alone if it is not there, and refuses one that is another account's: who owns it can put
     /// links in the places where we write.
     pub(crate) fn open(folder: &Path, access: Access) -> Result<Self, Error> {
-        fs::create_dir_all(folder).during("create", folder)?;
-        let folder = folder.canonicalize().during("resolve", folder)?;
+        let folder = own_folder(folder)?;
         let opened = open_folder(&folder).during("open", &folder)?;
         let owner = opened.metadata().during("look at", &folder)?.uid();
         let ourselves = rustix::process::geteuid();
@@ -64,16 +62,14 @@ impl Cluster {
         Ok(Self { folder, access })
     }
 
-    /// The file `name`, which we alone may open: whoever can open a lock file can hold the lock.
+    /// The file `name`, which we alone may open.
     pub(crate) fn private_file(&self, name: &str) -> Result<File, Error> {
-        let path = self.folder.join(name);
-        let mut options = File::options();
-        let flags = OFlags::NOFOLLOW.bits().cast_signed();
-        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
-        let file = options.open(&path).during("open", &path)?;
-        // Earlier versions made them readable for all.
-        file.set_permissions(fs::Permissions::from_mode(0o600)).during("set mode of", path)?;
-        Ok(file)
+        private_file(&self.folder.join(name), rustix::process::geteuid().as_raw())
+    }
+
+    /// The server's log, which is `account`'s once its server has been started.
+    pub(crate) fn open_log(&self, account: &Account) -> Result<File, Error> {
+        private_file(&self.log(), account.uid())
     }
 
     /// Where a private server listens.
@@ -100,8 +96,7 @@ impl Cluster {
     }
 
     pub(crate) fn password(&self) -> Result<String, Error> {
-        let path = self.password_file();
-        fs::read_to_string(&path).during("read", path)
+        read_own(&self.password_file())
     }
 
     /// Of a private cluster alone. Its presence says that the cluster has the roles of this version.
@@ -110,8 +105,7 @@ impl Cluster {
     }
 
     pub(crate) fn superuser_password(&self) -> Result<String, Error> {
-        let path = self.superuser_password_file();
-        fs::read_to_string(&path).during("read", path)
+        read_own(&self.superuser_password_file())
     }
 
     /// Whether an earlier version made the cluster, when our role was its superuser.
@@ -259,7 +253,7 @@ pub(crate) fn run(command: &mut Command, program: &str) -> Result<String, Error>
 
 /// Writes a new file that only we may read, in place of one that is there.
 fn write_private(path: &Path, content: &str) -> Result<File, Error> {
-    if path.exists() {
+    if path.symlink_metadata().is_ok() {
         fs::remove_file(path).during("replace", path)?;
     }
     let mut file =

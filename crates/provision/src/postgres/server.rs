@@ -17,7 +17,7 @@ use std::{
 use super::{
     account::{Account, read_untrusted},
     binaries::Binaries,
-    cluster::{Access, Cluster, DATABASE, LOG, Login, run},
+    cluster::{Access, Cluster, DATABASE, Login, run},
     environment::without_libpq,
     running::{
         Address, answers_on_socket, is_postmaster_alive, last_port, port_of_running_server,
@@ -124,6 +124,8 @@ impl Server {
         } else if postgres.is_of_earlier_version() {
             postgres.upgrade(progress)?;
         }
+        // What fails from here on leaves no server behind.
+        let password = cluster.password()?;
         let use_lock = open_use_lock(&cluster)?;
         use_lock.lock_shared().during("lock", &cluster.folder)?;
         let address = match postgres.running()? {
@@ -134,7 +136,6 @@ impl Server {
                 postgres.start(Port { first: port, last: None }, progress)?
             }
         };
-        let password = cluster.password()?;
         let durability = options.durability;
         Ok(Self { cluster, binaries, account, durability, address, password, use_lock: Some(use_lock) })
     }
@@ -390,7 +391,7 @@ impl Postgres<'_> {
         let settings = settings(Memory::of_this_machine(), self.durability, socket_folder.as_deref());
         account.write(&cluster.settings(), &settings)?;
         let log = cluster.log();
-        let opened = cluster.private_file(LOG)?;
+        let opened = cluster.open_log(account)?;
         // Each start begins its own log: `pg_ctl` appends as the server's account, which has to own it.
         opened.set_len(0).during("empty", &log)?;
         account.own(&opened, &log)?;
