@@ -4,7 +4,6 @@
 //! read, or that is another program's, never matters; and nothing of it is ever printed but names that are ours.
 
 mod parser;
-mod trust;
 mod variables;
 
 use std::{
@@ -15,6 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use provision::trust;
 use rustix::fs::OFlags;
 
 use self::variables::Variables;
@@ -300,6 +300,36 @@ mod tests {
         check(true);
         mode(&above.join("elsewhere"), 0o666);
         check(false);
+    }
+
+    #[test]
+    fn file_that_a_link_leads_to_is_doubted_for_each_folder_on_the_way() {
+        let top = tempfile::tempdir().expect("a temporary folder");
+        let path = |name: &str| top.path().join(name);
+        for folder in ["working/below", "open/inner", "kept"] {
+            fs::create_dir_all(path(folder)).expect("folders are made");
+        }
+        fs::write(path("open/inner/file"), "NAME=a\n").expect("the file is written");
+        fs::write(path("kept/file"), "NAME=a\n").expect("the file is written");
+        symlink("../kept/file", path("open/link")).expect("a link is made");
+        symlink("open/inner", path("folder")).expect("a link is made");
+        symlink("open/../kept", path("past")).expect("a link is made");
+        mode(&path("open"), 0o777);
+        let link = path("working/.env");
+        for (target, is_kept) in [
+            ("../open/inner/file", false),
+            ("../open/link", false),
+            ("../folder/file", false),
+            ("../past/file", false),
+            ("../kept/file", true),
+        ] {
+            symlink(target, &link).expect("a link is made");
+            let found = find(&path("working")).get("NAME", Importance::Delicate);
+            let is_believed = matches!(found, Some((1, Found::Value(_))));
+            assert_eq!(is_believed, is_kept, "{target}: {found:?}");
+            assert_eq!(find(&path("working/below")).path().is_some(), is_kept, "{target}");
+            fs::remove_file(&link).expect("it can be removed");
+        }
     }
 
     #[test]
