@@ -53,6 +53,43 @@ async fn what_was_changed_or_lost_on_the_way_is_found_with_its_columns() {
 }
 
 #[tokio::test]
+async fn odd_values_of_a_row_are_differences_of_that_row_and_verify_rerun_and_undo_go_on() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::with("records", DistanceSpace::L2, &entries(0..10, 3));
+    let records = table("records", DistanceSpace::L2, 3);
+    let first = migrate(&database, directory.path(), &records).await;
+    test_database
+        .execute("alter table records alter created_at drop not null, alter embedding drop not null")
+        .await;
+    let odd = [
+        "created_at = 'infinity'",
+        "created_at = '-infinity'",
+        "created_at = '12000-01-01'",
+        "created_at = '4714-11-24 BC'",
+        "created_at = null",
+        "metadata = '{\"a\": 1e400}'",
+        "metadata = (repeat('[', 3000) || repeat(']', 3000))::jsonb",
+        "embedding = null",
+    ];
+    for (number, odd) in odd.iter().enumerate() {
+        test_database.execute(&format!("update records set {odd} where source_id = 'record {number}'")).await;
+    }
+    let report = verify(&database, directory.path(), &records).await;
+    let found: Vec<(&str, bool)> =
+        verified(&report).different.iter().map(|d| (d.source_id.as_str(), d.columns.len() == 1)).collect();
+    let expected: Vec<String> = (0..odd.len()).map(|number| format!("record {number}")).collect();
+    let expected: Vec<(&str, bool)> = expected.iter().map(|id| (id.as_str(), true)).collect();
+    assert_eq!((found, verified(&report).matched), (expected, 2));
+    let again = migrate(&database, directory.path(), &records).await;
+    assert_eq!((again.outcome(), copied(&again).conflicts.len()), (Outcome::Conflicts, odd.len()));
+    let kept =
+        ::migrate::undo(&database, first.run_id, ::migrate::EditedRows::Keep).await.expect("it is undone");
+    assert_eq!((kept.tables[0].kept.len(), kept.tables[0].undone.removed), (odd.len(), 2));
+    let rest = ::migrate::undo(&database, first.run_id, ::migrate::EditedRows::Overwrite).await;
+    assert!(rest.expect("the rest is undone").tables[0].undone.table_dropped);
+}
+
+#[tokio::test]
 async fn every_column_that_is_edited_is_named() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..10, 3));

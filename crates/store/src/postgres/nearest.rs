@@ -19,13 +19,13 @@ impl Database {
     /// When the statement fails.
     pub async fn embeddings(&self, table: &Table, ids: &[Uuid]) -> Result<Vec<Embedding>, Error> {
         let mut transaction = self.begin().await?;
-        let embeddings: Vec<Vec<f32>> = sqlx::query_scalar(sql::select_embeddings(table))
+        let embeddings: Vec<Option<Vec<f32>>> = sqlx::query_scalar(sql::select_embeddings(table))
             .bind(ids)
             .fetch_all(on(&mut transaction))
             .await
             .during(OPERATION)?;
         transaction.commit().await.during("end a transaction")?;
-        Ok(embeddings.into_iter().map(Embedding::from).collect())
+        Ok(embeddings.into_iter().flatten().map(Embedding::from).collect())
     }
 
     /// The `limit` nearest rows to `embedding` that one of `runs` brought, and their distances, found by looking at
@@ -42,7 +42,7 @@ impl Database {
     ) -> Result<Vec<(Uuid, f64)>, Error> {
         let mut transaction = self.begin().await?;
         sqlx::raw_sql(sql::exact_scan()).execute(&mut *transaction).await.during(OPERATION)?;
-        let nearest = sqlx::query_as(sql::nearest_brought(table))
+        let nearest: Vec<(Uuid, Option<f64>)> = sqlx::query_as(sql::nearest_brought(table))
             .bind(embedding)
             .bind(i64::from(limit))
             .bind(runs)
@@ -50,7 +50,8 @@ impl Database {
             .await
             .during(OPERATION)?;
         transaction.commit().await.during("end a transaction")?;
-        Ok(nearest)
+        // A row that lost its vector is at no distance, and last.
+        Ok(nearest.into_iter().filter_map(|(id, distance)| Some((id, distance?))).collect())
     }
 
     /// Distances to the `limit` nearest of all rows by looking at every row.
@@ -97,13 +98,13 @@ impl Database {
         for setting in settings {
             sqlx::raw_sql(setting).execute(&mut *transaction).await.during(OPERATION)?;
         }
-        let distances = sqlx::query_scalar(statement)
+        let distances: Vec<Option<f64>> = sqlx::query_scalar(statement)
             .bind(embedding)
             .bind(i64::from(limit))
             .fetch_all(on(&mut transaction))
             .await
             .during(OPERATION)?;
         transaction.commit().await.during("end a transaction")?;
-        Ok(distances)
+        Ok(distances.into_iter().flatten().collect())
     }
 }
