@@ -324,6 +324,9 @@ pub(crate) struct SearchArguments {
     /// Only outputs of this model (judge)
     #[arg(long)]
     pub(crate) model_id: Option<String>,
+    /// Compare every record, without the vector index, for recall 1
+    #[arg(long)]
+    pub(crate) exact: bool,
     /// Search what `panopticon demo` has migrated
     #[arg(long, conflicts_with = "database_url")]
     pub(crate) demo: bool,

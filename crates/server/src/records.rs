@@ -6,8 +6,8 @@ use ::records::{Embedding, MODEL_DIMENSION, timestamp};
 use futures_util::{StreamExt as _, stream::BoxStream};
 use serde_json::json;
 use store::storage::{
-    Atomicity, CategoryCount, Cursor, Hit, Insertion, NewRecord, Record, Search, SearchMode, Selection,
-    Start, Storage, StorageError,
+    Atomicity, CategoryCount, Cursor, Effort, Hit, Insertion, NewRecord, Record, Search, SearchMode,
+    Selection, Start, Storage, StorageError,
 };
 
 use crate::{
@@ -246,9 +246,14 @@ impl<R: Resource> Records<R> {
 
     /// The best matches.
     pub(crate) async fn search(&self, request: SearchRequest) -> Result<Vec<Hit>, ApiError> {
-        let SearchRequest { text, embedding, limit, conditions, min_similarity, mode } = request;
+        let SearchRequest { text, embedding, limit, conditions, min_similarity, mode, exact } = request;
         let selection = conditions.into_selection()?;
         let embedding = embedding.map(sought).transpose()?;
+        if exact && mode == Mode::Text {
+            let reason =
+                "a search by text compares no vectors: leave it out, or search by `vector` or `hybrid`";
+            return Err(ApiError::invalid("exact", reason));
+        }
         let text = || text.ok_or_else(|| ApiError::invalid(R::TEXT, "expected a value, found none"));
         let mode = match (mode, embedding) {
             (Mode::Vector, Some(embedding)) => SearchMode::Vector(embedding),
@@ -265,7 +270,8 @@ impl<R: Resource> Records<R> {
                 SearchMode::Hybrid { embedding: self.embed(text.clone()).await?, text }
             }
         };
-        let search = Search { selection, mode, limit, min_similarity };
+        let effort = if exact { Effort::Exact } else { Effort::Fast };
+        let search = Search { selection, mode, limit, min_similarity, effort };
         self.timed("search", self.storage.search(&search)).await
     }
 

@@ -8,9 +8,12 @@ use prometheus_client::{
     metrics::MetricType,
     registry::Unit,
 };
-use store::postgres::{
-    Table,
-    searches::{FilterClass, SearchHistory, SearchTotals},
+use store::{
+    postgres::{
+        Table,
+        searches::{FilterClass, SearchHistory, SearchTotals},
+    },
+    storage::Scan,
 };
 
 /// What is known of searches by vector, by table and by what they ask for besides nearness.
@@ -72,6 +75,13 @@ struct SearchLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ScanLabels {
+    table: String,
+    filter_class: &'static str,
+    scan: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct QuantileLabels {
     table: String,
     filter_class: &'static str,
@@ -103,6 +113,7 @@ impl Collector for SearchProbe {
                     .encode_counter::<SearchLabels, u64, u64>(&count(total), None)?;
             }
         }
+        encode_scans(&mut encoder, &totals)?;
         encode_latencies(&mut encoder, &stretches)?;
         gauges(
             &mut encoder,
@@ -158,6 +169,21 @@ impl Collector for SearchProbe {
         }
         Ok(())
     }
+}
+
+fn encode_scans(encoder: &mut DescriptorEncoder<'_>, totals: &[SearchTotals]) -> fmt::Result {
+    let help =
+        "Searches by vector, by the scan that answered: exact, index, or both where the index found too few";
+    let mut metric = encoder.encode_descriptor("vector_search_scans", help, None, MetricType::Counter)?;
+    for total in totals {
+        for (scan, count) in Scan::ALL.into_iter().zip(total.scans) {
+            let SearchLabels { table, filter_class } =
+                of_class(&Table::of(total.service).name, total.filter_class);
+            let labels = ScanLabels { table, filter_class, scan: scan.as_str() };
+            metric.encode_family(&labels)?.encode_counter::<ScanLabels, u64, u64>(&count, None)?;
+        }
+    }
+    Ok(())
 }
 
 fn encode_latencies(encoder: &mut DescriptorEncoder<'_>, stretches: &[SearchHistory]) -> fmt::Result {

@@ -221,6 +221,12 @@ async fn searches_rank_by_vector_text_or_both() {
     let near = served.post(&path, json!({"output": "Cheese", "min_similarity": 0.99})).await.data();
     assert_eq!((near.as_array().map(Vec::len), &near[0]["metadata"]["n"]), (Some(1), &json!(3)));
     assert!(near[0].get("score").is_none(), "{near}");
+    for mode in ["vector", "hybrid"] {
+        let exact = json!({"output": "Cheese", "limit": 1, "mode": mode, "exact": true});
+        assert_eq!(served.post(&path, exact).await.data()[0]["metadata"]["n"], 3, "{mode}");
+    }
+    let refused = served.post(&path, json!({"output": "x", "mode": "text", "exact": true})).await;
+    assert_eq!((refused.status, &refused.json()["data"]["field"]), (422, &json!("exact")), "{refused:?}");
     let model = embed::Model::load(&test_support::model_dir()).expect("the model loads");
     let vector = model.embed(&["Cheese"]).expect("a text is embedded").remove(0);
     let vector = vector.as_slice();

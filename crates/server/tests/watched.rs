@@ -43,6 +43,7 @@ pub(crate) fn searches() -> SearchProbe {
         searches: 12,
         wanted: 120,
         returned: 100,
+        scans: [3, 8, 1],
         latencies: Latencies::none(),
     };
     let alert = |kind, reason: Option<&str>| SearchAlert {
@@ -69,6 +70,9 @@ async fn searches_are_measured_in_base_units() {
         r#"panopticon_vector_searches_total{table="queries",filter_class="none"} 12"#,
         r#"panopticon_vector_search_results_wanted_total{table="queries",filter_class="none"} 120"#,
         r#"panopticon_vector_search_results_returned_total{table="queries",filter_class="none"} 100"#,
+        r#"panopticon_vector_search_scans_total{table="queries",filter_class="none",scan="exact"} 3"#,
+        r#"panopticon_vector_search_scans_total{table="queries",filter_class="none",scan="index"} 8"#,
+        r#"panopticon_vector_search_scans_total{table="queries",filter_class="none",scan="both"} 1"#,
         r#"panopticon_vector_search_results_ratio{table="queries",filter_class="none"} 0.75"#,
         r#"panopticon_vector_search_latency_seconds{table="queries",filter_class="none",quantile="0.95"} 0.004"#,
         r#"panopticon_vector_search_recall_ratio{table="queries",filter_class="none"} 0.75"#,

@@ -23,7 +23,7 @@ use store::{
         jobs::{Counts, Job, JobStatus, Origin},
         write::{Batch, Written},
     },
-    storage::{Search, SearchMode, Selection},
+    storage::{Effort, Search, SearchMode, Selection},
 };
 use test_support::TestDatabase;
 use time::macros::datetime;
@@ -68,7 +68,13 @@ fn at_angle(angle: f32) -> Vec<f32> {
 
 /// A search for the `limit` selected records nearest to `embedding`.
 fn nearest_to(embedding: Vec<f32>, selection: Selection, limit: u32) -> Search {
-    Search { selection, mode: SearchMode::Vector(embedding.into()), limit, min_similarity: None }
+    Search {
+        selection,
+        mode: SearchMode::Vector(embedding.into()),
+        limit,
+        min_similarity: None,
+        effort: Effort::Fast,
+    }
 }
 
 /// A job of a run of its own, begun.

@@ -16,7 +16,7 @@ use records::Service;
 use sqlx::PgConnection;
 use store::{
     postgres::{Database, PostgresStorage, Table, vector_index::Observation},
-    storage::{Search, SearchMode, Selection, Storage as _},
+    storage::{Effort, Search, SearchMode, Selection, Storage as _},
 };
 use test_support::TestDatabase;
 use upkeep::{Applied, Policy};
@@ -166,6 +166,7 @@ async fn neighbours(database: &Database, embedding: &[f32], theme: Option<&str>)
         mode: SearchMode::Vector(embedding.to_vec().into()),
         limit: 10,
         min_similarity: None,
+        effort: Effort::Fast,
     };
     let storage = PostgresStorage::new(database.clone(), Service::Query);
     let hits = storage.search(&search).await.expect("the search runs");

@@ -8,7 +8,7 @@ use store::{
         Database, DatabaseOptions, PostgresStorage, Table,
         searches::{FilterClass, ReplayedSearch, SearchHistory, SearchWatch},
     },
-    storage::{DocumentFilter, Filter, Search, SearchMode, Selection, Storage as _},
+    storage::{DocumentFilter, Effort, Filter, Search, SearchMode, Selection, Storage as _},
 };
 use test_support::TestDatabase;
 use time::macros::datetime;
@@ -46,6 +46,7 @@ async fn search_for(database: &Database, vectors: &[Vec<f32>], selection: &Selec
             mode: SearchMode::Vector(vector.clone().into()),
             limit: 10,
             min_similarity: None,
+            effort: Effort::Fast,
         };
         storage.search(&search).await.expect("the search runs");
     }

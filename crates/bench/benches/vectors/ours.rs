@@ -14,7 +14,7 @@ use records::{Embedding, Service as Kind};
 use serde_json::{Value, json};
 use store::{
     postgres::{Database, PostgresStorage, Table, vector_index::MeasuredSetting},
-    storage::{Atomicity, NewRecord, Search, SearchMode, Storage as _},
+    storage::{Atomicity, Effort, NewRecord, Search, SearchMode, Storage as _},
 };
 use time::{Date, Month, PrimitiveDateTime, Time};
 use upkeep::{IndexType, Policy};
@@ -113,7 +113,13 @@ impl Ours {
         measure(corpus, truth, clients, move |place| {
             let embedding = Embedding::from(searched.vector(asked.questions()[place]).to_vec());
             let (mode, limit) = (SearchMode::Vector(embedding), u32::try_from(LIMIT).expect("it is ten"));
-            let search = Search { selection: selection.clone(), mode, limit, min_similarity: None };
+            let search = Search {
+                selection: selection.clone(),
+                mode,
+                limit,
+                min_similarity: None,
+                effort: Effort::Fast,
+            };
             let storage = Arc::clone(&storage);
             async move {
                 let hits = storage.search(&search).await.map_err(|error| error.to_string())?;

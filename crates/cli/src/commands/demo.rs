@@ -9,6 +9,7 @@ use records::Service;
 use store::{
     chroma::Source,
     postgres::{Database, Table},
+    storage::Effort,
 };
 
 use super::{
@@ -56,9 +57,15 @@ pub(crate) async fn run(configuration: &Configuration) -> Result<ExitCode, Failu
     print(&format!("  {}", collections_to_text(&report).replace('\n', "\n  ")))?;
 
     print(&format!("\nThe queries nearest in meaning to “{QUESTION}”, by cosine distance:"))?;
-    let question =
-        Question { service: Service::Query, text: QUESTION, limit: 5, category: None, model_id: None };
-    let hits = find(&connection.database, model, question).await?;
+    let question = Question {
+        service: Service::Query,
+        text: QUESTION,
+        limit: 5,
+        category: None,
+        model_id: None,
+        effort: Effort::Fast,
+    };
+    let (hits, _) = find(&connection.database, model, question).await?;
     print(&format!("  {}", search::to_text(Service::Query, &hits).replace('\n', "\n  ")))?;
     connection.close().await?;
     print(&next_steps(&env::args().next().unwrap_or_else(|| "panopticon".to_owned())))?;

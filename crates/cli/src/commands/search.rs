@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use store::{
     Problem,
     postgres::{Database, PostgresStorage, Table},
-    storage::{Hit, Search, SearchMode, Selection, Storage as _, StorageKind},
+    storage::{Effort, Hit, Scan, Search, SearchMode, Selection, StorageKind},
 };
 
 use crate::{
@@ -52,11 +52,12 @@ pub(crate) async fn run(
         limit: arguments.limit,
         category,
         model_id: arguments.model_id.as_deref(),
+        effort: if arguments.exact { Effort::Exact } else { Effort::Fast },
     };
-    let hits = find(&connection.database, model, question).await?;
+    let (hits, scan) = find(&connection.database, model, question).await?;
     connection.close().await?;
     if arguments.json {
-        print_exactly(&to_json(arguments.service, &hits).to_string())?;
+        print_exactly(&to_json(arguments.service, &hits, scan).to_string())?;
     } else {
         print(&to_text(arguments.service, &hits))?;
         say_problems(&hits);
@@ -72,6 +73,7 @@ pub(crate) struct Question<'a> {
     pub(crate) limit: u32,
     pub(crate) category: Option<&'a str>,
     pub(crate) model_id: Option<&'a str>,
+    pub(crate) effort: Effort,
 }
 
 /// The model, downloaded if the user has no copy of their own.
@@ -103,12 +105,12 @@ async fn load_model(folder: PathBuf) -> Result<Model, Failure> {
     loaded.context("failed to load the model")?.map_err(Failure::usage)
 }
 
-/// Embeds the question and searches the service's table, which is there.
+/// Embeds the question and searches the service's table, which is there. Also gives the scan that answered.
 pub(crate) async fn find(
     database: &Database,
     model: Model,
     question: Question<'_>,
-) -> Result<Vec<Hit>, Failure> {
+) -> Result<(Vec<Hit>, Option<Scan>), Failure> {
     let text = question.text.to_owned();
     let embedded = tokio::task::spawn_blocking(move || model.embed(&[&text])).await;
     let mut embeddings = embedded.context("failed to embed the text")?.context("failed to embed the text")?;
@@ -121,8 +123,9 @@ pub(crate) async fn find(
         mode: SearchMode::Vector(embeddings.remove(0)),
         limit: question.limit,
         min_similarity: None,
+        effort: question.effort,
     };
-    Ok(PostgresStorage::new(database.clone(), question.service).search(&search).await?)
+    Ok(PostgresStorage::new(database.clone(), question.service).search_and_scan(&search).await?)
 }
 
 /// The category to filter by; a filter that the service does not have is refused, not ignored.
@@ -141,8 +144,8 @@ fn category(arguments: &SearchArguments) -> anyhow::Result<Option<&str>> {
     }
 }
 
-/// The same as the HTTP services' `data`.
-fn to_json(service: Service, hits: &[Hit]) -> Value {
+/// The same as the HTTP services' `data`, and the scan that answered.
+fn to_json(service: Service, hits: &[Hit], scan: Option<Scan>) -> Value {
     let text_name = match service {
         Service::Query => "query",
         Service::Evaluation => "prompt",
@@ -152,6 +155,7 @@ fn to_json(service: Service, hits: &[Hit]) -> Value {
         .map(|Hit { record, distance, .. }| {
             let mut shown = json!({
                 "id": record.id, text_name: record.text, "metadata": record.metadata, "distance": distance,
+                "scan": scan.map(Scan::as_str),
             });
             if !record.problems.is_empty() {
                 shown["problems"] =

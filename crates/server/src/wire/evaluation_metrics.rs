@@ -96,6 +96,9 @@ pub(crate) struct MetricSearch {
     min_similarity: Option<Within<-1, 1>>,
     #[serde(default)]
     mode: Mode,
+    /// Whether to compare every selected record instead of using the vector index, which may miss some of the nearest.
+    #[serde(default)]
+    exact: bool,
 }
 
 impl From<MetricSearch> for SearchRequest {
@@ -114,6 +117,7 @@ impl From<MetricSearch> for SearchRequest {
             },
             min_similarity: search.min_similarity.map(Within::get),
             mode: search.mode,
+            exact: search.exact,
         }
     }
 }

@@ -100,6 +100,9 @@ pub(crate) struct OutputSearch {
     min_similarity: Option<Within<-1, 1>>,
     #[serde(default)]
     mode: Mode,
+    /// Whether to compare every selected record instead of using the vector index, which may miss some of the nearest.
+    #[serde(default)]
+    exact: bool,
 }
 
 impl From<OutputSearch> for SearchRequest {
@@ -118,6 +121,7 @@ impl From<OutputSearch> for SearchRequest {
             },
             min_similarity: search.min_similarity.map(Within::get),
             mode: search.mode,
+            exact: search.exact,
         }
     }
 }

@@ -69,6 +69,7 @@ pub(crate) struct SearchRequest {
     pub(crate) conditions: Conditions,
     pub(crate) min_similarity: Option<f64>,
     pub(crate) mode: Mode,
+    pub(crate) exact: bool,
 }
 
 /// Which records are meant, whatever the fields are called.

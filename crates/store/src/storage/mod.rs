@@ -26,7 +26,7 @@ pub(crate) use folding::unfold as unfolded;
 pub use pattern::Pattern;
 pub use record::{Change, Insertion, NewRecord, Production, Record};
 pub(crate) use record::{check_text, kept_keys};
-pub use selection::{CategoryCount, Hit, Search, SearchMode, Selection, Start};
+pub use selection::{CategoryCount, Effort, Hit, Scan, Search, SearchMode, Selection, Start};
 
 /// Bytes of the records of an answer, one record at least. Smaller, and lists of long texts need small pages; larger, and
 /// few clients take all memory.

@@ -46,6 +46,29 @@ pub struct Search {
     /// Only records whose cosine similarity, 1 − distance, is at least this. Of [`SearchMode::Text`] no similarity
     /// is known: it is refused there.
     pub min_similarity: Option<f64>,
+    /// What it may use to compare vectors.
+    pub effort: Effort,
+}
+
+/// What a search may use to compare vectors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Effort {
+    /// The vector index where it is faster, which may miss some of the nearest.
+    #[default]
+    Fast,
+    /// An exact scan: recall 1, in time proportional to the selected records.
+    Exact,
+}
+
+/// How a search by vector found its hits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scan {
+    /// By an exact scan of the selected records.
+    Exact,
+    /// By the vector index.
+    Index,
+    /// The index found too few, so an exact scan followed.
+    Both,
 }
 
 /// How records are found and ranked.
@@ -82,6 +105,20 @@ pub struct CategoryCount {
     pub category: Option<String>,
     /// Number of records.
     pub records: u64,
+}
+
+impl Scan {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Exact, Self::Index, Self::Both];
+
+    /// Its name, in metrics and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Index => "index",
+            Self::Both => "both",
+        }
+    }
 }
 
 impl Selection {

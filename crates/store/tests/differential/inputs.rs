@@ -2,7 +2,9 @@
 
 use records::{Embedding, MODEL_DIMENSION, Service, timestamp::to_microseconds};
 use serde_json::{Map, Value, json};
-use store::storage::{Change, DocumentFilter, Filter, NewRecord, Production, Search, SearchMode, Selection};
+use store::storage::{
+    Change, DocumentFilter, Effort, Filter, NewRecord, Production, Search, SearchMode, Selection,
+};
 use time::{Duration, PrimitiveDateTime, macros::datetime};
 
 use super::random::Random;
@@ -121,6 +123,7 @@ impl Inputs {
             mode: SearchMode::Vector(self.embedding(random)),
             limit: limit(random),
             min_similarity: random.once_in(4).then(|| f64::from(random.component())),
+            effort: if random.once_in(4) { Effort::Exact } else { Effort::Fast },
         }
     }
 

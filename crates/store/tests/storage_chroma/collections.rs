@@ -4,7 +4,7 @@ use records::Service;
 use serde_json::{Value, json};
 use store::{
     chroma::{ChromaStorage, ServerOptions},
-    storage::{CategoryCount, Search, SearchMode, Selection, Start, Storage as _},
+    storage::{CategoryCount, Effort, Search, SearchMode, Selection, Start, Storage as _},
 };
 use test_support::ChromaServer;
 
@@ -66,6 +66,7 @@ async fn collection_of_another_space_is_searched_by_cosine_distance() {
         mode: SearchMode::Vector(at_degrees(0).into()),
         limit: 2,
         min_similarity: None,
+        effort: Effort::Fast,
     };
     let hits = storage.search(&search).await.expect("hits");
     assert_eq!(ids(hits.iter().map(|hit| &hit.record)), ["r010", "r020"]);

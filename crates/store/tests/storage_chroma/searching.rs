@@ -3,7 +3,7 @@
 use records::Service;
 use serde_json::{Value, json};
 use store::storage::{
-    DocumentFilter, Filter, Hit, Search, SearchMode, Selection, Storage as _, StorageError,
+    DocumentFilter, Effort, Filter, Hit, Search, SearchMode, Selection, Storage as _, StorageError,
 };
 
 use super::{Fixture, at_degrees, ids, record, store_all};
@@ -14,6 +14,7 @@ fn nearest_to(degrees: u32, limit: u32) -> Search {
         mode: SearchMode::Vector(at_degrees(degrees).into()),
         limit,
         min_similarity: None,
+        effort: Effort::Fast,
     }
 }
 

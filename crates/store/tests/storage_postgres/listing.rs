@@ -3,7 +3,7 @@
 use futures_util::TryStreamExt as _;
 use records::Service;
 use store::storage::{
-    CategoryCount, Cursor, NewRecord, Record, Search, SearchMode, Selection, Start, Storage as _,
+    CategoryCount, Cursor, Effort, NewRecord, Record, Search, SearchMode, Selection, Start, Storage as _,
     StorageError,
 };
 use test_support::TestDatabase;
@@ -108,7 +108,7 @@ async fn texts_that_are_too_many_bytes_stay_where_they_are() {
     let all = Selection::default();
     let list = |limit| storage.list(&all, Start::Offset(0), limit);
     let search = async |selection: Selection, mode: SearchMode, limit| {
-        storage.search(&Search { selection, mode, limit, min_similarity: None }).await
+        storage.search(&Search { selection, mode, limit, min_similarity: None, effort: Effort::Fast }).await
     };
     let even = || in_category("even");
     let by_vector = || SearchMode::Vector(at_angle(0.1).into());

@@ -6,7 +6,7 @@ use records::Service;
 use serde_json::json;
 use store::{
     postgres::{Database, DatabaseOptions, PostgresStorage},
-    storage::{Hit, NewRecord, Search, SearchMode, Selection, Storage as _, StorageError},
+    storage::{Effort, Hit, NewRecord, Scan, Search, SearchMode, Selection, Storage as _, StorageError},
 };
 
 use super::{filtered, in_category, new_record, storage, store, store_numbered};
@@ -21,12 +21,18 @@ fn shown(hits: &[Hit]) -> Vec<&str> {
 }
 
 fn by_words(text: &str, selection: Selection) -> Search {
-    Search { selection, mode: SearchMode::Text(text.into()), limit: 10, min_similarity: None }
+    Search {
+        selection,
+        mode: SearchMode::Text(text.into()),
+        limit: 10,
+        min_similarity: None,
+        effort: Effort::Fast,
+    }
 }
 
 fn hybrid(angle: f32, text: &str) -> Search {
     let mode = SearchMode::Hybrid { embedding: at_angle(angle).into(), text: text.into() };
-    Search { selection: Selection::default(), mode, limit: 10, min_similarity: None }
+    Search { selection: Selection::default(), mode, limit: 10, min_similarity: None, effort: Effort::Fast }
 }
 
 #[tokio::test]
@@ -216,13 +222,13 @@ async fn filtered_search_finds_all_it_can_whatever_the_selectivity() {
             .expect("a sample reads");
     // Which rows share a list differs from one build of the index to the next. What does not: a row lies in the list that
     // its own vector is nearest to, few matches are each compared, and there are as many hits as there can be.
-    for (selection, condition, is_exact) in [
-        (Selection::default(), "true", false),
-        (in_category("rare"), "theme = 'rare'", true),
-        (in_category("half"), "theme = 'half'", false),
-        (filtered(json!({"n": {"$lt": 22_500}})), "(metadata ->> 'n')::int < 22500", false),
-        (filtered(json!({"n": {"$gte": 29_950}})), "(metadata ->> 'n')::int >= 29950", true),
-        (filtered(json!({"n": -1})), "false", true),
+    for (selection, condition, scan) in [
+        (Selection::default(), "true", Scan::Index),
+        (in_category("rare"), "theme = 'rare'", Scan::Exact),
+        (in_category("half"), "theme = 'half'", Scan::Index),
+        (filtered(json!({"n": {"$lt": 22_500}})), "(metadata ->> 'n')::int < 22500", Scan::Index),
+        (filtered(json!({"n": {"$gte": 29_950}})), "(metadata ->> 'n')::int >= 29950", Scan::Exact),
+        (filtered(json!({"n": -1})), "false", Scan::Exact),
     ] {
         let exact = format!(
             "select query_text from (select query_text, (embedding <=> $1::real[]::vector) + 0 as distance from queries where {condition}) q order by distance limit 60"
@@ -232,17 +238,23 @@ async fn filtered_search_finds_all_it_can_whatever_the_selectivity() {
             .fetch_all(&mut connection)
             .await
             .expect("the exact search runs");
-        let hits = found(&storage, &nearest_to(sample.clone(), selection, 60)).await;
-        let texts: Vec<String> = hits.iter().map(|hit| hit.record.text.clone()).collect();
-        assert_eq!(texts.len(), expected.len(), "{condition}");
-        assert!(!is_exact || texts == expected, "{condition}: {texts:?}");
+        let search = nearest_to(sample.clone(), selection, 60);
+        let texts = |hits: &[Hit]| hits.iter().map(|hit| hit.record.text.clone()).collect::<Vec<_>>();
+        let exact = Search { effort: Effort::Exact, ..search.clone() };
+        let (hits, by) = storage.search_and_scan(&exact).await.expect("the search runs");
+        assert_eq!((texts(&hits), by), (expected.clone(), Some(Scan::Exact)), "{condition}");
+        let (hits, by) = storage.search_and_scan(&search).await.expect("the search runs");
+        let texts = texts(&hits);
+        assert_eq!((texts.len(), by), (expected.len(), Some(scan)), "{condition}");
+        assert!(scan != Scan::Exact || texts == expected, "{condition}: {texts:?}");
         let itself = "row 123".to_owned();
         assert!(!expected.contains(&itself) || texts[0] == itself, "{condition}: {texts:?}");
         assert!(hits.is_sorted_by(|one, next| one.distance <= next.distance), "{condition}");
     }
-    // More than the probed lists hold, and a vector that no index knows.
-    let all = found(&storage, &nearest_to(sample, Selection::default(), 29_000)).await;
-    assert_eq!(all.len(), 29_000);
+    // More than there are, and a vector that no index knows.
+    let all = nearest_to(sample, Selection::default(), 30_001);
+    let (all, by) = storage.search_and_scan(&all).await.expect("the search runs");
+    assert_eq!((all.len(), by), (30_000, Some(Scan::Both)));
     let zero = found(&storage, &nearest_to(vec![0.0; 384], in_category("half"), 5)).await;
     assert!(zero.len() == 5 && zero.iter().all(|hit| hit.distance.is_none()));
 }

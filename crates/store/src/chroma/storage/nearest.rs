@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{ChromaStorage, matching::Matcher, narrowing::narrow, reading::Columns, row::Row};
 use crate::{
     chroma::error::Error,
-    storage::{Hit, Search, SearchMode, StorageError},
+    storage::{Effort, Hit, Search, SearchMode, StorageError},
 };
 
 const OPERATION: &str = "search";
@@ -52,7 +52,8 @@ impl ChromaStorage {
             return Ok(Vec::new());
         }
         let is_measured = embedding.as_slice().iter().any(|x| *x != 0.0);
-        let by_index = match self.collection.space == DistanceSpace::Cosine && is_measured {
+        let has_index = self.collection.space == DistanceSpace::Cosine && search.effort == Effort::Fast;
+        let by_index = match has_index && is_measured {
             true => self.by_index(search, embedding, limit).await?,
             false => None,
         };

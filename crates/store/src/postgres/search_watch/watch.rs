@@ -16,7 +16,7 @@ use super::{
     FilterClass,
     latency::{Latencies, LatencyCounter},
 };
-use crate::storage::Selection;
+use crate::storage::{Scan, Selection};
 
 /// Searches that are kept for each service and class until somebody takes them: 1.5 kB each, 2 MB in all. Of more the
 /// latest are kept.
@@ -39,6 +39,8 @@ struct Cell {
     searches: AtomicU64,
     wanted: AtomicU64,
     returned: AtomicU64,
+    /// By scan.
+    scans: [AtomicU64; Scan::ALL.len()],
     latencies: LatencyCounter,
     /// When a search was last kept, in milliseconds since the watch began, plus one; 0 before the first.
     last_kept_ms: AtomicU64,
@@ -54,6 +56,7 @@ pub(crate) struct SearchNote<'a> {
     pub(crate) embedding: &'a Embedding,
     pub(crate) wanted: u32,
     pub(crate) returned: usize,
+    pub(crate) scan: Scan,
     pub(crate) latency: Duration,
 }
 
@@ -87,6 +90,8 @@ pub struct SearchTotals {
     pub wanted: u64,
     /// Results that they had.
     pub returned: u64,
+    /// How many were answered by each scan, as in [`Scan::ALL`].
+    pub scans: [u64; Scan::ALL.len()],
     /// How long they took.
     pub latencies: Latencies,
 }
@@ -99,6 +104,7 @@ impl SearchWatch {
             searches: AtomicU64::new(0),
             wanted: AtomicU64::new(0),
             returned: AtomicU64::new(0),
+            scans: std::array::from_fn(|_| AtomicU64::new(0)),
             latencies: LatencyCounter::new(),
             last_kept_ms: AtomicU64::new(0),
             kept: Mutex::new(VecDeque::new()),
@@ -114,6 +120,7 @@ impl SearchWatch {
         let number = cell.searches.fetch_add(1, Ordering::Relaxed);
         cell.wanted.fetch_add(note.wanted.into(), Ordering::Relaxed);
         cell.returned.fetch_add(note.returned as u64, Ordering::Relaxed);
+        cell.scans[note.scan as usize].fetch_add(1, Ordering::Relaxed);
         cell.latencies.add(note.latency);
         if self.is_kept(cell, number) {
             cell.keep(note);
@@ -149,6 +156,7 @@ impl SearchWatch {
                         searches,
                         wanted: cell.wanted.load(Ordering::Relaxed),
                         returned: cell.returned.load(Ordering::Relaxed),
+                        scans: cell.scans.each_ref().map(|count| count.load(Ordering::Relaxed)),
                         latencies: cell.latencies.read(),
                     });
                 }
@@ -206,6 +214,7 @@ mod tests {
             embedding: &Embedding::from(vec![f32::from(number)]),
             wanted: 10,
             returned: 7,
+            scan: if number.is_multiple_of(4) { Scan::Both } else { Scan::Index },
             latency: Duration::from_millis(2),
         });
     }
@@ -227,9 +236,17 @@ mod tests {
         let totals = watch.totals();
         let counts: Vec<_> = totals
             .iter()
-            .map(|totals| (totals.filter_class, totals.searches, totals.wanted, totals.returned))
+            .map(|totals| {
+                (totals.filter_class, totals.searches, totals.wanted, totals.returned, totals.scans)
+            })
             .collect();
-        assert_eq!(counts, [(FilterClass::None, 2_000, 20_000, 14_000), (FilterClass::Category, 1, 10, 7)]);
+        assert_eq!(
+            counts,
+            [
+                (FilterClass::None, 2_000, 20_000, 14_000, [0, 1_500, 500]),
+                (FilterClass::Category, 1, 10, 7, [0, 1, 0])
+            ]
+        );
         let number_kept = kept(&watch, FilterClass::None).len();
         assert!((10..=35).contains(&number_kept), "{number_kept} of 2,000");
         assert_eq!(kept(&watch, FilterClass::Category), [7.0], "the first of each class is kept");

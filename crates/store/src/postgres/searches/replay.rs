@@ -112,7 +112,7 @@ impl Replaying<'_> {
         set(transaction, index.map_or_else(Vec::new, |index| nearest.settings(index))).await?;
         let began = Instant::now();
         let rows = nearest_rows(transaction, failing, index, &nearest, &WideFilters::default()).await;
-        let (rows, took) = (rows.map_err(self.failed())?, began.elapsed());
+        let ((rows, _), took) = (rows.map_err(self.failed())?, began.elapsed());
         let exact = nearest_exact(service, &search.selection, &search.embedding, *asked, Measured::All);
         // Of the exact ones only the distances are needed: PostgreSQL leaves their texts where they are.
         let exact = bound(exact.map_err(self.failed())?.within(0)).fetch_all(on(transaction)).await;

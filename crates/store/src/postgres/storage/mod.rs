@@ -286,13 +286,7 @@ impl Storage for PostgresStorage {
     }
 
     async fn search(&self, search: &Search) -> Result<Vec<Hit>, StorageError> {
-        match self.search_records(search, AnswerSize::Small).await {
-            Err(StorageError::TooLarge) => {
-                let _turn = self.database.begin_large().await;
-                self.search_records(search, AnswerSize::Large).await
-            }
-            answered => answered,
-        }
+        Ok(self.search_and_scan(search).await?.0)
     }
 
     fn export(&self, selection: Selection) -> BoxStream<'_, Result<Record, StorageError>> {

@@ -12,7 +12,7 @@ use crate::{
         bounded::AnswerSize,
         sql::service::{self as statements, Distances},
     },
-    storage::{Hit, Search, SearchMode, StorageError},
+    storage::{Hit, Scan, Search, SearchMode, StorageError},
 };
 
 const OPERATION: &str = "search";
@@ -23,17 +23,33 @@ const FUSION_CONSTANT: f64 = 60.0;
 const FUSED_DEPTH: u32 = 200;
 
 impl PostgresStorage {
-    pub(super) async fn search_records(
+    /// As [`Storage::search`](crate::storage::Storage::search), and how the nearest were found, if the search compared
+    /// vectors.
+    ///
+    /// # Errors
+    /// When the database fails, or the search is refused.
+    pub async fn search_and_scan(&self, search: &Search) -> Result<(Vec<Hit>, Option<Scan>), StorageError> {
+        match self.search_records(search, AnswerSize::Small).await {
+            Err(StorageError::TooLarge) => {
+                let _turn = self.database.begin_large().await;
+                self.search_records(search, AnswerSize::Large).await
+            }
+            answered => answered,
+        }
+    }
+
+    async fn search_records(
         &self,
         search: &Search,
         size: AnswerSize,
-    ) -> Result<Vec<Hit>, StorageError> {
+    ) -> Result<(Vec<Hit>, Option<Scan>), StorageError> {
         if search.limit == 0 {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), None));
         }
         match &search.mode {
             SearchMode::Vector(embedding) => {
-                self.nearest_similar(search, embedding, (search.limit, size)).await
+                let (hits, scan) = self.nearest_similar(search, embedding, (search.limit, size)).await?;
+                Ok((hits, Some(scan)))
             }
             SearchMode::Text(_) if search.min_similarity.is_some() => Err(StorageError::Refused {
                 field: "min_similarity".to_owned(),
@@ -41,12 +57,14 @@ impl PostgresStorage {
                     "a search by text knows no similarity: leave it out, or search by `vector` or `hybrid`"
                         .to_owned(),
             }),
-            SearchMode::Text(text) => self.ranked(search, text, None, (search.limit, size)).await,
+            SearchMode::Text(text) => {
+                Ok((self.ranked(search, text, None, (search.limit, size)).await?, None))
+            }
             SearchMode::Hybrid { embedding, text } => {
                 let depth = search.limit.max(FUSED_DEPTH);
-                let nearest = self.nearest_similar(search, embedding, (depth, size)).await?;
+                let (nearest, scan) = self.nearest_similar(search, embedding, (depth, size)).await?;
                 let ranked = self.ranked(search, text, Some(embedding), (depth, size)).await?;
-                Ok(fused([nearest, ranked], search.limit))
+                Ok((fused([nearest, ranked], search.limit), Some(scan)))
             }
         }
     }
@@ -57,13 +75,13 @@ impl PostgresStorage {
         search: &Search,
         embedding: &Embedding,
         (limit, size): (u32, AnswerSize),
-    ) -> Result<Vec<Hit>, StorageError> {
+    ) -> Result<(Vec<Hit>, Scan), StorageError> {
         let nearest = NearestSearch { selection: &search.selection, embedding, limit, size };
-        let mut hits = self.nearest(&nearest).await?;
+        let (mut hits, scan) = self.nearest(&nearest, search.effort).await?;
         if let Some(least) = search.min_similarity {
             hits.retain(|hit| hit.distance.is_some_and(|distance| distance <= 1.0 - least));
         }
-        Ok(hits)
+        Ok((hits, scan))
     }
 
     /// The records with the words of `text`, best first, with their distance to `embedding`.

@@ -23,7 +23,7 @@ use crate::{
         },
         vector_index::{self, Filtering, SearchedIndex},
     },
-    storage::{Hit, Selection, StorageError},
+    storage::{Effort, Hit, Scan, Selection, StorageError},
 };
 
 const OPERATION: &str = "search";
@@ -113,15 +113,15 @@ impl NearestSearch<'_> {
     }
 }
 
-/// The rows that a storage answers `search` with, in a transaction with its settings for `index`. Whoever searches more
-/// than once remembers `wide` filters.
+/// The rows that a storage answers `search` with, and how it found them, in a transaction with its settings for `index`.
+/// Whoever searches more than once remembers `wide` filters.
 pub(crate) async fn nearest_rows(
     connection: &mut PgConnection,
     failing: Failing,
     index: Option<&SearchedIndex>,
     search: &NearestSearch<'_>,
     wide: &WideFilters,
-) -> Result<Vec<PgRow>, StorageError> {
+) -> Result<(Vec<PgRow>, Scan), StorageError> {
     let Failing(service) = failing;
     let NearestSearch { selection, embedding, limit, size } = *search;
     let index = index.filter(|index| index.precision.holds(embedding.as_slice()));
@@ -138,6 +138,7 @@ pub(crate) async fn nearest_rows(
         };
         Ok(Some(rows).filter(|_| matching <= i64::from(most)))
     };
+    let mut scan = Scan::Exact;
     if let Some(index) = index {
         let most = vector_index::measured_matches(index.rows);
         let may_be_few = search.filtering() == Filtering::Some
@@ -145,32 +146,33 @@ pub(crate) async fn nearest_rows(
             && expected_matches(connection, failing, selection).await? < SURELY_MORE * f64::from(most);
         if may_be_few {
             if let Some(rows) = measured_up_to(connection, most).await? {
-                return Ok(rows);
+                return Ok((rows, Scan::Exact));
             }
             wide.add(selection);
         }
         let by_index = || statements::nearest_by_index(service, selection, embedding, limit, index.precision);
         let rows = run(connection, by_index()?).await?;
         if rows.len() >= limit as usize {
-            return Ok(rows);
+            return Ok((rows, Scan::Index));
         }
+        scan = Scan::Both;
         if search.filtering() == Filtering::Some && index.walks_once(limit) {
             let most = most.saturating_mul(ELSEWHERE);
             if expected_matches(connection, failing, selection).await? <= f64::from(most)
                 && let Some(rows) = measured_up_to(connection, most).await?
             {
-                return Ok(rows);
+                return Ok((rows, scan));
             }
             for setting in index.walking_on() {
                 sqlx::raw_sql(setting).execute(&mut *connection).await.map_err(failing.to(OPERATION))?;
             }
             let rows = run(connection, by_index()?).await?;
             if rows.len() >= limit as usize {
-                return Ok(rows);
+                return Ok((rows, Scan::Index));
             }
         }
     }
-    run(connection, exact(Measured::All)?).await
+    Ok((run(connection, exact(Measured::All)?).await?, scan))
 }
 
 /// How many records PostgreSQL expects `selection` to leave.
@@ -190,21 +192,28 @@ async fn expected_matches(
 }
 
 impl PostgresStorage {
-    /// The selected records that are nearest, nearest first; those that have no distance last.
-    pub(super) async fn nearest(&self, search: &NearestSearch<'_>) -> Result<Vec<Hit>, StorageError> {
+    /// The selected records that are nearest, nearest first, and how they were found; those that have no distance last.
+    pub(super) async fn nearest(
+        &self,
+        search: &NearestSearch<'_>,
+        effort: Effort,
+    ) -> Result<(Vec<Hit>, Scan), StorageError> {
         let began = Instant::now();
         let NearestSearch { selection, embedding, limit, .. } = *search;
-        let index = self.index().await?;
-        let rows = match search.filtering() {
+        let index = match effort {
+            Effort::Fast => self.index().await?,
+            Effort::Exact => None,
+        };
+        let (rows, scan) = match search.filtering() {
             Filtering::None => self.nearest_of_all(index.as_ref(), search).await?,
             Filtering::Some => {
                 let settings = index.as_ref().map_or_else(Vec::new, |index| search.settings(index));
                 let transaction = self.database.begin_service(&settings).await;
                 let mut transaction = transaction.map_err(self.failing.to("begin a transaction"))?;
-                let rows =
+                let found =
                     nearest_rows(&mut transaction, self.failing, index.as_ref(), search, &self.wide).await?;
                 self.commit(transaction).await?;
-                rows
+                found
             }
         };
         if let Some(watch) = self.database.search_watch() {
@@ -214,10 +223,11 @@ impl PostgresStorage {
                 embedding,
                 wanted: limit,
                 returned: rows.len(),
+                scan,
                 latency: began.elapsed(),
             });
         }
-        self.hits(&rows)
+        Ok((self.hits(&rows)?, scan))
     }
 
     /// The rows of a search without filter: as [`nearest_rows`], with fewer words between us and PostgreSQL.
@@ -225,19 +235,22 @@ impl PostgresStorage {
         &self,
         index: Option<&SearchedIndex>,
         search: &NearestSearch<'_>,
-    ) -> Result<Vec<PgRow>, StorageError> {
+    ) -> Result<(Vec<PgRow>, Scan), StorageError> {
         let NearestSearch { selection, embedding, limit, size } = *search;
+        let mut scan = Scan::Exact;
         if let Some(index) = index.filter(|index| index.precision.holds(embedding.as_slice())) {
             let found =
                 statements::nearest_by_index(self.service(), selection, embedding, limit, index.precision)?;
             let rows = self.database.fetch_at_once(&search.settings(index), &found, size).await;
             let rows = rows.map_err(self.failing.to(OPERATION))?;
             if rows.len() >= limit as usize {
-                return Ok(rows);
+                return Ok((rows, Scan::Index));
             }
+            scan = Scan::Both;
         }
         let exact = statements::nearest_exact(self.service(), selection, embedding, limit, Measured::All)?;
-        self.database.fetch_at_once(&[], &exact, size).await.map_err(self.failing.to(OPERATION))
+        let rows = self.database.fetch_at_once(&[], &exact, size).await;
+        Ok((rows.map_err(self.failing.to(OPERATION))?, scan))
     }
 
     /// The index that searches use, as it was some seconds ago.
