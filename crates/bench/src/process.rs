@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use wait4::Wait4 as _;
 
 /// What became of a program.
 pub struct Finished {
@@ -42,24 +43,13 @@ pub fn run_measured(command: &mut Command) -> Result<Finished> {
     let mut stdout = Vec::new();
     child.stdout.take().context("no standard output")?.read_to_end(&mut stdout)?;
     let stderr = stderr.join().expect("reading does not panic")?;
-    let pid = libc::pid_t::try_from(child.id())?;
-    let mut status = 0;
-    // SAFETY: zero is a value of every number in it.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: both pointers are to values of ours of the types that wait4 fills. `child` has not been waited for and is
-    // not afterwards, so that the id is its own; dropping it neither waits nor kills.
-    let waited = unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) };
-    if waited != pid {
-        return Err(std::io::Error::last_os_error()).with_context(|| format!("failed to wait for `{name}`"));
-    }
-    // In kB, but for macOS.
-    let bytes_per_unit = if cfg!(target_os = "macos") { 1.0 } else { 1024.0 };
+    let used = child.wait4().with_context(|| format!("failed to wait for `{name}`"))?;
     Ok(Finished {
         stdout: String::from_utf8_lossy(&stdout).into_owned(),
         stderr: String::from_utf8_lossy(&stderr).into_owned(),
-        code: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
+        code: used.status.code(),
         seconds: started.elapsed().as_secs_f64(),
-        peak_rss_mb: usage.ru_maxrss as f64 * bytes_per_unit / f64::from(1 << 20),
+        peak_rss_mb: used.rusage.maxrss as f64 / f64::from(1 << 20),
     })
 }
 
@@ -73,9 +63,7 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
     let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
     let ticks = fields.split_whitespace().skip(11).take(4).map(str::parse::<u64>);
     let ticks = ticks.collect::<Result<Vec<_>, _>>()?.iter().sum::<u64>();
-    // SAFETY: it only reads a number of the system.
-    let ticks_a_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-    let mut seconds = ticks as f64 / ticks_a_second as f64;
+    let mut seconds = ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
     for child in children(pid)? {
         // One that has just ended is counted by its parent the next time.
         seconds += cpu_seconds(child).unwrap_or(0.0);

@@ -8,7 +8,6 @@
 //! files, never all its vectors or documents. Numbers found in files are checked before they size anything.
 //!
 //! "FORMAT §n" in the comments means section n of `docs/chroma-format.md`.
-#![forbid(unsafe_code)]
 
 mod bits;
 mod collection;

@@ -2,23 +2,62 @@
 //! our own server: so they are taken out of this process's environment before anything else looks, the driver and the
 //! programs that we run included, and given to that one URL.
 
-use std::{env, ffi::OsString, sync::OnceLock};
+use std::{
+    env,
+    ffi::OsString,
+    io,
+    os::unix::process::CommandExt as _,
+    process::{self, Command},
+    sync::OnceLock,
+};
 
 use provision::postgres::LIBPQ_VARIABLES;
+use serde_json::{Value, json};
 
 static TAKEN: OnceLock<Vec<(String, String)>> = OnceLock::new();
 
-/// Takes them. To be called before there is a second thread.
-pub(crate) fn take_libpq() {
-    let mut taken = Vec::new();
-    for name in LIBPQ_VARIABLES {
-        let Some(value) = env::var_os(name) else { continue };
-        // What is not Unicode is refused where it matters: no parameter's value looks like this.
-        taken.push((name.to_owned(), value.to_string_lossy().into_owned()));
-        // SAFETY: this is the process's only thread.
-        unsafe { env::remove_var(name) };
+/// Holds what was taken, after the id of the process that took it: programs that we run inherit the variable, and are
+/// other processes.
+const HANDED_ON: &str = "PANOPTICON_LIBPQ";
+
+/// Takes them. Other threads may read the environment of a process at any time, the allocator's for one, so that it is
+/// not safe to change: this program is executed once more, without them. The process stays the same.
+///
+/// # Errors
+/// When this program cannot be executed.
+pub(crate) fn take_libpq() -> io::Result<()> {
+    let given: Vec<[String; 2]> = LIBPQ_VARIABLES
+        .iter()
+        .filter_map(|name| {
+            // What is not Unicode is refused where it matters: no parameter's value looks like this.
+            let value = env::var_os(name)?.to_string_lossy().into_owned();
+            Some([(*name).to_owned(), value])
+        })
+        .collect();
+    if given.is_empty() {
+        TAKEN.set(handed_on().unwrap_or_default()).expect("they are taken once");
+        return Ok(());
     }
-    TAKEN.set(taken).expect("they are taken once");
+    let mut words = env::args_os();
+    let mut command = Command::new(env::current_exe()?);
+    if let Some(name) = words.next() {
+        command.arg0(name);
+    }
+    for name in LIBPQ_VARIABLES {
+        command.env_remove(name);
+    }
+    Err(command.args(words).env(HANDED_ON, format!("{} {}", process::id(), json!(given))).exec())
+}
+
+/// What this process took before it was executed once more.
+fn handed_on() -> Option<Vec<(String, String)>> {
+    let text = env::var(HANDED_ON).ok()?;
+    let (id, given) = text.split_once(' ')?;
+    if id != process::id().to_string() {
+        return None;
+    }
+    let pair = |pair: &Value| Some((pair[0].as_str()?.to_owned(), pair[1].as_str()?.to_owned()));
+    serde_json::from_str::<Value>(given).ok()?.as_array()?.iter().map(pair).collect()
 }
 
 /// Name and value of those that were set.

@@ -16,7 +16,7 @@ mod screen;
 mod source;
 mod telemetry;
 
-use std::{process, time::Duration};
+use std::{env, process, time::Duration};
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use rustix::fs::Mode;
@@ -32,7 +32,13 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn main() -> process::ExitCode {
-    environment::take_libpq();
+    let mut words = env::args_os().skip(1);
+    if words.next().is_some_and(|first| first == provision::RUN_WITH_PARENT) {
+        return failed(&provision::run_with_parent(words));
+    }
+    if let Err(error) = environment::take_libpq() {
+        return failed(&error);
+    }
     let matches = with_variables(Arguments::command()).get_matches();
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if rustix::process::geteuid().is_root() {
@@ -43,4 +49,10 @@ fn main() -> process::ExitCode {
     let ended = runtime.block_on(async { Box::pin(commands::run(arguments, Signals::new())).await });
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     ended.unwrap_or_else(|failure| failure.print()).into()
+}
+
+/// Says why this process cannot be what it was started for.
+fn failed(error: &std::io::Error) -> process::ExitCode {
+    eprintln!("error: {error}");
+    process::ExitCode::FAILURE
 }

@@ -126,6 +126,18 @@ fn variables_are_named_in_the_table_of_settings_alone() {
     assert_eq!(tables, 1);
 }
 
+#[test]
+fn unsafe_code_is_forbidden_in_all_crates_but_embed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let read = |path: PathBuf| fs::read_to_string(path).expect("the manifest reads");
+    assert!(read(root.join("Cargo.toml")).contains("\nunsafe_code = \"forbid\"\n"));
+    for entry in fs::read_dir(root.join("crates")).expect("the folder lists") {
+        let folder = entry.expect("the entry reads").path();
+        let inherits = read(folder.join("Cargo.toml")).contains("\n[lints]\nworkspace = true\n");
+        assert_eq!(inherits, !folder.ends_with("embed"), "{}", folder.display());
+    }
+}
+
 /// Names of what is in a folder of `fuzz/`, without an ending.
 fn fuzz_names(folder: &str) -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz").join(folder);

@@ -14,7 +14,9 @@ pub mod postgres;
 pub mod trust;
 mod wheel;
 
-pub use chroma_server::{ChromaError, ChromaProgram, Consent, OwnChroma, OwnChromas};
+pub use chroma_server::{
+    ChromaError, ChromaProgram, Consent, OwnChroma, OwnChromas, RUN_WITH_PARENT, run_with_parent,
+};
 pub use data_dir::DataDir;
 pub use error::Error;
 pub use model::{ensure_model, present_model};

@@ -18,6 +18,8 @@ use test_support::{HttpRequest, chroma_program, folder_digest, sample};
 /// A slow machine under load.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+const LAUNCHER: &str = env!("CARGO_BIN_EXE_launcher");
+
 /// Set for the process that [`holder`] plays.
 const HELD: &str = "PANOPTICON_TEST_HELD_DIRECTORY";
 
@@ -30,7 +32,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let program = ChromaProgram::at(chroma_program(folder.path()));
+        let program = ChromaProgram::at(chroma_program(folder.path()), LAUNCHER);
         Self { folder, program, servers: OwnChromas::default() }
     }
 
@@ -102,7 +104,7 @@ fn server_that_died_is_started_again_at_its_address() {
 fn holder() {
     let Some(directory) = std::env::var_os(HELD) else { return };
     let folder = Path::new(&directory).parent().expect("a folder");
-    let program = ChromaProgram::at(folder.join("chroma"));
+    let program = ChromaProgram::at(folder.join("chroma"), LAUNCHER);
     let _server =
         OwnChromas::default().start(&program, Path::new(&directory), Consent::Refused).expect("it starts");
     println!("\nstarted");
@@ -151,10 +153,10 @@ fn directory_of_another_version_is_opened_with_consent_alone() {
 #[test]
 fn missing_program_is_named_with_its_remedy() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let error = ChromaProgram::find(folder.path().as_os_str()).expect_err("nothing there");
+    let error = ChromaProgram::find(folder.path().as_os_str(), LAUNCHER).expect_err("nothing there");
     assert!(error.to_string().contains("pip install chromadb"), "{error}");
     chroma_program(folder.path());
-    ChromaProgram::find(folder.path().as_os_str()).expect("it is there");
+    ChromaProgram::find(folder.path().as_os_str(), LAUNCHER).expect("it is there");
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::{
     fs::File,
     io::{self, BufRead as _, BufReader, PipeReader, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command},
+    process::Child,
     sync::{
         Arc,
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
@@ -18,7 +19,7 @@ use std::{
 use records::lock::Mutex;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::{ChromaError, ChromaProgram};
+use super::{ChromaError, ChromaProgram, parent};
 
 /// A slow machine under load, which imports Python's packages and migrates a directory; usually it is two seconds.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
@@ -55,6 +56,7 @@ pub(super) struct Watch {
 /// How to start the child.
 struct Launch {
     program: PathBuf,
+    launcher: PathBuf,
     directory: PathBuf,
     /// The lock of the directory, which each child has as its standard input.
     lock: File,
@@ -75,7 +77,8 @@ impl Watch {
         let spawn_error = |source| ChromaError::Spawn { program: program.path().to_owned(), source };
         // The child runs in another folder.
         let absolute = std::path::absolute(program.path()).map_err(spawn_error)?;
-        let launch = Launch { program: absolute, directory: directory.to_owned(), lock };
+        let launcher = program.launcher.clone();
+        let launch = Launch { program: absolute, launcher, directory: directory.to_owned(), lock };
         let (stop, stopped) = mpsc::channel();
         let (started, start) = mpsc::channel();
         // The child is tied to the life of the thread that starts it, so that it is this one throughout.
@@ -141,7 +144,7 @@ impl Launch {
             _ => ChromaError::Spawn { program: self.program.clone(), source },
         };
         let (output, printed) = io::pipe().map_err(failed)?;
-        let mut command = Command::new(&self.program);
+        let mut command = parent::command(&self.launcher, &self.program);
         command
             .arg("run")
             .arg("--path")
@@ -154,7 +157,8 @@ impl Launch {
             .stdin(self.lock.try_clone().map_err(failed)?)
             .stdout(printed.try_clone().map_err(failed)?)
             .stderr(printed);
-        let child = spawn_with_us(&mut command).map_err(failed)?;
+        // In a group of its own, so that Ctrl-C leaves the order of things to us.
+        let child = command.process_group(0).spawn().map_err(failed)?;
         // Its copies of the writing end would keep the pipe open.
         drop(command);
         let tail = Arc::new(Mutex::new(VecDeque::new()));
@@ -254,31 +258,6 @@ impl Running {
         let lines = self.tail.lock();
         lines.iter().map(String::as_str).collect::<Vec<_>>().join("; ")
     }
-}
-
-/// Starts the child so that the kernel ends it when this thread does, however that comes about.
-fn spawn_with_us(command: &mut Command) -> io::Result<Child> {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        use std::os::unix::process::CommandExt as _;
-
-        use rustix::process::{getpid, getppid, set_parent_process_death_signal};
-
-        let parent = getpid();
-        // SAFETY: the closure only makes two system calls, and neither allocates nor takes locks.
-        unsafe {
-            command.pre_exec(move || {
-                set_parent_process_death_signal(Some(Signal::TERM))?;
-                // The parent may have died before the call.
-                match getppid() == Some(parent) {
-                    true => Ok(()),
-                    false => Err(io::Error::from(io::ErrorKind::BrokenPipe)),
-                }
-            });
-        }
-    }
-    // In a group of its own, so that Ctrl-C leaves the order of things to us.
-    std::os::unix::process::CommandExt::process_group(command, 0).spawn()
 }
 
 fn keep_tail(output: PipeReader, tail: &Mutex<VecDeque<String>>) {

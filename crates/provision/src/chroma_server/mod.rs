@@ -9,6 +9,7 @@
 
 mod child;
 mod error;
+mod parent;
 mod version;
 
 use std::{
@@ -27,6 +28,7 @@ use records::lock::Mutex;
 use rustix::fs::OFlags;
 
 pub use error::ChromaError;
+pub use parent::{RUN_WITH_PARENT, run_with_parent};
 
 use self::child::Watch;
 
@@ -48,7 +50,10 @@ pub enum Consent {
 
 /// The program `chroma`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChromaProgram(PathBuf);
+pub struct ChromaProgram {
+    path: PathBuf,
+    launcher: PathBuf,
+}
 
 /// A running server. It is stopped when the value is dropped.
 #[derive(Debug)]
@@ -65,22 +70,24 @@ pub struct OwnChromas {
 }
 
 impl ChromaProgram {
-    /// Looks for `chroma` in the folders of `search_path`, a `PATH`.
+    /// Looks for `chroma` in the folders of `search_path`, a `PATH`. `launcher` is a program that passes what follows
+    /// the argument [`RUN_WITH_PARENT`] to [`run_with_parent`].
     ///
     /// # Errors
     /// [`ChromaError::NotInstalled`] when it is in none.
-    pub fn find(search_path: &OsStr) -> Result<Self, ChromaError> {
-        let found = std::env::split_paths(search_path).map(|folder| folder.join("chroma"));
-        found.into_iter().find(|path| path.is_file()).map(Self).ok_or(ChromaError::NotInstalled)
+    pub fn find(search_path: &OsStr, launcher: impl Into<PathBuf>) -> Result<Self, ChromaError> {
+        let mut found = std::env::split_paths(search_path).map(|folder| folder.join("chroma"));
+        let path = found.find(|path| path.is_file()).ok_or(ChromaError::NotInstalled)?;
+        Ok(Self::at(path, launcher))
     }
 
     /// Takes the program at `path` for it.
-    pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+    pub fn at(path: impl Into<PathBuf>, launcher: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), launcher: launcher.into() }
     }
 
     fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 }
 

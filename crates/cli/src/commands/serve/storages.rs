@@ -178,6 +178,9 @@ async fn chroma(
     Ok((ServerOptions::new(chroma.url()), Some(chroma)))
 }
 
+/// This program, even if its file has been replaced. Linux alone needs a launcher.
+const OURSELVES: &str = "/proc/self/exe";
+
 /// Starts a server, which blocks, away from the async threads.
 async fn start_own(
     own: &Arc<OwnChromas>,
@@ -187,7 +190,7 @@ async fn start_own(
     let own = Arc::clone(own);
     let started = tokio::task::spawn_blocking(move || {
         // Without PATH there is nowhere to look.
-        let program = ChromaProgram::find(&env::var_os("PATH").unwrap_or_default())?;
+        let program = ChromaProgram::find(&env::var_os("PATH").unwrap_or_default(), OURSELVES)?;
         own.start(&program, &directory, consent)
     });
     match started.await {

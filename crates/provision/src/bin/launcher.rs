@@ -1,0 +1,12 @@
+//! The launcher of the tests: what `panopticon` is for itself.
+
+use std::{env, process::ExitCode};
+
+use provision::{RUN_WITH_PARENT, run_with_parent};
+
+fn main() -> ExitCode {
+    let mut arguments = env::args_os().skip(1);
+    assert_eq!(arguments.next(), Some(RUN_WITH_PARENT.into()), "a launcher has no other use");
+    eprintln!("{}", run_with_parent(arguments));
+    ExitCode::FAILURE
+}
