@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use rusqlite::ErrorCode;
 use uuid::Uuid;
 
-use crate::parquet::ParquetFault;
+use crate::fault::ParquetFault;
 
 /// Failure of a whole operation on a persist directory.
 #[derive(Debug, thiserror::Error)]

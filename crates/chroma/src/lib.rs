@@ -15,6 +15,7 @@ mod database;
 mod directory;
 mod error;
 mod extents;
+mod fault;
 mod fields;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -29,13 +30,9 @@ mod text;
 mod warning;
 
 pub use collection::{Collection, DEFAULT_DATABASE, DEFAULT_TENANT};
-pub use database::Orphans;
 pub use directory::PersistDirectory;
 pub use error::Error;
-pub use overview::{Kind, LogOverview, Overview, VersionRange};
-pub use parquet::ParquetFault;
+pub use fault::ParquetFault;
+pub use overview::{Kind, LogOverview, Orphans, Overview, VersionRange};
 pub use record::{CreatedAt, Field, MissingReason, Origin, Problem, ProblemKind, ReadReport, Record, Vector};
 pub use warning::{Tally, Warning, WarningCode};
-
-/// Takes each record of a read; breaking ends it.
-type Visit<'v> = &'v mut dyn FnMut(Record) -> std::ops::ControlFlow<()>;

@@ -1,6 +1,6 @@
 //! A directory at a glance, known without reading its records.
 
-use crate::database::Orphans;
+use uuid::Uuid;
 
 /// What kind of directory it is, how large, and which Chroma wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,21 @@ pub struct Overview {
     pub log: LogOverview,
     /// Leftovers of dropped collections.
     pub orphans: Orphans,
+}
+
+/// Leftovers of collections that are gone, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Orphans {
+    /// Index directories of no collection, in order of their ids.
+    pub segment_directories: Vec<Uuid>,
+    /// Segments of no collection that records belong to.
+    pub segments: u64,
+    /// Records of such segments.
+    pub records: u64,
+    /// Collections that log rows name and that do not exist.
+    pub topics: u64,
+    /// Log rows that name them.
+    pub log_rows: u64,
 }
 
 /// How a directory stores records.

@@ -207,3 +207,6 @@ impl fmt::Debug for CreatedAt {
         write!(f, "CreatedAt({self})")
     }
 }
+
+/// Takes each record of a read; breaking ends it.
+pub(crate) type Visit<'v> = &'v mut dyn FnMut(Record) -> std::ops::ControlFlow<()>;

@@ -6,8 +6,6 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use records::Service;
 use uuid::Uuid;
 
-use crate::source::Selection;
-
 const AFTER_HELP: &str = "\
 Every setting comes from a flag, the environment, or a .env file, in this order.
 `panopticon config` prints those in force; `panopticon config --help` lists all variables.
@@ -252,18 +250,12 @@ pub(crate) struct ScopeFlags {
     pub(crate) token_header: Option<TokenHeader>,
 }
 
-impl ScopeFlags {
-    /// The collections that the flags leave.
-    pub(crate) fn selection(&self) -> Selection<'_> {
-        Selection { tenant: self.tenant.as_deref(), database: self.database.as_deref(), name: None }
-    }
-}
-
 impl fmt::Debug for ScopeFlags {
     // Without the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ScopeFlags")
-            .field("selection", &self.selection())
+            .field("tenant", &self.tenant)
+            .field("database", &self.database)
             .field("token_header", &self.token_header)
             .finish_non_exhaustive()
     }

@@ -2,7 +2,7 @@
 
 use std::process;
 
-use crate::{output::visible, source};
+use crate::output::visible;
 
 /// Exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,11 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// With a hint what to do about it, where that is not in the message.
+    pub(crate) fn new(code: ExitCode, hint: Option<String>, error: impl Into<anyhow::Error>) -> Self {
+        Self { code, error: error.into(), hint }
+    }
+
     /// The user's input or configuration is at fault.
     pub(crate) fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self { code: ExitCode::Usage, error: error.into(), hint: None }
@@ -135,27 +140,6 @@ impl From<provision::Error> for Failure {
     }
 }
 
-impl From<provision::ChromaError> for Failure {
-    fn from(error: provision::ChromaError) -> Self {
-        use provision::ChromaError;
-        let code = match error {
-            ChromaError::NotInstalled
-            | ChromaError::TooOld { .. }
-            | ChromaError::NeedsConsent { .. }
-            | ChromaError::Unreadable { .. } => ExitCode::Usage,
-            ChromaError::InUse { .. } => ExitCode::Refused,
-            ChromaError::Spawn { .. } | ChromaError::File { .. } | ChromaError::Start { .. } => {
-                ExitCode::Failed
-            }
-        };
-        let hint = match &error {
-            ChromaError::Unreadable { source, .. } => source::of_directory(source),
-            _ => None,
-        };
-        Self { code, error: error.into(), hint }
-    }
-}
-
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
         Self { code: store_code(&error), error: error.into(), hint: None }
@@ -179,41 +163,6 @@ impl From<store::storage::StorageError> for Failure {
     }
 }
 
-impl From<store::chroma::SourceError> for Failure {
-    fn from(error: store::chroma::SourceError) -> Self {
-        Self::usage_with_hint(source::hint(&error), error)
-    }
-}
-
-/// The exit code of a migration's error, and what to do about it.
-pub(crate) fn of_migration(error: &migrate::Error) -> (ExitCode, Option<String>) {
-    use migrate::Error;
-    let code = match error {
-        Error::Source(_)
-        | Error::Dimension { .. }
-        | Error::UnknownRun { .. }
-        | Error::AlreadyUndone { .. }
-        | Error::NewerVersion { .. } => ExitCode::Usage,
-        Error::Unfinished(_) | Error::OtherMapping(_) | Error::Overlap { .. } | Error::LaterRuns { .. } => {
-            ExitCode::Refused
-        }
-        Error::Store { source, .. } | Error::Database(source) => store_code(source),
-        Error::Incomplete { .. } | Error::SourceChanged { .. } | Error::Embed { .. } => ExitCode::Failed,
-    };
-    let hint = match error {
-        Error::Source(source) => source::hint(source),
-        _ => None,
-    };
-    (code, hint)
-}
-
-impl From<migrate::Error> for Failure {
-    fn from(error: migrate::Error) -> Self {
-        let (code, hint) = of_migration(&error);
-        Self { code, error: error.into(), hint }
-    }
-}
-
 impl From<upkeep::doctor::ExamineError> for Failure {
     fn from(error: upkeep::doctor::ExamineError) -> Self {
         use upkeep::doctor::ExamineError;
@@ -232,7 +181,7 @@ impl From<upkeep::Error> for Failure {
     }
 }
 
-fn store_code(error: &store::Error) -> ExitCode {
+pub(crate) fn store_code(error: &store::Error) -> ExitCode {
     use store::Error;
     match error {
         Error::Url { .. }

@@ -3,6 +3,7 @@
 //! Everything here blocks, so commands call it from a thread of their own
 //! ([`run_interruptibly`](crate::interrupt::run_interruptibly)).
 
+mod failure;
 mod hint;
 mod place;
 
@@ -170,6 +171,13 @@ pub(crate) struct Selection<'a> {
     pub(crate) database: Option<&'a str>,
     /// Of this name only.
     pub(crate) name: Option<&'a str>,
+}
+
+impl ScopeFlags {
+    /// The collections that the flags leave.
+    pub(crate) fn selection(&self) -> Selection<'_> {
+        Selection { tenant: self.tenant.as_deref(), database: self.database.as_deref(), name: None }
+    }
 }
 
 impl Selection<'_> {

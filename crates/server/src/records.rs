@@ -11,13 +11,13 @@ use store::storage::{
 };
 
 use crate::{
-    answer::{ApiError, Details},
+    answer::{ApiError, Details, Pagination},
     embedding::EmbeddingModel,
     process::Process,
     request::IdempotencyKey,
     wire::{
         BatchItem, Conditions, DraftChange, DraftRecord, Fetched, ItemStatus, KeysetPage, KeysetParameters,
-        Mode, OnError, PageParameters, Pagination, Resource, SearchRequest, StoredBatch,
+        Mode, OnError, PageParameters, Resource, SearchRequest, StoredBatch,
     },
 };
 

@@ -27,16 +27,14 @@ use rusqlite::types::ValueRef;
 use uuid::Uuid;
 
 use crate::{
-    Visit,
     collection::Collection,
     error::Error,
-    record::ReadReport,
+    record::{ReadReport, Visit},
     warning::{Tally, Warning, WarningCode},
 };
 use catalog::{Catalog, StoredCollection};
 use index::SegmentIndex;
 use log::{LogIndex, Operation, Segments};
-pub use orphans::Orphans;
 use read::Reader;
 use runs::{Runs, RunsBuilder};
 pub(crate) use snapshot::DATABASE;

@@ -5,22 +5,10 @@ use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 use super::{Database, runs::Runs};
-use crate::warning::{Warning, WarningCode};
-
-/// Leftovers of collections that are gone, counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Orphans {
-    /// Index directories of no collection, in order of their ids.
-    pub segment_directories: Vec<Uuid>,
-    /// Segments of no collection that records belong to.
-    pub segments: u64,
-    /// Records of such segments.
-    pub records: u64,
-    /// Collections that log rows name and that do not exist.
-    pub topics: u64,
-    /// Log rows that name them.
-    pub log_rows: u64,
-}
+use crate::{
+    overview::Orphans,
+    warning::{Warning, WarningCode},
+};
 
 impl Database {
     pub(crate) fn orphans(&self) -> Orphans {

@@ -13,10 +13,9 @@ use super::{
     seq_id, statements,
 };
 use crate::{
-    Visit,
     error::Error,
     fields::Fields,
-    record::{CreatedAt, Field, Origin, Problem, ProblemKind, ReadReport, Record, Vector},
+    record::{CreatedAt, Field, Origin, Problem, ProblemKind, ReadReport, Record, Vector, Visit},
     text,
     warning::{Tally, Warning, WarningCode},
 };

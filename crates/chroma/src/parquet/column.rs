@@ -6,10 +6,8 @@ use parquet::{
     schema::types::ColumnDescPtr,
 };
 
-use super::{
-    fault::ParquetFault,
-    pages::{Allowance, Budget, Pages},
-};
+use super::pages::{Allowance, Budget, Pages};
+use crate::fault::ParquetFault;
 
 /// A decoded value.
 pub(super) trait Decoded {

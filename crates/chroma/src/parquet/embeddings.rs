@@ -10,11 +10,10 @@ use parquet::data_type::{ByteArrayType, DoubleType};
 
 use super::{
     column::{Column, List},
-    fault::ParquetFault,
     file::{ListColumn, ParquetFile, TextColumn},
     pages::Use,
 };
-use crate::error::Error;
+use crate::{error::Error, fault::ParquetFault};
 
 pub(crate) const EMBEDDINGS: &str = "chroma-embeddings.parquet";
 

@@ -22,11 +22,10 @@ use rustix::{
 
 use super::{
     column::{Column, Decoded},
-    fault::ParquetFault,
     footer,
     pages::{Allowance, Budget, Chunk, Pages, Use},
 };
-use crate::{error::Error, extents};
+use crate::{error::Error, extents, fault::ParquetFault};
 
 /// Size and time of a file, to notice a writer.
 type Stamp = (u64, Option<SystemTime>);

@@ -10,10 +10,8 @@ use parquet::file::metadata::{
     ParquetMetaData, ParquetMetaDataOptions, ParquetMetaDataReader, ParquetStatisticsPolicy,
 };
 
-use super::{
-    fault::ParquetFault,
-    thrift::{Compact, Malformed},
-};
+use super::thrift::{Compact, Malformed};
+use crate::fault::ParquetFault;
 
 /// What a parquet file begins and ends with.
 const MAGIC: &[u8; 4] = b"PAR1";

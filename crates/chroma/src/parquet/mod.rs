@@ -4,7 +4,6 @@
 mod collections;
 mod column;
 mod embeddings;
-mod fault;
 mod file;
 mod footer;
 mod page_header;
@@ -22,16 +21,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use fault::ParquetFault;
 use uuid::Uuid;
 
 use crate::{
-    Visit,
     collection::Collection,
-    database::Orphans,
     error::Error,
-    overview::{Kind, LogOverview, Overview, VersionRange},
-    record::ReadReport,
+    overview::{Kind, LogOverview, Orphans, Overview, VersionRange},
+    record::{ReadReport, Visit},
     warning::{Warning, WarningCode},
 };
 use collections::{COLLECTIONS, Catalog, StoredCollection};

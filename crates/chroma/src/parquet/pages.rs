@@ -20,10 +20,8 @@ use parquet::{
     errors::ParquetError,
 };
 
-use super::{
-    fault::ParquetFault,
-    page_header::{PageHeader, PageKind},
-};
+use super::page_header::{PageHeader, PageKind};
+use crate::fault::ParquetFault;
 
 /// A header without statistics takes some 25 bytes; with them it may hold two values of any length.
 const HEADER_LIMIT: usize = 64 << 10;

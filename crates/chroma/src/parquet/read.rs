@@ -6,15 +6,14 @@ use super::{
     collections::StoredCollection,
     column::List,
     embeddings::{Embeddings, RecordColumns, Run},
-    fault::ParquetFault,
     vector::{self, Narrowed},
 };
 use crate::{
-    Visit,
     error::Error,
+    fault::ParquetFault,
     fields::Fields,
     ids::IdTable,
-    record::{Field, MissingReason, Origin, Problem, ProblemKind, ReadReport, Record, Vector},
+    record::{Field, MissingReason, Origin, Problem, ProblemKind, ReadReport, Record, Vector, Visit},
     text,
     warning::{Tally, Warning, WarningCode},
 };

@@ -11,10 +11,10 @@ use parquet::{
 
 use super::{
     column::{Column, Decoded},
-    fault::ParquetFault,
     file::contained,
     pages::{Allowance, Budget, Chunk, Pages, Use},
 };
+use crate::fault::ParquetFault;
 
 const TEXTS: &str = "message m { optional byte_array a; }";
 const LISTS: &str =

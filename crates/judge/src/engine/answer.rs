@@ -1,8 +1,9 @@
 //! What a model is asked, and what it answered.
 
+use records::without_nul;
 use serde_json::{Map, Value};
 
-use super::{error::NoOutput, judgement::words, metric::Question};
+use super::{error::NoOutput, metric::Question};
 use crate::{
     provider::{Completion, Content, Disposition, Error, Request},
     registry::Model,
@@ -96,4 +97,9 @@ pub(crate) fn no_answer(model: &Model, error: &Error) -> NoOutput {
     };
     let (kind, words) = (error.kind().as_str(), error.to_string());
     NoOutput { model_id: model.id.clone(), kind, words, retry_after }
+}
+
+/// Words of a provider. PostgreSQL can look into no JSON that has the character NUL: its picture stands for it.
+pub(crate) fn words(text: &str) -> Value {
+    without_nul(text).into()
 }

@@ -13,8 +13,8 @@ use super::{
     Judging,
     answer::{self, OUTPUT_KEYS, no_answer, output_metadata, whole_text},
     error::{Fault, NoOutput, RunError},
-    judgement::{JudgeInput, JudgePrompt, Judgement},
-    metric::{self, Metric, Question, find_metrics},
+    judgement::{self, JudgeInput, JudgePrompt, Judgement},
+    metric::{Metric, Question, find_metrics},
     models::ChosenModel,
     outputs::NewOutput,
 };
@@ -153,7 +153,7 @@ impl Judging {
     /// # Errors
     /// When there is no output that can be judged, or it or a result cannot be stored.
     pub async fn evaluate(&self, plan: &EvaluationPlan, question: &Question) -> Result<Evaluated, RunError> {
-        metric::check(&plan.metrics, &plan.judge.model, question)?;
+        judgement::check(&plan.metrics, &plan.judge.model, question)?;
         self.outputs.check(&new_output(plan, question, String::new(), Map::new()))?;
         let output = self.answer(plan, question).await?;
         let judged: Vec<BoxFuture<'_, _>> =

@@ -2,13 +2,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use records::{panic_message, without_nul};
+use records::panic_message;
 use serde_json::{Map, Value};
 use store::postgres::ResultWinner;
 
 use super::{
-    answer::call_metadata,
-    metric::{Metric, Question},
+    answer::{call_metadata, words},
+    error::RunError,
+    metric::{Metric, Question, unusable},
 };
 use crate::{
     outcome::Outcome,
@@ -58,6 +59,19 @@ pub(crate) enum Given {
     Score(Score),
     /// The better of two answers.
     Winner(ResultWinner),
+}
+
+/// Checks that every metric can be asked about an answer to `question`.
+pub(crate) fn check(metrics: &[Metric], judge: &Model, question: &Question) -> Result<(), RunError> {
+    for (index, metric) in metrics.iter().enumerate() {
+        let outputs = match metric.rubric.mode() {
+            Mode::Pointwise => Outputs::One(""),
+            Mode::Pairwise => Outputs::Two("", ""),
+        };
+        let prompt = JudgePrompt::new(judge, metric, JudgeInput { question, outputs, repeat: 0 });
+        prompt.map_err(|error| unusable(index, &metric.id, &error))?;
+    }
+    Ok(())
 }
 
 impl JudgePrompt {
@@ -200,11 +214,6 @@ fn failed(error: &Error) -> Map<String, Value> {
     metadata.insert("error_kind".to_owned(), error.kind().as_str().into());
     metadata.insert("error".to_owned(), words(&error.to_string()));
     metadata
-}
-
-/// Words of a provider. PostgreSQL can look into no JSON that has the character NUL: its picture stands for it.
-pub(crate) fn words(text: &str) -> Value {
-    without_nul(text).into()
 }
 
 #[cfg(test)]

@@ -4,15 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use store::storage::Record;
 
-use super::{
-    error::RunError,
-    judgement::{JudgeInput, JudgePrompt},
-    sources::RecordSource,
-};
+use super::{error::RunError, sources::RecordSource};
 use crate::{
     parse::Scale,
-    registry::Model,
-    rubric::{AnswerForm, BeyondScale, DEFAULT_SCALE, Mode, Outputs as Shown, Rubric, RubricError},
+    rubric::{AnswerForm, BeyondScale, DEFAULT_SCALE, Mode, Rubric, RubricError},
 };
 
 /// A metric that a judge can be asked with.
@@ -76,19 +71,6 @@ pub(crate) async fn find_metrics(
         .collect()
 }
 
-/// Checks that every metric can be asked about an answer to `question`.
-pub(crate) fn check(metrics: &[Metric], judge: &Model, question: &Question) -> Result<(), RunError> {
-    for (index, metric) in metrics.iter().enumerate() {
-        let outputs = match metric.rubric.mode() {
-            Mode::Pointwise => Shown::One(""),
-            Mode::Pairwise => Shown::Two("", ""),
-        };
-        let prompt = JudgePrompt::new(judge, metric, JudgeInput { question, outputs, repeat: 0 });
-        prompt.map_err(|error| unusable(index, &metric.id, &error))?;
-    }
-    Ok(())
-}
-
 impl Metric {
     /// Reads a stored metric: its prompt is the rubric, and `scale_min`, `scale_max` and `clamp` of its metadata say
     /// what scores mean, 1 to 10 as the judge gives them where they do not.
@@ -134,6 +116,6 @@ fn place(index: usize) -> String {
     format!("evaluation_prompt_ids[{index}]")
 }
 
-fn unusable(index: usize, id: &str, error: &RubricError) -> RunError {
+pub(super) fn unusable(index: usize, id: &str, error: &RubricError) -> RunError {
     RunError::refused(place(index), format!("metric `{id}` cannot be used: {error}"))
 }

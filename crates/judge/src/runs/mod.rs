@@ -12,6 +12,8 @@
 //! 4. A worker that counts as dead but is not can write nothing any more of a task that another has claimed.
 
 mod attempts;
+mod config;
+mod execution;
 mod lanes;
 mod legacy_request;
 mod plan;
@@ -41,6 +43,7 @@ use time::PrimitiveDateTime;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+pub use config::RunnerConfig;
 pub use plan::{PlannedModel, RunBudget, RunMode};
 pub use progress::{AnswerCounts, RunProgress, RunStateName, UnitCounts};
 pub use recorder::RecorderState;
@@ -48,7 +51,6 @@ pub use request::{
     DEFAULT_JUDGE, DEFAULT_LIMIT, MAX_ID_CHARS, MAX_JUDGES, MAX_METRICS, MAX_MODELS, MAX_QUERIES,
     MAX_REPEATS, NamedModel, RunQueries, RunRequest,
 };
-pub use runner::RunnerConfig;
 pub use shutdown::Shutdown;
 pub use watch::RunWatch;
 
@@ -58,8 +60,7 @@ use self::{
     watch::WatchedRuns,
 };
 use crate::engine::{
-    Judging, PlannedMetric, Question, RunError, check_metadata,
-    metric::{self, find_metrics},
+    Judging, PlannedMetric, Question, RunError, check_metadata, judgement, metric::find_metrics,
 };
 
 /// The runs of a database, and the judge that works on them. Cheap to clone.
@@ -287,7 +288,7 @@ impl Runs {
         let judge = self.judging.models.choose("judge_models", &judges[0].id, Some(&judges[0].provider));
         let judge = judge.await?.model;
         for query in &queries {
-            metric::check(&metrics, &judge, &question(query))?;
+            judgement::check(&metrics, &judge, &question(query))?;
         }
         let plan = RunPlan {
             mode: request.mode,

@@ -8,8 +8,11 @@ use store::postgres::{
 };
 use uuid::Uuid;
 
-use super::task::Execution;
-use crate::engine::judgement::{JudgePrompt, Judgement, words};
+use super::execution::Execution;
+use crate::engine::{
+    answer::words,
+    judgement::{JudgePrompt, Judgement},
+};
 
 /// What a judge said, or why there is nothing: as a result keeps it, but for what the task says.
 pub(super) struct ResultParts {

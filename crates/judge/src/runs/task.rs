@@ -11,13 +11,12 @@ use store::{
     },
     storage::StorageError,
 };
-use uuid::Uuid;
 
 use super::{
     attempts::AttemptsOf,
-    plan::RunPlan,
+    execution::Execution,
     question,
-    recorder::{RecordError, Recorder},
+    recorder::RecordError,
     result::{ResultParts, own_id, unmeasured},
 };
 use crate::{
@@ -25,29 +24,12 @@ use crate::{
         RunError,
         answer::{self, output_metadata, whole_text},
         judgement::{JudgeInput, JudgePrompt, Judgement},
-        metric::Metric,
-        models::{ChosenModel, Models},
-        outputs::{NewOutput, OutputStore},
+        models::ChosenModel,
+        outputs::NewOutput,
     },
-    provider::{
-        AnswerMemory, Completion, Error, Kind,
-        limits::{Budget, CallError},
-    },
+    provider::{AnswerMemory, Completion, Error, Kind, limits::CallError},
     rubric::Outputs as Shown,
 };
-
-/// A run with everything found that its plan names.
-pub(super) struct Execution {
-    pub(super) run: Uuid,
-    pub(super) plan: RunPlan,
-    pub(super) models: Arc<Models>,
-    pub(super) asked: Vec<ChosenModel>,
-    pub(super) judges: Vec<ChosenModel>,
-    pub(super) metrics: Vec<Metric>,
-    pub(super) outputs: OutputStore,
-    pub(super) budget: Arc<Budget>,
-    pub(super) recorder: Recorder,
-}
 
 /// A task, and what is known of it before it is begun.
 pub(super) struct Ready {

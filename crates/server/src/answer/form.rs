@@ -14,11 +14,8 @@ use axum::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Envelope;
-use crate::{
-    apart::LARGE_BYTES,
-    wire::{Page, Pagination},
-};
+use super::{Envelope, Page, Pagination};
+use crate::apart::LARGE_BYTES;
 
 /// How an answer is wrapped.
 pub(crate) trait Form: Send + Sync + 'static {

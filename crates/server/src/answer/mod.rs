@@ -3,7 +3,9 @@
 mod envelope;
 mod error;
 mod form;
+mod page;
 
 pub(crate) use envelope::{Check, Envelope, ErrorEnvelope};
 pub(crate) use error::{ApiError, Details, Failed, SHOWN_CHARACTERS};
 pub(crate) use form::{Answer, Bare, Enveloped, Form};
+pub(crate) use page::{Page, Pagination};

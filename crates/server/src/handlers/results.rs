@@ -15,14 +15,14 @@ use store::{
 };
 
 use crate::{
-    answer::{Answer, ApiError, Bare, Enveloped},
+    answer::{Answer, ApiError, Bare, Enveloped, Page, Pagination},
     export,
     permit::Permit,
     request::{Both, Ignored, Parameters, Refused},
     results::Results,
     wire::{
-        ExportFormat, ExportParameters, KeysetPage, Page, PageParameters, Pagination, ResultFilters,
-        ResultPage, ResultPaging, ShownResult,
+        ExportFormat, ExportParameters, KeysetPage, PageParameters, ResultFilters, ResultPage, ResultPaging,
+        ShownResult,
     },
 };
 

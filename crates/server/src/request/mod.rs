@@ -2,6 +2,7 @@
 
 mod body;
 mod idempotency;
+mod object;
 mod parameters;
 mod room;
 mod segment;
@@ -9,6 +10,7 @@ mod unknown;
 
 pub(crate) use body::{Body, BodyOrParameters, check_media_type};
 pub(crate) use idempotency::IdempotencyKey;
+pub(crate) use object::Object;
 pub(crate) use parameters::{Both, Parameters};
 pub(crate) use room::{BodyRoom, Received};
 pub(crate) use segment::{Segment, TwoSegments};

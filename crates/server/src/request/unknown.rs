@@ -5,10 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{
-    answer::{ApiError, SHOWN_CHARACTERS},
-    wire::Object,
-};
+use super::Object;
+use crate::answer::{ApiError, SHOWN_CHARACTERS};
 
 /// What becomes of fields that nobody knows.
 pub(crate) trait UnknownFields: Send + Sync + 'static {

@@ -9,11 +9,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Entries, Object,
+    Entries,
     results::ResultFilters,
     summaries::{Repeats, ShownCounts, ShownPosition},
 };
-use crate::{answer::ApiError, query_key::QueryKey};
+use crate::{answer::ApiError, query_key::QueryKey, request::Object};
 
 /// What people say, and the results to compare it with.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -3,8 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Entries, LaxWhole, Object, Whole};
-use crate::answer::Details;
+use super::{Entries, LaxWhole, Whole};
+use crate::{
+    answer::{Details, Pagination},
+    request::Object,
+};
 
 /// Which page is meant.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
@@ -15,27 +18,6 @@ pub(crate) struct PageParameters {
     /// Records on a page.
     #[serde(default)]
     pub(crate) limit: LaxWhole<1, 100, 10>,
-}
-
-/// A page of a list.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct Page<T> {
-    /// The records, newest first.
-    pub(crate) items: Vec<T>,
-    pub(crate) pagination: Pagination,
-}
-
-/// Where a page lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub(crate) struct Pagination {
-    /// Its number, from 1.
-    pub(crate) page: u32,
-    /// Records on a page.
-    pub(crate) limit: u32,
-    /// Records in all.
-    pub(crate) total: u64,
-    /// Pages in all.
-    pub(crate) pages: u64,
 }
 
 impl PageParameters {

@@ -16,7 +16,7 @@ mod runs;
 mod summaries;
 
 pub(crate) use agreement::{AgreementRequest, Labels, ShownAgreement, ShownScoresAgree, ShownWinnersAgree};
-pub(crate) use bounded::{Entries, LaxWhole, Object, Whole, Within};
+pub(crate) use bounded::{Entries, LaxWhole, Whole, Within};
 pub(crate) use dates::{EndDate, StartDate};
 pub(crate) use evaluation_metrics::EvaluationMetrics;
 pub(crate) use evaluations::{
@@ -24,7 +24,7 @@ pub(crate) use evaluations::{
 };
 pub(crate) use lists::{
     Batch, BatchItem, Count, EmbeddingInfo, Fetch, Fetched, ItemStatus, KeysetPage, KeysetParameters,
-    OnError, Page, PageParameters, Pagination, StoredBatch,
+    OnError, PageParameters, StoredBatch,
 };
 pub(crate) use metadata::{ClientId, ExactObject};
 pub(crate) use outputs::Outputs;

@@ -12,8 +12,8 @@ use store::{
 use time::Duration;
 use uuid::Uuid;
 
-use super::{EndDate, KeysetPage, LaxWhole, Page, ShownProblem, StartDate, Within, metadata::condition};
-use crate::answer::ApiError;
+use super::{EndDate, KeysetPage, LaxWhole, ShownProblem, StartDate, Within, metadata::condition};
+use crate::answer::{ApiError, Page};
 
 /// Which results are meant: those that satisfy everything that is given.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

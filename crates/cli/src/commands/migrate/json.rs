@@ -6,7 +6,8 @@ use migrate::{CollectionReport, CopyReport, Report, UndoReport, Verification};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::exit::{Failure, chain, of_migration};
+use super::failure::of_migration;
+use crate::exit::{Failure, chain};
 
 pub(crate) fn to_json(sources: &[String], result: &Result<Report, Failure>, elapsed: Duration) -> Value {
     let source = if let [source] = sources { json!(source) } else { json!(sources) };

@@ -1,6 +1,7 @@
 //! `panopticon migrate`: Chroma collections become PostgreSQL tables.
 
 mod collections;
+mod failure;
 pub(crate) mod json;
 mod text;
 mod transfers;
@@ -21,10 +22,11 @@ use crate::{
     arguments::{MigrateArguments, OnReject, TransferArguments, What},
     configuration::{Configuration, table::DATABASE_URL},
     connection::{Connection, has_embedded_cluster},
-    exit::{ExitCode, Failure, of_migration},
+    exit::{ExitCode, Failure},
     output::{print, print_exactly},
     progress::MigrationProgress,
 };
+use failure::of_migration;
 pub(crate) use text::collections_to_text;
 use text::to_text;
 

@@ -8,8 +8,9 @@ use migrate::{
 };
 use upkeep::Wanted;
 
+use super::failure::of_migration;
 use crate::{
-    exit::{chain, of_migration},
+    exit::chain,
     output::{excerpt, grouped, visible},
 };
 

@@ -1,0 +1,35 @@
+//! How a migration that could not be carried out ends.
+
+use crate::{
+    exit::{ExitCode, Failure, store_code},
+    source,
+};
+
+/// The exit code of a migration's error, and what to do about it.
+pub(super) fn of_migration(error: &migrate::Error) -> (ExitCode, Option<String>) {
+    use migrate::Error;
+    let code = match error {
+        Error::Source(_)
+        | Error::Dimension { .. }
+        | Error::UnknownRun { .. }
+        | Error::AlreadyUndone { .. }
+        | Error::NewerVersion { .. } => ExitCode::Usage,
+        Error::Unfinished(_) | Error::OtherMapping(_) | Error::Overlap { .. } | Error::LaterRuns { .. } => {
+            ExitCode::Refused
+        }
+        Error::Store { source, .. } | Error::Database(source) => store_code(source),
+        Error::Incomplete { .. } | Error::SourceChanged { .. } | Error::Embed { .. } => ExitCode::Failed,
+    };
+    let hint = match error {
+        Error::Source(source) => source::hint(source),
+        _ => None,
+    };
+    (code, hint)
+}
+
+impl From<migrate::Error> for Failure {
+    fn from(error: migrate::Error) -> Self {
+        let (code, hint) = of_migration(&error);
+        Self::new(code, hint, error)
+    }
+}

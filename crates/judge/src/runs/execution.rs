@@ -1,0 +1,28 @@
+//! A run that this process works on.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{plan::RunPlan, recorder::Recorder};
+use crate::{
+    engine::{
+        metric::Metric,
+        models::{ChosenModel, Models},
+        outputs::OutputStore,
+    },
+    provider::limits::Budget,
+};
+
+/// A run with everything found that its plan names.
+pub(super) struct Execution {
+    pub(super) run: Uuid,
+    pub(super) plan: RunPlan,
+    pub(super) models: Arc<Models>,
+    pub(super) asked: Vec<ChosenModel>,
+    pub(super) judges: Vec<ChosenModel>,
+    pub(super) metrics: Vec<Metric>,
+    pub(super) outputs: OutputStore,
+    pub(super) budget: Arc<Budget>,
+    pub(super) recorder: Recorder,
+}
