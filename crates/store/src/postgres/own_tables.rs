@@ -78,6 +78,18 @@ pub(super) fn time_columns() -> impl Iterator<Item = (String, Vec<String>)> {
     })
 }
 
+/// The names of the tables that `service` writes: the judge's are models, runs and results too.
+pub(super) fn tables_of(service: Service) -> Vec<String> {
+    let names = tables(&SERVICES).into_iter().map(|table| table.name);
+    let collections = Service::ALL.map(Service::collection);
+    names
+        .filter(|name| match service {
+            Service::Judge => *name == service.collection() || !collections.contains(&&**name),
+            Service::Query | Service::Evaluation => *name == service.collection(),
+        })
+        .collect()
+}
+
 /// Checks, before anything is changed, that whatever has the name of a table of `migrators` is that table: with the columns
 /// of those migrations that were applied, or where none was, of the one that would make it.
 ///

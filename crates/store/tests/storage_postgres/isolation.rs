@@ -176,3 +176,34 @@ async fn read_only_database_takes_no_writes_and_says_so() {
     let StorageError::Failed { source, .. } = error else { panic!("{error:?}") };
     assert_eq!(source.to_string(), "the database takes no writes: it is read-only, or a standby");
 }
+
+#[tokio::test]
+async fn storage_whose_tables_take_no_rows_says_which_and_why() {
+    let test_database = prepared_services().await;
+    let url = test_database.url();
+    let user = format!("writer_{}", uuid::Uuid::new_v4().simple());
+    test_database
+        .execute(&format!(
+            "create role {user} login password 'few';
+            grant select, insert on all tables in schema public to {user};
+            revoke insert on queries from {user};
+            revoke select on run_tasks from {user};
+            drop table evaluation_metrics"
+        ))
+        .await;
+    let database = Database::connect_with(&with_user(&url, &user), &DatabaseOptions::default())
+        .await
+        .expect("it may connect");
+    for (service, expected) in [
+        (Service::Query, "the role may not add rows to table `queries`: grant insert on it"),
+        (Service::Evaluation, "table `evaluation_metrics` is missing"),
+        (Service::Judge, "the role may not read table `run_tasks`: grant select on it"),
+    ] {
+        let error =
+            PostgresStorage::new(database.clone(), service).check_writes().await.expect_err("it cannot");
+        let StorageError::Failed { source, .. } = error else { panic!("{error:?}") };
+        assert_eq!(source.to_string(), expected);
+    }
+    drop(database);
+    test_database.execute(&format!("drop owned by {user}; drop role {user}")).await;
+}

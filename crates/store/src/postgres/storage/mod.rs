@@ -4,10 +4,11 @@
 //! services and rows that were stored here are one.
 
 mod insert;
-mod room;
+
 mod row;
 mod search;
 mod vector_search;
+mod writes;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -187,7 +188,11 @@ impl Storage for PostgresStorage {
             let source = "the database takes no writes: it is read-only, or a standby".into();
             return Err(StorageError::Failed { operation: OPERATION, source });
         }
-        let written = room::check(&mut transaction, self.service()).await;
+        let refusal = writes::refusal(&mut transaction, self.service()).await;
+        if let Some(reason) = refusal.map_err(self.failing.to(OPERATION))? {
+            return Err(StorageError::Failed { operation: OPERATION, source: reason.into() });
+        }
+        let written = writes::room(&mut transaction, self.service()).await;
         match written {
             Ok(()) => self.commit(transaction).await,
             Err(error) if is_beyond_a_limit(&error) => Ok(()),
