@@ -42,5 +42,5 @@ pub use process::Process;
 pub use remote::RemoteService;
 pub use routes::services;
 pub use searches::{SearchAlert, SearchProbe, SearchReport};
-pub use supervisor::{Need, Supervisor, TaskState};
+pub use supervisor::{Need, Pulse, Supervisor, TaskState};
 pub use upstream::Upstream;

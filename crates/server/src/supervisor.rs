@@ -1,5 +1,5 @@
 //! Keeps alive what runs beside requests. A task that panics is started again after a wait; how often that was is counted
-//! for `/metrics`, and `/ready` names those that are down.
+//! for `/metrics`, and `/ready` names those that are down, or whose last pass failed.
 
 use std::{
     fmt,
@@ -50,15 +50,17 @@ pub struct TaskState {
     pub trouble: Option<String>,
 }
 
-/// Tells how a task is that looks after itself. Cheap to clone.
+/// Tells how a task is. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-struct Pulse(Arc<PulseState>);
+pub struct Pulse(Arc<PulseState>);
 
 #[derive(Debug, Default)]
 struct PulseState {
     restarts: AtomicU64,
-    /// Written by the task, read by those who ask; locked for one step.
-    trouble: Mutex<Option<String>>,
+    /// Why the task does not run. Written by its supervisor, read by those who ask; locked for one step, as the next.
+    panic: Mutex<Option<String>>,
+    /// Why its last pass failed. Written by the task.
+    failure: Mutex<Option<String>>,
 }
 
 #[derive(Clone)]
@@ -84,23 +86,24 @@ impl Default for Supervisor {
 
 impl Supervisor {
     /// Does the work that `begin` begins, until it ends by itself, as it does at `shutdown`. Whenever it panics it is begun
-    /// again after a wait, unless `shutdown` has begun. The task counts as down until it has lived for as long as the wait.
+    /// again after a wait, unless `shutdown` has begun. The task counts as down until it has lived for as long as the wait,
+    /// and while it says by the pulse that its last pass failed.
     pub async fn keep<F: Future<Output = ()>>(
         &self,
         name: &'static str,
         need: Need,
         shutdown: &Shutdown,
-        mut begin: impl FnMut() -> F,
+        mut begin: impl FnMut(Pulse) -> F,
     ) {
         let pulse = self.pulse(name, need);
         let mut wait = self.first_wait;
         loop {
             // Its state is made anew, or is behind locks that a panic leaves in order.
-            let mut work = Box::pin(AssertUnwindSafe(async { begin().await }).catch_unwind());
+            let mut work = Box::pin(AssertUnwindSafe(async { begin(pulse.clone()).await }).catch_unwind());
             let ended = tokio::select! {
                 ended = &mut work => ended,
                 () = tokio::time::sleep(wait) => {
-                    pulse.up();
+                    *pulse.0.panic.lock() = None;
                     wait = self.first_wait;
                     work.await
                 }
@@ -108,7 +111,7 @@ impl Supervisor {
             let Err(panic) = ended else { return };
             let message = panic_message(panic);
             tracing::error!(task = name, panic = message, "a background task panicked; it is started again");
-            pulse.down(format!("it panicked: {message}"));
+            *pulse.0.panic.lock() = Some(format!("it panicked: {message}"));
             tokio::select! {
                 () = shutdown.begun() => return,
                 () = tokio::time::sleep(wait) => {}
@@ -149,12 +152,9 @@ impl Supervisor {
 }
 
 impl Pulse {
-    fn up(&self) {
-        *self.trouble() = None;
-    }
-
-    fn down(&self, reason: String) {
-        *self.trouble() = Some(reason);
+    /// The task did a pass of its work, or could not, for this reason.
+    pub fn beat(&self, failure: Option<String>) {
+        *self.0.failure.lock() = failure;
     }
 
     fn restarted(&self) {
@@ -162,11 +162,9 @@ impl Pulse {
     }
 
     fn state(&self) -> TaskState {
-        TaskState { restarts: self.0.restarts.load(Ordering::Relaxed), trouble: self.trouble().clone() }
-    }
-
-    fn trouble(&self) -> MutexGuard<'_, Option<String>> {
-        self.0.trouble.lock()
+        let panic = self.0.panic.lock().clone();
+        let trouble = panic.or_else(|| self.0.failure.lock().clone());
+        TaskState { restarts: self.0.restarts.load(Ordering::Relaxed), trouble }
     }
 }
 
@@ -196,7 +194,7 @@ impl Collector for Supervisor {
         }
         let mut metric = encoder.encode_descriptor(
             "background_up",
-            "1 where a background task runs, 0 where it has panicked and is not up again",
+            "1 where a background task runs, 0 where it has panicked and is not up again, or its last pass failed",
             None,
             MetricType::Gauge,
         )?;
@@ -234,7 +232,7 @@ mod tests {
             (supervisor.clone(), Shutdown::default(), Arc::new(AtomicBool::new(false)));
         let (until, well) = (shutdown.clone(), Arc::clone(&is_well));
         let keeping = tokio::spawn(async move {
-            let work = || async {
+            let work = |_| async {
                 assert!(well.load(Ordering::Relaxed), "not well");
                 until.begun().await;
             };
@@ -253,11 +251,31 @@ mod tests {
     async fn shutdown_ends_the_wait_for_another_start() {
         let supervisor = Supervisor { first_wait: Duration::from_secs(3600), ..Supervisor::default() };
         let shutdown = Shutdown::default();
-        let keep = supervisor.keep("runner", Need::Upkeep, &shutdown, || async { panic!("once") });
+        let keep = supervisor.keep("runner", Need::Upkeep, &shutdown, |_| async { panic!("once") });
         tokio::join!(keep, async {
             wait_until(&supervisor, |state| state.trouble.is_some()).await;
             shutdown.begin();
         });
         assert_eq!(supervisor.seen().remove(0).state.restarts, 0);
+    }
+
+    #[tokio::test]
+    async fn task_is_down_while_its_last_pass_failed() {
+        let (supervisor, shutdown) = (Supervisor::default(), Shutdown::default());
+        let (told, until) = (tokio::sync::Notify::new(), shutdown.clone());
+        let (told, until) = (&told, &until);
+        let keep = supervisor.keep("monitor", Need::Upkeep, &shutdown, |pulse| async move {
+            pulse.beat(Some("a table is missing".to_owned()));
+            told.notified().await;
+            pulse.beat(None);
+            until.begun().await;
+        });
+        tokio::join!(keep, async {
+            let down = wait_until(&supervisor, |state| state.trouble.is_some()).await;
+            assert_eq!(down, TaskState { restarts: 0, trouble: Some("a table is missing".to_owned()) });
+            told.notify_one();
+            wait_until(&supervisor, |state| state.trouble.is_none()).await;
+            shutdown.begin();
+        });
     }
 }

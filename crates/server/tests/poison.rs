@@ -249,7 +249,7 @@ async fn background_task_that_panics_is_begun_again_counted_and_shown() {
     let (well, supervisor, shutdown) =
         (Arc::clone(&is_well), served.supervisor.clone(), served.shutdown.clone());
     tokio::spawn(async move {
-        let work = || async {
+        let work = |_| async {
             assert!(well.load(Ordering::Relaxed), "not well");
             shutdown.begun().await;
         };

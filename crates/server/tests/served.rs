@@ -18,7 +18,7 @@ use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use server::{
     ConnectionLimits, EmbeddingModel, Listener, ListenerError, Need, PoolProbe, PoolState, Probes, Process,
-    RemoteService, ServerConfig, Supervisor, TaskState, Upstream, services,
+    Pulse, RemoteService, ServerConfig, Supervisor, TaskState, Upstream, services,
 };
 use store::{
     json::{Decoded, decode_answer},
@@ -243,7 +243,10 @@ impl Served {
         let (url, stop) = (format!("http://{address}"), shutdown.clone());
         let kept = supervisor.clone();
         tokio::spawn(async move {
-            kept.keep("runner", Need::Service, &stop, || runs.work_on_all(&stop)).await;
+            let (runs, stop) = (&runs, &stop);
+            let work =
+                |pulse: Pulse| async move { runs.work_on_all(stop, |failure| pulse.beat(failure)).await };
+            kept.keep("runner", Need::Service, stop, work).await;
         });
         let client = client();
         Self { url, address, process, supervisor, shutdown, serving, database, client, test_database: None }

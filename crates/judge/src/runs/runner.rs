@@ -40,8 +40,9 @@ const MAX_FAILURES: u32 = 5;
 
 impl Runs {
     /// Works on every run that is running, until `shutdown`. What is under way then is finished. A run that this process
-    /// cannot work on, or that it panics on, ends no other.
-    pub async fn work_on_all(&self, shutdown: &Shutdown) {
+    /// cannot work on, or that it panics on, ends no other. `looked` hears, each time runs were looked for, why that failed,
+    /// if it did.
+    pub async fn work_on_all(&self, shutdown: &Shutdown, looked: impl Fn(Option<String>)) {
         /// Runs that are looked at; the others' turn comes.
         const RUNS: u32 = 100;
         let mut working = Working::default();
@@ -50,13 +51,18 @@ impl Runs {
             but.extend(working.at_work.values());
             match self.database().running_runs(&but, RUNS).await {
                 Ok(ids) => {
+                    looked(None);
                     for id in ids {
                         let (runs, shutdown) = (self.clone(), shutdown.clone());
                         let task = working.runs.spawn(async move { runs.work_on(id, &shutdown).await });
                         working.at_work.insert(task.id(), id);
                     }
                 }
-                Err(error) => tracing::warn!(error = %error, "runs cannot be looked for"),
+                Err(error) => {
+                    let reason = error_chain(&error);
+                    tracing::warn!(error = reason, "runs cannot be looked for");
+                    looked(Some(format!("runs cannot be looked for: {reason}")));
+                }
             }
             tokio::select! {
                 () = shutdown.begun() => break,

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use judge::runs::Shutdown;
-use server::{MaintenanceMetrics, Process, TableSeen};
+use records::error_chain;
+use server::{MaintenanceMetrics, Process, Pulse, TableSeen};
 use store::postgres::{Database, maintenance::TableHealth};
 use upkeep::{
     Policy,
@@ -21,7 +22,7 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Makes a round each interval until `shutdown`, which interrupts one that is under way.
-    pub(super) async fn keep(&self, shutdown: &Shutdown) {
+    pub(super) async fn keep(&self, shutdown: &Shutdown, pulse: Pulse) {
         let metrics = self.process.maintenance_metrics();
         loop {
             if let Err(error) = self.look(&metrics).await {
@@ -41,9 +42,13 @@ impl Keeper {
                 observer: &observer,
             };
             match Box::pin(maintain(maintenance, shutdown.begun())).await {
-                Ok(Round::Busy) => tracing::debug!("another process maintains the database"),
-                Ok(Round::Made { .. }) => {}
+                Ok(Round::Busy) => {
+                    pulse.beat(None);
+                    tracing::debug!("another process maintains the database");
+                }
+                Ok(Round::Made { .. }) => pulse.beat(None),
                 Err(error) => {
+                    pulse.beat(Some(error_chain(&error)));
                     let error: &dyn std::error::Error = &error;
                     tracing::warn!(error, "maintenance did not get to its end: the next round goes on");
                 }

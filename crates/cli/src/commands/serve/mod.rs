@@ -126,11 +126,13 @@ struct Background {
 impl Background {
     async fn maintain(self, keeper: Keeper) {
         let Self { supervisor, shutdown } = &self;
-        supervisor.keep("maintenance", Need::Upkeep, shutdown, || Box::pin(keeper.keep(shutdown))).await;
+        supervisor
+            .keep("maintenance", Need::Upkeep, shutdown, |pulse| Box::pin(keeper.keep(shutdown, pulse)))
+            .await;
     }
 
     async fn tell_of_indexes(self, database: Database, services: Vec<Service>, policy: Policy) {
-        let tell = || tell_of_indexes(&database, &services, &policy);
+        let tell = |_| tell_of_indexes(&database, &services, &policy);
         self.supervisor.keep("look at indexes", Need::Upkeep, &self.shutdown, tell).await;
     }
 
@@ -138,13 +140,18 @@ impl Background {
         let Self { supervisor, shutdown } = &self;
         // One that was begun again has the monitor after the one that panicked.
         let monitor = Mutex::new(monitor);
-        let run = || async { monitor.lock().await.run(shutdown).await };
+        let monitor = &monitor;
+        let run = |pulse| async move { monitor.lock().await.run(shutdown, &pulse).await };
         supervisor.keep("monitor", Need::Upkeep, shutdown, run).await;
     }
 
     async fn work_on(self, runs: Runs) {
-        let Self { supervisor, shutdown } = &self;
-        supervisor.keep("runner", Need::Service, shutdown, || runs.work_on_all(shutdown)).await;
+        let (Self { supervisor, shutdown }, runs) = (&self, &runs);
+        supervisor
+            .keep("runner", Need::Service, shutdown, |pulse| async move {
+                runs.work_on_all(shutdown, |failure| pulse.beat(failure)).await
+            })
+            .await;
     }
 }
 

@@ -4,8 +4,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::anyhow;
 use judge::runs::Shutdown;
+use records::error_chain;
 use secrecy::SecretString;
-use server::{SearchAlert, SearchProbe, SearchReport};
+use server::{Pulse, SearchAlert, SearchProbe, SearchReport};
 use store::postgres::{
     Database,
     searches::{FilterClass, SearchHistory, SearchWatch},
@@ -100,7 +101,7 @@ impl SearchMonitor {
     }
 
     /// Makes a pass each interval until `shutdown` begins.
-    pub(super) async fn run(&mut self, shutdown: &Shutdown) {
+    pub(super) async fn run(&mut self, shutdown: &Shutdown, pulse: &Pulse) {
         let mut wait = self.interval.min(FIRST);
         loop {
             tokio::select! {
@@ -109,19 +110,21 @@ impl SearchMonitor {
             }
             tokio::select! {
                 () = shutdown.begun() => return,
-                () = Box::pin(self.pass()) => {}
+                failure = Box::pin(self.pass()) => pulse.beat(failure),
             }
             wait = self.interval;
         }
     }
 
-    async fn pass(&mut self) {
+    /// Makes a pass; says why it failed, if it did.
+    async fn pass(&mut self) -> Option<String> {
         let Pass { history, recalls, alerts, changes, unreadable, too_large, failures } =
             match self.monitor.pass().await {
                 Ok(pass) => pass,
                 Err(error) => {
-                    let error: &dyn std::error::Error = &error;
-                    return tracing::warn!(error, "what searches find could not be looked at");
+                    let reason = error_chain(&error);
+                    tracing::warn!(error = reason, "what searches find could not be looked at");
+                    return Some(reason);
                 }
             };
         if unreadable > 0 && self.known.borrow().unreadable != unreadable {
@@ -153,6 +156,7 @@ impl SearchMonitor {
                 tracing::warn!(error, "an alert was not told: check {VECTOR_ALERT_WEBHOOK_URL}");
             }
         }
+        failures.first().map(|(table, error)| format!("{table}: {}", error_chain(error)))
     }
 }
 
