@@ -47,6 +47,10 @@ pub(crate) struct PageSize {
     most: u32,
 }
 
+/// Where no record has come whole, so many that the server fails on one by one have others tried all over the
+/// collection.
+const ISOLATED_UNPROVEN: u32 = 16;
+
 /// Gets records of one collection.
 #[derive(Clone, Debug)]
 pub(crate) struct Fetch {
@@ -56,6 +60,8 @@ pub(crate) struct Fetch {
     columns: Vec<Column>,
     pub(crate) page_size: PageSize,
     isolated: u32,
+    /// Whether the server has ever given a record with all columns.
+    is_proven: bool,
 }
 
 impl PageSize {
@@ -97,7 +103,7 @@ impl Fetch {
     ) -> Self {
         let mut page_size = PageSize::new(most);
         page_size.current = page_size.current.min(FIRST_PAGE);
-        Self { connection, collection, columns, page_size, isolated: 0 }
+        Self { connection, collection, columns, page_size, isolated: 0, is_proven: false }
     }
 
     /// The records from `offset` on, as many as the page size allows; none only at the end of the collection.
@@ -108,6 +114,7 @@ impl Fetch {
             match self.get(selection, &self.columns, limit).await {
                 Ok((answer, size_bytes)) => {
                     if !answer.ids.is_empty() {
+                        self.is_proven = true;
                         self.page_size.fit(answer.ids.len(), size_bytes);
                     }
                     return Ok(Page { ids: answer.ids.clone(), rows: rows(answer).collect() });
@@ -146,7 +153,10 @@ impl Fetch {
     pub(crate) async fn with_ids(&mut self, ids: &[String]) -> Result<Vec<(String, Parts)>, Error> {
         let count = count(ids);
         match self.get(Selection::Ids(ids), &self.columns, count).await {
-            Ok((answer, _)) => Ok(rows(answer).collect()),
+            Ok((answer, _)) => {
+                self.is_proven |= !answer.ids.is_empty();
+                Ok(rows(answer).collect())
+            }
             Err(error) if error.remedy() == Remedy::Fail => Err(error),
             Err(error) => self.around_failures(ids, error).await,
         }
@@ -176,7 +186,10 @@ impl Fetch {
         }
         while let Some(chunk) = chunks.pop() {
             match self.get(Selection::Ids(chunk), &self.columns, count(chunk)).await {
-                Ok((answer, _)) => found.extend(rows(answer)),
+                Ok((answer, _)) => {
+                    self.is_proven |= !answer.ids.is_empty();
+                    found.extend(rows(answer));
+                }
                 Err(error) if error.remedy() == Remedy::Fail => return Err(error),
                 Err(error) if chunk.len() == 1 => found.extend(self.alone(chunk, error).await?),
                 Err(_) => chunks.extend(halves(chunk)),
@@ -185,13 +198,29 @@ impl Fetch {
         Ok(found)
     }
 
+    /// Whether the server gives records with all columns anywhere: at some places of the collection. A server that gives
+    /// none does not fail on single records.
+    async fn proves_itself(&mut self) -> Result<bool, Error> {
+        let count = self.connection.count(&self.collection).await?;
+        for offset in [count / 4, count / 2, count / 4 * 3, count.saturating_sub(1)] {
+            let selection = Selection::Range { offset, limit: SMALLEST_PAGE };
+            match self.get(selection, &self.columns, SMALLEST_PAGE).await {
+                Ok((answer, _)) => self.is_proven |= !answer.ids.is_empty(),
+                Err(error) if error.remedy() == Remedy::Fail => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Ok(self.is_proven)
+    }
+
     /// A record that the server fails on, column by column; `None` when it does not exist any more.
     async fn alone(&mut self, ids: &[String], failure: Error) -> Result<Option<(String, Parts)>, Error> {
         let selection = Selection::Ids(ids);
         let (answer, _) = self.get(selection, &[], 1).await?;
         let Some(id) = answer.ids.into_iter().next() else { return Ok(None) };
         self.isolated += 1;
-        if self.isolated > MOST_ISOLATED {
+        let is_doubtful = !self.is_proven && self.isolated == ISOLATED_UNPROVEN;
+        if self.isolated > MOST_ISOLATED || (is_doubtful && !self.proves_itself().await?) {
             return Err(failure);
         }
         let mut parts = Parts::default();

@@ -122,6 +122,49 @@ async fn pages_shrink_where_a_proxy_refuses_long_answers_or_the_server_is_slow()
 }
 
 #[tokio::test]
+async fn server_that_never_gives_whole_records_ends_the_read_after_a_few_tries() {
+    let fixture = Arc::new(Fixture::with_records(200));
+    let wrong: [fn(&mut serde_json::Value) -> bool; 3] = [
+        |answer| {
+            answer["embeddings"] = serde_json::Value::Null;
+            true
+        },
+        |answer| {
+            let vectors = answer["embeddings"].as_array_mut().expect("a list");
+            vectors.truncate(vectors.len().saturating_sub(2));
+            true
+        },
+        |_| false,
+    ];
+    for spoil in wrong {
+        let (server, requests) = (fixture.clone(), Arc::new(AtomicU32::new(0)));
+        let seen = requests.clone();
+        let proxy = proxy(&fixture, move |request| {
+            seen.fetch_add(1, Ordering::Relaxed);
+            if !is_get(request) || !request.text().contains("embeddings") {
+                return Fault::None;
+            }
+            let mut answer: serde_json::Value =
+                serde_json::from_str(&server.server.send(request).text()).expect("an answer in JSON");
+            if answer["ids"].as_array().is_none_or(Vec::is_empty) {
+                return Fault::None;
+            }
+            let is_answered = spoil(&mut answer);
+            let lost = r#"{"error":"InternalError","message":"lost"}"#;
+            Fault::Answer(if is_answered {
+                HttpAnswer::json(200, &answer.to_string())
+            } else {
+                HttpAnswer::json(500, lost)
+            })
+        });
+        let error = read(&proxy.url(), 50, |_| {}).await.expect_err("no record is whole");
+        assert!(matches!(error, Error::Misaligned { .. } | Error::Status { status: 500, .. }), "{error}");
+        let requests = requests.load(Ordering::Relaxed);
+        assert!(requests < 200, "{requests} requests");
+    }
+}
+
+#[tokio::test]
 async fn record_that_the_server_fails_on_comes_without_the_part_that_fails() {
     let fixture = Arc::new(Fixture::with_records(20));
     let selected = fixture.clone();
