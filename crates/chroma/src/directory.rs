@@ -135,10 +135,14 @@ impl PersistDirectory {
         collection: &Collection,
         mut visit: impl FnMut(Record) -> ControlFlow<()>,
     ) -> Result<ReadReport, Error> {
-        match &self.form {
+        let mut report = match &self.form {
             Form::Database(database) => database.read(database.own(collection)?, &mut visit),
             Form::Parquet(files) => files.read(collection, &mut visit),
+        }?;
+        if report.complete {
+            report.unread = self.record_count(collection)?.saturating_sub(report.records);
         }
+        Ok(report)
     }
 }
 

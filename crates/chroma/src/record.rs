@@ -135,6 +135,8 @@ pub struct ReadReport {
     pub salvaged: u64,
     /// Of these, records without a vector.
     pub missing: u64,
+    /// Records that the source counts beyond those visited, of a read that came to its end.
+    pub unread: u64,
     /// Whether the read came to the end, rather than being stopped by its visitor.
     pub complete: bool,
     /// What was odd.

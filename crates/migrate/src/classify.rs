@@ -45,6 +45,8 @@ pub(crate) struct Choices {
 #[derive(Clone, Debug)]
 pub(crate) struct Tally {
     pub(crate) source_records: u64,
+    /// Records that the source counts beyond those.
+    pub(crate) unread: u64,
     pub(crate) inserts: u64,
     pub(crate) updates: u64,
     pub(crate) unchanged: u64,
@@ -64,6 +66,7 @@ impl Tally {
     pub(crate) fn into_report(self, counts: Counts, stale: u64, warnings: Vec<Warning>) -> CopyReport {
         CopyReport {
             source_records: self.source_records,
+            unread: self.unread,
             written: counts.written,
             updated: counts.updated,
             unchanged: self.unchanged,
@@ -82,6 +85,7 @@ impl Tally {
     pub(crate) fn new(table: &Table) -> Self {
         Self {
             source_records: 0,
+            unread: 0,
             inserts: 0,
             updates: 0,
             unchanged: 0,

@@ -145,7 +145,9 @@ async fn send_all(
     if let Some(failure) = read.visitor.failure.take() {
         return Err(failure);
     }
-    let Read { source, visitor: Copier { classifier, batcher, .. }, warnings, .. } = read.complete()?;
+    let Read { source, visitor: Copier { mut classifier, batcher, .. }, warnings, unread, .. } =
+        read.complete()?;
+    classifier.tally.unread = unread;
     Ok(Sent { source, classifier, warnings, digest: batcher.digest })
 }
 

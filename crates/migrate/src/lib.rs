@@ -15,6 +15,7 @@ mod carry_out;
 mod classify;
 mod copy;
 mod digest;
+mod discrepancy;
 mod error;
 mod mapping;
 mod observe;
@@ -35,6 +36,7 @@ mod verify;
 mod whole;
 
 pub use copy::Embed;
+pub use discrepancy::Discrepancy;
 pub use error::Error;
 pub use mapping::{Defaults, RejectReason};
 pub use observe::{Event, Observer, Phase, Step};

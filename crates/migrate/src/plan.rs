@@ -82,6 +82,7 @@ pub(crate) async fn plan(
         (source, classifier) = (read.source, decided);
         let duplicates = if classifier.duplicates.is_empty() { duplicates(ids) } else { HashSet::new() };
         if duplicates.is_empty() {
+            classifier.tally.unread = read.unread;
             let spool = spooler.and_then(Spooler::finish);
             return Ok(Plan { source, classifier, warnings: read.warnings, spool });
         }

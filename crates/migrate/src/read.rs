@@ -111,7 +111,7 @@ impl SourceCollection {
             let mut warnings = self.source_warnings.clone();
             warnings.extend(self.collection.warnings.iter().cloned());
             warnings.extend(report.warnings);
-            Ok(Read { source: self, visitor, warnings, is_complete })
+            Ok(Read { source: self, visitor, warnings, unread: report.unread, is_complete })
         };
         match tokio::task::spawn_blocking(read).await {
             Ok(result) => result,
@@ -175,6 +175,8 @@ pub(crate) struct Read<V> {
     pub(crate) source: SourceCollection,
     pub(crate) visitor: V,
     pub(crate) warnings: Vec<Warning>,
+    /// Records that the source counts beyond those that it gave.
+    pub(crate) unread: u64,
     is_complete: bool,
 }
 

@@ -101,6 +101,8 @@ impl Examples {
 pub struct CopyReport {
     /// Records that the collection holds.
     pub source_records: u64,
+    /// Records that the source counts beyond those, and did not give.
+    pub unread: u64,
     /// Rows that are new.
     pub written: u64,
     /// Rows that were there as the migration had written them, and whose records have changed.
@@ -148,6 +150,8 @@ impl Difference {
 pub struct Verification {
     /// Records of the source.
     pub source_records: u64,
+    /// Records that the source counts beyond those, and did not give.
+    pub unread: u64,
     /// Rows that the collection has brought.
     pub rows: u64,
     /// Records that are equal on both sides.
@@ -187,7 +191,8 @@ pub struct Searches {
 pub enum Outcome {
     /// It could not be carried out, and others of the same run were.
     Failed,
-    /// The comparison found rows missing or different that the copy had written or found equal.
+    /// The comparison found rows missing or different that the copy had written or found equal, or there are
+    /// [discrepancies](CollectionReport::discrepancies).
     Different,
     /// Rows that were edited or born in PostgreSQL were in the way; they were kept.
     Conflicts,
@@ -297,8 +302,7 @@ impl CollectionReport {
             let has_conflicts = self.copied.as_ref().is_some_and(|copied| !copied.conflicts.is_empty());
             let explained = has_conflicts || verification.rejects.iter().any(Reject::is_by_table);
             let stale = if self.copied.is_some() { 0 } else { verification.stale };
-            !verification.missing.is_empty()
-                || !verification.different.is_empty()
+            verification.differs()
                 || stale > 0
                 || (verification.searches.parity.is_some_and(|parity| parity < 1.0) && !explained)
         };
@@ -307,7 +311,7 @@ impl CollectionReport {
         let source_records = self.source_records();
         if self.failure.is_some() {
             Outcome::Failed
-        } else if self.verification.as_ref().is_some_and(differs) {
+        } else if self.verification.as_ref().is_some_and(differs) || !self.discrepancies().is_empty() {
             Outcome::Different
         } else if self.copied.as_ref().is_some_and(|copied| !copied.conflicts.is_empty()) {
             Outcome::Conflicts

@@ -85,6 +85,7 @@ pub(crate) async fn verify(
     let mut digest_target = CollectionDigest::default();
     rows.digests().for_each(|digest| digest_target.add(digest));
     verification.source_records = counter.done();
+    verification.unread = read.unread;
     verification.stale = rows.unseen().count() as u64;
     verification.digest_source = digest.to_string();
     verification.digest_target = digest_target.to_string();

@@ -132,6 +132,7 @@ impl Reader {
 
     /// What was read, and what was odd. Complete only after [`next_page`](Self::next_page) has returned `None`.
     pub fn into_report(mut self) -> ReadReport {
+        self.report.unread = if self.report.complete { self.changes.unlisted() } else { 0 };
         // What was not compared to the end shows nothing.
         self.report.warnings.extend(self.changes.warning().filter(|_| self.report.complete));
         self.report.warnings.extend(self.tally.into_warnings());
@@ -234,6 +235,11 @@ impl Reader {
 }
 
 impl Changes {
+    /// Records that the server counts beyond those that it has listed, also when asked again.
+    fn unlisted(&self) -> u64 {
+        if self.unsettled { 0 } else { self.count_after.saturating_sub(self.listed) }
+    }
+
     fn warning(&self) -> Option<Warning> {
         let mut signs = Vec::new();
         let mut sign = |count: u64, what: &str, examples: &[String]| {

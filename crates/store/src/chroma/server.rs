@@ -90,12 +90,15 @@ impl ChromaServer {
         &self.warnings
     }
 
-    /// How many records the collection has now.
+    /// How many records the collection has now. That it has none counts only if the server lists none either.
     ///
     /// # Errors
     /// What the server fails with, [`Error::Status`] 404 if the collection is gone.
     pub async fn count(&self, collection: &Collection) -> Result<u64, Error> {
-        self.connection.count(collection).await
+        match self.connection.count(collection).await? {
+            0 => self.connection.lists_any(collection).await.map(u64::from),
+            count => Ok(count),
+        }
     }
 
     /// Visits every record of a collection; breaking ends the read early.

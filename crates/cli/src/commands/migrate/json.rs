@@ -79,6 +79,7 @@ fn collection(report: &CollectionReport) -> Value {
         "table": (!report.is_table_absent).then_some(&report.table),
         "status": report.outcome().as_str(),
         "source_records": report.source_records(),
+        "discrepancies": report.discrepancies().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "index_failure": report.index_failure,
     }));
     if let Some(copied) = &report.copied {

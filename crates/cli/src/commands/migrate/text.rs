@@ -146,6 +146,7 @@ fn collection(report: &CollectionReport) -> String {
         }
     }
     lists(&mut lines, report);
+    lines.extend(report.discrepancies().iter().map(|discrepancy| format!("  different: {discrepancy}")));
     lines.join("\n")
 }
 

@@ -1,0 +1,107 @@
+//! Servers that contradict themselves, by script: what they keep back is never called verified.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use migrate::{CollectionReport, Discrepancy, Error, MigrateOptions, Outcome, SourceCollection, Transfer};
+use records::DistanceSpace;
+use serde_json::{Value, json};
+use store::{
+    chroma::{ServerOptions, Source},
+    postgres::Database,
+};
+use test_support::{HttpAnswer, HttpRequest, HttpStub, TestDatabase};
+use tokio::runtime::Handle;
+
+use crate::{empty, only, silent, table, verified};
+
+const RECORDS: usize = 9;
+
+/// A server with one collection, `records`, of which it gives the first `listed(n)` to the `n`th request for records.
+fn serve(count: usize, listed: impl Fn(usize) -> usize + Send + Sync + 'static) -> HttpStub {
+    let gets = AtomicUsize::new(0);
+    HttpStub::start(move |request| {
+        let path = request.path.split('?').next().expect("splitting gives one part at least");
+        let (_, last) = path.rsplit_once('/').expect("a path has a slash");
+        let answer = match last {
+            "heartbeat" => json!({"nanosecond heartbeat": 1}),
+            "version" => json!("1.0.0"),
+            "collections" if request.path.contains("offset=0") => json!([{
+                "id": "00000000-0000-0000-0000-000000000007", "name": "records", "metadata": null, "dimension": 3,
+            }]),
+            "databases" if request.path.contains("offset=0") => json!([{"name": "default_database"}]),
+            "collections" | "databases" => json!([]),
+            "count" => json!(count),
+            "get" => records(request, listed(gets.fetch_add(1, Ordering::Relaxed))),
+            _ => json!({"tenant": "default_tenant", "databases": [], "name": "x"}),
+        };
+        Some(HttpAnswer::json(200, &answer.to_string()))
+    })
+}
+
+/// The answer to a request for records, of which there are the first `count`.
+fn records(request: &HttpRequest, count: usize) -> Value {
+    let body: Value = serde_json::from_slice(&request.body).expect("the body is JSON");
+    let number = |name: &str| body[name].as_u64().expect("it is given") as usize;
+    let is_asked = |n: &usize| body["ids"].as_array().is_none_or(|ids| ids.contains(&json!(format!("r{n}"))));
+    let numbers: Vec<usize> =
+        (0..count).filter(is_asked).skip(number("offset")).take(number("limit")).collect();
+    let column = |name: &str, value: &dyn Fn(usize) -> Value| {
+        let is_asked = body["include"].as_array().is_some_and(|columns| columns.contains(&json!(name)));
+        is_asked.then(|| numbers.iter().map(|n| value(*n)).collect::<Vec<_>>())
+    };
+    json!({
+        "ids": numbers.iter().map(|n| format!("r{n}")).collect::<Vec<_>>(),
+        "embeddings": column("embeddings", &|n| json!([n, 1, 2])),
+        "documents": column("documents", &|n| json!(format!("text {n}"))),
+        "metadatas": column("metadatas", &|_| Value::Null),
+        "uris": column("uris", &|_| Value::Null),
+    })
+}
+
+async fn migrate(database: &Database, server: &HttpStub) -> Result<CollectionReport, Error> {
+    let (options, runtime) = (ServerOptions::new(server.url()), Handle::current());
+    let source = tokio::task::spawn_blocking(move || Source::connect(&options, runtime));
+    let source = source.await.expect("it does not panic").expect("the server answers");
+    let collection = source.collections()[0].clone();
+    let source = SourceCollection::new(source, collection);
+    let transfers = vec![Transfer { source, table: table("records", DistanceSpace::L2, 3) }];
+    let report = migrate::migrate(database, transfers, &MigrateOptions::default(), &silent()).await;
+    report.map(only)
+}
+
+async fn migrate_into_empty(server: &HttpStub) -> (CollectionReport, TestDatabase) {
+    let (test_database, database) = empty().await;
+    (migrate(&database, server).await.expect("the migration runs"), test_database)
+}
+
+#[tokio::test]
+async fn server_that_gives_what_it_counts_is_verified() {
+    let (report, _test_database) = migrate_into_empty(&serve(RECORDS, |_| RECORDS)).await;
+    assert_eq!((report.outcome(), verified(&report).matched), (Outcome::Verified, RECORDS as u64));
+}
+
+#[tokio::test]
+async fn records_that_a_server_counts_and_does_not_list_are_not_called_verified() {
+    let (report, _test_database) = migrate_into_empty(&serve(RECORDS, |_| 4)).await;
+    assert_eq!(report.outcome(), Outcome::Different);
+    assert_eq!(report.discrepancies(), [Discrepancy::Unread(5)]);
+}
+
+#[tokio::test]
+async fn server_whose_lists_are_empty_from_some_request_on_is_not_called_verified() {
+    // As many requests as a migration of this collection makes, and a little more: the last ones are whole.
+    for whole in 1..8 {
+        let server = serve(RECORDS, move |n| if n < whole { RECORDS } else { 0 });
+        let (_test_database, database) = empty().await;
+        // A place that is lost ends the migration.
+        let Ok(report) = migrate(&database, &server).await else { continue };
+        let is_whole = verified(&report).matched == RECORDS as u64 && report.discrepancies().is_empty();
+        assert!(report.outcome() == Outcome::Different || is_whole, "{whole}: {report:?}");
+    }
+}
+
+#[tokio::test]
+async fn collection_that_a_server_counts_as_empty_is_read_all_the_same() {
+    let (report, _test_database) = migrate_into_empty(&serve(0, |_| RECORDS)).await;
+    assert_eq!((report.outcome(), verified(&report).matched), (Outcome::Verified, RECORDS as u64));
+}
