@@ -173,7 +173,7 @@ async fn what_stays_refused_ends_the_call_and_is_not_remembered() {
 }
 
 #[tokio::test]
-async fn a_value_that_is_wrong_is_no_refusal() {
+async fn a_temperature_that_is_too_high_is_no_refusal() {
     let (stub, bodies) = server(OPENAI, |_| {
         let message =
             "Invalid 'temperature': decimal above maximum value. Expected a value <= 1, but got 2 instead.";
@@ -285,7 +285,7 @@ fn refusals_are_understood_in_every_servers_words() {
         for status in [400, 422] {
             assert_eq!(refuses(status, body).first(), Some(parameter), "{body}");
         }
-        for status in [401, 404, 429] {
+        for status in [401, 429] {
             assert_eq!(refuses(status, body), [], "{status} {body}");
         }
     }
@@ -323,6 +323,120 @@ fn refusals_are_understood_in_other_words() {
     assert_eq!(refuses(400, &json!({"message": alternate})), [System]);
 }
 
+/// What a server says is wrong with a parameter can be said in any way; that it names it is enough.
+#[test]
+fn a_wrong_request_that_names_a_parameter_is_a_refusal_in_any_words() {
+    let said = [
+        "Invalid parameter: temperature",
+        "temperature is not a valid parameter for this model",
+        "Invalid value for 'temperature': expected 1, got 0",
+        "Parameter 'temperature' is invalid",
+        "Invalid temperature",
+        "no such parameter: temperature",
+        "Property temperature is not defined",
+        "temperature must equal 1",
+        "temperature: Input should be 1",
+        "temperature should be 1 or unset",
+        "Temperature: expected exactly 1",
+        "o3-mini requires temperature=1",
+        "This model only works with temperature=1",
+        "temperature: value 0.0 is out of range (0.01..1)",
+        "temperature must be > 0",
+        "temperature must be > 0 and <= 2",
+        "The parameter temperature isn't available with this model",
+        "Setting temperature is not possible",
+        "Please remove temperature from your request",
+        "temperature is immutable for this deployment",
+        "For this model, temperature must be left unset",
+        "模型不支持temperature参数",
+        "temperature를 지원하지 않습니다",
+        "このモデルではtemperatureは指定できません",
+        "Модель не принимает параметр temperature",
+        "Der Parameter „temperature“ wird von diesem Modell nicht unterstützt",
+        "Temperatur ist hier fest eingestellt",
+        "Le paramètre « temperature » n'est pas pris en charge",
+        "La température est fixe",
+    ];
+    let bodies = said.iter().flat_map(|said| [json!({"error": {"message": said}}), json!(said)]);
+    let by_field = [
+        json!({"error": {"message": "Invalid request", "param": "temperature"}}),
+        json!({"temperature": ["This field is not expected."]}),
+        json!({"errors": {"temperature": {"code": "x"}}}),
+        json!({"errors": [{"path": "/temperature", "message": "not expected"}]}),
+        json!({"errors": [{"source": {"pointer": "/data/temperature"}, "title": "Bad"}]}),
+        json!({"errors": ["bad temperature"]}),
+        json!({"detail": [{"loc": ["body", "temperature"], "msg": "wrong"}]}),
+        json!({"invalid-params": [{"name": "temperature", "reason": "wrong"}]}),
+        json!({"errors": [{"instancePath": "/temperature", "keyword": "const"}]}),
+        json!({"error": {"details": [{"fieldViolations": [{"field": "generation_config.temperature"}]}]}}),
+        json!({"error": {"key": "temperature"}}),
+    ];
+    for body in bodies.chain(by_field) {
+        for status in [400, 422] {
+            assert_eq!(refuses(status, &body), [Temperature], "{body}");
+        }
+        for status in [401, 429, 503] {
+            assert_eq!(refuses(status, &body), [], "{status} {body}");
+        }
+    }
+    let renamed = json!({"error": "Invalid parameter: max_tokens. Please use max_completion_tokens"});
+    assert_eq!(refuses(400, &renamed), [MaxTokens, MaxCompletionTokens]);
+    let other_names = ["temperature_scale is wrong", "hightemperature", "xtemperature2"];
+    for said in other_names {
+        assert_eq!(refuses(400, &json!({"error": {"message": said}})), [], "{said}");
+    }
+}
+
+/// Where a server or a model may not be used at all, naming something is not enough.
+#[test]
+fn what_is_forbidden_or_not_found_is_a_refusal_only_if_it_says_so() {
+    let error = |message: &str| json!({"error": {"message": message}});
+    for status in [403, 404] {
+        assert_eq!(refuses(status, &error("Unsupported value: temperature")), [Temperature]);
+        assert_eq!(refuses(status, &error("No model for temperature 0")), []);
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_without_it_too_is_reported_as_it_was_first() {
+    let (stub, bodies) = server(OPENAI, |body| {
+        let message = match body.get("temperature") {
+            Some(_) => "Invalid request: temperature or user",
+            None => "Invalid request: user",
+        };
+        Some((400, json!({"error": {"message": message}})))
+    });
+    let caller = caller(&stub, Wire::OpenAi, Transport::Whole);
+    for _ in 0..2 {
+        let error = call(&caller, "m", &full()).await.expect_err("it is wrong").to_string();
+        assert!(error.ends_with("temperature or user"), "{error}");
+    }
+    let bodies = bodies.lock().expect("no panic");
+    let has: Vec<bool> = bodies.iter().map(|body| body.get("temperature").is_some()).collect();
+    assert_eq!(has, [true, false, true, false]);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_something_else_is_asked_once() {
+    for (status, said, code) in [
+        (
+            400,
+            "This model's maximum context length is 8192 tokens; temperature 0.",
+            "context_length_exceeded",
+        ),
+        (400, "The model `m` does not exist (temperature 0)", "model_not_found"),
+        (401, "Incorrect API key, temperature", "invalid_api_key"),
+        (402, "Pay for temperature", "billing_error"),
+        (400, "The prompt is wrong", ""),
+    ] {
+        let (stub, bodies) =
+            server(OPENAI, move |_| Some((status, json!({"error": {"message": said, "code": code}}))));
+        let caller = caller(&stub, Wire::OpenAi, Transport::Whole);
+        call(&caller, "m", &full()).await.expect_err("it is wrong");
+        assert_eq!(bodies.lock().expect("no panic").len(), 1, "{said}");
+    }
+}
+
 /// Without its limit the answer would be as long as the model likes.
 #[test]
 fn a_limit_that_is_too_high_is_no_refusal() {
@@ -332,6 +446,9 @@ fn a_limit_that_is_too_high_is_no_refusal() {
         "max_tokens: 8192 > 4096, which is not permitted",
         "max_tokens 8192 exceeds the limit; larger values are not supported",
         "`max_tokens` must be less than 8192; other values are not accepted",
+        "Invalid max_tokens: the valid range is [1, 8192]",
+        "max_tokens must be between 1 and 4096",
+        "max_tokens: value 5000 is out of range (1..4096)",
     ] {
         assert_eq!(refuses(400, &json!({"error": {"message": said, "param": "max_tokens"}})), [], "{said}");
     }

@@ -58,7 +58,7 @@ impl Parameter {
     /// What servers call it, in lower case.
     fn names(self) -> &'static [&'static str] {
         match self {
-            Self::Temperature => &["temperature"],
+            Self::Temperature => &["temperature", "temperatur", "température", "temperatura", "温度"],
             Self::MaxTokens => &["max_tokens", "max_output_tokens", "maxoutputtokens"],
             Self::MaxCompletionTokens => &["max_completion_tokens"],
             Self::Seed => &["seed"],
@@ -116,7 +116,8 @@ impl Parameter {
 
     /// Where `text`, in lower case, names it first.
     fn place(self, text: &str) -> Option<usize> {
-        let is_part = |c: char| c.is_alphanumeric() || c == '_';
+        // Other scripts are written beside a name without a blank.
+        let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '\u{c0}'..='\u{24f}');
         let named = |name: &str| {
             let is_word = |(start, _): &(usize, &str)| {
                 !text[..*start].ends_with(is_part) && !text[start + name.len()..].starts_with(is_part)
@@ -181,7 +182,7 @@ static SAYS_SO: LazyLock<Regex> = LazyLock::new(|| {
 /// Words that say that the answer may not be as long as it was asked for, or that there is no room for it. That is no
 /// reason to ask for one of any length.
 static IS_TOO_MUCH: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"too (?:large|long|many|high|big)|exceed|at most|(?:less|greater|more|larger) than|maximum (?:value|allowed|number|of|output)|context (?:length|window|size)|up to [0-9]|[<>]=? ?[0-9]|\bonly .{0,60}?[0-9]{3}")
+    Regex::new(r"too (?:large|long|many|high|big)|exceed|at most|(?:less|greater|more|larger) than|maximum (?:value|allowed|number|of|output)|context (?:length|window|size)|up to [0-9]|out of range|(?:in|within) (?:the )?range|range (?:is |of )?[\[(]?[0-9]|between [0-9]|(?:in|within) [\[(][0-9]|[<>]=? ?[0-9]|\bonly .{0,60}?[0-9]{3}")
         .expect("a pattern")
 });
 
@@ -190,9 +191,23 @@ pub(super) fn says_so(codes: &[String], said: &str) -> bool {
     codes.iter().any(|code| CODES.contains(&code.as_str())) || SAYS_SO.is_match(said)
 }
 
-/// What a server that answers with an error refuses, the likeliest first. `fields` are what the error names apart from
-/// its words, `codes` its codes, and `said` its words, all in lower case.
-pub(super) fn refused(fields: &[String], codes: &[String], said: &str) -> Vec<Parameter> {
+/// Words that say that a temperature is too high, or below 0. That is wrong for every model, and what was asked for.
+static IS_NO_TEMPERATURE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"above (?:the )?max|too (?:large|high|big)|exceed|at most|(?:less|smaller|lower) than|<=? ?[0-9]|>= ?0(?:[^.0-9]|$)")
+        .expect("a pattern")
+});
+/// That it may be too low as well: the temperature 0 is, for some servers.
+static IS_TOO_LOW: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"greater|larger|above 0|> ?0|>= ?(?:0?\.|[1-9])|at least|positive|between")
+        .expect("a pattern")
+});
+
+/// What a server that answers with an error may refuse, the likeliest first. `fields` are what the error names apart
+/// from its words, `codes` its codes, and `said` its words, all in lower case.
+///
+/// Servers refuse a parameter in any words of any language. An answer that the request is wrong (400, 422) and names one
+/// is reason enough for another call without it; any other has to say so too.
+pub(super) fn refused(status: u16, fields: &[String], codes: &[String], said: &str) -> Vec<Parameter> {
     let says_so = says_so(codes, said);
     let fields = fields.join(" ");
     let named = |text: &str| {
@@ -203,11 +218,16 @@ pub(super) fn refused(fields: &[String], codes: &[String], said: &str) -> Vec<Pa
     };
     let mut refused = named(&fields);
     refused.extend(named(said));
+    let is_wrong = matches!(status, 400 | 422);
     // There is no code for schemas, and what is wrong with one is said in many ways; none is the caller's fault.
-    refused.retain(|parameter| says_so || *parameter == Parameter::JsonSchema);
+    refused.retain(|parameter| says_so || is_wrong || *parameter == Parameter::JsonSchema);
     let is_too_much = IS_TOO_MUCH.is_match(said)
         && !codes.iter().any(|code| matches!(&code[..], "unsupported_parameter" | "unknown_parameter"));
-    let is_length = |one: &Parameter| matches!(one, Parameter::MaxTokens | Parameter::MaxCompletionTokens);
-    refused.retain(|parameter| !(is_too_much && is_length(parameter)));
+    let is_no_temperature = !says_so && IS_NO_TEMPERATURE.is_match(said) && !IS_TOO_LOW.is_match(said);
+    refused.retain(|parameter| match parameter {
+        Parameter::MaxTokens | Parameter::MaxCompletionTokens => !is_too_much,
+        Parameter::Temperature => !is_no_temperature,
+        _ => true,
+    });
     refused
 }

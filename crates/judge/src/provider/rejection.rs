@@ -60,11 +60,19 @@ impl Rejection {
             (_, kind) => kind,
         };
         let said = words.all.to_lowercase();
-        // Some proxies have no status for it.
-        let may_refuse = kind == Kind::BadRequest
-            || (kind == Kind::ServerError && parameter::says_so(&words.codes, &said));
-        let refuses =
-            if may_refuse { parameter::refused(&words.fields, &words.codes, &said) } else { Vec::new() };
+        // Some proxies have another status for it.
+        let may_refuse = match kind {
+            Kind::BadRequest => true,
+            Kind::ServerError => parameter::says_so(&words.codes, &said),
+            Kind::Forbidden | Kind::NotFound if matches!(status, 403 | 404) => {
+                parameter::says_so(&words.codes, &said)
+            }
+            _ => false,
+        };
+        let refuses = match may_refuse {
+            true => parameter::refused(status, &words.fields, &words.codes, &said),
+            false => Vec::new(),
+        };
         Self { status, kind, message: words.message(status), wait, refuses }
     }
 
@@ -108,7 +116,15 @@ struct Words {
 impl Words {
     fn gather(&mut self, json: &Value, key: Option<&str>) {
         match json {
-            Value::Object(entries) => entries.iter().for_each(|(key, value)| self.gather(value, Some(key))),
+            Value::Object(entries) => {
+                for (key, value) in entries {
+                    // `{"temperature": {"code": "…"}}`
+                    if value.is_object() && Parameter::is_named(&key.to_lowercase()) {
+                        self.fields.push(key.to_lowercase());
+                    }
+                    self.gather(value, Some(key));
+                }
+            }
             Value::Array(values) => values.iter().for_each(|value| self.gather(value, key)),
             Value::String(text) => {
                 let inner = text.trim_start().starts_with(['{', '[']);
@@ -136,18 +152,16 @@ impl Words {
                 self.codes.push(text.to_lowercase());
             }
             Some(
-                "message" | "error" | "detail" | "raw" | "msg" | "error_message" | "errormessage"
-                | "error_msg" | "description" | "title",
+                "message" | "messages" | "error" | "errors" | "detail" | "details" | "raw" | "msg"
+                | "error_message" | "errormessage" | "error_msg" | "errmsg" | "status_msg" | "description"
+                | "error_description" | "title" | "info",
             )
             | None
                 if !text.is_empty() =>
             {
                 self.messages.push(text.clone());
             }
-            Some(
-                "param" | "params" | "parameter" | "loc" | "field" | "argument" | "property"
-                | "invalid_params" | "unsupported_params" | "target",
-            ) => {
+            Some(key) if names_field(key) => {
                 self.fields.push(text.to_lowercase());
                 return;
             }
@@ -179,6 +193,14 @@ impl Words {
         let all = self.all.to_lowercase();
         phrases.iter().any(|phrase| all.contains(phrase))
     }
+}
+
+/// Whether what stands under `key`, in lower case, is the name or path of a field.
+fn names_field(key: &str) -> bool {
+    matches!(key, "loc" | "location" | "key" | "keys" | "name" | "target" | "source")
+        || ["param", "field", "argument", "propert", "attribut", "path", "pointer"]
+            .iter()
+            .any(|part| key.contains(part))
 }
 
 fn unfold(json: &Value) -> Value {

@@ -14,7 +14,7 @@ pub use backoff::Backoff;
 pub use budget::{Allowance, Budget, Exceeded, Spent};
 pub use gate::{Gate, Gates, Permit};
 
-use super::{Completion, Disposition, Error, Provider, Request};
+use super::{Completion, Disposition, Error, Kind, Provider, Request};
 use crate::registry::Model;
 
 /// Where attempts are written down, each before it is sent and once it is over.
@@ -100,6 +100,7 @@ impl Caller {
         let mut refused = gate.refused().parameters();
         // Attempts that failed in a way that may pass are counted apart from those that were refused.
         let (mut attempt, mut failures, mut malformed) = (1, 0, None);
+        let mut first_refusal = None;
         loop {
             let permit = budget.within_time(gate.enter()).await.map_err(CallError::Budget)?;
             budget.begin(model).map_err(CallError::Budget)?;
@@ -120,6 +121,7 @@ impl Caller {
                 refused = more;
                 failures -= 1;
                 attempt += 1;
+                first_refusal = first_refusal.or(outcome.err());
                 continue;
             }
             if let Err(Error::Malformed { expected, .. }) = &outcome {
@@ -130,7 +132,12 @@ impl Caller {
             }
             match (outcome, wait) {
                 (Ok(completion), _) => return Ok(completion),
-                (Err(source), None) => return Err(CallError::Provider { attempts: attempt, source }),
+                (Err(last), None) => {
+                    // What is wrong is what the server said of the whole request.
+                    let is_no_better = last.kind() == Kind::BadRequest;
+                    let source = first_refusal.filter(|_| is_no_better).unwrap_or(last);
+                    return Err(CallError::Provider { attempts: attempt, source });
+                }
                 (Err(error), Some(wait)) => {
                     // Not the provider's words, which may repeat the prompt.
                     let (kind, wait_ms) = (error.kind(), wait.as_millis());
