@@ -100,14 +100,14 @@ async fn a_byte_order_mark_is_skipped() {
 
 #[tokio::test]
 async fn an_answer_is_whole_whether_or_how_its_end_is_explained() {
-    for reason in ["null", "\"\"", "\"STOP\"", "\"Stop\"", "\"null\"", "0"] {
+    for reason in ["null", "\"\"", "\"STOP\"", "\"Stop\"", "\"null\"", "0", "\"whatever\"", "\"OTHER\""] {
         for (wire, body) in answers("8", reason) {
             let (outcome, calls) = called(wire, 200, &body).await;
             let completion = outcome.unwrap_or_else(|error| panic!("{error:?}: {body}"));
             assert_eq!((&completion.content, calls), (&Content::Text("8".into()), 1), "{body}");
         }
     }
-    for reason in ["\"LENGTH\"", "\"max_tokens\"", "\"whatever\""] {
+    for reason in ["\"LENGTH\"", "\"max_tokens\"", "\"model_length\""] {
         for (wire, body) in answers("8", reason) {
             let (outcome, calls) = called(wire, 200, &body).await;
             assert_eq!((outcome.expect(&body).content, calls), (Content::Truncated("8".into()), 1), "{body}");

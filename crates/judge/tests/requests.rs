@@ -140,7 +140,14 @@ async fn what_is_no_whole_answer_is_no_text() {
         |reason: &str, message: Value| json!({"choices": [{"finish_reason": reason, "message": message}]});
     let text = || json!({"content": "Well,"});
     assert_eq!(content(Wire::OpenAi, &openai("length", text())).await, Content::Truncated("Well,".into()));
-    assert_eq!(content(Wire::OpenAi, &openai("whatever", text())).await, Content::Truncated("Well,".into()));
+    // An answer that ended for a reason that we do not know is an answer, and paid for.
+    for reason in ["whatever", "unknown", "other", "FINISH_REASON_STOP", "stop ", "stop_str"] {
+        assert_eq!(content(Wire::OpenAi, &openai(reason, text())).await, Content::Text("Well,".into()));
+    }
+    for reason in ["MAX_TOKENS", "model_length", "token_limit"] {
+        assert_eq!(content(Wire::OpenAi, &openai(reason, text())).await, Content::Truncated("Well,".into()));
+    }
+    assert_eq!(content(Wire::OpenAi, &openai("whatever", json!({"content": ""}))).await, Content::Empty);
     let filtered = content(Wire::OpenAi, &openai("content_filter", text())).await;
     assert_eq!(filtered, Content::Filtered("content_filter".into()));
     let refusal = json!({"content": null, "refusal": "I can't."});

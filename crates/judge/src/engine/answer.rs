@@ -38,13 +38,11 @@ pub(crate) fn request(model: &Model, question: &Question, temperature: f64) -> R
     Request { temperature: model.takes_temperature.then_some(temperature), ..Request::new(&question.text) }
 }
 
-/// The answer, if it is one that can be judged.
-pub(crate) fn whole_text(completion: &Completion) -> Result<&str, Unusable> {
+/// The answer, if it is one that can be judged; with U+FFFD for each NUL, which no `text` of PostgreSQL can hold. It is
+/// paid for, and asking again would bring the same.
+pub(crate) fn whole_text(completion: &Completion) -> Result<String, Unusable> {
     let (kind, words, is_refusal) = match &completion.content {
-        Content::Text(text) if text.contains('\0') => {
-            ("unstorable", "its answer has the character NUL".to_owned(), false)
-        }
-        Content::Text(text) => return Ok(text),
+        Content::Text(text) => return Ok(text.replace('\0', "\u{fffd}")),
         Content::Truncated(_) => ("truncated", "its answer was cut off".to_owned(), false),
         Content::Refused(words) => ("refused", format!("it declined: {words}"), true),
         Content::Filtered(reason) => {
@@ -102,4 +100,25 @@ pub(crate) fn no_answer(model: &Model, error: &Error) -> NoOutput {
 /// Words of a provider. PostgreSQL can look into no JSON that has the character NUL: its picture stands for it.
 pub(crate) fn words(text: &str) -> Value {
     without_nul(text).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_nul_does_not_lose_the_answer() {
+        let completion = Completion {
+            content: Content::Text("It is\0 7.\0".into()),
+            model: "m".into(),
+            provider_id: None,
+            finish_reason: "stop".into(),
+            usage: None,
+            latency: Duration::ZERO,
+            memory: crate::provider::AnswerMemory::default(),
+        };
+        assert_eq!(whole_text(&completion), Ok("It is\u{fffd} 7.\u{fffd}".to_owned()));
+    }
 }

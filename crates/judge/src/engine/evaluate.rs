@@ -172,7 +172,7 @@ impl Judging {
             let model_id = model.id.clone();
             RunError::from(NoOutput { model_id, kind, words, retry_after: None })
         };
-        let text = whole_text(&completion).map_err(|none| unusable(none.kind, none.words))?.to_owned();
+        let text = whole_text(&completion).map_err(|none| unusable(none.kind, none.words))?;
         let output = new_output(plan, question, text, output_metadata(model, &completion));
         self.outputs.store(&output).await.map_err(|error| match error {
             // All that the client has a say in was checked before.

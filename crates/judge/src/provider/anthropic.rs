@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{
-    Content, Parameter, Parameters, Reply, Request, Transport, Unreadable, Usage, finish_reason, owned,
+    Content, Parameter, Parameters, Reply, Request, Transport, Unreadable, Usage,
+    ending::{Ending, ending},
+    owned,
 };
 
 pub(super) const PATH: [&str; 2] = ["v1", "messages"];
@@ -53,17 +55,17 @@ pub(super) fn read(body: &Value) -> Result<Reply, Unreadable> {
         content => content,
     };
     let blocks = content.as_array().ok_or(Unreadable::Form("`content`, a list"))?;
-    let (finish_reason, reason) = finish_reason(&body["stop_reason"]);
+    let (finish_reason, ending) = ending(&body["stop_reason"]);
     let texts = blocks.iter().filter(|block| block["type"] == "text");
     let text: String = texts.filter_map(|block| block["text"].as_str()).collect();
-    let content = match reason.as_str() {
-        "" if blocks.iter().any(|block| block["type"] == "tool_use") => Content::ToolCall(text),
-        "" => Content::without_reason(text, "`stop_reason`")?,
-        // The last is what others say who speak this API.
-        "end_turn" | "stop_sequence" | "stop" => Content::whole(text),
-        "tool_use" => Content::ToolCall(text),
-        "refusal" => Content::Refused(text),
-        _ => Content::Truncated(text),
+    let content = match ending {
+        Ending::Unsaid if blocks.iter().any(|block| block["type"] == "tool_use") => Content::ToolCall(text),
+        Ending::Unsaid => Content::without_reason(text, "`stop_reason`")?,
+        Ending::Whole => Content::whole(text),
+        Ending::ToolCall => Content::ToolCall(text),
+        Ending::Refused => Content::Refused(text),
+        Ending::Filtered => Content::Filtered(finish_reason.clone()),
+        Ending::Cut | Ending::Failed => Content::Truncated(text),
     };
     let cached = "/cache_read_input_tokens";
     let input = ["/input_tokens", "/cache_creation_input_tokens", cached];

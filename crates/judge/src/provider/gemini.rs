@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{Content, Parameter, Parameters, Reply, Request, Unreadable, Usage, finish_reason, owned};
+use super::{
+    Content, Parameter, Parameters, Reply, Request, Unreadable, Usage,
+    ending::{Ending, ending},
+    owned,
+};
 
 pub(super) fn body(request: &Request, refused: Parameters) -> Value {
     let Request { system: _, prompt: _, temperature, max_tokens, seed, json_schema } = request;
@@ -46,8 +50,8 @@ pub(super) fn read(body: &Value) -> Result<Reply, Unreadable> {
     let blocked = owned(&body["promptFeedback"]["blockReason"]);
     let (content, finish_reason) = match (candidate.is_object(), blocked) {
         (true, _) => {
-            let (said, reason) = finish_reason(&candidate["finishReason"]);
-            (content(candidate, &said, &reason)?, said)
+            let (said, ending) = ending(&candidate["finishReason"]);
+            (content(candidate, &said, ending)?, said)
         }
         (false, Some(reason)) => (Content::Filtered(reason.clone()), reason),
         (false, None) => return Err(Unreadable::Form("`candidates` or `promptFeedback.blockReason`")),
@@ -72,26 +76,19 @@ fn usage(metadata: &Value) -> Option<Usage> {
     Usage::read(&counts, &input, &["/candidatesTokenCount", "/thoughtsTokenCount"])
 }
 
-fn content(candidate: &Value, said: &str, reason: &str) -> Result<Content, Unreadable> {
+fn content(candidate: &Value, said: &str, ending: Ending) -> Result<Content, Unreadable> {
     let parts = candidate["content"]["parts"].as_array().map_or(&[][..], Vec::as_slice);
     let answer = parts.iter().filter(|part| part["thought"] != true);
     let text: String = answer.filter_map(|part| part["text"].as_str()).collect();
-    Ok(match reason {
-        "" | "stop" if parts.iter().any(|part| part.get("functionCall").is_some()) => Content::ToolCall(text),
-        "" => Content::without_reason(text, "`candidates[0].finishReason`")?,
-        "stop" => Content::whole(text),
-        "unexpected_tool_call" | "malformed_function_call" | "too_many_tool_calls" => Content::ToolCall(text),
-        "safety"
-        | "recitation"
-        | "language"
-        | "blocklist"
-        | "prohibited_content"
-        | "spii"
-        | "model_armor"
-        | "image_safety"
-        | "image_prohibited_content"
-        | "image_recitation" => Content::Filtered(said.to_owned()),
-        _ => Content::Truncated(text),
+    let calls_tools = || parts.iter().any(|part| part.get("functionCall").is_some());
+    Ok(match ending {
+        Ending::Unsaid | Ending::Whole if calls_tools() => Content::ToolCall(text),
+        Ending::Unsaid => Content::without_reason(text, "`candidates[0].finishReason`")?,
+        Ending::Whole => Content::whole(text),
+        Ending::ToolCall => Content::ToolCall(text),
+        Ending::Refused => Content::Refused(text),
+        Ending::Filtered => Content::Filtered(said.to_owned()),
+        Ending::Cut | Ending::Failed => Content::Truncated(text),
     })
 }
 

@@ -10,6 +10,7 @@
 mod answers;
 mod anthropic;
 mod client;
+mod ending;
 mod error;
 mod gemini;
 pub mod limits;
@@ -148,7 +149,7 @@ pub struct Completion {
 pub enum Content {
     /// A whole answer, unchanged, with at least one character that can be seen.
     Text(String),
-    /// The answer was cut off, at the token limit or for a reason that we do not know.
+    /// The answer was cut off, at the token limit or by a failure.
     Truncated(String),
     /// The model declined, in its words if it gave any.
     Refused(String),
@@ -275,14 +276,4 @@ impl Usage {
 
 fn owned(value: &Value) -> Option<String> {
     value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
-}
-
-/// Why an answer ended, as it is said, and the same in lower case: servers differ in that. Both are empty where it is
-/// not said.
-fn finish_reason(value: &Value) -> (String, String) {
-    let said = owned(value).unwrap_or_default();
-    match said.to_ascii_lowercase() {
-        none if matches!(&none[..], "null" | "none" | "finish_reason_unspecified") => Default::default(),
-        reason => (said, reason),
-    }
 }

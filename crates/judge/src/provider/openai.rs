@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{
-    Content, Parameter, Parameters, Reply, Request, Transport, Unreadable, Usage, finish_reason, owned,
+    Content, Parameter, Parameters, Reply, Request, Transport, Unreadable, Usage,
+    ending::{Ending, ending},
+    owned,
 };
 use crate::registry;
 
@@ -63,21 +65,19 @@ pub(super) fn read(body: &Value) -> Result<Reply, Unreadable> {
     }
     let message = choice.get("message").filter(|message| message.is_object());
     let message = message.ok_or(Unreadable::Form("`choices[0].message`"))?;
-    let (finish_reason, reason) = finish_reason(&choice["finish_reason"]);
+    let (finish_reason, ending) = ending(&choice["finish_reason"]);
     let text = text(&message["content"]);
     let calls_tools = message["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty());
-    let content = match (reason.as_str(), owned(&message["refusal"])) {
+    let content = match (ending, owned(&message["refusal"])) {
         (_, Some(refusal)) => Content::Refused(refusal),
-        ("content_filter", None) => Content::Filtered(finish_reason.clone()),
-        ("tool_calls" | "function_call", None) => Content::ToolCall(text),
-        ("", None) if calls_tools => Content::ToolCall(text),
-        ("", None) => Content::without_reason(text, "`choices[0].finish_reason`")?,
-        // What the servers of others say for it, behind those of Hugging Face and behind routers.
-        ("stop" | "end_turn" | "stop_sequence" | "eos" | "eos_token" | "complete" | "completed", None) => {
-            Content::whole(text)
-        }
-        ("error", None) => return Err(Unreadable::Unfinished),
-        _ => Content::Truncated(text),
+        (Ending::Filtered, None) => Content::Filtered(finish_reason.clone()),
+        (Ending::ToolCall, None) => Content::ToolCall(text),
+        (Ending::Unsaid, None) if calls_tools => Content::ToolCall(text),
+        (Ending::Unsaid, None) => Content::without_reason(text, "`choices[0].finish_reason`")?,
+        (Ending::Whole, None) => Content::whole(text),
+        (Ending::Refused, None) => Content::Refused(text),
+        (Ending::Failed, None) => return Err(Unreadable::Unfinished),
+        (Ending::Cut, None) => Content::Truncated(text),
     };
     Ok(Reply {
         content,

@@ -150,11 +150,11 @@ impl Execution {
                         metadata.insert("run_id".to_owned(), self.run.to_string().into());
                         let answer = KeptAnswer {
                             task: task.number,
-                            text: text.to_owned(),
+                            text: text.clone(),
                             metadata: Value::Object(metadata.clone()).to_string(),
                         };
                         self.write(task, RunRecords { answers: vec![answer], ..records }).await?;
-                        (text.to_owned(), metadata, completion.memory.clone())
+                        (text, metadata, completion.memory.clone())
                     }
                     Err(none) => {
                         let outcome =
