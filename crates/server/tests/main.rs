@@ -11,6 +11,7 @@ mod full_disk;
 mod gateway;
 mod names;
 mod odd_rows;
+mod odd_runs;
 mod operation;
 mod poison;
 mod refusals;

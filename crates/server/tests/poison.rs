@@ -18,12 +18,12 @@ use crate::{
 };
 
 /// What a run of `models` is asked for, without verdicts of earlier ones.
-fn request(metric: &str) -> Value {
+pub(crate) fn request(metric: &str) -> Value {
     json!({"theme": "physics", "models": ["gpt-4o"], "evaluation_prompt_ids": [metric], "use_cache": false})
 }
 
 /// A provider whose judge lacks its key until this says otherwise, so that a run of it stops before any unit is done.
-fn stopping() -> (Stub, Arc<AtomicBool>) {
+pub(crate) fn stopping() -> (Stub, Arc<AtomicBool>) {
     let is_paid = Arc::new(AtomicBool::new(false));
     let paid = Arc::clone(&is_paid);
     let answer = move |text: &str| match paid.load(Ordering::Relaxed) {
@@ -34,7 +34,7 @@ fn stopping() -> (Stub, Arc<AtomicBool>) {
     (Stub::start(move |_| judge(VERDICT), answer), is_paid)
 }
 
-async fn resume(served: &Served, id: &str) {
+pub(crate) async fn resume(served: &Served, id: &str) {
     served.post(&format!("/api/v1/runs/{id}/resume"), json!({})).await.data();
 }
 

@@ -145,6 +145,7 @@ impl RunProgress {
             run.problems.push(problem);
             RunBudget::default()
         });
+        run.problems.extend(tasks.iter().filter_map(|tasks| tasks.problem.clone()));
         let (answers, units) = counted(tasks);
         let mut progress = Self {
             id: run.id,
@@ -206,14 +207,16 @@ impl From<RunStateName> for RunState {
 
 fn counted(tasks: &[RunTasks]) -> (AnswerCounts, UnitCounts) {
     let (mut answers, mut units) = (AnswerCounts::default(), UnitCounts::default());
-    for RunTasks { kind, outcome, count } in tasks {
+    for RunTasks { kind, outcome, is_done, count, problem: _ } in tasks {
         let (total, done) = match kind {
-            TaskKind::Answer => (&mut answers.total, &mut answers.done),
-            TaskKind::Judgement => (&mut units.total, &mut units.done),
+            Some(TaskKind::Answer) => (&mut answers.total, &mut answers.done),
+            Some(TaskKind::Judgement) => (&mut units.total, &mut units.done),
+            // What they are is not known.
+            None => continue,
         };
         *total += count;
-        let Some(outcome) = outcome else { continue };
-        *done += count;
+        *done += if *is_done { *count } else { 0 };
+        let (Some(kind), Some(outcome)) = (kind, outcome) else { continue };
         let of_outcome = match (kind, outcome) {
             (TaskKind::Answer, TaskOutcome::Answered) => &mut answers.answered,
             (TaskKind::Answer, TaskOutcome::Refused) => &mut answers.refused,

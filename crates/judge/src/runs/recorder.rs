@@ -85,6 +85,12 @@ pub(super) enum RecordError {
     /// The run is not running any more, so that no call may be begun.
     #[error("the run was ended")]
     Ended,
+    /// What the run has used is not known, so that no call may be begun.
+    #[error("what its calls have used cannot be read: {problem}")]
+    Usage {
+        /// What is wrong.
+        problem: String,
+    },
     /// PostgreSQL does not take them.
     #[error("failed to record what was done")]
     Storage(#[source] Arc<StorageError>),
@@ -128,7 +134,10 @@ impl Recorder {
         let recorded = written(&self.begun, attempt).await?;
         match recorded.state {
             Some(state) if state != RunState::Running => Err(RecordError::Ended),
-            _ => require(&recorded, task),
+            _ => match recorded.problems.first() {
+                Some(problem) => Err(RecordError::Usage { problem: problem.clone() }),
+                None => require(&recorded, task),
+            },
         }
     }
 

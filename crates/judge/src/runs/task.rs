@@ -313,6 +313,7 @@ impl From<RecordError> for TaskAbort {
         match error {
             RecordError::Lost => Self::Lost,
             RecordError::Ended => Self::Ended,
+            RecordError::Usage { .. } => Self::Stop(error.to_string()),
             RecordError::Storage(ref cause) => {
                 let reason = format!("{error}: {}", error_chain(&**cause));
                 match **cause {

@@ -249,6 +249,9 @@ fn summary(run: &RunProgress) -> String {
     if let Some(reason) = &run.stop_reason {
         line("because", reason.clone());
     }
+    for problem in &run.problems {
+        line("problem", problem.clone());
+    }
     let parts = [(answers.answered, "answered"), (answers.refused, "refused"), (answers.failed, "failed")];
     line("answers", counts(answers.done, answers.total, &parts));
     let parts = [

@@ -5,9 +5,9 @@ use sqlx::PgConnection;
 use time::PrimitiveDateTime;
 use uuid::Uuid;
 
-use super::{FAILING, Recorded, RunState, RunUsage, record::attempt_number};
+use super::{FAILING, Recorded, RunState, StoredUsage, record::attempt_number};
 use crate::{
-    postgres::{Database, counted::counted, unnamed::on},
+    postgres::{Database, unnamed::on},
     storage::StorageError,
 };
 
@@ -63,15 +63,19 @@ async fn begin(
     .fetch_optional(on(connection))
     .await?;
     let Some(row) = row else {
-        return Ok(Recorded { lost: tasks().collect(), state: None, used: RunUsage::default() });
+        return Ok(Recorded::of_no_run(tasks().collect()));
     };
-    let used = RunUsage {
-        requests: counted(row.requests)?,
-        tokens: counted(row.tokens)?,
+    let mut problems = Vec::new();
+    let used = StoredUsage {
+        requests: row.requests,
+        worker_requests: row.worker_requests,
+        tokens: row.tokens,
         cost_usd: row.cost_usd,
-        without_usage: counted(row.without_usage)?,
-        without_cost: counted(row.without_cost)?,
+        without_usage: row.without_usage,
+        without_cost: row.without_cost,
     };
+    let used = used.read(&mut problems);
     let lost = tasks().filter(|task| !row.held.contains(task)).collect();
-    Ok(Recorded { lost, state: Some(RunState::stored(&row.state)?), used })
+    let state = RunState::stored(row.state.as_deref()).unwrap_or(RunState::Stopped);
+    Ok(Recorded { lost, state: Some(state), used, problems })
 }

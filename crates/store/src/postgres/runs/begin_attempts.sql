@@ -26,16 +26,23 @@ with run as materialized (
     returning task
 ), counted as (
     update run_workers
-    set requests = requests + (select count(*) from written)
+    set requests = (requests::numeric + least((select count(*) from written), 9223372036854775807 - requests::numeric))::bigint
     where run_id = $1 and worker = $2
 )
-select state as "state!",
+select left(state, 100) as "state?",
     array(select task from held) as "held!",
-    requests
-        + (select coalesce(sum(workers.requests), 0)::bigint from run_workers as workers where workers.run_id = $1)
-        + (select count(*) from written) as "requests!",
-    tokens as "tokens!",
-    cost_usd as "cost_usd!",
-    without_usage as "without_usage!",
-    without_cost as "without_cost!"
+    requests as "requests?",
+    (
+        -- Negative if one worker's is, or is missing. What this statement has counted is not there yet.
+        select case
+            when min(coalesce(workers.requests, -1)) < 0 then -1
+            else least(coalesce(sum(workers.requests), 0) + (select count(*) from written), 9223372036854775807)::bigint
+        end
+        from run_workers as workers
+        where workers.run_id = $1
+    ) as "worker_requests?",
+    tokens as "tokens?",
+    cost_usd as "cost_usd?",
+    without_usage as "without_usage?",
+    without_cost as "without_cost?"
 from run

@@ -18,22 +18,22 @@ with chosen as (
     for update skip locked
 ), claimed as (
     update run_tasks as tasks
-    set worker = $2, claims = least(claims, 2147483646) + 1
+    set worker = $2, claims = least(coalesce(claims, 0), 2147483646) + 1
     from chosen
     where tasks.run_id = $1 and tasks.task = chosen.task
     returning tasks.*
 )
 select claimed.task as "task!",
     claimed.kind as "kind!",
-    claimed.query as "query!",
-    claimed.model as "model!",
+    claimed.query as "query?",
+    claimed.model as "model?",
     claimed.opponent,
-    claimed.swapped as "swapped!",
+    claimed.swapped as "swapped?",
     claimed.metric,
     claimed.judge,
     claimed.repeat,
-    claimed.claims as "claims!",
-    claimed.attempts as "attempts!",
+    claimed.claims as "claims?",
+    claimed.attempts as "attempts?",
     claimed.answer_text,
     claimed.answer_metadata,
     queries.query_id as "query_id?",

@@ -6,7 +6,7 @@ use time::PrimitiveDateTime;
 use uuid::Uuid;
 
 use super::{
-    FAILING, Run, RunQuery, RunShape, RunState, RunTasks, RunUsage, TaskKind, TaskOutcome,
+    FAILING, Run, RunQuery, RunShape, RunState, RunTasks, StoredUsage, TaskKind, TaskOutcome,
     record::release_judgements, whole,
 };
 use crate::{
@@ -18,19 +18,20 @@ use crate::{
 struct Row {
     id: Uuid,
     name: Option<String>,
-    plan: String,
-    allowance: String,
-    state: String,
+    plan: Option<String>,
+    allowance: Option<String>,
+    state: Option<String>,
     stop_reason: Option<String>,
     created_at: PrimitiveDateTime,
     began_at: PrimitiveDateTime,
     ended_at: Option<PrimitiveDateTime>,
     has_odd_time: bool,
-    requests: i64,
-    tokens: i64,
-    cost_usd: f64,
-    without_usage: i64,
-    without_cost: i64,
+    requests: Option<i64>,
+    worker_requests: Option<i64>,
+    tokens: Option<i64>,
+    cost_usd: Option<f64>,
+    without_usage: Option<i64>,
+    without_cost: Option<i64>,
 }
 
 impl Database {
@@ -67,18 +68,24 @@ impl Database {
             let row = sqlx::query_as!(
                 Row,
                 r#"
-            select id, name, plan, allowance, state, stop_reason,
+            select id, name, plan as "plan?", allowance as "allowance?", left(state, 100) as "state?", stop_reason,
                 -- Times that Rust's types do not have are the nearest that they have.
                 least(greatest(created_at, '0001-01-01'), '9999-12-31 23:59:59.999999') as "created_at!",
                 least(greatest(began_at, '0001-01-01'), '9999-12-31 23:59:59.999999') as "began_at!",
                 case when ended_at is not null then least(greatest(ended_at, '0001-01-01'), '9999-12-31 23:59:59.999999') end as "ended_at?",
                 (num_nulls(created_at, began_at) > 0 or least(created_at, began_at, ended_at) < '0001-01-01' or greatest(created_at, began_at, ended_at) > '9999-12-31 23:59:59.999999') as "has_odd_time!",
-                requests + (
-                    select coalesce(sum(workers.requests), 0)::bigint
+                requests as "requests?",
+                (
+                    -- Negative if one worker's is, or is missing.
+                    select case
+                        when min(coalesce(workers.requests, -1)) < 0 then -1
+                        else least(coalesce(sum(workers.requests), 0), 9223372036854775807)::bigint
+                    end
                     from run_workers as workers
                     where workers.run_id = runs.id
-                ) as "requests!",
-                tokens, cost_usd, without_usage, without_cost
+                ) as worker_requests,
+                tokens as "tokens?", cost_usd as "cost_usd?", without_usage as "without_usage?",
+                without_cost as "without_cost?"
             from runs
             where id = $1
             "#,
@@ -86,7 +93,7 @@ impl Database {
             )
             .fetch_optional(on(connection))
             .await?;
-            row.map(Row::run).transpose()
+            Ok(row.map(Row::run))
         })
         .await
     }
@@ -107,20 +114,27 @@ impl Database {
             let rows = sqlx::query_as!(
                 Row,
                 r#"
-            select id, name, plan, allowance, state, stop_reason,
+            select id, name, plan as "plan?", allowance as "allowance?", left(state, 100) as "state?", stop_reason,
                 -- Times that Rust's types do not have are the nearest that they have.
                 least(greatest(created_at, '0001-01-01'), '9999-12-31 23:59:59.999999') as "created_at!",
                 least(greatest(began_at, '0001-01-01'), '9999-12-31 23:59:59.999999') as "began_at!",
                 case when ended_at is not null then least(greatest(ended_at, '0001-01-01'), '9999-12-31 23:59:59.999999') end as "ended_at?",
                 (num_nulls(created_at, began_at) > 0 or least(created_at, began_at, ended_at) < '0001-01-01' or greatest(created_at, began_at, ended_at) > '9999-12-31 23:59:59.999999') as "has_odd_time!",
-                requests + (
-                    select coalesce(sum(workers.requests), 0)::bigint
+                requests as "requests?",
+                (
+                    -- Negative if one worker's is, or is missing.
+                    select case
+                        when min(coalesce(workers.requests, -1)) < 0 then -1
+                        else least(coalesce(sum(workers.requests), 0), 9223372036854775807)::bigint
+                    end
                     from run_workers as workers
                     where workers.run_id = runs.id
-                ) as "requests!",
-                tokens, cost_usd, without_usage, without_cost
+                ) as worker_requests,
+                tokens as "tokens?", cost_usd as "cost_usd?", without_usage as "without_usage?",
+                without_cost as "without_cost?"
             from runs
-            where ($1::text is null or state = $1)
+            where ($1::text is null
+                    or $1 = case when state in ('running', 'cancelled', 'completed') then state else 'stopped' end)
                 and ($2::timestamp is null or (least(greatest(created_at, '0001-01-01'), '9999-12-31 23:59:59.999999'), id) < ($2, $3::uuid))
             order by least(greatest(created_at, '0001-01-01'), '9999-12-31 23:59:59.999999') desc, id desc
             limit $4
@@ -132,7 +146,7 @@ impl Database {
             )
             .fetch_all(on(connection))
             .await?;
-            rows.into_iter().map(Row::run).collect::<sqlx::Result<_>>()
+            Ok(rows.into_iter().map(Row::run).collect())
         })
         .await
     }
@@ -170,10 +184,20 @@ impl Database {
         self.in_service(FAILING, OPERATION, async |connection| {
             let rows = sqlx::query!(
                 r#"
-            select kind, outcome, count(*) as "tasks!"
+            select
+                -- All that are not known are one, of which there is an example: whoever wrote them may have written many.
+                case when kind in ('answer', 'judgement') then kind end as kind,
+                case
+                    when outcome in ('answered', 'scored', 'unparsed', 'refused', 'failed', 'unanswered') then outcome
+                end as outcome,
+                case when state in ('waiting', 'ready', 'done') then state end as state,
+                left(min(kind), 40) as kind_found,
+                left(min(outcome), 40) as outcome_found,
+                left(min(state), 40) as state_found,
+                count(*) as "tasks!"
             from run_tasks
             where run_id = $1
-            group by kind, outcome
+            group by 1, 2, 3, outcome is null
             "#,
                 id
             )
@@ -181,11 +205,22 @@ impl Database {
             .await?;
             rows.into_iter()
                 .map(|row| {
-                    Ok(RunTasks {
-                        kind: TaskKind::stored(&row.kind)?,
-                        outcome: row.outcome.as_deref().map(TaskOutcome::stored).transpose()?,
-                        count: counted(row.tasks)?,
-                    })
+                    let kind = row.kind.as_deref().and_then(TaskKind::stored);
+                    let outcome = row.outcome.as_deref().and_then(TaskOutcome::stored);
+                    let (is_done, count) = (row.state.as_deref() == Some("done"), counted(row.tasks)?);
+                    let is_odd = kind.is_none()
+                        || row.state.is_none()
+                        || (outcome.is_none() && (is_done || row.outcome_found.is_some()));
+                    let shown = |found: Option<String>| found.map_or("null".to_owned(), |found| format!("`{found}`"));
+                    let problem = is_odd.then(|| {
+                        format!(
+                            "{count} of its tasks have a kind, state or outcome that cannot be, such as kind {}, state {}, outcome {}",
+                            shown(row.kind_found),
+                            shown(row.state_found),
+                            shown(row.outcome_found)
+                        )
+                    });
+                    Ok(RunTasks { kind, outcome, is_done, count, problem })
                 })
                 .collect::<sqlx::Result<_>>()
         })
@@ -224,7 +259,8 @@ impl Database {
 
     /// Completes a running run of `models` models if every task is done; the state that it has then, `None` if there is
     /// no such run. Judgements that wait where nothing is under way wait for answers that are not there: they become
-    /// ready, so that whoever claims them ends them.
+    /// ready, so that whoever claims them ends them. If all tasks that are left are of no known kind or state, which nothing
+    /// claims, the run is stopped.
     ///
     /// # Errors
     /// When a statement fails.
@@ -251,13 +287,17 @@ impl Database {
             set state = 'completed', stop_reason = null, ended_at = clock_timestamp() at time zone 'utc'
             where id = $1
                 and state = 'running'
-                and not exists (select 1 from run_tasks where run_id = $1 and state <> 'done')
+                and not exists (select 1 from run_tasks where run_id = $1 and state is distinct from 'done')
             "#,
                 id
             )
             .execute(on(connection))
             .await?;
-            Ok(if completed.rows_affected() == 1 { Some(RunState::Completed) } else { state })
+            if completed.rows_affected() == 1 {
+                return Ok(Some(RunState::Completed));
+            }
+            let is_stopped = state == Some(RunState::Running) && stop_if_blocked(connection, id).await?;
+            Ok(if is_stopped { Some(RunState::Stopped) } else { state })
         })
         .await
     }
@@ -335,10 +375,46 @@ pub struct RetryFailed {
 
 /// Locks the run's row until the transaction ends; its state.
 pub(super) async fn locked_state(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<RunState>> {
-    let state = sqlx::query_scalar!("select state from runs where id = $1 for no key update", id)
-        .fetch_optional(on(connection))
-        .await?;
-    state.as_deref().map(RunState::stored).transpose()
+    let row =
+        sqlx::query!(r#"select left(state, 100) as state from runs where id = $1 for no key update"#, id)
+            .fetch_optional(on(connection))
+            .await?;
+    Ok(row.map(|row| RunState::stored(row.state.as_deref()).unwrap_or(RunState::Stopped)))
+}
+
+/// Stops a running run of which only tasks are left that nothing claims; whether there are such.
+async fn stop_if_blocked(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<bool> {
+    let stopped = sqlx::query!(
+        r#"
+        update runs
+        set state = 'stopped',
+            stop_reason = blocked.tasks || ' of its tasks cannot be done, since their kind or state is not known, such as kind '
+                || coalesce('`' || left(blocked.kind, 40) || '`', 'null') || ', state '
+                || coalesce('`' || left(blocked.state, 40) || '`', 'null'),
+            ended_at = clock_timestamp() at time zone 'utc'
+        from (
+            select count(*) as tasks, min(kind) as kind, min(state) as state
+            from run_tasks
+            where run_id = $1
+                and state is distinct from 'done'
+                and (
+                    coalesce(kind not in ('answer', 'judgement'), true)
+                    or coalesce(state not in ('waiting', 'ready'), true)
+                )
+        ) as blocked
+        where runs.id = $1
+            and blocked.tasks > 0
+            and not exists (
+                select 1
+                from run_tasks
+                where run_id = $1 and state = 'ready' and kind in ('answer', 'judgement')
+            )
+        "#,
+        id
+    )
+    .execute(on(connection))
+    .await?;
+    Ok(stopped.rows_affected() == 1)
 }
 
 async fn retry_failed(connection: &mut PgConnection, id: Uuid, models: u16) -> sqlx::Result<()> {
@@ -465,24 +541,36 @@ impl RunQuery {
 }
 
 impl Row {
-    fn run(self) -> sqlx::Result<Run> {
+    fn run(self) -> Run {
         let mut problems = Vec::new();
         if self.has_odd_time {
             problems.push("a time is missing, infinite, before the year 1 or after 9999".to_owned());
         }
-        let counts = [self.requests, self.tokens, self.without_usage, self.without_cost];
-        Ok(Run {
+        let state = RunState::stored(self.state.as_deref()).unwrap_or_else(|problem| {
+            problems.push(format!("{problem}, and `stopped` stands for it"));
+            RunState::Stopped
+        });
+        let used = StoredUsage {
+            requests: self.requests,
+            worker_requests: self.worker_requests,
+            tokens: self.tokens,
+            cost_usd: self.cost_usd,
+            without_usage: self.without_usage,
+            without_cost: self.without_cost,
+        };
+        Run {
             id: self.id,
             name: self.name,
-            plan: self.plan,
-            allowance: self.allowance,
-            state: RunState::stored(&self.state)?,
+            // None is no plan, and whoever reads it says so.
+            plan: self.plan.unwrap_or_default(),
+            allowance: self.allowance.unwrap_or_default(),
+            state,
             stop_reason: self.stop_reason,
             created_at: self.created_at,
             began_at: self.began_at,
             ended_at: self.ended_at,
-            used: RunUsage::stored(counts, self.cost_usd, &mut problems),
+            used: used.read(&mut problems),
             problems,
-        })
+        }
     }
 }

@@ -120,14 +120,18 @@ pub struct RunShape {
 }
 
 /// A run's tasks that are in the same state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunTasks {
-    /// What they are.
-    pub kind: TaskKind,
-    /// What came of them; none of those that are not done.
+    /// What they are, if that is known.
+    pub kind: Option<TaskKind>,
+    /// What came of them, if that is known; none of those that are not done.
     pub outcome: Option<TaskOutcome>,
+    /// Whether they are done.
+    pub is_done: bool,
     /// How many there are.
     pub count: u64,
+    /// What another hand has written into them, in words.
+    pub problem: Option<String>,
 }
 
 /// What a task is.
@@ -150,9 +154,14 @@ impl RunState {
         }
     }
 
-    fn stored(name: &str) -> sqlx::Result<Self> {
+    /// Of a name that is stored.
+    ///
+    /// # Errors
+    /// In words, for a name that no version of ours has written: nobody works on such a run.
+    fn stored(name: Option<&str>) -> Result<Self, String> {
+        let name = name.ok_or("`state` is missing")?;
         let all = [Self::Running, Self::Cancelled, Self::Stopped, Self::Completed];
-        all.into_iter().find(|state| state.as_str() == name).ok_or_else(|| unknown("state", name))
+        all.into_iter().find(|state| state.as_str() == name).ok_or_else(|| format!("`state` is `{name}`"))
     }
 }
 
@@ -165,9 +174,8 @@ impl TaskKind {
         }
     }
 
-    fn stored(name: &str) -> sqlx::Result<Self> {
-        let all = [Self::Answer, Self::Judgement];
-        all.into_iter().find(|kind| kind.as_str() == name).ok_or_else(|| unknown("kind", name))
+    fn stored(name: &str) -> Option<Self> {
+        [Self::Answer, Self::Judgement].into_iter().find(|kind| kind.as_str() == name)
     }
 }
 
@@ -182,36 +190,53 @@ impl RunShape {
     }
 }
 
-impl RunUsage {
-    /// Of numbers as they are stored. The names of those that are negative are added to `problems`, and 0 stands for them:
-    /// one run's numbers are no reason to show none.
-    fn stored(
-        [requests, tokens, without_usage, without_cost]: [i64; 4],
-        cost_usd: f64,
-        problems: &mut Vec<String>,
-    ) -> Self {
-        let mut count = |name: &str, stored: i64| {
-            u64::try_from(stored).unwrap_or_else(|_| {
-                problems.push(format!("`{name}` is {stored}, and 0 stands for it"));
+/// What calls have used, as it is stored.
+struct StoredUsage {
+    requests: Option<i64>,
+    /// Of all workers together, `None` if there are none; negative if one's is negative or missing.
+    worker_requests: Option<i64>,
+    tokens: Option<i64>,
+    cost_usd: Option<f64>,
+    without_usage: Option<i64>,
+    without_cost: Option<i64>,
+}
+
+impl StoredUsage {
+    /// The numbers. What cannot be is added to `problems`, and 0 or the greatest number stands for it: one run's numbers are
+    /// no reason to show none.
+    fn read(self, problems: &mut Vec<String>) -> RunUsage {
+        let mut count = |name: &str, stored: Option<i64>| match stored.map(u64::try_from) {
+            Some(Ok(count)) => count,
+            Some(Err(_)) => {
+                problems.push(format!("`{name}` is {}, and 0 stands for it", stored.unwrap_or_default()));
                 0
-            })
+            }
+            None => {
+                problems.push(format!("`{name}` is missing, and 0 stands for it"));
+                0
+            }
         };
-        Self {
-            requests: count("requests", requests),
-            tokens: count("tokens", tokens),
-            without_usage: count("without_usage", without_usage),
-            without_cost: count("without_cost", without_cost),
-            cost_usd: if cost_usd.is_finite() && cost_usd >= 0.0 {
-                cost_usd
-            } else {
-                problems.push(format!("`cost_usd` is {cost_usd}, and 0 stands for it"));
-                0.0
-            },
+        let (own, tokens) = (count("requests", self.requests), count("tokens", self.tokens));
+        let without_usage = count("without_usage", self.without_usage);
+        let without_cost = count("without_cost", self.without_cost);
+        let workers = u64::try_from(self.worker_requests.unwrap_or(0)).unwrap_or_else(|_| {
+            problems.push("`requests` of a worker is negative or missing, and 0 stands for it".to_owned());
+            0
+        });
+        let mut requests = own.saturating_add(workers);
+        if requests >= MOST_REQUESTS {
+            problems
+                .push(format!("`requests` is more than can be counted, and {MOST_REQUESTS} stands for it"));
+            requests = MOST_REQUESTS;
         }
+        let cost_usd = self.cost_usd.filter(|cost| cost.is_finite() && *cost >= 0.0).unwrap_or_else(|| {
+            let found = self.cost_usd.map_or("missing".to_owned(), |cost| cost.to_string());
+            problems.push(format!("`cost_usd` is {found}, and 0 stands for it"));
+            0.0
+        });
+        RunUsage { requests, tokens, cost_usd, without_usage, without_cost }
     }
 }
 
-/// A name that no version of ours has written.
-fn unknown(column: &str, name: &str) -> sqlx::Error {
-    sqlx::Error::Decode(format!("expected a known {column}, found `{name}`").into())
-}
+/// As PostgreSQL counts: nobody has made so many calls.
+const MOST_REQUESTS: u64 = i64::MAX as u64;

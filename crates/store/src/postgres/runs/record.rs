@@ -6,11 +6,11 @@ use sqlx::PgConnection;
 use time::PrimitiveDateTime;
 use uuid::Uuid;
 
-use super::{FAILING, RunState, RunUsage, lifecycle::locked_state, unknown, whole};
+use super::{FAILING, RunState, RunUsage, StoredUsage, lifecycle::locked_state, whole};
 use crate::{
     postgres::{
-        Database, EvaluationResult, counted::counted, evaluation_results::insert_results,
-        result_selection::ResultStatus, unnamed::on,
+        Database, EvaluationResult, evaluation_results::insert_results, result_selection::ResultStatus,
+        unnamed::on,
     },
     storage::{StorageError, check_text},
 };
@@ -104,6 +104,15 @@ pub struct Recorded {
     pub state: Option<RunState>,
     /// What all workers have used.
     pub used: RunUsage,
+    /// Stored numbers of what they have used that cannot be, each in words: no budget can be kept by them.
+    pub problems: Vec<String>,
+}
+
+impl Recorded {
+    /// There is no such run any more.
+    pub(super) fn of_no_run(lost: HashSet<i64>) -> Self {
+        Self { lost, state: None, used: RunUsage::default(), problems: Vec::new() }
+    }
 }
 
 impl TaskOutcome {
@@ -119,10 +128,10 @@ impl TaskOutcome {
         }
     }
 
-    pub(super) fn stored(name: &str) -> sqlx::Result<Self> {
+    pub(super) fn stored(name: &str) -> Option<Self> {
         let all =
             [Self::Answered, Self::Scored, Self::Unparsed, Self::Refused, Self::Failed, Self::Unanswered];
-        all.into_iter().find(|outcome| outcome.as_str() == name).ok_or_else(|| unknown("outcome", name))
+        all.into_iter().find(|outcome| outcome.as_str() == name)
     }
 }
 
@@ -170,7 +179,7 @@ struct Worker {
 
 async fn record(transaction: &mut PgConnection, by: Worker, records: &RunRecords) -> sqlx::Result<Recorded> {
     let Some(state) = locked_state(transaction, by.run).await? else {
-        return Ok(Recorded { lost: records.tasks().collect(), state: None, used: RunUsage::default() });
+        return Ok(Recorded::of_no_run(records.tasks().collect()));
     };
     let mut lost = HashSet::new();
     let mut note_lost = |tasks: &mut dyn Iterator<Item = i64>, held: Vec<i64>| {
@@ -188,8 +197,9 @@ async fn record(transaction: &mut PgConnection, by: Worker, records: &RunRecords
         let held = finish(transaction, by, &records.done).await?;
         note_lost(&mut records.done.iter().map(|done| done.task), held);
     }
-    let used = use_up(transaction, by.run, &records.ended).await?;
-    Ok(Recorded { lost, state: Some(state), used })
+    let mut problems = Vec::new();
+    let used = use_up(transaction, by.run, &records.ended).await?.read(&mut problems);
+    Ok(Recorded { lost, state: Some(state), used, problems })
 }
 
 async fn end_attempts(connection: &mut PgConnection, run: Uuid, ended: &[AttemptEnded]) -> sqlx::Result<()> {
@@ -283,7 +293,11 @@ pub(super) async fn release_judgements(
 }
 
 /// Adds what calls have used; what all have used then.
-async fn use_up(connection: &mut PgConnection, run: Uuid, ended: &[AttemptEnded]) -> sqlx::Result<RunUsage> {
+async fn use_up(
+    connection: &mut PgConnection,
+    run: Uuid,
+    ended: &[AttemptEnded],
+) -> sqlx::Result<StoredUsage> {
     let completed = || ended.iter().filter(|ended| ended.outcome == COMPLETED);
     let tokens: u64 = completed().filter_map(|ended| ended.tokens).fold(0, |sum, (input, output)| {
         // Numbers are a provider's word.
@@ -291,17 +305,27 @@ async fn use_up(connection: &mut PgConnection, run: Uuid, ended: &[AttemptEnded]
     });
     let cost_usd: f64 = completed().filter_map(|ended| ended.cost_usd).sum();
     let without = |lacks: fn(&AttemptEnded) -> bool| completed().filter(|ended| lacks(ended)).count() as u64;
-    let row = sqlx::query!(
+    sqlx::query_as!(
+        StoredUsage,
         r#"
         update runs
-        set tokens = least(tokens::numeric + $2::bigint, 9223372036854775807)::bigint, cost_usd = cost_usd + $3,
-            without_usage = without_usage + $4, without_cost = without_cost + $5
+        -- Up to the greatest number; what is missing stays so.
+        set tokens = (tokens::numeric + least($2::bigint, 9223372036854775807 - tokens::numeric))::bigint, cost_usd = cost_usd + $3,
+            without_usage = (without_usage::numeric + least($4::bigint, 9223372036854775807 - without_usage::numeric))::bigint,
+            without_cost = (without_cost::numeric + least($5::bigint, 9223372036854775807 - without_cost::numeric))::bigint
         where id = $1
-        returning
-            requests + (
-                select coalesce(sum(workers.requests), 0)::bigint from run_workers as workers where workers.run_id = $1
-            ) as "requests!",
-            tokens, cost_usd, without_usage, without_cost
+        returning requests as "requests?",
+            (
+                -- Negative if one worker's is, or is missing.
+                select case
+                    when min(coalesce(workers.requests, -1)) < 0 then -1
+                    else least(coalesce(sum(workers.requests), 0), 9223372036854775807)::bigint
+                end
+                from run_workers as workers
+                where workers.run_id = $1
+            ) as worker_requests,
+            tokens as "tokens?", cost_usd as "cost_usd?", without_usage as "without_usage?",
+            without_cost as "without_cost?"
         "#,
         run,
         whole(tokens),
@@ -310,14 +334,7 @@ async fn use_up(connection: &mut PgConnection, run: Uuid, ended: &[AttemptEnded]
         whole(without(|ended| ended.cost_usd.is_none()))
     )
     .fetch_one(on(connection))
-    .await?;
-    Ok(RunUsage {
-        requests: counted(row.requests)?,
-        tokens: counted(row.tokens)?,
-        cost_usd: row.cost_usd,
-        without_usage: counted(row.without_usage)?,
-        without_cost: counted(row.without_cost)?,
-    })
+    .await
 }
 
 /// The outcome of an attempt that the provider answered.

@@ -168,7 +168,11 @@ impl Database {
             with gone as (
                 delete from run_workers where run_id = $1 and worker = $2 returning requests
             )
-            update runs set requests = runs.requests + gone.requests from gone where runs.id = $1
+            update runs
+            set requests =
+                (runs.requests::numeric + least(greatest(gone.requests, 0), 9223372036854775807 - runs.requests::numeric))::bigint
+            from gone
+            where runs.id = $1
             "#,
                 run,
                 worker
@@ -229,12 +233,13 @@ async fn claim(
         .into_iter()
         .map(|row| {
             let read = || {
+                let number = row.query.ok_or("its `query` is missing")?;
                 let (Some(text), Some(theme)) = (row.query_text, row.theme) else {
-                    return Err(format!("the run has no query {}", row.query));
+                    return Err(format!("the run has no query {number}"));
                 };
                 let query = RunQuery { id: row.query_id, text, theme, reference: row.reference };
-                let model = place("model", row.model)?;
-                let counts = (place("claims", row.claims)?, place("attempts", row.attempts)?);
+                let model = named("model", row.model)?;
+                let counts = (named("claims", row.claims)?, named("attempts", row.attempts)?);
                 let work = if kind == TaskKind::Answer {
                     TaskWork::Answer { model, kept: row.answer_text.zip(row.answer_metadata) }
                 } else {
@@ -246,7 +251,7 @@ async fn claim(
                         model,
                         answer: answer(row.output_id, row.output_text, row.output_reason)?,
                         opponent: opponent.transpose()?,
-                        swapped: row.swapped,
+                        swapped: row.swapped.ok_or("its `swapped` is missing")?,
                         metric: named("metric", row.metric)?,
                         judge: named("judge", row.judge)?,
                         repeat: named("repeat", row.repeat)?,
@@ -258,7 +263,9 @@ async fn claim(
                 let reason = format!("task {} cannot be read: {reason}", row.task);
                 (RunQuery::default(), (0, 0), TaskWork::Broken { kind, reason })
             });
-            ClaimedTask { number: row.task, claims, attempts, query_place: row.query, query, work }
+            // No query has the place -1.
+            let query_place = row.query.unwrap_or(-1);
+            ClaimedTask { number: row.task, claims, attempts, query_place, query, work }
         })
         .collect())
 }
@@ -271,7 +278,7 @@ fn answer(id: Option<String>, text: Option<String>, reason: Option<String>) -> R
     }
 }
 
-/// A place in the plan, or a count, of a column that judgements have.
+/// A place in the plan, or a count, of a column that such tasks have.
 fn named<S: Copy + Display, U: TryFrom<S>>(column: &str, stored: Option<S>) -> Result<U, String> {
     place(column, stored.ok_or_else(|| format!("its `{column}` is missing"))?)
 }
