@@ -11,14 +11,10 @@ use std::{
     sync::OnceLock,
 };
 
-use provision::postgres::LIBPQ_VARIABLES;
+use provision::postgres::{LIBPQ_HANDED_ON, LIBPQ_VARIABLES};
 use serde_json::{Value, json};
 
 static TAKEN: OnceLock<Vec<(String, String)>> = OnceLock::new();
-
-/// Holds what was taken, after the id of the process that took it: programs that we run inherit the variable, and are
-/// other processes.
-const HANDED_ON: &str = "PANOPTICON_LIBPQ";
 
 /// Takes them. Other threads may read the environment of a process at any time, the allocator's for one, so that it is
 /// not safe to change: this program is executed once more, without them. The process stays the same.
@@ -46,12 +42,13 @@ pub(crate) fn take_libpq() -> io::Result<()> {
     for name in LIBPQ_VARIABLES {
         command.env_remove(name);
     }
-    Err(command.args(words).env(HANDED_ON, format!("{} {}", process::id(), json!(given))).exec())
+    // With the id of the process: one that inherits the variable is another.
+    Err(command.args(words).env(LIBPQ_HANDED_ON, format!("{} {}", process::id(), json!(given))).exec())
 }
 
 /// What this process took before it was executed once more.
 fn handed_on() -> Option<Vec<(String, String)>> {
-    let text = env::var(HANDED_ON).ok()?;
+    let text = env::var(LIBPQ_HANDED_ON).ok()?;
     let (id, given) = text.split_once(' ')?;
     if id != process::id().to_string() {
         return None;

@@ -13,16 +13,21 @@ use std::{
 
 use rustix::process::{Pid, getpid, getppid};
 
+use crate::postgres::without_libpq;
+
 /// The first argument of a launcher, which calls [`run_with_parent`] with the others.
 pub const RUN_WITH_PARENT: &str = "run-with-parent";
 
 /// A command for `program` that ends with the thread that starts it, if the system can do so.
 pub(super) fn command(launcher: &Path, program: &Path) -> Command {
-    if cfg!(not(any(target_os = "linux", target_os = "android"))) {
-        return Command::new(program);
-    }
-    let mut command = Command::new(launcher);
-    command.arg(RUN_WITH_PARENT).arg(getpid().to_string()).arg(program);
+    let mut command = if cfg!(any(target_os = "linux", target_os = "android")) {
+        let mut command = Command::new(launcher);
+        command.arg(RUN_WITH_PARENT).arg(getpid().to_string()).arg(program);
+        command
+    } else {
+        Command::new(program)
+    };
+    without_libpq(&mut command);
     command
 }
 

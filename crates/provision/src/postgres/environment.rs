@@ -51,11 +51,27 @@ pub const LIBPQ_VARIABLES: [&str; 45] = [
     "PG_GRANDPARENT_PID",
 ];
 
-/// Keeps libpq's variables from `command`: they are meant for other servers, and nonsense in them stops PostgreSQL's
-/// programs.
+/// In which a program of ours hands libpq's variables, passwords among them, on to itself.
+pub const LIBPQ_HANDED_ON: &str = "PANOPTICON_LIBPQ";
+
+/// Keeps libpq's variables from `command`: they are meant for other servers, nonsense in them stops PostgreSQL's programs,
+/// and the account that runs these may read their environment.
 pub(crate) fn without_libpq(command: &mut Command) -> &mut Command {
-    for name in LIBPQ_VARIABLES {
+    for name in LIBPQ_VARIABLES.into_iter().chain([LIBPQ_HANDED_ON]) {
         command.env_remove(name);
     }
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_get_neither_the_variables_nor_what_was_handed_on() {
+        let mut command = Command::new("postgres");
+        command.env("PGPASSWORD", "secret").env(LIBPQ_HANDED_ON, "1 [[\"PGPASSWORD\",\"secret\"]]");
+        without_libpq(&mut command);
+        assert!(command.get_envs().all(|(_, value)| value.is_none()), "{command:?}");
+    }
 }

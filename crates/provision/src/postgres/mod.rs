@@ -14,7 +14,8 @@ mod unserved;
 
 pub use binaries::Binaries;
 pub use cluster::{Access, DATABASE};
-pub use environment::LIBPQ_VARIABLES;
+pub(crate) use environment::without_libpq;
+pub use environment::{LIBPQ_HANDED_ON, LIBPQ_VARIABLES};
 pub use server::{Role, Server, ServerOptions};
 pub use settings::Durability;
 pub use unserved::UnservedCluster;
