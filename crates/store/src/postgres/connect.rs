@@ -240,11 +240,6 @@ impl Database {
         self.session().check(self.address())
     }
 
-    /// What works in this database, but not as it should.
-    pub fn session_warning(&self) -> Option<String> {
-        self.session().warning()
-    }
-
     /// The schema of pgvector, where a statement has to name it.
     pub(super) fn vector_schema(&self) -> Option<String> {
         match self.session().vectors {

@@ -57,7 +57,7 @@ pub enum Error {
     },
     /// The database cannot hold every text.
     #[error(
-        "the encoding of database {database} is {encoding}, and Panopticon needs UTF8: make another with `create database … encoding 'UTF8' template template0` and use that"
+        "the encoding of database {database} is {encoding}, and Panopticon needs UTF8: make another with `create database … encoding 'UTF8' template template0`, move what is here by pg_dump, and use that"
     )]
     Encoding {
         /// Host, port and database.

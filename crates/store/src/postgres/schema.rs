@@ -138,7 +138,7 @@ impl Database {
         let mut transaction = self.begin().await?;
         let postgresql = self.check_server(&mut transaction).await?;
         let pgvector = pgvector_version(&mut transaction).await?;
-        let mut warnings: Vec<String> = self.session_warning().into_iter().collect();
+        let mut warnings = Vec::new();
         match &pgvector {
             Some(found) => {
                 check_pgvector(found)?;

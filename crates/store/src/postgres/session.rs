@@ -7,7 +7,7 @@ use crate::Error;
 
 /// The encoding that holds every text.
 const UTF8: &str = "UTF8";
-/// It takes any bytes, checks none, and counts each as a character.
+/// It takes any bytes, so that a text need be none; a row that has such a text spoils every answer that it is in.
 const SQL_ASCII: &str = "SQL_ASCII";
 
 /// A database as a session of ours finds it.
@@ -15,8 +15,6 @@ const SQL_ASCII: &str = "SQL_ASCII";
 pub struct Session {
     /// The encoding of the database, such as `UTF8`.
     pub encoding: String,
-    /// Whether a table of the services or of migrations is there.
-    pub has_tables: bool,
     /// The role that we have.
     pub role: String,
     /// Where pgvector's types are.
@@ -59,13 +57,17 @@ impl Vectors {
 }
 
 impl Session {
+    /// Whether nothing in the database can be looked at: its types cannot be named, or its texts may be none.
+    pub fn is_unreadable(&self) -> bool {
+        self.vectors.are_unusable() || self.encoding == SQL_ASCII
+    }
+
     /// Whether statements of ours can work.
     ///
     /// # Errors
     /// When the encoding cannot hold every text, or pgvector's types cannot be named.
     pub(crate) fn check(&self, database: &str) -> Result<(), Error> {
-        let holds_texts = self.encoding == UTF8 || (self.encoding == SQL_ASCII && self.has_tables);
-        if !holds_texts {
+        if self.encoding != UTF8 {
             return Err(Error::Encoding { database: database.to_owned(), encoding: self.encoding.clone() });
         }
         match &self.vectors {
@@ -77,14 +79,6 @@ impl Session {
                 Err(Error::ExtensionHidden { schema: schema.clone(), by: by.clone() })
             }
         }
-    }
-
-    /// What works, but not as it should.
-    pub(crate) fn warning(&self) -> Option<String> {
-        (self.encoding == SQL_ASCII).then(|| {
-            "the database's encoding is SQL_ASCII, which checks no text and counts bytes for characters: move to a database with encoding UTF8"
-                .to_owned()
-        })
     }
 
     /// The statement that lets the role use `schema`.
@@ -115,13 +109,6 @@ pub(super) async fn look(connection: &mut PgConnection) -> sqlx::Result<Session>
         r#"
         select
             pg_encoding_to_char(database.encoding)::text as "encoding!",
-            exists (
-                select
-                from unnest(array[
-                    'queries', 'evaluation_metrics', 'llm_outputs', 'evaluation_results', 'migration_jobs'
-                ]) as name
-                where to_regclass(name) is not null
-            ) as "has_tables!",
             current_user::text as "role!",
             current_schemas(false)::text[] as "searched!",
             vectors.schema,
@@ -165,34 +152,31 @@ pub(super) async fn look(connection: &mut PgConnection) -> sqlx::Result<Session>
         (Some(_), None) if row.searched.is_empty() => Vectors::Searched,
         (Some(schema), None) => Vectors::Elsewhere { schema, searched: row.searched },
     };
-    Ok(Session { encoding: row.encoding, has_tables: row.has_tables, role: row.role, vectors })
+    Ok(Session { encoding: row.encoding, role: row.role, vectors })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn session(encoding: &str, has_tables: bool, vectors: Vectors) -> Session {
-        Session { encoding: encoding.to_owned(), has_tables, role: "an app".to_owned(), vectors }
+    fn session(encoding: &str, vectors: Vectors) -> Session {
+        Session { encoding: encoding.to_owned(), role: "an app".to_owned(), vectors }
     }
 
     #[test]
     fn databases_that_cannot_hold_every_text_are_refused() {
-        let check = |encoding, has_tables| session(encoding, has_tables, Vectors::Searched).check("db");
-        assert!(check("UTF8", false).is_ok());
-        for encoding in ["LATIN1", "WIN1252", "EUC_JP", "MULE_INTERNAL"] {
-            let error = check(encoding, true).expect_err(encoding).to_string();
+        let check = |encoding| session(encoding, Vectors::Searched).check("db");
+        assert!(check("UTF8").is_ok());
+        for encoding in ["LATIN1", "WIN1252", "EUC_JP", "MULE_INTERNAL", "SQL_ASCII"] {
+            let error = check(encoding).expect_err(encoding).to_string();
             assert!(error.contains(encoding) && error.contains("encoding 'UTF8'"), "{error}");
         }
-        assert!(check("SQL_ASCII", false).is_err(), "nothing is lost yet");
-        assert!(check("SQL_ASCII", true).is_ok(), "whoever has tables there keeps them");
-        assert!(session("SQL_ASCII", true, Vectors::Searched).warning().is_some());
     }
 
     #[test]
     fn schema_of_the_extension_is_searched_last() {
         let vectors = Vectors::Elsewhere { schema: "Odd \"one".into(), searched: vec!["public".into()] };
-        let session = session("UTF8", false, vectors);
+        let session = session("UTF8", vectors);
         let setting = session.search_path().expect("there is something to set");
         assert_eq!(setting.0, r#"set local search_path to "public", "Odd ""one""#);
         let remedy = session.search_there().expect("the role does not search there");
@@ -201,7 +185,7 @@ mod tests {
 
     #[test]
     fn schema_that_the_role_may_not_use_is_named_with_the_grant() {
-        let error = session("UTF8", false, Vectors::Forbidden { schema: "extensions".into() }).check("db");
+        let error = session("UTF8", Vectors::Forbidden { schema: "extensions".into() }).check("db");
         let error = error.expect_err("the types cannot be named").to_string();
         assert!(error.contains(r#"grant usage on schema "extensions" to "an app""#), "{error}");
     }

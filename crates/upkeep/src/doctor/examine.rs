@@ -37,7 +37,7 @@ pub type Embed = Arc<
 pub async fn examine(database: &Database, embed: Option<&Embed>) -> Result<Examination, ExamineError> {
     let database = &database.read_only(STATEMENT_TIMEOUT);
     let server = database.server_facts().await?;
-    if server.session.vectors.are_unusable() {
+    if server.session.is_unreadable() {
         // No statement about a table of ours would work.
         return Ok(Examination {
             server,

@@ -79,9 +79,6 @@ impl Opened {
             let (database, server) = Connection::open_within(configuration, &limits).await?.into_parts();
             self.embedded = server.map(|server| Watched::begin(server, supervisor));
             let watch = monitor::search_watch(configuration).map_err(Failure::usage)?;
-            if let Some(warning) = database.session_warning() {
-                tracing::warn!("{warning}");
-            }
             self.database = Some(database.watched_by(Arc::new(watch)));
         }
         let own = Arc::new(OwnChromas::default());

@@ -26,8 +26,8 @@ fn encoding(examination: &Examination) -> Option<Finding> {
     match examination.server.session.encoding.as_str() {
         "UTF8" => None,
         "SQL_ASCII" => {
-            let what = "the database's encoding is SQL_ASCII: no text is checked, and characters are counted wrongly, so that searches for words and patterns miss some";
-            finding(Severity::Warning, "encoding_not_utf8", what.to_owned(), remedy())
+            let what = "the database's encoding is SQL_ASCII, which checks no text: Panopticon needs UTF8, stores nothing here, and no table was looked at";
+            finding(Severity::Error, "encoding_not_utf8", what.to_owned(), remedy())
         }
         encoding => {
             let what = format!(

@@ -89,7 +89,6 @@ fn healthy() -> Examination {
             pgvector_package: Some("0.8.7".to_owned()),
             session: Session {
                 encoding: "UTF8".to_owned(),
-                has_tables: true,
                 role: "app".to_owned(),
                 vectors: Vectors::Searched,
             },
@@ -527,7 +526,7 @@ fn databases_as_others_made_them() {
     check(
         odd(|session| session.encoding = "SQL_ASCII".to_owned()),
         expect![[r#"
-        warning encoding_not_utf8 server: the database's encoding is SQL_ASCII: no text is checked, and characters are counted wrongly, so that searches for words and patterns miss some
+        error encoding_not_utf8 server: the database's encoding is SQL_ASCII, which checks no text: Panopticon needs UTF8, stores nothing here, and no table was looked at
             make another with `create database … encoding 'UTF8' template template0`, move what is here by pg_dump, and use that"#]],
     );
     let schema = || "extensions".to_owned();
