@@ -4,12 +4,12 @@ use records::Service;
 use sqlx::Row as _;
 use store::{
     Error,
-    postgres::{Database, PostgresStorage, Table},
-    storage::{Selection, Storage as _},
+    postgres::{Database, PostgresStorage, RegisteredModel, Table},
+    storage::{Atomicity, Selection, Storage as _},
 };
 use test_support::TestDatabase;
 
-use crate::{at_angle, begin, nearest_to, prepared};
+use crate::{at_angle, begin, nearest_to, prepared, try_begin};
 
 /// What the old services' models create, with a row in each table and their index on the empty table.
 pub(crate) const OLD_SCHEMA: &str = r#"
@@ -188,4 +188,88 @@ async fn unreachable_and_refusing_servers_are_named_without_their_password() {
     let chain = format!("{error}: {:?}", std::error::Error::source(&error));
     assert!(chain.contains(&nobody_listens.to_string()) && chain.contains("refused"), "{chain}");
     assert!(!chain.contains("secret"), "{chain}");
+}
+
+/// The statements that an error names as its remedy.
+fn remedies(error: &Error) -> Vec<String> {
+    let Error::Schema { problems, .. } = error else { panic!("{error}") };
+    let remedy = |problem: &String| {
+        let (_, statement) = problem.split_once("run `").expect("it names what to run");
+        statement.strip_suffix('`').expect("nothing follows").to_owned()
+    };
+    problems.iter().map(remedy).collect()
+}
+
+#[tokio::test]
+async fn tables_without_what_writes_need_are_refused_with_the_statements_that_add_it() {
+    let test_database = TestDatabase::create().await;
+    // As a dump without constraints makes them, or a program that writes frames of data.
+    let without_keys =
+        OLD_SCHEMA.replace("not null primary key", "").replace("primary key", "").replace("not null", "");
+    assert!(!without_keys.contains("primary key"));
+    test_database.execute(&without_keys).await;
+    test_database
+        .execute(
+            "create table models (
+                id text, name text, provider text, is_judge_compatible boolean, created_at timestamp,
+                owner text not null, team int not null default 1
+            )",
+        )
+        .await;
+    let database = Database::connect(&test_database.url()).await.expect("the database answers");
+    let mut refused = Vec::new();
+    while let Err(error) = database.prepare_schema().await {
+        assert!(!error.to_string().contains('\n'), "{error}");
+        let Error::Schema { table, .. } = &error else { panic!("{error}") };
+        refused.push(table.clone());
+        assert!(refused.len() < 10, "{error}");
+        let mut connection = test_database.connection().await;
+        let versions: bool = sqlx::query_scalar("select to_regclass('_sqlx_migrations') is null")
+            .fetch_one(&mut connection)
+            .await
+            .expect("the catalog reads");
+        assert!(versions, "nothing is made");
+        for statement in remedies(&error) {
+            test_database.execute(&statement).await;
+        }
+    }
+    assert_eq!(refused, ["queries", "evaluation_metrics", "llm_outputs", "evaluation_results", "models"]);
+    let model = RegisteredModel {
+        id: "m".into(),
+        name: "m".into(),
+        provider: "openai".into(),
+        is_judge_compatible: true,
+    };
+    database.register_model(&model).await.expect("the model is stored");
+    let queries = PostgresStorage::new(database, Service::Query);
+    queries.check().await.expect("the table fits");
+    let new = crate::storage_postgres::new_record(Service::Query, "a", 10);
+    queries.insert(&[new], Atomicity::AllOrNothing).await.expect("a record is stored");
+}
+
+#[tokio::test]
+async fn column_that_takes_no_default_is_refused_where_rows_are_to_be_written() {
+    let (test_database, database) = prepared().await;
+    let table = Table { name: "mine".into(), ..Table::of(Service::Query) };
+    begin(&database, &table).await;
+    test_database.execute("alter table mine add column note text not null").await;
+    database.check_table(&table).await.expect("rows can be read");
+    let error = try_begin(&database, &table).await.expect_err("none can be written");
+    for statement in remedies(&error) {
+        test_database.execute(&statement).await;
+    }
+    begin(&database, &table).await;
+    test_database.execute("alter table mine drop constraint mine_pkey").await;
+    let error = database.check_table(&table).await.expect_err("a row has no key");
+    assert_eq!(remedies(&error), [r#"alter table "mine" add primary key ("id")"#]);
+    // Another kind of key serves as well.
+    test_database
+        .execute(
+            "create unique index on mine (id) include (query_text); alter table mine alter column id drop not null",
+        )
+        .await;
+    let error = database.check_table(&table).await.expect_err("a row may have no id");
+    assert_eq!(remedies(&error), [r#"alter table "mine" alter column "id" set not null"#]);
+    test_database.execute("alter table mine alter column id set not null").await;
+    begin(&database, &table).await;
 }

@@ -79,6 +79,10 @@ fn nearest_to(embedding: Vec<f32>, selection: Selection, limit: u32) -> Search {
 
 /// A job of a run of its own, begun.
 async fn begin(database: &Database, table: &Table) -> Job {
+    try_begin(database, table).await.expect("the job begins")
+}
+
+async fn try_begin(database: &Database, table: &Table) -> Result<Job, store::Error> {
     let mut job = Job {
         id: Uuid::new_v4(),
         run_id: Uuid::new_v4(),
@@ -96,8 +100,8 @@ async fn begin(database: &Database, table: &Table) -> Job {
         created_table: false,
         counts: Counts::default(),
     };
-    database.begin_jobs(&mut [(table, &mut job)]).await.expect("the job begins");
-    job
+    database.begin_jobs(&mut [(table, &mut job)]).await?;
+    Ok(job)
 }
 
 /// Writes `new` rows for `job`.

@@ -4,6 +4,7 @@ mod access;
 mod bounded;
 mod checkout;
 mod connect;
+mod constraints;
 mod copy_format;
 mod counted;
 mod embedding_health;

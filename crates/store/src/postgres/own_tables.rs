@@ -6,6 +6,7 @@ use records::Service;
 use sqlx::{PgConnection, migrate::Migrator};
 
 use super::{
+    constraints::{self, Needs},
     relations::has_table,
     schema_migrations::{BOOKKEEPING, SERVICES},
     sql::{
@@ -29,6 +30,8 @@ struct OwnTable {
     version: i64,
     name: String,
     columns: Vec<OwnColumn>,
+    /// The columns of its primary key.
+    key: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +41,9 @@ struct OwnColumn {
     name: String,
     /// As `format_type` writes it.
     column_type: String,
+    is_required: bool,
+    /// What it is where a statement does not say.
+    default: Option<String>,
 }
 
 /// The names that no other table may have.
@@ -106,13 +112,22 @@ pub(super) async fn check_foreign(
         let versions = OwnTable {
             version: 0,
             name: VERSIONS_TABLE.to_owned(),
-            columns: [("version", "bigint"), ("checksum", "bytea"), ("success", "boolean")]
-                .map(|(name, column_type)| OwnColumn {
-                    version: 0,
-                    name: name.to_owned(),
-                    column_type: column_type.to_owned(),
-                })
-                .into(),
+            columns: [
+                ("version", "bigint"),
+                ("description", "text"),
+                ("success", "boolean"),
+                ("checksum", "bytea"),
+                ("execution_time", "bigint"),
+            ]
+            .map(|(name, column_type)| OwnColumn {
+                version: 0,
+                name: name.to_owned(),
+                column_type: column_type.to_owned(),
+                is_required: true,
+                default: None,
+            })
+            .into(),
+            key: vec!["version".to_owned()],
         };
         check(connection, &versions, Place::Found, |_| true).await?;
         applied = sqlx::query_scalar("select version from _sqlx_migrations")
@@ -166,6 +181,7 @@ async fn check(
     let relation = sqlx::query!(
         r#"
         select
+            relation.oid as "oid!",
             relation.relkind::text as "kind!",
             array(
                 select attribute.attname::text
@@ -217,9 +233,25 @@ async fn check(
         }
     }
     if problems.is_empty() {
-        return Ok(());
+        let is_there = |name: &String| relation.names.contains(name);
+        return constraints::check(connection, (&table.name, relation.oid), &table.needs(is_there)).await;
     }
     Err(Error::ForeignTable { table: table.name.clone(), problems })
+}
+
+impl OwnTable {
+    /// What is needed of those of its columns that are there. Tables of the old services need their key alone: what else
+    /// they may lack is filled in, or shown as a problem of the row.
+    fn needs(&self, is_there: impl Fn(&String) -> bool) -> Needs {
+        let known = self.columns.iter().map(|column| column.name.clone()).collect();
+        let columns = || {
+            let is_checked = !is_adopted(&self.name);
+            self.columns.iter().filter(move |_| is_checked).filter(|column| is_there(&column.name))
+        };
+        let required = columns().filter(|column| column.is_required).map(|column| column.name.clone());
+        let defaulted = columns().filter_map(|column| Some((column.name.clone(), column.default.clone()?)));
+        Needs { required: required.collect(), defaulted: defaulted.collect(), key: self.key.clone(), known }
+    }
 }
 
 /// Whether the old services made a table of this name, so that it is adopted.
@@ -270,7 +302,8 @@ fn tables(migrator: &'static Migrator) -> Vec<OwnTable> {
         for statement in statements(migration.sql.as_str()) {
             if let Some(name) = created(statement, "table") {
                 let columns = parts(statement).filter_map(|part| column(part, version)).collect();
-                tables.push(OwnTable { version, name, columns });
+                let key = parts(statement).find_map(key).unwrap_or_default();
+                tables.push(OwnTable { version, name, columns, key });
             } else if let Some((name, changes)) = altered(statement) {
                 let table = tables.iter_mut().find(|table| table.name == name);
                 let table = table.expect("a table is made before it is changed");
@@ -336,7 +369,25 @@ fn column(part: &str, version: i64) -> Option<OwnColumn> {
         vector if vector.starts_with("vector(") => "vector",
         other => other,
     };
-    Some(OwnColumn { version, name: name.to_owned(), column_type: column_type.to_owned() })
+    let default = rest.split_once(" default ").map(|(_, default)| default.to_owned());
+    let is_required = rest.contains(" not null") || rest.contains(" primary key");
+    Some(OwnColumn {
+        version,
+        name: name.to_owned(),
+        column_type: column_type.to_owned(),
+        is_required,
+        default,
+    })
+}
+
+/// The columns of the primary key, if a part of `create table` makes one.
+fn key(part: &str) -> Option<Vec<String>> {
+    let (before, columns) = part.trim_end_matches(',').split_once("primary key")?;
+    let columns = columns.trim_start().strip_prefix('(').and_then(|columns| columns.split_once(')'));
+    Some(match columns {
+        Some((columns, _)) => columns.split(", ").map(str::to_owned).collect(),
+        None => vec![first_word(before).to_owned()],
+    })
 }
 
 #[cfg(test)]
@@ -372,6 +423,42 @@ mod tests {
             "migration_groups: started_at, changed_at",
         ];
         assert_eq!(times, expected);
+    }
+
+    #[test]
+    fn keys_and_defaults_are_those_of_every_migration() {
+        let tables = [&SERVICES, &BOOKKEEPING].into_iter().flat_map(tables);
+        let keys: Vec<String> = tables
+            .map(|table| {
+                assert!(table.key.iter().all(|key| table.columns.iter().any(|column| column.name == *key)));
+                let needs = table.needs(|_| true);
+                let defaults: Vec<String> =
+                    needs.defaulted.iter().map(|(_, default)| default.clone()).collect();
+                format!("{}: {} {}", table.name, table.key.join(","), defaults.join(" "))
+            })
+            .collect();
+        expect_test::expect![[r#"
+            queries: id 
+            evaluation_metrics: id 
+            llm_outputs: id 
+            evaluation_results: id 
+            models: id (now() at time zone 'utc')
+            runs: id 0 0 0 0 0
+            run_queries: run_id,query 
+            run_tasks: run_id,task false 0 0
+            run_workers: run_id,worker 0
+            run_attempts: run_id,task,attempt 
+            migration_jobs: id 0 0 0
+            migration_rejects:  
+            migration_replaced: run_id,table_name,id 
+            vector_index_settings: table_name,index_name,filtering,depth 
+            vector_index_plans: id 
+            vector_search_samples: id 
+            vector_search_history: table_name,filter_class,measured_at 
+            maintenance_actions: id 
+            migration_groups: id 
+            migration_group_jobs: job_id "#]]
+        .assert_eq(&keys.join("\n"));
     }
 
     #[test]

@@ -4,8 +4,9 @@ use records::Service;
 use sqlx::{PgConnection, migrate::Migrator};
 
 use super::{
-    Database, Table,
+    Access, Database, Table,
     checkout::Transaction,
+    constraints::{self, Needs},
     groups::{self, Group},
     jobs::Job,
     own_tables,
@@ -104,7 +105,7 @@ impl Database {
             groups::add_jobs(&mut transaction, group, jobs).await?;
         }
         for (table, job) in jobs {
-            match check_table(&mut transaction, table).await? {
+            match check_table(&mut transaction, table, Access::Write).await? {
                 TableState::Absent => {
                     let statement = sql::create_table(table);
                     execute(&mut transaction, statement, "create the table").await?;
@@ -160,7 +161,7 @@ impl Database {
     /// When it is there and does not fit.
     pub async fn table_state(&self, table: &Table) -> Result<TableState, Error> {
         let mut transaction = self.begin().await?;
-        let state = check_table(&mut transaction, table).await?;
+        let state = check_table(&mut transaction, table, Access::Read).await?;
         transaction.commit().await.during("end a transaction")?;
         Ok(state)
     }
@@ -271,37 +272,46 @@ fn check_pgvector(found: &str) -> Result<(), Error> {
 
 /// Checks that `table` is there and fits.
 pub(crate) async fn require_table(connection: &mut PgConnection, table: &Table) -> Result<(), Error> {
-    match check_table(connection, table).await? {
+    match check_table(connection, table, Access::Read).await? {
         TableState::Absent => Err(Error::NoTable { table: table.name.clone() }),
         TableState::WithoutBookkeeping => Err(Error::NotAdopted { table: table.name.clone() }),
         TableState::Ready => Ok(()),
     }
 }
 
-async fn check_table(connection: &mut PgConnection, table: &Table) -> Result<TableState, Error> {
+async fn check_table(
+    connection: &mut PgConnection,
+    table: &Table,
+    access: Access,
+) -> Result<TableState, Error> {
     if !is_service(table) && own_tables::is_own_relation(&table.name) {
         return Err(Error::OwnTable { table: table.name.clone() });
     }
-    let kind = sqlx::query_scalar!(
-        r#"select relkind::text as "kind!" from pg_class where oid = to_regclass(quote_ident($1))"#,
+    let relation = sqlx::query!(
+        r#"select oid as "oid!", relkind::text as "kind!" from pg_class where oid = to_regclass(quote_ident($1))"#,
         table.name
     )
     .fetch_optional(on(connection))
     .await
     .during("see what a relation is")?;
-    let other_kind = match &kind {
-        Some(kind) => own_tables::other_kind(kind),
+    let other_kind = match &relation {
+        Some(relation) => own_tables::other_kind(&relation.kind),
         None => own_tables::other_type(connection, &table.name).await?,
     };
     if let Some(kind) = other_kind {
         let problems = vec![format!("it is {kind}, and Panopticon needs a table")];
         return Err(Error::Schema { table: table.name.clone(), problems });
     }
-    if kind.is_none() {
-        return Ok(TableState::Absent);
-    }
+    let Some(relation) = relation else { return Ok(TableState::Absent) };
     let found = columns(connection, &table.name).await?;
     check_columns(connection, table).await?;
+    // A table that rows are only read of may have what columns it likes.
+    let known = match access {
+        Access::Read => Vec::new(),
+        Access::Write => table.all_columns().into_iter().map(str::to_owned).collect(),
+    };
+    let needs = Needs { key: vec!["id".to_owned()], known, ..Needs::default() };
+    constraints::check(connection, (&table.name, relation.oid), &needs).await?;
     let has = |name: &str| found.iter().any(|(column, _)| column == name);
     let is_ready = BOOKKEEPING_COLUMNS.iter().all(|(name, _)| has(name));
     Ok(if is_ready { TableState::Ready } else { TableState::WithoutBookkeeping })
