@@ -50,6 +50,11 @@ pub(crate) async fn carry_out(
     let mut report = CollectionReport::new(job.origin.clone(), &table.name, job.run_id);
     let (source, mut copied) = if has_work {
         let started = Instant::now();
+        if plan.classifier.tally.exceeds_half {
+            upkeep::drop_half_precision(database, &table)
+                .await
+                .map_err(Error::store("drop the index of", &table.name))?;
+        }
         let copy_options = CopyOptions {
             connections: if effort == Effort::Small { 1 } else { options.copying_connections() as usize },
             batches: options.batches(job.run_id),

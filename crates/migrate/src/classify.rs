@@ -8,6 +8,7 @@ use store::{
     postgres::{
         Table,
         jobs::Counts,
+        vector_index::Precision,
         write::{QuarantinedRecord, row_digest},
     },
 };
@@ -57,6 +58,8 @@ pub(crate) struct Tally {
     pub(crate) defaults: Defaults,
     pub(crate) zero_vectors: Examples,
     pub(crate) embedded: u64,
+    /// Whether a vector to be written has components that no index of half precision can hold.
+    pub(crate) exceeds_half: bool,
     /// Ids that another collection has brought.
     pub(crate) of_others: Examples,
 }
@@ -95,6 +98,7 @@ impl Tally {
             defaults: Defaults::of(table),
             zero_vectors: Examples::default(),
             embedded: 0,
+            exceeds_half: false,
             of_others: Examples::default(),
         }
     }
@@ -187,6 +191,9 @@ impl Classifier {
         let action = self.rows.action(row.id, needed, self.choices.edited_rows);
         let source_id = row.source_id.as_deref().expect("a record has an id");
         let conflict = |reason| Conflict { source_id: Some(source_id.to_owned()), id: row.id, reason };
+        if matches!(action, Action::Insert | Action::Update(_)) {
+            tally.exceeds_half |= !Precision::Half.holds(row.embedding.as_slice());
+        }
         match action {
             Action::Insert => tally.inserts += 1,
             Action::Keep => tally.unchanged += 1,

@@ -2,7 +2,7 @@
 
 use store::postgres::{
     Build, Database, Table,
-    vector_index::{IndexChange, MeasuredSetting, Observation, PlanRecord},
+    vector_index::{IndexChange, IndexUse, MeasuredSetting, Observation, PlanRecord, Precision, VectorIndex},
 };
 use uuid::Uuid;
 
@@ -146,6 +146,23 @@ pub async fn apply_after_copy(
     lock.release().await?;
     database.analyze(table).await?;
     Ok(applied)
+}
+
+/// Drops the indexes of half precision that searches of `table` use, before rows come that such an index cannot hold.
+///
+/// # Errors
+/// When a statement fails.
+pub async fn drop_half_precision(database: &Database, table: &Table) -> Result<(), store::Error> {
+    let lock = database.lock_indexes_in_turn(&table.name).await?;
+    let observation = database.observe_indexes(table).await?;
+    let is_half = |index: &&VectorIndex| {
+        index.service == IndexUse::Searches && index.definition.precision == Precision::Half
+    };
+    for index in observation.indexes.iter().filter(is_half) {
+        let change = [IndexChange::Drop { name: index.name.clone() }];
+        database.change_indexes(table, observation.rows, &change, Build::Concurrently, &|_, _| {}).await?;
+    }
+    lock.release().await
 }
 
 /// Observes, plans, and does it; the caller holds the table's indexes.

@@ -26,7 +26,7 @@ mod questions;
 mod recall;
 mod tune;
 
-pub use apply::{Applied, Error, Event, Observer, apply, apply_after_copy, retune};
+pub use apply::{Applied, Error, Event, Observer, apply, apply_after_copy, drop_half_precision, retune};
 pub use json::{observation_to_json, plan_to_json, setting_to_json};
 pub use observe::{observe, tables};
 pub use plan::{Plan, Tuning, Wanted, plan};

@@ -67,7 +67,7 @@ impl Precision {
     pub(crate) const HALF_LIMIT: f32 = 65_520.0;
 
     /// Whether it can hold every component of `vector`.
-    pub(crate) fn holds(self, vector: &[f32]) -> bool {
+    pub fn holds(self, vector: &[f32]) -> bool {
         self == Self::Full || vector.iter().all(|component| component.abs() < Self::HALF_LIMIT)
     }
 
