@@ -138,6 +138,8 @@ pub struct Difference {
     pub columns: Vec<String>,
     /// Whether the row was edited since it was migrated.
     pub is_edited: bool,
+    /// Why the row is not the collection's, if it is not: it was not compared then.
+    pub foreign: Option<ConflictReason>,
 }
 
 impl Difference {

@@ -6,7 +6,7 @@ use store::{
 };
 use uuid::Uuid;
 
-use crate::{Error, resume::Origins};
+use crate::{Error, report::ConflictReason, resume::Origins};
 
 /// The rows of a table, to be looked up by id.
 #[derive(Clone, Debug, Default)]
@@ -158,6 +158,15 @@ impl TargetRows {
         } else {
             Comparison::Different
         })
+    }
+
+    /// Who brought the row `id`, which this collection did not bring.
+    pub(crate) fn foreign(&self, id: Uuid) -> ConflictReason {
+        if self.of_others.binary_search(&id.into_bytes()).is_ok() {
+            ConflictReason::OfAnother
+        } else {
+            ConflictReason::BornHere
+        }
     }
 
     /// Ids of the rows for which no record was found, with the digest of each and whether it was edited.

@@ -90,8 +90,16 @@ pub(crate) async fn verify(
     verification.digest_source = digest.to_string();
     verification.digest_target = digest_target.to_string();
     explain(database, &task, &mut different).await?;
+    let foreign = foreign_rows(database, task.table, &verification.missing).await?;
+    verification.missing.retain(|source_id| !foreign.contains_key(&task.table.row_id(source_id)));
     let different_rows = different.keys().copied().collect();
     verification.different = different.into_values().map(|difference| difference.difference).collect();
+    verification.different.extend(foreign.into_iter().map(|(id, source_id)| Difference {
+        source_id,
+        columns: Vec::new(),
+        is_edited: false,
+        foreign: Some(rows.foreign(id)),
+    }));
     verification.different.sort_by(|one, other| one.source_id.cmp(&other.source_id));
     let is_alone = rows.is_alone();
     Ok(Verified { verification, nearest, different: different_rows, is_alone, warnings: read.warnings })
@@ -171,12 +179,32 @@ impl Comparer {
                     source_id: source_id(),
                     columns: Vec::new(),
                     is_edited: unequal == Comparison::Edited,
+                    foreign: None,
                 };
                 let expected = is_explained.then(|| record_parts(&self.table, &row));
                 self.different.insert(row.id, Differing { difference, expected });
             }
         }
     }
+}
+
+/// Those of the records `missing` of which there is a row all the same, which the collection did not bring, by the row's id.
+async fn foreign_rows(
+    database: &Database,
+    table: &Table,
+    missing: &[String],
+) -> Result<HashMap<Uuid, String>, Error> {
+    const MOST_AT_ONCE: usize = 10_000;
+    let failed = |error| Error::store("read", &table.name)(error);
+    let mut foreign = HashMap::new();
+    for part in missing.chunks(MOST_AT_ONCE) {
+        let mut records: HashMap<Uuid, &String> =
+            part.iter().map(|source_id| (table.row_id(source_id), source_id)).collect();
+        let ids: Vec<Uuid> = records.keys().copied().collect();
+        let there = database.existing_rows(table, &ids).await.map_err(failed)?;
+        foreign.extend(there.into_iter().filter_map(|id| Some((id, records.remove(&id)?.clone()))));
+    }
+    Ok(foreign)
 }
 
 /// Looks at the rows that differ once more, and names the columns.

@@ -1,6 +1,6 @@
 //! The comparison: what is missing or different is found, whoever did it, and what is equal is shown to be.
 
-use migrate::{Comparison, Error, MigrateOptions, Outcome};
+use migrate::{Comparison, ConflictReason, Error, MigrateOptions, Outcome};
 use records::{DistanceSpace, Service};
 use serde_json::Value;
 use store::postgres::Table;
@@ -204,7 +204,7 @@ async fn digest_of_the_source_is_the_same_whatever_the_table_holds() {
     for (damage, missing) in [
         ("delete from records where source_id = 'record 3'", 1),
         ("update records set document = 'edited' where source_id = 'record 4'", 1),
-        ("update records set migration_run = null where source_id = 'record 5'", 2),
+        ("update records set migration_run = null where source_id = 'record 5'", 1),
         ("delete from records", 7),
     ] {
         test_database.execute(damage).await;
@@ -289,4 +289,29 @@ async fn comparison_with_a_table_that_is_not_there_says_so() {
     let error = error.expect_err("there is no table");
     let Error::Store { source, .. } = error else { panic!("{error}") };
     assert!(matches!(*source, store::Error::NoTable { .. }), "{source}");
+}
+
+#[tokio::test]
+async fn row_that_the_collection_did_not_bring_is_not_called_missing() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::with("records", DistanceSpace::L2, &entries(0..4, 3));
+    let records = table("records", DistanceSpace::L2, 3);
+    migrate(&database, directory.path(), &records).await;
+    test_database
+        .execute(
+            "update records set migration_run = null where source_id = 'record 3';
+            delete from records where source_id = 'record 1'",
+        )
+        .await;
+    let report = verify(&database, directory.path(), &records).await;
+    let verification = verified(&report);
+    assert_eq!(
+        (report.outcome(), &*verification.missing),
+        (Outcome::Different, &["record 1".to_owned()][..])
+    );
+    let different: Vec<_> =
+        verification.different.iter().map(|found| (found.source_id.as_str(), found.foreign)).collect();
+    assert_eq!(different, [("record 3", Some(ConflictReason::BornHere))]);
+    let report = migrate(&database, directory.path(), &records).await;
+    assert_eq!((report.outcome(), copied(&report).written), (Outcome::Conflicts, 1));
 }

@@ -9,7 +9,6 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     client::{Client, Request},
     error::Error,
-    fetch::LIMIT_BYTES,
     wire::{CollectionEntry, Column, Condition, Database, GetAnswer, GetBody, Heartbeat, Identity},
 };
 
@@ -129,13 +128,6 @@ impl Connection {
         let operation = format!("count the records of collection `{}`", collection.name);
         let (scope, id) = (Scope::of(collection), collection.id.to_string());
         self.ask(&self.of_collection(&operation, &scope, &id, "count")).await
-    }
-
-    /// Whether the server lists a record of the collection.
-    pub(crate) async fn lists_any(&self, collection: &Collection) -> Result<bool, Error> {
-        let first = Selection::Range { offset: 0, limit: 1 };
-        let (answer, _) = self.get(collection, first, &[], LIMIT_BYTES).await?;
-        Ok(!answer.ids.is_empty())
     }
 
     /// The `columns` of the selected records; no more than `limit_bytes` of JSON.

@@ -5,9 +5,10 @@ use std::ops::ControlFlow;
 use chroma::{Collection, DEFAULT_DATABASE, DEFAULT_TENANT, ReadReport, Record, Warning, WarningCode};
 
 use super::{
-    api::{self, Api, Connection, Scope},
+    api::{self, Api, Connection, Scope, Selection},
     client::Client,
     error::Error,
+    fetch::LIMIT_BYTES,
     listing::identity,
     options::ServerOptions,
     reader::Reader,
@@ -95,10 +96,13 @@ impl ChromaServer {
     /// # Errors
     /// What the server fails with, [`Error::Status`] 404 if the collection is gone.
     pub async fn count(&self, collection: &Collection) -> Result<u64, Error> {
-        match self.connection.count(collection).await? {
-            0 => self.connection.lists_any(collection).await.map(u64::from),
-            count => Ok(count),
+        let count = self.connection.count(collection).await?;
+        if count > 0 {
+            return Ok(count);
         }
+        let first = Selection::Range { offset: 0, limit: 1 };
+        let (answer, _) = self.connection.get(collection, first, &[], LIMIT_BYTES).await?;
+        Ok(u64::from(!answer.ids.is_empty()))
     }
 
     /// Visits every record of a collection; breaking ends the read early.

@@ -9,6 +9,7 @@ use super::{
     Database, Table,
     copy_format::{CopiedRow, RowSplitter},
     sql,
+    unnamed::on,
 };
 use crate::{Error, RowDigest, postgres::error::StatementContext as _};
 
@@ -53,6 +54,21 @@ impl Database {
         let mut transaction = self.begin().await?;
         visit_rows(&mut transaction, &sql::copy_brought_out(table, runs), table, &mut visit).await?;
         transaction.commit().await.during("end a transaction")
+    }
+
+    /// Which of the rows `ids` are there, whoever brought them.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn existing_rows(&self, table: &Table, ids: &[Uuid]) -> Result<Vec<Uuid>, Error> {
+        let mut transaction = self.begin().await?;
+        let there = sqlx::query_scalar(sql::existing_rows(table))
+            .bind(ids)
+            .fetch_all(on(&mut transaction))
+            .await
+            .during("look for rows")?;
+        transaction.commit().await.during("end a transaction")?;
+        Ok(there)
     }
 
     /// Gives the ids of all rows of `table` that none of `runs` brought to `visit`, with the run that did bring them.
@@ -124,7 +140,7 @@ async fn copy_out(
 /// Counts the rows of `table`.
 pub(crate) async fn count_rows(connection: &mut PgConnection, table: &Table) -> Result<u64, Error> {
     let count: i64 = sqlx::query_scalar(sql::count_rows(table))
-        .fetch_one(super::unnamed::on(connection))
+        .fetch_one(on(connection))
         .await
         .during("count the rows of a table")?;
     Ok(u64::try_from(count).expect("a count is never negative"))

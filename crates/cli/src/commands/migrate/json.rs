@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use migrate::{CollectionReport, CopyReport, Report, UndoReport, Verification};
+use migrate::{CollectionReport, ConflictReason, CopyReport, Report, UndoReport, Verification};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -138,7 +138,8 @@ fn verified(verification: &Verification, has_copied: bool) -> Value {
         "matched": verification.matched,
         "missing": verification.missing,
         "different": different
-            .map(|d| json!({"id": d.source_id, "columns": d.columns, "edited": d.is_edited}))
+            .map(|d| json!({"id": d.source_id, "columns": d.columns, "edited": d.is_edited,
+                "foreign": d.foreign.map(ConflictReason::as_str)}))
             .collect::<Vec<_>>(),
         "digest_source": verification.digest_source,
         "digest_target": verification.digest_target,

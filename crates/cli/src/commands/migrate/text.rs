@@ -322,6 +322,9 @@ fn conflict(reason: ConflictReason) -> String {
 }
 
 fn difference(difference: &Difference) -> String {
+    if let Some(reason) = difference.foreign {
+        return conflict(reason);
+    }
     let edited = if difference.is_edited { ", edited in PostgreSQL since" } else { "" };
     format!("{}{edited}", difference.columns.join(", "))
 }

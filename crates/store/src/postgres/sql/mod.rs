@@ -182,6 +182,11 @@ pub(crate) fn lock_table(table: &Table) -> Sql {
     vouched(format!("lock table {} in share row exclusive mode", quoted(&table.name)))
 }
 
+/// Which of the rows `$1` are there.
+pub(crate) fn existing_rows(table: &Table) -> Sql {
+    vouched(format!("select id from {} where id = any($1)", quoted(&table.name)))
+}
+
 /// Deletes rows `$1`.
 pub(crate) fn delete_rows(table: &Table) -> Sql {
     vouched(format!("delete from {} where id = any($1)", quoted(&table.name)))
@@ -515,6 +520,7 @@ mod tests {
         check(&lock_rows(outputs), &expect_file!["golden/lock_rows.sql"]);
         check(&lock_table(outputs), &expect_file!["golden/lock_table.sql"]);
         check(&AssertSqlSafe(copy_rows_out(queries, &run)), &expect_file!["golden/copy_rows_out.sql"]);
+        check(&existing_rows(outputs), &expect_file!["golden/existing_rows.sql"]);
         check(&delete_rows(outputs), &expect_file!["golden/delete_rows.sql"]);
         check(&delete_brought(outputs), &expect_file!["golden/delete_brought.sql"]);
         let columns = ["id", "odd \"column\""].map(str::to_owned);

@@ -1,0 +1,1 @@
+select id from "llm_outputs" where id = any($1);
