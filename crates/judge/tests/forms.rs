@@ -160,7 +160,7 @@ fn what_names_no_winner_is_left_unread() {
     let check = |text: &str, reason: Unread| assert_eq!(read_winner(text), Err(reason), "{text:?}");
     check("Neither Output (a) nor Output (b) is better.", Unread::NoVerdict);
     check("# Output (a):\nOnce upon a time", Unread::NoVerdict);
-    check("Both are equally good.", Unread::NoVerdict);
+    check("Both are equally long.", Unread::NoVerdict);
     check("Output (b) is better.\nIt is long. Output (a) is better.", Unread::Contradiction);
     check("[[A]] or [[B]]", Unread::Contradiction);
     check("A good answer.", Unread::NoVerdict);

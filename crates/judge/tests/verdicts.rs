@@ -1,5 +1,5 @@
 //! Verdicts as judges write them, and what looks like verdicts and is none: `verdicts.jsonl`, one text a line, with what a
-//! reader takes from it on a scale from 1 to 10; null is nothing.
+//! reader takes from it on a scale from 1 to 10, or on its own; null is nothing.
 
 use judge::parse::{Reading, Scale, read_score, read_winner};
 use serde_json::{Value, json};
@@ -8,11 +8,11 @@ use test_support::shared_lines;
 
 const TEN: Scale = Scale { min: 1.0, max: 10.0 };
 
-fn read(kind: &str, text: &str) -> Value {
+fn read(kind: &str, scale: Scale, text: &str) -> Value {
     if kind == "winner" {
         return read_winner(text).map_or(Value::Null, |winner| winner.as_str().into());
     }
-    match read_score(text, Some(TEN)) {
+    match read_score(text, Some(scale)) {
         Reading::Score(score) => json!(score),
         Reading::Pair(first, second) => json!([first, second]),
         Reading::Unread(_) => Value::Null,
@@ -25,7 +25,9 @@ fn check(cases: &[Value]) {
         let kind = case["kind"].as_str().unwrap_or("score");
         let expected =
             case["expected"].as_f64().map_or_else(|| case["expected"].clone(), |score| json!(score));
-        let read = read(kind, case["text"].as_str().expect("a text"));
+        let bound = |at: usize| case["scale"][at].as_f64();
+        let scale = bound(0).zip(bound(1)).map_or(TEN, |(min, max)| Scale { min, max });
+        let read = read(kind, scale, case["text"].as_str().expect("a text"));
         if read != expected {
             wrong.push(format!("{read}, expected {expected}: {}", case["text"]));
         }

@@ -4,7 +4,11 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{Unread, pattern};
+use super::{
+    Unread,
+    doubt::{is_changed, is_doubted},
+    pattern,
+};
 
 /// A verdict and where it stands.
 #[derive(Clone, Debug)]
@@ -53,7 +57,7 @@ static OR: LazyLock<Regex> =
 /// What takes back the verdict behind it, or makes a bound of it.
 static DENIES: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i)(?:(?:\bnot|\bnever|n't|n’t|\bcannot|\bhardly|\bno longer|\bnobody|\bno one|\bneither|\bnor)\s+(?:\w+\s+){0,2}(?:give|giving|rate|rating|award|assign|scor(?:e|ing)|grade|deserve|merit|earn|worth|call|say|be|get|receive|going|think|believe|feel|find it|agree)\b[^.,;:\n]{0,60}|\bbetween\b[^.\n]{0,30}\b(?:and|to)\s*|\b(?:instead of|rather than|(?:more|less|higher|lower|better|worse) than|at (?:least|most)|up to|between|above|below|over|under|about|around|from)\s+(?:an?\s+|the\s+)?(?:score\s+(?:of\s+)?)?|\b(?:itself|himself|herself|themselves)\s+(?:an?\s+)?(?:\w+\s+of\s+)?|\b(?:he|she|others|critics?|users?|reviewers?|readers?|customers?|people|students?|teachers?|experts)\s+(?:\w+ly\s+|would\s+|have\s+|has\s+)?(?:gives?|gave|given|rates?|rated|scores?|scored|awards?|awarded|graded?)\b[^.;:\n]{0,60}|\b(?:film|movie|book|hotel|restaurant|product|game|app|imdb|amazon)(?:['’]s)?\s+(?:has\s+(?:an?\s+)?)?(?:rating|score|is\s+rated)\b[^.;\n]{0,30})[\[(\s]*$",
+        r"(?i)(?:(?:\bnot|\bnever|n't|n’t|\bcannot|\bhardly|\bno longer|\bnobody|\bno one|\bneither|\bnor)\s+(?:in\s+good\s+\w+,?\s+)?(?:\w+\s+){0,2}(?:give|giving|rate|rating|award|assign|scor(?:e|ing)|grade|deserve|merit|earn|worth|call|say|be|get|receive|going|think|believe|feel|find it|agree|reach|meet|hit|attain|achieve|warrant|justify|approach|make)\b[^.,;:\n]{0,60}|\bbetween\b[^.\n]{0,30}\b(?:and|to)\s*|\b(?:instead of|rather than|(?:more|less|higher|lower|better|worse) than|at (?:least|most)|up to|between|above|below|over|under|about|around|from)\s+(?:an?\s+|the\s+)?(?:score\s+(?:of\s+)?)?|\b(?:itself|himself|herself|themselves)\s+(?:an?\s+)?(?:\w+\s+of\s+)?|\b(?:he|she|others|critics?|users?|reviewers?|readers?|customers?|people|students?|teachers?|experts)\s+(?:\w+ly\s+|would\s+|have\s+|has\s+)?(?:gives?|gave|given|rates?|rated|scores?|scored|awards?|awarded|graded?)\b[^.;:\n]{0,60}|\b(?:film|movie|book|hotel|restaurant|product|game|app|imdb|amazon)(?:['’]s)?\s+(?:has\s+(?:an?\s+)?)?(?:rating|score|is\s+rated)\b[^.;\n]{0,30})[\[(\s]*$",
     )
 });
 /// A verdict on something that is not so.
@@ -102,13 +106,15 @@ pub(super) fn settle<T>(
                 LastWord::Never => false,
             }
     };
-    if differing.is_empty() || has_last_word() { Ok(last.value) } else { Err(Unread::Contradiction) }
+    let is_one = differing.is_empty() || has_last_word();
+    if is_one && !is_changed(text, last.core, last.end) { Ok(last.value) } else { Err(Unread::Contradiction) }
 }
 
 /// Those that the judge makes itself, for what is.
 pub(super) fn own<T>(claims: Vec<Claim<T>>, text: &str) -> Vec<Claim<T>> {
     let is_said = |claim: &Claim<T>| {
         let before = &text[sentence_start(text, claim.start)..claim.start];
+        let before = before.trim_end_matches(['"', '\'', '“', '‘', '`']);
         SAYS_THAT.is_match(before) && (!I_SAY.is_match(before) || IS_RULE.is_match(before))
     };
     let mut said_until = None;
@@ -131,6 +137,7 @@ pub(super) fn is_own(text: &str, core: usize, end: usize) -> bool {
         && !DENIES.is_match(&text[sentence..core])
         && !SUPPOSES.is_match(&text[sentence..end])
         && !TAKES_BACK.is_match(line_rest(text, end))
+        && !is_doubted(text, core, end)
 }
 
 /// Where the sentence begins in which `place` is.
@@ -211,7 +218,7 @@ fn ends_on_its_line<T>(before: &[Claim<T>], last: &Claim<T>, text: &str) -> bool
 fn is_of_another_answer<T>(before: &[Claim<T>], last: &Claim<T>, text: &str) -> bool {
     static OTHER: LazyLock<Regex> = LazyLock::new(|| {
         pattern(
-            r"(?im)^[\s#>_\-•]*(?:output|response|assistant|answer|candidate|model|summary|text)\s*[(#]?(?:[2-9]|[b-d]|two|three)\b",
+            r"(?im)^[\s#>_\-•]*(?:(?:output|response|assistant|answer|candidate|model|summary|text|student|essay|participant|submission|system|item|question|author|writer)\s*[(#]?\s*(?:no\.?\s*)?(?:[2-9]|[b-d]|two|three|ii|iii)\b|(?:the\s+)?(?:second|third|fourth|2nd|3rd|4th|next|other)\s+(?:output|response|assistant|answer|candidate|model|summary|text|student|essay|participant|submission|system|one)\b)",
         )
     });
     before.last().is_some_and(|one| OTHER.is_match(&text[one.end.min(last.start)..last.end]))

@@ -4,6 +4,7 @@
 //! read only where its author plainly gives the verdict; whatever is ambiguous is left unread, with the reason.
 
 mod claim;
+mod doubt;
 mod json;
 mod score;
 mod text;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{
     Unread,
     claim::{Claim, LastWord, is_own, sentence_start, settle},
+    doubt::is_changed,
     json::{self, Entry},
     pattern,
     text::{is_blank, plain},
@@ -71,7 +72,7 @@ static TAG: LazyLock<Regex> = LazyLock::new(|| {
 /// A line that is the verdict and nothing else.
 static LINE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
-        r#"(?i)^[\s"'_`\[|]*(?:[#>\s|-]*(?:(?:(?:therefore|thus|so|overall|hence)[,:]?\s+)?{LABEL}|(?:(?:my|the|final)\s+){{0,2}}answer|result|outcome|preferred|better|overall)[_`\]]*\s*(?:->|[:=|→\]]|[-–—]\s|\bis\b)\s*)?[_`"'\[]*(?:{ANSWER}\s*)?(?:{NAME}|(?<tie>{TIE})|(?<l>[ab])\s*(?<op>>{{1,2}}|<{{1,2}}|=)\s*(?<r>[ab]))[\s"'_`.!|\]]*$"#
+        r#"(?i)^[\s"'_`\[|]*(?:[#>\s|-]*(?:(?:(?:therefore|thus|so|overall|hence)[,:]?\s+)?{LABEL}|(?:(?:my|the|final)\s+){{0,2}}answer|result|outcome|preferred|better|overall)[_`\]]*\s*(?:->|[:=|→\]]|[-–—]\s|\bis\b)\s*)?[_`"'\[]*(?:{ANSWER}[\s_-]*)?(?:{NAME}|(?<tie>{TIE})|(?<l>[ab])\s*(?<op>>{{1,2}}|<{{1,2}}|=)\s*(?<r>[ab]))[\s"'_`.!|\]]*$"#
     ))
 });
 /// A label that ends a line together with the verdict, behind other words.
@@ -95,7 +96,7 @@ static SENTENCE: LazyLock<Regex> = LazyLock::new(|| {
 /// A sentence that is the verdict, in which answers have no more than their names; or a tie.
 static BARE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
-        r#"(?:^|[\s"'(])(?<w>[AB])\s+(?:(?i:is|was)\s+(?i:{ADVERBS}{BETTER})|(?i:{ADVERBS}wins))(?i:\s+(?:answer|response|output|one|choice))?(?i:\s+overall|\s+here|\s+than\s+[AB])?\s*(?:[.!]|$|\n|,?\s+because\b)|(?i:\b(?:it|this|that|the\s+(?:result|verdict|outcome|comparison))(?:'s|\s+is)\s+{ADVERBS}an?\s+(?<tie>tie|draw)\b)"#
+        r#"(?:^|[\s"'(])(?<w>[AB])\s+(?:(?i:is|was)\s+(?i:{ADVERBS}{BETTER})|(?i:{ADVERBS}wins))(?i:\s+(?:answer|response|output|one|choice))?(?i:\s+overall|\s+here|\s+than\s+[AB])?\s*(?:[.!;]|$|\n|,?\s+because\b)|(?i:\b(?:it|this|that|the\s+(?:result|verdict|outcome|comparison))(?:'s|\s+is)\s+{ADVERBS}an?\s+(?<tie>tie|draw)\b)"#
     ))
 });
 /// Who chooses one.
@@ -104,19 +105,37 @@ static CHOICE: LazyLock<Regex> = LazyLock::new(|| {
         r"\bI(?:'d|’d|\s+would|\s+will|'ll)?(?:\s+(?:therefore|thus|overall|clearly|slightly|strongly))?\s+(?:prefer|choose|pick|select|favou?r|vote\s+for|go\s+(?:with|for))\s+(?:the\s+)?(?i:{ANSWER}\s+)?(?<w>[AB])(?:\s*(?:[.!]|$|\n|,?\s+because\b)|\s+(?:over|to)\s+(?i:{ANSWER}\s+)?[AB]\b)"
     ))
 });
+/// Which of two is the worse.
+static WORSE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        r"(?:^|[.!]\s+|\n)(?:(?i:{ANSWER})\s+)?(?<l>[AB12])\s+(?i:is\s+{ADVERBS}(?:(?:worse|weaker|poorer)\s+than|inferior\s+to))\s+(?:(?i:{ANSWER})\s+)?(?<w>[AB12])\s*(?:[.!]|$|\n)"
+    ))
+});
+/// The last sentence that is a conclusion and nothing but a name.
+static THEREFORE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(&format!(
+        r"^\s*(?i:overall|therefore|thus|so|hence|in\s+(?:summary|conclusion|total)),?\s+(?:(?i:{ANSWER})\s+)?(?<w>[AB])[.!]?\s*$"
+    ))
+});
 /// All of a text that is a tie.
 static EVEN: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i)^\s*(?:(?:so\s+|overall,?\s+)?I\s+(?:would\s+)?(?:call\s+it|declare)\s+a\s+(?:tie|draw)|平局|平手|引き分け|무승부|gleichstand|unentschieden|empate|égalité|pareggio|ничья|remis|berabere)\s*[.!。]?\s*$",
+        r"(?i)^\s*(?:(?:so\s+|overall,?\s+)?I\s+(?:would\s+)?(?:call\s+it|declare)\s+a\s+(?:tie|draw)|(?:both|they|both\s+\w+|the\s+two(?:\s+\w+)?)\s+(?:are|seem)\s+(?:about\s+)?equally\s+(?:good|bad|helpful|useful|strong|weak|valid|satisfying|convincing)|neither(?:\s+\w+)?\s+is\s+better(?:\s+than\s+the\s+other)?|平局|平手|引き分け|무승부|gleichstand|unentschieden|empate|égalité|pareggio|ничья|remis|berabere)\s*[.!。]?\s*$",
     )
 });
 /// A sentence that only speaks about a verdict.
 static UNDECIDED: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i)\b(?:neither|nor|whether|if|both|not|assistant \([ab]\) (?:argues|claims|states|thinks|says))\b",
+        r"(?i)\b(?:neither|nor|whether|if|both|not|assistant \([ab]\) (?:argues|claims|states|thinks|says))\b|\b(?:hard|difficult|impossible|wrong|unfair|premature|tempting)\s+to\b|\b(?:some|others?|many|one|people|you|users?|they|he|she|critics?|readers?|someone|anyone)(?:\s+\w+)?\s+(?:would|might|may|could|can|will|say|says|argue|argues|think|thinks|claim|claims|prefer|feel|feels|believe|believes)\b|\b(?:might|may|could|perhaps|maybe|possibly|assume|suppose|imagine|pretend|wonder|doubt|almost|nearly)\b[^,;]*$|\b(?:claims|claimed|argues|argued|thinks|thought|says|said|believes|believed|insists|states|wants)\b[^,;]*$",
     )
 });
 
+/// What goes on after `better` to say something else.
+static NO_VERDICT: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)^\s+(?:known|off|understood|described|written|worded|phrased|structured|organi[sz]ed|formatted|left|read|avoided|than\s+(?:nothing|average|expected|usual|before|none))\b|^\s*\?",
+    )
+});
 /// A first line that goes on to say something about the other answer.
 static OPENING: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r"(?i)^{ANSWER}\s*{NAME}\s+\(")));
 static CONCLUSION: LazyLock<Regex> = LazyLock::new(|| {
@@ -176,17 +195,32 @@ pub fn read_winner(text: &str) -> Result<Winner, Unread> {
     if EVEN.is_match(&text) {
         return Ok(Winner::Tie);
     }
+    if text.trim_end().ends_with('?') {
+        return Err(Unread::NoVerdict);
+    }
     let lines: Vec<&str> = text.lines().filter(|line| !is_blank(line)).collect();
     let (Some(first), Some(last)) = (lines.first(), lines.last()) else { return Err(Unread::Empty) };
     let sentences = sentences(&text);
     let last_sentence = last_sentence(&text);
+    // One sentence may say that each is the better in its way.
+    let differ = |is_there: &dyn Fn(usize) -> bool| {
+        let mut there = sentences.iter().filter(|(place, _)| is_there(*place));
+        there
+            .next()
+            .is_some_and(|(place, first)| there.any(|(other, winner)| place == other && winner != first))
+    };
     let at = |is_there: &dyn Fn(usize) -> bool| {
         sentences.iter().rev().find(|(place, _)| is_there(*place)).map(|(_, winner)| *winner)
     };
+    if differ(&|place| place >= last_sentence) {
+        return Err(Unread::Contradiction);
+    }
     let opening = line_winner(first)
         .or_else(|| OPENING.captures(first).and_then(|found| named(&found["w"])))
         .or_else(|| at(&|place| place == 0));
-    let closing = line_winner(last).or_else(|| at(&|place| place >= last_sentence));
+    let concluded = || THEREFORE.captures(&text[last_sentence..]).and_then(|found| named(&found["w"]));
+    let closing = line_winner(last).or_else(concluded).or_else(|| at(&|place| place >= last_sentence));
+    let opening = opening.filter(|_| closing.is_some() || !is_changed(&text, 0, first.len()));
     match (opening, closing) {
         // Who concludes has the last word, whatever he began with.
         (Some(opening), Some(closing))
@@ -252,7 +286,10 @@ fn sentences(text: &str) -> Vec<(usize, Winner)> {
     let mut verdicts = Vec::new();
     let named_by = |form: &'static Regex| form.captures_iter(text).map(move |found| (form, found));
     for (form, found) in named_by(&SENTENCE).chain(named_by(&BARE)).chain(named_by(&CHOICE)) {
-        let start = found.get_match().start();
+        let (start, end) = (found.get_match().start(), found.get_match().end());
+        if NO_VERDICT.is_match(&text[end..]) {
+            continue;
+        }
         let sentence = text[..start].rfind(['.', '\n', '!']).map_or(0, |end| end + 1);
         let name = found.name("w").or_else(|| found.name("w2"));
         let is_part_of_name = !std::ptr::eq(form, &*CHOICE)
@@ -266,6 +303,11 @@ fn sentences(text: &str) -> Vec<(usize, Winner)> {
         verdicts.extend(
             value.filter(|_| is_own(text, start, found.get_match().end())).map(|winner| (place, winner)),
         );
+    }
+    for found in WORSE.captures_iter(text).filter(|found| !found["l"].eq_ignore_ascii_case(&found["w"])) {
+        let place = found.get_match().end()
+            - found.get_match().as_str().trim_start_matches(|c: char| !c.is_alphanumeric()).len();
+        verdicts.extend(named(&found["w"]).map(|winner| (place, winner)));
     }
     verdicts.sort_by_key(|(place, _)| *place);
     verdicts

@@ -6,8 +6,8 @@ use regex::Regex;
 
 use crate::parse::pattern;
 
-const NUMBER: &str = r"(?<n>[-+]?[0-9]{1,4}(?:[.,][0-9]{1,4})?)";
-const OUT_OF: &str = r"(?:\s*\(?\s*(?:(?:points?|pts|stars?|Punkte|puntos|点|分|점)\s+)?(?:/|(?:out\s+)?of\b|von\b|sur\b|de\b|sobre\b|su\b|из)\s*(?<of>[0-9]{1,4})\b)?";
+const NUMBER: &str = r"(?<n>[-+]?(?:[0-9]{1,4}(?:[.,][0-9]{1,4})?|\.[0-9]{1,4}))";
+const OUT_OF: &str = r"(?:_{0,3}\s*\(?\s*(?:(?:points?|pts|stars?|Punkte|puntos|点|分|점)\s+)?(?:/|(?:out\s+)?of\b|von\b|sur\b|de\b|sobre\b|su\b|из)\s*(?<of>[0-9]{1,4})\b)?";
 const UNIT: &str = r"(?:\s*(?:points?\b|pts?\b|stars?\b|점|点|分|баллов|балла|балл))?";
 const LABEL: &str = r"(?:rating|score|grade|점수|평점|총점|평가\s*점수|评分|总分|得分|分数|打分|評分|得點|評価|評点|スコア|点数|puntuaci[oó]n|valoraci[oó]n|avaliaç[aã]o|évaluation|appréciation|calificaci[oó]n|pontuaç[aã]o|note|nota|bewertung|punktzahl|punteggio|valutazione|beoordeling|оценка|рейтинг|балл|оцінка|ocena|puan|điểm(?:\s+số)?|skor|nilai|poäng|betyg|karakter|vurdering|arvosana|pisteet|punkte|gesamt(?:note|punktzahl|bewertung)|cijfer|voto|punti|βαθμολογία|βαθμός|σκορ|αξιολόγηση|hodnocení|hodnotenie|skóre|értékelés|pontszám|punctaj|scor|бали|оценк[аи]|得点|採点|分數|đánh\s+giá|คะแนน|स्कोर|अंक|रेटिंग|স্কোর|الدرجة|النتيجة|التقييم|امتیاز|نمره|ציון)";
 /// What may stand before a label.
@@ -69,7 +69,7 @@ pub(super) static BARE_LABEL: LazyLock<Regex> = LazyLock::new(|| {
 /// Words that name a verdict only where nothing else is said of it.
 pub(super) static CONCLUSION: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
-        r"(?im)^{DECORATION}(?:my|the)?\s*(?:overall|(?:final\s+|overall\s+)?(?:verdict|judge?ment|assessment|evaluation|mark)|(?:final|overall)\s+(?:answer|result|impression|quality|decision)|final|종합|总体|综合|総合|gesamt|insgesamt|итог|итого)[_`]*(?:\s*[(\[][^)\]\n]{{0,30}}[)\]])?\s*(?:[:=|]|\bis\b\s*:?)\s*[_`\[(]*\s*{NUMBER}{OUT_OF}{UNIT}{ENDS}"
+        r"(?im)^{DECORATION}(?:my|the)?\s*(?:overall|(?:final\s+|overall\s+)?(?:verdict|judge?ment|assessment|evaluation|mark)|(?:final|overall)\s+(?:answer|result|impression|quality|decision)|(?:grand\s+)?total|final|종합|总体|综合|総合|gesamt|insgesamt|итог|итого)[_`]*(?:\s*[(\[][^)\]\n]{{0,30}}[)\]])?\s*(?:[:=|]|\bis\b\s*:?)\s*[_`\[(]*\s*{NUMBER}{OUT_OF}{UNIT}{ENDS}"
     ))
 });
 /// The score of one part of what is judged, or of the one thing that is.
@@ -78,6 +78,9 @@ pub(super) static CRITERION: LazyLock<Regex> = LazyLock::new(|| {
         r"(?im)^{DECORATION}(?:the\s+)?(?:(?:relevance|relevancy|helpfulness|quality|accuracy|correctness|completeness|clarity|coherence|faithfulness|fluency|usefulness|groundedness|conciseness|truthfulness|safety|creativity|consistency|factuality|informativeness)(?:\s+(?:score|rating))?|(?:response|answer)\s+(?:score|rating|quality)|rated|marks)[_`]*(?:\s*[(\[][^)\]\n]{{0,30}}[)\]])?\s*(?:[:=|]|\bis\b\s*:?)\s*[_`\[(]*\s*{NUMBER}{OUT_OF}{UNIT}{ENDS}"
     ))
 });
+/// The number at the end of a line that rates one part.
+pub(super) static CRITERION_VALUE: LazyLock<Regex> =
+    LazyLock::new(|| pattern(&format!(r"(?m)[:=]\s*{NUMBER}(?:\s*/\s*[0-9]{{1,4}})?\s*$")));
 /// A line on which something is counted or rated.
 pub(super) static COUNTED: LazyLock<Regex> = LazyLock::new(|| pattern(r"[0-9]"));
 /// An attribute of a tag.
@@ -108,6 +111,20 @@ pub(super) static SENTENCE: LazyLock<Regex> = LazyLock::new(|| {
         OUT_OF2 = second(OUT_OF),
     ))
 });
+/// Whose score a sentence gives: the judge's, of what it judges.
+pub(super) static OWN: LazyLock<Regex> = LazyLock::new(|| {
+    let gives = r"(?:giv|gave|rat|scor|grad|award|assign)";
+    let gets = r"(?:gets?|got|receives?|received|earns?|earned|deserves?|merits?|scores?|warrants?|has|is|was|(?:is|was|be|been)\s+(?:\w+ly\s+)?(?:rated|given|awarded|worth|scored|graded|assigned))";
+    pattern(&format!(
+        r"(?i)\b(?:I|we)(?:['’]\w+)?\s+(?:\S+\s+){{0,8}}?{gives}|\b(?:it|this|(?:the|this|that)\s+(?:\w+\s+){{0,3}}?(?:answer|response|output|reply|submission|text|summary|translation|essay|assistant(?:\s+[ab12])?|candidate|model))(?:['’]s\s+\w+)?\s+(?:\S+\s+){{0,6}}?{gets}\b|^\W*(?:so|therefore|thus|hence|overall|finally)?,?\s*(?:an?|my|the|final|overall)?\s*(?:\w+\s+)?(?:{gives}|score|rating)|\b(?:in\s+line|align\w*|consistent|commensurate|meets?|matches|fits?|satisf\w+|corresponds?)\b|\b(?:hence|thus|therefore|so|resulting\s+in|leads?\s+to|leading\s+to|justif\w+|warrant\w*|earn\w*|deserv\w+|merit\w*|results?\s+in)\s+(?:an?\s+|the\s+|my\s+)?(?:\w+\s+)?(?:score|rating|grade)"
+    ))
+});
+/// Who or what does not stand for what is judged.
+pub(super) static OF_OTHERS: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)\b(?:another|other|previous|earlier|colleague|reference|expected|target|ideal|perfect|average|typical|highest|maximum|minimum|lowest|passing|possible|any|every|best|remember|remind\w*|should|must|argue\w*)\b",
+    )
+});
 /// A sentence that ends with the score, or with a reason for it.
 pub(super) static VERDICT: LazyLock<Regex> = LazyLock::new(|| {
     let ends = r#"(?:[.!)\]"'”]*\s*(?:$|\n)|[.!]\s|\s*[,;–—-]?\s*\b(?:because|since|as|due\s+to|overall|on\s+(?:a|the)\s+(?:[\w-]+\s+)?scale)\b)"#;
@@ -129,6 +146,19 @@ pub(super) static CONTINUES: LazyLock<Regex> = LazyLock::new(|| {
         r"(?i)^\s*(?:(?:[-–~〜～/,;&|+*=^%.:×·±<>≥≤…]|[-<>!]=|\+/-|x)\s*[\[(]?\s*[-+±]?[0-9]|(?:to|or|and|vs\.?|versus|against|bis|oder|und|à|a|ou|et|y|o|e|до|или|и|tot|til|till|eller|do|أو|إلى|تا|یا|या|से)\s+[0-9]|[,;(]?\s*(?:(?:or|maybe|perhaps|possibly|rather)\s+)+(?:an?\s+)?[0-9]|%|percent\b|[\[(]*[0-9]|\.{2,3}\s*[0-9]|\?|～|至|到|(?:=|→|->|=>)\s*[\p{L}0-9]|[(\[]?\s*or\s+(?:lower|less|fewer|higher|more|better|worse|below|above|so)\b|[^.\n]{0,80}?\botherwise\s+(?:an?\s+)?[0-9]|(?:for|with|without|on|in|if)\b[^.\n]{0,60}?(?:[,;]|\band|\bbut)\s*(?:and\s+|but\s+)?[0-9][0-9.,/]{0,6}\s+(?:for|with|without|on|in|if)\b|\([^)\n]{0,30}\)\s*(?:to|or|and|[-–,;/])\s*[0-9])|^[\w\p{No}]",
     )
 });
+/// A sentence that is a score, and what it counts out of.
+pub(super) static LAST_SENTENCE: LazyLock<Regex> = LazyLock::new(|| {
+    let of = OUT_OF.strip_suffix('?').unwrap_or(OUT_OF);
+    pattern(&format!(
+        r"(?i)^(?:(?:so|overall|hence|therefore|thus)[,:]?\s+)?(?:(?:I|we)(?:['’]d|\s+would)?\s+(?:say|give\s+it|go\s+with|call\s+it|rate\s+it)\s*:?\s+|(?:it|this|that)(?:['’]s|\s+is)\s+)?(?:an?\s+)?(?:(?:solid|strong|clear|good|fair|decent|well-deserved|generous|weak)\s+)?[_`]*{NUMBER}{of}[\s_`.!)]*$"
+    ))
+});
+/// A word whose full stop ends no sentence.
+pub(super) static SHORT_WORD: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"(?i)\b(?:approx|ca|cca|circa|e\.g|i\.e|vs|cf|min|max|nr|no|est|avg|etc)\.\s*$")
+});
+/// Stars that are given, and such that are not.
+pub(super) static STARS: LazyLock<Regex> = LazyLock::new(|| pattern(r"[★⭐🌟]+[☆✩]*"));
 /// A score that counts out of something, of which a sentence with a verdict has one.
 pub(super) static SHARE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)[0-9]\s*(?:/|out\s+of)\s*[0-9]"));
 /// Words with which something is calculated or solved, and such with which something is judged.

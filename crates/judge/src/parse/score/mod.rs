@@ -13,8 +13,8 @@ use super::{
 };
 use forms::{
     ATTRIBUTE, BARE_LABEL, BOXED, BRACKETS, CALCULATES, CONCLUSION, CONTINUES, COUNTED, CRITERION,
-    ENUMERATED, HEADING, INLINE, JUDGES, KEYS, LABELLED, LAST_TAGS, LINE, OPENING, PAIR, REMARK, RESULT,
-    SENTENCE, SHARE, TAG, TAGS, VERDICT,
+    CRITERION_VALUE, ENUMERATED, HEADING, INLINE, JUDGES, KEYS, LABELLED, LAST_SENTENCE, LAST_TAGS, LINE,
+    OF_OTHERS, OPENING, OWN, PAIR, REMARK, RESULT, SENTENCE, SHARE, SHORT_WORD, STARS, TAG, TAGS, VERDICT,
 };
 
 /// The scale that the judge was asked to use.
@@ -64,7 +64,7 @@ struct Found {
 /// one has the last word where it ends the text on a line of its own, or where those before it are quotations.
 pub fn read_score(text: &str, scale: Option<Scale>) -> Reading {
     let text = match plain(text) {
-        Ok(text) => text,
+        Ok(text) => in_numbers(text, scale),
         Err(reason) => return Reading::Unread(reason),
     };
     let text = &text[..];
@@ -78,7 +78,14 @@ pub fn read_score(text: &str, scale: Option<Scale>) -> Reading {
             _ => Reading::Unread(Unread::NoVerdict),
         };
     }
-    let alone = |line: &str| LINE.captures(line).and_then(|line| found(&line));
+    let alone = |line: &str| {
+        let is_even = line.contains('<') <= line.contains('>');
+        LINE.captures(line).filter(|_| is_even).and_then(|line| found(&line))
+    };
+    let line_of = |line: &str, value: Found| {
+        let start = line.as_ptr().addr() - text.as_ptr().addr();
+        Claim { value, start, core: start, end: start + line.len() }
+    };
     if let Some(found) = (last.as_ptr() == first.as_ptr()).then(|| alone(first)).flatten() {
         return reading(Ok(found), scale);
     }
@@ -119,13 +126,19 @@ pub fn read_score(text: &str, scale: Option<Scale>) -> Reading {
     }
     if let Some(found) = alone(first) {
         let differs = lines.clone().any(|line| alone(line).is_some_and(|other| other.score != found.score));
-        return reading(if differs { Err(Unread::Contradiction) } else { Ok(found) }, scale);
+        return match differs {
+            true => Reading::Unread(Unread::Contradiction),
+            false => decide(vec![line_of(first, found)], text, scale, LastWord::Never),
+        };
     }
     if let Some(opening) = OPENING.captures(text)
         && (opening.name("of").is_some() || opening.name("stop").is_none())
         && !lines.any(|line| ENUMERATED.is_match(line))
     {
-        return reading(found(&opening).ok_or(Unread::NoVerdict), scale);
+        let value =
+            opening.name("of").or_else(|| opening.name("n")).map(|last| last.end()).zip(found(&opening));
+        let claims = value.map(|(end, value)| Claim { value, start: 0, core: 0, end });
+        return decide(claims.into_iter().collect(), text, scale, LastWord::Never);
     }
     let claims = conclusions(text, scale);
     if !claims.is_empty() {
@@ -133,7 +146,17 @@ pub fn read_score(text: &str, scale: Option<Scale>) -> Reading {
     }
     // A bare number at the end may as well be the end of a calculation.
     if let Some(found) = alone(last).filter(|found| found.of.is_some()) {
-        return reading(Ok(found), scale);
+        return decide(vec![line_of(last, found)], text, scale, LastWord::Never);
+    }
+    let sentence = &text[sentence_start(text, text.len())..];
+    if let Some(captures) = LAST_SENTENCE.captures(sentence)
+        && SHARE.find_iter(text).count() == 1
+        && !SHORT_WORD.is_match(&text[..text.len() - sentence.len()])
+        && let Some(value) = found(&captures)
+    {
+        let start = text.len() - sentence.len();
+        let claim = Claim { value, start, core: start, end: text.len() };
+        return decide(vec![claim], text, scale, LastWord::Never);
     }
     let is_only_one = |claim: &Claim<Found>| {
         let rest = &text[claim.end..];
@@ -141,9 +164,20 @@ pub fn read_score(text: &str, scale: Option<Scale>) -> Reading {
             .trim_start()
             .strip_prefix(['/', '-', '–'])
             .is_some_and(|rest| rest.trim_start().starts_with(|c: char| c.is_ascii_digit()));
-        !is_part && !SHARE.is_match(&rest[..rest.find(['.', '\n']).unwrap_or(rest.len())])
+        // One more on the line is another verdict.
+        let line = rest.lines().next().unwrap_or("");
+        !is_part
+            && !SENTENCE.is_match(line)
+            && !SHARE.is_match(&rest[..rest.find(['.', '\n']).unwrap_or(rest.len())])
     };
     let mut claims: Vec<_> = all(&SENTENCE, text).into_iter().filter(is_only_one).collect();
+    let is_own = |claim: &Claim<Found>| {
+        let sentence = &text[sentence_start(text, claim.core)..claim.core];
+        OWN.is_match(sentence) && !OF_OTHERS.is_match(sentence)
+    };
+    if !claims.iter().any(is_own) {
+        claims.clear();
+    }
     claims.extend(verdicts(text, scale));
     if claims.is_empty() && text.lines().filter(|line| COUNTED.is_match(line)).count() == 1 {
         claims = all(&CRITERION, text);
@@ -180,6 +214,23 @@ fn all(form: &Regex, text: &str) -> Vec<Claim<Found>> {
         !is_list && !CONTINUES.is_match(rest) && (!is_remark || captures.name("of").is_some() || is_end(rest))
     };
     form.captures_iter(text).filter(complete).filter_map(|captures| claim(&captures, text)).collect()
+}
+
+/// The text with stars in numbers, and percentages of a scale to 100 as its scores.
+fn in_numbers(text: String, scale: Option<Scale>) -> String {
+    let Some(scale) = scale else { return text };
+    if scale.max == 100.0 && scale.min == 0.0 {
+        return text.replace('%', "");
+    }
+    if !STARS.is_match(&text) || text.contains(|c: char| c.is_ascii_digit()) {
+        return text;
+    }
+    let count = |stars: &str, of: &[char]| stars.chars().filter(|star| of.contains(star)).count();
+    let number = |stars: &Captures<'_>| {
+        let (given, all) = (count(&stars[0], &['★', '⭐', '🌟']), stars[0].chars().count());
+        if all as f64 == scale.max { format!("{given}/{all}") } else { stars[0].to_owned() }
+    };
+    STARS.replace_all(&text, number).into_owned()
 }
 
 /// Sentences that are verdicts. What `it` gets is one on the last line; before, it may be any part of the answer.
@@ -259,9 +310,17 @@ fn leads_to_verdict(before: &str) -> bool {
 
 /// `Overall: 7` after what was said of each part; `Final answer: 8` at the end, unless something was calculated.
 fn conclusions(text: &str, scale: Option<Scale>) -> Vec<Claim<Found>> {
+    // A total may be the sum of what stands before it.
+    let is_sum = |claim: &Claim<Found>| {
+        let is_total = text[claim.start..claim.core].to_lowercase().contains("total");
+        let parts =
+            || CRITERION_VALUE.captures_iter(&text[..claim.start]).filter_map(|part| number(&part["n"]));
+        is_total && (parts().count() < 2 || parts().sum::<f64>() == claim.value.score)
+    };
     let is_verdict = |claim: &Claim<Found>| {
         let is_answer = text[claim.start..claim.end].to_lowercase().contains("answer");
         is_on(claim.value, scale)
+            && !is_sum(claim)
             && (!is_answer || (is_end(&text[claim.end..]) && !CALCULATES.is_match(&text[..claim.start])))
     };
     own(all(&CONCLUSION, text).into_iter().filter(is_verdict).collect(), text)
