@@ -5,10 +5,8 @@ use provision::{Server, ServerOptions};
 use store::postgres::{Database, DatabaseOptions, DatabaseUrl};
 
 use crate::{
-    configuration::{Configuration, table::DATABASE_URL},
-    environment::libpq,
-    exit::Failure,
-    progress::setup_line,
+    configuration::Configuration, environment::libpq, exit::Failure, progress::setup_line,
+    settings::table::DATABASE_URL,
 };
 
 /// The demo's own database on the embedded server, apart from the user's data.
@@ -94,10 +92,8 @@ fn database_url(configuration: &Configuration) -> Result<Option<String>, Failure
         return Ok(None);
     };
     let url = DatabaseUrl::parse(url).and_then(|url| url.with_variables(libpq()));
-    let url = url.map_err(|source| {
-        let failure = Failure::from(store::Error::Url { source });
-        let place = configuration.place(&DATABASE_URL);
-        if place == DATABASE_URL.name() { failure } else { failure.context(place) }
+    let url = url.map_err(|error| {
+        Failure::usage(error).context(format!("{} cannot be used", configuration.place(&DATABASE_URL)))
     })?;
     Ok(Some(url.to_url()))
 }

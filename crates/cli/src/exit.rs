@@ -2,7 +2,7 @@
 
 use std::process;
 
-use crate::output::visible;
+use crate::{output::visible, remedy};
 
 /// Exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,18 +97,20 @@ impl Failure {
     }
 }
 
-/// An error and all of its causes on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut causes: Vec<String> = Vec::new();
-    for cause in std::iter::successors(Some(error), |error| error.source()) {
+/// An error and all of its causes on one line, with what helps.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let (mut text, mut last) = (String::new(), String::new());
+    for error in std::iter::successors(Some(error), |error| error.source()) {
         // Drivers put line breaks into their messages; a line that is one can be searched for. And they repeat their
         // cause.
-        let cause = cause.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-        if !causes.last().is_some_and(|last| last.ends_with(&cause)) {
-            causes.push(cause);
+        let cause = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        if text.is_empty() || !last.ends_with(&cause) {
+            let colon = if text.is_empty() { "" } else { ": " };
+            text = format!("{text}{colon}{cause}{}", remedy::of(error).unwrap_or_default());
+            last = cause;
         }
     }
-    causes.join(": ")
+    text
 }
 
 impl From<anyhow::Error> for Failure {

@@ -17,16 +17,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use crate::output::visible;
-
-/// How a line of the log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
-    /// For people.
-    Text,
-    /// One JSON object.
-    Json,
-}
+use crate::{output::visible, remedy, settings::table::Format};
 
 /// Sends log lines of `level` and above to standard error, and spans to `traces`, whatever the level.
 pub(crate) fn start(
@@ -103,10 +94,10 @@ impl Visit for EscapedFields<'_> {
     }
 
     fn record_error(&mut self, field: &Field, error: &(dyn Error + 'static)) {
-        let mut chain = error.to_string();
+        let mut chain = format!("{error}{}", remedy::of(error).unwrap_or_default());
         let mut cause = error.source();
         while let Some(error) = cause {
-            chain.push_str(&format!(": {error}"));
+            chain.push_str(&format!(": {error}{}", remedy::of(error).unwrap_or_default()));
             cause = error.source();
         }
         self.write(field, &chain);
@@ -114,27 +105,6 @@ impl Visit for EscapedFields<'_> {
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.write(field, &format!("{value:?}"));
-    }
-}
-
-/// The format that `LOG_FORMAT` names.
-pub(crate) fn format(name: &str) -> Option<Format> {
-    match name {
-        "text" => Some(Format::Text),
-        "json" => Some(Format::Json),
-        _ => None,
-    }
-}
-
-/// The level that the contract's `LOG_LEVEL` names; the old services' Python names count too.
-pub(crate) fn level(name: &str) -> Option<LevelFilter> {
-    match name.to_ascii_uppercase().as_str() {
-        "CRITICAL" | "ERROR" => Some(LevelFilter::ERROR),
-        "WARNING" | "WARN" => Some(LevelFilter::WARN),
-        "INFO" => Some(LevelFilter::INFO),
-        "DEBUG" => Some(LevelFilter::DEBUG),
-        "TRACE" => Some(LevelFilter::TRACE),
-        _ => None,
     }
 }
 

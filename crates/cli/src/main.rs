@@ -12,7 +12,9 @@ mod logging;
 mod masking;
 mod output;
 mod progress;
+mod remedy;
 mod screen;
+mod settings;
 mod source;
 mod telemetry;
 
@@ -21,7 +23,7 @@ use std::{env, process, time::Duration};
 use clap::{CommandFactory as _, FromArgMatches as _};
 use rustix::fs::Mode;
 
-use crate::{arguments::Arguments, configuration::help::with_variables, interrupt::Signals};
+use crate::{arguments::Arguments, interrupt::Signals, settings::help::with_variables};
 
 /// glibc's own keeps what was freed: an attack that needed 700 MB for a moment left 1.5 GB resident for good.
 #[cfg(target_os = "linux")]

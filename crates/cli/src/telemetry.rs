@@ -10,7 +10,7 @@ use rustls::{ClientConfig, pki_types::CertificateDer};
 use tracing_subscriber::{Layer, Registry, filter::LevelFilter};
 use url::Url;
 
-use crate::configuration::table::OTEL_EXPORTER_OTLP_ENDPOINT;
+use crate::settings::table::OTEL_EXPORTER_OTLP_ENDPOINT;
 
 /// Sends spans to a collector, in batches, on a thread of its own.
 pub(crate) struct Traces(SdkTracerProvider);

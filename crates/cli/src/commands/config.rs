@@ -3,9 +3,10 @@
 use serde_json::json;
 
 use crate::{
-    configuration::{Configuration, Origin, Setting, table::DATABASE_URL},
+    configuration::{Configuration, Origin, Setting},
     exit::{ExitCode, Failure},
     output::{print, print_exactly, visible},
+    settings::table::DATABASE_URL,
 };
 
 pub(crate) fn run(configuration: &Configuration, as_json: bool) -> Result<ExitCode, Failure> {

@@ -17,10 +17,11 @@ use super::{
     search::{self, Question, find, open_model},
 };
 use crate::{
-    configuration::{Configuration, table::DATABASE_URL},
+    configuration::Configuration,
     connection::{Connection, DEMO_DATABASE, start_embedded},
     exit::{ExitCode, Failure},
     output::print,
+    settings::table::DATABASE_URL,
 };
 
 /// The sample's directories, inside the binary: the demo runs wherever the binary is.

@@ -14,11 +14,12 @@ use store::{
 
 use crate::{
     arguments::SearchArguments,
-    configuration::{Configuration, table::storage_type},
+    configuration::Configuration,
     connection::{Connection, blocking},
     exit::{ExitCode, Failure},
     output::{excerpt, print, print_exactly},
     progress::setup_line,
+    settings::table::storage_type,
 };
 
 /// Characters of a text that fit beside its distance on most terminals.

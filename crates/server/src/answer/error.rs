@@ -41,12 +41,12 @@ pub(crate) enum ApiError {
     Unauthorized,
     /// The request is for another host.
     #[error(
-        "`{host}` is no host of this server, as the header Host says: send it to localhost, 127.0.0.1 or [::1], or add the name to PANOPTICON_ALLOWED_HOSTS"
+        "`{host}` is no host of this server, as the header Host says: send it to localhost, 127.0.0.1 or [::1], or add the name to the server's allowed hosts"
     )]
     Host { host: String },
     /// A page of another origin sent the request.
     #[error(
-        "a page of another origin sent the request (`{origin}`): add the origin to PANOPTICON_CORS_ORIGINS if it may"
+        "a page of another origin sent the request (`{origin}`): add the origin to the server's CORS origins if it may"
     )]
     Origin { origin: String },
     /// There is no such route.

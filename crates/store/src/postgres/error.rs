@@ -1,4 +1,5 @@
-//! What can go wrong between us and the database, each with its remedy in the text.
+//! What can go wrong between us and the database, each with its remedy in the text, but for flags and variables of the
+//! command line, which the front end adds.
 
 use records::oldest;
 
@@ -8,13 +9,13 @@ use super::UrlError;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The URL cannot be used. The text never repeats the URL: it may hold a password.
-    #[error("DATABASE_URL cannot be used")]
+    #[error("the URL of the database cannot be used")]
     Url {
         /// Why not.
         source: UrlError,
     },
     /// No connection.
-    #[error("failed to connect to PostgreSQL at {address}: check DATABASE_URL and that the server runs")]
+    #[error("failed to connect to PostgreSQL at {address}")]
     Connect {
         /// Host, port and database, without credentials.
         address: String,
@@ -97,7 +98,7 @@ pub enum Error {
         problems: Vec<String>,
     },
     /// A collection's table would have the name of a relation of ours.
-    #[error("table `{table}` is one of Panopticon's own: name another with --table")]
+    #[error("table `{table}` is one of Panopticon's own")]
     OwnTable {
         /// The name.
         table: String,
@@ -214,9 +215,7 @@ pub enum Error {
         table: String,
     },
     /// The table refuses a row, by a constraint, an index or a trigger of its own.
-    #[error(
-        "table `{table}` refuses row {id}: remove what it objects to, from the table or from the record, or set such records aside with --on-reject quarantine"
-    )]
+    #[error("table `{table}` refuses row {id}: remove what it objects to, from the table or from the record")]
     Row {
         /// The row.
         id: uuid::Uuid,

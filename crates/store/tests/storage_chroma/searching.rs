@@ -80,7 +80,7 @@ async fn search_by_text_says_where_it_can_be_had() {
     let search = Search { mode: SearchMode::Text("why".into()), ..nearest_to(0, 3) };
     let error = storage.search(&search).await.expect_err("no text search");
     assert!(matches!(&error, StorageError::Unsupported { field, .. } if field == "mode"), "{error:?}");
-    assert!(error.to_string().contains("JUDGE_STORAGE_TYPE=postgres"), "{error}");
+    assert!(error.to_string().contains("storage type `postgres`, and that of judge is"), "{error}");
 }
 
 #[tokio::test]

@@ -187,16 +187,16 @@ fn choose(observation: &Observation, policy: &Policy, valid: &[&VectorIndex]) ->
         precision: least,
     });
     match policy.index_type {
-        IndexType::None => return choice(Wanted::Exact, "VECTOR_INDEX_TYPE is none".to_owned()),
+        IndexType::None => return choice(Wanted::Exact, "the index type is set to none".to_owned()),
         _ if rows < EXACT_SCAN_ROWS => {
             let reason = format!("an exact search is fast up to {EXACT_SCAN_ROWS} rows");
             return choice(Wanted::AsItIs, reason);
         }
-        IndexType::Ivfflat => return choice(lists, "VECTOR_INDEX_TYPE is ivfflat".to_owned()),
+        IndexType::Ivfflat => return choice(lists, "the index type is set to ivfflat".to_owned()),
         IndexType::Hnsw => {
             let (kind, why) = graph(policy, valid);
             let wanted = Wanted::Index(IndexDefinition { kind, precision: least });
-            return choice(wanted, format!("VECTOR_INDEX_TYPE is hnsw{why}"));
+            return choice(wanted, format!("the index type is set to hnsw{why}"));
         }
         IndexType::Auto => {}
     }

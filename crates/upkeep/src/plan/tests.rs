@@ -273,7 +273,7 @@ fn indexes_for_other_purposes_are_left_alone_and_none_means_none() {
         &expect![[r#"
             table `queries`, 50000 rows: no index
               since index `queries_panopticon_vector` is not what searches use: it is left alone
-              since VECTOR_INDEX_TYPE is none
+              since the index type is set to none
               drop index `queries_embedding_idx`
         "#]],
     );

@@ -9,11 +9,12 @@ use upkeep::doctor::{Embed, Severity, diagnose, examine, to_json};
 
 use super::search::open_present_model;
 use crate::{
-    configuration::{Configuration, table::DATABASE_URL},
+    configuration::Configuration,
     connection::{Connection, has_embedded_cluster},
     exit::{ExitCode, Failure},
     output::{print, print_exactly},
     screen::width,
+    settings::table::DATABASE_URL,
 };
 
 pub(crate) async fn run(configuration: &Configuration, as_json: bool) -> Result<ExitCode, Failure> {

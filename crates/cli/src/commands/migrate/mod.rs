@@ -20,11 +20,12 @@ use uuid::Uuid;
 use super::search::open_model;
 use crate::{
     arguments::{MigrateArguments, OnReject, TransferArguments, What},
-    configuration::{Configuration, table::DATABASE_URL},
+    configuration::Configuration,
     connection::{Connection, has_embedded_cluster},
     exit::{ExitCode, Failure},
     output::{print, print_exactly},
     progress::MigrationProgress,
+    settings::table::DATABASE_URL,
 };
 use failure::of_migration;
 pub(crate) use text::collections_to_text;

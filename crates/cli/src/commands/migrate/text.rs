@@ -306,7 +306,11 @@ fn lists(lines: &mut Vec<String>, report: &CollectionReport) {
 }
 
 fn reject(reason: RejectReason) -> String {
-    format!("{}, {}", reason.as_str(), reason.describe())
+    let remedy = match reason {
+        RejectReason::MissingEmbedding => "; --embed-missing makes one from its text",
+        _ => "",
+    };
+    format!("{}, {}{remedy}", reason.as_str(), reason.describe())
 }
 
 fn conflict(reason: ConflictReason) -> String {

@@ -10,15 +10,12 @@ use store::postgres::{Column, ColumnType, Presence, Table, is_own_relation};
 
 use crate::{
     arguments::{TransferArguments, What},
-    configuration::{
-        Configuration,
-        table::{
-            CHROMA_PERSIST_DIRECTORY, EVALUATION_PERSIST_DIRECTORY, JUDGE_PERSIST_DIRECTORY,
-            persist_directory,
-        },
-    },
+    configuration::Configuration,
     exit::Failure,
     interrupt::run_interruptibly,
+    settings::table::{
+        CHROMA_PERSIST_DIRECTORY, EVALUATION_PERSIST_DIRECTORY, JUDGE_PERSIST_DIRECTORY, persist_directory,
+    },
     source::{self, Location, Selection, is_server_url},
 };
 

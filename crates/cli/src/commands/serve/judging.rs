@@ -15,14 +15,15 @@ use server::RemoteService;
 
 use super::{http_client, settings::upstream, storages::Opened};
 use crate::{
-    configuration::{
-        Configuration, Optional, Variable,
+    configuration::Configuration,
+    exit::Failure,
+    settings::{
+        Optional, Variable,
         table::{
             ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL, API_KEY, GOOGLE_API_KEY, GOOGLE_BASE_URL,
             MODEL_DEFAULT_TEMPERATURE, MODEL_MAX_CONCURRENCY, OPENAI_API_KEY, OPENAI_BASE_URL,
         },
     },
-    exit::Failure,
     telemetry::tls_of_certificates,
 };
 

@@ -40,14 +40,12 @@ use self::{
 use super::{search::open_model, warn_of_remarks};
 use crate::{
     arguments::ServeArguments,
-    configuration::{
-        Configuration, MaintenanceSettings,
-        table::{MAINTENANCE, OTEL_EXPORTER_OTLP_ENDPOINT, PANOPTICON_MAX_CONNECTIONS},
-    },
+    configuration::{Configuration, MaintenanceSettings},
     exit::{ExitCode, Failure},
     interrupt::Signals,
     logging,
     output::print,
+    settings::table::{MAINTENANCE, OTEL_EXPORTER_OTLP_ENDPOINT, PANOPTICON_MAX_CONNECTIONS},
     telemetry::{self, Traces},
 };
 

@@ -17,14 +17,12 @@ use url::Url;
 
 use super::http_client;
 use crate::{
-    configuration::{
-        Configuration,
-        table::{
-            VECTOR_ALERT_WEBHOOK_URL, VECTOR_HISTORY_RETENTION_DAYS, VECTOR_MONITOR_INTERVAL_SECONDS,
-            VECTOR_MONITOR_REPLAYS, VECTOR_RECALL_TARGET, VECTOR_SAMPLE_RATE, VECTOR_SAMPLE_RETENTION_DAYS,
-        },
-    },
+    configuration::Configuration,
     exit::Failure,
+    settings::table::{
+        VECTOR_ALERT_WEBHOOK_URL, VECTOR_HISTORY_RETENTION_DAYS, VECTOR_MONITOR_INTERVAL_SECONDS,
+        VECTOR_MONITOR_REPLAYS, VECTOR_RECALL_TARGET, VECTOR_SAMPLE_RATE, VECTOR_SAMPLE_RETENTION_DAYS,
+    },
 };
 
 /// The first pass waits no longer, so that what searches find is known soon after a start; a process that is started

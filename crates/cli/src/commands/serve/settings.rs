@@ -9,8 +9,9 @@ use url::Url;
 
 use crate::{
     arguments::{ServeArguments, Served},
-    configuration::{
-        Configuration, Variable,
+    configuration::Configuration,
+    settings::{
+        Variable,
         table::{
             API_KEY, EVALUATION_PORT, GATEWAY_PORT, JUDGE_PORT, PANOPTICON_ALLOW_OPEN,
             PANOPTICON_ALLOWED_HOSTS, PANOPTICON_BIND, PANOPTICON_CORS_ORIGINS,

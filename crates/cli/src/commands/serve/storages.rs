@@ -16,15 +16,13 @@ use store::{
 
 use super::{embedded::Watched, monitor};
 use crate::{
-    configuration::{
-        Configuration,
-        table::{
-            PANOPTICON_CHROMA_UPGRADE, PANOPTICON_DATABASE_CONNECTIONS, persist_directory, storage_type,
-        },
-    },
+    configuration::Configuration,
     connection::Connection,
     exit::Failure,
     masking::may_hold_password,
+    settings::table::{
+        PANOPTICON_CHROMA_UPGRADE, PANOPTICON_DATABASE_CONNECTIONS, persist_directory, storage_type,
+    },
     source::{is_server_url, token},
 };
 

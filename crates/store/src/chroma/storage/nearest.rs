@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use records::{DistanceSpace, Embedding, MODEL_DIMENSION, Service, stored_id};
+use records::{DistanceSpace, Embedding, MODEL_DIMENSION, stored_id};
 use uuid::Uuid;
 
 use super::{ChromaStorage, matching::Matcher, narrowing::narrow, reading::Columns, row::Row};
@@ -75,13 +75,8 @@ impl ChromaStorage {
     }
 
     fn no_text_search(&self) -> String {
-        let setting = match self.service {
-            Service::Query => "QUERY_STORAGE_TYPE",
-            Service::Evaluation => "EVALUATION_STORAGE_TYPE",
-            Service::Judge => "JUDGE_STORAGE_TYPE",
-        };
         format!(
-            "expected `vector`: search by text needs PostgreSQL, and the {} storage is ChromaDB (set {setting}=postgres)",
+            "expected `vector`: search by text needs the storage type `postgres`, and that of {} is `chroma`",
             self.service
         )
     }

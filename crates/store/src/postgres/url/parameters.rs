@@ -93,10 +93,10 @@ pub(super) fn verdict(name: &str, value: &str) -> Verdict {
             Err(_) => Refused("is invalid: expected a whole number of seconds"),
         },
         "service" | "servicefile" => Refused(
-            "is not supported, since service files are not read: write host, port, user and dbname into DATABASE_URL",
+            "is not supported, since service files are not read: write host, port, user and dbname into the URL",
         ),
         "target_session_attrs" => {
-            only(&["any", ""], "is not supported: name the primary server in DATABASE_URL, and leave it out")
+            only(&["any", ""], "is not supported: name the primary server in the URL, and leave it out")
         }
         "load_balance_hosts" => only(&["disable", "random"], "is invalid: expected disable or random"),
         "channel_binding" => only(

@@ -104,7 +104,7 @@ fn unseen(examination: &Examination, examined: &TableExamination) -> Vec<Finding
                     Remedy::Advice("run it again while the server has less to do".to_owned())
                 }
                 Unseen::NoModel => Remedy::Advice(
-                    "`panopticon search` and `panopticon serve` bring the model along; or set PANOPTICON_MODEL_DIR"
+                    "`panopticon search` and `panopticon serve` bring the model along; or name the folder of your own copy"
                         .to_owned(),
                 ),
                 // That is a finding of its own.

@@ -178,7 +178,7 @@ fn remedy(server: &ServerFacts, setting: &ServerSetting, value: &str) -> Remedy 
             Remedy::Advice(format!("start the server without `{name}` on its command line, or with {value}"))
         }
         SettingSource::Connection => {
-            Remedy::Advice(format!("take `{name}` out of the options of DATABASE_URL"))
+            Remedy::Advice(format!("take `{name}` out of the options of the database's URL"))
         }
         SettingSource::Server if name == "shared_buffers" => {
             Remedy::Advice(format!("run `alter system set {name} = '{value}'` and start the server again"))

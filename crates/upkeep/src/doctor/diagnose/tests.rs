@@ -288,7 +288,7 @@ fn memory() {
         },
         expect![[r#"
             warning maintenance_memory_small server: `maintenance_work_mem` is 16MB: VACUUM may have to read each index several times, and an index may be built on disk, many times slower
-                take `maintenance_work_mem` out of the options of DATABASE_URL
+                take `maintenance_work_mem` out of the options of the database's URL
             warning shared_buffers_small server: `shared_buffers` is 64MB for 77MB of tables and indexes: searches fetch what they walk over from outside of it, again and again
                 set it to a quarter of the server's memory (`alter system set shared_buffers = '…'`) and start the server again"#]],
     );
@@ -508,7 +508,7 @@ fn what_was_not_looked_at() {
             note not_seen queries: not looked at, since it took longer than 10 seconds: its embeddings
                 run it again while the server has less to do
             note not_seen queries: not looked at, since the model is not on this machine: whether its vectors are those of its texts
-                `panopticon search` and `panopticon serve` bring the model along; or set PANOPTICON_MODEL_DIR"#]],
+                `panopticon search` and `panopticon serve` bring the model along; or name the folder of your own copy"#]],
     );
 }
 

@@ -277,7 +277,7 @@ fn lost_recall_is_measured_and_drifted_ivfflat_indexes_are_rebuilt() {
     check(
         &table,
         &expect![[r#"
-        queries: build an index, ivfflat with 20 lists, since VECTOR_INDEX_TYPE is ivfflat; 7 lists of `queries_panopticon_vector` have to be looked into where 3 were enough when it was new: the rows have moved away from them
+        queries: build an index, ivfflat with 20 lists, since the index type is set to ivfflat; 7 lists of `queries_panopticon_vector` have to be looked into where 3 were enough when it was new: the rows have moved away from them
     "#]],
     );
 }

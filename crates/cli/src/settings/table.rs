@@ -21,7 +21,6 @@ use upkeep::{
 };
 
 use super::variable::{AnyVariable, Kind, Mask, Optional, Row, Variable, variable};
-use crate::logging::{self, Format};
 
 /// Variables of one subject.
 pub(crate) struct Section {
@@ -268,8 +267,17 @@ const DAYS: Kind<Duration> =
 const HOURS: Kind<QuietHours> = Kind::new("hours in UTC such as 22:00-06:00", parsed);
 const ADDRESS: Kind<IpAddr> = Kind::new("an IP address", parsed);
 const PORT: Kind<u16> = Kind::new("a port, 0 to 65535", parsed);
-const LEVEL: Kind<LevelFilter> = Kind::new("ERROR, WARNING, INFO, DEBUG or TRACE", logging::level);
-const FORMAT: Kind<Format> = Kind::new("text or json", logging::format);
+const LEVEL: Kind<LevelFilter> = Kind::new("ERROR, WARNING, INFO, DEBUG or TRACE", level);
+const FORMAT: Kind<Format> = Kind::new("text or json", format);
+
+/// How a line of the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -295,6 +303,27 @@ fn days(duration: Duration) -> String {
 
 fn data_dir() -> Result<String, provision::Error> {
     Ok(DataDir::platform_default()?.path().to_string_lossy().into_owned())
+}
+
+/// The format that `LOG_FORMAT` names.
+fn format(name: &str) -> Option<Format> {
+    match name {
+        "text" => Some(Format::Text),
+        "json" => Some(Format::Json),
+        _ => None,
+    }
+}
+
+/// The level that the contract's `LOG_LEVEL` names; the old services' Python names count too.
+fn level(name: &str) -> Option<LevelFilter> {
+    match name.to_ascii_uppercase().as_str() {
+        "CRITICAL" | "ERROR" => Some(LevelFilter::ERROR),
+        "WARNING" | "WARN" => Some(LevelFilter::WARN),
+        "INFO" => Some(LevelFilter::INFO),
+        "DEBUG" => Some(LevelFilter::DEBUG),
+        "TRACE" => Some(LevelFilter::TRACE),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,6 @@
 //! The settings in force. Precedence: flag, environment, `.env` of the current folder or the nearest one above it,
 //! default. A variable that is set but empty is an error, never the default.
 
-pub(crate) mod help;
-pub(crate) mod table;
-mod variable;
-
 use std::{env, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, anyhow};
@@ -13,21 +9,19 @@ use records::Service;
 use tracing_subscriber::filter::LevelFilter;
 use upkeep::{Policy, maintenance::Limits};
 
-pub(crate) use self::variable::{Optional, Variable};
-use self::{
-    table::{
-        CHROMA_TOKEN, DATABASE_URL, LOG_FORMAT, LOG_LEVEL, MAINTENANCE, MAINTENANCE_BUDGET_SECONDS,
-        MAINTENANCE_INTERVAL_SECONDS, MAINTENANCE_QUIET_HOURS, PANOPTICON_DATA_DIR, PANOPTICON_MODEL_DIR,
-        VECTOR_INDEX_TYPE, VECTOR_RECALL_TARGET, storage_type,
-    },
-    variable::Row,
-};
 use crate::{
     arguments::SettingFlags,
     dotenv::{DotEnv, Found, Importance},
     environment,
     exit::Failure,
-    logging::Format,
+    settings::{
+        Optional, Row, Variable,
+        table::{
+            self, CHROMA_TOKEN, DATABASE_URL, Format, LOG_FORMAT, LOG_LEVEL, MAINTENANCE,
+            MAINTENANCE_BUDGET_SECONDS, MAINTENANCE_INTERVAL_SECONDS, MAINTENANCE_QUIET_HOURS,
+            PANOPTICON_DATA_DIR, PANOPTICON_MODEL_DIR, VECTOR_INDEX_TYPE, VECTOR_RECALL_TARGET, storage_type,
+        },
+    },
 };
 
 /// Where a setting came from.

@@ -123,11 +123,11 @@ impl<T, const HAS_DEFAULT: bool> Variable<T, HAS_DEFAULT> {
         self.row.name
     }
 
-    pub(super) const fn expected(&self) -> &'static str {
+    pub(crate) const fn expected(&self) -> &'static str {
         self.kind.expected
     }
 
-    pub(super) fn parse(&self, text: &str) -> Option<T> {
+    pub(crate) fn parse(&self, text: &str) -> Option<T> {
         (self.kind.parse)(text)
     }
 }
@@ -163,7 +163,7 @@ impl Row {
     ///
     /// # Errors
     /// When it depends on the machine and cannot be found.
-    pub(super) fn default(&self) -> Result<Option<String>, Error> {
+    pub(crate) fn default(&self) -> Result<Option<String>, Error> {
         Ok(match self.default {
             Fallback::None => None,
             Fallback::Text(text) => Some(text.to_owned()),

@@ -1,0 +1,104 @@
+//! Variables and flags that help against an error. Libraries do not know them, and leave them out of their messages.
+
+use std::error::Error;
+
+use migrate::Error as MigrateError;
+use provision::{Content, Error as SetupError};
+use upkeep::doctor::ExamineError;
+
+use crate::settings::table::{DATABASE_URL, PANOPTICON_DATA_DIR, PANOPTICON_MODEL_DIR};
+
+/// What continues the text of `error`, its causes aside.
+pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<String> {
+    if let Some(error) = downcast::<SetupError>(error) {
+        return of_setup(error);
+    }
+    if let Some(error) = downcast::<MigrateError>(error) {
+        return of_migration(error);
+    }
+    if let Some(ExamineError::Store(error)) = downcast(error) {
+        return of_store(error);
+    }
+    of_store(downcast(error)?)
+}
+
+/// Large errors are in boxes.
+fn downcast<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
+    error.downcast_ref().or_else(|| error.downcast_ref::<Box<E>>().map(AsRef::as_ref))
+}
+
+fn of_setup(error: &SetupError) -> Option<String> {
+    Some(match error {
+        SetupError::NoDataDir => format!(": set {PANOPTICON_DATA_DIR} to a folder"),
+        SetupError::NoPip { content: Content::Model, .. } => {
+            format!("; or set {PANOPTICON_MODEL_DIR} to a folder with model.safetensors and tokenizer.json")
+        }
+        SetupError::NoPip { content: Content::PostgreSql, .. } => {
+            format!("; or install PostgreSQL with pgvector, or set {DATABASE_URL}")
+        }
+        SetupError::Platform { .. } | SetupError::NoAccount => format!(", or set {DATABASE_URL}"),
+        SetupError::ClusterVersion { .. }
+        | SetupError::VersionFile { .. }
+        | SetupError::OtherOwner { .. }
+        | SetupError::NotRegularFile { .. }
+        | SetupError::NotFolder { .. } => format!(", or set {PANOPTICON_DATA_DIR} to another folder"),
+        SetupError::Unreachable { .. } => format!(
+            ": set {PANOPTICON_DATA_DIR} to a folder below one that everybody may enter, such as /var/lib/panopticon"
+        ),
+        SetupError::OthersWrite { .. } => {
+            format!(", or set {PANOPTICON_DATA_DIR} to a folder that no other user can write")
+        }
+        SetupError::SocketFolder { .. } => {
+            format!(", or set {PANOPTICON_DATA_DIR} to a folder with a short path")
+        }
+        _ => return None,
+    })
+}
+
+fn of_migration(error: &MigrateError) -> Option<String> {
+    let undo = |run| format!("take it back with `panopticon migrate --undo {run}`");
+    Some(match error {
+        MigrateError::Database(error) => return of_store(error),
+        MigrateError::Unfinished(job) => format!(", or {}", undo(job.run_id)),
+        MigrateError::OtherMapping(job) => {
+            format!(": use the same options, another --table, or {}", undo(job.run_id))
+        }
+        MigrateError::Overlap { .. } => " with --table".to_owned(),
+        _ => return None,
+    })
+}
+
+fn of_store(error: &store::Error) -> Option<String> {
+    Some(match error {
+        store::Error::Connect { .. } => format!(": check {DATABASE_URL} and that the server runs"),
+        store::Error::OwnTable { .. } => ": name another with --table".to_owned(),
+        store::Error::Row { .. } => ", or set such records aside with --on-reject quarantine".to_owned(),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::exit::{Failure, chain};
+
+    #[test]
+    fn remedy_stands_before_the_causes_however_the_error_is_wrapped() {
+        let own = || store::Error::OwnTable { table: "t".to_owned() };
+        let text = "table `t` is one of Panopticon's own: name another with --table";
+        assert_eq!(Failure::from(own()).message(), text);
+        assert_eq!(Failure::from(migrate::Error::Database(Box::new(own()))).message(), text);
+        let boxed =
+            migrate::Error::Store { operation: "read", table: "t".to_owned(), source: Box::new(own()) };
+        assert_eq!(Failure::from(boxed).message(), format!("failed to read table `t`: {text}"));
+        assert_eq!(Failure::from(upkeep::doctor::ExamineError::Store(own())).message(), text);
+    }
+
+    #[test]
+    fn remedies_of_setup_name_variables() {
+        let none = provision::Error::NoDataDir;
+        let expected = "no home folder to keep data in: set PANOPTICON_DATA_DIR to a folder";
+        assert_eq!(chain(&none), expected);
+        let platform = chain(&provision::Error::Platform { os: "plan9", arch: "vax" });
+        assert!(platform.ends_with("or newer with pgvector, or set DATABASE_URL"), "{platform}");
+    }
+}
