@@ -202,8 +202,7 @@ pub(crate) fn store_code(error: &store::Error) -> ExitCode {
         | Error::NoTable { .. }
         | Error::NotAdopted { .. }
         | Error::Privilege { .. }
-        | Error::NotVacuumed { .. }
-        | Error::UnknownJobStatus { .. } => ExitCode::Usage,
+        | Error::NotVacuumed { .. } => ExitCode::Usage,
         Error::Locked { .. } | Error::IndexesLocked { .. } | Error::TakenOver { .. } => ExitCode::Refused,
         Error::Connect { .. }
         | Error::Migrate { .. }

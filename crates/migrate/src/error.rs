@@ -96,6 +96,16 @@ pub enum Error {
         /// Those to undo first, in this order.
         later: Vec<Uuid>,
     },
+    /// A job's row is not as we write them.
+    #[error(
+        "run {run} cannot be undone or continued: its row in `migration_jobs` was changed, or written by a newer version of Panopticon: {problem}. Correct the row, which `panopticon doctor` lists"
+    )]
+    Damaged {
+        /// The run.
+        run: Uuid,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A job was noted by a version that knows more.
     #[error("run {run} was made by a newer version of Panopticon: use that one")]
     NewerVersion {

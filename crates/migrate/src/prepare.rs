@@ -217,6 +217,7 @@ pub(crate) async fn decide(
             holder: Uuid::new_v4(),
             created_table: false,
             counts: Counts::default(),
+            problems: Vec::new(),
         },
     };
     let phases = Phases { scan: started.elapsed(), ..Phases::default() };

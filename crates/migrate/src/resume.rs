@@ -40,6 +40,11 @@ pub(crate) fn look_back(jobs: &[Job], origin: &Origin, table: &Table) -> Result<
     let is_in_the_way = |job: &Job| is_own(job) || (job.table_name == table.name && table.shared.is_none());
     let concerned = standing().filter(|job| job.status.is_unfinished() && is_in_the_way(job));
     let mut unfinished = None;
+    let is_unknown = |job: &&Job| job.status == JobStatus::Unknown && is_in_the_way(job);
+    if let Some(job) = standing().find(is_unknown) {
+        let problem = job.problems.first().cloned().unwrap_or_default();
+        return Err(Error::Damaged { run: job.run_id, problem });
+    }
     for job in concerned {
         let is_same = is_own(job)
             && job.table_name == table.name
@@ -96,6 +101,7 @@ mod tests {
             holder: Uuid::nil(),
             created_table: false,
             counts: Counts::default(),
+            problems: Vec::new(),
         }
     }
 
@@ -134,6 +140,17 @@ mod tests {
         refused(&|job| job.table_name = "other".into());
         refused(&|job| job.definition["dimension"] = 3.into());
         refused(&|job| job.origin.collection_id = Uuid::nil());
+    }
+
+    #[test]
+    fn run_of_unknown_state_refuses_its_collection_and_table_alone() {
+        let mut odd = job(1, JobStatus::Unknown);
+        odd.problems = vec!["`status` is `zzz`".to_owned()];
+        let error = look(&[odd.clone()]).expect_err("it is not known what it does");
+        assert!(matches!(&error, Error::Damaged { run, .. } if *run == odd.run_id), "{error}");
+        odd.table_name = "other".into();
+        odd.origin.collection_id = Uuid::nil();
+        assert!(look(&[odd]).is_ok());
     }
 
     #[test]

@@ -61,6 +61,7 @@ pub async fn undo(database: &Database, run: Uuid, edited_rows: EditedRows) -> Re
     }
     let own: HashSet<Uuid> = of_run.iter().map(|job| job.run_id).collect();
     for job in &of_run {
+        check_intact(job)?;
         database.check_access(&table_of(job, run)?, Access::Read).await?;
         refuse_later(database, run, job, &own).await?;
     }
@@ -73,6 +74,14 @@ pub async fn undo(database: &Database, run: Uuid, edited_rows: EditedRows) -> Re
     }
     tables.reverse();
     Ok(UndoReport { run_id: run, tables })
+}
+
+/// Refuses a job whose row cannot be read completely: what it did is not known.
+fn check_intact(job: &Job) -> Result<(), Error> {
+    match job.problems.first() {
+        Some(problem) => Err(Error::Damaged { run: job.run_id, problem: problem.clone() }),
+        None => Ok(()),
+    }
 }
 
 /// Refuses to take back what later runs, beside those of `own`, built upon.

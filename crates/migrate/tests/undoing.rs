@@ -191,6 +191,50 @@ async fn run_whose_time_is_odd_is_not_undone_before_one_that_may_have_changed_it
 }
 
 #[tokio::test]
+async fn run_whose_row_is_damaged_is_not_undone_and_hides_no_other() {
+    let (test_database, database) = empty().await;
+    let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
+    let other = Directory::with("others", DistanceSpace::L2, &entries(0..3, 3));
+    let run = migrate(&database, directory.path(), &table("records", DistanceSpace::L2, 3)).await.run_id;
+    let sound = migrate(&database, other.path(), &table("others", DistanceSpace::L2, 3)).await.run_id;
+    test_database
+        .execute("create table kept as select * from migration_jobs; alter table migration_jobs alter written drop not null, alter status drop not null, alter definition drop not null")
+        .await;
+    for damage in [
+        "written = -1",
+        "updated = -9223372036854775808",
+        "deleted = null",
+        "status = 'zzz'",
+        "status = null",
+        "definition = null",
+    ] {
+        if damage == "deleted = null" {
+            test_database.execute("alter table migration_jobs alter deleted drop not null").await;
+        }
+        test_database.execute(&format!("update migration_jobs set {damage} where run_id = '{run}'")).await;
+        let refused = undo(&database, run, EditedRows::Keep).await.expect_err("what it did is not known");
+        assert!(
+            matches!(&refused, Error::Damaged { run: named, .. } if *named == run),
+            "{damage}: {refused}"
+        );
+        let unknown = undo(&database, Uuid::nil(), EditedRows::Keep).await.expect_err("there is none");
+        assert!(unknown.to_string().contains(&run.to_string()), "{damage}: {unknown}");
+        test_database
+            .execute("delete from migration_jobs; insert into migration_jobs select * from kept")
+            .await;
+    }
+    test_database.execute(&format!("update migration_jobs set status = 'zzz' where run_id = '{run}'")).await;
+    let again = migrate(&database, other.path(), &table("others", DistanceSpace::L2, 3)).await;
+    assert_eq!(again.outcome(), Outcome::Verified);
+    undo(&database, sound, EditedRows::Keep).await.expect("the other is undone");
+    let options = MigrateOptions::default();
+    let records = table("records", DistanceSpace::L2, 3);
+    let refused = try_migrate(&database, directory.path(), &records, &options).await;
+    let refused = refused.expect_err("it is not known how far the run is");
+    assert!(matches!(&refused, Error::Damaged { run: named, .. } if *named == run), "{refused}");
+}
+
+#[tokio::test]
 async fn rows_edited_since_are_kept_and_named_until_they_may_be_overwritten() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));

@@ -99,6 +99,9 @@ async fn odd_numbers_in_what_was_measured_are_passed_over() {
     let values = [
         ("seconds", "'NaN'"),
         ("seconds", "'Infinity'"),
+        ("seconds", "'-Infinity'"),
+        ("searches", "-9223372036854775808"),
+        ("replayed", "-2147483648"),
         ("seconds", "null"),
         ("searches", "-1"),
         ("searches", "null"),
@@ -130,9 +133,95 @@ async fn odd_numbers_in_what_was_measured_are_passed_over() {
         .await;
     assert_eq!(database.dead_rows_left(datetime!(2020-01-01 00:00)).await.expect("actions read"), []);
     upkeep::observe(&database, &queries()).await.expect("it is observed");
-    examine(&database, None).await.expect("it is examined");
+    let examination = examine(&database, None).await.expect("it is examined");
+    let odd: u64 = examination
+        .times
+        .iter()
+        .flatten()
+        .filter(|odd| odd.table == "vector_search_history")
+        .flat_map(|odd| &odd.found)
+        .map(|(_, rows)| rows)
+        .sum();
+    assert_eq!(odd, values.len() as u64, "doctor counts each");
     let pass =
         Monitor::new(database.clone(), MonitorConfig::default()).pass().await.expect("the pass is made");
     assert!(pass.failures.is_empty(), "{:?}", pass.failures);
     assert_eq!((pass.alerts, pass.unreadable), (Vec::new(), values.len() as u64));
+}
+
+#[tokio::test]
+async fn odd_rows_of_migrations_are_told_and_hide_nothing() {
+    let (test_database, database) = prepared().await;
+    fill(&test_database, 500).await;
+    let columns = [
+        "run_id",
+        "collection_id",
+        "tenant",
+        "database",
+        "collection",
+        "source",
+        "table_name",
+        "definition",
+        "status",
+        "holder",
+        "created_table",
+        "written",
+        "updated",
+        "deleted",
+    ];
+    for column in columns {
+        test_database.execute(&format!("alter table migration_jobs alter {column} drop not null")).await;
+    }
+    let mut damages: Vec<String> = columns.map(|column| format!("{column} = null")).into();
+    let values = [
+        "written = -1",
+        "updated = -9223372036854775808",
+        "deleted = -5",
+        "status = 'zzz'",
+        "status = repeat('x', 100000)",
+        "definition = (repeat('[', 300) || repeat(']', 300))::jsonb",
+    ];
+    damages.extend(values.map(str::to_owned));
+    for damage in &damages {
+        test_database
+            .execute(&format!(
+                "insert into migration_jobs (id, run_id, collection_id, tenant, database, collection, source, table_name,
+                    definition, status, holder, created_table, started_at, changed_at)
+                values (gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 't', 'd', 'c', 's', 'gone', '{{}}', 'undone',
+                    gen_random_uuid(), false, now(), now());
+                update migration_jobs set {damage} where id = (select id from migration_jobs order by started_at desc limit 1)"
+            ))
+            .await;
+    }
+    let jobs = database.jobs().await.expect("the jobs read");
+    assert_eq!(jobs.len(), damages.len());
+    for job in &jobs {
+        assert!(job.problems.len() == 1 && job.problems[0].len() < 200, "{:?}", job.problems);
+    }
+    assert_eq!(upkeep::tables(&database).await.expect("the tables are known").len(), 3);
+    let observed = observe(&database, &Limits::default(), None).await.expect("it is observed");
+    let left = plan(&observed, &Policy::default(), &Limits::default()).left_alone;
+    let told =
+        left.iter().filter(|left| left.table == "migration_jobs" && left.reason.contains("doctor")).count();
+    assert_eq!(told, damages.len(), "{left:?}");
+    let pass =
+        Monitor::new(database.clone(), MonitorConfig::default()).pass().await.expect("the pass is made");
+    assert!(pass.failures.is_empty(), "{:?}", pass.failures);
+    let examination = examine(&database, None).await.expect("it is examined");
+    let findings = diagnose(&examination, &Policy::default());
+    let found: Vec<&str> = findings
+        .iter()
+        .filter(|finding| {
+            finding.code == "bookkeeping_values" && finding.table.as_deref() == Some("migration_jobs")
+        })
+        .map(|finding| finding.what.as_str())
+        .collect();
+    for (column, rows) in [("written", 2), ("updated", 2), ("deleted", 2), ("status", 3)] {
+        let told = format!("column `{column}`");
+        let begins = format!("{rows} of {} rows have", damages.len());
+        assert!(
+            found.iter().any(|what| what.contains(&told) && what.starts_with(&begins)),
+            "{column}: {found:?}"
+        );
+    }
 }

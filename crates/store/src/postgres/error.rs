@@ -185,12 +185,6 @@ pub enum Error {
         /// The table.
         table: String,
     },
-    /// A newer version has been here.
-    #[error("migration_jobs has a status `{found}` that this version does not know: use the newer one")]
-    UnknownJobStatus {
-        /// The status.
-        found: String,
-    },
     /// What COPY sent is not what was asked for.
     #[error("failed to read rows back: expected PostgreSQL's binary COPY format, found something else")]
     CopyFormat,

@@ -3,13 +3,14 @@
 
 use std::collections::HashSet;
 
+use records::shortened;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
 use time::{OffsetDateTime, PrimitiveDateTime};
 use uuid::Uuid;
 
-use super::{Database, counted::counted, relations::has_table, unnamed::on};
+use super::{Database, relations::has_table, unnamed::on};
 use crate::{Error, postgres::error::StatementContext as _};
 
 /// One collection of one run.
@@ -33,6 +34,9 @@ pub struct Job {
     pub created_table: bool,
     /// What this run has committed.
     pub counts: Counts,
+    /// What of its row cannot be, in words: another hand has changed it, or a newer version has left it. 0 or nothing stands
+    /// for such a value.
+    pub problems: Vec<String>,
 }
 
 /// The collection that rows came from.
@@ -61,6 +65,8 @@ pub enum JobStatus {
     Complete,
     /// What it brought was removed again.
     Undone,
+    /// None that this version knows; never stored. Its rows may be there.
+    Unknown,
 }
 
 /// Rows that a job has changed.
@@ -109,14 +115,14 @@ impl JobStatus {
             Self::Copied => "copied",
             Self::Complete => "complete",
             Self::Undone => "undone",
+            Self::Unknown => "unknown",
         }
     }
 
-    fn read(name: &str) -> Result<Self, Error> {
+    fn read(name: &str) -> Option<Self> {
         [Self::Copying, Self::Copied, Self::Complete, Self::Undone]
             .into_iter()
             .find(|status| status.as_str() == name)
-            .ok_or_else(|| Error::UnknownJobStatus { found: name.to_owned() })
     }
 
     /// Whether the run has yet to be finished.
@@ -125,53 +131,99 @@ impl JobStatus {
     }
 }
 
-/// A row of `migration_jobs`.
+/// A row of `migration_jobs`, as another hand may have left it.
 struct JobRow {
     id: Uuid,
-    run_id: Uuid,
-    collection_id: Uuid,
-    tenant: String,
-    database: String,
-    collection: String,
-    source: String,
-    table_name: String,
-    definition: String,
-    status: String,
-    holder: Uuid,
-    created_table: bool,
-    written: i64,
-    updated: i64,
-    deleted: i64,
+    run_id: Option<Uuid>,
+    collection_id: Option<Uuid>,
+    tenant: Option<String>,
+    database: Option<String>,
+    collection: Option<String>,
+    source: Option<String>,
+    table_name: Option<String>,
+    definition: Option<String>,
+    status: Option<String>,
+    holder: Option<Uuid>,
+    created_table: Option<bool>,
+    written: Option<i64>,
+    updated: Option<i64>,
+    deleted: Option<i64>,
 }
 
 impl JobRow {
-    fn into_job(self) -> Result<Job, Error> {
-        const COUNTS: &str = "read the counts of an earlier migration";
-        Ok(Job {
+    fn into_job(self) -> Job {
+        let mut problems = Vec::new();
+        let status = match &self.status {
+            Some(name) => JobStatus::read(name).unwrap_or_else(|| {
+                problems.push(format!("`status` is `{}`", shortened(name, SHOWN_CHARACTERS)));
+                JobStatus::Unknown
+            }),
+            None => JobStatus::Unknown,
+        };
+        let definition = self.definition.as_deref().map(|text| {
+            serde_json::from_str(text).unwrap_or_else(|error| {
+                problems.push(format!("`definition` cannot be read: {error}"));
+                Value::Null
+            })
+        });
+        let mut count = |name: &str, stored: Option<i64>| {
+            stored.map(|stored| {
+                u64::try_from(stored).unwrap_or_else(|_| {
+                    problems.push(format!("`{name}` is {stored}"));
+                    0
+                })
+            })
+        };
+        let written = count("written", self.written);
+        let updated = count("updated", self.updated);
+        let deleted = count("deleted", self.deleted);
+        let missing = [
+            ("run_id", self.run_id.is_none()),
+            ("collection_id", self.collection_id.is_none()),
+            ("tenant", self.tenant.is_none()),
+            ("database", self.database.is_none()),
+            ("collection", self.collection.is_none()),
+            ("source", self.source.is_none()),
+            ("table_name", self.table_name.is_none()),
+            ("definition", definition.is_none()),
+            ("status", self.status.is_none()),
+            ("holder", self.holder.is_none()),
+            ("created_table", self.created_table.is_none()),
+            ("written", written.is_none()),
+            ("updated", updated.is_none()),
+            ("deleted", deleted.is_none()),
+        ];
+        let missing = missing.into_iter().filter(|(_, is_missing)| *is_missing);
+        problems.extend(missing.map(|(name, _)| format!("`{name}` is missing")));
+        // A table without a name is none that anything could be done with.
+        let definition = definition.filter(|_| self.table_name.is_some());
+        Job {
             id: self.id,
-            run_id: self.run_id,
+            run_id: self.run_id.unwrap_or_default(),
             origin: Origin {
-                collection_id: self.collection_id,
-                tenant: self.tenant,
-                database: self.database,
-                collection: self.collection,
-                source: self.source,
+                collection_id: self.collection_id.unwrap_or_default(),
+                tenant: self.tenant.unwrap_or_default(),
+                database: self.database.unwrap_or_default(),
+                collection: self.collection.unwrap_or_default(),
+                source: self.source.unwrap_or_default(),
             },
-            table_name: self.table_name,
-            definition: serde_json::from_str(&self.definition)
-                .map_err(|error| sqlx::Error::Decode(error.into()))
-                .during("read the definition of an earlier migration's table")?,
-            status: JobStatus::read(&self.status)?,
-            holder: self.holder,
-            created_table: self.created_table,
+            table_name: self.table_name.unwrap_or_default(),
+            definition: definition.unwrap_or_default(),
+            status,
+            holder: self.holder.unwrap_or_default(),
+            created_table: self.created_table.unwrap_or_default(),
             counts: Counts {
-                written: counted(self.written).during(COUNTS)?,
-                updated: counted(self.updated).during(COUNTS)?,
-                deleted: counted(self.deleted).during(COUNTS)?,
+                written: written.unwrap_or_default(),
+                updated: updated.unwrap_or_default(),
+                deleted: deleted.unwrap_or_default(),
             },
-        })
+            problems,
+        }
     }
 }
+
+/// Of a name that is none of ours.
+const SHOWN_CHARACTERS: usize = 40;
 
 /// Whether a commit waits until the disk has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,10 +235,11 @@ pub enum Commit {
 }
 
 impl Database {
-    /// All jobs of this database, oldest first; none where no migration has ever been.
+    /// All jobs of this database, oldest first; none where no migration has ever been. One that cannot be read completely
+    /// has [problems](Job::problems).
     ///
     /// # Errors
-    /// When a statement fails, or a newer version has left a job of a kind that this one does not know.
+    /// When a statement fails.
     pub async fn jobs(&self) -> Result<Vec<Job>, Error> {
         self.jobs_where(true, &[], &[]).await
     }
@@ -216,8 +269,11 @@ impl Database {
         let rows = sqlx::query_as!(
             JobRow,
             r#"
-            select id, run_id, collection_id, tenant, database, collection, source, table_name,
-                definition::text as "definition!", status, holder, created_table, written, updated, deleted
+            select id, run_id as "run_id?", collection_id as "collection_id?", tenant as "tenant?",
+                database as "database?", collection as "collection?", source as "source?",
+                table_name as "table_name?", definition::text, status as "status?", holder as "holder?",
+                created_table as "created_table?", written as "written?", updated as "updated?",
+                deleted as "deleted?"
             from migration_jobs
             where $1 or table_name = any($2) or collection_id = any($3)
             order by started_at, id
@@ -230,7 +286,7 @@ impl Database {
         .await
         .during("read earlier migrations")?;
         transaction.commit().await.during("end a transaction")?;
-        rows.into_iter().map(JobRow::into_job).collect()
+        Ok(rows.into_iter().map(JobRow::into_job).collect())
     }
 
     /// The [digests](QuarantinedRecord::digest) of what `runs` have set aside of a collection.
@@ -378,7 +434,11 @@ pub(crate) async fn add_progress(
     let changed = sqlx::query!(
         r#"
         update migration_jobs
-        set written = written + $3, updated = updated + $4, deleted = deleted + $5, changed_at = $6
+        -- Up to the greatest number; what is missing stays so.
+        set written = (written::numeric + least($3::bigint, 9223372036854775807 - written::numeric))::bigint,
+            updated = (updated::numeric + least($4::bigint, 9223372036854775807 - updated::numeric))::bigint,
+            deleted = (deleted::numeric + least($5::bigint, 9223372036854775807 - deleted::numeric))::bigint,
+            changed_at = $6
         where id = $1 and holder = $2
         "#,
         job.id,

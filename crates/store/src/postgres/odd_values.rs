@@ -60,14 +60,36 @@ impl Database {
         self.count_odd((RESULTS, "id"), statements::of_results(), share).await.map(Some)
     }
 
-    /// Looks for odd times in the tables that keep what was done: those of `only` that are there, or all of them.
+    /// Looks for odd times in those of `tables`, which keep what was done, that are there.
     ///
     /// # Errors
     /// When a statement fails.
-    pub async fn odd_times(&self, only: Option<&[&str]>) -> Result<Vec<OddValues>, Error> {
+    pub async fn odd_times(&self, tables: &[&str]) -> Result<Vec<OddValues>, Error> {
+        let places = |table: &str, columns: &[String]| {
+            if tables.contains(&table) { statements::of_times(columns) } else { Vec::new() }
+        };
+        self.odd_bookkeeping_at(places).await
+    }
+
+    /// Looks for odd times, counts, measurements and names in all tables that keep what was done.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn odd_bookkeeping(&self) -> Result<Vec<OddValues>, Error> {
+        let places = |table: &str, columns: &[String]| {
+            [statements::of_times(columns), statements::of_numbers(table)].concat()
+        };
+        self.odd_bookkeeping_at(places).await
+    }
+
+    async fn odd_bookkeeping_at(
+        &self,
+        places: impl Fn(&str, &[String]) -> Vec<OddPlace>,
+    ) -> Result<Vec<OddValues>, Error> {
         let mut found = Vec::new();
         for (table, columns) in time_columns() {
-            if only.is_some_and(|only| !only.contains(&table.as_str())) {
+            let places = places(&table, &columns);
+            if places.is_empty() {
                 continue;
             }
             let mut transaction = self.begin().await?;
@@ -75,7 +97,7 @@ impl Database {
             transaction.commit().await.during("end a transaction")?;
             if exists {
                 // Several of them have no id.
-                let odd = self.count_odd((&table, "ctid"), statements::of_times(&columns), 1.0).await?;
+                let odd = self.count_odd((&table, "ctid"), places, 1.0).await?;
                 found.extend((!odd.found.is_empty()).then_some(odd));
             }
         }

@@ -77,7 +77,7 @@ impl Database {
             from jobs later
             join jobs own on own.id = $1
             where later.table_name = own.table_name
-                and later.status <> 'undone'
+                and later.status is distinct from 'undone'
                 and later.id <> own.id
                 and coalesce(later.at > own.at, true)
                 and (

@@ -71,7 +71,7 @@ pub async fn examine(database: &Database, embed: Option<&Embed>) -> Result<Exami
     }
     // Rows of results are small, and their pages are read in a second.
     let results = seen(database.odd_results(1.0).await)?;
-    let times = seen(database.odd_times(None).await)?;
+    let times = seen(database.odd_bookkeeping().await)?;
     let hidden = database.tables_with_hidden_rows().await?;
     Ok(Examination { server, tables, absent, collections, results, times, hidden })
 }

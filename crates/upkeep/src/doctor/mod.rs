@@ -30,7 +30,7 @@ pub struct Examination {
     pub collections: Seen<()>,
     /// Values of the judge's results that no answer can show as they are; `None` where there are no results.
     pub results: Seen<Option<OddValues>>,
-    /// Times that nothing of ours writes, in the tables that keep what was done.
+    /// Times and other values that nothing of ours writes, in the tables that keep what was done.
     pub times: Seen<Vec<OddValues>>,
     /// The tables of ours that hide rows from the role.
     pub hidden: Vec<String>,

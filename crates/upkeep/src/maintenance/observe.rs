@@ -5,10 +5,12 @@ use std::{collections::HashMap, time::Duration};
 use records::Service;
 use store::postgres::{
     Database, Table,
+    jobs::{Job, JobStatus},
     maintenance::{ColumnStatistics, Ledger, TableHealth},
     vector_index::Observation,
 };
 use time::{OffsetDateTime, PrimitiveDateTime};
+use uuid::Uuid;
 
 use super::limits::Limits;
 
@@ -43,6 +45,8 @@ pub struct Observed {
     pub expired: Vec<Expired>,
     /// Rows of ledgers that never expire, by an odd time, with their table.
     pub timeless: Vec<(String, u64)>,
+    /// Runs whose rows in `migration_jobs` cannot be read completely, with why.
+    pub damaged: Vec<(Uuid, String)>,
 }
 
 /// What is known of a table.
@@ -119,13 +123,10 @@ pub async fn observe(
     }
     names.extend(OTHER_TABLES.iter().filter(|name| is_meant(name)).map(|name| (*name).to_owned()));
     let running = migrating(database).await?;
-    let unfinished: Vec<String> = database
-        .jobs()
-        .await?
-        .into_iter()
-        .filter(|job| job.status.is_unfinished())
-        .map(|job| job.table_name)
-        .collect();
+    let jobs = database.jobs().await?;
+    // What is not known may be anything.
+    let may_write = |job: &&Job| job.status.is_unfinished() || job.status == JobStatus::Unknown;
+    let unfinished: Vec<&str> = jobs.iter().filter(may_write).map(|job| job.table_name.as_str()).collect();
     let now = OffsetDateTime::now_utc();
     let at = PrimitiveDateTime::new(now.date(), now.time());
     let held = database.dead_rows_left(at - VACUUM_REST).await?;
@@ -140,7 +141,7 @@ pub async fn observe(
         };
         let migration = match () {
             () if running.contains(&health.name) => Migration::Running,
-            () if unfinished.contains(&health.name) => Migration::Unfinished,
+            () if unfinished.contains(&health.name.as_str()) => Migration::Unfinished,
             () => Migration::None,
         };
         // None where nothing was left, or there was no VACUUM.
@@ -154,12 +155,17 @@ pub async fn observe(
     }
     let mut timeless = Vec::new();
     if only.is_none() {
-        for odd in database.odd_times(Some(&Ledger::ALL.map(Ledger::as_str))).await? {
+        for odd in database.odd_times(&Ledger::ALL.map(Ledger::as_str)).await? {
             let rows = odd.found.iter().map(|(_, rows)| rows).sum();
             timeless.push((odd.table, rows));
         }
     }
-    Ok(Observed { at, tables, expired, timeless })
+    let damaged = jobs
+        .into_iter()
+        .filter(|job| is_meant(&job.table_name))
+        .filter_map(|job| Some((job.run_id, job.problems.into_iter().next()?)))
+        .collect();
+    Ok(Observed { at, tables, expired, timeless, damaged })
 }
 
 /// Tables into which a migration writes now.

@@ -70,6 +70,14 @@ async fn carry_out(database: &Database, policy: &Policy, command: IndexCommand) 
 
 /// The tables that are meant.
 async fn tables(database: &Database, arguments: &IndexArguments) -> Result<Vec<Table>, Failure> {
+    for job in database.jobs().await? {
+        if let Some(problem) = job.problems.first() {
+            let run = job.run_id;
+            eprintln!(
+                "the row of run {run} in migration_jobs cannot be read completely: {problem}; `panopticon doctor` lists such rows"
+            );
+        }
+    }
     let mut tables = upkeep::tables(database).await?;
     let Some(name) = &arguments.table else { return Ok(tables) };
     let known: Vec<String> = tables.iter().map(|table| table.name.clone()).collect();

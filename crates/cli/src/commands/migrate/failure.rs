@@ -14,9 +14,11 @@ pub(super) fn of_migration(error: &migrate::Error) -> (ExitCode, Option<String>)
         | Error::UnknownRun { .. }
         | Error::AlreadyUndone { .. }
         | Error::NewerVersion { .. } => ExitCode::Usage,
-        Error::Unfinished(_) | Error::OtherMapping(_) | Error::Overlap { .. } | Error::LaterRuns { .. } => {
-            ExitCode::Refused
-        }
+        Error::Unfinished(_)
+        | Error::OtherMapping(_)
+        | Error::Overlap { .. }
+        | Error::LaterRuns { .. }
+        | Error::Damaged { .. } => ExitCode::Refused,
         Error::Store { source, .. } | Error::Database(source) => store_code(source),
         Error::Incomplete { .. } | Error::SourceChanged { .. } | Error::Embed { .. } => ExitCode::Failed,
     };

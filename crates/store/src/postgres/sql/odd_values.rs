@@ -1,7 +1,10 @@
 //! Statements that count the values that no answer can show as they are.
 
 use super::{Sql, quoted, vouched};
-use crate::postgres::table::{Presence, Table};
+use crate::postgres::{
+    search_watch::FilterClass,
+    table::{Presence, Table},
+};
 
 /// Where an odd value may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub enum OddKind {
     TooDeep,
     /// JSON that JSONB cannot hold: half of a surrogate pair, or the character NUL.
     NotJsonb,
+    /// A number, a name or NULL that nothing of ours writes there.
+    Impossible,
 }
 
 impl OddPlace {
@@ -81,6 +86,42 @@ pub(crate) fn of_times(columns: &[String]) -> Vec<OddPlace> {
         places.push(OddPlace::new(column, OddKind::TimeOutOfRange, out_of_calendar(&quoted(column))));
     }
     places
+}
+
+/// What is looked for in `table`, which keeps what was done, but for its times: counts that are negative, measurements that
+/// are no numbers, names that are not known, and in each of these NULL.
+pub(crate) fn of_numbers(table: &str) -> Vec<OddPlace> {
+    let classes = FilterClass::ALL.map(|class| format!("'{class}'")).join(", ");
+    type Columns = &'static [&'static str];
+    let (counts, measured, perhaps): (Columns, Columns, Columns) = match table {
+        "migration_jobs" => (&["written", "updated", "deleted"], &[], &[]),
+        "vector_search_history" => (
+            &["searches", "wanted", "returned", "replayed", "missing", "rows"],
+            &["seconds", "target"],
+            &["latency_p50_ms", "latency_p95_ms", "latency_p99_ms", "recall", "recall_low", "recall_high"],
+        ),
+        "runs" => (&["requests", "tokens", "without_usage", "without_cost"], &["cost_usd"], &[]),
+        "run_workers" => (&["requests"], &[], &[]),
+        _ => (&[], &[], &[]),
+    };
+    let name = match table {
+        "migration_jobs" => Some(("status", "'copying', 'copied', 'complete', 'undone'")),
+        "vector_search_history" => Some(("filter_class", classes.as_str())),
+        "runs" => Some(("state", "'running', 'cancelled', 'stopped', 'completed'")),
+        _ => None,
+    };
+    let counts = counts.iter().map(|column| (*column, format!("coalesce({column} < 0, true)")));
+    // NaN is greater than all numbers.
+    let odd = |column: &str| format!("{column} < 0 or {column} >= 'Infinity'");
+    let measured = measured.iter().map(|column| (*column, format!("coalesce({}, true)", odd(column))));
+    let perhaps = perhaps.iter().map(|column| (*column, format!("({})", odd(column))));
+    let name = name.map(|(column, known)| (column, format!("coalesce({column} not in ({known}), true)")));
+    counts
+        .chain(measured)
+        .chain(perhaps)
+        .chain(name)
+        .map(|(column, condition)| OddPlace::new(column, OddKind::Impossible, condition))
+        .collect()
 }
 
 /// What is looked for in `evaluation_results`.

@@ -37,12 +37,12 @@ pub fn diagnose(examination: &Examination, policy: &Policy) -> Vec<Finding> {
         }),
     }
     match &examination.times {
-        Ok(times) => findings.extend(times.iter().flat_map(odd_values::diagnose_times)),
+        Ok(times) => findings.extend(times.iter().flat_map(odd_values::diagnose_bookkeeping)),
         Err(unseen) => findings.push(Finding {
             severity: Severity::Note,
             code: "not_seen",
             table: None,
-            what: format!("not looked at, since {unseen}: the times in the tables that keep what was done"),
+            what: format!("not looked at, since {unseen}: odd values in the tables that keep what was done"),
             remedy: match unseen {
                 Unseen::Privilege(remedy) => Remedy::Advice(remedy.clone()),
                 _ => Remedy::Advice("run it again while the server has less to do".to_owned()),

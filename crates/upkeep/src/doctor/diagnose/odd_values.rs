@@ -45,6 +45,12 @@ pub(super) fn diagnose(odd: &OddValues) -> Vec<Finding> {
                 "half of a surrogate pair or the character NUL",
                 "answers show U+FFFD for such a half, and no filter or statistic sees the row's metadata",
             ),
+            OddKind::Impossible => (
+                Severity::Warning,
+                "values_impossible",
+                "a value that Panopticon never writes",
+                "responses show another value there, and say so",
+            ),
         };
         let sample = if odd.share < 1.0 { "a sample of " } else { "" };
         let what = format!(
@@ -61,24 +67,35 @@ pub(super) fn diagnose(odd: &OddValues) -> Vec<Finding> {
     odd.found.iter().map(finding).collect()
 }
 
-/// Times in the tables that keep what was done.
-pub(super) fn diagnose_times(odd: &OddValues) -> Vec<Finding> {
+/// Times and other values in the tables that keep what was done.
+pub(super) fn diagnose_bookkeeping(odd: &OddValues) -> Vec<Finding> {
     let finding = |(place, rows): &(store::postgres::OddPlace, u64)| {
-        let is = match place.kind {
-            OddKind::Null => "no time",
-            _ => "a time before the year 1, after 9999, or without end",
+        let (code, is, harm, advice) = match place.kind {
+            OddKind::Impossible => (
+                "bookkeeping_values",
+                "a missing, negative, infinite or unknown value",
+                HARM_OF_VALUES,
+                "write into each of these the value that was meant, or delete it",
+            ),
+            OddKind::Null => ("bookkeeping_times", "no time", HARM_OF_TIMES, ADVICE_FOR_TIMES),
+            _ => (
+                "bookkeeping_times",
+                "a time before the year 1, after 9999, or without end",
+                HARM_OF_TIMES,
+                ADVICE_FOR_TIMES,
+            ),
         };
         let what = format!(
-            "{rows} of {} {} {} {is} in column `{}`, which nothing of Panopticon's writes: it is passed over where times count, and never expires",
+            "{rows} of {} {} {} {is} in column `{}`, which nothing of Panopticon's writes: {harm}",
             odd.rows,
             verb(odd.rows, "row", "rows"),
             verb(*rows, "has", "have"),
             place.column
         );
-        let advice = "write into each of these the time that was meant, or delete it".to_owned();
+        let advice = advice.to_owned();
         Finding {
             severity: Severity::Warning,
-            code: "bookkeeping_times",
+            code,
             table: Some(odd.table.clone()),
             what,
             remedy: Remedy::ForRows { advice, select: odd.select(place) },
@@ -86,3 +103,8 @@ pub(super) fn diagnose_times(odd: &OddValues) -> Vec<Finding> {
     };
     odd.found.iter().map(finding).collect()
 }
+
+const HARM_OF_TIMES: &str = "it is passed over where times count, and never expires";
+const ADVICE_FOR_TIMES: &str = "write into each of these the time that was meant, or delete it";
+const HARM_OF_VALUES: &str =
+    "such a measurement is ignored, such a migration cannot be undone, and such a run cannot be resumed";

@@ -126,6 +126,12 @@ pub fn plan(observed: &Observed, policy: &Policy, limits: &Limits) -> Plan {
             format!("{rows} of its times are missing, infinite, before the year 1 or after 9999: see `panopticon doctor`"),
         );
     }
+    for (run, problem) in &observed.damaged {
+        plan.leave(
+            "migration_jobs",
+            format!("the row of run {run} cannot be read completely: {problem}: see `panopticon doctor`"),
+        );
+    }
     for table in &observed.tables {
         let name = &table.health.name;
         if table.migration == Migration::Running {

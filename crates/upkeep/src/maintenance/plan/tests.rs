@@ -107,7 +107,7 @@ fn other(health: TableHealth) -> ObservedTable {
 }
 
 fn of(tables: Vec<ObservedTable>) -> Observed {
-    Observed { at: NOW, tables, expired: Vec::new(), timeless: Vec::new() }
+    Observed { at: NOW, tables, expired: Vec::new(), timeless: Vec::new(), damaged: Vec::new() }
 }
 
 fn check(observed: &Observed, expected: &Expect) {
