@@ -3,6 +3,7 @@
 mod embedding;
 mod failure;
 mod identity;
+mod label;
 pub mod lock;
 mod metadata;
 mod nul;
@@ -15,6 +16,7 @@ pub mod timestamp;
 pub use embedding::{Embedding, MODEL_DIMENSION};
 pub use failure::{error_chain, panic_message};
 pub use identity::{ID_NAMESPACE, stored_id};
+pub use label::MAX_LABEL_BYTES;
 pub use metadata::{Metadata, MetadataValue};
 pub use nul::without_nul;
 pub use service::{OwnKey, Service, UnknownService};

@@ -9,6 +9,7 @@ mod extended;
 mod faulty;
 mod full_disk;
 mod gateway;
+mod large;
 mod names;
 mod odd_rows;
 mod odd_runs;

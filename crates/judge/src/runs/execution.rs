@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{plan::RunPlan, recorder::Recorder};
@@ -25,4 +26,8 @@ pub(super) struct Execution {
     pub(super) outputs: OutputStore,
     pub(super) budget: Arc<Budget>,
     pub(super) recorder: Recorder,
+    /// Bytes of the plan's metadata.
+    pub(super) metadata_bytes: usize,
+    /// Whether no more tasks are begun.
+    pub(super) is_ending: watch::Sender<bool>,
 }

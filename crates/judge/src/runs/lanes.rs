@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use store::postgres::runs::TaskKind;
 use tokio::time::Instant;
 
-use super::{config::RunnerConfig, task::Ready};
+use super::{config::RunnerConfig, ready::Ready};
 
 /// Answers that end at nearly the same time make judgements ready together.
 const SETTLE: Duration = Duration::from_millis(10);

@@ -19,6 +19,7 @@ mod legacy_request;
 mod plan;
 mod postponed;
 mod progress;
+mod ready;
 mod recorder;
 mod request;
 mod request_digest;
@@ -35,12 +36,13 @@ use serde::Serialize;
 use store::{
     postgres::{
         Database,
-        runs::{RetryFailed, Run, RunQuery, RunState, RunUsage},
+        runs::{MAX_PLAN_BYTES, RetryFailed, Run, RunQuery, RunState, RunUsage},
     },
+    room::Room,
     storage::{Record, StorageError},
 };
 use time::PrimitiveDateTime;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
 
 pub use config::RunnerConfig;
@@ -48,15 +50,16 @@ pub use plan::{PlannedModel, RunBudget, RunMode};
 pub use progress::{AnswerCounts, RunProgress, RunStateName, UnitCounts};
 pub use recorder::RecorderState;
 pub use request::{
-    DEFAULT_JUDGE, DEFAULT_LIMIT, MAX_ID_CHARS, MAX_JUDGES, MAX_METRICS, MAX_MODELS, MAX_QUERIES,
-    MAX_REPEATS, NamedModel, RunQueries, RunRequest,
+    DEFAULT_JUDGE, DEFAULT_LIMIT, MAX_ID_CHARS, MAX_JUDGES, MAX_METADATA_BYTES, MAX_METRICS, MAX_MODELS,
+    MAX_QUERIES, MAX_REPEATS, NamedModel, RunQueries, RunRequest,
 };
 pub use shutdown::Shutdown;
-pub use watch::RunWatch;
+pub use watch::{RunWatch, SeenRun};
 
 use self::{
-    plan::{RunPlan, stored},
+    plan::{RunPlan, plan_of},
     recorder::Pulse,
+    request::check_bytes,
     watch::WatchedRuns,
 };
 use crate::engine::{
@@ -73,6 +76,12 @@ pub struct Runs {
     /// How the recorders of all its runs are.
     recording: Pulse,
     watched: WatchedRuns,
+    /// For runs that are being made: each has many texts in memory.
+    making: Arc<Semaphore>,
+    /// For the plans of runs that are worked on.
+    plans: Room,
+    /// For their tasks.
+    room: Room,
 }
 
 /// A run that a request asked for.
@@ -93,6 +102,10 @@ pub enum Retry {
     Nothing,
 }
 
+/// Runs that are being made at once.
+const MADE_AT_ONCE: usize = 2;
+/// About so many bytes the names of a list of runs have.
+const LIST_BYTES: usize = 4 << 20;
 /// Units of one run: more would make a statement of many seconds of each.
 const MAX_UNITS: u64 = 200_000;
 
@@ -105,6 +118,9 @@ impl Runs {
             woken: Arc::default(),
             recording: Pulse::default(),
             watched: WatchedRuns::default(),
+            making: Arc::new(Semaphore::new(MADE_AT_ONCE)),
+            plans: runner::plans_room(),
+            room: ready::tasks_room(),
         }
     }
 
@@ -130,6 +146,7 @@ impl Runs {
     /// store or service fails.
     pub async fn create(&self, request: RunRequest) -> Result<Begun, RunError> {
         request.check()?;
+        let _turn = self.making.acquire().await.expect("it is never closed");
         if let Some(run) = self.measured("find_run", self.database().run(request.id)).await? {
             let progress = self.progress_of(run).await?;
             let is_same = |digest: &String| request_digest::is_of(digest, &request);
@@ -148,11 +165,15 @@ impl Runs {
             );
             return Err(RunError::refused("limit", reason));
         }
+        let plan = json(&plan);
+        // Names and metadata have limits of their own.
+        check_bytes("evaluation_prompt_ids", plan.len(), MAX_PLAN_BYTES)?;
         let made = timestamp::now();
         let run = Run {
             id: request.id,
             name: request.name,
-            plan: json(&plan),
+            is_name_cut: false,
+            plan,
             allowance: json(&request.budget),
             state: RunState::Running,
             stop_reason: None,
@@ -182,7 +203,7 @@ impl Runs {
         self.progress_of(run).await
     }
 
-    /// Up to `limit` runs, newest first.
+    /// Up to `limit` runs, newest first, and whether there are more: long names make a list shorter.
     ///
     /// # Errors
     /// When PostgreSQL fails.
@@ -191,23 +212,40 @@ impl Runs {
         state: Option<RunState>,
         after: Option<(PrimitiveDateTime, Uuid)>,
         limit: u32,
-    ) -> Result<Vec<RunProgress>, RunError> {
-        let runs = self.measured("list_runs", self.database().runs(state, after, limit)).await?;
-        let mut listed = Vec::with_capacity(runs.len());
-        for run in runs {
-            listed.push(self.progress_of(run).await?);
+    ) -> Result<(Vec<RunProgress>, bool), RunError> {
+        // One more tells whether there is more.
+        let listed = self.database().runs(state, after, limit.saturating_add(1));
+        let mut ids = self.measured("list_runs", listed).await?;
+        let limit = usize::try_from(limit).expect("a limit fits into memory");
+        let mut has_more = ids.len() > limit;
+        ids.truncate(limit);
+        let (mut listed, mut bytes) = (Vec::with_capacity(ids.len()), 0);
+        for (_, id) in ids {
+            // Its row alone is read: plans are large.
+            let Some(run) = self.measured("find_run", self.database().run(id)).await? else { continue };
+            let progress = self.progress_of(run).await?;
+            bytes += progress.bytes();
+            if bytes > LIST_BYTES && !listed.is_empty() {
+                has_more = true;
+                break;
+            }
+            listed.push(progress);
         }
-        Ok(listed)
+        Ok((listed, has_more))
     }
 
     async fn progress_of(&self, run: Run) -> Result<RunProgress, RunError> {
-        let tasks = self.measured("count_tasks", self.database().run_tasks(run.id)).await?;
-        let workers = match run.state {
-            RunState::Running => self.measured("count_workers", self.database().run_workers(run.id)).await?,
+        // The plan, which may be large, is read and let go first.
+        let mut progress = RunProgress::new(run);
+        let id = progress.id;
+        let tasks = self.measured("count_tasks", self.database().run_tasks(id)).await?;
+        let workers = match progress.state {
+            RunState::Running => self.measured("count_workers", self.database().run_workers(id)).await?,
             // Those that finish a last call do not count.
             RunState::Cancelled | RunState::Stopped | RunState::Completed => 0,
         };
-        Ok(RunProgress::new(run, &tasks, workers))
+        progress.count(&tasks, workers);
+        Ok(progress)
     }
 
     /// Ends a run before it is complete. Calls that are under way are finished and kept.
@@ -244,7 +282,7 @@ impl Runs {
             field: "id".to_owned(),
             reason: format!("run `{id}` cannot be resumed: {reason}"),
         };
-        let plan: RunPlan = stored("plan", &run.plan).map_err(unreadable)?;
+        let plan: RunPlan = plan_of(&run).map_err(unreadable)?;
         let shape = plan.shape().map_err(|error| unreadable(error.to_string()))?;
         self.check(&plan).await?;
         let retry = (retry == Retry::Failed).then_some(RetryFailed { models: shape.models });
@@ -283,7 +321,8 @@ impl Runs {
             return Err(RunError::refused("models", "expected two models or more to compare, found one"));
         }
         let source = &*self.judging.metrics;
-        let metrics = find_metrics(source, &request.evaluation_prompt_ids, request.mode.into()).await?;
+        let metrics = find_metrics(source, &request.evaluation_prompt_ids, request.mode.into()).await;
+        let metrics = metrics.map_err(|error| too_large(error, "evaluation_prompt_ids"))?;
         let queries = self.queries(&request.queries).await?;
         let judge = self.judging.models.choose("judge_models", &judges[0].id, Some(&judges[0].provider));
         let judge = judge.await?.model;
@@ -335,7 +374,8 @@ impl Runs {
         let source = &self.judging.queries;
         let records = match queries {
             RunQueries::Ids(ids) => {
-                let found = source.find(ids).await?.into_iter().zip(ids).enumerate();
+                let found = source.find(ids).await.map_err(|error| too_large(error, "query_ids"))?;
+                let found = found.into_iter().zip(ids).enumerate();
                 let found = found.map(|(index, (record, id))| {
                     record.ok_or_else(|| {
                         let reason = format!("no query has the id `{id}`");
@@ -344,7 +384,10 @@ impl Runs {
                 });
                 found.collect::<Result<Vec<_>, _>>()?
             }
-            RunQueries::Selected { selection, limit } => source.selected(selection, *limit).await?,
+            RunQueries::Selected { selection, limit } => {
+                let selected = source.selected(selection, *limit).await;
+                selected.map_err(|error| too_large(error, "limit"))?
+            }
         };
         if records.is_empty() {
             return Err(RunError::refused("theme", "no query is selected: store some, or select others"));
@@ -381,6 +424,16 @@ fn json(value: &impl Serialize) -> String {
 
 fn question(query: &RunQuery) -> Question {
     Question { id: query.id.clone(), text: query.text.clone(), reference: query.reference.clone() }
+}
+
+/// Stores say that an answer of theirs would be too large: the run's `field` asked for it.
+fn too_large(error: RunError, field: &str) -> RunError {
+    match error {
+        RunError::Refused { field: limit, .. } if limit == "limit" => {
+            RunError::refused(field, "they have more bytes together than a run may read: make several runs")
+        }
+        error => error,
+    }
 }
 
 fn no_run(id: Uuid) -> RunError {

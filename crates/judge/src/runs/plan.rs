@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use store::postgres::runs::{RunShape, RunUsage, Subject};
+use store::postgres::runs::{Run, RunShape, RunUsage, Subject};
 
 use crate::{
     engine::{PlannedMetric, RunError},
@@ -31,6 +31,24 @@ pub(super) struct RunPlan {
     pub(super) queries: u32,
     /// What was asked for, to tell a request that is sent again from another: `request_digest`.
     pub(super) request: String,
+}
+
+/// What is shown of a plan: the rest may be large.
+#[derive(Debug, Deserialize)]
+pub(super) struct PlanOutline {
+    pub(super) mode: RunMode,
+    pub(super) models: Vec<PlannedModel>,
+    pub(super) metrics: Vec<MetricName>,
+    pub(super) judges: Vec<PlannedModel>,
+    pub(super) repeats: u16,
+    pub(super) queries: u32,
+    pub(super) request: String,
+}
+
+/// A metric of a plan.
+#[derive(Debug, Deserialize)]
+pub(super) struct MetricName {
+    pub(super) id: String,
 }
 
 /// Whether answers are scored or compared.
@@ -143,6 +161,18 @@ impl RunBudget {
 pub(super) fn spent(used: RunUsage, wall_time: Duration) -> Spent {
     let RunUsage { requests, tokens, cost_usd, without_usage, without_cost } = used;
     Spent { requests, tokens, cost_usd, without_usage, without_cost, wall_time }
+}
+
+/// The run's plan.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn plan_of<T: serde::de::DeserializeOwned>(run: &Run) -> Result<T, String> {
+    if run.plan.is_empty() && !run.problems.is_empty() {
+        // One of them says why.
+        return Err(run.problems.join("; "));
+    }
+    stored("plan", &run.plan)
 }
 
 /// Reads what a process of ours has written.

@@ -1,13 +1,13 @@
 //! How far a run is, as every front end shows it.
 
-use records::timestamp;
+use records::{MAX_LABEL_BYTES, timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 use store::postgres::runs::{Run, RunState, RunTasks, RunUsage, TaskKind, TaskOutcome};
 use time::PrimitiveDateTime;
 use uuid::Uuid;
 
-use super::plan::{PlannedModel, RunBudget, RunMode, RunPlan, stored};
+use super::plan::{PlanOutline, PlannedModel, RunBudget, RunMode, stored};
 
 /// A run, and how far it is.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -137,21 +137,28 @@ struct UsageCounts {
 }
 
 impl RunProgress {
-    pub(super) fn new(mut run: Run, tasks: &[RunTasks], workers: u64) -> Self {
-        // One run that cannot be read is no reason to show no others.
-        let plan: Option<RunPlan> =
-            stored("plan", &run.plan).map_err(|problem| run.problems.push(problem)).ok();
+    /// What `run` says of itself; how far it is remains to be [counted](Self::count).
+    pub(super) fn new(mut run: Run) -> Self {
+        // One run that cannot be read is no reason to show no others. Why a plan is left out is a problem already.
+        let is_left_out = |problem: &String| problem.starts_with("its plan has ");
+        let plan: Option<PlanOutline> = match run.problems.iter().any(is_left_out) {
+            true => None,
+            false => stored("plan", &run.plan).map_err(|problem| run.problems.push(problem)).ok(),
+        };
+        if run.is_name_cut {
+            let problem =
+                format!("its name has more than {MAX_LABEL_BYTES} bytes, of which the first are shown");
+            run.problems.push(problem);
+        }
         let budget = stored("allowance", &run.allowance).unwrap_or_else(|problem| {
             run.problems.push(problem);
             RunBudget::default()
         });
-        run.problems.extend(tasks.iter().filter_map(|tasks| tasks.problem.clone()));
-        let (answers, units) = counted(tasks);
         let mut progress = Self {
             id: run.id,
             name: run.name,
             state: run.state,
-            workers,
+            workers: 0,
             stop_reason: run.stop_reason,
             created_at: run.created_at,
             began_at: run.began_at,
@@ -162,8 +169,8 @@ impl RunProgress {
             judge_models: Vec::new(),
             evaluation_prompt_ids: Vec::new(),
             repeats: 0,
-            answers,
-            units,
+            answers: AnswerCounts::default(),
+            units: UnitCounts::default(),
             used: run.used,
             budget,
             problems: run.problems,
@@ -179,6 +186,22 @@ impl RunProgress {
             progress.request_digest = Some(plan.request);
         }
         progress
+    }
+
+    /// Takes in the run's tasks, and its workers.
+    pub(super) fn count(&mut self, tasks: &[RunTasks], workers: u64) {
+        self.problems.extend(tasks.iter().filter_map(|tasks| tasks.problem.clone()));
+        (self.answers, self.units) = counted(tasks);
+        self.workers = workers;
+    }
+
+    /// About so many bytes its names have.
+    pub(super) fn bytes(&self) -> usize {
+        let models = self.models.iter().chain(&self.judge_models);
+        let models: usize = models.map(|model| model.id.len() + model.provider.len()).sum();
+        let metrics: usize = self.evaluation_prompt_ids.iter().map(String::len).sum();
+        let name = self.name.as_ref().map_or(0, String::len);
+        name + models + metrics + self.stop_reason.as_ref().map_or(0, String::len)
     }
 
     /// Whether it may still change by itself.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use records::MAX_LABEL_BYTES;
 use serde_json::{Map, Value};
 use store::storage::Selection;
 use uuid::Uuid;
@@ -78,6 +79,8 @@ pub const MAX_METRICS: usize = 100;
 pub const MAX_REPEATS: u32 = 100;
 /// Characters of an id: more than any provider's have, and still short enough for a path and an index.
 pub const MAX_ID_CHARS: usize = 512;
+/// Bytes of a run's metadata, as JSON: each of its outputs has them.
+pub const MAX_METADATA_BYTES: usize = 64 << 10;
 
 impl NamedModel {
     /// `ids`, each with its provider, if `providers` has one.
@@ -116,6 +119,9 @@ impl RunRequest {
     /// # Errors
     /// [`RunError::Refused`] with the field.
     pub(super) fn check(&self) -> Result<(), RunError> {
+        check_bytes("name", self.name.as_ref().map_or(0, String::len), MAX_LABEL_BYTES)?;
+        let metadata = serde_json::to_vec(&self.metadata).expect("metadata are JSON").len();
+        check_bytes("metadata", metadata, MAX_METADATA_BYTES)?;
         match &self.queries {
             RunQueries::Ids(ids) => check_ids("query_ids", ids.iter(), MAX_QUERIES)?,
             RunQueries::Selected { limit, .. } => {
@@ -132,6 +138,15 @@ impl RunRequest {
         }
         self.budget.check()
     }
+}
+
+/// # Errors
+/// When `field` has more than `most` bytes.
+pub(super) fn check_bytes(field: &str, found: usize, most: usize) -> Result<(), RunError> {
+    if found <= most {
+        return Ok(());
+    }
+    Err(RunError::refused(field, format!("expected up to {most} bytes, found {found}")))
 }
 
 fn check_ids<'i>(
@@ -187,6 +202,19 @@ mod tests {
             "`repeats`: invalid value: integer `0`, expected a whole number from 1 to 100"
         );
         assert_eq!(refused(|request| request.models.clear()), "`models`: expected 1 to 50 entries, found 0");
+        for (field, most, request) in [
+            ("name", 4096, RunRequest { name: Some("n".repeat(4097)), ..least() }),
+            ("metadata", 65_536, {
+                let metadata = Map::from_iter([("k".to_owned(), "m".repeat(65_536 - 7).into())]);
+                RunRequest { metadata, ..least() }
+            }),
+        ] {
+            let error = request.check().expect_err("it is refused").to_string();
+            assert_eq!(error, format!("`{field}`: expected up to {most} bytes, found {}", most + 1));
+        }
+        let name = Some("n".repeat(4096));
+        let metadata = Map::from_iter([("k".to_owned(), "m".repeat(65_536 - 8).into())]);
+        assert!(RunRequest { name, metadata, ..least() }.check().is_ok());
         let mut request = RunRequest { judges: vec![model("j".to_owned()), model(String::new())], ..least() };
         let expected = "`judge_models[1]`: invalid length 0, expected a text of 1 to 512 characters";
         assert_eq!(request.check().expect_err("it is refused").to_string(), expected);

@@ -1,6 +1,6 @@
 //! The result that a judgement becomes, and the end of its task with it.
 
-use records::timestamp;
+use records::{shortened, timestamp};
 use serde_json::{Map, Value};
 use store::postgres::{
     EarlierVerdict, EvaluationResult, ResultStatus,
@@ -8,7 +8,7 @@ use store::postgres::{
 };
 use uuid::Uuid;
 
-use super::execution::Execution;
+use super::{execution::Execution, task::REASON_CHARACTERS};
 use crate::engine::{
     answer::words,
     judgement::{JudgePrompt, Judgement},
@@ -70,7 +70,7 @@ impl Execution {
     pub(super) fn result(&self, task: &ClaimedTask, parts: ResultParts) -> TaskDone {
         let ResultParts { status, score, mut metadata } = parts;
         let reason = metadata.get("reason").or(metadata.get("error_kind")).and_then(Value::as_str);
-        let reason = reason.map(str::to_owned);
+        let reason = reason.map(|reason| shortened(reason, REASON_CHARACTERS).into_owned());
         metadata.insert("run_id".to_owned(), self.run.to_string().into());
         let mut result = EvaluationResult {
             id: own_id(self.run, task),

@@ -1,25 +1,29 @@
 //! Works on runs: claims tasks, does many at once, and goes on until nothing is left to do.
 
-use std::{
-    collections::HashMap,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use records::{error_chain, panic_message, timestamp};
-use store::postgres::runs::{ClaimedTask, Claims, Run, RunState, TaskKind};
-use tokio::task::{self, JoinError, JoinSet};
+use records::{Service, error_chain, panic_message, timestamp};
+use store::{
+    postgres::runs::{ClaimedTask, Run, RunState, TaskKind},
+    room::{Held, Room},
+    storage::StorageError,
+};
+use tokio::{
+    sync::watch,
+    task::{self, JoinError, JoinSet},
+};
 use uuid::Uuid;
 
 use super::{
     Runs, Shutdown,
     execution::Execution,
+    json,
     lanes::Lanes,
-    plan::{RunBudget, RunPlan, spent, stored},
+    plan::{RunBudget, RunPlan, plan_of, spent, stored},
     postponed::{Failing, PostponedRuns},
+    ready::Ready,
     recorder::{Recorder, Worker},
-    task::{Ready, TaskAbort},
+    task::TaskAbort,
 };
 use crate::{
     engine::{RunError, metric::Metric},
@@ -35,21 +39,33 @@ struct Working {
     postponed: PostponedRuns,
 }
 
+/// Memory for the plans of runs that are worked on. Small ones do not count.
+const PLANS_BYTES: usize = 32 << 20;
+const SMALL_PLAN_BYTES: usize = 64 << 10;
+/// How often a plan is in memory: as it is stored, as it was read, and as metrics.
+const PLAN_COPIES: usize = 4;
+
 /// Attempts at a run that fail in a way that does not pass, before it is stopped.
 const MAX_FAILURES: u32 = 5;
+
+/// Memory for plans.
+pub(super) fn plans_room() -> Room {
+    Room::new(PLANS_BYTES)
+}
 
 impl Runs {
     /// Works on every run that is running, until `shutdown`. What is under way then is finished. A run that this process
     /// cannot work on, or that it panics on, ends no other. `looked` hears, each time runs were looked for, why that failed,
     /// if it did.
     pub async fn work_on_all(&self, shutdown: &Shutdown, looked: impl Fn(Option<String>)) {
-        /// Runs that are looked at; the others' turn comes.
-        const RUNS: u32 = 100;
+        /// Runs at once; the others' turn comes.
+        const RUNS: usize = 100;
         let mut working = Working::default();
         loop {
             let mut but = working.postponed.waiting();
             but.extend(working.at_work.values());
-            match self.database().running_runs(&but, RUNS).await {
+            let more = RUNS.saturating_sub(working.at_work.len());
+            match self.database().running_runs(&but, u32::try_from(more).unwrap_or(u32::MAX)).await {
                 Ok(ids) => {
                     looked(None);
                     for id in ids {
@@ -146,6 +162,13 @@ impl Runs {
         if run.state != RunState::Running {
             return Ok(run.state);
         }
+        let mut held = Held::default();
+        if run.plan.len() > SMALL_PLAN_BYTES {
+            // It is tried again, and waits without its plan.
+            let enlarged = self.plans.try_enlarge(&mut held, run.plan.len().saturating_mul(PLAN_COPIES));
+            enlarged
+                .map_err(|none| StorageError::Unavailable { service: Service::Judge, source: none.into() })?;
+        }
         let planned = match Planned::read(&run) {
             Ok(planned) => planned,
             Err(reason) => {
@@ -193,6 +216,8 @@ impl Runs {
             outputs: self.judging.outputs.clone(),
             budget,
             recorder,
+            metadata_bytes: json(&plan.metadata).len(),
+            is_ending: watch::Sender::new(false),
             plan,
         };
         Ok((execution, recording))
@@ -220,6 +245,7 @@ impl Runs {
                 // What it would still claim is anybody's once this worker has left the run.
                 claiming.shutdown().await;
                 lanes.clear();
+                execution.is_ending.send_replace(true);
             } else if claiming.is_empty() {
                 let wanted = lanes.wanted();
                 if !wanted.is_empty() {
@@ -231,8 +257,8 @@ impl Runs {
                 }
             }
             while let Some((kind, next)) = lanes.next() {
-                let (execution, task) = (Arc::clone(&execution), Arc::clone(&next.task));
-                let begun = tasks.spawn(async move { execution.work(next).await });
+                let (runs, execution, task) = (self.clone(), Arc::clone(&execution), Arc::clone(&next.task));
+                let begun = tasks.spawn(async move { runs.work_on_task(&execution, worker, next).await });
                 under_way.insert(begun.id(), UnderWay { task, lane: Some(kind) });
             }
             if tasks.is_empty() && claiming.is_empty() {
@@ -293,49 +319,6 @@ impl Runs {
                 () = tokio::time::sleep_until(lanes.looks_at()), if ending.is_none() && claiming.is_empty() => {}
             }
         }
-    }
-
-    /// Tasks for this worker, with verdicts that are known already; `None` if the run is not running.
-    async fn claim(
-        &self,
-        execution: &Execution,
-        worker: Worker,
-        wanted: &[(TaskKind, usize)],
-    ) -> Result<Option<Vec<Ready>>, RunError> {
-        let claimed = self.database().claim_run_tasks(worker.run, worker.id, worker.models, wanted);
-        let Claims { state, tasks } = self.measured("claim_tasks", claimed).await?;
-        if state != Some(RunState::Running) {
-            return Ok(None);
-        }
-        let mut ready: Vec<Ready> = tasks
-            .into_iter()
-            .map(|task| {
-                // The others of the claim are no worse for it.
-                let prompt =
-                    catch_unwind(AssertUnwindSafe(|| execution.prompt(&task))).unwrap_or_else(|panic| {
-                        Err(format!("asking the judge panicked: {}", panic_message(panic)))
-                    });
-                Ready { prompt, task: Arc::new(task), earlier: None }
-            })
-            .collect();
-        let fingerprint = |ready: &Ready| {
-            let prompt = ready.prompt.as_ref().ok()?.as_ref();
-            prompt.map(|prompt| prompt.fingerprint.to_string())
-        };
-        if execution.plan.uses_cache {
-            let fingerprints: Vec<String> = ready.iter().filter_map(fingerprint).collect();
-            if !fingerprints.is_empty() {
-                let found = self.database().earlier_verdicts(&fingerprints);
-                let found = self.measured("find_verdicts", found).await?;
-                let found: HashMap<String, _> =
-                    found.into_iter().map(|verdict| (verdict.fingerprint.clone(), verdict)).collect();
-                for ready in &mut ready {
-                    ready.earlier =
-                        fingerprint(ready).and_then(|fingerprint| found.get(&fingerprint).cloned());
-                }
-            }
-        }
-        Ok(Some(ready))
     }
 
     async fn hold(&self, worker: Worker) -> Result<Option<RunState>, RunError> {
@@ -410,11 +393,10 @@ impl Planned {
     /// # Errors
     /// Why nobody of this version can work on the run.
     fn read(run: &Run) -> Result<Self, String> {
-        let (plan, budget): (RunPlan, RunBudget) =
-            (stored("plan", &run.plan)?, stored("allowance", &run.allowance)?);
         if let Some(problem) = run.problems.first() {
             return Err(format!("its row cannot be read: {problem}"));
         }
+        let (plan, budget): (RunPlan, RunBudget) = (plan_of(run)?, stored("allowance", &run.allowance)?);
         let shape = plan.shape().map_err(|error| format!("its plan cannot be carried out: {error}"))?;
         let metrics = plan.metrics.iter().map(|metric| {
             Metric::planned(metric, plan.mode.into())

@@ -1,8 +1,8 @@
 //! One task of a run: a call to a model, and what is written down of it.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use records::{error_chain, without_nul};
+use records::{error_chain, shortened, without_nul};
 use serde_json::Value;
 use store::{
     postgres::{
@@ -16,6 +16,7 @@ use super::{
     attempts::AttemptsOf,
     execution::Execution,
     question,
+    ready::{Content, Ready},
     recorder::RecordError,
     result::{ResultParts, own_id, unmeasured},
 };
@@ -31,15 +32,6 @@ use crate::{
     rubric::Outputs as Shown,
 };
 
-/// A task, and what is known of it before it is begun.
-pub(super) struct Ready {
-    pub(super) task: Arc<ClaimedTask>,
-    /// What the judge will be asked, if the task is a judgement and there is something to judge; or why it cannot be asked.
-    pub(super) prompt: Result<Option<JudgePrompt>, String>,
-    /// A verdict on the same question by the same judge.
-    pub(super) earlier: Option<EarlierVerdict>,
-}
-
 /// Why work on a task ends before it is done.
 #[derive(Debug)]
 pub(super) enum TaskAbort {
@@ -53,6 +45,8 @@ pub(super) enum TaskAbort {
     Fails(String),
 }
 
+/// Characters of a provider's words on why there is no answer: each judgement of the answer repeats them.
+pub(super) const REASON_CHARACTERS: usize = 1000;
 /// Claims by workers that died of it, as far as one can tell.
 const MAX_CLAIMS: u32 = 25;
 
@@ -83,15 +77,32 @@ impl Execution {
         prompt.map(Some).map_err(|error| format!("metric `{}` cannot be used: {error}", metric.id))
     }
 
-    /// Does a task, and writes down that it is done.
+    /// Returns when no more tasks are begun.
+    pub(super) async fn ending(&self) {
+        let mut is_ending = self.is_ending.subscribe();
+        is_ending.wait_for(|is_ending| *is_ending).await.expect("its sender is this");
+    }
+
+    /// Does a task whose texts are there, and writes down that it is done.
     pub(super) async fn work(&self, ready: Ready) -> Result<(), TaskAbort> {
-        let Ready { task, prompt, earlier } = ready;
+        let Ready { task, content } = ready;
+        let Some(Content { prompt, earlier, held: _held }) = content else {
+            return Err(TaskAbort::Fails("its texts were not read".to_owned()));
+        };
         let prompt = prompt.map_err(TaskAbort::Fails)?;
         let gave_up = (task.claims > MAX_CLAIMS)
             .then(|| TaskAbort::Fails(format!("given up: {MAX_CLAIMS} workers ended while they were at it")));
         match (&task.work, prompt, earlier, gave_up) {
-            (TaskWork::Answer { .. } | TaskWork::Broken { .. }, _, _, Some(gave_up)) => Err(gave_up),
+            (
+                TaskWork::Answer { .. } | TaskWork::Broken { .. } | TaskWork::Unread { .. },
+                _,
+                _,
+                Some(gave_up),
+            ) => Err(gave_up),
             (TaskWork::Answer { model, kept }, _, _, None) => self.answer(&task, *model, kept.clone()).await,
+            (TaskWork::Unread { .. }, _, _, None) => {
+                Err(TaskAbort::Fails("its texts were not read".to_owned()))
+            }
             (TaskWork::Broken { reason, .. }, _, _, None) => Err(TaskAbort::Fails(reason.clone())),
             (TaskWork::Judgement { .. }, None, _, _) => self.leave_unanswered(&task).await,
             (TaskWork::Judgement { .. }, Some(prompt), Some(earlier), _) => {
@@ -296,7 +307,7 @@ impl Execution {
         reason: Option<String>,
         output_id: Option<String>,
     ) -> Result<(), TaskAbort> {
-        let reason = reason.map(|reason| without_nul(&reason).into_owned());
+        let reason = reason.map(|reason| shortened(&without_nul(&reason), REASON_CHARACTERS).into_owned());
         let (number, query_place) = (task.number, task.query_place);
         let result = None;
         records.done.push(TaskDone { task: number, query_place, outcome, reason, output_id, result });

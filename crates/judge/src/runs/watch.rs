@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Weak},
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
@@ -29,11 +29,26 @@ pub struct RunWatch {
     seen: tokio::sync::Mutex<Option<(Instant, Seen)>>,
 }
 
+/// A run as it was seen, shared by all who watch it.
+#[derive(Debug)]
+pub struct SeenRun {
+    /// How far it was.
+    pub progress: RunProgress,
+    written: OnceLock<Arc<[u8]>>,
+}
+
 #[derive(Clone, Debug)]
 enum Seen {
-    Run(Box<RunProgress>),
+    Run(Arc<SeenRun>),
     Gone,
     Unknown,
+}
+
+impl SeenRun {
+    /// The run as `write` writes it, which is the same for all: it is written once.
+    pub fn written(&self, write: impl FnOnce(&RunProgress) -> Vec<u8>) -> Arc<[u8]> {
+        Arc::clone(self.written.get_or_init(|| write(&self.progress).into()))
+    }
 }
 
 impl Runs {
@@ -53,14 +68,14 @@ impl Runs {
     ///
     /// # Errors
     /// When there is no such run any more, or PostgreSQL fails.
-    pub async fn progress_lately(&self, watch: &RunWatch, age: Duration) -> Result<RunProgress, RunError> {
+    pub async fn progress_lately(&self, watch: &RunWatch, age: Duration) -> Result<Arc<SeenRun>, RunError> {
         let mut seen = watch.seen.lock().await;
         let fresh = seen.as_ref().filter(|(at, _)| at.elapsed() < age).map(|(_, seen)| seen.clone());
         let now = match fresh {
             Some(fresh) => fresh,
             None => {
                 let now = match self.progress(watch.id).await {
-                    Ok(progress) => Seen::Run(Box::new(progress)),
+                    Ok(progress) => Seen::Run(Arc::new(SeenRun { progress, written: OnceLock::new() })),
                     Err(RunError::NotFound { .. }) => Seen::Gone,
                     Err(error) => {
                         tracing::warn!(run = %watch.id, error = %error_chain(&error), "a run's progress is not known");
@@ -73,7 +88,7 @@ impl Runs {
             }
         };
         match now {
-            Seen::Run(progress) => Ok(*progress),
+            Seen::Run(seen) => Ok(seen),
             Seen::Gone => Err(no_run(watch.id)),
             Seen::Unknown => Err(StorageError::Unavailable {
                 service: Service::Judge,

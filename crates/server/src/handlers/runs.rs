@@ -4,20 +4,19 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use aide::{OperationOutput, generate::GenContext, openapi};
 use axum::{
+    body::{Body as HttpBody, Bytes},
     extract::{FromRef, State},
-    response::{
-        IntoResponse, Response, Sse,
-        sse::{Event, KeepAlive},
-    },
+    http::header,
+    response::{IntoResponse, Response},
 };
 use futures_util::Stream;
 use judge::{
     engine::RunError,
-    runs::{Begun, Retry, RunProgress, RunWatch, Runs},
+    runs::{Begun, Retry, RunProgress, RunWatch, Runs, SeenRun},
 };
 use records::Service;
 use store::storage::Cursor;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use uuid::Uuid;
 
 use crate::{
@@ -70,13 +69,7 @@ pub(crate) async fn list(
         Some(Some(after)) => Some(after),
         Some(None) => return Err(ApiError::invalid("cursor", "expected `next_cursor` of an answer")),
     };
-    let limit = keyset.limit.get();
-    // One more tells whether there is more.
-    let mut listed = runs.list(filters.state(), after, limit + 1).await?;
-    let has_more = listed.len() > usize::try_from(limit).expect("a limit fits into memory");
-    if has_more {
-        listed.pop();
-    }
+    let (listed, has_more) = runs.list(filters.state(), after, keyset.limit.get()).await?;
     let next_cursor = listed
         .last()
         .filter(|_| has_more)
@@ -131,24 +124,28 @@ pub(crate) async fn events(
     let watch = runs.watch(id);
     let first = runs.progress_lately(&watch, PAUSE).await?;
     let events = progress_events(runs, watch, first, (process, permit));
-    let response = Sse::new(events).keep_alive(KeepAlive::default()).into_response();
-    Ok(Events(response))
+    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
+    Ok(Events((headers, HttpBody::from_stream(events)).into_response()))
 }
 
 /// How often is looked.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// How long nothing is sent at the most, so that proxies see that the connection is alive.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// Each event is the same memory for all who watch the run: there may be many, who read slowly or not at all.
 fn progress_events(
     runs: Runs,
     watch: Arc<RunWatch>,
-    first: RunProgress,
+    first: Arc<SeenRun>,
     (process, permit): (Arc<Process>, OwnedSemaphorePermit),
-) -> impl Stream<Item = std::result::Result<Event, Infallible>> {
+) -> impl Stream<Item = std::result::Result<Bytes, Infallible>> {
     async_stream::stream! {
         let _held = permit;
-        let mut shown = first;
+        let (mut shown, mut sent) = (first, Instant::now());
         yield Ok(event(&shown));
-        while shown.is_running() {
+        while shown.progress.is_running() {
             tokio::select! {
                 // Clients connect again, to the next process.
                 () = process.stopping() => break,
@@ -156,8 +153,8 @@ fn progress_events(
             }
             // A store that is away for a moment is no end of the run; one that was deleted is.
             match runs.progress_lately(&watch, PAUSE).await {
-                Ok(now) if now != shown => {
-                    shown = now;
+                Ok(now) if now.progress != shown.progress => {
+                    (shown, sent) = (now, Instant::now());
                     yield Ok(event(&shown));
                 }
                 Ok(_) => {}
@@ -165,13 +162,22 @@ fn progress_events(
                 // Told by the one who asked.
                 Err(_) => {}
             }
+            if sent.elapsed() >= SILENCE {
+                sent = Instant::now();
+                yield Ok(Bytes::from_static(b":\n\n"));
+            }
         }
     }
 }
 
-fn event(run: &RunProgress) -> Event {
-    let json = serde_json::to_string(run).expect("wire types are JSON");
-    Event::default().event("progress").data(json)
+fn event(run: &SeenRun) -> Bytes {
+    let written = run.written(|progress| {
+        let mut event = b"event: progress\ndata: ".to_vec();
+        serde_json::to_writer(&mut event, progress).expect("wire types are JSON");
+        event.extend_from_slice(b"\n\n");
+        event
+    });
+    Bytes::from_owner(written)
 }
 
 /// Server-sent events.

@@ -1,7 +1,8 @@
-//! Numbers that lie within limits, so that no handler has to look.
+//! Numbers and texts that lie within limits, so that no handler has to look.
 
 use std::{borrow::Cow, fmt};
 
+use records::MAX_LABEL_BYTES;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
@@ -151,6 +152,36 @@ impl<const MIN: i32, const MAX: i32> JsonSchema for Within<MIN, MAX> {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "number", "minimum": MIN, "maximum": MAX })
+    }
+}
+
+/// A text that sorts or names things, of up to [`MAX_LABEL_BYTES`] bytes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Label(pub(crate) String);
+
+impl<'de> Deserialize<'de> for Label {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.len() <= MAX_LABEL_BYTES {
+            return Ok(Self(text));
+        }
+        let found = text.len();
+        Err(de::Error::custom(format_args!("expected up to {MAX_LABEL_BYTES} bytes, found {found}")))
+    }
+}
+
+impl JsonSchema for Label {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Label".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        // Schemas count characters.
+        json_schema!({ "type": "string", "maxLength": MAX_LABEL_BYTES })
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use store::storage::{CategoryCount, Hit, Record};
 
 use super::{
-    ClientId, Conditions, DraftChange, DraftRecord, EndDate, ExactObject, LaxWhole, Mode, Resource,
+    ClientId, Conditions, DraftChange, DraftRecord, EndDate, ExactObject, Label, LaxWhole, Mode, Resource,
     SearchRequest, ShownProblem, StartDate, Within,
 };
 use crate::request::Ignored;
@@ -40,14 +40,14 @@ pub(crate) struct NewMetric {
     /// The text. Up to 256 word pieces of it count for its embedding; all of it is stored.
     prompt: String,
     /// What the records are sorted by.
-    metric_type: String,
+    metric_type: Label,
     /// Further keys.
     metadata: Option<ExactObject>,
 }
 
 impl From<NewMetric> for DraftRecord {
     fn from(new: NewMetric) -> Self {
-        let NewMetric { id, prompt: text, metric_type: category, metadata } = new;
+        let NewMetric { id, prompt: text, metric_type: Label(category), metadata } = new;
         let metadata = metadata.map(ExactObject::into_inner);
         Self { id, text, category, production: None, metadata }
     }
@@ -59,7 +59,7 @@ pub(crate) struct MetricChange {
     /// Another text.
     prompt: Option<String>,
     /// Another category.
-    metric_type: Option<String>,
+    metric_type: Option<Label>,
     /// All of the user's own keys: those that are missing here are removed.
     metadata: Option<ExactObject>,
 }
@@ -67,6 +67,7 @@ pub(crate) struct MetricChange {
 impl From<MetricChange> for DraftChange {
     fn from(change: MetricChange) -> Self {
         let MetricChange { prompt: text, metric_type: category, metadata } = change;
+        let category = category.map(|Label(category)| category);
         Self { text, category, metadata: metadata.map(ExactObject::into_inner) }
     }
 }

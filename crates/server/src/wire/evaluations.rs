@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use store::postgres::RegisteredModel;
 
-use super::{ClientId, Entries, ExactObject, LaxWhole, Outputs, Resource};
+use super::{ClientId, Entries, ExactObject, Label, LaxWhole, Outputs, Resource};
 use crate::answer::ApiError;
 
 /// A query for a model, and how its answer is judged.
@@ -20,7 +20,7 @@ pub(crate) struct EvaluateQuery {
     query: String,
     /// The model. One that nobody knows is registered with its first answer.
     model_id: ClientId,
-    theme: String,
+    theme: Label,
     /// The evaluation metrics whose prompts the judge is given.
     evaluation_prompt_ids: Entries<ClientId, 1, 100>,
     /// The model that judges.
@@ -28,7 +28,7 @@ pub(crate) struct EvaluateQuery {
     judge_model: JudgeModel,
     /// The provider of a model that nobody knows and whose name suggests none: `openai` for every server that speaks
     /// its API.
-    model_provider: Option<String>,
+    model_provider: Option<Label>,
     /// Further keys of the output. `reference` is an answer known to be good, for metrics that show one.
     metadata: Option<ExactObject>,
 }
@@ -46,7 +46,7 @@ pub(crate) struct EvaluateTheme {
     #[serde(default)]
     judge_model: JudgeModel,
     /// As for one query.
-    model_provider: Option<String>,
+    model_provider: Option<Label>,
     /// Most queries that are asked.
     #[serde(default)]
     limit: LaxWhole<1, 100, 10>,
@@ -105,9 +105,9 @@ pub(crate) struct NewModel {
     /// What the provider calls it.
     id: ClientId,
     /// `openai` (and every server that speaks its API), `anthropic` or `google`.
-    provider: String,
+    provider: Label,
     /// What people call it; its id where it is absent.
-    name: Option<String>,
+    name: Option<Label>,
     /// Whether its verdicts are worth asking for.
     #[serde(default = "yes")]
     is_judge_compatible: bool,
@@ -135,9 +135,9 @@ impl EvaluateQuery {
         let metadata = metadata.map(ExactObject::into_inner).unwrap_or_default();
         let question = Question::new(None, query, &metadata);
         let request = EvaluationRequest {
-            theme,
+            theme: theme.0,
             model_id: model_id.0,
-            model_provider,
+            model_provider: model_provider.map(|provider| provider.0),
             evaluation_prompt_ids: ids(evaluation_prompt_ids),
             judge_model: judge_model.0.0,
             metadata,
@@ -154,7 +154,7 @@ impl EvaluateTheme {
         let request = EvaluationRequest {
             theme,
             model_id: model_id.0,
-            model_provider,
+            model_provider: model_provider.map(|provider| provider.0),
             evaluation_prompt_ids: ids(evaluation_prompt_ids),
             judge_model: judge_model.0.0,
             // Absent metadata are no keys.
@@ -193,8 +193,8 @@ impl From<Result<Evaluated, FailedQuery>> for ShownOfTheme {
 
 impl From<NewModel> for RegisteredModel {
     fn from(new: NewModel) -> Self {
-        let NewModel { id: ClientId(id), provider, name, is_judge_compatible } = new;
-        Self { name: name.unwrap_or_else(|| id.clone()), id, provider, is_judge_compatible }
+        let NewModel { id: ClientId(id), provider: Label(provider), name, is_judge_compatible } = new;
+        Self { name: name.map_or_else(|| id.clone(), |Label(name)| name), id, provider, is_judge_compatible }
     }
 }
 

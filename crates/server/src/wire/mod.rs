@@ -16,7 +16,7 @@ mod runs;
 mod summaries;
 
 pub(crate) use agreement::{AgreementRequest, Labels, ShownAgreement, ShownScoresAgree, ShownWinnersAgree};
-pub(crate) use bounded::{Entries, LaxWhole, Whole, Within};
+pub(crate) use bounded::{Entries, Label, LaxWhole, Whole, Within};
 pub(crate) use dates::{EndDate, StartDate};
 pub(crate) use evaluation_metrics::EvaluationMetrics;
 pub(crate) use evaluations::{

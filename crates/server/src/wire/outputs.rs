@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use store::storage::{CategoryCount, Hit, Production, Record};
 
 use super::{
-    ClientId, Conditions, DraftChange, DraftRecord, EndDate, ExactObject, Mode, Resource, SearchRequest,
-    ShownProblem, StartDate, Whole, Within,
+    ClientId, Conditions, DraftChange, DraftRecord, EndDate, ExactObject, Label, Mode, Resource,
+    SearchRequest, ShownProblem, StartDate, Whole, Within,
 };
 use crate::request::Refused;
 
@@ -40,9 +40,9 @@ pub(crate) struct NewOutput {
     /// The text. Up to 256 word pieces of it count for its embedding; all of it is stored.
     output: String,
     /// What the records are sorted by.
-    theme: String,
+    theme: Label,
     /// The model that made it.
-    model_id: String,
+    model_id: Label,
     /// The prompt that it answers.
     query: String,
     /// Further keys.
@@ -51,7 +51,14 @@ pub(crate) struct NewOutput {
 
 impl From<NewOutput> for DraftRecord {
     fn from(new: NewOutput) -> Self {
-        let NewOutput { id, output: text, theme: category, model_id, query, metadata } = new;
+        let NewOutput {
+            id,
+            output: text,
+            theme: Label(category),
+            model_id: Label(model_id),
+            query,
+            metadata,
+        } = new;
         let production = Some(Production { model_id, query });
         Self { id, text, category, production, metadata: metadata.map(ExactObject::into_inner) }
     }
@@ -63,7 +70,7 @@ pub(crate) struct OutputChange {
     /// Another text.
     output: Option<String>,
     /// Another category.
-    theme: Option<String>,
+    theme: Option<Label>,
     /// All of the user's own keys: those that are missing here are removed.
     metadata: Option<ExactObject>,
 }
@@ -71,6 +78,7 @@ pub(crate) struct OutputChange {
 impl From<OutputChange> for DraftChange {
     fn from(change: OutputChange) -> Self {
         let OutputChange { output: text, theme: category, metadata } = change;
+        let category = category.map(|Label(category)| category);
         Self { text, category, metadata: metadata.map(ExactObject::into_inner) }
     }
 }

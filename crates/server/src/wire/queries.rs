@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use store::storage::{CategoryCount, Hit, Record};
 
 use super::{
-    ClientId, Conditions, DraftChange, DraftRecord, EndDate, ExactObject, LaxWhole, Mode, Resource,
+    ClientId, Conditions, DraftChange, DraftRecord, EndDate, ExactObject, Label, LaxWhole, Mode, Resource,
     SearchRequest, ShownProblem, StartDate, Within,
 };
 use crate::request::Ignored;
@@ -40,14 +40,14 @@ pub(crate) struct NewQuery {
     /// The text. Up to 256 word pieces of it count for its embedding; all of it is stored.
     query: String,
     /// What the records are sorted by.
-    theme: String,
+    theme: Label,
     /// Further keys.
     metadata: Option<ExactObject>,
 }
 
 impl From<NewQuery> for DraftRecord {
     fn from(new: NewQuery) -> Self {
-        let NewQuery { id, query: text, theme: category, metadata } = new;
+        let NewQuery { id, query: text, theme: Label(category), metadata } = new;
         let metadata = metadata.map(ExactObject::into_inner);
         Self { id, text, category, production: None, metadata }
     }
@@ -59,7 +59,7 @@ pub(crate) struct QueryChange {
     /// Another text.
     query: Option<String>,
     /// Another category.
-    theme: Option<String>,
+    theme: Option<Label>,
     /// All of the user's own keys: those that are missing here are removed.
     metadata: Option<ExactObject>,
 }
@@ -67,6 +67,7 @@ pub(crate) struct QueryChange {
 impl From<QueryChange> for DraftChange {
     fn from(change: QueryChange) -> Self {
         let QueryChange { query: text, theme: category, metadata } = change;
+        let category = category.map(|Label(category)| category);
         Self { text, category, metadata: metadata.map(ExactObject::into_inner) }
     }
 }

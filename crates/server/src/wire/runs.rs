@@ -6,13 +6,14 @@ use judge::runs::{
     DEFAULT_JUDGE, DEFAULT_LIMIT, MAX_JUDGES, MAX_METRICS, MAX_MODELS, MAX_QUERIES, MAX_REPEATS, NamedModel,
     RunBudget, RunMode, RunQueries, RunRequest, RunStateName,
 };
+use records::shortened;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::postgres::runs::RunState;
 use uuid::Uuid;
 
-use super::{ClientId, Conditions, EndDate, Entries, ExactObject, StartDate, Whole, Within};
+use super::{ClientId, Conditions, EndDate, Entries, ExactObject, Label, StartDate, Whole, Within};
 use crate::answer::ApiError;
 
 /// The same as a parameter of a type.
@@ -23,7 +24,7 @@ const LIMIT: u32 = MAX_QUERIES as u32;
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct NewRun {
     /// What people call it.
-    name: Option<String>,
+    name: Option<Label>,
     /// The queries, by their ids. Then nothing else may select any.
     query_ids: Option<Entries<ClientId, 1, MAX_QUERIES>>,
     /// Only queries of this theme.
@@ -44,7 +45,7 @@ pub(crate) struct NewRun {
     /// The models that judge, a panel if there are several; `gpt-4` where the field is absent.
     judge_models: Option<Entries<ClientId, 1, MAX_JUDGES>>,
     /// Providers of models that nobody knows and whose names suggest none: `openai` for every server that speaks its API.
-    providers: Option<BTreeMap<String, String>>,
+    providers: Option<BTreeMap<String, Label>>,
     /// The evaluation metrics whose prompts the judges are given.
     evaluation_prompt_ids: Entries<ClientId, 1, MAX_METRICS>,
     #[serde(default)]
@@ -57,7 +58,7 @@ pub(crate) struct NewRun {
     /// Whether the verdict of an earlier result with the same fingerprint is taken instead of asking again.
     #[serde(default = "yes")]
     use_cache: bool,
-    /// Further keys of each output.
+    /// Further keys of each output: up to 65,536 bytes of JSON.
     metadata: Option<ExactObject>,
     /// What it may use until it stops; it can be resumed then.
     budget: Option<RunBudget>,
@@ -107,17 +108,25 @@ impl NewRun {
         let selection = conditions.into_selection()?;
         let queries = RunQueries::new(self.query_ids.map(texts), selection, self.limit.get())?;
         // Absent providers are those that the names of the models suggest.
-        let providers = self.providers.unwrap_or_default();
+        let providers: BTreeMap<String, String> = self
+            .providers
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(id, Label(provider))| (id, provider))
+            .collect();
         let judges = self.judge_models.map_or_else(|| vec![DEFAULT_JUDGE.to_owned()], texts);
         let models = NamedModel::all(texts(self.models), &providers);
         let judges = NamedModel::all(judges, &providers);
         let is_named = |id: &String| models.iter().chain(&judges).any(|named| named.id == *id);
         if let Some(id) = providers.keys().find(|id| !is_named(id)) {
-            return Err(ApiError::invalid(format!("providers.{id}"), "the run has no such model"));
+            return Err(ApiError::invalid(
+                format!("providers.{}", shortened(id, 100)),
+                "the run has no such model",
+            ));
         }
         Ok(RunRequest {
             id,
-            name: self.name,
+            name: self.name.map(|Label(name)| name),
             queries,
             mode: self.mode,
             models,

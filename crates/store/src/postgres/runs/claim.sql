@@ -34,18 +34,20 @@ select claimed.task as "task!",
     claimed.repeat,
     claimed.claims as "claims?",
     claimed.attempts as "attempts?",
-    claimed.answer_text,
-    claimed.answer_metadata,
-    queries.query_id as "query_id?",
-    queries.query_text as "query_text?",
-    queries.theme as "theme?",
-    queries.reference as "reference?",
-    answers.answer_text as "output_text?",
-    answers.output_id as "output_id?",
-    answers.reason as "output_reason?",
-    opponents.answer_text as "opponent_text?",
-    opponents.output_id as "opponent_output_id?",
-    opponents.reason as "opponent_reason?"
+    -- What the texts have together; then they are read if that is no more than what is asked for.
+    sizes.bytes as "bytes!",
+    case when sizes.bytes <= $6 then claimed.answer_text end as "answer_text?",
+    case when sizes.bytes <= $6 then claimed.answer_metadata end as "answer_metadata?",
+    case when sizes.bytes <= $6 then queries.query_id end as "query_id?",
+    case when sizes.bytes <= $6 then queries.query_text end as "query_text?",
+    case when sizes.bytes <= $6 then queries.theme end as "theme?",
+    case when sizes.bytes <= $6 then queries.reference end as "reference?",
+    case when sizes.bytes <= $6 then answers.answer_text end as "output_text?",
+    case when sizes.bytes <= $6 then answers.output_id end as "output_id?",
+    case when sizes.bytes <= $6 then answers.reason end as "output_reason?",
+    case when sizes.bytes <= $6 then opponents.answer_text end as "opponent_text?",
+    case when sizes.bytes <= $6 then opponents.output_id end as "opponent_output_id?",
+    case when sizes.bytes <= $6 then opponents.reason end as "opponent_reason?"
 from claimed
 -- What is claimed is given to the worker, whatever it lacks: else nobody would ever end it.
 left join run_queries as queries on queries.run_id = $1 and queries.query = claimed.query
@@ -58,4 +60,16 @@ left join run_tasks as opponents
     on claimed.opponent is not null
     and opponents.run_id = $1
     and opponents.task = claimed.query::bigint * $4::bigint + claimed.opponent
+cross join lateral (
+    select
+        coalesce(octet_length(claimed.answer_text), 0)::bigint
+        + coalesce(octet_length(claimed.answer_metadata), 0)
+        + coalesce(octet_length(queries.query_text), 0)
+        + coalesce(octet_length(queries.theme), 0)
+        + coalesce(octet_length(queries.reference), 0)
+        + coalesce(octet_length(answers.answer_text), 0)
+        + coalesce(octet_length(answers.reason), 0)
+        + coalesce(octet_length(opponents.answer_text), 0)
+        + coalesce(octet_length(opponents.reason), 0) as bytes
+) as sizes
 order by claimed.task

@@ -1,12 +1,12 @@
 //! Making runs, finding them, and changing their state.
 
-use records::without_nul;
+use records::{shortened, without_nul};
 use sqlx::PgConnection;
 use time::PrimitiveDateTime;
 use uuid::Uuid;
 
 use super::{
-    FAILING, Run, RunQuery, RunShape, RunState, RunTasks, StoredUsage, TaskKind, TaskOutcome,
+    FAILING, MAX_PLAN_BYTES, Run, RunQuery, RunShape, RunState, RunTasks, StoredUsage, TaskKind, TaskOutcome,
     record::release_judgements, whole,
 };
 use crate::{
@@ -18,7 +18,9 @@ use crate::{
 struct Row {
     id: Uuid,
     name: Option<String>,
+    is_name_cut: bool,
     plan: Option<String>,
+    plan_bytes: i64,
     allowance: Option<String>,
     state: Option<String>,
     stop_reason: Option<String>,
@@ -33,6 +35,8 @@ struct Row {
     without_usage: Option<i64>,
     without_cost: Option<i64>,
 }
+
+const FIND: &str = "find a run";
 
 impl Database {
     /// Makes `run`, which is running from then on, with all its tasks.
@@ -58,17 +62,36 @@ impl Database {
         transaction.commit().await.map_err(FAILING.to("commit a transaction"))
     }
 
-    /// The run `id`, if there is one.
+    /// The run `id`, if there is one. Its plan is empty, and a problem, if it has more than [`MAX_PLAN_BYTES`].
     ///
     /// # Errors
     /// When the statement fails.
     pub async fn run(&self, id: Uuid) -> Result<Option<Run>, StorageError> {
-        const OPERATION: &str = "find a run";
-        self.in_service(FAILING, OPERATION, async |connection| {
-            let row = sqlx::query_as!(
+        /// Plans up to this are read at any time, others when it is their turn.
+        const SMALL: usize = 64 << 10;
+        let mut row = self.run_with_plan(id, SMALL).await?;
+        let is_large = |row: &Row| row.plan.is_none() && row.plan_bytes > whole(SMALL as u64);
+        if row.as_ref().is_some_and(is_large) {
+            let _turn = self.begin_large().await;
+            row = self.run_with_plan(id, MAX_PLAN_BYTES).await?;
+        }
+        Ok(row.map(Row::run))
+    }
+
+    /// As [`Database::run`], with a plan of no more than `most` bytes.
+    async fn run_with_plan(&self, id: Uuid, most: usize) -> Result<Option<Row>, StorageError> {
+        self.in_service(FAILING, FIND, async |connection| {
+            sqlx::query_as!(
                 Row,
                 r#"
-            select id, name, plan as "plan?", allowance as "allowance?", left(state, 100) as "state?", stop_reason,
+            select id,
+                -- Longer ones than ours are cut before they are read.
+                case when octet_length(name) > 4096 then left(name, 200) || '…' else name end as "name?",
+                coalesce(octet_length(name) > 4096, false) as "is_name_cut!",
+                case when octet_length(plan) <= $2::bigint then plan end as "plan?",
+                coalesce(octet_length(plan), 0)::bigint as "plan_bytes!",
+                case when octet_length(allowance) <= 4096 then allowance end as "allowance?",
+                left(state, 100) as "state?", left(stop_reason, 4096) as "stop_reason?",
                 -- Times that Rust's types do not have are the nearest that they have.
                 least(greatest(created_at, '0001-01-01'), '9999-12-31 23:59:59.999999') as "created_at!",
                 least(greatest(began_at, '0001-01-01'), '9999-12-31 23:59:59.999999') as "began_at!",
@@ -89,16 +112,17 @@ impl Database {
             from runs
             where id = $1
             "#,
-                id
+                id,
+                whole(most as u64)
             )
             .fetch_optional(on(connection))
-            .await?;
-            Ok(row.map(Row::run))
+            .await
         })
         .await
     }
 
-    /// Up to `limit` runs, newest first, from the one after `after` on; only those in `state` if it is given.
+    /// Up to `limit` runs, newest first, from the one after `after` on; only those in `state` if it is given. Each with its
+    /// time.
     ///
     /// # Errors
     /// When the statement fails.
@@ -107,31 +131,15 @@ impl Database {
         state: Option<RunState>,
         after: Option<(PrimitiveDateTime, Uuid)>,
         limit: u32,
-    ) -> Result<Vec<Run>, StorageError> {
+    ) -> Result<Vec<(PrimitiveDateTime, Uuid)>, StorageError> {
         const OPERATION: &str = "list runs";
         let (created_at, id) = after.unzip();
         self.in_service(FAILING, OPERATION, async |connection| {
-            let rows = sqlx::query_as!(
-                Row,
+            let rows = sqlx::query!(
                 r#"
-            select id, name, plan as "plan?", allowance as "allowance?", left(state, 100) as "state?", stop_reason,
+            select id,
                 -- Times that Rust's types do not have are the nearest that they have.
-                least(greatest(created_at, '0001-01-01'), '9999-12-31 23:59:59.999999') as "created_at!",
-                least(greatest(began_at, '0001-01-01'), '9999-12-31 23:59:59.999999') as "began_at!",
-                case when ended_at is not null then least(greatest(ended_at, '0001-01-01'), '9999-12-31 23:59:59.999999') end as "ended_at?",
-                (num_nulls(created_at, began_at) > 0 or least(created_at, began_at, ended_at) < '0001-01-01' or greatest(created_at, began_at, ended_at) > '9999-12-31 23:59:59.999999') as "has_odd_time!",
-                requests as "requests?",
-                (
-                    -- Negative if one worker's is, or is missing.
-                    select case
-                        when min(coalesce(workers.requests, -1)) < 0 then -1
-                        else least(coalesce(sum(workers.requests), 0), 9223372036854775807)::bigint
-                    end
-                    from run_workers as workers
-                    where workers.run_id = runs.id
-                ) as worker_requests,
-                tokens as "tokens?", cost_usd as "cost_usd?", without_usage as "without_usage?",
-                without_cost as "without_cost?"
+                least(greatest(created_at, '0001-01-01'), '9999-12-31 23:59:59.999999') as "created_at!"
             from runs
             where ($1::text is null
                     or $1 = case when state in ('running', 'cancelled', 'completed') then state else 'stopped' end)
@@ -146,7 +154,7 @@ impl Database {
             )
             .fetch_all(on(connection))
             .await?;
-            Ok(rows.into_iter().map(Row::run).collect())
+            Ok(rows.into_iter().map(|row| (row.created_at, row.id)).collect())
         })
         .await
     }
@@ -237,8 +245,9 @@ impl Database {
         state: RunState,
         reason: Option<&str>,
     ) -> Result<bool, StorageError> {
-        // Words of a provider may be part of it.
-        let reason = reason.map(|reason| without_nul(reason).into_owned());
+        /// Words of a provider may be part of it.
+        const CHARACTERS: usize = 1000;
+        let reason = reason.map(|reason| shortened(&without_nul(reason), CHARACTERS).into_owned());
         self.in_service(FAILING, "end a run", async |connection| {
             let ended = sqlx::query!(
                 r#"
@@ -546,6 +555,10 @@ impl Row {
         if self.has_odd_time {
             problems.push("a time is missing, infinite, before the year 1 or after 9999".to_owned());
         }
+        if self.plan.is_none() && self.plan_bytes > 0 {
+            problems
+                .push(format!("its plan has {} bytes, and up to {MAX_PLAN_BYTES} are read", self.plan_bytes));
+        }
         let state = RunState::stored(self.state.as_deref()).unwrap_or_else(|problem| {
             problems.push(format!("{problem}, and `stopped` stands for it"));
             RunState::Stopped
@@ -561,6 +574,7 @@ impl Row {
         Run {
             id: self.id,
             name: self.name,
+            is_name_cut: self.is_name_cut,
             // None is no plan, and whoever reads it says so.
             plan: self.plan.unwrap_or_default(),
             allowance: self.allowance.unwrap_or_default(),

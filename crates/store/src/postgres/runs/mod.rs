@@ -24,6 +24,11 @@ use super::{counted::whole, failure::Failing};
 
 const FAILING: Failing = Failing(Service::Judge);
 
+/// Bytes of a plan: many times those of the largest that anybody needs, and few enough for many runs at once.
+pub const MAX_PLAN_BYTES: usize = 2 << 20;
+/// Bytes of a task's texts that are read when it is claimed; others are read when it is begun.
+const CLAIMED_BYTES: i64 = 8 << 10;
+
 /// A run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
@@ -31,7 +36,9 @@ pub struct Run {
     pub id: Uuid,
     /// What people call it.
     pub name: Option<String>,
-    /// What is asked and how: JSON, which this crate does not read.
+    /// Whether the name is only the beginning of what is stored, which is longer than any of ours.
+    pub is_name_cut: bool,
+    /// What is asked and how: JSON, which this crate does not read. Empty if it is too large to be read.
     pub plan: String,
     /// What it may use until it has to stop: JSON, which this crate does not read.
     pub allowance: String,

@@ -5,7 +5,7 @@ use std::{fmt::Display, time::Duration};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{FAILING, RunQuery, RunState, TaskKind, lifecycle::locked_state, whole};
+use super::{CLAIMED_BYTES, FAILING, RunQuery, RunState, TaskKind, lifecycle::locked_state, whole};
 use crate::{
     postgres::{Database, counted::counted, unnamed::on},
     storage::StorageError,
@@ -31,6 +31,8 @@ pub struct ClaimedTask {
     pub attempts: u32,
     /// The query's place in the run, as it is stored.
     pub query_place: i32,
+    /// Bytes of all its texts.
+    pub bytes: u64,
     /// The query.
     pub query: RunQuery,
     /// What is to be done.
@@ -64,6 +66,13 @@ pub enum TaskWork {
         /// How often the judge was asked the same before.
         repeat: u32,
     },
+    /// Something with large texts, which were not read: see [`Database::claimed_run_task`].
+    Unread {
+        /// What kind of task it is.
+        kind: TaskKind,
+        /// The metric of a judgement.
+        metric: Option<u16>,
+    },
     /// Nothing that can be done: its row is none of ours.
     Broken {
         /// What kind of task it is.
@@ -93,8 +102,22 @@ impl TaskWork {
         match self {
             Self::Answer { .. } => TaskKind::Answer,
             Self::Judgement { .. } => TaskKind::Judgement,
-            Self::Broken { kind, .. } => *kind,
+            Self::Unread { kind, .. } | Self::Broken { kind, .. } => *kind,
         }
+    }
+}
+
+impl ClaimedTask {
+    /// The same without its texts, to be read again.
+    #[must_use]
+    pub fn unread(self) -> Self {
+        let metric = match self.work {
+            TaskWork::Judgement { metric, .. } => Some(metric),
+            TaskWork::Unread { metric, .. } => metric,
+            TaskWork::Answer { .. } | TaskWork::Broken { .. } => None,
+        };
+        let work = TaskWork::Unread { kind: self.work.kind(), metric };
+        Self { query: RunQuery::default(), work, ..self }
     }
 }
 
@@ -212,6 +235,40 @@ impl Database {
     }
 }
 
+impl Database {
+    /// The task `number` of a run of `models` models with all its texts, if it is `worker`'s and not done.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn claimed_run_task(
+        &self,
+        run: Uuid,
+        worker: Uuid,
+        models: u16,
+        number: i64,
+    ) -> Result<Option<ClaimedTask>, StorageError> {
+        self.in_service(FAILING, "read a run's task", async |connection| {
+            let row = sqlx::query_file_as!(
+                ClaimedRow,
+                "src/postgres/runs/claimed.sql",
+                run,
+                worker,
+                number,
+                i64::from(models),
+                i64::MAX
+            )
+            .fetch_optional(on(connection))
+            .await?;
+            let task = |row: ClaimedRow| {
+                // Tasks are claimed by their kind.
+                TaskKind::stored(&row.kind).map(|kind| row.task(kind, i64::MAX))
+            };
+            Ok(row.and_then(task))
+        })
+        .await
+    }
+}
+
 async fn claim(
     connection: &mut PgConnection,
     run: Uuid,
@@ -219,55 +276,92 @@ async fn claim(
     models: u16,
     (kind, limit): (TaskKind, usize),
 ) -> sqlx::Result<Vec<ClaimedTask>> {
-    let rows = sqlx::query_file!(
+    let rows = sqlx::query_file_as!(
+        ClaimedRow,
         "src/postgres/runs/claim.sql",
         run,
         worker,
         whole(limit as u64),
         i64::from(models),
-        kind.as_str()
+        kind.as_str(),
+        CLAIMED_BYTES
     )
     .fetch_all(on(connection))
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| {
-            let read = || {
-                let number = row.query.ok_or("its `query` is missing")?;
-                let (Some(text), Some(theme)) = (row.query_text, row.theme) else {
-                    return Err(format!("the run has no query {number}"));
-                };
-                let query = RunQuery { id: row.query_id, text, theme, reference: row.reference };
-                let model = named("model", row.model)?;
-                let counts = (named("claims", row.claims)?, named("attempts", row.attempts)?);
-                let work = if kind == TaskKind::Answer {
-                    TaskWork::Answer { model, kept: row.answer_text.zip(row.answer_metadata) }
-                } else {
-                    let opponent: Option<Result<_, String>> = row.opponent.map(|opponent| {
-                        let answer = answer(row.opponent_output_id, row.opponent_text, row.opponent_reason)?;
-                        Ok((place("opponent", opponent)?, answer))
-                    });
-                    TaskWork::Judgement {
-                        model,
-                        answer: answer(row.output_id, row.output_text, row.output_reason)?,
-                        opponent: opponent.transpose()?,
-                        swapped: row.swapped.ok_or("its `swapped` is missing")?,
-                        metric: named("metric", row.metric)?,
-                        judge: named("judge", row.judge)?,
-                        repeat: named("repeat", row.repeat)?,
-                    }
-                };
-                Ok((query, counts, work))
+    Ok(rows.into_iter().map(|row| row.task(kind, CLAIMED_BYTES)).collect())
+}
+
+/// A row of `run_tasks` with what it refers to, as the statements here give it.
+struct ClaimedRow {
+    task: i64,
+    kind: String,
+    query: Option<i32>,
+    model: Option<i16>,
+    opponent: Option<i16>,
+    swapped: Option<bool>,
+    metric: Option<i16>,
+    judge: Option<i16>,
+    repeat: Option<i32>,
+    claims: Option<i32>,
+    attempts: Option<i32>,
+    bytes: i64,
+    answer_text: Option<String>,
+    answer_metadata: Option<String>,
+    query_id: Option<String>,
+    query_text: Option<String>,
+    theme: Option<String>,
+    reference: Option<String>,
+    output_text: Option<String>,
+    output_id: Option<String>,
+    output_reason: Option<String>,
+    opponent_text: Option<String>,
+    opponent_output_id: Option<String>,
+    opponent_reason: Option<String>,
+}
+
+impl ClaimedRow {
+    /// The task, whose texts are there if they have no more than `most` bytes.
+    fn task(self, kind: TaskKind, most: i64) -> ClaimedTask {
+        let row = self;
+        // No query has the place -1.
+        let (number, query_place, bytes) = (row.task, row.query.unwrap_or(-1), row.bytes.unsigned_abs());
+        let metric = row.metric.and_then(|metric| metric.try_into().ok());
+        let read = || {
+            let counts = (named("claims", row.claims)?, named("attempts", row.attempts)?);
+            if row.bytes > most {
+                return Ok((RunQuery::default(), counts, TaskWork::Unread { kind, metric }));
+            }
+            let place_of_query = row.query.ok_or("its `query` is missing")?;
+            let (Some(text), Some(theme)) = (row.query_text, row.theme) else {
+                return Err(format!("the run has no query {place_of_query}"));
             };
-            let (query, (claims, attempts), work) = read().unwrap_or_else(|reason| {
-                let reason = format!("task {} cannot be read: {reason}", row.task);
-                (RunQuery::default(), (0, 0), TaskWork::Broken { kind, reason })
-            });
-            // No query has the place -1.
-            let query_place = row.query.unwrap_or(-1);
-            ClaimedTask { number: row.task, claims, attempts, query_place, query, work }
-        })
-        .collect())
+            let query = RunQuery { id: row.query_id, text, theme, reference: row.reference };
+            let model = named("model", row.model)?;
+            let work = if kind == TaskKind::Answer {
+                TaskWork::Answer { model, kept: row.answer_text.zip(row.answer_metadata) }
+            } else {
+                let opponent: Option<Result<_, String>> = row.opponent.map(|opponent| {
+                    let answer = answer(row.opponent_output_id, row.opponent_text, row.opponent_reason)?;
+                    Ok((place("opponent", opponent)?, answer))
+                });
+                TaskWork::Judgement {
+                    model,
+                    answer: answer(row.output_id, row.output_text, row.output_reason)?,
+                    opponent: opponent.transpose()?,
+                    swapped: row.swapped.ok_or("its `swapped` is missing")?,
+                    metric: named("metric", row.metric)?,
+                    judge: named("judge", row.judge)?,
+                    repeat: named("repeat", row.repeat)?,
+                }
+            };
+            Ok((query, counts, work))
+        };
+        let (query, (claims, attempts), work) = read().unwrap_or_else(|reason: String| {
+            let reason = format!("task {number} cannot be read: {reason}");
+            (RunQuery::default(), (0, 0), TaskWork::Broken { kind, reason })
+        });
+        ClaimedTask { number, claims, attempts, query_place, bytes, query, work }
+    }
 }
 
 fn answer(id: Option<String>, text: Option<String>, reason: Option<String>) -> Result<ModelAnswer, String> {

@@ -1,0 +1,102 @@
+//! What is large takes no more memory than there is for it: texts that name are limited, and others wait for their turn.
+
+use serde_json::json;
+
+use crate::{
+    evaluations::{Stub, completion, metric, refused_field},
+    runs::{VERDICT, begin, ended, queries},
+    served::Served,
+};
+
+#[tokio::test]
+async fn texts_that_name_are_limited_at_the_door() {
+    let stub = Stub::judging(VERDICT);
+    let served = Served::start_with_provider(stub.provider()).await;
+    queries(&served, &["Why?"]).await;
+    let metric_id = metric(&served, "Is it correct?", json!({})).await;
+    let long = "n".repeat(4097);
+    let run = |field: &str, value: serde_json::Value| {
+        let mut run = json!({"theme": "physics", "models": ["gpt-4o"], "evaluation_prompt_ids": [metric_id]});
+        run[field] = value;
+        run
+    };
+    for (path, body, field) in [
+        ("runs", run("name", json!(long)), "name"),
+        ("runs", run("metadata", json!({"k": "m".repeat(65_536)})), "metadata"),
+        ("runs", run("providers", json!({"gpt-4o": long})), "providers.gpt-4o"),
+        ("queries", json!({"query": "q", "theme": long}), "theme"),
+        ("evaluation-metrics", json!({"prompt": "p", "metric_type": long}), "metric_type"),
+        ("outputs", json!({"output": "o", "theme": long, "model_id": "m", "query": "q"}), "theme"),
+        ("outputs", json!({"output": "o", "theme": "t", "model_id": long, "query": "q"}), "model_id"),
+        ("models", json!({"id": "m", "provider": "openai", "name": long}), "name"),
+        ("models", json!({"id": "m", "provider": long}), "provider"),
+    ] {
+        let answer = served.post(&format!("/api/v1/{path}"), body).await;
+        assert_eq!((answer.status, refused_field(&answer)), (422, field.to_owned()), "{path}");
+        assert!(answer.text.contains("bytes"), "{path}: {}", answer.text);
+        assert!(answer.text.len() < 2000, "{path}: {} bytes", answer.text.len());
+    }
+    let most = "é".repeat(2048);
+    let stored = served.post("/api/v1/queries", json!({"query": "q", "theme": most})).await.data();
+    assert_eq!(stored["metadata"]["theme"], json!(most));
+    let large = "p".repeat(2 << 20);
+    let large = metric(&served, &large, json!({})).await;
+    let answer = served.post("/api/v1/runs", run("evaluation_prompt_ids", json!([large]))).await;
+    assert_eq!((answer.status, refused_field(&answer)), (422, "evaluation_prompt_ids".to_owned()));
+}
+
+#[tokio::test]
+async fn runs_that_are_too_large_are_listed_and_stopped_and_others_go_on() {
+    let stub = Stub::judging(VERDICT);
+    let served = Served::start_with_provider(stub.provider()).await;
+    queries(&served, &["Why?"]).await;
+    let metric = metric(&served, "Is it correct?", json!({})).await;
+    let request = json!({"theme": "physics", "models": ["gpt-4o"], "evaluation_prompt_ids": [metric]});
+    let odd = begin(&served, request.clone()).await;
+    ended(&served, &odd).await;
+    served
+        .execute(
+            "update runs set name = repeat('n', 10000000), plan = rpad(plan, 10000000),
+                stop_reason = repeat('r', 10000000), state = 'running', ended_at = null",
+        )
+        .await;
+    let run = ended(&served, &odd).await;
+    let text = run.to_string();
+    assert_eq!(run["state"], "stopped", "{text}");
+    assert!(run["stop_reason"].as_str().expect("a reason").contains("10000000 bytes"), "{text}");
+    assert!(text.contains("its name has more than 4096 bytes") && text.len() < 10_000, "{text}");
+    let fine = begin(&served, request).await;
+    assert_eq!(ended(&served, &fine).await["state"], "completed");
+    let listed = served.get("/api/v1/runs").await.data();
+    assert_eq!((&listed["items"][0]["id"], &listed["items"][1]["id"]), (&json!(fine), &json!(odd)));
+    let page = served.get("/api/v1/runs?limit=1").await.data();
+    let next = page["next_cursor"].as_str().expect("there is more");
+    let page = served.get(&format!("/api/v1/runs?limit=1&cursor={next}")).await.data();
+    assert_eq!((&page["items"][0]["id"], &page["next_cursor"]), (&json!(odd), &json!(null)));
+}
+
+#[tokio::test]
+async fn large_tasks_follow_one_another_and_keep_their_texts() {
+    // The answers are as large as the queries.
+    let stub = Stub::start(|_| completion(VERDICT), completion);
+    let served = Served::start_with_provider(stub.provider()).await;
+    // Together several times the memory that all tasks share.
+    let texts: Vec<String> = (0..4).map(|number| format!("{number}{}", "w".repeat(1_800_000))).collect();
+    queries(&served, &texts.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    queries(&served, &["short"]).await;
+    let metric = metric(&served, &format!("Is it correct? {}", "p".repeat(20_000)), json!({})).await;
+    let request = json!({"theme": "physics", "models": ["gpt-4o"], "evaluation_prompt_ids": [metric]});
+    let id = begin(&served, request).await;
+    let run = ended(&served, &id).await;
+    assert_eq!((&run["state"], &run["units"]["scored"]), (&json!("completed"), &json!(5)), "{run}");
+    let mut lengths = Vec::new();
+    for number in 0..5 {
+        let page = served.get(&format!("/api/v1/results?limit=1&page={}", number + 1)).await.data();
+        let result = &page["items"][0];
+        assert_eq!(result["query_text"], result["output_text"]);
+        lengths.push(result["query_text"].as_str().expect("a text").len());
+    }
+    lengths.sort_unstable();
+    assert_eq!(lengths, [vec![5], vec![1_800_001; 4]].concat());
+    assert_eq!(stub.requests().len(), 10, "each call once");
+}
