@@ -1,8 +1,12 @@
 //! Standard output: results only, so that they can be piped; everything else goes to standard error.
 
-use std::io::{self, Write as _};
+use std::{
+    fmt::Display,
+    io::{self, Write as _},
+};
 
 use anyhow::Context as _;
+use records::terminal::{is_obeyed, json_escape};
 
 /// Prints `text` for people, and a line break: everything but line breaks is [`visible`].
 ///
@@ -12,11 +16,29 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     print_exactly(&text.split('\n').map(visible).collect::<Vec<_>>().join("\n"))
 }
 
-/// Prints `text` for programs, and a line break.
+/// Prints [`json_text`] and a line break.
 ///
 /// # Errors
 /// As [`print()`].
-pub(crate) fn print_exactly(text: &str) -> anyhow::Result<()> {
+pub(crate) fn print_json(json: &impl Display) -> anyhow::Result<()> {
+    print_exactly(&json_text(json))
+}
+
+/// `json` for programs. Everything in its texts that a terminal obeys is an escape sequence of JSON, which changes no
+/// value; outside of them it has nothing of the kind but line breaks.
+pub(crate) fn json_text(json: &impl Display) -> String {
+    let text = json.to_string();
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_obeyed(c) && c != '\n' {
+            true => escaped += &json_escape(c),
+            false => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+fn print_exactly(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -50,12 +72,6 @@ pub(crate) fn visible(text: &str) -> String {
         }
     }
     shown
-}
-
-fn is_obeyed(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// `1 record`, `2 records`.
@@ -111,6 +127,18 @@ mod tests {
     #[test]
     fn numbers_are_grouped_by_thousands() {
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn json_for_programs_is_the_same_value_and_nothing_in_it_is_obeyed() {
+        let every: String = ('\0'..=char::MAX).filter(|c| is_obeyed(*c)).collect();
+        let value = serde_json::json!({"a\u{9b}": [format!("é “ok” 🎈 \\u202e \"{every}\""), 1.5, null]});
+        for text in [value.to_string(), serde_json::to_string_pretty(&value).expect("it is JSON")] {
+            let escaped = json_text(&text);
+            assert!(escaped.chars().all(|c| !is_obeyed(c) || c == '\n'), "{escaped:?}");
+            assert!(escaped.contains("é “ok” 🎈"), "{escaped:?}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).expect("it is JSON"), value);
+        }
     }
 
     #[test]

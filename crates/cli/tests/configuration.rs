@@ -41,6 +41,18 @@ fn flag_beats_environment_beats_dot_env_and_config_says_which() {
     assert!(text.stdout.contains("u:***@dotenv") && !text.stdout.contains("s3cret"), "{text:?}");
 }
 
+#[test]
+fn json_has_nothing_that_a_terminal_obeys_and_the_same_values() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let odd = "a\u{202e}b\u{9b}2J\u{85}\u{7f}\u{2066}\u{2028}\u{200b}\u{feff}é";
+    let ended = run(panopticon(folder.path(), &["config", "--json"]).env("PANOPTICON_ALLOWED_HOSTS", odd));
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let raw: Vec<char> = ended.stdout.chars().filter(|c| !c.is_ascii() || c.is_control()).collect();
+    assert_eq!(raw, ['é', '\n'], "{ended:?}");
+    let settings: Value = serde_json::from_str(&ended.stdout).expect("one object");
+    assert_eq!(settings["PANOPTICON_ALLOWED_HOSTS"]["value"], odd);
+}
+
 /// The defaults in the documentation's table are those of `config`.
 #[test]
 fn defaults_that_are_shown_are_those_of_the_documentation() {

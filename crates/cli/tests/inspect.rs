@@ -277,7 +277,7 @@ fn names_and_metadata_cannot_command_the_terminal() {
             \u{1b}[2J\u{9b}31m\r\n\u{202e}評価の指…  l2     384       24   24     0        0
               metadata: \u{1b}[2J\u{9b}31m\r\n\u{202e}評価の指標、とても長い名前のコレクション="a
                 b",
-                hnsw:space="ip\u001b[2J\u009b31m\r\n\u{202e}評価の指標、とても長い名前のコレクション"
+                hnsw:space="ip\u001b[2J\u009b31m\r\n\u202e評価の指標、とても長い名前のコレクション"
               warning: configuration_unreadable: failed to parse `config_json_str`: expected
                 a value at byte 0 of the JSON text; the distance space is taken from
                 elsewhere

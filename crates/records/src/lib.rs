@@ -11,6 +11,7 @@ pub mod oldest;
 mod service;
 mod shortened;
 mod space;
+pub mod terminal;
 pub mod timestamp;
 
 pub use embedding::{Embedding, MODEL_DIMENSION};

@@ -11,7 +11,10 @@ mod record;
 use std::io::Write as _;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use records::{Embedding, Metadata, MetadataValue};
+use records::{
+    Embedding, Metadata, MetadataValue,
+    terminal::{is_obeyed, json_escape},
+};
 use uuid::Uuid;
 
 pub use record::CollectionLines;
@@ -121,20 +124,21 @@ impl WriteJson for str {
     }
 }
 
-/// First bytes of the characters that may have to be escaped: C0 controls, `"`, `\`, DEL, then the two lead bytes
-/// that C1 controls and the line and paragraph separators begin with.
+/// First bytes of the characters that may have to be escaped: C0 controls, `"`, `\`, DEL, then the lead bytes that
+/// everything else begins with that a terminal obeys.
 const NEEDS_A_LOOK: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
     while byte < 256 {
-        table[byte] = byte < 0x20 || matches!(byte as u8, b'"' | b'\\' | 0x7f | 0xc2 | 0xe2);
+        table[byte] = byte < 0x20
+            || matches!(byte as u8, b'"' | b'\\' | 0x7f | 0xc2 | 0xd8 | 0xe1 | 0xe2 | 0xef | 0xf3);
         byte += 1;
     }
     table
 };
 
 fn is_escaped(c: char) -> bool {
-    c.is_control() || matches!(c, '"' | '\\' | '\u{2028}' | '\u{2029}')
+    matches!(c, '"' | '\\') || is_obeyed(c)
 }
 
 fn escape(c: char, out: &mut Vec<u8>) {
@@ -144,8 +148,7 @@ fn escape(c: char, out: &mut Vec<u8>) {
         '\n' => out.extend_from_slice(br"\n"),
         '\r' => out.extend_from_slice(br"\r"),
         '\t' => out.extend_from_slice(br"\t"),
-        // All that are escaped lie in the basic plane.
-        c => append(out, format_args!("\\u{:04x}", u32::from(c))),
+        c => out.extend_from_slice(json_escape(c).as_bytes()),
     }
 }
 
@@ -322,6 +325,19 @@ mod tests {
             expect![[r#""a\"\\\n\r\t\u0000\u001b[31m\u007f\u009b\u0085""#]],
         );
         check("\u{2028}\u{2029} “é” ¢ € 🎈 \u{2027}", expect![[r#""\u2028\u2029 “é” ¢ € 🎈 ‧""#]]);
+        check(
+            "\u{202e}\u{2066}\u{200b}\u{ad}\u{61c}\u{180e}\u{feff}\u{fff9}\u{e0041}",
+            expect![[r#""\u202e\u2066\u200b\u00ad\u061c\u180e\ufeff\ufff9\udb40\udc41""#]],
+        );
+    }
+
+    #[test]
+    fn every_character_that_a_terminal_obeys_is_escaped_and_is_itself_again() {
+        for c in ('\0'..=char::MAX).filter(|c| is_obeyed(*c)) {
+            let shown = text(&format!("a{c}b"));
+            assert!(shown.is_ascii() && shown.contains('\\'), "{c:?}: {shown}");
+            assert_eq!(serde_json::from_str::<String>(&shown).expect("JSON"), format!("a{c}b"));
+        }
     }
 
     #[test]

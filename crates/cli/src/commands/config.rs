@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::{
     configuration::{Configuration, Origin, Setting},
     exit::{ExitCode, Failure},
-    output::{print, print_exactly, visible},
+    output::{print, print_json, visible},
     settings::table::DATABASE_URL,
 };
 
@@ -22,7 +22,7 @@ pub(crate) fn run(configuration: &Configuration, as_json: bool) -> Result<ExitCo
         if !configuration.remarks().is_empty() {
             settings.insert("remarks".to_owned(), configuration.remarks().into());
         }
-        print_exactly(&serde_json::Value::from(settings).to_string())?;
+        print_json(&serde_json::Value::from(settings))?;
         return Ok(ExitCode::Complete);
     }
     for setting in configuration.settings() {

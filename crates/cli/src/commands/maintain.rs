@@ -15,7 +15,7 @@ use crate::{
     connection::Connection,
     exit::{ExitCode, Failure},
     interrupt::Signals,
-    output::{grouped, print, print_exactly, size_text, visible},
+    output::{grouped, print, print_json, size_text, visible},
 };
 
 pub(crate) async fn run(
@@ -95,14 +95,14 @@ async fn carry_out(
 }
 
 fn print_plan(plan: &Plan, is_json: bool) -> anyhow::Result<()> {
-    if is_json { print_exactly(&plan_to_json(plan).to_string()) } else { print_lines(&plan.to_string()) }
+    if is_json { print_json(&plan_to_json(plan)) } else { print_lines(&plan.to_string()) }
 }
 
 /// A round: an object on a line, or a line for each action and each table that was left alone.
 fn print_round(plan: &Plan, done: &[Done], is_json: bool) -> anyhow::Result<()> {
     if is_json {
         let done: Vec<Value> = done.iter().map(action_to_json).collect();
-        return print_exactly(&json!({"plan": plan_to_json(plan), "done": done}).to_string());
+        return print_json(&json!({"plan": plan_to_json(plan), "done": done}));
     }
     for done in done {
         print(&visible(&of_action(done)))?;

@@ -17,7 +17,7 @@ use crate::{
     configuration::Configuration,
     connection::{Connection, blocking},
     exit::{ExitCode, Failure},
-    output::{excerpt, print, print_exactly},
+    output::{excerpt, print, print_json},
     progress::setup_line,
     settings::table::storage_type,
 };
@@ -58,7 +58,7 @@ pub(crate) async fn run(
     let (hits, scan) = find(&connection.database, model, question).await?;
     connection.close().await?;
     if arguments.json {
-        print_exactly(&to_json(arguments.service, &hits, scan).to_string())?;
+        print_json(&to_json(arguments.service, &hits, scan))?;
     } else {
         print(&to_text(arguments.service, &hits))?;
         say_problems(&hits);

@@ -12,7 +12,7 @@ use crate::{
     configuration::Configuration,
     connection::{Connection, has_embedded_cluster},
     exit::{ExitCode, Failure},
-    output::{print, print_exactly},
+    output::{print, print_json},
     screen::width,
     settings::table::DATABASE_URL,
 };
@@ -33,7 +33,7 @@ pub(crate) async fn run(configuration: &Configuration, as_json: bool) -> Result<
     let examination = examined?;
     let findings = diagnose(&examination, &policy);
     if as_json {
-        print_exactly(&to_json(&examination, &findings).to_string())?;
+        print_json(&to_json(&examination, &findings))?;
     } else {
         print(&text::screen(&examination, &findings, width()))?;
     }

@@ -14,7 +14,7 @@ use crate::{
     configuration::Configuration,
     connection::Connection,
     exit::{ExitCode, Failure},
-    output::{print, print_exactly},
+    output::{print, print_json},
 };
 
 pub(crate) async fn run(configuration: &Configuration, command: IndexCommand) -> Result<ExitCode, Failure> {
@@ -112,7 +112,7 @@ impl Answers {
 
     fn end(self) -> Result<(), Failure> {
         if self.is_json {
-            print_exactly(&Value::Array(self.objects).to_string())?;
+            print_json(&Value::Array(self.objects))?;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::{
     configuration::Configuration,
     exit::{ExitCode, Failure},
     interrupt::{Interrupt, run_interruptibly},
-    output::{print, print_exactly},
+    output::{print, print_json},
     progress::ReadProgress,
     screen::width,
     source::{self, Location, full_name},
@@ -32,7 +32,7 @@ pub(crate) async fn run(
             return Ok(ExitCode::Interrupted);
         };
         match arguments.json {
-            true => print_exactly(&json::to_json(&report))?,
+            true => print_json(&json::to_json(&report))?,
             false => print(&text::to_text(&report, width()))?,
         }
         Ok(if report.is_exact() { ExitCode::Complete } else { ExitCode::Rejected })

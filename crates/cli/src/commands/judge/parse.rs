@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     arguments::{ParseArguments, VerdictKind},
     exit::{ExitCode, Failure},
-    output::print_exactly,
+    output::{json_text, print_json},
 };
 
 pub(super) fn run(arguments: &ParseArguments) -> Result<ExitCode, Failure> {
@@ -30,7 +30,7 @@ pub(super) fn run(arguments: &ParseArguments) -> Result<ExitCode, Failure> {
     let mut text = Vec::new();
     let read = io::stdin().read_to_end(&mut text);
     read.context("failed to read standard input").map_err(Failure::usage)?;
-    print_exactly(&answer(arguments, &String::from_utf8_lossy(&text)).to_string())?;
+    print_json(&answer(arguments, &String::from_utf8_lossy(&text)))?;
     Ok(ExitCode::Complete)
 }
 
@@ -53,7 +53,7 @@ fn lines(arguments: &ParseArguments) -> Result<ExitCode, Failure> {
                 json!({"status": "invalid", "reason": format!("line {number}: {reason}")})
             }
         };
-        match writeln!(output, "{answer}") {
+        match writeln!(output, "{}", json_text(&answer)) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::BrokenPipe),
             written => written.context("failed to write to standard output")?,
         }

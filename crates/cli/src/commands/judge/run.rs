@@ -24,7 +24,7 @@ use crate::{
     configuration::Configuration,
     exit::{ExitCode, Failure},
     interrupt::Signals,
-    output::{grouped, print, print_exactly},
+    output::{grouped, print, print_json},
     progress,
 };
 
@@ -60,7 +60,7 @@ async fn begin_and_work(
     let run = runs.progress(id).await.map_err(failure)?;
     if arguments.json {
         let json: Value = serde_json::to_value(&run).context("failed to write the run as JSON")?;
-        print_exactly(&json.to_string())?;
+        print_json(&json)?;
     } else {
         print(&summary(&run))?;
     }

@@ -23,7 +23,7 @@ use crate::{
     configuration::Configuration,
     connection::{Connection, has_embedded_cluster},
     exit::{ExitCode, Failure},
-    output::{print, print_exactly},
+    output::{print, print_json},
     progress::MigrationProgress,
     settings::table::DATABASE_URL,
 };
@@ -145,7 +145,7 @@ async fn undo(
     connection.close().await?;
     let result = result.map_err(Failure::from);
     if is_json {
-        print_exactly(&json::undo_to_json(run, &result).to_string())?;
+        print_json(&json::undo_to_json(run, &result))?;
     }
     let report = result?;
     if !is_json {
@@ -172,7 +172,7 @@ pub(crate) fn conclude(
 ) -> Result<ExitCode, Failure> {
     if is_json {
         let object: Value = json::to_json(sources, &result, started.elapsed());
-        print_exactly(&object.to_string())?;
+        print_json(&object)?;
     }
     let report = result?;
     if !is_json {
