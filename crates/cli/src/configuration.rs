@@ -6,13 +6,14 @@ use std::{env, path::PathBuf, time::Duration};
 use anyhow::{Context as _, anyhow};
 use provision::DataDir;
 use records::Service;
+use store::postgres::DatabaseUrl;
 use tracing_subscriber::filter::LevelFilter;
 use upkeep::{Policy, maintenance::Limits};
 
 use crate::{
     arguments::SettingFlags,
-    dotenv::{DotEnv, Found, Importance},
-    environment,
+    dotenv::{DotEnv, Found},
+    environment::{self, libpq},
     exit::Failure,
     settings::{
         Optional, Row, Variable,
@@ -171,14 +172,46 @@ impl Configuration {
         variable: &Optional<String>,
         token: Option<&str>,
     ) -> Result<(), Failure> {
-        let is_in_file = matches!(self.setting(&CHROMA_TOKEN).origin, Origin::DotEnv(..));
-        if self.chroma_token(token).is_none() || (token.is_none() && is_in_file) {
-            return Ok(());
+        let is_in_file = |variable| matches!(self.setting(variable).origin, Origin::DotEnv(..));
+        let is_token_in_file = token.is_none() && is_in_file(&CHROMA_TOKEN);
+        match (self.chroma_token(token).is_some(), is_token_in_file, is_in_file(variable)) {
+            (true, false, true) => self.refuse_doubted(variable, "a server that gets your token"),
+            (true, true, false) => self.refuse_doubted(
+                &CHROMA_TOKEN,
+                "whose data a server that it does not name is to show and change",
+            ),
+            _ => Ok(()),
         }
-        self.refuse_doubted(variable, "a server that gets your token")
     }
 
-    fn refuse_doubted(&self, variable: &Optional<String>, purpose: &str) -> Result<(), Failure> {
+    /// Refuses the store of `service` if others can have written which one it is.
+    ///
+    /// # Errors
+    /// In that case.
+    pub(crate) fn refuse_doubted_storage(&self, service: Service) -> Result<(), Failure> {
+        self.refuse_doubted(storage_type(service), "where data are stored")
+    }
+
+    /// Refuses `url`, that of `DATABASE_URL`, if others can have written it, and its server would be shown a secret that
+    /// they do not have.
+    ///
+    /// # Errors
+    /// In that case.
+    pub(crate) fn refuse_doubted_database(&self, url: &DatabaseUrl) -> Result<(), Failure> {
+        match url.secret_from_elsewhere(libpq()) {
+            Some(secret) => {
+                let purpose = format!("a server that is shown {secret}, which is not from that file");
+                self.refuse_doubted(&DATABASE_URL, &purpose)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn refuse_doubted<T, const D: bool>(
+        &self,
+        variable: &Variable<T, D>,
+        purpose: &str,
+    ) -> Result<(), Failure> {
         let setting = self.setting(variable);
         match (&setting.origin, &self.doubt) {
             (Origin::DotEnv(..), Some(doubt)) => Err(Failure::usage(anyhow!(
@@ -310,8 +343,7 @@ fn from_file(
     remarks: &mut Vec<String>,
 ) -> anyhow::Result<Option<(String, Origin)>> {
     let name = row.name;
-    let importance = if row.is_delicate { Importance::Delicate } else { Importance::Ordinary };
-    let (Some((line, found)), Some(path)) = (dot_env.get(name, importance), dot_env.path()) else {
+    let (Some((line, found)), Some(path)) = (dot_env.get(name, row.importance), dot_env.path()) else {
         return Ok(None);
     };
     match found {
@@ -320,9 +352,14 @@ fn from_file(
             remarks.push(format!("{name} in line {line} of `{}` is not used: {why}", path.display()));
             Ok(None)
         }
-        Found::Unreadable => Err(anyhow!(
-            "{name} in line {line} of `{}` cannot be read: expected {name}=value, in quotes if it has blanks at its ends or line breaks",
-            path.display()
-        )),
+        Found::Unreadable => {
+            let doubt = dot_env.doubt().map_or_else(String::new, |doubt| {
+                format!(", and without variables of the environment, since {doubt}")
+            });
+            Err(anyhow!(
+                "{name} in line {line} of `{}` cannot be read: expected {name}=value, in quotes if it has blanks at its ends or line breaks{doubt}",
+                path.display()
+            ))
+        }
     }
 }

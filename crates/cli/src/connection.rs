@@ -91,11 +91,12 @@ fn database_url(configuration: &Configuration) -> Result<Option<String>, Failure
         configuration.refuse_doubtful_default(&DATABASE_URL)?;
         return Ok(None);
     };
-    let url = DatabaseUrl::parse(url).and_then(|url| url.with_variables(libpq()));
-    let url = url.map_err(|error| {
+    let failed = |error| {
         Failure::usage(error).context(format!("{} cannot be used", configuration.place(&DATABASE_URL)))
-    })?;
-    Ok(Some(url.to_url()))
+    };
+    let url = DatabaseUrl::parse(url).map_err(failed)?;
+    configuration.refuse_doubted_database(&url)?;
+    Ok(Some(url.with_variables(libpq()).map_err(failed)?.to_url()))
 }
 
 /// Starts the embedded server and says on standard error where it is.

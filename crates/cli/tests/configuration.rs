@@ -226,7 +226,7 @@ fn token_is_not_sent_to_a_server_that_others_can_have_named() {
     let server = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let port = server.local_addr().expect("it has an address").port();
     drop(server);
-    let name = format!("CHROMA_PERSIST_DIRECTORY=http://127.0.0.1:{port}\nQUERY_STORAGE_TYPE=chroma\n");
+    let name = format!("CHROMA_PERSIST_DIRECTORY=http://127.0.0.1:{port}\n");
     let with_token = format!("{name}CHROMA_TOKEN=s3cret\n");
     let refused = "CHROMA_PERSIST_DIRECTORY in line 1 of";
     for (text, mode, token, expected) in [
@@ -240,7 +240,7 @@ fn token_is_not_sent_to_a_server_that_others_can_have_named() {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("its mode can be set");
         for arguments in [&["migrate", "query"][..], &["verify", "query"], &["serve", "query"]] {
             let mut command = panopticon(folder.path(), arguments);
-            command.env("QUERY_PORT", "0");
+            command.env("QUERY_PORT", "0").env("QUERY_STORAGE_TYPE", "chroma");
             if let Some(token) = token {
                 command.env("CHROMA_TOKEN", token);
             }
@@ -327,14 +327,149 @@ fn wrong_addresses_and_sources_are_refused_without_repeating_them() {
     }
 }
 
-#[test]
-fn directory_that_others_can_have_named_is_not_opened_by_a_chroma_of_ours() {
+/// A folder whose `.env` every user can write.
+fn doubted(dot_env: &str) -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join(".env");
-    std::fs::write(&file, "QUERY_STORAGE_TYPE=chroma\nCHROMA_PERSIST_DIRECTORY=./evil\n")
-        .expect("it is written");
+    std::fs::write(&file, dot_env).expect("the file is written");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).expect("its mode can be set");
+    folder
+}
+
+#[test]
+fn file_that_others_can_write_is_believed_about_nothing_that_can_do_harm() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let all = run(&mut panopticon(folder.path(), &["config", "--json"]));
+    let all: Value = serde_json::from_str(&all.stdout).expect("one object");
+    let names: Vec<&String> = all.as_object().expect("an object").keys().collect();
+    let value = |name: &str| match name {
+        "DATABASE_URL" => "postgresql://u:p@h/d",
+        "LOG_LEVEL" => "INFO",
+        "LOG_FORMAT" => "json",
+        "VECTOR_RECALL_TARGET" => "0.5",
+        "MODEL_DEFAULT_TEMPERATURE" => "0.1",
+        name if name.ends_with("_STORAGE_TYPE") => "chroma",
+        _ => "evil",
+    };
+    let text: String = names.iter().map(|name| format!("{name}={}\n", value(name))).collect();
+    let folder = doubted(&text);
+    let ended = run(panopticon(folder.path(), &["config", "--json"]).env_remove("PANOPTICON_DATA_DIR"));
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let settings: Value = serde_json::from_str(&ended.stdout).expect("one object");
+    let is_believed = |name: &&&String| {
+        settings[name.as_str()]["origin"].as_str().is_some_and(|origin| origin.ends_with(".env"))
+    };
+    let mut believed: Vec<&str> = names.iter().filter(is_believed).map(|name| name.as_str()).collect();
+    believed.sort_unstable();
+    let expected = [
+        // Refused where it could do harm.
+        "CHROMA_PERSIST_DIRECTORY",
+        "CHROMA_TOKEN",
+        "DATABASE_URL",
+        "EVALUATION_PERSIST_DIRECTORY",
+        "EVALUATION_STORAGE_TYPE",
+        "JUDGE_PERSIST_DIRECTORY",
+        "JUDGE_STORAGE_TYPE",
+        "LOG_FORMAT",
+        "LOG_LEVEL",
+        "MODEL_DEFAULT_TEMPERATURE",
+        "QUERY_STORAGE_TYPE",
+        "VECTOR_RECALL_TARGET",
+    ];
+    assert_eq!(believed, expected);
+    let remarks = settings["remarks"].to_string();
+    for name in names.iter().filter(|name| !expected.contains(&name.as_str())) {
+        let is_told =
+            remarks.contains(&format!("{name} in line")) && remarks.contains("is not used: every user");
+        assert!(is_told, "{name}: {remarks}");
+    }
+}
+
+#[test]
+fn database_that_others_can_have_named_is_shown_no_secret_of_ours() {
+    let server = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+    server.set_nonblocking(true).expect("it does not block");
+    let port = server.local_addr().expect("it has an address").port();
+    let home = tempfile::tempdir().expect("a temporary folder");
+    for name in [".pgpass", "passwords"] {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = home.path().join(name);
+        std::fs::write(&path, "*:*:*:*:t0psecret\n").expect("it is written");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("its mode can be set");
+    }
+    let passfile = home.path().join("passwords").display().to_string();
+    let bare = format!("postgresql://victim@127.0.0.1:{port}/d");
+    let own = format!("postgresql://victim:own@127.0.0.1:{port}/d");
+    let by_variable = ("PGPASSWORD", "t0psecret");
+    for (url, variable) in [
+        (bare.clone(), by_variable),
+        (bare.clone(), ("PGPASSFILE", passfile.as_str())),
+        (bare.clone(), ("PGSERVICE", "s")),
+        (bare.clone(), ("LOG_LEVEL", "INFO")),
+        (format!("{bare}?passfile={passfile}"), ("LOG_LEVEL", "INFO")),
+        (format!("{bare}?password="), by_variable),
+        (bare.replace('@', ":@"), by_variable),
+        (bare.replace('@', ":${PGPASSWORD}@"), by_variable),
+        (bare.replace('@', ":${OPENAI_API_KEY}@"), ("OPENAI_API_KEY", "t0psecret")),
+        (format!("{own}?sslcert={passfile}&sslkey={passfile}"), ("LOG_LEVEL", "INFO")),
+        (own.clone(), ("PGSSLKEY", passfile.as_str())),
+    ] {
+        let folder = doubted(&format!("# first\nDATABASE_URL={url}\n"));
+        for arguments in [&["doctor"][..], &["search", "query", "x"], &["index", "status"]] {
+            let mut command = panopticon(folder.path(), arguments);
+            let ended = run(command.env("HOME", home.path()).env(variable.0, variable.1));
+            assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{url} {variable:?}: {ended:?}");
+            let place = format!("DATABASE_URL in line 2 of `{}", folder.path().join(".env").display());
+            assert!(ended.stderr.contains(&place) && ended.stderr.contains("every user"), "{url}: {ended:?}");
+            assert!(!ended.stderr.contains("t0psecret"), "{url}: {ended:?}");
+        }
+    }
+    let nobody = server.accept().expect_err("no connection was made");
+    assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
+    // With a password of its own it is used: nothing listens there now.
+    drop(server);
+    let folder = doubted(&format!("DATABASE_URL={own}\n"));
+    let mut command = panopticon(folder.path(), &["doctor"]);
+    let ended = run(command.env("HOME", home.path()).env(by_variable.0, by_variable.1));
+    assert!(ended.stderr.contains(&format!("127.0.0.1:{port}")), "{ended:?}");
+}
+
+#[test]
+fn store_and_token_that_others_can_have_named_are_refused() {
+    for (dot_env, set, expected) in [
+        (
+            "QUERY_STORAGE_TYPE=chroma\n",
+            &[("CHROMA_PERSIST_DIRECTORY", "./ours")][..],
+            "QUERY_STORAGE_TYPE in line 1 of",
+        ),
+        (
+            "QUERY_STORAGE_TYPE=chroma\n",
+            &[("CHROMA_PERSIST_DIRECTORY", "http://127.0.0.1:1")],
+            "QUERY_STORAGE_TYPE in line 1 of",
+        ),
+        (
+            "CHROMA_TOKEN=theirs\n",
+            &[("QUERY_STORAGE_TYPE", "chroma"), ("CHROMA_PERSIST_DIRECTORY", "http://127.0.0.1:1")],
+            "CHROMA_TOKEN in line 1 of",
+        ),
+        (
+            "CHROMA_PERSIST_DIRECTORY=http://127.0.0.1:1\n",
+            &[("QUERY_STORAGE_TYPE", "chroma"), ("CHROMA_TOKEN", "ours")],
+            "CHROMA_PERSIST_DIRECTORY in line 1 of",
+        ),
+    ] {
+        let folder = doubted(dot_env);
+        let ended = run(panopticon(folder.path(), &["serve", "query"]).envs(set.iter().copied()));
+        assert_eq!(ended.code, 2, "{dot_env}: {ended:?}");
+        assert!(ended.stderr.contains(expected), "{dot_env}: {ended:?}");
+        assert!(!folder.path().join("ours").exists(), "nothing was made");
+    }
+}
+
+#[test]
+fn directory_that_others_can_have_named_is_not_opened_by_a_chroma_of_ours() {
+    let folder = doubted("QUERY_STORAGE_TYPE=chroma\nCHROMA_PERSIST_DIRECTORY=./evil\n");
     let ended = run(&mut panopticon(folder.path(), &["serve", "query"]));
     assert_eq!(ended.code, 2, "{ended:?}");
     assert!(ended.stderr.contains("CHROMA_PERSIST_DIRECTORY in line 2 of"), "{ended:?}");

@@ -10,7 +10,10 @@ use std::{
     ffi::OsString,
     fs::OpenOptions,
     io::{self, ErrorKind, Read as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::unix::{
+        ffi::OsStringExt as _,
+        fs::{MetadataExt as _, OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
 };
 
@@ -85,7 +88,11 @@ impl DotEnv {
                 continue;
             }
             let (text, is_unicode) = decoded(&opened.content);
-            let variables = Variables::read(&text, environment);
+            let is_doubted = opened.doubt.is_some();
+            let variables = Variables::read(&text, |name| {
+                // Others could have our secrets sent to their server. What is no text makes the line unreadable.
+                environment(name).map(|value| if is_doubted { OsString::from_vec(vec![0xff]) } else { value })
+            });
             found.read = Some(ReadFile { path, variables, doubt: opened.doubt, is_unicode });
             break;
         }
@@ -150,12 +157,15 @@ impl DotEnv {
     }
 }
 
-/// What harm a setting can do.
+/// What harm a setting can do in a file that others can write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Importance {
-    /// It names programs to run, or addresses that keys and texts are sent to.
+    /// It names programs, addresses, keys or limits, or has not been thought about: the setting is ignored there.
     Delicate,
-    Ordinary,
+    /// Some, and who uses the setting asks first.
+    Checked,
+    /// None.
+    Harmless,
 }
 
 struct Opened {
@@ -230,7 +240,7 @@ mod tests {
     fn value(text: &str) -> Option<(usize, Found)> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::write(folder.path().join(".env"), text).expect("the file is written");
-        find(folder.path()).get("NAME", Importance::Ordinary)
+        find(folder.path()).get("NAME", Importance::Harmless)
     }
 
     fn mode(path: &Path, mode: u32) {
@@ -261,7 +271,7 @@ mod tests {
         let check = |content: &[u8], expected: Option<(usize, Found)>| {
             let folder = tempfile::tempdir().expect("a temporary folder");
             fs::write(folder.path().join(".env"), content).expect("the file is written");
-            assert_eq!(find(folder.path()).get("NAME", Importance::Ordinary), expected, "{content:?}");
+            assert_eq!(find(folder.path()).get("NAME", Importance::Harmless), expected, "{content:?}");
         };
         let a = || Some((1, Found::Value("a".to_owned())));
         let utf16: Vec<u8> = "\u{feff}NAME=a\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
@@ -339,7 +349,7 @@ mod tests {
         fs::write(&file, "NAME=a\n").expect("the file is written");
         mode(&file, 0o666);
         let found = find(folder.path());
-        assert_eq!(found.get("NAME", Importance::Ordinary), Some((1, Found::Value("a".to_owned()))));
+        assert_eq!(found.get("NAME", Importance::Harmless), Some((1, Found::Value("a".to_owned()))));
         let doubted = found.get("NAME", Importance::Delicate);
         assert!(
             matches!(&doubted, Some((1, Found::Doubted(why))) if why.contains("every user")),

@@ -54,7 +54,7 @@ mod tests {
     use expect_test::expect_file;
 
     use super::*;
-    use crate::arguments::Arguments;
+    use crate::{arguments::Arguments, dotenv::Importance};
 
     /// The rows of `section` as a table of Markdown.
     fn markdown(section: &table::Section) -> String {
@@ -85,9 +85,12 @@ mod tests {
         for section in table::SECTIONS {
             page = with_part(&page, section.title, &markdown(section));
         }
-        let delicate = table::rows().filter(|row| row.is_delicate);
-        let delicate: String = delicate.map(|row| format!("- `{}`\n", row.name)).collect();
-        file.assert_eq(&with_part(&page, "ignored", &delicate));
+        for (part, importance) in [("harmless", Importance::Harmless), ("checked", Importance::Checked)] {
+            let rows = table::rows().filter(|row| row.importance == importance);
+            let names: String = rows.map(|row| format!("- `{}`\n", row.name)).collect();
+            page = with_part(&page, part, &names);
+        }
+        file.assert_eq(&page);
     }
 
     /// The help texts of the flags of `command` and all below it.

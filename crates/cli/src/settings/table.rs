@@ -53,7 +53,7 @@ table! {
     "Storage" {
         DATABASE_URL: Optional<String> =
             variable(TEXT, "PostgreSQL database to use: `postgresql://user:password@host:5432/database`.")
-                .flag("--database-url").mask(Mask::DatabaseUrl).otherwise("the embedded PostgreSQL");
+                .flag("--database-url").mask(Mask::DatabaseUrl).otherwise("the embedded PostgreSQL").checked();
         /// With fewer than four, maintenance would wait for the connection that it holds itself.
         PANOPTICON_DATABASE_CONNECTIONS: Variable<u32> =
             variable(CONNECTIONS, "Connections of `serve` and `judge run`, at least 4, one of which is reserved for \
@@ -61,20 +61,20 @@ table! {
                 .or_else(|| (DatabaseOptions::default().max_connections + 1).to_string());
         QUERY_STORAGE_TYPE: Variable<StorageKind> =
             variable(STORAGE, "Where queries are stored: `postgres`, or `chroma`, which only `serve` accepts.")
-                .or("postgres");
+                .or("postgres").checked();
         EVALUATION_STORAGE_TYPE: Variable<StorageKind> =
-            variable(STORAGE, "The same for evaluation metrics.").or("postgres");
+            variable(STORAGE, "The same for evaluation metrics.").or("postgres").checked();
         JUDGE_STORAGE_TYPE: Variable<StorageKind> =
-            variable(STORAGE, "The same for outputs of models.").or("postgres");
+            variable(STORAGE, "The same for outputs of models.").or("postgres").checked();
         CHROMA_PERSIST_DIRECTORY: Optional<String> =
             variable(TEXT, "Chroma directory of the queries, or the URL of a Chroma server.")
-                .flag("--from").mask(Mask::UrlOrPath);
+                .flag("--from").mask(Mask::UrlOrPath).checked();
         EVALUATION_PERSIST_DIRECTORY: Optional<String> =
-            variable(TEXT, "The same for evaluation metrics.").flag("--from").mask(Mask::UrlOrPath);
+            variable(TEXT, "The same for evaluation metrics.").flag("--from").mask(Mask::UrlOrPath).checked();
         JUDGE_PERSIST_DIRECTORY: Optional<String> =
-            variable(TEXT, "The same for outputs of models.").flag("--from").mask(Mask::UrlOrPath);
+            variable(TEXT, "The same for outputs of models.").flag("--from").mask(Mask::UrlOrPath).checked();
         CHROMA_TOKEN: Optional<String> =
-            variable(TEXT, "Token for a Chroma server that requires one.").flag("--token").mask(Mask::All);
+            variable(TEXT, "Token for a Chroma server that requires one.").flag("--token").mask(Mask::All).checked();
         PANOPTICON_CHROMA_UPGRADE: Variable<bool> =
             variable(ONE_OR_ZERO, "`1` allows Chroma to rewrite directories of other versions.").or("0");
     }
@@ -84,7 +84,7 @@ table! {
                 .or_else(|| Policy::default().index_type.as_str().to_owned());
         VECTOR_RECALL_TARGET: Variable<f64> =
             variable(RECALL, "Recall@10 that searches by an index must reach: above 0, up to 1.")
-                .or_else(|| Policy::default().recall_target.to_string());
+                .or_else(|| Policy::default().recall_target.to_string()).harmless();
         VECTOR_SAMPLE_RATE: Variable<f64> =
             variable(SHARE, "Share of searches whose vectors are sampled to measure recall; `0` samples none.")
                 .or("0.01");
@@ -101,7 +101,7 @@ table! {
             variable(DAYS, "Days for which the history of searches is kept.")
                 .or_else(|| days(MonitorConfig::default().history_retention));
         VECTOR_ALERT_WEBHOOK_URL: Optional<String> =
-            variable(TEXT, "URL that receives alerts.").mask(Mask::All).delicate();
+            variable(TEXT, "URL that receives alerts.").mask(Mask::All);
     }
     "Maintenance" {
         MAINTENANCE: Variable<bool> =
@@ -120,14 +120,14 @@ table! {
         PANOPTICON_DATA_DIR: Variable<String> =
             variable(TEXT, "Folder of the embedded server, its programs and the model.")
                 .or_found("the platform's data folder; /var/lib/panopticon for root", data_dir)
-                .flag("--data-dir").delicate();
+                .flag("--data-dir");
         PANOPTICON_MODEL_DIR: Optional<String> =
             variable(TEXT, "Folder with your own copy of all-MiniLM-L6-v2 (model.safetensors, tokenizer.json, vocab.txt).")
-                .otherwise("downloaded into the data folder").flag("--model-dir").delicate();
+                .otherwise("downloaded into the data folder").flag("--model-dir");
         LOG_LEVEL: Variable<LevelFilter> =
             variable(LEVEL, "`ERROR`, `WARNING`, `INFO`, `DEBUG` or `TRACE`; `INFO` logs one line for each request.")
-                .or("WARNING");
-        LOG_FORMAT: Variable<Format> = variable(FORMAT, "`text` or `json`.").or("text");
+                .or("WARNING").harmless();
+        LOG_FORMAT: Variable<Format> = variable(FORMAT, "`text` or `json`.").or("text").harmless();
     }
     "serve" {
         API_KEY: Optional<String> =
@@ -146,12 +146,12 @@ table! {
         QUERY_STORAGE_URL: Optional<String> =
             variable(TEXT, "URL of a query storage that runs separately. `serve gateway` requires it; `serve judge` reads \
                 queries from it if it is set, else from its own storage.")
-                .mask(Mask::UrlOrPath).delicate();
+                .mask(Mask::UrlOrPath);
         EVALUATION_STORAGE_URL: Optional<String> =
-            variable(TEXT, "The same for an evaluation storage and its metrics.").mask(Mask::UrlOrPath).delicate();
+            variable(TEXT, "The same for an evaluation storage and its metrics.").mask(Mask::UrlOrPath);
         JUDGE_SERVICE_URL: Optional<String> =
             variable(TEXT, "URL of a judge service that runs separately. `serve gateway` requires it.")
-                .mask(Mask::UrlOrPath).delicate();
+                .mask(Mask::UrlOrPath);
         PANOPTICON_MAX_BODY_BYTES: Variable<usize> =
             variable(POSITIVE, "Bytes of a request's body.")
                 .or_else(|| ServerConfig::default().max_body_bytes.to_string());
@@ -188,19 +188,19 @@ table! {
             variable(TEXT, "Key for OpenAI, whose models are refused without one.").mask(Mask::All);
         OPENAI_BASE_URL: Variable<String> =
             variable(TEXT, "URL of OpenAI's API, or of another server with this API, which needs no key.")
-                .or_else(|| ProviderConfig::openai(None).base_url).mask(Mask::UrlOrPath).delicate();
+                .or_else(|| ProviderConfig::openai(None).base_url).mask(Mask::UrlOrPath);
         ANTHROPIC_API_KEY: Optional<String> =
             variable(TEXT, "Key for Anthropic, whose models are refused without one.").mask(Mask::All);
         ANTHROPIC_BASE_URL: Variable<String> =
             variable(TEXT, "URL of Anthropic's API, or of another server with this API, which needs no key.")
-                .or_else(|| ProviderConfig::anthropic(None).base_url).mask(Mask::UrlOrPath).delicate();
+                .or_else(|| ProviderConfig::anthropic(None).base_url).mask(Mask::UrlOrPath);
         GOOGLE_API_KEY: Optional<String> =
             variable(TEXT, "Key for Google, whose models are refused without one.").mask(Mask::All);
         GOOGLE_BASE_URL: Variable<String> =
             variable(TEXT, "URL of Google's API, or of another server with this API, which needs no key.")
-                .or_else(|| ProviderConfig::google(None).base_url).mask(Mask::UrlOrPath).delicate();
+                .or_else(|| ProviderConfig::google(None).base_url).mask(Mask::UrlOrPath);
         MODEL_DEFAULT_TEMPERATURE: Variable<f64> =
-            variable(TEMPERATURE, "Temperature with which models answer, from 0 to 2.").or("0.7");
+            variable(TEMPERATURE, "Temperature with which models answer, from 0 to 2.").or("0.7").harmless();
         /// As many as hosted providers take from small customers; a model that takes fewer says so, and gets fewer.
         MODEL_MAX_CONCURRENCY: Variable<NonZeroU32> =
             variable(CALLS, "Concurrent calls to one model; fewer while its provider rate-limits.").or("32");
@@ -208,7 +208,7 @@ table! {
     "Traces" {
         OTEL_EXPORTER_OTLP_ENDPOINT: Optional<String> =
             variable(TEXT, "URL that receives the traces of `serve`, such as `http://localhost:4318`.")
-                .mask(Mask::UrlOrPath).delicate();
+                .mask(Mask::UrlOrPath);
     }
 }
 

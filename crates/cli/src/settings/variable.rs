@@ -4,7 +4,7 @@ use std::fmt;
 
 use provision::Error;
 
-use crate::masking;
+use crate::{dotenv::Importance, masking};
 
 /// An environment variable of which a `T` is read. It has a default, unless it is [`Optional`].
 #[derive(Debug)]
@@ -33,8 +33,8 @@ pub(crate) struct Row {
     pub(crate) doc: &'static str,
     /// The flag that can be given in its place.
     pub(crate) flag: Option<&'static str>,
-    /// Whether it names programs to run, or addresses to which keys and texts are sent.
-    pub(crate) is_delicate: bool,
+    /// What of it is believed in a file that others can write: of most variables nothing.
+    pub(crate) importance: Importance,
     mask: Mask,
     default: Fallback,
     /// What is the case without the variable, where a value does not say it.
@@ -66,7 +66,8 @@ enum Fallback {
 /// A variable without a default of which nothing is secret.
 pub(super) const fn variable<T>(kind: Kind<T>, doc: &'static str) -> Optional<T> {
     let (name, mask, default) = ("", Mask::Nothing, Fallback::None);
-    Variable { row: Row { name, doc, flag: None, is_delicate: false, mask, default, otherwise: None }, kind }
+    let importance = Importance::Delicate;
+    Variable { row: Row { name, doc, flag: None, importance, mask, default, otherwise: None }, kind }
 }
 
 impl<T> Kind<T> {
@@ -107,8 +108,15 @@ impl<T, const HAS_DEFAULT: bool> Variable<T, HAS_DEFAULT> {
         Self { row: Row { flag: Some(flag), ..self.row }, ..self }
     }
 
-    pub(super) const fn delicate(self) -> Self {
-        Self { row: Row { is_delicate: true, ..self.row }, ..self }
+    /// It can do no harm, whatever it says.
+    pub(super) const fn harmless(self) -> Self {
+        Self { row: Row { importance: Importance::Harmless, ..self.row }, ..self }
+    }
+
+    /// Who uses it asks first whether others can have written it, and refuses what could do harm: ignored, it would have
+    /// data go to another place than the file says.
+    pub(super) const fn checked(self) -> Self {
+        Self { row: Row { importance: Importance::Checked, ..self.row }, ..self }
     }
 
     pub(super) const fn mask(self, mask: Mask) -> Self {

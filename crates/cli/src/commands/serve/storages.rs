@@ -152,6 +152,7 @@ async fn chroma(
     };
     if is_server_url(place) {
         configuration.refuse_doubted_server(name, None)?;
+        configuration.refuse_doubted_storage(service)?;
         let token = configuration.chroma_token(None).map(token).transpose().map_err(Failure::usage)?;
         return Ok((ServerOptions { token, ..ServerOptions::new(place) }, None));
     }
@@ -162,6 +163,7 @@ async fn chroma(
         )));
     }
     configuration.refuse_doubted_directory(name)?;
+    configuration.refuse_doubted_storage(service)?;
     let is_upgrade = configuration.get(&PANOPTICON_CHROMA_UPGRADE).map_err(Failure::usage)?;
     let consent = if is_upgrade { Consent::Given } else { Consent::Refused };
     let chroma = start_own(own, directory, consent).await.map_err(|error| match error {
