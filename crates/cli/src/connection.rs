@@ -5,7 +5,7 @@ use provision::{Server, ServerOptions};
 use store::postgres::{Database, DatabaseOptions, DatabaseUrl};
 
 use crate::{
-    configuration::Configuration, environment::libpq, exit::Failure, progress::setup_line,
+    configuration::Configuration, environment::libpq, exit::Failure, interrupt::to_end, progress::setup_line,
     settings::table::DATABASE_URL,
 };
 
@@ -118,8 +118,5 @@ pub(crate) fn has_embedded_cluster(configuration: &Configuration) -> bool {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, provision::Error> + Send + 'static,
 ) -> Result<T, Failure> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result.map_err(Failure::from),
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
+    to_end(work).await.map_err(Failure::from)
 }

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use records::Unfinished;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::Failure;
@@ -60,8 +61,15 @@ pub(crate) async fn run_interruptibly<T: Send + 'static>(
 ) -> Result<T, Failure> {
     let interrupt = Interrupt::default();
     let _guard = RaiseOnDrop(interrupt.clone());
-    match tokio::task::spawn_blocking(move || work(&interrupt)).await {
-        Ok(result) => result,
+    to_end(move || work(&interrupt)).await
+}
+
+/// Runs `work`, which blocks, away from the async threads. The end of the process waits for it, and for what comes of it
+/// to be dropped: it may have servers to stop and files to remove.
+pub(crate) async fn to_end<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let unfinished = Unfinished::begin();
+    match tokio::task::spawn_blocking(move || (work(), unfinished)).await {
+        Ok((result, _unfinished)) => result,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }

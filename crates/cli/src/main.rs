@@ -21,6 +21,7 @@ mod telemetry;
 use std::{env, process, time::Duration};
 
 use clap::{CommandFactory as _, FromArgMatches as _};
+use records::Unfinished;
 use rustix::fs::Mode;
 
 use crate::{arguments::Arguments, interrupt::Signals, settings::help::with_variables};
@@ -49,7 +50,9 @@ fn main() -> process::ExitCode {
     }
     let runtime = tokio::runtime::Runtime::new().expect("the operating system gives us threads");
     let ended = runtime.block_on(async { Box::pin(commands::run(arguments, Signals::new())).await });
-    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    Unfinished::wait(SHUTDOWN_TIMEOUT);
+    // It is not shut down: what other threads still await in one that is, panics.
+    std::mem::forget(runtime);
     ended.unwrap_or_else(|failure| failure.print()).into()
 }
 

@@ -11,6 +11,7 @@ mod dump;
 mod faults;
 mod index;
 mod inspect;
+mod interrupted;
 mod judge;
 mod layers;
 mod maintain;

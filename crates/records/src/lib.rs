@@ -13,6 +13,7 @@ mod shortened;
 mod space;
 pub mod terminal;
 pub mod timestamp;
+mod unfinished;
 
 pub use embedding::{Embedding, MODEL_DIMENSION};
 pub use failure::{error_chain, panic_message};
@@ -23,3 +24,4 @@ pub use nul::without_nul;
 pub use service::{OwnKey, Service, UnknownService};
 pub use shortened::shortened;
 pub use space::DistanceSpace;
+pub use unfinished::Unfinished;

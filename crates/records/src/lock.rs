@@ -3,7 +3,10 @@
 //! A panic is caught and counted where a task, a request or a batch ends, and the process continues. What these locks
 //! guard is valid between any two statements of its holders, so other threads use it as it is.
 
-use std::sync::{MutexGuard, PoisonError, RwLockReadGuard, RwLockWriteGuard};
+use std::{
+    sync::{MutexGuard, PoisonError, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
+};
 
 /// [`std::sync::Mutex`] without poisoning.
 #[derive(Debug, Default)]
@@ -60,6 +63,11 @@ impl Condvar {
     /// Releases the lock, waits for a notification, and takes the lock again. It may return without a notification.
     pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same for `limit` at most.
+    pub fn wait_timeout<'a, T>(&self, guard: MutexGuard<'a, T>, limit: Duration) -> MutexGuard<'a, T> {
+        self.0.wait_timeout(guard, limit).unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// Wakes one thread that waits.

@@ -24,6 +24,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use records::Unfinished;
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig, ffi, limits::Limit};
 use rustix::fs::{Mode, OFlags};
 use tempfile::TempDir;
@@ -65,7 +66,7 @@ pub(crate) struct Snapshot {
     /// What is left to the operation that runs.
     steps: Steps,
     /// Keeps a private copy alive.
-    private_copy: Option<TempDir>,
+    private_copy: Option<PrivateCopy>,
 }
 
 /// Bounds what SQLite does, by the bytes that the file system stores of the database, holes left out. Pages that
@@ -254,8 +255,15 @@ fn begin(path: &Path, access: OpenFlags, steps: &Steps) -> rusqlite::Result<Conn
     Ok(connection)
 }
 
+/// A folder with a copy, which is removed again. The end of the process waits for that.
+struct PrivateCopy {
+    _folder: TempDir,
+    _unfinished: Unfinished,
+}
+
 /// Copies the database and lets SQLite recover the copy, which may bring what lies beside it.
-fn open_copy(path: &Path, steps: &mut Steps) -> Result<(Connection, Option<TempDir>), Error> {
+fn open_copy(path: &Path, steps: &mut Steps) -> Result<(Connection, Option<PrivateCopy>), Error> {
+    let unfinished = Unfinished::begin();
     let temporary = TempDir::new();
     let temporary = temporary.map_err(|source| Error::Io {
         operation: "create a directory in",
@@ -270,7 +278,8 @@ fn open_copy(path: &Path, steps: &mut Steps) -> Result<(Connection, Option<TempD
             *steps = Steps::new(copied_bytes);
             let connection = begin(&copy, OpenFlags::SQLITE_OPEN_READ_WRITE, steps)
                 .map_err(sqlite_error(path, "a copy of the schema"))?;
-            return Ok((connection, Some(temporary)));
+            let copy = PrivateCopy { _folder: temporary, _unfinished: unfinished };
+            return Ok((connection, Some(copy)));
         }
     }
     Err(Error::CopyUnstable { path: path.to_owned(), attempts: COPY_ATTEMPTS })

@@ -24,7 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use records::lock::Mutex;
+use records::{Unfinished, lock::Mutex};
 use rustix::fs::OFlags;
 
 pub use error::ChromaError;
@@ -60,6 +60,8 @@ pub struct ChromaProgram {
 pub struct OwnChroma {
     port: u16,
     _watch: Watch,
+    /// The end of the process waits until the server is stopped.
+    _unfinished: Unfinished,
 }
 
 /// The servers of one process: one for each directory, however many use it.
@@ -125,7 +127,7 @@ impl OwnChroma {
         version::check(directory, &version, consent)?;
         let watch = Watch::start(program, directory, lock)?;
         version::note(directory, &version)?;
-        Ok(Self { port: watch.port(), _watch: watch })
+        Ok(Self { port: watch.port(), _watch: watch, _unfinished: Unfinished::begin() })
     }
 
     /// Where it listens: `http://127.0.0.1:<port>`, as long as it runs. While it is started again after it died,

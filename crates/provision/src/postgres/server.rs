@@ -14,6 +14,8 @@ use std::{
     time::Duration,
 };
 
+use records::Unfinished;
+
 use super::{
     account::{Account, read_untrusted},
     binaries::Binaries,
@@ -92,6 +94,8 @@ pub struct Server {
     password: String,
     /// Held shared while we use the server; `None` once released.
     use_lock: Option<File>,
+    /// The end of the process waits until the server is released.
+    _unfinished: Unfinished,
 }
 
 impl Server {
@@ -137,7 +141,16 @@ impl Server {
             }
         };
         let durability = options.durability;
-        Ok(Self { cluster, binaries, account, durability, address, password, use_lock: Some(use_lock) })
+        Ok(Self {
+            cluster,
+            binaries,
+            account,
+            durability,
+            address,
+            password,
+            use_lock: Some(use_lock),
+            _unfinished: Unfinished::begin(),
+        })
     }
 
     /// Where the server listens and how to log in, as a `DATABASE_URL`. Contains the password.

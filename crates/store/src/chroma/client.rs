@@ -1,7 +1,7 @@
 //! Requests to one server: headers, time-outs, attempts, and what its answers mean. Knows no path and no JSON but
 //! that of errors.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use reqwest::{
     Method, Url,
@@ -9,6 +9,7 @@ use reqwest::{
     redirect::Policy,
 };
 use rustls::ClientConfig;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     error::Error,
@@ -23,6 +24,11 @@ const MESSAGE_CHARS: usize = 300;
 /// More than any answer but one with records has.
 const SMALL_ANSWER_BYTES: usize = 64 << 20;
 
+/// An answer that comes more slowly never ends: 64 MiB would take most of a day. The slowest modem was faster.
+const MIN_BYTES_PER_SECOND: u32 = 1 << 10;
+/// How many times the silence that is allowed a small answer may take: it is computed in one, and sent in another.
+const SMALL_ANSWER_SILENCES: u32 = 2;
+
 /// A server and how to talk to it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
@@ -31,7 +37,7 @@ pub(crate) struct Client {
     base: Url,
     /// Without them.
     address: Arc<str>,
-    silence_timeout: std::time::Duration,
+    silence_timeout: Duration,
     attempts: u32,
 }
 
@@ -128,7 +134,14 @@ impl Client {
         if let Some(body) = &request.body {
             builder = builder.header(CONTENT_TYPE, "application/json").body(body.clone());
         }
-        let mut response = builder.send().await.map_err(failed)?;
+        let began = Instant::now();
+        let slow = |_| Error::TooSlow {
+            operation: request.operation.to_owned(),
+            address: self.address.to_string(),
+            after: began.elapsed(),
+        };
+        let sent = timeout_at(began + self.time_for(request, 0), builder.send());
+        let mut response = sent.await.map_err(slow)?.map_err(failed)?;
         let status = response.status();
         let too_large = || Error::TooLarge {
             operation: request.operation.to_owned(),
@@ -141,7 +154,9 @@ impl Client {
         }
         let headers = std::mem::take(response.headers_mut());
         let mut body = Vec::with_capacity(announced.min(1 << 20));
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        loop {
+            let chunk = timeout_at(began + self.time_for(request, body.len()), response.chunk());
+            let Some(chunk) = chunk.await.map_err(slow)?.map_err(failed)? else { break };
             if body.len() + chunk.len() > request.limit_bytes {
                 return Err(too_large());
             }
@@ -151,6 +166,15 @@ impl Client {
             return Ok(body);
         }
         Err(self.status_error(request, status.as_u16(), &headers, &body))
+    }
+
+    /// How long the answer to `request` may take until more than `received` bytes are there.
+    fn time_for(&self, request: &Request<'_>, received: usize) -> Duration {
+        let received = u64::try_from(received).unwrap_or(u64::MAX);
+        let for_bytes = Duration::from_secs(received / u64::from(MIN_BYTES_PER_SECOND));
+        let for_all = self.silence_timeout * SMALL_ANSWER_SILENCES;
+        // What is asked with a body may be answered with records.
+        if request.body.is_none() { for_all } else { for_all + for_bytes }
     }
 
     fn transport_error(&self, request: &Request<'_>, source: reqwest::Error) -> Error {
@@ -178,7 +202,7 @@ impl Client {
         }
         // The other form, a date, is not worth a parser: no Chroma sends it, and the doubling wait does as well.
         let retry_after = header(RETRY_AFTER).and_then(|seconds| seconds.trim().parse().ok());
-        let retry_after = retry_after.map(std::time::Duration::from_secs);
+        let retry_after = retry_after.map(Duration::from_secs);
         Error::Status { operation, address, status, message, retry_after }
     }
 }

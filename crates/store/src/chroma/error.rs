@@ -99,6 +99,16 @@ pub enum Error {
         /// How long we waited.
         after: Duration,
     },
+    /// The server's answer does not come to an end.
+    #[error("failed to {operation}: {address} has not sent its whole answer in {:.1} s; it may be overloaded", after.as_secs_f64())]
+    TooSlow {
+        /// What was tried.
+        operation: String,
+        /// The server.
+        address: String,
+        /// How long we waited.
+        after: Duration,
+    },
     /// An answer is larger than we are ready to hold in memory.
     #[error("failed to {operation}: the answer of {address} has more than {limit_bytes} bytes")]
     TooLarge {
@@ -158,6 +168,11 @@ pub(crate) enum Remedy {
 }
 
 impl Error {
+    /// Whether the server took too long.
+    pub(crate) fn is_timeout(&self) -> bool {
+        matches!(self, Self::Timeout { .. } | Self::TooSlow { .. })
+    }
+
     /// Whether the same request may succeed a moment later.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
@@ -207,9 +222,10 @@ impl Error {
     /// What to try next when a request for several records ended in this error.
     pub(crate) fn remedy(&self) -> Remedy {
         match self {
-            Self::Timeout { .. } | Self::TooLarge { .. } | Self::Status { status: 413 | 504, .. } => {
-                Remedy::Shrink(None)
-            }
+            Self::Timeout { .. }
+            | Self::TooSlow { .. }
+            | Self::TooLarge { .. }
+            | Self::Status { status: 413 | 504, .. } => Remedy::Shrink(None),
             Self::Status { status: 400 | 422, message, .. } if names_a_limit(message) => {
                 Remedy::Shrink(limit_in(message))
             }

@@ -52,7 +52,10 @@ impl ChromaServer {
         let mut names = Vec::new();
         loop {
             match self.connection.databases(&self.tenant, names.len(), LISTING_PAGE).await {
-                Ok(page) if page.is_empty() => return Ok(Some(names)),
+                // One that ignores the offset gives the first page for ever.
+                Ok(page) if page.first().is_none_or(|first| names.contains(&first.name)) => {
+                    return Ok(Some(names));
+                }
                 Ok(page) => names.extend(page.into_iter().map(|database| database.name)),
                 Err(Error::Status { status: 404 | 405, .. }) => return Ok(None),
                 Err(Error::Refused { status: 403, .. }) => {

@@ -2,6 +2,7 @@
 
 mod beside_directory;
 mod changing;
+mod dripping;
 mod faults;
 mod finding;
 mod recorded;

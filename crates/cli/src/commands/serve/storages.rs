@@ -19,6 +19,7 @@ use crate::{
     configuration::Configuration,
     connection::Connection,
     exit::Failure,
+    interrupt::to_end,
     masking::may_hold_password,
     settings::table::{
         PANOPTICON_CHROMA_UPGRADE, PANOPTICON_DATABASE_CONNECTIONS, persist_directory, storage_type,
@@ -185,15 +186,12 @@ async fn start_own(
     consent: Consent,
 ) -> Result<Arc<OwnChroma>, ChromaError> {
     let own = Arc::clone(own);
-    let started = tokio::task::spawn_blocking(move || {
+    to_end(move || {
         // Without PATH there is nowhere to look.
         let program = ChromaProgram::find(&env::var_os("PATH").unwrap_or_default(), OURSELVES)?;
         own.start(&program, &directory, consent)
-    });
-    match started.await {
-        Ok(started) => started,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
+    })
+    .await
 }
 
 /// Says of which tables policies hide rows from us: lists and searches show what they let through.

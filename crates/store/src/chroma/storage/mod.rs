@@ -59,7 +59,7 @@ impl ChromaStorage {
 
 /// The error of a request, by whether the same one may succeed later.
 fn storage_error(service: Service, operation: &'static str, error: Error) -> StorageError {
-    match error.is_passing() || matches!(error, Error::Timeout { .. }) {
+    match error.is_passing() || error.is_timeout() {
         true => StorageError::Unavailable { service, source: Box::new(error) },
         false => StorageError::Failed { operation, source: Box::new(error) },
     }

@@ -208,9 +208,7 @@ impl ChromaStorage {
     ) -> Result<(), StorageError> {
         match error.remedy() {
             // A server that is silent is away: its clients are not kept waiting for ever smaller pages.
-            Remedy::Shrink(most) if !matches!(error, Error::Timeout { .. }) && size.shrink(asked, most) => {
-                Ok(())
-            }
+            Remedy::Shrink(most) if !error.is_timeout() && size.shrink(asked, most) => Ok(()),
             _ => Err(self.failed(operation)(error)),
         }
     }
