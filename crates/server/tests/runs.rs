@@ -258,13 +258,21 @@ async fn run_stops_where_an_operator_has_to_help_and_resumes_afterwards() {
     let path = format!("/api/v1/runs/{id}");
     served.post(&format!("{path}/cancel"), json!({})).await.message(409);
     is_paid.store(true, Ordering::Relaxed);
-    served.post(&format!("{path}/resume"), json!({})).await.data();
+    let resume = format!("{path}/resume");
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    for (headers, body, status) in [(&[][..], "{", 400), (&[form], "a=1", 415), (&[], "null", 422)] {
+        served.send(Method::POST, &resume, headers, Some(body.to_owned())).await.message(status);
+    }
+    // As `curl -X POST` and `curl -d ''` do.
+    served.send(Method::POST, &resume, &[], None).await.data();
     let run = ended(&served, &id).await;
     assert_eq!((&run["state"], &run["units"]["scored"]), (&json!("completed"), &json!(3)), "{run}");
     let answers = stub.requests().iter().filter(|body| body["model"] == "gpt-4o").count();
     assert_eq!(answers, 3, "what was answered is not asked again");
 
-    served.post(&format!("{path}/resume"), json!({})).await.message(409);
+    for headers in [&[][..], &[form]] {
+        served.send(Method::POST, &resume, headers, Some(String::new())).await.message(409);
+    }
     served.send(Method::DELETE, &path, &[], None).await.data();
     served.get(&path).await.message(404);
     assert!(results(&served).await.is_empty());

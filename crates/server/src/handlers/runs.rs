@@ -22,7 +22,7 @@ use uuid::Uuid;
 use crate::{
     answer::{Answer, ApiError, Enveloped},
     process::Process,
-    request::{Body, Both, IdempotencyKey, Parameters, Refused, Segment},
+    request::{Body, Both, IdempotencyKey, OptionalBody, Parameters, Refused, Segment},
     wire::{DeletedRun, KeysetPage, KeysetParameters, NewRun, ResumeRun, RunFilters},
 };
 
@@ -97,7 +97,7 @@ pub(crate) async fn cancel(
 pub(crate) async fn resume(
     State(runs): State<Runs>,
     Segment(id): Segment,
-    body: Body<ResumeRun, Refused>,
+    OptionalBody(body): OptionalBody<ResumeRun, Refused>,
 ) -> Result<Answer<Enveloped, RunProgress>> {
     let ResumeRun { budget, retry_failed } = body.value;
     let retry = if retry_failed { Retry::Failed } else { Retry::Nothing };

@@ -31,6 +31,9 @@ pub(crate) struct Body<T, U> {
     unknown: PhantomData<U>,
 }
 
+/// A body of `T`, all of whose fields may be absent, and so may the body.
+pub(crate) struct OptionalBody<T, U>(pub(crate) Body<T, U>);
+
 /// A body of `T`; without one, the query string as if it were one.
 pub(crate) struct BodyOrParameters<T, U>(pub(crate) Body<T, U>);
 
@@ -42,6 +45,23 @@ impl<S: Send + Sync, T: DeserializeOwned + JsonSchema + Send + 'static, U: Unkno
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         check_media_type(&request)?;
         Self::from_json(&bytes(request).await?)
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned + JsonSchema + Default + Send + 'static, U: UnknownFields>
+    FromRequest<S> for OptionalBody<T, U>
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        // Clients name a media type even where they send nothing: `curl -d ''` that of forms.
+        let checked = check_media_type(&request);
+        let body = bytes(request).await?;
+        if body.trim_ascii().is_empty() {
+            return Ok(Self(Body::new(T::default(), Vec::new())));
+        }
+        checked?;
+        Body::from_json(&body).map(Self)
     }
 }
 
@@ -155,6 +175,13 @@ fn body_docs<T: JsonSchema>(context: &mut GenContext, required: bool) -> Request
 impl<T: JsonSchema, U> OperationInput for Body<T, U> {
     fn operation_input(context: &mut GenContext, operation: &mut Operation) {
         let body = body_docs::<T>(context, true);
+        set_body(context, operation, body);
+    }
+}
+
+impl<T: JsonSchema, U> OperationInput for OptionalBody<T, U> {
+    fn operation_input(context: &mut GenContext, operation: &mut Operation) {
+        let body = body_docs::<T>(context, false);
         set_body(context, operation, body);
     }
 }

@@ -8,7 +8,7 @@ mod room;
 mod segment;
 mod unknown;
 
-pub(crate) use body::{Body, BodyOrParameters, check_media_type};
+pub(crate) use body::{Body, BodyOrParameters, OptionalBody, check_media_type};
 pub(crate) use idempotency::IdempotencyKey;
 pub(crate) use object::Object;
 pub(crate) use parameters::{Both, Parameters};
