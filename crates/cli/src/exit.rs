@@ -187,6 +187,7 @@ pub(crate) fn store_code(error: &store::Error) -> ExitCode {
     use store::Error;
     match error {
         Error::Url { .. }
+        | Error::Unsendable { .. }
         | Error::ServerVersion { .. }
         | Error::ExtensionUnavailable { .. }
         | Error::CreateExtension { .. }

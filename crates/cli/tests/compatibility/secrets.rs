@@ -49,3 +49,32 @@ async fn password_and_token_appear_in_no_output_of_any_command_at_any_log_level(
         }
     }
 }
+
+/// libpq sends as it is what SASLprep forbids, and the driver refuses it with the character in its text.
+#[tokio::test]
+async fn password_that_cannot_be_sent_is_refused_without_any_of_its_characters() {
+    let database = TestDatabase::create().await;
+    for (at, odd) in ["😀", "\t", "\u{e000}", "\u{fdd0}"].into_iter().enumerate() {
+        let role = format!(
+            "{}_{at}",
+            Url::parse(&database.url()).expect("it is one").path().trim_start_matches('/')
+        );
+        let secret = format!("horse{odd}staple");
+        database
+            .execute(&format!("drop role if exists {role}; create role {role} login password '{secret}'"))
+            .await;
+        let mut url = Url::parse(&database.url()).expect("the server's URL is one");
+        url.set_username(&role).expect("a role is a user");
+        url.set_password(Some(&secret)).expect("it may have a password");
+        for arguments in [&["doctor"][..], &["serve"]] {
+            let ended = run_with(arguments, &[("DATABASE_URL", url.as_str())]).await;
+            assert_eq!(ended.code, 2, "{ended:?}");
+            let said = format!("{}{}", ended.stdout, ended.stderr);
+            assert!(said.contains("the password for PostgreSQL at") && said.contains("alter role"), "{said}");
+            let escaped = odd.escape_debug().to_string();
+            let is_told = said.contains(odd) || said.contains(&escaped) || said.contains("horse");
+            assert!(!is_told, "{said}");
+        }
+        database.execute(&format!("drop role {role}")).await;
+    }
+}

@@ -93,6 +93,19 @@ pub struct Database {
     session: Arc<RwLock<Session>>,
 }
 
+/// Why there is no connection to `address`; never the password, nor a part of it.
+fn refused(source: sqlx::Error, address: &str) -> Error {
+    let address = address.to_owned();
+    match &source {
+        // sqlx has no error of its own for it. libpq sends such bytes as they are.
+        sqlx::Error::Configuration(reason) if reason.to_string().contains("saslprep") => {
+            let what = if reason.to_string().contains("username") { "user name" } else { "password" };
+            Error::Unsendable { what, address }
+        }
+        _ => Error::Connect { address, source },
+    }
+}
+
 impl Database {
     /// Connects to the database at `url`.
     ///
@@ -127,7 +140,7 @@ impl Database {
         let mut connection = tokio::time::timeout(timeout.unwrap_or(CONNECT_TIMEOUT), attempt)
             .await
             .unwrap_or(Err(sqlx::Error::PoolTimedOut))
-            .map_err(|source| Error::Connect { address: address.clone(), source })?;
+            .map_err(|source| refused(source, &address))?;
         let mut transaction = connection.begin().await.during("begin a transaction")?;
         let session = session::look(&mut transaction).await.during("look at the database")?;
         let allowed = allowed_connections(&mut transaction).await?;

@@ -22,6 +22,16 @@ pub enum Error {
         /// Why not.
         source: sqlx::Error,
     },
+    /// The driver cannot send the password or the name. The driver's text has the character.
+    #[error(
+        "the {what} for PostgreSQL at {address} has a character that SCRAM's SASLprep forbids, such as a tab or an emoji, and cannot be sent: give the role another with `alter role`, of printable letters, digits and punctuation"
+    )]
+    Unsendable {
+        /// `password` or `user name`.
+        what: &'static str,
+        /// Host, port and database, without credentials.
+        address: String,
+    },
     /// The server is too old.
     #[error("PostgreSQL at {address} has version {found}: version {} or newer is needed", oldest::POSTGRESQL)]
     ServerVersion {
