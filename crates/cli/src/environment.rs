@@ -57,6 +57,13 @@ fn handed_on() -> Option<Vec<(String, String)>> {
     serde_json::from_str::<Value>(given).ok()?.as_array()?.iter().map(pair).collect()
 }
 
+/// Tells the libraries which file has the certificates to trust, in OpenSSL's variable for it.
+pub(crate) fn trust_certificates() {
+    if let Some(path) = env::var_os("SSL_CERT_FILE") {
+        store::tls::trust_file(path.into());
+    }
+}
+
 /// Name and value of those that were set.
 pub(crate) fn libpq() -> &'static [(String, String)] {
     TAKEN.get().map_or(&[], Vec::as_slice)

@@ -42,6 +42,7 @@ fn main() -> process::ExitCode {
     if let Err(error) = environment::take_libpq() {
         return failed(&error);
     }
+    environment::trust_certificates();
     let matches = with_variables(Arguments::command()).get_matches();
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if rustix::process::geteuid().is_root() {

@@ -65,12 +65,12 @@ impl Traces {
 /// TLS that trusts the system's certificates, or those of `SSL_CERT_FILE`, as roots and as servers' own. Where there are
 /// none, as in small containers, no server behind TLS is trusted, and those without TLS are reached.
 pub(crate) fn tls() -> anyhow::Result<ClientConfig> {
-    client_config(rustls_native_certs::load_native_certs().certs)
+    client_config(store::tls::certificates()?)
 }
 
 /// The same; `None` where there are no certificates.
 pub(crate) fn tls_of_certificates() -> anyhow::Result<Option<ClientConfig>> {
-    let certificates = rustls_native_certs::load_native_certs().certs;
+    let certificates = store::tls::certificates()?;
     if certificates.is_empty() { Ok(None) } else { client_config(certificates).map(Some) }
 }
 

@@ -122,6 +122,54 @@ async fn certificate_that_is_trusted_itself_is_taken_and_no_other() {
     assert!(plain.stderr.contains("http:// instead of https://"), "{plain:?}");
 }
 
+#[tokio::test]
+async fn file_of_certificates_that_cannot_be_used_is_named_with_the_reason() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    openssl(folder.path(), "own", &FOR_LOCALHOST);
+    openssl(folder.path(), "nameless", &["-subj", "/CN=localhost"]);
+    let path = |name: &str| folder.path().join(name);
+    let pem = std::fs::read(path("own.pem")).expect("it reads");
+    let der = CertificateDer::from_pem_slice(&pem).expect("it is PEM");
+    std::fs::write(path("own.der"), &der).expect("it is written");
+    std::fs::write(path("empty"), "").expect("it is written");
+    std::fs::write(path("text"), "no certificate").expect("it is written");
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    std::fs::write(path("broken"), broken).expect("it is written");
+    std::fs::write(path("marked.pem"), [b"\xef\xbb\xbf", &pem[..]].concat()).expect("it is written");
+    let served = sample("query_storage_data");
+    let server = ChromaServer::start(served.path());
+    let port = front(folder.path(), "own", port_of(&server.url())).await;
+
+    let cases = [
+        ("absent", "No such file"),
+        ("", "is a folder"),
+        ("own.der", "is DER"),
+        ("own.key", "has a key and no certificate"),
+        ("empty", "is empty"),
+        ("text", "has no certificate"),
+        ("broken", "cannot be read"),
+    ];
+    for (name, reason) in cases {
+        let ended = inspect("localhost", port, &path(name)).await;
+        assert_eq!(ended.code, 2, "{name}: {ended:?}");
+        let named = path(name).display().to_string();
+        for part in ["SSL_CERT_FILE cannot be used", &named, reason] {
+            assert!(ended.stderr.contains(part), "{name}: {part}: {ended:?}");
+        }
+        assert!(!ended.stderr.contains("SSL_CERT_FILE=cert.pem"), "it is set: {ended:?}");
+    }
+    // Where no certificate is needed, none is looked for.
+    let plain = [("SSL_CERT_FILE", "/absent.pem")];
+    assert_eq!(run_with(&["inspect", &server.url()], &plain).await.code, 0);
+    let marked = inspect("localhost", port, &path("marked.pem")).await;
+    assert_eq!(marked.code, 0, "{marked:?}");
+
+    let port = front(folder.path(), "nameless", port_of(&server.url())).await;
+    let ended = inspect("localhost", port, &path("nameless.pem")).await;
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert!(ended.stderr.contains("has no subjectAltName") && ended.stderr.contains("-addext"), "{ended:?}");
+}
+
 /// `serve` whose models and whose collector of traces are behind TLS, at these ports, and its queries and metrics at
 /// `apart` if it is the judge alone.
 fn serve(url: &str, [model, collector]: [u16; 2], trusted: &Path, apart: Option<u16>) -> Serving {

@@ -4,7 +4,12 @@
 //! The second kind is what `openssl req -x509` makes: a certificate that signs itself and says that it is a CA. Its
 //! owner trusts this very certificate (`SSL_CERT_FILE`), other TLS libraries take it then, and webpki does not.
 
-use std::sync::Arc;
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
 
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
@@ -14,12 +19,96 @@ use rustls::{
         verify_server_name,
     },
     crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
     server::ParsedCertificate,
 };
 
 /// Why TLS cannot be set up.
 pub type SetupError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why the file of `SSL_CERT_FILE` has nothing to trust.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateFileError {
+    /// It cannot be read.
+    #[error("SSL_CERT_FILE cannot be used: failed to read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It is a folder.
+    #[error("SSL_CERT_FILE cannot be used: `{}` is a folder: name a file, or set SSL_CERT_DIR instead", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// It is in the binary form.
+    #[error("SSL_CERT_FILE cannot be used: `{path}` is DER, and PEM is expected: `openssl x509 -inform der -in {path} -out cert.pem`", path = path.display())]
+    Der {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no certificate in it, or none that can be read.
+    #[error("SSL_CERT_FILE cannot be used: `{}` {reason}: expected PEM, which begins with `-----BEGIN CERTIFICATE-----`", path.display())]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
+        /// What there is.
+        reason: &'static str,
+    },
+}
+
+/// The file of `SSL_CERT_FILE`, for the whole process.
+static TRUSTED_FILE: OnceLock<PathBuf> = OnceLock::new();
+
+/// No bundle is longer.
+const FILE_BYTES: u64 = 64 << 20;
+
+/// Has [`certificates`] read `path`, the value of `SSL_CERT_FILE`. What is said first holds.
+pub fn trust_file(path: PathBuf) {
+    TRUSTED_FILE.get_or_init(|| path);
+}
+
+/// The certificates that this process trusts: the system's, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
+///
+/// # Errors
+/// When `SSL_CERT_FILE` is set and has none.
+pub fn certificates() -> Result<Vec<CertificateDer<'static>>, CertificateFileError> {
+    let mut certificates = rustls_native_certs::load_native_certs().certs;
+    if let Some(path) = TRUSTED_FILE.get() {
+        certificates.extend(certificates_of(path)?);
+        certificates.sort_unstable_by(|one, other| one.cmp(other));
+        certificates.dedup();
+    }
+    Ok(certificates)
+}
+
+fn certificates_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateFileError> {
+    let (of, none) =
+        (|| path.to_owned(), |reason| CertificateFileError::NoCertificate { path: path.to_owned(), reason });
+    if path.is_dir() {
+        return Err(CertificateFileError::Folder { path: of() });
+    }
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(FILE_BYTES).read_to_end(&mut bytes));
+    read.map_err(|source| CertificateFileError::Read { path: of(), source })?;
+    // Some editors begin a file with the mark of UTF-8, before which no line of PEM begins.
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    let found: Vec<_> = CertificateDer::pem_slice_iter(text).filter_map(Result::ok).collect();
+    let mut roots = RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(found.iter().cloned());
+    let has = |word: &[u8]| text.windows(word.len()).any(|part| part == word);
+    match (added, bytes.first()) {
+        (1.., _) => Ok(found),
+        // Its outermost sequence.
+        (0, Some(0x30)) if !has(b"-----BEGIN") => Err(CertificateFileError::Der { path: of() }),
+        (0, None) => Err(none("is empty")),
+        (0, _) if has(b"BEGIN CERTIFICATE-----") => Err(none("has a certificate that cannot be read")),
+        (0, _) if has(b"PRIVATE KEY-----") => Err(none("has a key and no certificate")),
+        (0, _) => Err(none("has no certificate")),
+    }
+}
 
 /// A client that trusts `certificates`, as roots and as servers' own; with none, it trusts no server. TLS by ring, as
 /// sqlx has it.

@@ -11,7 +11,7 @@ use reqwest::{
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
     redirect::Policy,
 };
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use rustls::ClientConfig;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -301,22 +301,15 @@ fn is_loopback(url: &Url) -> bool {
 
 type SetupReason = (&'static str, Option<Box<dyn std::error::Error + Send + Sync>>);
 
-/// As for Chroma servers in `store`, which this crate must not depend on.
 fn tls(url: &Url) -> Result<ClientConfig, SetupReason> {
-    let mut roots = RootCertStore::empty();
+    let mut certificates = Vec::new();
     if url.scheme() == "https" {
-        let found = rustls_native_certs::load_native_certs();
-        let (added, _) = roots.add_parsable_certificates(found.certs);
-        if added == 0 {
-            let source = found.errors.into_iter().next().map(Into::into);
-            return Err((
-                "the system has no root certificates (on Debian: apt install ca-certificates)",
-                source,
-            ));
+        certificates = store::tls::certificates()
+            .map_err(|source| ("there are no certificates to trust", Some(source.into())))?;
+        if certificates.is_empty() {
+            let reason = "the system has no root certificates (on Debian: apt install ca-certificates)";
+            return Err((reason, None));
         }
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|source| ("TLS cannot be set up", Some(source.into())))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+    store::tls::client_config(certificates).map_err(|source| ("TLS cannot be set up", Some(source)))
 }

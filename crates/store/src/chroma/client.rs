@@ -272,14 +272,11 @@ fn trusted(url: &Url, address: &str) -> Result<ClientConfig, Error> {
     let setup = |source| Error::Setup { address: address.to_owned(), source };
     let mut certificates = Vec::new();
     if url.scheme() == "https" {
-        let found = rustls_native_certs::load_native_certs();
-        certificates = found.certs;
+        certificates = tls::certificates().map_err(|error| setup(error.into()))?;
         if certificates.is_empty() {
-            let error = found.errors.into_iter().next();
-            return Err(setup(match error {
-                Some(error) => Box::new(error),
-                None => "the system has no root certificates (on Debian: apt install ca-certificates)".into(),
-            }));
+            return Err(setup(
+                "the system has no root certificates (on Debian: apt install ca-certificates)".into(),
+            ));
         }
     }
     tls::client_config(certificates).map_err(setup)

@@ -202,6 +202,9 @@ impl Error {
             Rejected::Expired | Rejected::ExpiredContext { .. } | Rejected::NotValidYet | Rejected::NotValidYetContext { .. } => {
                 "the certificate is not valid today: renew it, or set the clock right".to_owned()
             }
+            Rejected::NotValidForNameContext { presented, .. } if presented.is_empty() => {
+                "the certificate has no subjectAltName, and its common name (CN) does not count: make it again with `-addext subjectAltName=DNS:HOST` (`IP:…` for an address)".to_owned()
+            }
             Rejected::NotValidForName | Rejected::NotValidForNameContext { .. } => {
                 "the certificate is for another name: use the name that it has (subjectAltName), or make one with `-addext subjectAltName=DNS:HOST`".to_owned()
             }

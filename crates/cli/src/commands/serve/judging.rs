@@ -61,7 +61,7 @@ pub(super) fn judging(
 ) -> Result<Option<Judging>, Failure> {
     let Some(database) = storages.results() else { return Ok(None) };
     let outputs = storages.of(&[Service::Judge]).into_iter().next().expect("the judge has a storage");
-    let tls = tls_of_certificates()?.map(Arc::new);
+    let tls = tls_of_certificates().map_err(Failure::usage)?.map(Arc::new);
     let config = JudgeConfig {
         queries: source(configuration, storages, observer, Service::Query)?,
         metrics: source(configuration, storages, observer, Service::Evaluation)?,

@@ -380,7 +380,7 @@ fn raise_descriptors() -> u64 {
 
 fn http_client() -> Result<reqwest::Client, Failure> {
     let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(telemetry::tls()?)
+        .tls_backend_preconfigured(telemetry::tls().map_err(Failure::usage)?)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .pool_idle_timeout(IDLE_UPSTREAM)
