@@ -100,3 +100,24 @@ async fn large_tasks_follow_one_another_and_keep_their_texts() {
     assert_eq!(lengths, [vec![5], vec![1_800_001; 4]].concat());
     assert_eq!(stub.requests().len(), 10, "each call once");
 }
+
+#[tokio::test]
+async fn names_of_megabytes_are_summarised_apart_and_short() {
+    let served = Served::start().await;
+    served
+        .execute(
+            "insert into evaluation_results (id, query_id, query_text, model_id, theme, evaluation_prompt_id, score)
+             select 'r' || number, 'q' || number, 'q', 'm', repeat('t', 1000000) || number % 2, 'p', number
+             from generate_series(1, 8) as number",
+        )
+        .await;
+    let summary = served.get("/api/v1/results/summary").await;
+    let scores = summary.data()["scores"].as_array().expect("a list").clone();
+    let themes: Vec<&str> = scores.iter().filter_map(|group| group["theme"].as_str()).collect();
+    assert_eq!(themes.len(), 2, "{themes:?}");
+    assert_ne!(themes[0], themes[1]);
+    for theme in themes {
+        assert!(theme.starts_with("ttt") && theme.contains("… [1000001 bytes, SHA-256 "), "{theme}");
+    }
+    assert!(summary.text.len() < 20_000, "{} bytes", summary.text.len());
+}

@@ -1,5 +1,7 @@
 //! Statements that read `evaluation_results`.
 
+use records::MAX_LABEL_BYTES;
+
 use super::{
     condition::{Bind, Binds, Place, equals, metadata_condition},
     service::{Statement, filter, statement},
@@ -87,14 +89,28 @@ pub(crate) fn read_judgements(selection: &ResultSelection) -> Statement {
     let mut binds = Binds::default();
     let filter = filter(&conditions(selection, &mut binds));
     let status = status("metadata");
+    let columns = ["query_id", "model_id", "theme", "evaluation_prompt_id", "judge_model"];
+    let [query_id, model_id, theme, evaluation_prompt_id, judge_model] =
+        columns.map(|column| format!("{} as {column}", name(column)));
+    let [run_id, repeat, opponent] = ["run_id", "repeat", "opponent"].map(|key| {
+        let key_of_metadata = format!("(metadata ->> '{key}')");
+        format!("{} as {key}", name(&key_of_metadata))
+    });
     statement(
         format!(
-            "select query_id, substring(sha256(convert_to(query_text, 'UTF8')) for 16) as query_digest, model_id, theme,
-    evaluation_prompt_id, judge_model, score, {status} as status,
-    metadata ->> 'run_id' as run_id, metadata ->> 'repeat' as repeat,
+            "select {query_id},
+    substring(sha256(convert_to(query_text, 'UTF8')) for 16) as query_digest,
+    {model_id},
+    {theme},
+    {evaluation_prompt_id},
+    {judge_model},
+    score, {status} as status,
+    {run_id},
+    {repeat},
     coalesce(metadata -> 'out_of_range' = 'true', false) as out_of_range,
     coalesce(metadata -> 'mode' = '\"pairwise\"', false) as is_pairwise,
-    metadata ->> 'opponent' as opponent, coalesce(metadata -> 'swapped' = 'true', false) as swapped,
+    {opponent},
+    coalesce(metadata -> 'swapped' = 'true', false) as swapped,
     metadata ->> 'winner' as winner
 from (
     select query_id, query_text, model_id, theme, evaluation_prompt_id, judge_model, score, {METADATA} as metadata
@@ -103,6 +119,14 @@ from (
 ) selected"
         ),
         binds,
+    )
+}
+
+/// A name that results are grouped by. One that is longer than any of ours is cut; its length and digest keep it apart from
+/// others that begin the same.
+fn name(value: &str) -> String {
+    format!(
+        "case when octet_length({value}) > {MAX_LABEL_BYTES} then left({value}, 100) || '… [' || octet_length({value}) || ' bytes, SHA-256 ' || encode(sha256(convert_to({value}, 'UTF8')), 'hex') || ']' else {value} end"
     )
 }
 
