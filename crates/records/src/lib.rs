@@ -18,7 +18,7 @@ mod unfinished;
 pub use embedding::{Embedding, MODEL_DIMENSION};
 pub use failure::{error_chain, panic_message};
 pub use identity::{ID_NAMESPACE, stored_id};
-pub use label::MAX_LABEL_BYTES;
+pub use label::{MAX_ID_CHARS, MAX_LABEL_BYTES};
 pub use metadata::{Metadata, MetadataValue};
 pub use nul::without_nul;
 pub use service::{OwnKey, Service, UnknownService};

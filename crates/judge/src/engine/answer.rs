@@ -1,6 +1,6 @@
 //! What a model is asked, and what it answered.
 
-use records::without_nul;
+use records::{MAX_ID_CHARS, shortened, without_nul};
 use serde_json::{Map, Value};
 
 use super::{error::NoOutput, metric::Question};
@@ -77,10 +77,14 @@ pub(crate) fn latency_ms(completion: &Completion) -> u64 {
 pub(crate) fn output_metadata(model: &Model, completion: &Completion) -> Map<String, Value> {
     let mut metadata = call_metadata(model, completion);
     metadata.insert("provider".to_owned(), model.provider.clone().into());
-    metadata.insert("finish_reason".to_owned(), words(&completion.finish_reason));
-    metadata.insert("model_version".to_owned(), words(&completion.model));
-    if let Some(id) = &completion.provider_id {
-        metadata.insert("provider_id".to_owned(), words(id));
+    let names = [
+        ("finish_reason", Some(&completion.finish_reason)),
+        ("model_version", Some(&completion.model)),
+        ("provider_id", completion.provider_id.as_ref()),
+    ];
+    for (key, name) in names {
+        // One that is cut is too long for an id.
+        metadata.extend(name.map(|name| (key.to_owned(), words(&shortened(name, MAX_ID_CHARS)))));
     }
     metadata
 }

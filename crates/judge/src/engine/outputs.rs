@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use embed::Embedder;
-use records::{Embedding, MODEL_DIMENSION, Service, timestamp};
+use records::{Embedding, MAX_ID_CHARS, MODEL_DIMENSION, Service, timestamp};
 use serde_json::{Map, Value};
 use store::storage::{Atomicity, Insertion, NewRecord, Production, Record, Storage, StorageError};
 use uuid::Uuid;
@@ -106,8 +106,10 @@ impl NewOutput<'_> {
         }
     }
 
+    /// The provider's id, if an output can have it: a server may send anything, and paths name outputs by it.
     fn provider_id(&self) -> Option<String> {
-        self.metadata.get("provider_id").and_then(Value::as_str).map(str::to_owned)
+        let id = self.metadata.get("provider_id").and_then(Value::as_str)?;
+        is_id(id).then(|| id.to_owned())
     }
 }
 
@@ -117,6 +119,14 @@ impl Stored {
             Self::New(record) | Self::Before(record) => record,
         }
     }
+}
+
+/// Whether a provider's id is one that a client could give an output, and that a path, a log and a terminal can hold as it
+/// is.
+fn is_id(id: &str) -> bool {
+    (1..=MAX_ID_CHARS).contains(&id.chars().count())
+        && !matches!(id, "." | "..")
+        && id.chars().all(|c| !c.is_control() && !c.is_whitespace() && !matches!(c, '/' | '\\' | '?' | '#' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'))
 }
 
 /// The store calls the text by its column's name; front ends call it `output`.
@@ -132,5 +142,31 @@ fn named(error: StorageError) -> RunError {
 impl std::fmt::Debug for OutputStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("OutputStore").field("storage", &self.storage).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_be_an_id_is_taken_for_one() {
+        for id in ["chatcmpl-9", "msg_01ABC", "gen-1:2.3", "é", &"i".repeat(MAX_ID_CHARS)] {
+            assert!(is_id(id), "{id}");
+        }
+        for id in [
+            "",
+            &"i".repeat(MAX_ID_CHARS + 1),
+            &"i".repeat(5_000_000),
+            "a/../b",
+            "..",
+            "a\r\n\u{1b}[31m",
+            "a\u{9b}31m",
+            "\u{202e}a",
+            "a b",
+            "a?b",
+        ] {
+            assert!(!is_id(id), "{}", &id[..id.len().min(20)]);
+        }
     }
 }

@@ -50,8 +50,8 @@ pub use plan::{PlannedModel, RunBudget, RunMode};
 pub use progress::{AnswerCounts, RunProgress, RunStateName, UnitCounts};
 pub use recorder::RecorderState;
 pub use request::{
-    DEFAULT_JUDGE, DEFAULT_LIMIT, MAX_ID_CHARS, MAX_JUDGES, MAX_METADATA_BYTES, MAX_METRICS, MAX_MODELS,
-    MAX_QUERIES, MAX_REPEATS, NamedModel, RunQueries, RunRequest,
+    DEFAULT_JUDGE, DEFAULT_LIMIT, MAX_JUDGES, MAX_METADATA_BYTES, MAX_METRICS, MAX_MODELS, MAX_QUERIES,
+    MAX_REPEATS, NamedModel, RunQueries, RunRequest,
 };
 pub use shutdown::Shutdown;
 pub use watch::{RunWatch, SeenRun};

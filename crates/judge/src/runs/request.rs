@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use records::MAX_LABEL_BYTES;
+use records::{MAX_ID_CHARS, MAX_LABEL_BYTES};
 use serde_json::{Map, Value};
 use store::storage::Selection;
 use uuid::Uuid;
@@ -77,8 +77,6 @@ pub const MAX_JUDGES: usize = 10;
 pub const MAX_METRICS: usize = 100;
 /// Times that a judge is asked the same.
 pub const MAX_REPEATS: u32 = 100;
-/// Characters of an id: more than any provider's have, and still short enough for a path and an index.
-pub const MAX_ID_CHARS: usize = 512;
 /// Bytes of a run's metadata, as JSON: each of its outputs has them.
 pub const MAX_METADATA_BYTES: usize = 64 << 10;
 

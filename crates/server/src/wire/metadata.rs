@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use judge::runs::MAX_ID_CHARS;
+use records::MAX_ID_CHARS;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Value, value::RawValue};
