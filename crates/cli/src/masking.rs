@@ -1,12 +1,10 @@
 //! What of a setting people may see who look over a shoulder, or at a log: never a password, a token or a key.
 
+use judge::provider;
 use store::postgres::DatabaseUrl;
 use url::Url;
 
 pub(crate) const MASK: &str = "***";
-
-/// A name in a path is no token up to this length.
-const LONGEST_NAME: usize = 24;
 
 /// `text`, the URL of a database, without what is secret; whole masked if it is not understood.
 pub(crate) fn database_url(text: &str) -> String {
@@ -21,21 +19,10 @@ pub(crate) fn url_or_path(text: &str) -> String {
         let is_path = text.starts_with(['/', '.', '~']) || !text.contains(['@', ':', '?', '=']);
         return if is_path { text.to_owned() } else { MASK.to_owned() };
     };
-    let Some(host) = url.host_str().filter(|host| !host.is_empty()) else { return MASK.to_owned() };
-    // A `@` in the path may be the end of a password with a `/` in it.
-    if url.path().contains('@') || url.fragment().is_some() {
-        return MASK.to_owned();
-    }
-    let user = if url.username().is_empty() && url.password().is_none() { "" } else { "***@" };
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    let segments = url.path().split('/').map(|segment| if may_be_token(segment) { MASK } else { segment });
-    let path = if url.path() == "/" && !text.trim_end().ends_with('/') {
-        String::new()
-    } else {
-        segments.collect::<Vec<_>>().join("/")
-    };
-    let query = if url.query().is_some() { "?***" } else { "" };
-    format!("{}://{user}{host}{port}{path}{query}", url.scheme())
+    let shown = provider::shown_url(&url).unwrap_or_else(|| MASK.to_owned());
+    // A URL has the path `/` where none is written.
+    let has_path = url.path() != "/" || text.trim_end().ends_with('/') || url.query().is_some();
+    if has_path { shown } else { shown.trim_end_matches('/').to_owned() }
 }
 
 /// Whether `text`, which is no URL that we understand, may be one of another kind or without its scheme, and have a
@@ -43,11 +30,6 @@ pub(crate) fn url_or_path(text: &str) -> String {
 pub(crate) fn may_hold_password(text: &str) -> bool {
     let is_path = text.starts_with(['/', '.', '~']);
     !is_path && text.split_once('@').is_some_and(|(user, _)| user.contains(':'))
-}
-
-/// A long word with digits in it is rather a token than a name.
-fn may_be_token(segment: &str) -> bool {
-    segment.len() > LONGEST_NAME || (segment.len() >= 16 && segment.bytes().any(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]

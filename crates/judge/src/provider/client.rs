@@ -20,7 +20,9 @@ use super::{
     Completion, Error, Parameter, Parameters, ProviderConfig, Rejection, Reply, Request, Transport,
     Unreadable, Wire,
     answers::{AnswerBody, AnswerRoom, NoBody},
-    anthropic, gemini, openai, sse,
+    anthropic, gemini, openai,
+    shown::shown_url,
+    sse,
 };
 use crate::lenient;
 
@@ -35,7 +37,7 @@ pub struct Provider {
     config: Arc<ProviderConfig>,
     http: reqwest::Client,
     base: Url,
-    /// The base URL without user, password and query.
+    /// The base URL without what may be secret.
     address: Arc<str>,
 }
 
@@ -86,10 +88,7 @@ impl Provider {
         }
         let http =
             builder.build().map_err(|source| setup("no HTTP client can be made", Some(source.into())))?;
-        let address = match base.port() {
-            Some(port) => format!("{}://{}:{port}{}", base.scheme(), host(&base), base.path()),
-            None => format!("{}://{}{}", base.scheme(), host(&base), base.path()),
-        };
+        let address = shown_url(&base).unwrap_or_else(|| format!("{}://{}", base.scheme(), host(&base)));
         Ok(Self { config: Arc::new(config), http, base, address: address.into() })
     }
 

@@ -18,6 +18,7 @@ pub mod limits;
 mod openai;
 mod parameter;
 mod rejection;
+mod shown;
 mod sse;
 mod wait;
 
@@ -32,6 +33,7 @@ pub use client::Provider;
 pub use error::{Disposition, Error, Kind};
 pub use parameter::{Parameter, Parameters};
 pub use rejection::Rejection;
+pub use shown::shown_url;
 
 pub use crate::registry::Usage;
 
