@@ -45,14 +45,23 @@ pub(super) fn write(results: &[StoredResult], formulas: Formulas) -> Vec<u8> {
     records.into_bytes()
 }
 
-/// What spreadsheets begin formulas with, the wide forms of East Asian keyboards included; some skip line breaks.
-const FORMULA_STARTS: [char; 11] =
-    ['=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
+/// What spreadsheets begin formulas with, the wide forms of East Asian keyboards included.
+const FORMULA_STARTS: [char; 8] = ['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
+
+/// Whether a spreadsheet may take the text for a formula: some skip blanks, line breaks and what is not seen before one.
+fn may_be_formula(text: &str) -> bool {
+    let is_blank = |c: char| {
+        c.is_whitespace()
+            || c.is_control()
+            || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
+    };
+    text.starts_with(['\t', '\r', '\n']) || text.trim_start_matches(is_blank).starts_with(FORMULA_STARTS)
+}
 
 /// The text as it is written.
 fn written(text: &str, formulas: Formulas) -> Cow<'_, str> {
     match formulas {
-        Formulas::Escaped if text.starts_with(FORMULA_STARTS) => Cow::Owned(format!("'{text}")),
+        Formulas::Escaped if may_be_formula(text) => Cow::Owned(format!("'{text}")),
         Formulas::Escaped | Formulas::Raw => Cow::Borrowed(text),
     }
 }
@@ -61,7 +70,8 @@ fn written(text: &str, formulas: Formulas) -> Cow<'_, str> {
 fn write_text(records: &mut String, text: Option<&str>, next: char) {
     match text {
         None => {}
-        Some(text) if text.is_empty() || text.contains(['"', ',', '\r', '\n']) => {
+        // Some spreadsheets split at semicolons and tabs too.
+        Some(text) if text.is_empty() || text.contains(['"', ',', ';', '\t', '\r', '\n']) => {
             records.push('"');
             records.push_str(&text.replace('"', "\"\""));
             records.push('"');
@@ -78,20 +88,45 @@ mod tests {
     #[test]
     fn fields_are_quoted_where_they_have_to_be() {
         let mut records = String::new();
-        for text in [None, Some(""), Some("plain"), Some("a,b"), Some("\"x\""), Some("two\nlines"), Some(" ")]
-        {
+        for text in [
+            None,
+            Some(""),
+            Some("plain"),
+            Some("a,b"),
+            Some("\"x\""),
+            Some("two\nlines"),
+            Some(" "),
+            Some("a;=1"),
+            Some("a\t=1"),
+        ] {
             write_text(&mut records, text, ',');
         }
-        assert_eq!(records, ",\"\",plain,\"a,b\",\"\"\"x\"\"\",\"two\nlines\", ,");
+        assert_eq!(records, ",\"\",plain,\"a,b\",\"\"\"x\"\"\",\"two\nlines\", ,\"a;=1\",\"a\t=1\",");
     }
 
     #[test]
     fn texts_that_look_like_formulas_begin_as_texts() {
-        for text in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\u{ff1d}1"] {
+        for text in [
+            "=1+1",
+            "+1",
+            "-1",
+            "@SUM(A1)",
+            "\t=1",
+            "\r=1",
+            "\n=1",
+            "\u{ff1d}1",
+            " =1",
+            "\u{a0}=1",
+            "\u{3000}+1",
+            "\u{feff}=1",
+            "\u{200b}@a",
+            "\u{b}=1",
+            "\u{c}\u{2060} -1",
+        ] {
             assert_eq!(written(text, Formulas::Escaped), format!("'{text}"));
             assert_eq!(written(text, Formulas::Raw), text);
         }
-        for text in ["", "a=1", "1-1", "'=1", " =1", "{}", "\"=1\""] {
+        for text in ["", "a=1", "1-1", "'=1", " a=1", "{}", "\"=1\""] {
             assert_eq!(written(text, Formulas::Escaped), text);
         }
         let result = store::postgres::EvaluationResult {
