@@ -206,10 +206,17 @@ impl<R: Resource> Records<R> {
             Some(Err(error)) => return Err(ApiError::invalid("cursor", error.to_string())),
         };
         let limit = keyset.limit.get();
-        // One more tells whether there is more.
-        let mut items = self.timed("list", self.storage.list(&selection, start, limit + 1)).await?;
-        let limit = usize::try_from(limit).expect("a limit fits into memory");
-        let has_more = items.len() > limit;
+        // One more tells whether there is more. A page of large records is shorter; one alone is always given.
+        let mut asked = limit + 1;
+        let mut items = loop {
+            let listed = self.timed("list", self.storage.list(&selection, start, asked)).await;
+            match listed {
+                Err(ApiError::Storage(StorageError::TooLarge)) if asked > 1 => asked = asked.div_ceil(2),
+                listed => break listed?,
+            }
+        };
+        let (limit, asked) = (limit as usize, asked as usize);
+        let has_more = items.len() > limit || (asked <= limit && items.len() == asked);
         items.truncate(limit);
         let next_cursor = items.last().filter(|_| has_more).map(|last| Cursor::after(last).to_string());
         Ok(KeysetPage { items, next_cursor })

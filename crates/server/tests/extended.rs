@@ -249,11 +249,12 @@ async fn answers_and_exports_are_bounded_in_bytes_whatever_the_limit() {
     }
     let short = json!({"id": "short", "query": "short", "theme": "short"});
     served.post("/api/v1/queries", short).await.data();
-    for path in ["/api/v1/queries?theme=long&limit=1000", "/queries/theme/long?limit=100"] {
-        let refused = served.get(path).await;
-        assert!(refused.message(422).contains("more than 16777216 bytes"), "{}", refused.text);
-        assert_eq!(refused.json()["data"]["field"], "limit");
-    }
+    let shorter = served.get("/api/v1/queries?theme=long&limit=1000").await;
+    assert!(shorter.text.len() < 17_000_000 && shorter.data()["next_cursor"].is_string());
+    // Pages with numbers have as many as they say.
+    let refused = served.get("/queries/theme/long?limit=100").await;
+    assert!(refused.message(422).contains("more than 16777216 bytes"), "{}", refused.text);
+    assert_eq!(refused.json()["data"]["field"], "limit");
     let ids: Vec<String> = (0..20).map(|n| n.to_string()).collect();
     served.post("/api/v1/queries/fetch", json!({"ids": ids})).await.message(422);
     for filter in [json!({}), json!({"theme": "long"}), json!({"mode": "hybrid"})] {

@@ -121,3 +121,29 @@ async fn names_of_megabytes_are_summarised_apart_and_short() {
     }
     assert!(summary.text.len() < 20_000, "{} bytes", summary.text.len());
 }
+
+#[tokio::test]
+async fn pages_of_large_records_are_shorter_and_go_on() {
+    let served = Served::start().await;
+    let mut ids = Vec::new();
+    for number in 0..5 {
+        let metadata = json!({"number": number, "k": "m".repeat(if number == 2 { 10 } else { 7_000_000 })});
+        let body = json!({"query": format!("q{number}"), "theme": "t", "metadata": metadata});
+        let stored = served.post("/api/v1/queries", body).await.data();
+        ids.push(stored["id"].as_str().expect("an id").to_owned());
+    }
+    ids.reverse();
+    for limit in [1, 2, 3, 100] {
+        let (mut found, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = served.get(&format!("/api/v1/queries?limit={limit}{cursor}")).await.data();
+            let items = page["items"].as_array().expect("a list");
+            found.extend(items.iter().map(|item| item["id"].as_str().expect("an id").to_owned()));
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(found, ids, "limit={limit}");
+    }
+}
