@@ -93,7 +93,7 @@ async fn unfinished_run_refuses_another_source_target_or_mapping() {
             migrate::migrate(&database, vec![transfer], &MigrateOptions::default(), &silent()).await;
         let error = refused.expect_err("the first run is not finished");
         assert!(matches!(error, Error::Unfinished(_)), "{error}");
-        assert!(error.to_string().contains("--undo"), "{error}");
+        assert!(error.to_string().contains("finish it with the command that began it"), "{error}");
     }
     assert_eq!(whole_state(&test_database).await, before);
 }
