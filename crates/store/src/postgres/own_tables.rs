@@ -73,11 +73,19 @@ pub(super) fn table_names() -> impl Iterator<Item = String> {
     [&SERVICES, &BOOKKEEPING].into_iter().flat_map(tables).map(|table| table.name)
 }
 
+/// The tables in which we keep what was done.
+fn kept() -> impl Iterator<Item = OwnTable> {
+    [&SERVICES, &BOOKKEEPING].into_iter().flat_map(tables).filter(|table| !is_adopted(&table.name))
+}
+
+/// The names of the tables in which we keep what was done.
+pub(super) fn kept_names() -> Vec<String> {
+    kept().map(|table| table.name).collect()
+}
+
 /// The tables in which we keep what was done, and those of their columns that are times.
 pub(super) fn time_columns() -> impl Iterator<Item = (String, Vec<String>)> {
-    let kept =
-        [&SERVICES, &BOOKKEEPING].into_iter().flat_map(tables).filter(|table| !is_adopted(&table.name));
-    kept.filter_map(|table| {
+    kept().filter_map(|table| {
         let times = table.columns.into_iter().filter(|column| column.column_type.starts_with("timestamp"));
         let times: Vec<String> = times.map(|column| column.name).collect();
         (!times.is_empty()).then_some((table.name, times))

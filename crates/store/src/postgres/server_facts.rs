@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::{Database, Session, unnamed::on, vector_index::machine_bytes};
+use super::{Database, Session, own_tables, unnamed::on, vector_index::machine_bytes};
 use crate::{Error, postgres::error::StatementContext as _};
 
 const OPERATION: &str = "look at the server";
@@ -116,13 +116,12 @@ impl Database {
                 pg_has_role(current_user, 'pg_read_all_stats', 'usage') as "sees_sessions!",
                 array(
                     select name
-                    from unnest(array[
-                        'migration_jobs', 'vector_index_plans', 'vector_index_settings', 'vector_search_history'
-                    ]) as name
+                    from unnest($1::text[]) as name
                     where to_regclass(name) is not null and not has_table_privilege(to_regclass(name)::oid, 'select')
                     order by name
                 ) as "unreadable!"
-            "#
+            "#,
+            &own_tables::kept_names()
         )
         .fetch_one(on(&mut transaction))
         .await

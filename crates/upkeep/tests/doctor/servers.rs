@@ -133,7 +133,8 @@ async fn what_a_role_may_not_see_is_said_and_the_remedies_show_it() {
     let subjects: Vec<Option<&str>> = first.iter().map(|finding| finding.table.as_deref()).collect();
     let tables =
         [Some("evaluation_metrics"), Some("llm_outputs"), Some("queries"), Some("evaluation_results")];
-    assert_eq!(subjects, [&[None, None], &tables[..]].concat(), "sessions, and tables of other collections");
+    // Sessions and tables of other collections; then what was done.
+    assert_eq!(subjects, [&[None, None], &tables[..], &[None]].concat(), "{first:?}");
     let everything = "its vector indexes, what searches find, what earlier searches found, its embeddings, its odd values, whether its vectors";
     assert!(first[4].what.contains(everything), "{first:?}");
     for finding in &first {

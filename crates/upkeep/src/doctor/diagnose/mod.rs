@@ -44,7 +44,10 @@ pub fn diagnose(examination: &Examination, policy: &Policy) -> Vec<Finding> {
             table: None,
             what: format!("not looked at, since {unseen}: odd values in the tables that keep what was done"),
             remedy: match unseen {
-                Unseen::Privilege(remedy) => Remedy::Advice(remedy.clone()),
+                Unseen::Privilege(remedy) if examination.server.unreadable.is_empty() => {
+                    Remedy::Advice(remedy.clone())
+                }
+                Unseen::Privilege(_) => may_read(examination, None),
                 _ => Remedy::Advice("run it again while the server has less to do".to_owned()),
             },
         }),
@@ -71,6 +74,13 @@ fn hidden(examination: &Examination) -> impl Iterator<Item = Finding> {
     })
 }
 
+/// Lets the role read `table`, and all tables in which we keep what was done.
+fn may_read(examination: &Examination, table: Option<&String>) -> Remedy {
+    let unreadable = table.into_iter().chain(&examination.server.unreadable);
+    let names: Vec<String> = unreadable.map(|name| quoted(name)).collect();
+    sql(format!("grant select on {} to {}", names.join(", "), quoted(&examination.server.role)))
+}
+
 /// What was not looked at of a table, as findings: one for all parts that have the same reason.
 fn unseen(examination: &Examination, examined: &TableExamination) -> Vec<Finding> {
     let parts = [
@@ -89,16 +99,13 @@ fn unseen(examination: &Examination, examined: &TableExamination) -> Vec<Finding
             None => reasons.push((reason, vec![part])),
         }
     }
-    let role = quoted(&examination.server.role);
     reasons
         .into_iter()
         .filter_map(|(reason, parts)| {
             let remedy = match reason {
                 Unseen::Privilege(_) => {
                     let own = (!examined.facts.is_readable).then_some(&examined.table.name);
-                    let unreadable = own.into_iter().chain(&examination.server.unreadable);
-                    let names: Vec<String> = unreadable.map(|name| quoted(name)).collect();
-                    sql(format!("grant select on {} to {role}", names.join(", ")))
+                    may_read(examination, own)
                 }
                 Unseen::TooSlow(_) => {
                     Remedy::Advice("run it again while the server has less to do".to_owned())
