@@ -31,6 +31,7 @@ pub(crate) fn take_libpq() -> io::Result<()> {
         })
         .collect();
     if given.is_empty() {
+        // Where no variable was set, this program was not executed a second time, and nothing was handed on.
         TAKEN.set(handed_on().unwrap_or_default()).expect("they are taken once");
         return Ok(());
     }

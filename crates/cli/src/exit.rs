@@ -106,6 +106,7 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         let cause = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         if text.is_empty() || !last.ends_with(&cause) {
             let colon = if text.is_empty() { "" } else { ": " };
+            // Most errors have no remedy on the command line.
             text = format!("{text}{colon}{cause}{}", remedy::of(error).unwrap_or_default());
             last = cause;
         }

@@ -94,6 +94,7 @@ impl Visit for EscapedFields<'_> {
     }
 
     fn record_error(&mut self, field: &Field, error: &(dyn Error + 'static)) {
+        // Most errors have no remedy on the command line.
         let mut chain = format!("{error}{}", remedy::of(error).unwrap_or_default());
         let mut cause = error.source();
         while let Some(error) = cause {

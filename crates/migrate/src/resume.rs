@@ -42,6 +42,7 @@ pub(crate) fn look_back(jobs: &[Job], origin: &Origin, table: &Table) -> Result<
     let mut unfinished = None;
     let is_unknown = |job: &&Job| job.status == JobStatus::Unknown && is_in_the_way(job);
     if let Some(job) = standing().find(is_unknown) {
+        // A run of unknown status has at least this problem; the error names the run in any case.
         let problem = job.problems.first().cloned().unwrap_or_default();
         return Err(Error::Damaged { run: job.run_id, problem });
     }

@@ -187,6 +187,7 @@ impl Groups {
 }
 
 fn field(line: &str, index: usize) -> &str {
+    // A line that is too short names no user, group or member.
     line.split(':').nth(index).unwrap_or_default()
 }
 

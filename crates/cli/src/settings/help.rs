@@ -63,6 +63,7 @@ mod tests {
             let flag = row.flag.map_or_else(String::new, |flag| format!("`{flag}`"));
             let default = match (row.otherwise(), row.documented_default()) {
                 (None, Some(value)) => format!("`{value}`"),
+                // The cell of a variable without a default is empty.
                 (_, text) => text.unwrap_or_default(),
             };
             text += &format!("| `{}` | {flag} | {default} | {} |\n", row.name, row.doc);

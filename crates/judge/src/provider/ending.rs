@@ -71,6 +71,7 @@ const FILTERED: [&str; 11] = [
 /// What a server says, as it says it, and what that means. Whoever gives a reason that nobody knows has given an answer
 /// all the same, and been paid for it: only known reasons say that something is missing.
 pub(super) fn ending(reason: &Value) -> (String, Ending) {
+    // A missing reason, and one that is no text, are unknown ones.
     let said = owned(reason).unwrap_or_default();
     let word = said.trim().to_ascii_lowercase().replace(['-', ' ', '.'], "_");
     let word = word.trim_start_matches("finish_reason_").trim_start_matches("finishreason_");

@@ -240,6 +240,7 @@ pub(crate) fn parse_url(text: &str) -> Result<Url, Error> {
 }
 
 pub(crate) fn address_of(url: &Url) -> String {
+    // The scheme's own port is not written.
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let path = url.path().trim_end_matches('/');
     format!("{}://{}{port}{path}", url.scheme(), url.host_str().unwrap_or_default())
