@@ -1,4 +1,4 @@
-//! The data folder as commands see it: another account's is refused, and one that an earlier version made goes on working.
+//! The data folder as commands see it: another account's is refused, and one that an earlier version made still works.
 
 use std::{
     fs,

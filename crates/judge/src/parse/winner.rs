@@ -130,7 +130,7 @@ static UNDECIDED: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
-/// What goes on after `better` to say something else.
+/// What follows `better` and changes its meaning.
 static NO_VERDICT: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?i)^\s+(?:known|off|understood|described|written|worded|phrased|structured|organi[sz]ed|formatted|left|read|avoided|than\s+(?:nothing|average|expected|usual|before|none))\b|^\s*\?",

@@ -96,7 +96,7 @@ async fn tell_of_indexes(database: &Database, services: &[Service], policy: &Pol
                     tracing::warn!(
                         table.name = table.name,
                         table.rows = plan.rows,
-                        "table {} wants another vector index than it has: run `panopticon index apply`, or set {MAINTENANCE}=on",
+                        "table {} needs a different vector index: run `panopticon index apply`, or set {MAINTENANCE}=on",
                         table.name
                     );
                 }
