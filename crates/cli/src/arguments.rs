@@ -7,23 +7,24 @@ use records::Service;
 use uuid::Uuid;
 
 const AFTER_HELP: &str = "\
-Every setting comes from a flag, the environment, or a .env file, in this order.
-`panopticon config` prints those in force; `panopticon config --help` lists all variables.
+Each setting is taken from a flag, the environment or a .env file, in this order.
+`panopticon config` prints the current settings; `panopticon config --help` lists all variables.
 
 Exit codes:
   0    complete and verified
-  1    failed; run again (a migration whose status is `verified` lacks an index only: `panopticon index apply`)
-  2    wrong usage or configuration, a database that does not fit, or unreadable source
-  3    records were rejected, are missing, have no vector, or cannot be shown exactly; or judgements of a run are no
-       measurement
+  1    failed; run again. If a migration's status is `verified`, only an index is missing: run
+       `panopticon index apply`
+  2    wrong usage or configuration, an incompatible database, or an unreadable source
+  3    records were rejected, are missing, have no vector, or cannot be shown exactly; or
+       judgements of a run have no result
   4    a comparison found a difference
-  5    refused: another process holds the table or its indexes, another run is unfinished, or rows edited in
-       PostgreSQL are in the way
+  5    refused: the table or its indexes are locked by another process, another run is
+       unfinished, or rows edited in PostgreSQL conflict
   6    `doctor` found errors or warnings
   130  interrupted
-  141  the reader of standard output closed it before its end";
+  141  the reader of standard output closed it early";
 
-/// Evaluates language models; keeps prompts, outputs and scores in PostgreSQL and moves them there from ChromaDB.
+/// Evaluates LLMs, stores prompts, outputs and scores in PostgreSQL, and migrates them there from ChromaDB.
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
@@ -33,7 +34,7 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
-/// Flags that every command takes. The table of settings has their help texts, as that of `--bind`.
+/// Flags that every command takes. Their help texts are in the table of settings.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct SettingFlags {
     #[arg(long, global = true, value_name = "URL")]
@@ -60,38 +61,38 @@ impl SettingFlags {
 pub(crate) enum Command {
     /// Sets everything up, migrates three sample Chroma directories, and searches them
     Demo,
-    /// Copies Chroma collections into PostgreSQL and verifies every record; killed at any moment, it goes on when run
-    /// again
+    /// Copies Chroma collections into PostgreSQL and verifies every record; rerun the command to resume an interrupted
+    /// migration
     Migrate(Box<MigrateArguments>),
-    /// Compares Chroma collections with their tables, record by record, and changes nothing
+    /// Compares Chroma collections with their tables record by record, without changing anything
     Verify(Box<VerifyArguments>),
-    /// Tells what is in a Chroma directory, and whether all of it can be migrated exactly
+    /// Shows the contents of a Chroma directory and whether all of it can be migrated exactly
     Inspect(InspectArguments),
-    /// Prints every record of a Chroma directory as a line of JSON
+    /// Prints each record of a Chroma directory as a line of JSON
     Dump(DumpArguments),
-    /// Finds the stored texts that are nearest in meaning to a text
+    /// Finds the stored texts nearest in meaning to a text
     Search(SearchArguments),
-    /// Judges what models answered
+    /// Judges the answers of models
     #[command(subcommand)]
     Judge(JudgeCommand),
-    /// Serves the three services over HTTP, and all of them under one address
+    /// Serves the three services over HTTP, and all of them behind one gateway
     Serve(ServeArguments),
-    /// Looks after the vector indexes that searches use: which there are, which there should be, how much they find
+    /// Shows, plans, builds and tunes the vector indexes that searches use
     #[command(subcommand)]
     Index(IndexCommand),
-    /// Examines server, tables, indexes, searches and embeddings, changes nothing, and says what hurts and what to do
+    /// Examines server, tables, indexes, searches and embeddings, and reports problems and fixes without changing anything
     Doctor {
         /// Print one JSON object instead of lines
         #[arg(long)]
         json: bool,
     },
-    /// Keeps tables in order while they are in use, as `serve` does by itself: dead rows, indexes and search settings that
-    /// no longer fit, statistics, old records of what was done
+    /// Maintains tables while they are in use, as `serve` does: dead rows, indexes and search parameters that no longer
+    /// fit, statistics, old job history
     Maintain(MaintainArguments),
-    /// Opens, names or stops the embedded PostgreSQL
+    /// Opens or stops the embedded PostgreSQL, or prints its URL
     #[command(subcommand)]
     Db(DbCommand),
-    /// Prints every setting in force and where it came from
+    /// Prints each current setting and its origin
     Config {
         /// Print one JSON object instead of lines
         #[arg(long)]
@@ -99,10 +100,10 @@ pub(crate) enum Command {
     },
 }
 
-/// Which collections, and which tables they belong to.
+/// Collections and their tables.
 #[derive(Debug, Args)]
 pub(crate) struct TransferArguments {
-    /// Which collections
+    /// Collections to process
     #[arg(value_enum)]
     pub(crate) what: Option<What>,
     /// Name of the collection, after `collection`
@@ -128,13 +129,13 @@ pub(crate) struct TransferArguments {
     /// Column for the documents [default: document]
     #[arg(long, value_name = "COLUMN")]
     pub(crate) text_column: Option<String>,
-    /// Metadata key that sorts the records, into a column that is `unknown` where the key is absent
+    /// Metadata key of the category, stored in a column that is `unknown` where the key is absent
     #[arg(long, value_name = "KEY[:COLUMN]")]
     pub(crate) category: Option<String>,
-    /// Metadata key to have as a column too: text (the default), bigint, double, boolean or timestamp. May be repeated
+    /// Metadata key to store as a column too: text (the default), bigint, double, boolean or timestamp. May be repeated
     #[arg(long, value_name = "KEY[:COLUMN[:TYPE]]")]
     pub(crate) column: Vec<String>,
-    /// Make a vector from the text of each record that has none; without it such records are rejected
+    /// Embed the text of each record that has no vector; by default such records are rejected
     #[arg(long)]
     pub(crate) embed_missing: bool,
 }
@@ -143,28 +144,28 @@ pub(crate) struct TransferArguments {
 pub(crate) struct MigrateArguments {
     #[command(flatten)]
     pub(crate) transfer: TransferArguments,
-    /// Look at both sides, print what would be done, and change nothing
+    /// Compare both sides and print what would be done, without changing anything
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Connections to copy on [default: one a core, at most 4]
+    /// Connections to copy with [default: one per core, at most 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
     pub(crate) jobs: Option<u8>,
-    /// Rows in one transaction
+    /// Rows per transaction
     #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) batch_rows: u32,
-    /// Records that PostgreSQL cannot hold: stop before anything is changed, or keep them in `migration_rejects`
+    /// Records that PostgreSQL cannot store: stop before anything is changed, or keep them in `migration_rejects`
     #[arg(long, value_enum, default_value_t = OnReject::Fail)]
     pub(crate) on_reject: OnReject,
     /// Delete migrated rows whose records are gone from ChromaDB
     #[arg(long)]
     pub(crate) delete: bool,
-    /// Write over migrated rows that were edited in PostgreSQL
+    /// Overwrite migrated rows that were edited in PostgreSQL
     #[arg(long)]
     pub(crate) overwrite: bool,
-    /// Do not compare both sides at the end
+    /// Skip the comparison of both sides at the end
     #[arg(long)]
     pub(crate) no_verify: bool,
-    /// Take a run back: remove the rows it brought, restore those it changed
+    /// Undo a run: remove the rows it added, restore those it changed
     #[arg(long, value_name = "RUN", conflicts_with_all = ["what", "dry_run", "delete", "no_verify"])]
     pub(crate) undo: Option<Uuid>,
     /// Print the report as one JSON object on standard output
@@ -172,10 +173,10 @@ pub(crate) struct MigrateArguments {
     pub(crate) json: bool,
 }
 
-/// What to do with records that PostgreSQL cannot hold.
+/// What to do with records that PostgreSQL cannot store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnReject {
-    /// Stop before anything is changed, and name them
+    /// Stop before anything is changed, and list them
     Fail,
     /// Keep each in `migration_rejects`, and copy the others
     Quarantine,
@@ -193,7 +194,7 @@ pub(crate) struct VerifyArguments {
 /// Which collections to migrate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum What {
-    /// All three services, each from the directory that the environment names
+    /// All three services, each from the directory that its variable names
     All,
     /// Query storage: collection `queries`
     #[value(alias = "queries")]
@@ -211,7 +212,7 @@ pub(crate) enum What {
 }
 
 impl What {
-    /// The services that are meant; none of a collection by name.
+    /// The services to process; empty for collections by name.
     pub(crate) fn services(self) -> Vec<Service> {
         match self {
             Self::All => Service::ALL.to_vec(),
@@ -223,7 +224,7 @@ impl What {
     }
 }
 
-/// What to read, and which part of it.
+/// The source, and which part of it to read.
 #[derive(Debug, Args)]
 pub(crate) struct SourceArguments {
     /// Chroma persist directory, which is never written to, or URL of a Chroma server
@@ -233,16 +234,16 @@ pub(crate) struct SourceArguments {
     pub(crate) scope: ScopeFlags,
 }
 
-/// Which part of a source is meant, and what its server asks for.
+/// Which part of a source to read, and the credentials of its server.
 #[derive(Args)]
 pub(crate) struct ScopeFlags {
     /// Only collections of this tenant
     #[arg(long)]
     pub(crate) tenant: Option<String>,
-    /// Only collections of databases of this name
+    /// Only collections of databases with this name
     #[arg(long)]
     pub(crate) database: Option<String>,
-    /// Token that the server asks for; better in the environment, where other users do not see it
+    /// Token for the server; prefer the environment, where other users cannot see it
     #[arg(long)]
     pub(crate) token: Option<String>,
     /// Header that the server expects the token in [default: authorization]
@@ -261,7 +262,7 @@ impl fmt::Debug for ScopeFlags {
     }
 }
 
-/// Where a Chroma server looks for the token.
+/// The header in which a Chroma server expects the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TokenHeader {
     /// `Authorization: Bearer TOKEN`
@@ -292,19 +293,19 @@ pub(crate) struct InspectArguments {
 pub(crate) struct DumpArguments {
     #[command(flatten)]
     pub(crate) source: SourceArguments,
-    /// Only collections of this name, of all tenants and databases unless --tenant and --database say which
+    /// Only collections with this name; of all tenants and databases unless --tenant or --database is given
     #[arg(long, value_name = "NAME")]
     pub(crate) collection: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct SearchArguments {
-    /// Where to search: query (queries), evaluation (metrics) or judge (outputs)
+    /// Service to search: query (queries), evaluation (metrics) or judge (outputs)
     #[arg(value_name = "SERVICE")]
     pub(crate) service: Service,
-    /// What to search for
+    /// Text to search for
     pub(crate) text: String,
-    /// Most results to print
+    /// Maximum number of results
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) limit: u32,
     /// Only records of this theme (query and judge)
@@ -316,10 +317,10 @@ pub(crate) struct SearchArguments {
     /// Only outputs of this model (judge)
     #[arg(long)]
     pub(crate) model_id: Option<String>,
-    /// Compare every record, without the vector index, for recall 1
+    /// Use an exact scan instead of the vector index
     #[arg(long)]
     pub(crate) exact: bool,
-    /// Search what `panopticon demo` has migrated
+    /// Search the database of `panopticon demo`
     #[arg(long, conflicts_with = "database_url")]
     pub(crate) demo: bool,
     /// Print one JSON array instead of lines
@@ -329,16 +330,16 @@ pub(crate) struct SearchArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArguments {
-    /// One service alone, or the gateway before services that run apart [default: all three services, and all routes
-    /// at the gateway's port]
+    /// One service, or the gateway for services that run separately [default: all three services, and all routes on
+    /// the gateway's port]
     #[arg(value_enum)]
     pub(crate) what: Option<Served>,
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) bind: Option<IpAddr>,
-    /// Port of the one service, or of the gateway; 0 is any that is free
+    /// Port of the service or the gateway; 0 chooses a free port
     #[arg(long, value_name = "PORT", requires = "what")]
     pub(crate) port: Option<u16>,
-    /// Listen beyond this machine without an API_KEY
+    /// Allow a non-loopback address without an API_KEY
     #[arg(long)]
     pub(crate) allow_open: bool,
 }
@@ -352,13 +353,13 @@ pub(crate) enum Served {
     Evaluation,
     /// Judge service
     Judge,
-    /// The gateway to QUERY_STORAGE_URL, EVALUATION_STORAGE_URL and JUDGE_SERVICE_URL
+    /// The gateway for QUERY_STORAGE_URL, EVALUATION_STORAGE_URL and JUDGE_SERVICE_URL
     Gateway,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DbCommand {
-    /// Prints the embedded server's URL, with its password, and leaves the server running
+    /// Prints the embedded server's URL, including its password, and leaves the server running
     Url {
         #[command(flatten)]
         database: DatabaseArguments,
@@ -367,7 +368,7 @@ pub(crate) enum DbCommand {
     Psql {
         #[command(flatten)]
         database: DatabaseArguments,
-        /// Arguments for psql itself
+        /// Arguments for psql
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -375,33 +376,33 @@ pub(crate) enum DbCommand {
     Stop,
 }
 
-/// Which database of the embedded server, and as whom.
+/// The database of the embedded server, and the role to connect as.
 #[derive(Debug, Args)]
 pub(crate) struct DatabaseArguments {
     /// The demo's database
     #[arg(long)]
     pub(crate) demo: bool,
-    /// As the server's superuser, whom commands are never, to make roles or change extensions
+    /// Connect as the server's superuser, to create roles or change extensions; no other command does
     #[arg(long)]
     pub(crate) superuser: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum IndexCommand {
-    /// Tells each table's vector index, its size, and what its search settings were measured to find
+    /// Shows each table's vector index, its size, and the measured recall of its search parameters
     Status(IndexArguments),
-    /// Tells what `apply` would do, and why
+    /// Shows what `apply` would do, and why
     Plan(IndexArguments),
-    /// Builds, swaps and drops indexes as planned, and measures their search settings, while the tables are in use;
-    /// killed at any moment, it goes on when run again
+    /// Builds, swaps and drops indexes as planned, and tunes their search parameters, while the tables are in use;
+    /// rerun the command to resume after an interruption
     Apply {
         #[command(flatten)]
         arguments: IndexArguments,
-        /// Tell what would be done, as `plan` does, and change nothing
+        /// Show what would be done, as `plan` does, without changing anything
         #[arg(long)]
         dry_run: bool,
     },
-    /// Measures again which search settings meet VECTOR_RECALL_TARGET, on each table's own rows
+    /// Measures again, on each table's rows, which search parameters meet VECTOR_RECALL_TARGET
     Tune(IndexArguments),
 }
 
@@ -417,13 +418,13 @@ pub(crate) struct IndexArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct MaintainArguments {
-    /// Do what is to be done now, and end [default: again each MAINTENANCE_INTERVAL_SECONDS, until a signal]
+    /// Run one round and exit [default: repeat every MAINTENANCE_INTERVAL_SECONDS until a signal arrives]
     #[arg(long)]
     pub(crate) once: bool,
-    /// Tell what would be done, and why, and change nothing
+    /// Show what would be done, and why, without changing anything
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Print one JSON object for each round instead of lines
+    /// Print one JSON object per round instead of lines
     #[arg(long)]
     pub(crate) json: bool,
     /// Only this table [default: all]
@@ -433,21 +434,21 @@ pub(crate) struct MaintainArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum JudgeCommand {
-    /// Reads the score or the winner from a judge's words on standard input, and prints it as JSON
+    /// Reads the score or the winner from a judge's answer on standard input, and prints it as JSON
     Parse(ParseArguments),
-    /// Has models answer queries and judges judge the answers, and keeps it all; can be interrupted and resumed
+    /// Has models answer queries and judges score the answers, and stores both; can be interrupted and resumed
     Run(Box<RunArguments>),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArguments {
-    /// Go on with this run instead of beginning one
+    /// Resume this run instead of starting a new one
     #[arg(long, value_name = "RUN", conflicts_with_all = ["models", "metrics", "theme", "query_ids", "filter"])]
     pub(crate) resume: Option<String>,
-    /// With --resume: do again what failed
+    /// With --resume: retry what failed
     #[arg(long, requires = "resume")]
     pub(crate) retry_failed: bool,
-    /// What to call the run
+    /// Name of the run
     #[arg(long, conflicts_with = "resume")]
     pub(crate) name: Option<String>,
     /// Ask the newest queries of this theme
@@ -456,44 +457,44 @@ pub(crate) struct RunArguments {
     /// Ask the query with this id; may be repeated
     #[arg(long = "query", value_name = "ID", conflicts_with_all = ["theme", "filter"])]
     pub(crate) query_ids: Vec<String>,
-    /// Ask queries whose metadata satisfy this, written as ChromaDB's `where`
+    /// Ask queries whose metadata match this filter, in the syntax of ChromaDB's `where`
     #[arg(long = "where", value_name = "JSON")]
     pub(crate) filter: Option<String>,
-    /// Most queries that are asked [default: 1000]
+    /// Maximum number of queries [default: 1000]
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u32>,
-    /// Model that answers; may be repeated. MODEL=PROVIDER for one whose name suggests no provider: openai for every
-    /// server that speaks its API
+    /// Model that answers; may be repeated. MODEL=PROVIDER if the name does not imply the provider: openai for any
+    /// server with OpenAI's API
     #[arg(long = "model", value_name = "MODEL[=PROVIDER]", required_unless_present = "resume")]
     pub(crate) models: Vec<String>,
     /// Model that judges [default: gpt-4]; may be repeated, for a panel
     #[arg(long = "judge", value_name = "MODEL[=PROVIDER]")]
     pub(crate) judges: Vec<String>,
-    /// Evaluation metric by whose prompt is judged; may be repeated
+    /// Evaluation metric whose prompt the judges get; may be repeated
     #[arg(long = "metric", value_name = "ID", required_unless_present = "resume")]
     pub(crate) metrics: Vec<String>,
-    /// Have each two models' answers compared, in both orders, instead of scored
+    /// Compare the answers of each pair of models, in both orders, instead of scoring them
     #[arg(long)]
     pub(crate) pairwise: bool,
-    /// Times that each judge is asked the same [default: 1]
+    /// Number of times that each judge gets the same prompt [default: 1]
     #[arg(long, value_name = "N")]
     pub(crate) repeats: Option<u32>,
     /// Temperature with which models answer [default: MODEL_DEFAULT_TEMPERATURE]
     #[arg(long, value_name = "NUMBER")]
     pub(crate) temperature: Option<f64>,
-    /// Ask judges again what they were asked before
+    /// Call judges again instead of using their stored answers
     #[arg(long)]
     pub(crate) no_cache: bool,
-    /// Stop after so many calls
+    /// Stop after N calls
     #[arg(long, value_name = "N")]
     pub(crate) max_requests: Option<u64>,
-    /// Stop after so many tokens
+    /// Stop after N tokens
     #[arg(long, value_name = "N")]
     pub(crate) max_tokens: Option<u64>,
-    /// Stop once it has cost so much; for models whose prices are known
+    /// Stop once calls have cost this many US dollars; for models whose prices are known
     #[arg(long, value_name = "USD")]
     pub(crate) max_cost: Option<f64>,
-    /// Stop after so many seconds
+    /// Stop after this many seconds
     #[arg(long, value_name = "SECONDS")]
     pub(crate) max_time: Option<u64>,
     /// Print the run as one JSON object at the end
@@ -506,13 +507,13 @@ pub(crate) struct ParseArguments {
     /// What the judge was asked for
     #[arg(long, value_enum, default_value_t = VerdictKind::Score)]
     pub(crate) kind: VerdictKind,
-    /// Worst score of the judge's scale
+    /// Lowest score of the judge's scale
     #[arg(long, value_name = "NUMBER", requires = "max", allow_negative_numbers = true)]
     pub(crate) min: Option<f64>,
-    /// Best score of the judge's scale: `8/10` counts only if it is 10
+    /// Highest score of the judge's scale: `8/10` counts only if it is 10
     #[arg(long, value_name = "NUMBER", requires = "min", allow_negative_numbers = true)]
     pub(crate) max: Option<f64>,
-    /// Read one JSON object with a `text` from each line, and print one answer for each
+    /// Read one JSON object with a `text` from each line, and print one result per line
     #[arg(long)]
     pub(crate) jsonl: bool,
 }

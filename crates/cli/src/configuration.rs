@@ -1,5 +1,5 @@
-//! The settings in force. Precedence: flag, environment, `.env` of the current folder or the nearest one above it,
-//! default. A variable that is set but empty is an error, never the default.
+//! The current settings. Precedence: flag, environment, `.env` of the current folder or the nearest one above it,
+//! default. A variable that is set but empty is an error.
 
 use std::{env, path::PathBuf, time::Duration};
 
@@ -34,11 +34,11 @@ pub(crate) enum Origin {
     Environment,
     /// This line of a `.env` file.
     DotEnv(PathBuf, usize),
-    /// Nothing said otherwise.
+    /// Not set.
     Default,
 }
 
-/// What holds for a variable.
+/// The value of a variable.
 #[derive(Clone, Debug)]
 pub(crate) struct Setting {
     pub(crate) row: &'static Row,
@@ -52,11 +52,11 @@ pub(crate) struct Setting {
 #[derive(Clone, Debug)]
 pub(crate) struct Configuration {
     settings: Vec<Setting>,
-    /// What of `.env` files was passed over, a sentence each.
+    /// What was ignored in `.env` files, one sentence each.
     remarks: Vec<String>,
-    /// Why the `.env` that was read is not believed about everything.
-    doubt: Option<String>,
-    /// Why settings may be missing: the `.env` of the user that could not be read.
+    /// Why some settings of the `.env` file are not trusted.
+    distrust: Option<String>,
+    /// Why settings may be missing: a `.env` file of the user that could not be read.
     missed: Option<String>,
 }
 
@@ -72,10 +72,10 @@ pub(crate) struct MaintenanceSettings {
 }
 
 impl Configuration {
-    /// Gathers the settings.
+    /// Reads the settings.
     ///
     /// # Errors
-    /// When a value is empty, not Unicode, or none of those allowed; or a line of `.env` that gives one cannot be read.
+    /// When a value is empty, not Unicode or invalid; or when a line of `.env` that sets one cannot be read.
     pub(crate) fn load(flags: &SettingFlags) -> Result<Self, Failure> {
         let current = env::current_dir().context("failed to find the current folder")?;
         let dot_env = DotEnv::find(&current, environment::variable);
@@ -105,29 +105,29 @@ impl Configuration {
             .map_err(Failure::usage)?;
         let missed = dot_env.skipped.iter().find(|skipped| skipped.is_missed);
         let missed = missed.map(|file| format!("`{}` was not read: {}", file.path.display(), file.reason));
-        let doubt = dot_env.doubt().map(str::to_owned);
-        let configuration = Self { settings, remarks, doubt, missed };
+        let distrust = dot_env.distrust().map(str::to_owned);
+        let configuration = Self { settings, remarks, distrust, missed };
         configuration.check().map_err(Failure::usage)?;
         Ok(configuration)
     }
 
-    /// What of `.env` files was passed over, a sentence each, without anything that they say.
+    /// What was ignored in `.env` files, one sentence each, without values from the files.
     pub(crate) fn remarks(&self) -> &[String] {
         &self.remarks
     }
 
-    /// Refuses to take the default of `variable` where a file of the user's, which may say otherwise, could not be read:
-    /// data would go to a database that the user did not name.
+    /// Refuses the default of `variable` if a `.env` file of the user, which may set it, could not be read: data would go
+    /// to a database that the user did not name.
     ///
     /// # Errors
     /// In that case.
-    pub(crate) fn refuse_doubtful_default<T, const D: bool>(
+    pub(crate) fn refuse_uncertain_default<T, const D: bool>(
         &self,
         variable: &Variable<T, D>,
     ) -> Result<(), Failure> {
         match &self.missed {
             Some(missed) if !self.is_given(variable) => Err(Failure::usage(anyhow!(
-                "{variable} may be set in a file that cannot be used: {missed}; set it in the environment, or mend the file"
+                "{variable} may be set in a file that cannot be used: {missed}; set it in the environment, or fix the file"
             ))),
             _ => Ok(()),
         }
@@ -143,31 +143,31 @@ impl Configuration {
         self.setting(&DATABASE_URL).origin == Origin::Flag
     }
 
-    /// Where Panopticon keeps its own things.
+    /// The folder for Panopticon's files.
     pub(crate) fn data_dir(&self) -> DataDir {
         DataDir::new(self.value(&PANOPTICON_DATA_DIR).expect("there is a default"))
     }
 
-    /// The user's own copy of the model, if there is one.
+    /// The user's copy of the model, if there is one.
     pub(crate) fn model_dir(&self) -> Option<PathBuf> {
         self.text(&PANOPTICON_MODEL_DIR).map(PathBuf::from)
     }
 
-    /// Refuses `variable`, a directory on which a program of ours is to run, if others can have written where it is set:
-    /// what they put into that directory would run as us.
+    /// Refuses `variable`, a directory that Chroma would open, if other users could have written the file that sets it:
+    /// their code in that directory would run as this user.
     ///
     /// # Errors
     /// In that case.
-    pub(crate) fn refuse_doubted_directory(&self, variable: &Optional<String>) -> Result<(), Failure> {
-        self.refuse_doubted(variable, "a directory that Chroma is to open")
+    pub(crate) fn refuse_untrusted_directory(&self, variable: &Optional<String>) -> Result<(), Failure> {
+        self.refuse_untrusted(variable, "a directory that Chroma opens")
     }
 
-    /// Refuses `variable`, a server, if others can have written where it is set, and it would get a token that they do not
-    /// have: one of the flag `token` or the environment.
+    /// Refuses `variable`, a server, if other users could have written the file that sets it and the server would get a
+    /// token that they do not have: one from the flag `token` or the environment.
     ///
     /// # Errors
     /// In that case.
-    pub(crate) fn refuse_doubted_server(
+    pub(crate) fn refuse_untrusted_server(
         &self,
         variable: &Optional<String>,
         token: Option<&str>,
@@ -175,47 +175,46 @@ impl Configuration {
         let is_in_file = |variable| matches!(self.setting(variable).origin, Origin::DotEnv(..));
         let is_token_in_file = token.is_none() && is_in_file(&CHROMA_TOKEN);
         match (self.chroma_token(token).is_some(), is_token_in_file, is_in_file(variable)) {
-            (true, false, true) => self.refuse_doubted(variable, "a server that gets your token"),
-            (true, true, false) => self.refuse_doubted(
-                &CHROMA_TOKEN,
-                "whose data a server that it does not name is to show and change",
-            ),
+            (true, false, true) => self.refuse_untrusted(variable, "a server that gets your token"),
+            (true, true, false) => {
+                self.refuse_untrusted(&CHROMA_TOKEN, "which gives access to a server that is named elsewhere")
+            }
             _ => Ok(()),
         }
     }
 
-    /// Refuses the store of `service` if others can have written which one it is.
+    /// Refuses the storage of `service` if other users could have chosen it.
     ///
     /// # Errors
     /// In that case.
-    pub(crate) fn refuse_doubted_storage(&self, service: Service) -> Result<(), Failure> {
-        self.refuse_doubted(storage_type(service), "where data are stored")
+    pub(crate) fn refuse_untrusted_storage(&self, service: Service) -> Result<(), Failure> {
+        self.refuse_untrusted(storage_type(service), "where data is stored")
     }
 
-    /// Refuses `url`, that of `DATABASE_URL`, if others can have written it, and its server would be shown a secret that
-    /// they do not have.
+    /// Refuses `url`, the value of `DATABASE_URL`, if other users could have written it and its server would get a secret
+    /// that they do not have.
     ///
     /// # Errors
     /// In that case.
-    pub(crate) fn refuse_doubted_database(&self, url: &DatabaseUrl) -> Result<(), Failure> {
+    pub(crate) fn refuse_untrusted_database(&self, url: &DatabaseUrl) -> Result<(), Failure> {
         match url.secret_from_elsewhere(libpq()) {
             Some(secret) => {
-                let purpose = format!("a server that is shown {secret}, which is not from that file");
-                self.refuse_doubted(&DATABASE_URL, &purpose)
+                let purpose = format!("a server that gets {secret}, which is not from that file");
+                self.refuse_untrusted(&DATABASE_URL, &purpose)
             }
             None => Ok(()),
         }
     }
 
-    fn refuse_doubted<T, const D: bool>(
+    fn refuse_untrusted<T, const D: bool>(
         &self,
         variable: &Variable<T, D>,
         purpose: &str,
     ) -> Result<(), Failure> {
         let setting = self.setting(variable);
-        match (&setting.origin, &self.doubt) {
-            (Origin::DotEnv(..), Some(doubt)) => Err(Failure::usage(anyhow!(
-                "{} is not believed about {purpose}: {doubt}; set it in the environment",
+        match (&setting.origin, &self.distrust) {
+            (Origin::DotEnv(..), Some(distrust)) => Err(Failure::usage(anyhow!(
+                "{} is not trusted to name {purpose}: {distrust}; set it in the environment",
                 setting.place()
             ))),
             _ => Ok(()),
@@ -255,7 +254,7 @@ impl Configuration {
         Ok((self.get(&LOG_LEVEL)?, self.get(&LOG_FORMAT)?))
     }
 
-    /// The value of `variable` that is given, else its default.
+    /// The value of `variable`, else its default.
     ///
     /// # Errors
     /// When the value is invalid.
@@ -271,7 +270,7 @@ impl Configuration {
         self.parsed(variable)
     }
 
-    /// The text that is given for `variable`, which may be secret.
+    /// The text of `variable`, which may be secret; `None` if it is not set.
     pub(crate) fn text<const D: bool>(&self, variable: &Variable<String, D>) -> Option<&str> {
         self.value(variable).filter(|_| self.is_given(variable))
     }
@@ -297,12 +296,12 @@ impl Configuration {
         }
     }
 
-    /// `variable` as errors name it: with file and line, if it is from one.
+    /// The name of `variable` for errors: with file and line, if it is from a file.
     pub(crate) fn place<T, const D: bool>(&self, variable: &Variable<T, D>) -> String {
         self.setting(variable).place()
     }
 
-    /// The token for Chroma servers: what a flag says, else `CHROMA_TOKEN`.
+    /// The token for Chroma servers: `flag`, else `CHROMA_TOKEN`.
     pub(crate) fn chroma_token<'a>(&'a self, flag: Option<&'a str>) -> Option<&'a str> {
         flag.or_else(|| self.text(&CHROMA_TOKEN))
     }
@@ -327,7 +326,7 @@ impl Configuration {
 }
 
 impl Setting {
-    /// The name, with file and line if it is from one.
+    /// The name, with file and line if it is from a file.
     fn place(&self) -> String {
         match &self.origin {
             Origin::DotEnv(path, line) => format!("{} in line {line} of `{}`", self.row.name, path.display()),
@@ -336,7 +335,7 @@ impl Setting {
     }
 }
 
-/// What the file says of a variable. One that is not believed is remarked upon.
+/// The value of a variable in the file. One that is not trusted is added to `remarks`.
 fn from_file(
     dot_env: &DotEnv,
     row: &Row,
@@ -348,16 +347,16 @@ fn from_file(
     };
     match found {
         Found::Value(value) => Ok(Some((value, Origin::DotEnv(path.to_owned(), line)))),
-        Found::Doubted(why) => {
+        Found::Untrusted(why) => {
             remarks.push(format!("{name} in line {line} of `{}` is not used: {why}", path.display()));
             Ok(None)
         }
         Found::Unreadable => {
-            let doubt = dot_env.doubt().map_or_else(String::new, |doubt| {
-                format!(", and without variables of the environment, since {doubt}")
+            let distrust = dot_env.distrust().map_or_else(String::new, |distrust| {
+                format!(", and without references to environment variables, since {distrust}")
             });
             Err(anyhow!(
-                "{name} in line {line} of `{}` cannot be read: expected {name}=value, in quotes if it has blanks at its ends or line breaks{doubt}",
+                "{name} in line {line} of `{}` cannot be read: expected {name}=value, in quotes if it begins or ends with spaces or has line breaks{distrust}",
                 path.display()
             ))
         }

@@ -1,4 +1,4 @@
-//! The database that a command works on: the one that `DATABASE_URL` names, else the embedded server's.
+//! The database of a command: the one that `DATABASE_URL` names, else the embedded server's.
 
 use anyhow::Context as _;
 use provision::{Server, ServerOptions};
@@ -9,23 +9,22 @@ use crate::{
     settings::table::DATABASE_URL,
 };
 
-/// The demo's own database on the embedded server, apart from the user's data.
+/// The demo's database on the embedded server, separate from the user's data.
 pub(crate) const DEMO_DATABASE: &str = "panopticon_demo";
 
-/// An open database, and the embedded server if it is on that.
+/// An open database, and the embedded server if the database is on it.
 pub(crate) struct Connection {
     pub(crate) database: Database,
     server: Option<Server>,
 }
 
 impl Connection {
-    /// Connects to `DATABASE_URL`, or starts the embedded server and says so. Refuses a database in which our statements
-    /// cannot work.
+    /// Connects to `DATABASE_URL`, or starts the embedded server and says so. Refuses an incompatible database.
     pub(crate) async fn open(configuration: &Configuration) -> Result<Self, Failure> {
         Self::open_within(configuration, &DatabaseOptions::default()).await
     }
 
-    /// The same within `limits`.
+    /// As [`open`](Self::open), within `limits`.
     pub(crate) async fn open_within(
         configuration: &Configuration,
         limits: &DatabaseOptions,
@@ -40,7 +39,7 @@ impl Connection {
         }
     }
 
-    /// As [`open`](Self::open), whatever the database is.
+    /// As [`open`](Self::open), but also opens an incompatible database.
     pub(crate) async fn open_as_it_is(configuration: &Configuration) -> Result<Self, Failure> {
         Self::connect(configuration, &DatabaseOptions::default()).await
     }
@@ -56,7 +55,7 @@ impl Connection {
         }
     }
 
-    /// Connects to the demo's database, which exists after the demo.
+    /// Connects to the demo's database, which `panopticon demo` creates.
     pub(crate) async fn open_demo(configuration: &Configuration) -> Result<Self, Failure> {
         let server = start_embedded(configuration).await?;
         let url = server.url_of(DEMO_DATABASE);
@@ -70,12 +69,12 @@ impl Connection {
         Ok(Self { database: Database::connect(url).await?, server: Some(server) })
     }
 
-    /// The database, and the embedded server if it is on that.
+    /// The database, and the embedded server if the database is on it.
     pub(crate) fn into_parts(self) -> (Database, Option<Server>) {
         (self.database, self.server)
     }
 
-    /// Closes the connections and lets go of the embedded server.
+    /// Closes the connections and releases the embedded server.
     pub(crate) async fn close(self) -> Result<(), Failure> {
         self.database.close().await;
         match self.server {
@@ -85,21 +84,21 @@ impl Connection {
     }
 }
 
-/// `DATABASE_URL` with what libpq's environment variables say that it does not.
+/// `DATABASE_URL`, completed by libpq's environment variables.
 fn database_url(configuration: &Configuration) -> Result<Option<String>, Failure> {
     let Some(url) = configuration.text(&DATABASE_URL) else {
-        configuration.refuse_doubtful_default(&DATABASE_URL)?;
+        configuration.refuse_uncertain_default(&DATABASE_URL)?;
         return Ok(None);
     };
     let failed = |error| {
         Failure::usage(error).context(format!("{} cannot be used", configuration.place(&DATABASE_URL)))
     };
     let url = DatabaseUrl::parse(url).map_err(failed)?;
-    configuration.refuse_doubted_database(&url)?;
+    configuration.refuse_untrusted_database(&url)?;
     Ok(Some(url.with_variables(libpq()).map_err(failed)?.to_url()))
 }
 
-/// Starts the embedded server and says on standard error where it is.
+/// Starts the embedded server, and prints its folder on standard error.
 pub(crate) async fn start_embedded(configuration: &Configuration) -> Result<Server, Failure> {
     let options = ServerOptions::in_data_dir(&configuration.data_dir());
     eprintln!(
@@ -109,7 +108,7 @@ pub(crate) async fn start_embedded(configuration: &Configuration) -> Result<Serv
     blocking(move || Server::start(&options, &setup_line)).await
 }
 
-/// Whether the embedded server has been made before, so that using it changes nothing.
+/// Whether the embedded server exists already, so that using it creates nothing.
 pub(crate) fn has_embedded_cluster(configuration: &Configuration) -> bool {
     ServerOptions::in_data_dir(&configuration.data_dir()).has_cluster()
 }

@@ -1,6 +1,6 @@
-//! libpq's environment variables. They are the user's settings for the database of `DATABASE_URL`, and say nothing about
-//! our own server: so they are taken out of this process's environment before anything else looks, the driver and the
-//! programs that we run included, and given to that one URL.
+//! libpq's environment variables. They are the user's settings for the database of `DATABASE_URL`, not for our own
+//! server. They are removed from this process's environment before the driver or a child process reads them, and applied
+//! only to that URL.
 
 use std::{
     env,
@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 
 static TAKEN: OnceLock<Vec<(String, String)>> = OnceLock::new();
 
-/// Takes them. Other threads may read the environment of a process at any time, the allocator's for one, so that it is
-/// not safe to change: this program is executed once more, without them. The process stays the same.
+/// Removes them from the environment. Other threads, such as the allocator's, may read the environment at any time, so
+/// changing it in place is not safe: this program is executed again without them, in the same process.
 ///
 /// # Errors
 /// When this program cannot be executed.
@@ -25,13 +25,13 @@ pub(crate) fn take_libpq() -> io::Result<()> {
     let given: Vec<[String; 2]> = LIBPQ_VARIABLES
         .iter()
         .filter_map(|name| {
-            // What is not Unicode is refused where it matters: no parameter's value looks like this.
+            // A value that is not Unicode is refused later: no parameter is valid after this replacement.
             let value = env::var_os(name)?.to_string_lossy().into_owned();
             Some([(*name).to_owned(), value])
         })
         .collect();
     if given.is_empty() {
-        // Where no variable was set, this program was not executed a second time, and nothing was handed on.
+        // Without variables, this program was not executed again and nothing was passed on.
         TAKEN.set(handed_on().unwrap_or_default()).expect("they are taken once");
         return Ok(());
     }
@@ -43,11 +43,11 @@ pub(crate) fn take_libpq() -> io::Result<()> {
     for name in LIBPQ_VARIABLES {
         command.env_remove(name);
     }
-    // With the id of the process: one that inherits the variable is another.
+    // The process id distinguishes this process from children that inherit the variable.
     Err(command.args(words).env(LIBPQ_HANDED_ON, format!("{} {}", process::id(), json!(given))).exec())
 }
 
-/// What this process took before it was executed once more.
+/// The variables that this process removed before it was executed again.
 fn handed_on() -> Option<Vec<(String, String)>> {
     let text = env::var(LIBPQ_HANDED_ON).ok()?;
     let (id, given) = text.split_once(' ')?;
@@ -58,14 +58,14 @@ fn handed_on() -> Option<Vec<(String, String)>> {
     serde_json::from_str::<Value>(given).ok()?.as_array()?.iter().map(pair).collect()
 }
 
-/// Tells the libraries which file has the certificates to trust, in OpenSSL's variable for it.
+/// Tells the libraries to trust the certificates of OpenSSL's `SSL_CERT_FILE`.
 pub(crate) fn trust_certificates() {
     if let Some(path) = env::var_os("SSL_CERT_FILE") {
         store::tls::trust_file(path.into());
     }
 }
 
-/// Name and value of those that were set.
+/// Name and value of libpq's variables that were set.
 pub(crate) fn libpq() -> &'static [(String, String)] {
     TAKEN.get().map_or(&[], Vec::as_slice)
 }
@@ -73,6 +73,6 @@ pub(crate) fn libpq() -> &'static [(String, String)] {
 /// The environment variable `name`, libpq's included.
 pub(crate) fn variable(name: &str) -> Option<OsString> {
     let taken = libpq().iter().find(|(taken, _)| taken == name).map(|(_, value)| value.into());
-    // Names with `=` or NUL are none.
+    // No variable's name contains `=` or NUL.
     taken.or_else(|| if name.is_empty() || name.contains(['=', '\0']) { None } else { env::var_os(name) })
 }

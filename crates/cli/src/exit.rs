@@ -1,4 +1,4 @@
-//! How a command ends. The codes are the same for every command and listed in docs/reference/exit-codes.md.
+//! Exit codes, the same for every command, and the errors that choose them. See docs/reference/exit-codes.md.
 
 use std::process;
 
@@ -10,23 +10,23 @@ use crate::{output::visible, remedy};
 pub(crate) enum ExitCode {
     /// Complete and verified.
     Complete = 0,
-    /// Something failed on the way; run again.
+    /// Failed; run again.
     Failed = 1,
     /// Wrong arguments or configuration, or a source that cannot be read.
     Usage = 2,
     /// Finished, but records were rejected, are missing, have no vector, or cannot be shown exactly; or judgements of a
-    /// run are no measurement.
+    /// run have no result.
     Rejected = 3,
     /// A comparison found a difference.
     Different = 4,
-    /// Refused: another process holds the table or its indexes, or rows edited since are in the way.
+    /// Refused: the table or its indexes are locked by another process, or edited rows conflict.
     Refused = 5,
     /// `doctor` found errors or warnings.
     Unhealthy = 6,
-    /// Interrupted by a signal, as shells count it.
+    /// Interrupted by a signal: 128 + SIGINT, as in shells.
     Interrupted = 130,
-    /// Whoever read standard output went away before the end, as shells count SIGPIPE. Not a failure; but not 0,
-    /// which would say that every record was printed.
+    /// The reader of standard output closed it early: 128 + SIGPIPE, as in shells. Not a failure, but not 0 either,
+    /// which would mean that every record was printed.
     BrokenPipe = 141,
 }
 
@@ -36,7 +36,7 @@ impl From<ExitCode> for process::ExitCode {
     }
 }
 
-/// A command that could not do its work.
+/// The error of a command, with its exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: ExitCode,
@@ -46,7 +46,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// With a hint what to do about it, where that is not in the message.
+    /// With a hint for the user, if the message has none.
     pub(crate) fn new(code: ExitCode, hint: Option<String>, error: impl Into<anyhow::Error>) -> Self {
         Self { code, error: error.into(), hint }
     }
@@ -56,22 +56,22 @@ impl Failure {
         Self { code: ExitCode::Usage, error: error.into(), hint: None }
     }
 
-    /// As [`usage`](Self::usage), with what to do about it.
+    /// As [`usage`](Self::usage), with a hint.
     pub(crate) fn usage_with_hint(hint: Option<String>, error: impl Into<anyhow::Error>) -> Self {
         Self { hint, ..Self::usage(error) }
     }
 
-    /// Another process is in the way.
+    /// Another process conflicts.
     pub(crate) fn refused(error: impl Into<anyhow::Error>) -> Self {
         Self { code: ExitCode::Refused, error: error.into(), hint: None }
     }
 
-    /// The same failure, with what was being done in front of its cause.
+    /// Adds `context` in front of the cause.
     pub(crate) fn context(self, context: String) -> Self {
         Self { error: self.error.context(context), ..self }
     }
 
-    /// The whole chain of causes on one line.
+    /// The chain of causes on one line.
     pub(crate) fn message(&self) -> String {
         chain(self.error.as_ref())
     }
@@ -86,9 +86,9 @@ impl Failure {
         self.hint.as_deref()
     }
 
-    /// Says on standard error what went wrong.
+    /// Prints the error and its hint on standard error.
     pub(crate) fn print(self) -> ExitCode {
-        // Names out of a source may hold escape sequences.
+        // Names from a source may contain escape sequences.
         eprintln!("error: {}", visible(&self.message()));
         if let Some(hint) = self.hint() {
             eprintln!("hint: {}", visible(hint));
@@ -97,12 +97,11 @@ impl Failure {
     }
 }
 
-/// An error and all of its causes on one line, with what helps.
+/// An error and all of its causes on one line, with their remedies.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let (mut text, mut last) = (String::new(), String::new());
     for error in std::iter::successors(Some(error), |error| error.source()) {
-        // Drivers put line breaks into their messages; a line that is one can be searched for. And they repeat their
-        // cause.
+        // Drivers put line breaks into their messages, and repeat their cause.
         let cause = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         if text.is_empty() || !last.ends_with(&cause) {
             let colon = if text.is_empty() { "" } else { ": " };
@@ -157,7 +156,7 @@ impl From<store::storage::StorageError> for Failure {
                 ExitCode::Usage
             }
             StorageError::Unavailable { .. } => ExitCode::Failed,
-            // A store that does not fit is for its owner to change.
+            // An incompatible storage is a usage error.
             StorageError::Failed { source, .. } => {
                 source.downcast_ref::<store::Error>().map_or(ExitCode::Failed, store_code)
             }

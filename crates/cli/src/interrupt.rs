@@ -1,4 +1,4 @@
-//! Signals, and blocking work that they can end.
+//! Signals, and blocking work that they can interrupt.
 
 use std::sync::{
     Arc,
@@ -10,20 +10,20 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::Failure;
 
-/// SIGINT and SIGTERM, handled from the moment that the value is made.
+/// SIGINT and SIGTERM, handled from the creation of this value.
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
-    /// From now on these signals do not end the process by themselves.
+    /// From now on, these signals no longer end the process.
     pub(crate) fn new() -> Self {
         let handled = |kind| signal(kind).expect("SIGINT and SIGTERM can be handled");
         Self { interrupt: handled(SignalKind::interrupt()), terminate: handled(SignalKind::terminate()) }
     }
 
-    /// Returns at the next one.
+    /// Waits for the next signal.
     pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
@@ -32,7 +32,7 @@ impl Signals {
     }
 }
 
-/// Says whether blocking work should end early.
+/// Tells blocking work to end early.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Interrupt(
     // Shared between the work and the guard that lives in the async task.
@@ -46,7 +46,7 @@ impl Interrupt {
     }
 }
 
-/// Raises its interrupt when the async task is dropped, which is how a command ends at a signal.
+/// Raises its interrupt when a signal drops the async task of the command.
 struct RaiseOnDrop(Interrupt);
 
 impl Drop for RaiseOnDrop {
@@ -55,7 +55,7 @@ impl Drop for RaiseOnDrop {
     }
 }
 
-/// Runs `work`, which blocks and asks its [`Interrupt`] between records, away from the async threads.
+/// Runs `work`, which blocks and checks its [`Interrupt`] between records, outside the async threads.
 pub(crate) async fn run_interruptibly<T: Send + 'static>(
     work: impl FnOnce(&Interrupt) -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
@@ -64,8 +64,8 @@ pub(crate) async fn run_interruptibly<T: Send + 'static>(
     to_end(move || work(&interrupt)).await
 }
 
-/// Runs `work`, which blocks, away from the async threads. The end of the process waits for it, and for what comes of it
-/// to be dropped: it may have servers to stop and files to remove.
+/// Runs `work`, which blocks, outside the async threads. The process does not exit before it ends and its result is
+/// dropped: it may have servers to stop and files to remove.
 pub(crate) async fn to_end<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let unfinished = Unfinished::begin();
     match tokio::task::spawn_blocking(move || (work(), unfinished)).await {

@@ -1,4 +1,4 @@
-//! The log of a command: what it and the libraries report, on standard error.
+//! The log on standard error.
 
 use std::{error::Error, fmt::Debug};
 
@@ -19,7 +19,7 @@ use tracing_subscriber::{
 
 use crate::{output::visible, remedy, settings::table::Format};
 
-/// Sends log lines of `level` and above to standard error, and spans to `traces`, whatever the level.
+/// Sends log lines of `level` and above to standard error, and spans of any level to `traces`.
 pub(crate) fn start(
     level: LevelFilter,
     format: Format,
@@ -28,7 +28,7 @@ pub(crate) fn start(
     tracing_subscriber::registry().with(traces).with(lines(format).with_filter(filter(level))).init();
 }
 
-/// HTTP clients tell of their connections by addresses with user and password in them: that much of them is never heard.
+/// Debug messages of HTTP clients contain addresses with user and password, so they are never logged.
 fn filter(level: LevelFilter) -> Targets {
     let quiet = level.min(LevelFilter::INFO);
     Targets::new()
@@ -48,11 +48,11 @@ fn lines<S: Subscriber + for<'s> LookupSpan<'s>>(format: Format) -> Box<dyn Laye
     }
 }
 
-/// Characters of a field in a line for people. What has more repeats what somebody sent.
+/// Maximum characters of a field in a text line. Longer fields repeat what a client sent.
 const FIELD_CHARACTERS: usize = 4_000;
 
-/// Fields as tracing's own format writes them, but each on one line, visible and cut: what is logged may have come from
-/// anybody, and a line break in it would begin a line that nobody logged.
+/// Fields in tracing's own format, but each on one line, escaped and shortened: logged text may come from any client, and
+/// a line break in it could forge a log line.
 struct Escaped;
 
 impl<'w> FormatFields<'w> for Escaped {
@@ -129,7 +129,7 @@ mod tests {
         assert!(!filter(LevelFilter::ERROR).would_enable("hyper::proto", &Level::WARN));
     }
 
-    /// What is written, shared with the layer that writes it.
+    /// The written bytes, shared with the layer that writes them.
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
 
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_logged_stays_on_its_line_and_is_cut() {
+    fn logged_text_stays_on_its_line_and_is_shortened() {
         let written = Written::default();
         let writer = written.clone();
         let lines = fmt::layer().with_writer(move || writer.clone()).with_target(false).fmt_fields(Escaped);

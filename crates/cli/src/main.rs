@@ -1,4 +1,4 @@
-//! The `panopticon` binary: parses the command line, runs the command, and turns its end into an exit code.
+//! The `panopticon` binary: parses the command line, runs the command and returns its exit code.
 
 mod arguments;
 mod commands;
@@ -26,12 +26,12 @@ use rustix::fs::Mode;
 
 use crate::{arguments::Arguments, interrupt::Signals, settings::help::with_variables};
 
-/// glibc's own keeps what was freed: an attack that needed 700 MB for a moment left 1.5 GB resident for good.
+/// glibc's allocator keeps freed memory: a load that briefly needed 700 MB left 1.5 GB resident.
 #[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Blocking work that a signal interrupts, such as a download, gets this long to notice.
+/// Time that interrupted blocking work, such as a download, has to end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 fn main() -> process::ExitCode {
@@ -46,18 +46,18 @@ fn main() -> process::ExitCode {
     let matches = with_variables(Arguments::command()).get_matches();
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if rustix::process::geteuid().is_root() {
-        // PostgreSQL runs as another user then, who has to reach the programs that we unpack.
+        // PostgreSQL then runs as another user, who has to reach the programs that we unpack.
         rustix::process::umask(Mode::WGRP | Mode::WOTH);
     }
     let runtime = tokio::runtime::Runtime::new().expect("the operating system gives us threads");
     let ended = runtime.block_on(async { Box::pin(commands::run(arguments, Signals::new())).await });
     Unfinished::wait(SHUTDOWN_TIMEOUT);
-    // It is not shut down: what other threads still await in one that is, panics.
+    // Not shut down: what other threads still await would panic.
     std::mem::forget(runtime);
     ended.unwrap_or_else(|failure| failure.print()).into()
 }
 
-/// Says why this process cannot be what it was started for.
+/// Prints why the process could not be set up.
 fn failed(error: &std::io::Error) -> process::ExitCode {
     eprintln!("error: {error}");
     process::ExitCode::FAILURE

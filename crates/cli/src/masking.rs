@@ -1,4 +1,4 @@
-//! What of a setting people may see who look over a shoulder, or at a log: never a password, a token or a key.
+//! Masks passwords, tokens and keys in settings that are printed or logged.
 
 use judge::provider;
 use store::postgres::DatabaseUrl;
@@ -6,13 +6,13 @@ use url::Url;
 
 pub(crate) const MASK: &str = "***";
 
-/// `text`, the URL of a database, without what is secret; whole masked if it is not understood.
+/// `text`, the URL of a database, with its secrets masked; masked completely if it cannot be parsed.
 pub(crate) fn database_url(text: &str) -> String {
     DatabaseUrl::parse(text).map_or_else(|_| MASK.to_owned(), |url| url.masked())
 }
 
-/// `text`, a URL of a web server or a path, without what may be secret: user and password, the values of parameters, what
-/// looks like a token in the path. What is neither a URL nor surely a path is masked whole.
+/// `text`, an HTTP URL or a path, with possible secrets masked: user and password, the values of parameters, and path
+/// segments that look like tokens. Text that is neither a URL nor clearly a path is masked completely.
 pub(crate) fn url_or_path(text: &str) -> String {
     let Ok(url) = Url::parse(text.trim()) else {
         // A path has no user; `user:password@host` has.
@@ -25,8 +25,7 @@ pub(crate) fn url_or_path(text: &str) -> String {
     if has_path { shown } else { shown.trim_end_matches('/').to_owned() }
 }
 
-/// Whether `text`, which is no URL that we understand, may be one of another kind or without its scheme, and have a
-/// password.
+/// Whether `text`, which is not an HTTP URL, may be a URL of another scheme or without one, and contain a password.
 pub(crate) fn may_hold_password(text: &str) -> bool {
     let is_path = text.starts_with(['/', '.', '~']);
     !is_path && text.split_once('@').is_some_and(|(user, _)| user.contains(':'))
@@ -55,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn web_addresses_are_shown_without_anything_that_may_be_secret() {
+    fn secrets_in_http_urls_are_masked() {
         for (text, shown) in [
             ("http://localhost:8000", "http://localhost:8000"),
             ("https://api.example.org/v1", "https://api.example.org/v1"),

@@ -1,4 +1,4 @@
-//! Standard output: results only, so that they can be piped; everything else goes to standard error.
+//! Standard output, for results only, so that they can be piped. Everything else goes to standard error.
 
 use std::{
     fmt::Display,
@@ -8,10 +8,10 @@ use std::{
 use anyhow::Context as _;
 use records::terminal::{is_obeyed, json_escape};
 
-/// Prints `text` for people, and a line break: everything but line breaks is [`visible`].
+/// Prints `text` and a line break. Each line is made [`visible`].
 ///
 /// # Errors
-/// When standard output cannot be written. A reader that has gone (`| head`) is no error: it has what it wanted.
+/// When standard output cannot be written. A reader that has closed it (`| head`) is no error.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     print_exactly(&text.split('\n').map(visible).collect::<Vec<_>>().join("\n"))
 }
@@ -24,8 +24,8 @@ pub(crate) fn print_json(json: &impl Display) -> anyhow::Result<()> {
     print_exactly(&json_text(json))
 }
 
-/// `json` for programs. Everything in its texts that a terminal obeys is an escape sequence of JSON, which changes no
-/// value; outside of them it has nothing of the kind but line breaks.
+/// `json` as text. Characters in its strings that a terminal obeys become JSON escape sequences, which changes no value;
+/// outside strings JSON has no such characters but line breaks.
 pub(crate) fn json_text(json: &impl Display) -> String {
     let text = json.to_string();
     let mut escaped = String::with_capacity(text.len());
@@ -48,8 +48,8 @@ fn print_exactly(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// `text` on one line, cut to `width` characters, with replacements for what a terminal obeys: stored texts are
-/// anybody's.
+/// `text` on one line, cut to `width` characters, with characters that a terminal obeys replaced: stored texts are
+/// untrusted.
 pub(crate) fn excerpt(text: &str, width: usize) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let shown = |c: char| if is_obeyed(c) { char::REPLACEMENT_CHARACTER } else { c };
@@ -60,8 +60,8 @@ pub(crate) fn excerpt(text: &str, width: usize) -> String {
     format!("{}…", kept.trim_end())
 }
 
-/// `text` with everything escaped that a terminal obeys instead of showing: control characters, line breaks, and
-/// characters that turn the direction of writing or cannot be seen.
+/// `text` with all characters escaped that a terminal obeys instead of showing: control characters, line breaks,
+/// bidirectional controls and invisible characters.
 pub(crate) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_have_a_unit_that_suits_them() {
+    fn sizes_use_the_largest_fitting_unit() {
         let sizes = [0, 999, 1000, 999_600, 4_321_000, 231_000_000_000, u64::MAX].map(size_text);
         let expected = ["0 bytes", "999 bytes", "1.0 kB", "1.0 MB", "4.3 MB", "231.0 GB", "18446.7 PB"];
         assert_eq!(sizes, expected);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn json_for_programs_is_the_same_value_and_nothing_in_it_is_obeyed() {
+    fn json_text_has_the_same_value_and_no_control_characters() {
         let every: String = ('\0'..=char::MAX).filter(|c| is_obeyed(*c)).collect();
         let value = serde_json::json!({"a\u{9b}": [format!("é “ok” 🎈 \\u202e \"{every}\""), 1.5, null]});
         for text in [value.to_string(), serde_json::to_string_pretty(&value).expect("it is JSON")] {
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn visible_text_obeys_nothing_and_keeps_every_letter() {
+    fn visible_text_escapes_controls_and_keeps_every_letter() {
         assert_eq!(visible("a\u{1b}[2J\r\n\u{9b}1m"), r"a\u{1b}[2J\r\n\u{9b}1m");
         assert_eq!(visible("\u{202e}gpj\u{2028}\u{feff}"), r"\u{202e}gpj\u{2028}\u{feff}");
         assert_eq!(visible("Übung “ok” 🎈 'a'\\"), "Übung “ok” 🎈 'a'\\");

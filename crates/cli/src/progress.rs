@@ -1,4 +1,4 @@
-//! Progress on standard error: of a migration, a bar on a terminal and a line a phase elsewhere; of a mere read, a
+//! Progress on standard error. A migration shows a bar on a terminal and a line for each phase elsewhere; a read shows a
 //! bar on a terminal and nothing elsewhere.
 
 use std::{fmt, io::IsTerminal as _, sync::Arc, time::Duration};
@@ -9,7 +9,7 @@ use records::lock::Mutex;
 
 use crate::output::{excerpt, visible};
 
-/// Shows how far a migration is.
+/// The progress of a migration.
 #[derive(Clone)]
 pub(crate) struct MigrationProgress(
     // Shared between the reader's thread, the tasks that write and the command. `None` where standard error is no
@@ -23,7 +23,7 @@ impl MigrationProgress {
         Self(is_terminal.then(|| Arc::new(Mutex::new(ProgressBar::hidden()))))
     }
 
-    /// What a migration tells its events.
+    /// The observer that receives the events of a migration.
     pub(crate) fn observer(&self) -> Observer {
         let progress = self.clone();
         Arc::new(move |event| progress.show(event))
@@ -65,7 +65,7 @@ impl MigrationProgress {
     }
 }
 
-/// What is being done, and to what.
+/// Verb and unit of a phase.
 fn describe(phase: Phase) -> (&'static str, &'static str) {
     match phase {
         Phase::Target => ("reading the table of", "rows"),
@@ -74,14 +74,14 @@ fn describe(phase: Phase) -> (&'static str, &'static str) {
         Phase::Index => ("indexing", "rows"),
         Phase::Verify => ("verifying", "records"),
         Phase::Search => ("searching", "searches"),
-        Phase::Collections => ("going through", "collections"),
+        Phase::Collections => ("processing", "collections"),
     }
 }
 
-/// Records between two looks at the bar, which costs more than reading a small record.
+/// Records between updates of the bar: an update costs more than reading a small record.
 const SHOW_EVERY: u64 = 512;
 
-/// Shows how far reading a source is.
+/// The progress of reading a source.
 pub(crate) struct ReadProgress(Option<ProgressBar>);
 
 impl ReadProgress {
@@ -90,17 +90,17 @@ impl ReadProgress {
         Self(std::io::stderr().is_terminal().then(|| ProgressBar::hidden().with_message(verb)))
     }
 
-    /// A bar if standard error is a terminal and standard output, where the records go, is not.
-    pub(crate) fn beside_output(verb: &'static str) -> Self {
+    /// A bar if standard error is a terminal and standard output, which gets the records, is not.
+    pub(crate) fn with_output(verb: &'static str) -> Self {
         if std::io::stdout().is_terminal() { Self(None) } else { Self::new(verb) }
     }
 
-    /// Whether somebody looks on, so that finding out how much there is to do is worth it.
+    /// Whether the bar is shown, so that counting the records is worth it.
     pub(crate) fn is_shown(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Begins, with `records` to come.
+    /// Starts the bar, with `records` in total.
     pub(crate) fn start(&mut self, records: u64) {
         if let Some(hidden) = &self.0 {
             let bar = ProgressBar::new(records).with_style(style("records")).with_message(hidden.message());
@@ -109,7 +109,7 @@ impl ReadProgress {
         }
     }
 
-    /// `records` are done.
+    /// Shows that `records` are done.
     pub(crate) fn show(&self, records: u64) {
         if let Some(bar) = &self.0
             && records.is_multiple_of(SHOW_EVERY)
@@ -118,7 +118,7 @@ impl ReadProgress {
         }
     }
 
-    /// Prints a line that stays, above the bar.
+    /// Prints a line above the bar.
     pub(crate) fn say(&self, line: &str) {
         match &self.0 {
             Some(bar) => bar.suspend(|| eprintln!("{line}")),
@@ -134,7 +134,7 @@ impl ReadProgress {
     }
 }
 
-/// A bar whose length comes later.
+/// A bar whose length is set later.
 pub(crate) fn bar(verb: &'static str, unit: &str) -> ProgressBar {
     let bar = ProgressBar::new(0).with_style(style(unit)).with_message(verb);
     bar.enable_steady_tick(Duration::from_millis(100));
@@ -153,13 +153,13 @@ fn style(unit: &str) -> ProgressStyle {
     )
 }
 
-/// Of a phase whose length is not known.
+/// For a phase of unknown length.
 fn unmeasured_style(unit: &str) -> ProgressStyle {
     let template = format!("{{msg:29}} {{spinner}} {{human_pos}} {unit}, {{elapsed}}");
     ProgressStyle::with_template(&template).expect("the template is valid")
 }
 
-/// Prints one line of the setup's progress.
+/// Prints one line of progress of the setup.
 pub(crate) fn setup_line(line: &str) {
     eprintln!("{line} …");
 }

@@ -1,4 +1,4 @@
-//! Variables and flags that help against an error. Libraries do not know them, and leave them out of their messages.
+//! Variables and flags that fix an error. Libraries do not know them, so their messages do not name them.
 
 use std::error::Error;
 
@@ -8,7 +8,7 @@ use upkeep::doctor::ExamineError;
 
 use crate::settings::table::{DATABASE_URL, PANOPTICON_DATA_DIR, PANOPTICON_MODEL_DIR};
 
-/// What continues the text of `error`, its causes aside.
+/// The text to append to the message of `error` itself, without its causes.
 pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(error) = downcast::<SetupError>(error) {
         return of_setup(error);
@@ -22,7 +22,7 @@ pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<String> {
     of_store(downcast(error)?)
 }
 
-/// Large errors are in boxes.
+/// Large errors are boxed.
 fn downcast<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
     error.downcast_ref().or_else(|| error.downcast_ref::<Box<E>>().map(AsRef::as_ref))
 }
@@ -43,7 +43,7 @@ fn of_setup(error: &SetupError) -> Option<String> {
         | SetupError::NotRegularFile { .. }
         | SetupError::NotFolder { .. } => format!(", or set {PANOPTICON_DATA_DIR} to another folder"),
         SetupError::Unreachable { .. } => format!(
-            ": set {PANOPTICON_DATA_DIR} to a folder below one that everybody may enter, such as /var/lib/panopticon"
+            ": set {PANOPTICON_DATA_DIR} to a folder whose parents all users may enter, such as /var/lib/panopticon"
         ),
         SetupError::OthersWrite { .. } => {
             format!(", or set {PANOPTICON_DATA_DIR} to a folder that no other user can write")
@@ -56,7 +56,7 @@ fn of_setup(error: &SetupError) -> Option<String> {
 }
 
 fn of_migration(error: &MigrateError) -> Option<String> {
-    let undo = |run| format!("take it back with `panopticon migrate --undo {run}`");
+    let undo = |run| format!("undo it with `panopticon migrate --undo {run}`");
     Some(match error {
         MigrateError::Database(error) => return of_store(error),
         MigrateError::Unfinished(job) => format!(", or {}", undo(job.run_id)),
@@ -72,7 +72,7 @@ fn of_store(error: &store::Error) -> Option<String> {
     Some(match error {
         store::Error::Connect { .. } => format!(": check {DATABASE_URL} and that the server runs"),
         store::Error::OwnTable { .. } => ": name another with --table".to_owned(),
-        store::Error::Row { .. } => ", or set such records aside with --on-reject quarantine".to_owned(),
+        store::Error::Row { .. } => ", or reject such records with --on-reject quarantine".to_owned(),
         _ => return None,
     })
 }
@@ -82,7 +82,7 @@ mod tests {
     use crate::exit::{Failure, chain};
 
     #[test]
-    fn remedy_stands_before_the_causes_however_the_error_is_wrapped() {
+    fn remedy_precedes_the_causes_for_every_wrapping_of_the_error() {
         let own = || store::Error::OwnTable { table: "t".to_owned() };
         let text = "table `t` is one of Panopticon's own: name another with --table";
         assert_eq!(Failure::from(own()).message(), text);

@@ -1,20 +1,20 @@
-//! Lines that fit the terminal.
+//! Wrapping text to the width of the terminal.
 
 use std::io::IsTerminal as _;
 
 use unicode_width::UnicodeWidthStr as _;
 
-/// Columns where standard output is no terminal.
+/// Columns if standard output is no terminal.
 const DEFAULT_WIDTH: usize = 80;
 
-/// Columns of the terminal; where standard output is none, those of a usual one.
+/// Columns of the terminal; [`DEFAULT_WIDTH`] if standard output is none.
 pub(crate) fn width() -> usize {
     let stdout = std::io::stdout();
     if !stdout.is_terminal() {
         return DEFAULT_WIDTH;
     }
     let size = rustix::termios::tcgetwinsize(stdout);
-    // Some terminals say 0, which means that they do not know.
+    // Some terminals report 0 for an unknown width.
     size.map_or(0, |size| usize::from(size.ws_col)).clamp(DEFAULT_WIDTH / 2, DEFAULT_WIDTH * 2)
 }
 
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_break_and_end_by_the_columns_that_they_take() {
+    fn texts_are_wrapped_and_cut_by_display_width() {
         assert_eq!(wrap("one two three", 9, "", "  "), ["one two", "  three"]);
         assert_eq!(wrap("評価 の 指標", 8, "", ""), ["評価 の", "指標"]);
         assert_eq!(wrap("", 8, "a: ", ""), ["a: "]);

@@ -1,6 +1,6 @@
-//! Where `inspect` and `dump` find Chroma data: a persist directory, or a server by its URL.
+//! Chroma sources: a persist directory, or a server by its URL.
 //!
-//! Everything here blocks, so commands call it from a thread of their own
+//! All functions block, so commands call them on a separate thread
 //! ([`run_interruptibly`](crate::interrupt::run_interruptibly)).
 
 mod failure;
@@ -27,10 +27,10 @@ use crate::{
     output::visible,
 };
 
-/// Collections that an error lists; more would hide the error itself.
+/// Maximum collections that an error lists; more would hide the error itself.
 const LISTED_COLLECTIONS: usize = 100;
 
-/// Where the data is.
+/// The place of the data.
 #[derive(Debug)]
 pub(crate) enum Location {
     /// A persist directory.
@@ -40,13 +40,13 @@ pub(crate) enum Location {
 }
 
 impl Location {
-    /// What the command line names, with the token of flag or environment.
+    /// The source of the command line, with the token of flag or environment.
     pub(crate) fn new(
         source: &Path,
         scope: &ScopeFlags,
         configuration: &Configuration,
     ) -> anyhow::Result<Self> {
-        // A path that is not Unicode is no URL.
+        // A path that is not Unicode is not a URL.
         let text = source.to_str().unwrap_or_default();
         if is_server_url(text) {
             let url =
@@ -73,7 +73,7 @@ impl Location {
                 let meant = place::server_url(text).filter(|_| !source.exists());
                 let meant = meant.map_or(String::new(), |url| format!("; did you mean {url}?"));
                 return Err(anyhow!(
-                    "{flag} is for a server, and the source is no http:// or https:// URL{meant}"
+                    "{flag} applies to servers only, and the source is not an http:// or https:// URL{meant}"
                 ));
             }
         }
@@ -81,7 +81,7 @@ impl Location {
     }
 }
 
-/// Whether `source` is meant as the URL of a server.
+/// Whether `source` is the URL of a server.
 pub(crate) fn is_server_url(source: &str) -> bool {
     ["http://", "https://"]
         .iter()
@@ -98,7 +98,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// A token that can be sent. Checked here, since errors of HTTP libraries quote the header that they refuse.
+/// A token that can be sent. Checked here, because errors of HTTP libraries quote the invalid header.
 pub(crate) fn token(text: &str) -> anyhow::Result<Token> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(anyhow!("the token cannot be sent: expected visible ASCII characters without spaces"));
@@ -109,7 +109,7 @@ pub(crate) fn token(text: &str) -> anyhow::Result<Token> {
 /// Opens `location`, on a thread that may block.
 ///
 /// # Errors
-/// When it is not there, or cannot be read.
+/// When it does not exist or cannot be read.
 pub(crate) fn open(location: &Location) -> Result<Source, Failure> {
     Ok(match location {
         Location::Directory(path) => Source::open(path)?,
@@ -117,7 +117,7 @@ pub(crate) fn open(location: &Location) -> Result<Source, Failure> {
     })
 }
 
-/// What a source says of itself.
+/// Describes a source.
 pub(crate) fn describe(source: &Source) -> Result<Description, Failure> {
     match source {
         Source::Directory { directory, .. } => {
@@ -136,7 +136,7 @@ pub(crate) fn describe(source: &Source) -> Result<Description, Failure> {
         Source::Server { server, .. } => Ok(Description {
             kind: "server",
             oldest_version: Some(server.version().to_owned()),
-            // Every server of 1.x says that it is 1.0.0.
+            // Every server of 1.x reports version 1.0.0.
             newest_version: (!server.version().starts_with("1.")).then(|| server.version().to_owned()),
             size_bytes: None,
             log: None,
@@ -145,16 +145,16 @@ pub(crate) fn describe(source: &Source) -> Result<Description, Failure> {
     }
 }
 
-/// What a source is. A server tells its version and nothing of its files.
+/// The properties of a source. A server reports only its version.
 #[derive(Clone, Debug)]
 pub(crate) struct Description {
     /// A stable name.
     pub(crate) kind: &'static str,
-    /// The oldest Chroma that it can be of.
+    /// The oldest Chroma that can have written it.
     pub(crate) oldest_version: Option<String>,
-    /// The newest one; `None` if it is newer than all that are known.
+    /// The newest one; `None` if it is newer than all known versions.
     pub(crate) newest_version: Option<String>,
-    /// Size of what is read.
+    /// Size of the files that are read.
     pub(crate) size_bytes: Option<u64>,
     /// The write-ahead log.
     pub(crate) log: Option<LogOverview>,
@@ -162,7 +162,7 @@ pub(crate) struct Description {
     pub(crate) orphans: Option<Orphans>,
 }
 
-/// Which collections of a source are meant.
+/// Selects collections of a source.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Selection<'a> {
     /// Of this tenant only.
@@ -174,17 +174,17 @@ pub(crate) struct Selection<'a> {
 }
 
 impl ScopeFlags {
-    /// The collections that the flags leave.
+    /// The selection of the flags.
     pub(crate) fn selection(&self) -> Selection<'_> {
         Selection { tenant: self.tenant.as_deref(), database: self.database.as_deref(), name: None }
     }
 }
 
 impl Selection<'_> {
-    /// The one collection that is meant.
+    /// The one selected collection.
     ///
     /// # Errors
-    /// When nothing is like it, or several are.
+    /// When no collection or more than one is selected.
     pub(crate) fn only<'c>(&self, collections: &'c [Collection]) -> anyhow::Result<&'c Collection> {
         let meant = self.of(collections)?;
         match meant.as_slice() {
@@ -192,17 +192,17 @@ impl Selection<'_> {
             several => {
                 let several: Vec<Collection> = several.iter().map(|one| (*one).clone()).collect();
                 Err(anyhow!(
-                    "several collections are meant: say which with --tenant and --database; {}",
+                    "several collections match: select one with --tenant and --database; {}",
                     list(&several)
                 ))
             }
         }
     }
 
-    /// The collections that are meant; names may repeat among tenants and databases.
+    /// The selected collections; names may repeat among tenants and databases.
     ///
     /// # Errors
-    /// When something was asked for and nothing is like it.
+    /// When the selection is not empty and matches nothing.
     pub(crate) fn of<'c>(&self, collections: &'c [Collection]) -> anyhow::Result<Vec<&'c Collection>> {
         let is = |wanted: Option<&str>, found: &str| wanted.is_none_or(|wanted| wanted == found);
         let is_meant = |collection: &&Collection| {
@@ -240,13 +240,13 @@ fn list(collections: &[Collection]) -> String {
     format!("the source has {}", names.join(", "))
 }
 
-/// The name of a collection, after its tenant and database unless they are the default ones.
+/// The name of a collection, qualified by tenant and database unless they are the defaults.
 pub(crate) fn full_name(collection: &Collection) -> String {
     let Collection { tenant, database, name, .. } = collection;
     if is_default(collection) { visible(name) } else { visible(&format!("{tenant}/{database}/{name}")) }
 }
 
-/// Whether a collection is where all are that nobody put elsewhere.
+/// Whether a collection is in the default tenant and database.
 pub(crate) fn is_default(collection: &Collection) -> bool {
     collection.tenant == chroma::DEFAULT_TENANT && collection.database == chroma::DEFAULT_DATABASE
 }

@@ -1,5 +1,5 @@
-//! A table that ages is kept in order by `panopticon serve` alone: rows come for which its lists were not made, half of the
-//! others go, and searches find what is nearest again.
+//! `panopticon serve` maintains an ageing table unattended: new rows do not fit the lists of its index, half of the old
+//! rows are deleted, and maintenance restores the recall.
 
 use std::time::{Duration, Instant};
 
@@ -24,11 +24,11 @@ const SETTINGS: [(&str, &str); 4] = [
     ("MAINTENANCE_INTERVAL_SECONDS", "2"),
 ];
 
-/// How far from the axes rows lie after the table has aged: so many times 7,964 rows, for each change and at night.
+/// Number of distances from the axes at which rows are added, 7,964 rows each: for each change, and at night.
 const LEVELS: (u8, u8) = (1, 4);
 
-/// A thousand rows on each of 22 axes. An index of 22 lists has one around each axis, whatever chance does, and the
-/// first list that a search for a row looks into has all that is nearest to it.
+/// A thousand rows on each of 22 axes. In an index of 22 lists, k-means puts one list around each axis for any seed, so
+/// that the first list of a search has all of its nearest rows.
 const YOUNG: &str = "insert into queries (query_text, theme, embedding)
     select 'row ' || row, 'theme', embedding
     from generate_series(0, 21999) row
@@ -38,8 +38,8 @@ const YOUNG: &str = "insert into queries (query_text, theme, embedding)
         from generate_series(0, 21) axis
     ) axes on axis = row % 22";
 
-/// Groups of 22 rows that lie near each other, between all axes: each is nearest to another axis, so that the ten which are
-/// nearest to one of them are in ten lists.
+/// Groups of 22 rows close to each other, between all axes: each is nearest to another axis, so that the ten nearest rows
+/// of one of them are in ten lists.
 fn aged() -> String {
     format!(
         "insert into queries (query_text, theme, embedding)
@@ -54,7 +54,7 @@ fn aged() -> String {
     )
 }
 
-/// Waits until `look` finds something.
+/// Waits until `look` returns a value.
 async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -94,7 +94,7 @@ async fn aged_table_loses_recall_which_is_reported_and_fixed_unattended() {
     let test_database = TestDatabase::prepared().await;
     let url = test_database.url();
     let database = Database::connect(&url).await.expect("the database answers");
-    // Autovacuum would do a part of it sooner or later; here nobody but us does.
+    // Otherwise autovacuum would do a part of the maintenance.
     test_database.execute("alter table queries set (autovacuum_enabled = false)").await;
     test_database.execute(YOUNG).await;
     let mut connection = test_database.connection().await;
@@ -105,15 +105,15 @@ async fn aged_table_loses_recall_which_is_reported_and_fixed_unattended() {
     })
     .await;
 
-    eventually("no index is built", async || (done(&mut connection, "index").await > 0).then_some(())).await;
-    let young = eventually("searches of the young table are not seen to find enough", async || {
+    eventually("an index is built", async || (done(&mut connection, "index").await > 0).then_some(())).await;
+    let young = eventually("the recall of the young table meets the target", async || {
         last_recall(&mut connection).await.filter(|(recall, _)| *recall >= TARGET)
     })
     .await;
 
-    // Nothing is mended before it was seen.
-    let held = eventually("maintenance does not end", async || {
-        database.lock_maintenance().await.expect("the lock is asked for")
+    // Maintenance is locked until the loss of recall is reported.
+    let lock = eventually("maintenance is idle", async || {
+        database.lock_maintenance().await.expect("the lock can be requested")
     })
     .await;
     let (actions, began) = (done(&mut connection, "index").await, Instant::now());
@@ -121,11 +121,11 @@ async fn aged_table_loses_recall_which_is_reported_and_fixed_unattended() {
     test_database.execute(&aged()).await;
     test_database.execute("delete from queries where substr(query_text, 5)::int % 2 = 0").await;
     println!("aged in {:?}", began.elapsed());
-    let aged = eventually("searches of the aged table are not seen to find less", async || {
+    let aged = eventually("the recall of the aged table is measured below the target", async || {
         last_recall(&mut connection).await.filter(|(_, high)| *high < TARGET)
     })
     .await;
-    let is_told = async |serving: &Serving, value: u8| {
+    let is_reported = async |serving: &Serving, value: u8| {
         let line = format!(
             r#"panopticon_vector_search_alert{{table="queries",filter_class="none",alert="recall"}} {value}"#
         );
@@ -134,23 +134,23 @@ async fn aged_table_loses_recall_which_is_reported_and_fixed_unattended() {
         (serving.text("query", "/metrics").lines().any(|found| found == line) && is_ready == (value == 0))
             .then_some(())
     };
-    eventually("the loss is not told", async || is_told(&serving, 1).await).await;
-    assert_eq!(done(&mut connection, "index").await, actions, "nothing was mended before");
+    eventually("the loss is reported", async || is_reported(&serving, 1).await).await;
+    assert_eq!(done(&mut connection, "index").await, actions, "no action ran before");
 
-    held.release().await.expect("it is let go");
+    lock.release().await.expect("the lock is released");
     let began = Instant::now();
-    eventually("nothing is mended", async || {
+    eventually("maintenance vacuums and rebuilds the index", async || {
         (done(&mut connection, "index").await > actions && done(&mut connection, "vacuum").await > vacuums)
             .then_some(())
     })
     .await;
-    println!("mended in {:?}", began.elapsed());
-    let mended = eventually("searches of the mended table do not find enough", async || {
+    println!("fixed in {:?}", began.elapsed());
+    let fixed = eventually("the recall of the fixed table meets the target", async || {
         last_recall(&mut connection).await.filter(|(recall, _)| *recall >= TARGET)
     })
     .await;
-    eventually("the loss is told for ever", async || is_told(&serving, 0).await).await;
-    println!("recall {:.3} when young, {:.3} aged, {:.3} mended", young.0, aged.0, mended.0);
+    eventually("the alert is cleared", async || is_reported(&serving, 0).await).await;
+    println!("recall {:.3} when young, {:.3} aged, {:.3} fixed", young.0, aged.0, fixed.0);
 
     let expected = [
         r#"panopticon_maintenance_actions_total{action="vacuum",outcome="done"}"#,
@@ -160,10 +160,10 @@ async fn aged_table_loses_recall_which_is_reported_and_fixed_unattended() {
         r#"panopticon_table_bytes{table="queries",part="indexes"}"#,
     ];
     // They are set once the round is over.
-    eventually("the metrics do not tell it", async || {
+    eventually("the metrics report it", async || {
         let metrics = serving.text("query", "/metrics");
-        let is_told = |line: &&str| metrics.lines().any(|found| found.starts_with(line));
-        expected.iter().all(is_told).then_some(())
+        let is_present = |line: &&str| metrics.lines().any(|found| found.starts_with(line));
+        expected.iter().all(is_present).then_some(())
     })
     .await;
     let ended = blocking(move || serving.end(Signal::TERM)).await;

@@ -1,4 +1,4 @@
-//! `migrate collections` and `verify collections`: a whole source by one command.
+//! `migrate collections` and `verify collections`: all collections of a source in one run.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use test_support::{ChromaCollection, ChromaForm, ChromaRecord, ChromaServer, Chr
 
 use crate::{Run, json, run_on};
 
-/// As Open WebUI leaves it: a collection a file, ids that repeat, and another dimension after the model was changed.
+/// As written by Open WebUI: a collection per file, repeated ids, and another dimension after a change of the model.
 fn directory(folder: &Path) {
     let mut writer = ChromaWriter::create(folder);
     let long = "web-search-".to_owned() + &"a".repeat(64);
@@ -40,7 +40,7 @@ fn statuses(report: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn one_command_brings_a_directory_into_tables_and_one_takes_it_back() {
+async fn one_command_migrates_a_directory_and_one_undoes_it() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     directory(folder.path());
     let from = folder.path().display().to_string();
@@ -67,14 +67,14 @@ async fn one_command_brings_a_directory_into_tables_and_one_takes_it_back() {
     let undone = run_on(&database, &["migrate", "--undo", run]).await;
     assert_eq!(undone.code, 0, "{undone:?}");
     let left = "select string_agg(tablename, ' ' order by tablename) from pg_tables where tablename like 'file%' or tablename like 'user%'";
-    assert_eq!(one(&database, left).await, "file-1 file-2", "what the other run brought stays");
+    assert_eq!(one(&database, left).await, "file-1 file-2", "the tables of the other run remain");
     let examined = json(&run_on(&database, &["doctor", "--json"]).await);
     let absent = value!(["evaluation_metrics", "llm_outputs", "queries"]);
     assert_eq!(examined["absent_tables"], absent, "tables of a run that was undone are not expected");
 }
 
 #[tokio::test]
-async fn verify_says_that_nothing_was_changed_beside_a_collection_without_records() {
+async fn verify_with_an_empty_collection_reports_that_nothing_was_changed() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut writer = ChromaWriter::create(folder.path());
     let [empty, full] =
@@ -112,8 +112,8 @@ async fn collection_without_records_is_reported_without_a_table_and_verify_and_u
             let arguments = [&[command], what].concat();
             let shown = run_on(&database, &arguments).await;
             assert_eq!(shown.code, 0, "{arguments:?}: {shown:?}");
-            let said = "empty: no records, and no table was made for them: nothing to migrate";
-            assert!(shown.stdout.contains(said) && !shown.stdout.contains("chunks"), "{shown:?}");
+            let expected = "empty: no records, and no table was created: nothing to migrate";
+            assert!(shown.stdout.contains(expected) && !shown.stdout.contains("chunks"), "{shown:?}");
             let report = run_on(&database, &[&arguments[..], &["--json"]].concat()).await;
             let report = json(&report);
             assert_eq!(statuses(&report), ["nothing_to_migrate"], "{report}");
@@ -137,7 +137,7 @@ async fn collection_without_records_is_reported_without_a_table_and_verify_and_u
     let migrated = json(&migrate(&database, &from, &into).await);
     let tables: Vec<&Value> =
         migrated["collections"].as_array().into_iter().flatten().map(|report| &report["table"]).collect();
-    assert_eq!(tables, [&value!("chunks"); 2], "the other one has made it");
+    assert_eq!(tables, [&value!("chunks"); 2], "the other collection has created it");
     let verified = run_on(&database, &["verify", "collections", "--from", &from, "--into", "chunks"]).await;
     assert_eq!(verified.code, 0, "{verified:?}");
     let run = migrated["run_id"].as_str().expect("a run");
@@ -147,7 +147,7 @@ async fn collection_without_records_is_reported_without_a_table_and_verify_and_u
 }
 
 #[tokio::test]
-async fn shared_table_tells_collections_apart_by_a_column() {
+async fn shared_table_has_the_collection_of_each_row_in_a_column() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     directory(folder.path());
     let from = folder.path().display().to_string();
@@ -167,7 +167,7 @@ async fn shared_table_tells_collections_apart_by_a_column() {
 }
 
 #[tokio::test]
-async fn slips_end_in_exit_code_2_and_a_name_that_is_too_long_names_the_flag() {
+async fn wrong_usage_ends_in_exit_code_2_and_a_name_that_is_too_long_names_the_flag() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     directory(folder.path());
     let from = folder.path().display().to_string();
@@ -200,7 +200,7 @@ async fn slips_end_in_exit_code_2_and_a_name_that_is_too_long_names_the_flag() {
 }
 
 #[tokio::test]
-async fn real_server_and_its_directory_are_brought_whole() {
+async fn real_server_and_its_directory_are_migrated_completely() {
     let served = tempfile::tempdir().expect("a temporary folder");
     let server = ChromaServer::start(served.path());
     let base = "/api/v2/tenants/default_tenant/databases";

@@ -1,11 +1,11 @@
-//! Settings: where they come from, what is refused, what is never shown.
+//! Settings: their origins, invalid values, and masked secrets.
 
 use serde_json::{Value, json};
 
 use crate::{panopticon, run};
 
 #[test]
-fn flag_beats_environment_beats_dot_env_and_config_says_which() {
+fn flag_overrides_environment_overrides_dot_env_and_config_shows_the_origin() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let dot_env = "DATABASE_URL=postgresql://u:s3cret@dotenv/d\nLOG_LEVEL=ERROR\nQUERY_STORAGE_TYPE=chroma\nCHROMA_TOKEN=s3cret\n";
     std::fs::write(folder.path().join(".env"), dot_env).expect("the file is written");
@@ -26,12 +26,16 @@ fn flag_beats_environment_beats_dot_env_and_config_says_which() {
     assert!(origin.ends_with(".env"), "{origin}");
     assert_eq!(settings["JUDGE_STORAGE_TYPE"]["origin"], "default");
     assert!(!ended.stdout.contains("s3cret"), "{ended:?}");
-    // What is not set is shown as what holds then, or as not set: no setting has an origin without a value.
+    // A setting that is not set shows its default, or has neither value nor origin.
     assert_eq!(settings["GATEWAY_PORT"], json!({"value": "8000", "origin": "default"}));
     assert_eq!(settings["API_KEY"], json!({"value": null, "origin": null}));
     for (name, setting) in settings.as_object().expect("an object") {
-        let is_told = setting["origin"] == "default: the embedded PostgreSQL";
-        assert_eq!(setting["value"].is_null() && !is_told, setting["origin"].is_null(), "{name}: {setting}");
+        let is_embedded = setting["origin"] == "default: the embedded PostgreSQL";
+        assert_eq!(
+            setting["value"].is_null() && !is_embedded,
+            setting["origin"].is_null(),
+            "{name}: {setting}"
+        );
     }
     let text = run(&mut panopticon(folder.path(), &["config"]));
     assert!(
@@ -42,7 +46,7 @@ fn flag_beats_environment_beats_dot_env_and_config_says_which() {
 }
 
 #[test]
-fn json_has_nothing_that_a_terminal_obeys_and_the_same_values() {
+fn json_escapes_control_characters_and_keeps_the_values() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let odd = "a\u{202e}b\u{9b}2J\u{85}\u{7f}\u{2066}\u{2028}\u{200b}\u{feff}é";
     let ended = run(panopticon(folder.path(), &["config", "--json"]).env("PANOPTICON_ALLOWED_HOSTS", odd));
@@ -53,9 +57,9 @@ fn json_has_nothing_that_a_terminal_obeys_and_the_same_values() {
     assert_eq!(settings["PANOPTICON_ALLOWED_HOSTS"]["value"], odd);
 }
 
-/// The defaults in the documentation's table are those of `config`.
+/// The defaults in the documentation are those of `config`.
 #[test]
-fn defaults_that_are_shown_are_those_of_the_documentation() {
+fn config_shows_the_documented_defaults() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let ended = run(&mut panopticon(folder.path(), &["config", "--json"]));
     let settings: Value = serde_json::from_str(&ended.stdout).expect("one object");
@@ -79,7 +83,7 @@ fn defaults_that_are_shown_are_those_of_the_documentation() {
 }
 
 #[test]
-fn wrong_settings_stop_every_command_with_one_line() {
+fn invalid_settings_end_a_command_with_one_line() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (name, value, code, expected) in [
         ("DATABASE_URL", "", 2, "DATABASE_URL is set but empty"),
@@ -112,7 +116,7 @@ fn wrong_settings_stop_every_command_with_one_line() {
     }
 }
 
-/// What `config --json` says in a folder `working`, below one whose `.env` has `text`.
+/// What `config --json` prints in a folder `working`, below one whose `.env` has `text`.
 fn config_below(text: &[u8]) -> (crate::Run, Value) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     std::fs::write(folder.path().join(".env"), text).expect("the file is written");
@@ -124,7 +128,7 @@ fn config_below(text: &[u8]) -> (crate::Run, Value) {
 }
 
 #[test]
-fn lines_of_other_programs_and_broken_ones_matter_to_no_command() {
+fn invalid_lines_and_those_of_other_programs_are_ignored() {
     for line in [
         "ORG=Default Organization",
         "SMTP_FROM=Eval Bot <bot@example.org>",
@@ -152,7 +156,7 @@ fn lines_of_other_programs_and_broken_ones_matter_to_no_command() {
 }
 
 #[test]
-fn nothing_of_a_file_is_printed_and_lines_of_ours_are_named_by_their_place() {
+fn errors_name_the_line_of_a_setting_and_print_no_content_of_the_file() {
     let note =
         "NOTE=\"for production only\nOPENAI_API_KEY=sk-s3cret\nDATABASE_URL=postgresql://u:s3cret@h/d\n";
     for (text, line, name) in [
@@ -186,7 +190,7 @@ fn nothing_of_a_file_is_printed_and_lines_of_ours_are_named_by_their_place() {
 }
 
 #[test]
-fn dollar_and_braces_mean_what_they_mean_to_python_dotenv() {
+fn variables_are_expanded_as_in_python_dotenv() {
     let text = "PW=a/b\nDATABASE_URL=postgresql://u:pa$sword@h/${NAME:-d}\nQUERY_STORAGE_URL=http://${UNSET:-h}:1\nLOG_LEVEL=${PW:-x}\nLOG_LEVEL=ERROR\n";
     let (ended, settings) = config_below(text.as_bytes());
     assert_eq!(ended.code, 0, "{ended:?}");
@@ -195,7 +199,7 @@ fn dollar_and_braces_mean_what_they_mean_to_python_dotenv() {
 }
 
 #[test]
-fn file_above_that_others_can_write_is_not_read_and_config_says_so() {
+fn file_above_that_others_can_write_is_not_read_and_config_reports_it() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join(".env");
@@ -209,17 +213,17 @@ fn file_above_that_others_can_write_is_not_read_and_config_says_so() {
     assert!(!text.stdout.contains("evil"), "{text:?}");
     assert!(text.stdout.contains("was not read: every user can write it"), "{text:?}");
     let search = run(&mut panopticon(&working, &["search", "query", "x"]));
-    assert_eq!(search.code, 2, "the embedded server is not used in its place: {search:?}");
+    assert_eq!(search.code, 2, "the embedded server is not used instead: {search:?}");
     assert!(search.stderr.contains("DATABASE_URL may be set in a file that cannot be used"), "{search:?}");
 
-    // In the working folder it is the user's choice, but for what it says of programs.
+    // In the working folder it is read, except for delicate settings.
     let text = run(&mut panopticon(folder.path(), &["config"]));
     assert!(text.stdout.contains("postgresql://evil/d") && !text.stdout.contains("http://evil"), "{text:?}");
     assert!(text.stdout.contains("OPENAI_BASE_URL in line 1"), "{text:?}");
 }
 
 #[test]
-fn token_is_not_sent_to_a_server_that_others_can_have_named() {
+fn token_is_not_sent_to_a_server_from_an_untrusted_file() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join(".env");
@@ -259,7 +263,7 @@ fn token_is_not_sent_to_a_server_that_others_can_have_named() {
 }
 
 #[test]
-fn variables_of_libpq_are_honoured_or_refused() {
+fn variables_of_libpq_are_applied_or_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let url = "postgresql://u:s3cret@h.invalid/d";
     let ended = |name: &str, value: &str| {
@@ -281,14 +285,14 @@ fn variables_of_libpq_are_honoured_or_refused() {
     let elsewhere = ended("PGHOSTADDR", "127.0.0.1");
     assert!(
         elsewhere.stderr.contains("127.0.0.1:5432/d") || elsewhere.code == 0,
-        "it decides: {elsewhere:?}"
+        "it overrides the host: {elsewhere:?}"
     );
     let port = ended("PGPORT", "1");
     assert!(port.stderr.contains("h.invalid:1/d"), "{port:?}");
 }
 
 #[test]
-fn secrets_in_web_addresses_are_masked() {
+fn secrets_in_http_urls_are_masked() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut command = panopticon(folder.path(), &["config", "--json"]);
     for name in ["CHROMA_PERSIST_DIRECTORY", "EVALUATION_PERSIST_DIRECTORY", "JUDGE_PERSIST_DIRECTORY"] {
@@ -307,7 +311,7 @@ fn secrets_in_web_addresses_are_masked() {
 }
 
 #[test]
-fn wrong_addresses_and_sources_are_refused_without_repeating_them() {
+fn errors_do_not_repeat_invalid_addresses_and_sources() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (setting, arguments) in [
         ("PANOPTICON_CORS_ORIGINS=s3cret", &["serve", "query"][..]),
@@ -328,7 +332,7 @@ fn wrong_addresses_and_sources_are_refused_without_repeating_them() {
 }
 
 /// A folder whose `.env` every user can write.
-fn doubted(dot_env: &str) -> tempfile::TempDir {
+fn untrusted(dot_env: &str) -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join(".env");
@@ -338,7 +342,7 @@ fn doubted(dot_env: &str) -> tempfile::TempDir {
 }
 
 #[test]
-fn file_that_others_can_write_is_believed_about_nothing_that_can_do_harm() {
+fn delicate_settings_of_an_untrusted_file_are_ignored() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let all = run(&mut panopticon(folder.path(), &["config", "--json"]));
     let all: Value = serde_json::from_str(&all.stdout).expect("one object");
@@ -353,17 +357,17 @@ fn file_that_others_can_write_is_believed_about_nothing_that_can_do_harm() {
         _ => "evil",
     };
     let text: String = names.iter().map(|name| format!("{name}={}\n", value(name))).collect();
-    let folder = doubted(&text);
+    let folder = untrusted(&text);
     let ended = run(panopticon(folder.path(), &["config", "--json"]).env_remove("PANOPTICON_DATA_DIR"));
     assert_eq!(ended.code, 0, "{ended:?}");
     let settings: Value = serde_json::from_str(&ended.stdout).expect("one object");
-    let is_believed = |name: &&&String| {
+    let is_used = |name: &&&String| {
         settings[name.as_str()]["origin"].as_str().is_some_and(|origin| origin.ends_with(".env"))
     };
-    let mut believed: Vec<&str> = names.iter().filter(is_believed).map(|name| name.as_str()).collect();
-    believed.sort_unstable();
+    let mut used: Vec<&str> = names.iter().filter(is_used).map(|name| name.as_str()).collect();
+    used.sort_unstable();
     let expected = [
-        // Refused where it could do harm.
+        // Settings that are checked are refused later, where they could do harm.
         "CHROMA_PERSIST_DIRECTORY",
         "CHROMA_TOKEN",
         "DATABASE_URL",
@@ -377,17 +381,17 @@ fn file_that_others_can_write_is_believed_about_nothing_that_can_do_harm() {
         "QUERY_STORAGE_TYPE",
         "VECTOR_RECALL_TARGET",
     ];
-    assert_eq!(believed, expected);
+    assert_eq!(used, expected);
     let remarks = settings["remarks"].to_string();
     for name in names.iter().filter(|name| !expected.contains(&name.as_str())) {
-        let is_told =
+        let is_reported =
             remarks.contains(&format!("{name} in line")) && remarks.contains("is not used: every user");
-        assert!(is_told, "{name}: {remarks}");
+        assert!(is_reported, "{name}: {remarks}");
     }
 }
 
 #[test]
-fn database_that_others_can_have_named_is_shown_no_secret_of_ours() {
+fn no_secret_is_sent_to_a_database_from_an_untrusted_file() {
     let server = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
     server.set_nonblocking(true).expect("it does not block");
     let port = server.local_addr().expect("it has an address").port();
@@ -415,7 +419,7 @@ fn database_that_others_can_have_named_is_shown_no_secret_of_ours() {
         (format!("{own}?sslcert={passfile}&sslkey={passfile}"), ("LOG_LEVEL", "INFO")),
         (own.clone(), ("PGSSLKEY", passfile.as_str())),
     ] {
-        let folder = doubted(&format!("# first\nDATABASE_URL={url}\n"));
+        let folder = untrusted(&format!("# first\nDATABASE_URL={url}\n"));
         for arguments in [&["doctor"][..], &["search", "query", "x"], &["index", "status"]] {
             let mut command = panopticon(folder.path(), arguments);
             let ended = run(command.env("HOME", home.path()).env(variable.0, variable.1));
@@ -425,18 +429,18 @@ fn database_that_others_can_have_named_is_shown_no_secret_of_ours() {
             assert!(!ended.stderr.contains("t0psecret"), "{url}: {ended:?}");
         }
     }
-    let nobody = server.accept().expect_err("no connection was made");
-    assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
-    // With a password of its own it is used: nothing listens there now.
+    let error = server.accept().expect_err("no connection was made");
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    // A URL with its own password is used; nothing listens there now.
     drop(server);
-    let folder = doubted(&format!("DATABASE_URL={own}\n"));
+    let folder = untrusted(&format!("DATABASE_URL={own}\n"));
     let mut command = panopticon(folder.path(), &["doctor"]);
     let ended = run(command.env("HOME", home.path()).env(by_variable.0, by_variable.1));
     assert!(ended.stderr.contains(&format!("127.0.0.1:{port}")), "{ended:?}");
 }
 
 #[test]
-fn store_and_token_that_others_can_have_named_are_refused() {
+fn storage_and_token_from_an_untrusted_file_are_refused() {
     for (dot_env, set, expected) in [
         (
             "QUERY_STORAGE_TYPE=chroma\n",
@@ -459,19 +463,19 @@ fn store_and_token_that_others_can_have_named_are_refused() {
             "CHROMA_PERSIST_DIRECTORY in line 1 of",
         ),
     ] {
-        let folder = doubted(dot_env);
+        let folder = untrusted(dot_env);
         let ended = run(panopticon(folder.path(), &["serve", "query"]).envs(set.iter().copied()));
         assert_eq!(ended.code, 2, "{dot_env}: {ended:?}");
         assert!(ended.stderr.contains(expected), "{dot_env}: {ended:?}");
-        assert!(!folder.path().join("ours").exists(), "nothing was made");
+        assert!(!folder.path().join("ours").exists(), "nothing was created");
     }
 }
 
 #[test]
-fn directory_that_others_can_have_named_is_not_opened_by_a_chroma_of_ours() {
-    let folder = doubted("QUERY_STORAGE_TYPE=chroma\nCHROMA_PERSIST_DIRECTORY=./evil\n");
+fn no_chroma_server_is_started_on_a_directory_from_an_untrusted_file() {
+    let folder = untrusted("QUERY_STORAGE_TYPE=chroma\nCHROMA_PERSIST_DIRECTORY=./evil\n");
     let ended = run(&mut panopticon(folder.path(), &["serve", "query"]));
     assert_eq!(ended.code, 2, "{ended:?}");
     assert!(ended.stderr.contains("CHROMA_PERSIST_DIRECTORY in line 2 of"), "{ended:?}");
-    assert!(!folder.path().join("evil").exists(), "nothing was made");
+    assert!(!folder.path().join("evil").exists(), "nothing was created");
 }

@@ -14,7 +14,7 @@ use test_support::{data_dir, model_dir};
 
 use crate::{panopticon, run};
 
-/// A data folder of its own that borrows the downloads of the machine's.
+/// A new data folder that links to the downloads of the machine's data folder.
 pub(crate) fn fresh_data_dir() -> TempDir {
     let folder = tempfile::Builder::new()
         .permissions(fs::Permissions::from_mode(0o755))
@@ -43,7 +43,7 @@ pub(crate) fn postmaster(data_dir: &Path) -> Option<Pid> {
 }
 
 #[test]
-fn demo_goes_from_nothing_to_an_answered_search_and_leaves_no_server_behind() {
+fn demo_works_in_an_empty_data_folder_and_stops_its_server() {
     let folder = fresh_data_dir();
     let missing = run(&mut in_data_dir(folder.path(), &["search", "query", "x", "--demo"]));
     assert_eq!(missing.code, 2, "{missing:?}");
@@ -63,12 +63,12 @@ fn demo_goes_from_nothing_to_an_answered_search_and_leaves_no_server_behind() {
     assert_eq!(search.code, 0, "{search:?}");
     assert!(search.stdout.contains("metric_type"), "{search:?}");
     let own = run(&mut in_data_dir(folder.path(), &["search", "query", "x"]));
-    assert_eq!(own.code, 2, "the demo leaves the user's own database empty: {own:?}");
+    assert_eq!(own.code, 2, "the demo does not use the user's database: {own:?}");
     assert!(own.stderr.contains("using the embedded PostgreSQL in"), "{own:?}");
 }
 
 #[test]
-fn db_commands_open_name_and_stop_the_server() {
+fn db_commands_open_and_stop_the_server_and_print_its_url() {
     let folder = fresh_data_dir();
     let url = run(&mut in_data_dir(folder.path(), &["db", "url"]));
     assert_eq!(url.code, 0, "{url:?}");
@@ -88,7 +88,7 @@ fn db_commands_open_name_and_stop_the_server() {
 }
 
 #[test]
-fn variables_of_libpq_say_nothing_to_the_embedded_server() {
+fn variables_of_libpq_do_not_affect_the_embedded_server() {
     let folder = fresh_data_dir();
     let foreign = |arguments: &[&str]| {
         let mut command = in_data_dir(folder.path(), arguments);
@@ -103,7 +103,7 @@ fn variables_of_libpq_say_nothing_to_the_embedded_server() {
         run(command.env("PGTARGETSESSIONATTRS", "standby"))
     };
     let demo = foreign(&["demo"]);
-    assert_eq!(demo.code, 0, "initdb, pg_ctl and connections are ours: {demo:?}");
+    assert_eq!(demo.code, 0, "initdb, pg_ctl and connections ignore them: {demo:?}");
     let psql =
         ["db", "psql", "--demo", "--", "--tuples-only", "--command", "select count(*) > 0 from queries"];
     let answer = foreign(&psql);
@@ -113,7 +113,7 @@ fn variables_of_libpq_say_nothing_to_the_embedded_server() {
 }
 
 #[test]
-fn role_of_commands_is_no_superuser_unless_that_is_asked_for() {
+fn role_of_commands_is_no_superuser_unless_requested() {
     let folder = fresh_data_dir();
     let shown = |flags: &[&str]| {
         let mut arguments = vec!["db", "psql"];
@@ -148,7 +148,7 @@ fn killed_command_leaves_a_server_that_the_next_one_finds_and_stops() {
     signal(&child, Signal::KILL);
     child.wait().expect("it ends");
     let left_behind = postmaster(folder.path());
-    assert!(left_behind.is_some(), "nobody was there to stop the server");
+    assert!(left_behind.is_some(), "a killed command cannot stop the server");
 
     let psql = ["db", "psql", "--", "--tuples-only", "--command", "select 6 * 7"];
     let answer = run(&mut in_data_dir(folder.path(), &psql));
@@ -157,7 +157,7 @@ fn killed_command_leaves_a_server_that_the_next_one_finds_and_stops() {
     assert_eq!(postmaster(folder.path()), None, "and stopped by its last user");
 }
 
-/// A command that holds the server until a signal ends it.
+/// A command that keeps the server running until a signal ends it.
 fn sleeping_psql(data_dir: &Path) -> Child {
     let child = in_data_dir(data_dir, &["db", "psql", "--", "--command", "select pg_sleep(600)"]).spawn();
     let log = data_dir.join("postgres/server.log");

@@ -1,4 +1,4 @@
-//! `panopticon doctor`: what it prints, and what scripts may rely on.
+//! `panopticon doctor`: its text, and what scripts may rely on.
 
 use provision::Durability;
 use serde_json::Value;
@@ -7,12 +7,12 @@ use test_support::{PostgresServer, TestDatabase};
 use crate::{json, panopticon, run, run_on, run_with};
 
 #[tokio::test]
-async fn database_without_anything_is_healthy_and_stays_without_anything() {
+async fn empty_database_is_healthy_and_remains_empty() {
     let server = PostgresServer::private(Durability::Full, &[("random_page_cost", "1.1")]).await;
     let url = server.create_database("empty").await;
     let ended = run_with(&["doctor"], &[("DATABASE_URL", &url)]).await;
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
-    assert!(ended.stdout.contains("not there yet: evaluation_metrics, llm_outputs, queries"), "{ended:?}");
+    assert!(ended.stdout.contains("not created yet: evaluation_metrics, llm_outputs, queries"), "{ended:?}");
     assert!(
         ended.stdout.trim_end().lines().last().expect("it prints").starts_with("Nothing is wrong"),
         "{ended:?}"
@@ -57,11 +57,11 @@ async fn findings_have_a_code_a_remedy_and_an_exit_code() {
 }
 
 #[test]
-fn without_a_database_none_is_made() {
+fn without_a_database_none_is_created() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let data_dir = folder.path().join("data");
     let ended = run(panopticon(folder.path(), &["doctor"]).env("PANOPTICON_DATA_DIR", &data_dir));
     assert_eq!(ended.code, 2, "{ended:?}");
-    assert!(ended.stderr.contains("there is no database to look at yet"), "{ended:?}");
+    assert!(ended.stderr.contains("there is no database to examine yet"), "{ended:?}");
     assert!(!data_dir.exists());
 }

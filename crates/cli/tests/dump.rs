@@ -1,4 +1,4 @@
-//! `dump`: what was written to Chroma is what its lines say.
+//! `dump` prints what was written to Chroma.
 
 use std::{
     collections::BTreeMap,
@@ -41,22 +41,22 @@ fn records(lines: &str) -> BTreeMap<[String; 4], Value> {
     records
 }
 
-/// The archive's scenarios are dumped and compared with what that Chroma returned, and where that is rounded, with
-/// what was written to it. `.expected` has no vector where the index was lost later.
+/// Compares dumps of the archive's scenarios with what that Chroma returned or, where it rounds, with what was written
+/// to it. `.expected` has no vector where the index was lost later.
 fn compare(archive: &str, scenarios: &[(&str, i32)]) {
     let Some(folder) = fixture(archive) else { return };
     for (scenario, code) in scenarios {
-        let beside = |suffix: &str| {
+        let expectations = |suffix: &str| {
             let path = folder.path().join(format!("{scenario}.{suffix}.jsonl"));
             records(&fs::read_to_string(path).expect("the expectations read"))
         };
-        let (returned, written) = (beside("expected"), beside("model"));
+        let (returned, written) = (expectations("expected"), expectations("model"));
         let ended = dump(&folder.path().join(scenario), &[]);
         assert_eq!(ended.code, *code, "{scenario}: {}", ended.stderr);
         let dumped = records(&ended.stdout);
         assert!(dumped.keys().eq(written.keys()), "{scenario}");
         for (name, record) in &dumped {
-            // A directory of Chroma that cannot read it has no expectation.
+            // A directory that Chroma itself cannot read has no expectation.
             let (returned, written) = (returned.get(name), &written[name]);
             for key in ["document", "metadata", "uri"] {
                 let expected = returned.map_or(&written[key], |returned| &returned[key]);
@@ -66,7 +66,7 @@ fn compare(archive: &str, scenarios: &[(&str, i32)]) {
             }
             if let Some(returned) = returned {
                 assert_eq!(record["collection_id"], returned["collection_id"], "{scenario} {name:?}");
-                // Versions before 1.0 only tell a space that was asked for.
+                // Versions before 1.0 report a space only if it was set.
                 let space = returned["space"].as_str().unwrap_or("l2");
                 assert_eq!(record["space"], space, "{scenario} {name:?}");
             }
@@ -83,7 +83,7 @@ fn compare(archive: &str, scenarios: &[(&str, i32)]) {
 }
 
 #[test]
-fn lines_say_what_was_written_to_chroma() {
+fn lines_equal_what_was_written_to_chroma() {
     compare("small-1.5.9", &[("small", 0)]);
     compare("small-0.5.23", &[("small", 0)]);
     compare("1.5.9", &[("basic", 0), ("halfcreated", 0), ("live", 0), ("single", 0), ("hotjournal", 0)]);
@@ -113,7 +113,7 @@ fn records_of_a_lost_index_are_printed_and_end_in_exit_code_3() {
 }
 
 #[test]
-fn real_directory_has_the_form_that_is_documented() {
+fn real_directory_is_dumped_in_the_documented_form() {
     let Some(folder) = fixture("panopticon-query-storage") else { return };
     let ended = dump(&folder.path().join("query_storage"), &["--collection", "queries"]);
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
@@ -124,7 +124,7 @@ fn real_directory_has_the_form_that_is_documented() {
     expect![[r#"{"tenant":"default_tenant","database":"default_database","collection":"queries","collection_id":"f2213e35-845d-4a9a-a6b0-42bed010c37e","space":"cosine","id":"2da1d153-453e-4914-90ee-3a4aba1a6fe2","document":"Explain the concept of quantum entanglement to a high school student.","metadata":{"difficulty":"medium","domain":"physics","theme":"science_explanation","timestamp":"2025-03-27T12:48:45.923483"},"uri":null,…,"origin":"log","reason":null}"#]].assert_eq(&format!("{start}…{end}"));
 }
 
-/// Every value of the sample, whose `expected.json` the script that had Chroma write it wrote too.
+/// Compares every value with `expected.json`, which the script that created the sample wrote.
 #[test]
 fn sample_is_dumped_with_every_type_of_metadata() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sample/expected.json");
@@ -150,7 +150,7 @@ fn sample_is_dumped_with_every_type_of_metadata() {
 }
 
 #[test]
-fn collection_of_one_name_in_several_databases_is_dumped_from_all_unless_narrowed() {
+fn collections_with_the_same_name_are_dumped_from_all_databases_unless_one_is_selected() {
     let folder = sample("evaluation_storage_data");
     let database = rusqlite::Connection::open(folder.path().join("chroma.sqlite3")).expect("the copy opens");
     database
@@ -188,7 +188,7 @@ fn collection_of_one_name_in_several_databases_is_dumped_from_all_unless_narrowe
 }
 
 #[test]
-fn what_is_not_there_is_a_usage_error_that_says_what_is() {
+fn missing_source_is_a_usage_error_that_lists_the_collections() {
     let folder = sample("query_storage_data");
     let source = folder.path().display().to_string();
     let empty = tempfile::tempdir().expect("a temporary folder");
@@ -197,8 +197,8 @@ fn what_is_not_there_is_a_usage_error_that_says_what_is() {
         (vec![&*source, "--collection", "query"], "found no collection `query`; the source has `queries`"),
         (vec![&*source, "--tenant", "t\u{1b}"], "found no tenant `t\\u{1b}`; the source has `queries`"),
         (vec![&*nothing_there], "chroma.sqlite3"),
-        (vec![&*source, "--token", "s3cret"], "--token is for a server"),
-        (vec![&*source, "--token-header", "x-chroma-token"], "--token-header is for a server"),
+        (vec![&*source, "--token", "s3cret"], "--token applies to servers only"),
+        (vec![&*source, "--token-header", "x-chroma-token"], "--token-header applies to servers only"),
         (vec!["http://localhost:1", "--token", "s3cret\n"], "the token cannot be sent"),
         (
             vec!["HTTPS://user:s3cret@127.0.0.1:1/x?token=s3cret"],
@@ -217,7 +217,7 @@ fn what_is_not_there_is_a_usage_error_that_says_what_is() {
 }
 
 #[test]
-fn text_that_is_not_unicode_comes_with_its_bytes_and_exit_code_3() {
+fn text_that_is_not_unicode_is_dumped_with_its_bytes_and_exit_code_3() {
     let folder = sample("evaluation_storage_data");
     let database = rusqlite::Connection::open(folder.path().join("chroma.sqlite3")).expect("the copy opens");
     let statement = "update embedding_metadata set string_value = cast(x'61ff' as text)
@@ -238,7 +238,7 @@ fn text_that_is_not_unicode_comes_with_its_bytes_and_exit_code_3() {
 }
 
 #[test]
-fn damage_midway_says_how_far_it_came() {
+fn error_in_the_middle_reports_the_records_that_were_read() {
     let folder = sample("query_storage_data");
     let path = folder.path().join("chroma.sqlite3");
     let database = rusqlite::Connection::open(&path).expect("the copy opens");
@@ -259,9 +259,9 @@ fn damage_midway_says_how_far_it_came() {
     assert_eq!(ended.code, 2, "{ended:?}");
     let lines = ended.stdout.lines().count();
     assert!(lines > 0 && lines < 61 && ended.stdout.ends_with("}\n"), "{lines}");
-    let said =
+    let expected =
         format!("error: stopped after reading {lines} records, in collection `queries`: failed to read");
-    assert!(ended.stderr.contains(&said), "{}", ended.stderr);
+    assert!(ended.stderr.contains(&expected), "{}", ended.stderr);
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn reader_that_closes_the_pipe_ends_the_dump_silently() {
         .spawn()
         .expect("the binary runs");
     let mut line = String::new();
-    // Less than a pipe holds is read, so that the next write finds it closed.
+    // Only a part of the pipe's buffer is read, so that the next write fails.
     let mut stdout = BufReader::with_capacity(1024, child.stdout.take().expect("it is piped"));
     stdout.read_line(&mut line).expect("a line");
     drop(stdout);
@@ -285,11 +285,11 @@ fn reader_that_closes_the_pipe_ends_the_dump_silently() {
 }
 
 #[test]
-fn signal_ends_a_dump_that_nobody_reads() {
+fn signal_ends_a_dump_whose_output_is_not_read() {
     let folder = sample("query_storage_data");
     let mut command = panopticon(folder.path(), &["dump"]);
     let mut child = command.arg(folder.path()).stdout(Stdio::piped()).spawn().expect("the binary runs");
-    // The sample is larger than what a pipe holds: with one line read, the dump is under way and waits for us.
+    // The sample is larger than the buffer of a pipe: after one line, the dump is running and waits for the reader.
     let mut stdout = BufReader::with_capacity(1024, child.stdout.take().expect("it is piped"));
     stdout.read_line(&mut String::new()).expect("a line");
     let pid = Pid::from_raw(child.id().try_into().expect("a process id")).expect("a process id");

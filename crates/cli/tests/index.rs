@@ -1,4 +1,4 @@
-//! `panopticon index`: what it tells, what it does, and what a kill leaves for the next one to make good.
+//! `panopticon index`: its output, its actions, and recovery after a kill.
 
 use std::{
     process::Stdio,
@@ -14,7 +14,7 @@ use crate::{Run, json, panopticon, run_on, run_with};
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
 
-/// A database with so many queries on ten axes, a list of an index for each, which has all that is nearest to its rows.
+/// A database with `rows` queries on ten axes: in an index of ten lists, each list has all nearest rows of its axis.
 async fn with_queries(rows: u32) -> TestDatabase {
     let test_database = TestDatabase::prepared().await;
     test_database
@@ -36,7 +36,7 @@ async fn index(database: &TestDatabase, arguments: &[&str]) -> Run {
     run_on(database, &[&["index"], arguments].concat()).await
 }
 
-/// The answer about the queries.
+/// The object about `queries`.
 fn of_queries(run: &Run) -> Value {
     assert_eq!(run.code, 0, "{run:?}");
     let answers = json(run);
@@ -56,7 +56,7 @@ async fn vector_indexes(connection: &mut PgConnection) -> Vec<(String, bool)> {
 }
 
 #[tokio::test]
-async fn plan_is_printed_and_applied_and_then_there_is_nothing_to_do() {
+async fn plan_is_printed_and_applied_and_then_empty() {
     let database = with_queries(10_000).await;
     let mut connection = database.connection().await;
     let ivfflat = [("DATABASE_URL", database.url()), ("VECTOR_INDEX_TYPE", "ivfflat".to_owned())];
@@ -99,7 +99,7 @@ async fn plan_is_printed_and_applied_and_then_there_is_nothing_to_do() {
 }
 
 #[tokio::test]
-async fn settings_that_no_index_can_have_are_refused() {
+async fn invalid_index_settings_are_refused() {
     for (name, value, expected) in [
         ("VECTOR_INDEX_TYPE", "annoy", "expected `auto`, `ivfflat`, `hnsw` or `none`"),
         ("VECTOR_RECALL_TARGET", "98", "expected a number above 0 and up to 1"),
@@ -116,7 +116,7 @@ async fn settings_that_no_index_can_have_are_refused() {
 async fn second_apply_is_refused_and_a_killed_one_is_completed_by_the_next() {
     let database = with_queries(10_000).await;
     let mut connection = database.connection().await;
-    // The build waits for this write until it ends.
+    // The build waits for this open transaction.
     let mut write = database.connection().await;
     let insert = "begin; insert into queries (query_text, theme) values ('row', 'not committed')";
     sqlx::raw_sql(insert).execute(&mut write).await.expect("a row is written");
@@ -139,7 +139,7 @@ async fn second_apply_is_refused_and_a_killed_one_is_completed_by_the_next() {
         if is_building {
             break;
         }
-        assert!(started.elapsed() < PATIENCE, "the build does not begin");
+        assert!(started.elapsed() < PATIENCE, "the build does not start");
         tokio::time::sleep(POLL).await;
     }
     let second = index(&database, &["apply", "--table", "queries"]).await;

@@ -1,4 +1,4 @@
-//! `inspect`: what it says of real directories, to people and to programs.
+//! `inspect`: its text and JSON for real directories.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ fn inspect(source: &Path, arguments: &[&str]) -> Run {
     run(command.arg(source).args(arguments))
 }
 
-/// Compares what a person sees, with `SOURCE` in place of the temporary path.
+/// Compares the text, with `SOURCE` in place of the temporary path.
 fn check(source: &Path, code: i32, expected: Expect) {
     let ended = inspect(source, &[]);
     assert_eq!((ended.code, ended.stderr.as_str()), (code, ""), "{ended:?}");
@@ -24,7 +24,7 @@ fn check(source: &Path, code: i32, expected: Expect) {
 }
 
 #[test]
-fn sample_is_described_on_one_screen() {
+fn sample_is_described() {
     let folder = sample("query_storage_data");
     let before = folder_digest(folder.path());
     check(
@@ -39,7 +39,7 @@ fn sample_is_described_on_one_screen() {
             queries     cosine  384       61   24    37        0
               metadata: hnsw:space="cosine"
 
-            Vectors that only a cosine index has: 37, within 2 ulp of what was sent.
+            Vectors stored only in a cosine index: 37, within 2 ulp of what was sent.
             All 61 records can be read exactly, each with its vector.
         "#]],
     );
@@ -73,7 +73,7 @@ fn sample_is_described_on_one_screen() {
             llm_outputs  cosine  384       60   12    48        0
               metadata: hnsw:space="cosine"
 
-            Vectors that only a cosine index has: 48, within 2 ulp of what was sent.
+            Vectors stored only in a cosine index: 48, within 2 ulp of what was sent.
             All 60 records can be read exactly, each with its vector.
         "#]],
     );
@@ -132,7 +132,7 @@ fn directories_of_many_kinds_are_described() {
             in_other_tenant     cosine    6       26    7    19        0
               metadata: hnsw:batch_size=10, hnsw:space="cosine", hnsw:sync_threshold=20
 
-            Vectors that only a cosine index has: 131, within 2 ulp of what was sent.
+            Vectors stored only in a cosine index: 131, within 2 ulp of what was sent.
             All 496 records can be read exactly, each with its vector.
         "#]],
     );
@@ -144,7 +144,8 @@ fn directories_of_many_kinds_are_described() {
             SOURCE
               Chroma 0.5.6 to 0.6.3, sqlite, 2.6 MB
               log: 23 rows, purged once they are in the index
-              its last writer died in a transaction, which is rolled back in a private copy
+              its last writer crashed in a transaction, which is rolled back in a private
+              copy
 
             collection  space   dim  records  log  hnsw  missing
             kill_one    cosine    8       36   19    17        0
@@ -154,7 +155,7 @@ fn directories_of_many_kinds_are_described() {
             warning: journal_recovered: the database was left in the middle of a transaction
               or is in WAL mode; a private copy is read
 
-            Vectors that only a cosine index has: 17, within 2 ulp of what was sent.
+            Vectors stored only in a cosine index: 17, within 2 ulp of what was sent.
             All 39 records can be read exactly, each with its vector.
         "#]],
     );
@@ -202,7 +203,7 @@ fn lost_index_ends_in_exit_code_3() {
 }
 
 #[test]
-fn json_has_exactly_the_members_that_are_documented() {
+fn json_has_exactly_the_documented_members() {
     let folder = sample("evaluation_storage_data");
     let ended = inspect(folder.path(), &["--json"]);
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
@@ -241,7 +242,7 @@ fn json_has_exactly_the_members_that_are_documented() {
 }
 
 #[test]
-fn names_and_metadata_cannot_command_the_terminal() {
+fn control_characters_in_names_and_metadata_are_escaped() {
     let folder = sample("evaluation_storage_data");
     let database = rusqlite::Connection::open(folder.path().join("chroma.sqlite3")).expect("the copy opens");
     let hostile = "\u{1b}[2J\u{9b}31m\r\n\u{202e}評価の指標、とても長い名前のコレクション";
@@ -268,7 +269,8 @@ fn names_and_metadata_cannot_command_the_terminal() {
         0,
         expect![[r#"
             SOURCE
-              Chroma 1.0.0 or newer, with changes that are not known yet, sqlite, 426.1 kB
+              Chroma 1.0.0 or newer, with schema changes unknown to this version, sqlite,
+              426.1 kB
               log: 24 rows, purged once they are in the index
 
             collection                               space  dim  records  log  hnsw  missing
@@ -297,7 +299,7 @@ fn names_and_metadata_cannot_command_the_terminal() {
 }
 
 #[test]
-fn what_cannot_be_inspected_is_a_usage_error() {
+fn invalid_source_is_a_usage_error() {
     let folder = sample("evaluation_storage_data");
     let empty = tempfile::tempdir().expect("a temporary folder");
     for (source, arguments, expected) in [

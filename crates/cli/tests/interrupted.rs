@@ -7,11 +7,11 @@ use test_support::{DrippingServer, TestDatabase};
 
 use crate::panopticon;
 
-/// A slow machine under load.
+/// Enough for a slow machine under load.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[tokio::test]
-async fn interruption_while_a_server_answers_in_drops_ends_without_a_panic() {
+async fn interruption_while_a_server_answers_slowly_ends_without_a_panic() {
     let database = TestDatabase::prepared().await;
     let url = database.url();
     let interrupted = tokio::task::spawn_blocking(move || {

@@ -41,7 +41,7 @@ fn digits_of_other_scripts_are_scores() {
 }
 
 #[test]
-fn each_line_gives_one_answer_and_a_bad_one_does_not_stop_the_others() {
+fn each_line_gives_one_answer_and_an_invalid_one_does_not_stop_the_others() {
     let texts = "{\"text\": \"Output (b) is better.\"}\n{\"text\": \"Both are good.\"}\n{\"no\": 1}\nno\n\n\u{feff}{\"text\": \"[[A]] \\ud83d\"}";
     let run = parse(&["--kind", "winner", "--jsonl"], texts);
     let lines: Vec<&str> = run.stdout.lines().collect();
@@ -49,5 +49,5 @@ fn each_line_gives_one_answer_and_a_bad_one_does_not_stop_the_others() {
     assert_eq!(lines[0], "{\"status\":\"scored\",\"winner\":\"b\"}");
     assert!(lines[2].contains("line 3") && lines[2].contains("invalid"), "{}", lines[2]);
     assert_eq!(lines[5], "{\"status\":\"scored\",\"winner\":\"a\"}");
-    assert!(run.stderr.contains("3 of 6 lines") && run.stderr.contains("line 3 first"), "{}", run.stderr);
+    assert!(run.stderr.contains("3 of 6 lines") && run.stderr.contains("first is line 3"), "{}", run.stderr);
 }

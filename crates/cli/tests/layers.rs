@@ -1,7 +1,7 @@
-//! The layers of `docs/ARCHITECTURE.md` hold: a module knows those of lower lines alone, so that there is no circle.
+//! The layers of `docs/ARCHITECTURE.md`: a module uses only modules of lower lines, so that there is no cycle.
 //!
-//! Imports are read as text: `use` and paths that begin with `crate`, `super`, `self` or a module in sight. A name that a
-//! module passes on by `pub use` counts for the module that defines it. What a method call reaches cannot be seen.
+//! Imports are read as text: `use`, and paths that begin with `crate`, `super`, `self` or a module in scope. A name that
+//! a module re-exports counts for the module that defines it. Method calls are not followed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use std::{
 
 type Module = Vec<String>;
 
-/// A source file: what it imports and names, and what it passes on.
+/// A source file: the paths that it uses, and its imports by name.
 #[derive(Default)]
 struct Source {
     paths: BTreeSet<Vec<String>>,
@@ -31,7 +31,7 @@ fn code(text: &str) -> String {
     parts(text).0
 }
 
-/// `text` without comments, literals and tests; and its literals, without those in tests.
+/// `text` without comments, literals and tests, and the literals outside tests.
 pub(crate) fn parts(text: &str) -> (String, Vec<String>) {
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     let characters: Vec<char> = text.chars().collect();
@@ -90,7 +90,7 @@ fn words(code: &str) -> Vec<String> {
     words
 }
 
-/// Adds what the tree of a `use` names below `prefix`: path, and the name that it gets. Gives the place after it.
+/// Adds the path and the local name of each import of a `use` tree below `prefix`. Returns the place after the tree.
 fn tree(
     words: &[String],
     mut place: usize,
@@ -162,7 +162,7 @@ fn read(text: &str) -> Source {
         }
         place += 1;
     }
-    // What is passed on and not named here is no arrow of this file's.
+    // A re-export that is not used here is no dependency of this file.
     let used = passed_on.into_iter().filter(|(_, name)| named.contains(name));
     source.paths.extend(used.map(|(path, _)| path));
     source
@@ -187,7 +187,7 @@ impl Crate {
                 }
             }
         }
-        // What tests and fuzzing need is built for them alone.
+        // The code for fuzzing is not part of the product.
         files.retain(|module, _| module.first().is_none_or(|first| first != "fuzzing"));
         assert!(files.len() > 20, "the sources of {name} are found");
         Self { files }
@@ -198,7 +198,7 @@ impl Crate {
         self.files.contains_key(&child).then_some(child)
     }
 
-    /// The module that defines what `path` names in `module`; none for what another crate defines.
+    /// The module that defines what `path` names in `module`; `None` for another crate's.
     fn resolve(&self, module: &Module, path: &[String], depth: usize) -> Option<Module> {
         let (first, rest) = path.split_first()?;
         let start = match first.as_str() {
@@ -240,7 +240,7 @@ impl Crate {
         }
     }
 
-    /// The files that each file knows.
+    /// The files that each file depends on.
     fn arrows(&self) -> BTreeSet<(Module, Module)> {
         let mut arrows = BTreeSet::new();
         for (module, source) in &self.files {
@@ -256,7 +256,7 @@ impl Crate {
     }
 }
 
-/// The lines of `docs/ARCHITECTURE.md` that hold the modules of `place`, from the top down.
+/// The lines of `docs/ARCHITECTURE.md` with the modules of `place`, from the top down.
 fn documented(place: &str) -> Vec<Vec<String>> {
     let text = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).expect("the file reads");
     let fence = format!("```layers {place}\n");
@@ -265,7 +265,7 @@ fn documented(place: &str) -> Vec<Vec<String>> {
     block.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
 }
 
-/// What is wrong with the modules right below `parent`, by their lines in the documentation.
+/// Violations of the documented layers by the direct children of `parent`.
 fn problems(
     krate: &Crate,
     place: &str,
@@ -278,19 +278,18 @@ fn problems(
     let modules: BTreeSet<String> = krate.files.keys().filter_map(|module| inside(module)?).collect();
     let mut problems = BTreeSet::new();
     for module in modules.iter().filter(|module| line_of(module).is_none()) {
-        problems.insert(format!("{place}: `{module}` stands in no line of docs/ARCHITECTURE.md"));
+        problems.insert(format!("{place}: `{module}` is in no line of docs/ARCHITECTURE.md"));
     }
     let mut listed = BTreeSet::new();
     for module in lines.iter().flatten() {
         if !modules.contains(module) || !listed.insert(module) {
-            problems.insert(format!(
-                "{place}: docs/ARCHITECTURE.md lists `{module}`, which is twice there or no module"
-            ));
+            problems
+                .insert(format!("{place}: docs/ARCHITECTURE.md lists `{module}` twice, or it is no module"));
         }
     }
     for (from, to) in arrows {
         let (Some(Some(from)), Some(to)) = (inside(from), inside(to)) else { continue };
-        // What a module takes from the root of its folder is above it.
+        // The root of a module's folder is above the module.
         let to = to.unwrap_or_else(|| "mod".to_owned());
         if from != to && line_of(&to).is_none_or(|to| line_of(&from).is_some_and(|from| from >= to)) {
             problems.insert(format!("{place}: {from} -> {to}"));
@@ -300,7 +299,7 @@ fn problems(
 }
 
 #[test]
-fn modules_know_those_of_lower_lines_alone() {
+fn modules_use_only_modules_of_lower_lines() {
     let mut found = BTreeSet::new();
     for (name, parent) in [
         ("chroma", None),
@@ -315,7 +314,7 @@ fn modules_know_those_of_lower_lines_alone() {
         let place = [&[name.to_owned()], parent.as_slice()].concat().join("::");
         found.extend(problems(&krate, &place, &parent, &krate.arrows()));
     }
-    assert!(found.is_empty(), "docs/ARCHITECTURE.md puts these the other way round: {found:#?}");
+    assert!(found.is_empty(), "these violate the layers of docs/ARCHITECTURE.md: {found:#?}");
 }
 
 #[test]

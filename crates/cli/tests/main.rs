@@ -1,4 +1,4 @@
-//! The binary as its users run it: arguments and environment in; exit code, output and rows out.
+//! End-to-end tests of the binary: arguments and environment in; exit code, output and rows out.
 
 mod aging;
 mod collections;
@@ -37,8 +37,8 @@ use std::{
 use serde_json::Value;
 use test_support::{TestDatabase, data_dir};
 
-/// `panopticon` in an empty environment and folder, with the machine's data folder so that nothing is downloaded
-/// again. No setting of the developer's own reaches it.
+/// `panopticon` in an empty environment and folder, without the developer's settings. It uses the machine's data folder,
+/// so that nothing is downloaded again.
 fn panopticon(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_panopticon"));
     command.args(arguments).current_dir(folder).env_clear();
@@ -67,12 +67,12 @@ fn run(command: &mut Command) -> Run {
     }
 }
 
-/// Runs `arguments` on `database`, away from the async threads.
+/// Runs `arguments` on `database`, outside the async threads.
 async fn run_on(database: &TestDatabase, arguments: &[&str]) -> Run {
     run_with(arguments, &[("DATABASE_URL", &database.url())]).await
 }
 
-/// Runs `arguments` in this environment, away from the async threads.
+/// Runs `arguments` in this environment, outside the async threads.
 async fn run_with(arguments: &[&str], environment: &[(&str, &str)]) -> Run {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut command = panopticon(folder.path(), arguments);

@@ -1,4 +1,4 @@
-//! `panopticon maintain`: what it tells, what it does, and when it does nothing.
+//! `panopticon maintain`: its output, its actions, and when it does nothing.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use test_support::TestDatabase;
 
 use crate::{Run, json, run_on, run_with};
 
-/// A database with queries of which nine in ten are dead.
+/// A database in which nine of ten rows of `queries` are dead.
 pub(crate) async fn with_dead_rows() -> TestDatabase {
     let test_database = TestDatabase::prepared().await;
     let database = Database::connect(&test_database.url()).await.expect("the database answers");
@@ -19,13 +19,13 @@ pub(crate) async fn with_dead_rows() -> TestDatabase {
             delete from queries where query_text !~ '0$'",
         )
         .await;
-    // A session tells what it has done when it ends, which is a moment later.
-    let is_told = async {
+    // A session reports its statistics when it ends, shortly afterwards.
+    let is_reported = async {
         while database.table_health(&["queries".to_owned()]).await.expect("it reads")[0].dead_rows < 900 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), is_told).await.expect("the dead rows are counted");
+    tokio::time::timeout(Duration::from_secs(60), is_reported).await.expect("the dead rows are counted");
     database.close().await;
     test_database
 }
@@ -35,7 +35,7 @@ async fn maintain(database: &TestDatabase, arguments: &[&str]) -> Run {
 }
 
 #[tokio::test]
-async fn plan_is_printed_and_applied_and_then_there_is_nothing_to_do() {
+async fn plan_is_printed_and_applied_and_then_empty() {
     let database = with_dead_rows().await;
     let plan = maintain(&database, &["--once", "--dry-run"]).await;
     assert_eq!(plan.code, 0, "{plan:?}");
@@ -54,11 +54,11 @@ async fn plan_is_printed_and_applied_and_then_there_is_nothing_to_do() {
     assert_eq!((again.code, again.stdout.as_str()), (0, "nothing to do\n"), "{again:?}");
     let unknown = maintain(&database, &["--once", "--table", "nothing"]).await;
     assert_eq!(unknown.code, 2, "{unknown:?}");
-    assert!(unknown.stderr.contains("no table `nothing` is looked after"), "{unknown:?}");
+    assert!(unknown.stderr.contains("table `nothing` is not maintained"), "{unknown:?}");
 }
 
 #[tokio::test]
-async fn quiet_hours_and_another_process_keep_it_from_work() {
+async fn quiet_hours_and_another_process_prevent_maintenance() {
     let database = with_dead_rows().await;
     let now = time::OffsetDateTime::now_utc();
     // An hour that is neither now nor when the test ends.
@@ -68,21 +68,20 @@ async fn quiet_hours_and_another_process_keep_it_from_work() {
     let settings = [("DATABASE_URL", url.as_str()), ("MAINTENANCE_QUIET_HOURS", hours.as_str())];
     let quiet = run_with(&["maintain", "--once"], &settings).await;
     assert_eq!(quiet.code, 0, "{quiet:?}");
-    let expected = "queries: left alone, since vacuum waits for the quiet hours: 900 dead rows";
+    let expected = "queries: skipped: vacuum waits for the quiet hours: 900 dead rows";
     assert!(quiet.stdout.contains(expected), "{quiet:?}");
 
     let other = Database::connect(&url).await.expect("the database answers");
-    let held = other.lock_maintenance().await.expect("it is asked for").expect("nobody has it");
+    let lock = other.lock_maintenance().await.expect("it can be requested").expect("it is free");
     let refused = maintain(&database, &["--once"]).await;
     assert_eq!(refused.code, 5, "{refused:?}");
-    assert!(refused.stderr.contains("another process maintains this database"), "{refused:?}");
-    held.release().await.expect("it is let go");
-    // Of its own, as a second process does.
-    let indexes = other.lock_indexes("queries").await.expect("nobody builds");
+    assert!(refused.stderr.contains("another process is maintaining this database"), "{refused:?}");
+    lock.release().await.expect("it is released");
+    let indexes = other.lock_indexes("queries").await.expect("no process builds");
     let failed = maintain(&database, &["--once"]).await;
     assert_eq!(failed.code, 1, "{failed:?}");
     assert!(failed.stdout.contains("queries: vacuum: failed after"), "{failed:?}");
-    indexes.release().await.expect("it is let go");
+    indexes.release().await.expect("it is released");
     other.close().await;
 }
 

@@ -36,7 +36,7 @@ async fn real_directory_is_migrated_verified_and_searched() {
 }
 
 #[tokio::test]
-async fn all_three_services_come_from_the_directories_that_the_environment_names() {
+async fn all_migrates_each_service_from_the_directory_that_its_variable_names() {
     let folders = ["query_storage_data", "evaluation_storage_data", "judge_service_data"].map(sample);
     let [query, evaluation, judge] = folders.each_ref().map(|folder| folder.path().display().to_string());
     let settings = tempfile::tempdir().expect("a temporary folder");
@@ -64,7 +64,7 @@ async fn all_three_services_come_from_the_directories_that_the_environment_names
 }
 
 #[tokio::test]
-async fn exit_codes_tell_rejects_conflicts_and_locks_apart() {
+async fn exit_codes_distinguish_rejects_conflicts_and_locks() {
     let folder = sample("query_storage_data");
     let source = folder.path().display().to_string();
     let database = TestDatabase::create().await;
@@ -110,7 +110,7 @@ async fn exit_codes_tell_rejects_conflicts_and_locks_apart() {
 }
 
 #[tokio::test]
-async fn plan_is_printed_and_nothing_is_touched_until_it_is_carried_out_and_undone() {
+async fn dry_run_changes_nothing_and_a_run_can_be_verified_and_undone() {
     let folder = sample("query_storage_data");
     let source = folder.path().display().to_string();
     let database = TestDatabase::create().await;
@@ -149,7 +149,7 @@ async fn plan_is_printed_and_nothing_is_touched_until_it_is_carried_out_and_undo
 }
 
 #[tokio::test]
-async fn collection_of_a_server_is_migrated_and_compared() {
+async fn collection_of_a_server_is_migrated_and_verified() {
     let folder = sample("judge_service_data");
     let server = ChromaServer::start(folder.path());
     let database = TestDatabase::create().await;
@@ -163,7 +163,7 @@ async fn collection_of_a_server_is_migrated_and_compared() {
 }
 
 #[tokio::test]
-async fn name_that_several_databases_have_is_refused_with_the_list() {
+async fn ambiguous_name_is_refused_with_the_list_of_collections() {
     let folder = sample("query_storage_data");
     let source = folder.path().display().to_string();
     let chroma = rusqlite::Connection::open(folder.path().join("chroma.sqlite3")).expect("the copy opens");
@@ -190,7 +190,7 @@ async fn name_that_several_databases_have_is_refused_with_the_list() {
 }
 
 #[tokio::test]
-async fn wrong_sources_and_filters_are_usage_errors_that_name_the_remedy() {
+async fn invalid_sources_and_filters_are_usage_errors_that_name_the_remedy() {
     let database = TestDatabase::create().await;
     let empty = tempfile::tempdir().expect("a temporary folder");
     let nothing_there = empty.path().display().to_string();
@@ -201,7 +201,7 @@ async fn wrong_sources_and_filters_are_usage_errors_that_name_the_remedy() {
         (vec!["migrate", "query", "--from", &nothing_there], "chroma.sqlite3"),
         (vec!["migrate", "all", "--from", &nothing_there], "one by one"),
         (vec!["migrate", "everything"], "possible values"),
-        (vec!["migrate"], "expected what is meant"),
+        (vec!["migrate"], "expected what to process"),
         (vec!["migrate", "collection", "--from", &sources[0]], "expected the name of the collection"),
         (vec!["migrate", "collection", "nothing", "--from", &sources[0]], "found no collection `nothing`"),
         (

@@ -1,4 +1,4 @@
-//! `panopticon serve` watches its searches: what it tells, whom, and what it refuses.
+//! Monitoring of searches by `panopticon serve`: its reports and its settings.
 
 use std::{
     sync::{
@@ -19,7 +19,7 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Searches of these queries look into one list of a hundred, and what is near lies in many.
+/// Searches of these queries probe one list of a hundred, while the nearest rows are in many lists.
 async fn with_lost_recall() -> TestDatabase {
     let test_database = TestDatabase::prepared().await;
     let statements = "
@@ -39,15 +39,15 @@ async fn with_lost_recall() -> TestDatabase {
 }
 
 #[tokio::test]
-async fn lost_recall_is_told_by_log_metric_readiness_and_webhook() {
+async fn lost_recall_is_reported_by_log_metric_readiness_and_webhook() {
     let database = with_lost_recall().await;
-    let (told, has_failed) = (Arc::new(Mutex::new(Vec::new())), AtomicBool::new(false));
-    let telling = told.clone();
+    let (received, has_failed) = (Arc::new(Mutex::new(Vec::new())), AtomicBool::new(false));
+    let receiver = received.clone();
     let stub = HttpStub::start(move |request| {
         if !has_failed.swap(true, Ordering::Relaxed) {
             return Some(HttpAnswer::json(500, "{}"));
         }
-        telling.lock().expect("no holder panics").push(request.text());
+        receiver.lock().expect("no holder panics").push(request.text());
         Some(HttpAnswer::json(200, "{}"))
     });
     let (url, webhook) = (database.url(), format!("{}/secret-token", stub.url()));
@@ -64,14 +64,26 @@ async fn lost_recall_is_told_by_log_metric_readiness_and_webhook() {
         let found = serving.data("query", "POST", "/api/v1/queries/search", &json!({"query": "falling"}));
         assert!(!found.is_null());
         let end = Instant::now() + PATIENCE;
-        while told.lock().expect("no holder panics").is_empty() {
-            assert!(Instant::now() < end, "nobody was told");
+        while received.lock().expect("no holder panics").is_empty() {
+            assert!(Instant::now() < end, "the webhook was not called");
             std::thread::sleep(Duration::from_millis(100));
         }
-        let told: Value = serde_json::from_str(&told.lock().expect("no holder panics")[0]).expect("JSON");
-        assert_eq!((&told["event"], &told["alert"]), (&json!("raised"), &json!("recall")), "{told}");
-        assert_eq!((&told["table"], &told["filter_class"]), (&json!("queries"), &json!("none")), "{told}");
-        assert!(told["measured"]["recall_high"].as_f64().is_some_and(|recall| recall < 0.98), "{told}");
+        let received: Value =
+            serde_json::from_str(&received.lock().expect("no holder panics")[0]).expect("JSON");
+        assert_eq!(
+            (&received["event"], &received["alert"]),
+            (&json!("raised"), &json!("recall")),
+            "{received}"
+        );
+        assert_eq!(
+            (&received["table"], &received["filter_class"]),
+            (&json!("queries"), &json!("none")),
+            "{received}"
+        );
+        assert!(
+            received["measured"]["recall_high"].as_f64().is_some_and(|recall| recall < 0.98),
+            "{received}"
+        );
 
         let ready = serving.data("query", "GET", "/ready", &Value::Null);
         assert_eq!(ready["alerts"][0]["alert"], "recall", "{ready}");
@@ -88,7 +100,7 @@ async fn lost_recall_is_told_by_log_metric_readiness_and_webhook() {
     .await;
     assert_eq!(ended.code, 0, "{ended:?}");
     let lines: Vec<&str> = ended.stderr.lines().filter(|line| line.contains("of the nearest rows")).collect();
-    assert_eq!(lines.len(), 1, "it is told once: {}", ended.stderr);
+    assert_eq!(lines.len(), 1, "it is logged once: {}", ended.stderr);
     assert!(lines[0].contains("searches of queries (filter: none) find"), "{lines:?}");
     assert!(lines[0].contains("panopticon maintain --once"), "{lines:?}");
     assert!(!ended.stderr.contains("secret-token"), "{}", ended.stderr);
@@ -102,7 +114,7 @@ async fn settings_of_the_monitor_are_checked_and_the_webhook_is_not_shown() {
         ("VECTOR_SAMPLE_RATE", "2", "expected a number from 0 to 1"),
         ("VECTOR_MONITOR_INTERVAL_SECONDS", "-1", "expected a whole number"),
         ("VECTOR_SAMPLE_RETENTION_DAYS", "1.5", "expected a whole number of days"),
-        ("VECTOR_ALERT_WEBHOOK_URL", "secret-token", "VECTOR_ALERT_WEBHOOK_URL is no URL"),
+        ("VECTOR_ALERT_WEBHOOK_URL", "secret-token", "VECTOR_ALERT_WEBHOOK_URL is not a URL"),
     ] {
         let settings = [("DATABASE_URL", url.as_str()), ("QUERY_PORT", "0"), (name, value)];
         let ended = run_with(&["serve", "query"], &settings).await;

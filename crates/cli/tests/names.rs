@@ -1,5 +1,5 @@
-//! Names that scripts of users have: of settings, and in what commands print with `--json`. The golden files list names
-//! alone: values are the other tests' affair.
+//! Names that users' scripts rely on: settings, and fields of what commands print with `--json`. The golden files list
+//! only names; other tests check values.
 
 use expect_test::expect_file;
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ impl Commands {
 }
 
 #[tokio::test]
-async fn what_commands_print_as_json_keeps_its_fields() {
+async fn json_of_commands_keeps_its_fields() {
     let folders = ["query_storage_data", "evaluation_storage_data", "judge_service_data"].map(sample);
     let [query, evaluation, judge] = folders.each_ref().map(|folder| folder.path().display().to_string());
     let (database, provider) = (TestDatabase::create().await, provider());

@@ -1,4 +1,4 @@
-//! Commands on rows that PostgreSQL holds and no answer can show as they are.
+//! Commands on rows that PostgreSQL can store but no answer can show exactly.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use test_support::{
 use crate::{json, run_on};
 
 #[tokio::test]
-async fn commands_read_every_odd_row_and_doctor_finds_each_kind() {
+async fn commands_read_every_invalid_row_and_doctor_finds_each_kind() {
     for old_schema in [None, Some(NULLABLE_SCHEMA)] {
         let test_database = TestDatabase::create().await;
         if let Some(old_schema) = old_schema {
@@ -34,9 +34,9 @@ async fn commands_read_every_odd_row_and_doctor_finds_each_kind() {
             assert!(odd >= 12, "{service}: {odd}");
             let shown = run_on(&test_database, &["search", service, "odd", "--limit", "100"]).await;
             assert_eq!((shown.code, shown.stdout.lines().count()), (0, RECORDS), "{shown:?}");
-            let said =
+            let expected =
                 format!("not exactly as stored, see the `problems` of --json: {odd} of {RECORDS} records");
-            assert!(shown.stderr.contains(&said), "{shown:?}");
+            assert!(shown.stderr.contains(&expected), "{shown:?}");
         }
 
         let examined = json(&run_on(&test_database, &["doctor", "--json"]).await);

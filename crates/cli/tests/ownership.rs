@@ -1,4 +1,4 @@
-//! The data folder as commands see it: another account's is refused, and one that an earlier version made still works.
+//! Ownership of the data folder: another account's is refused, and one of an earlier version still works.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use std::{
 
 use crate::{demo::fresh_data_dir, panopticon, run};
 
-/// `nobody`, wherever it is.
+/// The usual id of `nobody`.
 const STRANGER: u32 = 65_534;
 /// A group that no machine lists.
 const GROUP: u32 = 471_147;
@@ -40,23 +40,23 @@ fn every_command_refuses_a_data_folder_of_another_account() {
         let mut command = panopticon(Path::new("/"), arguments);
         let ended = run(command.env("PANOPTICON_DATA_DIR", folder.path()));
         assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{arguments:?}: {ended:?}");
-        let told = format!("`{}` belongs to user id {STRANGER}, not to 0", folder.path().display());
-        assert!(ended.stderr.contains(&told), "{arguments:?}: {ended:?}");
+        let expected = format!("`{}` belongs to user id {STRANGER}, not to 0", folder.path().display());
+        assert!(ended.stderr.contains(&expected), "{arguments:?}: {ended:?}");
         assert!(ended.stderr.contains("set PANOPTICON_DATA_DIR to another folder"), "{ended:?}");
     }
     let left = fs::read_dir(folder.path()).expect("it lists").flatten().map(|entry| entry.file_name());
     assert!(
         left.into_iter().all(|name| name != "setup.lock" && name != "postgres"),
-        "nothing was made in it"
+        "nothing was created in it"
     );
 }
 
 #[test]
-fn folder_that_a_umask_opened_to_a_group_is_closed_and_used() {
+fn group_writable_folder_is_closed_to_the_group_and_used() {
     if !is_root() {
         return;
     }
-    // Where the build lies, a stranger may not come.
+    // Another user may not enter the build folder.
     let home = tempfile::tempdir().expect("a temporary folder");
     let program = home.path().join("panopticon");
     fs::copy(env!("CARGO_BIN_EXE_panopticon"), &program).expect("the binary copies");

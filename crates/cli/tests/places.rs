@@ -1,4 +1,4 @@
-//! What `--from` and `inspect` say of places that are not a Chroma directory, and of one that may not be looked at.
+//! Hints for sources that are not a Chroma directory, and for directories that cannot be read.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use test_support::{TestDatabase, sample};
 use crate::{Run, json, panopticon, run, run_on};
 
 const INDEX_FILES: [&str; 4] = ["index_metadata.pickle", "header.bin", "data_level0.bin", "length.bin"];
-/// `nobody`, wherever it is.
+/// The usual id of `nobody`.
 const STRANGER: u32 = 65_534;
 
 /// A directory whose index has most of its vectors.
@@ -42,12 +42,12 @@ fn inspect(source: &str) -> Run {
     run(panopticon(folder.path(), &["inspect"]).arg(source))
 }
 
-/// The same, by somebody who is not root and owns nothing.
+/// The same, as a user who is not root and owns nothing.
 fn inspect_as_stranger(source: &Path) -> Run {
     let folder = tempfile::tempdir().expect("a temporary folder");
     allow(folder.path(), 0o755);
     let program = folder.path().join("panopticon");
-    // Where the build lies, a stranger may not come.
+    // Another user may not enter the build folder.
     fs::copy(env!("CARGO_BIN_EXE_panopticon"), &program).expect("the binary copies");
     let mut command = std::process::Command::new(program);
     command.env_clear().current_dir("/").arg("inspect").arg(source);
@@ -59,7 +59,7 @@ fn inspect_as_stranger(source: &Path) -> Run {
 }
 
 #[test]
-fn what_may_not_be_read_is_not_lost() {
+fn unreadable_files_are_errors_and_not_lost_indexes() {
     let whole = directory();
     let readable = inspect_as_stranger(whole.path());
     assert_eq!((readable.code, readable.stderr.as_str()), (0, ""), "{readable:?}");
@@ -82,7 +82,7 @@ fn what_may_not_be_read_is_not_lost() {
 }
 
 #[test]
-fn links_and_other_kinds_in_the_place_of_files_are_not_lost() {
+fn links_and_folders_in_place_of_files_are_errors_and_not_lost_indexes() {
     let check = |change: &dyn Fn(&Path, &Path), expected: &str| {
         let (directory, elsewhere) = (directory(), tempfile::tempdir().expect("a temporary folder"));
         change(directory.path(), elsewhere.path());
@@ -134,12 +134,12 @@ fn links_and_other_kinds_in_the_place_of_files_are_not_lost() {
             let database = directory.join("chroma.sqlite3");
             symlink(move_away(&database, elsewhere), &database).expect("a link");
         },
-        "give the folder that it leads to",
+        "give the folder of its target",
     );
 }
 
 #[tokio::test]
-async fn nothing_is_embedded_in_the_place_of_vectors_that_cannot_be_looked_at() {
+async fn records_with_unreadable_vectors_are_not_embedded_again() {
     let (folder, elsewhere) = (directory(), tempfile::tempdir().expect("a temporary folder"));
     let index = index_folder(folder.path());
     let target = elsewhere.path().join("index");
@@ -165,7 +165,7 @@ async fn nothing_is_embedded_in_the_place_of_vectors_that_cannot_be_looked_at() 
 }
 
 #[test]
-fn wrong_places_are_told_where_the_right_one_is() {
+fn hint_for_a_wrong_source_names_the_right_one() {
     let parent = tempfile::tempdir().expect("a temporary folder");
     let chroma = parent.path().join("chroma");
     let copied = std::process::Command::new("cp").arg("-r").arg(directory().path()).arg(&chroma).status();
@@ -230,7 +230,7 @@ fn wrong_places_are_told_where_the_right_one_is() {
 }
 
 #[test]
-fn damaged_database_is_told_how_to_be_recovered() {
+fn hint_for_a_damaged_database_explains_its_recovery() {
     let folder = directory();
     let database = folder.path().join("chroma.sqlite3");
     let whole = fs::read(&database).expect("it reads");

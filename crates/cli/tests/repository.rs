@@ -1,4 +1,4 @@
-//! Rules of the repository that no lint knows.
+//! Rules of the repository that no lint checks.
 
 use std::{
     collections::BTreeSet,
@@ -8,7 +8,7 @@ use std::{
 
 use crate::layers::parts;
 
-/// Lines that a source file may have at the most. Files that have more stand in [`LONGER`], which only shrinks.
+/// Maximum lines of a source file. Longer files are listed in [`LONGER`], which may only shrink.
 const MAX_LINES: usize = 600;
 const LONGER: [&str; 0] = [];
 
@@ -39,7 +39,7 @@ fn ends_with_any(path: &Path, ends: &[&str]) -> bool {
 }
 
 #[test]
-fn files_stay_small_enough_to_hold_in_the_head() {
+fn source_files_do_not_exceed_the_maximum_length() {
     for path in sources() {
         let lines = fs::read_to_string(&path).expect("the file reads").lines().count();
         assert!(lines <= MAX_LINES || ends_with_any(&path, &LONGER), "{}: {lines} lines", path.display());
@@ -47,27 +47,27 @@ fn files_stay_small_enough_to_hold_in_the_head() {
 }
 
 #[test]
-fn sql_is_spoken_in_the_postgres_store_alone() {
+fn sql_is_used_only_in_the_postgres_store() {
     for path in sources() {
         let text = path.to_string_lossy().replace('\\', "/");
-        // Tests look at what is in the tables; test-support makes and drops whole databases.
+        // Tests read tables; test-support creates and drops databases.
         let allowed = ["store/src/postgres/", "/tests/", "test-support/src/database.rs"];
         if allowed.iter().any(|folder| text.contains(folder)) {
             continue;
         }
-        let speaks = contains_any(&path, &["sqlx::query", "sqlx::raw_sql", "query!("]);
-        assert!(!speaks, "{}: SQL belongs into store::postgres", path.display());
+        let uses_sql = contains_any(&path, &["sqlx::query", "sqlx::raw_sql", "query!("]);
+        assert!(!uses_sql, "{}: SQL belongs in store::postgres", path.display());
     }
 }
 
 #[test]
-fn run_time_sql_is_built_in_sql_alone() {
+fn run_time_sql_is_built_only_in_sql() {
     for path in sources() {
         let text = path.to_string_lossy().replace('\\', "/");
         let product = text.contains("/src/") && !text.contains("test-support");
         let allowed = ends_with_any(&path, &["store/src/postgres/sql/mod.rs"]);
         let builds = product && contains_any(&path, &["AssertSqlSafe"]);
-        assert!(!builds || allowed, "{}: only the root of sql vouches for SQL", path.display());
+        assert!(!builds || allowed, "{}: only the root of sql may assert that SQL is safe", path.display());
     }
 }
 
@@ -88,7 +88,7 @@ fn libraries_read_no_environment() {
 }
 
 #[test]
-fn locks_are_those_that_no_panic_poisons() {
+fn locks_are_those_of_records() {
     for path in sources() {
         let text = path.to_string_lossy().replace('\\', "/");
         let product = text.contains("/src/") && !text.contains("test-support/");
@@ -98,12 +98,12 @@ fn locks_are_those_that_no_panic_poisons() {
     }
 }
 
-/// The names of all variables of ours.
+/// The names of all settings.
 fn variables() -> impl Iterator<Item = &'static str> {
     include_str!("names/settings.txt").lines().filter_map(|line| line.split(' ').next())
 }
 
-/// Whether `text` has the word `name`, other than as an argument of a format.
+/// Whether `text` has the word `name`, except as a format argument.
 fn says(text: &str, name: &str) -> bool {
     let is_word = |character: char| character.is_alphanumeric() || character == '_';
     text.match_indices(name).any(|(place, _)| {
@@ -113,7 +113,7 @@ fn says(text: &str, name: &str) -> bool {
 }
 
 #[test]
-fn variables_are_named_in_the_table_of_settings_alone() {
+fn variables_are_named_only_in_the_table_of_settings() {
     assert!(says("set `API_KEY`", "API_KEY") && !says("set {API_KEY}, or OPENAI_API_KEY", "API_KEY"));
     let mut tables = 0;
     for path in sources().iter().filter(|path| path.to_string_lossy().contains("/cli/src/")) {
@@ -151,19 +151,19 @@ fn libraries_name_neither_variables_nor_flags() {
     assert!(flags.contains("--on-reject") && flags.len() > 30, "{flags:?}");
     for path in sources().iter().filter(|path| is_library(path) && !path.ends_with("tests.rs")) {
         let (_, literals) = parts(&fs::read_to_string(path).expect("the file reads"));
-        // A whole command is a fix that `doctor` prints, or what an alert names.
+        // Complete commands are fixes of `doctor` or of an alert.
         for literal in literals.iter().filter(|literal| !literal.contains("panopticon ")) {
             let variable = variables().find(|name| says(literal, name));
-            // A flag by itself is an argument of a program that we run.
+            // A literal that is only a flag is an argument of a child process.
             let mut words = literal.split([' ', '`', '(', ',']).filter(|word| *word != literal.as_str());
             let flag = words.find(|word| flags.contains(word));
             let named = variable.or(flag);
-            assert!(named.is_none(), "{}: {literal:?}: {named:?} is cli's to name", path.display());
+            assert!(named.is_none(), "{}: {literal:?}: only cli may name {named:?}", path.display());
         }
     }
 }
 
-/// Names of what is in a folder of `fuzz/`, without an ending.
+/// The names in a folder of `fuzz/`, without extensions.
 fn fuzz_names(folder: &str) -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz").join(folder);
     let entries = fs::read_dir(&folder).expect("the folder lists");
@@ -200,7 +200,7 @@ fn every_fuzz_target_has_a_corpus_that_is_replayed() {
 }
 
 #[test]
-fn no_comment_holds_a_test() {
+fn no_comment_contains_a_doctest() {
     for path in sources() {
         let text = fs::read_to_string(&path).expect("the file reads");
         let mut in_block = false;
@@ -209,22 +209,22 @@ fn no_comment_holds_a_test() {
             let Some(fence) = comment.and_then(|comment| comment.trim_start().strip_prefix("```")) else {
                 continue;
             };
-            // What is in a block of another language, such as `text`, is not run.
+            // A block of another language, such as `text`, is not run.
             let is_test = !in_block && matches!(fence.trim(), "" | "rust" | "no_run" | "should_panic");
-            assert!(!is_test, "{}: `.ci/test` runs no code of comments", path.display());
+            assert!(!is_test, "{}: `.ci/test` does not run doctests", path.display());
             in_block = !in_block;
         }
     }
 }
 
 #[test]
-fn what_is_not_run_is_said_by_skip() {
+fn tests_are_skipped_only_by_skip() {
     for path in sources() {
         let says = contains_any(&path, &[r#"println!("skip"#, r#"println!("not run"#]);
         let allowed = ends_with_any(&path, &["test-support/src/run_mode.rs", "cli/tests/repository.rs"]);
         assert!(
             !says || allowed,
-            "{}: `test_support::skip` makes CI fail where a test is not run",
+            "{}: use `test_support::skip`, which makes CI fail where a test is not run",
             path.display()
         );
     }

@@ -1,4 +1,4 @@
-//! `panopticon judge run`: to its end with a real model, and through kills with a provider that fails.
+//! `panopticon judge run`: with a real model, and through kills with a failing provider.
 
 use std::{
     collections::HashMap,
@@ -17,7 +17,7 @@ use crate::{
     serve::{Serving, blocking},
 };
 
-/// Stores queries and metrics by the services; the metrics' ids.
+/// Stores queries and metrics through the services; returns the ids of the metrics.
 fn store(database_url: &str, theme: &str, queries: &[String], metrics: &[String]) -> Vec<String> {
     let serving = Serving::start(&[], &[("DATABASE_URL", database_url)]);
     let items: Vec<Value> = queries.iter().map(|text| json!({"query": text, "theme": theme})).collect();
@@ -56,7 +56,7 @@ async fn a_real_model_answers_and_judges_and_all_of_it_is_in_postgresql() {
         &metrics[0],
         "--json",
     ];
-    // It may talk on and on otherwise.
+    // At higher temperatures its answers may not end.
     let settings = [
         ("DATABASE_URL", database.url()),
         ("OPENAI_BASE_URL", model.url()),
@@ -67,7 +67,7 @@ async fn a_real_model_answers_and_judges_and_all_of_it_is_in_postgresql() {
     let run = json(&ended);
     assert_eq!((&run["state"], &run["answers"]["answered"]), (&json!("completed"), &json!(2)), "{ended:?}");
     assert_eq!(run["units"]["done"], 2);
-    // How it judges is its affair; that it gives a number, the schema's.
+    // Its scores may be any; the schema guarantees that they are numbers.
     assert_eq!((&run["units"]["scored"], ended.code), (&json!(2), 0), "{ended:?}");
     let mut connection = PgConnection::connect(&database.url()).await.expect("the database answers");
     let rows = sqlx::query(
@@ -97,10 +97,10 @@ const METRICS: usize = 10;
 const KILLS: (u32, u32) = (5, 10);
 const WORKERS: usize = 8;
 
-/// Steps: attempts are written before calls are sent, and answers with what they came to. So whatever llmock saw is
-/// explained by an attempt, and an answer that was recorded ends its task's calls.
+/// An attempt is written before its call is sent, and an answer together with its result. So each call that llmock saw
+/// has an attempt, and no call follows a recorded answer.
 #[tokio::test]
-async fn units_survive_kills_and_a_provider_that_fails() {
+async fn run_completes_every_unit_in_spite_of_kills_and_a_failing_provider() {
     let (query_count, kills) = (count(QUERIES.0, QUERIES.1), count(KILLS.0, KILLS.1));
     let units = query_count * METRICS;
     let database = TestDatabase::create().await;
@@ -125,20 +125,20 @@ async fn units_survive_kills_and_a_provider_that_fails() {
         begin.extend(metrics.iter().flat_map(|metric| ["--metric", metric]));
         let mut run: Option<String> = None;
         for kill in 1..=kills {
-            // One kill in each part of the work, and one before anything is done.
+            // One kill before anything is done, and one in each part of the work.
             let until = units * (kill as usize - 1) / kills as usize;
             let found = killed_at(until, run.as_deref(), &begin, &environment);
             run = run.or(found);
         }
-        let run = run.expect("a run was begun before a kill");
-        to_its_end(&run, &environment);
+        let run = run.expect("a run was started before a kill");
+        complete(&run, &environment);
         llmock
     })
     .await;
     reconcile(&database.url(), &llmock, units).await;
 }
 
-/// Works on the run until so many units are done, or a little longer, and is killed; the run's id, if it was told.
+/// Works on the run until `units` are done or slightly longer, then is killed; returns the run's id, if it was printed.
 fn killed_at(
     units: usize,
     run: Option<&str>,
@@ -152,20 +152,20 @@ fn killed_at(
     let mut child = command.spawn().expect("the binary runs");
     let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines().map_while(Result::ok);
     let found = lines.find_map(|line| line.strip_prefix("run ").map(str::to_owned));
-    // It tells of each tenth.
+    // It prints each tenth.
     let done = |line: &str| line.split_once(" of ").and_then(|(done, _)| done.parse::<usize>().ok());
     if units > 0 {
         lines.find(|line| done(line).is_some_and(|done| done >= units)).expect("it comes that far");
     }
-    // Somewhere in the middle of things.
+    // At an arbitrary point of the work.
     std::thread::sleep(Duration::from_millis(37 * (units as u64 % 7)));
     child.kill().expect("SIGKILL");
     child.wait().expect("it ends");
     found
 }
 
-/// Works on the run until it is completed, which it may have been when its last process was killed.
-fn to_its_end(run: &str, environment: &[(String, String)]) {
+/// Works on the run until it is completed. It may have been completed when its last process was killed.
+fn complete(run: &str, environment: &[(String, String)]) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut command: Command = panopticon(folder.path(), &["judge", "run", "--resume", run, "--json"]);
     command.envs(environment.iter().cloned());
@@ -179,14 +179,14 @@ fn to_its_end(run: &str, environment: &[(String, String)]) {
     assert!(is_completed || was_completed, "{output:?}");
 }
 
-/// What a request was about: the query, and the metric of a judge's.
+/// The query of a request, and the metric if it is a judge's.
 fn subject(body: &Value) -> (usize, Option<usize>) {
     let prompt = body["messages"][0]["content"].as_str().expect("a prompt");
     let number = |mark: char| {
         let rest = prompt.split_once(&format!("<{mark}"))?.1;
         rest.split_once('>')?.0.parse().ok()
     };
-    (number('q').expect("each is about a query"), number('m'))
+    (number('q').expect("each has a query"), number('m'))
 }
 
 async fn reconcile(database_url: &str, llmock: &Llmock, units: usize) {
@@ -196,7 +196,7 @@ async fn reconcile(database_url: &str, llmock: &Llmock, units: usize) {
         .await
         .expect("results can be counted");
     assert_eq!(recorded, units as i64);
-    // A row of a task with its attempts: how many, and whether one was answered before the last.
+    // A row per task: the number of attempts, and whether one was answered before the last.
     let rows = sqlx::query(
         "select tasks.query, tasks.metric, count(attempts.attempt) as attempts,
             count(*) filter (where attempts.outcome = 'completed') as answered,
@@ -217,7 +217,7 @@ async fn reconcile(database_url: &str, llmock: &Llmock, units: usize) {
         assert!(row.get::<i64, _>("answered") <= 1, "{about:?}");
         attempts.insert(about, row.get("attempts"));
     }
-    // The newest query is the run's first: numbers are the run's, marks ours.
+    // The newest query is the run's first: the run's numbers differ from the marks in the texts.
     let texts: Vec<(i32, String)> = sqlx::query("select query, query_text from run_queries")
         .fetch_all(&mut connection)
         .await
@@ -244,7 +244,7 @@ async fn reconcile(database_url: &str, llmock: &Llmock, units: usize) {
         }
     }
     for (about, seen) in &seen {
-        assert!(*seen <= attempts[about], "every call is explained by an attempt: {about:?} {seen}");
+        assert!(*seen <= attempts[about], "every call has an attempt: {about:?} {seen}");
     }
     let sent: i64 = seen.values().sum();
     let begun: i64 = attempts.values().sum();

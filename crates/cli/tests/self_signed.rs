@@ -1,4 +1,4 @@
-//! Servers behind TLS with a certificate that its owner made: Chroma, models, services, collectors.
+//! TLS servers with self-signed certificates: Chroma, models, services, collectors.
 
 use std::{
     path::Path,
@@ -21,7 +21,7 @@ use crate::{
     serve::{Serving, blocking},
 };
 
-/// Makes `name.pem` and `name.key` with `openssl`, as everybody does.
+/// Creates `name.pem` and `name.key` with `openssl`.
 fn openssl(folder: &Path, name: &str, arguments: &[&str]) {
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-keyout"])
@@ -34,7 +34,7 @@ fn openssl(folder: &Path, name: &str, arguments: &[&str]) {
     assert!(made.status.success(), "{made:?}");
 }
 
-/// Puts TLS with the certificate `name` before `port` until the test ends; the port of it.
+/// Starts a TLS proxy with the certificate `name` for `port`, until the test ends; returns the proxy's port.
 async fn front(folder: &Path, name: &str, port: u16) -> u16 {
     let certificates = CertificateDer::pem_file_iter(folder.join(format!("{name}.pem"))).expect("it reads");
     let certificates = certificates.collect::<Result<Vec<_>, _>>().expect("it is PEM");
@@ -76,7 +76,7 @@ async fn inspect(host: &str, port: u16, trusted: &Path) -> Run {
 }
 
 #[tokio::test]
-async fn certificate_that_is_trusted_itself_is_taken_and_no_other() {
+async fn self_signed_certificate_is_accepted_only_if_it_is_trusted() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for name in ["own", "other"] {
         openssl(folder.path(), name, &FOR_LOCALHOST);
@@ -104,12 +104,12 @@ async fn certificate_that_is_trusted_itself_is_taken_and_no_other() {
         );
         assert!(stranger.stderr.contains("ssh -L"), "{stranger:?}");
     }
-    // Trusted, and of another name.
+    // Trusted, but for another name.
     let tls = front(folder.path(), "elsewhere", port).await;
     let ended = inspect("localhost", tls, &pem("elsewhere")).await;
     assert_eq!(ended.code, 2, "{ended:?}");
     assert!(ended.stderr.contains("for another name"), "{ended:?}");
-    // Several are trusted, and one of them is meant.
+    // Several certificates are trusted.
     let all = folder.path().join("all.pem");
     let bytes: Vec<u8> =
         ["other", "own"].iter().flat_map(|name| std::fs::read(pem(name)).expect("it reads")).collect();
@@ -123,7 +123,7 @@ async fn certificate_that_is_trusted_itself_is_taken_and_no_other() {
 }
 
 #[tokio::test]
-async fn file_of_certificates_that_cannot_be_used_is_named_with_the_reason() {
+async fn unusable_certificate_file_is_named_with_the_reason() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     openssl(folder.path(), "own", &FOR_LOCALHOST);
     openssl(folder.path(), "nameless", &["-subj", "/CN=localhost"]);
@@ -158,7 +158,7 @@ async fn file_of_certificates_that_cannot_be_used_is_named_with_the_reason() {
         }
         assert!(!ended.stderr.contains("SSL_CERT_FILE=cert.pem"), "it is set: {ended:?}");
     }
-    // Where no certificate is needed, none is looked for.
+    // Without TLS, the file is not read.
     let plain = [("SSL_CERT_FILE", "/absent.pem")];
     assert_eq!(run_with(&["inspect", &server.url()], &plain).await.code, 0);
     let marked = inspect("localhost", port, &path("marked.pem")).await;
@@ -170,8 +170,8 @@ async fn file_of_certificates_that_cannot_be_used_is_named_with_the_reason() {
     assert!(ended.stderr.contains("has no subjectAltName") && ended.stderr.contains("-addext"), "{ended:?}");
 }
 
-/// `serve` whose models and whose collector of traces are behind TLS, at these ports, and its queries and metrics at
-/// `apart` if it is the judge alone.
+/// `serve` with a model and a trace collector behind TLS at these ports. With `apart`, only the judge is served, and
+/// queries and metrics are at that port.
 fn serve(url: &str, [model, collector]: [u16; 2], trusted: &Path, apart: Option<u16>) -> Serving {
     let model = format!("https://localhost:{model}/v1");
     let collector = format!("https://127.0.0.1:{collector}");
@@ -192,7 +192,7 @@ fn serve(url: &str, [model, collector]: [u16; 2], trusted: &Path, apart: Option<
 }
 
 #[tokio::test]
-async fn certificate_that_is_trusted_itself_is_taken_of_models_services_and_collectors() {
+async fn trusted_self_signed_certificate_is_accepted_from_models_services_and_collectors() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for name in ["own", "other"] {
         openssl(folder.path(), name, &FOR_LOCALHOST);
@@ -228,7 +228,7 @@ async fn certificate_that_is_trusted_itself_is_taken_of_models_services_and_coll
             "query": "Why?", "theme": "t", "model_id": "m", "model_provider": "openai", "judge_model": "j",
             "evaluation_prompt_ids": ["helpful"],
         });
-        // The judge alone first: it needs the other's services.
+        // The separate judge first: it needs the services of the other process.
         for serving in [serve(&url, ports, &own, Some(services)), serving] {
             let evaluated = serving.data("judge", "POST", "/api/v1/evaluate/query", &request);
             assert_eq!(evaluated["evaluations"][0]["score"], 7.0, "{evaluated}");
@@ -236,7 +236,7 @@ async fn certificate_that_is_trusted_itself_is_taken_of_models_services_and_coll
             assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
             assert!(traces.swap(0, Ordering::Relaxed) > 0, "the collector was reached");
         }
-        // Trust in another certificate is none in this one.
+        // Another certificate is trusted, but not this one.
         let stranger = serve(&url, ports, &other, None);
         assert_eq!(stranger.status("judge", "/api/v1/evaluate/query", &request), 503);
         let ended = stranger.end(Signal::TERM);

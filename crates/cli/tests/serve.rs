@@ -1,4 +1,4 @@
-//! `panopticon serve`, as its users run it.
+//! `panopticon serve`, as users run it.
 
 use std::{
     collections::BTreeMap,
@@ -122,7 +122,7 @@ fn collect(mut stderr: ChildStderr) -> JoinHandle<String> {
     })
 }
 
-/// Away from the async threads, which test databases need.
+/// Runs `work` outside the async threads, which test databases need.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("it does not panic")
 }
@@ -167,7 +167,7 @@ async fn all_services_and_the_gateway_answer_and_stop_with_0() {
 }
 
 #[tokio::test]
-async fn gateway_reaches_services_that_run_apart() {
+async fn gateway_reaches_services_that_run_separately() {
     let database = TestDatabase::create().await;
     let url = database.url();
     blocking(move || {
@@ -198,7 +198,7 @@ async fn gateway_reaches_services_that_run_apart() {
 }
 
 #[tokio::test]
-async fn wider_address_needs_a_key_or_a_word() {
+async fn non_loopback_address_requires_a_key_or_allow_open() {
     let database = TestDatabase::create().await;
     let url = database.url();
     blocking(move || {
@@ -228,7 +228,7 @@ async fn wider_address_needs_a_key_or_a_word() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_served_is_one_line_and_no_fall_back() {
+async fn invalid_configuration_aborts_startup_with_one_line_and_without_fallback() {
     let database = TestDatabase::create().await;
     let url = database.url();
     blocking(move || {
@@ -251,7 +251,7 @@ async fn what_cannot_be_served_is_one_line_and_no_fall_back() {
             (&["query"], "API_KEY", "", 2, "API_KEY is set but empty"),
             (&["query"], "LOG_FORMAT", "xml", 2, "expected text or json"),
             (&["gateway"], "QUERY_STORAGE_URL", "http://127.0.0.1:1", 2, "EVALUATION_STORAGE_URL is not set"),
-            (&["gateway"], "QUERY_STORAGE_URL", "u:s3cret@h", 2, "QUERY_STORAGE_URL is no URL"),
+            (&["gateway"], "QUERY_STORAGE_URL", "u:s3cret@h", 2, "QUERY_STORAGE_URL is not the URL"),
         ] {
             let ended = run(serve(&folder, arguments, &[("DATABASE_URL", &url)]).env(name, value));
             assert_eq!(ended.code, code, "{name}={value}: {ended:?}");
@@ -268,7 +268,7 @@ async fn what_cannot_be_served_is_one_line_and_no_fall_back() {
 }
 
 #[tokio::test]
-async fn records_are_kept_in_chroma_where_a_setting_says_so() {
+async fn records_are_stored_in_chroma_if_configured() {
     let database = TestDatabase::create().await;
     let url = database.url();
     blocking(move || {
@@ -293,7 +293,7 @@ async fn records_are_kept_in_chroma_where_a_setting_says_so() {
 }
 
 #[tokio::test]
-async fn directory_is_served_by_a_chroma_of_our_own() {
+async fn directory_is_served_by_a_chroma_server_that_serve_starts() {
     let database = TestDatabase::create().await;
     let url = database.url();
     blocking(move || {
@@ -313,7 +313,7 @@ async fn directory_is_served_by_a_chroma_of_our_own() {
         assert_eq!(serving.end(Signal::TERM).code, 0);
         assert!(directory.path().join("chroma.sqlite3").is_file(), "the directory is Chroma's");
 
-        // It ended with us, or the next one could not have the directory.
+        // The Chroma server has ended, else the next one could not open the directory.
         let serving = Serving::start(&["query"], &environment_with_chroma);
         let id = stored["id"].as_str().expect("an id");
         let found = serving.data("query", "GET", &format!("/api/v1/queries/{id}"), &Value::Null);
@@ -330,7 +330,7 @@ async fn directory_is_served_by_a_chroma_of_our_own() {
 }
 
 #[tokio::test]
-async fn log_is_json_with_the_requests_id_and_nothing_of_its_content() {
+async fn json_log_has_the_request_id_and_no_content_of_the_request() {
     let database = TestDatabase::create().await;
     let url = database.url();
     blocking(move || {
@@ -350,7 +350,7 @@ async fn log_is_json_with_the_requests_id_and_nothing_of_its_content() {
 }
 
 #[tokio::test]
-async fn traces_go_to_the_collector() {
+async fn traces_are_sent_to_the_collector() {
     let database = TestDatabase::create().await;
     let url = database.url();
     blocking(move || {
@@ -387,7 +387,7 @@ async fn traces_go_to_the_collector() {
 }
 
 #[test]
-fn embedded_server_that_dies_is_started_again() {
+fn embedded_server_that_dies_is_restarted() {
     let data_dir = fresh_data_dir();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = data_dir.path().display().to_string();
@@ -410,7 +410,7 @@ fn embedded_server_that_dies_is_started_again() {
     }
     let ended = serving.end(Signal::TERM);
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(ended.stderr.contains("had died and was started again"), "{ended:?}");
+    assert!(ended.stderr.contains("had died and was restarted"), "{ended:?}");
     assert_eq!(postmaster(data_dir.path()), None, "it stops with its last user");
-    fs::metadata(data_dir.path().join("postgres/data/base")).expect("its data stay");
+    fs::metadata(data_dir.path().join("postgres/data/base")).expect("its data is kept");
 }

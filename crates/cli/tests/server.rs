@@ -1,4 +1,4 @@
-//! `inspect` and `dump` of a running Chroma server say what they say of its directory.
+//! `inspect` and `dump` of a running Chroma server agree with those of its directory.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -12,7 +12,7 @@ fn panopticon_on(command: &str, source: &str, arguments: &[&str]) -> Run {
     run(panopticon(folder.path(), &[command]).arg(source).args(arguments))
 }
 
-/// Lines of a dump by id, without what only a directory knows: where a vector lay.
+/// Lines of a dump by id, without `origin`, which only a directory has.
 fn records(dump: &Run) -> BTreeMap<String, Value> {
     let line = |line: &str| {
         let mut record: Value = serde_json::from_str(line).expect("a line of JSON");
@@ -43,7 +43,7 @@ fn server_and_directory_dump_the_same_records() {
 }
 
 #[test]
-fn server_is_inspected_and_says_that_its_tenants_are_not_listed() {
+fn server_is_inspected_with_a_warning_that_tenants_are_not_listed() {
     let served = sample("query_storage_data");
     let server = ChromaServer::start(served.path());
     let inspected = panopticon_on("inspect", &server.url(), &["--json"]);

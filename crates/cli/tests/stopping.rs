@@ -1,4 +1,4 @@
-//! `serve` that is told to end while clients watch and models hang.
+//! Shutdown of `serve` while clients watch and models hang.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -16,7 +16,7 @@ use crate::{
     serve::{PATIENCE, Serving, blocking},
 };
 
-/// A provider that is asked, and says nothing for as long as the test lives.
+/// A provider that receives requests and does not answer before the test ends.
 struct Hanging {
     stub: HttpStub,
     asked: mpsc::Receiver<()>,
@@ -42,7 +42,7 @@ impl Hanging {
     }
 }
 
-/// A request whose answer is not waited for.
+/// Sends a request without waiting for the answer.
 fn send(port: u16, method: &str, path: &str, body: &Value) -> TcpStream {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("it listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a time-out is set");
@@ -56,7 +56,7 @@ fn send(port: u16, method: &str, path: &str, body: &Value) -> TcpStream {
     stream
 }
 
-/// Somebody who watches the run, and has seen its first event.
+/// A client that watches the run and has received its first event.
 fn watch(port: u16, run: &str) -> TcpStream {
     let mut stream = send(port, "GET", &format!("/api/v1/runs/{run}/events"), &Value::Null);
     let (mut seen, mut bytes) = (String::new(), [0; 4096]);
@@ -68,14 +68,14 @@ fn watch(port: u16, run: &str) -> TcpStream {
     stream
 }
 
-/// What else came, until the end, and whether the answer was whole.
+/// The rest of the answer, and whether it was complete.
 fn rest(mut stream: TcpStream) -> (String, io::Result<usize>) {
     let mut text = String::new();
     let ended = stream.read_to_string(&mut text);
     (text, ended)
 }
 
-/// Ends `serving`, which has a second for what is under way. The calls would take until the test's end.
+/// Ends `serving`, which has a second to finish requests. The calls would take until the end of the test.
 fn ended_within_its_limit(serving: Serving, signal: Signal) -> Run {
     let began = Instant::now();
     let ended = serving.end(signal);
@@ -102,7 +102,7 @@ fn serve_hanging(url: &str, hanging: &Hanging) -> (Serving, String) {
 }
 
 #[tokio::test]
-async fn watchers_and_a_runs_hanging_call_do_not_keep_it_from_ending() {
+async fn watchers_and_a_hanging_call_of_a_run_do_not_prevent_shutdown() {
     for signal in [Signal::TERM, Signal::INT] {
         let database = TestDatabase::create().await;
         let url = database.url();
@@ -111,7 +111,7 @@ async fn watchers_and_a_runs_hanging_call_do_not_keep_it_from_ending() {
             let (serving, run) = serve_hanging(&url, &hanging);
             let watchers = ["gateway", "judge"].map(|role| watch(serving.port(role), &run));
             let ended = ended_within_its_limit(serving, signal);
-            // The call is done once more by the next process: nothing was cut off.
+            // The next process repeats the call: nothing was aborted.
             assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
             for watcher in watchers {
                 let (text, ended) = rest(watcher);
@@ -124,7 +124,7 @@ async fn watchers_and_a_runs_hanging_call_do_not_keep_it_from_ending() {
 }
 
 #[tokio::test]
-async fn request_whose_model_hangs_is_cut_off_at_the_limit_and_said() {
+async fn request_whose_model_hangs_is_aborted_at_the_limit_and_reported() {
     let database = TestDatabase::create().await;
     let url = database.url();
     blocking(move || {
@@ -141,13 +141,13 @@ async fn request_whose_model_hangs_is_cut_off_at_the_limit_and_said() {
             "{ended:?}"
         );
         let (text, _) = rest(request);
-        assert_eq!(text, "", "no half of an answer");
+        assert_eq!(text, "", "no partial answer");
     })
     .await;
 }
 
 #[tokio::test]
-async fn gateway_that_runs_apart_ends_while_its_clients_watch() {
+async fn separate_gateway_ends_while_its_clients_watch() {
     let database = TestDatabase::create().await;
     let url = database.url();
     blocking(move || {

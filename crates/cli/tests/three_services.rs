@@ -1,5 +1,5 @@
-//! What the three old services leave behind, migrated as a whole: directories that a real Chroma wrote, and the
-//! evaluation results that were in PostgreSQL always.
+//! Migration of the data of all three old services: directories that a real Chroma wrote, and evaluation results, which
+//! have always been in PostgreSQL.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use crate::{panopticon, run};
 type Row = (String, String, String, String, String, Vec<f32>);
 
 #[tokio::test]
-async fn three_services_arrive_with_ids_times_references_and_every_bit() {
+async fn three_services_are_migrated_with_ids_times_references_and_exact_vectors() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let made = tokio::task::spawn_blocking({
         let path = folder.path().to_owned();
@@ -62,7 +62,7 @@ async fn three_services_arrive_with_ids_times_references_and_every_bit() {
         let rows: Vec<Row> = sqlx::query_as(select).fetch_all(&mut connection).await.expect("rows are read");
         compare(service, rows);
     }
-    assert_eq!(digest_of_results(&mut connection).await, before, "results are left alone");
+    assert_eq!(digest_of_results(&mut connection).await, before, "results are unchanged");
     let resolved: i64 = sqlx::query_scalar(
         "select count(*)
          from evaluation_results result
@@ -76,7 +76,7 @@ async fn three_services_arrive_with_ids_times_references_and_every_bit() {
     assert_eq!(resolved.cast_unsigned(), services.results.len() as u64, "each reference resolves");
 }
 
-/// All of a directory's records are there as they were sent to Chroma.
+/// Compares the rows with the records that were sent to Chroma.
 fn compare(service: &ServiceDirectory, rows: Vec<Row>) {
     let name = service.collection;
     let sent: HashMap<&str, _> = service.records.iter().map(|record| (record.id.as_str(), record)).collect();

@@ -1,4 +1,4 @@
-//! `panopticon config`: every setting in force and where it came from, secrets masked.
+//! `panopticon config`: each current setting and its origin, secrets masked.
 
 use serde_json::json;
 
@@ -36,7 +36,7 @@ pub(crate) fn run(configuration: &Configuration, as_json: bool) -> Result<ExitCo
     Ok(ExitCode::Complete)
 }
 
-/// Where the value comes from; `None` where there is none.
+/// The origin of the value; `None` if there is no value.
 fn origin(setting: &Setting) -> Option<String> {
     Some(match &setting.origin {
         Origin::Flag => "flag".to_owned(),
@@ -49,7 +49,7 @@ fn origin(setting: &Setting) -> Option<String> {
     })
 }
 
-/// The value in force; `None` where the setting is not set and has no default.
+/// The current value; `None` if the setting is not set and has no default.
 fn shown(setting: &Setting) -> Option<String> {
     setting.value.as_deref().map(|value| setting.row.shown(value))
 }

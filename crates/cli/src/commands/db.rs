@@ -1,4 +1,4 @@
-//! `panopticon db`: for people who want to look inside the embedded server.
+//! `panopticon db`: access to the embedded server.
 
 use anyhow::Context as _;
 use provision::{Role, Server, ServerOptions, postgres::DATABASE};

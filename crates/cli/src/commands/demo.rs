@@ -1,4 +1,4 @@
-//! `panopticon demo`: the main job on the sample that ships with the binary, from nothing to an answered search.
+//! `panopticon demo`: migrates the sample that ships with the binary, then searches it.
 
 use std::{env, fs, path::Path};
 
@@ -24,7 +24,7 @@ use crate::{
     settings::table::DATABASE_URL,
 };
 
-/// The sample's directories, inside the binary: the demo runs wherever the binary is.
+/// The sample's directories, embedded in the binary.
 static SAMPLES: [(Service, Dir<'static>); 3] = [
     (Service::Query, include_dir!("$CARGO_MANIFEST_DIR/../../sample/query_storage_data")),
     (Service::Evaluation, include_dir!("$CARGO_MANIFEST_DIR/../../sample/evaluation_storage_data")),
@@ -80,25 +80,25 @@ fn transfer(service: Service, path: &Path) -> Result<Transfer, Failure> {
     Ok(Transfer { source: SourceCollection::new(source, collection), table: Table::of(service) })
 }
 
-/// What to try now, with `program` as it was called, so that each line works as it is printed.
+/// What to try next, with `program` as it was called, so that each line works as printed.
 fn next_steps(program: &str) -> String {
     format!(
         "
-Go on with the sample:
+Next, with the sample:
   {program} search query \"how do vaccines work\" --demo
   {program} db psql --demo
 
-Go on with your own data; stop the service that writes to it first:
+With your own data; first stop the service that writes to it:
   {program} migrate query --from /path/to/query_storage_data
   {program} search query \"how do vaccines work\"
   {program} --help
 
-It goes into the database that {DATABASE_URL} names, else into the embedded server's database `panopticon`. The demo
-keeps to a database of its own, `{DEMO_DATABASE}`, made anew each time."
+Your data is stored in the database that {DATABASE_URL} names, else in the embedded server's database `panopticon`.
+The demo uses a separate database, `{DEMO_DATABASE}`, which each run recreates."
     )
 }
 
-/// Writes the sample into `folder`, in place of whatever an earlier version left there.
+/// Writes the sample into `folder`, replacing what an earlier version left there.
 fn unpack(sample: &Dir<'_>, folder: &Path) -> anyhow::Result<()> {
     let failed = || format!("failed to unpack the sample into `{}`", folder.display());
     if folder.exists() {

@@ -1,4 +1,4 @@
-//! `panopticon dump`: every record of a Chroma source as a line of JSON on standard output.
+//! `panopticon dump`: each record of a Chroma source as a line of JSON on standard output.
 
 use std::{
     io::{self, Write},
@@ -18,7 +18,7 @@ use crate::{
     source::{self, Location, Selection, full_name},
 };
 
-/// Lines that are gathered before they are written: enough that system calls cost nothing beside the reading.
+/// Lines are gathered up to this size before they are written, so that system calls cost little next to reading.
 const BUFFER_BYTES: usize = 64 * 1024;
 
 pub(crate) async fn run(
@@ -34,8 +34,8 @@ fn dump(location: &Location, arguments: &DumpArguments, interrupt: &Interrupt) -
     let source = source::open(location)?;
     let selection = Selection { name: arguments.collection.as_deref(), ..arguments.source.scope.selection() };
     let collections = selection.of(source.collections()).map_err(Failure::usage)?;
-    // Lines that scroll by on the same terminal are progress enough.
-    let mut progress = ReadProgress::beside_output("dumping");
+    // On a terminal, the lines themselves show the progress.
+    let mut progress = ReadProgress::with_output("dumping");
     if progress.is_shown() {
         progress.start(
             collections.iter().map(|collection| source.record_count(collection)).sum::<Result<_, _>>()?,
@@ -51,7 +51,7 @@ fn dump(location: &Location, arguments: &DumpArguments, interrupt: &Interrupt) -
             Ok(end) => end,
             Err(failure) => {
                 progress.finish();
-                return Err(failure.context(dump.how_far(collection)));
+                return Err(failure.context(dump.progress_so_far(collection)));
             }
         };
         if !matches!(end, End::Reached) {
@@ -73,9 +73,9 @@ fn dump(location: &Location, arguments: &DumpArguments, interrupt: &Interrupt) -
 enum End {
     /// All records are written.
     Reached,
-    /// Whoever read standard output went away, as `head` does: no failure, and nothing to say.
+    /// The reader of standard output closed it, as `head` does. This is no failure.
     ReaderGone,
-    /// A signal came.
+    /// A signal arrived.
     Interrupted,
 }
 
@@ -121,7 +121,7 @@ impl<W: Write> Dump<W> {
                 }
             }
         });
-        // Whatever happened, what was read is printed: the lines are complete.
+        // Even after an error, what was read is printed: the lines are complete.
         let written = write_error.map_or_else(|| self.write_out(), Err);
         let report = read?;
         match written {
@@ -146,7 +146,7 @@ impl<W: Write> Dump<W> {
         self.out.flush()
     }
 
-    fn how_far(&self, collection: &Collection) -> String {
+    fn progress_so_far(&self, collection: &Collection) -> String {
         format!(
             "stopped after reading {}, in collection `{}`",
             count(self.counts.records, "record"),
@@ -162,7 +162,7 @@ impl Counts {
         self.inexact += u64::from(!record.problems.is_empty());
     }
 
-    /// Says which records are not all there, and how the command ends.
+    /// Reports incomplete records, and chooses the exit code.
     fn conclude(&self) -> ExitCode {
         let Self { records, without_vector, inexact } = self;
         for (what, affected) in

@@ -1,4 +1,4 @@
-//! `panopticon maintain`: tables kept in order, once or for ever.
+//! `panopticon maintain`: table maintenance, once or at intervals.
 
 use anyhow::anyhow;
 use serde_json::{Value, json};
@@ -45,9 +45,7 @@ async fn carry_out(
         let known = watched_tables(database).await?;
         if !known.iter().any(|table| table == name) {
             let known = known.join(", ");
-            return Err(Failure::usage(anyhow!(
-                "no table `{name}` is looked after: expected one of {known}"
-            )));
+            return Err(Failure::usage(anyhow!("table `{name}` is not maintained: expected one of {known}")));
         }
     }
     if arguments.dry_run {
@@ -69,16 +67,18 @@ async fn carry_out(
         match round? {
             Round::Busy if arguments.once => {
                 return Err(Failure::refused(anyhow!(
-                    "another process maintains this database: wait for it to end, then run again"
+                    "another process is maintaining this database: wait until it ends, then run again"
                 )));
             }
-            Round::Busy => eprintln!("another process maintains this database"),
+            Round::Busy => eprintln!("another process is maintaining this database"),
             Round::Made { plan, done, ending } => {
                 print_round(&plan, &done, arguments.json)?;
                 match ending {
                     Ending::Stopped if arguments.once => return Ok(ExitCode::Interrupted),
                     Ending::Stopped => return Ok(ExitCode::Complete),
-                    Ending::TimeUp => eprintln!("its time is up: the next round does the rest"),
+                    Ending::TimeUp => {
+                        eprintln!("the round's time budget is exhausted: the next round does the rest")
+                    }
                     Ending::All => {}
                 }
                 let has_failed = done.iter().any(|done| matches!(done.outcome, Outcome::Failed { .. }));
@@ -98,7 +98,7 @@ fn print_plan(plan: &Plan, is_json: bool) -> anyhow::Result<()> {
     if is_json { print_json(&plan_to_json(plan)) } else { print_lines(&plan.to_string()) }
 }
 
-/// A round: an object on a line, or a line for each action and each table that was left alone.
+/// A round: one object on a line, or a line for each action and each skipped table.
 fn print_round(plan: &Plan, done: &[Done], is_json: bool) -> anyhow::Result<()> {
     if is_json {
         let done: Vec<Value> = done.iter().map(action_to_json).collect();
@@ -108,7 +108,7 @@ fn print_round(plan: &Plan, done: &[Done], is_json: bool) -> anyhow::Result<()> 
         print(&visible(&of_action(done)))?;
     }
     for left in &plan.left_alone {
-        print(&visible(&format!("{}: left alone, since {}", left.table, left.reason)))?;
+        print(&visible(&format!("{}: skipped: {}", left.table, left.reason)))?;
     }
     if plan.is_empty() { print("nothing to do") } else { Ok(()) }
 }
@@ -124,7 +124,7 @@ fn of_action(done: &Done) -> String {
     match outcome {
         Outcome::Failed { error } => return format!("{head}: failed after {seconds:.1} s: {error}"),
         Outcome::Interrupted(by) => {
-            return format!("{head}: ended after {seconds:.1} s, since {}", by.as_str());
+            return format!("{head}: interrupted after {seconds:.1} s: {}", by.as_str());
         }
         Outcome::Done => {}
     }
@@ -141,7 +141,7 @@ fn of_action(done: &Done) -> String {
     format!("{head}: done in {seconds:.1} s{changes}")
 }
 
-/// `called 1 → 2`, if it is another one afterwards.
+/// `called 1 → 2`, if the value has changed.
 fn change(
     before: &Value,
     after: &Value,

@@ -1,4 +1,4 @@
-//! One module a command.
+//! One module per command.
 
 mod config;
 mod db;
@@ -22,12 +22,12 @@ use crate::{
     logging,
 };
 
-/// Runs the command that `arguments` names, until a signal comes.
+/// Runs the command that `arguments` names, until it ends or a signal arrives.
 pub(crate) async fn run(arguments: Arguments, mut signals: Signals) -> Result<ExitCode, Failure> {
     let configuration = Configuration::load(&arguments.settings)?;
     let (level, format) = configuration.logging()?;
     let command = match arguments.command {
-        // They finish what they have begun when a signal comes.
+        // On a signal, these finish what they have started.
         Command::Serve(arguments) => return serve::run(&configuration, &arguments, signals).await,
         Command::Judge(command) => {
             logging::start(level, format, None);
@@ -52,7 +52,7 @@ pub(crate) async fn run(arguments: Arguments, mut signals: Signals) -> Result<Ex
     }
 }
 
-/// Says what of `.env` files was passed over.
+/// Logs what was ignored in `.env` files.
 pub(crate) fn warn_of_remarks(configuration: &Configuration) {
     for remark in configuration.remarks() {
         tracing::warn!("{remark}");
@@ -72,7 +72,7 @@ async fn run_to_end(configuration: &Configuration, command: Command) -> Result<E
         Command::Db(command) => db::run(configuration, command).await,
         Command::Config { json } => config::run(configuration, json),
         Command::Serve(_) | Command::Judge(_) | Command::Maintain(_) => {
-            unreachable!("they were taken out before")
+            unreachable!("they are handled above")
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     settings::table::storage_type,
 };
 
-/// Characters of a text that fit beside its distance on most terminals.
+/// Characters of a text that fit next to its distance on most terminals.
 const EXCERPT_WIDTH: usize = 96;
 
 pub(crate) async fn run(
@@ -44,7 +44,7 @@ pub(crate) async fn run(
     } else {
         Connection::open(configuration).await?
     };
-    // Before the model, which may have to be downloaded: a search that cannot succeed should say so at once.
+    // Before the model, which may have to be downloaded: a search that cannot succeed should fail at once.
     connection.database.check_table(&Table::of(arguments.service)).await?;
     let model = open_model(configuration).await?;
     let question = Question {
@@ -66,7 +66,7 @@ pub(crate) async fn run(
     Ok(ExitCode::Complete)
 }
 
-/// What to search for, in words.
+/// A search by text.
 #[derive(Clone, Copy)]
 pub(crate) struct Question<'a> {
     pub(crate) service: Service,
@@ -77,7 +77,7 @@ pub(crate) struct Question<'a> {
     pub(crate) effort: Effort,
 }
 
-/// The model, downloaded if the user has no copy of their own.
+/// The model, downloaded unless the user has a copy.
 pub(crate) async fn open_model(configuration: &Configuration) -> Result<Model, Failure> {
     let folder = match configuration.model_dir() {
         Some(folder) => folder,
@@ -106,7 +106,7 @@ async fn load_model(folder: PathBuf) -> Result<Model, Failure> {
     loaded.context("failed to load the model")?.map_err(Failure::usage)
 }
 
-/// Embeds the question and searches the service's table, which is there. Also gives the scan that answered.
+/// Embeds the question and searches the service's table, which must exist. Also returns the scan that answered.
 pub(crate) async fn find(
     database: &Database,
     model: Model,
@@ -129,7 +129,7 @@ pub(crate) async fn find(
     Ok(PostgresStorage::new(database.clone(), question.service).search_and_scan(&search).await?)
 }
 
-/// The category to filter by; a filter that the service does not have is refused, not ignored.
+/// The category to filter by. A filter that the service does not have is an error.
 fn category(arguments: &SearchArguments) -> anyhow::Result<Option<&str>> {
     let service = arguments.service;
     let refuse = |flag: &str, has: &str| Err(anyhow!("{flag} does not apply to {service}, which has {has}"));
@@ -167,7 +167,7 @@ fn to_json(service: Service, hits: &[Hit], scan: Option<Scan>) -> Value {
         .collect()
 }
 
-/// As the HTTP services show it.
+/// As in answers of the HTTP services.
 fn to_json_problem(problem: &Problem, text_name: &str) -> Value {
     let Problem { field, key, kind, original } = problem;
     let field = if field == "text" { text_name } else { field };
@@ -178,15 +178,15 @@ fn to_json_problem(problem: &Problem, text_name: &str) -> Value {
     shown
 }
 
-/// What of the hits is shown otherwise than it is stored.
+/// Reports how many hits are not shown exactly as stored.
 fn say_problems(hits: &[Hit]) {
-    let odd = hits.iter().filter(|hit| !hit.record.problems.is_empty()).count();
-    if odd > 0 {
-        eprintln!("not exactly as stored, see the `problems` of --json: {odd} of {} records", hits.len());
+    let inexact = hits.iter().filter(|hit| !hit.record.problems.is_empty()).count();
+    if inexact > 0 {
+        eprintln!("not exactly as stored, see the `problems` of --json: {inexact} of {} records", hits.len());
     }
 }
 
-/// One line a hit: distance, category, text.
+/// One line per hit: distance, category, text.
 pub(crate) fn to_text(service: Service, hits: &[Hit]) -> String {
     if hits.is_empty() {
         return "nothing found".to_owned();

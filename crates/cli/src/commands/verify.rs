@@ -1,4 +1,4 @@
-//! `panopticon verify`: Chroma collections are compared with their PostgreSQL tables.
+//! `panopticon verify`: compares Chroma collections with their PostgreSQL tables.
 
 use std::time::Instant;
 

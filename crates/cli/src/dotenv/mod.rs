@@ -1,7 +1,7 @@
-//! The `.env` file: which one is read, how far it is believed, and what it says.
+//! The `.env` file: which one is read, which of its settings are trusted, and its values.
 //!
-//! It is the nearest one of the working folder and those above it, as python-dotenv finds it. A line of it that cannot be
-//! read, or that is another program's, never matters; and nothing of it is ever printed but names that are ours.
+//! It is the nearest one in the working folder or a folder above it, as in python-dotenv. Lines that cannot be read, or
+//! that belong to other programs, are ignored; nothing from the file is printed but names of our variables.
 
 mod parser;
 mod variables;
@@ -22,15 +22,15 @@ use rustix::fs::OFlags;
 
 use self::variables::Variables;
 
-/// What is larger is no file of settings.
+/// A larger file is not a file of settings.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// What the `.env` files say.
+/// The `.env` file that was read, and those that were not.
 #[derive(Debug, Default)]
 pub(crate) struct DotEnv {
     /// The file that was read.
     read: Option<ReadFile>,
-    /// Files that were not, nearest first.
+    /// Files that were not read, nearest first.
     pub(crate) skipped: Vec<Skipped>,
 }
 
@@ -38,8 +38,8 @@ pub(crate) struct DotEnv {
 struct ReadFile {
     path: PathBuf,
     variables: Variables,
-    /// Why it is not believed about programs and addresses.
-    doubt: Option<String>,
+    /// Why it is not trusted to name programs and addresses.
+    distrust: Option<String>,
     is_unicode: bool,
 }
 
@@ -49,23 +49,23 @@ pub(crate) struct Skipped {
     pub(crate) path: PathBuf,
     /// Why not.
     pub(crate) reason: String,
-    /// Whether it seems to be the user's own, so that what it says is missed.
+    /// Whether it seems to be the user's, so that its settings are missing.
     pub(crate) is_missed: bool,
 }
 
-/// A variable of ours in the file.
+/// One of our variables in the file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     /// Its value.
     Value(String),
-    /// It is there, and not believed: why.
-    Doubted(String),
+    /// It is set, but not trusted, for this reason.
+    Untrusted(String),
     /// Its line cannot be read.
     Unreadable,
 }
 
 impl DotEnv {
-    /// Looks from `folder` upwards. `environment` is what values may refer to.
+    /// Looks in `folder` and those above it. Values may refer to variables of `environment`.
     pub(crate) fn find(folder: &Path, environment: impl Fn(&str) -> Option<OsString>) -> Self {
         let mut found = Self::default();
         for (index, ancestor) in folder.ancestors().enumerate() {
@@ -82,18 +82,19 @@ impl DotEnv {
                 }
             };
             if index > 0
-                && let Some(doubt) = opened.doubt
+                && let Some(distrust) = opened.distrust
             {
-                found.skipped.push(Skipped { path, reason: doubt, is_missed: opened.is_ours });
+                found.skipped.push(Skipped { path, reason: distrust, is_missed: opened.is_ours });
                 continue;
             }
             let (text, is_unicode) = decoded(&opened.content);
-            let is_doubted = opened.doubt.is_some();
+            let is_untrusted = opened.distrust.is_some();
             let variables = Variables::read(&text, |name| {
-                // Others could have our secrets sent to their server. What is no text makes the line unreadable.
-                environment(name).map(|value| if is_doubted { OsString::from_vec(vec![0xff]) } else { value })
+                // Other users could have our secrets sent to their server. Invalid text makes the line unreadable.
+                environment(name)
+                    .map(|value| if is_untrusted { OsString::from_vec(vec![0xff]) } else { value })
             });
-            found.read = Some(ReadFile { path, variables, doubt: opened.doubt, is_unicode });
+            found.read = Some(ReadFile { path, variables, distrust: opened.distrust, is_unicode });
             break;
         }
         found
@@ -104,12 +105,12 @@ impl DotEnv {
         self.read.as_ref().map(|file| file.path.as_path())
     }
 
-    /// Why the file that was read is not believed about everything: who else can have written it.
-    pub(crate) fn doubt(&self) -> Option<&str> {
-        self.read.as_ref()?.doubt.as_deref()
+    /// Why some settings of the file are not trusted: who else could have written it.
+    pub(crate) fn distrust(&self) -> Option<&str> {
+        self.read.as_ref()?.distrust.as_deref()
     }
 
-    /// The line and what it says of `name`; of a delicate one, only if the file is believed.
+    /// The line and the value of `name`; the value of a delicate setting only if the file is trusted.
     pub(crate) fn get(&self, name: &str, importance: Importance) -> Option<(usize, Found)> {
         let file = self.read.as_ref()?;
         let bound = file.variables.bound.get(name);
@@ -125,15 +126,15 @@ impl DotEnv {
         }
         let (line, value) = bound?;
         let value = value.as_ref()?;
-        let found = match (&file.doubt, importance) {
-            (Some(doubt), Importance::Delicate) => Found::Doubted(doubt.clone()),
+        let found = match (&file.distrust, importance) {
+            (Some(distrust), Importance::Delicate) => Found::Untrusted(distrust.clone()),
             _ if !file.is_unicode && value.contains(char::REPLACEMENT_CHARACTER) => Found::Unreadable,
             _ => Found::Value(value.clone()),
         };
         Some((*line, found))
     }
 
-    /// What was passed over, a sentence each, without anything that a file has.
+    /// What was ignored, one sentence each, without values from a file.
     pub(crate) fn remarks(&self) -> Vec<String> {
         let mut remarks: Vec<String> = self
             .skipped
@@ -157,12 +158,12 @@ impl DotEnv {
     }
 }
 
-/// What harm a setting can do in a file that others can write.
+/// The harm that a setting can do in a file that other users can write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Importance {
-    /// It names programs, addresses, keys or limits, or has not been thought about: the setting is ignored there.
+    /// It names programs, addresses, keys or limits: ignored there. The default of a new setting.
     Delicate,
-    /// Some, and who uses the setting asks first.
+    /// Some: the code that uses the setting checks its origin first.
     Checked,
     /// None.
     Harmless,
@@ -170,14 +171,14 @@ pub(crate) enum Importance {
 
 struct Opened {
     content: Vec<u8>,
-    doubt: Option<String>,
+    distrust: Option<String>,
     is_ours: bool,
 }
 
 /// The file at `path`; `None` if it does not exist.
 fn open(path: &Path) -> io::Result<Option<Opened>> {
     let mut options = OpenOptions::new();
-    // A pipe would be waited for.
+    // Opening a pipe would block.
     options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
     let file = match options.open(path) {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
@@ -187,7 +188,7 @@ fn open(path: &Path) -> io::Result<Option<Opened>> {
     };
     let metadata = file.metadata()?;
     if metadata.is_dir() {
-        // A virtual environment of Python, often.
+        // Often a virtual environment of Python.
         return Ok(None);
     }
     if !metadata.is_file() {
@@ -196,13 +197,13 @@ fn open(path: &Path) -> io::Result<Option<Opened>> {
     if metadata.len() > MAX_BYTES {
         return Err(io::Error::other("it is larger than 1 MiB"));
     }
-    let doubt = trust::who_else_writes(path, &metadata)?;
+    let distrust = trust::who_else_writes(path, &metadata)?;
     let mut content = Vec::new();
     file.take(MAX_BYTES).read_to_end(&mut content)?;
-    Ok(Some(Opened { content, doubt, is_ours: trust::is_ours(metadata.uid()) }))
+    Ok(Some(Opened { content, distrust, is_ours: trust::is_ours(metadata.uid()) }))
 }
 
-/// The text of a file, and whether it is surely what was written. Windows' editors and shells write UTF-16, too.
+/// The text of a file, and whether it was decoded exactly. Editors and shells of Windows also write UTF-16.
 fn decoded(content: &[u8]) -> (String, bool) {
     let utf16 = |bytes: &[u8], from: fn([u8; 2]) -> u16| {
         let units: Vec<u16> = bytes.as_chunks::<2>().0.iter().map(|unit| from(*unit)).collect();
@@ -215,7 +216,7 @@ fn decoded(content: &[u8]) -> (String, bool) {
     }
 }
 
-/// Whether `line` seems to give `name` a value.
+/// Whether `line` seems to set `name`.
 fn begins_with(line: &str, name: &str) -> bool {
     let line = line.trim_start();
     let line =
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn variable_of_ours_is_found_by_line_even_where_it_cannot_be_read() {
+    fn variable_is_found_by_line_even_if_it_cannot_be_read() {
         let is = |line, value: &str| Some((line, Found::Value(value.to_owned())));
         assert_eq!(value("X=1\nNAME=a\n"), is(2, "a"));
         assert_eq!(value("NAME=a\nNAME=b\n"), is(2, "b"));
@@ -259,7 +260,7 @@ mod tests {
         assert_eq!(
             value("X=\"open\nNAME=a\nY=\"b\n"),
             Some((2, Found::Unreadable)),
-            "another's quote has swallowed it"
+            "the open quote of X includes it"
         );
         assert_eq!(value("export NAME\n"), None);
         assert_eq!(value("NAME=\n"), is(1, ""));
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn file_of_windows_is_read_and_what_is_no_text_spoils_no_other_line() {
+    fn utf_16_is_read_and_invalid_text_affects_only_its_line() {
         let check = |content: &[u8], expected: Option<(usize, Found)>| {
             let folder = tempfile::tempdir().expect("a temporary folder");
             fs::write(folder.path().join(".env"), content).expect("the file is written");
@@ -282,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn file_above_is_read_only_if_no_other_user_can_write_it_or_a_folder_of_it() {
+    fn file_above_is_read_only_if_no_other_user_can_write_it_or_its_folder() {
         let top = tempfile::tempdir().expect("a temporary folder");
         let (above, working) = (top.path().join("above"), top.path().join("above/working"));
         fs::create_dir_all(&working).expect("folders are made");
@@ -313,52 +314,52 @@ mod tests {
     }
 
     #[test]
-    fn file_that_a_link_leads_to_is_doubted_for_each_folder_on_the_way() {
+    fn target_of_a_link_is_trusted_only_if_all_folders_of_its_path_are() {
         let top = tempfile::tempdir().expect("a temporary folder");
         let path = |name: &str| top.path().join(name);
-        for folder in ["working/below", "open/inner", "kept"] {
+        for folder in ["working/below", "open/inner", "trusted"] {
             fs::create_dir_all(path(folder)).expect("folders are made");
         }
         fs::write(path("open/inner/file"), "NAME=a\n").expect("the file is written");
-        fs::write(path("kept/file"), "NAME=a\n").expect("the file is written");
-        symlink("../kept/file", path("open/link")).expect("a link is made");
+        fs::write(path("trusted/file"), "NAME=a\n").expect("the file is written");
+        symlink("../trusted/file", path("open/link")).expect("a link is made");
         symlink("open/inner", path("folder")).expect("a link is made");
-        symlink("open/../kept", path("past")).expect("a link is made");
+        symlink("open/../trusted", path("past")).expect("a link is made");
         mode(&path("open"), 0o777);
         let link = path("working/.env");
-        for (target, is_kept) in [
+        for (target, is_trusted) in [
             ("../open/inner/file", false),
             ("../open/link", false),
             ("../folder/file", false),
             ("../past/file", false),
-            ("../kept/file", true),
+            ("../trusted/file", true),
         ] {
             symlink(target, &link).expect("a link is made");
             let found = find(&path("working")).get("NAME", Importance::Delicate);
-            let is_believed = matches!(found, Some((1, Found::Value(_))));
-            assert_eq!(is_believed, is_kept, "{target}: {found:?}");
-            assert_eq!(find(&path("working/below")).path().is_some(), is_kept, "{target}");
+            let is_read = matches!(found, Some((1, Found::Value(_))));
+            assert_eq!(is_read, is_trusted, "{target}: {found:?}");
+            assert_eq!(find(&path("working/below")).path().is_some(), is_trusted, "{target}");
             fs::remove_file(&link).expect("it can be removed");
         }
     }
 
     #[test]
-    fn file_of_the_working_folder_that_others_can_write_is_not_believed_about_delicate_settings() {
+    fn delicate_settings_of_a_file_that_others_can_write_are_ignored() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join(".env");
         fs::write(&file, "NAME=a\n").expect("the file is written");
         mode(&file, 0o666);
         let found = find(folder.path());
         assert_eq!(found.get("NAME", Importance::Harmless), Some((1, Found::Value("a".to_owned()))));
-        let doubted = found.get("NAME", Importance::Delicate);
+        let untrusted = found.get("NAME", Importance::Delicate);
         assert!(
-            matches!(&doubted, Some((1, Found::Doubted(why))) if why.contains("every user")),
-            "{doubted:?}"
+            matches!(&untrusted, Some((1, Found::Untrusted(why))) if why.contains("every user")),
+            "{untrusted:?}"
         );
     }
 
     #[test]
-    fn what_is_no_file_is_passed_over_and_what_cannot_be_read_is_told() {
+    fn folder_is_ignored_and_unreadable_file_is_reported() {
         let top = tempfile::tempdir().expect("a temporary folder");
         let working = top.path().join("working");
         fs::create_dir_all(working.join(".env")).expect("a folder of that name");

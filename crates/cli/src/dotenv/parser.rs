@@ -1,24 +1,24 @@
-//! The lines of a `.env` file, as python-dotenv reads them: what users' files were written for. A line that cannot be
-//! read costs itself alone.
+//! The lines of a `.env` file, as python-dotenv reads them, for which users' files were written. A line that cannot be
+//! read does not affect the others.
 
-/// What stands in a file, in its order.
+/// A statement of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Binding<'f> {
-    /// The line on which it begins, from 1.
+    /// The line on which it begins, counted from 1.
     pub(crate) line: usize,
     pub(crate) content: Content<'f>,
 }
 
-/// What a binding says.
+/// The content of a binding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Content<'f> {
-    /// A name, with a value whose variables are not replaced yet, or with none (`export NAME`).
+    /// A name, with a value before variable expansion, or without one (`export NAME`).
     Variable(&'f str, Option<String>),
-    /// What cannot be read: the text that was passed over.
+    /// Text that cannot be read, and was skipped.
     Unreadable(&'f str),
 }
 
-/// The bindings of `text`, whose lines end with `\n` alone.
+/// The bindings of `text`, whose lines end with `\n`.
 pub(crate) fn bindings(text: &str) -> impl Iterator<Item = Binding<'_>> {
     let mut reader = Reader { text: text.strip_prefix('\u{feff}').unwrap_or(text), at: 0, line: 1 };
     std::iter::from_fn(move || {
@@ -34,7 +34,7 @@ pub(crate) fn bindings(text: &str) -> impl Iterator<Item = Binding<'_>> {
 struct Reader<'f> {
     text: &'f str,
     at: usize,
-    /// Of `at`.
+    /// The line of `at`.
     line: usize,
 }
 
@@ -139,7 +139,7 @@ impl<'f> Reader<'f> {
         }
     }
 
-    /// The text in quotes, with what `escaped` knows after a backslash replaced.
+    /// The text in quotes, with backslash escapes replaced as `escaped` says.
     fn quoted(&mut self, quote: char, escaped: impl Fn(char) -> Option<char>) -> Result<String, Unexpected> {
         let mut value = String::new();
         let mut chars = self.rest().char_indices().skip(1);

@@ -1,10 +1,10 @@
-//! What a `.env` file says in the end: the last binding of each name, with `${NAME}` and `${NAME:-default}` replaced.
+//! The variables of a `.env` file: the last binding of each name, with `${NAME}` and `${NAME:-default}` expanded.
 
 use std::{collections::HashMap, ffi::OsString};
 
 use super::parser::{Binding, Content, bindings};
 
-/// Lines that refer to each other can ask for any amount of text; this is many times what any file needs.
+/// Lines that refer to each other can expand to any amount of text; these limits are many times what files need.
 const MAX_VALUE_BYTES: usize = 64 << 10;
 const MAX_TOTAL_BYTES: usize = 4 << 20;
 
@@ -13,12 +13,12 @@ const MAX_TOTAL_BYTES: usize = 4 << 20;
 pub(crate) struct Variables {
     /// By name: the line of its last binding, and the value, if it has one.
     pub(crate) bound: HashMap<String, (usize, Option<String>)>,
-    /// Lines that cannot be read, with the text that was passed over there.
+    /// Lines that cannot be read, with the skipped text.
     pub(crate) unreadable: Vec<(usize, String)>,
 }
 
 impl Variables {
-    /// Reads `text`; `environment` is asked first for the variables that it refers to, as python-dotenv does.
+    /// Reads `text`. References are looked up in `environment` first, as in python-dotenv.
     pub(crate) fn read(text: &str, environment: impl Fn(&str) -> Option<OsString>) -> Self {
         let text = text.replace("\r\n", "\n").replace('\r', "\n");
         let mut variables = Self::default();
@@ -33,7 +33,7 @@ impl Variables {
                     let left = MAX_VALUE_BYTES.min(MAX_TOTAL_BYTES - total);
                     let meant = |name: &str| {
                         let bound = || {
-                            // `NAME` without `=` has no value, and stands for none.
+                            // `NAME` without `=` expands to nothing.
                             variables.bound.get(name).map(|(_, value)| value.clone().unwrap_or_default())
                         };
                         environment(name).map(OsString::into_string).or_else(|| bound().map(Ok)).transpose()
@@ -52,7 +52,7 @@ impl Variables {
     }
 }
 
-/// `value` with its variables replaced; `None` if that takes more than `limit` bytes, or one of them is no text.
+/// `value` with its variables expanded; `None` if that takes more than `limit` bytes, or a variable is not Unicode.
 fn replaced(
     value: &str,
     limit: usize,
@@ -60,7 +60,7 @@ fn replaced(
 ) -> Option<String> {
     let mut replaced = String::new();
     let mut rest = value;
-    // The next `}` and the next `:` or `}` are looked for once, however many `${` stand before them.
+    // The next `}` and the next `:` or `}` are searched once, regardless of the number of `${` before them.
     let next = |from: usize, wanted: fn(char) -> bool| value[from..].find(wanted).map(|index| from + index);
     let (mut end_of_name, mut closing) = (Some(0), Some(0));
     while let Some(start) = rest.find("${") {
@@ -88,7 +88,7 @@ fn replaced(
             continue;
         };
         replaced.push_str(&rest[..start]);
-        // A variable that is not set, and has no default, is empty: so it is for python-dotenv.
+        // As in python-dotenv, a variable that is not set and has no default is empty.
         let text = meant(name).ok()?.unwrap_or_else(|| default.unwrap_or_default().to_owned());
         replaced.push_str(&text);
         rest = &value[end..];
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn value_of_a_variable_that_is_no_text_cannot_be_read() {
+    fn reference_to_a_variable_that_is_not_unicode_cannot_be_read() {
         use std::os::unix::ffi::OsStringExt as _;
 
         let environment = |name: &str| (name == "BYTES").then(|| OsString::from_vec(vec![b'a', 0xff]));
@@ -185,7 +185,7 @@ mod tests {
         ] {
             Variables::read(&hostile, |_| None);
         }
-        // Of the square of a million steps nothing would come back today.
+        // A quadratic reader would take days.
         assert!(started.elapsed().as_secs() < 120, "{:?}", started.elapsed());
     }
 }

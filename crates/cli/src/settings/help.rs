@@ -1,4 +1,4 @@
-//! What `--help` says of variables, from the table.
+//! Help texts of variables, from the table of settings.
 
 use clap::{Arg, Command};
 
@@ -14,7 +14,7 @@ fn of_flags(command: Command) -> Command {
     command.mut_args(of_flag).mut_subcommands(of_flags)
 }
 
-/// A flag without a help text of its own has the one of its variable.
+/// A flag without a help text gets that of its variable.
 fn of_flag(arg: Arg) -> Arg {
     let Some(long) = arg.get_long() else { return arg };
     let is_meant = |row: &&Row| row.flag.and_then(|flag| flag.strip_prefix("--")) == Some(long);
@@ -24,16 +24,16 @@ fn of_flag(arg: Arg) -> Arg {
     let defaults: Vec<String> = rows.iter().filter_map(|row| row.documented_default()).collect();
     let help = arg.get_help().map_or_else(|| first.doc.trim_end_matches('.').to_owned(), ToString::to_string);
     let mut help = format!("{help} [env: {}]", names.join(", "));
-    // That a switch is off needs no words.
+    // Switches are off by default.
     if !defaults.is_empty() && arg.get_action().takes_values() {
         help += &format!(" [default: {}]", defaults.join(", "));
     }
     arg.help(help)
 }
 
-/// All variables, each with its flag, its default and what it is for.
+/// All variables, each with its flag, default and description.
 fn list() -> String {
-    let mut lines = vec!["Variables, of the environment or a .env file:".to_owned()];
+    let mut lines = vec!["Variables, from the environment or a .env file:".to_owned()];
     for section in table::SECTIONS {
         lines.extend([String::new(), format!("{}:", section.title)]);
         for row in section.rows() {
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
     use crate::{arguments::Arguments, dotenv::Importance};
 
-    /// The rows of `section` as a table of Markdown.
+    /// The rows of `section` as a Markdown table.
     fn markdown(section: &table::Section) -> String {
         let mut text = "| variable | flag | default | |\n|---|---|---|---|\n".to_owned();
         for row in section.rows() {

@@ -1,4 +1,4 @@
-//! Every setting, and what there is to know of it. [`Configuration`](crate::configuration::Configuration) has the values.
+//! The definitions of all settings. [`Configuration`](crate::configuration::Configuration) has their values.
 
 pub(crate) mod help;
 pub(crate) mod table;

@@ -1,5 +1,5 @@
-//! The table of settings: a row for each variable. Parsing, `panopticon config`, `--help` and docs/reference/settings.md
-//! follow from it.
+//! The table of settings, with a row for each variable. Parsing, `panopticon config`, `--help` and
+//! docs/reference/settings.md are derived from it.
 
 use std::{
     net::IpAddr,
@@ -54,7 +54,7 @@ table! {
         DATABASE_URL: Optional<String> =
             variable(TEXT, "PostgreSQL database to use: `postgresql://user:password@host:5432/database`.")
                 .flag("--database-url").mask(Mask::DatabaseUrl).otherwise("the embedded PostgreSQL").checked();
-        /// With fewer than four, maintenance would wait for the connection that it holds itself.
+        /// With fewer than four, maintenance would wait for a connection that it holds itself.
         PANOPTICON_DATABASE_CONNECTIONS: Variable<u32> =
             variable(CONNECTIONS, "Connections of `serve` and `judge run`, at least 4, one of which is reserved for \
                 `/ready`; fewer if the role has a lower connection limit.")
@@ -106,8 +106,7 @@ table! {
     "Maintenance" {
         MAINTENANCE: Variable<bool> =
             variable(ON_OR_OFF, "`on` lets `serve` maintain its tables; or `off`.").or("on");
-        /// Seldom enough not to be noticed, and often enough that a table that is filled in an hour has its index soon
-        /// after.
+        /// Rare enough to cost little, frequent enough that a table that was filled within an hour soon has its index.
         MAINTENANCE_INTERVAL_SECONDS: Variable<Duration> =
             variable(POSITIVE_SECONDS, "Seconds from the end of one round to the start of the next.").or("300");
         MAINTENANCE_BUDGET_SECONDS: Variable<Duration> =
@@ -169,7 +168,7 @@ table! {
             variable(POSITIVE, "Concurrent event streams, which do not count as requests. Keep it below \
                 `PANOPTICON_MAX_CONNECTIONS`, which includes them.")
                 .or_else(|| ServerConfig::default().max_streams.to_string());
-        /// Less than Kubernetes gives. Shorter cuts requests off; longer than the supervisor waits has no effect.
+        /// Below Kubernetes' 30 s. Shorter aborts requests; longer than the supervisor waits has no effect.
         PANOPTICON_SHUTDOWN_SECONDS: Variable<Duration> =
             variable(GRACE, "Seconds that requests and model calls in progress may take to finish after SIGTERM.")
                 .or("25");
@@ -179,7 +178,7 @@ table! {
         PANOPTICON_ALLOWED_HOSTS: Optional<String> =
             variable(TEXT, "Values of the `Host` header that are accepted without a key in addition to `localhost`, \
                 `127.0.0.1` and `[::1]`, such as `evals.example.org`.");
-        /// Four addresses have as many as Linux gives a process descriptors by default.
+        /// With four addresses, as many as the file descriptors that Linux gives a process by default.
         PANOPTICON_MAX_CONNECTIONS: Variable<usize> =
             variable(POSITIVE, "Client connections at each address; beyond that, idle ones are closed.").or("256");
     }
@@ -201,7 +200,7 @@ table! {
                 .or_else(|| ProviderConfig::google(None).base_url).mask(Mask::UrlOrPath);
         MODEL_DEFAULT_TEMPERATURE: Variable<f64> =
             variable(TEMPERATURE, "Temperature with which models answer, from 0 to 2.").or("0.7").harmless();
-        /// As many as hosted providers take from small customers; a model that takes fewer says so, and gets fewer.
+        /// As many as hosted providers accept from small customers. A model that rate-limits gets fewer.
         MODEL_MAX_CONCURRENCY: Variable<NonZeroU32> =
             variable(CALLS, "Concurrent calls to one model; fewer while its provider rate-limits.").or("32");
     }
@@ -212,7 +211,7 @@ table! {
     }
 }
 
-/// The variable that chooses the store of `service`.
+/// The variable that chooses the storage of `service`.
 pub(crate) fn storage_type(service: Service) -> &'static Variable<StorageKind> {
     match service {
         Service::Query => &QUERY_STORAGE_TYPE,
@@ -314,7 +313,7 @@ fn format(name: &str) -> Option<Format> {
     }
 }
 
-/// The level that the contract's `LOG_LEVEL` names; the old services' Python names count too.
+/// The level that `LOG_LEVEL` names; Python's names, which the old services used, are accepted too.
 fn level(name: &str) -> Option<LevelFilter> {
     match name.to_ascii_uppercase().as_str() {
         "CRITICAL" | "ERROR" => Some(LevelFilter::ERROR),

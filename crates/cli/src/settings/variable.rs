@@ -1,4 +1,4 @@
-//! What there is to know of an environment variable: its row in the table.
+//! An environment variable: its row in the table of settings.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use provision::Error;
 
 use crate::{dotenv::Importance, masking};
 
-/// An environment variable of which a `T` is read. It has a default, unless it is [`Optional`].
+/// An environment variable with values of type `T`. It has a default, unless it is [`Optional`].
 #[derive(Debug)]
 pub(crate) struct Variable<T, const HAS_DEFAULT: bool = true> {
     row: Row,
@@ -16,28 +16,28 @@ pub(crate) struct Variable<T, const HAS_DEFAULT: bool = true> {
 /// A variable without a default.
 pub(crate) type Optional<T> = Variable<T, false>;
 
-/// What values a variable may have.
+/// The valid values of a variable.
 #[derive(Debug)]
 pub(crate) struct Kind<T> {
-    /// In the words of an error.
+    /// For error messages.
     pub(super) expected: &'static str,
-    /// Reads the text of a valid one.
+    /// Parses a valid value.
     pub(super) parse: fn(&str) -> Option<T>,
 }
 
-/// What is known of a variable whatever its type.
+/// The properties of a variable that do not depend on its type.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) name: &'static str,
-    /// For users: one sentence or two, without the default.
+    /// For users: one or two sentences, without the default.
     pub(crate) doc: &'static str,
-    /// The flag that can be given in its place.
+    /// The flag that overrides it.
     pub(crate) flag: Option<&'static str>,
-    /// What of it is believed in a file that others can write: of most variables nothing.
+    /// Whether it is trusted in a file that other users can write.
     pub(crate) importance: Importance,
     mask: Mask,
     default: Fallback,
-    /// What is the case without the variable, where a value does not say it.
+    /// What happens without the variable, if a default value does not express it.
     otherwise: Option<&'static str>,
 }
 
@@ -45,11 +45,11 @@ pub(crate) struct Row {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Mask {
     Nothing,
-    /// Passwords in the URL of a database.
+    /// Passwords in a database URL.
     DatabaseUrl,
-    /// What may be secret in a URL; a path is shown.
+    /// Possible secrets in a URL; a path is shown.
     UrlOrPath,
-    /// The same for each of a list.
+    /// The same for each URL of a list.
     UrlList,
     /// All of it.
     All,
@@ -63,7 +63,7 @@ enum Fallback {
     Found(fn() -> Result<String, Error>),
 }
 
-/// A variable without a default of which nothing is secret.
+/// A variable without a default and without secrets.
 pub(super) const fn variable<T>(kind: Kind<T>, doc: &'static str) -> Optional<T> {
     let (name, mask, default) = ("", Mask::Nothing, Fallback::None);
     let importance = Importance::Delicate;
@@ -108,13 +108,13 @@ impl<T, const HAS_DEFAULT: bool> Variable<T, HAS_DEFAULT> {
         Self { row: Row { flag: Some(flag), ..self.row }, ..self }
     }
 
-    /// It can do no harm, whatever it says.
+    /// No value of it can do harm.
     pub(super) const fn harmless(self) -> Self {
         Self { row: Row { importance: Importance::Harmless, ..self.row }, ..self }
     }
 
-    /// Who uses it asks first whether others can have written it, and refuses what could do harm: ignored, it would have
-    /// data go to another place than the file says.
+    /// The code that uses it checks whether other users could have written it, and refuses a harmful value: ignoring the
+    /// value would store data in a place that the file does not name.
     pub(super) const fn checked(self) -> Self {
         Self { row: Row { importance: Importance::Checked, ..self.row }, ..self }
     }
@@ -167,7 +167,7 @@ impl<T, const HAS_DEFAULT: bool> AnyVariable for Variable<T, HAS_DEFAULT> {
 }
 
 impl Row {
-    /// The value that holds if none is given.
+    /// The default value.
     ///
     /// # Errors
     /// When it depends on the machine and cannot be found.
@@ -180,7 +180,7 @@ impl Row {
         })
     }
 
-    /// The default for readers, the same on all machines.
+    /// The default as documentation shows it, the same on all machines.
     pub(crate) fn documented_default(&self) -> Option<String> {
         match (self.otherwise, self.default) {
             (Some(otherwise), _) => Some(otherwise.to_owned()),
@@ -193,7 +193,7 @@ impl Row {
         self.otherwise
     }
 
-    /// `value` without what is secret.
+    /// `value` with its secrets masked.
     pub(crate) fn shown(&self, value: &str) -> String {
         match self.mask {
             Mask::Nothing => value.to_owned(),

@@ -1,4 +1,4 @@
-//! How a command ends whose source cannot be read.
+//! Exit codes and hints for sources that cannot be read.
 
 use super::hint::{hint, of_directory};
 use crate::exit::{ExitCode, Failure};

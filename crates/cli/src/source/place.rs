@@ -1,4 +1,4 @@
-//! Where the Chroma data may be that is not at the place that was given.
+//! Hints for a source path without Chroma data: where the data may be.
 
 use std::{
     fs::{self, File},
@@ -13,34 +13,34 @@ use uuid::Uuid;
 pub(super) const DATABASE: &str = "chroma.sqlite3";
 /// Those of Chroma 0.3.
 const PARQUET: [&str; 2] = ["chroma-collections.parquet", "chroma-embeddings.parquet"];
-/// Files of an index's folder.
+/// Files of an index folder.
 const INDEX_FILES: [&str; 5] =
     ["data_level0.bin", "header.bin", "length.bin", "link_lists.bin", "index_metadata.pickle"];
 
-/// So many entries of a folder are looked at.
+/// Maximum entries of a folder that are examined.
 const MOST_ENTRIES: usize = 10_000;
-/// So many folders are named.
+/// Maximum folders that a hint lists.
 const MOST_NAMED: usize = 3;
 const MOST_BYTES: u64 = 512;
 
-/// What to give in the place of `path`, where there is no Chroma data.
+/// What to give instead of `path`, which has no Chroma data.
 pub(super) fn hint(path: &Path) -> String {
     let text = path.to_string_lossy();
-    // A slash at its end makes a file look like a folder that is not there.
+    // A trailing slash makes a file look like a missing folder.
     let path = path.components().collect::<PathBuf>();
     let path = path.as_path();
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_symlink() && fs::metadata(path).is_err() => {
-            // The hint alone depends on it: a link that has gone since is shown without its target.
+            // Only the hint depends on it: a link that has just been removed is shown without its target.
             let target = fs::read_link(path).unwrap_or_default();
-            format!("it is a symbolic link to `{}`, and there is nothing", target.display())
+            format!("it is a symbolic link to `{}`, which does not exist", target.display())
         }
         Ok(_) if path.is_dir() => of_folder(path),
         Ok(_) => of_file(path),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             not_a_path(&text).unwrap_or_else(|| of_nothing(path))
         }
-        Err(error) => format!("it cannot be looked at: {error}"),
+        Err(error) => format!("it cannot be examined: {error}"),
     }
 }
 
@@ -67,7 +67,7 @@ pub(super) fn server_url(text: &str) -> Option<String> {
     }
     let authority = text.trim_start_matches('/').split('/').next().unwrap_or_default();
     let (host, port) = match authority.rsplit_once(':') {
-        // The end of an address of IPv6 without brackets is no port.
+        // The end of an IPv6 address without brackets is no port.
         Some((host, port)) if authority.parse::<IpAddr>().is_err() && port.parse::<u16>().is_ok() => {
             (host, Some(port))
         }
@@ -94,7 +94,7 @@ fn with_port(rest: &str) -> String {
     if has_port { rest.to_owned() } else { format!("{authority}:8000{path}") }
 }
 
-/// What `text` may be meant as, which is no path.
+/// What the user may mean by `text`, which is not a path.
 fn not_a_path(text: &str) -> Option<String> {
     let trimmed = text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
     if trimmed != text && Path::new(trimmed).exists() {
@@ -118,11 +118,11 @@ fn not_a_path(text: &str) -> Option<String> {
     }
     if let Some(rest) = text.strip_prefix('~') {
         let home = std::env::var("HOME").ok().filter(|_| rest.is_empty() || rest.starts_with('/'));
-        let path = home.map_or_else(|| "the whole path".to_owned(), |home| format!("`{home}{rest}`"));
+        let path = home.map_or_else(|| "the full path".to_owned(), |home| format!("`{home}{rest}`"));
         return Some(format!("the shell expands `~` only outside of quotes: give {path}"));
     }
     if text.starts_with('$') || text.contains("${") || text.starts_with('%') {
-        return Some("the variable was not expanded: give the path that it stands for".to_owned());
+        return Some("the variable was not expanded: give its value".to_owned());
     }
     if let Some(url) = server_url(text) {
         return Some(format!("for a server: {url}"));
@@ -136,7 +136,7 @@ fn not_a_path(text: &str) -> Option<String> {
         let (drive, rest) = text.split_at(1);
         let rest = rest[1..].replace('\\', "/");
         return Some(format!(
-            "that is a path of Windows: in WSL it is `/mnt/{}{rest}`",
+            "that is a Windows path: in WSL it is `/mnt/{}{rest}`",
             drive.to_ascii_lowercase()
         ));
     }
@@ -168,7 +168,7 @@ fn of_nothing(path: &Path) -> String {
 fn of_file(path: &Path) -> String {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    // The hint alone depends on them: of a file that cannot be read it is only said that it is a file.
+    // Only the hint depends on them: for an unreadable file, the hint says only that it is a file.
     let bytes = first_bytes(path).unwrap_or_default();
     if name.starts_with(DATABASE) || PARQUET.contains(&name.as_str()) {
         return format!("that is the file: give the folder `{}`", shown(parent));
@@ -181,7 +181,7 @@ fn of_file(path: &Path) -> String {
     }
     if bytes.starts_with(b"SQLite format 3\0") {
         return format!(
-            "that is a database file: Chroma's is named `{DATABASE}`, with the folders of its indexes beside it; give the folder that has them"
+            "that is a database file: Chroma's is named `{DATABASE}`, with the folders of its indexes next to it; give the folder that has them"
         );
     }
     if has_data(parent) {
@@ -195,7 +195,7 @@ fn of_folder(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let is_index = Uuid::try_parse(&name).is_ok() || INDEX_FILES.iter().any(|file| path.join(file).exists());
     if is_index && has_data(&parent) {
-        return format!("that is the folder of an index: give the folder above it, `{}`", shown(&parent));
+        return format!("that is an index folder: give the folder above it, `{}`", shown(&parent));
     }
     let Holders { folders, archives, closed, is_empty } = holders(path);
     if !folders.is_empty() {
@@ -211,18 +211,18 @@ fn of_folder(path: &Path) -> String {
         return format!("`{}` in it may not be entered (Permission denied): run as its owner", shown(closed));
     }
     if is_empty {
-        return "the folder is empty: is the volume mounted, and is it the one that Chroma writes to?"
+        return "the folder is empty: check that the volume is mounted and that Chroma writes to it"
             .to_owned();
     }
     format!("give the folder that has `{DATABASE}` in it, or for a server http://host:8000")
 }
 
-/// What of Chroma is one level below a folder.
+/// Chroma data one level below a folder.
 #[derive(Default)]
 struct Holders {
     folders: Vec<PathBuf>,
     archives: Vec<PathBuf>,
-    /// Folders that may not be entered.
+    /// Folders that this user may not enter.
     closed: Vec<PathBuf>,
     is_empty: bool,
 }
@@ -251,7 +251,7 @@ fn has_data(folder: &Path) -> bool {
     [DATABASE, PARQUET[0], PARQUET[1]].iter().any(|name| folder.join(name).symlink_metadata().is_ok())
 }
 
-/// The folder above, also of `.` and of a path that ends in it.
+/// The folder above, also for `.` and for a path that ends with it.
 fn above(folder: &Path) -> PathBuf {
     match folder.parent() {
         Some(parent) if !parent.as_os_str().is_empty() && folder.file_name().is_some() => parent.to_owned(),
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_path_is_told_from_a_path_that_is_not_there() {
+    fn hint_distinguishes_text_that_is_no_path_from_a_missing_path() {
         let check = |text: &str, expected: &str| {
             let hint = hint(Path::new(text));
             assert!(hint.contains(expected), "{text}: {hint}");

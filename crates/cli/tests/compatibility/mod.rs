@@ -1,4 +1,4 @@
-//! Other servers, poolers and roles than a machine of one's own has, and what must never be printed.
+//! Other servers, poolers and roles than on a developer's machine, and secrets that must never be printed.
 
 mod poolers;
 mod privileges;
@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::{Run, json, run_with};
 
-/// Runs `arguments` on the database of `url`, away from the async threads.
+/// Runs `arguments` on the database of `url`, outside the async threads.
 async fn run_on_url(url: &str, arguments: &[&str]) -> Run {
     run_with(arguments, &[("DATABASE_URL", url)]).await
 }

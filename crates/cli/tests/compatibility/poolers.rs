@@ -9,7 +9,7 @@ use crate::run_on;
 #[tokio::test]
 async fn everything_works_through_pgbouncer_in_transaction_mode() {
     let database = TestDatabase::create().await;
-    // One holds the lock, one watches the index that the third builds. Whatever copies takes turns.
+    // One holds the lock, and one monitors the index that the third builds. Copying connections take turns.
     let Some(pooler) = PgBouncer::start(&database.url(), 3).await else { return };
     let folder = sample("query_storage_data");
     let source = name(folder.path());
@@ -25,7 +25,7 @@ async fn everything_works_through_pgbouncer_in_transaction_mode() {
     assert_eq!((found.code, json(&found).as_array().map(Vec::len)), (0, Some(5)), "{found:?}");
     let examined = json(&run_on_url(pooler.url(), &["doctor", "--json"]).await);
     let queries = &examined["tables"][2];
-    let rows = queries["embeddings"]["rows"].as_u64().expect("rows were looked through");
+    let rows = queries["embeddings"]["rows"].as_u64().expect("rows were examined");
     let recognised = json!({"compared": rows.min(32), "foreign": 0});
     assert_eq!((&queries["table"], &queries["recognised"]), (&json!("queries"), &recognised), "{examined}");
     let other = ["migrate", "collection", "queries", "--from", source, "--table", "other"];

@@ -1,4 +1,4 @@
-//! Roles that may little.
+//! Low-privilege roles.
 
 use provision::Durability;
 use test_support::{PostgresServer, sample};
@@ -6,7 +6,7 @@ use url::Url;
 
 use super::{name, run_on_url};
 
-/// A database of its own and a role without any privilege but to connect; returns the role's URL.
+/// Creates a database and a role whose only privilege is to connect; returns the role's URL.
 async fn database_for_role(server: &PostgresServer, database: &str, setup: &str) -> String {
     let url = server.create_database(database).await;
     let role = format!("{database}_role");
@@ -55,7 +55,7 @@ async fn rows_that_a_policy_hides_are_not_called_missing() {
     let folder = sample("query_storage_data");
     let source = name(folder.path());
     let migrated = run_on_url(&url, &["migrate", "query", "--from", source, "--json"]).await;
-    assert_eq!(migrated.code, 0, "pgvector is found where the role does not look: {migrated:?}");
+    assert_eq!(migrated.code, 0, "pgvector is found outside the role's search path: {migrated:?}");
     let report: serde_json::Value = serde_json::from_str(&migrated.stdout).expect("one JSON object");
     let run_id = report["run_id"].as_str().expect("a run has an id");
     let healthy = run_on_url(&url, &["doctor"]).await;
@@ -84,7 +84,7 @@ async fn rows_that_a_policy_hides_are_not_called_missing() {
 }
 
 #[tokio::test]
-async fn foreign_table_of_our_name_ends_serve_with_one_line() {
+async fn foreign_table_with_a_reserved_name_ends_serve_with_one_line() {
     let server = PostgresServer::private(Durability::None, &[]).await;
     let setup = "create extension vector; create table models (id serial primary key, name text);
         grant create on schema public to ROLE";

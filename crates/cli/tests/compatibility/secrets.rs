@@ -1,4 +1,4 @@
-//! What must never be printed.
+//! Secrets are never printed.
 
 use test_support::{ChromaServer, TestDatabase, sample};
 use url::Url;
@@ -42,15 +42,15 @@ async fn password_and_token_appear_in_no_output_of_any_command_at_any_log_level(
                     [("DATABASE_URL", url.as_str()), ("LOG_LEVEL", level), ("CHROMA_TOKEN", SECRET)];
                 let ended = run_with(arguments, &environment).await;
                 for secret in [own.as_str(), SECRET] {
-                    let is_told = ended.stdout.contains(secret) || ended.stderr.contains(secret);
-                    assert!(!is_told, "{arguments:?} on {url}: {ended:?}");
+                    let is_printed = ended.stdout.contains(secret) || ended.stderr.contains(secret);
+                    assert!(!is_printed, "{arguments:?} on {url}: {ended:?}");
                 }
             }
         }
     }
 }
 
-/// libpq sends as it is what SASLprep forbids, and the driver refuses it with the character in its text.
+/// libpq sends characters that SASLprep forbids; the driver rejects them and quotes the character in its error.
 #[tokio::test]
 async fn password_that_cannot_be_sent_is_refused_without_any_of_its_characters() {
     let database = TestDatabase::create().await;
@@ -69,11 +69,13 @@ async fn password_that_cannot_be_sent_is_refused_without_any_of_its_characters()
         for arguments in [&["doctor"][..], &["serve"]] {
             let ended = run_with(arguments, &[("DATABASE_URL", url.as_str())]).await;
             assert_eq!(ended.code, 2, "{ended:?}");
-            let said = format!("{}{}", ended.stdout, ended.stderr);
-            assert!(said.contains("the password for PostgreSQL at") && said.contains("alter role"), "{said}");
+            let printed = format!("{}{}", ended.stdout, ended.stderr);
+            let is_explained =
+                printed.contains("the password for PostgreSQL at") && printed.contains("alter role");
+            assert!(is_explained, "{printed}");
             let escaped = odd.escape_debug().to_string();
-            let is_told = said.contains(odd) || said.contains(&escaped) || said.contains("horse");
-            assert!(!is_told, "{said}");
+            let is_printed = printed.contains(odd) || printed.contains(&escaped) || printed.contains("horse");
+            assert!(!is_printed, "{printed}");
         }
         database.execute(&format!("drop role {role}")).await;
     }

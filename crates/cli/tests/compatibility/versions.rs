@@ -51,7 +51,7 @@ async fn pgvector_0_6_is_refused_with_its_version_and_the_remedy() {
 }
 
 #[tokio::test]
-async fn server_without_tls_is_refused_where_the_url_asks_for_it() {
+async fn server_without_tls_is_refused_if_the_url_requires_tls() {
     let server = PostgresServer::private(Durability::None, &[]).await;
     let folder = sample("query_storage_data");
     let arguments = ["migrate", "query", "--from", name(folder.path())];

@@ -1,4 +1,4 @@
-//! The site, as `mdbook build docs` makes it.
+//! The site that `mdbook build docs` builds.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +13,7 @@ use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt as _};
 
 use super::{documents, repository};
 
-/// Collects warnings and errors. mdBook logs what it does not regard as fatal, such as unclosed HTML.
+/// Collects warnings and errors. mdBook only logs problems that it does not regard as fatal, such as unclosed HTML.
 #[derive(Clone, Default)]
 struct Warnings(Arc<Mutex<Vec<String>>>);
 

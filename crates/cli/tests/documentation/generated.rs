@@ -1,4 +1,4 @@
-//! Pages that the code knows better: the command line as `--help` prints it, and the routes of the services.
+//! Pages that are generated from code: the command line, from `--help`, and the routes of the services.
 
 use std::{fmt::Write as _, fs, path::Path, process::Stdio};
 
@@ -15,7 +15,7 @@ const COMMAND_LINE_HEAD: &str = "\
 const ROUTES_START: &str =
     "<!-- Generated from crates/server/tests/routes.txt by the same command as cli.md. -->\n";
 
-/// Compares `path` with what it should hold, or writes it where `UPDATE_EXPECT` asks for that.
+/// Compares `path` with the expected text, or writes it if `UPDATE_EXPECT` is set.
 fn check(path: &Path, expected: &str) {
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         fs::write(path, expected).expect("the page is written");
@@ -55,7 +55,7 @@ fn write_section(page: &mut String, command: &[&str]) {
 }
 
 #[test]
-fn command_line_page_is_what_help_prints() {
+fn command_line_page_agrees_with_help() {
     let mut page = COMMAND_LINE_HEAD.to_owned();
     write_section(&mut page, &[]);
     for command in ["## panopticon migrate\n", "### panopticon index apply\n"] {

@@ -51,7 +51,7 @@ fn anchor(heading: &str) -> String {
     heading.trim().to_lowercase().chars().filter_map(kept).collect()
 }
 
-/// The values of `src`, `srcset` and `href` in HTML of our own, which quotes them.
+/// The values of `src`, `srcset` and `href` in our HTML, which quotes them.
 fn attributes(html: &str) -> impl Iterator<Item = &str> {
     ["src=\"", "srcset=\"", "href=\""]
         .into_iter()
@@ -74,7 +74,7 @@ fn resolved(path: &Path) -> PathBuf {
     resolved
 }
 
-/// What is wrong with the links of `documents`.
+/// The broken links of `documents`.
 fn broken(documents: &BTreeMap<PathBuf, Document>, site: &Path) -> Vec<String> {
     let mut broken = Vec::new();
     for (path, document) in documents {

@@ -1,4 +1,4 @@
-//! The documents of the repository: the site builds, links resolve, commands work as printed, and generated pages agree
+//! The documents of the repository: the site builds, links resolve, commands work as shown, and generated pages agree
 //! with the binary. `UPDATE_EXPECT=1` rewrites the generated pages.
 
 mod book;
@@ -39,7 +39,7 @@ fn read(path: &Path) -> String {
 }
 
 #[test]
-fn documents_name_the_oldest_versions_that_are_supported() {
+fn documents_name_the_oldest_supported_versions() {
     let [major, minor] = oldest::PGVECTOR;
     let needed = format!("PostgreSQL {} or newer with pgvector {major}.{minor} or newer", oldest::POSTGRESQL);
     for document in ["database.md", "get-started.md", "move-from-chroma.md"] {

@@ -1,8 +1,8 @@
-//! The shell blocks of "Get started" and "Move from Chroma", run as they are printed.
+//! The shell blocks of "Get started" and "Move from Chroma" work as shown.
 //!
-//! A block whose info string is `sh` is run; `sh,no-test` is one that a test cannot run, such as an installation. The
-//! blocks of a page share one shell, in a folder with `sample`, where a failing command ends the page. A `text` block
-//! shows lines of the output of the `sh` block before it: each of its lines, but those with `…`, has to be printed.
+//! A block with the info string `sh` is run; `sh,no-test` marks one that a test cannot run, such as an installation. The
+//! blocks of a page share one shell, in a folder with `sample`; a failing command ends the page. A `text` block shows
+//! lines of the output of the `sh` block before it: each of them, except those with `…`, must be printed.
 
 use std::{
     fs::{self, File},
@@ -17,14 +17,14 @@ use test_support::TestDatabase;
 use super::{read, repository};
 use crate::{demo::fresh_data_dir, panopticon};
 
-/// A block that is run, and what it is said to print.
+/// A block that is run, and the lines that it must print.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Block {
     commands: String,
     printed: Vec<String>,
 }
 
-/// The blocks to run, and how many there are that are not.
+/// The blocks to run, and the number of those that are not run.
 fn blocks(page: &str) -> (Vec<Block>, usize) {
     let (mut blocks, mut untested) = (Vec::new(), 0);
     let mut info = None;
@@ -60,7 +60,7 @@ fn blocks(page: &str) -> (Vec<Block>, usize) {
     (blocks, untested)
 }
 
-/// A line without what differs from run to run: seconds.
+/// A line without seconds, which differ between runs.
 fn constant(line: &str) -> String {
     let words: Vec<&str> = line.split_whitespace().collect();
     let is_seconds = |at: usize| words[at].parse::<f64>().is_ok() && words.get(at + 1) == Some(&"s");
@@ -68,7 +68,7 @@ fn constant(line: &str) -> String {
     kept.join(" ")
 }
 
-/// Runs the blocks of `page` in one shell, with `environment` beside what every test has.
+/// Runs the blocks of `page` in one shell, with `environment` in addition to that of every test.
 fn run_page(page: &str, environment: &[(&str, &str)]) {
     let (blocks, untested) = blocks(&read(&repository().join("docs").join(page)));
     assert!(blocks.len() >= 4, "{page} has blocks to run: {}", blocks.len());
@@ -76,14 +76,14 @@ fn run_page(page: &str, environment: &[(&str, &str)]) {
     let bin = folder.path().join("bin");
     fs::create_dir(&bin).expect("a folder is made");
     symlink(env!("CARGO_BIN_EXE_panopticon"), bin.join("panopticon")).expect("a link is made");
-    // Read and never written to, as a test of the reader holds.
+    // The sample is never written to, which a test of the reader proves.
     symlink(repository().join("sample"), folder.path().join("sample")).expect("a link is made");
 
     let mut script = "set -eu\n".to_owned();
     for (number, block) in blocks.iter().enumerate() {
         script += &format!("exec > output-{number}\n{}\n", block.commands);
     }
-    // Its environment is what `panopticon` gets in all tests.
+    // The environment of `panopticon` in all tests.
     let of_tests = panopticon(folder.path(), &[]);
     let mut shell = Command::new("bash");
     shell.current_dir(folder.path()).env_clear().args(["-c", &script]);
@@ -126,11 +126,11 @@ async fn move_from_chroma_works_as_printed() {
 }
 
 fn text(path: &Path) -> &str {
-    path.to_str().expect("temporary folders have names of text")
+    path.to_str().expect("the names of temporary folders are Unicode")
 }
 
 #[test]
-fn blocks_are_told_apart_by_their_info_string() {
+fn blocks_are_distinguished_by_their_info_string() {
     let page =
         "```sh\necho a\n```\n```text\na\n…\n```\n```sh,no-test\nb\n```\n```text\nb\n```\n```sh\nc\n```\n";
     let block = |commands: &str, printed: &[&str]| Block {
@@ -142,12 +142,15 @@ fn blocks_are_told_apart_by_their_info_string() {
 }
 
 #[test]
-fn output_in_the_readme_is_shown_by_get_started_too() {
+fn get_started_shows_the_output_in_the_readme() {
     let shown: Vec<String> = read(&repository().join("docs/get-started.md")).lines().map(constant).collect();
     let (blocks, _) = blocks(&read(&repository().join("README.md")));
     let printed: Vec<&String> = blocks.iter().flat_map(|block| &block.printed).collect();
     assert!(printed.len() >= 6, "the README shows output: {printed:?}");
     for line in printed {
-        assert!(shown.contains(&constant(line)), "get-started.md, which is tested, does not show: {line}");
+        assert!(
+            shown.contains(&constant(line)),
+            "get-started.md, whose output is tested, does not show: {line}"
+        );
     }
 }

@@ -9,16 +9,16 @@ use test_support::{TestDatabase, count};
 
 use super::{Held, Migration, Random, age, empty, finish};
 
-/// Kills that have hit a migration at work, for each change and at night.
+/// Kills that hit a running migration: for each change, and at night.
 const KILLS: (usize, usize) = (12, 50);
 
-/// After so many kills something else is to be done, so that all steps are hit.
+/// Kills after which the next stage of the test begins, so that all steps are hit.
 const STAGE_KILLS: usize = 4;
 
 const RECORDS: (u64, u64) = (2_000, 10_000);
 
 #[tokio::test]
-async fn kills_at_random_moments_lose_nothing_and_double_nothing() {
+async fn kills_at_random_moments_neither_lose_nor_duplicate_records() {
     let mut random = Random::seeded();
     let database = TestDatabase::create().await;
     let mut migration = Migration::new(&database.url(), count(RECORDS.0, RECORDS.1), "100");
@@ -27,7 +27,7 @@ async fn kills_at_random_moments_lose_nothing_and_double_nothing() {
     let whole = started.elapsed();
     assert_eq!(ended.code, 0, "{ended:?}");
     empty(&database).await;
-    // One that goes on is shorter.
+    // A resumed run is shorter.
     let latest = whole / 2;
 
     let (mut kills, mut completed) = (0, 0);
@@ -42,7 +42,7 @@ async fn kills_at_random_moments_lose_nothing_and_double_nothing() {
             assert_eq!(held.rows, held.noted, "rows and progress are committed together");
             assert_eq!(held.rows, held.distinct_source_ids);
             *phases.entry(phase(&held)).or_default() += 1;
-            // Then it begins anew, or has a difference to bring over.
+            // The next run starts from an empty database, or has changes to copy.
             if kills % (2 * STAGE_KILLS) == 0 {
                 empty(&database).await;
             } else if kills % STAGE_KILLS == 0 {
@@ -52,23 +52,21 @@ async fn kills_at_random_moments_lose_nothing_and_double_nothing() {
             }
             continue;
         }
-        // It has compared both sides itself, which the end here does once more.
+        // It has verified both sides, and so does the end of this test.
         let ended = finish(child).await;
         assert_eq!(ended.code, 0, "{ended:?}");
         completed += 1;
         migration.change_source();
     }
     migration.finishes_complete().await;
-    println!(
-        "{kills} kills, {completed} runs came to their end between them ({whole:?} undisturbed): {phases:?}"
-    );
+    println!("{kills} kills, {completed} runs completed between them ({whole:?} undisturbed): {phases:?}");
     empty(&database).await;
 }
 
-/// How far the last run was.
+/// The status of the last run.
 fn phase(held: &Held) -> String {
     match held.statuses.split_last() {
-        None => "nothing begun".to_owned(),
+        None => "nothing started".to_owned(),
         Some((last, before)) if last == "complete" => format!("run {} complete", before.len() + 1),
         Some((last, before)) => format!("run {} {last}", before.len() + 1),
     }

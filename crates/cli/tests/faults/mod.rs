@@ -1,5 +1,5 @@
-//! Whatever ends a migration, the same command goes on, and at the end nothing is lost and nothing doubled: the real
-//! binary, a real server, a Chroma directory of thousands of records.
+//! After any interruption, the same command resumes the migration, without lost or duplicate records: with the real
+//! binary, a real server and a Chroma directory of thousands of records.
 
 mod kills;
 mod network;
@@ -22,46 +22,46 @@ use tokio::process::{Child, Command};
 
 use crate::{Run, panopticon};
 
-/// Small, so that a run is short and can be ended often.
+/// Small, so that a run is short and can be interrupted often.
 const DIMENSION: usize = 8;
 
-/// No condition takes longer on a machine that is not stuck.
+/// Longer than any condition takes, even on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Between two looks at a condition.
+/// Interval between checks of a condition.
 const POLL: Duration = Duration::from_millis(2);
 
-/// One migration, to be run as often as it takes.
+/// A migration that is run until it completes.
 struct Migration {
-    /// Holds the Chroma directory `chroma`, and is the working directory.
+    /// The working directory, with the Chroma directory `chroma`.
     folder: TempDir,
     url: String,
-    /// The same database, to look at it.
+    /// The URL of the same database, to examine it.
     direct: String,
     records: u64,
     batch_rows: &'static str,
 }
 
-/// What a database holds of a migration.
+/// The state of a migration in the database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Held {
     /// Of the jobs, oldest first.
     statuses: Vec<String>,
     rows: i64,
     distinct_source_ids: i64,
-    /// Sum of what the jobs say.
+    /// Rows according to the jobs.
     noted: i64,
     replaced: i64,
     rejects: i64,
 }
 
 impl Migration {
-    /// Of so many records into the database of `url`.
+    /// Migrates `records` into the database of `url`.
     fn new(url: &str, records: u64, batch_rows: &'static str) -> Self {
         Self::of_form(url, records, batch_rows, ChromaForm::Log)
     }
 
-    /// The same, with the vectors elsewhere.
+    /// The same, with vectors stored as `form` says.
     fn of_form(url: &str, records: u64, batch_rows: &'static str, form: ChromaForm) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut writer = ChromaWriter::create(&folder.path().join("chroma"));
@@ -96,25 +96,25 @@ impl Migration {
         command
     }
 
-    /// Begins or goes on.
+    /// Starts or resumes the migration.
     fn start(&self) -> Child {
         let options = ["--batch-rows", self.batch_rows, "--jobs", "2", "--delete"];
         self.command("migrate", &options).spawn().expect("the binary starts")
     }
 
-    /// Begins or goes on, to the end.
+    /// Starts or resumes the migration, and waits for its end.
     async fn run(&self) -> Run {
         finish(self.start()).await
     }
 
-    /// Runs to the end and sees that both sides are equal and nothing is left over.
+    /// Runs to the end and checks that both sides are equal and nothing is left over.
     async fn finishes_complete(&self) {
         let ended = self.run().await;
         assert_eq!(ended.code, 0, "{ended:?}");
         self.is_complete().await;
     }
 
-    /// Both sides are equal and nothing is left over.
+    /// Checks that both sides are equal and nothing is left over.
     async fn is_complete(&self) {
         let verified = finish(self.command("verify", &["--json"]).spawn().expect("the binary starts")).await;
         assert_eq!(verified.code, 0, "{verified:?}");
@@ -134,11 +134,11 @@ impl Migration {
         assert!(held.statuses.iter().all(|status| status == "complete"), "{held:?}");
         assert_eq!(held.rejects, 0, "{held:?}");
         if held.statuses.len() == 1 {
-            assert_eq!(held.replaced, 0, "nothing was there to be replaced: {held:?}");
+            assert_eq!(held.replaced, 0, "no row was replaced: {held:?}");
         }
     }
 
-    /// What the database holds now, all at one moment.
+    /// The state of the migration now, read in one statement.
     async fn held(&self) -> Held {
         let mut connection = PgConnection::connect(&self.direct).await.expect("the server answers");
         let tables: (bool, bool) = sqlx::query_as(
@@ -146,7 +146,7 @@ impl Migration {
         )
         .fetch_one(&mut connection)
         .await
-        .expect("the tables can be looked for");
+        .expect("the catalog reads");
         if tables != (true, true) {
             return Held::default();
         }
@@ -162,11 +162,11 @@ impl Migration {
         .fetch_one(&mut connection)
         .await
         .expect("the tables can be counted");
-        connection.close().await.expect("the server is there still");
+        connection.close().await.expect("the server still answers");
         Held { statuses, rows, distinct_source_ids, noted, replaced, rejects }
     }
 
-    /// Waits until at least so many rows are committed and noted, and `child` runs still.
+    /// Waits until at least `rows` rows are committed while `child` is running.
     async fn has_written(&self, rows: i64, child: &mut Child) {
         let mut connection = PgConnection::connect(&self.direct).await.expect("the server answers");
         eventually("rows are committed", async || {
@@ -180,7 +180,7 @@ impl Migration {
     }
 }
 
-/// Drops all that a migration has made.
+/// Drops everything that a migration has created.
 async fn empty(database: &TestDatabase) {
     database.execute("drop schema public cascade; create schema public; create extension vector").await;
 }
@@ -196,7 +196,7 @@ async fn finish(child: Child) -> Run {
     Run { code, stdout, stderr }
 }
 
-/// Looks again and again until `condition` holds.
+/// Polls until `condition` holds.
 async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !condition().await {
@@ -205,7 +205,7 @@ async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// Lets the files of a directory look as if they had lain there for long: the reader waits for young ones to rest.
+/// Sets the files' modification time to the past: the reader waits while files were modified recently.
 fn age(directory: &Path) {
     let long_ago = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
     let file = std::fs::File::options().append(true).open(directory.join("chroma.sqlite3"));

@@ -1,4 +1,4 @@
-//! The network between us and PostgreSQL.
+//! Faults of the network to PostgreSQL.
 
 use rustix::process::Signal;
 use test_support::{CuttingProxy, TestDatabase};
@@ -25,7 +25,7 @@ async fn connections_cut_after_any_number_of_bytes_lose_nothing() {
         assert!(held.noted >= written, "{held:?}");
         written = held.noted;
         match ended.code {
-            // There were fewer bytes to send; what follows begins anew.
+            // Fewer bytes were sent than the limit: start again.
             0 => {
                 empty(&database).await;
                 written = 0;
@@ -38,9 +38,9 @@ async fn connections_cut_after_any_number_of_bytes_lose_nothing() {
         }
     }
     println!("{failed} of 14 runs failed at the cut");
-    // A run after one that came to its end begins anew, and is cut in its first half.
-    assert!(failed >= 7, "connections were cut at work");
-    // The last cut may not have come yet.
+    // The run after a completed one starts from nothing, and is cut in its first half.
+    assert!(failed >= 7, "connections were cut while in use");
+    // The last cut may still be pending.
     proxy.cut_after_bytes(u64::MAX / 2);
     migration.finishes_complete().await;
 }

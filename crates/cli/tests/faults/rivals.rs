@@ -1,17 +1,17 @@
-//! Two migrations at once.
+//! Concurrent migrations.
 
 use test_support::{CuttingProxy, TestDatabase};
 
 use super::{Migration, finish};
 
 #[tokio::test]
-async fn second_migration_into_a_table_refuses_and_the_first_ends_well() {
+async fn second_migration_into_a_table_is_refused_and_the_first_completes() {
     let database = TestDatabase::create().await;
     let proxy = CuttingProxy::start(&database.url());
     let migration = Migration::new(&database.url(), 4_000, "20").through(proxy.url());
     let mut first = migration.start();
     migration.has_written(200, &mut first).await;
-    // The first one waits for its network until the second one has ended.
+    // The first migration waits for the network until the second one has ended.
     proxy.stall();
     let migration = migration.through(&database.url());
     let second = migration.run().await;
@@ -25,13 +25,13 @@ async fn second_migration_into_a_table_refuses_and_the_first_ends_well() {
 }
 
 #[tokio::test]
-async fn two_that_start_at_the_same_moment_do_the_work_of_one() {
+async fn two_migrations_that_start_together_copy_each_record_once() {
     let database = TestDatabase::create().await;
     let migration = Migration::new(&database.url(), 2_000, "100");
     let (one, other) = (migration.start(), migration.start());
     let mut codes = [finish(one).await.code, finish(other).await.code];
     codes.sort_unstable();
-    // The second comes while the first is at work, or after it.
+    // The second one starts while the first is running, or after it.
     assert!(matches!(codes, [0, 5] | [0, 0]), "{codes:?}");
     migration.is_complete().await;
 }

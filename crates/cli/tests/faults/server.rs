@@ -1,4 +1,4 @@
-//! PostgreSQL ends under load, and comes again.
+//! PostgreSQL crashes under load and restarts.
 
 use provision::Durability;
 use test_support::{PostgresServer, SmallTablespace};
@@ -24,14 +24,14 @@ async fn server_killed_under_load_keeps_rows_and_progress_together_and_the_run_r
         server.restart().await;
         let held = migration.held().await;
         assert_eq!(held.rows, held.noted, "{held:?}");
-        // The last batches may be gone, since nobody waited for the disk; then their progress is gone with them.
+        // The last batches may be lost, since their commits did not wait for the disk; their progress is lost with them.
         written = held.noted;
     }
     migration.finishes_complete().await;
 }
 
 #[tokio::test]
-async fn full_disk_ends_a_migration_that_resumes_once_there_is_room() {
+async fn full_disk_ends_a_migration_that_resumes_once_there_is_space() {
     let server = PostgresServer::private(Durability::None, &[]).await;
     let Some(mut space) = SmallTablespace::create(&server, "small", 3).await else { return };
     let migration = Migration::new(space.url(), 8_000, "100");

@@ -1,4 +1,4 @@
-//! Signals that a person or a service manager sends.
+//! Signals from a user or a service manager.
 
 use rustix::process::{Pid, Signal, kill_process};
 use test_support::TestDatabase;
@@ -6,7 +6,7 @@ use tokio::process::Child;
 
 use super::{Migration, finish};
 
-/// Sends `signal` to a process that runs.
+/// Sends `signal` to a running process.
 pub(super) fn send(child: &Child, signal: Signal) {
     let id = child.id().expect("it is not waited for yet");
     let id = Pid::from_raw(id.cast_signed()).expect("a process id is not 0");
@@ -14,7 +14,7 @@ pub(super) fn send(child: &Child, signal: Signal) {
 }
 
 #[tokio::test]
-async fn interrupt_and_termination_end_with_130_and_say_that_the_same_command_resumes() {
+async fn interrupt_and_termination_end_with_130_and_say_how_to_resume() {
     let database = TestDatabase::create().await;
     let migration = Migration::new(&database.url(), 4_000, "20");
     let mut written = 0;
@@ -24,9 +24,9 @@ async fn interrupt_and_termination_end_with_130_and_say_that_the_same_command_re
         send(&child, signal);
         let ended = finish(child).await;
         assert_eq!(ended.code, 130, "{ended:?}");
-        assert!(ended.stderr.contains("the same command goes on where this one ended"), "{ended:?}");
+        assert!(ended.stderr.contains("rerun the same command to resume"), "{ended:?}");
         let held = migration.held().await;
-        assert_eq!(held.rows, held.noted, "what was sent is there with its progress, or not at all");
+        assert_eq!(held.rows, held.noted, "rows and progress are committed together");
         assert_eq!(held.statuses, ["copying"]);
         written = held.noted;
     }

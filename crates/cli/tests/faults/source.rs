@@ -1,4 +1,4 @@
-//! The Chroma directory goes away.
+//! The Chroma directory is deleted or damaged during the migration.
 
 use std::{
     fs::{self, File},
@@ -11,7 +11,7 @@ use test_support::{ChromaForm, TestDatabase};
 use super::{Migration, finish, signals::send};
 
 #[tokio::test]
-async fn directory_that_is_deleted_half_way_is_named_and_the_run_resumes_once_it_is_back() {
+async fn directory_deleted_during_the_run_is_named_and_the_run_resumes_once_it_is_restored() {
     for form in [ChromaForm::Log, ChromaForm::Flushed] {
         let database = TestDatabase::create().await;
         let migration = Migration::of_form(&database.url(), 2_000, "20", form);
@@ -27,7 +27,7 @@ async fn directory_that_is_deleted_half_way_is_named_and_the_run_resumes_once_it
         fs::remove_dir_all(&directory).expect("the directory can be deleted");
         let ended = finish(child).await;
         match form {
-            // The database is open since the run began, and the operating system keeps it as long.
+            // The database has been open since the run started, so the operating system keeps it.
             ChromaForm::Log => assert_eq!(ended.code, 0, "{ended:?}"),
             // The index is opened for each read of the collection.
             ChromaForm::Flushed => {
@@ -47,7 +47,7 @@ async fn directory_that_is_deleted_half_way_is_named_and_the_run_resumes_once_it
 }
 
 #[tokio::test]
-async fn files_that_lose_their_content_half_way_end_the_run_which_resumes_once_they_are_back() {
+async fn files_truncated_during_the_run_end_it_and_it_resumes_once_they_are_restored() {
     for (form, victim) in [(ChromaForm::Log, "chroma.sqlite3"), (ChromaForm::Flushed, "data_level0.bin")] {
         let database = TestDatabase::create().await;
         let migration = Migration::of_form(&database.url(), 2_000, "20", form);

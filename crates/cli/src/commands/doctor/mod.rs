@@ -1,4 +1,4 @@
-//! `panopticon doctor`: what is wrong with the database and what to do about it, on one screen or as JSON.
+//! `panopticon doctor`: problems of the database and their fixes, as text or as JSON.
 
 mod text;
 
@@ -21,7 +21,7 @@ pub(crate) async fn run(configuration: &Configuration, as_json: bool) -> Result<
     let policy = configuration.index_policy()?;
     if configuration.text(&DATABASE_URL).is_none() && !has_embedded_cluster(configuration) {
         return Err(Failure::usage(anyhow!(
-            "there is no database to look at yet: set {DATABASE_URL}, or make the embedded one with `panopticon db url`"
+            "there is no database to examine yet: set {DATABASE_URL}, or create the embedded one with `panopticon db url`"
         )));
     }
     let embed = open_present_model(configuration)

@@ -1,4 +1,4 @@
-//! The screen for a person: the server, each table, and what was found.
+//! The report as text: the server, each table, and the findings.
 
 use store::postgres::{EmbeddingHealth, LastSearches, ServerFacts};
 use time::PrimitiveDateTime;
@@ -11,12 +11,12 @@ use crate::{
     screen::wrap,
 };
 
-/// Columns of the words that say what a line of a table is about.
+/// Width of the label of a line.
 const LABEL_WIDTH: usize = 14;
-/// Settings worth a place on the screen: those about memory.
+/// The memory settings.
 const SHOWN_SETTINGS: [&str; 3] = ["shared_buffers", "effective_cache_size", "maintenance_work_mem"];
 
-/// The whole screen, in lines of at most `width` columns, as far as its words allow.
+/// The report in lines of at most `width` columns, except for longer words.
 pub(super) fn screen(examination: &Examination, findings: &[Finding], width: usize) -> String {
     let mut lines = server(&examination.server, width);
     for table in &examination.tables {
@@ -26,8 +26,8 @@ pub(super) fn screen(examination: &Examination, findings: &[Finding], width: usi
     if !examination.absent.is_empty() {
         lines.push(String::new());
         let absent: Vec<String> = examination.absent.iter().map(|name| visible(name)).collect();
-        let made = "`panopticon serve` and `panopticon migrate` make what they need";
-        lines.extend(wrap(&format!("not there yet: {}; {made}", absent.join(", ")), width, "", "  "));
+        let made = "`panopticon serve` and `panopticon migrate` create what they need";
+        lines.extend(wrap(&format!("not created yet: {}; {made}", absent.join(", ")), width, "", "  "));
     }
     for finding in findings {
         lines.push(String::new());
@@ -41,7 +41,9 @@ pub(super) fn screen(examination: &Examination, findings: &[Finding], width: usi
 fn server(server: &ServerFacts, width: usize) -> Vec<String> {
     let pgvector = match (&server.pgvector, &server.pgvector_package) {
         (Some(version), _) => format!("pgvector {version}"),
-        (None, Some(version)) => format!("pgvector {version} installed, but not in this database yet"),
+        (None, Some(version)) => {
+            format!("pgvector {version} installed, but not created in this database yet")
+        }
         (None, None) => "no pgvector".to_owned(),
     };
     let standby = if server.is_standby { ", a standby" } else { "" };
@@ -88,11 +90,11 @@ fn of_table(examined: &TableExamination, width: usize) -> Vec<String> {
     line("searches now", shown(&examined.searches, |searches| now(searches.as_ref())));
     if let Ok(history) = &examined.history {
         for last in history {
-            line("lately", lately(last));
+            line("recent", recent(last));
         }
     }
     line(
-        "upkeep",
+        "maintenance",
         format!(
             "{}; VACUUM {}, ANALYZE {} (UTC)",
             number_of(facts.dead_rows, "dead row"),
@@ -107,7 +109,10 @@ fn of_table(examined: &TableExamination, width: usize) -> Vec<String> {
         let same = recognised.compared - recognised.foreign;
         line(
             "",
-            format!("{same} of {} tried are what all-MiniLM-L6-v2 makes of their text", recognised.compared),
+            format!(
+                "{same} of {} checked equal the embedding of their text by all-MiniLM-L6-v2",
+                recognised.compared
+            ),
         );
     }
     lines
@@ -115,11 +120,11 @@ fn of_table(examined: &TableExamination, width: usize) -> Vec<String> {
 
 fn now(searches: Option<&MeasuredSearches>) -> String {
     let Some(MeasuredSearches { sampled, without_distance, exact_ms, by_index }) = searches else {
-        return "there is no vector to search for".to_owned();
+        return "not measured: no vector to search for".to_owned();
     };
     let left_out = match without_distance {
         0 => String::new(),
-        number => format!("; {number} left out, whose vectors have no finite distance"),
+        number => format!("; {number} skipped: their vectors have no finite distance"),
     };
     match by_index {
         None => format!("exact, {exact_ms:.1} ms (median of {sampled}{left_out})"),
@@ -129,7 +134,7 @@ fn now(searches: Option<&MeasuredSearches>) -> String {
     }
 }
 
-fn lately(last: &LastSearches) -> String {
+fn recent(last: &LastSearches) -> String {
     let recall =
         last.recall.map_or_else(|| "recall not measured".to_owned(), |recall| format!("recall {recall:.3}"));
     let latency = match (last.latency_p50_ms, last.latency_p99_ms) {
@@ -165,7 +170,7 @@ fn embeddings(health: &EmbeddingHealth) -> String {
         .map(|(number, what)| format!("{} {what}", grouped(number)))
         .collect();
     if problems.is_empty() {
-        return format!("{rows}: each there, of length 1, and of one text");
+        return format!("{rows}: none missing, all of length 1, none shared between texts");
     }
     format!("{rows}: {}", problems.join(", "))
 }
@@ -176,7 +181,7 @@ fn of_finding(finding: &Finding, width: usize) -> Vec<String> {
         format!("{}: {subject}{} [{}]", finding.severity.as_str(), visible(&finding.what), finding.code);
     let mut lines = wrap(&head, width, "", "  ");
     match &finding.remedy {
-        // Never broken into lines: they are there to be copied.
+        // Not wrapped, so that it can be copied.
         Remedy::Command(command) => lines.push(format!("  run: {}", visible(command))),
         Remedy::Sql(statements) => lines.extend(statements.iter().map(|statement| sql(statement))),
         Remedy::Advice(advice) => lines.extend(wrap(&visible(advice), width, "  do: ", "  ")),
@@ -207,7 +212,7 @@ fn verdict(findings: &[Finding]) -> String {
 fn shown<T>(seen: &Seen<T>, shown: impl FnOnce(&T) -> String) -> String {
     match seen {
         Ok(found) => shown(found),
-        Err(unseen) => format!("not looked at, since {unseen}"),
+        Err(unseen) => format!("not examined: {unseen}"),
     }
 }
 

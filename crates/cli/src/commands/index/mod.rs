@@ -68,7 +68,7 @@ async fn carry_out(database: &Database, policy: &Policy, command: IndexCommand) 
     answers.end()
 }
 
-/// The tables that are meant.
+/// The tables to process.
 async fn tables(database: &Database, arguments: &IndexArguments) -> Result<Vec<Table>, Failure> {
     for job in database.jobs().await? {
         if let Some(problem) = job.problems.first() {
@@ -85,7 +85,7 @@ async fn tables(database: &Database, arguments: &IndexArguments) -> Result<Vec<T
     if tables.is_empty() {
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         return Err(Failure::usage(anyhow!(
-            "the database has no table `{name}` with vectors of ours: it has {known}"
+            "the database has no Panopticon table `{name}` with vectors: it has {known}"
         )));
     }
     Ok(tables)
@@ -95,7 +95,7 @@ fn settings_to_json(settings: &[MeasuredSetting]) -> Value {
     settings.iter().map(setting_to_json).collect()
 }
 
-/// What is printed: a block for each table as soon as it is done, or one array at the end.
+/// Prints a block for each table as soon as it is done, or one array at the end.
 struct Answers {
     is_json: bool,
     objects: Vec<Value>,

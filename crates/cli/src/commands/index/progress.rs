@@ -9,7 +9,7 @@ use upkeep::Event;
 
 use crate::{output::visible, progress::bar};
 
-/// Shows how far a table's indexes are.
+/// Shows the progress of a table's indexes.
 pub(in crate::commands) struct IndexProgress {
     /// Shared by the events of one task. `None` where standard error is no terminal.
     bar: Option<Mutex<ProgressBar>>,
@@ -33,12 +33,12 @@ impl IndexProgress {
                 self.step(&line, verb);
             }
             Event::Tuning(tuning) => {
-                let line = format!("measuring the search settings of `{}`: {}", tuning.index, tuning.reason);
-                self.step(&line, Some(("searching exactly", "searches")));
+                let line = format!("tuning the search parameters of `{}`: {}", tuning.index, tuning.reason);
+                self.step(&line, Some(("exact searches", "searches")));
             }
             Event::LeftOut { searches } => {
                 let vectors = if searches == 1 { "vector has" } else { "vectors have" };
-                self.step(&format!("{searches} {vectors} no finite distance to any row: left out"), None);
+                self.step(&format!("{searches} {vectors} no finite distance to any row: skipped"), None);
             }
             Event::Building { done, total } | Event::Measuring { done, total } => {
                 if let Some(bar) = &self.bar {
@@ -50,7 +50,7 @@ impl IndexProgress {
         }
     }
 
-    /// Says what begins, and has a bar for it if it takes its time.
+    /// Prints what starts, and shows a bar for a long step.
     fn step(&self, line: &str, verb: Option<(&'static str, &'static str)>) {
         let line = visible(line);
         match &self.bar {

@@ -1,4 +1,4 @@
-//! Tables and their indexes for a person.
+//! Tables and their indexes as text.
 
 use store::postgres::{
     Table,
@@ -8,7 +8,7 @@ use upkeep::{Applied, Plan};
 
 use crate::output::{count, grouped, size_text, visible};
 
-/// A table, its indexes, and whether something is to be done.
+/// A table, its indexes, and whether the plan has changes.
 pub(super) fn status(observation: &Observation, plan: &Plan) -> String {
     let table = &observation.table;
     let mut lines = vec![format!(
@@ -26,7 +26,7 @@ pub(super) fn status(observation: &Observation, plan: &Plan) -> String {
         lines.push(format!("  {rate:.1} rows a second written since the last plan"));
     }
     if observation.indexes.is_empty() {
-        lines.push("  no vector index: searches look at every row".to_owned());
+        lines.push("  no vector index: searches use an exact scan".to_owned());
     }
     for index in &observation.indexes {
         lines.extend(of_index(index));
@@ -34,7 +34,7 @@ pub(super) fn status(observation: &Observation, plan: &Plan) -> String {
     lines.push(if plan.is_empty() {
         "  nothing to do".to_owned()
     } else {
-        "  something to do: see `panopticon index plan`".to_owned()
+        "  changes planned: see `panopticon index plan`".to_owned()
     });
     lines.join("\n")
 }
@@ -46,11 +46,11 @@ pub(super) fn applied(applied: &Applied) -> String {
     lines.join("\n")
 }
 
-/// What was measured of a table.
+/// What was measured for a table.
 pub(super) fn tuned(table: &Table, measured: &[MeasuredSetting]) -> String {
     let name = visible(&table.name);
     if measured.is_empty() {
-        return format!("{name}: no vector index, or no vectors: searches look at every row");
+        return format!("{name}: no vector index, or no vectors: searches use an exact scan");
     }
     let mut lines = vec![format!("{name}:")];
     lines.extend(measured.iter().map(setting));
@@ -60,8 +60,8 @@ pub(super) fn tuned(table: &Table, measured: &[MeasuredSetting]) -> String {
 fn of_index(index: &VectorIndex) -> Vec<String> {
     let state = match (index.state, index.service) {
         (IndexState::Building, _) => "being built",
-        (IndexState::Invalid, _) => "never finished: it serves nothing",
-        (IndexState::Valid, IndexUse::Others) => "not what searches use",
+        (IndexState::Invalid, _) => "invalid: its build never finished",
+        (IndexState::Valid, IndexUse::Others) => "not used by searches",
         (IndexState::Valid, IndexUse::Searches) if index.measured.is_empty() => "never measured",
         (IndexState::Valid, IndexUse::Searches) => "in use",
     };
@@ -77,7 +77,7 @@ fn setting(setting: &MeasuredSetting) -> String {
     };
     let shortfall = if setting.recall_low < setting.target { ", below the target" } else { "" };
     format!(
-        "    {}{filtered}: recall {:.3}, surely {:.3}, target {}{shortfall}; {:.1} ms with {} candidates",
+        "    {}{filtered}: recall {:.3} (at least {:.3}), target {}{shortfall}; {:.1} ms with {} candidates",
         count(setting.depth.into(), "result"),
         setting.recall,
         setting.recall_low,

@@ -1,4 +1,4 @@
-//! `panopticon inspect`: what is in a Chroma source, on one screen or as JSON.
+//! `panopticon inspect`: the contents of a Chroma source, as text or as JSON.
 
 mod json;
 mod report;
@@ -40,7 +40,7 @@ pub(crate) async fn run(
     .await
 }
 
-/// Reads everything, since only that tells which vectors are left; `None` if a signal came.
+/// Reads everything, since only a full read shows which vectors exist; `None` if a signal arrived.
 fn gather(
     location: &Location,
     arguments: &InspectArguments,
@@ -81,16 +81,16 @@ fn gather(
     Ok(Some(Report { source: location.to_string(), description, collections, warnings }))
 }
 
-/// Reads a collection; `None` if `go_on`, which is told the number of records so far, ended it.
+/// Reads a collection; `None` if `proceed`, which gets the number of records so far, ended it.
 fn inspect_collection(
     source: &Source,
     collection: &Collection,
-    mut go_on: impl FnMut(u64) -> ControlFlow<()>,
+    mut proceed: impl FnMut(u64) -> ControlFlow<()>,
 ) -> Result<Option<CollectionReport>, Failure> {
     let mut report = CollectionReport::new(collection.clone());
     let read = source.read(collection, |record| {
         report.add(&record);
-        go_on(report.counts.records)
+        proceed(report.counts.records)
     })?;
     report.collection.warnings.extend(read.warnings);
     Ok(read.complete.then_some(report))

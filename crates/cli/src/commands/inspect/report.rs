@@ -9,18 +9,18 @@ pub(super) struct Report {
     pub(super) source: String,
     pub(super) description: Description,
     pub(super) collections: Vec<CollectionReport>,
-    /// What is odd about the source as a whole.
+    /// Warnings about the source as a whole.
     pub(super) warnings: Vec<Warning>,
 }
 
 /// One of its collections.
 pub(super) struct CollectionReport {
-    /// With the warnings of its read among its own.
+    /// Its warnings include those of the read.
     pub(super) collection: Collection,
     pub(super) counts: Counts,
 }
 
-/// Records, and what is left of their vectors.
+/// Records, and where their vectors come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) records: u64,
@@ -28,12 +28,12 @@ pub(super) struct Counts {
     pub(super) log: u64,
     /// Vectors from the index.
     pub(super) hnsw: u64,
-    /// Of these, vectors of a cosine index.
+    /// Of these, vectors of a cosine index, which Chroma normalised.
     pub(super) rounded: u64,
     /// Vectors salvaged from an index without its ids.
     pub(super) salvaged: u64,
     pub(super) missing: Missing,
-    /// Records with text that is not Unicode, or values that have no place.
+    /// Records with text that is not Unicode, or with values that a record cannot hold.
     pub(super) inexact: u64,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Missing {
 }
 
 impl Report {
-    /// All collections together.
+    /// The sum over all collections.
     pub(super) fn total(&self) -> Counts {
         let mut total = Counts::default();
         for CollectionReport { counts, .. } in &self.collections {
@@ -57,7 +57,7 @@ impl Report {
         total
     }
 
-    /// Whether every record has its vector and can be carried over as it is stored.
+    /// Whether every record has its vector and can be migrated exactly.
     pub(super) fn is_exact(&self) -> bool {
         let total = self.total();
         total.missing.total() == 0 && total.inexact == 0
@@ -69,7 +69,6 @@ impl CollectionReport {
         Self { collection, counts: Counts::default() }
     }
 
-    /// Counts a record.
     pub(super) fn add(&mut self, record: &Record) {
         let counts = &mut self.counts;
         counts.records += 1;

@@ -1,4 +1,4 @@
-//! The report for people: one screen.
+//! The report as text.
 
 use chroma::{LogOverview, Orphans, Warning, WarningCode, json_lines::WriteJson as _};
 use unicode_width::UnicodeWidthStr as _;
@@ -10,17 +10,17 @@ use crate::{
     source::{Description, is_default},
 };
 
-/// Lines that the metadata of a collection may take; `--json` has all of it.
+/// Maximum lines for the metadata of a collection; `--json` has all of it.
 const METADATA_LINES: usize = 3;
 
-/// Columns that a name needs to be told from others.
+/// Minimum width of a name that still distinguishes collections.
 const NARROWEST_NAME: usize = 16;
 
-/// Warnings that the description of a directory says already.
+/// Warnings that the description of a directory covers already.
 const DESCRIBED: [WarningCode; 3] =
     [WarningCode::OrphanSegmentDirectories, WarningCode::OrphanRecords, WarningCode::OrphanLogRows];
 
-/// The report in lines of at most `width` columns, as far as its words allow.
+/// The report in lines of at most `width` columns, except for longer words.
 pub(super) fn to_text(report: &Report, width: usize) -> String {
     let mut lines = vec![visible(&report.source)];
     for line in description(&report.description) {
@@ -46,28 +46,30 @@ pub(super) fn to_text(report: &Report, width: usize) -> String {
 fn description(description: &Description) -> Vec<String> {
     let Description { kind, oldest_version, newest_version, size_bytes, log, orphans } = description;
     let version = match (oldest_version, newest_version) {
-        (Some(said), None) if *kind == "server" => format!("Chroma 1.x, as any that says it is {said}"),
+        (Some(reported), None) if *kind == "server" => {
+            format!("Chroma 1.x (each of them reports {reported})")
+        }
         (Some(oldest), Some(newest)) if oldest == newest => format!("Chroma {oldest}"),
         (Some(oldest), Some(newest)) => format!("Chroma {oldest} to {newest}"),
-        (Some(oldest), None) => format!("Chroma {oldest} or newer, with changes that are not known yet"),
+        (Some(oldest), None) => {
+            format!("Chroma {oldest} or newer, with schema changes unknown to this version")
+        }
         (None, _) => "Chroma of an unknown version".to_owned(),
     };
     let size = size_bytes.map_or_else(String::new, |size| format!(", {}", size_text(size)));
     let mut lines = vec![format!("{version}, {kind}{size}")];
     if *kind == "parquet" {
-        lines.push(
-            "no log; the table holds vectors as they were sent, which counts as the log here".to_owned(),
-        );
+        lines.push("no log; the table stores vectors as they were sent, counted as `log` here".to_owned());
     } else if let Some(LogOverview { rows, auto_purge, hot_journal }) = log {
         let purge = match auto_purge {
             Some(true) => "purged once they are in the index",
             Some(false) => "kept forever",
-            None => "perhaps purged: its configuration cannot be read",
+            None => "possibly purged: its configuration cannot be read",
         };
         lines.push(format!("log: {} {}, {purge}", grouped(*rows), if *rows == 1 { "row" } else { "rows" }));
         if *hot_journal {
             lines.push(
-                "its last writer died in a transaction, which is rolled back in a private copy".to_owned(),
+                "its last writer crashed in a transaction, which is rolled back in a private copy".to_owned(),
             );
         }
     }
@@ -93,7 +95,7 @@ fn leftovers(orphans: &Orphans) -> Option<String> {
     (!parts.is_empty()).then(|| format!("left over from dropped collections: {}", parts.join(", ")))
 }
 
-/// A table with a row for each collection; below it, what there is to say about it.
+/// A table with a row for each collection, followed by its metadata and warnings.
 fn collections(report: &Report, width: usize) -> Vec<String> {
     let total = report.total();
     let mut titles = vec!["space", "dim", "records", "log", "hnsw"];
@@ -146,7 +148,7 @@ fn cells(report: &CollectionReport, shows_salvaged: bool) -> Vec<String> {
     cells
 }
 
-/// The name to the left; of the columns, the space to the left and the numbers to the right.
+/// The name and the space are aligned left, the numbers right.
 fn table_line(name: &str, cells: &[impl AsRef<str>], widths: &[usize], name_width: usize) -> String {
     let name = cut(name, name_width);
     let padding = " ".repeat(name_width.saturating_sub(name.width()));
@@ -187,7 +189,7 @@ fn warning(warning: &Warning, width: usize, indent: &str) -> Vec<String> {
     wrap(&text, width, &format!("{indent}warning: "), &format!("{indent}  "))
 }
 
-/// Whether everything is left and can be read exactly, in words; the last line is the conclusion.
+/// Whether everything can be read exactly; the last line is the conclusion.
 fn verdict(total: &Counts, collections: usize) -> Vec<String> {
     let Counts { records, rounded, salvaged, missing, inexact, .. } = total;
     if collections == 0 {
@@ -199,13 +201,13 @@ fn verdict(total: &Counts, collections: usize) -> Vec<String> {
     let mut lines = Vec::new();
     if *rounded > 0 {
         lines.push(format!(
-            "Vectors that only a cosine index has: {}, within 2 ulp of what was sent.",
+            "Vectors stored only in a cosine index: {}, within 2 ulp of what was sent.",
             grouped(*rounded)
         ));
     }
     if *salvaged > 0 {
         lines.push(format!(
-            "Vectors salvaged from a damaged index: {}. A warning says how it is known whose they are.",
+            "Vectors salvaged from a damaged index: {}. A warning says how they were assigned to records.",
             grouped(*salvaged)
         ));
     }
@@ -238,9 +240,9 @@ fn reasons(missing: &Missing) -> String {
     let reasons = [
         (*index_lost, "index lost"),
         (*not_stored, "never stored"),
-        (*deleted_in_log, "deleted, and the record made again without one"),
-        (*undecodable, "stored in a form that is no vector"),
-        (*not_returned, "which the server fails to return"),
+        (*deleted_in_log, "deleted, and the record added again without one"),
+        (*undecodable, "stored in an invalid form"),
+        (*not_returned, "not returned by the server"),
     ];
     let reasons = reasons.into_iter().filter(|(number, _)| *number > 0);
     let reasons = reasons.map(|(number, reason)| match number == missing.total() {
@@ -261,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn verdict_counts_in_words() {
+    fn verdict_names_counts_and_reasons() {
         check(
             &Counts { records: 1, log: 1, ..Counts::default() },
             expect!["The only record can be read exactly, with its vector."],
@@ -285,10 +287,10 @@ mod tests {
         check(
             &total,
             expect![[r#"
-                Vectors that only a cosine index has: 6,000, within 2 ulp of what was sent.
-                Vectors salvaged from a damaged index: 9. A warning says how it is known whose they are.
+                Vectors stored only in a cosine index: 6,000, within 2 ulp of what was sent.
+                Vectors salvaged from a damaged index: 9. A warning says how they were assigned to records.
                 5 of 12,345 records cannot be read exactly: text that is not Unicode, or values that no record can hold.
-                3,007 of 12,345 records have no vector: 3,000 index lost, 1 never stored, 2 deleted, and the record made again without one, 4 stored in a form that is no vector."#]],
+                3,007 of 12,345 records have no vector: 3,000 index lost, 1 never stored, 2 deleted, and the record added again without one, 4 stored in an invalid form."#]],
         );
     }
 }

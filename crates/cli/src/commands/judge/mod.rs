@@ -1,4 +1,4 @@
-//! `panopticon judge`: what a judge's words are worth, and runs.
+//! `panopticon judge`: reading judges' answers, and runs.
 
 mod parse;
 mod run;

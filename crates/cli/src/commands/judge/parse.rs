@@ -1,4 +1,4 @@
-//! `panopticon judge parse`: what a judge's words are worth.
+//! `panopticon judge parse`: the score or the winner in a judge's answer.
 
 use std::io::{self, BufRead as _, BufWriter, Read as _, Write as _};
 
@@ -21,7 +21,7 @@ pub(super) fn run(arguments: &ParseArguments) -> Result<ExitCode, Failure> {
     {
         let Scale { min, max } = scale;
         return Err(Failure::usage(anyhow!(
-            "--min {min} is not below --max {max}, or one of them is no number"
+            "--min {min} must be below --max {max}, and both must be finite numbers"
         )));
     }
     if arguments.jsonl {
@@ -34,7 +34,7 @@ pub(super) fn run(arguments: &ParseArguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::Complete)
 }
 
-/// One answer a line, also for a line that has no text: what comes after it is answered all the same.
+/// Prints one result per line. A line without a text gets one too, and does not end the command.
 fn lines(arguments: &ParseArguments) -> Result<ExitCode, Failure> {
     let mut input = io::stdin().lock();
     let mut output = BufWriter::new(io::stdout().lock());
@@ -67,7 +67,7 @@ fn lines(arguments: &ParseArguments) -> Result<ExitCode, Failure> {
         [first, ..] => {
             let count = invalid.len();
             Err(Failure::usage(anyhow!(
-                "{count} of {number} lines have no text to read, line {first} first: expected a JSON object with a string `text` in each"
+                "{count} of {number} lines are invalid, the first is line {first}: expected a JSON object with a string `text` in each"
             )))
         }
     }

@@ -1,4 +1,4 @@
-//! `panopticon judge run`: a run from its beginning, or from where it was left, to its end.
+//! `panopticon judge run`: starts or resumes a run, and works on it to its end.
 
 use std::{collections::BTreeMap, fmt::Write as _, io::IsTerminal as _, time::Duration};
 
@@ -37,12 +37,12 @@ pub(super) async fn run(
         open = OpenRuns::open(configuration) => open?,
         () = signals.next() => return Ok(ExitCode::Interrupted),
     };
-    let ended = Box::pin(begin_and_work(&open.runs, &arguments, signals)).await;
+    let ended = Box::pin(start_and_work(&open.runs, &arguments, signals)).await;
     open.close().await?;
     ended
 }
 
-async fn begin_and_work(
+async fn start_and_work(
     runs: &Runs,
     arguments: &RunArguments,
     signals: &mut Signals,
@@ -65,26 +65,26 @@ async fn begin_and_work(
         print(&summary(&run))?;
     }
     if was_interrupted {
-        eprintln!("interrupted; go on with: panopticon judge run --resume {id}");
+        eprintln!("interrupted; resume with: panopticon judge run --resume {id}");
         return Ok(ExitCode::Interrupted);
     }
     match run.state {
         RunState::Completed if run.units.left_out() == 0 => Ok(ExitCode::Complete),
         RunState::Completed => Ok(ExitCode::Rejected),
         RunState::Running | RunState::Cancelled | RunState::Stopped => {
-            eprintln!("go on with: panopticon judge run --resume {id}");
+            eprintln!("resume with: panopticon judge run --resume {id}");
             Ok(ExitCode::Failed)
         }
     }
 }
 
-/// Lets a run go on; one that is running already is simply worked on, beside others.
+/// Resumes a run; one that other processes are working on is joined.
 async fn resume(runs: &Runs, run: &str, arguments: &RunArguments) -> Result<Uuid, Failure> {
     let id = Uuid::try_parse(run)
         .with_context(|| format!("expected the id of a run, found `{run}`"))
         .map_err(Failure::usage)?;
     if runs.progress(id).await.map_err(failure)?.is_running() {
-        eprintln!("it is running already; helping");
+        eprintln!("already running; joining it");
         return Ok(id);
     }
     let retry = if arguments.retry_failed { Retry::Failed } else { Retry::Nothing };
@@ -93,44 +93,44 @@ async fn resume(runs: &Runs, run: &str, arguments: &RunArguments) -> Result<Uuid
     Ok(id)
 }
 
-/// Works until the run ends, or a signal comes and what is under way is finished: whether one came.
+/// Works until the run ends, or finishes the calls in progress after a signal. Returns whether a signal arrived.
 async fn work(runs: &Runs, id: Uuid, signals: &mut Signals) -> Result<bool, Failure> {
     let shutdown = Shutdown::default();
     let mut working = Box::pin(runs.work_on(id, &shutdown));
-    let mut shown = Shown::new();
+    let mut bar = RunBar::new();
     let mut ticks = tokio::time::interval(Duration::from_millis(500));
     let mut was_interrupted = false;
     let ended = loop {
         tokio::select! {
             ended = &mut working => break ended,
-            _ = ticks.tick() => shown.show(&runs.progress(id).await.map_err(failure)?),
+            _ = ticks.tick() => bar.show(&runs.progress(id).await.map_err(failure)?),
             () = signals.next() => {
                 if was_interrupted {
-                    // A second signal is from somebody who does not want to wait: a call under way is made again later.
-                    shown.finish();
+                    // A second signal asks for an immediate end: calls in progress are made again later.
+                    bar.finish();
                     return Ok(true);
                 }
                 was_interrupted = true;
-                shown.say("finishing the calls that are under way; press Ctrl-C again to leave them");
-                // Nobody else begins any more either.
+                bar.say("finishing the calls in progress; press Ctrl-C again to abandon them");
+                // Other processes start no more calls either.
                 runs.cancel(id).await.map_err(failure)?;
                 shutdown.begin();
             }
         }
     };
-    shown.finish();
+    bar.finish();
     ended.map_err(failure)?;
     Ok(was_interrupted)
 }
 
-/// Progress on standard error: a bar on a terminal, elsewhere a line now and then.
-struct Shown {
+/// Progress on standard error: a bar on a terminal, elsewhere a line for each tenth of the units.
+struct RunBar {
     bar: Option<ProgressBar>,
-    /// Tenths of the units that the last line told of.
+    /// Tenths of the units that the last line reported.
     tenths: u64,
 }
 
-impl Shown {
+impl RunBar {
     fn new() -> Self {
         Self { bar: std::io::stderr().is_terminal().then(|| progress::bar("judging", "units")), tenths: 0 }
     }
@@ -164,7 +164,7 @@ impl Shown {
     }
 }
 
-/// A request that cannot be carried out is the caller's to change.
+/// A request that cannot be carried out is a usage error.
 fn failure(error: RunError) -> Failure {
     match error {
         RunError::NotFound { .. } | RunError::Conflict { .. } | RunError::Refused { .. } => {
@@ -187,7 +187,7 @@ fn request(id: Uuid, arguments: &RunArguments) -> Result<RunRequest, Failure> {
     if judges.is_empty() {
         judges.push(DEFAULT_JUDGE.to_owned());
     }
-    // A provider that is named once is that of every mention of the model.
+    // A provider that is named once applies to each mention of the model.
     let mut providers = BTreeMap::new();
     let mut ids = |models: &[String]| -> Vec<String> {
         models.iter().map(|model| named(model, &mut providers)).collect()
@@ -209,7 +209,7 @@ fn request(id: Uuid, arguments: &RunArguments) -> Result<RunRequest, Failure> {
     })
 }
 
-/// A condition as ChromaDB's `where`.
+/// A filter in the syntax of ChromaDB's `where`.
 fn filter(text: &str) -> Result<Filter, Failure> {
     let json: Value =
         serde_json::from_str(text).context("expected JSON after --where").map_err(Failure::usage)?;
@@ -247,7 +247,7 @@ fn summary(run: &RunProgress) -> String {
     let mut line =
         |name: &str, value: String| writeln!(text, "  {name:9}{value}").expect("writing to a string");
     if let Some(reason) = &run.stop_reason {
-        line("because", reason.clone());
+        line("reason", reason.clone());
     }
     for problem in &run.problems {
         line("problem", problem.clone());

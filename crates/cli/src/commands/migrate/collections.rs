@@ -1,4 +1,4 @@
-//! From the command line to all collections of a source.
+//! `migrate collections`: from the command line to all collections of a source.
 
 use anyhow::{anyhow, bail};
 use chroma::Collection;
@@ -18,7 +18,7 @@ use crate::{
 
 const DEFAULT_COLUMN: &str = "collection_name";
 
-/// Opens the source that `arguments` mean; it is also named in `sources`.
+/// Opens the source of `arguments`, and adds its name to `sources`.
 pub(super) async fn open(
     configuration: &Configuration,
     arguments: &TransferArguments,
@@ -28,7 +28,7 @@ pub(super) async fn open(
     let path = arguments
         .from
         .as_ref()
-        .ok_or_else(|| anyhow!("no Chroma data to read: give it with --from DIR or --from URL"))
+        .ok_or_else(|| anyhow!("no source given: add --from DIR or --from URL"))
         .map_err(Failure::usage)?;
     let location = Location::new(path, &arguments.scope, configuration).map_err(Failure::usage)?;
     sources.push(location.to_string());
@@ -63,7 +63,7 @@ fn matching(collections: Vec<&Collection>, patterns: &[String]) -> anyhow::Resul
 fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut at, mut in_text) = (0, 0);
-    // Where the last star is, and how much of the text it takes.
+    // Position of the last star, and how much of the text it matches.
     let mut star = None;
     while in_text < text.len() {
         match pattern.get(at) {
@@ -85,15 +85,15 @@ fn matches(pattern: &str, text: &str) -> bool {
     pattern[at..].iter().all(|c| *c == '*')
 }
 
-/// Where the flags put collections.
+/// The tables that the flags choose.
 fn placement(arguments: &TransferArguments) -> anyhow::Result<Placement> {
     if arguments.name.is_some() {
         bail!(
-            "`collections` takes no NAME: narrow them down with --match, or migrate one with `collection NAME`"
+            "`collections` takes no NAME: select collections with --match, or migrate one with `collection NAME`"
         );
     }
     if arguments.table.is_some() {
-        bail!("--table names the table of one collection: --into names one for all of them");
+        bail!("--table names the table of one collection: use --into to name one for all of them");
     }
     let template = template(arguments)?;
     let Some(table) = &arguments.into else {
@@ -103,12 +103,12 @@ fn placement(arguments: &TransferArguments) -> anyhow::Result<Placement> {
     if is_own_relation(table) {
         bail!("table `{table}` is one of Panopticon's own: name another with --into");
     }
-    // The longest suffix that a further table gets.
+    // With the longest suffix of an additional table.
     let longest = format!("{table}_16000_cosine");
     if longest.len() > 63 || table.is_empty() || table.contains('\0') {
         let most = 63 - "_16000_cosine".len();
         bail!(
-            "`{table}` cannot be the name of tables: expected 1 to {most} bytes, found {}: name another with --into",
+            "`{table}` is no valid table name: expected 1 to {most} bytes, found {}: name another with --into",
             table.len()
         );
     }
@@ -138,6 +138,6 @@ mod tests {
         ] {
             assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
         }
-        assert!(!matches(&"*a".repeat(200), &"a".repeat(199)), "and it ends");
+        assert!(!matches(&"*a".repeat(200), &"a".repeat(199)), "without exponential time");
     }
 }

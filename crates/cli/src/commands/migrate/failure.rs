@@ -1,11 +1,11 @@
-//! How a migration that could not be carried out ends.
+//! Exit codes and hints for errors of a migration.
 
 use crate::{
     exit::{ExitCode, Failure, store_code},
     source,
 };
 
-/// The exit code of a migration's error, and what to do about it.
+/// The exit code of a migration's error, and a hint.
 pub(super) fn of_migration(error: &migrate::Error) -> (ExitCode, Option<String>) {
     use migrate::Error;
     let code = match error {

@@ -1,4 +1,4 @@
-//! The report for a program: one object, on failure too.
+//! The report as JSON: one object, on failure too.
 
 use std::time::Duration;
 
@@ -24,9 +24,9 @@ pub(crate) fn to_json(sources: &[String], result: &Result<Report, Failure>, elap
                     "search_parity": verifications().filter_map(|v| v.searches.parity).reduce(f64::min),
                 })
             });
-            // Of collections without records and without a table nothing is noted that could be undone.
-            let is_noted = report.collections.iter().any(|collection| !collection.is_table_absent);
-            let run_id = is_noted.then(|| report.run_id.to_string());
+            // Collections without records and without a table leave nothing to undo.
+            let has_table = report.collections.iter().any(|collection| !collection.is_table_absent);
+            let run_id = has_table.then(|| report.run_id.to_string());
             json!({
                 "run_id": run_id,
                 "resumed": report.is_resumed,
@@ -57,7 +57,7 @@ pub(crate) fn to_json(sources: &[String], result: &Result<Report, Failure>, elap
     }
 }
 
-/// What is worth a word about the server, and about a source that was migrated whole.
+/// Warnings about the server, and about a source that was migrated whole.
 fn warnings(report: &Report) -> Vec<String> {
     let of_source = report.warnings.iter();
     let of_source = of_source.map(|warning| format!("{}: {}", warning.code.as_str(), warning.message));
@@ -161,7 +161,7 @@ fn verified(verification: &Verification, has_copied: bool) -> Value {
     object
 }
 
-/// What taking a run back has changed.
+/// What undoing a run has changed.
 pub(super) fn undo_to_json(run: Uuid, result: &Result<UndoReport, Failure>) -> Value {
     match result {
         Ok(report) => {

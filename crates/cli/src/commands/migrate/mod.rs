@@ -39,11 +39,11 @@ pub(crate) async fn run(
         let edited_rows = if arguments.overwrite { EditedRows::Overwrite } else { EditedRows::Keep };
         return undo(configuration, run, edited_rows, arguments.json).await;
     }
-    let goes_on = GoesOn { is_needed: !arguments.dry_run };
+    let resume_hint = ResumeHint { is_needed: !arguments.dry_run };
     let started = Instant::now();
     let mut sources = Vec::new();
     let result = migrate(configuration, &arguments, &mut sources).await;
-    goes_on.not_needed();
+    resume_hint.not_needed();
     conclude(result, &sources, arguments.json, started)
 }
 
@@ -53,14 +53,14 @@ async fn migrate(
     sources: &mut Vec<String>,
 ) -> Result<Report, Failure> {
     let transfer = &arguments.transfer;
-    // Every source opens before anything is written, so that a wrong path stops the whole command.
+    // All sources are opened before anything is written, so that a wrong path stops the whole command.
     let work = Work::open(configuration, transfer, sources).await?;
     if arguments.dry_run
         && configuration.text(&DATABASE_URL).is_none()
         && !has_embedded_cluster(configuration)
     {
         return Err(Failure::usage(anyhow!(
-            "--dry-run changes nothing, and there is no database to look at yet: set {DATABASE_URL}, or make the embedded one with `panopticon db url`"
+            "--dry-run changes nothing, and there is no database to compare with yet: set {DATABASE_URL}, or create the embedded one with `panopticon db url`"
         )));
     }
     let embed = match transfer.embed_missing {
@@ -100,11 +100,11 @@ async fn migrate(
     report
 }
 
-/// What the command line means.
+/// What the command line selects.
 pub(crate) enum Work {
     /// Collections by name.
     Transfers(Vec<Transfer>),
-    /// Those of a whole source.
+    /// All collections of a source.
     Whole(Box<WholeSource>),
 }
 
@@ -122,7 +122,7 @@ impl Work {
     }
 }
 
-/// Migrates with the progress on standard error.
+/// Migrates, with progress on standard error.
 pub(crate) async fn migrate_with_progress(
     database: &Database,
     transfers: Vec<Transfer>,
@@ -154,7 +154,7 @@ async fn undo(
     Ok(if report.is_complete() { ExitCode::Complete } else { ExitCode::Refused })
 }
 
-/// The model, for records that have a text and no vector.
+/// The embedding model, for records that have a text and no vector.
 async fn embed(configuration: &Configuration) -> Result<Embed, Failure> {
     let model = open_model(configuration).await?;
     Ok(Arc::new(move |text| {
@@ -163,7 +163,7 @@ async fn embed(configuration: &Configuration) -> Result<Embed, Failure> {
     }))
 }
 
-/// Prints the report, and turns it into an exit code.
+/// Prints the report and returns its exit code.
 pub(crate) fn conclude(
     result: Result<Report, Failure>,
     sources: &[String],
@@ -204,21 +204,21 @@ fn exit_code(report: &Report) -> ExitCode {
     }
 }
 
-/// Says at a signal, which drops the command, that nothing is lost.
-struct GoesOn {
+/// When a signal drops the command, tells the user how to resume.
+struct ResumeHint {
     is_needed: bool,
 }
 
-impl GoesOn {
+impl ResumeHint {
     fn not_needed(mut self) {
         self.is_needed = false;
     }
 }
 
-impl Drop for GoesOn {
+impl Drop for ResumeHint {
     fn drop(&mut self) {
         if self.is_needed && !std::thread::panicking() {
-            eprintln!("\ninterrupted; the same command goes on where this one ended");
+            eprintln!("\ninterrupted; rerun the same command to resume");
         }
     }
 }

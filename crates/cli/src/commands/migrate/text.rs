@@ -1,4 +1,4 @@
-//! The report for a person.
+//! The report as text.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,13 @@ use crate::{
     output::{excerpt, grouped, visible},
 };
 
-/// Ids of each kind that a person is shown; `--json` has them all.
+/// Maximum number of ids of each kind; `--json` has all of them.
 const SHOWN_IDS: usize = 20;
 
-/// Collections that a person is shown; of more, those with something to say.
+/// Maximum number of collections; of more, only those with a problem are listed.
 const SHOWN_COLLECTIONS: usize = 50;
 
-/// What was done, a block for each collection, and how to take it back.
+/// What was done, a block for each collection, and how to undo it.
 pub(crate) fn to_text(report: &Report) -> String {
     let mut blocks = vec![collections_to_text(report)];
     let mut lines = Vec::new();
@@ -49,7 +49,7 @@ pub(crate) fn collections_to_text(report: &Report) -> String {
         told.iter().take(SHOWN_COLLECTIONS).map(|report| collection(report)).collect();
     if told.len() > SHOWN_COLLECTIONS {
         lines.push(format!(
-            "… and {} more; --json names all",
+            "… and {} more; --json lists all",
             grouped((told.len() - SHOWN_COLLECTIONS) as u64)
         ));
     }
@@ -88,21 +88,21 @@ fn last_line(report: &Report) -> String {
                 .is_some_and(|copied| copied.written + copied.updated + copied.deleted > 0)
     };
     let is_plan = report.collections.iter().any(|collection| collection.stopped.is_some());
-    // A comparison, but of collections without records, of which there is nothing to compare.
+    // Collections without records have nothing to compare.
     let is_comparison = report
         .collections
         .iter()
         .all(|collection| collection.copied.as_ref().is_none_or(|copied| copied.source_records == 0));
     if report.collections.iter().any(has_changed) {
         let run = report.run_id;
-        let again = if report.is_resumed { ", which had been interrupted" } else { "" };
+        let resumed = if report.is_resumed { " (resumed)" } else { "" };
         format!(
-            "run {run}{again}: {seconds:.1} s on {versions}; `panopticon migrate --undo {run}` takes it back"
+            "run {run}{resumed}: {seconds:.1} s on {versions}; to undo it, run `panopticon migrate --undo {run}`"
         )
     } else if is_plan || is_comparison {
         format!("{seconds:.1} s on {versions}; nothing was changed")
     } else {
-        format!("{seconds:.1} s on {versions}; nothing was to be changed")
+        format!("{seconds:.1} s on {versions}; already up to date")
     }
 }
 
@@ -113,18 +113,18 @@ fn collection(report: &CollectionReport) -> String {
     }
     match &report.index {
         Some(plan) if plan.wanted == Wanted::TooWide => lines.push(
-            "  warning: pgvector indexes up to 4,000 dimensions, so searches of this table look at every row"
+            "  warning: pgvector indexes at most 4,000 dimensions, so searches of this table use an exact scan"
                 .to_owned(),
         ),
         Some(plan) if plan.wanted == Wanted::OutOfRange => lines.push(
-            "  warning: vectors of so many dimensions are indexed in half precision alone, and components beyond 65,504 have no place there, so searches of this table look at every row"
+            "  warning: pgvector indexes vectors of this dimension only in half precision, which cannot store components beyond 65,504, so searches of this table use an exact scan"
                 .to_owned(),
         ),
         Some(plan) => {
             let built = plan.built();
             lines.extend(built.map(|definition| {
                 format!(
-                    "  built a vector index: {definition}; `panopticon index apply` makes searches faster"
+                    "  built a vector index: {definition}; `panopticon index apply` tunes its search parameters"
                 )
             }));
         }
@@ -132,7 +132,7 @@ fn collection(report: &CollectionReport) -> String {
     }
     if let Some(failure) = &report.index_failure {
         lines.push(format!(
-            "  index not built: {}; searches look at every row, and `panopticon index apply` tries again",
+            "  index not built: {}; searches use an exact scan; run `panopticon index apply` to retry",
             visible(failure)
         ));
     }
@@ -152,7 +152,7 @@ fn collection(report: &CollectionReport) -> String {
 
 fn headline(report: &CollectionReport) -> String {
     if report.is_table_absent {
-        let has = "no records, and no table was made for them";
+        let has = "no records, and no table was created";
         return format!(
             "{}: {has}: {}",
             visible(&report.origin.collection),
@@ -191,7 +191,7 @@ fn headline(report: &CollectionReport) -> String {
         Some(Stopped::Rejects) => {
             let rejects = grouped(copied.rejects.len() as u64);
             return format!(
-                "{route}: {records}, {rejects} that PostgreSQL cannot hold: stopped before anything was changed"
+                "{route}: {records}, {rejects} that PostgreSQL cannot store: stopped before anything was changed"
             );
         }
         None => {}
@@ -228,13 +228,13 @@ fn oddities(lines: &mut Vec<String>, copied: &CopyReport) {
     }
     if copied.defaults.unread_timestamps > 0 {
         lines.push(format!(
-            "  {} whose `timestamp` is no time in the years 1 to 9999 got the time at which ChromaDB stored it",
+            "  {} whose `timestamp` is not a time in the years 1 to 9999 got the time at which ChromaDB stored it",
             counted(copied.defaults.unread_timestamps, "record")
         ));
     }
     if copied.embedded > 0 {
         lines.push(format!(
-            "  {} without a vector got one made from the text",
+            "  {} without a vector got the embedding of the text",
             counted(copied.embedded, "record")
         ));
     }
@@ -281,8 +281,8 @@ fn proof(lines: &mut Vec<String>, verification: &Verification) {
     });
     let left_out = match searches.without_distance {
         0 => String::new(),
-        1 => "; 1 search left out, whose vector has no finite distance".to_owned(),
-        number => format!("; {number} searches left out, whose vectors have no finite distance"),
+        1 => "; 1 search skipped: its vector has no finite distance".to_owned(),
+        number => format!("; {number} searches skipped: their vectors have no finite distance"),
     };
     lines.push(format!("  {digests}{agreement}{recall}{left_out}"));
 }
@@ -307,7 +307,7 @@ fn lists(lines: &mut Vec<String>, report: &CollectionReport) {
 
 fn reject(reason: RejectReason) -> String {
     let remedy = match reason {
-        RejectReason::MissingEmbedding => "; --embed-missing makes one from its text",
+        RejectReason::MissingEmbedding => "; --embed-missing embeds its text",
         _ => "",
     };
     format!("{}, {}{remedy}", reason.as_str(), reason.describe())
@@ -315,11 +315,11 @@ fn reject(reason: RejectReason) -> String {
 
 fn conflict(reason: ConflictReason) -> String {
     match reason {
-        ConflictReason::Edited => "edited in PostgreSQL since, and kept; --overwrite replaces it",
+        ConflictReason::Edited => "edited in PostgreSQL, and kept; --overwrite replaces it",
         ConflictReason::EditedAndGone => {
-            "gone from ChromaDB, but edited in PostgreSQL since, and kept; --overwrite deletes it"
+            "no longer in ChromaDB, but edited in PostgreSQL, and kept; --overwrite deletes it"
         }
-        ConflictReason::BornHere => "a row with this id was born in PostgreSQL, and kept",
+        ConflictReason::BornHere => "a row with this id was created in PostgreSQL, and kept",
         ConflictReason::OfAnother => "a row with this id came from another collection, and was kept",
     }
     .to_owned()
@@ -329,37 +329,37 @@ fn difference(difference: &Difference) -> String {
     if let Some(reason) = difference.foreign {
         return conflict(reason);
     }
-    let edited = if difference.is_edited { ", edited in PostgreSQL since" } else { "" };
+    let edited = if difference.is_edited { ", edited in PostgreSQL" } else { "" };
     format!("{}{edited}", difference.columns.join(", "))
 }
 
 fn list_ids(lines: &mut Vec<String>, what: &str, ids: Vec<(impl AsRef<str>, String)>) {
     let total = ids.len();
-    // Ids are anybody's text, up to thousands of characters.
+    // Ids can have any text, up to thousands of characters.
     let shown = ids.into_iter().take(SHOWN_IDS);
     lines.extend(
         shown.map(|(id, reason)| format!("  {what} `{}`: {}", excerpt(id.as_ref(), 80), visible(&reason))),
     );
     if total > SHOWN_IDS {
-        lines.push(format!("  … and {} more {what}; --json names all", total - SHOWN_IDS));
+        lines.push(format!("  … and {} more {what}; --json lists all", total - SHOWN_IDS));
     }
 }
 
-/// Why undoing leaves a row alone.
-const EDITED: &str = "edited in PostgreSQL since, and kept; --overwrite removes it too";
+/// Why undo keeps a row.
+const EDITED: &str = "edited in PostgreSQL, and kept; --overwrite removes it too";
 
-/// Why a row is left that was to be removed or restored.
-const UNCHANGED: &str = "still there, or not as before: a trigger or a rule of the table prevents it, or another row has its \
-    id; remove what prevents it, then undo again";
+/// Why a row could not be removed or restored.
+const UNCHANGED: &str = "not removed or not restored: a trigger or a rule of the table prevents it, or another row has its id; \
+    remove the cause, then undo again";
 
-/// What taking a run back has changed.
+/// What undoing a run has changed.
 pub(super) fn undo_to_text(report: &UndoReport) -> String {
     let mut lines = Vec::new();
     for table in &report.tables {
         let undone = &table.undone;
         let dropped = if undone.table_dropped { ", and the table dropped" } else { "" };
         lines.push(format!(
-            "table {}: {} removed, {} restored, {} forgotten{dropped}",
+            "table {}: {} removed, {} restored, {} deleted{dropped}",
             visible(&table.table),
             counted(undone.removed, "row"),
             counted(undone.restored, "row"),
@@ -370,7 +370,7 @@ pub(super) fn undo_to_text(report: &UndoReport) -> String {
         let unchanged = undone.unchanged.iter().map(|id| (id.to_string(), UNCHANGED.to_owned())).collect();
         list_ids(&mut lines, "row", unchanged);
     }
-    let state = if report.is_complete() { "is taken back" } else { "is not taken back: these rows are left" };
+    let state = if report.is_complete() { "is undone" } else { "is not undone: these rows remain" };
     lines.push(format!("run {} {state}", report.run_id));
     lines.join("\n")
 }

@@ -1,4 +1,4 @@
-//! From the command line to collections and their tables.
+//! `migrate collection` and the services: from the command line to collections and their tables.
 
 use std::path::{Path, PathBuf};
 
@@ -19,10 +19,10 @@ use crate::{
     source::{self, Location, Selection, is_server_url},
 };
 
-/// Longer names are cut by PostgreSQL without a word.
+/// PostgreSQL truncates longer names silently.
 const MAX_NAME_BYTES: usize = 63;
 
-/// Opens everything that `arguments` mean; the sources are also named in `sources`, as far as it comes.
+/// Opens the sources of `arguments`, and adds the name of each to `sources` before it is opened.
 pub(super) async fn open(
     configuration: &Configuration,
     arguments: &TransferArguments,
@@ -35,7 +35,7 @@ pub(super) async fn open(
         let path = arguments
             .from
             .as_ref()
-            .ok_or_else(|| anyhow!("no Chroma data to read: give it with --from DIR or --from URL"))
+            .ok_or_else(|| anyhow!("no source given: add --from DIR or --from URL"))
             .map_err(Failure::usage)?;
         let source = open_collection(configuration, arguments, path, name, sources).await?;
         let table = collection_table(arguments, source.collection()).map_err(Failure::usage)?;
@@ -50,10 +50,10 @@ pub(super) async fn open(
     Ok(transfers)
 }
 
-/// Refuses what would be ignored.
+/// Refuses flags that would be ignored.
 fn check(arguments: &TransferArguments) -> anyhow::Result<What> {
     let what = arguments.what.ok_or_else(|| {
-        anyhow!("expected what is meant: all, query, evaluation, judge, collection NAME, or collections")
+        anyhow!("expected what to process: all, query, evaluation, judge, collection NAME, or collections")
     })?;
     let of_collections = [("--match", !arguments.patterns.is_empty()), ("--into", arguments.into.is_some())];
     if let Some((flag, _)) = of_collections.iter().find(|(_, is_given)| *is_given) {
@@ -73,7 +73,7 @@ fn check(arguments: &TransferArguments) -> anyhow::Result<What> {
         return Ok(what);
     }
     if let Some((flag, _)) = of_collection.iter().find(|(_, is_given)| *is_given) {
-        bail!("{flag} applies to `migrate collection` only: the services' tables are what they are");
+        bail!("{flag} applies to `migrate collection` only: the services' tables are fixed");
     }
     if what == What::All && arguments.from.is_some() {
         bail!(
@@ -118,22 +118,20 @@ fn service_source(
     let variable = persist_directory(service);
     let path = configuration
         .text(variable)
-        .ok_or_else(|| {
-            anyhow!("no Chroma directory for {service}: give it with --from DIR, or set {variable}")
-        })
+        .ok_or_else(|| anyhow!("no Chroma directory for {service}: add --from DIR, or set {variable}"))
         .map_err(Failure::usage)?;
     if is_server_url(path) {
-        configuration.refuse_doubted_server(variable, arguments.scope.token.as_deref())?;
+        configuration.refuse_untrusted_server(variable, arguments.scope.token.as_deref())?;
     }
     Ok(PathBuf::from(path))
 }
 
-/// The table that the flags ask for.
+/// The table that the flags choose.
 fn collection_table(arguments: &TransferArguments, collection: &Collection) -> anyhow::Result<Table> {
     let name = arguments.table.clone().unwrap_or_else(|| collection.name.clone());
     if let Some(service) = Service::ALL.into_iter().find(|service| service.collection() == name) {
         bail!(
-            "table `{name}` is that of the {service} service: use `panopticon migrate {service}`, or name another with --table"
+            "table `{name}` belongs to the {service} service: use `panopticon migrate {service}`, or name another with --table"
         );
     }
     if is_own_relation(&name) {
@@ -141,7 +139,7 @@ fn collection_table(arguments: &TransferArguments, collection: &Collection) -> a
     }
     let table = Table {
         name,
-        // Of an empty collection it is not known, and does not matter.
+        // Unknown for an empty collection, where it does not matter.
         dimension: collection.dimension.unwrap_or(MODEL_DIMENSION),
         space: collection.space,
         ..template(arguments)?
@@ -200,7 +198,7 @@ pub(super) fn check_names(table: &Table) -> anyhow::Result<()> {
     for name in columns.chain([table.text_column.as_str()]).chain(shared) {
         check_name(name, "column")?;
         if seen.contains(&name) {
-            bail!("column `{name}` is named twice: each table has {} of its own", OWN.join(", "));
+            bail!("column `{name}` is named twice: each table already has {}", OWN.join(", "));
         }
         seen.push(name);
     }
@@ -212,7 +210,7 @@ fn check_name(name: &str, what: &str) -> anyhow::Result<()> {
         let remedy = if what == "table" { ": name another with --table" } else { "" };
         let found = if name.contains('\0') { "a NUL character".to_owned() } else { name.len().to_string() };
         bail!(
-            "`{name}` cannot be the name of a {what}: expected 1 to {MAX_NAME_BYTES} bytes, found {found}{remedy}"
+            "`{name}` is no valid {what} name: expected 1 to {MAX_NAME_BYTES} bytes, found {found}{remedy}"
         );
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The embedded server under services that run for long: should it die, it is started again.
+//! The embedded server of long-running services: restarted if it dies.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -16,7 +16,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{connection::blocking, exit::Failure, progress::setup_line};
 
-/// Between two looks at the server. Requests fail meanwhile.
+/// Interval between checks of the server. Requests fail while it is down.
 const WATCH: Duration = Duration::from_secs(1);
 
 /// A server that is watched by a task.
@@ -26,7 +26,7 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// Watches `server` from now on.
+    /// Starts to watch `server`.
     pub(super) fn begin(server: Server, supervisor: &Supervisor) -> Self {
         let (stop, stopped) = oneshot::channel();
         let watching = Arc::new(Watching::default());
@@ -35,20 +35,20 @@ impl Watched {
         Self { stop, task: tokio::spawn(watch(server, stopped, watching)) }
     }
 
-    /// Lets go of the server.
+    /// Releases the server.
     pub(super) async fn release(self) -> Result<(), Failure> {
-        // A task that has ended by itself has panicked, which the next line tells.
+        // Sending fails only if the task has panicked, which the next line reports.
         let _ = self.stop.send(());
         let server = self.task.await.map_err(anyhow::Error::from)?;
         blocking(move || server.release()).await
     }
 }
 
-/// What the task has seen.
+/// What the task has observed.
 #[derive(Debug, Default)]
 struct Watching {
     restarts: AtomicU64,
-    /// Written by the task, read by those who ask; locked for one step.
+    /// Written by the task, read by health checks; locked only for one read or write.
     trouble: Mutex<Option<String>>,
 }
 
@@ -70,7 +70,7 @@ async fn watch(mut server: Server, mut stopped: oneshot::Receiver<()>, watching:
             () = tokio::time::sleep(WATCH) => {}
         }
         let looked = tokio::task::spawn_blocking(move || {
-            // A panic is looked at like an error, and the server is ours as before.
+            // A panic is handled like an error, and the server is kept.
             let revived = catch_unwind(AssertUnwindSafe(|| server.revive(&setup_line)));
             (server, revived)
         });
@@ -81,16 +81,16 @@ async fn watch(mut server: Server, mut stopped: oneshot::Receiver<()>, watching:
             Ok(Ok(true)) => {
                 watching.restarts.fetch_add(1, Ordering::Relaxed);
                 watching.set(None);
-                tracing::warn!("the embedded PostgreSQL had died and was started again");
+                tracing::warn!("the embedded PostgreSQL had died and was restarted");
             }
             Ok(Err(error)) => {
                 let error = Failure::from(error).message();
-                tracing::error!(error, "the embedded PostgreSQL has died and does not start");
-                watching.set(Some("it has died and does not start".to_owned()));
+                tracing::error!(error, "the embedded PostgreSQL has died and cannot be restarted");
+                watching.set(Some("it has died and cannot be restarted".to_owned()));
             }
             Err(_) => {
-                tracing::error!("looking after the embedded PostgreSQL panicked");
-                watching.set(Some("looking after it panicked".to_owned()));
+                tracing::error!("the check of the embedded PostgreSQL panicked");
+                watching.set(Some("its check panicked".to_owned()));
             }
         }
     }

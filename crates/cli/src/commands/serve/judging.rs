@@ -1,4 +1,4 @@
-//! Whom the judge asks: models at their providers, and queries and metrics where they are.
+//! What the judge calls: models at their providers, and the storages or services with queries and metrics.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,8 +27,7 @@ use crate::{
     telemetry::tls_of_certificates,
 };
 
-/// Clients wait for evaluations: a call is given up within some 15 s, rather than within the minutes that nobody would
-/// wait for.
+/// Clients wait for evaluations, so a call is given up after about 15 s.
 const BACKOFF: Backoff = Backoff {
     max_retries: 4,
     first: Duration::from_millis(500),
@@ -36,7 +35,7 @@ const BACKOFF: Backoff = Backoff {
     longest_asked: Duration::from_secs(20),
 };
 
-/// Nobody waits for a run, and a provider's limits are often a minute's: a call is given up after some ten minutes.
+/// No client waits for a run, and rate limits are often per minute: a call is given up after about ten minutes.
 const RUN_BACKOFF: Backoff = Backoff {
     max_retries: 10,
     first: Duration::from_secs(1),
@@ -52,7 +51,7 @@ static PROVIDERS: [(Provider, &Optional<String>, &Variable<String>); 3] = [
     (ProviderConfig::google, &GOOGLE_API_KEY, &GOOGLE_BASE_URL),
 ];
 
-/// The judge that works with `storages`, which hold its results.
+/// The judge that works with `storages`, which have its results.
 pub(super) fn judging(
     configuration: &Configuration,
     storages: &Opened,
@@ -80,10 +79,10 @@ pub(super) fn judging(
         observer: observer.clone(),
     };
     let judging = Judging::new(database.clone(), config);
-    judging.context("a model's provider is set up wrongly").map(Some).map_err(Failure::usage)
+    judging.context("the configuration of a model provider is invalid").map(Some).map_err(Failure::usage)
 }
 
-/// A server of one's own needs no key, a provider's own does.
+/// A provider's default server needs a key; a server that the user names does not.
 fn provider(
     configuration: &Configuration,
     config: Provider,
@@ -100,7 +99,7 @@ fn provider(
     }
 }
 
-/// With `tls` of the system's certificates, if there are any: what the provider's client says otherwise is the reason.
+/// With `tls` of the system's certificates, if there are any; without them, the provider's client reports the reason.
 fn trusting(access: ProviderAccess, tls: Option<&Arc<ClientConfig>>) -> ProviderAccess {
     match access {
         ProviderAccess::Ready(config) => {
@@ -110,7 +109,7 @@ fn trusting(access: ProviderAccess, tls: Option<&Arc<ClientConfig>>) -> Provider
     }
 }
 
-/// Where records of `service` are: in the storage that this process has opened, else at the service's URL.
+/// Where to read records of `service`: the storage that this process has opened, else the service's URL.
 fn source(
     configuration: &Configuration,
     storages: &Opened,

@@ -1,4 +1,4 @@
-//! Keeps the tables in order while they are served.
+//! Table maintenance in `serve`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,8 +11,8 @@ use upkeep::{
     maintenance::{Done, Event, Limits, Maintenance, Outcome, Round, maintain, watched_tables},
 };
 
-/// What is looked after, and how.
-pub(super) struct Keeper {
+/// The maintenance task.
+pub(super) struct Maintainer {
     pub(super) database: Database,
     pub(super) policy: Policy,
     pub(super) limits: Limits,
@@ -20,20 +20,20 @@ pub(super) struct Keeper {
     pub(super) process: Arc<Process>,
 }
 
-impl Keeper {
-    /// Makes a round each interval until `shutdown`, which interrupts one that is under way.
-    pub(super) async fn keep(&self, shutdown: &Shutdown, pulse: Pulse) {
+impl Maintainer {
+    /// Runs a round each interval until `shutdown`, which interrupts a round in progress.
+    pub(super) async fn run(&self, shutdown: &Shutdown, pulse: Pulse) {
         let metrics = self.process.maintenance_metrics();
         loop {
-            if let Err(error) = self.look(&metrics).await {
+            if let Err(error) = self.update_table_metrics(&metrics).await {
                 let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, "the state of the tables cannot be seen");
+                tracing::warn!(error, "the state of the tables cannot be read");
             }
             tokio::select! {
                 () = tokio::time::sleep(self.interval) => {}
                 () = shutdown.begun() => return,
             }
-            let observer = |event: Event<'_>| tell(event, &metrics);
+            let observer = |event: Event<'_>| report(event, &metrics);
             let maintenance = Maintenance {
                 database: &self.database,
                 policy: &self.policy,
@@ -44,20 +44,20 @@ impl Keeper {
             match Box::pin(maintain(maintenance, shutdown.begun())).await {
                 Ok(Round::Busy) => {
                     pulse.beat(None);
-                    tracing::debug!("another process maintains the database");
+                    tracing::debug!("another process is maintaining the database");
                 }
                 Ok(Round::Made { .. }) => pulse.beat(None),
                 Err(error) => {
                     pulse.beat(Some(error_chain(&error)));
                     let error: &dyn std::error::Error = &error;
-                    tracing::warn!(error, "maintenance did not get to its end: the next round goes on");
+                    tracing::warn!(error, "maintenance failed: the next round continues");
                 }
             }
         }
     }
 
-    /// Sets the metrics of all tables, whoever maintains them.
-    async fn look(&self, metrics: &MaintenanceMetrics) -> Result<(), store::Error> {
+    /// Sets the metrics of all tables, also if another process maintains them.
+    async fn update_table_metrics(&self, metrics: &MaintenanceMetrics) -> Result<(), store::Error> {
         let names = watched_tables(&self.database).await?;
         for TableHealth { name, rows, dead_rows, heap_bytes, index_bytes, .. } in
             self.database.table_health(&names).await?
@@ -68,7 +68,7 @@ impl Keeper {
     }
 }
 
-fn tell(event: Event<'_>, metrics: &MaintenanceMetrics) {
+fn report(event: Event<'_>, metrics: &MaintenanceMetrics) {
     match event {
         Event::Observed(_) | Event::Index(_) => {}
         Event::Begins(planned) => {
@@ -87,7 +87,7 @@ fn tell(event: Event<'_>, metrics: &MaintenanceMetrics) {
                         table.name = table,
                         action,
                         seconds,
-                        "{table}: {action} has ended early: {}",
+                        "{table}: {action} was interrupted: {}",
                         by.as_str()
                     );
                 }

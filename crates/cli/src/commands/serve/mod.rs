@@ -32,7 +32,7 @@ use tokio::{
 use upkeep::Policy;
 
 use self::{
-    maintenance::Keeper,
+    maintenance::Maintainer,
     monitor::SearchMonitor,
     settings::{Role, Settings},
     storages::Opened,
@@ -49,10 +49,10 @@ use crate::{
     telemetry::{self, Traces},
 };
 
-/// Shorter than a service keeps a connection that is idle, so that none is used that it is about to close.
+/// Shorter than a service keeps an idle connection, so that none is used that it is about to close.
 const IDLE_UPSTREAM: Duration = Duration::from_secs(20);
 
-/// Serves until a signal comes.
+/// Serves until a signal arrives.
 pub(crate) async fn run(
     configuration: &Configuration,
     arguments: &ServeArguments,
@@ -86,8 +86,8 @@ async fn serve(
     serving.until_signal(signals).await
 }
 
-/// Says which tables want another index than they have. Searches are right without it, but slower.
-async fn tell_of_indexes(database: &Database, services: &[Service], policy: &Policy) {
+/// Warns of tables that need a different index. Searches are correct without it, but slower.
+async fn warn_of_indexes(database: &Database, services: &[Service], policy: &Policy) {
     for table in services.iter().copied().map(Table::of) {
         match upkeep::observe(database, &table).await {
             Ok(observation) => {
@@ -106,7 +106,7 @@ async fn tell_of_indexes(database: &Database, services: &[Service], policy: &Pol
                 tracing::warn!(
                     error,
                     table.name = table.name,
-                    "the indexes of {} cannot be seen",
+                    "the indexes of {} cannot be read",
                     table.name
                 );
             }
@@ -114,7 +114,7 @@ async fn tell_of_indexes(database: &Database, services: &[Service], policy: &Pol
     }
 }
 
-/// What runs beside requests: begun again should it panic.
+/// Background tasks, restarted after a panic.
 #[derive(Clone)]
 struct Background {
     supervisor: Supervisor,
@@ -122,21 +122,21 @@ struct Background {
 }
 
 impl Background {
-    async fn maintain(self, keeper: Keeper) {
+    async fn maintain(self, maintainer: Maintainer) {
         let Self { supervisor, shutdown } = &self;
         supervisor
-            .keep("maintenance", Need::Upkeep, shutdown, |pulse| Box::pin(keeper.keep(shutdown, pulse)))
+            .keep("maintenance", Need::Upkeep, shutdown, |pulse| Box::pin(maintainer.run(shutdown, pulse)))
             .await;
     }
 
-    async fn tell_of_indexes(self, database: Database, services: Vec<Service>, policy: Policy) {
-        let tell = |_| tell_of_indexes(&database, &services, &policy);
-        self.supervisor.keep("look at indexes", Need::Upkeep, &self.shutdown, tell).await;
+    async fn warn_of_indexes(self, database: Database, services: Vec<Service>, policy: Policy) {
+        let warn = |_| warn_of_indexes(&database, &services, &policy);
+        self.supervisor.keep("look at indexes", Need::Upkeep, &self.shutdown, warn).await;
     }
 
     async fn monitor(self, monitor: SearchMonitor) {
         let Self { supervisor, shutdown } = &self;
-        // One that was begun again has the monitor after the one that panicked.
+        // A restarted task uses the same monitor as the one that panicked.
         let monitor = Mutex::new(monitor);
         let monitor = &monitor;
         let run = |pulse| async move { monitor.lock().await.run(shutdown, &pulse).await };
@@ -153,30 +153,30 @@ impl Background {
     }
 }
 
-/// Addresses that answer, and what is behind them.
+/// The listeners, and what they serve.
 struct Serving {
     process: Arc<Process>,
     shutdown: Shutdown,
     listeners: JoinSet<Result<(), server::ListenerError>>,
-    /// Work on runs, and on what keeps searches good.
+    /// Runs, maintenance and monitoring.
     workers: JoinSet<()>,
-    /// Of all but the gateway.
+    /// `None` for the gateway.
     storages: Option<Opened>,
-    /// How long what is under way has to end, from the signal on.
+    /// Time from the signal within which work in progress has to end.
     grace: Duration,
 }
 
 impl Serving {
-    /// Opens everything, and answers from then on.
+    /// Opens storages, model and listeners, and starts to serve.
     async fn begin(configuration: &Configuration, settings: Settings) -> Result<Self, Failure> {
         let Settings { server: config, addresses, upstreams, .. } = &settings;
-        let wanted = settings.services();
+        let served = settings.services();
         let (mut search_monitor, supervisor) = (None, Supervisor::default());
-        let (process, storages, model, runs) = if wanted.is_empty() {
+        let (process, storages, model, runs) = if served.is_empty() {
             let probes = Probes { supervisor: supervisor.clone(), ..Probes::default() };
             (Process::new(config.clone(), probes), None, None, None)
         } else {
-            let opened = with_sources(configuration, &wanted)?;
+            let opened = with_sources(configuration, &served)?;
             let (storages, model) = tokio::try_join!(
                 Opened::open(configuration, &opened, &supervisor),
                 embedding_model(configuration)
@@ -208,7 +208,7 @@ impl Serving {
             connections: connections(configuration, addresses.len())?,
             // hyper's own default.
             head: Duration::from_secs(30),
-            // A client that takes nothing for so long has gone, or never meant to read.
+            // A client that reads nothing for this long is gone.
             write: Duration::from_secs(30),
             grace: settings.grace,
         };
@@ -219,7 +219,7 @@ impl Serving {
                     services(&storages.of(&[*service]), runs.as_ref(), model, &process)
                 }
                 (Role::All, Some(storages), Some(model)) => {
-                    services(&storages.of(&wanted), runs.as_ref(), model, &process)
+                    services(&storages.of(&served), runs.as_ref(), model, &process)
                 }
                 _ => gateway(upstreams, &http_client()?, &process),
             };
@@ -233,10 +233,10 @@ impl Serving {
             let MaintenanceSettings { is_on, interval, limits } = configuration.maintenance()?;
             if is_on {
                 let process = Arc::clone(&process);
-                let keeper = Keeper { database, policy, limits, interval, process };
-                workers.spawn(background.clone().maintain(keeper));
+                let maintainer = Maintainer { database, policy, limits, interval, process };
+                workers.spawn(background.clone().maintain(maintainer));
             } else {
-                workers.spawn(background.clone().tell_of_indexes(database, wanted.clone(), policy));
+                workers.spawn(background.clone().warn_of_indexes(database, served.clone(), policy));
             }
         }
         if let Some(monitor) = search_monitor {
@@ -248,7 +248,7 @@ impl Serving {
         Ok(Self { process, shutdown, listeners, workers, storages, grace: settings.grace })
     }
 
-    /// Serves until a signal comes or an address fails, and finishes what was accepted.
+    /// Serves until a signal arrives or an address fails, then finishes the accepted requests.
     async fn until_signal(mut self, signals: &mut Signals) -> Result<ExitCode, Failure> {
         let mut result = tokio::select! {
             Some(ended) = self.listeners.join_next() => {
@@ -268,7 +268,7 @@ impl Serving {
             result
         };
         let workers = &mut self.workers;
-        // What is left at the end is done by the next process, a call that is under way once more.
+        // The next process continues unfinished work, and repeats calls in progress.
         let workers =
             tokio::time::timeout_at(end.into(), async { while workers.join_next().await.is_some() {} });
         tokio::select! {
@@ -289,7 +289,7 @@ fn how_it_ended(ended: Result<Result<(), server::ListenerError>, JoinError>) -> 
     ended.context("serving an address ended")?.map_err(anyhow::Error::from)
 }
 
-/// The runs of the judge, with everything open that they need and nothing served.
+/// The runs of the judge with the storages that they need, without HTTP.
 pub(super) struct OpenRuns {
     pub(super) runs: Runs,
     storages: Opened,
@@ -324,14 +324,14 @@ fn runs(
     Ok(judging.map(|judging| Runs::new(&judging, RunnerConfig::default())))
 }
 
-/// The services whose storages are needed: those that are served, and if the judge is, those whose records it works
-/// with, unless a URL says that they run apart.
+/// The services whose storages are needed: those that are served and, for the judge, those whose records it reads,
+/// unless a URL says that they run separately.
 fn with_sources(configuration: &Configuration, served: &[Service]) -> Result<Vec<Service>, Failure> {
     let mut needed = served.to_vec();
     if served.contains(&Service::Judge) {
         for service in [Service::Query, Service::Evaluation] {
-            let runs_apart = settings::upstream(configuration, service).map_err(Failure::usage)?.is_some();
-            if !served.contains(&service) && !runs_apart {
+            let is_remote = settings::upstream(configuration, service).map_err(Failure::usage)?.is_some();
+            if !served.contains(&service) && !is_remote {
                 needed.push(service);
             }
         }
@@ -350,7 +350,7 @@ fn embedder(model: &Arc<embed::Model>) -> Result<Embedder, Failure> {
     Ok(embedder.map_err(anyhow::Error::from)?)
 }
 
-/// Connections of each of the `addresses`, leaving enough descriptors for PostgreSQL, models and files.
+/// Connections per address, leaving enough descriptors for PostgreSQL, models and files.
 fn connections(configuration: &Configuration, addresses: usize) -> Result<usize, Failure> {
     let wanted = configuration.get(&PANOPTICON_MAX_CONNECTIONS).map_err(Failure::usage)?;
     let descriptors = usize::try_from(raise_descriptors()).unwrap_or(usize::MAX);
@@ -358,7 +358,7 @@ fn connections(configuration: &Configuration, addresses: usize) -> Result<usize,
     let connections = wanted.min(fit.max(1));
     if wanted > connections && configuration.is_given(&PANOPTICON_MAX_CONNECTIONS) {
         tracing::warn!(
-            "{PANOPTICON_MAX_CONNECTIONS} is more than {descriptors} file descriptors allow (ulimit -n): {connections} at each address"
+            "{PANOPTICON_MAX_CONNECTIONS} exceeds what {descriptors} file descriptors (ulimit -n) allow: using {connections} at each address"
         );
     }
     Ok(connections)
@@ -367,7 +367,7 @@ fn connections(configuration: &Configuration, addresses: usize) -> Result<usize,
 /// Descriptors for everything but clients: the pool, providers, logs, files.
 const OWN_DESCRIPTORS: usize = 200;
 
-/// Takes as many file descriptors as the system allows, and says how many those are.
+/// Raises the limit of file descriptors to the hard limit, and returns it.
 fn raise_descriptors() -> u64 {
     let limits = getrlimit(Resource::Nofile);
     let most = limits.maximum.unwrap_or(u64::MAX);
@@ -385,7 +385,7 @@ fn http_client() -> Result<reqwest::Client, Failure> {
         .no_proxy()
         .pool_idle_timeout(IDLE_UPSTREAM)
         .build();
-    Ok(client.context("failed to make the gateway's client")?)
+    Ok(client.context("failed to create the gateway's HTTP client")?)
 }
 
 fn pool_probe(database: &store::postgres::Database) -> PoolProbe {

@@ -1,4 +1,4 @@
-//! Watches the searches of a process while it serves, and tells when they get worse.
+//! Monitors the searches of `serve`, and reports when they get worse.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -25,18 +25,18 @@ use crate::{
     },
 };
 
-/// The first pass waits no longer, so that what searches find is known soon after a start; a process that is started
-/// again and again measures nothing.
+/// Delay of the first pass at most: recall is known soon after a start, and a process that keeps restarting measures
+/// nothing.
 const FIRST: Duration = Duration::from_secs(30);
 
-/// A watch for the searches of this process; with `VECTOR_MONITOR_INTERVAL_SECONDS` 0 nobody reads what it would keep.
+/// A watch for the searches of this process. It samples nothing if `VECTOR_MONITOR_INTERVAL_SECONDS` is 0.
 pub(super) fn search_watch(configuration: &Configuration) -> anyhow::Result<SearchWatch> {
     let rate = configuration.get(&VECTOR_SAMPLE_RATE)?;
     let is_read = monitor_config(configuration)?.is_some();
     Ok(SearchWatch::new(if is_read { rate } else { 0.0 }))
 }
 
-/// How searches are watched; `None` where they are not.
+/// The configuration of monitoring; `None` if it is off.
 fn monitor_config(configuration: &Configuration) -> anyhow::Result<Option<MonitorConfig>> {
     let config = MonitorConfig {
         interval: configuration.get(&VECTOR_MONITOR_INTERVAL_SECONDS)?,
@@ -48,29 +48,29 @@ fn monitor_config(configuration: &Configuration) -> anyhow::Result<Option<Monito
     Ok(Some(config).filter(|config| !config.interval.is_zero()))
 }
 
-/// The server that wants to know of alerts.
+/// The webhook that receives alerts.
 fn webhook(configuration: &Configuration) -> Result<Option<Webhook>, Failure> {
     let Some(url) = configuration.text(&VECTOR_ALERT_WEBHOOK_URL) else { return Ok(None) };
     // The text is a secret.
     if !Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
         return Err(Failure::usage(anyhow!(
-            "{VECTOR_ALERT_WEBHOOK_URL} is no URL: expected one such as https://example.com/hooks/1"
+            "{VECTOR_ALERT_WEBHOOK_URL} is not a URL: expected one such as https://example.com/hooks/1"
         )));
     }
     Ok(Some(Webhook::new(http_client()?, SecretString::from(url))))
 }
 
-/// What the last pass has found.
+/// The result of the last pass.
 #[derive(Clone, Debug, Default)]
 struct Known {
     stretches: Vec<SearchHistory>,
     recalls: Vec<SearchHistory>,
     alerts: Vec<Alert>,
-    /// Rows of the history that were passed over.
+    /// Rows of the history that were skipped.
     unreadable: u64,
 }
 
-/// Watches the searches that a database counts.
+/// Monitors the searches of a database.
 pub(super) struct SearchMonitor {
     monitor: Monitor,
     interval: Duration,
@@ -79,7 +79,7 @@ pub(super) struct SearchMonitor {
 }
 
 impl SearchMonitor {
-    /// A monitor as the settings want it, and who tells what it knows; `None` where nobody is to watch.
+    /// The configured monitor and a probe of its results; `None` if monitoring is off.
     pub(super) fn begin(
         configuration: &Configuration,
         database: &Database,
@@ -91,14 +91,14 @@ impl SearchMonitor {
         let probe = SearchProbe::new(move || {
             let totals = watched.search_watch().map_or_else(Vec::new, SearchWatch::totals);
             let Known { stretches, recalls, alerts, unreadable } = knowing.borrow().clone();
-            let alerts = looked_at(&stretches, &recalls, &alerts);
+            let alerts = alert_states(&stretches, &recalls, &alerts);
             SearchReport { totals, stretches, recalls, alerts, unreadable }
         });
         let monitor = Monitor::new(database.clone(), config);
         Ok(Some((Self { monitor, interval: config.interval, webhook, known }, probe)))
     }
 
-    /// Makes a pass each interval until `shutdown` begins.
+    /// Runs a pass each interval until `shutdown` begins.
     pub(super) async fn run(&mut self, shutdown: &Shutdown, pulse: &Pulse) {
         let mut wait = self.interval.min(FIRST);
         loop {
@@ -114,21 +114,21 @@ impl SearchMonitor {
         }
     }
 
-    /// Makes a pass; says why it failed, if it did.
+    /// Runs a pass. Returns why it failed, if it did.
     async fn pass(&mut self) -> Option<String> {
         let Pass { history, recalls, alerts, changes, unreadable, too_large, failures } =
             match self.monitor.pass().await {
                 Ok(pass) => pass,
                 Err(error) => {
                     let reason = error_chain(&error);
-                    tracing::warn!(error = reason, "what searches find could not be looked at");
+                    tracing::warn!(error = reason, "the recall of searches could not be monitored");
                     return Some(reason);
                 }
             };
         if unreadable > 0 && self.known.borrow().unreadable != unreadable {
             tracing::warn!(
                 rows = unreadable,
-                "{unreadable} rows of vector_search_history are passed over: no measurement leaves such a time, number or class; `panopticon doctor` lists odd times"
+                "{unreadable} rows of vector_search_history are skipped: their times, numbers or classes are invalid; `panopticon doctor` lists invalid times"
             );
         }
         for (table, filter_class, count) in &too_large {
@@ -137,28 +137,32 @@ impl SearchMonitor {
                 table.name = table,
                 search.filter = class,
                 count,
-                "{count} searches of {table} are not made again: the ten nearest rows have more bytes than an answer may"
+                "{count} searches of {table} are not replayed: the ten nearest rows exceed the size limit of an answer"
             );
         }
         for (table, error) in &failures {
             let error: &dyn std::error::Error = error;
-            tracing::warn!(error, table.name = table, "what searches of {table} find could not be measured");
+            tracing::warn!(
+                error,
+                table.name = table,
+                "the recall of searches of {table} could not be measured"
+            );
         }
         self.known.send_replace(Known { stretches: history, recalls, alerts, unreadable });
         for change in &changes {
-            tell(change);
+            log_change(change);
             if let Some(webhook) = &self.webhook
                 && let Err(error) = webhook.tell(change).await
             {
                 let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, "an alert was not told: check {VECTOR_ALERT_WEBHOOK_URL}");
+                tracing::warn!(error, "an alert was not delivered: check {VECTOR_ALERT_WEBHOOK_URL}");
             }
         }
         failures.first().map(|(table, error)| format!("{table}: {}", error_chain(error)))
     }
 }
 
-fn tell(change: &AlertChange) {
+fn log_change(change: &AlertChange) {
     let Alert { table, filter_class, evidence, .. } = &change.alert;
     let (class, kind) = (filter_class.as_str(), evidence.kind().as_str());
     match change.change {
@@ -171,12 +175,16 @@ fn tell(change: &AlertChange) {
     }
 }
 
-/// Everything that could be wrong, and what is.
-fn looked_at(stretches: &[SearchHistory], recalls: &[SearchHistory], active: &[Alert]) -> Vec<SearchAlert> {
+/// All possible alerts of the searched tables, with a reason for the active ones.
+fn alert_states(
+    stretches: &[SearchHistory],
+    recalls: &[SearchHistory],
+    active: &[Alert],
+) -> Vec<SearchAlert> {
     let of_rows = stretches.iter().chain(recalls).map(|row| (row.table.clone(), row.filter_class));
     let of_alerts = active.iter().map(|alert| (alert.table.clone(), alert.filter_class));
     let searched: BTreeSet<(String, FilterClass)> = of_rows.chain(of_alerts).collect();
-    let looked_at = searched.iter().flat_map(|(table, filter_class)| {
+    let states = searched.iter().flat_map(|(table, filter_class)| {
         AlertKind::ALL.map(|kind| {
             let is_this = |alert: &&Alert| {
                 (&alert.table, alert.filter_class, alert.evidence.kind()) == (table, *filter_class, kind)
@@ -189,5 +197,5 @@ fn looked_at(stretches: &[SearchHistory], recalls: &[SearchHistory], active: &[A
             }
         })
     });
-    looked_at.collect()
+    states.collect()
 }

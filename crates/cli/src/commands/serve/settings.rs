@@ -1,4 +1,4 @@
-//! What `serve` was told, by flags and settings.
+//! The configuration of `serve`, from flags and settings.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -26,20 +26,20 @@ use crate::{
 pub(super) struct Settings {
     pub(super) server: ServerConfig,
     pub(super) addresses: Vec<(Role, SocketAddr)>,
-    /// Where the gateway passes requests on to; of the gateway alone.
+    /// The services that the gateway forwards requests to; empty unless only the gateway is served.
     pub(super) upstreams: Vec<Upstream>,
-    /// How long what is under way has to end once the process is told to stop: requests, and calls of runs.
+    /// Time that requests and calls of runs in progress may take to end after the signal.
     pub(super) grace: Duration,
 }
 
-/// What answers at an address.
+/// What an address serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     /// One service.
     Service(Service),
     /// All routes of the services in this process.
     All,
-    /// All routes of services that run apart.
+    /// All routes of services that run separately.
     Gateway,
 }
 
@@ -63,10 +63,10 @@ impl Role {
 }
 
 impl Settings {
-    /// Gathers them.
+    /// Reads the settings.
     ///
     /// # Errors
-    /// When one is wrong or missing, or would let everybody in unasked.
+    /// When one is invalid or missing, or when a non-loopback address would be served without a key.
     pub(super) fn gather(configuration: &Configuration, arguments: &ServeArguments) -> anyhow::Result<Self> {
         let roles = match arguments.what {
             None => Service::ALL.into_iter().map(Role::Service).chain([Role::All]).collect(),
@@ -88,10 +88,10 @@ impl Settings {
         let is_allowed = configuration.get(&PANOPTICON_ALLOW_OPEN)? || arguments.allow_open;
         if server.api_key.is_none() && !bind.is_loopback() && !is_allowed {
             return Err(anyhow!(
-                "refused to listen on {bind} without a key, where everybody could read and change all records: set {API_KEY}, or say --allow-open ({PANOPTICON_ALLOW_OPEN}=1) if only friends can reach it"
+                "refused to listen on {bind} without a key, since anyone who can reach it could read and change all records: set {API_KEY}, or use --allow-open ({PANOPTICON_ALLOW_OPEN}=1) on a trusted network"
             ));
         }
-        // By which names others reach an address beyond loopback, only its operator knows.
+        // The host names of a non-loopback address are known only to its operator.
         if !bind.is_loopback() && !configuration.is_given(&PANOPTICON_ALLOWED_HOSTS) {
             server.allowed_hosts = AllowedHosts::Any;
         }
@@ -124,15 +124,15 @@ fn server_config(configuration: &Configuration) -> anyhow::Result<ServerConfig> 
         Some(origins) => Origins::parse(origins).map_err(|error| {
             let place = configuration.place(&PANOPTICON_CORS_ORIGINS);
             match place == PANOPTICON_CORS_ORIGINS.name() {
-                true => anyhow::Error::new(error).context(format!("{place} is wrong")),
-                // What a file has is not repeated.
-                false => anyhow!("{place} is wrong: expected origins such as https://example.org"),
+                true => anyhow::Error::new(error).context(format!("{place} is invalid")),
+                // Values from a file are not repeated.
+                false => anyhow!("{place} is invalid: expected origins such as https://example.org"),
             }
         })?,
         None => Origins::default(),
     };
     let hosts = configuration.text(&PANOPTICON_ALLOWED_HOSTS).map(Hosts::parse);
-    let hosts = hosts.transpose().with_context(|| format!("{PANOPTICON_ALLOWED_HOSTS} is wrong"))?;
+    let hosts = hosts.transpose().with_context(|| format!("{PANOPTICON_ALLOWED_HOSTS} is invalid"))?;
     Ok(ServerConfig {
         api_key: configuration.text(&API_KEY).map(ApiKey::new),
         cors_origins,
@@ -145,7 +145,7 @@ fn server_config(configuration: &Configuration) -> anyhow::Result<ServerConfig> 
     })
 }
 
-/// Where `service` runs, if it runs apart and a setting says where.
+/// The URL of `service`, if it runs separately.
 pub(super) fn upstream(configuration: &Configuration, service: Service) -> anyhow::Result<Option<Upstream>> {
     let name = service_url(service);
     let Some(url) = configuration.text(name) else { return Ok(None) };
@@ -153,7 +153,9 @@ pub(super) fn upstream(configuration: &Configuration, service: Service) -> anyho
     let is_http =
         Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.query().is_none());
     if !is_http {
-        return Err(anyhow!("{name} is no URL of a service: expected one such as http://localhost:8001"));
+        return Err(anyhow!(
+            "{name} is not the URL of a service: expected one such as http://localhost:8001"
+        ));
     }
     Ok(Some(Upstream { service, url: url.trim_end_matches('/').to_owned() }))
 }

@@ -1,4 +1,4 @@
-//! The stores of the services that run in this process, as the settings choose them. None falls back to another.
+//! The storages of the services in this process, as configured. None falls back to another.
 
 use std::{env, path::PathBuf, sync::Arc, time::Duration};
 
@@ -27,21 +27,21 @@ use crate::{
     source::{is_server_url, token},
 };
 
-/// Long enough for a statement that is nearly done; a connection that hangs is not waited for.
+/// Long enough for a statement that is nearly done; a hanging connection is not waited for.
 const CLOSING: Duration = Duration::from_secs(3);
 
-/// Stores that answer and fit.
+/// Storages that are reachable and compatible.
 pub(super) struct Opened {
     storages: Vec<Arc<dyn Storage>>,
-    /// `None` where neither records nor results are in PostgreSQL.
+    /// `None` if neither records nor results are in PostgreSQL.
     pub(super) database: Option<Database>,
     embedded: Option<Watched>,
-    /// They stop when they are dropped.
+    /// They stop when dropped.
     chromas: Vec<Arc<OwnChroma>>,
 }
 
 impl Opened {
-    /// Opens the stores of `services`, and makes their schema current.
+    /// Opens the storages of `services`, and upgrades their schema.
     pub(super) async fn open(
         configuration: &Configuration,
         services: &[Service],
@@ -64,7 +64,7 @@ impl Opened {
         supervisor: &Supervisor,
     ) -> Result<(), Failure> {
         for service in services {
-            configuration.refuse_doubtful_default(storage_type(*service))?;
+            configuration.refuse_uncertain_default(storage_type(*service))?;
         }
         let kinds: Vec<(Service, StorageKind)> = services
             .iter()
@@ -98,31 +98,31 @@ impl Opened {
             database.prepare_service(Service::Judge).await?;
         }
         if let Some(database) = &self.database {
-            tell_of_hidden_rows(database, services).await?;
+            warn_of_hidden_rows(database, services).await?;
         }
         Ok(())
     }
 
-    /// The stores of `services`, which were opened.
+    /// The opened storages of `services`.
     pub(super) fn of(&self, services: &[Service]) -> Vec<Arc<dyn Storage>> {
         self.storages.iter().filter(|storage| services.contains(&storage.service())).cloned().collect()
     }
 
-    /// Where the judge's results are, if it was opened.
+    /// The database with the judge's results, if the judge was opened.
     pub(super) fn results(&self) -> Option<&Database> {
         let is_opened = self.storages.iter().any(|storage| storage.service() == Service::Judge);
         self.database.as_ref().filter(|_| is_opened)
     }
 
-    /// Closes the connections, and lets go of servers of our own.
+    /// Closes the connections, and releases the servers that this process started.
     pub(super) async fn close(self) -> Result<(), Failure> {
         let Self { storages, database, embedded, chromas } = self;
         drop((storages, chromas));
         if let Some(database) = database
             && tokio::time::timeout(CLOSING, database.close()).await.is_err()
         {
-            // The server ends what is still under way once our connections are gone.
-            tracing::warn!("connections to PostgreSQL were still at work and are dropped");
+            // The server ends statements in progress once our connections are gone.
+            tracing::warn!("connections to PostgreSQL were still in use and are dropped");
         }
         match embedded {
             Some(watched) => watched.release().await,
@@ -133,12 +133,12 @@ impl Opened {
 
 /// Limits of the connections to the database.
 fn limits(configuration: &Configuration) -> anyhow::Result<DatabaseOptions> {
-    // One is for checks alone.
+    // One is reserved for checks.
     let max_connections = configuration.get(&PANOPTICON_DATABASE_CONNECTIONS)? - 1;
     Ok(DatabaseOptions { max_connections, ..DatabaseOptions::default() })
 }
 
-/// The Chroma server of `service`: the one of a URL, or one of our own on a directory.
+/// The Chroma server of `service`: the one at a URL, or one that this process starts on a directory.
 async fn chroma(
     configuration: &Configuration,
     service: Service,
@@ -152,8 +152,8 @@ async fn chroma(
         )));
     };
     if is_server_url(place) {
-        configuration.refuse_doubted_server(name, None)?;
-        configuration.refuse_doubted_storage(service)?;
+        configuration.refuse_untrusted_server(name, None)?;
+        configuration.refuse_untrusted_storage(service)?;
         let token = configuration.chroma_token(None).map(token).transpose().map_err(Failure::usage)?;
         return Ok((ServerOptions { token, ..ServerOptions::new(place) }, None));
     }
@@ -163,8 +163,8 @@ async fn chroma(
             "{name} is neither a path nor an http:// or https:// URL, and is not repeated here since it may hold a password"
         )));
     }
-    configuration.refuse_doubted_directory(name)?;
-    configuration.refuse_doubted_storage(service)?;
+    configuration.refuse_untrusted_directory(name)?;
+    configuration.refuse_untrusted_storage(service)?;
     let is_upgrade = configuration.get(&PANOPTICON_CHROMA_UPGRADE).map_err(Failure::usage)?;
     let consent = if is_upgrade { Consent::Given } else { Consent::Refused };
     let chroma = start_own(own, directory, consent).await.map_err(|error| match error {
@@ -176,7 +176,7 @@ async fn chroma(
     Ok((ServerOptions::new(chroma.url()), Some(chroma)))
 }
 
-/// This program, even if its file has been replaced. Linux alone needs a launcher.
+/// This program, even if its file has been replaced. Only Linux needs a launcher.
 const OURSELVES: &str = "/proc/self/exe";
 
 /// Starts a server, which blocks, away from the async threads.
@@ -187,23 +187,23 @@ async fn start_own(
 ) -> Result<Arc<OwnChroma>, ChromaError> {
     let own = Arc::clone(own);
     to_end(move || {
-        // Without PATH there is nowhere to look.
+        // Without PATH, nothing is found.
         let program = ChromaProgram::find(&env::var_os("PATH").unwrap_or_default(), OURSELVES)?;
         own.start(&program, &directory, consent)
     })
     .await
 }
 
-/// Says of which tables policies hide rows from us: lists and searches show what they let through.
-async fn tell_of_hidden_rows(database: &Database, services: &[Service]) -> Result<(), Failure> {
+/// Warns of tables whose row-level security hides rows from this role.
+async fn warn_of_hidden_rows(database: &Database, services: &[Service]) -> Result<(), Failure> {
     for table in database.tables_with_hidden_rows().await? {
         tracing::warn!(
-            "row-level security hides rows of table `{table}` from this role: lists and searches show what a policy lets through; use the role that owns the table or one with BYPASSRLS"
+            "row-level security hides rows of table `{table}` from this role: lists and searches show only the rows that a policy permits; use the role that owns the table or one with BYPASSRLS"
         );
     }
     for table in services.iter().map(|service| Table::of(*service)) {
         match database.check_access(&table, Access::Read).await {
-            // Said above.
+            // Logged above.
             Err(store::Error::HiddenRows { .. }) => {}
             Err(error @ store::Error::TablePrivilege { .. }) => tracing::warn!("{error}"),
             result => result?,

@@ -1,4 +1,4 @@
-//! The whole screen.
+//! The whole report.
 
 use expect_test::expect;
 use records::Service;
@@ -171,7 +171,7 @@ fn unreadable() -> TableExamination {
 }
 
 #[test]
-fn everything_is_on_one_screen_within_its_width() {
+fn report_has_all_facts_and_findings_within_its_width() {
     let examination = Examination {
         server: server(),
         tables: vec![unreadable(), indexed()],
@@ -189,22 +189,23 @@ fn everything_is_on_one_screen_within_its_width() {
           other extensions: pg_stat_statements 1.12
 
         articles\u{1b}[31m: about 20,000 rows, 36.7 MB, indexes 44.0 MB
-          searches now  not looked at, since the role may not read it
-          upkeep        0 dead rows; VACUUM never, ANALYZE never (UTC)
-          embeddings    not looked at, since the role may not read it
+          searches now  not examined: the role may not read it
+          maintenance   0 dead rows; VACUUM never, ANALYZE never (UTC)
+          embeddings    not examined: the role may not read it
 
         queries: 20,000 rows, 36.7 MB, indexes 44.0 MB
           vector index  queries_panopticon_vector, hnsw with m 16, ef_construction 64,
                         41.9 MB
           searches now  recall 0.800 (0.750 to 0.850) in 1.2 ms with 80 candidates;
                         exact in 21.0 ms (medians of 30)
-          lately        recall 0.990, half within 1.5 ms, 99 % within 9.0 ms; filters:
+          recent        recall 0.990, half within 1.5 ms, 99 % within 9.0 ms; filters:
                         category; 1,234 searches until 2026-01-31 12:05 (UTC)
-          upkeep        12,345 dead rows; VACUUM never, ANALYZE 2026-01-31 12:00 (UTC)
+          maintenance   12,345 dead rows; VACUUM never, ANALYZE 2026-01-31 12:00 (UTC)
           embeddings    of all rows: 3 missing, 2 shared with another text
-                        32 of 32 tried are what all-MiniLM-L6-v2 makes of their text
+                        32 of 32 checked equal the embedding of their text by
+                        all-MiniLM-L6-v2
 
-        not there yet: llm_outputs; `panopticon serve` and `panopticon migrate` make
+        not created yet: llm_outputs; `panopticon serve` and `panopticon migrate` create
           what they need
 
         warning: pgvector 0.8.3: VACUUM of HNSW indexes can fail ("hnsw graph not
@@ -279,12 +280,12 @@ fn empty_and_healthy_databases_say_so() {
     let findings = diagnose(&examination, &Policy::default());
     expect![[r#"
         db.example:5432/panopticon as judge: PostgreSQL 18.6, pgvector 0.8.7 installed,
-          but not in this database yet
+          but not created in this database yet
           of a machine with 17.2 GB
           other extensions: pg_stat_statements 1.12
 
-        not there yet: evaluation_metrics, llm_outputs, queries; `panopticon serve` and
-          `panopticon migrate` make what they need
+        not created yet: evaluation_metrics, llm_outputs, queries; `panopticon serve`
+          and `panopticon migrate` create what they need
 
         Nothing is wrong."#]]
     .assert_eq(&screen(&examination, &findings, 80));
