@@ -1,9 +1,8 @@
 //! Decided records become batches: rows in the form in which they are sent, and what else one transaction changes.
 
 use store::postgres::write::{Batch, row_digest};
-use uuid::Uuid;
 
-use crate::{classify::Classified, digest::CollectionDigest, target::Action};
+use crate::{classify::Classified, digest::CollectionDigest, options::BatchOptions, target::Action};
 
 /// A batch is whole when it reaches this size, however few its rows: memory is what counts then.
 const MAX_BATCH_BYTES: usize = 8 << 20;
@@ -11,15 +10,6 @@ const MAX_BATCH_BYTES: usize = 8 << 20;
 /// The first batch is small, so that the connections have something to do soon; each next one is twice as large, up to
 /// what was asked for.
 const FIRST_BATCH_ROWS: usize = 250;
-
-/// What batches are to be like.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct BatchOptions {
-    /// The run that brings the rows.
-    pub(crate) run: Uuid,
-    /// Rows in one batch, at most.
-    pub(crate) batch_rows: usize,
-}
 
 /// Makes batches of records, in the order of the source.
 pub(crate) struct Batcher {

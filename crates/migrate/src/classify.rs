@@ -15,10 +15,11 @@ use store::{
 use uuid::Uuid;
 
 use crate::{
-    mapping::{Defaults, MissingVectors, RejectReason, check_record, map_record},
+    mapping::{Defaults, RejectReason, check_record, map_record},
+    options::Choices,
     quarantine::Quarantine,
     report::{Conflict, ConflictReason, CopyReport, Examples, Reject},
-    target::{Action, EditedRows, TargetRows},
+    target::{Action, TargetRows},
 };
 
 /// Decides on records one by one, in the order of the source.
@@ -33,13 +34,6 @@ pub(crate) struct Classifier {
     taken: HashSet<Uuid>,
     pub(crate) tally: Tally,
     scratch: Vec<u8>,
-}
-
-/// What the user wants done with the odd ones.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Choices {
-    pub(crate) missing_vectors: MissingVectors,
-    pub(crate) edited_rows: EditedRows,
 }
 
 /// How many records there were of each kind.

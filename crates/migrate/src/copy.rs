@@ -24,19 +24,15 @@ use uuid::Uuid;
 
 use crate::{
     Error,
-    batcher::{BatchOptions, Batcher},
+    batcher::Batcher,
     classify::{Classified, Classifier},
     digest::CollectionDigest,
     mapping::{RejectReason, check_record},
     observe::{Counter, Event, Observer, Phase, Step},
-    options::RejectedRecords,
+    options::{BatchOptions, Embed, RejectedRecords},
     plan::Plan,
     read::{Read, SourceCollection, Visitor},
 };
-
-/// Makes a vector from a text.
-pub type Embed =
-    Arc<dyn Fn(&str) -> Result<Embedding, Box<dyn std::error::Error + Send + Sync>> + Send + Sync>;
 
 /// How to copy.
 #[derive(Clone)]

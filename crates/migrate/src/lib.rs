@@ -35,12 +35,13 @@ mod undo;
 mod verify;
 mod whole;
 
-pub use copy::Embed;
 pub use discrepancy::Discrepancy;
 pub use error::Error;
 pub use mapping::{Defaults, RejectReason};
 pub use observe::{Event, Observer, Phase, Step};
-pub use options::{Comparison, MigrateOptions, Mode, RejectedRecords, StaleRows, Transfer, VerifyOptions};
+pub use options::{
+    Comparison, EditedRows, Embed, MigrateOptions, Mode, RejectedRecords, StaleRows, Transfer, VerifyOptions,
+};
 pub use place::{IsReserved, Placement, Target};
 pub use read::SourceCollection;
 pub use report::{
@@ -48,6 +49,5 @@ pub use report::{
     Report, Searches, Stopped, Verification,
 };
 pub use run::{migrate, verify};
-pub use target::EditedRows;
 pub use undo::{UndoReport, UndoneTable, undo};
 pub use whole::{WholeSource, migrate_collections, verify_collections};

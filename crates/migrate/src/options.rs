@@ -1,12 +1,12 @@
 //! What to migrate, and how.
 
+use std::sync::Arc;
+
+use records::Embedding;
 use store::postgres::{MAX_COPY_CONNECTIONS, Table};
 use uuid::Uuid;
 
-use crate::{
-    Error, batcher::BatchOptions, classify::Choices, copy::Embed, mapping::MissingVectors,
-    read::SourceCollection, target::EditedRows,
-};
+use crate::{Error, mapping::MissingVectors, read::SourceCollection};
 
 /// A migration is to take less than 400 MB in all, and needs some 100 MB and 60 bytes a record beside this. 100,000
 /// records of 384 dimensions with short texts fit.
@@ -48,6 +48,15 @@ pub enum StaleRows {
     Delete,
 }
 
+/// What to do with rows that were edited in PostgreSQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EditedRows {
+    /// Keep them and report them.
+    Keep,
+    /// Write over them.
+    Overwrite,
+}
+
 /// How far to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -65,6 +74,10 @@ pub enum Comparison {
     /// None.
     Skip,
 }
+
+/// Makes a vector from a text.
+pub type Embed =
+    Arc<dyn Fn(&str) -> Result<Embedding, Box<dyn std::error::Error + Send + Sync>> + Send + Sync>;
 
 /// How to migrate.
 #[derive(Clone)]
@@ -108,6 +121,22 @@ impl Default for MigrateOptions {
             index_policy: upkeep::Policy::default(),
         }
     }
+}
+
+/// What batches are to be like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchOptions {
+    /// The run that brings the rows.
+    pub(crate) run: Uuid,
+    /// Rows in one batch, at most.
+    pub(crate) batch_rows: usize,
+}
+
+/// What the user wants done with the odd ones.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Choices {
+    pub(crate) missing_vectors: MissingVectors,
+    pub(crate) edited_rows: EditedRows,
 }
 
 impl MigrateOptions {

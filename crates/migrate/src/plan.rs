@@ -7,9 +7,9 @@ use uuid::Uuid;
 
 use crate::{
     Error,
-    batcher::BatchOptions,
     classify::Classifier,
     observe::{Counter, Observer, Phase},
+    options::BatchOptions,
     read::{SourceCollection, Visitor},
     spool::{Spool, Spooler},
 };

@@ -7,7 +7,7 @@ use store::{
     postgres::{
         Access, AdvisoryLock, Database, Table,
         groups::Group,
-        jobs::{Commit, Counts, Job, JobStatus, Origin},
+        jobs::{Commit, Counts, Job, JobStatus},
         schema::TableState,
     },
 };
@@ -18,13 +18,12 @@ use crate::{
     classify::Classifier,
     error::MAX_DIMENSION,
     observe::{Counter, Event, Observer, Phase, Step},
-    options::{MigrateOptions, Mode, RejectedRecords, StaleRows, Transfer},
+    options::{EditedRows, MigrateOptions, Mode, RejectedRecords, StaleRows, Transfer},
     plan::{Plan, Spooling, plan},
     quarantine::Quarantine,
-    read::SourceCollection,
     report::{CollectionReport, Conflict, ConflictReason, Phases, Stopped},
     resume::{Earlier, Origins},
-    target::{EditedRows, TargetRows},
+    target::TargetRows,
 };
 
 /// A transfer that is decided upon.
@@ -97,18 +96,6 @@ impl Prepared {
     }
 }
 
-/// Where the records of `source` come from.
-pub(crate) fn origin(source: &SourceCollection) -> Origin {
-    let collection = source.collection();
-    Origin {
-        collection_id: collection.id,
-        tenant: collection.tenant.clone(),
-        database: collection.database.clone(),
-        collection: collection.name.clone(),
-        source: source.source_name().to_owned(),
-    }
-}
-
 /// Holds the table, reads both sides and decides, without changing anything.
 pub(crate) async fn prepare(
     database: &Database,
@@ -163,7 +150,7 @@ pub(crate) async fn decide(
     if state != Some(TableState::Absent) {
         database.check_access(&table, Access::Write).await?;
     }
-    let origin = origin(&source);
+    let origin = source.origin();
     let state = match state {
         Some(state) => state,
         None => database.table_state(&table).await.map_err(Error::store("use", &table.name))?,

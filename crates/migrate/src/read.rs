@@ -13,7 +13,7 @@ use std::{
 
 use chroma::{Collection, Record, Vector, Warning};
 use records::lock::Mutex;
-use store::chroma::Source;
+use store::{chroma::Source, postgres::jobs::Origin};
 
 use crate::Error;
 
@@ -61,9 +61,15 @@ impl SourceCollection {
         })
     }
 
-    /// The directory or the URL, without what may be secret.
-    pub(crate) fn source_name(&self) -> &str {
-        &self.source_name
+    /// Where the records come from; the source without what may be secret.
+    pub(crate) fn origin(&self) -> Origin {
+        Origin {
+            collection_id: self.collection.id,
+            tenant: self.collection.tenant.clone(),
+            database: self.collection.database.clone(),
+            collection: self.collection.name.clone(),
+            source: self.source_name.as_ref().to_owned(),
+        }
     }
 
     /// The source, which no other thread reads meanwhile.

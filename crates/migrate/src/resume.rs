@@ -6,7 +6,7 @@ use store::postgres::{
 };
 use uuid::Uuid;
 
-use crate::{Error, options::Transfer, prepare::origin};
+use crate::{Error, options::Transfer};
 
 /// What earlier jobs mean for a migration of one collection into one table.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,7 +68,7 @@ impl Earlier {
     /// # Errors
     /// As [`look_back`]'s.
     pub(crate) fn of(jobs: &[Job], transfer: &Transfer) -> Result<Self, Error> {
-        look_back(jobs, &origin(&transfer.source), &transfer.table)
+        look_back(jobs, &transfer.source.origin(), &transfer.table)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     classify::Tally,
     observe::{Event, Observer, Step},
     options::{MigrateOptions, Mode, RejectedRecords, Transfer, VerifyOptions, missing_vectors},
-    prepare::{begin, origin, prepare},
+    prepare::{begin, prepare},
     report::{CollectionReport, Phases, Report, Stopped},
     resume::Origins,
     verify::VerifyTask,
@@ -116,7 +116,7 @@ pub(crate) fn nothing_to_migrate(transfer: &Transfer, run_id: Uuid) -> Collectio
     let warnings = transfer.source.collection().warnings.clone();
     CollectionReport {
         copied: Some(tally.into_report(Counts::default(), 0, warnings)),
-        ..CollectionReport::new(origin(&transfer.source), &transfer.table.name, run_id)
+        ..CollectionReport::new(transfer.source.origin(), &transfer.table.name, run_id)
     }
 }
 
@@ -138,7 +138,7 @@ pub async fn verify(
     let jobs = database.jobs().await?;
     let mut collections = Vec::new();
     for transfer in transfers {
-        let origins = Origins::of(&jobs, &origin(&transfer.source), &transfer.table);
+        let origins = Origins::of(&jobs, &transfer.source.origin(), &transfer.table);
         let (transfer, records) = transfer.counted().await?;
         if is_nothing(database, &transfer, records, &origins).await? {
             collections.push(nothing_to_migrate(&transfer, Uuid::nil()));
@@ -182,7 +182,7 @@ pub(crate) async fn compare(
     observer: &Observer,
 ) -> Result<CollectionReport, Error> {
     let CompareTask { transfer: Transfer { source, table }, origins, options, most_searches } = task;
-    let origin = origin(&source);
+    let origin = source.origin();
     database.check_table(&table).await.map_err(Error::store("read", &table.name))?;
     let mut phases = Phases::default();
     let task = VerifyTask {

@@ -5,11 +5,7 @@ use std::ops::ControlFlow;
 
 use store::postgres::write::Batch;
 
-use crate::{
-    batcher::{BatchOptions, Batcher},
-    classify::Classified,
-    digest::CollectionDigest,
-};
+use crate::{batcher::Batcher, classify::Classified, digest::CollectionDigest, options::BatchOptions};
 
 /// All batches of a collection.
 pub(crate) struct Spool {

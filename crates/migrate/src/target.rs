@@ -6,7 +6,7 @@ use store::{
 };
 use uuid::Uuid;
 
-use crate::{Error, report::ConflictReason, resume::Origins};
+use crate::{Error, options::EditedRows, report::ConflictReason, resume::Origins};
 
 /// The rows of a table, to be looked up by id.
 #[derive(Clone, Debug, Default)]
@@ -30,15 +30,6 @@ struct BroughtRow {
     is_edited: bool,
     /// Whether a record of the source was found for it.
     is_seen: bool,
-}
-
-/// What to do with rows that were edited in PostgreSQL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EditedRows {
-    /// Keep them and report them.
-    Keep,
-    /// Write over them.
-    Overwrite,
 }
 
 /// What becomes of a record.

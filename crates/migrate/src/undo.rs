@@ -9,7 +9,7 @@ use store::postgres::{
 };
 use uuid::Uuid;
 
-use crate::{Error, target::EditedRows};
+use crate::{Error, options::EditedRows};
 
 /// A run that was taken back.
 #[derive(Clone, Debug)]

@@ -20,7 +20,6 @@ use crate::{
     mapping::{Defaults, MissingVectors, RejectReason, check_record, map_record},
     observe::{Counter, Observer, Phase},
     parity::NearestInSource,
-    prepare::origin,
     quarantine::Quarantine,
     read::{SourceCollection, Visitor},
     report::{Difference, Reject, Verification},
@@ -62,7 +61,7 @@ pub(crate) async fn verify(
     let searches = NearestInSource::samples(rows.brought()).min(task.most_searches);
     let samples = rows.sample(searches);
     let queries = embeddings_of(database, &task, &samples).await?;
-    let set_aside = database.quarantined(&task.origins.own_runs, &origin(&source)).await?;
+    let set_aside = database.quarantined(&task.origins.own_runs, &source.origin()).await?;
     let (source, total) = source.record_count().await?;
     let comparer = Comparer {
         table: task.table.clone(),

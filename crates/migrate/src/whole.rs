@@ -27,7 +27,7 @@ use crate::{
     observe::{Event, Observer, Phase, Step},
     options::{MigrateOptions, Mode, RejectedRecords, Transfer, VerifyOptions},
     place::{IsReserved, Placement},
-    prepare::{Begun, Effort, Prepared, begin, check_dimension, decide, origin},
+    prepare::{Begun, Effort, Prepared, begin, check_dimension, decide},
     read::SourceCollection,
     report::{CollectionReport, Outcome, Report, Stopped},
     resume::{Earlier, Origins},
@@ -145,7 +145,7 @@ pub async fn verify_collections(
         let jobs = database.jobs_about(&tables, &ids).await?;
         let (jobs, silent) = (&jobs, &silent);
         let compared = stream::iter(lot).map(|transfer| async move {
-            let (origin, table) = (origin(&transfer.source), transfer.table.name.clone());
+            let (origin, table) = (transfer.source.origin(), transfer.table.name.clone());
             let origins = Origins::of(jobs, &origin, &transfer.table);
             let task = CompareTask { transfer, origins, options, most_searches: usize::MAX };
             let compared = Box::pin(compare_one(database, task, silent)).await;
@@ -291,7 +291,7 @@ impl Run<'_> {
         let mut prepared: Vec<(usize, Prepared)> = Vec::new();
         let mut room_bytes = self.options.spool_bytes;
         for (position, transfer) in lot.into_iter().enumerate() {
-            let (origin, table) = (origin(&transfer.source), transfer.table.name.clone());
+            let (origin, table) = (transfer.source.origin(), transfer.table.name.clone());
             match Box::pin(self.decide(transfer, &known, room_bytes)).await {
                 Ok(Decided::Ready(one)) => {
                     room_bytes -= one.plan.spool.as_ref().map_or(0, |spool| spool.size_bytes);
