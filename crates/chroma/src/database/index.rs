@@ -5,8 +5,7 @@
 //! A newer index than the database's snapshot is no harm: the log repeats what it has absorbed.
 
 use std::{
-    fs::FileType,
-    io, thread,
+    thread,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -16,12 +15,13 @@ use uuid::Uuid;
 use super::{
     Database,
     catalog::StoredCollection,
+    inaccessible,
     log::LogIndex,
     salvage::{self, Salvaged},
 };
 use crate::{
     error::Error,
-    hnsw::{self, Inaccessible, Index, IndexError, Labels, Load},
+    hnsw::{self, Index, IndexError, Labels, Load},
     warning::{Tally, Warning, WarningCode},
 };
 
@@ -66,7 +66,7 @@ impl SegmentIndex {
         let load = || hnsw::load(&database.root, segment.id, stored.shape, is_flushed);
         match while_files_rest(database, segment.id, load) {
             Load::NeverFlushed => {}
-            Load::Unreadable(error) => return Err(self::unreadable(database, segment.id, &error)),
+            Load::Unreadable(error) => return Err(inaccessible::unreadable(database, segment.id, &error)),
             Load::Lost(error, remains) => {
                 this.is_lost = true;
                 this.loss = Some((error, remains));
@@ -135,34 +135,6 @@ impl SegmentIndex {
     /// Whether a writer has touched the file of vectors since it was loaded.
     pub(crate) fn has_changed(&self) -> bool {
         self.index.as_ref().is_some_and(|index| index.stamp() != self.stamp)
-    }
-}
-
-/// Why files of the index `segment` that are there cannot be looked at.
-pub(super) fn unreadable(database: &Database, segment: Uuid, error: &IndexError) -> Error {
-    let Inaccessible { file, code } = error.inaccessible().unwrap_or(Inaccessible { file: None, code: None });
-    inaccessible(database, segment, file, code)
-}
-
-/// The error of a `file` of the index `segment`, or its folder, that the system refused with `code`.
-pub(super) fn inaccessible(
-    database: &Database,
-    segment: Uuid,
-    file: Option<&'static str>,
-    code: Option<i32>,
-) -> Error {
-    let mut path = database.path.join(segment.hyphenated().to_string());
-    path.extend(file);
-    let is = |kind: fn(&FileType) -> bool| {
-        path.symlink_metadata().is_ok_and(|metadata| kind(&metadata.file_type()))
-    };
-    match code {
-        _ if file.is_none() && !is(FileType::is_dir) && path.symlink_metadata().is_ok() => {
-            Error::NotFolder { path }
-        }
-        None => Error::NotRegularFile { path },
-        Some(_) if is(FileType::is_symlink) => Error::NotRegularFile { path },
-        Some(code) => Error::Io { operation: "read", path, source: io::Error::from_raw_os_error(code) },
     }
 }
 

@@ -3,12 +3,13 @@
 
 use std::cmp::Ordering;
 
-use rusqlite::types::ValueRef;
+use rusqlite::{Statement, types::ValueRef};
 
 use super::{runs::Runs, snapshot::Snapshot, statements};
 use crate::{
     bits::Bits,
     error::Error,
+    hnsw,
     ids::{IdTable, IdText},
     warning::{Tally, WarningCode},
 };
@@ -310,6 +311,25 @@ fn next(previous: Option<LogVector>, row: &LogRow<'_>, segments: &Segments<'_>) 
         }
         (Operation::Add, Some(_)) => previous,
     }
+}
+
+/// The vector of a log row, by the statement [`statements::LOG_VECTOR`](super::statements::LOG_VECTOR); `None`
+/// if its bytes are none.
+pub(super) fn read_vector(
+    snapshot: &Snapshot,
+    statement: &mut Statement<'_>,
+    seq_id: i64,
+) -> Result<Option<Vec<f32>>, Error> {
+    let error = snapshot.error("a vector of the log");
+    let mut rows = statement.query([seq_id]).map_err(&error)?;
+    let Some(row) = rows.next().map_err(&error)? else { return Ok(None) };
+    let is_float32 = row.get_ref(1).map_err(&error)? == ValueRef::Text(b"FLOAT32");
+    Ok(match row.get_ref(0).map_err(&error)? {
+        ValueRef::Blob(bytes) if is_float32 && !bytes.is_empty() && bytes.len() % 4 == 0 => {
+            Some(hnsw::components(bytes))
+        }
+        _ => None,
+    })
 }
 
 #[cfg(test)]

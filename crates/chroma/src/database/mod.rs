@@ -2,6 +2,7 @@
 
 mod catalog;
 mod cursor;
+mod inaccessible;
 mod index;
 mod log;
 mod orphans;

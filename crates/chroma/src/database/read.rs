@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use rusqlite::{Statement, types::ValueRef};
+use rusqlite::types::ValueRef;
 
 use super::{
     Database,
@@ -11,6 +11,7 @@ use super::{
     index::SegmentIndex,
     log::{LogIndex, LogVector, Operation, Unapplied},
     seq_id, statements,
+    vector::Vectors,
 };
 use crate::{
     error::Error,
@@ -31,14 +32,10 @@ const INDEX_RELOADS: u32 = 5;
 
 /// The state of one read.
 pub(crate) struct Reader<'d> {
-    pub(crate) database: &'d Database,
-    pub(crate) stored: &'d StoredCollection,
-    pub(crate) index: SegmentIndex,
+    vectors: Vectors<'d>,
     log: LogIndex,
-    pub(crate) log_vector: Statement<'d>,
     batch: Vec<Pending>,
     batch_bytes: usize,
-    pub(crate) tally: Tally,
     report: ReadReport,
 }
 
@@ -64,14 +61,10 @@ impl<'d> Reader<'d> {
         let log_vector = database.snapshot.connection.prepare(statements::LOG_VECTOR);
         let log_vector = log_vector.map_err(database.snapshot.error("a vector of the log"))?;
         Ok(Self {
-            database,
-            stored,
-            index,
+            vectors: Vectors { database, stored, index, log_vector, tally },
             log,
-            log_vector,
             batch: Vec::new(),
             batch_bytes: 0,
-            tally,
             report,
         })
     }
@@ -97,14 +90,16 @@ impl<'d> Reader<'d> {
         if self.report.complete {
             self.warn_of_unmet();
         }
-        self.report.warnings.extend(self.tally.into_warnings());
+        self.report.warnings.extend(self.vectors.tally.into_warnings());
         Ok(self.report)
     }
 
     /// Records of the metadata segment, with what the log adds to them.
     fn visit_stored(&mut self, visit: Visit<'_>) -> Result<ControlFlow<()>, Error> {
-        let database = self.database;
-        let Some(segment) = &self.stored.metadata_segment else { return Ok(ControlFlow::Continue(())) };
+        let database = self.vectors.database;
+        let Some(segment) = &self.vectors.stored.metadata_segment else {
+            return Ok(ControlFlow::Continue(()));
+        };
         let Some(runs) = database.record_runs.get(&segment.key) else {
             return Ok(ControlFlow::Continue(()));
         };
@@ -178,10 +173,10 @@ impl<'d> Reader<'d> {
         let (mut fields, changed) = stored.unzip();
         let (log_vector, unapplied) = self.log.meet(id, changed.flatten());
         for row in unapplied {
-            apply(self.database, &mut fields, row)?;
+            apply(self.vectors.database, &mut fields, row)?;
         }
         let Some(fields) = fields else { return Ok(ControlFlow::Continue(())) };
-        let vector = self.vector(id, log_vector)?;
+        let vector = self.vectors.best(id, log_vector)?;
         self.batch_bytes += fields.document.as_ref().map_or(0, String::len);
         if let Vector::Present { embedding, .. } = &vector {
             self.batch_bytes += size_of_val(embedding.as_slice());
@@ -198,19 +193,25 @@ impl<'d> Reader<'d> {
         let mut batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
         let mut attempts = 0..INDEX_RELOADS;
-        while self.index.has_changed() {
+        while self.vectors.index.has_changed() {
             let message = "files of the index changed while it was read; it was read again, stop the writer";
             if self.report.warnings.iter().all(|warning| warning.code != WarningCode::IndexChanged) {
                 self.report.warnings.push(Warning::new(WarningCode::IndexChanged, message));
             }
             let (warnings, mut tally) = (&mut self.report.warnings, Tally::default());
-            self.index = SegmentIndex::lost();
+            self.vectors.index = SegmentIndex::lost();
             if attempts.next().is_some() {
-                self.index = SegmentIndex::load(self.database, self.stored, warnings, &mut tally)?;
-                self.index.salvage(self.database, self.stored, &self.log, warnings)?;
+                self.vectors.index =
+                    SegmentIndex::load(self.vectors.database, self.vectors.stored, warnings, &mut tally)?;
+                self.vectors.index.salvage(
+                    self.vectors.database,
+                    self.vectors.stored,
+                    &self.log,
+                    warnings,
+                )?;
             }
             for pending in &mut batch {
-                pending.vector = self.vector(&pending.id, pending.log_vector)?;
+                pending.vector = self.vectors.best(&pending.id, pending.log_vector)?;
             }
         }
         for pending in batch.drain(..) {
@@ -235,23 +236,24 @@ impl<'d> Reader<'d> {
                     Origin::Salvaged => self.report.salvaged += 1,
                 }
                 if self
+                    .vectors
                     .stored
                     .collection
                     .dimension
                     .is_some_and(|dimension| dimension != embedding.dimension())
                 {
                     let what = "vectors are not of the collection's dimension, of";
-                    self.tally.add(WarningCode::DimensionMismatch, what, &id);
+                    self.vectors.tally.add(WarningCode::DimensionMismatch, what, &id);
                 }
             }
             Vector::Missing { .. } => {
                 self.report.missing += 1;
-                self.tally.add(WarningCode::VectorMissing, "records have no vector", &id);
+                self.vectors.tally.add(WarningCode::VectorMissing, "records have no vector", &id);
             }
         }
         if lost_values > 0 {
             let what = "records have metadata keys without a value (NaN, which Chroma does not store)";
-            self.tally.add(WarningCode::MetadataValueLost, what, &id);
+            self.vectors.tally.add(WarningCode::MetadataValueLost, what, &id);
         }
         let id = text::decode_owned(id);
         if let Some(original) = id.original {
@@ -259,7 +261,7 @@ impl<'d> Reader<'d> {
         }
         if !problems.is_empty() {
             let what = "records hold something that has no place in their fields";
-            self.tally.add(WarningCode::RecordProblem, what, id.text.as_bytes());
+            self.vectors.tally.add(WarningCode::RecordProblem, what, id.text.as_bytes());
         }
         Record { id: id.text, document, uri, metadata, vector, created_at, problems }
     }
@@ -268,15 +270,15 @@ impl<'d> Reader<'d> {
     fn warn_of_unmet(&mut self) {
         for id in self.log.unmet_claims() {
             let what = "ids of the log have no record and were not deleted";
-            self.tally.add(WarningCode::LogRowUnapplied, what, &id);
+            self.vectors.tally.add(WarningCode::LogRowUnapplied, what, &id);
         }
         // An index that was loaded again does not know what the first one was asked.
         let was_reloaded =
             self.report.warnings.iter().any(|warning| warning.code == WarningCode::IndexChanged);
-        let Some(index) = self.index.index.as_ref().filter(|_| !was_reloaded) else { return };
+        let Some(index) = self.vectors.index.index.as_ref().filter(|_| !was_reloaded) else { return };
         for id in index.unmet_ids().filter(|id| !self.log.says_deleted(id)) {
             let what = "vectors of the index belong to no record, of";
-            self.tally.add(WarningCode::VectorWithoutRecord, what, &id);
+            self.vectors.tally.add(WarningCode::VectorWithoutRecord, what, &id);
         }
     }
 }

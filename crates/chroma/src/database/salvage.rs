@@ -18,10 +18,9 @@ use rusqlite::types::ValueRef;
 use super::{
     Database,
     catalog::{StoredCollection, VectorSegment},
-    index,
+    inaccessible::{refuse_inaccessible, unreadable},
     log::{self, Effect, LogIndex, Operation},
     statements,
-    vector::{is_same, read_log_vector, refuse_inaccessible},
 };
 use crate::{
     error::Error,
@@ -127,7 +126,7 @@ pub(super) fn salvage(
 /// The same error, if it is one of damage: what we are not let see is not lost.
 fn damage(database: &Database, segment: &VectorSegment, error: IndexError) -> Result<IndexError, Error> {
     match error.inaccessible() {
-        Some(_) => Err(index::unreadable(database, segment.id, &error)),
+        Some(_) => Err(unreadable(database, segment.id, &error)),
         None => Ok(error),
     }
 }
@@ -348,9 +347,9 @@ fn confirmations(
     let mut statement = database.snapshot.connection.prepare(statements::LOG_VECTOR).map_err(&error)?;
     let mut confirmed = 0;
     for (id, seq_id, effect) in log.vectors(changed).filter(|(_, seq_id, _)| *seq_id <= mark) {
-        let Some(written) = read_log_vector(&database.snapshot, &mut statement, seq_id)? else { continue };
+        let Some(written) = log::read_vector(&database.snapshot, &mut statement, seq_id)? else { continue };
         match index.vector(&id) {
-            Ok(Some(indexed)) if is_same(&written, &indexed) => confirmed += 1,
+            Ok(Some(indexed)) if indexed.is_same(&written) => confirmed += 1,
             Ok(None) => {}
             Ok(Some(_)) if effect != Effect::Certain => {}
             Ok(Some(_)) => return Ok(None),

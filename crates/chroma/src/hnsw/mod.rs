@@ -117,6 +117,23 @@ pub(crate) struct IndexedVector {
     pub(crate) salvaged: bool,
 }
 
+/// How far log and cosine index may differ, relative to the largest component, and still hold one vector:
+/// unit vector times length is off by 2 ulp, about 2e-7.
+const SAME_VECTOR: f32 = 1e-5;
+
+impl IndexedVector {
+    /// Whether the index holds what the log row wrote.
+    pub(crate) fn is_same(&self, written: &[f32]) -> bool {
+        let pairs = || written.iter().zip(&self.components);
+        let same_length = written.len() == self.components.len();
+        if !self.rounded {
+            return same_length && pairs().all(|(a, b)| a.to_bits() == b.to_bits());
+        }
+        let largest = written.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+        same_length && pairs().all(|(a, b)| (a - b).abs() <= SAME_VECTOR * largest)
+    }
+}
+
 /// Why an index cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IndexError {

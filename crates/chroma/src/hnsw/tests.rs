@@ -236,3 +236,15 @@ fn length_that_is_no_number_does_not_pass_for_a_vector_as_it_was_written() {
     let found = loaded(&root, Normalisation::All).vector(b"a").unwrap().unwrap();
     assert!(found.rounded && found.components.iter().all(|component| component.is_nan()), "{found:?}");
 }
+
+#[test]
+fn rounded_vectors_are_the_same_within_tolerance_and_exact_ones_bit_for_bit() {
+    let is_same = |written: &[f32], components: &[f32], rounded| {
+        IndexedVector { components: components.to_vec(), rounded, salvaged: false }.is_same(written)
+    };
+    assert!(is_same(&[3.0, 0.0], &[3.000_001, 1e-6], true));
+    assert!(!is_same(&[3.0, 0.0], &[3.001, 0.0], true));
+    assert!(!is_same(&[3.0, 0.0], &[f32::NAN, 0.0], true));
+    assert!(!is_same(&[0.0], &[-0.0], false));
+    assert!(!is_same(&[0.0], &[0.0, 0.0], true));
+}
