@@ -8,6 +8,7 @@ use super::{
     Unread,
     doubt::{is_changed, is_doubted},
     pattern,
+    sentence::{NEAR_BYTES, sentence_start},
 };
 
 /// A verdict and where it stands.
@@ -73,9 +74,6 @@ static TAKES_BACK: LazyLock<Regex> = LazyLock::new(|| {
 /// Words that name a verdict, up to the verdict.
 static NAMES_IT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[^:=]{0,40}[:=]?[\s\[({]*$"));
 
-/// As far as is looked for the beginning or end of a sentence or line; what is farther does not matter.
-const NEAR_BYTES: usize = 600;
-
 /// Nobody gives so many verdicts.
 const MOST_CLAIMS: usize = 500;
 
@@ -138,30 +136,6 @@ pub(super) fn is_own(text: &str, core: usize, end: usize) -> bool {
         && !SUPPOSES.is_match(&text[sentence..end])
         && !TAKES_BACK.is_match(line_rest(text, end))
         && !is_doubted(text, core, end)
-}
-
-/// Where the sentence begins in which `place` is.
-pub(super) fn sentence_start(text: &str, place: usize) -> usize {
-    let mut start = 0;
-    let mut is_over = false;
-    let from = text.floor_char_boundary(place.saturating_sub(NEAR_BYTES));
-    for (at, c) in text[from..place].char_indices() {
-        match c {
-            '\n' | '。' | '！' | '？' => (start, is_over) = (from + at + c.len_utf8(), false),
-            // But for `e.g.` and the like.
-            '.' if ends_with_a_letter(&text[from..from + at]) => {}
-            '.' | '!' | '?' => is_over = true,
-            '"' | '\'' | '”' | '’' | '»' | ')' | ']' if is_over => {}
-            c if c.is_whitespace() && is_over => (start, is_over) = (from + at + c.len_utf8(), false),
-            _ => is_over = false,
-        }
-    }
-    start.max(from)
-}
-
-fn ends_with_a_letter(text: &str) -> bool {
-    let mut before = text.chars().rev();
-    before.next().is_some_and(char::is_lowercase) && !before.next().is_some_and(char::is_alphanumeric)
 }
 
 /// Whether nothing that counts comes any more.

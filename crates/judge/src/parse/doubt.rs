@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{claim::sentence_start, pattern};
+use super::{pattern, sentence::sentence_start};
 
 /// Whose words a judge repeats.
 const WHO: &str = r"(?:candidate|answer|response|reply|output|user|student|assistant|author|writer|submission|essay|text|prompt|document|chatbot|attacker|injection|message|person|someone|somebody|it|he|she|they)(?:\s+[ab12])?(?:['’]s\s+(?:\w+\s+)?\w+)?";

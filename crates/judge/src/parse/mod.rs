@@ -7,6 +7,7 @@ mod claim;
 mod doubt;
 mod json;
 mod score;
+mod sentence;
 mod text;
 mod winner;
 

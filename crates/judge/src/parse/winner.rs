@@ -7,10 +7,11 @@ use serde_json::Value;
 
 use super::{
     Unread,
-    claim::{Claim, LastWord, is_own, sentence_start, settle},
+    claim::{Claim, LastWord, is_own, settle},
     doubt::is_changed,
     json::{self, Entry},
     pattern,
+    sentence::sentence_start,
     text::{is_blank, plain},
 };
 

@@ -13,6 +13,7 @@ mod client;
 mod ending;
 mod error;
 mod gemini;
+mod kind;
 pub mod limits;
 
 mod openai;
@@ -30,7 +31,8 @@ use serde_json::Value;
 
 pub use answers::AnswerMemory;
 pub use client::Provider;
-pub use error::{Disposition, Error, Kind};
+pub use error::Error;
+pub use kind::{Disposition, Kind};
 pub use parameter::{Parameter, Parameters};
 pub use rejection::Rejection;
 pub use shown::shown_url;

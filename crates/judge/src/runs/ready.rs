@@ -18,7 +18,11 @@ use store::{
     storage::StorageError,
 };
 
-use super::{Runs, execution::Execution, recorder::Worker, task::TaskAbort};
+use super::{
+    Runs,
+    execution::Execution,
+    recorder::{RecordError, Worker},
+};
 use crate::engine::{RunError, judgement::JudgePrompt};
 
 /// Memory for the tasks of all runs of a process. Small ones do not count.
@@ -28,6 +32,39 @@ const UNCOUNTED_BYTES: usize = 2 << 10;
 /// How often a text is in memory while its task is done: as it was read, in a prompt, in a request, in a result, and in
 /// what is sent to PostgreSQL.
 const COPIES: usize = 6;
+
+/// Why work on a task ends before it is done.
+#[derive(Debug)]
+pub(super) enum TaskAbort {
+    /// It is another worker's.
+    Lost,
+    /// The run was ended.
+    Ended,
+    /// The run cannot go on, for this reason.
+    Stop(String),
+    /// It cannot be done, for this reason, which is not written down yet.
+    Fails(String),
+}
+
+impl From<RecordError> for TaskAbort {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Lost => Self::Lost,
+            RecordError::Ended => Self::Ended,
+            RecordError::Usage { .. } => Self::Stop(error.to_string()),
+            RecordError::Storage(ref cause) => {
+                let reason = format!("{error}: {}", error_chain(&**cause));
+                match **cause {
+                    // It was waited for, and more calls would bring what nobody can keep.
+                    StorageError::Unavailable { .. } => Self::Stop(reason),
+                    // It was written by itself: what is wrong is the task's.
+                    _ => Self::Fails(reason),
+                }
+            }
+            RecordError::Panic { .. } => Self::Fails(error.to_string()),
+        }
+    }
+}
 
 /// A task, and what is known of it before it is begun.
 pub(super) struct Ready {

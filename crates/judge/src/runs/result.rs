@@ -8,7 +8,7 @@ use store::postgres::{
 };
 use uuid::Uuid;
 
-use super::{execution::Execution, task::REASON_CHARACTERS};
+use super::execution::Execution;
 use crate::engine::{
     answer::words,
     judgement::{JudgePrompt, Judgement},
@@ -21,6 +21,8 @@ pub(super) struct ResultParts {
     metadata: Map<String, Value>,
 }
 
+/// Characters of a provider's words on why there is no answer: each judgement of the answer repeats them.
+pub(super) const REASON_CHARACTERS: usize = 1000;
 /// Results' ids are made of their run and task. Part of the data: never change it.
 const RESULT_NAMESPACE: Uuid = Uuid::from_u128(0x3d0c_91f4_52b7_4c0e_8a66_2f9e_71d8_b035);
 

@@ -21,9 +21,8 @@ use super::{
     lanes::Lanes,
     plan::{RunBudget, RunPlan, plan_of, spent, stored},
     postponed::{Failing, PostponedRuns},
-    ready::Ready,
+    ready::{Ready, TaskAbort},
     recorder::{Recorder, Worker},
-    task::TaskAbort,
 };
 use crate::{
     engine::{RunError, metric::Metric},

@@ -4,21 +4,18 @@ use std::time::Duration;
 
 use records::{error_chain, shortened, without_nul};
 use serde_json::Value;
-use store::{
-    postgres::{
-        EarlierVerdict, ResultStatus,
-        runs::{ClaimedTask, KeptAnswer, ModelAnswer, RunRecords, TaskDone, TaskKind, TaskOutcome, TaskWork},
-    },
-    storage::StorageError,
+use store::postgres::{
+    EarlierVerdict, ResultStatus,
+    runs::{ClaimedTask, KeptAnswer, ModelAnswer, RunRecords, TaskDone, TaskKind, TaskOutcome, TaskWork},
 };
 
 use super::{
     attempts::AttemptsOf,
     execution::Execution,
     question,
-    ready::{Content, Ready},
+    ready::{Content, Ready, TaskAbort},
     recorder::RecordError,
-    result::{ResultParts, own_id, unmeasured},
+    result::{REASON_CHARACTERS, ResultParts, own_id, unmeasured},
 };
 use crate::{
     engine::{
@@ -32,21 +29,6 @@ use crate::{
     rubric::Outputs as Shown,
 };
 
-/// Why work on a task ends before it is done.
-#[derive(Debug)]
-pub(super) enum TaskAbort {
-    /// It is another worker's.
-    Lost,
-    /// The run was ended.
-    Ended,
-    /// The run cannot go on, for this reason.
-    Stop(String),
-    /// It cannot be done, for this reason, which is not written down yet.
-    Fails(String),
-}
-
-/// Characters of a provider's words on why there is no answer: each judgement of the answer repeats them.
-pub(super) const REASON_CHARACTERS: usize = 1000;
 /// Claims by workers that died of it, as far as one can tell.
 const MAX_CLAIMS: u32 = 25;
 
@@ -316,26 +298,6 @@ impl Execution {
 
     async fn write(&self, task: &ClaimedTask, records: RunRecords) -> Result<(), TaskAbort> {
         Ok(self.recorder.write(task.number, records).await?)
-    }
-}
-
-impl From<RecordError> for TaskAbort {
-    fn from(error: RecordError) -> Self {
-        match error {
-            RecordError::Lost => Self::Lost,
-            RecordError::Ended => Self::Ended,
-            RecordError::Usage { .. } => Self::Stop(error.to_string()),
-            RecordError::Storage(ref cause) => {
-                let reason = format!("{error}: {}", error_chain(&**cause));
-                match **cause {
-                    // It was waited for, and more calls would bring what nobody can keep.
-                    StorageError::Unavailable { .. } => Self::Stop(reason),
-                    // It was written by itself: what is wrong is the task's.
-                    _ => Self::Fails(reason),
-                }
-            }
-            RecordError::Panic { .. } => Self::Fails(error.to_string()),
-        }
     }
 }
 

@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::{
     Unread,
-    claim::{Claim, LastWord, is_end, own, sentence_start, settle},
+    claim::{Claim, LastWord, is_end, own, settle},
     json::{self, Entry},
+    sentence::sentence_start,
     text::{is_blank, plain},
 };
 use forms::{

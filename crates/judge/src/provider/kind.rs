@@ -1,0 +1,109 @@
+//! Kinds of failures, and whether another attempt may help.
+
+use std::{fmt, time::Duration};
+
+/// What kind of failure it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Too many calls or tokens in too short a time.
+    RateLimited,
+    /// The provider has too much to do, or this process with its answers.
+    Overloaded,
+    /// The model is being loaded.
+    Loading,
+    /// The provider failed.
+    ServerError,
+    /// No answer in time.
+    Timeout,
+    /// No connection, or one that broke off.
+    Connection,
+    /// An answer that cannot be read.
+    Malformed,
+    /// No money, no plan, or a limit that lasts for days.
+    QuotaExhausted,
+    /// More in one request than the provider ever takes.
+    RequestTooLarge,
+    /// Prompt and answer do not fit into the model's context.
+    ContextTooLong,
+    /// The provider or its filter declined the content.
+    ContentRefused,
+    /// The request is wrong for this model or provider.
+    BadRequest,
+    /// No key, or a wrong one.
+    Unauthorized,
+    /// The key does not allow it.
+    Forbidden,
+    /// There is no such model or address.
+    NotFound,
+    /// The provider's configuration is wrong.
+    Setup,
+}
+
+/// What to do about a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// It may pass, not before `after` if the provider said so.
+    Retry {
+        /// The provider's hint.
+        after: Option<Duration>,
+    },
+    /// Another attempt would fail the same way.
+    Stop(Kind),
+}
+
+impl Kind {
+    /// The name under which it is stored and counted.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RateLimited => "rate_limited",
+            Self::Overloaded => "overloaded",
+            Self::Loading => "loading",
+            Self::ServerError => "server_error",
+            Self::Timeout => "timeout",
+            Self::Connection => "connection",
+            Self::Malformed => "malformed",
+            Self::QuotaExhausted => "quota_exhausted",
+            Self::RequestTooLarge => "request_too_large",
+            Self::ContextTooLong => "context_too_long",
+            Self::ContentRefused => "content_refused",
+            Self::BadRequest => "bad_request",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::Setup => "setup",
+        }
+    }
+
+    /// Whether another attempt may succeed.
+    pub fn may_pass(self) -> bool {
+        match self {
+            Self::RateLimited
+            | Self::Overloaded
+            | Self::Loading
+            | Self::ServerError
+            | Self::Timeout
+            | Self::Connection
+            | Self::Malformed => true,
+            Self::QuotaExhausted
+            | Self::RequestTooLarge
+            | Self::ContextTooLong
+            | Self::ContentRefused
+            | Self::BadRequest
+            | Self::Unauthorized
+            | Self::Forbidden
+            | Self::NotFound
+            | Self::Setup => false,
+        }
+    }
+
+    /// Whether it says that the provider gets more calls than it wants.
+    pub fn asks_to_slow_down(self) -> bool {
+        matches!(self, Self::RateLimited | Self::Overloaded)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
