@@ -12,6 +12,7 @@ use crate::{
     observe::observe,
     plan::{Plan, Tuning, Wanted, plan},
     policy::{Haste, Policy},
+    progress::{Event, Observer},
     tune::tune,
 };
 
@@ -36,37 +37,6 @@ impl Error {
         move |source| Self::Store { operation, table: table.clone(), source: Box::new(source) }
     }
 }
-
-/// What is being done.
-#[derive(Clone, Copy, Debug)]
-pub enum Event<'a> {
-    /// A change begins.
-    Change(&'a IndexChange),
-    /// An index is being built.
-    Building {
-        /// Rows that are in it.
-        done: u64,
-        /// Rows of the table.
-        total: u64,
-    },
-    /// The search settings of an index begin to be measured.
-    Tuning(&'a Tuning),
-    /// So many searches of a kind measured nothing, since no distance from their vector is finite, as from one of zeros.
-    LeftOut {
-        /// How many.
-        searches: u64,
-    },
-    /// A search was made to measure them.
-    Measuring {
-        /// Searches so far.
-        done: u64,
-        /// Searches of this kind.
-        total: u64,
-    },
-}
-
-/// Is told what is being done.
-pub type Observer<'a> = dyn Fn(Event<'_>) + Sync + 'a;
 
 /// What was done.
 #[derive(Clone, Debug)]

@@ -22,13 +22,15 @@ mod names;
 mod observe;
 mod plan;
 mod policy;
+mod progress;
 mod questions;
 mod recall;
 mod tune;
 
-pub use apply::{Applied, Error, Event, Observer, apply, apply_after_copy, drop_half_precision, retune};
+pub use apply::{Applied, Error, apply, apply_after_copy, drop_half_precision, retune};
 pub use json::{observation_to_json, plan_to_json, setting_to_json};
 pub use observe::{observe, tables};
 pub use plan::{Plan, Tuning, Wanted, plan};
 pub use policy::{Haste, IndexType, Policy, UnknownIndexType};
+pub use progress::{Event, Observer};
 pub use recall::FoundShare;

@@ -18,8 +18,8 @@ use time::{OffsetDateTime, PrimitiveDateTime};
 use uuid::Uuid;
 
 use crate::{
-    apply::{Event, Observer},
     policy::Policy,
+    progress::{Event, Observer},
     questions::questions,
     recall::{LeastSetting, MeanRecall, recall},
 };

@@ -2,9 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use time::{PrimitiveDateTime, Time};
-
-use super::plan::Action;
+use time::Time;
 
 /// When maintenance may work, and how much it keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,13 +22,6 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
-    /// Whether `action` may begin at `now`, in UTC.
-    pub fn allow(&self, action: &Action, now: PrimitiveDateTime) -> bool {
-        !action.is_heavy() || self.quiet_hours.is_none_or(|hours| hours.contains(now.time()))
-    }
-}
-
 /// Hours of a day, in UTC, that may last past midnight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuietHours {
@@ -44,7 +35,7 @@ pub struct QuietHours {
 pub struct InvalidQuietHours(pub String);
 
 impl QuietHours {
-    fn contains(self, time: Time) -> bool {
+    pub(super) fn contains(self, time: Time) -> bool {
         if self.from < self.to {
             self.from <= time && time < self.to
         } else {

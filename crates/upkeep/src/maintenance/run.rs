@@ -165,7 +165,7 @@ impl Maintenance<'_> {
         let plan = plan(&observed, self.policy, self.limits);
         let (mut done, mut ending) = (Vec::new(), Ending::All);
         for planned in &plan.actions {
-            if began.elapsed() >= self.limits.budget || !self.limits.allow(&planned.action, now()) {
+            if began.elapsed() >= self.limits.budget || !planned.action.may_begin(self.limits, now()) {
                 ending = Ending::TimeUp;
                 break;
             }

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use time::PrimitiveDateTime;
+
 use super::{
     limits::Limits,
     observe::{Expired, Migration, Observed, ObservedTable, Vectors},
@@ -97,6 +99,11 @@ impl Action {
             Self::Reindex { .. } | Self::Vacuum | Self::Index(_) => true,
         }
     }
+
+    /// Whether it may begin at `now`, in UTC.
+    pub fn may_begin(&self, limits: &Limits, now: PrimitiveDateTime) -> bool {
+        !self.is_heavy() || limits.quiet_hours.is_none_or(|hours| hours.contains(now.time()))
+    }
 }
 
 impl Plan {
@@ -145,7 +152,7 @@ pub fn plan(observed: &Observed, policy: &Policy, limits: &Limits) -> Plan {
         let (allowed, late): (Vec<_>, Vec<_>) = of_table(&mut plan, table, policy)
             .into_iter()
             .map(|(action, reason)| Planned { table: name.clone(), action, reason })
-            .partition(|planned| limits.allow(&planned.action, observed.at));
+            .partition(|planned| planned.action.may_begin(limits, observed.at));
         plan.actions.extend(allowed);
         for Planned { action, reason, .. } in late {
             plan.leave(name, format!("{} waits for the quiet hours: {reason}", action.as_str()));
