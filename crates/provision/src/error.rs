@@ -4,8 +4,6 @@ use std::{io, path::PathBuf, process::ExitStatus};
 
 use records::oldest;
 
-use crate::wheel::Content;
-
 /// A step of the setup failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -178,6 +176,17 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+}
+
+/// What a package is for: without pip, there are other ways to have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// The embedding model.
+    Model,
+    /// PostgreSQL with pgvector.
+    PostgreSql,
+    /// Something else.
+    Other,
 }
 
 /// Names the operation and the path of a file error.

@@ -11,6 +11,7 @@ mod error;
 mod model;
 mod ownership;
 pub mod postgres;
+mod program;
 pub mod trust;
 mod wheel;
 
@@ -18,10 +19,10 @@ pub use chroma_server::{
     ChromaError, ChromaProgram, Consent, OwnChroma, OwnChromas, RUN_WITH_PARENT, run_with_parent,
 };
 pub use data_dir::DataDir;
-pub use error::Error;
+pub use error::{Content, Error};
 pub use model::{ensure_model, present_model};
 pub use postgres::{Access, Durability, Role, Server, ServerOptions};
-pub use wheel::{Content, Wheel};
+pub use wheel::Wheel;
 
 /// Called with one line whenever a step begins that a person may have to wait for.
 pub type Progress<'a> = &'a (dyn Fn(&str) + Sync);

@@ -10,9 +10,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     DataDir, Progress,
-    error::{Error, FileContext as _},
+    error::{Content, Error, FileContext as _},
     ownership::own_tree,
-    wheel::{Content, Wheel},
+    wheel::Wheel,
 };
 
 /// The package and the hashes are those of the upstream model's own files.

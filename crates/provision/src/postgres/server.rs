@@ -19,7 +19,7 @@ use records::Unfinished;
 use super::{
     account::{Account, read_untrusted},
     binaries::Binaries,
-    cluster::{Access, Cluster, DATABASE, Login, run},
+    cluster::{Access, Cluster, DATABASE, Login},
     environment::without_libpq,
     running::{
         Address, answers_on_socket, is_postmaster_alive, last_port, port_of_running_server,
@@ -32,7 +32,7 @@ use super::{
 use crate::{
     DataDir, Progress,
     error::{Error, FileContext as _},
-    wheel::last_lines,
+    program::{last_lines, run},
 };
 
 /// Crash recovery after a long life without checkpoint takes minutes at the worst; `pg_ctl` returns as soon as

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{account::Account, binaries::Binaries};
-use crate::{error::Error, wheel::last_lines};
+use crate::{error::Error, program::last_lines};
 
 /// Superuser of a cluster that only we use, whom no command is by default.
 pub(crate) const SUPERUSER: &str = "panopticon_superuser";

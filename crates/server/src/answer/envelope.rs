@@ -1,6 +1,6 @@
 //! The contract's envelope.
 
-use records::timestamp;
+use records::{shortened, timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -13,6 +13,29 @@ pub(crate) struct Check {
     pub(crate) ready: bool,
     /// What is wrong with it.
     pub(crate) reason: Option<String>,
+}
+
+/// Which input is wrong, and why.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(crate) struct Details {
+    /// The field or parameter, such as `items[3].metadata.source`.
+    pub(crate) field: String,
+    /// What is wrong with it, and what is expected.
+    pub(crate) reason: String,
+}
+
+/// Characters of a message or a reason. Ours are shorter; longer ones repeat what was sent.
+pub(super) const MESSAGE_CHARACTERS: usize = 2_000;
+/// Characters of a place: deeper ones than people write.
+const FIELD_CHARACTERS: usize = 500;
+
+impl Details {
+    /// Cut to what people read.
+    pub(crate) fn new(field: &str, reason: &str) -> Self {
+        let [field, reason] = [(field, FIELD_CHARACTERS), (reason, MESSAGE_CHARACTERS)]
+            .map(|(text, characters)| shortened(text, characters).into_owned());
+        Self { field, reason }
+    }
 }
 
 /// A success.
@@ -45,7 +68,7 @@ pub(crate) struct ErrorEnvelope {
 #[serde(untagged)]
 pub(crate) enum ErrorData {
     /// Of a refused input.
-    Input(super::Details),
+    Input(Details),
     /// Of a failure that is not the client's.
     Request {
         /// What the log calls the request.

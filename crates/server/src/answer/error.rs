@@ -11,12 +11,9 @@ use axum::{
 use embed::EmbedError;
 use judge::engine::{Fault, NoOutput, RunError};
 use records::{error_chain, shortened};
-use schemars::JsonSchema;
-use serde::Serialize;
 use store::storage::StorageError;
 
-use super::Check;
-use super::{ErrorEnvelope, envelope::ErrorData};
+use super::envelope::{Check, Details, ErrorData, ErrorEnvelope, MESSAGE_CHARACTERS};
 
 /// A request that was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -99,31 +96,8 @@ pub(crate) enum ApiError {
     Panic { message: String },
 }
 
-/// Which input is wrong, and why.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub(crate) struct Details {
-    /// The field or parameter, such as `items[3].metadata.source`.
-    pub(crate) field: String,
-    /// What is wrong with it, and what is expected.
-    pub(crate) reason: String,
-}
-
 /// Characters of a name from outside that an error repeats: it may have megabytes.
 pub(crate) const SHOWN_CHARACTERS: usize = 100;
-/// Characters of a message or a reason. Ours are shorter; longer ones repeat what was sent.
-const MESSAGE_CHARACTERS: usize = 2_000;
-/// Characters of a place: deeper ones than people write.
-const FIELD_CHARACTERS: usize = 500;
-
-impl Details {
-    /// Cut to what people read.
-    pub(crate) fn new(field: &str, reason: &str) -> Self {
-        let [field, reason] = [(field, FIELD_CHARACTERS), (reason, MESSAGE_CHARACTERS)]
-            .map(|(text, characters)| shortened(text, characters).into_owned());
-        Self { field, reason }
-    }
-}
-
 /// The error of a response, for the layer that writes its body.
 #[derive(Clone, Debug)]
 pub(crate) struct Failed(pub(crate) Arc<ApiError>);

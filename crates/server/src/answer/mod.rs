@@ -5,7 +5,7 @@ mod error;
 mod form;
 mod page;
 
-pub(crate) use envelope::{Check, Envelope, ErrorEnvelope};
-pub(crate) use error::{ApiError, Details, Failed, SHOWN_CHARACTERS};
+pub(crate) use envelope::{Check, Details, Envelope, ErrorEnvelope};
+pub(crate) use error::{ApiError, Failed, SHOWN_CHARACTERS};
 pub(crate) use form::{Answer, Bare, Enveloped, Form};
 pub(crate) use page::{Page, Pagination};

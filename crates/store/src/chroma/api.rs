@@ -74,9 +74,16 @@ impl Connection {
         self.ask(&Request::get("ask for the version", vec!["api", self.api.segment(), "version"])).await
     }
 
-    /// Whom the server takes us for. API v2 only.
+    /// Whom the server takes us for; nobody in particular where it cannot say.
     pub(crate) async fn identity(&self) -> Result<Identity, Error> {
-        self.ask(&Request::get("ask for the token's tenant", vec!["api", "v2", "auth", "identity"])).await
+        if self.api == Api::V1 {
+            return Ok(Identity::default());
+        }
+        let request = Request::get("ask for the token's tenant", vec!["api", "v2", "auth", "identity"]);
+        match self.ask(&request).await {
+            Err(Error::Status { status: 404 | 405, .. }) => Ok(Identity::default()),
+            result => result,
+        }
     }
 
     /// Whether the tenant exists.

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     error::Error,
-    options::{ServerOptions, TokenHeader},
+    options::{ServerOptions, TokenHeader, address_of, parse_url},
     retry,
 };
 use crate::tls;
@@ -225,27 +225,6 @@ fn message(body: &[u8]) -> String {
     message.chars().take(MESSAGE_CHARS).collect()
 }
 
-pub(crate) fn parse_url(text: &str) -> Result<Url, Error> {
-    let mut url = Url::parse(text.trim()).map_err(|source| Error::Url { source: Some(Box::new(source)) })?;
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(Error::Url { source: None });
-    }
-    url.set_query(None);
-    url.set_fragment(None);
-    // People paste the URL of the API instead of the server's.
-    let path = url.path().trim_end_matches('/').to_owned();
-    let path = ["/api/v1", "/api/v2"].iter().find_map(|end| path.strip_suffix(end)).unwrap_or(&path);
-    url.set_path(path);
-    Ok(url)
-}
-
-pub(crate) fn address_of(url: &Url) -> String {
-    // The scheme's own port is not written.
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    let path = url.path().trim_end_matches('/');
-    format!("{}://{}{port}{path}", url.scheme(), url.host_str().unwrap_or_default())
-}
-
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -286,24 +265,6 @@ fn trusted(url: &Url, address: &str) -> Result<ClientConfig, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn address_has_no_credentials_and_no_api_path() {
-        let check = |url: &str, expected: &str| {
-            assert_eq!(address_of(&parse_url(url).expect(url)), expected, "{url}");
-        };
-        check("http://localhost:8000", "http://localhost:8000");
-        check("https://u:secret@chroma.example/below/api/v2/?x=1#y", "https://chroma.example/below");
-        check("http://[::1]:8000/api/v1", "http://[::1]:8000");
-    }
-
-    #[test]
-    fn url_of_another_kind_is_refused_without_repeating_it() {
-        for url in ["", "localhost:8000", "postgresql://u:secret@h/d", "/secret", "http://"] {
-            let error = parse_url(url).expect_err(url);
-            assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
-        }
-    }
 
     #[test]
     fn options_print_no_token() {

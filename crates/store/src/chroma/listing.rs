@@ -3,12 +3,12 @@
 use chroma::{Collection, DEFAULT_DATABASE};
 
 use super::{
-    api::{Api, Connection, Scope},
+    api::{Api, Scope},
     error::Error,
     record::collection_metadata,
     server::ChromaServer,
     space,
-    wire::{CollectionEntry, Identity},
+    wire::CollectionEntry,
 };
 
 /// Databases and collections to ask for at once; Chroma Cloud allows no more collections.
@@ -59,7 +59,7 @@ impl ChromaServer {
                 Ok(page) => names.extend(page.into_iter().map(|database| database.name)),
                 Err(Error::Status { status: 404 | 405, .. }) => return Ok(None),
                 Err(Error::Refused { status: 403, .. }) => {
-                    let own = identity(&self.connection).await?.databases;
+                    let own = self.connection.identity().await?.databases;
                     let own: Vec<String> = own.into_iter().filter(|name| name != "*").collect();
                     return Ok(Some(own).filter(|own| !own.is_empty()));
                 }
@@ -130,16 +130,5 @@ impl ChromaServer {
             metadata,
             warnings,
         })
-    }
-}
-
-/// Whom the server takes us for; nobody in particular where it cannot say.
-pub(crate) async fn identity(connection: &Connection) -> Result<Identity, Error> {
-    if connection.api == Api::V1 {
-        return Ok(Identity::default());
-    }
-    match connection.identity().await {
-        Err(Error::Status { status: 404 | 405, .. }) => Ok(Identity::default()),
-        result => result,
     }
 }

@@ -2,7 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-use super::{client, retry};
+use reqwest::Url;
+
+use super::{error::Error, retry};
 
 /// A server on another continent takes well under a second; a wrong address should be noticed soon.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -75,7 +77,7 @@ impl ServerOptions {
 impl fmt::Debug for ServerOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Not the URL itself, which may hold a password.
-        let address = client::parse_url(&self.url).map(|url| client::address_of(&url));
+        let address = parse_url(&self.url).map(|url| address_of(&url));
         f.debug_struct("ServerOptions")
             .field("address", &address.unwrap_or_default())
             .field("tenant", &self.tenant)
@@ -100,5 +102,49 @@ impl Token {
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(hidden)")
+    }
+}
+
+pub(crate) fn parse_url(text: &str) -> Result<Url, Error> {
+    let mut url = Url::parse(text.trim()).map_err(|source| Error::Url { source: Some(Box::new(source)) })?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(Error::Url { source: None });
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    // People paste the URL of the API instead of the server's.
+    let path = url.path().trim_end_matches('/').to_owned();
+    let path = ["/api/v1", "/api/v2"].iter().find_map(|end| path.strip_suffix(end)).unwrap_or(&path);
+    url.set_path(path);
+    Ok(url)
+}
+
+pub(crate) fn address_of(url: &Url) -> String {
+    // The scheme's own port is not written.
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let path = url.path().trim_end_matches('/');
+    format!("{}://{}{port}{path}", url.scheme(), url.host_str().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_has_no_credentials_and_no_api_path() {
+        let check = |url: &str, expected: &str| {
+            assert_eq!(address_of(&parse_url(url).expect(url)), expected, "{url}");
+        };
+        check("http://localhost:8000", "http://localhost:8000");
+        check("https://u:secret@chroma.example/below/api/v2/?x=1#y", "https://chroma.example/below");
+        check("http://[::1]:8000/api/v1", "http://[::1]:8000");
+    }
+
+    #[test]
+    fn url_of_another_kind_is_refused_without_repeating_it() {
+        for url in ["", "localhost:8000", "postgresql://u:secret@h/d", "/secret", "http://"] {
+            let error = parse_url(url).expect_err(url);
+            assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
+        }
     }
 }

@@ -9,7 +9,6 @@ use super::{
     client::Client,
     error::Error,
     fetch::LIMIT_BYTES,
-    listing::identity,
     options::ServerOptions,
     reader::Reader,
     wire::Column,
@@ -41,7 +40,8 @@ impl ChromaServer {
         let version = connection.version().await?;
         let tenant = match &options.tenant {
             Some(tenant) => tenant.clone(),
-            None => identity(&connection)
+            None => connection
+                .identity()
                 .await?
                 .tenant
                 .filter(|tenant| !matches!(tenant.as_str(), "" | "*"))
