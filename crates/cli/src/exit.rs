@@ -2,7 +2,12 @@
 
 use std::process;
 
+use records::cut_short;
+
 use crate::{output::visible, remedy};
+
+/// Characters of one cause. Ours are shorter; what has more repeats what came from outside.
+const CAUSE_CHARACTERS: usize = 16_000;
 
 /// Exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +107,8 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let (mut text, mut last) = (String::new(), String::new());
     for error in std::iter::successors(Some(error), |error| error.source()) {
         // Drivers put line breaks into their messages, and repeat their cause.
-        let cause = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        let cause =
+            cut_short(&error.to_string(), CAUSE_CHARACTERS).split_whitespace().collect::<Vec<_>>().join(" ");
         if text.is_empty() || !last.ends_with(&cause) {
             let colon = if text.is_empty() { "" } else { ": " };
             // Most errors have no remedy on the command line.
@@ -220,6 +226,13 @@ pub(crate) fn store_code(error: &store::Error) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn causes_of_any_length_are_cut_in_words() {
+        let error = anyhow::anyhow!("x".repeat(2 << 20)).context("y".repeat(1 << 20));
+        let text = chain(error.as_ref());
+        assert!(text.len() < 40_000 && text.matches("(cut: ").count() == 2, "{} bytes", text.len());
+    }
 
     #[test]
     fn codes_never_change() {

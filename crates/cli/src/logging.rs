@@ -1,17 +1,21 @@
 //! The log on standard error.
 
-use std::{error::Error, fmt::Debug};
+use std::{borrow::Cow, error::Error, fmt::Debug};
 
-use records::shortened;
+use records::{cut_short, shortened};
+use serde_json::Value;
 use tracing::{
-    Subscriber,
+    Event, Subscriber,
     field::{Field, Visit},
 };
 use tracing_subscriber::{
     Layer, Registry,
     field::RecordFields,
     filter::{LevelFilter, Targets},
-    fmt::{self, FormatFields, format::Writer},
+    fmt::{
+        self, FmtContext, FormatEvent, FormatFields,
+        format::{Json, Writer},
+    },
     layer::SubscriberExt as _,
     registry::LookupSpan,
     util::SubscriberInitExt as _,
@@ -43,13 +47,56 @@ fn lines<S: Subscriber + for<'s> LookupSpan<'s>>(format: Format) -> Box<dyn Laye
     match format {
         Format::Text => lines.fmt_fields(Escaped).boxed(),
         Format::Json => {
-            lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
+            let lines = lines.json().flatten_event(true).with_current_span(true).with_span_list(false);
+            lines.map_event_format(Cut).boxed()
         }
     }
 }
 
-/// Maximum characters of a field in a text line. Longer fields repeat what a client sent.
+/// Maximum characters of a field in a line. Longer fields repeat what a client sent.
 const FIELD_CHARACTERS: usize = 4_000;
+
+/// Bytes of a line of JSON that no field of which needs to be looked at.
+const LINE_BYTES: usize = 8_000;
+
+/// Lines of JSON whose texts are cut as those for people are.
+struct Cut(fmt::format::Format<Json>);
+
+impl<S, N> FormatEvent<S, N> for Cut
+where
+    S: Subscriber + for<'s> LookupSpan<'s>,
+    N: for<'w> FormatFields<'w> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        let mut line = String::new();
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        if line.len() > LINE_BYTES
+            && let Ok(mut value) = serde_json::from_str(&line)
+        {
+            cut_texts(&mut value);
+            line = format!("{value}\n");
+        }
+        writer.write_str(&line)
+    }
+}
+
+fn cut_texts(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Cow::Owned(cut) = cut_short(text, FIELD_CHARACTERS) {
+                *text = cut;
+            }
+        }
+        Value::Object(fields) => fields.values_mut().for_each(cut_texts),
+        Value::Array(values) => values.iter_mut().for_each(cut_texts),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
 
 /// Fields in tracing's own format, but each on one line, escaped and shortened: logged text may come from any client, and
 /// a line break in it could forge a log line.
@@ -77,7 +124,7 @@ impl EscapedFields<'_> {
         }
         let space = if self.is_first { "" } else { " " };
         self.is_first = false;
-        let text = visible(&shortened(text, FIELD_CHARACTERS));
+        let text = visible(&cut_short(text, FIELD_CHARACTERS));
         self.written = match field.name() {
             "message" => write!(self.writer, "{space}{text}"),
             name => write!(self.writer, "{space}{}={text}", name.strip_prefix("r#").unwrap_or(name)),
@@ -164,5 +211,32 @@ mod tests {
             "{text:?}"
         );
         assert!(text.contains("the cause") && text.len() < 10_000, "{text}");
+        assert!(text.contains("(cut: "), "{text}");
+    }
+
+    #[test]
+    fn lines_of_json_are_cut_too_and_stay_json() {
+        let written = Written::default();
+        let writer = written.clone();
+        let lines = fmt::layer().with_writer(move || writer.clone()).json().map_event_format(Cut);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+            let long = "ü\"\n".repeat(1 << 16);
+            tracing::info_span!("request", long).in_scope(|| {
+                let error = anyhow!(long.clone());
+                let error: &(dyn Error + 'static) = error.as_ref();
+                tracing::warn!(error, shown = %long, number = 7, "{long}");
+                tracing::warn!("short");
+            });
+        });
+        let bytes = written.0.lock().clone();
+        let text = String::from_utf8(bytes).expect("UTF-8");
+        let lines: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
+        assert!(lines.len() == 2 && text.len() < 100_000, "{} bytes", text.len());
+        let fields = &lines[0]["fields"];
+        for cut in [&fields["message"], &fields["error"], &fields["shown"], &lines[0]["span"]["long"]] {
+            assert!(cut.as_str().is_some_and(|text| text.contains("(cut: ")), "{cut}");
+        }
+        assert_eq!((&fields["number"], &lines[1]["fields"]["message"]), (&7.into(), &"short".into()));
     }
 }

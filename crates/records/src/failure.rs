@@ -2,12 +2,12 @@
 
 use std::{any::Any, error::Error};
 
-use crate::shortened;
+use crate::cut_short;
 
 /// Characters of an error. Ours are shorter; longer ones repeat what was sent.
 const ERROR_CHARACTERS: usize = 2_000;
 
-/// An error with the whole chain of its causes, cut where it repeats what was sent.
+/// An error with the whole chain of its causes, cut where it repeats what was sent, which it says then.
 pub fn error_chain(error: &dyn Error) -> String {
     let mut chain = error.to_string();
     let mut cause = error.source();
@@ -15,7 +15,7 @@ pub fn error_chain(error: &dyn Error) -> String {
         chain.push_str(&format!(": {error}"));
         cause = error.source();
     }
-    shortened(&chain, ERROR_CHARACTERS).into_owned()
+    cut_short(&chain, ERROR_CHARACTERS).into_owned()
 }
 
 /// What a panic said.

@@ -22,6 +22,6 @@ pub use label::{MAX_ID_CHARS, MAX_LABEL_BYTES};
 pub use metadata::{Metadata, MetadataValue};
 pub use nul::without_nul;
 pub use service::{OwnKey, Service, UnknownService};
-pub use shortened::shortened;
+pub use shortened::{cut_short, shortened};
 pub use space::DistanceSpace;
 pub use unfinished::Unfinished;

@@ -10,6 +10,16 @@ pub fn shortened(text: &str, characters: usize) -> Cow<'_, str> {
     }
 }
 
+/// The same, and says in words how much there was.
+pub fn cut_short(text: &str, characters: usize) -> Cow<'_, str> {
+    match shortened(text, characters) {
+        Cow::Owned(beginning) => {
+            Cow::Owned(format!("{beginning} (cut: {characters} characters of {} bytes)", text.len()))
+        }
+        whole => whole,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -19,5 +29,11 @@ mod tests {
         assert_eq!(shortened("äöü", 3), "äöü");
         assert_eq!(shortened("äöü!", 3), "äöü…");
         assert_eq!(shortened("", 0), "");
+    }
+
+    #[test]
+    fn what_is_cut_in_words_says_how_much_there_was() {
+        assert_eq!(cut_short("äöü", 3), "äöü");
+        assert_eq!(cut_short("äöü!", 3), "äöü… (cut: 3 characters of 7 bytes)");
     }
 }

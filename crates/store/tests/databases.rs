@@ -7,9 +7,10 @@ use sqlx::Connection as _;
 use store::{
     Error,
     postgres::{
-        Access, Build, Database, PostgresStorage, Table, Vectors, is_own_relation,
+        Access, Build, Database, PostgresStorage, RegisteredModel, Table, Vectors, is_own_relation,
         searches::ReplayedSearch,
         vector_index::{IndexChange, IndexDefinition, IndexKind, Precision},
+        write::Batch,
     },
     storage::{Atomicity, Selection, Storage as _, StorageError},
 };
@@ -383,4 +384,54 @@ async fn components_beyond_half_precision_are_told_from_those_within() {
     new.embedding = far.into();
     let error = queries.insert(&[new], Atomicity::AllOrNothing).await.expect_err("the index cannot hold it");
     assert!(matches!(&error, StorageError::Unsupported { field, .. } if field == "embedding"), "{error:?}");
+}
+
+/// A trigger that raises a message of any length, and a value that is repeated in one.
+#[tokio::test]
+async fn long_words_of_the_server_are_cut_and_said_to_be() {
+    let test_database = TestDatabase::create().await;
+    let database = connect(&test_database).await;
+    database.prepare_schema().await.expect("the schema is made");
+    test_database
+        .execute(
+            "create function refuse() returns trigger language plpgsql as $$ begin
+                raise exception '%', 'never: ' || repeat('ü', 2000000) using
+                    detail = repeat('d', 1000000), hint = repeat('h', 1000000),
+                    constraint = repeat('c', 100000), table = repeat('t', 100000);
+            end $$;
+            create trigger refuse before insert or update or delete on queries
+                for each statement execute function refuse();
+            create trigger refuse before insert on models for each row execute function refuse()",
+        )
+        .await;
+    let check = |error: &(dyn std::error::Error + 'static), debug: String| {
+        let chain: Vec<String> =
+            std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
+        assert!(chain.iter().all(|words| words.len() < 4_000), "{:?}", chain.iter().map(String::len));
+        let chain = chain.join(": ");
+        assert!(chain.contains("never: üü") && chain.contains("(cut: "), "{chain}");
+        assert!(records::error_chain(error).contains("(cut: "), "{chain}");
+        assert!(debug.len() < 16_000, "{} bytes", debug.len());
+    };
+    let model = RegisteredModel {
+        id: "m".to_owned(),
+        name: "m".to_owned(),
+        provider: "p".to_owned(),
+        is_judge_compatible: true,
+    };
+    let error = database.register_model(&model).await.expect_err("a trigger refuses it");
+    check(&error, format!("{error:?}"));
+    let storage = PostgresStorage::new(database.clone(), Service::Query);
+    let error = storage.delete(&["x".to_owned()]).await.expect_err("a trigger refuses it");
+    check(&error, format!("{error:?}"));
+    let table = Table::of(Service::Query);
+    let job = begin(&database, &table).await;
+    let mut batch = Batch::default();
+    batch.new.push(&record(Service::Query, "x", at_angle(0.0)), job.run_id);
+    let error = database.write(&table, &job, &batch).await.err().expect("a trigger refuses it");
+    assert!(matches!(error, Error::Row { .. }), "{error}");
+    check(&error, format!("{error:?}"));
+    let refused = database.refused_rows(&table, &batch).await.expect("the row is named");
+    assert!(refused.iter().all(|(_, said)| said.contains("(cut: ") && said.len() < 4_000));
+    assert_eq!(refused.len(), 1);
 }

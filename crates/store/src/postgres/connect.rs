@@ -13,6 +13,7 @@ use sqlx::{
 use super::{
     bounded::{AnswerSize, of_weight, overrun, within_answer},
     checkout::{Pool, Transaction},
+    cut::cut,
     failure::Failing,
     search_watch::SearchWatch,
     session::{self, Session, Vectors},
@@ -102,7 +103,7 @@ fn refused(source: sqlx::Error, address: &str) -> Error {
             let what = if reason.to_string().contains("username") { "user name" } else { "password" };
             Error::Unsendable { what, address }
         }
-        _ => Error::Connect { address, source },
+        _ => Error::Connect { address, source: cut(source) },
     }
 }
 

@@ -3,7 +3,7 @@
 
 use records::oldest;
 
-use super::UrlError;
+use super::{UrlError, cut::cut};
 
 /// An operation on the store failed.
 #[derive(Debug, thiserror::Error)]
@@ -311,7 +311,7 @@ pub(crate) trait StatementContext<T> {
 
 impl<T> StatementContext<T> for sqlx::Result<T> {
     fn during(self, operation: &'static str) -> Result<T, Error> {
-        self.map_err(|source| match missing_privilege(&source) {
+        self.map_err(cut).map_err(|source| match missing_privilege(&source) {
             Some(remedy) => Error::Privilege { operation, remedy, source },
             None if is_shared_memory(&source) => Error::SharedMemory { operation, source },
             None => Error::Statement { operation, source },

@@ -4,6 +4,7 @@ use records::Service;
 
 use super::{
     bounded::Overrun,
+    cut::cut,
     error::{BEYOND_HALF, is_beyond_half, is_shared_memory, missing_privilege},
 };
 use crate::storage::StorageError;
@@ -16,6 +17,7 @@ impl Failing {
     /// Turns a statement's error into that of `operation`, a verb phrase.
     pub(crate) fn to(self, operation: &'static str) -> impl Fn(sqlx::Error) -> StorageError {
         move |error| {
+            let error = cut(error);
             if matches!(&error, sqlx::Error::Decode(cause) if cause.is::<Overrun>()) {
                 StorageError::TooLarge
             } else if is_passing(&error) {

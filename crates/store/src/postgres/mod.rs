@@ -7,6 +7,7 @@ mod connect;
 mod constraints;
 mod copy_format;
 mod counted;
+mod cut;
 mod embedding_health;
 mod error;
 mod evaluation_results;

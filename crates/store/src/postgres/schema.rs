@@ -7,6 +7,7 @@ use super::{
     Access, Database, Table,
     checkout::Transaction,
     constraints::{self, Needs},
+    cut::cut,
     groups::{self, Group},
     jobs::Job,
     own_tables,
@@ -222,7 +223,7 @@ impl Database {
             sqlx::query!("create extension if not exists vector")
                 .execute(on(connection))
                 .await
-                .map_err(|source| Error::CreateExtension { source })?;
+                .map_err(|source| Error::CreateExtension { source: cut(source) })?;
         }
         let found = pgvector_version(connection).await?.expect("the extension was created above");
         check_pgvector(&found)

@@ -27,6 +27,7 @@ use super::{
     Database, Table,
     bounded::{AnswerSize, bound, fetch_answer, up_to},
     checkout::Transaction,
+    cut::cut,
     failure::{Failing, is_beyond_a_limit},
     schema,
     sql::{
@@ -196,7 +197,7 @@ impl Storage for PostgresStorage {
         match written {
             Ok(()) => self.commit(transaction).await,
             Err(error) if is_beyond_a_limit(&error) => Ok(()),
-            Err(source) => Err(StorageError::Failed { operation: OPERATION, source: source.into() }),
+            Err(error) => Err(StorageError::Failed { operation: OPERATION, source: cut(error).into() }),
         }
     }
 

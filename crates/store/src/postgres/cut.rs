@@ -1,0 +1,115 @@
+//! What PostgreSQL says, cut to what people read: a trigger may raise a message of any length, and messages and details
+//! repeat values of rows.
+//!
+//! Every error of a statement passes here on its way out of this module, so that no log, answer, terminal or row ever
+//! holds the whole.
+
+use std::{borrow::Cow, error::Error as StdError, fmt};
+
+use records::cut_short;
+use sqlx::{
+    error::{DatabaseError, ErrorKind},
+    postgres::PgDatabaseError,
+};
+
+/// Characters of a message. Together with what we say it fits into what [`records::error_chain`] gives.
+const MESSAGE_CHARACTERS: usize = 1_500;
+/// Bytes of all that an error says besides: PostgreSQL's own stay far below.
+const OTHER_BYTES: usize = 16 << 10;
+
+/// `error` without more words than people read. What stays says that there were more, and the rest is let out of memory.
+pub(crate) fn cut(error: sqlx::Error) -> sqlx::Error {
+    match error {
+        sqlx::Error::Database(said) if is_long(&*said) => sqlx::Error::Database(Box::new(Cut::of(&*said))),
+        sqlx::Error::Protocol(said) => {
+            sqlx::Error::Protocol(cut_short(&said, MESSAGE_CHARACTERS).into_owned())
+        }
+        error => error,
+    }
+}
+
+fn is_long(said: &dyn DatabaseError) -> bool {
+    let Some(said) = said.try_downcast_ref::<PgDatabaseError>() else { return false };
+    let others = [said.detail(), said.hint(), said.r#where(), said.table(), said.constraint()];
+    let others = others.into_iter().flatten().map(str::len).sum::<usize>();
+    said.message().len() > MESSAGE_CHARACTERS || others > OTHER_BYTES
+}
+
+/// What is kept of a long error: what is looked at and shown.
+#[derive(Debug)]
+struct Cut {
+    message: String,
+    code: Option<String>,
+    table: Option<String>,
+    constraint: Option<String>,
+    kind: ErrorKind,
+    is_transient_in_connect_phase: bool,
+}
+
+impl Cut {
+    fn of(said: &dyn DatabaseError) -> Self {
+        let name = |name: &str| cut_short(name, MESSAGE_CHARACTERS).into_owned();
+        Self {
+            message: name(said.message()),
+            code: said.code().map(Cow::into_owned),
+            table: said.table().map(name),
+            constraint: said.constraint().map(name),
+            kind: said.kind(),
+            is_transient_in_connect_phase: said.is_transient_in_connect_phase(),
+        }
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for Cut {}
+
+impl DatabaseError for Cut {
+    fn message(&self) -> &str {
+        &self.message
+    }
+
+    fn code(&self) -> Option<Cow<'_, str>> {
+        self.code.as_deref().map(Cow::Borrowed)
+    }
+
+    fn table(&self) -> Option<&str> {
+        self.table.as_deref()
+    }
+
+    fn constraint(&self) -> Option<&str> {
+        self.constraint.as_deref()
+    }
+
+    fn kind(&self) -> ErrorKind {
+        // It cannot be cloned.
+        match self.kind {
+            ErrorKind::UniqueViolation => ErrorKind::UniqueViolation,
+            ErrorKind::ForeignKeyViolation => ErrorKind::ForeignKeyViolation,
+            ErrorKind::NotNullViolation => ErrorKind::NotNullViolation,
+            ErrorKind::CheckViolation => ErrorKind::CheckViolation,
+            ErrorKind::ExclusionViolation => ErrorKind::ExclusionViolation,
+            _ => ErrorKind::Other,
+        }
+    }
+
+    fn is_transient_in_connect_phase(&self) -> bool {
+        self.is_transient_in_connect_phase
+    }
+
+    fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
+        self
+    }
+
+    fn as_error_mut(&mut self) -> &mut (dyn StdError + Send + Sync + 'static) {
+        self
+    }
+
+    fn into_error(self: Box<Self>) -> Box<dyn StdError + Send + Sync + 'static> {
+        self
+    }
+}
