@@ -5,6 +5,10 @@ use std::path::PathBuf;
 
 use crate::kernels::Kernel;
 
+/// What helps against a damaged file.
+const REPLACE: &str =
+    "remove the file and start again, which downloads it, or put the model's own file in its place";
+
 /// Why a model directory could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -42,6 +46,14 @@ pub enum LoadError {
         found_type: String,
         /// The shape in the file.
         found: Vec<usize>,
+    },
+    /// The weights were overwritten.
+    #[error("the model is damaged: tensor `{tensor}` of `{}` has values that are not finite: {REPLACE}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
     },
     /// The tokenizer file is not one that the `tokenizers` crate can read.
     #[error("failed to parse tokenizer `{}`", path.display())]
@@ -102,6 +114,12 @@ pub enum EmbedError {
         texts: usize,
         /// How many texts may wait.
         limit: usize,
+    },
+    /// The weights were overwritten: what is computed with them is no embedding.
+    #[error("the model is damaged: weights `{}` give vectors that are not of length 1: {REPLACE}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
     },
     /// Embedding these texts panicked. Others are embedded as before.
     #[error("embedding the texts panicked: {message}")]

@@ -1,7 +1,7 @@
 //! The loaded model: text in, vectors out.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
@@ -14,7 +14,7 @@ use crate::pack::pack;
 use crate::scratch::Scratch;
 use crate::team::Team;
 use crate::tokenize::{Tokens, WordPieces};
-use crate::weights::Weights;
+use crate::weights::{WEIGHTS_FILE, Weights};
 
 /// How a model computes.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +42,7 @@ impl Default for ModelConfig {
 pub struct Model {
     pieces: Arc<WordPieces>,
     engine: Arc<Engine>,
+    weights_file: PathBuf,
     team: Team,
     /// Computes what can wait, while the other one may compute something else.
     patient: Team,
@@ -74,7 +75,8 @@ impl Model {
         let engine = Engine { weights: weights?, functions, scratch: Scratch::default() };
         let team = Team::new(threads.get()).map_err(|source| LoadError::Threads { source })?;
         let patient = Team::patient(threads.get()).map_err(|source| LoadError::Threads { source })?;
-        Ok(Self { pieces: Arc::new(pieces?), engine: Arc::new(engine), team, patient })
+        let weights_file = dir.join(WEIGHTS_FILE);
+        Ok(Self { pieces: Arc::new(pieces?), engine: Arc::new(engine), weights_file, team, patient })
     }
 
     /// The embeddings of `texts`, in their order, each `[384]` and of length 1. A text of more than 256 word
@@ -84,7 +86,7 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// When the tokenizer refuses a text.
+    /// When the tokenizer refuses a text, or the weights are damaged so that the vectors are none.
     pub fn embed(&self, texts: &[&str]) -> Result<Vec<Embedding>, EmbedError> {
         self.embed_by(&self.team, texts)
     }
@@ -120,6 +122,9 @@ impl Model {
         };
         let mut by_text: Vec<_> = packs.iter().flatten().zip(computed.into_iter().flatten()).collect();
         by_text.sort_unstable_by_key(|(text, _)| **text);
+        if !by_text.iter().all(|(_, embedding)| is_of_length_1(embedding)) {
+            return Err(EmbedError::Damaged { path: self.weights_file.clone() });
+        }
         Ok(by_text.into_iter().map(|(_, embedding)| embedding).collect())
     }
 
@@ -145,4 +150,10 @@ impl Model {
         let split = split.into_iter().enumerate();
         split.map(|(index, tokens)| tokens.map_err(|source| EmbedError::Tokenize { index, source })).collect()
     }
+}
+
+/// Far wider than rounding is; what is no number lies outside.
+fn is_of_length_1(embedding: &Embedding) -> bool {
+    let squared: f32 = embedding.as_slice().iter().map(|component| component * component).sum();
+    (0.99..1.01).contains(&squared)
 }

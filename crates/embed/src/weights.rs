@@ -18,7 +18,7 @@ use crate::shape::{FEED_FORWARD, HIDDEN, LAYERS, MAX_TOKENS, POSITIONS, VOCABULA
 const MAX_BYTES: u64 = 256 << 20;
 
 /// File with the weights in a model directory.
-const WEIGHTS_FILE: &str = "model.safetensors";
+pub(crate) const WEIGHTS_FILE: &str = "model.safetensors";
 
 /// A linear layer: `columns` outputs, with `depth` inputs, as panels `[depth, panel_width]`.
 pub(crate) struct Linear {
@@ -137,7 +137,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// The little-endian bytes of a tensor, after its type and shape are checked.
+    /// The little-endian bytes of a tensor, after its type, shape and values are checked.
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<&'a [u8], LoadError> {
         let view = self
             .tensors
@@ -151,6 +151,11 @@ impl<'a> Reader<'a> {
                 found_type: format!("{:?}", view.dtype()),
                 found: view.shape().to_vec(),
             });
+        }
+        let (values, _) = view.data().as_chunks::<4>();
+        // All are looked at, several at a time.
+        if !values.iter().fold(true, |all, value| all & f32::from_le_bytes(*value).is_finite()) {
+            return Err(LoadError::Damaged { path: self.path.clone(), tensor: name.to_owned() });
         }
         Ok(view.data())
     }

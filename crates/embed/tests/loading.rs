@@ -4,7 +4,7 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use embed::{Kernel, LoadError, Model, ModelConfig};
+use embed::{EmbedError, Kernel, LoadError, Model, ModelConfig};
 
 use crate::support;
 
@@ -97,4 +97,37 @@ fn file_that_is_cut_or_overwritten_while_the_model_is_in_use_changes_nothing() {
     file.set_len(content.len() as u64).unwrap();
     file.set_len(0).unwrap();
     assert!(model.embed(&texts).unwrap() == before);
+}
+
+#[test]
+fn overwritten_weights_are_told_from_a_text_that_cannot_be_embedded() {
+    let weights = weights();
+    let spoilt = Spoilt::new("overwritten");
+    // The header is whole: only the values of tensors are others, all of them or some in the middle.
+    let places = [0x5000..weights.len(), weights.len() / 2..weights.len() / 2 + 4096];
+    for place in places {
+        let mut overwritten = weights.clone();
+        overwritten[place.clone()].fill(0xff);
+        spoilt.replace("model.safetensors", &overwritten);
+        let error = spoilt.error();
+        assert!(matches!(error, LoadError::Damaged { .. }), "{place:?}: {error:?}");
+        let words = error.to_string();
+        assert!(words.starts_with("the model is damaged") && words.contains("overwritten"), "{words}");
+        assert!(words.contains("model.safetensors") && words.contains("remove the file"), "{words}");
+    }
+    // Numbers, of which no vector comes: too large, and nothing.
+    let config = ModelConfig { threads: NonZeroUsize::MIN, kernel: Kernel::detect() };
+    for byte in [0x7e, 0] {
+        let mut overwritten = weights.clone();
+        overwritten[0x5000..].fill(byte);
+        spoilt.replace("model.safetensors", &overwritten);
+        let model = Model::load_with(&spoilt.0, config).expect("the weights are numbers");
+        let error = model.embed(&["the sun"]).expect_err("the vector is none");
+        assert!(
+            matches!(&error, EmbedError::Damaged { path } if path.ends_with("model.safetensors")),
+            "{error:?}"
+        );
+        assert!(error.to_string().contains("remove the file"), "{error}");
+        model.embed_patiently(&["the sun", ""]).expect_err("the vectors are none");
+    }
 }

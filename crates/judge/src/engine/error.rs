@@ -113,6 +113,7 @@ impl From<EmbedError> for RunError {
             EmbedError::Overloaded { .. } => Self::Unavailable(Fault::Embed(error)),
             EmbedError::Tokenize { .. }
             | EmbedError::TooManyTexts { .. }
+            | EmbedError::Damaged { .. }
             | EmbedError::Panicked { .. }
             | EmbedError::Stopped => Self::Failed(Fault::Embed(error)),
         }

@@ -142,6 +142,7 @@ impl ApiError {
                 EmbedError::Overloaded { .. } => StatusCode::SERVICE_UNAVAILABLE,
                 EmbedError::Tokenize { .. }
                 | EmbedError::TooManyTexts { .. }
+                | EmbedError::Damaged { .. }
                 | EmbedError::Panicked { .. }
                 | EmbedError::Stopped => StatusCode::INTERNAL_SERVER_ERROR,
             },
