@@ -1,6 +1,6 @@
 //! Whether the role sees every row of a table, and may do what is to be done.
 
-use super::{Database, Table, own_tables, sql::quoted, unnamed::on};
+use super::{Database, Table, own_tables, sql::quoted};
 use crate::{Error, postgres::error::StatementContext as _};
 
 /// What is to be done with a table.
@@ -73,8 +73,7 @@ impl Database {
 
     /// Table `table` and what is kept of migrations, as far as they are there; the table first.
     async fn relations_for(&self, table: Option<&str>) -> Result<Vec<Relation>, Error> {
-        let mut transaction = self.begin().await?;
-        let relations = sqlx::query_as!(
+        sqlx::query_as!(
             Relation,
             r#"
             select
@@ -95,11 +94,9 @@ impl Database {
             "#,
             table
         )
-        .fetch_all(on(&mut transaction))
+        .fetch_all(self)
         .await
-        .during("see what the role may do with a table")?;
-        transaction.commit().await.during("end a transaction")?;
-        Ok(relations)
+        .during("see what the role may do with a table")
     }
 }
 

@@ -286,8 +286,24 @@ impl Database {
     /// Begins a transaction that may take as long as it must, whatever the role's settings say; or one that is
     /// [`read_only`](Self::read_only).
     pub(crate) async fn begin(&self) -> Result<Transaction, Error> {
+        self.begin_unlimited().await.during("begin a transaction")
+    }
+
+    pub(super) async fn begin_unlimited(&self) -> sqlx::Result<Transaction> {
         let begin = sql::transaction::begin_unlimited(&self.limits, &self.session_settings(), self.looking);
-        self.pool.begin(None, begin).await.during("begin a transaction")
+        self.pool.begin(None, begin).await
+    }
+
+    /// Does `work` in a transaction ([`begin`](Self::begin)) and commits it. A single statement takes the database itself
+    /// as its executor.
+    pub(crate) async fn in_transaction<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut transaction = self.begin().await?;
+        let done = work(&mut transaction).await?;
+        transaction.commit().await.during("end a transaction")?;
+        Ok(done)
     }
 
     /// Begins a transaction that searches are made again in, with one snapshot, whose statements each end after `timeout`.
@@ -324,7 +340,7 @@ impl Database {
         self.pool.begin(permit, begin).await
     }
 
-    /// Does `work` in a transaction of a service, and ends that; what fails counts as the failure of `operation`, a verb
+    /// Does `work` in a transaction of a service, and commits it. What fails counts as the failure of `operation`, a verb
     /// phrase.
     pub(crate) async fn in_service<T>(
         &self,
@@ -332,9 +348,22 @@ impl Database {
         operation: &'static str,
         work: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
     ) -> Result<T, StorageError> {
-        let begun = self.begin_service(&[]).await;
+        let work =
+            async |connection: &mut PgConnection| work(connection).await.map_err(failing.to(operation));
+        // On the heap, since the futures of whole requests have this in them.
+        Box::pin(self.in_service_with(failing, &[], work)).await
+    }
+
+    /// The same for work whose errors say themselves what failed, with `settings` that hold for the transaction.
+    pub(crate) async fn in_service_with<T>(
+        &self,
+        failing: Failing,
+        settings: &[sql::Sql],
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let begun = self.begin_service(settings).await;
         let mut transaction = begun.map_err(failing.to("begin a transaction"))?;
-        let done = work(&mut transaction).await.map_err(failing.to(operation))?;
+        let done = work(&mut transaction).await?;
         transaction.commit().await.map_err(failing.to("commit a transaction"))?;
         Ok(done)
     }

@@ -2,7 +2,7 @@
 
 use records::Embedding;
 
-use super::{Database, Table, sql::embedding_health as statements, unnamed::on};
+use super::{Database, Table, sql::embedding_health as statements};
 use crate::{Error, postgres::error::StatementContext as _};
 
 const OPERATION: &str = "look through the embeddings of a table";
@@ -40,15 +40,13 @@ impl Database {
     /// # Errors
     /// When the statement fails.
     pub async fn embedding_health(&self, table: &Table, share: f64) -> Result<EmbeddingHealth, Error> {
-        let mut transaction = self.begin().await?;
         type Counts = (i64, i64, i64, i64, Option<f64>, Option<f64>, i64);
         let (rows, missing, zero, unit, shortest, longest, shared): Counts =
             sqlx::query_as(statements::embedding_health(table))
                 .bind((share * 100.0) as f32)
-                .fetch_one(on(&mut transaction))
+                .fetch_one(self)
                 .await
                 .during(OPERATION)?;
-        transaction.commit().await.during("end a transaction")?;
         Ok(EmbeddingHealth {
             rows: rows.unsigned_abs(),
             share,
@@ -70,14 +68,12 @@ impl Database {
         share: f64,
         count: u32,
     ) -> Result<Vec<(String, Embedding)>, Error> {
-        let mut transaction = self.begin().await?;
         let rows: Vec<(String, Vec<f32>)> = sqlx::query_as(statements::sample_texts(table))
             .bind((share * 100.0) as f32)
             .bind(i64::from(count))
-            .fetch_all(on(&mut transaction))
+            .fetch_all(self)
             .await
             .during(OPERATION)?;
-        transaction.commit().await.during("end a transaction")?;
         Ok(rows.into_iter().map(|(text, embedding)| (text, embedding.into())).collect())
     }
 }

@@ -9,7 +9,6 @@ use uuid::Uuid;
 use super::{
     Database,
     jobs::{Job, now},
-    relations::has_table,
     unnamed::on,
 };
 use crate::{Error, postgres::error::StatementContext as _};
@@ -31,10 +30,9 @@ impl Database {
     /// # Errors
     /// When a statement fails.
     pub async fn unfinished_group(&self, source: &str, placement: &Value) -> Result<Option<Uuid>, Error> {
-        let mut transaction = self.begin().await?;
-        let mut found = None;
-        if has_table(&mut transaction, "migration_groups").await.during("look for earlier migrations")? {
-            found = sqlx::query_scalar!(
+        const OPERATION: &str = "look for an unfinished migration";
+        self.if_table_exists("migration_groups", OPERATION, async |connection| {
+            sqlx::query_scalar!(
                 r#"
                 select id
                 from migration_groups
@@ -45,12 +43,10 @@ impl Database {
                 source,
                 placement.to_string()
             )
-            .fetch_optional(on(&mut transaction))
+            .fetch_optional(on(connection))
             .await
-            .during("look for an unfinished migration")?;
-        }
-        transaction.commit().await.during("end a transaction")?;
-        Ok(found)
+        })
+        .await
     }
 
     /// The ids of the jobs of group `id`; none where there is no such group.
@@ -58,16 +54,13 @@ impl Database {
     /// # Errors
     /// When a statement fails.
     pub async fn jobs_of_group(&self, id: Uuid) -> Result<HashSet<Uuid>, Error> {
-        let mut transaction = self.begin().await?;
-        let mut jobs = Vec::new();
-        if has_table(&mut transaction, "migration_group_jobs").await.during("look for earlier migrations")? {
-            jobs = sqlx::query_scalar!("select job_id from migration_group_jobs where group_id = $1", id)
-                .fetch_all(on(&mut transaction))
+        const OPERATION: &str = "read the jobs of a migration";
+        let jobs = self.if_table_exists("migration_group_jobs", OPERATION, async |connection| {
+            sqlx::query_scalar!("select job_id from migration_group_jobs where group_id = $1", id)
+                .fetch_all(on(connection))
                 .await
-                .during("read the jobs of a migration")?;
-        }
-        transaction.commit().await.during("end a transaction")?;
-        Ok(jobs.into_iter().collect())
+        });
+        Ok(jobs.await?.into_iter().collect())
     }
 
     /// The groups that have jobs which are not undone, newest first, with their jobs' ids.
@@ -75,24 +68,20 @@ impl Database {
     /// # Errors
     /// When a statement fails.
     pub async fn group_jobs(&self) -> Result<Vec<(Uuid, Uuid)>, Error> {
-        let mut transaction = self.begin().await?;
-        let mut pairs = Vec::new();
-        if has_table(&mut transaction, "migration_group_jobs").await.during("look for earlier migrations")? {
-            let rows = sqlx::query!(
-                r#"
+        let rows =
+            self.if_table_exists("migration_group_jobs", "read the jobs of migrations", async |connection| {
+                sqlx::query!(
+                    r#"
                 select members.group_id, members.job_id
                 from migration_group_jobs members
                 join migration_groups groups on groups.id = members.group_id
                 order by groups.started_at desc
                 "#
-            )
-            .fetch_all(on(&mut transaction))
-            .await
-            .during("read the jobs of migrations")?;
-            pairs = rows.into_iter().map(|row| (row.group_id, row.job_id)).collect();
-        }
-        transaction.commit().await.during("end a transaction")?;
-        Ok(pairs)
+                )
+                .fetch_all(on(connection))
+                .await
+            });
+        Ok(rows.await?.into_iter().map(|row| (row.group_id, row.job_id)).collect())
     }
 
     /// Notes that all collections of group `id` were brought, if anything was; waits for the disk.
@@ -100,23 +89,22 @@ impl Database {
     /// # Errors
     /// When a statement fails.
     pub async fn end_group(&self, id: Uuid, manifest: &Value) -> Result<(), Error> {
-        let mut transaction = self.begin().await?;
-        if has_table(&mut transaction, "migration_groups").await.during("look for earlier migrations")? {
-            sqlx::query!(
-                r#"
+        let noted =
+            self.if_table_exists("migration_groups", "note the end of the migration", async |connection| {
+                sqlx::query!(
+                    r#"
                 update migration_groups
                 set status = 'complete', manifest = $2::text::jsonb, changed_at = $3
                 where id = $1
                 "#,
-                id,
-                manifest.to_string(),
-                now()
-            )
-            .execute(on(&mut transaction))
-            .await
-            .during("note the end of the migration")?;
-        }
-        transaction.commit().await.during("commit")
+                    id,
+                    manifest.to_string(),
+                    now()
+                )
+                .execute(on(connection))
+                .await
+            });
+        noted.await.map(drop)
     }
 
     /// Those of `names` that a relation or a type has already, so that no table can be made by them.
@@ -124,7 +112,6 @@ impl Database {
     /// # Errors
     /// When a statement fails.
     pub async fn taken_names(&self, names: &[String]) -> Result<HashSet<String>, Error> {
-        let mut transaction = self.begin().await?;
         let taken = sqlx::query_scalar!(
             r#"
             select name as "name!"
@@ -139,10 +126,9 @@ impl Database {
             "#,
             names
         )
-        .fetch_all(on(&mut transaction))
+        .fetch_all(self)
         .await
         .during("look for names that are taken")?;
-        transaction.commit().await.during("end a transaction")?;
         Ok(taken.into_iter().collect())
     }
 }

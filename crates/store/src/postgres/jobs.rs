@@ -6,11 +6,11 @@ use std::collections::HashSet;
 use records::shortened;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, postgres::PgQueryResult};
 use time::{OffsetDateTime, PrimitiveDateTime};
 use uuid::Uuid;
 
-use super::{Database, relations::has_table, unnamed::on};
+use super::{Database, unnamed::on};
 use crate::{Error, postgres::error::StatementContext as _};
 
 /// One collection of one run.
@@ -258,17 +258,10 @@ impl Database {
         tables: &[String],
         collections: &[Uuid],
     ) -> Result<Vec<Job>, Error> {
-        let mut transaction = self.begin().await?;
-        let exists =
-            has_table(&mut transaction, "migration_jobs").await.during("look for earlier migrations")?;
-        if !exists {
-            // A transaction that is only dropped keeps its connection a while, and the next one has to open another.
-            transaction.commit().await.during("end a transaction")?;
-            return Ok(Vec::new());
-        }
-        let rows = sqlx::query_as!(
-            JobRow,
-            r#"
+        let rows = self.if_table_exists("migration_jobs", "read earlier migrations", async |connection| {
+            sqlx::query_as!(
+                JobRow,
+                r#"
             select id, run_id as "run_id?", collection_id as "collection_id?", tenant as "tenant?",
                 database as "database?", collection as "collection?", source as "source?",
                 table_name as "table_name?", definition::text, status as "status?", holder as "holder?",
@@ -278,15 +271,14 @@ impl Database {
             where $1 or table_name = any($2) or collection_id = any($3)
             order by started_at, id
             "#,
-            are_all_meant,
-            tables,
-            collections
-        )
-        .fetch_all(on(&mut transaction))
-        .await
-        .during("read earlier migrations")?;
-        transaction.commit().await.during("end a transaction")?;
-        Ok(rows.into_iter().map(JobRow::into_job).collect())
+                are_all_meant,
+                tables,
+                collections
+            )
+            .fetch_all(on(connection))
+            .await
+        });
+        Ok(rows.await?.into_iter().map(JobRow::into_job).collect())
     }
 
     /// The [digests](QuarantinedRecord::digest) of what `runs` have set aside of a collection.
@@ -298,7 +290,6 @@ impl Database {
             // There may be no table yet.
             return Ok(HashSet::new());
         }
-        let mut transaction = self.begin().await?;
         let digests = sqlx::query_scalar!(
             r#"
             select sha256(record || convert_to(reason, 'UTF8')) as "digest!"
@@ -310,21 +301,77 @@ impl Database {
             origin.database,
             origin.collection,
         )
-        .fetch_all(on(&mut transaction))
+        .fetch_all(self)
         .await
         .during("look for records that were set aside before")?;
-        transaction.commit().await.during("end a transaction")?;
         let sized = |digest: Vec<u8>| <[u8; 32]>::try_from(digest).expect("a SHA-256 has 32 bytes");
         Ok(digests.into_iter().map(sized).collect())
     }
 
-    /// Notes a new job, in `transaction`.
+    /// Takes over a job that an earlier process left; what that one may still send is refused from now on. Records
+    /// that it set aside will be set aside again, so they are forgotten.
     ///
     /// # Errors
-    /// When the statement fails.
-    pub(super) async fn begin_job(&self, transaction: &mut PgConnection, job: &Job) -> Result<(), Error> {
-        let definition = job.definition.to_string();
-        sqlx::query!(
+    /// When a statement fails.
+    pub async fn take_over_job(&self, job: &Job) -> Result<(), Error> {
+        self.in_transaction(async |connection| {
+            let changed = sqlx::query!(
+                "update migration_jobs set holder = $2, status = 'copying', changed_at = $3 where id = $1",
+                job.id,
+                job.holder,
+                now(),
+            )
+            .execute(on(connection))
+            .await
+            .during("take over an unfinished migration")?;
+            require_held(job, &changed)?;
+            forget_rejects(connection, job).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Notes how far a job is, and at the end what it found.
+    ///
+    /// # Errors
+    /// [`Error::TakenOver`] when another process works on it.
+    pub async fn set_job_status(
+        &self,
+        job: &Job,
+        status: JobStatus,
+        manifest: Option<&Value>,
+        commit: Commit,
+    ) -> Result<(), Error> {
+        let manifest = manifest.map(Value::to_string);
+        self.in_transaction(async |connection| {
+            if commit == Commit::Deferred {
+                defer_commit(connection).await?;
+            }
+            let changed = sqlx::query!(
+                r#"
+            update migration_jobs
+            set status = $3, manifest = coalesce($4::text::jsonb, manifest), changed_at = $5
+            where id = $1 and holder = $2
+            "#,
+                job.id,
+                job.holder,
+                status.as_str(),
+                manifest,
+                now(),
+            )
+            .execute(on(connection))
+            .await
+            .during("note how far the migration is")?;
+            require_held(job, &changed)
+        })
+        .await
+    }
+}
+
+/// Notes a new job.
+pub(super) async fn add(connection: &mut PgConnection, job: &Job) -> Result<(), Error> {
+    let definition = job.definition.to_string();
+    sqlx::query!(
             r#"
             insert into migration_jobs (
                 id, run_id, collection_id, tenant, database, collection, source, table_name, definition, status,
@@ -346,73 +393,10 @@ impl Database {
             job.created_table,
             now(),
         )
-        .execute(on(transaction))
+        .execute(on(connection))
         .await
         .during("note the migration")?;
-        Ok(())
-    }
-
-    /// Takes over a job that an earlier process left; what that one may still send is refused from now on. Records
-    /// that it set aside will be set aside again, so they are forgotten.
-    ///
-    /// # Errors
-    /// When a statement fails.
-    pub async fn take_over_job(&self, job: &Job) -> Result<(), Error> {
-        let mut transaction = self.begin().await?;
-        let changed = sqlx::query!(
-            "update migration_jobs set holder = $2, status = 'copying', changed_at = $3 where id = $1",
-            job.id,
-            job.holder,
-            now(),
-        )
-        .execute(on(&mut transaction))
-        .await
-        .during("take over an unfinished migration")?
-        .rows_affected();
-        if changed == 0 {
-            return Err(Error::TakenOver { table: job.table_name.clone() });
-        }
-        forget_rejects(&mut transaction, job).await?;
-        transaction.commit().await.during("commit")
-    }
-
-    /// Notes how far a job is, and at the end what it found.
-    ///
-    /// # Errors
-    /// [`Error::TakenOver`] when another process works on it.
-    pub async fn set_job_status(
-        &self,
-        job: &Job,
-        status: JobStatus,
-        manifest: Option<&Value>,
-        commit: Commit,
-    ) -> Result<(), Error> {
-        let mut transaction = self.begin().await?;
-        if commit == Commit::Deferred {
-            defer_commit(&mut transaction).await?;
-        }
-        let manifest = manifest.map(Value::to_string);
-        let changed = sqlx::query!(
-            r#"
-            update migration_jobs
-            set status = $3, manifest = coalesce($4::text::jsonb, manifest), changed_at = $5
-            where id = $1 and holder = $2
-            "#,
-            job.id,
-            job.holder,
-            status.as_str(),
-            manifest,
-            now(),
-        )
-        .execute(on(&mut transaction))
-        .await
-        .during("note how far the migration is")?
-        .rows_affected();
-        if changed == 0 {
-            return Err(Error::TakenOver { table: job.table_name.clone() });
-        }
-        transaction.commit().await.during("commit")
-    }
+    Ok(())
 }
 
 /// Lets the commit of a transaction return before the disk has it.
@@ -450,9 +434,16 @@ pub(crate) async fn add_progress(
     )
     .execute(on(connection))
     .await
-    .during("note the progress of the migration")?
-    .rows_affected();
-    if changed == 0 { Err(Error::TakenOver { table: job.table_name.clone() }) } else { Ok(()) }
+    .during("note the progress of the migration")?;
+    require_held(job, &changed)
+}
+
+/// Fails if a statement that changes the row of `job` has found none that is ours.
+fn require_held(job: &Job, changed: &PgQueryResult) -> Result<(), Error> {
+    if changed.rows_affected() == 0 {
+        return Err(Error::TakenOver { table: job.table_name.clone() });
+    }
+    Ok(())
 }
 
 /// Sets records aside that PostgreSQL cannot hold.

@@ -11,6 +11,7 @@ mod cut;
 mod embedding_health;
 mod error;
 mod evaluation_results;
+mod executor;
 mod failure;
 pub mod groups;
 mod index_definition;

@@ -18,13 +18,11 @@ impl Database {
     /// # Errors
     /// When the statement fails.
     pub async fn embeddings(&self, table: &Table, ids: &[Uuid]) -> Result<Vec<Embedding>, Error> {
-        let mut transaction = self.begin().await?;
         let embeddings: Vec<Option<Vec<f32>>> = sqlx::query_scalar(sql::select_embeddings(table))
             .bind(ids)
-            .fetch_all(on(&mut transaction))
+            .fetch_all(self)
             .await
             .during(OPERATION)?;
-        transaction.commit().await.during("end a transaction")?;
         Ok(embeddings.into_iter().flatten().map(Embedding::from).collect())
     }
 

@@ -1,11 +1,10 @@
 //! Values that no answer can show as they are, counted in one pass over a table.
 
-use sqlx::Row as _;
+use sqlx::{PgConnection, Row as _};
 
 use super::{
     Database, Table,
     own_tables::time_columns,
-    relations::has_table,
     sql::{
         self,
         odd_values::{self as statements, OddPlace},
@@ -40,7 +39,12 @@ impl Database {
     /// # Errors
     /// When the statement fails.
     pub async fn odd_values(&self, table: &Table, share: f64) -> Result<OddValues, Error> {
-        self.count_odd((&table.name, "id"), statements::of_table(table), share).await
+        self.in_transaction(async |connection| {
+            count_odd(connection, (&table.name, "id"), statements::of_table(table), share)
+                .await
+                .during(OPERATION)
+        })
+        .await
     }
 
     /// Looks for odd values among the judge's results; `None` where there are none of ours.
@@ -48,16 +52,15 @@ impl Database {
     /// # Errors
     /// When a statement fails.
     pub async fn odd_results(&self, share: f64) -> Result<Option<OddValues>, Error> {
-        let mut transaction = self.begin().await?;
-        let has_results: bool = sqlx::query_scalar(statements::has_results())
-            .fetch_one(on(&mut transaction))
-            .await
-            .during(OPERATION)?;
-        transaction.commit().await.during("end a transaction")?;
-        if !has_results {
-            return Ok(None);
-        }
-        self.count_odd((RESULTS, "id"), statements::of_results(), share).await.map(Some)
+        self.in_transaction(async |connection| {
+            let has_results = sqlx::query_scalar(statements::has_results()).fetch_one(on(connection));
+            if !has_results.await.during(OPERATION)? {
+                return Ok(None);
+            }
+            let counted = count_odd(connection, (RESULTS, "id"), statements::of_results(), share).await;
+            counted.map(Some).during(OPERATION)
+        })
+        .await
     }
 
     /// Looks for odd times in those of `tables`, which keep what was done, that are there.
@@ -92,42 +95,13 @@ impl Database {
             if places.is_empty() {
                 continue;
             }
-            let mut transaction = self.begin().await?;
-            let exists = has_table(&mut transaction, &table).await.during(OPERATION)?;
-            transaction.commit().await.during("end a transaction")?;
-            if exists {
+            let odd = self.if_table_exists(&table, OPERATION, async |connection| {
                 // Several of them have no id.
-                let odd = self.count_odd((&table, "ctid"), places, 1.0).await?;
-                found.extend((!odd.found.is_empty()).then_some(odd));
-            }
+                count_odd(connection, (&table, "ctid"), places, 1.0).await.map(Some)
+            });
+            found.extend(odd.await?.filter(|odd| !odd.found.is_empty()));
         }
         Ok(found)
-    }
-
-    async fn count_odd(
-        &self,
-        (table, key): (&str, &'static str),
-        places: Vec<OddPlace>,
-        share: f64,
-    ) -> Result<OddValues, Error> {
-        let mut transaction = self.begin().await?;
-        let row = sqlx::query(statements::count_odd(table, &places))
-            .bind((share * 100.0) as f32)
-            .fetch_one(on(&mut transaction))
-            .await
-            .during(OPERATION)?;
-        transaction.commit().await.during("end a transaction")?;
-        let count =
-            |position: usize| row.try_get::<i64, _>(position).map(i64::unsigned_abs).during(OPERATION);
-        let rows = count(0)?;
-        let mut found = Vec::new();
-        for (position, place) in places.into_iter().enumerate() {
-            let rows = count(position + 1)?;
-            if rows > 0 {
-                found.push((place, rows));
-            }
-        }
-        Ok(OddValues { table: table.to_owned(), key, rows, share, found })
     }
 }
 
@@ -137,4 +111,26 @@ impl OddValues {
         let (table, column) = (sql::quoted(&self.table), sql::quoted(&place.column));
         format!("select {}, {column}::text from {table} where {}", self.key, place.condition)
     }
+}
+
+async fn count_odd(
+    connection: &mut PgConnection,
+    (table, key): (&str, &'static str),
+    places: Vec<OddPlace>,
+    share: f64,
+) -> sqlx::Result<OddValues> {
+    let row = sqlx::query(statements::count_odd(table, &places))
+        .bind((share * 100.0) as f32)
+        .fetch_one(on(connection))
+        .await?;
+    let count = |position: usize| row.try_get::<i64, _>(position).map(i64::unsigned_abs);
+    let rows = count(0)?;
+    let mut found = Vec::new();
+    for (position, place) in places.into_iter().enumerate() {
+        let rows = count(position + 1)?;
+        if rows > 0 {
+            found.push((place, rows));
+        }
+    }
+    Ok(OddValues { table: table.to_owned(), key, rows, share, found })
 }

@@ -51,9 +51,9 @@ impl Database {
         runs: &[Uuid],
         mut visit: impl FnMut(BroughtRow<'_>),
     ) -> Result<(), Error> {
-        let mut transaction = self.begin().await?;
-        visit_rows(&mut transaction, &sql::copy_brought_out(table, runs), table, &mut visit).await?;
-        transaction.commit().await.during("end a transaction")
+        let statement = sql::copy_brought_out(table, runs);
+        self.in_transaction(async |connection| visit_rows(connection, &statement, table, &mut visit).await)
+            .await
     }
 
     /// Which of the rows `ids` are there, whoever brought them.
@@ -61,14 +61,7 @@ impl Database {
     /// # Errors
     /// When the statement fails.
     pub async fn existing_rows(&self, table: &Table, ids: &[Uuid]) -> Result<Vec<Uuid>, Error> {
-        let mut transaction = self.begin().await?;
-        let there = sqlx::query_scalar(sql::existing_rows(table))
-            .bind(ids)
-            .fetch_all(on(&mut transaction))
-            .await
-            .during("look for rows")?;
-        transaction.commit().await.during("end a transaction")?;
-        Ok(there)
+        sqlx::query_scalar(sql::existing_rows(table)).bind(ids).fetch_all(self).await.during("look for rows")
     }
 
     /// Gives the ids of all rows of `table` that none of `runs` brought to `visit`, with the run that did bring them.
@@ -84,15 +77,13 @@ impl Database {
     ) -> Result<(), Error> {
         let statement =
             if has_bookkeeping { sql::copy_other_ids_out(table, runs) } else { sql::copy_all_ids_out(table) };
-        let mut transaction = self.begin().await?;
-        copy_out(&mut transaction, &statement, |row| {
+        let visit = |row: CopiedRow<'_>| {
             let mut fields = row.fields().map(|field| field.and_then(|id| Uuid::from_slice(id).ok()));
             let id = fields.next()??;
             visit(id, fields.next().flatten());
             Some(())
-        })
-        .await?;
-        transaction.commit().await.during("end a transaction")
+        };
+        self.in_transaction(async |connection| copy_out(connection, &statement, visit).await).await
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     constraints::{self, Needs},
     cut::cut,
     groups::{self, Group},
-    jobs::Job,
+    jobs::{self, Job},
     own_tables,
     schema_migrations::{self, BOOKKEEPING, SERVICES},
     sql,
@@ -126,7 +126,7 @@ impl Database {
                 }
                 TableState::Ready => {}
             }
-            self.begin_job(&mut transaction, job).await?;
+            jobs::add(&mut transaction, job).await?;
         }
         transaction.commit().await.during("commit the schema")
     }
@@ -137,23 +137,24 @@ impl Database {
     /// When one of them is missing or too old.
     pub async fn describe(&self) -> Result<ServerDescription, Error> {
         self.check_session()?;
-        let mut transaction = self.begin().await?;
-        let postgresql = self.check_server(&mut transaction).await?;
-        let pgvector = pgvector_version(&mut transaction).await?;
-        let mut warnings = Vec::new();
-        match &pgvector {
-            Some(found) => {
-                check_pgvector(found)?;
-                if parse_version(found) < versions::FIXED_PGVECTOR {
-                    warnings.push(format!(
-                        "pgvector {found} lacks fixes of index maintenance that 0.8.4 has: upgrade the package, then run `alter extension vector update`"
-                    ));
+        self.in_transaction(async |connection| {
+            let postgresql = self.check_server(connection).await?;
+            let pgvector = pgvector_version(connection).await?;
+            let mut warnings = Vec::new();
+            match &pgvector {
+                Some(found) => {
+                    check_pgvector(found)?;
+                    if parse_version(found) < versions::FIXED_PGVECTOR {
+                        warnings.push(format!(
+                            "pgvector {found} lacks fixes of index maintenance that 0.8.4 has: upgrade the package, then run `alter extension vector update`"
+                        ));
+                    }
                 }
+                None => self.check_available(connection).await?,
             }
-            None => self.check_available(&mut transaction).await?,
-        }
-        transaction.commit().await.during("end a transaction")?;
-        Ok(ServerDescription { postgresql, pgvector, warnings })
+            Ok(ServerDescription { postgresql, pgvector, warnings })
+        })
+        .await
     }
 
     /// Checks whether `table` is there and fits, and changes nothing.
@@ -161,10 +162,7 @@ impl Database {
     /// # Errors
     /// When it is there and does not fit.
     pub async fn table_state(&self, table: &Table) -> Result<TableState, Error> {
-        let mut transaction = self.begin().await?;
-        let state = check_table(&mut transaction, table, Access::Read).await?;
-        transaction.commit().await.during("end a transaction")?;
-        Ok(state)
+        self.in_transaction(async |connection| check_table(connection, table, Access::Read).await).await
     }
 
     /// Checks that `table` is there and fits, and changes nothing.
@@ -172,9 +170,7 @@ impl Database {
     /// # Errors
     /// When it is not, or does not.
     pub async fn check_table(&self, table: &Table) -> Result<(), Error> {
-        let mut transaction = self.begin().await?;
-        require_table(&mut transaction, table).await?;
-        transaction.commit().await.during("end a transaction")
+        self.in_transaction(async |connection| require_table(connection, table).await).await
     }
 
     async fn begin_schema_change(&self, migrators: &[&'static Migrator]) -> Result<Transaction, Error> {

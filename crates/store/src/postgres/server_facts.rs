@@ -101,7 +101,7 @@ impl Database {
     /// # Errors
     /// When a statement fails.
     pub async fn server_facts(&self) -> Result<ServerFacts, Error> {
-        let mut transaction = self.begin().await?;
+        self.in_transaction(async |connection| {
         let server = sqlx::query!(
             r#"
             select
@@ -123,7 +123,7 @@ impl Database {
             "#,
             &own_tables::kept_names()
         )
-        .fetch_one(on(&mut transaction))
+        .fetch_one(on(connection))
         .await
         .during(OPERATION)?;
         let extensions = sqlx::query!(
@@ -134,10 +134,10 @@ impl Database {
             order by extname
             "#
         )
-        .fetch_all(on(&mut transaction))
+        .fetch_all(on(connection))
         .await
         .during(OPERATION)?;
-        let facts = ServerFacts {
+        Ok(ServerFacts {
             address: self.address().to_owned(),
             database: server.database,
             role: server.role,
@@ -147,17 +147,15 @@ impl Database {
             pgvector_package: server.package,
             session: self.session(),
             extensions: extensions.into_iter().map(|one| (one.name, one.version)).collect(),
-            settings: settings(&mut transaction).await?,
+            settings: settings(connection).await?,
             can_compile: server.can_compile,
             machine_bytes: machine_bytes(self),
             shared_memory_bytes: if self.is_local() { shared_memory_bytes() } else { None },
             is_standby: server.is_standby,
             sees_sessions: server.sees_sessions,
             unreadable: server.unreadable,
-            oldest_transaction: oldest_transaction(&mut transaction).await?,
-        };
-        transaction.commit().await.during("end a transaction")?;
-        Ok(facts)
+            oldest_transaction: oldest_transaction(connection).await?,
+        })}).await
     }
 }
 

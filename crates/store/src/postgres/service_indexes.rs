@@ -9,7 +9,6 @@ use super::{
         self, Build,
         service_indexes::{ServiceIndex, create_index, result_indexes, service_indexes},
     },
-    unnamed::on,
 };
 use crate::{Error, postgres::error::StatementContext as _};
 use records::Service;
@@ -45,12 +44,8 @@ impl Database {
         }
         let lock = self.lock_indexes_in_turn(&Table::of(service).name).await?;
         for (index, state) in self.unfinished(indexes()).await? {
-            let mut transaction = self.begin().await?;
-            let has_rows: bool = sqlx::query_scalar(sql::has_rows(&index.table))
-                .fetch_one(on(&mut transaction))
-                .await
-                .during(OPERATION)?;
-            transaction.commit().await.during("end a transaction")?;
+            let has_rows: bool =
+                sqlx::query_scalar(sql::has_rows(&index.table)).fetch_one(self).await.during(OPERATION)?;
             let build = if has_rows { Build::Concurrently } else { Build::Alone };
             let statements = |is_left: bool| {
                 let drop = is_left.then(|| sql::drop_index(&index.name, Build::Concurrently));
@@ -87,7 +82,6 @@ impl Database {
     /// Those of `indexes` that are not there, or not valid.
     async fn unfinished(&self, indexes: Vec<ServiceIndex>) -> Result<Vec<(ServiceIndex, IndexState)>, Error> {
         let names: Vec<String> = indexes.iter().map(|index| index.name.clone()).collect();
-        let mut transaction = self.begin().await?;
         let found = sqlx::query!(
             r#"
             select relation.relname as "name!", index.indisvalid as "valid!"
@@ -97,10 +91,9 @@ impl Database {
             "#,
             &names
         )
-        .fetch_all(on(&mut transaction))
+        .fetch_all(self)
         .await
         .during("look for the indexes of a table")?;
-        transaction.commit().await.during("end a transaction")?;
         let valid: HashMap<String, bool> = found.into_iter().map(|row| (row.name, row.valid)).collect();
         let state = |index: ServiceIndex| match valid.get(&index.name) {
             Some(true) => None,

@@ -2,7 +2,7 @@
 
 use time::{Duration, PrimitiveDateTime};
 
-use super::{Database, Table, counted::counted, jobs::now, relations::has_table, unnamed::on};
+use super::{Database, Table, counted::counted, jobs::now, unnamed::on};
 use crate::{Error, postgres::error::StatementContext as _};
 
 /// A table as the server knows it, without a look at its rows.
@@ -63,7 +63,6 @@ impl Database {
     /// # Errors
     /// When the statement fails.
     pub async fn table_facts(&self, table: &Table) -> Result<TableFacts, Error> {
-        let mut transaction = self.begin().await?;
         let row = sqlx::query!(
             r#"
             select
@@ -112,10 +111,9 @@ impl Database {
             "#,
             table.name
         )
-        .fetch_one(on(&mut transaction))
+        .fetch_one(self)
         .await
         .during("look at a table")?;
-        transaction.commit().await.during("end a transaction")?;
         Ok(TableFacts {
             estimated_rows: row.estimated_rows.map(i64::unsigned_abs),
             table_bytes: row.table_bytes.unsigned_abs(),
@@ -140,9 +138,7 @@ impl Database {
     /// When a statement fails.
     pub async fn last_searches(&self, table: &Table) -> Result<Vec<LastSearches>, Error> {
         const OPERATION: &str = "read the history of searches";
-        let mut transaction = self.begin().await?;
-        let exists = has_table(&mut transaction, "vector_search_history").await.during(OPERATION)?;
-        let rows = if exists {
+        let rows = self.if_table_exists("vector_search_history", OPERATION, async |connection| {
             sqlx::query!(
                 r#"
                 select distinct on (filter_class)
@@ -158,14 +154,11 @@ impl Database {
                 table.name,
                 now() + Duration::DAY
             )
-            .fetch_all(on(&mut transaction))
+            .fetch_all(on(connection))
             .await
-            .during(OPERATION)?
-        } else {
-            Vec::new()
-        };
-        transaction.commit().await.during("end a transaction")?;
-        rows.into_iter()
+        });
+        rows.await?
+            .into_iter()
             .map(|row| {
                 Ok(LastSearches {
                     filter_class: row.filter_class,

@@ -35,17 +35,14 @@ impl Database {
     /// # Errors
     /// When the statement fails.
     pub async fn updated_rows(&self, job: &Job) -> Result<Vec<Uuid>, Error> {
-        let mut transaction = self.begin().await?;
-        let ids = sqlx::query_scalar!(
+        sqlx::query_scalar!(
             "select id from migration_replaced where run_id = $1 and table_name = $2 and change = 'updated'",
             job.run_id,
             job.table_name
         )
-        .fetch_all(on(&mut transaction))
+        .fetch_all(self)
         .await
-        .during("read which rows a migration has changed")?;
-        transaction.commit().await.during("end a transaction")?;
-        Ok(ids)
+        .during("read which rows a migration has changed")
     }
 
     /// Later runs that changed or deleted rows of `job`, or brought rows again that it had deleted, which therefore
@@ -54,14 +51,14 @@ impl Database {
     /// # Errors
     /// When the statement fails.
     pub async fn later_changes(&self, job: &Job) -> Result<Vec<Uuid>, Error> {
-        let mut transaction = self.begin().await?;
+        self.in_transaction(async |connection| {
         let brought_again: Vec<Uuid> = sqlx::query_scalar(sql::runs_that_brought_again(&job.table_name))
             .bind(job.run_id)
             .bind(&job.table_name)
-            .fetch_all(on(&mut transaction))
+            .fetch_all(on(connection))
             .await
             .during("look for rows that were brought again")?;
-        let runs = sqlx::query_scalar!(
+        sqlx::query_scalar!(
             r#"
             -- Where another hand has set when a job began, the time of its last change tells the order; where that is odd
             -- too, the order is not known, and each counts as later than those whose rows it may have changed.
@@ -104,11 +101,10 @@ impl Database {
             job.id,
             &brought_again
         )
-        .fetch_all(on(&mut transaction))
+        .fetch_all(on(connection))
         .await
-        .during("look for later migrations")?;
-        transaction.commit().await.during("end a transaction")?;
-        Ok(runs)
+        .during("look for later migrations")
+        }).await
     }
 
     /// Keeps writers out of `table`, so that nobody edits a row between a look at it and its removal.

@@ -1,16 +1,17 @@
 //! The table `maintenance_actions`: what maintenance has done, and what came of it.
 
 use serde_json::Value;
-use time::{OffsetDateTime, PrimitiveDateTime};
+use time::PrimitiveDateTime;
 use uuid::Uuid;
 
 use crate::{
     Error, StoredTime,
     json::decode,
-    postgres::{Database, counted::counted, error::StatementContext as _, relations::has_table, unnamed::on},
+    postgres::{Database, counted::counted, error::StatementContext as _, jobs::now, unnamed::on},
 };
 
 const OPERATION: &str = "keep what maintenance does";
+const READ: &str = "read what maintenance has done";
 
 /// An action that begins.
 #[derive(Clone, Debug)]
@@ -78,7 +79,6 @@ impl Database {
     /// When the statement fails.
     pub async fn end_action(&self, id: Uuid, ended: Result<&Value, &str>) -> Result<(), Error> {
         let (after, error) = (ended.ok().map(Value::to_string), ended.err());
-        let mut transaction = self.begin().await?;
         sqlx::query!(
             r#"
             update maintenance_actions
@@ -90,10 +90,10 @@ impl Database {
             error,
             now()
         )
-        .execute(on(&mut transaction))
+        .execute(self)
         .await
         .during(OPERATION)?;
-        transaction.commit().await.during("end a transaction")
+        Ok(())
     }
 
     /// How many dead rows the last VACUUM of each table has left, of those that ended after `since`, in UTC; none in a database
@@ -102,10 +102,7 @@ impl Database {
     /// # Errors
     /// When a statement fails.
     pub async fn dead_rows_left(&self, since: PrimitiveDateTime) -> Result<Vec<(String, u64)>, Error> {
-        const OPERATION: &str = "read what maintenance has done";
-        let mut transaction = self.begin().await?;
-        let exists = has_table(&mut transaction, "maintenance_actions").await.during(OPERATION)?;
-        let rows = if exists {
+        let rows = self.if_table_exists("maintenance_actions", READ, async |connection| {
             sqlx::query!(
                 r#"
                 select distinct on (table_name) table_name as "table_name!",
@@ -118,14 +115,10 @@ impl Database {
                 since,
                 now()
             )
-            .fetch_all(on(&mut transaction))
+            .fetch_all(on(connection))
             .await
-            .during(OPERATION)?
-        } else {
-            Vec::new()
-        };
-        transaction.commit().await.during("end a transaction")?;
-        let left = rows.into_iter();
+        });
+        let left = rows.await?.into_iter();
         Ok(left.filter_map(|row| Some((row.table_name, counted(row.dead_rows?).ok()?))).collect())
     }
 
@@ -134,10 +127,7 @@ impl Database {
     /// # Errors
     /// When a statement fails.
     pub async fn last_actions(&self, limit: u32) -> Result<Vec<KeptAction>, Error> {
-        const OPERATION: &str = "read what maintenance has done";
-        let mut transaction = self.begin().await?;
-        let exists = has_table(&mut transaction, "maintenance_actions").await.during(OPERATION)?;
-        let rows = if exists {
+        let rows = self.if_table_exists("maintenance_actions", READ, async |connection| {
             sqlx::query!(
                 r#"
                 select table_name, coalesce(action, '') as "action!", coalesce(reason, '') as "reason!",
@@ -149,15 +139,12 @@ impl Database {
                 "#,
                 i64::from(limit)
             )
-            .fetch_all(on(&mut transaction))
+            .fetch_all(on(connection))
             .await
-            .during(OPERATION)?
-        } else {
-            Vec::new()
-        };
-        transaction.commit().await.during("end a transaction")?;
+        });
         let measured = |text: &str| decode(text).value;
         Ok(rows
+            .await?
             .into_iter()
             .map(|row| KeptAction {
                 table: row.table_name,
@@ -171,9 +158,4 @@ impl Database {
             })
             .collect())
     }
-}
-
-fn now() -> PrimitiveDateTime {
-    let now = OffsetDateTime::now_utc();
-    PrimitiveDateTime::new(now.date(), now.time())
 }

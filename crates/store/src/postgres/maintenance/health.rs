@@ -9,7 +9,6 @@ use crate::{
         error::StatementContext as _,
         lock::migration_key,
         sql::{maintenance::Column, service_indexes::value_indexes},
-        unnamed::on,
     },
 };
 
@@ -88,7 +87,6 @@ impl Database {
     /// # Errors
     /// When the statement fails.
     pub async fn table_health(&self, names: &[String]) -> Result<Vec<TableHealth>, Error> {
-        let mut transaction = self.begin().await?;
         let rows = sqlx::query!(
             r#"
             select
@@ -149,10 +147,9 @@ impl Database {
             "#,
             names
         )
-        .fetch_all(on(&mut transaction))
+        .fetch_all(self)
         .await
         .during(OPERATION)?;
-        transaction.commit().await.during("end a transaction")?;
         Ok(rows
             .into_iter()
             .map(|row| TableHealth {
@@ -188,7 +185,6 @@ impl Database {
         let mut columns: Vec<String> = table.columns.iter().map(|column| column.name.clone()).collect();
         columns.push("metadata".to_owned());
         let indexes = value_indexes(table);
-        let mut transaction = self.begin().await?;
         let rows = sqlx::query!(
             r#"
             select
@@ -212,10 +208,9 @@ impl Database {
             &columns,
             &indexes
         )
-        .fetch_all(on(&mut transaction))
+        .fetch_all(self)
         .await
         .during(OPERATION)?;
-        transaction.commit().await.during("end a transaction")?;
         Ok(rows
             .into_iter()
             .map(|row| ColumnStatistics {
@@ -235,8 +230,7 @@ impl Database {
     /// When the statement fails.
     pub async fn migrating_tables(&self, names: &[String]) -> Result<Vec<String>, Error> {
         let keys: Vec<String> = names.iter().map(|name| migration_key(name)).collect();
-        let mut transaction = self.begin().await?;
-        let migrating = sqlx::query_scalar!(
+        sqlx::query_scalar!(
             r#"
             select given.name as "name!"
             from unnest($1::text[], $2::text[]) given (name, key)
@@ -252,10 +246,8 @@ impl Database {
             names,
             &keys
         )
-        .fetch_all(on(&mut transaction))
+        .fetch_all(self)
         .await
-        .during("look for migrations")?;
-        transaction.commit().await.during("end a transaction")?;
-        Ok(migrating)
+        .during("look for migrations")
     }
 }

@@ -4,7 +4,7 @@ use time::PrimitiveDateTime;
 
 use crate::{
     Error,
-    postgres::{Database, error::StatementContext as _, relations::has_table, unnamed::on},
+    postgres::{Database, error::StatementContext as _, unnamed::on},
 };
 
 /// A table of ours whose old rows nobody needs.
@@ -40,15 +40,12 @@ impl Database {
     /// # Errors
     /// When a statement fails.
     pub async fn count_expired(&self, ledger: Ledger, before: PrimitiveDateTime) -> Result<u64, Error> {
-        const OPERATION: &str = "count what has expired";
-        let mut transaction = self.begin().await?;
-        let exists = has_table(&mut transaction, ledger.as_str()).await.during(OPERATION)?;
-        let connection = on(&mut transaction);
-        let counted = match (exists, ledger) {
-            (false, _) => Ok(0),
-            (true, Ledger::IndexPlans) => {
-                sqlx::query_scalar!(
-                    r#"
+        let counted = self.if_table_exists(ledger.as_str(), "count what has expired", async |connection| {
+            let connection = on(connection);
+            match ledger {
+                Ledger::IndexPlans => {
+                    sqlx::query_scalar!(
+                        r#"
                     select count(*) as "count!"
                     from vector_index_plans kept
                     where started_at < $1
@@ -57,23 +54,22 @@ impl Database {
                             where newer.table_name = kept.table_name and newer.started_at > kept.started_at
                         )
                     "#,
-                    before
-                )
-                .fetch_one(connection)
-                .await
+                        before
+                    )
+                    .fetch_one(connection)
+                    .await
+                }
+                Ledger::Actions => {
+                    sqlx::query_scalar!(
+                        r#"select count(*) as "count!" from maintenance_actions where started_at < $1"#,
+                        before
+                    )
+                    .fetch_one(connection)
+                    .await
+                }
             }
-            (true, Ledger::Actions) => {
-                sqlx::query_scalar!(
-                    r#"select count(*) as "count!" from maintenance_actions where started_at < $1"#,
-                    before
-                )
-                .fetch_one(connection)
-                .await
-            }
-        };
-        let counted = counted.during(OPERATION)?;
-        transaction.commit().await.during("end a transaction")?;
-        Ok(counted.unsigned_abs())
+        });
+        Ok(counted.await?.unsigned_abs())
     }
 
     /// Deletes these rows, and says how many there were.
@@ -81,8 +77,6 @@ impl Database {
     /// # Errors
     /// When the statement fails.
     pub async fn expire(&self, ledger: Ledger, before: PrimitiveDateTime) -> Result<u64, Error> {
-        let mut transaction = self.begin().await?;
-        let connection = on(&mut transaction);
         let deleted = match ledger {
             Ledger::IndexPlans => {
                 sqlx::query!(
@@ -96,17 +90,15 @@ impl Database {
                     "#,
                     before
                 )
-                .execute(connection)
+                .execute(self)
                 .await
             }
             Ledger::Actions => {
                 sqlx::query!("delete from maintenance_actions where started_at < $1", before)
-                    .execute(connection)
+                    .execute(self)
                     .await
             }
         };
-        let deleted = deleted.during("delete what has expired")?.rows_affected();
-        transaction.commit().await.during("end a transaction")?;
-        Ok(deleted)
+        Ok(deleted.during("delete what has expired")?.rows_affected())
     }
 }

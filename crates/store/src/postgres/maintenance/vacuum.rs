@@ -39,27 +39,23 @@ impl Database {
     /// # Errors
     /// When a statement fails.
     pub async fn gather_statistics(&self, name: &str, columns: &[ColumnStatistics]) -> Result<(), Error> {
-        let mut transaction = self.begin().await?;
-        for ColumnStatistics { column, target } in columns {
-            sqlx::query(set_statistics(name, column, *target))
-                .execute(on(&mut transaction))
-                .await
-                .during("set the statistics target of a column")?;
-        }
-        sqlx::query(sql::analyze(name)).execute(on(&mut transaction)).await.during("analyze the table")?;
-        transaction.commit().await.during("end a transaction")
+        self.in_transaction(async |connection| {
+            for ColumnStatistics { column, target } in columns {
+                sqlx::query(set_statistics(name, column, *target))
+                    .execute(on(connection))
+                    .await
+                    .during("set the statistics target of a column")?;
+            }
+            sqlx::query(sql::analyze(name)).execute(on(connection)).await.during("analyze the table")?;
+            Ok(())
+        })
+        .await
     }
 
     async fn last_vacuum(&self, name: &str) -> Result<Option<time::OffsetDateTime>, Error> {
-        let mut transaction = self.begin().await?;
-        let last = sqlx::query_scalar!(
-            "select pg_stat_get_last_vacuum_time(to_regclass(quote_ident($1))) as last",
-            name
-        )
-        .fetch_one(on(&mut transaction))
-        .await
-        .during("see when a table was vacuumed")?;
-        transaction.commit().await.during("end a transaction")?;
-        Ok(last)
+        sqlx::query_scalar!("select pg_stat_get_last_vacuum_time(to_regclass(quote_ident($1))) as last", name)
+            .fetch_one(self)
+            .await
+            .during("see when a table was vacuumed")
     }
 }

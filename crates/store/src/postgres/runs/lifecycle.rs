@@ -51,15 +51,12 @@ impl Database {
     ) -> Result<(), StorageError> {
         run.name.as_deref().map_or(Ok(()), |name| check_text("name", name))?;
         queries.iter().try_for_each(RunQuery::check)?;
-        let mut transaction = self.begin_service(&[]).await.map_err(FAILING.to("begin a transaction"))?;
-        insert_run(&mut transaction, run).await.map_err(FAILING.to("store a run"))?;
-        insert_queries(&mut transaction, run.id, queries)
-            .await
-            .map_err(FAILING.to("store a run's queries"))?;
-        insert_tasks(&mut transaction, run.id, queries.len(), shape)
-            .await
-            .map_err(FAILING.to("store a run's tasks"))?;
-        transaction.commit().await.map_err(FAILING.to("commit a transaction"))
+        self.in_service(FAILING, "store a run", async |connection| {
+            insert_run(connection, run).await?;
+            insert_queries(connection, run.id, queries).await?;
+            insert_tasks(connection, run.id, queries.len(), shape).await
+        })
+        .await
     }
 
     /// The run `id`, if there is one. Its plan is empty, and a problem, if it has more than [`MAX_PLAN_BYTES`].

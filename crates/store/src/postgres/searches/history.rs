@@ -10,7 +10,6 @@ use crate::{
         counted::counted,
         error::StatementContext as _,
         jobs::now,
-        relations::has_table,
         search_watch::{FilterClass, Percentiles},
         unnamed::on,
     },
@@ -77,7 +76,7 @@ impl Database {
     /// When a statement fails.
     pub async fn keep_search_history(&self, history: &[SearchHistory]) -> Result<(), Error> {
         const OPERATION: &str = "keep what searches did";
-        let mut transaction = self.begin().await?;
+        self.in_transaction(async |connection| {
         for row in history {
             let signed = |count: u64| i64::try_from(count).expect("nobody counts so far");
             sqlx::query!(
@@ -107,11 +106,12 @@ impl Database {
                 row.target,
                 signed(row.rows)
             )
-            .execute(on(&mut transaction))
+            .execute(on(connection))
             .await
             .during(OPERATION)?;
         }
-        transaction.commit().await.during("end a transaction")
+        Ok(())
+        }).await
     }
 
     /// What is known since `since`, oldest first; nothing in a database that has no place for it yet.
@@ -119,14 +119,10 @@ impl Database {
     /// # Errors
     /// When a statement fails.
     pub async fn search_history(&self, since: PrimitiveDateTime) -> Result<KeptHistory, Error> {
-        let mut transaction = self.begin().await?;
-        let history = if are_kept(&mut transaction).await? {
-            read(&mut transaction, since).await?
-        } else {
-            KeptHistory::default()
-        };
-        transaction.commit().await.during("end a transaction")?;
-        Ok(history)
+        self.if_table_exists("vector_search_history", "read what searches did", async |connection| {
+            read(connection, since).await
+        })
+        .await
     }
 
     /// Forgets what was measured before `before`, and answers how many rows that were.
@@ -134,17 +130,15 @@ impl Database {
     /// # Errors
     /// When the statement fails.
     pub async fn expire_search_history(&self, before: PrimitiveDateTime) -> Result<u64, Error> {
-        let mut transaction = self.begin().await?;
         let done = sqlx::query!("delete from vector_search_history where measured_at < $1", before)
-            .execute(on(&mut transaction))
+            .execute(self)
             .await
             .during("forget what searches did long ago")?;
-        transaction.commit().await.during("end a transaction")?;
         Ok(done.rows_affected())
     }
 }
 
-async fn read(connection: &mut PgConnection, since: PrimitiveDateTime) -> Result<KeptHistory, Error> {
+async fn read(connection: &mut PgConnection, since: PrimitiveDateTime) -> sqlx::Result<KeptHistory> {
     let rows = sqlx::query_as!(
         Row,
         r#"
@@ -160,8 +154,7 @@ async fn read(connection: &mut PgConnection, since: PrimitiveDateTime) -> Result
         since
     )
     .fetch_all(on(connection))
-    .await
-    .during("read what searches did")?;
+    .await?;
     let (all, latest) = (rows.len(), now() + AHEAD);
     let rows: Vec<SearchHistory> =
         rows.into_iter().filter_map(Row::history).filter(|row| row.measured_at <= latest).collect();
@@ -230,9 +223,4 @@ impl Row {
             rows: count(self.rows)?,
         })
     }
-}
-
-/// Whether this database has a place for what searches did: an older one gets it when its schema is made current.
-async fn are_kept(connection: &mut PgConnection) -> Result<bool, Error> {
-    has_table(connection, "vector_search_history").await.during("look for what searches did")
 }

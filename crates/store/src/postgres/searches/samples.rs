@@ -34,30 +34,32 @@ impl Database {
     /// # Errors
     /// When a statement fails.
     pub async fn keep_search_samples(&self, samples: &[StoredSample]) -> Result<(), Error> {
-        let mut transaction = self.begin().await?;
-        for sample in samples {
-            let signed = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
-            sqlx::query!(
-                r#"
+        self.in_transaction(async |connection| {
+            for sample in samples {
+                let signed = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+                sqlx::query!(
+                    r#"
                 insert into vector_search_samples (
                     id, table_name, filter_class, searched_at, embedding, wanted, returned, latency_ms
                 )
                 values ($1, $2, $3, $4, $5, $6, $7, $8)
                 "#,
-                Uuid::new_v4(),
-                sample.table,
-                sample.filter_class.as_str(),
-                sample.searched_at,
-                sample.embedding.as_slice(),
-                signed(sample.wanted),
-                signed(sample.returned),
-                sample.latency_ms
-            )
-            .execute(on(&mut transaction))
-            .await
-            .during("keep searches")?;
-        }
-        transaction.commit().await.during("end a transaction")
+                    Uuid::new_v4(),
+                    sample.table,
+                    sample.filter_class.as_str(),
+                    sample.searched_at,
+                    sample.embedding.as_slice(),
+                    signed(sample.wanted),
+                    signed(sample.returned),
+                    sample.latency_ms
+                )
+                .execute(on(connection))
+                .await
+                .during("keep searches")?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// The vectors of the last `limit` searches of `table` that were kept, of any class, newest first; none that `table` has
@@ -66,7 +68,6 @@ impl Database {
     /// # Errors
     /// When the statement fails.
     pub async fn search_samples(&self, table: &Table, limit: u32) -> Result<Vec<Embedding>, Error> {
-        let mut transaction = self.begin().await?;
         let embeddings = sqlx::query_scalar!(
             r#"
             select embedding
@@ -83,10 +84,9 @@ impl Database {
             i64::from(limit),
             i32::try_from(table.dimension).unwrap_or(i32::MAX)
         )
-        .fetch_all(on(&mut transaction))
+        .fetch_all(self)
         .await
         .during("read kept searches")?;
-        transaction.commit().await.during("end a transaction")?;
         Ok(embeddings.into_iter().map(Embedding::from).collect())
     }
 
@@ -95,7 +95,6 @@ impl Database {
     /// # Errors
     /// When a statement fails.
     pub async fn expire_search_samples(&self, before: PrimitiveDateTime, most: u32) -> Result<u64, Error> {
-        let mut transaction = self.begin().await?;
         let done = sqlx::query!(
             r#"
             delete from vector_search_samples
@@ -112,10 +111,9 @@ impl Database {
             before,
             i64::from(most)
         )
-        .execute(on(&mut transaction))
+        .execute(self)
         .await
         .during("forget kept searches")?;
-        transaction.commit().await.during("end a transaction")?;
         Ok(done.rows_affected())
     }
 }

@@ -221,28 +221,26 @@ impl Storage for PostgresStorage {
     async fn update(&self, id: &str, change: &Change) -> Result<Option<Record>, StorageError> {
         const OPERATION: &str = "update a record";
         let service = self.service();
-        let mut transaction = self.begin().await?;
-        let rows = fetch(&mut transaction, statements::lock_record(&self.table, stored_id(id))).await;
-        let found = self.read(&rows.map_err(self.failing.to(OPERATION))?, OPERATION)?.pop();
-        let Some(record) = found.filter(|record| record.id == id) else {
-            self.commit(transaction).await?;
-            return Ok(None);
+        let update = async |connection: &mut PgConnection| {
+            let rows = fetch(connection, statements::lock_record(&self.table, stored_id(id))).await;
+            let found = self.read(&rows.map_err(self.failing.to(OPERATION))?, OPERATION)?.pop();
+            let Some(record) = found.filter(|record| record.id == id) else {
+                return Ok(None);
+            };
+            change.check(service, &record)?;
+            if *change == Change::default() {
+                return Ok(Some(record));
+            }
+            let row_change = RowChange {
+                text: change.text.clone(),
+                category: change.category.clone(),
+                metadata: change.metadata.as_ref().map(object_to_json),
+            };
+            let statement = update_record(service, stored_id(id), row_change);
+            let rows = fetch(connection, statement).await.map_err(self.failing.to(OPERATION))?;
+            Ok(self.read(&rows, OPERATION)?.pop())
         };
-        change.check(service, &record)?;
-        if *change == Change::default() {
-            self.commit(transaction).await?;
-            return Ok(Some(record));
-        }
-        let row_change = RowChange {
-            text: change.text.clone(),
-            category: change.category.clone(),
-            metadata: change.metadata.as_ref().map(object_to_json),
-        };
-        let statement = update_record(service, stored_id(id), row_change);
-        let rows = fetch(&mut transaction, statement).await.map_err(self.failing.to(OPERATION))?;
-        let updated = self.read(&rows, OPERATION)?.pop();
-        self.commit(transaction).await?;
-        Ok(updated)
+        self.database.in_service_with(self.failing, &[], update).await
     }
 
     async fn delete(&self, ids: &[String]) -> Result<Vec<String>, StorageError> {

@@ -208,12 +208,10 @@ impl PostgresStorage {
             Filtering::None => self.nearest_of_all(index.as_ref(), search).await?,
             Filtering::Some => {
                 let settings = index.as_ref().map_or_else(Vec::new, |index| search.settings(index));
-                let transaction = self.database.begin_service(&settings).await;
-                let mut transaction = transaction.map_err(self.failing.to("begin a transaction"))?;
-                let found =
-                    nearest_rows(&mut transaction, self.failing, index.as_ref(), search, &self.wide).await?;
-                self.commit(transaction).await?;
-                found
+                let find = async |connection: &mut PgConnection| {
+                    nearest_rows(connection, self.failing, index.as_ref(), search, &self.wide).await
+                };
+                self.database.in_service_with(self.failing, &settings, find).await?
             }
         };
         if let Some(watch) = self.database.search_watch() {
@@ -258,10 +256,11 @@ impl PostgresStorage {
         if let Some(index) = self.index.fresh() {
             return Ok(index);
         }
-        let mut transaction = self.begin().await?;
-        let index = vector_index::searched(&mut transaction, &self.table).await;
-        let index = index.map_err(|error| self.failing.of(OPERATION, error))?;
-        self.commit(transaction).await?;
+        let look = async |connection: &mut PgConnection| {
+            let index = vector_index::searched(connection, &self.table).await;
+            index.map_err(|error| self.failing.of(OPERATION, error))
+        };
+        let index = self.database.in_service_with(self.failing, &[], look).await?;
         self.index.set(index.clone());
         Ok(index)
     }

@@ -201,7 +201,6 @@ impl Database {
 
     /// Drops what rebuilds of the indexes of `table` have left that failed; the caller holds its indexes.
     async fn drop_leftovers(&self, table: &Table) -> Result<(), Error> {
-        let mut transaction = self.begin().await?;
         let leftovers = sqlx::query_scalar!(
             r#"
             select relation.relname::text as "name!"
@@ -213,10 +212,9 @@ impl Database {
             "#,
             table.name
         )
-        .fetch_all(on(&mut transaction))
+        .fetch_all(self)
         .await
         .during("look for what a rebuild has left")?;
-        transaction.commit().await.during("end a transaction")?;
         let drops = leftovers.iter().map(|name| sql::drop_index(name, Build::Concurrently)).collect();
         self.run_alone("drop what a rebuild has left", drops).await
     }
@@ -237,7 +235,6 @@ impl Database {
     pub async fn end_orphaned_builds(&self, table: &Table, name: &str) -> Result<(), Error> {
         const OPERATION: &str = "end an index build that nobody waits for";
         loop {
-            let mut transaction = self.begin().await?;
             let ended = sqlx::query_scalar!(
                 r#"
                 select pg_cancel_backend(building.pid) as "is_cancelled!"
@@ -256,10 +253,9 @@ impl Database {
                 table.name,
                 name
             )
-            .fetch_all(on(&mut transaction))
+            .fetch_all(self)
             .await
             .during(OPERATION)?;
-            transaction.commit().await.during("end a transaction")?;
             if ended.is_empty() {
                 return Ok(());
             }
@@ -299,11 +295,13 @@ impl Database {
         const OPERATION: &str = "build the indexes of a table";
         match build {
             Build::Alone => {
-                let mut transaction = self.begin().await?;
-                for statement in statements {
-                    sqlx::query(statement).execute(on(&mut transaction)).await.during(OPERATION)?;
-                }
-                transaction.commit().await.during("end a transaction")
+                self.in_transaction(async |connection| {
+                    for statement in statements {
+                        sqlx::query(statement).execute(on(connection)).await.during(OPERATION)?;
+                    }
+                    Ok(())
+                })
+                .await
             }
             // The settings are the session's then, which ends right after. Where a pooler runs the statements on
             // different connections, the build says which setting it lacks.
@@ -320,7 +318,6 @@ impl Database {
     ) -> Result<std::convert::Infallible, Error> {
         loop {
             tokio::time::sleep(WATCH_INTERVAL).await;
-            let mut transaction = self.begin().await?;
             // Lists count tuples, graphs count blocks only.
             let done = sqlx::query_scalar!(
                 r#"
@@ -332,10 +329,9 @@ impl Database {
                 "#,
                 table.name
             )
-            .fetch_optional(on(&mut transaction))
+            .fetch_optional(self)
             .await
             .during("see how far an index build is")?;
-            transaction.commit().await.during("end a transaction")?;
             if let Some(done) = done {
                 progress((done.clamp(0.0, 1.0) * rows as f64) as u64, rows);
             }
@@ -343,14 +339,12 @@ impl Database {
     }
 
     async fn maintenance_memory_kb(&self) -> Result<u64, Error> {
-        let mut transaction = self.begin().await?;
         let memory_kb = sqlx::query_scalar!(
             r#"select setting::bigint as "setting!" from pg_settings where name = 'maintenance_work_mem'"#
         )
-        .fetch_one(on(&mut transaction))
+        .fetch_one(self)
         .await
         .during("read a setting")?;
-        transaction.commit().await.during("end a transaction")?;
         Ok(memory_kb.unsigned_abs())
     }
 

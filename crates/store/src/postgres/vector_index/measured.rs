@@ -141,23 +141,23 @@ impl Database {
         settings: &[MeasuredSetting],
     ) -> Result<(), Error> {
         const OPERATION: &str = "keep the measured settings of an index";
-        let mut transaction = self.begin().await?;
-        let first = sqlx::query!(
-            r#"
+        self.in_transaction(async |connection| {
+            let first = sqlx::query!(
+                r#"
             select filtering as "filtering?", depth as "depth?", target as "target?",
                 coalesce(first_candidates, candidates) as candidates
             from vector_index_settings
             where table_name = $1 and index_name = $2 and build = $3
             "#,
-            table.name,
-            index.name,
-            index.build
-        )
-        .fetch_all(on(&mut transaction))
-        .await
-        .during(OPERATION)?;
-        sqlx::query!(
-            r#"
+                table.name,
+                index.name,
+                index.build
+            )
+            .fetch_all(on(connection))
+            .await
+            .during(OPERATION)?;
+            sqlx::query!(
+                r#"
             delete from vector_index_settings
             where table_name = $1
                 and (
@@ -165,48 +165,51 @@ impl Database {
                     or to_regclass(quote_ident(index_name)) is null
                 )
             "#,
-            table.name,
-            index.name
-        )
-        .execute(on(&mut transaction))
-        .await
-        .during(OPERATION)?;
-        for setting in settings {
-            let first = first.iter().find(|first| {
-                first.filtering.as_deref() == Some(setting.filtering.as_str())
-                    && first.depth.is_some_and(|depth| u32::try_from(depth) == Ok(setting.depth))
-                    && first.target == Some(setting.target)
-            });
-            let first =
-                first.and_then(|first| u32::try_from(first.candidates?).ok()).unwrap_or(setting.candidates);
-            let signed = |count: u32| i32::try_from(count).expect("pgvector's limits fit");
-            sqlx::query!(
-                r#"
+                table.name,
+                index.name
+            )
+            .execute(on(connection))
+            .await
+            .during(OPERATION)?;
+            for setting in settings {
+                let first = first.iter().find(|first| {
+                    first.filtering.as_deref() == Some(setting.filtering.as_str())
+                        && first.depth.is_some_and(|depth| u32::try_from(depth) == Ok(setting.depth))
+                        && first.target == Some(setting.target)
+                });
+                let first = first
+                    .and_then(|first| u32::try_from(first.candidates?).ok())
+                    .unwrap_or(setting.candidates);
+                let signed = |count: u32| i32::try_from(count).expect("pgvector's limits fit");
+                sqlx::query!(
+                    r#"
                 insert into vector_index_settings (
                     table_name, index_name, build, filtering, depth, candidates, target, recall, recall_low,
                     latency_ms, sampled, rows, measured_at, first_candidates
                 )
                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
                 "#,
-                table.name,
-                index.name,
-                index.build,
-                setting.filtering.as_str(),
-                signed(setting.depth),
-                signed(setting.candidates),
-                setting.target,
-                setting.recall,
-                setting.recall_low,
-                setting.latency_ms,
-                signed(setting.sampled),
-                i64::try_from(setting.rows).expect("a table has fewer rows"),
-                setting.measured_at,
-                signed(first)
-            )
-            .execute(on(&mut transaction))
-            .await
-            .during(OPERATION)?;
-        }
-        transaction.commit().await.during("end a transaction")
+                    table.name,
+                    index.name,
+                    index.build,
+                    setting.filtering.as_str(),
+                    signed(setting.depth),
+                    signed(setting.candidates),
+                    setting.target,
+                    setting.recall,
+                    setting.recall_low,
+                    setting.latency_ms,
+                    signed(setting.sampled),
+                    i64::try_from(setting.rows).expect("a table has fewer rows"),
+                    setting.measured_at,
+                    signed(first)
+                )
+                .execute(on(connection))
+                .await
+                .during(OPERATION)?;
+            }
+            Ok(())
+        })
+        .await
     }
 }

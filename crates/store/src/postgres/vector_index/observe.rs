@@ -104,12 +104,12 @@ impl Database {
     /// # Errors
     /// When a statement fails.
     pub async fn observe_indexes(&self, table: &Table) -> Result<Observation, Error> {
-        let mut transaction = self.begin().await?;
-        let estimated = estimated_rows(&mut transaction, table).await?;
-        let rows =
-            if estimated < COUNTED_ROWS { count_rows(&mut transaction, table).await? } else { estimated };
-        let statistics = sqlx::query!(
-            r#"
+        self.in_transaction(async |connection| {
+            let estimated = estimated_rows(connection, table).await?;
+            let rows =
+                if estimated < COUNTED_ROWS { count_rows(connection, table).await? } else { estimated };
+            let statistics = sqlx::query!(
+                r#"
             select
                 coalesce(pg_stat_get_dead_tuples(relation.oid), 0) as "dead!",
                 coalesce(
@@ -121,39 +121,39 @@ impl Database {
                 pg_size_bytes(current_setting('maintenance_work_mem')) as "maintenance!"
             from (select to_regclass(quote_ident($1))::oid as oid) relation
             "#,
-            table.name
-        )
-        .fetch_one(on(&mut transaction))
+                table.name
+            )
+            .fetch_one(on(connection))
+            .await
+            .during(OPERATION)?;
+            let now = OffsetDateTime::now_utc();
+            let last = last_writes(connection, table).await?;
+            Ok(Observation {
+                table: table.clone(),
+                rows,
+                dead_rows: statistics.dead.unsigned_abs(),
+                writes: statistics.writes.unsigned_abs(),
+                writes_per_second: last.and_then(|(writes, at)| {
+                    let seconds = (now - at.assume_utc()).as_seconds_f64();
+                    let since = statistics.writes.checked_sub(writes).filter(|since| *since >= 0)?;
+                    (seconds >= SHORTEST_RATE_SECONDS).then(|| since as f64 / seconds)
+                }),
+                table_bytes: statistics.bytes.unsigned_abs(),
+                indexes: existing(connection, table).await?,
+                searches: search_recalls(connection, table).await?,
+                observed_at: PrimitiveDateTime::new(now.date(), now.time()),
+                memory: Memory {
+                    shared_buffers_bytes: statistics.shared_buffers.unsigned_abs(),
+                    cache_bytes: statistics.cache.unsigned_abs(),
+                    maintenance_bytes: statistics.maintenance.unsigned_abs(),
+                    machine_bytes: machine_bytes(self),
+                },
+                pgvector: pgvector_version(connection).await?.expect("a table with vectors needs it"),
+                is_iterative: has_iterative_scan(connection).await?,
+                exceeds_half: false,
+            })
+        })
         .await
-        .during(OPERATION)?;
-        let now = OffsetDateTime::now_utc();
-        let last = last_writes(&mut transaction, table).await?;
-        let observation = Observation {
-            table: table.clone(),
-            rows,
-            dead_rows: statistics.dead.unsigned_abs(),
-            writes: statistics.writes.unsigned_abs(),
-            writes_per_second: last.and_then(|(writes, at)| {
-                let seconds = (now - at.assume_utc()).as_seconds_f64();
-                let since = statistics.writes.checked_sub(writes).filter(|since| *since >= 0)?;
-                (seconds >= SHORTEST_RATE_SECONDS).then(|| since as f64 / seconds)
-            }),
-            table_bytes: statistics.bytes.unsigned_abs(),
-            indexes: existing(&mut transaction, table).await?,
-            searches: search_recalls(&mut transaction, table).await?,
-            observed_at: PrimitiveDateTime::new(now.date(), now.time()),
-            memory: Memory {
-                shared_buffers_bytes: statistics.shared_buffers.unsigned_abs(),
-                cache_bytes: statistics.cache.unsigned_abs(),
-                maintenance_bytes: statistics.maintenance.unsigned_abs(),
-                machine_bytes: machine_bytes(self),
-            },
-            pgvector: pgvector_version(&mut transaction).await?.expect("a table with vectors needs it"),
-            is_iterative: has_iterative_scan(&mut transaction).await?,
-            exceeds_half: false,
-        };
-        transaction.commit().await.during("end a transaction")?;
-        Ok(observation)
     }
 
     /// Whether a row of `table` has a component that an index of half precision cannot hold: reads every vector, as one
@@ -162,13 +162,10 @@ impl Database {
     /// # Errors
     /// When the statement fails.
     pub async fn exceeds_half_precision(&self, table: &Table) -> Result<bool, Error> {
-        let mut transaction = self.begin().await?;
-        let exceeds = sqlx::query_scalar(crate::postgres::sql::vector_index::exceeds_half(table))
-            .fetch_one(on(&mut transaction))
+        sqlx::query_scalar(crate::postgres::sql::vector_index::exceeds_half(table))
+            .fetch_one(self)
             .await
-            .during(OPERATION)?;
-        transaction.commit().await.during("end a transaction")?;
-        Ok(exceeds)
+            .during(OPERATION)
     }
 
     /// Whether `table` has rows that `run` did not bring, so that somebody may be using it.
@@ -176,14 +173,11 @@ impl Database {
     /// # Errors
     /// When the statement fails.
     pub async fn has_rows_of_others(&self, table: &Table, run: uuid::Uuid) -> Result<bool, Error> {
-        let mut transaction = self.begin().await?;
-        let has = sqlx::query_scalar(crate::postgres::sql::has_other_rows(table))
+        sqlx::query_scalar(crate::postgres::sql::has_other_rows(table))
             .bind(run)
-            .fetch_one(on(&mut transaction))
+            .fetch_one(self)
             .await
-            .during(OPERATION)?;
-        transaction.commit().await.during("end a transaction")?;
-        Ok(has)
+            .during(OPERATION)
     }
 }
 

@@ -2,16 +2,17 @@
 
 use serde_json::Value;
 use sqlx::PgConnection;
-use time::{OffsetDateTime, PrimitiveDateTime};
+use time::PrimitiveDateTime;
 use uuid::Uuid;
 
 use crate::{
     Error, StoredTime,
     json::decode,
-    postgres::{Database, Table, error::StatementContext as _, relations::has_table, unnamed::on},
+    postgres::{Database, Table, error::StatementContext as _, jobs::now, relations::has_table, unnamed::on},
 };
 
 const OPERATION: &str = "keep a plan for a table's indexes";
+const READ: &str = "read the plans for a table's indexes";
 
 /// A plan that is carried out.
 #[derive(Clone, Debug)]
@@ -66,12 +67,11 @@ impl Database {
     /// # Errors
     /// When the statement fails.
     pub async fn end_plan(&self, id: Uuid) -> Result<(), Error> {
-        let mut transaction = self.begin().await?;
         sqlx::query!("update vector_index_plans set ended_at = $2 where id = $1", id, now())
-            .execute(on(&mut transaction))
+            .execute(self)
             .await
             .during(OPERATION)?;
-        transaction.commit().await.during("end a transaction")
+        Ok(())
     }
 
     /// When the plans that were carried out on `table` began and ended, and what they were, newest first.
@@ -79,8 +79,7 @@ impl Database {
     /// # Errors
     /// When the statement fails.
     pub async fn last_plans(&self, table: &Table, limit: u32) -> Result<Vec<KeptPlan>, Error> {
-        let mut transaction = self.begin().await?;
-        let rows = if are_kept(&mut transaction).await? {
+        let rows = self.if_table_exists("vector_index_plans", READ, async |connection| {
             sqlx::query!(
                 r#"
                 select started_at as "started_at?: StoredTime", ended_at as "ended_at?: StoredTime", plan::text
@@ -92,15 +91,11 @@ impl Database {
                 table.name,
                 i64::from(limit)
             )
-            .fetch_all(on(&mut transaction))
+            .fetch_all(on(connection))
             .await
-            .during("read the plans for a table's indexes")?
-        } else {
-            Vec::new()
-        };
-        transaction.commit().await.during("end a transaction")?;
+        });
         let plan = |text: Option<String>| text.map_or(Value::Null, |text| decode(&text).value);
-        let kept = rows.into_iter();
+        let kept = rows.await?.into_iter();
         Ok(kept
             .map(|row| KeptPlan { started_at: row.started_at, ended_at: row.ended_at, plan: plan(row.plan) })
             .collect())
@@ -113,7 +108,7 @@ pub(super) async fn last_writes(
     connection: &mut PgConnection,
     table: &Table,
 ) -> Result<Option<(i64, PrimitiveDateTime)>, Error> {
-    if !are_kept(connection).await? {
+    if !has_table(connection, "vector_index_plans").await.during(READ)? {
         return Ok(None);
     }
     let last = sqlx::query!(
@@ -129,16 +124,6 @@ pub(super) async fn last_writes(
     )
     .fetch_optional(on(connection))
     .await
-    .during("read the plans for a table's indexes")?;
+    .during(READ)?;
     Ok(last.and_then(|last| Some((last.writes, last.started_at.in_calendar()?))))
-}
-
-/// Whether this database has a place for plans: an older one gets it with the first that is carried out.
-async fn are_kept(connection: &mut PgConnection) -> Result<bool, Error> {
-    has_table(connection, "vector_index_plans").await.during("look for the plans for a table's indexes")
-}
-
-fn now() -> PrimitiveDateTime {
-    let now = OffsetDateTime::now_utc();
-    PrimitiveDateTime::new(now.date(), now.time())
 }

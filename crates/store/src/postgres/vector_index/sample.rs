@@ -66,15 +66,13 @@ impl Database {
         // More than are asked for, since it is a matter of chance; in no order of theirs, so that it is not the
         // first pages' rows.
         let percent = (f64::from(count) * 150.0 / rows.max(1) as f64).min(100.0);
-        let mut transaction = self.begin().await?;
         let rows: Vec<(Uuid, Vec<f32>)> = sqlx::query_as(sql::vector_index::sample_embeddings(table))
             .bind(percent as f32)
             .bind(f64::from(seed))
             .bind(i64::from(count))
-            .fetch_all(on(&mut transaction))
+            .fetch_all(self)
             .await
             .during(OPERATION)?;
-        transaction.commit().await.during("end a transaction")?;
         Ok(rows.into_iter().map(|(id, embedding)| Sample { id, embedding: embedding.into() }).collect())
     }
 
