@@ -3,7 +3,11 @@
 use std::collections::HashSet;
 
 use records::{DistanceSpace, Embedding};
-use store::postgres::{Database, Table};
+use store::postgres::{
+    Database, Table,
+    nearest::{Among, NeighbourSearch},
+    vector_index::Share,
+};
 use upkeep::FoundShare;
 use uuid::Uuid;
 
@@ -103,6 +107,7 @@ impl NearestInSource {
         let (mut parity, mut index_recall) = (FoundShare::default(), FoundShare::default());
         let mut without_distance = self.without_distance;
         let failed = |error| Error::store("search", &table.name)(error);
+        let index = database.index_search(table).await.map_err(failed)?;
         for query in &self.queries {
             let expected: Vec<f64> = query.nearest.iter().map(|(distance, _)| *distance).collect();
             if !expected.iter().any(|distance| distance.is_finite()) {
@@ -111,23 +116,29 @@ impl NearestInSource {
                 continue;
             }
             let embedding = query.embedding.as_slice();
-            let found = database.nearest_brought(table, &origins.own_runs, embedding, RESULTS as u32);
-            let found = found.await.map_err(failed)?;
+            let search = |among| NeighbourSearch {
+                table,
+                embedding,
+                left_out: Uuid::nil(),
+                among,
+                limit: RESULTS as u32,
+            };
+            let of_the_source = search(Among::Runs(&origins.own_runs));
+            let found = database.nearest_exact(&of_the_source).await.map_err(failed)?;
             let is_right = |id: Uuid| {
                 !rows.different.contains(&id) || query.nearest.iter().any(|(_, expected)| *expected == id)
             };
             let right: Vec<f64> =
-                found.iter().filter(|(id, _)| is_right(*id)).map(|(_, distance)| *distance).collect();
+                found.found.iter().filter(|(id, _)| is_right(*id)).map(|(_, distance)| *distance).collect();
             parity.add(&expected, &right);
-            let by_index = database.nearest_by_index(table, embedding, RESULTS as u32).await;
-            if let Some(by_index) = by_index.map_err(failed)? {
+            if let Some(index) = index.as_ref().filter(|index| index.holds(embedding)) {
+                let search = search(Among::Share(Share::ALL));
+                let by_index = database.nearest_by_index(&search, index).await.map_err(failed)?;
                 let exact = match rows.are_alone {
-                    true => found.into_iter().map(|(_, distance)| distance).collect(),
-                    false => {
-                        database.nearest_exact(table, embedding, RESULTS as u32).await.map_err(failed)?
-                    }
+                    true => found,
+                    false => database.nearest_exact(&search).await.map_err(failed)?,
                 };
-                index_recall.add(&exact, &by_index);
+                index_recall.add(&exact.distances(), &by_index.distances());
             }
             counter.count();
         }

@@ -10,6 +10,7 @@
 use records::{DistanceSpace, Embedding};
 use store::postgres::{
     Database, Table,
+    nearest::NeighbourSearch,
     vector_index::{Sample, Share},
 };
 use uuid::Uuid;
@@ -36,8 +37,10 @@ pub(crate) async fn questions(
     let mut random = Random::new(seed);
     let mut questions = Vec::new();
     for sample in database.sample_rows(table, rows, count, seed).await? {
-        let nearest = database.nearest_others_exact(table, &sample, Share::ALL, NEIGHBOURS).await?;
-        let cosines = nearest.into_iter().map(|distance| cosine(table.space, distance, &sample.embedding));
+        let search = NeighbourSearch::of(table, &sample, Share::ALL, NEIGHBOURS);
+        let nearest = database.nearest_exact(&search).await?.found;
+        let cosines =
+            nearest.into_iter().map(|(_, distance)| cosine(table.space, distance, &sample.embedding));
         let cosine = cosines.map(|cosine| cosine.clamp(0.0, 1.0)).find(|cosine| *cosine < 1.0 - COPY);
         // Among nothing but copies, a row is what people search for.
         let cosine = cosine.unwrap_or(1.0);

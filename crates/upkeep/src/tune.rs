@@ -9,6 +9,7 @@ use std::{collections::HashSet, time::Duration};
 use records::Embedding;
 use store::postgres::{
     Database, Table,
+    nearest::{IndexSearch, NeighbourSearch},
     vector_index::{
         DEPTHS, Filtering, IndexKind, MeasuredSetting, Observation, Sample, Share, VectorIndex,
         measured_matches,
@@ -89,7 +90,8 @@ pub(crate) async fn tune(
             let mut asked = Vec::new();
             for sample in group {
                 let deepest = DEPTHS[DEPTHS.len() - 1];
-                let exact = database.nearest_others_exact(table, sample, share, deepest).await?;
+                let search = NeighbourSearch::of(table, sample, share, deepest);
+                let exact = database.nearest_exact(&search).await?.distances();
                 asked.push(Question { sample: sample.clone(), exact });
                 done += 1;
                 observer(Event::Measuring { done, total });
@@ -197,17 +199,17 @@ impl Measuring<'_> {
         candidates: u32,
         target: f64,
     ) -> Result<MeasuredSetting, store::Error> {
+        let index = IndexSearch::with_candidates(self.observation, self.index, candidates);
         let (mut worst, mut times) = (None::<MeanRecall>, Vec::<Duration>::new());
         for group in self.questions {
             let mut recalls = Vec::new();
             for question in group {
-                let search = (&question.sample, self.share, depth);
-                let found =
-                    self.database.nearest_others_by_index(self.observation, self.index, candidates, search);
-                let (found, time) = found.await?;
+                let search =
+                    NeighbourSearch::of(&self.observation.table, &question.sample, self.share, depth);
+                let found = self.database.nearest_by_index(&search, &index).await?;
                 let exact = &question.exact[..question.exact.len().min(depth as usize)];
-                recalls.push(recall(exact, &found).expect("there is something to find"));
-                times.push(time);
+                recalls.push(recall(exact, &found.distances()).expect("there is something to find"));
+                times.push(found.took);
                 if recalls.len().is_multiple_of(HOPE_AFTER) && MeanRecall::of(&recalls).is_hopeless(target) {
                     break;
                 }

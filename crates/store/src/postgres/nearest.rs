@@ -1,16 +1,174 @@
-//! The nearest rows to a vector, without the texts: to compare what is found by different ways.
+//! The rows nearest to a vector, without their texts: the one oracle for everything that compares what an index finds with
+//! what there is (parity, tuning, monitor, doctor).
+
+use std::time::{Duration, Instant};
 
 use records::Embedding;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
-    Database, Table, sql,
+    Database, Table,
+    sql::{
+        self, Sql,
+        vector_index::{nearest_of_runs, nearest_of_share},
+    },
     unnamed::on,
-    vector_index::{self, Filtering, Precision},
+    vector_index::{
+        Filtering, IndexDefinition, Observation, Precision, Sample, SearchedIndex, Share, VectorIndex,
+        search_settings, searched,
+    },
 };
 use crate::{Error, postgres::error::StatementContext as _};
 
 const OPERATION: &str = "search for the comparison";
+
+/// A search whose results are compared.
+#[derive(Clone, Copy, Debug)]
+pub struct NeighbourSearch<'a> {
+    /// The table.
+    pub table: &'a Table,
+    /// The vector.
+    pub embedding: &'a [f32],
+    /// A row that does not count; nil for none.
+    pub left_out: Uuid,
+    /// Among which rows.
+    pub among: Among<'a>,
+    /// Results at most.
+    pub limit: u32,
+}
+
+/// The rows among which a search looks.
+#[derive(Clone, Copy, Debug)]
+pub enum Among<'a> {
+    /// Those of a share.
+    Share(Share),
+    /// Those that one of these runs of migrations brought.
+    Runs(&'a [Uuid]),
+}
+
+/// How the indexes of a table are searched.
+#[derive(Clone, Debug)]
+pub struct IndexSearch(Parameters);
+
+#[derive(Clone, Debug)]
+enum Parameters {
+    OfSearches(SearchedIndex),
+    Given { definition: IndexDefinition, candidates: u32, is_iterative: bool },
+}
+
+/// What a search found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Neighbours {
+    /// Rows and their distances, as pgvector gives them (of `l2` the root, of `ip` the negative product); nearest first.
+    pub found: Vec<(Uuid, f64)>,
+    /// How long the statement took.
+    pub took: Duration,
+}
+
+impl<'a> NeighbourSearch<'a> {
+    /// A search for the neighbours of `sample`, which is not one of them, in `share`.
+    pub fn of(table: &'a Table, sample: &'a Sample, share: Share, limit: u32) -> Self {
+        let (embedding, left_out) = (sample.embedding.as_slice(), sample.id);
+        Self { table, embedding, left_out, among: Among::Share(share), limit }
+    }
+
+    /// Looks at every row.
+    pub(super) async fn exact(&self, connection: &mut PgConnection) -> Result<Neighbours, Error> {
+        self.find(connection, vec![sql::exact_scan()], Precision::Full).await.during(OPERATION)
+    }
+
+    /// Uses `index`, or looks at every row where the index cannot hold the vector, as searches do.
+    pub(super) async fn by_index(
+        &self,
+        connection: &mut PgConnection,
+        index: &IndexSearch,
+    ) -> Result<Neighbours, Error> {
+        if !index.holds(self.embedding) {
+            return self.exact(connection).await;
+        }
+        self.find(connection, index.settings(self.limit), index.precision()).await.during(OPERATION)
+    }
+
+    async fn find(
+        &self,
+        connection: &mut PgConnection,
+        settings: Vec<Sql>,
+        precision: Precision,
+    ) -> sqlx::Result<Neighbours> {
+        for setting in settings {
+            sqlx::raw_sql(setting).execute(&mut *connection).await?;
+        }
+        let taken = precision.taken(self.limit).saturating_add(u32::from(!self.left_out.is_nil()));
+        let query = match self.among {
+            Among::Share(share) => sqlx::query_as(nearest_of_share(self.table, precision))
+                .bind(self.embedding)
+                .bind(i64::from(taken))
+                .bind(share.parts()),
+            Among::Runs(runs) => sqlx::query_as(nearest_of_runs(self.table, precision))
+                .bind(self.embedding)
+                .bind(i64::from(taken))
+                .bind(runs),
+        };
+        let began = Instant::now();
+        let mut found: Vec<(Uuid, f64)> = query.fetch_all(on(connection)).await?;
+        let took = began.elapsed();
+        found.retain(|(id, _)| *id != self.left_out);
+        // NaN, which may be negative, is last.
+        found.sort_by(|(_, one), (_, other)| one.is_nan().cmp(&other.is_nan()).then(one.total_cmp(other)));
+        found.truncate(self.limit as usize);
+        Ok(Neighbours { found, took })
+    }
+}
+
+impl Neighbours {
+    /// The distances alone.
+    pub fn distances(&self) -> Vec<f64> {
+        self.found.iter().map(|(_, distance)| *distance).collect()
+    }
+
+    /// Without rows whose distance is not defined, such as the cosine distance to a vector of zeros.
+    fn with_distance(mut self) -> Self {
+        self.found.retain(|(_, distance)| distance.is_finite());
+        self
+    }
+}
+
+impl IndexSearch {
+    /// By `index` of the observed table, with `candidates` (`ivfflat.probes` or `hnsw.ef_search`).
+    pub fn with_candidates(observation: &Observation, index: &VectorIndex, candidates: u32) -> Self {
+        let is_iterative = observation.is_iterative;
+        Self(Parameters::Given { definition: index.definition, candidates, is_iterative })
+    }
+
+    /// As searches without a filter use `index`.
+    pub(super) fn of(index: SearchedIndex) -> Self {
+        Self(Parameters::OfSearches(index))
+    }
+
+    /// Whether the index can hold `vector`.
+    pub fn holds(&self, vector: &[f32]) -> bool {
+        self.precision().holds(vector)
+    }
+
+    fn precision(&self) -> Precision {
+        match &self.0 {
+            Parameters::OfSearches(index) => index.precision,
+            Parameters::Given { definition, .. } => definition.precision,
+        }
+    }
+
+    /// What a transaction sets for searches for `limit` rows.
+    fn settings(&self, limit: u32) -> Vec<Sql> {
+        match &self.0 {
+            Parameters::OfSearches(index) => index.settings(Filtering::None, limit),
+            Parameters::Given { definition, candidates, is_iterative } => {
+                let taken = definition.precision.taken(limit);
+                search_settings(definition.kind, *candidates, taken, *is_iterative)
+            }
+        }
+    }
+}
 
 impl Database {
     /// The embeddings of the rows `ids`, as far as they have one, in no particular order.
@@ -26,83 +184,34 @@ impl Database {
         Ok(embeddings.into_iter().flatten().map(Embedding::from).collect())
     }
 
-    /// The `limit` nearest rows to `embedding` that one of `runs` brought, and their distances, found by looking at
-    /// every row. Distances are pgvector's: of `l2` the root, of `ip` the negative product.
+    /// How searches use the indexes of `table`; `None` if it has none that they can use.
     ///
     /// # Errors
     /// When a statement fails.
-    pub async fn nearest_brought(
-        &self,
-        table: &Table,
-        runs: &[Uuid],
-        embedding: &[f32],
-        limit: u32,
-    ) -> Result<Vec<(Uuid, f64)>, Error> {
-        let mut transaction = self.begin().await?;
-        sqlx::raw_sql(sql::exact_scan()).execute(&mut *transaction).await.during(OPERATION)?;
-        let nearest: Vec<(Uuid, Option<f64>)> = sqlx::query_as(sql::nearest_brought(table))
-            .bind(embedding)
-            .bind(i64::from(limit))
-            .bind(runs)
-            .fetch_all(on(&mut transaction))
-            .await
-            .during(OPERATION)?;
-        transaction.commit().await.during("end a transaction")?;
-        // A row that lost its vector is at no distance, and last.
-        Ok(nearest.into_iter().filter_map(|(id, distance)| Some((id, distance?))).collect())
+    pub async fn index_search(&self, table: &Table) -> Result<Option<IndexSearch>, Error> {
+        let index = self.in_transaction(async |connection| searched(connection, table).await).await?;
+        Ok(index.map(IndexSearch::of))
     }
 
-    /// Distances to the `limit` nearest of all rows by looking at every row.
+    /// What `search` finds by an exact scan, without rows that have no distance.
     ///
     /// # Errors
     /// When a statement fails.
-    pub async fn nearest_exact(
-        &self,
-        table: &Table,
-        embedding: &[f32],
-        limit: u32,
-    ) -> Result<Vec<f64>, Error> {
-        let statement = sql::nearest(table, Precision::Full);
-        self.nearest_with(vec![sql::exact_scan()], statement, embedding, limit).await
+    pub async fn nearest_exact(&self, search: &NeighbourSearch<'_>) -> Result<Neighbours, Error> {
+        let found = self.in_transaction(async |connection| search.exact(connection).await).await?;
+        Ok(found.with_distance())
     }
 
-    /// Distances to the `limit` nearest of all rows by the table's index, with the settings of an ordinary search;
-    /// `None` where there is no index.
+    /// The same by `index`; by an exact scan if the index cannot hold the vector, as searches do.
     ///
     /// # Errors
     /// When a statement fails.
     pub async fn nearest_by_index(
         &self,
-        table: &Table,
-        embedding: &[f32],
-        limit: u32,
-    ) -> Result<Option<Vec<f64>>, Error> {
-        let mut transaction = self.begin().await?;
-        let index = vector_index::searched(&mut transaction, table).await?;
-        transaction.commit().await.during("end a transaction")?;
-        let Some(index) = index.filter(|index| index.precision.holds(embedding)) else { return Ok(None) };
-        let settings = index.settings(Filtering::None, limit);
-        self.nearest_with(settings, sql::nearest(table, index.precision), embedding, limit).await.map(Some)
-    }
-
-    async fn nearest_with(
-        &self,
-        settings: Vec<sql::Sql>,
-        statement: sql::Sql,
-        embedding: &[f32],
-        limit: u32,
-    ) -> Result<Vec<f64>, Error> {
-        let mut transaction = self.begin().await?;
-        for setting in settings {
-            sqlx::raw_sql(setting).execute(&mut *transaction).await.during(OPERATION)?;
-        }
-        let distances: Vec<Option<f64>> = sqlx::query_scalar(statement)
-            .bind(embedding)
-            .bind(i64::from(limit))
-            .fetch_all(on(&mut transaction))
-            .await
-            .during(OPERATION)?;
-        transaction.commit().await.during("end a transaction")?;
-        Ok(distances.into_iter().flatten().collect())
+        search: &NeighbourSearch<'_>,
+        index: &IndexSearch,
+    ) -> Result<Neighbours, Error> {
+        let found = self.in_transaction(async |connection| search.by_index(connection, index).await).await?;
+        Ok(found.with_distance())
     }
 }

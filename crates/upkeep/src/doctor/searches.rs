@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use store::postgres::{
     Database,
+    nearest::{IndexSearch, NeighbourSearch},
     vector_index::{Filtering, Observation, Share},
 };
 
@@ -38,21 +39,19 @@ pub(super) async fn measure(
         if started.elapsed() > LONGEST {
             break;
         }
-        let asked = Instant::now();
-        let exact = database.nearest_others_exact(table, &sample, Share::ALL, TARGET_DEPTH).await?;
-        let exact_time = asked.elapsed();
-        if exact.is_empty() {
+        let search = NeighbourSearch::of(table, &sample, Share::ALL, TARGET_DEPTH);
+        let exact = database.nearest_exact(&search).await?;
+        if exact.found.is_empty() {
             // From a vector of zeros no cosine distance is defined.
             without_distance += 1;
             continue;
         }
-        exact_times.push(exact_time);
+        exact_times.push(exact.took);
         if let Some((index, candidates)) = index.zip(candidates) {
-            let search = (&sample, Share::ALL, TARGET_DEPTH);
-            let found = database.nearest_others_by_index(observation, index, candidates, search);
-            let (found, time) = found.await?;
-            recalls.push(recall(&exact, &found).expect("there is something to find"));
-            index_times.push(time);
+            let index = IndexSearch::with_candidates(observation, index, candidates);
+            let found = database.nearest_by_index(&search, &index).await?;
+            recalls.push(recall(&exact.distances(), &found.distances()).expect("there is something to find"));
+            index_times.push(found.took);
         }
     }
     let Some(exact_ms) = median_ms(&mut exact_times) else { return Ok(None) };

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use records::{Embedding, Service};
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
+use uuid::Uuid;
 
 use crate::{
     Error,
@@ -12,14 +13,14 @@ use crate::{
         bounded::{AnswerSize, bound},
         error::StatementContext as _,
         failure::Failing,
+        nearest::{Among, IndexSearch, NeighbourSearch},
         sql::{
             self,
             service::{Measured, nearest_exact},
-            vector_index::nearest_of_share,
         },
         storage::{NearestSearch, WideFilters, nearest_rows},
         unnamed::on,
-        vector_index::{Filtering, Precision, SearchedIndex, Share, nearest_in_share, searched},
+        vector_index::{SearchedIndex, Share, searched},
     },
     storage::{Selection, StorageError},
 };
@@ -119,36 +120,25 @@ impl Replaying<'_> {
         Ok((read(&rows)?, took, read(&exact.during(OPERATION)?)?))
     }
 
-    /// A table that nobody searches through us is searched as its index is tuned.
+    /// A table that no service searches is searched as its index is tuned.
     async fn of_table(
         &self,
         transaction: &mut PgConnection,
         index: Option<&SearchedIndex>,
     ) -> Result<(Found, Duration, Found), Error> {
-        let precision = index.map_or(Precision::Full, |index| index.precision);
-        set(transaction, index.map_or_else(Vec::new, |index| index.settings(Filtering::None, self.asked)))
-            .await?;
-        let began = Instant::now();
-        let mut found = self.nearest(transaction, precision, precision.taken(self.asked)).await?;
-        let took = began.elapsed();
-        found.sort_by(f64::total_cmp);
-        found.truncate(self.asked as usize);
-        set(transaction, vec![sql::exact_scan()]).await?;
-        let exact = self.nearest(transaction, Precision::Full, self.asked).await?;
-        Ok((found, took, exact))
-    }
-
-    async fn nearest(
-        &self,
-        transaction: &mut PgConnection,
-        precision: Precision,
-        limit: u32,
-    ) -> Result<Found, Error> {
-        let statement = nearest_of_share(self.table, precision);
-        let embedding = self.search.embedding.as_slice();
-        let rows = nearest_in_share(transaction, statement, embedding, Share::ALL, limit).await;
-        let rows = rows.during(OPERATION)?;
-        Ok(rows.into_iter().map(|(_, distance)| distance).collect())
+        let neighbours = NeighbourSearch {
+            table: self.table,
+            embedding: self.search.embedding.as_slice(),
+            left_out: Uuid::nil(),
+            among: Among::Share(Share::ALL),
+            limit: self.asked,
+        };
+        let found = match index.cloned().map(IndexSearch::of) {
+            Some(index) => neighbours.by_index(transaction, &index).await?,
+            None => neighbours.exact(transaction).await?,
+        };
+        let exact = neighbours.exact(transaction).await?;
+        Ok((found.distances(), found.took, exact.distances()))
     }
 
     fn failed(&self) -> impl Fn(StorageError) -> Error {

@@ -5,10 +5,7 @@ use records::DistanceSpace;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::{
-    index_definition::Precision,
-    table::{BOOKKEEPING_COLUMNS, Presence, Table},
-};
+use super::table::{BOOKKEEPING_COLUMNS, Presence, Table};
 
 mod condition;
 pub(crate) mod embedding_health;
@@ -336,34 +333,6 @@ pub(crate) fn has_other_rows(table: &Table) -> Sql {
     ))
 }
 
-/// The rows of exact distance nearest to `$1` (a `real[]`), at most `$2`, brought by one of the runs `$3`.
-pub(crate) fn nearest_brought(table: &Table) -> Sql {
-    let distance = format!("embedding {} $1::real[]::vector", operator(table.space));
-    vouched(format!(
-        "select id, ({distance})::float8 as distance
-from {}
-where migration_run = any($3)
-order by {distance}
-limit $2",
-        quoted(&table.name)
-    ))
-}
-
-/// The distances of the rows nearest to `$1` (a `real[]`), at most `$2`, in the order that an index of `precision`
-/// serves.
-pub(crate) fn nearest(table: &Table, precision: Precision) -> Sql {
-    vouched(format!(
-        "select ({})::float8 as distance
-from {}
-where embedding is not null
-order by {}
-limit $2",
-        vector_index::order(table, Precision::Full, "$1"),
-        quoted(&table.name),
-        vector_index::order(table, precision, "$1")
-    ))
-}
-
 /// The embeddings of the rows `$1`.
 pub(crate) fn select_embeddings(table: &Table) -> Sql {
     vouched(format!(
@@ -477,7 +446,7 @@ mod tests {
 
     use super::*;
     use crate::postgres::{
-        index_definition::{IndexDefinition, IndexKind},
+        index_definition::{IndexDefinition, IndexKind, Precision},
         table::{Column, ColumnType, SharedTable},
     };
 
@@ -535,8 +504,8 @@ mod tests {
             &expect_file!["golden/copy_other_ids_out.sql"],
         );
         check(&has_other_rows(outputs), &expect_file!["golden/has_other_rows.sql"]);
-        check(&nearest_brought(wide), &expect_file!["golden/nearest_brought.sql"]);
-        check(&nearest(wide, Precision::Half), &expect_file!["golden/nearest.sql"]);
+        let nearest = vector_index::nearest_of_runs(wide, Precision::Half);
+        check(&nearest, &expect_file!["golden/nearest_of_runs.sql"]);
         let ivfflat = IndexDefinition { kind: IndexKind::Ivfflat { lists: 20 }, precision: Precision::Full };
         let hnsw = IndexDefinition {
             kind: IndexKind::Hnsw { m: 16, ef_construction: 64 },

@@ -116,15 +116,23 @@ pub(crate) fn exceeds_half(table: &Table) -> Sql {
 /// Ids and distances of the rows nearest to `$1` (a `real[]`), at most `$2`, among those that a hash of their id
 /// puts below `$3` of [`SHARE_OF`], in the order that an index of `precision` serves.
 pub(crate) fn nearest_of_share(table: &Table, precision: Precision) -> Sql {
+    nearest(table, precision, &format!("($3 = {SHARE_OF} or (uuid_hash(id) & {}) < $3)", SHARE_OF - 1))
+}
+
+/// The same among those that one of the runs `$3` brought.
+pub(crate) fn nearest_of_runs(table: &Table, precision: Precision) -> Sql {
+    nearest(table, precision, "migration_run = any($3)")
+}
+
+fn nearest(table: &Table, precision: Precision, condition: &str) -> Sql {
     let distance = order(table, Precision::Full, "$1");
     vouched(format!(
         "select id, ({distance})::float8 as distance
 from {}
-where embedding is not null and ($3 = {SHARE_OF} or (uuid_hash(id) & {}) < $3)
+where embedding is not null and {condition}
 order by {}
 limit $2",
         quoted(&table.name),
-        SHARE_OF - 1,
         order(table, precision, "$1")
     ))
 }

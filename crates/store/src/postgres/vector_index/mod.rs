@@ -24,8 +24,7 @@ pub use self::{
 pub(crate) use self::{
     measured::measured,
     observe::machine_bytes,
-    sample::nearest_in_share,
-    searched::{SearchedIndex, searched},
+    searched::{SearchedIndex, search_settings, searched},
 };
 
 /// How far an index is.

@@ -137,7 +137,7 @@ fn candidates(
 ///
 /// An iterative scan goes on until it has found so many rows that are visible and pass the filter, or has seen
 /// pgvector's default of 20,000; in relaxed order, since searches sort what they get.
-pub(super) fn search_settings(
+pub(crate) fn search_settings(
     kind: IndexKind,
     candidates: u32,
     taken: u32,
