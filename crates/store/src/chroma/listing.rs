@@ -6,7 +6,7 @@ use super::{
     api::{Api, Scope},
     error::Error,
     record::collection_metadata,
-    server::ChromaServer,
+    server::{ChromaServer, identity},
     space,
     wire::CollectionEntry,
 };

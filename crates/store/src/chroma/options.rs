@@ -105,6 +105,7 @@ impl fmt::Debug for Token {
     }
 }
 
+/// The URL of a server, without what belongs to one request.
 pub(crate) fn parse_url(text: &str) -> Result<Url, Error> {
     let mut url = Url::parse(text.trim()).map_err(|source| Error::Url { source: Some(Box::new(source)) })?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
@@ -119,6 +120,7 @@ pub(crate) fn parse_url(text: &str) -> Result<Url, Error> {
     Ok(url)
 }
 
+/// The address without the password, for people to read.
 pub(crate) fn address_of(url: &Url) -> String {
     // The scheme's own port is not written.
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();

@@ -12,7 +12,7 @@ use sqlx::{
 };
 
 use super::{
-    sql::{Bind, service::Statement},
+    sql::{Bind, statement::Statement},
     unnamed::on,
 };
 use crate::storage::MAX_ANSWER_BYTES;
@@ -124,4 +124,9 @@ pub(crate) fn bound(statement: Statement) -> Query<'static, Postgres, PgArgument
         Bind::Real(number) => query.bind(number),
         Bind::Reals(numbers) => query.bind(numbers),
     })
+}
+
+/// Runs `statement` in the transaction of `connection`.
+pub(crate) async fn fetch(connection: &mut PgConnection, statement: Statement) -> sqlx::Result<Vec<PgRow>> {
+    bound(statement).fetch_all(on(connection)).await
 }

@@ -394,7 +394,7 @@ impl Database {
     pub(crate) async fn fetch_at_once(
         &self,
         settings: &[sql::Sql],
-        statement: &sql::service::Statement,
+        statement: &sql::statement::Statement,
         size: AnswerSize,
     ) -> sqlx::Result<Vec<PgRow>> {
         let most_bytes = size.most_bytes();
@@ -411,7 +411,7 @@ impl Database {
     async fn send_at_once(
         &self,
         settings: &[sql::Sql],
-        statement: sql::service::Statement,
+        statement: sql::statement::Statement,
         size: AnswerSize,
     ) -> sqlx::Result<Vec<PgRow>> {
         let statements =

@@ -2,7 +2,9 @@
 
 use records::Service;
 
-use super::MAX_ANSWER_BYTES;
+/// Bytes of the records of an answer, one record at least. Smaller, and lists of long texts need small pages; larger, and
+/// few clients take all memory.
+pub const MAX_ANSWER_BYTES: usize = 16 << 20;
 
 /// An operation on a storage failed.
 #[derive(Debug, thiserror::Error)]

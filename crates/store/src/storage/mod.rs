@@ -19,7 +19,7 @@ use records::Service;
 
 pub use cursor::{Cursor, InvalidCursor};
 pub(crate) use cursor::{read_time, write_time};
-pub use error::StorageError;
+pub use error::{MAX_ANSWER_BYTES, StorageError};
 pub use filter::{Comparison, DocumentFilter, DocumentTest, Filter, FilterError, Scalar, Test};
 #[cfg(any(test, fuzzing))]
 pub(crate) use folding::unfold as unfolded;
@@ -28,9 +28,6 @@ pub use record::{Change, Insertion, NewRecord, Production, Record};
 pub(crate) use record::{check_text, kept_keys};
 pub use selection::{CategoryCount, Effort, Hit, Scan, Search, SearchMode, Selection, Start};
 
-/// Bytes of the records of an answer, one record at least. Smaller, and lists of long texts need small pages; larger, and
-/// few clients take all memory.
-pub const MAX_ANSWER_BYTES: usize = 16 << 20;
 /// Bytes of the records that an export holds at once, one at least.
 pub(crate) const EXPORT_BYTES: usize = 2 << 20;
 

@@ -21,10 +21,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream}
 use records::Service;
 use tokio::sync::Mutex;
 
-use self::{
-    reading::Columns,
-    row::{Lists, Place, column_text},
-};
+use self::row::{Columns, Lists, Place, column_text};
 use super::{api::Connection, error::Error};
 use crate::{
     row::object_to_json,

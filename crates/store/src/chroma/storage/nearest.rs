@@ -5,7 +5,12 @@ use std::collections::HashSet;
 use records::{DistanceSpace, Embedding, MODEL_DIMENSION, stored_id};
 use uuid::Uuid;
 
-use super::{ChromaStorage, matching::Matcher, narrowing::narrow, reading::Columns, row::Row};
+use super::{
+    ChromaStorage,
+    matching::Matcher,
+    narrowing::narrow,
+    row::{Columns, Row},
+};
 use crate::{
     chroma::error::Error,
     storage::{Effort, Hit, Search, SearchMode, StorageError},

@@ -6,7 +6,7 @@ use super::{
     ChromaStorage,
     matching::Matcher,
     narrowing::narrow,
-    row::{Place, Row},
+    row::{Columns, Place, Row},
 };
 use crate::{
     chroma::{
@@ -22,28 +22,6 @@ use crate::{
 
 /// How often a scan begins again when records move under it, before it gives up.
 const SCAN_ATTEMPTS: u32 = 5;
-
-/// The parts of records to ask for, beside their ids.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Columns {
-    pub(super) metadatas: bool,
-    pub(super) documents: bool,
-    pub(super) embeddings: bool,
-}
-
-impl Columns {
-    /// All that is shown.
-    pub(super) const SHOWN: Self = Self { metadatas: true, documents: true, embeddings: false };
-
-    fn list(self) -> Vec<Column> {
-        let columns = [
-            (self.metadatas, Column::Metadatas),
-            (self.documents, Column::Documents),
-            (self.embeddings, Column::Embeddings),
-        ];
-        columns.into_iter().filter_map(|(wanted, column)| wanted.then_some(column)).collect()
-    }
-}
 
 impl ChromaStorage {
     /// The records with these ids, in their order, without those that do not exist.

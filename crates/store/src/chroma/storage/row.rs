@@ -6,7 +6,10 @@ use uuid::Uuid;
 
 use crate::{
     StoredTime,
-    chroma::{record::Parts, wire::Components},
+    chroma::{
+        record::Parts,
+        wire::{Column, Components},
+    },
     json::{as_all_stores_show, is_same},
     storage::{Record, folding},
 };
@@ -168,5 +171,27 @@ mod tests {
         for changed in [3.494_239_632_500_895e78, 123_456_789.123_456_79, 8_575_978_677_307_705.0] {
             check(changed, false);
         }
+    }
+}
+
+/// The parts of records to ask for, beside their ids.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Columns {
+    pub(super) metadatas: bool,
+    pub(super) documents: bool,
+    pub(super) embeddings: bool,
+}
+
+impl Columns {
+    /// All that is shown.
+    pub(super) const SHOWN: Self = Self { metadatas: true, documents: true, embeddings: false };
+
+    pub(super) fn list(self) -> Vec<Column> {
+        let columns = [
+            (self.metadatas, Column::Metadatas),
+            (self.documents, Column::Documents),
+            (self.embeddings, Column::Embeddings),
+        ];
+        columns.into_iter().filter_map(|(wanted, column)| wanted.then_some(column)).collect()
     }
 }

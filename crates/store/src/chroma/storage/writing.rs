@@ -8,7 +8,11 @@ use std::collections::{HashMap, HashSet};
 use records::Service;
 use serde_json::{Map, Value};
 
-use super::{ChromaStorage, nearest::check_embedding, reading::Columns, row::kept_metadata};
+use super::{
+    ChromaStorage,
+    nearest::check_embedding,
+    row::{Columns, kept_metadata},
+};
 use crate::{
     chroma::wire::RecordsBody,
     storage::{Atomicity, Change, Insertion, NewRecord, Record, StorageError},

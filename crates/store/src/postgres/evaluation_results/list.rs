@@ -13,7 +13,7 @@ use crate::{
         result_selection::{ResultCursor, ResultSelection},
         sql::{
             results::{Part, count_results, list_results},
-            service::Statement,
+            statement::Statement,
         },
     },
     storage::StorageError,

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     FAILING, MAX_PLAN_BYTES, Run, RunQuery, RunShape, RunState, RunTasks, StoredUsage, TaskKind, TaskOutcome,
-    record::release_judgements, whole,
+    whole,
 };
 use crate::{
     postgres::{Database, counted::counted, unnamed::on},
@@ -450,6 +450,19 @@ async fn retry_failed(connection: &mut PgConnection, id: Uuid, models: u16) -> s
     .await?;
     // A model that refused is not asked again, and judgements of its refusals wait for nothing.
     release_judgements(connection, id, None, models).await
+}
+
+/// Makes judgements ready whose answers are all done; of these queries, or of all.
+pub(super) async fn release_judgements(
+    connection: &mut PgConnection,
+    run: Uuid,
+    queries: Option<&[i32]>,
+    models: u16,
+) -> sqlx::Result<()> {
+    sqlx::query_file!("src/postgres/runs/release_judgements.sql", run, queries, i64::from(models))
+        .execute(on(connection))
+        .await?;
+    Ok(())
 }
 
 async fn insert_run(connection: &mut PgConnection, run: &Run) -> sqlx::Result<()> {

@@ -17,10 +17,10 @@ use uuid::Uuid;
 
 pub use begin::AttemptBegun;
 pub use lifecycle::RetryFailed;
-pub use record::{AttemptEnded, COMPLETED, KeptAnswer, Recorded, RunRecords, TaskDone, TaskOutcome};
+pub use record::{AttemptEnded, COMPLETED, KeptAnswer, Recorded, RunRecords, TaskDone};
 pub use work::{ClaimedTask, Claims, ModelAnswer, TaskWork};
 
-use super::{counted::whole, failure::Failing};
+use super::{counted::whole, failure::Failing, result_selection::ResultStatus};
 
 const FAILING: Failing = Failing(Service::Judge);
 
@@ -150,6 +150,23 @@ pub enum TaskKind {
     Judgement,
 }
 
+/// What came of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TaskOutcome {
+    /// The model's answer is an output.
+    Answered,
+    /// The judge gave a verdict.
+    Scored,
+    /// The judge's answer cannot be read.
+    Unparsed,
+    /// The model or the judge declined.
+    Refused,
+    /// There is no answer.
+    Failed,
+    /// There was nothing to judge.
+    Unanswered,
+}
+
 impl RunState {
     /// The stored name.
     pub fn as_str(self) -> &'static str {
@@ -183,6 +200,38 @@ impl TaskKind {
 
     fn stored(name: &str) -> Option<Self> {
         [Self::Answer, Self::Judgement].into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+impl TaskOutcome {
+    /// The stored name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Scored => "scored",
+            Self::Unparsed => "unparsed",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::Unanswered => "unanswered",
+        }
+    }
+
+    fn stored(name: &str) -> Option<Self> {
+        let all =
+            [Self::Answered, Self::Scored, Self::Unparsed, Self::Refused, Self::Failed, Self::Unanswered];
+        all.into_iter().find(|outcome| outcome.as_str() == name)
+    }
+}
+
+impl From<ResultStatus> for TaskOutcome {
+    fn from(status: ResultStatus) -> Self {
+        match status {
+            ResultStatus::Scored => Self::Scored,
+            ResultStatus::Unparsed => Self::Unparsed,
+            ResultStatus::Refused => Self::Refused,
+            ResultStatus::Failed => Self::Failed,
+            ResultStatus::Unanswered => Self::Unanswered,
+        }
     }
 }
 

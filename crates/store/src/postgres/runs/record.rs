@@ -6,12 +6,13 @@ use sqlx::PgConnection;
 use time::PrimitiveDateTime;
 use uuid::Uuid;
 
-use super::{FAILING, RunState, RunUsage, StoredUsage, lifecycle::locked_state, whole};
+use super::{
+    FAILING, RunState, RunUsage, StoredUsage, TaskOutcome,
+    lifecycle::{locked_state, release_judgements},
+    whole,
+};
 use crate::{
-    postgres::{
-        Database, EvaluationResult, evaluation_results::insert_results, result_selection::ResultStatus,
-        unnamed::on,
-    },
+    postgres::{Database, EvaluationResult, evaluation_results::insert_results, unnamed::on},
     storage::{StorageError, check_text},
 };
 
@@ -78,23 +79,6 @@ pub struct TaskDone {
     pub result: Option<EvaluationResult>,
 }
 
-/// What came of a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TaskOutcome {
-    /// The model's answer is an output.
-    Answered,
-    /// The judge gave a verdict.
-    Scored,
-    /// The judge's answer cannot be read.
-    Unparsed,
-    /// The model or the judge declined.
-    Refused,
-    /// There is no answer.
-    Failed,
-    /// There was nothing to judge.
-    Unanswered,
-}
-
 /// What became of records.
 #[derive(Debug)]
 pub struct Recorded {
@@ -112,38 +96,6 @@ impl Recorded {
     /// There is no such run any more.
     pub(super) fn of_no_run(lost: HashSet<i64>) -> Self {
         Self { lost, state: None, used: RunUsage::default(), problems: Vec::new() }
-    }
-}
-
-impl TaskOutcome {
-    /// The stored name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::Scored => "scored",
-            Self::Unparsed => "unparsed",
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-            Self::Unanswered => "unanswered",
-        }
-    }
-
-    pub(super) fn stored(name: &str) -> Option<Self> {
-        let all =
-            [Self::Answered, Self::Scored, Self::Unparsed, Self::Refused, Self::Failed, Self::Unanswered];
-        all.into_iter().find(|outcome| outcome.as_str() == name)
-    }
-}
-
-impl From<ResultStatus> for TaskOutcome {
-    fn from(status: ResultStatus) -> Self {
-        match status {
-            ResultStatus::Scored => Self::Scored,
-            ResultStatus::Unparsed => Self::Unparsed,
-            ResultStatus::Refused => Self::Refused,
-            ResultStatus::Failed => Self::Failed,
-            ResultStatus::Unanswered => Self::Unanswered,
-        }
     }
 }
 
@@ -277,19 +229,6 @@ async fn finish(transaction: &mut PgConnection, by: Worker, done: &[TaskDone]) -
         release_judgements(transaction, by.run, Some(&answered), by.models).await?;
     }
     Ok(held)
-}
-
-/// Makes judgements ready whose answers are all done; of these queries, or of all.
-pub(super) async fn release_judgements(
-    connection: &mut PgConnection,
-    run: Uuid,
-    queries: Option<&[i32]>,
-    models: u16,
-) -> sqlx::Result<()> {
-    sqlx::query_file!("src/postgres/runs/release_judgements.sql", run, queries, i64::from(models))
-        .execute(on(connection))
-        .await?;
-    Ok(())
 }
 
 /// Adds what calls have used; what all have used then.

@@ -15,6 +15,7 @@ mod pattern;
 pub(crate) mod results;
 pub(crate) mod service;
 pub(crate) mod service_indexes;
+pub(crate) mod statement;
 pub(crate) mod transaction;
 pub(crate) mod update;
 pub(crate) mod vector_index;

@@ -4,7 +4,8 @@ use records::MAX_LABEL_BYTES;
 
 use super::{
     condition::{Bind, Binds, Place, equals, metadata_condition},
-    service::{Statement, filter, statement},
+    service::filter,
+    statement::{Statement, statement},
 };
 use crate::postgres::result_selection::{ResultCursor, ResultSelection};
 

@@ -5,11 +5,10 @@ use time::PrimitiveDateTime;
 use uuid::Uuid;
 
 use super::{
-    Sql,
     condition::{Bind, Binds, conditions},
     list, operator, quoted,
+    statement::{Statement, statement},
     vector_index::order,
-    vouched,
     weighed::Rows,
 };
 use crate::{
@@ -20,14 +19,6 @@ use crate::{
 /// Characters of a text that full text search looks at. A `tsvector` holds a megabyte, and a text that has more words
 /// could not be stored; so many characters, of four bytes each and in compound words that count twice, fit.
 const SEARCHED_CHARACTERS: usize = 65_536;
-
-/// A statement and the values of its placeholders.
-pub(crate) struct Statement {
-    pub(crate) sql: Sql,
-    pub(crate) binds: Vec<Bind>,
-    /// Which of the values says how many bytes an answer may have, if one does.
-    pub(super) most_bytes: Option<usize>,
-}
 
 /// A row to store.
 pub(crate) struct NewRow<'a> {
@@ -419,10 +410,6 @@ pub(super) fn shown_columns(table: &Table) -> String {
 
 pub(super) fn filter(conditions: &[String]) -> String {
     if conditions.is_empty() { String::new() } else { format!("\nwhere {}", conditions.join("\n    and ")) }
-}
-
-pub(super) fn statement(sql: String, binds: Binds) -> Statement {
-    Statement { sql: vouched(sql), binds: binds.0, most_bytes: None }
 }
 
 #[cfg(test)]

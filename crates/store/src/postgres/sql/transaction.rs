@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Sql, condition::Bind, service::Statement, vouched};
+use super::{Sql, condition::Bind, statement::Statement, vouched};
 
 /// Begins a transaction whose statements each end at the `limits`, with `settings` that hold for it alone; in one
 /// message.

@@ -6,7 +6,8 @@ use uuid::Uuid;
 use super::{
     condition::{Bind, Binds},
     quoted,
-    service::{Statement, shown_columns, statement},
+    service::shown_columns,
+    statement::{Statement, statement},
 };
 use crate::{postgres::Table, storage::kept_keys};
 

@@ -4,8 +4,7 @@
 use super::{
     condition::{Bind, Binds},
     quoted,
-    service::{Statement, statement},
-    vouched,
+    statement::{Statement, statement},
 };
 use crate::postgres::Table;
 
@@ -101,16 +100,5 @@ order by {order}"
 
     fn others(&self) -> String {
         self.others.iter().map(|column| format!(", {column}")).collect()
-    }
-}
-
-impl Statement {
-    /// The same statement for an answer of up to `most_bytes`.
-    pub(crate) fn within(&self, most_bytes: usize) -> Self {
-        let mut binds = self.binds.clone();
-        if let Some(bind) = self.most_bytes.and_then(|place| binds.get_mut(place)) {
-            *bind = Bind::Whole(i64::try_from(most_bytes).unwrap_or(i64::MAX));
-        }
-        Self { sql: vouched(self.sql.0.clone()), binds, most_bytes: self.most_bytes }
     }
 }

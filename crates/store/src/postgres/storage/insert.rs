@@ -6,9 +6,10 @@ use records::stored_id;
 use sqlx::{PgConnection, Row as _, error::DatabaseError, postgres::PgRow};
 use uuid::Uuid;
 
-use super::{PostgresStorage, fetch, row::read_record};
+use super::{PostgresStorage, row::read_record};
 use crate::{
     postgres::{
+        bounded::fetch,
         copy_format::{HEADER, write_new_row},
         sql::service::{self as statements, NewRow},
         write::copy,

@@ -4,7 +4,7 @@
 //! services and rows that were stored here are one.
 
 mod insert;
-
+mod nearest_rows;
 mod row;
 mod search;
 mod vector_search;
@@ -20,18 +20,19 @@ use futures_util::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use records::{Service, stored_id};
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
 
-pub(crate) use vector_search::{NearestSearch, WideFilters, nearest_rows};
+pub(crate) use nearest_rows::{NearestSearch, WideFilters, nearest_rows};
 
-use self::{row::read_record, vector_search::IndexKnowledge};
+use self::{nearest_rows::IndexKnowledge, row::read_record};
 use super::{
     Database, Table,
-    bounded::{AnswerSize, bound, fetch_answer, up_to},
+    bounded::{AnswerSize, bound, fetch, fetch_answer, up_to},
     checkout::Transaction,
     cut::cut,
     failure::{Failing, is_beyond_a_limit},
     schema,
     sql::{
-        service::{self as statements, Statement},
+        service as statements,
+        statement::Statement,
         update::{RowChange, update_record},
     },
     unnamed::on,
@@ -149,11 +150,6 @@ impl PostgresStorage {
             .collect::<sqlx::Result<_>>()
             .map_err(self.failing.to(operation))
     }
-}
-
-/// Runs `statement` in the transaction of `connection`.
-async fn fetch(connection: &mut PgConnection, statement: Statement) -> sqlx::Result<Vec<PgRow>> {
-    bound(statement).fetch_all(on(connection)).await
 }
 
 #[async_trait]

@@ -6,7 +6,7 @@ use records::{Embedding, stored_id};
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::{NearestSearch, PostgresStorage};
+use super::{PostgresStorage, nearest_rows::NearestSearch};
 use crate::{
     postgres::{
         bounded::AnswerSize,

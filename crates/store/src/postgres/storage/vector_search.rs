@@ -1,195 +1,22 @@
-//! The records nearest to a vector: by the vector index where it is sure to find enough, else by measuring all.
+//! The records nearest to a vector, for a storage and those who count its searches.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    hash::{DefaultHasher, Hasher as _},
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
-use records::{Embedding, lock::Mutex};
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
 
-use super::{PostgresStorage, fetch, row::read_record};
+use super::{
+    PostgresStorage,
+    nearest_rows::{NearestSearch, OPERATION, nearest_rows},
+    row::read_record,
+};
 use crate::{
-    json::decode,
     postgres::{
-        bounded::{AnswerSize, fetch_answer},
-        failure::Failing,
         search_watch::SearchNote,
-        sql::{
-            Sql,
-            service::{self as statements, Measured},
-        },
+        sql::service::{self as statements, Measured},
         vector_index::{self, Filtering, SearchedIndex},
     },
-    storage::{Effort, Hit, Scan, Selection, StorageError},
+    storage::{Effort, Hit, Scan, StorageError},
 };
-
-const OPERATION: &str = "search";
-
-/// Where PostgreSQL expects so many times as many matches as are measured, looking whether they are too many would be in
-/// vain. Its estimates are often wrong by a factor of two.
-const SURELY_MORE: f64 = 3.0;
-
-/// Matches that lie elsewhere than what is searched for are measured one by one if they are at most so many times as many
-/// as those that always are: the graph would be walked for as long, and find fewer.
-const ELSEWHERE: u32 = 5;
-
-/// How long what is known of a table's vector index counts. What changed since makes a search slower, never wrong.
-const KNOWN_FOR: Duration = Duration::from_secs(10);
-
-/// What the last look at the table's vector index has shown, and when; shared by the searches of a storage.
-#[derive(Debug, Default)]
-pub(super) struct IndexKnowledge(Mutex<Option<(Instant, Option<SearchedIndex>)>>);
-
-impl IndexKnowledge {
-    fn fresh(&self) -> Option<Option<SearchedIndex>> {
-        let known = self.0.lock();
-        known.as_ref().filter(|(seen, _)| seen.elapsed() < KNOWN_FOR).map(|(_, index)| index.clone())
-    }
-
-    fn set(&self, index: Option<SearchedIndex>) {
-        *self.0.lock() = Some((Instant::now(), index));
-    }
-}
-
-/// Filters that were found to leave too many records to measure each: PostgreSQL's estimates know nothing of metadata, and
-/// to look anew at every search takes as long as measuring. What changed since makes a search slower, never wrong.
-#[derive(Debug, Default)]
-pub(crate) struct WideFilters(Mutex<HashMap<u64, Instant>>);
-
-impl WideFilters {
-    /// So many are remembered.
-    const MOST: usize = 1_000;
-    /// And for so long.
-    const KNOWN_FOR: Duration = Duration::from_secs(60);
-
-    fn has(&self, selection: &Selection) -> bool {
-        let seen = self.0.lock().get(&Self::key(selection)).copied();
-        seen.is_some_and(|seen| seen.elapsed() < Self::KNOWN_FOR)
-    }
-
-    fn add(&self, selection: &Selection) {
-        let mut wide = self.0.lock();
-        if wide.len() >= Self::MOST {
-            wide.clear();
-        }
-        wide.insert(Self::key(selection), Instant::now());
-    }
-
-    fn key(selection: &Selection) -> u64 {
-        struct Hashing(DefaultHasher);
-        impl fmt::Write for Hashing {
-            fn write_str(&mut self, part: &str) -> fmt::Result {
-                self.0.write(part.as_bytes());
-                Ok(())
-            }
-        }
-        let mut hashing = Hashing(DefaultHasher::new());
-        fmt::Write::write_fmt(&mut hashing, format_args!("{selection:?}")).expect("hashing does not fail");
-        hashing.0.finish()
-    }
-}
-
-/// What is searched for by vector.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NearestSearch<'a> {
-    pub(crate) selection: &'a Selection,
-    pub(crate) embedding: &'a Embedding,
-    pub(crate) limit: u32,
-    /// Which answers are given.
-    pub(crate) size: AnswerSize,
-}
-
-impl NearestSearch<'_> {
-    fn filtering(&self) -> Filtering {
-        if self.selection.is_all() { Filtering::None } else { Filtering::Some }
-    }
-
-    /// What its transaction has to set for `index`.
-    pub(crate) fn settings(&self, index: &SearchedIndex) -> Vec<Sql> {
-        index.settings(self.filtering(), self.limit)
-    }
-}
-
-/// The rows that a storage answers `search` with, and how it found them, in a transaction with its settings for `index`.
-/// Whoever searches more than once remembers `wide` filters.
-pub(crate) async fn nearest_rows(
-    connection: &mut PgConnection,
-    failing: Failing,
-    index: Option<&SearchedIndex>,
-    search: &NearestSearch<'_>,
-    wide: &WideFilters,
-) -> Result<(Vec<PgRow>, Scan), StorageError> {
-    let Failing(service) = failing;
-    let NearestSearch { selection, embedding, limit, size } = *search;
-    let index = index.filter(|index| index.precision.holds(embedding.as_slice()));
-    let run = async |connection: &mut PgConnection, statement| {
-        fetch_answer(connection, &statement, size).await.map_err(failing.to(OPERATION))
-    };
-    let exact = |measured| statements::nearest_exact(service, selection, embedding, limit, measured);
-    // `None` where more match.
-    let measured_up_to = async |connection: &mut PgConnection, most: u32| {
-        let rows = run(connection, exact(Measured::UpTo(most + 1))?).await?;
-        let matching = match rows.first() {
-            Some(row) => row.try_get::<i64, _>("matching").map_err(failing.to(OPERATION))?,
-            None => 0,
-        };
-        Ok(Some(rows).filter(|_| matching <= i64::from(most)))
-    };
-    let mut scan = Scan::Exact;
-    if let Some(index) = index {
-        let most = vector_index::measured_matches(index.rows);
-        let may_be_few = search.filtering() == Filtering::Some
-            && !wide.has(selection)
-            && expected_matches(connection, failing, selection).await? < SURELY_MORE * f64::from(most);
-        if may_be_few {
-            if let Some(rows) = measured_up_to(connection, most).await? {
-                return Ok((rows, Scan::Exact));
-            }
-            wide.add(selection);
-        }
-        let by_index = || statements::nearest_by_index(service, selection, embedding, limit, index.precision);
-        let rows = run(connection, by_index()?).await?;
-        if rows.len() >= limit as usize {
-            return Ok((rows, Scan::Index));
-        }
-        scan = Scan::Both;
-        if search.filtering() == Filtering::Some && index.walks_once(limit) {
-            let most = most.saturating_mul(ELSEWHERE);
-            if expected_matches(connection, failing, selection).await? <= f64::from(most)
-                && let Some(rows) = measured_up_to(connection, most).await?
-            {
-                return Ok((rows, scan));
-            }
-            for setting in index.walking_on() {
-                sqlx::raw_sql(setting).execute(&mut *connection).await.map_err(failing.to(OPERATION))?;
-            }
-            let rows = run(connection, by_index()?).await?;
-            if rows.len() >= limit as usize {
-                return Ok((rows, Scan::Index));
-            }
-        }
-    }
-    Ok((run(connection, exact(Measured::All)?).await?, scan))
-}
-
-/// How many records PostgreSQL expects `selection` to leave.
-async fn expected_matches(
-    connection: &mut PgConnection,
-    failing: Failing,
-    selection: &Selection,
-) -> Result<f64, StorageError> {
-    let explain = statements::explain_selected(failing.0, selection)?;
-    let rows = fetch(connection, explain).await.map_err(failing.to(OPERATION))?;
-    let row = rows.first().expect("a plan has a row");
-    // Of type `json`, which is its text.
-    let plan: String = row.try_get_unchecked(0).map_err(failing.to(OPERATION))?;
-    let expected = decode(&plan).value.pointer("/0/Plan/Plan Rows").and_then(serde_json::Value::as_f64);
-    // A plan that does not say it promises nothing.
-    Ok(expected.unwrap_or(f64::INFINITY))
-}
 
 impl PostgresStorage {
     /// The selected records that are nearest, nearest first, and how they were found; those that have no distance last.

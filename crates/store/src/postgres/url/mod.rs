@@ -4,6 +4,7 @@
 //! where data go and who can read them is ignored, with words. No text of an error or of the log repeats a value.
 
 mod parameters;
+mod parts;
 mod passfile;
 mod split;
 
@@ -13,63 +14,10 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use self::parameters::{Verdict, verdict};
 
-pub use self::parameters::libpq_parameter;
-
-/// How a URL is to be written whose password has characters that mean something in a URL.
-const HINT: &str = "expected postgresql://user:password@host:5432/database, where `? # / @ % :` of a password are written `%3F %23 %2F %40 %25 %3A`";
-
-/// A database's URL cannot be used. No text repeats what the URL has.
-#[derive(Debug, thiserror::Error)]
-pub enum UrlError {
-    /// It is of another kind, or can be read in no way or in several.
-    #[error("{HINT}")]
-    Unreadable,
-    /// It names several servers.
-    #[error("it names several hosts or ports, of which only one can be used: name the primary server")]
-    SeveralHosts,
-    /// A parameter that we cannot honour, and must not ignore.
-    #[error("parameter `{name}` {reason}")]
-    Parameter {
-        /// Its name, which libpq knows.
-        name: String,
-        /// Why not, and what to do.
-        reason: &'static str,
-    },
-    /// A variable of libpq's that we cannot honour, and must not ignore.
-    #[error("environment variable {name} {reason}")]
-    Variable {
-        /// Its name.
-        name: String,
-        /// Why not, and what to do.
-        reason: &'static str,
-    },
-    /// The file with passwords that the URL names.
-    #[error("failed to read the passfile `{path}`")]
-    Passfile {
-        /// The file.
-        path: String,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// The driver's own objection.
-    #[error("a parameter has an invalid value")]
-    Value {
-        /// What it was.
-        source: sqlx::Error,
-    },
-}
-
-/// A URL in its parts, none of them encoded.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct DatabaseUrl {
-    user: Option<String>,
-    password: Option<String>,
-    host: Option<String>,
-    port: Option<String>,
-    database: Option<String>,
-    /// In their order; the last of a name counts.
-    parameters: Vec<(String, String)>,
-}
+pub use self::{
+    parameters::libpq_parameter,
+    parts::{DatabaseUrl, UrlError},
+};
 
 impl DatabaseUrl {
     /// Reads `text`. A password may have characters that mean something in a URL, where only one reading makes sense.

@@ -5,8 +5,8 @@
 //! parameters make sense, provided that this is the only reading: a wrong one would lead to another server.
 
 use super::{
-    DatabaseUrl, UrlError,
     parameters::{Verdict, verdict},
+    parts::{DatabaseUrl, UrlError},
 };
 
 /// What is longer, or has more `@`, is no URL that somebody has written.
