@@ -126,8 +126,18 @@ async fn dashboard_asks_for_metrics_that_there_are() {
             let words = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
             let names: Vec<&str> = words.filter(|word| word.starts_with("panopticon_")).collect();
             assert!(!names.is_empty(), "{expression}");
+            let legend = target["legendFormat"].as_str().expect("a target has a legend");
+            for label in legend.split("{{").skip(1).filter_map(|rest| Some(rest.split_once("}}")?.0)) {
+                let is_asked = |line: &&str| names.iter().any(|name| line.starts_with(&format!("{name}{{")));
+                // Prometheus itself adds the label of the process.
+                let has_label = |line: &str| label == "instance" || line.contains(&format!("{label}=\""));
+                assert!(metrics.lines().filter(is_asked).all(has_label), "{legend}: {expression}");
+            }
             asked.extend(names.into_iter().map(str::to_owned));
         }
+    }
+    for name in shown.iter().filter(|name| name.starts_with("panopticon_vector_search")) {
+        assert!(!name.ends_with("_total") || asked.contains(*name), "no panel shows {name}");
     }
     // Those of maintenance are shown where it runs.
     asked.retain(|name| {
