@@ -15,7 +15,8 @@ use std::{
 };
 
 use records::DistanceSpace;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use store::postgres::Database;
 use tempfile::TempDir;
 use test_support::{ChromaCollection, ChromaForm, ChromaWriter, TestDatabase, generated_records};
 use tokio::process::{Child, Command};
@@ -166,17 +167,56 @@ impl Migration {
         Held { statuses, rows, distinct_source_ids, noted, replaced, rejects }
     }
 
-    /// Waits until at least `rows` rows are committed while `child` is running.
-    async fn has_written(&self, rows: i64, child: &mut Child) {
+    /// Has migrations wait before they commit more than `rows` rows, until the gate is opened.
+    async fn gate(&self, rows: i64) -> Gate {
+        Database::connect(&self.direct)
+            .await
+            .expect("the server answers")
+            .prepare_bookkeeping()
+            .await
+            .expect("the table of jobs can be made");
         let mut connection = PgConnection::connect(&self.direct).await.expect("the server answers");
-        eventually("rows are committed", async || {
-            assert!(child.try_wait().expect("it is ours").is_none(), "the migration ended too early");
-            let noted =
-                sqlx::query_scalar::<_, Option<i64>>("select sum(written)::bigint from migration_jobs");
-            // There may be no table yet.
-            noted.fetch_one(&mut connection).await.is_ok_and(|noted| noted.is_some_and(|noted| noted >= rows))
+        let trigger = format!(
+            "select pg_advisory_lock({GATE});
+             create or replace function gate() returns trigger language plpgsql as $$
+             begin
+                 if new.written > greatest({rows}, old.written) then
+                     perform pg_advisory_xact_lock_shared({GATE});
+                 end if;
+                 return new;
+             end $$;
+             create or replace trigger gate before update on migration_jobs for each row execute function gate()"
+        );
+        sqlx::raw_sql(AssertSqlSafe(trigger)).execute(&mut connection).await.expect("the gate can be made");
+        Gate { connection }
+    }
+}
+
+/// Number of the advisory lock for which migrations wait.
+const GATE: i64 = 19;
+
+/// Holds migrations until it is opened or the server ends.
+struct Gate {
+    connection: PgConnection,
+}
+
+impl Gate {
+    /// Waits until `child` has to wait, which it does until the gate is opened.
+    async fn is_reached(&mut self, child: &mut Child) {
+        eventually("a migration waits at the gate", async || {
+            assert!(child.try_wait().expect("it is ours").is_none(), "the migration ended before the gate");
+            let waiting = sqlx::query_scalar::<_, bool>(
+                "select exists (select from pg_locks where locktype = 'advisory' and objid = $1 and not granted
+                                and database = (select oid from pg_database where datname = current_database()))",
+            );
+            waiting.bind(GATE).fetch_one(&mut self.connection).await.expect("locks can be looked at")
         })
         .await;
+    }
+
+    /// Lets migrations go on.
+    async fn open(self) {
+        self.connection.close().await.expect("the server is there still");
     }
 }
 

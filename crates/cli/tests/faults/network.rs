@@ -50,9 +50,11 @@ async fn stalled_network_leaves_a_process_that_a_signal_ends() {
     let database = TestDatabase::create().await;
     let proxy = CuttingProxy::start(&database.url());
     let migration = Migration::new(&database.url(), 4_000, "20").through(proxy.url());
+    let mut gate = migration.gate(200).await;
     let mut child = migration.start();
-    migration.has_written(200, &mut child).await;
+    gate.is_reached(&mut child).await;
     proxy.stall();
+    gate.open().await;
     send(&child, Signal::INT);
     let ended = finish(child).await;
     assert_eq!(ended.code, 130, "{ended:?}");

@@ -1,23 +1,20 @@
 //! Concurrent migrations.
 
-use test_support::{CuttingProxy, TestDatabase};
+use test_support::TestDatabase;
 
 use super::{Migration, finish};
 
 #[tokio::test]
 async fn second_migration_into_a_table_is_refused_and_the_first_completes() {
     let database = TestDatabase::create().await;
-    let proxy = CuttingProxy::start(&database.url());
-    let migration = Migration::new(&database.url(), 4_000, "20").through(proxy.url());
+    let migration = Migration::new(&database.url(), 4_000, "20");
+    let mut gate = migration.gate(200).await;
     let mut first = migration.start();
-    migration.has_written(200, &mut first).await;
-    // The first migration waits for the network until the second one has ended.
-    proxy.stall();
-    let migration = migration.through(&database.url());
+    gate.is_reached(&mut first).await;
     let second = migration.run().await;
     assert_eq!(second.code, 5, "{second:?}");
     assert!(second.stderr.contains("another migration holds table `items`"), "{second:?}");
-    proxy.resume();
+    gate.open().await;
     let first = finish(first).await;
     assert_eq!(first.code, 0, "{first:?}");
     migration.is_complete().await;

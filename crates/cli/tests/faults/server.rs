@@ -12,8 +12,9 @@ async fn server_killed_under_load_keeps_rows_and_progress_together_and_the_run_r
     let migration = Migration::new(&server.url(), 4_000, "50");
     let mut written = 0;
     for _ in 0..4 {
+        let mut gate = migration.gate(written + 100 + random.below(400).cast_signed()).await;
         let mut child = migration.start();
-        migration.has_written(written + 100 + random.below(400).cast_signed(), &mut child).await;
+        gate.is_reached(&mut child).await;
         server.kill();
         let ended = finish(child).await;
         assert_eq!(ended.code, 1, "{ended:?}");

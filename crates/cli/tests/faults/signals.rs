@@ -19,10 +19,12 @@ async fn interrupt_and_termination_end_with_130_and_say_how_to_resume() {
     let migration = Migration::new(&database.url(), 4_000, "20");
     let mut written = 0;
     for signal in [Signal::INT, Signal::TERM] {
+        let mut gate = migration.gate(written + 200).await;
         let mut child = migration.start();
-        migration.has_written(written + 200, &mut child).await;
+        gate.is_reached(&mut child).await;
         send(&child, signal);
         let ended = finish(child).await;
+        gate.open().await;
         assert_eq!(ended.code, 130, "{ended:?}");
         assert!(ended.stderr.contains("rerun the same command to resume"), "{ended:?}");
         let held = migration.held().await;

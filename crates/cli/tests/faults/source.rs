@@ -18,13 +18,17 @@ async fn directory_deleted_during_the_run_is_named_and_the_run_resumes_once_it_i
         let (directory, kept) = (migration.directory(), migration.folder.path().join("kept"));
         copy(&directory, &kept);
 
+        let mut gate = migration.gate(100).await;
         let mut child = migration.start();
-        migration.has_written(100, &mut child).await;
+        gate.is_reached(&mut child).await;
         send(&child, Signal::INT);
         assert_eq!(finish(child).await.code, 130);
+        gate.open().await;
+        let mut gate = migration.gate(500).await;
         let mut child = migration.start();
-        migration.has_written(500, &mut child).await;
+        gate.is_reached(&mut child).await;
         fs::remove_dir_all(&directory).expect("the directory can be deleted");
+        gate.open().await;
         let ended = finish(child).await;
         match form {
             // The database has been open since the run started, so the operating system keeps it.
@@ -53,10 +57,12 @@ async fn files_truncated_during_the_run_end_it_and_it_resumes_once_they_are_rest
         let migration = Migration::of_form(&database.url(), 2_000, "20", form);
         let (directory, kept) = (migration.directory(), migration.folder.path().join("kept"));
         copy(&directory, &kept);
+        let mut gate = migration.gate(100).await;
         let mut child = migration.start();
-        migration.has_written(100, &mut child).await;
+        gate.is_reached(&mut child).await;
         let victim = files(&directory).into_iter().find(|path| path.ends_with(victim)).expect("it is there");
         File::options().write(true).open(&victim).and_then(|file| file.set_len(0)).expect("it can be cut");
+        gate.open().await;
         let ended = finish(child).await;
         assert!(matches!(ended.code, 1 | 2), "{ended:?}");
         let says = ["error: failed to read", "error: collection `items` changed while it was read"];
