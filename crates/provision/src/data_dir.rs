@@ -1,4 +1,4 @@
-//! The one folder that holds everything Panopticon keeps on a machine.
+//! The folder with all files that Panopticon stores on a machine.
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,10 @@ use crate::{
     ownership::{own_folder, own_present_folder, private_file},
 };
 
-/// Where root keeps data: PostgreSQL has to run as another user then, who cannot enter root's home.
+/// Root's data folder: PostgreSQL then runs as another user, who cannot enter root's home.
 const ROOT_DATA_DIR: &str = "/var/lib/panopticon";
 
-/// The data folder: models, PostgreSQL binaries and the embedded cluster, each in a folder of its own.
+/// The data folder: models, PostgreSQL binaries and the embedded cluster, each in a separate folder.
 #[derive(Clone, Debug)]
 pub struct DataDir(PathBuf);
 
@@ -22,8 +22,7 @@ impl DataDir {
         Self(path.into())
     }
 
-    /// Where data belongs when nobody says otherwise: the platform's folder for user data, or
-    /// `/var/lib/panopticon` for root.
+    /// The default: the platform's folder for user data, or `/var/lib/panopticon` for root.
     ///
     /// # Errors
     /// When the user has no home folder.
@@ -39,27 +38,27 @@ impl DataDir {
         &self.0
     }
 
-    /// A folder in the data folder that is ours alone, made if it is not there.
+    /// A folder in the data folder that only this account can write; created if it is missing.
     ///
     /// # Errors
-    /// When another account could have made it or could write in it, or in a folder on the way to it.
+    /// When another account could have created it, or could write in it or in a folder of its path.
     pub fn own_folder(&self, name: &str) -> Result<PathBuf, Error> {
         let folder = own_folder(&self.0)?.join(name);
         own_folder(&folder)
     }
 
-    /// The data folder's absolute path, if it is there.
+    /// The data folder's absolute path, if the folder exists.
     ///
     /// # Errors
-    /// When it is not ours alone.
+    /// When another account can write in it.
     pub(crate) fn present(&self) -> Result<Option<PathBuf>, Error> {
-        match self.0.try_exists().during("look at", &self.0)? {
+        match self.0.try_exists().during("examine", &self.0)? {
             true => own_present_folder(&self.0).map(Some),
             false => Ok(None),
         }
     }
 
-    /// Runs `setup` while no other process sets up in this folder, which is made if it is not there.
+    /// Runs `setup` while no other process sets up in this folder, which is created if it is missing.
     pub(crate) fn exclusively<T>(&self, setup: impl FnOnce(&Path) -> Result<T, Error>) -> Result<T, Error> {
         let folder = own_folder(&self.0)?;
         let path = folder.join("setup.lock");

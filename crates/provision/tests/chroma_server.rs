@@ -1,4 +1,4 @@
-//! The life of a Chroma server of our own: first start, sharing, its death, ours, and directories of other versions.
+//! The lifecycle of our Chroma server: start, sharing, its crash, our crash, and directories of other versions.
 
 use std::{
     fs,
@@ -15,12 +15,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use test_support::{HttpRequest, chroma_program, folder_digest, sample};
 
-/// A slow machine under load.
+/// Enough for a slow machine under load.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 const LAUNCHER: &str = env!("CARGO_BIN_EXE_launcher");
 
-/// Set for the process that [`holder`] plays.
+/// Set for the child process that runs [`holder`].
 const HELD: &str = "PANOPTICON_TEST_HELD_DIRECTORY";
 
 struct Fixture {
@@ -58,7 +58,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// The server on `directory`, by its command line.
+/// The server on `directory`, found by its command line.
 fn server_process(directory: &Path) -> Option<Pid> {
     let directory = directory.canonicalize().expect("the directory exists");
     let mut processes = fs::read_dir("/proc").expect("processes are listed");
@@ -88,7 +88,7 @@ fn one_server_serves_a_directory_and_ends_with_its_last_user() {
 }
 
 #[test]
-fn server_that_died_is_started_again_at_its_address() {
+fn server_that_died_is_restarted_at_its_address() {
     let fixture = Fixture::new();
     let server = fixture.start(Consent::Refused).expect("the server starts");
     let died = server_process(&fixture.directory()).expect("the server runs");
@@ -97,9 +97,9 @@ fn server_that_died_is_started_again_at_its_address() {
     wait_until("it answers", || answers(&server.url()));
 }
 
-/// The helper process of [`server_ends_with_us_even_when_we_are_killed`], which runs this binary once more with this name
-/// alone: it starts a server on the directory that [`HELD`] names, says so, and waits to be killed. In a run of all tests
-/// there is no such directory, and it does nothing.
+/// The child process of [`server_ends_with_its_parent_even_after_sigkill`], which runs this test binary with this name as
+/// filter: starts a server on the directory that [`HELD`] names, reports it, and waits to be killed. In a run of all tests,
+/// [`HELD`] is not set, and it does nothing.
 #[test]
 fn holder() {
     let Some(directory) = std::env::var_os(HELD) else { return };
@@ -112,7 +112,7 @@ fn holder() {
 }
 
 #[test]
-fn server_ends_with_us_even_when_we_are_killed() {
+fn server_ends_with_its_parent_even_after_sigkill() {
     let fixture = Fixture::new();
     let mut holder = Command::new(std::env::current_exe().expect("this program's path"))
         .args(["--exact", "chroma_server::holder", "--nocapture"])
@@ -122,30 +122,30 @@ fn server_ends_with_us_even_when_we_are_killed() {
         .expect("the holder runs");
     let output = BufReader::new(holder.stdout.take().expect("its output is piped"));
     assert!(output.lines().any(|line| line.expect("a line") == "started"));
-    let error = fixture.start(Consent::Refused).expect_err("the directory is the holder's");
+    let error = fixture.start(Consent::Refused).expect_err("the holder has locked the directory");
     assert!(matches!(error, ChromaError::InUse { .. }), "{error}");
     let server = server_process(&fixture.directory()).expect("the server runs");
     holder.kill().expect("the holder can be killed");
     holder.wait().expect("the holder ends");
-    // At once: it waits for the other server's end.
+    // Immediately: starting waits for the end of the other server.
     fixture.start(Consent::Refused).expect("the directory is free");
     assert_ne!(server_process(&fixture.directory()), Some(server));
 }
 
 #[test]
-fn directory_of_another_version_is_opened_with_consent_alone() {
+fn directory_of_another_version_is_opened_only_with_consent() {
     let fixture = Fixture::new();
     let older = sample("evaluation_storage_data");
     let before = folder_digest(older.path());
     let start = |consent| fixture.servers.start(&fixture.program, older.path(), consent);
-    let error = start(Consent::Refused).expect_err("nobody agreed");
+    let error = start(Consent::Refused).expect_err("there is no consent");
     assert!(
         error.to_string().contains("written by Chroma 1.0.0 to 1.2.2, and 1.5.9 is installed"),
         "{error}"
     );
     let lock = older.path().join("panopticon.lock");
-    fs::remove_file(lock).expect("the lock is all that was added");
-    assert!(before == folder_digest(older.path()), "the directory is left alone");
+    fs::remove_file(lock).expect("only the lock was added");
+    assert!(before == folder_digest(older.path()), "the directory is unchanged");
     drop(start(Consent::Given).expect("the server starts"));
     start(Consent::Refused).expect("it is of this version now");
 }
@@ -160,7 +160,7 @@ fn missing_program_is_named_with_its_remedy() {
 }
 
 #[test]
-fn server_that_does_not_start_tells_why() {
+fn server_that_does_not_start_reports_the_reason() {
     let fixture = Fixture::new();
     fs::write(
         fixture.folder.path().join("chroma"),

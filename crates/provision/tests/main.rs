@@ -1,4 +1,4 @@
-//! The lives of our servers, with real ones. Here PostgreSQL: first start, sharing, SIGKILL, stop.
+//! The lifecycles of real servers. Here PostgreSQL: first start, sharing, SIGKILL, stop.
 
 mod chroma_server;
 mod ownership;
@@ -13,8 +13,7 @@ use std::{
 use provision::{Access, DataDir, Durability, Role, Server, ServerOptions};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Binaries are shared with the product's own data folder, so that a test run downloads them once; the cluster
-/// is the test's own.
+/// Binaries are those of the product's data folder, so that they are downloaded once; each test has its own cluster.
 struct Fixture {
     options: ServerOptions,
     _folder: tempfile::TempDir,
@@ -89,9 +88,9 @@ fn server_starts_with_pgvector_and_stops_with_its_last_user() {
     let second = fixture.start();
     assert_eq!(first.url(), second.url(), "a running server is reused");
     assert!(fixture.postmaster().is_some(), "a postmaster runs");
-    first.release().expect("the first user lets go");
-    assert_eq!(query(&second, "select 1"), "1", "the server runs on for the second user");
-    second.release().expect("the second user lets go");
+    first.release().expect("the first user releases it");
+    assert_eq!(query(&second, "select 1"), "1", "the server keeps running for the second user");
+    second.release().expect("the second user releases it");
     assert_eq!(fixture.postmaster(), None, "the last user stops the server, which removes its pid file");
 }
 
@@ -109,51 +108,51 @@ fn committed_rows_survive_sigkill_of_the_server() {
 }
 
 #[test]
-fn server_that_was_killed_is_revived_where_it_was() {
+fn server_that_was_killed_is_restarted_at_its_address() {
     let fixture = Fixture::with(Durability::Full);
     let server = fixture.start();
     query(&server, "create table kept (n int)");
-    assert!(!server.revive(&|_| {}).expect("it runs"), "a server that runs is left alone");
+    assert!(!server.revive(&|_| {}).expect("it runs"), "a running server is not restarted");
     let postmaster = fixture.postmaster().expect("a postmaster runs");
     kill_process(postmaster, Signal::KILL).expect("the postmaster can be killed");
     while !server.revive(&|_| {}).expect("it starts") {
-        // The kernel has not taken the process away yet.
+        // The kernel has not removed the process yet.
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    assert_eq!(query(&server, "select count(*) from kept"), "0", "at the URL that it had");
+    assert_eq!(query(&server, "select count(*) from kept"), "0", "at the same URL");
     assert_ne!(fixture.postmaster(), Some(postmaster));
 }
 
 #[test]
-fn half_made_cluster_is_made_again() {
+fn unfinished_cluster_is_created_again() {
     let fixture = Fixture::new();
     let scratch = fixture.options.cluster.join("data.new/base");
-    fs::create_dir_all(&scratch).expect("a half-made cluster");
+    fs::create_dir_all(&scratch).expect("an unfinished cluster");
     fs::write(scratch.join("junk"), "left by a killed initdb").expect("a file in it");
     assert_eq!(query(&fixture.start(), "select current_database()"), "panopticon");
 }
 
 #[test]
-fn cluster_of_unreadable_version_is_named_and_left_alone() {
+fn cluster_with_an_unreadable_version_is_an_error_and_remains_unchanged() {
     let fixture = Fixture::new();
     fixture.start().release().expect("a cluster is made");
     let version = fixture.options.cluster.join("data/PG_VERSION");
     fs::write(&version, "").expect("the version can be emptied");
-    let error = Server::start(&fixture.options, &|_| {}).expect_err("the cluster is not taken for none");
+    let error = Server::start(&fixture.options, &|_| {}).expect_err("the cluster is not ignored");
     assert!(error.to_string().contains("PG_VERSION"), "{error}");
-    assert!(fixture.options.cluster.join("data/base").is_dir(), "nothing was made in its place");
+    assert!(fixture.options.cluster.join("data/base").is_dir(), "no other cluster was created");
 }
 
 #[test]
-fn kept_server_runs_on_until_it_is_stopped() {
+fn kept_server_keeps_running_until_it_is_stopped() {
     let fixture = Fixture::new();
     let server = fixture.start();
     server.keep_running().expect("the marker is written");
     let url = server.url();
-    server.release().expect("the user lets go");
+    server.release().expect("the user releases it");
     let again = fixture.start();
     assert_eq!(again.url(), url, "it was still running");
-    again.release().expect("the user lets go");
+    again.release().expect("the user releases it");
     assert!(Server::stop_cluster(&fixture.options).expect("it stops"), "it was running");
     assert!(!Server::stop_cluster(&fixture.options).expect("nothing to do"), "it is stopped");
 }

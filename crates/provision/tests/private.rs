@@ -1,4 +1,4 @@
-//! Who may use the embedded server, and what of it other accounts can reach.
+//! Access to the embedded server, and isolation from other accounts.
 
 use std::{
     fs,
@@ -16,14 +16,14 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn server_listens_on_a_socket_that_its_account_alone_reaches_and_wants_a_password_by_scram() {
+fn server_listens_on_a_private_socket_and_requires_a_scram_password() {
     let fixture = Fixture::new();
     let server = fixture.start();
     assert_eq!(query(&server, "show listen_addresses"), "");
     let folder = query(&server, "show unix_socket_directories");
     assert_eq!(mode(Path::new(&folder)), 0o700, "{folder}");
     let rules = "select string_agg(distinct auth_method, ',') from pg_hba_file_rules";
-    let rules = psql(&server, Role::Superuser, "panopticon", rules).expect("a superuser may look");
+    let rules = psql(&server, Role::Superuser, "panopticon", rules).expect("a superuser may read it");
     assert_eq!(rules, "scram-sha-256");
     let mut without = server.client("psql", Role::Owner, "panopticon").expect("it is there");
     let refused = printed(without.args(["--no-password", "--command", "select 1"]).env_remove("PGPASSWORD"));
@@ -34,7 +34,7 @@ fn server_listens_on_a_socket_that_its_account_alone_reaches_and_wants_a_passwor
 }
 
 #[test]
-fn role_is_no_superuser_and_makes_databases_that_have_pgvector() {
+fn role_is_not_a_superuser_and_creates_databases_with_pgvector() {
     let fixture = Fixture::new();
     let server = fixture.start();
     assert_eq!(query(&server, "show is_superuser"), "off");
@@ -47,11 +47,11 @@ fn role_is_no_superuser_and_makes_databases_that_have_pgvector() {
     let refused = psql(&server, Role::Owner, "other", "create role another").expect_err("it may not");
     assert!(refused.contains("permission denied"), "{refused}");
     let is_superuser = psql(&server, Role::Superuser, "panopticon", "show is_superuser");
-    assert_eq!(is_superuser.as_deref(), Ok("on"), "who asks for it by name is one");
+    assert_eq!(is_superuser.as_deref(), Ok("on"), "the superuser is available by name");
 }
 
 #[test]
-fn urls_of_both_roles_are_understood_by_libpq_whatever_its_environment_says() {
+fn urls_of_both_roles_work_in_libpq_with_any_environment() {
     let fixture = Fixture::new();
     let server = fixture.start();
     for role in [Role::Owner, Role::Superuser] {
@@ -66,19 +66,19 @@ fn urls_of_both_roles_are_understood_by_libpq_whatever_its_environment_says() {
 }
 
 #[test]
-fn variables_of_libpq_reach_no_program_of_the_server() {
-    // This process's environment is all tests': the one that a child has is looked at instead.
+fn variables_of_libpq_are_not_passed_to_programs_of_the_server() {
+    // All tests share this process's environment, so the environment of the command is checked instead.
     let fixture = Fixture::new();
     let server = fixture.start();
     let client = server.client("psql", Role::Owner, "panopticon").expect("it is there");
     for name in LIBPQ_VARIABLES {
-        let told = client.get_envs().any(|(told, _)| told == name);
-        assert!(told, "{name} is either removed or set");
+        let is_changed = client.get_envs().any(|(changed, _)| changed == name);
+        assert!(is_changed, "{name} is either removed or set");
     }
 }
 
 #[test]
-fn folder_with_a_long_or_odd_name_has_its_socket_elsewhere() {
+fn folder_with_a_long_name_or_one_that_needs_quoting_has_its_socket_in_tmp() {
     let top = Fixture::new();
     for name in ["x".repeat(120), "it's, odd: ä".to_owned()] {
         let cluster = top.options.cluster.with_file_name(name).join("postgres");
@@ -88,26 +88,26 @@ fn folder_with_a_long_or_odd_name_has_its_socket_elsewhere() {
         assert!(folder.starts_with("/tmp/panopticon-"), "{folder}");
         assert_eq!(mode(Path::new(&folder)), 0o700, "{folder}");
         server.release().expect("it stops");
-        fs::remove_dir(&folder).expect("nothing of the server is left in its folder");
+        fs::remove_dir(&folder).expect("the server leaves nothing in its folder");
     }
 }
 
 #[test]
-fn server_on_the_usual_port_is_not_taken_for_ours() {
-    // Where it cannot be bound, one is there already.
+fn server_on_the_default_port_is_not_mistaken_for_the_embedded_one() {
+    // If it cannot be bound, a server is there already.
     let other = std::net::TcpListener::bind(("127.0.0.1", 5432));
     let fixture = Fixture::new();
     let first = fixture.start();
     let second = fixture.start();
     assert_eq!(query(&second, "select 1"), "1");
-    first.release().expect("its user lets go");
-    second.release().expect("its user lets go");
+    first.release().expect("its user releases it");
+    second.release().expect("its user releases it");
     assert!(!Server::stop_cluster(&fixture.options).expect("nothing to do"), "it is stopped");
     drop(other);
 }
 
 #[test]
-fn links_that_the_account_puts_into_its_folder_are_not_followed() {
+fn links_of_the_server_account_in_its_folder_are_not_followed() {
     let fixture = Fixture::new();
     fixture.start().release().expect("a cluster is made");
     let data = fixture.options.cluster.join("data");
@@ -122,10 +122,10 @@ fn links_that_the_account_puts_into_its_folder_are_not_followed() {
         }
         symlink(&victim, &path).expect("a link can be made");
     }
-    // Whether the server starts is the account's own affair.
+    // The server may or may not start.
     let started = Server::start(&fixture.options, &|line| println!("{line}"));
     if rustix::process::geteuid().is_root() {
-        let after = fs::metadata(&victim).expect("it is there still");
+        let after = fs::metadata(&victim).expect("it still exists");
         assert_eq!(fs::read_to_string(&victim).expect("it reads"), "root's");
         assert_eq!((after.uid(), after.gid()), (before.uid(), before.gid()));
     }
@@ -146,9 +146,9 @@ fn folder_of_another_account_is_refused() {
 }
 
 #[test]
-fn cluster_of_the_earlier_version_gets_a_role_that_is_no_superuser_and_keeps_its_rows() {
+fn cluster_of_the_earlier_version_gets_a_role_without_superuser_and_keeps_its_rows() {
     let fixture = Fixture::with(Durability::Full);
-    // As the earlier version made and ran it.
+    // As the earlier version created and ran it.
     let earlier = ServerOptions { access: Access::Loopback, ..fixture.options.clone() };
     let server = Server::start(&earlier, &|line| println!("{line}")).expect("the server starts");
     for statement in [
@@ -171,7 +171,7 @@ fn cluster_of_the_earlier_version_gets_a_role_that_is_no_superuser_and_keeps_its
     server.keep_running().expect("the marker is written");
     let started = Server::start(&fixture.options, &|_| {});
     assert!(started.expect_err("it is in use").to_string().contains("an earlier version of panopticon uses"));
-    server.release().expect("its user lets go");
+    server.release().expect("its user releases it");
 
     let server = fixture.start();
     assert_eq!(query(&server, "show is_superuser"), "off");
@@ -196,17 +196,17 @@ fn cluster_of_the_earlier_version_gets_a_role_that_is_no_superuser_and_keeps_its
     psql(&server, Role::Owner, "odd \" name", "alter table t add column b int").expect("it owns that too");
     let owner = "select pg_get_userbyid(extowner) from pg_extension where extname = 'vector'";
     assert_eq!(query(&server, owner), "panopticon_superuser");
-    server.release().expect("its user lets go");
+    server.release().expect("its user releases it");
     let again = fixture.start();
     assert_eq!(query(&again, "select count(*) from s.kept"), "2", "the cluster is of this version now");
 }
 
 #[test]
-fn upgrade_that_was_killed_is_done_again() {
+fn killed_upgrade_is_repeated() {
     let fixture = Fixture::new();
     let server = fixture.start();
     query(&server, "create table kept (n int)");
-    server.release().expect("its user lets go");
+    server.release().expect("its user releases it");
     // The last step of an upgrade.
     fs::remove_file(fixture.options.cluster.join("superuser-password")).expect("the file is there");
     let server = fixture.start();
@@ -216,7 +216,7 @@ fn upgrade_that_was_killed_is_done_again() {
 }
 
 #[test]
-fn cluster_that_cannot_be_looked_at_is_not_taken_for_none() {
+fn cluster_that_cannot_be_examined_counts_as_existing() {
     let folder = tempfile::tempdir().expect("there is room");
     let options = ServerOptions::in_data_dir(&provision::DataDir::new(folder.path()));
     assert!(!options.has_cluster());

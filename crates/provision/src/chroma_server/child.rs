@@ -1,4 +1,4 @@
-//! The life of the child: started, heard, watched, started again, stopped.
+//! The lifecycle of the child: start, output, supervision, restart, stop.
 
 use std::{
     collections::VecDeque,
@@ -21,34 +21,34 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::{ChromaError, ChromaProgram, parent};
 
-/// A slow machine under load, which imports Python's packages and migrates a directory; usually it is two seconds.
+/// Enough for a slow machine under load that imports Python's packages and migrates a directory; usually 2 s.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
-/// The port is free when it is chosen, and may be another's when the server binds it.
+/// The port is free when it is chosen, but another process may take it before the server binds it.
 const START_ATTEMPTS: u32 = 3;
-/// How often a child is looked at.
+/// Interval between checks of a child.
 const PAUSE: Duration = Duration::from_millis(50);
-/// A server that has not ended by then is killed; SQLite stands that.
+/// A server that has not ended by then is killed; SQLite survives that.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Waits before a server that died is started again: they double, and begin anew after a server that lived long.
+/// Delays before a server that died is restarted: they double, and start again after a server that lived long.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const LONG_LIFE: Duration = Duration::from_secs(60);
 
-/// Answers of one kilobyte are more than a heartbeat.
+/// Longer than the answer to a heartbeat.
 const HEARTBEAT_BYTES: u64 = 1_000;
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Enough lines to hold the end of a Python traceback.
+/// Enough lines for the end of a Python traceback.
 const TAIL_LINES: usize = 5;
-/// What a child printed before its end is read by then.
+/// Time to read the output of a child after its end.
 const TAIL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A thread that has the child, and stops it when the value is dropped.
+/// A thread that owns the child, and stops it when this value is dropped.
 #[derive(Debug)]
 pub(super) struct Watch {
     port: u16,
-    /// `None` when dropped, which is what tells the thread to stop.
+    /// `None` when dropped, which tells the thread to stop.
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -67,7 +67,7 @@ struct Running {
     child: Child,
     /// Shared with `reader`.
     tail: Arc<Mutex<VecDeque<String>>>,
-    /// The thread that reads what the child prints, and that ends with it.
+    /// The thread that reads the output of the child, and ends with it.
     reader: JoinHandle<()>,
 }
 
@@ -81,18 +81,18 @@ impl Watch {
         let launch = Launch { program: absolute, launcher, directory: directory.to_owned(), lock };
         let (stop, stopped) = mpsc::channel();
         let (started, start) = mpsc::channel();
-        // The child is tied to the life of the thread that starts it, so that it is this one throughout.
+        // The child ends with the thread that starts it, so this thread must be the same throughout.
         let watched = move || match launch.first_start(&stopped) {
             Ok((running, port)) => {
-                let told = started.send(Ok(port));
-                told.expect("the starter waits for the word");
+                let sent = started.send(Ok(port));
+                sent.expect("the starter waits for the result");
                 watch(&launch, running, port, &stopped);
             }
-            Err(error) => started.send(Err(error)).expect("the starter waits for the word"),
+            Err(error) => started.send(Err(error)).expect("the starter waits for the result"),
         };
         let thread =
             thread::Builder::new().name("chroma-watch".to_owned()).spawn(watched).map_err(spawn_error)?;
-        match start.recv().expect("the thread sends one word before it ends") {
+        match start.recv().expect("the thread sends one result before it ends") {
             Ok(port) => Ok(Self { port, stop: Some(stop), thread: Some(thread) }),
             Err(error) => {
                 thread.join().expect("the thread that watches does not panic");
@@ -152,14 +152,14 @@ impl Launch {
             .args(["--host", "127.0.0.1", "--port", &port.to_string()])
             // Chroma 0.x writes a log, `chroma.log`, into the folder where it runs.
             .current_dir(&self.directory)
-            // Chroma 0.x reports its use to its maker unless it is told not to.
+            // Chroma 0.x sends telemetry by default.
             .env("ANONYMIZED_TELEMETRY", "False")
             .stdin(self.lock.try_clone().map_err(failed)?)
             .stdout(printed.try_clone().map_err(failed)?)
             .stderr(printed);
-        // In a group of its own, so that Ctrl-C leaves the order of things to us.
+        // In a separate process group, so that Ctrl-C does not end it before us.
         let child = command.process_group(0).spawn().map_err(failed)?;
-        // Its copies of the writing end would keep the pipe open.
+        // It has copies of the write end, which would keep the pipe open.
         drop(command);
         let tail = Arc::new(Mutex::new(VecDeque::new()));
         let lines = Arc::clone(&tail);
@@ -169,13 +169,13 @@ impl Launch {
     }
 }
 
-/// Until it is told to stop, starts the server again whenever it has died.
+/// Restarts the server whenever it has died, until `stopped`.
 fn watch(launch: &Launch, mut running: Running, port: u16, stopped: &Receiver<()>) {
     let mut wait = FIRST_WAIT;
     loop {
         let begin = Instant::now();
         let ended = loop {
-            if is_told(stopped, PAUSE) {
+            if is_stopped(stopped, PAUSE) {
                 return running.stop();
             }
             match running.child.try_wait() {
@@ -185,7 +185,7 @@ fn watch(launch: &Launch, mut running: Running, port: u16, stopped: &Receiver<()
             }
         };
         log::warn!(
-            "the Chroma server on `{}` ended ({ended}): {}; starting it again",
+            "the Chroma server on `{}` ended ({ended}): {}; restarting it",
             launch.directory.display(),
             running.tail()
         );
@@ -193,20 +193,20 @@ fn watch(launch: &Launch, mut running: Running, port: u16, stopped: &Receiver<()
             wait = FIRST_WAIT;
         }
         running = loop {
-            if is_told(stopped, wait) {
+            if is_stopped(stopped, wait) {
                 return;
             }
             wait = (wait * 2).min(LONGEST_WAIT);
             match launch.spawn(port) {
                 Ok(running) => break running,
-                Err(error) => log::warn!("{error}; trying again in {} ms", wait.as_millis()),
+                Err(error) => log::warn!("{error}; retrying in {} ms", wait.as_millis()),
             }
         };
     }
 }
 
-/// Waits for the word to stop, `wait` at most.
-fn is_told(stopped: &Receiver<()>, wait: Duration) -> bool {
+/// Waits up to `wait` for the request to stop.
+fn is_stopped(stopped: &Receiver<()>, wait: Duration) -> bool {
     stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout)
 }
 
@@ -225,8 +225,8 @@ impl Running {
             if Instant::now() > end {
                 return Err(format!("it did not answer within {} s", START_TIMEOUT.as_secs()));
             }
-            if is_told(stopped, PAUSE) {
-                return Err("nobody waits for it any more".to_owned());
+            if is_stopped(stopped, PAUSE) {
+                return Err("the caller no longer waits for it".to_owned());
             }
         }
     }
@@ -242,7 +242,7 @@ impl Running {
         while is_alive(&mut self.child) && Instant::now() < end {
             thread::sleep(PAUSE);
         }
-        // Does nothing to a child that has ended.
+        // Has no effect on a child that has ended.
         if let Err(error) = self.child.kill().and_then(|()| self.child.wait().map(drop)) {
             log::warn!("failed to end the Chroma server: {error}");
         }
@@ -250,7 +250,7 @@ impl Running {
 
     /// The last lines of a child that has ended.
     fn tail(&self) -> String {
-        // A process that the child has left behind may keep its output open.
+        // A process that the child has started may keep the output open.
         let end = Instant::now() + TAIL_TIMEOUT;
         while !self.reader.is_finished() && Instant::now() < end {
             thread::sleep(PAUSE);
@@ -262,7 +262,7 @@ impl Running {
 
 fn keep_tail(output: PipeReader, tail: &Mutex<VecDeque<String>>) {
     for line in BufReader::new(output).split(b'\n') {
-        // A pipe that breaks has nothing more to say.
+        // A broken pipe ends the output.
         let Ok(line) = line else { return };
         let line = String::from_utf8_lossy(&line).trim().to_owned();
         log::debug!("chroma: {line}");

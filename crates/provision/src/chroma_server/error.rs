@@ -1,11 +1,11 @@
-//! What can go wrong with a Chroma server of our own, each with its remedy in the text.
+//! Errors of our own Chroma servers, each with its remedy in the message.
 
 use std::{io, path::PathBuf};
 
-/// A Chroma server of our own cannot be started.
+/// One of our Chroma servers cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum ChromaError {
-    /// There is no `chroma`.
+    /// The program `chroma` was not found.
     #[error(
         "no program `chroma` on PATH: install it with `pip install chromadb`, or give the URL of a server"
     )]
@@ -21,14 +21,14 @@ pub enum ChromaError {
     /// A file or folder operation failed.
     #[error("failed to {verb} `{}`", path.display())]
     File {
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         verb: &'static str,
-        /// On what.
+        /// The file or folder.
         path: PathBuf,
         /// Why not.
         source: io::Error,
     },
-    /// Another process of ours serves the directory.
+    /// Another Panopticon process serves the directory.
     #[error(
         "`{}` is served by another panopticon: stop that one, or run one Chroma server and give both its URL", directory.display()
     )]
@@ -37,14 +37,14 @@ pub enum ChromaError {
         directory: PathBuf,
     },
     /// The directory cannot be read as Chroma's.
-    #[error("failed to tell which Chroma wrote `{}`", directory.display())]
+    #[error("failed to determine which Chroma wrote `{}`", directory.display())]
     Unreadable {
         /// The directory.
         directory: PathBuf,
         /// Why not.
         source: Box<chroma::Error>,
     },
-    /// Chroma since 0.4 does not see what 0.3 wrote, and would begin an empty database beside it.
+    /// Chroma since 0.4 ignores the files of 0.3, and would create an empty database next to them.
     #[error(
         "`{}` was written by Chroma 0.3, which no newer Chroma opens: migrate it to PostgreSQL with `panopticon migrate`, or set another directory", directory.display()
     )]
@@ -52,26 +52,26 @@ pub enum ChromaError {
         /// The directory.
         directory: PathBuf,
     },
-    /// The directory was written by another version, and nobody has agreed to have it rewritten.
+    /// The directory was written by another version, and the user has not consented to rewriting it.
     #[error(
-        "`{}` was written by Chroma {written_by}, and {installed} is installed: opening it may rewrite it for good, so that {written_by} cannot read it any more; copy it first, then give your consent", directory.display()
+        "`{}` was written by Chroma {written_by}, and {installed} is installed: opening it may rewrite it permanently, so that {written_by} can no longer read it; copy it first, then give your consent", directory.display()
     )]
     NeedsConsent {
         /// The directory.
         directory: PathBuf,
-        /// The versions that leave a directory so.
+        /// The versions that may have written it.
         written_by: String,
-        /// What would open it.
+        /// The version that would open it.
         installed: String,
     },
-    /// The server did not come up.
+    /// The server did not start.
     #[error("`chroma run` on `{}` did not start: {reason}; the end of its output: {tail}", directory.display())]
     Start {
         /// The directory.
         directory: PathBuf,
         /// How it failed.
         reason: String,
-        /// The last lines of what it printed.
+        /// The last lines of its output.
         tail: String,
     },
 }

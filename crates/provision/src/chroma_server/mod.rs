@@ -1,11 +1,10 @@
-//! A Chroma server of our own on a persist directory: `chroma run`, as whoever installed Chroma has it.
+//! Our own Chroma server on a persist directory: `chroma run` of the installed Chroma.
 //!
-//! The server is a child that is started again when it dies and that dies with us, however we end. Who uses the
-//! directory holds a lock on a file in it, and the child holds it as well: as its standard input. So a directory has
-//! one server at a time, also when we are killed and the next of us is faster than the child's end.
+//! The server is a child process that is restarted when it dies and that ends with this process, even after SIGKILL. Both
+//! hold a lock on a file in the directory, the child through its standard input. So a directory has one server at a time,
+//! also if this process is killed and the next one starts before the child has ended.
 //!
-//! Chroma migrates a directory that an older one wrote when it opens it, and there is no way back. That happens with
-//! consent alone: see [`version`].
+//! When Chroma opens a directory of an older version, it migrates it permanently. That requires consent: see [`version`].
 
 mod child;
 mod error;
@@ -32,19 +31,19 @@ pub use parent::{RUN_WITH_PARENT, run_with_parent};
 
 use self::child::Watch;
 
-/// Held while a server of ours may write to the directory.
+/// Locked while one of our servers may write to the directory.
 const LOCK: &str = "panopticon.lock";
 
-/// The end of a child whose parent was killed takes no longer.
+/// Longer than the end of a child whose parent was killed takes.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(15);
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// What may be done to a directory that another version of Chroma wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consent {
-    /// Nothing: it is left alone.
+    /// Nothing: it is not opened.
     Refused,
-    /// It may be opened, which rewrites it for good.
+    /// It may be opened, which rewrites it permanently.
     Given,
 }
 
@@ -55,19 +54,19 @@ pub struct ChromaProgram {
     launcher: PathBuf,
 }
 
-/// A running server. It is stopped when the value is dropped.
+/// A running server. It is stopped when this value is dropped.
 #[derive(Debug)]
 pub struct OwnChroma {
     port: u16,
     _watch: Watch,
-    /// The end of the process waits until the server is stopped.
+    /// The process does not exit before the server is stopped.
     _unfinished: Unfinished,
 }
 
-/// The servers of one process: one for each directory, however many use it.
+/// The servers of this process, one for each directory.
 #[derive(Debug, Default)]
 pub struct OwnChromas {
-    /// By directory; those that somebody uses.
+    /// The servers in use, by directory.
     running: Mutex<HashMap<PathBuf, Weak<OwnChroma>>>,
 }
 
@@ -76,14 +75,14 @@ impl ChromaProgram {
     /// the argument [`RUN_WITH_PARENT`] to [`run_with_parent`].
     ///
     /// # Errors
-    /// [`ChromaError::NotInstalled`] when it is in none.
+    /// [`ChromaError::NotInstalled`] when no folder has it.
     pub fn find(search_path: &OsStr, launcher: impl Into<PathBuf>) -> Result<Self, ChromaError> {
         let mut found = std::env::split_paths(search_path).map(|folder| folder.join("chroma"));
         let path = found.find(|path| path.is_file()).ok_or(ChromaError::NotInstalled)?;
         Ok(Self::at(path, launcher))
     }
 
-    /// Takes the program at `path` for it.
+    /// Uses the program at `path`.
     pub fn at(path: impl Into<PathBuf>, launcher: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), launcher: launcher.into() }
     }
@@ -94,12 +93,12 @@ impl ChromaProgram {
 }
 
 impl OwnChromas {
-    /// Uses the server on `directory`: the one that runs, or a new one. Returns when it answers. A directory that
-    /// does not exist is made.
+    /// Returns the running server on `directory`, or starts one and waits until it answers. A missing directory is
+    /// created.
     ///
     /// # Errors
-    /// When the directory cannot be used or is another's, `program` cannot run, the directory is another version's
-    /// and there is no consent, or the server does not start.
+    /// When the directory cannot be used or is in use by another process, `program` cannot run, the directory is of another
+    /// version and there is no consent, or the server does not start.
     pub fn start(
         &self,
         program: &ChromaProgram,
@@ -109,7 +108,7 @@ impl OwnChromas {
         let file_error = |verb| move |source| ChromaError::File { verb, path: directory.to_owned(), source };
         fs::create_dir_all(directory).map_err(file_error("create"))?;
         let directory = directory.canonicalize().map_err(file_error("find"))?;
-        // Held while a server starts, so that nobody starts a second one beside it.
+        // Locked while a server starts, so that no second one starts on the directory.
         let mut running = self.running.lock();
         if let Some(server) = running.get(&directory).and_then(Weak::upgrade) {
             return Ok(server);
@@ -130,8 +129,7 @@ impl OwnChroma {
         Ok(Self { port: watch.port(), _watch: watch, _unfinished: Unfinished::begin() })
     }
 
-    /// Where it listens: `http://127.0.0.1:<port>`, as long as it runs. While it is started again after it died,
-    /// nothing listens there.
+    /// Its URL, `http://127.0.0.1:<port>`. While the server is being restarted, nothing listens there.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
@@ -140,7 +138,7 @@ impl OwnChroma {
 fn lock(directory: &Path) -> Result<File, ChromaError> {
     let path = directory.join(LOCK);
     let failed = |source| ChromaError::File { verb: "lock", path: path.clone(), source };
-    // Whoever can open a lock file can hold the lock; and the directory may be another account's, who can put links there.
+    // Any process that can open a lock file can lock it, and another account may own the directory and put links into it.
     let mut options = File::options();
     options.create(true).truncate(false).read(true).write(true).mode(0o600);
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;

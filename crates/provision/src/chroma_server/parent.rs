@@ -1,7 +1,7 @@
-//! Starts a program that the kernel terminates when we end, however we end.
+//! Starts a program that the kernel terminates when this process ends for any reason.
 //!
-//! The program that starts it must ask the kernel itself, between `fork` and `exec`, where little is safe to do. So a
-//! launcher asks, a program of ours, and then becomes the other one.
+//! The child itself must request this from the kernel, between `fork` and `exec`, where few operations are safe. So a
+//! launcher, which is one of our programs, requests it and then executes the other program.
 
 use std::{
     ffi::OsString,
@@ -15,10 +15,10 @@ use rustix::process::{Pid, getpid, getppid};
 
 use crate::postgres::without_libpq;
 
-/// The first argument of a launcher, which calls [`run_with_parent`] with the others.
+/// The first argument of a launcher, which calls [`run_with_parent`] with the remaining arguments.
 pub const RUN_WITH_PARENT: &str = "run-with-parent";
 
-/// A command for `program` that ends with the thread that starts it, if the system can do so.
+/// A command for `program` that ends with the thread that starts it, if the system supports this.
 pub(super) fn command(launcher: &Path, program: &Path) -> Command {
     let mut command = if cfg!(any(target_os = "linux", target_os = "android")) {
         let mut command = Command::new(launcher);
@@ -31,8 +31,8 @@ pub(super) fn command(launcher: &Path, program: &Path) -> Command {
     command
 }
 
-/// Becomes the program that `arguments` name after the id of our parent, and is terminated when the parent's thread
-/// that started us ends. Returns only if that fails.
+/// Executes the program that `arguments` name after the id of the parent process. It is terminated when the parent's thread
+/// that started it ends. Returns only on failure.
 pub fn run_with_parent(mut arguments: impl Iterator<Item = OsString>) -> io::Error {
     let parent = arguments.next().and_then(|id| id.to_str()?.parse().ok()).and_then(Pid::from_raw);
     let (Some(parent), Some(program)) = (parent, arguments.next()) else {
@@ -43,7 +43,7 @@ pub fn run_with_parent(mut arguments: impl Iterator<Item = OsString>) -> io::Err
     {
         return error.into();
     }
-    // It may have ended before the kernel was asked.
+    // It may have ended before the request.
     if getppid() != Some(parent) {
         return io::Error::new(ErrorKind::BrokenPipe, "the parent has ended");
     }

@@ -1,4 +1,4 @@
-//! Which Chroma wrote a directory, which one is installed, and whether the one may open what the other wrote.
+//! The version of Chroma that wrote a directory, the installed one, and whether the latter may open the directory.
 
 use std::{
     fs::{self, File},
@@ -11,18 +11,18 @@ use chroma::{Kind, PersistDirectory, VersionRange};
 
 use super::{ChromaError, ChromaProgram, Consent};
 
-/// Which version opened the directory last, in its own words. Releases that migrate nothing leave a directory as it
-/// was, so that its tables alone do not tell a release that this reader does not know from an older one.
+/// A file with the version that last opened the directory. Releases that migrate nothing do not change a directory, so
+/// its tables do not distinguish a release that this reader does not know from an older one.
 const MARKER: &str = "panopticon-chroma-version";
 
-/// `chroma --version` tells the version of the command, which is another: 1.4.4 of Chroma 1.5.9.
+/// `chroma --version` prints the version of the command line, which differs: 1.4.4 for Chroma 1.5.9.
 const ASK_PACKAGE: &str = "import importlib.metadata; print(importlib.metadata.version('chromadb'))";
 
-/// Longer first lines are no interpreter's.
+/// Maximum length of a first line that names an interpreter.
 const MOST_LINE_BYTES: u64 = 1_000;
 
-/// The version of Chroma that `program` runs. What pip installs is a script that names its Python, which knows the
-/// package's; of anything else it is what the program says of itself.
+/// The version of Chroma that `program` runs. pip installs a script that names its Python, which knows the version of the
+/// package; any other program is asked with `--version`.
 pub(super) fn of_program(program: &ChromaProgram) -> Result<String, ChromaError> {
     if let Some(python) = interpreter(program.path())
         && let Some(version) = ask(Command::new(&python[0]).args(&python[1..]).args(["-c", ASK_PACKAGE]))
@@ -32,7 +32,7 @@ pub(super) fn of_program(program: &ChromaProgram) -> Result<String, ChromaError>
     let mut command = Command::new(program.path());
     match command.arg("--version").stdin(Stdio::null()).output() {
         Ok(output) => {
-            // Chroma 0.x has no such option, and a wrapper need not have.
+            // Chroma 0.x has no such option, and a wrapper may have none.
             let printed = String::from_utf8_lossy(&output.stdout).trim().to_owned();
             let version = printed.split_whitespace().next_back().unwrap_or("of an unknown version");
             Ok(version.to_owned())
@@ -42,7 +42,7 @@ pub(super) fn of_program(program: &ChromaProgram) -> Result<String, ChromaError>
     }
 }
 
-/// The words after `#!`, if they name a Python. Where they do not, or cannot be read, the program itself is asked.
+/// The words after `#!`, if they name a Python; `None` also if the file cannot be read.
 fn interpreter(script: &Path) -> Option<Vec<String>> {
     let mut line = String::new();
     BufReader::new(File::open(script).ok()?.take(MOST_LINE_BYTES)).read_line(&mut line).ok()?;
@@ -90,7 +90,7 @@ pub(super) fn check(directory: &Path, installed: &str, consent: Consent) -> Resu
     })
 }
 
-/// Notes that `version` has opened the directory.
+/// Records that `version` has opened the directory.
 pub(super) fn note(directory: &Path, version: &str) -> Result<(), ChromaError> {
     let path = directory.join(MARKER);
     fs::write(&path, format!("{version}\n")).map_err(|source| ChromaError::File {
@@ -100,8 +100,8 @@ pub(super) fn note(directory: &Path, version: &str) -> Result<(), ChromaError> {
     })
 }
 
-/// Whether `version` leaves the directory as it is. One with a part that is no number, such as a development
-/// version, is none that is known.
+/// Whether `version` does not change the directory. A version with a part that is not a number, such as a development
+/// version, counts as unknown.
 fn is_within(version: &str, range: VersionRange) -> bool {
     let (Some(version), Some(min)) = (numbers(version), numbers(range.min)) else { return false };
     let max = range.max.and_then(numbers);
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_release_of_the_range_alone_is_within_it() {
+    fn only_known_releases_of_the_range_are_within_it() {
         let range = VersionRange { min: "0.5.6", max: Some("0.6.3") };
         let within = |version| is_within(version, range);
         assert!(within("0.5.6") && within("0.5.23") && within("0.6.3"));
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn interpreter_of_a_script_is_told_by_its_first_line() {
+    fn interpreter_of_a_script_is_read_from_its_first_line() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let check = |content: &[u8], expected: Option<&[&str]>| {
             let path = folder.path().join("chroma");

@@ -1,7 +1,8 @@
-//! As whom PostgreSQL runs: ourselves, or an unprivileged account when we are root, since it refuses root.
+//! The account that runs PostgreSQL: the current one, or an unprivileged one instead of root, since PostgreSQL refuses to
+//! run as root.
 //!
-//! What lies in a folder of that account is written by the account itself, in a process of its own: a link that it puts
-//! there leads a writing root wherever it likes.
+//! Files in a folder of that account are written by a process of that account: root would follow a link that the account
+//! puts there.
 
 use std::{
     fs::{self, File},
@@ -22,29 +23,29 @@ use crate::{
     program::last_lines,
 };
 
-/// More than any file of PostgreSQL that we read has.
+/// More than any file of PostgreSQL that we read.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// The account that owns the cluster and runs the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Account {
-    /// Whoever runs us.
+    /// The current account.
     Ourselves,
     /// An unprivileged account that root switches to.
     Other { name: String, uid: u32, gid: u32 },
 }
 
 impl Account {
-    /// The account for a cluster in `folder`: who owns it already, else `postgres`, else `nobody`.
+    /// The account for a cluster in `folder`: its owner, else `postgres`, else `nobody`.
     pub(crate) fn choose(folder: &Path) -> Result<Self, Error> {
         if !rustix::process::geteuid().is_root() {
             return Ok(Self::Ourselves);
         }
         let passwd = fs::read_to_string("/etc/passwd").during("read", "/etc/passwd")?;
-        // A folder that is not there yet has no owner; whose another is has to be seen.
+        // A missing folder has no owner; for any other error the owner is unknown.
         let owner = match fs::metadata(folder) {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
-            metadata => Some(metadata.during("look at", folder)?.uid()),
+            metadata => Some(metadata.during("examine", folder)?.uid()),
         };
         let account = find(&passwd, |_, uid| uid != 0 && Some(uid) == owner)
             .or_else(|| find(&passwd, |name, _| name == "postgres"))
@@ -70,7 +71,7 @@ impl Account {
         }
     }
 
-    /// Creates `folder`, which must not exist yet, for this account alone.
+    /// Creates `folder`, which must not exist yet, with access only for this account.
     pub(crate) fn create_folder(&self, folder: &Path) -> Result<(), Error> {
         fs::DirBuilder::new().create(folder).during("create", folder)?;
         let opened = open_folder(folder).during("open", folder)?;
@@ -99,7 +100,7 @@ impl Account {
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = self.run(&mut command).spawn().map_err(failed)?;
         let mut input = child.stdin.take().expect("standard input is piped");
-        // A shell that could not open the file has ended; what it says of that is told below.
+        // A shell that could not open the file has ended; its message is reported below.
         let written = input.write_all(content.as_bytes());
         drop(input);
         let output = child.wait_with_output().map_err(failed)?;
@@ -111,12 +112,12 @@ impl Account {
         written.map_err(failed)
     }
 
-    /// PostgreSQL's own message for this ("could not access directory") names no cause and no remedy.
+    /// Checks the folders above `folder`, since PostgreSQL's message names neither cause nor remedy.
     fn check_reach(&self, folder: &Path) -> Result<(), Error> {
         let Self::Other { name, uid, gid } = self else { return Ok(()) };
         let outermost_first = folder.ancestors().skip(1).collect::<Vec<_>>().into_iter().rev();
         for ancestor in outermost_first {
-            let metadata = fs::metadata(ancestor).during("look at", ancestor)?;
+            let metadata = fs::metadata(ancestor).during("examine", ancestor)?;
             let execute = match (metadata.uid() == *uid, metadata.gid() == *gid) {
                 (true, _) => 0o100,
                 (false, true) => 0o010,
@@ -130,8 +131,8 @@ impl Account {
     }
 }
 
-/// The text of the regular file at `path`, which may lie in a folder of another account: no link is followed, nothing is
-/// waited for, and no more is read than any such file has.
+/// The text of the regular file at `path`, which may be in a folder of another account: does not follow links or block, and
+/// reads at most [`MAX_FILE_BYTES`].
 pub(crate) fn read_untrusted(path: &Path) -> std::io::Result<String> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
     let file = File::options().read(true).custom_flags(flags.cast_signed()).open(path)?;
@@ -143,7 +144,7 @@ pub(crate) fn read_untrusted(path: &Path) -> std::io::Result<String> {
     Ok(text)
 }
 
-/// The folder at `path` itself, not one that a link leads to.
+/// The folder at `path`; does not follow a link.
 pub(crate) fn open_folder(path: &Path) -> std::io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::DIRECTORY).bits();
     File::options().read(true).custom_flags(flags.cast_signed()).open(path)
@@ -164,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accounts_are_found_by_name_or_id_and_broken_lines_are_passed_over() {
+    fn accounts_are_found_by_name_or_id_and_invalid_lines_are_skipped() {
         let passwd = "root:x:0:0::/root:/bin/sh\nbroken\nnobody:x:65534:65533::/:/bin/false\n";
         let nobody = Account::Other { name: "nobody".into(), uid: 65534, gid: 65533 };
         assert_eq!(find(passwd, |name, _| name == "nobody"), Some(nobody.clone()));
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_follows_no_link_and_waits_for_no_pipe() {
+    fn reading_does_not_follow_links_or_block_on_pipes() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (secret, link, pipe) =
             (folder.path().join("secret"), folder.path().join("link"), folder.path().join("pipe"));

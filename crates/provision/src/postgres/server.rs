@@ -1,9 +1,10 @@
-//! The embedded server's life. Every process that uses it holds a shared lock; whoever lets go last stops it.
+//! The lifecycle of the embedded server. Every process that uses it holds a shared lock; the last one to release it stops
+//! the server.
 //!
-//! Locks are flock(2) locks, which the kernel releases when a process dies, however it dies:
-//! 1. a user killed by SIGKILL leaves the server running and no lock behind;
-//! 2. the next user finds the server by `postmaster.pid`, uses it, and as the last one stops it;
-//! 3. a server killed by SIGKILL leaves a stale `postmaster.pid`; the next start recovers from its log of writes.
+//! Locks are flock(2) locks, which the kernel releases when a process ends for any reason:
+//! 1. a user killed by SIGKILL leaves the server running, but no lock;
+//! 2. the next user finds the server by `postmaster.pid`, uses it, and stops it if it is the last one;
+//! 3. a server killed by SIGKILL leaves a stale `postmaster.pid`; the next start recovers from the write-ahead log.
 
 use std::{
     fs::{self, File},
@@ -35,24 +36,23 @@ use crate::{
     program::{last_lines, run},
 };
 
-/// Crash recovery after a long life without checkpoint takes minutes at the worst; `pg_ctl` returns as soon as
-/// the server is ready.
+/// Crash recovery long after the last checkpoint can take minutes; `pg_ctl` returns as soon as the server is ready.
 const START_TIMEOUT_SECONDS: &str = "600";
 
-/// Starts may fail for causes that pass (see [`may_pass`]); this many, half a second apart, are enough for each.
+/// A start may fail transiently (see [`is_transient`]); this many attempts, half a second apart, are enough.
 const START_ATTEMPTS: usize = 20;
 const START_PAUSE: Duration = Duration::from_millis(500);
 
 /// How to run the embedded server.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// Where PostgreSQL's binaries are kept.
+    /// The data folder with PostgreSQL's binaries.
     pub binaries: DataDir,
     /// Folder of the cluster.
     pub cluster: PathBuf,
     /// Whether commits survive a crash of the machine.
     pub durability: Durability,
-    /// Who may use the server, and how.
+    /// Access to the server.
     pub access: Access,
 }
 
@@ -67,24 +67,24 @@ impl ServerOptions {
         }
     }
 
-    /// Whether the cluster has been made. One that cannot be looked at counts as made: whoever uses it is told why.
+    /// Whether the cluster exists. One that cannot be examined counts as existing, so that its use reports the reason.
     pub fn has_cluster(&self) -> bool {
         let version = Cluster { folder: self.cluster.clone(), access: self.access }.data().join("PG_VERSION");
         !matches!(version.metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
     }
 }
 
-/// A database role of ours.
+/// One of our database roles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Whom commands are: the owner of the databases.
+    /// The role of commands: the owner of the databases.
     Owner,
-    /// Who may do everything, COPY from programs included.
+    /// The superuser, who may do everything, including COPY from programs.
     Superuser,
 }
 
-/// A running embedded server that we use. Dropping it stops the server if nobody else uses it and nobody asked
-/// to keep it.
+/// A running embedded server in use. Dropping this value stops the server unless another process uses it or
+/// [`keep_running`](Self::keep_running) was called.
 pub struct Server {
     cluster: Cluster,
     binaries: Binaries,
@@ -92,18 +92,18 @@ pub struct Server {
     durability: Durability,
     address: Address,
     password: String,
-    /// Held shared while we use the server; `None` once released.
+    /// A shared lock while we use the server; `None` once released.
     use_lock: Option<File>,
-    /// The end of the process waits until the server is released.
+    /// The process does not exit before the server is released.
     _unfinished: Unfinished,
 }
 
 impl Server {
-    /// Uses the server of `options.cluster`: finds it running, or starts it, making the cluster and fetching
-    /// PostgreSQL first where they are missing.
+    /// Uses the server of `options.cluster`: finds it running, or starts it after creating the cluster and downloading
+    /// PostgreSQL if they are missing.
     ///
     /// # Errors
-    /// When PostgreSQL cannot be downloaded, the cluster cannot be made, or the server does not start.
+    /// When PostgreSQL cannot be downloaded, the cluster cannot be created, or the server does not start.
     pub fn start(options: &ServerOptions, progress: Progress<'_>) -> Result<Self, Error> {
         let cluster = Cluster::open(&options.cluster, options.access)?;
         let _starting = lock_life(&cluster)?;
@@ -128,14 +128,14 @@ impl Server {
         } else if postgres.is_of_earlier_version() {
             postgres.upgrade(progress)?;
         }
-        // What fails from here on leaves no server behind.
+        // A failure from here on leaves no server running.
         let password = cluster.password()?;
         let use_lock = open_use_lock(&cluster)?;
         use_lock.lock_shared().during("lock", &cluster.folder)?;
         let address = match postgres.running()? {
             Some(address) => address,
             None => {
-                // Others may have used a server that died, and find it where it was.
+                // Other users of a server that died expect it on its previous port.
                 let port = last_port(&cluster.data());
                 postgres.start(Port { first: port, last: None }, progress)?
             }
@@ -153,7 +153,7 @@ impl Server {
         })
     }
 
-    /// Where the server listens and how to log in, as a `DATABASE_URL`. Contains the password.
+    /// The server's `DATABASE_URL`, including the password.
     pub fn url(&self) -> String {
         self.url_of(DATABASE)
     }
@@ -163,7 +163,7 @@ impl Server {
         Login { address: &self.address, user: ROLE, password: &self.password }.url(database)
     }
 
-    /// The same as `role`.
+    /// The same for `role`.
     ///
     /// # Errors
     /// When the superuser's password cannot be read.
@@ -172,8 +172,8 @@ impl Server {
         Ok(Login { address: &self.address, user, password: &password }.url(database))
     }
 
-    /// The program `name` of the server's own installation, such as `psql`, told by its environment to work on
-    /// `database` as `role`: a process's arguments are anybody's to read.
+    /// The program `name` of the server's installation, such as `psql`, with an environment for `database` and `role`:
+    /// all users can read a process's arguments.
     ///
     /// # Errors
     /// When the superuser's password cannot be read.
@@ -205,13 +205,13 @@ impl Server {
         &self.cluster.folder
     }
 
-    /// The program `name` of the server's own installation, such as `psql`.
+    /// The program `name` of the server's installation, such as `psql`.
     pub fn program(&self, name: &str) -> PathBuf {
         self.binaries.program(name)
     }
 
-    /// Starts the server again, on the same port, if its process has gone, and says whether it had. Cheap where it has
-    /// not, so that it may be asked often.
+    /// Restarts the server, on the same port, if its process has ended; returns whether it had. Cheap otherwise, so that
+    /// it may be called often.
     ///
     /// # Errors
     /// When the server does not start.
@@ -220,7 +220,7 @@ impl Server {
             return Ok(false);
         }
         let _starting = lock_life(&self.cluster)?;
-        // Another user may have been faster.
+        // Another user may have restarted it.
         if is_postmaster_alive(&self.cluster.data()) {
             return Ok(false);
         }
@@ -232,7 +232,7 @@ impl Server {
         Ok(true)
     }
 
-    /// Leaves the server running when its last user goes, until [`Self::stop_cluster`].
+    /// Keeps the server running after its last user has released it, until [`Self::stop_cluster`].
     ///
     /// # Errors
     /// When the marker file cannot be written.
@@ -240,7 +240,7 @@ impl Server {
         self.cluster.private_file(KEEP_MARKER).map(drop)
     }
 
-    /// Stops the server of `options.cluster` whoever uses it, and says whether one was running.
+    /// Stops the server of `options.cluster` even if it is in use; returns whether one was running.
     ///
     /// # Errors
     /// When the server does not stop.
@@ -266,15 +266,15 @@ impl Server {
         Ok(true)
     }
 
-    /// Lets go of the server and stops it if we were its last user.
+    /// Releases the server, and stops it if we were its last user.
     ///
     /// # Errors
     /// When the server does not stop.
     pub fn release(mut self) -> Result<(), Error> {
-        self.let_go()
+        self.release_lock()
     }
 
-    fn let_go(&mut self) -> Result<(), Error> {
+    fn release_lock(&mut self) -> Result<(), Error> {
         let Some(use_lock) = self.use_lock.take() else { return Ok(()) };
         let _stopping = lock_life(&self.cluster)?;
         drop(use_lock);
@@ -310,17 +310,17 @@ impl std::fmt::Debug for Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Err(error) = self.let_go() {
-            // A destructor has no other way to tell; the server itself is intact and the next user finds it.
+        if let Err(error) = self.release_lock() {
+            // A destructor cannot return an error; the server itself is intact, and the next user finds it.
             eprintln!("warning: the embedded PostgreSQL was left running: {error}");
         }
     }
 }
 
-/// While this file is there, the server runs on without a user.
+/// While this file exists, the server keeps running without users.
 const KEEP_MARKER: &str = "keep-running";
 
-/// Held while a server is started or stopped.
+/// Locked while a server is started or stopped.
 fn lock_life(cluster: &Cluster) -> Result<File, Error> {
     let lock = cluster.private_file("life.lock")?;
     lock.lock().during("lock", cluster.folder.join("life.lock"))?;
@@ -339,14 +339,14 @@ fn remove_keep_marker(cluster: &Cluster) -> Result<(), Error> {
     }
 }
 
-/// Which ports to start on: the first attempt's, and that of the others. `None` is any that is free.
+/// The port for the first attempt to start, and that for the others. `None` is any free port.
 #[derive(Clone, Copy)]
 struct Port {
     first: Option<u16>,
     last: Option<u16>,
 }
 
-/// PostgreSQL itself, on a cluster. Who starts or stops it holds the life lock.
+/// PostgreSQL on a cluster. The life lock must be held to start or stop it.
 struct Postgres<'p> {
     cluster: &'p Cluster,
     binaries: &'p Binaries,
@@ -355,7 +355,7 @@ struct Postgres<'p> {
 }
 
 impl Postgres<'_> {
-    /// Where the server runs, if it does, is ready and listens as it should.
+    /// The address of the server, if it is running, ready and listens as configured.
     fn running(&self) -> Result<Option<Address>, Error> {
         match self.cluster.access {
             Access::Private => {
@@ -367,19 +367,19 @@ impl Postgres<'_> {
         }
     }
 
-    /// Whether an earlier version made the cluster, or started the server: on a port of 127.0.0.1.
+    /// Whether an earlier version created the cluster, or started the server on a port of 127.0.0.1.
     fn is_of_earlier_version(&self) -> bool {
         let is_elsewhere = || matches!(port_of_running_server(&self.cluster.data()), Ok(Some(_)));
         self.cluster.is_of_earlier_version() || (self.cluster.access == Access::Private && is_elsewhere())
     }
 
-    /// Stops the earlier version's server, which nobody may be using, and gives the cluster our roles.
+    /// Stops the earlier version's server, which must not be in use, and creates our roles in the cluster.
     fn upgrade(&self, progress: Progress<'_>) -> Result<(), Error> {
-        let alone = open_use_lock(self.cluster)?;
-        if alone.try_lock().is_err() {
+        let use_lock = open_use_lock(self.cluster)?;
+        if use_lock.try_lock().is_err() {
             return Err(Error::EarlierVersion { path: self.cluster.folder.clone() });
         }
-        // What the lock file of a dead server names may be any process by now: only one that answers is told to stop.
+        // The lock file of a dead server may name an unrelated process by now: only a server that answers is stopped.
         if self.running()?.is_some() || port_of_running_server(&self.cluster.data())?.is_some() {
             self.stop()?;
         }
@@ -405,7 +405,7 @@ impl Postgres<'_> {
         account.write(&cluster.settings(), &settings)?;
         let log = cluster.log();
         let opened = cluster.open_log(account)?;
-        // Each start begins its own log: `pg_ctl` appends as the server's account, which has to own it.
+        // Each start has a new log: `pg_ctl` appends as the server's account, which must own it.
         opened.set_len(0).during("empty", &log)?;
         account.own(&opened, &log)?;
 
@@ -427,12 +427,12 @@ impl Postgres<'_> {
             command.arg("--options").arg(format!("-p {port}"));
             match run(account.run(&mut command), "pg_ctl start") {
                 Ok(_) => return Ok(address),
-                Err(_) if attempt < START_ATTEMPTS && may_pass(cluster) => {
+                Err(_) if attempt < START_ATTEMPTS && is_transient(cluster) => {
                     attempt += 1;
                     std::thread::sleep(START_PAUSE);
                 }
                 Err(source) => {
-                    // The error names the log, whose end is a courtesy.
+                    // The error names the log, so its last lines are optional.
                     let tail = last_lines(read_untrusted(&log).unwrap_or_default().as_bytes(), 3);
                     return Err(Error::Start { log, tail, source: Box::new(source) });
                 }
@@ -453,9 +453,9 @@ fn free_port() -> Result<u16, Error> {
     Ok(listener.local_addr().during("read a port of", "127.0.0.1")?.port())
 }
 
-/// Whether the log shows a failure that goes away by itself: another program took the port between our choice
-/// and the server's bind, or the processes of a server that was killed have not noticed yet.
-fn may_pass(cluster: &Cluster) -> bool {
-    const PASSING: [&str; 2] = ["Address already in use", "pre-existing shared memory block"];
-    read_untrusted(&cluster.log()).is_ok_and(|log| PASSING.iter().any(|message| log.contains(message)))
+/// Whether the log shows a transient failure: another program took the port between our choice and the server's bind, or
+/// processes of a killed server are still ending.
+fn is_transient(cluster: &Cluster) -> bool {
+    const TRANSIENT: [&str; 2] = ["Address already in use", "pre-existing shared memory block"];
+    read_untrusted(&cluster.log()).is_ok_and(|log| TRANSIENT.iter().any(|message| log.contains(message)))
 }

@@ -1,4 +1,4 @@
-//! Server settings that suit the machine, decided from its memory alone.
+//! Server settings for this machine, derived from its memory.
 
 use std::{fs, path::Path};
 
@@ -9,30 +9,30 @@ const MIB: u64 = 1 << 20;
 /// Whether commits survive a crash of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// They do. The only choice for data that matters.
+    /// They do. Required for all data that matters.
     Full,
-    /// They do not: for tests, whose data is thrown away, and where fsync would be most of the time. Nor does autovacuum
-    /// begin within a day, so that what a test finds in its tables does not depend on when it ran.
+    /// They do not: for tests, whose data is discarded and whose time would mostly be fsync. Autovacuum does not run
+    /// within a day either, so that the contents of tables do not depend on its timing.
     None,
 }
 
-/// Memory that PostgreSQL can count on.
+/// Memory available to PostgreSQL.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Memory {
-    /// Of the machine, or of the container, or what one process may have (`ulimit -v`), whichever is least.
+    /// The least of the machine's memory, the container's, and the limit of a process (`ulimit -v`).
     pub(crate) total_bytes: u64,
     /// Size of `/dev/shm`, which parallel index builds use; containers often have only 64 MiB.
     pub(crate) shared_bytes: u64,
 }
 
 impl Memory {
-    /// Reads what this machine, or the container we are in, has.
+    /// Reads the memory of this machine or container.
     pub(crate) fn of_this_machine() -> Self {
         let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| meminfo_total(&text));
         let container = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
             .iter()
             .find_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok());
-        // 2 GiB where nothing tells (macOS): modest settings work everywhere.
+        // 2 GiB if it is unknown (macOS): small settings work everywhere.
         let process = getrlimit(Resource::As).current;
         let total_bytes = machine.unwrap_or(2048 * MIB);
         let total_bytes = total_bytes.min(container.unwrap_or(u64::MAX)).min(process.unwrap_or(u64::MAX));
@@ -45,7 +45,7 @@ impl Memory {
 /// The settings, as `postgresql.conf` lines. The usual guidance: a quarter of memory for shared buffers, a
 /// sixteenth for index builds, and planner costs for solid-state disks.
 ///
-/// A server with a folder for its socket listens nowhere else; one without, on a port of 127.0.0.1.
+/// With a folder for its socket, the server listens only there; without, on a port of 127.0.0.1.
 pub(crate) fn settings(memory: Memory, durability: Durability, socket_folder: Option<&Path>) -> String {
     let (addresses, folder) = match socket_folder {
         Some(folder) => (String::new(), folder.display().to_string()),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn meminfo_without_a_total_is_no_total() {
+    fn meminfo_without_a_valid_total_has_none() {
         assert_eq!(meminfo_total("MemTotal:       24000000 kB\nMemFree: 1 kB\n"), Some(24_576_000_000));
         assert_eq!(meminfo_total("MemFree: 1 kB\n"), None);
         assert_eq!(meminfo_total("MemTotal: lots kB\n"), None);

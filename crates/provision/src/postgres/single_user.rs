@@ -1,5 +1,5 @@
-//! SQL on a cluster whose server does not run, by a single-user back end: it makes and changes roles without anybody's
-//! password, and no start of the server ever finds a cluster that is not finished.
+//! SQL on a cluster whose server is not running, by a single-user backend: it creates and changes roles without a password,
+//! and the server never starts on an unfinished cluster.
 
 use std::{
     io::Write as _,
@@ -10,13 +10,13 @@ use std::{
 use super::{account::Account, binaries::Binaries};
 use crate::{error::Error, program::last_lines};
 
-/// Superuser of a cluster that only we use, whom no command is by default.
+/// The superuser of a private cluster, which no command uses by default.
 pub(crate) const SUPERUSER: &str = "panopticon_superuser";
 
-/// Whom commands and their users are: it owns the databases, may make others, and reads the server's statistics.
+/// The role of commands and users: it owns the databases, may create others, and reads the server's statistics.
 pub(crate) const ROLE: &str = "panopticon";
 
-/// The cluster that is to be worked on, and as whom.
+/// A cluster, and the account to work as.
 pub(crate) struct SingleUser<'s> {
     pub(crate) binaries: &'s Binaries,
     pub(crate) account: &'s Account,
@@ -24,28 +24,28 @@ pub(crate) struct SingleUser<'s> {
     pub(crate) data: &'s Path,
 }
 
-/// Passwords, of hexadecimal digits, that roles get.
+/// The passwords of the roles, in hexadecimal digits.
 pub(crate) struct Passwords<'p> {
     pub(crate) role: &'p str,
     pub(crate) superuser: &'p str,
 }
 
 impl SingleUser<'_> {
-    /// Makes a new cluster's role, its database, and pgvector in every database that is made from now on.
+    /// Creates the role and the database of a new cluster, and pgvector in every database created from now on.
     pub(crate) fn set_up(&self, database: &str, password: &str) -> Result<(), Error> {
         let role = format!("create role {ROLE} login createdb in role pg_monitor password '{password}'");
         let database = format!("create database {database} owner {ROLE}");
         self.run("template1", &["create extension vector", &role, &database]).map(drop)
     }
 
-    /// Has a cluster of an earlier version, whose one role was a superuser, use the same two roles as a new one: the
-    /// superuser gets another name, and everything of its that is not the system's a new owner. May be done again.
+    /// Converts a cluster of an earlier version, whose only role was a superuser, to the two roles of a new one: the
+    /// superuser is renamed, and its objects, except system objects, get a new owner. Idempotent.
     pub(crate) fn demote(&self, passwords: &Passwords<'_>) -> Result<(), Error> {
         let roles = include_str!("demote_roles.sql")
             .replace(":superuser_password", passwords.superuser)
             .replace(":role_password", passwords.role);
         self.run("template1", &["create extension if not exists vector", &roles])?;
-        // Names in hexadecimal, since the back end prints values without quoting them.
+        // Names in hexadecimal, since the backend prints values without quoting them.
         let list = "select encode(convert_to(datname, 'UTF8'), 'hex') as name from pg_database where datallowconn and not datistemplate";
         for database in printed_names(&self.run("template1", &[list])?) {
             self.run(&database, &[include_str!("demote_owner.sql")])?;
@@ -53,7 +53,7 @@ impl SingleUser<'_> {
         Ok(())
     }
 
-    /// Runs `statements`, of which none may have an empty line, in `database` and gives what the back end prints.
+    /// Runs `statements`, none of which may have an empty line, in `database`; returns the output of the backend.
     pub(crate) fn run(&self, database: &str, statements: &[&str]) -> Result<String, Error> {
         let mut command = Command::new(self.binaries.program("postgres"));
         command.args(["--single", "-j", "-D"]).arg(self.data).arg(database);
@@ -67,7 +67,7 @@ impl SingleUser<'_> {
         });
         drop(input);
         let output = child.wait_with_output().map_err(failed)?;
-        // A single-user back end exits 0 even when a statement failed, but says so.
+        // A single-user backend exits with 0 even if a statement failed, but prints the error.
         let printed = String::from_utf8_lossy(&output.stderr);
         let has_failed = printed.contains("ERROR:") || printed.contains("FATAL:");
         if !output.status.success() || has_failed {
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_from_what_a_single_user_back_end_prints() {
+    fn names_are_read_from_the_output_of_a_single_user_backend() {
         let printed = "backend> \t 1: name\t(typeid = 25, len = -1, typmod = -1, byval = f)\n\t----\n\t 1: name = \"70612022\"\t(typeid = 25, len = -1, typmod = -1, byval = f)\n\t----\nbackend> ";
         assert_eq!(printed_names(printed), ["pa \""]);
     }

@@ -1,4 +1,4 @@
-//! Where the server listens: a Unix socket in a folder that its account alone may enter.
+//! The server's Unix socket, in a folder that only its account may enter.
 
 use std::{
     fs,
@@ -15,10 +15,10 @@ use crate::error::{Error, FileContext as _};
 /// Part of the socket's name; nothing listens on it.
 pub(crate) const PORT: u16 = 5432;
 
-/// macOS allows 103 bytes for the whole path, Linux 107; the socket's name has 14 of them.
+/// macOS allows 103 bytes for the path, Linux 107; the socket's name takes 14 of them.
 const MAX_FOLDER_BYTES: usize = 89;
 
-/// Where a folder goes for which the cluster's own path is too long.
+/// The parent of the socket folder if the cluster's path is too long.
 const SHORT: &str = "/tmp";
 
 /// Path of the socket in `folder`.
@@ -31,8 +31,8 @@ pub(crate) fn socket_lock(folder: &Path) -> PathBuf {
     folder.join(format!(".s.PGSQL.{PORT}.lock"))
 }
 
-/// The socket's folder for the cluster in `cluster`: in it, or in `/tmp` if that path is too long for a socket, or has
-/// characters that PostgreSQL's setting or a URL would need quoted.
+/// The socket's folder for the cluster in `cluster`: in it, or in `/tmp` if that path is too long for a socket or has
+/// characters that must be quoted in PostgreSQL's setting or a URL.
 pub(crate) fn folder(cluster: &Path) -> PathBuf {
     let own = cluster.join("socket");
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
@@ -45,7 +45,7 @@ pub(crate) fn folder(cluster: &Path) -> PathBuf {
     Path::new(SHORT).join(format!("panopticon-{name:016x}"))
 }
 
-/// Makes `folder`, if it is not there, and sees that it is a folder of `account` which nobody else may enter.
+/// Creates `folder` if it is missing, and checks that it belongs to `account` and no other account may enter it.
 pub(crate) fn prepare(folder: &Path, account: &Account) -> Result<(), Error> {
     match fs::symlink_metadata(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => account.create_folder(folder)?,
@@ -53,10 +53,10 @@ pub(crate) fn prepare(folder: &Path, account: &Account) -> Result<(), Error> {
     }
     let not_private = || Error::SocketFolder { path: folder.to_owned() };
     let opened = open_folder(folder).map_err(|_| not_private())?;
-    let metadata = opened.metadata().during("look at", folder)?;
+    let metadata = opened.metadata().during("examine", folder)?;
     let parent = folder.parent().expect("the folder has a parent");
-    let parent = fs::metadata(parent).during("look at", parent)?;
-    // Whoever may write the folder above may put another in its place, unless that is sticky.
+    let parent = fs::metadata(parent).during("examine", parent)?;
+    // An account that can write the parent folder can replace this one, unless the parent is sticky.
     let is_replaceable = parent.mode() & 0o022 != 0 && parent.mode() & 0o1000 == 0;
     if metadata.uid() != account.uid() || metadata.mode() & 0o077 != 0 || is_replaceable {
         return Err(not_private());
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn socket_is_in_the_cluster_unless_its_path_is_long_or_odd() {
+    fn socket_is_in_the_cluster_unless_its_path_is_long_or_needs_quoting() {
         assert_eq!(
             folder(Path::new("/var/lib/panopticon/postgres")),
             Path::new("/var/lib/panopticon/postgres/socket")
@@ -86,10 +86,10 @@ mod tests {
     }
 
     #[test]
-    fn folder_that_others_may_enter_or_that_a_link_leads_to_is_refused() {
+    fn link_file_or_folder_that_others_may_enter_is_refused() {
         let top = tempfile::tempdir().expect("a temporary folder");
         let check = |name: &str| prepare(&top.path().join(name), &Account::Ourselves);
-        check("new").expect("a folder is made");
+        check("new").expect("the folder is created");
         check("new").expect("and used again");
         symlink(top.path().join("new"), top.path().join("link")).expect("a link can be made");
         assert!(check("link").is_err());

@@ -1,4 +1,4 @@
-//! A cluster whose server is the caller's own affair.
+//! A cluster whose server the caller runs.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{Progress, error::Error};
 
-/// A new cluster that no [`Server`](super::Server) manages: the caller runs PostgreSQL on it, by programs and with
-/// settings of its choice.
+/// A new cluster that no [`Server`](super::Server) manages: the caller runs PostgreSQL on it, with its own programs and
+/// settings.
 #[derive(Debug)]
 pub struct UnservedCluster {
     cluster: Cluster,
@@ -24,7 +24,7 @@ pub struct UnservedCluster {
 }
 
 impl UnservedCluster {
-    /// Makes a cluster in `folder`, which must not hold one yet.
+    /// Creates a cluster in `folder`, which must not contain one yet.
     ///
     /// # Errors
     /// When `initdb` fails, or the account that runs PostgreSQL cannot reach the folder.
@@ -40,15 +40,14 @@ impl UnservedCluster {
         self.cluster.data()
     }
 
-    /// The program `name` of the cluster's installation, to be run as the account that owns the cluster.
+    /// The program `name` of the cluster's installation, as a command of the account that owns the cluster.
     pub fn command(&self, name: &str) -> Command {
         let mut command = Command::new(self.binaries.program(name));
         self.account.run(&mut command);
         command
     }
 
-    /// How to log in to `database` once a server of this cluster listens on `port` of this machine. Contains the
-    /// password.
+    /// The URL of `database`, including the password, for a server of this cluster that listens on `port` of this machine.
     ///
     /// # Errors
     /// When the password cannot be read.
