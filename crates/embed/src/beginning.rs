@@ -1,30 +1,30 @@
-//! The beginning of a text that can matter for its first word pieces, with what cannot matter left out.
+//! Shortens a text to the part that determines its first word pieces, without characters that have no effect.
 //!
-//! The tokenizer takes a text whole, at some hundred bytes of memory for each of its own. What is made here has the same
-//! first pieces and a bounded length, in one pass over the text. It follows what `tokenizer.json` names: special tokens
+//! The tokenizer processes a text as a whole, with some hundred bytes of memory for each byte. The shortened text has the
+//! same first pieces and a bounded length, and takes one pass. It follows the steps of `tokenizer.json`: special tokens
 //! are found in the raw text; `BertNormalizer` removes control characters, puts spaces around Chinese ones, decomposes
 //! (NFD), and removes nonspacing marks; `BertPreTokenizer` splits at white space and isolates punctuation; `WordPiece`
 //! makes at least one piece of each word, and \[UNK\] of one with more than 100 characters.
 //!
-//! The tables are those that the tokenizer itself uses: others of another Unicode version would class characters
-//! otherwise.
+//! The tables are those that the tokenizer itself uses: tables of another Unicode version would classify characters
+//! differently.
 
 use unicode_categories::UnicodeCategories as _;
 use unicode_normalization_alignments::char::{canonical_combining_class, decompose_canonical};
 
-/// Characters of a word after which it is \[UNK\], whatever follows (`max_input_chars_per_word`).
+/// A word with more characters is \[UNK\] (`max_input_chars_per_word`).
 const MAX_WORD: usize = 100;
 
-/// What the tokenizer makes of a character.
+/// How the tokenizer treats a character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
     /// It splits words.
     White,
-    /// It is removed. `bars`, if marks are not sorted across it before.
+    /// It is removed. `bars`: marks are not sorted across it before.
     Unseen { bars: bool },
-    /// It is a word of its own, or has one in it; words end before and after.
+    /// It is, or decomposes into, a separate word; words end before and after it.
     Lone,
-    /// It is a part of a word, and at least one character there.
+    /// It is part of a word, as at least one character.
     Solid,
 }
 
@@ -53,20 +53,20 @@ fn bars(mark: char) -> bool {
     bars
 }
 
-/// As `BertNormalizer` says.
+/// As in `BertNormalizer`.
 fn is_chinese(c: char) -> bool {
     matches!(c,
         '\u{4E00}'..='\u{9FFF}' | '\u{3400}'..='\u{4DBF}' | '\u{20000}'..='\u{2A6DF}' | '\u{2A700}'..='\u{2B73F}'
         | '\u{2B740}'..='\u{2B81F}' | '\u{2B920}'..='\u{2CEAF}' | '\u{F900}'..='\u{FAFF}' | '\u{2F800}'..='\u{2FA1F}')
 }
 
-/// A text whose first `pieces` word pieces are those of `text`, and which has more exactly if `text` has. `specials` are
-/// the special tokens.
+/// A text with the same first `pieces` word pieces as `text`, and with more pieces if and only if `text` has more.
+/// `specials` are the special tokens.
 pub(crate) fn beginning(text: &str, pieces: usize, specials: &[String]) -> String {
     let mut beginning = Beginning::default();
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
-        // The word that a character ends is counted with it, so that all that is counted is whole.
+        // A word is counted at the character that ends it, so that only complete words are counted.
         if beginning.pieces > pieces {
             break;
         }
@@ -89,24 +89,24 @@ pub(crate) fn beginning(text: &str, pieces: usize, specials: &[String]) -> Strin
 #[derive(Default)]
 struct Beginning {
     kept: String,
-    /// Pieces at least that are surely in `kept`, the word at its end left out.
+    /// Lower bound of the pieces in `kept`, without the word at its end.
     pieces: usize,
     /// Solid characters of the word at the end.
     word: usize,
-    /// Since the last character that is seen.
+    /// Characters since the last one that is not removed.
     gap: Gap,
 }
 
-/// Characters between two that are seen. It keeps one of each kind that makes a difference.
+/// Removed characters and white space between two others. One of each kind that has an effect is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Gap {
     #[default]
     None,
-    /// Some that are removed. One is kept: without it, special tokens could come about.
+    /// Removed characters. One is kept, because without it special tokens could form.
     Unseen,
-    /// Across which marks are not sorted.
+    /// Removed characters across which marks are not sorted.
     Bar,
-    /// White space, after which nothing that is removed matters.
+    /// White space, after which removed characters have no effect.
     White,
 }
 
@@ -126,7 +126,7 @@ impl Beginning {
                     (Gap::None, false) => Gap::Unseen,
                     _ => return,
                 };
-                // Nothing changes a word that is too long already.
+                // A word that is too long already cannot change.
                 if self.word <= MAX_WORD {
                     self.kept.push(c);
                     self.gap = gap;
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_matter_is_left_out() {
+    fn characters_without_effect_are_removed() {
         assert_eq!(of("two  \n words"), "two words");
         assert_eq!(of("e\u{301}\u{327}\u{200b}x"), "e\u{301}x");
         assert_eq!(of("\u{200b}\u{e000} \u{301} a"), "\u{200b} a");
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn length_is_bounded_whatever_the_text() {
+    fn length_is_bounded_for_any_text() {
         for unit in [
             "!",
             "漢",

@@ -16,26 +16,26 @@ use crate::model::Model;
 use crate::priority::lower_priority;
 use crate::shape::MAX_TOKENS;
 
-/// Tokens, by estimate, that one batch takes from the queue: enough for full packs on a few threads. More would
-/// only make those wait who come next.
+/// Estimated tokens that one batch takes from the queue: enough for full packs on a few threads. More would only delay the
+/// next requests.
 const BATCH_TOKENS: usize = 4096;
 
-/// Texts of a request that goes before larger ones: searches and single records, which take milliseconds, would wait
-/// for as long as a batch of records takes, which may be a minute.
+/// Requests of up to this many texts precede larger ones: searches and single records, which take milliseconds, would
+/// otherwise wait for a batch of records, which may take a minute.
 const FEW_TEXTS: usize = 16;
 
-/// Bytes of the texts of a request that is embedded at once, whatever else is: most searches. It takes milliseconds, where a
-/// text of 256 word pieces takes ten times as long and there may be many.
+/// Requests of up to this many bytes, such as most searches, have a separate thread. They take milliseconds, while a text of
+/// 256 word pieces takes ten times as long, and there may be many.
 const SHORT_BYTES: usize = 128;
 
-/// Bytes of an English word piece, to estimate tokens without splitting.
+/// Average bytes of an English word piece, to estimate tokens without splitting.
 const BYTES_OF_TOKEN: usize = 4;
 
 /// Limits of an [`Embedder`].
 #[derive(Clone, Copy, Debug)]
 pub struct EmbedderConfig {
-    /// Texts that may wait, of small requests and as many of large ones. Default 1024. Smaller turns callers away sooner; larger lets them wait longer than
-    /// they may care for (1024 short texts are about two seconds on two cores).
+    /// Maximum waiting texts, separately for small and for large requests. Default 1024. Smaller rejects requests sooner;
+    /// larger makes them wait longer (1024 short texts take about two seconds on two cores).
     pub queue_texts: NonZeroUsize,
 }
 
@@ -45,45 +45,45 @@ impl Default for EmbedderConfig {
     }
 }
 
-/// Embeds for async callers: a thread takes what waits and runs it as one batch. A large request is spread over many
-/// batches, half of each at least, and small ones come in between. Short requests have a thread of their own, to which that
-/// of all others gives way.
+/// Embeds for async callers: a thread takes the waiting texts and embeds them as one batch. A large request is divided over
+/// many batches, of which it gets at least half, so that small requests do not wait for all of it. Short requests have a
+/// separate thread; the other thread has a lower priority.
 ///
-/// Dropping it ends the threads after the batches they are at.
+/// Dropping it ends the threads after their current batches.
 pub struct Embedder {
     short: Queue,
     others: Queue,
-    /// A permit for each text that waits; this is what bounds the queue.
-    room_for_few: Arc<Semaphore>,
-    room_for_many: Arc<Semaphore>,
+    /// A permit for each waiting text, which bounds the queue.
+    permits_for_few: Arc<Semaphore>,
+    permits_for_many: Arc<Semaphore>,
     limit: usize,
-    /// How often embedding has panicked. Written by the threads.
+    /// Number of panics. Written by the threads.
     panics: Arc<AtomicU64>,
 }
 
-/// Requests, and the thread that works on them.
+/// Requests, and the thread that processes them.
 struct Queue {
     /// `None` only while dropping.
     requests: Option<mpsc::UnboundedSender<Request>>,
     worker: Option<JoinHandle<()>>,
 }
 
-/// How the threads of an [`Embedder`] are.
+/// The state of the threads of an [`Embedder`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EmbedderState {
-    /// How often they were saved from a panic.
+    /// Number of panics that were caught.
     pub restarts: u64,
-    /// Why something is not embedded any more, if it is not.
+    /// Why texts are no longer embedded, if they are not.
     pub trouble: Option<String>,
 }
 
 struct Request {
-    /// Those that have no embedding yet.
+    /// Texts without an embedding yet.
     texts: VecDeque<String>,
     embeddings: Vec<Embedding>,
     reply: oneshot::Sender<Result<Vec<Embedding>, EmbedError>>,
     /// Returned when the first text leaves the queue.
-    room: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Embedder {
@@ -115,26 +115,26 @@ impl Embedder {
             lower_priority();
             serve(&embed_patiently, waiting, &counted);
         })?;
-        let [room_for_few, room_for_many] = [(); 2].map(|()| Arc::new(Semaphore::new(limit)));
-        Ok(Self { short, others, room_for_few, room_for_many, limit, panics })
+        let [permits_for_few, permits_for_many] = [(); 2].map(|()| Arc::new(Semaphore::new(limit)));
+        Ok(Self { short, others, permits_for_few, permits_for_many, limit, panics })
     }
 
-    /// How its threads are.
+    /// The state of its threads.
     pub fn state(&self) -> EmbedderState {
         let has_ended = [&self.short, &self.others].into_iter().any(Queue::has_ended);
         EmbedderState {
             restarts: self.panics.load(Ordering::Relaxed),
-            trouble: has_ended.then(|| "a thread of it has ended".to_owned()),
+            trouble: has_ended.then(|| "one of its threads has ended".to_owned()),
         }
     }
 
-    /// The embeddings of `texts`, in their order; see [`Model::embed`]. Dropping the future withdraws the
-    /// request if it still waits.
+    /// The embeddings of `texts`, in their order; see [`Model::embed`]. Dropping the future cancels the request if it is
+    /// still waiting.
     ///
     /// # Errors
     ///
-    /// [`EmbedError::Overloaded`], at once, when the texts do not fit in the queue now;
-    /// [`EmbedError::TooManyTexts`] when they never will; what [`Model::embed`] says.
+    /// [`EmbedError::Overloaded`], immediately, when the texts do not fit in the queue now;
+    /// [`EmbedError::TooManyTexts`] when they never fit; errors of [`Model::embed`].
     pub async fn embed(&self, texts: Vec<String>) -> Result<Vec<Embedding>, EmbedError> {
         if texts.is_empty() {
             return Ok(Vec::new());
@@ -145,14 +145,15 @@ impl Embedder {
         }
         let permits =
             u32::try_from(texts.len()).map_err(|_| EmbedError::TooManyTexts { texts: texts.len(), limit })?;
-        let room = if is_few(texts.len()) { &self.room_for_few } else { &self.room_for_many };
-        let room =
-            Arc::clone(room).try_acquire_many_owned(permits).map_err(|_| EmbedError::Overloaded { limit })?;
+        let semaphore = if is_few(texts.len()) { &self.permits_for_few } else { &self.permits_for_many };
+        let permit = Arc::clone(semaphore)
+            .try_acquire_many_owned(permits)
+            .map_err(|_| EmbedError::Overloaded { limit })?;
         let (reply, embeddings) = oneshot::channel();
         let bytes: usize = texts.iter().map(String::len).sum();
         let queue = if bytes <= SHORT_BYTES { &self.short } else { &self.others };
         let queue = queue.requests.as_ref().ok_or(EmbedError::Stopped)?;
-        let request = Request { texts: texts.into(), embeddings: Vec::new(), reply, room: Some(room) };
+        let request = Request { texts: texts.into(), embeddings: Vec::new(), reply, permit: Some(permit) };
         queue.send(request).map_err(|_| EmbedError::Stopped)?;
         embeddings.await.map_err(|_| EmbedError::Stopped)?
     }
@@ -184,13 +185,13 @@ impl Drop for Queue {
     }
 }
 
-/// What embeds texts.
+/// A function that embeds texts.
 trait Embed: Fn(&[&str]) -> Result<Vec<Embedding>, EmbedError> {}
 
 impl<F: Fn(&[&str]) -> Result<Vec<Embedding>, EmbedError>> Embed for F {}
 
 fn serve(embed: &impl Embed, arriving: mpsc::UnboundedReceiver<Request>, panics: &AtomicU64) {
-    // A panic is the answer to the requests that it came of, and the thread embeds what comes next.
+    // A panic is the answer to the requests that caused it; the thread continues with the next ones.
     let embed = |texts: &[&str]| {
         catch_unwind(AssertUnwindSafe(|| embed(texts))).unwrap_or_else(|panic| {
             panics.fetch_add(1, Ordering::Relaxed);
@@ -200,7 +201,7 @@ fn serve(embed: &impl Embed, arriving: mpsc::UnboundedReceiver<Request>, panics:
     let mut waiting = Waiting { arriving, few: VecDeque::new(), many: VecDeque::new() };
     while waiting.arrive() {
         let unfinished = waiting.next_batch().run(&embed);
-        // Before others, in their order.
+        // In front of the others, in their order.
         for request in unfinished.into_iter().rev() {
             waiting.many.push_front(request);
         }
@@ -211,7 +212,7 @@ fn is_few(texts: usize) -> bool {
     texts <= FEW_TEXTS
 }
 
-/// The requests that wait, in the order in which they came.
+/// The waiting requests, in the order of their arrival.
 struct Waiting {
     arriving: mpsc::UnboundedReceiver<Request>,
     few: VecDeque<Request>,
@@ -219,7 +220,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Waits until something waits; whether anything ever will.
+    /// Waits for a request; returns false if none can arrive any more.
     fn arrive(&mut self) -> bool {
         if self.few.is_empty() && self.many.is_empty() {
             let Some(request) = self.arriving.blocking_recv() else { return false };
@@ -238,7 +239,7 @@ impl Waiting {
 
     fn next_batch(&mut self) -> Batch {
         let mut batch = Batch::default();
-        // Large requests get on too, however many small ones come.
+        // Large requests also progress, regardless of the number of small ones.
         let share = if self.many.is_empty() { BATCH_TOKENS } else { BATCH_TOKENS / 2 };
         while batch.tokens < share
             && let Some(request) = self.few.pop_front()
@@ -254,7 +255,7 @@ impl Waiting {
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
@@ -265,16 +266,16 @@ fn message(panic: &(dyn Any + Send)) -> String {
 #[derive(Default)]
 struct Batch {
     texts: Vec<String>,
-    /// Whose they are in turn, and how many are each one's.
+    /// The requests of the texts, in order, with the number of texts of each.
     requests: Vec<(Request, usize)>,
-    /// By estimate.
+    /// Estimated.
     tokens: usize,
 }
 
 impl Batch {
-    /// Takes texts of the request in until there are `limit` tokens; none if its caller has gone.
+    /// Adds texts of the request until the batch has `limit` tokens; none if its caller no longer waits.
     fn add(&mut self, mut request: Request, limit: usize) {
-        drop(request.room.take());
+        drop(request.permit.take());
         if request.reply.is_closed() {
             return;
         }
@@ -288,7 +289,7 @@ impl Batch {
         self.requests.push((request, self.texts.len() - before));
     }
 
-    /// Answers the requests of which this was all; the others.
+    /// Embeds the batch and answers the requests that are complete; returns the others.
     fn run(self, embed: &impl Embed) -> Vec<Request> {
         let texts: Vec<&str> = self.texts.iter().map(String::as_str).collect();
         let mut together = embed(&texts).map(Vec::into_iter);
@@ -298,7 +299,7 @@ impl Batch {
             let end = start + count;
             let own = match &mut together {
                 Ok(embeddings) => Ok(embeddings.by_ref().take(count).collect()),
-                // Somebody's text was refused, or panicked: each caller gets the answer to his own texts.
+                // A text was refused, or panicked: each caller gets the answer to its own texts.
                 Err(_) => embed(&texts[start..end]),
             };
             start = end;
@@ -322,7 +323,7 @@ impl Batch {
 
 impl Request {
     fn answer(self, answer: Result<Vec<Embedding>, EmbedError>) {
-        // The caller may have gone meanwhile; then nobody wants the answer.
+        // The caller may no longer wait for the answer.
         self.reply.send(answer).ok();
     }
 }
@@ -332,7 +333,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn panic_is_the_answer_to_its_own_request_and_the_thread_lives_on() {
+    async fn panic_is_the_answer_to_its_request_and_the_thread_continues() {
         let embed = |texts: &[&str]| {
             assert!(!texts.iter().any(|text| text.contains("poison")), "a poisonous text");
             lengths(texts)
@@ -353,26 +354,26 @@ mod tests {
 
     #[tokio::test]
     async fn small_requests_do_not_wait_for_all_of_a_large_one() {
-        let (embedder, called, go_on) = gated();
+        let (embedder, called, release) = gated();
         let large = large_request();
         let mut all_of_it = Box::pin(embedder.embed(large.clone()));
         assert!(ready(&mut all_of_it).await.is_none());
         let first = called.recv().expect("it embeds");
         assert_eq!(first, large[..first.len()], "a part of the large request");
-        // As many as may wait, though the large request has not ended.
+        // The maximum of waiting texts, although the large request has not ended.
         let small = (0..1_024).map(|n| format!("{n:200}"));
         let mut small: Vec<_> = small.map(|text| Box::pin(embedder.embed(vec![text]))).collect();
         for request in &mut small {
             assert!(ready(request).await.is_none());
         }
-        go_on.send(()).expect("it waits");
+        release.send(()).expect("it waits");
         let second = called.recv().expect("it embeds");
         assert_eq!(second[0].trim(), "0");
         let small_ones = second.iter().filter(|text| text.len() == 200).count();
         assert_eq!(second[small_ones..], large[first.len()..][..second.len() - small_ones]);
-        assert!(second.len() > small_ones, "the large request gets on too");
+        assert!(second.len() > small_ones, "the large request progresses too");
         for _ in 0..1_000 {
-            go_on.send(()).expect("it waits");
+            release.send(()).expect("it waits");
         }
         let embeddings = all_of_it.await.expect("it is embedded");
         assert_eq!(embeddings.len(), 1_000);
@@ -383,19 +384,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn short_requests_wait_for_no_other() {
-        let (embedder, called, _go_on) = gated();
+    async fn short_requests_do_not_wait_for_others() {
+        let (embedder, called, _release) = gated();
         let mut long = Box::pin(embedder.embed(vec!["!".repeat(SHORT_BYTES + 1)]));
         assert!(ready(&mut long).await.is_none());
-        called.recv().expect("it is embedded, which does not end");
+        called.recv().expect("embedding starts, and does not end");
         let short = embedder.embed(vec!["!".repeat(SHORT_BYTES)]).await.expect("it is embedded");
         assert_eq!(short[0].as_slice(), [SHORT_BYTES as f32]);
         assert!(ready(&mut long).await.is_none());
     }
 
     #[tokio::test]
-    async fn rest_of_a_request_whose_caller_has_gone_is_not_embedded() {
-        let (embedder, called, go_on) = gated();
+    async fn rest_of_a_cancelled_request_is_not_embedded() {
+        let (embedder, called, release) = gated();
         let mut left = Box::pin(embedder.embed(large_request()));
         assert!(ready(&mut left).await.is_none());
         let first = called.recv().expect("it embeds");
@@ -403,30 +404,30 @@ mod tests {
         let mut after = Box::pin(embedder.embed(vec!["after".repeat(40)]));
         assert!(ready(&mut after).await.is_none());
         for _ in 0..1_000 {
-            go_on.send(()).expect("it waits");
+            release.send(()).expect("it waits");
         }
         after.await.expect("it is embedded");
         assert!(first.len() < 100, "{}", first.len());
         assert_eq!(called.try_iter().collect::<Vec<_>>(), [["after".repeat(40)]]);
     }
 
-    /// Each text's length instead of an embedding.
+    /// The length of each text instead of an embedding.
     fn lengths(texts: &[&str]) -> Result<Vec<Embedding>, EmbedError> {
         Ok(texts.iter().map(|text| vec![text.len() as f32].into()).collect())
     }
 
-    /// An embedder, the texts of each call of its model but for short requests, and a sender that lets a call end.
+    /// An embedder, the texts of each call of its model except for short requests, and a sender that ends a call.
     fn gated() -> (Embedder, std::sync::mpsc::Receiver<Vec<String>>, std::sync::mpsc::Sender<()>) {
         let (calls, called) = std::sync::mpsc::channel();
-        let (go_on, may_go_on) = std::sync::mpsc::channel();
+        let (release, may_release) = std::sync::mpsc::channel();
         let embedder = Embedder::start_with(EmbedderConfig::default(), lengths, move |texts: &[&str]| {
             let owned = texts.iter().map(|text| (*text).to_owned()).collect();
             // The test may have ended.
             calls.send(owned).ok();
-            may_go_on.recv().ok();
+            may_release.recv().ok();
             lengths(texts)
         });
-        (embedder.expect("the threads start"), called, go_on)
+        (embedder.expect("the threads start"), called, release)
     }
 
     /// 1,000 long texts.
@@ -434,7 +435,7 @@ mod tests {
         (0..1_000).map(|number| format!("{number:04} {}", "word ".repeat(300))).collect()
     }
 
-    /// What the future comes to, if it is ready.
+    /// The output of the future, if it is ready.
     async fn ready<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
         tokio::select! {
             biased;

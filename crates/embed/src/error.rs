@@ -1,13 +1,12 @@
-//! What can go wrong when the model is loaded and when text is embedded.
+//! Errors of loading the model and embedding texts.
 
 use std::io;
 use std::path::PathBuf;
 
 use crate::kernels::Kernel;
 
-/// What helps against a damaged file.
-const REPLACE: &str =
-    "remove the file and start again, which downloads it, or put the model's own file in its place";
+/// The remedy for a damaged file.
+const REPLACE: &str = "remove the file and run again to download it, or replace it with the model's own file";
 
 /// Why a model directory could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +16,7 @@ pub enum LoadError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
@@ -26,11 +25,11 @@ pub enum LoadError {
     Weights {
         /// The file.
         path: PathBuf,
-        /// What the parser said.
+        /// The error of the parser.
         #[source]
         source: safetensors::SafeTensorError,
     },
-    /// A tensor is there with another type or shape than all-MiniLM-L6-v2 has.
+    /// A tensor has another type or shape than in all-MiniLM-L6-v2.
     #[error(
         "failed to read tensor `{tensor}` of `{}`: expected F32 {expected:?}, found {found_type} {found:?}",
         path.display()
@@ -60,30 +59,30 @@ pub enum LoadError {
     Tokenizer {
         /// The file.
         path: PathBuf,
-        /// What the parser said.
+        /// The error of the parser.
         #[source]
         source: tokenizers::Error,
     },
-    /// The tokenizer belongs to another model: its vocabulary and the weights do not fit together.
+    /// The tokenizer belongs to another model: its vocabulary does not fit the weights.
     #[error("failed to use tokenizer `{}`: expected {expected}, found {found}", path.display())]
     Vocabulary {
         /// The file.
         path: PathBuf,
-        /// What the weights need.
+        /// The vocabulary that the weights need.
         expected: String,
-        /// What the file has.
+        /// The vocabulary of the file.
         found: String,
     },
-    /// The configuration asks for a kernel that this processor cannot run.
-    #[error("failed to select kernel {kernel}: expected a processor that has it")]
+    /// The configured kernel cannot run on this processor.
+    #[error("failed to select kernel {kernel}: this processor does not support it")]
     Kernel {
-        /// The kernel asked for.
+        /// The configured kernel.
         kernel: Kernel,
     },
-    /// The system refused a thread.
+    /// A thread could not be started.
     #[error("failed to start the threads that embed")]
     Threads {
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
@@ -95,36 +94,36 @@ pub enum EmbedError {
     /// The tokenizer refused a text.
     #[error("failed to split text {index} of the request into word pieces")]
     Tokenize {
-        /// Which of the texts, from 0.
+        /// The index of the text, from 0.
         index: usize,
-        /// What the tokenizer said.
+        /// The error of the tokenizer.
         #[source]
         source: tokenizers::Error,
     },
-    /// The queue has no room now; the same request can succeed later.
+    /// The queue is full; the same request can succeed later.
     #[error("embedding queue is full ({limit} texts)")]
     Overloaded {
-        /// How many texts may wait.
+        /// Maximum waiting texts.
         limit: usize,
     },
-    /// The request alone is larger than the queue; it must be split.
+    /// The request is larger than the queue; it must be split.
     #[error("request of {texts} texts exceeds the embedding queue ({limit} texts)")]
     TooManyTexts {
         /// Texts in the request.
         texts: usize,
-        /// How many texts may wait.
+        /// Maximum waiting texts.
         limit: usize,
     },
-    /// The weights were overwritten: what is computed with them is no embedding.
+    /// The weights were overwritten, so that their results are not embeddings.
     #[error("the model is damaged: weights `{}` give vectors that are not of length 1: {REPLACE}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
     },
-    /// Embedding these texts panicked. Others are embedded as before.
+    /// Embedding these texts panicked. Other texts are not affected.
     #[error("embedding the texts panicked: {message}")]
     Panicked {
-        /// What the panic said.
+        /// The message of the panic.
         message: String,
     },
     /// The embedder has shut down, or its thread died.

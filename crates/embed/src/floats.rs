@@ -4,13 +4,13 @@ use std::alloc::{Layout, handle_alloc_error};
 
 use memmap2::MmapMut;
 
-/// Zeroed f32 in pages of their own: aligned to 4096 bytes, in huge pages where the system allows.
+/// Zeroed f32 in separate pages: aligned to 4096 bytes, in huge pages if the system allows.
 pub(crate) struct Floats {
     map: MmapMut,
 }
 
 impl Floats {
-    /// Room for `len` f32, at least one. Ends the process when there is no memory, as `Vec` does.
+    /// Space for `len` f32, at least one. Aborts the process without memory, as `Vec` does.
     pub(crate) fn zeroed(len: usize) -> Self {
         let layout = Layout::array::<f32>(len.max(1)).expect("blocks are far below the address space");
         let map = MmapMut::map_anon(layout.size()).unwrap_or_else(|_| handle_alloc_error(layout));

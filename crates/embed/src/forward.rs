@@ -1,7 +1,7 @@
 //! One pass of the encoder over a pack of texts, laid end to end without padding.
 //!
-//! The pass is cut into stages of chunks (see `team`), so that one thread can do all of it or several can
-//! share it; the arithmetic is the same either way.
+//! The pass is divided into stages of chunks (see `team`), so that one thread or several can compute it; the arithmetic is
+//! the same.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const COLUMNS: usize = 32;
 /// Rows in a chunk of the stages that work by rows.
 const ROWS: usize = 64;
 
-/// What every pass of a model shares.
+/// Shared by all passes of a model.
 pub(crate) struct Engine {
     pub(crate) weights: Weights,
     pub(crate) functions: &'static Functions,
@@ -54,7 +54,7 @@ impl Pass {
         Self { engine: Arc::clone(engine), tokens, texts: spans, planes }
     }
 
-    /// Does all stages on this thread.
+    /// Runs all stages on this thread.
     pub(crate) fn run_alone(&self) {
         for stage in 0..self.stages() {
             self.run_chunks(stage, 0..self.chunks(stage));
@@ -72,8 +72,8 @@ impl Pass {
         let chunks = chunks.start as usize..chunks.end as usize;
         let rows = chunks.start * ROWS..(chunks.end * ROWS).min(self.tokens.len());
         let layer = |layer: usize| &self.engine.weights.layers[layer];
-        // SAFETY: in all stages, a chunk writes rows or columns that are its own, in a plane that no other
-        // chunk of the stage reads or in rows that only it reads. It reads what earlier stages wrote.
+        // SAFETY: in all stages, each chunk writes different rows or columns, in a plane that no other chunk of the stage
+        // reads or in rows that only it reads. It reads what earlier stages wrote.
         unsafe {
             match Stage::at(stage) {
                 Stage::Input => self.input(rows),
@@ -118,12 +118,12 @@ impl Pass {
     /// context = attention(query, key and value of hidden), the columns of one head
     unsafe fn head(&self, layer: &Layer, head: usize) {
         let engine = &*self.engine;
-        let room = engine.scratch.head(self.tokens.len(), engine.functions);
+        let memory = engine.scratch.head(self.tokens.len(), engine.functions);
         let columns = head * HEAD_DIM..(head + 1) * HEAD_DIM;
-        // SAFETY: `room` is for this pass's rows, and the head's columns of `context` are this chunk's own.
+        // SAFETY: `memory` is for this pass's rows, and the head's columns of `context` are this chunk's own.
         unsafe {
             for (part, linear) in [&layer.query, &layer.key, &layer.value].into_iter().enumerate() {
-                let out = room.qkv.add(part * HEAD_DIM);
+                let out = memory.qkv.add(part * HEAD_DIM);
                 let gemm = self.gemm(linear, columns.clone(), self.planes.hidden);
                 (engine.functions.gemm)(&Gemm {
                     out,
@@ -135,11 +135,11 @@ impl Pass {
             for text in &self.texts {
                 (engine.functions.attention)(&Attention {
                     tokens: text.len(),
-                    qkv: room.qkv.add(text.start * HEAD_QKV),
+                    qkv: memory.qkv.add(text.start * HEAD_QKV),
                     out: self.planes.context.add(text.start * HIDDEN + columns.start),
                     out_stride: HIDDEN,
-                    keys: room.keys,
-                    scores: room.scores,
+                    keys: memory.keys,
+                    scores: memory.scores,
                 });
             }
         }
@@ -188,7 +188,7 @@ impl Pass {
         }
     }
 
-    /// The product of all rows of `input` with some columns of `linear`; where it goes is left to fill in.
+    /// The product of all rows of `input` with some columns of `linear`; the caller sets the output.
     fn gemm(&self, linear: &Linear, columns: Range<usize>, input: *const f32) -> Gemm {
         let weights = &self.engine.weights;
         Gemm {
@@ -251,7 +251,7 @@ impl Stages for Pass {
     }
 }
 
-/// What is done to all rows before anything else is; the number is the layer.
+/// A step that all rows complete before the next one; the number is the layer.
 #[derive(Clone, Copy)]
 enum Stage {
     Input,

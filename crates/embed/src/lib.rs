@@ -1,11 +1,11 @@
-//! Text to embedding: all-MiniLM-L6-v2 in f32 on the CPU, written out by hand.
+//! Text to embedding: all-MiniLM-L6-v2 in f32 on the CPU, implemented by hand.
 //!
-//! [`Model`] loads a model directory and embeds on the calling thread and its own helpers. [`Embedder`] puts
-//! a bounded queue and a thread before it, for callers that are async. The crate does no network and reads no
-//! environment: where the model files are is the caller's affair.
+//! [`Model`] loads a model directory and embeds on the calling thread and its own helpers. [`Embedder`] adds a bounded queue
+//! and threads for async callers. The crate uses no network and reads no environment: the caller names the directory.
 //!
-//! A text's way: `beginning` leaves out what cannot matter, `tokenize` splits the rest into word pieces, `pack` shares texts out, `forward` computes a pack in
-//! stages that `team` runs on threads, with the arithmetic of `kernels` on the matrices of `weights`.
+//! Steps: `beginning` removes characters without effect, `tokenize` splits the rest into word pieces, `pack` distributes
+//! texts to packs, and `forward` computes a pack in stages that `team` runs on threads, with the arithmetic of `kernels` on
+//! the matrices of `weights`.
 
 mod beginning;
 mod embedder;

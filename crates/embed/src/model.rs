@@ -16,13 +16,13 @@ use crate::team::Team;
 use crate::tokenize::{Tokens, WordPieces};
 use crate::weights::{WEIGHTS_FILE, Weights};
 
-/// How a model computes.
+/// The configuration of a model.
 #[derive(Clone, Copy, Debug)]
 pub struct ModelConfig {
-    /// Threads that compute a request, the caller's included. Default: what the system says it has. More than
-    /// the machine has cores makes every request slower.
+    /// Threads that compute a request, including the caller's. Default: the available parallelism. More than the number of
+    /// cores makes every request slower.
     pub threads: NonZeroUsize,
-    /// Instruction set. Default: the fastest that the processor has.
+    /// Instruction set. Default: the fastest that the processor supports.
     pub kernel: Kernel,
 }
 
@@ -37,20 +37,19 @@ impl Default for ModelConfig {
 
 /// all-MiniLM-L6-v2, ready to embed.
 ///
-/// A text's vector is the same to the last bit whatever else is in the request and however many threads there
-/// are. It depends on the kernel only by f32 rounding.
+/// The vector of a text is bit-identical for any other texts in the request and any number of threads. It depends on the
+/// kernel only by f32 rounding.
 pub struct Model {
     pieces: Arc<WordPieces>,
     engine: Arc<Engine>,
     weights_file: PathBuf,
     team: Team,
-    /// Computes what can wait, while the other one may compute something else.
+    /// Computes requests of low priority, concurrently with `team`.
     patient: Team,
 }
 
 impl Model {
-    /// Loads the model from `dir`, which holds `model.safetensors` and `tokenizer.json`, with the default
-    /// configuration.
+    /// Loads the model from `dir`, which contains `model.safetensors` and `tokenizer.json`, with the default configuration.
     ///
     /// # Errors
     ///
@@ -59,11 +58,11 @@ impl Model {
         Self::load_with(dir, ModelConfig::default())
     }
 
-    /// Loads the model from `dir`, to compute as `config` says.
+    /// Loads the model from `dir` with `config`.
     ///
     /// # Errors
     ///
-    /// As [`Model::load`], and when the processor lacks the kernel or the system refuses a thread.
+    /// As [`Model::load`], and when the processor does not support the kernel or a thread cannot be started.
     pub fn load_with(dir: &Path, config: ModelConfig) -> Result<Self, LoadError> {
         let ModelConfig { threads, kernel } = config;
         let functions = kernel.functions().ok_or(LoadError::Kernel { kernel })?;
@@ -79,20 +78,19 @@ impl Model {
         Ok(Self { pieces: Arc::new(pieces?), engine: Arc::new(engine), weights_file, team, patient })
     }
 
-    /// The embeddings of `texts`, in their order, each `[384]` and of length 1. A text of more than 256 word
-    /// pieces is embedded by its beginning; an empty one has an embedding too.
+    /// The embeddings of `texts`, in their order, each `[384]` and of length 1. Only the first 256 word pieces of a text are
+    /// embedded; an empty text has an embedding too.
     ///
-    /// Computes on the calling thread and the model's own: not to be called from an async task.
+    /// Computes on the calling thread and the model's threads: do not call it from an async task.
     ///
     /// # Errors
     ///
-    /// When the tokenizer refuses a text, or the weights are damaged so that the vectors are none.
+    /// When the tokenizer refuses a text, or damaged weights give invalid vectors.
     pub fn embed(&self, texts: &[&str]) -> Result<Vec<Embedding>, EmbedError> {
         self.embed_by(&self.team, texts)
     }
 
-    /// The same, on threads that give way to those of [`embed`](Self::embed) and to all others; the calling one stays as it
-    /// is.
+    /// The same, on threads of low priority; that of the calling thread is not changed.
     ///
     /// # Errors
     ///
@@ -128,7 +126,7 @@ impl Model {
         Ok(by_text.into_iter().map(|(_, embedding)| embedding).collect())
     }
 
-    /// The word pieces of `text` that the model sees, and whether that is all of them.
+    /// The word pieces of `text` that the model sees, and whether the text was truncated.
     ///
     /// # Errors
     ///
@@ -137,8 +135,7 @@ impl Model {
         self.pieces.split(text).map_err(|source| EmbedError::Tokenize { index: 0, source })
     }
 
-    /// What of `text` can matter for its embedding, which is that of the whole; of bounded length. Takes as long as `text`
-    /// is long.
+    /// A text of bounded length with the same embedding as `text`. Takes time linear in the length of `text`.
     pub fn beginning(&self, text: &str) -> String {
         self.pieces.beginning(text)
     }
@@ -152,7 +149,7 @@ impl Model {
     }
 }
 
-/// Far wider than rounding is; what is no number lies outside.
+/// Far more than rounding errors; NaN is outside of it.
 fn is_of_length_1(embedding: &Embedding) -> bool {
     let squared: f32 = embedding.as_slice().iter().map(|component| component * component).sum();
     (0.99..1.01).contains(&squared)

@@ -1,4 +1,4 @@
-//! Shares texts out into packs, each of which one thread computes in one pass without padding.
+//! Distributes texts to packs, each of which one thread computes in one pass without padding.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -6,13 +6,13 @@ use std::collections::BinaryHeap;
 /// Tokens that a pack should have: enough to use each loaded weight often, few enough for the caches.
 const PACK_TOKENS: usize = 512;
 
-/// Tokens up to which all threads work on one pack together: less than this, and a thread of its own for
-/// each text spends its time loading weights.
+/// Tokens up to which all threads compute one pack together: with a separate thread for each text, so few tokens would
+/// mostly wait for weights to be loaded.
 const SHARED_TOKENS: usize = 512;
 
 /// Packs of texts, as indices into `lens`, the texts' token counts.
 ///
-/// A single pack is to be computed by all threads together. Several packs have nearly equal sums, and their
+/// A single pack is computed by all threads together. Several packs have nearly equal sums, and their
 /// number is a multiple of `threads` unless there are too few texts.
 pub(crate) fn pack(lens: &[usize], threads: usize) -> Vec<Vec<usize>> {
     let total: usize = lens.iter().sum();

@@ -1,4 +1,4 @@
-//! Working memory of passes, kept for the next pass.
+//! Working memory of passes, reused by later passes.
 
 use std::sync::{Arc, MutexGuard};
 
@@ -11,16 +11,16 @@ use crate::shape::{FEED_FORWARD, HEAD_QKV, HIDDEN};
 /// Planes grow in steps of this many rows, so that packs of similar size share them.
 const ROW_STEP: usize = 256;
 
-/// Blocks that no pass uses at the moment.
+/// Idle blocks.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    planes: Arc<Shelf>,
-    heads: Arc<Shelf>,
+    planes: Arc<Pool>,
+    heads: Arc<Pool>,
 }
 
-/// The activations of a pass, row-major, all threads' own business which parts they access.
+/// The activations of a pass, row-major. The threads coordinate which parts they access.
 pub(crate) struct Planes {
-    /// Keeps the memory that the pointers point at.
+    /// Owns the memory of the pointers.
     _lease: Lease,
     /// `[rows, HIDDEN]`
     pub(crate) hidden: *mut f32,
@@ -34,14 +34,13 @@ pub(crate) struct Planes {
     pub(crate) pooled: *mut f32,
 }
 
-// SAFETY: the pointers are into memory that the lease owns, which no thread holds on to.
+// SAFETY: the pointers are into memory that the lease owns, which is not tied to a thread.
 unsafe impl Send for Planes {}
-// SAFETY: nothing is accessed through a shared `Planes` but by unsafe code, which has to keep apart what
-// threads access at the same time.
+// SAFETY: a shared `Planes` is accessed only by unsafe code, which must keep the concurrent accesses of threads disjoint.
 unsafe impl Sync for Planes {}
 
-/// What one thread needs to compute a head.
-pub(crate) struct HeadRoom {
+/// The memory that one thread needs to compute a head.
+pub(crate) struct HeadMemory {
     _lease: Lease,
     /// `[rows, HEAD_QKV]`
     pub(crate) qkv: *mut f32,
@@ -52,14 +51,14 @@ pub(crate) struct HeadRoom {
 }
 
 impl Scratch {
-    /// Planes for `rows` rows that belong to `texts` texts.
+    /// Planes for `rows` rows of `texts` texts.
     pub(crate) fn planes(&self, rows: usize, texts: usize) -> Planes {
-        let room = rows.max(texts).next_multiple_of(ROW_STEP);
-        let mut lease = Shelf::lease(&self.planes, room * (4 * HIDDEN + FEED_FORWARD));
-        let (hidden, rest) = lease.floats_mut().split_at_mut(room * HIDDEN);
-        let (context, rest) = rest.split_at_mut(room * HIDDEN);
-        let (sum, rest) = rest.split_at_mut(room * HIDDEN);
-        let (pooled, wide) = rest.split_at_mut(room * HIDDEN);
+        let padded_rows = rows.max(texts).next_multiple_of(ROW_STEP);
+        let mut lease = Pool::lease(&self.planes, padded_rows * (4 * HIDDEN + FEED_FORWARD));
+        let (hidden, rest) = lease.floats_mut().split_at_mut(padded_rows * HIDDEN);
+        let (context, rest) = rest.split_at_mut(padded_rows * HIDDEN);
+        let (sum, rest) = rest.split_at_mut(padded_rows * HIDDEN);
+        let (pooled, wide) = rest.split_at_mut(padded_rows * HIDDEN);
         Planes {
             hidden: hidden.as_mut_ptr(),
             context: context.as_mut_ptr(),
@@ -70,14 +69,14 @@ impl Scratch {
         }
     }
 
-    /// Room for a head of a pass of `rows` rows.
-    pub(crate) fn head(&self, rows: usize, functions: &Functions) -> HeadRoom {
-        let room = rows.next_multiple_of(ROW_STEP) * HEAD_QKV;
+    /// Memory for a head of a pass of `rows` rows.
+    pub(crate) fn head(&self, rows: usize, functions: &Functions) -> HeadMemory {
+        let qkv_len = rows.next_multiple_of(ROW_STEP) * HEAD_QKV;
         let keys_len = functions.keys_len();
-        let mut lease = Shelf::lease(&self.heads, room + keys_len + functions.scores_len());
-        let (qkv, rest) = lease.floats_mut().split_at_mut(room);
+        let mut lease = Pool::lease(&self.heads, qkv_len + keys_len + functions.scores_len());
+        let (qkv, rest) = lease.floats_mut().split_at_mut(qkv_len);
         let (keys, scores) = rest.split_at_mut(keys_len);
-        HeadRoom {
+        HeadMemory {
             qkv: qkv.as_mut_ptr(),
             keys: keys.as_mut_ptr(),
             scores: scores.as_mut_ptr(),
@@ -88,33 +87,33 @@ impl Scratch {
 
 /// Blocks of one kind.
 #[derive(Default)]
-struct Shelf {
+struct Pool {
     /// Shared by the passes that run at the same time.
     idle: Mutex<Vec<Floats>>,
 }
 
-impl Shelf {
+impl Pool {
     fn lock(&self) -> MutexGuard<'_, Vec<Floats>> {
         self.idle.lock()
     }
 
-    /// A block of at least `len` f32, with anything in it.
-    fn lease(shelf: &Arc<Self>, len: usize) -> Lease {
-        let mut idle = shelf.lock();
+    /// A block of at least `len` f32, with arbitrary content.
+    fn lease(pool: &Arc<Self>, len: usize) -> Lease {
+        let mut idle = pool.lock();
         let fitting = idle.iter().position(|floats| floats.len() >= len);
-        // A block that is too small makes way for the new one, so that blocks do not pile up.
+        // The new block replaces one that is too small, so that blocks do not accumulate.
         let taken = fitting.map(|index| idle.swap_remove(index)).or_else(|| idle.pop());
         drop(idle);
         let floats = taken.filter(|floats| floats.len() >= len).unwrap_or_else(|| Floats::zeroed(len));
-        Lease { floats: Some(floats), shelf: Arc::clone(shelf) }
+        Lease { floats: Some(floats), pool: Arc::clone(pool) }
     }
 }
 
-/// A block that returns to its shelf when dropped.
+/// A block that returns to its pool when dropped.
 struct Lease {
     /// `None` only while dropping.
     floats: Option<Floats>,
-    shelf: Arc<Shelf>,
+    pool: Arc<Pool>,
 }
 
 impl Lease {
@@ -125,6 +124,6 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.shelf.lock().extend(self.floats.take());
+        self.pool.lock().extend(self.floats.take());
     }
 }

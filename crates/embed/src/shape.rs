@@ -16,6 +16,5 @@ pub(crate) const FEED_FORWARD: usize = 1536;
 pub(crate) const VOCABULARY: usize = 30_522;
 /// Rows of the position table in the file; only the first `MAX_TOKENS` are used.
 pub(crate) const POSITIONS: usize = 512;
-/// Word pieces of a text that the model sees, \[CLS\] and \[SEP\] included; the rest is cut off, as the model's
-/// authors do.
+/// Word pieces of a text that the model sees, including \[CLS\] and \[SEP\]; the rest is truncated, as by the model's authors.
 pub(crate) const MAX_TOKENS: usize = 256;

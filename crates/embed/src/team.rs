@@ -1,8 +1,7 @@
-//! Threads that work through a computation's stages together.
+//! Threads that compute the stages of a computation together.
 //!
-//! Work is claimed in small chunks, so a thread that the system holds up delays the others by one chunk at
-//! most, and a helper that comes late is not waited for. Who finds nothing to claim spins for some
-//! microseconds and then sleeps.
+//! Threads claim work in small chunks, so a delayed thread delays the others by at most one chunk, and no thread waits for a
+//! late helper. A thread that finds no chunk spins for some microseconds and then sleeps.
 
 use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe};
@@ -15,8 +14,8 @@ use records::lock::{Condvar, Mutex};
 
 use crate::priority::lower_priority;
 
-/// Polls before a thread without work sleeps: 10 to 20 µs, about a chunk of a short text, and no more, because
-/// on a busy machine the thread waited for may need this core.
+/// Polls before a thread without work sleeps: 10 to 20 µs, about a chunk of a short text. Not more, because on a busy
+/// machine the other thread may need this core.
 const SPINS: u32 = 1000;
 
 /// Stage that a job enters when one of its chunks panics.
@@ -25,9 +24,9 @@ const PANICKED: u32 = u32::MAX;
 /// A computation in stages, each a number of chunks that may run in any order and at once. A stage begins
 /// when all chunks of the one before have ended, and sees what they wrote.
 pub(crate) trait Stages: Send + Sync {
-    /// How many stages there are.
+    /// The number of stages.
     fn stages(&self) -> u32;
-    /// How many chunks `stage` has, at least 1.
+    /// The number of chunks of `stage`, at least 1.
     fn chunks(&self, stage: u32) -> u32;
     /// Computes one chunk. Called once for each.
     fn run(&self, stage: u32, chunk: u32);
@@ -40,12 +39,12 @@ pub(crate) struct Team {
 }
 
 impl Team {
-    /// A team of `threads`, of which one is the caller of `run`.
+    /// A team of `threads`, including the caller of `run`.
     pub(crate) fn new(threads: usize) -> io::Result<Self> {
         Self::begin(threads, || {})
     }
 
-    /// The same, whose other threads give way to all others.
+    /// The same, with helpers of low priority.
     pub(crate) fn patient(threads: usize) -> io::Result<Self> {
         Self::begin(threads, lower_priority)
     }
@@ -63,7 +62,7 @@ impl Team {
         Ok(team)
     }
 
-    /// Threads that work on a job, the caller included.
+    /// Threads that work on a job, including the caller.
     pub(crate) fn threads(&self) -> usize {
         self.helpers.len() + 1
     }
@@ -72,7 +71,7 @@ impl Team {
     ///
     /// # Panics
     ///
-    /// When a chunk panics, on whichever thread.
+    /// When a chunk panics on any thread.
     pub(crate) fn run(&self, work: Arc<dyn Stages>) {
         let widest = (0..work.stages()).map(|stage| work.chunks(stage)).max().unwrap_or(0);
         let invited = self.helpers.len().min(widest.saturating_sub(1) as usize);
@@ -138,7 +137,7 @@ impl Drop for Team {
     }
 }
 
-/// Where helpers find jobs.
+/// The jobs for helpers.
 #[derive(Default)]
 struct Board {
     /// Shared by the callers of `run` and the helpers.
@@ -148,7 +147,7 @@ struct Board {
 
 #[derive(Default)]
 struct Jobs {
-    /// A job stands here once for each helper it invites.
+    /// A job is listed once for each helper that it invites.
     jobs: VecDeque<Arc<Job>>,
     closed: bool,
 }
@@ -160,7 +159,7 @@ impl Board {
 
     fn help(&self) {
         while let Some(job) = self.next_job() {
-            // The thread that called `run` reports a panic; this one lives on for the next job.
+            // The thread that called `run` reports a panic; this one continues with the next job.
             panic::catch_unwind(AssertUnwindSafe(|| job.take_part())).ok();
         }
     }
@@ -229,8 +228,8 @@ impl Job {
 
     fn enter(&self, stage: u32) {
         self.cursor.store(u64::from(stage) << 32, SeqCst);
-        // A sleeper counts itself before it looks at the cursor a last time. So either it sees this stage, or
-        // it is seen here, and the lock is free only once it waits.
+        // A sleeper increments `sleepers` before its last check of the cursor. So either it sees this stage, or it is counted
+        // here, and the lock is free only once it waits.
         if self.sleepers.load(SeqCst) > 0 {
             drop(self.sleep.lock());
             self.wake.notify_all();
@@ -284,7 +283,7 @@ mod tests {
             1 + stage % 7
         }
         fn run(&self, stage: u32, _: u32) {
-            assert!(!(self.panics && stage == 20), "a panic on purpose");
+            assert!(!(self.panics && stage == 20), "an intended panic");
             if stage > 0 {
                 assert_eq!(self.ended[stage as usize - 1].load(SeqCst), self.chunks(stage - 1));
             }
@@ -309,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_reaches_the_caller_and_the_team_lives_on() {
+    fn a_panic_reaches_the_caller_and_the_team_remains_usable() {
         let team = Team::new(3).unwrap();
         for _ in 0..20 {
             let outcome = panic::catch_unwind(AssertUnwindSafe(|| team.run(count(true))));

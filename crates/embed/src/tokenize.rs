@@ -1,5 +1,5 @@
-//! Text to word pieces, exactly as `tokenizer.json` says, but cut at [`MAX_TOKENS`] instead of its 128 and
-//! without padding.
+//! Text to word pieces, exactly as defined by `tokenizer.json`, but truncated at [`MAX_TOKENS`] instead of 128 and without
+//! padding.
 
 use std::path::Path;
 
@@ -12,8 +12,8 @@ use crate::shape::{MAX_TOKENS, VOCABULARY};
 /// File with the tokenizer in a model directory.
 const TOKENIZER_FILE: &str = "tokenizer.json";
 
-/// Word pieces of a text that the model sees.
-const ROOM: usize = MAX_TOKENS - 2;
+/// Word pieces of a text that the model sees, without \[CLS\] and \[SEP\].
+const TEXT_TOKENS: usize = MAX_TOKENS - 2;
 
 const CLS: &str = "[CLS]";
 const SEP: &str = "[SEP]";
@@ -21,18 +21,18 @@ const SEP: &str = "[SEP]";
 /// Splits text into ids for the model.
 pub(crate) struct WordPieces {
     tokenizer: Tokenizer,
-    /// What stands for itself in a text, such as \[SEP\].
+    /// Special tokens, such as \[SEP\], which are recognised in texts.
     specials: Vec<String>,
     cls: u32,
     sep: u32,
 }
 
-/// What the model sees of a text.
+/// The tokens of a text that the model sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tokens {
     /// Vocabulary ids of the word pieces, \[CLS\] first and \[SEP\] last: 2 to 256.
     pub ids: Vec<u32>,
-    /// Whether the text has more word pieces, which are cut off.
+    /// Whether the text has more word pieces, which were truncated.
     pub truncated: bool,
 }
 
@@ -63,26 +63,26 @@ impl WordPieces {
         };
         let (cls, sep) = (special(CLS)?, special(SEP)?);
         let added = tokenizer.get_added_tokens_decoder();
-        // Longer ones first, as the tokenizer looks for them.
+        // Longest first, as in the tokenizer.
         let mut specials: Vec<String> = added.into_values().map(|token| token.content).collect();
         specials.sort_unstable_by_key(|special| std::cmp::Reverse(special.len()));
         Ok(Self { tokenizer, specials, cls, sep })
     }
 
-    /// What matters of `text`.
+    /// The part of `text` that determines its tokens.
     pub(crate) fn beginning(&self, text: &str) -> String {
-        beginning(text, ROOM, &self.specials)
+        beginning(text, TEXT_TOKENS, &self.specials)
     }
 
     /// The ids of `text`.
     pub(crate) fn split(&self, text: &str) -> Result<Tokens, tokenizers::Error> {
         let encoding = self.tokenizer.encode_fast(self.beginning(text), false)?;
         let pieces = encoding.get_ids();
-        let used = &pieces[..pieces.len().min(ROOM)];
+        let used = &pieces[..pieces.len().min(TEXT_TOKENS)];
         let mut ids = Vec::with_capacity(used.len() + 2);
         ids.push(self.cls);
         ids.extend_from_slice(used);
         ids.push(self.sep);
-        Ok(Tokens { ids, truncated: pieces.len() > ROOM })
+        Ok(Tokens { ids, truncated: pieces.len() > TEXT_TOKENS })
     }
 }

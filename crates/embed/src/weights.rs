@@ -1,7 +1,7 @@
-//! Reads `model.safetensors` and lays the matrices out for a kernel.
+//! Reads `model.safetensors` and arranges the matrices for a kernel.
 //!
-//! The file is read, not mapped: one that is cut or overwritten while we run would end the process (SIGBUS), or change
-//! embeddings. The word embeddings (47 MB) stay in memory as they are; the encoder's matrices are copied into panels.
+//! The file is read, not mapped: truncating or overwriting a mapped file would end the process (SIGBUS) or change embeddings.
+//! The word embeddings (47 MB) stay in memory unchanged; the encoder's matrices are copied into panels.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -14,7 +14,7 @@ use crate::error::LoadError;
 use crate::floats::Floats;
 use crate::shape::{FEED_FORWARD, HIDDEN, LAYERS, MAX_TOKENS, POSITIONS, VOCABULARY};
 
-/// Three times the model's; what is longer is another file, and is not read whole to be told so.
+/// Three times the size of the model's file; not more is read of a larger file.
 const MAX_BYTES: u64 = 256 << 20;
 
 /// File with the weights in a model directory.
@@ -82,7 +82,7 @@ impl Weights {
 
         let mut panels = Floats::zeroed(reader.packed_len);
         pack_all(&reader.packing, panels.as_mut_slice(), panel_width, threads);
-        // In place, so that the file and a copy are never in memory together.
+        // In place, so that the file and a copy are never in memory at the same time.
         file.truncate(words_end);
         file.drain(..words_start);
         file.shrink_to_fit();
@@ -153,7 +153,7 @@ impl<'a> Reader<'a> {
             });
         }
         let (values, _) = view.data().as_chunks::<4>();
-        // All are looked at, several at a time.
+        // Checks all values, several at a time.
         if !values.iter().fold(true, |all, value| all & f32::from_le_bytes(*value).is_finite()) {
             return Err(LoadError::Damaged { path: self.path.clone(), tensor: name.to_owned() });
         }

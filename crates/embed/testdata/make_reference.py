@@ -4,7 +4,7 @@
     python make_reference.py MODEL_DIR [--check-encode] [--check-chroma DIR_OR_SQLITE]
 
 MODEL_DIR is the sentence-transformers directory of all-MiniLM-L6-v2 (model.safetensors, tokenizer.json,
-config.json). Three files are written beside this script:
+config.json). Three files are written next to this script:
 
     reference_texts.jsonl    one JSON string a line (ASCII, so that control characters survive every editor)
     reference_tokens.jsonl   one JSON array of token ids a line, [CLS] and [SEP] included, at most 256
@@ -14,7 +14,7 @@ What is computed: tokenizer.json with its truncation overridden to 256 and its p
 no padding and no neighbour takes part; BERT in float32 on the CPU, one thread, eager attention, eval mode; the
 mean over all tokens weighted by the mask; the L2 norm in f32. This is what sentence-transformers' encode() does
 with max_seq_length = 256, which --check-encode confirms. --check-chroma compares with the vectors that a real
-Chroma kept in its log for the documents it held (table embeddings_queue).
+Chroma stored in its log (table embeddings_queue).
 """
 
 import argparse

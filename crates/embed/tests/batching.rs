@@ -12,7 +12,7 @@ use crate::support;
 fn a_text_alone_has_the_bits_it_has_in_a_batch() {
     let texts = support::reference_texts();
     for kernel in support::kernels() {
-        // Every fifth covers all tile heights; the plain kernel would take minutes over as many.
+        // Every fifth text covers all tile heights; the portable kernel would take minutes for as many.
         let step = if kernel == Kernel::Portable { count(50, 25) } else { 5 };
         let texts: Vec<&str> = texts.iter().map(String::as_str).step_by(step).collect();
         let one = support::load(kernel, 1);
@@ -27,7 +27,7 @@ fn a_text_alone_has_the_bits_it_has_in_a_batch() {
 }
 
 #[test]
-fn order_and_company_do_not_change_the_bits() {
+fn order_and_batch_do_not_change_the_bits() {
     let texts = support::reference_texts();
     let model = support::load(Kernel::detect(), 2);
     let forwards: Vec<&str> = texts.iter().map(String::as_str).step_by(count(4, 1)).collect();

@@ -1,4 +1,4 @@
-//! The queue before the model: answers, overload, callers that go away.
+//! The queue of the model: answers, overload, cancelled requests.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ async fn concurrent_callers_each_get_their_own_embeddings() {
 }
 
 #[tokio::test]
-async fn a_full_queue_turns_callers_away_and_recovers() {
+async fn a_full_queue_rejects_requests_and_recovers() {
     let (_, embedder) = start(4);
     let embedder = Arc::new(embedder);
     let long = "one long text of many words ".repeat(60);
@@ -44,14 +44,14 @@ async fn a_full_queue_turns_callers_away_and_recovers() {
     }
     let answers = callers.join_all().await;
     let overloaded = |answer: &&_| matches!(answer, Err(EmbedError::Overloaded { limit: 4 }));
-    let turned_away = answers.iter().filter(overloaded).count();
+    let rejected = answers.iter().filter(overloaded).count();
     let embedded = answers.iter().filter(|answer| answer.is_ok()).count();
-    assert!(turned_away > 0 && embedded >= 4 && turned_away + embedded == 60, "{turned_away} {embedded}");
+    assert!(rejected > 0 && embedded >= 4 && rejected + embedded == 60, "{rejected} {embedded}");
     assert_eq!(embedder.embed(vec![long]).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn a_request_larger_than_the_queue_is_refused_for_good() {
+async fn a_request_larger_than_the_queue_is_always_rejected() {
     let (_, embedder) = start(4);
     let error = embedder.embed(vec![String::new(); 5]).await.unwrap_err();
     assert!(matches!(error, EmbedError::TooManyTexts { texts: 5, limit: 4 }), "{error:?}");
@@ -59,11 +59,11 @@ async fn a_request_larger_than_the_queue_is_refused_for_good() {
 }
 
 #[tokio::test]
-async fn requests_of_callers_who_left_make_room_again() {
+async fn cancelled_requests_free_their_place_in_the_queue() {
     let (_, embedder) = start(8);
     for _ in 0..100 {
         let request = embedder.embed(vec!["text".to_owned(); 2]);
-        // Polled once, so that it is in the queue (or turned away), then dropped.
+        // Polled once, so that it is queued or rejected, then dropped.
         tokio::select! {
             biased;
             _ = request => {}

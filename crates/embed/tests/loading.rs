@@ -1,4 +1,4 @@
-//! What loading says about directories that do not hold the model.
+//! Errors of loading damaged or missing model files.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -8,10 +8,10 @@ use embed::{EmbedError, Kernel, LoadError, Model, ModelConfig};
 
 use crate::support;
 
-/// A copy of the model directory in which one file can be spoilt.
-struct Spoilt(PathBuf);
+/// A copy of the model directory in which one file can be damaged.
+struct Damaged(PathBuf);
 
-impl Spoilt {
+impl Damaged {
     fn new(name: &str) -> Self {
         let dir = std::env::temp_dir().join(format!("embed-{name}-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
@@ -30,11 +30,11 @@ impl Spoilt {
 
     fn error(&self) -> LoadError {
         let config = ModelConfig { threads: NonZeroUsize::MIN, kernel: Kernel::detect() };
-        Model::load_with(&self.0, config).err().expect("a spoilt model is refused")
+        Model::load_with(&self.0, config).err().expect("a damaged model is refused")
     }
 }
 
-impl Drop for Spoilt {
+impl Drop for Damaged {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.0).ok();
     }
@@ -54,9 +54,9 @@ fn a_missing_file_is_named() {
 fn truncated_weights_are_refused() {
     let weights = weights();
     for len in [0, 7, 8, 5000, 11_416, weights.len() / 2, weights.len() - 1] {
-        let spoilt = Spoilt::new("truncated");
-        spoilt.replace("model.safetensors", &weights[..len]);
-        let error = spoilt.error();
+        let damaged = Damaged::new("truncated");
+        damaged.replace("model.safetensors", &weights[..len]);
+        let error = damaged.error();
         assert!(matches!(error, LoadError::Weights { .. } | LoadError::Read { .. }), "{len}: {error:?}");
     }
 }
@@ -68,31 +68,31 @@ fn a_tensor_of_another_shape_is_named_with_both_shapes() {
     let changed = header.replacen("[384,1536]", "[1536,384]", 1);
     assert_ne!(header, changed);
     weights[8..11_416].copy_from_slice(changed.as_bytes());
-    let spoilt = Spoilt::new("shape");
-    spoilt.replace("model.safetensors", &weights);
-    let error = spoilt.error().to_string();
+    let damaged = Damaged::new("shape");
+    damaged.replace("model.safetensors", &weights);
+    let error = damaged.error().to_string();
     assert!(error.contains("encoder.layer.0.output.dense.weight"), "{error}");
     assert!(error.ends_with("expected F32 [384, 1536], found F32 [1536, 384]"), "{error}");
 }
 
 #[test]
 fn a_damaged_tokenizer_is_refused() {
-    let spoilt = Spoilt::new("tokenizer");
-    spoilt.replace("tokenizer.json", b"{\"version\": \"1.0\"");
-    assert!(matches!(spoilt.error(), LoadError::Tokenizer { .. }));
+    let damaged = Damaged::new("tokenizer");
+    damaged.replace("tokenizer.json", b"{\"version\": \"1.0\"");
+    assert!(matches!(damaged.error(), LoadError::Tokenizer { .. }));
 }
 
 #[test]
-fn file_that_is_cut_or_overwritten_while_the_model_is_in_use_changes_nothing() {
-    let spoilt = Spoilt::new("cut");
+fn truncating_or_overwriting_the_file_does_not_affect_a_loaded_model() {
+    let damaged = Damaged::new("cut");
     let content = fs::read(support::model_dir().join("model.safetensors")).unwrap();
-    spoilt.replace("model.safetensors", &content);
+    damaged.replace("model.safetensors", &content);
     let config = ModelConfig { threads: NonZeroUsize::MIN, kernel: Kernel::detect() };
-    let model = Model::load_with(&spoilt.0, config).unwrap();
-    // Words of rows that were not looked at before the file changes.
+    let model = Model::load_with(&damaged.0, config).unwrap();
+    // Words whose rows were not used before the file changes.
     let texts = ["the sun", "an uncommon vocabulary: zebra, quartz, fjord"];
     let before = Model::load(&support::model_dir()).unwrap().embed(&texts).unwrap();
-    let file = fs::File::options().write(true).open(spoilt.0.join("model.safetensors")).unwrap();
+    let file = fs::File::options().write(true).open(damaged.0.join("model.safetensors")).unwrap();
     file.set_len(content.len() as u64 / 2).unwrap();
     file.set_len(content.len() as u64).unwrap();
     file.set_len(0).unwrap();
@@ -102,14 +102,14 @@ fn file_that_is_cut_or_overwritten_while_the_model_is_in_use_changes_nothing() {
 #[test]
 fn overwritten_weights_are_told_from_a_text_that_cannot_be_embedded() {
     let weights = weights();
-    let spoilt = Spoilt::new("overwritten");
+    let damaged = Damaged::new("overwritten");
     // The header is whole: only the values of tensors are others, all of them or some in the middle.
     let places = [0x5000..weights.len(), weights.len() / 2..weights.len() / 2 + 4096];
     for place in places {
         let mut overwritten = weights.clone();
         overwritten[place.clone()].fill(0xff);
-        spoilt.replace("model.safetensors", &overwritten);
-        let error = spoilt.error();
+        damaged.replace("model.safetensors", &overwritten);
+        let error = damaged.error();
         assert!(matches!(error, LoadError::Damaged { .. }), "{place:?}: {error:?}");
         let words = error.to_string();
         assert!(words.starts_with("the model is damaged") && words.contains("overwritten"), "{words}");
@@ -120,8 +120,8 @@ fn overwritten_weights_are_told_from_a_text_that_cannot_be_embedded() {
     for byte in [0x7e, 0] {
         let mut overwritten = weights.clone();
         overwritten[0x5000..].fill(byte);
-        spoilt.replace("model.safetensors", &overwritten);
-        let model = Model::load_with(&spoilt.0, config).expect("the weights are numbers");
+        damaged.replace("model.safetensors", &overwritten);
+        let model = Model::load_with(&damaged.0, config).expect("the weights are numbers");
         let error = model.embed(&["the sun"]).expect_err("the vector is none");
         assert!(
             matches!(&error, EmbedError::Damaged { path } if path.ends_with("model.safetensors")),

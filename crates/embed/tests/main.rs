@@ -1,4 +1,4 @@
-//! The crate against what PyTorch and the `tokenizers` crate compute with the same files.
+//! Compares the crate with PyTorch and the `tokenizers` crate on the same files.
 
 mod batching;
 mod embedder;

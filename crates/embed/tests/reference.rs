@@ -1,4 +1,4 @@
-//! Exactness against PyTorch's vectors and against those in a real Chroma database.
+//! Accuracy compared to PyTorch's vectors and to those in a real Chroma database.
 
 use std::process::Command;
 
@@ -16,13 +16,13 @@ fn vectors_agree_with_pytorch_for_every_kernel() {
     assert_eq!(texts.len(), expected.len());
     assert!(texts.len() >= 200);
     for kernel in support::kernels() {
-        // The plain one takes many times as long.
+        // The portable kernel takes many times as long.
         let step = if kernel == Kernel::Portable { count(8, 1) } else { 1 };
         let texts: Vec<&str> = texts.iter().copied().step_by(step).collect();
         let found = support::load(kernel, 2).embed(&texts).unwrap();
         let mut deviation = Deviation::default();
         for (found, expected) in found.iter().zip(expected.iter().step_by(step)) {
-            deviation.take_in(found.as_slice(), expected);
+            deviation.add(found.as_slice(), expected);
         }
         let Deviation { max_abs, one_minus_cos, norm } = deviation;
         eprintln!("{kernel}: max abs {max_abs:.2e}, 1 - cos {one_minus_cos:.2e}, |norm - 1| {norm:.2e}");
@@ -51,7 +51,7 @@ fn vectors_agree_with_those_stored_by_chroma() {
         let metadata: serde_json::Value = serde_json::from_str(&metadata).unwrap();
         let document = metadata["chroma:document"].as_str().unwrap();
         let mut deviation = Deviation::default();
-        deviation.take_in(model.embed(&[document]).unwrap()[0].as_slice(), &support::f32s(&vector));
+        deviation.add(model.embed(&[document]).unwrap()[0].as_slice(), &support::f32s(&vector));
         eprintln!("chroma: max abs {:.2e}", deviation.max_abs);
         assert!(deviation.max_abs <= 5e-7, "max abs {:e}", deviation.max_abs);
         compared += 1;

@@ -1,4 +1,4 @@
-//! Where the model and the reference files are, and how vectors compare.
+//! The model, the reference files, and the comparison of vectors.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -13,7 +13,7 @@ pub(crate) fn load(kernel: Kernel, threads: usize) -> Model {
     Model::load_with(&model_dir(), ModelConfig { threads, kernel }).expect("the model loads")
 }
 
-/// The kernels that this machine can run; says which it leaves out.
+/// The kernels that this machine can run; prints the others.
 pub(crate) fn kernels() -> Vec<Kernel> {
     let (available, lacking): (Vec<_>, Vec<_>) = Kernel::ALL.into_iter().partition(|k| k.is_available());
     for kernel in lacking {
@@ -50,17 +50,17 @@ pub(crate) fn f32s(bytes: &[u8]) -> Vec<f32> {
     bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
 }
 
-/// Folder of shared material beside the workspace; `None`, said aloud, where it is not.
+/// A file of the shared folder next to the workspace; a skip and `None` if it is missing.
 pub(crate) fn shared(path: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared").join(path);
     if path.exists() {
         return Some(path);
     }
-    test_support::skip(&format!("{} is not there", path.display()));
+    test_support::skip(&format!("{} does not exist", path.display()));
     None
 }
 
-/// The largest differences between vectors and what they should be.
+/// The largest differences from the expected vectors.
 #[derive(Default)]
 pub(crate) struct Deviation {
     pub(crate) max_abs: f64,
@@ -69,7 +69,7 @@ pub(crate) struct Deviation {
 }
 
 impl Deviation {
-    pub(crate) fn take_in(&mut self, found: &[f32], expected: &[f32]) {
+    pub(crate) fn add(&mut self, found: &[f32], expected: &[f32]) {
         assert_eq!(found.len(), expected.len());
         let (mut dot, mut found_squared, mut expected_squared) = (0.0, 0.0, 0.0);
         for (f, e) in found.iter().zip(expected) {

@@ -1,4 +1,4 @@
-//! Word pieces against `tokenizer.json` as the `tokenizers` crate runs it, and against Python's.
+//! Compares word pieces with those of the `tokenizers` crate for `tokenizer.json`, and with Python's.
 
 use embed::Kernel;
 use test_support::count;
@@ -6,7 +6,7 @@ use tokenizers::{Tokenizer, TruncationParams};
 
 use crate::support;
 
-/// The reference: the file as it is, but 256 instead of 128, and no padding.
+/// The reference: `tokenizer.json`, but truncated at 256 instead of 128 and without padding.
 fn reference() -> Tokenizer {
     let mut tokenizer = Tokenizer::from_file(support::model_dir().join("tokenizer.json")).unwrap();
     tokenizer.with_padding(None);
@@ -40,7 +40,7 @@ fn ids_are_those_of_tokenizer_json_for_long_texts_too() {
         "漢字".repeat(3000),
         "x".repeat(5000) + " y",
     ];
-    // Lengths around the place where a long text is first cut, in steps that move words across it.
+    // Lengths around the first truncation of a long text, in steps that move words across it.
     long.extend((2000..2100).map(|len| "ab \u{e9}[SEP]".chars().cycle().take(len).collect()));
     for text in texts.iter().chain(&long) {
         let expected = reference.encode(text.as_str(), true).unwrap();
@@ -63,9 +63,9 @@ impl Random {
     }
 }
 
-/// What the reductions tell apart: letters that decompose, grow or shrink, marks of all combining classes that are removed
-/// and that stay, what is removed, white space, punctuation also by decomposition, symbols, Chinese, Hangul, special
-/// tokens whole and in parts.
+/// The kinds of text that `beginning` distinguishes: letters that decompose, grow or shrink, marks of all combining classes
+/// that are removed or kept, removed characters, white space, punctuation (also by decomposition), symbols, Chinese, Hangul,
+/// and special tokens, complete and in parts.
 const PARTS: [&str; 56] = [
     "a",
     "B",
@@ -132,7 +132,7 @@ fn tokens_of_any_text_are_those_of_the_whole_text() {
     let mut random = Random(0x5EED);
     for round in 0..count(500, 3_000) {
         let mut text = String::new();
-        // Few kinds of parts each time, in runs that cross the limits of a word and of a text.
+        // A few kinds of parts each time, in runs that exceed the limits of a word and of a text.
         let kinds = 1 + random.below(6);
         let parts: Vec<&str> = (0..kinds).map(|_| PARTS[random.below(PARTS.len())]).collect();
         for _ in 0..1 + random.below(60) {
@@ -147,17 +147,17 @@ fn tokens_of_any_text_are_those_of_the_whole_text() {
 }
 
 #[test]
-fn every_character_is_classed_as_the_tokenizer_does() {
+fn every_character_is_classified_as_by_the_tokenizer() {
     let model = support::load(Kernel::detect(), 1);
     let reference = reference();
-    // Above, whole blocks are of one class.
+    // Above U+3100, blocks are of one class, so a sample suffices.
     let all: Vec<char> =
         ('\u{1}'..='\u{e01ff}').filter(|c| *c < '\u{3100}' || u32::from(*c).is_multiple_of(61)).collect();
     for some in all.chunks(12) {
         let text: String = some.iter().map(|c| format!("x{c}y{c}{c}\u{941}\u{301} {c}[SE{c}P]")).collect();
         let expected = reference.encode(text.as_str(), true).unwrap();
         assert_eq!(model.tokenize(&text).unwrap().ids, expected.get_ids(), "{some:?}");
-        // Each counts as no more pieces than it has: a text of it is not cut too early.
+        // No character counts as more pieces than it has, so its texts are not truncated too early.
         let text: String = some.iter().flat_map(|c| [*c; 30]).collect();
         let expected = reference.encode(text.as_str(), true).unwrap();
         assert_eq!(model.tokenize(&text).unwrap().ids, expected.get_ids(), "{some:?}");

@@ -178,7 +178,7 @@ pub enum Error {
     },
 }
 
-/// What a package is for: without pip, there are other ways to have it.
+/// The content of a package, which decides the remedy without pip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// The embedding model.

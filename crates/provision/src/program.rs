@@ -1,10 +1,10 @@
-//! Programs that we run to their end.
+//! Child processes that are run to their end.
 
 use std::process::{Command, Stdio};
 
 use crate::error::Error;
 
-/// Runs `command` to its end and gives what it printed.
+/// Runs `command` and returns its output.
 pub(crate) fn run(command: &mut Command, program: &str) -> Result<String, Error> {
     let output = command
         .stdin(Stdio::null())
@@ -17,7 +17,7 @@ pub(crate) fn run(command: &mut Command, program: &str) -> Result<String, Error>
     Err(Error::Program { program: program.to_owned(), status: output.status, output: last_lines(printed, 3) })
 }
 
-/// The last `count` lines that a program printed, on one line.
+/// The last `count` lines of a program's output, on one line.
 pub(crate) fn last_lines(output: &[u8], count: usize) -> String {
     let text = String::from_utf8_lossy(output);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();

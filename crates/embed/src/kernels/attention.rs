@@ -15,22 +15,22 @@ pub(crate) struct Attention {
     pub(crate) qkv: *const f32,
     pub(crate) out: *mut f32,
     pub(crate) out_stride: usize,
-    /// Room for `keys_len` f32.
+    /// Space for `keys_len` f32.
     pub(crate) keys: *mut f32,
-    /// Room for `scores_len` f32.
+    /// Space for `scores_len` f32.
     pub(crate) scores: *mut f32,
 }
 
 /// # Safety
 ///
-/// The pointers of `a` are good for the sizes given at its fields, nobody else accesses `out`, `keys` and
-/// `scores` meanwhile, and V's instruction set is enabled in the caller.
+/// The pointers of `a` are valid for the sizes given at its fields, no other code accesses `out`, `keys` and `scores`
+/// meanwhile, and V's instruction set is enabled in the caller.
 #[inline(always)]
 pub(super) unsafe fn attention<V: Vector>(a: &Attention) {
     let width = 2 * V::LANES;
     let panels = a.tokens.div_ceil(width);
     let scores_stride = panels * width;
-    // SAFETY: the loops stay below `tokens` and `panels`, for which the caller made room.
+    // SAFETY: the loops stay below `tokens` and `panels`, for which the caller allocated memory.
     unsafe {
         transpose_keys(a, width, panels);
         let tiles = a.tokens.div_ceil(V::TILE_ROWS);
@@ -85,7 +85,7 @@ unsafe fn transpose_keys(a: &Attention, width: usize, panels: usize) {
     }
 }
 
-/// Turns a row of raw scores into probabilities; the columns from `len` to `padded_len` end up meaningless.
+/// Converts a row of raw scores to probabilities; the columns from `len` to `padded_len` are meaningless afterwards.
 #[inline(always)]
 unsafe fn softmax<V: Vector>(row: *mut f32, len: usize, padded_len: usize) {
     // SAFETY: `row` has `padded_len` f32, a multiple of V::LANES.

@@ -1,24 +1,23 @@
 //! Matrix product with prepacked weights.
 //!
 //! Every output element is a chain of multiply-adds in ascending depth, in blocks of [`DEPTH_BLOCK`] that are
-//! added up in order. The chain does not depend on where the row stands in its tile or how many rows there
-//! are, so a text has the same vector in any batch.
+//! added up in order. The chain depends neither on the row's place in its tile nor on the number of rows, so a text has
+//! the same vector in any batch.
 
 use super::vector::{Vector, gelu};
 
-/// Depth after which a partial sum is put aside: shorter chains round less (all-MiniLM's depths are 384 and
-/// 1536).
+/// Depth after which a partial sum is stored: shorter chains round less (all-MiniLM's depths are 384 and 1536).
 const DEPTH_BLOCK: usize = 384;
 
-/// Bytes of packed weights that one pass over the rows uses: half of a 1 MiB L2 cache, the rest is for rows.
+/// Bytes of packed weights in one pass over the rows: less than half of a 1 MiB L2 cache, the rest is for rows.
 const WEIGHT_BLOCK_BYTES: usize = 400 * 1024;
 
-/// How far ahead of their use weights are fetched, in f32. A short text reads each weight once, from memory, and
-/// the processor's own prefetching stops at page borders. Measured on a busy 2-core Zen 4, one thread: the best
+/// Distance at which weights are prefetched, in f32. A short text reads each weight once, from memory, and
+/// the processor's own prefetching stops at page boundaries. Measured on a busy 2-core Zen 4, one thread: the best
 /// of 600 runs of 14 tokens took 3.1 instead of 3.4 ms, but of 18 tokens some 4 % longer.
 const PREFETCH: usize = 1024;
 
-/// What becomes of a finished sum.
+/// The operation on a finished sum.
 #[derive(Clone, Copy)]
 pub(crate) enum Epilogue {
     /// out = sum + bias
@@ -49,8 +48,8 @@ pub(crate) struct Gemm {
 
 /// # Safety
 ///
-/// The pointers and sizes of `g` describe readable (writable for `out`) memory, nobody else accesses the
-/// columns of `out` meanwhile, and V's instruction set is enabled in the caller.
+/// The pointers and sizes of `g` describe readable (writable for `out`) memory, no other code accesses the columns of `out`
+/// meanwhile, and V's instruction set is enabled in the caller.
 #[inline(always)]
 pub(super) unsafe fn gemm<V: Vector>(g: &Gemm) {
     let width = 2 * V::LANES;
@@ -135,8 +134,8 @@ pub(super) struct Tile {
 /// As `gemm`, and 1 <= rows <= V::TILE_ROWS <= 14.
 #[inline(always)]
 pub(super) unsafe fn product<V: Vector, const ADD: bool>(rows: usize, t: &Tile) {
-    // SAFETY: each arm handles exactly `rows` rows, for which the caller vouches. The guards let a back end
-    // with small tiles drop the arms it never takes.
+    // SAFETY: each arm handles exactly `rows` rows, which the caller guarantees. The guards let a backend with small tiles
+    // omit the arms that it never takes.
     unsafe {
         match rows {
             14 if V::TILE_ROWS >= 14 => tile::<V, ADD, 14>(t),

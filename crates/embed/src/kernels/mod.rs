@@ -1,4 +1,4 @@
-//! The arithmetic, once for each instruction set, behind a table of functions chosen at load.
+//! The arithmetic for each instruction set, behind a table of functions that is chosen when the model is loaded.
 
 mod attention;
 #[cfg(target_arch = "x86_64")]
@@ -26,7 +26,7 @@ pub enum Kernel {
     Avx512,
     /// AVX2 with FMA, 8 lanes.
     Avx2,
-    /// Plain Rust for any processor; arm64 takes this one.
+    /// Plain Rust for any processor, including arm64.
     Portable,
 }
 
@@ -79,8 +79,8 @@ impl fmt::Display for Kernel {
     }
 }
 
-/// One back end. The functions have the safety conditions of the generic ones they instantiate; a processor
-/// that has the instructions is ensured by `Kernel::functions`.
+/// A backend. The functions have the safety conditions of the generic ones that they instantiate; `Kernel::functions`
+/// ensures that the processor supports the instructions.
 pub(crate) struct Functions {
     /// Columns of a weight panel, a divisor of `HEAD_DIM`.
     pub(crate) panel_width: usize,

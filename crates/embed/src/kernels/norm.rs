@@ -18,8 +18,8 @@ pub(crate) struct LayerNorm {
 
 /// # Safety
 ///
-/// The pointers of `n` are good for `rows`·HIDDEN (gain, bias: HIDDEN) f32, nobody else accesses `out`
-/// meanwhile, and V's instruction set is enabled in the caller.
+/// The pointers of `n` are valid for `rows`·HIDDEN (gain, bias: HIDDEN) f32, no other code accesses `out` meanwhile, and V's
+/// instruction set is enabled in the caller.
 #[inline(always)]
 pub(super) unsafe fn layer_norm<V: Vector>(n: &LayerNorm) {
     for row in 0..n.rows {

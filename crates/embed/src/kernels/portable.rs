@@ -1,4 +1,4 @@
-//! Plain Rust, which the compiler turns into what the target has by default (SSE2, NEON).
+//! Plain Rust, which the compiler vectorises for the target's default instruction set (SSE2, NEON).
 
 use super::Functions;
 use super::attention::{self, Attention};
@@ -54,7 +54,7 @@ impl Vector for Lanes {
     }
     #[inline(always)]
     unsafe fn prefetch(_: *const f32) {
-        // Stable Rust has no way to say it for every target.
+        // Stable Rust has no prefetch for every target.
     }
     #[inline(always)]
     unsafe fn add(self, o: Self) -> Self {

@@ -1,7 +1,7 @@
 //! The vector operations that the kernels are written in, and the two functions (2^x, GELU) built on them.
 //!
-//! Kernels are generic over [`Vector`] and `#[inline(always)]`; each back end instantiates them inside a
-//! function that enables its instruction set, which is how one source becomes AVX-512, AVX2 and plain code.
+//! Kernels are generic over [`Vector`] and `#[inline(always)]`; each backend instantiates them inside a function that
+//! enables its instruction set, so that one source compiles to AVX-512, AVX2 and plain code.
 
 /// A register of f32 lanes.
 ///
@@ -19,7 +19,7 @@ pub(super) trait Vector: Copy {
     unsafe fn splat(x: f32) -> Self;
     unsafe fn load(p: *const f32) -> Self;
     unsafe fn store(self, p: *mut f32);
-    /// Asks for the cache line at `p`, which may lie outside any allocation.
+    /// Prefetches the cache line at `p`, which may be outside any allocation.
     unsafe fn prefetch(p: *const f32);
     unsafe fn add(self, o: Self) -> Self;
     unsafe fn sub(self, o: Self) -> Self;
@@ -39,12 +39,12 @@ pub(super) trait Vector: Copy {
     unsafe fn greatest(self) -> f32;
 }
 
-/// 2^f = 1 + f·P(f) on [-0.5, 0.5]; minimax fit of our own, relative error 2e-9 before rounding.
+/// 2^f = 1 + f·P(f) on [-0.5, 0.5]; our own minimax fit, relative error 2e-9 before rounding.
 #[allow(clippy::approx_constant, reason = "the fit's first coefficient is near ln 2, not it")]
 const EXP2: [f32; 6] =
     [0.693_147_2, 0.240_226_48, 0.055_503_324, 0.009_618_437, 0.001_339_887_5, 0.000_153_533_6];
 
-/// -log2(erfc(u/√2)) = u·P(u) on [0, 6.5]; minimax fit of our own, weighted by what reaches GELU.
+/// -log2(erfc(u/√2)) = u·P(u) on [0, 6.5]; our own minimax fit, weighted by its effect on GELU.
 /// GELU's error stays below 7.2e-8·|x|, which is f32 rounding.
 const LOG_ERFC: [f32; 10] = [
     1.151_104_1,
@@ -62,7 +62,7 @@ const LOG_ERFC: [f32; 10] = [
 /// Beyond this, erfc(u/√2) is below 1e-10 and GELU is 0 or x to f32 precision.
 const LOG_ERFC_END: f32 = 6.5;
 
-/// 2^x for x <= 0; below -126 it gives 2^-126 or so, which is nothing beside 1.
+/// 2^x for x <= 0; below -126 it gives about 2^-126, which is negligible compared to 1.
 #[inline(always)]
 pub(super) unsafe fn exp2<V: Vector>(x: V) -> V {
     // SAFETY: the caller enabled V's instruction set; no pointers are involved.
