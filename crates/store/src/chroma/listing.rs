@@ -6,7 +6,7 @@ use super::{
     api::{Api, Scope},
     error::Error,
     record::collection_metadata,
-    server::{ChromaServer, identity},
+    server::ChromaServer,
     space,
     wire::CollectionEntry,
 };

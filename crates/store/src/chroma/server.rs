@@ -11,7 +11,7 @@ use super::{
     fetch::LIMIT_BYTES,
     options::ServerOptions,
     reader::Reader,
-    wire::{Column, Identity},
+    wire::Column,
 };
 
 /// A Chroma server that answers.
@@ -219,17 +219,6 @@ async fn find_api(client: &Client) -> Result<Api, Error> {
             Err(Error::NotChroma { address: client.address().to_owned(), found })
         }
         (Err(_), error) => Err(error),
-    }
-}
-
-/// Whom the server takes us for; nobody in particular where it cannot say.
-pub(crate) async fn identity(connection: &Connection) -> Result<Identity, Error> {
-    if connection.api == Api::V1 {
-        return Ok(Identity::default());
-    }
-    match connection.identity().await {
-        Err(Error::Status { status: 404 | 405, .. }) => Ok(Identity::default()),
-        result => result,
     }
 }
 
