@@ -166,3 +166,30 @@ fn what_names_no_winner_is_left_unread() {
     check("A good answer.", Unread::NoVerdict);
     check("", Unread::Empty);
 }
+
+/// What is read has a limit in bytes and in verdicts, so that no text takes more than a moment.
+#[test]
+fn text_of_more_verdicts_than_any_judge_gives_is_left_unread() {
+    let phrases = [
+        "Assistant A is better ",
+        "Assistant A is better\n",
+        "A is better; ",
+        "A wins; ",
+        "I prefer A over B ",
+        "it is a draw, ",
+        "A is worse than B\n",
+        "[[A]] ",
+        "\\boxed{A} ",
+        "<winner>A</winner> ",
+        ". Winner: A\n",
+        "Winner\nA\n",
+    ];
+    for phrase in phrases {
+        assert_eq!(read_winner(&phrase.repeat(2000)), Err(Unread::Contradiction), "{phrase:?}");
+        assert_eq!(read_winner(&phrase.repeat(640_000 / phrase.len())), Err(Unread::TooLong), "{phrase:?}");
+    }
+    // A text may be long.
+    let long = "It names the river and the sea. ".repeat(7000);
+    assert_eq!(read_winner(&format!("{long}\n\nAssistant A is better.")), Ok(Winner::A));
+    assert_eq!(read_winner(&format!("<think>{long}</think>\n[[B]]")), Ok(Winner::B));
+}

@@ -75,7 +75,7 @@ static TAKES_BACK: LazyLock<Regex> = LazyLock::new(|| {
 static NAMES_IT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[^:=]{0,40}[:=]?[\s\[({]*$"));
 
 /// Nobody gives so many verdicts.
-const MOST_CLAIMS: usize = 500;
+pub(super) const MOST_CLAIMS: usize = 500;
 
 const QUOTES: [(char, char); 6] =
     [('"', '"'), ('“', '”'), ('«', '»'), ('„', '“'), ('「', '」'), ('『', '』')];

@@ -7,7 +7,7 @@ use regex::{Captures, Regex};
 use super::{Unread, pattern};
 
 /// Longer than any judge writes, its thoughts included; what is longer would keep a thread busy.
-const LONGEST_BYTES: usize = 1 << 20;
+const LONGEST_BYTES: usize = 256 << 10;
 
 const THINKS: &str = r"(?:<(?:(?:seed:|ant)?think|(?:ant)?thinking|reasoning|thoughts?|scratchpad)>|\[think\]|◁think▷|<\|begin_of_thought\|>|<\|channel\|>\s*(?:analysis|commentary)\b)";
 const HAS_THOUGHT: &str = r"(?:</(?:(?:seed:|ant)?think|(?:ant)?thinking|reasoning|thoughts?|scratchpad)>|\[/think\]|◁/think▷|<\|end_of_thought\|>|<\|channel\|>\s*final\s*<\|message\|>)";

@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use super::{
     Unread,
-    claim::{Claim, LastWord, is_own, settle},
+    claim::{Claim, LastWord, MOST_CLAIMS, is_own, settle},
     doubt::is_changed,
     json::{self, Entry},
     pattern,
-    sentence::sentence_start,
+    sentence::{NEAR_BYTES, sentence_start},
     text::{is_blank, plain},
 };
 
@@ -145,6 +145,9 @@ static CONCLUSION: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
+/// More sentences that look like a verdict than any judge writes. Each is looked at with what is near it.
+const MOST_SENTENCES: usize = 100;
+
 /// Keys under which judges name the winner.
 const KEYS: [&str; 12] = [
     "winner",
@@ -173,6 +176,7 @@ pub fn read_winner(text: &str) -> Result<Winner, Unread> {
     }
     let tagged: Vec<Claim<Winner>> = TAG
         .captures_iter(&text)
+        .take(MOST_CLAIMS + 1)
         .filter_map(|tag| {
             let value = line_winner(&tag["inside"])?;
             let (start, end) = (tag.get_match().start(), tag.get_match().end());
@@ -201,7 +205,7 @@ pub fn read_winner(text: &str) -> Result<Winner, Unread> {
     }
     let lines: Vec<&str> = text.lines().filter(|line| !is_blank(line)).collect();
     let (Some(first), Some(last)) = (lines.first(), lines.last()) else { return Err(Unread::Empty) };
-    let sentences = sentences(&text);
+    let sentences = sentences(&text).ok_or(Unread::Contradiction)?;
     let last_sentence = last_sentence(&text);
     // One sentence may say that each is the better in its way.
     let differ = |is_there: &dyn Fn(usize) -> bool| {
@@ -260,7 +264,7 @@ fn all(form: &Regex, text: &str) -> Vec<Claim<Winner>> {
         let core = found.name("w").or_else(|| found.name("l")).map_or(start, |name| name.start());
         Some(Claim { value: winner(&found)?, start, core, end })
     };
-    form.captures_iter(text).filter_map(claim).collect()
+    form.captures_iter(text).take(MOST_CLAIMS + 1).filter_map(claim).collect()
 }
 
 /// The winner that a form has found.
@@ -282,16 +286,19 @@ fn last_sentence(text: &str) -> usize {
     text.trim_end_matches(['.', '!', ' ', '\n']).rfind(['.', '\n', '!']).map_or(0, |end| end + 1)
 }
 
-/// Where a sentence gives a verdict, and which.
-fn sentences(text: &str) -> Vec<(usize, Winner)> {
+/// Where a sentence gives a verdict, and which; none where there are more than anybody gives.
+fn sentences(text: &str) -> Option<Vec<(usize, Winner)>> {
     let mut verdicts = Vec::new();
+    let mut left = MOST_SENTENCES;
     let named_by = |form: &'static Regex| form.captures_iter(text).map(move |found| (form, found));
     for (form, found) in named_by(&SENTENCE).chain(named_by(&BARE)).chain(named_by(&CHOICE)) {
+        left = left.checked_sub(1)?;
         let (start, end) = (found.get_match().start(), found.get_match().end());
         if NO_VERDICT.is_match(&text[end..]) {
             continue;
         }
-        let sentence = text[..start].rfind(['.', '\n', '!']).map_or(0, |end| end + 1);
+        let near = text.floor_char_boundary(start.saturating_sub(NEAR_BYTES));
+        let sentence = text[near..start].rfind(['.', '\n', '!']).map_or(near, |end| near + end + 1);
         let name = found.name("w").or_else(|| found.name("w2"));
         let is_part_of_name = !std::ptr::eq(form, &*CHOICE)
             && name.is_some_and(|name| is_part_of_name(&text[sentence..name.start()]));
@@ -308,10 +315,11 @@ fn sentences(text: &str) -> Vec<(usize, Winner)> {
     for found in WORSE.captures_iter(text).filter(|found| !found["l"].eq_ignore_ascii_case(&found["w"])) {
         let place = found.get_match().end()
             - found.get_match().as_str().trim_start_matches(|c: char| !c.is_alphanumeric()).len();
+        left = left.checked_sub(1)?;
         verdicts.extend(named(&found["w"]).map(|winner| (place, winner)));
     }
     verdicts.sort_by_key(|(place, _)| *place);
-    verdicts
+    Some(verdicts)
 }
 
 /// Whether a letter is that of something else, such as `Vitamin A` or `Plan B`: of the word before it, if that does not
