@@ -9,7 +9,10 @@ use judge::{
     parse::Winner,
     results::{Gathering, Judgement, Judgements, Said},
 };
-use store::postgres::{Database, ResultSelection, StoredJudgement};
+use store::{
+    postgres::{Database, ResultSelection, StoredJudgement},
+    storage::MAX_ANSWER_BYTES,
+};
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use crate::{answer::ApiError, process::Process, query_key::QueryKey};
@@ -34,11 +37,14 @@ impl Results {
     pub(crate) async fn gather(&self, selection: &ResultSelection) -> Result<(Gathering, u64), ApiError> {
         let (mut gathering, mut without_query) = (Gathering::default(), 0);
         let add = |stored: StoredJudgement<'_>| match keys(&stored) {
+            // Of what is refused below, no more is kept.
+            _ if gathering.label_bytes() > MAX_ANSWER_BYTES => {}
             [Some(key), _] | [None, Some(key)] => gathering.add(&judgement(&stored, &key.to_string())),
             [None, None] => without_query += 1,
         };
         let visited = self.database.visit_judgements(selection, add);
         self.process.measured(Service::Judge, "read_judgements", visited).await?;
+        check_size(gathering.label_bytes())?;
         Ok((gathering, without_query))
     }
 
@@ -51,13 +57,15 @@ impl Results {
         let mut gathering = Gathering::default();
         let add = |stored: StoredJudgement<'_>| {
             for key in keys(&stored).into_iter().flatten().map(|key| key.to_string()) {
-                if wanted.contains(&key) {
+                // Of what is refused below, no more is kept.
+                if gathering.label_bytes() <= MAX_ANSWER_BYTES && wanted.contains(&key) {
                     gathering.add(&judgement(&stored, &key));
                 }
             }
         };
         let visited = self.database.visit_judgements(selection, add);
         self.process.measured(Service::Judge, "read_judgements", visited).await?;
+        check_size(gathering.label_bytes())?;
         Ok(gathering)
     }
 
@@ -75,6 +83,17 @@ impl Results {
         });
         computed.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
+}
+
+/// Refuses a summary whose names and numbers would have more than `bytes` that an answer may.
+pub(crate) fn check_size(bytes: usize) -> Result<(), ApiError> {
+    if bytes <= MAX_ANSWER_BYTES {
+        return Ok(());
+    }
+    let reason = format!(
+        "the themes, models and metrics of the selected results would make an answer of more than {MAX_ANSWER_BYTES} bytes: narrow them by `theme`, `model_id`, `evaluation_prompt_id` or `run_id`"
+    );
+    Err(ApiError::invalid("theme", reason))
 }
 
 /// The keys of the query, that of its id first.

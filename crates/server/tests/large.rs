@@ -20,10 +20,19 @@ async fn texts_that_name_are_limited_at_the_door() {
         run[field] = value;
         run
     };
+    let evaluation = |of: &str, value: String| {
+        let mut body = json!({
+            "theme": "physics", "model_id": "gpt-4o", "evaluation_prompt_ids": [metric_id], "metadata": {"k": value},
+        });
+        body[of] = json!("physics");
+        body
+    };
     for (path, body, field) in [
         ("runs", run("name", json!(long)), "name"),
         ("runs", run("metadata", json!({"k": "m".repeat(65_536)})), "metadata"),
         ("runs", run("providers", json!({"gpt-4o": long})), "providers.gpt-4o"),
+        ("evaluate/query", evaluation("query", "m".repeat(65_536)), "metadata"),
+        ("evaluate/theme", evaluation("theme", "m".repeat(65_536)), "metadata"),
         ("queries", json!({"query": "q", "theme": long}), "theme"),
         ("evaluation-metrics", json!({"prompt": "p", "metric_type": long}), "metric_type"),
         ("outputs", json!({"output": "o", "theme": long, "model_id": "m", "query": "q"}), "theme"),
@@ -146,4 +155,60 @@ async fn pages_of_large_records_are_shorter_and_go_on() {
         }
         assert_eq!(found, ids, "limit={limit}");
     }
+}
+
+#[tokio::test]
+async fn lists_of_names_and_summaries_by_them_are_bounded_in_bytes() {
+    let served = Served::start().await;
+    let results =
+        "insert into evaluation_results (id, query_id, model_id, theme, evaluation_prompt_id, score)";
+    served
+        .execute(&format!(
+            "insert into models select 'm' || n, repeat('n', 4000), 'openai', false from generate_series(1, 2000) n;
+            insert into queries (embedding, query_text, theme)
+                select array_fill(0.5, array[384])::real[]::vector, 'q', n || repeat('t', 4000)
+                from generate_series(1, 2000) n;
+            {results} select 'r' || n, 'q', 'm' || n % 20 || repeat('m', 4000), 't' || n / 20 || repeat('t', 4000), 'p', 5
+                from generate_series(0, 999) n;"
+        ))
+        .await;
+    // Large answers wait for their turn, and are whole.
+    let models = served.get("/api/v1/models").await.data();
+    assert!(models.as_array().is_some_and(|models| models.len() > 2000));
+    let themes = served.get("/api/v1/queries/themes").await.data();
+    assert_eq!(themes.as_array().map(Vec::len), Some(2000));
+    let summary = served.get("/api/v1/results/summary").await.data();
+    assert_eq!(summary["scores"].as_array().map(Vec::len), Some(1000));
+
+    served
+        .execute(&format!(
+            "insert into models select 'x' || n, repeat('n', 4000), 'openai', false from generate_series(1, 3000) n;
+            insert into queries (embedding, query_text, theme)
+                select array_fill(0.5, array[384])::real[]::vector, 'q', n || repeat('u', 4000)
+                from generate_series(1, 3000) n;
+            {results} select 's' || n, 'q', 'm' || n % 20 || repeat('m', 4000), 'u' || n / 20 || repeat('t', 4000), 'p', 5
+                from generate_series(0, 1999) n;"
+        ))
+        .await;
+    let check = async |path: &str, field: &str, remedy: &str| {
+        let answer = served.get(path).await;
+        assert_eq!((answer.status, refused_field(&answer)), (422, field.to_owned()), "{path}");
+        assert!(answer.text.contains(remedy) && answer.text.len() < 2000, "{path}: {}", answer.text);
+    };
+    check("/api/v1/models", "models", "delete those").await;
+    check("/api/v1/queries/themes", "limit", "bytes").await;
+    // Few names, which make many groups.
+    check("/api/v1/results/summary", "theme", "narrow them by `theme`").await;
+    let narrowed = format!("/api/v1/results/summary?model_id=m1{}", "m".repeat(4000));
+    let summary = served.get(&narrowed).await.data();
+    assert_eq!(summary["scores"].as_array().map(Vec::len), Some(150));
+    // Many names.
+    served
+        .execute(&format!(
+            "{results} select 'v' || n, 'q', 'm', 'v' || n || repeat('t', 4000), 'p', 5 from generate_series(1, 5000) n;"
+        ))
+        .await;
+    check("/api/v1/results/summary?model_id=m", "theme", "narrow them by `theme`").await;
+    // A model is found whatever the others are.
+    served.post("/api/v1/models", json!({"id": "m1", "provider": "openai"})).await.data();
 }

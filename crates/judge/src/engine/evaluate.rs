@@ -219,8 +219,13 @@ impl Judging {
     }
 }
 
-/// Refuses keys that the engine itself gives outputs.
+/// Bytes of the metadata that a request or a run gives its outputs, as JSON: each of them has these.
+pub const MAX_METADATA_BYTES: usize = 64 << 10;
+
+/// Refuses keys that the engine itself gives outputs, and more than each output may carry.
 pub(crate) fn check_metadata(metadata: &Map<String, Value>) -> Result<(), RunError> {
+    let bytes = serde_json::to_vec(metadata).expect("metadata are JSON").len();
+    check_bytes("metadata", bytes, MAX_METADATA_BYTES)?;
     match OUTPUT_KEYS.iter().find(|key| metadata.contains_key(**key)) {
         Some(key) => {
             let reason = "the service says this of every output: use another name";
@@ -228,6 +233,15 @@ pub(crate) fn check_metadata(metadata: &Map<String, Value>) -> Result<(), RunErr
         }
         None => Ok(()),
     }
+}
+
+/// # Errors
+/// When `field` has more than `most` bytes.
+pub(crate) fn check_bytes(field: &str, found: usize, most: usize) -> Result<(), RunError> {
+    if found <= most {
+        return Ok(());
+    }
+    Err(RunError::refused(field, format!("expected up to {most} bytes, found {found}")))
 }
 
 /// The output that an answer to `question` becomes.

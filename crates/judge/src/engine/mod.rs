@@ -23,13 +23,15 @@ use records::Service;
 use store::{postgres::Database, storage::Storage};
 
 pub use error::{Fault, NoOutput, RunError};
-pub use evaluate::{Evaluated, Evaluation, EvaluationPlan, EvaluationRequest, FailedQuery};
+pub use evaluate::{
+    Evaluated, Evaluation, EvaluationPlan, EvaluationRequest, FailedQuery, MAX_METADATA_BYTES,
+};
 pub use metric::{PlannedMetric, Question};
 pub use models::{Models, Patience, ProviderAccess};
 pub use observer::{Observation, Observer};
 pub use sources::{RecordSource, StoredRecords};
 
-pub(crate) use evaluate::check_metadata;
+pub(crate) use evaluate::{check_bytes, check_metadata};
 
 use self::outputs::OutputStore;
 use crate::provider::Error;

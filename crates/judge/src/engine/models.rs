@@ -4,7 +4,10 @@
 use std::num::NonZeroU32;
 
 use records::Service;
-use store::postgres::{Database, RegisteredModel, Registration};
+use store::{
+    postgres::{Database, RegisteredModel, Registration},
+    storage::{MAX_ANSWER_BYTES, StorageError},
+};
 use tokio::sync::{Notify, OnceCell};
 
 use super::{error::RunError, observer::Observer};
@@ -87,10 +90,18 @@ impl Models {
     /// All that are known, by provider and id.
     ///
     /// # Errors
-    /// When PostgreSQL fails.
+    /// [`RunError::Refused`] when they are more than an answer may have; when PostgreSQL fails.
     pub async fn list(&self) -> Result<Vec<Model>, RunError> {
         let listed = self.database.registered_models();
-        let registered = self.observer.storage(Service::Judge, "list_models", listed).await?;
+        let registered = match self.observer.storage(Service::Judge, "list_models", listed).await {
+            Err(StorageError::TooLarge) => {
+                let reason = format!(
+                    "the registered models have more than {MAX_ANSWER_BYTES} bytes: delete those from table `models` that are not needed"
+                );
+                return Err(RunError::refused("models", reason));
+            }
+            listed => listed?,
+        };
         let mut models: Vec<Model> = registry::known()
             .iter()
             .filter(|known| !registered.iter().any(|model| model.id == known.id))

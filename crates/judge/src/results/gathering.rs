@@ -46,10 +46,15 @@ pub enum Said<'r> {
     },
 }
 
+/// What a group's numbers take besides its names.
+const GROUP_BYTES: usize = 256;
+
 /// Gathers judgements.
 #[derive(Debug, Default)]
 pub struct Gathering {
     places: HashMap<Box<str>, Name>,
+    /// Bytes of the names that are no query's.
+    label_bytes: usize,
     scores: Vec<Score>,
     comparisons: Vec<Comparison>,
 }
@@ -115,11 +120,16 @@ impl Gathering {
         self.scores.is_empty() && self.comparisons.is_empty()
     }
 
+    /// Bytes of the different names of themes, models, metrics, judges and runs.
+    pub fn label_bytes(&self) -> usize {
+        self.label_bytes
+    }
+
     /// Adds one. A stored score that is no finite number is none that anything can be made of: it counts as unparsed.
     pub fn add(&mut self, judgement: &Judgement<'_>) {
         let Judgement { query, model, theme, metric, judge, run, repeat, said } = *judgement;
         let [metric, theme, model, judge] = [metric, theme, model, judge].map(|name| self.name(name));
-        let query = self.name(Some(query));
+        let query = self.name_of_query(query);
         match said {
             Said::Score { score, is_out_of_range } => {
                 let is_number = score.scored().is_none_or(f64::is_finite);
@@ -138,7 +148,7 @@ impl Gathering {
 
     /// Puts all in order.
     pub fn finish(self) -> Judgements {
-        let Self { places, mut scores, mut comparisons } = self;
+        let Self { places, label_bytes: _, mut scores, mut comparisons } = self;
         let mut named: Vec<(Box<str>, Name)> = places.into_iter().collect();
         named.sort_unstable();
         let mut ranks = vec![Name(0); named.len() + 1];
@@ -170,6 +180,15 @@ impl Gathering {
 
     fn name(&mut self, name: Option<&str>) -> Name {
         let Some(name) = name else { return Name(0) };
+        let known = self.places.len();
+        let place = self.name_of_query(name);
+        if self.places.len() > known {
+            self.label_bytes += name.len();
+        }
+        place
+    }
+
+    fn name_of_query(&mut self, name: &str) -> Name {
         if let Some(place) = self.places.get(name) {
             return *place;
         }
@@ -180,6 +199,20 @@ impl Gathering {
 }
 
 impl Judgements {
+    /// About so many bytes the summaries by metric, theme and model take: each repeats the names of its group.
+    pub fn summary_bytes(&self) -> usize {
+        let length = |name| self.text(name).map_or(0, str::len);
+        let scores =
+            self.scores.chunk_by(|a, b| (a.metric, a.theme, a.model) == (b.metric, b.theme, b.model));
+        let scores = scores.map(|group| [group[0].metric, group[0].theme, group[0].model, Name(0)]);
+        let pairs = self.comparisons.chunk_by(|a, b| a.pair == b.pair);
+        let pairs = pairs.map(|group| {
+            let Pair { metric, theme, first, second } = group[0].pair;
+            [metric, theme, first, second]
+        });
+        scores.chain(pairs).map(|names| GROUP_BYTES + names.map(length).iter().sum::<usize>()).sum()
+    }
+
     pub(super) fn text(&self, name: Name) -> Option<&str> {
         let place = (name.0 as usize).checked_sub(1)?;
         Some(&self.names[place])

@@ -50,8 +50,8 @@ pub use plan::{PlannedModel, RunBudget, RunMode};
 pub use progress::{AnswerCounts, RunProgress, RunStateName, UnitCounts};
 pub use recorder::RecorderState;
 pub use request::{
-    DEFAULT_JUDGE, DEFAULT_LIMIT, MAX_JUDGES, MAX_METADATA_BYTES, MAX_METRICS, MAX_MODELS, MAX_QUERIES,
-    MAX_REPEATS, NamedModel, RunQueries, RunRequest,
+    DEFAULT_JUDGE, DEFAULT_LIMIT, MAX_JUDGES, MAX_METRICS, MAX_MODELS, MAX_QUERIES, MAX_REPEATS, NamedModel,
+    RunQueries, RunRequest,
 };
 pub use shutdown::Shutdown;
 pub use watch::{RunWatch, SeenRun};
@@ -59,11 +59,10 @@ pub use watch::{RunWatch, SeenRun};
 use self::{
     plan::{RunPlan, plan_of},
     recorder::Pulse,
-    request::check_bytes,
     watch::WatchedRuns,
 };
 use crate::engine::{
-    Judging, PlannedMetric, Question, RunError, check_metadata, judgement, metric::find_metrics,
+    Judging, PlannedMetric, Question, RunError, check_bytes, judgement, metric::find_metrics,
 };
 
 /// The runs of a database, and the judge that works on them. Cheap to clone.
@@ -314,7 +313,6 @@ impl Runs {
 
     /// Finds everything that a run names.
     async fn plan(&self, request: &RunRequest) -> Result<(RunPlan, Vec<RunQuery>), RunError> {
-        check_metadata(&request.metadata)?;
         let models = self.planned("models", &request.models).await?;
         let judges = self.planned("judge_models", &request.judges).await?;
         if request.mode == RunMode::Pairwise && models.len() < 2 {

@@ -8,7 +8,7 @@ use store::storage::Selection;
 use uuid::Uuid;
 
 use super::plan::{RunBudget, RunMode};
-use crate::engine::RunError;
+use crate::engine::{RunError, check_bytes, check_metadata};
 
 /// A run to make, but for what has to be found.
 #[derive(Clone, Debug)]
@@ -77,8 +77,6 @@ pub const MAX_JUDGES: usize = 10;
 pub const MAX_METRICS: usize = 100;
 /// Times that a judge is asked the same.
 pub const MAX_REPEATS: u32 = 100;
-/// Bytes of a run's metadata, as JSON: each of its outputs has them.
-pub const MAX_METADATA_BYTES: usize = 64 << 10;
 
 impl NamedModel {
     /// `ids`, each with its provider, if `providers` has one.
@@ -118,8 +116,7 @@ impl RunRequest {
     /// [`RunError::Refused`] with the field.
     pub(super) fn check(&self) -> Result<(), RunError> {
         check_bytes("name", self.name.as_ref().map_or(0, String::len), MAX_LABEL_BYTES)?;
-        let metadata = serde_json::to_vec(&self.metadata).expect("metadata are JSON").len();
-        check_bytes("metadata", metadata, MAX_METADATA_BYTES)?;
+        check_metadata(&self.metadata)?;
         match &self.queries {
             RunQueries::Ids(ids) => check_ids("query_ids", ids.iter(), MAX_QUERIES)?,
             RunQueries::Selected { limit, .. } => {
@@ -136,15 +133,6 @@ impl RunRequest {
         }
         self.budget.check()
     }
-}
-
-/// # Errors
-/// When `field` has more than `most` bytes.
-pub(super) fn check_bytes(field: &str, found: usize, most: usize) -> Result<(), RunError> {
-    if found <= most {
-        return Ok(());
-    }
-    Err(RunError::refused(field, format!("expected up to {most} bytes, found {found}")))
 }
 
 fn check_ids<'i>(

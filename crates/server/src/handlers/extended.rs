@@ -128,7 +128,9 @@ pub(crate) async fn categories<R: Resource>(
     State(records): State<Records<R>>,
 ) -> Result<Answer<Enveloped, Vec<R::Category>>> {
     let categories = records.categories().await?;
-    Ok(Answer::new(categories.into_iter().map(R::Category::from).collect(), "listed"))
+    let bytes = categories.iter().map(|counted| 64 + counted.category.as_ref().map_or(0, String::len)).sum();
+    answered(records.process(), bytes, "listed", || categories.into_iter().map(R::Category::from).collect())
+        .await
 }
 
 /// Writes records as lines of JSON, newest first.

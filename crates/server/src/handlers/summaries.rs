@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::{
     answer::{Answer, ApiError, Enveloped},
     request::{Body, Both, Parameters, Refused, TwoSegments},
-    results::Results,
+    results::{Results, check_size},
     wire::{
         AgreementRequest, Labels, MethodParameters, ResultFilters, ShownAgreement, ShownComparison,
         ShownPair, ShownRunComparison, ShownScores, ShownScoresAgree, ShownSummary, ShownWinnersAgree,
@@ -30,20 +30,21 @@ pub(crate) async fn summarize(
     let (gathering, without_query) = results.gather(&filters.into_selection()?).await?;
     let method = MethodParameters { repeats, seed }.method();
     let summary = results.compute([gathering], move |[judgements]| {
+        check_size(judgements.summary_bytes())?;
         let compared = models
             .map(|(first, second)| compare_models(&judgements, &first, &second, &method))
             // Nothing is compared where nobody asks for it.
             .unwrap_or_default();
-        ShownSummary {
+        Ok::<_, ApiError>(ShownSummary {
             repeats,
             seed,
             without_query,
             scores: summarize_scores(&judgements, &method).into_iter().map(ShownScores::from).collect(),
             pairs: summarize_pairs(&judgements, &method).into_iter().map(ShownPair::from).collect(),
             comparisons: compared.into_iter().map(ShownComparison::from).collect(),
-        }
+        })
     });
-    Ok(Answer::new(summary.await, "summarized"))
+    Ok(Answer::new(summary.await?, "summarized"))
 }
 
 /// Compares two runs on the queries that they share.
@@ -66,7 +67,12 @@ pub(crate) async fn compare_runs(
     }
     let gathered: [_; 2] = gathered.try_into().expect("both were gathered");
     let method = parameters.method();
-    let compared = results.compute(gathered, move |[a, b]| compare_selections(&a, &b, &method)).await;
+    let compared = results.compute(gathered, move |[a, b]| {
+        // Each metric and model is a group of one of both at least.
+        check_size(a.summary_bytes().saturating_add(b.summary_bytes()))?;
+        Ok::<_, ApiError>(compare_selections(&a, &b, &method))
+    });
+    let compared = compared.await?;
     let comparison = ShownRunComparison {
         run_a: first,
         run_b: second,

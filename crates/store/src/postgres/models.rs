@@ -1,11 +1,20 @@
 //! The models that were registered: `models`, which is in PostgreSQL whatever keeps the outputs.
 
+use futures_util::TryStreamExt as _;
 use records::Service;
 
-use super::{Database, failure::Failing, unnamed::on};
+use super::{
+    Database,
+    bounded::{AnswerSize, overrun},
+    failure::Failing,
+    unnamed::on,
+};
 use crate::storage::{StorageError, check_text};
 
 const FAILING: Failing = Failing(Service::Judge);
+
+/// What a model takes in an answer besides its texts.
+const ROW_BYTES: usize = 80;
 
 /// A model that was registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,13 +39,23 @@ pub enum Registration {
 }
 
 impl Database {
-    /// All registered models, by id.
+    /// All registered models, by id. Large answers wait for their turn.
     ///
     /// # Errors
-    /// When the statement fails.
+    /// [`StorageError::TooLarge`] when they have more bytes than an answer may; when the statement fails.
     pub async fn registered_models(&self) -> Result<Vec<RegisteredModel>, StorageError> {
+        match self.models_within(AnswerSize::Small).await {
+            Err(StorageError::TooLarge) => {
+                let _turn = self.begin_large().await;
+                self.models_within(AnswerSize::Large).await
+            }
+            listed => listed,
+        }
+    }
+
+    async fn models_within(&self, size: AnswerSize) -> Result<Vec<RegisteredModel>, StorageError> {
         self.in_service(FAILING, "list models", async |connection| {
-            let models = sqlx::query_as!(
+            let mut rows = sqlx::query_as!(
                 RegisteredModel,
                 r#"
             select id, name, provider, is_judge_compatible
@@ -44,8 +63,15 @@ impl Database {
             order by id collate "C"
             "#
             )
-            .fetch_all(on(connection))
-            .await?;
+            .fetch(on(connection));
+            let (mut models, mut bytes) = (Vec::new(), 0);
+            while let Some(model) = rows.try_next().await? {
+                bytes += ROW_BYTES + model.id.len() + model.name.len() + model.provider.len();
+                if bytes > size.most_bytes() {
+                    return Err(overrun(size.most_bytes()));
+                }
+                models.push(model);
+            }
             Ok(models)
         })
         .await

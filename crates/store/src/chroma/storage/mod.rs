@@ -128,13 +128,25 @@ impl Storage for ChromaStorage {
 
     async fn categories(&self) -> Result<Vec<CategoryCount>, StorageError> {
         let key = self.service.category_key();
-        let count = |counts: &mut BTreeMap<String, u64>, row: row::Row| {
-            if let Some(category) = column_text(self.service, key, &row.metadata) {
-                *counts.entry(category).or_insert(0) += 1;
+        // What would be more than an answer may have is not kept either.
+        let count = |(counts, bytes): &mut (BTreeMap<String, u64>, usize), row: row::Row| {
+            let Some(category) = column_text(self.service, key, &row.metadata) else { return };
+            match counts.get_mut(&category) {
+                Some(count) => *count += 1,
+                None => {
+                    *bytes = bytes.saturating_add(category.len());
+                    if *bytes <= MAX_ANSWER_BYTES {
+                        counts.insert(category, 1);
+                    }
+                }
             }
         };
         let columns = Columns { metadatas: true, ..Columns::default() };
-        let counts = self.scan(&Selection::default(), columns, "count the categories", count).await?;
+        let (counts, bytes) =
+            self.scan(&Selection::default(), columns, "count the categories", count).await?;
+        if bytes > MAX_ANSWER_BYTES {
+            return Err(StorageError::TooLarge);
+        }
         Ok(counts
             .into_iter()
             .map(|(category, records)| CategoryCount { category: Some(category), records })

@@ -111,12 +111,21 @@ impl PostgresStorage {
         statement: Statement,
         operation: &'static str,
     ) -> Result<Vec<Record>, StorageError> {
-        match self.rows(&statement, AnswerSize::Small, operation).await {
-            Ok(rows) => self.read(&rows, operation),
+        self.rows_in_turn(&statement, operation, |rows| self.read(rows, operation)).await
+    }
+
+    /// What `read` makes of the rows that `statement` answers. Large answers wait for their turn.
+    async fn rows_in_turn<T>(
+        &self,
+        statement: &Statement,
+        operation: &'static str,
+        read: impl Fn(&[PgRow]) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        match self.rows(statement, AnswerSize::Small, operation).await {
+            Ok(rows) => read(&rows),
             Err(StorageError::TooLarge) => {
                 let _turn = self.database.begin_large().await;
-                let rows = self.rows(&statement, AnswerSize::Large, operation).await?;
-                self.read(&rows, operation)
+                read(&self.rows(statement, AnswerSize::Large, operation).await?)
             }
             Err(error) => Err(error),
         }
@@ -277,12 +286,14 @@ impl Storage for PostgresStorage {
     async fn categories(&self) -> Result<Vec<CategoryCount>, StorageError> {
         const OPERATION: &str = "list categories";
         let statement = statements::count_categories(&self.table, self.service().category_key());
-        let rows = self.rows(&statement, AnswerSize::Large, OPERATION).await?;
         let read = |row: &PgRow| {
             let records = row.try_get::<i64, _>("records")?.unsigned_abs();
             Ok(CategoryCount { category: row.try_get("category")?, records })
         };
-        rows.iter().map(read).collect::<sqlx::Result<_>>().map_err(self.failing.to(OPERATION))
+        let read = |rows: &[PgRow]| {
+            rows.iter().map(read).collect::<sqlx::Result<_>>().map_err(self.failing.to(OPERATION))
+        };
+        self.rows_in_turn(&statement, OPERATION, read).await
     }
 
     async fn search(&self, search: &Search) -> Result<Vec<Hit>, StorageError> {
