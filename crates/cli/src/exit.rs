@@ -114,6 +114,8 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
             // Most errors have no remedy on the command line.
             text = format!("{text}{colon}{cause}{}", remedy::of(error).unwrap_or_default());
             last = cause;
+        } else if let Some(remedy) = remedy::of(error) {
+            text.push_str(&remedy);
         }
     }
     text

@@ -10,6 +10,9 @@ use crate::settings::table::{DATABASE_URL, PANOPTICON_DATA_DIR, PANOPTICON_MODEL
 
 /// The text to append to the message of `error` itself, without its causes.
 pub(crate) fn of(error: &(dyn Error + 'static)) -> Option<String> {
+    if let Some(remedy) = store::tls::remedy(error) {
+        return Some(format!(": {remedy}"));
+    }
     if let Some(error) = downcast::<SetupError>(error) {
         return of_setup(error);
     }
@@ -91,6 +94,18 @@ mod tests {
             migrate::Error::Store { operation: "read", table: "t".to_owned(), source: Box::new(own()) };
         assert_eq!(Failure::from(boxed).message(), format!("failed to read table `t`: {text}"));
         assert_eq!(Failure::from(upkeep::doctor::ExamineError::Store(own())).message(), text);
+    }
+
+    #[test]
+    fn certificate_of_postgresql_without_a_name_that_counts_is_named_with_what_to_do() {
+        use rustls::{CertificateError, Error, pki_types::ServerName};
+        let expected = ServerName::try_from("localhost").expect("a name");
+        let rejected = CertificateError::NotValidForNameContext { expected, presented: Vec::new() };
+        let source = sqlx::Error::Io(std::io::Error::other(Error::InvalidCertificate(rejected)));
+        let error = store::Error::Connect { address: "localhost:5432/d".to_owned(), source };
+        let text = chain(&error);
+        assert_eq!(text.matches("-addext subjectAltName=DNS:HOST").count(), 1, "{text}");
+        assert!(text.contains("check DATABASE_URL"), "{text}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! owner trusts this very certificate (`SSL_CERT_FILE`), other TLS libraries take it then, and webpki does not.
 
 use std::{
+    fmt,
     fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
@@ -147,6 +148,48 @@ impl Verifier {
     }
 }
 
+/// A certificate that has names only where they do not count. Every error of a connection ends with these words.
+#[derive(thiserror::Error)]
+#[error("{NAMELESS}")]
+struct Nameless;
+
+/// rustls shows what is not its own by this.
+impl fmt::Debug for Nameless {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(NAMELESS)
+    }
+}
+
+const NAMELESS: &str = "the certificate has no subjectAltName, and its common name (CN) does not count: make it again with `-addext subjectAltName=DNS:HOST` (`IP:…` for an address)";
+
+/// Whether the certificate was refused since it has no name that counts.
+pub(crate) fn is_nameless(rejected: &CertificateError) -> bool {
+    matches!(rejected, CertificateError::Other(OtherError(error)) if error.is::<Nameless>())
+}
+
+fn is_for_no_name(error: &Error) -> bool {
+    let Error::InvalidCertificate(CertificateError::NotValidForNameContext { presented, .. }) = error else {
+        return false;
+    };
+    presented.is_empty()
+}
+
+/// `error` in the words that say what to do.
+fn nameless(error: Error) -> Error {
+    match is_for_no_name(&error) {
+        true => CertificateError::Other(OtherError(Arc::new(Nameless))).into(),
+        false => error,
+    }
+}
+
+/// What helps where another verifier than ours, that of PostgreSQL's driver, refuses a certificate, of which `error` is the
+/// error itself.
+pub fn remedy(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    let inner = inner.and_then(|error| error.downcast_ref::<Error>());
+    error.downcast_ref::<Error>().or(inner).filter(|error| is_for_no_name(error)).map(|_| NAMELESS)
+}
+
 /// Whether nobody but the certificate itself vouches for it. webpki looks at its dates before this.
 fn is_about_issuer(error: &Error) -> bool {
     match error {
@@ -172,10 +215,10 @@ impl ServerCertVerifier for Verifier {
         match verified {
             // That the server has its key too, the signature of the handshake shows.
             Err(error) if is_about_issuer(&error) && self.trusted.iter().any(|own| own == end_entity) => {
-                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-                Ok(ServerCertVerified::assertion())
+                let named = verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name);
+                named.map(|()| ServerCertVerified::assertion()).map_err(nameless)
             }
-            verified => verified,
+            verified => verified.map_err(nameless),
         }
     }
 
@@ -199,5 +242,43 @@ impl ServerCertVerifier for Verifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.web_pki.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// For `CN=localhost`, without a subjectAltName, until 2126.
+    const NAMELESS_PEM: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBgDCCASWgAwIBAgIUBzyvTkQZ9adpRkelgm7GEtoIpK0wCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyOTIzMTkwMVoYDzIxMjYxMTA1
+MjMxOTAxWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAATftA6xyDv6KxgYsBBWBlRrU5kKVciPZw7+xzzYy5Rc490xD7ccAe/U
+7rJ3gqwk3wXvvb86d+7goTJ9IEoTi4Wko1MwUTAdBgNVHQ4EFgQUWCTCX0p3Aw7C
+2gg4RfMuRW/R1WAwHwYDVR0jBBgwFoAUWCTCX0p3Aw7C2gg4RfMuRW/R1WAwDwYD
+VR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNJADBGAiEAxSec5UmSnZu+VnD9J8Gz
+X5t/IUMobZInUJsqZ3ul6FICIQCN87Fvd4HWBhdIklFBEgFnxZ5SrGVHtwnoNn2S
+DN/QLQ==
+-----END CERTIFICATE-----";
+
+    #[test]
+    fn certificate_with_a_common_name_alone_is_refused_with_what_to_do() {
+        let own = CertificateDer::from_pem_slice(NAMELESS_PEM.as_bytes()).expect("a certificate");
+        let mut roots = RootCertStore::empty();
+        roots.add(own.clone()).expect("a certificate");
+        let provider = Arc::new(ring::default_provider());
+        let verifier = Verifier::new(roots, vec![own.clone()], provider).expect("it verifies");
+        let name = ServerName::try_from("localhost").expect("a name");
+        let error = verifier.verify_server_cert(&own, &[], &name, &[], UnixTime::now()).expect_err("no name");
+        let words = error.to_string();
+        assert!(words.contains("has no subjectAltName") && words.contains("-addext"), "{words}");
+        assert!(matches!(&error, Error::InvalidCertificate(rejected) if is_nameless(rejected)));
+        // As the verifier of the driver has it.
+        let error = verify_server_name(&ParsedCertificate::try_from(&own).expect("it parses"), &name);
+        let error = io::Error::other(error.expect_err("no name"));
+        assert_eq!(remedy(&error), Some(NAMELESS));
+        assert_eq!(remedy(&io::Error::other("another")), None);
     }
 }

@@ -105,29 +105,29 @@ impl Connection {
         self.exists(&request).await
     }
 
-    /// One page of a tenant's databases. API v2 since 0.6; 0.5 answers with 405.
+    /// One page of a tenant's databases, and how many bytes it had. API v2 since 0.6; 0.5 answers with 405.
     pub(crate) async fn databases(
         &self,
         tenant: &str,
         offset: usize,
         limit: usize,
-    ) -> Result<Vec<Database>, Error> {
+    ) -> Result<(Vec<Database>, usize), Error> {
         let operation = format!("list the databases of tenant `{tenant}`");
         let path = vec!["api", "v2", "tenants", tenant, "databases"];
-        self.ask(&Request { query: paging(offset, limit), ..Request::get(&operation, path) }).await
+        self.ask_sized(&Request { query: paging(offset, limit), ..Request::get(&operation, path) }).await
     }
 
-    /// One page of a database's collections. A database that does not exist has none.
+    /// One page of a database's collections, and how many bytes it had. A database that does not exist has none.
     pub(crate) async fn collections(
         &self,
         scope: &Scope,
         offset: usize,
         limit: usize,
-    ) -> Result<Vec<CollectionEntry>, Error> {
+    ) -> Result<(Vec<CollectionEntry>, usize), Error> {
         let operation = format!("list the collections of database `{}`", scope.database);
         let mut request = self.in_scope(&operation, scope, vec!["collections"]);
         request.query.extend(paging(offset, limit));
-        self.ask(&request).await
+        self.ask_sized(&request).await
     }
 
     /// How many records the collection has.
@@ -200,8 +200,14 @@ impl Connection {
     }
 
     pub(crate) async fn ask<T: DeserializeOwned>(&self, request: &Request<'_>) -> Result<T, Error> {
+        self.ask_sized(request).await.map(|(answer, _)| answer)
+    }
+
+    /// The answer, and how many bytes it had.
+    async fn ask_sized<T: DeserializeOwned>(&self, request: &Request<'_>) -> Result<(T, usize), Error> {
         let answer = self.client.send(request).await?;
-        decode(&self.client, request, &answer)
+        let size_bytes = answer.len();
+        Ok((decode(&self.client, request, &answer)?, size_bytes))
     }
 
     async fn exists(&self, request: &Request<'_>) -> Result<bool, Error> {

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::tls;
+
 /// An operation on a Chroma server failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -119,6 +121,18 @@ pub enum Error {
         /// What we would have held.
         limit_bytes: usize,
     },
+    /// A listing has more than any server's, or no end.
+    #[error(
+        "failed to {operation}: {address} lists more than {limit}, which no server has: check the URL, or name the database"
+    )]
+    Endless {
+        /// What was tried.
+        operation: String,
+        /// The server.
+        address: String,
+        /// What would have been enough.
+        limit: String,
+    },
     /// An answer is not what the API promises.
     #[error("failed to {operation}: the answer of {address} cannot be read")]
     Decode {
@@ -190,6 +204,10 @@ impl Error {
             rustls::Error::InvalidCertificate(rejected) => Some(rejected),
             _ => None,
         });
+        if rejected.is_some_and(tls::is_nameless) {
+            // The error says it itself.
+            return None;
+        }
         let Some(rejected) = rejected else {
             let is_plain = causes(source)
                 .any(|cause| matches!(cause.downcast_ref(), Some(rustls::Error::InvalidMessage(_))));
@@ -201,9 +219,6 @@ impl Error {
         Some(match rejected {
             Rejected::Expired | Rejected::ExpiredContext { .. } | Rejected::NotValidYet | Rejected::NotValidYetContext { .. } => {
                 "the certificate is not valid today: renew it, or set the clock right".to_owned()
-            }
-            Rejected::NotValidForNameContext { presented, .. } if presented.is_empty() => {
-                "the certificate has no subjectAltName, and its common name (CN) does not count: make it again with `-addext subjectAltName=DNS:HOST` (`IP:…` for an address)".to_owned()
             }
             Rejected::NotValidForName | Rejected::NotValidForNameContext { .. } => {
                 "the certificate is for another name: use the name that it has (subjectAltName), or make one with `-addext subjectAltName=DNS:HOST`".to_owned()

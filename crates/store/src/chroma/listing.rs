@@ -1,6 +1,9 @@
 //! What a server lists: databases and collections.
 
+use std::time::Duration;
+
 use chroma::{Collection, DEFAULT_DATABASE};
+use tokio::time::Instant;
 
 use super::{
     api::{Api, Scope},
@@ -17,6 +20,42 @@ const LISTING_PAGE: usize = 100;
 /// How often a listing of several pages is tried until two in a row agree.
 const LISTING_ATTEMPTS: u32 = 5;
 
+/// Databases and collections of one listing: far more than servers have.
+const LISTED: usize = 200_000;
+/// Bytes of the answers that list them, all together.
+const LISTED_BYTES: usize = 256 << 20;
+/// How long a listing takes at most. Each answer has its own limit.
+const LISTING_TIME: Duration = Duration::from_secs(600);
+
+/// What a listing may still take.
+struct ListingLimits {
+    left: usize,
+    left_bytes: usize,
+    until: Instant,
+}
+
+impl ListingLimits {
+    fn new() -> Self {
+        Self { left: LISTED, left_bytes: LISTED_BYTES, until: Instant::now() + LISTING_TIME }
+    }
+
+    /// Counts a page of so many entries and bytes.
+    fn take(&mut self, entries: usize, bytes: usize) -> Result<(), String> {
+        let left = (self.left.checked_sub(entries), self.left_bytes.checked_sub(bytes));
+        let (Some(left), Some(left_bytes)) = left else {
+            return Err(match left.0 {
+                None => format!("{LISTED} databases and collections"),
+                Some(_) => format!("{LISTED_BYTES} bytes of databases and collections"),
+            });
+        };
+        (self.left, self.left_bytes) = (left, left_bytes);
+        if Instant::now() > self.until {
+            return Err(format!("it can in {} s", LISTING_TIME.as_secs()));
+        }
+        Ok(())
+    }
+}
+
 impl ChromaServer {
     /// All collections, ordered by tenant, database, name and id: of the database that was named, else of all
     /// databases of the tenant that the server lists. No server lists tenants, so those of others than
@@ -24,7 +63,7 @@ impl ChromaServer {
     /// `default_database` alone, which [`warnings`](Self::warnings) say.
     ///
     /// # Errors
-    /// What the server fails with; [`Error::Unstable`] when collections keep coming or going while they are listed.
+    /// What the server fails with; [`Error::Endless`] when it lists more than any has; [`Error::Unstable`] when collections keep coming or going while they are listed.
     pub async fn collections(&self) -> Result<Vec<Collection>, Error> {
         let databases = match &self.database {
             Some(database) => vec![database.clone()],
@@ -33,10 +72,11 @@ impl ChromaServer {
                 None => vec![DEFAULT_DATABASE.to_owned()],
             },
         };
+        let mut limits = ListingLimits::new();
         let mut collections = Vec::new();
         for database in databases {
             let scope = Scope { tenant: self.tenant.clone(), database };
-            for entry in self.entries(&scope).await? {
+            for entry in self.entries(&scope, &mut limits).await? {
                 collections.push(self.collection(&scope, entry)?);
             }
         }
@@ -50,13 +90,21 @@ impl ChromaServer {
             return Ok(None);
         }
         let mut names = Vec::new();
+        let mut limits = ListingLimits::new();
         loop {
             match self.connection.databases(&self.tenant, names.len(), LISTING_PAGE).await {
                 // One that ignores the offset gives the first page for ever.
-                Ok(page) if page.first().is_none_or(|first| names.contains(&first.name)) => {
+                Ok((page, _)) if page.first().is_none_or(|first| names.contains(&first.name)) => {
                     return Ok(Some(names));
                 }
-                Ok(page) => names.extend(page.into_iter().map(|database| database.name)),
+                Ok((page, bytes)) => {
+                    limits.take(page.len(), bytes).map_err(|limit| Error::Endless {
+                        operation: format!("list the databases of tenant `{}`", self.tenant),
+                        address: self.address().to_owned(),
+                        limit,
+                    })?;
+                    names.extend(page.into_iter().map(|database| database.name));
+                }
                 Err(Error::Status { status: 404 | 405, .. }) => return Ok(None),
                 Err(Error::Refused { status: 403, .. }) => {
                     let own = self.connection.identity().await?.databases;
@@ -69,13 +117,17 @@ impl ChromaServer {
     }
 
     /// The entries of one database: listed until two listings agree, where one page does not hold them.
-    async fn entries(&self, scope: &Scope) -> Result<Vec<CollectionEntry>, Error> {
-        let mut entries = self.entries_once(scope).await?;
+    async fn entries(
+        &self,
+        scope: &Scope,
+        limits: &mut ListingLimits,
+    ) -> Result<Vec<CollectionEntry>, Error> {
+        let mut entries = self.entries_once(scope, limits).await?;
         for _ in 0..LISTING_ATTEMPTS {
             if entries.len() < LISTING_PAGE {
                 return Ok(entries);
             }
-            let again = self.entries_once(scope).await?;
+            let again = self.entries_once(scope, limits).await?;
             if again.iter().map(|entry| &entry.id).eq(entries.iter().map(|entry| &entry.id)) {
                 return Ok(again);
             }
@@ -85,10 +137,19 @@ impl ChromaServer {
         Err(Error::Unstable { operation, address: self.address().to_owned(), attempts: LISTING_ATTEMPTS })
     }
 
-    async fn entries_once(&self, scope: &Scope) -> Result<Vec<CollectionEntry>, Error> {
+    async fn entries_once(
+        &self,
+        scope: &Scope,
+        limits: &mut ListingLimits,
+    ) -> Result<Vec<CollectionEntry>, Error> {
         let mut entries: Vec<CollectionEntry> = Vec::new();
         loop {
-            let page = self.connection.collections(scope, entries.len(), LISTING_PAGE).await?;
+            let (page, bytes) = self.connection.collections(scope, entries.len(), LISTING_PAGE).await?;
+            limits.take(page.len(), bytes).map_err(|limit| Error::Endless {
+                operation: format!("list the collections of database `{}`", scope.database),
+                address: self.address().to_owned(),
+                limit,
+            })?;
             let before = entries.len();
             entries.extend(page);
             // Before 0.4.15 limit and offset are ignored: each page is the first.
@@ -130,5 +191,24 @@ impl ChromaServer {
             metadata,
             warnings,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listing_ends_at_its_limits_of_entries_bytes_and_time() {
+        let mut limits = ListingLimits::new();
+        limits.take(LISTED, LISTED_BYTES).expect("no more than there may be");
+        limits.take(0, 0).expect("nothing is always possible");
+        let limit = limits.take(1, 0).expect_err("one more");
+        assert_eq!(limit, format!("{LISTED} databases and collections"));
+        let limit = limits.take(0, 1).expect_err("a byte more");
+        assert_eq!(limit, format!("{LISTED_BYTES} bytes of databases and collections"));
+        let mut late = ListingLimits { until: Instant::now(), ..ListingLimits::new() };
+        late.until -= Duration::from_millis(1);
+        assert_eq!(late.take(1, 1).expect_err("it is over"), "it can in 600 s");
     }
 }
