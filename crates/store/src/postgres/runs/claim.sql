@@ -1,7 +1,9 @@
+-- Claims up to $3 tasks of kind $5 for worker $2; or reads task $7, which the worker has claimed before.
 with chosen as (
     select task
     from run_tasks
-    where run_id = $1
+    where $7::bigint is null
+        and run_id = $1
         and state = 'ready'
         and kind = $5
         and not exists (
@@ -22,22 +24,26 @@ with chosen as (
     from chosen
     where tasks.run_id = $1 and tasks.task = chosen.task
     returning tasks.*
+), found as (
+    select * from claimed
+    union all
+    select * from run_tasks where run_id = $1 and task = $7 and worker = $2 and state = 'ready'
 )
-select claimed.task as "task!",
-    claimed.kind as "kind!",
-    claimed.query as "query?",
-    claimed.model as "model?",
-    claimed.opponent,
-    claimed.swapped as "swapped?",
-    claimed.metric,
-    claimed.judge,
-    claimed.repeat,
-    claimed.claims as "claims?",
-    claimed.attempts as "attempts?",
+select found.task as "task!",
+    found.kind as "kind!",
+    found.query as "query?",
+    found.model as "model?",
+    found.opponent,
+    found.swapped as "swapped?",
+    found.metric,
+    found.judge,
+    found.repeat,
+    found.claims as "claims?",
+    found.attempts as "attempts?",
     -- What the texts have together; then they are read if that is no more than what is asked for.
     sizes.bytes as "bytes!",
-    case when sizes.bytes <= $6 then claimed.answer_text end as "answer_text?",
-    case when sizes.bytes <= $6 then claimed.answer_metadata end as "answer_metadata?",
+    case when sizes.bytes <= $6 then found.answer_text end as "answer_text?",
+    case when sizes.bytes <= $6 then found.answer_metadata end as "answer_metadata?",
     case when sizes.bytes <= $6 then queries.query_id end as "query_id?",
     case when sizes.bytes <= $6 then queries.query_text end as "query_text?",
     case when sizes.bytes <= $6 then queries.theme end as "theme?",
@@ -48,22 +54,22 @@ select claimed.task as "task!",
     case when sizes.bytes <= $6 then opponents.answer_text end as "opponent_text?",
     case when sizes.bytes <= $6 then opponents.output_id end as "opponent_output_id?",
     case when sizes.bytes <= $6 then opponents.reason end as "opponent_reason?"
-from claimed
+from found
 -- What is claimed is given to the worker, whatever it lacks: else nobody would ever end it.
-left join run_queries as queries on queries.run_id = $1 and queries.query = claimed.query
+left join run_queries as queries on queries.run_id = $1 and queries.query = found.query
 -- Answers are numbered by query and model.
 left join run_tasks as answers
-    on claimed.kind = 'judgement'
+    on found.kind = 'judgement'
     and answers.run_id = $1
-    and answers.task = claimed.query::bigint * $4::bigint + claimed.model
+    and answers.task = found.query::bigint * $4::bigint + found.model
 left join run_tasks as opponents
-    on claimed.opponent is not null
+    on found.opponent is not null
     and opponents.run_id = $1
-    and opponents.task = claimed.query::bigint * $4::bigint + claimed.opponent
+    and opponents.task = found.query::bigint * $4::bigint + found.opponent
 cross join lateral (
     select
-        coalesce(octet_length(claimed.answer_text), 0)::bigint
-        + coalesce(octet_length(claimed.answer_metadata), 0)
+        coalesce(octet_length(found.answer_text), 0)::bigint
+        + coalesce(octet_length(found.answer_metadata), 0)
         + coalesce(octet_length(queries.query_text), 0)
         + coalesce(octet_length(queries.theme), 0)
         + coalesce(octet_length(queries.reference), 0)
@@ -72,4 +78,4 @@ cross join lateral (
         + coalesce(octet_length(opponents.answer_text), 0)
         + coalesce(octet_length(opponents.reason), 0) as bytes
 ) as sizes
-order by claimed.task
+order by found.task

@@ -250,12 +250,14 @@ impl Database {
         self.in_service(FAILING, "read a run's task", async |connection| {
             let row = sqlx::query_file_as!(
                 ClaimedRow,
-                "src/postgres/runs/claimed.sql",
+                "src/postgres/runs/claim.sql",
                 run,
                 worker,
-                number,
+                0,
                 i64::from(models),
-                i64::MAX
+                "",
+                i64::MAX,
+                Some(number)
             )
             .fetch_optional(on(connection))
             .await?;
@@ -284,7 +286,8 @@ async fn claim(
         whole(limit as u64),
         i64::from(models),
         kind.as_str(),
-        CLAIMED_BYTES
+        CLAIMED_BYTES,
+        None::<i64>
     )
     .fetch_all(on(connection))
     .await?;
