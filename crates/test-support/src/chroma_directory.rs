@@ -1,4 +1,4 @@
-//! Chroma directories to read: copies of the shared fixtures and of the project's own sample.
+//! Chroma directories for tests: copies of the shared fixtures and of the project's sample.
 
 use std::{
     fs,
@@ -14,18 +14,18 @@ pub(crate) fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Unpacks the fixture archive `name` into a folder of the test's own: one of the project's (such as `small-1.5.9`) or a
-/// shared one (such as `1.5.9`). `None`, said on standard output, where the shared fixtures are not beside the project.
+/// Unpacks the fixture archive `name` into a temporary folder: one of the project (such as `small-1.5.9`) or a shared one
+/// (such as `1.5.9`). A skip and `None` if the shared fixtures are not next to the project.
 pub fn fixture(name: &str) -> Option<TempDir> {
     let folders = ["crates/chroma/testdata/fixtures", "../shared/chroma/fixtures"];
     let [own, archive] = folders.map(|folder| workspace().join(folder).join(format!("{name}.tar.gz")));
     let archive = if own.is_file() { own } else { archive };
     if !archive.is_file() {
-        skip(&format!("needs the shared fixture {name}.tar.gz beside the project"));
+        skip(&format!("needs the shared fixture {name}.tar.gz next to the project"));
         return None;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
-    // `tar` keeps the holes of sparse files, which some fixtures have.
+    // `tar` preserves sparse files, which some fixtures have.
     let status = Command::new("tar").arg("-xzSf").arg(&archive).arg("-C").arg(folder.path()).status();
     assert!(status.expect("tar runs").success(), "{} unpacks", archive.display());
     Some(folder)

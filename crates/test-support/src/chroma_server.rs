@@ -1,5 +1,5 @@
-//! A real Chroma server on a directory, without Chroma's Python: its wheel holds the whole server as one extension
-//! module, which any Python 3.9 or newer can run.
+//! A real Chroma server on a directory, without Chroma's Python: its wheel contains the server as one extension module,
+//! which any Python 3.9 or newer can run.
 
 use std::{
     fs,
@@ -33,7 +33,7 @@ const WHEEL: Wheel = Wheel {
     python: None,
 };
 
-/// Before metadata could be lists (1.5), and the oldest release line whose server needs nothing but its wheel.
+/// A release before list metadata (1.5), of the oldest release line whose server needs only its wheel.
 const OLDER_WHEEL: Wheel = Wheel {
     version: "1.0.20",
     sha256: &[
@@ -46,7 +46,7 @@ const OLDER_WHEEL: Wheel = Wheel {
     ..WHEEL
 };
 
-/// The thread ends the server when its standard input does, so that a test that is killed leaves none behind.
+/// The thread ends the server when its standard input closes, so that a killed test leaves no server running.
 const END_WITH_INPUT: &str = r#"
 import os, sys, threading
 def end_with_input():
@@ -55,8 +55,8 @@ def end_with_input():
 threading.Thread(target=end_with_input, daemon=True).start()
 "#;
 
-/// Chroma's command, with the package's folder before its own arguments. Imports the extension module alone: the
-/// package `chromadb` beside it needs dozens of others.
+/// Chroma's command, with the package's folder before its own arguments. Imports only the extension module: the package
+/// `chromadb` needs dozens of others.
 const COMMAND: &str = r#"
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -64,20 +64,19 @@ import chromadb_rust_bindings
 chromadb_rust_bindings.cli(["chroma", *sys.argv[2:]])
 "#;
 
-/// A slow machine under load; usually it is one second.
+/// Enough for a slow machine under load; usually 1 s.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The port is free when it is chosen, and may be taken by another test when the server binds it.
+/// The port is free when it is chosen, but another test may take it before the server binds it.
 const ATTEMPTS: u32 = 5;
 
-/// A Chroma server. It ends with the value.
+/// A Chroma server. It ends when this value is dropped.
 pub struct ChromaServer {
     process: Child,
     port: u16,
 }
 
-/// Writes the program `chroma` into `folder`, as an installation of Chroma 1.5.9 has it. It says that
-/// this is its version.
+/// Writes a program `chroma` into `folder`, as in an installation of Chroma 1.5.9; it reports this version.
 pub fn chroma_program(folder: &Path) -> PathBuf {
     let program = folder.join("chroma");
     let text = format!(
@@ -94,13 +93,13 @@ fn package(wheel: &Wheel) -> PathBuf {
 }
 
 impl ChromaServer {
-    /// Serves `directory` by Chroma 1.5.9, which may write to it; an empty one becomes an empty Chroma. Returns when
-    /// it answers.
+    /// Serves `directory` with Chroma 1.5.9, which may write to it; an empty one becomes an empty Chroma directory. Returns
+    /// when the server answers.
     pub fn start(directory: &Path) -> Self {
         Self::start_package(&package(&WHEEL), directory)
     }
 
-    /// The same by Chroma 1.0.20.
+    /// The same with Chroma 1.0.20.
     pub fn start_older(directory: &Path) -> Self {
         Self::start_package(&package(&OLDER_WHEEL), directory)
     }
@@ -114,7 +113,7 @@ impl ChromaServer {
         let port = free_port();
         let output = || Stdio::from(log.reopen().expect("the log opens"));
         let process = Command::new("python3")
-            // Without the user's site and environment; and without byte code written into the package.
+            // Ignores the user's site and environment, and writes no bytecode into the package.
             .args(["-I", "-B", "-c", &format!("{END_WITH_INPUT}{COMMAND}")])
             .arg(package)
             .args(["run", "--path"])
@@ -145,7 +144,7 @@ impl ChromaServer {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Sends a request as any client might.
+    /// Sends a request as a client.
     pub fn send(&self, request: &HttpRequest) -> HttpAnswer {
         request.send(self.port).expect("the server answers")
     }

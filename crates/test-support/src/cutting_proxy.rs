@@ -26,16 +26,16 @@ use crate::process::with_port;
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// A TCP proxy before a server of this machine. It and its connections end with the value.
+/// A TCP proxy for a server of this machine. It and its connections end when this value is dropped.
 pub struct CuttingProxy {
     url: Url,
     line: Arc<Line>,
-    /// Orders a cut, with where to say how many connections it hit; `None` once the proxy ends.
+    /// Requests a cut, with a sender for the number of connections that were cut; `None` once the proxy ends.
     orders: Option<async_mpsc::UnboundedSender<mpsc::Sender<u64>>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What has passed a [`CuttingProxy`].
+/// The traffic of a [`CuttingProxy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProxyCounters {
     /// Connections that clients opened.
@@ -48,11 +48,11 @@ pub struct ProxyCounters {
     pub bytes_to_client: u64,
 }
 
-/// What all connections share.
+/// State shared by all connections.
 struct Line {
     upstream: u16,
     is_stalled: watch::Sender<bool>,
-    /// Bytes that may still go to the server. Set by the test's thread, and counted down by the proxy's.
+    /// Bytes that may still be sent to the server. Set by the test's thread, decremented by the proxy's.
     allowance: Mutex<Option<u64>>,
     connections: AtomicU64,
     resets: AtomicU64,
@@ -61,7 +61,7 @@ struct Line {
 }
 
 impl CuttingProxy {
-    /// A proxy before the server of `url`, on a free port.
+    /// A proxy for the server of `url`, on a free port.
     pub fn start(url: &str) -> Self {
         let server = Url::parse(url).expect("the server's URL is one");
         let line = Arc::new(Line {
@@ -85,12 +85,12 @@ impl CuttingProxy {
         Self { url: with_port(&server, port), line, orders: Some(orders), thread: Some(thread) }
     }
 
-    /// The URL by which the server is reached through the proxy.
+    /// The URL of the server through the proxy.
     pub fn url(&self) -> &str {
         self.url.as_str()
     }
 
-    /// Resets all connections, towards both ends, and says how many there were. New ones are let through.
+    /// Resets all connections on both sides, and returns their number. New connections are forwarded.
     pub fn cut(&self) -> u64 {
         let (reply, answer) = mpsc::channel();
         let orders = self.orders.as_ref().expect("the proxy runs as long as the value");
@@ -98,24 +98,24 @@ impl CuttingProxy {
         answer.recv().expect("the proxy answers")
     }
 
-    /// Resets the connection that sends the `count`th byte from now on towards the server. All `count` bytes reach
-    /// the server, which then sees the connection end; its answers to them reach nobody. Connections opened after
-    /// that are let through. Replaces an earlier order that was not carried out.
+    /// Resets the connection that sends the `count`th byte from now on to the server. All `count` bytes reach the server,
+    /// whose connection then ends; its answers are discarded. Later connections are forwarded. Replaces an earlier pending
+    /// request.
     pub fn cut_after_bytes(&self, count: u64) {
         *self.line.allowance.lock().expect("no holder panics") = Some(count);
     }
 
-    /// Forwards nothing more in either direction, on connections old and new, and keeps them open.
+    /// Stops forwarding in both directions, on existing and new connections, and keeps them open.
     pub fn stall(&self) {
         self.line.is_stalled.send_replace(true);
     }
 
-    /// Ends a stall; what was held back arrives.
+    /// Ends a stall; the delayed bytes are forwarded.
     pub fn resume(&self) {
         self.line.is_stalled.send_replace(false);
     }
 
-    /// What has passed until now.
+    /// The traffic until now.
     pub fn counters(&self) -> ProxyCounters {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let Line { connections, resets, to_server, to_client, .. } = &*self.line;
@@ -136,7 +136,7 @@ impl Drop for CuttingProxy {
     }
 }
 
-/// Serves connections until nobody can order a cut any more.
+/// Serves connections until the proxy is dropped.
 async fn accept(
     listener: std::net::TcpListener,
     line: Arc<Line>,
@@ -158,7 +158,7 @@ async fn accept(
                 let before = line.resets.load(Ordering::Relaxed);
                 cut.send_replace(());
                 while connections.join_next().await.is_some() {}
-                // A test that panicked meanwhile waits for no answer.
+                // A test that panicked meanwhile does not wait for the answer.
                 let _ = reply.send(line.resets.load(Ordering::Relaxed) - before);
             }
         }
@@ -187,12 +187,12 @@ async fn serve(mut client: TcpStream, line: Arc<Line>, mut cut: watch::Receiver<
             line.resets.fetch_add(1, Ordering::Relaxed);
             reset(client);
             let drain = async {
-                // Closed with answers unread, the socket would take back what the server has not received yet.
+                // If it were closed with unread answers, the socket would discard bytes that the server has not received yet.
                 server.shutdown().await?;
                 tokio::io::copy(&mut server, &mut tokio::io::sink()).await
             };
             tokio::select! {
-                // However it ends, the connection is over.
+                // The connection ends with any result.
                 _ = drain => {}
                 _ = cut.changed() => {}
             }
@@ -202,7 +202,7 @@ async fn serve(mut client: TcpStream, line: Arc<Line>, mut cut: watch::Receiver<
 
 /// How a connection ended.
 enum End {
-    /// One side closed it. PostgreSQL's protocol knows no half-closed connections, so that is the end of both.
+    /// One side closed it. PostgreSQL's protocol has no half-closed connections, so both ends are closed.
     Closed,
     /// [`CuttingProxy::cut`].
     Cut,
@@ -246,7 +246,7 @@ impl Line {
         is_stalled.wait_for(|is_stalled| !is_stalled).await.expect("the sender is ours");
     }
 
-    /// How many of `length` bytes may still go to the server, and whether the last of the allowed is among them.
+    /// How many of `length` bytes may still be sent to the server, and whether they exhaust the allowance.
     fn take_allowance(&self, length: usize) -> (usize, bool) {
         let mut allowance = self.allowance.lock().expect("no holder panics");
         match *allowance {
@@ -263,7 +263,7 @@ impl Line {
     }
 }
 
-/// Closes a socket so that its peer sees `connection reset`.
+/// Closes a socket so that its peer gets `connection reset`.
 fn reset(stream: TcpStream) {
     stream.set_zero_linger().expect("a socket takes options");
 }

@@ -1,4 +1,4 @@
-//! A real, empty PostgreSQL database for each test, on a server that the tests of a user share.
+//! A real, empty PostgreSQL database for each test, on a server shared by all tests of a user.
 
 use std::{
     cell::RefCell,
@@ -15,26 +15,26 @@ use uuid::Uuid;
 
 use crate::data_dir;
 
-/// The server of this process; it stops when its last database goes, unless another process uses it.
+/// The server of this process; it stops when its last database is dropped, unless another process uses it.
 static SERVER: Mutex<Weak<Server>> = Mutex::new(Weak::new());
 
-/// The database of this process that [`TestDatabase::prepared`] copies: to create the extension and to migrate takes
-/// many times longer. It is swept like the database of a failed test.
+/// The database of this process that [`TestDatabase::prepared`] copies, which is many times faster than creating the
+/// extension and migrating. It is removed like the database of a failed test.
 static TEMPLATE: OnceCell<String> = OnceCell::const_new();
 
-/// Databases of failed tests are kept this long for a look inside.
+/// Databases of failed tests are kept this long for examination.
 const KEPT_SECONDS: u64 = 3600;
 
 thread_local! {
-    /// Databases that this thread's test is done with. They go with the thread, when the test's runtime and all its
-    /// connections are gone: PostgreSQL drops no database before each of its processes has agreed, and one that waits for
-    /// the password of a connection agrees when it has it, or after its `authentication_timeout` of a minute. A test that
-    /// waits for the drop answers no such question of its own, and holds all other tests up that drop databases.
+    /// Databases that this thread's test no longer needs. They are dropped with the thread, after the test's runtime and its
+    /// connections: PostgreSQL drops a database only after each of its processes has agreed, and a process that waits for a
+    /// password agrees only when it has it, or after its `authentication_timeout` of a minute. A test that waited for the drop
+    /// would not answer its own connections, and would delay all other tests that drop databases.
     static DONE: RefCell<Vec<DoneDatabase>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A database of its own for one test: a database, not a schema, since `vector` is a per-database extension and
-/// advisory locks are per-database too. Dropped with the thread that has dropped the value, kept when the test fails.
+/// A separate database for one test: a database, not a schema, since the extension `vector` and advisory locks are
+/// per-database. Dropped with the thread that has dropped this value; kept if the test fails.
 pub struct TestDatabase {
     name: String,
     server: Arc<Server>,
@@ -79,7 +79,7 @@ impl TestDatabase {
         execute(&self.url(), sql).await;
     }
 
-    /// The texts that a statement answers with.
+    /// The texts that a statement returns.
     pub async fn texts(&self, sql: &str) -> Vec<String> {
         let mut connection = self.connection().await;
         let texts = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut connection).await;
@@ -94,12 +94,12 @@ impl Drop for TestDatabase {
             return;
         }
         let done = DoneDatabase { name: self.name.clone(), server: Arc::clone(&self.server) };
-        // Where the thread's end has come already, it goes at once.
+        // If the thread is ending already, the database is dropped immediately.
         let _ = DONE.try_with(|all| all.borrow_mut().push(done));
     }
 }
 
-/// Drops its database with itself.
+/// Drops its database when it is dropped.
 struct DoneDatabase {
     name: String,
     server: Arc<Server>,
@@ -108,7 +108,7 @@ struct DoneDatabase {
 impl Drop for DoneDatabase {
     fn drop(&mut self) {
         let (url, name) = (self.server.url(), self.name.clone());
-        // A destructor is not async and may run inside a runtime, so the statement gets a thread of its own.
+        // A destructor is not async and may run inside a runtime, so the statement runs on a separate thread.
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime
@@ -164,15 +164,15 @@ fn server() -> Arc<Server> {
     server
 }
 
-/// Has a login derive its key from the password by one hash instead of 4,096, which in a debug build took a third of all
-/// that a test run computes: the password is random, and there is nothing to guess. PostgreSQL has the setting since 16.
+/// Makes a login derive its key from the password by one hash instead of 4,096, which took a third of the CPU time of a test
+/// run in a debug build. This is safe, because the password is random. PostgreSQL has the setting since 16.
 async fn make_login_cheap(url: &str) {
     let url_with_password = Url::parse(url).expect("a server's URL is one");
     let password = url_with_password.password().expect("its role has a password");
     let statement = format!(
         "do $do$ begin
             if current_setting('server_version_num')::int >= 160000 then
-                -- Test runs may begin at the same time.
+                -- Test runs may start at the same time.
                 perform pg_advisory_xact_lock(hashtext('password of tests'));
                 if exists (
                     select from pg_authid
@@ -187,7 +187,7 @@ async fn make_login_cheap(url: &str) {
     execute(url, &statement).await;
 }
 
-/// Drops what failed tests have left for long enough.
+/// Drops expired databases of failed tests.
 async fn sweep(url: &str) {
     let mut connection = PgConnection::connect(url).await.expect("the test server answers");
     let names: Vec<String> =

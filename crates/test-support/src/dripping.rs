@@ -1,4 +1,4 @@
-//! A Chroma server that goes on sending one of its answers, and never comes to an end.
+//! A Chroma server that sends one of its answers endlessly.
 
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
@@ -11,14 +11,14 @@ use std::{
 const DATABASES: &str = r#"[{"id": "6f8ba9a3-0000-0000-0000-000000000000", "name": "default_database",
     "tenant": "default_tenant"}]"#;
 
-/// A server on a port of this machine. It runs until the process ends.
+/// A server on a local port. It runs until the process ends.
 #[derive(Debug)]
 pub struct DrippingServer {
     port: u16,
     begun: Receiver<()>,
 }
 
-/// Which answer comes in drops, and what it begins with.
+/// The endless answer, and its beginning.
 #[derive(Clone, Copy, Debug)]
 struct Script {
     path_end: &'static str,
@@ -27,7 +27,7 @@ struct Script {
 }
 
 impl DrippingServer {
-    /// A server with one collection, whose answers to paths that end with `path_end` are `before` and then a blank at a
+    /// A server with one collection, whose answers to paths that end with `path_end` are `before` and then one space at a
     /// time.
     pub fn start(collection: &'static str, path_end: &'static str, before: &'static str) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
@@ -37,7 +37,7 @@ impl DrippingServer {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let begin = begin.clone();
-                // A client that goes ends it.
+                // Ends when the client disconnects.
                 thread::spawn(move || script.answer(stream, &begin).ok());
             }
         });
@@ -49,9 +49,9 @@ impl DrippingServer {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Waits until an answer comes in drops, for `limit` at most.
+    /// Waits up to `limit` until an endless answer starts.
     pub fn wait(&self, limit: Duration) {
-        self.begun.recv_timeout(limit).expect("it is asked in time");
+        self.begun.recv_timeout(limit).expect("the request arrives in time");
     }
 }
 
@@ -64,7 +64,7 @@ impl Script {
                 write_head(&mut stream, 50_000_000)?;
                 stream.write_all(self.before.as_bytes())?;
                 begin.send(()).ok();
-                // Without pauses the drops would be a flood, which is an answer that makes headway.
+                // Without pauses the answer would make progress.
                 loop {
                     stream.write_all(b" ")?;
                     thread::sleep(Duration::from_millis(20));
@@ -92,7 +92,7 @@ impl Script {
     }
 }
 
-/// The path of the next request, whose body is passed over.
+/// The path of the next request, whose body is skipped.
 fn read_request(reader: &mut BufReader<TcpStream>) -> io::Result<String> {
     let line = |reader: &mut BufReader<TcpStream>| {
         let mut line = String::new();

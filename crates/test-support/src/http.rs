@@ -1,4 +1,4 @@
-//! As much HTTP/1.1 as tests need: a stub that answers by script, and requests past the client under test.
+//! Minimal HTTP/1.1 for tests: a scripted stub, and requests without the client under test.
 
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
@@ -28,13 +28,13 @@ pub struct HttpRequest {
 pub struct HttpAnswer {
     /// The status code.
     pub status: u16,
-    /// Beside the content's length.
+    /// In addition to the content length.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
 }
 
-/// A server on a free port of this machine that answers what its script says.
+/// A server on a free local port that answers as its script says.
 pub struct HttpStub {
     port: u16,
     is_stopped: Arc<AtomicBool>,
@@ -57,10 +57,10 @@ impl HttpRequest {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// Sends it to `port` of this machine.
+    /// Sends it to a local `port`.
     ///
     /// # Errors
-    /// When there is no connection or no HTTP in answer.
+    /// When the connection fails or the answer is not HTTP.
     pub fn send(&self, port: u16) -> io::Result<HttpAnswer> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         let Self { method, path, headers: _, body } = self;
@@ -99,7 +99,7 @@ impl HttpAnswer {
 }
 
 impl HttpStub {
-    /// Answers each request with what `script` makes of it; `None` cuts the connection without an answer.
+    /// Answers each request with the result of `script`; `None` closes the connection without an answer.
     pub fn start(script: impl Fn(&HttpRequest) -> Option<HttpAnswer> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let port = listener.local_addr().expect("the listener has an address").port();
@@ -111,7 +111,7 @@ impl HttpStub {
                     return;
                 }
                 let script = script.clone();
-                // Ends with its connection, which the client closes at the latest with the test.
+                // Ends with its connection, which the client closes by the end of the test.
                 thread::spawn(move || serve(stream, &*script));
             }
         });
@@ -127,7 +127,7 @@ impl HttpStub {
 impl Drop for HttpStub {
     fn drop(&mut self) {
         self.is_stopped.store(true, Ordering::Relaxed);
-        // Wakes the listener, which then sees that it is over.
+        // Wakes the listener, which then sees that it is stopped.
         let woken = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))).is_ok();
         if let Some(listener) = self.listener.take().filter(|_| woken) {
             let ended = listener.join();
@@ -163,7 +163,7 @@ fn write_answer(writer: &mut TcpStream, answer: &HttpAnswer) -> io::Result<()> {
     }
     bytes.extend_from_slice(b"\r\n");
     bytes.extend_from_slice(&answer.body);
-    // At once: a second small write would wait 40 ms for the first one's acknowledgement.
+    // In one write: a second small one would wait 40 ms for the acknowledgement of the first.
     writer.write_all(&bytes)
 }
 
@@ -191,7 +191,7 @@ fn read_head(reader: &mut BufReader<TcpStream>) -> io::Result<Option<Head>> {
     Ok(Some((first, headers.collect())))
 }
 
-/// As long as announced; no server that we test with sends chunks.
+/// Reads by content length; no server in our tests sends chunks.
 fn read_body(reader: &mut BufReader<TcpStream>, headers: &[(String, String)]) -> io::Result<Vec<u8>> {
     let length = headers.iter().find(|(name, _)| name == "content-length").map(|(_, length)| length.parse());
     let length = length.and_then(Result::ok).unwrap_or(0);

@@ -1,10 +1,9 @@
-//! What tests of several crates need: real PostgreSQL databases and servers, real Chroma servers, and Chroma
-//! directories.
+//! Shared test tools: real PostgreSQL databases and servers, real Chroma servers, and Chroma directories.
 //!
-//! A development dependency only. Entry points: [`TestDatabase`], or [`PostgresServer`] where a test needs a server of
-//! its own, with [`PgBouncer`] or [`CuttingProxy`] before it or a [`SmallTablespace`] in it; [`ChromaServer`], [`fixture`], [`sample`],
-//! [`three_services`], [`ChromaWriter`]; [`model_dir`]; [`HttpStub`] for what no server of ours does on demand; [`Llmock`], a
-//! provider of models that fails by script; [`SmallModel`], one with a real model; [`shared_lines`] for real texts and
+//! Only a development dependency. Entry points: [`TestDatabase`], or [`PostgresServer`] if a test needs its own server, with
+//! [`PgBouncer`] or [`CuttingProxy`] in front of it or a [`SmallTablespace`] in it; [`ChromaServer`], [`fixture`],
+//! [`sample`], [`three_services`], [`ChromaWriter`]; [`model_dir`]; [`HttpStub`] for scripted answers; [`Llmock`], a model
+//! provider with scripted failures; [`SmallModel`], a provider with a real model; [`shared_lines`] for real texts and
 //! judgements; [`Shape`] for golden files of names.
 
 mod chroma_directory;
@@ -49,7 +48,7 @@ use std::path::PathBuf;
 
 use provision::DataDir;
 
-/// Where binaries and model are kept: the product's own data folder, so that both are downloaded once.
+/// The folder of binaries and model: the product's data folder, so that both are downloaded once.
 pub fn data_dir() -> DataDir {
     match std::env::var_os("PANOPTICON_DATA_DIR") {
         Some(path) => DataDir::new(path),

@@ -1,5 +1,5 @@
-//! A provider of models that fails on demand: PyPI's llmock, which speaks the wire formats of OpenAI, Anthropic and
-//! Google and keeps a journal of what it was asked.
+//! A model provider that fails on demand: PyPI's llmock, which implements the wire formats of OpenAI, Anthropic and Google
+//! and keeps a journal of requests.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use crate::{http::HttpRequest, process::free_port, python::python_packages};
 
 const VERSION: &str = "0.2.2";
 
-/// llmock and what it imports, without what makes its server faster and has to be compiled.
+/// llmock and its dependencies, without optional ones that must be compiled.
 const PACKAGES: [&str; 26] = [
     "llmock==0.2.2",
     "annotated-doc==0.0.7",
@@ -45,7 +45,7 @@ const PACKAGES: [&str; 26] = [
     "uvicorn==0.54.0",
 ];
 
-/// Ends with its standard input, so that a test that is killed leaves none behind.
+/// Ends with its standard input, so that a killed test leaves no process running.
 const PROGRAM: &str = r#"
 import os, sys, threading
 def end_with_input():
@@ -57,13 +57,13 @@ from llmock.cli import app
 app(["serve", "--host", "127.0.0.1", "--log-level", "warning", "--port", *sys.argv[2:]])
 "#;
 
-/// A slow machine under load; usually it is two seconds.
+/// Enough for a slow machine under load; usually 2 s.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The port is free when it is chosen, and may be taken by another test when the server binds it.
 const ATTEMPTS: u32 = 5;
 
-/// A running llmock. It ends with the value.
+/// A running llmock. It ends when this value is dropped.
 pub struct Llmock {
     process: Child,
     port: u16,
@@ -104,7 +104,7 @@ impl Llmock {
         Some(server)
     }
 
-    /// The base URL of `provider`: `openai`, or the path that llmock has for another, such as `anthropic` or `gemini`.
+    /// The base URL of `provider`: `openai`, or llmock's path for another, such as `anthropic` or `gemini`.
     pub fn url(&self, provider: &str) -> String {
         let path = if provider == "openai" { "v1" } else { provider };
         format!("http://127.0.0.1:{}/{path}", self.port)
@@ -113,7 +113,7 @@ impl Llmock {
     /// Queues behaviours for the next requests, such as `{"type": "fail", "status": 429, "retry_after": 1}`.
     pub fn script(&self, behaviors: &Value) {
         let answer = self.send("POST", "/_llmock/scenario", &json!({ "behaviors": behaviors }).to_string());
-        assert!(answer["queued"].is_u64(), "llmock takes the script: {answer}");
+        assert!(answer["queued"].is_u64(), "llmock accepts the script: {answer}");
     }
 
     /// Every request since the start or the last [`Self::forget`], in order, with `status`, `fault`, `body` and more.
@@ -122,7 +122,7 @@ impl Llmock {
         answer["requests"].as_array().expect("llmock lists requests").clone()
     }
 
-    /// What llmock has to say against its client's handling of faults.
+    /// llmock's assessment of how its client handles faults.
     pub fn verdict(&self) -> Value {
         self.send("GET", "/_llmock/verdict", "")
     }

@@ -1,9 +1,9 @@
-//! Rows as PostgreSQL can hold them and no answer can show them: every odd value of every column that is read, each in a
-//! row of its own beside rows in which nothing is odd.
+//! Rows that PostgreSQL can store but no answer can show exactly: every such value of every column, each in a separate row,
+//! in addition to rows without such values.
 
 use crate::TestDatabase;
 
-/// The tables as the old services made them where they declared nothing: every column but the key may be NULL.
+/// The tables of the old services without constraints: every column but the key may be NULL.
 pub const NULLABLE_SCHEMA: &str = "
 create extension if not exists vector;
 create table queries (
@@ -27,9 +27,9 @@ pub const RECORDS: usize = PLAIN + TIMES.len() + JSONB.len() + NULLS;
 /// Rows of `evaluation_results`.
 pub const RESULTS: usize = PLAIN + TIMES.len() + JSON.len() + SCORES.len() + 1;
 
-/// In which nothing is odd.
+/// Rows without such values.
 const PLAIN: usize = 3;
-/// A row without a text, one without a category, and one with nothing but its key and vector.
+/// A row without a text, one without a category, and one with only its key and vector.
 const NULLS: usize = 3;
 
 const TIMES: [&str; 8] = [
@@ -76,7 +76,7 @@ const JSON: [&str; 12] = [
 
 const SCORES: [&str; 4] = ["'NaN'", "'Infinity'", "'-Infinity'", "1e308"];
 
-/// Puts them into the tables, which may have been made by ours or adopted.
+/// Inserts them into the tables, which may be ours or adopted ones.
 pub async fn put_odd_rows(database: &TestDatabase) {
     let mut statements = String::new();
     for (table, text, columns) in [
@@ -127,7 +127,7 @@ pub async fn put_odd_rows(database: &TestDatabase) {
     database.execute(&statements).await;
 }
 
-/// A row of each table that keeps what was done, with `TIME` in every column of times.
+/// A row of each bookkeeping table, with `TIME` in every time column.
 const KEPT: [(&str, &[&str], &str); 12] = [
     ("models", &["created_at"], "(id, name, provider, is_judge_compatible, created_at) values ('odd NUMBER', 'm', 'openai', true, TIME)"),
     (
@@ -202,7 +202,7 @@ const KEPT: [(&str, &[&str], &str); 12] = [
     ),
 ];
 
-/// The tables that keep what was done: names, and how many columns have no time where NULL is given.
+/// The bookkeeping tables, with the number of their time columns that do not allow NULL.
 pub fn kept_tables() -> impl Iterator<Item = (&'static str, usize)> {
     KEPT.into_iter().map(|(table, required, _)| (table, required.len()))
 }
@@ -210,7 +210,7 @@ pub fn kept_tables() -> impl Iterator<Item = (&'static str, usize)> {
 /// Rows of each of them.
 pub const KEPT_ROWS: usize = TIMES.len();
 
-/// Puts a row with each odd time into each table that keeps what was done, of a schema of ours.
+/// Inserts a row with each invalid time into each bookkeeping table of our schema.
 pub async fn put_odd_times(database: &TestDatabase) {
     let mut statements =
         "alter table vector_search_history drop constraint vector_search_history_pkey;\n".to_owned();

@@ -1,4 +1,4 @@
-//! A connection pooler before PostgreSQL, as many installations have one.
+//! A connection pooler in front of PostgreSQL.
 
 use std::{
     fs::{self, File},
@@ -18,30 +18,30 @@ use crate::{
     skip,
 };
 
-/// A slow machine under load; usually it is a few milliseconds.
+/// Enough for a slow machine under load; usually a few milliseconds.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Between two looks at a pooler that starts.
+/// Interval between checks of a starting pooler.
 const POLL: Duration = Duration::from_millis(10);
 
-/// PgBouncer in transaction mode before a server, with Debian's settings but for the size of its pools. It ends with
-/// the value, and when the test is killed.
+/// PgBouncer in transaction mode in front of a server, with Debian's settings except for the pool size. It ends when this
+/// value is dropped, and when the test is killed.
 pub struct PgBouncer {
     url: Url,
     folder: TempDir,
     process: Option<OwnedProcess>,
 }
 
-/// A program and where it finds libraries that the system lacks.
+/// A program, and the folders of libraries that the system lacks.
 struct Installation {
     program: PathBuf,
     libraries: Vec<PathBuf>,
 }
 
 impl PgBouncer {
-    /// A pooler before the server of `url`, which needs a user and a password, with up to `pool_size` connections to
-    /// each database. `None`, said on standard output, where PgBouncer is not installed and `apt-get` does not bring
-    /// it: unpacked into the data folder, so that neither root nor an installation is needed.
+    /// A pooler in front of the server of `url`, which needs a user and a password, with up to `pool_size` connections to
+    /// each database. A skip and `None` if PgBouncer is not installed and `apt-get` cannot download it: it is unpacked into
+    /// the data folder, so that neither root nor an installation is needed.
     pub async fn start(url: &str, pool_size: u32) -> Option<Self> {
         let url = Url::parse(url).expect("the server's URL is one");
         let installation = tokio::task::spawn_blocking(Installation::find).await;
@@ -62,14 +62,14 @@ impl PgBouncer {
                 assert!(Instant::now() < end, "PgBouncer answers within {START_TIMEOUT:?}: {}", pooler.log());
                 tokio::time::sleep(POLL).await;
             }
-            // Somebody took the port meanwhile.
+            // Another process took the port meanwhile.
             let may_pass = pooler.log().contains("Address already in use");
             assert!(may_pass && Instant::now() < end, "PgBouncer starts: {}", pooler.log());
         }
     }
 
     fn spawn(installation: &Installation, server: &Url, pool_size: u32) -> (Self, u16) {
-        // A pooler that root starts becomes another user, who reads its files again now and then.
+        // A pooler that root starts switches to another user, which rereads its files.
         let folder = passable_folder(&std::env::temp_dir()).expect("a temporary folder");
         let port = free_port();
         let password = server.password().expect("the server's URL has a password");
@@ -104,14 +104,14 @@ impl PgBouncer {
         (Self { url: with_port(server, port), folder, process: Some(process) }, port)
     }
 
-    /// The URL by which the server is reached through the pooler.
+    /// The URL of the server through the pooler.
     pub fn url(&self) -> &str {
         self.url.as_str()
     }
 
-    /// What it has logged.
+    /// Its log.
     pub fn log(&self) -> String {
-        // It has logged nothing before it has made the file.
+        // There is no log before it has created the file.
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
@@ -129,9 +129,9 @@ impl Drop for PgBouncer {
 }
 
 impl Installation {
-    /// The system's, else the one in the data folder, which is fetched at the first call on a machine.
+    /// The system's, else the one in the data folder, which is downloaded at the first call on a machine.
     fn find() -> Result<Self, String> {
-        // Debian's is in a folder that only root's PATH has.
+        // Debian's is in a folder that is only in root's PATH.
         for program in ["pgbouncer", "/usr/sbin/pgbouncer"] {
             let installation = Self { program: program.into(), libraries: Vec::new() };
             if installation.command().arg("--version").output().is_ok_and(|output| output.status.success()) {
@@ -162,8 +162,8 @@ impl Installation {
     }
 }
 
-/// Downloads Debian's package and the libraries that it needs and the system lacks, and unpacks them into `target`,
-/// which appears complete or not at all.
+/// Downloads Debian's package and the needed libraries that the system lacks, and unpacks them into `target`, completely or
+/// not at all.
 fn fetch(data_dir: &Path, target: &Path) -> Result<(), String> {
     println!("downloading PgBouncer (0.3 MB)");
     let scratch = tempfile::Builder::new().prefix(".setup-").tempdir_in(data_dir);
@@ -185,7 +185,7 @@ fn fetch(data_dir: &Path, target: &Path) -> Result<(), String> {
     fs::rename(unpacked, target).map_err(|error| error.to_string())
 }
 
-/// Downloads the package `name` into a folder of its own in `folder`, and gives the archive.
+/// Downloads the package `name` into a separate folder in `folder`, and returns the archive.
 fn download(folder: &Path, name: &str) -> Result<PathBuf, String> {
     let target = folder.join(name);
     fs::create_dir(&target).map_err(|error| error.to_string())?;
@@ -195,7 +195,7 @@ fn download(folder: &Path, name: &str) -> Result<PathBuf, String> {
         command
     };
     if run(apt_get().args(["download", name])).is_err() {
-        // The system's lists of packages are missing, as in a container image, or old. Lists of our own need no root.
+        // The system's package lists are missing, as in container images, or old. Separate lists need no root.
         let lists = folder.join("lists");
         let options = [
             format!("--option=Dir::State::lists={}", lists.display()),

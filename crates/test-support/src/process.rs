@@ -1,4 +1,4 @@
-//! Processes that end with the test, however it ends, and what they need: ports and folders.
+//! Processes that end with the test, even if it is killed, and their ports and folders.
 
 use std::{
     ffi::OsStr,
@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use url::Url;
 
-/// A child of the test's process, and what ends it if the test is killed before it does so itself.
+/// A child of the test's process, with a guard that ends it if the test is killed.
 pub(crate) struct OwnedProcess {
     child: Child,
     guard: Guard,
@@ -22,9 +22,9 @@ pub(crate) struct OwnedProcess {
 }
 
 impl OwnedProcess {
-    /// Starts `command`. The signal `ending` ends it; if the test is killed, `folder` is removed after that.
+    /// Starts `command`. The signal `ending` ends it; if the test is killed, `folder` is then removed.
     pub(crate) fn spawn(command: &mut Command, ending: Signal, folder: &Path) -> Self {
-        // In a group of its own, so that Ctrl-C leaves the guard and the order of things alone.
+        // In a separate process group, so that Ctrl-C does not affect it and the guard.
         let child = command.stdin(Stdio::null()).process_group(0).spawn();
         let child = child.unwrap_or_else(|error| panic!("{} runs: {error}", command.get_program().display()));
         let script = r#"kill -"$1" "$2"
@@ -40,40 +40,40 @@ impl OwnedProcess {
         self.child.id()
     }
 
-    /// Whether it still runs.
+    /// Whether it is still running.
     pub(crate) fn is_alive(&mut self) -> bool {
         self.child.try_wait().expect("a child can be asked").is_none()
     }
 
-    /// Sends `signal` and waits for the process's end.
+    /// Sends `signal` and waits for the end of the process.
     pub(crate) fn end_with(mut self, signal: Signal) {
-        // A process that ended by itself was perhaps waited for already; its id is nobody's or another's.
+        // A process that ended by itself may have been waited for already; its id may belong to another process.
         if self.is_alive() {
             kill_process(Pid::from_child(&self.child), signal).expect("a child can be signalled");
         }
-        // Before the child's id becomes free.
+        // Before the child's id can be reused.
         self.guard.release();
         self.child.wait().expect("a child can be waited for");
     }
 
-    /// Ends it as it is ended when the test is killed.
+    /// Ends it with the signal `ending`.
     pub(crate) fn end(self) {
         let ending = self.ending;
         self.end_with(ending);
     }
 }
 
-/// Runs a shell script when the test's process dies before it releases the guard.
+/// Runs a shell script if the test's process dies before it releases the guard.
 pub(crate) struct Guard {
     shell: Child,
 }
 
 impl Guard {
-    /// The script finds `arguments` as `$1` and so on.
+    /// The script gets `arguments` as `$1` and so on.
     pub(crate) fn new(script: &str, arguments: &[&OsStr]) -> Self {
         let shell = Command::new("sh")
             .arg("-c")
-            // The pipe's other end is ours alone: no program that we start inherits it.
+            // Only this process has the other end of the pipe: no child inherits it.
             .arg(format!("read -r released || {{ {script}\n}}"))
             .arg("sh")
             .args(arguments)
@@ -90,14 +90,14 @@ impl Guard {
     /// The script will not run.
     pub(crate) fn release(mut self) {
         let mut input = self.shell.stdin.take().expect("standard input is piped");
-        // A guard that somebody killed guards nothing, which is what is asked for.
+        // A guard that was killed is released too.
         let _ = input.write_all(b"released\n");
         drop(input);
         self.shell.wait().expect("a child can be waited for");
     }
 }
 
-/// The URL of a server of this machine, with another port.
+/// The URL of a local server, with another port.
 pub(crate) fn with_port(url: &Url, port: u16) -> Url {
     let mut url = url.clone();
     url.set_host(Some("127.0.0.1")).expect("a server's URL takes a host");
@@ -105,18 +105,18 @@ pub(crate) fn with_port(url: &Url, port: u16) -> Url {
     url
 }
 
-/// A port that was free just now; another program may be faster.
+/// A port that was free a moment ago; another program may take it.
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("the listener has an address").port()
 }
 
-/// A temporary folder that servers of other accounts can pass through to what is theirs.
+/// A temporary folder that servers of other accounts can pass through to their folders.
 pub(crate) fn passable_folder(parent: &Path) -> io::Result<TempDir> {
     tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o711)).tempdir_in(parent)
 }
 
-/// Runs `command` and gives what it printed, or why it failed.
+/// Runs `command`; returns its output, or why it failed.
 pub(crate) fn run(command: &mut Command) -> Result<String, String> {
     let name = command.get_program().display().to_string();
     let output = command.output().map_err(|error| format!("{name}: {error}"))?;

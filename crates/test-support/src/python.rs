@@ -1,4 +1,4 @@
-//! Python packages of exact versions, each set in a folder of its own.
+//! Python packages of pinned versions, each set in a separate folder.
 
 use std::{
     fs::{self, File},
@@ -8,13 +8,13 @@ use std::{
 
 use crate::{data_dir, process::run};
 
-/// The folder `name` with `packages`, such as `["llmock==0.2.2"]`, which have to be all that is imported: downloaded at
-/// the first call on a machine.
+/// The folder `name` with `packages`, such as `["llmock==0.2.2"]`, which must include all dependencies; downloaded at the
+/// first call on a machine.
 pub fn python_packages(name: &str, packages: &[&str]) -> PathBuf {
     let folder = data_dir().path().to_owned();
     fs::create_dir_all(&folder).expect("the data folder can be made");
     let target = folder.join(name);
-    // Held until the end of the function, so that one test downloads and the others wait.
+    // Locked until the end of the function, so that one test downloads and the others wait.
     let lock = File::create(folder.join(format!("{name}.lock"))).expect("the lock file can be made");
     lock.lock().expect("the lock can be held");
     if !target.is_dir() {

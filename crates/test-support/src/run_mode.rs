@@ -1,7 +1,7 @@
-//! What the environment of a test run decides. Included by crates that cannot depend on test-support.
+//! Settings of a test run from the environment. Included by crates that cannot depend on test-support.
 
-/// Says that the running test, or a part of it, is left out, and why. `PANOPTICON_REQUIRE_ALL=1` makes that a failure.
-/// `.ci/test` counts what the file that `PANOPTICON_SKIPPED` names then holds.
+/// Reports that the running test, or a part of it, is skipped, and why. With `PANOPTICON_REQUIRE_ALL=1`, that is a failure.
+/// `.ci/test` counts the lines in the file that `PANOPTICON_SKIPPED` names.
 pub fn skip(reason: &str) {
     use std::io::Write as _;
 
@@ -11,14 +11,13 @@ pub fn skip(reason: &str) {
         let test = std::thread::current().name().unwrap_or_default().to_owned();
         let file = std::fs::File::options().append(true).create(true).open(path);
         let line = format!("{package} {test}: {reason}\n");
-        file.and_then(|mut file| file.write_all(line.as_bytes())).expect("the skip is noted");
+        file.and_then(|mut file| file.write_all(line.as_bytes())).expect("the skip is recorded");
     }
     let is_required = std::env::var_os("PANOPTICON_REQUIRE_ALL").is_some_and(|value| value == "1");
     assert!(!is_required, "PANOPTICON_REQUIRE_ALL allows no skip: {reason}");
 }
 
-/// How many times something is done: few in the runs of each change, many in `.ci/nightly`, which sets
-/// `PANOPTICON_FULL_COUNTS=1`.
+/// The number of repetitions: `few` for each change, `many` in `.ci/nightly`, which sets `PANOPTICON_FULL_COUNTS=1`.
 pub fn count<T>(few: T, many: T) -> T {
     let is_full = std::env::var_os("PANOPTICON_FULL_COUNTS").is_some_and(|value| value == "1");
     if is_full { many } else { few }

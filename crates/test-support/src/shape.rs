@@ -1,4 +1,4 @@
-//! The names in JSON whose values differ from run to run.
+//! The names in JSON whose values differ between runs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,15 +7,15 @@ use std::{
 
 use serde_json::Value;
 
-/// The keys of JSON values at every depth, for golden files: `{id, items: [{name}]}`. Elements of a list are merged, and so
-/// are values that are added to one shape.
+/// The keys of JSON values at every depth, for golden files: `{id, items: [{name}]}`. The elements of a list are merged, as
+/// are all values that are added to a shape.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shape {
     /// The keys of objects.
     pub keys: BTreeMap<String, Shape>,
-    /// What lists contain.
+    /// The elements of lists.
     pub elements: Option<Box<Shape>>,
-    /// The words that are allowed, of a schema that says so.
+    /// The allowed values of an enum in a schema.
     pub words: BTreeSet<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The shared data: real answers, errors and judgements. Tests that need them say so and pass where they are absent.
+//! The shared data: real answers, errors and judgements. Tests without them are skipped.
 
 use std::{fs::File, io::Read as _};
 
@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use crate::{chroma_directory::workspace, skip};
 
-/// The lines of a file of `../shared/data`; none, with a note, where it is absent.
+/// The lines of a file of `../shared/data`; a skip and none if it is missing.
 pub fn shared_lines(name: &str) -> Vec<Value> {
     let path = workspace().join("../shared/data").join(name);
     let Ok(mut file) = File::open(&path) else {
-        skip(&format!("{} is not there", path.display()));
+        skip(&format!("{} does not exist", path.display()));
         return Vec::new();
     };
     let mut lines = String::new();
@@ -20,6 +20,6 @@ pub fn shared_lines(name: &str) -> Vec<Value> {
     } else {
         file.read_to_string(&mut lines)
     };
-    read.expect("the file is whole");
+    read.expect("the file is complete");
     lines.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
 }

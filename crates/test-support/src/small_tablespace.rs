@@ -1,4 +1,4 @@
-//! A database whose disk is full: for real, on a file system that is as small as the test wants it.
+//! A database with a full disk: a real file system of the size that a test needs.
 
 use std::{
     fs::{self, File, Metadata},
@@ -20,14 +20,13 @@ use crate::{
 
 const MIB: u64 = 1 << 20;
 
-/// Where mounting is not allowed, a shared memory file system of at most this size is filled up instead. Containers
-/// have one of 64 MiB; elsewhere it is half of the machine's memory, and filling it would take that.
+/// If mounting is not allowed, a shared memory file system of at most this size is filled instead. Containers have one of
+/// 64 MiB; elsewhere it is half of the machine's memory, which filling it would use.
 const MAX_BALLAST: u64 = 256 * MIB;
 
 /// A database of a [`PostgresServer`] whose tables and indexes are in a tablespace of a few MiB. Beyond that,
-/// PostgreSQL fails with `No space left on device` (SQLSTATE 53100). Temporary tables, and the server's log of writes,
-/// are elsewhere. The space is gone with the value, and when the test is killed; whether it or the server is dropped
-/// first does not matter.
+/// PostgreSQL fails with `No space left on device` (SQLSTATE 53100). Temporary tables and the write-ahead log are outside of
+/// it. The space is removed when this value is dropped, before or after the server, and when the test is killed.
 pub struct SmallTablespace {
     url: String,
     name: String,
@@ -36,17 +35,17 @@ pub struct SmallTablespace {
     guard: Option<Guard>,
 }
 
-/// What limits the tablespace, which is the folder `space` in a folder of ours.
+/// The limit of the tablespace, which is the folder `space` in a temporary folder.
 enum Space {
-    /// A file system of its own is mounted there.
+    /// A separate file system is mounted there.
     Mounted(TempDir),
-    /// The file `ballast` beside it fills up a file system that was there.
+    /// The file `ballast` next to it fills an existing file system.
     Filled(TempDir),
 }
 
 impl SmallTablespace {
-    /// Creates the database `name` with `size_mib` of space. `None`, said on standard output, where neither a file
-    /// system can be mounted, which takes root's rights, nor `/dev/shm` is small enough to fill up.
+    /// Creates the database `name` with `size_mib` of space. A skip and `None` if no file system can be mounted, which
+    /// requires root, and `/dev/shm` is too large to fill.
     pub async fn create(server: &PostgresServer, name: &str, size_mib: u32) -> Option<Self> {
         let owner = fs::metadata(server.data()).expect("a server has its cluster");
         let space = Space::mount(size_mib, &owner).or_else(|no_mount| {
@@ -59,7 +58,7 @@ impl SmallTablespace {
                 return None;
             }
         };
-        // A server that still has files open keeps them; the folder is free at once.
+        // A server keeps its open files; the folder is free immediately.
         let script = r#"umount -l "$1/space"; rm -rf "$1""#;
         let guard = Some(Guard::new(script, &[space.folder().as_os_str()]));
         let location = space.tablespace();
@@ -75,13 +74,13 @@ impl SmallTablespace {
         &self.url
     }
 
-    /// Puts rows into the space until not one more page fits: into a table `filling`, which nothing else uses.
+    /// Inserts rows until no further page fits, into a table `filling`, which nothing else uses.
     pub async fn fill(&self) {
         let mut connection = PgConnection::connect(&self.url).await.expect("the database answers");
         let name = &self.name;
         let create = format!("create table if not exists filling (n int) tablespace small_{name}");
-        connection.execute(AssertSqlSafe(create)).await.expect("there is room for an empty table");
-        // The server makes a file longer by many pages at once, and by fewer where those do not fit.
+        connection.execute(AssertSqlSafe(create)).await.expect("there is space for an empty table");
+        // The server extends a file by many pages at once, and by fewer if those do not fit.
         for rows in [1_000_000, 10_000, 200] {
             let insert = format!("insert into filling select generate_series(1, {rows})");
             let error = loop {
@@ -111,7 +110,7 @@ impl SmallTablespace {
             Space::Mounted(_) => {
                 let option = format!("remount,size={size_mib}m");
                 let remounted = run(Command::new("mount").args(["-o", &option]).arg(self.space.tablespace()));
-                remounted.expect("who may mount may mount again");
+                remounted.expect("a mounted file system can be remounted");
             }
             Space::Filled(folder) => {
                 let ballast = File::options().write(true).open(ballast(folder)).expect("the ballast opens");

@@ -1,5 +1,4 @@
-//! What the three old services leave behind together: their Chroma directories, and the evaluation results that refer
-//! to records in them.
+//! The data of the three old services: their Chroma directories, and the evaluation results that refer to records in them.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,23 +14,23 @@ use uuid::Uuid;
 
 use crate::{ChromaServer, chroma_directory::workspace, skip};
 
-/// Queries and outputs, at the most.
+/// Maximum queries and outputs.
 const COUNT: usize = 200;
 
-/// Metrics, whose texts are all long.
+/// Metrics, whose texts are long.
 const METRIC_COUNT: usize = 24;
 
-/// Queries and outputs are no longer than this, but for one in so many outputs: to embed them all takes seconds.
+/// Maximum length of queries and outputs, except for one in [`LONG_EVERY`] outputs: embedding takes seconds.
 const SHORT_BYTES: usize = 200;
 const LONG_EVERY: usize = 20;
 
 /// Records that go to Chroma in one request.
 const BATCH: usize = 40;
 
-/// After this many records Chroma writes the judge's vectors into its index, which then alone has them.
+/// After this many records Chroma moves the judge's vectors to its index.
 const JUDGE_SYNC_THRESHOLD: usize = 100;
 
-/// The directories of the three services, and what is in them.
+/// The directories of the three services, and their contents.
 pub struct ThreeServices {
     /// Query storage, collection `queries`.
     pub query: ServiceDirectory,
@@ -39,42 +38,42 @@ pub struct ThreeServices {
     pub evaluation: ServiceDirectory,
     /// Judge, collection `llm_outputs`. Chroma has written the vectors of most into its index.
     pub judge: ServiceDirectory,
-    /// Rows of `evaluation_results`, which were in PostgreSQL always. Each refers to a query and a metric.
+    /// Rows of `evaluation_results`, which have always been in PostgreSQL. Each refers to a query and a metric.
     pub results: Vec<ResultRow>,
 }
 
-/// A persist directory that a Chroma 1.5.9 server wrote, and has let go of.
+/// A persist directory written by a Chroma 1.5.9 server, which has ended.
 pub struct ServiceDirectory {
     /// The directory.
     pub path: PathBuf,
-    /// Its one collection.
+    /// Its only collection.
     pub collection: &'static str,
     /// All records, in the order in which they were added.
     pub records: Vec<ServiceRecord>,
-    /// How far components of vectors in the directory may be from those that were sent, in units in the last place:
-    /// none while Chroma's log has them, a few once only a cosine index does.
+    /// Maximum deviation of vector components from those that were sent, in units in the last place: none while they are in
+    /// Chroma's log, a few once they are only in a cosine index.
     pub max_ulps: u32,
 }
 
 /// A record as it was sent to Chroma.
 #[derive(Clone, Debug)]
 pub struct ServiceRecord {
-    /// A UUID, or what a provider calls its answer (`chatcmpl-…`, `msg_…`).
+    /// A UUID, or a provider's id of an answer (`chatcmpl-…`, `msg_…`).
     pub id: String,
     /// The text.
     pub document: String,
     /// Its embedding, `[384]`.
     pub embedding: Vec<f32>,
-    /// All metadata: category, timestamp, what the service added, the user's own.
+    /// All metadata: category, timestamp, keys of the service, and keys of the user.
     pub metadata: Map<String, Value>,
-    /// `metadata["timestamp"]`: a past time of this record alone, ISO 8601 in UTC without a zone, as Python writes
-    /// it, so without a fraction where the microseconds are 0.
+    /// `metadata["timestamp"]`: a unique past time, ISO 8601 in UTC without a zone, as Python writes it, so without a
+    /// fraction if the microseconds are 0.
     pub timestamp: String,
 }
 
 /// A row of `evaluation_results`; the fields are the table's columns.
 #[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "named as the columns are")]
+#[expect(missing_docs, reason = "named like the columns")]
 pub struct ResultRow {
     pub id: String,
     pub query_id: String,
@@ -126,13 +125,13 @@ struct Judgement {
     metric: String,
 }
 
-/// Has Chroma write the directories of the three services into `folder`, from the shared evaluation data; the same
-/// records at every call. `embed` is the product's model: a parameter, so that tests without it need not compile it.
-/// `None`, said on standard output, where the shared data is not beside the project.
+/// Creates the directories of the three services in `folder` with Chroma, from the shared evaluation data; the same records
+/// at every call. `embed` is the product's model: a parameter, so that tests without it need not compile it. A skip and
+/// `None` if the shared data is not next to the project.
 pub fn three_services(folder: &Path, embed: &dyn Fn(&[&str]) -> Vec<Vec<f32>>) -> Option<ThreeServices> {
     let shared = workspace().join("../shared/data");
     if !shared.is_dir() {
-        skip("needs the shared evaluation data beside the project");
+        skip("needs the shared evaluation data next to the project");
         return None;
     }
     let judgements = by_output(json_lines(&shared.join("results.jsonl.gz")));
@@ -145,7 +144,7 @@ pub fn three_services(folder: &Path, embed: &dyn Fn(&[&str]) -> Vec<Vec<f32>>) -
     let asked: HashSet<&str> = outputs.iter().map(|output| output.query_id.as_str()).collect();
     let mut queries: Vec<Query> = json_lines(&shared.join("queries.jsonl.gz"));
     queries.retain(|query| asked.contains(query.id.as_str()));
-    // The first ones are those that judgements name.
+    // Judgements name the first ones.
     let mut metrics: Vec<Metric> = json_lines(&shared.join("metrics.jsonl.gz"));
     let others = metrics.split_off(METRIC_COUNT / 2);
     metrics.extend(spread(others, METRIC_COUNT / 2));
@@ -203,7 +202,7 @@ fn by_output(judgements: Vec<Judgement>) -> HashMap<String, Vec<Judgement>> {
     by_output
 }
 
-/// Up to `count` of `rows`, from all over them.
+/// Up to `count` of `rows`, evenly spaced.
 fn spread<T>(rows: Vec<T>, count: usize) -> Vec<T> {
     let step = rows.len().div_ceil(count).max(1);
     rows.into_iter().step_by(step).collect()
@@ -213,8 +212,8 @@ fn uuid(name: &str) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes()).to_string()
 }
 
-/// Providers' forms of ids. Servers of open models write ids as OpenAI does; Google's answers came without one, and
-/// the old service gave them a UUID. The public data has few of Anthropic's and Google's, so some others pass for theirs.
+/// The id formats of providers. Servers of open models use OpenAI's; Google's answers had none, and the old service gave
+/// them a UUID. The public data has few answers of Anthropic and Google, so some others get their format.
 fn provider_and_id(output: &Output, index: usize) -> (&'static str, String) {
     let unique = Uuid::new_v5(&Uuid::NAMESPACE_OID, output.id.as_bytes());
     let hexadecimal = unique.simple().to_string();
@@ -231,7 +230,7 @@ fn provider_and_id(output: &Output, index: usize) -> (&'static str, String) {
     }
 }
 
-/// A time of its own for each index, in this month of 2025.
+/// A unique time for each index, in this month of 2025.
 fn timestamp(month: u32, index: usize) -> String {
     let (day, hour) = (1 + index / 24, index % 24);
     let (minute, second) = (index * 7 % 60, index * 13 % 60);
@@ -240,7 +239,7 @@ fn timestamp(month: u32, index: usize) -> String {
     if index.is_multiple_of(10) { whole } else { format!("{whole}.{microseconds:06}") }
 }
 
-/// A record without its embedding yet.
+/// A record whose embedding is added later.
 fn record<const N: usize>(
     id: String,
     document: String,
@@ -248,7 +247,7 @@ fn record<const N: usize>(
     own: [(&str, String); N],
     users: Map<String, Value>,
 ) -> ServiceRecord {
-    // As the old services did: the user's keys, then their own. Chroma knows no null and nothing nested.
+    // As in the old services: the user's keys, then the service's. Chroma has neither null nor nested values.
     let users = users.into_iter().filter(|(_, value)| !value.is_null() && !value.is_object());
     let mut metadata: Map<String, Value> = users.collect();
     metadata.insert("timestamp".to_owned(), timestamp.clone().into());
@@ -256,8 +255,8 @@ fn record<const N: usize>(
     ServiceRecord { id, document, embedding: Vec::new(), metadata, timestamp }
 }
 
-/// One row for each judgement of the outputs. What the public data says of the metric is a name; where no metric of
-/// ours has it, one takes its part.
+/// One row for each judgement of the outputs. The public data has only the name of the metric; if no metric has that name,
+/// another is used.
 fn result_rows(
     queries: &[Query],
     metrics: &[Metric],
@@ -297,7 +296,7 @@ struct Writer<'w> {
 }
 
 impl Writer<'_> {
-    /// Embeds `records` and has a Chroma server write them.
+    /// Embeds `records` and writes them through a Chroma server.
     fn write(
         &self,
         directory: &str,

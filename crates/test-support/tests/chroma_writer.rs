@@ -1,4 +1,4 @@
-//! Written directories are what our reader and a real Chroma 1.5.9 take them for.
+//! Our reader and a real Chroma 1.5.9 read the written directories correctly.
 
 use std::{collections::BTreeMap, ops::ControlFlow, path::Path};
 
@@ -12,7 +12,7 @@ use test_support::{
 
 const SPACES: [DistanceSpace; 3] = [DistanceSpace::L2, DistanceSpace::Cosine, DistanceSpace::InnerProduct];
 
-/// As many as a query of Chroma's default settings looks at.
+/// As many as a query with Chroma's default settings visits.
 const RECORDS: u64 = 100;
 
 const TENANT: &str = "a tenant";
@@ -73,7 +73,7 @@ fn write(folder: &Path, form: ChromaForm) -> BTreeMap<String, (DistanceSpace, Ve
     written
 }
 
-/// Whether all components are as close as Chroma keeps them, which divides cosine vectors by their length.
+/// Whether all components are as exact as Chroma stores them; it divides cosine vectors by their length.
 fn is_kept(space: DistanceSpace, written: &[f32], found: &[f32]) -> bool {
     let near = |x: &f32, y: &f32| match space {
         DistanceSpace::Cosine => (x - y).abs() <= 4.0 * f32::EPSILON * x.abs(),
@@ -200,7 +200,7 @@ fn check_with_chroma(form: ChromaForm) {
             continue;
         }
         let path = &paths[name];
-        // Every record is the nearest to itself in these, and the second nearest is found as well.
+        // Every record is the nearest to itself, and the second nearest is found as well.
         let dot =
             |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
         let distance = |x: &[f32], y: &[f32]| match space {
@@ -219,7 +219,7 @@ fn check_with_chroma(form: ChromaForm) {
         let science = MetadataValue::Text("science".to_owned());
         let wanted = records.iter().filter(|record| record.metadata.get("theme") == Some(&science)).count();
         assert_eq!(post(&server, path, "get", &filter)["ids"].as_array().unwrap().len(), wanted, "{name}");
-        // Chroma goes on with the directory as with its own.
+        // Chroma continues to write to the directory.
         let mut vector = vec![0.0; records[0].vector.len()];
         vector[0] = 1.0;
         let added = json!({ "ids": ["new"], "embeddings": [vector], "documents": ["new"], "metadatas": [{ "n": 1 }] });

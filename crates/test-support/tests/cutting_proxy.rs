@@ -1,4 +1,4 @@
-//! The proxy before a real server.
+//! The proxy in front of a real server.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -10,7 +10,7 @@ use sqlx::{Connection as _, Executor as _, PgConnection, Row as _};
 use test_support::{CuttingProxy, TestDatabase};
 
 #[tokio::test]
-async fn cut_ends_all_connections_and_lets_new_ones_through() {
+async fn cut_ends_all_connections_and_forwards_new_ones() {
     let database = TestDatabase::create().await;
     let proxy = CuttingProxy::start(&database.url());
     let mut connections = Vec::new();
@@ -32,7 +32,7 @@ async fn cut_ends_all_connections_and_lets_new_ones_through() {
 }
 
 #[tokio::test]
-async fn cut_after_bytes_takes_a_statement_back_or_hides_its_answer() {
+async fn cut_after_bytes_prevents_a_statement_or_discards_its_answer() {
     let database = TestDatabase::create().await;
     database.execute("create table written (n int)").await;
     let proxy = CuttingProxy::start(&database.url());
@@ -68,7 +68,7 @@ async fn until_alone(database: &TestDatabase) {
 }
 
 #[test]
-fn cut_after_bytes_delivers_exactly_so_many() {
+fn cut_after_bytes_delivers_exactly_that_many_bytes() {
     let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let address = server.local_addr().expect("the listener has an address");
     let proxy = CuttingProxy::start(&format!("postgresql://127.0.0.1:{}", address.port()));
@@ -84,7 +84,7 @@ fn cut_after_bytes_delivers_exactly_so_many() {
         }
     });
     let (mut received, _) = server.accept().expect("the proxy connects");
-    received.write_all(b"an answer that nobody reads").expect("an answer can be sent");
+    received.write_all(b"an answer that is not read").expect("an answer can be sent");
     let mut bytes = Vec::new();
     received.read_to_end(&mut bytes).expect("the end is orderly");
     assert_eq!(bytes.len() as u64, count);
@@ -93,7 +93,7 @@ fn cut_after_bytes_delivers_exactly_so_many() {
 }
 
 #[tokio::test]
-async fn stalled_line_holds_everything_back_until_it_resumes() {
+async fn stalled_proxy_forwards_nothing_until_it_resumes() {
     let database = TestDatabase::create().await;
     let proxy = CuttingProxy::start(&database.url());
     let mut connection = PgConnection::connect(proxy.url()).await.expect("the proxy forwards");

@@ -1,4 +1,4 @@
-//! Databases of tests' own.
+//! Test databases.
 
 use std::{
     io::{Read as _, Write as _},
@@ -36,7 +36,7 @@ async fn exists(observer: &TestDatabase, database: &Url) -> bool {
 }
 
 #[tokio::test]
-async fn database_goes_with_its_thread_whose_connections_it_outlives() {
+async fn database_is_dropped_with_its_thread_after_the_connections() {
     let observer = TestDatabase::create().await;
     let database = TestDatabase::create().await;
     let url = Url::parse(&database.url()).expect("a URL");
@@ -46,22 +46,22 @@ async fn database_goes_with_its_thread_whose_connections_it_outlives() {
         let url = url.clone();
         thread::spawn(move || {
             let connection = asked_for_a_password(&url);
-            // PostgreSQL drops it when the connection has said its password, and as long as this waits, that says nothing.
+            // PostgreSQL drops it once the connection has sent its password, which this thread does not do while it waits.
             drop(database);
-            done.send(()).expect("somebody waits");
+            done.send(()).expect("the test waits");
             is_seen.recv().expect_err("nothing is sent");
             drop(connection);
         })
     };
     is_done.await.expect("no panic");
-    assert!(exists(&observer, &url).await, "nobody has waited for the drop");
+    assert!(exists(&observer, &url).await, "the drop was not waited for");
     drop(seen);
     tokio::task::spawn_blocking(|| test.join()).await.expect("it joins").expect("no panic");
-    assert!(!exists(&observer, &url).await, "it went with its thread");
+    assert!(!exists(&observer, &url).await, "it was dropped with its thread");
 }
 
 #[tokio::test]
-async fn login_costs_one_hash() {
+async fn login_computes_one_hash() {
     let database = TestDatabase::create().await;
     let verifiers = database.texts("select rolpassword from pg_authid where rolname = current_user").await;
     assert!(verifiers[0].starts_with("SCRAM-SHA-256$1:"), "{}", verifiers.len());

@@ -1,4 +1,4 @@
-//! That the tests' own tools do what they say.
+//! Tests of the test tools.
 
 mod chroma_writer;
 mod cutting_proxy;

@@ -1,4 +1,4 @@
-//! The pooler before a real server.
+//! The pooler in front of a real server.
 
 use sqlx::{
     ConnectOptions as _, Connection as _, Executor as _, PgConnection, Row as _, postgres::PgConnectOptions,
@@ -16,11 +16,10 @@ async fn backend(connection: &mut PgConnection) -> i32 {
 }
 
 #[tokio::test]
-async fn pooler_shares_few_connections_by_transaction_as_debian_has_it() {
+async fn pooler_shares_few_connections_by_transaction() {
     let database = TestDatabase::create().await;
     let Some(pooler) = PgBouncer::start(&database.url(), 2).await else { return };
-    let refused =
-        PgConnection::connect(pooler.url()).await.expect_err("sqlx asks for a setting at the start");
+    let refused = PgConnection::connect(pooler.url()).await.expect_err("sqlx sends a setting at startup");
     assert!(refused.to_string().contains("unsupported startup parameter"), "{refused}");
 
     let mut clients = Vec::new();

@@ -1,4 +1,4 @@
-//! Servers of a test's own.
+//! Separate servers for a test.
 
 use std::{
     path::Path,
@@ -16,7 +16,7 @@ async fn query(url: &str, sql: &'static str) -> String {
 }
 
 #[tokio::test]
-async fn each_variant_has_its_versions_and_databases_of_its_own() {
+async fn each_variant_has_its_versions_and_databases() {
     for (variant, postgres, pgvector) in [
         (PostgresVariant::Packaged, "18.6", "0.8.6"),
         (PostgresVariant::Postgres16, "16.14", "0.8.5"),
@@ -36,7 +36,7 @@ async fn each_variant_has_its_versions_and_databases_of_its_own() {
 }
 
 #[tokio::test]
-async fn killed_server_comes_back_at_the_same_url_with_what_was_committed() {
+async fn killed_server_restarts_at_the_same_url_with_committed_data() {
     let mut server = PostgresServer::private(Durability::Full, &[("work_mem", "5MB")]).await;
     let url = server.url();
     server.execute("create table kept as select generate_series(1, 1000) as n").await;
@@ -44,7 +44,7 @@ async fn killed_server_comes_back_at_the_same_url_with_what_was_committed() {
     let running =
         tokio::spawn(async move { sqlx::query("select pg_sleep(60)").execute(&mut connection).await });
     server.kill();
-    assert!(PgConnection::connect(&url).await.is_err(), "nobody listens");
+    assert!(PgConnection::connect(&url).await.is_err(), "no server listens");
     running.await.expect("the task ends").expect_err("the statement dies with the server");
     for _ in 0..2 {
         server.restart().await;
@@ -56,19 +56,19 @@ async fn killed_server_comes_back_at_the_same_url_with_what_was_committed() {
     assert!(server.log().contains("automatic recovery in progress"), "{}", server.log());
 }
 
-/// Not a test of its own: what [`server_of_a_killed_test_ends_and_its_folder_goes`] kills.
+/// Not a separate test: the process that [`server_and_folder_of_a_killed_test_are_removed`] kills.
 #[tokio::test]
 async fn server_that_waits_to_be_killed() {
     let Some(folder) = std::env::var_os("PANOPTICON_TEST_VICTIM") else { return };
     let server = PostgresServer::private(Durability::None, &[]).await;
     let data = query(&server.url(), "show data_directory").await;
-    std::fs::write(Path::new(&folder).join("new"), data).expect("the note is written");
+    std::fs::write(Path::new(&folder).join("new"), data).expect("the file is written");
     std::fs::rename(Path::new(&folder).join("new"), Path::new(&folder).join("data")).expect("it is complete");
     std::future::pending::<()>().await;
 }
 
 #[test]
-fn server_of_a_killed_test_ends_and_its_folder_goes() {
+fn server_and_folder_of_a_killed_test_are_removed() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut victim = Command::new(std::env::current_exe().expect("this program has a path"))
         .args(["--exact", "postgres_server::server_that_waits_to_be_killed"])

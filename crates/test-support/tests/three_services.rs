@@ -1,4 +1,4 @@
-//! The three services' directories, read back by the product's reader.
+//! The directories of the three services, read by the product's reader.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use test_support::{ServiceDirectory, model_dir, three_services};
 
 #[test]
-fn three_services_hold_what_they_say_and_results_refer_to_it() {
+fn three_services_have_the_listed_records_and_results_refer_to_them() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let model = Model::load(&model_dir()).expect("the model loads");
     let embed = |texts: &[&str]| -> Vec<Vec<f32>> {

@@ -1,4 +1,4 @@
-//! Records at random, the same for the same seed.
+//! Random records, the same for the same seed.
 
 use records::{Metadata, MetadataValue};
 use time::{Duration, PrimitiveDateTime, macros::datetime};
@@ -60,7 +60,7 @@ const WORDS: [&str; 40] = [
 
 /// `n` records as Panopticon's services store them: a UUID as id, a document of about 300 characters, a vector of
 /// length 1, and the metadata `theme` (one of eight), `n` (the record's number), `f` (below 1) and `timestamp`
-/// (ISO 8601 as Python writes it, all distinct and past). The first of more records are the same.
+/// (ISO 8601 as Python writes it, all distinct and in the past). A larger `n` adds records to the same first ones.
 pub fn generated_records(n: u64, seed: u64) -> impl Iterator<Item = ChromaRecord> {
     let mut random = Random(seed.wrapping_mul(2).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     (0..n).map(move |number| record(&mut random, number))
@@ -99,7 +99,7 @@ fn record(random: &mut Random, number: u64) -> ChromaRecord {
     ChromaRecord { id, vector, document: Some(document), metadata }
 }
 
-/// xorshift64*, so that the records are the same everywhere.
+/// xorshift64*, so that the records are the same on all machines.
 struct Random(u64);
 
 impl Random {

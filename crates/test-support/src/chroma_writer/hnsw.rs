@@ -1,8 +1,8 @@
-//! The files of an index (FORMAT §6, §7), written front to back.
+//! The files of an index (FORMAT §6, §7), written sequentially.
 //!
-//! All elements are on the lowest level, and element i is linked with i ± 1, 2, 4, … 32,768: every element can be
-//! reached from every other in few steps, so that a search that may look at all of them finds the nearest. hnswlib
-//! looks at `ef_search` of them at least.
+//! All elements are on the lowest level, and element i is linked to i ± 1, 2, 4, … 32,768: every element can be reached from
+//! every other in few steps, so that a search that visits all of them finds the nearest. hnswlib visits at least `ef_search`
+//! of them.
 
 use std::{
     fs::{self, File},
@@ -12,7 +12,7 @@ use std::{
 
 use records::DistanceSpace;
 
-/// Neighbours above the lowest level, Chroma's default; an element of the lowest has room for twice as many.
+/// Neighbours above the lowest level, Chroma's default; on the lowest level an element can have twice as many.
 pub(super) const M: u64 = 16;
 const MAX_M0: u64 = 2 * M;
 /// As in a new collection's schema.
@@ -33,7 +33,7 @@ pub(super) struct IndexWriter {
 }
 
 impl IndexWriter {
-    /// Makes the folder of the segment.
+    /// Creates the folder of the segment.
     pub(super) fn create(folder: &Path, space: DistanceSpace, dimension: usize) -> Self {
         fs::create_dir(folder).expect("the index's folder can be made");
         let create = |name: &str| {
@@ -44,10 +44,10 @@ impl IndexWriter {
         Self { folder: folder.to_owned(), space, dimension, level0, lengths, count: 0 }
     }
 
-    /// Adds an element with the next label; labels begin with 1.
+    /// Adds an element with the next label; labels start at 1.
     pub(super) fn push(&mut self, vector: &[f32]) {
         assert_eq!(vector.len(), self.dimension, "all vectors of a collection have its dimension");
-        // hnswlib's `normalize_vector`. Of other spaces the length is whatever was in memory.
+        // hnswlib's `normalize_vector`. For other spaces the length is uninitialised memory.
         let (scale, length) = match self.space {
             DistanceSpace::Cosine => {
                 let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
@@ -63,10 +63,10 @@ impl IndexWriter {
         put(&mut self.lengths, &length.to_le_bytes());
     }
 
-    /// Writes what needs the number of elements. `each_id` calls its argument with every id and its label, in the
-    /// same order whenever it is called.
+    /// Writes the parts that need the number of elements. `each_id` calls its argument with every id and its label, in the
+    /// same order each time.
     pub(super) fn finish(mut self, mut each_id: impl FnMut(&mut dyn FnMut(&str, i64))) {
-        // Only now it is known which neighbours there are not.
+        // Now it is known which neighbours do not exist.
         for element in self.count.saturating_sub(FARTHEST)..self.count {
             let at = SeekFrom::Start(element * self.element_bytes());
             self.level0.seek(at).expect("the file seeks");
@@ -82,7 +82,7 @@ impl IndexWriter {
 
         let file = File::create_new(self.folder.join("index_metadata.pickle"));
         let mut pickle = BufWriter::with_capacity(1 << 20, file.expect("the pickle can be made"));
-        // Protocol 3, a dict of dicts without memo, as the crate serde_pickle writes it.
+        // Protocol 3, a dict of dicts without memo, as written by the crate serde_pickle.
         put(&mut pickle, b"\x80\x03}(");
         put_text(&mut pickle, "dimensionality");
         put(&mut pickle, b"N");
@@ -134,13 +134,13 @@ impl IndexWriter {
     }
 }
 
-/// The links of an element among `count`, with the place of those that it lacks.
+/// The links of an element among `count`, padded to the full length.
 fn links(element: u64, count: u64) -> Vec<u8> {
     let distances = || (0..M).map(|power| 1_u64 << power);
     let before = distances().filter_map(|distance| element.checked_sub(distance));
     let behind = distances().map(|distance| element + distance).filter(|neighbour| *neighbour < count);
     let neighbours: Vec<u64> = before.chain(behind).collect();
-    // The count has two bytes, a byte of flags says whether the element is deleted, and one is unused.
+    // Two bytes for the count, a byte of flags (deleted), and an unused one.
     let mut links = u32::try_from(neighbours.len()).expect("a few neighbours").to_le_bytes().to_vec();
     let numbers = neighbours.iter().map(|neighbour| u32::try_from(*neighbour).expect("hnswlib's numbers"));
     links.extend(numbers.flat_map(u32::to_le_bytes));

@@ -1,15 +1,15 @@
-//! Writes persist directories as Chroma 1.5.9 leaves them, without Chroma: a million records of 384 dimensions in a
-//! minute, in memory that does not grow with their number. Entry points: [`ChromaWriter`], [`generated_records`].
-//! Follows `docs/chroma-format.md` (§2 – §8) and nothing of our reader.
+//! Writes persist directories as Chroma 1.5.9 does, without Chroma: a million records of 384 dimensions in a minute, with
+//! constant memory. Entry points: [`ChromaWriter`], [`generated_records`]. Follows `docs/chroma-format.md` (§2 – §8) and
+//! shares no code with our reader.
 //!
-//! Chroma 1.5.9 opens the result, counts, gets, filters by metadata, and goes on writing to it. Four things differ
-//! from what it would have written:
+//! Chroma 1.5.9 can open the result, count, get, filter by metadata, and continue to write to it. Four things differ from
+//! what it would have written:
 //! - the HNSW graph links neighbours in the order of records, not in space (module `hnsw`): a query among up to
 //!   `ef_search` (100) records is exact, one among many more finds hardly any of the nearest;
 //! - the full-text table is empty, so that `where_document` finds nothing;
-//! - a record's metadata have their keys in order, where Chroma's come as they are hashed;
-//! - a log of any length, which Chroma turns into an index when it is first asked about the collection: 10 s for
-//!   20,000 rows.
+//! - the metadata keys of a record are sorted, while Chroma's are in hash order;
+//! - the log can have any length; Chroma converts it to an index at the first query of the collection: 10 s for 20,000
+//!   rows.
 
 mod generated;
 mod hnsw;
@@ -29,35 +29,35 @@ use uuid::Uuid;
 
 use crate::chroma_directory::workspace;
 
-/// No transaction can be rolled back, and a crash loses the directory. The cache holds the one index whose keys come
-/// in no order: ids.
+/// No transaction can be rolled back, and a crash loses the directory. The cache is for the only index with unsorted keys:
+/// ids.
 const FAST: &str = "pragma journal_mode = off; pragma synchronous = off; pragma locking_mode = exclusive;
     pragma foreign_keys = off; pragma cache_size = -131072; pragma temp_store = file; begin;";
 
-/// 2024-01-01, in seconds since 1970: when the first record was stored. Each was stored a second after the one before.
+/// The storage time of the first record, 2024-01-01, in seconds since 1970. Each further record is a second later.
 const FIRST_STORED: i64 = 1_704_067_200;
 
-/// Where a collection's vectors are.
+/// Where the vectors of a collection are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChromaForm {
     /// All in the log; there is no index yet. Chroma has this below `sync_threshold` records.
     Log,
-    /// All in the index files; of the log the last row is left, as Chroma's purge leaves it.
+    /// All in the index files; only the last row of the log remains, as after Chroma's purge.
     Flushed,
 }
 
 /// A collection to write.
 #[derive(Clone, Copy, Debug)]
 pub struct ChromaCollection<'a> {
-    /// Made if it does not exist.
+    /// Created if it does not exist.
     pub tenant: &'a str,
-    /// Made if the tenant has none of this name.
+    /// Created if the tenant has none of this name.
     pub database: &'a str,
-    /// Chroma's servers take 3 to 512 characters of `[a-zA-Z0-9._-]`.
+    /// Chroma's servers accept 3 to 512 characters of `[a-zA-Z0-9._-]`.
     pub name: &'a str,
-    /// How vectors are compared; a flushed `cosine` index holds unit vectors and lengths.
+    /// The distance metric; a flushed `cosine` index stores unit vectors and lengths.
     pub space: DistanceSpace,
-    /// Where the vectors are.
+    /// Where the vectors are stored.
     pub form: ChromaForm,
 }
 
@@ -71,9 +71,9 @@ impl<'a> ChromaCollection<'a> {
 /// A record to write.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChromaRecord {
-    /// Of its own in its collection.
+    /// Unique in its collection.
     pub id: String,
-    /// All of a collection have as many components as its first.
+    /// Of the same dimension as the first one of the collection.
     pub vector: Vec<f32>,
     /// The document.
     pub document: Option<String>,
@@ -81,22 +81,22 @@ pub struct ChromaRecord {
     pub metadata: Metadata,
 }
 
-/// A directory that is being written. Panics when it cannot be: it is for tests and benchmarks.
+/// A directory that is being written. Panics on errors, since it is for tests and benchmarks.
 pub struct ChromaWriter {
     folder: PathBuf,
     connection: Connection,
-    /// Makes the indexes that are made last.
+    /// The statements that create the last indexes.
     indexes: String,
-    /// The log's last row, of all collections; Chroma has one log for all.
+    /// The last row of the log, which all collections share.
     last_seq_id: i64,
 }
 
 impl ChromaWriter {
-    /// Begins a directory, which is made if need be and holds no Chroma yet.
+    /// Starts a directory, which is created if it is missing and must not contain Chroma data.
     pub fn create(folder: &Path) -> Self {
         fs::create_dir_all(folder).expect("the folder can be made");
         let database = folder.join("chroma.sqlite3");
-        assert!(!database.exists(), "{} is a Chroma already", folder.display());
+        assert!(!database.exists(), "{} has Chroma data already", folder.display());
         let connection = Connection::open(database).expect("the database can be made");
         connection.execute_batch(FAST).expect("the settings can be made");
         migrate(&connection);
@@ -147,7 +147,7 @@ impl ChromaWriter {
         execute(mark, params![segments.metadata.to_string(), self.last_seq_id]);
         if let Some(index) = index {
             execute(mark, params![segments.vector.to_string(), self.last_seq_id]);
-            // Without it Chroma would count from 1 again and take new rows for old ones.
+            // Without it Chroma would count from 1 again and treat new rows as old ones.
             Rows::new(&self.connection, &segments).write_log(self.last_seq_id, &last);
             let sql =
                 "select embedding_id, seq_id from embeddings where segment_id = ?1 order by embedding_id";
@@ -165,7 +165,7 @@ impl ChromaWriter {
         count.cast_unsigned()
     }
 
-    /// Ends the directory. Its files look as if they had lain there for long: the reader waits for young ones to rest.
+    /// Completes the directory. Sets modification times to the past, since the reader waits for recently modified files.
     pub fn finish(self) {
         self.connection.execute_batch(&self.indexes).expect("the indexes can be made");
         self.connection.execute_batch("commit").expect("the database can be written");
@@ -185,7 +185,7 @@ impl ChromaWriter {
         }
     }
 
-    /// Writes the collection's row and those of its segments, tenant and database.
+    /// Writes the rows of the collection, its segments, tenant and database.
     fn declare(&self, collection: &ChromaCollection<'_>) -> Segments {
         let ChromaCollection { tenant, database, name, space, form: _ } = *collection;
         let execute = |sql: &str, parameters: &[&dyn rusqlite::ToSql]| {
@@ -193,7 +193,7 @@ impl ChromaWriter {
         };
         execute("insert or ignore into tenants (id) values (?1)", params![tenant]);
         let database_id = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{tenant}/{database}").as_bytes());
-        // The name is unique in its tenant, so that the default database keeps its id.
+        // The name is unique in its tenant, so the default database keeps its id.
         execute(
             "insert or ignore into databases (id, name, tenant_id) values (?1, ?2, ?3)",
             params![database_id.to_string(), database, tenant],
@@ -218,7 +218,7 @@ impl ChromaWriter {
     }
 }
 
-/// The schema of a new collection. Chroma adds the keys of metadata that it meets; these have the defaults.
+/// The schema of a new collection. Chroma adds metadata keys as it encounters them, with the defaults.
 fn schema(space: DistanceSpace) -> serde_json::Value {
     let on = json!({ "enabled": true, "config": {} });
     let off = json!({ "enabled": false, "config": {} });
@@ -244,8 +244,8 @@ fn schema(space: DistanceSpace) -> serde_json::Value {
     })
 }
 
-/// Makes the tables by the migrations that a Chroma 1.5 ran when it made the project's sample, and notes in their table
-/// that they ran: Chroma opens no directory where the text of one differs from its own by a blank.
+/// Creates the tables by the migrations that Chroma 1.5 ran for the project's sample, and records them in their table: Chroma
+/// refuses a directory in which the text of a migration differs from its own.
 fn migrate(connection: &Connection) {
     let sample = workspace().join("sample/query_storage_data/chroma.sqlite3");
     let sample =
@@ -265,14 +265,14 @@ fn migrate(connection: &Connection) {
         let written = connection.execute(insert, params![cell(0), cell(1), cell(2), sql, cell(4)]);
         written.expect("the row can be written");
     }
-    // As in each directory that was born with Chroma 0.5.6 or later.
+    // As in each directory created by Chroma 0.5.6 or newer.
     let purges = r#"{"automatically_purge":true,"_type":"EmbeddingsQueueConfigurationInternal"}"#;
     let written = connection.execute("insert into embeddings_queue_config values (1, ?1)", [purges]);
     written.expect("the row can be written");
 }
 
-/// Drops the indexes that Chroma's `where` filters use, and returns what makes them again: faster when all rows are
-/// there.
+/// Drops the indexes that Chroma's `where` filters use, and returns the statements that create them again, which is faster
+/// once all rows exist.
 fn take_filter_indexes(connection: &Connection) -> String {
     let list = "select name, sql from sqlite_master
         where type = 'index' and tbl_name like 'embedding_metadata%' and sql is not null";
@@ -330,7 +330,7 @@ impl<'w> Rows<'w> {
         }
     }
 
-    /// Writes the record into the metadata segment; its row has the number of its log row.
+    /// Writes the record into the metadata segment; its row has the same number as its log row.
     fn write_record(&mut self, seq_id: i64, record: &ChromaRecord) {
         let written = self.embedding.execute(params![seq_id, self.segment, record.id]);
         written.expect("an id is written once");
