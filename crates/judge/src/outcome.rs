@@ -1,5 +1,7 @@
 //! What came of a judgement, without the details.
 
+use schemars::JsonSchema;
+use serde::Serialize;
 use store::postgres::ResultStatus;
 
 /// What came of one judgement: a measurement, or the reason why there is none.
@@ -18,7 +20,7 @@ pub enum Outcome<T> {
 }
 
 /// How many judgements of each kind there are. What is no measurement is counted here and nowhere else.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Counts {
     /// Measurements.
     pub scored: u64,

@@ -1,5 +1,8 @@
 //! Intervals by drawing again from what was observed.
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 /// How to draw.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bootstrap {
@@ -12,7 +15,7 @@ pub struct Bootstrap {
 }
 
 /// An interval.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Interval {
     /// Its lower end.
     pub low: f64,

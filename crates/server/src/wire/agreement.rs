@@ -1,6 +1,7 @@
 //! Whether judges say what people say.
 
 use judge::{
+    outcome::Counts,
     parse::Winner,
     results::{ScoreLabel, ScoresAgree, WinnerLabel, WinnersAgree},
     statistics::Agreement,
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Entries,
     results::ResultFilters,
-    summaries::{Repeats, ShownCounts, ShownPosition},
+    summaries::{Repeats, ShownPosition},
 };
 use crate::{answer::ApiError, query_key::QueryKey, request::Object};
 
@@ -143,7 +144,7 @@ pub(crate) struct ShownScoresAgree {
     #[serde(flatten)]
     agreement: ShownRate,
     /// What the judge made of the labelled answers, one a label.
-    counts: ShownCounts,
+    counts: Counts,
     /// Labels of answers that the judge was not asked about.
     not_judged: u64,
 }
@@ -155,7 +156,7 @@ impl From<ScoresAgree> for ShownScoresAgree {
             evaluation_prompt_id: metric,
             judge_model: judge,
             agreement: agreement.into(),
-            counts: agreement.counts.into(),
+            counts: agreement.counts,
             not_judged,
         }
     }
@@ -175,7 +176,7 @@ pub(crate) struct ShownWinnersAgree {
     /// Of the labelled comparisons, each once.
     position: ShownPosition,
     /// What the judge made of the labelled pairs, one a label.
-    counts: ShownCounts,
+    counts: Counts,
     /// Labels of pairs that the judge was not asked about, or in one order only.
     not_judged: u64,
 }
@@ -190,7 +191,7 @@ impl From<WinnersAgree> for ShownWinnersAgree {
             without_ties: agreement.without_ties.into(),
             ties: agreement.ties,
             position: position.into(),
-            counts: agreement.with_ties.counts.into(),
+            counts: agreement.with_ties.counts,
             not_judged,
         }
     }

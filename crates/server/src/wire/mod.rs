@@ -30,7 +30,9 @@ pub(crate) use metadata::{ClientId, ExactObject};
 pub(crate) use outputs::Outputs;
 pub(crate) use problems::ShownProblem;
 pub(crate) use queries::Queries;
-pub(crate) use records::{Conditions, DraftChange, DraftRecord, Mode, Resource, SearchRequest};
+pub(crate) use records::{
+    Conditions, DraftChange, DraftRecord, Mode, Resource, SearchRequest, ThemeCount, ThemeFilters,
+};
 pub(crate) use results::{
     ExportFormat, ExportParameters, Formulas, ResultFilters, ResultPage, ResultPaging, ShownResult,
 };

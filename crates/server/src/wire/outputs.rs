@@ -4,11 +4,11 @@ use records::Service;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use store::storage::{CategoryCount, Hit, Production, Record};
+use store::storage::{Hit, Production, Record};
 
 use super::{
     ClientId, Conditions, DraftChange, DraftRecord, EndDate, ExactObject, Label, Mode, Resource,
-    SearchRequest, ShownProblem, StartDate, Whole, Within,
+    SearchRequest, ShownProblem, StartDate, ThemeCount, ThemeFilters, Whole, Within,
 };
 use crate::request::Refused;
 
@@ -26,10 +26,10 @@ impl Resource for Outputs {
     type New = NewOutput;
     type Change = OutputChange;
     type Search = OutputSearch;
-    type Filters = OutputFilters;
+    type Filters = ThemeFilters;
     type Stored = StoredOutput;
     type Found = FoundOutput;
-    type Category = ThemeOfOutputs;
+    type Category = ThemeCount;
 }
 
 /// An output to store.
@@ -134,35 +134,6 @@ impl From<OutputSearch> for SearchRequest {
     }
 }
 
-/// Which records are meant: each output that satisfies everything that is given.
-#[derive(Debug, Deserialize, JsonSchema)]
-pub(crate) struct OutputFilters {
-    /// Only records of this category.
-    theme: Option<String>,
-    /// Only records whose metadata have this `model_id`.
-    model_id: Option<String>,
-    /// A condition on the metadata, as ChromaDB's `where`: JSON.
-    #[serde(rename = "where")]
-    filter: Option<String>,
-    /// A condition on the text, as ChromaDB's `where_document`: JSON.
-    where_document: Option<String>,
-    start_date: Option<StartDate>,
-    end_date: Option<EndDate>,
-}
-
-impl From<OutputFilters> for Conditions {
-    fn from(filters: OutputFilters) -> Self {
-        Self {
-            category: filters.theme,
-            model_id: filters.model_id,
-            filter: filters.filter.map(Value::String),
-            document: filters.where_document.map(Value::String),
-            start: filters.start_date,
-            end: filters.end_date,
-        }
-    }
-}
-
 /// A stored output.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct StoredOutput {
@@ -203,18 +174,5 @@ impl From<Hit> for FoundOutput {
     fn from(Hit { record, distance, score }: Hit) -> Self {
         let StoredOutput { id, output, metadata, problems } = record.into();
         Self { id, output, metadata, distance, score, problems }
-    }
-}
-
-/// A category, and how many records have it.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct ThemeOfOutputs {
-    theme: Option<String>,
-    count: u64,
-}
-
-impl From<CategoryCount> for ThemeOfOutputs {
-    fn from(CategoryCount { category, records }: CategoryCount) -> Self {
-        Self { theme: category, count: records }
     }
 }

@@ -4,11 +4,11 @@ use records::Service;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use store::storage::{CategoryCount, Hit, Record};
+use store::storage::{Hit, Record};
 
 use super::{
     ClientId, Conditions, DraftChange, DraftRecord, EndDate, ExactObject, Label, LaxWhole, Mode, Resource,
-    SearchRequest, ShownProblem, StartDate, Within,
+    SearchRequest, ShownProblem, StartDate, ThemeCount, ThemeFilters, Within,
 };
 use crate::request::Ignored;
 
@@ -26,10 +26,10 @@ impl Resource for Queries {
     type New = NewQuery;
     type Change = QueryChange;
     type Search = QuerySearch;
-    type Filters = QueryFilters;
+    type Filters = ThemeFilters;
     type Stored = StoredQuery;
     type Found = FoundQuery;
-    type Category = ThemeOfQueries;
+    type Category = ThemeCount;
 }
 
 /// A query to store.
@@ -123,35 +123,6 @@ impl From<QuerySearch> for SearchRequest {
     }
 }
 
-/// Which records are meant: each query that satisfies everything that is given.
-#[derive(Debug, Deserialize, JsonSchema)]
-pub(crate) struct QueryFilters {
-    /// Only records of this category.
-    theme: Option<String>,
-    /// Only records whose metadata have this `model_id`.
-    model_id: Option<String>,
-    /// A condition on the metadata, as ChromaDB's `where`: JSON.
-    #[serde(rename = "where")]
-    filter: Option<String>,
-    /// A condition on the text, as ChromaDB's `where_document`: JSON.
-    where_document: Option<String>,
-    start_date: Option<StartDate>,
-    end_date: Option<EndDate>,
-}
-
-impl From<QueryFilters> for Conditions {
-    fn from(filters: QueryFilters) -> Self {
-        Self {
-            category: filters.theme,
-            model_id: filters.model_id,
-            filter: filters.filter.map(Value::String),
-            document: filters.where_document.map(Value::String),
-            start: filters.start_date,
-            end: filters.end_date,
-        }
-    }
-}
-
 /// A stored query.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct StoredQuery {
@@ -192,18 +163,5 @@ impl From<Hit> for FoundQuery {
     fn from(Hit { record, distance, score }: Hit) -> Self {
         let StoredQuery { id, query, metadata, problems } = record.into();
         Self { id, query, metadata, distance, score, problems }
-    }
-}
-
-/// A category, and how many records have it.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct ThemeOfQueries {
-    theme: Option<String>,
-    count: u64,
-}
-
-impl From<CategoryCount> for ThemeOfQueries {
-    fn from(CategoryCount { category, records }: CategoryCount) -> Self {
-        Self { theme: category, count: records }
     }
 }

@@ -96,6 +96,48 @@ pub(crate) enum Mode {
     Hybrid,
 }
 
+/// Which records are meant: each record that satisfies everything that is given.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct ThemeFilters {
+    /// Only records of this category.
+    theme: Option<String>,
+    /// Only records whose metadata have this `model_id`.
+    model_id: Option<String>,
+    /// A condition on the metadata, as ChromaDB's `where`: JSON.
+    #[serde(rename = "where")]
+    filter: Option<String>,
+    /// A condition on the text, as ChromaDB's `where_document`: JSON.
+    where_document: Option<String>,
+    start_date: Option<StartDate>,
+    end_date: Option<EndDate>,
+}
+
+impl From<ThemeFilters> for Conditions {
+    fn from(filters: ThemeFilters) -> Self {
+        Self {
+            category: filters.theme,
+            model_id: filters.model_id,
+            filter: filters.filter.map(Value::String),
+            document: filters.where_document.map(Value::String),
+            start: filters.start_date,
+            end: filters.end_date,
+        }
+    }
+}
+
+/// A category, and how many records have it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ThemeCount {
+    theme: Option<String>,
+    count: u64,
+}
+
+impl From<CategoryCount> for ThemeCount {
+    fn from(CategoryCount { category, records }: CategoryCount) -> Self {
+        Self { theme: category, count: records }
+    }
+}
+
 impl DraftRecord {
     /// The record, once its text is embedded.
     pub(crate) fn into_record(

@@ -83,36 +83,6 @@ pub(crate) struct ShownSummary {
     pub(crate) comparisons: Vec<ShownComparison>,
 }
 
-/// What came of judgements. All but `scored` are left out of every other number.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct ShownCounts {
-    scored: u64,
-    unparsed: u64,
-    refused: u64,
-    failed: u64,
-    unanswered: u64,
-}
-
-impl From<Counts> for ShownCounts {
-    fn from(counts: Counts) -> Self {
-        let Counts { scored, unparsed, refused, failed, unanswered } = counts;
-        Self { scored, unparsed, refused, failed, unanswered }
-    }
-}
-
-/// An interval that holds the number in 95 of 100 cases.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct ShownInterval {
-    low: f64,
-    high: f64,
-}
-
-impl From<Interval> for ShownInterval {
-    fn from(Interval { low, high }: Interval) -> Self {
-        Self { low, high }
-    }
-}
-
 /// A mean over queries.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ShownMean {
@@ -123,13 +93,13 @@ pub(crate) struct ShownMean {
     /// Clustered by query; null with fewer than two queries.
     standard_error: Option<f64>,
     /// By bootstrap over queries; null with fewer than two.
-    interval: Option<ShownInterval>,
+    interval: Option<Interval>,
 }
 
 impl From<Summary> for ShownMean {
     fn from(summary: Summary) -> Self {
         let Summary { queries, mean, standard_error, interval, counts: _ } = summary;
-        Self { queries, mean, standard_error, interval: interval.map(ShownInterval::from) }
+        Self { queries, mean, standard_error, interval }
     }
 }
 
@@ -144,7 +114,7 @@ pub(crate) struct ShownScores {
     /// Queries without any score.
     queries_without_score: u64,
     /// Of judgements.
-    counts: ShownCounts,
+    counts: Counts,
     /// Scores beyond the metric's scale; the mean has them.
     out_of_range: u64,
 }
@@ -158,7 +128,7 @@ impl From<ScoreSummary> for ShownScores {
             model_id: model,
             mean: summary.into(),
             queries_without_score,
-            counts: summary.counts.into(),
+            counts: summary.counts,
             out_of_range,
         }
     }
@@ -179,7 +149,7 @@ pub(crate) struct ShownPair {
     win_rate_a: ShownMean,
     position: ShownPosition,
     /// Of comparisons.
-    counts: ShownCounts,
+    counts: Counts,
     /// Results whose other order is not there. They are in no other number.
     incomplete: u64,
 }
@@ -198,7 +168,7 @@ impl From<PairSummary> for ShownPair {
             ties,
             win_rate_a: rate.into(),
             position: position.into(),
-            counts: rate.counts.into(),
+            counts: rate.counts,
             incomplete,
         }
     }
@@ -244,16 +214,16 @@ pub(crate) struct ShownComparison {
     difference: Option<f64>,
     /// Null with fewer than two queries.
     standard_error: Option<f64>,
-    interval: Option<ShownInterval>,
+    interval: Option<Interval>,
     /// Of the t-test for pairs; null where the differences do not differ.
     p_value: Option<f64>,
     /// Queries that it would take to find this difference in four of five cases, with a p-value below 0.05; null without
     /// a difference.
     queries_needed: Option<u64>,
     /// Of a's judgements.
-    counts_a: ShownCounts,
+    counts_a: Counts,
     /// Of b's judgements.
-    counts_b: ShownCounts,
+    counts_b: Counts,
 }
 
 impl From<Compared> for ShownComparison {
@@ -270,11 +240,11 @@ impl From<Compared> for ShownComparison {
             b_better: comparison.second_better,
             difference: comparison.difference,
             standard_error: comparison.standard_error,
-            interval: comparison.interval.map(ShownInterval::from),
+            interval: comparison.interval,
             p_value: comparison.p_value,
             queries_needed,
-            counts_a: comparison.first.into(),
-            counts_b: comparison.second.into(),
+            counts_a: comparison.first,
+            counts_b: comparison.second,
         }
     }
 }
