@@ -2,13 +2,13 @@
 //!
 //! `cargo bench -p bench --bench conformance`, with the program of what `conformance/requirements.txt` pins in
 //! `PANOPTICON_BENCH_SCHEMATHESIS` (default `schemathesis`). `PANOPTICON_BENCH_EXAMPLES` says how many requests are
-//! drawn for each operation at the most (default 200), `PANOPTICON_BENCH_SEED` from which seed (default 1);
+//! generated for each operation at most (default 200), `PANOPTICON_BENCH_SEED` is the seed (default 1);
 //! `PANOPTICON_BENCH_BINARY` and `PANOPTICON_BENCH_CHROMA` name programs, as for the benchmark `service`.
 //!
-//! All operations of the gateway are asked, with valid and with invalid requests, and what is stored is used by later
-//! ones. Models are a mock's, so that no key is needed. It fails unless every operation was asked, by 10,000 requests
-//! in all at the least, and each answer has a documented status other than 5xx and the documented type and schema.
-//! The report goes to `target/bench/conformance.json`.
+//! Valid and invalid requests go to every operation of the gateway; later requests use what earlier ones stored. A mock
+//! provider serves the models, so that no key is needed. The benchmark fails unless every operation was called, with at
+//! least 10,000 requests in total, and each response has a documented status other than 5xx and the documented type
+//! and schema. The report goes to `target/bench/conformance.json`.
 
 use std::{
     env,
@@ -31,7 +31,7 @@ const GATEWAY_PORT: u16 = 18_121;
 async fn main() -> Result<()> {
     let panopticon = Panopticon::find_or_build()?;
     let chroma =
-        chroma_program().context("no program `chroma` on the path, nor in PANOPTICON_BENCH_CHROMA")?;
+        chroma_program().context("program `chroma` is neither on PATH nor in PANOPTICON_BENCH_CHROMA")?;
     let llmock = Llmock::start(&[]);
     let postgres = PostgresServer::private(Durability::None, &[]).await;
 
@@ -77,7 +77,7 @@ async fn prepare(service: &Service) -> Result<()> {
     Ok(())
 }
 
-/// Has schemathesis ask, and gives the parts of its report that say what it has done.
+/// Runs schemathesis, and returns the parts of its report that say what it has done.
 fn check(storage: &str) -> Result<Value> {
     let setting = |name: &str, default: &str| env::var(name).unwrap_or_else(|_| default.to_owned());
     let program =
@@ -87,7 +87,7 @@ fn check(storage: &str) -> Result<Value> {
         .args(["run", &format!("http://127.0.0.1:{GATEWAY_PORT}/openapi.json"), "--checks", CHECKS])
         .args(["--max-examples", &setting("PANOPTICON_BENCH_EXAMPLES", "200")])
         .args(["--seed", &setting("PANOPTICON_BENCH_SEED", "1")])
-        // One worker: with more, CPython 3.11 fails to parse schemathesis' own source now and then.
+        // One worker: with more, CPython 3.11 sometimes fails to parse the source of schemathesis.
         .args(["--workers", "1", "--continue-on-failure", "--request-timeout", "60", "--report", "json"])
         .arg("--report-json-path")
         .arg(&report)
@@ -100,11 +100,11 @@ fn check(storage: &str) -> Result<Value> {
     let (operations, requests) = (&report["operations"], &report["test_cases"]["generated"]);
     ensure!(
         operations["tested"] == operations["total"],
-        "on {storage}: not every operation was asked: {operations}"
+        "on {storage}: not every operation was called: {operations}"
     );
     ensure!(
         requests.as_u64().is_some_and(|requests| requests >= LEAST_REQUESTS),
-        "on {storage}: {requests} requests, expected {LEAST_REQUESTS} at the least"
+        "on {storage}: {requests} requests, expected at least {LEAST_REQUESTS}"
     );
     let part = |name: &str| (name.to_owned(), report[name].clone());
     let parts =

@@ -1,10 +1,9 @@
-//! embed/throughput, embed/latency, embed/load: how fast text becomes vectors, beside three Python ways.
+//! embed/throughput, embed/latency, embed/load: speed of embedding, compared with three Python libraries.
 //!
 //! `cargo bench -p bench --bench embed` with the model in `PANOPTICON_MODEL_DIR` (sentence-transformers needs
-//! its whole folder, `1_Pooling` included), and in
-//! `PANOPTICON_BENCH_PYTHON` (default `python3`) an interpreter that has the packages of
-//! `rivals/requirements.txt`. Rounds alternate between ours and the rivals, so that a busy machine is busy for
-//! all. Every round compares the vectors. The report goes to `target/bench/embed.json`.
+//! its complete folder, `1_Pooling` included), and in `PANOPTICON_BENCH_PYTHON` (default `python3`) an interpreter
+//! that has the packages of `rivals/requirements.txt`. Rounds alternate between ours and the rivals, so that other load
+//! on the machine affects all alike. Every round compares the vectors. The report goes to `target/bench/embed.json`.
 
 use std::env;
 use std::fs;
@@ -24,15 +23,15 @@ use serde_json::{Value, json};
 /// Texts of a round: half a minute for the slowest rival on two idle cores.
 const TEXTS: usize = 400;
 const ROUNDS: usize = 3;
-/// Seed of the choice of texts.
+/// Seed for selecting the texts.
 const SEED: u64 = 7;
-/// The rivals time this one too.
+/// The rivals measure the same text.
 const SHORT_TEXT: &str = "Explain how nuclear fusion works and why it is so hard.";
 const SHORT_REPETITIONS: usize = 300;
 /// Vectors of different engines agree to f32 rounding; more is another model.
 const MAX_ONE_MINUS_COS: f64 = 1e-10;
 
-/// What is to be reached against each rival: (rival, texts/s at least this many times, p50 at most 1 in this).
+/// Targets against each rival: (rival, texts/s at least this many times, p50 at most 1 in this).
 const TARGETS: [(&str, Option<f64>, Option<f64>); 3] = [
     ("onnxruntime", Some(2.2), None),
     ("sentence-transformers", Some(4.0), Some(5.0)),
@@ -99,7 +98,7 @@ fn compare(model_dir: &Path, folder: &Path, mix: &str, longest: usize) -> Result
     Ok(json!({ "settings": settings, "summary": summary, "ours": ours, "rivals": rivals }))
 }
 
-/// One round of ours: load, all texts, one short text alone, and again beside busy threads.
+/// One round of ours: load, all texts, one short text alone, and the same text while all cores are busy.
 fn run_ours(model_dir: &Path, texts: &[String]) -> Result<(Value, Vec<Vec<f32>>)> {
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let start = Instant::now();
@@ -135,7 +134,7 @@ fn latency(model: &Model) -> Result<(f64, f64)> {
     Ok((times_ms[SHORT_REPETITIONS / 2], times_ms[SHORT_REPETITIONS * 99 / 100]))
 }
 
-/// Runs `measure` while as many threads as there are cores do nothing but compute.
+/// Runs `measure` while one busy thread per core runs.
 fn beside_busy_threads<T>(measure: impl FnOnce() -> Result<T>) -> Result<T> {
     let over = AtomicBool::new(false);
     let threads = thread::available_parallelism()?.get();
@@ -153,7 +152,7 @@ fn beside_busy_threads<T>(measure: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
-/// One round of a rival; `None`, said aloud, when it cannot be run.
+/// One round of a rival; `None`, with a message, when it cannot be run.
 fn run_rival(name: &str, model_dir: &Path, folder: &Path, vectors: &Path) -> Option<Value> {
     let python = env::var_os("PANOPTICON_BENCH_PYTHON").unwrap_or_else(|| "python3".into());
     let option = match name {
@@ -212,7 +211,7 @@ fn one_minus_cos(ours: &[Vec<f32>], file: &Path) -> Result<f64> {
     Ok(worst)
 }
 
-/// Prints the table and gives the ratios.
+/// Prints the table and returns the ratios.
 fn summarise(ours: &[Value], rivals: &[(&str, Vec<Value>)]) -> Value {
     const FIELDS: [&str; 5] = ["texts_per_s", "p50_ms", "p99_ms", "load_s", "rss_mb"];
     let row = |name: &str, reports: &[Value]| {
@@ -253,7 +252,7 @@ fn summarise(ours: &[Value], rivals: &[(&str, Vec<Value>)]) -> Value {
     }
     let busy = (median(ours, "busy_p50_ms"), median(ours, "busy_p99_ms"));
     println!(
-        "panopticon beside busy threads: p50 {:.2} ms, p99 {:.2} ms",
+        "panopticon with all cores busy: p50 {:.2} ms, p99 {:.2} ms",
         busy.0.unwrap_or(f64::NAN),
         busy.1.unwrap_or(f64::NAN)
     );

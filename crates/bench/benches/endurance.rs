@@ -1,13 +1,13 @@
-//! endurance: two minutes of mixed load on 32 connections, and the database killed under it.
+//! endurance: two minutes of mixed load on 32 connections, then the same while the database is killed repeatedly.
 //!
 //! `cargo bench -p bench --bench endurance`. `PANOPTICON_BENCH_SECONDS` says how long each part lasts (default 120);
 //! `PANOPTICON_BENCH_BINARY` and `PANOPTICON_BENCH_CHROMA` name programs, as for the benchmark `service`.
 //!
 //! 1. On PostgreSQL and on ChromaDB: stores, searches and reads; none may fail.
-//! 2. PostgreSQL is killed and started again every so often: what fails has to be a 503, service has to be back
-//!    within seconds, and in the end every record whose storing was answered is read by its id.
+//! 2. PostgreSQL is killed and restarted periodically: a request may fail only with 503, the service must recover
+//!    within seconds, and at the end every acknowledged record must be readable by its id.
 //!
-//! It fails if one of these does not hold. The report goes to `target/bench/endurance.json`.
+//! It fails if one of these conditions is not met. The report goes to `target/bench/endurance.json`.
 
 use std::{
     collections::BTreeMap,
@@ -28,9 +28,9 @@ use test_support::PostgresServer;
 
 const CONNECTIONS: usize = 32;
 const KILLS: u32 = 3;
-/// How long PostgreSQL stays away.
+/// How long PostgreSQL stays down.
 const AWAY: Duration = Duration::from_secs(3);
-/// Service has to be back so soon after PostgreSQL is.
+/// How soon the service must recover after PostgreSQL does.
 const RECOVERY: Duration = Duration::from_secs(10);
 const SEED: u64 = 5;
 const PORT: u16 = 18_111;
@@ -38,12 +38,12 @@ const PORT: u16 = 18_111;
 #[tokio::main]
 async fn main() -> Result<()> {
     let seconds = match env::var("PANOPTICON_BENCH_SECONDS") {
-        Ok(seconds) => seconds.parse().context("PANOPTICON_BENCH_SECONDS is no number")?,
+        Ok(seconds) => seconds.parse().context("PANOPTICON_BENCH_SECONDS is not a number")?,
         Err(_) => 120,
     };
     let time = Duration::from_secs(seconds);
     let chroma =
-        chroma_program().context("no program `chroma` on the path, nor in PANOPTICON_BENCH_CHROMA")?;
+        chroma_program().context("program `chroma` is neither on PATH nor in PANOPTICON_BENCH_CHROMA")?;
     let panopticon = Panopticon::find_or_build()?;
     let (texts, _) = texts(Kind::Queries, 2_000, usize::MAX, SEED)?;
     let mix = Mix { texts: Arc::new(texts), stored: Arc::default() };
@@ -76,16 +76,16 @@ async fn main() -> Result<()> {
     write_report("endurance", &report)
 }
 
-/// What is asked for.
+/// The requests to send.
 #[derive(Clone)]
 struct Mix {
     texts: Arc<Vec<String>>,
-    /// Ids whose storing was answered. Shared by the tasks that send requests.
+    /// Ids of acknowledged records. Shared by the tasks that send requests.
     stored: Arc<Mutex<Vec<String>>>,
 }
 
 impl Mix {
-    /// The same texts, nothing stored.
+    /// The same texts, with no stored ids.
     fn renewed(&self) -> Self {
         Self { texts: Arc::clone(&self.texts), stored: Arc::default() }
     }
@@ -130,7 +130,7 @@ impl Mix {
         for ids in stored.chunks(500) {
             let answer = service.endpoint().post("/api/v1/queries/fetch", &json!({ "ids": ids })).await;
             let missing = answer.map_err(anyhow::Error::msg)?["missing"].take();
-            lost += missing.as_array().context("no list of missing ids")?.len() as u64;
+            lost += missing.as_array().context("expected a list of missing ids")?.len() as u64;
         }
         Ok(lost)
     }
@@ -179,7 +179,7 @@ async fn under_kills(
     }
     ensure!(
         failures.keys().all(|status| *status == "503"),
-        "other failures than 503: {failures:?}, {:?}",
+        "failures other than 503: {failures:?}, {:?}",
         load.failures.iter().find(|failure| !failure.starts_with("503"))
     );
     let lost = mix.lost(service).await?;

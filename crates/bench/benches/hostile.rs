@@ -1,12 +1,13 @@
-//! hostile: everything at once that an attacker may send to a service, beside honest clients.
+//! hostile: all known attacks on a service at once, while honest clients use it.
 //!
 //! `cargo bench -p bench --bench hostile`. `PANOPTICON_BENCH_SECONDS` says how long it lasts (default 120);
-//! `PANOPTICON_BENCH_BINARY` names a program. All traffic stays on loopback, and each bomb is sent one at a time.
+//! `PANOPTICON_BENCH_BINARY` names a program. All traffic stays on loopback, and each bomb has at most one request in
+//! flight.
 //!
-//! `serve query` runs with 4 GB of address space (`ulimit -v 4000000`). First honest clients are alone; then all bombs go
-//! off again and again, and others hold idle connections, answers that they never read, and requests that never end; then
-//! nothing for a minute. It fails if the service ends, or one of the bounds below is missed. The report goes to
-//! `target/bench/hostile.json`.
+//! `serve query` runs with 4 GB of address space (`ulimit -v 4000000`). First only honest clients send requests; then
+//! all bombs are sent repeatedly, while other clients hold idle connections, responses that they never read, and
+//! requests that never end; then nothing for a minute. It fails if the service ends, or exceeds one of the limits
+//! below. The report goes to `target/bench/hostile.json`.
 
 use std::{
     collections::BTreeMap,
@@ -30,9 +31,9 @@ use tokio::{
 
 const PORT: u16 = 18_131;
 const ADDRESS_SPACE_KB: u32 = 4_000_000;
-/// How long honest clients are alone.
+/// How long only honest clients send requests.
 const QUIET: Duration = Duration::from_secs(20);
-/// From the last bomb to the last look at the memory.
+/// From the last bomb to the last measurement of memory.
 const REST: Duration = Duration::from_secs(60);
 const HEALTH_P99_MS: f64 = 50.0;
 const PEAK_MB: f64 = 600.0;
@@ -47,7 +48,7 @@ const BIG_RECORDS: usize = 40;
 #[tokio::main]
 async fn main() -> Result<()> {
     let seconds = match env::var("PANOPTICON_BENCH_SECONDS") {
-        Ok(seconds) => seconds.parse().context("PANOPTICON_BENCH_SECONDS is no number")?,
+        Ok(seconds) => seconds.parse().context("PANOPTICON_BENCH_SECONDS is not a number")?,
         Err(_) => 120,
     };
     let panopticon = Panopticon::find_or_build()?;
@@ -105,7 +106,7 @@ async fn fill(endpoint: &Endpoint) -> Result<()> {
     Ok(())
 }
 
-/// Clients that store, search and read at their pace.
+/// Clients that store, search and read at a fixed rate.
 async fn honest(endpoint: Endpoint, time: Duration) -> Load {
     let began = Instant::now();
     let mut clients = JoinSet::new();
@@ -148,7 +149,7 @@ async fn honest(endpoint: Endpoint, time: Duration) -> Load {
     all
 }
 
-/// What is sent again and again: a path, and for a POST its body.
+/// A request that is sent repeatedly: a path, and for a POST its body.
 fn bombs() -> Vec<(&'static str, String, Option<String>)> {
     let search = |body: Value| ("/api/v1/queries/search".to_owned(), Some(body.to_string()));
     let nested = (0..40).fold("a".to_owned(), |pattern, _| format!("({pattern}){{256,512}}"));
@@ -195,7 +196,7 @@ fn bombs() -> Vec<(&'static str, String, Option<String>)> {
     bombs.into_iter().map(|(name, (path, body))| (name, path, body)).collect()
 }
 
-/// Everything that is sent and held until its time is over.
+/// All requests and connections of the attack.
 struct Attack {
     time: Duration,
     tasks: JoinSet<Result<()>>,
@@ -263,7 +264,7 @@ async fn throw(
     Ok(())
 }
 
-/// Holds a connection on which `request` was sent and nothing is read, and opens another when it is closed.
+/// Sends `request` on a connection without reading from it, and opens another when it is closed.
 async fn hold(request: String, time: Duration) -> Result<()> {
     let began = Instant::now();
     while began.elapsed() < time {
@@ -290,7 +291,7 @@ async fn closed(stream: &TcpStream, time: Duration) {
     }
 }
 
-/// What is seen of the service meanwhile.
+/// Measurements of the service during the attack.
 #[derive(Default)]
 struct Watch {
     health: Load,
@@ -298,7 +299,7 @@ struct Watch {
 }
 
 impl Watch {
-    /// Looks until the attack is over; how its bombs were answered.
+    /// Measures until the attack is over; returns how its bombs were answered.
     async fn during(&mut self, service: &Service, mut attack: Attack) -> Result<Value> {
         let (began, endpoint) = (Instant::now(), service.endpoint());
         while began.elapsed() < attack.time {

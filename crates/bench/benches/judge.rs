@@ -1,12 +1,12 @@
-//! judge: what our own part of a run costs beside the provider's.
+//! judge: overhead of a run compared with the provider's latency.
 //!
 //! `cargo bench -p bench --bench judge`. `PANOPTICON_BENCH_UNITS` says how many judgements (default 9,600: some 30 s);
 //! `PANOPTICON_BENCH_BINARY` names the program.
 //!
-//! A mock of a provider answers each call after 100 ms. With 32 calls of the judge at once the ideal is 320 a second. The
-//! program works on a run by its command line, stores every attempt, output and result in a PostgreSQL that waits for
-//! its disk, and embeds the outputs. Counted are the judge's calls that ended between the first and the last twentieth,
-//! as the mock saw them. The report goes to `target/bench/judge.json`.
+//! A mock provider answers each call after 100 ms. With 32 concurrent calls of the judge the ideal is 320 per second.
+//! The command line executes a run, stores every attempt, output and result in a PostgreSQL with full durability, and
+//! embeds the outputs. The rate counts the judge's calls that the mock finished between the first and the last
+//! twentieth. The report goes to `target/bench/judge.json`.
 
 use std::{
     env,
@@ -29,7 +29,7 @@ const PORT: u16 = 18_121;
 #[tokio::main]
 async fn main() -> Result<()> {
     let units: usize = match env::var("PANOPTICON_BENCH_UNITS") {
-        Ok(units) => units.parse().context("PANOPTICON_BENCH_UNITS is no number")?,
+        Ok(units) => units.parse().context("PANOPTICON_BENCH_UNITS is not a number")?,
         Err(_) => 9_600,
     };
     let panopticon = Panopticon::find_or_build()?;
@@ -53,7 +53,7 @@ async fn main() -> Result<()> {
     let ideal = AT_ONCE as f64 / LATENCY.as_secs_f64();
     println!("{units} judgements in {:.1} s, {:.0} MB", finished.seconds, finished.peak_rss_mb);
     println!(
-        "{per_second:.1} judge calls a second, {:.1} % of the ideal {ideal:.0}",
+        "{per_second:.1} judge calls per second, {:.1} % of the ideal {ideal:.0}",
         per_second / ideal * 100.0
     );
     let report = json!({
@@ -63,7 +63,7 @@ async fn main() -> Result<()> {
     write_report("judge", &report)
 }
 
-/// Stores queries and metrics; the metrics' ids.
+/// Stores queries and metrics; returns the metrics' ids.
 async fn prepare(panopticon: &Panopticon, database: &str, queries: usize) -> Result<Vec<String>> {
     let mut command = panopticon.command();
     command.arg("serve").env("DATABASE_URL", database).env("GATEWAY_PORT", PORT.to_string());
@@ -87,7 +87,7 @@ async fn prepare(panopticon: &Panopticon, database: &str, queries: usize) -> Res
     Ok(metrics)
 }
 
-/// A provider, and when it ended each call of the judge.
+/// A mock provider, and when it finished each call of the judge.
 fn provider() -> (HttpStub, Arc<Mutex<Vec<Instant>>>) {
     let ended = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&ended);
@@ -111,7 +111,7 @@ fn provider() -> (HttpStub, Arc<Mutex<Vec<Instant>>>) {
     (stub, ended)
 }
 
-/// Calls a second between the first and the last twentieth.
+/// Calls per second between the first and the last twentieth.
 fn rate(ended: &[Instant]) -> f64 {
     let twentieth = ended.len() / 20;
     let (first, last) = (ended[twentieth], ended[ended.len() - 1 - twentieth]);

@@ -1,14 +1,14 @@
-//! read/l2, read/cosine: how fast a Chroma directory is read whole, beside Chroma's own Python client.
+//! read/l2, read/cosine: speed of reading a complete Chroma directory, compared with Chroma's Python client.
 //!
 //! `cargo bench -p bench --bench read`, with an interpreter that has chromadb in `PANOPTICON_BENCH_PYTHON` (default
 //! `python3`; `rivals/requirements.txt` pins it). That chromadb also writes the directories, once, to
 //! `target/bench/read`: `PANOPTICON_BENCH_RECORDS` (default 100,000) records of 384 dimensions with a document of
 //! about 300 characters and three metadata keys.
 //!
-//! Ours is timed from opening the directory to the last record, on one thread; the rival in its `get()` calls alone,
-//! at the best of several page sizes, with its index loaded. Rounds alternate, so that a busy machine is busy for
-//! both, and all files are warm after the first. Every round compares what was read, vectors bit for bit. The report
-//! goes to `target/bench/read.json`.
+//! The time of ours runs from opening the directory to the last record, on one thread; that of the rival is only its
+//! `get()` calls, at the best of several page sizes, with its index loaded. Rounds alternate, so that other load on the
+//! machine affects both alike, and all files are cached after the first. Every round compares what was read, vectors
+//! bit for bit. The report goes to `target/bench/read.json`.
 
 use std::{env, ops::ControlFlow, path::Path, time::Instant};
 
@@ -19,14 +19,14 @@ use serde_json::{Value, json};
 
 const ROUNDS: usize = 5;
 
-/// Records a call of the rival's `get()`. More than 32,766 fail: "too many SQL variables".
+/// Records per call of the rival's `get()`. More than 32,766 fail: "too many SQL variables".
 const PAGES: [u64; 4] = [1_000, 5_000, 20_000, 30_000];
 
-/// What is to be reached: records a second, and times the rival.
+/// Targets: records per second, and as a multiple of the rival's.
 const TARGET_RECORDS_PER_S: f64 = 150_000.0;
 const TARGET_RATIO: f64 = 10.0;
 
-/// How far a component of a cosine vector is off once Chroma has divided and multiplied it by the length.
+/// Rounding error of a component of a cosine vector after Chroma has divided and multiplied it by the length.
 const ROUNDED_ULP: u64 = 2;
 
 fn main() -> Result<()> {
@@ -61,7 +61,7 @@ fn compare(directory: &Path, space: &str, records: u64) -> Result<Value> {
         for field in ["records", "characters", "keys"] {
             ensure!(our[field] == their[field], "{field}: ours {}, theirs {}", our[field], their[field]);
         }
-        // Of cosine vectors Chroma returns rounded what we return as it was written, while the log has it.
+        // Chroma returns cosine vectors rounded; we return them as written, while the log has them.
         let may_differ = if space == "cosine" { our["from_log"].as_u64() } else { None };
         let (our_bits, their_bits) =
             our["bits"].as_u64().zip(their["bits"].as_u64()).context("no `bits` to compare")?;
@@ -91,7 +91,7 @@ fn compare(directory: &Path, space: &str, records: u64) -> Result<Value> {
         "records_per_s": our_rate, "rival_records_per_s": their_rate, "ratio": ratio, "ours": ours, "theirs": theirs }))
 }
 
-/// One read of the whole directory; what is counted is what the rival counts.
+/// Reads the complete directory once; counts what the rival counts.
 fn read_ours(directory: &Path) -> Result<Value> {
     let started = Instant::now();
     let directory = PersistDirectory::open(directory)?;

@@ -1,4 +1,4 @@
-"""Has most generated evaluations name what exists: no generator guesses a model, a metric's id and a theme at once."""
+"""Make most generated evaluations name existing objects: no generator guesses a model, a metric and a theme at once."""
 
 import schemathesis
 
@@ -12,7 +12,7 @@ def map_body(context, body):
     if not isinstance(body, dict):
         return body
     path = context.operation.path
-    # One in four stays as it is. Hypothesis wants the same answer to the same body.
+    # One in four stays unchanged. Hypothesis needs the same result for the same body.
     if len(repr(body)) % 4 == 0:
         return body
     if path.endswith("/models") and isinstance(body.get("provider"), str):

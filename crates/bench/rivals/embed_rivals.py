@@ -36,7 +36,7 @@ REPETITIONS = 50
 WARM_UP = 5
 OPSET = 14
 MAX_EXPORT_ERROR = 1e-6
-# What chromadb's embedding function looks for before it would download.
+# chromadb's embedding function downloads the model unless these exist.
 CHROMA_FILES = ["config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]
 
 
@@ -145,7 +145,7 @@ def onnx_folder(args):
 
 
 def export(args):
-    """Write the ONNX model and the files beside it, and compare it with PyTorch."""
+    """Write the ONNX model and its files, and compare it with PyTorch."""
     import shutil
 
     import numpy

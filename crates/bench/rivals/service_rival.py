@@ -1,4 +1,4 @@
-"""The query service as it is written in Python: FastAPI, SQLAlchemy, pgvector, sentence-transformers; one process.
+"""The query service in idiomatic Python: FastAPI, SQLAlchemy, pgvector, sentence-transformers; one process.
 
     DATABASE_URL=postgresql://… MODEL_DIR=… THREADS=2 service_rival.py --port 8090
 

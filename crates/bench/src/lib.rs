@@ -1,4 +1,4 @@
-//! What benchmarks share. They are in `benches/`, the rivals that are Python in `rivals/`.
+//! Shared code of the benchmarks. They are in `benches/`, the rivals in Python in `rivals/`.
 
 pub mod load;
 mod panopticon;
@@ -36,17 +36,17 @@ pub fn peak_rss_mb() -> Option<f64> {
     Some(line.trim().trim_end_matches("kB").trim().parse::<f64>().ok()? / 1024.0)
 }
 
-/// The folder of reports and of what benchmarks keep from run to run.
+/// The folder of reports and of data that benchmarks cache between runs.
 ///
 /// # Errors
 /// When it cannot be made.
 pub fn folder() -> Result<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/bench");
-    fs::create_dir_all(&folder).with_context(|| format!("failed to make `{}`", folder.display()))?;
+    fs::create_dir_all(&folder).with_context(|| format!("failed to create `{}`", folder.display()))?;
     Ok(folder.canonicalize()?)
 }
 
-/// Writes the report `name`.json, and says where it is.
+/// Writes the report `name`.json, and prints its path.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -58,8 +58,7 @@ pub fn write_report(name: &str, report: &Value) -> Result<()> {
     Ok(())
 }
 
-/// A directory with the collection `bench` of `records` records, which is made by `write` unless an earlier run has
-/// made it.
+/// A directory with the collection `bench` of `records` records, which `write` makes unless an earlier run has made it.
 ///
 /// # Errors
 /// When it cannot be made.
@@ -78,10 +77,10 @@ pub fn directory(name: &str, write: impl FnOnce(&Path) -> Result<()>) -> Result<
     Ok(directory)
 }
 
-/// The directory that Chroma itself wrote.
+/// A directory that Chroma itself has written.
 ///
 /// # Errors
-/// When there is none yet and Chroma fails to write it.
+/// When Chroma fails to write it.
 pub fn directory_by_chroma(space: &str, records: u64) -> Result<PathBuf> {
     directory(&format!("{space}-{records}"), |folder| {
         let arguments = ["make", utf8(folder)?, "--space", space, "--records", &records.to_string()];
@@ -89,7 +88,7 @@ pub fn directory_by_chroma(space: &str, records: u64) -> Result<PathBuf> {
     })
 }
 
-/// A copy of a directory for a rival: opening one may change it, and theirs should not change ours.
+/// A copy of a directory for a rival: opening one may change it.
 ///
 /// # Errors
 /// When it cannot be copied.

@@ -1,4 +1,4 @@
-//! Load on an HTTP service: so many connections, each with one request at a time.
+//! Load on an HTTP service: several connections, each with one request at a time.
 
 use std::{
     future::Future,
@@ -14,18 +14,18 @@ use tokio::task::JoinSet;
 /// When to stop.
 #[derive(Clone, Copy, Debug)]
 pub enum Until {
-    /// After so much time.
+    /// After this time.
     Elapsed(Duration),
-    /// After so many requests.
+    /// After this many requests.
     Requests(u64),
 }
 
-/// What became of the requests.
+/// Latencies and failures of the requests.
 #[derive(Debug, Default)]
 pub struct Load {
     /// Time of each answered request, ascending.
     pub latencies: Vec<Duration>,
-    /// What went wrong with the others.
+    /// The errors of the others.
     pub failures: Vec<String>,
     /// From the first request to the last answer.
     pub elapsed: Duration,
@@ -37,7 +37,7 @@ impl Load {
         self.latencies.len() as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// The latency, in milliseconds, that `share` of the requests keep below.
+    /// The latency, in milliseconds, that `share` (0 to 1) of the requests do not exceed.
     pub fn percentile_ms(&self, share: f64) -> f64 {
         let last = self.latencies.len().saturating_sub(1);
         let at = (last as f64 * share).round() as usize;
@@ -45,7 +45,7 @@ impl Load {
     }
 }
 
-/// Has `connections` tasks send requests with consecutive numbers, each as soon as its last one is answered.
+/// Sends requests with consecutive numbers from `connections` tasks, each as soon as its last one is answered.
 pub async fn drive<R>(
     connections: usize,
     until: Until,

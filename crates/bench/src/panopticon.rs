@@ -1,4 +1,4 @@
-//! Panopticon as its users run it: the released program.
+//! The released program, as users run it.
 
 use std::{
     env,
@@ -14,7 +14,7 @@ pub struct Panopticon {
 }
 
 impl Panopticon {
-    /// What `PANOPTICON_BENCH_BINARY` names, or else the release build, made up to date.
+    /// What `PANOPTICON_BENCH_BINARY` names, or else the release build, rebuilt if outdated.
     ///
     /// # Errors
     /// When it cannot be built.
@@ -30,13 +30,13 @@ impl Panopticon {
         Ok(Self { binary: workspace.join("target/release/panopticon") })
     }
 
-    /// A command of it.
+    /// A command that runs it.
     pub fn command(&self) -> Command {
         Command::new(&self.binary)
     }
 }
 
-/// The program `chroma`: what `PANOPTICON_BENCH_CHROMA` names, or else that of the path, if there is one.
+/// The program `chroma`: what `PANOPTICON_BENCH_CHROMA` names, or else the one on `PATH`, if any.
 pub fn chroma_program() -> Option<PathBuf> {
     if let Some(program) = env::var_os("PANOPTICON_BENCH_CHROMA") {
         return Some(program.into());

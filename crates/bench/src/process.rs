@@ -1,4 +1,4 @@
-//! Contestants that are programs of their own.
+//! Contestants that run as separate processes.
 
 use std::{
     env, fs,
@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use wait4::Wait4 as _;
 
-/// What became of a program.
+/// Output and resource use of a finished program.
 pub struct Finished {
     /// Its standard output.
     pub stdout: String,
@@ -20,7 +20,7 @@ pub struct Finished {
     pub stderr: String,
     /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// From its start to its end.
+    /// Its wall-clock time.
     pub seconds: f64,
     /// Its peak resident memory, in MiB.
     pub peak_rss_mb: f64,
@@ -65,29 +65,29 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
     let ticks = ticks.collect::<Result<Vec<_>, _>>()?.iter().sum::<u64>();
     let mut seconds = ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
     for child in children(pid)? {
-        // One that has just ended is counted by its parent the next time.
+        // A child that has just ended is counted in its parent's times by the next call.
         seconds += cpu_seconds(child).unwrap_or(0.0);
     }
     Ok(seconds)
 }
 
-/// The memory of the process `pid` and its descendants, in MiB: of pages that several share each has its part. `None`
-/// where the kernel does not tell.
+/// The memory of the process `pid` and its descendants, in MiB, with shared pages divided among their users. `None` if
+/// the kernel does not report it.
 pub fn shared_memory_mb(pid: u32) -> Option<f64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
     let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
     let own = line.trim().trim_end_matches("kB").trim().parse::<f64>().ok()? / 1024.0;
-    // One that has just ended has none any more.
+    // A process that has just ended has none.
     Some(own + children(pid).ok()?.into_iter().filter_map(shared_memory_mb).sum::<f64>())
 }
 
-/// The processes that the process `pid` has started and that run.
+/// The running children of the process `pid`.
 ///
 /// # Errors
 /// When it is gone.
 pub(crate) fn children(pid: u32) -> Result<Vec<u32>> {
     let mut children = Vec::new();
-    // Each thread has those that it has started itself. One that ends meanwhile leaves them to another.
+    // Children are listed by the thread that started them; when it ends, they move to another.
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         let listed = fs::read_to_string(thread?.path().join("children")).unwrap_or_else(|_| String::new());
         children.extend(listed.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
@@ -107,10 +107,10 @@ pub fn run_rival(script: &str, arguments: &[&str], environment: &[(&str, &str)])
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         bail!(
-            "the rival failed, does `{}` have what rivals/requirements.txt lists? {stderr}",
+            "the rival failed; check that `{}` has the packages of rivals/requirements.txt: {stderr}",
             python.display()
         );
     }
-    // Who makes a directory prints nothing; of all else the caller parses the line, and fails without one.
+    // Scripts that write a directory print nothing; callers parse the line of all others, and fail without one.
     Ok(String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned())
 }

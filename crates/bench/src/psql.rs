@@ -1,4 +1,4 @@
-//! SQL from outside, by the programs that come with PostgreSQL.
+//! SQL by psql, the client of PostgreSQL.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! A service under test: a program of its own that answers HTTP on loopback.
+//! A service under test: a separate process that serves HTTP on loopback.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ pub struct Service {
     child: Child,
     url: String,
     client: reqwest::Client,
-    /// From the start of the program to the first answer that it is ready.
+    /// From the start of the program to its first response that it is ready.
     pub ready_ms: f64,
 }
 
@@ -33,9 +33,9 @@ impl Service {
         let started = Instant::now();
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         let child = child.with_context(|| format!("failed to run {name}"))?;
-        // reqwest wants one even where nothing is encrypted. It may be there from a service before.
+        // reqwest needs a provider even for plain HTTP. An earlier service may have installed it.
         rustls::crypto::ring::default_provider().install_default().ok();
-        // Connections that wait in the pool may be closed meanwhile by the other side.
+        // The server may close pooled connections.
         let client = reqwest::Client::builder().pool_idle_timeout(Duration::from_secs(2)).build()?;
         let url = format!("http://127.0.0.1:{port}");
         let mut service = Self { name, child, url, client, ready_ms: 0.0 };
@@ -54,17 +54,17 @@ impl Service {
         }
     }
 
-    /// What it is called in reports.
+    /// Its name in reports.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// What sends requests to it, cheap to clone.
+    /// A client for it, cheap to clone.
     pub fn endpoint(&self) -> Endpoint {
         Endpoint { url: self.url.clone(), client: self.client.clone() }
     }
 
-    /// Its processor time so far, with that of the programs that it has started.
+    /// Its processor time so far, with that of its child processes.
     ///
     /// # Errors
     /// When it has ended.
@@ -72,10 +72,10 @@ impl Service {
         cpu_seconds(self.child.id())
     }
 
-    /// Its memory now and at the most, in MiB, with that of the programs that it has started.
+    /// Its current and peak memory, in MiB, with that of its child processes.
     ///
     /// # Errors
-    /// When the kernel does not tell.
+    /// When the kernel does not report it.
     pub fn memory_mb(&self) -> Result<(f64, f64)> {
         let mut memory = (0.0, 0.0);
         let mut processes = vec![self.child.id()];
@@ -95,13 +95,13 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended already.
         self.child.kill().ok();
         self.child.wait().ok();
     }
 }
 
-/// Where a service answers.
+/// A client of a service.
 #[derive(Clone)]
 pub struct Endpoint {
     url: String,
@@ -112,7 +112,7 @@ impl Endpoint {
     /// The `data` of the answer to a POST of `body`.
     ///
     /// # Errors
-    /// The status and the words of an answer that is no success, or why there is none.
+    /// The status and message of an error response, or why there is no response.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value, String> {
         self.data(self.client.post(format!("{}{path}", self.url)).json(body)).await
     }

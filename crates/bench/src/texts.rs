@@ -5,17 +5,17 @@ use std::{fs, path::Path, process::Command};
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-/// Whose texts.
+/// The source of texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// What the query service keeps.
+    /// Texts that the query service stores.
     Queries,
-    /// That, and what models answered.
+    /// Those, and outputs of models.
     QueriesAndOutputs,
 }
 
-/// `count` texts of mixed length, up to `longest` bytes, and where they are from: real ones of `kind` beside the
-/// workspace, or else texts made of the embed crate's reference set. The same for the same `seed`.
+/// `count` texts of mixed length, up to `longest` bytes, and their source: real ones of `kind` next to the workspace,
+/// or else texts made of the embed crate's reference set. Deterministic for a `seed`.
 ///
 /// # Errors
 /// When there are fewer, or they cannot be read.
@@ -55,7 +55,7 @@ pub fn texts(kind: Kind, count: usize, longest: usize, seed: u64) -> Result<(Vec
     Ok((chosen.collect(), source))
 }
 
-/// A small generator (xorshift64*), so that the choice is the same everywhere.
+/// A small generator (xorshift64*), so that the selection is deterministic.
 struct Random(u64);
 
 impl Random {

@@ -15,7 +15,7 @@ use crate::{
     ours::{Contestant, TABLE},
 };
 
-/// Rows that the old way is timed on.
+/// Rows of the sample that `old` is measured on.
 const SAMPLE: u64 = 100;
 
 const COLLECTION: &str = "bench";
@@ -27,7 +27,7 @@ pub(super) struct Contest<'c> {
     records: u64,
     source: PathBuf,
     rival_source: PathBuf,
-    /// What all but us write to.
+    /// The database of all contestants but ours.
     others: Database<'c>,
     /// The rows as the server's own binary COPY.
     file: PathBuf,
@@ -36,8 +36,8 @@ pub(super) struct Contest<'c> {
 }
 
 impl<'c> Contest<'c> {
-    /// Makes the directory, and migrates it once: that gives the table's definition and the file to copy from, and
-    /// warms up.
+    /// Makes the directory, and migrates it once: this yields the table's definition and the file for COPY, and warms
+    /// the caches.
     pub(super) fn prepare(server: &'c Server, panopticon: Contestant<'c>, records: u64) -> Result<Self> {
         let source = if records <= LARGEST_BY_CHROMA {
             directory_by_chroma("l2", records)?
@@ -65,7 +65,7 @@ impl<'c> Contest<'c> {
         Ok(json!({ "seconds": seconds }))
     }
 
-    /// (b): ours, and the comparison afterwards.
+    /// (b): ours, then the comparison.
     pub(super) fn ours(&self) -> Result<Value> {
         let database = Database::create(self.server, "ours")?;
         let mut report = self.panopticon.migrate(&self.source, COLLECTION, &database.url(), self.records)?;
@@ -88,7 +88,7 @@ impl<'c> Contest<'c> {
         Ok(report)
     }
 
-    /// (d): a sample, text by text. Its vectors are those of the texts, and are not compared.
+    /// (d): a sample, text by text. Its vectors are embedded again, and are not compared.
     pub(super) fn old(&self, model: &Path) -> Result<Value> {
         self.others.make_contest_table()?;
         let report = self.run_python("embed", &["--rows", &SAMPLE.to_string(), "--model", utf8(model)?])?;
@@ -96,7 +96,7 @@ impl<'c> Contest<'c> {
         Ok(report)
     }
 
-    /// Frees the disk.
+    /// Frees the disk space.
     pub(super) fn finish(self) -> Result<()> {
         std::fs::remove_file(&self.file)
             .with_context(|| format!("failed to remove `{}`", self.file.display()))?;

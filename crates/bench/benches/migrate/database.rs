@@ -1,4 +1,4 @@
-//! The databases of the contest, by psql, whose `\timing` is the server's answer time.
+//! The databases of the contest, through psql, whose `\timing` measures the server's response time.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use provision::Server;
 
 use crate::ours::TABLE;
 
-/// The table that all but us fill.
+/// The table that all contestants but ours fill.
 pub(super) const CONTEST: &str = "contest";
 
 /// A database of our own server.
@@ -18,12 +18,12 @@ pub(super) struct Database<'s> {
 }
 
 impl<'s> Database<'s> {
-    /// An empty one, in place of any of this name.
+    /// An empty database, which replaces any of this name.
     pub(super) fn create(server: &'s Server, name: &str) -> Result<Self> {
         Self::create_from(server, name, "template1")
     }
 
-    /// One with the migrated table's definition for [`Self::make_contest_table`], without rows and vector indexes.
+    /// A database with the migrated table's definition, for [`Self::make_contest_table`]; no rows, no vector indexes.
     pub(super) fn create_like(server: &'s Server, name: &str, migrated: &Self) -> Result<Self> {
         let database = Self::create_from(server, name, &migrated.name)?;
         database.run(&format!(
@@ -44,7 +44,7 @@ impl<'s> Database<'s> {
         Ok(database)
     }
 
-    /// Drops it, if it is there.
+    /// Drops it if it exists.
     pub(super) fn drop(&self) -> Result<()> {
         self.admin().run(&format!("drop database if exists {} with (force)", self.name)).map(drop)
     }
@@ -58,20 +58,20 @@ impl<'s> Database<'s> {
         self.server.url_of(&self.name)
     }
 
-    /// Writes all changes to the table files, so that whoever comes next does not pay for them.
+    /// Runs a checkpoint, so that earlier writes do not slow the next contestant.
     pub(super) fn checkpoint(&self) -> Result<()> {
         self.run("checkpoint").map(drop)
     }
 
-    /// Has the server write the migrated rows into a file.
+    /// Makes the server write the migrated rows to a file.
     pub(super) fn export(&self) -> Result<PathBuf> {
-        // The server can write there whatever its account is.
+        // The server can write there under any account.
         let file = PathBuf::from(self.run("show data_directory")?).join("bench.copy");
         self.run(&format!("copy {TABLE} to '{}' with (format binary)", file.display()))?;
         Ok(file)
     }
 
-    /// Has the server read the file into the contest's table; returns the seconds.
+    /// Makes the server copy the file into the contest's table; returns the seconds.
     pub(super) fn copy_from(&self, file: &Path) -> Result<f64> {
         let copy = format!("copy {CONTEST} from '{}' with (format binary)", file.display());
         let output = self.psql(&["\\timing on", &copy])?;
@@ -80,20 +80,19 @@ impl<'s> Database<'s> {
         Ok(milliseconds / 1e3)
     }
 
-    /// An empty table of the migrated one's definition.
+    /// Makes an empty table with the migrated one's definition.
     pub(super) fn make_contest_table(&self) -> Result<()> {
         self.drop_contest_table()?;
         self.run(&format!("create table {CONTEST} (like {TABLE} including all)"))?;
         self.checkpoint()
     }
 
-    /// Frees its space.
+    /// Drops that table.
     pub(super) fn drop_contest_table(&self) -> Result<()> {
         self.run(&format!("drop table if exists {CONTEST}")).map(drop)
     }
 
-    /// Number and content of a table's rows, whatever their order. Times are not compared: only a directory's reader
-    /// knows them.
+    /// Count and digest of a table's rows, in any order. Timestamps are left out: only a directory's reader knows them.
     pub(super) fn digest(&self, table: &str) -> Result<String> {
         self.run(&format!(
             "select count(*) || ' rows, ' || sum(hashtextextended(concat_ws(' ', id, source_id, document, metadata,

@@ -1,23 +1,23 @@
-//! migrate/N: how fast N records of a Chroma directory get into PostgreSQL, beside the physical limit and two ways in
-//! Python.
+//! migrate/N: speed of migrating N records of a Chroma directory to PostgreSQL, compared with the physical limit and
+//! two ways in Python.
 //!
 //! `cargo bench -p bench --bench migrate`, with an interpreter that has what `rivals/requirements.txt` pins in
 //! `PANOPTICON_BENCH_PYTHON` (default `python3`). `PANOPTICON_BENCH_RECORDS` says how many records (default
 //! `10000,100000`): directories of up to 100,000 are written by Chroma itself, larger ones by `test_support`'s writer,
 //! with the same kinds of text and metadata. `PANOPTICON_BENCH_BINARY` names a `panopticon` to measure instead of
-//! the one that is built. `PANOPTICON_BENCH_RIVALS=off` leaves out (c) and (d): of 1,000,000 records (c) alone takes
-//! more than ten minutes. All run on one embedded PostgreSQL with full durability, in `target/bench/migrate`.
+//! the release build. `PANOPTICON_BENCH_RIVALS=off` leaves out (c) and (d): for 1,000,000 records (c) alone takes more
+//! than ten minutes. All run on one embedded PostgreSQL with full durability, in `target/bench/migrate`.
 //!
 //! - (a) `raw`: the server's own `COPY t FROM 'file' WITH (FORMAT binary)` of the rows that we migrated, into a table
 //!   of the same definition: the physical limit.
 //! - (b) `ours`: `panopticon migrate collection … --no-verify`, phases scan and copy; then `panopticon verify`.
-//! - (c) `rival`: pages of `collection.get()` and binary COPY by psycopg, at the best of several page sizes, without
+//! - (c) `rival`: pages of `collection.get()` and binary COPY by psycopg, at the best of several page sizes; excludes
 //!   the time to start and to load Chroma's index.
 //! - (d) `old`: text by text: embedded again by Chroma's default function, inserted, committed; on a sample.
 //!
-//! None builds a vector index within its time. Rounds alternate (of more than 100,000 records, (c) and (d) are in the first
-//! alone), each contestant begins with a checkpoint and pays
-//! for its own writes, and each round compares what is in the tables. The report goes to `target/bench/migrate.json`.
+//! No time includes building a vector index. Rounds alternate (with more than 100,000 records, (c) and (d) run only in
+//! the first), each contestant starts after a checkpoint, and each round compares the tables' rows. The report goes to
+//! `target/bench/migrate.json`.
 
 mod contest;
 mod database;
@@ -33,20 +33,21 @@ use serde_json::{Value, json};
 
 use crate::{contest::Contest, ours::Contestant};
 
-/// Of a size up to [`LARGEST_BY_CHROMA`], and of a larger one.
+/// Rounds up to [`LARGEST_BY_CHROMA`] records, and of more.
 const ROUNDS: usize = 5;
 const ROUNDS_IF_LARGE: usize = 3;
 
-/// Chroma takes three minutes for these.
+/// Chroma takes three minutes to write these.
 const LARGEST_BY_CHROMA: u64 = 100_000;
 
-/// Records a call of the rival's `get()`. More than 32,766 fail: "too many SQL variables".
+/// Records per call of the rival's `get()`. More than 32,766 fail: "too many SQL variables".
 const PAGES: [u64; 4] = [1_000, 5_000, 20_000, 30_000];
 
 fn main() -> Result<()> {
     let sizes = env::var("PANOPTICON_BENCH_RECORDS").unwrap_or_else(|_| "10000,100000".to_owned());
     let sizes = sizes.split(',').map(|size| size.trim().parse());
-    let sizes: Vec<u64> = sizes.collect::<Result<_, _>>().context("expected numbers of records")?;
+    let sizes: Vec<u64> =
+        sizes.collect::<Result<_, _>>().context("expected numbers of records in PANOPTICON_BENCH_RECORDS")?;
     let data_dir = match env::var_os("PANOPTICON_DATA_DIR") {
         Some(path) => DataDir::new(path),
         None => DataDir::platform_default()?,
@@ -83,18 +84,18 @@ fn main() -> Result<()> {
     write_report("migrate", &json!({ "sizes": reports, "growth": growth }))
 }
 
-/// What is known of the ways in Python.
+/// Whether and how the contestants in Python run.
 #[derive(Default)]
 struct Rivals {
-    /// The rival's best number of records a call, of the last size for which some were tried.
+    /// The rival's fastest page size, from the last size of table that tried several.
     best_page: Option<u64>,
 }
 
-/// All rounds of one size; without `rivals`, of raw and ours alone.
+/// All rounds of one size; without `rivals`, only raw and ours.
 fn compare(contest: &Contest<'_>, records: u64, model: &Path, rivals: Option<&mut Rivals>) -> Result<Value> {
     let mut by_page = Vec::new();
     let page = match rivals {
-        // Of large sizes, each try takes many minutes.
+        // With many records, each try takes many minutes.
         Some(rivals) if rivals.best_page.is_none() || records <= LARGEST_BY_CHROMA => {
             for page in PAGES {
                 let report = contest.rival(page)?;

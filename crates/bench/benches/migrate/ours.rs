@@ -1,4 +1,4 @@
-//! What the released program is asked to do.
+//! The commands of the released program that are measured.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ pub(super) const TABLE: &str = "migrated";
 pub(super) struct Contestant<'p>(pub(super) &'p Panopticon);
 
 impl Contestant<'_> {
-    /// Migrates the collection into [`TABLE`] without comparing; `seconds` is what scan and copy took.
+    /// Migrates the collection into [`TABLE`] without verification; `seconds` is the time of scan and copy.
     pub(super) fn migrate(&self, source: &Path, collection: &str, url: &str, records: u64) -> Result<Value> {
         let report = self.run("migrate", source, collection, url, &["--no-verify"])?;
         let written = &report["collection"]["written"];
@@ -29,7 +29,7 @@ impl Contestant<'_> {
         )
     }
 
-    /// Compares what was migrated with its source.
+    /// Verifies the migrated rows against their source.
     pub(super) fn verify(&self, source: &Path, collection: &str, url: &str) -> Result<Value> {
         let report = self.run("verify", source, collection, url, &[])?;
         let verify =
@@ -37,11 +37,11 @@ impl Contestant<'_> {
         Ok(json!({ "verify": verify, "wall_s": report["wall_s"], "rss_mb": report["rss_mb"] }))
     }
 
-    /// Runs a command on one collection: its report of the collection, beside time and memory of the whole process.
+    /// Runs a command on one collection; returns its report of the collection, and time and memory of the process.
     fn run(&self, what: &str, source: &Path, collection: &str, url: &str, more: &[&str]) -> Result<Value> {
         let mut command = self.0.command();
         command.args([what, "collection", collection, "--table", TABLE, "--json"]).args(more);
-        // By the environment, which shows the password to nobody.
+        // In the environment, since other users can read arguments.
         command.arg("--from").arg(source).env("DATABASE_URL", url);
         let finished = run_measured(&mut command)?;
         ensure!(

@@ -1,25 +1,25 @@
-//! What is to be reached, and whether it is.
+//! The targets, and whether they are met.
 
 use serde_json::{Value, json};
 
-/// Rows a second, times those of `raw`, `rival` and `old`.
+/// Rows per second, as multiples of those of `raw`, `rival` and `old`.
 const OF_RAW: f64 = 0.8;
 const OF_RIVAL: f64 = 4.0;
 const OF_OLD: f64 = 300.0;
-/// Comparing reads the source as scan and copy do, and is to be as fast as they are together.
+/// Verification reads the source as scan and copy do, and must be as fast as both together.
 const VERIFY_OF_COPY: f64 = 1.0;
 const MAX_RSS_MB: f64 = 400.0;
-/// From 100,000 records on; below, what does not grow hides it.
+/// Applies from 100,000 records; with fewer, constant costs dominate.
 const MAX_BYTES_PER_RECORD: f64 = 200.0;
 const COUNTED_FROM: u64 = 100_000;
-/// How much more a row may take among more records, beyond what it takes `raw`.
+/// How much the time per row may grow with the size, beyond the growth of `raw`.
 const MAX_FURTHER_GROWTH: f64 = 0.05;
 
 fn number(report: &Value, pointer: &str) -> Option<f64> {
     report.pointer(pointer)?.as_f64()
 }
 
-/// A number beside its target.
+/// A number and its target.
 fn at_least(found: Option<f64>, target: f64) -> String {
     let missed = |found: f64| if found < target { " MISSED" } else { "" };
     found.map_or("not measured".to_owned(), |found| {
@@ -41,7 +41,7 @@ pub(super) fn print_size(report: &Value) {
         let rate = rate.map_or("-".to_owned(), |rate| format!("{rate:.0}"));
         println!("  {name:<7} {rate:>9} rows/s  {ratio}");
     };
-    println!("migrate/{records}: medians of {} rounds; what ours is of each", report["rounds"]);
+    println!("migrate/{records}: medians of {} rounds; ratio of ours to each", report["rounds"]);
     row("raw", raw, at_least(times(raw), OF_RAW));
     let field = |name: &str| ours(name).unwrap_or(f64::NAN);
     let phases = format!(
@@ -80,7 +80,7 @@ pub(super) fn print_growth(small: &Value, large: &Value) -> Value {
         let limit = raw + MAX_FURTHER_GROWTH;
         let missed = if ours <= limit { "" } else { " MISSED" };
         println!(
-            "{from} -> {to} records: time of a row {:+.0} % (raw {:+.0} %; target at most {:+.0} %{missed})",
+            "{from} -> {to} records: time per row {:+.0} % (raw {:+.0} %; target at most {:+.0} %{missed})",
             ours * 1e2,
             raw * 1e2,
             limit * 1e2
@@ -97,7 +97,7 @@ pub(super) fn print_growth(small: &Value, large: &Value) -> Value {
         } else {
             String::new()
         };
-        println!("{from} -> {to} records: {bytes:.0} bytes of memory for each further one{target}");
+        println!("{from} -> {to} records: {bytes:.0} bytes of memory per additional record{target}");
     }
     json!({ "from": from, "to": to, "time_per_row": { "raw": raw, "ours": ours }, "bytes_per_record": bytes })
 }

@@ -1,4 +1,4 @@
-//! What is asked of every service, and how often.
+//! The requests that every service gets.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -10,29 +10,29 @@ use bench::{
 };
 use serde_json::{Value, json};
 
-/// Of one phase, one round, one contestant.
+/// Requests of one contestant in one phase of one round.
 const TIME: Duration = Duration::from_secs(4);
 const BATCH: usize = 100;
 const SEARCH_LIMIT: usize = 10;
 const SEED: u64 = 11;
 const THEMES: usize = 20;
 
-/// What is asked for.
+/// A kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// One query a request.
+    /// Stores one query per request.
     Store,
-    /// Many queries a request.
+    /// Stores many queries per request.
     StoreBatched,
-    /// The nearest ones to a text.
+    /// Searches for the queries nearest to a text.
     Search,
-    /// The nearest ones of a theme.
+    /// Searches for the nearest queries of a theme.
     SearchTheme,
-    /// One by its id.
+    /// Reads one query by its id.
     Get,
 }
 
-/// All of these come before [`STORING`], so that every contestant searches among the same queries.
+/// These run before [`STORING`], so that every contestant searches the same queries.
 pub(super) const READING: [Phase; 3] = [Phase::Search, Phase::SearchTheme, Phase::Get];
 pub(super) const STORING: [Phase; 2] = [Phase::Store, Phase::StoreBatched];
 
@@ -54,7 +54,7 @@ impl Phase {
         }
     }
 
-    /// How much a request counts.
+    /// How many queries a request counts for.
     fn weight(self) -> f64 {
         if self == Self::StoreBatched { BATCH as f64 } else { 1.0 }
     }
@@ -68,19 +68,19 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    /// As many as are in the store before, and more to search for.
+    /// The texts to store before the rounds, then those to search for.
     pub(super) fn read(stored: usize, longest: usize) -> Result<Self> {
-        // There are fewer different ones than queries; a number before each makes them different.
+        // There are fewer distinct texts than queries; a number before each makes them distinct.
         let (texts, source) = texts(Kind::Queries, 5_000, longest, SEED)?;
         Ok(Self { texts: Arc::new(texts), source, stored })
     }
 
-    /// How many are in the store before.
+    /// How many are stored before the rounds.
     pub(super) fn stored(&self) -> usize {
         self.stored
     }
 
-    /// Where they are from, and how long they are in bytes and in word pieces that `model` sees.
+    /// Their source, and their length in bytes and in word pieces of `model`.
     pub(super) fn describe(&self, model: &Path) -> Result<Value> {
         let model = embed::Model::load(model)?;
         let mut word_pieces = 0;
@@ -105,7 +105,7 @@ fn theme(number: usize) -> String {
     format!("theme {}", number % THEMES)
 }
 
-/// Stores what is there before.
+/// Stores the initial queries.
 pub(super) async fn fill(service: &Service, texts: &Texts) -> Result<()> {
     let (endpoint, prompts) = (service.endpoint(), Arc::clone(&texts.texts));
     let batches = texts.stored.div_ceil(BATCH) as u64;
@@ -122,7 +122,7 @@ pub(super) async fn fill(service: &Service, texts: &Texts) -> Result<()> {
     Ok(())
 }
 
-/// One phase of one round. `postgres` is the process of the PostgreSQL server.
+/// Runs one phase of one round. `postgres` is the process of the PostgreSQL server.
 pub(super) async fn measure(
     service: &Service,
     postgres: u32,
@@ -132,7 +132,7 @@ pub(super) async fn measure(
 ) -> Result<Value> {
     let endpoint = service.endpoint();
     let prompts = Arc::clone(&texts.texts);
-    // Ids of records that are there.
+    // Ids of stored records.
     let found = endpoint.post("/api/v1/queries/search", &json!({ "query": "Why?", "limit": 100 })).await;
     let found = found.map_err(anyhow::Error::msg)?;
     let ids: Vec<String> = found
@@ -143,7 +143,7 @@ pub(super) async fn measure(
         .collect();
     ensure!(ids.len() == 100, "{} finds {} of 100 queries", service.name(), ids.len());
     let ids = Arc::new(ids);
-    // Other texts every round and contestant, so that nothing is there already.
+    // Different texts for every round and contestant, so that none is stored already.
     let offset = 1_000_000 * (round + 1);
     let cpu = || anyhow::Ok((service.cpu_seconds()?, cpu_seconds(postgres)?));
     let before = cpu()?;

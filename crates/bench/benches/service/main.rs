@@ -1,19 +1,20 @@
-//! service/N: stores, searches and reads a second over HTTP with N queries in the store, beside a Python service.
+//! service/N: stores, searches and reads per second over HTTP with N stored queries, compared with a Python service.
 //!
 //! `cargo bench -p bench --bench service`, with an interpreter that has what `rivals/requirements.txt` pins in
-//! `PANOPTICON_BENCH_PYTHON` (default `python3`). `PANOPTICON_BENCH_QUERIES` says how many queries are there before
-//! (default 20000), `PANOPTICON_BENCH_LONGEST` leaves out texts of more bytes. `PANOPTICON_BENCH_BINARY` names a `panopticon` to measure instead of the one that is built,
-//! `PANOPTICON_BENCH_CHROMA` the program `chroma` (default: that of the path; without one ours on Chroma is left out).
+//! `PANOPTICON_BENCH_PYTHON` (default `python3`). `PANOPTICON_BENCH_QUERIES` says how many queries are stored initially
+//! (default 20000), `PANOPTICON_BENCH_LONGEST` leaves out texts of more bytes. `PANOPTICON_BENCH_BINARY` names a
+//! `panopticon` to measure instead of the release build, `PANOPTICON_BENCH_CHROMA` the program `chroma` (default: the
+//! one on `PATH`; without one, ours on Chroma is left out).
 //!
 //! - `postgres`: `panopticon serve query` on the embedded PostgreSQL, in `target/bench/migrate`.
 //! - `chroma`: the same on ChromaDB, which it starts itself.
 //! - `fastapi`: `rivals/service_rival.py` on another database of the same PostgreSQL.
 //! - `pgbench`: the statements of `postgres` for a read and for a search, without HTTP and embedding.
 //!
-//! Each is one process beside its store. Rounds alternate between the contestants while the others idle. The load
-//! comes from this process, on the same machine. Stored and searched for are real queries, whole. Beside rates and
-//! latencies the processor time of a request is told, of the service and of PostgreSQL, which other programs on the
-//! machine disturb less. The report goes to `target/bench/service.json`.
+//! Each is one process and its store. Rounds alternate between the contestants while the others idle. The load comes
+//! from this process, on the same machine. The texts are complete real queries. Besides rates and latencies, the report
+//! has the processor time per request, of the service and of PostgreSQL, which other load on the machine affects less.
+//! It goes to `target/bench/service.json`.
 
 mod contest;
 mod pgbench;
@@ -33,17 +34,17 @@ use serde_json::{Map, Value, json};
 use crate::contest::{READING, STORING, Texts};
 
 const ROUNDS: usize = 3;
-/// Away from the ports that services have by default.
+/// Differs from the services' default ports.
 const FIRST_PORT: u16 = 18_101;
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let queries = match env::var("PANOPTICON_BENCH_QUERIES") {
-        Ok(queries) => queries.parse().context("PANOPTICON_BENCH_QUERIES is no number")?,
+        Ok(queries) => queries.parse().context("PANOPTICON_BENCH_QUERIES is not a number")?,
         Err(_) => 20_000,
     };
     let longest = match env::var("PANOPTICON_BENCH_LONGEST") {
-        Ok(longest) => longest.parse().context("PANOPTICON_BENCH_LONGEST is no number")?,
+        Ok(longest) => longest.parse().context("PANOPTICON_BENCH_LONGEST is not a number")?,
         Err(_) => usize::MAX,
     };
     let texts = Texts::read(queries, longest)?;
@@ -82,14 +83,14 @@ async fn compare(server: &Server, panopticon: &Panopticon, model: &Path, texts: 
     let serve = |port: u16| {
         let mut command = panopticon.command();
         command.args(["serve", "query", "--port", &port.to_string()]).env("PANOPTICON_MODEL_DIR", model);
-        // An index that is built meanwhile would be nobody else's.
+        // Only ours would have an index that is built during the rounds.
         command.env("MAINTENANCE", "off");
         command
     };
     let mut services = Vec::new();
     let mut ours = serve(FIRST_PORT);
     services.push(Service::start("postgres", ours.env("DATABASE_URL", &ours_url), FIRST_PORT).await?);
-    // The rival works on the table that we make.
+    // The rival uses the table that our service makes.
     Service::start("preparation", serve(FIRST_PORT + 3).env("DATABASE_URL", &rival_url), FIRST_PORT + 3)
         .await?;
     if let Some(chroma) = chroma_program() {
@@ -102,7 +103,7 @@ async fn compare(server: &Server, panopticon: &Panopticon, model: &Path, texts: 
         command.env("PATH", chroma.parent().context("the program has no folder")?);
         services.push(Service::start("chroma", &mut command, FIRST_PORT + 1).await?);
     } else {
-        eprintln!("no program `chroma`: ours on Chroma is left out");
+        eprintln!("program `chroma` not found: leaving out ours on Chroma");
     }
     let python = env::var_os("PANOPTICON_BENCH_PYTHON").unwrap_or_else(|| "python3".into());
     let mut rival = Command::new(python);

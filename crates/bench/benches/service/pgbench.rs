@@ -1,4 +1,4 @@
-//! The statements alone, by pgbench.
+//! The statements without the service, run by pgbench.
 
 use std::{fs, process::Command};
 
@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 const SECONDS: &str = "4";
 const CLIENTS: &str = "8";
 
-/// The statements of the service; the store's tests hold it to them.
+/// The statements of the service, as checked by the store's tests.
 const GET: &str = include_str!("../../../store/src/postgres/sql/golden/select_records.sql");
 const SEARCH: &str = include_str!("../../../store/src/postgres/sql/golden/nearest_exact.sql");
 
-/// Rate and mean latency for a read and for a search, as the service has them.
+/// Rate and mean latency of a read and of a search.
 pub(super) fn measure(server: &Server, database: &str) -> Result<Vec<(&'static str, Value)>> {
     let row = psql(server, database, &["select id || '|' || embedding::real[]::text from queries limit 1"])?;
     let (id, embedding) = row.split_once('|').context("the table has no row")?;
-    // pgbench takes a line for a command.
+    // pgbench takes each line as a command.
     let script = |statement: &str, values: &[&str]| {
         let statement = values.iter().zip(1..).fold(statement.to_owned(), |statement, (value, number)| {
             statement.replace(&format!("${number}"), value)
@@ -52,7 +52,7 @@ pub(super) fn measure(server: &Server, database: &str) -> Result<Vec<(&'static s
                 let line = stdout.lines().find_map(|found| found.strip_prefix(line));
                 let figure =
                     line.and_then(|rest| rest.split_whitespace().find_map(|word| word.parse::<f64>().ok()));
-                figure.with_context(|| format!("pgbench does not say `{line:?}`: {stdout}"))
+                figure.with_context(|| format!("pgbench printed no `{line:?}`: {stdout}"))
             };
             Ok((name, json!({ "per_second": figure("tps")?, "mean_ms": figure("latency average")? })))
         })

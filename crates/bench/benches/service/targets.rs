@@ -1,4 +1,4 @@
-//! What is to be reached against the Python service, and whether it is.
+//! The targets against the Python service, and whether they are met.
 
 use serde_json::Value;
 

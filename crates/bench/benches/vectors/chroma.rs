@@ -33,7 +33,7 @@ pub(super) struct Chroma {
 }
 
 impl Chroma {
-    /// A server with an empty collection of cosine distance in a new directory.
+    /// Starts a server with an empty collection of cosine distance in a new directory.
     pub(super) async fn start(program: &Path, directory: &Path, port: u16) -> Result<Self> {
         if directory.exists() {
             std::fs::remove_dir_all(directory)?;
@@ -52,7 +52,7 @@ impl Chroma {
         Ok(chroma)
     }
 
-    /// Adds the first `count` texts; seconds.
+    /// Adds the first `count` texts; returns the seconds.
     pub(super) async fn fill(&self, corpus: &Corpus, count: usize) -> Result<f64> {
         let began = Instant::now();
         for first in (0..count).step_by(TOGETHER) {
@@ -73,7 +73,7 @@ impl Chroma {
         Ok(began.elapsed().as_secs_f64())
     }
 
-    /// Has searches keep `candidates` in hand. An index that is loaded keeps its own number, so the server starts anew.
+    /// Sets `ef_search` to `candidates`. A loaded index keeps its value, so the server is restarted.
     pub(super) async fn set_candidates(&mut self, candidates: u32) -> Result<()> {
         let body = json!({"new_configuration": {"hnsw": {"ef_search": candidates}}});
         self.send(Method::PUT, "", &body).await.map_err(anyhow::Error::msg)?;
@@ -105,7 +105,7 @@ impl Chroma {
             async move {
                 let answer = sent(client.post(url).json(&body)).await?;
                 let ids = answer["ids"][0].as_array().ok_or("no ids")?;
-                ids.iter().map(|id| number(id.as_str().ok_or("an id is no text")?)).collect()
+                ids.iter().map(|id| number(id.as_str().ok_or("an id is not a string")?)).collect()
             }
         })
         .await
@@ -116,7 +116,7 @@ impl Chroma {
         self.child.id()
     }
 
-    /// What it keeps on disk.
+    /// Its size on disk.
     pub(super) fn bytes(&self) -> Result<u64> {
         size(&self.directory)
     }
@@ -146,7 +146,7 @@ impl Chroma {
 
 impl Drop for Chroma {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended already.
         self.child.kill().ok();
         self.child.wait().ok();
     }

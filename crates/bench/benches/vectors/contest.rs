@@ -1,4 +1,4 @@
-//! One table size, and everybody who searches it.
+//! All contestants at one table size.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -21,19 +21,19 @@ use super::{
 };
 
 const TARGETS: [f64; 3] = [0.95, 0.98, 0.99];
-/// What searches are measured for where one target has to do.
+/// The recall target where only one is measured.
 const DEFAULT_TARGET: f64 = 0.98;
-/// Beyond, measuring how many lists are enough takes longer than all the rest.
+/// With more rows, tuning the number of probes takes longer than all other parts.
 const MOST_ROWS_IN_LISTS: usize = 100_000;
 const CLIENTS: [usize; 2] = [1, 4];
 const ROUNDS: usize = 3;
-/// Of these Chroma gets the least that finds as much as our service.
+/// Chroma gets the smallest of these that reaches the recall of our service.
 const CHROMA_CANDIDATES: [u32; 13] = [10, 15, 20, 30, 40, 60, 80, 120, 160, 240, 320, 480, 640];
-/// Away from the ports that services have by default.
+/// Differs from the services' default ports.
 const PORT: u16 = 18_131;
-/// Filtered searches of Chroma take long; so many questions are enough.
+/// Questions for Chroma's filtered searches, which are slow.
 const FILTERED_QUESTIONS: usize = 100;
-/// New records a second while others search, and for how long.
+/// New records per second during searches, and for how long.
 const WRITES_PER_SECOND: usize = 200;
 const WRITING: Duration = Duration::from_secs(20);
 
@@ -82,7 +82,7 @@ impl Contest<'_> {
             // Settings are read when a service starts, and every ten seconds.
             let service = ours.serve(self.panopticon, self.model, PORT).await?;
             for clients in CLIENTS {
-                // By turns, so that a busy machine is busy for all.
+                // Rounds alternate, so that other load on the machine affects all alike.
                 let mut rounds: [Vec<Value>; 4] = Default::default();
                 for _ in 0..ROUNDS {
                     rounds[0].push(ours.measure(self.corpus, &truth, &Filter::None, clients).await?);
@@ -129,7 +129,7 @@ impl Contest<'_> {
         }))
     }
 
-    /// The same searches while nobody writes, and while records come in.
+    /// The same searches without writes, and while records are stored.
     async fn under_writes(&self, ours: &Ours, truth: &Arc<Truth>) -> Result<Value> {
         let quiet = ours.measure(self.corpus, truth, &Filter::None, 1).await?;
         let writing =
@@ -146,7 +146,7 @@ impl Contest<'_> {
         let (written, rounds) = (written?, rounds?);
         let p99 = bench::median(&rounds, "p99_ms").context("nobody searched")?;
         eprintln!(
-            "{} rows: p99 {} ms quiet, {p99:.2} ms under {WRITES_PER_SECOND} writes a second",
+            "{} rows: p99 {} ms quiet, {p99:.2} ms under {WRITES_PER_SECOND} writes per second",
             self.rows, quiet["p99_ms"]
         );
         Ok(json!({
@@ -186,7 +186,7 @@ impl Contest<'_> {
         }
         for (target, wanted) in wanted {
             let enough = curve.iter().find(|(_, recall)| *recall >= wanted).or(curve.last());
-            let (candidates, _) = *enough.context("nothing was tried")?;
+            let (candidates, _) = *enough.context("no `ef_search` was tried")?;
             chroma.set_candidates(candidates).await?;
             for clients in CLIENTS {
                 let mut rounds = Vec::new();
@@ -249,7 +249,7 @@ impl Contest<'_> {
     }
 }
 
-/// How much our service finds at `target`.
+/// The recall of our service at `target`.
 fn found(unfiltered: &[Value], target: f64) -> Option<f64> {
     let ours = unfiltered.iter().find(|point| {
         point["contestant"] == "http_vector" && point["target"] == target && point["clients"] == 1
@@ -257,18 +257,18 @@ fn found(unfiltered: &[Value], target: f64) -> Option<f64> {
     ours?["recall"].as_f64()
 }
 
-/// Of each field the median of the rounds.
+/// The median of the rounds for each field.
 fn medians(rounds: &[Value]) -> Value {
     let fields = rounds.first().and_then(Value::as_object).into_iter().flatten();
     let medians = fields.map(|(field, first)| match bench::median(rounds, field) {
-        // What counts things is the same in all.
+        // Counts are equal in all rounds.
         Some(median) if first.is_f64() => (field.clone(), json!(median)),
         _ => (field.clone(), first.clone()),
     });
     Value::Object(medians.collect())
 }
 
-/// What the store sets for its searches by such an index.
+/// The settings that the store uses for searches with such an index.
 fn settings(built: &Value, setting: &MeasuredSetting) -> String {
     let is_graph = built["index"].as_str().is_some_and(|index| index.starts_with("hnsw"));
     if is_graph {

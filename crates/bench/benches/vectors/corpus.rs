@@ -1,4 +1,4 @@
-//! Real texts: sentences of the evaluation data beside the workspace, and WordNet's glosses.
+//! Real texts: sentences of the evaluation data next to the workspace, and WordNet's glosses.
 
 use std::{
     collections::HashSet,
@@ -12,26 +12,26 @@ use anyhow::{Context as _, Result, ensure};
 use bench::folder;
 use serde_json::Value;
 
-/// Where the sentences are from.
+/// The source of the sentences.
 const DATA: [&str; 3] = ["queries.jsonl.gz", "outputs.jsonl.gz", "pairwise.jsonl.gz"];
-/// Shorter ones are headings and numbers of lists.
+/// Shorter ones are headings and list numbers.
 const SHORTEST: usize = 12;
 
-/// A text, and what it is part of.
+/// A text and its category.
 #[derive(Clone, Debug)]
 pub(super) struct Text {
     pub(super) text: String,
-    /// The data's theme, or WordNet's part of speech: texts of one lie near each other.
+    /// The data's theme, or WordNet's part of speech: texts of the same are near each other.
     pub(super) source: String,
 }
 
-/// All texts, no two of them the same, in an order that is the same everywhere and mixes the sources.
+/// All distinct texts, in a deterministic order that mixes the sources.
 pub(super) fn texts() -> Result<Vec<Text>> {
     let mut texts = Vec::new();
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
     for name in DATA {
         let path = data.join(name);
-        ensure!(path.exists(), "`{}` is not there: this benchmark searches real texts", path.display());
+        ensure!(path.exists(), "`{}` is missing: this benchmark searches real texts", path.display());
         for line in unzipped(&path)?.lines() {
             let row: Value = serde_json::from_str(line)?;
             let source = row["theme"].as_str().unwrap_or(name);
@@ -45,7 +45,7 @@ pub(super) fn texts() -> Result<Vec<Text>> {
     for part in ["noun", "verb", "adj", "adv"] {
         let path = wordnet()?.join(format!("data.{part}"));
         let bytes = fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
-        // Latin 1; a licence comes first, in lines that are indented.
+        // Latin-1; indented lines at the start hold the licence.
         let content: String = bytes.into_iter().map(char::from).collect();
         let entries = content.lines().filter(|line| !line.starts_with(' '));
         texts.extend(
@@ -64,7 +64,7 @@ pub(super) fn texts() -> Result<Vec<Text>> {
     Ok(texts.into_iter().map(|(_, text)| text).collect())
 }
 
-/// A number of a text that has nothing to do with its meaning (FNV-1a, mixed).
+/// A hash of a text, independent of its meaning (FNV-1a, mixed).
 pub(super) fn hash(text: &str) -> u64 {
     let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
     let hash = text.bytes().fold(0xCBF2_9CE4_8422_2325, fnv);
@@ -106,7 +106,7 @@ fn unzipped(path: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// WordNet's folder: of `PANOPTICON_BENCH_WORDNET`, of the machine, or of Debian's package, which is kept.
+/// WordNet's folder: `PANOPTICON_BENCH_WORDNET`, the system's, or that of Debian's package, which is downloaded once.
 fn wordnet() -> Result<PathBuf> {
     if let Some(folder) = env::var_os("PANOPTICON_BENCH_WORDNET") {
         return Ok(folder.into());

@@ -1,4 +1,4 @@
-//! Texts with their vectors, which take a quarter of an hour to embed and so are kept in `target/bench`.
+//! Texts with their vectors. Embedding takes a quarter of an hour, so they are cached in `target/bench`.
 
 use std::{
     fs::{self, File},
@@ -13,7 +13,7 @@ use embed::Model;
 use super::corpus::{self, Text};
 
 pub(super) const DIMENSION: usize = 384;
-/// Texts that are embedded between two looks at the clock.
+/// Texts per call of the model.
 const TOGETHER: usize = 2_048;
 
 /// Texts and their vectors, of length one.
@@ -42,8 +42,8 @@ impl Corpus {
     }
 }
 
-/// The vectors that an earlier run has kept, in the order of the texts. Each has its text's hash before it, so that
-/// those of other texts are not taken for these.
+/// The vectors that an earlier run has cached, in the order of the texts. Each follows its text's hash, which detects
+/// vectors of other texts.
 fn kept(path: &Path, texts: &[Text]) -> Result<Vec<f32>> {
     let Ok(file) = File::open(path) else { return Ok(Vec::new()) };
     let (mut file, mut vectors) = (BufReader::with_capacity(1 << 20, file), Vec::new());
@@ -61,7 +61,7 @@ fn kept(path: &Path, texts: &[Text]) -> Result<Vec<f32>> {
     Ok(vectors)
 }
 
-/// Embeds the texts whose vectors are not there yet, and keeps them.
+/// Embeds the texts whose vectors are missing, and caches them.
 fn embed(path: &Path, model: &Path, texts: &[Text], vectors: &mut Vec<f32>) -> Result<()> {
     let model = Model::load(model)?;
     let there = vectors.len() / DIMENSION;

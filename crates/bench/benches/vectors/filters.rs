@@ -1,33 +1,33 @@
-//! What searches ask for besides nearness.
+//! The filters of searches.
 
 use serde_json::{Map, Value, json};
 use store::storage::{self, Selection};
 
 use super::{corpus::Text, embeddings::Corpus};
 
-/// A condition, in everybody's words.
+/// A condition, in the syntax of each contestant.
 #[derive(Clone, Debug)]
 pub(super) enum Filter {
     None,
-    /// A metadata key with this value: one record in `of`, whatever it says.
+    /// A metadata key with this value: one record in `of`, independent of its meaning.
     Hashed {
         key: &'static str,
         of: usize,
     },
-    /// The theme, which one record in eight has, whatever it says.
+    /// The theme, which one record in eight has, independent of its meaning.
     Theme,
-    /// What the text is part of, which has to do with its meaning.
+    /// The text's category, which correlates with its meaning.
     Source(String),
 }
 
-/// Shares of the records that know nothing of their meaning.
+/// Shares of the records for the filters independent of meaning.
 const HASHED: [(&str, usize); 4] = [("half", 2), ("tenth", 10), ("hundredth", 100), ("thousandth", 1_000)];
 const THEMES: usize = 8;
-/// Shares of the records that the filters by meaning come near to.
+/// Approximate shares of the records for the filters that correlate with meaning.
 const SOURCE_SHARES: [f64; 2] = [0.1, 0.01];
 
 impl Filter {
-    /// All of them, for the first `stored` texts.
+    /// All filters, for the first `stored` texts.
     pub(super) fn all(corpus: &Corpus, stored: usize) -> Vec<Self> {
         let mut filters: Vec<Self> = HASHED.iter().map(|(key, of)| Self::Hashed { key, of: *of }).collect();
         filters.push(Self::Theme);
@@ -74,7 +74,7 @@ impl Filter {
         }
     }
 
-    /// As Chroma's `where`; there the theme is metadata too.
+    /// As Chroma's `where`, with the theme as metadata.
     pub(super) fn condition(&self) -> Option<Value> {
         match self {
             Self::None => None,
@@ -84,7 +84,7 @@ impl Filter {
         }
     }
 
-    /// What our endpoint is sent besides.
+    /// The filter's part of a request to our service.
     pub(super) fn fields(&self) -> Value {
         match self {
             Self::None => json!({}),

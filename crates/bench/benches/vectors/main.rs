@@ -1,23 +1,23 @@
-//! vectors: what searches by vector find and take, beside pgbench and a real Chroma server, on real texts.
+//! vectors: recall and latency of vector search, compared with pgbench and a Chroma server, on real texts.
 //!
 //! `cargo bench -p bench --bench vectors`. `PANOPTICON_BENCH_RECORDS` says how many records (default
-//! `10000,100000,300000`); `PANOPTICON_BENCH_CHROMA` names the program `chroma` of version 1.5.9 (default: that of the
-//! path; without one Chroma is left out), `PANOPTICON_BENCH_BINARY` a `panopticon` to measure instead of the one that
-//! is built, `PANOPTICON_BENCH_WORDNET` WordNet's folder (default: Debian's package `wordnet-base`, which is downloaded).
+//! `10000,100000,300000`); `PANOPTICON_BENCH_CHROMA` names the program `chroma` of version 1.5.9 (default: the one on
+//! `PATH`; without one, Chroma is left out), `PANOPTICON_BENCH_BINARY` a `panopticon` to measure instead of the release
+//! build, `PANOPTICON_BENCH_WORDNET` WordNet's folder (default: Debian's package `wordnet-base`, which is downloaded).
 //!
-//! Stored are sentences of the evaluation data beside the workspace and WordNet's glosses, embedded by our model once
-//! and kept; searched for are sentences that are not stored. Everybody gets the same vectors. For each size:
+//! The records are sentences of the evaluation data next to the workspace and WordNet's glosses, embedded once by our
+//! model and cached; searches use sentences that are not stored. All contestants get the same vectors. For each size:
 //!
-//! - `ivfflat`, `store`: the storage's search call in this process, given the vector, with IVFFLAT (at a target of 0.98,
-//!   up to 100,000 records) and with what the planner builds by itself. The settings are those that
+//! - `ivfflat`, `store`: the storage's search in this process, given the vector, with IVFFlat (at a target of 0.98,
+//!   up to 100,000 records) and with the index that the planner chooses. The settings are those that
 //!   `panopticon index tune` measures.
-//! - `pgbench`: the same transaction without our layer.
+//! - `pgbench`: the same transaction without our code.
 //! - `http_vector`, `http_text`: `panopticon serve query`, given the vector or the text to embed.
-//! - `old_service`: the recall of an index that was made on the empty table, with one probe.
-//! - `chroma`: a Chroma server over HTTP, with the least `ef_search` of some that finds as much as our service does.
+//! - `old_service`: the recall of an index that was created on the empty table, with one probe.
+//! - `chroma`: a Chroma server over HTTP, with the smallest `ef_search` that reaches our service's recall.
 //!
-//! Recall is measured for each of them, against all vectors. The report goes to `target/bench/vectors.json`, plots
-//! beside it; what an earlier run has measured of other sizes stays in it.
+//! Recall is measured for each of them, against an exact search. The report goes to `target/bench/vectors.json`, plots
+//! next to it; results of earlier runs for other sizes stay in it.
 
 mod chroma;
 mod contest;
@@ -41,16 +41,16 @@ use serde_json::{Value, json};
 
 use self::{contest::Contest, embeddings::Corpus};
 
-/// Texts that are searched for, after the last one that is stored.
+/// Texts to search for, which follow the stored ones.
 const QUESTIONS: usize = 400;
-/// And texts that are stored while others search.
+/// Texts to store during searches.
 const FURTHER: usize = 2_000;
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let sizes = env::var("PANOPTICON_BENCH_RECORDS").unwrap_or_else(|_| "10000,100000,300000".to_owned());
     let sizes = sizes.split(',').map(|size| size.trim().parse::<usize>()).collect::<Result<Vec<_>, _>>();
-    let sizes = sizes.context("PANOPTICON_BENCH_RECORDS is no list of numbers")?;
+    let sizes = sizes.context("PANOPTICON_BENCH_RECORDS is not a list of numbers")?;
     let largest = *sizes.iter().max().context("PANOPTICON_BENCH_RECORDS is empty")?;
     let data_dir = match env::var_os("PANOPTICON_DATA_DIR") {
         Some(path) => DataDir::new(path),
@@ -64,7 +64,7 @@ async fn main() -> Result<()> {
     let panopticon = Panopticon::find_or_build()?;
     let chroma = chroma_program();
     if chroma.is_none() {
-        eprintln!("no program `chroma`: Chroma is left out");
+        eprintln!("program `chroma` not found: leaving out Chroma");
     }
     let options = ServerOptions {
         binaries: data_dir,
@@ -96,7 +96,7 @@ async fn main() -> Result<()> {
         reports.push(contest.run().await?);
         reports.sort_by_key(|report| report["rows"].as_u64());
         psql(&server, "postgres", &[&format!("drop database vectors_{rows} with (force)")])?;
-        // What is known so far is not lost with a later size.
+        // Keeps the results if a later size fails.
         report(&reports)?;
     }
     server.release()?;

@@ -1,4 +1,4 @@
-//! Searches that are made one after the other by so many clients: how long they take, and how much they find.
+//! Latency and recall of searches by several clients, each of which searches sequentially.
 
 use std::{
     sync::{Arc, Mutex},
@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use super::{embeddings::Corpus, truth::Truth};
 
-/// A contestant with many answers is asked every question several times.
+/// A fast contestant gets every question several times.
 const LEAST_TIME: Duration = Duration::from_secs(1);
 
-/// Has `clients` search for the questions of `truth`, each twice at least or for a second; `search` gets the place of
-/// a question and answers the numbers of the records that were found. The second round counts, and all that follow.
+/// Searches with `clients` for the questions of `truth`, each at least twice or for one second; `search` gets the
+/// index of a question and returns the numbers of the records found. The first round is a warm-up.
 pub(super) async fn measure<R>(
     corpus: &Arc<Corpus>,
     truth: &Arc<Truth>,

@@ -1,4 +1,4 @@
-//! IVFFlat as the old service had it: made on the empty table, searched with one probe.
+//! IVFFlat as the old service used it: created on the empty table, searched with one probe.
 
 use anyhow::Result;
 use bench::psql;
@@ -13,8 +13,7 @@ use super::{
 
 const QUESTIONS: usize = 100;
 
-/// The recall of the index that the old service made before it had any rows, and what it is with all lists but the index
-/// made on the rows.
+/// The recall of the index that the old service created before it had any rows.
 pub(super) fn measure(server: &Server, database: &str, corpus: &Corpus, truth: &Truth) -> Result<Value> {
     psql(
         server,

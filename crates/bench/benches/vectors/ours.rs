@@ -39,12 +39,12 @@ impl Ours {
         Ok(Self { database: Database::connect(&url).await?, url })
     }
 
-    /// A storage that knows nothing of indexes yet.
+    /// A storage that has read no index settings yet.
     pub(super) async fn storage(&self) -> Result<Arc<PostgresStorage>> {
         Ok(Arc::new(PostgresStorage::open(self.database.clone(), Kind::Query).await?))
     }
 
-    /// Stores the first `count` texts; seconds.
+    /// Stores the first `count` texts; returns the seconds.
     pub(super) async fn fill(&self, corpus: &Arc<Corpus>, count: usize) -> Result<f64> {
         let began = Instant::now();
         let (storage, corpus) = (self.storage().await?, Arc::clone(corpus));
@@ -64,7 +64,7 @@ impl Ours {
         Ok(began.elapsed().as_secs_f64())
     }
 
-    /// Has the planner build what it wants; how long it took, and how large it is.
+    /// Builds the index that the planner chooses; returns its build time and size.
     pub(super) async fn build(&self, index_type: IndexType) -> Result<Value> {
         let began = Instant::now();
         let (table, policy) = (Table::of(Kind::Query), Policy { index_type, ..Policy::default() });
@@ -88,7 +88,7 @@ impl Ours {
         }))
     }
 
-    /// Measures search settings for `target`; those for ten results of all records, if there is an index.
+    /// Tunes search settings for `target`; returns those for ten results without a filter, if there is an index.
     pub(super) async fn tune(
         &self,
         target: f64,
@@ -100,7 +100,7 @@ impl Ours {
         Ok((measured.into_iter().next(), began.elapsed().as_secs_f64()))
     }
 
-    /// Searches by the storage itself.
+    /// Searches through the storage in this process.
     pub(super) async fn measure(
         &self,
         corpus: &Arc<Corpus>,
@@ -129,7 +129,7 @@ impl Ours {
         .await
     }
 
-    /// A service of its own on these queries.
+    /// Starts a service on these queries.
     pub(super) async fn serve(
         &self,
         panopticon: &Panopticon,
@@ -139,12 +139,12 @@ impl Ours {
         let mut command = panopticon.command();
         command.args(["serve", "query", "--port", &port.to_string()]);
         command.env("DATABASE_URL", &self.url).env("PANOPTICON_MODEL_DIR", model);
-        // It would measure settings for its own target meanwhile.
+        // It would tune settings for its own target during the benchmark.
         command.env("MAINTENANCE", "off").env("VECTOR_MONITOR_INTERVAL_SECONDS", "0");
         Service::start("http", &mut command, port).await
     }
 
-    /// Stores further texts, `per_second` of them, from `first` on until `time` is over; how many were stored.
+    /// Stores further texts, `per_second` of them, from `first` on until `time` is over; returns how many were stored.
     pub(super) async fn trickle(
         &self,
         corpus: &Arc<Corpus>,
@@ -172,7 +172,7 @@ impl Ours {
     }
 }
 
-/// Searches over HTTP, for vectors or for the texts themselves.
+/// Searches over HTTP, for vectors or for texts.
 pub(super) async fn measure_http(
     endpoint: Endpoint,
     corpus: &Arc<Corpus>,
@@ -193,7 +193,7 @@ pub(super) async fn measure_http(
         let endpoint = endpoint.clone();
         async move {
             let found = endpoint.post("/api/v1/queries/search", &body).await?;
-            let hits = found.as_array().ok_or("the answer is no list")?;
+            let hits = found.as_array().ok_or("the answer is not a list")?;
             hits.iter().map(|hit| number(hit["id"].as_str().ok_or("a hit without id")?)).collect()
         }
     })
@@ -220,8 +220,8 @@ fn record(corpus: &Corpus, number: usize) -> NewRecord {
 
 /// The number of a record of the benchmark.
 pub(super) fn number(id: &str) -> Result<usize, String> {
-    let (_, number) = id.rsplit_once('-').ok_or_else(|| format!("`{id}` is no id of ours"))?;
-    number.parse().map_err(|_| format!("`{id}` is no id of ours"))
+    let (_, number) = id.rsplit_once('-').ok_or_else(|| format!("`{id}` is not an id of this benchmark"))?;
+    number.parse().map_err(|_| format!("`{id}` is not an id of this benchmark"))
 }
 
 /// The memory of a process and its descendants, each shared page counted once, in MiB.

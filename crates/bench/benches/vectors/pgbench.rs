@@ -1,4 +1,4 @@
-//! The same transaction by pgbench: what is left for our layer to lose.
+//! The same transaction by pgbench, to measure the overhead of our code.
 
 use std::{fs, process::Command};
 
@@ -12,16 +12,16 @@ use super::{
     truth::{LIMIT, Truth},
 };
 
-/// pgbench takes at most 128 scripts, and chooses among them.
+/// pgbench takes at most 128 scripts, and picks one at random.
 const QUESTIONS: usize = 100;
 const SECONDS: &str = "2";
 
-/// The statements of the store; its tests hold it to them.
+/// The statements of the store, as checked by its tests.
 const BY_INDEX: &str = include_str!("../../../store/src/postgres/sql/golden/nearest_by_index.sql");
 const EXACT: &str = include_str!("../../../store/src/postgres/sql/golden/nearest_exact.sql");
 
-/// Searches of all records, with these search settings; none where searches are exact. They go as the store sends them:
-/// settings and search in one message, which is one transaction.
+/// Searches without a filter, with these search settings (none for exact searches). Settings and search are sent in one
+/// message, which is one transaction, as the store sends them.
 pub(super) fn measure(
     server: &Server,
     database: &str,
@@ -38,7 +38,7 @@ pub(super) fn measure(
     for (place, question) in truth.questions().iter().take(QUESTIONS).enumerate() {
         let embedding = format!("'{}'", serde_json::to_string(corpus.vector(*question))?);
         let statement = if settings.is_some() { BY_INDEX } else { EXACT };
-        // A line is a command.
+        // pgbench takes each line as a command.
         let statement = statement.split_whitespace().collect::<Vec<_>>().join(" ");
         let statement = statement.replace("$1::real[]", &embedding).replace("$2", &LIMIT.to_string());
         let statement = statement.replace("$3", &i64::MAX.to_string());
@@ -54,7 +54,7 @@ pub(super) fn measure(
     let figure = |line: &str| {
         let line = stdout.lines().find_map(|found| found.strip_prefix(line));
         let figure = line.and_then(|rest| rest.split_whitespace().find_map(|word| word.parse::<f64>().ok()));
-        figure.with_context(|| format!("pgbench does not say `{line:?}`: {stdout}"))
+        figure.with_context(|| format!("pgbench printed no `{line:?}`: {stdout}"))
     };
     Ok(json!({ "clients": clients, "mean_ms": figure("latency average")?, "per_second": figure("tps")? }))
 }

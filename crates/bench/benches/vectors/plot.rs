@@ -8,7 +8,7 @@ use serde_json::Value;
 
 const SIZE: (u32, u32) = (760, 460);
 const FONT: &str = "sans-serif";
-/// Colours that people tell apart who see few (Okabe and Ito, 2008).
+/// Colours safe for colour-blind readers (Okabe and Ito, 2008).
 const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(86, 180, 233),
@@ -18,7 +18,7 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(204, 121, 167),
 ];
 
-/// A contestant, and points of a plot.
+/// A contestant and its points.
 type Line = (&'static str, Vec<(f64, f64)>);
 
 /// Recall against latency for the largest table, latency against the number of rows, and latency under filters.
@@ -109,7 +109,7 @@ fn draw(path: &Path, title: &str, x: &str, y: &str, lines: &[Line], is_log: bool
     };
     let ((left, right), (bottom, top)) = (range(|point| point.0), range(|point| point.1));
     if left > right {
-        // Nobody took part.
+        // No contestant has points.
         return Ok(());
     }
     let root = SVGBackend::new(path, SIZE).into_drawing_area();

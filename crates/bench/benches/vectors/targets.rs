@@ -1,4 +1,4 @@
-//! What the figures are to be.
+//! The targets for the measurements.
 
 use serde_json::Value;
 
@@ -65,7 +65,7 @@ pub(super) fn print(report: &Value) {
         let times = writes["p99_ms"].as_f64().unwrap_or(f64::NAN)
             / writes["quiet_p99_ms"].as_f64().unwrap_or(f64::NAN);
         println!(
-            "  p99 under 200 writes a second: {times:.2} times the quiet one (below 3) {}",
+            "  p99 under 200 writes per second: {times:.2} times the quiet one (below 3) {}",
             verdict(times < 3.0)
         );
     }

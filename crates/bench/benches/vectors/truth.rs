@@ -1,25 +1,25 @@
-//! What a perfect search finds, by measuring every vector.
+//! The exact results of searches, by comparing every vector.
 
 use std::thread;
 
 use super::{embeddings::Corpus, filters::Filter};
 
-/// Answers of each search.
+/// Results per search.
 pub(super) const LIMIT: usize = 10;
-/// Sums in another order differ by so much: two rows this close are a tie.
+/// Two similarities this close are a tie: sums in a different order differ by as much.
 const TIE: f32 = 2e-6;
 
-/// The questions: texts of the corpus that are not stored, by number, and how near their tenth nearest records are.
+/// The questions (numbers of corpus texts that are not stored), and the similarity of each one's tenth nearest record.
 pub(super) struct Truth {
     questions: Vec<usize>,
     /// Similarity of the last of the nearest matching ones; `None` where fewer than one match.
     bounds: Vec<Option<f32>>,
-    /// How many there are to find.
+    /// How many records match.
     matching: usize,
 }
 
 impl Truth {
-    /// Of the first `stored` texts, those that `filter` leaves.
+    /// Exact results among the first `stored` texts that match `filter`.
     pub(super) fn of(corpus: &Corpus, stored: usize, questions: &[usize], filter: &Filter) -> Self {
         let matching: Vec<usize> =
             (0..stored).filter(|number| filter.matches(&corpus.texts[*number], *number)).collect();
@@ -47,7 +47,7 @@ impl Truth {
         &self.questions
     }
 
-    /// The share of what there is to find that is in `found`, numbers of records, for the question at `place`.
+    /// The recall of `found`, numbers of records, for the question at `place`.
     pub(super) fn recall(&self, corpus: &Corpus, place: usize, found: &[usize]) -> f64 {
         let Some(bound) = self.bounds[place] else { return 1.0 };
         let question = corpus.vector(self.questions[place]);
