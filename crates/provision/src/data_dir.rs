@@ -6,6 +6,7 @@ use rustix::process::geteuid;
 
 use crate::{
     error::{Error, FileContext as _},
+    lock::LockedFile,
     ownership::{own_folder, own_present_folder, private_file},
 };
 
@@ -62,8 +63,8 @@ impl DataDir {
     pub(crate) fn exclusively<T>(&self, setup: impl FnOnce(&Path) -> Result<T, Error>) -> Result<T, Error> {
         let folder = own_folder(&self.0)?;
         let path = folder.join("setup.lock");
-        let lock = private_file(&path, geteuid().as_raw())?;
-        lock.lock().during("lock", &path)?;
+        let file = private_file(&path, geteuid().as_raw())?;
+        let _lock = LockedFile::exclusive(file).during("lock", &path)?;
         setup(&folder)
     }
 }

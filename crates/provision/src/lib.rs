@@ -8,6 +8,7 @@
 mod chroma_server;
 mod data_dir;
 mod error;
+mod lock;
 mod model;
 mod ownership;
 pub mod postgres;

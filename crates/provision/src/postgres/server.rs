@@ -33,6 +33,7 @@ use super::{
 use crate::{
     DataDir, Progress,
     error::{Error, FileContext as _},
+    lock::LockedFile,
     program::{last_lines, run},
 };
 
@@ -93,7 +94,7 @@ pub struct Server {
     address: Address,
     password: String,
     /// A shared lock while we use the server; `None` once released.
-    use_lock: Option<File>,
+    use_lock: Option<LockedFile>,
     /// The process does not exit before the server is released.
     _unfinished: Unfinished,
 }
@@ -130,8 +131,7 @@ impl Server {
         }
         // A failure from here on leaves no server running.
         let password = cluster.password()?;
-        let use_lock = open_use_lock(&cluster)?;
-        use_lock.lock_shared().during("lock", &cluster.folder)?;
+        let use_lock = LockedFile::shared(use_lock_file(&cluster)?).during("lock", &cluster.folder)?;
         let address = match postgres.running()? {
             Some(address) => address,
             None => {
@@ -278,8 +278,9 @@ impl Server {
         let Some(use_lock) = self.use_lock.take() else { return Ok(()) };
         let _stopping = lock_life(&self.cluster)?;
         drop(use_lock);
-        let last = open_use_lock(&self.cluster)?.try_lock().is_ok();
-        if !last || self.cluster.folder.join(KEEP_MARKER).exists() {
+        let alone =
+            LockedFile::try_exclusive(use_lock_file(&self.cluster)?).during("lock", &self.cluster.folder)?;
+        if alone.is_none() || self.cluster.folder.join(KEEP_MARKER).exists() {
             return Ok(());
         }
         if self.postgres().running()?.is_none() {
@@ -321,13 +322,12 @@ impl Drop for Server {
 const KEEP_MARKER: &str = "keep-running";
 
 /// Locked while a server is started or stopped.
-fn lock_life(cluster: &Cluster) -> Result<File, Error> {
-    let lock = cluster.private_file("life.lock")?;
-    lock.lock().during("lock", cluster.folder.join("life.lock"))?;
-    Ok(lock)
+fn lock_life(cluster: &Cluster) -> Result<LockedFile, Error> {
+    let file = cluster.private_file("life.lock")?;
+    LockedFile::exclusive(file).during("lock", cluster.folder.join("life.lock"))
 }
 
-fn open_use_lock(cluster: &Cluster) -> Result<File, Error> {
+fn use_lock_file(cluster: &Cluster) -> Result<File, Error> {
     cluster.private_file("use.lock")
 }
 
@@ -375,10 +375,11 @@ impl Postgres<'_> {
 
     /// Stops the earlier version's server, which must not be in use, and creates our roles in the cluster.
     fn upgrade(&self, progress: Progress<'_>) -> Result<(), Error> {
-        let use_lock = open_use_lock(self.cluster)?;
-        if use_lock.try_lock().is_err() {
-            return Err(Error::EarlierVersion { path: self.cluster.folder.clone() });
-        }
+        let folder = &self.cluster.folder;
+        let Some(_alone) = LockedFile::try_exclusive(use_lock_file(self.cluster)?).during("lock", folder)?
+        else {
+            return Err(Error::EarlierVersion { path: folder.clone() });
+        };
         // The lock file of a dead server may name an unrelated process by now: only a server that answers is stopped.
         if self.running()?.is_some() || port_of_running_server(&self.cluster.data())?.is_some() {
             self.stop()?;
