@@ -283,13 +283,17 @@ impl Served {
 
     /// Asks for `path` until it answers `status`.
     pub(crate) async fn wait_for(&self, path: &str, status: StatusCode) -> Answer {
+        self.wait_until(path, |answer| answer.status == status).await
+    }
+
+    pub(crate) async fn wait_until(&self, path: &str, is_met: impl Fn(&Answer) -> bool) -> Answer {
         let end = Instant::now() + PATIENCE;
         loop {
             let answer = self.get(path).await;
-            if answer.status == status {
+            if is_met(&answer) {
                 return answer;
             }
-            assert!(Instant::now() < end, "{path} answers {status} in time: {answer:?}");
+            assert!(Instant::now() < end, "{path} answers as expected in time: {answer:?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
