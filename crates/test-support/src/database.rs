@@ -18,9 +18,8 @@ use crate::data_dir;
 /// The server of this process; it stops when its last database is dropped, unless another process uses it.
 static SERVER: Mutex<Weak<Server>> = Mutex::new(Weak::new());
 
-/// The database of this process that [`TestDatabase::prepared`] copies, which is many times faster than creating the
-/// extension and migrating. It is removed like the database of a failed test.
-static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+/// What [`TestDatabase::prepared`] copies, which is many times faster than creating the extension and migrating.
+static PREPARED: Template = Template::new();
 
 /// Databases of failed tests are kept this long for examination.
 const KEPT_SECONDS: u64 = 3600;
@@ -38,6 +37,18 @@ thread_local! {
 pub struct TestDatabase {
     name: String,
     server: Arc<Server>,
+}
+
+/// A database that tests of this process copy, created by the first of them. It is removed like the database of a failed
+/// test.
+pub struct Template(OnceCell<String>);
+
+impl Template {
+    /// A template that is not created yet.
+    #[expect(clippy::new_without_default, reason = "it is made for statics")]
+    pub const fn new() -> Self {
+        Self(OnceCell::const_new())
+    }
 }
 
 impl TestDatabase {
@@ -58,10 +69,20 @@ impl TestDatabase {
     /// [`Database::prepare_schema`] makes it.
     pub async fn prepared() -> Self {
         let server = tokio::task::spawn_blocking(server).await.expect("starting the server does not panic");
-        let template = TEMPLATE.get_or_init(|| create_template(&server)).await;
-        let name = unused_name();
-        execute(&server.url(), &format!("create database {name} template {template}")).await;
-        Self { name, server }
+        let template = prepared_template(&server).await;
+        Self { name: copy(&server, template).await, server }
+    }
+
+    /// Creates a copy of `template`, which is a [`Self::prepared`] database after `statements`.
+    pub async fn copy_of(template: &Template, statements: &str) -> Self {
+        let server = tokio::task::spawn_blocking(server).await.expect("starting the server does not panic");
+        let fill = async || {
+            let name = copy(&server, prepared_template(&server).await).await;
+            execute(&server.url_of(&name), statements).await;
+            name
+        };
+        let template = template.0.get_or_init(fill).await;
+        Self { name: copy(&server, template).await, server }
     }
 
     /// Its `DATABASE_URL`.
@@ -122,13 +143,23 @@ impl Drop for DoneDatabase {
     }
 }
 
-async fn create_template(server: &Server) -> String {
+async fn prepared_template(server: &Server) -> &'static str {
+    let create = async || {
+        let name = unused_name();
+        execute(&server.url(), &format!("create database {name}")).await;
+        let database = Database::connect(&server.url_of(&name)).await.expect("the template answers");
+        database.prepare_schema().await.expect("the schema is created");
+        // A database that is in use cannot be copied.
+        database.close().await;
+        name
+    };
+    PREPARED.0.get_or_init(create).await
+}
+
+/// Copies a database and returns the name of the copy.
+async fn copy(server: &Server, template: &str) -> String {
     let name = unused_name();
-    execute(&server.url(), &format!("create database {name}")).await;
-    let database = Database::connect(&server.url_of(&name)).await.expect("the template answers");
-    database.prepare_schema().await.expect("the schema is created");
-    // A database that is in use cannot be copied.
-    database.close().await;
+    execute(&server.url(), &format!("create database {name} template {template}")).await;
     name
 }
 

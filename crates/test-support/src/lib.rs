@@ -30,7 +30,7 @@ pub use chroma_directory::{fixture, folder_digest, sample};
 pub use chroma_server::{ChromaServer, chroma_program};
 pub use chroma_writer::{ChromaCollection, ChromaForm, ChromaRecord, ChromaWriter, generated_records};
 pub use cutting_proxy::{CuttingProxy, ProxyCounters};
-pub use database::TestDatabase;
+pub use database::{Template, TestDatabase};
 pub use dripping::DrippingServer;
 pub use http::{HttpAnswer, HttpRequest, HttpStub};
 pub use llmock::Llmock;

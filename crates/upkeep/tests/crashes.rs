@@ -3,12 +3,11 @@
 use store::postgres::vector_index::IndexState;
 use upkeep::Policy;
 
-use crate::{apply, build_waits, fill, index_names, observe, prepared, queries, unfinished_write};
+use crate::{apply, build_waits, filled, index_names, observe, queries, unfinished_write};
 
 #[tokio::test]
 async fn build_of_a_killed_process_is_cancelled_dropped_and_repeated() {
-    let (test_database, database) = prepared().await;
-    fill(&test_database, 10_500).await;
+    let (test_database, database) = filled().await;
     let write = unfinished_write(&test_database).await;
     let worker = {
         let (database, table) = (database.clone(), queries());

@@ -18,7 +18,7 @@ use store::{
     postgres::{Database, PostgresStorage, Table, vector_index::Observation},
     storage::{Effort, Search, SearchMode, Selection, Storage as _},
 };
-use test_support::TestDatabase;
+use test_support::{Template, TestDatabase};
 use upkeep::{Applied, Policy};
 
 /// A database with the current schema.
@@ -28,10 +28,22 @@ async fn prepared() -> (TestDatabase, Database) {
     (test_database, database)
 }
 
-/// Puts `rows` queries in, in clusters as embeddings of texts are: 200 centres with noise around each; one row in a
-/// hundred is rare.
-async fn fill(test_database: &TestDatabase, rows: u32) {
-    let statements = format!(
+/// A database with the current schema and 10,500 queries of [`clustered`], of which more are searched by an index.
+async fn filled() -> (TestDatabase, Database) {
+    static FILLED: Template = Template::new();
+    copy_of(&FILLED, &clustered(10_500)).await
+}
+
+async fn copy_of(template: &Template, statements: &str) -> (TestDatabase, Database) {
+    let test_database = TestDatabase::copy_of(template, statements).await;
+    let database = Database::connect(&test_database.url()).await.expect("the database answers");
+    (test_database, database)
+}
+
+/// Statements that put `rows` queries in, in clusters as embeddings of texts are: 200 centres with noise around each; one
+/// row in a hundred is rare.
+fn clustered(rows: u32) -> String {
+    format!(
         "select setseed(0.5);
         create temporary table centres as
             select cluster, array(select random() - 0.5 from generate_series(1, 384) where cluster > 0) as centre
@@ -45,8 +57,11 @@ async fn fill(test_database: &TestDatabase, rows: u32) {
         from generate_series(1, {rows}) row
         join centres on cluster = row % 199 + 1;
         analyze queries"
-    );
-    test_database.execute(&statements).await;
+    )
+}
+
+async fn fill(test_database: &TestDatabase, rows: u32) {
+    test_database.execute(&clustered(rows)).await;
 }
 
 /// Puts 1,200 rows in whose IVFFlat index, by [`index_axes`], follows from their construction: between each of 40 axes

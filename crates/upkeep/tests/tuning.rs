@@ -5,7 +5,7 @@ use store::postgres::vector_index::{Filtering, IndexKind, MeasuredSetting};
 use test_support::TestDatabase;
 use upkeep::{IndexType, Policy};
 
-use crate::{apply, fill, neighbours, observe, prepared, samples};
+use crate::{apply, filled, neighbours, observe, samples};
 
 fn of(measured: &[MeasuredSetting], filtering: Filtering, depth: u32) -> MeasuredSetting {
     let found = measured.iter().find(|setting| setting.filtering == filtering && setting.depth == depth);
@@ -27,8 +27,7 @@ async fn nearest_with(test_database: &TestDatabase, sample: &[f32], setting: &st
 
 #[tokio::test]
 async fn measured_settings_meet_the_target_and_are_those_of_searches() {
-    let (test_database, database) = prepared().await;
-    fill(&test_database, 10_500).await;
+    let (test_database, database) = filled().await;
     let samples = samples(&test_database).await;
     for index_type in [IndexType::Ivfflat, IndexType::Hnsw] {
         let policy = Policy { index_type, ..Policy::default() };
