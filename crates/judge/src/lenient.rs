@@ -1,7 +1,7 @@
-//! JSON as models and their servers write it, where it is not quite JSON.
+//! Parsing of almost valid JSON, as models and their servers write it.
 //!
-//! What cannot be is replaced, as every other client does: half of a surrogate pair becomes U+FFFD, as does what is not
-//! UTF-8; a byte order mark is skipped. A number that no `f64` holds, `NaN` and `Infinity` become null.
+//! Invalid parts are replaced, as by other clients: half of a surrogate pair and invalid UTF-8 become U+FFFD; a byte
+//! order mark is skipped. A number out of the range of `f64`, `NaN` and `Infinity` become null.
 
 use std::borrow::Cow;
 
@@ -10,15 +10,15 @@ use serde_json::Value;
 /// Parses `bytes`.
 ///
 /// # Errors
-/// When it is no JSON all the same.
+/// When it is not JSON even so.
 pub fn from_slice(bytes: &[u8]) -> serde_json::Result<Value> {
     from_str(&String::from_utf8_lossy(bytes))
 }
 
-/// Parses `text`. Takes a second pass over it, and memory of its size, only if it is not quite JSON.
+/// Parses `text`. Takes a second pass over it, and memory of its size, only if it is not valid JSON.
 ///
 /// # Errors
-/// When it is no JSON all the same.
+/// When it is not JSON even so.
 pub fn from_str(text: &str) -> serde_json::Result<Value> {
     let text = without_mark(text);
     serde_json::from_str(text).or_else(|_| serde_json::from_str(&mended(text)))

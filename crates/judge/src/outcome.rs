@@ -1,21 +1,21 @@
-//! What came of a judgement, without the details.
+//! Outcomes of judgements, without details.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::postgres::ResultStatus;
 
-/// What came of one judgement: a measurement, or the reason why there is none.
+/// The outcome of one judgement: a measurement, or the reason why there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome<T> {
     /// A measurement.
     Scored(T),
-    /// The judge answered, and it cannot be read.
+    /// The judge's answer cannot be parsed.
     Unparsed,
     /// The judge declined.
     Refused,
-    /// There is no answer.
+    /// The call failed.
     Failed,
-    /// There was nothing to judge: the model gave no output, and no judge was asked.
+    /// The model gave no output, so no judge was called.
     Unanswered,
 }
 

@@ -1,10 +1,10 @@
-//! A vector as the model or the store gives it.
+//! Embedding vectors.
 
-/// Dimension of the vectors that all-MiniLM-L6-v2 makes, and of the services' `embedding` columns.
+/// Dimension of the vectors of all-MiniLM-L6-v2, and of the services' `embedding` columns.
 pub const MODEL_DIMENSION: usize = 384;
 
-/// One embedding: `[dimension]`, f32, as written by whoever made it (our model normalises to length 1;
-/// vectors read from Chroma are whatever its client sent).
+/// One embedding: `[dimension]`, f32. Our model normalises to length 1; vectors read from Chroma are as its client sent
+/// them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Embedding(Box<[f32]>);
 
@@ -19,9 +19,9 @@ impl Embedding {
         self.0.len()
     }
 
-    /// Whether every component is finite, which is what PostgreSQL's `vector` type can hold.
+    /// Whether every component is finite, as PostgreSQL's `vector` type requires.
     pub fn is_finite(&self) -> bool {
-        // Without an early end, so that the compiler looks at many at once.
+        // No early exit, so that the compiler can vectorize the loop.
         self.0.iter().fold(true, |finite, x| finite & x.is_finite())
     }
 }

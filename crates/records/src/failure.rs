@@ -1,13 +1,13 @@
-//! Failures as text.
+//! Errors and panics as text.
 
 use std::{any::Any, error::Error};
 
 use crate::cut_short;
 
-/// Characters of an error. Ours are shorter; longer ones repeat what was sent.
+/// Longest text of an error, in characters. Ours are shorter; longer ones repeat the request.
 const ERROR_CHARACTERS: usize = 2_000;
 
-/// An error with the whole chain of its causes, cut where it repeats what was sent, which it says then.
+/// An error with the chain of its causes; one of more than 2,000 characters is truncated, and says so.
 pub fn error_chain(error: &dyn Error) -> String {
     let mut chain = error.to_string();
     let mut cause = error.source();
@@ -18,7 +18,7 @@ pub fn error_chain(error: &dyn Error) -> String {
     cut_short(&chain, ERROR_CHARACTERS).into_owned()
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub fn panic_message(panic: Box<dyn Any + Send>) -> String {
     match panic.downcast::<String>() {
         Ok(message) => *message,

@@ -1,13 +1,13 @@
-//! How a ChromaDB id becomes the UUID that is a stored record's primary key.
+//! The UUID that is a stored record's primary key, computed from its ChromaDB id.
 
 use uuid::Uuid;
 
-/// Namespace of the UUIDv5 of ids that are no canonical UUID. Part of the data: never change it.
+/// Namespace of the UUIDv5 of ids that are not canonical UUIDs. Stored data depends on it: never change it.
 pub const ID_NAMESPACE: Uuid = Uuid::from_u128(0x0b5c_7c2e_6a0f_4d55_9c0e_70a4_3f6d_1e28);
 
 /// The primary key of the record that ChromaDB calls `source_id`: a canonical UUID (lower-case, hyphenated) is
 /// kept, anything else (`chatcmpl-…`, `msg_…`, an upper-case UUID) becomes the UUIDv5 of its UTF-8 bytes in
-/// [`ID_NAMESPACE`]. The same id gives the same key on every machine, so references to it keep resolving.
+/// [`ID_NAMESPACE`]. The same id gives the same key on every machine, so references to it stay valid.
 pub fn stored_id(source_id: &str) -> Uuid {
     match Uuid::try_parse(source_id) {
         Ok(uuid) if uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == source_id => uuid,

@@ -1,7 +1,7 @@
-//! How long a name may be, whoever gives it.
+//! Limits on the length of names and ids.
 
-/// Bytes of a name, a theme, a metric type, and other texts that sort and name things. They stand in keys, groups and lists,
-/// of which there are many in memory at once.
+/// Most bytes of a name, a theme, a metric type and other labels. Many of them are in memory at once, as keys and in
+/// groups and lists.
 pub const MAX_LABEL_BYTES: usize = 4096;
-/// Characters of an id: more than any provider's have, and still short enough for a path and an index.
+/// Most characters of an id: longer than any provider's, short enough for a URL path and an index.
 pub const MAX_ID_CHARS: usize = 512;

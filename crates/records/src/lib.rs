@@ -1,4 +1,4 @@
-//! The domain types that every other crate speaks in. No I/O, no async, no SQL, no serde.
+//! The domain types that all other crates use. No I/O, no async, no SQL, no serde.
 
 mod embedding;
 mod failure;

@@ -1,7 +1,7 @@
 //! Locks that a panic does not poison.
 //!
-//! A panic is caught and counted where a task, a request or a batch ends, and the process continues. What these locks
-//! guard is valid between any two statements of its holders, so other threads use it as it is.
+//! A panic is caught and counted at the boundary of a task, a request or a batch, and the process continues. Data under
+//! these locks is valid between any two statements of a holder, so other threads may use it after a panic.
 
 use std::{
     sync::{MutexGuard, PoisonError, RwLockReadGuard, RwLockWriteGuard},
@@ -21,7 +21,7 @@ pub struct RwLock<T>(std::sync::RwLock<T>);
 pub struct Condvar(std::sync::Condvar);
 
 impl<T> Mutex<T> {
-    /// A lock that guards `value`.
+    /// A lock around `value`.
     pub const fn new(value: T) -> Self {
         Self(std::sync::Mutex::new(value))
     }
@@ -31,14 +31,14 @@ impl<T> Mutex<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What it guards.
+    /// The value.
     pub fn into_inner(self) -> T {
         self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<T> RwLock<T> {
-    /// A lock that guards `value`.
+    /// A lock around `value`.
     pub const fn new(value: T) -> Self {
         Self(std::sync::RwLock::new(value))
     }
@@ -55,7 +55,7 @@ impl<T> RwLock<T> {
 }
 
 impl Condvar {
-    /// One that nothing waits for.
+    /// A condition variable without waiting threads.
     pub const fn new() -> Self {
         Self(std::sync::Condvar::new())
     }
@@ -65,17 +65,17 @@ impl Condvar {
         self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same for `limit` at most.
+    /// As [`Self::wait`], for at most `limit`.
     pub fn wait_timeout<'a, T>(&self, guard: MutexGuard<'a, T>, limit: Duration) -> MutexGuard<'a, T> {
         self.0.wait_timeout(guard, limit).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Wakes one thread that waits.
+    /// Wakes one waiting thread.
     pub fn notify_one(&self) {
         self.0.notify_one();
     }
 
-    /// Wakes all threads that wait.
+    /// Wakes all waiting threads.
     pub fn notify_all(&self) {
         self.0.notify_all();
     }

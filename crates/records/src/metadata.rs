@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-/// One metadata value. `Int` and `Float` stay apart: 1 and 1.0 are different values in ChromaDB and stay so here.
+/// One metadata value. `Int` and `Float` are distinct, as in ChromaDB: 1 and 1.0 are different values.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MetadataValue {
     /// `true` or `false`.
     Bool(bool),
-    /// A whole number, never routed through a float.
+    /// An integer, never converted through a float.
     Int(i64),
     /// A floating point number; may be non-finite when it comes from an old Chroma.
     Float(f64),
@@ -17,5 +17,5 @@ pub enum MetadataValue {
     List(Vec<MetadataValue>),
 }
 
-/// The user's keys of one record. Sorted by key, since ChromaDB keeps no order of its own.
+/// The user's keys of one record. Sorted by key, since ChromaDB keeps no order.
 pub type Metadata = BTreeMap<String, MetadataValue>;

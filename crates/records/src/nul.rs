@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// `text` with `␀` for each NUL, which neither `text` nor `jsonb` of PostgreSQL can hold.
+/// `text` with `␀` for each NUL, which neither `text` nor `jsonb` of PostgreSQL can store.
 pub fn without_nul(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{2400}")) } else { Cow::Borrowed(text) }
 }

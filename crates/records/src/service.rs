@@ -1,4 +1,4 @@
-//! The three services whose records Panopticon keeps.
+//! The three services whose records Panopticon stores.
 
 use std::{fmt, str::FromStr};
 
@@ -13,17 +13,17 @@ pub enum Service {
     Judge,
 }
 
-/// A metadata key that each record of a service has, beside those of its user. The service's table repeats it in a column
-/// of the same name.
+/// A metadata key that each record of a service has, besides the user's keys. The service's table also has it as a
+/// column of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnKey {
     /// The key, and the column.
     pub name: &'static str,
-    /// What a record without it is taken to say.
+    /// The value for a record without the key.
     pub default: &'static str,
 }
 
-/// A service name that is none of ours.
+/// An unknown service name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownService(pub String);
 
@@ -31,7 +31,7 @@ impl Service {
     /// All services, in the order in which they are listed and migrated.
     pub const ALL: [Self; 3] = [Self::Query, Self::Evaluation, Self::Judge];
 
-    /// The service's own name, as the command line prints it.
+    /// The service's name, as the command line prints it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Query => "query",
@@ -40,7 +40,7 @@ impl Service {
         }
     }
 
-    /// The name that both its Chroma collection and its PostgreSQL table carry.
+    /// The name of its Chroma collection and of its PostgreSQL table.
     pub fn collection(self) -> &'static str {
         match self {
             Self::Query => "queries",
@@ -49,7 +49,7 @@ impl Service {
         }
     }
 
-    /// The column of its table that has the text which is embedded.
+    /// The column of its table with the text that is embedded.
     pub fn text_column(self) -> &'static str {
         match self {
             Self::Query => "query_text",
@@ -58,7 +58,7 @@ impl Service {
         }
     }
 
-    /// The keys of its own, in the order of their columns. The first is the category.
+    /// Its own keys, in the order of their columns. The first is the category.
     pub fn own_keys(self) -> &'static [OwnKey] {
         const THEME: OwnKey = OwnKey { name: "theme", default: "unknown" };
         const METRIC_TYPE: OwnKey = OwnKey { name: "metric_type", default: "unknown" };
@@ -85,7 +85,7 @@ impl Service {
 impl FromStr for Service {
     type Err = UnknownService;
 
-    /// Accepts the service's name or what it keeps: `query`/`queries`, `evaluation`/`metrics`, `judge`/`outputs`.
+    /// Accepts the service's name or its kind of record: `query`/`queries`, `evaluation`/`metrics`, `judge`/`outputs`.
     fn from_str(name: &str) -> Result<Self, UnknownService> {
         match name {
             "query" | "queries" => Ok(Self::Query),

@@ -1,8 +1,8 @@
-//! Texts from outside, where only their beginning is wanted.
+//! Truncation of texts from outside.
 
 use std::borrow::Cow;
 
-/// `text` if it has up to `characters`, else that many of it and `…`. Looks at no more of it than it gives back.
+/// `text` if it has up to `characters`, else its first `characters` and `…`. Reads no more of `text` than it returns.
 pub fn shortened(text: &str, characters: usize) -> Cow<'_, str> {
     match text.char_indices().nth(characters) {
         None => Cow::Borrowed(text),
@@ -10,7 +10,7 @@ pub fn shortened(text: &str, characters: usize) -> Cow<'_, str> {
     }
 }
 
-/// The same, and says in words how much there was.
+/// As [`shortened`], and appends the original length.
 pub fn cut_short(text: &str, characters: usize) -> Cow<'_, str> {
     match shortened(text, characters) {
         Cow::Owned(beginning) => {
@@ -32,7 +32,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_in_words_says_how_much_there_was() {
+    fn cut_text_states_its_original_length() {
         assert_eq!(cut_short("äöü", 3), "äöü");
         assert_eq!(cut_short("äöü!", 3), "äöü… (cut: 3 characters of 7 bytes)");
     }

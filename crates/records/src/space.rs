@@ -1,4 +1,4 @@
-//! How distance between two embeddings is measured.
+//! Distance functions of embeddings.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ pub enum DistanceSpace {
 }
 
 impl DistanceSpace {
-    /// ChromaDB's own name of the space: `l2`, `cosine` or `ip`.
+    /// ChromaDB's name of the space: `l2`, `cosine` or `ip`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::L2 => "l2",

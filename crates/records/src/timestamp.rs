@@ -1,4 +1,4 @@
-//! The time of a record, as text: read in every form that the old services and Chroma wrote, written in the contract's.
+//! Timestamps of records as text: parses all forms that the old services and Chroma wrote, formats in the contract's.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use time::{
     macros::format_description,
 };
 
-/// The contract's form of a time: ISO 8601, UTC, no zone, six digits of a second.
+/// The contract's format: ISO 8601, UTC, no zone, six fractional digits.
 const CONTRACT: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]");
 
@@ -17,14 +17,14 @@ pub fn format(time: PrimitiveDateTime) -> String {
     time.format(CONTRACT).expect("a date and time have all that the format names")
 }
 
-/// The time, UTC, in whole microseconds as it is stored.
+/// The current time, UTC, in microseconds.
 pub fn now() -> PrimitiveDateTime {
     let now = OffsetDateTime::now_utc();
     to_microseconds(PrimitiveDateTime::new(now.date(), now.time()))
 }
 
 /// The UTC time in `text`: ISO 8601 as Python's `isoformat` writes it, without a zone (then it is UTC) or with
-/// one, with `T` or a blank between date and time, in the years 1 to 9999. PostgreSQL keeps microseconds; finer digits
+/// one, with `T` or a space between date and time, in the years 1 to 9999. PostgreSQL keeps microseconds; finer digits
 /// are cut.
 pub fn parse(text: &str) -> Option<PrimitiveDateTime> {
     let text = match text.as_bytes().get(10) {
@@ -41,7 +41,7 @@ pub fn parse(text: &str) -> Option<PrimitiveDateTime> {
         true => with_offset(),
         false => PrimitiveDateTime::parse(&text, &Iso8601::DEFAULT).ok(),
     }?;
-    // Beyond the years 1 to 9999 the contract's form ends, and so does Python's calendar.
+    // The contract's format and Python's calendar have only the years 1 to 9999.
     Some(time).filter(|time| time.year() >= 1).map(to_microseconds)
 }
 
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_read_in_every_form_that_the_services_wrote() {
+    fn times_are_parsed_in_every_form_that_the_services_wrote() {
         check("2025-01-11T00:00:00.000137", &expect!["Some(2025-01-11 0:00:00.000137)"]);
         check("2025-01-11T00:00:00", &expect!["Some(2025-01-11 0:00:00.0)"]);
         check("2025-01-11 10:20:30", &expect!["Some(2025-01-11 10:20:30.0)"]);
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_none() {
+    fn invalid_time_is_none() {
         for text in [
             "",
             "yesterday",
@@ -83,7 +83,7 @@ mod tests {
             "2025-01-11",
             "1736553600",
             "2025-01-1\u{e9}T00:00:00",
-            // In UTC it is in the year 0, as .NET writes its least time with an offset; and years of more digits.
+            // Year 0 in UTC, as .NET writes its minimum time with an offset; and years of more digits.
             "0001-01-01T00:00:00+01:00",
             "0000-12-31T00:00:00",
             "-0044-03-15T00:00:00",

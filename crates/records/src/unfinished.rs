@@ -1,4 +1,5 @@
-//! Work on threads of its own that the end of the process waits for: it has temporary files to remove, or servers to stop.
+//! Work on background threads that the process waits for before it exits: it has temporary files to remove, or servers
+//! to stop.
 
 use std::time::{Duration, Instant};
 
@@ -7,19 +8,19 @@ use crate::lock::{Condvar, Mutex};
 static COUNT: Mutex<usize> = Mutex::new(0);
 static ENDED: Condvar = Condvar::new();
 
-/// Held by a piece of such work until its end.
+/// Held by such work until its end.
 #[derive(Debug)]
 #[must_use = "work has ended when this is dropped"]
 pub struct Unfinished(());
 
 impl Unfinished {
-    /// From now on, until it is dropped, the end of the process waits.
+    /// Makes the exit of the process wait until this is dropped.
     pub fn begin() -> Self {
         *COUNT.lock() += 1;
         Self(())
     }
 
-    /// Waits until no work is unfinished, for `limit` at most, and says whether none is.
+    /// Waits until no work is unfinished, for at most `limit`; returns whether none is.
     pub fn wait(limit: Duration) -> bool {
         let end = Instant::now() + limit;
         let mut count = COUNT.lock();
@@ -48,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn end_waits_for_all_that_has_begun_but_not_for_good() {
+    fn exit_waits_for_unfinished_work_up_to_the_limit() {
         assert!(Unfinished::wait(Duration::ZERO));
         let work = [(); 3].map(|()| Unfinished::begin());
         assert!(!Unfinished::wait(Duration::from_millis(10)));

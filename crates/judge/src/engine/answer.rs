@@ -1,4 +1,4 @@
-//! What a model is asked, and what it answered.
+//! Requests to models, and their answers.
 
 use records::{MAX_ID_CHARS, shortened, without_nul};
 use serde_json::{Map, Value};
@@ -9,7 +9,7 @@ use crate::{
     registry::Model,
 };
 
-/// Keys of an output's metadata that say how it came to be.
+/// Keys of an output's metadata that record its origin.
 pub(crate) const OUTPUT_KEYS: [&str; 9] = [
     "provider",
     "provider_id",
@@ -22,7 +22,7 @@ pub(crate) const OUTPUT_KEYS: [&str; 9] = [
     "run_id",
 ];
 
-/// Why a model's answer is no output.
+/// Why a model's answer is not an output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unusable {
     /// In one word.
@@ -54,7 +54,7 @@ pub(crate) fn whole_text(completion: &Completion) -> Result<String, Unusable> {
     Err(Unusable { kind, words, is_refusal })
 }
 
-/// What a call took.
+/// Resources that a call used.
 pub(crate) fn call_metadata(model: &Model, completion: &Completion) -> Map<String, Value> {
     let mut metadata = Map::new();
     metadata.insert("latency_ms".to_owned(), latency_ms(completion).into());
@@ -73,7 +73,7 @@ pub(crate) fn latency_ms(completion: &Completion) -> u64 {
     u64::try_from(completion.latency.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// How an output came to be.
+/// The origin of an output.
 pub(crate) fn output_metadata(model: &Model, completion: &Completion) -> Map<String, Value> {
     let mut metadata = call_metadata(model, completion);
     metadata.insert("provider".to_owned(), model.provider.clone().into());
@@ -83,7 +83,7 @@ pub(crate) fn output_metadata(model: &Model, completion: &Completion) -> Map<Str
         ("provider_id", completion.provider_id.as_ref()),
     ];
     for (key, name) in names {
-        // One that is cut is too long for an id.
+        // A truncated id is not an id.
         metadata.extend(name.map(|name| (key.to_owned(), words(&shortened(name, MAX_ID_CHARS)))));
     }
     metadata
@@ -101,7 +101,7 @@ pub(crate) fn no_answer(model: &Model, error: &Error) -> NoOutput {
     NoOutput { model_id: model.id.clone(), kind, words, retry_after }
 }
 
-/// Words of a provider. PostgreSQL can look into no JSON that has the character NUL: its picture stands for it.
+/// Text of a provider, with `␀` for each NUL, which PostgreSQL's JSON functions reject.
 pub(crate) fn words(text: &str) -> Value {
     without_nul(text).into()
 }

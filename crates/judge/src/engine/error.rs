@@ -1,4 +1,4 @@
-//! What the engine answers when it does not do what it is asked.
+//! Errors of the engine.
 
 use embed::EmbedError;
 use records::Service;
@@ -7,20 +7,20 @@ use store::storage::StorageError;
 /// Why a request, or a run, was not carried out. Front ends choose a status or an exit code by the kind alone.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// There is nothing with this id.
+    /// No object has this id.
     #[error("no {noun} has the id `{id}`")]
     NotFound {
-        /// What was looked for.
+        /// The kind of object.
         noun: &'static str,
-        /// By which id.
+        /// The id.
         id: String,
     },
-    /// Something else is there already, or in another state.
+    /// The request conflicts with an existing object or its state.
     #[error("`{field}`: {reason}")]
     Conflict {
         /// The part of the request that conflicts.
         field: String,
-        /// With what, and what to do.
+        /// The conflict, and what to do.
         reason: String,
     },
     /// The request cannot be carried out as it is.
@@ -28,18 +28,18 @@ pub enum RunError {
     Refused {
         /// The part of the request, such as `models[1]`.
         field: String,
-        /// What is wrong with it, and what is expected.
+        /// The error, and what is expected.
         reason: String,
     },
-    /// Something does not answer, or not now: the same may succeed later.
+    /// A dependency is unavailable: the same request may succeed later.
     #[error(transparent)]
     Unavailable(Fault),
-    /// Anything else: a fault of a store, of a service, of a model or of ours.
+    /// Any other failure: of a store, a service, a model or the engine.
     #[error(transparent)]
     Failed(Fault),
 }
 
-/// What does not answer, or failed.
+/// The dependency that is unavailable or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// A storage, or the judge's database.
@@ -70,12 +70,12 @@ pub enum Fault {
     /// The engine itself.
     #[error("a handler panicked: {message}")]
     Panic {
-        /// What the panic said.
+        /// The message of the panic.
         message: String,
     },
 }
 
-/// A model's answer that is no output.
+/// A model's answer that is not an output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoOutput {
     /// The model.

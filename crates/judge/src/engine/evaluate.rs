@@ -1,5 +1,5 @@
-//! One query after the other: the model answers, the answer is stored at once, the judges judge it, and what they say is
-//! stored at once too.
+//! Evaluation of queries: the model's answer is stored as soon as it arrives, the judges judge it, and each result is
+//! stored as soon as it arrives.
 
 use std::panic::AssertUnwindSafe;
 
@@ -20,12 +20,12 @@ use super::{
 };
 use crate::rubric::{Mode, Outputs as Shown};
 
-/// Queries of a theme that are worked on at once. The models' own gates hold back more.
+/// Queries of a theme that are evaluated at once. The models' gates limit calls further.
 const QUERIES_AT_ONCE: usize = 8;
 /// Judges of one output that are asked at once.
 const JUDGES_AT_ONCE: usize = 4;
 
-/// What is to be evaluated, but for the queries.
+/// A request for evaluation, without its queries.
 #[derive(Clone, Debug)]
 pub struct EvaluationRequest {
     /// The theme of the output.
@@ -42,7 +42,7 @@ pub struct EvaluationRequest {
     pub metadata: Map<String, Value>,
 }
 
-/// The same, with everything found that it names.
+/// The same, with all names resolved.
 #[derive(Debug)]
 pub struct EvaluationPlan {
     theme: String,
@@ -52,16 +52,16 @@ pub struct EvaluationPlan {
     metadata: Map<String, Value>,
 }
 
-/// An output, and what the judges said of it.
+/// An output and its results.
 #[derive(Debug)]
 pub struct Evaluated {
     /// The output.
     pub output: Record,
-    /// One a metric, in their order.
+    /// One per metric, in the metrics' order.
     pub evaluations: Vec<Evaluation>,
 }
 
-/// What a judge said.
+/// A judge's result.
 #[derive(Debug)]
 pub struct Evaluation {
     /// The result's id.
@@ -82,7 +82,7 @@ pub struct FailedQuery {
 }
 
 impl EvaluationPlan {
-    /// The names of the models that became known by this request's answers.
+    /// The models that this request's answers registered.
     pub fn newly_registered(&self) -> Vec<String> {
         let chosen = [&self.model, &self.judge].into_iter();
         let mut ids: Vec<String> = chosen
@@ -95,8 +95,8 @@ impl EvaluationPlan {
 }
 
 impl Judging {
-    /// Finds everything that a request names. What is unknown, lacks a key or cannot be judged by is refused here, before
-    /// any model is called and paid.
+    /// Resolves the names of a request. Refuses unknown names, missing keys and unusable metrics before
+    /// any paid call.
     ///
     /// # Errors
     /// [`RunError::Refused`] with the field; when a store or service fails.
@@ -122,7 +122,7 @@ impl Judging {
     /// Evaluates the newest `limit` queries of the plan's theme, each on its own.
     ///
     /// # Errors
-    /// When the queries cannot be read. What fails of one query is said of it.
+    /// When the queries cannot be read. The failure of one query is part of its result.
     pub async fn evaluate_theme(
         &self,
         plan: &EvaluationPlan,
@@ -135,7 +135,7 @@ impl Judging {
             .map(|record| {
                 let question = Question::new(Some(record.id), record.text, &record.metadata);
                 async move {
-                    // The rest is evaluated whatever comes of one.
+                    // A failed query does not stop the others.
                     let evaluated = AssertUnwindSafe(self.evaluate(plan, &question)).catch_unwind().await;
                     let evaluated = evaluated.unwrap_or_else(|panic| {
                         Err(RunError::Failed(Fault::Panic { message: panic_message(panic) }))
@@ -148,7 +148,7 @@ impl Judging {
         Ok(stream::iter(evaluated).buffered(QUERIES_AT_ONCE).collect().await)
     }
 
-    /// Has the model answer `question`, and the judge judge the answer by each metric.
+    /// Gets the model's answer to `question`, and the judge's result for it by each metric.
     ///
     /// # Errors
     /// When there is no output that can be judged, or it or a result cannot be stored.
@@ -181,7 +181,7 @@ impl Judging {
         })
     }
 
-    /// What the judge says of `output` by `metric`, stored. A judge that says nothing is a result too.
+    /// Gets and stores the judge's result for `output` by `metric`. No answer of the judge is a result too.
     async fn judge(
         &self,
         plan: &EvaluationPlan,

@@ -1,4 +1,4 @@
-//! What a judge is asked by: metrics with their rubrics, and the queries that models answer.
+//! Metrics with their rubrics, and the queries that models answer.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -10,7 +10,7 @@ use crate::{
     rubric::{AnswerForm, BeyondScale, DEFAULT_SCALE, Mode, Rubric, RubricError},
 };
 
-/// A metric that a judge can be asked with.
+/// A metric that a judge can apply.
 #[derive(Debug)]
 pub(crate) struct Metric {
     pub(crate) id: String,
@@ -18,7 +18,7 @@ pub(crate) struct Metric {
     pub(crate) beyond: BeyondScale,
 }
 
-/// A metric as it is kept with a run. Part of the data.
+/// A metric as stored with a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlannedMetric {
     /// The stored metric's id.
@@ -38,9 +38,9 @@ pub struct PlannedMetric {
 pub struct Question {
     /// Its id, if it is a stored one.
     pub id: Option<String>,
-    /// What the model is asked.
+    /// The text for the model.
     pub text: String,
-    /// An answer known to be good: `reference` of its metadata.
+    /// A reference answer: `reference` of its metadata.
     pub reference: Option<String>,
 }
 
@@ -87,7 +87,7 @@ impl Metric {
         Self::planned(&planned, mode)
     }
 
-    /// Reads a metric that a run has kept.
+    /// Reads a metric stored with a run.
     pub(crate) fn planned(metric: &PlannedMetric, mode: Mode) -> Result<Self, RubricError> {
         let scale = Scale { min: metric.scale_min, max: metric.scale_max };
         let rubric = match mode {

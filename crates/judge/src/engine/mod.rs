@@ -1,10 +1,10 @@
-//! The engine: models answer queries, other models judge the answers, and what they say is stored. A library with its own
-//! requests and errors; the services and the command line are two front ends of it.
+//! The engine: models answer queries, other models judge the answers, and all results are stored. A library with its
+//! own requests and errors; the services and the command line are two front ends of it.
 //!
-//! Entry point: [`Judging`], which evaluates one query or a theme while its caller waits; [`crate::runs`] works on many in
-//! the background. `models` chooses and calls models, `sources` finds queries and metrics, `metric` and `evaluate` refuse
-//! what cannot be done before anybody is paid. `answer` and `outputs` are what becomes of a model's words, `judgement` what
-//! a judge is asked and what its words are worth.
+//! Entry point: [`Judging`], which evaluates one query or a theme while its caller waits; [`crate::runs`] executes many
+//! in the background. `models` chooses and calls models, `sources` finds queries and metrics, `metric` and `evaluate`
+//! refuse invalid requests before any paid call. `answer` and `outputs` process a model's answer, `judgement` makes a
+//! judge's request and reads its answer.
 
 pub(crate) mod answer;
 mod error;
@@ -39,21 +39,21 @@ use crate::provider::Error;
 /// What the engine needs.
 #[derive(Clone)]
 pub struct JudgeConfig {
-    /// Where the queries of a theme are.
+    /// The source of queries.
     pub queries: Arc<dyn RecordSource>,
-    /// Where the evaluation metrics are.
+    /// The source of metrics.
     pub metrics: Arc<dyn RecordSource>,
-    /// Where outputs are kept.
+    /// The storage of outputs.
     pub outputs: Arc<dyn Storage>,
-    /// What embeds their texts.
+    /// Embeds the outputs' texts.
     pub embedder: Arc<Embedder>,
-    /// Whom models are asked of. A model of another provider is refused.
+    /// The providers. A model of another provider is refused.
     pub providers: Vec<ProviderAccess>,
     /// With what temperature models answer queries, 0 to 2. Judges are asked with 0, so that they say the same again.
     pub temperature: f64,
     /// How many calls are made, and how often each.
     pub patience: Patience,
-    /// Is told what storages and the embedding model do.
+    /// Observes operations of storages and of the embedding model.
     pub observer: Observer,
 }
 
@@ -70,10 +70,10 @@ pub struct Judging {
 }
 
 impl Judging {
-    /// Makes ready for calls; calls nobody.
+    /// Prepares for calls; makes none.
     ///
     /// # Errors
-    /// When the configuration of a provider is wrong.
+    /// When the configuration of a provider is invalid.
     pub fn new(database: Database, config: JudgeConfig) -> Result<Self, Error> {
         let JudgeConfig { queries, metrics, outputs, embedder, providers, temperature, patience, observer } =
             config;
@@ -83,7 +83,7 @@ impl Judging {
         Ok(Self { database, queries, metrics, outputs, temperature, models: Arc::new(models), observer })
     }
 
-    /// Where results, models and runs are kept.
+    /// The storage of results, models and runs.
     pub fn database(&self) -> &Database {
         &self.database
     }

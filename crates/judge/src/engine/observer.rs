@@ -1,4 +1,4 @@
-//! What storages and the embedding model are asked, for metrics and traces.
+//! Operations of storages and of the embedding model, for metrics and traces.
 
 use std::{
     fmt,
@@ -11,16 +11,16 @@ use records::{Embedding, Service};
 use store::storage::StorageError;
 use tracing::Instrument as _;
 
-/// An operation that has ended.
+/// A finished operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Observation {
     /// Of a storage.
     Storage {
         /// Whose storage.
         service: Service,
-        /// What was done.
+        /// The operation's name.
         operation: &'static str,
-        /// Whether the storage failed. A refusal is an answer.
+        /// Whether the storage failed. A refusal is not a failure.
         has_failed: bool,
         /// How long it took.
         took: Duration,
@@ -34,7 +34,7 @@ pub enum Observation {
     },
 }
 
-/// Is told of every operation. Cheap to clone; the default ignores what it is told.
+/// A callback for every operation. Cheap to clone; the default does nothing.
 #[derive(Clone)]
 pub struct Observer(Arc<dyn Fn(Observation) + Send + Sync>);
 

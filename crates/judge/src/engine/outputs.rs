@@ -1,4 +1,4 @@
-//! How a model's answer becomes a stored output.
+//! Storing models' answers as outputs.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{error::RunError, metric::Question, observer::Observer};
 
-/// Where outputs are kept, and what embeds their texts. Cheap to clone.
+/// The storage of outputs, and the embedder of their texts. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct OutputStore {
     storage: Arc<dyn Storage>,
@@ -18,7 +18,7 @@ pub(crate) struct OutputStore {
     observer: Observer,
 }
 
-/// An output that is not stored yet, but for its id.
+/// An output that is not stored yet and has no id.
 pub(crate) struct NewOutput<'o> {
     pub(crate) model_id: &'o str,
     pub(crate) question: &'o Question,
@@ -41,7 +41,7 @@ impl OutputStore {
 
     /// Checks that every store can hold `output`.
     pub(crate) fn check(&self, output: &NewOutput<'_>) -> Result<(), RunError> {
-        // Whatever the embedding will be, it fits.
+        // Any embedding fits.
         let record = output.record(Uuid::new_v4().to_string(), vec![0.0; MODEL_DIMENSION].into());
         record.check(Service::Judge).map_err(named)
     }

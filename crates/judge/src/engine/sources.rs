@@ -1,4 +1,4 @@
-//! The queries and metrics that the judge works with.
+//! Sources of the judge's queries and metrics.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -7,7 +7,7 @@ use store::storage::{Cursor, Record, Selection, Start, Storage};
 
 use super::{error::RunError, observer::Observer};
 
-/// Where the judge finds the records of another service: in a storage of its process, or at a service that runs apart.
+/// The judge's source of another service's records: a storage in its process, or a remote service.
 #[async_trait]
 pub trait RecordSource: fmt::Debug + Send + Sync {
     /// The records with these ids, in their order; `None` where there is none.
@@ -36,7 +36,7 @@ pub struct StoredRecords {
     observer: Observer,
 }
 
-/// Records of a page that a storage is asked for.
+/// Records per page.
 const PAGE: u32 = 1000;
 
 impl StoredRecords {

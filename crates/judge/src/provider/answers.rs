@@ -1,5 +1,5 @@
-//! Memory for what models' servers answer, which all calls of a process share: a server may answer without end, and there
-//! are as many calls as models and runs want.
+//! The memory limit for responses of models' servers, shared by all calls of a process: responses may be endless, and
+//! the number of concurrent calls depends on models and runs.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use reqwest::Response;
 use store::room::{Held, JsonWeight, Room};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bytes of an answer: several times what the longest answer of any model has.
+/// Most bytes of a response: several times the longest answer of any model.
 const ANSWER_BYTES: usize = 8 << 20;
 /// The same in words.
 const AN_END: &str = "an end below 8 MiB";
@@ -23,7 +23,7 @@ const UNCOUNTED_BYTES: usize = 16 << 10;
 /// From here on an answer is given all the memory at once that one may need, if it does not say its length: were it given
 /// in parts, answers would wait for each other. They are worked on one at a time, and not on the threads of all.
 const LARGE_BYTES: usize = 256 << 10;
-/// How long an answer waits for memory.
+/// How long a response waits for memory.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The memory for answers. Cheap to clone; clones are the same.

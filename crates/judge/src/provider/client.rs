@@ -41,7 +41,7 @@ pub struct Provider {
     address: Arc<str>,
 }
 
-/// What is known of an answer besides its body.
+/// A response without its body.
 struct Arrived {
     status: StatusCode,
     headers: HeaderMap,
@@ -51,7 +51,7 @@ struct Arrived {
 }
 
 impl Provider {
-    /// Makes ready for calls. Does not connect.
+    /// Prepares for calls. Does not connect.
     ///
     /// # Errors
     /// [`Error::Setup`] when the base URL is none, the key has characters that no header takes, or the system has no
@@ -79,11 +79,11 @@ impl Provider {
             .connect_timeout(config.connect_timeout)
             .read_timeout(config.silence_timeout)
             .timeout(config.answer_timeout)
-            // Following would hand the key to whoever the server names.
+            // Following a redirect would send the key to another server.
             .redirect(Policy::none())
             .tls_backend_preconfigured(tls.map_err(|(reason, source)| setup(reason, source))?);
         if is_loopback(&base) {
-            // No proxy reaches this machine's own loopback.
+            // A proxy cannot reach this machine's loopback.
             builder = builder.no_proxy();
         }
         let http =
@@ -92,12 +92,12 @@ impl Provider {
         Ok(Self { config: Arc::new(config), http, base, address: address.into() })
     }
 
-    /// What the registry calls it.
+    /// Its name in the registry.
     pub fn name(&self) -> &str {
         &self.config.name
     }
 
-    /// The form in which it is spoken to.
+    /// Its wire format.
     pub fn wire(&self) -> Wire {
         self.config.wire
     }
@@ -203,7 +203,7 @@ impl Provider {
     }
 
     fn transport_error(&self, source: reqwest::Error) -> Error {
-        // The URL may hold a password.
+        // The URL may contain a password.
         let (address, source) = (self.address(), source.without_url());
         if source.is_connect() {
             Error::Connect { address, source }
@@ -225,7 +225,7 @@ impl Provider {
         Error::Rejected { address: self.address(), rejection }
     }
 
-    /// Some proxies repeat the key that they do not know.
+    /// Some proxies repeat an unknown key in their error.
     fn without_key(&self, text: String) -> String {
         match &self.config.key {
             Some(key) if !key.expose_secret().is_empty() => text.replace(key.expose_secret(), "[key]"),

@@ -1,4 +1,4 @@
-//! What went wrong with a call.
+//! Errors of calls.
 
 use std::error::Error as StdError;
 
@@ -9,10 +9,10 @@ use super::{
     kind::{Disposition, Kind},
 };
 
-/// Why a call brought no completion.
+/// Why a call returned no completion.
 #[derive(Debug, ThisError)]
 pub enum Error {
-    /// The provider's configuration is wrong.
+    /// The provider's configuration is invalid.
     #[error("provider `{provider}` cannot be set up: {reason}")]
     Setup {
         /// Its name.
@@ -23,7 +23,7 @@ pub enum Error {
         #[source]
         source: Option<Box<dyn StdError + Send + Sync>>,
     },
-    /// There is no connection.
+    /// The connection failed.
     #[error("failed to connect to {address}")]
     Connect {
         /// The base URL.
@@ -32,7 +32,7 @@ pub enum Error {
         #[source]
         source: reqwest::Error,
     },
-    /// Nothing came for too long, or the answer took too long in all.
+    /// A timeout of silence or of the complete response.
     #[error("{address} did not answer in time")]
     Timeout {
         /// The base URL.
@@ -41,7 +41,7 @@ pub enum Error {
         #[source]
         source: reqwest::Error,
     },
-    /// The answer ends before its end.
+    /// The response is incomplete.
     #[error("the answer of {address} broke off")]
     Interrupted {
         /// The base URL.
@@ -50,14 +50,14 @@ pub enum Error {
         #[source]
         source: Option<reqwest::Error>,
     },
-    /// An answer with status 200 that is none.
+    /// A response with status 200 that is not a completion.
     #[error("{address} answered, but without {expected}: {start}")]
     Malformed {
         /// The base URL.
         address: String,
         /// What was expected.
         expected: &'static str,
-        /// How the answer begins.
+        /// The beginning of the response.
         start: String,
     },
     /// The answers of other calls, which are being read too, took all the memory that there is for answers.
@@ -83,7 +83,7 @@ impl Error {
             Self::Setup { .. } => Kind::Setup,
             Self::Connect { .. } | Self::Interrupted { .. } => Kind::Connection,
             Self::Timeout { .. } => Kind::Timeout,
-            // A page for people: the base URL leads to a web site, or a proxy wants a log-in.
+            // An HTML page: the base URL is that of a web site, or a proxy requires a login.
             Self::Malformed { start, .. } if start.starts_with('<') => Kind::NotFound,
             Self::Malformed { .. } => Kind::Malformed,
             Self::NoRoom { .. } => Kind::Overloaded,

@@ -1,4 +1,4 @@
-//! Kinds of failures, and whether another attempt may help.
+//! Kinds of failures, and whether a retry may succeed.
 
 use std::{fmt, time::Duration};
 
@@ -7,47 +7,47 @@ use std::{fmt, time::Duration};
 pub enum Kind {
     /// Too many calls or tokens in too short a time.
     RateLimited,
-    /// The provider has too much to do, or this process with its answers.
+    /// The provider is overloaded, or this process by its responses.
     Overloaded,
     /// The model is being loaded.
     Loading,
     /// The provider failed.
     ServerError,
-    /// No answer in time.
+    /// A timeout.
     Timeout,
-    /// No connection, or one that broke off.
+    /// No connection, or a broken one.
     Connection,
-    /// An answer that cannot be read.
+    /// A response that cannot be parsed.
     Malformed,
     /// No money, no plan, or a limit that lasts for days.
     QuotaExhausted,
-    /// More in one request than the provider ever takes.
+    /// A request larger than the provider's limits.
     RequestTooLarge,
     /// Prompt and answer do not fit into the model's context.
     ContextTooLong,
     /// The provider or its filter declined the content.
     ContentRefused,
-    /// The request is wrong for this model or provider.
+    /// The request is invalid for this model or provider.
     BadRequest,
-    /// No key, or a wrong one.
+    /// A missing or invalid key.
     Unauthorized,
     /// The key does not allow it.
     Forbidden,
     /// There is no such model or address.
     NotFound,
-    /// The provider's configuration is wrong.
+    /// The provider's configuration is invalid.
     Setup,
 }
 
 /// What to do about a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// It may pass, not before `after` if the provider said so.
+    /// Retry, not before `after` if the provider said so.
     Retry {
         /// The provider's hint.
         after: Option<Duration>,
     },
-    /// Another attempt would fail the same way.
+    /// A retry would fail the same way.
     Stop(Kind),
 }
 
@@ -74,7 +74,7 @@ impl Kind {
         }
     }
 
-    /// Whether another attempt may succeed.
+    /// Whether a retry may succeed.
     pub fn may_pass(self) -> bool {
         match self {
             Self::RateLimited
@@ -96,7 +96,7 @@ impl Kind {
         }
     }
 
-    /// Whether it says that the provider gets more calls than it wants.
+    /// Whether it means that the provider gets too many calls.
     pub fn asks_to_slow_down(self) -> bool {
         matches!(self, Self::RateLimited | Self::Overloaded)
     }

@@ -1,4 +1,4 @@
-//! Errors as providers write them, and what they mean.
+//! Parsing and classification of providers' errors.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::{Disposition, Kind, Parameter, parameter, wait};
 use crate::lenient;
 
-/// No error is longer, but for those that repeat the request.
+/// Longer errors repeat the request.
 const READ_BYTES: usize = 256 << 10;
 
 /// Enough of a provider's words to understand them.

@@ -1,4 +1,4 @@
-//! What of a URL people may see who look over a shoulder, at a log, or at an error: never a password, a token or a key.
+//! URLs for logs and errors, without passwords, tokens and keys.
 
 use reqwest::Url;
 

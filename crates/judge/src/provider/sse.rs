@@ -1,4 +1,4 @@
-//! Server-sent events, as far as providers use them.
+//! The subset of server-sent events that providers use.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::lenient;
 /// The values of all events, and whether the last one is OpenAI's `[DONE]`, which is no value.
 ///
 /// # Errors
-/// When an event is no JSON, or the text ends within one.
+/// When an event is not JSON, or the text ends within one.
 pub(super) fn values(text: &str) -> Result<(Vec<Value>, bool), Unreadable> {
     let mut values = Vec::new();
     let mut event = String::new();

@@ -1,4 +1,4 @@
-//! Models that are known before anybody registers one: prices, context sizes, what they can do.
+//! Built-in models: prices, context sizes, capabilities.
 //!
 //! Entry points: [`known`], [`find`], [`Model::guessed`] for ids that are not known, [`Model::cost_usd`].
 
@@ -24,7 +24,7 @@ pub struct Model {
     pub takes_schema: bool,
     /// Whether it takes a temperature; models that think refuse a request with one.
     pub takes_temperature: bool,
-    /// What it costs, if that is known. Nothing is free for lack of a price.
+    /// Its price, if known. An unknown price is not zero.
     pub prices: Option<Prices>,
 }
 
@@ -69,7 +69,7 @@ pub fn prices_date() -> &'static str {
     &FILE.date
 }
 
-/// Where the file's prices are from.
+/// The source of the file's prices.
 pub fn prices_source() -> &'static str {
     &FILE.source
 }

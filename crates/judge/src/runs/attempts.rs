@@ -1,4 +1,4 @@
-//! The attempts of a task, written down around each call.
+//! The log of a task's attempts.
 
 use async_trait::async_trait;
 use records::{timestamp, without_nul};
@@ -16,7 +16,7 @@ use crate::{
 pub(super) struct AttemptsOf<'e> {
     recorder: &'e Recorder,
     task: i64,
-    /// Attempts of workers before us.
+    /// Attempts of earlier workers.
     before: u32,
     model: &'e Model,
     unwritten: Vec<AttemptEnded>,

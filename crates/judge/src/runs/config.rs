@@ -1,4 +1,4 @@
-//! What an operator of the runner decides.
+//! Settings of the runner.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ pub struct RunnerConfig {
     /// How long a worker that does not show counts as alive. Others take its tasks then, and a call that it had under way
     /// is made again.
     pub lease: Duration,
-    /// How often is looked for runs of other processes, and for tasks that they left.
+    /// How often to look for runs of other processes, and for tasks that they abandoned.
     pub poll: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! A run that this process works on.
+//! A run that this process executes.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
     provider::limits::Budget,
 };
 
-/// A run with everything found that its plan names.
+/// A run with all names of its plan resolved.
 pub(super) struct Execution {
     pub(super) run: Uuid,
     pub(super) plan: RunPlan,
@@ -28,6 +28,6 @@ pub(super) struct Execution {
     pub(super) recorder: Recorder,
     /// Bytes of the plan's metadata.
     pub(super) metadata_bytes: usize,
-    /// Whether no more tasks are begun.
+    /// Whether no more tasks are started.
     pub(super) is_ending: watch::Sender<bool>,
 }

@@ -1,15 +1,15 @@
-//! How long to wait before another attempt.
+//! The wait before a retry.
 
 use std::time::Duration;
 
-/// When to try again, and how often.
+/// When and how often to retry.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {
     /// Attempts beside the first; 0 means none. With 6 and the waits below, a minute at the least in all.
     pub max_retries: u32,
     /// The wait after the first failure, which doubles with each.
     pub first: Duration,
-    /// No wait of our own is longer.
+    /// The longest wait without a hint of the provider.
     pub longest: Duration,
     /// A provider that asks for a longer wait is not waited for. Shorter than a minute, limits per minute end a call;
     /// longer than an hour, a run that is out of its daily share stands still.
@@ -61,7 +61,7 @@ impl Backoff {
     }
 }
 
-/// Evenly in 0..1.
+/// Uniform in 0..1.
 fn random() -> f64 {
     let (bits, _) = uuid::Uuid::new_v4().as_u64_pair();
     (bits >> 32) as f64 / f64::from(u32::MAX)

@@ -1,4 +1,4 @@
-//! What a run may use up.
+//! Budgets of runs.
 
 use std::{sync::MutexGuard, time::Duration};
 
@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use crate::{provider::Usage, registry::Model};
 
-/// The most that a run may use of each; none means as much as it takes.
+/// Limits on what a run may use; `None` means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Allowance {
-    /// Attempts, failed ones too.
+    /// Attempts, including failed ones.
     pub requests: Option<u64>,
     /// Tokens, read and written.
     pub tokens: Option<u64>,
@@ -23,7 +23,7 @@ pub struct Allowance {
 /// What a run has used.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Spent {
-    /// Attempts, failed ones too.
+    /// Attempts, including failed ones.
     pub requests: u64,
     /// Tokens, read and written, of completions that say how many.
     pub tokens: u64,

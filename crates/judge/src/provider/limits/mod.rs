@@ -1,4 +1,4 @@
-//! Many calls: limits that all callers of a model share, repeated attempts, budgets.
+//! Many calls: limits shared by all callers of a model, retries, budgets.
 //!
 //! Entry point: [`Caller::call`].
 
@@ -17,7 +17,7 @@ pub use gate::{Gate, Gates, Permit};
 use super::{Completion, Disposition, Error, Kind, Provider, Request};
 use crate::registry::Model;
 
-/// Where attempts are written down, each before it is sent and once it is over.
+/// A log of attempts, written before each is sent and after it ended.
 #[async_trait]
 pub trait AttemptLog: Send {
     /// Why it may fail.
@@ -30,7 +30,7 @@ pub trait AttemptLog: Send {
     async fn ended(&mut self, number: u32, outcome: &Result<Completion, Error>) -> Result<(), Self::Error>;
 }
 
-/// For calls that nobody has to know about.
+/// A log that discards everything.
 #[async_trait]
 impl AttemptLog for () {
     type Error = Infallible;
@@ -56,10 +56,10 @@ pub enum CallError<L> {
         #[source]
         source: Error,
     },
-    /// The run has used up what it may.
+    /// The run's budget is exhausted.
     #[error("the run has to stop")]
     Budget(#[source] Exceeded),
-    /// An attempt could not be written down.
+    /// An attempt could not be logged.
     #[error("failed to record an attempt")]
     Log(#[source] L),
 }
@@ -78,7 +78,7 @@ impl Caller {
         Self { provider, gates, backoff }
     }
 
-    /// The same limits, with another patience.
+    /// The same limits, with another backoff.
     pub fn with_backoff(self, backoff: Backoff) -> Self {
         Self { backoff, ..self }
     }
