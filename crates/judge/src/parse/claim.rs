@@ -1,4 +1,4 @@
-//! What several verdicts in one text come to, and which of them are the judge's own.
+//! Selection of the judge's own verdict from several in one text.
 
 use std::sync::LazyLock;
 
@@ -11,17 +11,17 @@ use super::{
     sentence::{NEAR_BYTES, sentence_start},
 };
 
-/// A verdict and where it stands.
+/// A verdict and its position.
 #[derive(Clone, Debug)]
 pub(super) struct Claim<T> {
     pub(super) value: T,
     pub(super) start: usize,
-    /// Where its number or name stands.
+    /// Position of its number or name.
     pub(super) core: usize,
     pub(super) end: usize,
 }
 
-/// When the last of several verdicts that differ has the last word.
+/// When the last of several different verdicts counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LastWord {
     /// If it ends the text on a line of its own, or as [`LastWord::AfterQuotations`].
@@ -74,7 +74,7 @@ static TAKES_BACK: LazyLock<Regex> = LazyLock::new(|| {
 /// Words that name a verdict, up to the verdict.
 static NAMES_IT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^[^:=]{0,40}[:=]?[\s\[({]*$"));
 
-/// Nobody gives so many verdicts.
+/// No judge gives this many verdicts.
 pub(super) const MOST_CLAIMS: usize = 500;
 
 const QUOTES: [(char, char); 6] =

@@ -1,4 +1,4 @@
-//! What invalidates a verdict from around it: a quotation, a supposition, an instruction, a bound, or a correction.
+//! Context that invalidates a verdict: a quotation, a supposition, an instruction, a bound, or a correction.
 
 use std::sync::LazyLock;
 
@@ -137,7 +137,7 @@ fn counts(rest: &str) -> bool {
     counted.is_some_and(|found| found.name("noun").is_none_or(|noun| !NO_NOUNS.contains(&noun.as_str())))
 }
 
-/// As far as is looked.
+/// Length of the context, in bytes.
 const NEAR_BYTES: usize = 300;
 
 fn is_line_start(text: &str, place: usize) -> bool {

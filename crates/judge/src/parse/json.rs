@@ -1,4 +1,4 @@
-//! A verdict given as JSON: the whole text, a fenced block, or an object among words; or what was meant to be one.
+//! Verdicts in JSON: the complete text, a fenced block, or an object within prose; also almost valid JSON.
 
 use std::{ops::Range, sync::LazyLock};
 

@@ -1,7 +1,7 @@
-//! What a judge's words say: a score, a winner, or nothing that can be relied upon.
+//! Parsing of judges' answers: a score, a winner, or nothing reliable.
 //!
-//! A judge that was asked for a number answers in sentences. What is taken from them is a measurement, so a text is
-//! read only where its author plainly gives the verdict; whatever is ambiguous is left unread, with the reason.
+//! A judge asked for a number often answers in sentences. Since the number becomes a measurement, a text is parsed only
+//! if it gives the verdict clearly; an ambiguous text stays unread, with the reason.
 
 mod claim;
 mod doubt;
@@ -19,22 +19,22 @@ pub use winner::{Winner, read_winner};
 /// Why a text was left unread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unread {
-    /// There are no words.
+    /// The text is empty.
     Empty,
     /// It is longer than any verdict.
     TooLong,
     /// The text ends while the judge is still thinking.
     OnlyThoughts,
-    /// Nothing in it has the form of a verdict.
+    /// It contains no verdict.
     NoVerdict,
-    /// It gives several verdicts, and they differ.
+    /// It contains several different verdicts.
     Contradiction,
     /// The score counts out of another maximum than was asked for.
     OtherScale,
 }
 
 impl Unread {
-    /// The reason in words.
+    /// The reason as text.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Empty => "the text is empty",

@@ -1,9 +1,9 @@
-//! Where a sentence of a judge begins.
+//! Boundaries of sentences.
 
 /// As far as is looked for the beginning or end of a sentence or line; what is farther does not matter.
 pub(super) const NEAR_BYTES: usize = 600;
 
-/// Where the sentence begins in which `place` is.
+/// Start of the sentence that contains `place`.
 pub(super) fn sentence_start(text: &str, place: usize) -> usize {
     let mut start = 0;
     let mut is_over = false;

@@ -1,4 +1,4 @@
-//! A judge's text without what only decorates it.
+//! Normalization of a judge's text: removes formatting.
 
 use std::{borrow::Cow, sync::LazyLock};
 
@@ -6,14 +6,14 @@ use regex::{Captures, Regex};
 
 use super::{Unread, pattern};
 
-/// Longer than any judge writes, its thoughts included; what is longer would keep a thread busy.
+/// Longer than any judge's answer, including its reasoning; bounds the time of parsing.
 const LONGEST_BYTES: usize = 256 << 10;
 
 const THINKS: &str = r"(?:<(?:(?:seed:|ant)?think|(?:ant)?thinking|reasoning|thoughts?|scratchpad)>|\[think\]|◁think▷|<\|begin_of_thought\|>|<\|channel\|>\s*(?:analysis|commentary)\b)";
 const HAS_THOUGHT: &str = r"(?:</(?:(?:seed:|ant)?think|(?:ant)?thinking|reasoning|thoughts?|scratchpad)>|\[/think\]|◁/think▷|<\|end_of_thought\|>|<\|channel\|>\s*final\s*<\|message\|>)";
 static THOUGHTS: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r"(?is){THINKS}.*?{HAS_THOUGHT}")));
 static OPEN_THOUGHTS: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r"(?is)^\s*{THINKS}")));
-/// Some servers swallow the opening tag.
+/// Some servers drop the opening tag.
 static CLOSED_THOUGHTS: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r"(?is)^.*{HAS_THOUGHT}")));
 /// Colours and the like, for terminals.
 static ANSI: LazyLock<Regex> =

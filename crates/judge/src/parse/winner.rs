@@ -1,4 +1,4 @@
-//! Reads which of two answers a judge prefers.
+//! Parsing of which of two answers a judge prefers.
 
 use std::sync::LazyLock;
 
@@ -267,7 +267,7 @@ fn all(form: &Regex, text: &str) -> Vec<Claim<Winner>> {
     form.captures_iter(text).take(MOST_CLAIMS + 1).filter_map(claim).collect()
 }
 
-/// The winner that a form has found.
+/// A winner found by one of the forms.
 fn winner(found: &Captures<'_>) -> Option<Winner> {
     let part = |name| found.name(name).map(|part| part.as_str());
     match (part("w"), part("l"), part("op"), part("r")) {

@@ -1,4 +1,4 @@
-//! Judgements, kept small: names once, and numbers.
+//! A compact representation of judgements: interned names and numbers.
 
 use std::{cmp::Ordering, collections::HashMap};
 
@@ -49,7 +49,7 @@ pub enum Said<'r> {
 /// What a group's numbers take besides its names.
 const GROUP_BYTES: usize = 256;
 
-/// Gathers judgements.
+/// Collects judgements.
 #[derive(Debug, Default)]
 pub struct Gathering {
     places: HashMap<Box<str>, Name>,
@@ -115,7 +115,7 @@ pub(super) struct Unit {
 }
 
 impl Gathering {
-    /// Whether there are none.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.scores.is_empty() && self.comparisons.is_empty()
     }

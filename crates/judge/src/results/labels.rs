@@ -1,4 +1,4 @@
-//! Whether judges say what people say, by metric and judge.
+//! Agreement of judges with people's labels, by metric and judge.
 
 use std::{
     cmp::Ordering,

@@ -1,4 +1,4 @@
-//! What many stored judgements say, by model, theme and metric: scores, comparisons, and whether judges agree with
+//! Evaluation of stored judgements by model, theme and metric: scores, comparisons, and agreement of judges with
 //! people. Pure functions over [`Judgements`], which [`Gathering`] gathers one by one.
 //!
 //! Verdicts on one query become one value before queries are averaged: those of one judge first, then those of several,
@@ -21,7 +21,7 @@ pub use scores::{ScoreSummary, summarize_scores};
 
 use crate::{rubric::panel::Combination, statistics::Bootstrap};
 
-/// How judgements become numbers.
+/// Parameters of the evaluation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Method {
     /// How verdicts on one query become one.

@@ -1,4 +1,4 @@
-//! Scores of a model, by theme and metric.
+//! Scores of models, by theme and metric.
 
 use super::{
     Judgements, Method,

@@ -1,4 +1,4 @@
-//! When two judgements are the same, so that the second need not be made.
+//! Fingerprints of judgements, by which an earlier verdict is reused.
 //!
 //! A fingerprint is the SHA-256 of all that decides what a judge is asked, as fields one after the other. A field is its
 //! name and its value, each after its length in bytes as 8 bytes, little-endian; an absent value has the length

@@ -1,9 +1,9 @@
-//! Who judges, and how it is asked.
+//! A judge and its parameters.
 
 use super::Rubric;
 use crate::provider::Request;
 
-/// The judge and how it is asked.
+/// A judge and its parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judge {
     /// The provider's name.

@@ -1,4 +1,4 @@
-//! What a judge is asked, and what its answer is worth.
+//! Prompts for judges, and evaluation of their answers.
 //!
 //! Entry points: [`Rubric`] makes prompts, [`Verdict::of_score`] and [`pairwise`] read answers, [`panel`] makes one
 //! verdict of several, [`fingerprint`] says when two judgements are the same.
@@ -31,7 +31,7 @@ pub enum Mode {
     Pairwise,
 }
 
-/// Who says in which form the judge is to answer.
+/// Who specifies the format of the judge's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AnswerForm {
     /// We do, below the rubric: a JSON object, as in [`Rubric::schema`].
@@ -50,14 +50,14 @@ pub struct Rubric {
     template: Template,
 }
 
-/// What a rubric's placeholders stand for.
+/// Values of a rubric's placeholders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inputs<'i> {
     /// The question that was answered.
     pub query: &'i str,
     /// The answer, or the two answers in the order in which the judge sees them.
     pub outputs: Outputs<'i>,
-    /// An answer known to be good.
+    /// A reference answer.
     pub reference: Option<&'i str>,
 }
 

@@ -1,6 +1,6 @@
 //! Comparing two answers in both orders.
 //!
-//! Judges prefer answers by where they stand (Zheng et al. 2023, "Judging LLM-as-a-Judge with MT-Bench and Chatbot
+//! Judges prefer answers by their position (Zheng et al. 2023, "Judging LLM-as-a-Judge with MT-Bench and Chatbot
 //! Arena", section 3.3). So each pair is shown twice, and a winner is one that wins in both orders.
 
 use super::{Inputs, Outputs, Rubric, RubricError, Verdict};
@@ -15,7 +15,7 @@ pub struct Prompts {
     pub swapped: String,
 }
 
-/// What a judge made of a pair in both orders.
+/// A judge's verdict on a pair in both orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PairVerdict {
     /// The winner by both, [`Winner::Tie`] if they disagree; A is the first answer.
@@ -24,7 +24,7 @@ pub struct PairVerdict {
     pub consistency: Consistency,
 }
 
-/// How a judge's two verdicts on a pair go together.
+/// How a judge's two verdicts on a pair relate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Consistency {
     /// The same winner, or a tie, in both orders.

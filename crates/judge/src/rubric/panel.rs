@@ -7,7 +7,7 @@ use crate::{
     parse::Winner,
 };
 
-/// How several scores become one.
+/// How to combine several scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Combination {
     /// Their mean.

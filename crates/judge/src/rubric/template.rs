@@ -1,10 +1,10 @@
-//! Texts with placeholders.
+//! Templates with placeholders.
 
 use std::{fmt, sync::LazyLock};
 
 use regex::Regex;
 
-/// What a rubric shows to the judge.
+/// A placeholder of a rubric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Placeholder {
     /// `{query}`

@@ -1,4 +1,4 @@
-//! What a judge's answer is worth.
+//! Verdicts from judges' answers.
 
 use crate::{
     outcome::Outcome,
@@ -19,7 +19,7 @@ pub enum Verdict<T> {
     Failed,
 }
 
-/// Why an answer cannot be read.
+/// Why an answer cannot be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
     /// Its text is no verdict.
@@ -41,7 +41,7 @@ pub struct Score {
     pub is_out_of_range: bool,
 }
 
-/// What becomes of a score beyond the scale.
+/// How to treat a score outside the scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BeyondScale {
     /// It is kept as it is, and flagged.

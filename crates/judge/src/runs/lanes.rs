@@ -1,4 +1,4 @@
-//! Tasks of a run that are claimed or under way, those of each kind apart, so that neither waits for the other's models.
+//! Claimed and running tasks of a run, in a lane for each kind, so that neither waits for the other's models.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -18,7 +18,7 @@ pub(super) struct Lanes {
 /// Tasks of one kind.
 struct Lane {
     kind: TaskKind,
-    /// Claimed, and not begun.
+    /// Claimed, not started.
     ready: VecDeque<Ready>,
     under_way: usize,
     /// Before, there is nothing to claim, as far as is known.
@@ -64,7 +64,7 @@ impl Lanes {
         }
     }
 
-    /// The next task to begin, if another of its kind may be.
+    /// The next task to start, if the limit of its kind allows one.
     pub(super) fn next(&mut self) -> Option<(TaskKind, Ready)> {
         let at_once = self.config.tasks_at_once;
         self.lanes.iter_mut().filter(|lane| lane.under_way < at_once).find_map(|lane| {
@@ -83,7 +83,7 @@ impl Lanes {
         }
     }
 
-    /// Forgets what was not begun.
+    /// Drops tasks that have not started.
     pub(super) fn clear(&mut self) {
         self.lanes.iter_mut().for_each(|lane| lane.ready.clear());
     }
@@ -94,7 +94,7 @@ impl Lanes {
 }
 
 impl Lane {
-    /// Whether more should be ready.
+    /// Whether to claim more.
     fn is_hungry(&self, at_once: usize) -> bool {
         self.ready.len() < at_once / 2
     }

@@ -1,4 +1,4 @@
-//! Tasks that a worker has, and the memory that their texts take: a query, a metric or an answer may have megabytes, and
+//! A worker's claimed tasks, and the memory of their texts: a query, a metric or an answer may have megabytes, and
 //! all runs of a process together have thousands of tasks under way.
 
 use std::{
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::engine::{RunError, judgement::JudgePrompt};
 
-/// Memory for the tasks of all runs of a process. Small ones do not count.
+/// Memory limit for the tasks of all runs of a process. Small ones do not count.
 const TASKS_BYTES: usize = 64 << 20;
 /// Texts of a task that do not count.
 const UNCOUNTED_BYTES: usize = 2 << 10;
@@ -33,16 +33,16 @@ const UNCOUNTED_BYTES: usize = 2 << 10;
 /// what is sent to PostgreSQL.
 const COPIES: usize = 6;
 
-/// Why work on a task ends before it is done.
+/// Why a task is abandoned.
 #[derive(Debug)]
 pub(super) enum TaskAbort {
-    /// It is another worker's.
+    /// Another worker has claimed it.
     Lost,
     /// The run was ended.
     Ended,
     /// The run cannot go on, for this reason.
     Stop(String),
-    /// It cannot be done, for this reason, which is not written down yet.
+    /// It fails, for this reason, which is not recorded yet.
     Fails(String),
 }
 
@@ -66,10 +66,10 @@ impl From<RecordError> for TaskAbort {
     }
 }
 
-/// A task, and what is known of it before it is begun.
+/// A task, and what is known of it before it starts.
 pub(super) struct Ready {
     pub(super) task: Arc<ClaimedTask>,
-    /// `None` if its texts are read when it is begun.
+    /// `None` if its texts are read when it starts.
     pub(super) content: Option<Content>,
 }
 
@@ -83,7 +83,7 @@ pub(super) struct Content {
     pub(super) held: Held,
 }
 
-/// Memory for tasks.
+/// The memory limit of tasks.
 pub(super) fn tasks_room() -> Room {
     Room::new(TASKS_BYTES)
 }
@@ -171,7 +171,7 @@ impl Runs {
         unreachable!("the last attempt returns")
     }
 
-    /// Adds the verdicts that are known already.
+    /// Adds verdicts of earlier results.
     async fn find_verdicts(&self, execution: &Execution, ready: &mut [Ready]) -> Result<(), RunError> {
         if !execution.plan.uses_cache {
             return Ok(());

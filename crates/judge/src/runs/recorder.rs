@@ -1,4 +1,4 @@
-//! Writes down what the tasks of a run do: what several have to say at the same time goes into one transaction.
+//! Records the progress of a run's tasks, with group commit: concurrent records go into one transaction.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -17,19 +17,19 @@ use uuid::Uuid;
 use super::plan::spent;
 use crate::provider::limits::Budget;
 
-/// How what writes down the work on runs is.
+/// The health of the recorders.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecorderState {
-    /// How often it panicked, and was started again.
+    /// How often it panicked and was restarted.
     pub restarts: u64,
     /// Why it is down, if it is.
     pub trouble: Option<String>,
 }
 
-/// Tells how the recorders of a process are. Cheap to clone.
+/// The health of a process's recorders. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pulse(
-    /// Written by recorders, read by those who ask; locked for one step.
+    /// Written by recorders; locked for one step.
     Arc<Mutex<RecorderState>>,
 );
 
@@ -58,7 +58,7 @@ pub(super) struct Worker {
     pub(super) models: u16,
 }
 
-/// Takes records, and answers once they are written. Cheap to clone.
+/// Writes records, and returns once they are committed. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Recorder {
     /// Calls begin while others' ends are written: the models would wait for those.
@@ -97,14 +97,14 @@ pub(super) enum RecordError {
     /// The recorder panicked at it.
     #[error("failed to record what was done: {message}")]
     Panic {
-        /// What the panic said.
+        /// The message of the panic.
         message: String,
     },
 }
 
 /// Entries that go into one transaction.
 const TOGETHER: usize = 256;
-/// Between attempts to write while PostgreSQL is away.
+/// Between attempts to write while PostgreSQL is unavailable.
 const PAUSE: Duration = Duration::from_millis(500);
 /// As long as it may be away: answers that were paid for wait.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -128,7 +128,7 @@ impl Recorder {
         (Self { begun, done }, work)
     }
 
-    /// Writes down that a call is about to be made.
+    /// Records that a call is about to be made.
     pub(super) async fn begin(&self, attempt: AttemptBegun) -> Result<(), RecordError> {
         let task = attempt.task;
         let recorded = written(&self.begun, attempt).await?;
@@ -148,7 +148,7 @@ impl Recorder {
     }
 }
 
-/// What goes into one transaction.
+/// Records of one task, for one transaction.
 trait Batch: Default + Send + Sync {
     type Entry: Clone + Send;
 
@@ -241,7 +241,7 @@ async fn write_entries<B: Batch>(
 }
 
 impl Unwritten {
-    /// Whether the same would be written later.
+    /// Whether a retry may succeed.
     fn is_passing(&self) -> bool {
         match self {
             Self::Storage(error) => matches!(**error, StorageError::Unavailable { .. }),

@@ -1,4 +1,4 @@
-//! What tells a request for a run that is sent again from another with the same key: a digest, stored with the run.
+//! The digest of a request for a run. Stored with the run, it tells a retry from another request with the same key.
 //!
 //! A digest is `1:` and the SHA-256, hexadecimal, of JSON without spaces whose keys are in order of their bytes. What is
 //! in it is written here by hand, so that it does not change with names of ours. Part of the data: a change to it would
@@ -149,7 +149,7 @@ fn document_json(filter: &DocumentFilter) -> Value {
     }
 }
 
-/// Writes JSON in its one form, whatever order a map of ours keeps.
+/// Writes canonical JSON, independent of the order of our maps.
 fn write(value: &Value, text: &mut String) {
     match value {
         Value::Object(entries) => {
@@ -195,7 +195,7 @@ pub(super) mod tests {
         NamedModel { id: id.to_owned(), provider: provider.map(str::to_owned) }
     }
 
-    /// A request with everything that one can have.
+    /// A request with all optional fields.
     pub(in crate::runs) fn full() -> RunRequest {
         let filter = json!({"$and": [
             {"a": "x"}, {"b": {"$ne": true}}, {"$or": [{"c": {"$gt": 1}}, {"c": {"$lte": -0.5}}]},
@@ -236,7 +236,7 @@ pub(super) mod tests {
         }
     }
 
-    /// A request with nothing that may be absent.
+    /// A request without optional fields.
     pub(in crate::runs) fn least() -> RunRequest {
         RunRequest {
             id: Uuid::from_u128(7),

@@ -1,4 +1,4 @@
-//! The result that a judgement becomes, and the end of its task with it.
+//! Results of judgements, and the completion of their tasks.
 
 use records::{shortened, timestamp};
 use serde_json::{Map, Value};
@@ -23,7 +23,7 @@ pub(super) struct ResultParts {
 
 /// Characters of a provider's words on why there is no answer: each judgement of the answer repeats them.
 pub(super) const REASON_CHARACTERS: usize = 1000;
-/// Results' ids are made of their run and task. Part of the data: never change it.
+/// Results' ids are made of their run and task. Stored data depends on it: never change it.
 const RESULT_NAMESPACE: Uuid = Uuid::from_u128(0x3d0c_91f4_52b7_4c0e_8a66_2f9e_71d8_b035);
 
 impl ResultParts {
@@ -55,14 +55,14 @@ impl ResultParts {
     }
 }
 
-/// No measurement, for this reason.
+/// A result without a measurement, for this reason.
 pub(super) fn unmeasured(status: ResultStatus, reason: &str) -> ResultParts {
     let entries = [("status", status.as_str().into()), ("reason", words(reason))];
     let metadata = entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     ResultParts { status, score: None, metadata }
 }
 
-/// The id of what a task makes: always the same, so that nothing is there twice.
+/// The id of a task's result or output: deterministic, so that nothing is stored twice.
 pub(super) fn own_id(run: Uuid, task: &ClaimedTask) -> String {
     Uuid::new_v5(&RESULT_NAMESPACE, format!("{run} {}", task.number).as_bytes()).to_string()
 }
@@ -89,7 +89,7 @@ impl Execution {
             result_metadata: None,
         };
         if let TaskWork::Judgement { model, answer, opponent, swapped, metric, judge, repeat } = &task.work {
-            // What the plan does not have is why the task failed.
+            // An unknown name in the plan is the reason why the task failed.
             let model_id =
                 |place: u16| self.plan.models.get(usize::from(place)).map(|model| model.id.clone());
             let metric = self.metrics.get(usize::from(*metric));

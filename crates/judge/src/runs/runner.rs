@@ -1,4 +1,4 @@
-//! Works on runs: claims tasks, does many at once, and goes on until nothing is left to do.
+//! Executes runs: claims tasks and executes many at once, until none is left.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -29,7 +29,7 @@ use crate::{
     provider::limits::Budget,
 };
 
-/// Runs that are worked on, and those that have to wait, in one process.
+/// Active and postponed runs of one process.
 #[derive(Default)]
 struct Working {
     runs: JoinSet<Result<RunState, RunError>>,
@@ -57,7 +57,7 @@ impl Runs {
     /// cannot work on, or that it panics on, ends no other. `looked` hears, each time runs were looked for, why that failed,
     /// if it did.
     pub async fn work_on_all(&self, shutdown: &Shutdown, looked: impl Fn(Option<String>)) {
-        /// Runs at once; the others' turn comes.
+        /// Most runs at once; others wait.
         const RUNS: usize = 100;
         let mut working = Working::default();
         loop {
@@ -112,7 +112,7 @@ impl Runs {
             Ok(Err(error)) => {
                 let failing = match &error {
                     RunError::Failed(_) => Failing::Lasting,
-                    // A key, a model or a database may be there later.
+                    // A key, a model or a database may become available later.
                     RunError::Unavailable(_)
                     | RunError::Refused { .. }
                     | RunError::Conflict { .. }
@@ -131,7 +131,7 @@ impl Runs {
             }
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => format!("working on it panicked: {}", panic_message(panic)),
-                // Cancelled with the process.
+                // Cancelled at the exit of the process.
                 Err(_) => return,
             },
         };
@@ -186,7 +186,7 @@ impl Runs {
         state
     }
 
-    /// Finds everything that the plan names.
+    /// Resolves the names of the plan.
     async fn open(
         &self,
         run: &Run,
@@ -339,18 +339,18 @@ impl Runs {
     }
 }
 
-/// What came of claiming.
+/// The outcome of claiming.
 struct Claimed {
     wanted: Vec<(TaskKind, usize)>,
     /// `None` if the run is not running.
     tasks: Result<Option<Vec<Ready>>, RunError>,
 }
 
-/// Why no more tasks are begun.
+/// Why no more tasks start.
 enum Ending {
     /// The run is not running any more.
     Run,
-    /// This process is to end.
+    /// The process shuts down.
     Shutdown,
     /// The run cannot go on.
     Stop(String),
@@ -379,7 +379,7 @@ fn stopping(ending: Option<Ending>, worker: Worker, reason: String) -> Option<En
     ending.or(Some(Ending::Stop(reason)))
 }
 
-/// What is stored of a run, read.
+/// A stored run, parsed.
 struct Planned {
     plan: RunPlan,
     budget: RunBudget,
@@ -390,7 +390,7 @@ struct Planned {
 
 impl Planned {
     /// # Errors
-    /// Why nobody of this version can work on the run.
+    /// Why no process of this version can execute the run.
     fn read(run: &Run) -> Result<Self, String> {
         if let Some(problem) = run.problems.first() {
             return Err(format!("its row cannot be read: {problem}"));

@@ -1,8 +1,8 @@
-//! The signal that work is to end.
+//! The shutdown signal.
 
 use tokio::sync::watch;
 
-/// Tells whoever serves or works to begin nothing new, and to finish what is under way. Clones share it.
+/// Tells servers and workers to start nothing new, and to finish work in progress. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Shutdown(watch::Sender<bool>);
 
@@ -13,7 +13,7 @@ impl Default for Shutdown {
 }
 
 impl Shutdown {
-    /// Begins it.
+    /// Starts the shutdown.
     pub fn begin(&self) {
         self.0.send_replace(true);
     }

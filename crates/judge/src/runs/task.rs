@@ -1,4 +1,4 @@
-//! One task of a run: a call to a model, and what is written down of it.
+//! One task of a run: a call to a model, and its records.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use crate::{
     rubric::Outputs as Shown,
 };
 
-/// Claims by workers that died of it, as far as one can tell.
+/// Claims after which the task is assumed to crash its workers.
 const MAX_CLAIMS: u32 = 25;
 
 impl Execution {
@@ -59,7 +59,7 @@ impl Execution {
         prompt.map(Some).map_err(|error| format!("metric `{}` cannot be used: {error}", metric.id))
     }
 
-    /// Returns when no more tasks are begun.
+    /// Returns when no more tasks start.
     pub(super) async fn ending(&self) {
         let mut is_ending = self.is_ending.subscribe();
         is_ending.wait_for(|is_ending| *is_ending).await.expect("its sender is this");
@@ -167,13 +167,13 @@ impl Execution {
         self.finish(task, RunRecords::default(), outcome, reason, id).await
     }
 
-    /// Stores an output; its id, or why no store can hold it.
+    /// Stores an output; returns its id, or why it cannot be stored.
     async fn store(
         &self,
         output: &NewOutput<'_>,
         task: &ClaimedTask,
     ) -> Result<Result<String, String>, TaskAbort> {
-        /// Between attempts while the store is away or the embedding queue full.
+        /// Between attempts while the store is unavailable or the embedding queue full.
         const PAUSE: Duration = Duration::from_secs(1);
         /// Then the run stops, and can be resumed: the answer is kept.
         const ATTEMPTS: u32 = 120;
@@ -210,7 +210,7 @@ impl Execution {
         self.judged(task, records, ResultParts::of_judgement(judgement, prompt)).await
     }
 
-    /// The same question had a verdict before.
+    /// A result that reuses an earlier verdict on the same question.
     async fn repeat_verdict(
         &self,
         task: &ClaimedTask,
@@ -224,7 +224,7 @@ impl Execution {
         self.judged(task, RunRecords::default(), parts).await
     }
 
-    /// There is nothing to judge.
+    /// A result for a missing output.
     async fn leave_unanswered(&self, task: &ClaimedTask) -> Result<(), TaskAbort> {
         let TaskWork::Judgement { answer, opponent, .. } = &task.work else {
             unreachable!("an answer needs none")
@@ -269,7 +269,7 @@ impl Execution {
         }
     }
 
-    /// Writes down a judgement that is done.
+    /// Records a finished judgement.
     async fn judged(
         &self,
         task: &ClaimedTask,
@@ -280,7 +280,7 @@ impl Execution {
         self.write(task, records).await
     }
 
-    /// Writes down an answer that is done.
+    /// Records a finished answer.
     async fn finish(
         &self,
         task: &ClaimedTask,

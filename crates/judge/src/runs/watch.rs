@@ -1,4 +1,4 @@
-//! Those who watch a run look at it together: however many they are, the database is asked once each time.
+//! Watching runs: one query to the database per interval serves all watchers of a run.
 
 use std::{
     collections::HashMap,
@@ -14,14 +14,14 @@ use uuid::Uuid;
 use super::{RunProgress, Runs, no_run};
 use crate::engine::RunError;
 
-/// The runs that are watched.
+/// The watched runs.
 #[derive(Clone, Debug, Default)]
 pub(super) struct WatchedRuns {
-    /// Shared by all watchers, and locked for one step.
+    /// Shared by all watchers; locked for one step.
     runs: Arc<Mutex<HashMap<Uuid, Weak<RunWatch>>>>,
 }
 
-/// A run that is watched, by all who hold this.
+/// A watched run, shared by its watchers.
 #[derive(Debug)]
 pub struct RunWatch {
     id: Uuid,
@@ -29,7 +29,7 @@ pub struct RunWatch {
     seen: tokio::sync::Mutex<Option<(Instant, Seen)>>,
 }
 
-/// A run as it was seen, shared by all who watch it.
+/// A snapshot of a run, shared by its watchers.
 #[derive(Debug)]
 pub struct SeenRun {
     /// How far it was.
@@ -52,7 +52,7 @@ impl SeenRun {
 }
 
 impl Runs {
-    /// The run `id` for one more who watches it.
+    /// The run `id`, for a new watcher.
     pub fn watch(&self, id: Uuid) -> Arc<RunWatch> {
         let mut runs = self.watched.runs.lock();
         if let Some(watch) = runs.get(&id).and_then(Weak::upgrade) {

@@ -1,4 +1,4 @@
-//! Whether a judge says what people say.
+//! Agreement of a judge with people.
 
 use crate::{
     outcome::{Counts, Outcome},
@@ -10,7 +10,7 @@ use crate::{
 pub struct Agreement {
     /// Pairs of labels that are the same.
     pub agreed: u64,
-    /// All pairs of labels.
+    /// Number of pairs of labels.
     pub pairs: u64,
     /// Cohen's kappa: how much of the agreement that chance leaves room for there is, 1 for all of it, 0 for none. None
     /// where chance leaves no room, since both always say the same one thing.

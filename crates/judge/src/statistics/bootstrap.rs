@@ -1,16 +1,16 @@
-//! Intervals by drawing again from what was observed.
+//! Bootstrap confidence intervals.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// How to draw.
+/// Parameters of the bootstrap.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bootstrap {
-    /// How many means the interval is taken from.
+    /// Number of resamples.
     pub replicates: u32,
-    /// The same seed draws the same, on every machine and in every version.
+    /// The same seed gives the same samples, on every machine and in every version.
     pub seed: u64,
-    /// How much of the means the interval holds, in 0..1.
+    /// Confidence level, in 0..1.
     pub level: f64,
 }
 

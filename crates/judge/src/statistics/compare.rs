@@ -1,4 +1,4 @@
-//! Two models on the queries that they share.
+//! Paired comparison of two models.
 
 use std::collections::BTreeMap;
 
@@ -52,7 +52,7 @@ pub fn compare<Q: Ord>(
     let queries = differences.len() as u64;
     let difference = mean(&differences);
     let standard_error = difference.and_then(|difference| standard_error(&differences, difference));
-    // Scores near the end of what a number holds have differences beyond it.
+    // Differences of scores near the limits of `f64` overflow.
     let t = difference.zip(standard_error).map(|(difference, error)| (difference / error).abs());
     let p_value = t.filter(|t| t.is_finite()).and_then(|t| {
         let freedom = queries.checked_sub(1)? as f64;

@@ -1,4 +1,4 @@
-//! What many judgements say, and how surely. Pure functions.
+//! Estimates from many judgements, with their uncertainty. Pure functions.
 //!
 //! Entry points: [`summarize`] and [`win_rate`] for one model, [`compare`] for two, [`agreement`] and
 //! [`winner_agreement`] for a judge and people, [`position`] for a judge and itself.

@@ -1,4 +1,4 @@
-//! Whether a judge says the same when two answers change places.
+//! Position bias: whether a judge's verdict changes with the order of two answers.
 
 use crate::{
     outcome::{Counts, Outcome},

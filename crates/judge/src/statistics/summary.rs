@@ -8,7 +8,7 @@ use crate::{
     parse::Winner,
 };
 
-/// The mean of some scores and how sure it is.
+/// The mean of scores, with its uncertainty.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {
     /// How many queries have a score.
@@ -32,7 +32,7 @@ pub struct WinRate {
     pub losses: u64,
     /// Comparisons that nobody won.
     pub ties: u64,
-    /// `(wins + ties / 2) / comparisons` and how sure it is.
+    /// `(wins + ties / 2) / comparisons` and its uncertainty.
     pub rate: Summary,
 }
 

@@ -1,4 +1,4 @@
-//! Reads a score.
+//! Parsing of scores.
 
 mod forms;
 
@@ -27,14 +27,14 @@ pub struct Scale {
     pub max: f64,
 }
 
-/// What the words are worth.
+/// The result of parsing.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reading {
     /// One score, as it is written: it may lie beyond the scale.
     Score(f64),
     /// Two scores, one for each of two answers, in their order.
     Pair(f64, f64),
-    /// Nothing that can be relied upon.
+    /// Nothing reliable.
     Unread(Unread),
 }
 
