@@ -1,6 +1,6 @@
-// The committed corpus, run once more: what fuzzing has found stays found. Each crate with fuzz targets includes this
-// file in `src/fuzzing/replay.rs` and lists them there: `replays! { pickle, json, }`. A test of the repository checks
-// that no target is forgotten.
+// Runs the committed corpus as a regression test. Each crate with fuzz targets includes this file in
+// `src/fuzzing/replay.rs` and lists them there: `replays! { pickle, json, }`. A repository test checks that the list is
+// complete.
 
 fn replay(target: &str, run: fn(&[u8])) {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);

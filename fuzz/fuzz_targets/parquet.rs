@@ -2,8 +2,8 @@
 
 use std::{panic, process};
 
-// The decoder of the `parquet` crate panics on damaged bytes, and the reader makes errors of that. libFuzzer's own
-// hook would end the process at once, so this one takes its place: only a panic of ours does.
+// The decoder of the `parquet` crate panics on damaged bytes, which the reader converts to errors. libFuzzer's own hook
+// would abort the process, so it is replaced by this one, which aborts only on panics in our code.
 libfuzzer_sys::fuzz_target!(
     init: panic::set_hook(Box::new(|info| {
         if info.location().is_some_and(|location| location.file().contains("chroma/src")) {

@@ -1,6 +1,6 @@
-//! One bit for each number.
+//! A growable bitmap.
 
-/// Bits by their number; all that were never set are 0, and the set of them takes no memory.
+/// Bits by number. Bits that were never set are 0; an empty bitmap allocates nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bits {
     words: Vec<u64>,
@@ -47,7 +47,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bits_are_what_they_were_set_to(changes in proptest::collection::vec((0..300_usize, any::<bool>()), 0..100)) {
+        fn bits_keep_their_last_value(changes in proptest::collection::vec((0..300_usize, any::<bool>()), 0..100)) {
             let mut bits = Bits::default();
             let mut model = [false; 300];
             for (number, value) in changes {

@@ -1,4 +1,4 @@
-//! A collection as every kind of source lists it.
+//! Collections, as all kinds of sources list them.
 
 use std::cmp::Ordering;
 
@@ -7,29 +7,29 @@ use uuid::Uuid;
 
 use crate::warning::Warning;
 
-/// What directories and servers without tenants (< 0.4.15) have: one tenant and one database.
+/// The only tenant of directories and servers without tenants (< 0.4.15).
 pub const DEFAULT_TENANT: &str = "default_tenant";
-/// The one database of that tenant.
+/// The only database of that tenant.
 pub const DEFAULT_DATABASE: &str = "default_database";
 
-/// One collection. Names are unique neither among tenants nor databases; the id is.
+/// One collection. Names are not unique across tenants and databases; the id is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Collection {
     /// The collection's id.
     pub id: Uuid,
-    /// The tenant that owns its database.
+    /// The tenant of its database.
     pub tenant: String,
-    /// The database it is in.
+    /// Its database.
     pub database: String,
     /// Its name.
     pub name: String,
-    /// The distance space that its index was built for.
+    /// The distance space for which its index was built.
     pub space: DistanceSpace,
-    /// Components of its vectors; `None` before the first write.
+    /// Dimension of its vectors; `None` before the first write.
     pub dimension: Option<usize>,
-    /// What its creator noted, Chroma's `hnsw:` settings included.
+    /// Its metadata, including Chroma's `hnsw:` settings.
     pub metadata: Metadata,
-    /// What is odd about it, known without reading it.
+    /// Problems that are known without reading it.
     pub warnings: Vec<Warning>,
 }
 

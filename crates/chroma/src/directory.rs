@@ -1,4 +1,4 @@
-//! An open persist directory of any version: its collections, its oddities, and the way into its records.
+//! An open persist directory of any version: its collections, warnings and records.
 
 use std::{
     io::{self, ErrorKind},
@@ -18,11 +18,11 @@ use crate::{
 
 /// An open persist directory.
 ///
-/// Since Chroma 0.4: one consistent snapshot of its database, and the index files beside it. While it is open, a
-/// live Chroma on the same directory can read but its commits wait. Nothing in the directory is written. Keep at
-/// most one open per directory and process if a writer is alive.
+/// Since Chroma 0.4: one consistent snapshot of its database, and the index files next to it. While it is open, a
+/// running Chroma can read the same directory, but its commits wait. Nothing in the directory is written. Keep at
+/// most one open per directory and process if there is an active writer.
 ///
-/// Of Chroma 0.3: its two parquet files. Nothing keeps its writer from writing them anew, but a read says so.
+/// Chroma 0.3: its two parquet files. A writer can overwrite them at any time, which a read detects and reports.
 pub struct PersistDirectory {
     path: PathBuf,
     form: Form,
@@ -30,7 +30,7 @@ pub struct PersistDirectory {
     warnings: Vec<Warning>,
 }
 
-/// How Chroma stores records here.
+/// The storage format.
 enum Form {
     /// `chroma.sqlite3` and index files, since 0.4.
     Database(Box<Database>),
@@ -39,14 +39,14 @@ enum Form {
 }
 
 impl PersistDirectory {
-    /// Opens the directory, takes a snapshot and lists its collections. Scans the owner columns of records and
-    /// log rows once; where there are parquet files, one vector of each collection too.
+    /// Opens the directory, takes a snapshot and lists its collections. Scans the owner columns of records and log
+    /// rows once, and reads one vector of each collection from parquet files.
     ///
     /// # Errors
     ///
     /// If there is neither a database nor a parquet file ([`Error::NoDatabase`]); if the database is not SQLite, is
-    /// damaged, or without Chroma's tables; if a parquet file is damaged or without Chroma's columns; if the file
-    /// system refuses to show or read them, or to hold the copy that a hot journal or WAL mode needs.
+    /// damaged, or lacks Chroma's tables; if a parquet file is damaged or lacks Chroma's columns; if files cannot be
+    /// accessed; or if the copy that a hot journal or WAL mode requires cannot be written.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let absent =
             |source: &io::Error| matches!(source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
@@ -79,7 +79,7 @@ impl PersistDirectory {
         let (database, mut warnings) = Database::open(&root)?;
         if has_parquet {
             let message =
-                "files of Chroma 0.3 lie beside the database; Chroma ignores them and so does this reader";
+                "the directory also contains parquet files of Chroma 0.3; they are ignored, as by Chroma";
             warnings.push(Warning::new(WarningCode::ParquetIgnored, message));
         }
         let collections = database.collections.iter().map(|stored| stored.collection.clone()).collect();
@@ -92,16 +92,16 @@ impl PersistDirectory {
         &self.collections
     }
 
-    /// What is odd about the directory as a whole: leftovers of dropped collections, a recovered journal.
+    /// Problems of the directory as a whole, such as remains of dropped collections or a recovered journal.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 
-    /// Its kind, size and version, the state of its log, and what no collection owns.
+    /// Its kind, size and version, the state of its log, and data that belongs to no collection.
     ///
     /// # Errors
     ///
-    /// If SQLite cannot read the schema or the log's configuration, or the file system does not tell a size.
+    /// If SQLite cannot read the schema or the log's configuration, or the size of a file cannot be determined.
     pub fn overview(&self) -> Result<Overview, Error> {
         match &self.form {
             Form::Database(database) => database.overview(),
@@ -109,12 +109,11 @@ impl PersistDirectory {
         }
     }
 
-    /// How many records [`read`](Self::read) will visit. Exact, and cheap unless the log has many rows that were
-    /// never applied.
+    /// How many records [`read`](Self::read) will visit. Exact, and cheap unless the log has many unapplied rows.
     ///
     /// # Errors
     ///
-    /// If the collection is not of this directory, or SQLite cannot read the log.
+    /// If the collection does not belong to this directory, or SQLite cannot read the log.
     pub fn record_count(&self, collection: &Collection) -> Result<u64, Error> {
         match &self.form {
             Form::Database(database) => database.record_count(database.own(collection)?),
@@ -122,14 +121,14 @@ impl PersistDirectory {
         }
     }
 
-    /// Visits every record of a collection: first those of the metadata segment in the order of their rows, then
-    /// those that only the log has, in the log's order; those of a parquet file in the order of its rows. Breaking
-    /// ends the read early.
+    /// Visits every record of a collection. Records of the metadata segment come first, in the order of their rows,
+    /// then those that exist only in the log, in the log's order; records of a parquet file come in the order of its
+    /// rows. `Break` ends the read early.
     ///
     /// # Errors
     ///
-    /// If the collection is not of this directory, or if SQLite cannot read the database or the file of the records
-    /// is damaged. A lost or damaged index is no error: its records come without vectors and the report says why.
+    /// If the collection does not belong to this directory, SQLite cannot read the database, or the file of records is
+    /// damaged. A lost or damaged index is not an error: its records have no vectors, and the report gives the reason.
     pub fn read(
         &self,
         collection: &Collection,

@@ -1,4 +1,4 @@
-//! Why a directory or a collection cannot be read at all. What can be read around is a [`Warning`](crate::Warning).
+//! Errors that prevent reading a directory or a collection. Problems that do not are a [`Warning`](crate::Warning).
 
 use std::{io, path::PathBuf};
 
@@ -17,54 +17,54 @@ pub enum Error {
         /// The directory that was given.
         path: PathBuf,
     },
-    /// `chroma.sqlite3` does not start as an SQLite database does.
+    /// `chroma.sqlite3` does not begin like an SQLite database.
     #[error("expected an SQLite database at `{}`, found {found}", path.display())]
     NotSqlite {
         /// The database file.
         path: PathBuf,
-        /// What its first bytes are instead.
+        /// What its first bytes are.
         found: &'static str,
     },
-    /// A file of the directory is a symbolic link, a pipe, or anything else that may lead outside of it.
+    /// A file of the directory is a symbolic link, a pipe or another special file, which may refer to outside of it.
     #[error("expected a regular file at `{}`, found another kind (links are not followed)", path.display())]
     NotRegularFile {
         /// The file.
         path: PathBuf,
     },
-    /// The folder of an index is a symbolic link or a file.
+    /// The directory of an index is a symbolic link or a file.
     #[error("expected a folder at `{}`, found another kind (links are not followed)", path.display())]
     NotFolder {
         /// The folder.
         path: PathBuf,
     },
-    /// The operating system refused an operation on a file.
+    /// An operating system error on a file.
     #[error("failed to {operation} `{}`", path.display())]
     Io {
-        /// What was tried: a verb.
+        /// The operation, as a verb.
         operation: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
         /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The writer kept changing the database and its journal while they were copied.
-    #[error("failed to copy `{}` consistently: it changed in each of {attempts} attempts, stop its writer", path.display())]
+    /// The writer kept changing the database and its journal while they were being copied.
+    #[error("failed to copy `{}` consistently: it changed during each of {attempts} attempts. Stop the process that writes to it", path.display())]
     CopyUnstable {
         /// The database file.
         path: PathBuf,
-        /// How often it was tried.
+        /// The number of attempts.
         attempts: u32,
     },
-    /// The journal of a writer that died belongs to a transaction over several databases, and names a file outside.
+    /// The journal of a crashed writer belongs to a transaction over several databases, and names a file outside.
     #[error("expected `{}` to be the journal of one database, found the name of another file at byte {offset}", path.display())]
     SuperJournal {
         /// The journal.
         path: PathBuf,
-        /// Where the mark stands that says so.
+        /// Offset of the marker of such a journal.
         offset: u64,
     },
-    /// SQLite refused a statement; a damaged database file ends here.
+    /// SQLite failed to execute a statement, for example because the database file is damaged.
     #[error("failed to read {subject} from `{}`", path.display())]
     Sqlite {
         /// What was being read: collections, records, log rows, …
@@ -75,7 +75,7 @@ pub enum Error {
         #[source]
         source: rusqlite::Error,
     },
-    /// A parquet file of Chroma 0.3 is damaged, or none of Chroma's.
+    /// A parquet file of Chroma 0.3 is damaged, or not one of Chroma's.
     #[error("failed to read {subject} from `{}`", path.display())]
     Parquet {
         /// What was being read: the footer, the schema, records, …
@@ -86,7 +86,7 @@ pub enum Error {
         #[source]
         source: ParquetFault,
     },
-    /// A table or column that every supported version has is absent.
+    /// A table or column that every supported version has is missing.
     #[error("expected {missing} in `{}`, found none: not a database of Chroma 0.4 to 1.5", path.display())]
     MissingSchema {
         /// `table `x`` or `column `x.y``.
@@ -94,31 +94,31 @@ pub enum Error {
         /// The database file.
         path: PathBuf,
     },
-    /// A table of the database is declared as Chroma never does, so that it would be sorted in memory.
-    #[error("expected the tables and indexes of Chroma in `{}`, found that SQLite would {found}", path.display())]
-    OddSchema {
-        /// What SQLite would do, in the words of its `explain query plan`.
+    /// The schema differs from Chroma's, so that SQLite would sort a table in memory.
+    #[error("expected Chroma's tables and indexes in `{}`, found a schema for which SQLite would {found}", path.display())]
+    UnexpectedSchema {
+        /// The step of SQLite's `explain query plan`.
         found: String,
         /// The database file.
         path: PathBuf,
     },
-    /// The collection was listed by another directory.
+    /// The collection belongs to another directory.
     #[error("collection `{id}` is not in `{}`", path.display())]
     ForeignCollection {
         /// Its id.
         id: Uuid,
-        /// The directory that was asked to read it.
+        /// The directory that should have read it.
         path: PathBuf,
     },
 }
 
 impl Error {
-    /// Whether SQLite found that the pages of the database contradict each other.
+    /// Whether SQLite found the database file to be corrupt.
     pub fn is_damaged_database(&self) -> bool {
         matches!(self.sqlite_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
     }
 
-    /// Whether a writer kept SQLite from reading for longer than we wait.
+    /// Whether a writer held the lock for longer than the busy timeout.
     pub fn is_locked_database(&self) -> bool {
         matches!(self.sqlite_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
     }

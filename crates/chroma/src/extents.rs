@@ -1,4 +1,4 @@
-//! What the file system stores of a file that may have holes.
+//! Stored bytes of files that may have holes.
 
 use std::{
     fs::File,
@@ -17,7 +17,7 @@ pub(crate) fn stored_bytes(file: &File) -> io::Result<u64> {
     Ok(sum)
 }
 
-/// Copies a file with its holes; returns the number of bytes that are no holes.
+/// Copies a file with its holes; returns the number of bytes outside of holes.
 pub(crate) fn copy(source: &File, target: &mut File) -> io::Result<u64> {
     let mut sum = 0_u64;
     each(source, |start, end| {
@@ -32,14 +32,14 @@ pub(crate) fn copy(source: &File, target: &mut File) -> io::Result<u64> {
     Ok(sum)
 }
 
-/// Visits the stored parts of a file, ascending: where each begins and ends.
+/// Visits the start and end of each stored part of a file, in ascending order.
 fn each(file: &File, mut visit: impl FnMut(u64, u64) -> io::Result<()>) -> io::Result<()> {
     let mut offset = 0;
     loop {
         let start = match rustix::fs::seek(file, SeekFrom::Data(offset)) {
             Ok(start) => start,
             Err(Errno::NXIO) => break,
-            // The file system knows no holes.
+            // The file system does not support holes.
             Err(Errno::INVAL) => {
                 visit(offset, file.metadata()?.len().max(offset))?;
                 break;
@@ -47,7 +47,7 @@ fn each(file: &File, mut visit: impl FnMut(u64, u64) -> io::Result<()>) -> io::R
             Err(error) => return Err(error.into()),
         };
         let end = rustix::fs::seek(file, SeekFrom::Hole(start))?;
-        // A writer may have cut the file between the two.
+        // A writer may have truncated the file between the two calls.
         if end <= start {
             break;
         }

@@ -1,4 +1,4 @@
-//! What is wrong with a parquet file.
+//! Errors of parquet files.
 
 use std::io;
 
@@ -8,60 +8,60 @@ use parquet::errors::ParquetError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParquetFault {
-    /// Bytes that no parquet file has, or numbers that none of Chroma's has.
+    /// The bytes are not those of a parquet file, or a number is out of the range that Chroma's files have.
     #[error("expected {expected} at byte {offset}, found {found}")]
     Unexpected {
-        /// What belongs there, with the limit if it is one.
+        /// What was expected, with the limit if there is one.
         expected: String,
-        /// Where in the file.
+        /// Offset in the file.
         offset: u64,
-        /// What is there.
+        /// What was found.
         found: String,
     },
-    /// A column is absent, or of another type than Chroma's.
+    /// A column is missing, or has another type than Chroma's.
     #[error("expected a column `{name}` of {expected}, found {found}")]
     Column {
         /// The column.
         name: &'static str,
-        /// Its type.
+        /// Its expected type.
         expected: &'static str,
-        /// `none`, or the type that it has.
+        /// `none`, or its actual type.
         found: String,
     },
-    /// The decoder refused the bytes.
+    /// The decoder returned an error.
     #[error(transparent)]
     Decoder(ParquetError),
-    /// The decoder met bytes that it does not expect, and broke off.
-    #[error("the decoder broke off: {message}")]
-    BrokenOff {
-        /// What it said.
+    /// The decoder panicked on unexpected bytes.
+    #[error("the decoder panicked: {message}")]
+    Panicked {
+        /// The message of the panic.
         message: String,
     },
-    /// The operating system refused to read, or the file has become shorter.
+    /// An operating system error on reading, or the file has become shorter.
     #[error("failed to read {length} bytes at byte {offset}")]
     Io {
-        /// How many bytes were wanted.
+        /// Number of bytes to be read.
         length: usize,
-        /// From where in the file.
+        /// Offset in the file.
         offset: u64,
         /// The cause.
         #[source]
         source: io::Error,
     },
-    /// Decoded, the file is out of all proportion.
+    /// The decoded size is out of proportion to the size of the file.
     #[error(
-        "expected at most {limit_bytes} bytes in all once decoded, found more: it is far larger than a file of its size can be, and made to exhaust its reader"
+        "expected at most {limit_bytes} bytes of decoded values, found more: out of proportion to the size of the file, as in a decompression bomb"
     )]
     Expands {
         /// The limit.
         limit_bytes: u64,
     },
-    /// Somebody wrote to the file after it was opened, so that its parts do not belong together.
+    /// The file was written to after it was opened, so that its parts may be inconsistent.
     #[error("the file was written to during the read; stop its writer and try again")]
     Changed,
 }
 
-/// The decoder wraps what our own page reader tells it; this takes it out again.
+/// Unwraps the errors of our own page reader, which the decoder wraps.
 impl From<ParquetError> for ParquetFault {
     fn from(error: ParquetError) -> Self {
         match error {

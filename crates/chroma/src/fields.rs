@@ -1,4 +1,4 @@
-//! The fields of a record, put together from typed cells and from log rows (FORMAT §3, §4).
+//! Assembles the fields of a record from typed cells and from log rows (FORMAT §3, §4).
 
 use rusqlite::types::ValueRef;
 
@@ -13,7 +13,7 @@ use crate::{
 const DOCUMENT: &str = "chroma:document";
 const URI: &str = "chroma:uri";
 
-/// All of a record but its id and vector.
+/// A record without its id and vector.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Fields {
     pub(crate) document: Option<String>,
@@ -21,16 +21,16 @@ pub(crate) struct Fields {
     pub(crate) metadata: Metadata,
     pub(crate) created_at: Option<CreatedAt>,
     pub(crate) problems: Vec<Problem>,
-    /// Keys that exist without a value: NaN, which SQLite stores as NULL.
+    /// Number of keys without a value: NaN, which SQLite stores as NULL.
     pub(crate) lost_values: u32,
 }
 
-/// What the four typed cells of one value hold.
+/// The value of four typed cells.
 enum Cell {
     Null,
     Text(Decoded),
     Value(MetadataValue),
-    /// A cell of another type than its column's, as text.
+    /// A cell whose type is not its column's, as text.
     Misplaced(String),
 }
 
@@ -53,7 +53,7 @@ impl Fields {
             Cell::Null => return self.lost_values += 1,
             Cell::Value(value) => value,
             Cell::Text(decoded) => {
-                self.note_not_unicode(Field::Metadata(key.clone()), decoded.original);
+                self.report_not_unicode(Field::Metadata(key.clone()), decoded.original);
                 MetadataValue::Text(decoded.text)
             }
             Cell::Misplaced(original) => return self.not_representable(key, original.into_bytes()),
@@ -87,10 +87,10 @@ impl Fields {
         }
     }
 
-    /// Takes the metadata of Chroma 0.3, the JSON that Python wrote. All keys are the user's, and what SQLite cannot
-    /// store (NaN, −0.0, an empty list) is here; only a null has no value.
+    /// Sets the metadata of Chroma 0.3 from the JSON that Python wrote. All keys are the user's. Values that SQLite
+    /// cannot store (NaN, −0.0, an empty list) are possible; only null is not a value.
     pub(crate) fn set_user_metadata(&mut self, text: &[u8]) {
-        // Chroma takes an empty text for none.
+        // Chroma treats an empty text as no metadata.
         if text.is_empty() {
             return;
         }
@@ -104,7 +104,7 @@ impl Fields {
         };
         for (key, value) in entries {
             let key = self.key(key);
-            // The last of several, as Python has it.
+            // The last duplicate wins, as in Python.
             self.metadata.remove(&key);
             let value = match value {
                 Json::Null => {
@@ -112,7 +112,7 @@ impl Fields {
                     continue;
                 }
                 Json::Text(decoded) => {
-                    self.note_not_unicode(Field::Metadata(key.clone()), decoded.original);
+                    self.report_not_unicode(Field::Metadata(key.clone()), decoded.original);
                     Some(MetadataValue::Text(decoded.text))
                 }
                 Json::List(elements) if elements.is_empty() => Some(MetadataValue::List(Vec::new())),
@@ -126,30 +126,30 @@ impl Fields {
     }
 
     fn key(&mut self, key: Decoded) -> String {
-        self.note_not_unicode(Field::MetadataKey(key.text.clone()), key.original);
+        self.report_not_unicode(Field::MetadataKey(key.text.clone()), key.original);
         key.text
     }
 
     fn set_text(&mut self, key: String, decoded: Decoded) {
         match key.as_str() {
             DOCUMENT => {
-                self.note_not_unicode(Field::Document, decoded.original);
+                self.report_not_unicode(Field::Document, decoded.original);
                 self.document = Some(decoded.text);
             }
             URI => {
-                self.note_not_unicode(Field::Uri, decoded.original);
+                self.report_not_unicode(Field::Uri, decoded.original);
                 self.uri = Some(decoded.text);
             }
             _ => {
                 if decoded.original.is_some() {
-                    self.note_not_unicode(Field::Metadata(key.clone()), decoded.original);
+                    self.report_not_unicode(Field::Metadata(key.clone()), decoded.original);
                 }
                 self.metadata.insert(key, MetadataValue::Text(decoded.text));
             }
         }
     }
 
-    /// Removes what a key holds, and what was wrong with it.
+    /// Removes the value of a key and its problems.
     fn forget(&mut self, key: &str) {
         match key {
             DOCUMENT => self.document = None,
@@ -165,7 +165,7 @@ impl Fields {
         });
     }
 
-    fn note_not_unicode(&mut self, field: Field, original: Option<Box<[u8]>>) {
+    fn report_not_unicode(&mut self, field: Field, original: Option<Box<[u8]>>) {
         if let Some(original) = original {
             self.problems.push(Problem { field, kind: ProblemKind::NotUnicode, original });
         }
@@ -177,7 +177,7 @@ impl Fields {
     }
 }
 
-/// One metadata value of a collection, which has no documents and no problems of its own.
+/// One metadata value of a collection.
 pub(crate) fn collection_value(cells: [ValueRef<'_>; 4]) -> Option<MetadataValue> {
     match read_cells(|column| cells.get(column).copied().unwrap_or(ValueRef::Null)) {
         Cell::Null => None,
@@ -187,7 +187,7 @@ pub(crate) fn collection_value(cells: [ValueRef<'_>; 4]) -> Option<MetadataValue
     }
 }
 
-/// The first of string, int, float, bool that is not NULL, as Chroma reads them. Cells after it are not looked at.
+/// The first of string, int, float, bool that is not NULL, as in Chroma. Ignores the cells after it.
 fn read_cells<'c>(cell: impl Fn(usize) -> ValueRef<'c>) -> Cell {
     match cell(0) {
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => return Cell::Text(text::decode(bytes)),
@@ -211,7 +211,7 @@ fn read_cells<'c>(cell: impl Fn(usize) -> ValueRef<'c>) -> Cell {
     }
 }
 
-/// A JSON value as a record can hold it; `None` if it cannot.
+/// Converts a JSON value to a metadata value; `None` if that is impossible.
 fn metadata_value(json: Json) -> Option<MetadataValue> {
     match json {
         Json::Bool(value) => Some(MetadataValue::Bool(value)),
@@ -229,7 +229,7 @@ fn metadata_value(json: Json) -> Option<MetadataValue> {
     }
 }
 
-/// A log value as the metadata segment would hold it.
+/// Converts a value of the log as the metadata segment would store it.
 fn as_sqlite_stores(value: MetadataValue) -> MetadataValue {
     match value {
         // SQLite stores -0.0 as 0 (FORMAT §3); adding 0.0 does the same.
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_place_in_a_record_is_a_problem() {
+    fn values_that_cannot_be_represented_are_problems() {
         check(
             &[r#"{"big":9223372036854775808,"o":{"x":1},"mixed":[1,"a"],"nested":[[1]],"ok":1}"#],
             expect![[
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_of_chroma_0_3_keep_what_sqlite_cannot() {
+    fn metadata_of_chroma_0_3_keeps_values_that_sqlite_cannot_store() {
         let check = |text: &str, expected: Expect| {
             let mut fields = Fields::default();
             fields.set_user_metadata(text.as_bytes());
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn problem_ends_when_its_key_is_written_again() {
+    fn problem_disappears_when_its_key_is_overwritten() {
         check(
             &[r#"{"chroma:document":"\ud800","o":{}}"#, r#"{"chroma:document":"fine","o":null}"#],
             expect![[r#"Some("fine") None {} [] 0"#]],

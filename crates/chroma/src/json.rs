@@ -1,12 +1,12 @@
-//! The JSON that Chroma's log and configurations hold.
+//! Parser of the JSON in Chroma's logs and configurations.
 //!
-//! Python's `json.dumps` wrote the log up to 0.6, which goes beyond JSON: bare `NaN` and `Infinity`, and `\ud800`
-//! escapes without their partner. A strict parser loses these rows, hence this one. It accepts all JSON there
-//! is, keeps integers out of floats, and nests no deeper than [`DEPTH_LIMIT`].
+//! Up to 0.6 the log was written by Python's `json.dumps`, which goes beyond JSON: bare `NaN` and `Infinity`, and
+//! unpaired surrogate escapes such as `\ud800`. A strict parser would lose these rows. This one accepts all valid
+//! JSON, does not convert integers to floats, and limits nesting to [`DEPTH_LIMIT`].
 
 use crate::text::{self, Decoded};
 
-/// Metadata is flat, and Chroma's schemas nest ten deep; the limit keeps recursion off the end of the stack.
+/// Metadata is flat, and Chroma's schemas nest ten levels deep. The limit prevents a stack overflow by recursion.
 const DEPTH_LIMIT: u32 = 64;
 
 /// One JSON value.
@@ -18,14 +18,14 @@ pub(crate) enum Json {
     Int(i64),
     /// Any other number, `NaN` and the infinities.
     Float(f64),
-    /// An integer beyond 64 bits, as written.
+    /// An integer of more than 64 bits, as text.
     BigInt(String),
     Text(Decoded),
     List(Vec<Json>),
     Object(Vec<(Decoded, Json)>),
 }
 
-/// Where and why a text is not JSON.
+/// Position and expectation of a syntax error.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected} at byte {offset} of the JSON text")]
 pub(crate) struct JsonError {
@@ -42,7 +42,7 @@ pub(crate) fn parse(input: &[u8]) -> Result<Json, JsonError> {
 }
 
 impl Json {
-    /// The value of a key of an object; the last one, as Python and serde_json have it.
+    /// The value of a key of an object; the last duplicate wins, as in Python and serde_json.
     pub(crate) fn get(&self, key: &str) -> Option<&Self> {
         match self {
             Self::Object(entries) => {
@@ -78,7 +78,7 @@ impl Parser<'_> {
         self.input.get(self.offset..).unwrap_or_default()
     }
 
-    /// Steps over `token` if it is next. The offset never passes the end, so it cannot overflow.
+    /// Consumes `token` if it is next. The offset never exceeds the length, so it cannot overflow.
     fn take(&mut self, token: &[u8]) -> bool {
         let found = self.rest().starts_with(token);
         if found {
@@ -167,7 +167,7 @@ impl Parser<'_> {
         } else if unsigned.bytes().all(|byte| byte.is_ascii_digit()) {
             Some(number.parse().map_or_else(|_| Json::BigInt(number.to_owned()), Json::Int))
         } else {
-            // The standard library rounds correctly, which serde_json does not unless asked (FORMAT §3).
+            // The standard library rounds correctly; serde_json does so only with a feature (FORMAT §3).
             number.parse().ok().map(Json::Float)
         };
         let json = json.ok_or_else(|| self.expected("a value"))?;
@@ -211,8 +211,8 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// `uXXXX`, with its partner if it is the first half of a pair. A half without its partner becomes the
-    /// three bytes that Python's `surrogatepass` gives it.
+    /// `uXXXX`, with the second half of a surrogate pair if there is one. A lone surrogate becomes the three bytes of
+    /// Python's `surrogatepass`.
     fn unicode_escape(&mut self, bytes: &mut Vec<u8>) -> Result<(), JsonError> {
         self.offset += 1;
         let unit = self.four_hex_digits()?;
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_python_writes_beyond_json_is_accepted() {
+    fn python_extensions_of_json_are_accepted() {
         check("[NaN, Infinity, -Infinity]", expect!["List([Float(NaN), Float(inf), Float(-inf)])"]);
         check(
             r#""\ud83c\udf88 \ud800 x""#,
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_refused_with_its_offset() {
+    fn invalid_json_is_rejected_with_its_offset() {
         check("", expect!["expected a value at byte 0 of the JSON text"]);
         check(r#"{"a":1"#, expect!["expected `,` or `}` at byte 6 of the JSON text"]);
         check(r#"{"a":1} x"#, expect!["expected the end at byte 8 of the JSON text"]);
@@ -318,7 +318,7 @@ mod tests {
         }
 
         #[test]
-        fn strings_that_serde_writes_read_back(string in any::<String>(), float in any::<f64>(), int in any::<i64>()) {
+        fn output_of_serde_json_is_parsed(string in any::<String>(), float in any::<f64>(), int in any::<i64>()) {
             let written = serde_json::json!({ "s": string, "f": float, "i": int }).to_string();
             let json = parse(written.as_bytes()).unwrap();
             prop_assert_eq!(json.get("s").and_then(Json::as_str), Some(string.as_str()));

@@ -1,11 +1,11 @@
 //! Reads a ChromaDB persist directory (0.3 – 1.5) without ChromaDB: synchronous, read-only, streaming.
 //!
-//! Entry point: [`PersistDirectory::open`], then [`PersistDirectory::read`] for each of its collections;
-//! [`PersistDirectory::overview`] tells what kind of directory it is.
+//! Entry point: [`PersistDirectory::open`], then [`PersistDirectory::read`] for each of its collections.
+//! [`PersistDirectory::overview`] describes the directory without reading its records.
 //!
-//! The contract with the bytes: any directory content ends in records, warnings or an [`Error`], never in a
-//! panic; nothing in the directory is written; memory holds the ids of one collection and positions into the
-//! files, never all its vectors or documents. Numbers found in files are checked before they size anything.
+//! Contract: any content of the directory results in records, warnings or an [`Error`], never in a panic. Nothing in
+//! the directory is written. Memory holds the ids of one collection and offsets into the files, never all of its
+//! vectors or documents. Numbers from files are checked before they determine the size of an allocation.
 //!
 //! "FORMAT §n" in the comments means section n of `docs/chroma-format.md`.
 

@@ -1,42 +1,42 @@
-//! A directory at a glance, known without reading its records.
+//! An overview of a directory, known without reading its records.
 
 use uuid::Uuid;
 
-/// What kind of directory it is, how large, and which Chroma wrote it.
+/// The kind and size of a directory, and the version of Chroma that wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overview {
-    /// How it stores records.
+    /// The storage format.
     pub kind: Kind,
-    /// Versions of Chroma that leave a directory as this one is.
+    /// The versions of Chroma that leave a directory in this state.
     pub version: VersionRange,
-    /// Size of what is or may be read: the database with its journals, and per index its header, elements,
-    /// lengths and ids.
+    /// Size of the files that may be read: the database with its journals, and the header, elements, lengths and ids
+    /// of each index.
     ///
-    /// Not of `link_lists.bin`, which nobody needs for reading: a torn one claims hundreds of GiB that it does not
-    /// have on disk.
+    /// Excludes `link_lists.bin`, which is not needed: a torn one may have a size of hundreds of GiB that it does not
+    /// occupy on disk.
     pub size_bytes: u64,
     /// The write-ahead log.
     pub log: LogOverview,
-    /// Leftovers of dropped collections.
+    /// Remains of dropped collections.
     pub orphans: Orphans,
 }
 
-/// Leftovers of collections that are gone, counted.
+/// Counts of what dropped collections left behind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Orphans {
-    /// Index directories of no collection, in order of their ids.
+    /// Index directories without a collection, ordered by id.
     pub segment_directories: Vec<Uuid>,
-    /// Segments of no collection that records belong to.
+    /// Segments without a collection that have records.
     pub segments: u64,
     /// Records of such segments.
     pub records: u64,
-    /// Collections that log rows name and that do not exist.
+    /// Missing collections to which log rows refer.
     pub topics: u64,
-    /// Log rows that name them.
+    /// Log rows that refer to them.
     pub log_rows: u64,
 }
 
-/// How a directory stores records.
+/// The storage format of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
@@ -46,26 +46,27 @@ pub enum Kind {
     Parquet,
 }
 
-/// The Chroma that last opened a directory, which migrates it: no version is stored, so tables and columns tell.
+/// The version of Chroma that last opened a directory and migrated it. No version is stored, so it is deduced from
+/// tables and columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VersionRange {
-    /// The oldest release with all that the directory has.
+    /// The oldest release with all features of the directory.
     pub min: &'static str,
-    /// The newest release that leaves it so, as far as this reader knows; `None` if migrations have run that it
-    /// does not know, so that the Chroma must be newer.
+    /// The newest known release that leaves it so; `None` if it contains unknown migrations, so that it must be from a
+    /// newer Chroma.
     pub max: Option<&'static str>,
 }
 
 /// The state of the write-ahead log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogOverview {
-    /// Its rows, of all collections.
+    /// Number of rows, of all collections.
     pub rows: u64,
-    /// Whether Chroma deletes rows that index and tables have absorbed. `None` if its configuration cannot be
-    /// read; versions without one never purge.
+    /// Whether Chroma deletes rows that were applied to index and tables. `None` if the configuration cannot be
+    /// parsed. Versions without a configuration never purge.
     pub auto_purge: Option<bool>,
-    /// Whether a writer died in a transaction, so that a private copy was rolled back. Not so in WAL mode, which
-    /// needs a copy as well.
+    /// Whether a writer crashed during a transaction, so that a private copy was rolled back. False in WAL mode, which
+    /// also requires a copy.
     pub hot_journal: bool,
 }
 

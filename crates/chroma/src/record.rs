@@ -1,4 +1,4 @@
-//! What a read yields.
+//! Records, and the report of a read.
 
 use std::fmt;
 
@@ -6,22 +6,22 @@ use records::{Embedding, Metadata};
 
 use crate::warning::Warning;
 
-/// One record of a collection, as Chroma would return it, with the best vector that is left of it.
+/// One record of a collection, as Chroma would return it, with the best vector that is available.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// The user's id.
+    /// Its id.
     pub id: String,
     /// The document; an empty document is `Some("")`.
     pub document: Option<String>,
     /// The URI.
     pub uri: Option<String>,
-    /// The user's metadata, without Chroma's own `chroma:` keys.
+    /// The metadata, without Chroma's own `chroma:` keys.
     pub metadata: Metadata,
     /// The vector, or why there is none.
     pub vector: Vector,
     /// When Chroma first stored the record.
     pub created_at: Option<CreatedAt>,
-    /// Where the fields above do not say all that is stored. Empty for nearly every record there is.
+    /// Stored values that the fields above cannot represent. Empty for nearly all records.
     pub problems: Vec<Problem>,
 }
 
@@ -32,12 +32,12 @@ pub enum Vector {
     Present {
         /// Its components, `[dimension]`.
         embedding: Embedding,
-        /// Where it was found, which says how exact it is.
+        /// Where it was found, which determines its precision.
         origin: Origin,
     },
-    /// The record has no vector any more.
+    /// The record has no vector.
     Missing {
-        /// Why not.
+        /// The reason.
         reason: MissingReason,
     },
 }
@@ -45,16 +45,16 @@ pub enum Vector {
 /// Where a vector was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
-    /// In the write-ahead log, or in the table of Chroma 0.3, which needs no log: what the client sent, bit for bit
-    /// unless it sent more than single precision (`vector_rounded` counts these).
+    /// In the write-ahead log, or in the table of Chroma 0.3, which has no log. It is bit for bit what the client sent,
+    /// unless that exceeded single precision (`vector_rounded` counts these).
     Log,
-    /// In the HNSW index of an `l2` or `ip` collection: bit for bit what the client sent.
+    /// In the HNSW index of an `l2` or `ip` collection. It is bit for bit what the client sent.
     Hnsw,
-    /// In the HNSW index of a `cosine` collection: unit vector times length, bit for bit what Chroma returns
-    /// and within 2 ulp of what the client sent.
+    /// In the HNSW index of a `cosine` collection. It is unit vector times length, bit for bit what Chroma returns and
+    /// within 2 ulp of what the client sent.
     HnswRounded,
-    /// In an HNSW index that has lost the list of its ids: which vector is whose was worked out from the order in
-    /// which Chroma ≥ 1.0 stores both (FORMAT §7). As exact as the index.
+    /// In an HNSW index that has lost its list of ids. The vector was matched to its id by the order in which
+    /// Chroma ≥ 1.0 stores both (FORMAT §7). It is as precise as the index.
     Salvaged,
 }
 
@@ -63,14 +63,14 @@ pub enum Origin {
 pub enum MissingReason {
     /// Neither the log nor the index has one.
     NotStored,
-    /// The log says that the id was deleted after its last vector, and the record was made again without one.
+    /// The log deletes the id after its last vector, and then creates the record again without a vector.
     DeletedInLog,
-    /// The log has none and the index, which may have had it, is lost or truncated.
+    /// The log has no vector, and the index, which may have had it, is lost or truncated.
     IndexLost,
-    /// The log row's vector is not `FLOAT32` bytes, and the index has none; or the list of Chroma 0.3 has components
-    /// that are null or beyond single precision.
+    /// The log row's vector is not `FLOAT32` bytes and the index has none, or the list of Chroma 0.3 has components
+    /// that are null or out of the range of single precision.
     Undecodable,
-    /// A server has the record and fails whenever it is asked for the vector.
+    /// A server returns the record, but fails on each request for its vector.
     NotReturned,
 }
 
@@ -78,15 +78,15 @@ pub enum MissingReason {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CreatedAt([u8; 19]);
 
-/// Something about a record that its fields cannot express; nothing is lost without one of these.
+/// A stored value of a record that its fields cannot represent. Each such value is reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Which part of the record.
+    /// The part of the record.
     pub field: Field,
-    /// What is the matter with it.
+    /// The kind of problem.
     pub kind: ProblemKind,
-    /// The stored bytes; of a value in JSON (a log row, or metadata of Chroma 0.3), the whole JSON; of a part that a
-    /// server does not return, the server's words. Lone surrogates are WTF-8.
+    /// The stored bytes. For a value in JSON (a log row, or metadata of Chroma 0.3), the complete JSON; for a part that
+    /// a server does not return, the server's error. Lone surrogates are encoded as WTF-8.
     pub original: Box<[u8]>,
 }
 
@@ -99,30 +99,30 @@ pub enum Field {
     Document,
     /// The URI.
     Uri,
-    /// The name of a metadata key; the payload is the name as the record has it.
+    /// The name of a metadata key, as in the record.
     MetadataKey(String),
-    /// The value of this metadata key.
+    /// The value of a metadata key.
     Metadata(String),
-    /// All that the log row of this sequence number wrote.
+    /// Everything in the log row of this sequence number.
     LogRow(i64),
     /// All of the metadata.
     AllMetadata,
 }
 
-/// What is the matter with a part of a record.
+/// A kind of problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProblemKind {
-    /// Text that is not Unicode; the record has U+FFFD in its place.
+    /// Text that is not Unicode; the record has U+FFFD instead.
     NotUnicode,
-    /// A value of no metadata type; the record does not have the key.
+    /// A value of an unsupported type; the record lacks the key.
     NotRepresentable,
-    /// Metadata that is not a JSON object, of a log row or of Chroma 0.3; the record is without it.
+    /// Metadata of a log row or of Chroma 0.3 that is not a JSON object; the record lacks it.
     NotJson,
-    /// A server fails whenever it is asked for this part; the record is without it.
+    /// A server fails on each request for this part; the record lacks it.
     NotReturned,
 }
 
-/// What a read found, once it has ended.
+/// The report of a read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadReport {
     /// Records visited.
@@ -135,11 +135,11 @@ pub struct ReadReport {
     pub salvaged: u64,
     /// Of these, records without a vector.
     pub missing: u64,
-    /// Records that the source counts beyond those visited, of a read that came to its end.
+    /// Records that the source counts in addition to those visited, for a complete read.
     pub unread: u64,
-    /// Whether the read came to the end, rather than being stopped by its visitor.
+    /// Whether the read reached the end, rather than being stopped by its visitor.
     pub complete: bool,
-    /// What was odd.
+    /// Problems that were found.
     pub warnings: Vec<Warning>,
 }
 
@@ -187,7 +187,7 @@ impl CreatedAt {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    /// Accepts the shape that SQLite's CURRENT_TIMESTAMP has, and no other.
+    /// Accepts the format of SQLite's CURRENT_TIMESTAMP only.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let bytes: [u8; 19] = bytes.try_into().ok()?;
         let fits = bytes.iter().zip(b"0000-00-00 00:00:00").all(|(byte, pattern)| match pattern {
@@ -210,5 +210,5 @@ impl fmt::Debug for CreatedAt {
     }
 }
 
-/// Takes each record of a read; breaking ends it.
+/// A callback for each record of a read; `Break` ends the read.
 pub(crate) type Visit<'v> = &'v mut dyn FnMut(Record) -> std::ops::ControlFlow<()>;

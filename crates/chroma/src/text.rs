@@ -1,15 +1,15 @@
-//! Text that may not be Unicode: SQLite hands over any bytes, and Python strings may hold lone surrogates.
+//! Text that may be invalid Unicode: SQLite returns any bytes, and Python strings may contain lone surrogates.
 
-/// Text for people, and the exact bytes where they are not the same thing.
+/// Text for display, and the exact bytes if they differ.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Decoded {
     /// The text, with U+FFFD where it is not Unicode.
     pub(crate) text: String,
-    /// The stored bytes, when `text` does not hold them (lone surrogates are WTF-8 here).
+    /// The stored bytes, if they differ from `text` (lone surrogates are encoded as WTF-8).
     pub(crate) original: Option<Box<[u8]>>,
 }
 
-/// Decodes stored bytes, losing none.
+/// Decodes stored bytes without loss.
 pub(crate) fn decode(bytes: &[u8]) -> Decoded {
     match std::str::from_utf8(bytes) {
         Ok(text) => Decoded { text: text.to_owned(), original: None },

@@ -1,22 +1,22 @@
-//! Oddities that do not stop a read, each with a stable code.
+//! Warnings: problems that do not stop a read, each with a stable code.
 
 use std::{collections::BTreeMap, fmt};
 
-/// How many subjects a counted warning names.
+/// How many examples a counted warning names.
 const EXAMPLES: usize = 3;
 
-/// Something the operator should know about a directory, a collection or a read.
+/// A problem of a directory, a collection or a read that the operator should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// What kind of oddity; stable, to be matched by programs.
+    /// The kind of problem; stable, for programs.
     pub code: WarningCode,
-    /// The oddity with its subjects and numbers, for people.
+    /// The problem with its subjects and numbers, for people.
     pub message: String,
 }
 
 macro_rules! warning_codes {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// The kinds of oddity.
+        /// The kinds of problems.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum WarningCode { $($(#[$doc])* $variant,)* }
@@ -31,18 +31,18 @@ macro_rules! warning_codes {
 }
 
 warning_codes! {
-    /// A writer died in a transaction; its private copy was rolled back.
+    /// A writer crashed during a transaction; a private copy was rolled back.
     JournalRecovered = "journal_recovered",
-    /// Parquet files of Chroma 0.3 lie beside the database; Chroma ≥ 0.4 ignores them and so do we.
+    /// The directory also contains parquet files of Chroma 0.3; Chroma ≥ 0.4 ignores them, and so does this reader.
     ParquetIgnored = "parquet_ignored",
-    /// Directories of HNSW segments that no collection owns, left by dropped collections.
+    /// Directories of HNSW segments that belong to no collection, left by dropped collections.
     OrphanSegmentDirectories = "orphan_segment_directories",
-    /// Records that no collection owns: left in `embeddings` by dropped collections, or in the parquet file of a
-    /// directory whose list of collections is absent or older.
+    /// Records that belong to no collection: left in `embeddings` by dropped collections, or in the parquet file of
+    /// a directory whose list of collections is missing or older.
     OrphanRecords = "orphan_records",
     /// Rows of the log whose collection does not exist.
     OrphanLogRows = "orphan_log_rows",
-    /// A row of the collections that cannot be one (its id is no UUID); it is skipped.
+    /// A row of the collections with an invalid id; it is skipped.
     CollectionUnreadable = "collection_unreadable",
     /// A name is not valid UTF-8; it is shown with replacement characters.
     NameNotUtf8 = "name_not_utf8",
@@ -52,39 +52,39 @@ warning_codes! {
     SegmentMissing = "segment_missing",
     /// More than one segment of one scope; the first is read.
     SegmentAmbiguous = "segment_ambiguous",
-    /// The collection's own metadata, or its bytes, contradict the distance space that is in force.
+    /// The collection's own metadata, or its vectors, contradict the distance space of the index.
     SpaceConflict = "space_conflict",
     /// A distance space that Chroma does not have.
     SpaceUnknown = "space_unknown",
-    /// A configuration or metadata of a collection that is not JSON, or holds what has no place in the model.
+    /// A configuration or metadata of a collection that is not JSON, or contains values that cannot be represented.
     ConfigurationUnreadable = "configuration_unreadable",
-    /// A mark in `max_seq_id` that is no sequence number; it is treated as absent.
+    /// An invalid sequence number in `max_seq_id`; it is treated as missing.
     MarkUnreadable = "mark_unreadable",
-    /// The index was flushed once and cannot be read now; only vectors that the log still has are left.
+    /// The index was flushed and cannot be read; only vectors that are still in the log are available.
     IndexLost = "index_lost",
-    /// The index has lost its list of ids; its vectors were matched to them by the order of both.
+    /// The list of ids of the index is lost; its vectors were matched to ids by the order of both.
     IndexSalvaged = "index_salvaged",
     /// The index files have fewer elements than they should.
     IndexTruncated = "index_truncated",
-    /// Index files that contradict each other (labels, deleted marks).
+    /// The index files contradict each other (labels, deletion flags).
     IndexInconsistent = "index_inconsistent",
     /// The index files changed between opening the directory and the end of the read.
     IndexChanged = "index_changed",
-    /// The index and a log row it should have absorbed differ; the log's vector was taken.
+    /// Index and log differ in a vector that the index should have from the log; the log's was used.
     IndexContradictsLog = "index_contradicts_log",
     /// Vectors of the index whose ids have no record.
     VectorWithoutRecord = "vector_without_record",
     /// The parquet files of Chroma 0.3 changed between opening the directory and the end of the read.
     ParquetChanged = "parquet_changed",
-    /// The list of collections of Chroma 0.3 is absent or damaged; collections are made up from their records.
+    /// The list of collections of Chroma 0.3 is missing or damaged; collections are derived from their records.
     CollectionsLost = "collections_lost",
-    /// There is no file of records beside the list of collections.
+    /// The file of records is missing.
     EmbeddingsAbsent = "embeddings_absent",
     /// Records of one collection that share an id, which Chroma 0.3 did not always prevent.
     DuplicateIds = "duplicate_ids",
-    /// Vectors that were stored in double precision, and were rounded to single.
+    /// Vectors that were stored in double precision, and were rounded to single precision.
     VectorRounded = "vector_rounded",
-    /// Stored vectors that are none in single precision: null or too large components.
+    /// Stored vectors that single precision cannot represent: null or too large components.
     VectorUndecodable = "vector_undecodable",
     /// Vectors whose dimension is not the collection's.
     DimensionMismatch = "dimension_mismatch",
@@ -96,11 +96,11 @@ warning_codes! {
     LogRowUnapplied = "log_row_unapplied",
     /// Metadata keys without a value: NaN, which Chroma since 0.4 cannot store, or null.
     MetadataValueLost = "metadata_value_lost",
-    /// Records with text that is not Unicode or values that have no place in the model.
+    /// Records with text that is not Unicode, or with values that cannot be represented.
     RecordProblem = "record_problem",
     /// A server's collection changed while it was read, or its pages and its count disagree.
     SourceChanged = "source_changed",
-    /// A server cannot list what it has: databases that were not named were not looked at.
+    /// A server cannot list its databases: those that were not named were not read.
     ListingLimited = "listing_limited",
 }
 
@@ -117,18 +117,18 @@ impl fmt::Display for Warning {
 }
 
 impl Warning {
-    /// An oddity of the kind `code`, told by `message`.
+    /// A warning of the kind `code`.
     pub fn new(code: WarningCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }
 }
 
-/// Counts oddities of records, so that a million of one kind make one warning.
+/// Counts problems of records, so that a million of one kind result in one warning.
 #[derive(Debug, Default)]
 pub struct Tally(BTreeMap<(WarningCode, &'static str), (u64, Vec<String>)>);
 
 impl Tally {
-    /// One more case of `code`; `what` follows the count and precedes the examples in the message.
+    /// Counts one more case of `code`; `what` follows the count and precedes the examples in the message.
     pub fn add(&mut self, code: WarningCode, what: &'static str, subject: &[u8]) {
         let (count, examples) = self.0.entry((code, what)).or_default();
         *count += 1;
@@ -137,7 +137,7 @@ impl Tally {
         }
     }
 
-    /// One warning for each kind of oddity that was added.
+    /// One warning for each kind of problem.
     pub fn into_warnings(self) -> impl Iterator<Item = Warning> {
         self.0.into_iter().map(|((code, what), (count, examples))| {
             let more = if count > examples.len() as u64 { ", …" } else { "" };

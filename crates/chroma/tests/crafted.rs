@@ -1,4 +1,4 @@
-//! Rows that Chroma's clients can hardly write, and hands can.
+//! Rows that Chroma's clients hardly write, inserted by SQL.
 
 use chroma::{Field, MissingReason, Origin, PersistDirectory, ProblemKind, Record, Vector};
 use expect_test::expect;
@@ -64,14 +64,14 @@ fn text_that_is_not_unicode_is_a_problem_with_its_bytes() {
     assert_eq!(surrogate.metadata["i"], MetadataValue::Float(f64::INFINITY));
     assert_eq!(surrogate.vector, Vector::Missing { reason: MissingReason::NotStored });
     expect![[r#"
-        vector_without_record: 1 vectors of the index belong to no record, of: `id3`
+        vector_without_record: 1 vectors in the index have no record, for ids: `id3`
         vector_missing: 2 records have no vector: `i�d`, `surrogate`
         metadata_value_lost: 1 records have metadata keys without a value (NaN, which Chroma does not store): `surrogate`
-        record_problem: 3 records hold something that has no place in their fields: `i�d`, `id4`, `surrogate`"#]].assert_eq(&warnings.join("\n"));
+        record_problem: 3 records have values that their fields cannot represent: `i�d`, `id4`, `surrogate`"#]].assert_eq(&warnings.join("\n"));
 }
 
 #[test]
-fn log_rows_that_make_no_sense_are_told_and_survived() {
+fn invalid_log_rows_are_reported_and_do_not_stop_the_read() {
     let Some((_fixture, records, warnings)) = crafted(
         r#"insert into embeddings_queue (operation, topic, id, vector, encoding, metadata) values
                (0, '$topic', 'short', x'0000803f00', 'FLOAT32', '{}'),
@@ -96,23 +96,23 @@ fn log_rows_that_make_no_sense_are_told_and_survived() {
     assert!(records.iter().all(|record| record.id != "operation" && record.id != "backfill"));
     expect![[r#"
         orphan_log_rows: 1 log rows of 1 collections that do not exist
-        dimension_mismatch: 1 vectors are not of the collection's dimension, of: `other dimension`
+        dimension_mismatch: 1 vectors do not have the collection's dimension, for ids: `other dimension`
         vector_missing: 6 records have no vector: `id5`, `short`, `ints`, …
-        log_row_unreadable: 4 log rows have a vector that is not FLOAT32, of: `id5`, `short`, `ints`, …
-        log_row_unreadable: 1 log rows of an unknown operation, of: `operation`
-        record_problem: 2 records hold something that has no place in their fields: `id0`, `not json`"#]]
+        log_row_unreadable: 4 log rows have a vector that is not FLOAT32, for ids: `id5`, `short`, `ints`, …
+        log_row_unreadable: 1 log rows have an unknown operation, for ids: `operation`
+        record_problem: 2 records have values that their fields cannot represent: `id0`, `not json`"#]]
     .assert_eq(&warnings.join("\n"));
 }
 
 #[test]
-fn unreadable_marks_replay_the_whole_log() {
+fn invalid_max_seq_id_replays_the_complete_log() {
     let Some((_fixture, records, _)) = crafted("update max_seq_id set seq_id = 'x'") else { return };
     assert_eq!(records.len(), 36);
 }
 
-/// A record whose only vector is in a lost index, and an `add` of its id that came too late: it did nothing.
+/// A record whose only vector is in a lost index, and a later `add` of its id, which had no effect.
 #[test]
-fn add_that_did_nothing_is_not_the_vector_of_a_lost_index() {
+fn add_without_effect_does_not_replace_the_vector_of_a_lost_index() {
     let Some(fixture) = unpack("1.5.9-thresh") else { return };
     let path = fixture.path().join("thresh");
     let connection = Connection::open(path.join("chroma.sqlite3")).unwrap();

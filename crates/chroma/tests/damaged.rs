@@ -1,4 +1,4 @@
-//! Directories with bytes changed or cut end in records, warnings or errors, and never in a panic.
+//! Reading directories with changed or truncated files results in records, warnings or errors, never in a panic.
 
 use std::{fs, ops::ControlFlow, path::Path};
 
@@ -11,12 +11,12 @@ use crate::{
     parquet_files::{Row, as_duckdb, text, write_collections, write_embeddings},
 };
 
-/// Reads all that can be read.
+/// Reads everything that is readable.
 fn read_all(path: &Path) -> Result<u64, Error> {
     let directory = PersistDirectory::open(path)?;
     let mut records = 0;
     for collection in directory.collections() {
-        // Either may fail on its own: they read different pages.
+        // Each may fail without the other, because they read different pages.
         let count = directory.record_count(collection);
         let report = directory.read(collection, |_| ControlFlow::Continue(()));
         if let (Ok(count), Ok(report)) = (&count, &report) {
@@ -26,7 +26,7 @@ fn read_all(path: &Path) -> Result<u64, Error> {
     Ok(records)
 }
 
-/// Marsaglia's xorshift64, so that a failure can be run again.
+/// Marsaglia's xorshift64, so that a failure is reproducible.
 struct Random(u64);
 
 impl Random {
@@ -50,7 +50,7 @@ fn changed_bytes_cause_no_panic() {
             let (path, whole) = &files[random.below(files.len())];
             let mut bytes = whole.clone();
             for _ in 0..=random.below(8) {
-                // Half of the changes hit the first page, where the structure is densest.
+                // Half of the changes are in the first page, which contains the most structure.
                 let reach = if random.below(2) == 0 { bytes.len() } else { bytes.len().min(4096) };
                 let at = random.below(reach);
                 bytes[at] = random.below(256) as u8;
@@ -66,7 +66,7 @@ fn changed_bytes_cause_no_panic() {
 }
 
 #[test]
-fn cut_database_causes_no_panic() {
+fn truncated_database_causes_no_panic() {
     let Some(fixture) = unpack("0.6.3") else { return };
     let live = fixture.path().join("live");
     let database = live.join("chroma.sqlite3");
@@ -77,7 +77,7 @@ fn cut_database_causes_no_panic() {
     }
 }
 
-/// Two collections as Chroma 0.3 writes them, but for the compression: without it, changes reach the decoder.
+/// Two collections as Chroma 0.3 writes them, but uncompressed, so that changes reach the decoder.
 fn uncompressed_parquet() -> TempDir {
     let directory = TempDir::new().unwrap();
     let ids = ["aaaaaaaa-0000-4000-8000-000000000001", "bbbbbbbb-0000-4000-8000-000000000002"];
@@ -94,7 +94,7 @@ fn uncompressed_parquet() -> TempDir {
     directory
 }
 
-/// Changes bytes of the parquet files of `path` and reads them; says how often they were readable.
+/// Changes bytes of the parquet files of `path` and reads them; returns how often they were readable.
 fn change_parquet(path: &Path, rounds: u32) -> u32 {
     let files: Vec<_> = contents(path)
         .into_iter()
@@ -106,7 +106,7 @@ fn change_parquet(path: &Path, rounds: u32) -> u32 {
         let (file, whole) = &files[random.below(files.len())];
         let mut bytes = whole.clone();
         for _ in 0..=random.below(4) {
-            // Half of the changes hit the footer, which is at the end.
+            // Half of the changes are in the footer, which is at the end.
             let reach = if random.below(2) == 0 { bytes.len() } else { bytes.len().min(1500) };
             let at = bytes.len() - 1 - random.below(reach);
             bytes[at] = random.below(256) as u8;
@@ -130,12 +130,12 @@ fn changed_parquet_causes_no_panic() {
 }
 
 #[test]
-fn cut_parquet_is_an_error() {
+fn truncated_parquet_is_an_error() {
     let directory = uncompressed_parquet();
     let file = directory.path().join("chroma-embeddings.parquet");
     let whole = fs::read(&file).unwrap();
     for length in (0..whole.len()).step_by(whole.len() / 200) {
-        // From either end.
+        // At either end.
         for part in [&whole[..length], &whole[whole.len() - length..]] {
             fs::write(&file, part).unwrap();
             assert!(matches!(read_all(directory.path()), Err(Error::Parquet { .. })), "{length}");

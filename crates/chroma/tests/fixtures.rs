@@ -1,5 +1,5 @@
-//! Unpacks fixtures, ours in `testdata/fixtures` and the shared ones in `../shared/chroma/fixtures` beside the workspace, and
-//! reads their expectations.
+//! Unpacks fixtures, our own from `testdata/fixtures` and the shared ones from `../shared/chroma/fixtures` next to the
+//! workspace, and reads their expectations.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use crate::run_mode::skip;
 /// Tenant, database, collection.
 pub(crate) type CollectionName = (String, String, String);
 
-/// What a `.model.jsonl` or `.expected.jsonl` says: records by collection and id.
+/// The content of a `.model.jsonl` or `.expected.jsonl`: records by collection and id.
 pub(crate) type Expectations = BTreeMap<CollectionName, BTreeMap<String, ExpectedRecord>>;
 
 #[derive(Clone)]
@@ -27,10 +27,10 @@ pub(crate) struct ExpectedRecord {
     pub(crate) embedding: Option<Vec<f32>>,
 }
 
-/// NaN and the infinities, which JSON has no words for, stand in expectations as these strings.
+/// NaN and the infinities, which JSON cannot express, as strings in expectations.
 pub(crate) const NOT_FINITE: [&str; 3] = ["\0NaN", "\0Infinity", "\0-Infinity"];
 
-/// Unpacks `<name>.tar.gz`; `None`, and a word about it, where it is neither one of ours nor a shared one that is there.
+/// Unpacks `<name>.tar.gz`; `None`, with a message, if the fixture is not available.
 pub(crate) fn unpack(name: &str) -> Option<TempDir> {
     let folders = ["testdata/fixtures", "../../../shared/chroma/fixtures"];
     let [own, archive] = folders
@@ -45,7 +45,7 @@ pub(crate) fn unpack(name: &str) -> Option<TempDir> {
     let status =
         Command::new("tar").arg("-xzSf").arg(&archive).arg("-C").arg(directory.path()).status().unwrap();
     assert!(status.success());
-    // The archives hold read-only directories; some tests change their copy.
+    // The archives contain read-only directories; some tests change their copy.
     assert!(Command::new("chmod").args(["-R", "u+w"]).arg(directory.path()).status().unwrap().success());
     Some(directory)
 }
@@ -97,14 +97,14 @@ fn decode_base64(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// Writes a file that looks as if it had lain there for long: the reader waits for young ones to rest.
+/// Writes a file with an old time: the reader waits until recently written files are stable.
 pub(crate) fn write_old(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
     let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
     fs::File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
 }
 
-/// Every file below a directory with its content.
+/// Every file in a directory, recursively, with its content.
 pub(crate) fn contents(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(directory).unwrap() {

@@ -1,7 +1,7 @@
-//! What was written to Chroma is what is read, in every version and state.
+//! In every version and state, the records that are read equal those that were written to Chroma.
 //!
-//! The model (what the client wrote) counts first. Where Chroma itself lost something (FORMAT §10), what that
-//! Chroma returned counts: floats one ulp off since 1.0, NaN, and the updates of one-element indexes.
+//! They are compared with the model (what the client wrote). Where Chroma itself lost something (FORMAT §10), they are
+//! compared with what that version returned: floats one ulp off since 1.0, NaN, and updates of one-element indexes.
 
 use std::{collections::BTreeSet, ops::ControlFlow, path::Path};
 
@@ -12,10 +12,10 @@ use serde_json::Value;
 
 use crate::fixtures::{ExpectedRecord, NOT_FINITE, expectations, unpack};
 
-/// Log rows of unit vector times length, as FORMAT §0 states it.
+/// Tolerance for unit vector times length, by FORMAT §0.
 const ROUNDED_ULP: i64 = 2;
 
-/// Reads a collection whole and checks that its counts agree.
+/// Reads a complete collection and checks that its counts are consistent.
 pub(crate) fn read(
     directory: &PersistDirectory,
     collection: &chroma::Collection,
@@ -33,7 +33,7 @@ pub(crate) fn read(
     (records, report)
 }
 
-/// Compares all scenarios of an archive, and says how many records each has from where and what was odd.
+/// Compares all scenarios of an archive, and summarizes the origins of the records and the warnings of each.
 fn check(archive: &str, expected: Expect) {
     let Some(fixture) = unpack(archive) else { return };
     let mut scenarios: Vec<_> =
@@ -78,13 +78,13 @@ fn compare(path: &Path) -> String {
     }
     let lost: Vec<_> =
         wanted.iter().filter(|(name, records)| !records.is_empty() && !found.contains(name)).collect();
-    assert!(lost.is_empty(), "{scenario}: collections were not found");
+    assert!(lost.is_empty(), "{scenario}: missing collections");
     let codes: Vec<_> = codes.into_iter().map(WarningCode::as_str).collect();
     let salvaged = if salvaged > 0 { format!("{salvaged} salvaged, ") } else { String::new() };
     format!("{scenario}: {from_log} log, {from_hnsw} hnsw, {salvaged}{missing} missing [{}]", codes.join(" "))
 }
 
-/// `walahead` has no model: what Chroma returned, rounded under cosine, stands for what was written.
+/// `walahead` has no model, so the values that Chroma returned, rounded under cosine, are used instead.
 fn compare_record(
     record: &Record,
     written: Option<ExpectedRecord>,
@@ -96,7 +96,7 @@ fn compare_record(
     let returned = returned.as_ref();
     let written = written.as_ref().or(returned).unwrap();
     assert!(record.problems.is_empty(), "{record:?}");
-    // Chroma 0.3 kept no times, and all numbers.
+    // Chroma 0.3 stored no times, and all numbers.
     assert_eq!(record.created_at.is_none(), is_0_3, "{record:?}");
     assert_eq!(record.document, written.document, "{record:?}");
     assert_eq!(record.uri, written.uri, "{record:?}");
@@ -125,7 +125,7 @@ fn compare_record(
     let is_as_returned = returned.is_some_and(|returned| bits(returned) == bits(embedding.as_slice()));
     let is_close = embedding.as_slice().iter().zip(written).all(|(a, b)| ulps(*a, *b) <= ROUNDED_ULP);
     match origin {
-        // As exact as the index that it comes from.
+        // As precise as its index.
         Origin::Salvaged => assert!(is_close, "{record:?}, written {written:?}"),
         Origin::Log if has_model => assert_eq!(bits(embedding.as_slice()), bits(written), "{record:?}"),
         Origin::Log => assert!(is_close, "{record:?}"),
@@ -145,7 +145,7 @@ fn compare_record(
     }
 }
 
-/// How many floats lie between two.
+/// Distance of two floats in units in the last place.
 pub(crate) fn ulps(a: f32, b: f32) -> i64 {
     let order = |x: f32| {
         let bits = i64::from(x.to_bits() & 0x7fff_ffff);
@@ -154,7 +154,7 @@ pub(crate) fn ulps(a: f32, b: f32) -> i64 {
     (order(a) - order(b)).abs()
 }
 
-/// Whether value and type are the same: 1 is not 1.0, and −0.0 may be read back as 0.0.
+/// Whether value and type are equal: 1 is not 1.0, and −0.0 may be read back as 0.0.
 fn is_value(found: &MetadataValue, wanted: &Value) -> bool {
     match (found, wanted) {
         (MetadataValue::Bool(found), Value::Bool(wanted)) => found == wanted,
@@ -180,7 +180,7 @@ fn is_value(found: &MetadataValue, wanted: &Value) -> bool {
 }
 
 #[test]
-fn small_directories_of_our_own() {
+fn small_directories() {
     check("small-0.5.23", expect!["small: 27 log, 48 hnsw, 0 missing []"]);
     check("small-1.5.9", expect!["small: 27 log, 48 hnsw, 0 missing []"]);
 }
@@ -343,7 +343,7 @@ fn thousands_of_records() {
     );
 }
 
-/// Damaged copies of `thresh`: every record is there, and each vector that is there is the right one.
+/// Damaged copies of `thresh`: every record is read, and each vector that is read is correct.
 #[test]
 fn damaged_indexes() {
     check(
@@ -364,7 +364,7 @@ fn damaged_indexes() {
     );
 }
 
-/// The one real directory: rbownes/Argus `data/query_storage`.
+/// The only real directory: rbownes/Argus `data/query_storage`.
 #[test]
 fn real_query_storage() {
     let Some(fixture) = unpack("panopticon-query-storage") else { return };

@@ -1,5 +1,5 @@
-//! Directories that somebody made to do harm: nothing outside of them is read, changed or removed, and nothing that
-//! they hold takes time or memory out of proportion.
+//! Malicious directories: nothing outside of them is read, changed or removed, and reading takes time and memory in
+//! proportion to their size.
 
 use std::{
     error::Error as _,
@@ -27,7 +27,7 @@ const ROWS: &str = "
         'urn:chroma:segment/vector/hnsw-local-persisted', 'VECTOR', 'aaaaaaaa-0000-4000-8000-000000000001');
     insert into embeddings values (1, 'm', 'id', 1, '2026-01-01 00:00:00');";
 
-/// A directory with that collection, and after it some SQL.
+/// A directory with that collection, changed by `sql`.
 fn directory(sql: &str) -> (TempDir, PathBuf) {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("chroma.sqlite3");
@@ -36,18 +36,18 @@ fn directory(sql: &str) -> (TempDir, PathBuf) {
     (directory, path)
 }
 
-/// Reads everything; the records, or what is the matter.
+/// Reads everything; returns the number of records, or the error.
 fn read_all(path: &Path) -> Result<u64, Error> {
     let directory = PersistDirectory::open(path)?;
     directory.overview()?;
     Ok(directory.collections().iter().map(|collection| read(&directory, collection).1.records).sum())
 }
 
-/// Leaves a hot journal beside the database: its writer died before the commit.
+/// Leaves a hot journal next to the database, as by a writer that crashed before the commit.
 fn crash(path: &Path) -> PathBuf {
     let journal = path.with_file_name("chroma.sqlite3-journal");
     let connection = Connection::open(path).unwrap();
-    // Without a cache the change goes to the file before the commit.
+    // Without a cache, the change is written to the file before the commit.
     connection
         .execute_batch("pragma cache_size = 1; pragma cache_spill = 1; begin; update embeddings set embedding_id = 'new'; create table t (x); insert into t select zeroblob(900) from (with recursive n (v) as (select 1 union all select v + 1 from n where v < 200) select v from n);")
         .unwrap();
@@ -58,8 +58,9 @@ fn crash(path: &Path) -> PathBuf {
     journal
 }
 
-/// The end of a journal that belongs to a transaction over several databases (sqlite.org/fileformat.html does not
-/// tell; pager.c, `writeSuperJournal`, does): the lock page's number, the name, its length, its sum, the magic.
+/// The end of a journal that belongs to a transaction over several databases. It is not documented in
+/// sqlite.org/fileformat.html; see pager.c, `writeSuperJournal`: number of the lock page, name, its length, its sum,
+/// magic.
 fn super_journal_record(name: &Path) -> Vec<u8> {
     let name = name.to_str().unwrap().as_bytes();
     let sum = name.iter().fold(0_u32, |sum, byte| sum.wrapping_add(*byte as i8 as u32));
@@ -70,11 +71,11 @@ fn super_journal_record(name: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn journal_cannot_name_a_file_to_be_removed() {
+fn journal_cannot_cause_the_removal_of_another_file() {
     let (directory, path) = directory("");
     let journal = crash(&path);
     let outside = TempDir::new().unwrap();
-    // A super-journal of no names: nobody waits for it, so whoever rolls back may remove it.
+    // A super-journal without names: no journal refers to it, so a rollback removes it.
     let victim = outside.path().join("victim");
     fs::write(&victim, "\0").unwrap();
     assert_eq!(read_all(directory.path()).unwrap(), 1, "the journal is hot, and rolled back");
@@ -88,7 +89,7 @@ fn journal_cannot_name_a_file_to_be_removed() {
     assert!(contents(directory.path()) == before);
 }
 
-/// SQLite opens a journal that claims 8 TB, and stops at the first page that is none.
+/// SQLite opens a journal of 8 TB, and stops at the first invalid page.
 #[test]
 fn holes_are_not_copied() {
     let (directory, path) = directory("");
@@ -102,7 +103,7 @@ fn holes_are_not_copied() {
 }
 
 #[test]
-fn whatever_is_no_file_is_refused() {
+fn only_regular_files_are_accepted() {
     let outside = TempDir::new().unwrap();
     let elsewhere = outside.path().join("elsewhere");
     for name in [
@@ -123,7 +124,7 @@ fn whatever_is_no_file_is_refused() {
                 "dangling link" => symlink("/absent", &file).unwrap(),
                 "pipe" => assert!(Command::new("mkfifo").arg(&file).status().unwrap().success()),
                 "directory" => fs::create_dir(&file).unwrap(),
-                // As near to a device as one comes without being root.
+                // The closest to a device without being root.
                 _ => symlink("/dev/zero", &file).unwrap(),
             }
             match read_all(directory.path()) {
@@ -135,12 +136,12 @@ fn whatever_is_no_file_is_refused() {
 }
 
 #[test]
-fn views_and_virtual_tables_are_no_tables() {
+fn views_and_virtual_tables_are_rejected() {
     for sql in [
         "alter table embeddings rename to e; create view embeddings as select * from e;",
         "drop table embeddings; create virtual table embeddings using fts5(id, segment_id, embedding_id, seq_id, created_at);",
         "drop table segment_metadata; create table segment_metadata (segment_id, key, str_value as (zeroblob(1e9)));",
-        // A module that SQLite does not have is not asked for.
+        // A module that SQLite lacks is not loaded.
         "pragma writable_schema = on; insert into sqlite_schema values ('table', 'x', 'x', 0, 'create virtual table x using absent'); drop table max_seq_id;",
     ] {
         let (directory, _) = directory(sql);
@@ -155,9 +156,9 @@ fn views_and_virtual_tables_are_no_tables() {
     assert_eq!(read_all(directory.path()).unwrap(), 1);
 }
 
-/// Each of these would be sorted in memory, or searched whole for each range of records.
+/// Each of these would require a sort in memory, or a full scan for each range of records.
 #[test]
-fn tables_in_another_order_are_refused() {
+fn tables_with_another_order_are_rejected() {
     for sql in [
         "drop table embeddings; create table embeddings (id, segment_id, embedding_id, seq_id, created_at);",
         "drop table embeddings; create table embeddings (id text primary key, segment_id, embedding_id, seq_id, created_at);",
@@ -167,16 +168,16 @@ fn tables_in_another_order_are_refused() {
     ] {
         let (directory, _) = directory(sql);
         let error = read_all(directory.path()).unwrap_err();
-        let is_told = match &error {
-            Error::OddSchema { .. } => true,
+        let is_reported = match &error {
+            Error::UnexpectedSchema { .. } => true,
             Error::Sqlite { source, .. } => source.to_string().contains("no such index"),
             _ => false,
         };
-        assert!(is_told, "{sql} {error}");
+        assert!(is_reported, "{sql} {error}");
     }
 }
 
-/// Puts nine levels of pages above a b-tree; each leads sixty times to the one below, which makes 10^16 rows.
+/// Adds nine levels of pages above a b-tree. Each links sixty times to the one below, which results in 10^16 rows.
 fn multiply(path: &Path, tree: &str) {
     let connection = Connection::open(path).unwrap();
     let query = format!(
@@ -193,7 +194,7 @@ fn multiply(path: &Path, tree: &str) {
     let file = File::options().write(true).open(path).unwrap();
     for level in 1..=9 {
         let below = if level == 1 { root } else { pages + level - 1 };
-        // A table's cell is the page below and a key; an index's has a row (1, 'k', 1) in the place of the key.
+        // A table's cell is the child page and a key; an index's has a row (1, 'k', 1) instead of the key.
         let cell = [&below.to_be_bytes()[..], if is_table { &[1] } else { b"\x07\x04\x01\x0f\x01\x01k\x01" }]
             .concat();
         let mut page = vec![0; 4096];
@@ -213,7 +214,7 @@ fn multiply(path: &Path, tree: &str) {
 }
 
 #[test]
-fn pages_that_lead_to_each_other_end_in_an_error() {
+fn pages_that_link_to_each_other_are_an_error() {
     for tree in [
         "collections",
         "databases",
@@ -253,7 +254,7 @@ fn pages_that_lead_to_each_other_end_in_an_error() {
                     error.source()
                 );
             }
-            // One row, or some thousand, of them is enough for these.
+            // One row, or a few thousand, of these tables suffice.
             other => assert!(
                 other.is_ok() && ["migrations", "embeddings_queue_config"].contains(&tree),
                 "{tree} {other:?}"

@@ -1,4 +1,4 @@
-//! Persist directories that real versions of Chroma wrote, read and compared with what was written to them.
+//! Tests on persist directories that real versions of Chroma wrote, compared with what was written to them.
 
 #![allow(missing_docs)]
 

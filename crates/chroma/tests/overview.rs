@@ -1,4 +1,4 @@
-//! What a directory says of itself without its records being read.
+//! Overviews of directories, without reading their records.
 
 use std::{fs, path::Path};
 
@@ -11,7 +11,7 @@ fn overview(path: &Path) -> Overview {
     PersistDirectory::open(path).unwrap().overview().unwrap()
 }
 
-/// One line for each scenario of an archive, without the sizes, which are not for people to check.
+/// One line for each scenario of an archive, without the sizes.
 fn check(archive: &str, expected: Expect) {
     let Some(fixture) = unpack(archive) else { return };
     let mut paths: Vec<_> =
@@ -35,7 +35,7 @@ fn check(archive: &str, expected: Expect) {
 }
 
 #[test]
-fn version_log_and_leftovers_of_every_version() {
+fn overview_of_every_version() {
     check(
         "small-0.5.23",
         expect!["small: sqlite 0.5.6 – 0.6.3, 52 rows, purge Some(true), hot false, orphans 0 0 0 0 0"],
@@ -115,7 +115,7 @@ fn version_log_and_leftovers_of_every_version() {
     );
 }
 
-/// 256 MB of `link_lists.bin` that are not on the disk either.
+/// The holes of `link_lists.bin`, 256 MB, do not count either.
 #[test]
 fn size_is_that_of_the_files_that_are_read() {
     for archive in ["0.6.3", "1.5.9"] {
@@ -129,7 +129,7 @@ fn size_is_that_of_the_files_that_are_read() {
 }
 
 #[test]
-fn wal_mode_is_no_hot_journal() {
+fn wal_mode_is_not_a_hot_journal() {
     let Some(fixture) = unpack("1.5.9") else { return };
     let live = fixture.path().join("live");
     let connection = rusqlite::Connection::open(live.join("chroma.sqlite3")).unwrap();
@@ -139,7 +139,7 @@ fn wal_mode_is_no_hot_journal() {
 }
 
 #[test]
-fn configuration_of_the_log_that_is_not_known_is_not_guessed() {
+fn unknown_log_configuration_has_no_auto_purge_value() {
     let Some(fixture) = unpack("1.5.9") else { return };
     let live = fixture.path().join("live");
     assert_eq!(overview(&live).kind, Kind::Sqlite);

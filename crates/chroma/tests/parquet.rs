@@ -1,4 +1,4 @@
-//! Directories of Chroma 0.3 that are like those Chroma wrote, and unlike them.
+//! Directories of Chroma 0.3, as Chroma wrote them and with deviations.
 
 use std::{fs, ops::ControlFlow, os::unix::fs::symlink};
 
@@ -16,7 +16,7 @@ pub(crate) const A: &str = "aaaaaaaa-0000-4000-8000-000000000001";
 pub(crate) const B: &str = "bbbbbbbb-0000-4000-8000-000000000002";
 pub(crate) const C: &str = "cccccccc-0000-4000-8000-000000000003";
 
-/// All that is odd about a directory, its collections and their records.
+/// All warnings of a directory, its collections and their records.
 pub(crate) fn warnings(directory: &PersistDirectory) -> String {
     let mut warnings: Vec<_> = directory.warnings().to_vec();
     for collection in directory.collections() {
@@ -36,7 +36,7 @@ fn directory(rows: &[Row]) -> (TempDir, PersistDirectory) {
 }
 
 #[test]
-fn vectors_that_are_none_in_single_precision_are_told() {
+fn vectors_out_of_single_precision_are_reported() {
     let null = |id| Row { embedding: None, ..Row::new(A, id, &[]) };
     let holed = Row { embedding: Some(vec![Some(1.0), None]), ..Row::new(A, "holed", &[]) };
     let rows = [
@@ -74,16 +74,16 @@ fn vectors_that_are_none_in_single_precision_are_told() {
     .assert_eq(&vectors.join("\n"));
     assert_eq!((report.records, report.from_log, report.missing), (9, 4, 5));
     expect![[r#"
-        vector_rounded: 1 vectors had more than single precision and were rounded, of: `rounded`
-        vector_undecodable: 1 vectors have components beyond single precision, of: `huge`
-        vector_undecodable: 1 vectors have components that are null, of: `holed`
-        dimension_mismatch: 1 vectors are not of the collection's dimension, of: `short`
+        vector_rounded: 1 vectors were rounded to single precision, for ids: `rounded`
+        vector_undecodable: 1 vectors have components out of the range of single precision, for ids: `huge`
+        vector_undecodable: 1 vectors have null components, for ids: `holed`
+        dimension_mismatch: 1 vectors do not have the collection's dimension, for ids: `short`
         vector_missing: 5 records have no vector: `null`, `empty`, `holed`, …"#]]
     .assert_eq(&warnings(&directory));
 }
 
 #[test]
-fn fields_that_fit_no_record_are_problems_with_their_bytes() {
+fn values_that_cannot_be_represented_are_problems_with_their_bytes() {
     let rows = [
         Row { id: Some(b"i\xffd".to_vec().into()), ..Row::new(A, "", &[1.0]) },
         Row { id: None, ..Row::new(A, "", &[1.0]) },
@@ -118,13 +118,13 @@ fn fields_that_fit_no_record_are_problems_with_their_bytes() {
     assert_eq!(records[4].metadata, Metadata::from([("k".to_owned(), MetadataValue::Text("v".to_owned()))]));
     assert_eq!(records[6].document.as_deref(), Some(""));
     expect![[r#"
-        duplicate_ids: 1 records have the id of a record before them: `fine`
-        metadata_value_lost: 1 records have metadata keys whose value is null, which no record can hold: `nested`
-        record_problem: 6 records hold something that has no place in their fields: `i�d`, ``, `document`, …"#]].assert_eq(&warnings(&directory));
+        duplicate_ids: 1 records have the same id as an earlier record: `fine`
+        metadata_value_lost: 1 records have metadata keys with the value null, which cannot be represented: `nested`
+        record_problem: 6 records have values that their fields cannot represent: `i�d`, ``, `document`, …"#]].assert_eq(&warnings(&directory));
 }
 
 #[test]
-fn collections_and_records_that_do_not_belong_together_are_told() {
+fn inconsistent_collections_and_records_are_reported() {
     let temporary = TempDir::new().unwrap();
     let path = temporary.path();
     write_collections(
@@ -153,43 +153,43 @@ fn collections_and_records_that_do_not_belong_together_are_told() {
     assert_eq!(listed, expected);
     assert_eq!(directory.collections()[1].metadata["owner"], MetadataValue::Text("x".to_owned()));
     expect![[r#"
-        collection_unreadable: expected the id of collection `again` to be a UUID of its own, found `bbbbbbbb-0000-4000-8000-000000000002`; it is skipped
-        collection_unreadable: expected the id of collection `nameless` to be a UUID of its own, found `not a uuid`; it is skipped
-        orphan_records: 2 records of 2 collections that `chroma-collections.parquet` does not list are not read: `` (1), `not a uuid` (1)
-        configuration_unreadable: the collection's metadata hold what has no place in them (Metadata("o"), NotRepresentable): `{\"hnsw:space\": \"manhattan\", \"o\": {}}`
-        space_unknown: expected `hnsw:space` in the collection's metadata to be l2, cosine or ip, found `manhattan`; it is ignored
+        collection_unreadable: expected a unique UUID as the id of collection `again`, found `bbbbbbbb-0000-4000-8000-000000000002`; skipping the collection
+        collection_unreadable: expected a unique UUID as the id of collection `nameless`, found `not a uuid`; skipping the collection
+        orphan_records: 2 records of 2 collections that are missing in `chroma-collections.parquet` are not read: `` (1), `not a uuid` (1)
+        configuration_unreadable: the collection's metadata has a value that cannot be represented (Metadata("o"), NotRepresentable): `{\"hnsw:space\": \"manhattan\", \"o\": {}}`
+        space_unknown: expected `hnsw:space` in the collection's metadata to be l2, cosine or ip, found `manhattan`; ignoring it
         name_not_utf8: the name of the collection is not UTF-8, shown as `�`
-        configuration_unreadable: the collection's metadata hold what has no place in them (AllMetadata, NotJson): `{`"#]].assert_eq(&warnings(&directory));
+        configuration_unreadable: the collection's metadata has a value that cannot be represented (AllMetadata, NotJson): `{`"#]].assert_eq(&warnings(&directory));
 
-    // Without the list, records whose owner is a collection's id are read, and nothing is passed over in silence.
+    // Without the list, records whose owner is the id of a collection are read, and the others are reported.
     fs::remove_file(path.join("chroma-collections.parquet")).unwrap();
     let directory = PersistDirectory::open(path).unwrap();
-    let [rescued] = directory.collections() else { panic!("{directory:?}") };
-    assert_eq!(rescued.name, "bbbbbbbb-0000-4000-8000-000000000002");
+    let [from_records] = directory.collections() else { panic!("{directory:?}") };
+    assert_eq!(from_records.name, "bbbbbbbb-0000-4000-8000-000000000002");
     expect![
-        "collections_lost: its entry is lost: its id stands for its name, and its distance space is not known"
+        "collections_lost: its entry is lost; using its id as its name, and its distance space is unknown"
     ]
-    .assert_eq(&rescued.warnings[0].to_string());
-    assert_eq!(crate::golden::read(&directory, rescued).1.records, 1);
+    .assert_eq(&from_records.warnings[0].to_string());
+    assert_eq!(crate::golden::read(&directory, from_records).1.records, 1);
     fs::write(path.join("chroma-collections.parquet"), b"PAR1, but no more of it").unwrap();
     let damaged = PersistDirectory::open(path).unwrap();
     assert_eq!(damaged.collections().len(), 1);
     assert!(damaged.warnings().iter().any(|warning| warning.code == chroma::WarningCode::CollectionsLost));
     expect![[r#"
-        orphan_records: 2 records of 2 collections that `chroma-collections.parquet` does not list are not read: `` (1), `not a uuid` (1)
-        collections_lost: its entry is lost: its id stands for its name, and its distance space is not known"#]].assert_eq(&warnings(&directory));
+        orphan_records: 2 records of 2 collections that are missing in `chroma-collections.parquet` are not read: `` (1), `not a uuid` (1)
+        collections_lost: its entry is lost; using its id as its name, and its distance space is unknown"#]].assert_eq(&warnings(&directory));
 
     // Without records the collections are empty.
     fs::remove_file(path.join("chroma-embeddings.parquet")).unwrap();
     write_collections(path, &[[text(A), text("a"), None]]);
     let directory = PersistDirectory::open(path).unwrap();
     assert_eq!(read(&directory, &directory.collections()[0]).1.records, 0);
-    expect!["embeddings_absent: `chroma-embeddings.parquet` is absent, so that all collections are empty"]
+    expect!["embeddings_absent: `chroma-embeddings.parquet` is missing, so all collections are empty"]
         .assert_eq(&warnings(&directory));
 }
 
 #[test]
-fn writer_during_a_read_is_noticed() {
+fn writer_during_a_read_is_detected() {
     let rows: Vec<Row> = (0..200).map(|id| Row::new(A, &id.to_string(), &[1.0])).collect();
     let (temporary, directory) = directory(&rows);
     let file = temporary.path().join("chroma-embeddings.parquet");
@@ -210,7 +210,7 @@ fn writer_during_a_read_is_noticed() {
 }
 
 #[test]
-fn links_and_other_files_are_refused() {
+fn links_and_invalid_files_are_rejected() {
     let check = |prepare: &dyn Fn(&std::path::Path), expected: Expect| {
         let (temporary, _) = directory(&[Row::new(A, "1", &[1.0])]);
         let file = temporary.path().join("chroma-embeddings.parquet");

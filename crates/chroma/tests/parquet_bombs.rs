@@ -1,4 +1,4 @@
-//! Parquet files of a few megabytes that are gigabytes once decoded, written by the very library that writes real ones.
+//! Parquet files of a few megabytes that decode to gigabytes, written by the same library as real ones.
 
 use std::{
     fs::{self, File},
@@ -27,12 +27,12 @@ use crate::{
     },
 };
 
-/// A document that Snappy cannot shorten.
+/// Size of a document that Snappy cannot compress.
 const TEXT_BYTES: usize = 3 << 20;
 const ROWS_OF_GROUP: usize = 20;
 
 fn long_text() -> Text {
-    // Knuth's linear congruential generator: the high bits are as good as random.
+    // Knuth's linear congruential generator: its high bits are random enough.
     let mut state = 1_u64;
     let bytes: Vec<u8> = (0..TEXT_BYTES)
         .map(|_| {
@@ -47,7 +47,7 @@ fn with_long_dictionaries() -> WriterPropertiesBuilder {
     as_duckdb().set_dictionary_page_size_limit(2 * TEXT_BYTES).set_statistics_enabled(EnabledStatistics::None)
 }
 
-/// Has the footer name each row group `times` times: the same bytes are rows again and again.
+/// Repeats each row group `times` times in the footer, so that the same bytes are read as rows repeatedly.
 fn multiply_row_groups(path: &Path, times: usize) {
     let bytes = fs::read(path).unwrap();
     let metadata = ParquetMetaDataReader::new().parse_and_finish(&File::open(path).unwrap()).unwrap();
@@ -63,7 +63,7 @@ fn multiply_row_groups(path: &Path, times: usize) {
         None,
     );
     let metadata = ParquetMetaDataBuilder::new(file).set_row_groups(groups).build();
-    // The footer, its length and the magic end the file.
+    // The footer, its length and the magic are the end of the file.
     let (rest, _) = bytes.split_last_chunk::<8>().unwrap();
     let length = u32::from_le_bytes(*bytes[rest.len()..].first_chunk().unwrap()) as usize;
     let mut bytes = rest[..rest.len() - length].to_vec();
@@ -75,7 +75,7 @@ fn size(path: &Path) -> u64 {
     fs::metadata(path).unwrap().len()
 }
 
-/// The limit of the error that says so.
+/// The limit in the error.
 fn limit(error: &Error) -> u64 {
     let Error::Parquet { source: ParquetFault::Expands { limit_bytes }, .. } = error else {
         panic!("{error:?}")
@@ -83,9 +83,9 @@ fn limit(error: &Error) -> u64 {
     *limit_bytes
 }
 
-/// 5 MB that would be 6 GB: each row of a group has the one document of its dictionary, and the groups are one.
+/// 5 MB that decode to 6 GB: all rows of a group share the document of its dictionary, and all groups are the same.
 #[test]
-fn document_that_all_records_share_is_read_up_to_the_limit_and_no_further() {
+fn document_shared_by_all_records_is_read_only_up_to_the_limit() {
     let directory = TempDir::new().unwrap();
     write_collections(directory.path(), &[[text(A), text("a"), text("null")]]);
     let document = long_text();
@@ -107,9 +107,9 @@ fn document_that_all_records_share_is_read_up_to_the_limit_and_no_further() {
     assert!(bytes <= limit && limit - bytes < 1 << 30, "{bytes} of {limit}");
 }
 
-/// All collections are held in memory at once, so the limit for them is another.
+/// All collections are in memory at once, so their limit is smaller.
 #[test]
-fn text_that_all_collections_share_is_refused_before_it_fills_the_memory() {
+fn text_shared_by_all_collections_is_rejected_before_it_exhausts_memory() {
     for column in [1, 2] {
         let directory = TempDir::new().unwrap();
         let shared = long_text();

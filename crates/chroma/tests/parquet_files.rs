@@ -1,4 +1,4 @@
-//! Writes persist directories of Chroma 0.3, as DuckDB wrote them and otherwise.
+//! Writes persist directories of Chroma 0.3, in DuckDB's encoding and in others.
 
 use std::{fs::File, path::Path, sync::Arc};
 
@@ -30,7 +30,7 @@ const EMBEDDINGS_SCHEMA: &str = "message duckdb_schema {
     optional byte_array metadata (UTF8);
 }";
 
-/// A cell of text, or null. A copy shares the bytes.
+/// A nullable cell of text. Clones share the bytes.
 pub(crate) type Text = Option<ByteArray>;
 
 /// One row of the embeddings.
@@ -59,7 +59,7 @@ pub(crate) fn text(text: &str) -> Text {
     Some(text.into())
 }
 
-/// As DuckDB writes: Snappy, and a dictionary where values repeat.
+/// DuckDB's encoding: Snappy, and a dictionary if values repeat.
 pub(crate) fn as_duckdb() -> WriterPropertiesBuilder {
     WriterProperties::builder().set_compression(Compression::SNAPPY)
 }
@@ -69,7 +69,7 @@ pub(crate) fn write_collections(directory: &Path, rows: &[[Text; 3]]) {
     write_collections_with(directory, rows, as_duckdb());
 }
 
-/// The same, in pages as `properties` says.
+/// The same with the given `properties`.
 pub(crate) fn write_collections_with(
     directory: &Path,
     rows: &[[Text; 3]],
@@ -84,7 +84,7 @@ pub(crate) fn write_collections_with(
     writer.close().unwrap();
 }
 
-/// Writes `chroma-embeddings.parquet`, a row group for each of `groups`.
+/// Writes `chroma-embeddings.parquet` with a row group for each of `groups`.
 pub(crate) fn write_embeddings<'r>(
     directory: &Path,
     groups: impl IntoIterator<Item = &'r [Row]>,

@@ -1,4 +1,4 @@
-//! Whatever records are written as Chroma 0.3 has them, in whatever pages and row groups, are read back identical.
+//! Records in the format of Chroma 0.3, with any pages and row groups, are read back identically.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::{
     run_mode::count,
 };
 
-/// A metadata value and the JSON that Python writes of it.
+/// A metadata value and its JSON by Python.
 fn metadata_value() -> impl Strategy<Value = (MetadataValue, String)> {
     prop_oneof![
         any::<i64>().prop_map(|number| (MetadataValue::Int(number), number.to_string())),
@@ -37,7 +37,7 @@ fn python_float(number: f64) -> String {
     }
 }
 
-/// What is generated of a record: its collection, vector, document and metadata.
+/// A generated record: its collection, vector, document and metadata.
 type Generated = (usize, Vec<f32>, Option<String>, Option<BTreeMap<String, (MetadataValue, String)>>);
 
 fn generated() -> impl Strategy<Value = Generated> {
@@ -64,7 +64,7 @@ fn row(number: usize, (collection, vector, document, metadata): &Generated) -> R
 proptest! {
     #![proptest_config(ProptestConfig { cases: count(64, 2_000), ..ProptestConfig::default() })]
     #[test]
-    fn what_is_written_is_read(
+    fn written_records_are_read(
         generated in prop::collection::vec(generated(), 0..300),
         group_rows in 1..150_usize,
         has_dictionary: bool,
@@ -97,7 +97,7 @@ proptest! {
                     .flatten()
                     .map(|(key, (value, _))| (key.clone(), value.clone()))
                     .collect();
-                // NaN is not equal to itself, and its text is.
+                // NaN is not equal to itself, but its text is.
                 prop_assert_eq!(format!("{:?}", record.metadata), format!("{metadata:?}"));
                 let Vector::Present { embedding, .. } = &record.vector else { panic!("{record:?}") };
                 let bits = |components: &[f32]| {

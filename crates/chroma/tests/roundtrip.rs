@@ -1,4 +1,4 @@
-//! Whatever clients did to a directory, what is left of it is read back identical.
+//! After any history of operations, the remaining records are read back identically.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ fn check(history: &History) -> Result<(), TestCaseError> {
     let directory = PersistDirectory::open(temporary.path()).unwrap();
     prop_assert_eq!(directory.warnings(), &[]);
     prop_assert_eq!(directory.collections().len(), wanted.len());
-    // Their names are in the order of their numbers.
+    // The order of names is that of their numbers.
     for (number, (collection, wanted)) in directory.collections().iter().zip(wanted).enumerate() {
         prop_assert_eq!(collection.space, history.collections[number].space);
         let (records, report) = read(&directory, collection);
@@ -44,7 +44,7 @@ fn check(history: &History) -> Result<(), TestCaseError> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: count(128, 2_000), ..ProptestConfig::default() })]
     #[test]
-    fn what_clients_wrote_is_read(history in history()) {
+    fn remaining_records_are_read(history in history()) {
         check(&history)?;
     }
 }

@@ -1,4 +1,4 @@
-//! An index that has lost its list of ids gives back what is certain, and nothing else.
+//! An index that has lost its list of ids is salvaged only where the match is certain.
 
 use std::{fs, path::PathBuf};
 
@@ -11,7 +11,7 @@ use crate::{
     golden::{read, ulps},
 };
 
-/// The `thresh` scenario: 1330 records of which about 1000 were flushed, then five deleted or changed.
+/// The `thresh` scenario: 1330 records of which about 1000 were flushed, then five were deleted or changed.
 fn thresh(version: &str) -> Option<(TempDir, PathBuf, PathBuf)> {
     let fixture = unpack(&format!("{version}-thresh"))?;
     let directory = fixture.path().join("thresh");
@@ -31,7 +31,7 @@ fn read_thresh(directory: &std::path::Path) -> (Vec<Record>, ReadReport) {
 fn check(directory: &std::path::Path, expected: Expect) {
     let (records, report) = read_thresh(directory);
     let ReadReport { from_log, from_hnsw, salvaged, missing, warnings, .. } = report;
-    // The segment's id is another in each archive.
+    // The segment's id differs between archives.
     let warning = |warning: &chroma::Warning| {
         let message = warning.message.split('`').enumerate();
         let words: Vec<_> =
@@ -58,7 +58,7 @@ fn check(directory: &std::path::Path, expected: Expect) {
 }
 
 #[test]
-fn order_of_1_x_gives_back_every_vector_though_records_were_deleted_since() {
+fn index_of_1_x_is_salvaged_completely_despite_later_deletions() {
     for version in ["1.0.20", "1.5.9"] {
         let Some((_fixture, directory, segment)) = thresh(version) else { return };
         fs::remove_file(segment.join("index_metadata.pickle")).unwrap();
@@ -66,26 +66,26 @@ fn order_of_1_x_gives_back_every_vector_though_records_were_deleted_since() {
             &directory,
             expect![[r#"
             281 log, 0 hnsw, 1046 salvaged, 0 missing
-            index_salvaged: the index `…` is lost: expected `index_metadata.pickle`, found none; 1048 vectors were matched to their ids by the order of both"#]],
+            index_salvaged: the index `…` is lost: expected `index_metadata.pickle`, found none; 1048 vectors were matched to their ids by insertion order"#]],
         );
     }
 }
 
 #[test]
-fn order_of_0_x_gives_back_nothing() {
+fn index_of_0_x_is_not_salvaged() {
     let Some((_fixture, directory, segment)) = thresh("0.6.3") else { return };
     fs::remove_file(segment.join("index_metadata.pickle")).unwrap();
     check(
         &directory,
         expect![[r#"
         330 log, 0 hnsw, 0 salvaged, 997 missing
-        index_lost: the index `…` is lost: expected `index_metadata.pickle`, found none; only vectors in the log are left, since nothing can be salvaged: Chroma < 1.0 wrote to it, which labels vectors in no order
+        index_lost: the index `…` is lost: expected `index_metadata.pickle`, found none; only vectors in the log are available, because salvage failed: it was written by Chroma < 1.0, which does not label vectors in insertion order
         vector_missing: 997 records have no vector: `id2`, `id3`, `id4`, …"#]],
     );
 }
 
 #[test]
-fn torn_list_gives_back_what_it_still_says() {
+fn torn_list_of_0_x_is_salvaged_as_far_as_it_is_readable() {
     let Some((_fixture, directory, segment)) = thresh("0.6.3") else { return };
     let pickle = segment.join("index_metadata.pickle");
     let whole = fs::read(&pickle).unwrap();
@@ -94,13 +94,13 @@ fn torn_list_gives_back_what_it_still_says() {
         &directory,
         expect![[r#"
         330 log, 0 hnsw, 582 salvaged, 415 missing
-        index_salvaged: the index `…` is lost: failed to decode `index_metadata.pickle`: failed to unpickle: expected more bytes, found the end at byte 6210 of the pickle; 584 vectors were found by what is left of the list of ids
+        index_salvaged: the index `…` is lost: failed to decode `index_metadata.pickle`: failed to unpickle: expected more bytes, found the end at byte 6210 of the pickle; 584 vectors were found by the readable part of the list of ids
         vector_missing: 415 records have no vector: `id501`, `id502`, `id505`, …"#]],
     );
 }
 
 #[test]
-fn torn_list_of_1_x_is_completed_by_the_order() {
+fn torn_list_of_1_x_is_completed_by_insertion_order() {
     let Some((_fixture, directory, segment)) = thresh("1.5.9") else { return };
     let pickle = segment.join("index_metadata.pickle");
     let whole = fs::read(&pickle).unwrap();
@@ -112,10 +112,10 @@ fn torn_list_of_1_x_is_completed_by_the_order() {
 }
 
 #[test]
-fn missing_elements_or_witnesses_leave_a_doubt() {
+fn ambiguous_index_is_not_salvaged() {
     let Some((_fixture, directory, segment)) = thresh("1.5.9") else { return };
     fs::remove_file(segment.join("index_metadata.pickle")).unwrap();
-    // Two flushed records were deleted since, and the log's last flushed row tells which: without it, nothing does.
+    // Two flushed records were deleted later, and only the log's last flushed row shows which.
     let connection = rusqlite::Connection::open(directory.join("chroma.sqlite3")).unwrap();
     connection.execute("delete from embeddings_queue where seq_id = 1050", []).unwrap();
     drop(connection);
@@ -123,7 +123,7 @@ fn missing_elements_or_witnesses_leave_a_doubt() {
         &directory,
         expect![[r#"
         280 log, 0 hnsw, 0 salvaged, 1047 missing
-        index_lost: the index `…` is lost: expected `index_metadata.pickle`, found none; only vectors in the log are left, since nothing can be salvaged: records were deleted since it was flushed, and the log has no vector left that tells which
+        index_lost: the index `…` is lost: expected `index_metadata.pickle`, found none; only vectors in the log are available, because salvage failed: records were deleted after the flush, and no vector in the log shows which
         vector_missing: 1047 records have no vector: `id2`, `id3`, `id4`, …"#]],
     );
     let level0 = segment.join("data_level0.bin");
@@ -133,7 +133,7 @@ fn missing_elements_or_witnesses_leave_a_doubt() {
         &directory,
         expect![[r#"
         280 log, 0 hnsw, 0 salvaged, 1047 missing
-        index_lost: the index `…` is lost: expected `index_metadata.pickle`, found none; only vectors in the log are left, since nothing can be salvaged: its vectors cannot be read: expected 1050 elements in `data_level0.bin`, found 52
+        index_lost: the index `…` is lost: expected `index_metadata.pickle`, found none; only vectors in the log are available, because salvage failed: its vectors cannot be read: expected 1050 elements in `data_level0.bin`, found 52
         vector_missing: 1047 records have no vector: `id2`, `id3`, `id4`, …"#]],
     );
 }

@@ -1,4 +1,4 @@
-//! Reading leaves a directory as it was, whatever its path and state.
+//! Reading does not change a directory, for any path and state.
 
 use std::{fs, path::Path};
 
@@ -38,12 +38,12 @@ fn database_in_wal_mode_is_read_from_a_copy() {
     let database = small.join("chroma.sqlite3");
     let connection = Connection::open(&database).unwrap();
     connection.execute_batch("pragma journal_mode = wal").unwrap();
-    // Closed: the mode stays in the header and no sidecar is left.
+    // Closed: the mode stays in the header, and no other file remains.
     drop(connection);
     let before = contents(&small);
     assert_eq!(read_all(&small), records);
     assert!(contents(&small) == before);
-    // A writer that was killed: its commits are in `-wal` alone.
+    // A killed writer: its commits are only in `-wal`.
     let connection = Connection::open(&database).unwrap();
     connection
         .execute_batch(
@@ -61,7 +61,7 @@ fn database_in_wal_mode_is_read_from_a_copy() {
 }
 
 #[test]
-fn path_may_have_any_characters() {
+fn path_may_contain_any_characters() {
     let fixture = unpack("small-1.5.9").unwrap();
     let small = fixture.path().join("small");
     let records = read_all(&small);
@@ -73,7 +73,7 @@ fn path_may_have_any_characters() {
 }
 
 #[test]
-fn what_is_no_directory_of_chroma_says_so() {
+fn other_directories_and_files_are_an_error() {
     let empty = tempfile::TempDir::new().unwrap();
     assert!(matches!(PersistDirectory::open(empty.path()), Err(Error::NoDatabase { .. })));
     assert!(matches!(PersistDirectory::open(&empty.path().join("absent")), Err(Error::NoDatabase { .. })));
@@ -90,7 +90,7 @@ fn what_is_no_directory_of_chroma_says_so() {
 }
 
 #[test]
-fn collection_of_another_directory_is_refused() {
+fn collection_of_another_directory_is_rejected() {
     let [one, other] = ["small-0.5.23", "small-1.5.9"].map(|archive| unpack(archive).unwrap());
     let [one, other] =
         [one, other].map(|fixture| PersistDirectory::open(&fixture.path().join("small")).unwrap());

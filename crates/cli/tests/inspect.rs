@@ -98,8 +98,8 @@ fn directories_of_many_kinds_are_described() {
               metadata: hnsw:batch_size=10, hnsw:sync_threshold=20
             cfg_conflict        ip        8       25    6    19        0
               metadata: hnsw:space="cosine"
-              warning: space_conflict: the collection's metadata say `cosine`, the index is
-                built for `ip`; `ip` counts
+              warning: space_conflict: the collection's metadata declares `cosine`, but the
+                index was built for `ip`; using `ip`
             cfg_cos             cosine    8       45    6    39        0
             cfg_spann           cosine    8       25   25     0        0
             cos_partial         cosine    8       54    1    53        0
@@ -153,7 +153,7 @@ fn directories_of_many_kinds_are_described() {
             kill_two    l2      384        3    3     0        0
 
             warning: journal_recovered: the database was left in the middle of a transaction
-              or is in WAL mode; a private copy is read
+              or is in WAL mode; reading a private copy
 
             Vectors stored only in a cosine index: 17, within 2 ulp of what was sent.
             All 39 records can be read exactly, each with its vector.
@@ -192,8 +192,8 @@ fn lost_index_ends_in_exit_code_3() {
             thresh_cos  cosine   16    1,327  281     0    1,046
               metadata: hnsw:space="cosine"
               warning: index_lost: the index `d24aee4e-5297-42e3-9b1b-a330ea9ded88` is lost:
-                expected its directory, found none; only vectors in the log are left, since
-                nothing can be salvaged: its vectors cannot be read: expected its directory,
+                expected its directory, found none; only vectors in the log are available,
+                because salvage failed: its vectors cannot be read: expected its directory,
                 found none
               warning: vector_missing: 1046 records have no vector: `id2`, `id3`, `id4`, …
 
@@ -281,11 +281,11 @@ fn control_characters_in_names_and_metadata_are_escaped() {
                 b",
                 hnsw:space="ip\u001b[2J\u009b31m\r\n\u202e評価の指標、とても長い名前のコレクション"
               warning: configuration_unreadable: failed to parse `config_json_str`: expected
-                a value at byte 0 of the JSON text; the distance space is taken from
-                elsewhere
-              warning: space_conflict: the collection's metadata say
+                a value at byte 0 of the JSON text; the distance space is read from another
+                source
+              warning: space_conflict: the collection's metadata declares
                 `ip\u{1b}[2J\u{9b}31m\r\n\u{202e}評価の指標、とても長い名前のコレクション`,
-                the index is built for `l2`; `l2` counts
+                but the index was built for `l2`; using `l2`
 
             All 24 records can be read exactly, each with its vector.
         "#]],

@@ -23,42 +23,42 @@ use crate::{
 
 const HNSW_TYPE: &str = "urn:chroma:segment/vector/hnsw-local-persisted";
 
-/// A collection, and what of the database is its own.
+/// A collection and its segments.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct StoredCollection {
     pub(crate) collection: Collection,
-    /// The id as stored, which is what other tables refer to.
+    /// The stored id, to which other tables refer.
     pub(crate) key: String,
     pub(crate) metadata_segment: Option<MetadataSegment>,
     pub(crate) vector_segment: Option<VectorSegment>,
     pub(crate) shape: Shape,
     /// Whether Chroma ≥ 1.0 created it.
-    pub(crate) is_born_in_1_x: bool,
+    pub(crate) created_by_1_x: bool,
 }
 
-/// The segment that has the records.
+/// The segment with the records.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct MetadataSegment {
     pub(crate) key: Box<[u8]>,
-    /// The last log row it has absorbed.
+    /// Sequence number of the last log row applied to it.
     pub(crate) mark: Option<i64>,
 }
 
-/// The segment that has the index.
+/// The segment with the index.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct VectorSegment {
     pub(crate) id: Uuid,
-    /// The last log row that was flushed, where `max_seq_id` says it.
+    /// Sequence number of the last flushed log row, from `max_seq_id`.
     pub(crate) mark: Option<i64>,
 }
 
-/// The catalog, and which segments are somebody's.
+/// The catalog of collections.
 pub(crate) struct Catalog {
     pub(crate) collections: Vec<StoredCollection>,
     pub(crate) warnings: Vec<Warning>,
 }
 
-/// The tables around `collections`, by the key that refers to them.
+/// The tables that `collections` refers to, by their keys.
 struct Tables {
     databases: Option<HashMap<String, (String, String)>>,
     segments: HashMap<String, Vec<SegmentRow>>,
@@ -66,7 +66,7 @@ struct Tables {
     marks: HashMap<String, Result<i64, String>>,
     metadata: HashMap<String, Metadata>,
     /// Whether Chroma ≥ 1.0 created the directory.
-    is_born_in_1_x: bool,
+    created_by_1_x: bool,
 }
 
 struct SegmentRow {
@@ -87,7 +87,7 @@ pub(crate) fn read(snapshot: &Snapshot) -> Result<Catalog, Error> {
             None => catalog.warnings.push(Warning::new(
                 WarningCode::CollectionUnreadable,
                 format!(
-                    "expected the id of collection `{}` to be a UUID of its own, found `{key}`; it is skipped",
+                    "expected a unique UUID as the id of collection `{}`, found `{key}`; skipping the collection",
                     string(row, 1)?
                 ),
             )),
@@ -115,7 +115,7 @@ impl Tables {
         })?;
         let mut spaces = HashMap::new();
         each_row(snapshot, "the segments' settings", statements::SEGMENT_SPACES, |row| {
-            // Not in the statement, which then might look for it in circles.
+            // Not a condition of the statement: SQLite might then use an index, which a damaged file can make circular.
             if row.get_ref(2)? == ValueRef::Text(b"hnsw:space") {
                 spaces.insert(string(row, 0)?, string(row, 1)?);
             }
@@ -136,15 +136,15 @@ impl Tables {
             }
             Ok(())
         })?;
-        let mut is_born_in_1_x = false;
+        let mut created_by_1_x = false;
         if snapshot.schema.has_column("migrations", "dir") {
-            // The older ones start with the log, in every version that was looked at.
+            // In all examined older versions, the log's migration is the first.
             each_row(snapshot, "the migrations", statements::FIRST_MIGRATION, |row| {
-                is_born_in_1_x = string(row, 0)? == "sysdb";
+                created_by_1_x = string(row, 0)? == "sysdb";
                 Ok(())
             })?;
         }
-        Ok(Self { databases, segments, spaces, marks, metadata, is_born_in_1_x })
+        Ok(Self { databases, segments, spaces, marks, metadata, created_by_1_x })
     }
 
     fn collection(&mut self, id: Uuid, key: String, row: &Row<'_>) -> rusqlite::Result<StoredCollection> {
@@ -180,9 +180,9 @@ impl Tables {
             _ => None,
         };
         let shape = Shape { normalisation, dimension };
-        let is_born_in_1_x = has_schema || self.is_born_in_1_x;
+        let created_by_1_x = has_schema || self.created_by_1_x;
         let collection = Collection { id, tenant, database, name, space, dimension, metadata, warnings };
-        Ok(StoredCollection { collection, key, metadata_segment, vector_segment, shape, is_born_in_1_x })
+        Ok(StoredCollection { collection, key, metadata_segment, vector_segment, shape, created_by_1_x })
     }
 
     fn database(&self, id: &str, warnings: &mut Vec<Warning>) -> (String, String) {
@@ -190,8 +190,7 @@ impl Tables {
             None => (DEFAULT_DATABASE.to_owned(), DEFAULT_TENANT.to_owned()),
             Some(Some(database)) => database.clone(),
             Some(None) => {
-                let message =
-                    format!("its database `{id}` is not in `databases`; the id stands for its name");
+                let message = format!("its database `{id}` is not in `databases`; using the id as its name");
                 warnings.push(Warning::new(WarningCode::DatabaseUnknown, message));
                 (id.to_owned(), DEFAULT_TENANT.to_owned())
             }
@@ -199,7 +198,7 @@ impl Tables {
     }
 
     fn vector_segment(&self, segment: &SegmentRow, warnings: &mut Vec<Warning>) -> Option<VectorSegment> {
-        // The id names a directory, so nothing but a UUID as Chroma writes it may pass.
+        // The id is used as a directory name, so only a UUID in Chroma's format is accepted.
         let id = Uuid::try_parse(&segment.id).ok().filter(|id| id.hyphenated().to_string() == segment.id);
         if id.is_none() {
             let message =
@@ -213,7 +212,7 @@ impl Tables {
         match self.marks.get(segment)? {
             Ok(mark) => Some(*mark),
             Err(error) => {
-                let message = format!("the mark of its {scope} segment is treated as absent: {error}");
+                let message = format!("ignoring `max_seq_id` of its {scope} segment: {error}");
                 warnings.push(Warning::new(WarningCode::MarkUnreadable, message));
                 None
             }
@@ -221,7 +220,7 @@ impl Tables {
     }
 }
 
-/// The segment of a scope, which a healthy collection has exactly one of.
+/// The segment of a scope. A healthy collection has exactly one.
 fn only<'s>(segments: &'s [SegmentRow], scope: &str, warnings: &mut Vec<Warning>) -> Option<&'s SegmentRow> {
     let of_scope = || segments.iter().filter(|segment| segment.scope == scope);
     let chosen = of_scope().find(|segment| segment.kind == HNSW_TYPE).or_else(|| of_scope().next());
@@ -231,7 +230,7 @@ fn only<'s>(segments: &'s [SegmentRow], scope: &str, warnings: &mut Vec<Warning>
             warnings.push(Warning::new(WarningCode::SegmentMissing, message));
         }
         (Some(segment), 2..) => {
-            let message = format!("it has more than one {scope} segment; `{}` is read", segment.id);
+            let message = format!("it has more than one {scope} segment; reading `{}`", segment.id);
             warnings.push(Warning::new(WarningCode::SegmentAmbiguous, message));
         }
         _ => {}
@@ -239,7 +238,7 @@ fn only<'s>(segments: &'s [SegmentRow], scope: &str, warnings: &mut Vec<Warning>
     chosen
 }
 
-/// Runs a statement without parameters.
+/// Executes a statement without parameters.
 fn each_row(
     snapshot: &Snapshot,
     subject: &'static str,

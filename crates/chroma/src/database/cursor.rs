@@ -1,13 +1,13 @@
-//! Walks a metadata table in step with the table of records.
+//! Merge join of a metadata table with the table of records.
 
 use rusqlite::{Row, Rows, fallible_streaming_iterator::FallibleStreamingIterator as _, types::ValueRef};
 
 use super::snapshot::RowLimit;
 
-/// Rows of a metadata table beside the rows of `embeddings`, both ordered by id.
+/// Rows of a metadata table next to the rows of `embeddings`, both ordered by id.
 pub(crate) struct Cursor<'s> {
     rows: Rows<'s>,
-    /// Id of the row that is next.
+    /// Id of the next row.
     next: Option<i64>,
     row_limit: RowLimit,
 }
@@ -25,7 +25,7 @@ impl MetadataRow<'_, '_> {
 
     /// String, int, float, bool.
     pub(crate) fn cell(&self, column: usize) -> ValueRef<'_> {
-        // The statement has six columns; `get_ref` fails for none of them.
+        // The statement has six columns, so `get_ref` succeeds for each.
         self.0.get_ref(2 + column).unwrap_or(ValueRef::Null)
     }
 }
@@ -44,7 +44,7 @@ impl<'s> Cursor<'s> {
         Ok(())
     }
 
-    /// Hands over the rows of `id` and steps over those before it.
+    /// Visits the rows of `id`, and skips those before it.
     pub(crate) fn take(
         &mut self,
         id: i64,

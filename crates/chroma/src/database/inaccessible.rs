@@ -1,4 +1,4 @@
-//! Files of an index that are there and that the system does not let us read: no sign that a vector is lost.
+//! Index files that exist but cannot be accessed. This does not mean that a vector is lost.
 
 use std::{fs::FileType, io};
 
@@ -10,13 +10,13 @@ use crate::{
     hnsw::{self, Inaccessible, IndexError},
 };
 
-/// Why files of the index `segment` that are there cannot be looked at.
+/// The error for existing but inaccessible files of the index `segment`.
 pub(super) fn unreadable(database: &Database, segment: Uuid, error: &IndexError) -> Error {
     let Inaccessible { file, code } = error.inaccessible().unwrap_or(Inaccessible { file: None, code: None });
     inaccessible(database, segment, file, code)
 }
 
-/// The error of a `file` of the index `segment`, or its folder, that the system refused with `code`.
+/// The error for a `file` of the index `segment`, or for its directory, that failed with the system's `code`.
 fn inaccessible(database: &Database, segment: Uuid, file: Option<&'static str>, code: Option<i32>) -> Error {
     let mut path = database.path.join(segment.hyphenated().to_string());
     path.extend(file);
@@ -33,8 +33,8 @@ fn inaccessible(database: &Database, segment: Uuid, file: Option<&'static str>, 
     }
 }
 
-/// Fails with an error of the operating system, which is no sign that a vector is lost.
-pub(super) fn refuse_inaccessible(
+/// Returns operating system errors as errors, since they do not mean that a vector is lost.
+pub(super) fn fail_if_inaccessible(
     database: &Database,
     stored: &StoredCollection,
     error: &io::Error,

@@ -1,8 +1,8 @@
-//! The index of the collection that is read, beside a writer who may be flushing it.
+//! The index of a collection, read while a writer may be flushing it.
 //!
-//! SQLite's locks do not cover the index files (FORMAT §11). So their sizes and times are looked at before and
-//! after they are loaded, and again after each batch of vectors; what was read across a change is read anew.
-//! A newer index than the database's snapshot is no harm: the log repeats what it has absorbed.
+//! SQLite's locks do not cover the index files (FORMAT §11). So their sizes and times are compared before and after
+//! loading, and again after each batch of vectors; if they changed, the read is repeated. An index newer than the
+//! database's snapshot is harmless: the log contains the same rows.
 
 use std::{
     thread,
@@ -25,35 +25,35 @@ use crate::{
     warning::{Tally, Warning, WarningCode},
 };
 
-/// How long a writer that does not rest is waited for. The snapshot keeps Chroma from committing, so that it comes
-/// to rest once it has written the files of its last commit.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for an active writer. The snapshot keeps Chroma from committing, so that it becomes idle once it
+/// has written the files of its last commit.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// File times have the granularity of the kernel's tick, 10 ms at most: a file that was written a moment ago may be
-/// written again without its time changing. Files younger than this are left to rest first.
-const RACY: Duration = Duration::from_millis(25);
+/// File times have the granularity of the kernel's tick, 10 ms at most, so a second write shortly after the first may
+/// not change the time. Wait until files are older than this.
+const MIN_STABLE_AGE: Duration = Duration::from_millis(25);
 
-/// A file that is empty or cut and this young is being written.
-const YOUNG: Duration = Duration::from_millis(500);
+/// A file that is empty or truncated and this recent is assumed to be still being written.
+const RECENTLY_WRITTEN: Duration = Duration::from_millis(500);
 
-const PAUSE: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What is known of a collection's index.
+/// The loaded index of a collection.
 pub(crate) struct SegmentIndex {
     pub(crate) index: Option<Index>,
     /// Whether it was flushed and cannot be read.
     pub(crate) is_lost: bool,
-    /// The last log row that it has absorbed; −1 if none.
+    /// Sequence number of the last log row in the index; −1 if none.
     pub(crate) mark: i64,
-    /// The file of vectors as it was when its index was loaded.
+    /// Size and time of the file of vectors when the index was loaded.
     stamp: Option<(u64, SystemTime)>,
-    /// Why it is lost, and what is left of its list of ids.
+    /// Why it is lost, and the readable part of its list of ids.
     loss: Option<(IndexError, Labels)>,
 }
 
 impl SegmentIndex {
-    /// Loads the index of a collection, if it has one. What is odd about it goes to `warnings` and `tally`. An index
-    /// that we are not let see is an error: it is not lost.
+    /// Loads the index of a collection, if it has one. Problems go to `warnings` and `tally`. An index that cannot be
+    /// accessed is an error, since it is not lost.
     pub(crate) fn load(
         database: &Database,
         stored: &StoredCollection,
@@ -64,7 +64,7 @@ impl SegmentIndex {
         let Some(segment) = &stored.vector_segment else { return Ok(this) };
         let is_flushed = segment.mark.is_some();
         let load = || hnsw::load(&database.root, segment.id, stored.shape, is_flushed);
-        match while_files_rest(database, segment.id, load) {
+        match load_consistently(database, segment.id, load) {
             Load::NeverFlushed => {}
             Load::Unreadable(error) => return Err(inaccessible::unreadable(database, segment.id, &error)),
             Load::Lost(error, remains) => {
@@ -72,8 +72,8 @@ impl SegmentIndex {
                 this.loss = Some((error, remains));
             }
             Load::Loaded(index) => {
-                warn_of_faults(&index, warnings, tally);
-                // The row wins: an upgraded directory keeps a stale number in the pickle (FORMAT §5).
+                warn_about_faults(&index, warnings, tally);
+                // The row takes precedence: an upgraded directory keeps a stale number in the pickle (FORMAT §5).
                 this.mark = segment.mark.or(index.max_seq_id).unwrap_or(-1);
                 this.set(index);
             }
@@ -86,8 +86,8 @@ impl SegmentIndex {
         Self { index: None, is_lost: true, mark: -1, stamp: None, loss: None }
     }
 
-    /// Salvages what it can of a lost index, given what the log says, and tells about the loss. Whether there is
-    /// an index now.
+    /// Salvages a lost index as far as the log allows, and warns about the loss. Returns whether there is an index
+    /// now.
     pub(crate) fn salvage(
         &mut self,
         database: &Database,
@@ -109,7 +109,7 @@ impl SegmentIndex {
             }
             Err(refusal) => {
                 let message = format!(
-                    "{cause}; only vectors in the log are left, since nothing can be salvaged: {}",
+                    "{cause}; only vectors in the log are available, because salvage failed: {}",
                     chain(&refusal)
                 );
                 (WarningCode::IndexLost, message)
@@ -119,47 +119,47 @@ impl SegmentIndex {
         Ok(self.index.is_some())
     }
 
-    /// Takes an index in the place of what there was.
+    /// Replaces the index.
     fn set(&mut self, index: Index) {
         self.is_lost = false;
         self.stamp = index.stamp();
         self.index = Some(index);
     }
 
-    /// Whether it may have had a vector of this id, which it has not now.
+    /// Whether it may have had a vector of this id that it has no longer.
     pub(crate) fn has_lost(&self, id: &[u8]) -> bool {
         self.is_lost
             || self.index.as_ref().is_some_and(|index| index.is_salvaged() || index.is_unreachable(id))
     }
 
-    /// Whether a writer has touched the file of vectors since it was loaded.
+    /// Whether a writer has changed the file of vectors since it was loaded.
     pub(crate) fn has_changed(&self) -> bool {
         self.index.as_ref().is_some_and(|index| index.stamp() != self.stamp)
     }
 }
 
-/// Loads until no file of the segment changed meanwhile.
-fn while_files_rest(database: &Database, segment: Uuid, load: impl Fn() -> Load) -> Load {
+/// Loads until no file of the segment changed during the load.
+fn load_consistently(database: &Database, segment: Uuid, load: impl Fn() -> Load) -> Load {
     let started = Instant::now();
     loop {
         let before = hnsw::stamp(&database.path, segment);
-        if !before.is_younger_than(RACY) {
+        if !before.is_younger_than(MIN_STABLE_AGE) {
             let loaded = load();
             if matches!(loaded, Load::Unreadable(_)) {
                 return loaded;
             }
-            let is_torn = matches!(loaded, Load::Lost(..)) && before.is_younger_than(YOUNG);
+            let is_torn = matches!(loaded, Load::Lost(..)) && before.is_younger_than(RECENTLY_WRITTEN);
             if !is_torn && hnsw::stamp(&database.path, segment) == before {
                 return loaded;
             }
-            if is_torn && started.elapsed() > YOUNG {
+            if is_torn && started.elapsed() > RECENTLY_WRITTEN {
                 return loaded;
             }
         }
-        if started.elapsed() > PATIENCE {
-            return Load::Lost(IndexError::Unstable { waited: PATIENCE }, Labels::default());
+        if started.elapsed() > MAX_WAIT {
+            return Load::Lost(IndexError::Unstable { waited: MAX_WAIT }, Labels::default());
         }
-        thread::sleep(PAUSE);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -168,10 +168,10 @@ fn chain(error: &dyn std::error::Error) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-fn warn_of_faults(index: &Index, warnings: &mut Vec<Warning>, tally: &mut Tally) {
+fn warn_about_faults(index: &Index, warnings: &mut Vec<Warning>, tally: &mut Tally) {
     let faults = &index.faults;
     for id in index.unreachable_ids() {
-        tally.add(WarningCode::IndexTruncated, "ids of the index have no vector in its files", &id);
+        tally.add(WarningCode::IndexTruncated, "ids in the index have no vector in its files", &id);
     }
     if faults.deleted_but_mapped > 0 {
         let message = format!("{} live elements of the index are marked deleted", faults.deleted_but_mapped);
@@ -182,11 +182,12 @@ fn warn_of_faults(index: &Index, warnings: &mut Vec<Warning>, tally: &mut Tally)
         warnings.push(Warning::new(WarningCode::IndexInconsistent, message));
     }
     if faults.no_header {
-        let message = "`header.bin` is lost; the layout of the index was worked out from its labels";
+        let message =
+            "`header.bin` is missing or damaged; the layout of the index was inferred from its labels";
         warnings.push(Warning::new(WarningCode::IndexSalvaged, message));
     }
     if faults.no_lengths {
-        let message = "expected `length.bin` beside the unit vectors of the index, found none";
+        let message = "expected `length.bin` with the lengths of the unit vectors in the index, found none";
         warnings.push(Warning::new(WarningCode::IndexTruncated, message));
     }
     if faults.not_unit_vectors {

@@ -1,5 +1,5 @@
-//! The write-ahead log `embeddings_queue` of one collection: which row has which id's vector, and which rows the
-//! metadata segment has not absorbed (FORMAT §4, §12 step 5). Holds positions, never vectors or documents.
+//! The write-ahead log `embeddings_queue` of one collection: which row has the vector of each id, and which rows are
+//! not applied to the metadata segment (FORMAT §4, §12 step 5). Holds sequence numbers, never vectors or documents.
 
 use std::cmp::Ordering;
 
@@ -14,7 +14,7 @@ use crate::{
     warning::{Tally, WarningCode},
 };
 
-/// What a log row does.
+/// The operation of a log row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Operation {
     Add,
@@ -32,26 +32,26 @@ pub(crate) struct LogRow<'r> {
     pub(crate) has_vector: bool,
 }
 
-/// Whether a row took effect. An ADD does nothing if the id existed, and the log, whose beginning may be purged,
-/// does not always tell; the record's own row may.
+/// Whether a row took effect. An ADD of an existing id has no effect. The log, whose beginning may be purged, does not
+/// always show whether the id existed; the record's own row may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     Certain,
     Uncertain,
-    /// It did nothing: the record was last changed before it.
-    Refuted,
+    /// It had no effect: the last change of the record is older.
+    NoEffect,
 }
 
-/// The newest that the log says about an id's vector.
+/// The latest state of an id's vector according to the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogVector {
     /// The id was deleted.
     Deleted,
-    /// This row has it.
+    /// This row has the vector.
     Row { seq_id: i64, operation: Operation, effect: Effect },
 }
 
-/// A row that the metadata segment has not absorbed.
+/// A row that is not applied to the metadata segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Unapplied {
     /// The number of its id.
@@ -60,26 +60,26 @@ pub(crate) struct Unapplied {
     pub(crate) operation: Operation,
 }
 
-/// What the log says about the ids of a collection. A million UUIDs take some 45 MB.
+/// The state of a collection's ids according to the log. A million UUIDs take some 45 MB.
 #[derive(Debug, Default)]
 pub(crate) struct LogIndex {
     ids: IdTable,
     /// By the number of the id.
     vectors: Vec<Option<LogVector>>,
-    /// By the number of the id, as far as there are any: the last ADD with a vector that was passed over because
-    /// the id seemed to exist; −1 if none.
-    passed_over: Vec<i64>,
-    /// The numbers of the ids of which a record was met.
-    met: Bits,
-    /// By id and sequence number.
+    /// By the number of the id, possibly shorter than the list of ids: the last ADD with a vector that was ignored
+    /// because the id seemed to exist; −1 if none.
+    ignored_adds: Vec<i64>,
+    /// The numbers of the ids whose record was read.
+    seen: Bits,
+    /// Ordered by id and sequence number.
     unapplied: Vec<Unapplied>,
 }
 
-/// What must be known of both segments to judge the log's rows.
+/// The state of both segments, which determines the effect of the log's rows.
 pub(crate) struct Segments<'f> {
-    /// The last row that the metadata segment has absorbed; −1 if none.
+    /// Sequence number of the last row applied to the metadata segment; −1 if none.
     pub(crate) metadata_mark: i64,
-    /// The last row that the index has absorbed; −1 if none.
+    /// Sequence number of the last row in the index; −1 if none.
     pub(crate) index_mark: i64,
     /// Whether the index was flushed and cannot be read.
     pub(crate) index_is_lost: bool,
@@ -87,7 +87,7 @@ pub(crate) struct Segments<'f> {
     pub(crate) index_contains: &'f dyn Fn(&[u8]) -> bool,
 }
 
-/// Walks all rows of the collection. Rows beyond the metadata mark are noted as unapplied.
+/// Scans all rows of the collection. Rows beyond the metadata mark are recorded as unapplied.
 pub(crate) fn index(
     snapshot: &Snapshot,
     collection: &str,
@@ -95,7 +95,7 @@ pub(crate) fn index(
     segments: &Segments<'_>,
     tally: &mut Tally,
 ) -> Result<LogIndex, Error> {
-    let LogIndex { mut ids, mut vectors, mut passed_over, mut unapplied, met } = LogIndex::default();
+    let LogIndex { mut ids, mut vectors, mut ignored_adds, mut unapplied, seen } = LogIndex::default();
     scan(snapshot, collection, runs.ranges.iter().copied(), tally, |row| {
         let number = ids.insert(row.id);
         if number == vectors.len() {
@@ -104,11 +104,11 @@ pub(crate) fn index(
         let Some(vector) = vectors.get_mut(number) else { return };
         let next = next(*vector, &row, segments);
         if row.operation == Operation::Add && row.has_vector && next == *vector {
-            if number >= passed_over.len() {
-                passed_over.resize(number + 1, -1);
+            if number >= ignored_adds.len() {
+                ignored_adds.resize(number + 1, -1);
             }
-            if let Some(passed_over) = passed_over.get_mut(number) {
-                *passed_over = row.seq_id;
+            if let Some(ignored_adds) = ignored_adds.get_mut(number) {
+                *ignored_adds = row.seq_id;
             }
         }
         *vector = next;
@@ -119,7 +119,7 @@ pub(crate) fn index(
         }
     })?;
     unapplied.sort_unstable();
-    Ok(LogIndex { ids, vectors, passed_over, met, unapplied })
+    Ok(LogIndex { ids, vectors, ignored_adds, seen, unapplied })
 }
 
 /// Visits the collection's rows in key ranges, ascending.
@@ -144,7 +144,7 @@ pub(crate) fn scan(
             let (ValueRef::Text(id) | ValueRef::Blob(id)) = row.get_ref(3).map_err(&error)? else {
                 tally.add(
                     WarningCode::LogRowUnreadable,
-                    "log rows without an id, at",
+                    "log rows have no id, at sequence numbers",
                     format!("{seq_id}").as_bytes(),
                 );
                 continue;
@@ -152,9 +152,13 @@ pub(crate) fn scan(
             let has_vector = row.get_ref(4).map_err(&error)? != ValueRef::Text(b"null");
             match Operation::decode(operation) {
                 Some(operation) => visit(LogRow { seq_id, operation, id, has_vector }),
-                // 4 is BackfillFn of the ≥ 1.5 sources, which no local Chroma writes.
+                // 4 is BackfillFn in the sources ≥ 1.5, which no local Chroma writes.
                 None if operation == ValueRef::Integer(4) => {}
-                None => tally.add(WarningCode::LogRowUnreadable, "log rows of an unknown operation, of", id),
+                None => tally.add(
+                    WarningCode::LogRowUnreadable,
+                    "log rows have an unknown operation, for ids",
+                    id,
+                ),
             }
         }
     }
@@ -179,30 +183,30 @@ pub(crate) fn exists_after(existed: bool, operations: impl IntoIterator<Item = O
 }
 
 impl LogIndex {
-    /// What the log says about an id, and its unapplied rows, ascending. The id counts as met from now on.
-    /// `changed` is the log row that its record names as its last change.
-    pub(crate) fn meet(&mut self, id: &[u8], changed: Option<i64>) -> (Option<LogVector>, &[Unapplied]) {
+    /// The state of an id in the log, and its unapplied rows, ascending. Marks the id as seen. `changed` is the log row
+    /// of the record's last change.
+    pub(crate) fn see(&mut self, id: &[u8], changed: Option<i64>) -> (Option<LogVector>, &[Unapplied]) {
         let Some(number) = self.ids.get(id) else { return (None, &[]) };
-        self.met.set(number, true);
-        let vector = self.settled(number, changed);
+        self.seen.set(number, true);
+        let vector = self.resolved_vector(number, changed);
         // Numbers of ids have 32 bits.
         let number = number as u32;
         let first = self.unapplied.partition_point(|row| row.number < number);
-        // Neither slice can be out of bounds: `first` is a partition point, `count` counts rows after it.
+        // Both slices are within bounds: `first` is a partition point, `count` counts rows after it.
         let rows = self.unapplied.get(first..).unwrap_or_default();
         let count = rows.iter().take_while(|row| row.number == number).count();
         (vector, rows.get(..count).unwrap_or_default())
     }
 
-    /// What the log says of an id's vector, where the record's last change decides what the log leaves open: an ADD
-    /// that takes effect makes the record and is its first change, so one after the last change did nothing.
-    fn settled(&self, number: usize, changed: Option<i64>) -> Option<LogVector> {
+    /// The state of an id's vector, where the record's last change resolves what is uncertain: an ADD that takes effect
+    /// creates the record and is its first change, so an ADD after the last change had no effect.
+    fn resolved_vector(&self, number: usize, changed: Option<i64>) -> Option<LogVector> {
         let add = |seq_id, effect| Some(LogVector::Row { seq_id, operation: Operation::Add, effect });
         let vector = self.vectors.get(number).copied().flatten();
-        let passed_over = self.passed_over.get(number).copied().unwrap_or(-1);
+        let ignored_adds = self.ignored_adds.get(number).copied().unwrap_or(-1);
         match (vector, changed) {
             (Some(LogVector::Row { seq_id, .. }), Some(changed))
-                if changed == passed_over && seq_id < changed =>
+                if changed == ignored_adds && seq_id < changed =>
             {
                 add(changed, Effect::Certain)
             }
@@ -212,7 +216,7 @@ impl LogIndex {
             ) => add(
                 seq_id,
                 match changed.cmp(&seq_id) {
-                    Ordering::Less => Effect::Refuted,
+                    Ordering::Less => Effect::NoEffect,
                     Ordering::Equal => Effect::Certain,
                     Ordering::Greater => Effect::Uncertain,
                 },
@@ -221,47 +225,47 @@ impl LogIndex {
         }
     }
 
-    /// The log rows that have the vectors of ids, given the last change of each record.
+    /// The log rows with the vectors of ids, given the last change of each record.
     pub(crate) fn vectors(
         &self,
         changed: impl Fn(&[u8]) -> Option<i64>,
     ) -> impl Iterator<Item = (IdText<'_>, i64, Effect)> {
         (0..self.ids.len()).filter_map(move |number| {
             let id = self.ids.id(number);
-            match self.settled(number, changed(&id))? {
+            match self.resolved_vector(number, changed(&id))? {
                 LogVector::Row { seq_id, effect, .. } => Some((id, seq_id, effect)),
                 LogVector::Deleted => None,
             }
         })
     }
 
-    /// Whether the log deletes an id for good.
-    pub(crate) fn says_deleted(&self, id: &[u8]) -> bool {
+    /// Whether the log ends with the deletion of the id.
+    pub(crate) fn is_deleted_in_log(&self, id: &[u8]) -> bool {
         let vector = self.ids.get(id).and_then(|number| self.vectors.get(number));
         vector.is_some_and(|vector| *vector == Some(LogVector::Deleted))
     }
 
-    /// Ids that have unapplied rows and were not met, in the order of their first row.
+    /// Ids with unapplied rows that were not seen, in the order of their first row.
     pub(crate) fn only_unapplied(&self) -> Vec<Box<[u8]>> {
         let mut first_rows: Vec<(i64, u32)> = self
             .unapplied
             .chunk_by(|a, b| a.number == b.number)
             .filter_map(|rows| rows.first().map(|row| (row.seq_id, row.number)))
-            .filter(|(_, number)| !self.met.get(*number as usize))
+            .filter(|(_, number)| !self.seen.get(*number as usize))
             .collect();
         first_rows.sort_unstable();
         first_rows.into_iter().map(|(_, number)| Box::from(&*self.ids.id(number as usize))).collect()
     }
 
-    /// Ids that were not met though the log has a row that makes them, in the order of the log.
-    pub(crate) fn unmet_claims(&self) -> impl Iterator<Item = IdText<'_>> {
+    /// Ids that were not seen although a row of the log creates them, in the order of the log.
+    pub(crate) fn unseen_records(&self) -> impl Iterator<Item = IdText<'_>> {
         let claims_record = |vector: &Option<LogVector>| match vector {
             Some(LogVector::Row { operation, .. }) => *operation != Operation::Update,
             Some(LogVector::Deleted) | None => false,
         };
         let vectors = self.vectors.iter().enumerate();
-        let unmet = vectors.filter(move |(number, vector)| !self.met.get(*number) && claims_record(vector));
-        unmet.map(|(number, _)| self.ids.id(number))
+        let unseen = vectors.filter(move |(number, vector)| !self.seen.get(*number) && claims_record(vector));
+        unseen.map(|(number, _)| self.ids.id(number))
     }
 }
 
@@ -278,13 +282,13 @@ impl Operation {
 }
 
 impl LogVector {
-    /// An UPDATE is the first that the log and the index know of this id, so it may have had nothing to update.
-    fn is_unfounded_update(self) -> bool {
+    /// Whether it is an UPDATE without earlier rows in log or index, so that the id may not have existed.
+    fn may_have_no_target(self) -> bool {
         matches!(self, Self::Row { operation: Operation::Update, effect: Effect::Uncertain, .. })
     }
 }
 
-/// What the log says after one more row.
+/// The state of an id after one more row.
 fn next(previous: Option<LogVector>, row: &LogRow<'_>, segments: &Segments<'_>) -> Option<LogVector> {
     let row_vector = |is_certain| {
         let effect = if is_certain { Effect::Certain } else { Effect::Uncertain };
@@ -297,7 +301,7 @@ fn next(previous: Option<LogVector>, row: &LogRow<'_>, segments: &Segments<'_>) 
         (Operation::Delete, _) => Some(LogVector::Deleted),
         (Operation::Upsert, _) => row_vector(true),
         (Operation::Update, Some(LogVector::Deleted)) => previous,
-        (Operation::Update, Some(vector)) => row_vector(!vector.is_unfounded_update()),
+        (Operation::Update, Some(vector)) => row_vector(!vector.may_have_no_target()),
         (Operation::Update, None) => row_vector((segments.index_contains)(row.id)),
         (Operation::Add, None) => {
             // A lost index may have had the id.
@@ -305,16 +309,16 @@ fn next(previous: Option<LogVector>, row: &LogRow<'_>, segments: &Segments<'_>) 
             row_vector(row.seq_id > segments.index_mark && is_new)
         }
         (Operation::Add, Some(LogVector::Deleted)) => row_vector(true),
-        // The index would know the id if it had existed before that UPDATE; a lost index knows nothing.
-        (Operation::Add, Some(vector)) if vector.is_unfounded_update() && !segments.index_is_lost => {
+        // The index would contain the id if it had existed before that UPDATE; this is unknown for a lost index.
+        (Operation::Add, Some(vector)) if vector.may_have_no_target() && !segments.index_is_lost => {
             row_vector(false)
         }
         (Operation::Add, Some(_)) => previous,
     }
 }
 
-/// The vector of a log row, by the statement [`statements::LOG_VECTOR`](super::statements::LOG_VECTOR); `None`
-/// if its bytes are none.
+/// The vector of a log row, by the statement [`statements::LOG_VECTOR`](super::statements::LOG_VECTOR); `None` if its
+/// bytes are invalid.
 pub(super) fn read_vector(
     snapshot: &Snapshot,
     statement: &mut Statement<'_>,
@@ -380,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn updates_count_unless_the_id_is_gone() {
+    fn updates_count_unless_the_id_was_deleted() {
         check("A1 U2", 9, true, expect!["2 certain"]);
         check("U2", 9, true, expect!["2 certain"]);
         check("U2", -1, false, expect!["2 uncertain"]);

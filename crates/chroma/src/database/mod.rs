@@ -1,4 +1,4 @@
-//! A persist directory of Chroma ≥ 0.4: `chroma.sqlite3` with records, metadata and log, and index files beside it.
+//! Persist directories of Chroma ≥ 0.4: `chroma.sqlite3` with records, metadata and log, and index files next to it.
 
 mod catalog;
 mod cursor;
@@ -44,22 +44,22 @@ use snapshot::{Snapshot, corrupt};
 /// The open database of a persist directory.
 pub(crate) struct Database {
     path: PathBuf,
-    /// The directory itself; index files are opened relative to it.
+    /// The directory; index files are opened relative to it.
     root: File,
     snapshot: Snapshot,
-    /// Entries that are named as the directory of an index is.
+    /// Directories with names of indexes.
     segment_directories: Vec<Uuid>,
     /// Rows of `embeddings` by segment.
     record_runs: HashMap<Box<[u8]>, Runs>,
     /// Rows of the log by collection.
     log_runs: HashMap<Box<[u8]>, Runs>,
     pub(crate) collections: Vec<StoredCollection>,
-    /// Where each is in `collections`.
-    places: HashMap<Uuid, usize>,
+    /// Indexes into `collections`.
+    positions: HashMap<Uuid, usize>,
 }
 
 impl Database {
-    /// Opens the directory, takes a snapshot and lists its collections; tells what is odd about it as a whole.
+    /// Opens the directory, takes a snapshot and lists its collections; also returns warnings about the directory.
     pub(crate) fn open(path: &Path) -> Result<(Self, Vec<Warning>), Error> {
         let io_error = |operation| move |source| Error::Io { operation, path: path.to_owned(), source };
         let segment_directories = segment_directories(path).map_err(io_error("list"))?;
@@ -72,10 +72,10 @@ impl Database {
         })?;
         let log_runs = runs(&snapshot, "the log", statements::LOG_OWNERS, log::topic_collection)?;
         if snapshot.is_private_copy() {
-            let message = "the database was left in the middle of a transaction or is in WAL mode; a private copy is read";
+            let message = "the database was left in the middle of a transaction or is in WAL mode; reading a private copy";
             warnings.push(Warning::new(WarningCode::JournalRecovered, message));
         }
-        let places = collections.iter().map(|stored| stored.collection.id).zip(0..).collect();
+        let positions = collections.iter().map(|stored| stored.collection.id).zip(0..).collect();
         let database = Self {
             path: path.to_owned(),
             root,
@@ -84,15 +84,15 @@ impl Database {
             record_runs,
             log_runs,
             collections,
-            places,
+            positions,
         };
         warnings.extend(database.orphans().warnings());
         Ok((database, warnings))
     }
 
-    /// What is stored of a collection that this directory has listed.
+    /// The stored collection for a listed one.
     pub(crate) fn own(&self, collection: &Collection) -> Result<&StoredCollection, Error> {
-        let own = self.places.get(&collection.id).and_then(|place| self.collections.get(*place));
+        let own = self.positions.get(&collection.id).and_then(|position| self.collections.get(*position));
         own.ok_or_else(|| Error::ForeignCollection { id: collection.id, path: self.path.clone() })
     }
 
@@ -119,7 +119,7 @@ impl Database {
         Ok(count)
     }
 
-    /// Walks the collection's log beside what is known of its index.
+    /// Scans the collection's log, given the state of its index.
     fn walk_log(
         &self,
         stored: &StoredCollection,
@@ -155,7 +155,7 @@ impl Database {
     }
 }
 
-/// The ids of entries that are named as segment directories are.
+/// The ids of directories with names of segments.
 fn segment_directories(path: &Path) -> std::io::Result<Vec<Uuid>> {
     let mut ids = Vec::new();
     for entry in fs::read_dir(path)? {
@@ -180,12 +180,12 @@ fn runs(
         let mut last = None;
         while let Some(row) = rows.next()? {
             let key: i64 = row.get(0)?;
-            // Where pages lead back to a page, its rows come again. This looks at all of the table's pages, so that
-            // whoever reads rows later can rely on their order.
+            // In a corrupt file pages may link back to earlier pages, which repeats rows. This scan visits all pages of
+            // the table, so that later reads can rely on the order of the rows.
             if last.replace(key).is_some_and(|last| last >= key) {
                 return Err(corrupt("expected rows in the order of their numbers, found another"));
             }
-            // A row without an owner is an orphan under the empty name.
+            // A row without an owner is an orphan with an empty owner.
             builder.push(key, owner(row.get_ref(1)?).unwrap_or_default());
         }
         Ok(builder.build())

@@ -1,4 +1,4 @@
-//! What no collection owns: dropped collections leave much behind (FORMAT §2).
+//! Data that belongs to no collection: remains of dropped collections (FORMAT §2).
 
 use std::collections::{HashMap, HashSet};
 

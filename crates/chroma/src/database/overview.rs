@@ -1,4 +1,4 @@
-//! The database at a glance.
+//! Overview of a database.
 
 use std::{fs, io};
 
@@ -56,7 +56,7 @@ impl Database {
             .optional()
             .map_err(snapshot.error("the log's configuration"))?;
         Ok(match configuration {
-            // Chroma writes the row when it first opens the directory; nobody has purged before.
+            // Chroma writes the row when it first opens the directory; until then, nothing was purged.
             None => Some(false),
             Some(json) => match json.as_ref().and_then(|json| json.get("automatically_purge")) {
                 Some(Json::Bool(automatically_purge)) => Some(*automatically_purge),
@@ -65,7 +65,7 @@ impl Database {
         })
     }
 
-    /// Whether the private copy had a hot journal, which is one of two reasons for a copy.
+    /// Whether the private copy had a hot journal; the other reason for a copy is WAL mode.
     fn was_rolled_back(&self) -> Result<bool, Error> {
         let snapshot = &self.snapshot;
         let mode = snapshot.connection.query_row("pragma journal_mode", [], |row| row.get::<_, String>(0));
@@ -73,7 +73,7 @@ impl Database {
         Ok(snapshot.is_private_copy() && mode != "wal" && self.file_size("-journal")? > 0)
     }
 
-    /// Size of the database or of what lies beside it; 0 if it is not there.
+    /// Size of the database or of a file next to it; 0 if it does not exist.
     fn file_size(&self, suffix: &str) -> Result<u64, Error> {
         let path = self.path.join(format!("{DATABASE}{suffix}"));
         match fs::symlink_metadata(&path) {

@@ -21,13 +21,13 @@ use crate::{
     warning::{Tally, Warning, WarningCode},
 };
 
-/// Records that are held back until it is known that no writer touched the index under them.
+/// Records that are buffered until no writer has changed the index since they were read.
 const BATCH_RECORDS: usize = 128;
 
-/// The same in bytes of documents and vectors, which may have megabytes each.
+/// The same limit in bytes of documents and vectors, which may have megabytes each.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// How often one batch is looked up again before the index of a restless writer counts as lost.
+/// How often a batch is read again before the index of an active writer counts as lost.
 const INDEX_RELOADS: u32 = 5;
 
 /// The state of one read.
@@ -39,7 +39,7 @@ pub(crate) struct Reader<'d> {
     report: ReadReport,
 }
 
-/// A record that was read and not yet visited.
+/// A record that was read but not visited.
 struct Pending {
     id: Vec<u8>,
     fields: Fields,
@@ -48,14 +48,14 @@ struct Pending {
 }
 
 impl<'d> Reader<'d> {
-    /// Loads the index's ids and walks the collection's log.
+    /// Loads the index's ids and scans the collection's log.
     pub(crate) fn new(database: &'d Database, stored: &'d StoredCollection) -> Result<Self, Error> {
         let mut report = ReadReport::default();
         let mut tally = Tally::default();
         let mut index = SegmentIndex::load(database, stored, &mut report.warnings, &mut tally)?;
         let mut log = database.walk_log(stored, &index, &mut tally)?;
         if index.salvage(database, stored, &log, &mut report.warnings)? {
-            // What a log row did depends on what the index had; its oddities are told already.
+            // The effect of a log row depends on the content of the index. Its problems have been reported already.
             log = database.walk_log(stored, &index, &mut Tally::default())?;
         }
         let log_vector = database.snapshot.connection.prepare(statements::LOG_VECTOR);
@@ -69,7 +69,7 @@ impl<'d> Reader<'d> {
         })
     }
 
-    /// Visits all records and says how it went.
+    /// Visits all records and returns the report.
     pub(crate) fn run(mut self, visit: Visit<'_>) -> Result<ReadReport, Error> {
         let flow = self.visit_stored(visit).and_then(|flow| match flow {
             ControlFlow::Continue(()) => self.visit_log_only(visit),
@@ -78,7 +78,7 @@ impl<'d> Reader<'d> {
         let mut flow = match flow {
             Ok(flow) => flow,
             Err(error) => {
-                // What was read before the damage is handed over, whoever wants no more of it.
+                // Records read before the damage are visited, even if the visitor ends the read.
                 let (ControlFlow::Continue(()) | ControlFlow::Break(())) = self.flush(visit)?;
                 return Err(error);
             }
@@ -88,13 +88,13 @@ impl<'d> Reader<'d> {
         }
         self.report.complete = flow.is_continue();
         if self.report.complete {
-            self.warn_of_unmet();
+            self.warn_about_unseen();
         }
         self.report.warnings.extend(self.vectors.tally.into_warnings());
         Ok(self.report)
     }
 
-    /// Records of the metadata segment, with what the log adds to them.
+    /// Visits the records of the metadata segment, merged with the log.
     fn visit_stored(&mut self, visit: Visit<'_>) -> Result<ControlFlow<()>, Error> {
         let database = self.vectors.database;
         let Some(segment) = &self.vectors.stored.metadata_segment else {
@@ -142,7 +142,7 @@ impl<'d> Reader<'d> {
                     ValueRef::Text(id) | ValueRef::Blob(id) => id,
                     _ => b"",
                 };
-                // Without a number the record just cannot settle what the log leaves open.
+                // Without a number, the record cannot resolve what is uncertain in the log.
                 let changed = seq_id::decode(row.get_ref(4).map_err(&error)?).ok();
                 if self.visit_record(id, Some((fields, changed)), visit)?.is_break() {
                     return Ok(ControlFlow::Break(()));
@@ -152,7 +152,7 @@ impl<'d> Reader<'d> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Records that only unapplied log rows have.
+    /// Visits the records that exist only in unapplied log rows.
     fn visit_log_only(&mut self, visit: Visit<'_>) -> Result<ControlFlow<()>, Error> {
         for id in self.log.only_unapplied() {
             if self.visit_record(&id, None, visit)?.is_break() {
@@ -162,16 +162,16 @@ impl<'d> Reader<'d> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// One id: what the metadata segment has of it, then its unapplied log rows, then its vector.
+    /// Visits one id: its record in the metadata segment, then its unapplied log rows, then its vector.
     fn visit_record(
         &mut self,
         id: &[u8],
         stored: Option<(Fields, Option<i64>)>,
         visit: Visit<'_>,
     ) -> Result<ControlFlow<()>, Error> {
-        // A record that the log goes on to delete is met as well.
+        // A record that the log deletes later also counts as seen.
         let (mut fields, changed) = stored.unzip();
-        let (log_vector, unapplied) = self.log.meet(id, changed.flatten());
+        let (log_vector, unapplied) = self.log.see(id, changed.flatten());
         for row in unapplied {
             apply(self.vectors.database, &mut fields, row)?;
         }
@@ -188,13 +188,13 @@ impl<'d> Reader<'d> {
         self.flush(visit)
     }
 
-    /// Hands over what is held back; looks for its vectors again if a writer touched the index.
+    /// Visits the buffered records; reads their vectors again if a writer changed the index.
     fn flush(&mut self, visit: Visit<'_>) -> Result<ControlFlow<()>, Error> {
         let mut batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
         let mut attempts = 0..INDEX_RELOADS;
         while self.vectors.index.has_changed() {
-            let message = "files of the index changed while it was read; it was read again, stop the writer";
+            let message = "files of the index changed during the read, so it was read again; stop the writer";
             if self.report.warnings.iter().all(|warning| warning.code != WarningCode::IndexChanged) {
                 self.report.warnings.push(Warning::new(WarningCode::IndexChanged, message));
             }
@@ -242,7 +242,7 @@ impl<'d> Reader<'d> {
                     .dimension
                     .is_some_and(|dimension| dimension != embedding.dimension())
                 {
-                    let what = "vectors are not of the collection's dimension, of";
+                    let what = "vectors do not have the collection's dimension, for ids";
                     self.vectors.tally.add(WarningCode::DimensionMismatch, what, &id);
                 }
             }
@@ -260,30 +260,30 @@ impl<'d> Reader<'d> {
             problems.push(Problem { field: Field::Id, kind: ProblemKind::NotUnicode, original });
         }
         if !problems.is_empty() {
-            let what = "records hold something that has no place in their fields";
+            let what = "records have values that their fields cannot represent";
             self.vectors.tally.add(WarningCode::RecordProblem, what, id.text.as_bytes());
         }
         Record { id: id.text, document, uri, metadata, vector, created_at, problems }
     }
 
-    /// Ids of log and index that have no record (FORMAT §10.5, §12 step 7).
-    fn warn_of_unmet(&mut self) {
-        for id in self.log.unmet_claims() {
-            let what = "ids of the log have no record and were not deleted";
+    /// Warns about ids of log and index without a record (FORMAT §10.5, §12 step 7).
+    fn warn_about_unseen(&mut self) {
+        for id in self.log.unseen_records() {
+            let what = "ids in the log have no record and were not deleted";
             self.vectors.tally.add(WarningCode::LogRowUnapplied, what, &id);
         }
-        // An index that was loaded again does not know what the first one was asked.
+        // An index that was loaded again does not know which ids were read before.
         let was_reloaded =
             self.report.warnings.iter().any(|warning| warning.code == WarningCode::IndexChanged);
         let Some(index) = self.vectors.index.index.as_ref().filter(|_| !was_reloaded) else { return };
-        for id in index.unmet_ids().filter(|id| !self.log.says_deleted(id)) {
-            let what = "vectors of the index belong to no record, of";
+        for id in index.unread_ids().filter(|id| !self.log.is_deleted_in_log(id)) {
+            let what = "vectors in the index have no record, for ids";
             self.vectors.tally.add(WarningCode::VectorWithoutRecord, what, &id);
         }
     }
 }
 
-/// Applies an unapplied log row to what there is of its record.
+/// Applies an unapplied log row to the fields of its record, if it exists.
 fn apply(database: &Database, fields: &mut Option<Fields>, row: &Unapplied) -> Result<(), Error> {
     match (row.operation, &fields) {
         (Operation::Delete, _) => {

@@ -1,15 +1,15 @@
-//! Where the rows of one owner lie in a table that all collections share.
+//! Positions of one owner's rows in a table that all collections share.
 //!
-//! Reading a collection by its owner column would scan the whole table once for each collection. One scan at
-//! open notes instead, for each owner, the ranges of keys that hold its rows.
+//! Selecting by the owner column would scan the complete table for each collection. Instead, one scan at open records,
+//! for each owner, the ranges of keys that contain its rows.
 
 use std::collections::HashMap;
 
-/// Foreign rows that a range may contain before a new range starts: skipping a row in an ordered scan costs
-/// about a thousandth of starting another scan, and interleaved writers would otherwise make a range a row.
-const LARGEST_GAP: u64 = 256;
+/// Rows of others that a range may contain before a new range starts. Skipping a row in an ordered scan costs about a
+/// thousandth of starting another scan, and interleaved writers would otherwise result in a range per row.
+const MAX_GAP: u64 = 256;
 
-/// The key ranges of one owner, ascending, and how many rows it has in them.
+/// The key ranges of one owner, ascending, and the number of its rows in them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Runs {
     pub(crate) rows: u64,
@@ -38,17 +38,17 @@ impl Runs {
 }
 
 impl RunsBuilder {
-    /// The next row in key order belongs to `owner`.
+    /// Adds the next row in key order, which belongs to `owner`.
     pub(crate) fn push(&mut self, key: i64, owner: &[u8]) {
         self.position += 1;
         let index = match &self.latest {
             Some((latest, index)) if latest.as_ref() == owner => *index,
             _ => self.switch_to(owner),
         };
-        // `switch_to` only hands out indexes that exist.
+        // `switch_to` returns valid indexes only.
         let Some(runs) = self.runs.get_mut(index) else { return };
         runs.rows += 1;
-        let near = self.position - runs.last_position <= LARGEST_GAP;
+        let near = self.position - runs.last_position <= MAX_GAP;
         runs.last_position = self.position;
         match runs.ranges.last_mut() {
             Some((_, last)) if near => *last = key,

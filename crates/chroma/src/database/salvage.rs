@@ -1,15 +1,15 @@
-//! Finds out which vector is whose when an index has lost its list of ids (FORMAT §7, "Lost pickle salvage").
+//! Matches vectors to ids when an index has lost its list of ids (FORMAT §7, "Lost pickle salvage").
 //!
-//! Chroma ≥ 1.0 numbers vectors (labels) and records (rows of `embeddings`) in the order of the log. So the
-//! labels that are not marked deleted and the rows that were flushed match in order, unless a record was deleted
-//! after the flush: its label is still there and its row is not. Where that leaves a doubt, the vectors that the
-//! log has of flushed records must decide, or nothing is salvaged:
+//! Chroma ≥ 1.0 numbers vectors (labels) and records (rows of `embeddings`) in the order of the log. So the labels that
+//! are not marked deleted and the flushed rows match in order, unless a record was deleted after the flush: then its
+//! label still exists and its row does not. If the match is ambiguous, the vectors that the log has of flushed records
+//! must decide, or nothing is salvaged:
 //!
-//! 1. as many labels as flushed rows: one way to match them;
-//! 2. more labels, and no other collection ever took row numbers between: rows and labels run in parallel, a
-//!    fixed distance apart. Each distance that lands every row on a live label is tried.
+//! 1. If there are as many labels as flushed rows, there is one way to match them.
+//! 2. If there are more labels, and no other collection used row numbers in between, rows and labels increase in
+//!    parallel with a fixed difference. Each difference that maps every row to a live label is tried.
 //!
-//! Chroma < 1.0 labels in the order of a Python set: what it wrote is not salvaged.
+//! Chroma < 1.0 assigns labels in the order of a Python set, so its indexes are not salvaged.
 
 use std::cell::Cell;
 
@@ -18,7 +18,7 @@ use rusqlite::types::ValueRef;
 use super::{
     Database,
     catalog::{StoredCollection, VectorSegment},
-    inaccessible::{refuse_inaccessible, unreadable},
+    inaccessible::{fail_if_inaccessible, unreadable},
     log::{self, Effect, LogIndex, Operation},
     statements,
 };
@@ -29,62 +29,64 @@ use crate::{
     warning::Tally,
 };
 
-/// How many candidates are tried. Only records that were deleted at either end of the collection leave more than
-/// one, and each costs a pass over the labels of the file.
-const MOST_CANDIDATES: usize = 64;
+/// How many candidates are tried. There is more than one only if records at either end of the collection were deleted,
+/// and each requires a pass over the labels of the file.
+const MAX_CANDIDATES: usize = 64;
 
-/// How many rows are looked up for all distances together, some seconds.
-const MOST_LOOKUPS: usize = 1 << 26;
+/// How many rows are looked up for all differences together; takes some seconds.
+const MAX_LOOKUPS: usize = 1 << 26;
 
-/// Why no vector could be salvaged.
+/// Why no vector was salvaged.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
-    #[error("it was never flushed as far as `max_seq_id` knows")]
+    #[error("`max_seq_id` has no entry for it")]
     NoMark,
-    #[error("Chroma < 1.0 wrote to it, which labels vectors in no order")]
+    #[error("it was written by Chroma < 1.0, which does not label vectors in insertion order")]
     NoOrder,
     #[error("its vectors cannot be read")]
     Index(#[source] IndexError),
-    #[error("its {labels} vectors cannot be told apart between {rows} records and those deleted since")]
+    #[error(
+        "it is ambiguous which of its {labels} vectors belong to the {rows} records and which to deleted ones"
+    )]
     Counts { labels: usize, rows: usize },
-    #[error("the log has vectors that contradict the order")]
+    #[error("vectors in the log contradict the insertion order")]
     Contradiction,
-    #[error("records were deleted since it was flushed, and the log has no vector left that tells which")]
+    #[error("records were deleted after the flush, and no vector in the log shows which")]
     Ambiguous,
 }
 
-/// An index whose ids were found out.
+/// An index with inferred ids.
 pub(crate) struct Salvaged {
     pub(crate) index: Index,
-    /// How, as a message says it of the vectors.
+    /// The method, as a part of the message.
     pub(crate) by: &'static str,
 }
 
 /// A row of `embeddings`.
 struct Row {
     row_id: i64,
-    /// Its number among the ids of the collection.
+    /// The number of its id among those of the collection.
     number: usize,
     seq_id: i64,
 }
 
-/// What the log did to an id after the flush.
+/// Effect of the log rows of an id after the flush.
 #[derive(Clone, Copy)]
 struct Tail {
     first: Operation,
     is_deleted: bool,
 }
 
-/// The rows of the collection that were flushed, and how many others may have been.
+/// The flushed rows of the collection, and the number of rows that may have been flushed.
 struct Flushed {
     rows: Vec<Row>,
-    /// Ids that were deleted since, and may have been flushed before.
+    /// Ids that were deleted since the flush, and may have been flushed before.
     deleted: usize,
-    /// Rows after all those, which an UPSERT made or changed.
+    /// Rows after those, created or changed by an UPSERT.
     uncertain: usize,
 }
 
-/// Matches the vectors of an index to the ids of a collection. `remains` is what could be read of its list.
+/// Matches the vectors of an index to the ids of a collection. `remains` is the readable part of its list of ids.
 pub(super) fn salvage(
     database: &Database,
     stored: &StoredCollection,
@@ -95,9 +97,9 @@ pub(super) fn salvage(
         return Ok(Err(Refusal::NoMark));
     };
     let mut ids = IdTable::default();
-    let rows = if stored.is_born_in_1_x { rows(database, stored, &mut ids)? } else { None };
+    let rows = if stored.created_by_1_x { rows(database, stored, &mut ids)? } else { None };
     let Some(rows) = rows else {
-        // What the torn list still says is not in doubt, whoever wrote it.
+        // The readable part of a torn list is certain for every version.
         return Ok(partial(database, stored, segment, remains)?.ok_or(Refusal::NoOrder));
     };
     let flushed = flushed(database, stored, mark, rows, &mut ids)?;
@@ -116,14 +118,14 @@ pub(super) fn salvage(
         }
         Err(error) => Err(Refusal::Index(damage(database, segment, error)?)),
     };
-    let by_order = |index| Salvaged { index, by: "matched to their ids by the order of both" };
+    let by_order = |index| Salvaged { index, by: "matched to their ids by insertion order" };
     match found {
         Ok(index) => Ok(Ok(by_order(index))),
         Err(refusal) => Ok(partial(database, stored, segment, remains)?.ok_or(refusal)),
     }
 }
 
-/// The same error, if it is one of damage: what we are not let see is not lost.
+/// Returns an error of damage unchanged, and converts others: inaccessible data is not lost.
 fn damage(database: &Database, segment: &VectorSegment, error: IndexError) -> Result<IndexError, Error> {
     match error.inaccessible() {
         Some(_) => Err(unreadable(database, segment.id, &error)),
@@ -131,7 +133,7 @@ fn damage(database: &Database, segment: &VectorSegment, error: IndexError) -> Re
     }
 }
 
-/// The index of the ids that a torn list still has.
+/// The index of the ids in the readable part of a torn list.
 fn partial(
     database: &Database,
     stored: &StoredCollection,
@@ -142,7 +144,7 @@ fn partial(
         return Ok(None);
     }
     match hnsw::load_labels(&database.root, segment.id, stored.shape, remains.clone()) {
-        Ok(index) => Ok(Some(Salvaged { index, by: "found by what is left of the list of ids" })),
+        Ok(index) => Ok(Some(Salvaged { index, by: "found by the readable part of the list of ids" })),
         Err(error) => {
             damage(database, segment, error)?;
             Ok(None)
@@ -181,7 +183,7 @@ fn rows(
     Ok(Some(rows))
 }
 
-/// Which rows were in the index when it was flushed.
+/// The rows that were in the index when it was flushed.
 fn flushed(
     database: &Database,
     stored: &StoredCollection,
@@ -202,7 +204,7 @@ fn flushed(
             }
         })?;
     }
-    // A row whose number is beyond the mark was made or changed since; the first thing that happened tells which.
+    // A row whose number is beyond the mark was created or changed later; the first operation shows which.
     let first = |row: &Row| tails.get(row.number).copied().flatten().map(|tail| tail.first);
     let is_certain = |row: &Row| row.seq_id <= mark || first(row) == Some(Operation::Update);
     let last_certain = rows.iter().filter(|row| is_certain(row)).map(|row| row.row_id).max();
@@ -218,9 +220,9 @@ fn flushed(
 /// A way to match rows and labels, both ascending.
 #[derive(Clone, Copy)]
 enum Candidate {
-    /// One by one, as far as there are rows.
+    /// In order, as far as there are rows.
     InOrder,
-    /// The label is so much less than the number of the row.
+    /// The row's number minus the label's.
     Distance(i64),
 }
 
@@ -234,11 +236,11 @@ impl Candidate {
     }
 }
 
-/// The ways to match rows and labels that land every row on a live label.
+/// The ways to match rows and labels that map every row to a live label.
 fn candidates(database: &Database, flushed: &Flushed, labels: &[u64]) -> Result<Vec<Candidate>, Refusal> {
     let Flushed { rows, deleted, uncertain } = flushed;
     let Some(surplus) = labels.len().checked_sub(rows.len()) else { return Ok(Vec::new()) };
-    // Rows that an UPSERT may have made come after all others, and so do their labels.
+    // Rows that an UPSERT may have created come after all others, and so do their labels.
     if surplus == 0 || (*deleted == 0 && surplus <= *uncertain) {
         return Ok(vec![Candidate::InOrder]);
     }
@@ -253,7 +255,7 @@ fn candidates(database: &Database, flushed: &Flushed, labels: &[u64]) -> Result<
     let label = |label: u64| i64::try_from(label).unwrap_or(i64::MAX);
     let smallest = last_row.row_id.saturating_sub(label(*last_label));
     let largest = first_row.row_id.saturating_sub(label(*first_label));
-    // Each step of the distance skips one surplus label, so there are no more than that.
+    // Each step of the difference skips one surplus label, so there are at most that many.
     let distances = (smallest..=largest).take(surplus + 1);
     let lookups = Cell::new(0);
     let mut is_live = |label: Option<u64>| {
@@ -265,14 +267,14 @@ fn candidates(database: &Database, flushed: &Flushed, labels: &[u64]) -> Result<
         if candidate.labels(rows, labels).all(&mut is_live) {
             candidates.push(candidate);
         }
-        if candidates.len() > MOST_CANDIDATES || lookups.get() > MOST_LOOKUPS {
+        if candidates.len() > MAX_CANDIDATES || lookups.get() > MAX_LOOKUPS {
             return Err(Refusal::Ambiguous);
         }
     }
     Ok(candidates)
 }
 
-/// Candidates, and what they are about.
+/// Candidates and their data.
 struct Candidates<'a> {
     segment: &'a VectorSegment,
     ids: &'a IdTable,
@@ -282,7 +284,7 @@ struct Candidates<'a> {
     remains: &'a Labels,
 }
 
-/// The one candidate that nothing contradicts. Where there were several, something must speak for it.
+/// The only candidate without a contradiction. If there were several, it must also be confirmed.
 fn choose(
     database: &Database,
     stored: &StoredCollection,
@@ -292,7 +294,7 @@ fn choose(
     let Candidates { segment, ids, flushed, candidates, live_labels, remains } = tried;
     let rows = flushed.rows.len();
     let count = candidates.len();
-    // The row of each id, counted from 1; a map of them would take ten times as much memory.
+    // The row of each id, counted from 1; a map would take ten times as much memory.
     let mut places = vec![0_u32; ids.len()];
     for (place, row) in (1..).zip(&flushed.rows) {
         if let Some(known) = places.get_mut(row.number) {
@@ -307,7 +309,7 @@ fn choose(
     for candidate in candidates {
         let mut labels = Labels::default();
         for (row, label) in flushed.rows.iter().zip(candidate.labels(&flushed.rows, live_labels)) {
-            // Every row has one, or this were no candidate.
+            // Every row of a candidate has a label.
             if let Some(label) = label {
                 labels.insert(&ids.id(row.number), label);
             }
@@ -334,7 +336,7 @@ fn choose(
     })
 }
 
-/// How many flushed vectors that the log still has are where the index should have them; `None` if one is not.
+/// How many flushed vectors that are still in the log have the same position in the index; `None` if one has another.
 fn confirmations(
     database: &Database,
     stored: &StoredCollection,
@@ -354,11 +356,11 @@ fn confirmations(
             Ok(Some(_)) if effect != Effect::Certain => {}
             Ok(Some(_)) => return Ok(None),
             Err(error) => {
-                refuse_inaccessible(database, stored, &error)?;
+                fail_if_inaccessible(database, stored, &error)?;
                 return Ok(None);
             }
         }
     }
-    index.forget_met();
+    index.clear_read();
     Ok(Some(confirmed))
 }

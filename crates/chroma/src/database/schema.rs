@@ -1,10 +1,10 @@
-//! Which tables and columns a database has. No version is stored, so capabilities decide (FORMAT §1).
+//! The tables and columns of a database. No version is stored, so features are detected (FORMAT §1).
 
 use std::collections::{HashMap, HashSet};
 
 use rusqlite::Connection;
 
-/// What every version from 0.4.0 on has.
+/// Tables and columns of every version since 0.4.0.
 const REQUIRED: &[(&str, &[&str])] = &[
     ("collections", &["id", "name", "dimension"]),
     ("collection_metadata", &["collection_id", "key", "str_value", "int_value", "float_value"]),
@@ -19,16 +19,17 @@ const REQUIRED: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Ordinary tables and their stored columns. Views, virtual tables and generated columns are left out: a
-/// directory from elsewhere could hide any computation in them.
+/// Ordinary tables and their stored columns. Excludes views, virtual tables and generated columns: in an untrusted
+/// directory they could execute any computation.
 #[derive(Debug, Default)]
 pub(crate) struct Schema(HashMap<String, HashSet<String>>);
 
 impl Schema {
     pub(crate) fn inspect(connection: &Connection) -> rusqlite::Result<Self> {
-        // Which table is ordinary must be known before SQLite is asked for its columns: of a virtual one it starts
-        // the module, of a view it prepares the query. The type does not tell, and the statement does: it begins
-        // so when SQLite wrote it, and with CREATE VIRTUAL TABLE or CREATE VIEW otherwise.
+        // Ordinary tables must be identified before SQLite is asked for their columns: for a virtual table it starts
+        // the module, for a view it prepares the query. The type does not distinguish them, but the statement does:
+        // SQLite writes it with this beginning for ordinary tables, and with CREATE VIRTUAL TABLE or CREATE VIEW
+        // otherwise.
         let mut statement = connection.prepare(
             "select t.name, c.name
              from (select name from sqlite_schema where type = 'table' and sql like 'create table %') t,
@@ -42,7 +43,7 @@ impl Schema {
         Ok(Self(tables))
     }
 
-    /// The first required table or column that is absent, as an error names it.
+    /// The first missing required table or column, as text for an error.
     pub(crate) fn missing(&self) -> Option<String> {
         REQUIRED.iter().find_map(|(table, columns)| {
             if !self.has_table(table) {
@@ -61,7 +62,7 @@ impl Schema {
         self.0.get(table).is_some_and(|columns| columns.contains(column))
     }
 
-    /// The column, or `null` in its place where this version has no such column.
+    /// The column, or `null` if this version lacks it.
     pub(crate) fn column_or_null(&self, table: &str, column: &'static str) -> &'static str {
         if self.has_column(table, column) { column } else { "null" }
     }

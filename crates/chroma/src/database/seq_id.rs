@@ -1,18 +1,18 @@
-//! Sequence numbers of the log as `max_seq_id` keeps them (FORMAT §5).
+//! Sequence numbers of the log in `max_seq_id` (FORMAT §5).
 
 use rusqlite::types::ValueRef;
 
-/// Above this no log ever counted; a larger value is poisoned by metadb migration 00005, or damage.
-const LARGEST_PLAUSIBLE: u64 = 1 << 53;
+/// No log has a larger number; such a value was corrupted by migration metadb/00005 or by damage.
+const MAX_SEQ_ID: u64 = 1 << 53;
 
-/// A value of `max_seq_id.seq_id` that is no sequence number.
+/// An invalid value of `max_seq_id.seq_id`.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected a sequence number as INTEGER or as 8 or 24 bytes big-endian, found {found}")]
 pub(crate) struct SeqIdError {
     found: String,
 }
 
-/// The sequence number in one cell: INTEGER since 1.0, BLOB before, either after an upgrade.
+/// The sequence number in a cell: INTEGER since 1.0, BLOB before, either after an upgrade.
 pub(crate) fn decode(cell: ValueRef<'_>) -> Result<i64, SeqIdError> {
     let (number, found) = match cell {
         ValueRef::Integer(number) => (u64::try_from(number).ok(), number.to_string()),
@@ -24,22 +24,22 @@ pub(crate) fn decode(cell: ValueRef<'_>) -> Result<i64, SeqIdError> {
     number.map(unpoison).and_then(|number| i64::try_from(number).ok()).ok_or(SeqIdError { found })
 }
 
-/// 8 bytes; or 24, of which the first 16 are zero in any log that can exist.
+/// Decodes 8 bytes, or 24 of which the first 16 are zero in any real log.
 fn big_endian(bytes: &[u8]) -> Option<u64> {
     let (high, low) = bytes.split_last_chunk::<8>()?;
     let plausible = matches!(high.len(), 0 | 16) && high.iter().all(|byte| *byte == 0);
     plausible.then(|| u64::from_be_bytes(*low))
 }
 
-/// Migration metadb/00005 over a value that was INTEGER already made `0x11…11` and the ASCII digits of it.
+/// Decodes a value that was INTEGER already when migration metadb/00005 ran: `0x11…11` and its ASCII digits.
 fn unpoison(number: u64) -> u64 {
-    if number <= LARGEST_PLAUSIBLE {
+    if number <= MAX_SEQ_ID {
         return number;
     }
     let bytes = number.to_be_bytes();
     let start = bytes.iter().position(|byte| !matches!(byte, 0x00 | 0x11)).unwrap_or(bytes.len());
     let digits = bytes.get(start..).unwrap_or_default();
-    // Up to 8 digits: the sum cannot overflow, and no digits at all is damage that stays as it is.
+    // Up to 8 digits: the sum cannot overflow. A value without digits is damaged and stays as it is.
     let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     if is_number {
         digits.iter().fold(0, |sum: u64, digit| sum * 10 + u64::from(digit - b'0'))
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_sequence_number_is_an_error() {
+    fn invalid_sequence_numbers_are_errors() {
         for cell in [
             ValueRef::Null,
             ValueRef::Integer(-1),

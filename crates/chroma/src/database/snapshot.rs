@@ -1,15 +1,15 @@
-//! Opens `chroma.sqlite3` for one consistent read that writes nothing beside it (FORMAT §11).
+//! Opens `chroma.sqlite3` for one consistent read, without writing next to it (FORMAT §11).
 //!
-//! 1. A database in rollback mode is opened read-only and a read transaction begun, which holds SQLite's shared
-//!    lock: a writer may go on, its commit waits until we are done.
-//! 2. A journal whose writer died must be rolled back first. SQLite tells it from the journal of a live writer
-//!    and refuses with `SQLITE_READONLY`; then database and journal are copied to a private directory and SQLite
+//! 1. A database in rollback mode is opened read-only with a read transaction, which holds SQLite's shared lock: a
+//!    writer can continue, but its commit waits until the read ends.
+//! 2. The journal of a crashed writer must be rolled back first. SQLite distinguishes it from the journal of a live
+//!    writer and fails with `SQLITE_READONLY`; then database and journal are copied to a private directory and SQLite
 //!    recovers the copy.
 //! 3. In WAL mode even a reader creates `-shm` and `-wal` files, so such a database is always copied.
 //!
 //! `immutable=1` is never used: it returns uncommitted pages. POSIX locks belong to the process, so closing any
-//! descriptor of the database file gives up the lock of point 1; opening one directory twice in a process at
-//! once is therefore safe only while nobody writes.
+//! descriptor of the database file releases the lock of point 1. Opening a directory twice at the same time in one
+//! process is therefore safe only without a writer.
 
 use std::{
     ffi::OsString,
@@ -32,51 +32,51 @@ use tempfile::TempDir;
 use super::{schema::Schema, statements};
 use crate::{error::Error, extents};
 
-/// A commit of Chroma's takes milliseconds; beyond this the lock is stuck.
+/// A commit of Chroma takes milliseconds; after this time the lock is considered stuck.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Copies that a live writer may spoil before we give up.
+/// How often a copy is retried because of a live writer.
 const COPY_ATTEMPTS: u32 = 3;
 
-/// What a journal ends in if it belongs to a transaction over several databases (pager.c, `readSuperJournal`).
-/// Before it stands the path of a file that SQLite opens, and removes once nobody needs it: any file of ours.
-/// Chroma attaches no database, so its journals have none.
+/// The end of a journal that belongs to a transaction over several databases (pager.c, `readSuperJournal`). It follows
+/// the path of a file that SQLite opens, and removes if no journal refers to it: this could be any file of ours.
+/// Chroma attaches no databases, so its journals have none.
 const SUPER_JOURNAL_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 
-/// Steps of SQLite's machine between two looks at [`Steps`].
-const STEPS_PER_LOOK: u16 = 10_000;
+/// Instructions of SQLite's virtual machine between two checks of [`Steps`].
+const STEPS_PER_CHECK: u16 = 10_000;
 
-/// Steps that an operation may take for each byte of the database. Reading takes a few: some thirty for a row of
-/// twenty bytes or more, which is passed some times.
+/// Instructions that an operation may execute for each byte of the database. Reading takes a few: about thirty per pass
+/// over a row, which has at least twenty bytes.
 const STEPS_PER_BYTE: u64 = 64;
 
-/// Steps beyond that, which the smallest database needs; SQLite takes them in a tenth of a second.
-const LEAST_STEPS: u64 = 16 << 20;
+/// Additional instructions, for the smallest databases; SQLite executes them in a tenth of a second.
+const MIN_STEPS: u64 = 16 << 20;
 
-/// The file that every directory since Chroma 0.4 has.
+/// The database file of every directory since Chroma 0.4.
 pub(crate) const DATABASE: &str = "chroma.sqlite3";
 
-/// The database under a read transaction.
+/// The database within a read transaction.
 pub(crate) struct Snapshot {
-    // Declared before the copy it reads, so that it is closed before the copy is removed.
+    // Declared before the private copy, so that it is closed before the copy is removed.
     pub(crate) connection: Connection,
     pub(crate) schema: Schema,
-    /// The database in the persist directory, for errors.
+    /// The path in the persist directory, for errors.
     pub(crate) path: PathBuf,
-    /// What is left to the operation that runs.
+    /// The remaining instructions of the current operation.
     steps: Steps,
     /// Keeps a private copy alive.
     private_copy: Option<PrivateCopy>,
 }
 
-/// Bounds what SQLite does, by the bytes that the file system stores of the database, holes left out. Pages that
-/// lead to each other in circles can be read for ever, and a page is small.
+/// Limits the work of SQLite in proportion to the stored bytes of the database, without holes. Pages that link to each
+/// other in a cycle would otherwise be read endlessly.
 struct Steps {
     stored_bytes: u64,
     left: Arc<AtomicU64>,
 }
 
-/// How many rows a table may have.
+/// The maximum number of rows of a table.
 pub(crate) struct RowLimit(u64);
 
 impl Steps {
@@ -87,37 +87,37 @@ impl Steps {
     }
 
     fn renew(&self) {
-        let steps = self.stored_bytes.saturating_mul(STEPS_PER_BYTE).saturating_add(LEAST_STEPS);
+        let steps = self.stored_bytes.saturating_mul(STEPS_PER_BYTE).saturating_add(MIN_STEPS);
         self.left.store(steps, Ordering::Relaxed);
     }
 
-    /// Makes SQLite break off when no step is left, and refuse values that the file cannot hold.
+    /// Makes SQLite stop when no step is left, and reject values that the file cannot contain.
     fn bound(&self, connection: &Connection) -> rusqlite::Result<()> {
-        // A writer may have added to the file since it was looked at.
+        // A writer may have extended the file since its size was read.
         let length = self.stored_bytes.saturating_mul(2).saturating_add(16 << 20);
         connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, i32::try_from(length).unwrap_or(i32::MAX))?;
         let left = Arc::clone(&self.left);
         let has_ended = move || {
-            let rest = left.load(Ordering::Relaxed).checked_sub(u64::from(STEPS_PER_LOOK));
+            let rest = left.load(Ordering::Relaxed).checked_sub(u64::from(STEPS_PER_CHECK));
             left.store(rest.unwrap_or(0), Ordering::Relaxed);
             rest.is_none()
         };
-        connection.progress_handler(i32::from(STEPS_PER_LOOK), Some(has_ended))
+        connection.progress_handler(i32::from(STEPS_PER_CHECK), Some(has_ended))
     }
 }
 
 impl RowLimit {
-    /// Counts one more row; an error if a table of so many cannot be in the file.
+    /// Counts one more row; fails if the file cannot contain as many.
     pub(crate) fn count(&mut self) -> rusqlite::Result<()> {
         self.0 = self
             .0
             .checked_sub(1)
-            .ok_or_else(|| corrupt("expected a row for each four bytes at the most, found more"))?;
+            .ok_or_else(|| corrupt("expected at most one row per four bytes of the file, found more"))?;
         Ok(())
     }
 }
 
-/// The error of a database whose pages contradict each other.
+/// The error for a corrupt database.
 pub(crate) fn corrupt(message: &str) -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some(message.to_owned()))
 }
@@ -126,17 +126,17 @@ impl Snapshot {
     /// Opens the database of `directory`, a canonical path.
     pub(crate) fn open(directory: &Path) -> Result<Self, Error> {
         let path = directory.join(DATABASE);
-        is_there(&path)?;
-        is_there(&sidecar(&path, "-journal"))?;
-        let has_wal = is_there(&sidecar(&path, "-wal"))?;
-        // Before SQLite takes its lock, which closing the file would give up.
+        file_exists(&path)?;
+        file_exists(&sidecar(&path, "-journal"))?;
+        let has_wal = file_exists(&sidecar(&path, "-wal"))?;
+        // Before SQLite takes its lock, which closing the file would release.
         let (journal_mode, stored_bytes) = read_header(&path)?;
         let is_wal = journal_mode == JournalMode::Wal || has_wal;
         let mut steps = Steps::new(stored_bytes);
         let (connection, private_copy) = if is_wal {
             open_copy(&path, &mut steps)?
         } else {
-            // Equivalent to `file:…?mode=ro`; as a path, it needs no escaping of `?`, `#` and `%`.
+            // Equivalent to `file:…?mode=ro`; a path needs no escaping of `?`, `#` and `%`.
             match begin(&path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NOFOLLOW, &steps) {
                 Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::ReadOnly => {
                     open_copy(&path, &mut steps)?
@@ -148,29 +148,30 @@ impl Snapshot {
         if let Some(missing) = schema.missing() {
             return Err(Error::MissingSchema { missing, path });
         }
-        let oddity = statements::oddity(&connection, &schema).map_err(sqlite_error(&path, "the schema"))?;
-        if let Some(found) = oddity {
-            return Err(Error::OddSchema { found, path });
+        let unexpected_step =
+            statements::unexpected_step(&connection, &schema).map_err(sqlite_error(&path, "the schema"))?;
+        if let Some(found) = unexpected_step {
+            return Err(Error::UnexpectedSchema { found, path });
         }
         Ok(Self { connection, schema, path, steps, private_copy })
     }
 
-    /// Begins an operation, which may take as many steps as the size of the database justifies.
+    /// Starts an operation with a number of steps in proportion to the size of the database.
     pub(crate) fn begin_operation(&self) {
         self.steps.renew();
     }
 
-    /// How many rows any table may have: each takes more than four bytes.
+    /// The maximum number of rows of any table: each takes more than four bytes.
     pub(crate) fn row_limit(&self) -> RowLimit {
         RowLimit(self.steps.stored_bytes / 4 + 4096)
     }
 
-    /// Whether the database was copied, which happens when its last writer did not end well.
+    /// Whether the database was copied, because of a crashed writer or WAL mode.
     pub(crate) fn is_private_copy(&self) -> bool {
         self.private_copy.is_some()
     }
 
-    /// Turns SQLite's error into ours: `subject` was being read.
+    /// Converts an SQLite error; `subject` is what was being read.
     pub(crate) fn error(&self, subject: &'static str) -> impl Fn(rusqlite::Error) -> Error {
         sqlite_error(&self.path, subject)
     }
@@ -180,7 +181,7 @@ fn sqlite_error(path: &Path, subject: &'static str) -> impl Fn(rusqlite::Error) 
     move |source| {
         let source = match source {
             rusqlite::Error::SqliteFailure(error, _) if error.code == ErrorCode::OperationInterrupted => {
-                corrupt("expected an end within the steps that its size justifies, found none")
+                corrupt("expected a number of steps in proportion to the size of the file, found more")
             }
             source => source,
         };
@@ -194,8 +195,8 @@ enum JournalMode {
     Wal,
 }
 
-/// Reads what the first bytes of the file say (sqlite.org/fileformat2.html, "The Database Header"), and how many
-/// bytes are stored of it.
+/// Reads the journal mode from the file header (sqlite.org/fileformat2.html, "The Database Header"), and the number of
+/// stored bytes.
 fn read_header(path: &Path) -> Result<(JournalMode, u64), Error> {
     let io_error = |source| Error::Io { operation: "read", path: path.to_owned(), source };
     let file = open(path).map_err(io_error)?;
@@ -213,9 +214,9 @@ fn read_header(path: &Path) -> Result<(JournalMode, u64), Error> {
     }
 }
 
-/// Whether there is a file. A directory from elsewhere may hold a link to any file of ours, or a pipe that never
-/// yields a byte: an error, as is a file that we are not let see.
-fn is_there(path: &Path) -> Result<bool, Error> {
+/// Whether the file exists. A link (possibly to a file outside), a pipe (which may block) and an inaccessible file are
+/// errors.
+fn file_exists(path: &Path) -> Result<bool, Error> {
     match path.symlink_metadata() {
         Ok(metadata) if metadata.is_file() => Ok(true),
         Ok(_) => Err(Error::NotRegularFile { path: path.to_owned() }),
@@ -224,7 +225,7 @@ fn is_there(path: &Path) -> Result<bool, Error> {
     }
 }
 
-/// Opens a file for reading, if it is one: it may have become a link since it was looked at.
+/// Opens a regular file for reading: it may have become a link since it was checked.
 fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
@@ -240,12 +241,12 @@ fn sidecar(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Opens a database and takes the lock that fixes what is read.
+/// Opens a database and takes the lock of the snapshot.
 fn begin(path: &Path, access: OpenFlags, steps: &Steps) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     steps.bound(&connection)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    // The schema comes from the file: let it run nothing, and distrust the pages.
+    // The schema comes from an untrusted file: disable code execution, and verify pages.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
@@ -255,13 +256,13 @@ fn begin(path: &Path, access: OpenFlags, steps: &Steps) -> rusqlite::Result<Conn
     Ok(connection)
 }
 
-/// A folder with a copy, which is removed again. The end of the process waits for that.
+/// A directory with a copy, removed on drop. The exit of the process waits for that.
 struct PrivateCopy {
     _folder: TempDir,
     _unfinished: Unfinished,
 }
 
-/// Copies the database and lets SQLite recover the copy, which may bring what lies beside it.
+/// Copies the database and lets SQLite recover the copy from the journals next to it.
 fn open_copy(path: &Path, steps: &mut Steps) -> Result<(Connection, Option<PrivateCopy>), Error> {
     let unfinished = Unfinished::begin();
     let temporary = TempDir::new();
@@ -274,7 +275,7 @@ fn open_copy(path: &Path, steps: &mut Steps) -> Result<(Connection, Option<Priva
         let before = stamps(path);
         let (copy, copied_bytes) = copy_with_sidecars(path, temporary.path())?;
         if stamps(path) == before {
-            refuse_super_journal(&sidecar(&copy, "-journal"), &sidecar(path, "-journal"))?;
+            reject_super_journal(&sidecar(&copy, "-journal"), &sidecar(path, "-journal"))?;
             *steps = Steps::new(copied_bytes);
             let connection = begin(&copy, OpenFlags::SQLITE_OPEN_READ_WRITE, steps)
                 .map_err(sqlite_error(path, "a copy of the schema"))?;
@@ -285,7 +286,7 @@ fn open_copy(path: &Path, steps: &mut Steps) -> Result<(Connection, Option<Priva
     Err(Error::CopyUnstable { path: path.to_owned(), attempts: COPY_ATTEMPTS })
 }
 
-/// The database and what SQLite may have beside it. `-shm` is rebuilt from `-wal`.
+/// The database and SQLite's files next to it. `-shm` is rebuilt from `-wal`.
 const SIDECARS: [&str; 3] = ["", "-journal", "-wal"];
 
 fn stamps(path: &Path) -> [Option<(u64, Option<SystemTime>)>; 3] {
@@ -295,8 +296,8 @@ fn stamps(path: &Path) -> [Option<(u64, Option<SystemTime>)>; 3] {
     })
 }
 
-/// Copies what the file system stores and leaves holes as they are: a sparse file may claim terabytes. Returns the
-/// path of the copy, and how many bytes were copied.
+/// Copies the stored bytes and keeps holes: a sparse file may have a size of terabytes. Returns the path of the copy,
+/// and the number of copied bytes.
 fn copy_with_sidecars(path: &Path, to: &Path) -> Result<(PathBuf, u64), Error> {
     let copy = to.join(DATABASE);
     let mut copied_bytes = 0_u64;
@@ -307,7 +308,7 @@ fn copy_with_sidecars(path: &Path, to: &Path) -> Result<(PathBuf, u64), Error> {
         let source = match open(&from) {
             Ok(source) => source,
             Err(error) if error.kind() == ErrorKind::NotFound && !suffix.is_empty() => {
-                // One from an earlier attempt must not outlive its original.
+                // A file of an earlier attempt must be removed with its original.
                 if to.exists() {
                     fs::remove_file(&to).map_err(|source| io_error("remove", &to, source))?;
                 }
@@ -315,7 +316,7 @@ fn copy_with_sidecars(path: &Path, to: &Path) -> Result<(PathBuf, u64), Error> {
             }
             Err(source) => return Err(io_error("read", &from, source)),
         };
-        // Not `fs::copy`, which would make the copy of a read-only file unwritable.
+        // Not `fs::copy`, which would make the copy of a read-only file read-only.
         let mut target = File::create(&to).map_err(|source| io_error("create", &to, source))?;
         let bytes = extents::copy(&source, &mut target).map_err(|source| io_error("copy", &from, source))?;
         copied_bytes = copied_bytes.saturating_add(bytes);
@@ -323,8 +324,8 @@ fn copy_with_sidecars(path: &Path, to: &Path) -> Result<(PathBuf, u64), Error> {
     Ok((copy, copied_bytes))
 }
 
-/// Refuses a journal that names a file: `copy` is of `original`.
-fn refuse_super_journal(copy: &Path, original: &Path) -> Result<(), Error> {
+/// Rejects a journal that names a file; `copy` is the copy of `original`.
+fn reject_super_journal(copy: &Path, original: &Path) -> Result<(), Error> {
     let io_error = |source| Error::Io { operation: "read", path: original.to_owned(), source };
     let file = match File::open(copy) {
         Ok(file) => file,

@@ -1,4 +1,4 @@
-//! Which distance space a collection really has: up to three places say so (FORMAT §8).
+//! The distance space of a collection, which is declared in up to three places (FORMAT §8).
 
 use records::DistanceSpace;
 
@@ -8,31 +8,31 @@ use crate::{
     warning::{Warning, WarningCode},
 };
 
-/// What the places say, as they say it.
+/// The declarations, as stored.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Declarations<'a> {
-    /// `segment_metadata['hnsw:space']` of the VECTOR segment: what 0.x built the index with.
+    /// `segment_metadata['hnsw:space']` of the VECTOR segment, with which 0.x built the index.
     pub(crate) segment: Option<&'a str>,
     /// `collections.schema_str`, ≥ 1.3.
     pub(crate) schema: Option<&'a str>,
     /// `collections.config_json_str`. The `hnsw_configuration` of 0.5.4 – 0.6 always says `l2` and is ignored.
     pub(crate) configuration: Option<&'a str>,
-    /// `collection_metadata['hnsw:space']`: what the user wrote, which decides nothing.
+    /// `collection_metadata['hnsw:space']` by the user, which has no effect.
     pub(crate) collection: Option<&'a str>,
 }
 
-/// What the declarations come to.
+/// The result of the declarations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Resolved {
-    /// The space that the index was built for.
+    /// The space for which the index was built.
     pub(crate) space: DistanceSpace,
     pub(crate) normalisation: Normalisation,
-    /// Whether the index's schema is the collection's own, which only Chroma ≥ 1.3 creates. Its configuration
-    /// proves nothing: `modify` of 1.x gives older collections one too.
+    /// Whether the collection has its own index schema, which only Chroma ≥ 1.3 creates. A configuration is no proof:
+    /// `modify` of 1.x also adds one to older collections.
     pub(crate) has_schema: bool,
 }
 
-/// The space that is in force.
+/// The effective space.
 pub(crate) fn resolve(declarations: Declarations<'_>, warnings: &mut Vec<Warning>) -> Resolved {
     let schema = declarations.schema.and_then(|text| parse("schema_str", text, warnings));
     let schema = schema.as_ref().and_then(|json| {
@@ -56,7 +56,7 @@ pub(crate) fn resolve(declarations: Declarations<'_>, warnings: &mut Vec<Warning
             warnings.push(Warning::new(
                 WarningCode::SpaceUnknown,
                 format!(
-                    "expected `hnsw:space` in {place} to be l2, cosine or ip, found `{name}`; it is ignored"
+                    "expected `hnsw:space` in {place} to be l2, cosine or ip, found `{name}`; ignoring it"
                 ),
             ));
         }
@@ -69,9 +69,7 @@ pub(crate) fn resolve(declarations: Declarations<'_>, warnings: &mut Vec<Warning
         Some(other) if (other == DistanceSpace::Cosine) != (space == DistanceSpace::Cosine) => {
             warnings.push(Warning::new(
                 WarningCode::SpaceConflict,
-                format!(
-                    "the index was built for `{space}`, but Chroma >= 1.0 may have taken it for `{other}`"
-                ),
+                format!("the index was built for `{space}`, but Chroma >= 1.0 may have used it as `{other}`"),
             ));
             Normalisation::Mixed
         }
@@ -83,7 +81,7 @@ pub(crate) fn resolve(declarations: Declarations<'_>, warnings: &mut Vec<Warning
     {
         warnings.push(Warning::new(
             WarningCode::SpaceConflict,
-            format!("the collection's metadata say `{declared}`, the index is built for `{space}`; `{space}` counts"),
+            format!("the collection's metadata declares `{declared}`, but the index was built for `{space}`; using `{space}`"),
         ));
     }
     Resolved { space, normalisation, has_schema: declarations.schema.is_some() }
@@ -92,8 +90,9 @@ pub(crate) fn resolve(declarations: Declarations<'_>, warnings: &mut Vec<Warning
 fn parse(column: &str, text: &str, warnings: &mut Vec<Warning>) -> Option<Json> {
     json::parse(text.as_bytes())
         .map_err(|error| {
-            let message =
-                format!("failed to parse `{column}`: {error}; the distance space is taken from elsewhere");
+            let message = format!(
+                "failed to parse `{column}`: {error}; the distance space is read from another source"
+            );
             warnings.push(Warning::new(WarningCode::ConfigurationUnreadable, message));
         })
         .ok()
@@ -146,12 +145,12 @@ mod tests {
             },
             expect![[r#"
                 cosine Mixed
-                space_conflict: the index was built for `cosine`, but Chroma >= 1.0 may have taken it for `l2`"#]],
+                space_conflict: the index was built for `cosine`, but Chroma >= 1.0 may have used it as `l2`"#]],
         );
     }
 
     #[test]
-    fn legacy_configuration_and_user_metadata_decide_nothing() {
+    fn legacy_configuration_and_user_metadata_have_no_effect() {
         let legacy = r#"{"hnsw_configuration":{"space":"ip"},"_type":"CollectionConfigurationInternal"}"#;
         check(
             Declarations {
@@ -161,14 +160,14 @@ mod tests {
             },
             expect![[r#"
                 l2 None
-                space_conflict: the collection's metadata say `cosine`, the index is built for `l2`; `l2` counts"#]],
+                space_conflict: the collection's metadata declares `cosine`, but the index was built for `l2`; using `l2`"#]],
         );
         check(
             Declarations { segment: Some("manhattan"), schema: Some("{"), ..Declarations::default() },
             expect![[r#"
                 l2 None
-                configuration_unreadable: failed to parse `schema_str`: expected `"` at byte 1 of the JSON text; the distance space is taken from elsewhere
-                space_unknown: expected `hnsw:space` in segment_metadata to be l2, cosine or ip, found `manhattan`; it is ignored"#]],
+                configuration_unreadable: failed to parse `schema_str`: expected `"` at byte 1 of the JSON text; the distance space is read from another source
+                space_unknown: expected `hnsw:space` in segment_metadata to be l2, cosine or ip, found `manhattan`; ignoring it"#]],
         );
     }
 }

@@ -1,32 +1,32 @@
-//! The SQL that reads the database.
+//! The SQL statements.
 //!
-//! The statements over records and log rows must run as ordered scans of a b-tree: a sort would hold the
-//! documents of a collection in memory. The tests below ask SQLite how it runs each of them, and so does
-//! [`oddity`] of every database. `not indexed` and `indexed by` leave SQLite no choice: what an
-//! `analyze` of the empty database left behind, or an index that somebody added, would change its mind.
+//! The statements over records and log rows must execute as ordered scans of a b-tree: a sort would hold the documents
+//! of a collection in memory. A test below checks their query plans, and [`unexpected_step`] checks those of
+//! every database. `not indexed` and `indexed by` fix the plan: statistics of the empty database by `analyze`, or an
+//! additional index, would otherwise change it.
 
 use rusqlite::Connection;
 
 use super::schema::Schema;
 
-/// Which segment owns which record; the index-free column order keeps it on the leaf pages.
+/// Segment of each record; with this column order it is on the leaf pages.
 pub(crate) const RECORD_OWNERS: &str = "select id, segment_id from embeddings not indexed order by id";
 
-/// Which collection owns which log row.
+/// Topic of each log row.
 pub(crate) const LOG_OWNERS: &str = "select seq_id, topic from embeddings_queue not indexed order by seq_id";
 
 pub(crate) const RECORDS: &str =
     "select id, segment_id, embedding_id, created_at, seq_id from embeddings not indexed
      where id between ?1 and ?2 order by id";
 
-/// In which order records were stored, and by which log row they were last changed.
+/// The order in which records were stored, and the log row of their last change.
 pub(crate) const RECORD_ORDER: &str = "select id, segment_id, embedding_id, seq_id from embeddings not indexed where id between ?1 and ?2 order by id";
 
 /// Whether a record exists.
 pub(crate) const RECORD_EXISTS: &str = "select 1 from embeddings indexed by sqlite_autoindex_embeddings_1
      where segment_id = ?1 and embedding_id = ?2";
 
-/// Log rows without what is large in them: SQLite reads `typeof` from the row's header, not from its pages.
+/// Log rows without large columns: SQLite reads `typeof` from the row's header, without its overflow pages.
 pub(crate) const LOG_ROWS: &str =
     "select seq_id, topic, operation, id, typeof(vector) from embeddings_queue not indexed
      where seq_id between ?1 and ?2 order by seq_id";
@@ -48,7 +48,7 @@ pub(crate) fn metadata(schema: &Schema) -> String {
 
 /// Elements of list values, in the order of their lists; columns as in [`metadata`]. None before 1.5.
 pub(crate) fn metadata_lists(schema: &Schema) -> Option<&'static str> {
-    // The index on (id, key) ends in the rowid, which is the order of the elements.
+    // The index on (id, key) ends with the rowid, which is the order of the elements.
     schema.has_table("embedding_metadata_array").then_some(
         "select id, key, string_value, int_value, float_value, bool_value from embedding_metadata_array
          indexed by embedding_metadata_array_id_key where id between ?1 and ?2 order by id, key, rowid",
@@ -68,7 +68,7 @@ pub(crate) const SEGMENTS: &str = "select collection, id, type, scope from segme
 
 pub(crate) const SEGMENT_SPACES: &str = "select segment_id, str_value, key from segment_metadata";
 
-/// Which part of the schema was made first.
+/// The part of the schema that was created first.
 pub(crate) const FIRST_MIGRATION: &str = "select dir from migrations order by rowid limit 1";
 
 pub(crate) const MARKS: &str = "select segment_id, seq_id from max_seq_id";
@@ -81,7 +81,7 @@ pub(crate) fn collection_metadata(schema: &Schema) -> String {
     )
 }
 
-/// The statements that must run as ordered scans.
+/// The statements that must execute as ordered scans.
 fn ordered_scans(schema: &Schema) -> impl Iterator<Item = String> {
     let fixed =
         [RECORD_OWNERS, LOG_OWNERS, RECORDS, RECORD_ORDER, RECORD_EXISTS, LOG_ROWS, LOG_VECTOR, LOG_METADATA];
@@ -89,11 +89,10 @@ fn ordered_scans(schema: &Schema) -> impl Iterator<Item = String> {
     fixed.into_iter().map(str::to_owned).chain([metadata(schema)]).chain(lists)
 }
 
-/// What SQLite would do to run the ordered scans that it never does with Chroma's tables: sort one of them.
+/// A step of the ordered scans' plans that never occurs with Chroma's tables, such as a sort.
 ///
-/// That it looks at a whole table where a part was asked for is no oddity: with statistics of a database of one row
-/// it does.
-pub(crate) fn oddity(connection: &Connection, schema: &Schema) -> rusqlite::Result<Option<String>> {
+/// A scan of the complete table for a range is accepted: with statistics of a database of one row, SQLite chooses it.
+pub(crate) fn unexpected_step(connection: &Connection, schema: &Schema) -> rusqlite::Result<Option<String>> {
     for sql in ordered_scans(schema) {
         let steps = plan(connection, &sql)?;
         let odd = steps.into_iter().find(|step| !(step.starts_with("SCAN") || step.starts_with("SEARCH")));
@@ -104,7 +103,7 @@ pub(crate) fn oddity(connection: &Connection, schema: &Schema) -> rusqlite::Resu
     Ok(None)
 }
 
-/// How SQLite would run a statement.
+/// The query plan of a statement.
 fn plan(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare(&format!("explain query plan {sql}"))?;
     let parameters = vec![1; statement.parameter_count()];
@@ -126,7 +125,7 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(TABLES).unwrap();
         let schema = Schema::inspect(&connection).unwrap();
-        assert_eq!(oddity(&connection, &schema).unwrap(), None);
+        assert_eq!(unexpected_step(&connection, &schema).unwrap(), None);
         let mut plans = Vec::new();
         for sql in ordered_scans(&schema) {
             plans.extend(plan(&connection, &sql).unwrap());

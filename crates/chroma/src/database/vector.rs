@@ -1,4 +1,4 @@
-//! Chooses the best vector that log and index have left of an id (FORMAT §12 step 6).
+//! Selects the best available vector of an id from log and index (FORMAT §12 step 6).
 
 use records::Embedding;
 use rusqlite::Statement;
@@ -6,7 +6,7 @@ use rusqlite::Statement;
 use super::{
     Database,
     catalog::StoredCollection,
-    inaccessible::refuse_inaccessible,
+    inaccessible::fail_if_inaccessible,
     index::SegmentIndex,
     log::{Effect, LogVector, read_vector},
 };
@@ -17,19 +17,19 @@ use crate::{
     warning::{Tally, WarningCode},
 };
 
-/// Where the vectors of a collection are.
+/// Sources of the vectors of a collection.
 pub(super) struct Vectors<'d> {
     pub(super) database: &'d Database,
     pub(super) stored: &'d StoredCollection,
     pub(super) index: SegmentIndex,
     /// [`statements::LOG_VECTOR`](super::statements::LOG_VECTOR).
     pub(super) log_vector: Statement<'d>,
-    /// What is odd about them, and about the rest of the collection.
+    /// Problems of the vectors, and of the rest of the collection.
     pub(super) tally: Tally,
 }
 
 impl Vectors<'_> {
-    /// The best vector that is left of an id (FORMAT §12 step 6).
+    /// The best available vector of an id (FORMAT §12 step 6).
     pub(super) fn best(&mut self, id: &[u8], log_vector: Option<LogVector>) -> Result<Vector, Error> {
         let missing = |reason| Ok(Vector::Missing { reason });
         let row = match log_vector {
@@ -45,10 +45,10 @@ impl Vectors<'_> {
         if let (Some((seq_id, _)), None) = (row, &written) {
             self.tally.add(
                 WarningCode::LogRowUnreadable,
-                "log rows have a vector that is not FLOAT32, of",
+                "log rows have a vector that is not FLOAT32, for ids",
                 id,
             );
-            // The index has an older vector than a row that it has not absorbed.
+            // The vector in the index is older than a row that is not in the index yet.
             if seq_id > self.index.mark {
                 return missing(MissingReason::Undecodable);
             }
@@ -59,16 +59,17 @@ impl Vectors<'_> {
             (None, None) if self.index.has_lost(id) => missing(MissingReason::IndexLost),
             (None, None) => missing(MissingReason::NotStored),
             (None, Some(indexed)) => Ok(from_index(indexed)),
-            (Some(_), None) if effect == Effect::Refuted => missing(MissingReason::IndexLost),
+            (Some(_), None) if effect == Effect::NoEffect => missing(MissingReason::IndexLost),
             (Some(written), None) => Ok(from_log(written)),
             (Some(written), Some(indexed)) => {
                 let is_same = indexed.is_same(&written);
                 let is_destroyed = is_destroyed(&indexed.components) && !is_destroyed(&written);
-                if !is_same && (effect == Effect::Refuted || (effect == Effect::Uncertain && !is_destroyed)) {
+                if !is_same && (effect == Effect::NoEffect || (effect == Effect::Uncertain && !is_destroyed))
+                {
                     return Ok(from_index(indexed));
                 }
                 if !is_same && row.is_some_and(|(seq_id, _)| seq_id <= self.index.mark) {
-                    let what = "vectors of the index differ from the log's, which were taken";
+                    let what = "vectors differ between index and log; the log's were used, for ids";
                     self.tally.add(WarningCode::IndexContradictsLog, what, id);
                 }
                 Ok(from_log(written))
@@ -81,11 +82,11 @@ impl Vectors<'_> {
         match index.vector(id) {
             Ok(vector) => Ok(vector),
             Err(error) => {
-                refuse_inaccessible(self.database, self.stored, &error)?;
-                // It was there when the index was loaded: a writer has cut the file since, or length.bin is short.
+                fail_if_inaccessible(self.database, self.stored, &error)?;
+                // It existed when the index was loaded: a writer has truncated the file since, or length.bin is short.
                 self.tally.add(
                     WarningCode::IndexTruncated,
-                    "vectors could not be read from the index files, of",
+                    "vectors could not be read from the index files, for ids",
                     id,
                 );
                 self.index.is_lost = true;
@@ -108,7 +109,7 @@ fn from_index(indexed: IndexedVector) -> Vector {
     Vector::Present { embedding: Embedding::from(indexed.components), origin }
 }
 
-/// Whether a vector is what extreme norms become in a cosine index: all zero, or not finite (FORMAT §6).
+/// Whether a vector is the result of an extreme norm in a cosine index: all zero, or not finite (FORMAT §6).
 fn is_destroyed(components: &[f32]) -> bool {
     components.iter().all(|x| *x == 0.0) || components.iter().any(|x| !x.is_finite())
 }
@@ -118,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn vectors_of_zeros_or_without_numbers_are_destroyed() {
+    fn zero_and_non_finite_vectors_are_destroyed() {
         assert!(
             is_destroyed(&[0.0, -0.0]) && is_destroyed(&[1.0, f32::INFINITY]) && !is_destroyed(&[0.0, 1.0])
         );

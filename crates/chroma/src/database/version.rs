@@ -1,14 +1,14 @@
-//! Which Chroma last opened a database (FORMAT §1).
+//! Deduces the version of Chroma that last opened a database (FORMAT §1).
 //!
-//! No version is stored. Opening a database runs the migrations that it lacks, so what it has of tables and columns
-//! is what the newest Chroma among its users gave it.
+//! No version is stored. Opening a database runs all missing migrations, so its tables and columns are those of the
+//! newest Chroma that opened it.
 
 use rusqlite::Connection;
 
 use super::schema::Schema;
 use crate::overview::VersionRange;
 
-/// What a release introduced, and the last release before the next that introduced something. Newest first.
+/// A feature, the release that introduced it, and the last release before the next feature. Newest first.
 /// Releases as published on PyPI up to 1.5.9.
 const STEPS: [(Mark, &str, &str); 10] = [
     (Mark::Table("embedding_metadata_array"), "1.5.0", "1.5.9"),
@@ -23,10 +23,10 @@ const STEPS: [(Mark, &str, &str); 10] = [
     (Mark::Column("embedding_metadata", "bool_value"), "0.4.4", "0.4.5"),
 ];
 
-/// What introduced none of these.
+/// Releases without any of these features.
 const FIRST: (&str, &str) = ("0.4.0", "0.4.3");
 
-/// The last migration of each directory; there are some twenty in all that 1.5.9 has.
+/// The last known migration of each directory; 1.5.9 has about twenty in all.
 const NEWER_MIGRATION: &str = "select exists (select 1 from (select dir, version from migrations limit 1000) where not coalesce(
     dir = 'sysdb' and version <= 10 or dir = 'metadb' and version <= 6 or dir = 'embeddings_queue' and version <= 2,
     false))";
@@ -35,18 +35,18 @@ const NEWER_MIGRATION: &str = "select exists (select 1 from (select dir, version
 const RUST_MIGRATION: &str = "select exists (select 1 from (select dir, version from migrations limit 1000)
     where dir = 'metadb' and version = 5)";
 
-/// Asks the schema's own rows, which hold a virtual table's name without opening it: its module would run then, on
-/// tables that somebody else filled.
+/// Queries the schema's rows, which contain the name of a virtual table. Opening it would start its module, on
+/// untrusted tables.
 const VIRTUAL_TABLE: &str = "select exists (select 1 from sqlite_schema where type = 'table' and name = ?1)";
 
-/// What tells a release from the one before.
+/// A feature that distinguishes a release from the previous one.
 #[derive(Clone, Copy)]
 enum Mark {
     Table(&'static str),
     VirtualTable(&'static str),
     Column(&'static str, &'static str),
     NoColumn(&'static str, &'static str),
-    /// A lock row of the Rust engine, or its first migration.
+    /// A lock table of the Rust engine, or its first migration.
     RustEngine,
 }
 
@@ -60,14 +60,14 @@ pub(crate) fn deduce(connection: &Connection, schema: &Schema) -> rusqlite::Resu
     let is_newer: bool = ask_migrations(NEWER_MIGRATION)?;
     let (mut min, mut max) = FIRST;
     for (mark, first, last) in STEPS {
-        let is_there = match mark {
+        let file_exists = match mark {
             Mark::Table(table) => schema.has_table(table),
             Mark::VirtualTable(table) => connection.query_row(VIRTUAL_TABLE, [table], |row| row.get(0))?,
             Mark::Column(table, column) => schema.has_column(table, column),
             Mark::NoColumn(table, column) => !schema.has_column(table, column),
             Mark::RustEngine => schema.has_table("acquire_write") || ask_migrations(RUST_MIGRATION)?,
         };
-        if is_there {
+        if file_exists {
             (min, max) = (first, last);
             break;
         }
@@ -81,7 +81,7 @@ mod tests {
 
     use super::*;
 
-    /// The migrations' effects, oldest first.
+    /// The effects of the migrations, oldest first.
     const MIGRATIONS: [&str; 10] = [
         "alter table embedding_metadata add column bool_value integer",
         "create virtual table embedding_fulltext_search using fts5(string_value, tokenize = 'trigram')",

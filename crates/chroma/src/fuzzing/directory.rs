@@ -1,4 +1,4 @@
-//! A whole database file, and what lies beside it, with bytes changed.
+//! A database file and its journals with changed bytes.
 
 use std::fs;
 
@@ -9,13 +9,13 @@ use super::{
 };
 use crate::database::DATABASE;
 
-/// Changes bytes of a whole database; what is left of the input may become its journal or its log of writes.
+/// Changes bytes of a complete database; the rest of the input may become its journal or its write-ahead log.
 pub fn directory(bytes: &[u8]) {
     let mut source = Source::new(bytes);
     in_folder(|folder| {
         let mut file = tables::file(Tables::Filled, folder);
         for _ in 0..source.below(32) {
-            // A place is a page and a byte in it: half of them hit its header, where the structure is.
+            // A position is a page and a byte in it: half of them are in the page header, which contains the structure.
             let page = usize::from(source.byte());
             let byte = usize::from(source.u16());
             let byte = if byte.is_multiple_of(2) { byte % 64 } else { byte % 512 };
@@ -47,7 +47,7 @@ pub fn directory(bytes: &[u8]) {
         fs::write(folder.join(DATABASE), &file).expect("the folder is ours");
         let readable = read_all(folder);
         if let Ok(found) = readable {
-            // A row takes four bytes at least, and a database may lead to a page once.
+            // A row takes at least four bytes, and a database may link to a page once.
             assert!(found.iter().all(|found| found.records.len() <= 1 << 20));
         }
     });

@@ -1,4 +1,4 @@
-//! The files of one index: well-formed ones with a few bytes changed, so that changes come far.
+//! The files of one index: valid ones with a few changed bytes, so that the changes reach deep code.
 
 use std::{
     fs::{self, File},
@@ -16,7 +16,7 @@ use crate::hnsw::{self, Index, Load, Normalisation, Shape, fuzzing::Decoded};
 
 const SEGMENT: Uuid = Uuid::from_u128(7);
 
-/// What the files are made of.
+/// The content of the files.
 struct Model {
     dimension: usize,
     elements: Vec<Element>,
@@ -30,8 +30,7 @@ struct Element {
     length: f32,
 }
 
-/// Loads the index in each way and asks for all of its vectors. Those of files without a change are what was
-/// written.
+/// Loads the index in each way and reads all of its vectors. Unchanged files must return what was written.
 pub fn hnsw_files(bytes: &[u8]) {
     let mut source = Source::new(bytes);
     let model = Model::choose(&mut source);
@@ -56,11 +55,11 @@ pub fn hnsw_files(bytes: &[u8]) {
 
 fn check(folder: &Path, normalisation: Normalisation, header: &[u8], model: Option<&Model>) {
     let root = File::open(folder).expect("the folder is ours");
-    // With a dimension a lost header is worked out: whatever that gives can be asked for.
+    // With a dimension, a lost header is inferred; reading from the result must not panic.
     if let Load::Loaded(mut index) =
         hnsw::load(&root, SEGMENT, Shape { normalisation, dimension: Some(3) }, true)
     {
-        let ids: Vec<Vec<u8>> = index.unmet_ids().map(|id| id.to_vec()).collect();
+        let ids: Vec<Vec<u8>> = index.unread_ids().map(|id| id.to_vec()).collect();
         for id in &ids {
             let vector = index.vector(id);
             assert!(
@@ -76,18 +75,18 @@ fn check(folder: &Path, normalisation: Normalisation, header: &[u8], model: Opti
         Load::Lost(error, remains) => {
             assert!(model.is_none(), "{error}");
             if let Ok(mut index) = hnsw::load_labels(&root, SEGMENT, shape, remains.clone()) {
-                ask_all(&mut index, header);
+                read_all_vectors(&mut index, header);
             }
             return;
         }
     };
-    ask_all(&mut index, header);
+    read_all_vectors(&mut index, header);
     if let Ok(labels) = hnsw::live_labels(&root, SEGMENT) {
         assert!(labels.is_sorted());
     }
     let Some(model) = model else { return };
     for (id, label) in &model.labels {
-        // hnswlib's own map of labels keeps the last.
+        // hnswlib's own map of labels keeps the last one.
         let element = model.elements.iter().rfind(|element| element.label == *label);
         let found = index.vector(id).expect("the files are whole");
         assert_eq!(found.is_some(), element.is_some(), "{id:?}");
@@ -100,16 +99,16 @@ fn check(folder: &Path, normalisation: Normalisation, header: &[u8], model: Opti
     }
 }
 
-/// NaN is one value here: which of them a multiplication yields is the processor's choice.
+/// All NaNs are equal here: the processor chooses which one a multiplication returns.
 fn canonical(component: f32) -> u32 {
     if component.is_nan() { f32::NAN.to_bits() } else { component.to_bits() }
 }
 
-/// Every vector has the dimension that the header says.
-fn ask_all(index: &mut Index, header: &[u8]) {
+/// Reads all vectors; each must have the dimension of the header.
+fn read_all_vectors(index: &mut Index, header: &[u8]) {
     let number = |at: usize| header.get(at..at + 8).and_then(|rest| rest.first_chunk()).copied();
     let [label_offset, vector_offset] = [36, 44].map(|at| number(at).map_or(0, u64::from_le_bytes));
-    let ids: Vec<Vec<u8>> = index.unmet_ids().map(|id| id.to_vec()).collect();
+    let ids: Vec<Vec<u8>> = index.unread_ids().map(|id| id.to_vec()).collect();
     assert!(index.reachable() <= ids.len());
     for id in &ids {
         let vector = index.vector(id);
@@ -118,10 +117,10 @@ fn ask_all(index: &mut Index, header: &[u8]) {
             assert_eq!(vector.components.len() as u64, (label_offset - vector_offset) / 4);
         }
     }
-    assert_eq!(index.unmet_ids().count(), 0);
+    assert_eq!(index.unread_ids().count(), 0);
 }
 
-/// Cuts files and changes bytes; whether it did.
+/// Truncates files and changes bytes; returns whether it did.
 fn change(source: &mut Source<'_>, files: &mut [Vec<u8>; 4]) -> bool {
     let changes = source.below(6);
     for _ in 0..changes {

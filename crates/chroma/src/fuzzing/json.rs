@@ -2,17 +2,17 @@
 
 use crate::json::{self, Json};
 
-/// Parses; what was parsed is the same after it was written and parsed again.
+/// Parses the input, writes the result and parses it again; both results must be equal.
 pub fn json(bytes: &[u8]) {
     let Ok(parsed) = json::parse(bytes) else { return };
     let mut text = Vec::new();
     write(&parsed, &mut text);
     let again = json::parse(&text).expect("what was written is JSON");
-    // NaN is not equal to itself, and its text is.
+    // NaN is not equal to itself, but its text is.
     assert_eq!(format!("{again:?}"), format!("{parsed:?}"), "{}", text.escape_ascii());
 }
 
-/// Writes as Python's `json.dumps` does; text that is not Unicode as its bytes.
+/// Writes like Python's `json.dumps`; text that is not Unicode is written as its bytes.
 pub(super) fn write(json: &Json, text: &mut Vec<u8>) {
     match json {
         Json::Null => text.extend(b"null"),
@@ -48,7 +48,7 @@ pub(super) fn write(json: &Json, text: &mut Vec<u8>) {
     }
 }
 
-/// A string whose control characters and lone surrogates are escaped.
+/// A string with escaped control characters and lone surrogates.
 fn write_text(bytes: &[u8], text: &mut Vec<u8>) {
     text.push(b'"');
     for byte in bytes {

@@ -1,8 +1,8 @@
-//! What a log says, by FORMAT §4 and §12 alone: a second opinion on `database/log.rs`, which it shares nothing with.
+//! A model of the log by FORMAT §4 and §12, independent of `database/log.rs`, which it verifies.
 
 use std::collections::BTreeMap;
 
-/// One row as it was written.
+/// One written row.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
     pub(super) seq_id: i64,
@@ -21,30 +21,30 @@ pub(super) enum Written {
     Undecodable,
 }
 
-/// What the row's metadata say of the document.
+/// The effect of the row's metadata on the document.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Document {
-    /// Nothing, be it that they are no JSON.
+    /// None, for example because they are not JSON.
     Unsaid,
-    /// That there is none any more.
+    /// The document is removed.
     Removed,
     Set(String),
 }
 
-/// What the log leaves of an id's vector.
+/// The state of an id's vector according to the log.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Vector {
     None,
     Deleted,
     Written(Written),
-    /// The log does not begin with the id's first row, so that it may be either.
+    /// Either, since the log does not start with the id's first row.
     Unknown,
 }
 
-/// A record: its document.
+/// The document of each record.
 pub(super) type Records = BTreeMap<Vec<u8>, Option<String>>;
 
-/// The records after those rows that the metadata segment has not absorbed; `None` as the mark if none are.
+/// The records after the rows that are not applied to the metadata segment; all rows if the mark is `None`.
 pub(super) fn records(stored: &Records, rows: &[Row], mark: Option<i64>) -> Records {
     let mut records = stored.clone();
     for row in rows.iter().filter(|row| row.seq_id > mark.unwrap_or(-1)) {
@@ -66,7 +66,7 @@ pub(super) fn records(stored: &Records, rows: &[Row], mark: Option<i64>) -> Reco
     records
 }
 
-/// The vector of an id of which no index knows.
+/// The vector of an id that is in no index.
 pub(super) fn vector(rows: &[Row], id: &[u8]) -> Vector {
     let mut vector = Vector::None;
     for row in rows.iter().filter(|row| row.id == id) {
@@ -74,12 +74,12 @@ pub(super) fn vector(rows: &[Row], id: &[u8]) -> Vector {
             (3, _, _) => Vector::Deleted,
             (_, None, before) => before,
             (2, Some(written), _) => Vector::Written(written.clone()),
-            // Nobody knows what an UPDATE met that is the first to be heard of the id.
+            // If an UPDATE is the first row of the id, it is unknown whether the record existed.
             (1, Some(_), Vector::None) => Vector::Unknown,
             (1, Some(_), before @ (Vector::Deleted | Vector::Unknown)) => before,
             (1, Some(written), Vector::Written(_)) => Vector::Written(written.clone()),
             (0, Some(written), Vector::None | Vector::Deleted) => Vector::Written(written.clone()),
-            // An ADD of what is there does nothing.
+            // An ADD of an existing id has no effect.
             (_, Some(_), before) => before,
         };
     }

@@ -1,4 +1,4 @@
-//! Rows of the log and of the records, as they may stand in a database, beside a model of what they mean.
+//! Possible rows of log and records, and a model of their meaning.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,8 +24,8 @@ const METADATA_SEGMENTS: [&str; 2] =
 const VECTOR_SEGMENTS: [&str; 2] =
     ["cccccccc-0000-4000-8000-000000000001", "cccccccc-0000-4000-8000-000000000002"];
 
-/// Metadata that are none, or have no place in a record; all leave the document alone.
-const ODD_METADATA: [&[u8]; 8] = [
+/// Metadata that is invalid or cannot be represented; none of it changes the document.
+const INVALID_METADATA: [&[u8]; 8] = [
     b"{",
     b"[]",
     b"null",
@@ -36,17 +36,17 @@ const ODD_METADATA: [&[u8]; 8] = [
     b"{\"l\":[1,2.5,\"x\",null,true]}",
 ];
 
-/// One collection, as it should be read.
+/// The expected content of one collection.
 #[derive(Default)]
 struct Model {
     stored: Records,
     rows: Vec<Row>,
     mark: Option<i64>,
-    /// Records that say which row changed them last, which may refute rows of the log.
+    /// Records with the row of their last change, which may show that rows of the log had no effect.
     changed: BTreeSet<Vec<u8>>,
 }
 
-/// Writes rows, reads the directory and compares: which records there are, their documents, and their vectors.
+/// Writes rows, reads the directory and compares the records, their documents and their vectors.
 pub fn log_rows(bytes: &[u8]) {
     in_folder(|folder| {
         let mut source = Source::new(bytes);
@@ -78,7 +78,7 @@ fn check(model: &Model, found: &[Record]) {
         let wanted = log_model::vector(&model.rows, record.id.as_bytes());
         let is_right = match &wanted {
             _ if model.changed.contains(record.id.as_bytes()) => true,
-            // Of an index that was flushed and is not there.
+            // Of an index that was flushed and is missing.
             Vector::None => missing(MissingReason::NotStored) || missing(MissingReason::IndexLost),
             Vector::Deleted => missing(MissingReason::DeletedInLog),
             Vector::Written(written) => is_like(written),
@@ -117,7 +117,7 @@ fn fill(path: &Path, source: &mut Source<'_>, models: &mut [Model; 2]) -> rusqli
     connection.execute_batch("commit")
 }
 
-/// A mark is the number, 8 or 24 bytes of it, what a migration made of it, or none at all.
+/// A mark is the number, its 8 or 24 bytes, the result of a migration, or invalid.
 fn fill_marks(
     connection: &Connection,
     source: &mut Source<'_>,
@@ -125,7 +125,7 @@ fn fill_marks(
     first_row: i64,
     model: &mut Model,
 ) -> rusqlite::Result<()> {
-    // Greater marks may be taken for what the migration made.
+    // Greater marks could be mistaken for the result of the migration.
     let mark = first_row.saturating_add(i64::from(source.below(16))).clamp(0, 1 << 50);
     let insert = "insert into max_seq_id values (?1, ?2)";
     let bytes = mark.to_be_bytes();
@@ -217,7 +217,7 @@ fn insert_row(
     let operation = source.below(4);
     let known = Value::Integer(i64::from(operation));
     match source.below(16) {
-        // A row that says nothing, of an unknown operation, of nobody or about nothing.
+        // A row without content, of an unknown operation, of a missing collection or without an id.
         0 => {
             let odd = [Value::Integer(4), Value::Integer(-1), Value::Text("x".into()), Value::Blob(vec![0])];
             let odd = odd[usize::from(source.below(4))].clone();
@@ -235,12 +235,12 @@ fn insert_row(
     Ok(())
 }
 
-/// One of a few, so that rows meet.
+/// One of a few ids, so that several rows have the same.
 fn id(source: &mut Source<'_>) -> Vec<u8> {
     ["a", "b", "c", "d", "", "é", "a/b", "'"][usize::from(source.below(8))].into()
 }
 
-/// The cells `vector` and `encoding`, and what they mean.
+/// The cells `vector` and `encoding`, and their meaning.
 fn vector(source: &mut Source<'_>) -> (Value, Value, Option<Written>) {
     let float32 = Value::Text("FLOAT32".into());
     let count = usize::from(source.below(3)) + 1;
@@ -264,13 +264,13 @@ fn vector(source: &mut Source<'_>) -> (Value, Value, Option<Written>) {
     }
 }
 
-/// The cell `metadata`, as bytes of text, and what it means to the document.
+/// The cell `metadata`, as the bytes of its text, and its effect on the document.
 fn metadata(source: &mut Source<'_>) -> (Value, Document) {
     let number = source.below(8);
     let cell = |json: &[u8]| Value::Blob(json.to_vec());
     match source.below(8) {
         0 | 1 => (Value::Null, Document::Unsaid),
-        2 => (cell(ODD_METADATA[usize::from(number)]), Document::Unsaid),
+        2 => (cell(INVALID_METADATA[usize::from(number)]), Document::Unsaid),
         3 => (cell(b"{\"chroma:document\": null, \"k\": null}"), Document::Removed),
         4 => (cell(b"{\"k\": 1}"), Document::Unsaid),
         _ => {

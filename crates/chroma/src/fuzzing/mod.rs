@@ -1,7 +1,7 @@
-//! What the fuzz targets of `fuzz/` run: each function takes any bytes, brings them before a reader and checks what
-//! comes out. Nothing of this is in a build that is not for fuzzing or for tests.
+//! The functions of the fuzz targets in `fuzz/`: each takes any bytes, passes them to a reader and checks the result.
+//! Compiled only for fuzzing and for tests.
 //!
-//! The same functions run over the committed corpus in `cargo test`.
+//! `cargo test` runs the same functions on the committed corpus.
 
 mod directory;
 mod hnsw_files;
@@ -29,11 +29,11 @@ use tempfile::TempDir;
 use crate::{Collection, Error, PersistDirectory, ReadReport, Record, Vector};
 
 thread_local! {
-    /// Where a target puts its files: making a folder for each input would take longer than reading it.
+    /// The folder for a target's files: creating one for each input would take longer than reading it.
     static FOLDER: TempDir = TempDir::new().expect("the temporary folder is writable");
 }
 
-/// One collection, as it was read.
+/// One collection that was read.
 struct Found {
     collection: Collection,
     count: u64,
@@ -41,10 +41,10 @@ struct Found {
     report: ReadReport,
 }
 
-/// Reads all of a directory and checks what holds of every directory, whatever its bytes.
+/// Reads a complete directory and checks the invariants of every directory.
 fn read_all(path: &Path) -> Result<Vec<Found>, Error> {
     let directory = PersistDirectory::open(path)?;
-    // May refuse, and must not panic.
+    // May fail, but must not panic.
     let _ = directory.overview();
     let mut found = Vec::new();
     for collection in directory.collections() {
@@ -65,7 +65,7 @@ fn read_all(path: &Path) -> Result<Vec<Found>, Error> {
     Ok(found)
 }
 
-/// Runs something in this thread's folder, which is empty.
+/// Runs a closure in this thread's folder, which is empty.
 fn in_folder(run: impl FnOnce(&Path)) {
     FOLDER.with(|folder| {
         let remove = || {

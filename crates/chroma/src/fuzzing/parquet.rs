@@ -6,7 +6,8 @@ use super::{in_folder, read_all};
 
 const FILES: [&str; 2] = ["chroma-embeddings.parquet", "chroma-collections.parquet"];
 
-/// The first byte says which of the two files the others are; there is no other, so that the records are rescued.
+/// The first byte selects the file that the other bytes become. The other file is missing, so that collections are
+/// derived from their records.
 pub fn parquet(bytes: &[u8]) {
     let Some((which, file)) = bytes.split_first() else { return };
     in_folder(|folder| {
@@ -14,7 +15,7 @@ pub fn parquet(bytes: &[u8]) {
         let Ok(found) = read_all(folder) else { return };
         for found in found {
             assert_eq!(found.count, found.report.records);
-            // A row takes a byte at least.
+            // A row takes at least one byte.
             assert!(found.records.len() <= file.len());
         }
     });

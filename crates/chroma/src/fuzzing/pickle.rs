@@ -2,8 +2,8 @@
 
 use crate::hnsw::fuzzing::{Decoded, decode_pickle};
 
-/// Decodes. Ids come from the input, each byte of it at most once; and what was decoded is decoded from either form
-/// that Chroma writes.
+/// Decodes the input. Ids come from the input, each byte of it at most once. The decoded content must be decoded again
+/// from both forms that Chroma writes.
 pub fn pickle(bytes: &[u8]) {
     let (decoded, is_whole) = match decode_pickle(bytes) {
         Ok(decoded) => (decoded, true),
@@ -22,7 +22,7 @@ pub fn pickle(bytes: &[u8]) {
     }
 }
 
-/// As Chroma ≥ 1.0: protocol 3, a dict, no memo, all pairs of a dict at once.
+/// The form of Chroma ≥ 1.0: protocol 3, a dict, no memo, all pairs of a dict at once.
 pub(super) fn write_dict(decoded: &Decoded) -> Vec<u8> {
     let Decoded { labels, max_seq_id } = decoded;
     let mut pickle = b"\x80\x03}(".to_vec();
@@ -52,7 +52,7 @@ pub(super) fn write_dict(decoded: &Decoded) -> Vec<u8> {
     pickle
 }
 
-/// As Python's protocol 5 writes the object of Chroma < 1.0: framed, memoised, a thousand pairs at a time.
+/// The form of Chroma < 1.0: an object in Python's protocol 5, framed, memoised, a thousand pairs at a time.
 pub(super) fn write_object(decoded: &Decoded) -> Vec<u8> {
     let Decoded { labels, max_seq_id } = decoded;
     let mut pickle = b"\x80\x05\x95\0\0\0\0\0\0\0\0".to_vec();
@@ -94,7 +94,7 @@ pub(super) fn write_object(decoded: &Decoded) -> Vec<u8> {
 
 fn put_text(pickle: &mut Vec<u8>, text: &[u8]) {
     match u8::try_from(text.len()) {
-        // Protocol 3 has no short form; the decoder takes either.
+        // Protocol 3 has no short form; the decoder accepts either.
         Ok(length) if text.len().is_multiple_of(2) => pickle.extend([0x8c, length]),
         _ => {
             pickle.push(b'X');

@@ -1,6 +1,6 @@
-//! Makes choices from bytes: the same bytes make the same choices, and none are left at their end.
+//! Derives choices from bytes deterministically.
 
-/// Bytes that are taken from the front; zeros follow them.
+/// Bytes that are consumed from the front, followed by zeros.
 pub(super) struct Source<'b>(&'b [u8]);
 
 impl<'b> Source<'b> {
@@ -17,12 +17,12 @@ impl<'b> Source<'b> {
         byte
     }
 
-    /// A number below `limit`.
+    /// A number less than `limit`.
     pub(super) fn below(&mut self, limit: u8) -> u8 {
         self.byte().checked_rem(limit).unwrap_or(0)
     }
 
-    /// Yes once in `times`.
+    /// True with probability 1/`times`.
     pub(super) fn one_in(&mut self, times: u8) -> bool {
         self.below(times) == times - 1
     }
@@ -39,7 +39,7 @@ impl<'b> Source<'b> {
         f32::from_le_bytes(self.array())
     }
 
-    /// As many bytes, or those that are left.
+    /// The next `count` bytes, or the remaining ones.
     pub(super) fn bytes(&mut self, count: usize) -> &'b [u8] {
         let (bytes, rest) = self.0.split_at(count.min(self.0.len()));
         self.0 = rest;

@@ -1,10 +1,10 @@
-//! Databases with the tables of the first and the last Chroma that has any (FORMAT §2), made once.
+//! Databases with the tables of the first and the last supported version of Chroma (FORMAT §2), created once.
 
 use std::{cell::OnceCell, fs, path::Path};
 
 use rusqlite::Connection;
 
-/// Pages as small as SQLite has them: a change then hits structure more often than text.
+/// The smallest page size of SQLite, so that changes hit structure more often than text.
 const PAGES: &str = "pragma page_size = 512;";
 
 const OLD_TABLES: &str = include_str!("../../testdata/tables-0.4.0.sql");
@@ -34,7 +34,7 @@ const SEGMENTS: &str = "
         ('cccccccc-0000-4000-8000-000000000002', 'urn:chroma:segment/vector/hnsw-local-persisted', 'VECTOR',
             'aaaaaaaa-0000-4000-8000-000000000002');";
 
-/// Records, metadata of each type and log rows, for what changes the file and not the rows.
+/// Records, metadata of each type and log rows, for targets that change the file instead of the rows.
 const ROWS: &str = "
     insert into embeddings (id, segment_id, embedding_id, seq_id, created_at)
         select value, 'bbbbbbbb-0000-4000-8000-00000000000' || (1 + value % 2), 'id' || value, value, '2026-01-01 00:00:00'
@@ -54,7 +54,7 @@ thread_local! {
     static MADE: [OnceCell<Vec<u8>>; 3] = const { [OnceCell::new(), OnceCell::new(), OnceCell::new()] };
 }
 
-/// Which tables, and whether they have rows.
+/// The version of the tables, and whether they have rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Tables {
     /// Of Chroma 0.4.0, two collections and no row.
@@ -65,7 +65,7 @@ pub(super) enum Tables {
     Filled,
 }
 
-/// The database as a file.
+/// The bytes of the database.
 pub(super) fn file(tables: Tables, folder: &Path) -> Vec<u8> {
     MADE.with(|made| made[tables as usize].get_or_init(|| make(tables, &folder.join("made"))).clone())
 }

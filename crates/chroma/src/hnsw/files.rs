@@ -1,8 +1,8 @@
 //! Opens the files of a segment without leaving the persist directory.
 //!
-//! A directory from elsewhere may hold symbolic links, pipes and sparse files of any size. Each step is opened
-//! relative to the one before, following no link; what is not a regular file is refused. `link_lists.bin` is
-//! never opened: reading needs none of it, and a torn one was seen to claim 231 GiB.
+//! An untrusted directory may contain symbolic links, pipes and sparse files of any size. Each component is opened
+//! relative to the previous one without following links; only regular files are accepted. `link_lists.bin` is never
+//! opened: it is not needed, and a torn one was observed with a size of 231 GiB.
 
 use std::{
     fs::File,
@@ -21,28 +21,29 @@ pub(super) const HEADER: &str = "header.bin";
 pub(crate) const LEVEL0: &str = "data_level0.bin";
 pub(super) const LENGTH: &str = "length.bin";
 
-/// The kind of error of a pipe, a device or a directory in the place of a file. Nothing else here has it.
-pub(super) const NO_REGULAR_FILE: io::ErrorKind = io::ErrorKind::InvalidInput;
+/// The error kind for a file that is not a regular file. Not used for anything else here.
+pub(super) const NOT_REGULAR_FILE: io::ErrorKind = io::ErrorKind::InvalidInput;
 
-/// Sizes and times of a segment's files, to notice a writer.
+/// Sizes and times of a segment's files, to detect a writer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp([Option<(u64, Option<SystemTime>)>; 4]);
 
 impl Stamp {
-    /// Whether a file was written less than `age` ago. A time in the future is that of another clock, not young.
+    /// Whether a file was written less than `age` ago. A time in the future comes from another clock and does not
+    /// count.
     pub(crate) fn is_younger_than(&self, age: Duration) -> bool {
         let now = SystemTime::now();
         let times = self.0.iter().flatten().filter_map(|(_, time)| *time);
         times.filter_map(|time| now.duration_since(time).ok()).any(|found| found < age)
     }
 
-    /// The sizes together. What a directory from elsewhere claims may not fit 64 bits.
+    /// The sum of the sizes. In an untrusted directory it may exceed 64 bits.
     pub(crate) fn size_bytes(&self) -> u64 {
         self.0.iter().flatten().fold(0, |sum, (size, _)| sum.saturating_add(*size))
     }
 }
 
-/// Looks at the files of the segment `id` below `root`.
+/// Reads sizes and times of the files of the segment `id` in `root`.
 pub(crate) fn stamp(root: &Path, id: Uuid) -> Stamp {
     let directory = root.join(id.hyphenated().to_string());
     Stamp([PICKLE, HEADER, LEVEL0, LENGTH].map(|name| {
@@ -64,27 +65,27 @@ impl SegmentDirectory {
 
     /// Opens one of its files; `None` if it does not exist.
     pub(super) fn file(&self, name: &str) -> io::Result<Option<File>> {
-        // NONBLOCK: opening a pipe must not wait for its writer.
+        // NONBLOCK: opening a pipe must not block until there is a writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = openat(&self.0, name, flags, Mode::empty());
         let file = absent_as_none(opened.map(File::from).map_err(io::Error::from))?;
         match file {
             Some(file) if !file.metadata()?.is_file() => {
-                Err(io::Error::new(NO_REGULAR_FILE, "expected a regular file, found another kind"))
+                Err(io::Error::new(NOT_REGULAR_FILE, "expected a regular file, found another kind"))
             }
             file => Ok(file),
         }
     }
 }
 
-/// A torn file may have holes, which are read as zeros; beyond this size the zeros would be all that there is.
-const LARGEST_WITH_HOLES: u64 = 16 << 20;
+/// A torn file may have holes, which read as zeros; a file of more than this size would be mostly holes.
+const MAX_SPARSE_BYTES: u64 = 16 << 20;
 
-/// The size of a file, which is at most `limit` bytes.
+/// The size of a file, which must be at most `limit` bytes.
 pub(super) fn size_at_most(file: &File, limit: u32) -> io::Result<u32> {
     let size = file.metadata()?.len();
     // Reading a sparse file up to the limit would cost the limit in time and memory.
-    let is_sparse = size > LARGEST_WITH_HOLES && extents::stored_bytes(file)? < size;
+    let is_sparse = size > MAX_SPARSE_BYTES && extents::stored_bytes(file)? < size;
     match u32::try_from(size) {
         Ok(size) if size <= limit && !is_sparse => Ok(size),
         _ => {
@@ -94,11 +95,11 @@ pub(super) fn size_at_most(file: &File, limit: u32) -> io::Result<u32> {
     }
 }
 
-/// Reads a whole file of at most `limit` bytes.
+/// Reads a complete file of at most `limit` bytes.
 pub(super) fn read_at_most(file: &File, limit: u32) -> io::Result<Vec<u8>> {
     let size = size_at_most(file, limit)?;
     let mut bytes = Vec::new();
-    // It may grow meanwhile.
+    // The file may grow meanwhile.
     file.take(u64::from(size)).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

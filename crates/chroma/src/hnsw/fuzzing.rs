@@ -1,17 +1,17 @@
-//! A way for the fuzz targets to what is private here.
+//! Access of the fuzz targets to private functions of this module.
 
 use std::io::Cursor;
 
 use super::{labels::Labels, persistent_data::PersistentData};
 
-/// What a pickle says: ids with their labels, and the mark.
+/// The content of a pickle: ids with their labels, and the last sequence number.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Decoded {
     pub(crate) labels: Vec<(Vec<u8>, u64)>,
     pub(crate) max_seq_id: Option<i64>,
 }
 
-/// Decodes a pickle; of a broken one, why and what is left.
+/// Decodes a pickle; for a broken one, returns the error and the readable part.
 pub(crate) fn decode_pickle(bytes: &[u8]) -> Result<Decoded, (String, Decoded)> {
     let size = u32::try_from(bytes.len()).expect("inputs are small");
     match PersistentData::decode(Cursor::new(bytes), size) {

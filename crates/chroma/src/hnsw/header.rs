@@ -3,22 +3,22 @@
 /// Size of the file, exactly.
 pub(super) const SIZE_BYTES: usize = 100;
 
-/// The largest element that is believed: 16 MiB is four million dimensions, and one element is held in memory.
-const LARGEST_ELEMENT_BYTES: u64 = 16 << 20;
+/// The largest accepted element: 16 MiB is four million dimensions, and one element is held in memory.
+const MAX_ELEMENT_BYTES: u64 = 16 << 20;
 
-/// The layout of `data_level0.bin`, checked: the fields of an element lie within it, in order.
+/// The layout of `data_level0.bin`, validated: the fields of an element are within it and in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
-    /// Elements in use, deleted ones included; the rest of the file is the writer's memory.
+    /// Elements in use, including deleted ones; the rest of the file is uninitialized memory.
     pub(super) element_count: u32,
     pub(super) element_size: usize,
-    /// Where in an element its vector lies.
+    /// Offset of the vector in an element.
     pub(super) vector_offset: usize,
-    /// Where in an element its label lies; the vector ends here.
+    /// Offset of the label in an element, which is the end of the vector.
     pub(super) label_offset: usize,
 }
 
-/// A header that no chroma-hnswlib writes.
+/// A header that chroma-hnswlib never writes.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {field} to be {expected}, found {found}")]
 pub(crate) struct HeaderError {
@@ -44,10 +44,10 @@ impl Header {
         // hnswlib's internal ids are 32 bits wide.
         let element_count = u32::try_from(element_count)
             .map_err(|_| error("cur_element_count", "at most 4294967295", element_count))?;
-        if element_size > LARGEST_ELEMENT_BYTES {
+        if element_size > MAX_ELEMENT_BYTES {
             return Err(error("size_data_per_element", "at most 16777216", element_size));
         }
-        // From here on every number that passes is below `element_size`, so no sum overflows.
+        // From here on every accepted number is less than `element_size`, so no sum overflows.
         if label_offset.checked_add(8) != Some(element_size) {
             return Err(error("label_offset", "size_data_per_element - 8", label_offset));
         }
@@ -65,13 +65,13 @@ impl Header {
 }
 
 impl Header {
-    /// The layout of elements with so many links and components, of which there may be any number; `None` if they
-    /// would be too large.
+    /// The layout of elements with the given numbers of links and components, for any number of elements; `None` if
+    /// they would be too large.
     pub(super) fn of_layout(links: usize, dimension: usize) -> Option<Self> {
         let vector_offset = links.checked_mul(4)?.checked_add(4)?;
         let label_offset = dimension.checked_mul(4).filter(|size| *size > 0)?.checked_add(vector_offset)?;
         let element_size = label_offset.checked_add(8)?;
-        let is_small = element_size as u64 <= LARGEST_ELEMENT_BYTES;
+        let is_small = element_size as u64 <= MAX_ELEMENT_BYTES;
         is_small.then_some(Self { element_count: u32::MAX - 1, element_size, vector_offset, label_offset })
     }
 }
@@ -117,7 +117,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn each_wrong_field_is_refused() {
+    fn each_invalid_field_is_rejected() {
         let whole = header_bytes(3, 7);
         for length in (0..100).chain([101]) {
             let mut bytes = whole.clone();

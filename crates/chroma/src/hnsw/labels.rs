@@ -1,17 +1,17 @@
-//! Which id has which label, and which element of `data_level0.bin` has which label.
+//! The labels of ids, and the labels of elements in `data_level0.bin`.
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 
 use super::{header::Header, vectors};
 use crate::{bits::Bits, ids::IdTable};
 
-/// How much of `data_level0.bin` is read at once when looking for labels.
+/// Block size for reading labels from `data_level0.bin`.
 const SCAN_BYTES: usize = 1 << 20;
 
-/// Elements of a cosine index that are checked for being unit vectors.
+/// How many elements of a cosine index are checked for being unit vectors.
 const CHECKED_ELEMENTS: u32 = 1000;
 
-/// How far from 1 the squared norm of a unit vector may be: f32 rounding over thousands of components.
+/// Tolerance for the squared norm of a unit vector: f32 rounding over thousands of components.
 const UNIT_TOLERANCE: f64 = 1e-3;
 
 /// The labels of live ids.
@@ -23,7 +23,7 @@ pub(crate) struct Labels {
 }
 
 impl Labels {
-    /// Sets the label of an id; the last one counts, as in Python.
+    /// Sets the label of an id; the last one wins, as in Python.
     pub(crate) fn insert(&mut self, id: &[u8], label: u64) {
         let number = self.ids.insert(id);
         match self.labels.get_mut(number) {
@@ -34,7 +34,7 @@ impl Labels {
 }
 
 impl Labels {
-    /// Whether an id has one label here and another there.
+    /// Whether an id has different labels in both.
     pub(crate) fn contradicts(&self, other: &Self) -> bool {
         let mut labels = self.labels.iter().enumerate();
         labels.any(|(number, label)| other.label(&self.ids.id(number)).is_some_and(|other| other != *label))
@@ -53,42 +53,42 @@ impl PartialEq for Labels {
     }
 }
 
-/// What one pass over `data_level0.bin` found, which knows labels only by element.
+/// The result of one pass over `data_level0.bin`.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
-    /// Elements that were asked for and are marked deleted.
+    /// Requested elements that are marked deleted.
     pub(super) deleted: u64,
-    /// Elements whose norm was looked at, and those of them that are neither unit vectors nor zero.
+    /// Elements whose norm was checked, and those of them that are neither unit vectors nor zero.
     pub(super) checked: u32,
     pub(super) not_unit: u32,
 }
 
-/// One element, while it is passed by.
+/// One element during the scan.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Element<'b> {
     pub(super) number: u32,
     pub(super) label: u64,
-    /// Byte 2 bit 0 of an element is its deleted mark (FORMAT §6).
+    /// Deletion flag: bit 0 of byte 2 of an element (FORMAT §6).
     pub(super) is_deleted: bool,
-    /// Its vector's bytes.
+    /// The bytes of its vector.
     vector: &'b [u8],
 }
 
 impl Element<'_> {
-    /// The norm of its vector, squared.
+    /// The squared norm of its vector.
     fn squared_norm(&self) -> f64 {
         let components = self.vector.as_chunks::<4>().0.iter().map(|x| f64::from(f32::from_le_bytes(*x)));
         components.map(|x| x * x).sum()
     }
 
-    /// Whether its vector has length 1, as those of a cosine index have.
+    /// Whether its vector has length 1, as in a cosine index.
     pub(super) fn is_unit(&self) -> bool {
         (self.squared_norm() - 1.0).abs() <= UNIT_TOLERANCE
     }
 }
 
 impl Scan {
-    /// Visits every element in use; `visit` says whether it is one that counts.
+    /// Visits every element in use; `visit` returns whether it was requested.
     pub(super) fn run(
         level0: &File,
         header: &Header,
@@ -100,14 +100,14 @@ impl Scan {
         if count == 0 {
             return Ok(scan);
         }
-        // The file has a whole element, so that a block is no larger than it; the division makes it no larger than
-        // SCAN_BYTES but for one element.
+        // The file contains a complete element, so a block is not larger than the file. The division limits a block to
+        // SCAN_BYTES or one element.
         let per_block =
             (SCAN_BYTES / header.element_size).max(1).min(usize::try_from(count).unwrap_or(usize::MAX));
         let mut block = vec![0; per_block * header.element_size];
         let mut first = 0;
         while let Some(data) = next_data(level0, first * header.element_size as u64)? {
-            // An element in a hole has no label: a sparse file may claim terabytes of them.
+            // An element in a hole has no label: a sparse file may have terabytes of them.
             first = first.max(data / header.element_size as u64);
             if first >= count {
                 break;
@@ -150,19 +150,19 @@ impl Scan {
     }
 }
 
-/// Where the next bytes are that the file system stores, from `offset` on; `None` if only a hole follows.
+/// The position of the next stored bytes from `offset` on; `None` if only a hole follows.
 fn next_data(file: &File, offset: u64) -> io::Result<Option<u64>> {
     match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(offset)) {
         Ok(data) => Ok(Some(data)),
         Err(rustix::io::Errno::NXIO) => Ok(None),
-        // The file system knows no holes.
+        // The file system does not support holes.
         Err(rustix::io::Errno::INVAL) => Ok(Some(offset)),
         Err(error) => Err(error.into()),
     }
 }
 
 impl Labels {
-    /// The same, numbered in the order of labels: that in which records are stored, and so asked for.
+    /// The same labels with ids numbered in the order of labels, in which records are stored and read.
     pub(super) fn in_order(self) -> Self {
         let Self { mut ids, mut labels } = self;
         if labels.is_sorted() {
@@ -182,15 +182,15 @@ impl Labels {
     }
 }
 
-/// Finds the element of each label. Elements come nearly in the order of their labels, so the place after the last
-/// hit is tried before a search.
+/// Finds the element of each label. Elements are nearly in the order of their labels, so the position after the last
+/// match is tried before a search.
 ///
-/// Any number of ids may share a label in a broken pickle, and any number of elements in a broken file. Neither
-/// costs more than one entry each: together they would be multiplied.
+/// Any number of ids may share a label in a broken pickle, and any number of elements in a broken file. Each costs
+/// one entry, so that the numbers are not multiplied.
 pub(super) struct LabelOrder {
     /// By the numbers of the ids, ascending.
     sorted: Vec<u64>,
-    /// By the first number of each label: the last element that has it.
+    /// By the first number of each label: its last element.
     elements: Elements,
     next: usize,
     /// Elements that share their label with an earlier one.
@@ -202,12 +202,12 @@ pub(super) struct LabelOrder {
 pub(super) struct Elements {
     /// By the numbers of the ids; [`ABSENT`](Self::ABSENT) if there is none.
     pub(super) numbers: Vec<u32>,
-    /// Which vectors may be the unit vectors of longer ones, by the numbers of the ids.
+    /// Which vectors may be normalised, by the numbers of the ids.
     pub(super) units: Bits,
 }
 
 impl Elements {
-    /// No element: a header counts at most `u32::MAX` of them, so the last is one less.
+    /// No element: a header counts at most `u32::MAX` elements, so the last number is one less.
     pub(super) const ABSENT: u32 = u32::MAX;
 
     /// The element of the id of this number, if there is one.
@@ -215,8 +215,8 @@ impl Elements {
         self.numbers.get(number).copied().filter(|element| *element != Self::ABSENT)
     }
 
-    /// Reads the length of each element's vector, by the numbers of the ids. Elements beyond the file's end are
-    /// absent from now on.
+    /// Reads the length of each element's vector, by the numbers of the ids. Elements beyond the end of the file become
+    /// absent.
     pub(super) fn read_lengths(&mut self, file: &File) -> io::Result<Vec<f32>> {
         let mut ascending: Vec<u32> = Vec::with_capacity(self.numbers.len());
         // As many as ids, whose numbers have 32 bits.
@@ -247,8 +247,8 @@ impl LabelOrder {
         Self { elements, sorted, next: 0, duplicates: 0 }
     }
 
-    /// Notes which element has a label, if an id has it; whether one has. `is_unit` is asked only then.
-    pub(super) fn meet(&mut self, element: Element<'_>, is_unit: impl FnOnce(Element<'_>) -> bool) -> bool {
+    /// Records the element of a label if an id has the label, and returns whether one has. Calls `is_unit` only then.
+    pub(super) fn record(&mut self, element: Element<'_>, is_unit: impl FnOnce(Element<'_>) -> bool) -> bool {
         let label = element.label;
         let is = |number: Option<usize>| number.and_then(|n| self.sorted.get(n)) == Some(&label);
         let is_next = is(Some(self.next)) && !is(self.next.checked_sub(1));
@@ -258,7 +258,7 @@ impl LabelOrder {
             return false;
         }
         self.next = place + 1;
-        // The last one counts, as in hnswlib's `loadIndex`.
+        // The last one wins, as in hnswlib's `loadIndex`.
         if let Some(known) = self.elements.numbers.get_mut(place) {
             let earlier = std::mem::replace(known, element.number);
             self.duplicates += u64::from(earlier != Elements::ABSENT);
@@ -267,8 +267,8 @@ impl LabelOrder {
         true
     }
 
-    /// The element of each id, also of those that share a label; and how many elements share a label with an
-    /// earlier one.
+    /// The element of each id, also for ids that share a label, and the number of elements that share a label with
+    /// an earlier one.
     pub(super) fn into_elements(self) -> (Elements, u64) {
         let Self { sorted, mut elements, duplicates, .. } = self;
         let mut first = 0;

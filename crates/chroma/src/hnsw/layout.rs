@@ -1,10 +1,10 @@
-//! Works out the layout of `data_level0.bin` when `header.bin` is lost: it is the first file that a flush writes,
-//! and a hundred bytes that say nothing about the vectors themselves.
+//! Infers the layout of `data_level0.bin` when `header.bin` is lost. That file is the first that a flush writes, and
+//! its hundred bytes contain nothing of the vectors.
 //!
-//! An element is its links, its vector and its label. The dimension is known from the database, the number of links
-//! is almost always the default, and labels are an excellent witness: eight bytes at the end of each element that
-//! must be small, all different, and among them all that the list of ids names. A wrong layout reads labels from the
-//! middle of vectors and fails at the first element.
+//! An element consists of its links, its vector and its label. The dimension is in the database, and the number of
+//! links is almost always the default. Labels verify a layout: the eight bytes at the end of each element must be small
+//! and distinct, and must include all labels of the list of ids. With a wrong layout, labels are read from the middle
+//! of vectors, which fails at the first element.
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 
@@ -14,18 +14,18 @@ use super::{header::Header, labels::Scan};
 const DEFAULT_LINKS: usize = 32;
 
 /// The largest `2 * M` that is tried.
-const LARGEST_LINKS: usize = 512;
+const MAX_LINKS: usize = 512;
 
-/// Layouts that are confirmed by reading all labels: one, unless the file was made to deceive.
-const CONFIRMED: usize = 2;
+/// How many layouts are verified by reading all labels. One suffices, except for malicious files.
+const MAX_CONFIRMED: usize = 2;
 
-/// Elements that a layout is tried on before all are read by it.
-const PROBED: u64 = 16;
+/// How many elements are read with a layout before all are.
+const PROBED_ELEMENTS: u64 = 16;
 
-/// The one layout in which all `labels` are found, which ascend and are not empty; `None` if there is none.
+/// The only layout with which all `labels`, ascending and not empty, are found; `None` if there is none.
 pub(super) fn deduce(level0: &File, dimension: usize, labels: &[u64]) -> io::Result<Option<Header>> {
-    let mut confirmed = 0..CONFIRMED;
-    let others = (2..=LARGEST_LINKS).step_by(2).filter(|links| *links != DEFAULT_LINKS);
+    let mut confirmed = 0..MAX_CONFIRMED;
+    let others = (2..=MAX_LINKS).step_by(2).filter(|links| *links != DEFAULT_LINKS);
     for links in std::iter::once(DEFAULT_LINKS).chain(others) {
         let Some(header) = Header::of_layout(links, dimension) else { continue };
         if is_plausible(level0, &header, labels)? && confirmed.next().is_some() {
@@ -38,10 +38,10 @@ pub(super) fn deduce(level0: &File, dimension: usize, labels: &[u64]) -> io::Res
     Ok(None)
 }
 
-/// Whether the first elements have labels that can be.
+/// Whether the first elements have possible labels.
 fn is_plausible(level0: &File, header: &Header, labels: &[u64]) -> io::Result<bool> {
     let largest = labels.last().copied().unwrap_or(0);
-    let count = (labels.len() as u64).min(PROBED);
+    let count = (labels.len() as u64).min(PROBED_ELEMENTS);
     for element in 0..count {
         let mut label = [0; 8];
         let offset = element * header.element_size as u64 + header.label_offset as u64;
@@ -50,7 +50,7 @@ fn is_plausible(level0: &File, header: &Header, labels: &[u64]) -> io::Result<bo
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
             Err(error) => return Err(error),
         }
-        // Labels start at 1. Later ones may be deleted, so that the list does not have them.
+        // Labels start at 1. Later elements may be deleted, so that the list does not contain their labels.
         let label = u64::from_le_bytes(label);
         if label == 0 || label > largest.saturating_add(u64::from(u32::MAX)) {
             return Ok(false);
@@ -59,8 +59,8 @@ fn is_plausible(level0: &File, header: &Header, labels: &[u64]) -> io::Result<bo
     Ok(true)
 }
 
-/// The layout with its number of elements, if all labels are there and the elements up to the last of them have a
-/// label each of their own. What comes after that is memory of the writer.
+/// The layout with its number of elements, if all labels exist and the elements up to the last of them have distinct
+/// labels. The rest of the file is uninitialized memory.
 fn confirm(level0: &File, header: Header, labels: &[u64]) -> io::Result<Option<Header>> {
     let mut found: Vec<(u64, u32)> = Vec::new();
     Scan::run(level0, &header, |element| {
@@ -70,7 +70,7 @@ fn confirm(level0: &File, header: Header, labels: &[u64]) -> io::Result<Option<H
     found.sort_unstable();
     let mut last = 0;
     for label in labels {
-        // The first element that has it.
+        // The first element with this label.
         match found.get(found.partition_point(|(other, _)| other < label)) {
             Some((other, number)) if other == label => last = last.max(*number),
             _ => return Ok(None),

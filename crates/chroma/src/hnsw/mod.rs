@@ -1,7 +1,7 @@
 //! The flushed HNSW index of one collection: id to vector (FORMAT §6, §7).
 //!
-//! Memory holds the ids and where their vectors are, 35 bytes a record if ids are UUIDs, and a dozen
-//! more while they are read; vectors are read when they are asked for.
+//! Memory holds the ids and the positions of their vectors: 35 bytes a record if ids are UUIDs, and about twelve more
+//! during loading. Vectors are read on demand.
 
 mod files;
 #[cfg(any(test, fuzzing))]
@@ -36,74 +36,74 @@ use labels::{Element, Elements, LabelOrder, Scan};
 use persistent_data::{PersistentData, PersistentDataError};
 use vectors::VectorFiles;
 
-/// A pickle has about 25 bytes and an id per record, so this is some twenty million records.
-const LARGEST_PICKLE_BYTES: u32 = 1 << 30;
+/// A pickle has about 25 bytes and an id per record, so this is about twenty million records.
+const MAX_PICKLE_BYTES: u32 = 1 << 30;
 
-/// Which vectors of an index are unit vectors that were divided by their length.
+/// Which vectors of an index are normalised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Normalisation {
     /// None: `l2` and `ip`.
     None,
     /// All: `cosine`.
     All,
-    /// Those that have length 1: two versions of Chroma took the space for different ones.
+    /// Those of length 1: two versions of Chroma disagreed about the space.
     Mixed,
 }
 
-/// What the database says of an index.
+/// Properties of an index according to the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub(crate) normalisation: Normalisation,
-    /// Components of its vectors.
+    /// Dimension of its vectors.
     pub(crate) dimension: Option<usize>,
 }
 
-/// What the directory has of an index.
+/// The state of an index in the directory.
 pub(crate) enum Load {
-    /// Nothing was ever flushed: all vectors are in the log.
+    /// Nothing was flushed: all vectors are in the log.
     NeverFlushed,
-    /// It was flushed, and its files are absent or damaged. What could be read of its list of ids is left.
+    /// It was flushed, and its files are missing or damaged. Contains the readable part of its list of ids.
     Lost(IndexError, Labels),
-    /// The operating system does not let us see its files, so that nothing is known of them.
+    /// Its files cannot be accessed, so their state is unknown.
     Unreadable(IndexError),
-    /// It can be read.
+    /// It was loaded.
     Loaded(Index),
 }
 
-/// An index that can be asked for vectors.
+/// A loaded index.
 #[derive(Debug)]
 pub(crate) struct Index {
     ids: IdTable,
     elements: Elements,
-    /// By the numbers of the ids, if there are any: what [unit vectors](Elements::units) are to be multiplied by.
+    /// By the numbers of the ids, if lengths exist: the factors of [unit vectors](Elements::units).
     lengths: Option<Vec<f32>>,
-    /// The numbers of the ids whose vectors were asked for.
-    met: Bits,
-    /// The number of the id that will likely be asked for next.
+    /// The numbers of the ids whose vectors were read.
+    vectors_read: Bits,
+    /// The number of the id that will probably be read next.
     next: usize,
-    /// Whether the list of ids is not the pickle's.
+    /// Whether the list of ids does not come from the pickle.
     salvaged: bool,
     vectors: Option<VectorFiles>,
-    /// The last sequence number in the index, where Chroma ≤ 0.5.5 kept it.
+    /// The last sequence number in the index, where Chroma ≤ 0.5.5 stored it.
     pub(crate) max_seq_id: Option<i64>,
-    /// What is wrong with the files without making them unreadable.
+    /// Problems that do not prevent reading.
     pub(crate) faults: Faults,
 }
 
-/// Contradictions in index files, counted.
+/// Counts of contradictions in index files.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Faults {
-    /// Ids of the pickle whose element or length is not in the files.
+    /// Ids of the pickle whose element or length is missing in the files.
     pub(crate) unreachable_ids: u64,
-    /// Elements that are marked deleted though the pickle has their label.
+    /// Elements that are marked deleted although the pickle has their label.
     pub(crate) deleted_but_mapped: u64,
     /// Elements that share their label with an earlier one.
     pub(crate) duplicate_labels: u64,
-    /// Whether the header is lost, and the layout was worked out.
+    /// Whether the header is lost, and the layout was inferred.
     pub(crate) no_header: bool,
-    /// Whether the vectors are unit vectors whose lengths are lost with their file.
+    /// Whether the vectors are unit vectors and the file of their lengths is lost.
     pub(crate) no_lengths: bool,
-    /// Whether the space is declared `cosine` but the vectors are not of length 1.
+    /// Whether the space is declared `cosine` but the vectors are not unit vectors.
     pub(crate) not_unit_vectors: bool,
 }
 
@@ -113,16 +113,16 @@ pub(crate) struct IndexedVector {
     pub(crate) components: Vec<f32>,
     /// Whether it is unit vector times length, and so only close to what was written.
     pub(crate) rounded: bool,
-    /// Whether the list of ids was lost, and the id of this vector found out.
+    /// Whether the list of ids was lost, and the id of this vector was inferred.
     pub(crate) salvaged: bool,
 }
 
-/// How far log and cosine index may differ, relative to the largest component, and still hold one vector:
-/// unit vector times length is off by 2 ulp, about 2e-7.
-const SAME_VECTOR: f32 = 1e-5;
+/// The maximum difference of the same vector in log and cosine index, relative to the largest component: unit vector
+/// times length is off by 2 ulp, about 2e-7.
+const SAME_VECTOR_TOLERANCE: f32 = 1e-5;
 
 impl IndexedVector {
-    /// Whether the index holds what the log row wrote.
+    /// Whether it equals the vector of the log row.
     pub(crate) fn is_same(&self, written: &[f32]) -> bool {
         let pairs = || written.iter().zip(&self.components);
         let same_length = written.len() == self.components.len();
@@ -130,7 +130,7 @@ impl IndexedVector {
             return same_length && pairs().all(|(a, b)| a.to_bits() == b.to_bits());
         }
         let largest = written.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
-        same_length && pairs().all(|(a, b)| (a - b).abs() <= SAME_VECTOR * largest)
+        same_length && pairs().all(|(a, b)| (a - b).abs() <= SAME_VECTOR_TOLERANCE * largest)
     }
 }
 
@@ -157,23 +157,23 @@ pub(crate) enum IndexError {
     Header(#[source] HeaderError),
     #[error("expected {expected} elements in `data_level0.bin`, found {found}")]
     Elements { expected: u32, found: u64 },
-    #[error("expected each label once in `data_level0.bin`, found one twice")]
+    #[error("expected each label once in `data_level0.bin`, found a duplicate")]
     SharedLabels,
-    #[error("its files kept changing for {} seconds, stop the writer", waited.as_secs())]
+    #[error("its files kept changing for {} seconds; stop the writer", waited.as_secs())]
     Unstable { waited: Duration },
 }
 
-/// What keeps us from a file that is there.
+/// Why an existing file cannot be accessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Inaccessible {
-    /// The file; `None` is the segment's directory itself.
+    /// The file; `None` for the segment's directory.
     pub(crate) file: Option<&'static str>,
-    /// The operating system's code; `None` if what is there is no regular file.
+    /// The operating system's error code; `None` if it is not a regular file.
     pub(crate) code: Option<i32>,
 }
 
 impl IndexError {
-    /// What keeps us from looking; `None` if we did look, and the files are absent or damaged.
+    /// Why the files cannot be accessed; `None` if they can, and are missing or damaged.
     pub(crate) fn inaccessible(&self) -> Option<Inaccessible> {
         let file = match self {
             Self::NoAccess(_) => None,
@@ -188,15 +188,15 @@ impl IndexError {
     }
 }
 
-/// The operating system's code of an error that is no sign of damage, or nothing of what is no regular file.
+/// The code of an operating system error that does not indicate damage; the inner `None` if it is not a regular file.
 pub(crate) fn inaccessible_code(error: &io::Error) -> Option<Option<i32>> {
     match error.raw_os_error() {
         Some(code) => Some(Some(code)),
-        None => (error.kind() == files::NO_REGULAR_FILE).then_some(None),
+        None => (error.kind() == files::NOT_REGULAR_FILE).then_some(None),
     }
 }
 
-/// Loads the index of `segment`. `flushed` says that `max_seq_id` has a row for it.
+/// Loads the index of `segment`. `flushed` means that `max_seq_id` has a row for it.
 pub(crate) fn load(root: &File, segment: Uuid, shape: Shape, flushed: bool) -> Load {
     let mut remains = Labels::default();
     let mut attempt = || -> Result<Option<Index>, IndexError> {
@@ -207,7 +207,7 @@ pub(crate) fn load(root: &File, segment: Uuid, shape: Shape, flushed: bool) -> L
         let Some(pickle) = directory.file(PICKLE).map_err(io_error(PICKLE))? else {
             return if flushed { Err(IndexError::NoFile(PICKLE)) } else { Ok(None) };
         };
-        let size = size_at_most(&pickle, LARGEST_PICKLE_BYTES).map_err(io_error(PICKLE))?;
+        let size = size_at_most(&pickle, MAX_PICKLE_BYTES).map_err(io_error(PICKLE))?;
         if size == 0 {
             return Err(IndexError::EmptyPickle);
         }
@@ -225,7 +225,7 @@ pub(crate) fn load(root: &File, segment: Uuid, shape: Shape, flushed: bool) -> L
     }
 }
 
-/// Loads the index of `segment` by labels that are known otherwise than by its own list.
+/// Loads the index of `segment` with labels from another source than its own list.
 pub(crate) fn load_labels(
     root: &File,
     segment: Uuid,
@@ -237,7 +237,7 @@ pub(crate) fn load_labels(
     Ok(Index { salvaged: true, ..index })
 }
 
-/// The labels of elements that are not marked deleted, ascending. All of them, or an error.
+/// All labels of elements that are not marked deleted, ascending; an incomplete list is an error.
 pub(crate) fn live_labels(root: &File, segment: Uuid) -> Result<Vec<u64>, IndexError> {
     let directory = open_directory(root, segment)?;
     let (header, level0) = directory.vectors()?;
@@ -269,7 +269,7 @@ impl SegmentDirectory {
         self.file(name).map_err(io_error(name))?.ok_or(IndexError::NoFile(name))
     }
 
-    /// The layout and the file of its vectors.
+    /// The layout and the file of vectors.
     fn vectors(&self) -> Result<(Header, File), IndexError> {
         let header =
             read_at_most(&self.required(HEADER)?, header::SIZE_BYTES as u32).map_err(io_error(HEADER))?;
@@ -304,7 +304,7 @@ impl Index {
         };
         let mut order = LabelOrder::new(labels);
         let is_unit = |element: Element<'_>| normalisation != Normalisation::Mixed || element.is_unit();
-        let scan = Scan::run(&level0, &header, |element| order.meet(element, is_unit));
+        let scan = Scan::run(&level0, &header, |element| order.record(element, is_unit));
         let scan = scan.map_err(io_error(LEVEL0))?;
         let (elements, duplicate_labels) = order.into_elements();
         index.elements = elements;
@@ -313,7 +313,7 @@ impl Index {
         index.faults.deleted_but_mapped = scan.deleted;
         index.faults.duplicate_labels = duplicate_labels;
         index.faults.not_unit_vectors = is_cosine && scan.not_unit > 0;
-        // Bytes beat declarations (FORMAT §8): vectors that are not unit vectors were never divided by a length.
+        // Vectors take precedence over declarations (FORMAT §8): vectors of other lengths were never normalised.
         let is_normalised = match normalisation {
             Normalisation::None => false,
             Normalisation::All => scan.not_unit <= scan.checked / 2,
@@ -337,7 +337,7 @@ impl Index {
             ids: IdTable::default(),
             elements: Elements::default(),
             lengths: None,
-            met: Bits::default(),
+            vectors_read: Bits::default(),
             next: 0,
             salvaged: false,
             vectors: None,
@@ -351,17 +351,17 @@ impl Index {
         self.salvaged
     }
 
-    /// Whether the id was in the index when it was flushed, even if its element is gone from the file.
+    /// Whether the id was in the index when it was flushed, even if the file lacks its element.
     pub(crate) fn contains(&self, id: &[u8]) -> bool {
         self.ids.get(id).is_some()
     }
 
-    /// Whether the index has the id and no vector of it.
+    /// Whether the index has the id but not its vector.
     pub(crate) fn is_unreachable(&self, id: &[u8]) -> bool {
         self.ids.get(id).is_some_and(|number| self.elements.get(number).is_none())
     }
 
-    /// The ids of the index that have no vector in its files.
+    /// The ids in the index that have no vector in its files.
     pub(crate) fn unreachable_ids(&self) -> impl Iterator<Item = IdText<'_>> {
         self.unreachable().map(|number| self.ids.id(number))
     }
@@ -370,26 +370,26 @@ impl Index {
         (0..self.ids.len()).filter(|number| self.elements.get(*number).is_none())
     }
 
-    /// How many ids have their vector.
+    /// How many ids have a vector.
     pub(crate) fn reachable(&self) -> usize {
         self.ids.len() - self.unreachable().count()
     }
 
-    /// The ids of the index that no vector was asked of.
-    pub(crate) fn unmet_ids(&self) -> impl Iterator<Item = IdText<'_>> {
-        (0..self.ids.len()).filter(|number| !self.met.get(*number)).map(|number| self.ids.id(number))
+    /// The ids in the index whose vectors were not read.
+    pub(crate) fn unread_ids(&self) -> impl Iterator<Item = IdText<'_>> {
+        (0..self.ids.len()).filter(|number| !self.vectors_read.get(*number)).map(|number| self.ids.id(number))
     }
 
-    /// Counts all ids as not asked for.
-    pub(crate) fn forget_met(&mut self) {
-        self.met.clear();
+    /// Marks all ids as not read.
+    pub(crate) fn clear_read(&mut self) {
+        self.vectors_read.clear();
     }
 
-    /// The vector of an id, `None` if the index does not have it.
+    /// The vector of an id; `None` if the index does not have it.
     pub(crate) fn vector(&mut self, id: &[u8]) -> io::Result<Option<IndexedVector>> {
         let Some(number) = self.ids.get_near(self.next, id) else { return Ok(None) };
         self.next = number + 1;
-        self.met.set(number, true);
+        self.vectors_read.set(number, true);
         let (Some(vectors), Some(element)) = (&mut self.vectors, self.elements.get(number)) else {
             return Ok(None);
         };
@@ -399,13 +399,13 @@ impl Index {
         Ok(Some(IndexedVector { components, rounded: length.is_some(), salvaged: self.salvaged }))
     }
 
-    /// Size and time of the file of vectors, to notice a writer.
+    /// Size and time of the file of vectors, to detect a writer.
     pub(crate) fn stamp(&self) -> Option<(u64, SystemTime)> {
         self.vectors.as_ref().and_then(VectorFiles::stamp)
     }
 }
 
-/// Little-endian f32 components of bytes whose length is a multiple of 4.
+/// Decodes little-endian f32 components; the length must be a multiple of 4.
 pub(crate) fn components(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks::<4>().0.iter().map(|component| f32::from_le_bytes(*component)).collect()
 }

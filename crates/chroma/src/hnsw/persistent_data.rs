@@ -1,4 +1,4 @@
-//! The fields of `index_metadata.pickle` that reading needs: which id has which label (FORMAT §7).
+//! The required fields of `index_metadata.pickle`: ids and their labels (FORMAT §7).
 
 use std::io::{Read, Seek};
 
@@ -7,12 +7,12 @@ use super::{
     pickle::{PickleError, Value, unpickle},
 };
 
-/// `PersistentData` of `local_persistent_hnsw.py`, or the dict of the same keys that Chroma ≥ 1.0 writes.
+/// `PersistentData` of `local_persistent_hnsw.py`, or the dict with the same keys that Chroma ≥ 1.0 writes.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct PersistentData {
-    /// Label of each live id. Ids are bytes, as they are in SQLite.
+    /// Label of each live id. Ids are bytes, as in SQLite.
     pub(super) labels: Labels,
-    /// The last sequence number in the index, where Chroma ≤ 0.5.5 kept it.
+    /// The last sequence number in the index, where Chroma ≤ 0.5.5 stored it.
     pub(super) max_seq_id: Option<i64>,
 }
 
@@ -28,7 +28,7 @@ pub(crate) enum PersistentDataError {
 }
 
 impl PersistentData {
-    /// Decodes a pickle of `size` bytes. A broken one yields with its error the labels that came before the break.
+    /// Decodes a pickle of `size` bytes. For a broken one, returns the labels before the error.
     pub(super) fn decode(
         pickle: impl Read + Seek,
         size: u32,
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_types_are_refused() {
+    fn invalid_types_are_rejected() {
         for pickle in [
             &b"}."[..],
             b"N.",

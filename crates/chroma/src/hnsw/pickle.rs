@@ -1,12 +1,13 @@
-//! A decoder of the one pickle that Chroma writes, `index_metadata.pickle` (FORMAT §7).
+//! A decoder of `index_metadata.pickle`, the only pickle that Chroma writes (FORMAT §7).
 //!
-//! A pickle is a program. This machine knows the instructions that Chroma's pickles were seen to use and one
-//! class, which it never instantiates; every other instruction and global is refused, so nothing in the file
-//! can run. The file is not held, and memory stays within a small factor of it: a string is only where it stands in
-//! the file, and is read when it is asked for; the memo hands out strings only, since a memoised container could be
-//! multiplied without end; the stack is bounded, and of what nobody asks for only the depth is kept: a byte of the
-//! file may be a value of forty. The one map that matters, `id_to_label`, is packed while it is read, the two as
-//! large as it are dropped: a million ids would otherwise take more memory than all else together.
+//! A pickle is a program. This machine supports the opcodes that were observed in Chroma's pickles and one class, which
+//! it never instantiates; it rejects all other opcodes and globals, so no code in the file can run.
+//!
+//! Memory is limited to a small multiple of the file's size, although a byte of the file may be a value of forty bytes:
+//! the file is not held in memory; a string is only a position, which is read on demand; the memo stores only strings,
+//! since memoised containers could be multiplied endlessly; the stack is bounded; and of unused values only the depth
+//! is kept. The relevant map, `id_to_label`, is packed during decoding, and the two maps of the same size are dropped:
+//! a million ids would otherwise need more memory than everything else together.
 
 use std::{
     fmt,
@@ -18,7 +19,7 @@ use super::{
     window::{Span, Window},
 };
 
-/// `PersistentData` nests three deep (object, state, map); the limit keeps `drop` off the end of the stack.
+/// `PersistentData` nests three levels deep (object, state, map). The limit prevents a stack overflow by `drop`.
 const DEPTH_LIMIT: u8 = 8;
 
 /// The class of Chroma 0.4 – 0.6 (`chromadb/segment/impl/vector/local_persistent_hnsw.py`).
@@ -28,22 +29,22 @@ const CLASS: &[u8] = b"PersistentData";
 /// The field whose dict becomes [`Value::Labels`].
 const LABELS_FIELD: &[u8] = b"id_to_label";
 
-/// Dicts as large as that one, of which nothing is used.
+/// Unused dicts as large as that one.
 const DROPPED_FIELDS: [&[u8]; 2] = [b"label_to_id", b"id_to_seq_id"];
 
-/// The fields of which something is used.
+/// The used fields.
 const KEPT_FIELDS: [&[u8]; 2] = [LABELS_FIELD, b"max_seq_id"];
 
-/// How many values of a dict may wait on the stack. Python sends 2000 at a time, serde_pickle all of them.
-const WAITING_LIMIT: usize = 4096;
+/// How many values of a dict may be on the stack. Python writes 2000 at a time, serde_pickle all of them.
+const PENDING_LIMIT: usize = 4096;
 
-/// Nesting is shallow and what waits above a mark is limited, so that no pickle of Chroma's comes near this.
+/// Nesting is shallow and the number of values above a mark is limited, so Chroma's pickles stay far below this.
 const STACK_LIMIT: usize = 1 << 16;
 
 /// A memoised string takes at least an opcode, its length, a byte and MEMOIZE.
 const BYTES_PER_MEMO: u32 = 4;
 
-/// One unpickled value. Strings are bytes: Python's `surrogatepass` goes beyond UTF-8.
+/// One unpickled value. Strings are bytes, because Python's `surrogatepass` is not valid UTF-8.
 #[derive(Debug, PartialEq)]
 pub(super) enum Value {
     None,
@@ -56,18 +57,18 @@ pub(super) enum Value {
     Labels(Box<Labels>),
     /// The class `PersistentData` itself.
     Class,
-    /// An object of it before BUILD; afterwards its state stands in its place.
+    /// An instance of it before BUILD, which replaces it by its state.
     Object,
 }
 
-/// The pairs that are used of a dict, and how deep the deepest of its elements nests.
+/// The used pairs of a dict, and the nesting depth including unused elements.
 #[derive(Debug, PartialEq)]
 pub(super) struct Container {
     pub(super) elements: Vec<(&'static [u8], Value)>,
     depth: u8,
 }
 
-/// Why the bytes are not such a pickle, and where.
+/// Why the bytes are not such a pickle, with the offset.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PickleError {
     #[error("{problem} at byte {offset} of the pickle")]
@@ -76,7 +77,7 @@ pub(crate) enum PickleError {
     Io(#[source] io::Error),
 }
 
-/// What is wrong with an instruction.
+/// The problem of an opcode.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum PickleProblem {
     Truncated,
@@ -85,8 +86,7 @@ pub(crate) enum PickleProblem {
     Expected(&'static str),
 }
 
-/// Unpickles up to STOP. An object is returned as its state, a dict. The labels that come before an error come
-/// with it.
+/// Unpickles up to STOP. Returns an object as its state, a dict; with an error, the labels before it.
 pub(super) fn unpickle(source: impl Read + Seek, size: u32) -> Result<Value, (PickleError, Box<Labels>)> {
     let mut machine = Machine {
         input: Window::new(source, size),
@@ -115,11 +115,11 @@ enum Flow {
 struct Machine<R> {
     input: Window<R>,
     offset: u32,
-    /// Where the current instruction began, for errors.
+    /// Offset of the current opcode, for errors.
     opcode_offset: u32,
     stack: Vec<Value>,
     marks: Vec<usize>,
-    /// The memoised values that are strings.
+    /// Positions of the memoised strings; `None` for other values.
     memo: Vec<Option<Span>>,
 }
 
@@ -181,7 +181,7 @@ impl<R: Read + Seek> Machine<R> {
         Ok(bytes.first_chunk().copied().expect("a span is as long as was asked for"))
     }
 
-    /// Passes over so many bytes.
+    /// Consumes `length` bytes without reading them.
     fn span(&mut self, length: u64) -> Result<Span, PickleError> {
         let span = self.input.span(self.offset, length);
         let span = span.ok_or_else(|| self.error(PickleProblem::Truncated))?;
@@ -194,7 +194,7 @@ impl<R: Read + Seek> Machine<R> {
         self.push(Value::Int(decode(bytes)))
     }
 
-    /// LONG1: a length and a little-endian two's complement of that many bytes.
+    /// LONG1: a length and a little-endian two's complement integer of that many bytes.
     fn long1(&mut self) -> Result<(), PickleError> {
         let [length] = self.array()?;
         let span = self.span(u64::from(length))?;
@@ -236,8 +236,8 @@ impl<R: Read + Seek> Machine<R> {
         }
     }
 
-    /// Puts a value on the stack. If too much waits there for a dict, the dict takes it already: a new value
-    /// after whole pairs means that none of these can change any more.
+    /// Pushes a value. If the stack has too many pairs of a dict, adds them to the dict first: a new value after
+    /// complete pairs means that these can no longer change.
     fn push(&mut self, value: Value) -> Result<(), PickleError> {
         let floor = self.marks.last().copied().unwrap_or(0);
         let waiting = self.stack.len().saturating_sub(floor);
@@ -246,7 +246,7 @@ impl<R: Read + Seek> Machine<R> {
                 .checked_sub(1)
                 .is_some_and(|top| matches!(self.stack.get(top), Some(Value::Dict(_) | Value::Labels(_))))
         };
-        if waiting >= WAITING_LIMIT && waiting % 2 == 0 && !self.marks.is_empty() && is_dict() {
+        if waiting >= PENDING_LIMIT && waiting % 2 == 0 && !self.marks.is_empty() && is_dict() {
             let elements = self.stack.split_off(floor);
             self.set_items(elements)?;
         }
@@ -270,7 +270,7 @@ impl<R: Read + Seek> Machine<R> {
         Err(self.error(PickleProblem::Global(format!("{module}.{name}"))))
     }
 
-    /// Whether a string is this text.
+    /// Whether a string equals `text`.
     fn is(&mut self, string: Span, text: &[u8]) -> Result<bool, PickleError> {
         let is_as_long = string.length() as usize == text.len();
         Ok(is_as_long && self.input.get(string).map_err(PickleError::Io)? == text)
@@ -282,7 +282,7 @@ impl<R: Read + Seek> Machine<R> {
         Ok(String::from_utf8_lossy(bytes).into_owned())
     }
 
-    /// Which of the fields that are told apart this is.
+    /// Returns the field of this name, if it is a known one.
     fn field(&mut self, name: Span) -> Result<Option<&'static [u8]>, PickleError> {
         for field in KEPT_FIELDS.into_iter().chain(DROPPED_FIELDS) {
             if self.is(name, field)? {
@@ -332,7 +332,7 @@ impl<R: Read + Seek> Machine<R> {
             }
             Ok(())
         });
-        // Also after an error: what came before is still wanted.
+        // Also after an error: earlier pairs are still used.
         self.stack.push(top);
         set
     }
@@ -372,22 +372,22 @@ impl<R: Read + Seek> Machine<R> {
         Ok(())
     }
 
-    /// What has been read of `id_to_label`, when the rest cannot be.
+    /// The part of `id_to_label` before an error.
     fn remaining_labels(&mut self) -> Box<Labels> {
         let waiting = match self.marks.last() {
             Some(mark) if *mark <= self.stack.len() => self.stack.split_off(*mark),
             _ => Vec::new(),
         };
         let whole_pairs = waiting.len() - waiting.len() % 2;
-        // Of a wrong pair among them all that came before is kept, which is what is wanted.
+        // An invalid pair stops the loop, which keeps the pairs before it.
         let _ = self.set_items(waiting.into_iter().take(whole_pairs));
         let labels = |value| if let Value::Labels(labels) = value { Some(labels) } else { None };
-        // None if the break came before `id_to_label`: then nothing is left of it.
+        // `None` if the error is before `id_to_label`.
         self.stack.drain(..).find_map(labels).unwrap_or_default()
     }
 
     fn pop(&mut self, expected: &'static str) -> Result<Value, PickleError> {
-        // Values below the innermost mark belong to whoever set the mark.
+        // Values below the innermost mark belong to an outer opcode.
         let floor = self.marks.last().copied().unwrap_or(0);
         if self.stack.len() <= floor {
             return Err(self.expected(expected));
@@ -417,13 +417,13 @@ impl Container {
         Self { elements: Vec::new(), depth: 1 }
     }
 
-    /// Notes an element that nests `depth` deep; false if that is too deep.
+    /// Adds an element of the given depth; returns false if that is too deep.
     fn deepen(&mut self, depth: u8) -> bool {
         self.depth = self.depth.max(depth.saturating_add(1));
         depth < DEPTH_LIMIT
     }
 
-    /// Sets a field, the last time counts.
+    /// Sets a field; the last duplicate wins.
     fn set(&mut self, field: &'static [u8], value: Value) {
         match self.elements.iter_mut().find(|(known, _)| *known == field) {
             Some((_, known)) => *known = value,
@@ -456,7 +456,7 @@ mod tests {
         super::unpickle(Cursor::new(input), input.len() as u32)
     }
 
-    /// `python3 -c 'pickle.dumps(PersistentData, 5)'` in small: object form, memoised strings, FRAME.
+    /// A small `pickle.dumps(PersistentData, 5)`: object form, memoised strings, FRAME.
     fn object_form() -> Vec<u8> {
         let mut bytes = b"\x80\x05\x95\x00\x00\x00\x00\x00\x00\x00\x00".to_vec();
         bytes.extend(b"\x8c\x32chromadb.segment.impl.vector.local_persistent_hnsw\x94\x8c\x0ePersistentData\x94\x93\x94)\x81\x94}\x94(");
@@ -491,9 +491,9 @@ mod tests {
         );
     }
 
-    /// A hundred thousand values in as many bytes, of which nothing is left.
+    /// A hundred thousand values in as many bytes, none of which is kept.
     #[test]
-    fn values_that_were_not_requested_are_not_kept() {
+    fn unused_values_are_not_kept() {
         let pickle = [
             &b"}X\x01\0\0\0a]("[..],
             &b"N".repeat(50_000),
@@ -511,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn other_globals_and_opcodes_are_refused() {
+    fn other_globals_and_opcodes_are_rejected() {
         check(
             b"cos\ngetcwd\n(tR.",
             expect!["expected an opcode that Chroma writes, found 0x63 at byte 0 of the pickle"],
@@ -529,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn containers_cannot_be_multiplied_or_nested_without_end() {
+    fn containers_cannot_be_multiplied_or_nested_endlessly() {
         check(b"}\x94(h\x00h\x00u.", expect!["expected a memoised string at byte 3 of the pickle"]);
         check(
             &[&b"](".repeat(200_000)[..], &b"e".repeat(200_000), b"."].concat(),

@@ -1,4 +1,4 @@
-//! A segment directory, whole and cut at every byte.
+//! A segment directory, complete and truncated at every byte.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use super::{header::tests::header_bytes, *};
 
 const SEGMENT: Uuid = Uuid::from_u128(7);
 
-/// Two live elements `a`, `b` and a deleted one of dimension 3; an unused fourth element of garbage.
+/// Two live elements `a`, `b` and a deleted one of dimension 3; an unused fourth element with arbitrary bytes.
 fn segment(root: &TempDir) -> std::path::PathBuf {
     let directory = root.path().join(SEGMENT.to_string());
     fs::create_dir_all(&directory).unwrap();
@@ -74,7 +74,7 @@ fn vectors_are_found_by_label_and_scaled_under_cosine() {
 }
 
 #[test]
-fn cosine_index_of_other_lengths_is_taken_as_it_is() {
+fn cosine_index_without_unit_vectors_is_read_unscaled() {
     let root = TempDir::new().unwrap();
     let directory = segment(&root);
     let mut level0 = fs::read(directory.join(LEVEL0)).unwrap();
@@ -138,11 +138,11 @@ fn links_and_pipes_are_not_followed() {
 }
 
 #[test]
-fn sparse_file_of_any_size_is_refused_or_read_within_memory() {
+fn sparse_file_of_any_size_is_rejected_or_read_in_bounded_memory() {
     let root = TempDir::new().unwrap();
     let directory = segment(&root);
     File::options().write(true).open(directory.join(PICKLE)).unwrap().set_len(1 << 40).unwrap();
-    // STOP ends the pickle, but a file of this size is not read at all.
+    // STOP ends the pickle, but a file of this size is not read.
     assert!(matches!(
         load_from(&root, Normalisation::None),
         Load::Lost(IndexError::Io { file: PICKLE, .. }, _)
@@ -166,7 +166,7 @@ fn absence_counts_as_loss_only_after_a_flush() {
     ));
 }
 
-/// A list of ids of one label, and elements of that label: their product would be 16 gigabytes of places.
+/// Ids and elements that all have one label: their product would take 16 gigabytes.
 #[test]
 fn shared_labels_are_not_multiplied() {
     const COUNT: u32 = 30_000;
@@ -187,9 +187,9 @@ fn shared_labels_are_not_multiplied() {
     assert_eq!(index.vector(&7_u32.to_le_bytes()).unwrap().unwrap().components, [1.0, 0.0, 0.0]);
 }
 
-/// Elements of 16 MiB in a file of one: neither the scan nor a read takes more than that.
+/// Elements of 16 MiB in a file with one: neither the scan nor a read takes more memory than that.
 #[test]
-fn large_elements_take_as_much_as_there_is() {
+fn large_elements_take_memory_in_proportion_to_the_file() {
     let root = TempDir::new().unwrap();
     let directory = segment(&root);
     fs::write(directory.join(HEADER), header_bytes((16 << 18) - 5, 1 << 31)).unwrap();
@@ -201,7 +201,7 @@ fn large_elements_take_as_much_as_there_is() {
 }
 
 #[test]
-fn lost_header_is_worked_out_from_the_labels() {
+fn lost_header_is_inferred_from_the_labels() {
     let root = TempDir::new().unwrap();
     let directory = segment(&root);
     let root_file = File::open(root.path()).unwrap();
@@ -211,16 +211,16 @@ fn lost_header_is_worked_out_from_the_labels() {
     };
     for header in [&b""[..], &[0; 100]] {
         fs::write(directory.join(HEADER), header).unwrap();
-        let Load::Loaded(mut index) = of_dimension(3) else { panic!("it can be worked out") };
+        let Load::Loaded(mut index) = of_dimension(3) else { panic!("the layout can be inferred") };
         assert!(index.faults.no_header && index.is_salvaged());
-        // The garbage after the third element has the label of the first one.
+        // The unused element after the third has the label of the first one.
         let found = index.vector(b"a").unwrap().unwrap();
         assert_eq!((found.components, found.salvaged), (vec![1.2, 1.6, 0.0], true));
         assert!(matches!(of_dimension(4), Load::Lost(IndexError::Header(_), _)));
     }
     fs::remove_file(directory.join(HEADER)).unwrap();
     assert!(matches!(of_dimension(3), Load::Loaded(_)));
-    // A label that two elements have, or that is not there, makes no layout.
+    // A layout is rejected if two elements have the same label, or a label is missing.
     let mut level0 = fs::read(directory.join(LEVEL0)).unwrap();
     level0[32 + 24] = 1;
     fs::write(directory.join(LEVEL0), &level0).unwrap();
@@ -228,7 +228,7 @@ fn lost_header_is_worked_out_from_the_labels() {
 }
 
 #[test]
-fn length_that_is_no_number_does_not_pass_for_a_vector_as_it_was_written() {
+fn nan_length_yields_a_rounded_vector_of_nan() {
     let root = TempDir::new().unwrap();
     let directory = segment(&root);
     let lengths = [f32::NAN, 1.0, 5.0].iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>();

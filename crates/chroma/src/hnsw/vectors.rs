@@ -1,7 +1,7 @@
 //! Reads vectors from `data_level0.bin` and, under cosine, their lengths from `length.bin`.
 //!
-//! With `pread` and not mapped: a live writer may truncate the file under us, and a dying disk may refuse a
-//! block, which a read reports as an error and a mapping as a signal that ends the process.
+//! Uses `pread` instead of a memory map: if a live writer truncates the file or a failing disk rejects a block, a read
+//! returns an error, while a map raises a signal that ends the process.
 
 use std::{
     fs::File,
@@ -12,23 +12,23 @@ use std::{
 
 use super::header::Header;
 
-/// Bytes that are read at once, where that pays.
+/// Size of a block, for reading several elements at once.
 const BLOCK_BYTES: usize = 256 << 10;
 
-/// Blocks that are kept: Chroma >= 1.0 stores the vectors of one call in random order, so that 5,000 records of 384
-/// dimensions are asked for all over 8 MB.
+/// Number of cached blocks: Chroma >= 1.0 stores the vectors of one call in random order, so that 5,000 records of 384
+/// dimensions are read from all over 8 MB.
 const BLOCKS: usize = 64;
 
-/// Reads after which it is judged whether blocks pay.
-const TRIAL: u32 = 2048;
+/// Number of reads after which the benefit of blocks is evaluated.
+const READS_PER_EVALUATION: u32 = 2048;
 
-/// How many elements of a block must be asked for, on average, to be worth its reading.
-const WORTH: u32 = 16;
+/// How many elements of a block must be read on average for blocks to be faster.
+const MIN_READS_PER_BLOCK: u32 = 16;
 
-/// Reads of single elements after which blocks are tried again.
-const SINGLES: u32 = 1 << 15;
+/// Number of reads of single elements after which blocks are tried again.
+const SINGLE_READS: u32 = 1 << 15;
 
-/// How much of `length.bin` is read at once.
+/// Block size for `length.bin`.
 const LENGTH_BLOCK_BYTES: u64 = 1 << 16;
 
 /// The vectors of one index.
@@ -36,10 +36,10 @@ const LENGTH_BLOCK_BYTES: u64 = 1 << 16;
 pub(super) struct VectorFiles {
     level0: File,
     header: Header,
-    /// Blocks by their number modulo [`BLOCKS`], each of whole elements.
+    /// Blocks by their number modulo [`BLOCKS`], each of complete elements.
     blocks: Vec<Block>,
     elements_per_block: u64,
-    /// Reads since the last judgement, and blocks that were filled for them.
+    /// Reads since the last evaluation, and blocks that were read for them.
     reads: u32,
     fills: u32,
     mode: Mode,
@@ -47,7 +47,7 @@ pub(super) struct VectorFiles {
 
 #[derive(Debug, Default)]
 struct Block {
-    /// Which block it is; `None` before the first.
+    /// Number of the block; `None` if it is empty.
     number: Option<u64>,
     bytes: Vec<u8>,
 }
@@ -62,18 +62,19 @@ enum Mode {
 impl VectorFiles {
     pub(super) fn new(level0: File, header: Header) -> Self {
         let elements_per_block = (BLOCK_BYTES / header.element_size) as u64;
-        // An element as large as a block is worth its own read.
-        let mode = if elements_per_block < u64::from(WORTH) { Mode::Singles } else { Mode::Blocks };
+        // For an element as large as a block, blocks have no benefit.
+        let mode =
+            if elements_per_block < u64::from(MIN_READS_PER_BLOCK) { Mode::Singles } else { Mode::Blocks };
         Self { level0, header, blocks: Vec::new(), elements_per_block, reads: 0, fills: 0, mode }
     }
 
-    /// Size and time of the open file, to notice a writer.
+    /// Size and time of the open file, to detect a writer.
     pub(super) fn stamp(&self) -> Option<(u64, SystemTime)> {
         let metadata = self.level0.metadata().ok()?;
         Some((metadata.len(), metadata.modified().ok()?))
     }
 
-    /// The vector of an element below the header's count, times `length` if there is one.
+    /// The vector of an element, times `length` if there is one. `element` must be less than the header's count.
     pub(super) fn read(&mut self, element: u32, length: Option<f32>) -> io::Result<Vec<f32>> {
         let (start, end) = (self.header.vector_offset, self.header.label_offset);
         let bytes = self.element(u64::from(element))?.get(start..end);
@@ -96,7 +97,7 @@ impl VectorFiles {
         };
         let slots = if self.mode == Mode::Blocks { BLOCKS } else { 1 };
         self.blocks.resize_with(slots, Block::default);
-        // Both are small: a slot below `BLOCKS`, a place within a block.
+        // Both are small: a slot below `BLOCKS`, and an offset within a block.
         let slot = (number % slots as u64) as usize;
         let at = (element - number * count) as usize * size;
         let Some(block) = self.blocks.get_mut(slot) else { return Err(io::ErrorKind::UnexpectedEof.into()) };
@@ -109,12 +110,16 @@ impl VectorFiles {
         block.bytes.get(at..at + size).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
-    /// Changes between blocks and single elements, by how the last reads went.
+    /// Switches between blocks and single elements, according to the last reads.
     fn judge(&mut self) {
         let next = match self.mode {
-            Mode::Blocks if self.reads < TRIAL => return,
-            Mode::Singles if self.reads < SINGLES || self.elements_per_block < u64::from(WORTH) => return,
-            Mode::Blocks if self.fills.saturating_mul(WORTH) > self.reads => Mode::Singles,
+            Mode::Blocks if self.reads < READS_PER_EVALUATION => return,
+            Mode::Singles
+                if self.reads < SINGLE_READS || self.elements_per_block < u64::from(MIN_READS_PER_BLOCK) =>
+            {
+                return;
+            }
+            Mode::Blocks if self.fills.saturating_mul(MIN_READS_PER_BLOCK) > self.reads => Mode::Singles,
             Mode::Blocks | Mode::Singles => Mode::Blocks,
         };
         if next != self.mode {
@@ -126,7 +131,7 @@ impl VectorFiles {
     }
 }
 
-/// Reads `length` bytes from `offset`, or as many as there are.
+/// Reads `length` bytes from `offset`, or up to the end of the file.
 fn fill(file: &File, offset: u64, length: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
     bytes.resize(length, 0);
     let mut filled = 0;
@@ -142,7 +147,7 @@ fn fill(file: &File, offset: u64, length: usize, bytes: &mut Vec<u8>) -> io::Res
     Ok(())
 }
 
-/// Reads the norms of `elements`, which ascend, and hands each over; ends where the file does.
+/// Passes the norms of `elements`, which ascend, to `each`; stops at the end of the file.
 pub(super) fn read_lengths(
     file: &File,
     elements: impl Iterator<Item = u32>,

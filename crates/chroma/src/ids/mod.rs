@@ -1,4 +1,4 @@
-//! Numbers the ids of a collection, in little memory: a million UUIDs take 27 MB.
+//! Compact numbering of a collection's ids: a million UUIDs take 27 MB.
 
 mod packed;
 
@@ -10,10 +10,10 @@ pub(crate) use self::packed::IdText;
 use self::packed::Packed;
 use crate::bits::Bits;
 
-/// A set of ids that gives each a number, in order of insertion from 0.
+/// A set of ids that assigns a number to each, in insertion order from 0.
 ///
-/// UUIDs and short ids take 16 bytes, longer ones their length as well. Hashing is seeded at random, so that a
-/// directory cannot bring ids that collide.
+/// UUIDs and short ids take 16 bytes, longer ones also their length. The hash has a random seed, so that a directory
+/// cannot contain ids that collide on purpose.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct IdTable {
     keys: Keys,
@@ -21,26 +21,26 @@ pub(crate) struct IdTable {
     hasher: DefaultHashBuilder,
 }
 
-/// The ids by their numbers.
+/// Ids by number.
 #[derive(Clone, Debug, Default)]
 struct Keys {
-    /// [Packed], or of a long id [where it is](long_key).
+    /// [Packed] ids; for a long id, [its position](long_key).
     keys: Vec<u128>,
     is_uuid: Bits,
-    /// The long ids, one after the other.
+    /// The long ids, concatenated.
     long: Vec<u8>,
 }
 
-/// The last byte of a long id's key; of a short one it is less.
+/// The last byte of a long id's key; that of a short id is less.
 const LONG: u8 = 0xff;
 
 impl IdTable {
-    /// How many ids there are.
+    /// Number of ids.
     pub(crate) fn len(&self) -> usize {
         self.keys.keys.len()
     }
 
-    /// The number of `id`, which is [`len`](Self::len) as it was before if the id is new.
+    /// Adds `id` if it is new; returns its number, which for a new id is the previous [`len`](Self::len).
     pub(crate) fn insert(&mut self, id: &[u8]) -> usize {
         let Self { keys, numbers, hasher } = self;
         let id = Packed::new(id);
@@ -59,7 +59,7 @@ impl IdTable {
         self.find(Packed::new(id))
     }
 
-    /// The number of `id`, which is likely `guess`: right, that costs one comparison.
+    /// The number of `id`. A correct `guess` costs only one comparison.
     pub(crate) fn get_near(&self, guess: usize, id: &[u8]) -> Option<usize> {
         let id = Packed::new(id);
         if guess < self.len() && self.keys.get(guess) == id { Some(guess) } else { self.find(id) }
@@ -71,14 +71,14 @@ impl IdTable {
         number.map(|number| *number as usize)
     }
 
-    /// Gives the ids new numbers, by their old ones: each of them once. `swap` is told which numbers exchange
-    /// their ids, for what else is kept by number.
+    /// Assigns new numbers to the ids. `new_numbers` is a permutation, indexed by old number. Calls `swap` with each
+    /// pair of numbers that exchange their ids, for other data that is indexed by number.
     pub(crate) fn renumber(&mut self, mut new_numbers: Vec<u32>, mut swap: impl FnMut(usize, usize)) {
         for number in &mut self.numbers {
             *number = *new_numbers.get(*number as usize).expect("every id has a new number");
         }
         for place in 0..new_numbers.len() {
-            // Each turn puts one id in its place for good.
+            // Each iteration moves one id to its final position.
             while let Some(new) = new_numbers.get(place).map(|new| *new as usize).filter(|new| *new != place)
             {
                 new_numbers.swap(place, new);
@@ -88,7 +88,7 @@ impl IdTable {
         }
     }
 
-    /// The id of a number that [`insert`](Self::insert) has given.
+    /// The id of a number that [`insert`](Self::insert) returned.
     pub(crate) fn id(&self, number: usize) -> IdText<'_> {
         self.keys.get(number).text()
     }
@@ -112,7 +112,7 @@ impl Keys {
     }
 
     fn get(&self, number: usize) -> Packed<'_> {
-        // Only numbers that were given are asked for.
+        // Callers only pass existing numbers.
         let key = self.keys.get(number).copied().unwrap_or_default();
         if self.is_uuid.get(number) {
             return Packed::Uuid(key);
@@ -122,7 +122,7 @@ impl Keys {
             return Packed::Short(key);
         }
         let (start, length) = (number_of(&tail[..8]), number_of(&tail[8..]));
-        // Within bounds: the key holds where `insert` has put the text.
+        // Within bounds: the key contains the position at which `insert` stored the text.
         Packed::Long(self.long.get(start..start + length).unwrap_or_default())
     }
 
@@ -132,12 +132,12 @@ impl Keys {
     }
 }
 
-/// Eight bytes of its start, seven of its length, and [`LONG`].
+/// Eight bytes of the start, seven of the length, and [`LONG`].
 fn long_key(start: usize, length: usize) -> u128 {
     u128::from(LONG) << 120 | (length as u128) << 64 | start as u128
 }
 
-/// Of little-endian bytes that a [`long_key`] was made of.
+/// Decodes little-endian bytes of a [`long_key`].
 fn number_of(bytes: &[u8]) -> usize {
     bytes.iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte))
 }
@@ -148,7 +148,7 @@ mod tests {
 
     use super::*;
 
-    /// Few different ones: short, UUIDs, and long.
+    /// A few distinct ids: short, UUIDs, and long.
     fn id() -> impl Strategy<Value = Vec<u8>> {
         prop_oneof![
             "[ab]{0,3}",

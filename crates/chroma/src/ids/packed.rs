@@ -1,15 +1,15 @@
-//! An id in 16 bytes, where it fits them.
+//! Packs ids into 16 bytes where possible.
 
 use std::ops::Deref;
 
-/// An id. Equal ids have equal packings.
+/// A packed id. Equal ids have equal packings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Packed<'t> {
-    /// A UUID as Python and Chroma's clients write it: with hyphens, in lower case.
+    /// A UUID as Python and Chroma's clients format it: with hyphens, in lower case.
     Uuid(u128),
-    /// Up to 15 other bytes, then zeros; the last byte is their number.
+    /// Up to 15 bytes, padded with zeros; the last byte is the length.
     Short(u128),
-    /// Anything else.
+    /// Any other id.
     Long(&'t [u8]),
 }
 
@@ -23,17 +23,17 @@ pub(crate) enum IdText<'t> {
 const UUID_LENGTH: usize = 36;
 
 /// The longest id that is [short](Packed::Short).
-const LONGEST_SHORT: usize = 15;
+const MAX_SHORT_LENGTH: usize = 15;
 
-/// Where a UUID's text has a hyphen.
+/// Positions of the hyphens in a UUID.
 const HYPHENS: [usize; 4] = [8, 13, 18, 23];
 
-/// Where a UUID's text has the first digit of each byte.
+/// Positions of the first hexadecimal digit of each byte in a UUID.
 const PAIRS: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
-/// The value of each digit; of what is none, more than any digit's.
+/// Values of hexadecimal digits; 0xff for other characters.
 const VALUES: [u8; 256] = {
     let mut values = [0xff; 256];
     let mut digit = 0;
@@ -50,11 +50,11 @@ impl<'t> Packed<'t> {
             return Self::Uuid(uuid);
         }
         let mut bytes = [0; 16];
-        match bytes.get_mut(..id.len()).filter(|_| id.len() <= LONGEST_SHORT) {
+        match bytes.get_mut(..id.len()).filter(|_| id.len() <= MAX_SHORT_LENGTH) {
             Some(start) => {
                 start.copy_from_slice(id);
-                // At most `LONGEST_SHORT`.
-                bytes[LONGEST_SHORT] = id.len() as u8;
+                // At most `MAX_SHORT_LENGTH`.
+                bytes[MAX_SHORT_LENGTH] = id.len() as u8;
                 Self::Short(u128::from_le_bytes(bytes))
             }
             None => Self::Long(id),
@@ -67,8 +67,8 @@ impl<'t> Packed<'t> {
             Self::Short(short) => {
                 let short = short.to_le_bytes();
                 let mut bytes = [0; UUID_LENGTH];
-                bytes[..LONGEST_SHORT].copy_from_slice(&short[..LONGEST_SHORT]);
-                IdText::Unpacked { bytes, length: short[LONGEST_SHORT] }
+                bytes[..MAX_SHORT_LENGTH].copy_from_slice(&short[..MAX_SHORT_LENGTH]);
+                IdText::Unpacked { bytes, length: short[MAX_SHORT_LENGTH] }
             }
             Self::Long(id) => IdText::Stored(id),
         }
@@ -81,7 +81,7 @@ impl Deref for IdText<'_> {
     fn deref(&self) -> &[u8] {
         match self {
             Self::Stored(id) => id,
-            // `length` is at most that of `bytes`: who unpacks has filled so many.
+            // `length` is at most the length of `bytes`, by construction.
             Self::Unpacked { bytes, length } => bytes.get(..usize::from(*length)).unwrap_or_default(),
         }
     }
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_unpacks_to_the_same_text_is_packed_as_uuid() {
+    fn only_canonical_uuids_are_packed_as_uuid() {
         let uuid = *b"00112233-4455-6677-8899-aabbccddeeff";
         assert_eq!(Packed::new(&uuid), Packed::Uuid(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff));
         for place in 0..uuid.len() {
@@ -135,7 +135,7 @@ mod tests {
         #[test]
         fn packing_keeps_every_byte(id in proptest::collection::vec(any::<u8>(), 0..40), end in 0..20_usize) {
             prop_assert_eq!(&*Packed::new(&id).text(), &id[..]);
-            // Zeros at the end are part of an id.
+            // Trailing zeros are part of an id.
             let shorter = &id[..end.min(id.len())];
             prop_assert_eq!(Packed::new(&id) == Packed::new(shorter), id == shorter);
         }

@@ -1,10 +1,9 @@
-//! Writes JSON by hand, one value a line: [`CollectionLines`] a record, with all that was read of it.
+//! Writes JSON Lines: [`CollectionLines`] writes one line per record, with everything that was read of it.
 //!
-//! `serde_json` is not used here: it prints NaN as `null`, and a line a record at 100,000 records a second leaves
-//! no time for a tree of values. The form is that of Chroma's own log: integers have no fraction, floats always
-//! have a point or an exponent, and what JSON has no word for is a bare `NaN`, `Infinity` or `-Infinity`, as
-//! Python writes and reads it. Characters that a terminal obeys or that end a line for some reader are escaped, so
-//! that a line is one line for everybody.
+//! `serde_json` is not used: it writes NaN as `null`, and building a tree of values is too slow for 100,000 records a
+//! second. The format is that of Chroma's own log: integers have no fraction, floats always have a point or an
+//! exponent, and numbers that JSON cannot express are a bare `NaN`, `Infinity` or `-Infinity`, as in Python. Control
+//! characters and line separators are escaped, so that every reader sees one line.
 
 mod record;
 
@@ -25,22 +24,22 @@ pub trait WriteJson {
     fn write_json(&self, out: &mut Vec<u8>);
 }
 
-/// An object under way: members are appended in the order of the calls.
+/// An object being written; members are appended in the order of the calls.
 #[derive(Debug)]
 pub struct Object<'b> {
     out: &'b mut Vec<u8>,
     is_empty: bool,
 }
 
-/// Bytes, as a base64 string (RFC 4648, padded).
+/// Bytes, written as a base64 string (RFC 4648, padded).
 #[derive(Clone, Copy, Debug)]
 pub struct Base64<'b>(pub &'b [u8]);
 
-/// A vector, as the base64 of its components in order, each a little-endian f32: `[dimension]`.
+/// A vector `[dimension]`, written as the base64 of its components, each a little-endian f32.
 #[derive(Clone, Copy, Debug)]
 pub struct Base64Floats<'e>(pub &'e Embedding);
 
-/// Metadata; `null` when there are no keys, as Chroma returns it.
+/// Metadata; `null` if there are no keys, as Chroma returns it.
 #[derive(Clone, Copy, Debug)]
 pub struct MetadataOrNull<'m>(pub &'m Metadata);
 
@@ -51,17 +50,17 @@ impl<'b> Object<'b> {
         Self { out, is_empty: true }
     }
 
-    /// Goes on with an object whose first members `out` ends in.
+    /// Continues an object whose first members are at the end of `out`.
     pub fn resume(out: &'b mut Vec<u8>) -> Self {
         Self { out, is_empty: false }
     }
 
-    /// Appends one member. A key must be given once.
+    /// Appends a member. Keys must be unique.
     pub fn member(&mut self, key: &str, value: &(impl WriteJson + ?Sized)) {
         value.write_json(self.key(key));
     }
 
-    /// Appends a member that is an object itself.
+    /// Appends a member that is an object.
     pub fn object(&mut self, key: &str, fill: impl FnOnce(&mut Object<'_>)) {
         let mut object = Object::open(self.key(key));
         fill(&mut object);
@@ -105,7 +104,7 @@ impl WriteJson for str {
         let mut written = 0;
         let mut offset = 0;
         while let Some(byte) = bytes.get(offset) {
-            if !NEEDS_A_LOOK[usize::from(*byte)] {
+            if !MAY_NEED_ESCAPE[usize::from(*byte)] {
                 offset += 1;
                 continue;
             }
@@ -124,9 +123,9 @@ impl WriteJson for str {
     }
 }
 
-/// First bytes of the characters that may have to be escaped: C0 controls, `"`, `\`, DEL, then the lead bytes that
-/// everything else begins with that a terminal obeys.
-const NEEDS_A_LOOK: [bool; 256] = {
+/// First bytes of characters that may need escaping: C0 controls, `"`, `\`, DEL, and the lead bytes of all other
+/// control characters.
+const MAY_NEED_ESCAPE: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
     while byte < 256 {
@@ -192,7 +191,7 @@ impl WriteJson for f64 {
             number if number.is_nan() => out.extend_from_slice(b"NaN"),
             Self::INFINITY => out.extend_from_slice(b"Infinity"),
             Self::NEG_INFINITY => out.extend_from_slice(b"-Infinity"),
-            // `Debug` is the shortest text that reads back as this number, and has a point or an exponent.
+            // `Debug` is the shortest text that parses to this number, and has a point or an exponent.
             number => append(out, format_args!("{number:?}")),
         }
     }
@@ -269,7 +268,7 @@ impl WriteJson for Base64<'_> {
     fn write_json(&self, out: &mut Vec<u8>) {
         out.push(b'"');
         let start = out.len();
-        // A third more and the padding; the rest is cut off again.
+        // Base64 adds a third, and padding; the rest is truncated below.
         out.resize(start + self.0.len() / 3 * 4 + 4, 0);
         let length = STANDARD.encode_slice(self.0, &mut out[start..]).expect("the space is reserved above");
         out.truncate(start + length);
@@ -279,7 +278,7 @@ impl WriteJson for Base64<'_> {
 
 impl WriteJson for Base64Floats<'_> {
     fn write_json(&self, out: &mut Vec<u8>) {
-        // In chunks, which compiles to a copy of memory; a flattened iterator takes a microsecond more.
+        // In chunks, which compiles to a memory copy; a flattened iterator takes a microsecond more.
         let components = self.0.as_slice();
         let mut bytes = vec![0; size_of_val(components)];
         for (chunk, component) in bytes.chunks_exact_mut(size_of::<f32>()).zip(components) {
@@ -332,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn every_character_that_a_terminal_obeys_is_escaped_and_is_itself_again() {
+    fn every_control_character_is_escaped_and_parsed_back() {
         for c in ('\0'..=char::MAX).filter(|c| is_obeyed(*c)) {
             let shown = text(&format!("a{c}b"));
             assert!(shown.is_ascii() && shown.contains('\\'), "{c:?}: {shown}");
@@ -385,12 +384,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn another_parser_reads_back_the_same_values(metadata in prop::collection::btree_map(any::<String>(), value(), 1..4)) {
+        fn serde_json_parses_the_same_values(metadata in prop::collection::btree_map(any::<String>(), value(), 1..4)) {
             let line = text(&MetadataOrNull(&metadata));
             prop_assert!(!line.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')), "{line}");
             let expected: Value =
                 metadata.iter().map(|(key, value)| (key.clone(), by_serde(value))).collect::<serde_json::Map<_, _>>().into();
-            // Integers and floats are different values to serde_json, too.
+            // serde_json also distinguishes integers from floats.
             prop_assert_eq!(serde_json::from_str::<Value>(&line).expect("it is JSON"), expected);
         }
 

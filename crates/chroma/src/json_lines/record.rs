@@ -1,4 +1,4 @@
-//! A record as a line of JSON.
+//! Records as lines of JSON.
 
 use super::{Base64, Base64Floats, MetadataOrNull, Object};
 use crate::{
@@ -6,16 +6,16 @@ use crate::{
     record::{Field, Problem, Record, Vector},
 };
 
-/// Writes the records of one collection, without loss: components bit for bit, and the stored bytes of whatever has
-/// no place in a record.
+/// Writes the records of one collection without loss: components bit for bit, and the stored bytes of values that a
+/// record cannot represent.
 #[derive(Clone, Debug)]
 pub struct CollectionLines {
-    /// The beginning of every line: what all records of the collection share.
+    /// The beginning of every line: the members that all records of the collection share.
     beginning: Vec<u8>,
 }
 
 impl CollectionLines {
-    /// Of a collection.
+    /// Lines of `collection`.
     pub fn new(collection: &Collection) -> Self {
         let mut beginning = Vec::new();
         let mut object = Object::open(&mut beginning);
@@ -27,7 +27,7 @@ impl CollectionLines {
         Self { beginning }
     }
 
-    /// Appends the line of `record` with its line break. `problems` is there only if the record has some.
+    /// Appends the line of `record` with its line break. `problems` is present only if the record has some.
     pub fn append(&self, record: &Record, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.beginning);
         let mut object = Object::resume(out);
@@ -50,7 +50,7 @@ impl CollectionLines {
     }
 }
 
-/// The field by its kind, with the key or log row that it concerns, and the stored bytes.
+/// The field by its kind, with its key or log row, and the stored bytes.
 fn problem(object: &mut Object<'_>, problem: &Problem) {
     let field = match &problem.field {
         Field::Id => "id",
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_parts_are_null_and_problems_only_where_there_are_some() {
+    fn missing_fields_are_null_and_problems_are_present_only_if_there_are_some() {
         let fine = Record {
             id: "a".to_owned(),
             document: Some(String::new()),

@@ -19,21 +19,21 @@ pub(crate) const COLLECTIONS: &str = "chroma-collections.parquet";
 /// Collections read at once.
 const COLLECTIONS_PER_BATCH: u64 = 64;
 
-/// A collection, and what refers to it.
+/// A collection and the stored id to which records refer.
 pub(super) struct StoredCollection {
     pub(super) collection: Collection,
-    /// The id as stored, which is what the records refer to.
+    /// The stored id, to which records refer.
     pub(super) key: Box<[u8]>,
 }
 
-/// The collections, ordered by name and id, and the file that says so.
+/// The collections, ordered by name and id, and their file.
 pub(super) struct Catalog {
     pub(super) collections: Vec<StoredCollection>,
     pub(super) warnings: Vec<Warning>,
     pub(super) file: ParquetFile,
 }
 
-/// One row as it is stored.
+/// One stored row.
 struct Row {
     key: Box<[u8]>,
     name: Box<[u8]>,
@@ -53,7 +53,7 @@ pub(super) fn read(root: &File, directory: &Path) -> Result<Option<Catalog>, Err
             None => {
                 let name = String::from_utf8_lossy(&row.name);
                 let message = format!(
-                    "expected the id of collection `{name}` to be a UUID of its own, found `{key}`; it is skipped"
+                    "expected a unique UUID as the id of collection `{name}`, found `{key}`; skipping the collection"
                 );
                 catalog.warnings.push(Warning::new(WarningCode::CollectionUnreadable, message));
             }
@@ -79,7 +79,7 @@ fn read_rows(file: &ParquetFile) -> Result<Vec<Row>, Error> {
                     column.read(first, batch as usize)?;
                 }
                 let texts = key.texts().zip(name.texts()).zip(metadata.texts());
-                // A null key or name is no UUID and no name: both are told of, and both are empty.
+                // A null key is an invalid UUID, and a null name is empty; both are reported.
                 rows.extend(texts.map(|((key, name), metadata)| Row {
                     key: key.unwrap_or_default().into(),
                     name: name.unwrap_or_default().into(),
@@ -92,12 +92,12 @@ fn read_rows(file: &ParquetFile) -> Result<Vec<Row>, Error> {
     })
 }
 
-/// A collection that only its records tell of; `None` if they name no UUID.
-pub(super) fn rescued(key: &[u8]) -> Option<StoredCollection> {
+/// A collection known only from its records; `None` if their owner is not a UUID.
+pub(super) fn from_records(key: &[u8]) -> Option<StoredCollection> {
     let id = Uuid::try_parse_ascii(key).ok()?;
     let row = Row { key: key.into(), name: key.into(), metadata: None };
     let mut stored = stored(id, row);
-    let message = "its entry is lost: its id stands for its name, and its distance space is not known";
+    let message = "its entry is lost; using its id as its name, and its distance space is unknown";
     stored.collection.warnings.push(Warning::new(WarningCode::CollectionsLost, message));
     Some(stored)
 }
@@ -130,13 +130,12 @@ fn metadata(json: Option<&[u8]>, warnings: &mut Vec<Warning>) -> Metadata {
         fields.set_user_metadata(json);
     }
     if fields.lost_values > 0 {
-        let message =
-            format!("{} keys of the collection's metadata have no value but null", fields.lost_values);
+        let message = format!("{} keys of the collection's metadata have the value null", fields.lost_values);
         warnings.push(Warning::new(WarningCode::MetadataValueLost, message));
     }
     for problem in fields.problems {
         let message = format!(
-            "the collection's metadata hold what has no place in them ({:?}, {:?}): `{}`",
+            "the collection's metadata has a value that cannot be represented ({:?}, {:?}): `{}`",
             problem.field,
             problem.kind,
             problem.original.escape_ascii()
@@ -146,7 +145,7 @@ fn metadata(json: Option<&[u8]>, warnings: &mut Vec<Warning>) -> Metadata {
     fields.metadata
 }
 
-/// Chroma 0.3 knows the space from the collection's metadata alone.
+/// The space in Chroma 0.3, which depends only on the collection's metadata.
 fn space(metadata: &Metadata, warnings: &mut Vec<Warning>) -> DistanceSpace {
     let Some(declared) = metadata.get("hnsw:space") else { return DistanceSpace::L2 };
     let found = match declared {
@@ -155,7 +154,7 @@ fn space(metadata: &Metadata, warnings: &mut Vec<Warning>) -> DistanceSpace {
     };
     DistanceSpace::from_chroma(&found).unwrap_or_else(|| {
         let message = format!(
-            "expected `hnsw:space` in the collection's metadata to be l2, cosine or ip, found `{found}`; it is ignored"
+            "expected `hnsw:space` in the collection's metadata to be l2, cosine or ip, found `{found}`; ignoring it"
         );
         warnings.push(Warning::new(WarningCode::SpaceUnknown, message));
         DistanceSpace::L2

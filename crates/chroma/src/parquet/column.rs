@@ -11,7 +11,7 @@ use crate::fault::ParquetFault;
 
 /// A decoded value.
 pub(super) trait Decoded {
-    /// How much it makes a reader copy.
+    /// Bytes that a reader copies for it.
     fn size_bytes(&self) -> usize;
 }
 
@@ -32,9 +32,9 @@ pub(super) struct Column<T: DataType> {
     reader: ColumnReaderImpl<T>,
     allowance: Allowance,
     budget: Budget,
-    /// The row of the group that comes next.
+    /// The next row of the group.
     position: u64,
-    /// The definition level of a value; anything less is one of the kinds of nothing.
+    /// The definition level of a value; smaller levels are nulls or empty lists.
     defined: i16,
     /// Whether a row may have more than one value.
     repeats: bool,
@@ -43,23 +43,23 @@ pub(super) struct Column<T: DataType> {
     repetition_levels: Vec<i16>,
 }
 
-/// The list in one row.
+/// The list of one row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum List<'b> {
-    /// There is none.
+    /// The list is null.
     Null,
-    /// It has these elements, maybe none.
+    /// These elements, possibly none.
     Values(&'b [f64]),
     /// Some of its elements are null.
     WithNulls,
 }
 
-/// The definition level of a null where a list belongs; 1 is an empty list, 2 a null element, 3 an element.
+/// The definition level of a null list; 1 is an empty list, 2 a null element, 3 an element.
 const NULL_LIST: i16 = 0;
 const EMPTY_LIST: i16 = 1;
 
-/// Rows of lists that are decoded at once to be passed over.
-const DROPPED_ROWS: usize = 64;
+/// Rows of lists that are decoded at once to be skipped.
+const SKIPPED_ROWS: usize = 64;
 
 impl<T: DataType<T: Decoded>> Column<T> {
     pub(super) fn new(descriptor: ColumnDescPtr, pages: Pages, allowance: Allowance, budget: Budget) -> Self {
@@ -76,25 +76,25 @@ impl<T: DataType<T: Decoded>> Column<T> {
         }
     }
 
-    /// Decodes `count` rows from `first` on, which must not lie before the end of the batch before.
+    /// Decodes `count` rows from `first` on, which must not be before the end of the previous batch.
     pub(super) fn read(&mut self, first: u64, count: usize) -> Result<(), ParquetFault> {
         while self.position < first {
             let distance = usize::try_from(first - self.position).unwrap_or(usize::MAX);
             let skipped = if self.repeats {
-                // `skip_records` goes on for ever where a page has fewer repetition levels than it says.
-                self.decode(distance.min(DROPPED_ROWS))?
+                // `skip_records` never returns if a page has fewer repetition levels than declared.
+                self.decode(distance.min(SKIPPED_ROWS))?
             } else {
                 self.allowance.lift();
                 self.reader.skip_records(distance)?
             };
             if skipped == 0 {
-                return Err(self.ends_early(first));
+                return Err(self.too_few_rows(first));
             }
             self.position += skipped as u64;
         }
         let rows = self.decode(count)?;
         self.position += rows as u64;
-        if rows < count { Err(self.ends_early(first + count as u64)) } else { Ok(()) }
+        if rows < count { Err(self.too_few_rows(first + count as u64)) } else { Ok(()) }
     }
 
     /// Decodes the next rows into the batch.
@@ -115,9 +115,9 @@ impl<T: DataType<T: Decoded>> Column<T> {
         Ok(rows)
     }
 
-    fn ends_early(&self, expected: u64) -> ParquetFault {
+    fn too_few_rows(&self, expected: u64) -> ParquetFault {
         let message = format!("expected at least {expected} rows in a column, found {}", self.position);
-        ParquetFault::BrokenOff { message }
+        ParquetFault::Panicked { message }
     }
 }
 
@@ -125,7 +125,7 @@ impl Column<ByteArrayType> {
     /// The text in each row of the batch.
     pub(super) fn texts(&self) -> impl Iterator<Item = Option<&[u8]>> {
         let mut values = self.values.iter().map(ByteArray::data);
-        // A column that admits no nulls has no levels.
+        // A column without nulls has no levels.
         let rows = self.values.len().max(self.definition_levels.len());
         (0..rows).map(move |row| match self.definition_levels.get(row) {
             Some(level) if *level < self.defined => None,
@@ -142,7 +142,7 @@ impl Column<DoubleType> {
         let mut repetition_levels = self.repetition_levels.as_slice();
         std::iter::from_fn(move || {
             let (&first, _) = definition_levels.split_first()?;
-            // The level that is 0 begins the next row.
+            // A repetition level of 0 starts the next row.
             let rest = repetition_levels.get(1..)?;
             let length = 1 + rest.iter().position(|level| *level == 0).unwrap_or(rest.len());
             let (levels, later) = definition_levels.split_at_checked(length)?;

@@ -17,14 +17,14 @@ use crate::{error::Error, fault::ParquetFault};
 
 pub(crate) const EMBEDDINGS: &str = "chroma-embeddings.parquet";
 
-/// Owners read at once; they are short, and mostly the same.
+/// Owners read at once; they are short, and mostly equal.
 const OWNERS_PER_BATCH: u64 = 4096;
 
-/// The open file, and which rows are whose.
+/// The open file, and the rows of each owner.
 pub(super) struct Embeddings {
     pub(super) file: ParquetFile,
     columns: Columns,
-    /// Rows by `collection_uuid`, as it is stored; those without one have an empty owner.
+    /// Rows by stored `collection_uuid`; rows without one have an empty owner.
     rows: HashMap<Box<[u8]>, Rows>,
 }
 
@@ -54,7 +54,7 @@ pub(super) struct Run {
     pub(super) count: u64,
 }
 
-/// What makes a record, of one row group.
+/// The columns of records, of one row group.
 pub(super) struct RecordColumns {
     pub(super) id: Column<ByteArrayType>,
     pub(super) embedding: Column<DoubleType>,
@@ -63,7 +63,7 @@ pub(super) struct RecordColumns {
 }
 
 impl Embeddings {
-    /// Opens the file and notes whose its rows are; `None` if it does not exist.
+    /// Opens the file and reads the owner of each row; `None` if it does not exist.
     pub(super) fn open(root: &File, directory: &Path) -> Result<Option<Self>, Error> {
         let Some(file) = ParquetFile::open(root, directory, EMBEDDINGS, Use::Passed)? else {
             return Ok(None);
@@ -102,8 +102,8 @@ impl Embeddings {
         })
     }
 
-    /// The dimension of the first vector of each owner. What cannot be decoded is left out: whoever reads the
-    /// records is told why.
+    /// The dimension of the first vector of each owner. Vectors that cannot be decoded are left out; the read of the
+    /// records reports them.
     pub(super) fn first_dimensions(&self) -> HashMap<Box<[u8]>, usize> {
         self.file.begin_operation();
         let mut groups: BTreeMap<usize, Vec<(u64, &[u8])>> = BTreeMap::new();
@@ -115,7 +115,7 @@ impl Embeddings {
         let mut dimensions = HashMap::new();
         for (group, mut firsts) in groups {
             firsts.sort_unstable();
-            // Decoded in vain is decoded again by the read, which reports it.
+            // The read of the records decodes it again and reports the error.
             let _unreadable = self.file.decode("the first vectors", || {
                 let mut column = self.file.open_lists(group, self.columns.embedding)?;
                 for (first, owner) in firsts {
@@ -142,7 +142,7 @@ impl Embeddings {
                     let batch = (count - first).min(OWNERS_PER_BATCH);
                     column.read(first, batch as usize)?;
                     for (row, owner) in (first..).zip(column.texts()) {
-                        note_owner(&mut owners, owner.unwrap_or_default(), group, row);
+                        add_owner(&mut owners, owner.unwrap_or_default(), group, row);
                     }
                     first += batch;
                 }
@@ -153,7 +153,7 @@ impl Embeddings {
 }
 
 impl RecordColumns {
-    /// Decodes rows, which must not lie before the end of those before.
+    /// Decodes rows, which must not be before the end of the previous ones.
     pub(super) fn read(&mut self, first: u64, count: usize) -> Result<(), ParquetFault> {
         self.id.read(first, count)?;
         self.embedding.read(first, count)?;
@@ -162,7 +162,7 @@ impl RecordColumns {
     }
 }
 
-fn note_owner(owners: &mut HashMap<Box<[u8]>, Rows>, owner: &[u8], group: usize, row: u64) {
+fn add_owner(owners: &mut HashMap<Box<[u8]>, Rows>, owner: &[u8], group: usize, row: u64) {
     if !owners.contains_key(owner) {
         owners.insert(owner.into(), Rows::default());
     }

@@ -1,4 +1,4 @@
-//! One open parquet file: its row groups and columns, decoded so that nothing worse than an error comes out.
+//! One open parquet file: its row groups and columns, with decoding limited to errors.
 
 use std::{
     fs::File,
@@ -27,10 +27,10 @@ use super::{
 };
 use crate::{error::Error, extents, fault::ParquetFault};
 
-/// Size and time of a file, to notice a writer.
+/// Size and time of a file, to detect a writer.
 type Stamp = (u64, Option<SystemTime>);
 
-/// A parquet file whose footer has been read.
+/// A parquet file with its decoded footer.
 pub(super) struct ParquetFile {
     path: PathBuf,
     file: Arc<File>,
@@ -39,17 +39,17 @@ pub(super) struct ParquetFile {
     budget: Budget,
 }
 
-/// A column of texts, which may be null.
+/// A column of nullable texts.
 #[derive(Clone, Copy)]
 pub(super) struct TextColumn(usize);
 
-/// A column of lists of f64, which may be null.
+/// A column of nullable lists of f64.
 #[derive(Clone, Copy)]
 pub(super) struct ListColumn(usize);
 
 impl ParquetFile {
-    /// Opens the file `name` of the directory `root`, whose path is `directory`; `None` if it does not exist. How much may
-    /// be decoded of it depends on what becomes of its `values`.
+    /// Opens the file `name` in the directory `root` with the path `directory`; `None` if it does not exist. `values`
+    /// determines how much of it may be decoded.
     pub(super) fn open(
         root: &File,
         directory: &Path,
@@ -57,7 +57,7 @@ impl ParquetFile {
         values: Use,
     ) -> Result<Option<Self>, Error> {
         let path = directory.join(name);
-        // NONBLOCK: opening a pipe must not wait for its writer. NOFOLLOW: see `Error::NotRegularFile`.
+        // NONBLOCK: opening a pipe must not block until there is a writer. NOFOLLOW: see `Error::NotRegularFile`.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match openat(root, name, flags, Mode::empty()) {
             Ok(descriptor) => File::from(descriptor),
@@ -71,7 +71,7 @@ impl ParquetFile {
             Err(source) => return Err(Error::Io { operation: "look at", path, source }),
         };
         let stamp = stamp(&metadata);
-        let metadata = contained(|| {
+        let metadata = catch_panic(|| {
             let metadata = footer::read(&file, stamp.0)?;
             let stored_bytes = stored_bytes(&file, stamp.0)?;
             check_rows(&metadata, stored_bytes)?;
@@ -83,12 +83,12 @@ impl ParquetFile {
         }
     }
 
-    /// Begins an operation, which may decode as much as the size of the file justifies.
+    /// Starts an operation, which may decode an amount in proportion to the size of the file.
     pub(super) fn begin_operation(&self) {
         self.budget.renew();
     }
 
-    /// Whether the name stands for something else than what was opened.
+    /// Whether the file of this name is not the one that was opened, or has changed.
     pub(super) fn has_changed(&self) -> bool {
         self.path.symlink_metadata().map(|metadata| stamp(&metadata)).ok() != Some(self.stamp)
     }
@@ -134,13 +134,13 @@ impl ParquetFile {
         self.column(group, column.0, 8)
     }
 
-    /// Runs something that decodes `subject` from this file.
+    /// Runs a closure that decodes `subject` from this file.
     pub(super) fn decode<T>(
         &self,
         subject: &'static str,
         decode: impl FnOnce() -> Result<T, ParquetFault>,
     ) -> Result<T, Error> {
-        contained(decode).map_err(|fault| {
+        catch_panic(decode).map_err(|fault| {
             let source = if self.has_changed() { ParquetFault::Changed } else { fault };
             Error::Parquet { subject, path: self.path.clone(), source }
         })
@@ -176,7 +176,7 @@ impl ParquetFile {
         column: usize,
         value_size: usize,
     ) -> Result<Column<T>, ParquetFault> {
-        let broken = |message: String| ParquetFault::BrokenOff { message };
+        let broken = |message: String| ParquetFault::Panicked { message };
         let groups = self.metadata.row_groups();
         let metadata = groups.get(group).and_then(|group| group.columns().get(column));
         let metadata = metadata.ok_or_else(|| broken(format!("row group {group} has no column {column}")))?;
@@ -188,7 +188,7 @@ impl ParquetFile {
                 metadata.column_type()
             )));
         }
-        // The dictionary precedes the values; some writers give 0 where there is none.
+        // The dictionary precedes the values; some writers store 0 if there is none.
         let dictionary = metadata.dictionary_page_offset().filter(|offset| *offset > 0);
         let start = dictionary
             .map_or(metadata.data_page_offset(), |dictionary| dictionary.min(metadata.data_page_offset()));
@@ -209,8 +209,8 @@ impl ParquetFile {
     }
 }
 
-/// A record has a UUID of its own, so there are fewer rows than bytes; rows that cost nothing (a run of nulls)
-/// could keep a reader busy for years.
+/// Every record has its own UUID, so there are fewer rows than bytes. Rows without bytes (a run of nulls) could
+/// keep a reader busy for years.
 fn check_rows(metadata: &ParquetMetaData, size: u64) -> Result<(), ParquetFault> {
     let counts = metadata.row_groups().iter().map(|group| u64::try_from(group.num_rows()).ok());
     let rows = counts.into_iter().try_fold(0_u64, |sum, rows| sum.checked_add(rows?));
@@ -222,18 +222,18 @@ fn check_rows(metadata: &ParquetMetaData, size: u64) -> Result<(), ParquetFault>
     Err(ParquetFault::Unexpected { expected, offset: size, found })
 }
 
-/// Runs a piece of decoding, and makes an error of its panic. The `parquet` crate indexes and asserts on what it
-/// reads (a length prefix cut off at the end of a page ends in an `assert!`), and nobody promises that it will
-/// not. What the closure borrows is dropped after an error, so no half-made state is seen.
-pub(super) fn contained<T>(decode: impl FnOnce() -> Result<T, ParquetFault>) -> Result<T, ParquetFault> {
+/// Runs a decoding step and converts a panic to an error. The `parquet` crate indexes and asserts on what it reads (a
+/// length prefix truncated at the end of a page fails an `assert!`) and does not guarantee the absence of panics. The
+/// values that the closure borrows are dropped after an error, so an inconsistent state is never used.
+pub(super) fn catch_panic<T>(decode: impl FnOnce() -> Result<T, ParquetFault>) -> Result<T, ParquetFault> {
     catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| {
         let message = panic.downcast_ref::<String>().cloned();
         let message = message.or_else(|| panic.downcast_ref::<&str>().map(|message| (*message).to_owned()));
-        Err(ParquetFault::BrokenOff { message: message.unwrap_or_else(|| "without a word".to_owned()) })
+        Err(ParquetFault::Panicked { message: message.unwrap_or_else(|| "no message".to_owned()) })
     })
 }
 
-/// How many bytes of a file of `size` bytes are stored: rows in a hole cost nothing either.
+/// How many bytes of a file of `size` bytes are stored: rows in a hole have no bytes either.
 fn stored_bytes(file: &File, size: u64) -> Result<u64, ParquetFault> {
     extents::stored_bytes(file).map_err(|source| ParquetFault::Io { length: 0, offset: size, source })
 }

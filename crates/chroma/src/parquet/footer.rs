@@ -1,8 +1,8 @@
-//! Reads the footer, which says where in the file everything lies.
+//! Reads the footer, which contains the positions of everything else.
 //!
-//! The decoder of the `parquet` crate builds the schema by recursion without limit, and allocates for as many
-//! children as an element claims to have: a stack that ends and an allocation that fails stop the process, and
-//! no `catch_unwind` helps. So the footer is walked before the decoder may see it.
+//! The decoder of the `parquet` crate builds the schema by unlimited recursion, and allocates for the declared number
+//! of children. A stack overflow or a failed allocation aborts the process, which `catch_unwind` cannot prevent. So the
+//! footer is checked before it is decoded.
 
 use std::{fs::File, os::unix::fs::FileExt as _};
 
@@ -13,14 +13,14 @@ use parquet::file::metadata::{
 use super::thrift::{Compact, Malformed};
 use crate::fault::ParquetFault;
 
-/// What a parquet file begins and ends with.
+/// The beginning and end of a parquet file.
 const MAGIC: &[u8; 4] = b"PAR1";
 /// Magic, footer length and magic again.
 const FRAME: u64 = 12;
 /// A row group takes a kilobyte and, in its statistics, up to 20 kB of text for each of its columns
-/// (DuckDB's `MAX_STRING_STATISTICS_SIZE`); this is enough for ten million records.
+/// (DuckDB's `MAX_STRING_STATISTICS_SIZE`); this suffices for ten million records.
 const FOOTER_LIMIT: u64 = 32 << 20;
-/// Chroma's larger table has nine elements, lists included.
+/// Chroma's larger table has nine elements, including lists.
 const SCHEMA_LIMIT: usize = 64;
 /// Eight billion records, at DuckDB's 122 880 in a row group.
 const ROW_GROUPS_LIMIT: usize = 1 << 16;
@@ -57,7 +57,7 @@ pub(super) fn read(file: &File, size: u64) -> Result<ParquetMetaData, ParquetFau
         offset: start + malformed.offset as u64,
         found: "other bytes".to_owned(),
     })?;
-    // Statistics are for choosing row groups, which we do by collection.
+    // Statistics serve to select row groups, which are selected by collection here.
     let mut options = ParquetMetaDataOptions::new();
     options.set_column_stats_policy(ParquetStatisticsPolicy::SkipAll);
     options.set_size_stats_policy(ParquetStatisticsPolicy::SkipAll);
@@ -70,7 +70,7 @@ fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> Result<(), ParquetFaul
     file.read_exact_at(bytes, offset).map_err(|source| ParquetFault::Io { length, offset, source })
 }
 
-/// Walks the footer (parquet.thrift, `FileMetaData`) and compares the numbers that size anything.
+/// Parses the footer (parquet.thrift, `FileMetaData`) and checks the numbers that determine allocations.
 fn check(footer: &[u8]) -> Result<(), Malformed> {
     let mut compact = Compact::new(footer);
     let at_most = |limit| move |count, at: Malformed| if count > limit { Err(at) } else { Ok(()) };
@@ -109,7 +109,7 @@ fn check(footer: &[u8]) -> Result<(), Malformed> {
 mod tests {
     use super::*;
 
-    /// A footer whose schema is these elements: each their number of children.
+    /// A footer with a schema of elements that have these numbers of children.
     fn footer(children: &[i32]) -> Vec<u8> {
         let mut bytes = vec![0x29, 0xfc];
         bytes.extend(varint(children.len() as u64));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn schemas_that_would_exhaust_stack_or_memory_are_refused() {
+    fn schemas_that_would_exhaust_stack_or_memory_are_rejected() {
         assert_eq!(check(&footer(&[3, 1, 1, 0])), Ok(()));
         assert!(check(&footer(&[1; 100_000])).is_err());
         assert!(check(&footer(&[i32::MAX])).is_err());

@@ -1,5 +1,5 @@
-//! A persist directory of Chroma 0.3: two parquet files that DuckDB wrote (FORMAT §14). The indexes beside them
-//! are derived from these and not read.
+//! Persist directories of Chroma 0.3: two parquet files written by DuckDB (FORMAT §14). Their index files are derived
+//! from these and are not read.
 
 mod collections;
 mod column;
@@ -34,10 +34,10 @@ use collections::{COLLECTIONS, Catalog, StoredCollection};
 use embeddings::{EMBEDDINGS, Embeddings, Rows};
 use read::Reader;
 
-/// The files of such a directory. Chroma writes both when it is told to persist, and at its end.
+/// The files of such a directory. Chroma writes both on `persist` and at exit.
 pub(crate) const FILES: [&str; 2] = [COLLECTIONS, EMBEDDINGS];
 
-/// How many collections a warning about unowned records names.
+/// How many collections a warning about orphan records names.
 const ORPHAN_EXAMPLES: usize = 3;
 
 /// The open files of a persist directory.
@@ -45,13 +45,13 @@ pub(crate) struct ParquetDirectory {
     path: PathBuf,
     embeddings: Option<Embeddings>,
     collections: Vec<StoredCollection>,
-    /// Where each is in `collections`.
-    places: HashMap<Uuid, usize>,
+    /// Indexes into `collections`.
+    positions: HashMap<Uuid, usize>,
 }
 
 impl ParquetDirectory {
-    /// Opens the files and lists the collections; tells what is odd about the directory as a whole. Reads the
-    /// owner of each record, and one vector of each collection.
+    /// Opens the files and lists the collections; also returns warnings about the directory. Reads the owner of each
+    /// record, and one vector of each collection.
     pub(crate) fn open(path: &Path) -> Result<(Self, Vec<Warning>), Error> {
         let io_error = |source| Error::Io { operation: "open", path: path.to_owned(), source };
         let root = File::open(path).map_err(io_error)?;
@@ -59,7 +59,7 @@ impl ParquetDirectory {
         let mut warnings = Vec::new();
         let catalog = match collections::read(&root, path) {
             Ok(catalog) => catalog,
-            // The records may be whole, and are what matters.
+            // The records may be complete, and are what matters.
             Err(Error::Parquet { source, .. }) if embeddings.is_some() => {
                 let message = format!("`{COLLECTIONS}` cannot be read: {source}");
                 warnings.push(Warning::new(WarningCode::CollectionsLost, message));
@@ -69,14 +69,14 @@ impl ParquetDirectory {
         };
         let mut warn = |code, message: String| warnings.push(Warning::new(code, message));
         if embeddings.is_none() {
-            let message = format!("`{EMBEDDINGS}` is absent, so that all collections are empty");
+            let message = format!("`{EMBEDDINGS}` is missing, so all collections are empty");
             warn(WarningCode::EmbeddingsAbsent, message);
         }
         let is_changed = embeddings.as_ref().is_some_and(|embeddings| embeddings.file.has_changed())
             || catalog.as_ref().is_some_and(|catalog| catalog.file.has_changed());
         if is_changed {
             let message =
-                "the files changed while they were opened, and may not belong together; stop the writer";
+                "the files changed while they were being opened and may be inconsistent; stop the writer";
             warn(WarningCode::ParquetChanged, message.to_owned());
         }
         let mut collections = match catalog {
@@ -86,10 +86,10 @@ impl ParquetDirectory {
             }
             None => {
                 let owners = embeddings.iter().flat_map(Embeddings::owners);
-                let mut rescued: Vec<_> =
-                    owners.filter_map(|(owner, _)| collections::rescued(owner)).collect();
-                rescued.sort_by(|a, b| a.collection.cmp_names(&b.collection));
-                rescued
+                let mut from_records: Vec<_> =
+                    owners.filter_map(|(owner, _)| collections::from_records(owner)).collect();
+                from_records.sort_by(|a, b| a.collection.cmp_names(&b.collection));
+                from_records
             }
         };
         if let Some(embeddings) = &embeddings {
@@ -98,8 +98,8 @@ impl ParquetDirectory {
                 stored.collection.dimension = dimensions.remove(&stored.key);
             }
         }
-        let places = collections.iter().map(|stored| stored.collection.id).zip(0..).collect();
-        let directory = Self { path: path.to_owned(), embeddings, collections, places };
+        let positions = collections.iter().map(|stored| stored.collection.id).zip(0..).collect();
+        let directory = Self { path: path.to_owned(), embeddings, collections, positions };
         warnings.extend(orphans_warning(directory.orphans()));
         Ok((directory, warnings))
     }
@@ -125,7 +125,7 @@ impl ParquetDirectory {
         })
     }
 
-    /// Owners of records that no collection of the directory is.
+    /// Owners of records that are not collections of the directory.
     fn orphans(&self) -> Vec<(&[u8], &Rows)> {
         let known: HashSet<&[u8]> = self.collections.iter().map(|stored| &*stored.key).collect();
         let owners = self.embeddings.iter().flat_map(Embeddings::owners);
@@ -153,14 +153,14 @@ impl ParquetDirectory {
         }
     }
 
-    /// What is stored of a collection that this directory has listed.
+    /// The stored collection for a listed one.
     fn own(&self, collection: &Collection) -> Result<&StoredCollection, Error> {
-        let own = self.places.get(&collection.id).and_then(|place| self.collections.get(*place));
+        let own = self.positions.get(&collection.id).and_then(|position| self.collections.get(*position));
         own.ok_or_else(|| Error::ForeignCollection { id: collection.id, path: self.path.clone() })
     }
 }
 
-/// Records that no collection of the directory owns.
+/// Warns about records that belong to no collection of the directory.
 fn orphans_warning(mut orphans: Vec<(&[u8], &Rows)>) -> Option<Warning> {
     if orphans.is_empty() {
         return None;
@@ -174,7 +174,7 @@ fn orphans_warning(mut orphans: Vec<(&[u8], &Rows)>) -> Option<Warning> {
     let examples: Vec<String> = orphans.iter().take(ORPHAN_EXAMPLES).map(name).collect();
     let more = if orphans.len() > examples.len() { ", …" } else { "" };
     let message = format!(
-        "{records} records of {} collections that `{COLLECTIONS}` does not list are not read: {}{more}",
+        "{records} records of {} collections that are missing in `{COLLECTIONS}` are not read: {}{more}",
         orphans.len(),
         examples.join(", ")
     );

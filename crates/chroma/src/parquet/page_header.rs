@@ -1,10 +1,10 @@
-//! The header of a page: what the page is, and the sizes that it declares.
+//! The header of a page: its kind, and the declared sizes.
 
 use parquet::basic::Encoding;
 
 use super::thrift::{Compact, Kind, Malformed};
 
-/// The kinds of page that hold values (parquet.thrift, `PageType`).
+/// The kinds of pages with values (parquet.thrift, `PageType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PageKind {
     Data,
@@ -17,29 +17,29 @@ pub(super) enum PageKind {
 #[derive(Clone, Debug)]
 pub(super) struct PageHeader {
     pub(super) kind: PageKind,
-    /// Bytes of the page once decompressed.
+    /// Size of the decompressed page, in bytes.
     pub(super) size: usize,
-    /// Bytes of the page in the file.
+    /// Size of the page in the file, in bytes.
     pub(super) stored_size: usize,
-    /// Values of the page, nulls and empty lists included.
+    /// Number of values, including nulls and empty lists.
     pub(super) values: u32,
     pub(super) encoding: Encoding,
     pub(super) definition_encoding: Encoding,
     pub(super) repetition_encoding: Encoding,
 }
 
-/// The numbers as they stand in the bytes.
+/// The stored numbers.
 #[derive(Default)]
 struct Fields {
     kind: Option<i32>,
     size: Option<i32>,
     stored_size: Option<i32>,
-    /// Of a page's own header: values, encoding, encodings of definition and repetition levels.
+    /// From the header of the page's kind: values, encoding, encodings of definition and repetition levels.
     own: [Option<i32>; 4],
 }
 
 impl PageHeader {
-    /// Reads the header that `bytes` begin with, and says how long it is.
+    /// Parses the header at the beginning of `bytes`; also returns its length.
     pub(super) fn parse(bytes: &[u8]) -> Result<(Self, usize), Malformed> {
         let mut compact = Compact::new(bytes);
         let mut fields = Fields::default();
@@ -102,7 +102,7 @@ impl Fields {
     }
 }
 
-/// The encodings that DuckDB wrote, and what older writers called them (parquet.thrift, `Encoding`).
+/// The encodings that DuckDB wrote, and their older numbers (parquet.thrift, `Encoding`).
 fn encoding(number: i32) -> Option<Encoding> {
     match number {
         0 => Some(Encoding::PLAIN),

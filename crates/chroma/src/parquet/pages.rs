@@ -1,9 +1,9 @@
-//! Hands the pages of a column to the decoder, once their sizes are known to be harmless.
+//! Passes the pages of a column to the decoder after checking their sizes.
 //!
-//! The decoder of the `parquet` crate allocates what a page declares: its decompressed size, a value for each
-//! entry of a dictionary, a level for each value of a record. Its own page reader compares none of these with
-//! the bytes that are there, so a file of a hundred bytes can ask for gigabytes. This one refuses first, and
-//! refuses what DuckDB never wrote: pages of version 2, other compressions, other encodings.
+//! The decoder of the `parquet` crate allocates what a page declares: its decompressed size, a value for each entry of
+//! a dictionary, a level for each value of a record. Its own page reader does not compare these with the size of the
+//! file, so a file of a hundred bytes can request gigabytes. This reader checks them first, and rejects what DuckDB
+//! never wrote: pages of version 2, other compressions, other encodings.
 
 use std::{
     fs::File,
@@ -23,22 +23,22 @@ use parquet::{
 use super::page_header::{PageHeader, PageKind};
 use crate::fault::ParquetFault;
 
-/// A header without statistics takes some 25 bytes; with them it may hold two values of any length.
+/// A header without statistics takes about 25 bytes; with them it may contain two values of any length.
 const HEADER_LIMIT: usize = 64 << 10;
-/// DuckDB begins a new page at 100 MB (`MAX_UNCOMPRESSED_PAGE_SIZE`); the value that crosses the line may be a
+/// DuckDB starts a new page at 100 MB (`MAX_UNCOMPRESSED_PAGE_SIZE`); the value that exceeds the limit may be a
 /// document of any size.
 const PAGE_LIMIT: usize = 512 << 20;
 /// A page of 100 MB has 12.5 million values of 8 bytes.
 const VALUES_LIMIT: u32 = 1 << 24;
-/// Snappy's best: a copy of 64 bytes takes three (google/snappy, format_description.txt, section 2.2.2).
+/// The best ratio of Snappy: a copy of 64 bytes takes three (google/snappy, format_description.txt, section 2.2.2).
 const SNAPPY_RATIO: usize = 22;
 
-/// How many values pages may still bring, shared by a column's pages and whoever reads it. One record may claim
-/// every value of every page that follows, and the decoder collects a record whole.
+/// How many more values pages may contain, shared by a column's pages and its reader. One record may claim every value
+/// of all following pages, and the decoder collects a complete record.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Allowance(Arc<AtomicU64>);
 
-/// What becomes of the values that an operation decodes.
+/// How the values that an operation decodes are used.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Use {
     /// Each batch is dropped before the next.
@@ -48,22 +48,23 @@ pub(super) enum Use {
 }
 
 impl Use {
-    /// What an operation may decode at the least, in bytes; and for each byte that is stored, where that is more.
+    /// The minimum of bytes that an operation may decode, and the ratio to stored bytes, which applies if it allows
+    /// more.
     fn limits(self) -> (u64, u64) {
         match self {
             Self::Passed => (4 << 30, 256),
-            // Real ones take a hundred bytes each. Snappy makes a third of such text, and a dictionary less.
+            // Real ones take a hundred bytes each. Snappy compresses such text to a third, and a dictionary to less.
             Self::Kept => (256 << 20, 4),
         }
     }
 }
 
-/// How many bytes of values an operation may still decode.
+/// How many more bytes of values an operation may decode.
 ///
-/// A dictionary's value costs next to nothing each time that a row names it, so a file of 2 MB can hold 200 GB. Records
-/// may really share a long document, so neither a ratio nor a size is a limit alone; both together are: Chroma 0.3
-/// held all records in memory, uncompressed, and stored a vector and a UUID for each. More than 4 GiB out of less
-/// than 16 MB would be the same 26 kB, vector and all, in each of as many records as the file has room for.
+/// A row that refers to a dictionary's value takes almost no space, so a file of 2 MB can contain 200 GB. Records may
+/// legitimately share a long document, so neither a ratio nor a size suffices as a limit, but their combination does:
+/// Chroma 0.3 held all records in memory, uncompressed, and stored a vector and a UUID for each. More than 4 GiB from
+/// less than 16 MB would be the same 26 kB, including the vector, for as many records as the file can contain.
 #[derive(Clone, Debug)]
 pub(super) struct Budget {
     limit_bytes: u64,
@@ -81,7 +82,7 @@ impl Budget {
         Self { limit_bytes, left: Arc::new(AtomicU64::new(limit_bytes)) }
     }
 
-    /// Begins another operation.
+    /// Starts another operation.
     pub(super) fn renew(&self) {
         self.left.store(self.limit_bytes, Ordering::Relaxed);
     }
@@ -93,12 +94,12 @@ impl Budget {
     }
 }
 
-/// Where a column's pages lie, and how they are stored.
+/// Position and encoding of a column's pages.
 pub(super) struct Chunk {
     pub(super) start: u64,
     pub(super) length: u64,
     pub(super) compression: Compression,
-    /// The fewest bytes that a value takes where it is stored plainly.
+    /// The minimum size of a value in plain encoding, in bytes.
     pub(super) value_size: usize,
 }
 
@@ -106,23 +107,23 @@ pub(super) struct Chunk {
 pub(super) struct Pages {
     file: Arc<File>,
     chunk: Chunk,
-    /// Bytes of the chunk that were passed.
+    /// Bytes of the chunk that were consumed.
     offset: u64,
-    /// The header of the page that begins at `offset`, if it was looked at, and its length.
+    /// The header of the page at `offset`, if it was read, and its length.
     next: Option<(PageHeader, usize)>,
     has_dictionary: bool,
-    /// Compressed pages, one after the other: the kernel takes as long to hand out 100 MB as to read it.
+    /// Buffer for compressed pages, reused: the kernel takes as long to allocate 100 MB as to read it.
     stored: Vec<u8>,
     allowance: Allowance,
 }
 
 impl Allowance {
-    /// Allows one page besides what is left of another.
+    /// Allows one page in addition to the rest of another.
     pub(super) fn renew(&self) {
         self.0.store(u64::from(VALUES_LIMIT), Ordering::Relaxed);
     }
 
-    /// Allows any number, for values that are passed over without being collected.
+    /// Allows any number, for values that are skipped without being collected.
     pub(super) fn lift(&self) {
         self.0.store(u64::MAX, Ordering::Relaxed);
     }
@@ -139,7 +140,7 @@ impl Pages {
         Self { file, chunk, offset: 0, next: None, has_dictionary: false, stored: Vec::new(), allowance }
     }
 
-    /// Where the next page begins in the file.
+    /// Offset of the next page in the file.
     fn at(&self) -> u64 {
         self.chunk.start.saturating_add(self.offset)
     }
@@ -148,14 +149,14 @@ impl Pages {
         ParquetFault::Unexpected { expected: expected.into(), offset: self.at(), found: found.to_string() }
     }
 
-    /// Reads so many bytes of the file into `stored`.
+    /// Reads `length` bytes of the file into `stored`.
     fn read(&mut self, offset: u64, length: usize) -> Result<(), ParquetFault> {
         self.stored.resize(length, 0);
         let read = self.file.read_exact_at(&mut self.stored, offset);
         read.map_err(|source| ParquetFault::Io { length, offset, source })
     }
 
-    /// The header of the next page that holds values; `None` at the end of the column.
+    /// The header of the next page with values; `None` at the end of the column.
     fn peek(&mut self) -> Result<Option<&PageHeader>, ParquetFault> {
         while self.next.is_none() {
             let left = self.chunk.length.saturating_sub(self.offset);
@@ -166,7 +167,7 @@ impl Pages {
             self.read(self.at(), length)?;
             let (header, header_length) = PageHeader::parse(&self.stored).map_err(|malformed| {
                 let expected = "the header of a page in an encoding that Chroma 0.3 wrote";
-                self.unexpected(expected, format!("other bytes, {} in", malformed.offset))
+                self.unexpected(expected, format!("other bytes at offset {} of the header", malformed.offset))
             })?;
             let body = left - header_length as u64;
             if header.stored_size as u64 > body {
@@ -201,7 +202,7 @@ impl Pages {
         if header.values as usize > values_limit {
             return expected(format!("at most {values_limit} values in a page"), header.values as usize);
         }
-        // The decoder panics at any other encoding of levels, and at indexes into no dictionary.
+        // The decoder panics on any other encoding of levels, and on indexes without a dictionary.
         if [header.definition_encoding, header.repetition_encoding] != [Encoding::RLE; 2] {
             return Err(self.unexpected("levels in RLE", "another encoding"));
         }

@@ -18,10 +18,10 @@ use crate::{
     warning::{Tally, Warning, WarningCode},
 };
 
-/// Rows decoded at once: some hundred kilobytes of vectors.
+/// Rows decoded at once: a few hundred kilobytes of vectors.
 const ROWS_PER_BATCH: u64 = 64;
 
-/// What a row holds.
+/// The values of a row.
 struct Row<'b> {
     id: Option<&'b [u8]>,
     embedding: List<'b>,
@@ -52,7 +52,7 @@ impl<'d> Reader<'d> {
         }
     }
 
-    /// Visits all records and says how it went.
+    /// Visits all records and returns the report.
     pub(super) fn run(mut self, visit: Visit<'_>) -> Result<ReadReport, Error> {
         self.embeddings.file.begin_operation();
         let runs = self.embeddings.rows(&self.stored.key).map_or(&[][..], |rows| &rows.runs);
@@ -72,7 +72,7 @@ impl<'d> Reader<'d> {
         Ok(self.report)
     }
 
-    /// Runs of one row group.
+    /// Visits runs of one row group.
     fn visit_group(&mut self, runs: &[Run], visit: Visit<'_>) -> Result<ControlFlow<()>, Error> {
         let Some(Run { group, .. }) = runs.first() else { return Ok(ControlFlow::Continue(())) };
         let mut columns = self.embeddings.open_group(*group)?;
@@ -111,7 +111,7 @@ impl<'d> Reader<'d> {
                     })
                 };
                 let message = || "columns of one row group differ in their number of rows".to_owned();
-                row().ok_or_else(|| ParquetFault::BrokenOff { message: message() })
+                row().ok_or_else(|| ParquetFault::Panicked { message: message() })
             })?;
             let record = self.record(row);
             if visit(record).is_break() {
@@ -128,7 +128,7 @@ impl<'d> Reader<'d> {
             fields.set_user_metadata(json);
         }
         if fields.lost_values > 0 {
-            let what = "records have metadata keys whose value is null, which no record can hold";
+            let what = "records have metadata keys with the value null, which cannot be represented";
             self.tally.add(WarningCode::MetadataValueLost, what, id);
         }
         let document = row.document.map(text::decode);
@@ -144,12 +144,12 @@ impl<'d> Reader<'d> {
         let id_problem = id_problem.map(|(kind, original)| Problem { field: Field::Id, kind, original });
         fields.problems.extend(id_problem);
         if !fields.problems.is_empty() {
-            let what = "records hold something that has no place in their fields";
+            let what = "records have values that their fields cannot represent";
             self.tally.add(WarningCode::RecordProblem, what, id);
         }
         let known = self.ids.len();
         if self.ids.insert(id) < known {
-            self.tally.add(WarningCode::DuplicateIds, "records have the id of a record before them", id);
+            self.tally.add(WarningCode::DuplicateIds, "records have the same id as an earlier record", id);
         }
         self.report.records += 1;
         Record {
@@ -167,19 +167,19 @@ impl<'d> Reader<'d> {
         let components = match embedding {
             List::Null | List::Values([]) => Err(MissingReason::NotStored),
             List::WithNulls => {
-                let what = "vectors have components that are null, of";
+                let what = "vectors have null components, for ids";
                 self.tally.add(WarningCode::VectorUndecodable, what, id);
                 Err(MissingReason::Undecodable)
             }
             List::Values(values) => match vector::narrow(values) {
                 Narrowed::Exact(components) => Ok(components),
                 Narrowed::Rounded(components) => {
-                    let what = "vectors had more than single precision and were rounded, of";
+                    let what = "vectors were rounded to single precision, for ids";
                     self.tally.add(WarningCode::VectorRounded, what, id);
                     Ok(components)
                 }
                 Narrowed::TooLarge => {
-                    let what = "vectors have components beyond single precision, of";
+                    let what = "vectors have components out of the range of single precision, for ids";
                     self.tally.add(WarningCode::VectorUndecodable, what, id);
                     Err(MissingReason::Undecodable)
                 }
@@ -188,7 +188,7 @@ impl<'d> Reader<'d> {
         match components {
             Ok(components) => {
                 if *self.dimension.get_or_insert(components.len()) != components.len() {
-                    let what = "vectors are not of the collection's dimension, of";
+                    let what = "vectors do not have the collection's dimension, for ids";
                     self.tally.add(WarningCode::DimensionMismatch, what, id);
                 }
                 self.report.from_log += 1;

@@ -1,4 +1,4 @@
-//! Pages that declare what they do not hold. Each of these made the decoder allocate gigabytes, or panic.
+//! Pages with wrong declarations. Each of these made the decoder allocate gigabytes, or panic.
 
 use std::{io::Write as _, sync::Arc};
 
@@ -11,7 +11,7 @@ use parquet::{
 
 use super::{
     column::{Column, Decoded},
-    file::contained,
+    file::catch_panic,
     pages::{Allowance, Budget, Chunk, Pages, Use},
 };
 use crate::fault::ParquetFault;
@@ -26,7 +26,7 @@ const PLAIN: i32 = 0;
 const RLE: i32 = 3;
 const RLE_DICTIONARY: i32 = 8;
 
-/// A page as its header declares it.
+/// A page with a header of these declarations.
 struct Declared<'b> {
     kind: i32,
     size: i32,
@@ -66,7 +66,7 @@ fn zigzag(number: i32) -> Vec<u8> {
     bytes
 }
 
-/// A column made of these bytes.
+/// A column of these bytes.
 fn column<T: DataType<T: Decoded>>(
     schema: &str,
     compression: Compression,
@@ -88,7 +88,7 @@ fn read<T: DataType<T: Decoded>>(
     compression: Compression,
     bytes: &[u8],
 ) -> Result<(), ParquetFault> {
-    contained(|| column::<T>(schema, compression, bytes, Budget::new(0, Use::Passed)).read(0, 1))
+    catch_panic(|| column::<T>(schema, compression, bytes, Budget::new(0, Use::Passed)).read(0, 1))
 }
 
 fn check(compression: Compression, pages: &[Declared<'_>], expected: Expect) {
@@ -98,7 +98,7 @@ fn check(compression: Compression, pages: &[Declared<'_>], expected: Expect) {
 }
 
 #[test]
-fn sizes_that_the_bytes_do_not_bear_out_are_refused() {
+fn sizes_beyond_the_bytes_are_rejected() {
     let (plain, snappy) = (Compression::UNCOMPRESSED, Compression::SNAPPY);
     let page = Declared { kind: DATA, size: i32::MAX, values: 1, encoding: PLAIN, body: b"abcd" };
     check(
@@ -122,7 +122,7 @@ fn sizes_that_the_bytes_do_not_bear_out_are_refused() {
 }
 
 #[test]
-fn pages_that_the_decoder_would_panic_at_are_errors() {
+fn pages_on_which_the_decoder_panics_are_errors() {
     let plain = Compression::UNCOMPRESSED;
     let page = Declared { kind: DATA, size: 4, values: 1, encoding: RLE_DICTIONARY, body: b"abcd" };
     check(
@@ -135,19 +135,19 @@ fn pages_that_the_decoder_would_panic_at_are_errors() {
         plain,
         &[page],
         expect![
-            "expected the header of a page in an encoding that Chroma 0.3 wrote at byte 0, found other bytes, 17 in"
+            "expected the header of a page in an encoding that Chroma 0.3 wrote at byte 0, found other bytes at offset 17 of the header"
         ],
     );
-    // Levels say that there is one value, and two bytes are left for its length.
+    // The levels declare one value, but only two bytes are left for its length.
     let body = [2, 0, 0, 0, 2, 1, b'a', b'b'];
     let page = Declared { kind: DATA, size: 8, values: 1, encoding: PLAIN, body: &body };
-    check(plain, &[page], expect!["the decoder broke off: assertion failed: size <= src.len()"]);
+    check(plain, &[page], expect!["the decoder panicked: assertion failed: size <= src.len()"]);
 }
 
-/// 16 million values take ten bytes, and a record may go on over any number of pages.
+/// 16 million values take ten bytes, and a record may span any number of pages.
 #[test]
-fn record_without_end_is_refused() {
-    // Levels of 16,777,216 values: a run, its length times two in five bytes, of 1 and of 2 (a null element).
+fn endless_record_is_rejected() {
+    // Levels of 16,777,216 values: two runs (the length times two in five bytes), of 1 and of 2 (a null element).
     let level = |level: u8| [&[5, 0, 0, 0][..], &[0x80, 0x80, 0x80, 0x10, level]].concat();
     let body = [level(1), level(2)].concat();
     let page = || Declared { kind: DATA, size: 18, values: 1 << 24, encoding: PLAIN, body: &body };
@@ -157,26 +157,26 @@ fn record_without_end_is_refused() {
         .assert_eq(&error.to_string());
 }
 
-/// A value of a dictionary takes nothing each time that a row names it: some kilobytes here are a gigabyte.
+/// A row that refers to a value of a dictionary takes almost no space: kilobytes decode to a gigabyte.
 #[test]
-fn values_that_a_dictionary_multiplies_are_counted() {
+fn values_multiplied_by_a_dictionary_count_towards_the_budget() {
     const VALUE_BYTES: u32 = 10_000;
     const ROWS: u64 = 100_000;
     let value = [&VALUE_BYTES.to_le_bytes()[..], &[b'a'; VALUE_BYTES as usize]].concat();
     let size = i32::try_from(value.len()).unwrap();
     let dictionary = Declared { kind: DICTIONARY, size, values: 1, encoding: PLAIN, body: &value };
-    // Levels of 100,000 values of 1, in a run; then indexes of one bit, a run of zeros.
+    // Levels of 100,000 values of 1 in a run, then indexes of one bit, a run of zeros.
     let body = [4, 0, 0, 0, 0xc0, 0x9a, 0x0c, 1, 1, 0xc0, 0x9a, 0x0c, 0];
     let rows = Declared { kind: DATA, size: 13, values: ROWS as i32, encoding: RLE_DICTIONARY, body: &body };
     let bytes = [dictionary.bytes(), rows.bytes()].concat();
     let read = |budget: Budget, rows: u64| {
         let mut column = column::<ByteArrayType>(TEXTS, Compression::UNCOMPRESSED, &bytes, budget);
-        contained(|| (0..rows).step_by(100).try_for_each(|first| column.read(first, 100)))
+        catch_panic(|| (0..rows).step_by(100).try_for_each(|first| column.read(first, 100)))
     };
     let budget = Budget::limited(20 << 20);
     read(budget.clone(), 2_000).unwrap();
     let error = read(budget.clone(), 2_000).unwrap_err();
-    assert!(error.to_string().starts_with("expected at most 20971520 bytes in all once decoded"), "{error}");
+    assert!(error.to_string().starts_with("expected at most 20971520 bytes of decoded values"), "{error}");
     budget.renew();
     read(budget, 2_000).unwrap();
     read(Budget::new(bytes.len() as u64, Use::Passed), ROWS).unwrap();

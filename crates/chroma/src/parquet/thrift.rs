@@ -1,13 +1,13 @@
-//! Walks structures of Thrift's compact protocol, which parquet's footer and page headers are written in
+//! Parses structures of Thrift's compact protocol, the encoding of parquet's footer and page headers
 //! (apache/thrift, doc/specs/thrift-compact-protocol.md).
 //!
-//! Only what must be known before a decoder may see the bytes: the sizes that they declare. Never panics; takes
-//! time in proportion to the bytes, and no memory.
+//! Reads only the declared sizes, which must be checked before decoding. Never panics; takes time in proportion to the
+//! bytes, and no memory.
 
-/// Parquet's own structures nest seven deep.
+/// Parquet's own structures nest seven levels deep.
 const DEPTH_LIMIT: u32 = 16;
 
-/// Where the bytes stop being a structure of the protocol, from their beginning.
+/// The offset at which the bytes are not a structure of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed {
     pub(super) offset: usize,
@@ -17,13 +17,13 @@ pub(super) struct Malformed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kind(u8);
 
-/// The next unread byte of a sequence.
+/// A position in the bytes.
 pub(super) struct Compact<'a> {
     bytes: &'a [u8],
     offset: usize,
 }
 
-/// Takes one field: reads it whole and says so with `true`, or leaves it to be skipped.
+/// A callback for a field: returns `true` if it has read the field, `false` to skip it.
 type OnField<'f, 'a> = &'f mut dyn FnMut(&mut Compact<'a>, i64, Kind) -> Result<bool, Malformed>;
 
 impl<'a> Compact<'a> {
@@ -41,7 +41,7 @@ impl<'a> Compact<'a> {
         self.structure_at(0, on_field)
     }
 
-    /// Reads a list of structures; `before` is told how many there are.
+    /// Reads a list of structures; calls `before` with their number.
     pub(super) fn list_of_structures(
         &mut self,
         before: impl FnOnce(usize) -> Result<(), Malformed>,
@@ -111,7 +111,7 @@ impl<'a> Compact<'a> {
                 let (kind, count) = self.list()?;
                 for _ in 0..count {
                     match kind {
-                        // In a list a boolean is a byte of its own.
+                        // In a list, a boolean takes one byte.
                         Kind::TRUE | Kind::FALSE => self.advance(1)?,
                         kind => self.skip(kind, depth + 1)?,
                     }
@@ -124,7 +124,7 @@ impl<'a> Compact<'a> {
         }
     }
 
-    /// The type of a list's elements and their number, which the bytes left can hold.
+    /// The element type of a list and their number, which the remaining bytes can contain.
     fn list(&mut self) -> Result<(Kind, usize), Malformed> {
         let head = self.byte()?;
         let count = match head >> 4 {
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_beyond_the_bytes_are_refused() {
+    fn sizes_beyond_the_bytes_are_rejected() {
         assert_eq!(fields(&[0x18, 5, b'a']), Err(Malformed { offset: 2 }));
         assert_eq!(fields(&[0x19, 0xf1, 0xff, 0xff, 0xff, 0x7f, 0]), Err(Malformed { offset: 6 }));
         assert_eq!(fields(&[0x15, 0x80]), Err(Malformed { offset: 2 }));

@@ -1,22 +1,22 @@
-//! From the f64 that Chroma 0.3 stored to the f32 that it was given.
+//! Conversion of the f64 components that Chroma 0.3 stored to the original f32.
 
-/// A list of f64 as a vector.
+/// A converted list of f64.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Narrowed {
-    /// Every component is the same number as before.
+    /// All components are unchanged.
     Exact(Vec<f32>),
-    /// Some component had more than single precision and was rounded to the nearest.
+    /// At least one component exceeded single precision and was rounded to the nearest.
     Rounded(Vec<f32>),
-    /// Some finite component is beyond single precision and would become infinite.
+    /// At least one finite component is out of the range of single precision and would become infinite.
     TooLarge,
 }
 
-/// Narrows each component. Chroma's own index did the same, and never told.
+/// Converts each component. Chroma's own index did the same without a warning.
 pub(super) fn narrow(values: &[f64]) -> Narrowed {
     let components: Vec<f32> = values.iter().map(|value| *value as f32).collect();
     let is_exact = |(wide, narrow): (&f64, &f32)| f64::from(*narrow) == *wide || wide.is_nan();
     let pairs = || values.iter().zip(&components);
-    // Counted rather than searched for: without a way out, the compiler takes several components at a time.
+    // Counted instead of searched: without an early exit, the compiler can vectorize the loop.
     if pairs().filter(|pair| is_exact(*pair)).count() == values.len() {
         Narrowed::Exact(components)
     } else if pairs().any(|(wide, narrow)| wide.is_finite() && narrow.is_infinite()) {
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_single_precision_is_exact() {
+    fn only_single_precision_is_exact() {
         let exact = [0.5, -0.0, f64::from(0.1_f32), f64::from(f32::MIN_POSITIVE / 2.0), f64::NEG_INFINITY];
         let Narrowed::Exact(components) = narrow(&exact) else { panic!() };
         assert_eq!(components, [0.5, -0.0, 0.1, f32::MIN_POSITIVE / 2.0, f32::NEG_INFINITY]);

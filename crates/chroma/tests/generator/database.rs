@@ -26,7 +26,7 @@ pub(super) fn vector_segment(collection: usize) -> String {
     format!("cccccccc-0000-4000-8000-00000000000{collection}")
 }
 
-/// Writes all tables: `applied` is the last row that metadata segments have absorbed.
+/// Writes all tables; `applied` is the last row that is applied to metadata segments.
 pub(super) fn write(directory: &Path, history: &History, states: &[State], log: &[Row], applied: i64) {
     let connection = Connection::open(directory.join("chroma.sqlite3")).unwrap();
     let tables = match history.release {
@@ -38,7 +38,7 @@ pub(super) fn write(directory: &Path, history: &History, states: &[State], log: 
     let mut stored: Vec<BTreeMap<String, Written>> = Vec::new();
     for (number, state) in states.iter().enumerate() {
         write_collection(&connection, history, number);
-        // A flush purges, and so comes after the metadata segment.
+        // A flush purges the log, and so comes after the metadata segment.
         let applied = applied.max(state.flushed.unwrap_or(0));
         let own = log.iter().filter(|row| row.collection == number);
         let mut records = BTreeMap::new();
@@ -76,7 +76,7 @@ fn write_collection(connection: &Connection, history: &History, number: usize) {
             connection.execute(insert, (&id, name, topic)).unwrap();
             let insert =
                 "insert into segment_metadata (segment_id, key, str_value) values (?1, 'hnsw:space', ?2)";
-            // The default is not said.
+            // The default is not stored.
             if space != DistanceSpace::L2 {
                 connection.execute(insert, (vector_segment(number), space.as_str())).unwrap();
             }
@@ -111,7 +111,7 @@ fn write_row(connection: &Connection, release: Release, row: &Row) {
     connection.execute(insert, cells).unwrap();
 }
 
-/// Records of all collections share the tables; here they alternate.
+/// Writes records so that those of different collections alternate in the shared tables.
 fn write_records(connection: &Connection, release: Release, stored: &[BTreeMap<String, Written>]) {
     let mut records: Vec<_> = stored
         .iter()

@@ -6,10 +6,10 @@ use records::DistanceSpace;
 
 use super::{Release, Row, Written, strategy::DIMENSION};
 
-/// Neighbours that an element has room for.
+/// Capacity of an element for neighbours.
 const MAX_M0: usize = 2;
 
-/// What is in the index since the last flush.
+/// The content of the index since the last flush.
 #[derive(Default)]
 pub(super) struct Index {
     elements: Vec<Element>,
@@ -23,7 +23,7 @@ struct Element {
 }
 
 impl Element {
-    /// hnswlib's `normalize_vector` for cosine; other vectors are kept and have a length of garbage.
+    /// Applies hnswlib's `normalize_vector` for cosine; other vectors are unchanged and have an arbitrary length.
     fn new(space: DistanceSpace, vector: &[f32]) -> Self {
         if space != DistanceSpace::Cosine {
             return Self { is_deleted: false, vector: vector.to_vec(), length: f32::NAN };
@@ -35,7 +35,7 @@ impl Element {
 }
 
 impl Index {
-    /// Takes rows that were not flushed yet. A label is never used again; here it is the element's number and 1.
+    /// Applies rows that were not flushed yet. A label is never reused; here it is the element's number plus 1.
     pub(super) fn apply<'r>(&mut self, space: DistanceSpace, rows: impl Iterator<Item = &'r Row>) {
         for row in rows {
             match (&row.vector, self.labels.get(&row.id).copied()) {
@@ -53,7 +53,7 @@ impl Index {
         }
     }
 
-    /// Puts what Chroma returns into the place of what the client sent, for records whose vector the log has no more.
+    /// Replaces the client's vectors by those that Chroma returns, for records whose vector is no longer in the log.
     pub(super) fn read_back(
         &self,
         space: DistanceSpace,
@@ -75,7 +75,7 @@ impl Index {
         }
     }
 
-    /// Writes the four files and one that nobody may read.
+    /// Writes the four files, and one that must not be read.
     pub(super) fn write(&self, directory: &Path, collection: usize, release: Release, mark: i64) {
         let directory = directory.join(super::database::vector_segment(collection));
         fs::create_dir(&directory).unwrap();
@@ -111,7 +111,7 @@ impl Index {
         header
     }
 
-    /// What lies behind the last element is the writer's memory.
+    /// After the last element comes uninitialized memory.
     fn level0(&self) -> Vec<u8> {
         let mut level0 = Vec::new();
         for (number, element) in self.elements.iter().enumerate() {
@@ -147,7 +147,7 @@ impl Index {
         pickle
     }
 
-    /// `pickle.dumps(persistent_data, 5)`.
+    /// The equivalent of `pickle.dumps(persistent_data, 5)`.
     fn object(&self, mark: i64) -> Vec<u8> {
         let mut pickle = b"\x80\x05\x95\0\0\0\0\0\0\0\0".to_vec();
         pickle.extend(b"\x8c\x32chromadb.segment.impl.vector.local_persistent_hnsw\x94");

@@ -1,4 +1,4 @@
-//! The metadata of log rows, as Python and as Rust write them.
+//! The metadata of log rows, as Python and Rust write them.
 
 use records::MetadataValue;
 
@@ -35,7 +35,7 @@ fn value(release: Release, entry: &MetadataValue) -> String {
     }
 }
 
-/// Python escapes all that is not ASCII, Rust what JSON demands.
+/// Python escapes all non-ASCII characters, Rust only what JSON requires.
 fn text(release: Release, text: &str) -> String {
     let json = serde_json::to_string(text).unwrap();
     let escape = |c: char| match c {

@@ -1,5 +1,5 @@
-//! Writes persist directories of Chroma ≥ 0.4 from histories: what clients did, when it was flushed, how much of the
-//! log was purged. Follows FORMAT §2 – §7 and nothing of the reader.
+//! Writes persist directories of Chroma ≥ 0.4 from histories: operations of clients, flushes, and purges of the log.
+//! Follows FORMAT §2 – §7 and shares no code with the reader.
 
 mod database;
 mod index;
@@ -12,23 +12,23 @@ use std::{collections::BTreeMap, path::Path};
 
 use records::{DistanceSpace, MetadataValue};
 
-/// Whose tables, log and pickles are written.
+/// The version whose tables, log and pickles are written.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Release {
-    /// 0.4.0: marks are BLOBs or in the pickle, an object; the log is Python's JSON and whole.
+    /// 0.4.0: marks are BLOBs or in the pickle, an object; the log is Python's JSON and complete.
     First,
     /// 1.5.9: marks are numbers, the pickle is a dict; the log is plain JSON and may be purged.
     Last,
 }
 
-/// All that happened to a directory.
+/// The complete history of a directory.
 #[derive(Clone, Debug)]
 pub(crate) struct History {
     pub(crate) release: Release,
     pub(crate) collections: Vec<CollectionPlan>,
-    /// Collection and what was done to it, in the order of the log.
+    /// Collections and their operations, in the order of the log.
     pub(crate) steps: Vec<(usize, Step)>,
-    /// How many rows from the end of the log the metadata segments have not absorbed.
+    /// How many rows at the end of the log are not applied to the metadata segments.
     pub(crate) unapplied: usize,
     /// Whether a flush purges the log, which only the last release does.
     pub(crate) purges: bool,
@@ -40,7 +40,7 @@ pub(crate) struct CollectionPlan {
     pub(crate) ids: Vec<String>,
 }
 
-/// One thing that a client did, or the writer.
+/// One operation of a client, or a flush.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     /// Adds the id, or updates or upserts it if it exists.
@@ -51,7 +51,7 @@ pub(crate) enum Step {
     Flush,
 }
 
-/// What a write says besides the vector; a key without a value is removed.
+/// The fields of a write without the vector; a key without a value is removed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fields {
     pub(crate) document: Option<String>,
@@ -59,15 +59,15 @@ pub(crate) struct Fields {
     pub(crate) metadata: BTreeMap<String, Option<MetadataValue>>,
 }
 
-/// A record as it should be read.
+/// The expected record.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Written {
-    /// What the client sent; or what the index has of it, if the log has it no more.
+    /// The vector that the client sent, or that of the index if the log no longer has it.
     pub(crate) vector: Vec<f32>,
     pub(crate) document: Option<String>,
     pub(crate) uri: Option<String>,
     pub(crate) metadata: BTreeMap<String, MetadataValue>,
-    /// The log row that changed it last.
+    /// The log row of its last change.
     changed: i64,
 }
 
@@ -82,12 +82,12 @@ struct Row {
     fields: Option<Fields>,
 }
 
-/// What a collection has come to.
+/// The state of a collection.
 #[derive(Default)]
 struct State {
     records: BTreeMap<String, Written>,
     index: index::Index,
-    /// The last row that was flushed.
+    /// The last flushed row.
     flushed: Option<i64>,
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn write(directory: &Path, history: &History) -> Vec<BTreeMap<String,
         let state = &mut states[*collection];
         let (operation, id, vector, fields) = match step {
             Step::Flush => {
-                // What was flushed before is in the index already.
+                // Rows before that are in the index already.
                 let since = state.flushed.unwrap_or(0);
                 let rows = log.iter().filter(|row| row.collection == *collection && row.seq_id > since);
                 state.index.apply(plan.space, rows);
@@ -114,7 +114,7 @@ pub(crate) fn write(directory: &Path, history: &History) -> Vec<BTreeMap<String,
             Step::Write { id, is_upsert, vector, fields } => {
                 let exists = state.records.contains_key(&plan.ids[*id]);
                 let operation = if *is_upsert { 2 } else { u8::from(exists) };
-                // Only an update may come without a vector.
+                // Only an update may have no vector.
                 let vector =
                     vector.clone().or_else(|| (operation != 1).then(|| vec![0.5; strategy::DIMENSION]));
                 (operation, &plan.ids[*id], vector, Some(fields.clone()))
@@ -145,7 +145,7 @@ impl History {
     }
 }
 
-/// Does to the records what a row says.
+/// Applies a row to the records.
 fn apply(records: &mut BTreeMap<String, Written>, row: &Row) {
     let Some(fields) = &row.fields else {
         records.remove(&row.id);

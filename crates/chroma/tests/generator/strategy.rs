@@ -1,4 +1,4 @@
-//! Histories at random.
+//! Random histories.
 
 use proptest::{prelude::*, sample::Index};
 use records::{DistanceSpace, MetadataValue};
@@ -7,7 +7,7 @@ use super::{CollectionPlan, Fields, History, Release, Step};
 
 pub(super) const DIMENSION: usize = 3;
 
-/// Ids that a collection has at the most, so that steps meet.
+/// Most ids of a collection, so that several steps change the same id.
 const IDS: usize = 6;
 
 /// Any history of either release.
@@ -44,7 +44,7 @@ fn step(release: Release, space: DistanceSpace) -> BoxedStrategy<Step> {
     prop_oneof![8 => write, 2 => (0..IDS).prop_map(|id| Step::Delete { id }), 1 => Just(Step::Flush)].boxed()
 }
 
-/// A cosine index destroys vectors of extreme lengths (FORMAT §6); of other spaces any bits come back.
+/// A cosine index destroys vectors of extreme lengths (FORMAT §6); other spaces preserve all bits.
 fn vector(space: DistanceSpace) -> BoxedStrategy<Vec<f32>> {
     let component = match space {
         DistanceSpace::Cosine => (-5000..5000_i16).prop_map(|x| f32::from(x) / 7.0).boxed(),
@@ -55,7 +55,7 @@ fn vector(space: DistanceSpace) -> BoxedStrategy<Vec<f32>> {
 
 fn fields(release: Release) -> impl Strategy<Value = Fields> {
     let key = any::<String>().prop_filter("a key of the user's", |key| !key.starts_with("chroma:"));
-    // A few keys meet again.
+    // A few keys are common to several steps.
     let key = prop_oneof![Just("k".to_owned()), Just("l".to_owned()), key];
     let metadata = prop::collection::btree_map(key, prop::option::of(value(release)), 0..4);
     (any::<Option<String>>(), any::<Option<String>>(), metadata)

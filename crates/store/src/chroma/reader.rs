@@ -167,7 +167,7 @@ impl Reader {
                 Vector::Present { embedding, .. } => {
                     self.report.from_hnsw += 1;
                     if collection.dimension.is_some_and(|dimension| dimension != embedding.dimension()) {
-                        let what = "vectors are not of the collection's dimension, of";
+                        let what = "vectors do not have the collection's dimension, for ids";
                         self.tally.add(WarningCode::DimensionMismatch, what, record.id.as_bytes());
                     }
                 }

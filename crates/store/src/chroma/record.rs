@@ -79,7 +79,7 @@ pub(crate) fn record(id: String, parts: Parts, space: DistanceSpace, tally: &mut
         }
     };
     if !problems.is_empty() {
-        let what = "records hold something that has no place in their fields";
+        let what = "records have values that their fields cannot represent";
         tally.add(WarningCode::RecordProblem, what, id.as_bytes());
     }
     Record { id, document, uri, metadata: user_metadata, vector, created_at: None, problems }

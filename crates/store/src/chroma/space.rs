@@ -43,7 +43,7 @@ pub(crate) fn resolve(declarations: Declarations<'_>, warnings: &mut Vec<Warning
     if let Some(name) = modern.and_then(Value::as_str)
         && configured.is_none()
     {
-        let message = format!("expected the distance space l2, cosine or ip, found `{name}`; it is ignored");
+        let message = format!("expected the distance space l2, cosine or ip, found `{name}`; ignoring it");
         warnings.push(Warning::new(WarningCode::SpaceUnknown, message));
     }
     let all_default = configured == Some(DistanceSpace::L2) && hnsw.is_some_and(is_default);
@@ -56,7 +56,7 @@ pub(crate) fn resolve(declarations: Declarations<'_>, warnings: &mut Vec<Warning
         && chosen != space.as_str()
     {
         let message = format!(
-            "the collection's metadata say `{chosen}`, the index is built for `{space}`; `{space}` counts"
+            "the collection's metadata declares `{chosen}`, but the index was built for `{space}`; using `{space}`"
         );
         warnings.push(Warning::new(WarningCode::SpaceConflict, message));
     }

@@ -197,7 +197,7 @@ async fn record_that_the_server_fails_on_comes_without_the_part_that_fails() {
     expect_test::expect![[r#"
         [
             "vector_missing: 1 records have a vector that the server fails to return: `r007`",
-            "record_problem: 1 records hold something that has no place in their fields: `r013`",
+            "record_problem: 1 records have values that their fields cannot represent: `r013`",
         ]
     "#]]
     .assert_debug_eq(&warnings(&report));

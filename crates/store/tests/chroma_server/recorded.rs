@@ -97,7 +97,7 @@ async fn chroma_0_4_24_by_api_v1() {
     expect_test::expect![[r#"
         [
             "listing_limited",
-            "meta_types: record_problem: 1 records hold something that has no place in their fields: `inf`",
+            "meta_types: record_problem: 1 records have values that their fields cannot represent: `inf`",
             "meta_types inf: AllMetadata NotReturned ValueError(\\'Out of range float values are not JSON compliant\\')",
             "readd_l2: vector_missing: 2 records have no vector: `id1`, `id205`",
         ]
@@ -111,7 +111,7 @@ async fn chroma_0_5_23() {
         [
             "listing_limited",
             "meta_types: metadata_value_lost: 1 records have metadata values that JSON cannot carry (an infinity), sent as null: `inf`",
-            "meta_types: record_problem: 1 records hold something that has no place in their fields: `inf`",
+            "meta_types: record_problem: 1 records have values that their fields cannot represent: `inf`",
             "meta_types inf: Metadata(\"v\") NotRepresentable null",
         ]
     "#]]
@@ -123,7 +123,7 @@ async fn chroma_0_6_3() {
     expect_test::expect![[r#"
         [
             "meta_types: metadata_value_lost: 1 records have metadata values that JSON cannot carry (an infinity), sent as null: `inf`",
-            "meta_types: record_problem: 1 records hold something that has no place in their fields: `inf`",
+            "meta_types: record_problem: 1 records have values that their fields cannot represent: `inf`",
             "meta_types inf: Metadata(\"v\") NotRepresentable null",
         ]
     "#]]
