@@ -13,7 +13,7 @@ Each setting is taken from a flag, the environment or a .env file, in this order
 Exit codes:
   0    complete and verified
   1    failed; run again. If a migration's status is `verified`, only an index is missing: run
-       `panopticon index apply`
+       `panopticon index apply`. Of `health`: not ready
   2    wrong usage or configuration, an incompatible database, or an unreadable source
   3    records were rejected, are missing, have no vector, or cannot be shown exactly; or
        judgements of a run have no result
@@ -26,12 +26,19 @@ Exit codes:
 
 /// Evaluates LLMs, stores prompts, outputs and scores in PostgreSQL, and migrates them there from ChromaDB.
 #[derive(Debug, Parser)]
-#[command(version, after_help = AFTER_HELP)]
+#[command(version, disable_version_flag = true, arg_required_else_help = true, after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) settings: SettingFlags,
+    /// Print the version
+    #[arg(short = 'V', long)]
+    pub(crate) version: bool,
+    /// With --version: print one JSON object with the build, the schema, and the versions of PostgreSQL and pgvector
+    #[arg(long, requires = "version")]
+    pub(crate) json: bool,
+    /// Absent only with `version`.
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
 }
 
 /// Flags that every command takes. Their help texts are in the table of settings.
@@ -89,6 +96,8 @@ pub(crate) enum Command {
     /// Maintains tables while they are in use, as `serve` does: dead rows, indexes and search parameters that no longer
     /// fit, statistics, old job history
     Maintain(MaintainArguments),
+    /// Prints whether a service is ready to serve requests; exit code 0 if it is
+    Health(HealthArguments),
     /// Opens or stops the embedded PostgreSQL, or prints its URL
     #[command(subcommand)]
     Db(DbCommand),
@@ -355,6 +364,16 @@ pub(crate) enum Served {
     Judge,
     /// The gateway for QUERY_STORAGE_URL, EVALUATION_STORAGE_URL and JUDGE_SERVICE_URL
     Gateway,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HealthArguments {
+    /// URL of the service, or which one of this machine: query, evaluation, judge or gateway [default: gateway]
+    #[arg(value_name = "URL|SERVICE")]
+    pub(crate) what: Option<String>,
+    /// Seconds after which a service without an answer is not ready
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=300))]
+    pub(crate) timeout: u64,
 }
 
 #[derive(Debug, Subcommand)]

@@ -9,6 +9,7 @@ mod doctor;
 mod documentation;
 mod dump;
 mod faults;
+mod health;
 mod index;
 mod inspect;
 mod interrupted;

@@ -5,6 +5,7 @@ mod db;
 mod demo;
 mod doctor;
 mod dump;
+mod health;
 mod index;
 mod inspect;
 mod judge;
@@ -13,6 +14,9 @@ mod migrate;
 mod search;
 mod serve;
 mod verify;
+mod version;
+
+use clap::{CommandFactory as _, error::ErrorKind};
 
 use crate::{
     arguments::{Arguments, Command},
@@ -24,9 +28,15 @@ use crate::{
 
 /// Runs the command that `arguments` names, until it ends or a signal arrives.
 pub(crate) async fn run(arguments: Arguments, mut signals: Signals) -> Result<ExitCode, Failure> {
+    let command = match arguments.command {
+        // Not an error of settings.
+        _ if arguments.version => return version::run(arguments.json),
+        Some(command) => command,
+        None => Arguments::command().error(ErrorKind::MissingSubcommand, "expected a command").exit(),
+    };
     let configuration = Configuration::load(&arguments.settings)?;
     let (level, format) = configuration.logging()?;
-    let command = match arguments.command {
+    let command = match command {
         // On a signal, these finish what they have started.
         Command::Serve(arguments) => return serve::run(&configuration, &arguments, signals).await,
         Command::Judge(command) => {
@@ -69,6 +79,7 @@ async fn run_to_end(configuration: &Configuration, command: Command) -> Result<E
         Command::Search(arguments) => search::run(configuration, &arguments).await,
         Command::Index(command) => index::run(configuration, command).await,
         Command::Doctor { json } => doctor::run(configuration, json).await,
+        Command::Health(arguments) => health::run(configuration, &arguments).await,
         Command::Db(command) => db::run(configuration, command).await,
         Command::Config { json } => config::run(configuration, json),
         Command::Serve(_) | Command::Judge(_) | Command::Maintain(_) => {

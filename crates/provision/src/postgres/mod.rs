@@ -12,7 +12,7 @@ mod single_user;
 mod socket;
 mod unserved;
 
-pub use binaries::Binaries;
+pub use binaries::{Binaries, PACKAGED, Packaged};
 pub use cluster::{Access, DATABASE};
 pub(crate) use environment::without_libpq;
 pub use environment::{LIBPQ_HANDED_ON, LIBPQ_VARIABLES};

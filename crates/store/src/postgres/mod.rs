@@ -60,6 +60,7 @@ pub use own_tables::is_own_relation;
 pub use result_selection::{
     InvalidResultCursor, ResultCursor, ResultSelection, ResultStatus, ResultWinner, UnknownStatus,
 };
+pub use schema_migrations::schema_version;
 pub use server_facts::{OpenTransaction, ServerFacts, ServerSetting, SettingSource};
 pub use session::{Session, Vectors};
 pub use sql::{

@@ -20,6 +20,12 @@ pub(super) static SERVICES: Migrator = sqlx::migrate!("src/postgres/migrations/s
 /// What migrations and the upkeep of indexes keep about themselves.
 pub(super) static BOOKKEEPING: Migrator = sqlx::migrate!("src/postgres/migrations/bookkeeping");
 
+/// The version of the schema that this program makes: that of its newest schema migration.
+pub fn schema_version() -> i64 {
+    let versions = SERVICES.iter().chain(BOOKKEEPING.iter()).map(|migration| migration.version);
+    versions.max().expect("there are schema migrations")
+}
+
 /// Applies what is missing of `migrator`, in order.
 pub(crate) async fn run(connection: &mut PgConnection, migrator: &Migrator) -> Result<(), Error> {
     // Looked for first: `create table if not exists` needs the privilege to create even where it does nothing.
