@@ -3,6 +3,7 @@
 use std::{fmt, net::IpAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use records::Service;
 use uuid::Uuid;
 
@@ -26,7 +27,13 @@ Exit codes:
 
 /// Evaluates LLMs, stores prompts, outputs and scores in PostgreSQL, and migrates them there from ChromaDB.
 #[derive(Debug, Parser)]
-#[command(version, disable_version_flag = true, arg_required_else_help = true, after_help = AFTER_HELP)]
+#[command(
+    version,
+    disable_version_flag = true,
+    arg_required_else_help = true,
+    override_usage = "panopticon [OPTIONS] <COMMAND>",
+    after_help = AFTER_HELP
+)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) settings: SettingFlags,
@@ -101,6 +108,9 @@ pub(crate) enum Command {
     /// Opens or stops the embedded PostgreSQL, or prints its URL
     #[command(subcommand)]
     Db(DbCommand),
+    /// Prints shell completions, the reference of commands, a .env file or a compose file, or writes manual pages
+    #[command(subcommand)]
+    Generate(GenerateCommand),
     /// Prints each current setting and its origin
     Config {
         /// Print one JSON object instead of lines
@@ -374,6 +384,28 @@ pub(crate) struct HealthArguments {
     /// Seconds after which a service without an answer is not ready
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=300))]
     pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GenerateCommand {
+    /// Prints a script that completes this command line in a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Writes a manual page for each command
+    Man {
+        /// Folder for the pages, created if it is missing
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
+    /// Prints the help texts of all commands as Markdown
+    Reference,
+    /// Prints a .env file with all settings, as comments with their defaults
+    Env,
+    /// Prints a compose file with PostgreSQL, the services and the gateway
+    Compose,
 }
 
 #[derive(Debug, Subcommand)]

@@ -38,7 +38,11 @@ pub(crate) fn json_text(json: &impl Display) -> String {
     escaped
 }
 
-fn print_exactly(text: &str) -> anyhow::Result<()> {
+/// Prints `text`, which is our own, and a line break.
+///
+/// # Errors
+/// As [`print()`].
+pub(crate) fn print_exactly(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

@@ -9,6 +9,7 @@ mod doctor;
 mod documentation;
 mod dump;
 mod faults;
+mod generate;
 mod health;
 mod index;
 mod inspect;

@@ -5,6 +5,7 @@ mod db;
 mod demo;
 mod doctor;
 mod dump;
+mod generate;
 mod health;
 mod index;
 mod inspect;
@@ -31,6 +32,7 @@ pub(crate) async fn run(arguments: Arguments, mut signals: Signals) -> Result<Ex
     let command = match arguments.command {
         // Not an error of settings.
         _ if arguments.version => return version::run(arguments.json),
+        Some(Command::Generate(command)) => return generate::run(&command),
         Some(command) => command,
         None => Arguments::command().error(ErrorKind::MissingSubcommand, "expected a command").exit(),
     };
@@ -82,7 +84,7 @@ async fn run_to_end(configuration: &Configuration, command: Command) -> Result<E
         Command::Health(arguments) => health::run(configuration, &arguments).await,
         Command::Db(command) => db::run(configuration, command).await,
         Command::Config { json } => config::run(configuration, json),
-        Command::Serve(_) | Command::Judge(_) | Command::Maintain(_) => {
+        Command::Serve(_) | Command::Judge(_) | Command::Maintain(_) | Command::Generate(_) => {
             unreachable!("they are handled above")
         }
     }

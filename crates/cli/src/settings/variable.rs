@@ -188,8 +188,8 @@ impl Row {
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn otherwise(&self) -> Option<&'static str> {
+    /// What happens without the variable, if a default value does not express it.
+    pub(crate) fn otherwise(&self) -> Option<&'static str> {
         self.otherwise
     }
 
