@@ -1,23 +1,23 @@
-//! Decided records become batches: rows in the form in which they are sent, and what else one transaction changes.
+//! Groups classified records into batches: encoded rows, and the other changes of the same transaction.
 
 use store::postgres::write::{Batch, row_digest};
 
 use crate::{classify::Classified, digest::CollectionDigest, options::BatchOptions, target::Action};
 
-/// A batch is whole when it reaches this size, however few its rows: memory is what counts then.
+/// Maximum size of a batch, which bounds memory when rows are large.
 const MAX_BATCH_BYTES: usize = 8 << 20;
 
-/// The first batch is small, so that the connections have something to do soon; each next one is twice as large, up to
-/// what was asked for.
+/// The first batch is small, so that the connections start early; each next one is twice as large, up to
+/// `batch_rows`.
 const FIRST_BATCH_ROWS: usize = 250;
 
 /// Makes batches of records, in the order of the source.
 pub(crate) struct Batcher {
     options: BatchOptions,
     batch: Batch,
-    /// Rows of the batch under way.
+    /// Target number of rows of the current batch.
     batch_rows: usize,
-    /// Of all records that a row can hold, whatever becomes of them.
+    /// Digest of all records that a row can hold, whatever their action.
     pub(crate) digest: CollectionDigest,
     scratch: Vec<u8>,
 }
@@ -34,7 +34,7 @@ impl Batcher {
         }
     }
 
-    /// Takes the next record, and gives a batch when one is whole.
+    /// Adds the next record, and returns the batch if it is full.
     pub(crate) fn add(&mut self, classified: Classified) -> Option<Batch> {
         let digest = match classified {
             Classified::Row(row, Action::Insert, _) => Some(self.batch.new.push(&row, self.options.run)),
@@ -64,7 +64,7 @@ impl Batcher {
         Some(std::mem::replace(&mut self.batch, next))
     }
 
-    /// What is left when there are no more records.
+    /// The last batch, after all records.
     pub(crate) fn rest(&mut self) -> Option<Batch> {
         Some(std::mem::take(&mut self.batch)).filter(|batch| !batch.is_empty())
     }

@@ -1,4 +1,4 @@
-//! Everything that changes something, for one collection: copy, index, comparison, manifest.
+//! The steps after planning, for one collection: copy, index, comparison, manifest.
 
 use std::{
     collections::HashSet,
@@ -123,8 +123,7 @@ pub(crate) async fn carry_out(
     Ok(report)
 }
 
-/// Builds the vector index that the rows of `table` are due, of which `run` brought the last; or says why the server
-/// refused.
+/// Builds the vector index that `table` needs after `run`; returns the error if the server refuses.
 pub(crate) async fn build_index(
     database: &Database,
     table: &Table,
@@ -141,17 +140,17 @@ pub(crate) async fn build_index(
     };
     match upkeep::apply_after_copy(database, table, run, &options.index_policy, &progress).await {
         Ok(applied) => Ok(Ok(applied.plan)),
-        // Rows are there without it too: that they are is still to be shown.
+        // The rows are complete without the index, and the comparison must still show that.
         Err(error) if error.is_refusal() => Ok(Err(chain(&error))),
         Err(error) => Err(Error::store("build the index of", &table.name)(error)),
     }
 }
 
-/// What the copy reported as a conflict is not reported again.
+/// Removes findings that the copy has already reported as conflicts.
 fn explain_by_conflicts(verification: &mut Verification, table: &Table, conflicts: &[Conflict]) {
     let known: HashSet<Uuid> = conflicts.iter().map(|conflict| conflict.id).collect();
     let is_known = |source_id: &str| known.contains(&table.row_id(source_id));
-    // A row that was born in PostgreSQL is none that the collection has brought.
+    // A row created in PostgreSQL does not belong to the collection.
     verification.missing.retain(|source_id| !is_known(source_id));
     verification.different.retain(|difference| !is_known(&difference.source_id));
 }
@@ -178,14 +177,13 @@ pub(crate) async fn verify_one(
     Ok((verification, verified.warnings))
 }
 
-/// An error and its causes.
 fn chain(error: &store::Error) -> String {
     let first: &dyn std::error::Error = error;
     let causes = std::iter::successors(Some(first), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// What is kept of a run, to be compared with in years.
+/// The manifest of a run, kept for later comparison.
 fn manifest(report: &CollectionReport, server: &ServerDescription) -> Value {
     let seconds = |duration: Duration| duration.as_secs_f64();
     let copied = report.copied.as_ref();

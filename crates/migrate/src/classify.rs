@@ -1,4 +1,4 @@
-//! What becomes of each record, and the count of it: the same for planning and for copying.
+//! Decides on the action for each record and counts them, both for planning and for copying.
 
 use std::collections::HashSet;
 
@@ -22,44 +22,44 @@ use crate::{
     target::{Action, TargetRows},
 };
 
-/// Decides on records one by one, in the order of the source.
+/// Classifies records in the order of the source.
 pub(crate) struct Classifier {
     pub(crate) table: Table,
     pub(crate) rows: TargetRows,
     pub(crate) choices: Choices,
-    /// `None` where a migration with rejects does not come to the copy.
+    /// `None` if rejects stop the migration before the copy.
     quarantine: Option<Quarantine>,
-    /// Ids that the source has more than once, and those of them that have come.
+    /// Duplicate ids of the source, and those of them that were already seen.
     pub(crate) duplicates: HashSet<Uuid>,
     taken: HashSet<Uuid>,
     pub(crate) tally: Tally,
     scratch: Vec<u8>,
 }
 
-/// How many records there were of each kind.
+/// Counts of records by action.
 #[derive(Clone, Debug)]
 pub(crate) struct Tally {
     pub(crate) source_records: u64,
-    /// Records that the source counts beyond those.
+    /// Records that the source counts but did not return.
     pub(crate) unread: u64,
     pub(crate) inserts: u64,
     pub(crate) updates: u64,
     pub(crate) unchanged: u64,
     pub(crate) conflicts: Vec<Conflict>,
     pub(crate) rejects: Vec<Reject>,
-    /// Records to set aside that no earlier run has set aside.
+    /// Records to quarantine that no earlier run has quarantined.
     pub(crate) quarantined: u64,
     pub(crate) defaults: Defaults,
     pub(crate) zero_vectors: Examples,
     pub(crate) embedded: u64,
-    /// Whether a vector to be written has components that no index of half precision can hold.
+    /// Whether a vector to be written exceeds the range of half precision.
     pub(crate) exceeds_half: bool,
-    /// Ids that another collection has brought.
+    /// Ids of rows of another collection.
     pub(crate) of_others: Examples,
 }
 
 impl Tally {
-    /// The report of a copy that decided so and changed `counts` rows. `stale` rows without a record stay.
+    /// The report of a copy with these decisions that changed `counts` rows. `stale` rows without a record are kept.
     pub(crate) fn into_report(self, counts: Counts, stale: u64, warnings: Vec<Warning>) -> CopyReport {
         CopyReport {
             source_records: self.source_records,
@@ -98,16 +98,16 @@ impl Tally {
     }
 }
 
-/// What becomes of one record.
+/// The decision on a record.
 pub(crate) enum Classified {
-    /// It is a row, and this is to be done with it. The digest is known where it was needed.
+    /// A row and its action. The digest is present if it was computed.
     Row(StoredRecord, Action, Option<RowDigest>),
-    /// PostgreSQL cannot hold it. What is to be set aside of it, if that was not done before.
+    /// PostgreSQL cannot hold the record. The quarantine entry, unless an earlier run stored it.
     Rejected(Option<QuarantinedRecord>),
 }
 
 impl Classified {
-    /// Whether this is a row to be written whose embedding is still to be made.
+    /// Whether this is a row to be written that still needs an embedding.
     pub(crate) fn lacks_embedding(&self) -> bool {
         matches!(self, Self::Row(row, Action::Insert | Action::Update(_), _) if row.embedding_is_made)
     }
@@ -132,14 +132,14 @@ impl Classifier {
         }
     }
 
-    /// Begins anew, for another read of the same source.
+    /// Resets the state for another read of the same source.
     pub(crate) fn restart(&mut self) {
         self.tally = Tally::new(&self.table);
         self.taken.clear();
         self.rows.forget_seen();
     }
 
-    /// Decides on the next record.
+    /// Classifies the next record.
     pub(crate) fn classify(&mut self, record: Record) -> Classified {
         self.tally.source_records += 1;
         match self.check(&record) {
@@ -151,7 +151,7 @@ impl Classifier {
         }
     }
 
-    /// Notes that `record` stays behind, and gives what is to be set aside of it, if that was not done before.
+    /// Rejects `record`, and returns its quarantine entry, unless an earlier run stored it.
     pub(crate) fn reject(&mut self, record: Record, reason: RejectReason) -> Option<QuarantinedRecord> {
         let quarantined = self.quarantine.as_ref().and_then(|rejects| rejects.take(&record, reason));
         self.tally.quarantined += u64::from(quarantined.is_some());

@@ -1,8 +1,8 @@
-//! The copy: tasks write batches, each on a connection of its own. The batches are those that the plan has kept, or a
-//! thread reads the source again and makes them.
+//! The copy: tasks write batches, each on its own connection. The batches were kept by the plan, or a thread reads
+//! the source again.
 //!
-//! What waits between thread and tasks is bounded: a batch under way and one waiting for each task. Each batch is one
-//! transaction; together with its rows it commits the job's progress.
+//! The queue between thread and tasks is bounded: per task, one batch is being written and one waits. Each batch is
+//! one transaction, which also commits the job's progress.
 
 use std::{collections::HashSet, ops::ControlFlow, sync::Arc};
 
@@ -40,23 +40,23 @@ pub(crate) struct CopyOptions {
     pub(crate) connections: usize,
     pub(crate) batches: BatchOptions,
     pub(crate) embed: Option<Embed>,
-    /// What to do with records that the table refuses.
+    /// What to do with records that the table rejects.
     pub(crate) rejected: RejectedRecords,
-    /// Rows to delete, of records that are gone, and their digests.
+    /// Rows to delete because their records are gone, and their digests.
     pub(crate) deleted: Vec<(Uuid, RowDigest)>,
 }
 
-/// What the copy has done.
+/// The outcome of a copy.
 pub(crate) struct Copied {
     pub(crate) source: SourceCollection,
     pub(crate) classifier: Classifier,
     pub(crate) warnings: Vec<Warning>,
-    /// With the rows that others wrote and edited between plan and copy.
+    /// Including conflicts with rows written or edited between plan and copy.
     pub(crate) written: Written,
     pub(crate) digest_source: String,
 }
 
-/// Carries `plan` out.
+/// Executes `plan`.
 pub(crate) async fn copy(
     database: &Database,
     job: &Job,
@@ -66,7 +66,7 @@ pub(crate) async fn copy(
 ) -> Result<Copied, Error> {
     let table = Arc::new(plan.classifier.table.clone());
     let (sender, receiver) = mpsc::channel(options.connections);
-    // Shared by the tasks: whichever is free takes the next batch.
+    // Shared by the tasks: the next idle one takes the next batch.
     let receiver = Arc::new(Mutex::new(receiver));
     let mut tasks = JoinSet::new();
     for _ in 0..options.connections {
@@ -79,7 +79,7 @@ pub(crate) async fn copy(
     drop(receiver);
     let sent = send_all(plan, options, sender, observer).await;
     let mut written = Written::default();
-    // When all tasks have failed, sending ends early: their error is the cause.
+    // When all tasks have failed, sending ends early, and their error is the cause.
     while let Some(ended) = tasks.join_next().await {
         written += match ended {
             Ok(result) => result?,
@@ -89,10 +89,10 @@ pub(crate) async fn copy(
     let Sent { source, classifier, warnings, digest } = sent?;
     observer(Event::Step(Step::AllSent));
     let copied = Copied { source, classifier, warnings, written, digest_source: digest.to_string() };
-    set_refused_aside(database, job, copied).await
+    quarantine_refused(database, job, copied).await
 }
 
-/// What was sent, and what it comes from.
+/// The state after all batches were sent.
 struct Sent {
     source: SourceCollection,
     classifier: Classifier,
@@ -100,7 +100,7 @@ struct Sent {
     digest: CollectionDigest,
 }
 
-/// Sends all batches: those of the plan, or if it could not keep them, those that another read of the source makes.
+/// Sends all batches: those kept by the plan, or else those of another read of the source.
 async fn send_all(
     plan: Plan,
     options: CopyOptions,
@@ -110,7 +110,7 @@ async fn send_all(
     let Plan { source, mut classifier, warnings, spool } = plan;
     let CopyOptions { batches, embed, deleted, .. } = options;
     let deletions = Batch { deleted, ..Batch::default() };
-    // Where a batch cannot be sent, a task has failed and says why.
+    // If a batch cannot be sent, a task has failed and reports the cause.
     if !deletions.is_empty() && sender.send(deletions).await.is_err() {
         return Ok(Sent { source, classifier, warnings, digest: CollectionDigest::default() });
     }
@@ -147,12 +147,12 @@ async fn send_all(
     Ok(Sent { source, classifier, warnings, digest: batcher.digest })
 }
 
-/// Makes batches of records, on the reader's thread.
+/// Makes batches on the visitor's thread.
 struct Copier {
     counter: Counter,
     classifier: Classifier,
     batcher: Batcher,
-    /// Gone when the read has ended.
+    /// `None` after the end of the read.
     sender: Option<mpsc::Sender<Batch>>,
     embed: Option<Embed>,
     failure: Option<Error>,
@@ -179,10 +179,10 @@ impl Visitor for Copier {
 
     fn end(&mut self, is_complete: bool) {
         if is_complete && let Some(batch) = self.batcher.rest() {
-            // If it breaks, a task has failed and says why.
+            // If this breaks, a task has failed and reports the cause.
             let (ControlFlow::Continue(()) | ControlFlow::Break(())) = self.send(batch);
         }
-        // The tasks end when there is no sender any more.
+        // The tasks end when the sender is dropped.
         self.sender = None;
     }
 }
@@ -196,7 +196,7 @@ impl Copier {
         let embedding = embed(text).map_err(failed)?;
         let (found, expected) = (embedding.dimension(), self.classifier.table.dimension);
         if found != expected {
-            let message = format!("the model makes {found} dimensions, and the table has {expected}");
+            let message = format!("the model returns {found} dimensions, and the table has {expected}");
             return Err(failed(message.into()));
         }
         Ok(embedding)
@@ -211,7 +211,7 @@ impl Copier {
     }
 }
 
-/// Writes batches until there are no more. A task that fails ends the sending too.
+/// Writes batches until the channel is closed. A failing task also stops the sender.
 async fn write_batches(
     writer: Writer,
     batches: Arc<Mutex<mpsc::Receiver<Batch>>>,
@@ -230,7 +230,7 @@ async fn write_batches(
     }
 }
 
-/// What a task writes with.
+/// The state of a writing task.
 struct Writer {
     database: Database,
     table: Arc<Table>,
@@ -261,8 +261,8 @@ impl Writer {
     }
 }
 
-/// Reads the source again for the records that the table has refused, and sets them aside.
-async fn set_refused_aside(database: &Database, job: &Job, copied: Copied) -> Result<Copied, Error> {
+/// Reads the source again for the records that the table rejected, and quarantines them.
+async fn quarantine_refused(database: &Database, job: &Job, copied: Copied) -> Result<Copied, Error> {
     let Copied { source, classifier, warnings, written, digest_source } = copied;
     if written.refused.is_empty() {
         return Ok(Copied { source, classifier, warnings, written, digest_source });
@@ -278,7 +278,7 @@ async fn set_refused_aside(database: &Database, job: &Job, copied: Copied) -> Re
         });
     }
     let batch = Batch { quarantined, ..Batch::default() };
-    let failed = |error| Error::store("set records aside of", &classifier.table.name)(error);
+    let failed = |error| Error::store("quarantine records of", &classifier.table.name)(error);
     let pending = database.write(&classifier.table, job, &batch).await.map_err(failed)?;
     pending.commit().await.map_err(failed)?;
     Ok(Copied { source, classifier, warnings, written, digest_source })
@@ -292,7 +292,7 @@ struct RefusedRecords {
 
 impl Visitor for RefusedRecords {
     fn visit(&mut self, record: Record) -> ControlFlow<()> {
-        // Of several records with one id the first that can be held is the one that was to be written.
+        // Of several records with one id, the first that a row can hold was to be written.
         let missing_vectors = self.classifier.choices.missing_vectors;
         let is_held = check_record(&self.classifier.table, &record, missing_vectors).is_ok();
         if is_held && self.refused.remove(&self.classifier.table.row_id(&record.id)) {

@@ -1,12 +1,12 @@
-//! A digest of many rows that does not depend on their order.
+//! An order-independent digest of many rows.
 
 use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 use store::RowDigest;
 
-/// Sum, modulo 2²⁵⁶, of the SHA-256 of each row's digest: equal for equal sets of rows in whatever order they come.
-/// Printed as 64 hexadecimal digits.
+/// Sum, modulo 2²⁵⁶, of the SHA-256 of each row's digest: equal sets of rows have equal digests in any order. Printed
+/// as 64 hexadecimal digits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CollectionDigest([u64; 4]);
 
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn collection_digest_does_not_depend_on_order_but_on_every_row() {
+    fn collection_digest_depends_on_every_row_but_not_on_order() {
         let sum = |rows: &[u8]| {
             let mut sum = CollectionDigest::default();
             rows.iter().for_each(|row| sum.add(RowDigest([*row; 16])));

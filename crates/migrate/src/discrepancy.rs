@@ -1,4 +1,4 @@
-//! Whether the numbers of a migration agree with each other: what no list of records shows.
+//! Contradictions between the numbers of a migration, which no list of records shows.
 
 use std::fmt;
 
@@ -7,15 +7,15 @@ use crate::report::{CollectionReport, Conflict, ConflictReason, CopyReport, Veri
 /// A contradiction between numbers that should agree, which no single record explains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discrepancy {
-    /// The source counts so many records more than it gave.
+    /// The source counts this many more records than it returned.
     Unread(u64),
-    /// So many records were neither written, nor found equal, nor reported; they were not compared, as asked.
+    /// This many records were neither written, nor unchanged, nor reported; the comparison was skipped.
     Unwritten(u64),
-    /// So many rows have no record in the source, beyond those that the copy has reported.
+    /// This many rows have no record in the source, in addition to those that the copy reported.
     Stale(u64),
-    /// The source gave so many records fewer to the comparison than to the copy.
+    /// The source returned this many fewer records to the comparison than to the copy.
     Fewer(u64),
-    /// So many records were not found equal, missing, different or rejected.
+    /// This many records were neither equal, missing, different nor rejected.
     Unmatched(u64),
     /// The digests differ.
     Digests,
@@ -23,20 +23,21 @@ pub enum Discrepancy {
 
 impl fmt::Display for Discrepancy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const STOP: &str = "stop what writes to it, or check the proxy in front of it, then run again";
+        const STOP: &str = "stop its writers or check the proxy in front of it, then run again";
         match self {
             Self::Unread(count) => {
-                write!(f, "records that the source counts and does not list: {count}; {STOP}")
+                write!(f, "records that the source counts but does not list: {count}; {STOP}")
             }
             Self::Unwritten(count) => write!(
                 f,
-                "records that were not written, although the server reported no error: {count}; disable the trigger of the table that keeps them out, then run again"
+                "records that were not written, although the server reported no error: {count}; disable the \
+                    trigger of the table that skips them, then run again"
             ),
             Self::Stale(count) => {
                 write!(f, "rows without a record when the source was read again: {count}; {STOP}")
             }
             Self::Fewer(count) => {
-                write!(f, "records that the source did not give again for the comparison: {count}; {STOP}")
+                write!(f, "records that the source did not return again for the comparison: {count}; {STOP}")
             }
             Self::Unmatched(count) => write!(f, "records that were not compared: {count}; run again"),
             Self::Digests => f.write_str("the digests of both sides differ; run again"),
@@ -45,7 +46,7 @@ impl fmt::Display for Discrepancy {
 }
 
 impl CollectionReport {
-    /// In what the numbers of both sides contradict each other, beyond the records that are named.
+    /// Contradictions between the numbers of both sides, in addition to the reported records.
     pub fn discrepancies(&self) -> Vec<Discrepancy> {
         let some = |count: u64, discrepancy: fn(u64) -> Discrepancy| (count > 0).then(|| discrepancy(count));
         let copied = self.copied.as_ref().filter(|_| self.stopped.is_none());
@@ -74,7 +75,7 @@ impl CollectionReport {
 }
 
 impl CopyReport {
-    /// Records of which it is not said what became of them.
+    /// Records without a reported outcome.
     fn unaccounted(&self) -> u64 {
         let is_of_record = |conflict: &&Conflict| conflict.reason != ConflictReason::EditedAndGone;
         let conflicts = self.conflicts.iter().filter(is_of_record).count();
@@ -82,11 +83,11 @@ impl CopyReport {
         self.source_records.saturating_sub(told)
     }
 
-    /// Rows whose records are gone from the source, and which were kept for whatever reason.
+    /// Rows whose records are gone from the source and which were kept.
     fn stale_rows(&self) -> u64 {
         let is_gone = |conflict: &&Conflict| match conflict.reason {
             ConflictReason::EditedAndGone => true,
-            // Edited while it was to be deleted.
+            // Edited before it could be deleted.
             ConflictReason::Edited => conflict.source_id.is_none(),
             ConflictReason::BornHere | ConflictReason::OfAnother => false,
         };
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
     use crate::{classify::Tally, report::Outcome};
 
-    /// A report of two records that were written and found equal.
+    /// A report of two records that were written and are equal.
     fn report() -> CollectionReport {
         let origin = Origin {
             collection_id: Uuid::nil(),
@@ -133,14 +134,14 @@ mod tests {
     fn check(change: impl Fn(&mut CopyReport, &mut Verification), expected: &[Discrepancy]) {
         let mut report = report();
         let (copied, verification) = (&mut report.copied, &mut report.verification);
-        change(copied.as_mut().expect("there is one"), verification.as_mut().expect("there is one"));
+        change(copied.as_mut().expect("it is set"), verification.as_mut().expect("it is set"));
         assert_eq!(report.discrepancies(), expected);
         let outcome = if expected.is_empty() { Outcome::Verified } else { Outcome::Different };
         assert_eq!(report.outcome(), outcome);
     }
 
     #[test]
-    fn only_numbers_that_agree_are_verified() {
+    fn contradicting_numbers_are_discrepancies() {
         check(|_, _| {}, &[]);
         check(|copied, _| copied.unread = 3, &[Discrepancy::Unread(3)]);
         check(|_, verification| verification.unread = 3, &[Discrepancy::Unread(3)]);
@@ -155,10 +156,10 @@ mod tests {
     }
 
     #[test]
-    fn copy_that_is_not_compared_has_to_account_for_every_record() {
+    fn copy_without_comparison_must_account_for_every_record() {
         let mut report = CollectionReport { verification: None, ..report() };
         assert_eq!(report.outcome(), Outcome::Copied);
-        report.copied.as_mut().expect("there is one").written = 1;
+        report.copied.as_mut().expect("it is set").written = 1;
         assert_eq!(report.discrepancies(), [Discrepancy::Unwritten(1)]);
         assert_eq!(report.outcome(), Outcome::Different);
     }

@@ -1,49 +1,50 @@
-//! What can stop a migration.
+//! Errors of migrations.
 
 use std::fmt;
 
 use store::{chroma::SourceError, postgres::jobs::Job};
 use uuid::Uuid;
 
-/// A migration could not be carried out. Records that cannot be carried over are no errors: they are reported.
+/// A migration failed. Records that cannot be migrated are not errors: they are reported.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The Chroma data cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The read ended before its end without saying why.
+    /// The read ended early without an error.
     #[error("failed to read collection `{collection}`: it ended early")]
     Incomplete {
         /// The collection.
         collection: String,
     },
-    /// Records that could be carried over when the run was planned no longer can: files were lost or replaced.
+    /// Records that could be read during planning no longer can: files were lost or replaced.
     #[error(
-        "collection `{collection}` changed while it was read: {records} records could be carried over before and cannot be now; see that the source is whole and left alone, then run again"
+        "collection `{collection}` changed while it was read: {records} records could be migrated before \
+            and cannot be now; check that the source is complete and that nothing writes to it, then run again"
     )]
     SourceChanged {
         /// The collection.
         collection: String,
-        /// How many.
+        /// Number of records.
         records: usize,
     },
-    /// The database refused something.
+    /// A database operation on a table failed.
     #[error("failed to {operation} table `{table}`")]
     Store {
-        /// What was tried, ending before `table`.
+        /// The operation, in words that precede the name of the table.
         operation: &'static str,
         /// The table.
         table: String,
-        /// Why not.
+        /// The cause.
         source: Box<store::Error>,
     },
-    /// The database refused something that concerns no table.
+    /// A database operation failed.
     #[error(transparent)]
     Database(Box<store::Error>),
-    /// Another migration has been begun and not finished.
+    /// Another migration is unfinished.
     #[error("run {} of {} into table `{}` is not finished: finish it with the command that began it", .0.run_id, OriginOf(.0), .0.table_name)]
     Unfinished(Box<Job>),
-    /// The collection is in the table already, with other columns.
+    /// The table already contains the collection, with other columns.
     #[error("run {} brought {} into table `{}` with other columns", .0.run_id, OriginOf(.0), .0.table_name)]
     OtherMapping(Box<Job>),
     /// Another collection's records have the same ids.
@@ -56,7 +57,7 @@ pub enum Error {
         /// One of them.
         example: String,
     },
-    /// Vectors are of a dimension that pgvector cannot hold.
+    /// The vectors have more dimensions than pgvector supports.
     #[error(
         "collection `{collection}` has vectors of {dimension} dimensions: pgvector holds up to {MAX_DIMENSION}"
     )]
@@ -71,42 +72,43 @@ pub enum Error {
     Embed {
         /// ChromaDB's id.
         source_id: String,
-        /// Why not.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// There is no run to undo.
+    /// The run to undo does not exist.
     #[error("no run {run} is known in this database{}", Known(.known))]
     UnknownRun {
-        /// What was asked for.
+        /// The requested run.
         run: Uuid,
         /// The runs that can be undone.
         known: Vec<Uuid>,
     },
-    /// Nothing of the run is left to undo.
+    /// The run was already undone.
     #[error("run {run} was already undone")]
     AlreadyUndone {
-        /// What was asked for.
+        /// The requested run.
         run: Uuid,
     },
-    /// Later runs have changed what this one brought.
+    /// Later runs changed rows of this run.
     #[error("run {run} cannot be undone before later ones that changed its rows: undo {} first", List(.later))]
     LaterRuns {
-        /// What was asked for.
+        /// The requested run.
         run: Uuid,
         /// Those to undo first, in this order.
         later: Vec<Uuid>,
     },
-    /// A job's row is not as we write them.
+    /// A job's row is invalid.
     #[error(
-        "run {run} cannot be undone or continued: its row in `migration_jobs` was changed, or written by a newer version of Panopticon: {problem}. Correct the row, which `panopticon doctor` lists"
+        "run {run} cannot be undone or continued: its row in `migration_jobs` was changed, or written by a \
+            newer version of Panopticon: {problem}. correct the row, which `panopticon doctor` lists"
     )]
     Damaged {
         /// The run.
         run: Uuid,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// A job was noted by a version that knows more.
+    /// A job was written by a newer version.
     #[error("run {run} was made by a newer version of Panopticon: use that one")]
     NewerVersion {
         /// The run.
@@ -114,7 +116,7 @@ pub enum Error {
     },
 }
 
-/// What pgvector's type `vector` holds.
+/// Maximum dimensions of pgvector's type `vector`.
 pub(crate) const MAX_DIMENSION: usize = 16_000;
 
 impl Error {

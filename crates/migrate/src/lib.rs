@@ -1,14 +1,16 @@
 //! Moves Chroma collections into PostgreSQL tables and proves that nothing was lost.
 //!
-//! 1. `resume` looks what earlier runs have done, and whether one has to be finished first;
-//! 2. `target` reads what the table holds, `plan` reads the source and decides on each record with `classify`: until
-//!    here nothing is changed;
-//! 3. `copy` writes batches, each one transaction with its own progress: those that `spool` has kept from the plan, or if
-//!    they are too many for memory, those that it makes from another read of the source;
-//! 4. the vector index follows the row count;
-//! 5. `verify` reads both sides again, completely, and compares every record; `parity` searches on both sides.
+//! 1. `resume` reads which earlier runs exist, and whether one must be finished first;
+//! 2. `target` reads the table, `plan` reads the source and classifies each record with `classify`; up to here
+//!    nothing is changed;
+//! 3. `copy` writes batches, each one transaction that includes its progress: those that `spool` kept from the plan
+//!    or, if they exceed its memory limit, those of another read of the source;
+//! 4. the vector index is built as the row count requires;
+//! 5. `verify` reads both sides again, completely, and compares every record; `parity` compares searches on both
+//!    sides.
 //!
-//! Entry points: [`migrate`], [`verify`], [`undo`]; [`migrate_collections`] and [`verify_collections`] of a whole source. SQL is `store`'s business, bytes of Chroma are `chroma`'s.
+//! Entry points: [`migrate`], [`verify`], [`undo`]; [`migrate_collections`] and [`verify_collections`] for all
+//! collections of a source. `store` contains the SQL, and `chroma` reads Chroma's files.
 
 mod batcher;
 mod carry_out;

@@ -1,4 +1,4 @@
-//! From a Chroma record to a row of a table: what becomes of each part, and what cannot be held.
+//! Maps a Chroma record to a row of a table, and rejects what a row cannot hold.
 
 use chroma::{ProblemKind, Record, Vector};
 use records::{Embedding, Metadata, MetadataValue, timestamp};
@@ -8,7 +8,7 @@ use store::{
 };
 use time::{PrimitiveDateTime, macros::datetime};
 
-/// Written where neither the record nor Chroma knows when it was made; never the day of the migration.
+/// Written where neither the record nor Chroma has a creation time; never the time of the migration.
 const UNKNOWN_TIME: PrimitiveDateTime = datetime!(1970-01-01 00:00);
 
 /// PostgreSQL builds a row in one allocation of at most 1 GiB; this leaves room for its own headers.
@@ -23,7 +23,7 @@ pub enum RejectReason {
     NulInText,
     /// A U+0000 in a metadata key.
     NulInKey,
-    /// A lone surrogate, which is no Unicode text.
+    /// A lone surrogate, which is not valid Unicode.
     LoneSurrogate,
     /// NaN or an infinity in the vector.
     NonFiniteVector,
@@ -33,17 +33,17 @@ pub enum RejectReason {
     NegativeZero,
     /// A vector of another dimension than the column's.
     Dimension,
-    /// No vector is left of it in the directory.
+    /// The source has no vector of it.
     MissingEmbedding,
     /// No document, which the services' tables require.
     MissingDocument,
     /// Beyond PostgreSQL's own limits.
     TooLarge,
-    /// Part of it is stored in a form that Chroma itself could not read.
+    /// Part of it is stored in a form that Chroma itself cannot read.
     Unreadable,
-    /// Another record of the collection has the same id, which Chroma 0.3 allowed. The first one is taken.
+    /// Another record of the collection has the same id, which Chroma 0.3 allowed. The first one is used.
     DuplicateId,
-    /// A constraint, an index or a trigger of the table, or what its server can hold, refuses it.
+    /// A constraint, an index or a trigger of the table, or a limit of the server, rejects it.
     RefusedByTable,
 }
 
@@ -78,25 +78,25 @@ impl RejectReason {
             Self::NonFiniteVector => "the vector has NaN or an infinity",
             Self::NonFiniteMetadata => "the metadata has NaN or an infinity",
             Self::NegativeZero => "the metadata has a -0.0, which JSONB cannot tell from 0.0",
-            Self::Dimension => "the vector has another dimension than the table",
+            Self::Dimension => "the vector's dimension differs from the table's",
             Self::MissingEmbedding => "it has no vector",
             Self::MissingDocument => "it has no text, which the table requires",
             Self::TooLarge => "it is larger than a row can be",
             Self::Unreadable => "part of it is stored in a form that ChromaDB itself cannot read",
             Self::DuplicateId => "an earlier record of the collection has the same id",
-            Self::RefusedByTable => "a constraint, an index or a trigger of the table refuses it",
+            Self::RefusedByTable => "a constraint, an index or a trigger of the table rejects it",
         }
     }
 }
 
-/// How many records lacked a part that a column requires, or had one of another type than the column's.
+/// How many records lacked a value that a column requires, or had one of another type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Defaults {
     /// For each of the table's [`columns`](Table::columns), by name: how often its default was written.
     pub columns: Vec<(String, u64)>,
-    /// The time became 1970-01-01.
+    /// Times that became 1970-01-01.
     pub created_at: u64,
-    /// The time became ChromaDB's own, since the record's `timestamp` is none in the years 1 to 9999.
+    /// Times taken from ChromaDB because the record's `timestamp` is not a time in the years 1 to 9999.
     pub unread_timestamps: u64,
 }
 
@@ -112,12 +112,12 @@ impl Defaults {
     }
 }
 
-/// What to do with a record that has a text and no vector.
+/// What to do with a record that has a text but no vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MissingVectors {
     /// Reject it.
     Reject,
-    /// Make a vector from the text.
+    /// Embed the text.
     Embed,
 }
 
@@ -160,8 +160,8 @@ pub(crate) fn check_record(
     check_size(table, record)
 }
 
-/// The row for a record that [`check_record`] has passed; counts in `defaults` what had to be filled in. Without a
-/// vector it gets an empty one, to be filled in.
+/// The row of a record that passed [`check_record`]; counts defaults in `defaults`. Without a vector, the row gets an
+/// empty one, which the caller must fill in.
 pub(crate) fn map_record(table: &Table, record: Record, defaults: &mut Defaults) -> StoredRecord {
     let lifted =
         table.columns.iter().zip(&mut defaults.columns).map(|(column, (_, filled_in))| {
@@ -203,8 +203,7 @@ pub(crate) fn map_record(table: &Table, record: Record, defaults: &mut Defaults)
     }
 }
 
-/// The value of a metadata key that has a column of its own. The key stays in the metadata, with its type, in any
-/// case.
+/// The value of a metadata key that has a column. The key also stays in the metadata, with its type.
 fn column_value(column: &Column, value: Option<&MetadataValue>, filled_in: &mut u64) -> ColumnValue {
     let fitting = value.and_then(|value| match (column.column_type, value) {
         (ColumnType::Text, MetadataValue::Text(text)) => Some(ColumnValue::Text(text.clone())),
@@ -227,17 +226,17 @@ fn column_value(column: &Column, value: Option<&MetadataValue>, filled_in: &mut 
             ColumnValue::Text(default.clone())
         }
         (None, None) => {
-            // An absent key is NULL and nothing special; a value of another type is worth a word.
+            // An absent key is NULL and not counted; a value of another type is counted.
             *filled_in += u64::from(value.is_some());
             ColumnValue::Null
         }
     }
 }
 
-/// The float of the same value, if there is one.
+/// The float with exactly this value, if there is one.
 fn exact_double(value: i64) -> Option<f64> {
     const LAST_CERTAIN: i64 = 1 << f64::MANTISSA_DIGITS;
-    // Exact within these bounds.
+    // The conversion is exact within these bounds.
     #[expect(clippy::cast_precision_loss)]
     (-LAST_CERTAIN..=LAST_CERTAIN).contains(&value).then_some(value as f64)
 }
@@ -270,7 +269,7 @@ fn check_value(value: &MetadataValue) -> Result<(), RejectReason> {
 
 fn check_size(table: &Table, record: &Record) -> Result<(), RejectReason> {
     let text_bytes = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-    // Cheap bounds first: nearly every record is far below them.
+    // Cheap upper bounds first: nearly every record is far below the limits.
     let least = text_bytes(&record.document) + text_bytes(&record.uri) + record.id.len();
     let metadata_bound: usize =
         record.metadata.iter().map(|(key, value)| key.len() + value_bytes(value)).sum();
@@ -286,7 +285,7 @@ fn check_size(table: &Table, record: &Record) -> Result<(), RejectReason> {
     Ok(())
 }
 
-/// How long a value is, about; a float spelt out has up to 330 characters.
+/// Approximate length of a value as JSON; a float has up to 330 characters.
 fn value_bytes(value: &MetadataValue) -> usize {
     match value {
         MetadataValue::Text(text) => text.len(),
@@ -330,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn record_without_the_services_keys_gets_defaults_and_is_counted() {
+    fn record_without_the_service_keys_gets_defaults_that_are_counted() {
         let (row, defaults) = map(&Table::of(Service::Judge), record());
         assert_eq!(row.columns, ["unknown", "unknown", ""].map(|text| ColumnValue::Text(text.into())));
         assert_eq!(row.created_at, UNKNOWN_TIME);
@@ -340,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn timestamp_outside_of_the_calendar_is_counted_and_chroma_s_own_time_taken() {
+    fn timestamp_outside_the_calendar_is_counted_and_replaced_by_chromas_time() {
         for odd in ["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "-0044-03-15T00:00:00", "never"]
         {
             let mut record = record();
@@ -354,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn services_keys_become_columns_and_stay_in_the_metadata() {
+    fn service_keys_become_columns_and_stay_in_the_metadata() {
         let mut record = record();
         record.metadata.insert("theme".into(), MetadataValue::Text("science".into()));
         record.metadata.insert("timestamp".into(), MetadataValue::Text("2025-01-11T00:00:00.000137".into()));
@@ -367,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn what_postgres_cannot_hold_is_rejected_with_its_reason() {
+    fn record_that_postgres_cannot_hold_is_rejected_with_its_reason() {
         let with = |change: &dyn Fn(&mut Record)| {
             let mut record = record();
             change(&mut record);
@@ -396,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn lifted_columns_take_values_of_their_type_and_count_the_others() {
+    fn metadata_columns_accept_values_of_their_type_and_count_others() {
         let check = |column_type: ColumnType, value: MetadataValue, expected: ColumnValue, counted: u64| {
             let column = Column { key: "k".into(), name: "c".into(), column_type, default: None };
             let mut filled_in = 0;
@@ -415,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn record_without_a_vector_is_taken_when_its_text_can_be_embedded() {
+    fn record_without_a_vector_is_accepted_when_its_text_can_be_embedded() {
         let mut record = record();
         record.vector = Vector::Missing { reason: chroma::MissingReason::NotStored };
         let table = Table::of(Service::Query);

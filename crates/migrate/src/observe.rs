@@ -1,72 +1,72 @@
-//! What a migration tells whoever looks on, while it goes on.
+//! Progress events of a migration.
 
 use std::sync::Arc;
 
-/// What happens.
+/// An event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// A phase begins, with so much to do; 0 is unknown.
+    /// A phase begins, with the total amount of work; 0 if unknown.
     Phase {
         /// The collection.
         collection: &'a str,
-        /// What is being done.
+        /// The phase.
         phase: Phase,
         /// Records, or rows of an index.
         total: u64,
     },
-    /// So much of the phase is done.
+    /// Progress within the phase.
     Progress {
         /// Records, or rows of an index.
         done: u64,
-        /// In all; 0 is unknown.
+        /// Total; 0 if unknown.
         total: u64,
     },
-    /// A step is over, and the next has not begun. If the process dies at any of them, or between two, the same
-    /// command goes on.
+    /// A step is complete, and the next has not begun. If the process dies at or between steps, the same command
+    /// resumes the run.
     Step(Step),
 }
 
-/// What a migration is doing.
+/// The phases of a migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// What the table holds is read.
+    /// Reads the rows of the table.
     Target,
-    /// The source is read for the first time, and nothing is changed yet.
+    /// Reads the source for the first time, without changes.
     Plan,
-    /// Rows are written; where not all of them were kept in memory, all records are read again for it.
+    /// Writes rows; reads the source again unless all batches were kept in memory.
     Copy,
-    /// The vector index is built.
+    /// Builds the vector index.
     Index,
-    /// Both sides are read again and compared.
+    /// Reads and compares both sides.
     Verify,
-    /// The same searches are made on both sides.
+    /// Compares searches on both sides.
     Search,
-    /// The collections of a source are gone through.
+    /// Processes the collections of a source.
     Collections,
 }
 
-/// The steps of a migration. The tests end the process at each.
+/// The steps of a migration. Tests abort the process at each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The table is held against other migrations.
+    /// The table is locked against other migrations.
     Locked,
-    /// Both sides are read, and it is known what is to be done.
+    /// Both sides are read, and the plan is complete.
     Planned,
-    /// Tables are there and the run is noted, in one transaction.
+    /// Tables are created and the run is recorded, in one transaction.
     Begun,
-    /// A batch is sent, and not committed.
+    /// A batch is sent but not committed.
     BatchSent,
     /// A batch is committed.
     BatchCommitted,
-    /// All batches are committed, and it is not noted yet.
+    /// All batches are committed, but this is not recorded yet.
     AllSent,
-    /// It is noted that all rows are there.
+    /// The copy is recorded as complete.
     Copied,
-    /// The vector index is built.
+    /// Builds the vector index.
     Indexed,
     /// Both sides are compared.
     Verified,
-    /// The run is noted as complete.
+    /// The run is recorded as complete.
     Complete,
 }
 
@@ -86,10 +86,10 @@ impl Step {
     ];
 }
 
-/// Takes events, on any thread.
+/// Receives events, on any thread.
 pub type Observer = Arc<dyn Fn(Event<'_>) + Send + Sync>;
 
-/// Progress is told this often.
+/// Interval of progress events, in records.
 pub(crate) const PROGRESS_RECORDS: u64 = 1_000;
 
 /// Counts records for an observer.
@@ -107,7 +107,7 @@ impl Counter {
         Self { observer: observer.clone(), done: 0, total }
     }
 
-    /// One more is done.
+    /// Counts a record.
     pub(crate) fn count(&mut self) {
         self.done += 1;
         if self.done.is_multiple_of(PROGRESS_RECORDS) {
@@ -115,7 +115,7 @@ impl Counter {
         }
     }
 
-    /// How many are done.
+    /// Number of counted records.
     pub(crate) fn done(&self) -> u64 {
         self.done
     }

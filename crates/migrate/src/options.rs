@@ -1,4 +1,4 @@
-//! What to migrate, and how.
+//! What to migrate and how.
 
 use std::sync::Arc;
 
@@ -8,21 +8,21 @@ use uuid::Uuid;
 
 use crate::{Error, mapping::MissingVectors, read::SourceCollection};
 
-/// A migration is to take less than 400 MB in all, and needs some 100 MB and 60 bytes a record beside this. 100,000
-/// records of 384 dimensions with short texts fit.
+/// A migration should take less than 400 MB, and needs about 100 MB plus 60 bytes per record in addition to this.
+/// 100,000 records of 384 dimensions with short texts fit.
 const SPOOL_BYTES: usize = 256 << 20;
 
-/// One collection and the table that it goes into.
+/// A collection and its target table.
 pub struct Transfer {
-    /// Where the records are.
+    /// The source of the records.
     pub source: SourceCollection,
-    /// Where they go.
+    /// The target table.
     pub table: Table,
 }
 
 impl Transfer {
-    /// The same, and how many records it has; `None` where nobody has ever written to the collection, so that not even
-    /// its table could be made.
+    /// The transfer and its number of records; `None` if nothing was ever written to the collection, so that its
+    /// dimension is unknown and no table can be created.
     pub(crate) async fn counted(self) -> Result<(Self, Option<u64>), Error> {
         let has_dimension = self.source.collection().dimension.is_some();
         let (source, records) = self.source.record_count().await?;
@@ -33,9 +33,9 @@ impl Transfer {
 /// What to do with records that PostgreSQL cannot hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectedRecords {
-    /// Change nothing and name them.
+    /// Report them and change nothing.
     Fail,
-    /// Keep each in `migration_rejects`, and copy the others.
+    /// Store each in `migration_rejects`, and copy the others.
     Quarantine,
 }
 
@@ -44,7 +44,7 @@ pub enum RejectedRecords {
 pub enum StaleRows {
     /// Keep and count them.
     Keep,
-    /// Delete them, but for those that were edited in PostgreSQL.
+    /// Delete them, except for those edited in PostgreSQL.
     Delete,
 }
 
@@ -53,36 +53,36 @@ pub enum StaleRows {
 pub enum EditedRows {
     /// Keep them and report them.
     Keep,
-    /// Write over them.
+    /// Overwrite them.
     Overwrite,
 }
 
-/// How far to go.
+/// Whether to execute the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Look, and change nothing.
+    /// Plan and change nothing.
     DryRun,
-    /// Do it.
+    /// Plan and execute.
     Run,
 }
 
-/// Whether to compare at the end.
+/// Whether to compare both sides at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
-    /// Every record.
+    /// Compare every record.
     Full,
-    /// None.
+    /// Skip the comparison.
     Skip,
 }
 
-/// Makes a vector from a text.
+/// Embeds a text.
 pub type Embed =
     Arc<dyn Fn(&str) -> Result<Embedding, Box<dyn std::error::Error + Send + Sync>> + Send + Sync>;
 
 /// How to migrate.
 #[derive(Clone)]
 pub struct MigrateOptions {
-    /// How far to go.
+    /// Whether to execute the plan.
     pub mode: Mode,
     /// What to do with records that PostgreSQL cannot hold.
     pub rejected_records: RejectedRecords,
@@ -90,18 +90,19 @@ pub struct MigrateOptions {
     pub stale_rows: StaleRows,
     /// What to do with rows that were edited in PostgreSQL.
     pub edited_rows: EditedRows,
-    /// Whether to compare at the end.
+    /// Whether to compare both sides at the end.
     pub comparison: Comparison,
-    /// Connections to copy on, at least 1. More than the server has cores gain nothing.
+    /// Connections for copying, at least 1. More than the server has cores bring no gain.
     pub connections: usize,
-    /// Rows in one transaction, at least 1. Fewer cost commits; more cost memory, of which 8 MB are the limit.
+    /// Rows per transaction, at least 1. Fewer mean more commits; more need more memory, up to a limit of 8 MB per
+    /// batch.
     pub batch_rows: usize,
-    /// Memory for what is to be written, of all collections together, so that the source need not be read again for the
-    /// copy. Where it is not enough for a collection, it is not used for it.
+    /// Memory for the planned batches of all collections, so that the copy need not read the source again. A
+    /// collection that does not fit is read again.
     pub spool_bytes: usize,
-    /// Makes vectors from the texts of records that have none; without it these are rejected.
+    /// Embeds the texts of records without a vector; if absent, these are rejected.
     pub embed: Option<Embed>,
-    /// Which vector index the table is to have.
+    /// Which vector index the table gets.
     pub index_policy: upkeep::Policy,
 }
 
@@ -123,16 +124,16 @@ impl Default for MigrateOptions {
     }
 }
 
-/// What batches are to be like.
+/// Parameters of batches.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchOptions {
-    /// The run that brings the rows.
+    /// The run of the rows.
     pub(crate) run: Uuid,
-    /// Rows in one batch, at most.
+    /// Maximum rows per batch.
     pub(crate) batch_rows: usize,
 }
 
-/// What the user wants done with the odd ones.
+/// How to treat edited rows and records without a vector.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Choices {
     pub(crate) missing_vectors: MissingVectors,
@@ -144,7 +145,7 @@ impl MigrateOptions {
         BatchOptions { run, batch_rows: self.batch_rows.max(1) }
     }
 
-    /// Connections to copy on: those that were asked for, as far as they are kept free.
+    /// Connections for copying: the configured number, minus those reserved.
     pub(crate) fn copying_connections(&self) -> u32 {
         u32::try_from(self.connections).unwrap_or(u32::MAX).clamp(1, MAX_COPY_CONNECTIONS)
     }
@@ -158,9 +159,9 @@ pub(crate) fn missing_vectors(are_embedded: bool) -> MissingVectors {
     if are_embedded { MissingVectors::Embed } else { MissingVectors::Reject }
 }
 
-/// How to compare.
+/// Options of a comparison.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct VerifyOptions {
-    /// Whether records with a text and no vector were given one.
+    /// Whether records with a text but no vector were embedded.
     pub embedded_missing: bool,
 }

@@ -1,4 +1,4 @@
-//! Searches on both sides: what an exact search of the source finds, an exact search of PostgreSQL has to find.
+//! Search parity: exact searches of PostgreSQL must return the same records as exact searches of the source.
 
 use std::collections::HashSet;
 
@@ -13,23 +13,24 @@ use uuid::Uuid;
 
 use crate::{Error, observe::Counter, report::Searches, resume::Origins};
 
-/// Results of each search.
+/// Results per search.
 const RESULTS: usize = 10;
-/// An exact search of the table reads all of it, so the more rows, the fewer searches: about this many rows in all.
+/// An exact scan reads the whole table, so the number of searches decreases with its size: about this many rows are
+/// read in total.
 const ROWS_TO_SEARCH: u64 = 2_000_000;
 
-/// The nearest records of the source to each of some vectors, gathered while the source is read.
+/// The nearest source records of sample vectors, collected while the source is read.
 pub(crate) struct NearestInSource {
     space: DistanceSpace,
     queries: Vec<Query>,
-    /// Vectors that have no distance to anything.
+    /// Vectors without a finite distance to any other.
     without_distance: u64,
 }
 
-/// What the comparison found about the rows of the table.
+/// Findings of the comparison about the rows of the table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ComparedRows<'a> {
-    /// Rows that are not what the source has, so that their distance says nothing about their records: they count
+    /// Rows that differ from the source, so that their distance says nothing about their records: they count as found
     /// where the source finds them.
     pub(crate) different: &'a HashSet<Uuid>,
     /// Whether the table has rows of this collection only.
@@ -44,7 +45,7 @@ struct Query {
 }
 
 impl NearestInSource {
-    /// How many searches to make in a table of so many rows.
+    /// Number of searches for a table with this many rows.
     pub(crate) fn samples(rows: u64) -> usize {
         let samples = (ROWS_TO_SEARCH / rows.max(1)).clamp(5, 20).min(rows);
         usize::try_from(samples).expect("at most 20")
@@ -54,7 +55,8 @@ impl NearestInSource {
         let given = queries.len();
         let queries: Vec<Query> = queries
             .into_iter()
-            // From a vector of zeros no cosine distance is defined, nor from one whose length is beyond a float's range.
+            // The cosine distance is undefined for a zero vector, and for one whose norm exceeds the range of a
+            // float.
             .filter(|embedding| {
                 let norm = norm(embedding.as_slice());
                 space != DistanceSpace::Cosine || (norm > 0.0 && norm.is_finite())
@@ -69,8 +71,7 @@ impl NearestInSource {
         Self { space, queries, without_distance }
     }
 
-    /// Takes the record of the source that is to be row `id`; made embeddings, which are empty here, are not searched
-    /// for.
+    /// Adds the source record of row `id`. Records without a vector, which are empty here, are skipped.
     pub(crate) fn add(&mut self, id: Uuid, embedding: &[f32]) {
         if embedding.is_empty() {
             return;
@@ -86,7 +87,7 @@ impl NearestInSource {
             };
             let is_near = query.nearest.len() < RESULTS
                 || query.nearest.last().is_some_and(|(last, _)| distance < *last);
-            // NaN, of a vector of zeros, is near to nothing.
+            // NaN, the distance of a zero vector, never matches.
             if is_near && !distance.is_nan() {
                 let position = query.nearest.partition_point(|(other, _)| *other <= distance);
                 query.nearest.insert(position, (distance, id));
@@ -95,7 +96,7 @@ impl NearestInSource {
         }
     }
 
-    /// Makes the same searches in PostgreSQL, exact and by its index.
+    /// Runs the same searches in PostgreSQL, by exact scan and by index scan.
     pub(crate) async fn compare(
         self,
         database: &Database,
@@ -146,7 +147,7 @@ impl NearestInSource {
         Ok(Searches { count, without_distance, parity: parity.value(), index_recall: index_recall.value() })
     }
 
-    /// How many searches there are.
+    /// Number of searches.
     pub(crate) fn count(&self) -> u64 {
         self.queries.len() as u64
     }
@@ -156,7 +157,7 @@ fn norm(vector: &[f32]) -> f64 {
     product(vector, vector).sqrt()
 }
 
-/// Lanes that the compiler keeps in one register.
+/// Number of lanes for vectorization.
 const LANES: usize = 16;
 
 fn product(one: &[f32], other: &[f32]) -> f64 {
@@ -177,7 +178,7 @@ fn sum_of(one: &[f32], other: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
     }
     let rest: f32 = one_rest.iter().zip(other_rest).map(|(a, b)| term(*a, *b)).sum();
     let sum = sums.iter().map(|sum| f64::from(*sum)).sum::<f64>() + f64::from(rest);
-    // What is beyond a float's range is so for PostgreSQL, and has no finite distance there.
+    // A sum beyond the range of a float is infinite in PostgreSQL too.
     f64::from(sum as f32)
 }
 

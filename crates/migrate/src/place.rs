@@ -1,4 +1,4 @@
-//! Which table a collection goes into when many are migrated at once. Pure.
+//! Chooses the tables when many collections are migrated at once. Pure functions.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -12,39 +12,39 @@ use store::postgres::{
 };
 use uuid::Uuid;
 
-/// Longer names are cut by PostgreSQL without a word.
+/// PostgreSQL silently truncates longer names.
 pub(crate) const MAX_NAME_BYTES: usize = 63;
-/// Characters of a suffix that tells two names apart; where that is not enough, all of them.
+/// Lengths of the suffix that makes a name unique; the second is used if the first is taken.
 const SUFFIX_CHARS: [usize; 2] = [12, 32];
 
-/// Where collections go.
+/// Target tables of collections.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Placement {
-    /// The table of each, but for its name, dimension and space.
+    /// The definition of each table, without name, dimension and space.
     pub template: Table,
-    /// Whether each has a table of its own.
+    /// Whether each collection gets its own table.
     pub target: Target,
 }
 
-/// Whether each collection has a table of its own.
+/// Whether each collection gets its own table.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Target {
-    /// It has, named after it.
+    /// One table per collection, named after it.
     OwnTables,
-    /// They share one for each dimension and space.
+    /// One table per dimension and space.
     Shared {
-        /// The name of the first; further ones have a suffix.
+        /// The name of the first table; others get a suffix.
         table: String,
-        /// The column with the name of a row's collection.
+        /// The column with the name of the row's collection.
         column: String,
     },
 }
 
-/// Names that no collection may have its table by.
+/// Names that no collection's table may have.
 pub type IsReserved = fn(&str) -> bool;
 
 impl Placement {
-    /// What the same command has the same of.
+    /// The part of the placement that identifies the command.
     pub(crate) fn definition(&self) -> Value {
         let mut definition = self.template.definition();
         if let Some(object) = definition.as_object_mut() {
@@ -59,7 +59,7 @@ impl Placement {
         }
     }
 
-    /// The names that may be wanted for `collections`, to be looked up.
+    /// All candidate names for `collections`, to be looked up in the catalog.
     pub(crate) fn wanted_names(&self, collections: &[Collection]) -> Vec<String> {
         match &self.target {
             Target::OwnTables => collections.iter().flat_map(candidates).collect(),
@@ -67,7 +67,7 @@ impl Placement {
         }
     }
 
-    /// The table of each of `collections`, given what earlier `jobs` have brought and which names are taken.
+    /// The table of each of `collections`, given earlier `jobs` and the names that are taken.
     pub(crate) fn tables(
         &self,
         collections: &[Collection],
@@ -105,7 +105,7 @@ impl Placement {
             }
             let is_free = |name: &String| !used.contains(name) && !taken.contains(name) && !is_reserved(name);
             let mut names = candidates(collection);
-            // The last has 128 bits of the id's digest: nothing else is named so.
+            // The last candidate has 128 bits of the id's digest, which is unique.
             let last = names.pop().unwrap_or_default();
             let name = names.into_iter().find(is_free).unwrap_or(last);
             used.insert(name.clone());
@@ -134,7 +134,7 @@ impl Placement {
             for collection in collections.iter().filter(|collection| collection.dimension.is_some()) {
                 *counts.entry(key(collection)).or_default() += 1;
             }
-            // Of several, the smallest.
+            // Of several tables, the one with the smallest name.
             counts.into_iter().rev().max_by_key(|(_, count)| *count).map(|(key, _)| key)
         };
         let (dimension, space) =
@@ -158,7 +158,7 @@ impl Placement {
     fn table(&self, collection: &Collection, name: String) -> Table {
         Table {
             name,
-            // Of an empty collection it is not known, and does not matter.
+            // Unknown and irrelevant for an empty collection.
             dimension: collection.dimension.unwrap_or(MODEL_DIMENSION),
             space: collection.space,
             ..self.template.clone()
@@ -166,8 +166,8 @@ impl Placement {
     }
 }
 
-/// What a row of a shared table says of its collection: the name, after tenant and database where another of the
-/// collections has the same and this one is not where collections are by default.
+/// The collection names in rows of a shared table: the name, prefixed by tenant and database if another collection
+/// has the same name and this one is not in the default database.
 fn shared_names(collections: &[Collection]) -> Vec<String> {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for collection in collections {
@@ -178,14 +178,15 @@ fn shared_names(collections: &[Collection]) -> Vec<String> {
         let is_default = tenant == chroma::DEFAULT_TENANT && database == chroma::DEFAULT_DATABASE;
         let is_alone = counts.get(name.as_str()).is_none_or(|count| *count == 1);
         let value = if is_default || is_alone { name.clone() } else { format!("{tenant}/{database}/{name}") };
-        // No text of PostgreSQL has one, and no Chroma that checks names.
+        // PostgreSQL's text cannot contain NUL, and Chroma versions that validate names reject it.
         without_nul(&value).into_owned()
     };
     collections.iter().map(value).collect()
 }
 
-/// The names that a collection's table may have, best first: its own if PostgreSQL and a shell take it as it is; else,
-/// or if it is taken, what is left of it and a digest of the collection's id, which is the same wherever it is.
+/// Candidate names of a collection's table, best first: the collection's name if PostgreSQL and a shell accept it
+/// unquoted; otherwise, or if it is taken, its valid characters followed by a digest of the collection's id, which
+/// does not depend on other collections.
 fn candidates(collection: &Collection) -> Vec<String> {
     let digest: String =
         Sha256::digest(collection.id.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -207,7 +208,7 @@ fn is_plain(name: &str) -> bool {
     let is_service = Service::ALL.iter().any(|service| service.collection() == name);
     (1..=MAX_NAME_BYTES).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
-        // PostgreSQL's own tables are found first.
+        // `pg_catalog` precedes other schemas in the search path.
         && !name.starts_with("pg_")
         && !is_service
 }
@@ -252,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn every_name_becomes_a_table_of_its_own() {
+    fn every_collection_name_maps_to_a_unique_table_name() {
         let long = "web-search-".to_owned() + &"a".repeat(64);
         let all = [
             "docs",
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn shared_tables_are_one_for_each_dimension() {
+    fn shared_tables_are_one_per_dimension_and_space() {
         let target = || Target::Shared { table: "chunks".into(), column: "collection_name".into() };
         let mut collections: Vec<Collection> =
             (1..=3).map(|id| collection(id, &format!("c{id}"), 384)).collect();
@@ -311,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn same_names_are_told_apart_by_their_database() {
+    fn same_names_are_distinguished_by_their_database() {
         let other = Collection { database: "second".into(), ..collection(2, "docs", 3) };
         let alone = Collection { database: "second".into(), ..collection(3, "notes", 3) };
         let all = [collection(1, "docs", 3), other, alone];

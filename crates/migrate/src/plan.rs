@@ -1,4 +1,4 @@
-//! The first read of the source: what would be done, before anything is.
+//! The first read of the source, which plans all changes before any is made.
 
 use std::{collections::HashSet, ops::ControlFlow};
 
@@ -14,31 +14,31 @@ use crate::{
     spool::{Spool, Spooler},
 };
 
-/// Room is made at once for so many ids, that is 64 MB; a server may count what it likes.
+/// Maximum ids to preallocate (64 MB): the count comes from the source and may be wrong.
 const MOST_EXPECTED_IDS: u64 = 1 << 22;
 
-/// A collection whose records are all decided upon.
+/// A collection whose records are all classified.
 pub(crate) struct Plan {
     pub(crate) source: SourceCollection,
     pub(crate) classifier: Classifier,
     pub(crate) warnings: Vec<Warning>,
-    /// What is to be written, if that was asked for and there was room.
+    /// The batches to write, if requested and within the memory limit.
     pub(crate) spool: Option<Spool>,
 }
 
-/// Whether the batches of the copy are made while planning.
+/// Whether planning keeps the batches for the copy.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Spooling {
-    /// They are not.
+    /// It does not.
     Off,
-    /// They are, if they take no more memory than this.
+    /// It does, within this memory limit.
     UpTo { room_bytes: usize, options: BatchOptions },
 }
 
 struct Planner {
     classifier: Classifier,
     spooler: Option<Spooler>,
-    /// The ids of all rows: 16 bytes for each record, gone with the plan.
+    /// The ids of all rows: 16 bytes per record, freed after planning.
     ids: Vec<[u8; 16]>,
     counter: Counter,
 }
@@ -57,7 +57,7 @@ impl Visitor for Planner {
     }
 }
 
-/// Reads the source and decides on each record.
+/// Reads the source and classifies each record.
 pub(crate) async fn plan(
     source: SourceCollection,
     classifier: Classifier,
@@ -86,7 +86,7 @@ pub(crate) async fn plan(
             let spool = spooler.and_then(Spooler::finish);
             return Ok(Plan { source, classifier, warnings: read.warnings, spool });
         }
-        // Only Chroma 0.3 allowed them. Which one comes first is known now, so decide again.
+        // Only Chroma 0.3 allowed duplicates. They are known now, so classify all records again.
         classifier.duplicates = duplicates;
         classifier.restart();
     }

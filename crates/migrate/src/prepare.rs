@@ -1,4 +1,4 @@
-//! Everything that comes before the first change: both sides are read, and each record is decided upon.
+//! The steps before the first change: both sides are read, and each record is classified.
 
 use std::time::Instant;
 
@@ -26,7 +26,7 @@ use crate::{
     target::TargetRows,
 };
 
-/// A transfer that is decided upon.
+/// A planned transfer.
 pub(crate) struct Prepared {
     pub(crate) plan: Plan,
     pub(crate) table: Table,
@@ -35,21 +35,21 @@ pub(crate) struct Prepared {
     pub(crate) is_resumed: bool,
     /// Rows to delete, and their digests.
     pub(crate) deleted: Vec<(Uuid, RowDigest)>,
-    /// Rows whose records are gone and that stay, and those of them that were edited.
+    /// Rows to keep although their records are gone, and those of them that were edited.
     pub(crate) stale: u64,
     pub(crate) stale_conflicts: Vec<Conflict>,
     pub(crate) phases: Phases,
     pub(crate) effort: Effort,
 }
 
-/// How much is done for a collection beside the copy.
+/// How much work is done for a collection in addition to the copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effort {
     /// Everything.
     Full,
-    /// What a small collection of many needs: no vector index, one search, and one wait for the disk for all.
+    /// For a small collection of many: no vector index, one search, and a single wait for the disk for all.
     Small,
-    /// As much as if it were alone, but for the index, which comes when all collections of its table are there.
+    /// Everything except the index, which is built after all collections of the table.
     WithoutIndex,
 }
 
@@ -72,7 +72,7 @@ impl Prepared {
         !self.plan.classifier.tally.rejects.is_empty()
     }
 
-    /// Whether anything is to be done.
+    /// Whether there is anything to do.
     pub(crate) fn has_changes(&self) -> bool {
         let tally = &self.plan.classifier.tally;
         tally.inserts + tally.updates + tally.quarantined > 0 || !self.deleted.is_empty()
@@ -96,7 +96,7 @@ impl Prepared {
     }
 }
 
-/// Holds the table, reads both sides and decides, without changing anything.
+/// Locks the table, reads both sides and plans, without changing anything.
 pub(crate) async fn prepare(
     database: &Database,
     transfer: Transfer,
@@ -116,7 +116,7 @@ pub(crate) async fn prepare(
     Ok((lock, prepared))
 }
 
-/// Refuses what pgvector cannot hold.
+/// Rejects dimensions that pgvector does not support.
 pub(crate) fn check_dimension(transfer: &Transfer) -> Result<(), Error> {
     let dimension = transfer.table.dimension;
     if dimension > MAX_DIMENSION {
@@ -126,17 +126,17 @@ pub(crate) fn check_dimension(transfer: &Transfer) -> Result<(), Error> {
     Ok(())
 }
 
-/// What is known of a transfer before its records are decided upon.
+/// The state of a transfer before planning.
 pub(crate) struct Begun {
-    /// The run to begin.
+    /// The id of a new run.
     pub(crate) new_run: Uuid,
-    /// What earlier jobs have done.
+    /// Earlier jobs of the table.
     pub(crate) earlier: Earlier,
-    /// What there is of the table, if that is known.
+    /// The state of the table, if known.
     pub(crate) state: Option<TableState>,
 }
 
-/// Reads both sides and decides; the table is held.
+/// Reads both sides and plans; the caller holds the table's lock.
 pub(crate) async fn decide(
     database: &Database,
     transfer: Transfer,
@@ -160,7 +160,7 @@ pub(crate) async fn decide(
     let quarantine = match options.rejected_records {
         RejectedRecords::Fail => None,
         RejectedRecords::Quarantine => {
-            // What the unfinished one has set aside is forgotten when it goes on.
+            // The quarantine of an unfinished run is discarded when it is resumed.
             let is_finished = |run: &&Uuid| unfinished.as_ref().is_none_or(|job| job.run_id != **run);
             let runs: Vec<Uuid> = origins.own_runs.iter().filter(is_finished).copied().collect();
             Some(Quarantine::new(source.collection(), database.quarantined(&runs, &origin).await?))
@@ -212,7 +212,7 @@ pub(crate) async fn decide(
     Ok(Prepared { plan, table, job, origins, is_resumed, deleted, stale, stale_conflicts, phases, effort })
 }
 
-/// Makes tables and notes the jobs of those that have something to do, all or nothing.
+/// Creates the tables and records the jobs of transfers with changes, in one transaction.
 pub(crate) async fn begin<'p>(
     database: &Database,
     prepared: impl IntoIterator<Item = &'p mut Prepared>,

@@ -1,4 +1,4 @@
-//! Records that PostgreSQL cannot hold, on their way to `migration_rejects`.
+//! Quarantine of rejected records in `migration_rejects`.
 
 use std::collections::HashSet;
 
@@ -7,10 +7,10 @@ use store::postgres::write::QuarantinedRecord;
 
 use crate::mapping::RejectReason;
 
-/// Sets records aside, but for those that an earlier run has set aside already.
+/// Quarantines records, except for those that an earlier run quarantined.
 pub(crate) struct Quarantine {
     lines: CollectionLines,
-    /// [`QuarantinedRecord::digest`] of each of them.
+    /// [`QuarantinedRecord::digest`] of each quarantined record.
     known: HashSet<[u8; 32]>,
 }
 
@@ -19,18 +19,18 @@ impl Quarantine {
         Self { lines: CollectionLines::new(collection), known }
     }
 
-    /// What is to be kept of `record`; `None` if it is kept already.
+    /// The quarantine entry of `record`; `None` if it already exists.
     pub(crate) fn take(&self, record: &Record, reason: RejectReason) -> Option<QuarantinedRecord> {
         let quarantined = self.quarantined(record, reason);
         (!self.known.contains(&quarantined.digest())).then_some(quarantined)
     }
 
-    /// Whether `record` is kept, exactly as it is, since the table refused its row.
+    /// Whether exactly this `record` is quarantined because the table rejected its row.
     pub(crate) fn has_refused(&self, record: &Record) -> bool {
         self.known.contains(&self.quarantined(record, RejectReason::RefusedByTable).digest())
     }
 
-    /// Whether nothing is kept.
+    /// Whether the quarantine is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.known.is_empty()
     }

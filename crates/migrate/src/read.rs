@@ -1,4 +1,4 @@
-//! Reads the Chroma side, on a thread of its own, and has another one work on what was read.
+//! Reads the Chroma side on one thread, and processes its records on another.
 
 use std::{
     ops::ControlFlow,
@@ -17,22 +17,22 @@ use store::{chroma::Source, postgres::jobs::Origin};
 
 use crate::Error;
 
-/// Records are handed over in lots, as waking a thread costs as much as reading some.
+/// Records are passed in lots, since waking a thread costs as much as reading several records.
 const LOT_RECORDS: usize = 128;
-/// A lot is whole when it reaches this size, however few its records: memory is what counts then.
+/// Maximum size of a lot, which bounds memory when records are large.
 const LOT_BYTES: usize = 1 << 20;
-/// Lots that wait, at most.
+/// Maximum lots in the queue.
 const WAITING_LOTS: usize = 2;
 
-/// A source and the one of its collections that is meant.
+/// A collection and its source.
 pub struct SourceCollection {
-    // Shared by the collections of a source that is migrated whole: one of them is read at a time.
+    // Shared by the collections of a source: one of them is read at a time.
     source: Arc<Mutex<Source>>,
     source_name: Arc<str>,
-    /// What is odd about the source, where it is told with each collection.
+    /// Warnings about the source, where they are reported per collection.
     source_warnings: Vec<Warning>,
     collection: Collection,
-    /// How many records there are, once they were counted.
+    /// Number of records, once counted.
     records: Option<u64>,
 }
 
@@ -61,7 +61,7 @@ impl SourceCollection {
         })
     }
 
-    /// Where the records come from; the source without what may be secret.
+    /// The origin of the records; the source without credentials.
     pub(crate) fn origin(&self) -> Origin {
         Origin {
             collection_id: self.collection.id,
@@ -72,9 +72,9 @@ impl SourceCollection {
         }
     }
 
-    /// The source, which no other thread reads meanwhile.
+    /// Locks the source.
     fn lock(source: &Mutex<Source>) -> MutexGuard<'_, Source> {
-        // Reading changes nothing but caches, so a panic on another thread leaves it whole.
+        // Reading changes only caches, so a panic on another thread leaves it consistent.
         source.lock()
     }
 
@@ -83,8 +83,8 @@ impl SourceCollection {
         &self.collection
     }
 
-    /// Gives every record to `visitor`, away from the async threads, and comes back with what the read warned of.
-    /// Ends early when the visitor breaks, or when the future is dropped.
+    /// Passes every record to `visitor`, off the async threads, and returns the warnings of the read. Ends early when
+    /// the visitor breaks or the future is dropped.
     pub(crate) async fn read<V: Visitor>(self, mut visitor: V) -> Result<Read<V>, Error> {
         // Shared between this future and the thread.
         let is_dropped = Arc::new(AtomicBool::new(false));
@@ -101,12 +101,12 @@ impl SourceCollection {
                         return ControlFlow::Break(());
                     }
                     match lot.add(record).map(|records| sender.send(records)) {
-                        // The visitor takes no more.
+                        // The visitor has stopped.
                         Some(Err(_)) => ControlFlow::Break(()),
                         Some(Ok(())) | None => ControlFlow::Continue(()),
                     }
                 });
-                // If it takes no more, that shows below.
+                // If the visitor has stopped, the result below shows it.
                 sender.send(lot.records).ok();
                 drop(sender);
                 let visited = visiting.join().unwrap_or_else(|panic| resume_unwind(panic));
@@ -125,7 +125,7 @@ impl SourceCollection {
         }
     }
 
-    /// How many records there are, or were when they were first asked for.
+    /// Number of records, counted on the first call.
     pub(crate) async fn record_count(mut self) -> Result<(Self, u64), Error> {
         if let Some(records) = self.records {
             return Ok((self, records));
@@ -144,7 +144,7 @@ impl SourceCollection {
     }
 }
 
-/// Records that are handed over together.
+/// Records that are passed together.
 #[derive(Default)]
 struct Lot {
     records: Vec<Record>,
@@ -152,7 +152,7 @@ struct Lot {
 }
 
 impl Lot {
-    /// Adds a record, and gives all of them when the lot is whole.
+    /// Adds a record, and returns all records if the lot is full.
     fn add(&mut self, record: Record) -> Option<Vec<Record>> {
         self.size_bytes += record.document.as_ref().map_or(0, String::len);
         if let Vector::Present { embedding, .. } = &record.vector {
@@ -167,27 +167,27 @@ impl Lot {
     }
 }
 
-/// Takes the records of a source, on a thread beside the reader's.
+/// Processes the records of a source, on a separate thread.
 pub(crate) trait Visitor: Send + 'static {
-    /// Takes the next record; breaking ends the read.
+    /// Processes the next record; breaking ends the read.
     fn visit(&mut self, record: Record) -> ControlFlow<()>;
 
-    /// There are no more, or the read was ended before. Not called when it fails.
+    /// Called after the last record or after a break, but not when the read fails.
     fn end(&mut self, _is_complete: bool) {}
 }
 
-/// A read that has ended.
+/// A finished read.
 pub(crate) struct Read<V> {
     pub(crate) source: SourceCollection,
     pub(crate) visitor: V,
     pub(crate) warnings: Vec<Warning>,
-    /// Records that the source counts beyond those that it gave.
+    /// Records that the source counts but did not return.
     pub(crate) unread: u64,
     is_complete: bool,
 }
 
 impl<V> Read<V> {
-    /// The same, if all was read.
+    /// The read itself, if it is complete.
     pub(crate) fn complete(self) -> Result<Self, Error> {
         if self.is_complete {
             Ok(self)

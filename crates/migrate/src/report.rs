@@ -1,4 +1,4 @@
-//! What a migration did and found, for people and programs alike.
+//! The report of a migration.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,50 +16,50 @@ use crate::{
 pub struct Reject {
     /// ChromaDB's id.
     pub source_id: String,
-    /// Why not.
+    /// The reason.
     pub reason: RejectReason,
 }
 
 impl Reject {
-    /// Whether a row could hold it, if the table did not refuse that row.
+    /// Whether a row could hold it, but the table rejected the row.
     pub(crate) fn is_by_table(&self) -> bool {
         self.reason == RejectReason::RefusedByTable
     }
 }
 
-/// A record whose row was left as it is.
+/// A record whose row was left unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
-    /// ChromaDB's id; `None` where only the row is known, whose record is gone or was copied unread.
+    /// ChromaDB's id; `None` if only the row is known.
     pub source_id: Option<String>,
     /// The row's id.
     pub id: Uuid,
-    /// Why.
+    /// The reason.
     pub reason: ConflictReason,
 }
 
 impl Conflict {
-    /// A conflict of which only the row is known.
+    /// A conflict whose record is unknown.
     pub(crate) fn of_row(id: Uuid, reason: ConflictReason) -> Self {
         Self { source_id: None, id, reason }
     }
 
-    /// ChromaDB's id, or else the row's.
+    /// ChromaDB's id if known, else the row's.
     pub fn shown_id(&self) -> String {
         self.source_id.clone().unwrap_or_else(|| self.id.to_string())
     }
 }
 
-/// Why a row was left as it is.
+/// Why a row was left unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConflictReason {
     /// It was edited in PostgreSQL since it was migrated.
     Edited,
     /// It was edited in PostgreSQL, and its record is no longer in the source.
     EditedAndGone,
-    /// It was born in PostgreSQL.
+    /// It was created in PostgreSQL.
     BornHere,
-    /// Another collection brought it.
+    /// It belongs to another collection.
     OfAnother,
 }
 
@@ -75,12 +75,12 @@ impl ConflictReason {
     }
 }
 
-/// A number, and the ids of the first few.
+/// A count and the first few ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Examples {
-    /// How many.
+    /// The count.
     pub count: u64,
-    /// The first of them.
+    /// The first ids.
     pub ids: Vec<String>,
 }
 
@@ -95,66 +95,66 @@ impl Examples {
     }
 }
 
-/// What the copy did, or would do. `written + updated + unchanged + conflicts + rejects = source_records`, always,
-/// but for conflicts of rows whose record is gone.
+/// What the copy did, or would do. Except for conflicts of rows whose record is gone, `written + updated + unchanged
+/// + conflicts + rejects = source_records`.
 #[derive(Clone, Debug)]
 pub struct CopyReport {
-    /// Records that the collection holds.
+    /// Records of the collection.
     pub source_records: u64,
-    /// Records that the source counts beyond those, and did not give.
+    /// Records that the source counts but did not return.
     pub unread: u64,
-    /// Rows that are new.
+    /// New rows.
     pub written: u64,
-    /// Rows that were there as the migration had written them, and whose records have changed.
+    /// Unedited rows whose records have changed.
     pub updated: u64,
-    /// Rows that were there, equal.
+    /// Rows that already equal their records.
     pub unchanged: u64,
-    /// Rows whose records are gone from the source, and which were deleted.
+    /// Deleted rows, whose records are gone from the source.
     pub deleted: u64,
-    /// Rows whose records are gone from the source, and which were kept.
+    /// Kept rows, whose records are gone from the source.
     pub stale: u64,
-    /// Rows that were there, different, and were left alone.
+    /// Rows that differ from their records and were left unchanged.
     pub conflicts: Vec<Conflict>,
-    /// Records that stayed behind.
+    /// Rejected records.
     pub rejects: Vec<Reject>,
-    /// Parts that were filled in.
+    /// Defaults that were written.
     pub defaults: Defaults,
-    /// Vectors of zeros only, from which no cosine distance is defined.
+    /// Zero vectors, for which the cosine distance is undefined.
     pub zero_vectors: Examples,
-    /// Records whose vector was made from their text.
+    /// Records whose text was embedded.
     pub embedded: u64,
-    /// What is odd about the source.
+    /// Warnings about the source.
     pub warnings: Vec<Warning>,
-    /// Order-independent digest of the records that the source says should be there.
+    /// Order-independent digest of the source's records.
     pub digest_source: String,
 }
 
-/// A row that is not what the record in Chroma is.
+/// A row that differs from its record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// ChromaDB's id.
     pub source_id: String,
-    /// Columns that differ; empty if they were not looked at, of more than [`Difference::MOST_EXPLAINED`].
+    /// Columns that differ; empty beyond the first [`Difference::MOST_EXPLAINED`] rows.
     pub columns: Vec<String>,
     /// Whether the row was edited since it was migrated.
     pub is_edited: bool,
-    /// Why the row is not the collection's, if it is not: it was not compared then.
+    /// Why the row does not belong to the collection, if so; it is then not compared.
     pub foreign: Option<ConflictReason>,
 }
 
 impl Difference {
-    /// So many are explained column by column.
+    /// Maximum rows whose differing columns are determined.
     pub const MOST_EXPLAINED: usize = 1_000;
 }
 
-/// The comparison of both sides, each read completely.
+/// The comparison of both sides, each of which is read completely.
 #[derive(Clone, Debug, Default)]
 pub struct Verification {
     /// Records of the source.
     pub source_records: u64,
-    /// Records that the source counts beyond those, and did not give.
+    /// Records that the source counts but did not return.
     pub unread: u64,
-    /// Rows that the collection has brought.
+    /// Rows of the collection.
     pub rows: u64,
     /// Records that are equal on both sides.
     pub matched: u64,
@@ -164,11 +164,11 @@ pub struct Verification {
     pub different: Vec<Difference>,
     /// Rows whose records are gone from the source.
     pub stale: u64,
-    /// Records that no row can hold, and those that the table refused and which were set aside as they are.
+    /// Records that no row can hold, and quarantined records that the table rejected.
     pub rejects: Vec<Reject>,
-    /// Order-independent digest of all records of the source that a row can hold, whatever the table has.
+    /// Order-independent digest of all source records that a row can hold, independent of the table.
     pub digest_source: String,
-    /// The same of the rows that are there.
+    /// The same digest of the existing rows.
     pub digest_target: String,
     /// Searches on both sides.
     pub searches: Searches,
@@ -177,36 +177,35 @@ pub struct Verification {
 /// The same searches on both sides, each for ten results.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Searches {
-    /// How many were made and had something to find.
+    /// Number of searches that returned results.
     pub count: u64,
-    /// How many were left out, since no distance from their vector is finite, as from one of zeros.
+    /// Number of skipped searches, whose vectors have no finite distance, such as zero vectors.
     pub without_distance: u64,
-    /// Share of the exact answers of the source that the exact answers of PostgreSQL have too, up to ties; 1 when all,
-    /// `None` where nothing was searched for.
+    /// Share of the source's exact results that PostgreSQL's exact results contain, up to ties; `None` without
+    /// searches.
     pub parity: Option<f64>,
-    /// Share of PostgreSQL's exact answers that its index finds, up to ties; `None` where there is no index.
+    /// Share of PostgreSQL's exact results that its index scan returns, up to ties; `None` without an index.
     pub index_recall: Option<f64>,
 }
 
 /// How a migration ended, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
-    /// It could not be carried out, and others of the same run were.
+    /// It failed, and others of the same run did not.
     Failed,
-    /// The comparison found rows missing or different that the copy had written or found equal, or there are
-    /// [discrepancies](CollectionReport::discrepancies).
+    /// The comparison found missing or different rows, or there are [discrepancies](CollectionReport::discrepancies).
     Different,
-    /// Rows that were edited or born in PostgreSQL were in the way; they were kept.
+    /// Rows edited or created in PostgreSQL conflict; they were kept.
     Conflicts,
-    /// Records could not be held by PostgreSQL.
+    /// Records were rejected.
     Rejected,
-    /// Everything is there; it was not compared, as asked.
+    /// The copy is complete; the comparison was skipped.
     Copied,
-    /// It was not begun, since another collection of the run has records that PostgreSQL cannot hold.
+    /// It did not start, since another collection of the run has rejected records.
     Stopped,
-    /// It was only planned.
+    /// It was only planned, on request.
     Planned,
-    /// Everything is there and equal.
+    /// Both sides are equal.
     Verified,
     /// There are no records.
     NothingToMigrate,
@@ -232,22 +231,22 @@ impl Outcome {
 /// Why a migration stopped before anything was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
-    /// Only a plan was asked for.
+    /// A dry run was requested.
     DryRun,
-    /// This collection, or another of the same run, has records that PostgreSQL cannot hold.
+    /// This collection, or another of the same run, has rejected records.
     Rejects,
 }
 
 /// How long each phase took.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Phases {
-    /// Reading what the table holds and what the source holds, before anything is changed.
+    /// Reading both sides before the first change.
     pub scan: Duration,
     /// Copying.
     pub copy: Duration,
     /// Building the vector index.
     pub index: Duration,
-    /// Comparing, without the searches.
+    /// Comparing, except searches.
     pub verify: Duration,
     /// Searching on both sides.
     pub search: Duration,
@@ -256,32 +255,32 @@ pub struct Phases {
 /// One collection's migration.
 #[derive(Clone, Debug)]
 pub struct CollectionReport {
-    /// Where the records come from.
+    /// The origin of the records.
     pub origin: Origin,
-    /// The table that they went into, or would go into.
+    /// The target table.
     pub table: String,
-    /// Whether there is no such table, since the collection has no records and nothing else has made it.
+    /// Whether the table does not exist, because the collection has no records.
     pub is_table_absent: bool,
-    /// The run that brings them: that of the whole report, unless an older one of this collection was finished.
+    /// The run: that of the report, unless an older one of this collection was resumed.
     pub run_id: Uuid,
-    /// What the copy did; `None` of a mere comparison.
+    /// What the copy did; `None` for a comparison only.
     pub copied: Option<CopyReport>,
-    /// What became of the vector index, if it was looked at.
+    /// The plan of the vector index, if one was made.
     pub index: Option<upkeep::Plan>,
-    /// Why an index could not be built, if one could not. It says nothing of the rows, which are compared all the same.
+    /// Why an index could not be built, if so. The rows are compared regardless.
     pub index_failure: Option<String>,
-    /// The comparison afterwards, if there was one.
+    /// The comparison, if it was made.
     pub verification: Option<Verification>,
-    /// Why it stopped before anything was changed, if it did.
+    /// Why it stopped before the first change, if it did.
     pub stopped: Option<Stopped>,
-    /// How long it took.
+    /// Duration by phase.
     pub phases: Phases,
-    /// Why it could not be carried out, where the others of its run were.
+    /// Why it failed, where others of its run did not.
     pub failure: Option<Arc<Error>>,
 }
 
 impl CollectionReport {
-    /// Of a collection with which nothing was done yet.
+    /// An empty report.
     pub(crate) fn new(origin: Origin, table: &str, run_id: Uuid) -> Self {
         Self {
             origin,
@@ -298,7 +297,7 @@ impl CollectionReport {
         }
     }
 
-    /// How it ended.
+    /// The outcome.
     pub fn outcome(&self) -> Outcome {
         let differs = |verification: &Verification| {
             let has_conflicts = self.copied.as_ref().is_some_and(|copied| !copied.conflicts.is_empty());
@@ -341,25 +340,25 @@ impl CollectionReport {
     }
 }
 
-/// A run, or a comparison, of one collection or several.
+/// The report of a run or a comparison of one or more collections.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The run.
     pub run_id: Uuid,
-    /// Whether an unfinished run went on.
+    /// Whether an unfinished run was resumed.
     pub is_resumed: bool,
-    /// The collections, in the order in which they were given.
+    /// The collections, in the order of the request.
     pub collections: Vec<CollectionReport>,
     /// The server.
     pub server: ServerDescription,
-    /// What is odd about a source that was migrated whole.
+    /// Warnings about a source whose collections were all migrated.
     pub warnings: Vec<Warning>,
     /// Wall time.
     pub elapsed: Duration,
 }
 
 impl Report {
-    /// Whether every index was built that was to be.
+    /// Whether every planned index was built.
     pub fn has_all_indexes(&self) -> bool {
         self.collections.iter().all(|collection| collection.index_failure.is_none())
     }

@@ -1,4 +1,4 @@
-//! Decides from earlier jobs what a migration may do: begin, go on, or neither. Pure.
+//! Decides from earlier jobs whether a migration starts, resumes, or is refused. Pure functions.
 
 use store::postgres::{
     Table,
@@ -8,16 +8,16 @@ use uuid::Uuid;
 
 use crate::{Error, options::Transfer};
 
-/// What earlier jobs mean for a migration of one collection into one table.
+/// Earlier jobs relevant to a migration of one collection into one table.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Earlier {
-    /// The job to go on with.
+    /// The job to resume.
     pub(crate) unfinished: Option<Job>,
-    /// Who brought the rows that are there.
+    /// The runs of existing rows.
     pub(crate) origins: Origins,
 }
 
-/// The runs that brought the rows of a table.
+/// The runs of the rows of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Origins {
     /// Runs of the same collection.
@@ -26,23 +26,23 @@ pub(crate) struct Origins {
     pub(crate) other_runs: Vec<Uuid>,
 }
 
-/// Looks through `jobs` for what concerns `origin` and `table`.
+/// Finds the `jobs` relevant to `origin` and `table`.
 ///
 /// # Errors
-/// When one is unfinished that is another's, or was done with other columns.
+/// When another migration is unfinished, or an earlier one used other columns.
 pub(crate) fn look_back(jobs: &[Job], origin: &Origin, table: &Table) -> Result<Earlier, Error> {
     let definition = table.definition();
     let is_own = |job: &Job| job.origin.collection_id == origin.collection_id;
     let standing = || jobs.iter().filter(|job| job.status != JobStatus::Undone);
     let here = || standing().filter(|job| job.table_name == table.name);
 
-    // Rows of collections that share a table cannot be each other's.
+    // Ids of collections in a shared table cannot collide.
     let is_in_the_way = |job: &Job| is_own(job) || (job.table_name == table.name && table.shared.is_none());
     let concerned = standing().filter(|job| job.status.is_unfinished() && is_in_the_way(job));
     let mut unfinished = None;
     let is_unknown = |job: &&Job| job.status == JobStatus::Unknown && is_in_the_way(job);
     if let Some(job) = standing().find(is_unknown) {
-        // A run of unknown status has at least this problem; the error names the run in any case.
+        // A job of unknown status always has a problem; the error names the run.
         let problem = job.problems.first().cloned().unwrap_or_default();
         return Err(Error::Damaged { run: job.run_id, problem });
     }
@@ -63,17 +63,17 @@ pub(crate) fn look_back(jobs: &[Job], origin: &Origin, table: &Table) -> Result<
 }
 
 impl Earlier {
-    /// What `jobs` mean for `transfer`.
+    /// The `jobs` relevant to `transfer`.
     ///
     /// # Errors
-    /// As [`look_back`]'s.
+    /// Those of [`look_back`].
     pub(crate) fn of(jobs: &[Job], transfer: &Transfer) -> Result<Self, Error> {
         look_back(jobs, &transfer.source.origin(), &transfer.table)
     }
 }
 
 impl Origins {
-    /// Of the rows of `table`, as seen from `origin`.
+    /// The runs of the rows of `table`, split into those of `origin` and others.
     pub(crate) fn of(jobs: &[Job], origin: &Origin, table: &Table) -> Self {
         let here = jobs.iter().filter(|job| job.status != JobStatus::Undone && job.table_name == table.name);
         let (own, others): (Vec<&Job>, Vec<&Job>) =
@@ -121,16 +121,16 @@ mod tests {
     }
 
     #[test]
-    fn same_command_resumes_and_finished_runs_are_known() {
+    fn same_command_resumes_and_completed_runs_are_origins() {
         let jobs = [job(1, JobStatus::Complete), job(2, JobStatus::Undone), job(3, JobStatus::Copying)];
-        let earlier = look(&jobs).expect("nothing is in the way");
+        let earlier = look(&jobs).expect("nothing conflicts");
         assert_eq!(earlier.unfinished.map(|job| job.run_id), Some(Uuid::from_u128(3)));
         assert_eq!(earlier.origins.own_runs, [1, 3].map(Uuid::from_u128));
-        assert!(look(&[]).expect("nothing is in the way").unfinished.is_none());
+        assert!(look(&[]).expect("nothing conflicts").unfinished.is_none());
     }
 
     #[test]
-    fn unfinished_run_of_another_source_target_or_mapping_refuses() {
+    fn unfinished_run_of_another_source_target_or_mapping_is_an_error() {
         let refused = |change: &dyn Fn(&mut Job)| {
             let mut job = job(1, JobStatus::Copied);
             change(&mut job);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn run_of_unknown_state_refuses_its_collection_and_table_alone() {
+    fn run_of_unknown_status_blocks_only_its_collection_and_table() {
         let mut odd = job(1, JobStatus::Unknown);
         odd.problems = vec!["`status` is `zzz`".to_owned()];
         let error = look(&[odd.clone()]).expect_err("it is not known what it does");
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn other_collection_of_other_table_is_no_matter() {
+    fn other_collection_of_another_table_is_irrelevant() {
         let mut other = job(1, JobStatus::Copying);
         other.table_name = "other".into();
         other.origin.collection_id = Uuid::nil();
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn collection_that_came_with_other_columns_refuses() {
+    fn collection_migrated_with_other_columns_is_an_error() {
         let mut other = job(1, JobStatus::Complete);
         other.definition["columns"] = serde_json::json!([]);
         assert!(matches!(look(&[other]), Err(Error::OtherMapping(_))));

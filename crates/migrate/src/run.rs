@@ -1,4 +1,4 @@
-//! A run: one collection or several, each into its table, one step after the other.
+//! A run: one or more collections, each into its table, processed sequentially.
 
 use std::time::Instant;
 
@@ -17,17 +17,17 @@ use crate::{
     verify::VerifyTask,
 };
 
-/// The connection that holds the lock of a table while others work.
+/// Connections that hold the lock of a table during the copy.
 pub(crate) const HOLDING: u32 = 1;
 
-/// Brings `transfers` into `database`, or goes on where a run was ended.
+/// Migrates `transfers` into `database`, or resumes an interrupted run.
 ///
-/// Run again, it changes nothing but what has changed in the source. Rows that were born or edited in PostgreSQL are
-/// left alone and reported.
+/// A second run applies only changes of the source. Rows created or edited in PostgreSQL are left unchanged and
+/// reported.
 ///
 /// # Errors
-/// When a source cannot be read, the database refuses, or another migration is in the way. Each batch is then
-/// completely there or not at all, and the same call goes on.
+/// When a source cannot be read, the database fails, or another migration conflicts. Each batch is then committed
+/// completely or not at all, and the same call resumes.
 pub async fn migrate(
     database: &Database,
     transfers: Vec<Transfer>,
@@ -43,7 +43,7 @@ pub async fn migrate(
         tokio::try_join!(database.describe(), database.open_connections(working + HOLDING))?;
     let new_run = Uuid::new_v4();
     let (mut prepared, mut empty) = (Vec::new(), Vec::new());
-    // What is prepared stays in memory until it is carried out: all collections share the room for it.
+    // Planned batches stay in memory until they are written: all collections share the memory limit.
     let mut options = options.clone();
     for (position, transfer) in transfers.into_iter().enumerate() {
         let (transfer, records) = transfer.counted().await?;
@@ -90,8 +90,8 @@ pub async fn migrate(
     Ok(Report { run_id, is_resumed, collections, server, warnings, elapsed: started.elapsed() })
 }
 
-/// Notes which collections without records have no table: theirs is made with their first record, whose vector says how
-/// wide it is.
+/// Marks collections without records that have no table: it is created with the first record, whose vector determines
+/// the dimension.
 pub(crate) async fn note_absent(
     database: &Database,
     collections: &mut [CollectionReport],
@@ -120,7 +120,7 @@ pub(crate) fn nothing_to_migrate(transfer: &Transfer, run_id: Uuid) -> Collectio
     }
 }
 
-/// Compares `transfers` with what is in `database`, and changes nothing.
+/// Compares `transfers` with `database`, and changes nothing.
 ///
 /// # Errors
 /// When a source cannot be read, or the database fails.
@@ -153,7 +153,7 @@ pub async fn verify(
     Ok(Report { run_id, is_resumed: false, collections, server, warnings, elapsed: started.elapsed() })
 }
 
-/// Whether a collection of so many records has nothing to compare: it has no records, and none were ever brought.
+/// Whether a collection has nothing to compare: it has no records, and none were ever migrated.
 pub(crate) async fn is_nothing(
     database: &Database,
     transfer: &Transfer,
@@ -171,7 +171,7 @@ pub(crate) struct CompareTask {
     pub(crate) transfer: Transfer,
     pub(crate) origins: Origins,
     pub(crate) options: VerifyOptions,
-    /// Searches to make at the most.
+    /// Maximum number of searches.
     pub(crate) most_searches: usize,
 }
 

@@ -1,5 +1,5 @@
-//! Batches that the first read of the source makes already, as far as memory allows: with them the copy need not read
-//! the source again.
+//! Keeps the batches of the first read of the source, within a memory limit, so that the copy need not read the
+//! source again.
 
 use std::ops::ControlFlow;
 
@@ -10,34 +10,34 @@ use crate::{batcher::Batcher, classify::Classified, digest::CollectionDigest, op
 /// All batches of a collection.
 pub(crate) struct Spool {
     pub(crate) batches: Vec<Batch>,
-    /// Of all records that a row can hold, whatever becomes of them.
+    /// Digest of all records that a row can hold, whatever their action.
     pub(crate) digest: CollectionDigest,
     pub(crate) size_bytes: usize,
 }
 
-/// A spool that is being filled, until it turns out that it cannot hold all.
+/// A spool that is being filled, until it exceeds the memory limit.
 pub(crate) struct Spooler {
     batcher: Batcher,
     batches: Vec<Batch>,
     size_bytes: usize,
     room_bytes: usize,
-    /// Records that have come, and how many are expected.
+    /// Records so far; `total` is the expected number.
     records: u64,
     total: u64,
 }
 
 impl Spooler {
-    /// For `total` records, which may take `room_bytes`.
+    /// For `total` records, within `room_bytes`.
     pub(crate) fn new(options: BatchOptions, total: u64, room_bytes: usize) -> Self {
         let batcher = Batcher::new(options);
         Self { batcher, batches: Vec::new(), size_bytes: 0, room_bytes, records: 0, total }
     }
 
-    /// Takes the next record; breaks if there is no room for all.
+    /// Adds the next record; breaks if the records will not fit.
     pub(crate) fn add(&mut self, classified: Classified) -> ControlFlow<()> {
         self.records += 1;
         if classified.lacks_embedding() {
-            // Making one takes long and may fail, so that is left to the copy.
+            // Embedding is slow and may fail, so it is left to the copy.
             return ControlFlow::Break(());
         }
         let Some(batch) = self.batcher.add(classified) else { return ControlFlow::Continue(()) };
@@ -45,7 +45,7 @@ impl Spooler {
         if self.has_room() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }
 
-    /// All batches, if there was room.
+    /// All batches, if they fit.
     pub(crate) fn finish(mut self) -> Option<Spool> {
         if let Some(batch) = self.batcher.rest() {
             self.push(batch);
@@ -63,7 +63,8 @@ impl Spooler {
         self.batches.push(batch);
     }
 
-    /// Whether all will fit, to judge by those that have come: encoding rows and dropping them would be time lost.
+    /// Whether all records are expected to fit, extrapolated from those so far: encoding rows only to drop them would
+    /// waste time.
     fn has_room(&self) -> bool {
         let expected = self.size_bytes as u128 * u128::from(self.total.max(self.records));
         expected <= self.room_bytes as u128 * u128::from(self.records)
@@ -101,7 +102,7 @@ mod tests {
         Spooler::new(options, total, room_bytes)
     }
 
-    /// How many of `records` it takes, and what comes of them.
+    /// How many of `records` it accepts, and the result.
     fn fill(mut spooler: Spooler, records: u64) -> (u64, Option<Spool>) {
         match (0..records).find(|number| spooler.add(row(*number)).is_break()) {
             Some(last) => (last + 1, None),
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn spool_holds_every_row_or_there_is_none() {
+    fn spool_holds_every_row_or_is_none() {
         let (_, spool) = fill(spooler(25, usize::MAX), 25);
         let spool = spool.expect("there is room");
         assert_eq!(spool.batches.iter().map(Batch::len).collect::<Vec<_>>(), [10, 10, 5]);
@@ -120,16 +121,16 @@ mod tests {
     }
 
     #[test]
-    fn spool_that_will_not_hold_all_is_given_up_after_the_first_batch() {
+    fn spool_that_will_not_fit_is_dropped_after_the_first_batch() {
         let room_bytes = fill(spooler(25, usize::MAX), 25).1.expect("there is room").size_bytes;
         assert_eq!(fill(spooler(1_000, room_bytes), 1_000).0, BATCH_ROWS);
-        // A source may have more records than it said.
+        // A source may have more records than it counted.
         let (taken, spool) = fill(spooler(20, room_bytes), 1_000);
         assert_eq!((taken, spool.is_none()), (30, true));
     }
 
     #[test]
-    fn row_whose_embedding_is_still_to_be_made_ends_the_spool() {
+    fn row_without_an_embedding_ends_the_spool() {
         let mut spooler = spooler(2, usize::MAX);
         assert!(spooler.add(row(0)).is_continue());
         let Classified::Row(without, ..) = row(1) else { unreachable!() };

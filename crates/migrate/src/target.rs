@@ -1,4 +1,4 @@
-//! What a table holds before a migration, kept in 33 bytes for each row, and what follows from it for a record.
+//! The rows of a table before a migration, in 33 bytes each, and the action that follows for each record.
 
 use store::{
     RowDigest,
@@ -8,49 +8,49 @@ use uuid::Uuid;
 
 use crate::{Error, options::EditedRows, report::ConflictReason, resume::Origins};
 
-/// The rows of a table, to be looked up by id.
+/// The rows of a table, indexed by id.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TargetRows {
     /// Sorted by id.
     brought: Vec<BroughtRow>,
-    /// Ids of rows that this collection did not bring, sorted.
+    /// Ids of rows created in PostgreSQL, sorted.
     born_here: Vec<[u8; 16]>,
-    /// Ids of rows that other collections brought, sorted.
+    /// Ids of rows of other collections, sorted.
     of_others: Vec<[u8; 16]>,
-    /// Whether there may be rows of other collections, which were not looked at.
+    /// Whether there may be rows of other collections, which were not read.
     is_shared: bool,
 }
 
-/// A row that this collection brought.
+/// A row of this collection.
 #[derive(Clone, Copy, Debug)]
 struct BroughtRow {
     id: [u8; 16],
     digest: RowDigest,
-    /// Whether it was edited since.
+    /// Whether it was edited since it was written.
     is_edited: bool,
-    /// Whether a record of the source was found for it.
+    /// Whether the source has a record for it.
     is_seen: bool,
 }
 
-/// What becomes of a record.
+/// The action for a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// There is no row: one is written.
+    /// There is no row: insert one.
     Insert,
-    /// The row is what it should be.
+    /// The row equals the record.
     Keep,
-    /// The row, which has this digest, is what a migration wrote, and the record has changed.
+    /// The row is as a migration wrote it, with this digest, and the record has changed.
     Update(RowDigest),
-    /// The row was edited since it was written; it stays.
+    /// The row was edited since it was written, and is kept.
     Edited,
-    /// The row was born in PostgreSQL; it stays.
+    /// The row was created in PostgreSQL, and is kept.
     BornHere,
-    /// Another collection brought a row of that id.
+    /// The row with this id belongs to another collection.
     OfAnother,
 }
 
 impl TargetRows {
-    /// Reads them.
+    /// Reads the rows of `table`.
     pub(crate) async fn read(
         database: &Database,
         table: &Table,
@@ -75,7 +75,7 @@ impl TargetRows {
             database.scan_brought(table, &origins.own_runs, add).await.map_err(failed)?;
         }
         if table.shared.is_some() {
-            // No row of another collection can have an id of this one's, and there may be very many.
+            // Ids of other collections cannot collide in a shared table, and there may be very many.
             rows.brought.sort_unstable_by_key(|row| row.id);
             rows.is_shared = true;
             return Ok(rows);
@@ -92,17 +92,17 @@ impl TargetRows {
         Ok(rows)
     }
 
-    /// How many rows this collection has brought.
+    /// Number of rows of this collection.
     pub(crate) fn brought(&self) -> u64 {
         self.brought.len() as u64
     }
 
-    /// Whether there are no rows but those.
+    /// Whether the table has only these rows.
     pub(crate) fn is_alone(&self) -> bool {
         self.born_here.is_empty() && self.of_others.is_empty() && !self.is_shared
     }
 
-    /// What becomes of the record that is to be row `id` with `digest`, which is asked for only where it matters.
+    /// The action for the record of row `id` with `digest`, which is computed only if needed.
     pub(crate) fn action(
         &mut self,
         id: Uuid,
@@ -128,14 +128,14 @@ impl TargetRows {
         }
     }
 
-    /// Notes that the source has a record for row `id`, whatever becomes of it.
+    /// Records that the source has a record for row `id`.
     pub(crate) fn see(&mut self, id: Uuid) {
         if let Ok(position) = self.brought.binary_search_by_key(&id.into_bytes(), |row| row.id) {
             self.brought[position].is_seen = true;
         }
     }
 
-    /// Whether this collection brought row `id`, and it has `digest`; `None` if there is no such row.
+    /// Compares `digest` with row `id` of this collection; `None` if there is no such row.
     pub(crate) fn compare(&mut self, id: Uuid, digest: RowDigest) -> Option<Comparison> {
         let position = self.brought.binary_search_by_key(&id.into_bytes(), |row| row.id).ok()?;
         let row = &mut self.brought[position];
@@ -151,7 +151,7 @@ impl TargetRows {
         })
     }
 
-    /// Who brought the row `id`, which this collection did not bring.
+    /// Why row `id` does not belong to this collection.
     pub(crate) fn foreign(&self, id: Uuid) -> ConflictReason {
         if self.of_others.binary_search(&id.into_bytes()).is_ok() {
             ConflictReason::OfAnother
@@ -160,7 +160,7 @@ impl TargetRows {
         }
     }
 
-    /// Ids of the rows for which no record was found, with the digest of each and whether it was edited.
+    /// Ids of rows without a record, with the digest of each and whether it was edited.
     pub(crate) fn unseen(&self) -> impl Iterator<Item = (Uuid, RowDigest, bool)> {
         let unseen = self.brought.iter().filter(|row| !row.is_seen);
         unseen.map(|row| (Uuid::from_bytes(row.id), row.digest, row.is_edited))
@@ -171,11 +171,11 @@ impl TargetRows {
         self.brought.iter().map(|row| row.digest)
     }
 
-    /// Ids of rows that chance would choose, always the same ones.
+    /// A deterministic pseudo-random sample of row ids.
     pub(crate) fn sample(&self, count: usize) -> Vec<Uuid> {
         let mut chosen: Vec<&BroughtRow> = Vec::new();
         for row in &self.brought {
-            // Digests are as good as random numbers.
+            // Digests serve as random numbers.
             if chosen.len() < count || chosen.last().is_some_and(|last| row.digest < last.digest) {
                 let position = chosen.partition_point(|other| other.digest < row.digest);
                 chosen.insert(position, row);
@@ -185,22 +185,22 @@ impl TargetRows {
         chosen.into_iter().map(|row| Uuid::from_bytes(row.id)).collect()
     }
 
-    /// Begins another look at the source.
+    /// Resets the state for another read of the source.
     pub(crate) fn forget_seen(&mut self) {
         self.brought.iter_mut().for_each(|row| row.is_seen = false);
     }
 }
 
-/// A row beside the record that it should be.
+/// A comparison of a row with its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Comparison {
-    /// The same in every part.
+    /// All parts are equal.
     Equal,
-    /// Not the same, and not what a migration wrote last either.
+    /// The row differs from the record and from what the last migration wrote.
     Edited,
-    /// Not the same.
+    /// The row differs from the record.
     Different,
-    /// Another record of the same id was compared with it already.
+    /// A record of the same id was already compared with the row.
     Seen,
 }
 
@@ -237,7 +237,7 @@ mod tests {
         let update = |digest: u8| Action::Update(RowDigest([digest; 16]));
         check(1, 99, update(11), update(11));
         check(2, 99, Action::Edited, update(12));
-        // Edited into the very thing that the source has now.
+        // Edited to equal the current record.
         check(2, 12, Action::Keep, Action::Keep);
         check(4, 99, Action::BornHere, Action::BornHere);
         check(5, 99, Action::OfAnother, Action::OfAnother);
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_no_record_asked_for_are_the_unseen_ones() {
+    fn rows_without_a_record_are_unseen() {
         let mut rows = rows();
         rows.action(Uuid::from_u128(1), || RowDigest([0; 16]), EditedRows::Keep);
         rows.see(Uuid::from_u128(2));
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn sample_is_that_of_the_smallest_digests() {
+    fn sample_has_the_smallest_digests() {
         assert_eq!(rows().sample(2), [1, 2].map(Uuid::from_u128));
         assert_eq!(rows().sample(9).len(), 3);
     }

@@ -1,4 +1,4 @@
-//! Takes a run back: removes what it brought, and gives rows that it changed or deleted back as they were.
+//! Undoes a run: removes the rows that it inserted, and restores rows that it changed or deleted.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{Error, options::EditedRows};
 
-/// A run that was taken back.
+/// The report of an undone run.
 #[derive(Clone, Debug)]
 pub struct UndoReport {
     /// The run.
@@ -21,32 +21,33 @@ pub struct UndoReport {
 }
 
 impl UndoReport {
-    /// Whether nothing of the run is left.
+    /// Whether the run was undone completely.
     pub fn is_complete(&self) -> bool {
         self.tables.iter().all(|table| table.kept.is_empty() && table.undone.unchanged.is_empty())
     }
 }
 
-/// What became of one table.
+/// The outcome for one table.
 #[derive(Clone, Debug)]
 pub struct UndoneTable {
     /// Its name.
     pub table: String,
-    /// The collection that had come into it.
+    /// The migrated collection.
     pub collection: String,
     /// What was changed.
     pub undone: Undone,
-    /// Rows that were edited since and were kept.
+    /// Rows that were edited since the run and were kept.
     pub kept: Vec<Uuid>,
 }
 
 /// Undoes `run`.
 ///
 /// # Errors
-/// When there is no such run, when later runs built upon it, when a migration is under way, or when the database
-/// fails. Each table is then as it was or completely taken back, and the same call goes on.
+/// When the run does not exist, later runs depend on it, a migration is in progress, or the database fails. Each
+/// table is then either unchanged or undone completely, and the same call resumes.
 pub async fn undo(database: &Database, run: Uuid, edited_rows: EditedRows) -> Result<UndoReport, Error> {
-    // A run that a policy hides would be unknown, and rows that one hides would stay, or go with their table.
+    // Row-level security could hide runs, which would be unknown, and rows, which would stay or be dropped with their
+    // table.
     database.check_bookkeeping_access().await?;
     let jobs = database.jobs().await?;
     let members = database.jobs_of_group(run).await?;
@@ -65,7 +66,7 @@ pub async fn undo(database: &Database, run: Uuid, edited_rows: EditedRows) -> Re
         database.check_access(&table_of(job, run)?, Access::Read).await?;
         refuse_later(database, run, job, &own).await?;
     }
-    // The table that several of them share was made by the first.
+    // The first job created the table that several jobs share.
     of_run.reverse();
     let mut tables = Vec::new();
     for job in of_run {
@@ -76,7 +77,7 @@ pub async fn undo(database: &Database, run: Uuid, edited_rows: EditedRows) -> Re
     Ok(UndoReport { run_id: run, tables })
 }
 
-/// Refuses a job whose row cannot be read completely: what it did is not known.
+/// Rejects a job whose row cannot be read completely, since its changes are unknown.
 fn check_intact(job: &Job) -> Result<(), Error> {
     match job.problems.first() {
         Some(problem) => Err(Error::Damaged { run: job.run_id, problem: problem.clone() }),
@@ -84,7 +85,7 @@ fn check_intact(job: &Job) -> Result<(), Error> {
     }
 }
 
-/// Refuses to take back what later runs, beside those of `own`, built upon.
+/// Refuses to undo a run that later runs, except those of `own`, depend on.
 async fn refuse_later(database: &Database, run: Uuid, job: &Job, own: &HashSet<Uuid>) -> Result<(), Error> {
     let mut later = database.later_changes(job).await?;
     later.retain(|later| !own.contains(later));
@@ -96,7 +97,7 @@ fn table_of(job: &Job, run: Uuid) -> Result<Table, Error> {
     Table::from_definition(job.table_name.clone(), &job.definition).ok_or(Error::NewerVersion { run })
 }
 
-/// Takes one job back; its table is held.
+/// Undoes one job; the caller holds the table's lock.
 async fn undo_job(
     database: &Database,
     job: &Job,
@@ -115,7 +116,7 @@ async fn undo_job(
     Ok(UndoneTable { table: table.name, collection: job.origin.collection.clone(), undone, kept })
 }
 
-/// What can be undone: groups, and runs that are of none.
+/// The runs that can be undone: groups, and runs without a group.
 async fn known_runs(database: &Database, jobs: &[Job]) -> Result<Vec<Uuid>, Error> {
     let group_of: HashMap<Uuid, Uuid> =
         database.group_jobs().await?.into_iter().map(|(group, job)| (job, group)).collect();
@@ -126,7 +127,7 @@ async fn known_runs(database: &Database, jobs: &[Job]) -> Result<Vec<Uuid>, Erro
     Ok(known)
 }
 
-/// Rows that the run brought or changed, and that were edited since.
+/// Rows that the run wrote and that were edited since.
 async fn edited(database: &Database, table: &Table, job: &Job, jobs: &[Job]) -> Result<Vec<Uuid>, Error> {
     let failed = |error| Error::store("read", &table.name)(error);
     let updated: HashSet<Uuid> = database.updated_rows(job).await.map_err(failed)?.into_iter().collect();

@@ -1,5 +1,5 @@
-//! The proof: both sides are read from beginning to end, and every record of the source is looked for in the table
-//! and compared in every part, the vector bit by bit.
+//! The comparison: both sides are read completely, and every part of every source record is compared with its row,
+//! the vector bit by bit.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -33,22 +33,22 @@ pub(crate) struct VerifyTask<'a> {
     pub(crate) state: TableState,
     pub(crate) origins: &'a Origins,
     pub(crate) missing_vectors: MissingVectors,
-    /// Searches to make at the most.
+    /// Maximum number of searches.
     pub(crate) most_searches: usize,
 }
 
-/// The comparison, and what it takes to compare searches too.
+/// The comparison, and the input for comparing searches.
 pub(crate) struct Verified {
     pub(crate) verification: Verification,
     pub(crate) nearest: NearestInSource,
-    /// Rows that are not what the source has.
+    /// Rows that differ from the source.
     pub(crate) different: HashSet<Uuid>,
     /// Whether the table has rows of this collection only.
     pub(crate) is_alone: bool,
     pub(crate) warnings: Vec<Warning>,
 }
 
-/// Compares what `source` holds with the rows that its collection has brought.
+/// Compares `source` with the rows of its collection.
 pub(crate) async fn verify(
     database: &Database,
     source: SourceCollection,
@@ -79,7 +79,7 @@ pub(crate) async fn verify(
     };
     let read = source.read(comparer).await?.complete()?;
     let Comparer { mut rows, mut verification, digest, nearest, mut different, counter, .. } = read.visitor;
-    // Not before: a row that was seen is one that another record of the same id was compared with.
+    // Only now, since a seen row is one that a record of the same id was compared with.
     verification.rejects.iter().for_each(|reject| rows.see(task.table.row_id(&reject.source_id)));
     let mut digest_target = CollectionDigest::default();
     rows.digests().for_each(|digest| digest_target.add(digest));
@@ -113,9 +113,9 @@ struct Comparer {
     nearest: NearestInSource,
     digest: CollectionDigest,
     verification: Verification,
-    /// What earlier runs have set aside.
+    /// Records that earlier runs quarantined.
     quarantine: Quarantine,
-    /// Rows that the source has a record for and the table has not.
+    /// Ids of source records without a row.
     rowless: HashSet<Uuid>,
     different: HashMap<Uuid, Differing>,
     scratch: Vec<u8>,
@@ -124,7 +124,7 @@ struct Comparer {
 /// A record whose row differs.
 struct Differing {
     difference: Difference,
-    /// The parts that it should have; of the first so many.
+    /// The expected parts, for the first [`Difference::MOST_EXPLAINED`].
     expected: Option<store::postgres::scan::RowParts>,
 }
 
@@ -146,7 +146,7 @@ impl Visitor for Comparer {
 }
 
 impl Comparer {
-    /// Compares `row`, made of `record`, which is given only if it may have been set aside.
+    /// Compares `row`, made from `record`, which is given only if it may be quarantined.
     fn compare(&mut self, row: StoredRecord, record: Option<&Record>) {
         let digest = store::postgres::write::row_digest(&mut self.scratch, &row);
         let source_id = || row.source_id.clone().expect("a record has an id");
@@ -160,7 +160,7 @@ impl Comparer {
             self.verification.rejects.push(Reject { source_id: source_id(), reason });
             return;
         }
-        // Whatever the table holds: the source's digest and its nearest records are the source's alone.
+        // The source's digest and nearest records do not depend on the table.
         self.digest.add(digest);
         self.nearest.add(row.id, row.embedding.as_slice());
         let is_unequal = !matches!(found, Some(Comparison::Equal));
@@ -187,7 +187,7 @@ impl Comparer {
     }
 }
 
-/// Those of the records `missing` of which there is a row all the same, which the collection did not bring, by the row's id.
+/// Rows with the ids of `missing` records that do not belong to the collection.
 async fn foreign_rows(
     database: &Database,
     table: &Table,
@@ -206,7 +206,7 @@ async fn foreign_rows(
     Ok(foreign)
 }
 
-/// Looks at the rows that differ once more, and names the columns.
+/// Reads the differing rows again to determine the differing columns.
 async fn explain(
     database: &Database,
     task: &VerifyTask<'_>,
@@ -228,7 +228,7 @@ async fn explain(
     database.scan_brought(table, &task.origins.own_runs, explain).await.map_err(failed)
 }
 
-/// The embeddings of some rows, to search with.
+/// The embeddings of sample rows.
 async fn embeddings_of(
     database: &Database,
     task: &VerifyTask<'_>,

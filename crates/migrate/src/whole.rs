@@ -1,9 +1,9 @@
-//! A whole source in one run: its collections, lot by lot.
+//! Migrates all collections of a source in one run, lot by lot.
 //!
-//! What one collection costs beside its records counts here, as there may be thousands of a few records each: one
-//! connection holds the tables of a lot, one transaction makes them and notes their jobs, and the small ones are
-//! copied side by side and compared by one search each. Every collection is a job with a run of its own; the group
-//! that has them all is what is resumed and undone.
+//! The fixed cost per collection matters, as there may be thousands of a few records each: one connection locks the
+//! tables of a lot, one transaction creates them and records their jobs, and small collections are copied in parallel
+//! and compared by one search each. Every collection is a job with its own run; resume and undo apply to the group of
+//! all jobs.
 
 use std::{collections::HashSet, sync::Arc, time::Instant};
 
@@ -34,33 +34,33 @@ use crate::{
     run::{CompareTask, HOLDING, compare, is_nothing, note_absent, nothing_to_migrate},
 };
 
-/// Collections whose tables are held and made together. Each takes a handful of PostgreSQL's locks, of which a server
-/// has 6,400 unless told otherwise.
+/// Collections whose tables are locked and created together. Each takes several of PostgreSQL's locks, of which a
+/// server has 6,400 by default.
 const LOT: usize = 64;
-/// Up to so many records a collection is small: one or two batches, far below what needs a vector index.
+/// Maximum records of a small collection: one or two batches, far below the size that needs a vector index.
 const SMALL_RECORDS: u64 = 2_000;
-/// Small collections that are copied side by side at the most.
-const MOST_SIDE_BY_SIDE: usize = 4;
+/// Maximum number of small collections that are copied in parallel.
+const MAX_PARALLEL: usize = 4;
 
-/// A source, and what of it goes where.
+/// A source, its selected collections and their targets.
 pub struct WholeSource {
     /// The source.
     pub source: Source,
-    /// Those of its collections that are meant.
+    /// The selected collections.
     pub collections: Vec<Collection>,
-    /// Where they go.
+    /// The target tables.
     pub placement: Placement,
     /// Names that no collection's table may have.
     pub is_reserved: IsReserved,
 }
 
-/// Brings every collection of `whole` into `database`, or resumes where a run was ended.
+/// Migrates every collection of `whole` into `database`, or resumes an interrupted run.
 ///
-/// A collection that cannot be carried out is reported with its error, and the others are brought nonetheless; one with
-/// records that PostgreSQL cannot hold is left out whole, unless these are to be set aside.
+/// A failing collection is reported with its error, and the others are migrated regardless; a collection with
+/// rejected records is skipped, unless these are to be quarantined.
 ///
 /// # Errors
-/// When the source or the database fails as a whole, or another migration has a table. The same call resumes then.
+/// When the source or the database fails, or another migration has locked a table. The same call then resumes.
 pub async fn migrate_collections(
     database: &Database,
     whole: WholeSource,
@@ -68,10 +68,10 @@ pub async fn migrate_collections(
     observer: &Observer,
 ) -> Result<Report, Error> {
     let started = Instant::now();
-    let (working, side_by_side) = match options.mode {
+    let (working, parallelism) = match options.mode {
         Mode::DryRun => (1, 1),
         Mode::Run => {
-            (options.copying_connections(), (options.copying_connections() as usize).min(MOST_SIDE_BY_SIDE))
+            (options.copying_connections(), (options.copying_connections() as usize).min(MAX_PARALLEL))
         }
     };
     let (server, ()) = tokio::try_join!(database.describe(), database.open_connections(working + HOLDING))?;
@@ -83,7 +83,7 @@ pub async fn migrate_collections(
     let total = transfers.len() as u64;
     let is_resumed = earlier.is_some();
     let mut run =
-        Run { database, options, observer: steps_of(observer), group, is_resumed, server, side_by_side };
+        Run { database, options, observer: steps_of(observer), group, is_resumed, server, parallelism };
     let mut shared: Vec<Table> = Vec::new();
     let mut collections: Vec<CollectionReport> = Vec::new();
     observer(Event::Phase { collection: &run.group.source, phase: Phase::Collections, total });
@@ -105,7 +105,7 @@ pub async fn migrate_collections(
         for table in shared {
             run.index(&table, &mut collections).await?;
         }
-        // What has failed is tried again by the same command, as part of the same group.
+        // The same command retries failed collections, as part of the same group.
         if collections.iter().all(|collection| collection.failure.is_none()) {
             database.end_group(run.group.id, &manifest(&collections, started)).await?;
         }
@@ -118,7 +118,7 @@ pub async fn migrate_collections(
 /// Compares every collection of `whole` with its table, and changes nothing.
 ///
 /// # Errors
-/// When the source or the database fails as a whole.
+/// When the source or the database fails.
 pub async fn verify_collections(
     database: &Database,
     whole: WholeSource,
@@ -132,7 +132,7 @@ pub async fn verify_collections(
     let transfers = place(database, whole).await?;
     let total = transfers.len() as u64;
     let silent = steps_of(observer);
-    let side_by_side = (MigrateOptions::default().copying_connections() as usize).min(MOST_SIDE_BY_SIDE);
+    let parallelism = (MigrateOptions::default().copying_connections() as usize).min(MAX_PARALLEL);
     let mut collections: Vec<CollectionReport> = Vec::new();
     observer(Event::Phase { collection: &source, phase: Phase::Collections, total });
     let mut transfers = transfers.into_iter();
@@ -151,7 +151,7 @@ pub async fn verify_collections(
             let compared = Box::pin(compare_one(database, task, silent)).await;
             unless_all_failed(compared, origin, table)
         });
-        let compared: Vec<CollectionReport> = compared.buffered(side_by_side).try_collect().await?;
+        let compared: Vec<CollectionReport> = compared.buffered(parallelism).try_collect().await?;
         collections.extend(compared);
         observer(Event::Progress { done: collections.len() as u64, total });
     }
@@ -174,7 +174,7 @@ async fn compare_one(
     compare(database, CompareTask { transfer, most_searches: effort.most_searches(), ..task }, observer).await
 }
 
-/// Each collection with its table.
+/// Assigns each collection its table.
 async fn place(database: &Database, whole: WholeSource) -> Result<Vec<Transfer>, Error> {
     let WholeSource { source, collections, placement, is_reserved } = whole;
     let taken = database.taken_names(&placement.wanted_names(&collections)).await?;
@@ -183,7 +183,7 @@ async fn place(database: &Database, whole: WholeSource) -> Result<Vec<Transfer>,
     Ok(collections.zip(tables).map(|(source, table)| Transfer { source, table }).collect())
 }
 
-/// The names of the tables of a lot, each once and in order, and the ids of its collections.
+/// The sorted distinct table names of a lot, and the ids of its collections.
 fn names_and_ids(lot: &[Transfer]) -> (Vec<String>, Vec<Uuid>) {
     let mut tables: Vec<String> = lot.iter().map(|transfer| transfer.table.name.clone()).collect();
     tables.sort_unstable();
@@ -191,7 +191,7 @@ fn names_and_ids(lot: &[Transfer]) -> (Vec<String>, Vec<Uuid>) {
     (tables, lot.iter().map(|transfer| transfer.source.collection().id).collect())
 }
 
-/// Passes steps on, and nothing of what single collections are at: there may be thousands.
+/// Forwards steps, but no progress of single collections, of which there may be thousands.
 fn steps_of(observer: &Observer) -> Observer {
     let observer = observer.clone();
     Arc::new(move |event| {
@@ -201,7 +201,7 @@ fn steps_of(observer: &Observer) -> Observer {
     })
 }
 
-/// A report of the failure, if it is that of one collection.
+/// Turns the failure of a single collection into a report.
 fn unless_all_failed(
     result: Result<CollectionReport, Error>,
     origin: Origin,
@@ -216,7 +216,7 @@ fn unless_all_failed(
     }
 }
 
-/// Whether other collections of the source may fare better.
+/// Whether the error concerns only one collection of the source.
 fn concerns_collection(error: &Error) -> bool {
     match error {
         Error::Source(SourceError::Directory { .. })
@@ -240,7 +240,7 @@ fn concerns_collection(error: &Error) -> bool {
     }
 }
 
-/// What is the same for all collections.
+/// The state shared by all collections of a run.
 struct Run<'a> {
     database: &'a Database,
     options: &'a MigrateOptions,
@@ -248,26 +248,26 @@ struct Run<'a> {
     group: Group,
     is_resumed: bool,
     server: ServerDescription,
-    side_by_side: usize,
+    parallelism: usize,
 }
 
-/// A collection that was looked at.
+/// A planned collection.
 enum Decided {
-    /// It is to be carried out.
+    /// There are changes to make.
     Ready(Box<Prepared>),
-    /// Nothing more is to be done.
+    /// There is nothing to do.
     Done(Box<CollectionReport>),
 }
 
-/// What is known of the tables of a lot.
+/// The state of the tables of a lot.
 struct Known {
     jobs: Vec<Job>,
-    /// Names that something has.
+    /// Names that are taken.
     existing: HashSet<String>,
 }
 
 impl Run<'_> {
-    /// Migrates some collections; gives their reports in the same order.
+    /// Migrates the collections of a lot, and returns their reports in the same order.
     async fn lot(&mut self, lot: Vec<Transfer>) -> Result<Vec<CollectionReport>, Error> {
         let (tables, ids) = names_and_ids(&lot);
         let mut lock = self.database.lock_tables(&tables).await?;
@@ -317,7 +317,7 @@ impl Run<'_> {
             Ok::<_, Error>((position, unless_all_failed(ended, origin, table)?))
         });
         let carried_out: Vec<(usize, CollectionReport)> =
-            carried_out.buffer_unordered(self.side_by_side).try_collect().await?;
+            carried_out.buffer_unordered(self.parallelism).try_collect().await?;
         for (position, report) in carried_out {
             reports[position] = Some(report);
         }
@@ -356,7 +356,7 @@ impl Run<'_> {
         })
     }
 
-    /// Builds the vector index of a shared table, now that all of its collections are there.
+    /// Builds the vector index of a shared table after all of its collections.
     async fn index(&self, table: &Table, collections: &mut [CollectionReport]) -> Result<(), Error> {
         let has_changed = |report: &&mut CollectionReport| {
             let copied = report.copied.as_ref().filter(|_| report.stopped.is_none());
@@ -381,7 +381,7 @@ impl Run<'_> {
     }
 }
 
-/// What is kept of a group.
+/// The manifest of a group.
 fn manifest(collections: &[CollectionReport], started: Instant) -> Value {
     let copied = || collections.iter().filter_map(|collection| collection.copied.as_ref());
     let verified = || collections.iter().filter_map(|collection| collection.verification.as_ref());

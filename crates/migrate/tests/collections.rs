@@ -1,4 +1,4 @@
-//! Any collection of any Chroma: tables made for it, and several into one.
+//! Target tables: created ones, unsuitable ones, and shared ones.
 
 use migrate::{Error, MigrateOptions, Outcome, Transfer};
 use records::{DistanceSpace, Service};
@@ -12,7 +12,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn table_is_made_with_the_columns_that_are_promised() {
+async fn table_is_created_with_the_documented_columns() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("any name", DistanceSpace::Cosine, &entries(0..3, 7));
     let report = migrate(&database, directory.path(), &table("any name", DistanceSpace::Cosine, 7)).await;
@@ -44,7 +44,7 @@ async fn table_is_made_with_the_columns_that_are_promised() {
 }
 
 #[tokio::test]
-async fn table_that_does_not_fit_is_refused_before_anything_changes() {
+async fn table_with_other_columns_is_rejected_before_any_change() {
     let (test_database, database) = empty().await;
     test_database
         .execute("create extension vector; create table records (id uuid primary key, document bytea)")
@@ -61,7 +61,7 @@ async fn table_that_does_not_fit_is_refused_before_anything_changes() {
 }
 
 #[tokio::test]
-async fn collections_with_disjoint_ids_share_a_table_and_others_are_refused() {
+async fn only_collections_with_disjoint_ids_can_share_a_table() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("one", DistanceSpace::L2, &entries(0..5, 3));
     for (name, ids) in [("two", 5..9), ("overlapping", 4..12)] {
@@ -88,7 +88,7 @@ async fn collections_with_disjoint_ids_share_a_table_and_others_are_refused() {
 }
 
 #[tokio::test]
-async fn services_come_in_one_run_and_an_empty_collection_is_nothing_to_migrate() {
+async fn services_migrate_in_one_run_and_an_empty_collection_is_nothing_to_migrate() {
     let (test_database, database) = empty().await;
     let folders = Service::ALL.map(|service| sample(sample_name(service)));
     let nothing = Directory::new();

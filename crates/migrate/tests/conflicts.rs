@@ -1,4 +1,4 @@
-//! Rows that people have changed or made in PostgreSQL are theirs.
+//! Rows edited or created in PostgreSQL are conflicts.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
     empty, migrate, migrate_with, one, only, sample_name, table, transfer, verified, verify, whole_state,
 };
 
-/// Ten records migrated into `records`, and `record 3` edited since.
+/// Ten records migrated into `records`, of which `record 3` was edited afterwards.
 async fn edited(test_database: &TestDatabase, database: &Database) -> (Directory, Table) {
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..10, 3));
     let records = table("records", DistanceSpace::L2, 3);
@@ -27,10 +27,10 @@ async fn document(test_database: &TestDatabase, source_id: &str) -> String {
 }
 
 #[tokio::test]
-async fn edited_row_is_a_conflict_and_stays() {
+async fn edited_row_is_a_conflict_and_is_kept() {
     let (test_database, database) = empty().await;
     let (directory, records) = edited(&test_database, &database).await;
-    // Whether the record has changed too or not.
+    // With and without a change of the record.
     for text in ["text of record 3", "changed"] {
         let entry = Entry { document: Some(text.into()), ..Entry::new("record 3", vector(3, 3)) };
         directory.put("records", &[entry]);
@@ -43,7 +43,7 @@ async fn edited_row_is_a_conflict_and_stays() {
             (Some("record 3"), ConflictReason::Edited)
         );
         assert_eq!((conflict.id, copied(&report).unchanged), (stored_id("record 3"), 9));
-        assert!(verified(&report).different.is_empty(), "it is reported once");
+        assert!(verified(&report).different.is_empty(), "the conflict is not reported again");
         assert_ne!(verified(&report).digest_source, verified(&report).digest_target);
         assert_eq!(whole_state(&test_database).await, before);
     }
@@ -58,7 +58,7 @@ async fn edited_row_is_a_conflict_and_stays() {
 }
 
 #[tokio::test]
-async fn edited_row_is_overwritten_when_asked() {
+async fn edited_row_is_overwritten_on_request() {
     let (test_database, database) = empty().await;
     let (directory, records) = edited(&test_database, &database).await;
     let options = MigrateOptions { edited_rows: EditedRows::Overwrite, ..MigrateOptions::default() };
@@ -70,7 +70,7 @@ async fn edited_row_is_overwritten_when_asked() {
 }
 
 #[tokio::test]
-async fn row_that_was_edited_into_what_the_source_has_now_is_unchanged() {
+async fn row_edited_to_equal_its_record_is_unchanged() {
     let (test_database, database) = empty().await;
     let (directory, records) = edited(&test_database, &database).await;
     let entry = Entry { document: Some("edited".into()), ..Entry::new("record 3", vector(3, 3)) };
@@ -80,7 +80,7 @@ async fn row_that_was_edited_into_what_the_source_has_now_is_unchanged() {
 }
 
 #[tokio::test]
-async fn edited_row_whose_record_is_gone_is_deleted_only_when_edits_may_be_overwritten() {
+async fn edited_row_whose_record_is_gone_is_deleted_only_with_overwrite() {
     let (test_database, database) = empty().await;
     let (directory, records) = edited(&test_database, &database).await;
     directory.remove("records", "record 3");
@@ -98,7 +98,7 @@ async fn edited_row_whose_record_is_gone_is_deleted_only_when_edits_may_be_overw
 }
 
 #[tokio::test]
-async fn rows_born_in_postgres_are_never_touched() {
+async fn rows_created_in_postgres_are_never_changed() {
     let (test_database, database) = empty().await;
     database.prepare_schema().await.expect("the schema is created");
     let (queries, folder) = (Table::of(Service::Query), sample(sample_name(Service::Query)));
@@ -122,13 +122,13 @@ async fn rows_born_in_postgres_are_never_touched() {
             copied(&report).conflicts.iter().map(|c| (c.source_id.as_deref(), c.reason)).collect();
         assert_eq!(conflicts, [(Some(taken), ConflictReason::BornHere)]);
         assert_eq!((verified(&report).rows, verified(&report).matched), (60, 60));
-        assert!(verified(&report).missing.is_empty(), "it is reported once");
+        assert!(verified(&report).missing.is_empty(), "the conflict is not reported again");
     }
     assert_eq!(one::<String>(&test_database, own).await, before);
 }
 
 #[tokio::test]
-async fn row_that_appears_between_plan_and_copy_is_a_conflict_and_stays() {
+async fn row_inserted_between_plan_and_copy_is_a_conflict_and_is_kept() {
     let (test_database, database) = empty().await;
     database.prepare_schema().await.expect("the schema is created");
     let (queries, folder) = (Table::of(Service::Query), sample(sample_name(Service::Query)));
@@ -152,7 +152,7 @@ async fn row_that_appears_between_plan_and_copy_is_a_conflict_and_stays() {
 }
 
 #[tokio::test]
-async fn row_that_is_edited_between_plan_and_copy_is_a_conflict_and_stays() {
+async fn row_edited_between_plan_and_copy_is_a_conflict_and_is_kept() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..10, 3));
     let records = table("records", DistanceSpace::L2, 3);
@@ -173,7 +173,7 @@ async fn row_that_is_edited_between_plan_and_copy_is_a_conflict_and_stays() {
     assert_eq!(document(&test_database, "record 3").await, "edited");
 }
 
-/// An observer is not async and is called inside a runtime, so the statement gets a thread of its own.
+/// Runs a statement on a separate thread, since an observer is synchronous and is called inside a runtime.
 fn execute_elsewhere(url: &str, sql: &str) {
     let run = || async {
         use sqlx::{AssertSqlSafe, Connection as _, PgConnection};

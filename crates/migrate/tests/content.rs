@@ -1,4 +1,4 @@
-//! What a record says: vectors bit for bit, text byte for byte, metadata with every type.
+//! Content of records: vectors bit for bit, text byte for byte, metadata with every type.
 
 use migrate::Outcome;
 use records::{DistanceSpace, MetadataValue, Service};
@@ -87,7 +87,7 @@ async fn metadata_keeps_every_type() {
 }
 
 #[tokio::test]
-async fn missing_document_is_null_and_empty_one_is_empty_and_no_keys_are_null() {
+async fn missing_document_and_metadata_are_null_and_empty_document_is_empty() {
     let (test_database, database) = empty().await;
     let missing = Entry { document: None, ..Entry::new("missing", vector(1, 3)) };
     let empty_text = Entry { document: Some(String::new()), ..Entry::new("empty", vector(2, 3)) };
@@ -100,7 +100,7 @@ async fn missing_document_is_null_and_empty_one_is_empty_and_no_keys_are_null() 
 }
 
 #[tokio::test]
-async fn keys_with_columns_of_their_own_stay_in_the_metadata() {
+async fn keys_with_columns_stay_in_the_metadata() {
     use MetadataValue::{Bool, Float, Int, Text};
     let (test_database, database) = empty().await;
     let column = |key: &str, column_type| Column {
@@ -144,7 +144,7 @@ async fn keys_with_columns_of_their_own_stay_in_the_metadata() {
 }
 
 #[tokio::test]
-async fn record_without_the_services_keys_gets_defaults_that_are_counted() {
+async fn record_without_the_service_keys_gets_defaults_that_are_counted() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("llm_outputs", DistanceSpace::Cosine, &entries(0..3, 384));
     let report = migrate(&database, directory.path(), &Table::of(Service::Judge)).await;
@@ -157,7 +157,7 @@ async fn record_without_the_services_keys_gets_defaults_that_are_counted() {
 #[tokio::test]
 async fn megabytes_of_document_category_and_metadata_are_storable_and_searchable() {
     let (test_database, database) = empty().await;
-    // Nothing that compression would make small.
+    // Incompressible text.
     let noise: String = (0..3_000_000_u32)
         .map(|n| char::from(b'!' + u8::try_from(n.wrapping_mul(2_654_435_761) >> 26).expect("six bits")))
         .collect();
@@ -173,7 +173,7 @@ async fn megabytes_of_document_category_and_metadata_are_storable_and_searchable
 }
 
 #[tokio::test]
-async fn vectors_of_zeros_are_carried_and_counted() {
+async fn zero_vectors_are_migrated_and_counted() {
     let (_test_database, database) = empty().await;
     let mut all = entries(0..5, 3);
     all.extend(["z1", "z2", "z3", "z4"].map(|id| Entry::new(id, vec![0.0, -0.0, 0.0])));

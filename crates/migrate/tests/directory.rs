@@ -1,5 +1,4 @@
-//! Writes small Chroma directories of one's own, in the tables of Chroma 1.5.9, never flushed: all vectors are in the
-//! log.
+//! Writes small Chroma directories in the schema of Chroma 1.5.9. They are never flushed: all vectors are in the log.
 
 use std::path::Path;
 
@@ -12,10 +11,10 @@ const DATABASE: &str = "
     insert into tenants values ('default_tenant');
     insert into databases values ('00000000-0000-0000-0000-000000000000', 'default_database', 'default_tenant');";
 
-/// When every record was made.
+/// Creation time of every record.
 pub(crate) const CREATED_AT: &str = "2024-02-29 12:34:56";
 
-/// A Chroma directory, gone with the value.
+/// A Chroma directory, deleted on drop.
 pub(crate) struct Directory(TempDir);
 
 /// One record.
@@ -40,19 +39,19 @@ impl Entry {
         }
     }
 
-    /// The same with a metadata key.
+    /// Adds a metadata key.
     pub(crate) fn with(mut self, key: &str, value: MetadataValue) -> Self {
         self.metadata.insert(key.to_owned(), value);
         self
     }
 }
 
-/// A vector that differs from that of every other small `seed`, in every component.
+/// A vector whose components all differ from those of every other small `seed`.
 pub(crate) fn vector(seed: u16, dimension: usize) -> Vec<f32> {
     (0..dimension).map(|axis| ((f32::from(seed) + 1.0) * (axis as f32 + 1.3)).sin()).collect()
 }
 
-/// As many records as `ids`, each with a vector of its own.
+/// One record per id, each with a different vector.
 pub(crate) fn entries(ids: std::ops::Range<u16>, dimension: usize) -> Vec<Entry> {
     ids.map(|id| Entry::new(&format!("record {id}"), vector(id, dimension))).collect()
 }
@@ -124,7 +123,7 @@ impl Directory {
         transaction.commit().expect("the records are kept");
     }
 
-    /// Deletes a record without a trace.
+    /// Deletes a record completely.
     pub(crate) fn remove(&self, collection: &str, id: &str) {
         let connection = self.connection();
         let of_record = "(select id from embeddings where segment_id = ?1 and embedding_id = ?2)";
@@ -144,7 +143,7 @@ impl Directory {
     }
 }
 
-/// Runs statements on the Chroma database in `folder`, which is a copy or one's own.
+/// Runs statements on the Chroma database in `folder`, which must not be shared.
 pub(crate) fn change(folder: &Path, sql: &str) {
     open(folder).execute_batch(sql).expect("the Chroma database changes");
 }

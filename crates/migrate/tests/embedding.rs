@@ -1,4 +1,4 @@
-//! Nothing is embedded again, and what has no vector is embedded when that is asked for.
+//! Existing vectors are kept, and records without one are embedded on request.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,7 +11,7 @@ use crate::{
     empty, migrate_with, one, only, silent, table, transfer, try_migrate, verified,
 };
 
-/// An embedder of three dimensions, and the texts that it was given.
+/// An embedder with three dimensions, and the texts passed to it.
 fn embedder() -> (Embed, Arc<Mutex<Vec<String>>>) {
     // Shared between the embedder and the test.
     let texts = Arc::new(Mutex::new(Vec::new()));
@@ -30,7 +30,7 @@ fn directory() -> Directory {
 }
 
 #[tokio::test]
-async fn only_records_without_a_vector_are_embedded_and_each_once() {
+async fn only_records_without_a_vector_are_embedded_once() {
     let (test_database, database) = empty().await;
     let (directory, records) = (directory(), table("records", DistanceSpace::L2, 3));
     let (embed, texts) = embedder();
@@ -60,7 +60,7 @@ async fn only_records_without_a_vector_are_embedded_and_each_once() {
 }
 
 #[tokio::test]
-async fn vector_that_the_source_has_later_replaces_the_made_one() {
+async fn later_vector_of_the_source_replaces_the_embedded_one() {
     let (test_database, database) = empty().await;
     let (directory, records) = (directory(), table("records", DistanceSpace::L2, 3));
     let (embed, texts) = embedder();
@@ -76,7 +76,7 @@ async fn vector_that_the_source_has_later_replaces_the_made_one() {
 }
 
 #[tokio::test]
-async fn embedder_that_fails_or_makes_another_dimension_stops_the_migration_and_names_the_record() {
+async fn failing_embedder_or_wrong_dimension_stops_the_migration_and_names_the_record() {
     let (_test_database, database) = empty().await;
     let (directory, records) = (directory(), table("records", DistanceSpace::L2, 3));
     let failing: Embed = Arc::new(|_| Err("no memory".into()));
@@ -89,5 +89,5 @@ async fn embedder_that_fails_or_makes_another_dimension_stops_the_migration_and_
     }
     let options = MigrateOptions { embed: Some(embedder().0), ..MigrateOptions::default() };
     let report = migrate_with(&database, directory.path(), &records, &options).await;
-    assert_eq!(report.outcome(), Outcome::Verified, "and the same command goes on");
+    assert_eq!(report.outcome(), Outcome::Verified, "the same command resumes");
 }

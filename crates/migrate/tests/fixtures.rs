@@ -1,5 +1,5 @@
-//! Every collection of every fixture, ours and the shared ones, of all versions and states of Chroma, the damaged ones too,
-//! goes into a table of its own, and is equal there.
+//! Every collection of every fixture, of all versions and states of Chroma including damaged ones, is migrated into
+//! its own table and compared.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use store::{
 };
 use test_support::{TestDatabase, fixture};
 
-/// What an archive came to.
+/// The totals of an archive.
 #[derive(Debug, Default)]
 struct Total {
     directories: u64,
@@ -26,7 +26,7 @@ struct Total {
     empty: u64,
     records: u64,
     rows: u64,
-    /// By reason: how many, and the first of them.
+    /// By reason: the count and the first record.
     rejects: BTreeMap<&'static str, (u64, String)>,
 }
 
@@ -82,7 +82,7 @@ async fn migrate_directory(directory: &Path, total: &mut Total) {
     database.close().await;
 }
 
-/// What has arrived of a collection is equal, and with the rejects it is all.
+/// Checks that migrated records are equal, and that with the rejects they are complete.
 fn check_collection(directory: &str, collection: &CollectionReport, total: &mut Total) {
     let at = format!("{directory}, {}", collection.origin.collection);
     total.collections += 1;
@@ -107,7 +107,7 @@ fn check_collection(directory: &str, collection: &CollectionReport, total: &mut 
     total.rows += verification.rows;
 }
 
-/// A test for each archive, so that they run at the same time.
+/// One test per archive, so that they run in parallel.
 macro_rules! archives {
     ($($test:ident: $archive:literal => $expected:expr;)*) => {
         $(

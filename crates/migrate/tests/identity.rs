@@ -1,4 +1,4 @@
-//! Who a record is: its id, its time, and what refers to it.
+//! Identity of records: id, time and references.
 
 use std::{fs, path::Path};
 
@@ -65,7 +65,7 @@ async fn sample_of_each_service_arrives_record_by_record() {
 }
 
 #[tokio::test]
-async fn canonical_uuid_is_kept_and_any_other_id_gets_its_uuid_and_stays_verbatim() {
+async fn canonical_uuid_is_kept_and_any_other_id_gets_a_uuid_and_is_stored_verbatim() {
     let (test_database, database) = empty().await;
     let longest = "\u{1F600}".repeat(3_000);
     let ids = [
@@ -83,7 +83,7 @@ async fn canonical_uuid_is_kept_and_any_other_id_gets_its_uuid_and_stays_verbati
     assert_eq!((report.outcome(), copied(&report).written), (Outcome::Verified, 7));
     let mut connection = test_database.connection().await;
     for id in ids {
-        // The primary key is how a record is found: a b-tree on source_id would refuse the longest.
+        // Lookup by primary key: a b-tree on source_id would reject the longest id.
         let found: Option<String> = sqlx::query_scalar("select source_id from queries where id = $1")
             .bind(stored_id(id))
             .fetch_optional(&mut connection)
@@ -95,7 +95,7 @@ async fn canonical_uuid_is_kept_and_any_other_id_gets_its_uuid_and_stays_verbati
 }
 
 #[tokio::test]
-async fn rows_born_in_postgres_have_no_source_id() {
+async fn rows_created_in_postgres_have_no_source_id() {
     let (test_database, database) = empty().await;
     database.prepare_schema().await.expect("the schema is created");
     test_database.execute("insert into queries (query_text, theme) values ('mine', 'own')").await;
@@ -128,7 +128,7 @@ async fn references_of_evaluation_results_keep_resolving() {
 }
 
 #[tokio::test]
-async fn time_is_the_records_own_then_chromas_and_never_the_day_of_the_migration() {
+async fn time_is_that_of_the_record_or_of_chroma_and_never_of_the_migration() {
     let (test_database, database) = empty().await;
     let time = |text: &str| MetadataValue::Text(text.to_owned());
     let entries = [

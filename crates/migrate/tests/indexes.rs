@@ -1,4 +1,4 @@
-//! Vector indexes come after the rows, fit the collection, and keep nobody waiting.
+//! Vector indexes are built after the rows, suit the collection, and do not block others.
 
 use migrate::Outcome;
 use records::{DistanceSpace, Service};
@@ -15,8 +15,8 @@ use crate::{
     empty, migrate, one, sample_name, table, try_migrate, verified, whole_state,
 };
 
-/// The definitions of the vector indexes of `name`, each with its operator class, which the definition leaves away if
-/// it is the default.
+/// The definitions of the vector indexes of `name`, each with its operator class, which the definition omits if it is
+/// the default.
 async fn vector_indexes(test_database: &TestDatabase, name: &str) -> String {
     let select = format!(
         "select coalesce(string_agg(concat_ws(' ', pg_get_indexdef(indexrelid), opcname), E'\n'), '')
@@ -26,7 +26,7 @@ async fn vector_indexes(test_database: &TestDatabase, name: &str) -> String {
     one(test_database, &select).await
 }
 
-/// Has the server keep the text of each statement that builds an index.
+/// Makes the server record the text of each statement that builds an index.
 async fn watch_builds(test_database: &TestDatabase) {
     test_database
         .execute(
@@ -39,7 +39,7 @@ async fn watch_builds(test_database: &TestDatabase) {
         .await;
 }
 
-/// So many rows of the user's own in a table that `migrate` made; they differ in the first component alone.
+/// Inserts `rows` user rows into a table that `migrate` created; they differ only in the first component.
 async fn fill(test_database: &TestDatabase, table: &Table, rows: u32) {
     test_database
         .execute(&format!(
@@ -64,15 +64,14 @@ async fn small_table_gets_no_index() {
     assert_eq!(vector_indexes(&test_database, "small").await, "");
     let built: String =
         one(&test_database, "select coalesce(string_agg(statement, ' '), '') from builds").await;
-    assert!(!built.contains("using ivfflat"), "not even for a moment: {built}");
+    assert!(!built.contains("using ivfflat"), "not even temporarily: {built}");
 }
 
 #[tokio::test]
-async fn index_is_built_once_after_the_rows_and_its_recall_is_told() {
+async fn index_is_built_once_after_the_rows_and_its_recall_is_reported() {
     let (test_database, database) = empty().await;
     watch_builds(&test_database).await;
-    // In groups of ten copies, which are all in one list, whatever the lists are: the first that a search for one of them
-    // looks into.
+    // Groups of ten copies, which share an IVFFlat list: the first one that a search for any of them probes.
     let copies = |id: u16| Entry::new(&format!("record {id}"), vector(id / 10, 3));
     let directory = Directory::with("large", DistanceSpace::L2, &(0..12_000).map(copies).collect::<Vec<_>>());
     let large = table("large", DistanceSpace::L2, 3);
@@ -87,7 +86,7 @@ async fn index_is_built_once_after_the_rows_and_its_recall_is_told() {
         one(&test_database, "select array_agg(statement) from builds where statement like '%using ivfflat%'")
             .await;
     assert_eq!(built.len(), 1);
-    // Nobody else uses a table that this run made, so the quicker build will do.
+    // No one else uses a table that this run created, so it uses the faster build.
     assert!(!built[0].contains("concurrently"), "{}", built[0]);
     let again = migrate(&database, directory.path(), &large).await;
     assert_eq!((again.outcome(), again.index), (Outcome::Verified, None));
@@ -135,11 +134,11 @@ async fn vectors_above_2000_dimensions_get_an_index_of_half_precision() {
         where attrelid = 'wide'::regclass and attname = 'embedding'",
     )
     .await;
-    assert_eq!(column, "vector(2001)", "the vectors themselves stay whole");
+    assert_eq!(column, "vector(2001)", "the stored vectors keep full precision");
 }
 
 #[tokio::test]
-async fn vectors_above_4000_dimensions_are_searched_exactly_and_those_above_16000_are_refused() {
+async fn vectors_above_4000_dimensions_get_no_index_and_above_16000_are_rejected() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("wider", DistanceSpace::L2, &entries(0..12, 4_001));
     let report = migrate(&database, directory.path(), &table("wider", DistanceSpace::L2, 4_001)).await;
@@ -167,7 +166,7 @@ async fn vectors_above_4000_dimensions_are_searched_exactly_and_those_above_1600
 }
 
 #[tokio::test]
-async fn vectors_beyond_half_precision_drop_our_index_of_it_and_are_verified_and_searched_exactly() {
+async fn vectors_beyond_half_precision_drop_our_half_precision_index_and_use_exact_scans() {
     let (test_database, database) = empty().await;
     let records = table("wide", DistanceSpace::L2, 2_001);
     let directory = Directory::with("wide", DistanceSpace::L2, &entries(0..3, 2_001));
@@ -186,7 +185,7 @@ async fn vectors_beyond_half_precision_drop_our_index_of_it_and_are_verified_and
     test_database.execute(foreign).await;
     let options = migrate::MigrateOptions::default();
     let error = try_migrate(&database, directory.path(), &records, &options).await;
-    let error = error.expect_err("an index that is none of ours cannot hold it");
+    let error = error.expect_err("a foreign index cannot hold it");
     let migrate::Error::Store { source, .. } = &error else { panic!("{error}") };
     let store::Error::BeyondHalf { id, .. } = &**source else { panic!("{source}") };
     assert_eq!(*id, records::stored_id("beyond"));
@@ -197,14 +196,14 @@ async fn vectors_beyond_half_precision_drop_our_index_of_it_and_are_verified_and
     assert_eq!((report.outcome(), wanted), (Outcome::Verified, Some(Wanted::OutOfRange)));
     assert_eq!((report.index_failure, vector_indexes(&test_database, "wide").await), (None, String::new()));
     let plan = upkeep::plan(
-        &upkeep::observe(&database, &records).await.expect("the table is looked at"),
+        &upkeep::observe(&database, &records).await.expect("the table is observed"),
         &upkeep::Policy::default(),
     );
     assert!(plan.is_empty() && plan.wanted == Wanted::OutOfRange, "{plan}");
 }
 
 #[tokio::test]
-async fn index_that_cannot_be_built_does_not_keep_the_rows_from_being_compared() {
+async fn rows_are_compared_even_if_the_index_cannot_be_built() {
     let (test_database, database) = empty().await;
     database.prepare_schema().await.expect("the schema is made");
     test_database
@@ -218,7 +217,7 @@ async fn index_that_cannot_be_built_does_not_keep_the_rows_from_being_compared()
     let (queries, folder) = (Table::of(Service::Query), sample(sample_name(Service::Query)));
     let report = migrate(&database, folder.path(), &queries).await;
     assert_eq!(report.outcome(), Outcome::Verified);
-    let failure = report.index_failure.expect("the failure is told");
+    let failure = report.index_failure.expect("the failure is reported");
     assert!(failure.contains("no index today"), "{failure}");
     let noted: String =
         one(&test_database, "select status || ' ' || (manifest ->> 'index_failure') from migration_jobs")

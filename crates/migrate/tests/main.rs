@@ -1,15 +1,15 @@
-//! Migrations of real Chroma directories into real PostgreSQL, a database of its own for each test. The sample's
-//! directories were written by Chroma; where a test needs one that is odd, it changes a copy, or writes one of its own
-//! in Chroma's tables.
+//! Migrations of real Chroma directories into real PostgreSQL, with a database per test. Chroma wrote the sample's
+//! directories; tests that need special data modify a copy, or write a directory in Chroma's schema.
 //!
-//! What the old migration scripts did wrong, and where it is shown to be impossible:
+//! Faults of the old migration scripts, and the tests that rule them out:
 //!
-//! - records beyond 1,000 or 10,000 were never copied: `indexes::index_is_built_once_…` counts 12,000;
-//! - records without theme, metric type, model or query were dropped: `content::record_without_the_services_keys_…`;
-//! - new ids, dangling references, the day of the migration as the time, ids of providers: `identity`;
-//! - everything was embedded again: `embedding`;
+//! - records beyond 1,000 or 10,000 were not copied: `indexes::index_is_built_once_…` migrates 12,000;
+//! - records without theme, metric type, model or query were dropped: `content::record_without_the_service_keys_…`;
+//! - new ids, dangling references, the time of the migration as creation time, ids of providers: `identity`;
+//! - all texts were embedded again: `embedding`;
 //! - one row and one commit at a time: `observing` counts the commits;
-//! - twice doubled the data, and a crash left no way on: `rerun`, `resuming`; nothing was compared: `proof`;
+//! - a second run duplicated the data, and a crash could not be resumed: `rerun`, `resuming`; nothing was compared:
+//!   `proof`;
 //! - an IVFFLAT index on the empty table, with one probe: `indexes`.
 
 mod collections;
@@ -63,7 +63,7 @@ fn silent() -> Observer {
     Arc::new(|_| {})
 }
 
-/// The table that `migrate collection` makes of a collection by default.
+/// The table that `migrate collection` creates by default.
 fn table(name: &str, space: DistanceSpace, dimension: usize) -> Table {
     Table {
         name: name.to_owned(),
@@ -76,7 +76,7 @@ fn table(name: &str, space: DistanceSpace, dimension: usize) -> Table {
     }
 }
 
-/// The collection of the directory that is named like the table.
+/// The directory's collection with the table's name.
 fn transfer(path: &Path, table: &Table) -> Transfer {
     transfer_of(path, &table.name, table)
 }
@@ -140,7 +140,7 @@ fn verified(report: &CollectionReport) -> &Verification {
     report.verification.as_ref().expect("there was a comparison")
 }
 
-/// The one value that a statement gives.
+/// The single value that a statement returns.
 async fn one<T>(test_database: &TestDatabase, sql: &str) -> T
 where
     T: for<'r> Decode<'r, Postgres> + Type<Postgres> + Send + Unpin,
@@ -149,8 +149,7 @@ where
     sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await.expect(sql)
 }
 
-/// Everything that a database holds of ours and of the user's, to see that nothing has changed: names of all
-/// relations, each with the newest transaction and the number of its rows.
+/// The state of all tables, with the position and transaction of each row, to detect any change.
 async fn whole_state(test_database: &TestDatabase) -> String {
     let tables: Vec<String> = one(
         test_database,

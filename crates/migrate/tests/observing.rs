@@ -1,4 +1,4 @@
-//! Whoever looks on is told every step, in order, and how far each phase is.
+//! Observers receive every step in order, and the progress of each phase.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,7 +15,7 @@ enum Seen {
     Step(Step),
 }
 
-/// An observer, and what it was told but for the progress within phases.
+/// An observer, and its events except progress within phases.
 fn recorder() -> (Observer, Arc<Mutex<Vec<Seen>>>) {
     // Shared between the observer, which is called on any thread, and the test.
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -35,7 +35,7 @@ fn recorder() -> (Observer, Arc<Mutex<Vec<Seen>>>) {
 }
 
 #[tokio::test]
-async fn every_step_and_phase_is_told_in_order() {
+async fn every_step_and_phase_is_observed_in_order() {
     let (_test_database, database) = empty().await;
     let (queries, folder) = (Table::of(Service::Query), sample(sample_name(Service::Query)));
     let options = MigrateOptions { connections: 1, batch_rows: 40, ..MigrateOptions::default() };
@@ -46,7 +46,7 @@ async fn every_step_and_phase_is_told_in_order() {
         std::mem::take(&mut *seen.lock().expect("no holder panics"))
     };
     let first = run().await;
-    // The second batch is made while the first is written, but steps of one connection keep their order.
+    // The second batch is made while the first is written, but the steps of one connection are ordered.
     assert_eq!(
         first,
         [

@@ -1,4 +1,4 @@
-//! The comparison: what is missing or different is found, whoever did it, and what is equal is shown to be.
+//! The comparison: missing and different rows are found, whatever the cause, and equal ones are verified.
 
 use migrate::{Comparison, ConflictReason, Error, MigrateOptions, Outcome};
 use records::{DistanceSpace, Service};
@@ -13,10 +13,10 @@ use crate::{
 };
 
 #[tokio::test]
-async fn what_was_changed_or_lost_on_the_way_is_found_with_its_columns() {
+async fn rows_changed_or_lost_during_the_copy_are_found_with_their_columns() {
     let (test_database, database) = empty().await;
     database.prepare_schema().await.expect("the schema is created");
-    // Stands for anything between us and the disk that does not store what it was given.
+    // Simulates any layer that does not store the rows as sent.
     test_database
         .execute(
             "create function damage() returns trigger language plpgsql as $$ begin
@@ -53,7 +53,7 @@ async fn what_was_changed_or_lost_on_the_way_is_found_with_its_columns() {
 }
 
 #[tokio::test]
-async fn odd_values_of_a_row_are_differences_of_that_row_and_verify_rerun_and_undo_go_on() {
+async fn invalid_values_of_a_row_are_differences_of_that_row_only() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..10, 3));
     let records = table("records", DistanceSpace::L2, 3);
@@ -90,7 +90,7 @@ async fn odd_values_of_a_row_are_differences_of_that_row_and_verify_rerun_and_un
 }
 
 #[tokio::test]
-async fn every_column_that_is_edited_is_named() {
+async fn edited_columns_are_named() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..10, 3));
     let records = table("records", DistanceSpace::L2, 3);
@@ -116,7 +116,7 @@ async fn every_column_that_is_edited_is_named() {
 }
 
 #[tokio::test]
-async fn comparison_alone_changes_nothing_and_sees_what_the_source_has_gained_and_lost() {
+async fn verify_changes_nothing_and_reports_new_and_deleted_records() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..10, 3));
     let records = table("records", DistanceSpace::L2, 3);
@@ -132,7 +132,7 @@ async fn comparison_alone_changes_nothing_and_sees_what_the_source_has_gained_an
 }
 
 #[tokio::test]
-async fn vectors_that_were_exchanged_spoil_search_parity() {
+async fn swapped_vectors_reduce_search_parity() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..30, 8));
     let records = table("records", DistanceSpace::L2, 8);
@@ -152,7 +152,7 @@ async fn vectors_that_were_exchanged_spoil_search_parity() {
 }
 
 #[tokio::test]
-async fn ties_do_not_spoil_search_parity() {
+async fn ties_do_not_reduce_search_parity() {
     let (_test_database, database) = empty().await;
     let same: Vec<Entry> = (0..50).map(|n| Entry::new(&n.to_string(), vector(1, 3))).collect();
     for space in [DistanceSpace::L2, DistanceSpace::Cosine, DistanceSpace::InnerProduct] {
@@ -167,7 +167,7 @@ async fn ties_do_not_spoil_search_parity() {
 }
 
 #[tokio::test]
-async fn equal_content_has_an_equal_digest_in_whatever_order_and_database() {
+async fn equal_content_has_an_equal_digest_in_any_order_and_database() {
     let (_test_database, database) = empty().await;
     let (_other_test_database, other_database) = empty().await;
     let records = table("records", DistanceSpace::L2, 3);
@@ -194,7 +194,7 @@ async fn equal_content_has_an_equal_digest_in_whatever_order_and_database() {
 }
 
 #[tokio::test]
-async fn digest_of_the_source_is_the_same_whatever_the_table_holds() {
+async fn digest_of_the_source_does_not_depend_on_the_table() {
     let (test_database, database) = empty().await;
     let mut all = entries(0..6, 3);
     all.push(Entry::new("no time", vector(9, 3)));
@@ -215,11 +215,11 @@ async fn digest_of_the_source_is_the_same_whatever_the_table_holds() {
         assert_ne!(verification.digest_target, whole, "{damage}");
     }
     let searches = verified(&verify(&database, directory.path(), &records).await).searches;
-    assert_eq!((searches.count, searches.parity), (0, None), "nothing was searched for");
+    assert_eq!((searches.count, searches.parity), (0, None), "no search was made");
 }
 
 #[tokio::test]
-async fn digest_of_the_copy_covers_records_whose_rows_were_born_here() {
+async fn digest_of_the_copy_covers_records_whose_rows_were_created_in_postgres() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..4, 3));
     let records = table("records", DistanceSpace::L2, 3);
@@ -231,11 +231,11 @@ async fn digest_of_the_copy_covers_records_whose_rows_were_born_here() {
     assert_eq!((copied_only.written, copied_only.conflicts.len()), (1, 1));
     let compared = verified(&verify(&database, directory.path(), &records).await).digest_source.clone();
     assert_eq!(copied_only.digest_source, compared);
-    assert_ne!(compared, whole, "a record has come");
+    assert_ne!(compared, whole, "a record was added");
 }
 
 #[tokio::test]
-async fn searches_without_a_finite_distance_are_left_out_and_counted() {
+async fn searches_without_a_finite_distance_are_skipped_and_counted() {
     let (_test_database, database) = empty().await;
     let mut all = entries(0..8, 2);
     all.push(Entry::new("zero", vec![0.0, 0.0]));
@@ -258,7 +258,7 @@ async fn searches_without_a_finite_distance_are_left_out_and_counted() {
 }
 
 #[tokio::test]
-async fn manifest_is_kept_with_counts_digests_and_versions() {
+async fn manifest_is_stored_with_counts_digests_and_versions() {
     let (test_database, database) = empty().await;
     let (queries, folder) = (Table::of(Service::Query), sample(sample_name(Service::Query)));
     let report = migrate(&database, folder.path(), &queries).await;
@@ -279,7 +279,7 @@ async fn manifest_is_kept_with_counts_digests_and_versions() {
 }
 
 #[tokio::test]
-async fn comparison_with_a_table_that_is_not_there_says_so() {
+async fn comparison_with_a_missing_table_is_an_error() {
     let (_test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
     let records = table("records", DistanceSpace::L2, 3);
@@ -292,7 +292,7 @@ async fn comparison_with_a_table_that_is_not_there_says_so() {
 }
 
 #[tokio::test]
-async fn row_that_the_collection_did_not_bring_is_not_called_missing() {
+async fn row_of_another_origin_is_not_reported_as_missing() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..4, 3));
     let records = table("records", DistanceSpace::L2, 3);

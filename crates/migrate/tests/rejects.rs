@@ -1,4 +1,4 @@
-//! Records that PostgreSQL cannot hold: nothing is dropped in silence.
+//! Records that PostgreSQL cannot hold are never dropped silently.
 
 use std::ops::ControlFlow;
 
@@ -19,7 +19,7 @@ use crate::{
 
 const OLD_COLLECTION: &str = "aaaaaaaa-0000-4000-8000-000000000001";
 
-/// A record for each reason and its reason; with what SQL has to do where no client could have.
+/// A record for each reason, the reason, and SQL for damage that no client can cause.
 fn bad() -> Vec<(Entry, &'static str, &'static str)> {
     let good = |id: &str| Entry::new(id, vector(500, 384));
     let text = |text: &str| MetadataValue::Text(text.to_owned());
@@ -60,7 +60,7 @@ fn bad() -> Vec<(Entry, &'static str, &'static str)> {
 }
 
 #[tokio::test]
-async fn each_reason_stops_the_migration_before_anything_changes() {
+async fn each_reason_stops_the_migration_before_any_change() {
     let (test_database, database) = empty().await;
     let queries = Table::of(Service::Query);
     for (entry, reason, sql) in bad() {
@@ -81,7 +81,7 @@ async fn each_reason_stops_the_migration_before_anything_changes() {
 }
 
 #[tokio::test]
-async fn quarantine_keeps_every_record_whole_and_the_others_arrive() {
+async fn quarantine_stores_complete_records_and_the_others_are_migrated() {
     let (test_database, database) = empty().await;
     let queries = Table::of(Service::Query);
     let directory = Directory::with("queries", DistanceSpace::Cosine, &entries(0..4, 384));
@@ -133,7 +133,7 @@ async fn quarantine_keeps_every_record_whole_and_the_others_arrive() {
 }
 
 #[tokio::test]
-async fn quarantine_that_is_run_again_changes_nothing() {
+async fn second_run_with_quarantine_changes_nothing() {
     let (test_database, database) = empty().await;
     let queries = Table::of(Service::Query);
     let directory = Directory::with("queries", DistanceSpace::Cosine, &entries(0..4, 384));
@@ -147,7 +147,7 @@ async fn quarantine_that_is_run_again_changes_nothing() {
 }
 
 #[tokio::test]
-async fn quarantine_of_an_interrupted_run_is_not_doubled() {
+async fn quarantine_of_an_interrupted_run_is_not_duplicated() {
     let (test_database, database) = empty().await;
     database.prepare_schema().await.expect("the schema is created");
     test_database
@@ -189,7 +189,7 @@ async fn one_collection_with_rejects_stops_all_of_a_run() {
 #[tokio::test]
 async fn record_larger_than_a_row_is_too_large() {
     let (test_database, database) = empty().await;
-    // Six times as long in JSON.
+    // JSON escapes make it six times as long.
     let control = MetadataValue::Text("\u{1}".repeat(45 << 20));
     let entry = Entry::new("large", vector(1, 3)).with("k", control);
     let directory = Directory::with("large", DistanceSpace::L2, &[entry]);
@@ -208,7 +208,7 @@ fn old_directory(rows: &[Row]) -> TempDir {
 }
 
 #[tokio::test]
-async fn minus_zero_which_only_old_directories_have_is_rejected() {
+async fn negative_zero_of_old_directories_is_rejected() {
     let (test_database, database) = empty().await;
     let row = |id: &str, metadata: &str| Row {
         metadata: text(metadata),
@@ -226,7 +226,7 @@ async fn minus_zero_which_only_old_directories_have_is_rejected() {
 }
 
 #[tokio::test]
-async fn second_record_of_an_id_is_a_duplicate_and_the_first_that_can_be_held_is_taken() {
+async fn first_storable_record_of_a_duplicate_id_is_used() {
     let (test_database, database) = empty().await;
     let row = |id: &str, document: &str, first: f64| Row {
         document: text(document),
@@ -265,7 +265,7 @@ async fn second_record_of_an_id_is_a_duplicate_and_the_first_that_can_be_held_is
 }
 
 #[tokio::test]
-async fn records_that_the_table_rejects_are_quarantined_and_the_others_arrive() {
+async fn records_that_the_table_rejects_are_quarantined_and_the_others_migrated() {
     let (test_database, database) = empty().await;
     let mut all = entries(0..40, 3);
     let directory = Directory::with("records", DistanceSpace::L2, &all);
@@ -324,7 +324,7 @@ async fn records_that_the_table_rejects_are_quarantined_and_the_others_arrive() 
     .await;
     assert!(record.contains("text of record 47"), "{record}");
 
-    // What was set aside is the record as it was: another one of the same id is missing again.
+    // The quarantine covers the record as it was: a changed record with the same id is missing.
     directory.put(
         "records",
         &[Entry { document: Some("text of record 48".to_owned()), ..entries(47..48, 3).remove(0) }],

@@ -1,4 +1,4 @@
-//! The same command again: nothing changes but what has changed in the source.
+//! A second run applies only the changes of the source.
 
 use migrate::{Error, MigrateOptions, Mode, Outcome, StaleRows};
 use records::{DistanceSpace, MetadataValue, Service};
@@ -16,7 +16,7 @@ fn deleting() -> MigrateOptions {
 }
 
 #[tokio::test]
-async fn plan_changes_nothing_and_says_what_would_be_done() {
+async fn dry_run_changes_nothing_and_reports_the_plan() {
     let (test_database, database) = empty().await;
     let folder = sample(sample_name(Service::Query));
     let plan = MigrateOptions { mode: Mode::DryRun, ..MigrateOptions::default() };
@@ -26,7 +26,7 @@ async fn plan_changes_nothing_and_says_what_would_be_done() {
 }
 
 #[tokio::test]
-async fn second_run_changes_nothing_and_says_so() {
+async fn second_run_without_changes_writes_nothing() {
     let (test_database, database) = empty().await;
     for service in Service::ALL {
         let (table, folder) = (Table::of(service), sample(sample_name(service)));
@@ -49,7 +49,7 @@ async fn second_run_changes_nothing_and_says_so() {
 }
 
 #[tokio::test]
-async fn source_that_has_changed_brings_exactly_the_difference() {
+async fn changed_source_updates_exactly_the_difference() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..20, 3));
     let records = table("records", DistanceSpace::L2, 3);
@@ -93,7 +93,7 @@ async fn source_that_has_changed_brings_exactly_the_difference() {
 }
 
 #[tokio::test]
-async fn row_that_was_deleted_in_postgres_comes_back() {
+async fn row_deleted_in_postgres_is_written_again() {
     let (test_database, database) = empty().await;
     let (outputs, folder) = (Table::of(Service::Judge), sample(sample_name(Service::Judge)));
     let first = migrate(&database, folder.path(), &outputs).await;
@@ -104,7 +104,7 @@ async fn row_that_was_deleted_in_postgres_comes_back() {
 }
 
 #[tokio::test]
-async fn source_that_has_become_empty_deletes_only_when_asked() {
+async fn empty_source_deletes_rows_only_on_request() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
     let records = table("records", DistanceSpace::L2, 3);
@@ -120,7 +120,7 @@ async fn source_that_has_become_empty_deletes_only_when_asked() {
 }
 
 #[tokio::test]
-async fn server_error_in_the_middle_loses_no_batch_that_was_committed() {
+async fn server_error_loses_no_committed_batch() {
     let (test_database, database) = empty().await;
     database.prepare_schema().await.expect("the schema is created");
     test_database
@@ -145,7 +145,7 @@ async fn server_error_in_the_middle_loses_no_batch_that_was_committed() {
 }
 
 #[tokio::test]
-async fn rows_that_a_trigger_keeps_from_being_deleted_or_updated_fail_the_run() {
+async fn run_fails_if_a_trigger_prevents_deletes_or_updates() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..4, 3));
     let records = table("records", DistanceSpace::L2, 3);

@@ -1,4 +1,4 @@
-//! Runs that were ended half-way, and two at once.
+//! Interrupted and concurrent runs.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,7 +15,7 @@ use crate::{
     verified, whole_state,
 };
 
-/// Makes the server refuse one row of `name`, as a full disk would at a certain point.
+/// Makes the server reject one row of `name`, as a full disk might.
 async fn refuse(test_database: &TestDatabase, name: &str, source_id: &str) {
     test_database
         .execute(&format!(
@@ -26,12 +26,12 @@ async fn refuse(test_database: &TestDatabase, name: &str, source_id: &str) {
         .await;
 }
 
-/// One record in a batch, one batch after the other.
+/// One record per batch, on one connection.
 fn in_small_steps() -> MigrateOptions {
     MigrateOptions { batch_rows: 1, connections: 1, ..MigrateOptions::default() }
 }
 
-/// A migration of six records into `records` that has ended after the third.
+/// A migration of six records into `records`, interrupted after the third.
 async fn interrupted(test_database: &TestDatabase, database: &store::postgres::Database) -> Directory {
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..1, 3));
     let records = table("records", DistanceSpace::L2, 3);
@@ -54,7 +54,7 @@ async fn same_command_resumes_from_the_last_batch_with_the_same_run() {
     assert_eq!(
         (job.status, job.counts.written, rows),
         (JobStatus::Copying, 2, 3),
-        "progress goes with the rows"
+        "progress matches the rows"
     );
 
     let records = table("records", DistanceSpace::L2, 3);
@@ -71,7 +71,7 @@ async fn same_command_resumes_from_the_last_batch_with_the_same_run() {
 }
 
 #[tokio::test]
-async fn unfinished_run_refuses_another_source_target_or_mapping() {
+async fn unfinished_run_blocks_another_source_target_or_mapping() {
     let (test_database, database) = empty().await;
     let directory = interrupted(&test_database, &database).await;
     let records = table("records", DistanceSpace::L2, 3);
@@ -99,7 +99,7 @@ async fn unfinished_run_refuses_another_source_target_or_mapping() {
 }
 
 #[tokio::test]
-async fn finished_run_refuses_other_columns_and_takes_a_moved_directory() {
+async fn finished_run_allows_a_moved_directory_but_not_other_columns() {
     let (_test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
     let records = table("records", DistanceSpace::L2, 3);
@@ -114,8 +114,8 @@ async fn finished_run_refuses_other_columns_and_takes_a_moved_directory() {
     assert_eq!((report.outcome(), copied(&report).unchanged), (Outcome::Verified, 3));
 }
 
-/// Sends word when `step` is over, once.
-fn tell(step: Step) -> (Observer, oneshot::Receiver<()>) {
+/// Signals the first completion of `step`.
+fn signal(step: Step) -> (Observer, oneshot::Receiver<()>) {
     let (sender, receiver) = oneshot::channel();
     // The observer is called from several threads.
     let sender = Mutex::new(Some(sender));
@@ -123,7 +123,7 @@ fn tell(step: Step) -> (Observer, oneshot::Receiver<()>) {
         if event == Event::Step(step)
             && let Some(sender) = sender.lock().expect("no holder panics").take()
         {
-            // Nobody waits if the test has failed.
+            // The receiver is dropped if the test has failed.
             let (Ok(()) | Err(())) = sender.send(());
         }
     });
@@ -131,30 +131,30 @@ fn tell(step: Step) -> (Observer, oneshot::Receiver<()>) {
 }
 
 #[tokio::test]
-async fn second_migration_into_a_table_refuses_while_the_first_is_under_way() {
+async fn second_migration_into_a_table_fails_while_the_first_runs() {
     let (test_database, database) = empty().await;
     database.prepare_schema().await.expect("the schema is created");
     let queries = Table::of(Service::Query);
     let folder = sample(sample_name(Service::Query));
-    // Keeps the first from going on.
+    // Blocks the first migration.
     let mut connection = test_database.connection().await;
     sqlx::raw_sql("begin; lock table queries in access exclusive mode")
         .execute(&mut connection)
         .await
         .expect("the table is locked");
-    let (observer, is_locked) = tell(Step::Locked);
+    let (observer, is_locked) = signal(Step::Locked);
     let (options, transfers) = (MigrateOptions::default(), vec![transfer(folder.path(), &queries)]);
     let first = migrate::migrate(&database, transfers, &options, &observer);
     let second = async {
-        is_locked.await.expect("the first holds the table");
+        is_locked.await.expect("the first locks the table");
         let refused = try_migrate(&database, folder.path(), &queries, &options).await;
-        sqlx::raw_sql("rollback").execute(&mut connection).await.expect("the table is free again");
-        refused.expect_err("the first is under way")
+        sqlx::raw_sql("rollback").execute(&mut connection).await.expect("the lock is released");
+        refused.expect_err("the first is running")
     };
     let (first, refused) = tokio::join!(first, second);
     let message = refused.to_string();
     assert!(message.contains("another migration holds table `queries`"), "{message}");
-    assert_eq!(first.expect("the first goes on").outcome(), Outcome::Verified);
+    assert_eq!(first.expect("the first completes").outcome(), Outcome::Verified);
     assert_eq!(one::<i64>(&test_database, "select count(*) from queries").await, 61);
 }
 
@@ -165,11 +165,11 @@ async fn migration_that_is_dropped_at_any_step_resumes() {
         let queries = Table::of(Service::Query);
         let folder = sample(sample_name(Service::Query));
         let options = MigrateOptions { batch_rows: 7, ..MigrateOptions::default() };
-        let (observer, has_come) = tell(step);
+        let (observer, has_come) = signal(step);
         let transfers = vec![transfer(folder.path(), &queries)];
         tokio::select! {
             biased;
-            word = has_come => word.expect("the step comes"),
+            word = has_come => word.expect("the step occurs"),
             report = migrate::migrate(&database, transfers, &options, &observer) => {
                 assert_eq!(report.expect("the migration runs").outcome(), Outcome::Verified, "{step:?}");
             }

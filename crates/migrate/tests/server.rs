@@ -1,4 +1,4 @@
-//! Servers that contradict themselves, by script: what they keep back is never called verified.
+//! Scripted servers with inconsistent responses: missing records are never reported as verified.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,7 +16,7 @@ use crate::{empty, only, silent, table, verified};
 
 const RECORDS: usize = 9;
 
-/// A server with one collection, `records`, of which it gives the first `listed(n)` to the `n`th request for records.
+/// A server with one collection, `records`, that returns the first `listed(n)` records to the `n`th request.
 fn serve(count: usize, listed: impl Fn(usize) -> usize + Send + Sync + 'static) -> HttpStub {
     let gets = AtomicUsize::new(0);
     HttpStub::start(move |request| {
@@ -38,7 +38,7 @@ fn serve(count: usize, listed: impl Fn(usize) -> usize + Send + Sync + 'static) 
     })
 }
 
-/// The answer to a request for records, of which there are the first `count`.
+/// The response to a request for records, limited to the first `count`.
 fn records(request: &HttpRequest, count: usize) -> Value {
     let body: Value = serde_json::from_slice(&request.body).expect("the body is JSON");
     let number = |name: &str| body[name].as_u64().expect("it is given") as usize;
@@ -75,25 +75,25 @@ async fn migrate_into_empty(server: &HttpStub) -> (CollectionReport, TestDatabas
 }
 
 #[tokio::test]
-async fn server_that_gives_what_it_counts_is_verified() {
+async fn consistent_server_is_verified() {
     let (report, _test_database) = migrate_into_empty(&serve(RECORDS, |_| RECORDS)).await;
     assert_eq!((report.outcome(), verified(&report).matched), (Outcome::Verified, RECORDS as u64));
 }
 
 #[tokio::test]
-async fn records_that_a_server_counts_and_does_not_list_are_not_called_verified() {
+async fn records_counted_but_not_listed_are_not_verified() {
     let (report, _test_database) = migrate_into_empty(&serve(RECORDS, |_| 4)).await;
     assert_eq!(report.outcome(), Outcome::Different);
     assert_eq!(report.discrepancies(), [Discrepancy::Unread(5)]);
 }
 
 #[tokio::test]
-async fn server_whose_lists_are_empty_from_some_request_on_is_not_called_verified() {
-    // As many requests as a migration of this collection makes, and a little more: the last ones are whole.
+async fn server_whose_lists_become_empty_is_not_verified() {
+    // Slightly more requests than a migration of this collection makes: the last iterations are complete.
     for whole in 1..8 {
         let server = serve(RECORDS, move |n| if n < whole { RECORDS } else { 0 });
         let (_test_database, database) = empty().await;
-        // A place that is lost ends the migration.
+        // A lost position fails the migration.
         let Ok(report) = migrate(&database, &server).await else { continue };
         let is_whole = verified(&report).matched == RECORDS as u64 && report.discrepancies().is_empty();
         assert!(report.outcome() == Outcome::Different || is_whole, "{whole}: {report:?}");
@@ -101,7 +101,7 @@ async fn server_whose_lists_are_empty_from_some_request_on_is_not_called_verifie
 }
 
 #[tokio::test]
-async fn collection_that_a_server_counts_as_empty_is_read_all_the_same() {
+async fn collection_counted_as_empty_is_still_read() {
     let (report, _test_database) = migrate_into_empty(&serve(0, |_| RECORDS)).await;
     assert_eq!((report.outcome(), verified(&report).matched), (Outcome::Verified, RECORDS as u64));
 }

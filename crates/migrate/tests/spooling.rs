@@ -1,4 +1,4 @@
-//! Whether the copy takes what the plan has kept, or reads the source again: nobody can see it in the result.
+//! Copying from memory and reading the source again give the same result.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +16,7 @@ use crate::{
 /// Too little for two batches of these records.
 const LITTLE: usize = 2_000;
 
-/// How many records each plan and each copy announced.
+/// The total announced by each plan and copy phase.
 type Totals = Vec<(Phase, u64)>;
 
 fn options(spool_bytes: usize) -> MigrateOptions {
@@ -45,7 +45,7 @@ async fn migrate(
     (report, totals)
 }
 
-/// Everything that a run leaves but its number: rows, rejects, and rows as they were before.
+/// Everything that a run leaves except its id: rows, rejects, and replaced rows.
 async fn left_by(test_database: &TestDatabase) -> String {
     one(
         test_database,
@@ -72,7 +72,7 @@ fn counts(report: &CollectionReport) -> [u64; 6] {
 }
 
 #[tokio::test]
-async fn copy_from_memory_and_copy_that_reads_again_leave_the_same() {
+async fn copy_from_memory_and_copy_from_the_source_give_the_same_result() {
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..20, 3));
     let reject = Entry::new("reject", vector(30, 3)).with("k", MetadataValue::Text("\0".into()));
     directory.put("records", &[reject]);
@@ -91,7 +91,7 @@ async fn copy_from_memory_and_copy_that_reads_again_leave_the_same() {
         let (report, totals) = migrate(database, &[(&directory, "records")], &options(*spool_bytes)).await;
         let report = only(report);
         assert_eq!(counts(&report), [40, 20, 1, 18, 1, 1], "{spool_bytes}");
-        // What is kept is only what is to be written; who reads again, reads all.
+        // Memory holds only the rows to write; another read covers all records.
         let copied_records = if *spool_bytes == LITTLE { 40 } else { 21 };
         assert_eq!(totals, [(Phase::Plan, 40), (Phase::Copy, copied_records)], "{spool_bytes}");
         assert_eq!(verified(&report).digest_source, verified(&report).digest_target, "{spool_bytes}");
@@ -110,7 +110,7 @@ async fn collections_of_one_run_share_the_memory() {
     for (directory, name) in directories {
         directory.put(name, &entries(50..60, 3));
     }
-    // Room for the ten rows of one of them.
+    // Memory for the rows of only one of them.
     let (report, totals) = migrate(&database, &directories, &options(3_000)).await;
     assert!(report.collections.iter().all(|report| counts(report) == [30, 10, 0, 20, 0, 0]));
     assert_eq!(totals, [(Phase::Plan, 30), (Phase::Plan, 30), (Phase::Copy, 10), (Phase::Copy, 30)]);

@@ -1,4 +1,4 @@
-//! Undoing a run removes exactly what it brought, and gives back what it changed.
+//! Undoing a run removes exactly the rows that it inserted, and restores those that it changed.
 
 use migrate::{EditedRows, Error, MigrateOptions, Outcome, StaleRows, undo};
 use records::{DistanceSpace, MetadataValue, Service, stored_id};
@@ -18,7 +18,7 @@ async fn content(test_database: &TestDatabase) -> String {
 }
 
 #[tokio::test]
-async fn services_tables_stay_and_lose_exactly_what_the_run_brought() {
+async fn service_tables_stay_and_lose_exactly_the_rows_of_the_run() {
     let (test_database, database) = empty().await;
     database.prepare_schema().await.expect("the schema is created");
     test_database.execute("insert into queries (query_text, theme) values ('mine', 'own')").await;
@@ -33,19 +33,20 @@ async fn services_tables_stay_and_lose_exactly_what_the_run_brought() {
     assert_eq!(one::<String>(&test_database, own).await, before);
     let error = undo(&database, report.run_id, EditedRows::Keep).await.expect_err("it is undone already");
     assert!(matches!(error, Error::AlreadyUndone { run } if run == report.run_id), "{error}");
-    let error =
-        undo(&database, uuid::Uuid::from_u128(1), EditedRows::Keep).await.expect_err("nobody made it");
+    let error = undo(&database, uuid::Uuid::from_u128(1), EditedRows::Keep)
+        .await
+        .expect_err("the run does not exist");
     assert!(matches!(error, Error::UnknownRun { .. }), "{error}");
     let again = migrate(&database, folder.path(), &queries).await;
     assert_eq!(
         (again.outcome(), copied(&again).written),
         (Outcome::Verified, 61),
-        "and it can be done again"
+        "it can be migrated again"
     );
 }
 
 #[tokio::test]
-async fn table_that_the_run_made_goes_with_it() {
+async fn table_created_by_the_run_is_dropped() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
     let records = table("records", DistanceSpace::L2, 3);
@@ -57,7 +58,7 @@ async fn table_that_the_run_made_goes_with_it() {
 }
 
 #[tokio::test]
-async fn changed_deleted_and_overwritten_rows_come_back_as_they_were_last_run_first() {
+async fn changed_deleted_and_overwritten_rows_are_restored_in_reverse_order_of_runs() {
     let (test_database, database) = empty().await;
     let typed = Entry::new("typed", vector(90, 3))
         .with("float", MetadataValue::Float(1.0))
@@ -96,7 +97,7 @@ async fn changed_deleted_and_overwritten_rows_come_back_as_they_were_last_run_fi
 }
 
 #[tokio::test]
-async fn deleted_row_comes_back_into_a_table_with_columns_of_the_users_own() {
+async fn deleted_row_is_restored_into_a_table_with_user_columns() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
     let records = table("records", DistanceSpace::L2, 3);
@@ -120,7 +121,7 @@ async fn deleted_row_comes_back_into_a_table_with_columns_of_the_users_own() {
 }
 
 #[tokio::test]
-async fn run_that_deleted_a_row_is_not_undone_before_the_one_that_brought_it_again() {
+async fn run_that_deleted_a_row_is_not_undone_before_the_one_that_wrote_it_again() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
     let records = table("records", DistanceSpace::L2, 3);
@@ -141,7 +142,7 @@ async fn run_that_deleted_a_row_is_not_undone_before_the_one_that_brought_it_aga
 }
 
 #[tokio::test]
-async fn run_whose_time_is_odd_is_not_undone_before_one_that_may_have_changed_its_rows() {
+async fn run_with_an_invalid_time_is_not_undone_before_one_that_may_have_changed_its_rows() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
     let records = table("records", DistanceSpace::L2, 3);
@@ -191,7 +192,7 @@ async fn run_whose_time_is_odd_is_not_undone_before_one_that_may_have_changed_it
 }
 
 #[tokio::test]
-async fn run_whose_row_is_damaged_is_not_undone_and_hides_no_other() {
+async fn run_with_a_damaged_row_is_not_undone_and_hides_no_others() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
     let other = Directory::with("others", DistanceSpace::L2, &entries(0..3, 3));
@@ -235,7 +236,7 @@ async fn run_whose_row_is_damaged_is_not_undone_and_hides_no_other() {
 }
 
 #[tokio::test]
-async fn rows_edited_since_are_kept_and_named_until_they_may_be_overwritten() {
+async fn edited_rows_are_kept_and_named_unless_overwritten() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
     let report = migrate(&database, directory.path(), &table("records", DistanceSpace::L2, 3)).await;
@@ -252,7 +253,7 @@ async fn rows_edited_since_are_kept_and_named_until_they_may_be_overwritten() {
 }
 
 #[tokio::test]
-async fn unfinished_run_can_be_undone_and_is_then_no_longer_in_the_way() {
+async fn unfinished_run_can_be_undone_and_then_no_longer_blocks() {
     let (test_database, database) = empty().await;
     database.prepare_schema().await.expect("the schema is created");
     test_database
@@ -277,7 +278,7 @@ async fn unfinished_run_can_be_undone_and_is_then_no_longer_in_the_way() {
 }
 
 #[tokio::test]
-async fn quarantined_records_are_forgotten_with_their_run() {
+async fn quarantined_records_are_deleted_with_their_run() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("queries", DistanceSpace::Cosine, &entries(0..3, 384));
     directory.put("queries", &[Entry { document: None, ..Entry::new("bad", vector(9, 384)) }]);
@@ -289,7 +290,7 @@ async fn quarantined_records_are_forgotten_with_their_run() {
 }
 
 #[tokio::test]
-async fn unknown_run_is_refused_with_those_that_are_known() {
+async fn error_of_an_unknown_run_lists_the_known_runs() {
     let (_test_database, database) = empty().await;
     let error = undo(&database, Uuid::nil(), EditedRows::Keep).await.expect_err("there are no runs");
     assert!(error.to_string().ends_with("it has none"), "{error}");
@@ -300,19 +301,19 @@ async fn unknown_run_is_refused_with_those_that_are_known() {
 }
 
 #[tokio::test]
-async fn migration_under_way_is_not_undone() {
+async fn running_migration_is_not_undone() {
     let (_test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
     let report = migrate(&database, directory.path(), &table("records", DistanceSpace::L2, 3)).await;
-    let lock = database.lock_table("records").await.expect("the table is free");
-    let error = undo(&database, report.run_id, EditedRows::Keep).await.expect_err("the table is held");
+    let lock = database.lock_table("records").await.expect("the table is not locked");
+    let error = undo(&database, report.run_id, EditedRows::Keep).await.expect_err("the table is locked");
     let Error::Database(error) = error else { panic!("{error}") };
     assert!(matches!(*error, store::Error::Locked { .. }), "{error}");
     drop(lock);
 }
 
 #[tokio::test]
-async fn run_with_rows_that_a_policy_hides_is_not_undone() {
+async fn run_with_rows_hidden_by_a_policy_is_not_undone() {
     let test_database = TestDatabase::create().await;
     let role = format!("role_{}", Uuid::new_v4().simple());
     test_database
@@ -345,7 +346,7 @@ async fn run_with_rows_that_a_policy_hides_is_not_undone() {
 }
 
 #[tokio::test]
-async fn rows_that_a_trigger_or_a_rule_keeps_are_named_and_the_run_can_be_undone_again() {
+async fn rows_kept_by_a_trigger_or_rule_are_named_and_the_run_can_be_undone_again() {
     let ignore = "create function ignore() returns trigger language plpgsql as $$ begin
             if old.source_id in ('record 1', 'record 2') then return null; end if; return old; end $$";
     let trigger = "create trigger ignore before delete on records for each row execute function ignore()";
@@ -372,7 +373,7 @@ async fn rows_that_a_trigger_or_a_rule_keeps_are_named_and_the_run_can_be_undone
 }
 
 #[tokio::test]
-async fn run_whose_rows_a_rule_takes_from_it_is_not_undone() {
+async fn run_whose_rows_are_changed_by_a_rule_is_not_undone() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
     let report = migrate(&database, directory.path(), &table("records", DistanceSpace::L2, 3)).await;
@@ -390,7 +391,7 @@ async fn run_whose_rows_a_rule_takes_from_it_is_not_undone() {
 }
 
 #[tokio::test]
-async fn rows_that_could_not_be_given_back_are_named_until_they_can() {
+async fn rows_that_cannot_be_restored_are_named() {
     let (test_database, database) = empty().await;
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..4, 3));
     let records = table("records", DistanceSpace::L2, 3);

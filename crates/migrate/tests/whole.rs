@@ -1,4 +1,4 @@
-//! Whole sources: every collection in one run.
+//! Migration of all collections of a source in one run.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 
 use crate::{empty, one, silent, whole_state};
 
-/// More than are migrated together.
+/// More than one lot.
 const MANY: usize = 130;
 
 fn record(id: &str, dimension: usize, seed: usize) -> ChromaRecord {
@@ -37,8 +37,8 @@ fn record(id: &str, dimension: usize, seed: usize) -> ChromaRecord {
     }
 }
 
-/// A directory of collections with these names, of three records each whose ids are the same in all. The last has
-/// vectors of another dimension.
+/// A directory of collections with these names, each with three records of the same ids. The last one has another
+/// dimension.
 fn directory(names: &[&str]) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut writer = ChromaWriter::create(folder.path());
@@ -95,7 +95,7 @@ async fn count(test_database: &TestDatabase, table: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn each_collection_gets_a_table_whatever_its_name_and_all_are_undone_at_once() {
+async fn each_collection_gets_a_table_for_any_name_and_all_are_undone_together() {
     let (test_database, database) = empty().await;
     database.prepare_schema().await.expect("the schema is created");
     test_database.execute("create table users (name text); create view seen as select 1 as one").await;
@@ -157,7 +157,7 @@ async fn each_collection_gets_a_table_whatever_its_name_and_all_are_undone_at_on
 }
 
 #[tokio::test]
-async fn shared_table_keeps_collections_apart() {
+async fn shared_table_distinguishes_collections() {
     let (test_database, database) = empty().await;
     let folder = directory(&["one", "two", "three", "wide"]);
     let report = migrate_all(&database, folder.path(), shared()).await;
@@ -179,7 +179,7 @@ async fn shared_table_keeps_collections_apart() {
     assert_eq!(apart, "one 3, three 3, two 3");
     assert_eq!(verify_all(&database, folder.path(), shared()).await.outcome(), Outcome::Verified);
 
-    // One of them is changed on the other side.
+    // A row of one collection is changed.
     test_database
         .execute("update chunks set document = 'edited' where collection_name = 'two' and source_id = '1'")
         .await;
@@ -202,13 +202,13 @@ async fn shared_table_keeps_collections_apart() {
     );
 }
 
-/// An observer that tells when the step has come for the `count`th time.
+/// An observer that signals the `count`th occurrence of a step.
 fn at(step: Step, count: usize) -> (Observer, oneshot::Receiver<()>) {
     let (sender, receiver) = oneshot::channel();
     let (sender, seen) = (Mutex::new(Some(sender)), AtomicUsize::new(0));
     let observer: Observer = Arc::new(move |event| {
         if event == Event::Step(step) && seen.fetch_add(1, Ordering::Relaxed) + 1 == count {
-            let sender = sender.lock().expect("no holder panics").take().expect("it comes once");
+            let sender = sender.lock().expect("no holder panics").take().expect("it is signalled once");
             sender.send(()).expect("the test waits for it");
         }
     });
@@ -216,7 +216,7 @@ fn at(step: Step, count: usize) -> (Observer, oneshot::Receiver<()>) {
 }
 
 #[tokio::test]
-async fn same_command_resumes_a_run_that_ended_at_any_step() {
+async fn same_command_resumes_a_run_interrupted_at_any_step() {
     let names: Vec<String> = (0..MANY).map(|number| format!("file-{number:03}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let folder = directory(&names);
@@ -232,11 +232,11 @@ async fn same_command_resumes_a_run_that_ended_at_any_step() {
         tokio::select! {
             biased;
             ended = reached => ended.expect("the step comes"),
-            ended = run => panic!("it went on: {ended:?}"),
+            ended = run => panic!("it was not interrupted: {ended:?}"),
         }
         let group: uuid::Uuid =
             one(&test_database, "select id from migration_groups where status = 'copying'").await;
-        // As of a process that has died: the next one has connections of its own.
+        // Like a new process, with new connections.
         drop(database);
         let database = Database::connect(&test_database.url()).await.expect("the database answers");
         let report = migrate_all(&database, folder.path(), target.clone()).await;
@@ -252,7 +252,7 @@ async fn same_command_resumes_a_run_that_ended_at_any_step() {
 }
 
 #[tokio::test]
-async fn collection_that_fails_is_told_and_the_others_are_brought() {
+async fn failing_collection_is_reported_and_the_others_are_migrated() {
     let (test_database, database) = empty().await;
     let folder = directory(&["good", "bad", "also good", "wide"]);
     let source = rusqlite::Connection::open(folder.path().join("chroma.sqlite3")).expect("it opens");
@@ -270,7 +270,7 @@ async fn collection_that_fails_is_told_and_the_others_are_brought() {
         .collect();
     assert_eq!(failed, ["bad"]);
     assert_eq!(count(&test_database, "good").await, 3);
-    // Mended, the same command brings the rest, as part of the same run.
+    // After the repair, the same command migrates the rest, as part of the same run.
     let source = rusqlite::Connection::open(folder.path().join("chroma.sqlite3")).expect("it opens");
     source.execute("update collections set dimension = 3 where name = 'bad'", []).expect("the copy changes");
     drop(source);

@@ -1,4 +1,4 @@
-//! A commit whose message, or whose answer, is lost.
+//! A commit whose message or response is lost.
 
 use std::sync::{
     Arc,
@@ -8,19 +8,19 @@ use std::sync::{
 use migrate::{Event, Observer, Step};
 use test_support::{CuttingProxy, TestDatabase};
 
-use super::{Directory, goes_on_to_the_end, migrate};
+use super::{Directory, migrate, resumes_to_the_end};
 
 /// Query message of PostgreSQL's protocol: its letter, its length in four bytes, the text, a zero.
 const COMMIT_BYTES: u64 = 1 + 4 + "COMMIT".len() as u64 + 1;
 
 #[tokio::test]
-async fn connection_that_is_lost_in_a_commit_leaves_the_batch_whole_or_not_there() {
+async fn connection_lost_during_a_commit_leaves_the_batch_complete_or_absent() {
     let (directory, database) = (Directory::new(), TestDatabase::create().await);
     for delivered in [1, 5, COMMIT_BYTES - 1, COMMIT_BYTES] {
         let proxy = Arc::new(CuttingProxy::start(&database.url()));
         let (cutting, batches) = (proxy.clone(), AtomicUsize::new(0));
         let observer: Observer = Arc::new(move |event| {
-            // The next bytes are those of the commit, but for what the other connection may be sending.
+            // The next bytes are those of the commit, except for bytes of the other connection.
             if event == Event::Step(Step::BatchSent) && batches.fetch_add(1, Ordering::Relaxed) == 1 {
                 cutting.cut_after_bytes(delivered);
             }
@@ -37,5 +37,5 @@ async fn connection_that_is_lost_in_a_commit_leaves_the_batch_whole_or_not_there
         .expect("rows can be counted");
         assert_eq!(counts.0, counts.1, "rows and progress are committed together");
     }
-    goes_on_to_the_end(&directory, &database).await;
+    resumes_to_the_end(&directory, &database).await;
 }

@@ -1,8 +1,8 @@
-//! The process dies at each named step of a migration, and the network at each byte of a commit.
+//! The process is killed at each step of a migration, and the network is cut at each byte of a commit.
 
 mod commits;
 mod steps;
-mod taken_back;
+mod undone;
 
 use std::{
     env,
@@ -29,17 +29,17 @@ use store::{
 use tempfile::TempDir;
 use test_support::{ChromaCollection, ChromaForm, ChromaWriter, TestDatabase, generated_records};
 
-/// Tells a child process what to do: step, occurrence, directory and URL, by line.
+/// Instructions for a child process: step, occurrence, directory and URL, one per line.
 const ORDER: &str = "PANOPTICON_TEST_CRASH";
 const SIGABRT: i32 = 6;
 
-/// Records of a directory. Three of them hold a NUL, which no text of PostgreSQL can.
+/// Records of a directory. Three of them contain a NUL, which PostgreSQL's text cannot.
 const RECORDS: u64 = 600;
 const REJECTS: u64 = 3;
 const BATCH_ROWS: usize = 50;
 const DIMENSION: usize = 4;
 
-/// A Chroma directory whose records change now and then.
+/// A Chroma directory whose records can be changed.
 struct Directory(TempDir);
 
 impl Directory {
@@ -71,12 +71,12 @@ impl Directory {
         let chroma = rusqlite::Connection::open(&path).expect("the directory opens");
         chroma.execute_batch(sql).expect("the directory changes");
         chroma.close().expect("the directory closes");
-        // The reader waits for young files to rest.
+        // The reader waits until recently modified files are stable.
         let file = std::fs::File::options().append(true).open(&path).expect("the file opens");
         file.set_modified(UNIX_EPOCH + Duration::from_secs(1_700_000_000)).expect("its time can be set");
     }
 
-    /// Other texts for the records of which SQL says so.
+    /// Changes the texts of the records that the SQL condition selects.
     fn update(&self, which: &str) {
         self.change(&format!(
             "update embedding_metadata set string_value = string_value || '.'
@@ -84,7 +84,7 @@ impl Directory {
         ));
     }
 
-    /// Deletes the records of which SQL says so.
+    /// Deletes the records that the SQL condition selects.
     fn delete(&self, which: &str) {
         self.change(&format!(
             "delete from embeddings_queue where id in (select embedding_id from embeddings where {which});
@@ -93,14 +93,14 @@ impl Directory {
         ));
     }
 
-    /// How many records there are.
+    /// Number of records.
     fn records(&self) -> u64 {
         let source = Source::open(self.path()).expect("the directory opens");
         source.record_count(&source.collections()[0]).expect("records can be counted")
     }
 }
 
-/// Migrates, goes on, or brings a difference over.
+/// Migrates, resumes, or applies changes.
 async fn migrate(path: &Path, url: &str, observer: &Observer) -> Result<Report, Error> {
     let source = Source::open(path).expect("the directory opens");
     let collection = source.collections()[0].clone();
@@ -127,11 +127,11 @@ async fn migrate(path: &Path, url: &str, observer: &Observer) -> Result<Report, 
     report
 }
 
-fn nobody() -> Observer {
+fn no_observer() -> Observer {
     Arc::new(|_| {})
 }
 
-/// Migrates in a process that aborts when `step` comes for the `nth` time; returns whether it came.
+/// Migrates in a process that aborts at the `nth` occurrence of `step`; returns whether it occurred.
 async fn crash(path: &Path, url: &str, step: Step, nth: usize) -> bool {
     let order = format!("{step:?}\n{nth}\n{}\n{url}", path.display());
     let mut child = tokio::process::Command::new(env::current_exe().expect("tests are a program"));
@@ -143,7 +143,7 @@ async fn crash(path: &Path, url: &str, step: Step, nth: usize) -> bool {
     is_aborted
 }
 
-/// Does nothing, unless another test has started this one in a process of its own.
+/// Does nothing, unless another test started this one in a child process.
 #[tokio::test]
 async fn child_process_that_dies_at_a_step() {
     let Ok(order) = env::var(ORDER) else { return };
@@ -158,7 +158,7 @@ async fn child_process_that_dies_at_a_step() {
             std::process::abort();
         }
     });
-    migrate(&path, &url, &observer).await.expect("it goes on until it is ended");
+    migrate(&path, &url, &observer).await.expect("it runs until it is aborted");
 }
 
 async fn count(connection: &mut PgConnection, sql: &'static str) -> u64 {
@@ -166,9 +166,9 @@ async fn count(connection: &mut PgConnection, sql: &'static str) -> u64 {
     count.cast_unsigned()
 }
 
-/// Goes on to the end, and sees that both sides are equal, with nothing lost, doubled or left over.
-async fn goes_on_to_the_end(directory: &Directory, database: &TestDatabase) {
-    let report = migrate(directory.path(), &database.url(), &nobody()).await.expect("it goes on");
+/// Resumes to the end, and checks that both sides are equal, with nothing lost, duplicated or left over.
+async fn resumes_to_the_end(directory: &Directory, database: &TestDatabase) {
+    let report = migrate(directory.path(), &database.url(), &no_observer()).await.expect("it resumes");
     let collection = &report.collections[0];
     let verification = collection.verification.as_ref().expect("it was compared");
     let records = directory.records();
@@ -184,9 +184,9 @@ async fn goes_on_to_the_end(directory: &Directory, database: &TestDatabase) {
     assert_eq!(count("select count(distinct source_id) from items").await, records - REJECTS);
     assert_eq!(count("select count(*) from migration_jobs where status <> 'complete'").await, 0);
     let noted = "select sum(written - deleted)::bigint from migration_jobs";
-    assert_eq!(count(noted).await, records - REJECTS, "progress is that of the rows");
+    assert_eq!(count(noted).await, records - REJECTS, "progress matches the rows");
     let of_run = "select max(rejects) from
         (select count(*) as rejects from migration_rejects group by run_id, source_id) as of_run";
-    assert_eq!(count(of_run).await, 1, "no run has set a record aside twice");
+    assert_eq!(count(of_run).await, 1, "no run has quarantined a record twice");
     assert_eq!(count("select count(distinct source_id) from migration_rejects").await, REJECTS);
 }

@@ -1,13 +1,13 @@
-//! Every named step.
+//! Crashes at every step.
 
 use std::collections::BTreeSet;
 
 use migrate::Step;
 use test_support::TestDatabase;
 
-use super::{Directory, crash, goes_on_to_the_end};
+use super::{Directory, crash, resumes_to_the_end};
 
-/// The steps that come once for each batch are crashed at more than once.
+/// Steps that occur once per batch are tested at several occurrences.
 fn occurrences(step: Step) -> &'static [usize] {
     match step {
         Step::BatchSent | Step::BatchCommitted => &[1, 4],
@@ -28,13 +28,13 @@ async fn migration_killed_at_any_step_of_a_first_or_a_later_run_resumes() {
     for step in Step::ALL {
         for nth in occurrences(step) {
             let (directory, database) = (Directory::new(), TestDatabase::create().await);
-            assert!(crash(directory.path(), &database.url(), step, *nth).await, "{step:?} comes");
-            goes_on_to_the_end(&directory, &database).await;
+            assert!(crash(directory.path(), &database.url(), step, *nth).await, "{step:?} occurs");
+            resumes_to_the_end(&directory, &database).await;
 
             directory.update("id % 2 = 0 and id not in (5, 305, 599)");
             directory.delete("id % 10 = 1");
-            assert!(crash(directory.path(), &database.url(), step, *nth).await, "{step:?} comes");
-            goes_on_to_the_end(&directory, &database).await;
+            assert!(crash(directory.path(), &database.url(), step, *nth).await, "{step:?} occurs");
+            resumes_to_the_end(&directory, &database).await;
             crashed.insert(format!("{step:?} {nth}"));
         }
     }
@@ -42,7 +42,7 @@ async fn migration_killed_at_any_step_of_a_first_or_a_later_run_resumes() {
 }
 
 #[tokio::test]
-async fn process_that_dies_again_and_again_comes_to_the_end() {
+async fn process_that_dies_repeatedly_completes() {
     let (directory, database) = (Directory::new(), TestDatabase::create().await);
     let mut crashes = 0;
     while crash(directory.path(), &database.url(), Step::BatchCommitted, 2).await {
@@ -50,5 +50,5 @@ async fn process_that_dies_again_and_again_comes_to_the_end() {
         assert!(crashes < 100, "each has committed at least one batch");
     }
     assert!(crashes >= 4, "{crashes}");
-    goes_on_to_the_end(&directory, &database).await;
+    resumes_to_the_end(&directory, &database).await;
 }

@@ -1,10 +1,10 @@
-//! Runs that were killed, went on with a source that had changed meanwhile, and are undone.
+//! Undo of runs that were killed and resumed with a changed source.
 
 use migrate::{EditedRows, Step, undo};
 use store::postgres::Database;
 use test_support::TestDatabase;
 
-use super::{Directory, count, crash, goes_on_to_the_end, migrate, nobody};
+use super::{Directory, count, crash, migrate, no_observer, resumes_to_the_end};
 
 /// All rows, as text.
 async fn rows(database: &TestDatabase) -> Vec<String> {
@@ -22,12 +22,12 @@ async fn undo_last(database: &TestDatabase) {
 }
 
 #[tokio::test]
-async fn first_run_whose_rows_lost_their_records_before_it_went_on_is_undone_to_nothing() {
+async fn first_run_whose_records_were_deleted_before_it_resumed_is_undone_completely() {
     let (directory, database) = (Directory::new(), TestDatabase::create().await);
     assert!(crash(directory.path(), &database.url(), Step::BatchCommitted, 4).await);
     directory.delete("id < 100 and id <> 5");
     directory.update("id between 100 and 200");
-    goes_on_to_the_end(&directory, &database).await;
+    resumes_to_the_end(&directory, &database).await;
     undo_last(&database).await;
     let mut connection = database.connection().await;
     let left = "select count(*) from pg_class where relname = 'items'";
@@ -36,14 +36,14 @@ async fn first_run_whose_rows_lost_their_records_before_it_went_on_is_undone_to_
 }
 
 #[tokio::test]
-async fn rows_that_a_killed_run_changed_and_then_deleted_come_back_as_they_were() {
+async fn rows_that_a_killed_run_changed_and_then_deleted_are_restored() {
     let (directory, database) = (Directory::new(), TestDatabase::create().await);
-    migrate(directory.path(), &database.url(), &nobody()).await.expect("the first run ends well");
+    migrate(directory.path(), &database.url(), &no_observer()).await.expect("the first run ends well");
     let before = rows(&database).await;
     directory.update("id < 300 and id <> 5");
     assert!(crash(directory.path(), &database.url(), Step::BatchCommitted, 4).await);
     directory.delete("id < 100 and id <> 5");
-    goes_on_to_the_end(&directory, &database).await;
+    resumes_to_the_end(&directory, &database).await;
     assert!(rows(&database).await != before);
     undo_last(&database).await;
     assert!(rows(&database).await == before, "all rows are as they were, in every column");
