@@ -1,4 +1,4 @@
-//! What an operator decides about the services.
+//! Configuration of the services.
 
 use std::{fmt, time::Duration};
 
@@ -6,30 +6,31 @@ use axum::http::{HeaderValue, uri::Authority};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-/// Limits and doors of the services of a process.
+/// Limits and access control of the services of a process.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// What clients have to send as `X-API-Key`; `None` lets everybody in.
+    /// The key that clients must send as `X-API-Key`; `None` requires no key.
     pub api_key: Option<ApiKey>,
     /// Origins whose pages may call the services.
     pub cors_origins: Origins,
-    /// Hosts that requests without a key may name. Default this machine's own names. With fewer than clients use, they
-    /// are refused; with any, a page whose name points to this machine reads and changes everything.
+    /// Hosts that requests may name where no key is set. Default: this machine's own names. If a name that clients
+    /// use is missing, their requests are rejected; with any host allowed, a page whose name resolves to this machine
+    /// can read and change everything.
     pub allowed_hosts: AllowedHosts,
-    /// Bytes of a body. Default 16 MiB, which is a batch of 1,000 texts of 16 KB. Larger bodies take that much memory
-    /// each, several times over.
+    /// Maximum bytes of a body. Default 16 MiB: a batch of 1,000 texts of 16 KB. Each body takes several times its
+    /// size in memory.
     pub max_body_bytes: usize,
-    /// How long a request may take until its answer begins. Default 60 s. Shorter cuts off large batches; longer lets
-    /// requests pile up behind a store that hangs.
+    /// Time limit of a request until its response begins. Default 60 s. A shorter one cuts off large batches; with a
+    /// longer one, requests pile up behind a store that hangs.
     pub request_timeout: Duration,
-    /// The same for evaluations, which wait for models. Default 600 s. Shorter cuts off what has been paid for; longer
-    /// than whatever stands before the server waits is of no use.
+    /// The same for evaluations, which wait for models. Default 600 s. A shorter one cuts off calls that are already
+    /// paid for; one longer than the time-out of the proxy in front is useless.
     pub evaluation_timeout: Duration,
-    /// Requests that are worked on at once. Default 256. More than the store has connections wait there, up to the
-    /// time-out; fewer turn clients away that could be served.
+    /// Maximum concurrent requests. Default 256. Requests beyond the store's number of connections wait for one, up
+    /// to the time-out; a lower limit rejects requests that could be served.
     pub max_requests: usize,
-    /// Streams of events at once, which wait most of the time and count as no requests. Default 128, half the
-    /// connections of an address: each has one, and more would leave none to requests.
+    /// Maximum concurrent event streams, which mostly wait and do not count as requests. Default 128, half the
+    /// connections of an address: each stream occupies a connection.
     pub max_streams: usize,
 }
 
@@ -48,7 +49,7 @@ impl Default for ServerConfig {
     }
 }
 
-/// The key that clients have to know; only its digest is kept.
+/// The API key, of which only the digest is kept.
 #[derive(Clone)]
 pub struct ApiKey([u8; 32]);
 
@@ -58,8 +59,8 @@ impl ApiKey {
         Self(Sha256::digest(key.as_bytes()).into())
     }
 
-    /// Whether `given` is the key. Takes as long whatever they have in common: digests are compared, so that not even
-    /// the length shows.
+    /// Whether `given` is the key. Takes constant time: digests are compared, so the time does not reveal even the
+    /// length.
     pub(crate) fn is(&self, given: &[u8]) -> bool {
         let given: [u8; 32] = Sha256::digest(given).into();
         self.0.ct_eq(&given).into()
@@ -76,16 +77,16 @@ impl fmt::Debug for ApiKey {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins(pub(crate) Vec<HeaderValue>);
 
-/// A text that is no origin.
+/// An invalid origin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no origin: expected scheme and host, such as https://example.org")]
 pub struct InvalidOrigin(pub String);
 
 impl Origins {
-    /// Reads origins that are parted by commas.
+    /// Parses comma-separated origins.
     ///
     /// # Errors
-    /// When one is none. `*` is none: it would let every page in the world call the services.
+    /// When an origin is invalid. `*` is rejected: it would allow every web page to call the services.
     pub fn parse(text: &str) -> Result<Self, InvalidOrigin> {
         let origins = text.split(',').map(str::trim).map(|origin| {
             let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
@@ -101,26 +102,26 @@ impl Origins {
 /// Hosts that requests may name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowedHosts {
-    /// All: of an address that others reach by names that are not known here.
+    /// All hosts, for an address that clients reach by names not known here.
     Any,
-    /// localhost, 127.0.0.1, `[::1]` and these.
+    /// localhost, 127.0.0.1, `[::1]` and the given names.
     Local(Hosts),
 }
 
-/// Names of hosts, without ports.
+/// Host names, without ports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hosts(Vec<String>);
 
-/// A text that is no name of a host.
+/// An invalid host name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no name of a host: expected one without scheme and port, such as evals.example.org")]
 pub struct InvalidHost(pub String);
 
 impl Hosts {
-    /// Reads names that are parted by commas.
+    /// Parses comma-separated names.
     ///
     /// # Errors
-    /// When one is none.
+    /// When a name is invalid.
     pub fn parse(text: &str) -> Result<Self, InvalidHost> {
         let names = text.split(',').map(str::trim).map(|name| {
             let authority: Result<Authority, _> = name.parse();
@@ -130,7 +131,7 @@ impl Hosts {
         names.collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether `host` is a name of this machine or one of these.
+    /// Whether `host` is a loopback name or one of these names.
     pub(crate) fn have(&self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host);
         let mut names =
@@ -144,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn key_is_compared_whole_and_never_shown() {
+    fn key_must_match_exactly_and_is_not_printed() {
         let key = ApiKey::new("secret");
         assert!(key.is(b"secret"));
         for other in ["", "secre", "secret ", "Secret"] {

@@ -1,4 +1,4 @@
-//! The connections of an address, of which there are only so many.
+//! The open connections of an address, which are limited in number.
 
 use std::{
     io,
@@ -28,17 +28,17 @@ pub(crate) struct Use(Arc<State>);
 #[derive(Debug)]
 struct State {
     opened: Instant,
-    /// Requests that have no whole answer yet.
+    /// Requests whose response is not complete.
     requests: AtomicU64,
-    /// Milliseconds after `opened` when the last answer ended.
+    /// When the last response ended, in milliseconds after `opened`.
     idle_since: AtomicU64,
-    /// Whether a request had the key.
+    /// Whether a request sent the key.
     has_key: AtomicBool,
-    /// Told when nothing is under way any more.
+    /// Notified when the connection becomes idle.
     freed: Arc<Notify>,
 }
 
-/// A request that is under way on a connection, until this is dropped.
+/// Marks a request as in progress on a connection until dropped.
 #[derive(Debug)]
 pub(crate) struct Busy(Use);
 
@@ -59,13 +59,13 @@ impl Use {
         Busy(self.clone())
     }
 
-    /// The body of a request is waited for, which counts as being idle.
+    /// A request waits for its body, which counts as idle.
     pub(crate) fn waiting(&self) -> Waiting {
         self.rest();
         Waiting(self.clone())
     }
 
-    /// One thing less is under way.
+    /// A request ended or waits for its body.
     fn rest(&self) {
         let state = &self.0;
         let idle_since = u64::try_from(state.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -74,12 +74,12 @@ impl Use {
         state.freed.notify_one();
     }
 
-    /// A request has the key.
+    /// A request sent the key.
     pub(crate) fn trust(&self) {
         self.0.has_key.store(true, Ordering::Relaxed);
     }
 
-    /// Since when nothing is under way, those without the key first.
+    /// Since when the connection is idle; connections without the key sort first.
     fn idle_since(&self) -> Option<(bool, Instant)> {
         let State { opened, requests, idle_since, has_key, freed: _ } = &*self.0;
         let idle = Duration::from_millis(idle_since.load(Ordering::Relaxed));
@@ -93,7 +93,7 @@ impl Drop for Busy {
     }
 }
 
-/// A request that is under way, and whose body is not there, until this is dropped.
+/// Marks a request as waiting for its body until dropped.
 #[derive(Debug)]
 pub(crate) struct Waiting(Use);
 
@@ -103,7 +103,7 @@ impl Drop for Waiting {
     }
 }
 
-/// `body`, until whose end `held` is kept.
+/// `body`, which keeps `held` until it ends.
 pub(crate) fn holding<T: Send + Unpin + 'static>(body: Body, held: T) -> Body {
     Body::new(Holding { body, _held: held })
 }
@@ -143,19 +143,19 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Of which there are up to `most`.
+    /// At most `most` connections.
     pub(crate) fn new(most: usize) -> Self {
         Self { most: most.max(1), open: Vec::new(), tasks: JoinSet::new(), freed: Arc::default() }
     }
 
-    /// Whether one more fits, or takes the place of one that is idle. Where all are busy, new ones wait in the system's
-    /// queue.
+    /// Whether another connection can be accepted, possibly by closing an idle one. Where all are busy, new ones wait
+    /// in the system's queue.
     pub(crate) fn has_room(&self) -> bool {
         self.open.len() < self.most || self.longest_idle().is_some()
     }
 
-    /// Where one more does not fit, closes the one that was idle for longest, those that never showed the key before
-    /// others: clients open another when they need it.
+    /// At the limit, closes the connection that has been idle longest; those that never sent the key go first.
+    /// Clients reconnect when they need to.
     fn make_room(&mut self) {
         if self.open.len() >= self.most
             && let Some(index) = self.longest_idle()
@@ -170,7 +170,7 @@ impl Connections {
         idle.min().map(|(_, index)| index)
     }
 
-    /// Serves one.
+    /// Serves a connection.
     pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(&mut self, serve: impl FnOnce(Use) -> F) {
         self.make_room();
         let used = Use::begin(self.freed.clone());
@@ -178,7 +178,7 @@ impl Connections {
         self.open.push((task, used));
     }
 
-    /// Waits until one has ended, or has become idle.
+    /// Waits until a connection has ended or become idle.
     pub(crate) async fn freed(&mut self) {
         tokio::select! {
             Some(_) = self.tasks.join_next() => self.open.retain(|(task, _)| !task.is_finished()),
@@ -186,40 +186,40 @@ impl Connections {
         }
     }
 
-    /// Waits until all have ended.
+    /// Waits until all connections have ended.
     pub(crate) async fn all_ended(mut self) {
         while self.tasks.join_next().await.is_some() {}
     }
 }
 
-/// Bytes that a client takes a second, if its answer is to be continued: a tenth of what the slowest lines have. Who takes
-/// less could hold what waits for it, an export's place above all, for as long as it likes.
+/// Bytes per second that a client must read for its response to continue: a tenth of the slowest lines' bandwidth. A
+/// slower client could hold its response, and above all an export permit, for any length of time.
 const SLOWEST: f64 = 8_192.0;
 
-/// A stream whose writes fail when the other side takes nothing for too long, or too little: it would hold what it was sent,
-/// and everything that waits to be sent, for ever.
+/// A stream whose writes fail when the peer reads too slowly or not at all: otherwise unsent data would stay in
+/// memory indefinitely.
 #[derive(Debug)]
-pub(crate) struct Impatient<S = TcpStream> {
+pub(crate) struct MinimumRateStream<S = TcpStream> {
     stream: S,
     patience: Duration,
-    /// Since a write had to wait, until all is written.
+    /// Set while a write waits for the peer.
     wait: Option<Wait>,
 }
 
 #[derive(Debug)]
 struct Wait {
-    /// When the other side is judged.
+    /// When the peer's rate is checked.
     end: Pin<Box<Sleep>>,
-    /// Bytes that it has taken meanwhile.
+    /// Bytes that the peer has read since the wait began.
     taken: usize,
 }
 
-impl<S> Impatient<S> {
+impl<S> MinimumRateStream<S> {
     pub(crate) fn new(stream: S, patience: Duration) -> Self {
         Self { stream, patience, wait: None }
     }
 
-    /// What a write comes to.
+    /// The result of a write.
     fn judge(
         &mut self,
         context: &mut Context<'_>,
@@ -237,7 +237,7 @@ impl<S> Impatient<S> {
         }
     }
 
-    /// Waits, and fails if the other side has taken too little since this began.
+    /// Waits, and fails if the peer has read too little since the wait began.
     fn wait(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let patience = self.patience;
         loop {
@@ -256,7 +256,7 @@ impl<S> Impatient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for MinimumRateStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -266,7 +266,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for MinimumRateStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -290,7 +290,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Whoever flushes has written all.
+        // A flush follows a complete write.
         let flushed = ready!(Pin::new(&mut self.stream).poll_flush(context));
         self.wait = None;
         Poll::Ready(flushed)
@@ -308,18 +308,18 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn write_fails_when_the_other_side_takes_nothing() {
+    async fn write_fails_when_the_peer_reads_nothing() {
         let (ours, theirs) = tokio::io::duplex(16);
-        let mut stream = Impatient::new(ours, Duration::from_millis(20));
-        let error = stream.write_all(&[0; 64]).await.expect_err("nobody reads");
+        let mut stream = MinimumRateStream::new(ours, Duration::from_millis(20));
+        let error = stream.write_all(&[0; 64]).await.expect_err("the peer does not read");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(theirs);
     }
 
-    /// Writes a megabyte to somebody who takes `bytes` every second.
+    /// Writes a megabyte to a reader of `bytes` per second.
     async fn write_to_reader_of(bytes: usize) -> io::Result<()> {
         let (ours, mut theirs) = tokio::io::duplex(1_024);
-        let mut stream = Impatient::new(ours, Duration::from_secs(30));
+        let mut stream = MinimumRateStream::new(ours, Duration::from_secs(30));
         let reader = tokio::spawn(async move {
             let mut taken = vec![0; bytes];
             while theirs.read_exact(&mut taken).await.is_ok() {
@@ -332,16 +332,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn client_that_takes_too_little_is_dropped_and_a_slow_one_is_not() {
-        let error = write_to_reader_of(7_000).await.expect_err("it takes less than is expected");
+    async fn client_below_the_minimum_rate_is_dropped_and_one_above_it_is_not() {
+        let error = write_to_reader_of(7_000).await.expect_err("the reader is below the minimum rate");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        write_to_reader_of(9_000).await.expect("it takes as much as is expected");
+        write_to_reader_of(9_000).await.expect("the reader is above the minimum rate");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn time_between_answers_does_not_count() {
+    async fn idle_time_between_responses_does_not_count() {
         let (ours, mut theirs) = tokio::io::duplex(1_024);
-        let mut stream = Impatient::new(ours, Duration::from_secs(30));
+        let mut stream = MinimumRateStream::new(ours, Duration::from_secs(30));
         for _ in 0..3 {
             let mut taken = [0; 2_048];
             let (written, read) = tokio::join!(stream.write_all(&[0; 2_048]), theirs.read_exact(&mut taken));
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connection_that_waits_for_a_body_gives_way_like_an_idle_one() {
+    async fn connection_waiting_for_a_body_is_closed_like_an_idle_one() {
         let mut connections = Connections::new(1);
         let mut opened = None;
         connections.spawn(|used| {
@@ -364,15 +364,15 @@ mod tests {
         let busy = used.busy();
         assert!(!connections.has_room());
         let waiting = used.waiting();
-        assert!(connections.has_room(), "its body may never come");
+        assert!(connections.has_room(), "its body may never arrive");
         drop(waiting);
-        assert!(!connections.has_room(), "it came");
+        assert!(!connections.has_room(), "its body arrived");
         drop(busy);
         assert!(connections.has_room());
     }
 
     #[tokio::test]
-    async fn idle_connections_give_way_those_without_the_key_first() {
+    async fn idle_connections_without_the_key_are_closed_first() {
         let mut connections = Connections::new(3);
         let mut uses = Vec::new();
         let mut open = |connections: &mut Connections| {

@@ -1,4 +1,4 @@
-//! The model, with its queue.
+//! The embedding model and its queue.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use records::Embedding;
 
 use crate::{answer::ApiError, process::Process, supervisor::TaskState};
 
-/// The model sees no more of most texts.
+/// The model reads fewer bytes of most texts.
 const LONG_BYTES: usize = 8 << 10;
 
-/// Embeds for all services of a process.
+/// The embedding model that all services of a process share.
 #[derive(Clone)]
 pub struct EmbeddingModel {
     model: Arc<Model>,
@@ -34,23 +34,23 @@ impl EmbeddingModel {
         texts: Vec<String>,
         process: &Process,
     ) -> Result<Vec<Embedding>, ApiError> {
-        let texts = texts.into_iter().map(|text| self.without_its_end(text)).collect();
+        let texts = texts.into_iter().map(|text| self.truncated_to_model_input(text)).collect();
         Ok(process.observer().embedding(&self.queue, texts).await?)
     }
 
-    /// A text that is embedded alike. Those of megabytes are cut by whoever sends them: in the queue they would take memory,
-    /// and others would wait while they are gone through.
-    fn without_its_end(&self, text: String) -> String {
+    /// A prefix of `text` with the same embedding. The request truncates its own text: in the queue, texts of
+    /// megabytes would take memory and delay others while they are tokenized.
+    fn truncated_to_model_input(&self, text: String) -> String {
         if text.len() <= LONG_BYTES { text } else { self.model.beginning(&text) }
     }
 
-    /// How the thread is that embeds.
+    /// The state of the embedding thread.
     pub fn state(&self) -> TaskState {
         let EmbedderState { restarts, trouble } = self.queue.state();
         TaskState { restarts, trouble }
     }
 
-    /// What the model sees of `text`.
+    /// The tokens of `text` that the model reads.
     pub(crate) async fn tokenize(&self, text: String) -> Result<Tokens, ApiError> {
         let model = Arc::clone(&self.model);
         let tokens = tokio::task::spawn_blocking(move || model.tokenize(&text)).await;

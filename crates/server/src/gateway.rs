@@ -1,4 +1,4 @@
-//! All routes under one address, where the services run apart: requests are passed on as they are.
+//! Reverse proxy that serves all routes at one address where the services run as separate processes.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::{
     upstream::{Passage, Upstream},
 };
 
-/// Headers that concern one connection and no other (RFC 9110, 7.6.1), and the host, which is another's.
+/// Hop-by-hop headers (RFC 9110, 7.6.1), and the host, which differs upstream.
 const OWN: [HeaderName; 9] = [
     header::CONNECTION,
     header::HOST,
@@ -60,7 +60,7 @@ pub fn gateway(upstreams: &[Upstream], client: &reqwest::Client, process: &Arc<P
     layers::around(router, layers::Bodies::PassedOn, routes::class_of, process)
 }
 
-/// Passes a request on, and its answer back, both as they come in.
+/// Forwards a request and its response, both streamed.
 async fn pass_on(State(passage): State<Passage>, request: Request) -> Result<Response, ApiError> {
     if let Some(response) = layers::without_slash(request.uri()) {
         return Ok(response);
@@ -82,7 +82,7 @@ async fn pass_on(State(passage): State<Passage>, request: Request) -> Result<Res
     let is_events =
         response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
     *response.body_mut() = if is_events {
-        // As the service does with its own.
+        // The service treats its own streams alike.
         let permit = process.stream_begins()?;
         let stopping = async move {
             let _held = permit;
@@ -95,8 +95,8 @@ async fn pass_on(State(passage): State<Passage>, request: Request) -> Result<Res
     Ok(response)
 }
 
-/// Where a request for `uri` goes below the service's `url`. The route was chosen by the path as it is written: what a
-/// parser of URLs, or the service, reads otherwise would reach past the service's routes.
+/// The upstream URL of a request for `uri`. The route was chosen by the path as sent: a path that a URL parser or the
+/// service normalizes differently could reach beyond the service's routes.
 fn target(url: &str, uri: &Uri) -> Result<reqwest::Url, ApiError> {
     let path = uri.path();
     if has_dot_segment(path) {
@@ -109,8 +109,8 @@ fn target(url: &str, uri: &Uri) -> Result<reqwest::Url, ApiError> {
     if is_as_written && target.origin() == base.origin() { Ok(target) } else { Err(ApiError::Path) }
 }
 
-/// Whether a segment is `.` or `..`, percent-encoded up to three times, and whichever slash it stands behind. Nobody
-/// decodes more often, and a path can be encoded as often as it has bytes.
+/// Whether a segment is `.` or `..`, percent-encoded up to three times, after a slash or a backslash. No server
+/// decodes more often, and the work must be bounded.
 fn has_dot_segment(path: &str) -> bool {
     let is_slash = |byte: &u8| matches!(byte, b'/' | b'\\');
     let mut forms = std::iter::successors(Some(path.as_bytes().to_vec()), |path| Some(decoded(path))).take(4);
@@ -137,7 +137,7 @@ fn decoded(path: &[u8]) -> Vec<u8> {
     decoded
 }
 
-/// The headers that concern both ends. What is no name of a header in `Connection` names none.
+/// The end-to-end headers. Invalid names in `Connection` are skipped.
 fn passed(mut headers: HeaderMap) -> HeaderMap {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn target_lies_below_the_route_however_it_is_written() {
+    fn dot_segments_are_rejected_in_every_encoding() {
         let target = |path: &str| target("http://upstream:1/base", &path.parse().expect("a URI"));
         for path in [
             "/queries/a%2Fb%3Fc?x=../%2e",
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_a_connection_are_not_passed_on() {
+    fn hop_by_hop_headers_are_not_forwarded() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("connection", "close, X-Mine"),

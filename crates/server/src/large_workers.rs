@@ -1,6 +1,6 @@
-//! Threads for what is large: bodies of megabytes and what becomes of them, and answers of as many. Such work is not
-//! broken off, so that others of its thread would wait for it; and where processors are few, it would take all of them.
-//! These threads are few and of low priority: large requests wait for each other, and small ones for none.
+//! Threads for large request bodies and responses. Work on megabytes does not yield, so on a serving thread it would
+//! delay every other request, and on a machine with few cores it would take all of them. These threads are few and
+//! have low priority: large requests wait for each other, and small ones do not wait for large ones.
 
 use std::{
     any::Any,
@@ -20,45 +20,45 @@ use tokio::{
 };
 use tracing::Instrument as _;
 
-/// A body or an answer from so many bytes on is large: a millisecond's work.
+/// A body or response of at least this size is large: it takes about a millisecond of work.
 pub(crate) const LARGE_BYTES: usize = 128 << 10;
 
-/// What the threads are called.
+/// Name of the threads.
 const NAME: &str = "large";
 
-/// As `nice` has it. Whatever small requests need comes first, and a tenth of a processor remains.
+/// The `nice` value. Under load, it leaves these threads about a tenth of a core.
 #[cfg(target_os = "linux")]
 const PRIORITY: i32 = 10;
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The threads. They end when this is dropped, and all work is done.
+/// The threads. They end when this is dropped and all work is done.
 #[derive(Debug)]
-pub(crate) struct Apart {
+pub(crate) struct LargeWorkers {
     threads: Vec<mpsc::UnboundedSender<Work>>,
     next: AtomicUsize,
 }
 
-impl Apart {
-    /// Starts one for two processors each.
+impl LargeWorkers {
+    /// Starts one thread per two cores.
     pub(crate) fn start() -> Arc<Self> {
         let count = thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
         let threads = (0..count).map(|_| {
             let (sender, work) = mpsc::unbounded_channel();
-            // Timers and connections stay with the threads that serve.
+            // Timers and connections stay on the serving threads.
             let runtime = Handle::current();
             let thread = thread::Builder::new().name(NAME.to_owned());
             let started = thread.spawn(move || {
                 lower_priority();
                 runtime.block_on(take_turns(work));
             });
-            drop(started.expect("the operating system gives us threads"));
+            drop(started.expect("the operating system starts a thread"));
             sender
         });
         Arc::new(Self { threads: threads.collect(), next: AtomicUsize::new(0) })
     }
 
-    /// What `work` comes to, polled by one of the threads in turn with others. Dropping this drops the work.
+    /// Runs `work` on one of the threads and returns its result. Dropping the future drops the work.
     pub(crate) async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
         let (mut sender, receiver) = oneshot::channel::<Result<T, Box<dyn Any + Send>>>();
         let work = AssertUnwindSafe(work).catch_unwind().in_current_span();
@@ -69,13 +69,13 @@ impl Apart {
                 done = work => Some(done),
             };
             if let Some(done) = done {
-                // Whoever asked may have left meanwhile.
+                // The caller may have been dropped meanwhile.
                 sender.send(done).ok();
             }
         });
         let next = self.next.fetch_add(1, Ordering::Relaxed) % self.threads.len();
-        assert!(self.threads[next].send(work).is_ok(), "a thread lives as long as it can be sent work");
-        match receiver.await.expect("work that is waited for comes to an end") {
+        assert!(self.threads[next].send(work).is_ok(), "a thread lives as long as its sender");
+        match receiver.await.expect("work whose caller waits is not dropped") {
             Ok(done) => done,
             Err(panic) => resume_unwind(panic),
         }
@@ -96,10 +96,10 @@ async fn take_turns(mut arriving: mpsc::UnboundedReceiver<Work>) {
     while under_way.next().await.is_some() {}
 }
 
-/// Elsewhere it would concern the whole process.
+/// On other systems the priority applies to the whole process.
 #[cfg(target_os = "linux")]
 fn lower_priority() {
-    // Where it may not be changed, all are equal.
+    // Where the system forbids this, the threads keep their priority.
     rustix::process::nice(PRIORITY).ok();
 }
 
@@ -111,17 +111,17 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_is_done_by_threads_of_its_own_one_after_the_other() {
-        let apart = Apart::start();
-        let names = (0..20).map(|_| apart.run(async { thread::current().name().map(str::to_owned) }));
+    async fn work_runs_on_separate_threads_and_waiting_tasks_do_not_block() {
+        let large_workers = LargeWorkers::start();
+        let names = (0..20).map(|_| large_workers.run(async { thread::current().name().map(str::to_owned) }));
         let names = futures_util::future::join_all(names).await;
         assert!(names.iter().all(|name| name.as_deref() == Some(NAME)), "{names:?}");
-        // What waits holds nobody up.
+        // A waiting task does not block the others.
         let (sender, receiver) = oneshot::channel();
-        let waiting = apart.run(receiver);
+        let waiting = large_workers.run(receiver);
         let other = async {
-            for _ in 0..apart.threads.len() {
-                apart.run(async {}).await;
+            for _ in 0..large_workers.threads.len() {
+                large_workers.run(async {}).await;
             }
             sender.send(7)
         };
@@ -131,19 +131,19 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn threads_give_way_to_others() {
+    async fn threads_have_low_priority() {
         let priority = async { rustix::process::getpriority_process(None).expect("it is known") };
-        let apart = Apart::start().run(priority).await;
+        let lowered = LargeWorkers::start().run(priority).await;
         let ours = rustix::process::getpriority_process(None).expect("it is known");
-        assert_eq!(apart, (ours + PRIORITY).min(19));
+        assert_eq!(lowered, (ours + PRIORITY).min(19));
     }
 
     #[tokio::test]
-    async fn work_that_nobody_waits_for_is_dropped() {
-        let apart = Apart::start();
+    async fn work_is_dropped_with_its_caller() {
+        let large_workers = LargeWorkers::start();
         let (held, dropped) = oneshot::channel::<()>();
         {
-            let mut work = Box::pin(apart.run(async move {
+            let mut work = Box::pin(large_workers.run(async move {
                 let _held = held;
                 std::future::pending::<()>().await;
             }));
@@ -153,12 +153,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn panic_reaches_whoever_waits_and_the_thread_lives_on() {
-        let apart = Apart::start();
+    async fn panic_reaches_the_caller_and_the_thread_survives() {
+        let large_workers = LargeWorkers::start();
         for _ in 0..3 {
-            let panicked = AssertUnwindSafe(apart.run(async { panic!("on purpose") })).catch_unwind().await;
+            let panicked =
+                AssertUnwindSafe(large_workers.run(async { panic!("on purpose") })).catch_unwind().await;
             assert!(matches!(panicked, Err(panic) if panic.downcast_ref() == Some(&"on purpose")));
         }
-        assert_eq!(apart.run(async { 1 }).await, 1);
+        assert_eq!(large_workers.run(async { 1 }).await, 1);
     }
 }

@@ -1,19 +1,20 @@
-//! The HTTP services: query storage, evaluation storage and judge, and the gateway before them.
+//! The HTTP services (query storage, evaluation storage and judge) and the gateway in front of them.
 //!
-//! Entry points: [`Process`] is what everything that a process serves has in common; [`services`] makes the router of some of
-//! them, [`gateway`] one that passes requests on; [`Listener`] serves a router until it is told to stop. `routes` is
-//! the list of all routes, `handlers` what they do, `records` what they do it with. The engine of evaluations and runs is [`judge`].
+//! Entry points: [`Process`] is the state that all services of a process share; [`services`] builds the router of a
+//! set of services, [`gateway`] the router of the reverse proxy; [`Listener`] serves a router until shutdown.
+//! `routes` lists all routes, `handlers` implements them, and `records` connects them to the stores. The engine of
+//! evaluations and runs is [`judge`].
 //!
-//! No environment is read here and no SQL spoken; where models and databases are is the caller's affair.
+//! This crate reads no environment variables and contains no SQL; the caller configures models and databases.
 
 mod answer;
-mod apart;
 mod config;
 mod connections;
 mod embedding;
 mod export;
 mod gateway;
 mod handlers;
+mod large_workers;
 mod layers;
 mod listener;
 mod metrics;
@@ -37,7 +38,7 @@ pub use config::{AllowedHosts, ApiKey, Hosts, InvalidHost, InvalidOrigin, Origin
 pub use embedding::EmbeddingModel;
 pub use gateway::gateway;
 pub use listener::{ConnectionLimits, Listener, ListenerError};
-pub use metrics::{MaintenanceMetrics, PoolProbe, PoolState, Probes, TableSeen};
+pub use metrics::{MaintenanceMetrics, ObservedTable, PoolProbe, PoolState, Probes};
 pub use process::Process;
 pub use remote::RemoteService;
 pub use routes::services;

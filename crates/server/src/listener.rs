@@ -1,4 +1,4 @@
-//! An address, and the router behind it.
+//! A listening address and its router.
 
 use std::{io, net::SocketAddr, pin::pin, time::Duration};
 
@@ -16,63 +16,62 @@ use hyper_util::{
 use judge::runs::Shutdown;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::connections::{Connections, Impatient, Use};
+use crate::connections::{Connections, MinimumRateStream, Use};
 
-/// Bytes that the head of a request may have: each connection may hold as many, key or not.
+/// Maximum bytes of a request's head: each connection may occupy as many, with or without the key.
 const HEAD_BYTES: usize = 128 << 10;
 
-/// A port that is bound and not served yet.
+/// A bound address that is not served yet.
 #[derive(Debug)]
 pub struct Listener {
     listener: TcpListener,
     address: SocketAddr,
 }
 
-/// Why an address is not served.
+/// Why an address could not be served to the end.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenerError {
-    /// It cannot be bound.
+    /// The address cannot be bound.
     #[error("failed to listen on {address}: choose an address of this machine and a port that is free")]
     Bind {
         /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// Requests were still being worked on when the time was up.
+    /// Requests were still in progress when the shutdown time-out expired.
     #[error("{address} was closed while requests were being worked on, after {} s", limit.as_secs_f64())]
     CutOff {
         /// The address.
         address: SocketAddr,
-        /// How long they had.
+        /// The time-out.
         limit: Duration,
     },
 }
 
-/// How many connections an address has, and how long they may take.
+/// Limits of the connections of an address.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
-    /// Connections at once. For more, one that is idle is closed, and where none is, they wait. Fewer than clients keep
-    /// open, and they have to connect anew; more than the system has file descriptors for, and nothing else can be
-    /// opened.
+    /// Maximum concurrent connections. A further one closes an idle connection, or waits if none is idle. With fewer
+    /// than clients keep open, they must reconnect often; with more than the system has file descriptors for, nothing
+    /// else can be opened.
     pub connections: usize,
-    /// Until the head of a request is there, from the connection's or the last answer's end on. Too short, and clients
-    /// lose connections that they keep for later; too long, and those that send nothing hold as many as the system
-    /// gives us.
+    /// Time limit for the head of a request, from the start of the connection or the end of the last response. If too
+    /// short, clients lose connections that they keep for reuse; if too long, silent clients occupy connections.
     pub head: Duration,
-    /// How long a client may take less of an answer than is sensible. Too short, and slow ones are cut off; too long, and
-    /// those that never read, or hardly, hold what they were sent.
+    /// How long a client may read a response below the minimum rate. If too short, slow clients are cut off; if too
+    /// long, clients that barely read keep responses in memory.
     pub write: Duration,
-    /// From the shutdown on, until the requests that were accepted are answered. Too short, and they are cut off; of
-    /// longer than whoever stops us waits nothing comes.
+    /// Time after shutdown to answer accepted requests. If too short, they are cut off; a time longer than the
+    /// service manager waits has no effect.
     pub grace: Duration,
 }
 
 impl Listener {
-    /// Binds `address`; port 0 is any that is free.
+    /// Binds `address`; port 0 selects a free port.
     ///
     /// # Errors
-    /// When it cannot be bound.
+    /// When the address cannot be bound.
     pub async fn bind(address: SocketAddr) -> Result<Self, ListenerError> {
         let listener =
             TcpListener::bind(address).await.map_err(|source| ListenerError::Bind { address, source })?;
@@ -80,16 +79,15 @@ impl Listener {
         Ok(Self { listener, address })
     }
 
-    /// What is bound.
+    /// The bound address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves `router` until `shutdown`, and then until the requests that were accepted are answered, as long as
-    /// `limits` allow.
+    /// Serves `router` until `shutdown`, and then until the accepted requests are answered, within `limits`.
     ///
     /// # Errors
-    /// When the time is up before all requests are answered.
+    /// When the time-out expires before all requests are answered.
     pub async fn serve(
         self,
         router: Router,
@@ -97,11 +95,11 @@ impl Listener {
         limits: ConnectionLimits,
     ) -> Result<(), ListenerError> {
         let Self { mut listener, address } = self;
-        // Dropped with this future, which ends them.
+        // Dropping this future aborts the connections.
         let mut connections = Connections::new(limits.connections);
         loop {
             tokio::select! {
-                // Where the system gives no more descriptors, this waits and tries again.
+                // When the system has no more file descriptors, this waits and retries.
                 (stream, _) = Accept::accept(&mut listener), if connections.has_room() => {
                     let (router, shutdown) = (router.clone(), shutdown.clone());
                     connections.spawn(|used| serve_connection(stream, router, shutdown, (limits, used)));
@@ -117,7 +115,7 @@ impl Listener {
     }
 }
 
-/// Serves a connection until its client closes it, is silent for too long, or has the answer after `shutdown`.
+/// Serves a connection until the client closes it, a time limit expires, or, after `shutdown`, its response is sent.
 async fn serve_connection(
     stream: TcpStream,
     router: Router,
@@ -131,7 +129,7 @@ async fn serve_connection(
         request.extensions_mut().insert(used.clone());
         routed.call(request)
     });
-    let stream = TokioIo::new(Impatient::new(stream, limits.write));
+    let stream = TokioIo::new(MinimumRateStream::new(stream, limits.write));
     let mut connection = pin!(protocol.serve_connection(stream, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -141,7 +139,7 @@ async fn serve_connection(
         }
     };
     if let Err(error) = ended {
-        // The client's doing: it went away, or sent what is no HTTP.
+        // Caused by the client: it disconnected or sent invalid HTTP.
         tracing::debug!(error = %error, "a connection ended early");
     }
 }

@@ -1,4 +1,4 @@
-//! What Prometheus is told.
+//! Prometheus metrics.
 
 mod maintenance;
 
@@ -12,28 +12,28 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-pub use self::maintenance::{MaintenanceMetrics, TableSeen};
+pub use self::maintenance::{MaintenanceMetrics, ObservedTable};
 use crate::{searches::SearchProbe, supervisor::Supervisor};
 
-/// From a lookup by id to a large batch on a busy machine.
+/// Buckets from a lookup by id to a large batch on a busy machine.
 const SECONDS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 
 /// Connections to the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolState {
-    /// All of them.
+    /// All connections.
     pub size: u32,
-    /// Those that wait for work.
+    /// Idle connections.
     pub idle: u32,
 }
 
-/// Tells the state of a connection pool, whenever it is asked.
+/// Reads the current state of a connection pool.
 #[derive(Clone)]
 pub struct PoolProbe(Arc<dyn Fn() -> PoolState + Send + Sync>);
 
 impl PoolProbe {
-    /// Asks by `state`.
+    /// Reads the state by calling `state`.
     pub fn new(state: impl Fn() -> PoolState + Send + Sync + 'static) -> Self {
         Self(Arc::new(state))
     }
@@ -45,14 +45,14 @@ impl fmt::Debug for PoolProbe {
     }
 }
 
-/// Who is asked for what the process itself does not count.
+/// Sources of metrics that the process does not count itself.
 #[derive(Clone, Debug, Default)]
 pub struct Probes {
-    /// The connections to the database, if there is one.
+    /// The database connections, if there is a database.
     pub pool: Option<PoolProbe>,
-    /// The searches by vector, if somebody watches them.
+    /// Vector searches, if they are monitored.
     pub searches: Option<SearchProbe>,
-    /// What runs beside requests.
+    /// The background tasks.
     pub supervisor: Supervisor,
 }
 
@@ -80,7 +80,7 @@ struct StorageLabels {
     outcome: &'static str,
 }
 
-/// What storages and the embedding model do. Clones share it.
+/// Operations of storages and of the embedding model. Clones share the counters.
 #[derive(Clone, Debug)]
 struct Observed {
     storage: Family<StorageLabels, Histogram>,
@@ -104,7 +104,7 @@ impl Observed {
     }
 }
 
-/// Counts a request while it lives.
+/// Counts a request as in progress until dropped.
 pub(crate) struct InFlight(Gauge);
 
 impl Drop for InFlight {
@@ -122,24 +122,24 @@ impl Metrics {
             (Gauge::default(), Histogram::new(SECONDS), Counter::default());
         registry.register_with_unit(
             "http_request_duration",
-            "Requests, until the answer began",
+            "Duration of requests until the response began",
             Unit::Seconds,
             requests.clone(),
         );
-        registry.register("http_requests_in_flight", "Requests that are worked on", in_flight.clone());
+        registry.register("http_requests_in_flight", "Requests in progress", in_flight.clone());
         registry.register_with_unit(
             "storage_duration",
-            "Operations of the storages",
+            "Duration of storage operations",
             Unit::Seconds,
             storage.clone(),
         );
         registry.register_with_unit(
             "embedding_duration",
-            "Embedding the texts of a request, with the wait in the queue",
+            "Duration of embedding the texts of a request, including the wait in the queue",
             Unit::Seconds,
             embedding.clone(),
         );
-        registry.register("embedded_texts", "Texts that were embedded", embedded_texts.clone());
+        registry.register("embedded_texts", "Embedded texts", embedded_texts.clone());
         if let Some(pool) = &probes.pool {
             registry.register_collector(Box::new(pool.clone()));
         }
@@ -152,13 +152,13 @@ impl Metrics {
         Self { registry, requests, in_flight, observed, maintenance }
     }
 
-    /// Counts a request as worked on until the value is dropped.
+    /// Counts a request as in progress until the value is dropped.
     pub(crate) fn request_begins(&self) -> InFlight {
         self.in_flight.inc();
         InFlight(self.in_flight.clone())
     }
 
-    /// Notes a request that was answered.
+    /// Records an answered request.
     pub(crate) fn request_ended(
         &self,
         route: &str,
@@ -170,7 +170,7 @@ impl Metrics {
         self.requests.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    /// Counts what it is told.
+    /// An observer that feeds these metrics.
     pub(crate) fn observer(&self) -> Observer {
         let observed = self.observed.clone();
         Observer::new(move |observation| observed.add(observation))
@@ -184,12 +184,12 @@ impl Metrics {
     }
 }
 
-/// Histograms of durations, one for each `L`.
+/// Duration histograms, one per `L`.
 fn histograms_of<L: Clone + std::hash::Hash + Eq>() -> Family<L, Histogram> {
     Family::new_with_constructor(|| Histogram::new(SECONDS))
 }
 
-/// Clients may invent methods; labels are few.
+/// Clients may send any method; labels must be few.
 fn method_label(method: &axum::http::Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
@@ -207,8 +207,8 @@ impl Collector for PoolProbe {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let PoolState { size, idle } = (self.0)();
         for (name, help, value) in [
-            ("database_connections", "Connections to the database", size),
-            ("database_connections_idle", "Connections to the database that wait for work", idle),
+            ("database_connections", "Database connections", size),
+            ("database_connections_idle", "Idle database connections", idle),
         ] {
             let gauge = ConstGauge::new(i64::from(value));
             let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;

@@ -1,4 +1,4 @@
-//! The services' description: OpenAPI 3.1, from the handlers' types.
+//! The OpenAPI 3.1 document, derived from the handlers' types.
 
 use std::sync::Arc;
 
@@ -20,37 +20,38 @@ use crate::{
     route_class::{ClassOf, RouteClass},
 };
 
-/// The description as JSON.
+/// The document as JSON.
 #[derive(Clone)]
 pub(crate) struct Document(pub(crate) Arc<str>);
 
 const KEY: &str = "key";
-const DESCRIPTION: &str = "Keeps test prompts, evaluation metrics and what models answered, and finds them by meaning. \
-Routes under `/api/v1` answer `{status, data, message, timestamp}`; the older ones without it answer `data` alone. \
-Errors have the same envelope everywhere. Times are UTC.";
+const DESCRIPTION: &str = "Stores test prompts, evaluation metrics and model outputs, and searches them by \
+    meaning. \
+Routes under `/api/v1` return `{status, data, message, timestamp}`; the older ones without the prefix return only `data`. \
+Errors have this envelope on all routes. Times are in UTC.";
 
-/// The page that shows the description, which is at `document`.
+/// The page that renders the document at the path `document`.
 pub(crate) fn page<S: Clone + Send + Sync + 'static>(
     document: &str,
 ) -> impl AxumOperationHandler<(), Html<&'static str>, ((),), S> {
     Swagger::new(document).with_title("Panopticon").axum_handler()
 }
 
-/// Describes routes as they are made.
+/// Builds the document while routes are added.
 pub(crate) struct Description {
     api: OpenApi,
-    /// Of every error's body.
+    /// The schema of every error's body.
     error: schemars::Schema,
     key: Key,
     class_of: ClassOf,
 }
 
-/// Whether clients have to send the key.
+/// Whether clients must send the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Key {
-    /// On all routes but those that are open.
+    /// On all routes except the open ones.
     Needed,
-    /// There is none.
+    /// No key is set.
     None,
 }
 
@@ -71,7 +72,7 @@ impl Description {
         router.finish_api(&mut self.api)
     }
 
-    /// The whole description.
+    /// The complete document.
     pub(crate) fn finish(mut self) -> Extension<Document> {
         complete(&mut self.api, &self.error, self.key, self.class_of);
         let json = serde_json::to_string(&self.api).expect("a description is JSON");
@@ -79,7 +80,7 @@ impl Description {
     }
 }
 
-/// Adds what all operations have.
+/// Adds the parts that all operations share.
 fn complete(api: &mut OpenApi, error: &schemars::Schema, key: Key, class_of: ClassOf) {
     if key == Key::Needed {
         let components = api.components.get_or_insert_default();
@@ -120,46 +121,57 @@ fn complete_operation(
         .parameters
         .iter()
         .any(|parameter| matches!(parameter, ReferenceOr::Item(Parameter::Header { .. })));
-    let mut statuses =
-        vec![(500, "A fault of the server."), (503, "Not now: try again."), (504, "It took too long.")];
+    let mut statuses = vec![
+        (500, "Internal error."),
+        (503, "Temporarily unavailable: try again."),
+        (
+            504,
+            "The request \
+            took too long.",
+        ),
+    ];
     if key == Key::Needed && class.needs_key() {
         operation.security = vec![[(KEY.to_owned(), Vec::new())].into_iter().collect()];
         statuses.push((401, "The key is missing or wrong."));
     }
     if key == Key::None && class.checks_origin() {
-        statuses.push((403, "A page of another origin sent it."));
-        statuses.push((421, "The header Host has no name of this server."));
+        statuses.push((403, "A page of another origin sent the request."));
+        statuses.push((421, "The header Host does not name this server."));
     }
     if has_body {
         statuses.extend([
-            (400, "The body is no JSON."),
+            (400, "The body is not JSON."),
             (413, "The body is too large."),
-            (415, "The body is no JSON."),
+            (415, "The body is not JSON."),
         ]);
     }
     if !variables.is_empty() {
         statuses.push((400, "The path is malformed."));
         let absence = match path.ends_with("/{theme}") || path.ends_with("/{metric_type}") {
-            true => "The path has no category. Records of an empty one are in the list with filters.",
-            false => "There is no such record.",
+            true => {
+                "The path has no category. To list records of the empty category, use the list with \
+                filters."
+            }
+            false => "No record has this id.",
         };
         statuses.push((404, absence));
     }
     if has_body || !operation.parameters.is_empty() {
-        statuses.push((422, "A field or parameter is not what it has to be."));
+        statuses.push((422, "A field or parameter is invalid."));
     }
     if class == RouteClass::Evaluation {
         statuses.push((
             502,
-            "The model gave no output: its provider refused the call, or it answered nothing that can be judged.",
+            "The model gave no output: its provider rejected the call, or the response has nothing to judge.",
         ));
         statuses.push((
             503,
-            "Not now: the model's provider, or the server, has too much to do. Try again after Retry-After.",
+            "Temporarily unavailable: the model's provider or the server is overloaded. Try again after \
+                Retry-After.",
         ));
     }
     if is_idempotent {
-        statuses.push((409, "Another record has this id, with other content."));
+        statuses.push((409, "A record with this id and other content exists."));
     }
     let responses = operation.responses.get_or_insert_with(Responses::default);
     for (status, description) in statuses {
@@ -183,7 +195,7 @@ fn key_scheme() -> SecurityScheme {
     }
 }
 
-/// Routes that belong together.
+/// The tag of a path.
 fn tag(path: &str) -> &str {
     let path = path.strip_prefix("/api/v1").unwrap_or(path);
     match path.split('/').nth(1) {

@@ -1,10 +1,10 @@
-//! What holds a place among those that may be worked on at once.
+//! Permits of the limits on concurrent requests.
 
 use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-/// Counts as one of the requests that are worked on, until the last clone is dropped.
+/// Occupies a permit until the last clone is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Permit {
     _held: Arc<OwnedSemaphorePermit>,

@@ -1,4 +1,4 @@
-//! What everything that a process serves has in common.
+//! The state that all services of a process share.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     answer::ApiError,
-    apart::Apart,
     config::ServerConfig,
+    large_workers::LargeWorkers,
     metrics::{MaintenanceMetrics, Metrics, Probes},
     permit::Permit,
     request::BodyRoom,
@@ -18,36 +18,36 @@ use crate::{
     supervisor::Supervisor,
 };
 
-/// Exports at once. Each holds some megabytes as long as its client reads.
+/// Maximum concurrent exports. Each holds some megabytes while its client reads.
 const MAX_EXPORTS: usize = 16;
 
-/// Limits, doors and metrics of a process.
+/// Limits, access control and metrics of a process.
 #[derive(Debug)]
 pub struct Process {
     pub(crate) config: ServerConfig,
     pub(crate) metrics: Metrics,
     observer: Observer,
     pub(crate) searches: Option<SearchProbe>,
-    /// A permit for each request that may be worked on.
+    /// A permit per concurrent request.
     pub(crate) room: Arc<Semaphore>,
-    /// A permit for each stream of events.
+    /// A permit per event stream.
     streams: Arc<Semaphore>,
-    /// What runs beside requests.
+    /// The background tasks.
     pub(crate) supervisor: Supervisor,
     stopping: Shutdown,
-    /// A permit for each export that is under way.
+    /// A permit per concurrent export.
     pub(crate) exports: Arc<Semaphore>,
     /// Memory for the bodies of requests.
     pub(crate) bodies: BodyRoom,
-    /// Where large ones are worked on.
-    pub(crate) apart: Arc<Apart>,
+    /// The threads for large requests.
+    pub(crate) large_workers: Arc<LargeWorkers>,
 }
 
 impl Process {
-    /// A process that serves as `config` says, and asks `probes` for what it does not see itself.
+    /// A process with this configuration, which reads metrics that it does not count itself from `probes`.
     ///
     /// # Panics
-    /// Outside of a tokio runtime, and where the system refuses a thread.
+    /// Outside a tokio runtime, or when the system starts no thread.
     pub fn new(config: ServerConfig, probes: Probes) -> Arc<Self> {
         let room = Arc::new(Semaphore::new(config.max_requests));
         let streams = Arc::new(Semaphore::new(config.max_streams));
@@ -64,29 +64,29 @@ impl Process {
             stopping: Shutdown::default(),
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
             bodies,
-            apart: Apart::start(),
+            large_workers: LargeWorkers::start(),
         })
     }
 
-    /// From now on `/ready` says that the process is not, so that no new clients are sent; streams of events end.
+    /// From now on, `/ready` reports not ready, so that load balancers send no new clients, and event streams end.
     pub fn begin_stopping(&self) {
         self.stopping.begin();
     }
 
-    /// Counts what storages and the embedding model do, for `/metrics`.
+    /// Observes storages and the embedding model for `/metrics`.
     pub fn observer(&self) -> &Observer {
         &self.observer
     }
 
-    /// What maintenance tells of itself, for `/metrics`.
+    /// The maintenance metrics of `/metrics`.
     pub fn maintenance_metrics(&self) -> MaintenanceMetrics {
         self.metrics.maintenance.clone()
     }
 
-    /// Room for an export, until the last clone is dropped.
+    /// A permit for an export.
     ///
     /// # Errors
-    /// When there are as many as may be.
+    /// When the limit is reached.
     pub(crate) fn begin_export(&self) -> Result<Permit, ApiError> {
         let permit = Arc::clone(&self.exports).try_acquire_owned();
         permit.map(Permit::new).map_err(|_| ApiError::Busy { limit: MAX_EXPORTS })
@@ -96,10 +96,10 @@ impl Process {
         self.stopping.has_begun()
     }
 
-    /// Counts a stream of events until the permit is dropped.
+    /// A permit for an event stream.
     ///
     /// # Errors
-    /// When there are as many as may be.
+    /// When the limit is reached.
     pub(crate) fn stream_begins(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         let permit = Arc::clone(&self.streams).try_acquire_owned();
         permit.map_err(|_| ApiError::Busy { limit: self.config.max_streams })
@@ -110,7 +110,7 @@ impl Process {
         self.stopping.begun().await;
     }
 
-    /// Runs an `operation` of the storage of `service`.
+    /// Runs an `operation` of the storage of `service` and records its duration.
     pub(crate) async fn measured<T>(
         &self,
         service: Service,

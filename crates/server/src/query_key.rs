@@ -1,23 +1,23 @@
-//! What tells the query of a result from others.
+//! Identity of the query of a result.
 
 use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-/// Bytes of a text's SHA-256 that tell it from others.
+/// Bytes of a text's SHA-256 that identify it.
 const DIGEST_BYTES: usize = 16;
 
-/// What tells a query from others. Its text is a key of judgements.
+/// Identity of a query. Its text form is the key of judgements.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum QueryKey<'q> {
     /// Its id.
     Id(&'q str),
-    /// Of its text.
+    /// The digest of its text.
     Digest([u8; DIGEST_BYTES]),
 }
 
 impl QueryKey<'_> {
-    /// Of a query that is known by its text.
+    /// The key of a query that is known only by its text.
     pub(crate) fn of_text(text: &str) -> Self {
         let digest = Sha256::digest(text.as_bytes());
         Self::Digest(digest[..DIGEST_BYTES].try_into().expect("SHA-256 is longer"))
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_query_is_known_by_its_id_or_by_its_text() {
+    fn query_key_is_its_id_or_a_digest_of_its_text() {
         assert_eq!(QueryKey::Id("q").to_string(), "id q");
         let key = QueryKey::of_text("abc").to_string();
         // FIPS 180-2, appendix B.1.

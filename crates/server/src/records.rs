@@ -1,4 +1,4 @@
-//! The records of one resource: what handlers do with them.
+//! Operations on the records of a resource.
 
 use std::{collections::HashSet, marker::PhantomData, sync::Arc};
 
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// Metadata key that an answer has if it was asked for.
+/// Metadata key that a response has on request.
 const EMBEDDING_INFO: &str = "panopticon:embedding";
 
 /// The storage of the resource `R`.
@@ -43,7 +43,7 @@ impl<R> Clone for Records<R> {
 /// A record that is stored.
 pub(crate) struct StoredRecord {
     pub(crate) record: Record,
-    /// Whether it was there before.
+    /// Whether an earlier request stored it.
     pub(crate) is_replayed: bool,
 }
 
@@ -53,7 +53,7 @@ impl<R: Resource> Records<R> {
         Self { storage, model, process, resource: PhantomData }
     }
 
-    /// What the storage has in common with everything else that is served.
+    /// The process that serves the storage.
     pub(crate) fn process(&self) -> &Process {
         &self.process
     }
@@ -77,7 +77,7 @@ impl<R: Resource> Records<R> {
         }
     }
 
-    /// Stores many records: one call of the model, one of the store.
+    /// Stores many records with one call of the model and one of the store.
     pub(crate) async fn store_batch(
         &self,
         drafts: Vec<DraftRecord>,
@@ -149,7 +149,7 @@ impl<R: Resource> Records<R> {
         Ok(stored_batch::<R>(ids.into_iter().zip(results)))
     }
 
-    /// The records with these ids, and which of them nobody has.
+    /// The records with these ids, and the ids that do not exist.
     pub(crate) async fn fetch(&self, ids: Vec<String>) -> Result<Fetched<Record>, ApiError> {
         let items = self.timed("get", self.storage.get(&ids)).await?;
         let found: HashSet<&str> = items.iter().map(|record| record.id.as_str()).collect();
@@ -180,7 +180,7 @@ impl<R: Resource> Records<R> {
         deleted.into_iter().next().ok_or(ApiError::NoRecord { noun: R::NOUN, id })
     }
 
-    /// A page of the records of a category.
+    /// A page of a category's records.
     pub(crate) async fn page(
         &self,
         category: String,
@@ -193,7 +193,7 @@ impl<R: Resource> Records<R> {
         Ok((records, page.among(total)))
     }
 
-    /// The records that satisfy `conditions`, from a place on.
+    /// The records that satisfy `conditions`, after a cursor.
     pub(crate) async fn list(
         &self,
         conditions: Conditions,
@@ -206,7 +206,8 @@ impl<R: Resource> Records<R> {
             Some(Err(error)) => return Err(ApiError::invalid("cursor", error.to_string())),
         };
         let limit = keyset.limit.get();
-        // One more tells whether there is more. A page of large records is shorter; one alone is always given.
+        // One more record shows whether there is another page. A page of large records is shorter, but has at least
+        // one.
         let mut asked = limit + 1;
         let mut items = loop {
             let listed = self.timed("list", self.storage.list(&selection, start, asked)).await;
@@ -233,7 +234,7 @@ impl<R: Resource> Records<R> {
         self.timed("categories", self.storage.categories()).await
     }
 
-    /// All records that satisfy `conditions`. What fails at once fails here, before anything is answered.
+    /// All records that satisfy `conditions`. A failure of the first statement is still answered with its own status.
     pub(crate) async fn export(
         &self,
         conditions: Conditions,
@@ -255,10 +256,10 @@ impl<R: Resource> Records<R> {
     pub(crate) async fn search(&self, request: SearchRequest) -> Result<Vec<Hit>, ApiError> {
         let SearchRequest { text, embedding, limit, conditions, min_similarity, mode, exact } = request;
         let selection = conditions.into_selection()?;
-        let embedding = embedding.map(sought).transpose()?;
+        let embedding = embedding.map(query_vector).transpose()?;
         if exact && mode == Mode::Text {
-            let reason =
-                "a search by text compares no vectors: leave it out, or search by `vector` or `hybrid`";
+            let reason = "a search with mode `text` compares no vectors: leave this field out, or use mode `vector` \
+                    or `hybrid`";
             return Err(ApiError::invalid("exact", reason));
         }
         let text = || text.ok_or_else(|| ApiError::invalid(R::TEXT, "expected a value, found none"));
@@ -267,8 +268,8 @@ impl<R: Resource> Records<R> {
             (Mode::Vector, None) => SearchMode::Vector(self.embed(text()?).await?),
             (Mode::Text, None) => SearchMode::Text(text()?),
             (Mode::Text, Some(_)) => {
-                let reason =
-                    "a search by text takes no vector: leave it out, or search by `vector` or `hybrid`";
+                let reason = "a search with mode `text` takes no vector: leave this field out, or use mode `vector` \
+                        or `hybrid`";
                 return Err(ApiError::invalid("embedding", reason));
             }
             (Mode::Hybrid, Some(embedding)) => SearchMode::Hybrid { embedding, text: text()? },
@@ -301,7 +302,7 @@ impl<R: Resource> Records<R> {
         draft.into_record(id, embedding, timestamp::now())
     }
 
-    /// The error, with its field as clients call it.
+    /// The error, with the field's name on the wire.
     fn named(&self, error: StorageError) -> ApiError {
         match error {
             StorageError::Refused { field, reason } => ApiError::invalid(self.wire_field(&field), reason),
@@ -309,7 +310,7 @@ impl<R: Resource> Records<R> {
         }
     }
 
-    /// The store calls fields by its columns' names.
+    /// The store names fields after its columns.
     fn wire_field(&self, field: &str) -> String {
         if field == R::SERVICE.text_column() { R::TEXT.to_owned() } else { field.to_owned() }
     }
@@ -359,8 +360,8 @@ fn stored_batch<R: Resource>(
     StoredBatch { items, stored }
 }
 
-/// A vector that somebody searches for. Numbers beyond single precision are no JSON of ours.
-fn sought(components: Vec<f32>) -> Result<Embedding, ApiError> {
+/// The query vector. JSON parsing has rejected numbers beyond single precision.
+fn query_vector(components: Vec<f32>) -> Result<Embedding, ApiError> {
     let refused = |reason: String| Err(ApiError::invalid("embedding", reason));
     let embedding = Embedding::from(components);
     if embedding.dimension() != MODEL_DIMENSION {

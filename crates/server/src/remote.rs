@@ -1,4 +1,4 @@
-//! The queries and metrics of a service that runs apart, for the judge.
+//! The queries and metrics of separate services, for the judge.
 
 use async_trait::async_trait;
 use axum::http::{HeaderMap, StatusCode};
@@ -19,23 +19,23 @@ use crate::{
     wire::{EvaluationMetrics, Outputs, Queries, Resource},
 };
 
-/// A service that runs apart, asked by the contract's routes alone, so that any version of it will do.
+/// A separate service. Only the contract's routes are used, so that any version of it works.
 #[derive(Clone, Debug)]
 pub struct RemoteService {
-    /// The service, and where it runs.
+    /// The service and its address.
     pub upstream: Upstream,
-    /// The key that it asks for.
+    /// The service's API key.
     pub key: Option<SecretString>,
-    /// Must not follow redirects: they would be given the key.
+    /// Must not follow redirects, which would leak the key.
     pub client: reqwest::Client,
 }
 
-/// Records that are asked for at once, from a service that gives one at a time.
+/// Concurrent requests for records, of which the contract returns one per request.
 const AT_ONCE: usize = 8;
-/// The longest page of the contract.
+/// The contract's maximum page size.
 const PAGE: u32 = 100;
 
-/// What the contract calls a service's records.
+/// The contract's names for a service's records.
 struct Names {
     path: &'static str,
     by_category: &'static str,
@@ -59,14 +59,16 @@ impl RecordSource for RemoteService {
         self.page(category, 1, limit).await
     }
 
-    /// As the contract's routes can select: by category alone.
+    /// The contract's routes select only by category.
     async fn selected(&self, selection: &Selection, limit: u32) -> Result<Vec<Record>, RunError> {
         let only = Selection { category: selection.category.clone(), ..Selection::default() };
         let category = selection.category.as_deref().filter(|_| *selection == only);
         let Some(category) = category else {
             let service = self.upstream.service;
-            let reason =
-                format!("the {service} service runs apart and selects by `theme` alone: give `query_ids`");
+            let reason = format!(
+                "the {service} service is a separate process and can select only by `theme`: give \
+                    `query_ids`"
+            );
             return Err(RunError::Refused { field: "filter".to_owned(), reason });
         };
         let limit = usize::try_from(limit).expect("it fits into memory");
@@ -103,14 +105,14 @@ impl RemoteService {
         let answer = self.get(&[by, category], Some((page, limit))).await?;
         match answer.map(|mut page| take(&mut page, "items")) {
             Some(Value::Array(items)) => items.into_iter().map(|item| self.read(item)).collect(),
-            _ => Err(self.failed("answered without a page of records")),
+            _ => Err(self.failed("returned no page of records")),
         }
     }
 
-    /// `data` of the answer; `None` when there is no such record.
+    /// `data` of the response; `None` when the record does not exist.
     async fn get(&self, path: &[&str], page: Option<(u32, u32)>) -> Result<Option<Value>, RunError> {
         let Upstream { service, url } = &self.upstream;
-        let mut url = Url::parse(url).map_err(|_| self.failed("has a URL that is none"))?;
+        let mut url = Url::parse(url).map_err(|_| self.failed("has an invalid URL"))?;
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(["api", "v1", self.names().path]).extend(path);
         }
@@ -131,13 +133,13 @@ impl RemoteService {
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
-            status => return Err(self.failed(&format!("answered with status {}", status.as_u16()))),
+            status => return Err(self.failed(&format!("returned status {}", status.as_u16()))),
         }
         let body = response.bytes().await.map_err(unreachable)?;
         let answer = std::str::from_utf8(&body).map(decode_answer);
         match answer {
             Ok(Decoded { mut value, problems }) if problems.is_empty() => Ok(Some(take(&mut value, "data"))),
-            _ => Err(self.failed("answered with something else than JSON")),
+            _ => Err(self.failed("returned a response that is not JSON")),
         }
     }
 
@@ -150,7 +152,7 @@ impl RemoteService {
             (Value::String(id), Value::String(text)) => {
                 Ok(Record { id, text, metadata, created_at: None, problems: Vec::new() })
             }
-            _ => Err(self.failed("answered with something else than a record")),
+            _ => Err(self.failed("returned a response that is not a record")),
         }
     }
 
@@ -159,7 +161,7 @@ impl RemoteService {
     }
 }
 
-/// The value under `key`; null of what has none, or is no object.
+/// The value of `key`; null if it is absent or `value` is not an object.
 fn take(value: &mut Value, key: &str) -> Value {
     value.get_mut(key).map(Value::take).unwrap_or_default()
 }

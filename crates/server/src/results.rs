@@ -1,5 +1,5 @@
-//! Results that are read to be counted. They are read as a stream and kept without their texts; what is computed of them
-//! is computed off the threads that serve.
+//! Aggregation of results. They are read as a stream and kept without their texts; statistics are computed off the
+//! serving threads.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -17,10 +17,10 @@ use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use crate::{answer::ApiError, process::Process, query_key::QueryKey};
 
-/// Computations at once. Each takes a core, which searches need too.
+/// Maximum concurrent computations. Each takes a core, which searches also need.
 const COMPUTATIONS: usize = 2;
 
-/// Where the results are.
+/// The results of the judge.
 #[derive(Clone, Debug)]
 pub(crate) struct Results {
     pub(crate) database: Database,
@@ -33,11 +33,11 @@ impl Results {
         Self { database, process, computations: Arc::new(Semaphore::new(COMPUTATIONS)) }
     }
 
-    /// The selected results, and how many others name no query.
+    /// The selected results, and the number of results without a query.
     pub(crate) async fn gather(&self, selection: &ResultSelection) -> Result<(Gathering, u64), ApiError> {
         let (mut gathering, mut without_query) = (Gathering::default(), 0);
         let add = |stored: StoredJudgement<'_>| match keys(&stored) {
-            // Of what is refused below, no more is kept.
+            // Beyond the limit checked below, nothing is kept.
             _ if gathering.label_bytes() > MAX_ANSWER_BYTES => {}
             [Some(key), _] | [None, Some(key)] => gathering.add(&judgement(&stored, &key.to_string())),
             [None, None] => without_query += 1,
@@ -57,7 +57,7 @@ impl Results {
         let mut gathering = Gathering::default();
         let add = |stored: StoredJudgement<'_>| {
             for key in keys(&stored).into_iter().flatten().map(|key| key.to_string()) {
-                // Of what is refused below, no more is kept.
+                // Beyond the limit checked below, nothing is kept.
                 if gathering.label_bytes() <= MAX_ANSWER_BYTES && wanted.contains(&key) {
                     gathering.add(&judgement(&stored, &key));
                 }
@@ -69,15 +69,18 @@ impl Results {
         Ok(gathering)
     }
 
-    /// Computes something of what was gathered.
+    /// Runs a computation on gathered results.
     pub(crate) async fn compute<const N: usize, T: Send + 'static>(
         &self,
         gatherings: [Gathering; N],
         work: impl FnOnce([Judgements; N]) -> T + Send + 'static,
     ) -> T {
-        let permit = Arc::clone(&self.computations).acquire_owned().await.expect("nobody closes it");
+        let permit = Arc::clone(&self.computations).acquire_owned().await.expect(
+            "the semaphore is never \
+            closed",
+        );
         let computed = spawn_blocking(move || {
-            // Held by the work: it goes on when the request is given up.
+            // Held by the computation, which continues when the request is aborted.
             let _permit = permit;
             work(gatherings.map(Gathering::finish))
         });
@@ -85,18 +88,19 @@ impl Results {
     }
 }
 
-/// Refuses a summary whose names and numbers would have more than `bytes` that an answer may.
+/// Rejects a summary that would exceed the maximum size of a response.
 pub(crate) fn check_size(bytes: usize) -> Result<(), ApiError> {
     if bytes <= MAX_ANSWER_BYTES {
         return Ok(());
     }
     let reason = format!(
-        "the themes, models and metrics of the selected results would make an answer of more than {MAX_ANSWER_BYTES} bytes: narrow them by `theme`, `model_id`, `evaluation_prompt_id` or `run_id`"
+        "the themes, models and metrics of the selected results would make a response of more than \
+            {MAX_ANSWER_BYTES} bytes: narrow them by `theme`, `model_id`, `evaluation_prompt_id` or `run_id`"
     );
     Err(ApiError::invalid("theme", reason))
 }
 
-/// The keys of the query, that of its id first.
+/// The keys of the query, its id first.
 fn keys<'r>(stored: &StoredJudgement<'r>) -> [Option<QueryKey<'r>>; 2] {
     let digest = stored.query_digest.map(|digest| {
         QueryKey::Digest(digest.try_into().expect("the statement cuts digests to their length"))

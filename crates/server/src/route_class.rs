@@ -1,4 +1,4 @@
-//! How the layers treat a route. `routes` says which route is of which class.
+//! Route classes, which decide how the layers treat a route. `routes` assigns them.
 
 use std::time::Duration;
 
@@ -9,23 +9,23 @@ use crate::config::ServerConfig;
 /// The class of a path.
 pub(crate) type ClassOf = fn(&str) -> RouteClass;
 
-/// What sets a route apart from others.
+/// The class of a route.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum RouteClass {
-    /// Nothing: records, results and runs, and paths without a route.
+    /// Records, results and runs, and paths without a route.
     #[default]
     Records,
-    /// It waits for models.
+    /// Evaluations, which wait for models.
     Evaluation,
-    /// It shows that the process is alive. It shows the version, costs nothing, and is open to every monitor.
+    /// Liveness. It costs nothing, shows only the version, and is open to every monitor.
     Health,
-    /// It shows whether requests can be served, to load balancers too, which have no key.
+    /// Readiness, also for load balancers, which have no key.
     Ready,
-    /// It shows the metrics.
+    /// The metrics.
     Metrics,
-    /// It is the OpenAPI document.
+    /// The OpenAPI document.
     Description,
-    /// It is the page that shows the document.
+    /// The page that renders the document.
     Page,
 }
 
@@ -35,27 +35,27 @@ impl RouteClass {
         request.extensions().get().copied().unwrap_or_default()
     }
 
-    /// Whether clients must send the key, if there is one.
+    /// Whether clients must send the key, if one is set.
     pub(crate) fn needs_key(self) -> bool {
         !matches!(self, Self::Health | Self::Ready)
     }
 
-    /// Whether the host and the origin of a request are checked, if there is no key.
+    /// Whether the host and origin of a request are checked, if no key is set.
     pub(crate) fn checks_origin(self) -> bool {
         self != Self::Health
     }
 
-    /// Whether pages of other origins may link to it: it costs nothing and shows nothing of records.
+    /// Whether pages of other origins may link to it: it costs nothing and shows no records.
     pub(crate) fn may_be_linked(self) -> bool {
         matches!(self, Self::Description | Self::Page)
     }
 
-    /// Whether it counts among the requests that are worked on at once. Operators must see into a busy process.
+    /// Whether it counts towards the limit of concurrent requests. Operators need access to a busy process.
     pub(crate) fn is_limited(self) -> bool {
         !matches!(self, Self::Health | Self::Ready | Self::Metrics)
     }
 
-    /// How long it may take until its answer begins.
+    /// Time limit until the response begins.
     pub(crate) fn time_limit(self, config: &ServerConfig) -> Duration {
         if self == Self::Evaluation { config.evaluation_timeout } else { config.request_timeout }
     }

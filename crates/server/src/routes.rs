@@ -56,8 +56,7 @@ pub(crate) fn class_of(path: &str) -> RouteClass {
     }
 }
 
-/// The services that keep `storages`, under one address. Without `runs` a judge's storage is served, and nobody
-/// judges.
+/// The services of `storages` at one address. Without `runs`, the judge serves its storage and runs no evaluations.
 pub fn services(
     storages: &[Arc<dyn Storage>],
     runs: Option<&Runs>,
@@ -87,7 +86,7 @@ pub fn services(
     layers::around(router, layers::Bodies::Read, class_of, process)
 }
 
-/// The routes that every address has, with a description of those of `services` too.
+/// The routes of every address, with a document that also describes those of `services`.
 pub(crate) fn described(services: &[Service], probes: Vec<Probe>, process: &Arc<Process>) -> Router {
     let key = if process.config.api_key.is_some() { Key::Needed } else { Key::None };
     let mut description = Description::begin(key, class_of);
@@ -107,7 +106,7 @@ pub(crate) fn described(services: &[Service], probes: Vec<Probe>, process: &Arc<
     router.layer(description.finish())
 }
 
-/// Where the paths of a service begin.
+/// The path prefixes of a service.
 pub(crate) fn prefixes(service: Service) -> Vec<String> {
     match service {
         Service::Query => both::<Queries>(),
@@ -127,18 +126,18 @@ fn both<R: Resource>() -> Vec<String> {
 fn queries() -> ApiRouter<Records<Queries>> {
     let legacy = contract::<Queries, Bare>("").api_route(
         "/queries/search",
-        post_with(search::<Queries, Bare>, summary("Finds the queries that match best")),
+        post_with(search::<Queries, Bare>, summary("Finds the best-matching queries")),
     );
     let current = contract::<Queries, Enveloped>("/api/v1").merge(extended::<Queries>()).api_route(
         "/api/v1/queries/search",
-        post_with(search::<Queries, Enveloped>, summary("Finds the queries that match best")),
+        post_with(search::<Queries, Enveloped>, summary("Finds the best-matching queries")),
     );
     legacy.merge(current)
 }
 
 fn evaluation_metrics() -> ApiRouter<Records<EvaluationMetrics>> {
     let search_summary =
-        "Finds the evaluation metrics that match best; the query string may say what is searched for";
+        "Finds the best-matching evaluation metrics; the search may be given in the query string";
     let legacy = contract::<EvaluationMetrics, Bare>("").api_route(
         "/evaluation-metrics/search",
         post_with(search_by_parameters::<EvaluationMetrics, Bare>, summary(search_summary)),
@@ -154,40 +153,46 @@ fn evaluation_metrics() -> ApiRouter<Records<EvaluationMetrics>> {
 fn outputs() -> ApiRouter<Records<Outputs>> {
     contract::<Outputs, Enveloped>("/api/v1").merge(extended::<Outputs>()).api_route(
         "/api/v1/outputs/search",
-        post_with(search::<Outputs, Enveloped>, summary("Finds the outputs that match best")),
+        post_with(search::<Outputs, Enveloped>, summary("Finds the best-matching outputs")),
     )
 }
 
 fn judged() -> ApiRouter<Results> {
-    let summary_of_list = "Lists what judges said, newest first";
+    let summary_of_list = "Lists evaluation results, newest first";
     ApiRouter::new()
         .api_route("/results", get_with(result_handlers::list_bare, summary(summary_of_list)))
         .api_route("/api/v1/results", get_with(result_handlers::list, summary(summary_of_list)))
         .api_route(
             "/api/v1/results/export",
-            get_with(result_handlers::export, summary("Writes what judges said to a file, newest first")),
+            get_with(result_handlers::export, summary("Exports evaluation results to a file, newest first")),
         )
         .api_route(
             "/api/v1/results/summary",
             get_with(
                 summaries::summarize,
-                summary("Says what judges said in all, by metric, theme and model"),
+                summary("Summarizes evaluation results by metric, theme and model"),
             ),
         )
         .api_route(
             "/api/v1/results/agreement",
-            post_with(summaries::agree, summary("Compares what judges said with what people say")),
+            post_with(summaries::agree, summary("Compares the judges' verdicts with human labels")),
         )
         .api_route(
             "/api/v1/runs/{id}/compare/{other}",
-            get_with(summaries::compare_runs, summary("Compares two runs on the queries that they share")),
+            get_with(
+                summaries::compare_runs,
+                summary(
+                    "Compares two runs on the queries that they have in \
+                common",
+                ),
+            ),
         )
 }
 
 fn evaluations() -> ApiRouter<Judging> {
-    let of_query = "Has a model answer a query, and a judge score the answer";
-    let of_theme = "Has a model answer the queries of a theme, and a judge score the answers";
-    let of_models = "Lists the models that are known";
+    let of_query = "Has a model answer a query and a judge score the answer";
+    let of_theme = "Has a model answer the queries of a theme and a judge score the answers";
+    let of_models = "Lists the registered models";
     ApiRouter::new()
         .api_route(EVALUATE_QUERY[0], post_with(evaluate_query::<Bare>, summary(of_query)))
         .api_route(EVALUATE_THEME[0], post_with(evaluate_theme::<Bare>, summary(of_theme)))
@@ -197,7 +202,7 @@ fn evaluations() -> ApiRouter<Judging> {
         .api_route(
             "/api/v1/models",
             get_with(list_models::<Enveloped>, summary(of_models))
-                .post_with(register_model, summary("Registers a model, or changes one")),
+                .post_with(register_model, summary("Registers a model or changes one")),
         )
 }
 
@@ -206,25 +211,25 @@ fn run_routes() -> ApiRouter<ServedRuns> {
         .api_route(
             "/api/v1/runs",
             get_with(runs::list, summary("Lists runs, newest first"))
-                .post_with(runs::create, summary("Begins a run and answers at once")),
+                .post_with(runs::create, summary("Starts a run in the background")),
         )
         .api_route(
             "/api/v1/runs/{id}",
-            get_with(runs::get, summary("Shows a run and how far it is"))
-                .delete_with(runs::delete, summary("Deletes a run and its results; its outputs stay")),
+            get_with(runs::get, summary("Shows a run and its progress"))
+                .delete_with(runs::delete, summary("Deletes a run and its results, but not its outputs")),
         )
         .api_route(
             "/api/v1/runs/{id}/events",
-            get_with(runs::events, summary("Tells how far a run is, as it goes on")),
+            get_with(runs::events, summary("Streams the progress of a run")),
         )
         .api_route(
             "/api/v1/runs/{id}/cancel",
-            post_with(runs::cancel, summary("Ends a run; calls that are under way are finished and kept")),
+            post_with(runs::cancel, summary("Cancels a run; calls in progress are completed and stored")),
         )
-        .api_route("/api/v1/runs/{id}/resume", post_with(runs::resume, summary("Lets a run go on")))
+        .api_route("/api/v1/runs/{id}/resume", post_with(runs::resume, summary("Resumes a run")))
 }
 
-/// What the judge has beside its storage.
+/// The judge's routes other than those of its storage.
 fn judge(runs: &Runs, process: Arc<Process>) -> Router {
     let (runs, judging) = (runs.clone(), runs.judging());
     Router::from(judged())
@@ -233,10 +238,10 @@ fn judge(runs: &Runs, process: Arc<Process>) -> Router {
         .merge(Router::from(run_routes()).with_state(ServedRuns { runs, process }))
 }
 
-/// What the contract has of every resource, below `prefix`. Searches differ.
+/// The contract's routes that all resources share, below `prefix`. Searches differ.
 fn contract<R: Resource, F: Form>(prefix: &str) -> ApiRouter<Records<R>> {
     let path = |rest: &str| format!("{prefix}/{}{rest}", R::PATH);
-    // Methods of one path go together: those beyond the contract are in `extended`, whose paths are merged.
+    // `extended` adds further methods to these paths; the routers are merged.
     ApiRouter::new()
         .api_route(&path(""), post_with(store::<R, F>, summary("Stores a record")))
         .api_route(&path("/{id}"), get_with(get::<R, F>, summary("Shows a record")))
@@ -246,7 +251,7 @@ fn contract<R: Resource, F: Form>(prefix: &str) -> ApiRouter<Records<R>> {
         )
 }
 
-/// What every resource has beyond the contract.
+/// The routes of every resource beyond the contract.
 fn extended<R: Resource>() -> ApiRouter<Records<R>> {
     let path = |rest: &str| format!("/api/v1/{}{rest}", R::PATH);
     ApiRouter::new()
@@ -257,7 +262,7 @@ fn extended<R: Resource>() -> ApiRouter<Records<R>> {
                 .delete_with(delete::<R>, summary("Deletes a record")),
         )
         .api_route(&path("/batch"), post_with(store_batch::<R>, summary("Stores up to 1,000 records")))
-        .api_route(&path("/fetch"), post_with(fetch::<R>, summary("Shows the records with these ids")))
+        .api_route(&path("/fetch"), post_with(fetch::<R>, summary("Returns the records with these ids")))
         .api_route(&path("/count"), get_with(count::<R>, summary("Counts records")))
         .api_route(
             &path(&format!("/{}", R::CATEGORIES)),
@@ -265,17 +270,20 @@ fn extended<R: Resource>() -> ApiRouter<Records<R>> {
         )
         .api_route(
             &path("/export"),
-            get_with(export::<R>, summary("Writes records as lines of JSON, newest first")),
+            get_with(export::<R>, summary("Exports records as JSON lines, newest first")),
         )
 }
 
 fn operation() -> ApiRouter<Operated> {
     ApiRouter::new()
-        .api_route(HEALTH, get_with(health, summary("Says that the process lives")))
-        .api_route(READY, get_with(ready, summary("Says whether requests can be served")))
-        .api_route(METRICS, get_with(metrics, summary("Shows the metrics for Prometheus")))
-        .api_route(DESCRIPTION, get_with(document, summary("Shows this description")))
-        .api_route(PAGE, get_with(openapi::page(DESCRIPTION), summary("Shows this description as a page")))
+        .api_route(HEALTH, get_with(health, summary("Reports whether the process is alive")))
+        .api_route(READY, get_with(ready, summary("Reports whether requests can be served")))
+        .api_route(METRICS, get_with(metrics, summary("Returns the metrics for Prometheus")))
+        .api_route(DESCRIPTION, get_with(document, summary("Returns this OpenAPI document")))
+        .api_route(
+            PAGE,
+            get_with(openapi::page(DESCRIPTION), summary("Renders this OpenAPI document as a page")),
+        )
 }
 
 fn summary(text: &'static str) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {

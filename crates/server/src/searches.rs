@@ -1,4 +1,4 @@
-//! What is known of the searches by vector: what Prometheus is told of them, and what is wrong with them.
+//! Metrics and alerts of vector searches.
 
 use std::{fmt, sync::Arc};
 
@@ -16,45 +16,45 @@ use store::{
     storage::Scan,
 };
 
-/// What is known of searches by vector, by table and by what they ask for besides nearness.
+/// Statistics of vector searches, by table and filter class.
 #[derive(Clone, Debug)]
 pub struct SearchReport {
-    /// What this process has counted.
+    /// Counters of this process.
     pub totals: Vec<SearchTotals>,
-    /// What it has seen in the last stretch of time.
-    pub stretches: Vec<SearchHistory>,
-    /// The last ones of which somebody has measured the recall.
+    /// The last intervals recorded by this process.
+    pub intervals: Vec<SearchHistory>,
+    /// The last intervals with a measured recall.
     pub recalls: Vec<SearchHistory>,
-    /// What is looked at, and whether it is in order.
+    /// The checks and their results.
     pub alerts: Vec<SearchAlert>,
-    /// Rows of the history that were passed over, since no measurement leaves such.
+    /// History rows that were skipped because their values are invalid.
     pub unreadable: u64,
 }
 
-/// Something about searches that may be wrong.
+/// A check of searches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchAlert {
     /// The table.
     pub table: String,
-    /// What the searches ask for besides nearness.
+    /// The filter class of the searches.
     pub filter_class: FilterClass,
-    /// What may be wrong: `recall`, `latency`, `results`.
+    /// The kind of problem: `recall`, `latency` or `results`.
     pub kind: &'static str,
-    /// What is wrong, in words; `None` where it is in order.
+    /// The problem in words; `None` if the check passed.
     pub reason: Option<String>,
 }
 
-/// Tells what is known of searches, whenever it is asked.
+/// Reads the current statistics of searches.
 #[derive(Clone)]
 pub struct SearchProbe(Arc<dyn Fn() -> SearchReport + Send + Sync>);
 
 impl SearchProbe {
-    /// Asks by `report`.
+    /// Reads the statistics by calling `report`.
     pub fn new(report: impl Fn() -> SearchReport + Send + Sync + 'static) -> Self {
         Self(Arc::new(report))
     }
 
-    /// What is wrong now.
+    /// The current problems.
     pub(crate) fn alerts(&self) -> Vec<SearchAlert> {
         let mut alerts = (self.0)().alerts;
         alerts.retain(|alert| alert.reason.is_some());
@@ -97,13 +97,13 @@ struct AlertLabels {
 
 impl Collector for SearchProbe {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let SearchReport { totals, stretches, recalls, alerts, unreadable } = (self.0)();
+        let SearchReport { totals, intervals, recalls, alerts, unreadable } = (self.0)();
         for (name, help, count) in [
-            ("vector_searches", "Searches by vector", (|total| total.searches) as fn(&SearchTotals) -> u64),
-            ("vector_search_results_wanted", "Results that searches by vector asked for", |total| {
-                total.wanted
+            ("vector_searches", "Vector searches", (|total| total.searches) as fn(&SearchTotals) -> u64),
+            ("vector_search_results_wanted", "Results that vector searches requested", |total| total.wanted),
+            ("vector_search_results_returned", "Results that vector searches returned", |total| {
+                total.returned
             }),
-            ("vector_search_results_returned", "Results that searches by vector had", |total| total.returned),
         ] {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             for total in &totals {
@@ -114,11 +114,15 @@ impl Collector for SearchProbe {
             }
         }
         encode_scans(&mut encoder, &totals)?;
-        encode_latencies(&mut encoder, &stretches)?;
+        encode_latencies(&mut encoder, &intervals)?;
         gauges(
             &mut encoder,
-            ("vector_search_results", "Share of the wanted results that searches had in the last stretch"),
-            &stretches,
+            (
+                "vector_search_results",
+                "Share of the requested results that searches returned in the last \
+                interval",
+            ),
+            &intervals,
             |row| (row.wanted > 0).then(|| row.returned as f64 / row.wanted as f64),
         )?;
         let recall = |part: fn(&store::postgres::searches::MeasuredRecall) -> f64| {
@@ -126,39 +130,36 @@ impl Collector for SearchProbe {
         };
         gauges(
             &mut encoder,
-            ("vector_search_recall", "Share of the ten nearest rows that searches find, as last measured"),
+            ("vector_search_recall", "Recall at 10 of vector searches, as last measured"),
             &recalls,
             recall(|recall| recall.mean),
         )?;
         gauges(
             &mut encoder,
-            ("vector_search_recall_low", "What the recall is surely not below"),
+            ("vector_search_recall_low", "Lower bound of the recall's confidence interval"),
             &recalls,
             recall(|recall| recall.low),
         )?;
         gauges(
             &mut encoder,
-            ("vector_search_recall_high", "What the recall is surely not above"),
+            ("vector_search_recall_high", "Upper bound of the recall's confidence interval"),
             &recalls,
             recall(|recall| recall.high),
         )?;
-        gauges(
-            &mut encoder,
-            ("vector_search_recall_target", "The recall that is wanted"),
-            &recalls,
-            |row| Some(row.target),
-        )?;
+        gauges(&mut encoder, ("vector_search_recall_target", "Target recall"), &recalls, |row| {
+            Some(row.target)
+        })?;
         encoder
             .encode_descriptor(
                 "vector_search_history_unreadable_rows",
-                "Rows of vector_search_history that are passed over, since no measurement leaves such",
+                "Rows of vector_search_history that were skipped because their values are invalid",
                 None,
                 MetricType::Gauge,
             )?
             .encode_gauge(&unreadable)?;
         let mut metric = encoder.encode_descriptor(
             "vector_search_alert",
-            "1 where searches surely find too little, take too long, or lack results; 0 where not",
+            "1 if searches have significantly low recall, high latency or missing results, else 0",
             None,
             MetricType::Gauge,
         )?;
@@ -172,8 +173,7 @@ impl Collector for SearchProbe {
 }
 
 fn encode_scans(encoder: &mut DescriptorEncoder<'_>, totals: &[SearchTotals]) -> fmt::Result {
-    let help =
-        "Searches by vector, by the scan that answered: exact, index, or both where the index found too few";
+    let help = "Vector searches by scan: exact, index, or both if the index scan found too few rows";
     let mut metric = encoder.encode_descriptor("vector_search_scans", help, None, MetricType::Counter)?;
     for total in totals {
         for (scan, count) in Scan::ALL.into_iter().zip(total.scans) {
@@ -186,14 +186,14 @@ fn encode_scans(encoder: &mut DescriptorEncoder<'_>, totals: &[SearchTotals]) ->
     Ok(())
 }
 
-fn encode_latencies(encoder: &mut DescriptorEncoder<'_>, stretches: &[SearchHistory]) -> fmt::Result {
+fn encode_latencies(encoder: &mut DescriptorEncoder<'_>, intervals: &[SearchHistory]) -> fmt::Result {
     let mut metric = encoder.encode_descriptor(
         "vector_search_latency",
-        "Times that such a share of the searches of the last stretch did not exceed",
+        "Latency quantiles of the searches of the last interval",
         Some(&Unit::Seconds),
         MetricType::Gauge,
     )?;
-    for row in stretches {
+    for row in intervals {
         let Some(latency) = row.latency else { continue };
         let quantiles = [("0.5", latency.p50_ms), ("0.95", latency.p95_ms), ("0.99", latency.p99_ms)];
         for (quantile, milliseconds) in quantiles {
@@ -205,14 +205,14 @@ fn encode_latencies(encoder: &mut DescriptorEncoder<'_>, stretches: &[SearchHist
     Ok(())
 }
 
-/// A share of each row that has it.
+/// A ratio of each row that has a value.
 fn gauges(
     encoder: &mut DescriptorEncoder<'_>,
     (name, help): (&str, &str),
     rows: &[SearchHistory],
     value: impl Fn(&SearchHistory) -> Option<f64>,
 ) -> fmt::Result {
-    // Prometheus' own word, where the crate has `ratios`.
+    // Prometheus names this unit `ratio`; the crate has `ratios`.
     let unit = Unit::Other("ratio".to_owned());
     let mut metric = encoder.encode_descriptor(name, help, Some(&unit), MetricType::Gauge)?;
     for row in rows {

@@ -1,5 +1,5 @@
-//! Keeps alive what runs beside requests. A task that panics is started again after a wait; how often that was is counted
-//! for `/metrics`, and `/ready` names those that are down, or whose last pass failed.
+//! Supervision of background tasks. A task that panics is restarted after a delay; `/metrics` counts restarts, and
+//! `/ready` names tasks that are down or whose last pass failed.
 
 use std::{
     fmt,
@@ -20,44 +20,44 @@ use prometheus_client::{
 };
 use records::{lock::Mutex, panic_message};
 
-/// Waits before a task is started again: they double while it panics again within the last one.
+/// Delay before a restart. It doubles while the task panics again within the last delay.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// What runs beside requests in a process. Clones share it.
+/// The background tasks of a process. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Supervisor {
     first_wait: Duration,
-    /// Shared by those who run tasks and those who ask for them; locked for one step.
+    /// Shared by the tasks and the readers of their states; locked briefly.
     tasks: Arc<Mutex<Vec<Task>>>,
 }
 
-/// What a process is without a task.
+/// How a process depends on a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// What clients ask for is not done: the process is not ready.
+    /// Without the task, client requests are not completed: the process is not ready.
     Service,
-    /// Requests are answered as before.
+    /// Without the task, requests are still served.
     Upkeep,
 }
 
-/// How a task is.
+/// The state of a task.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TaskState {
-    /// How often it was started again.
+    /// How often it was restarted.
     pub restarts: u64,
-    /// Why it is down, if it is.
+    /// Why it is down, if so.
     pub trouble: Option<String>,
 }
 
-/// Tells how a task is. Cheap to clone.
+/// Reports the state of a task. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Pulse(Arc<PulseState>);
 
 #[derive(Debug, Default)]
 struct PulseState {
     restarts: AtomicU64,
-    /// Why the task does not run. Written by its supervisor, read by those who ask; locked for one step, as the next.
+    /// Why the task is down. Written by its supervisor; locked briefly, as is `failure`.
     panic: Mutex<Option<String>>,
     /// Why its last pass failed. Written by the task.
     failure: Mutex<Option<String>>,
@@ -70,9 +70,9 @@ struct Task {
     state: Arc<dyn Fn() -> TaskState + Send + Sync>,
 }
 
-/// A task, as it is shown.
+/// A task and its state.
 #[derive(Clone, Debug)]
-pub(crate) struct SeenTask {
+pub(crate) struct NamedTask {
     pub(crate) name: &'static str,
     pub(crate) need: Need,
     pub(crate) state: TaskState,
@@ -85,9 +85,9 @@ impl Default for Supervisor {
 }
 
 impl Supervisor {
-    /// Does the work that `begin` begins, until it ends by itself, as it does at `shutdown`. Whenever it panics it is begun
-    /// again after a wait, unless `shutdown` has begun. The task counts as down until it has lived for as long as the wait,
-    /// and while it says by the pulse that its last pass failed.
+    /// Runs the future that `begin` returns until it completes, as it does at `shutdown`. If it panics, it is started
+    /// again after a delay, unless `shutdown` has begun. The task counts as down until it has run for as long as the
+    /// delay, and while the pulse reports that its last pass failed.
     pub async fn keep<F: Future<Output = ()>>(
         &self,
         name: &'static str,
@@ -98,7 +98,7 @@ impl Supervisor {
         let pulse = self.pulse(name, need);
         let mut wait = self.first_wait;
         loop {
-            // Its state is made anew, or is behind locks that a panic leaves in order.
+            // `begin` creates new state; shared state is behind locks that a panic leaves consistent.
             let mut work = Box::pin(AssertUnwindSafe(async { begin(pulse.clone()).await }).catch_unwind());
             let ended = tokio::select! {
                 ended = &mut work => ended,
@@ -110,7 +110,7 @@ impl Supervisor {
             };
             let Err(panic) = ended else { return };
             let message = panic_message(panic);
-            tracing::error!(task = name, panic = message, "a background task panicked; it is started again");
+            tracing::error!(task = name, panic = message, "a background task panicked and will be restarted");
             *pulse.0.panic.lock() = Some(format!("it panicked: {message}"));
             tokio::select! {
                 () = shutdown.begun() => return,
@@ -121,7 +121,7 @@ impl Supervisor {
         }
     }
 
-    /// Shows a task that looks after itself, and tells by `state` how it is.
+    /// Registers a task that is supervised elsewhere, with a function that returns its state.
     pub fn watch(
         &self,
         name: &'static str,
@@ -131,7 +131,7 @@ impl Supervisor {
         self.tasks().push(Task { name, need, state: Arc::new(state) });
     }
 
-    /// Shows a task that tells by the pulse how it is.
+    /// Registers a task that reports its state by the returned pulse.
     fn pulse(&self, name: &'static str, need: Need) -> Pulse {
         let pulse = Pulse::default();
         let told = pulse.clone();
@@ -139,10 +139,10 @@ impl Supervisor {
         pulse
     }
 
-    /// All tasks, and how they are.
-    pub(crate) fn seen(&self) -> Vec<SeenTask> {
+    /// All tasks and their states.
+    pub(crate) fn seen(&self) -> Vec<NamedTask> {
         let tasks = self.tasks().clone();
-        let seen = |task: Task| SeenTask { name: task.name, need: task.need, state: (task.state)() };
+        let seen = |task: Task| NamedTask { name: task.name, need: task.need, state: (task.state)() };
         tasks.into_iter().map(seen).collect()
     }
 
@@ -152,7 +152,7 @@ impl Supervisor {
 }
 
 impl Pulse {
-    /// The task did a pass of its work, or could not, for this reason.
+    /// Records a pass of the task's work: successful, or failed for this reason.
     pub fn beat(&self, failure: Option<String>) {
         *self.0.failure.lock() = failure;
     }
@@ -184,21 +184,21 @@ impl Collector for Supervisor {
         let seen = self.seen();
         let mut metric = encoder.encode_descriptor(
             "background_restarts",
-            "How often a background task was started again after it had panicked",
+            "Restarts of a background task after a panic",
             None,
             MetricType::Counter,
         )?;
-        for SeenTask { name, state, .. } in &seen {
+        for NamedTask { name, state, .. } in &seen {
             let labels = TaskLabels { task: name };
             metric.encode_family(&labels)?.encode_counter::<TaskLabels, u64, u64>(&state.restarts, None)?;
         }
         let mut metric = encoder.encode_descriptor(
             "background_up",
-            "1 where a background task runs, 0 where it has panicked and is not up again, or its last pass failed",
+            "1 if a background task runs, 0 if it has panicked and is not up again, or its last pass failed",
             None,
             MetricType::Gauge,
         )?;
-        for SeenTask { name, state, .. } in &seen {
+        for NamedTask { name, state, .. } in &seen {
             let labels = TaskLabels { task: name };
             metric.encode_family(&labels)?.encode_gauge(&u32::from(state.trouble.is_none()))?;
         }
@@ -212,7 +212,7 @@ mod tests {
 
     use super::*;
 
-    /// Looks until the task is as it should be.
+    /// Polls until the task has the expected state.
     async fn wait_until(supervisor: &Supervisor, is_so: impl Fn(&TaskState) -> bool) -> TaskState {
         let end = Instant::now() + Duration::from_secs(60);
         loop {
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn task_that_panics_is_down_and_begun_again_until_it_lives() {
+    async fn task_that_panics_is_down_and_restarted_until_it_survives() {
         let supervisor = Supervisor { first_wait: Duration::from_millis(1), ..Supervisor::default() };
         let (kept, shutdown, is_well) =
             (supervisor.clone(), Shutdown::default(), Arc::new(AtomicBool::new(false)));
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn shutdown_ends_the_wait_for_another_start() {
+    async fn shutdown_ends_the_delay_before_a_restart() {
         let supervisor = Supervisor { first_wait: Duration::from_secs(3600), ..Supervisor::default() };
         let shutdown = Shutdown::default();
         let keep = supervisor.keep("runner", Need::Upkeep, &shutdown, |_| async { panic!("once") });

@@ -1,5 +1,4 @@
-//! Traces that go on from one process to the next, by the W3C's header `traceparent`. Without a subscriber that
-//! exports traces nothing happens here.
+//! Distributed tracing by the W3C header `traceparent`. Without a subscriber that exports traces, this does nothing.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator as _};
@@ -7,14 +6,14 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// Makes `span` a part of the trace that the headers name, if they name one.
+/// Adds `span` to the trace that the headers name, if any.
 pub(crate) fn join(span: &Span, headers: &HeaderMap) {
     let context = TraceContextPropagator::new().extract(&Headers(headers));
-    // It fails only where no traces are exported.
+    // Fails only where no traces are exported.
     let _ = span.set_parent(context);
 }
 
-/// Names the trace of the current span in the headers, if it has one.
+/// Writes the trace of the current span, if any, to the headers.
 pub(crate) fn pass_on(headers: &mut HeaderMap) {
     let context = Span::current().context();
     TraceContextPropagator::new().inject_context(&context, &mut HeadersMut(headers));

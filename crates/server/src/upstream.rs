@@ -1,4 +1,4 @@
-//! Services that run apart, and how they are reached.
+//! Services that run as separate processes.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use records::Service;
 
 use crate::process::Process;
 
-/// A service, and where it runs.
+/// A service and its address.
 #[derive(Clone, Debug)]
 pub struct Upstream {
     /// The service.
@@ -15,7 +15,7 @@ pub struct Upstream {
     pub url: String,
 }
 
-/// Where requests are passed on to.
+/// The upstream of the gateway's requests.
 #[derive(Clone, Debug)]
 pub(crate) struct Passage {
     pub(crate) upstream: Upstream,

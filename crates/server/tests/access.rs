@@ -1,4 +1,4 @@
-//! Who may come in, how many, and how they leave.
+//! Access control, limits and shutdown.
 
 use std::{
     net::Ipv4Addr,
@@ -23,7 +23,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn key_opens_everything_but_what_is_open() {
+async fn all_routes_but_open_ones_require_the_key() {
     let config = ServerConfig { api_key: Some(ApiKey::new("s3cret")), ..ServerConfig::default() };
     let served = Served::start_with(config).await;
     for path in ["/api/v1/queries/count", "/metrics", "/openapi.json", "/docs", "/nowhere"] {
@@ -51,7 +51,7 @@ async fn key_opens_everything_but_what_is_open() {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_are_let_in_only_if_named() {
+async fn only_named_origins_are_allowed_by_cors() {
     let closed = Served::start().await;
     let origin = [("origin", "https://a.example")];
     assert_eq!(
@@ -74,7 +74,7 @@ async fn pages_of_other_origins_are_let_in_only_if_named() {
 }
 
 #[tokio::test]
-async fn headers_protect_answers_and_the_page_still_works() {
+async fn responses_have_security_headers_and_the_page_still_works() {
     let served = Served::start().await;
     for path in ["/health", "/nowhere", "/docs"] {
         let answer = served.get(path).await;
@@ -90,7 +90,7 @@ async fn headers_protect_answers_and_the_page_still_works() {
 }
 
 #[tokio::test]
-async fn request_ids_are_kept_if_sane_and_made_if_not() {
+async fn safe_request_ids_are_kept_and_others_replaced() {
     let served = Served::start().await;
     let with_id = async |id: &str| {
         let answer = served.send(Method::GET, "/nowhere", &[("x-request-id", id)], None).await;
@@ -101,7 +101,7 @@ async fn request_ids_are_kept_if_sane_and_made_if_not() {
     assert!(!served.get("/health").await.header("x-request-id").is_empty());
 }
 
-/// Begins a POST whose body stays away.
+/// Starts a POST without sending its body.
 async fn begin_post(served: &Served, body: &str) -> TcpStream {
     let mut stream = TcpStream::connect(served.address).await.expect("the service listens");
     let head = format!(
@@ -119,7 +119,7 @@ async fn finish_post(mut stream: TcpStream, body: &str) -> String {
     answer
 }
 
-/// Waits until `in_flight` requests are worked on, the asking one included.
+/// Waits until `in_flight` requests are in progress, including the request for metrics.
 async fn wait_for_requests(served: &Served, in_flight: usize) {
     let line = format!("panopticon_http_requests_in_flight {in_flight}\n");
     let end = Instant::now() + PATIENCE;
@@ -128,14 +128,14 @@ async fn wait_for_requests(served: &Served, in_flight: usize) {
         if metrics.contains(&line) {
             return;
         }
-        assert!(Instant::now() < end, "{in_flight} requests are there in time: {metrics}");
-        // Metrics announce no change: they are polled until the condition holds.
+        assert!(Instant::now() < end, "{in_flight} requests are in progress in time: {metrics}");
+        // Metrics give no notification of changes, so the test polls.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
 #[tokio::test]
-async fn shutdown_finishes_what_was_accepted() {
+async fn shutdown_completes_accepted_requests() {
     let served = Served::start().await;
     let body = json!({"query": "Why?", "theme": "t"}).to_string();
     let accepted = begin_post(&served, &body).await;
@@ -148,7 +148,7 @@ async fn shutdown_finishes_what_was_accepted() {
     assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("Why?"), "{answer}");
     let ended = tokio::time::timeout(PATIENCE, served.serving).await.expect("it ends");
     ended.expect("it does not panic").expect("nothing was cut off");
-    assert!(TcpStream::connect(served.address).await.is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(served.address).await.is_err(), "the port is closed");
 }
 
 #[tokio::test]
@@ -168,11 +168,11 @@ async fn requests_beyond_the_limit_are_rejected_at_once() {
     };
     let (counted, ()) = tokio::join!(count(), while_one_is_worked_on);
     assert_eq!(counted.data()["count"], 0);
-    assert_eq!(count().await.data()["count"], 0, "its place is free again");
+    assert_eq!(count().await.data()["count"], 0, "its permit was released");
 }
 
 #[tokio::test]
-async fn request_whose_body_stays_away_takes_no_place_of_others() {
+async fn request_without_its_body_takes_no_permit() {
     let config = ServerConfig { max_requests: 1, ..ServerConfig::default() };
     let served = Served::start_with(config).await;
     let body = json!({"query": "Why?", "theme": "t"}).to_string();
@@ -185,7 +185,7 @@ async fn request_whose_body_stays_away_takes_no_place_of_others() {
     let last = stalled.pop().expect("there are some");
     let answer = finish_post(last, &body).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
-    // As many as the address has connections: the one that has waited longest gives its place to who comes now.
+    // All connections of the address are in use: the longest idle one is closed for a new one.
     for _ in 0..TIMES.connections {
         stalled.push(begin_post(&served, &body).await);
     }
@@ -196,7 +196,7 @@ async fn request_whose_body_stays_away_takes_no_place_of_others() {
 }
 
 #[tokio::test]
-async fn large_bodies_are_worked_on_apart_from_small_ones() {
+async fn large_bodies_are_processed_on_separate_threads() {
     let threads = Threads::default();
     let config = ServerConfig::default();
     let served = Served::start_around(config, |storage| Faulty::on_threads(storage, &threads)).await;
@@ -232,12 +232,12 @@ async fn large_bodies_are_worked_on_apart_from_small_ones() {
 }
 
 #[tokio::test]
-async fn request_that_takes_too_long_is_given_up() {
+async fn request_that_takes_too_long_is_aborted() {
     let config = ServerConfig { request_timeout: Duration::from_millis(300), ..ServerConfig::default() };
     let served = Served::start_with(config).await;
     let end = Instant::now() + PATIENCE;
     let answer = async {
-        // A table that is locked has no answer; it may not be locked yet.
+        // A query on the locked table hangs; the lock may not be held yet.
         loop {
             let answer = served.get("/api/v1/queries/count").await;
             if answer.status != 200 {
@@ -252,11 +252,11 @@ async fn request_that_takes_too_long_is_given_up() {
         }
         answer = answer => answer,
     };
-    assert_eq!(answer.message(504), "the request took longer than 0.3 s and was given up");
+    assert_eq!(answer.message(504), "the request took longer than 0.3 s and was aborted");
 }
 
 #[tokio::test]
-async fn body_that_never_arrives_is_the_clients_fault() {
+async fn body_that_never_arrives_is_answered_with_408() {
     let config = ServerConfig { request_timeout: Duration::from_millis(300), ..ServerConfig::default() };
     let served = Served::start_with(config).await;
     let mut stalled = begin_post(&served, "{}").await;
@@ -267,7 +267,7 @@ async fn body_that_never_arrives_is_the_clients_fault() {
 }
 
 #[tokio::test]
-async fn announced_body_that_is_too_large_is_not_waited_for() {
+async fn announced_body_that_is_too_large_is_rejected_at_once() {
     let served = Served::start().await;
     let mut stream = TcpStream::connect(served.address).await.expect("the service listens");
     let head = "POST /queries HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 99999999999\r\nconnection: close\r\n\r\n";
@@ -278,7 +278,7 @@ async fn announced_body_that_is_too_large_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn head_that_is_too_large_is_refused() {
+async fn head_that_is_too_large_is_rejected() {
     let served = Served::start().await;
     let with = |bytes: usize| format!("GET /health HTTP/1.1\r\nhost: localhost\r\nx: {}", "x".repeat(bytes));
     assert_eq!(status_of(&served, &with(60_000), "").await, "200");
@@ -286,7 +286,7 @@ async fn head_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn client_that_sends_no_whole_head_loses_its_connection() {
+async fn client_that_sends_no_complete_head_is_disconnected() {
     let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
     let address = listener.address();
     let router = Router::new().fallback(|| async { "an answer" });
@@ -302,10 +302,10 @@ async fn client_that_sends_no_whole_head_loses_its_connection() {
         stream.write_all(sent.as_bytes()).await.expect("it is sent");
         let mut answer = String::new();
         let closed = tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await;
-        closed.expect("it is closed in time").expect("it is closed in order");
+        closed.expect("it is closed in time").expect("it is closed cleanly");
         assert!(began.elapsed() >= times.head, "{sent:?}: {:?}", began.elapsed());
         if answers == 1 && answer.is_empty() {
-            // This process stood still between connecting and sending.
+            // The test process was suspended between connecting and sending.
             assert!(Instant::now() < end, "a whole head is answered");
             sent_answered.push((sent, answers));
             continue;
@@ -316,7 +316,7 @@ async fn client_that_sends_no_whole_head_loses_its_connection() {
     serving.await.expect("it does not panic").expect("nothing was cut off");
 }
 
-/// A request as a browser or a program sends it, and the status of its answer.
+/// Sends a raw request and returns the status of the response.
 pub(crate) async fn status_of(served: &Served, head: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(served.address).await.expect("the service listens");
     let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
@@ -340,7 +340,7 @@ async fn without_a_key_pages_of_other_origins_store_read_and_delete_nothing() {
         ("POST /api/v1/runs/00000000-0000-4000-8000-000000000000/cancel", vec![&host, "origin: null"], "403"),
         ("POST /api/v1/queries", vec![&host, "content-type: text/plain"], "415"),
         ("POST /api/v1/queries", vec![&host], "415"),
-        // A name that points to this machine.
+        // A name that resolves to this machine.
         ("POST /api/v1/queries", vec!["host: rebound.example:8000", json], "421"),
         (
             "POST /api/v1/queries",
@@ -357,7 +357,7 @@ async fn without_a_key_pages_of_other_origins_store_read_and_delete_nothing() {
     }
     assert_eq!(status_of(&served, "GET /health HTTP/1.1\r\nhost: anything", "").await, "200");
     assert_eq!(served.get("/api/v1/queries/count").await.data()["count"], 0);
-    // What clients send today, and the page of this very origin.
+    // What clients send, and the page of this origin.
     let own = format!("origin: http://{}", served.address);
     for headers in [vec![host.as_str(), json], vec!["host: localhost", json], vec![&host, json, &own]] {
         let head = format!("POST /queries HTTP/1.1\r\n{}", headers.join("\r\n"));
@@ -366,7 +366,7 @@ async fn without_a_key_pages_of_other_origins_store_read_and_delete_nothing() {
 }
 
 #[tokio::test]
-async fn work_on_hostile_bodies_is_linear_and_its_errors_short() {
+async fn hostile_bodies_take_linear_time_and_have_short_errors() {
     let served = Served::start().await;
     let post = async |path: &str, body: String| served.send(Method::POST, path, &[], Some(body)).await;
     let (key, ones) = ("k".repeat(500_000), vec!["1"; 500_000].join(","));
@@ -394,10 +394,10 @@ async fn work_on_hostile_bodies_is_linear_and_its_errors_short() {
 }
 
 #[tokio::test]
-async fn idle_connections_give_way_to_new_ones() {
+async fn idle_connections_are_closed_for_new_ones() {
     let served = Served::start().await;
     let mut idle = Vec::new();
-    // More than the address has, and all of them wait without a word.
+    // More than the limit of the address, all silent.
     for _ in 0..TIMES.connections + 20 {
         idle.push(TcpStream::connect(served.address).await.expect("the service listens"));
     }
@@ -413,7 +413,7 @@ async fn idle_connections_give_way_to_new_ones() {
 async fn client_that_never_reads_is_dropped() {
     let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
     let address = listener.address();
-    // Dropped with the answer.
+    // Dropped with the response.
     let held = Arc::new(());
     let body = held.clone();
     let router = Router::new().fallback(move || {
@@ -435,8 +435,8 @@ async fn client_that_never_reads_is_dropped() {
     stream.read_exact(&mut byte).await.expect("the answer begins");
     let end = Instant::now() + PATIENCE;
     while Arc::strong_count(&held) > unused {
-        assert!(Instant::now() < end, "the answer is still held");
-        // A reference count announces no change: it is polled until the condition holds.
+        assert!(Instant::now() < end, "the response is still in memory");
+        // A reference count gives no notification of changes, so the test polls.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     serving.abort();

@@ -1,11 +1,11 @@
-//! Requests that Chromium 156 sent to 127.0.0.1 for pages of other origins, as it sent them, without what names the
-//! browser. A page cannot send others: a browser sets these headers itself.
+//! Requests that Chromium 156 sent to 127.0.0.1 on behalf of pages of other origins, without the headers that name
+//! the browser. A page cannot forge the others: the browser sets them.
 
 use serde_json::json;
 
-use crate::{doors::status_of, served::Served};
+use crate::{access::status_of, served::Served};
 
-/// A page of another local origin: what it sends, and the body.
+/// Heads and bodies sent by a page of another local origin.
 const FOREIGN: [(&str, &str); 9] = [
     // A Blob without a type, `mode: "no-cors"`.
     (
@@ -30,12 +30,12 @@ const FOREIGN: [(&str, &str); 9] = [
         "POST /api/v1/models HTTP/1.1\r\nHost: HERE\r\nContent-Type: text/plain\r\nAccept: */*\r\nOrigin: http://localhost:21062\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: empty\r\nSec-Fetch-Storage-Access: none\r\nReferer: http://localhost:21062/",
         r#"{"id":"b","provider":"openai"}"#,
     ),
-    // The question before JSON is sent.
+    // The preflight request for JSON.
     (
         "OPTIONS /api/v1/queries HTTP/1.1\r\nHost: HERE\r\nAccept: */*\r\nAccess-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: content-type\r\nOrigin: http://localhost:21062\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Dest: empty\r\nReferer: http://localhost:21062/",
         "",
     ),
-    // An image: what it costs is paid though the page sees nothing of it.
+    // An image: the server would do the work although the page cannot read the response.
     (
         "GET /api/v1/queries/export HTTP/1.1\r\nHost: HERE\r\nAccept: image/avif,image/*,*/*;q=0.8\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: image\r\nSec-Fetch-Storage-Access: none\r\nReferer: http://localhost:21062/",
         "",
@@ -51,8 +51,8 @@ const FOREIGN: [(&str, &str); 9] = [
     ),
 ];
 
-/// A page whose name leads to this machine by now: its requests are of one origin, and have neither `Origin` nor
-/// `Sec-Fetch-Site`, since the name is no trustworthy one.
+/// A page whose name now resolves to this machine: its requests are same-origin, and have neither `Origin` nor
+/// `Sec-Fetch-Site`, since the origin is not trustworthy.
 const REBOUND: [&str; 3] = [
     "GET /api/v1/queries?limit=2 HTTP/1.1\r\nHost: rebound.example:21060\r\nAccept: */*\r\nReferer: http://rebound.example:21060/\r\nAccept-Encoding: gzip, deflate",
     "DELETE /api/v1/queries/csrf-1 HTTP/1.1\r\nHost: rebound.example:21060\r\nAccept: */*\r\nOrigin: http://rebound.example:21060\r\nReferer: http://rebound.example:21060/\r\nAccept-Encoding: gzip, deflate",
@@ -60,7 +60,7 @@ const REBOUND: [&str; 3] = [
 ];
 
 #[tokio::test]
-async fn requests_that_a_browser_sends_for_foreign_pages_read_and_change_nothing() {
+async fn requests_of_foreign_pages_in_a_browser_read_and_change_nothing() {
     let served = Served::start().await;
     let stored = json!({"id": "csrf-1", "query": "a secret", "theme": "t"});
     served.post("/api/v1/queries", stored).await.data();

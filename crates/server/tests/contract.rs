@@ -1,4 +1,4 @@
-//! The contract's routes, with the envelope and without.
+//! The contract's routes, with and without the envelope.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ async fn record_is_stored_shown_listed_and_found_in_both_forms() {
         assert_eq!(served.get(&format!("/{path}/{id}")).await.json(), first);
         served.get(&format!("/{path}/unknown")).await.message(404);
 
-        // The segment is decoded, whatever is in it.
+        // The segment is percent-decoded.
         let listed = served.get(&format!("/api/v1/{path}/{by_category}/physics%2F1%20%25")).await.data();
         assert_eq!(listed["items"], json!([second, first]), "newest first");
         assert_eq!(listed["pagination"], json!({"page": 1, "limit": 10, "total": 2, "pages": 1}));
@@ -99,7 +99,7 @@ async fn metrics_are_searched_by_query_string_or_body() {
 }
 
 #[tokio::test]
-async fn bounds_of_pages_and_searches_are_kept() {
+async fn bounds_of_pages_and_searches_are_enforced() {
     let served = Served::start().await;
     for (path, field) in [
         ("/queries/theme/a?page=0", "page"),
@@ -131,7 +131,7 @@ async fn bounds_of_pages_and_searches_are_kept() {
 }
 
 #[tokio::test]
-async fn unknown_fields_are_ignored_and_named() {
+async fn unknown_fields_are_ignored_and_named_in_a_header() {
     let served = Served::start().await;
     let body = json!({"query": "Why?", "theme": "t", "priority": 1, "tags, all": []});
     for path in ["/queries", "/api/v1/queries"] {
@@ -148,7 +148,7 @@ async fn unknown_fields_are_ignored_and_named() {
 }
 
 #[tokio::test]
-async fn texts_of_any_length_and_script_come_back_whole() {
+async fn texts_of_any_length_and_script_are_returned_unchanged() {
     let served = Served::start().await;
     for text in ["", "ß𝕏 שלום \u{202e} \u{1F468}\u{200D}\u{1F469}", &"long words ".repeat(20_000)] {
         let body =

@@ -1,4 +1,4 @@
-//! Models answer, judges judge, and what came of it is stored. The provider is a stub that speaks OpenAI's form.
+//! Models answer, judges score, and the results are stored. The provider is an OpenAI-compatible stub.
 
 use std::sync::{
     Arc, Mutex,
@@ -14,14 +14,14 @@ use test_support::{HttpAnswer, HttpRequest, HttpStub};
 
 use crate::served::{Answer, KEY, Served};
 
-/// A provider, and every body that it was sent.
+/// A provider, and the bodies of its requests.
 pub(crate) struct Stub {
     server: HttpStub,
     requests: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Stub {
-    /// Answers a judge, who is asked for JSON, and any other model by these.
+    /// Responds to a judge, whose prompt requests JSON, by `judge`, and to other models by `model`.
     pub(crate) fn start(
         judge: impl Fn(&str) -> HttpAnswer + Send + Sync + 'static,
         model: impl Fn(&str) -> HttpAnswer + Send + Sync + 'static,
@@ -31,13 +31,13 @@ impl Stub {
         let server = HttpStub::start(move |request: &HttpRequest| {
             let body: Value = serde_json::from_slice(&request.body).expect("a JSON body");
             let prompt = body["messages"][0]["content"].as_str().expect("a prompt").to_owned();
-            seen.lock().expect("nobody panics").push(body);
+            seen.lock().expect("no holder panics").push(body);
             Some(if prompt.contains("Answer with a JSON object") { judge(&prompt) } else { model(&prompt) })
         });
         Self { server, requests }
     }
 
-    /// A judge that says `words`, and a model that repeats its prompt.
+    /// A judge that responds with `words`, and a model that repeats its prompt.
     pub(crate) fn judging(words: &'static str) -> Self {
         Self::start(move |_| completion(words), |prompt| completion(&format!("Echo: {prompt}")))
     }
@@ -47,11 +47,11 @@ impl Stub {
     }
 
     pub(crate) fn requests(&self) -> Vec<Value> {
-        self.requests.lock().expect("nobody panics").clone()
+        self.requests.lock().expect("no holder panics").clone()
     }
 }
 
-/// Each has an id of its own.
+/// Each completion has a different id.
 pub(crate) fn completion(text: &str) -> HttpAnswer {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     completion_with_id(text, &format!("chatcmpl-{}", NUMBER.fetch_add(1, Ordering::Relaxed)))
@@ -90,7 +90,7 @@ pub(crate) fn refused_field(answer: &Answer) -> String {
 }
 
 #[tokio::test]
-async fn query_is_answered_judged_and_kept() {
+async fn query_is_answered_judged_and_stored() {
     let stub = Stub::judging(r#"{"rationale": "good", "score": 8}"#);
     let served = Served::start_with_provider(stub.provider()).await;
     let first = metric(&served, "Is it correct?", json!({})).await;
@@ -164,7 +164,7 @@ async fn legacy_routes_answer_the_bare_data() {
 }
 
 #[tokio::test]
-async fn a_judge_without_a_score_is_kept_without_one() {
+async fn judgement_without_a_score_is_stored_without_one() {
     let judge = |prompt: &str| match prompt {
         prompt if prompt.starts_with("words") => completion("It is quite good, I think."),
         prompt if prompt.starts_with("eleven") => completion("11"),
@@ -250,7 +250,7 @@ async fn theme_continues_after_a_failed_query() {
 }
 
 #[tokio::test]
-async fn impossible_requests_are_refused_before_a_model_is_called() {
+async fn invalid_requests_are_rejected_before_a_model_is_called() {
     let stub = Stub::judging("5");
     let served = Served::start_with_provider(stub.provider()).await;
     let good = metric(&served, "Good?", json!({})).await;
@@ -292,7 +292,7 @@ async fn impossible_requests_are_refused_before_a_model_is_called() {
 }
 
 #[tokio::test]
-async fn failures_of_the_model_are_told_by_what_may_pass() {
+async fn status_of_a_model_failure_says_whether_a_retry_may_help() {
     let model = |prompt: &str| match prompt {
         "key" => failure(401, "invalid_api_key", "Incorrect API key provided: sk-secret."),
         "busy" => failure(429, "rate_limit_exceeded", "slow down").with_header("retry-after", "1000"),
@@ -322,7 +322,7 @@ async fn failures_of_the_model_are_told_by_what_may_pass() {
 }
 
 #[tokio::test]
-async fn an_output_whose_id_is_taken_gets_one_of_ours() {
+async fn output_whose_provider_id_is_taken_gets_a_new_id() {
     let model = |prompt: &str| completion_with_id(prompt, "chatcmpl-7");
     let stub = Stub::start(|_| completion("5"), model);
     let served = Served::start_with_provider(stub.provider()).await;
@@ -339,7 +339,7 @@ async fn an_output_whose_id_is_taken_gets_one_of_ours() {
 }
 
 #[tokio::test]
-async fn models_are_known_registered_and_registered_by_their_first_answer() {
+async fn models_are_registered_by_request_or_by_their_first_answer() {
     let stub = Stub::judging("5");
     let served = Served::start_with_provider(stub.provider()).await;
     let metric = metric(&served, "Good?", json!({})).await;
@@ -351,7 +351,7 @@ async fn models_are_known_registered_and_registered_by_their_first_answer() {
     let known = json!({"id": "gpt-4o", "name": "GPT-4o", "provider": "openai", "is_judge_compatible": true});
     assert_eq!(find("gpt-4o").await, [known]);
 
-    // By hand, as often as one likes.
+    // By request, repeatedly.
     let local = json!({"id": "smollm2", "provider": "openai", "is_judge_compatible": false});
     let shown =
         json!({"id": "smollm2", "name": "smollm2", "provider": "openai", "is_judge_compatible": false});
@@ -368,7 +368,7 @@ async fn models_are_known_registered_and_registered_by_their_first_answer() {
     let unknown = served.post("/api/v1/models", json!({"id": "x", "provider": "meta"})).await;
     assert_eq!(refused_field(&unknown), "provider");
 
-    // By their first answer, by the provider of their name or that of the request.
+    // By their first answer, with the provider implied by the name or given in the request.
     let mut body = query(&[&metric]);
     body["model_id"] = "gpt-9-huge".into();
     let answer = served.post("/api/v1/evaluate/query", body.clone()).await;
@@ -385,20 +385,22 @@ async fn models_are_known_registered_and_registered_by_their_first_answer() {
 }
 
 #[tokio::test]
-async fn queries_and_metrics_may_be_at_services_that_run_apart() {
+async fn queries_and_metrics_may_be_at_separate_services() {
     let stub = Stub::judging("5");
     let config = ServerConfig { api_key: Some(ApiKey::new(KEY)), ..ServerConfig::default() };
-    let apart = Served::start_with(config).await;
+    let separate = Served::start_with(config).await;
     let keyed = [("x-api-key", KEY)];
     let id = "a/b?c";
     let metric = json!({"id": id, "prompt": "Good?", "metric_type": "quality"}).to_string();
-    apart.send(Method::POST, "/api/v1/evaluation-metrics", &keyed, Some(metric)).await.data();
+    separate.send(Method::POST, "/api/v1/evaluation-metrics", &keyed, Some(metric)).await.data();
     let mut ids = Vec::new();
     for text in ["one", "two"] {
         let body = json!({"query": text, "theme": "a/b"}).to_string();
-        ids.push(apart.send(Method::POST, "/api/v1/queries", &keyed, Some(body)).await.data()["id"].clone());
+        ids.push(
+            separate.send(Method::POST, "/api/v1/queries", &keyed, Some(body)).await.data()["id"].clone(),
+        );
     }
-    let served = Served::start_apart(stub.provider(), Some(&apart.url)).await;
+    let served = Served::start_with_separate_services(stub.provider(), Some(&separate.url)).await;
     let body = json!({"theme": "a/b", "model_id": "gpt-4o", "evaluation_prompt_ids": [id]});
     let data = served.post("/api/v1/evaluate/theme", body).await.data();
     assert_eq!(data[0]["output"]["output"], "Echo: two", "newest first");
@@ -409,7 +411,7 @@ async fn queries_and_metrics_may_be_at_services_that_run_apart() {
     let unknown = served.post("/api/v1/evaluate/query", query(&["nobody"])).await;
     assert_eq!(refused_field(&unknown), "evaluation_prompt_ids[0]");
 
-    let nowhere = Served::start_apart(stub.provider(), Some("http://127.0.0.1:9")).await;
+    let nowhere = Served::start_with_separate_services(stub.provider(), Some("http://127.0.0.1:9")).await;
     let message = nowhere.post("/api/v1/evaluate/query", query(&[id])).await.message(502);
     assert!(message.contains("evaluation"), "{message}");
 }

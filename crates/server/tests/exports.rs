@@ -1,4 +1,4 @@
-//! Results as files.
+//! Exports of results.
 
 use parquet::{
     file::reader::{FileReader as _, SerializedFileReader},
@@ -10,7 +10,7 @@ use time::{Duration, macros::datetime};
 
 use crate::served::{Served, client};
 
-/// A result with everything that is hard to write, or with nothing.
+/// A result whose values are hard to encode, or with nulls only.
 fn result(number: u32) -> EvaluationResult {
     let bare = number.is_multiple_of(3);
     let text = |text: &str| (!bare).then(|| text.to_owned());
@@ -38,7 +38,7 @@ async fn stored(count: u32) -> Served {
     served
 }
 
-/// The fields of each record, as RFC 4180 has them; no field is `None` unless it was not written at all.
+/// The fields of each record by RFC 4180; `None` for an empty field without quotes.
 fn records(csv: &str) -> Vec<Vec<Option<String>>> {
     let (mut records, mut record, mut rest) = (Vec::new(), Vec::new(), csv);
     while !rest.is_empty() {
@@ -78,7 +78,7 @@ fn records(csv: &str) -> Vec<Vec<Option<String>>> {
 }
 
 #[tokio::test]
-async fn files_hold_what_the_list_shows() {
+async fn exports_contain_the_listed_results() {
     const COUNT: u32 = 600;
     let served = stored(COUNT).await;
     let lines = served.get("/api/v1/results/export?format=jsonl").await;
@@ -104,7 +104,7 @@ async fn files_hold_what_the_list_shows() {
                 ("metadata", Some(field)) => serde_json::from_str(field).expect("JSON"),
                 (_, Some(field)) => json!(field),
             };
-            // What is absent in a line is null in a column.
+            // A key absent from the line is null in the column.
             assert_eq!(shown, line[name], "{name} of {}", line["id"]);
         }
     }
@@ -126,7 +126,7 @@ async fn parquet_files_have_typed_columns_and_bounded_row_groups() {
     let response = client().get(format!("{}/api/v1/results/export?format=parquet", served.url)).send().await;
     let response = response.expect("it answers");
     assert_eq!(response.headers()["content-type"], "application/vnd.apache.parquet");
-    let bytes = response.bytes().await.expect("the file is whole");
+    let bytes = response.bytes().await.expect("the file is complete");
     let file = SerializedFileReader::new(bytes).expect("it is a Parquet file");
     let groups: Vec<i64> = file.metadata().row_groups().iter().map(|group| group.num_rows()).collect();
     assert_eq!(groups, [4_096, 904]);
@@ -148,7 +148,7 @@ async fn parquet_files_have_typed_columns_and_bounded_row_groups() {
                 Field::Str(text) => json!(text),
                 other => panic!("{name}: {other:?}"),
             };
-            // What is absent in a line is null in a column.
+            // A key absent from the line is null in the column.
             assert_eq!(shown, line[name], "{name} of {}", line["id"]);
         }
         last += 1;
@@ -156,11 +156,11 @@ async fn parquet_files_have_typed_columns_and_bounded_row_groups() {
     assert_eq!((last, lines.next()), (COUNT, None));
 }
 
-/// A client that saw an end would take the part for the whole.
+/// Otherwise a client would take a truncated file for a complete one.
 #[tokio::test]
-async fn a_file_that_fails_midway_has_no_end() {
+async fn export_that_fails_midway_is_not_terminated() {
     let served = Served::start().await;
-    // More than the buffers between hold, so that the statement that fails has not run when the answer begins.
+    // More than fits into the buffers, so that the failing statement has not run when the response begins.
     let long = "x".repeat(1 << 19);
     let results: Vec<EvaluationResult> =
         (0..96).map(|n| EvaluationResult { output_text: Some(long.clone()), ..result(n) }).collect();

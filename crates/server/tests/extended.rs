@@ -46,7 +46,7 @@ async fn retried_post_finds_its_record_by_key_or_id() {
 }
 
 #[tokio::test]
-async fn batch_is_stored_whole_or_each_by_itself() {
+async fn batch_is_stored_atomically_or_record_by_record() {
     let served = Served::start().await;
     let path = format!("{OUTPUTS}/batch");
     let items: Vec<Value> = (0..3).map(|n| with_id(output("Because.", "m", n), &format!("id-{n}"))).collect();
@@ -78,7 +78,7 @@ async fn batch_is_stored_whole_or_each_by_itself() {
     assert_eq!((&each["stored"], &each["items"][2]["error"]["field"]), (&json!(1), &json!("metadata.a")));
     assert_eq!(each["items"][2]["record"], Value::Null);
 
-    // A key serves a whole batch, each record by its place.
+    // A key identifies each record of a batch by its index.
     let batch = json!({"items": [output("a", "m", 1), output("b", "m", 2)]}).to_string();
     let keyed = async || {
         served.send(Method::POST, &path, &[("idempotency-key", "k")], Some(batch.clone())).await.data()
@@ -90,7 +90,7 @@ async fn batch_is_stored_whole_or_each_by_itself() {
 }
 
 #[tokio::test]
-async fn thousand_records_go_in_one_batch_and_no_more() {
+async fn batch_takes_up_to_a_thousand_records() {
     let served = Served::start().await;
     let items: Vec<Value> =
         (0..1_001).map(|n| json!({"query": format!("number {n}"), "theme": "n"})).collect();
@@ -145,7 +145,7 @@ async fn ids_of_any_kind_are_fetched_changed_and_deleted() {
     }
 }
 
-/// As a client writes it into a path.
+/// Percent-encodes `id` for a path.
 fn encoded(id: &str) -> String {
     id.bytes()
         .map(
@@ -251,7 +251,7 @@ async fn answers_and_exports_are_bounded_in_bytes_whatever_the_limit() {
     served.post("/api/v1/queries", short).await.data();
     let shorter = served.get("/api/v1/queries?theme=long&limit=1000").await;
     assert!(shorter.text.len() < 17_000_000 && shorter.data()["next_cursor"].is_string());
-    // Pages with numbers have as many as they say.
+    // Numbered pages cannot be shortened.
     let refused = served.get("/queries/theme/long?limit=100").await;
     assert!(refused.message(422).contains("more than 16777216 bytes"), "{}", refused.text);
     assert_eq!(refused.json()["data"]["field"], "limit");
@@ -276,7 +276,7 @@ async fn answers_and_exports_are_bounded_in_bytes_whatever_the_limit() {
 }
 
 #[tokio::test]
-async fn words_of_megabytes_are_refused() {
+async fn full_text_queries_of_megabytes_are_rejected() {
     let served = Served::start().await;
     for query in ["w".repeat(1_800_000), format!("a {}", "w".repeat(2_100)), "many words ".repeat(100_000)] {
         for mode in ["text", "hybrid"] {
@@ -289,7 +289,7 @@ async fn words_of_megabytes_are_refused() {
 }
 
 #[tokio::test]
-async fn old_routes_take_limits_as_pydantic_did() {
+async fn old_routes_accept_limits_like_pydantic() {
     let served = Served::start().await;
     for limit in [json!("5"), json!(5.0), json!("5.0")] {
         for path in ["/queries/search", "/api/v1/queries/search"] {

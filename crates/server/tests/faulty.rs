@@ -1,4 +1,4 @@
-//! A storage that panics, or counts, where a test wants it to.
+//! A storage that panics, blocks or counts where a test needs it.
 
 use std::sync::{
     Arc, Mutex,
@@ -14,17 +14,17 @@ use store::storage::{
 };
 use tokio::sync::Semaphore;
 
-/// Panics when a text with this in it is to be stored.
+/// Storing a text that contains this panics.
 pub(crate) const POISON: &str = "poison";
 
 #[derive(Debug)]
 pub(crate) struct Faulty {
     inner: Arc<dyn Storage>,
-    /// How often it was asked whether it is there.
+    /// Number of availability checks.
     checks: Arc<AtomicUsize>,
-    /// Counting takes one of its permits for a moment.
+    /// `count` briefly takes one of its permits.
     gate: Arc<Semaphore>,
-    /// The names of the threads on which records were given to it, and searches.
+    /// The names of the threads that inserted and searched.
     threads: Threads,
 }
 
@@ -114,7 +114,7 @@ impl Storage for Faulty {
     }
 
     async fn count(&self, selection: &Selection) -> Result<u64, StorageError> {
-        let _passed = self.gate.acquire().await.expect("nobody closes it");
+        let _passed = self.gate.acquire().await.expect("the semaphore is never closed");
         self.inner.count(selection).await
     }
 

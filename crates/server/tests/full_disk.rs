@@ -1,4 +1,4 @@
-//! A disk that is full, for real: `/ready` says so, whichever of the server's disks it is, and takes it back.
+//! A full disk: `/ready` reports it for each of the server's disks, until there is space again.
 
 use provision::Durability;
 use reqwest::StatusCode;
@@ -8,7 +8,7 @@ use test_support::{PostgresServer, SmallTablespace};
 
 use crate::served::Served;
 
-/// The checks that are not in order, each with its reason.
+/// The failed checks, each with its reason.
 async fn unready(served: &Served) -> Vec<(String, String)> {
     let unready = served.wait_for("/ready", StatusCode::SERVICE_UNAVAILABLE).await.json();
     let checks = unready["data"]["checks"].as_array().expect("a list").clone();
@@ -17,7 +17,7 @@ async fn unready(served: &Served) -> Vec<(String, String)> {
     failed.map(|check| (text(&check["name"]), text(&check["reason"]))).collect()
 }
 
-/// The checks that fail while the disk is full to which `moved` were moved, and that alone.
+/// The checks that fail while the disk that holds only `moved` is full.
 async fn named_while_full(moved: &[&str]) -> Option<Vec<String>> {
     let server = PostgresServer::private(Durability::None, &[]).await;
     let mut tablespace = SmallTablespace::create(&server, "filled", 48).await?;
@@ -33,7 +33,7 @@ async fn named_while_full(moved: &[&str]) -> Option<Vec<String>> {
     for (name, reason) in &failed {
         assert!(reason.contains("No space left on device"), "{name}: {reason}");
     }
-    // What is there is read all the same.
+    // Stored records can still be read.
     served.get("/api/v1/queries/count").await.data();
     served.get("/health").await.data();
     tablespace.grow(96);
@@ -43,13 +43,13 @@ async fn named_while_full(moved: &[&str]) -> Option<Vec<String>> {
 }
 
 #[tokio::test]
-async fn full_disk_under_a_table_is_said_until_there_is_room() {
+async fn full_disk_under_a_table_is_reported_until_there_is_space() {
     let Some(named) = named_while_full(&["table queries"]).await else { return };
     assert_eq!(named, ["query storage (postgres)"]);
 }
 
 #[tokio::test]
-async fn full_disk_under_an_index_or_under_results_is_said_too() {
+async fn full_disk_under_an_index_or_under_results_is_reported() {
     let moved = ["index evaluation_metrics_pkey", "table evaluation_results"];
     let Some(named) = named_while_full(&moved).await else { return };
     assert_eq!(named, ["evaluation storage (postgres)", "judge storage (postgres)"]);

@@ -1,4 +1,4 @@
-//! The gateway before services that run apart.
+//! The gateway in front of separate services.
 
 use std::{net::Ipv4Addr, sync::Arc};
 
@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::served::{Answer, Served, TIMES, client, send_to};
 
-/// A gateway that passes everything on to `url`.
+/// A gateway that forwards everything to `url`.
 pub(crate) struct Gateway {
     pub(crate) url: String,
     pub(crate) process: Arc<Process>,
@@ -32,7 +32,7 @@ impl Gateway {
         let router = gateway(&upstreams, &client(), &process);
         let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
         let url = format!("http://{}", listener.address());
-        // Ends with the test's runtime.
+        // Aborted with the test's runtime.
         tokio::spawn(listener.serve(router, Shutdown::default(), TIMES));
         Self { url, process }
     }
@@ -49,7 +49,7 @@ impl Gateway {
 }
 
 #[tokio::test]
-async fn requests_and_answers_pass_as_they_are() {
+async fn requests_and_responses_are_forwarded_unchanged() {
     let served = Served::start().await;
     let gateway = Gateway::before(&served.url).await;
     let body = json!({"query": "Why?", "theme": "a/b", "x": 1, "id": "a/b?c"}).to_string();
@@ -80,7 +80,7 @@ async fn requests_and_answers_pass_as_they_are() {
 }
 
 #[tokio::test]
-async fn service_that_does_not_answer_is_named_in_the_envelope() {
+async fn unavailable_service_is_named_in_the_envelope() {
     let nobody = HttpStub::start(|_| None);
     let gateway = Gateway::before(&nobody.url()).await;
     let answer = gateway.send(Method::GET, "/queries/x", &[], None).await;
@@ -92,7 +92,7 @@ async fn service_that_does_not_answer_is_named_in_the_envelope() {
 }
 
 #[tokio::test]
-async fn services_own_errors_pass_too() {
+async fn errors_of_services_are_forwarded() {
     let stub = HttpStub::start(|request| {
         assert_eq!((request.header("x-api-key"), request.header("connection")), (Some("k"), None));
         Some(HttpAnswer::json(418, r#"{"a": 1}"#).with_header("x-own", "1"))
@@ -103,7 +103,7 @@ async fn services_own_errors_pass_too() {
     assert_eq!((answer.status, answer.header("x-own"), answer.text.as_str()), (418, "1", r#"{"a": 1}"#));
 }
 
-/// The answer to a request whose path no client has put in order.
+/// Sends a request whose path no client has normalized.
 async fn raw(url: &str, first: &str) -> String {
     let address = url.strip_prefix("http://").expect("a URL");
     let mut stream = TcpStream::connect(address).await.expect("it listens");
@@ -116,7 +116,7 @@ async fn raw(url: &str, first: &str) -> String {
 }
 
 #[tokio::test]
-async fn dot_segments_do_not_lead_past_a_service() {
+async fn dot_segments_are_rejected() {
     let upstream = HttpStub::start(|request| Some(HttpAnswer::json(200, &json!(request.path).to_string())));
     let gateway = Gateway::before(&format!("{}/base", upstream.url())).await;
     for path in [
@@ -138,7 +138,7 @@ async fn dot_segments_do_not_lead_past_a_service() {
 }
 
 #[tokio::test]
-async fn slash_at_the_end_of_a_path_is_a_redirect() {
+async fn trailing_slash_is_redirected() {
     let served = Served::start().await;
     let gateway = Gateway::before(&served.url).await;
     for url in [&served.url, &gateway.url] {

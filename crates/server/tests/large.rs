@@ -1,4 +1,4 @@
-//! What is large takes no more memory than there is for it: texts that name are limited, and others wait for their turn.
+//! Memory limits: names are limited in size, and large work is done sequentially.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn texts_that_name_are_limited_at_the_door() {
+async fn long_names_are_rejected() {
     let stub = Stub::judging(VERDICT);
     let served = Served::start_with_provider(stub.provider()).await;
     queries(&served, &["Why?"]).await;
@@ -55,7 +55,7 @@ async fn texts_that_name_are_limited_at_the_door() {
 }
 
 #[tokio::test]
-async fn runs_that_are_too_large_are_listed_and_stopped_and_others_go_on() {
+async fn runs_that_are_too_large_are_listed_and_stopped_and_others_continue() {
     let stub = Stub::judging(VERDICT);
     let served = Served::start_with_provider(stub.provider()).await;
     queries(&served, &["Why?"]).await;
@@ -85,11 +85,11 @@ async fn runs_that_are_too_large_are_listed_and_stopped_and_others_go_on() {
 }
 
 #[tokio::test]
-async fn large_tasks_follow_one_another_and_keep_their_texts() {
-    // The answers are as large as the queries.
+async fn large_tasks_run_sequentially_and_keep_their_texts() {
+    // The outputs are as large as the queries.
     let stub = Stub::start(|_| completion(VERDICT), completion);
     let served = Served::start_with_provider(stub.provider()).await;
-    // Together several times the memory that all tasks share.
+    // In total several times the memory that all tasks share.
     let texts: Vec<String> = (0..4).map(|number| format!("{number}{}", "w".repeat(1_800_000))).collect();
     queries(&served, &texts.iter().map(String::as_str).collect::<Vec<_>>()).await;
     queries(&served, &["short"]).await;
@@ -111,7 +111,7 @@ async fn large_tasks_follow_one_another_and_keep_their_texts() {
 }
 
 #[tokio::test]
-async fn names_of_megabytes_are_summarised_apart_and_short() {
+async fn names_of_megabytes_are_summarized_separately_and_truncated() {
     let served = Served::start().await;
     served
         .execute(
@@ -132,7 +132,7 @@ async fn names_of_megabytes_are_summarised_apart_and_short() {
 }
 
 #[tokio::test]
-async fn pages_of_large_records_are_shorter_and_go_on() {
+async fn pages_of_large_records_are_shorter_and_continue_by_cursor() {
     let served = Served::start().await;
     let mut ids = Vec::new();
     for number in 0..5 {
@@ -172,7 +172,7 @@ async fn lists_of_names_and_summaries_by_them_are_bounded_in_bytes() {
                 from generate_series(0, 999) n;"
         ))
         .await;
-    // Large answers wait for their turn, and are whole.
+    // Large responses are built sequentially and are complete.
     let models = served.get("/api/v1/models").await.data();
     assert!(models.as_array().is_some_and(|models| models.len() > 2000));
     let themes = served.get("/api/v1/queries/themes").await.data();
@@ -197,7 +197,7 @@ async fn lists_of_names_and_summaries_by_them_are_bounded_in_bytes() {
     };
     check("/api/v1/models", "models", "delete those").await;
     check("/api/v1/queries/themes", "limit", "bytes").await;
-    // Few names, which make many groups.
+    // Few names that make many groups.
     check("/api/v1/results/summary", "theme", "narrow them by `theme`").await;
     let narrowed = format!("/api/v1/results/summary?model_id=m1{}", "m".repeat(4000));
     let summary = served.get(&narrowed).await.data();
@@ -209,6 +209,6 @@ async fn lists_of_names_and_summaries_by_them_are_bounded_in_bytes() {
         ))
         .await;
     check("/api/v1/results/summary?model_id=m", "theme", "narrow them by `theme`").await;
-    // A model is found whatever the others are.
+    // A model is found regardless of the others.
     served.post("/api/v1/models", json!({"id": "m1", "provider": "openai"})).await.data();
 }

@@ -1,8 +1,8 @@
 //! The services over real HTTP, on real PostgreSQL and with the real model.
 
+mod access;
 mod browsers;
 mod contract;
-mod doors;
 mod evaluations;
 mod exports;
 mod extended;
@@ -14,11 +14,11 @@ mod names;
 mod odd_rows;
 mod odd_runs;
 mod operation;
-mod poison;
+mod panics;
 mod refusals;
 mod results;
 mod runs;
+mod search_metrics;
 mod served;
 mod streams;
 mod summaries;
-mod watched;

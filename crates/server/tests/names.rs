@@ -1,5 +1,5 @@
-//! Names that dashboards, clients and stored data of users have. The golden files list names alone: values are the other
-//! tests' affair.
+//! Names that users' dashboards, clients and stored data depend on. The golden files list only names; other tests
+//! check values.
 
 use std::collections::BTreeSet;
 
@@ -37,7 +37,7 @@ async fn metrics_keep_their_names_and_labels() {
 }
 
 #[tokio::test]
-async fn bodies_parameters_and_answers_keep_their_fields() {
+async fn bodies_parameters_and_responses_keep_their_fields() {
     let served = Served::start().await;
     let document = served.get("/openapi.json").await.json();
     let mut listed = String::new();
@@ -67,7 +67,7 @@ async fn bodies_parameters_and_answers_keep_their_fields() {
     expect_file!["names/wire.txt"].assert_eq(&listed);
 }
 
-/// The shape of what a JSON schema describes.
+/// The shape of the values that a JSON schema describes.
 fn shape(document: &Value, schema: &Value) -> Shape {
     let mut shape = Shape::default();
     add_schema(document, schema, &mut shape, 0);
@@ -109,7 +109,7 @@ async fn stored_json_keeps_its_keys() {
         },
         |prompt| match prompt {
             "refused?" => failure(400, "content_filter", "The response was filtered"),
-            // Both models answer alike, so that verdicts are repeated.
+            // Both models give the same output, so that verdicts are reused.
             prompt => completion(prompt),
         },
     );
@@ -168,7 +168,7 @@ async fn stored_json_keeps_its_keys() {
     expect_file!["names/stored.txt"].assert_eq(&listed);
 }
 
-/// The shape of texts that are JSON.
+/// The combined shape of JSON texts.
 fn together(texts: &[String]) -> Shape {
     assert!(!texts.is_empty(), "there are some");
     let mut shape = Shape::default();

@@ -1,5 +1,5 @@
-//! One odd value of one row spoils neither the row nor any other: every route that reads, on every odd value of every
-//! column, in tables of ours and in adopted ones.
+//! An invalid value affects neither the rest of its row nor other rows: every reading route, on every kind of invalid
+//! value in every column, in our tables and in adopted ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ const RESOURCES: [(&str, &str, &str, &str, &str); 3] = [
     ("outputs", "output", "theme", "themes", "theme/odd"),
 ];
 
-/// Services on odd rows, in tables of ours and in adopted ones.
+/// Services on rows with invalid values, in our tables or in adopted ones.
 async fn served_on_odd_rows(old_schema: Option<&str>) -> (TestDatabase, Served) {
     let test_database = TestDatabase::create().await;
     if let Some(old_schema) = old_schema {
@@ -52,7 +52,7 @@ fn ids(items: &[Value]) -> BTreeSet<&str> {
     items.iter().map(|item| item["id"].as_str().expect("an id")).collect()
 }
 
-/// The kinds of problems of each row that has some, by the last digits of its id.
+/// The kinds of problems of each affected row, by the last digits of its id.
 fn kinds(items: &[Value]) -> BTreeMap<String, Vec<String>> {
     let odd = items.iter().filter(|item| item.get("problems").is_some());
     odd.map(|item| {
@@ -68,7 +68,7 @@ fn kinds(items: &[Value]) -> BTreeMap<String, Vec<String>> {
 }
 
 #[tokio::test]
-async fn every_route_of_records_shows_every_odd_row() {
+async fn every_route_of_records_shows_rows_with_invalid_values() {
     for old_schema in [None, Some(NULLABLE_SCHEMA)] {
         let (_test_database, served) = served_on_odd_rows(old_schema).await;
         for (path, text, category, categories, of_category) in RESOURCES {
@@ -153,7 +153,7 @@ async fn every_route_of_records_shows_every_odd_row() {
 }
 
 #[tokio::test]
-async fn every_route_of_results_shows_every_odd_row() {
+async fn every_route_of_results_shows_rows_with_invalid_values() {
     for old_schema in [None, Some(NULLABLE_SCHEMA)] {
         let (_test_database, served) = served_on_odd_rows(old_schema).await;
         let page = served.get("/api/v1/results?limit=100").await.data();
@@ -223,7 +223,7 @@ async fn every_route_of_results_shows_every_odd_row() {
                 .collect::<Vec<_>>();
             assert!(
                 !ids.iter().any(|id| ["r024", "r025", "r026"].contains(&&**id)),
-                "no number is within: {ids:?}"
+                "none of these is within the range: {ids:?}"
             );
         }
         let labels =
@@ -239,11 +239,11 @@ async fn reqwest_bytes(served: &Served, format: &str) -> Vec<u8> {
     let url = format!("{}/api/v1/results/export?format={format}", served.url);
     let answer = crate::served::client().get(url).send().await.expect("it answers");
     assert_eq!(answer.status().as_u16(), 200, "{format}");
-    answer.bytes().await.expect("the file is whole").to_vec()
+    answer.bytes().await.expect("the file is complete").to_vec()
 }
 
 #[tokio::test]
-async fn change_of_a_category_keeps_every_other_byte_of_every_row() {
+async fn change_of_a_category_changes_no_other_byte_of_a_row() {
     for old_schema in [None, Some(NULLABLE_SCHEMA)] {
         let (test_database, served) = served_on_odd_rows(old_schema).await;
         let of_table = |table: &str, text: &str, category: &str| {
@@ -283,7 +283,7 @@ async fn change_of_a_category_keeps_every_other_byte_of_every_row() {
 }
 
 #[tokio::test]
-async fn change_of_metadata_keeps_what_the_service_wrote_and_concurrent_changes_both_hold() {
+async fn change_of_metadata_keeps_service_keys_and_concurrent_changes() {
     let (test_database, served) = served_on_odd_rows(None).await;
     let url = "/api/v1/queries/a0000000-0000-4000-8000-000000000018";
     let patch = |body: Value| served.send(Method::PATCH, url, &[], Some(body.to_string()));
@@ -294,7 +294,7 @@ async fn change_of_metadata_keeps_what_the_service_wrote_and_concurrent_changes_
     test_database
         .execute("do $$ begin if (select metadata::text from queries where id = 'a0000000-0000-4000-8000-000000000018') <> '{\"m\": 2}' then raise exception 'more than was sent'; end if; end $$")
         .await;
-    // What the service wrote stays; what a client repeats of it is no change.
+    // Service keys stay; a client may repeat them unchanged.
     let stored = served
         .post("/api/v1/queries", json!({"query": "x", "theme": "t", "metadata": {"a": 1}}))
         .await
@@ -309,7 +309,7 @@ async fn change_of_metadata_keeps_what_the_service_wrote_and_concurrent_changes_
 }
 
 #[tokio::test]
-async fn numbers_are_stored_as_they_are_sent_or_refused_by_name() {
+async fn numbers_are_stored_as_sent_or_rejected_by_name() {
     let served = Served::start().await;
     let kept = [
         "18446744073709551615",
@@ -345,7 +345,7 @@ async fn numbers_are_stored_as_they_are_sent_or_refused_by_name() {
         let filter = format!(r#"{{"query": "n", "where": {{"v": {value}}}}}"#);
         let found = post("/api/v1/queries/search", filter).await.data();
         let ids: Vec<&Value> = found.as_array().expect("a list").iter().map(|hit| &hit["id"]).collect();
-        // 9007199254740993 and 9007199254740993.0 are one number.
+        // 9007199254740993 and 9007199254740993.0 are equal.
         assert!(ids.contains(&&json!(format!("n{number}"))) && ids.len() <= 2, "{value}: {ids:?}");
         let url = format!("/api/v1/queries/n{number}");
         let changed = served.send(Method::PATCH, &url, &[], Some(r#"{"theme": "other"}"#.to_owned())).await;
@@ -354,7 +354,7 @@ async fn numbers_are_stored_as_they_are_sent_or_refused_by_name() {
         let changed = served.send(Method::PATCH, &url, &[], Some(body)).await;
         assert!(changed.text.contains(&wanted), "{value}: {changed:?}");
     }
-    // A power of ten is stored with all its digits, and as no whole number, which it was not sent as.
+    // A number with an exponent is stored with all its digits, and as a fraction, not as an integer.
     let stored =
         post("/api/v1/queries", r#"{"query": "n", "theme": "p", "metadata": {"v": 1e16}}"#.to_owned()).await;
     let id = stored.data()["id"].as_str().expect("an id").to_owned();

@@ -1,4 +1,4 @@
-//! Numbers and words that another hand has written into the tables of runs are problems of that run alone.
+//! Invalid values that another program wrote to the tables of runs affect only that run.
 
 use std::sync::atomic::Ordering;
 
@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use crate::{
     evaluations::metric,
-    poison::{request, resume, stopping},
+    panics::{request, resume, stopping},
     runs::{begin, ended, queries},
     served::Served,
 };
 
-/// What somebody may do to a run, with `ID` for its id, and whether the run can be worked on afterwards.
+/// Statements that damage a run, with `ID` for its id, and whether the run can still be processed.
 const DAMAGES: [(&str, bool); 25] = [
     ("update runs set requests = 9223372036854775807 where id = 'ID'", false),
     (
@@ -67,18 +67,18 @@ const UNGUARDED: &str = "
         alter swapped drop not null, alter claims drop not null, alter attempts drop not null;";
 
 #[tokio::test]
-async fn odd_numbers_and_words_of_a_run_are_its_problems_and_hide_no_others() {
+async fn invalid_values_of_a_run_are_reported_as_its_problems_and_hide_no_others() {
     let (stub, is_paid) = stopping();
     let served = Served::start_with_provider(stub.provider()).await;
     queries(&served, &["one"]).await;
     let metric = metric(&served, "Is it correct?", json!({})).await;
     served.execute(UNGUARDED).await;
     let mut damaged = Vec::new();
-    for (damage, can_go_on) in DAMAGES {
+    for (damage, can_continue) in DAMAGES {
         let id = begin(&served, request(&metric)).await;
         assert_eq!(ended(&served, &id).await["state"], "stopped");
         served.execute(&damage.replace("ID", &id)).await;
-        damaged.push((id, damage, can_go_on));
+        damaged.push((id, damage, can_continue));
     }
     let good = begin(&served, request(&metric)).await;
     ended(&served, &good).await;
@@ -105,22 +105,22 @@ async fn odd_numbers_and_words_of_a_run_are_its_problems_and_hide_no_others() {
     }
 
     is_paid.store(true, Ordering::Relaxed);
-    for (id, damage, can_go_on) in &damaged {
-        if *can_go_on {
+    for (id, damage, can_continue) in &damaged {
+        if *can_continue {
             resume(&served, id).await;
         } else {
-            // Resuming may refuse it at once; a worker that finds it running stops it.
+            // Resuming may reject it at once; a worker that finds it running stops it.
             let running = format!(
                 "update runs set state = 'running', stop_reason = null, ended_at = null where id = '{id}'"
             );
             served.execute(&running).await;
         }
         let run = ended(&served, id).await;
-        let state = if *can_go_on { "completed" } else { "stopped" };
+        let state = if *can_continue { "completed" } else { "stopped" };
         assert_eq!(run["state"], state, "{damage}: {run}");
         let reason = run["stop_reason"].as_str().unwrap_or_default();
         let is_told = ["cannot be read", "cannot be done"].iter().any(|told| reason.contains(told));
-        assert_eq!(is_told, !can_go_on, "{damage}: {run}");
+        assert_eq!(is_told, !can_continue, "{damage}: {run}");
     }
     resume(&served, &good).await;
     let run = ended(&served, &good).await;
@@ -128,7 +128,7 @@ async fn odd_numbers_and_words_of_a_run_are_its_problems_and_hide_no_others() {
 }
 
 #[tokio::test]
-async fn tasks_without_numbers_fail_with_a_reason_and_counters_at_their_end_stop_the_run() {
+async fn tasks_with_missing_numbers_fail_with_a_reason_and_overflowing_counters_stop_the_run() {
     let (stub, is_paid) = stopping();
     let served = Served::start_with_provider(stub.provider()).await;
     queries(&served, &["one", "two", "three", "four"]).await;
@@ -161,7 +161,8 @@ async fn tasks_without_numbers_fail_with_a_reason_and_counters_at_their_end_stop
         assert!(reasons.iter().any(|reason| reason.contains(part)), "{part}: {reasons:?}");
     }
 
-    // A counter that another hand sets while the run is worked on: the call is not made, and what was paid for is kept.
+    // A counter set by another program while the run is processed: no call is made, and results already paid for are
+    // kept.
     served
         .execute(
             "create function spoil() returns trigger language plpgsql as $$

@@ -1,4 +1,4 @@
-//! What operators see: readiness, metrics, the description.
+//! Readiness, metrics and the OpenAPI document.
 
 use std::collections::BTreeSet;
 
@@ -18,15 +18,15 @@ async fn unavailable_store_is_reported_and_used_again_once_it_is_back() {
     let stored = served.post("/api/v1/queries", json!({"query": "Why?", "theme": "t"})).await.data();
     served.get("/ready").await.data();
     postgres.kill();
-    let away = served.wait_for("/api/v1/queries/count", StatusCode::SERVICE_UNAVAILABLE).await;
+    let unavailable = served.wait_for("/api/v1/queries/count", StatusCode::SERVICE_UNAVAILABLE).await;
     assert_eq!(
-        (away.message(503), away.header("retry-after")),
+        (unavailable.message(503), unavailable.header("retry-after")),
         ("the query storage does not answer".into(), "1")
     );
-    assert!(!away.text.contains("127.0.0.1"), "where it is stays inside: {away:?}");
-    let away = served.post("/queries", json!({"query": "Why?", "theme": "t"})).await;
-    away.message(503);
-    // The storage's check may still be the one that was made before.
+    assert!(!unavailable.text.contains("127.0.0.1"), "the address is not disclosed: {unavailable:?}");
+    let unavailable = served.post("/queries", json!({"query": "Why?", "theme": "t"})).await;
+    unavailable.message(503);
+    // The cached result of the storage's check may not have expired.
     let is_unready = |answer: &Answer| answer.json()["data"]["checks"][1]["ready"] == false;
     let unready = served.wait_until("/ready", is_unready).await;
     let checks = &unready.json()["data"]["checks"];
@@ -75,7 +75,7 @@ async fn metrics_count_requests_storage_embedding_and_connections() {
 }
 
 #[tokio::test]
-async fn description_names_every_route() {
+async fn openapi_document_lists_every_route() {
     let served = Served::start().await;
     let document = served.get("/openapi.json").await.json();
     let listed: Vec<String> = operations(&document)
@@ -88,7 +88,7 @@ async fn description_names_every_route() {
             )
         })
         .collect();
-    // A route that is added or lost shows here.
+    // Detects added and removed routes.
     expect_file!["routes.txt"].assert_eq(&listed.concat());
     for (method, path, _) in operations(&document) {
         let path = path.replace(['{', '}'], "");
@@ -99,7 +99,7 @@ async fn description_names_every_route() {
 }
 
 #[tokio::test]
-async fn description_is_openapi_that_holds_together() {
+async fn openapi_document_is_consistent() {
     let served = Served::start().await;
     let document = served.get("/openapi.json").await.json();
     assert_eq!(document["openapi"], "3.1.0");
@@ -113,7 +113,7 @@ async fn description_is_openapi_that_holds_together() {
     let mut ids = BTreeSet::new();
     for (method, path, operation) in operations(&document) {
         let id = operation["operationId"].as_str().expect("an id");
-        assert!(ids.insert(id.to_owned()), "{id} is there once");
+        assert!(ids.insert(id.to_owned()), "{id} is unique");
         let responses = operation["responses"].as_object().expect("responses");
         for status in ["200", "500", "503"] {
             assert!(responses.contains_key(status), "{method} {path}: {status}");

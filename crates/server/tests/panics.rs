@@ -1,4 +1,4 @@
-//! One unit of work that panics, or whose row is none of ours, is that unit's failure, and nothing else's.
+//! A unit of work that panics or whose row is invalid fails alone.
 
 use std::sync::{
     Arc,
@@ -17,12 +17,12 @@ use crate::{
     served::Served,
 };
 
-/// What a run of `models` is asked for, without verdicts of earlier ones.
+/// The request for a run that does not reuse earlier verdicts.
 pub(crate) fn request(metric: &str) -> Value {
     json!({"theme": "physics", "models": ["gpt-4o"], "evaluation_prompt_ids": [metric], "use_cache": false})
 }
 
-/// A provider whose judge lacks its key until this says otherwise, so that a run of it stops before any unit is done.
+/// A provider that rejects the judge's key until the flag is set, so that a run stops before any unit is done.
 pub(crate) fn stopping() -> (Stub, Arc<AtomicBool>) {
     let is_paid = Arc::new(AtomicBool::new(false));
     let paid = Arc::clone(&is_paid);
@@ -55,7 +55,7 @@ async fn task_that_panics_fails_and_all_others_continue() {
     assert_eq!(reason, "it panicked: a poisonous text");
     let another = begin(&served, request(&metric)).await;
     assert_eq!(ended(&served, &another).await["state"], "completed");
-    assert_eq!(served.get("/ready").await.status, 200, "the runner lives");
+    assert_eq!(served.get("/ready").await.status, 200, "the runner is alive");
 }
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn query_of_a_theme_that_panics_does_not_stop_the_rest() {
 }
 
 #[tokio::test]
-async fn tasks_with_foreign_rows_fail_with_a_reason_and_the_others_are_done() {
+async fn tasks_with_invalid_rows_fail_with_a_reason_and_the_others_are_done() {
     let (stub, is_paid) = stopping();
     let served = Served::start_with_provider(stub.provider()).await;
     let texts: Vec<String> = (0..12).map(|number| format!("question {number}")).collect();
@@ -138,7 +138,7 @@ async fn tasks_with_foreign_rows_fail_with_a_reason_and_the_others_are_done() {
 }
 
 #[tokio::test]
-async fn runs_with_foreign_rows_stop_with_a_reason_and_hide_no_others() {
+async fn runs_with_invalid_rows_stop_with_a_reason_and_hide_no_others() {
     let (stub, is_paid) = stopping();
     let served = Served::start_with_provider(stub.provider()).await;
     queries(&served, &["one"]).await;
@@ -190,7 +190,7 @@ async fn runs_with_foreign_rows_stop_with_a_reason_and_hide_no_others() {
 }
 
 #[tokio::test]
-async fn run_that_lacks_a_provider_resumes_in_the_same_process_once_it_has_one() {
+async fn run_without_a_provider_resumes_in_the_same_process_once_it_has_one() {
     let (stub, is_paid) = stopping();
     let served = Served::start_with_provider(stub.provider()).await;
     queries(&served, &["one"]).await;
@@ -223,7 +223,7 @@ async fn run_that_lacks_a_provider_resumes_in_the_same_process_once_it_has_one()
 }
 
 #[tokio::test]
-async fn numbers_of_a_provider_beyond_every_column_are_no_end_of_the_run() {
+async fn token_counts_beyond_the_column_types_do_not_stop_the_run() {
     let answer = |text: &str| {
         let answer = json!({
             "id": "x", "object": "chat.completion", "created": 1, "model": "m",
@@ -242,7 +242,7 @@ async fn numbers_of_a_provider_beyond_every_column_are_no_end_of_the_run() {
 }
 
 #[tokio::test]
-async fn background_task_that_panics_is_begun_again_counted_and_shown() {
+async fn background_task_that_panics_is_restarted_counted_and_shown() {
     let served = Served::start().await;
     served.get("/ready").await.data();
     let is_well = Arc::new(AtomicBool::new(false));

@@ -1,4 +1,4 @@
-//! What is refused, with which status, field and reason.
+//! Rejected requests: status, field and reason.
 
 use reqwest::Method;
 use serde_json::json;
@@ -7,7 +7,7 @@ use server::ServerConfig;
 use crate::served::Served;
 
 #[tokio::test]
-async fn wrong_input_is_refused_with_field_and_reason() {
+async fn invalid_input_is_rejected_with_field_and_reason() {
     let served = Served::start().await;
     for (path, body, field, reason) in [
         ("/queries", json!({"theme": "t"}), "query", "expected a value, found none"),
@@ -105,7 +105,7 @@ async fn wrong_input_is_refused_with_field_and_reason() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_of_ours_is_refused_in_the_envelope() {
+async fn malformed_requests_are_rejected_in_the_envelope() {
     let config = ServerConfig { max_body_bytes: 1_000, ..ServerConfig::default() };
     let served = Served::start_with(config).await;
     for body in [
@@ -130,7 +130,7 @@ async fn what_is_no_request_of_ours_is_refused_in_the_envelope() {
 
     assert_eq!(
         served.get("/api/v2/queries").await.message(404),
-        "no route `/api/v2/queries`: see /docs for those that there are"
+        "no route `/api/v2/queries`: see /docs for the existing routes"
     );
     let refused = served.send(Method::PUT, "/api/v1/queries", &[], None).await;
     assert!(refused.message(405).contains("does not take PUT"), "{refused:?}");

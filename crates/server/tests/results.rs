@@ -1,4 +1,4 @@
-//! What judges said.
+//! Evaluation results.
 
 use serde_json::json;
 use store::postgres::EvaluationResult;
@@ -78,7 +78,7 @@ async fn results_are_listed_newest_first_by_every_filter_in_both_forms() {
 }
 
 #[tokio::test]
-async fn wrong_filters_are_refused_by_name() {
+async fn invalid_filters_are_rejected_by_name() {
     let served = Served::start().await;
     for (query, field) in [
         ("run_id=7", "run_id"),

@@ -1,4 +1,4 @@
-//! Runs: many queries, models, metrics and judges in the background. The provider is a stub that speaks OpenAI's form.
+//! Runs of many queries, models, metrics and judges in the background. The provider is an OpenAI-compatible stub.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ pub(crate) async fn queries(served: &Served, texts: &[&str]) -> Vec<String> {
     ids
 }
 
-/// The run, once it is not running any more.
+/// The run, once it is no longer running.
 pub(crate) async fn ended(served: &Served, id: &str) -> Value {
     let begun = Instant::now();
     loop {
@@ -48,7 +48,7 @@ pub(crate) async fn results(served: &Served) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn run_asks_every_model_and_judge_about_every_query_and_keeps_all() {
+async fn run_calls_every_model_and_judge_for_every_query_and_stores_all_results() {
     let stub = Stub::judging(VERDICT);
     let served = Served::start_with_provider(stub.provider()).await;
     let query_ids = queries(&served, &["Why is the sky blue?", "Why is grass green?", "Why?"]).await;
@@ -59,7 +59,7 @@ async fn run_asks_every_model_and_judge_about_every_query_and_keeps_all() {
         json!({
             "name": "first", "theme": "physics", "models": ["gpt-4o", "gpt-4o-mini"], "judge_models": ["gpt-4", "gpt-4.1"],
             "evaluation_prompt_ids": [first, second], "repeats": 2, "metadata": {"campaign": "spring"},
-            // Both models say the same, and one verdict would do for both.
+            // Both models give the same output, so one verdict would be reused for both.
             "use_cache": false,
         }),
     )
@@ -91,7 +91,7 @@ async fn run_asks_every_model_and_judge_about_every_query_and_keeps_all() {
             parts.map(Value::to_string).join(" ")
         })
         .collect();
-    assert_eq!(combinations.len(), 48, "no unit is there twice");
+    assert_eq!(combinations.len(), 48, "no unit is duplicated");
     let result = &results[0];
     assert!(query_ids.iter().any(|id| result["query_id"] == **id));
     let output_id = result["metadata"]["output_id"].as_str().expect("an id");
@@ -109,7 +109,7 @@ async fn run_asks_every_model_and_judge_about_every_query_and_keeps_all() {
 }
 
 #[tokio::test]
-async fn errors_refusals_unread_answers_and_missing_outputs_are_kept_apart() {
+async fn errors_refusals_unparsed_responses_and_missing_outputs_are_distinguished() {
     let stub = Stub::start(
         |prompt| match prompt {
             prompt if prompt.contains("unread") => completion("It is a fine answer."),
@@ -151,7 +151,7 @@ async fn errors_refusals_unread_answers_and_missing_outputs_are_kept_apart() {
 }
 
 #[tokio::test]
-async fn same_question_is_not_asked_again_unless_it_is_asked_for() {
+async fn verdicts_are_reused_unless_the_cache_is_disabled() {
     let stub = Stub::start(|_| completion(VERDICT), |_| completion("always the same"));
     let served = Served::start_with_provider(stub.provider()).await;
     queries(&served, &["Why?"]).await;
@@ -165,7 +165,7 @@ async fn same_question_is_not_asked_again_unless_it_is_asked_for() {
     let judged = |stub: &Stub| stub.requests().iter().filter(|body| body["model"] == "gpt-4").count();
     let id = begin(&served, request(true)).await;
     ended(&served, &id).await;
-    assert_eq!(judged(&stub), 2, "each repeat is a question of its own");
+    assert_eq!(judged(&stub), 2, "repeats are not reused for each other");
     let id = begin(&served, request(true)).await;
     let run = ended(&served, &id).await;
     assert_eq!(judged(&stub), 2);
@@ -193,7 +193,7 @@ async fn same_question_is_not_asked_again_unless_it_is_asked_for() {
 #[tokio::test]
 async fn models_are_compared_in_both_orders() {
     let stub = Stub::start(
-        // Prefers what stands first, unless one is the good one.
+        // Prefers the first output, unless one is the good one.
         |prompt| {
             let place = |text: &str| prompt.find(text);
             completion(match (place("good answer"), place("bad answer")) {
@@ -226,12 +226,12 @@ async fn models_are_compared_in_both_orders() {
         })
         .collect();
     winners.sort();
-    // Whoever stood first: the model, and when it was swapped its opponent.
+    // The first output won: the model, and when swapped, its opponent.
     assert_eq!(winners, [(false, "model".to_owned()), (true, "opponent".to_owned())]);
 }
 
 #[tokio::test]
-async fn run_stops_where_an_operator_has_to_help_and_resumes_afterwards() {
+async fn run_stops_on_errors_that_need_an_operator_and_resumes_afterwards() {
     use std::sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -263,12 +263,12 @@ async fn run_stops_where_an_operator_has_to_help_and_resumes_afterwards() {
     for (headers, body, status) in [(&[][..], "{", 400), (&[form], "a=1", 415), (&[], "null", 422)] {
         served.send(Method::POST, &resume, headers, Some(body.to_owned())).await.message(status);
     }
-    // As `curl -X POST` and `curl -d ''` do.
+    // As sent by `curl -X POST` and `curl -d ''`.
     served.send(Method::POST, &resume, &[], None).await.data();
     let run = ended(&served, &id).await;
     assert_eq!((&run["state"], &run["units"]["scored"]), (&json!("completed"), &json!(3)), "{run}");
     let answers = stub.requests().iter().filter(|body| body["model"] == "gpt-4o").count();
-    assert_eq!(answers, 3, "what was answered is not asked again");
+    assert_eq!(answers, 3, "existing outputs are not requested again");
 
     for headers in [&[][..], &[form]] {
         served.send(Method::POST, &resume, headers, Some(String::new())).await.message(409);
@@ -281,7 +281,7 @@ async fn run_stops_where_an_operator_has_to_help_and_resumes_afterwards() {
 }
 
 #[tokio::test]
-async fn failed_units_are_done_again_if_asked_for() {
+async fn failed_units_are_repeated_on_request() {
     use std::sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -306,11 +306,11 @@ async fn failed_units_are_done_again_if_asked_for() {
     served.post(&format!("/api/v1/runs/{id}/resume"), json!({"retry_failed": true})).await.data();
     let run = ended(&served, &id).await;
     assert_eq!((&run["state"], &run["units"]["scored"]), (&json!("completed"), &json!(2)), "{run}");
-    assert_eq!(results(&served).await.len(), 2, "the failure is forgotten");
+    assert_eq!(results(&served).await.len(), 2, "the failure is replaced");
 }
 
 #[tokio::test]
-async fn exhausted_budget_ends_a_run_and_a_higher_one_resumes_it() {
+async fn exhausted_budget_stops_a_run_and_a_higher_one_resumes_it() {
     let stub = Stub::judging(VERDICT);
     let served = Served::start_with_provider(stub.provider()).await;
     queries(&served, &["one", "two", "three", "four"]).await;
@@ -350,7 +350,7 @@ async fn retried_request_finds_its_run() {
 }
 
 #[tokio::test]
-async fn a_process_without_the_key_leaves_the_run_to_others_and_several_share_it() {
+async fn process_without_the_key_leaves_the_run_to_others_and_several_share_it() {
     let stub = Stub::judging(VERDICT);
     let served = Served::start_with_provider(stub.provider()).await;
     let without_key = Served::start_on(&served.database_url(), ServerConfig::default()).await;
@@ -369,7 +369,7 @@ async fn a_process_without_the_key_leaves_the_run_to_others_and_several_share_it
 }
 
 #[tokio::test]
-async fn invalid_runs_are_refused_by_field_before_a_model_is_called() {
+async fn invalid_runs_are_rejected_by_field_before_a_model_is_called() {
     let stub = Stub::judging(VERDICT);
     let served = Served::start_with_provider(stub.provider()).await;
     queries(&served, &["one"]).await;

@@ -1,4 +1,4 @@
-//! What is known of searches is shown to Prometheus, to Grafana's dashboard, and to whoever asks whether all is well.
+//! Statistics of searches in `/metrics`, the Grafana dashboard and `/ready`.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -13,7 +13,7 @@ use time::macros::datetime;
 
 use crate::served::Served;
 
-/// The report of a process that was searched a little, with recall that is too low.
+/// A report with few searches and low recall.
 pub(crate) fn searches() -> SearchProbe {
     let row = SearchHistory {
         table: "queries".to_owned(),
@@ -54,7 +54,7 @@ pub(crate) fn searches() -> SearchProbe {
     };
     let report = SearchReport {
         totals: vec![total],
-        stretches: vec![row.clone(), quiet],
+        intervals: vec![row.clone(), quiet],
         recalls: vec![row],
         alerts: vec![alert("latency", None), alert("recall", Some("they find too little"))],
         unreadable: 3,
@@ -84,11 +84,11 @@ async fn searches_are_measured_in_base_units() {
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
     }
-    assert!(!metrics.contains("llm_outputs"), "what is not known is not shown: {metrics}");
+    assert!(!metrics.contains("llm_outputs"), "unknown values are not exported: {metrics}");
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_searches_is_told_to_those_with_the_key_and_stops_nothing() {
+async fn search_alerts_are_shown_only_with_the_key_and_do_not_affect_readiness() {
     let config = ServerConfig { api_key: Some(ApiKey::new("k")), ..ServerConfig::default() };
     let served = Served::start_with(config).await;
     let ready = served.send(Method::GET, "/ready", &[("x-api-key", "k")], None).await.data();
@@ -100,7 +100,7 @@ async fn what_is_wrong_with_searches_is_told_to_those_with_the_key_and_stops_not
 }
 
 #[tokio::test]
-async fn dashboard_asks_for_metrics_that_there_are() {
+async fn dashboard_queries_existing_metrics() {
     let served = Served::start().await;
     served.post("/api/v1/queries", json!({"query": "Why?", "theme": "t"})).await.data();
     let metrics = served.get("/metrics").await.text;
@@ -111,7 +111,7 @@ async fn dashboard_asks_for_metrics_that_there_are() {
     let panels = dashboard["panels"].as_array().expect("it has panels");
     let (mut asked, mut ids) = (BTreeSet::new(), BTreeSet::new());
     for panel in panels {
-        assert!(ids.insert(panel["id"].as_u64()), "an id is there once: {panel}");
+        assert!(ids.insert(panel["id"].as_u64()), "ids are unique: {panel}");
         if panel["type"] == "row" {
             continue;
         }
@@ -129,7 +129,7 @@ async fn dashboard_asks_for_metrics_that_there_are() {
             let legend = target["legendFormat"].as_str().expect("a target has a legend");
             for label in legend.split("{{").skip(1).filter_map(|rest| Some(rest.split_once("}}")?.0)) {
                 let is_asked = |line: &&str| names.iter().any(|name| line.starts_with(&format!("{name}{{")));
-                // Prometheus itself adds the label of the process.
+                // Prometheus itself adds the label `instance`.
                 let has_label = |line: &str| label == "instance" || line.contains(&format!("{label}=\""));
                 assert!(metrics.lines().filter(is_asked).all(has_label), "{legend}: {expression}");
             }
@@ -139,7 +139,7 @@ async fn dashboard_asks_for_metrics_that_there_are() {
     for name in shown.iter().filter(|name| name.starts_with("panopticon_vector_search")) {
         assert!(!name.ends_with("_total") || asked.contains(*name), "no panel shows {name}");
     }
-    // Those of maintenance are shown where it runs.
+    // Maintenance metrics exist only where maintenance runs.
     asked.retain(|name| {
         !name.starts_with("panopticon_maintenance_") && !name.starts_with("panopticon_table_")
     });

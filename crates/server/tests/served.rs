@@ -1,4 +1,4 @@
-//! A process as `panopticon serve` makes it, on a database of the test's own.
+//! A process like that of `panopticon serve`, on a database per test.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -28,7 +28,7 @@ use store::{
 use test_support::{TestDatabase, model_dir};
 use tokio::task::JoinHandle;
 
-use crate::watched::searches;
+use crate::search_metrics::searches;
 
 /// Long enough for a machine under load.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,14 +36,14 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const TIMES: ConnectionLimits =
     ConnectionLimits { connections: 100, head: PATIENCE, write: PATIENCE, grace: PATIENCE };
 
-/// What services that run apart are sent as their key.
+/// The key of separate services.
 pub(crate) const KEY: &str = "the services' key";
 
 const BACKOFF: Backoff = Backoff {
     max_retries: 1,
     first: Duration::from_millis(1),
     longest: Duration::from_millis(1),
-    // What a provider asks for closes the model's gate for that long, for later requests too.
+    // A provider's Retry-After pauses the model for that time, for later requests too.
     longest_asked: Duration::from_millis(50),
 };
 
@@ -61,7 +61,7 @@ pub(crate) struct Served {
     test_database: Option<TestDatabase>,
 }
 
-/// What was answered.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -121,25 +121,28 @@ impl Served {
         served
     }
 
-    /// With a provider of models, and others that lack their keys.
+    /// With a provider of models, and others without keys.
     pub(crate) async fn start_with_provider(provider: ProviderConfig) -> Self {
-        Self::start_apart(provider, None).await
+        Self::start_with_separate_services(provider, None).await
     }
 
-    /// The same, with queries and metrics from the services at the URL `apart`.
-    pub(crate) async fn start_apart(provider: ProviderConfig, apart: Option<&str>) -> Self {
+    /// The same, with queries and metrics from the services at the URL `separate`.
+    pub(crate) async fn start_with_separate_services(
+        provider: ProviderConfig,
+        separate: Option<&str>,
+    ) -> Self {
         let test_database = TestDatabase::prepared().await;
         let others = ["openai", "anthropic", "google"].into_iter().filter(|name| *name != provider.name);
         let others = others.map(no_key).collect::<Vec<_>>();
         let providers = [ProviderAccess::Ready(provider)].into_iter().chain(others).collect();
         let config = ServerConfig::default();
         let mut served =
-            Self::start_judging(&test_database.url(), config, (providers, apart), |storage| storage).await;
+            Self::start_judging(&test_database.url(), config, (providers, separate), |storage| storage).await;
         served.test_database = Some(test_database);
         served
     }
 
-    /// With limits, and storages that `wrap` puts something around.
+    /// With limits, and storages wrapped by `wrap`.
     pub(crate) async fn start_around(
         config: ServerConfig,
         wrap: impl Fn(Arc<dyn Storage>) -> Arc<dyn Storage>,
@@ -151,7 +154,7 @@ impl Served {
         served
     }
 
-    /// With a provider of models, limits, and storages that `wrap` puts something around.
+    /// With a provider of models, limits, and storages wrapped by `wrap`.
     pub(crate) async fn start_faulty(
         provider: ProviderConfig,
         config: ServerConfig,
@@ -184,7 +187,7 @@ impl Served {
     async fn start_judging(
         url: &str,
         config: ServerConfig,
-        (providers, apart): (Vec<ProviderAccess>, Option<&str>),
+        (providers, separate): (Vec<ProviderAccess>, Option<&str>),
         wrap: impl Fn(Arc<dyn Storage>) -> Arc<dyn Storage>,
     ) -> Self {
         let database = Database::connect(url).await.expect("the database answers");
@@ -203,7 +206,7 @@ impl Served {
         let probes = Probes { pool: Some(probe), searches: Some(searches()), supervisor: supervisor.clone() };
         let process = Process::new(config, probes);
         let observer = process.observer();
-        let [queries, metrics]: [Arc<dyn RecordSource>; 2] = match apart {
+        let [queries, metrics]: [Arc<dyn RecordSource>; 2] = match separate {
             Some(url) => [Service::Query, Service::Evaluation].map(|service| {
                 let upstream = Upstream { service, url: url.to_owned() };
                 let remote = RemoteService { upstream, key: Some(KEY.into()), client: client() };
@@ -271,12 +274,12 @@ impl Served {
         send_to(&self.client, &self.url, method, path, headers, body).await
     }
 
-    /// Runs statements on the database that the test has of its own.
+    /// Runs statements on the test's database.
     pub(crate) async fn execute(&self, statements: &str) {
         self.test_database.as_ref().expect("the database is the test's own").execute(statements).await;
     }
 
-    /// The texts that a statement on that database answers with.
+    /// The texts that a statement on that database returns.
     pub(crate) async fn texts(&self, statement: &str) -> Vec<String> {
         self.test_database.as_ref().expect("the database is the test's own").texts(statement).await
     }

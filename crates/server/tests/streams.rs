@@ -1,4 +1,4 @@
-//! Streams of events: how many, what they cost, and how they end; and how often others are asked whether all is well.
+//! Event streams: limit, cost and end; and how often readiness checks run.
 
 use std::sync::{
     Arc, Mutex,
@@ -24,13 +24,13 @@ async fn watch(client: &Client, url: &str, id: &str) -> Response {
     response.expect("the service answers")
 }
 
-/// The first event, as it comes.
+/// Waits for the first event.
 async fn first_event(stream: &mut Response) {
     let first = stream.chunk().await.expect("it is read").expect("there is an event");
     assert!(first.starts_with(b"event: progress\ndata: {"), "{first:?}");
 }
 
-/// A provider whose models answer when what comes with it is dropped: nothing is ever sent.
+/// A provider whose models respond when the returned sender is dropped.
 fn hanging() -> (Stub, mpsc::Sender<()>) {
     let (answer, answering) = mpsc::channel::<()>();
     let answering = Mutex::new(answering);
@@ -51,7 +51,7 @@ async fn begin_hanging(served: &Served) -> String {
 }
 
 #[tokio::test]
-async fn streams_have_a_budget_of_their_own_and_end_with_the_process() {
+async fn streams_have_a_separate_limit_and_end_with_the_process() {
     let (stub, answer) = hanging();
     let config = ServerConfig { max_requests: 2, max_streams: 3, ..ServerConfig::default() };
     let served = Served::start_faulty(stub.provider(), config, |storage| storage).await;
@@ -68,17 +68,17 @@ async fn streams_have_a_budget_of_their_own_and_end_with_the_process() {
     assert_eq!(refused.header("retry-after"), "1");
     served.get("/api/v1/queries/count").await.data();
     drop(streams.pop());
-    // A client that has gone is noticed when it is written to.
+    // A disconnected client is detected at the next write.
     served.get(&format!("/api/v1/runs/{id}")).await.data();
     served.process.begin_stopping();
     for stream in streams {
-        stream.bytes().await.expect("it ends, and well");
+        stream.bytes().await.expect("it ends cleanly");
     }
     drop(answer);
 }
 
 #[tokio::test]
-async fn events_pass_the_gateway_as_they_come_with_a_budget_of_its_own() {
+async fn gateway_streams_events_and_has_its_own_limit() {
     let (stub, answer) = hanging();
     let served = Served::start_faulty(stub.provider(), ServerConfig::default(), |storage| storage).await;
     let id = begin_hanging(&served).await;
@@ -89,7 +89,7 @@ async fn events_pass_the_gateway_as_they_come_with_a_budget_of_its_own() {
     for _ in 0..2 {
         let mut stream = watch(&client, &gateway.url, &id).await;
         assert_eq!(stream.headers()["content-type"], "text/event-stream");
-        // The model hangs: what is seen now was not kept until the end.
+        // The model hangs: an event received now was not buffered until the end.
         first_event(&mut stream).await;
         streams.push(stream);
     }
@@ -99,21 +99,21 @@ async fn events_pass_the_gateway_as_they_come_with_a_budget_of_its_own() {
     };
     let refused = get(format!("/api/v1/runs/{id}/events")).await;
     assert_eq!(refused.message(503), "too many requests at once (2): try again");
-    // Streams are no requests, of which the gateway takes one.
+    // Streams do not count towards the gateway's limit of one request.
     get("/api/v1/queries/count".to_owned()).await.data();
     get("/api/v1/runs/unknown/events".to_owned()).await.message(404);
-    // What happens to the run is an event for those who watch, and the end of their streams.
+    // Cancellation is sent as an event and ends the streams.
     let cancelled = gateway.send(Method::POST, &format!("/api/v1/runs/{id}/cancel"), &[], None).await;
     cancelled.data();
     drop(answer);
     for stream in streams {
-        let rest = stream.text().await.expect("it ends, and well");
+        let rest = stream.text().await.expect("it ends cleanly");
         assert!(rest.contains(r#""state":"cancelled""#), "{rest}");
     }
 }
 
 #[tokio::test]
-async fn streams_end_well_with_the_gateway_and_with_the_service_behind_it() {
+async fn streams_end_cleanly_with_the_gateway_and_with_the_service_behind_it() {
     let (stub, answer) = hanging();
     let served = Served::start_faulty(stub.provider(), ServerConfig::default(), |storage| storage).await;
     let id = begin_hanging(&served).await;
@@ -126,15 +126,15 @@ async fn streams_end_well_with_the_gateway_and_with_the_service_behind_it() {
     };
     let (gateway, stream) = begin_watching().await;
     gateway.process.begin_stopping();
-    stream.bytes().await.expect("it ends, and well");
+    stream.bytes().await.expect("it ends cleanly");
     let (_gateway, stream) = begin_watching().await;
     served.process.begin_stopping();
-    stream.bytes().await.expect("it ends, and well");
+    stream.bytes().await.expect("it ends cleanly");
     drop(answer);
 }
 
 #[tokio::test]
-async fn others_are_asked_once_however_many_ask_whether_all_is_well() {
+async fn concurrent_readiness_requests_share_one_check() {
     let checks = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&checks);
     let stub = Stub::judging(VERDICT);
@@ -143,7 +143,7 @@ async fn others_are_asked_once_however_many_ask_whether_all_is_well() {
     for answer in join_all((0..60).map(|_| served.get("/ready"))).await {
         answer.data();
     }
-    // Three storages, about once a second.
+    // Three storages, each checked about once per second.
     let asked = checks.load(Ordering::Relaxed);
     assert!((3..60).contains(&asked), "{asked}");
 }

@@ -1,4 +1,4 @@
-//! What results say in all.
+//! Summaries and comparisons of results.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::served::Served;
 const RUN_A: &str = "a0000000-0000-4000-8000-00000000000a";
 const RUN_B: &str = "a0000000-0000-4000-8000-00000000000b";
 
-/// A result of `model_id` on `query`; the number tells it from others.
+/// A result of `model_id` on `query`, identified by a number.
 fn result(
     number: usize,
     query: &str,
@@ -70,7 +70,7 @@ async fn scores_are_summarized_and_models_and_runs_compared() {
         let metadata = json!({"status": status, "run_id": RUN_A});
         stored.push(result(stored.len(), "q7", "m", None, metadata));
     }
-    // As the old services left them.
+    // Results of the old services.
     let old = |number, score| EvaluationResult {
         result_metadata: None,
         ..result(number, "q8", "old", score, json!(null))
@@ -109,7 +109,7 @@ async fn scores_are_summarized_and_models_and_runs_compared() {
     assert!((compared["difference"].as_f64().expect("a number") - 7.0 / 3.0).abs() < 1e-12);
     assert!((compared["p_value"].as_f64().expect("a number") - 0.118_082_896).abs() < 1e-6);
     assert_eq!((&compared["counts_a"]["scored"], &compared["counts_a"]["refused"]), (&json!(3), &json!(1)));
-    assert_eq!(served.get(&path).await.data(), summary, "one seed gives one interval");
+    assert_eq!(served.get(&path).await.data(), summary, "the same seed gives the same intervals");
 
     let all = served.get("/api/v1/results/summary").await.data();
     assert_eq!(
@@ -149,7 +149,7 @@ async fn scores_are_summarized_and_models_and_runs_compared() {
 }
 
 #[tokio::test]
-async fn winners_are_summarized_with_what_position_does() {
+async fn winners_are_summarized_with_position_bias() {
     let served = Served::start().await;
     let stored = [
         comparison(0, "q0", ["m", "n"], ["model", "model"]),
@@ -175,7 +175,7 @@ async fn winners_are_summarized_with_what_position_does() {
 }
 
 #[tokio::test]
-async fn labels_are_compared_with_what_judges_said() {
+async fn labels_are_compared_with_verdicts() {
     let served = Served::start().await;
     let scored = json!({"status": "scored"});
     let stored = [
@@ -220,8 +220,8 @@ async fn labels_are_compared_with_what_judges_said() {
     }
 }
 
-/// Real people and real judges: what the route answers is what was counted apart from the files, in Python as FastChat
-/// counts it (`judge`'s tests of people have the same numbers).
+/// Published human labels and verdicts: the route returns the numbers that were computed from the files in Python, by
+/// FastChat's method (`judge`'s tests of human labels use the same numbers).
 #[tokio::test]
 async fn stored_verdicts_agree_with_people_as_published() {
     let rows = shared_lines("human_judgments.jsonl.gz");
@@ -238,7 +238,7 @@ async fn stored_verdicts_agree_with_people_as_published() {
         for (judge, verdict) in row["llm_judges"].as_object().expect("judges") {
             let Some(verdict) = verdict.as_str() else { continue };
             let same = verdicts.insert((judge.clone(), key.clone()), verdict.to_owned());
-            assert!(same.is_none_or(|same| same == verdict), "a judge says one thing of a pair");
+            assert!(same.is_none_or(|same| same == verdict), "a judge has one verdict per pair");
         }
         let winner = text(row, "human_label");
         let label = json!({"query_id": key.0, "model_a": key.1, "model_b": key.2, "winner": winner});
@@ -288,7 +288,7 @@ async fn stored_verdicts_agree_with_people_as_published() {
     });
     assert_eq!(gpt_4["position"]["consistent"], pairs - inconsistent);
     assert_eq!(gpt_4["position"]["prefers_first"], inconsistent);
-    // Nobody but one judge of two names a winner of some of PandaLM's pairs.
+    // For some of PandaLM's pairs, only one of the two judges names a winner.
     for (judge, expected) in
         [("gpt-3.5-turbo", ((293, 416), (288, 359))), ("pandalm-7b", ((281, 433), (265, 346)))]
     {

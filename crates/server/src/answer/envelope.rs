@@ -4,18 +4,18 @@ use records::{shortened, timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// Something that has to be in order.
+/// One check of `/ready`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Check {
-    /// What was looked at.
+    /// What was checked.
     pub(crate) name: String,
-    /// Whether it is in order.
+    /// Whether the check passed.
     pub(crate) ready: bool,
-    /// What is wrong with it.
+    /// Why the check failed.
     pub(crate) reason: Option<String>,
 }
 
-/// Which input is wrong, and why.
+/// The invalid input and the reason.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Details {
     /// The field or parameter, such as `items[3].metadata.source`.
@@ -24,13 +24,13 @@ pub(crate) struct Details {
     pub(crate) reason: String,
 }
 
-/// Characters of a message or a reason. Ours are shorter; longer ones repeat what was sent.
+/// Maximum characters of a message or a reason. Only those that repeat client input are longer.
 pub(super) const MESSAGE_CHARACTERS: usize = 2_000;
-/// Characters of a place: deeper ones than people write.
+/// Maximum characters of a field path.
 const FIELD_CHARACTERS: usize = 500;
 
 impl Details {
-    /// Cut to what people read.
+    /// Truncated to [`FIELD_CHARACTERS`] and [`MESSAGE_CHARACTERS`].
     pub(crate) fn new(field: &str, reason: &str) -> Self {
         let [field, reason] = [(field, FIELD_CHARACTERS), (reason, MESSAGE_CHARACTERS)]
             .map(|(text, characters)| shortened(text, characters).into_owned());
@@ -43,9 +43,9 @@ impl Details {
 pub(crate) struct Envelope<T> {
     status: Success,
     data: T,
-    /// What was done, for people.
+    /// What was done, in words.
     message: String,
-    /// When, UTC.
+    /// When, in UTC.
     #[schemars(regex(pattern = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}$"))]
     timestamp: String,
 }
@@ -56,9 +56,9 @@ pub(crate) struct ErrorEnvelope {
     status: Failure,
     /// What the client can change, or what to tell the operator.
     data: Option<ErrorData>,
-    /// What went wrong, for people.
+    /// What went wrong, in words.
     message: String,
-    /// When, UTC.
+    /// When, in UTC.
     #[schemars(regex(pattern = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}$"))]
     timestamp: String,
 }
@@ -67,16 +67,16 @@ pub(crate) struct ErrorEnvelope {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum ErrorData {
-    /// Of a refused input.
+    /// For an invalid input.
     Input(Details),
-    /// Of a failure that is not the client's.
+    /// For a failure that the client did not cause.
     Request {
-        /// What the log calls the request.
+        /// The request's id in the log.
         request_id: String,
     },
-    /// Of a process that is not ready.
+    /// For a process that is not ready.
     Checks {
-        /// What was looked at.
+        /// What was checked.
         checks: Vec<Check>,
     },
 }

@@ -1,5 +1,5 @@
-//! What can go wrong with a request. Its status is chosen here; its body is written by [`crate::layers`], which knows
-//! the request's id and logs what clients are not told.
+//! Errors of a request. This module chooses the status; [`crate::layers`] writes the body, since it knows the
+//! request's id, and logs what clients are not shown.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use super::envelope::{Check, Details, ErrorData, ErrorEnvelope, MESSAGE_CHARACTE
 /// A request that was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
-    /// The body is no JSON.
+    /// The body is not JSON.
     #[error("malformed JSON: {reason}")]
     MalformedJson { reason: String },
     /// The body did not arrive.
@@ -27,10 +27,10 @@ pub(crate) enum ApiError {
     /// The body took too long.
     #[error("the body did not arrive within {} s: send it faster, or less at once", limit.as_secs_f64())]
     SlowBody { limit: Duration },
-    /// The path has an escape that is no UTF-8, or leads out of its place.
+    /// The path has an escape that is not UTF-8, or a dot segment.
     #[error("malformed path: expected percent-encoded UTF-8 without the segments `.` and `..`")]
     Path,
-    /// A field or parameter is not what it has to be.
+    /// A field or parameter is invalid.
     #[error("`{field}`: {reason}")]
     Invalid { field: String, reason: String },
     /// The key is missing or wrong.
@@ -38,16 +38,18 @@ pub(crate) enum ApiError {
     Unauthorized,
     /// The request is for another host.
     #[error(
-        "`{host}` is no host of this server, as the header Host says: send it to localhost, 127.0.0.1 or [::1], or add the name to the server's allowed hosts"
+        "the header Host names `{host}`, which is not an allowed host of this server: send the request to \
+            localhost, 127.0.0.1 or [::1], or add the name to the server's allowed hosts"
     )]
     Host { host: String },
     /// A page of another origin sent the request.
     #[error(
-        "a page of another origin sent the request (`{origin}`): add the origin to the server's CORS origins if it may"
+        "a page of another origin sent the request (`{origin}`): to allow it, add the origin to the \
+            server's CORS origins"
     )]
     Origin { origin: String },
     /// There is no such route.
-    #[error("no route `{path}`: see /docs for those that there are")]
+    #[error("no route `{path}`: see /docs for the existing routes")]
     NoRoute { path: String },
     /// There is no such record.
     #[error("no {noun} has the id `{id}`")]
@@ -61,7 +63,7 @@ pub(crate) enum ApiError {
     /// The body is too large.
     #[error("the body is larger than {limit_bytes} bytes: send less at once")]
     TooLarge { limit_bytes: usize },
-    /// The body is something else than JSON.
+    /// The body's media type is not JSON.
     #[error("expected a body of type application/json, found `{found}`")]
     MediaType { found: String },
     /// Too many requests at once.
@@ -70,13 +72,13 @@ pub(crate) enum ApiError {
     /// Too many large bodies at once.
     #[error("too many large requests at once: try again, or send less at once")]
     NoRoom,
-    /// It took too long.
-    #[error("the request took longer than {} s and was given up", limit.as_secs_f64())]
+    /// The request took too long.
+    #[error("the request took longer than {} s and was aborted", limit.as_secs_f64())]
     Timeout { limit: Duration },
     /// A service behind the gateway does not answer.
     #[error("the {service} service does not answer")]
     Gateway { service: records::Service, source: reqwest::Error },
-    /// A service that runs apart gives an answer that is none.
+    /// A separate service returned an invalid response.
     #[error("the {service} service {reason}")]
     Upstream { service: records::Service, reason: String },
     /// A model gave no output that could be judged.
@@ -88,7 +90,7 @@ pub(crate) enum ApiError {
     /// The text was not embedded.
     #[error("failed to embed the text")]
     Embed(#[from] EmbedError),
-    /// Something is not in order; what, is told to those who have the key.
+    /// A check failed; the details are only for clients with the key.
     #[error("not ready")]
     NotReady { checks: Option<Vec<Check>> },
     /// A handler panicked.
@@ -96,21 +98,21 @@ pub(crate) enum ApiError {
     Panic { message: String },
 }
 
-/// Characters of a name from outside that an error repeats: it may have megabytes.
+/// Maximum characters of a client's name that an error repeats: the name may have megabytes.
 pub(crate) const SHOWN_CHARACTERS: usize = 100;
 /// The error of a response, for the layer that writes its body.
 #[derive(Clone, Debug)]
 pub(crate) struct Failed(pub(crate) Arc<ApiError>);
 
-/// What clients are told of our own faults.
-const INTERNAL: &str = "internal error: give the request id to whoever runs this server";
+/// What clients are shown of internal errors.
+const INTERNAL: &str = "internal error: contact the server operator with this request id";
 
 impl ApiError {
     pub(crate) fn invalid(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Invalid { field: field.into(), reason: reason.into() }
     }
 
-    /// The status of the answer.
+    /// The HTTP status of the response.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::MalformedJson { .. } | Self::Body { .. } | Self::Path => StatusCode::BAD_REQUEST,
@@ -150,7 +152,7 @@ impl ApiError {
         }
     }
 
-    /// When to try again, if that may help: a queue empties and a server restarts within seconds.
+    /// When to retry, if that may help: a queue empties and a server restarts within seconds.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::NoOutput(none) => none.retry_after,
@@ -158,7 +160,7 @@ impl ApiError {
         }
     }
 
-    /// Which input is wrong, if one is.
+    /// The invalid input, if any.
     pub(crate) fn details(&self) -> Option<Details> {
         match self {
             Self::Invalid { field, reason }
@@ -182,7 +184,7 @@ impl ApiError {
         ErrorEnvelope::new(data, shortened(&self.public_message(), MESSAGE_CHARACTERS).into_owned())
     }
 
-    /// What clients are told.
+    /// The message for clients.
     pub(crate) fn public_message(&self) -> String {
         match self {
             Self::NoOutput(none) => format!("{self}: {}", none.words),
@@ -191,7 +193,7 @@ impl ApiError {
         }
     }
 
-    /// The whole chain of causes, cut where it repeats what was sent.
+    /// The chain of causes, truncated where it repeats client input.
     pub(crate) fn chain(&self) -> String {
         error_chain(self)
     }
@@ -224,6 +226,6 @@ impl IntoResponse for ApiError {
 }
 
 impl OperationOutput for ApiError {
-    // The documents' errors are added in one place, `crate::openapi`.
+    // `crate::openapi` adds the errors to all operations.
     type Inner = ErrorEnvelope;
 }

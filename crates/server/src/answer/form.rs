@@ -1,4 +1,4 @@
-//! The two forms that every route of the contract has.
+//! The two response forms of the contract's routes.
 
 use std::marker::PhantomData;
 
@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Envelope, Page, Pagination};
-use crate::apart::LARGE_BYTES;
+use crate::large_workers::LARGE_BYTES;
 
 /// How an answer is wrapped.
 pub(crate) trait Form: Send + Sync + 'static {
@@ -75,15 +75,15 @@ pub(crate) struct Answer<F, T> {
 const IGNORED_FIELDS: HeaderName = HeaderName::from_static("x-panopticon-ignored-fields");
 /// Says that an earlier request has stored the record.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-/// Names the models that nobody knew, and that answered.
+/// Names the models that this request registered.
 const REGISTERED_MODELS: HeaderName = HeaderName::from_static("x-panopticon-registered-models");
-/// More than that is nobody's slip of the pen, and headers have limits.
+/// Maximum bytes of the names in a header. Clients and proxies limit headers.
 const MAX_NAMES_BYTES: usize = 2_000;
 
 impl<F: Form, T: Serialize + JsonSchema + Send + 'static> Answer<F, T> {
     pub(crate) fn new(data: T, message: &'static str) -> Self {
         let mut body = serde_json::to_vec(&F::wrap(data, message)).expect("wire types are JSON");
-        // It may wait for its client, and has grown by doubling.
+        // The body may wait for a slow client, and serialization grew it by doubling.
         if body.len() > LARGE_BYTES {
             body.shrink_to_fit();
         }
@@ -97,7 +97,7 @@ impl<F, T> Answer<F, T> {
         self.naming(IGNORED_FIELDS, fields)
     }
 
-    /// Names the models that are known from now on, if any are.
+    /// Names the models that were registered, if any.
     pub(crate) fn registering(self, models: &[String]) -> Self {
         self.naming(REGISTERED_MODELS, models)
     }
@@ -119,14 +119,14 @@ impl<F, T> Answer<F, T> {
         self
     }
 
-    /// Says that nothing was stored that was not there before.
+    /// Says that an earlier request stored the records.
     pub(crate) fn replayed(mut self) -> Self {
         self.headers.push((REPLAYED, HeaderValue::from_static("true")));
         self
     }
 }
 
-/// `name` in visible ASCII; what is not, and what would end the name, percent-encoded.
+/// `name` in visible ASCII: other bytes, and those that would end the name, are percent-encoded.
 fn encoded(name: &str) -> String {
     let mut encoded = String::with_capacity(name.len());
     for byte in name.bytes() {
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ignored_names_are_one_header_whatever_they_are() {
+    fn ignored_names_of_any_bytes_make_one_header() {
         let names = ["plain", "two,parts", "line\nbreak", "größe"].map(str::to_owned);
         let response = Answer::<Bare, _>::new(1, "").ignoring(&names).into_response();
         let header = response.headers().get(IGNORED_FIELDS).expect("fields were ignored");
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn large_answer_takes_no_more_memory_than_it_has_bytes() {
+    fn body_of_large_answer_has_no_spare_capacity() {
         let Answer { body, .. } = Answer::<Bare, _>::new(vec!["x"; 100_000], "");
         assert_eq!((body.len(), body.capacity()), (400_001, 400_001));
     }

@@ -1,4 +1,4 @@
-//! What the services answer: the contract's envelope, or the bare `data` of the old routes; and errors.
+//! Responses: the contract's envelope, the bare `data` of the old routes, and errors.
 
 mod envelope;
 mod error;

@@ -11,15 +11,15 @@ pub(crate) struct Page<T> {
     pub(crate) pagination: Pagination,
 }
 
-/// Where a page lies.
+/// The position of a page in its list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Pagination {
-    /// Its number, from 1.
+    /// Page number, from 1.
     pub(crate) page: u32,
-    /// Records on a page.
+    /// Records per page.
     pub(crate) limit: u32,
-    /// Records in all.
+    /// Total number of records.
     pub(crate) total: u64,
-    /// Pages in all.
+    /// Total number of pages.
     pub(crate) pages: u64,
 }

@@ -1,5 +1,5 @@
-//! Comma-separated values: RFC 4180, UTF-8. What is null is empty, and an empty text is two quotes. A text that a
-//! spreadsheet would run as a formula begins with `'`, unless they are wanted raw; numbers and times are none.
+//! Comma-separated values: RFC 4180, UTF-8. Null is an empty field, and an empty text is two quotes. A text that a
+//! spreadsheet would run as a formula gets a leading `'`, unless raw output is requested; numbers and times do not.
 
 use std::{borrow::Cow, fmt::Write as _};
 
@@ -9,10 +9,10 @@ use store::postgres::StoredResult;
 
 use crate::wire::Formulas;
 
-/// The line of names.
+/// The header line.
 pub(super) const HEADER: &str = "id,query_id,query_text,output_text,model_id,theme,evaluation_prompt_id,evaluation_prompt,score,judge_model,timestamp,metadata,problems\r\n";
 
-/// A record of each result. Metadata and problems are JSON.
+/// One record per result. Metadata and problems are JSON.
 pub(super) fn write(results: &[StoredResult], formulas: Formulas) -> Vec<u8> {
     let mut records = String::new();
     for StoredResult { result, problems } in results {
@@ -32,7 +32,7 @@ pub(super) fn write(results: &[StoredResult], formulas: Formulas) -> Vec<u8> {
             write_text(&mut records, text.map(|text| written(text, formulas)).as_deref(), ',');
         }
         if let Some(score) = result.score {
-            write!(records, "{score}").expect("a text takes all");
+            write!(records, "{score}").expect("writing to a string does not fail");
         }
         records.push(',');
         let judge_model = result.judge_model.as_deref().map(|text| written(text, formulas));
@@ -45,10 +45,10 @@ pub(super) fn write(results: &[StoredResult], formulas: Formulas) -> Vec<u8> {
     records.into_bytes()
 }
 
-/// What spreadsheets begin formulas with, the wide forms of East Asian keyboards included.
+/// First characters of formulas in spreadsheets, including the full-width forms of East Asian keyboards.
 const FORMULA_STARTS: [char; 8] = ['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
 
-/// Whether a spreadsheet may take the text for a formula: some skip blanks, line breaks and what is not seen before one.
+/// Whether a spreadsheet may read the text as a formula: some skip leading white space and invisible characters.
 fn may_be_formula(text: &str) -> bool {
     let is_blank = |c: char| {
         c.is_whitespace()
@@ -58,7 +58,7 @@ fn may_be_formula(text: &str) -> bool {
     text.starts_with(['\t', '\r', '\n']) || text.trim_start_matches(is_blank).starts_with(FORMULA_STARTS)
 }
 
-/// The text as it is written.
+/// The text as it appears in the file.
 fn written(text: &str, formulas: Formulas) -> Cow<'_, str> {
     match formulas {
         Formulas::Escaped if may_be_formula(text) => Cow::Owned(format!("'{text}")),
@@ -66,7 +66,7 @@ fn written(text: &str, formulas: Formulas) -> Cow<'_, str> {
     }
 }
 
-/// Writes a field and what follows on it.
+/// Writes a field and the separator after it.
 fn write_text(records: &mut String, text: Option<&str>, next: char) {
     match text {
         None => {}
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_quoted_where_they_have_to_be() {
+    fn fields_are_quoted_where_required() {
         let mut records = String::new();
         for text in [
             None,
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_look_like_formulas_begin_as_texts() {
+    fn texts_that_look_like_formulas_are_escaped() {
         for text in [
             "=1+1",
             "+1",

@@ -1,4 +1,4 @@
-//! Results as files, written part by part.
+//! Export of results to a file, written in parts.
 
 mod csv;
 mod parquet;
@@ -12,12 +12,12 @@ use tokio::task::spawn_blocking;
 use self::parquet::ParquetFile;
 use crate::{
     answer::ApiError,
-    wire::{ExportFormat, ExportParameters, Formulas, ShownProblem, ShownResult},
+    wire::{ExportFormat, ExportParameters, Formulas, ProblemResponse, ResultResponse},
 };
 
-/// Results that are written together: a row group of a Parquet file.
+/// Maximum results of a part, which is a row group of a Parquet file.
 const PART_RESULTS: usize = 4_096;
-/// Bytes of texts after which a part ends before it has so many results.
+/// Bytes of texts after which a part ends early.
 const PART_BYTES: usize = 4 << 20;
 
 /// A file that is being written.
@@ -28,17 +28,17 @@ enum File {
 }
 
 impl File {
-    /// The file that is meant, and how it begins.
+    /// The file, and its first bytes.
     fn begin(ExportParameters { format, formulas }: ExportParameters) -> (Self, Vec<u8>) {
         match format {
             ExportFormat::Csv => (Self::Csv(formulas), csv::HEADER.into()),
             ExportFormat::Jsonl => (Self::Lines, Vec::new()),
-            // Its beginning comes with the first part.
+            // The first part includes the magic bytes.
             ExportFormat::Parquet => (Self::Parquet(Box::new(ParquetFile::begin())), Vec::new()),
         }
     }
 
-    /// What `results` are in the file.
+    /// Encodes `results`.
     fn write(&mut self, results: Vec<StoredResult>) -> Vec<u8> {
         match self {
             Self::Csv(formulas) => csv::write(&results, *formulas),
@@ -47,7 +47,7 @@ impl File {
         }
     }
 
-    /// How it ends.
+    /// The last bytes of the file.
     fn end(self) -> Vec<u8> {
         match self {
             Self::Csv(_) | Self::Lines => Vec::new(),
@@ -56,7 +56,7 @@ impl File {
     }
 }
 
-/// The file of `results` in parts, of which one at a time is in memory. It ends with the first failure.
+/// The file of `results` in parts, one in memory at a time. The stream ends at the first failure.
 pub(crate) fn file(
     parameters: ExportParameters,
     mut results: impl Stream<Item = Result<StoredResult, StorageError>> + Unpin + Send + 'static,
@@ -75,7 +75,7 @@ pub(crate) fn file(
             if part.is_empty() {
                 break;
             }
-            // Compressing megabytes would hold other requests up.
+            // Compressing megabytes would delay other requests.
             let written = spawn_blocking(move || {
                 let written = file.write(part);
                 (file, written)
@@ -88,7 +88,7 @@ pub(crate) fn file(
     }
 }
 
-/// About so many bytes a result takes; its metadata hold another text at the most.
+/// Approximate bytes of a result; its metadata hold at most one more text.
 fn text_bytes(StoredResult { result, problems: _ }: &StoredResult) -> usize {
     let texts = [&result.query_text, &result.output_text, &result.evaluation_prompt];
     let raw_text = result.result_metadata.as_ref().and_then(|metadata| metadata.get("raw_text")?.as_str());
@@ -98,14 +98,14 @@ fn text_bytes(StoredResult { result, problems: _ }: &StoredResult) -> usize {
 fn lines(results: Vec<StoredResult>) -> Vec<u8> {
     let mut lines = Vec::new();
     for result in results {
-        serde_json::to_writer(&mut lines, &ShownResult::from(result)).expect("wire types are JSON");
+        serde_json::to_writer(&mut lines, &ResultResponse::from(result)).expect("wire types are JSON");
         lines.push(b'\n');
     }
     lines
 }
 
-/// The problems of a result as JSON; `None` where there are none.
+/// The problems of a result as JSON; `None` if there are none.
 fn problems_json(problems: &[Problem]) -> Option<String> {
-    let shown: Vec<ShownProblem> = problems.iter().cloned().map(ShownProblem::from).collect();
+    let shown: Vec<ProblemResponse> = problems.iter().cloned().map(ProblemResponse::from).collect();
     (!shown.is_empty()).then(|| serde_json::to_string(&shown).expect("wire types are JSON"))
 }

@@ -1,4 +1,4 @@
-//! Parquet: a row group a part, compressed with Snappy.
+//! Parquet: one row group per part, compressed with Snappy.
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ use time::PrimitiveDateTime;
 
 use super::problems_json;
 
-/// All texts are UTF-8; `timestamp` is in microseconds since 1970, UTC, and null outside of the years 1 to 9999, which
-/// readers refuse: `problems` tells it then.
+/// All texts are UTF-8; `timestamp` is in microseconds since 1970, UTC. Outside the years 1 to 9999, which readers
+/// reject, it is null and `problems` holds the value.
 const SCHEMA: &str = "message results {
     required byte_array id (STRING);
     optional byte_array query_id (STRING);
@@ -48,13 +48,13 @@ const WRITTEN: &str = "the columns are those of the schema";
 impl ParquetFile {
     /// A file.
     pub(super) fn begin() -> Self {
-        let schema = parse_message_type(SCHEMA).expect("the schema is one");
+        let schema = parse_message_type(SCHEMA).expect("the schema is valid");
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
         let writer = SerializedFileWriter::new(Vec::new(), Arc::new(schema), Arc::new(properties));
         Self(writer.expect(WRITTEN))
     }
 
-    /// A row group.
+    /// Encodes a row group.
     pub(super) fn write(&mut self, stored: &[StoredResult]) -> Vec<u8> {
         let results: Vec<&EvaluationResult> = stored.iter().map(|stored| &stored.result).collect();
         let mut group = self.0.next_row_group().expect(WRITTEN);
@@ -88,7 +88,7 @@ impl ParquetFile {
         std::mem::take(self.0.inner_mut())
     }
 
-    /// The part that says where everything is.
+    /// The footer.
     pub(super) fn end(self) -> Vec<u8> {
         self.0.into_inner().expect(WRITTEN)
     }
@@ -114,6 +114,6 @@ fn write_column<T: DataType>(group: &mut Group<'_>, values: &[T::T], levels: Opt
 }
 
 fn microseconds(time: PrimitiveDateTime) -> i64 {
-    // The years that a time has, 9,999 before and after the first, are far from filling 64 bits.
+    // Years -9999 to 9999 fit into 64 bits of microseconds.
     i64::try_from(time.assume_utc().unix_timestamp_nanos() / 1_000).expect("microseconds fit into 64 bits")
 }

@@ -7,7 +7,7 @@ use store::storage::Record;
 
 use crate::{
     answer::{Answer, ApiError, Form},
-    apart::LARGE_BYTES,
+    large_workers::LARGE_BYTES,
     process::Process,
     records::{Records, StoredRecord},
     request::{Body, BodyOrParameters, IdempotencyKey, Parameters, Segment},
@@ -61,7 +61,7 @@ pub(crate) async fn search<R: Resource, F: Form>(
     searched(&records, body).await
 }
 
-/// Finds the records that match best; the query string may say what is searched for.
+/// Finds the records that match best; the search may be given in the query string.
 pub(crate) async fn search_by_parameters<R: Resource, F: Form>(
     State(records): State<Records<R>>,
     BodyOrParameters(body): BodyOrParameters<R::Search, R::Unknown>,
@@ -79,8 +79,8 @@ async fn searched<R: Resource, F: Form>(
     Ok(answered(records.process(), bytes, "searched", found).await?.ignoring(&body.ignored))
 }
 
-/// The answer of what `make` makes of about `bytes`. What is large is made and written apart from small requests, and has room
-/// in memory before.
+/// The response of what `make` returns, which has about `bytes`. Large ones reserve memory and are serialized on the
+/// threads of [`LargeWorkers`](crate::large_workers::LargeWorkers).
 pub(crate) async fn answered<F: Form, T: Serialize + JsonSchema + Send + 'static>(
     process: &Process,
     bytes: usize,
@@ -90,12 +90,12 @@ pub(crate) async fn answered<F: Form, T: Serialize + JsonSchema + Send + 'static
     if bytes <= LARGE_BYTES {
         return Ok(Answer::new(make(), message));
     }
-    // From then on a layer counts the answer.
+    // From here on, a layer accounts for the response.
     let _held = process.bodies.hold_for_work(bytes)?;
-    Ok(process.apart.run(async move { Answer::new(make(), message) }).await)
+    Ok(process.large_workers.run(async move { Answer::new(make(), message) }).await)
 }
 
-/// About so many bytes they take.
+/// Approximate bytes of the records.
 pub(crate) fn bytes_of(records: &[Record]) -> usize {
     records.iter().map(Record::bytes).sum()
 }

@@ -1,4 +1,4 @@
-//! Evaluations, and the models that take part in them.
+//! Evaluations and models.
 
 use axum::extract::State;
 use judge::engine::{Judging, RunError};
@@ -8,16 +8,18 @@ use store::postgres::Registration;
 use crate::{
     answer::{Answer, ApiError, Enveloped, Form},
     request::{Body, Ignored, Refused},
-    wire::{EvaluateQuery, EvaluateTheme, NewModel, ShownEvaluated, ShownModel, ShownOfTheme},
+    wire::{
+        EvaluateQuery, EvaluateTheme, EvaluatedOutputResponse, ModelResponse, NewModel, ThemeQueryResponse,
+    },
 };
 
 type Result<T> = std::result::Result<T, ApiError>;
 
-/// Has a model answer a query, and a judge judge the answer.
+/// Has a model answer a query and a judge score the answer.
 pub(crate) async fn evaluate_query<F: Form>(
     State(judging): State<Judging>,
     body: Body<EvaluateQuery, Ignored>,
-) -> Result<Answer<F, ShownEvaluated>> {
+) -> Result<Answer<F, EvaluatedOutputResponse>> {
     let (request, question) = body.value.into_request();
     let plan = judging.plan(request).await?;
     let evaluated = judging.evaluate(&plan, &question).await?;
@@ -26,37 +28,37 @@ pub(crate) async fn evaluate_query<F: Form>(
         .registering(&plan.newly_registered()))
 }
 
-/// Has a model answer the queries of a theme, and a judge judge the answers.
+/// Has a model answer the queries of a theme and a judge score the answers.
 pub(crate) async fn evaluate_theme<F: Form>(
     State(judging): State<Judging>,
     body: Body<EvaluateTheme, Ignored>,
-) -> Result<Answer<F, Vec<ShownOfTheme>>> {
+) -> Result<Answer<F, Vec<ThemeQueryResponse>>> {
     let (request, limit) = body.value.into_request();
     let plan = judging.plan(request).await?;
     let evaluated = judging.evaluate_theme(&plan, limit).await?;
     for failed in evaluated.iter().filter_map(|evaluated| evaluated.as_ref().err()) {
-        // Nobody else does: the answer as a whole is a success.
+        // Log the failure here: the response as a whole is a success.
         if matches!(failed.error, RunError::Unavailable(_) | RunError::Failed(_)) {
             tracing::error!(error = %error_chain(&failed.error), "a query of a theme was not evaluated");
         }
     }
-    let shown = evaluated.into_iter().map(ShownOfTheme::from).collect();
+    let shown = evaluated.into_iter().map(ThemeQueryResponse::from).collect();
     Ok(Answer::new(shown, "evaluated").ignoring(&body.ignored).registering(&plan.newly_registered()))
 }
 
-/// Lists the models that are known.
+/// Lists the registered models.
 pub(crate) async fn list_models<F: Form>(
     State(judging): State<Judging>,
-) -> Result<Answer<F, Vec<ShownModel>>> {
+) -> Result<Answer<F, Vec<ModelResponse>>> {
     let models = judging.models().list().await?;
-    Ok(Answer::new(models.into_iter().map(ShownModel::from).collect(), "listed"))
+    Ok(Answer::new(models.into_iter().map(ModelResponse::from).collect(), "listed"))
 }
 
-/// Registers a model, or changes one.
+/// Registers a model or changes one.
 pub(crate) async fn register_model(
     State(judging): State<Judging>,
     body: Body<NewModel, Refused>,
-) -> Result<Answer<Enveloped, ShownModel>> {
+) -> Result<Answer<Enveloped, ModelResponse>> {
     let model = body.value.into();
     let registration = judging.models().register(&model).await?;
     let answer = Answer::new(model.into(), "registered");

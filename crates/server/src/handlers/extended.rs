@@ -1,4 +1,4 @@
-//! The routes beyond the contract, under `/api/v1` only. They refuse unknown fields.
+//! The routes beyond the contract, under `/api/v1` only. They reject unknown fields.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use store::storage::{Record, StorageError};
 use super::contract::{answered, bytes_of};
 use crate::{
     answer::{Answer, ApiError, Enveloped},
-    apart::Apart,
+    large_workers::LargeWorkers,
     permit::Permit,
     records::Records,
     request::{Body, Both, IdempotencyKey, Parameters, Refused, Segment},
@@ -100,7 +100,7 @@ pub(crate) struct Deleted {
     id: String,
 }
 
-/// Lists records, newest first, from a cursor on.
+/// Lists records, newest first, after a cursor.
 pub(crate) async fn list<R: Resource>(
     State(records): State<Records<R>>,
     parameters: Parameters<Both<R::Filters, KeysetParameters>, Refused>,
@@ -133,25 +133,25 @@ pub(crate) async fn categories<R: Resource>(
         .await
 }
 
-/// Writes records as lines of JSON, newest first.
+/// Exports records as JSON lines, newest first.
 pub(crate) async fn export<R: Resource>(
     State(records): State<Records<R>>,
     NoApi(Extension(permit)): NoApi<Extension<Permit>>,
     filters: Parameters<R::Filters, Refused>,
 ) -> Result<JsonLines<R>> {
     let permit = (permit, records.process().begin_export()?);
-    let apart = records.process().apart.clone();
+    let large_workers = records.process().large_workers.clone();
     let records = records.export(filters.value.into()).await?;
-    Ok(JsonLines { records, permit, apart, resource: std::marker::PhantomData })
+    Ok(JsonLines { records, permit, large_workers, resource: std::marker::PhantomData })
 }
 
-/// Records as lines of JSON. Cut off without its end if the store fails meanwhile.
+/// Records as JSON lines. If the store fails midway, the response is truncated.
 pub(crate) struct JsonLines<R> {
     records: BoxStream<'static, std::result::Result<Record, StorageError>>,
-    /// The export counts as a request, and as one of the exports, until its last line.
+    /// The export counts as a request and as an export until its last line.
     permit: (Permit, Permit),
-    /// Where lines are written.
-    apart: Arc<Apart>,
+    /// Serializes the lines.
+    large_workers: Arc<LargeWorkers>,
     resource: std::marker::PhantomData<fn() -> R>,
 }
 
@@ -160,18 +160,18 @@ const LINES: usize = 256;
 
 impl<R: Resource> IntoResponse for JsonLines<R> {
     fn into_response(self) -> Response {
-        let Self { records, permit, apart, resource: _ } = self;
+        let Self { records, permit, large_workers, resource: _ } = self;
         let chunks = records.try_ready_chunks(LINES).then(move |chunk| {
-            let (apart, held) = (apart.clone(), permit.clone());
+            let (large_workers, held) = (large_workers.clone(), permit.clone());
             async move {
                 let _held = held;
                 let records = chunk.map_err(|error| {
                     let error = ApiError::from(error.1);
-                    // Nobody else does: the status has been sent.
+                    // Log it here: the status has already been sent.
                     tracing::error!(error = %error.chain(), "an export was cut off");
                     error
                 })?;
-                Ok::<_, ApiError>(apart.run(async { lines::<R>(records) }).await)
+                Ok::<_, ApiError>(large_workers.run(async { lines::<R>(records) }).await)
             }
         });
         ([(header::CONTENT_TYPE, "application/x-ndjson")], HttpBody::from_stream(chunks)).into_response()
@@ -185,7 +185,7 @@ fn lines<R: Resource>(records: Vec<Record>) -> Vec<u8> {
         R::Stored::from(record).serialize(&mut line).expect("wire types are JSON");
         lines.push(b'\n');
     }
-    // They wait for their client.
+    // They may wait for a slow client.
     lines.shrink_to_fit();
     lines
 }
@@ -199,7 +199,7 @@ impl<R: Resource> OperationOutput for JsonLines<R> {
     ) -> Vec<(Option<u16>, openapi::Response)> {
         let content = [("application/x-ndjson".to_owned(), openapi::MediaType::default())];
         let response = openapi::Response {
-            description: "A record on each line, as `GET` of one shows it.".to_owned(),
+            description: "One record per line, in the format of `GET` by id.".to_owned(),
             content: content.into_iter().collect(),
             ..openapi::Response::default()
         };

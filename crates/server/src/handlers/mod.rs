@@ -1,4 +1,4 @@
-//! What the routes do: each handler extracts, calls one function, and returns a type.
+//! The handlers: each extracts, calls one function, and returns a type.
 
 pub(crate) mod contract;
 pub(crate) mod evaluations;

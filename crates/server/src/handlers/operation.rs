@@ -1,4 +1,4 @@
-//! What operators and their tools ask.
+//! Health, readiness, metrics and the OpenAPI document.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,30 +20,30 @@ use crate::{
     openapi::Document,
     process::Process,
     searches::{SearchAlert, SearchProbe},
-    supervisor::{Need, SeenTask, TaskState},
+    supervisor::{NamedTask, Need, TaskState},
     upstream::{Passage, Upstream},
 };
 
-/// A store that takes longer to say that it is there is as good as away.
+/// A store that takes longer to respond counts as unavailable.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Anybody may ask whether the process is ready, as often as they like: others are asked no more often than this.
+/// How long a result is reused: `/ready` is open to every client, and each check queries stores or services.
 const CHECKS_LAST: Duration = Duration::from_secs(1);
 
-/// Who is asked.
+/// What `/ready` checks.
 #[derive(Clone)]
 pub(crate) struct Operated {
     probes: Arc<[Probe]>,
     process: Arc<Process>,
-    /// What was found last, and when. Locked while others are asked, so that whoever asks meanwhile has their answer.
+    /// The last results and their time. Locked while the checks run, so that concurrent requests wait for the same
+    /// results.
     checked: Arc<Mutex<Option<Checked>>>,
 }
 
-/// What was found, and when.
 type Checked = (Instant, Vec<Check>);
 
 impl Operated {
-    /// The process, and those who have to answer for it to be ready.
+    /// The process, and the probes that must succeed for it to be ready.
     pub(crate) fn new(probes: Vec<Probe>, process: &Arc<Process>) -> Self {
         Self { probes: probes.into(), process: process.clone(), checked: Arc::default() }
     }
@@ -61,18 +61,18 @@ impl Operated {
     }
 }
 
-/// Somebody who has to answer.
+/// A dependency that must respond.
 #[derive(Clone, Debug)]
 pub(crate) enum Probe {
     /// A store.
     Storage(Arc<dyn Storage>),
     /// A service behind the gateway.
     Passage(Passage),
-    /// The model: without it no service is made.
+    /// The model: always ready, since no service starts without it.
     Model,
 }
 
-/// The process lives.
+/// The process is alive.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Alive {
     version: &'static str,
@@ -81,53 +81,52 @@ pub(crate) struct Alive {
 /// Whether requests can be served.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Ready {
-    /// What was looked at; only for those who have the key.
+    /// The checks; only for clients with the key.
     checks: Option<Vec<Check>>,
-    /// What runs beside requests; only for those who have the key.
+    /// The background tasks; only for clients with the key.
     background: Option<Vec<BackgroundTask>>,
-    /// What is wrong with searches, which are answered all the same; only for those who have the key.
-    alerts: Option<Vec<SearchTrouble>>,
+    /// Problems of searches, which do not affect readiness; only for clients with the key.
+    alerts: Option<Vec<SearchProblem>>,
 }
 
-/// Something that runs beside requests, and is started again when it panics.
+/// A background task, which is restarted when it panics.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct BackgroundTask {
-    /// What it is.
     name: &'static str,
     /// Whether it runs.
     up: bool,
-    /// How often it was started again.
+    /// How often it was restarted.
     restarts: u64,
     /// Why it does not run.
     reason: Option<String>,
 }
 
-/// Searches that find too little, take too long, or lack results.
+/// Searches with low recall, high latency, or missing results.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct SearchTrouble {
+pub(crate) struct SearchProblem {
     /// The table that is searched.
     table: String,
-    /// What the searches ask for besides nearness: `none`, `category`, `metadata`, `text`, `time` or `several`.
+    /// The filters of the searches: `none`, `category`, `metadata`, `text`, `time` or `several`.
     filter_class: &'static str,
     /// What is wrong: `recall`, `latency` or `results`.
     alert: &'static str,
-    /// The same in words, with what was measured.
+    /// The problem in words, with the measured values.
     reason: Option<String>,
 }
 
-/// Says that the process lives.
+/// Reports that the process is alive.
 pub(crate) async fn health() -> Answer<Enveloped, Alive> {
     Answer::new(Alive { version: env!("CARGO_PKG_VERSION") }, "alive")
 }
 
-/// Says whether requests can be served: stores answer and take writes, their schema is current, the model is loaded, and
-/// what works for clients in the background runs.
+/// Reports whether requests can be served: stores respond and accept writes, their schema is current, the model is
+/// loaded, and the background tasks that serve clients run.
 pub(crate) async fn ready(
     State(operated): State<Operated>,
     aide::NoApi(request): aide::NoApi<Request>,
 ) -> Result<Answer<Enveloped, Ready>, ApiError> {
     let is_stopping = operated.process.is_stopping();
-    let reason = is_stopping.then(|| "it is stopping".to_owned());
+    let reason = is_stopping.then(|| "shutting down".to_owned());
     let mut checks = vec![Check { name: "process".to_owned(), ready: !is_stopping, reason }];
     checks.extend(operated.checks().await);
     let background = operated.process.supervisor.seen();
@@ -142,19 +141,19 @@ pub(crate) async fn ready(
         return Err(ApiError::NotReady { checks });
     }
     let background = shows_details.then(|| background.into_iter().map(BackgroundTask::from).collect());
-    let alerts = shows_details.then(|| troubles(&operated.process));
+    let alerts = shows_details.then(|| search_problems(&operated.process));
     Ok(Answer::new(Ready { checks, background, alerts }, "ready"))
 }
 
-impl From<SeenTask> for BackgroundTask {
-    fn from(SeenTask { name, need: _, state: TaskState { restarts, trouble } }: SeenTask) -> Self {
+impl From<NamedTask> for BackgroundTask {
+    fn from(NamedTask { name, need: _, state: TaskState { restarts, trouble } }: NamedTask) -> Self {
         Self { name, up: trouble.is_none(), restarts, reason: trouble }
     }
 }
 
-fn troubles(process: &Process) -> Vec<SearchTrouble> {
+fn search_problems(process: &Process) -> Vec<SearchProblem> {
     let alerts = process.searches.as_ref().map_or_else(Vec::new, SearchProbe::alerts);
-    let trouble = |alert: SearchAlert| SearchTrouble {
+    let trouble = |alert: SearchAlert| SearchProblem {
         table: alert.table,
         filter_class: alert.filter_class.as_str(),
         alert: alert.kind,
@@ -175,12 +174,11 @@ async fn check(probe: &Probe) -> Check {
         }
         Probe::Model => ("model".to_owned(), Ok(None)),
     };
-    let reason =
-        asked.unwrap_or_else(|_| Some(format!("it does not answer within {} s", CHECK_TIMEOUT.as_secs())));
+    let reason = asked.unwrap_or_else(|_| Some(format!("no response within {} s", CHECK_TIMEOUT.as_secs())));
     Check { name, ready: reason.is_none(), reason }
 }
 
-/// What is wrong with a store.
+/// The problem of a store, if any.
 async fn ask_storage(storage: &Arc<dyn Storage>) -> Option<String> {
     let checked = match storage.check().await {
         Ok(()) => storage.check_writes().await,
@@ -189,12 +187,12 @@ async fn ask_storage(storage: &Arc<dyn Storage>) -> Option<String> {
     checked.err().map(|error| ApiError::from(error).chain())
 }
 
-/// What is wrong with a service behind the gateway.
+/// The problem of a service behind the gateway, if any.
 async fn ask_service(passage: &Passage) -> Option<String> {
     let Passage { upstream: Upstream { service, url }, client, .. } = passage;
     match client.get(format!("{url}/ready")).send().await {
         Ok(answer) if answer.status().is_success() => None,
-        Ok(answer) => Some(format!("it answers {}", answer.status())),
+        Ok(answer) => Some(format!("status {}", answer.status())),
         Err(source) => Some(ApiError::Gateway { service: *service, source }.chain()),
     }
 }
@@ -207,12 +205,12 @@ pub(crate) async fn metrics(State(operated): State<Operated>) -> Text {
     }
 }
 
-/// Shows the description of this service.
+/// Shows the OpenAPI document of this service.
 pub(crate) async fn document(aide::NoApi(Extension(document)): aide::NoApi<Extension<Document>>) -> Text {
     Text { media_type: "application/json", body: document.0.to_string() }
 }
 
-/// A text of some kind.
+/// A text with its media type.
 pub(crate) struct Text {
     media_type: &'static str,
     body: String,

@@ -1,4 +1,4 @@
-//! The judge's results.
+//! Evaluation results.
 
 use aide::{NoApi, OperationOutput, generate::GenContext, openapi};
 use axum::{
@@ -22,11 +22,11 @@ use crate::{
     results::Results,
     wire::{
         ExportFormat, ExportParameters, KeysetPage, PageParameters, ResultFilters, ResultPage, ResultPaging,
-        ShownResult,
+        ResultResponse,
     },
 };
 
-/// Lists results, newest first: pages with their numbers, as the contract has them, or from a cursor on.
+/// Lists results, newest first: numbered pages, as in the contract, or those after a cursor.
 pub(crate) async fn list(
     State(results): State<Results>,
     parameters: Parameters<Both<ResultFilters, ResultPaging>, Ignored>,
@@ -34,10 +34,16 @@ pub(crate) async fn list(
     let Both(filters, ResultPaging { page, limit, cursor }) = parameters.value;
     let selection = filters.into_selection()?;
     let page = match (page, cursor) {
-        (Some(_), Some(_)) => return Err(ApiError::invalid("page", "expected no page beside a cursor")),
+        (Some(_), Some(_)) => {
+            return Err(ApiError::invalid(
+                "page",
+                "expected either `page` or `cursor`, \
+            found both",
+            ));
+        }
         (None, Some(cursor)) => ResultPage::Keyset(results.after(&selection, &cursor, limit.get()).await?),
         (page, None) => {
-            // The contract's: without a number it is the first.
+            // The contract's default is the first page.
             let page = PageParameters { page: page.unwrap_or_default(), limit };
             let (items, pagination) = results.page(&selection, page).await?;
             ResultPage::Page(Page { items, pagination })
@@ -46,17 +52,17 @@ pub(crate) async fn list(
     Ok(Answer::new(page, "listed").ignoring(&parameters.ignored))
 }
 
-/// Lists results, newest first: the list alone.
+/// Lists results, newest first, as a bare list.
 pub(crate) async fn list_bare(
     State(results): State<Results>,
     parameters: Parameters<Both<ResultFilters, PageParameters>, Ignored>,
-) -> Result<Answer<Bare, Vec<ShownResult>>, ApiError> {
+) -> Result<Answer<Bare, Vec<ResultResponse>>, ApiError> {
     let Both(filters, page) = parameters.value;
     let (items, _) = results.page(&filters.into_selection()?, page).await?;
     Ok(Answer::new(items, "listed").ignoring(&parameters.ignored))
 }
 
-/// Writes results to a file, newest first.
+/// Exports results to a file, newest first.
 pub(crate) async fn export(
     State(results): State<Results>,
     NoApi(Extension(permit)): NoApi<Extension<Permit>>,
@@ -65,18 +71,18 @@ pub(crate) async fn export(
     let Both(filters, parameters) = parameters.value;
     let permit = (permit, results.process.begin_export()?);
     let mut selected = results.database.export_evaluation_results(filters.into_selection()?);
-    // What fails at once fails here, before anything is answered.
+    // A failure of the first statement is still answered with its own status.
     let first = async { selected.next().await.transpose() };
     let first = results.process.measured(Service::Judge, "export_results", first).await?;
     let results = stream::iter(first.map(Ok)).chain(selected).boxed();
     Ok(ResultFile { parameters, results, permit })
 }
 
-/// Results as a file. Cut off without its end if the store fails meanwhile.
+/// Results as a file. If the store fails midway, the response is truncated.
 pub(crate) struct ResultFile {
     parameters: ExportParameters,
     results: BoxStream<'static, Result<StoredResult, StorageError>>,
-    /// The export counts as a request, and as one of the exports, until its end.
+    /// The export counts as a request and as an export until it ends.
     permit: (Permit, Permit),
 }
 
@@ -86,7 +92,7 @@ impl IntoResponse for ResultFile {
         let format = parameters.format;
         let parts = export::file(parameters, results).inspect_err(move |error| {
             let _held = &permit;
-            // Nobody else does: the status has been sent.
+            // Log it here: the status has already been sent.
             tracing::error!(error = %error.chain(), "an export was cut off");
         });
         let disposition = format!("attachment; filename=\"results.{}\"", format.extension());
@@ -99,7 +105,7 @@ impl IntoResponse for ResultFile {
 }
 
 impl OperationOutput for ResultFile {
-    type Inner = ShownResult;
+    type Inner = ResultResponse;
 
     fn inferred_responses(
         _: &mut GenContext,
@@ -110,7 +116,9 @@ impl OperationOutput for ResultFile {
             .into_iter()
             .collect();
         let response = openapi::Response {
-            description: "The file. A failure midway ends the connection before the file ends.".to_owned(),
+            description: "The file. A failure midway closes the connection before the file is \
+                complete."
+                .to_owned(),
             content,
             ..openapi::Response::default()
         };
@@ -123,21 +131,21 @@ impl Results {
         &self,
         selection: &ResultSelection,
         page: PageParameters,
-    ) -> Result<(Vec<ShownResult>, Pagination), ApiError> {
+    ) -> Result<(Vec<ResultResponse>, Pagination), ApiError> {
         let counted = self.database.count_evaluation_results(selection);
         let total = self.process.measured(Service::Judge, "count_results", counted).await?;
         let listed = self.database.evaluation_results(selection, page.offset(), page.limit.get());
         let items = self.process.measured(Service::Judge, "list_results", listed).await?;
-        Ok((items.into_iter().map(ShownResult::from).collect(), page.among(total)))
+        Ok((items.into_iter().map(ResultResponse::from).collect(), page.among(total)))
     }
 
-    /// What follows on `cursor`; the newest if that is empty.
+    /// The results after `cursor`; the newest ones if it is empty.
     async fn after(
         &self,
         selection: &ResultSelection,
         cursor: &str,
         limit: u32,
-    ) -> Result<KeysetPage<ShownResult>, ApiError> {
+    ) -> Result<KeysetPage<ResultResponse>, ApiError> {
         let cursor = match cursor {
             "" => None,
             cursor => {
@@ -145,7 +153,7 @@ impl Results {
                 Some(cursor.map_err(|error| ApiError::invalid("cursor", error.to_string()))?)
             }
         };
-        // One more tells whether there is more.
+        // One more row shows whether there is another page.
         let listed = self.database.evaluation_results_after(selection, cursor.as_ref(), limit + 1);
         let mut items = self.process.measured(Service::Judge, "list_results", listed).await?;
         let limit = usize::try_from(limit).expect("a limit fits into memory");
@@ -153,6 +161,6 @@ impl Results {
         items.truncate(limit);
         let last = items.last().filter(|_| has_more);
         let next_cursor = last.map(|last| last.result.cursor().to_string());
-        Ok(KeysetPage { items: items.into_iter().map(ShownResult::from).collect(), next_cursor })
+        Ok(KeysetPage { items: items.into_iter().map(ResultResponse::from).collect(), next_cursor })
     }
 }

@@ -1,4 +1,4 @@
-//! Runs: many evaluations, worked on in the background.
+//! Runs: batches of evaluations that are processed in the background.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -41,7 +41,7 @@ impl FromRef<ServedRuns> for Runs {
     }
 }
 
-/// Makes a run.
+/// Creates a run.
 pub(crate) async fn create(
     State(runs): State<Runs>,
     key: IdempotencyKey,
@@ -67,7 +67,7 @@ pub(crate) async fn list(
     let after = match keyset.cursor.as_deref().map(place) {
         None => None,
         Some(Some(after)) => Some(after),
-        Some(None) => return Err(ApiError::invalid("cursor", "expected `next_cursor` of an answer")),
+        Some(None) => return Err(ApiError::invalid("cursor", "expected the `next_cursor` of a response")),
     };
     let (listed, has_more) = runs.list(filters.state(), after, keyset.limit.get()).await?;
     let next_cursor = listed
@@ -77,7 +77,7 @@ pub(crate) async fn list(
     Ok(Answer::new(KeysetPage { items: listed, next_cursor }, "listed"))
 }
 
-/// Shows a run, and how far it is.
+/// Shows a run and its progress.
 pub(crate) async fn get(
     State(runs): State<Runs>,
     Segment(id): Segment,
@@ -85,7 +85,7 @@ pub(crate) async fn get(
     Ok(Answer::new(runs.progress(run_id(&id)?).await?, "found"))
 }
 
-/// Ends a run before it is complete.
+/// Cancels a run.
 pub(crate) async fn cancel(
     State(runs): State<Runs>,
     Segment(id): Segment,
@@ -93,7 +93,7 @@ pub(crate) async fn cancel(
     Ok(Answer::new(runs.cancel(run_id(&id)?).await?, "cancelled"))
 }
 
-/// Lets a run go on.
+/// Resumes a run.
 pub(crate) async fn resume(
     State(runs): State<Runs>,
     Segment(id): Segment,
@@ -114,7 +114,7 @@ pub(crate) async fn delete(
     Ok(Answer::new(DeletedRun { id: id.to_string() }, "deleted"))
 }
 
-/// Tells how far a run is, as often as that changes, until it is not running any more, or the process is to end.
+/// Streams the progress of a run on each change, until the run or the process stops.
 pub(crate) async fn events(
     State(ServedRuns { runs, process }): State<ServedRuns>,
     Segment(id): Segment,
@@ -128,13 +128,14 @@ pub(crate) async fn events(
     Ok(Events((headers, HttpBody::from_stream(events)).into_response()))
 }
 
-/// How often is looked.
+/// Polling interval.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How long nothing is sent at the most, so that proxies see that the connection is alive.
+/// Maximum time without an event, so that proxies see that the connection is alive.
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// Each event is the same memory for all who watch the run: there may be many, who read slowly or not at all.
+/// All clients that watch the run share the memory of an event: there may be many, and they may read slowly or not at
+/// all.
 fn progress_events(
     runs: Runs,
     watch: Arc<RunWatch>,
@@ -147,11 +148,11 @@ fn progress_events(
         yield Ok(event(&shown));
         while shown.progress.is_running() {
             tokio::select! {
-                // Clients connect again, to the next process.
+                // Clients reconnect to the next process.
                 () = process.stopping() => break,
                 () = tokio::time::sleep(PAUSE) => {}
             }
-            // A store that is away for a moment is no end of the run; one that was deleted is.
+            // A store that is briefly unavailable does not end the stream; deletion of the run does.
             match runs.progress_lately(&watch, PAUSE).await {
                 Ok(now) if now.progress != shown.progress => {
                     (shown, sent) = (now, Instant::now());
@@ -159,7 +160,7 @@ fn progress_events(
                 }
                 Ok(_) => {}
                 Err(RunError::NotFound { .. }) => break,
-                // Told by the one who asked.
+                // The caller logged the error.
                 Err(_) => {}
             }
             if sent.elapsed() >= SILENCE {
@@ -198,7 +199,8 @@ impl OperationOutput for Events {
     ) -> Vec<(Option<u16>, openapi::Response)> {
         let content = [("text/event-stream".to_owned(), openapi::MediaType::default())];
         let response = openapi::Response {
-            description: "An event `progress` with the run, as `GET` shows it, for each change.".to_owned(),
+            description: "An event `progress` for each change, with the run in the format of `GET`."
+                .to_owned(),
             content: content.into_iter().collect(),
             ..openapi::Response::default()
         };
@@ -206,7 +208,7 @@ impl OperationOutput for Events {
     }
 }
 
-/// An id that is none belongs to no run.
+/// No run has an invalid id.
 fn run_id(id: &str) -> Result<Uuid> {
     Uuid::try_parse(id).map_err(|_| ApiError::NoRecord { noun: "run", id: id.to_owned() })
 }

@@ -1,4 +1,4 @@
-//! What the judge's results say in all.
+//! Summaries and comparisons of results.
 
 use axum::extract::State;
 use judge::results::{
@@ -12,9 +12,9 @@ use crate::{
     request::{Body, Both, Parameters, Refused, TwoSegments},
     results::{Results, check_size},
     wire::{
-        AgreementRequest, Labels, MethodParameters, ResultFilters, ShownAgreement, ShownComparison,
-        ShownPair, ShownRunComparison, ShownScores, ShownScoresAgree, ShownSummary, ShownWinnersAgree,
-        SummaryParameters,
+        AgreementRequest, AgreementResponse, ComparisonResponse, Labels, MethodParameters, PairResponse,
+        ResultFilters, RunComparisonResponse, ScoreAgreementResponse, ScoresResponse, SummaryParameters,
+        SummaryResponse, WinnerAgreementResponse,
     },
 };
 
@@ -24,7 +24,7 @@ type Result<T> = std::result::Result<T, ApiError>;
 pub(crate) async fn summarize(
     State(results): State<Results>,
     parameters: Parameters<Both<ResultFilters, SummaryParameters>, Refused>,
-) -> Result<Answer<Enveloped, ShownSummary>> {
+) -> Result<Answer<Enveloped, SummaryResponse>> {
     let Both(filters, SummaryParameters { repeats, seed, compare }) = parameters.value;
     let models = compare.as_deref().map(two_models).transpose()?;
     let (gathering, without_query) = results.gather(&filters.into_selection()?).await?;
@@ -33,26 +33,26 @@ pub(crate) async fn summarize(
         check_size(judgements.summary_bytes())?;
         let compared = models
             .map(|(first, second)| compare_models(&judgements, &first, &second, &method))
-            // Nothing is compared where nobody asks for it.
+            // Models are compared only on request.
             .unwrap_or_default();
-        Ok::<_, ApiError>(ShownSummary {
+        Ok::<_, ApiError>(SummaryResponse {
             repeats,
             seed,
             without_query,
-            scores: summarize_scores(&judgements, &method).into_iter().map(ShownScores::from).collect(),
-            pairs: summarize_pairs(&judgements, &method).into_iter().map(ShownPair::from).collect(),
-            comparisons: compared.into_iter().map(ShownComparison::from).collect(),
+            scores: summarize_scores(&judgements, &method).into_iter().map(ScoresResponse::from).collect(),
+            pairs: summarize_pairs(&judgements, &method).into_iter().map(PairResponse::from).collect(),
+            comparisons: compared.into_iter().map(ComparisonResponse::from).collect(),
         })
     });
     Ok(Answer::new(summary.await?, "summarized"))
 }
 
-/// Compares two runs on the queries that they share.
+/// Compares two runs on the queries that they have in common.
 pub(crate) async fn compare_runs(
     State(results): State<Results>,
     TwoSegments(first, second): TwoSegments,
     parameters: Parameters<MethodParameters, Refused>,
-) -> Result<Answer<Enveloped, ShownRunComparison>> {
+) -> Result<Answer<Enveloped, RunComparisonResponse>> {
     let parameters = parameters.value;
     let mut gathered = Vec::new();
     for id in [&first, &second] {
@@ -68,26 +68,26 @@ pub(crate) async fn compare_runs(
     let gathered: [_; 2] = gathered.try_into().expect("both were gathered");
     let method = parameters.method();
     let compared = results.compute(gathered, move |[a, b]| {
-        // Each metric and model is a group of one of both at least.
+        // Each metric and model has a group in at least one of the two.
         check_size(a.summary_bytes().saturating_add(b.summary_bytes()))?;
         Ok::<_, ApiError>(compare_selections(&a, &b, &method))
     });
     let compared = compared.await?;
-    let comparison = ShownRunComparison {
+    let comparison = RunComparisonResponse {
         run_a: first,
         run_b: second,
         repeats: parameters.repeats,
         seed: parameters.seed,
-        comparisons: compared.into_iter().map(ShownComparison::from).collect(),
+        comparisons: compared.into_iter().map(ComparisonResponse::from).collect(),
     };
     Ok(Answer::new(comparison, "compared"))
 }
 
-/// Compares what judges said with what people say.
+/// Compares the judges' verdicts with human labels.
 pub(crate) async fn agree(
     State(results): State<Results>,
     body: Body<AgreementRequest, Refused>,
-) -> Result<Answer<Enveloped, ShownAgreement>> {
+) -> Result<Answer<Enveloped, AgreementResponse>> {
     let AgreementRequest { filters, repeats, labels } = body.value;
     let selection = match filters {
         Some(filters) => filters.0.into_selection()?,
@@ -99,9 +99,9 @@ pub(crate) async fn agree(
     let agreement = results.compute([gathering], move |[judgements]| {
         let scores = scores_agree(&judgements, &labels.scores, repeats.into());
         let winners = winners_agree(&judgements, &labels.winners);
-        ShownAgreement {
-            scores: scores.into_iter().map(ShownScoresAgree::from).collect(),
-            winners: winners.into_iter().map(ShownWinnersAgree::from).collect(),
+        AgreementResponse {
+            scores: scores.into_iter().map(ScoreAgreementResponse::from).collect(),
+            winners: winners.into_iter().map(WinnerAgreementResponse::from).collect(),
         }
     });
     Ok(Answer::new(agreement.await, "compared"))
@@ -115,6 +115,6 @@ fn two_models(compare: &str) -> Result<(String, String)> {
         {
             Ok((first.to_owned(), second.to_owned()))
         }
-        _ => Err(ApiError::invalid("compare", "expected two different models, parted by a comma")),
+        _ => Err(ApiError::invalid("compare", "expected two different models, separated by a comma")),
     }
 }

@@ -1,4 +1,4 @@
-//! The key that clients have to know.
+//! The API key check.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use axum::{
 
 use crate::{answer::ApiError, connections::Use, process::Process, route_class::RouteClass};
 
-/// Lets requests pass that have the key, or ask for what is open.
+/// Admits requests with the key, and requests for open routes.
 pub(crate) async fn with_key(State(process): State<Arc<Process>>, request: Request, next: Next) -> Response {
     let has_key = has_key(&process, request.headers());
     if has_key && let Some(used) = request.extensions().get::<Use>() {
@@ -23,7 +23,7 @@ pub(crate) async fn with_key(State(process): State<Arc<Process>>, request: Reque
     ApiError::Unauthorized.into_response()
 }
 
-/// Whether the headers have the key, if there is one.
+/// Whether the headers contain the key, or no key is set.
 pub(crate) fn has_key(process: &Process, headers: &HeaderMap) -> bool {
     let Some(key) = &process.config.api_key else { return true };
     headers.get("x-api-key").is_some_and(|given| key.is(given.as_bytes()))

@@ -1,4 +1,4 @@
-//! How many requests at once, and how long each.
+//! Limits on concurrent requests, memory and time.
 
 use std::sync::Arc;
 
@@ -11,15 +11,15 @@ use axum::{
 
 use crate::{
     answer::ApiError,
-    apart::LARGE_BYTES,
     connections::{Use, holding},
+    large_workers::LARGE_BYTES,
     permit::Permit,
     process::Process,
     request::Received,
     route_class::RouteClass,
 };
 
-/// Turns requests away while there are as many as may be.
+/// Rejects requests beyond the limit of concurrent ones.
 pub(crate) async fn within_room(
     State(process): State<Arc<Process>>,
     mut request: Request,
@@ -38,14 +38,14 @@ pub(crate) async fn within_room(
     response
 }
 
-/// Holds room for an answer until its client has read it, or answers that there is none.
+/// Reserves memory for a response until its client has read it, or rejects the request.
 pub(crate) async fn within_memory(
     State(process): State<Arc<Process>>,
     request: Request,
     next: Next,
 ) -> Response {
     let response = next.run(request).await;
-    // Streams count by themselves.
+    // Streams have their own limit.
     let Some(bytes) = response.body().size_hint().exact() else { return response };
     match process.bodies.hold(usize::try_from(bytes).unwrap_or(usize::MAX)) {
         Ok(held) => response.map(|body| holding(body, held)),
@@ -53,14 +53,14 @@ pub(crate) async fn within_memory(
     }
 }
 
-/// Waits for the body before anything else is begun: one that stays away takes no place of requests that are there. A
-/// connection that waits for one is closed when others need its place.
+/// Reads the body before anything else: a body that does not arrive takes no request permit. A connection that waits
+/// for a body may be closed in favour of new ones.
 pub(crate) async fn arrived(
     State(process): State<Arc<Process>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    // What is no route reads none.
+    // Requests without a route read no body.
     if request.body().is_end_stream() || request.extensions().get::<MatchedPath>().is_none() {
         return next.run(request).await;
     }
@@ -72,20 +72,24 @@ pub(crate) async fn arrived(
     };
     drop(waiting);
     *request.body_mut() = Body::from(bytes);
-    // Until the end of the request: what was made of the body is there as long.
+    // Held until the end of the request, as long as values parsed from the body exist.
     let response = next.run(request).await;
     drop(held);
     response
 }
 
-/// Has requests with a large body worked on apart from others.
-pub(crate) async fn apart(State(process): State<Arc<Process>>, request: Request, next: Next) -> Response {
+/// Processes requests with a large body on separate threads.
+pub(crate) async fn on_large_workers(
+    State(process): State<Arc<Process>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let is_small = request.body().size_hint().exact().is_some_and(|bytes| bytes <= LARGE_BYTES as u64);
     let response = next.run(request);
-    if is_small { response.await } else { process.apart.run(response).await }
+    if is_small { response.await } else { process.large_workers.run(response).await }
 }
 
-/// Gives requests up that take too long to begin their answer.
+/// Aborts requests whose response does not begin in time.
 pub(crate) async fn within_time(
     State(process): State<Arc<Process>>,
     request: Request,

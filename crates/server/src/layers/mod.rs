@@ -1,11 +1,11 @@
-//! What every request goes through, whatever its route: from the outside in, the class of its route, an id, a span and metrics, the body of
-//! an error; origins; where it comes from, if no key is needed; the key; the wait for its body; a limit to how many there
-//! are; a time limit; a thread for large bodies; and a net under panics.
+//! The layers of every route, from the outside in: route class; request id, span, metrics and error body; CORS; the
+//! origin check, if no key is set; the key; reading the body; the limit of concurrent requests; the time limit;
+//! separate threads for large bodies; and catching panics.
 
-mod door;
 mod key;
 mod limits;
 mod observe;
+mod origin_check;
 mod slash;
 
 use std::sync::Arc;
@@ -22,27 +22,27 @@ use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
 
 use crate::{answer::ApiError, process::Process, route_class::ClassOf};
 
-pub(crate) use door::remove_origin;
 pub(crate) use key::has_key;
+pub(crate) use origin_check::remove_origin;
 pub(crate) use slash::without_slash;
 
-/// What becomes of the bodies of requests.
+/// How the bodies of requests are handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bodies {
-    /// They are read.
+    /// The layer reads them.
     Read,
-    /// They go on to others as they come in.
+    /// They are streamed to another service.
     PassedOn,
 }
 
-/// Puts the layers around `router`, which is complete but for what is no route.
+/// Adds the layers and the fallbacks to `router`.
 pub(crate) fn around(router: Router, bodies: Bodies, class_of: ClassOf, process: &Arc<Process>) -> Router {
     let mut router = router
         .fallback(no_route)
         .method_not_allowed_fallback(other_method)
         .layer(CatchPanicLayer::custom(panicked));
     if bodies == Bodies::Read {
-        router = router.layer(from_fn_with_state(process.clone(), limits::apart));
+        router = router.layer(from_fn_with_state(process.clone(), limits::on_large_workers));
     }
     router = router
         .layer(from_fn_with_state(process.clone(), limits::within_time))
@@ -53,7 +53,7 @@ pub(crate) fn around(router: Router, bodies: Bodies, class_of: ClassOf, process:
     }
     let router = router
         .layer(from_fn_with_state(process.clone(), key::with_key))
-        .layer(from_fn_with_state(process.clone(), door::through_door));
+        .layer(from_fn_with_state(process.clone(), origin_check::checked));
     let router = if process.config.cors_origins.0.is_empty() { router } else { router.layer(cors(process)) };
     router
         .layer(from_fn_with_state(process.clone(), observe::observed))
@@ -109,7 +109,7 @@ mod tests {
     use crate::{config::ServerConfig, metrics::Probes, route_class::RouteClass};
 
     #[tokio::test]
-    async fn panic_is_an_error_like_others_and_its_message_stays_inside() {
+    async fn panic_is_answered_as_an_internal_error_without_its_message() {
         let router = Router::new().route("/panic", get(async || -> () { panic!("a secret of ours") }));
         let class_of = |_: &str| RouteClass::default();
         let router =
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.expect("a body");
         let body: Value = serde_json::from_slice(&body).expect("JSON");
-        assert_eq!(body["message"], "internal error: give the request id to whoever runs this server");
+        assert_eq!(body["message"], "internal error: contact the server operator with this request id");
         assert_eq!((&body["status"], &body["data"]["request_id"]), (&"error".into(), &"mine".into()));
     }
 }

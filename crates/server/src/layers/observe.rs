@@ -23,17 +23,17 @@ use crate::{
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
-/// The label of requests that no route takes: their paths are anybody's.
+/// The label of requests without a route: clients choose their paths, and labels must be few.
 const NO_ROUTE: &str = "none";
 
-/// Gives the request the class of its path.
+/// Adds the route class to the request.
 pub(crate) async fn classed(State(class_of): State<ClassOf>, mut request: Request, next: Next) -> Response {
     let class = class_of(request.uri().path());
     request.extensions_mut().insert(class);
     next.run(request).await
 }
 
-/// Gives the request an id, notes it, and writes the body of its error.
+/// Assigns the request id, records span and metrics, and writes the body of an error.
 pub(crate) async fn observed(
     State(process): State<Arc<Process>>,
     mut request: Request,
@@ -44,7 +44,7 @@ pub(crate) async fn observed(
     let _in_flight = process.metrics.request_begins();
     let id = request_id(request.headers());
     let header = HeaderValue::from_str(&id).expect("an id is visible ASCII");
-    // For the services behind a gateway.
+    // A gateway forwards it to the service.
     request.headers_mut().insert(REQUEST_ID, header.clone());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or(NO_ROUTE, MatchedPath::as_str).to_owned();
@@ -82,11 +82,11 @@ pub(crate) async fn observed(
     }
 }
 
-/// Tells browsers to do with answers only what they are for.
+/// Adds security headers.
 pub(crate) async fn protected(request: Request, next: Next) -> Response {
     let is_page = RouteClass::of(&request) == RouteClass::Page;
     let mut response = next.run(request).await;
-    // The page's scripts and styles are inside it.
+    // The page has inline scripts and styles.
     let policy = if is_page {
         "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: 'self'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
     } else {
@@ -104,7 +104,7 @@ pub(crate) async fn protected(request: Request, next: Next) -> Response {
     response
 }
 
-/// The client's id if it is fit for a log, else a new one.
+/// The client's id if it is safe to log, else a new one.
 fn request_id(headers: &HeaderMap) -> String {
     let is_fit = |id: &&str| {
         (1..=MAX_REQUEST_ID_BYTES).contains(&id.len())
@@ -114,7 +114,7 @@ fn request_id(headers: &HeaderMap) -> String {
     given.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned)
 }
 
-/// With the id even where the level leaves the span out.
+/// Includes the id, since the log level may exclude the span.
 fn log(error: &ApiError, id: &str) {
     let status = error.status();
     if status.is_server_error() {
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sane_ids_are_kept_and_others_replaced() {
+    fn safe_ids_are_kept_and_others_replaced() {
         let id_of = |text: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(REQUEST_ID, HeaderValue::from_str(text).expect("a header's value"));

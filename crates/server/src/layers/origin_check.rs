@@ -1,11 +1,13 @@
-//! Who may come in where no key is asked for: programs and pages of this machine's user, and no page of another origin.
+//! Access control where no API key is set: programs and pages of this machine's user are admitted, pages of other
+//! origins are not.
 //!
-//! A browser sends requests for any page to 127.0.0.1, and by a name that an attacker points there (DNS rebinding) as
-//! to the page's own origin. So the host has to be a name of this machine; the request must not come from a page of
-//! another origin, whether it changes, costs or only reads something; and a body has to say that it is JSON, which no
-//! page may send to another origin unasked. A link that the user follows is let in, and `/docs` from everywhere.
+//! A browser sends requests to 127.0.0.1 on behalf of any page, and treats a name that an attacker resolves to
+//! 127.0.0.1 (DNS rebinding) as the page's own origin. So the host must be a name of this machine; the request must
+//! not come from a page of another origin, even if it only reads; and a body must declare itself as JSON, which a
+//! page cannot send to another origin without a preflight request. Links that the user follows are admitted, and
+//! `/docs` from any origin.
 //!
-//! With a key none of this is needed: no page of another origin knows it.
+//! With a key none of this is needed: pages of other origins do not know it.
 
 use std::sync::Arc;
 
@@ -29,12 +31,8 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const FETCH_USER: HeaderName = HeaderName::from_static("sec-fetch-user");
 
-/// Lets requests pass that come from this machine's user.
-pub(crate) async fn through_door(
-    State(process): State<Arc<Process>>,
-    request: Request,
-    next: Next,
-) -> Response {
+/// Admits requests of this machine's user.
+pub(crate) async fn checked(State(process): State<Arc<Process>>, request: Request, next: Next) -> Response {
     if process.config.api_key.is_some() || !RouteClass::of(&request).checks_origin() {
         return next.run(request).await;
     }
@@ -62,7 +60,7 @@ fn check(config: &ServerConfig, request: &Request) -> Result<(), ApiError> {
     }
 }
 
-/// What the request says in its header `Host`. HTTP/1.0 knows none.
+/// The header `Host` of the request. HTTP/1.0 has none.
 fn host(request: &Request) -> Result<Option<Authority>, ApiError> {
     let wrong = |found: &str| ApiError::Host { host: found.to_owned() };
     let mut hosts = request.headers().get_all(header::HOST).iter();
@@ -78,7 +76,7 @@ fn host(request: &Request) -> Result<Option<Authority>, ApiError> {
     }
 }
 
-/// Refuses what a page of another origin sends.
+/// Rejects requests of pages of other origins.
 fn check_origin(config: &ServerConfig, request: &Request, host: Option<&Authority>) -> Result<(), ApiError> {
     let headers = request.headers();
     let mut origins = headers.get_all(header::ORIGIN).iter();
@@ -97,20 +95,20 @@ fn check_origin(config: &ServerConfig, request: &Request, host: Option<&Authorit
         && is(FETCH_MODE, "navigate")
         && (is(FETCH_USER, "?1") || RouteClass::of(request).may_be_linked());
     if is_foreign && !is_link {
-        return Err(ApiError::Origin { origin: "another one".to_owned() });
+        return Err(ApiError::Origin { origin: "unknown".to_owned() });
     }
     Ok(())
 }
 
-/// Whether a page that was loaded from `host` has the origin. A proxy before us may have added TLS.
+/// Whether a page loaded from `host` has this origin. A proxy in front may have added TLS.
 fn is_own(origin: &HeaderValue, host: Option<&Authority>) -> bool {
     let Ok(origin) = origin.to_str() else { return false };
     let of_http = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
     of_http.zip(host).is_some_and(|(origin, host)| origin.eq_ignore_ascii_case(host.as_str()))
 }
 
-/// Headers that tell of the page that sent a request, which the door has seen: a service behind another door would
-/// take a page of that one for foreign.
+/// Removes the headers about the page that sent a request, which the gateway has checked: to the service behind it,
+/// the gateway's own pages would be of another origin.
 pub(crate) fn remove_origin(headers: &mut HeaderMap) {
     for name in
         [header::ORIGIN, FETCH_SITE, FETCH_MODE, FETCH_USER, HeaderName::from_static("sec-fetch-dest")]
@@ -129,7 +127,7 @@ mod tests {
         routes::class_of,
     };
 
-    /// The status of the refusal, if the request is refused.
+    /// The status of the rejection, if the request is rejected.
     fn refusal(config: &ServerConfig, request: &str, body: &str) -> Option<StatusCode> {
         let mut lines = request.lines();
         let (method, uri) = lines.next().and_then(|line| line.split_once(' ')).expect("a first line");
@@ -142,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn host_is_a_name_of_this_machine() {
+    fn host_must_be_a_name_of_this_machine() {
         let hosts = Hosts::parse("evals.example.org, Other").expect("they are names");
         let named = ServerConfig { allowed_hosts: AllowedHosts::Local(hosts), ..ServerConfig::default() };
         let any = ServerConfig { allowed_hosts: AllowedHosts::Any, ..ServerConfig::default() };
@@ -175,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_other_origins_are_refused_and_their_links_followed() {
+    fn pages_of_other_origins_are_rejected_but_links_from_them_are_followed() {
         let cors_origins = Origins::parse("http://localhost:3000").expect("an origin");
         let config = ServerConfig { cors_origins, ..ServerConfig::default() };
         let with = |first: &str, headers: &[&str]| {
@@ -195,7 +193,7 @@ mod tests {
                 &["sec-fetch-site: same-site", "sec-fetch-mode: no-cors"],
                 &["sec-fetch-site: same-site", "origin: http://localhost:8000"],
                 &["sec-fetch-site: same-origin", "sec-fetch-site: cross-site"],
-                // A frame or a window that the page opens by itself.
+                // A frame or window that the page opens without a click.
                 &["sec-fetch-site: cross-site", "sec-fetch-mode: navigate"],
             ] {
                 assert_eq!(with(first, headers), Some(StatusCode::FORBIDDEN), "{first} {headers:?}");
@@ -212,12 +210,12 @@ mod tests {
         }
         let link = ["sec-fetch-site: cross-site", "sec-fetch-mode: navigate", "sec-fetch-user: ?1"];
         assert_eq!(with(get, &link), None);
-        assert_eq!(with(post, &link), Some(StatusCode::FORBIDDEN), "a form is no link");
+        assert_eq!(with(post, &link), Some(StatusCode::FORBIDDEN), "a form is not a link");
         assert_eq!(with("GET /docs", &link[..2]), None);
     }
 
     #[test]
-    fn body_says_that_it_is_json() {
+    fn body_must_be_declared_as_json() {
         let config = ServerConfig::default();
         let with = |headers: &str, body: &str| {
             refusal(&config, &format!("POST /api/v1/runs/x/cancel\nhost: localhost\n{headers}"), body)

@@ -1,14 +1,14 @@
-//! A slash at the end of a path. The framework of the old services answered 307 with the path without it, so that
-//! scripts which have one work.
+//! Trailing slashes. The framework of the old services redirected to the path without one by 307, and scripts rely on
+//! that.
 
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 
-/// The answer to a request for `uri`, if slashes are at the end of its path. Method and body are kept with 307.
+/// The redirect for `uri` if its path has trailing slashes. 307 keeps method and body.
 pub(crate) fn without_slash(uri: &Uri) -> Option<Response> {
     let path = uri.path();
     let trimmed = path.trim_end_matches('/');
-    // What begins with two slashes would be another host's URL.
+    // A location that begins with two slashes is a URL of another host.
     let is_path = trimmed.starts_with('/') && !trimmed.starts_with("//") && !trimmed.starts_with("/\\");
     if trimmed == path || !is_path {
         return None;
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slash_at_the_end_is_a_redirect_to_this_host() {
+    fn trailing_slash_is_redirected_to_this_host() {
         let place = |uri: &str| {
             let response = without_slash(&uri.parse().expect("a URI"))?;
             assert_eq!(response.status(), StatusCode::TEMPORARY_REDIRECT);

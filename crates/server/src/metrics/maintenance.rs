@@ -1,4 +1,4 @@
-//! What maintenance does, and the tables that it looks after.
+//! Metrics of table maintenance.
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 
@@ -8,10 +8,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-/// From the deletion of a few rows to the build of a large graph.
+/// Buckets from the deletion of a few rows to the build of a large HNSW index.
 const SECONDS: [f64; 9] = [0.01, 0.1, 1.0, 5.0, 15.0, 60.0, 300.0, 1_800.0, 7_200.0];
 
-/// The metrics of a process's maintenance. Clones count together.
+/// The maintenance metrics of a process. Clones share the counters.
 #[derive(Clone, Debug)]
 pub struct MaintenanceMetrics {
     actions: Family<ActionLabels, Counter>,
@@ -21,12 +21,12 @@ pub struct MaintenanceMetrics {
     bytes: Family<PartLabels, Gauge<f64, AtomicU64>>,
 }
 
-/// A table as it was seen.
+/// The observed state of a table.
 #[derive(Clone, Copy, Debug)]
-pub struct TableSeen<'a> {
-    /// Its name.
+pub struct ObservedTable<'a> {
+    /// The table's name.
     pub table: &'a str,
-    /// About how many rows it has.
+    /// Estimated number of rows.
     pub rows: u64,
     /// Rows that VACUUM will remove.
     pub dead_rows: u64,
@@ -67,27 +67,27 @@ impl MaintenanceMetrics {
             dead_rows: Family::default(),
             bytes: Family::default(),
         };
-        registry.register("maintenance_actions", "Actions of maintenance", metrics.actions.clone());
+        registry.register("maintenance_actions", "Maintenance actions", metrics.actions.clone());
         registry.register_with_unit(
             "maintenance_duration",
-            "Actions of maintenance, however they ended",
+            "Duration of maintenance actions, with any outcome",
             Unit::Seconds,
             metrics.durations.clone(),
         );
-        registry.register("table_rows", "Rows of a table, about", metrics.rows.clone());
+        registry.register("table_rows", "Estimated rows of a table", metrics.rows.clone());
         registry.register("table_dead_rows", "Rows that VACUUM will remove", metrics.dead_rows.clone());
         registry.register("table_bytes", "Size of a table and of its indexes", metrics.bytes.clone());
         metrics
     }
 
-    /// Counts an action that has ended.
+    /// Counts a finished action.
     pub fn action_ended(&self, action: &'static str, outcome: &'static str, took: Duration) {
         self.actions.get_or_create(&ActionLabels { action, outcome }).inc();
         self.durations.get_or_create(&DurationLabels { action }).observe(took.as_secs_f64());
     }
 
-    /// Notes what a table is like.
-    pub fn table_seen(&self, seen: TableSeen<'_>) {
+    /// Records the state of a table.
+    pub fn set_table(&self, seen: ObservedTable<'_>) {
         let table = seen.table.to_owned();
         self.rows.get_or_create(&TableLabels { table: table.clone() }).set(seen.rows as f64);
         self.dead_rows.get_or_create(&TableLabels { table: table.clone() }).set(seen.dead_rows as f64);

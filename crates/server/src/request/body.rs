@@ -24,17 +24,17 @@ use super::{
 };
 use crate::answer::{ApiError, SHOWN_CHARACTERS};
 
-/// A body of `T`, and the names of the fields that were ignored.
+/// A body of `T`, and the names of the ignored fields.
 pub(crate) struct Body<T, U> {
     pub(crate) value: T,
     pub(crate) ignored: Vec<String>,
     unknown: PhantomData<U>,
 }
 
-/// A body of `T`, all of whose fields may be absent, and so may the body.
+/// A body of `T` whose fields are all optional, as is the body itself.
 pub(crate) struct OptionalBody<T, U>(pub(crate) Body<T, U>);
 
-/// A body of `T`; without one, the query string as if it were one.
+/// A body of `T`, or the same fields in the query string.
 pub(crate) struct BodyOrParameters<T, U>(pub(crate) Body<T, U>);
 
 impl<S: Send + Sync, T: DeserializeOwned + JsonSchema + Send + 'static, U: UnknownFields> FromRequest<S>
@@ -54,7 +54,7 @@ impl<S: Send + Sync, T: DeserializeOwned + JsonSchema + Default + Send + 'static
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        // Clients name a media type even where they send nothing: `curl -d ''` that of forms.
+        // Clients send a media type even without a body: `curl -d ''` sends that of forms.
         let checked = check_media_type(&request);
         let body = bytes(request).await?;
         if body.trim_ascii().is_empty() {
@@ -75,7 +75,7 @@ impl<S: Send + Sync, T: DeserializeOwned + JsonSchema + Send + 'static, U: Unkno
         let checked = check_media_type(&request);
         let body = bytes(request).await?;
         if body.is_empty() {
-            // A missing query string is an empty one.
+            // A missing query string counts as empty.
             let Known { value, unknown } = parameters::read_query::<T, U>(query.as_deref().unwrap_or(""))?;
             return Ok(Self(Body::new(value, U::judge::<T>(unknown)?)));
         }
@@ -98,9 +98,9 @@ impl<T: DeserializeOwned + JsonSchema, U: UnknownFields> Body<T, U> {
     }
 }
 
-/// Refuses a body that says it is something else than JSON.
+/// Rejects a body of another media type than JSON.
 pub(crate) fn check_media_type(request: &Request) -> Result<(), ApiError> {
-    // Without one, JSON is what everybody means who has the key.
+    // Without a media type, JSON is assumed; requests without the key have been checked by `layers::origin_check`.
     for found in request.headers().get_all(header::CONTENT_TYPE) {
         let found = String::from_utf8_lossy(found.as_bytes());
         let essence = found.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
@@ -113,7 +113,7 @@ pub(crate) fn check_media_type(request: &Request) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The body, which a layer has waited for and found small enough.
+/// The body, which a layer has read within its limits.
 async fn bytes(request: Request) -> Result<Bytes, ApiError> {
     to_bytes(request.into_body(), usize::MAX).await.map_err(|source| ApiError::Body { source })
 }
@@ -129,9 +129,9 @@ fn malformed(error: serde_json::Error) -> ApiError {
     ApiError::MalformedJson { reason: error.to_string() }
 }
 
-/// The one character that PostgreSQL cannot hold is refused here for all fields, whether stored or searched for.
+/// Rejects NUL, the one character that PostgreSQL cannot store, in all fields, stored or searched.
 fn refuse_nul(json: &[u8]) -> Result<(), ApiError> {
-    // JSON has no other way to write it.
+    // JSON has no other spelling of it.
     if !json.windows(6).any(|six| six == br"\u0000") {
         return Ok(());
     }
@@ -145,7 +145,7 @@ fn refuse_nul(json: &[u8]) -> Result<(), ApiError> {
     }
 }
 
-/// Such as `.items[1].theme`. It is put together on the way back, since there is one place and many values.
+/// A path such as `.items[1].theme`. It is built on the way back, since there are many values but only one path.
 fn place_of_nul(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => text.contains('\0').then(String::new),
@@ -193,7 +193,7 @@ impl<T: JsonSchema, U> OperationInput for BodyOrParameters<T, U> {
         let schema = context.schema.subschema_for::<T>();
         let mut parameters = parameters_from_schema(context, schema, ParamLocation::Query);
         for parameter in &mut parameters {
-            // They may be in the body.
+            // The parameters may be in the body instead.
             parameter.parameter_data_mut().required = false;
         }
         add_parameters(context, operation, parameters);
@@ -207,14 +207,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nul_is_found_wherever_it_is() {
+    fn nul_is_found_in_keys_and_nested_values() {
         assert_eq!(place_of_nul(&json!({"a": [1, {"b": "x\0"}]})).as_deref(), Some(".a[1].b"));
         assert_eq!(place_of_nul(&json!({"a": {"k\0": 1}})).as_deref(), Some(".a.k\0"));
         assert_eq!(place_of_nul(&json!({"a": "\\u0000"})), None);
         assert!(refuse_nul(br#"{"a": "\\u0000"}"#).is_ok());
         let refused = refuse_nul(br#"{"a": "\u0000"}"#).expect_err("it is refused");
         assert!(refused.to_string().starts_with("`a`: contains the character NUL"), "{refused}");
-        // Minutes, were the key written for each number.
+        // This would take minutes if the key were copied for each number.
         let key = "k".repeat(500_000);
         let body = json!({"metadata": {key: vec![1; 300_000], "z": "\0"}}).to_string();
         let refused = refuse_nul(body.as_bytes()).expect_err("it is refused");

@@ -1,4 +1,4 @@
-//! The header that makes a retried POST find its own record.
+//! The header by which a retried POST finds its own record.
 
 use aide::{
     OperationInput,
@@ -13,18 +13,18 @@ use uuid::Uuid;
 
 use crate::answer::ApiError;
 
-/// What `Idempotency-Key` says, if it is there.
+/// The value of `Idempotency-Key`, if present.
 #[derive(Clone, Debug)]
 pub(crate) struct IdempotencyKey(Option<String>);
 
 const HEADER: &str = "Idempotency-Key";
-/// As the draft of the header's standard suggests for keys that are UUIDs or the like, with room.
+/// Ample for UUIDs, which the draft standard of the header suggests.
 const MAX_BYTES: usize = 255;
-/// Namespace of the ids that are made from keys. Part of the data: never change it.
+/// Namespace of the ids derived from keys. Stored ids depend on it: never change it.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f2a_41c9_08d3_4e7b_9d15_c3b7_52e8_a604);
 
 impl IdempotencyKey {
-    /// The id of the record at `index` of a request: always the same for the same key, and new without one.
+    /// The id of the record at `index` of a request: derived from the key, or random without one.
     pub(crate) fn id(&self, service: Service, index: usize) -> String {
         let id = match &self.0 {
             Some(key) => Uuid::new_v5(&NAMESPACE, format!("{service}\n{index}\n{key}").as_bytes()),
@@ -54,8 +54,9 @@ impl OperationInput for IdempotencyKey {
             external_docs: None,
             example: None,
         };
-        let description = "Makes a retry safe: a request with the same key and content finds what the first has stored, \
-            and the answer has the header `Idempotency-Replayed: true`. With other content it is refused with 409.";
+        let description = "Makes retries safe: a request with the same key and content returns the record \
+            stored by the first one, \
+            with the header `Idempotency-Replayed: true`. With other content it is rejected with 409.";
         let parameter_data = ParameterData {
             name: HEADER.to_owned(),
             description: Some(description.to_owned()),
@@ -77,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn id_follows_from_service_key_and_place() {
+    fn id_is_derived_from_service_key_and_index() {
         let key = IdempotencyKey(Some("k".into()));
         let ids = [
             key.id(Service::Query, 0),
@@ -88,7 +89,7 @@ mod tests {
             IdempotencyKey(None).id(Service::Query, 0),
         ];
         assert_eq!(ids[0], key.id(Service::Query, 0));
-        // Written down, since stored ids depend on it.
+        // A literal, since stored ids depend on it.
         assert_eq!(ids[0], "d51b44da-db8a-5510-8111-14c8ccd99873");
         for (index, id) in ids.iter().enumerate() {
             assert_eq!(ids.iter().position(|other| other == id), Some(index));

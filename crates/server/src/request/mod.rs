@@ -1,4 +1,4 @@
-//! What handlers take from a request, with errors that name the field.
+//! Extractors, with errors that name the field.
 
 mod body;
 mod idempotency;

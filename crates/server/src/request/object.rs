@@ -1,11 +1,11 @@
-//! Objects, and nothing else that serde would take for one.
+//! JSON objects only, where serde would also accept arrays.
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, de};
 
-/// A `T` that is written as an object: serde would take a list of its fields' values, too.
+/// A `T` that must be a JSON object: serde would also accept an array of its fields' values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Object<T>(pub(crate) T);
 

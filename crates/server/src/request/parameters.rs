@@ -16,17 +16,17 @@ use serde::de::DeserializeOwned;
 use super::unknown::{Ignored, Known, Misread, UnknownFields, read};
 use crate::answer::ApiError;
 
-/// Parameters `T`, and the names of those that were ignored.
+/// Parameters `T`, and the names of the ignored ones.
 pub(crate) struct Parameters<T, U> {
     pub(crate) value: T,
     pub(crate) ignored: Vec<String>,
     unknown: PhantomData<U>,
 }
 
-/// Parameters of both.
+/// The parameters of both types.
 pub(crate) struct Both<A, B>(pub(crate) A, pub(crate) B);
 
-/// What a query string can hold.
+/// A type that can be read from a query string.
 pub(crate) trait QueryString: Sized {
     fn read<U: UnknownFields>(query: &str) -> Result<Known<Self>, ApiError>;
 
@@ -53,7 +53,7 @@ impl<T: DeserializeOwned + JsonSchema> QueryString for T {
 
 impl<A: DeserializeOwned + JsonSchema, B: DeserializeOwned + JsonSchema> QueryString for Both<A, B> {
     fn read<U: UnknownFields>(query: &str) -> Result<Known<Self>, ApiError> {
-        // Neither knows the other's.
+        // A parameter is unknown if neither type has it.
         let (a, b) = (read_query::<A, Ignored>(query)?, read_query::<B, Ignored>(query)?);
         let mut unknown = a.unknown;
         unknown.retain(|name| b.unknown.contains(name));
@@ -77,7 +77,11 @@ pub(crate) fn read_query<T: DeserializeOwned + JsonSchema, U: UnknownFields>(
     let pairs = form_urlencoded::parse(query.as_bytes());
     if let Some((name, _)) = pairs.clone().find(|(name, value)| name.contains('\0') || value.contains('\0')) {
         let field = without_nul(&name);
-        return Err(ApiError::invalid(field, "contains the character NUL, which no record has: remove it"));
+        return Err(ApiError::invalid(
+            field,
+            "contains the character NUL, which no stored value can contain: \
+            remove it",
+        ));
     }
     read(serde_urlencoded::Deserializer::new(pairs)).map_err(Misread::into_error::<T, U>)
 }
@@ -86,7 +90,7 @@ impl<S: Send + Sync, T: QueryString, U: UnknownFields> FromRequestParts<S> for P
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        // A missing query string is an empty one.
+        // A missing query string counts as empty.
         let Known { value, unknown } = T::read::<U>(parts.uri.query().unwrap_or(""))?;
         Ok(Self { value, ignored: T::judge::<U>(unknown)?, unknown: PhantomData })
     }

@@ -1,5 +1,5 @@
-//! Memory that the bodies of requests and answers take, which is limited for the process: what a body says may take many
-//! times its bytes, an answer waits for its client, and there are as many as clients.
+//! The process-wide memory limit for request and response bodies: parsed values may take many times a body's size, a
+//! response stays in memory until its client has read it, and there may be many clients.
 
 use std::time::Duration;
 
@@ -9,36 +9,36 @@ use store::room::{Held, JsonWeight, NoRoom, Room};
 
 use crate::answer::ApiError;
 
-/// Memory of all bodies. More lets as many large ones be read at once as take all memory; less turns clients away who
-/// send the largest.
+/// Memory of all bodies. With a higher limit, concurrent large bodies may exhaust memory; with a lower one, the
+/// largest allowed bodies are rejected.
 const TOTAL_BYTES: usize = 100 << 20;
-/// Bodies up to this do not count: requests are limited in number.
+/// Bodies up to this size do not count: the number of requests is limited.
 const UNCOUNTED_BYTES: usize = 64 << 10;
 
-/// The room of a process for bodies; an extension of every request.
+/// The body memory of a process; an extension of every request.
 #[derive(Clone, Debug)]
 pub(crate) struct BodyRoom {
-    /// Bytes that one body may have.
+    /// Maximum bytes of one body.
     limit_bytes: usize,
-    /// Until a body is there.
+    /// Time limit for receiving a body.
     patience: Duration,
     room: Room,
 }
 
-/// A body that has arrived.
+/// A received body.
 pub(crate) struct Received {
     pub(crate) bytes: Vec<u8>,
     pub(crate) held: Held,
 }
 
 impl BodyRoom {
-    /// For bodies of up to `limit_bytes` each, which arrive within `patience`.
+    /// For bodies of at most `limit_bytes`, received within `patience`.
     pub(crate) fn new(limit_bytes: usize, patience: Duration) -> Self {
         Self { limit_bytes, patience, room: Room::new(TOTAL_BYTES.max(limit_bytes.saturating_mul(2))) }
     }
 
-    /// Reads the whole body, and takes the room that its content will need. What would need too much is refused before all
-    /// of it is there.
+    /// Reads the body and reserves the memory that its values will need. A body that needs too much is rejected
+    /// before it is read completely.
     pub(crate) async fn receive(&self, body: Body) -> Result<Received, ApiError> {
         let arrived = tokio::time::timeout(self.patience, self.arrive(body)).await;
         arrived.map_err(|_| ApiError::SlowBody { limit: self.patience })?
@@ -62,7 +62,8 @@ impl BodyRoom {
             if bytes.len() > UNCOUNTED_BYTES {
                 if size > most {
                     let reason = format!(
-                        "its values would take {size} bytes of memory, where a request may take {most}: send fewer at once"
+                        "its values would take {size} bytes of memory, and the limit per request is {most}: \
+                            send fewer at once"
                     );
                     return Err(ApiError::invalid("body", reason));
                 }
@@ -72,7 +73,7 @@ impl BodyRoom {
         Ok(Received { bytes, held })
     }
 
-    /// Room for the body of an answer of `bytes`, which is in memory until its client has read it.
+    /// Reserves memory for a response of `bytes` until its client has read it.
     pub(crate) fn hold(&self, bytes: usize) -> Result<Held, ApiError> {
         let mut held = Held::default();
         if bytes > UNCOUNTED_BYTES {
@@ -81,13 +82,13 @@ impl BodyRoom {
         Ok(held)
     }
 
-    /// Room for the work on an answer made of `bytes`: for these and for itself. One record may have more than there is
-    /// room for.
+    /// Reserves memory for building a response from `bytes`: for these and for the response. A single record may
+    /// exceed the limit.
     pub(crate) fn hold_for_work(&self, bytes: usize) -> Result<Held, ApiError> {
         self.hold(bytes.saturating_mul(2).min(self.most_bytes()))
     }
 
-    /// Memory that one body may take, whatever its bytes say.
+    /// Maximum memory of one body's values.
     fn most_bytes(&self) -> usize {
         (TOTAL_BYTES / 2).max(self.limit_bytes.saturating_mul(2))
     }
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bodies_together_take_no_more_than_the_room() {
+    async fn concurrent_bodies_stay_within_the_memory_limit() {
         let room = BodyRoom::new(16 << 20, Duration::from_secs(60));
         let text = || format!(r#""{}""#, ",[{:".repeat(3 << 20));
         let mut received = Vec::new();
@@ -120,24 +121,24 @@ mod tests {
         };
         assert!(matches!(refused, ApiError::NoRoom), "{refused:?}");
         assert_eq!(received.len(), TOTAL_BYTES / (12 << 20));
-        receive(&room, "[1]".to_owned()).await.expect("small bodies are always read");
+        receive(&room, "[1]".to_owned()).await.expect("small bodies need no reservation");
         received.pop();
-        let held = room.hold(11 << 20).expect("room was given back");
+        let held = room.hold(11 << 20).expect("memory was released");
         assert!(matches!(room.hold(11 << 20), Err(ApiError::NoRoom)));
-        room.hold(UNCOUNTED_BYTES).expect("short answers are always given");
+        room.hold(UNCOUNTED_BYTES).expect("short responses need no reservation");
         drop(held);
-        receive(&room, text()).await.expect("room was given back");
+        receive(&room, text()).await.expect("memory was released");
     }
 
     #[tokio::test]
-    async fn body_counts_by_what_it_becomes() {
+    async fn body_counts_by_the_memory_of_its_values() {
         let room = BodyRoom::new(16 << 20, Duration::from_secs(60));
         for unit in ["1,", "[],", "{},", r#""":"","#] {
             let body = format!("[{}1]", unit.repeat((15 << 20) / unit.len()));
             let refused = receive(&room, body).await.map(drop).expect_err("it is large");
             assert!(matches!(refused, ApiError::Invalid { .. }), "{unit}: {refused:?}");
         }
-        receive(&room, format!("[{}1]", "1,".repeat(500_000))).await.expect("it is not that large");
+        receive(&room, format!("[{}1]", "1,".repeat(500_000))).await.expect("it is below the limit");
         let over = receive(&room, " ".repeat((16 << 20) + 1)).await.map(drop);
         assert!(matches!(over, Err(ApiError::TooLarge { .. })), "{over:?}");
         let endless = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 1 << 20]));

@@ -1,4 +1,4 @@
-//! The variable segment of a path, such as an id.
+//! Variable segments of a path, such as ids.
 
 use aide::OperationInput;
 use axum::{
@@ -8,10 +8,10 @@ use axum::{
 
 use crate::answer::ApiError;
 
-/// The one variable segment, percent-decoded: it may hold slashes. `crate::openapi` documents it.
+/// The variable segment of a route, percent-decoded: it may contain slashes. `crate::openapi` documents it.
 pub(crate) struct Segment(pub(crate) String);
 
-/// The same of a route with two.
+/// The variable segments of a route with two.
 pub(crate) struct TwoSegments(pub(crate) String, pub(crate) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Segment {
@@ -39,7 +39,11 @@ async fn segments<S: Send + Sync, const N: usize>(
 ) -> Result<[String; N], ApiError> {
     let segments = RawPathParams::from_request_parts(parts, state).await.map_err(|_| ApiError::Path)?;
     if let Some((name, _)) = segments.iter().find(|(_, value)| value.contains('\0')) {
-        return Err(ApiError::invalid(name, "contains the character NUL, which no record has: remove it"));
+        return Err(ApiError::invalid(
+            name,
+            "contains the character NUL, which no stored value can contain: \
+            remove it",
+        ));
     }
     let segments: Vec<String> = segments.iter().map(|(_, value)| value.to_owned()).collect();
     Ok(segments.try_into().expect("the route has so many variable segments"))

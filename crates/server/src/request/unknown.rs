@@ -1,4 +1,4 @@
-//! Reading a value while noting the fields that its type does not know, and the place of an error.
+//! Deserialization that records unknown fields and the path of an error.
 
 use records::shortened;
 use schemars::JsonSchema;
@@ -8,19 +8,19 @@ use serde_json::Value;
 use super::Object;
 use crate::answer::{ApiError, SHOWN_CHARACTERS};
 
-/// What becomes of fields that nobody knows.
+/// How unknown fields are handled.
 pub(crate) trait UnknownFields: Send + Sync + 'static {
-    /// Judges the `unknown` fields in a `T`, and gives those to be named in the answer.
+    /// Handles the `unknown` fields of a `T`, and returns those to name in the response.
     ///
     /// # Errors
-    /// When there are some and they are refused.
+    /// When there are unknown fields and they are rejected.
     fn judge<T: JsonSchema>(unknown: Vec<String>) -> Result<Vec<String>, ApiError>;
 }
 
-/// On the contract's routes: they are ignored, and named in a header.
+/// On the contract's routes: they are ignored and named in a header.
 pub(crate) enum Ignored {}
 
-/// On new routes: they are refused.
+/// On new routes: they are rejected.
 pub(crate) enum Refused {}
 
 impl UnknownFields for Ignored {
@@ -42,22 +42,22 @@ impl UnknownFields for Refused {
     }
 }
 
-/// Most unknown fields that are looked at, of which each has up to [`SHOWN_CHARACTERS`]: a body may have a million, and
-/// one of a million characters.
+/// Maximum unknown fields that are recorded, each truncated to [`SHOWN_CHARACTERS`]: a body may have a million of
+/// them, or one with a million characters.
 const MAX_UNKNOWN: usize = 1_000;
 
-/// A value, and the fields that its type does not know.
+/// A value, and the unknown fields.
 pub(crate) struct Known<T> {
     pub(crate) value: T,
     pub(crate) unknown: Vec<String>,
 }
 
-/// What is wrong with a field.
+/// A field that cannot be read.
 pub(crate) struct Misread<E> {
-    /// Its place; empty for the whole value.
+    /// Its path; empty for the root.
     pub(crate) field: String,
     pub(crate) source: E,
-    /// The fields that nobody knows and that came before.
+    /// The unknown fields before it.
     pub(crate) unknown: Vec<String>,
 }
 
@@ -83,15 +83,14 @@ pub(crate) fn read<'de, T: DeserializeOwned, D: Deserializer<'de>>(
 }
 
 impl<E: std::fmt::Display> Misread<E> {
-    /// The error that names field and reason. A field that is missing has often another name: unknown ones are judged
-    /// first.
+    /// The error with field and reason. A missing field is often misspelt, so unknown fields are reported first.
     pub(crate) fn into_error<T: JsonSchema, U: UnknownFields>(self) -> ApiError {
         let Self { mut field, source, unknown } = self;
         if let Err(error) = U::judge::<T>(unknown) {
             return error;
         }
         let reason = source.to_string();
-        // serde notices these at the parent of the field, and names it in the text alone.
+        // serde reports these at the field's parent, and names the field only in the text.
         for (start, reason_of_field) in [
             ("missing field `", "expected a value, found none"),
             ("duplicate field `", "expected one value, found two"),
@@ -102,19 +101,19 @@ impl<E: std::fmt::Display> Misread<E> {
                 return ApiError::invalid(field, reason_of_field);
             }
         }
-        // Where in an object that is read as a whole, as `store::json` writes it.
+        // A path inside an object, as `store::json` writes it.
         if let Some((place, reason)) = reason.strip_prefix("at `").and_then(|rest| rest.split_once("`: ")) {
             let reason = reason.split(" at line ").next().expect("splitting gives one part at least");
             return ApiError::invalid(format!("{field}.{place}"), reason);
         }
         let field = if field.is_empty() { "body".to_owned() } else { field };
-        // The place in the text says less than the field.
+        // The field is more useful than the position in the text.
         let reason = reason.split(" at line ").next().expect("splitting gives one part at least");
         ApiError::invalid(field, reason)
     }
 }
 
-/// As `serde_path_to_error` writes places: `items[3].theme`.
+/// The notation of `serde_path_to_error`: `items[3].theme`.
 fn place(path: &serde_ignored::Path<'_>) -> String {
     use serde_ignored::Path;
     match path {
@@ -131,7 +130,7 @@ fn place(path: &serde_ignored::Path<'_>) -> String {
     }
 }
 
-/// The names of all fields in a `T`.
+/// The names of all fields of a `T`.
 fn known_fields<T: JsonSchema>() -> Vec<String> {
     let mut known = Vec::new();
     collect_properties(schemars::schema_for!(T).as_value(), &mut known);
@@ -151,9 +150,9 @@ fn collect_properties(schema: &Value, known: &mut Vec<String>) {
     }
 }
 
-/// The known name that `name` is probably a slip of.
+/// The known name that `name` probably misspells.
 fn nearest<'k>(name: &str, known: &'k [String]) -> Option<&'k String> {
-    /// Two slips in a short name make another word.
+    /// Two typos in a short name make another word.
     const MIN_SIMILARITY: f64 = 0.6;
     let similarity = |known: &&String| strsim::normalized_damerau_levenshtein(name, known);
     let best = known.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
@@ -184,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_are_named_with_their_place_and_the_nearest_known_one() {
+    fn unknown_fields_are_reported_with_their_path_and_the_nearest_known_name() {
         let unknown = read_json(r#"{"items": [{}, {"metric_tpye": 1}], "x": {}}"#).map(|known| known.unknown);
         let unknown = unknown.expect("it reads");
         assert_eq!(unknown, ["items[1].metric_tpye", "x"]);
@@ -195,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn long_names_are_cut_before_they_are_compared_or_shown() {
+    fn long_names_are_truncated_before_they_are_compared_or_shown() {
         let name = "metric_tpye".repeat(1 << 17);
         let read = read_json(&format!(r#"{{"items": [{{"{name}": 1}}], "{name}": 2}}"#)).expect("it reads");
         assert!(read.unknown.iter().all(|name| name.len() < 200), "{} bytes", read.unknown[0].len());

@@ -1,4 +1,4 @@
-//! Whether judges say what people say.
+//! Agreement between judges and people.
 
 use judge::{
     outcome::Counts,
@@ -12,23 +12,23 @@ use serde::{Deserialize, Serialize};
 use super::{
     Entries,
     results::ResultFilters,
-    summaries::{Repeats, ShownPosition},
+    summaries::{PositionResponse, Repeats},
 };
 use crate::{answer::ApiError, query_key::QueryKey, request::Object};
 
-/// What people say, and the results to compare it with.
+/// Human labels, and the results to compare them with.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct AgreementRequest {
-    /// Which results are compared; all, if absent.
+    /// Results to compare; all by default.
     pub(crate) filters: Option<Object<ResultFilters>>,
-    /// How several scores of one answer by one judge become one.
+    /// How several scores of one output by one judge are combined.
     #[serde(default = "Repeats::majority")]
     pub(crate) repeats: Repeats,
     pub(crate) labels: Entries<Object<Label>, 1, 100_000>,
 }
 
-/// What a person says: of one answer `model_id` and `score`, or of two `model_a`, `model_b` and `winner`. The query is
-/// known by its id or by its text.
+/// A human label: `model_id` and `score` for one output, or `model_a`, `model_b` and `winner` for two. The query is
+/// given by its id or by its text.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct Label {
     query_id: Option<String>,
@@ -37,30 +37,30 @@ pub(crate) struct Label {
     score: Option<f64>,
     model_a: Option<String>,
     model_b: Option<String>,
-    winner: Option<ShownWinner>,
+    winner: Option<LabelledWinner>,
 }
 
-/// Who wins.
+/// The winner.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
-pub(crate) enum ShownWinner {
+pub(crate) enum LabelledWinner {
     A,
     B,
     Tie,
 }
 
-impl From<ShownWinner> for Winner {
-    fn from(winner: ShownWinner) -> Self {
+impl From<LabelledWinner> for Winner {
+    fn from(winner: LabelledWinner) -> Self {
         match winner {
-            ShownWinner::A => Self::A,
-            ShownWinner::B => Self::B,
-            ShownWinner::Tie => Self::Tie,
+            LabelledWinner::A => Self::A,
+            LabelledWinner::B => Self::B,
+            LabelledWinner::Tie => Self::Tie,
         }
     }
 }
 
-/// Labels by what they are of.
+/// Labels by kind.
 #[derive(Debug, Default)]
 pub(crate) struct Labels {
     pub(crate) scores: Vec<ScoreLabel>,
@@ -68,10 +68,10 @@ pub(crate) struct Labels {
 }
 
 impl Labels {
-    /// Sorts labels out.
+    /// Sorts labels by kind.
     ///
     /// # Errors
-    /// When one is neither.
+    /// When a label is of neither kind.
     pub(crate) fn new(labels: Vec<Object<Label>>) -> Result<Self, ApiError> {
         let mut sorted = Self::default();
         for (index, Object(label)) in labels.into_iter().enumerate() {
@@ -88,7 +88,7 @@ impl Labels {
                 }
                 (None, None, Some(first), Some(second), Some(winner)) => {
                     if first == second {
-                        return Err(wrong(".model_b", "expected another model than model_a"));
+                        return Err(wrong(".model_b", "expected a model other than model_a"));
                     }
                     sorted.winners.push(WinnerLabel { query, first, second, winner: winner.into() });
                 }
@@ -101,34 +101,34 @@ impl Labels {
         Ok(sorted)
     }
 
-    /// The keys of their queries.
+    /// The keys of the labels' queries.
     pub(crate) fn queries(&self) -> impl Iterator<Item = &String> {
         let scores = self.scores.iter().map(|label| &label.query);
         scores.chain(self.winners.iter().map(|label| &label.query))
     }
 }
 
-/// How judges agree with people, by metric and judge.
+/// Agreement of judges with people, by metric and judge.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct ShownAgreement {
-    /// With labels of one answer.
-    pub(crate) scores: Vec<ShownScoresAgree>,
-    /// With labels of two answers.
-    pub(crate) winners: Vec<ShownWinnersAgree>,
+pub(crate) struct AgreementResponse {
+    /// For labels of one output.
+    pub(crate) scores: Vec<ScoreAgreementResponse>,
+    /// For labels of two outputs.
+    pub(crate) winners: Vec<WinnerAgreementResponse>,
 }
 
-/// How often two say the same.
+/// How often two raters agree.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct ShownRate {
+pub(crate) struct RateResponse {
     agreed: u64,
     pairs: u64,
     /// `agreed / pairs`; null without pairs.
     accuracy: Option<f64>,
-    /// Cohen's kappa; null where chance leaves no room for it.
+    /// Cohen's kappa; null where chance agreement is complete.
     kappa: Option<f64>,
 }
 
-impl From<Agreement> for ShownRate {
+impl From<Agreement> for RateResponse {
     fn from(agreement: Agreement) -> Self {
         let accuracy = agreement.rate();
         let Agreement { agreed, pairs, kappa, counts: _ } = agreement;
@@ -136,20 +136,20 @@ impl From<Agreement> for ShownRate {
     }
 }
 
-/// How a judge's scores by one metric agree with people's: whether they are the same number.
+/// Agreement of a judge's scores by one metric with people's: whether the numbers are equal.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct ShownScoresAgree {
+pub(crate) struct ScoreAgreementResponse {
     evaluation_prompt_id: Option<String>,
     judge_model: Option<String>,
     #[serde(flatten)]
-    agreement: ShownRate,
-    /// What the judge made of the labelled answers, one a label.
+    agreement: RateResponse,
+    /// Outcomes of the judge on the labelled outputs, one per label.
     counts: Counts,
-    /// Labels of answers that the judge was not asked about.
+    /// Labels of outputs that the judge has not judged.
     not_judged: u64,
 }
 
-impl From<ScoresAgree> for ShownScoresAgree {
+impl From<ScoresAgree> for ScoreAgreementResponse {
     fn from(agree: ScoresAgree) -> Self {
         let ScoresAgree { metric, judge, agreement, not_judged } = agree;
         Self {
@@ -162,26 +162,26 @@ impl From<ScoresAgree> for ShownScoresAgree {
     }
 }
 
-/// How a judge's winners by one metric agree with people's. An inconsistent comparison is a tie.
+/// Agreement of a judge's winners by one metric with people's. An inconsistent comparison counts as a tie.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct ShownWinnersAgree {
+pub(crate) struct WinnerAgreementResponse {
     evaluation_prompt_id: Option<String>,
     judge_model: Option<String>,
-    /// Among a, b and tie.
-    three_way: ShownRate,
-    /// Where neither says tie.
-    without_ties: ShownRate,
-    /// Pairs that `without_ties` leaves out because one or both say tie.
+    /// With the three outcomes a, b and tie.
+    three_way: RateResponse,
+    /// Without pairs that either calls a tie.
+    without_ties: RateResponse,
+    /// Pairs that `without_ties` excludes because one or both call them a tie.
     ties: u64,
-    /// Of the labelled comparisons, each once.
-    position: ShownPosition,
-    /// What the judge made of the labelled pairs, one a label.
+    /// Of the labelled comparisons, each counted once.
+    position: PositionResponse,
+    /// Outcomes of the judge on the labelled pairs, one per label.
     counts: Counts,
-    /// Labels of pairs that the judge was not asked about, or in one order only.
+    /// Labels of pairs that the judge has not judged, or in one order only.
     not_judged: u64,
 }
 
-impl From<WinnersAgree> for ShownWinnersAgree {
+impl From<WinnersAgree> for WinnerAgreementResponse {
     fn from(agree: WinnersAgree) -> Self {
         let WinnersAgree { metric, judge, agreement, position, not_judged } = agree;
         Self {

@@ -1,4 +1,4 @@
-//! Numbers and texts that lie within limits, so that no handler has to look.
+//! Numbers and texts within limits, so that handlers need no checks.
 
 use std::{borrow::Cow, fmt};
 
@@ -64,7 +64,8 @@ impl<const MIN: u32, const MAX: u32, const DEFAULT: u32> JsonSchema for Whole<MI
     }
 }
 
-/// [`Whole`] on the routes of the old services, which took what pydantic takes for a whole number: `"5"` and `5.0` too.
+/// [`Whole`] on the routes of the old services, which accept what pydantic accepts as a whole number, including `"5"`
+/// and `5.0`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LaxWhole<const MIN: u32, const MAX: u32, const DEFAULT: u32>(Whole<MIN, MAX, DEFAULT>);
 
@@ -79,10 +80,10 @@ impl<'de, const MIN: u32, const MAX: u32, const DEFAULT: u32> Deserialize<'de>
     for LaxWhole<MIN, MAX, DEFAULT>
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // A number comes with all its digits, which no visitor for floats is given.
+        // Reading a `Number` keeps all digits, which a float visitor would not.
         let value = Value::deserialize(deserializer)?;
         let digits = match &value {
-            // Display writes the digits of a whole float, and nothing else that is a whole number.
+            // `Display` writes a whole float as plain digits, which then parse as an integer.
             Value::Number(number) if number.is_f64() => number.as_f64().map(|number| number.to_string()),
             Value::Number(number) => Some(number.to_string()),
             Value::String(text) => {
@@ -155,7 +156,7 @@ impl<const MIN: i32, const MAX: i32> JsonSchema for Within<MIN, MAX> {
     }
 }
 
-/// A text that sorts or names things, of up to [`MAX_LABEL_BYTES`] bytes.
+/// A category or name, of up to [`MAX_LABEL_BYTES`] bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Label(pub(crate) String);
 
@@ -180,7 +181,7 @@ impl JsonSchema for Label {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        // Schemas count characters.
+        // `maxLength` counts characters, which is an upper bound.
         json_schema!({ "type": "string", "maxLength": MAX_LABEL_BYTES })
     }
 }
@@ -229,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn old_routes_take_whole_numbers_as_pydantic_does_and_new_ones_do_not() {
+    fn old_routes_accept_whole_numbers_like_pydantic_and_new_ones_do_not() {
         let lax = |value: Value| from_value::<LaxWhole<1, 100, 5>>(value).ok().map(LaxWhole::get);
         let strict = |value: Value| from_value::<Whole<1, 100, 5>>(value).ok().map(Whole::get);
         for (value, number) in

@@ -1,4 +1,4 @@
-//! Ends of a time range, as clients write them.
+//! Bounds of a time range, as clients write them.
 
 use std::{borrow::Cow, fmt};
 
@@ -10,16 +10,16 @@ use time::{Date, Duration, PrimitiveDateTime, Time, macros::format_description};
 const EXPECTED: &str =
     "a date like 2026-01-31 or a time like 2026-01-31T12:00:00 (UTC unless a zone is given)";
 
-/// The first moment that is meant.
+/// The start of the range, included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StartDate(pub(crate) PrimitiveDateTime);
 
-/// The first moment that is no longer meant: a bare date means that whole day, a time is meant itself. `None` where
-/// the calendar ends.
+/// The end of the range, excluded: the day after a bare date, or the microsecond after a time, so that both are
+/// included. `None` beyond the end of the calendar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EndDate(pub(crate) Option<PrimitiveDateTime>);
 
-/// A moment, or a day.
+/// A day or a point in time.
 enum Moment {
     Day(Date),
     Time(PrimitiveDateTime),
@@ -46,7 +46,7 @@ impl EndDate {
 
 impl Moment {
     fn parse(text: &str) -> Option<Self> {
-        // Ten bytes, as `2026-01-31` has: the parser would take a sign before the year.
+        // Exactly ten bytes: the parser would accept a sign before the year.
         if text.len() == 10 {
             let day = Date::parse(text, format_description!("[year]-[month]-[day]")).ok();
             return day.map(Self::Day);
@@ -55,7 +55,7 @@ impl Moment {
     }
 }
 
-/// Reads a text that `parse` understands.
+/// Deserializes a text by `parse`.
 fn read<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     parse: impl Fn(&str) -> Option<T>,
@@ -107,7 +107,7 @@ impl JsonSchema for StartDate {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        schema("Only records of this date or time on. UTC unless a zone is given.")
+        schema("Only records from this date or time onwards. UTC unless a zone is given.")
     }
 }
 
@@ -122,7 +122,8 @@ impl JsonSchema for EndDate {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         schema(
-            "Only records up to this date or time, included: a bare date is that whole day. UTC unless a zone is given.",
+            "Only records up to and including this date or time: a bare date includes the whole day. UTC \
+                unless a zone is given.",
         )
     }
 }
@@ -134,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bare_end_date_means_its_whole_day_and_a_time_means_itself() {
+    fn end_of_range_includes_the_given_day_or_time() {
         let end = |text: &str| EndDate::parse(text).map(|end| end.0);
         assert_eq!(end("2026-01-31"), Some(Some(datetime!(2026-02-01 0:00))));
         assert_eq!(end("2026-01-31T12:00:00"), Some(Some(datetime!(2026-01-31 12:00:00.000001))));
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_date_is_refused() {
+    fn invalid_dates_are_rejected() {
         for text in ["", "yesterday", "2026-02-30", "+2026-01-1", "2026-1-31", "2026-01-31T", "1736553600"] {
             assert!(StartDate::parse(text).is_none(), "{text}");
         }

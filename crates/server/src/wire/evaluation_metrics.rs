@@ -1,4 +1,4 @@
-//! Prompts that a judge scores with.
+//! Evaluation metrics: the prompts that a judge scores with.
 
 use records::Service;
 use schemars::JsonSchema;
@@ -7,12 +7,12 @@ use serde_json::{Map, Value};
 use store::storage::{CategoryCount, Hit, Record};
 
 use super::{
-    ClientId, Conditions, DraftChange, DraftRecord, EndDate, ExactObject, Label, LaxWhole, Mode, Resource,
-    SearchRequest, ShownProblem, StartDate, Within,
+    ClientId, Conditions, DraftChange, DraftRecord, EndDate, ExactObject, Label, LaxWhole, Mode,
+    ProblemResponse, Resource, SearchRequest, StartDate, Within,
 };
 use crate::request::Ignored;
 
-/// Prompts that a judge scores with.
+/// Evaluation metrics: the prompts that a judge scores with.
 pub(crate) enum EvaluationMetrics {}
 
 impl Resource for EvaluationMetrics {
@@ -35,13 +35,13 @@ impl Resource for EvaluationMetrics {
 /// An evaluation metric to store.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct NewMetric {
-    /// Its id, if the client wants to choose it: storing the same again is no error then. Otherwise a UUID.
+    /// The id; a UUID by default. Storing the same record under the same id again is not an error.
     id: Option<ClientId>,
-    /// The text. Up to 256 word pieces of it count for its embedding; all of it is stored.
+    /// The text. Its first 256 word pieces are embedded; the complete text is stored.
     prompt: String,
-    /// What the records are sorted by.
+    /// The category.
     metric_type: Label,
-    /// Further keys.
+    /// Further metadata.
     metadata: Option<ExactObject>,
 }
 
@@ -53,14 +53,14 @@ impl From<NewMetric> for DraftRecord {
     }
 }
 
-/// What to change of an evaluation metric. What is absent or null stays; id and time stay always.
+/// A change of an evaluation metric. Absent or null fields stay unchanged, as do the id and the timestamp.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct MetricChange {
-    /// Another text.
+    /// The new text.
     prompt: Option<String>,
-    /// Another category.
+    /// The new category.
     metric_type: Option<Label>,
-    /// All of the user's own keys: those that are missing here are removed.
+    /// The new user metadata, which replace all previous user keys.
     metadata: Option<ExactObject>,
 }
 
@@ -72,19 +72,19 @@ impl From<MetricChange> for DraftChange {
     }
 }
 
-/// What to search for: each evaluation metric has to satisfy everything that is given.
+/// A search for evaluation metrics that satisfy all given conditions.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct MetricSearch {
-    /// The text to search for. Only a search by `vector` needs none, if it is given `embedding`.
+    /// The text to search for. Optional only with mode `vector` and an `embedding`.
     prompt: Option<String>,
-    /// The vector to search for, if you have it: 384 numbers of all-MiniLM-L6-v2. The text is not embedded then.
+    /// The vector to search for, 384 numbers of all-MiniLM-L6-v2, instead of embedding the text.
     embedding: Option<Vec<f32>>,
-    /// Most answers that are wanted.
+    /// Maximum number of results.
     #[serde(default)]
     limit: LaxWhole<1, 100, 5>,
     /// Only records of this category.
     metric_type: Option<String>,
-    /// Only records whose metadata have this `model_id`.
+    /// Only records with this `model_id` in their metadata.
     model_id: Option<String>,
     /// A condition on the metadata, as ChromaDB's `where`.
     #[serde(rename = "where")]
@@ -93,11 +93,11 @@ pub(crate) struct MetricSearch {
     where_document: Option<Value>,
     start_date: Option<StartDate>,
     end_date: Option<EndDate>,
-    /// Only records of this cosine similarity (1 − distance) or more.
+    /// Only records with at least this cosine similarity (1 − distance).
     min_similarity: Option<Within<-1, 1>>,
     #[serde(default)]
     mode: Mode,
-    /// Whether to compare every selected record instead of using the vector index, which may miss some of the nearest.
+    /// Use an exact scan instead of the vector index, which may miss some of the nearest records.
     #[serde(default)]
     exact: bool,
 }
@@ -123,12 +123,12 @@ impl From<MetricSearch> for SearchRequest {
     }
 }
 
-/// Which records are meant: each evaluation metric that satisfies everything that is given.
+/// Selects the evaluation metrics that satisfy all given conditions.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct MetricFilters {
     /// Only records of this category.
     metric_type: Option<String>,
-    /// Only records whose metadata have this `model_id`.
+    /// Only records with this `model_id` in their metadata.
     model_id: Option<String>,
     /// A condition on the metadata, as ChromaDB's `where`: JSON.
     #[serde(rename = "where")]
@@ -157,35 +157,35 @@ impl From<MetricFilters> for Conditions {
 pub(crate) struct StoredMetric {
     id: String,
     prompt: String,
-    /// The user's keys, and those of the service: category, `timestamp`, and of outputs `model_id` and `query`.
+    /// User metadata, and the service's keys: the category, `timestamp`, and for outputs `model_id` and `query`.
     metadata: Map<String, Value>,
-    /// What is shown otherwise than it is stored; absent where nothing is.
+    /// Values that are shown differently from how they are stored; absent if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    problems: Vec<ShownProblem>,
+    problems: Vec<ProblemResponse>,
 }
 
 impl From<Record> for StoredMetric {
     fn from(record: Record) -> Self {
         let Record { id, text, metadata, created_at: _, problems } = record;
-        let problems = ShownProblem::of_record(problems, EvaluationMetrics::TEXT);
+        let problems = ProblemResponse::of_record(problems, EvaluationMetrics::TEXT);
         Self { id, prompt: text, metadata, problems }
     }
 }
 
-/// An evaluation metric that was found.
+/// An evaluation metric in search results.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct FoundMetric {
     id: String,
     prompt: String,
     metadata: Map<String, Value>,
-    /// Cosine distance, 0 to 2; null where none was measured.
+    /// Cosine distance, 0 to 2; null if none was computed.
     distance: Option<f64>,
-    /// What `text` and `hybrid` rank by, more being better.
+    /// Score by which `text` and `hybrid` rank; higher is better.
     #[serde(skip_serializing_if = "Option::is_none")]
     score: Option<f64>,
-    /// What is shown otherwise than it is stored; absent where nothing is.
+    /// Values that are shown differently from how they are stored; absent if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    problems: Vec<ShownProblem>,
+    problems: Vec<ProblemResponse>,
 }
 
 impl From<Hit> for FoundMetric {
@@ -195,7 +195,7 @@ impl From<Hit> for FoundMetric {
     }
 }
 
-/// A category, and how many records have it.
+/// A category and its number of records.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct MetricType {
     metric_type: Option<String>,

@@ -1,4 +1,4 @@
-//! What is to be evaluated, and what came of it; and models.
+//! Evaluation requests and responses, and models.
 
 use judge::{
     engine::{Evaluated, Evaluation, EvaluationRequest, FailedQuery, Question},
@@ -13,48 +13,47 @@ use store::postgres::RegisteredModel;
 use super::{ClientId, Entries, ExactObject, Label, LaxWhole, Outputs, Resource};
 use crate::answer::ApiError;
 
-/// A query for a model, and how its answer is judged.
+/// A query for a model, and how its output is judged.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct EvaluateQuery {
-    /// What the model is asked.
+    /// The prompt for the model.
     query: String,
-    /// The model. One that nobody knows is registered with its first answer.
+    /// The model. An unknown one is registered when it first answers.
     model_id: ClientId,
     theme: Label,
-    /// The evaluation metrics whose prompts the judge is given.
+    /// The evaluation metrics whose prompts the judge uses.
     evaluation_prompt_ids: Entries<ClientId, 1, 100>,
     /// The model that judges.
     #[serde(default)]
     judge_model: JudgeModel,
-    /// The provider of a model that nobody knows and whose name suggests none: `openai` for every server that speaks
-    /// its API.
+    /// The provider of an unknown model whose name implies none: `openai` for every OpenAI-compatible server.
     model_provider: Option<Label>,
-    /// Further keys of the output. `reference` is an answer known to be good, for metrics that show one.
+    /// Further metadata of the output. `reference` is a reference answer, for metrics whose prompts use one.
     metadata: Option<ExactObject>,
 }
 
-/// The queries of a theme for a model, and how its answers are judged.
+/// The queries of a theme for a model, and how its outputs are judged.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct EvaluateTheme {
-    /// Its newest queries are asked.
+    /// The theme whose newest queries are sent.
     theme: String,
-    /// The model. One that nobody knows is registered with its first answer.
+    /// The model. An unknown one is registered when it first answers.
     model_id: ClientId,
-    /// The evaluation metrics whose prompts the judge is given.
+    /// The evaluation metrics whose prompts the judge uses.
     evaluation_prompt_ids: Entries<ClientId, 1, 100>,
     /// The model that judges.
     #[serde(default)]
     judge_model: JudgeModel,
-    /// As for one query.
+    /// As in `EvaluateQuery`.
     model_provider: Option<Label>,
-    /// Most queries that are asked.
+    /// Maximum number of queries.
     #[serde(default)]
     limit: LaxWhole<1, 100, 10>,
-    /// Further keys of each output.
+    /// Further metadata of each output.
     metadata: Option<ExactObject>,
 }
 
-/// The model that judges; `gpt-4` where the field is absent.
+/// The model that judges; `gpt-4` by default.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(inline)]
@@ -66,31 +65,31 @@ impl Default for JudgeModel {
     }
 }
 
-/// An output, and what the judge said of it.
+/// An output and its evaluations.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct ShownEvaluated {
+pub(crate) struct EvaluatedOutputResponse {
     output: <Outputs as Resource>::Stored,
-    /// One a metric, in their order.
-    evaluations: Vec<ShownEvaluation>,
+    /// One per metric, in the order of the request.
+    evaluations: Vec<EvaluationResponse>,
 }
 
-/// What a judge said of an output by one metric.
+/// The evaluation of an output by one metric.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct ShownEvaluation {
-    /// Of the result, as in `GET /api/v1/results`.
+pub(crate) struct EvaluationResponse {
+    /// The id of the result, as in `GET /api/v1/results`.
     id: String,
-    /// As the judge gave it; null where it gave none, and `metadata.status` says why.
+    /// The judge's score; null if it gave none, with the reason in `metadata.status`.
     score: Option<f64>,
-    /// `status` (`scored`, `unparsed`, `refused` or `failed`), `out_of_range`, the judge's words as `raw_text`, and what
-    /// the call took.
+    /// `status` (`scored`, `unparsed`, `refused` or `failed`), `out_of_range`, the judge's response as `raw_text`,
+    /// and the usage of the call.
     metadata: Map<String, Value>,
 }
 
-/// What came of a query of a theme.
+/// The outcome of one query of a theme.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
-pub(crate) enum ShownOfTheme {
-    Evaluated(ShownEvaluated),
+pub(crate) enum ThemeQueryResponse {
+    Evaluated(EvaluatedOutputResponse),
     Failed {
         /// The query.
         query: String,
@@ -99,23 +98,23 @@ pub(crate) enum ShownOfTheme {
     },
 }
 
-/// A model to register; one of this id is changed.
+/// A model to register. An existing model with this id is changed.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct NewModel {
-    /// What the provider calls it.
+    /// The provider's name of the model.
     id: ClientId,
-    /// `openai` (and every server that speaks its API), `anthropic` or `google`.
+    /// `openai` (for every OpenAI-compatible server), `anthropic` or `google`.
     provider: Label,
-    /// What people call it; its id where it is absent.
+    /// Display name; the id by default.
     name: Option<Label>,
-    /// Whether its verdicts are worth asking for.
+    /// Whether the model is suitable as a judge.
     #[serde(default = "yes")]
     is_judge_compatible: bool,
 }
 
 /// A model.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct ShownModel {
+pub(crate) struct ModelResponse {
     id: String,
     name: String,
     provider: String,
@@ -127,11 +126,11 @@ fn yes() -> bool {
 }
 
 impl EvaluateQuery {
-    /// What is asked for, and of which query.
+    /// The request and its query.
     pub(crate) fn into_request(self) -> (EvaluationRequest, Question) {
         let Self { query, model_id, theme, evaluation_prompt_ids, judge_model, model_provider, metadata } =
             self;
-        // Absent metadata are no keys.
+        // Absent metadata mean no keys.
         let metadata = metadata.map(ExactObject::into_inner).unwrap_or_default();
         let question = Question::new(None, query, &metadata);
         let request = EvaluationRequest {
@@ -147,7 +146,7 @@ impl EvaluateQuery {
 }
 
 impl EvaluateTheme {
-    /// What is asked for, and of how many queries.
+    /// The request and the maximum number of queries.
     pub(crate) fn into_request(self) -> (EvaluationRequest, u32) {
         let Self { theme, model_id, evaluation_prompt_ids, judge_model, model_provider, limit, metadata } =
             self;
@@ -157,7 +156,7 @@ impl EvaluateTheme {
             model_provider: model_provider.map(|provider| provider.0),
             evaluation_prompt_ids: ids(evaluation_prompt_ids),
             judge_model: judge_model.0.0,
-            // Absent metadata are no keys.
+            // Absent metadata mean no keys.
             metadata: metadata.map(ExactObject::into_inner).unwrap_or_default(),
         };
         (request, limit.get())
@@ -168,19 +167,17 @@ fn ids(ids: Entries<ClientId, 1, 100>) -> Vec<String> {
     ids.into_vec().into_iter().map(|id| id.0).collect()
 }
 
-impl From<Evaluated> for ShownEvaluated {
+impl From<Evaluated> for EvaluatedOutputResponse {
     fn from(evaluated: Evaluated) -> Self {
         let Evaluated { output, evaluations } = evaluated;
-        let evaluations = evaluations.into_iter().map(|Evaluation { id, score, metadata }| ShownEvaluation {
-            id,
-            score,
-            metadata,
-        });
+        let evaluations = evaluations
+            .into_iter()
+            .map(|Evaluation { id, score, metadata }| EvaluationResponse { id, score, metadata });
         Self { output: output.into(), evaluations: evaluations.collect() }
     }
 }
 
-impl From<Result<Evaluated, FailedQuery>> for ShownOfTheme {
+impl From<Result<Evaluated, FailedQuery>> for ThemeQueryResponse {
     fn from(result: Result<Evaluated, FailedQuery>) -> Self {
         match result {
             Ok(evaluated) => Self::Evaluated(evaluated.into()),
@@ -198,14 +195,14 @@ impl From<NewModel> for RegisteredModel {
     }
 }
 
-impl From<RegisteredModel> for ShownModel {
+impl From<RegisteredModel> for ModelResponse {
     fn from(model: RegisteredModel) -> Self {
         let RegisteredModel { id, name, provider, is_judge_compatible } = model;
         Self { id, name, provider, is_judge_compatible }
     }
 }
 
-impl From<Model> for ShownModel {
+impl From<Model> for ModelResponse {
     fn from(model: Model) -> Self {
         let Model { id, name, provider, is_judge_compatible, .. } = model;
         Self { id, name, provider, is_judge_compatible }

@@ -1,4 +1,4 @@
-//! Ids and conditions as clients give them.
+//! Ids, metadata and conditions as clients send them.
 
 use std::{borrow::Cow, fmt};
 
@@ -10,7 +10,7 @@ use store::{json::exact_object, storage::FilterError};
 
 use crate::answer::ApiError;
 
-/// An id that a client chose.
+/// An id chosen by the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ClientId(pub(crate) String);
 
@@ -52,8 +52,8 @@ impl JsonSchema for ClientId {
     }
 }
 
-/// A JSON object of which everything is kept as it is written, or nothing is: numbers with all their digits, no text that
-/// is no Unicode, no key twice.
+/// A JSON object that is stored exactly as written or rejected: numbers keep all their digits, and invalid Unicode
+/// and duplicate keys are errors.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ExactObject(Map<String, Value>);
 
@@ -85,7 +85,7 @@ impl JsonSchema for ExactObject {
     }
 }
 
-/// Reads the condition in `field`: JSON, or in a query string its text.
+/// Parses the condition in `field`: JSON, or in a query string its text.
 pub(crate) fn condition<T>(
     field: &'static str,
     condition: Option<Value>,

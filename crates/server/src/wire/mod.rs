@@ -1,4 +1,4 @@
-//! What goes over the wire: bodies, parameters and answers, and how they become what the store speaks.
+//! Wire types: bodies, parameters and responses, and their conversion to the types of `store` and `judge`.
 
 mod agreement;
 mod bounded;
@@ -15,12 +15,14 @@ mod results;
 mod runs;
 mod summaries;
 
-pub(crate) use agreement::{AgreementRequest, Labels, ShownAgreement, ShownScoresAgree, ShownWinnersAgree};
+pub(crate) use agreement::{
+    AgreementRequest, AgreementResponse, Labels, ScoreAgreementResponse, WinnerAgreementResponse,
+};
 pub(crate) use bounded::{Entries, Label, LaxWhole, Whole, Within};
 pub(crate) use dates::{EndDate, StartDate};
 pub(crate) use evaluation_metrics::EvaluationMetrics;
 pub(crate) use evaluations::{
-    EvaluateQuery, EvaluateTheme, NewModel, ShownEvaluated, ShownModel, ShownOfTheme,
+    EvaluateQuery, EvaluateTheme, EvaluatedOutputResponse, ModelResponse, NewModel, ThemeQueryResponse,
 };
 pub(crate) use lists::{
     Batch, BatchItem, Count, EmbeddingInfo, Fetch, Fetched, ItemStatus, KeysetPage, KeysetParameters,
@@ -28,16 +30,16 @@ pub(crate) use lists::{
 };
 pub(crate) use metadata::{ClientId, ExactObject};
 pub(crate) use outputs::Outputs;
-pub(crate) use problems::ShownProblem;
+pub(crate) use problems::ProblemResponse;
 pub(crate) use queries::Queries;
 pub(crate) use records::{
     Conditions, DraftChange, DraftRecord, Mode, Resource, SearchRequest, ThemeCount, ThemeFilters,
 };
 pub(crate) use results::{
-    ExportFormat, ExportParameters, Formulas, ResultFilters, ResultPage, ResultPaging, ShownResult,
+    ExportFormat, ExportParameters, Formulas, ResultFilters, ResultPage, ResultPaging, ResultResponse,
 };
 pub(crate) use runs::{DeletedRun, NewRun, ResumeRun, RunFilters};
 pub(crate) use summaries::{
-    MethodParameters, ShownComparison, ShownPair, ShownRunComparison, ShownScores, ShownSummary,
-    SummaryParameters,
+    ComparisonResponse, MethodParameters, PairResponse, RunComparisonResponse, ScoresResponse,
+    SummaryParameters, SummaryResponse,
 };

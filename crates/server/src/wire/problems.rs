@@ -1,26 +1,27 @@
-//! What of an answer is otherwise than it is stored.
+//! Values that a response shows differently from how they are stored.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::Problem;
 
-/// A value that is shown otherwise than it is stored, since no answer can show it as it is.
+/// A value that is shown differently from how it is stored, because the response cannot represent it.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct ShownProblem {
-    /// The field of the answer.
+pub(crate) struct ProblemResponse {
+    /// The field of the response.
     field: String,
-    /// Where in the field, such as `a.b[1]`; absent for all of it.
+    /// The path within the field, such as `a.b[1]`; absent for the field itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
-    /// `not_unicode` (U+FFFD is shown for half of a surrogate pair), `not_json`, `duplicate_key` (the last value is
-    /// shown), `too_deep` (the text of the JSON is shown), `not_finite` (null is shown), `time_out_of_range` (the time is
-    /// shown as PostgreSQL writes it), `null` (where the field needs a value), `more` (`original` is how many more).
+    /// `not_unicode` (a lone surrogate is shown as U+FFFD), `not_json`, `duplicate_key` (the last value is shown),
+    /// `too_deep` (the text of the JSON is shown), `not_finite` (null is shown), `time_out_of_range` (the time is
+    /// shown as PostgreSQL formats it), `null` (the field requires a value), `more` (`original` is the number of
+    /// further problems).
     kind: &'static str,
-    /// What is stored, as PostgreSQL writes it.
+    /// The stored value, as PostgreSQL formats it.
     original: String,
 }
 
-impl ShownProblem {
+impl ProblemResponse {
     /// `problems` of a record whose text is shown as `text`.
     pub(crate) fn of_record(problems: Vec<Problem>, text: &str) -> Vec<Self> {
         let named = problems.into_iter().map(|problem| match problem.field.as_str() {
@@ -31,7 +32,7 @@ impl ShownProblem {
     }
 }
 
-impl From<Problem> for ShownProblem {
+impl From<Problem> for ProblemResponse {
     fn from(problem: Problem) -> Self {
         let Problem { field, key, kind, original } = problem;
         Self { field, key, kind: kind.as_str(), original }

@@ -1,4 +1,4 @@
-//! Prompts that models are tested with.
+//! Queries: the prompts that models are tested with.
 
 use records::Service;
 use schemars::JsonSchema;
@@ -7,12 +7,12 @@ use serde_json::{Map, Value};
 use store::storage::{Hit, Record};
 
 use super::{
-    ClientId, Conditions, DraftChange, DraftRecord, EndDate, ExactObject, Label, LaxWhole, Mode, Resource,
-    SearchRequest, ShownProblem, StartDate, ThemeCount, ThemeFilters, Within,
+    ClientId, Conditions, DraftChange, DraftRecord, EndDate, ExactObject, Label, LaxWhole, Mode,
+    ProblemResponse, Resource, SearchRequest, StartDate, ThemeCount, ThemeFilters, Within,
 };
 use crate::request::Ignored;
 
-/// Prompts that models are tested with.
+/// Queries: the prompts that models are tested with.
 pub(crate) enum Queries {}
 
 impl Resource for Queries {
@@ -35,13 +35,13 @@ impl Resource for Queries {
 /// A query to store.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct NewQuery {
-    /// Its id, if the client wants to choose it: storing the same again is no error then. Otherwise a UUID.
+    /// The id; a UUID by default. Storing the same record under the same id again is not an error.
     id: Option<ClientId>,
-    /// The text. Up to 256 word pieces of it count for its embedding; all of it is stored.
+    /// The text. Its first 256 word pieces are embedded; the complete text is stored.
     query: String,
-    /// What the records are sorted by.
+    /// The category.
     theme: Label,
-    /// Further keys.
+    /// Further metadata.
     metadata: Option<ExactObject>,
 }
 
@@ -53,14 +53,14 @@ impl From<NewQuery> for DraftRecord {
     }
 }
 
-/// What to change of a query. What is absent or null stays; id and time stay always.
+/// A change of a query. Absent or null fields stay unchanged, as do the id and the timestamp.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct QueryChange {
-    /// Another text.
+    /// The new text.
     query: Option<String>,
-    /// Another category.
+    /// The new category.
     theme: Option<Label>,
-    /// All of the user's own keys: those that are missing here are removed.
+    /// The new user metadata, which replace all previous user keys.
     metadata: Option<ExactObject>,
 }
 
@@ -72,19 +72,19 @@ impl From<QueryChange> for DraftChange {
     }
 }
 
-/// What to search for: each query has to satisfy everything that is given.
+/// A search for queries that satisfy all given conditions.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct QuerySearch {
-    /// The text to search for. Only a search by `vector` needs none, if it is given `embedding`.
+    /// The text to search for. Optional only with mode `vector` and an `embedding`.
     query: Option<String>,
-    /// The vector to search for, if you have it: 384 numbers of all-MiniLM-L6-v2. The text is not embedded then.
+    /// The vector to search for, 384 numbers of all-MiniLM-L6-v2, instead of embedding the text.
     embedding: Option<Vec<f32>>,
-    /// Most answers that are wanted.
+    /// Maximum number of results.
     #[serde(default)]
     limit: LaxWhole<1, 100, 5>,
     /// Only records of this category.
     theme: Option<String>,
-    /// Only records whose metadata have this `model_id`.
+    /// Only records with this `model_id` in their metadata.
     model_id: Option<String>,
     /// A condition on the metadata, as ChromaDB's `where`.
     #[serde(rename = "where")]
@@ -93,11 +93,11 @@ pub(crate) struct QuerySearch {
     where_document: Option<Value>,
     start_date: Option<StartDate>,
     end_date: Option<EndDate>,
-    /// Only records of this cosine similarity (1 − distance) or more.
+    /// Only records with at least this cosine similarity (1 − distance).
     min_similarity: Option<Within<-1, 1>>,
     #[serde(default)]
     mode: Mode,
-    /// Whether to compare every selected record instead of using the vector index, which may miss some of the nearest.
+    /// Use an exact scan instead of the vector index, which may miss some of the nearest records.
     #[serde(default)]
     exact: bool,
 }
@@ -128,35 +128,35 @@ impl From<QuerySearch> for SearchRequest {
 pub(crate) struct StoredQuery {
     id: String,
     query: String,
-    /// The user's keys, and those of the service: category, `timestamp`, and of outputs `model_id` and `query`.
+    /// User metadata, and the service's keys: the category, `timestamp`, and for outputs `model_id` and `query`.
     metadata: Map<String, Value>,
-    /// What is shown otherwise than it is stored; absent where nothing is.
+    /// Values that are shown differently from how they are stored; absent if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    problems: Vec<ShownProblem>,
+    problems: Vec<ProblemResponse>,
 }
 
 impl From<Record> for StoredQuery {
     fn from(record: Record) -> Self {
         let Record { id, text, metadata, created_at: _, problems } = record;
-        let problems = ShownProblem::of_record(problems, Queries::TEXT);
+        let problems = ProblemResponse::of_record(problems, Queries::TEXT);
         Self { id, query: text, metadata, problems }
     }
 }
 
-/// A query that was found.
+/// A query in search results.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct FoundQuery {
     id: String,
     query: String,
     metadata: Map<String, Value>,
-    /// Cosine distance, 0 to 2; null where none was measured.
+    /// Cosine distance, 0 to 2; null if none was computed.
     distance: Option<f64>,
-    /// What `text` and `hybrid` rank by, more being better.
+    /// Score by which `text` and `hybrid` rank; higher is better.
     #[serde(skip_serializing_if = "Option::is_none")]
     score: Option<f64>,
-    /// What is shown otherwise than it is stored; absent where nothing is.
+    /// Values that are shown differently from how they are stored; absent if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    problems: Vec<ShownProblem>,
+    problems: Vec<ProblemResponse>,
 }
 
 impl From<Hit> for FoundQuery {

@@ -1,5 +1,5 @@
-//! What the three resources have in common. They differ in the names of their fields: each has a module with its wire
-//! types, and handlers know [`Resource`] alone.
+//! Types that the three resources share. Resources differ in the names of their fields: each has a module with its
+//! wire types, and handlers use only [`Resource`].
 
 use records::{Embedding, Service};
 use schemars::JsonSchema;
@@ -13,21 +13,21 @@ use time::PrimitiveDateTime;
 use super::{ClientId, EndDate, StartDate, metadata::condition};
 use crate::{answer::ApiError, request::UnknownFields};
 
-/// Records of one kind, as clients name them.
+/// A kind of records, with its names on the wire.
 pub(crate) trait Resource: Send + Sync + 'static {
-    /// Whose storage keeps them.
+    /// The service that stores them.
     const SERVICE: Service;
     /// Their collection in paths.
     const PATH: &'static str;
-    /// The path below theirs that lists those of one category.
+    /// The path, below `PATH`, of the list of a category.
     const BY_CATEGORY: &'static str;
-    /// The path below theirs that lists categories with counts.
+    /// The path, below `PATH`, of the categories with counts.
     const CATEGORIES: &'static str;
-    /// One of them, in sentences.
+    /// The singular noun for messages.
     const NOUN: &'static str;
     /// The field with the text.
     const TEXT: &'static str;
-    /// What becomes of unknown fields on routes that the contract may have.
+    /// How unknown fields are handled on the contract's routes.
     type Unknown: UnknownFields;
     /// Body of a record to store.
     type New: DeserializeOwned + JsonSchema + Send + Into<DraftRecord>;
@@ -37,15 +37,15 @@ pub(crate) trait Resource: Send + Sync + 'static {
     type Search: DeserializeOwned + JsonSchema + Send + Into<SearchRequest>;
     /// Query parameters that select records.
     type Filters: DeserializeOwned + JsonSchema + Send + Into<Conditions>;
-    /// A record as it is shown.
+    /// A record in responses.
     type Stored: From<Record> + Serialize + JsonSchema + Send;
-    /// A record that was found.
+    /// A record in search results.
     type Found: From<Hit> + Serialize + JsonSchema + Send;
     /// A category with its count.
     type Category: From<CategoryCount> + Serialize + JsonSchema + Send;
 }
 
-/// A record to store, whatever its fields are called.
+/// A record to store, independent of field names.
 pub(crate) struct DraftRecord {
     pub(crate) id: Option<ClientId>,
     pub(crate) text: String,
@@ -54,14 +54,14 @@ pub(crate) struct DraftRecord {
     pub(crate) metadata: Option<Map<String, Value>>,
 }
 
-/// A change, whatever its fields are called.
+/// A change, independent of field names.
 pub(crate) struct DraftChange {
     pub(crate) text: Option<String>,
     pub(crate) category: Option<String>,
     pub(crate) metadata: Option<Map<String, Value>>,
 }
 
-/// A search, whatever its fields are called.
+/// A search, independent of field names.
 pub(crate) struct SearchRequest {
     pub(crate) text: Option<String>,
     pub(crate) embedding: Option<Vec<f32>>,
@@ -72,7 +72,7 @@ pub(crate) struct SearchRequest {
     pub(crate) exact: bool,
 }
 
-/// Which records are meant, whatever the fields are called.
+/// Conditions that select records, independent of field names.
 pub(crate) struct Conditions {
     pub(crate) category: Option<String>,
     pub(crate) model_id: Option<String>,
@@ -90,18 +90,18 @@ pub(crate) enum Mode {
     /// By cosine distance of embeddings.
     #[default]
     Vector,
-    /// By PostgreSQL's full text search.
+    /// By PostgreSQL's full-text search.
     Text,
     /// By both: reciprocal rank fusion.
     Hybrid,
 }
 
-/// Which records are meant: each record that satisfies everything that is given.
+/// Selects the records that satisfy all given conditions.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct ThemeFilters {
     /// Only records of this category.
     theme: Option<String>,
-    /// Only records whose metadata have this `model_id`.
+    /// Only records with this `model_id` in their metadata.
     model_id: Option<String>,
     /// A condition on the metadata, as ChromaDB's `where`: JSON.
     #[serde(rename = "where")]
@@ -125,7 +125,7 @@ impl From<ThemeFilters> for Conditions {
     }
 }
 
-/// A category, and how many records have it.
+/// A category and its number of records.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ThemeCount {
     theme: Option<String>,
@@ -139,7 +139,7 @@ impl From<CategoryCount> for ThemeCount {
 }
 
 impl DraftRecord {
-    /// The record, once its text is embedded.
+    /// The record with its embedding.
     pub(crate) fn into_record(
         self,
         id: String,
@@ -147,14 +147,14 @@ impl DraftRecord {
         created_at: PrimitiveDateTime,
     ) -> NewRecord {
         let Self { id: _, text, category, production, metadata } = self;
-        // Absent metadata are no keys.
+        // Absent metadata mean no keys.
         let metadata = metadata.unwrap_or_default();
         NewRecord { id, text, embedding, category, production, metadata, created_at }
     }
 }
 
 impl DraftChange {
-    /// The change; `embedding` is of the text, if that changes.
+    /// The change; `embedding` is that of the new text, if any.
     pub(crate) fn into_change(self, embedding: Option<Embedding>) -> Change {
         let Self { text, category, metadata } = self;
         Change { text: text.zip(embedding), category, metadata }
@@ -162,10 +162,10 @@ impl DraftChange {
 }
 
 impl Conditions {
-    /// What the store is asked for.
+    /// The selection for the store.
     ///
     /// # Errors
-    /// When a condition is none.
+    /// When a condition is invalid.
     pub(crate) fn into_selection(self) -> Result<Selection, ApiError> {
         let Self { category, model_id, filter, document, start, end } = self;
         Ok(Selection {

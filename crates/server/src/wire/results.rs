@@ -1,4 +1,4 @@
-//! What judges said of outputs.
+//! Evaluation results.
 
 use std::borrow::Cow;
 
@@ -12,10 +12,10 @@ use store::{
 use time::Duration;
 use uuid::Uuid;
 
-use super::{EndDate, KeysetPage, LaxWhole, ShownProblem, StartDate, Within, metadata::condition};
+use super::{EndDate, KeysetPage, LaxWhole, ProblemResponse, StartDate, Within, metadata::condition};
 use crate::answer::{ApiError, Page};
 
-/// Which results are meant: those that satisfy everything that is given.
+/// Selects the results that satisfy all given conditions.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(crate) struct ResultFilters {
     /// Only of this theme.
@@ -68,20 +68,20 @@ impl JsonSchema for RunId {
     }
 }
 
-/// What came of a judgement.
+/// The outcome of a judgement.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub(crate) enum Status {
     /// The judge gave a score, or a winner.
     Scored,
-    /// The judge answered, and it cannot be read.
+    /// The judge's response cannot be parsed.
     Unparsed,
-    /// The judge declined.
+    /// The judge refused.
     Refused,
-    /// There is no answer of the judge.
+    /// The call of the judge failed.
     Failed,
-    /// The model gave no output, and no judge was asked.
+    /// The model gave no output, so no judge was called.
     Unanswered,
 }
 
@@ -98,10 +98,10 @@ impl From<Status> for ResultStatus {
 }
 
 impl ResultFilters {
-    /// What the store calls it.
+    /// The selection for the store.
     ///
     /// # Errors
-    /// When the condition on the metadata is none.
+    /// When the condition on the metadata is invalid.
     pub(crate) fn into_selection(self) -> Result<ResultSelection, ApiError> {
         let Self {
             theme,
@@ -133,65 +133,65 @@ impl ResultFilters {
     }
 }
 
-/// Which part of the list is meant: a page with its number, or what follows on a cursor.
+/// A page by number, or by cursor.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct ResultPaging {
-    /// Number of the page; 1 by default. Pages count all results each time: a cursor is for going through many.
+    /// Page number; 1 by default. Each page counts all results: use a cursor to read many.
     pub(crate) page: Option<LaxWhole<1, { i32::MAX as u32 }, 1>>,
-    /// Results on a page.
+    /// Results per page.
     #[serde(default)]
     pub(crate) limit: LaxWhole<1, 100, 10>,
-    /// `next_cursor` of the answer before, or nothing to begin with the newest.
+    /// `next_cursor` of the previous response, or empty to start with the newest result.
     pub(crate) cursor: Option<String>,
 }
 
-/// A part of the list.
+/// A page of the list.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum ResultPage {
-    /// Without a cursor.
-    Page(Page<ShownResult>),
-    /// With a cursor.
-    Keyset(KeysetPage<ShownResult>),
+    /// By number.
+    Page(Page<ResultResponse>),
+    /// By cursor.
+    Keyset(KeysetPage<ResultResponse>),
 }
 
-/// Which file is meant.
+/// The format of an export.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 pub(crate) struct ExportParameters {
     pub(crate) format: ExportFormat,
-    /// What becomes of texts that spreadsheets take for formulas.
+    /// How texts that spreadsheets read as formulas are written.
     #[serde(default)]
     pub(crate) formulas: Formulas,
 }
 
-/// What becomes in CSV of texts that begin with `=`, `+`, `-`, `@`, a tab or a line break, which spreadsheets run as
-/// formulas. Other formats have them as they are.
+/// How CSV exports write texts that begin with `=`, `+`, `-`, `@`, a tab or a line break, which spreadsheets run as
+/// formulas. Other formats write them unchanged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub(crate) enum Formulas {
-    /// They get a `'` before them, which spreadsheets take for the sign of a text.
+    /// With a leading `'`, which marks a text in spreadsheets.
     #[default]
     Escaped,
-    /// They are written as they are: for programs.
+    /// Unchanged, for programs.
     Raw,
 }
 
-/// A form of a file.
+/// A file format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub(crate) enum ExportFormat {
-    /// Comma-separated values as RFC 4180 has them, with a line of names; metadata are JSON.
+    /// Comma-separated values (RFC 4180) with a header line; metadata are JSON.
     Csv,
-    /// A result on each line, as the list shows it.
+    /// One result per line, in the format of the list.
     Jsonl,
     /// Apache Parquet, with typed columns.
     Parquet,
 }
 
 impl ExportFormat {
-    /// Every one.
+    /// All formats.
     pub(crate) const ALL: [Self; 3] = [Self::Csv, Self::Jsonl, Self::Parquet];
 
     /// For the header Content-Type.
@@ -203,7 +203,7 @@ impl ExportFormat {
         }
     }
 
-    /// What a file's name ends with.
+    /// The extension of the file name.
     pub(crate) fn extension(self) -> &'static str {
         match self {
             Self::Csv => "csv",
@@ -213,9 +213,9 @@ impl ExportFormat {
     }
 }
 
-/// What a judge said of an output. Results of the old services may lack everything but the id.
+/// The judgement of an output. In results of the old services, all fields but the id may be null.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct ShownResult {
+pub(crate) struct ResultResponse {
     id: String,
     query_id: Option<String>,
     query_text: Option<String>,
@@ -223,22 +223,22 @@ pub(crate) struct ShownResult {
     /// The model that gave the output.
     model_id: Option<String>,
     theme: Option<String>,
-    /// The evaluation metric whose prompt the judge was given.
+    /// The evaluation metric whose prompt the judge used.
     evaluation_prompt_id: Option<String>,
     evaluation_prompt: Option<String>,
-    /// As the judge gave it; null where it gave none.
+    /// The judge's score; null if it gave none.
     score: Option<f64>,
     judge_model: Option<String>,
     /// When it was judged, UTC.
     timestamp: Option<String>,
-    /// Whatever else is known of it.
+    /// Further metadata.
     metadata: Option<Value>,
-    /// What is shown otherwise than it is stored; absent where nothing is.
+    /// Values that are shown differently from how they are stored; absent if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    problems: Vec<ShownProblem>,
+    problems: Vec<ProblemResponse>,
 }
 
-impl From<StoredResult> for ShownResult {
+impl From<StoredResult> for ResultResponse {
     fn from(StoredResult { result, problems }: StoredResult) -> Self {
         let EvaluationResult {
             id,
@@ -267,7 +267,7 @@ impl From<StoredResult> for ShownResult {
             judge_model,
             timestamp: timestamp.map(|time| time.to_string()),
             metadata: result_metadata,
-            problems: problems.into_iter().map(ShownProblem::from).collect(),
+            problems: problems.into_iter().map(ProblemResponse::from).collect(),
         }
     }
 }

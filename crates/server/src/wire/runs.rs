@@ -1,4 +1,4 @@
-//! Runs: what is to be run.
+//! Requests for runs.
 
 use std::collections::BTreeMap;
 
@@ -16,16 +16,16 @@ use uuid::Uuid;
 use super::{ClientId, Conditions, EndDate, Entries, ExactObject, Label, StartDate, Whole, Within};
 use crate::answer::ApiError;
 
-/// The same as a parameter of a type.
+/// [`MAX_QUERIES`] as a const parameter.
 const LIMIT: u32 = MAX_QUERIES as u32;
 
-/// A run to make: each model answers each query, and each judge judges each answer by each metric, as often as `repeats`
-/// says. The queries are those of `query_ids`, or else the newest that `theme` and the other conditions select.
+/// A run to create: each model answers each query, and each judge judges each output by each metric, `repeats` times.
+/// The queries are those of `query_ids`, or the newest ones that `theme` and the other conditions select.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct NewRun {
-    /// What people call it.
+    /// Display name.
     name: Option<Label>,
-    /// The queries, by their ids. Then nothing else may select any.
+    /// The ids of the queries. Excludes all other conditions.
     query_ids: Option<Entries<ClientId, 1, MAX_QUERIES>>,
     /// Only queries of this theme.
     theme: Option<String>,
@@ -37,51 +37,51 @@ pub(crate) struct NewRun {
     document: Option<Value>,
     start_date: Option<StartDate>,
     end_date: Option<EndDate>,
-    /// Most queries that are selected.
+    /// Maximum number of selected queries.
     #[serde(default)]
     limit: Whole<1, LIMIT, DEFAULT_LIMIT>,
     /// The models that answer.
     models: Entries<ClientId, 1, MAX_MODELS>,
-    /// The models that judge, a panel if there are several; `gpt-4` where the field is absent.
+    /// The models that judge, as a panel if there are several; `gpt-4` by default.
     judge_models: Option<Entries<ClientId, 1, MAX_JUDGES>>,
-    /// Providers of models that nobody knows and whose names suggest none: `openai` for every server that speaks its API.
+    /// Providers of unknown models whose names imply none: `openai` for every OpenAI-compatible server.
     providers: Option<BTreeMap<String, Label>>,
-    /// The evaluation metrics whose prompts the judges are given.
+    /// The evaluation metrics whose prompts the judges use.
     evaluation_prompt_ids: Entries<ClientId, 1, MAX_METRICS>,
     #[serde(default)]
     mode: RunMode,
-    /// Times that each judge is asked the same.
+    /// How often each judge judges each output.
     #[serde(default)]
     repeats: Whole<1, MAX_REPEATS, 1>,
-    /// With which models answer; the server's setting where it is absent. Judges are asked with 0.
+    /// Temperature of the models; the server's setting by default. Judges use 0.
     temperature: Option<Within<0, 2>>,
-    /// Whether the verdict of an earlier result with the same fingerprint is taken instead of asking again.
+    /// Whether to reuse the verdict of an earlier result with the same fingerprint.
     #[serde(default = "yes")]
     use_cache: bool,
-    /// Further keys of each output: up to 65,536 bytes of JSON.
+    /// Further metadata of each output: up to 65,536 bytes of JSON.
     metadata: Option<ExactObject>,
-    /// What it may use until it stops; it can be resumed then.
+    /// The budget. When it is exhausted, the run stops and can be resumed.
     budget: Option<RunBudget>,
 }
 
-/// How a run is to go on.
+/// How to resume a run.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(crate) struct ResumeRun {
-    /// What it may use in all, what it has used before included; as before where it is absent.
+    /// The new total budget, including previous use; unchanged by default.
     pub(crate) budget: Option<RunBudget>,
-    /// Whether what failed, and what could not be judged for it, is done again.
+    /// Whether to repeat failed tasks and the judgements that depend on them.
     #[serde(default)]
     pub(crate) retry_failed: bool,
 }
 
-/// Which runs are meant.
+/// Conditions on the listed runs.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct RunFilters {
     /// Only runs in this state.
     state: Option<RunStateName>,
 }
 
-/// A run that is gone.
+/// A deleted run.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct DeletedRun {
     pub(crate) id: String,
@@ -92,10 +92,10 @@ fn yes() -> bool {
 }
 
 impl NewRun {
-    /// What is asked for, to be made with this id.
+    /// The request for a run with this id.
     ///
     /// # Errors
-    /// When fields do not go together.
+    /// When fields contradict each other.
     pub(crate) fn into_request(self, id: Uuid) -> Result<RunRequest, ApiError> {
         let conditions = Conditions {
             category: self.theme,
@@ -107,7 +107,7 @@ impl NewRun {
         };
         let selection = conditions.into_selection()?;
         let queries = RunQueries::new(self.query_ids.map(texts), selection, self.limit.get())?;
-        // Absent providers are those that the names of the models suggest.
+        // Providers that are absent follow from the names of the models.
         let providers: BTreeMap<String, String> = self
             .providers
             .unwrap_or_default()
@@ -121,7 +121,7 @@ impl NewRun {
         if let Some(id) = providers.keys().find(|id| !is_named(id)) {
             return Err(ApiError::invalid(
                 format!("providers.{}", shortened(id, 100)),
-                "the run has no such model",
+                "the run has no model with this id",
             ));
         }
         Ok(RunRequest {
@@ -135,9 +135,9 @@ impl NewRun {
             repeats: self.repeats.get(),
             uses_cache: self.use_cache,
             temperature: self.temperature.map(Within::get),
-            // Absent metadata are no keys.
+            // Absent metadata mean no keys.
             metadata: self.metadata.map(ExactObject::into_inner).unwrap_or_default(),
-            // An absent budget is as much as it takes.
+            // An absent budget is unlimited.
             budget: self.budget.unwrap_or_default(),
         })
     }

@@ -1,4 +1,4 @@
-//! What judges said in all.
+//! Summaries and comparisons of results.
 
 use judge::{
     outcome::Counts,
@@ -27,18 +27,19 @@ pub(crate) struct SummaryParameters {
     /// Seed of the intervals' bootstrap: the same seed gives the same intervals.
     #[serde(default)]
     pub(crate) seed: u64,
-    /// Two models, parted by a comma, to compare on the queries that both have scores for: the first minus the second.
+    /// Two models, separated by a comma, to compare on the queries that both have scores for: the first minus the
+    /// second.
     pub(crate) compare: Option<String>,
 }
 
-/// How several verdicts on one query become one, first of each judge, then of all judges.
+/// How several verdicts on one query are combined, first per judge, then across judges.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub(crate) enum Repeats {
     /// Their mean.
     Mean,
-    /// What was said most often: of scores the mean of those, if several were; of winners a tie.
+    /// The most frequent verdict. If there are several, the mean of these scores, or a tie between winners.
     Majority,
 }
 
@@ -68,58 +69,58 @@ impl MethodParameters {
     }
 }
 
-/// What the selected results say in all.
+/// Summary of the selected results.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct ShownSummary {
+pub(crate) struct SummaryResponse {
     pub(crate) repeats: Repeats,
     pub(crate) seed: u64,
-    /// Results that name no query, neither by id nor by text. They are in no number below.
+    /// Results without a query id or text, which all other numbers exclude.
     pub(crate) without_query: u64,
     /// By metric, theme and model.
-    pub(crate) scores: Vec<ShownScores>,
-    /// Of pairwise results, by metric, theme and pair of models.
-    pub(crate) pairs: Vec<ShownPair>,
+    pub(crate) scores: Vec<ScoresResponse>,
+    /// Pairwise results by metric, theme and pair of models.
+    pub(crate) pairs: Vec<PairResponse>,
     /// By metric, over all themes; empty unless `compare` names two models.
-    pub(crate) comparisons: Vec<ShownComparison>,
+    pub(crate) comparisons: Vec<ComparisonResponse>,
 }
 
 /// A mean over queries.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct ShownMean {
-    /// Queries that it is over.
+pub(crate) struct MeanResponse {
+    /// Number of queries.
     queries: u64,
     /// Null without queries.
     mean: Option<f64>,
     /// Clustered by query; null with fewer than two queries.
     standard_error: Option<f64>,
-    /// By bootstrap over queries; null with fewer than two.
+    /// By bootstrap over queries; null with fewer than two queries.
     interval: Option<Interval>,
 }
 
-impl From<Summary> for ShownMean {
+impl From<Summary> for MeanResponse {
     fn from(summary: Summary) -> Self {
         let Summary { queries, mean, standard_error, interval, counts: _ } = summary;
         Self { queries, mean, standard_error, interval }
     }
 }
 
-/// A model's scores by one metric on the queries of one theme, in the metric's own scale.
+/// A model's scores by one metric on the queries of one theme, on the metric's scale.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct ShownScores {
+pub(crate) struct ScoresResponse {
     evaluation_prompt_id: Option<String>,
     theme: Option<String>,
     model_id: Option<String>,
     #[serde(flatten)]
-    mean: ShownMean,
+    mean: MeanResponse,
     /// Queries without any score.
     queries_without_score: u64,
-    /// Of judgements.
+    /// Outcomes of the judgements.
     counts: Counts,
-    /// Scores beyond the metric's scale; the mean has them.
+    /// Scores outside the metric's scale, which the mean includes.
     out_of_range: u64,
 }
 
-impl From<ScoreSummary> for ShownScores {
+impl From<ScoreSummary> for ScoresResponse {
     fn from(summary: ScoreSummary) -> Self {
         let ScoreSummary { metric, theme, model, summary, queries_without_score, out_of_range } = summary;
         Self {
@@ -134,10 +135,10 @@ impl From<ScoreSummary> for ShownScores {
     }
 }
 
-/// How often each of two models wins, by one metric on the queries of one theme. A comparison is two results, one in
-/// each order; a winner is one that wins in both.
+/// How often each of two models wins, by one metric on the queries of one theme. A comparison consists of two
+/// results, one in each order; a model wins if it wins in both.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct ShownPair {
+pub(crate) struct PairResponse {
     evaluation_prompt_id: Option<String>,
     theme: Option<String>,
     model_a: Option<String>,
@@ -145,16 +146,16 @@ pub(crate) struct ShownPair {
     wins_a: u64,
     wins_b: u64,
     ties: u64,
-    /// `model_a`'s share of wins; a tie is half a win.
-    win_rate_a: ShownMean,
-    position: ShownPosition,
-    /// Of comparisons.
+    /// Win rate of `model_a`; a tie counts as half a win.
+    win_rate_a: MeanResponse,
+    position: PositionResponse,
+    /// Outcomes of the comparisons.
     counts: Counts,
-    /// Results whose other order is not there. They are in no other number.
+    /// Results without the other order, which all other numbers exclude.
     incomplete: u64,
 }
 
-impl From<PairSummary> for ShownPair {
+impl From<PairSummary> for PairResponse {
     fn from(summary: PairSummary) -> Self {
         let PairSummary { metric, theme, first, second, wins, losses, ties, rate, position, incomplete } =
             summary;
@@ -174,22 +175,22 @@ impl From<PairSummary> for ShownPair {
     }
 }
 
-/// What became of comparisons when the answers changed places.
+/// How the order of the outputs affected comparisons.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct ShownPosition {
+pub(crate) struct PositionResponse {
     /// The same winner, or a tie, in both orders.
     consistent: u64,
-    /// The answer that stood first won both times.
+    /// The first output won in both orders.
     prefers_first: u64,
-    /// The answer that stood second won both times.
+    /// The second output won in both orders.
     prefers_second: u64,
     /// A tie in one order only.
     half_ties: u64,
-    /// The share of consistent ones; null without comparisons.
+    /// Share of consistent comparisons; null without comparisons.
     consistency: Option<f64>,
 }
 
-impl From<PositionBias> for ShownPosition {
+impl From<PositionBias> for PositionResponse {
     fn from(bias: PositionBias) -> Self {
         let consistency = bias.consistency();
         let PositionBias { consistent, prefers_first, prefers_second, half_ties, counts: _ } = bias;
@@ -199,7 +200,7 @@ impl From<PositionBias> for ShownPosition {
 
 /// Two sets of scores by one metric on the queries that both have scores for.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct ShownComparison {
+pub(crate) struct ComparisonResponse {
     evaluation_prompt_id: Option<String>,
     model_a: Option<String>,
     model_b: Option<String>,
@@ -215,18 +216,17 @@ pub(crate) struct ShownComparison {
     /// Null with fewer than two queries.
     standard_error: Option<f64>,
     interval: Option<Interval>,
-    /// Of the t-test for pairs; null where the differences do not differ.
+    /// By the paired t-test; null if all differences are equal.
     p_value: Option<f64>,
-    /// Queries that it would take to find this difference in four of five cases, with a p-value below 0.05; null without
-    /// a difference.
+    /// Number of queries needed to detect this difference with 80 % power at p < 0.05; null without a difference.
     queries_needed: Option<u64>,
-    /// Of a's judgements.
+    /// Outcomes of a's judgements.
     counts_a: Counts,
-    /// Of b's judgements.
+    /// Outcomes of b's judgements.
     counts_b: Counts,
 }
 
-impl From<Compared> for ShownComparison {
+impl From<Compared> for ComparisonResponse {
     fn from(compared: Compared) -> Self {
         let Compared { metric, first, second, comparison, queries_needed } = compared;
         Self {
@@ -251,11 +251,12 @@ impl From<Compared> for ShownComparison {
 
 /// Two runs on the queries that both have scores for.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct ShownRunComparison {
+pub(crate) struct RunComparisonResponse {
     pub(crate) run_a: String,
     pub(crate) run_b: String,
     pub(crate) repeats: Repeats,
     pub(crate) seed: u64,
-    /// By metric and model, over all themes; both models are the same. Pairwise results have no scores.
-    pub(crate) comparisons: Vec<ShownComparison>,
+    /// By metric and model, over all themes; `model_a` and `model_b` are the same model. Pairwise results have no
+    /// scores.
+    pub(crate) comparisons: Vec<ComparisonResponse>,
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use judge::runs::Shutdown;
 use records::error_chain;
-use server::{MaintenanceMetrics, Process, Pulse, TableSeen};
+use server::{MaintenanceMetrics, ObservedTable, Process, Pulse};
 use store::postgres::{Database, maintenance::TableHealth};
 use upkeep::{
     Policy,
@@ -62,7 +62,7 @@ impl Maintainer {
         for TableHealth { name, rows, dead_rows, heap_bytes, index_bytes, .. } in
             self.database.table_health(&names).await?
         {
-            metrics.table_seen(TableSeen { table: &name, rows, dead_rows, heap_bytes, index_bytes });
+            metrics.set_table(ObservedTable { table: &name, rows, dead_rows, heap_bytes, index_bytes });
         }
         Ok(())
     }

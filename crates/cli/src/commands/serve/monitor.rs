@@ -63,7 +63,7 @@ fn webhook(configuration: &Configuration) -> Result<Option<Webhook>, Failure> {
 /// The result of the last pass.
 #[derive(Clone, Debug, Default)]
 struct Known {
-    stretches: Vec<SearchHistory>,
+    intervals: Vec<SearchHistory>,
     recalls: Vec<SearchHistory>,
     alerts: Vec<Alert>,
     /// Rows of the history that were skipped.
@@ -90,9 +90,9 @@ impl SearchMonitor {
         let watched = database.clone();
         let probe = SearchProbe::new(move || {
             let totals = watched.search_watch().map_or_else(Vec::new, SearchWatch::totals);
-            let Known { stretches, recalls, alerts, unreadable } = knowing.borrow().clone();
-            let alerts = alert_states(&stretches, &recalls, &alerts);
-            SearchReport { totals, stretches, recalls, alerts, unreadable }
+            let Known { intervals, recalls, alerts, unreadable } = knowing.borrow().clone();
+            let alerts = alert_states(&intervals, &recalls, &alerts);
+            SearchReport { totals, intervals, recalls, alerts, unreadable }
         });
         let monitor = Monitor::new(database.clone(), config);
         Ok(Some((Self { monitor, interval: config.interval, webhook, known }, probe)))
@@ -148,7 +148,7 @@ impl SearchMonitor {
                 "the recall of searches of {table} could not be measured"
             );
         }
-        self.known.send_replace(Known { stretches: history, recalls, alerts, unreadable });
+        self.known.send_replace(Known { intervals: history, recalls, alerts, unreadable });
         for change in &changes {
             log_change(change);
             if let Some(webhook) = &self.webhook
@@ -177,11 +177,11 @@ fn log_change(change: &AlertChange) {
 
 /// All possible alerts of the searched tables, with a reason for the active ones.
 fn alert_states(
-    stretches: &[SearchHistory],
+    intervals: &[SearchHistory],
     recalls: &[SearchHistory],
     active: &[Alert],
 ) -> Vec<SearchAlert> {
-    let of_rows = stretches.iter().chain(recalls).map(|row| (row.table.clone(), row.filter_class));
+    let of_rows = intervals.iter().chain(recalls).map(|row| (row.table.clone(), row.filter_class));
     let of_alerts = active.iter().map(|alert| (alert.table.clone(), alert.filter_class));
     let searched: BTreeSet<(String, FilterClass)> = of_rows.chain(of_alerts).collect();
     let states = searched.iter().flat_map(|(table, filter_class)| {
