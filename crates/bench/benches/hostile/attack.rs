@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    env,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -46,11 +47,20 @@ impl Answers {
     }
 }
 
+/// Whether the attack is wanted: all are, unless a variable names some.
+fn only(attack: &str) -> bool {
+    env::var("PANOPTICON_BENCH_ATTACKS")
+        .map_or(true, |names| names.split(',').any(|name| attack.contains(name)))
+}
+
 impl Attack {
     /// Begins; `watched` is the id of a run that stays under way.
     pub(crate) fn begin(time: Duration, watched: &str) -> Self {
         let (mut tasks, answers) = (JoinSet::new(), Answers::default());
         for bomb in bombs::all() {
+            if !only(&bomb.name) {
+                continue;
+            }
             for _ in 0..bomb.clients {
                 tasks.spawn(throw(bomb.clone(), time, answers.clone()));
             }
@@ -68,6 +78,9 @@ impl Attack {
             ("incomplete body", Held::Incomplete(body), 30),
             ("idle connection", Held::Incomplete(String::new()), 200),
         ] {
+            if !only(name) {
+                continue;
+            }
             for _ in 0..connections {
                 tasks.spawn(hold(name, held.clone(), time, answers.clone()));
             }
