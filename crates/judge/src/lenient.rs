@@ -24,12 +24,12 @@ pub fn from_str(text: &str) -> serde_json::Result<Value> {
     serde_json::from_str(text).or_else(|_| serde_json::from_str(&mended(text)))
 }
 
-/// The text behind byte order marks and white space.
+/// The text after byte order marks and white space.
 pub(crate) fn without_mark(text: &str) -> &str {
     text.trim_start_matches(|c: char| c == '\u{feff}' || c.is_whitespace())
 }
 
-/// `text` with what is not JSON replaced, as long as it is plain by what.
+/// `text` with its invalid parts replaced, where the replacement is clear.
 fn mended(text: &str) -> String {
     let mut mended = String::with_capacity(text.len());
     let mut rest = text;
@@ -45,7 +45,7 @@ fn mended(text: &str) -> String {
     mended
 }
 
-/// What to write for the beginning of `rest`, which is in a string, and how many bytes that stands for.
+/// The replacement for the beginning of `rest`, which is in a string, and the number of bytes that it replaces.
 fn in_string(rest: &str, first: char) -> (Cow<'_, str>, usize) {
     let as_it_is = |length: usize| (Cow::Borrowed(&rest[..length]), length);
     if u32::from(first) < 0x20 {
@@ -67,14 +67,14 @@ fn in_string(rest: &str, first: char) -> (Cow<'_, str>, usize) {
     }
 }
 
-/// The number of the escape `\uXXXX` with which `text` begins.
+/// The number of the escape `\uXXXX` at the start of `text`.
 fn escaped(text: &str) -> Option<u32> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then_some(())?;
     u32::from_str_radix(digits, 16).ok()
 }
 
-/// As [`in_string`], between strings.
+/// As [`in_string`], outside of strings.
 fn between(rest: &str, first: char) -> (Cow<'_, str>, usize) {
     for word in ["NaN", "Infinity", "-Infinity"] {
         if rest.starts_with(word) {
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_quite_json_is_read_as_it_was_meant() {
+    fn almost_valid_json_is_parsed_as_intended() {
         let check = |text: &str, expected: Value| assert_eq!(from_str(text).expect(text), expected, "{text}");
         check(r#"{"a": "Paris \ud83d"}"#, json!({"a": "Paris \u{fffd}"}));
         check(

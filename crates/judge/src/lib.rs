@@ -1,11 +1,12 @@
-//! Judging what a model answered.
+//! Evaluation of models' answers.
 //!
-//! Entry points of the engine: [`engine::Judging`] evaluates what its caller waits for, [`runs::Runs`] many queries in the
-//! background. Both speak requests, progress and errors of their own; the services and the command line translate.
+//! Entry points of the engine: [`engine::Judging`] evaluates queries while its caller waits, [`runs::Runs`] many
+//! queries in the background. Both have their own requests, progress and errors, which the services and the command
+//! line convert.
 //!
-//! What it is made of: [`provider::limits::Caller`] has models answer; [`registry`] knows them and their prices;
-//! [`rubric::Rubric`] makes prompts for judges and [`rubric::Verdict`] reads their answers, by [`parse`], which says what
-//! a judge's words are worth; [`statistics`] says what many verdicts mean, and [`results`] what stored ones do.
+//! Its parts: [`provider::limits::Caller`] calls models; [`registry`] contains built-in models and their prices;
+//! [`rubric::Rubric`] creates prompts for judges and [`rubric::Verdict`] evaluates their answers, which [`parse`]
+//! parses; [`statistics`] estimates from many verdicts, and [`results`] evaluates stored ones.
 
 pub mod engine;
 #[cfg(any(test, fuzzing))]

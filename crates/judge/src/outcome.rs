@@ -19,18 +19,18 @@ pub enum Outcome<T> {
     Unanswered,
 }
 
-/// How many judgements of each kind there are. What is no measurement is counted here and nowhere else.
+/// Counts of judgements by outcome. Those without a measurement are counted only here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Counts {
     /// Measurements.
     pub scored: u64,
-    /// Answers that could not be read.
+    /// Answers that could not be parsed.
     pub unparsed: u64,
     /// Answers declined.
     pub refused: u64,
     /// Calls without an answer.
     pub failed: u64,
-    /// Outputs that there are none of, about which no judge was asked.
+    /// Missing outputs, for which no judge was called.
     pub unanswered: u64,
 }
 
@@ -43,7 +43,7 @@ impl<T> Outcome<T> {
         }
     }
 
-    /// Another measurement in the place of this one.
+    /// Replaces the measurement.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Outcome<U> {
         match self {
             Self::Scored(value) => Outcome::Scored(change(value)),
@@ -54,7 +54,7 @@ impl<T> Outcome<T> {
         }
     }
 
-    /// The outcome of a stored status; a measurement that is not there cannot be read.
+    /// The outcome of a stored status; a missing measurement counts as unparsed.
     pub fn stored(status: ResultStatus, value: Option<T>) -> Self {
         match status {
             ResultStatus::Scored => value.map_or(Self::Unparsed, Self::Scored),
@@ -65,7 +65,7 @@ impl<T> Outcome<T> {
         }
     }
 
-    /// The status that is stored of it.
+    /// The status that is stored for it.
     pub fn status(&self) -> ResultStatus {
         match self {
             Self::Scored(_) => ResultStatus::Scored,
@@ -101,7 +101,7 @@ impl Counts {
         } += 1;
     }
 
-    /// All that are no measurement.
+    /// All judgements without a measurement.
     pub fn left_out(&self) -> u64 {
         self.unparsed + self.refused + self.failed + self.unanswered
     }

@@ -1,18 +1,18 @@
-//! Agreement with what the authors of public judge texts read from them. Needs `../shared`.
+//! Agreement with the authors' own parsing of public judge texts. Requires `../shared`.
 
 use judge::parse::{Reading, Scale, Winner, read_score, read_winner};
 use serde_json::Value;
 
 use test_support::shared_lines as lines;
 
-/// Cases of `kind`; none where the shared data are not there.
+/// Cases of `kind`; none without the shared data.
 fn cases(kind: &str) -> Vec<Value> {
     let mut cases = lines("judge_text_cases.jsonl.gz");
     cases.retain(|case| case["kind"] == kind);
     cases
 }
 
-/// Prints every disagreement, and requires that `WRONG` ones are those in `known`, and that 99.5 % agree.
+/// Prints every disagreement; requires that wrong ones are at most `most_wrong`, and that 99.5 % agree.
 struct Tally {
     agreed: usize,
     unread: usize,
@@ -95,9 +95,9 @@ fn winners_agree_with_upstream() {
     tally.require(8);
 }
 
-/// What upstream could not read we may, if it is there: only forms that name the score as one.
+/// Texts that upstream could not parse may be parsed here, but only in forms that label the score.
 #[test]
-fn texts_that_upstream_left_unread_give_no_pair_of_doubts() {
+fn texts_that_upstream_left_unread_are_read_only_with_a_label() {
     for case in cases("score_unparseable_upstream") {
         if let Reading::Score(score) =
             read_score(case["judge_text"].as_str().expect("a text"), Some(scale(&case)))

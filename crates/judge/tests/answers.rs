@@ -1,4 +1,4 @@
-//! Answers that are not quite as they should be, and cost money all the same: in every form of every provider.
+//! Irregular responses, which cost money all the same, in every format of every provider.
 
 use std::{
     sync::{
@@ -19,7 +19,7 @@ use judge::{
 };
 use test_support::{HttpAnswer, HttpStub};
 
-/// What comes of a server that always answers with `body`, and how often it is asked.
+/// The result of a call to a server that always responds with `body`, and the number of requests.
 async fn called(wire: Wire, status: u16, body: &str) -> (Result<Completion, Error>, usize) {
     let calls = Arc::new(AtomicUsize::new(0));
     let (counted, answer) = (calls.clone(), HttpAnswer::json(status, body));
@@ -40,7 +40,7 @@ async fn called(wire: Wire, status: u16, body: &str) -> (Result<Completion, Erro
     (outcome, calls.load(Ordering::Relaxed))
 }
 
-/// Answers whose text is `text` as JSON writes it, ended for `reason` as JSON, whole and in pieces.
+/// Responses with the text `text` as JSON and the finish reason `reason` as JSON, complete and streamed.
 fn answers(text: &str, reason: &str) -> Vec<(Wire, String)> {
     let openai = format!(
         r#"{{"id": "x", "choices": [{{"finish_reason": {reason}, "message": {{"content": "{text}"}}}}]}}"#
@@ -74,7 +74,7 @@ fn answers(text: &str, reason: &str) -> Vec<(Wire, String)> {
 }
 
 #[tokio::test]
-async fn half_an_emoji_costs_one_call_and_becomes_a_replacement_character() {
+async fn lone_surrogate_costs_one_call_and_becomes_a_replacement_character() {
     let cases = [
         (r"Paris \ud83d", "Paris \u{fffd}"),
         (r"\uDE00 Paris", "\u{fffd} Paris"),
@@ -91,7 +91,7 @@ async fn half_an_emoji_costs_one_call_and_becomes_a_replacement_character() {
 }
 
 #[tokio::test]
-async fn a_byte_order_mark_is_skipped() {
+async fn byte_order_mark_is_skipped() {
     for (wire, body) in answers("8", "\"stop\"") {
         let (outcome, calls) = called(wire, 200, &format!("\u{feff}{body}")).await;
         assert_eq!((outcome.expect(&body).text(), calls), (Some("8"), 1), "{body}");
@@ -99,7 +99,7 @@ async fn a_byte_order_mark_is_skipped() {
 }
 
 #[tokio::test]
-async fn an_answer_is_whole_whether_or_how_its_end_is_explained() {
+async fn answer_with_any_or_no_finish_reason_is_complete() {
     for reason in ["null", "\"\"", "\"STOP\"", "\"Stop\"", "\"null\"", "0", "\"whatever\"", "\"OTHER\""] {
         for (wire, body) in answers("8", reason) {
             let (outcome, calls) = called(wire, 200, &body).await;
@@ -115,13 +115,13 @@ async fn an_answer_is_whole_whether_or_how_its_end_is_explained() {
     }
     let bare = r#"{"choices": [{"message": {"content": "8"}}]}"#;
     assert_eq!(called(Wire::OpenAi, 200, bare).await.0.expect("an answer").finish_reason, "");
-    // A stream that ends without any sign of its end may have been cut.
+    // A stream that ends without a marker may be truncated.
     let cut = "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \"8\"}]}}]}\n\n";
     assert_eq!(called(Wire::Gemini, 200, cut).await.0.expect_err("cut").kind(), Kind::Connection);
 }
 
 #[tokio::test]
-async fn what_is_wrong_twice_is_not_asked_for_a_third_time() {
+async fn response_that_is_malformed_twice_is_not_retried_again() {
     for body in
         ["no JSON at all", "{}", r#"{"choices": [{"finish_reason": null, "message": {"content": ""}}]}"#]
     {
@@ -131,7 +131,7 @@ async fn what_is_wrong_twice_is_not_asked_for_a_third_time() {
 }
 
 #[tokio::test]
-async fn errors_are_read_however_they_are_written() {
+async fn errors_are_parsed_in_every_format() {
     let body = "\u{feff}{\"error\": {\"message\": \"no model \\ud83d\", \"code\": \"model_not_found\"}}";
     let nested = r#"{"error": {"message": "{\"error\": {\"message\": \"no model \\ud83d\", \"code\": \"model_not_found\"}}"}}"#;
     for body in [body, nested] {
@@ -143,7 +143,7 @@ async fn errors_are_read_however_they_are_written() {
 }
 
 #[tokio::test]
-async fn a_judges_own_json_may_end_in_half_an_emoji_too() {
+async fn judges_json_may_contain_a_lone_surrogate() {
     let text = r#"{\"score\": 8, \"rationale\": \"good \\ud83d\"}"#;
     let scale = Scale { min: 1.0, max: 10.0 };
     for (wire, body) in answers(text, "\"stop\"") {
@@ -154,7 +154,7 @@ async fn a_judges_own_json_may_end_in_half_an_emoji_too() {
 }
 
 #[tokio::test]
-async fn counts_of_tokens_are_added_up_as_far_as_they_go() {
+async fn token_counts_saturate() {
     let body = format!(
         r#"{{"content": "8", "stop_reason": "end_turn", "usage": {{"input_tokens": {0}, "cache_read_input_tokens": {0}, "output_tokens": {0}}}}}"#,
         u64::MAX

@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 const ANSWER: &str = r#"{"id": "chatcmpl-1", "model": "gpt-4o-2024-08-06", "choices": [{"finish_reason": "stop",
     "message": {"content": "8"}}], "usage": {"prompt_tokens": 1000, "completion_tokens": 100}}"#;
 
-/// A server that answers with `answers` in turn, then with [`ANSWER`]; and how many requests it got.
+/// A server that responds with `answers` in turn, then with [`ANSWER`]; and its number of requests.
 fn server(answers: Vec<HttpAnswer>) -> (HttpStub, Arc<AtomicUsize>) {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
@@ -52,7 +52,7 @@ fn failure(status: u16) -> HttpAnswer {
 }
 
 #[tokio::test]
-async fn what_may_pass_is_tried_again_until_it_does() {
+async fn transient_failures_are_retried() {
     let (stub, calls) = server([429, 500, 503, 529, 408].map(failure).into());
     let budget = Budget::unlimited();
     let call = caller(&stub, quick()).call(gpt_4o(), &Request::new("…"), &budget, &mut ()).await;
@@ -64,7 +64,7 @@ async fn what_may_pass_is_tried_again_until_it_does() {
 }
 
 #[tokio::test]
-async fn no_retries_means_none() {
+async fn zero_retries_means_one_attempt() {
     for (max_retries, sent) in [(0, 1), (2, 3)] {
         let (stub, calls) = server(vec![failure(500); 9]);
         let backoff = Backoff { max_retries, ..quick() };
@@ -77,7 +77,7 @@ async fn no_retries_means_none() {
 }
 
 #[tokio::test]
-async fn what_will_not_pass_is_not_tried_again() {
+async fn permanent_failures_are_not_retried() {
     let quota =
         r#"{"error": {"type": "insufficient_quota", "code": "insufficient_quota", "message": "pay"}}"#;
     for answer in [HttpAnswer::json(429, quota), failure(400), failure(401), failure(403), failure(404)] {
@@ -89,7 +89,7 @@ async fn what_will_not_pass_is_not_tried_again() {
     }
 }
 
-/// Tells when the first attempt has ended.
+/// Signals the end of the first attempt.
 struct Ended(Option<oneshot::Sender<()>>);
 
 #[async_trait]
@@ -109,7 +109,7 @@ impl AttemptLog for Ended {
 }
 
 #[tokio::test]
-async fn a_hint_to_one_caller_is_waited_for_by_all() {
+async fn hint_to_one_caller_delays_all() {
     let wait = Duration::from_millis(400);
     let times = Arc::new(Mutex::new(Vec::new()));
     let seen = times.clone();
@@ -130,7 +130,7 @@ async fn a_hint_to_one_caller_is_waited_for_by_all() {
         caller.call(gpt_4o(), &Request::new("…"), &budget, &mut log).await.expect("an answer");
     };
     let others = async {
-        // What the server asked for is known once the attempt has ended.
+        // The hint is known once the attempt has ended.
         first_ended.await.expect("the first attempt ends");
         tokio::join!(call(), call(), call())
     };
@@ -143,7 +143,7 @@ async fn a_hint_to_one_caller_is_waited_for_by_all() {
 }
 
 #[tokio::test]
-async fn a_wait_of_hours_ends_the_call() {
+async fn hint_of_hours_ends_the_call() {
     let (stub, calls) = server(vec![failure(429).with_header("retry-after", "7200")]);
     let call = caller(&stub, quick()).call(gpt_4o(), &Request::new("…"), &Budget::unlimited(), &mut ()).await;
     assert!(matches!(call, Err(CallError::Provider { attempts: 1, .. })), "{call:?}");
@@ -151,7 +151,7 @@ async fn a_wait_of_hours_ends_the_call() {
 }
 
 #[tokio::test]
-async fn budgets_end_calls_before_they_are_made() {
+async fn exhausted_budgets_prevent_calls() {
     let (stub, calls) = server(vec![failure(500); 9]);
     let caller = caller(&stub, quick());
     let allowance = Allowance { requests: Some(3), ..Allowance::default() };
@@ -169,7 +169,7 @@ async fn budgets_end_calls_before_they_are_made() {
     assert!(matches!(call, Err(CallError::Budget(Exceeded::WallTime { .. }))), "{call:?}");
 }
 
-/// Keeps what it is told, or refuses to.
+/// Records its calls, or fails.
 struct Log {
     lines: Vec<String>,
     refuses: bool,
@@ -192,7 +192,7 @@ impl AttemptLog for Log {
 }
 
 #[tokio::test]
-async fn attempts_are_written_down_before_they_are_made_and_after() {
+async fn attempts_are_recorded_before_and_after() {
     let (stub, calls) = server([503].map(failure).into());
     let mut log = Log { lines: Vec::new(), refuses: false };
     let caller = caller(&stub, quick());
@@ -203,5 +203,5 @@ async fn attempts_are_written_down_before_they_are_made_and_after() {
     log.refuses = true;
     let call = caller.call(gpt_4o(), &Request::new("…"), &Budget::unlimited(), &mut log).await;
     assert!(matches!(call, Err(CallError::Log("no room"))), "{call:?}");
-    assert_eq!(calls.load(Ordering::Relaxed), 2, "what cannot be written down is not sent");
+    assert_eq!(calls.load(Ordering::Relaxed), 2, "an attempt that cannot be recorded is not sent");
 }

@@ -1,4 +1,4 @@
-//! Every recorded error is understood: what to try again, what not, and why.
+//! Classification of recorded errors: whether to retry, and why.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn kind(status: u16, body: &Value) -> Kind {
 }
 
 #[test]
-fn public_errors_are_retried_as_they_should_be() {
+fn public_errors_have_the_right_disposition() {
     let cases = lines("error_bodies_public.jsonl");
     for case in &cases {
         let status = u16::try_from(case["status"].as_u64().expect("a status")).expect("a status");
@@ -38,7 +38,7 @@ fn public_errors_are_retried_as_they_should_be() {
 }
 
 #[test]
-fn recorded_errors_are_what_their_status_and_code_say() {
+fn recorded_errors_are_classified_by_status_and_code() {
     let cases = lines("recorded_errors.jsonl");
     for case in &cases {
         let status = u16::try_from(case["status"].as_u64().expect("a status")).expect("a status");
@@ -64,7 +64,7 @@ fn recorded_errors_are_what_their_status_and_code_say() {
 }
 
 #[test]
-fn every_form_of_body_is_read() {
+fn every_format_of_body_is_parsed() {
     let say = |message: &str| json!({"error": {"message": message, "code": 429}});
     let direct = say("Slow down. Please try again in 1m2s.");
     let forms = [
@@ -93,7 +93,7 @@ fn every_form_of_body_is_read() {
 }
 
 #[test]
-fn kinds_follow_from_what_is_said() {
+fn kinds_follow_from_messages() {
     let error = |kind: &str, code: &str, message: &str| json!({"error": {"message": message, "type": kind, "code": code}});
     for code in [
         "insufficient_quota",
@@ -146,7 +146,7 @@ fn kinds_follow_from_what_is_said() {
 }
 
 #[test]
-fn a_quota_of_google_is_tried_again_if_it_is_for_minutes() {
+fn google_quota_is_retried_if_it_is_per_minute() {
     let quota = |id: &str, delay: Option<&str>| {
         let violation = json!({"@type": "type.googleapis.com/google.rpc.QuotaFailure",
             "violations": [{"quotaMetric": "…/generate_content_free_tier_requests", "quotaId": id}]});
@@ -167,14 +167,14 @@ fn a_quota_of_google_is_tried_again_if_it_is_for_minutes() {
 }
 
 #[test]
-fn providers_that_say_whether_to_retry_are_believed() {
+fn should_retry_header_takes_precedence() {
     assert_eq!(read(429, &[("x-should-retry", "false")], b"{}").kind, Kind::QuotaExhausted);
     assert_eq!(read(409, &[("x-should-retry", "true")], b"{}").kind, Kind::ServerError);
     assert_eq!(read(401, &[("x-should-retry", "true")], b"{}").kind, Kind::Unauthorized);
 }
 
 #[test]
-fn errors_name_whom_and_what() {
+fn errors_name_the_address_and_the_problem() {
     let body = br#"{"error": {"message": "The model `gpt-9` does not exist", "code": "model_not_found"}}"#;
     let error = Error::Rejected { address: "https://api.example/v1".into(), rejection: read(404, &[], body) };
     expect!["https://api.example/v1 answered with status 404: The model `gpt-9` does not exist"]

@@ -1,4 +1,4 @@
-//! Faults that llmock makes by script, over real sockets, for each provider's form.
+//! Scripted faults of llmock, over real sockets, for each provider's format.
 
 use std::{
     convert::Infallible,
@@ -50,7 +50,7 @@ async fn call(
     caller.call(&model, &Request::new("Say something long."), &Budget::unlimited(), &mut ()).await
 }
 
-/// Calls with `faults` in the way, and says what came of it and what llmock saw.
+/// Calls through `faults`; returns the result and the requests that llmock received.
 async fn through(
     llmock: &Llmock,
     faults: Value,
@@ -64,7 +64,7 @@ async fn through(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn faults_are_got_over_in_every_form() {
+async fn faults_are_survived_in_every_format() {
     let llmock = Llmock::start(&[]);
     for (wire, path, model) in WIRES {
         let whole =
@@ -80,7 +80,7 @@ async fn faults_are_got_over_in_every_form() {
                 json!([{"type": "stream_fault", "kind": kind, "after_chunks": 3, "stall_seconds": 600}]);
             let mut config = config(&llmock, wire, path, Transport::Streamed);
             if kind == "stall" {
-                // No other answer is silent for so long.
+                // No other response is silent for as long.
                 config.silence_timeout = Duration::from_secs(5);
             }
             let (completion, seen) = through(&llmock, fault, config, model).await;
@@ -101,7 +101,7 @@ async fn faults_are_got_over_in_every_form() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wait_that_is_asked_for_is_waited() {
+async fn requested_wait_is_observed() {
     let llmock = Llmock::start(&[]);
     for (wire, path, model) in WIRES {
         let begin = Instant::now();
@@ -117,7 +117,7 @@ async fn a_wait_that_is_asked_for_is_waited() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_will_not_pass_is_sent_once() {
+async fn permanent_failures_are_sent_once() {
     let llmock = Llmock::start(&["--context-window", "10000"]);
     let cases = [
         (json!({"type": "fail", "status": 400}), Kind::BadRequest),
@@ -148,7 +148,7 @@ async fn what_will_not_pass_is_sent_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_retries_means_one_request() {
+async fn zero_retries_means_one_request() {
     let llmock = Llmock::start(&[]);
     llmock.script(&json!([{"type": "fail", "status": 503, "times": null}]));
     let (wire, path, model) = WIRES[0];
@@ -158,9 +158,9 @@ async fn no_retries_means_one_request() {
     assert_eq!(llmock.requests().len(), 1);
 }
 
-/// A quota that many callers share: llmock gives 60 requests a minute at once and then one each second.
+/// A quota shared by many callers: llmock accepts 60 requests of a minute at once and then one each second.
 #[tokio::test(flavor = "multi_thread")]
-async fn many_callers_keep_within_a_quota_after_they_were_told() {
+async fn many_callers_stay_within_a_quota_after_the_first_rejection() {
     let llmock = Llmock::start(&["--rpm", "60"]);
     let (wire, path, model) = WIRES[0];
     let provider = Provider::new(config(&llmock, wire, path, Transport::Whole)).expect("it is set up");
@@ -178,7 +178,7 @@ async fn many_callers_keep_within_a_quota_after_they_were_told() {
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
     let refused = llmock.requests().iter().filter(|request| request["status"] == 429).count();
     println!("{refused} requests were refused");
-    // Eight may be under way when the first is refused. Then one in a second goes, and at times one too many.
+    // Eight may be in flight at the first rejection. Then one per second is sent, and sometimes one too many.
     assert!((1..=20).contains(&refused), "{refused}");
     let verdict = llmock.verdict();
     assert!(!verdict.to_string().contains("retry_after_ignored"), "{verdict}");

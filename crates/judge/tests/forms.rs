@@ -1,11 +1,11 @@
-//! Forms in which judges give their verdicts, one by one.
+//! Formats in which judges give their verdicts, one by one.
 
 use judge::parse::{Reading, Scale, Unread, Winner, read_score, read_winner};
 
 const TEN: Scale = Scale { min: 1.0, max: 10.0 };
 
 #[test]
-fn score_is_read_in_every_honest_form() {
+fn score_is_read_in_every_clear_form() {
     let check = |text: &str, score: f64| {
         assert_eq!(read_score(text, Some(TEN)), Reading::Score(score), "{text:?}");
     };
@@ -46,9 +46,9 @@ fn score_is_read_in_every_honest_form() {
     check("Rating: [[1]]\nOn second thoughts:\nRating: [[3]]", 3.0);
 }
 
-/// Every character that Unicode calls a decimal digit, as the regex crate counts them.
+/// Every decimal digit of Unicode, according to the regex crate.
 #[test]
-fn digits_of_every_script_are_the_numbers_that_they_are() {
+fn digits_of_every_script_are_converted() {
     let is_digit = regex::Regex::new(r"^\d$").expect("a pattern");
     let digits: Vec<char> = ('\0'..=char::MAX).filter(|c| is_digit.is_match(&c.to_string())).collect();
     assert!(digits.len() >= 760 && digits.len().is_multiple_of(10), "{}", digits.len());
@@ -83,7 +83,7 @@ fn digits_of_every_script_are_the_numbers_that_they_are() {
 }
 
 #[test]
-fn invisible_text_is_no_part_of_a_verdict() {
+fn invisible_text_is_ignored() {
     let check = |text: &str, score: f64| {
         assert_eq!(read_score(text, Some(TEN)), Reading::Score(score), "{text:?}");
     };
@@ -98,7 +98,7 @@ fn invisible_text_is_no_part_of_a_verdict() {
 }
 
 #[test]
-fn what_is_no_plain_score_is_left_unread() {
+fn unclear_scores_are_left_unread() {
     let check = |text: &str, reason: Unread| {
         assert_eq!(read_score(text, Some(TEN)), Reading::Unread(reason), "{text:?}");
     };
@@ -137,7 +137,7 @@ fn two_scores_are_a_pair() {
 }
 
 #[test]
-fn winner_is_read_in_every_honest_form() {
+fn winner_is_read_in_every_clear_form() {
     let check = |text: &str, winner: Winner| assert_eq!(read_winner(text), Ok(winner), "{text:?}");
     check("Output (a)", Winner::A);
     check("B", Winner::B);
@@ -156,7 +156,7 @@ fn winner_is_read_in_every_honest_form() {
 }
 
 #[test]
-fn what_names_no_winner_is_left_unread() {
+fn unclear_winners_are_left_unread() {
     let check = |text: &str, reason: Unread| assert_eq!(read_winner(text), Err(reason), "{text:?}");
     check("Neither Output (a) nor Output (b) is better.", Unread::NoVerdict);
     check("# Output (a):\nOnce upon a time", Unread::NoVerdict);
@@ -167,9 +167,9 @@ fn what_names_no_winner_is_left_unread() {
     check("", Unread::Empty);
 }
 
-/// What is read has a limit in bytes and in verdicts, so that no text takes more than a moment.
+/// Parsing is limited in bytes and in verdicts, so that no text takes long.
 #[test]
-fn text_of_more_verdicts_than_any_judge_gives_is_left_unread() {
+fn text_with_too_many_verdicts_is_left_unread() {
     let phrases = [
         "Assistant A is better ",
         "Assistant A is better\n",

@@ -1,7 +1,7 @@
-//! Agreement of real judges with real people, and with themselves. Needs `../shared`.
+//! Agreement of real judges with real people, and their position bias. Requires `../shared`.
 //!
-//! The expected numbers were counted apart, in Python, from the same files; for MT-Bench as FastChat's
-//! `compute_agreement.py` does it, where each vote of a person is a pair and an inconsistent verdict a tie.
+//! The expected numbers were computed independently, in Python, from the same files; for MT-Bench as in FastChat's
+//! `compute_agreement.py`, where each vote of a person is a pair and an inconsistent verdict is a tie.
 
 use judge::{
     outcome::Outcome,
@@ -22,7 +22,7 @@ fn winner(label: &str) -> Winner {
     }
 }
 
-/// What a judge and people say on a set; people without a verdict by the judge are left out.
+/// Labels of a judge and people on a set, without people's labels that have no verdict of the judge.
 fn labels(source: &str, judge: &str) -> Vec<(Outcome<Winner>, Winner)> {
     let rows = lines("human_judgments.jsonl.gz").into_iter().filter(|row| row["source"] == source);
     rows.filter_map(|row| {
@@ -39,7 +39,7 @@ fn gpt_4_agrees_with_people_as_mt_bench_counts_it() {
         return;
     }
     let agreement = winner_agreement(labels);
-    // 68.1 % and 89.0 %; the whole set gives 66.2 % and 85.6 %.
+    // 68.1 % and 89.0 %; the complete set gives 66.2 % and 85.6 %.
     assert_eq!((agreement.with_ties.agreed, agreement.with_ties.pairs), (1187, 1743));
     assert_eq!((agreement.without_ties.agreed, agreement.without_ties.pairs), (967, 1087));
     assert_eq!(agreement.ties, 656);
@@ -64,9 +64,9 @@ fn smaller_judges_agree_less_on_pandalm() {
     }
 }
 
-/// The words of six judges on both orders, read and combined by us, against what their authors made of them.
+/// The answers of six judges in both orders, parsed and combined, compared with the authors' verdicts.
 #[test]
-fn both_orders_make_the_verdicts_that_their_authors_made() {
+fn both_orders_give_the_verdicts_of_the_authors() {
     let mut rows = lines("pairwise.jsonl.gz");
     rows.retain(|row| row["metric"] == "mtbench_pairwise_AB_BA");
     if rows.is_empty() {
@@ -96,7 +96,7 @@ fn both_orders_make_the_verdicts_that_their_authors_made() {
     let bias = position(outcomes);
     println!("{bias:?}, {} differ: {:?}", differing.len(), &differing[..differing.len().min(5)]);
     assert_eq!(bias.counts.scored + bias.counts.left_out(), 4590);
-    // As by their own winners of both orders; but one consistent pair they could not read, and one we cannot.
+    // As with their own winners of both orders; except for one consistent pair they could not parse, and one we cannot.
     let expected = (3022, 1140, 175, 244, 9);
     let ours =
         (bias.consistent, bias.prefers_first, bias.prefers_second, bias.half_ties, bias.counts.left_out());

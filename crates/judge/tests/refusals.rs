@@ -1,4 +1,4 @@
-//! Servers that refuse a part of a request get it without.
+//! Servers that reject a parameter get the request without it.
 
 use std::{
     sync::{Arc, Mutex},
@@ -24,7 +24,7 @@ const OPENAI: &str =
 const ANTHROPIC: &str = r#"{"content": [{"type": "text", "text": "8"}], "stop_reason": "end_turn"}"#;
 const GEMINI: &str = r#"{"candidates": [{"finishReason": "STOP", "content": {"parts": [{"text": "8"}]}}]}"#;
 
-/// All that a request may have.
+/// A request with all fields.
 fn full() -> Request {
     Request {
         system: Some("Be fair.".into()),
@@ -36,7 +36,7 @@ fn full() -> Request {
     }
 }
 
-/// A server that answers with the error that `refuses` makes of a body, if any; and all bodies that it got.
+/// A server that returns the error that `refuses` gives for a body, if any; and all received bodies.
 fn server(
     answer: &'static str,
     refuses: impl Fn(&Value) -> Option<(u16, Value)> + Send + Sync + 'static,
@@ -77,7 +77,7 @@ fn unsupported(name: &str) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn what_is_refused_is_left_out_from_then_on() {
+async fn rejected_parameters_are_omitted_from_then_on() {
     for (wire, answer, names) in [
         (Wire::OpenAi, OPENAI, ["/temperature", "/seed", "/response_format", "/max_tokens"]),
         (
@@ -109,7 +109,7 @@ async fn what_is_refused_is_left_out_from_then_on() {
 }
 
 #[tokio::test]
-async fn the_longest_answer_has_two_names() {
+async fn token_limit_has_two_names() {
     for (model, refused, other) in
         [("m", "max_tokens", "max_completion_tokens"), ("o3-mini", "max_completion_tokens", "max_tokens")]
     {
@@ -131,7 +131,7 @@ async fn the_longest_answer_has_two_names() {
 }
 
 #[tokio::test]
-async fn all_that_a_server_refuses_is_left_out_one_by_one() {
+async fn several_rejected_parameters_are_omitted_one_by_one() {
     let order = ["max_tokens", "temperature", "seed", "response_format", "stream_options", "stream"];
     let refuses = move |body: &Value| {
         if body["messages"][0]["role"] == "system" {
@@ -159,8 +159,8 @@ async fn all_that_a_server_refuses_is_left_out_one_by_one() {
 }
 
 #[tokio::test]
-async fn what_stays_refused_ends_the_call_and_is_not_remembered() {
-    // It has something against the request, whatever it says.
+async fn persistent_rejection_ends_the_call_and_is_not_remembered() {
+    // The server rejects every request.
     let (stub, bodies) = server(OPENAI, |_| Some(unsupported("temperature")));
     let caller = caller(&stub, Wire::OpenAi, Transport::Whole);
     for _ in 0..2 {
@@ -173,7 +173,7 @@ async fn what_stays_refused_ends_the_call_and_is_not_remembered() {
 }
 
 #[tokio::test]
-async fn a_temperature_that_is_too_high_is_no_refusal() {
+async fn temperature_that_is_too_high_is_not_a_rejection() {
     let (stub, bodies) = server(OPENAI, |_| {
         let message =
             "Invalid 'temperature': decimal above maximum value. Expected a value <= 1, but got 2 instead.";
@@ -191,9 +191,9 @@ fn refuses(status: u16, body: &Value) -> Vec<Parameter> {
     Rejection::read(status, &HeaderMap::new(), body.to_string().as_bytes(), now).refuses
 }
 
-/// Public reports of other tools, each with what its server meant.
+/// Public reports about other tools, each with the rejected parameters.
 #[test]
-fn refusals_are_understood_in_every_servers_words() {
+fn rejections_are_recognized_for_every_server() {
     let cases = [
         (
             Temperature,
@@ -291,9 +291,9 @@ fn refusals_are_understood_in_every_servers_words() {
     }
 }
 
-/// Ways in which servers say it that no report of another tool has.
+/// Phrases that are in no report about another tool.
 #[test]
-fn refusals_are_understood_in_other_words() {
+fn rejections_are_recognized_in_other_phrases() {
     let said = [
         "temperature: Input should be greater than or equal to 1",
         "You cannot set temperature for reasoning models.",
@@ -323,9 +323,9 @@ fn refusals_are_understood_in_other_words() {
     assert_eq!(refuses(400, &json!({"message": alternate})), [System]);
 }
 
-/// What a server says is wrong with a parameter can be said in any way; that it names it is enough.
+/// A problem with a parameter can be described in any way; its name suffices.
 #[test]
-fn a_wrong_request_that_names_a_parameter_is_a_refusal_in_any_words() {
+fn invalid_request_that_names_a_parameter_is_a_rejection() {
     let said = [
         "Invalid parameter: temperature",
         "temperature is not a valid parameter for this model",
@@ -387,9 +387,9 @@ fn a_wrong_request_that_names_a_parameter_is_a_refusal_in_any_words() {
     }
 }
 
-/// Where a server or a model may not be used at all, naming something is not enough.
+/// If a server or a model may not be used at all, the name of a parameter does not suffice.
 #[test]
-fn what_is_forbidden_or_not_found_is_a_refusal_only_if_it_says_so() {
+fn forbidden_or_missing_is_a_rejection_only_if_explicit() {
     let error = |message: &str| json!({"error": {"message": message}});
     for status in [403, 404] {
         assert_eq!(refuses(status, &error("Unsupported value: temperature")), [Temperature]);
@@ -398,7 +398,7 @@ fn what_is_forbidden_or_not_found_is_a_refusal_only_if_it_says_so() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_without_it_too_is_reported_as_it_was_first() {
+async fn error_that_persists_is_reported_as_the_first_one() {
     let (stub, bodies) = server(OPENAI, |body| {
         let message = match body.get("temperature") {
             Some(_) => "Invalid request: temperature or user",
@@ -417,7 +417,7 @@ async fn what_is_wrong_without_it_too_is_reported_as_it_was_first() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_something_else_is_asked_once() {
+async fn other_errors_are_not_retried_without_parameters() {
     for (status, said, code) in [
         (
             400,
@@ -437,9 +437,9 @@ async fn what_is_wrong_with_something_else_is_asked_once() {
     }
 }
 
-/// Without its limit the answer would be as long as the model likes.
+/// Without its limit, the answer could have any length.
 #[test]
-fn a_limit_that_is_too_high_is_no_refusal() {
+fn limit_that_is_too_high_is_not_a_rejection() {
     for said in [
         "max_tokens is too large: 5000. This model supports at most 4096 completion tokens.",
         "This model only supports 4096 output tokens, max_tokens 5000 is not allowed",
@@ -454,9 +454,9 @@ fn a_limit_that_is_too_high_is_no_refusal() {
     }
 }
 
-/// Some proxies answer with 500 to what they do not take; most such errors pass.
+/// Some proxies respond with 500 to unsupported parameters; most such errors are transient.
 #[test]
-fn a_failure_is_a_refusal_only_if_it_says_so() {
+fn server_error_is_a_rejection_only_if_explicit() {
     let error = |message: &str| json!({"error": {"message": message}});
     assert_eq!(refuses(500, &error("UnsupportedParamsError: temperature is not supported")), [Temperature]);
     assert_eq!(refuses(500, &error("failed to compile the grammar in time")), []);
@@ -464,7 +464,7 @@ fn a_failure_is_a_refusal_only_if_it_says_so() {
 }
 
 #[test]
-fn no_other_recorded_error_is_taken_for_a_refusal() {
+fn other_recorded_errors_are_not_rejections() {
     let mut found = Vec::new();
     for case in lines("recorded_errors.jsonl") {
         let status = u16::try_from(case["status"].as_u64().expect("a status")).expect("a status");

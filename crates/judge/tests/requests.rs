@@ -1,4 +1,4 @@
-//! What is sent to each provider, and what becomes of answers that are none.
+//! Requests to each provider, and incomplete or invalid responses.
 
 use std::{
     sync::{Arc, Mutex, mpsc},
@@ -30,7 +30,7 @@ fn full_request() -> Request {
     }
 }
 
-/// The request that a provider of `wire` sends, with `base_path` at the end of the base URL.
+/// The request that is sent in the format `wire`, with `base_path` at the end of the base URL.
 async fn sent(
     wire: Wire,
     base_path: &str,
@@ -55,7 +55,7 @@ fn body(request: &HttpRequest) -> Value {
     serde_json::from_slice(&request.body).expect("JSON")
 }
 
-/// What comes of one answer.
+/// The result of one response.
 async fn answered(wire: Wire, answer: Option<HttpAnswer>) -> Result<judge::provider::Completion, Error> {
     let stub = HttpStub::start(move |_| answer.clone());
     let config = ProviderConfig::new("p", wire, &stub.url(), key());
@@ -128,19 +128,19 @@ async fn gemini_gets_contents() {
 }
 
 #[tokio::test]
-async fn texts_are_kept_as_they_are() {
+async fn texts_are_unchanged() {
     let completion = answered(Wire::OpenAi, Some(HttpAnswer::json(200, OPENAI))).await.expect("an answer");
     assert_eq!(completion.text(), Some(" 8\n"));
     assert!(completion.latency > Duration::ZERO);
 }
 
 #[tokio::test]
-async fn what_is_no_whole_answer_is_no_text() {
+async fn incomplete_answers_are_not_texts() {
     let openai =
         |reason: &str, message: Value| json!({"choices": [{"finish_reason": reason, "message": message}]});
     let text = || json!({"content": "Well,"});
     assert_eq!(content(Wire::OpenAi, &openai("length", text())).await, Content::Truncated("Well,".into()));
-    // An answer that ended for a reason that we do not know is an answer, and paid for.
+    // An answer with an unknown finish reason is an answer, and paid for.
     for reason in ["whatever", "unknown", "other", "FINISH_REASON_STOP", "stop ", "stop_str"] {
         assert_eq!(content(Wire::OpenAi, &openai(reason, text())).await, Content::Text("Well,".into()));
     }
@@ -204,7 +204,7 @@ async fn failures_with_status_200_are_failures() {
 }
 
 #[tokio::test]
-async fn connections_that_fail_are_tried_again() {
+async fn failed_connections_are_transient() {
     let error = answered(Wire::OpenAi, None).await.expect_err("no answer");
     assert_eq!((error.kind(), error.disposition()), (Kind::Connection, Disposition::Retry { after: None }));
     let gone = HttpStub::start(|_| None).url();
@@ -215,8 +215,8 @@ async fn connections_that_fail_are_tried_again() {
 }
 
 #[tokio::test]
-async fn a_server_that_says_nothing_is_given_up() {
-    // Its silence ends with the test.
+async fn silent_server_times_out() {
+    // The server is silent until the end of the test.
     let (release, held) = mpsc::channel::<()>();
     let held = Mutex::new(held);
     let stub = HttpStub::start(move |_| {
@@ -232,7 +232,7 @@ async fn a_server_that_says_nothing_is_given_up() {
 }
 
 #[tokio::test]
-async fn keys_are_never_told() {
+async fn keys_are_never_shown() {
     let echo = json!({"error": {"message": "Incorrect API key provided: sk-secret-key."}}).to_string();
     let error = answered(Wire::OpenAi, Some(HttpAnswer::json(401, &echo))).await.expect_err("401");
     assert_eq!(error.kind(), Kind::Unauthorized);
@@ -249,14 +249,17 @@ async fn keys_are_never_told() {
 }
 
 #[test]
-fn what_cannot_be_set_up_says_why() {
+fn setup_errors_name_the_problem() {
     let setup = |url: &str, key: Option<SecretString>| {
         let error = Provider::new(ProviderConfig::new("mine", Wire::OpenAi, url, key)).expect_err(url);
         assert_eq!(error.disposition(), Disposition::Stop(Kind::Setup));
         error.to_string()
     };
-    let url = "provider `mine` cannot be set up: its base URL has to begin with http:// or https://";
+    let url = "provider `mine` cannot be set up: its base URL must begin with http:// or https://";
     assert_eq!(setup("localhost:8000", None), url);
-    assert!(setup("not a URL", None).ends_with("its base URL is no URL"));
-    assert!(setup("http://x", Some("a\nb".to_owned().into())).ends_with("its key is no text for a header"));
+    assert!(setup("not a URL", None).ends_with("its base URL is invalid"));
+    assert!(
+        setup("http://x", Some("a\nb".to_owned().into()))
+            .ends_with("its key contains characters that are invalid in an HTTP header")
+    );
 }

@@ -1,4 +1,4 @@
-//! Every recorded answer of a chat request, played back over HTTP, becomes what is in it.
+//! Every recorded response to a chat request, replayed over HTTP, becomes the right completion.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use test_support::{HttpAnswer, HttpStub};
 
 use test_support::shared_lines as lines;
 
-/// What is in a recorded answer, read another way than the product does it: by types, and streams piece by piece.
+/// The content of a recorded response, parsed independently of the product: by types, and streams piece by piece.
 #[derive(Debug, Default, PartialEq)]
 struct Recorded {
     id: Option<String>,
@@ -48,7 +48,7 @@ async fn recorded_answers_become_completions() {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        // Two were recorded compressed, and damaged by it.
+        // Two were recorded compressed, and are damaged.
         if text.starts_with('\u{1f}') {
             left_out += 1;
             continue;
@@ -57,12 +57,12 @@ async fn recorded_answers_become_completions() {
         let (_, provider) = providers.iter().find(|(other, _)| *other == wire).expect("one for each");
         let completion = provider.complete("asked-for", &Request::new("…")).await;
         let completion = match completion {
-            // Groq tells it in the middle of the stream.
+            // Groq reports it in the middle of the stream.
             Err(error) if text.contains("\nevent: error\n") && error.kind() == Kind::BadRequest => {
                 *kinds.entry("error").or_insert(0) += 1;
                 continue;
             }
-            // A stream of a tool call that gives no reason for its end.
+            // A stream with a tool call and without a finish reason.
             Ok(completion) if text.contains("gen-1753242299-QZRAt5HJHd1ptY8sdS0s") => {
                 assert_eq!(
                     (&completion.content, &completion.finish_reason[..]),
@@ -87,7 +87,7 @@ async fn recorded_answers_become_completions() {
     }
 }
 
-/// Compares all there is to compare, and says what kind of content it is.
+/// Compares all fields, and returns the kind of content.
 fn check(completion: &Completion, recorded: &Recorded, body: &str) -> &'static str {
     let (kind, text) = match &completion.content {
         Content::Text(text) => ("text", text.clone()),
@@ -108,12 +108,12 @@ fn check(completion: &Completion, recorded: &Recorded, body: &str) -> &'static s
     kind
 }
 
-/// Enough to find it.
+/// Enough to identify it.
 fn start(text: &str) -> &str {
     &text[..text.floor_char_boundary(500)]
 }
 
-/// The pieces of an answer: all of it, or the events of a stream.
+/// The pieces of a response: all of it, or the events of a stream.
 fn pieces(body: &str) -> Vec<&str> {
     if body.starts_with('{') {
         return vec![body];

@@ -1,4 +1,4 @@
-//! What stored judgements say in all.
+//! Evaluation of stored judgements.
 
 use judge::{
     outcome::{Counts, Outcome},
@@ -46,7 +46,7 @@ fn gathered<'r>(judgements: impl IntoIterator<Item = Judgement<'r>>) -> Judgemen
     gathering.finish()
 }
 
-/// Two judges, one of whom repeats; every kind of outcome.
+/// Two judges, one of them with repeats; every kind of outcome.
 fn scores() -> Vec<Judgement<'static>> {
     vec![
         scored("q1", "m", "one", Scored(4.0)),
@@ -64,25 +64,25 @@ fn scores() -> Vec<Judgement<'static>> {
 }
 
 #[test]
-fn a_query_counts_once_however_often_it_was_judged() {
+fn query_counts_once_regardless_of_its_judgements() {
     let summaries = summarize_scores(&gathered(scores()), &method(Combination::Mean));
     let groups: Vec<_> = summaries.iter().map(|one| (one.theme.as_deref(), one.model.as_deref())).collect();
     assert_eq!(groups, [(None, Some("m")), (Some("physics"), Some("m")), (Some("physics"), Some("n"))]);
     let m = &summaries[1];
-    // Of q1 the first judge's mean is 5 and the second's 9; q3 has 3.
+    // For q1, the first judge's mean is 5 and the second's is 9; q3 has 3.
     assert_eq!((m.summary.queries, m.summary.mean, m.summary.standard_error), (2, Some(5.0), Some(2.0)));
     let interval = m.summary.interval.expect("two queries have one");
     assert_eq!((interval.low, interval.high), (3.0, 7.0));
     let counts = Counts { scored: 5, unparsed: 1, refused: 1, failed: 1, unanswered: 1 };
     assert_eq!((m.summary.counts, m.queries_without_score, m.out_of_range), (counts, 2, 0));
     assert_eq!((summaries[2].summary.mean, summaries[2].out_of_range), (Some(11.0), 1));
-    // By majority q1 is the mean of 4 and 9.
+    // By majority, q1 is the mean of 4 and 9.
     let majority = summarize_scores(&gathered(scores()), &method(Combination::Majority));
     assert_eq!(majority[1].summary.mean, Some((6.5 + 3.0) / 2.0));
 }
 
 #[test]
-fn the_same_judgements_give_the_same_numbers_in_any_order() {
+fn results_do_not_depend_on_the_order_of_judgements() {
     let texts: Vec<String> = (0..50).map(|n| format!("q{n}")).collect();
     let all = || {
         let scores = texts.iter().enumerate().flat_map(|(n, query)| {
@@ -102,7 +102,7 @@ fn the_same_judgements_give_the_same_numbers_in_any_order() {
 }
 
 #[test]
-fn pairs_are_counted_whichever_model_they_are_stored_under() {
+fn pairs_are_counted_in_either_order_of_models() {
     use Winner::{A, B, Tie};
     let both = |query, models, in_order, swapped| {
         [compared(query, models, false, in_order), compared(query, models, true, swapped)]
@@ -112,7 +112,7 @@ fn pairs_are_counted_whichever_model_they_are_stored_under() {
         both("q1", ("m", "n"), Scored(A), Scored(A)),
         // n is stored as the model, and wins both times.
         both("q2", ("n", "m"), Scored(A), Scored(A)),
-        // What stands first wins: n in order, m swapped.
+        // The first position wins: n in order, m swapped.
         both("q3", ("n", "m"), Scored(A), Scored(B)),
         both("q4", ("m", "n"), Scored(Tie), Scored(Tie)),
         both("q5", ("m", "n"), Scored(A), Scored(Tie)),
@@ -134,7 +134,7 @@ fn pairs_are_counted_whichever_model_they_are_stored_under() {
 }
 
 #[test]
-fn repeats_of_a_comparison_are_told_apart() {
+fn repeats_of_a_comparison_are_distinct() {
     let repeats = [("0", Winner::A), ("1", Winner::A), ("2", Winner::B)];
     let judgements = || {
         gathered(repeats.into_iter().flat_map(|(repeat, winner)| {
@@ -188,7 +188,7 @@ fn models_and_runs_are_compared_on_the_queries_that_they_share() {
 }
 
 #[test]
-fn labels_are_compared_with_each_judge_apart() {
+fn labels_are_compared_with_each_judge_separately() {
     let label =
         |query: &str, model: &str, score| ScoreLabel { query: query.into(), model: model.into(), score };
     let labels = [
@@ -236,9 +236,9 @@ fn labels_are_compared_with_each_judge_apart() {
     assert_eq!((agree[0].position.consistent, agree[0].not_judged), (2, 2));
 }
 
-/// `double precision` holds what is no number.
+/// `double precision` can store NaN and infinities.
 #[test]
-fn scores_that_are_no_numbers_count_as_unparsed() {
+fn non_finite_scores_count_as_unparsed() {
     let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -f64::NAN];
     let judgements = (0..200).map(|place| {
         let score = if place % 2 == 0 { odd[place / 2 % 4] } else { (place % 7) as f64 };

@@ -23,7 +23,7 @@ fn pointwise(text: &str) -> Result<Rubric, RubricError> {
 }
 
 #[test]
-fn placeholders_become_what_they_stand_for_and_nothing_else_changes() {
+fn placeholders_are_replaced_and_nothing_else_changes() {
     let text = "Q: {query}\nA: {{ output }}\nGood: {{reference}}. \
                 Say {\"score\": 8} or {} or {x} or {{y}} or {Output}.";
     let rubric = Rubric::pointwise(text, DEFAULT_SCALE, AnswerForm::AsRubricSays).expect("a rubric");
@@ -37,7 +37,7 @@ fn placeholders_become_what_they_stand_for_and_nothing_else_changes() {
 }
 
 #[test]
-fn a_rubric_without_placeholders_is_used_as_the_old_services_did() {
+fn rubric_without_placeholders_is_used_as_in_the_old_services() {
     let rubric = pointwise("Is it polite?").expect("a rubric");
     assert!(!rubric.has_placeholders());
     expect![[r#"
@@ -59,7 +59,7 @@ fn a_rubric_without_placeholders_is_used_as_the_old_services_did() {
 }
 
 #[test]
-fn a_schema_asks_for_the_reasons_first() {
+fn schema_has_the_rationale_first() {
     expect![[r#"{"additionalProperties":false,"properties":{"rationale":{"type":"string"},"score":{"type":"number"}},"required":["rationale","score"],"type":"object"}"#]]
         .assert_eq(&pointwise("Is it polite?").expect("a rubric").schema().expect("a schema").to_string());
     let pairwise = Rubric::pairwise("Which is more polite?", AnswerForm::Json).expect("a rubric");
@@ -78,7 +78,7 @@ fn rubrics_that_cannot_be_used_name_the_placeholder() {
     assert_eq!(error("Is {query} answered?"), RubricError::Missing(Placeholder::Output));
     let foreign = RubricError::Foreign { found: Placeholder::OutputA, mode: Mode::Pointwise };
     assert_eq!(error("Is {output_a} good?"), foreign);
-    expect!["the rubric has the placeholder {output_a}, which a pointwise rubric has no value for: use {query}, {output}, {reference}"]
+    expect!["the rubric has the placeholder {output_a}, which a pointwise rubric does not support: use {query}, {output}, {reference}"]
         .assert_eq(&text(Err(foreign)));
     expect!["the rubric lacks the placeholder {output}: without it the judge does not see it"]
         .assert_eq(&text(Err(error("Is {query} answered?"))));
@@ -138,7 +138,7 @@ fn completion(content: Content) -> Completion {
 }
 
 #[test]
-fn only_whole_texts_are_measurements() {
+fn only_complete_texts_are_measurements() {
     let read = |content| Verdict::of_score(&completion(content), DEFAULT_SCALE, BeyondScale::Keep);
     let text = |text: &str| read(Content::Text(text.into()));
     let given = |value, is_out_of_range| Verdict::Given(Score { value, is_out_of_range });
@@ -185,7 +185,7 @@ fn judge() -> Judge {
 }
 
 #[test]
-fn a_judge_is_asked_as_its_fingerprint_says() {
+fn request_of_a_judge_matches_its_fingerprint() {
     let rubric = pointwise("Is it polite?").expect("a rubric");
     let request = judge().request(&rubric, "P".into());
     assert_eq!((request.temperature, request.max_tokens), (Some(0.7), Some(256)));
@@ -194,9 +194,9 @@ fn a_judge_is_asked_as_its_fingerprint_says() {
     assert_eq!(free.request(&rubric, "P".into()).json_schema, None);
 }
 
-/// Computed apart, with Python's hashlib and struct, from the table in the module's documentation.
+/// Computed independently, with Python's hashlib and struct, from the table in the module's documentation.
 #[test]
-fn a_fingerprint_is_what_the_documentation_says() {
+fn fingerprint_matches_the_documentation() {
     let rubric = pointwise("Is {output} a good answer to {query}?").expect("a rubric");
     let inputs = Inputs { query: "Wie geht’s?", outputs: Outputs::One("Gut."), reference: None };
     let fingerprint = Fingerprint::of(&judge(), &rubric, &inputs, 0);
@@ -205,7 +205,7 @@ fn a_fingerprint_is_what_the_documentation_says() {
 }
 
 #[test]
-fn whatever_decides_a_judgement_changes_its_fingerprint() {
+fn everything_that_determines_a_judgement_changes_its_fingerprint() {
     let rubric = |text| pointwise(text).expect("a rubric");
     let text = "Is it good?";
     let two = |first, second| Inputs { query: "Q", outputs: Outputs::Two(first, second), reference: None };

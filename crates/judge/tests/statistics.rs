@@ -1,4 +1,4 @@
-//! Statistics against values computed another way: by NumPy, SciPy and Inspect AI, by hand, or by definition.
+//! Statistics compared with independently computed values: by NumPy, SciPy and Inspect AI, by hand, or by definition.
 
 use judge::{
     outcome::{Counts, Outcome},
@@ -40,16 +40,16 @@ fn standard_errors_are_those_of_inspect_ai() {
     assert_eq!((summary.queries, summary.mean), (5, Some(7.0)));
     // `_clustered_stderr` of inspect-ai 0.3.285.
     assert_near(summary.standard_error, 1.348399724926484, 1e-12);
-    // One score a query: the plain one, numpy.std(ddof=1) / sqrt(n).
+    // With one score per query: the ordinary one, numpy.std(ddof=1) / sqrt(n).
     let alone = SCORES.iter().enumerate().map(|(query, (_, score))| (query, Scored(*score)));
     assert_near(summarize(alone, &Bootstrap::default()).standard_error, 0.8201995322647244, 1e-12);
 }
 
 #[test]
-fn an_interval_is_drawn_by_query_and_the_same_each_time() {
+fn interval_is_drawn_by_query_and_reproducible() {
     let bootstrap = Bootstrap::default();
     let interval = summarize(scores(), &bootstrap).interval.expect("an interval");
-    // 400,000 replicates of the same by NumPy: 3.714286 to 8.714286; the means of five clusters are few values.
+    // 400,000 replicates by NumPy: 3.714286 to 8.714286; the means of five clusters have few distinct values.
     assert!((interval.low - 3.714286).abs() < 0.1, "{interval:?}");
     assert!((interval.high - 8.714286).abs() < 0.1, "{interval:?}");
     let mut backwards = scores();
@@ -62,9 +62,9 @@ fn an_interval_is_drawn_by_query_and_the_same_each_time() {
     assert!(interval.low < low && high < interval.high);
 }
 
-/// Of 1,000 samples of a known distribution, 95 % intervals hold the true mean in about 950.
+/// For 1,000 samples of a known distribution, about 950 of the 95 % intervals contain the true mean.
 #[test]
-fn an_interval_holds_the_true_mean_as_often_as_it_says() {
+fn interval_contains_the_true_mean_at_its_confidence_level() {
     let mut state = 42_u64;
     let mut uniform = || {
         // Knuth's MMIX generator.
@@ -73,7 +73,7 @@ fn an_interval_holds_the_true_mean_as_often_as_it_says() {
     };
     let bootstrap = Bootstrap { replicates: 400, ..Bootstrap::default() };
     let hits = (0..1000).filter(|_| {
-        // Three scores a query that share most of their luck.
+        // Three scores per query with a large common component.
         let sample: Vec<_> = (0..60)
             .flat_map(|query| {
                 let shared = uniform();
@@ -88,7 +88,7 @@ fn an_interval_holds_the_true_mean_as_often_as_it_says() {
 }
 
 #[test]
-fn what_is_no_measurement_is_counted_and_changes_nothing() {
+fn missing_measurements_are_counted_and_change_nothing() {
     let mut mixed = scores();
     mixed.extend([("q1", Unparsed), ("q6", Refused), ("q7", Failed), ("q7", Failed)]);
     let (whole, with_gaps) =
@@ -103,7 +103,7 @@ fn what_is_no_measurement_is_counted_and_changes_nothing() {
 }
 
 #[test]
-fn a_tie_is_half_a_win() {
+fn tie_is_half_a_win() {
     let winners = [Winner::A, Winner::A, Winner::B, Winner::Tie].into_iter().enumerate();
     let winners = winners.map(|(query, winner)| (query, Scored(winner))).chain([(9, Refused)]);
     let rate = win_rate(winners, &Bootstrap::default());
@@ -158,7 +158,7 @@ fn only_shared_queries_are_compared() {
 }
 
 #[test]
-fn a_comparison_of_nothing_says_nothing() {
+fn comparison_without_scores_has_no_values() {
     let nothing = compare(by_query(&FIRST), Vec::new(), &Bootstrap::default());
     assert_eq!((nothing.queries, nothing.difference, nothing.p_value), (0, None, None));
     let same = compare(by_query(&FIRST), by_query(&FIRST), &Bootstrap::default());
@@ -179,7 +179,7 @@ fn kappa_is_that_of_the_textbook() {
 }
 
 #[test]
-fn kappa_has_its_limits() {
+fn kappa_at_its_limits() {
     let kappa = |pairs: &[(i32, i32)]| agreement(pairs.iter().map(|(a, b)| (Scored(*a), *b))).kappa;
     assert_eq!(kappa(&[(1, 1), (2, 2)]), Some(1.0));
     assert_eq!(kappa(&[(1, 2), (2, 1)]), Some(-1.0));
@@ -190,7 +190,7 @@ fn kappa_has_its_limits() {
 }
 
 #[test]
-fn ties_are_left_out_where_either_says_tie() {
+fn pairs_with_a_tie_are_excluded_without_ties() {
     use Winner::{A, B, Tie};
     let pairs = [(A, A), (A, B), (A, Tie), (Tie, B), (Tie, Tie), (B, B)];
     let pairs = pairs.map(|(judge, person)| (Scored(judge), person));
@@ -212,7 +212,7 @@ fn position_bias_is_counted_by_direction() {
 }
 
 #[test]
-fn scores_at_the_end_of_what_a_number_holds_have_no_p_value() {
+fn scores_near_the_limits_of_f64_have_no_p_value() {
     let scores = |sign: f64| (0..5).map(move |query| (query, Scored(sign * f64::MAX / f64::from(query + 1))));
     let comparison = compare(scores(1.0), scores(-1.0), &Bootstrap::default());
     assert_eq!((comparison.queries, comparison.p_value), (5, None));

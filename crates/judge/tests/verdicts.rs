@@ -1,5 +1,5 @@
-//! Verdicts as judges write them, and what looks like verdicts and is none: `verdicts.jsonl`, one text a line, with what a
-//! reader takes from it on a scale from 1 to 10, or on its own; null is nothing.
+//! Verdicts as judges write them, and texts that only look like verdicts: `verdicts.jsonl`, one text per line, with the
+//! expected value on a scale from 1 to 10, or on its own scale; null is none.
 
 use judge::parse::{Reading, Scale, read_score, read_winner};
 use serde_json::{Value, json};
@@ -36,13 +36,13 @@ fn check(cases: &[Value]) {
 }
 
 #[test]
-fn every_verdict_is_read_and_nothing_else() {
+fn only_verdicts_are_read() {
     let lines = include_str!("verdicts.jsonl").lines();
     let cases: Vec<Value> = lines.map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
     check(&cases);
 }
 
 #[test]
-fn verdicts_that_any_reader_sees_are_read() {
+fn obvious_verdicts_are_read() {
     check(&shared_lines("../cases/judge-plain-verdicts-unread/answers.jsonl"));
 }

@@ -73,7 +73,7 @@ async fn runs_that_are_too_large_are_listed_and_stopped_and_others_continue() {
     let text = run.to_string();
     assert_eq!(run["state"], "stopped", "{text}");
     assert!(run["stop_reason"].as_str().expect("a reason").contains("10000000 bytes"), "{text}");
-    assert!(text.contains("its name has more than 4096 bytes") && text.len() < 10_000, "{text}");
+    assert!(text.contains("its name exceeds 4096 bytes") && text.len() < 10_000, "{text}");
     let fine = begin(&served, request).await;
     assert_eq!(ended(&served, &fine).await["state"], "completed");
     let listed = served.get("/api/v1/runs").await.data();
@@ -195,7 +195,7 @@ async fn lists_of_names_and_summaries_by_them_are_bounded_in_bytes() {
         assert_eq!((answer.status, refused_field(&answer)), (422, field.to_owned()), "{path}");
         assert!(answer.text.contains(remedy) && answer.text.len() < 2000, "{path}: {}", answer.text);
     };
-    check("/api/v1/models", "models", "delete those").await;
+    check("/api/v1/models", "models", "delete unneeded rows").await;
     check("/api/v1/queries/themes", "limit", "bytes").await;
     // Few names that make many groups.
     check("/api/v1/results/summary", "theme", "narrow them by `theme`").await;

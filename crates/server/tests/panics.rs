@@ -121,7 +121,7 @@ async fn tasks_with_invalid_rows_fail_with_a_reason_and_the_others_are_done() {
     let reasons = served.texts(&reasons).await;
     for part in [
         "the run has no model 99",
-        "the kept answer cannot be read",
+        "the recorded answer cannot be parsed",
         "its `claims` is -4",
         "given up",
         "its `attempts` is -5",

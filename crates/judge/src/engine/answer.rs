@@ -38,15 +38,15 @@ pub(crate) fn request(model: &Model, question: &Question, temperature: f64) -> R
     Request { temperature: model.takes_temperature.then_some(temperature), ..Request::new(&question.text) }
 }
 
-/// The answer, if it is one that can be judged; with U+FFFD for each NUL, which no `text` of PostgreSQL can hold. It is
-/// paid for, and asking again would bring the same.
+/// The answer, if it can be judged; with U+FFFD for each NUL, which PostgreSQL's `text` cannot store. The answer is
+/// paid for, and a retry would return the same.
 pub(crate) fn whole_text(completion: &Completion) -> Result<String, Unusable> {
     let (kind, words, is_refusal) = match &completion.content {
         Content::Text(text) => return Ok(text.replace('\0', "\u{fffd}")),
-        Content::Truncated(_) => ("truncated", "its answer was cut off".to_owned(), false),
+        Content::Truncated(_) => ("truncated", "its answer was truncated".to_owned(), false),
         Content::Refused(words) => ("refused", format!("it declined: {words}"), true),
         Content::Filtered(reason) => {
-            ("filtered", format!("its provider kept the answer back: {reason}"), true)
+            ("filtered", format!("its provider filtered the answer: {reason}"), true)
         }
         Content::ToolCall(_) => ("tool_call", "it called a tool".to_owned(), false),
         Content::Empty => ("empty", "its answer is empty".to_owned(), false),
@@ -91,7 +91,7 @@ pub(crate) fn output_metadata(model: &Model, completion: &Completion) -> Map<Str
 
 /// Why there is no answer of `model`.
 pub(crate) fn no_answer(model: &Model, error: &Error) -> NoOutput {
-    /// Where the provider does not say: long enough for most overloads to pass.
+    /// The wait if the provider gives no hint: long enough for most overloads to end.
     const AFTER: std::time::Duration = std::time::Duration::from_secs(5);
     let retry_after = match error.disposition() {
         Disposition::Retry { after } => Some(after.unwrap_or(AFTER)),
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_nul_does_not_lose_the_answer() {
+    fn nul_is_replaced_in_answers() {
         let completion = Completion {
             content: Content::Text("It is\0 7.\0".into()),
             model: "m".into(),

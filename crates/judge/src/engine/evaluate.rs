@@ -95,7 +95,7 @@ impl EvaluationPlan {
 }
 
 impl Judging {
-    /// Resolves the names of a request. Refuses unknown names, missing keys and unusable metrics before
+    /// Resolves the names of a request. Rejects unknown names, missing keys and unusable metrics before
     /// any paid call.
     ///
     /// # Errors
@@ -129,7 +129,7 @@ impl Judging {
         limit: u32,
     ) -> Result<Vec<Result<Evaluated, FailedQuery>>, RunError> {
         let queries = self.queries.newest(&plan.theme, limit).await?;
-        // Boxed, for the compiler to see that they may be sent.
+        // Boxed, so that the compiler can prove that they are `Send`.
         let evaluated: Vec<BoxFuture<'_, _>> = queries
             .into_iter()
             .map(|record| {
@@ -175,13 +175,13 @@ impl Judging {
         let text = whole_text(&completion).map_err(|none| unusable(none.kind, none.words))?;
         let output = new_output(plan, question, text, output_metadata(model, &completion));
         self.outputs.store(&output).await.map_err(|error| match error {
-            // All that the client has a say in was checked before.
+            // Everything that the client controls was validated before.
             RunError::Refused { field, reason } => unusable("unstorable", format!("`{field}`: {reason}")),
             error => error,
         })
     }
 
-    /// Gets and stores the judge's result for `output` by `metric`. No answer of the judge is a result too.
+    /// Gets and stores the judge's result for `output` by `metric`. A missing answer of the judge is also a result.
     async fn judge(
         &self,
         plan: &EvaluationPlan,
@@ -219,16 +219,16 @@ impl Judging {
     }
 }
 
-/// Bytes of the metadata that a request or a run gives its outputs, as JSON: each of them has these.
+/// Most bytes of the metadata that a request or a run adds to each of its outputs, as JSON.
 pub const MAX_METADATA_BYTES: usize = 64 << 10;
 
-/// Refuses keys that the engine itself gives outputs, and more than each output may carry.
+/// Rejects keys that the engine itself sets in outputs, and metadata above the limit.
 pub(crate) fn check_metadata(metadata: &Map<String, Value>) -> Result<(), RunError> {
     let bytes = serde_json::to_vec(metadata).expect("metadata are JSON").len();
     check_bytes("metadata", bytes, MAX_METADATA_BYTES)?;
     match OUTPUT_KEYS.iter().find(|key| metadata.contains_key(**key)) {
         Some(key) => {
-            let reason = "the service says this of every output: use another name";
+            let reason = "the service sets this key in every output: use another name";
             Err(RunError::refused(format!("metadata.{key}"), reason))
         }
         None => Ok(()),
@@ -256,7 +256,7 @@ fn new_output<'o>(
     NewOutput { model_id: &plan.model.model.id, question, theme: &plan.theme, text, metadata }
 }
 
-/// The result as the contract shows it: what is in columns, among its metadata.
+/// The result in the format of the contract: the values of columns are included in its metadata.
 fn shown(result: EvaluationResult) -> Evaluation {
     let EvaluationResult { id, score, evaluation_prompt_id, judge_model, timestamp, result_metadata, .. } =
         result;

@@ -1,4 +1,4 @@
-//! What a judge is asked about one answer or two, and what its words are worth.
+//! A judge's request about one answer or two, and the evaluation of its answer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -21,38 +21,38 @@ use crate::{
     },
 };
 
-/// A verdict has one or two sentences. Small models that have begun a text between quotes may not find its end.
+/// A verdict has one or two sentences. Small models may not find the end of a quoted text.
 const MAX_TOKENS: u32 = 1024;
 
 /// What is judged.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct JudgeInput<'m> {
     pub(crate) question: &'m Question,
-    /// As the judge sees them.
+    /// In the judge's order.
     pub(crate) outputs: Outputs<'m>,
-    /// How often the judge was asked the same before.
+    /// How often the judge was asked the same question before.
     pub(crate) repeat: u32,
 }
 
-/// A question for a judge.
+/// A request to a judge.
 #[derive(Clone, Debug)]
 pub(crate) struct JudgePrompt {
     pub(crate) request: Request,
     pub(crate) fingerprint: Fingerprint,
 }
 
-/// What a judge said.
+/// A judge's verdict.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Judgement {
     /// The measurement, or why there is none.
     pub(crate) outcome: Outcome<Given>,
-    /// Why the judge's words cannot be read.
+    /// Why the judge's answer cannot be parsed.
     pub(crate) reason: Option<&'static str>,
-    /// What the judge said, and what the call took.
+    /// The judge's answer, and the usage of the call.
     pub(crate) call: Map<String, Value>,
 }
 
-/// What a judge gave.
+/// The measurement of a verdict.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Given {
     /// A score for one answer.
@@ -61,7 +61,7 @@ pub(crate) enum Given {
     Winner(ResultWinner),
 }
 
-/// Checks that every metric can be asked about an answer to `question`.
+/// Checks that every metric can be applied to an answer to `question`.
 pub(crate) fn check(metrics: &[Metric], judge: &Model, question: &Question) -> Result<(), RunError> {
     for (index, metric) in metrics.iter().enumerate() {
         let outputs = match metric.rubric.mode() {
@@ -76,14 +76,14 @@ pub(crate) fn check(metrics: &[Metric], judge: &Model, question: &Question) -> R
 
 impl JudgePrompt {
     /// # Errors
-    /// When the metric cannot be asked about it.
+    /// When the metric cannot be applied to it.
     pub(crate) fn new(judge: &Model, metric: &Metric, input: JudgeInput<'_>) -> Result<Self, RubricError> {
         let asked = Judge {
             provider: judge.provider.clone(),
             model: judge.id.clone(),
             version: None,
             temperature: judge.takes_temperature.then_some(0.0),
-            // Those that think count their thoughts among them.
+            // Reasoning models count their reasoning among them.
             max_tokens: judge.takes_temperature.then_some(MAX_TOKENS),
             seed: None,
             system: None,
@@ -98,14 +98,14 @@ impl JudgePrompt {
 }
 
 impl Judgement {
-    /// Reads what `judge` answered; `swapped` says whether it saw the first answer second.
+    /// Parses the answer of `judge`; `swapped` says whether it saw the first answer second.
     pub(crate) fn of(
         judge: &Model,
         metric: &Metric,
         swapped: bool,
         asked: Result<&Completion, &Error>,
     ) -> Self {
-        let mut judgement = unless_it_panics(|| match (asked, metric.rubric.mode()) {
+        let mut judgement = or_failure_on_panic(|| match (asked, metric.rubric.mode()) {
             (Ok(completion), Mode::Pointwise) => {
                 let verdict = Verdict::of_score(completion, metric.rubric.scale(), metric.beyond);
                 Self::read(verdict, Given::Score)
@@ -131,7 +131,7 @@ impl Judgement {
         }
     }
 
-    /// All of it but the score, as a result's metadata keep it.
+    /// Everything except the score, as stored in a result's metadata.
     pub(crate) fn into_metadata(self) -> Map<String, Value> {
         let mut metadata = self.call;
         metadata.insert("status".to_owned(), self.outcome.as_str().into());
@@ -159,7 +159,7 @@ impl Judgement {
     }
 }
 
-/// A model's own answer is the first, wherever the judge saw it.
+/// The model's own answer is the first, wherever the judge saw it.
 impl From<Winner> for ResultWinner {
     fn from(winner: Winner) -> Self {
         match winner {
@@ -180,19 +180,19 @@ impl From<ResultWinner> for Winner {
     }
 }
 
-/// What `read` makes of a judge's words. They were paid for and are kept, whatever is wrong with how we read them.
-fn unless_it_panics(read: impl FnOnce() -> Judgement) -> Judgement {
+/// Calls `read` on a judge's answer. The answer was paid for and is stored even if parsing panics.
+fn or_failure_on_panic(read: impl FnOnce() -> Judgement) -> Judgement {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
         let message = panic_message(panic);
-        tracing::error!(panic = message, "reading a judge's words panicked");
-        let error = format!("reading the judge's words panicked: {message}");
+        tracing::error!(panic = message, "parsing a judge's answer panicked");
+        let error = format!("parsing the judge's answer panicked: {message}");
         let entries = [("error_kind", "internal"), ("error", error.as_str())];
         let call = entries.into_iter().map(|(key, value)| (key.to_owned(), words(value))).collect();
         Judgement { outcome: Outcome::Failed, reason: None, call }
     })
 }
 
-/// A judge's answer, as it came.
+/// A judge's answer, as received.
 fn completed(judge: &Model, completion: &Completion) -> Map<String, Value> {
     let raw_text = match &completion.content {
         Content::Text(text)
@@ -221,11 +221,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_that_cannot_even_be_read_are_a_failure_and_no_panic() {
-        let judgement = unless_it_panics(|| panic!("the form has a number"));
+    fn panic_during_parsing_is_a_failure() {
+        let judgement = or_failure_on_panic(|| panic!("the form has a number"));
         assert_eq!((judgement.outcome, judgement.score()), (Outcome::Failed, None));
         let metadata = judgement.into_metadata();
-        let expected = "reading the judge's words panicked: the form has a number";
+        let expected = "parsing the judge's answer panicked: the form has a number";
         assert_eq!((&metadata["status"], &metadata["error"]), (&"failed".into(), &expected.into()));
     }
 }

@@ -29,14 +29,14 @@ pub struct PlannedMetric {
     pub scale_min: f64,
     /// Best score.
     pub scale_max: f64,
-    /// Whether scores beyond the scale are clamped to it.
+    /// Whether scores outside the scale are clamped to it.
     pub clamps: bool,
 }
 
 /// A query for the model.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// Its id, if it is a stored one.
+    /// Its id, if it is stored.
     pub id: Option<String>,
     /// The text for the model.
     pub text: String,
@@ -52,7 +52,7 @@ impl Question {
     }
 }
 
-/// The metrics with these ids, which `evaluation_prompt_ids` of a request names.
+/// The metrics with these ids, from `evaluation_prompt_ids` of a request.
 pub(crate) async fn find_metrics(
     source: &dyn RecordSource,
     ids: &[String],
@@ -72,8 +72,8 @@ pub(crate) async fn find_metrics(
 }
 
 impl Metric {
-    /// Reads a stored metric: its prompt is the rubric, and `scale_min`, `scale_max` and `clamp` of its metadata say
-    /// what scores mean, 1 to 10 as the judge gives them where they do not.
+    /// Parses a stored metric: its prompt is the rubric, and `scale_min`, `scale_max` and `clamp` of its metadata
+    /// define the scale; the default is 1 to 10 without clamping.
     fn new(record: Record, mode: Mode) -> Result<Self, RubricError> {
         let Record { id, text, metadata, created_at: _, problems: _ } = record;
         let bound = |key, default| metadata.get(key).and_then(Value::as_f64).unwrap_or(default);
@@ -87,7 +87,7 @@ impl Metric {
         Self::planned(&planned, mode)
     }
 
-    /// Reads a metric stored with a run.
+    /// Parses a metric stored with a run.
     pub(crate) fn planned(metric: &PlannedMetric, mode: Mode) -> Result<Self, RubricError> {
         let scale = Scale { min: metric.scale_min, max: metric.scale_max };
         let rubric = match mode {

@@ -3,8 +3,8 @@
 //!
 //! Entry point: [`Judging`], which evaluates one query or a theme while its caller waits; [`crate::runs`] executes many
 //! in the background. `models` chooses and calls models, `sources` finds queries and metrics, `metric` and `evaluate`
-//! refuse invalid requests before any paid call. `answer` and `outputs` process a model's answer, `judgement` makes a
-//! judge's request and reads its answer.
+//! reject invalid requests before any paid call. `answer` and `outputs` process a model's answer, `judgement` creates
+//! a judge's request and parses its answer.
 
 pub(crate) mod answer;
 mod error;
@@ -36,7 +36,7 @@ pub(crate) use evaluate::{check_bytes, check_metadata};
 use self::outputs::OutputStore;
 use crate::provider::Error;
 
-/// What the engine needs.
+/// The dependencies and settings of the engine.
 #[derive(Clone)]
 pub struct JudgeConfig {
     /// The source of queries.
@@ -47,17 +47,18 @@ pub struct JudgeConfig {
     pub outputs: Arc<dyn Storage>,
     /// Embeds the outputs' texts.
     pub embedder: Arc<Embedder>,
-    /// The providers. A model of another provider is refused.
+    /// The providers. Models of other providers are rejected.
     pub providers: Vec<ProviderAccess>,
-    /// With what temperature models answer queries, 0 to 2. Judges are asked with 0, so that they say the same again.
+    /// The temperature with which models answer queries, 0 to 2. Judges use 0, for reproducible verdicts.
     pub temperature: f64,
-    /// How many calls are made, and how often each.
+    /// Limits of calls and retries.
     pub patience: Patience,
     /// Observes operations of storages and of the embedding model.
     pub observer: Observer,
 }
 
-/// The judge, with its results and models in a PostgreSQL database whatever keeps its outputs. Cheap to clone.
+/// The judge. Its results and models are in a PostgreSQL database, independent of the storage of its outputs. Cheap to
+/// clone.
 #[derive(Clone)]
 pub struct Judging {
     pub(crate) database: Database,
@@ -88,7 +89,7 @@ impl Judging {
         &self.database
     }
 
-    /// The models that are known.
+    /// The known models.
     pub fn models(&self) -> &Models {
         &self.models
     }

@@ -1,5 +1,5 @@
-//! The models that can be asked: those that are compiled in, those that were registered, and any other whose provider
-//! its name suggests or the request says.
+//! The models that can be called: built-in ones, registered ones, and others if their name suggests a provider or the
+//! request names one.
 
 use std::num::NonZeroU32;
 
@@ -22,29 +22,29 @@ use crate::{
 /// A provider, and whether it can be called.
 #[derive(Clone, Debug)]
 pub enum ProviderAccess {
-    /// It can.
+    /// It can be called.
     Ready(ProviderConfig),
-    /// It needs a key, and none is set.
+    /// It requires a key, and none is set.
     NoKey {
         /// The provider's name.
         provider: String,
-        /// The setting that would be its key.
+        /// The setting of its key.
         setting: &'static str,
     },
 }
 
-/// How many calls are made, and how often each.
+/// Limits of calls and retries.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// Calls of one model at once, of all requests and runs together. Fewer when its provider asks for it.
+    /// Most concurrent calls of one model, over all requests and runs. Reduced when its provider requests it.
     pub calls_at_once: NonZeroU32,
-    /// When calls are tried again for which a client waits.
+    /// Retries of calls for which a client waits.
     pub backoff: Backoff,
-    /// The same for runs, for which nobody waits.
+    /// Retries of calls for runs, for which no client waits.
     pub run_backoff: Backoff,
 }
 
-/// The models, and how they are called.
+/// The models and their providers.
 #[derive(Debug)]
 pub struct Models {
     database: Database,
@@ -55,19 +55,19 @@ pub struct Models {
     registered: Notify,
 }
 
-/// A model that a request names.
+/// A model from a request.
 #[derive(Debug)]
 pub(crate) struct ChosenModel {
     pub(crate) model: Model,
     caller: Caller,
-    /// Whether nobody knew it; it is registered with its first answer.
+    /// Whether it was unknown; it is registered with its first answer.
     is_new: bool,
     registered: OnceCell<()>,
 }
 
 impl Models {
     /// # Errors
-    /// When the configuration of a provider is wrong.
+    /// When the configuration of a provider is invalid.
     pub(crate) fn new(
         database: Database,
         observer: Observer,
@@ -87,16 +87,16 @@ impl Models {
         Ok(Self { database, observer, providers, run_backoff, registered: Notify::new() })
     }
 
-    /// All that are known, by provider and id.
+    /// All known models, by provider and id.
     ///
     /// # Errors
-    /// [`RunError::Refused`] when they are more than an answer may have; when PostgreSQL fails.
+    /// [`RunError::Refused`] when they exceed the size of a response; when PostgreSQL fails.
     pub async fn list(&self) -> Result<Vec<Model>, RunError> {
         let listed = self.database.registered_models();
         let registered = match self.observer.storage(Service::Judge, "list_models", listed).await {
             Err(StorageError::TooLarge) => {
                 let reason = format!(
-                    "the registered models have more than {MAX_ANSWER_BYTES} bytes: delete those from table `models` that are not needed"
+                    "the registered models have more than {MAX_ANSWER_BYTES} bytes: delete unneeded rows from table `models`"
                 );
                 return Err(RunError::refused("models", reason));
             }
@@ -115,7 +115,7 @@ impl Models {
     /// Registers a model, or changes one.
     ///
     /// # Errors
-    /// When no such provider is known, or PostgreSQL fails.
+    /// When the provider is unknown, or PostgreSQL fails.
     pub async fn register(&self, model: &RegisteredModel) -> Result<Registration, RunError> {
         self.check_provider("provider", &model.provider)?;
         let registered = self.database.register_model(model);
@@ -124,12 +124,12 @@ impl Models {
         Ok(registration)
     }
 
-    /// Returns when a model was registered in this process since it returned last: for the one who works on runs.
+    /// Returns when a model was registered in this process since the last return; for the runner.
     pub(crate) async fn registered(&self) {
         self.registered.notified().await;
     }
 
-    /// The model `id`, which the request's `field` names, at `provider` if the request says so.
+    /// The model `id` from the request's `field`, at `provider` if the request names one.
     pub(crate) async fn choose(
         &self,
         field: &'static str,
@@ -146,7 +146,7 @@ impl Models {
         let model = match (known, provider) {
             (Some(known), None) => known,
             (Some(known), Some(provider)) if known.provider == provider => known,
-            // The request's word counts for the request.
+            // The provider in the request takes precedence.
             (_, Some(provider)) => Model::unknown(id, provider),
             (None, None) => Model::guessed(id).ok_or_else(|| self.unknown(field, id))?,
         };
@@ -157,7 +157,7 @@ impl Models {
                 return Err(RunError::refused(
                     field,
                     format!(
-                        "model `{id}` is of provider `{provider}`, for which this server has no key: have {setting} set, or choose another model"
+                        "model `{id}` is of provider `{provider}`, for which this server has no key: set {setting}, or choose another model"
                     ),
                 ));
             }
@@ -166,7 +166,7 @@ impl Models {
         Ok(ChosenModel { model, caller, is_new, registered: OnceCell::new() })
     }
 
-    /// Has the model answer. Nobody knew it before and it answered: from then on it is registered.
+    /// Calls the model. If it was unknown and answers, it is registered.
     pub(crate) async fn ask(
         &self,
         chosen: &ChosenModel,
@@ -183,7 +183,7 @@ impl Models {
         Ok(Ok(completion))
     }
 
-    /// As [`Models::ask`] for a run, which has a budget and writes attempts down, and can wait longer.
+    /// As [`Models::ask`] for a run, with a budget, a log of attempts, and longer retries.
     pub(crate) async fn ask_for_run<L: AttemptLog>(
         &self,
         chosen: &ChosenModel,
@@ -195,7 +195,7 @@ impl Models {
         caller.call(&chosen.model, request, budget, log).await
     }
 
-    /// Registers a model that has answered, if nobody knew it.
+    /// Registers a model that has answered, if it was unknown.
     pub(crate) async fn register_new(&self, chosen: &ChosenModel) -> Result<(), RunError> {
         let ChosenModel { model, is_new, registered, caller: _ } = chosen;
         if *is_new {
@@ -233,7 +233,7 @@ impl Models {
         RunError::refused(
             field,
             format!(
-                "nobody knows model `{id}`, nor does its name suggest a provider: {remedy} it by POST /api/v1/models with its provider ({})",
+                "unknown model `{id}`, and its name suggests no provider: {remedy} it by POST /api/v1/models with its provider ({})",
                 self.provider_names()
             ),
         )
@@ -245,13 +245,13 @@ impl Models {
 }
 
 impl ChosenModel {
-    /// Whether this request's answers made it known.
+    /// Whether this request's answers registered it.
     pub(crate) fn is_registered_now(&self) -> bool {
         self.registered.initialized()
     }
 }
 
-/// What is known of a registered model: prices and abilities too, if it is one of the file's and of its provider.
+/// A registered model, with prices and capabilities if it is a built-in one of the same provider.
 fn model(registered: RegisteredModel) -> Model {
     let RegisteredModel { id, name, provider, is_judge_compatible } = registered;
     let known = registry::find(&id).filter(|known| known.provider == provider).cloned();

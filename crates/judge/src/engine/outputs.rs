@@ -46,12 +46,12 @@ impl OutputStore {
         record.check(Service::Judge).map_err(named)
     }
 
-    /// Stores `output` by the provider's id, or where another output has that, by a new one.
+    /// Stores `output` with the provider's id, or with a new one if another output has that id.
     pub(crate) async fn store(&self, output: &NewOutput<'_>) -> Result<Record, RunError> {
         if let Some(id) = output.provider_id() {
             match self.store_as(output, id).await {
-                // What is stored with this id already is another's. Some servers of one's own count from one again, or draw
-                // from a thousand numbers.
+                // An existing output with this id is another one. Some self-hosted servers restart their counter, or
+                // draw from a thousand numbers.
                 Err(RunError::Conflict { .. }) | Ok(Stored::Before(_)) => {}
                 stored => return stored.map(Stored::record),
             }
@@ -59,8 +59,8 @@ impl OutputStore {
         self.store_as(output, Uuid::new_v4().to_string()).await.map(Stored::record)
     }
 
-    /// Stores `output`, which may have been stored before, by the provider's id, or where another output has that, by
-    /// `own_id`.
+    /// Stores `output`, which may have been stored before, with the provider's id, or with `own_id` if another output
+    /// has that id.
     pub(crate) async fn store_again(
         &self,
         output: &NewOutput<'_>,
@@ -106,7 +106,7 @@ impl NewOutput<'_> {
         }
     }
 
-    /// The provider's id, if an output can have it: a server may send anything, and paths name outputs by it.
+    /// The provider's id, if it is a valid id of an output: a server may send anything, and URL paths contain ids.
     fn provider_id(&self) -> Option<String> {
         let id = self.metadata.get("provider_id").and_then(Value::as_str)?;
         is_id(id).then(|| id.to_owned())
@@ -121,15 +121,14 @@ impl Stored {
     }
 }
 
-/// Whether a provider's id is one that a client could give an output, and that a path, a log and a terminal can hold as it
-/// is.
+/// Whether a provider's id is one that a client could give an output, and is safe in a URL path, a log and a terminal.
 fn is_id(id: &str) -> bool {
     (1..=MAX_ID_CHARS).contains(&id.chars().count())
         && !matches!(id, "." | "..")
         && id.chars().all(|c| !c.is_control() && !c.is_whitespace() && !matches!(c, '/' | '\\' | '?' | '#' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'))
 }
 
-/// The store calls the text by its column's name; front ends call it `output`.
+/// Stores name the text's column; front ends call it `output`.
 fn named(error: StorageError) -> RunError {
     match error {
         StorageError::Refused { field, reason } if field == Service::Judge.text_column() => {
@@ -150,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_can_be_an_id_is_taken_for_one() {
+    fn only_valid_provider_ids_are_used() {
         for id in ["chatcmpl-9", "msg_01ABC", "gen-1:2.3", "é", &"i".repeat(MAX_ID_CHARS)] {
             assert!(is_id(id), "{id}");
         }

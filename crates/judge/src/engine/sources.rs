@@ -10,7 +10,7 @@ use super::{error::RunError, observer::Observer};
 /// The judge's source of another service's records: a storage in its process, or a remote service.
 #[async_trait]
 pub trait RecordSource: fmt::Debug + Send + Sync {
-    /// The records with these ids, in their order; `None` where there is none.
+    /// The records with these ids, in their order; `None` for missing ones.
     ///
     /// # Errors
     /// When the source does not answer, or fails.
@@ -25,11 +25,11 @@ pub trait RecordSource: fmt::Debug + Send + Sync {
     /// Up to `limit` of the selected records, newest first.
     ///
     /// # Errors
-    /// When the source cannot select so, does not answer, or fails.
+    /// When the source does not support the selection, does not answer, or fails.
     async fn selected(&self, selection: &Selection, limit: u32) -> Result<Vec<Record>, RunError>;
 }
 
-/// The records of a storage that this process has opened.
+/// The records of a storage that is open in this process.
 #[derive(Debug)]
 pub struct StoredRecords {
     storage: Arc<dyn Storage>,

@@ -1,5 +1,4 @@
-//! What the fuzz targets of `fuzz/` run, as in `chroma::fuzzing`. Nothing of this is in a build that is not for fuzzing
-//! or for tests.
+//! The functions of the fuzz targets in `fuzz/`, as in `chroma::fuzzing`. Compiled only for fuzzing and for tests.
 
 #[cfg(test)]
 mod replay;
@@ -13,9 +12,9 @@ use crate::{
     rubric::{BeyondScale, Verdict},
 };
 
-/// Reads any bytes as a judge's words and as a provider's body, and checks what holds of every reading.
+/// Parses any bytes as a judge's answer and as a provider's body, and checks invariants of the results.
 ///
-/// Fuzzing's own limit on the time of one input says whether the work is bounded.
+/// Fuzzing's own time limit for an input checks that the work is bounded.
 pub fn judge_parse(bytes: &[u8]) {
     let text = &*String::from_utf8_lossy(bytes);
     let scales =
@@ -28,9 +27,9 @@ pub fn judge_parse(bytes: &[u8]) {
             Reading::Unread(_) => Vec::new(),
         };
         assert!(scores.iter().all(|score| score.is_finite()), "{reading:?}");
-        // What nobody sees, and whose digits they are, make no difference.
+        // Invisible characters and the script of digits must make no difference.
         assert_eq!(read_score(&format!("\u{feff}\u{200b}{text}\0"), scale), reading);
-        // But in escapes and tags.
+        // Except in escapes and tags.
         if !text.contains(['\\', '<', '\u{1b}', '\u{241b}']) {
             assert_eq!(read_score(&text.chars().map(arabic).collect::<String>(), scale), reading);
         }
@@ -45,12 +44,12 @@ pub fn judge_parse(bytes: &[u8]) {
         assert_eq!(again, json);
     }
     for wire in [Wire::OpenAi, Wire::Anthropic, Wire::Gemini] {
-        // May refuse, and must not panic.
+        // May fail, but must not panic.
         let _ = provider::is_reply(wire, bytes);
     }
 }
 
-/// A verdict is what was read, and says whether it lies beyond the scale.
+/// The verdict must be the parsed score, and must say whether it is outside the scale.
 fn verdict(text: &str, scale: Scale, reading: &Reading) {
     let completion = Completion {
         content: Content::Text(text.to_owned()),

@@ -9,26 +9,26 @@ use super::{claim::Claim, pattern};
 use crate::lenient;
 
 static FENCE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?s)```[a-zA-Z]*\s*\n?(.*?)```"));
-/// A key and its value in an object that is none: one with single quotes, or one that is cut off.
+/// A key and its value in invalid JSON: with single quotes, or truncated.
 static ENTRY: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r#"(?:\\?["'“”‘’](?<key>[^"'“”‘’\\\n{}:,]{1,40})\\?["'“”‘’]|[{,]\s*(?<bare>[A-Za-z_]{1,40}))\s*:\s*(?:\\?["'“”‘’](?<text>[^"'“”‘’\\\n]{1,40})\\?["'“”‘’]|(?<plain>[^\s"'“”‘’,}\]\[{]{1,20}(?:,[0-9]{1,2})?(?:\s*/\s*[0-9]{1,4})?))\s*(?<end>[,}\]\n]|/[/ ]|#|\\n|$)"#,
     )
 });
 
-/// Short texts are read to their end in any case.
+/// Short texts are always read to their end.
 const FREE_BYTES: usize = 64 << 10;
 
-/// What an object that was read in pieces can be relied upon for.
+/// A value, and how reliable it is.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Entry {
     pub(super) value: Value,
-    /// Whether the text ends right behind it, so that it may go on.
+    /// Whether the text ends directly after it, so that it may be incomplete.
     pub(super) is_cut: bool,
 }
 
-/// The values of the keys that are one of `keys`, with the place of the object. In an object those of the whole go
-/// before others, and then those that lie least deep.
+/// The values of the keys in `keys`, with the position of the object. In an object, verdicts on the whole answer take
+/// precedence, then those at the least depth.
 pub(super) fn entries(text: &str, keys: &[&str]) -> Vec<Claim<Entry>> {
     let mut claims = Vec::new();
     for (object, place) in objects(text) {
@@ -49,7 +49,7 @@ pub(super) fn entries(text: &str, keys: &[&str]) -> Vec<Claim<Entry>> {
     if claims.is_empty() { in_pieces(text, keys) } else { claims }
 }
 
-/// Whether the text is to be an object, whatever came of it: what its strings say is not for itself.
+/// Whether the text was meant to be an object, even if it is invalid: its strings must not be parsed as prose.
 pub(super) fn is_meant(text: &str) -> bool {
     static OBJECT: LazyLock<Regex> =
         LazyLock::new(|| pattern(r#"^\s*(?:```[a-zA-Z]*\s*)?\{\s*["'“‘][^"'“”‘’\n{}]{1,40}["'”’]\s*:"#));
@@ -60,7 +60,7 @@ pub(super) fn is_meant(text: &str) -> bool {
 fn objects(text: &str) -> Vec<(Value, Range<usize>)> {
     let is_object = |text: &str| match lenient::from_str(text).ok()? {
         object @ (Value::Object(_) | Value::Array(_)) => Some(object),
-        // Written as a string once more.
+        // Encoded as a JSON string.
         Value::String(text) => lenient::from_str(&text).ok().filter(Value::is_object),
         Value::Null | Value::Bool(_) | Value::Number(_) => None,
     };
@@ -75,7 +75,7 @@ fn objects(text: &str) -> Vec<(Value, Range<usize>)> {
     }
     let mut objects = Vec::new();
     let mut start = 0;
-    // What is nested deep and never ends would be read again from each of its braces.
+    // A deeply nested object without an end would be read again from each of its braces.
     let mut left = text.len().saturating_mul(8).saturating_add(FREE_BYTES);
     while let Some(place) = text[start..].find('{') {
         start += place;
@@ -97,13 +97,13 @@ fn objects(text: &str) -> Vec<(Value, Range<usize>)> {
     objects
 }
 
-/// How much was read of `text` before the error.
+/// How many bytes of `text` were read before the error.
 fn bytes_until(text: &str, error: &serde_json::Error) -> usize {
     let lines = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len);
     lines.sum::<usize>() + error.column()
 }
 
-/// Whether it is of a part of the answer, and how deep it lies; the least counts.
+/// Whether it is of a part of the answer, and its depth; the minimum wins.
 type Rank = (bool, usize);
 
 fn collect(value: &Value, keys: &[&str], (is_of_part, depth): Rank, found: &mut Vec<(Rank, Value)>) {
@@ -128,7 +128,7 @@ fn collect(value: &Value, keys: &[&str], (is_of_part, depth): Rank, found: &mut 
     }
 }
 
-/// `overallScore` and `Overall score (1-10)` are `overall_score`.
+/// Normalizes `overallScore` and `Overall score (1-10)` to `overall_score` and so on.
 fn named(key: &str) -> String {
     static HUMP: LazyLock<Regex> = LazyLock::new(|| pattern(r"(\p{Ll})(\p{Lu})"));
     let key = key.split(['(', '[']).next().unwrap_or(key);

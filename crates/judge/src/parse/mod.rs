@@ -23,13 +23,13 @@ pub enum Unread {
     Empty,
     /// It is longer than any verdict.
     TooLong,
-    /// The text ends while the judge is still thinking.
+    /// The text ends within the judge's reasoning.
     OnlyThoughts,
     /// It contains no verdict.
     NoVerdict,
     /// It contains several different verdicts.
     Contradiction,
-    /// The score counts out of another maximum than was asked for.
+    /// The score has another maximum than the scale.
     OtherScale,
 }
 
@@ -39,10 +39,10 @@ impl Unread {
         match self {
             Self::Empty => "the text is empty",
             Self::TooLong => "the text is longer than any verdict",
-            Self::OnlyThoughts => "the text ends before the judge's thoughts do",
-            Self::NoVerdict => "nothing in the text has the form of a verdict",
-            Self::Contradiction => "the text gives verdicts that differ",
-            Self::OtherScale => "the score counts out of another maximum",
+            Self::OnlyThoughts => "the text ends within the judge's reasoning",
+            Self::NoVerdict => "the text contains no verdict",
+            Self::Contradiction => "the text contains different verdicts",
+            Self::OtherScale => "the score has another maximum",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Boundaries of sentences.
 
-/// As far as is looked for the beginning or end of a sentence or line; what is farther does not matter.
+/// How far to search for the beginning or end of a sentence or line.
 pub(super) const NEAR_BYTES: usize = 600;
 
 /// Start of the sentence that contains `place`.
@@ -11,7 +11,7 @@ pub(super) fn sentence_start(text: &str, place: usize) -> usize {
     for (at, c) in text[from..place].char_indices() {
         match c {
             '\n' | '。' | '！' | '？' => (start, is_over) = (from + at + c.len_utf8(), false),
-            // But for `e.g.` and the like.
+            // Except after `e.g.` and the like.
             '.' if ends_with_a_letter(&text[from..from + at]) => {}
             '.' | '!' | '?' => is_over = true,
             '"' | '\'' | '”' | '’' | '»' | ')' | ']' if is_over => {}

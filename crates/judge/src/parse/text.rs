@@ -7,7 +7,7 @@ use regex::{Captures, Regex};
 use super::{Unread, pattern};
 
 /// Longer than any judge's answer, including its reasoning; bounds the time of parsing.
-const LONGEST_BYTES: usize = 256 << 10;
+const MAX_BYTES: usize = 256 << 10;
 
 const THINKS: &str = r"(?:<(?:(?:seed:|ant)?think|(?:ant)?thinking|reasoning|thoughts?|scratchpad)>|\[think\]|◁think▷|<\|begin_of_thought\|>|<\|channel\|>\s*(?:analysis|commentary)\b)";
 const HAS_THOUGHT: &str = r"(?:</(?:(?:seed:|ant)?think|(?:ant)?thinking|reasoning|thoughts?|scratchpad)>|\[/think\]|◁/think▷|<\|end_of_thought\|>|<\|channel\|>\s*final\s*<\|message\|>)";
@@ -15,16 +15,16 @@ static THOUGHTS: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r"(?is){THI
 static OPEN_THOUGHTS: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r"(?is)^\s*{THINKS}")));
 /// Some servers drop the opening tag.
 static CLOSED_THOUGHTS: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r"(?is)^.*{HAS_THOUGHT}")));
-/// Colours and the like, for terminals.
+/// Terminal escape sequences, such as colours.
 static ANSI: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"[\x1b\u{241b}](?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)"));
-/// Marks of HTML that only say what a text looks like; some end a line.
+/// HTML tags for formatting; some are line breaks.
 static LOOKS: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)</?(?:b|i|u|em|strong|span|font|code|mark|center)(?:\s[^<>\n]{0,100})?>"));
 static BREAKS: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)</?(?:br|p|div|h[1-6]|ul|ol|li|hr|table|t[dhr])(?:\s[^<>\n]{0,100})?/?>"));
 static STRUCK_OUT: LazyLock<Regex> = LazyLock::new(|| pattern(r"~~[^~\n]{1,80}~~"));
-/// Formulas: fonts, fractions, spaces, and the marks around a number.
+/// Formulas: fonts, fractions, spaces, and delimiters around a number.
 static FONT: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|bm|bf|emph|underline)\s*\{([^{}\n]{0,80})\}",
@@ -40,18 +40,18 @@ static FORMULA: LazyLock<Regex> = LazyLock::new(|| {
 });
 /// A number and a fraction in one character.
 static FRACTIONS: LazyLock<Regex> = LazyLock::new(|| pattern(r"([0-9]) ?([½¼¾])"));
-/// No emphasis: what would be one number without it.
+/// Not emphasis: without the stars, the numbers would be joined.
 static TIMES: LazyLock<Regex> = LazyLock::new(|| pattern(r"(\d)\*+(\d)"));
-/// HTML's tables, and characters that it writes by name.
+/// HTML's tables, and named entities.
 static CELLS: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)</t[dh]>\s*<t[dh](?:\s[^<>\n]{0,100})?>"));
 static CDATA: LazyLock<Regex> = LazyLock::new(|| pattern(r"<!\[CDATA\[([^<>\[\]]{0,80})\]\]>"));
 static NAMED: LazyLock<Regex> = LazyLock::new(|| pattern(r"&(lt|gt|quot|nbsp);"));
-/// A decimal digit of any script but ours.
+/// A decimal digit of a script other than ASCII.
 static FOREIGN_DIGIT: LazyLock<Regex> = LazyLock::new(|| pattern(r"[\d&&[^0-9]]"));
 
-/// The text after the judge's thoughts, without emphasis, with digits and brackets in ASCII.
+/// The text after the judge's reasoning, without emphasis, with digits and brackets in ASCII.
 pub(super) fn plain(text: &str) -> Result<String, Unread> {
-    if text.len() > LONGEST_BYTES {
+    if text.len() > MAX_BYTES {
         return Err(Unread::TooLong);
     }
     let text = ANSI.replace_all(text, "");
@@ -97,7 +97,7 @@ fn without_markup(mut text: Cow<'_, str>) -> Cow<'_, str> {
     replace(&LOOKS, "");
     replace(&BREAKS, "\n");
     replace(&STRUCK_OUT, "");
-    // One font within another.
+    // Twice, for a font within another.
     replace(&FONT, "$1");
     replace(&FONT, "$1");
     replace(&FRACTION, "$1/$2");
@@ -106,13 +106,13 @@ fn without_markup(mut text: Cow<'_, str>) -> Cow<'_, str> {
     text
 }
 
-/// Whether there is nothing on a line, or the edge of a block.
+/// Whether a line is blank, or the edge of a block.
 pub(super) fn is_blank(line: &str) -> bool {
     let line = line.trim();
     line.strip_prefix("```").unwrap_or(line).chars().all(|c| c.is_ascii_alphabetic() && line.starts_with('`'))
 }
 
-/// Emphasis, and what nobody sees.
+/// Emphasis, and invisible characters.
 fn is_unseen(c: char) -> bool {
     match c {
         '\n' | '\t' | '\u{b}' | '\u{c}' | '\u{85}' => false,
@@ -124,7 +124,7 @@ fn is_unseen(c: char) -> bool {
 
 fn in_ascii(c: char) -> char {
     match c {
-        // Full-width forms lie at a fixed distance from ASCII.
+        // Full-width forms have a fixed distance from ASCII.
         '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
         // The Arabic decimal separator.
         '\u{66b}' => '.',
@@ -139,8 +139,8 @@ fn in_ascii(c: char) -> char {
     }
 }
 
-/// The digit of ours that `c` stands for. Decimal digits of a script stand in a row from 0 to 9, and where several rows
-/// follow each other, as those of mathematics do, each begins with a 0.
+/// The ASCII digit for `c`. The decimal digits of a script are consecutive from 0 to 9, and where several such
+/// sequences are adjacent, as for mathematical digits, each starts with a 0.
 fn ascii_digit(c: char) -> Option<char> {
     let is_digit = |place: u32| {
         let mut bytes = [0; 4];

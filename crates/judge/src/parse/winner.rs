@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     Unread,
-    claim::{Claim, LastWord, MOST_CLAIMS, is_own, settle},
+    claim::{Claim, LastWord, MAX_VERDICTS, is_own, settle},
     doubt::is_changed,
     json::{self, Entry},
     pattern,
@@ -36,7 +36,7 @@ impl Winner {
         }
     }
 
-    /// The same winner where the judge saw the answers in the other order.
+    /// The same winner if the judge saw the answers in the other order.
     pub fn swapped(self) -> Self {
         match self {
             Self::A => Self::B,
@@ -76,13 +76,13 @@ static LINE: LazyLock<Regex> = LazyLock::new(|| {
         r#"(?i)^[\s"'_`\[|]*(?:[#>\s|-]*(?:(?:(?:therefore|thus|so|overall|hence)[,:]?\s+)?{LABEL}|(?:(?:my|the|final)\s+){{0,2}}answer|result|outcome|preferred|better|overall)[_`\]]*\s*(?:->|[:=|→\]]|[-–—]\s|\bis\b)\s*)?[_`"'\[]*(?:{ANSWER}[\s_-]*)?(?:{NAME}|(?<tie>{TIE})|(?<l>[ab])\s*(?<op>>{{1,2}}|<{{1,2}}|=)\s*(?<r>[ab]))[\s"'_`.!|\]]*$"#
     ))
 });
-/// A label that ends a line together with the verdict, behind other words.
+/// A label and the verdict at the end of a line, after other words.
 static INLINE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
         r#"(?im)(?:[.!?;,:–—(-][\s"')]*|[。！？])(?-m:){LABEL}\s*(?::|=|\bis\b)\s*[_`"'\[(]*(?:{ANSWER}\s*)?(?:{NAME}|(?<tie>{TIE}))[\s"'_`.!)\]]*$"#
     ))
 });
-/// A label that is all of a line, and the verdict that is all of the next.
+/// A label on a line of its own, and the verdict on the next line.
 static HEADING: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
         r#"(?im)^[\s#>_`-]*{LABEL}\s*:?[ \t_`]*\n\s*[_`"'\[(]*(?:{ANSWER}\s*)?(?:{NAME}|(?<tie>{TIE}))[ \t"'_`.!)\]]*$"#
@@ -94,50 +94,50 @@ static SENTENCE: LazyLock<Regex> = LazyLock::new(|| {
         r"(?i)\b{ANSWER}\s*{NAME}\s+(?:is|was)\s+{ADVERBS}{BETTER}\b|\bbetter\s+{ANSWER}\b[^.\n]{{0,60}}?\bis\s+(?:clearly\s+)?{ANSWER}\s*{name2}"
     ))
 });
-/// A sentence that is the verdict, in which answers have no more than their names; or a tie.
+/// A sentence that is the verdict, in which answers are only named; or a tie.
 static BARE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
         r#"(?:^|[\s"'(])(?<w>[AB])\s+(?:(?i:is|was)\s+(?i:{ADVERBS}{BETTER})|(?i:{ADVERBS}wins))(?i:\s+(?:answer|response|output|one|choice))?(?i:\s+overall|\s+here|\s+than\s+[AB])?\s*(?:[.!;]|$|\n|,?\s+because\b)|(?i:\b(?:it|this|that|the\s+(?:result|verdict|outcome|comparison))(?:'s|\s+is)\s+{ADVERBS}an?\s+(?<tie>tie|draw)\b)"#
     ))
 });
-/// Who chooses one.
+/// The judge's choice.
 static CHOICE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
         r"\bI(?:'d|’d|\s+would|\s+will|'ll)?(?:\s+(?:therefore|thus|overall|clearly|slightly|strongly))?\s+(?:prefer|choose|pick|select|favou?r|vote\s+for|go\s+(?:with|for))\s+(?:the\s+)?(?i:{ANSWER}\s+)?(?<w>[AB])(?:\s*(?:[.!]|$|\n|,?\s+because\b)|\s+(?:over|to)\s+(?i:{ANSWER}\s+)?[AB]\b)"
     ))
 });
-/// Which of two is the worse.
+/// Which of the two is worse.
 static WORSE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
         r"(?:^|[.!]\s+|\n)(?:(?i:{ANSWER})\s+)?(?<l>[AB12])\s+(?i:is\s+{ADVERBS}(?:(?:worse|weaker|poorer)\s+than|inferior\s+to))\s+(?:(?i:{ANSWER})\s+)?(?<w>[AB12])\s*(?:[.!]|$|\n)"
     ))
 });
-/// The last sentence that is a conclusion and nothing but a name.
+/// A last sentence that is a conclusion and only a name.
 static THEREFORE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
         r"^\s*(?i:overall|therefore|thus|so|hence|in\s+(?:summary|conclusion|total)),?\s+(?:(?i:{ANSWER})\s+)?(?<w>[AB])[.!]?\s*$"
     ))
 });
-/// All of a text that is a tie.
+/// A complete text that is a tie.
 static EVEN: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?i)^\s*(?:(?:so\s+|overall,?\s+)?I\s+(?:would\s+)?(?:call\s+it|declare)\s+a\s+(?:tie|draw)|(?:both|they|both\s+\w+|the\s+two(?:\s+\w+)?)\s+(?:are|seem)\s+(?:about\s+)?equally\s+(?:good|bad|helpful|useful|strong|weak|valid|satisfying|convincing)|neither(?:\s+\w+)?\s+is\s+better(?:\s+than\s+the\s+other)?|平局|平手|引き分け|무승부|gleichstand|unentschieden|empate|égalité|pareggio|ничья|remis|berabere)\s*[.!。]?\s*$",
     )
 });
-/// A sentence that only speaks about a verdict.
+/// A sentence that discusses a verdict without giving it.
 static UNDECIDED: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?i)\b(?:neither|nor|whether|if|both|not|assistant \([ab]\) (?:argues|claims|states|thinks|says))\b|\b(?:hard|difficult|impossible|wrong|unfair|premature|tempting)\s+to\b|\b(?:some|others?|many|one|people|you|users?|they|he|she|critics?|readers?|someone|anyone)(?:\s+\w+)?\s+(?:would|might|may|could|can|will|say|says|argue|argues|think|thinks|claim|claims|prefer|feel|feels|believe|believes)\b|\b(?:might|may|could|perhaps|maybe|possibly|assume|suppose|imagine|pretend|wonder|doubt|almost|nearly)\b[^,;]*$|\b(?:claims|claimed|argues|argued|thinks|thought|says|said|believes|believed|insists|states|wants)\b[^,;]*$",
     )
 });
 
-/// What follows `better` and changes its meaning.
+/// Words after `better` that change its meaning.
 static NO_VERDICT: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?i)^\s+(?:known|off|understood|described|written|worded|phrased|structured|organi[sz]ed|formatted|left|read|avoided|than\s+(?:nothing|average|expected|usual|before|none))\b|^\s*\?",
     )
 });
-/// A first line that goes on to say something about the other answer.
+/// A first line that continues with the other answer.
 static OPENING: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r"(?i)^{ANSWER}\s*{NAME}\s+\(")));
 static CONCLUSION: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
@@ -145,10 +145,11 @@ static CONCLUSION: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
-/// More sentences that look like a verdict than any judge writes. Each is looked at with what is near it.
-const MOST_SENTENCES: usize = 100;
+/// More sentences that look like a verdict than any judge writes. Limits the time, since each is examined with its
+/// context.
+const MAX_SENTENCES: usize = 100;
 
-/// Keys under which judges name the winner.
+/// Keys of the winner in JSON.
 const KEYS: [&str; 12] = [
     "winner",
     "verdict",
@@ -167,7 +168,7 @@ const KEYS: [&str; 12] = [
 /// Reads the winner that `text` names.
 ///
 /// # Errors
-/// Why it was left unread.
+/// Why it is left unread.
 pub fn read_winner(text: &str) -> Result<Winner, Unread> {
     let text = plain(text)?;
     let brackets = all(&BRACKETS, &text);
@@ -176,7 +177,7 @@ pub fn read_winner(text: &str) -> Result<Winner, Unread> {
     }
     let tagged: Vec<Claim<Winner>> = TAG
         .captures_iter(&text)
-        .take(MOST_CLAIMS + 1)
+        .take(MAX_VERDICTS + 1)
         .filter_map(|tag| {
             let value = line_winner(&tag["inside"])?;
             let (start, end) = (tag.get_match().start(), tag.get_match().end());
@@ -207,7 +208,7 @@ pub fn read_winner(text: &str) -> Result<Winner, Unread> {
     let (Some(first), Some(last)) = (lines.first(), lines.last()) else { return Err(Unread::Empty) };
     let sentences = sentences(&text).ok_or(Unread::Contradiction)?;
     let last_sentence = last_sentence(&text);
-    // One sentence may say that each is the better in its way.
+    // One sentence may call each answer better in some respect.
     let differ = |is_there: &dyn Fn(usize) -> bool| {
         let mut there = sentences.iter().filter(|(place, _)| is_there(*place));
         there
@@ -227,7 +228,7 @@ pub fn read_winner(text: &str) -> Result<Winner, Unread> {
     let closing = line_winner(last).or_else(concluded).or_else(|| at(&|place| place >= last_sentence));
     let opening = opening.filter(|_| closing.is_some() || !is_changed(&text, 0, first.len()));
     match (opening, closing) {
-        // Who concludes has the last word, whatever he began with.
+        // A conclusion takes precedence over the first line.
         (Some(opening), Some(closing))
             if opening != closing && !CONCLUSION.is_match(&text[last_sentence..]) =>
         {
@@ -238,7 +239,7 @@ pub fn read_winner(text: &str) -> Result<Winner, Unread> {
     }
 }
 
-/// Whether what stands in a box is the answer to a question with several to choose from, or a number.
+/// Whether the content of a box is the answer to a multiple-choice question, or a number.
 fn is_choice(text: &str, claim: &Claim<Winner>) -> bool {
     static CHOICE: LazyLock<Regex> = LazyLock::new(|| {
         pattern(
@@ -264,7 +265,7 @@ fn all(form: &Regex, text: &str) -> Vec<Claim<Winner>> {
         let core = found.name("w").or_else(|| found.name("l")).map_or(start, |name| name.start());
         Some(Claim { value: winner(&found)?, start, core, end })
     };
-    form.captures_iter(text).take(MOST_CLAIMS + 1).filter_map(claim).collect()
+    form.captures_iter(text).take(MAX_VERDICTS + 1).filter_map(claim).collect()
 }
 
 /// A winner found by one of the forms.
@@ -281,15 +282,15 @@ fn winner(found: &Captures<'_>) -> Option<Winner> {
     }
 }
 
-/// Where the last sentence begins.
+/// Start of the last sentence.
 fn last_sentence(text: &str) -> usize {
     text.trim_end_matches(['.', '!', ' ', '\n']).rfind(['.', '\n', '!']).map_or(0, |end| end + 1)
 }
 
-/// Where a sentence gives a verdict, and which; none where there are more than anybody gives.
+/// Positions and winners of sentences with a verdict; none if there are too many.
 fn sentences(text: &str) -> Option<Vec<(usize, Winner)>> {
     let mut verdicts = Vec::new();
-    let mut left = MOST_SENTENCES;
+    let mut left = MAX_SENTENCES;
     let named_by = |form: &'static Regex| form.captures_iter(text).map(move |found| (form, found));
     for (form, found) in named_by(&SENTENCE).chain(named_by(&BARE)).chain(named_by(&CHOICE)) {
         left = left.checked_sub(1)?;
@@ -322,8 +323,8 @@ fn sentences(text: &str) -> Option<Vec<(usize, Winner)>> {
     Some(verdicts)
 }
 
-/// Whether a letter is that of something else, such as `Vitamin A` or `Plan B`: of the word before it, if that does not
-/// begin a clause.
+/// Whether a letter is part of a name, such as `Vitamin A` or `Plan B`: it belongs to the word before it, unless that
+/// starts a clause.
 fn is_part_of_name(before: &str) -> bool {
     static CLAUSE: LazyLock<Regex> = LazyLock::new(|| {
         pattern(&format!(

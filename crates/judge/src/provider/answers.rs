@@ -9,43 +9,43 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Most bytes of a response: several times the longest answer of any model.
 const ANSWER_BYTES: usize = 8 << 20;
-/// The same in words.
-const AN_END: &str = "an end below 8 MiB";
-/// Memory of the values of one answer besides its bytes.
+/// The same as text.
+const MAX_LENGTH: &str = "at most 8 MiB";
+/// Memory limit for the values of one response, in addition to its bytes.
 const VALUE_BYTES: usize = 32 << 20;
-/// Memory of all answers that are being read, and worked on. More lets hostile servers take it; with less, calls whose
-/// answers are large wait for each other.
+/// Memory limit for all responses that are being received and processed. A larger one would let hostile servers use it;
+/// with a smaller one, calls with large responses would wait for each other.
 const TOTAL_BYTES: usize = 64 << 20;
-/// What an answer takes for each of its bytes: a buffer that has grown by doubling, and a copy of its texts.
+/// Copies of each byte of a response: a buffer that has grown by doubling, and a copy of its texts.
 const COPIES: usize = 3;
-/// Answers up to this do not count: calls are limited in number.
+/// Responses up to this size do not count: the number of calls is limited.
 const UNCOUNTED_BYTES: usize = 16 << 10;
-/// From here on an answer is given all the memory at once that one may need, if it does not say its length: were it given
-/// in parts, answers would wait for each other. They are worked on one at a time, and not on the threads of all.
+/// From this size on, a response of unknown length reserves the maximum at once: if they reserved in parts, responses
+/// would wait for each other. They are processed one at a time, on a separate thread.
 const LARGE_BYTES: usize = 256 << 10;
 /// How long a response waits for memory.
-const PATIENCE: Duration = Duration::from_secs(10);
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// The memory for answers. Cheap to clone; clones are the same.
+/// The memory limit for responses. Cheap to clone; clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct AnswerRoom {
     room: Room,
     patience: Duration,
-    /// Whose turn it is to read a large answer.
+    /// Permit for processing a large response.
     turn: Arc<Semaphore>,
 }
 
-/// An answer's body, and the memory that it has.
+/// A response's body and its memory reservation.
 #[derive(Debug)]
 pub(super) struct AnswerBody {
     pub(super) bytes: Vec<u8>,
     pub(super) memory: AnswerMemory,
 }
 
-/// Memory that an answer has as long as a clone of this is there. Says nothing of the answer: all are equal.
+/// The memory reservation of a response, released with its last clone. All are equal.
 #[derive(Clone, Debug, Default)]
 pub struct AnswerMemory {
-    /// Held, not read.
+    /// Only held.
     _held: Arc<Held>,
 }
 
@@ -53,33 +53,33 @@ pub struct AnswerMemory {
 #[derive(Debug)]
 pub(super) enum NoBody {
     Transport(reqwest::Error),
-    /// It has more than an answer may; its beginning, and what was expected.
+    /// It exceeds the limit; its beginning, and what was expected.
     TooLarge(Vec<u8>, &'static str),
-    /// Others have all the memory, and did not give it back in time.
+    /// Other responses use all the memory, and did not release it in time.
     NoRoom,
 }
 
 impl AnswerRoom {
     pub(super) fn new() -> Self {
-        Self { room: Room::new(TOTAL_BYTES), patience: PATIENCE, turn: Arc::new(Semaphore::new(1)) }
+        Self { room: Room::new(TOTAL_BYTES), patience: MAX_WAIT, turn: Arc::new(Semaphore::new(1)) }
     }
 
-    /// Reads the whole body, no more of it than there is memory for.
+    /// Reads the complete body, as far as there is memory for it.
     pub(super) async fn receive(&self, response: &mut Response) -> Result<AnswerBody, NoBody> {
         let (mut bytes, mut held, mut weight) = (Vec::new(), Held::default(), JsonWeight::default());
         let announced =
             response.content_length().map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
         if announced > ANSWER_BYTES {
-            return Err(NoBody::TooLarge(bytes, AN_END));
+            return Err(NoBody::TooLarge(bytes, MAX_LENGTH));
         }
         while let Some(chunk) = response.chunk().await.map_err(NoBody::Transport)? {
             let size = bytes.len() + chunk.len();
             if size > ANSWER_BYTES {
-                return Err(NoBody::TooLarge(bytes, AN_END));
+                return Err(NoBody::TooLarge(bytes, MAX_LENGTH));
             }
             weight.add(&chunk);
             if weight.bytes() > VALUE_BYTES {
-                return Err(NoBody::TooLarge(bytes, "values that take no more than 32 MiB of memory"));
+                return Err(NoBody::TooLarge(bytes, "values of at most 32 MiB of memory"));
             }
             let size = match size.max(announced) {
                 ..=UNCOUNTED_BYTES => 0,
@@ -95,7 +95,7 @@ impl AnswerRoom {
         Ok(AnswerBody { bytes, memory: AnswerMemory { _held: Arc::new(held) } })
     }
 
-    /// `work` on the body, one large one after the other: it may take long, and much more memory meanwhile.
+    /// Processes the body. Large ones one at a time: it may take long, and much more memory meanwhile.
     pub(super) async fn work_on<T: Send + 'static>(
         &self,
         body: AnswerBody,
@@ -107,7 +107,7 @@ impl AnswerRoom {
         let turn: OwnedSemaphorePermit =
             Arc::clone(&self.turn).acquire_owned().await.expect("it is never closed");
         let worked = tokio::task::spawn_blocking(move || {
-            // Held by the work: it goes on when the call is given up.
+            // Held by the work, which continues if the call is dropped.
             let _turn = turn;
             work(body)
         });
@@ -133,12 +133,12 @@ mod tests {
     use super::*;
 
     async fn get(url: &str) -> Response {
-        // Another test may have been first.
+        // Another test may have installed it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         reqwest::get(url).await.expect("the server answers")
     }
 
-    /// A server that answers texts as long as its paths say.
+    /// A server whose responses have the length given by the path.
     fn server() -> HttpStub {
         HttpStub::start(|request| {
             let length = request.path.trim_start_matches('/').parse().expect("a length");
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answers_have_no_more_memory_than_there_is_for_all() {
+    async fn responses_share_a_memory_limit() {
         let stub = server();
         let room = AnswerRoom { patience: Duration::ZERO, ..AnswerRoom::new() };
         let receive =
@@ -169,12 +169,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answers_without_end_and_values_without_number_are_given_up() {
+    async fn endless_responses_and_too_many_values_are_rejected() {
         let stub = server();
         let room = AnswerRoom::new();
         let over = room.receive(&mut get(&format!("{}/{}", stub.url(), ANSWER_BYTES + 1)).await).await;
-        assert!(matches!(&over, Err(NoBody::TooLarge(_, expected)) if *expected == AN_END), "{over:?}");
-        for (unit, expected) in [("a", AN_END), ("[],", "values that take no more than 32 MiB of memory")] {
+        assert!(matches!(&over, Err(NoBody::TooLarge(_, expected)) if *expected == MAX_LENGTH), "{over:?}");
+        for (unit, expected) in [("a", MAX_LENGTH), ("[],", "values of at most 32 MiB of memory")] {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
             let url = format!("http://{}/", listener.local_addr().expect("it has an address"));
             let server = std::thread::spawn(move || {
@@ -182,7 +182,7 @@ mod tests {
                 assert!(stream.read(&mut [0; 4096]).expect("a request") > 0);
                 stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").expect("a client");
                 let part = unit.repeat(64 << 10);
-                // Until the client has had enough.
+                // Until the client closes the connection.
                 while stream.write_all(part.as_bytes()).is_ok() {}
             });
             let mut response = get(&url).await;

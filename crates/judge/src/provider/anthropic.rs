@@ -10,11 +10,11 @@ use super::{
 
 pub(super) const PATH: [&str; 2] = ["v1", "messages"];
 
-/// The version of the API that this module speaks, which Anthropic requires to be named.
+/// The API version of this module, which Anthropic requires in each request.
 pub(super) const VERSION: &str = "2023-06-01";
 
-/// The API takes no request without a limit. A judge's verdict and most answers are shorter than this, and every model
-/// of theirs can write as much.
+/// The API requires a limit. A judge's verdict and most answers are shorter than this, and all of its models support as
+/// much.
 const MAX_TOKENS: u32 = 4096;
 
 pub(super) fn body(model: &str, request: &Request, transport: Transport, refused: Parameters) -> Value {
@@ -50,7 +50,7 @@ pub(super) fn read(body: &Value) -> Result<Reply, Unreadable> {
         return Err(Unreadable::Error(body.clone()));
     }
     let content = match &body["content"] {
-        // Some proxies write no blocks.
+        // Some proxies return no blocks.
         Value::String(text) => &json!([{"type": "text", "text": text}]),
         content => content,
     };
@@ -78,7 +78,7 @@ pub(super) fn read(body: &Value) -> Result<Reply, Unreadable> {
     })
 }
 
-/// The whole answer that the events of a stream make.
+/// The complete response from the events of a stream.
 pub(super) fn fold(events: &[Value]) -> Result<Value, Unreadable> {
     let mut whole = Value::Null;
     let mut text = String::new();
@@ -99,7 +99,7 @@ pub(super) fn fold(events: &[Value]) -> Result<Value, Unreadable> {
             }
             Some("message_stop") => is_over = true,
             Some("error") => return Err(Unreadable::Error(event.clone())),
-            // Pings, ends of blocks, and whatever will be added.
+            // Pings, ends of blocks, and future events.
             _ => {}
         }
     }

@@ -26,9 +26,9 @@ use super::{
 };
 use crate::lenient;
 
-/// Enough to see what it is, should an answer be something else.
+/// Enough to identify an unexpected response.
 const START_CHARS: usize = 200;
-/// Bytes among which they are looked for.
+/// Bytes from which they are taken.
 const START_BYTES: usize = 4 << 10;
 
 /// A provider that can be called. Cheap to clone; clones share their connections.
@@ -37,7 +37,7 @@ pub struct Provider {
     config: Arc<ProviderConfig>,
     http: reqwest::Client,
     base: Url,
-    /// The base URL without what may be secret.
+    /// The base URL without secrets.
     address: Arc<str>,
 }
 
@@ -54,28 +54,27 @@ impl Provider {
     /// Prepares for calls. Does not connect.
     ///
     /// # Errors
-    /// [`Error::Setup`] when the base URL is none, the key has characters that no header takes, or the system has no
-    /// root certificates for `https`.
+    /// [`Error::Setup`] when the base URL is invalid, the key contains characters that are invalid in a header, or the
+    /// system has no root certificates for `https`.
     pub fn new(config: ProviderConfig) -> Result<Self, Error> {
         let setup = |reason, source| Error::Setup { provider: config.name.clone(), reason, source };
         let base = Url::parse(config.base_url.trim());
-        let base = base.map_err(|source| setup("its base URL is no URL", Some(source.into())))?;
+        let base = base.map_err(|source| setup("its base URL is invalid", Some(source.into())))?;
         if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
-            return Err(setup("its base URL has to begin with http:// or https://", None));
+            return Err(setup("its base URL must begin with http:// or https://", None));
         }
         let has_user = !base.username().is_empty() || base.password().is_some();
         if has_user && config.key.is_some() {
-            // The HTTP client makes them an `Authorization` of its own, in place of ours.
-            let reason = "its base URL has a user name or password, which would be sent in place of its key: leave one of them out";
+            // The HTTP client converts them to its own `Authorization` header, which replaces ours.
+            let reason = "its base URL has a user name or password, which would be sent instead of its key: remove one of them";
             return Err(setup(reason, None));
         }
         let tls = config.tls.as_deref().cloned().map_or_else(|| tls(&base), Ok);
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("panopticon/", env!("CARGO_PKG_VERSION")))
-            .default_headers(
-                headers(&config)
-                    .map_err(|source| setup("its key is no text for a header", Some(source.into())))?,
-            )
+            .default_headers(headers(&config).map_err(|source| {
+                setup("its key contains characters that are invalid in an HTTP header", Some(source.into()))
+            })?)
             .connect_timeout(config.connect_timeout)
             .read_timeout(config.silence_timeout)
             .timeout(config.answer_timeout)
@@ -86,8 +85,9 @@ impl Provider {
             // A proxy cannot reach this machine's loopback.
             builder = builder.no_proxy();
         }
-        let http =
-            builder.build().map_err(|source| setup("no HTTP client can be made", Some(source.into())))?;
+        let http = builder
+            .build()
+            .map_err(|source| setup("failed to create an HTTP client", Some(source.into())))?;
         let address = shown_url(&base).unwrap_or_else(|| format!("{}://{}", base.scheme(), host(&base)));
         Ok(Self { config: Arc::new(config), http, base, address: address.into() })
     }
@@ -102,16 +102,16 @@ impl Provider {
         self.config.wire
     }
 
-    /// Has `model` answer `request`. One attempt, at once.
+    /// Sends `request` to `model`. Makes one attempt, immediately.
     ///
     /// # Errors
-    /// When there is no answer, or the provider answers with an error; [`Error::disposition`] says whether another
-    /// attempt may help. A refusal, a filter's work, a cut or an empty answer is no error: see [`super::Content`].
+    /// When there is no response, or the provider responds with an error; [`Error::disposition`] says whether a retry
+    /// may succeed. A refusal, a filtered, truncated or empty answer is not an error: see [`super::Content`].
     pub async fn complete(&self, model: &str, request: &Request) -> Result<Completion, Error> {
         self.complete_without(model, request, Parameters::default(), &AnswerRoom::new()).await
     }
 
-    /// The same without what the model's server is known to refuse, where others have answers in `room`.
+    /// The same without the parameters that the model's server is known to reject, with the memory limit `room`.
     pub(super) async fn complete_without(
         &self,
         model: &str,
@@ -152,9 +152,9 @@ impl Provider {
         Ok(Completion { content, model, provider_id, finish_reason, usage, latency, memory })
     }
 
-    /// What to leave out of the next attempt too, where `error` says that the server refuses something that is in this
-    /// one, made without `refused`; none if another attempt would be the same.
-    pub(super) fn without_more(
+    /// The parameters to omit from the next attempt, if `error` says that the server rejects one of this attempt, which
+    /// was made without `refused`; none if another attempt would be the same.
+    pub(super) fn more_to_omit(
         &self,
         (model, request): (&str, &Request),
         refused: Parameters,
@@ -234,7 +234,7 @@ impl Provider {
     }
 }
 
-/// Reads a body of status 200, be it whole or in pieces: a server may not do as it was asked.
+/// Reads a body of status 200, complete or streamed: a server may ignore which was requested.
 pub(super) fn read(wire: Wire, body: &[u8]) -> Result<Reply, Unreadable> {
     let text = String::from_utf8_lossy(body);
     let text = lenient::without_mark(&text);
@@ -243,7 +243,7 @@ pub(super) fn read(wire: Wire, body: &[u8]) -> Result<Reply, Unreadable> {
         fold(wire, &events, is_done)?
     } else {
         match lenient::from_str(text) {
-            // Gemini's stream where it is no stream of events.
+            // Gemini's stream in the form of a list.
             Ok(Value::Array(pieces)) => fold(wire, &pieces, true)?,
             Ok(whole) => whole,
             Err(error) if error.is_eof() => return Err(Unreadable::Unfinished),
@@ -257,7 +257,7 @@ pub(super) fn read(wire: Wire, body: &[u8]) -> Result<Reply, Unreadable> {
     }
 }
 
-/// `is_done` says whether a stream ended as OpenAI's do, or stood in a list; others tell their end in other ways.
+/// `is_done` says whether a stream ended as OpenAI's do, or was a list; others mark their end in other ways.
 fn fold(wire: Wire, pieces: &[Value], is_done: bool) -> Result<Value, Unreadable> {
     if pieces.is_empty() {
         return Err(Unreadable::Unfinished);
@@ -304,11 +304,11 @@ fn tls(url: &Url) -> Result<ClientConfig, SetupReason> {
     let mut certificates = Vec::new();
     if url.scheme() == "https" {
         certificates = store::tls::certificates()
-            .map_err(|source| ("there are no certificates to trust", Some(source.into())))?;
+            .map_err(|source| ("failed to load root certificates", Some(source.into())))?;
         if certificates.is_empty() {
             let reason = "the system has no root certificates (on Debian: apt install ca-certificates)";
             return Err((reason, None));
         }
     }
-    store::tls::client_config(certificates).map_err(|source| ("TLS cannot be set up", Some(source)))
+    store::tls::client_config(certificates).map_err(|source| ("failed to set up TLS", Some(source)))
 }

@@ -1,19 +1,19 @@
-//! Why an answer ended, in the words of all servers.
+//! Why an answer ended, in the terms of all servers.
 
 use serde_json::Value;
 
 use super::owned;
 
-/// What a reason says about the answer.
+/// The meaning of a finish reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// None is given.
+    /// No reason is given.
     Unsaid,
-    /// Nothing is missing.
+    /// The answer is complete.
     Whole,
-    /// It is longer than it may be, or was interrupted.
+    /// It was truncated at a limit, or interrupted.
     Cut,
-    /// A filter kept it back, or ended it.
+    /// It was filtered completely or in part.
     Filtered,
     /// The model declined.
     Refused,
@@ -23,8 +23,7 @@ pub(super) enum Ending {
     Failed,
 }
 
-/// Parts of the words with which servers say that an answer goes on: that it is as long as it may be, or that something
-/// came in between.
+/// Parts of finish reasons of incomplete answers: a limit was reached, or the answer was interrupted.
 const CUT: [&str; 14] = [
     "length",
     "max_token",
@@ -42,7 +41,7 @@ const CUT: [&str; 14] = [
     "pause_turn",
 ];
 
-/// The same, whole words.
+/// The same, as complete words.
 const CUT_WORDS: [&str; 7] = [
     "limit",
     "maxtokens",
@@ -53,7 +52,7 @@ const CUT_WORDS: [&str; 7] = [
     "time_limit",
 ];
 
-/// Parts of the words of filters.
+/// Parts of finish reasons of filters.
 const FILTERED: [&str; 11] = [
     "filter",
     "safety",
@@ -68,10 +67,10 @@ const FILTERED: [&str; 11] = [
     "model_armor",
 ];
 
-/// What a server says, as it says it, and what that means. Whoever gives a reason that nobody knows has given an answer
-/// all the same, and been paid for it: only known reasons say that something is missing.
+/// The reason as the server gives it, and its meaning. An answer with an unknown reason is complete and was paid for:
+/// only known reasons mean that something is missing.
 pub(super) fn ending(reason: &Value) -> (String, Ending) {
-    // A missing reason, and one that is no text, are unknown ones.
+    // A missing reason, or one that is not a text, is an unknown one.
     let said = owned(reason).unwrap_or_default();
     let word = said.trim().to_ascii_lowercase().replace(['-', ' ', '.'], "_");
     let word = word.trim_start_matches("finish_reason_").trim_start_matches("finishreason_");
@@ -87,7 +86,7 @@ pub(super) fn ending(reason: &Value) -> (String, Ending) {
         | "unexpected_tool_call"
         | "malformed_function_call"
         | "too_many_tool_calls" => Ending::ToolCall,
-        // Gemini's for languages that it does not speak.
+        // Gemini's, for unsupported languages.
         "language" => Ending::Filtered,
         word if CUT_WORDS.contains(&word) => Ending::Cut,
         _ if has(&CUT) => Ending::Cut,
@@ -106,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn only_known_reasons_say_that_something_is_missing() {
+    fn only_known_reasons_mean_incomplete() {
         let cut = [
             "length",
             "LENGTH",

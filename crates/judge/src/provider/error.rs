@@ -17,9 +17,9 @@ pub enum Error {
     Setup {
         /// Its name.
         provider: String,
-        /// What is wrong.
+        /// The problem.
         reason: &'static str,
-        /// The cause, if another crate found it.
+        /// The cause, if it comes from another crate.
         #[source]
         source: Option<Box<dyn StdError + Send + Sync>>,
     },
@@ -33,7 +33,7 @@ pub enum Error {
         source: reqwest::Error,
     },
     /// A timeout of silence or of the complete response.
-    #[error("{address} did not answer in time")]
+    #[error("{address} did not respond in time")]
     Timeout {
         /// The base URL.
         address: String,
@@ -42,16 +42,16 @@ pub enum Error {
         source: reqwest::Error,
     },
     /// The response is incomplete.
-    #[error("the answer of {address} broke off")]
+    #[error("the response of {address} is incomplete")]
     Interrupted {
         /// The base URL.
         address: String,
-        /// The cause; none if the connection ended in good order.
+        /// The cause; none if the connection was closed normally.
         #[source]
         source: Option<reqwest::Error>,
     },
     /// A response with status 200 that is not a completion.
-    #[error("{address} answered, but without {expected}: {start}")]
+    #[error("expected {expected} in the response of {address}, found: {start}")]
     Malformed {
         /// The base URL.
         address: String,
@@ -60,13 +60,13 @@ pub enum Error {
         /// The beginning of the response.
         start: String,
     },
-    /// The answers of other calls, which are being read too, took all the memory that there is for answers.
-    #[error("there was no memory for the answer of {address}: too many large answers arrive at once")]
+    /// Other responses that are being received use all the memory for responses.
+    #[error("no memory for the response of {address}: too many large responses arrive at the same time")]
     NoRoom {
         /// The base URL.
         address: String,
     },
-    /// The provider answered with an error.
+    /// The provider responded with an error.
     #[error("{address} answered with status {}: {}", .rejection.status, .rejection.message)]
     Rejected {
         /// The base URL.
@@ -77,7 +77,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// What kind of failure it is.
+    /// The kind of failure.
     pub fn kind(&self) -> Kind {
         match self {
             Self::Setup { .. } => Kind::Setup,

@@ -65,7 +65,7 @@ pub(super) fn read(body: &Value) -> Result<Reply, Unreadable> {
     })
 }
 
-/// A count of zero is left out, as protocol buffers do: a prompt that was blocked has no `candidatesTokenCount`.
+/// A count of zero is omitted, as in protocol buffers: a blocked prompt has no `candidatesTokenCount`.
 fn usage(metadata: &Value) -> Option<Usage> {
     metadata["promptTokenCount"].as_u64()?;
     let mut counts = metadata.clone();
@@ -92,7 +92,7 @@ fn content(candidate: &Value, said: &str, ending: Ending) -> Result<Content, Unr
     })
 }
 
-/// The whole answer that the pieces of a stream make, which has its end with a reason, or otherwise if `is_done`.
+/// The complete response from the pieces of a stream, which must end with a reason, or otherwise if `is_done`.
 pub(super) fn fold(pieces: &[Value], is_done: bool) -> Result<Value, Unreadable> {
     let mut whole = json!({});
     let mut parts = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-/// What kind of failure it was.
+/// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Too many calls or tokens in too short a time.
@@ -19,11 +19,11 @@ pub enum Kind {
     Connection,
     /// A response that cannot be parsed.
     Malformed,
-    /// No money, no plan, or a limit that lasts for days.
+    /// No credit, no plan, or a limit that lasts for days.
     QuotaExhausted,
     /// A request larger than the provider's limits.
     RequestTooLarge,
-    /// Prompt and answer do not fit into the model's context.
+    /// Prompt and answer exceed the model's context.
     ContextTooLong,
     /// The provider or its filter declined the content.
     ContentRefused,
@@ -33,7 +33,7 @@ pub enum Kind {
     Unauthorized,
     /// The key does not allow it.
     Forbidden,
-    /// There is no such model or address.
+    /// The model or address does not exist.
     NotFound,
     /// The provider's configuration is invalid.
     Setup,
@@ -52,7 +52,7 @@ pub enum Disposition {
 }
 
 impl Kind {
-    /// The name under which it is stored and counted.
+    /// The name in storage and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::RateLimited => "rate_limited",

@@ -1,10 +1,10 @@
-//! Calls to models, hosted or local, by the three wire formats that they speak.
+//! Calls to models, hosted or local, in three wire formats.
 //!
-//! Entry points: [`Provider::complete`] makes one call and nothing more; [`limits::Caller`] adds what many calls need:
-//! limits shared by all callers of a model, repeated attempts, budgets.
+//! Entry points: [`Provider::complete`] makes one call and nothing more; [`limits::Caller`] adds limits shared by all
+//! callers of a model, retries and budgets.
 //!
-//! The clients are our own, over reqwest. The crate `genai` (0.7.2) drops the id that the provider gave an answer for
-//! OpenAI and Gemini, by which outputs are stored; it reads neither OpenAI's refusals nor the reason why Gemini blocked a
+//! The clients are our own, based on reqwest. The crate `genai` (0.7.2) drops the provider's id of an answer for OpenAI
+//! and Gemini, by which outputs are stored; it reads neither OpenAI's refusals nor Gemini's reason for blocking a
 //! prompt, so that both look like empty answers; and it trims texts.
 
 mod answers;
@@ -39,12 +39,13 @@ pub use shown::shown_url;
 
 pub use crate::registry::Usage;
 
-/// The form in which a provider is spoken to.
+/// The wire format of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Wire {
     /// `POST {base}/chat/completions`, the key as bearer: OpenAI, vLLM, llama.cpp, Ollama, LiteLLM, Groq, Mistral, ….
     OpenAi,
-    /// As [`Wire::OpenAi`], the key in `api-key`. The base URL names the deployment, and `api-version` in its query.
+    /// As [`Wire::OpenAi`], with the key in `api-key`. The base URL contains the deployment, and `api-version` in its
+    /// query.
     AzureOpenAi,
     /// `POST {base}/v1/messages`.
     Anthropic,
@@ -52,61 +53,61 @@ pub enum Wire {
     Gemini,
 }
 
-/// Whether the answer comes whole or in pieces. The completion is the same.
+/// Whether the response is streamed. The completion is the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// In one piece. Every server can.
+    /// Not streamed. Supported by every server.
     Whole,
-    /// As server-sent events, so that a server that hangs is noticed after [`ProviderConfig::silence_timeout`] while
-    /// one that writes a long answer may take its time.
+    /// As server-sent events, so that a server that hangs is detected after [`ProviderConfig::silence_timeout`] while a
+    /// long answer may take longer.
     Streamed,
 }
 
 /// A provider and how to reach it.
 #[derive(Clone, Debug)]
 pub struct ProviderConfig {
-    /// What the registry calls it, such as `openai`.
+    /// Its name in the registry, such as `openai`.
     pub name: String,
-    /// The form of requests and answers.
+    /// The format of requests and responses.
     pub wire: Wire,
-    /// Where it is. A query is kept and added to each request.
+    /// Its base URL. A query is kept and added to each request.
     pub base_url: String,
-    /// Not needed by most servers of one's own. Never logged, and cut out of what the provider answers.
+    /// Not required by most self-hosted servers. Never logged, and removed from the provider's errors.
     pub key: Option<SecretString>,
-    /// TLS of one's own; else the system's roots are trusted, or those of `SSL_CERT_FILE`.
+    /// A custom TLS configuration; by default the system's roots are trusted, or those of `SSL_CERT_FILE`.
     pub tls: Option<Arc<ClientConfig>>,
-    /// How answers come.
+    /// Whether responses are streamed.
     pub transport: Transport,
-    /// Until there is a connection. Shorter than a slow network needs, every call fails; longer, an absent server
-    /// holds callers up.
+    /// Timeout for connecting. If it is too short for a slow network, every call fails; if it is long, an unreachable
+    /// server delays callers.
     pub connect_timeout: Duration,
-    /// The longest time in which nothing arrives. It has to be longer than the model thinks, if the answer comes whole.
+    /// The longest time without data. Without streaming, it must exceed the model's thinking time.
     pub silence_timeout: Duration,
-    /// From the request to the end of the answer.
+    /// Timeout from the request to the end of the response.
     pub answer_timeout: Duration,
 }
 
-/// What a model is asked.
+/// A request to a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// Instructions apart from the prompt.
+    /// System instructions, separate from the prompt.
     pub system: Option<String>,
     /// The prompt.
     pub prompt: String,
-    /// The provider's own where there is none. Some models take none: see [`crate::registry::Model`].
+    /// The provider's default if absent. Some models reject it: see [`crate::registry::Model`].
     pub temperature: Option<f64>,
-    /// The longest answer, in tokens. Anthropic requires one and gets 4,096 where there is none. OpenAI's models
-    /// that refuse a temperature think, and count their thoughts among these tokens: no limit is sent to them.
+    /// The longest answer, in tokens. Anthropic requires one; the default is 4,096. OpenAI's models that reject a
+    /// temperature are reasoning models and count their reasoning among these tokens: no limit is sent to them.
     pub max_tokens: Option<u32>,
-    /// For answers that can be repeated. Anthropic knows none and is sent none.
+    /// For reproducible answers. Not sent to Anthropic, which does not support it.
     pub seed: Option<u32>,
-    /// The form of the answer, a JSON schema of an object, for providers that hold their models to one. A server that
-    /// cannot refuses the request.
+    /// The format of the answer, a JSON schema of an object, for providers that enforce one. Other servers reject the
+    /// request.
     pub json_schema: Option<Value>,
 }
 
 impl Request {
-    /// A request with nothing but a prompt.
+    /// A request with a prompt only.
     pub fn new(prompt: impl Into<String>) -> Self {
         Self {
             system: None,
@@ -118,7 +119,7 @@ impl Request {
         }
     }
 
-    /// Instructions and prompt; in one where the instructions cannot stand apart.
+    /// Instructions and prompt; joined if the server rejects separate instructions.
     fn instructed(&self, refused: Parameters) -> (Option<&str>, Cow<'_, str>) {
         match &self.system {
             Some(system) if refused.has(Parameter::System) => {
@@ -129,39 +130,39 @@ impl Request {
     }
 }
 
-/// What came of a call that the provider answered and charged.
+/// The result of a call that the provider answered and charged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Completion {
     /// The answer, or why there is none.
     pub content: Content,
-    /// The model as the provider calls it, which may name a version; as asked for where the provider does not say.
+    /// The model's name in the response, which may include a version; the requested name if the provider gives none.
     pub model: String,
     /// The provider's id of the answer, such as `chatcmpl-…` or `msg_…`.
     pub provider_id: Option<String>,
-    /// Why the answer ended, in the provider's word; empty if it did not say.
+    /// Why the answer ended, in the provider's term; empty if absent.
     pub finish_reason: String,
-    /// What was used. Some servers do not say.
+    /// The tokens used. Some servers do not report them.
     pub usage: Option<Usage>,
-    /// From the request to the end of the answer.
+    /// From the request to the end of the response.
     pub latency: Duration,
-    /// The memory that the answer has.
+    /// The memory reservation of the response.
     pub memory: AnswerMemory,
 }
 
-/// An answer, or why it is none. Only [`Content::Text`] may be judged or taken for a verdict.
+/// An answer, or why there is none. Only [`Content::Text`] may be judged or parsed as a verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// A whole answer, unchanged, with at least one character that can be seen.
+    /// A complete answer, unchanged, with at least one visible character.
     Text(String),
-    /// The answer was cut off, at the token limit or by a failure.
+    /// The answer was truncated, at the token limit or by a failure.
     Truncated(String),
-    /// The model declined, in its words if it gave any.
+    /// The model declined, with its explanation if there is one.
     Refused(String),
-    /// The provider's filter kept the answer back or cut it off; the provider's word for the reason.
+    /// The provider's filter removed the answer completely or in part; the provider's term for the reason.
     Filtered(String),
-    /// The model called tools, which it was not offered; the text beside the calls, often empty.
+    /// The model called tools, which were not offered; the text besides the calls, often empty.
     ToolCall(String),
-    /// The answer ended as it should, and there is nothing in it.
+    /// The answer ended normally and is empty.
     Empty,
 }
 
@@ -178,7 +179,7 @@ impl Wire {
 }
 
 impl ProviderConfig {
-    /// OpenAI itself; `base_url` may be changed for any server that speaks its API.
+    /// OpenAI itself; change `base_url` for any OpenAI-compatible server.
     pub fn openai(key: Option<SecretString>) -> Self {
         Self::new("openai", Wire::OpenAi, "https://api.openai.com/v1", key)
     }
@@ -193,7 +194,7 @@ impl ProviderConfig {
         Self::new("google", Wire::Gemini, "https://generativelanguage.googleapis.com/v1beta", key)
     }
 
-    /// A provider with the usual time-outs, which answers whole: models that think take minutes for an answer.
+    /// A provider with the default timeouts, without streaming: reasoning models take minutes for an answer.
     pub fn new(name: &str, wire: Wire, base_url: &str, key: Option<SecretString>) -> Self {
         Self {
             name: name.to_owned(),
@@ -210,7 +211,7 @@ impl ProviderConfig {
 }
 
 impl Completion {
-    /// The answer, if it is whole.
+    /// The answer, if it is complete.
     pub fn text(&self) -> Option<&str> {
         match &self.content {
             Content::Text(text) => Some(text),
@@ -224,27 +225,27 @@ impl Completion {
 }
 
 impl Content {
-    /// An answer that came with no reason for its end: whole, if there is one. Asking again would bring the same.
+    /// An answer without a finish reason: complete, if it is not empty. A retry would return the same.
     ///
     /// # Errors
-    /// When there is no answer either.
+    /// When the answer is empty too.
     fn without_reason(text: String, expected: &'static str) -> Result<Self, Unreadable> {
         if text.trim().is_empty() { Err(Unreadable::Form(expected)) } else { Ok(Self::Text(text)) }
     }
 
-    /// A whole text, unless there is nothing in it.
+    /// A complete text, unless it is empty.
     fn whole(text: String) -> Self {
         if text.trim().is_empty() { Self::Empty } else { Self::Text(text) }
     }
 }
 
-/// Whether a body of status 200 can be read, for fuzzing.
+/// Whether a body of status 200 is valid, for fuzzing.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn is_reply(wire: Wire, body: &[u8]) -> bool {
     client::read(wire, body).is_ok()
 }
 
-/// A completion but for what only the client knows.
+/// A completion without the parts that only the client knows.
 #[derive(Debug)]
 struct Reply {
     content: Content,
@@ -254,20 +255,20 @@ struct Reply {
     usage: Option<Usage>,
 }
 
-/// Why a body of status 200 is no reply.
+/// Why a body of status 200 is not a completion.
 #[derive(Debug)]
 enum Unreadable {
-    /// It is an error all the same.
+    /// It is an error.
     Error(Value),
     /// It ends before the answer does.
     Unfinished,
-    /// It has another form; what was expected.
+    /// It has another format; what was expected.
     Form(&'static str),
 }
 
 impl Usage {
-    /// Sums of the counts at `input` and `output`, paths of which those that are absent count nothing. None without the
-    /// first of each.
+    /// Sums of the counts at the paths `input` and `output`, where missing paths count as 0. None without the first
+    /// path of each.
     fn read(usage: &Value, input: &[&str], output: &[&str]) -> Option<Self> {
         let sum = |paths: &[&str]| {
             usage.pointer(paths.first()?).filter(|count| count.is_u64())?;

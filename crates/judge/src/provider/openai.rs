@@ -1,4 +1,4 @@
-//! OpenAI's chat completions, as OpenAI and the many who speak its API write them.
+//! Chat completions of OpenAI and of OpenAI-compatible servers.
 
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ pub(super) fn body(model: &str, request: &Request, transport: Transport, refused
     {
         body["temperature"] = json!(temperature);
     }
-    // Models that think know only the new name, and some servers only the old one.
+    // Reasoning models support only the new name, and some servers only the old one.
     let mut names = [Parameter::MaxTokens, Parameter::MaxCompletionTokens];
     if registry::thinks(model) {
         names.reverse();
@@ -57,7 +57,7 @@ pub(super) fn body(model: &str, request: &Request, transport: Transport, refused
 
 pub(super) fn read(body: &Value) -> Result<Reply, Unreadable> {
     let choice = &body["choices"][0];
-    // OpenRouter reports failures of the provider behind it with status 200.
+    // OpenRouter reports failures of its upstream provider with status 200.
     for holder in [body, choice] {
         if holder.get("error").is_some_and(|error| !error.is_null()) {
             return Err(Unreadable::Error(holder.clone()));
@@ -88,7 +88,7 @@ pub(super) fn read(body: &Value) -> Result<Reply, Unreadable> {
     })
 }
 
-/// A text, or parts of which only those of type `text` are the answer: Mistral's thoughts are others.
+/// A text, or the parts of type `text`; Mistral's reasoning has other types.
 fn text(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
@@ -100,7 +100,7 @@ fn text(content: &Value) -> String {
     }
 }
 
-/// The whole answer that the pieces of a stream make, which has its end with a reason or with `[DONE]`.
+/// The complete response from the pieces of a stream, which must end with a reason or with `[DONE]`.
 pub(super) fn fold(pieces: &[Value], is_done: bool) -> Result<Value, Unreadable> {
     let (mut content, mut refusal, mut tool_calls) = (String::new(), String::new(), Vec::new());
     let mut whole = json!({"choices": [{"finish_reason": null}]});
@@ -113,7 +113,7 @@ pub(super) fn fold(pieces: &[Value], is_done: bool) -> Result<Value, Unreadable>
                 whole[name] = piece[name].clone();
             }
         }
-        // Beside the choices one asked for, Azure sends pieces without any, on its filter's findings.
+        // In addition to the requested choices, Azure sends pieces without any, with results of its filter.
         let choice = &piece["choices"][0];
         content += &text(&choice["delta"]["content"]);
         refusal += choice["delta"]["refusal"].as_str().unwrap_or("");

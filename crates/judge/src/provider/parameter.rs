@@ -1,8 +1,7 @@
-//! Parameters that a server may refuse, and how it says so.
+//! Parameters that a server may reject, and how it reports that.
 //!
-//! Which model takes which is known to its server alone: names of deployments and routers say nothing about the model
-//! behind them. So every call is made with all of them first, and what is refused is left out, or called by its other
-//! name, from then on.
+//! Only its server knows which parameters a model supports: names of deployments and routers do not identify the model
+//! behind them. So the first call sends all of them, and rejected ones are omitted, or renamed, from then on.
 
 use std::{
     fmt,
@@ -14,24 +13,24 @@ use std::{
 
 use regex::Regex;
 
-/// A part of a request without which it can be sent, or which has another name.
+/// An optional part of a request, or one with an alternative name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Parameter {
     /// The temperature.
     Temperature,
-    /// The longest answer by its old name, which those that think do not take.
+    /// The longest answer by its old name, which reasoning models reject.
     MaxTokens,
     /// The longest answer by its new name.
     MaxCompletionTokens,
     /// The seed.
     Seed,
-    /// The form of the answer.
+    /// The JSON schema of the answer.
     JsonSchema,
-    /// That a stream is to say what was used.
+    /// Usage reports in streams.
     StreamUsage,
-    /// That the answer is to come in pieces.
+    /// Streaming.
     Stream,
-    /// Instructions apart from the prompt; refused, they go before it.
+    /// System instructions; if rejected, they are put before the prompt.
     System,
 }
 
@@ -39,7 +38,7 @@ pub enum Parameter {
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Parameters(u8);
 
-/// What the servers of one model refuse, as far as is known; shared by all its callers. Never grows smaller.
+/// The known parameters that a model's server rejects; shared by all its callers. Only grows.
 #[derive(Debug, Default)]
 pub(super) struct Refused(AtomicU8);
 
@@ -55,7 +54,7 @@ impl Parameter {
         Self::System,
     ];
 
-    /// What servers call it, in lower case.
+    /// Its names on servers, in lower case.
     fn names(self) -> &'static [&'static str] {
         match self {
             Self::Temperature => &["temperature", "temperatur", "température", "temperatura", "温度"],
@@ -89,7 +88,7 @@ impl Parameter {
                 "messages[0].role",
                 "messages.0.role",
                 "system role",
-                // Templates of models that know no system.
+                // Chat templates of models without a system role.
                 "roles must alternate",
                 "role 'system'",
                 "role \"system\"",
@@ -109,14 +108,14 @@ impl Parameter {
         self.names()[0]
     }
 
-    /// Whether `name`, in lower case, is the name of one.
+    /// Whether `name`, in lower case, is the name of a parameter.
     pub(super) fn is_named(name: &str) -> bool {
         Self::ALL.iter().any(|parameter| parameter.names().contains(&name))
     }
 
-    /// Where `text`, in lower case, names it first.
+    /// Position of its first name in `text`, which is in lower case.
     fn place(self, text: &str) -> Option<usize> {
-        // Other scripts are written beside a name without a blank.
+        // Other scripts may follow a name without a space.
         let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '\u{c0}'..='\u{24f}');
         let named = |name: &str| {
             let is_word = |(start, _): &(usize, &str)| {
@@ -158,13 +157,13 @@ impl Refused {
     }
 }
 
-/// Codes that say so.
+/// Error codes for unsupported parameters.
 const CODES: [&str; 5] =
     ["unsupported_parameter", "unsupported_value", "unknown_parameter", "extra_forbidden", "unsupported"];
 
-/// Words that say so. A value that is out of range is wrong for every model, and no reason to leave it out; but for the
-/// temperature 0, which some servers of one's own exclude.
-static SAYS_SO: LazyLock<Regex> = LazyLock::new(|| {
+/// Phrases for unsupported parameters. A value out of range is invalid for every model, so the parameter is kept,
+/// except for temperature 0, which some self-hosted servers exclude.
+static UNSUPPORTED: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
         r"unsupported|unavailable|unrecogni[sz]ed|deprecated|incompatible|extra_forbidden|additional propert|不支持|不允许|must alternate",
         r"|\b(?:has|have|had|was|were|is|are|been) (?:removed|disabled|disallowed|forbidden|fixed)\b|(?:disallowed|forbidden|illegal) (?:param|field|argument|propert|key)",
@@ -179,36 +178,36 @@ static SAYS_SO: LazyLock<Regex> = LazyLock::new(|| {
     .expect("a pattern")
 });
 
-/// Words that say that the answer may not be as long as it was asked for, or that there is no room for it. That is no
-/// reason to ask for one of any length.
-static IS_TOO_MUCH: LazyLock<Regex> = LazyLock::new(|| {
+/// Phrases for a requested length that is too large. The limit must be kept then: without it the answer could have any
+/// length.
+static LENGTH_TOO_LARGE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"too (?:large|long|many|high|big)|exceed|at most|(?:less|greater|more|larger) than|maximum (?:value|allowed|number|of|output)|context (?:length|window|size)|up to [0-9]|out of range|(?:in|within) (?:the )?range|range (?:is |of )?[\[(]?[0-9]|between [0-9]|(?:in|within) [\[(][0-9]|[<>]=? ?[0-9]|\bonly .{0,60}?[0-9]{3}")
         .expect("a pattern")
 });
 
-/// Whether an error says in so many words that something is not supported.
-pub(super) fn says_so(codes: &[String], said: &str) -> bool {
-    codes.iter().any(|code| CODES.contains(&code.as_str())) || SAYS_SO.is_match(said)
+/// Whether an error says explicitly that something is not supported.
+pub(super) fn is_unsupported(codes: &[String], said: &str) -> bool {
+    codes.iter().any(|code| CODES.contains(&code.as_str())) || UNSUPPORTED.is_match(said)
 }
 
-/// Words that say that a temperature is too high, or below 0. That is wrong for every model, and what was asked for.
-static IS_NO_TEMPERATURE: LazyLock<Regex> = LazyLock::new(|| {
+/// Phrases for a temperature that is too high, or negative. It is invalid for every model.
+static TEMPERATURE_TOO_HIGH: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"above (?:the )?max|too (?:large|high|big)|exceed|at most|(?:less|smaller|lower) than|<=? ?[0-9]|>= ?0(?:[^.0-9]|$)")
         .expect("a pattern")
 });
-/// That it may be too low as well: the temperature 0 is, for some servers.
-static IS_TOO_LOW: LazyLock<Regex> = LazyLock::new(|| {
+/// Phrases for a temperature that may be too low: some servers reject 0.
+static TEMPERATURE_TOO_LOW: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"greater|larger|above 0|> ?0|>= ?(?:0?\.|[1-9])|at least|positive|between")
         .expect("a pattern")
 });
 
-/// What a server that answers with an error may refuse, the likeliest first. `fields` are what the error names apart
-/// from its words, `codes` its codes, and `said` its words, all in lower case.
+/// The parameters that an error response may reject, most likely first. `fields` are fields that the error names
+/// separately, `codes` its codes, and `said` its text, all in lower case.
 ///
-/// Servers refuse a parameter in any words of any language. An answer that the request is wrong (400, 422) and names one
-/// is reason enough for another call without it; any other has to say so too.
+/// Servers reject parameters with any text in any language. If the status means an invalid request (400, 422) and a
+/// parameter is named, the call is retried without it; other statuses must also say that it is not supported.
 pub(super) fn refused(status: u16, fields: &[String], codes: &[String], said: &str) -> Vec<Parameter> {
-    let says_so = says_so(codes, said);
+    let is_unsupported = is_unsupported(codes, said);
     let fields = fields.join(" ");
     let named = |text: &str| {
         let places = Parameter::ALL.into_iter().filter_map(|one| Some((one.place(text)?, one)));
@@ -219,14 +218,15 @@ pub(super) fn refused(status: u16, fields: &[String], codes: &[String], said: &s
     let mut refused = named(&fields);
     refused.extend(named(said));
     let is_wrong = matches!(status, 400 | 422);
-    // There is no code for schemas, and what is wrong with one is said in many ways; none is the caller's fault.
-    refused.retain(|parameter| says_so || is_wrong || *parameter == Parameter::JsonSchema);
-    let is_too_much = IS_TOO_MUCH.is_match(said)
+    // There is no code for schemas, and problems with one are reported in many ways; none is the caller's fault.
+    refused.retain(|parameter| is_unsupported || is_wrong || *parameter == Parameter::JsonSchema);
+    let is_length_too_large = LENGTH_TOO_LARGE.is_match(said)
         && !codes.iter().any(|code| matches!(&code[..], "unsupported_parameter" | "unknown_parameter"));
-    let is_no_temperature = !says_so && IS_NO_TEMPERATURE.is_match(said) && !IS_TOO_LOW.is_match(said);
+    let is_temperature_too_high =
+        !is_unsupported && TEMPERATURE_TOO_HIGH.is_match(said) && !TEMPERATURE_TOO_LOW.is_match(said);
     refused.retain(|parameter| match parameter {
-        Parameter::MaxTokens | Parameter::MaxCompletionTokens => !is_too_much,
-        Parameter::Temperature => !is_no_temperature,
+        Parameter::MaxTokens | Parameter::MaxCompletionTokens => !is_length_too_large,
+        Parameter::Temperature => !is_temperature_too_high,
         _ => true,
     });
     refused

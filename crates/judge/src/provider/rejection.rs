@@ -12,21 +12,21 @@ use crate::lenient;
 /// Longer errors repeat the request.
 const READ_BYTES: usize = 256 << 10;
 
-/// Enough of a provider's words to understand them.
+/// Length of a provider's message, enough to understand it.
 const MESSAGE_CHARS: usize = 500;
 
 /// A provider's error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
-    /// The HTTP status, or that which an error in a body of status 200 stands for.
+    /// The HTTP status, or its equivalent for an error in a body of status 200.
     pub status: u16,
-    /// What it means.
+    /// Its classification.
     pub kind: Kind,
-    /// The provider's words, shortened, without our key.
+    /// The provider's message, truncated, without our key.
     pub message: String,
-    /// How long it asks to wait.
+    /// The wait that it requests.
     pub wait: Option<Duration>,
-    /// What of the request it may refuse, the likeliest first.
+    /// Parameters that it may reject, most likely first.
     pub refuses: Vec<Parameter>,
 }
 
@@ -40,10 +40,10 @@ impl Rejection {
         }
     }
 
-    /// Reads a provider's error. `now` is what dates in it are compared with.
+    /// Parses a provider's error. `now` is the reference for dates in it.
     ///
-    /// Bodies may be JSON of any of the providers' forms, alone or in a list, with further JSON in a string; or a page;
-    /// or nothing.
+    /// Bodies may be JSON in any provider's format, alone or in a list, possibly with further JSON in a string; or an
+    /// HTML page; or empty.
     pub fn read(status: u16, headers: &HeaderMap, body: &[u8], now: OffsetDateTime) -> Self {
         let body = &body[..body.len().min(READ_BYTES)];
         let json = lenient::from_slice(body)
@@ -53,19 +53,19 @@ impl Rejection {
         let wait = wait::hint(headers, &words.nested, &words.all, now);
         let should_retry = headers.get("x-should-retry").and_then(|value| value.to_str().ok());
         let kind = kind(status, &words, wait.is_some());
-        // Only OpenAI and Anthropic send it, and they know better than a table of statuses.
+        // Only OpenAI and Anthropic send it; it takes precedence over the table of statuses.
         let kind = match (should_retry, kind) {
             (Some("false"), Kind::RateLimited) => Kind::QuotaExhausted,
             (Some("true"), Kind::BadRequest) => Kind::ServerError,
             (_, kind) => kind,
         };
         let said = words.all.to_lowercase();
-        // Some proxies have another status for it.
+        // Some proxies use another status for it.
         let may_refuse = match kind {
             Kind::BadRequest => true,
-            Kind::ServerError => parameter::says_so(&words.codes, &said),
+            Kind::ServerError => parameter::is_unsupported(&words.codes, &said),
             Kind::Forbidden | Kind::NotFound if matches!(status, 403 | 404) => {
-                parameter::says_so(&words.codes, &said)
+                parameter::is_unsupported(&words.codes, &said)
             }
             _ => false,
         };
@@ -76,7 +76,7 @@ impl Rejection {
         Self { status, kind, message: words.message(status), wait, refuses }
     }
 
-    /// Reads an error that came with status 200, which happens in streams and behind routers.
+    /// Parses an error that came with status 200, as in streams and from routers.
     pub(super) fn in_body(json: &Value, now: OffsetDateTime) -> Self {
         let mut words = Words::default();
         words.gather(json, None);
@@ -92,24 +92,24 @@ impl Rejection {
             "overloaded_error" | "unavailable" => Some(529),
             code => code.parse().ok().filter(|status| (400..600).contains(status)),
         });
-        // What is not named is a failure of theirs: they had taken the request.
+        // An unnamed error is a server error, since the request was accepted.
         let status = named.unwrap_or(500);
         Self::read(status, &HeaderMap::new(), json.to_string().as_bytes(), now)
     }
 }
 
-/// What there is to read in an error's body.
+/// The relevant parts of an error's body.
 #[derive(Default)]
 struct Words {
     /// Values of `code`, `type`, `status`, `reason` and the like, in lower case.
     codes: Vec<String>,
     /// Values of `param`, `loc` and the like, and names of fields, in lower case.
     fields: Vec<String>,
-    /// The deepest values of `message` and the like, most of which there is one.
+    /// The innermost values of `message` and the like, usually one.
     messages: Vec<String>,
     /// All text, for patterns.
     all: String,
-    /// The JSON, strings of JSON unfolded.
+    /// The JSON, with JSON in strings parsed.
     nested: Value,
 }
 
@@ -179,7 +179,7 @@ impl Words {
     fn message(&self, status: u16) -> String {
         let message = match &self.messages[..] {
             [] => format!("no explanation ({})", reason(status)),
-            // Routers say `Provider returned error`, and add what the provider said.
+            // Routers report `Provider returned error`, and add the provider's message.
             messages => messages.join(": "),
         };
         message.chars().take(MESSAGE_CHARS).collect()
@@ -195,7 +195,7 @@ impl Words {
     }
 }
 
-/// Whether what stands under `key`, in lower case, is the name or path of a field.
+/// Whether the value of `key`, in lower case, is the name or path of a field.
 fn names_field(key: &str) -> bool {
     matches!(key, "loc" | "location" | "key" | "keys" | "name" | "target" | "source")
         || ["param", "field", "argument", "propert", "attribut", "path", "pointer"]
@@ -216,11 +216,11 @@ fn unfold(json: &Value) -> Value {
 
 fn reason(status: u16) -> &'static str {
     let status = reqwest::StatusCode::from_u16(status).ok();
-    status.and_then(|status| status.canonical_reason()).unwrap_or("a status without a name")
+    status.and_then(|status| status.canonical_reason()).unwrap_or("unknown status")
 }
 
-/// Codes that say that there is no money or no plan left (platform.openai.com/docs/guides/error-codes and the errors
-/// recorded in `../shared/data`).
+/// Error codes for missing credit or plans (platform.openai.com/docs/guides/error-codes and the errors recorded in
+/// `../shared/data`).
 const BILLING: [&str; 11] = [
     "insufficient_quota",
     "billing_hard_limit_reached",
@@ -264,12 +264,12 @@ fn kind(status: u16, words: &Words, has_hint: bool) -> Kind {
         return Kind::ContentRefused;
     }
     match status {
-        // Google names the quota; one for a day is as good as none left. Its hint is of no use then.
+        // Google names the quota; an exhausted daily one counts as no quota, and its hint is not useful.
         429 if words.codes.iter().any(|code| code.contains("perday")) => Kind::QuotaExhausted,
         429 if words.says(&["request too large"]) && wait::in_words(&words.all).is_none() => {
             Kind::RequestTooLarge
         }
-        // Google's words for a quota of minutes too, which then comes with a hint.
+        // Google also uses this text for quotas per minute, but then adds a hint.
         429 if !has_hint && words.says(&["check your plan and billing"]) => Kind::QuotaExhausted,
         429 => Kind::RateLimited,
         503 if words.says(&["loading model", "currently loading", "model is loading"]) => Kind::Loading,
@@ -279,10 +279,10 @@ fn kind(status: u16, words: &Words, has_hint: bool) -> Kind {
         403 => Kind::Forbidden,
         404 | 410 => Kind::NotFound,
         408 => Kind::Timeout,
-        // Two calls at one time on something of theirs, and too early a call.
+        // A conflict of two concurrent calls, and a call that is too early.
         409 | 425 => Kind::ServerError,
         413 => Kind::RequestTooLarge,
-        // What a server cannot do, it cannot do later either.
+        // An unsupported operation will not be supported later.
         501 | 505 => Kind::BadRequest,
         400 if words.has_code(&["model_not_found"]) => Kind::NotFound,
         500..=599 => Kind::ServerError,

@@ -4,14 +4,14 @@ use reqwest::Url;
 
 const MASK: &str = "***";
 
-/// A name in a path is no token up to this length.
-const LONGEST_NAME: usize = 24;
+/// A path segment up to this length is not a token.
+const MAX_NAME_LENGTH: usize = 24;
 
-/// `url` without what may be secret: user and password, the values of parameters, what looks like a token in the path.
-/// Nothing of one that may hold a password elsewhere.
+/// `url` without secrets: user and password, query values, and path segments that look like tokens. `None` for a URL
+/// that may contain a password elsewhere.
 pub fn shown_url(url: &Url) -> Option<String> {
     let host = url.host_str().filter(|host| !host.is_empty())?;
-    // A `@` in the path may be the end of a password with a `/` in it.
+    // A `@` in the path may be the end of a password that contains a `/`.
     if url.path().contains('@') || url.fragment().is_some() {
         return None;
     }
@@ -23,7 +23,8 @@ pub fn shown_url(url: &Url) -> Option<String> {
     Some(format!("{}://{user}{host}{port}{path}{query}", url.scheme()))
 }
 
-/// A long word, or one with digits in it, is rather a token than a name.
+/// A long segment, or one with digits, is more likely a token than a name.
 fn may_be_token(segment: &str) -> bool {
-    segment.len() > LONGEST_NAME || (segment.len() >= 16 && segment.bytes().any(|byte| byte.is_ascii_digit()))
+    segment.len() > MAX_NAME_LENGTH
+        || (segment.len() >= 16 && segment.bytes().any(|byte| byte.is_ascii_digit()))
 }

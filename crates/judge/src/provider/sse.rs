@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Unreadable;
 use crate::lenient;
 
-/// The values of all events, and whether the last one is OpenAI's `[DONE]`, which is no value.
+/// The values of all events, and whether the last one is OpenAI's `[DONE]`, which is not a value.
 ///
 /// # Errors
 /// When an event is not JSON, or the text ends within one.
@@ -22,7 +22,7 @@ pub(super) fn values(text: &str) -> Result<(Vec<Value>, bool), Unreadable> {
         }
         // Other lines are comments, names and ids.
     }
-    // Some servers leave out the empty line after the last event.
+    // Some servers omit the empty line after the last event.
     values.extend(value(&event, Unreadable::Unfinished)?);
     Ok((values, text.trim_end().ends_with("[DONE]")))
 }

@@ -1,4 +1,4 @@
-//! How long a provider asks its callers to wait, in any of the forms in which providers say so.
+//! How long a provider asks its callers to wait, in all formats that providers use.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -21,7 +21,7 @@ static MESSAGE: LazyLock<Regex> = LazyLock::new(|| {
 static PART: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)(?<n>\d+(?:\.\d+)?)\s*(?<unit>ms|millisecond|[dhms])"));
 
-/// The wait that headers and body ask for; `now` is what dates are compared with.
+/// The wait requested in headers and body; `now` is the reference for dates.
 pub(super) fn hint(
     headers: &HeaderMap,
     body: &Value,
@@ -38,7 +38,7 @@ pub(super) fn hint(
         .or_else(|| reset(headers, now))
 }
 
-/// `google.rpc.RetryInfo` among the details of a Google error, wherever they are.
+/// `google.rpc.RetryInfo` in the details of a Google error, at any depth.
 fn retry_info(body: &Value) -> Option<Duration> {
     match body {
         Value::Object(entries) => {
@@ -50,14 +50,14 @@ fn retry_info(body: &Value) -> Option<Duration> {
     }
 }
 
-/// `Please try again in 1m2s`.
+/// Parses phrases such as `Please try again in 1m2s`.
 pub(super) fn in_words(message: &str) -> Option<Duration> {
     let text = &MESSAGE.captures(message)?["span"];
     text.parse().ok().and_then(seconds).or_else(|| span(text))
 }
 
-/// When a limit is fresh again. Of limits that are used up the last; where no header says which is, the first, since
-/// the others may not matter.
+/// The reset time of a limit: the latest of exhausted limits; if no header says which are, the first one, since the
+/// others may not apply.
 fn reset(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
     let mut used_up = Vec::new();
     let mut unclear = Vec::new();
@@ -77,11 +77,11 @@ fn reset(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
     used_up.into_iter().max().or_else(|| unclear.into_iter().min())
 }
 
-/// A number of seconds, a date, a time since 1970, or a span. What is over is no wait at all.
+/// Parses a number of seconds, a date, a Unix time, or a span. A time in the past is no wait.
 fn until(text: &str, now: OffsetDateTime) -> Option<Duration> {
     let from_now = |time: OffsetDateTime| Duration::try_from(time - now).unwrap_or(Duration::ZERO);
     if let Ok(number) = text.parse::<f64>() {
-        // No provider has one wait for thirty years; what is larger is a time, in seconds or milliseconds.
+        // No wait is thirty years; a larger number is a Unix time, in seconds or milliseconds.
         return match number {
             number if number > 1e12 => seconds(number / 1000.0 - now.unix_timestamp() as f64),
             number if number > 1e9 => seconds(number - now.unix_timestamp() as f64),
@@ -92,7 +92,7 @@ fn until(text: &str, now: OffsetDateTime) -> Option<Duration> {
     date.ok().map(from_now).or_else(|| span(text))
 }
 
-/// `6m0s`.
+/// Parses a span such as `6m0s`.
 fn span(text: &str) -> Option<Duration> {
     let mut total = None;
     for part in PART.captures_iter(text) {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_are_read_in_every_form() {
+    fn waits_are_parsed_in_every_format() {
         let header = |name, value| ms(&[(name, value)], &Value::Null, "");
         assert_eq!(header("retry-after", "7"), Some(7000));
         assert_eq!(header("retry-after", "0.5"), Some(500));
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_to_the_caller_goes_before_the_state_of_the_limits() {
+    fn retry_hints_take_precedence_over_rate_limit_state() {
         let headers =
             [("x-ratelimit-reset-tokens", "6m0s"), ("retry-after", "2"), ("retry-after-ms", "1500")];
         assert_eq!(ms(&headers, &Value::Null, "try again in 3s"), Some(1500));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_that_is_used_up_decides() {
+    fn exhausted_limit_determines_the_wait() {
         let mut headers = vec![
             ("x-ratelimit-reset-requests", "1s"),
             ("x-ratelimit-remaining-requests", "59"),

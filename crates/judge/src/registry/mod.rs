@@ -1,6 +1,6 @@
 //! Built-in models: prices, context sizes, capabilities.
 //!
-//! Entry points: [`known`], [`find`], [`Model::guessed`] for ids that are not known, [`Model::cost_usd`].
+//! Entry points: [`known`], [`find`], [`Model::guessed`] for unknown ids, [`Model::cost_usd`].
 
 use std::sync::LazyLock;
 
@@ -10,19 +10,19 @@ use serde::Deserialize;
 /// A model of a provider.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
-    /// What the provider calls it.
+    /// Its name at the provider.
     pub id: String,
-    /// What people call it.
+    /// Its display name.
     pub name: String,
     /// The provider's name, as in [`crate::provider::ProviderConfig`].
     pub provider: String,
-    /// Whether its verdicts are worth asking for: of the file's models, all but each family's smallest.
+    /// Whether it is suitable as a judge: of the file's models, all except each family's smallest.
     pub is_judge_compatible: bool,
-    /// The longest prompt, in tokens, if it is known.
+    /// The longest prompt, in tokens, if known.
     pub context_tokens: Option<u64>,
-    /// Whether the provider holds it to a JSON schema.
+    /// Whether the provider enforces a JSON schema.
     pub takes_schema: bool,
-    /// Whether it takes a temperature; models that think refuse a request with one.
+    /// Whether it supports a temperature; reasoning models reject it.
     pub takes_temperature: bool,
     /// Its price, if known. An unknown price is not zero.
     pub prices: Option<Prices>,
@@ -31,11 +31,11 @@ pub struct Model {
 /// Prices in USD for a million tokens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Prices {
-    /// Of what it reads.
+    /// For input tokens.
     pub input: f64,
-    /// Of what it writes.
+    /// For output tokens.
     pub output: f64,
-    /// Other prices, of the whole call, for prompts of more than so many tokens.
+    /// Other prices, for the complete call, if the prompt exceeds a number of tokens.
     pub above: Option<LongPrompt>,
 }
 
@@ -44,18 +44,18 @@ pub struct Prices {
 pub struct LongPrompt {
     /// Prompts with more tokens are long.
     pub input_tokens: u64,
-    /// Of what it reads.
+    /// For input tokens.
     pub input: f64,
-    /// Of what it writes.
+    /// For output tokens.
     pub output: f64,
 }
 
-/// Tokens of a call, as they are charged.
+/// Tokens of a call, as charged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
-    /// All that the model read, from a cache or not.
+    /// Input tokens, including cached ones.
     pub input_tokens: u64,
-    /// All that the model wrote, its thoughts included.
+    /// Output tokens, including reasoning.
     pub output_tokens: u64,
 }
 
@@ -64,7 +64,7 @@ pub fn known() -> &'static [Model] {
     &FILE.models
 }
 
-/// The day of the file's prices, on which they were read, as `2026-11-23`.
+/// The day on which the file's prices were read, as `2026-11-23`.
 pub fn prices_date() -> &'static str {
     &FILE.date
 }
@@ -91,7 +91,7 @@ pub fn guess_provider(id: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether `id` names one of OpenAI's models that think before they answer, with or without a vendor before it.
+/// Whether `id` is one of OpenAI's reasoning models, with or without a vendor prefix.
 pub fn thinks(id: &str) -> bool {
     static THINKING: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"^(?:o\d+(?:-|$)|gpt-(?:[5-9]|\d\d))").expect("a pattern"));
@@ -99,7 +99,7 @@ pub fn thinks(id: &str) -> bool {
     THINKING.is_match(name) && !name.contains("-chat")
 }
 
-/// What is behind the last `/`, where routers name the vendor before it.
+/// The part after the last `/`, before which routers put the vendor.
 fn name(id: &str) -> &str {
     id.rsplit_once('/').map_or(id, |(_, name)| name)
 }
@@ -110,9 +110,9 @@ impl Model {
         guess_provider(id).map(|provider| Self::unknown(id, provider))
     }
 
-    /// A model of which nothing but the provider is known: no prices. It is asked to keep to a schema and given a
-    /// temperature, unless a model of the file has its name behind a vendor's; a server that cannot says so, and is asked
-    /// without from then on.
+    /// A model of which only the provider is known: no prices. A schema and a temperature are sent to it, unless a
+    /// model of the file has the same name without a vendor prefix. If its server rejects them, they are omitted from
+    /// then on.
     pub fn unknown(id: &str, provider: &str) -> Self {
         Self {
             id: id.to_owned(),
@@ -126,7 +126,7 @@ impl Model {
         }
     }
 
-    /// What a call cost, in USD. None if either prices or tokens are not known.
+    /// The cost of a call, in USD. None if prices or tokens are unknown.
     pub fn cost_usd(&self, usage: Option<Usage>) -> Option<f64> {
         let (prices, usage) = (self.prices?, usage?);
         let (input, output) = match prices.above {
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn every_model_of_the_file_is_one_of_a_provider_and_has_a_sane_price() {
+    fn every_model_of_the_file_has_a_provider_and_a_plausible_price() {
         let mut ids = HashSet::new();
         for model in known() {
             assert!(ids.insert(&model.id), "{} is there once", model.id);
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_costs_what_its_tokens_cost() {
+    fn cost_is_computed_from_tokens() {
         let gpt_4o = find("gpt-4o").expect("it is known");
         let cost = gpt_4o.cost_usd(usage(1000, 100)).expect("its price is known");
         assert!((cost - 0.0035).abs() < 1e-12, "2.50 and 10.00 USD a million: {cost}");

@@ -1,4 +1,4 @@
-//! Two models, or two selections, on the queries that they share.
+//! Comparison of two models, or two selections, on their shared queries.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,9 @@ use crate::{
     statistics::{Comparison, compare},
 };
 
-/// How often a difference that is there is to be found.
+/// Probability of finding a real difference.
 const POWER: f64 = 0.8;
-/// The p-value below which it counts as found.
+/// The p-value below which a difference is considered found.
 const ALPHA: f64 = 0.05;
 
 /// Two sets of scores by one metric, query by query.
@@ -18,21 +18,21 @@ const ALPHA: f64 = 0.05;
 pub struct Compared {
     /// The metric.
     pub metric: Option<String>,
-    /// The model whose scores come first.
+    /// The first model.
     pub first: Option<String>,
-    /// The model whose scores come second.
+    /// The second model.
     pub second: Option<String>,
-    /// What comes of it; its counts are of judgements.
+    /// The comparison; its counts are of judgements.
     pub comparison: Comparison,
-    /// How many queries it would take to find the difference that was observed, in four of five cases, with a p-value
-    /// below 0.05. None where no difference was observed.
+    /// Number of queries that are required to find the observed difference with probability 0.8 and a p-value below
+    /// 0.05. None without an observed difference.
     pub queries_needed: Option<u64>,
 }
 
 /// Scores of one model by one metric.
 type Scores<'j> = (&'j Judgements, &'j [Score]);
 
-/// Compares model `first` with model `second` by each metric that one of them has scores of, over all themes.
+/// Compares model `first` with model `second` by each metric for which one of them has scores, over all themes.
 pub fn compare_models(judgements: &Judgements, first: &str, second: &str, method: &Method) -> Vec<Compared> {
     let sorted = &by_model(judgements);
     let of = |wanted| {
@@ -46,8 +46,8 @@ pub fn compare_models(judgements: &Judgements, first: &str, second: &str, method
         .collect()
 }
 
-/// Compares `first` with `second`, such as two runs, by each model and metric that one of them has scores of, over all
-/// themes.
+/// Compares `first` with `second`, such as two runs, by each model and metric for which one of them has scores, over
+/// all themes.
 pub fn compare_selections(first: &Judgements, second: &Judgements, method: &Method) -> Vec<Compared> {
     let (first_sorted, second_sorted) = (&by_model(first), &by_model(second));
     paired(groups(first, first_sorted), groups(second, second_sorted))
@@ -59,7 +59,7 @@ pub fn compare_selections(first: &Judgements, second: &Judgements, method: &Meth
         .collect()
 }
 
-/// The scores of each metric and model, of all that are sorted by these.
+/// The scores of each metric and model; the input is sorted by these.
 fn groups<'j>(
     judgements: &'j Judgements,
     sorted: &'j [Score],
@@ -73,12 +73,12 @@ fn groups<'j>(
 /// The scores sorted by metric and model first.
 fn by_model(judgements: &Judgements) -> Vec<Score> {
     let mut scores = judgements.scores.clone();
-    // Stable, so that the order within stays.
+    // Stable, to keep the order within groups.
     scores.sort_by_key(|one| (one.metric, one.model));
     scores
 }
 
-/// Puts together what has the same key, in the order of keys.
+/// Groups elements by key, in the order of keys.
 fn paired<K: Ord, V>(
     first: impl Iterator<Item = (K, V)>,
     second: impl Iterator<Item = (K, V)>,
@@ -113,7 +113,7 @@ fn counts(scores: Option<Scores<'_>>) -> Counts {
     Counts::of(scores.into_iter().flat_map(|(_, scores)| scores).map(|one| &one.score))
 }
 
-/// Each query's score, by the query's own name: the numbers of names differ between two selections.
+/// The score of each query, by the query's name: the numbers of names differ between two selections.
 fn of_queries<'j>(
     scores: Option<Scores<'j>>,
     method: &Method,

@@ -7,7 +7,7 @@ use crate::{outcome::Outcome, parse::Winner};
 /// A judgement as it is stored.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Judgement<'r> {
-    /// What tells its query from others.
+    /// Identifies its query.
     pub query: &'r str,
     /// The model that gave the answer.
     pub model: Option<&'r str>,
@@ -17,62 +17,62 @@ pub struct Judgement<'r> {
     pub metric: Option<&'r str>,
     /// The judge.
     pub judge: Option<&'r str>,
-    /// The run that brought it.
+    /// Its run.
     pub run: Option<&'r str>,
-    /// Which of several of the same it is.
+    /// Number of the repeat.
     pub repeat: Option<&'r str>,
-    /// What the judge said.
+    /// The verdict.
     pub said: Said<'r>,
 }
 
-/// What a judge said.
+/// A judge's verdict.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Said<'r> {
-    /// Of one answer.
+    /// On one answer.
     Score {
         /// The score.
         score: Outcome<f64>,
-        /// Whether it lies beyond the metric's scale.
+        /// Whether it is outside the metric's scale.
         is_out_of_range: bool,
     },
-    /// Of two answers, in one order.
+    /// On two answers, in one order.
     Comparison {
-        /// The model that gave the other answer.
+        /// The model of the other answer.
         opponent: Option<&'r str>,
-        /// Whether the opponent's answer stood first.
+        /// Whether the opponent's answer was first.
         is_swapped: bool,
-        /// [`Winner::A`] is the judgement's own model, wherever its answer stood.
+        /// [`Winner::A`] is the judgement's own model, wherever its answer was.
         winner: Outcome<Winner>,
     },
 }
 
-/// What a group's numbers take besides its names.
+/// Size of a group's numbers without its names.
 const GROUP_BYTES: usize = 256;
 
 /// Collects judgements.
 #[derive(Debug, Default)]
 pub struct Gathering {
     places: HashMap<Box<str>, Name>,
-    /// Bytes of the names that are no query's.
+    /// Total size of the names except those of queries, in bytes.
     label_bytes: usize,
     scores: Vec<Score>,
     comparisons: Vec<Comparison>,
 }
 
-/// Judgements in order.
+/// Sorted judgements.
 #[derive(Debug, Default)]
 pub struct Judgements {
-    /// All names there are, sorted; [`Name`] counts from 1.
+    /// All names, sorted; [`Name`] counts from 1.
     names: Vec<Box<str>>,
     pub(super) scores: Vec<Score>,
     pub(super) comparisons: Vec<Comparison>,
 }
 
-/// A name's place among all, from 1; 0 is none. While gathering, in the order in which they came; then in their own.
+/// A name's position, from 1; 0 is none. In order of arrival during collection, sorted afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Name(u32);
 
-/// What is said of one answer.
+/// A verdict on one answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Score {
     pub(super) metric: Name,
@@ -84,11 +84,11 @@ pub(super) struct Score {
     pub(super) is_out_of_range: bool,
 }
 
-/// What is said of two answers, in one order.
+/// A verdict on two answers, in one order.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Comparison {
     pub(super) pair: Pair,
-    /// What makes the two orders of one comparison belong together, within a pair.
+    /// What the two orders of one comparison have in common, within a pair.
     pub(super) unit: Unit,
     pub(super) is_swapped: bool,
     pub(super) winner: Outcome<Winner>,
@@ -120,12 +120,12 @@ impl Gathering {
         self.scores.is_empty() && self.comparisons.is_empty()
     }
 
-    /// Bytes of the different names of themes, models, metrics, judges and runs.
+    /// Total size of the distinct names of themes, models, metrics, judges and runs, in bytes.
     pub fn label_bytes(&self) -> usize {
         self.label_bytes
     }
 
-    /// Adds one. A stored score that is no finite number is none that anything can be made of: it counts as unparsed.
+    /// Adds a judgement. A stored score that is not a finite number counts as unparsed.
     pub fn add(&mut self, judgement: &Judgement<'_>) {
         let Judgement { query, model, theme, metric, judge, run, repeat, said } = *judgement;
         let [metric, theme, model, judge] = [metric, theme, model, judge].map(|name| self.name(name));
@@ -146,7 +146,7 @@ impl Gathering {
         }
     }
 
-    /// Puts all in order.
+    /// Sorts everything.
     pub fn finish(self) -> Judgements {
         let Self { places, label_bytes: _, mut scores, mut comparisons } = self;
         let mut named: Vec<(Box<str>, Name)> = places.into_iter().collect();
@@ -199,7 +199,7 @@ impl Gathering {
 }
 
 impl Judgements {
-    /// About so many bytes the summaries by metric, theme and model take: each repeats the names of its group.
+    /// Approximate size of the summaries by metric, theme and model, in bytes: each repeats the names of its group.
     pub fn summary_bytes(&self) -> usize {
         let length = |name| self.text(name).map_or(0, str::len);
         let scores =
@@ -222,7 +222,7 @@ impl Judgements {
         self.text(name).map(str::to_owned)
     }
 
-    /// The name that is `text`, if any is.
+    /// The name with this text, if there is one.
     pub(super) fn find(&self, text: &str) -> Option<Name> {
         let place = self.names.binary_search_by(|name| (**name).cmp(text)).ok()?;
         Some(Name(u32::try_from(place + 1).expect("names fit into memory")))
@@ -230,10 +230,10 @@ impl Judgements {
 }
 
 impl Score {
-    /// By everything, so that sums are the same in whatever order scores came.
+    /// By all fields, so that sums do not depend on the order of the input.
     fn order(&self, other: &Self) -> Ordering {
         let key = |one: &Self| (one.metric, one.theme, one.model, one.query, one.judge, one.score.as_str());
-        // A score is no number that differs from itself; what is none compares as equal.
+        // Scores are finite here; others would compare as equal.
         key(self)
             .cmp(&key(other))
             .then_with(|| self.score.scored().partial_cmp(&other.score.scored()).unwrap_or(Ordering::Equal))

@@ -18,60 +18,60 @@ use crate::{
     statistics::{Agreement, PositionBias, WinnerAgreement, agreement, position, winner_agreement},
 };
 
-/// What a person says of one answer.
+/// A person's score of one answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScoreLabel {
     /// The query, as in [`Judgement`](super::Judgement).
     pub query: String,
-    /// The model that gave the answer.
+    /// The model of the answer.
     pub model: String,
     /// The score: a finite number.
     pub score: f64,
 }
 
-/// What a person says of two answers.
+/// A person's preference between two answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WinnerLabel {
     /// The query, as in [`Judgement`](super::Judgement).
     pub query: String,
-    /// The model that is called A.
+    /// Model A.
     pub first: String,
-    /// The model that is called B.
+    /// Model B.
     pub second: String,
     /// The winner.
     pub winner: Winner,
 }
 
-/// How a judge's scores by one metric agree with people's.
+/// Agreement of a judge's scores by one metric with people's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScoresAgree {
     /// The metric.
     pub metric: Option<String>,
     /// The judge.
     pub judge: Option<String>,
-    /// Each label is a pair with the judge's score; they agree when they are the same number.
+    /// Pairs of a label and the judge's score; they agree if they are equal.
     pub agreement: Agreement,
-    /// Labels of answers that the judge was not asked about.
+    /// Labels of answers that the judge did not judge.
     pub not_judged: u64,
 }
 
-/// How a judge's winners by one metric agree with people's.
+/// Agreement of a judge's winners by one metric with people's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WinnersAgree {
     /// The metric.
     pub metric: Option<String>,
     /// The judge.
     pub judge: Option<String>,
-    /// Each label is a pair with the judge's winner.
+    /// Pairs of a label and the judge's winner.
     pub agreement: WinnerAgreement,
-    /// What became of the labelled comparisons when the answers changed places.
+    /// Position bias of the labelled comparisons.
     pub position: PositionBias,
-    /// Labels of pairs that the judge was not asked about, or in one order only.
+    /// Labels of pairs that the judge did not judge, or in one order only.
     pub not_judged: u64,
 }
 
-/// Compares each judge's scores with `labels`. Several scores of one answer by one judge become one as `combination`
-/// says.
+/// Compares each judge's scores with `labels`. Several scores of one answer by one judge are combined by
+/// `combination`.
 pub fn scores_agree(
     judgements: &Judgements,
     labels: &[ScoreLabel],
@@ -111,15 +111,15 @@ pub fn scores_agree(
     of_judges.collect()
 }
 
-/// Compares each judge's winners with `labels`, of which each is a vote of its own. Of several comparisons by one judge
-/// the winner of most counts.
+/// Compares each judge's winners with `labels`, each of which is a separate vote. Of several comparisons by one judge,
+/// the majority's winner counts.
 pub fn winners_agree(judgements: &Judgements, labels: &[WinnerLabel]) -> Vec<WinnersAgree> {
     /// By query and pair of models.
     type Compared = HashMap<(Name, Name, Name), Vec<(Unit, Outcome<PairVerdict>)>>;
     let mut given: BTreeMap<(Name, Name), Compared> = BTreeMap::new();
     for of_pair in judgements.comparisons.chunk_by(|a, b| a.pair == b.pair) {
         let pair = of_pair[0].pair;
-        // A judge all of whose comparisons are incomplete is one that was asked.
+        // A judge with incomplete comparisons only has judged too.
         for one in of_pair {
             given.entry((pair.metric, one.unit.judge)).or_default();
         }
@@ -141,7 +141,7 @@ pub fn winners_agree(judgements: &Judgements, labels: &[WinnerLabel]) -> Vec<Win
                 labelled.insert(key);
                 let winners: Vec<_> =
                     compared[&key].iter().map(|(unit, verdict)| (*unit, winner(*unit, *verdict))).collect();
-                // As the label has it, since kappa counts how often each says A and B.
+                // In the label's order, since kappa depends on how often each says A and B.
                 let winner =
                     most_wins(&winners).map(|winner| if is_turned { winner.swapped() } else { winner });
                 Some((winner, label.winner))
@@ -159,7 +159,7 @@ pub fn winners_agree(judgements: &Judgements, labels: &[WinnerLabel]) -> Vec<Win
     of_judges.collect()
 }
 
-/// The query and the pair in its own order that `label` is about, and whether the label has the other order.
+/// The query and the pair in its own order for `label`, and whether the label has the other order.
 fn find(judgements: &Judgements, label: &WinnerLabel) -> Option<((Name, Name, Name), bool)> {
     let query = judgements.find(&label.query)?;
     let (first, second) = (judgements.find(&label.first)?, judgements.find(&label.second)?);
@@ -173,7 +173,7 @@ struct Number(f64);
 
 impl Ord for Number {
     fn cmp(&self, other: &Self) -> Ordering {
-        // Adding makes zero of negative zero, which is the same score.
+        // The addition converts negative zero to zero, which is the same score.
         (self.0 + 0.0).total_cmp(&(other.0 + 0.0))
     }
 }

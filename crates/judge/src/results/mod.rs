@@ -1,11 +1,11 @@
 //! Evaluation of stored judgements by model, theme and metric: scores, comparisons, and agreement of judges with
 //! people. Pure functions over [`Judgements`], which [`Gathering`] gathers one by one.
 //!
-//! Verdicts on one query become one value before queries are averaged: those of one judge first, then those of several,
-//! both in the way that a [`Combination`] says. So a query counts once, however often it was judged.
+//! Verdicts on one query are combined before queries are averaged: first those of each judge, then those of several
+//! judges, both by a [`Combination`]. So a query counts once, however often it was judged.
 //!
-//! The same judgements give the same numbers, to the last bit and in whatever order they come: bootstraps draw from
-//! lists, and these are sorted.
+//! The same judgements give the same numbers, bit for bit and in any order of the input: bootstraps draw from lists,
+//! which are sorted.
 
 mod compared;
 mod gathering;
@@ -24,8 +24,8 @@ use crate::{rubric::panel::Combination, statistics::Bootstrap};
 /// Parameters of the evaluation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Method {
-    /// How verdicts on one query become one.
+    /// How to combine verdicts on one query.
     pub combination: Combination,
-    /// How intervals are drawn.
+    /// How to draw intervals.
     pub bootstrap: Bootstrap,
 }

@@ -25,17 +25,17 @@ pub struct PairSummary {
     pub first: Option<String>,
     /// The other model.
     pub second: Option<String>,
-    /// Comparisons that the first wins, in both orders.
+    /// Comparisons that the first wins in both orders.
     pub wins: u64,
-    /// Comparisons that the second wins, in both orders.
+    /// Comparisons that the second wins in both orders.
     pub losses: u64,
-    /// Comparisons that nobody wins, or another one in each order.
+    /// Comparisons without a winner, or with a different one in each order.
     pub ties: u64,
     /// The first's share of wins, over queries; a tie is half a win. Its counts are of comparisons.
     pub rate: Summary,
-    /// What became of comparisons when the answers changed places.
+    /// Position bias of the comparisons.
     pub position: PositionBias,
-    /// Judgements of one order whose other order is not there, such as those of a run under way. They are nowhere else.
+    /// Judgements whose other order is missing, such as those of an active run. They are not counted elsewhere.
     pub incomplete: u64,
 }
 
@@ -73,14 +73,15 @@ pub fn summarize_pairs(judgements: &Judgements, method: &Method) -> Vec<PairSumm
         .collect()
 }
 
-/// One verdict for both orders of each comparison of a pair, sorted, and how many judgements have no other order.
+/// Combines both orders of each comparison of a pair, sorted; also returns the number of judgements without the other
+/// order.
 pub(super) fn both_orders(comparisons: &[Comparison]) -> (Vec<(Unit, Outcome<PairVerdict>)>, u64) {
     let (mut compared, mut incomplete) = (Vec::new(), 0);
     for of_unit in comparisons.chunk_by(|a, b| a.unit == b.unit) {
         let (in_order, swapped) = of_unit.split_at(of_unit.partition_point(|one| !one.is_swapped));
         incomplete += in_order.len().abs_diff(swapped.len()) as u64;
         compared.extend(in_order.iter().zip(swapped).map(|(in_order, swapped)| {
-            // Stored winners are models; the two orders are combined by where the answers stood.
+            // Stored winners are models; the two orders are combined by the positions of the answers.
             let swapped = swapped.winner.map(Winner::swapped);
             (of_unit[0].unit, combine_outcomes(in_order.winner, swapped))
         }));
@@ -93,8 +94,8 @@ pub(super) fn winner(unit: Unit, verdict: Outcome<PairVerdict>) -> Outcome<Winne
     verdict.map(|pair| if unit.is_turned { pair.winner.swapped() } else { pair.winner })
 }
 
-/// One winner of those that are named for one query, which are sorted by judges: the one that most judges prefer, of
-/// each the one that it names most often. What is none has the first one's reason.
+/// Combines the winners of one query, which are sorted by judge: the winner of most judges, where each judge counts
+/// with its most frequent winner. Without a winner, the first reason is used.
 pub(super) fn most_wins(winners: &[(Unit, Outcome<Winner>)]) -> Outcome<Winner> {
     let preferred = |all: &[Outcome<Winner>]| panel::winners(all).value.map_or(all[0], Outcome::Scored);
     let of_judges: Vec<Outcome<Winner>> = winners

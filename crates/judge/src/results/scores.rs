@@ -21,9 +21,9 @@ pub struct ScoreSummary {
     pub model: Option<String>,
     /// Over queries; its counts are of judgements.
     pub summary: Summary,
-    /// Queries without any score, which the mean leaves out.
+    /// Queries without any score, which are excluded from the mean.
     pub queries_without_score: u64,
-    /// Scores that lie beyond the metric's scale. The mean has them.
+    /// Scores outside the metric's scale. They are included in the mean.
     pub out_of_range: u64,
 }
 
@@ -52,7 +52,7 @@ pub fn summarize_scores(judgements: &Judgements, method: &Method) -> Vec<ScoreSu
         .collect()
 }
 
-/// Each query's one score of the `scores` of one model by one metric, which are sorted; none where no judge gave one.
+/// The combined score of each query, for the sorted `scores` of one model by one metric; none without a score.
 pub(super) fn by_query(
     scores: &[Score],
     combination: Combination,
@@ -62,7 +62,7 @@ pub(super) fn by_query(
         .map(move |of_query| (of_query[0].query, combined(of_query, combination)))
 }
 
-/// One score of those that are given to one answer, which are sorted by their judges.
+/// Combines the scores of one answer, which are sorted by judge.
 pub(super) fn combined(scores: &[Score], combination: Combination) -> Option<f64> {
     let of_judges: Vec<Outcome<f64>> = scores
         .chunk_by(|a, b| a.judge == b.judge)
@@ -74,7 +74,7 @@ pub(super) fn combined(scores: &[Score], combination: Combination) -> Option<f64
     panel::scores(&of_judges, combination).value
 }
 
-/// What is no score is counted apart, by judgement.
+/// Judgements without a score are counted individually.
 fn scored(score: Option<f64>) -> Outcome<f64> {
     score.map_or(Outcome::Unparsed, Outcome::Scored)
 }

@@ -1,6 +1,6 @@
 //! Fingerprints of judgements, by which an earlier verdict is reused.
 //!
-//! A fingerprint is the SHA-256 of all that decides what a judge is asked, as fields one after the other. A field is its
+//! A fingerprint is the SHA-256 of everything that determines a judge's request, as consecutive fields. A field is its
 //! name and its value, each after its length in bytes as 8 bytes, little-endian; an absent value has the length
 //! 2⁶⁴ − 1 and no bytes. The fields, in this order:
 //!
@@ -19,7 +19,8 @@
 //! | `inputs` | SHA-256 of the fields `query`, `output` or `output_a` and `output_b`, `reference`, hexadecimal |
 //! | `repeat` | decimal |
 //!
-//! Stored fingerprints are cache keys: a change to this form asks every judge again, and takes a new number in `form`.
+//! Stored fingerprints are cache keys: after a change to this form all judges are called again, and `form` needs a new
+//! number.
 
 use std::fmt;
 

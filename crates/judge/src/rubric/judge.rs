@@ -10,7 +10,7 @@ pub struct Judge {
     pub provider: String,
     /// The model's id.
     pub model: String,
-    /// Which version of the model, where the id alone does not say.
+    /// The version of the model, if the id does not include it.
     pub version: Option<String>,
     /// As in [`Request`].
     pub temperature: Option<f64>,
@@ -20,12 +20,12 @@ pub struct Judge {
     pub seed: Option<u32>,
     /// As in [`Request`].
     pub system: Option<String>,
-    /// Whether the provider is asked to hold the judge to [`Rubric::schema`].
+    /// Whether the provider should enforce [`Rubric::schema`].
     pub is_held_to_schema: bool,
 }
 
 impl Judge {
-    /// The request that puts `prompt`, made by `rubric`, to the judge.
+    /// The request with `prompt`, created by `rubric`, for the judge.
     pub fn request(&self, rubric: &Rubric, prompt: String) -> Request {
         Request {
             system: self.system.clone(),

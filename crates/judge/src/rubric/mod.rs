@@ -1,7 +1,7 @@
 //! Prompts for judges, and evaluation of their answers.
 //!
-//! Entry points: [`Rubric`] makes prompts, [`Verdict::of_score`] and [`pairwise`] read answers, [`panel`] makes one
-//! verdict of several, [`fingerprint`] says when two judgements are the same.
+//! Entry points: [`Rubric`] creates prompts, [`Verdict::of_score`] and [`pairwise`] evaluate answers, [`panel`]
+//! combines verdicts, [`fingerprint`] identifies equal judgements.
 
 pub mod fingerprint;
 mod judge;
@@ -19,7 +19,7 @@ pub use verdict::{BeyondScale, Score, Unreadable, Verdict};
 use crate::parse::Scale;
 use template::{Part, Template};
 
-/// What the old services asked for, and what a metric without a scale of its own gets.
+/// The scale of the old services, and of a metric without its own.
 pub const DEFAULT_SCALE: Scale = Scale { min: 1.0, max: 10.0 };
 
 /// Whether a judge scores one answer or compares two.
@@ -34,13 +34,13 @@ pub enum Mode {
 /// Who specifies the format of the judge's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AnswerForm {
-    /// We do, below the rubric: a JSON object, as in [`Rubric::schema`].
+    /// We do, after the rubric: a JSON object, as in [`Rubric::schema`].
     Json,
-    /// The rubric does, and nothing is added to it.
+    /// The rubric does, and nothing is added.
     AsRubricSays,
 }
 
-/// A rubric that can be shown to a judge.
+/// A valid rubric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rubric {
     mode: Mode,
@@ -53,9 +53,9 @@ pub struct Rubric {
 /// Values of a rubric's placeholders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inputs<'i> {
-    /// The question that was answered.
+    /// The question.
     pub query: &'i str,
-    /// The answer, or the two answers in the order in which the judge sees them.
+    /// The answer, or the two answers in the judge's order.
     pub outputs: Outputs<'i>,
     /// A reference answer.
     pub reference: Option<&'i str>,
@@ -76,26 +76,26 @@ pub enum RubricError {
     /// It is blank.
     #[error("the rubric is empty: say what makes an answer good")]
     Empty,
-    /// The judge would not see what it judges.
+    /// The judge would not see the judged answer.
     #[error("the rubric lacks the placeholder {{{0}}}: without it the judge does not see it")]
     Missing(Placeholder),
     /// A placeholder of the other mode.
-    #[error("the rubric has the placeholder {{{found}}}, which a {} rubric has no value for: use {}", mode.as_str(), mode.placeholders())]
+    #[error("the rubric has the placeholder {{{found}}}, which a {} rubric does not support: use {}", mode.as_str(), mode.placeholders())]
     Foreign {
         /// The placeholder.
         found: Placeholder,
         /// The rubric's mode.
         mode: Mode,
     },
-    /// No reference answer is there for `{reference}`.
+    /// There is no reference answer for `{reference}`.
     #[error(
-        "the rubric has the placeholder {{reference}}, and there is no reference answer: give one, or take it out"
+        "the rubric has the placeholder {{reference}}, but there is no reference answer: add one, or remove the placeholder"
     )]
     NoReference,
     /// One answer for a comparison, or two for a score.
     #[error("a {} rubric was given the wrong number of answers", .0.as_str())]
     Outputs(Mode),
-    /// A scale that is none.
+    /// An invalid scale.
     #[error("expected a scale whose minimum is below its maximum, found {min} to {max}")]
     Scale {
         /// The minimum.
@@ -121,7 +121,7 @@ impl Mode {
         }
     }
 
-    /// What the judge has to see.
+    /// The placeholders that the judge must see.
     fn required(self) -> &'static [Placeholder] {
         match self {
             Self::Pointwise => &[Placeholder::Output],
@@ -139,14 +139,13 @@ impl Mode {
 }
 
 impl Rubric {
-    /// Reads a rubric that has an answer scored on `scale`.
+    /// Parses a rubric by which an answer is scored on `scale`.
     ///
-    /// `{query}`, `{output}` and `{reference}`, also in double braces, stand for what the judge is to see; all other
-    /// braces stand for themselves. A text without any of them is used as the old services did: the query and the
-    /// output are shown below it.
+    /// `{query}`, `{output}` and `{reference}`, also in double braces, are replaced; all other braces are kept. A text
+    /// without placeholders is used as in the old services: query and output are added below it.
     ///
     /// # Errors
-    /// When it is blank, has some placeholders but not `{output}`, or one for two answers, or the scale is none.
+    /// When it is blank, has placeholders but not `{output}`, or has one for two answers, or the scale is invalid.
     pub fn pointwise(text: &str, scale: Scale, form: AnswerForm) -> Result<Self, RubricError> {
         if !scale.is_valid() {
             return Err(RubricError::Scale { min: scale.min, max: scale.max });
@@ -154,10 +153,10 @@ impl Rubric {
         Self::new(text, Mode::Pointwise, scale, form)
     }
 
-    /// Reads a rubric that has two answers compared. As [`Rubric::pointwise`], with `{output_a}` and `{output_b}`.
+    /// Parses a rubric by which two answers are compared. As [`Rubric::pointwise`], with `{output_a}` and `{output_b}`.
     ///
     /// # Errors
-    /// When it is blank, or has some placeholders but not both of these, or `{output}`.
+    /// When it is blank, has placeholders but not both of these, or has `{output}`.
     pub fn pairwise(text: &str, form: AnswerForm) -> Result<Self, RubricError> {
         Self::new(text, Mode::Pairwise, DEFAULT_SCALE, form)
     }
@@ -179,7 +178,7 @@ impl Rubric {
         Ok(Self { mode, form, scale, text: text.to_owned(), template })
     }
 
-    /// The text as it was given.
+    /// The original text.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -194,13 +193,13 @@ impl Rubric {
         self.scale
     }
 
-    /// Whether it says where query and outputs go; if not, they are shown below it.
+    /// Whether it has placeholders for query and outputs; otherwise they are added below it.
     pub fn has_placeholders(&self) -> bool {
         self.template.placeholders().next().is_some()
     }
 
-    /// Names in braces that stand for nothing here, such as `{answer}`: they reach the judge as they are, which may not
-    /// be what the author meant.
+    /// Unknown names in braces, such as `{answer}`. They are kept in the prompt, which may not be the author's
+    /// intention.
     pub fn unknown_names(&self) -> &[String] {
         self.template.unknown_names()
     }
@@ -208,7 +207,7 @@ impl Rubric {
     /// The prompt for the judge.
     ///
     /// # Errors
-    /// When the rubric shows a reference answer and there is none, or the number of outputs is not the rubric's.
+    /// When the rubric requires a reference answer and there is none, or the number of outputs is not the rubric's.
     pub fn prompt(&self, inputs: &Inputs<'_>) -> Result<String, RubricError> {
         let value = |placeholder| match (placeholder, inputs.outputs) {
             (Placeholder::Query, _) => Ok(inputs.query),
@@ -237,7 +236,7 @@ impl Rubric {
         Ok(prompt)
     }
 
-    /// As the old services showed query and output to a judge.
+    /// Adds query and output as the old services did.
     fn show_below(&self, prompt: &mut String, inputs: &Inputs<'_>) -> Result<(), RubricError> {
         let mut show = |title: &str, text: &str| {
             prompt.push_str("\n\n");
@@ -283,10 +282,10 @@ impl Rubric {
         }
     }
 
-    /// The form of the judge's answer, for providers that hold models to one; none if the rubric says it itself.
+    /// The schema of the judge's answer, for providers that enforce one; none if the rubric specifies the format.
     ///
-    /// Bounds are not part of it, since providers refuse them; the rationale comes first, so that the judge gives its
-    /// reasons before it decides.
+    /// It contains no bounds, since providers reject them; the rationale is first, so that the judge reasons before it
+    /// decides.
     pub fn schema(&self) -> Option<Value> {
         let (name, verdict) = match self.mode {
             Mode::Pointwise => ("score", json!({"type": "number"})),

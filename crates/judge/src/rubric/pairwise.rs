@@ -20,7 +20,7 @@ pub struct Prompts {
 pub struct PairVerdict {
     /// The winner by both, [`Winner::Tie`] if they disagree; A is the first answer.
     pub winner: Winner,
-    /// Whether both orders say the same.
+    /// Whether both orders agree.
     pub consistency: Consistency,
 }
 
@@ -29,15 +29,15 @@ pub struct PairVerdict {
 pub enum Consistency {
     /// The same winner, or a tie, in both orders.
     Consistent,
-    /// The answer that stood first won both times.
+    /// The answer in the first position won both times.
     PrefersFirst,
-    /// The answer that stood second won both times.
+    /// The answer in the second position won both times.
     PrefersSecond,
     /// A tie in one order only.
     HalfTie,
 }
 
-/// The prompts that have `rubric`'s judge compare `first` and `second`.
+/// The prompts for the judge of `rubric` to compare `first` and `second`.
 ///
 /// # Errors
 /// As [`Rubric::prompt`].
@@ -54,8 +54,8 @@ pub fn prompts(
     })
 }
 
-/// One verdict of two: what the judge said to [`Prompts::in_order`] and [`Prompts::swapped`], each in the order that it
-/// saw. Where one order has no verdict the pair has none; the first one's reason stands.
+/// Combines the judge's verdicts on [`Prompts::in_order`] and [`Prompts::swapped`], each in the order that the judge
+/// saw. If one order has no verdict, the pair has none, with the first reason.
 pub fn combine(in_order: Verdict<Winner>, swapped: Verdict<Winner>) -> Verdict<PairVerdict> {
     let (in_order, swapped) = match (in_order, swapped) {
         (Verdict::Given(in_order), Verdict::Given(swapped)) => (in_order, swapped),
@@ -68,7 +68,7 @@ pub fn combine(in_order: Verdict<Winner>, swapped: Verdict<Winner>) -> Verdict<P
     Verdict::Given(PairVerdict::of(in_order, swapped))
 }
 
-/// The same of what is stored, where the reason is no longer known.
+/// The same for stored outcomes, without reasons.
 pub fn combine_outcomes(in_order: Outcome<Winner>, swapped: Outcome<Winner>) -> Outcome<PairVerdict> {
     match (in_order, swapped) {
         (Outcome::Scored(in_order), Outcome::Scored(swapped)) => {
@@ -79,7 +79,7 @@ pub fn combine_outcomes(in_order: Outcome<Winner>, swapped: Outcome<Winner>) -> 
 }
 
 impl PairVerdict {
-    /// Of what the judge said in each order, by where the answers stood.
+    /// From the verdicts in each order, by position.
     fn of(in_order: Winner, swapped: Winner) -> Self {
         let consistency = match (in_order, swapped) {
             (Winner::A, Winner::A) => Consistency::PrefersFirst,
@@ -98,7 +98,7 @@ mod tests {
     use crate::rubric::verdict::Unreadable;
 
     #[test]
-    fn orders_that_disagree_make_a_tie_and_say_which_way() {
+    fn different_orders_are_a_tie_with_a_direction() {
         use Consistency::{Consistent, HalfTie, PrefersFirst, PrefersSecond};
         use Winner::{A, B, Tie};
         for (in_order, swapped, winner, consistency) in [
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_comparison_is_none() {
+    fn incomplete_comparison_has_no_verdict() {
         let given = || Verdict::Given(Winner::A);
         assert_eq!(combine(given(), Verdict::Refused), Verdict::Refused);
         assert_eq!(combine(Verdict::Failed, given()), Verdict::Failed);

@@ -1,4 +1,4 @@
-//! One verdict of several: repeats by one judge, or a panel of judges.
+//! Combination of several verdicts: repeats by one judge, or a panel of judges.
 
 use std::collections::BTreeMap;
 
@@ -16,16 +16,16 @@ pub enum Combination {
     Majority,
 }
 
-/// One value of several verdicts, and what became of each.
+/// The combined value of several verdicts, and counts of their outcomes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Combined<T> {
-    /// The value; none if there is none.
+    /// The value; none without measurements.
     pub value: Option<T>,
-    /// What became of each judgement.
+    /// Counts of outcomes.
     pub counts: Counts,
 }
 
-/// One score of several.
+/// Combines scores.
 pub fn scores(outcomes: &[Outcome<f64>], combination: Combination) -> Combined<f64> {
     let values: Vec<f64> = outcomes.iter().filter_map(|outcome| outcome.scored()).collect();
     let value = match combination {
@@ -43,7 +43,7 @@ pub fn scores(outcomes: &[Outcome<f64>], combination: Combination) -> Combined<f
     Combined { value, counts: Counts::of(outcomes) }
 }
 
-/// The winner that more than half of those who gave one prefer; a tie if there is none such.
+/// The winner of more than half of the verdicts with a winner; otherwise a tie.
 pub fn winners(outcomes: &[Outcome<Winner>]) -> Combined<Winner> {
     let counts = Counts::of(outcomes);
     let votes = |winner| {
@@ -66,7 +66,7 @@ mod tests {
     use Outcome::{Failed, Refused, Scored, Unanswered};
 
     #[test]
-    fn scores_become_one_without_those_that_are_none() {
+    fn scores_are_combined_without_missing_ones() {
         let verdicts = [Scored(8.0), Scored(8.0), Scored(2.0), Refused, Failed, Unanswered];
         let mean = scores(&verdicts, Combination::Mean);
         assert_eq!(mean.value, Some(6.0));
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_winner_needs_more_than_half() {
+    fn winner_needs_more_than_half() {
         let verdicts = |winners: &[Winner]| winners.iter().copied().map(Scored).collect::<Vec<_>>();
         let winner = |all: &[Winner]| winners(&verdicts(all)).value;
         assert_eq!(winner(&[Winner::A, Winner::A, Winner::B]), Some(Winner::A));

@@ -19,7 +19,7 @@ pub enum Placeholder {
     OutputB,
 }
 
-/// A text, cut at its placeholders.
+/// A text, split at its placeholders.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Template {
     parts: Vec<Part>,
@@ -32,7 +32,7 @@ pub(super) enum Part {
     Placeholder(Placeholder),
 }
 
-/// `{name}`, `{{name}}` and `{{ name }}`: Python's form and that of Jinja, Mustache and Handlebars.
+/// `{name}`, `{{name}}` and `{{ name }}`: the formats of Python, and of Jinja, Mustache and Handlebars.
 static NAME: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"\{\{\s*(?<double>[A-Za-z][A-Za-z0-9_]*)\s*\}\}|\{(?<single>[A-Za-z][A-Za-z0-9_]*)\}")
         .expect("a pattern")

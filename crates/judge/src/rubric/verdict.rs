@@ -6,23 +6,23 @@ use crate::{
     provider::{Completion, Content, Error, Kind},
 };
 
-/// What came of asking a judge: a measurement of type `T`, or why there is none. Nothing stands for another.
+/// The result of a judge's answer: a measurement of type `T`, or why there is none.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict<T> {
     /// The judge gave its verdict.
     Given(T),
-    /// The judge answered, and it cannot be read.
+    /// The judge's answer cannot be parsed.
     Unparsed(Unreadable),
-    /// The judge declined, or a filter kept its answer back.
+    /// The judge declined, or a filter removed its answer.
     Refused,
-    /// There is no answer.
+    /// The call failed.
     Failed,
 }
 
 /// Why an answer cannot be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unreadable {
-    /// Its text is no verdict.
+    /// Its text has no clear verdict.
     Text(Unread),
     /// It gives two scores for one answer.
     Pair,
@@ -32,31 +32,31 @@ pub enum Unreadable {
     ToolCall,
 }
 
-/// A score as the judge gave it.
+/// A judge's score.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Score {
-    /// The score; clamped to the scale if that was asked for.
+    /// The score; clamped to the scale if requested.
     pub value: f64,
-    /// Whether what the judge gave lies beyond the scale.
+    /// Whether the judge's score is outside the scale.
     pub is_out_of_range: bool,
 }
 
 /// How to treat a score outside the scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BeyondScale {
-    /// It is kept as it is, and flagged.
+    /// It is kept and flagged.
     Keep,
-    /// It becomes the nearest that is on the scale, and is flagged.
+    /// It is clamped to the scale and flagged.
     Clamp,
 }
 
 impl Unreadable {
-    /// The reason in words.
+    /// The reason as text.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Text(unread) => unread.as_str(),
             Self::Pair => "the text gives two scores for one answer",
-            Self::Truncated => "the answer was cut off",
+            Self::Truncated => "the answer was truncated",
             Self::ToolCall => "the judge called a tool",
         }
     }
@@ -73,7 +73,8 @@ impl<T> Verdict<T> {
         }
     }
 
-    /// What a call that brought no completion is: a refusal, if provider or filter declined the content, else a failure.
+    /// The verdict for a failed call: a refusal if the provider or its filter declined the content, otherwise a
+    /// failure.
     pub fn of_error(error: &Error) -> Self {
         match error.kind() {
             Kind::ContentRefused => Self::Refused,
@@ -94,7 +95,7 @@ impl<T> Verdict<T> {
 }
 
 impl Verdict<Score> {
-    /// Reads the score that a judge gave on `scale`.
+    /// Parses a judge's score on `scale`.
     pub fn of_score(completion: &Completion, scale: Scale, beyond: BeyondScale) -> Self {
         Self::of(completion, |text| match read_score(text, Some(scale)) {
             Reading::Score(given) => {
@@ -111,7 +112,7 @@ impl Verdict<Score> {
 }
 
 impl Verdict<Winner> {
-    /// Reads which of two answers a judge prefers, in the order in which it saw them.
+    /// Parses which of two answers a judge prefers, in the order in which it saw them.
     pub fn of_winner(completion: &Completion) -> Self {
         Self::of(completion, |text| read_winner(text).map_err(Unreadable::Text))
     }

@@ -11,8 +11,8 @@ use crate::{
     registry::Model,
 };
 
-/// Writes down a task's attempts: each before it is sent, and those that failed when they did. The end of the one that
-/// was answered is written together with the answer, so that neither is there without the other.
+/// Records a task's attempts: each before it is sent, and failed ones immediately. The end of a successful attempt is
+/// written in one transaction with the answer.
 pub(super) struct AttemptsOf<'e> {
     recorder: &'e Recorder,
     task: i64,
@@ -28,7 +28,7 @@ impl<'e> AttemptsOf<'e> {
         Self { recorder, task, before, model, unwritten: Vec::new() }
     }
 
-    /// The end of the attempt that was answered, to be written with the answer.
+    /// The end of the successful attempt, to be written with the answer.
     pub(super) fn unwritten(self) -> RunRecords {
         RunRecords { ended: self.unwritten, ..RunRecords::default() }
     }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-/// How runs are worked on.
+/// Settings for the execution of runs.
 #[derive(Clone, Copy, Debug)]
 pub struct RunnerConfig {
-    /// Answers of one run, and as many judgements, that are under way at once. Models' own limits hold back more; some
-    /// wait to be written down.
+    /// Concurrent answers of one run, and as many concurrent judgements. Models' own limits are lower; some tasks wait
+    /// to be recorded.
     pub tasks_at_once: usize,
-    /// How long a worker that does not show counts as alive. Others take its tasks then, and a call that it had under way
-    /// is made again.
+    /// How long a worker without a heartbeat counts as alive. After that, others claim its tasks, and a call that it
+    /// had started is repeated.
     pub lease: Duration,
     /// How often to look for runs of other processes, and for tasks that they abandoned.
     pub poll: Duration,

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::{config::RunnerConfig, ready::Ready};
 
-/// Answers that end at nearly the same time make judgements ready together.
-const SETTLE: Duration = Duration::from_millis(10);
+/// Delay before claiming judgements, so that answers that end at nearly the same time are claimed together.
+const JUDGEMENT_DELAY: Duration = Duration::from_millis(10);
 
 pub(super) struct Lanes {
     config: RunnerConfig,
@@ -20,43 +20,43 @@ struct Lane {
     kind: TaskKind,
     /// Claimed, not started.
     ready: VecDeque<Ready>,
-    under_way: usize,
-    /// Before, there is nothing to claim, as far as is known.
-    looks_at: Instant,
+    running: usize,
+    /// When to claim again; nothing can be claimed before, as far as is known.
+    next_claim: Instant,
 }
 
 impl Lanes {
     pub(super) fn new(config: RunnerConfig) -> Self {
-        let lane = |kind| Lane { kind, ready: VecDeque::new(), under_way: 0, looks_at: Instant::now() };
+        let lane = |kind| Lane { kind, ready: VecDeque::new(), running: 0, next_claim: Instant::now() };
         Self { config, lanes: [TaskKind::Judgement, TaskKind::Answer].map(lane) }
     }
 
-    /// How many to claim of each kind, so that as many are ready as may be under way; none of a kind of which enough are,
-    /// or of which there was none to claim a moment ago. Whoever asks claims them.
+    /// How many tasks of each kind to claim, so that as many are ready as may run concurrently; none of a kind with
+    /// enough tasks, or for which a recent claim found none. The caller must claim them.
     pub(super) fn wanted(&mut self) -> Vec<(TaskKind, usize)> {
         let (now, RunnerConfig { tasks_at_once, poll, .. }) = (Instant::now(), self.config);
         let wanted = |lane: &mut Lane| {
-            lane.looks_at = now + poll;
-            (lane.kind, 2 * tasks_at_once - lane.ready.len() - lane.under_way)
+            lane.next_claim = now + poll;
+            (lane.kind, 2 * tasks_at_once - lane.ready.len() - lane.running)
         };
-        let is_hungry = |lane: &&mut Lane| lane.is_hungry(tasks_at_once) && lane.looks_at <= now;
-        self.lanes.iter_mut().filter(is_hungry).map(wanted).collect()
+        let needs_tasks = |lane: &&mut Lane| lane.needs_tasks(tasks_at_once) && lane.next_claim <= now;
+        self.lanes.iter_mut().filter(needs_tasks).map(wanted).collect()
     }
 
-    /// When to look for tasks again, if nothing happens before.
-    pub(super) fn looks_at(&self) -> Instant {
-        let hungry = self.lanes.iter().filter(|lane| lane.is_hungry(self.config.tasks_at_once));
-        let of_lanes = hungry.map(|lane| lane.looks_at).min();
-        // Whoever has enough for now looks when a task has ended.
+    /// When to claim again, unless an event requires it earlier.
+    pub(super) fn next_claim(&self) -> Instant {
+        let hungry = self.lanes.iter().filter(|lane| lane.needs_tasks(self.config.tasks_at_once));
+        let of_lanes = hungry.map(|lane| lane.next_claim).min();
+        // A lane with enough tasks claims again when one of them ends.
         of_lanes.unwrap_or_else(|| Instant::now() + self.config.poll)
     }
 
-    /// Takes in what was claimed of the `wanted`.
+    /// Adds the tasks that were claimed for `wanted`.
     pub(super) fn fill(&mut self, wanted: &[(TaskKind, usize)], claimed: Vec<Ready>) {
         for (kind, wanted) in wanted {
             let found = claimed.iter().filter(|ready| ready.task.work.kind() == *kind).count();
             if found >= *wanted {
-                self.lane(*kind).looks_at = Instant::now();
+                self.lane(*kind).next_claim = Instant::now();
             }
         }
         for ready in claimed {
@@ -67,19 +67,19 @@ impl Lanes {
     /// The next task to start, if the limit of its kind allows one.
     pub(super) fn next(&mut self) -> Option<(TaskKind, Ready)> {
         let at_once = self.config.tasks_at_once;
-        self.lanes.iter_mut().filter(|lane| lane.under_way < at_once).find_map(|lane| {
+        self.lanes.iter_mut().filter(|lane| lane.running < at_once).find_map(|lane| {
             let next = lane.ready.pop_front()?;
-            lane.under_way += 1;
+            lane.running += 1;
             Some((lane.kind, next))
         })
     }
 
-    /// A task has ended.
+    /// Records that a task has ended.
     pub(super) fn ended(&mut self, kind: TaskKind) {
-        self.lane(kind).under_way -= 1;
+        self.lane(kind).running -= 1;
         if kind == TaskKind::Answer {
             let judgements = self.lane(TaskKind::Judgement);
-            judgements.looks_at = judgements.looks_at.min(Instant::now() + SETTLE);
+            judgements.next_claim = judgements.next_claim.min(Instant::now() + JUDGEMENT_DELAY);
         }
     }
 
@@ -95,7 +95,7 @@ impl Lanes {
 
 impl Lane {
     /// Whether to claim more.
-    fn is_hungry(&self, at_once: usize) -> bool {
+    fn needs_tasks(&self, at_once: usize) -> bool {
         self.ready.len() < at_once / 2
     }
 }

@@ -1,6 +1,6 @@
-//! What the first version hashed of a request for a run: Rust's `Debug` of its structs, as they were named then. Runs that
-//! it made have such a digest, and a retry of their request is compared by it. Nothing else makes use of this, and it is
-//! never to change.
+//! The text of a request for a run that the first version hashed: Rust's `Debug` of its structs with their names at
+//! that time. Runs of that version have such a digest, with which a retry of their request is compared. Not used for
+//! anything else; it must never change.
 
 use std::fmt::Write as _;
 
@@ -33,7 +33,7 @@ pub(super) fn text(wanted: &RunRequest) -> String {
     let RunBudget { requests, tokens, cost_usd, wall_time_s } = budget;
     let queries = queries_text(queries);
     let [models, judges] = [models, judges].map(|models| named(models));
-    // Types of the standard library, of `uuid`, `time`, `serde_json` and `regex_syntax` are left to their own `Debug`.
+    // Types of the standard library, of `uuid`, `time`, `serde_json` and `regex_syntax` use their own `Debug`.
     format!(
         "WantedRun {{ id: {id:?}, name: {name:?}, queries: {queries}, mode: {mode}, models: {models:?}, \
          judges: {judges:?}, evaluation_prompt_ids: {evaluation_prompt_ids:?}, repeats: {repeats:?}, \
@@ -43,7 +43,7 @@ pub(super) fn text(wanted: &RunRequest) -> String {
     )
 }
 
-/// As the pairs that they were.
+/// As pairs, which they were in the first version.
 fn named(models: &[NamedModel]) -> Vec<(&String, &Option<String>)> {
     models.iter().map(|NamedModel { id, provider }| (id, provider)).collect()
 }
@@ -129,7 +129,7 @@ fn document_text(filter: &DocumentFilter) -> String {
 }
 
 fn pattern_text(pattern: &Pattern) -> String {
-    // It was checked when it was read.
+    // It was validated when it was parsed.
     let parsed =
         regex_syntax::parse(pattern.as_str()).map_or_else(|_| String::new(), |parsed| format!("{parsed:?}"));
     format!("Pattern {{ text: {:?}, parsed: {parsed} }}", pattern.as_str())
@@ -143,7 +143,7 @@ mod tests {
     use crate::runs::request_digest::tests::{full, least};
 
     #[test]
-    fn text_is_what_the_first_version_hashed() {
+    fn text_equals_that_of_the_first_version() {
         expect![[r#"WantedRun { id: 00000000-0000-0000-0000-000000000007, name: None, queries: Ids(["q1", "q2"]), mode: Pointwise, models: [("gpt-4o", None)], judges: [("gpt-4", None)], evaluation_prompt_ids: ["m1"], repeats: 1, uses_cache: true, temperature: None, metadata: {}, budget: RunBudget { requests: None, tokens: None, cost_usd: None, wall_time_s: None } }"#]].assert_eq(&text(&least()));
         expect![[r#"WantedRun { id: 00000000-0000-0000-0000-000000000007, name: Some("spring"), queries: Selected { selection: Selection { category: Some("physics"), model_id: None, filter: Some(And([Key { key: "a", test: Equal(Text("x")) }, Key { key: "b", test: NotEqual(Bool(true)) }, Or([Key { key: "c", test: Compare(Greater, Number(1)) }, Key { key: "c", test: Compare(LessOrEqual, Number(-0.5)) }]), Key { key: "d", test: In([Text("p"), Text("q\"é")]) }, Key { key: "e", test: NotIn([Number(Number(1)), Number(Number(2))]) }, Key { key: "f", test: Contains(Number(Number(3.0))) }, Key { key: "g", test: NotContains(Text("z")) }, Key { key: "h", test: Compare(GreaterOrEqual, Number(2)) }, Key { key: "i", test: Compare(Less, Number(1e+300)) }])), document: Some(Or([Test(Contains("sky")), Test(NotContains("sea")), And([Test(Regex(Pattern { text: "^a[bc]+\\d{2}|x$", parsed: Alternation([Concat([Look(Start), Literal("a"), Repetition(Repetition { min: 1, max: None, greedy: true, sub: Class({'b'..='c'}) }), Repetition(Repetition { min: 2, max: Some(2), greedy: true, sub: Class({'0'..='9', '٠'..='٩', '۰'..='۹', '߀'..='߉', '०'..='९', '০'..='৯', '੦'..='੯', '૦'..='૯', '୦'..='୯', '௦'..='௯', '౦'..='౯', '೦'..='೯', '൦'..='൯', '෦'..='෯', '๐'..='๙', '໐'..='໙', '༠'..='༩', '၀'..='၉', '႐'..='႙', '០'..='៩', '᠐'..='᠙', '᥆'..='᥏', '᧐'..='᧙', '᪀'..='᪉', '᪐'..='᪙', '᭐'..='᭙', '᮰'..='᮹', '᱀'..='᱉', '᱐'..='᱙', '꘠'..='꘩', '꣐'..='꣙', '꤀'..='꤉', '꧐'..='꧙', '꧰'..='꧹', '꩐'..='꩙', '꯰'..='꯹', '０'..='９', '𐒠'..='𐒩', '𐴰'..='𐴹', '𐵀'..='𐵉', '𑁦'..='𑁯', '𑃰'..='𑃹', '𑄶'..='𑄿', '𑇐'..='𑇙', '𑋰'..='𑋹', '𑑐'..='𑑙', '𑓐'..='𑓙', '𑙐'..='𑙙', '𑛀'..='𑛉', '𑛐'..='𑛣', '𑜰'..='𑜹', '𑣠'..='𑣩', '𑥐'..='𑥙', '𑯰'..='𑯹', '𑱐'..='𑱙', '𑵐'..='𑵙', '𑶠'..='𑶩', '𑽐'..='𑽙', '𖄰'..='𖄹', '𖩠'..='𖩩', '𖫀'..='𖫉', '𖭐'..='𖭙', '𖵰'..='𖵹', '𜳰'..='𜳹', '𝟎'..='𝟿', '𞅀'..='𞅉', '𞋰'..='𞋹', '𞓰'..='𞓹', '𞗱'..='𞗺', '𞥐'..='𞥙', '🯰'..='🯹'}) })]), Concat([Literal("x"), Look(End)])]) })), Test(NotRegex(Pattern { text: "(?i)q.?", parsed: Concat([Class({'Q'..='Q', 'q'..='q'}), Repetition(Repetition { min: 0, max: Some(1), greedy: true, sub: Class({'\0'..='\t', '\u{b}'..='\u{10ffff}'}) })]) }))])])), from: Some(2026-01-31 12:00:00.5), before: Some(2026-02-01 0:00:00.0) }, limit: 25 }, mode: Pairwise, models: [("gpt-4o", None), ("mine", Some("openai"))], judges: [("gpt-4", None)], evaluation_prompt_ids: ["m1", "m2"], repeats: 3, uses_cache: false, temperature: Some(0.25), metadata: {"a\n": Number(-7), "z": Object {"l": Array [Number(1), Number(2.5), String("t"), Bool(true)], "n": Null}}, budget: RunBudget { requests: Some(100), tokens: None, cost_usd: Some(1.5), wall_time_s: Some(60) } }"#]].assert_eq(&text(&full()));
     }

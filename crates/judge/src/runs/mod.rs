@@ -1,15 +1,15 @@
-//! Runs: many queries × models × metrics × judges × repeats, worked on in the background by any number of processes.
+//! Runs: many queries × models × metrics × judges × repeats, executed in the background by any number of processes.
 //!
-//! Entry points: [`Runs::create`] makes one, [`Runs::work_on`] does it, [`Runs::work_on_all`] all. `plan` is what a run asks, `runner` claims its
-//! tasks, `task` does one, `recorder` writes down what was done.
+//! Entry points: [`Runs::create`] creates a run, [`Runs::work_on`] executes one, [`Runs::work_on_all`] all. `plan` is
+//! the content of a run, `runner` claims its tasks, `task` executes one, `recorder` records progress.
 //!
-//! Why a crash at any moment loses no answer and repeats no call whose answer was recorded:
+//! Why a crash at any time loses no answer and repeats no call whose answer was recorded:
 //! 1. An attempt is committed before its call is sent.
-//! 2. What a call brought is committed with the attempt's end, in one transaction: a judge's words with the result and the
-//!    task's end, a model's words with the task. From then on nobody makes that call again.
-//! 3. An output is stored after that, by an id that follows from the run and the task or the provider's answer; whoever
-//!    takes over a task whose answer is kept stores it again, which changes nothing.
-//! 4. A worker that counts as dead but is not can write nothing any more of a task that another has claimed.
+//! 2. The answer is committed with the end of the attempt, in one transaction: a judge's answer with the result and the
+//!    end of the task, a model's answer with the task. From then on, the call is never repeated.
+//! 3. The output is stored after that, with an id derived from the run and the task or from the provider's answer. If
+//!    another worker takes over a task with a recorded answer, it stores the output again, which changes nothing.
+//! 4. A worker that is falsely considered dead cannot write anything for a task that another has claimed.
 
 mod attempts;
 mod config;
@@ -58,54 +58,54 @@ pub use watch::{RunWatch, SeenRun};
 
 use self::{
     plan::{RunPlan, plan_of},
-    recorder::Pulse,
+    recorder::RecorderHealth,
     watch::WatchedRuns,
 };
 use crate::engine::{
     Judging, PlannedMetric, Question, RunError, check_bytes, judgement, metric::find_metrics,
 };
 
-/// The runs of a database, and the judge that works on them. Cheap to clone.
+/// The runs of a database, and the judge that executes them. Cheap to clone.
 #[derive(Clone)]
 pub struct Runs {
     judging: Judging,
     config: RunnerConfig,
-    /// A run was made or resumed in this process.
+    /// Notified when a run was created or resumed in this process.
     woken: Arc<Notify>,
-    /// How the recorders of all its runs are.
-    recording: Pulse,
+    /// The health of the recorders of all its runs.
+    recording: RecorderHealth,
     watched: WatchedRuns,
-    /// For runs that are being made: each has many texts in memory.
+    /// Limits concurrent creations: each has many texts in memory.
     making: Arc<Semaphore>,
-    /// For the plans of runs that are worked on.
+    /// Memory limit for the plans of active runs.
     plans: Room,
-    /// For their tasks.
+    /// Memory limit for their tasks.
     room: Room,
 }
 
-/// A run that a request asked for.
+/// The result of a request for a run.
 #[derive(Debug)]
 pub enum Begun {
-    /// It was made.
+    /// It was created.
     New(Box<RunProgress>),
-    /// The same request has made it before.
+    /// The same request has created it before.
     Before(Box<RunProgress>),
 }
 
-/// Whether a resumed run does again what failed.
+/// Whether a resumed run retries failed tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// It does, and so what could not be judged for it.
+    /// Failed tasks are retried, and judgements that depend on them.
     Failed,
-    /// It does what was not done.
+    /// Only unfinished tasks are executed.
     Nothing,
 }
 
-/// Runs that are being made at once.
-const MADE_AT_ONCE: usize = 2;
-/// About so many bytes the names of a list of runs have.
+/// Runs that are created concurrently.
+const MAX_CONCURRENT_CREATES: usize = 2;
+/// Approximate limit for the names in a list of runs, in bytes.
 const LIST_BYTES: usize = 4 << 20;
-/// Units of one run: more would make a statement of many seconds of each.
+/// Most units of one run: with more, statements over all of them would take many seconds.
 const MAX_UNITS: u64 = 200_000;
 
 impl Runs {
@@ -115,20 +115,20 @@ impl Runs {
             judging: judging.clone(),
             config,
             woken: Arc::default(),
-            recording: Pulse::default(),
+            recording: RecorderHealth::default(),
             watched: WatchedRuns::default(),
-            making: Arc::new(Semaphore::new(MADE_AT_ONCE)),
+            making: Arc::new(Semaphore::new(MAX_CONCURRENT_CREATES)),
             plans: runner::plans_room(),
             room: ready::tasks_room(),
         }
     }
 
-    /// The judge that works on them.
+    /// The judge that executes them.
     pub fn judging(&self) -> &Judging {
         &self.judging
     }
 
-    /// How what writes down the work is.
+    /// The health of the recorders.
     pub fn recorder_state(&self) -> RecorderState {
         self.recording.state()
     }
@@ -137,12 +137,12 @@ impl Runs {
         &self.judging.database
     }
 
-    /// Makes a run, once everything was found that it names. The same request with the same id finds the run that is
-    /// there.
+    /// Creates a run after resolving all of its names. If the same request with the same id was sent before, returns
+    /// the existing run.
     ///
     /// # Errors
-    /// [`RunError::Refused`] with the field; [`RunError::Conflict`] when another request has made a run with this id; when a
-    /// store or service fails.
+    /// [`RunError::Refused`] with the field; [`RunError::Conflict`] when another request has created a run with this
+    /// id; when a store or service fails.
     pub async fn create(&self, request: RunRequest) -> Result<Begun, RunError> {
         request.check()?;
         let _turn = self.making.acquire().await.expect("it is never closed");
@@ -152,7 +152,7 @@ impl Runs {
             if progress.request_digest.as_ref().is_some_and(is_same) {
                 return Ok(Begun::Before(Box::new(progress)));
             }
-            let reason = "another request with this key has begun a run: use another key".to_owned();
+            let reason = "another request with this key has created a run: use another key".to_owned();
             return Err(RunError::Conflict { field: "Idempotency-Key".to_owned(), reason });
         }
         let (plan, queries) = self.plan(&request).await?;
@@ -160,12 +160,12 @@ impl Runs {
         let (_, units) = shape.tasks(queries.len());
         if units > MAX_UNITS {
             let reason = format!(
-                "the run would have {units} units, and at most {MAX_UNITS} are allowed: make several"
+                "the run would have {units} units, but at most {MAX_UNITS} are allowed: split it into several runs"
             );
             return Err(RunError::refused("limit", reason));
         }
         let plan = json(&plan);
-        // Names and metadata have limits of their own.
+        // Names and metadata have their own limits.
         check_bytes("evaluation_prompt_ids", plan.len(), MAX_PLAN_BYTES)?;
         let made = timestamp::now();
         let run = Run {
@@ -193,7 +193,7 @@ impl Runs {
         found.ok_or_else(|| no_run(id))
     }
 
-    /// The run `id` and how far it is.
+    /// The run `id` and its progress.
     ///
     /// # Errors
     /// When there is no such run, or PostgreSQL fails.
@@ -202,7 +202,7 @@ impl Runs {
         self.progress_of(run).await
     }
 
-    /// Up to `limit` runs, newest first, and whether there are more: long names make a list shorter.
+    /// Up to `limit` runs, newest first, and whether there are more. Long names shorten the list.
     ///
     /// # Errors
     /// When PostgreSQL fails.
@@ -212,7 +212,7 @@ impl Runs {
         after: Option<(PrimitiveDateTime, Uuid)>,
         limit: u32,
     ) -> Result<(Vec<RunProgress>, bool), RunError> {
-        // One more tells whether there is more.
+        // One more shows whether there are more.
         let listed = self.database().runs(state, after, limit.saturating_add(1));
         let mut ids = self.measured("list_runs", listed).await?;
         let limit = usize::try_from(limit).expect("a limit fits into memory");
@@ -220,7 +220,7 @@ impl Runs {
         ids.truncate(limit);
         let (mut listed, mut bytes) = (Vec::with_capacity(ids.len()), 0);
         for (_, id) in ids {
-            // Its row alone is read: plans are large.
+            // One row at a time, since plans are large.
             let Some(run) = self.measured("find_run", self.database().run(id)).await? else { continue };
             let progress = self.progress_of(run).await?;
             bytes += progress.bytes();
@@ -234,20 +234,20 @@ impl Runs {
     }
 
     async fn progress_of(&self, run: Run) -> Result<RunProgress, RunError> {
-        // The plan, which may be large, is read and let go first.
+        // Reads and drops the plan first, which may be large.
         let mut progress = RunProgress::new(run);
         let id = progress.id;
         let tasks = self.measured("count_tasks", self.database().run_tasks(id)).await?;
         let workers = match progress.state {
             RunState::Running => self.measured("count_workers", self.database().run_workers(id)).await?,
-            // Those that finish a last call do not count.
+            // Workers that finish their last call do not count.
             RunState::Cancelled | RunState::Stopped | RunState::Completed => 0,
         };
         progress.count(&tasks, workers);
         Ok(progress)
     }
 
-    /// Ends a run before it is complete. Calls that are under way are finished and kept.
+    /// Cancels a run. Calls in progress are finished and recorded.
     ///
     /// # Errors
     /// When there is no such run, it is complete or stopped, or PostgreSQL fails.
@@ -255,14 +255,14 @@ impl Runs {
         let ended = self.measured("end_run", self.database().end_run(id, RunState::Cancelled, None)).await?;
         let progress = self.progress(id).await?;
         match (ended, progress.state) {
-            // Twice is as good as once.
+            // Cancelling is idempotent.
             (true, _) | (false, RunState::Cancelled) => Ok(progress),
-            (false, state) => Err(in_state(id, state, "only one that is running can be cancelled")),
+            (false, state) => Err(in_state(id, state, "only a running run can be cancelled")),
         }
     }
 
-    /// Resumes a run that was cancelled or stopped, or one that is complete to do again what failed; with another
-    /// `budget` if one is given.
+    /// Resumes a cancelled or stopped run, or a completed one to retry failed tasks; with another `budget` if one is
+    /// given.
     ///
     /// # Errors
     /// When there is no such run, it cannot be resumed, or a store or service fails.
@@ -275,7 +275,7 @@ impl Runs {
         budget.map_or(Ok(()), |budget| budget.check())?;
         let run = self.find(id).await?;
         if run.state == RunState::Completed && retry == Retry::Nothing {
-            return Err(in_state(id, run.state, "give `retry_failed` to do again what failed"));
+            return Err(in_state(id, run.state, "set `retry_failed` to retry failed tasks"));
         }
         let unreadable = |reason: String| RunError::Conflict {
             field: "id".to_owned(),
@@ -299,7 +299,7 @@ impl Runs {
         }
     }
 
-    /// Deletes a run with its results; its outputs stay.
+    /// Deletes a run with its results, but not its outputs.
     ///
     /// # Errors
     /// When there is no such run, it is running, or PostgreSQL fails.
@@ -311,7 +311,7 @@ impl Runs {
         }
     }
 
-    /// Finds everything that a run names.
+    /// Resolves the names of a run.
     async fn plan(&self, request: &RunRequest) -> Result<(RunPlan, Vec<RunQuery>), RunError> {
         let models = self.planned("models", &request.models).await?;
         let judges = self.planned("judge_models", &request.judges).await?;
@@ -342,7 +342,7 @@ impl Runs {
         Ok((plan, queries))
     }
 
-    /// Checks that this process can call everybody whom the plan names.
+    /// Checks that this process can call all models of the plan.
     async fn check(&self, plan: &RunPlan) -> Result<(), RunError> {
         for (field, models) in [("models", &plan.models), ("judge_models", &plan.judges)] {
             for PlannedModel { id, provider } in models {
@@ -361,7 +361,7 @@ impl Runs {
         for (index, NamedModel { id, provider }) in wanted.iter().enumerate() {
             let model = self.judging.models.choose(field, id, provider.as_deref()).await?.model;
             if planned.iter().any(|planned| planned.id == model.id) {
-                return Err(RunError::refused(format!("{field}[{index}]"), format!("`{id}` is there twice")));
+                return Err(RunError::refused(format!("{field}[{index}]"), format!("duplicate `{id}`")));
             }
             planned.push(PlannedModel { id: model.id, provider: model.provider });
         }
@@ -388,7 +388,10 @@ impl Runs {
             }
         };
         if records.is_empty() {
-            return Err(RunError::refused("theme", "no query is selected: store some, or select others"));
+            return Err(RunError::refused(
+                "theme",
+                "no query matches the selection: store queries, or change the selection",
+            ));
         }
         let query = |record: Record| {
             let theme = record.metadata.get("theme").and_then(|theme| theme.as_str());
@@ -415,7 +418,7 @@ impl fmt::Debug for Runs {
     }
 }
 
-/// As it is stored.
+/// The stored form.
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("plans and budgets are JSON")
 }
@@ -424,11 +427,11 @@ fn question(query: &RunQuery) -> Question {
     Question { id: query.id.clone(), text: query.text.clone(), reference: query.reference.clone() }
 }
 
-/// Stores say that an answer of theirs would be too large: the run's `field` asked for it.
+/// Converts an error of a store about a too large response, which the run's `field` requested.
 fn too_large(error: RunError, field: &str) -> RunError {
     match error {
         RunError::Refused { field: limit, .. } if limit == "limit" => {
-            RunError::refused(field, "they have more bytes together than a run may read: make several runs")
+            RunError::refused(field, "they exceed the size that a run may read: split it into several runs")
         }
         error => error,
     }

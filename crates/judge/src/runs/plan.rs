@@ -1,4 +1,4 @@
-//! What a run asks, as it is stored with it: a later process needs nothing else.
+//! The content of a run, stored with it: another process needs nothing else.
 
 use std::time::Duration;
 
@@ -12,28 +12,28 @@ use crate::{
     rubric::Mode,
 };
 
-/// What a run asks, but for its queries. Places in its lists are how tasks name models, metrics and judges.
+/// The content of a run without its queries. Tasks refer to models, metrics and judges by their positions in its lists.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct RunPlan {
     pub(super) mode: RunMode,
     pub(super) models: Vec<PlannedModel>,
     pub(super) metrics: Vec<PlannedMetric>,
     pub(super) judges: Vec<PlannedModel>,
-    /// Times that each judge is asked the same.
+    /// How often each judge is asked the same question.
     pub(super) repeats: u16,
-    /// With which models answer; judges are asked with 0.
+    /// The temperature of the models that answer; judges use 0.
     pub(super) temperature: f64,
-    /// Whether a verdict on the same question by the same judge is taken from an earlier result.
+    /// Whether to reuse a verdict on the same question by the same judge from an earlier result.
     pub(super) uses_cache: bool,
-    /// Further keys of each output.
+    /// Additional keys of each output's metadata.
     pub(super) metadata: Map<String, Value>,
-    /// How many queries there are.
+    /// Number of queries.
     pub(super) queries: u32,
-    /// What was asked for, to tell a request that is sent again from another: `request_digest`.
+    /// Digest of the request, to distinguish a retry from another request: `request_digest`.
     pub(super) request: String,
 }
 
-/// What is shown of a plan: the rest may be large.
+/// The parts of a plan that are shown: the rest may be large.
 #[derive(Debug, Deserialize)]
 pub(super) struct PlanOutline {
     pub(super) mode: RunMode,
@@ -63,41 +63,41 @@ pub enum RunMode {
     Pairwise,
 }
 
-/// A model that was found.
+/// A resolved model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct PlannedModel {
-    /// What its provider calls it.
+    /// Its name at the provider.
     pub id: String,
     /// Its provider.
     pub provider: String,
 }
 
-/// The most that a run may use until it has to stop; what is absent, as much as it takes.
+/// Limits on what a run may use before it stops; absent ones are unlimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[schemars(inline)]
 pub struct RunBudget {
-    /// Calls, failed ones too.
+    /// Calls, including failed ones.
     pub requests: Option<u64>,
     /// Tokens, read and written.
     pub tokens: Option<u64>,
     /// USD. Only for models whose prices are known.
     pub cost_usd: Option<f64>,
-    /// Seconds, from when the run was begun or resumed.
+    /// Seconds since the run was created or last resumed.
     pub wall_time_s: Option<u64>,
 }
 
-/// A plan with more models, metrics or judges than tasks can name.
+/// A plan with more models, metrics or judges than tasks can refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it names {count}, and at most {max} can be named", max = u16::MAX)]
+#[error("it has {count} entries, but at most {max} are allowed", max = u16::MAX)]
 pub(super) struct TooMany {
     count: usize,
 }
 
 impl RunPlan {
-    /// How many tasks there are, and what they are about.
+    /// The number and subjects of its tasks.
     ///
     /// # Errors
-    /// When tasks could not name all of it, which no request can ask for.
+    /// When tasks cannot refer to all of it, which validation of requests prevents.
     pub(super) fn shape(&self) -> Result<RunShape, TooMany> {
         let models = place(self.models.len())?;
         let subjects = match self.mode {
@@ -136,11 +136,11 @@ impl From<RunMode> for Mode {
 
 impl RunBudget {
     /// # Errors
-    /// When it is no budget.
+    /// When it is invalid.
     pub(super) fn check(&self) -> Result<(), RunError> {
         match self.cost_usd {
             Some(cost_usd) if !(cost_usd.is_finite() && cost_usd > 0.0) => {
-                let reason = format!("expected a number above 0, found {cost_usd}");
+                let reason = format!("expected a number greater than 0, found {cost_usd}");
                 Err(RunError::refused("budget.cost_usd", reason))
             }
             _ => Ok(()),
@@ -157,7 +157,7 @@ impl RunBudget {
     }
 }
 
-/// What a run has used, `wall_time` after it began.
+/// What a run has used after `wall_time`.
 pub(super) fn spent(used: RunUsage, wall_time: Duration) -> Spent {
     let RunUsage { requests, tokens, cost_usd, without_usage, without_cost } = used;
     Spent { requests, tokens, cost_usd, without_usage, without_cost, wall_time }
@@ -166,21 +166,21 @@ pub(super) fn spent(used: RunUsage, wall_time: Duration) -> Spent {
 /// The run's plan.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The problem, if it is invalid.
 pub(super) fn plan_of<T: serde::de::DeserializeOwned>(run: &Run) -> Result<T, String> {
     if run.plan.is_empty() && !run.problems.is_empty() {
-        // One of them says why.
+        // One of them is the reason.
         return Err(run.problems.join("; "));
     }
     stored("plan", &run.plan)
 }
 
-/// Reads what a process of ours has written.
+/// Parses what another process has stored.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The problem, if it is invalid.
 pub(super) fn stored<T: serde::de::DeserializeOwned>(column: &str, json: &str) -> Result<T, String> {
     serde_json::from_str(json).map_err(|error| {
-        format!("its {column} cannot be read, and may be of another version of Panopticon: {error}")
+        format!("its {column} cannot be read, and may be from another version of Panopticon: {error}")
     })
 }

@@ -1,4 +1,4 @@
-//! How far a run is, as every front end shows it.
+//! The progress of a run, as all front ends show it.
 
 use records::{MAX_LABEL_BYTES, timestamp};
 use schemars::JsonSchema;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::plan::{PlanOutline, PlannedModel, RunBudget, RunMode, stored};
 
-/// A run, and how far it is.
+/// A run and its progress.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[schemars(rename = "ShownRun")]
 pub struct RunProgress {
@@ -17,31 +17,31 @@ pub struct RunProgress {
     #[serde(serialize_with = "id_text")]
     #[schemars(with = "String")]
     pub id: Uuid,
-    /// What people call it.
+    /// Its name.
     pub name: Option<String>,
-    /// How far it is.
+    /// Its state.
     #[serde(serialize_with = "state_name")]
     #[schemars(with = "RunStateName")]
     pub state: RunState,
-    /// Processes that work on it at the moment. None may be able to: their logs say why.
+    /// Processes that execute it at the moment. If there are none, the processes' logs give the reason.
     pub workers: u64,
-    /// Why it is stopped.
+    /// Why it was stopped.
     pub stop_reason: Option<String>,
-    /// When it was made, UTC.
+    /// When it was created, UTC.
     #[serde(serialize_with = "time_text")]
     #[schemars(with = "String")]
     pub created_at: PrimitiveDateTime,
-    /// When it was begun or resumed last, UTC.
+    /// When it was created or last resumed, UTC.
     #[serde(serialize_with = "time_text")]
     #[schemars(with = "String")]
     pub began_at: PrimitiveDateTime,
-    /// When it came to its state; null while it is running.
+    /// When it reached its state; null while it is running.
     #[serde(serialize_with = "optional_time_text")]
     #[schemars(with = "Option<String>")]
     pub ended_at: Option<PrimitiveDateTime>,
     /// Whether answers are scored or compared.
     pub mode: RunMode,
-    /// How many queries there are.
+    /// Number of queries.
     pub queries: u32,
     /// The models that answer.
     pub models: Vec<PlannedModel>,
@@ -49,74 +49,74 @@ pub struct RunProgress {
     pub judge_models: Vec<PlannedModel>,
     /// The metrics, by their ids.
     pub evaluation_prompt_ids: Vec<String>,
-    /// Times that each judge is asked the same.
+    /// How often each judge is asked the same question.
     pub repeats: u16,
     /// Models' answers.
     pub answers: AnswerCounts,
-    /// Judgements: a unit is a query, model, metric, judge and repeat; in a comparison, an order of two models.
+    /// Judgements: a unit is a query, model, metric, judge and repeat; in a comparison, also an order of two models.
     pub units: UnitCounts,
     /// What its calls have used.
     #[serde(serialize_with = "usage")]
     #[schemars(with = "UsageCounts")]
     pub used: RunUsage,
-    /// What it may use until it stops.
+    /// Its limits.
     pub budget: RunBudget,
-    /// What is stored of the run and cannot be read; what would show it is empty or 0.
+    /// Problems of stored values that cannot be parsed; their fields are empty or 0.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
-    /// What its request was, to tell one that is sent again from another; none where the plan cannot be read.
+    /// Digest of its request, to distinguish a retry from another request; none if the plan cannot be parsed.
     #[serde(skip)]
     pub(super) request_digest: Option<String>,
 }
 
-/// How far a run is, as it is written.
+/// The state of a run, as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum RunStateName {
-    /// It is worked on.
+    /// It is being executed.
     Running,
-    /// Somebody ended it before it was complete.
+    /// It was cancelled before it was complete.
     Cancelled,
-    /// It cannot go on; `stop_reason` says why.
+    /// It cannot continue; `stop_reason` says why.
     Stopped,
-    /// Everything is done.
+    /// All tasks are done.
     Completed,
 }
 
-/// How far models' answers are.
+/// Progress of models' answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct AnswerCounts {
-    /// All that there are to be.
+    /// Number of answers.
     pub total: u64,
-    /// Those that are over.
+    /// Finished ones.
     pub done: u64,
-    /// They are outputs.
+    /// Stored as outputs.
     pub answered: u64,
     /// The model or its provider declined.
     pub refused: u64,
-    /// There is none.
+    /// The call failed.
     pub failed: u64,
 }
 
-/// How far judgements are. What is no score is counted apart.
+/// Progress of judgements. Those without a score are counted by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct UnitCounts {
-    /// All that there are to be.
+    /// Number of judgements.
     pub total: u64,
-    /// Those that are over.
+    /// Finished ones.
     pub done: u64,
     /// The judge gave a score, or a winner.
     pub scored: u64,
-    /// The judge answered, and it cannot be read.
+    /// The judge's answer cannot be parsed.
     pub unparsed: u64,
     /// The judge declined.
     pub refused: u64,
-    /// There is no answer of the judge.
+    /// The call to the judge failed.
     pub failed: u64,
-    /// There was nothing to judge.
+    /// There was no output to judge.
     pub unanswered: u64,
 }
 
@@ -124,30 +124,29 @@ pub struct UnitCounts {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 #[schemars(inline)]
 struct UsageCounts {
-    /// Calls, failed ones too.
+    /// Calls, including failed ones.
     requests: u64,
     /// Tokens, read and written.
     tokens: u64,
     /// USD, of calls whose price is known.
     cost_usd: f64,
-    /// Answers that do not say how many tokens they took.
+    /// Answers that do not report their tokens.
     without_usage: u64,
-    /// Answers whose cost is not known.
+    /// Answers of unknown cost.
     without_cost: u64,
 }
 
 impl RunProgress {
-    /// What `run` says of itself; how far it is remains to be [counted](Self::count).
+    /// The progress of `run` without the [counts](Self::count) of its tasks.
     pub(super) fn new(mut run: Run) -> Self {
-        // One run that cannot be read is no reason to show no others. Why a plan is left out is a problem already.
+        // One invalid run must not prevent showing others. The reason why a plan is left out is a problem already.
         let is_left_out = |problem: &String| problem.starts_with("its plan has ");
         let plan: Option<PlanOutline> = match run.problems.iter().any(is_left_out) {
             true => None,
             false => stored("plan", &run.plan).map_err(|problem| run.problems.push(problem)).ok(),
         };
         if run.is_name_cut {
-            let problem =
-                format!("its name has more than {MAX_LABEL_BYTES} bytes, of which the first are shown");
+            let problem = format!("its name exceeds {MAX_LABEL_BYTES} bytes and is truncated");
             run.problems.push(problem);
         }
         let budget = stored("allowance", &run.allowance).unwrap_or_else(|problem| {
@@ -188,14 +187,14 @@ impl RunProgress {
         progress
     }
 
-    /// Takes in the run's tasks, and its workers.
+    /// Adds the counts of the run's tasks and workers.
     pub(super) fn count(&mut self, tasks: &[RunTasks], workers: u64) {
         self.problems.extend(tasks.iter().filter_map(|tasks| tasks.problem.clone()));
         (self.answers, self.units) = counted(tasks);
         self.workers = workers;
     }
 
-    /// About so many bytes its names have.
+    /// Approximate size of its names, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let models = self.models.iter().chain(&self.judge_models);
         let models: usize = models.map(|model| model.id.len() + model.provider.len()).sum();
@@ -204,14 +203,14 @@ impl RunProgress {
         name + models + metrics + self.stop_reason.as_ref().map_or(0, String::len)
     }
 
-    /// Whether it may still change by itself.
+    /// Whether its progress may still change.
     pub fn is_running(&self) -> bool {
         self.state == RunState::Running
     }
 }
 
 impl UnitCounts {
-    /// Those that are no measurement.
+    /// Those without a measurement.
     pub fn left_out(&self) -> u64 {
         self.unparsed + self.refused + self.failed + self.unanswered
     }
@@ -234,7 +233,7 @@ fn counted(tasks: &[RunTasks]) -> (AnswerCounts, UnitCounts) {
         let (total, done) = match kind {
             Some(TaskKind::Answer) => (&mut answers.total, &mut answers.done),
             Some(TaskKind::Judgement) => (&mut units.total, &mut units.done),
-            // What they are is not known.
+            // Their kind is unknown.
             None => continue,
         };
         *total += count;
@@ -249,7 +248,7 @@ fn counted(tasks: &[RunTasks]) -> (AnswerCounts, UnitCounts) {
             (TaskKind::Judgement, TaskOutcome::Refused) => &mut units.refused,
             (TaskKind::Judgement, TaskOutcome::Failed) => &mut units.failed,
             (TaskKind::Judgement, TaskOutcome::Unanswered) => &mut units.unanswered,
-            // No task of ours ends so.
+            // Tasks never end with these outcomes.
             (TaskKind::Answer, _) | (TaskKind::Judgement, TaskOutcome::Answered) => continue,
         };
         *of_outcome += count;

@@ -1,5 +1,5 @@
 //! A worker's claimed tasks, and the memory of their texts: a query, a metric or an answer may have megabytes, and
-//! all runs of a process together have thousands of tasks under way.
+//! all runs of a process together have thousands of tasks in progress.
 
 use std::{
     collections::HashMap,
@@ -27,10 +27,10 @@ use crate::engine::{RunError, judgement::JudgePrompt};
 
 /// Memory limit for the tasks of all runs of a process. Small ones do not count.
 const TASKS_BYTES: usize = 64 << 20;
-/// Texts of a task that do not count.
+/// Size of a task's texts that does not count.
 const UNCOUNTED_BYTES: usize = 2 << 10;
-/// How often a text is in memory while its task is done: as it was read, in a prompt, in a request, in a result, and in
-/// what is sent to PostgreSQL.
+/// Copies of a text in memory during its task: as read, in a prompt, in a request, in a result, and in the message to
+/// PostgreSQL.
 const COPIES: usize = 6;
 
 /// Why a task is abandoned.
@@ -40,7 +40,7 @@ pub(super) enum TaskAbort {
     Lost,
     /// The run was ended.
     Ended,
-    /// The run cannot go on, for this reason.
+    /// The run cannot continue, for this reason.
     Stop(String),
     /// It fails, for this reason, which is not recorded yet.
     Fails(String),
@@ -55,9 +55,9 @@ impl From<RecordError> for TaskAbort {
             RecordError::Storage(ref cause) => {
                 let reason = format!("{error}: {}", error_chain(&**cause));
                 match **cause {
-                    // It was waited for, and more calls would bring what nobody can keep.
+                    // Retries timed out, and the answers of more calls could not be recorded.
                     StorageError::Unavailable { .. } => Self::Stop(reason),
-                    // It was written by itself: what is wrong is the task's.
+                    // It was written alone, so the problem is in this task.
                     _ => Self::Fails(reason),
                 }
             }
@@ -73,13 +73,13 @@ pub(super) struct Ready {
     pub(super) content: Option<Content>,
 }
 
-/// What a task is about.
+/// The content of a task.
 pub(super) struct Content {
-    /// What the judge will be asked, if the task is a judgement and there is something to judge; or why it cannot be asked.
+    /// The prompt for the judge, if the task is a judgement and its outputs exist; or why it cannot be created.
     pub(super) prompt: Result<Option<JudgePrompt>, String>,
     /// A verdict on the same question by the same judge.
     pub(super) earlier: Option<EarlierVerdict>,
-    /// The memory that it takes.
+    /// Its memory reservation.
     pub(super) held: Held,
 }
 
@@ -89,7 +89,7 @@ pub(super) fn tasks_room() -> Room {
 }
 
 impl Runs {
-    /// Tasks for this worker, with verdicts that are known already; `None` if the run is not running.
+    /// Claims tasks for this worker, with known verdicts; `None` if the run is not running.
     pub(super) async fn claim(
         &self,
         execution: &Execution,
@@ -120,7 +120,7 @@ impl Runs {
         Ok(Some(ready))
     }
 
-    /// Does a task, and writes down that it is done. One whose texts are not read waits for the memory that they need.
+    /// Executes a task and records it. A task whose texts are not read yet waits for memory.
     pub(super) async fn work_on_task(
         &self,
         execution: &Execution,
@@ -145,16 +145,16 @@ impl Runs {
             Err(error) => Err(TaskAbort::Fails(error_chain(&error))),
         };
         match done {
-            // Whoever else writes it down does not have its texts.
+            // Another worker that records it lacks its texts.
             Err(TaskAbort::Fails(reason)) => execution.fail(&task, &reason).await,
             done => done,
         }
     }
 
-    /// The task with all its texts, if it is this worker's. The database is waited for.
+    /// The task with all its texts, if it is this worker's. Waits while the database is unavailable.
     async fn read(&self, worker: Worker, number: i64) -> Result<Option<ClaimedTask>, TaskAbort> {
         const PAUSE: Duration = Duration::from_secs(1);
-        /// Then the run stops, and can be resumed.
+        /// After that, the run stops, and can be resumed.
         const ATTEMPTS: u32 = 120;
         for attempt in 1.. {
             match self.database().claimed_run_task(worker.run, worker.id, worker.models, number).await {
@@ -163,7 +163,7 @@ impl Runs {
                     tokio::time::sleep(PAUSE).await;
                 }
                 Err(error @ StorageError::Unavailable { .. }) => {
-                    return Err(TaskAbort::Stop(format!("a task was not read: {}", error_chain(&error))));
+                    return Err(TaskAbort::Stop(format!("failed to read a task: {}", error_chain(&error))));
                 }
                 Err(error) => return Err(TaskAbort::Fails(error_chain(&error))),
             }
@@ -193,14 +193,15 @@ impl Runs {
 }
 
 impl Execution {
-    /// A task whose texts are there, and what it asks. The others of the claim are no worse for it if that panics.
+    /// A task with its texts and its prompt. A panic does not affect other tasks of the claim.
     fn ready(&self, task: ClaimedTask, held: Held) -> Ready {
-        let prompt = catch_unwind(AssertUnwindSafe(|| self.prompt(&task)))
-            .unwrap_or_else(|panic| Err(format!("asking the judge panicked: {}", panic_message(panic))));
+        let prompt = catch_unwind(AssertUnwindSafe(|| self.prompt(&task))).unwrap_or_else(|panic| {
+            Err(format!("creating the judge's prompt panicked: {}", panic_message(panic)))
+        });
         Ready { task: Arc::new(task), content: Some(Content { prompt, earlier: None, held }) }
     }
 
-    /// Bytes of the texts that the task needs: its own, and those of the plan that it copies.
+    /// Size of the texts that the task needs: its own, and those of the plan that it copies.
     fn bytes(&self, task: &ClaimedTask) -> usize {
         let own = usize::try_from(task.bytes).unwrap_or(usize::MAX);
         let metric = match &task.work {

@@ -22,18 +22,18 @@ use crate::provider::limits::Budget;
 pub struct RecorderState {
     /// How often it panicked and was restarted.
     pub restarts: u64,
-    /// Why it is down, if it is.
+    /// The current problem, if there is one.
     pub trouble: Option<String>,
 }
 
 /// The health of a process's recorders. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pulse(
+pub(super) struct RecorderHealth(
     /// Written by recorders; locked for one step.
     Arc<Mutex<RecorderState>>,
 );
 
-impl Pulse {
+impl RecorderHealth {
     pub(super) fn state(&self) -> RecorderState {
         self.0.lock().clone()
     }
@@ -49,7 +49,7 @@ impl Pulse {
     }
 }
 
-/// Whose records they are.
+/// The owner of records.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Worker {
     pub(super) run: Uuid,
@@ -61,7 +61,7 @@ pub(super) struct Worker {
 /// Writes records, and returns once they are committed. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Recorder {
-    /// Calls begin while others' ends are written: the models would wait for those.
+    /// Separate, since the start of a call must not wait for the records of finished ones.
     begun: mpsc::Sender<Entry<AttemptBegun>>,
     done: mpsc::Sender<Entry<RunRecords>>,
 }
@@ -79,46 +79,46 @@ enum Unwritten {
 /// Why records were not written.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RecordError {
-    /// The task is another worker's, or the run was deleted.
-    #[error("the task is not this worker's any more")]
+    /// The task belongs to another worker, or the run was deleted.
+    #[error("the task belongs to another worker")]
     Lost,
-    /// The run is not running any more, so that no call may be begun.
+    /// The run is no longer running, so that no call may start.
     #[error("the run was ended")]
     Ended,
-    /// What the run has used is not known, so that no call may be begun.
-    #[error("what its calls have used cannot be read: {problem}")]
+    /// The usage of the run is unknown, so that no call may start.
+    #[error("the usage of its calls cannot be read: {problem}")]
     Usage {
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
-    /// PostgreSQL does not take them.
-    #[error("failed to record what was done")]
+    /// PostgreSQL failed.
+    #[error("failed to record the progress")]
     Storage(#[source] Arc<StorageError>),
-    /// The recorder panicked at it.
-    #[error("failed to record what was done: {message}")]
+    /// The recorder panicked.
+    #[error("failed to record the progress: {message}")]
     Panic {
         /// The message of the panic.
         message: String,
     },
 }
 
-/// Entries that go into one transaction.
-const TOGETHER: usize = 256;
+/// Most entries of one transaction.
+const MAX_BATCH: usize = 256;
 /// Between attempts to write while PostgreSQL is unavailable.
 const PAUSE: Duration = Duration::from_millis(500);
-/// As long as it may be away: answers that were paid for wait.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// The longest wait for PostgreSQL: paid answers are waiting to be recorded.
+const MAX_WAIT: Duration = Duration::from_secs(300);
 
 impl Recorder {
-    /// A recorder, and the work that has to be polled until the last clone is gone.
+    /// A recorder, and its work, which must be polled until the last clone is dropped.
     pub(super) fn new(
         database: Database,
         worker: Worker,
         budget: Arc<Budget>,
-        pulse: Pulse,
+        pulse: RecorderHealth,
     ) -> (Self, impl Future<Output = ()> + Send) {
-        let (begun, begun_entries) = mpsc::channel(TOGETHER);
-        let (done, done_entries) = mpsc::channel(TOGETHER);
+        let (begun, begun_entries) = mpsc::channel(MAX_BATCH);
+        let (done, done_entries) = mpsc::channel(MAX_BATCH);
         let work = async move {
             tokio::join!(
                 work::<Vec<AttemptBegun>>(begun_entries, &database, worker, (&budget, &pulse)),
@@ -141,7 +141,7 @@ impl Recorder {
         }
     }
 
-    /// Writes `records`, which are all of one task.
+    /// Writes `records`, which belong to one task.
     pub(super) async fn write(&self, task: i64, records: RunRecords) -> Result<(), RecordError> {
         records.check().map_err(|error| RecordError::Storage(Arc::new(error)))?;
         require(&*written(&self.done, records).await?, task)
@@ -185,30 +185,30 @@ impl Batch for RunRecords {
     }
 }
 
-/// Writes what comes, what has come meanwhile together, until nobody is left who might send more. What cannot be written
-/// together is written entry by entry, so that each has its own answer.
+/// Writes entries in batches of those that have arrived, until all senders are dropped. If a batch fails, its entries
+/// are written one by one, so that each has its own result.
 async fn work<B: Batch>(
     mut entries: mpsc::Receiver<Entry<B::Entry>>,
     database: &Database,
     worker: Worker,
-    (budget, pulse): (&Budget, &Pulse),
+    (budget, pulse): (&Budget, &RecorderHealth),
 ) {
-    let mut received = Vec::with_capacity(TOGETHER);
-    while entries.recv_many(&mut received, TOGETHER).await > 0 {
+    let mut received = Vec::with_capacity(MAX_BATCH);
+    while entries.recv_many(&mut received, MAX_BATCH).await > 0 {
         let (entries, waiting): (Vec<_>, Vec<_>) = received.drain(..).unzip();
         let together = write_entries::<B>(&entries, database, worker, pulse).await;
         for (entry, answer) in entries.chunks(1).zip(waiting) {
             let written = match &together {
-                Err(unwritten) if entries.len() > 1 && !unwritten.is_passing() => {
+                Err(unwritten) if entries.len() > 1 && !unwritten.is_transient() => {
                     write_entries::<B>(entry, database, worker, pulse).await
                 }
                 together => together.clone(),
             };
             if let Ok(recorded) = &written {
-                // The budget counts time by itself.
+                // The budget measures time itself.
                 budget.observe(spent(recorded.used, Duration::ZERO));
             }
-            // Whoever does not wait any more has been told to stop.
+            // A receiver that was dropped belongs to a stopped task.
             drop(answer.send(written));
         }
     }
@@ -218,14 +218,14 @@ async fn write_entries<B: Batch>(
     entries: &[B::Entry],
     database: &Database,
     worker: Worker,
-    pulse: &Pulse,
+    pulse: &RecorderHealth,
 ) -> Written {
     let writing = async {
         let mut batch = B::default();
         entries.iter().cloned().for_each(|entry| batch.add(entry));
         write(&batch, database, worker).await
     };
-    // Whoever waits has an answer, and the next batch is written.
+    // Senders get an error, and the next batch is written.
     match AssertUnwindSafe(writing).catch_unwind().await {
         Ok(recorded) => {
             pulse.up();
@@ -242,7 +242,7 @@ async fn write_entries<B: Batch>(
 
 impl Unwritten {
     /// Whether a retry may succeed.
-    fn is_passing(&self) -> bool {
+    fn is_transient(&self) -> bool {
         match self {
             Self::Storage(error) => matches!(**error, StorageError::Unavailable { .. }),
             Self::Panic(_) => false,
@@ -254,8 +254,8 @@ async fn write(batch: &impl Batch, database: &Database, worker: Worker) -> Resul
     let began = tokio::time::Instant::now();
     loop {
         match batch.write(database, worker).await {
-            Err(error @ StorageError::Unavailable { .. }) if began.elapsed() < PATIENCE => {
-                tracing::warn!(run = %worker.run, error = %error, "PostgreSQL is away; what was done waits");
+            Err(error @ StorageError::Unavailable { .. }) if began.elapsed() < MAX_WAIT => {
+                tracing::warn!(run = %worker.run, error = %error, "PostgreSQL is unavailable; progress waits to be recorded");
                 tokio::time::sleep(PAUSE).await;
             }
             recorded => return recorded,
@@ -263,10 +263,10 @@ async fn write(batch: &impl Batch, database: &Database, worker: Worker) -> Resul
     }
 }
 
-/// Has `entry` written.
+/// Sends `entry` to the recorder and waits for its result.
 async fn written<T>(sender: &mpsc::Sender<Entry<T>>, entry: T) -> Result<Arc<Recorded>, RecordError> {
     let (answer, recorded) = oneshot::channel();
-    let gone = || RecordError::Panic { message: "the recorder has ended".to_owned() };
+    let gone = || RecordError::Panic { message: "the recorder has stopped".to_owned() };
     sender.send((entry, answer)).await.map_err(|_| gone())?;
     recorded.await.map_err(|_| gone())?.map_err(|unwritten| match unwritten {
         Unwritten::Storage(error) => RecordError::Storage(error),
@@ -274,7 +274,7 @@ async fn written<T>(sender: &mpsc::Sender<Entry<T>>, entry: T) -> Result<Arc<Rec
     })
 }
 
-/// That `task` was still the worker's.
+/// Fails unless `task` was still the worker's.
 fn require(recorded: &Recorded, task: i64) -> Result<(), RecordError> {
     match recorded.state {
         Some(_) if !recorded.lost.contains(&task) => Ok(()),

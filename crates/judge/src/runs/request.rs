@@ -1,4 +1,4 @@
-//! What a run is asked for, by whichever front end.
+//! Requests for runs, from all front ends.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -10,14 +10,14 @@ use uuid::Uuid;
 use super::plan::{RunBudget, RunMode};
 use crate::engine::{RunError, check_bytes, check_metadata};
 
-/// A run to make, but for what has to be found.
+/// A run to create, with unresolved names.
 #[derive(Clone, Debug)]
 pub struct RunRequest {
-    /// The run's id: a request that is sent again has the same.
+    /// The run's id: a retry of the request has the same.
     pub id: Uuid,
-    /// What people call it.
+    /// Its name.
     pub name: Option<String>,
-    /// Which queries models are asked.
+    /// The queries for the models.
     pub queries: RunQueries,
     /// Whether answers are scored or compared.
     pub mode: RunMode,
@@ -27,55 +27,55 @@ pub struct RunRequest {
     pub judges: Vec<NamedModel>,
     /// The metrics, by their ids.
     pub evaluation_prompt_ids: Vec<String>,
-    /// Times that each judge is asked the same.
+    /// How often each judge is asked the same question.
     pub repeats: u32,
-    /// Whether a verdict on the same question by the same judge is taken from an earlier result.
+    /// Whether to reuse a verdict on the same question by the same judge from an earlier result.
     pub uses_cache: bool,
-    /// With which temperature models answer, 0 to 2; the setting's where it is absent.
+    /// The temperature of the models that answer, 0 to 2; the configured one if absent.
     pub temperature: Option<f64>,
-    /// Further keys of each output.
+    /// Additional keys of each output's metadata.
     pub metadata: Map<String, Value>,
-    /// The most that the run may use until it stops.
+    /// Its limits.
     pub budget: RunBudget,
 }
 
 /// A model, and its provider if the request names one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedModel {
-    /// What its provider calls it.
+    /// Its name at the provider.
     pub id: String,
     /// Its provider.
     pub provider: Option<String>,
 }
 
-/// Which queries models are asked.
+/// The selected queries of a run.
 #[derive(Clone, Debug)]
 pub enum RunQueries {
     /// Those with these ids.
     Ids(Vec<String>),
     /// The newest of the selected.
     Selected {
-        /// Which.
+        /// The conditions.
         selection: Selection,
-        /// How many at the most.
+        /// Most queries.
         limit: u32,
     },
 }
 
-/// The judge of requests that name none.
+/// The judge of requests without one.
 pub const DEFAULT_JUDGE: &str = "gpt-4";
-/// Queries that are selected where a request does not say how many.
+/// The limit of requests with a selection but without a limit.
 pub const DEFAULT_LIMIT: u32 = 1_000;
 
-/// Queries of one run.
+/// Most queries of one run.
 pub const MAX_QUERIES: usize = 100_000;
-/// Models of one run.
+/// Most models of one run.
 pub const MAX_MODELS: usize = 50;
-/// Judges of one run.
+/// Most judges of one run.
 pub const MAX_JUDGES: usize = 10;
-/// Metrics of one run.
+/// Most metrics of one run.
 pub const MAX_METRICS: usize = 100;
-/// Times that a judge is asked the same.
+/// Most repeats.
 pub const MAX_REPEATS: u32 = 100;
 
 impl NamedModel {
@@ -100,7 +100,7 @@ impl RunQueries {
             }
             (None, false) => Ok(Self::Selected { selection, limit }),
             (Some(_), false) => {
-                Err(RunError::refused("query_ids", "give them, or what selects queries, but not both"))
+                Err(RunError::refused("query_ids", "give ids or a selection of queries, not both"))
             }
             (None, true) => {
                 Err(RunError::refused("theme", "expected a theme, another condition, or `query_ids`"))
@@ -110,7 +110,7 @@ impl RunQueries {
 }
 
 impl RunRequest {
-    /// Checks everything that can be checked without looking anything up.
+    /// Validates it without look-ups.
     ///
     /// # Errors
     /// [`RunError::Refused`] with the field.
@@ -169,7 +169,7 @@ mod tests {
     use crate::runs::request_digest::tests::{full, least};
 
     #[test]
-    fn what_is_beyond_a_limit_is_refused_with_its_field() {
+    fn values_beyond_a_limit_are_rejected_with_their_field() {
         for request in [full(), least()] {
             assert!(request.check().is_ok(), "{request:?}");
         }
@@ -214,7 +214,10 @@ mod tests {
         for cost_usd in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             let budget = RunBudget { cost_usd: Some(cost_usd), ..RunBudget::default() };
             let error = RunRequest { budget, ..least() }.check().expect_err("it is refused").to_string();
-            assert_eq!(error, format!("`budget.cost_usd`: expected a number above 0, found {cost_usd}"));
+            assert_eq!(
+                error,
+                format!("`budget.cost_usd`: expected a number greater than 0, found {cost_usd}")
+            );
         }
     }
 }

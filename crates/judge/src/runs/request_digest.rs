@@ -1,8 +1,8 @@
 //! The digest of a request for a run. Stored with the run, it tells a retry from another request with the same key.
 //!
-//! A digest is `1:` and the SHA-256, hexadecimal, of JSON without spaces whose keys are in order of their bytes. What is
-//! in it is written here by hand, so that it does not change with names of ours. Part of the data: a change to it would
-//! refuse the retries of runs that are stored, and takes another number.
+//! A digest is `1:` and the SHA-256, hexadecimal, of JSON without spaces whose keys are ordered by their bytes. The
+//! JSON is written by hand here, so that it does not depend on our names. Stored data depends on it: after a change,
+//! retries of stored runs would be rejected; a new form needs a new number.
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -26,7 +26,7 @@ pub(super) fn digest(wanted: &RunRequest) -> String {
 pub(super) fn is_of(digest: &str, wanted: &RunRequest) -> bool {
     match digest.starts_with(FORM) {
         true => digest == self::digest(wanted),
-        // Runs of versions before the form had a number.
+        // Runs of versions without a number.
         false => digest == sha256(&legacy_request::text(wanted)),
     }
 }
@@ -43,7 +43,7 @@ fn text(wanted: &RunRequest) -> String {
 
 fn request(wanted: &RunRequest) -> Value {
     let RunRequest {
-        // The run is found by it.
+        // The run is identified by it.
         id: _,
         name,
         queries,
@@ -255,7 +255,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn bytes_that_are_hashed_never_change() {
+    fn hashed_bytes_never_change() {
         expect![[r#"{"budget":{"cost_usd":null,"requests":null,"tokens":null,"wall_time_s":null},"cache":true,"judges":[["gpt-4",null]],"metadata":{},"metrics":["m1"],"mode":"pointwise","models":[["gpt-4o",null]],"name":null,"queries":{"ids":["q1","q2"]},"repeats":1,"temperature":null}"#]].assert_eq(&text(&least()));
         expect![[r#"{"budget":{"cost_usd":1.5,"requests":100,"tokens":null,"wall_time_s":60},"cache":false,"judges":[["gpt-4",null]],"metadata":{"a\n":-7,"z":{"l":[1,2.5,"t",true],"n":null}},"metrics":["m1","m2"],"mode":"pairwise","models":[["gpt-4o",null],["mine","openai"]],"name":"spring","queries":{"limit":25,"selected":{"before":"1769904000000000000","category":"physics","from":"1769860800500000000","model_id":null,"where":{"$and":[{"a":{"$eq":"x"}},{"b":{"$ne":true}},{"$or":[{"c":{"$gt":1}},{"c":{"$lte":-0.5}}]},{"d":{"$in":["p","q\"é"]}},{"e":{"$nin":[1,2]}},{"f":{"$contains":3.0}},{"g":{"$not_contains":"z"}},{"h":{"$gte":2}},{"i":{"$lt":1e+300}}]},"where_document":{"$or":[{"$contains":"sky"},{"$not_contains":"sea"},{"$and":[{"$regex":"^a[bc]+\\d{2}|x$"},{"$not_regex":"(?i)q.?"}]}]}}},"repeats":3,"temperature":0.25}"#]].assert_eq(&text(&full()));
         expect!["1:21dda1390979f7afdad3cc0f9854367ea65239abf947752ba36b08318c193722"]
@@ -265,7 +265,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn digests_of_both_forms_are_known_again_and_those_of_other_requests_not() {
+    fn digests_of_both_forms_match_their_request_only() {
         for wanted in [least(), full()] {
             let stored = [digest(&wanted), sha256(&legacy_request::text(&wanted))];
             let other = RunRequest { repeats: wanted.repeats + 1, ..wanted.clone() };

@@ -14,20 +14,20 @@ use crate::engine::{
     judgement::{JudgePrompt, Judgement},
 };
 
-/// What a judge said, or why there is nothing: as a result keeps it, but for what the task says.
+/// A judge's verdict, or why there is none: the parts of a result that do not come from the task.
 pub(super) struct ResultParts {
     status: ResultStatus,
     score: Option<f64>,
     metadata: Map<String, Value>,
 }
 
-/// Characters of a provider's words on why there is no answer: each judgement of the answer repeats them.
+/// Longest reason for a missing answer, in characters: each judgement of the answer repeats it.
 pub(super) const REASON_CHARACTERS: usize = 1000;
 /// Results' ids are made of their run and task. Stored data depends on it: never change it.
 const RESULT_NAMESPACE: Uuid = Uuid::from_u128(0x3d0c_91f4_52b7_4c0e_8a66_2f9e_71d8_b035);
 
 impl ResultParts {
-    /// What a judge said to `prompt`.
+    /// The result of a judge's answer to `prompt`.
     pub(super) fn of_judgement(judgement: Judgement, prompt: &JudgePrompt) -> Self {
         let (status, score) = (judgement.outcome.status(), judgement.score());
         let mut metadata = judgement.into_metadata();
@@ -35,18 +35,18 @@ impl ResultParts {
         Self { status, score, metadata }
     }
 
-    /// What a judge said to the same prompt before. `swapped` says whether it would see the first answer second now.
+    /// The result of an earlier answer to the same prompt. `swapped` says whether the judge would see the first answer
+    /// second.
     pub(super) fn of_earlier(earlier: EarlierVerdict, prompt: &JudgePrompt, swapped: bool) -> Self {
         let EarlierVerdict { fingerprint: _, id, status, score, winner, swapped: was_swapped, mut metadata } =
             earlier;
-        // What this call took is nothing, and what was said of the other run is not said of this: a verdict that is repeated
-        // was on outputs of the other run.
+        // This call uses no tokens, and the outputs are those of another run.
         let other =
             ["latency_ms", "input_tokens", "output_tokens", "cost_usd", "output_id", "opponent_output_id"];
         other.into_iter().for_each(|key| drop(metadata.remove(key)));
         metadata.entry("cached_from").or_insert(id.into());
         metadata.insert("fingerprint".to_owned(), prompt.fingerprint.to_string().into());
-        // The other one's orders may have been the other way round.
+        // The order in the earlier result may have been the other one.
         if let Some(winner) = winner.filter(|_| was_swapped.is_some_and(|was_swapped| was_swapped != swapped))
         {
             metadata.insert("winner".to_owned(), winner.swapped().as_str().into());

@@ -20,7 +20,7 @@ use super::{
     json,
     lanes::Lanes,
     plan::{RunBudget, RunPlan, plan_of, spent, stored},
-    postponed::{Failing, PostponedRuns},
+    postponed::{Failure, PostponedRuns},
     ready::{Ready, TaskAbort},
     recorder::{Recorder, Worker},
 };
@@ -33,50 +33,50 @@ use crate::{
 #[derive(Default)]
 struct Working {
     runs: JoinSet<Result<RunState, RunError>>,
-    /// Which run a task of ours works on.
-    at_work: HashMap<task::Id, Uuid>,
+    /// The run that each of our tasks executes.
+    active: HashMap<task::Id, Uuid>,
     postponed: PostponedRuns,
 }
 
-/// Memory for the plans of runs that are worked on. Small ones do not count.
+/// Memory limit for the plans of active runs. Small ones do not count.
 const PLANS_BYTES: usize = 32 << 20;
 const SMALL_PLAN_BYTES: usize = 64 << 10;
-/// How often a plan is in memory: as it is stored, as it was read, and as metrics.
+/// Copies of a plan in memory: as stored, as parsed, and as metrics.
 const PLAN_COPIES: usize = 4;
 
-/// Attempts at a run that fail in a way that does not pass, before it is stopped.
+/// Permanent failures of a run before it is stopped.
 const MAX_FAILURES: u32 = 5;
 
-/// Memory for plans.
+/// The memory limit of plans.
 pub(super) fn plans_room() -> Room {
     Room::new(PLANS_BYTES)
 }
 
 impl Runs {
-    /// Works on every run that is running, until `shutdown`. What is under way then is finished. A run that this process
-    /// cannot work on, or that it panics on, ends no other. `looked` hears, each time runs were looked for, why that failed,
-    /// if it did.
+    /// Executes all running runs until `shutdown`, and finishes tasks in progress. A run that this process cannot
+    /// execute, or that panics, does not affect others. Calls `looked` after each search for runs, with the error if it
+    /// failed.
     pub async fn work_on_all(&self, shutdown: &Shutdown, looked: impl Fn(Option<String>)) {
         /// Most runs at once; others wait.
         const RUNS: usize = 100;
         let mut working = Working::default();
         loop {
             let mut but = working.postponed.waiting();
-            but.extend(working.at_work.values());
-            let more = RUNS.saturating_sub(working.at_work.len());
+            but.extend(working.active.values());
+            let more = RUNS.saturating_sub(working.active.len());
             match self.database().running_runs(&but, u32::try_from(more).unwrap_or(u32::MAX)).await {
                 Ok(ids) => {
                     looked(None);
                     for id in ids {
                         let (runs, shutdown) = (self.clone(), shutdown.clone());
                         let task = working.runs.spawn(async move { runs.work_on(id, &shutdown).await });
-                        working.at_work.insert(task.id(), id);
+                        working.active.insert(task.id(), id);
                     }
                 }
                 Err(error) => {
                     let reason = error_chain(&error);
-                    tracing::warn!(error = reason, "runs cannot be looked for");
-                    looked(Some(format!("runs cannot be looked for: {reason}")));
+                    tracing::warn!(error = reason, "failed to list runs");
+                    looked(Some(format!("failed to list runs: {reason}")));
                 }
             }
             tokio::select! {
@@ -84,17 +84,17 @@ impl Runs {
                 () = self.woken.notified() => working.postponed.retry_all(),
                 () = self.judging.models.registered() => working.postponed.retry_all(),
                 () = tokio::time::sleep(self.config.poll) => {}
-                Some(ended) = working.runs.join_next_with_id() => self.note_end(&mut working, ended).await,
+                Some(ended) = working.runs.join_next_with_id() => self.handle_end(&mut working, ended).await,
             }
         }
         while let Some(ended) = working.runs.join_next_with_id().await {
-            self.note_end(&mut working, ended).await;
+            self.handle_end(&mut working, ended).await;
         }
     }
 
-    /// Notes that a run is not worked on any more. One that no attempt will do is stopped, for the reason to be seen, and
-    /// for no process to take it up again until it is resumed.
-    async fn note_end(
+    /// Handles the end of a run's execution. After a permanent failure the run is stopped, so that its reason is
+    /// visible and no process executes it again until it is resumed.
+    async fn handle_end(
         &self,
         working: &mut Working,
         ended: Result<(task::Id, Result<RunState, RunError>), JoinError>,
@@ -103,26 +103,26 @@ impl Runs {
             Ok((task, ended)) => (task, Ok(ended)),
             Err(error) => (error.id(), Err(error)),
         };
-        let Some(id) = working.at_work.remove(&task) else { return };
+        let Some(id) = working.active.remove(&task) else { return };
         let stop_reason = match ended {
             Ok(Ok(_)) => {
                 working.postponed.forget(id);
                 return;
             }
             Ok(Err(error)) => {
-                let failing = match &error {
-                    RunError::Failed(_) => Failing::Lasting,
+                let failure = match &error {
+                    RunError::Failed(_) => Failure::Permanent,
                     // A key, a model or a database may become available later.
                     RunError::Unavailable(_)
                     | RunError::Refused { .. }
                     | RunError::Conflict { .. }
-                    | RunError::NotFound { .. } => Failing::Passing,
+                    | RunError::NotFound { .. } => Failure::Transient,
                 };
                 let reason = error_chain(&error);
                 let (is_new, failures) =
-                    working.postponed.postpone(id, failing, reason.clone(), self.config.poll);
+                    working.postponed.postpone(id, failure, reason.clone(), self.config.poll);
                 if is_new {
-                    tracing::error!(run = %id, error = reason, "this process cannot work on a run; it tries again");
+                    tracing::error!(run = %id, error = reason, "this process cannot execute a run; retrying later");
                 }
                 if failures < MAX_FAILURES {
                     return;
@@ -130,7 +130,7 @@ impl Runs {
                 reason
             }
             Err(error) => match error.try_into_panic() {
-                Ok(panic) => format!("working on it panicked: {}", panic_message(panic)),
+                Ok(panic) => format!("its execution panicked: {}", panic_message(panic)),
                 // Cancelled at the exit of the process.
                 Err(_) => return,
             },
@@ -139,20 +139,20 @@ impl Runs {
         working.postponed.forget(id);
         let stopped = self.database().end_run(id, RunState::Stopped, Some(&stop_reason)).await;
         if let Err(error) = stopped {
-            // It is taken up again, and stopped then.
+            // It will be executed again, and then stopped.
             let reason = error.to_string();
-            working.postponed.postpone(id, Failing::Lasting, reason, self.config.poll);
-            tracing::error!(run = %id, error = %error, "a run was not stopped");
+            working.postponed.postpone(id, Failure::Permanent, reason, self.config.poll);
+            tracing::error!(run = %id, error = %error, "failed to stop a run");
         }
     }
 
-    /// Works on the run `id` until it is not running any more, or until `shutdown`; what is under way then is finished.
-    /// The state that the run has then.
+    /// Executes the run `id` until it is no longer running, or until `shutdown`; finishes tasks in progress. Returns
+    /// the state of the run.
     ///
     /// # Errors
-    /// When there is no such run, this process cannot work on it, or PostgreSQL fails.
+    /// When there is no such run, this process cannot execute it, or PostgreSQL fails.
     pub async fn work_on(&self, id: Uuid, shutdown: &Shutdown) -> Result<RunState, RunError> {
-        // It is large.
+        // The future is large.
         Box::pin(self.work(id, shutdown)).await
     }
 
@@ -163,7 +163,7 @@ impl Runs {
         }
         let mut held = Held::default();
         if run.plan.len() > SMALL_PLAN_BYTES {
-            // It is tried again, and waits without its plan.
+            // It is retried, and waits without its plan.
             let enlarged = self.plans.try_enlarge(&mut held, run.plan.len().saturating_mul(PLAN_COPIES));
             enlarged
                 .map_err(|none| StorageError::Unavailable { service: Service::Judge, source: none.into() })?;
@@ -180,7 +180,7 @@ impl Runs {
         let recording = tokio::spawn(recording);
         let state = self.execute(execution, worker, shutdown).await;
         if let Err(error) = recording.await {
-            tracing::error!(run = %id, error = %error, "the recorder of a run did not end well");
+            tracing::error!(run = %id, error = %error, "the recorder of a run failed");
         }
         self.measured("leave_run", self.database().leave_run(id, worker.id)).await?;
         state
@@ -230,18 +230,18 @@ impl Runs {
     ) -> Result<RunState, RunError> {
         let execution = Arc::new(execution);
         let mut tasks: JoinSet<Result<(), TaskAbort>> = JoinSet::new();
-        let mut under_way: HashMap<task::Id, UnderWay> = HashMap::new();
+        let mut running: HashMap<task::Id, RunningTask> = HashMap::new();
         let mut lanes = Lanes::new(self.config);
-        // One at a time, and a task of its own: it holds the run's row, which the loop waits for too.
+        // One at a time, and as a separate task: it locks the run's row, for which the loop waits too.
         let mut claiming: JoinSet<Claimed> = JoinSet::new();
-        // Why no more tasks are begun.
+        // Why no more tasks start.
         let mut ending: Option<Ending> = None;
         let mut heartbeat = tokio::time::interval(self.config.lease / 3);
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.hold(worker).await?;
         loop {
             if ending.is_some() {
-                // What it would still claim is anybody's once this worker has left the run.
+                // Other workers may claim what it claims after this worker has left the run.
                 claiming.shutdown().await;
                 lanes.clear();
                 execution.is_ending.send_replace(true);
@@ -258,7 +258,7 @@ impl Runs {
             while let Some((kind, next)) = lanes.next() {
                 let (runs, execution, task) = (self.clone(), Arc::clone(&execution), Arc::clone(&next.task));
                 let begun = tasks.spawn(async move { runs.work_on_task(&execution, worker, next).await });
-                under_way.insert(begun.id(), UnderWay { task, lane: Some(kind) });
+                running.insert(begun.id(), RunningTask { task, lane: Some(kind) });
             }
             if tasks.is_empty() && claiming.is_empty() {
                 if let Some(ending) = ending {
@@ -287,8 +287,8 @@ impl Runs {
                         Ok((id, ended)) => (id, ended),
                         Err(error) => (error.id(), Err(TaskAbort::Fails(panic_of(error)))),
                     };
-                    // Each was put there when it was spawned.
-                    let Some(UnderWay { task, lane }) = under_way.remove(&id) else { continue };
+                    // Every spawned task was inserted.
+                    let Some(RunningTask { task, lane }) = running.remove(&id) else { continue };
                     if let Some(kind) = lane {
                         lanes.ended(kind);
                     }
@@ -297,12 +297,12 @@ impl Runs {
                         (Err(TaskAbort::Ended), _) => ending = ending.or(Some(Ending::Run)),
                         (Err(TaskAbort::Fails(reason)), Some(_)) => {
                             let (execution, failed) = (Arc::clone(&execution), Arc::clone(&task));
-                            let failing = tasks.spawn(async move { execution.fail(&failed, &reason).await });
-                            under_way.insert(failing.id(), UnderWay { task, lane: None });
+                            let failure = tasks.spawn(async move { execution.fail(&failed, &reason).await });
+                            running.insert(failure.id(), RunningTask { task, lane: None });
                         }
                         (Err(TaskAbort::Stop(reason)), _) => ending = stopping(ending, worker, reason),
                         (Err(TaskAbort::Fails(reason)), None) => {
-                            let reason = format!("task {} could not even be failed: {reason}", task.number);
+                            let reason = format!("failed to record the failure of task {}: {reason}", task.number);
                             ending = stopping(ending, worker, reason);
                         }
                     }
@@ -311,11 +311,11 @@ impl Runs {
                     match self.hold(worker).await {
                         Ok(Some(RunState::Running)) => {}
                         Ok(_) => ending = ending.or(Some(Ending::Run)),
-                        Err(error) => tracing::warn!(run = %worker.run, error = %error_chain(&error), "a lease was not renewed"),
+                        Err(error) => tracing::warn!(run = %worker.run, error = %error_chain(&error), "failed to renew a lease"),
                     }
                 }
                 () = shutdown.begun(), if ending.is_none() => ending = Some(Ending::Shutdown),
-                () = tokio::time::sleep_until(lanes.looks_at()), if ending.is_none() && claiming.is_empty() => {}
+                () = tokio::time::sleep_until(lanes.next_claim()), if ending.is_none() && claiming.is_empty() => {}
             }
         }
     }
@@ -325,7 +325,7 @@ impl Runs {
         self.measured("hold_run", held).await
     }
 
-    /// Writes down why the run ends, if it is for us to say; its state.
+    /// Records why the run ends, if this worker decides it; returns the run's state.
     async fn ended(&self, run: Uuid, ending: Ending) -> Result<RunState, RunError> {
         match ending {
             Ending::Run | Ending::Shutdown => {}
@@ -348,20 +348,20 @@ struct Claimed {
 
 /// Why no more tasks start.
 enum Ending {
-    /// The run is not running any more.
+    /// The run is no longer running.
     Run,
     /// The process shuts down.
     Shutdown,
-    /// The run cannot go on.
+    /// The run cannot continue.
     Stop(String),
-    /// This worker cannot go on.
+    /// This worker cannot continue.
     Failed(RunError),
 }
 
-/// A task of ours, and what it works on.
-struct UnderWay {
+/// A running task and its subject.
+struct RunningTask {
     task: Arc<ClaimedTask>,
-    /// The lane that it was taken from; none while its failure is written down.
+    /// Its lane; none while its failure is being recorded.
     lane: Option<TaskKind>,
 }
 
@@ -384,7 +384,7 @@ struct Planned {
     plan: RunPlan,
     budget: RunBudget,
     metrics: Vec<Metric>,
-    /// Models in the plan.
+    /// Number of models in the plan.
     models: u16,
 }
 
@@ -396,7 +396,7 @@ impl Planned {
             return Err(format!("its row cannot be read: {problem}"));
         }
         let (plan, budget): (RunPlan, RunBudget) = (plan_of(run)?, stored("allowance", &run.allowance)?);
-        let shape = plan.shape().map_err(|error| format!("its plan cannot be carried out: {error}"))?;
+        let shape = plan.shape().map_err(|error| format!("its plan cannot be executed: {error}"))?;
         let metrics = plan.metrics.iter().map(|metric| {
             Metric::planned(metric, plan.mode.into())
                 .map_err(|error| format!("its metric `{}` cannot be used: {error}", metric.id))

@@ -33,10 +33,10 @@ use crate::{
 const MAX_CLAIMS: u32 = 25;
 
 impl Execution {
-    /// What the judge will be asked, if the task is a judgement and there is something to judge.
+    /// The prompt for the judge, if the task is a judgement and its outputs exist.
     ///
     /// # Errors
-    /// When the task names what the plan does not have, or its metric cannot be asked about its query.
+    /// When the task refers to something that the plan lacks, or its metric cannot be applied to its query.
     pub(super) fn prompt(&self, task: &ClaimedTask) -> Result<Option<JudgePrompt>, String> {
         let TaskWork::Judgement { answer, opponent, swapped, metric, judge, repeat, .. } = &task.work else {
             return Ok(None);
@@ -65,7 +65,7 @@ impl Execution {
         is_ending.wait_for(|is_ending| *is_ending).await.expect("its sender is this");
     }
 
-    /// Does a task whose texts are there, and writes down that it is done.
+    /// Executes a task whose texts were read, and records it.
     pub(super) async fn work(&self, ready: Ready) -> Result<(), TaskAbort> {
         let Ready { task, content } = ready;
         let Some(Content { prompt, earlier, held: _held }) = content else {
@@ -73,7 +73,7 @@ impl Execution {
         };
         let prompt = prompt.map_err(TaskAbort::Fails)?;
         let gave_up = (task.claims > MAX_CLAIMS)
-            .then(|| TaskAbort::Fails(format!("given up: {MAX_CLAIMS} workers ended while they were at it")));
+            .then(|| TaskAbort::Fails(format!("given up: {MAX_CLAIMS} workers crashed while processing it")));
         match (&task.work, prompt, earlier, gave_up) {
             (
                 TaskWork::Answer { .. } | TaskWork::Broken { .. } | TaskWork::Unread { .. },
@@ -95,7 +95,7 @@ impl Execution {
         }
     }
 
-    /// Writes down that a task failed, for `reason`, whatever is wrong with it: so nobody takes it up again.
+    /// Records that a task failed for `reason`, independent of the problem, so that it is not claimed again.
     pub(super) async fn fail(&self, task: &ClaimedTask, reason: &str) -> Result<(), TaskAbort> {
         tracing::error!(run = %self.run, task = task.number, reason, "a task of a run failed");
         let records = RunRecords::default();
@@ -115,11 +115,12 @@ impl Execution {
     ) -> Result<(), TaskAbort> {
         let chosen = named(&self.asked, "model", model).map_err(TaskAbort::Fails)?;
         let question = question(&task.query);
-        // The memory for the answer is held until it is stored.
+        // Holds the memory of the answer until it is stored.
         let (text, metadata, _memory) = match kept {
             Some((text, metadata)) => {
-                let metadata = serde_json::from_str(&metadata)
-                    .map_err(|error| TaskAbort::Fails(format!("the kept answer cannot be read: {error}")))?;
+                let metadata = serde_json::from_str(&metadata).map_err(|error| {
+                    TaskAbort::Fails(format!("the recorded answer cannot be parsed: {error}"))
+                })?;
                 (text, metadata, AnswerMemory::default())
             }
             None => {
@@ -175,7 +176,7 @@ impl Execution {
     ) -> Result<Result<String, String>, TaskAbort> {
         /// Between attempts while the store is unavailable or the embedding queue full.
         const PAUSE: Duration = Duration::from_secs(1);
-        /// Then the run stops, and can be resumed: the answer is kept.
+        /// After that, the run stops, and can be resumed: the answer is recorded.
         const ATTEMPTS: u32 = 120;
         let own_id = own_id(self.run, task);
         for attempt in 1.. {
@@ -187,7 +188,7 @@ impl Execution {
                 Err(RunError::Unavailable(_)) if attempt < ATTEMPTS => tokio::time::sleep(PAUSE).await,
                 Err(error) => {
                     return Err(TaskAbort::Stop(format!(
-                        "an output was not stored: {}",
+                        "failed to store an output: {}",
                         error_chain(&error)
                     )));
                 }
@@ -242,7 +243,7 @@ impl Execution {
         self.judged(task, RunRecords::default(), parts).await
     }
 
-    /// What a call came to; an error that people have to see to stops the run.
+    /// The result of a call; an error that requires an operator stops the run.
     async fn answered(
         &self,
         chosen: &ChosenModel,
@@ -251,8 +252,8 @@ impl Execution {
         match called {
             Ok(completion) => {
                 if let Err(error) = self.models.register_new(chosen).await {
-                    // The answer counts for more; the next one registers the model.
-                    tracing::warn!(model = chosen.model.id, error = %error_chain(&error), "a model was not registered");
+                    // The answer is more important; the next one registers the model.
+                    tracing::warn!(model = chosen.model.id, error = %error_chain(&error), "failed to register a model");
                 }
                 Ok(Ok(completion))
             }
@@ -301,7 +302,7 @@ impl Execution {
     }
 }
 
-/// What a task names by its place in a list of the plan. The place is a number of the database.
+/// The element at a position in a list of the plan. The position comes from the database and may be invalid.
 fn named<'l, T>(list: &'l [T], noun: &str, place: u16) -> Result<&'l T, String> {
     list.get(usize::from(place)).ok_or_else(|| format!("the run has no {noun} {place}"))
 }

@@ -25,14 +25,14 @@ pub(super) struct WatchedRuns {
 #[derive(Debug)]
 pub struct RunWatch {
     id: Uuid,
-    /// What was seen last, and when. Locked while the database is asked, so that all others wait for that answer.
+    /// The latest snapshot and its time. Locked during the query, so that all others wait for its result.
     seen: tokio::sync::Mutex<Option<(Instant, Seen)>>,
 }
 
 /// A snapshot of a run, shared by its watchers.
 #[derive(Debug)]
 pub struct SeenRun {
-    /// How far it was.
+    /// Its progress.
     pub progress: RunProgress,
     written: OnceLock<Arc<[u8]>>,
 }
@@ -45,7 +45,7 @@ enum Seen {
 }
 
 impl SeenRun {
-    /// The run as `write` writes it, which is the same for all: it is written once.
+    /// The run as serialized by `write`, once for all watchers.
     pub fn written(&self, write: impl FnOnce(&RunProgress) -> Vec<u8>) -> Arc<[u8]> {
         Arc::clone(self.written.get_or_init(|| write(&self.progress).into()))
     }
@@ -64,10 +64,10 @@ impl Runs {
         watch
     }
 
-    /// How far the run is, as it was seen not longer than `age` ago.
+    /// The progress of the run, at most `age` old.
     ///
     /// # Errors
-    /// When there is no such run any more, or PostgreSQL fails.
+    /// When the run no longer exists, or PostgreSQL fails.
     pub async fn progress_lately(&self, watch: &RunWatch, age: Duration) -> Result<Arc<SeenRun>, RunError> {
         let mut seen = watch.seen.lock().await;
         let fresh = seen.as_ref().filter(|(at, _)| at.elapsed() < age).map(|(_, seen)| seen.clone());
@@ -78,7 +78,7 @@ impl Runs {
                     Ok(progress) => Seen::Run(Arc::new(SeenRun { progress, written: OnceLock::new() })),
                     Err(RunError::NotFound { .. }) => Seen::Gone,
                     Err(error) => {
-                        tracing::warn!(run = %watch.id, error = %error_chain(&error), "a run's progress is not known");
+                        tracing::warn!(run = %watch.id, error = %error_chain(&error), "failed to read the progress of a run");
                         *seen = Some((Instant::now(), Seen::Unknown));
                         return Err(error);
                     }
@@ -92,7 +92,7 @@ impl Runs {
             Seen::Gone => Err(no_run(watch.id)),
             Seen::Unknown => Err(StorageError::Unavailable {
                 service: Service::Judge,
-                source: "it did not answer a moment ago".into(),
+                source: "a recent query failed".into(),
             }
             .into()),
         }

@@ -8,30 +8,30 @@ use crate::{
 /// How often a judge agrees with people.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Agreement {
-    /// Pairs of labels that are the same.
+    /// Pairs of equal labels.
     pub agreed: u64,
     /// Number of pairs of labels.
     pub pairs: u64,
-    /// Cohen's kappa: how much of the agreement that chance leaves room for there is, 1 for all of it, 0 for none. None
-    /// where chance leaves no room, since both always say the same one thing.
+    /// Cohen's kappa: the agreement beyond chance, as a share of the possible one; 1 is perfect, 0 is chance. None if
+    /// both always give the same label.
     pub kappa: Option<f64>,
-    /// What became of the judge's labels. Pairs without the judge's label are in none of the numbers above.
+    /// Outcomes of the judge's labels. Pairs without the judge's label are excluded from the numbers above.
     pub counts: Counts,
 }
 
-/// Agreement about winners, as MT-Bench counts it (Zheng et al. 2023, section 4.2 and `compute_agreement.py`).
+/// Agreement on winners, as in MT-Bench (Zheng et al. 2023, section 4.2 and `compute_agreement.py`).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WinnerAgreement {
-    /// Among A, B and tie: their setup S1.
+    /// With A, B and tie: setup S1.
     pub with_ties: Agreement,
-    /// Between A and B, where neither says tie: their setup S2.
+    /// With A and B only, for pairs without ties: setup S2.
     pub without_ties: Agreement,
-    /// Pairs that `without_ties` leaves out because one or both of the labels are ties.
+    /// Pairs that `without_ties` excludes because at least one label is a tie.
     pub ties: u64,
 }
 
 impl Agreement {
-    /// The share of pairs that agree, of a judge and people also called accuracy; none without pairs.
+    /// The share of pairs that agree, also called accuracy; none without pairs.
     pub fn rate(&self) -> Option<f64> {
         (self.pairs > 0).then(|| self.agreed as f64 / self.pairs as f64)
     }
@@ -54,7 +54,7 @@ pub fn agreement<L: Copy + Ord>(labels: impl IntoIterator<Item = (Outcome<L>, L)
     let by_chance: f64 =
         labels.iter().map(|label| share(&|pair| pair.0 == *label) * share(&|pair| pair.1 == *label)).sum();
     let observed = agreed as f64 / n;
-    // One label from both is a chance of 1; without pairs it is no number.
+    // A single label from both is a chance of 1; without pairs it is NaN.
     let kappa = (labels.len() > 1).then(|| (observed - by_chance) / (1.0 - by_chance));
     Agreement { agreed: agreed as u64, pairs: pairs.len() as u64, kappa, counts }
 }

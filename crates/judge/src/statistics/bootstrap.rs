@@ -8,7 +8,7 @@ use serde::Serialize;
 pub struct Bootstrap {
     /// Number of resamples.
     pub replicates: u32,
-    /// The same seed gives the same samples, on every machine and in every version.
+    /// Seed. The same seed gives the same samples, on every machine and in every version.
     pub seed: u64,
     /// Confidence level, in 0..1.
     pub level: f64,
@@ -23,7 +23,7 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// 95 %, of as many means as make the ends steady to about a hundredth of the interval's length.
+/// 95 %, with enough resamples to determine the ends to about a hundredth of the interval's length.
 impl Default for Bootstrap {
     fn default() -> Self {
         Self { replicates: 10_000, seed: 0, level: 0.95 }
@@ -31,8 +31,8 @@ impl Default for Bootstrap {
 }
 
 impl Bootstrap {
-    /// The interval of the mean of all values, by drawing whole clusters; `clusters` holds sum and number of each one's
-    /// values. None with fewer than two clusters, from which nothing can be drawn but the same.
+    /// The interval of the mean of all values, by resampling clusters; `clusters` contains the sum and number of each
+    /// cluster's values. None with fewer than two clusters.
     pub(super) fn interval(&self, clusters: &[(f64, u64)]) -> Option<Interval> {
         if clusters.len() < 2 || self.replicates == 0 {
             return None;
@@ -62,8 +62,8 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
     sorted[below] + (sorted[above] - sorted[below]) * place.fract()
 }
 
-/// Steele, Lea and Flood 2014, "Fast Splittable Pseudorandom Number Generators". Written out, since no crate promises
-/// that its numbers stay the same.
+/// Steele, Lea and Flood 2014, "Fast Splittable Pseudorandom Number Generators". Implemented here, since no crate
+/// guarantees stable numbers.
 struct SplitMix64(u64);
 
 impl SplitMix64 {
@@ -75,7 +75,7 @@ impl SplitMix64 {
         mixed ^ (mixed >> 31)
     }
 
-    /// Evenly in `0..bound`, but for less than one part in 2^32 with any number of clusters there can be.
+    /// Uniform in `0..bound`, up to a bias of less than 2^-32 for any realistic number of clusters.
     fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.next()) * bound as u128) >> 64) as usize
     }
@@ -86,14 +86,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_generator_is_the_published_one() {
+    fn generator_matches_the_reference() {
         let mut random = SplitMix64(1234567);
         // The reference implementation's first numbers (prng.di.unimi.it/splitmix64.c).
         assert_eq!([random.next(), random.next()], [6457827717110365317, 3203168211198807973]);
     }
 
     #[test]
-    fn quantiles_lie_between() {
+    fn quantiles_are_interpolated() {
         let sorted = [1.0, 2.0, 4.0, 8.0];
         assert_eq!(quantile(&sorted, 0.0), 1.0);
         assert_eq!(quantile(&sorted, 1.0), 8.0);

@@ -10,11 +10,11 @@ use super::{
 };
 use crate::outcome::{Counts, Outcome};
 
-/// How much better the first of two models is, query by query.
+/// The difference between two models, query by query.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Comparison {
-    /// Queries for which both have a score, over which all that follows is taken. Several scores of one query count as
-    /// their mean.
+    /// Queries for which both have a score; the numbers below are over these. Several scores of one query are
+    /// averaged.
     pub queries: u64,
     /// Queries for which only the first has a score.
     pub only_first: u64,
@@ -30,16 +30,16 @@ pub struct Comparison {
     pub standard_error: Option<f64>,
     /// The bootstrap interval of the difference; none with fewer than two queries.
     pub interval: Option<Interval>,
-    /// The probability of a difference as great or greater where there is none, by the t-test for pairs; none where the
-    /// differences do not differ, about which the test says nothing.
+    /// The p-value of the paired t-test for no difference; none if all differences are equal, where the test is
+    /// undefined.
     pub p_value: Option<f64>,
-    /// The first's scores and what was left out.
+    /// The first's scores, and excluded judgements.
     pub first: Counts,
-    /// The second's scores and what was left out.
+    /// The second's scores, and excluded judgements.
     pub second: Counts,
 }
 
-/// Compares two models by their scores, each with the query it belongs to.
+/// Compares two models by their scores, each with its query.
 pub fn compare<Q: Ord>(
     first: impl IntoIterator<Item = (Q, Outcome<f64>)>,
     second: impl IntoIterator<Item = (Q, Outcome<f64>)>,
@@ -88,11 +88,11 @@ fn means<Q: Ord>(scores: impl IntoIterator<Item = (Q, Outcome<f64>)>) -> (BTreeM
 }
 
 impl Comparison {
-    /// How many queries it would take to find a true difference of `effect` with probability `power`, where a p-value
-    /// below `alpha` counts as found. None with fewer than two queries, or an effect of 0.
+    /// Number of queries that are required to find a true difference of `effect` with probability `power` and a p-value
+    /// below `alpha`. None with fewer than two queries, or an effect of 0.
     ///
-    /// By the normal distribution, `(z₁₋ₐ/₂ + z_power)² σ² / effect²` with the differences' own variance: Miller 2024,
-    /// equation 9, for one score a query.
+    /// By the normal distribution, `(z₁₋ₐ/₂ + z_power)² σ² / effect²` with the variance of the differences: Miller
+    /// 2024, equation 9, for one score per query.
     ///
     /// # Panics
     /// When `alpha` or `power` is not in 0..1.
@@ -103,7 +103,7 @@ impl Comparison {
         let normal = Normal::standard();
         let z = normal.inverse_cdf(1.0 - alpha / 2.0) + normal.inverse_cdf(power);
         let needed = z * z * variance / (effect * effect);
-        // Fewer than two queries have no variance to be tested.
+        // Fewer than two queries have no variance.
         needed.is_finite().then(|| (needed.ceil() as u64).max(2))
     }
 }

@@ -1,10 +1,10 @@
 //! Estimates from many judgements, with their uncertainty. Pure functions.
 //!
 //! Entry points: [`summarize`] and [`win_rate`] for one model, [`compare`] for two, [`agreement`] and
-//! [`winner_agreement`] for a judge and people, [`position`] for a judge and itself.
+//! [`winner_agreement`] for a judge and people, [`position`] for position bias.
 //!
-//! Standard errors are those of E. Miller, "Adding Error Bars to Evals" (2024, arXiv:2411.00640), clustered by query:
-//! several answers to one query, or several judgements of one answer, are not independent.
+//! Standard errors follow E. Miller, "Adding Error Bars to Evals" (2024, arXiv:2411.00640), clustered by query: several
+//! answers to one query, or several judgements of one answer, are not independent.
 
 mod agreement;
 mod bootstrap;

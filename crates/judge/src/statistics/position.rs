@@ -10,13 +10,13 @@ use crate::{
 pub struct PositionBias {
     /// Pairs with the same verdict in both orders.
     pub consistent: u64,
-    /// Pairs of which the answer that stood first won both times.
+    /// Pairs of which the answer in the first position won both times.
     pub prefers_first: u64,
-    /// Pairs of which the answer that stood second won both times.
+    /// Pairs of which the answer in the second position won both times.
     pub prefers_second: u64,
     /// Pairs that were a tie in one order only.
     pub half_ties: u64,
-    /// All pairs, and what was left out.
+    /// All pairs, and excluded ones.
     pub counts: Counts,
 }
 

@@ -19,7 +19,7 @@ pub struct Summary {
     pub standard_error: Option<f64>,
     /// The bootstrap interval, drawn by query; none with fewer than two queries.
     pub interval: Option<Interval>,
-    /// How many scores it is of, and what was left out.
+    /// Number of scores, and excluded judgements.
     pub counts: Counts,
 }
 
@@ -30,16 +30,16 @@ pub struct WinRate {
     pub wins: u64,
     /// Comparisons lost.
     pub losses: u64,
-    /// Comparisons that nobody won.
+    /// Comparisons without a winner.
     pub ties: u64,
     /// `(wins + ties / 2) / comparisons` and its uncertainty.
     pub rate: Summary,
 }
 
-/// Summarizes scores, each with the query it belongs to.
+/// Summarizes scores, each with its query.
 ///
-/// The standard error is Miller's clustered one, with the factor C / (C − 1) for C clusters that Inspect AI adds so that
-/// it is the ordinary one where each query has one score.
+/// The standard error is Miller's clustered one, with the factor C / (C − 1) for C clusters as in Inspect AI, so that
+/// it equals the ordinary one if each query has one score.
 pub fn summarize<Q: Ord>(
     scores: impl IntoIterator<Item = (Q, Outcome<f64>)>,
     bootstrap: &Bootstrap,
@@ -65,7 +65,7 @@ pub fn summarize<Q: Ord>(
     }
 }
 
-/// How often the first of two answers wins, of comparisons each with the query it belongs to.
+/// The win rate of the first of two answers, of comparisons each with its query.
 pub fn win_rate<Q: Ord>(
     winners: impl IntoIterator<Item = (Q, Outcome<Winner>)>,
     bootstrap: &Bootstrap,
@@ -92,7 +92,7 @@ pub fn win_rate<Q: Ord>(
     WinRate { wins, losses, ties, rate }
 }
 
-/// The mean of all values of clusters of which sum and number are given.
+/// The mean of all values of clusters, given their sums and numbers.
 pub(super) fn mean(clusters: &[(f64, u64)]) -> Option<f64> {
     let n: u64 = clusters.iter().map(|(_, n)| n).sum();
     (n > 0).then(|| clusters.iter().map(|(sum, _)| sum).sum::<f64>() / n as f64)

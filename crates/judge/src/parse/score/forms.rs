@@ -10,15 +10,15 @@ const NUMBER: &str = r"(?<n>[-+]?(?:[0-9]{1,4}(?:[.,][0-9]{1,4})?|\.[0-9]{1,4}))
 const OUT_OF: &str = r"(?:_{0,3}\s*\(?\s*(?:(?:points?|pts|stars?|Punkte|puntos|点|分|점)\s+)?(?:/|(?:out\s+)?of\b|von\b|sur\b|de\b|sobre\b|su\b|из)\s*(?<of>[0-9]{1,4})\b)?";
 const UNIT: &str = r"(?:\s*(?:points?\b|pts?\b|stars?\b|점|点|分|баллов|балла|балл))?";
 const LABEL: &str = r"(?:rating|score|grade|점수|평점|총점|평가\s*점수|评分|总分|得分|分数|打分|評分|得點|評価|評点|スコア|点数|puntuaci[oó]n|valoraci[oó]n|avaliaç[aã]o|évaluation|appréciation|calificaci[oó]n|pontuaç[aã]o|note|nota|bewertung|punktzahl|punteggio|valutazione|beoordeling|оценка|рейтинг|балл|оцінка|ocena|puan|điểm(?:\s+số)?|skor|nilai|poäng|betyg|karakter|vurdering|arvosana|pisteet|punkte|gesamt(?:note|punktzahl|bewertung)|cijfer|voto|punti|βαθμολογία|βαθμός|σκορ|αξιολόγηση|hodnocení|hodnotenie|skóre|értékelés|pontszám|punctaj|scor|бали|оценк[аи]|得点|採点|分數|đánh\s+giá|คะแนน|स्कोर|अंक|रेटिंग|স্কোর|الدرجة|النتيجة|التقييم|امتیاز|نمره|ציון)";
-/// What may stand before a label.
+/// Words before a label.
 const WHOSE: &str = r"(?:(?:my|the|its|final|overall|total|numerical|numeric|최종|종합|총|总体|最终|综合|総合|gesamt|endg[uü]ltige|finale|globale|итоговая|общая|assigned|evaluation|judge(?:'s)?|oceny|końcowa|endelig|slutlig|nihai|genel|النهائية)\s*){0,4}";
-/// What some languages put behind it.
+/// Words after a label, in some languages.
 const WHICH: &str = r"(?:\s+(?:final[ei]?|globale?|général|total|totale|complessiv[oa]|keseluruhan|akhir|finală|końcowa|النهائية|النهائي|الإجمالية|assigned|given))?";
 const CONCLUDING: &str = r"(?:(?:therefore|thus|so|hence|accordingly|consequently|overall|finally|in\s+(?:conclusion|summary|total|short)|all\s+in\s+all|as\s+a\s+result)[,:]?\s+)?";
-/// What the score is of.
+/// The subject of the score.
 const OF_IT: &str = r"(?:\s+(?:of|for|to)\s+(?:(?:the|this|that|its)\s+)?(?:\w+\s+){0,2}?(?:answers?|responses?|outputs?|repl(?:y|ies)|submission|text|summary|translation|candidate|assistant|it|this)(?:'s\s+(?:answer|response|output|reply))?)?";
 const DECORATION: &str = r"[\s#>_`\-•|$\[\p{So}]*";
-/// The end of a line, or of what is said about the score on it.
+/// The end of a line, or of the statement about the score.
 const ENDS: &str = r#"[\s.!)\]}|_`"'$]*$"#;
 
 fn second(form: &str) -> String {
@@ -34,7 +34,7 @@ pub(super) static BRACKETS: LazyLock<Regex> = LazyLock::new(|| {
 });
 pub(super) static RESULT: LazyLock<Regex> =
     LazyLock::new(|| pattern(&format!(r"(?i)\[result\]\s*:?\s*\(?\s*{NUMBER}{OUT_OF}(?<rest>[^\n]*)")));
-/// A tag, its value or what stands in it, and the tag that closes it, if any does.
+/// A tag, its value or content, and its closing tag, if there is one.
 pub(super) static TAG: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r#"(?i)<\s*(?<tag>[\p{L}_-]{1,30})(?:\s+(?:value\s*=\s*["'](?<value>[^"'<>\n]{1,20})["']\s*/?|[^<>\n]{0,60}))?>(?:\s*(?<inside>[^<>\n]{1,40}?)\s*(?<close></\s*(?<same>[\p{L}_-]{1,30})\s*>|$|\n))?"#,
@@ -50,29 +50,29 @@ pub(super) static LABELLED: LazyLock<Regex> = LazyLock::new(|| {
         r#"(?im)^{DECORATION}{CONCLUDING}{WHOSE}(?<label>{LABEL}){WHICH}{OF_IT}[_`\]]*(?:\s*[(\[][^)\]\n]{{0,30}}[)\]])?[_`\]]*\s*(?:->|=>|[:=|\]→⇒≈]|[-–—]\s|\b(?:is|would\s+be|ist|est|es)\b\s*:?)\s*[_`\[("']*\s*{NUMBER}{OUT_OF}{UNIT}[_`\])"']*(?<rest>[^\n]*)"#
     ))
 });
-/// As [`LABELLED`] behind other words on the line, which it ends.
+/// As [`LABELLED`] after other words on the line, at its end.
 pub(super) static INLINE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
         r#"(?im)(?:[.!?;,:–—-]["'”’)\]]*\s+|[(|\]]\s*|[。！？；，：]|\b(?:so|thus|hence|therefore)\s+)(?-m:){CONCLUDING}{WHOSE}{LABEL}{OF_IT}[_`]*(?:\s*[(\[][^)\]\n]{{0,30}}[)\]])?\s*(?:[:=]|[-–—]\s|\bis\b\s*:?)\s*[_`\[(]*\s*{NUMBER}{OUT_OF}{UNIT}{ENDS}"#
     ))
 });
-/// A label that is all of a line, and a score that is all of the next.
+/// A label on a line of its own, and a score on the next line.
 pub(super) static HEADING: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
         r"(?im)^{DECORATION}(?:[0-9]{{1,2}}[.)]\s*)?{WHOSE}{LABEL}{OF_IT}[_`\]]*(?:\s*[(\[][^)\]\n]{{0,30}}[)\]])?\s*:?[ \t_`|]*\n(?:[ \t|:=+-]*\n)*\s*[_`\[(|]*\s*{NUMBER}{OUT_OF}{UNIT}[ \t_`\]).|]*$"
     ))
 });
-/// A label without a mark between it and the score, which is all of the line.
+/// A label without a separator before the score, which ends the line.
 pub(super) static BARE_LABEL: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(r"(?im)^{DECORATION}{WHOSE}{LABEL}[_`]*\s+[_`\[(]*{NUMBER}{OUT_OF}{UNIT}{ENDS}"))
 });
-/// Words that name a verdict only where nothing else is said of it.
+/// Words that name a verdict only if nothing else is said about it.
 pub(super) static CONCLUSION: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
         r"(?im)^{DECORATION}(?:my|the)?\s*(?:overall|(?:final\s+|overall\s+)?(?:verdict|judge?ment|assessment|evaluation|mark)|(?:final|overall)\s+(?:answer|result|impression|quality|decision)|(?:grand\s+)?total|final|종합|总体|综合|総合|gesamt|insgesamt|итог|итого)[_`]*(?:\s*[(\[][^)\]\n]{{0,30}}[)\]])?\s*(?:[:=|]|\bis\b\s*:?)\s*[_`\[(]*\s*{NUMBER}{OUT_OF}{UNIT}{ENDS}"
     ))
 });
-/// The score of one part of what is judged, or of the one thing that is.
+/// The score of one part of the answer, or of the only aspect.
 pub(super) static CRITERION: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
         r"(?im)^{DECORATION}(?:the\s+)?(?:(?:relevance|relevancy|helpfulness|quality|accuracy|correctness|completeness|clarity|coherence|faithfulness|fluency|usefulness|groundedness|conciseness|truthfulness|safety|creativity|consistency|factuality|informativeness)(?:\s+(?:score|rating))?|(?:response|answer)\s+(?:score|rating|quality)|rated|marks)[_`]*(?:\s*[(\[][^)\]\n]{{0,30}}[)\]])?\s*(?:[:=|]|\bis\b\s*:?)\s*[_`\[(]*\s*{NUMBER}{OUT_OF}{UNIT}{ENDS}"
@@ -81,7 +81,7 @@ pub(super) static CRITERION: LazyLock<Regex> = LazyLock::new(|| {
 /// The number at the end of a line that rates one part.
 pub(super) static CRITERION_VALUE: LazyLock<Regex> =
     LazyLock::new(|| pattern(&format!(r"(?m)[:=]\s*{NUMBER}(?:\s*/\s*[0-9]{{1,4}})?\s*$")));
-/// A line on which something is counted or rated.
+/// A line with a count or a rating.
 pub(super) static COUNTED: LazyLock<Regex> = LazyLock::new(|| pattern(r"[0-9]"));
 /// An attribute of a tag.
 pub(super) static ATTRIBUTE: LazyLock<Regex> = LazyLock::new(|| {
@@ -89,11 +89,11 @@ pub(super) static ATTRIBUTE: LazyLock<Regex> = LazyLock::new(|| {
         r#"(?i)<\s*[\p{{L}}_-]{{1,30}}(?:\s[^<>\n]{{0,200}}?)?\s(?:(?:overall|final)[_-]?)?(?:score|rating|grade)\s*=\s*["']\s*{NUMBER}{OUT_OF}\s*["'][^<>\n]{{0,2000}}>"#
     ))
 });
-/// A whole line that is a score and nothing else.
+/// A complete line that is a score and nothing else.
 pub(super) static LINE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(r#"(?i)^(?:[\s_`(\[<{{"'“”《「→👍]|=>)*{NUMBER}{OUT_OF}{UNIT}[\s_`)\].!>}}"'“”》」]*$"#))
 });
-/// A score at the beginning, and words after it. A number with a full stop may as well count the words.
+/// A score at the beginning, followed by words. A number with a full stop may also number a list.
 pub(super) static OPENING: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
         r"(?i)^[_`(\[]*{NUMBER}{OUT_OF}{UNIT}[_`)\]]*(?:\s*[-–—:;(,]\s*[^0-9\s]|\s+(?:because|since|as|for)\b|(?<stop>\.)\s+\D)"
@@ -111,7 +111,7 @@ pub(super) static SENTENCE: LazyLock<Regex> = LazyLock::new(|| {
         OUT_OF2 = second(OUT_OF),
     ))
 });
-/// Whose score a sentence gives: the judge's, of what it judges.
+/// Words by which a sentence gives the judge's own score of the answer.
 pub(super) static OWN: LazyLock<Regex> = LazyLock::new(|| {
     let gives = r"(?:giv|gave|rat|scor|grad|award|assign)";
     let gets = r"(?:gets?|got|receives?|received|earns?|earned|deserves?|merits?|scores?|warrants?|has|is|was|(?:is|was|be|been)\s+(?:\w+ly\s+)?(?:rated|given|awarded|worth|scored|graded|assigned))";
@@ -119,7 +119,7 @@ pub(super) static OWN: LazyLock<Regex> = LazyLock::new(|| {
         r"(?i)\b(?:I|we)(?:['’]\w+)?\s+(?:\S+\s+){{0,8}}?{gives}|\b(?:it|this|(?:the|this|that)\s+(?:\w+\s+){{0,3}}?(?:answer|response|output|reply|submission|text|summary|translation|essay|assistant(?:\s+[ab12])?|candidate|model))(?:['’]s\s+\w+)?\s+(?:\S+\s+){{0,6}}?{gets}\b|^\W*(?:so|therefore|thus|hence|overall|finally)?,?\s*(?:an?|my|the|final|overall)?\s*(?:\w+\s+)?(?:{gives}|score|rating)|\b(?:in\s+line|align\w*|consistent|commensurate|meets?|matches|fits?|satisf\w+|corresponds?)\b|\b(?:hence|thus|therefore|so|resulting\s+in|leads?\s+to|leading\s+to|justif\w+|warrant\w*|earn\w*|deserv\w+|merit\w*|results?\s+in)\s+(?:an?\s+|the\s+|my\s+)?(?:\w+\s+)?(?:score|rating|grade)"
     ))
 });
-/// Who or what does not stand for what is judged.
+/// Words for something other than the judged answer.
 pub(super) static OF_OTHERS: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?i)\b(?:another|other|previous|earlier|colleague|reference|expected|target|ideal|perfect|average|typical|highest|maximum|minimum|lowest|passing|possible|any|every|best|remember|remind\w*|should|must|argue\w*)\b",
@@ -137,31 +137,31 @@ pub(super) static VERDICT: LazyLock<Regex> = LazyLock::new(|| {
     let begins = [gives, gets, scales, is, quality].join("|").replace(r"\s", r"[ \t]");
     pattern(&format!("(?i)(?:{begins}){NUMBER}{OUT_OF}{UNIT}(?<rest>{ends})"))
 });
-/// Labels that name other things too.
+/// Labels that also have other meanings.
 pub(super) static REMARK: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)^(?:not|punkte|punti|voto|nilai|scor$|pisteet|бали)"));
-/// What may not follow a score: it would be part of a range, a list, a sum or a percentage.
+/// Text that must not follow a score: it would be part of a range, a list, a sum or a percentage.
 pub(super) static CONTINUES: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?i)^\s*(?:(?:[-–~〜～/,;&|+*=^%.:×·±<>≥≤…]|[-<>!]=|\+/-|x)\s*[\[(]?\s*[-+±]?[0-9]|(?:to|or|and|vs\.?|versus|against|bis|oder|und|à|a|ou|et|y|o|e|до|или|и|tot|til|till|eller|do|أو|إلى|تا|یا|या|से)\s+[0-9]|[,;(]?\s*(?:(?:or|maybe|perhaps|possibly|rather)\s+)+(?:an?\s+)?[0-9]|%|percent\b|[\[(]*[0-9]|\.{2,3}\s*[0-9]|\?|～|至|到|(?:=|→|->|=>)\s*[\p{L}0-9]|[(\[]?\s*or\s+(?:lower|less|fewer|higher|more|better|worse|below|above|so)\b|[^.\n]{0,80}?\botherwise\s+(?:an?\s+)?[0-9]|(?:for|with|without|on|in|if)\b[^.\n]{0,60}?(?:[,;]|\band|\bbut)\s*(?:and\s+|but\s+)?[0-9][0-9.,/]{0,6}\s+(?:for|with|without|on|in|if)\b|\([^)\n]{0,30}\)\s*(?:to|or|and|[-–,;/])\s*[0-9])|^[\w\p{No}]",
     )
 });
-/// A sentence that is a score, and what it counts out of.
+/// A sentence that consists of a score and its maximum.
 pub(super) static LAST_SENTENCE: LazyLock<Regex> = LazyLock::new(|| {
     let of = OUT_OF.strip_suffix('?').unwrap_or(OUT_OF);
     pattern(&format!(
         r"(?i)^(?:(?:so|overall|hence|therefore|thus)[,:]?\s+)?(?:(?:I|we)(?:['’]d|\s+would)?\s+(?:say|give\s+it|go\s+with|call\s+it|rate\s+it)\s*:?\s+|(?:it|this|that)(?:['’]s|\s+is)\s+)?(?:an?\s+)?(?:(?:solid|strong|clear|good|fair|decent|well-deserved|generous|weak)\s+)?[_`]*{NUMBER}{of}[\s_`.!)]*$"
     ))
 });
-/// A word whose full stop ends no sentence.
+/// An abbreviation, whose full stop does not end a sentence.
 pub(super) static SHORT_WORD: LazyLock<Regex> = LazyLock::new(|| {
     pattern(r"(?i)\b(?:approx|ca|cca|circa|e\.g|i\.e|vs|cf|min|max|nr|no|est|avg|etc)\.\s*$")
 });
-/// Stars that are given, and such that are not.
+/// Stars, filled and empty.
 pub(super) static STARS: LazyLock<Regex> = LazyLock::new(|| pattern(r"[★⭐🌟]+[☆✩]*"));
-/// A score that counts out of something, of which a sentence with a verdict has one.
+/// A score with its maximum. A sentence with a verdict has one.
 pub(super) static SHARE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)[0-9]\s*(?:/|out\s+of)\s*[0-9]"));
-/// Words with which something is calculated or solved, and such with which something is judged.
+/// Words of calculations, and words of judgements.
 pub(super) static CALCULATES: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?i)=|\b(?:correct|right|reference|actual|true|expected|candidate'?s?|assistant'?s?|student'?s?)\s+(?:final\s+)?(?:answer|solution|result|value|option|choice)\b|\b(?:equals?|solution|comput\w+|calculat\w+|sum|remainder|options?)\b",
@@ -173,7 +173,7 @@ pub(super) static JUDGES: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
-/// Keys under which judges give a score.
+/// Keys of scores in JSON.
 pub(super) const KEYS: [&str; 28] = [
     "score",
     "rating",
@@ -205,7 +205,7 @@ pub(super) const KEYS: [&str; 28] = [
     "bewertung",
 ];
 
-/// Tags between which they do.
+/// Tags around scores.
 pub(super) const TAGS: [&str; 20] = [
     "points",
     "mark",
@@ -229,5 +229,5 @@ pub(super) const TAGS: [&str; 20] = [
     "分数",
 ];
 
-/// Tags between which they do if the text ends there; others may stand there too.
+/// Tags around scores if they end the text; otherwise they may contain something else.
 pub(super) const LAST_TAGS: [&str; 6] = ["answer", "final_answer", "result", "final", "output", "evaluation"];

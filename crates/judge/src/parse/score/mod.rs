@@ -23,14 +23,14 @@ use forms::{
 pub struct Scale {
     /// Worst score.
     pub min: f64,
-    /// Best score. A score that is written as `8/10` has to count out of it.
+    /// Best score. The maximum in a score such as `8/10` must be equal to it.
     pub max: f64,
 }
 
 /// The result of parsing.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reading {
-    /// One score, as it is written: it may lie beyond the scale.
+    /// One score, as written: it may be outside the scale.
     Score(f64),
     /// Two scores, one for each of two answers, in their order.
     Pair(f64, f64),
@@ -39,12 +39,12 @@ pub enum Reading {
 }
 
 impl Scale {
-    /// Whether there are scores on it.
+    /// Whether it contains scores.
     pub fn is_valid(&self) -> bool {
         self.min < self.max && self.min.is_finite() && self.max.is_finite()
     }
 
-    /// Whether `score` lies on the scale.
+    /// Whether `score` is on the scale.
     pub fn contains(&self, score: f64) -> bool {
         (self.min..=self.max).contains(&score)
     }
@@ -54,15 +54,15 @@ impl Scale {
 #[derive(Clone, Copy, Debug)]
 struct Found {
     score: f64,
-    /// The maximum that it counts out of, where it says so.
+    /// Its maximum, if it is written.
     of: Option<f64>,
 }
 
-/// Reads the score that `text` gives on `scale`; with no scale any maximum is taken.
+/// Reads the score that `text` gives on `scale`; without a scale, any maximum is accepted.
 ///
-/// Verdicts in a set form go before such in words: what is written as `[[8]]`, `[RESULT] 8`, `<score>8</score>`, JSON or
-/// `Rating: 8` is the answer whatever other numbers there are. Several verdicts of one form have to agree, but the last
-/// one has the last word where it ends the text on a line of its own, or where those before it are quotations.
+/// Verdicts in a fixed form take precedence over prose: `[[8]]`, `[RESULT] 8`, `<score>8</score>`, JSON or `Rating: 8`
+/// is the answer, whatever other numbers there are. Several verdicts of one form must be equal, except that the last
+/// one wins if it ends the text on a line of its own, or if the earlier ones are quotations.
 pub fn read_score(text: &str, scale: Option<Scale>) -> Reading {
     let text = match plain(text) {
         Ok(text) => in_numbers(text, scale),
@@ -145,7 +145,7 @@ pub fn read_score(text: &str, scale: Option<Scale>) -> Reading {
     if !claims.is_empty() {
         return decide(claims, text, scale, LastWord::Never);
     }
-    // A bare number at the end may as well be the end of a calculation.
+    // A bare number at the end may be the result of a calculation.
     if let Some(found) = alone(last).filter(|found| found.of.is_some()) {
         return decide(vec![line_of(last, found)], text, scale, LastWord::Never);
     }
@@ -165,7 +165,7 @@ pub fn read_score(text: &str, scale: Option<Scale>) -> Reading {
             .trim_start()
             .strip_prefix(['/', '-', '–'])
             .is_some_and(|rest| rest.trim_start().starts_with(|c: char| c.is_ascii_digit()));
-        // One more on the line is another verdict.
+        // A second number on the line is another verdict.
         let line = rest.lines().next().unwrap_or("");
         !is_part
             && !SENTENCE.is_match(line)
@@ -207,7 +207,7 @@ fn is_on(found: Found, scale: Option<Scale>) -> bool {
 fn all(form: &Regex, text: &str) -> Vec<Claim<Found>> {
     let complete = |captures: &Captures<'_>| {
         let rest = captures.name("rest").map_or("", |rest| rest.as_str());
-        // A `Note` may be any remark, and points may be counted.
+        // A `Note` may be any remark, and points may be a count.
         let is_remark = captures.name("label").is_some_and(|label| REMARK.is_match(label.as_str()));
         // `1. Clear. 2. Short.`
         let is_first = ["n", "n2"].iter().any(|n| captures.name(n).is_some_and(|n| n.as_str() == "1"));
@@ -217,7 +217,7 @@ fn all(form: &Regex, text: &str) -> Vec<Claim<Found>> {
     form.captures_iter(text).filter(complete).filter_map(|captures| claim(&captures, text)).collect()
 }
 
-/// The text with stars in numbers, and percentages of a scale to 100 as its scores.
+/// Converts stars to numbers, and percentages to scores if the scale ends at 100.
 fn in_numbers(text: String, scale: Option<Scale>) -> String {
     let Some(scale) = scale else { return text };
     if scale.max == 100.0 && scale.min == 0.0 {
@@ -234,7 +234,7 @@ fn in_numbers(text: String, scale: Option<Scale>) -> String {
     STARS.replace_all(&text, number).into_owned()
 }
 
-/// Sentences that are verdicts. What `it` gets is one on the last line; before, it may be any part of the answer.
+/// Sentences that are verdicts. A sentence about `it` is one only on the last line; before, it may be about any part.
 fn verdicts(text: &str, scale: Option<Scale>) -> Vec<Claim<Found>> {
     let last_line = text.rfind('\n').unwrap_or(0);
     let is_on_answer = |captures: &Captures<'_>| captures.name("it").is_none_or(|it| it.start() >= last_line);
@@ -245,13 +245,13 @@ fn verdicts(text: &str, scale: Option<Scale>) -> Vec<Claim<Found>> {
 
 fn claim(captures: &Captures<'_>, text: &str) -> Option<Claim<Found>> {
     let whole = captures.get_match();
-    // From the first letter or digit: a full stop before it is that of another sentence.
+    // From the first letter or digit: a full stop before it belongs to another sentence.
     let is_mark = |c: char| !c.is_alphanumeric() && !matches!(c, '[' | '\\');
     let decoration = whole.as_str().len() - whole.as_str().trim_start_matches(is_mark).len();
     let number = captures.name("n").or_else(|| captures.name("n2"))?;
     let start = (whole.start() + decoration).min(number.start());
     let end = captures.name("rest").map_or(whole.end(), |rest| rest.start());
-    // The line's end belongs to the text.
+    // Excludes the end of the line.
     let end = number.start() + text[number.start()..end].trim_end().len();
     Some(Claim { value: found(captures)?, start, core: number.start(), end })
 }
@@ -263,7 +263,7 @@ fn found(captures: &Captures<'_>) -> Option<Found> {
     Some(Found { score, of })
 }
 
-/// Scores between tags, or in one that a stop sequence has cut off.
+/// Scores between tags, or after an opening tag if a stop sequence truncated the text.
 fn tagged(text: &str, scale: Option<Scale>) -> Vec<Claim<Found>> {
     let (mut claims, mut last) = (Vec::new(), Vec::new());
     for tag in TAG.captures_iter(text) {
@@ -283,7 +283,7 @@ fn tagged(text: &str, scale: Option<Scale>) -> Vec<Claim<Found>> {
     if claims.is_empty() { last } else { claims }
 }
 
-/// What stands in a box, where words of a judge lead to it, or none at all: boxes are for the results of calculations.
+/// The content of a box, if the words before it announce a verdict or there are none: boxes are for calculations.
 fn boxed(text: &str, scale: Option<Scale>) -> Vec<Claim<Found>> {
     let is_verdict =
         |claim: &Claim<Found>| is_on(claim.value, scale) && leads_to_verdict(&text[..claim.start]);
@@ -309,9 +309,9 @@ fn leads_to_verdict(before: &str) -> bool {
     }
 }
 
-/// `Overall: 7` after what was said of each part; `Final answer: 8` at the end, unless something was calculated.
+/// `Overall: 7` after scores of parts; `Final answer: 8` at the end, unless there is a calculation.
 fn conclusions(text: &str, scale: Option<Scale>) -> Vec<Claim<Found>> {
-    // A total may be the sum of what stands before it.
+    // A total may be the sum of earlier numbers.
     let is_sum = |claim: &Claim<Found>| {
         let is_total = text[claim.start..claim.core].to_lowercase().contains("total");
         let parts =
@@ -334,12 +334,12 @@ fn from_json(entry: Claim<Entry>, scale: Option<Scale>) -> Option<Claim<Found>> 
         Value::String(text) => LINE.captures(text.trim()).and_then(|line| found(&line))?,
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
     };
-    // What ends with its first digit may have had another one.
+    // If the text ends after the first digit, there may have been another.
     let may_go_on = is_cut && scale.is_none_or(|scale| value.score * 10.0 <= scale.max);
     (!may_go_on).then_some(Claim { value, start, core, end })
 }
 
-/// A comma before three digits may as well be that of thousands.
+/// A comma before three digits may be a thousands separator.
 fn number(text: &str) -> Option<f64> {
     let (_, fraction) = text.split_once(',').unwrap_or_default();
     let number: f64 = text.replace(',', ".").parse().ok()?;

@@ -5,14 +5,14 @@ use std::time::Duration;
 /// When and how often to retry.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {
-    /// Attempts beside the first; 0 means none. With 6 and the waits below, a minute at the least in all.
+    /// Attempts after the first; 0 disables retries. 6 retries with the waits below take at least a minute in total.
     pub max_retries: u32,
-    /// The wait after the first failure, which doubles with each.
+    /// The wait after the first failure. It doubles with each failure.
     pub first: Duration,
     /// The longest wait without a hint of the provider.
     pub longest: Duration,
-    /// A provider that asks for a longer wait is not waited for. Shorter than a minute, limits per minute end a call;
-    /// longer than an hour, a run that is out of its daily share stands still.
+    /// The longest hint of a provider that is followed; a longer one ends the call. If it is less than a minute, limits
+    /// per minute end calls; if it is more than an hour, a run that has used its daily quota hangs.
     pub longest_asked: Duration,
 }
 
@@ -28,15 +28,15 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The wait after failed attempt `attempt`, from 1, when the provider asked for `after`; none if there is to be no
-    /// other attempt.
+    /// The wait after failed attempt `attempt`, from 1, with the provider's hint `after`; none if there should be no
+    /// further attempt.
     pub(super) fn wait(&self, attempt: u32, after: Option<Duration>) -> Option<Duration> {
         let is_over = attempt > self.max_retries || after.is_some_and(|after| after > self.longest_asked);
         (!is_over).then(|| self.jittered(attempt, after, random()))
     }
 
-    /// How long nobody is to call: what the provider asked for, up to [`Self::longest_asked`], else half of what the
-    /// caller that failed waits, so that calls go on at the smaller limit.
+    /// How long to pause all calls: the provider's hint, up to [`Self::longest_asked`], otherwise half of the wait of
+    /// the failed caller, so that calls continue at the lower limit.
     pub(super) fn pause(&self, attempt: u32, after: Option<Duration>) -> Duration {
         match after {
             Some(after) => after.min(self.longest_asked),
@@ -44,9 +44,9 @@ impl Backoff {
         }
     }
 
-    /// The longer of hint and doubled wait: a hint that proves too short is not believed forever. `random` in 0..1
-    /// spreads those who were turned away together: own waits over their upper half, hints over a tenth beyond them,
-    /// never before.
+    /// The longer of hint and doubled wait: a hint that repeatedly proves too short is not followed. `random` in 0..1
+    /// spreads callers that were rejected at the same time: waits without a hint over their upper half, hints over an
+    /// additional tenth, never less.
     fn jittered(&self, attempt: u32, after: Option<Duration>, random: f64) -> Duration {
         let own = self.doubled(attempt).mul_f64(0.5 + random / 2.0);
         match after {
@@ -74,7 +74,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn waits_double_and_end_and_are_spread() {
+    fn waits_double_up_to_a_limit_with_jitter() {
         let backoff = Backoff { longest: 20 * SECOND, ..Backoff::default() };
         let waits = |random| (1..9).map(move |attempt| backoff.jittered(attempt, None, random).as_millis());
         assert_eq!(waits(1.0).collect::<Vec<_>>(), [500, 1000, 2000, 4000, 8000, 16_000, 20_000, 20_000]);
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_is_the_shortest_wait() {
+    fn wait_is_at_least_the_hint() {
         let backoff = Backoff::default();
         assert_eq!(backoff.jittered(1, Some(21 * SECOND), 0.0), 21 * SECOND);
         assert_eq!(backoff.jittered(1, Some(20 * SECOND), 1.0), 22 * SECOND);

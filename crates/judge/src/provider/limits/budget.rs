@@ -25,66 +25,63 @@ pub struct Allowance {
 pub struct Spent {
     /// Attempts, including failed ones.
     pub requests: u64,
-    /// Tokens, read and written, of completions that say how many.
+    /// Tokens, read and written, of completions that report them.
     pub tokens: u64,
     /// USD, of completions whose tokens and prices are known.
     pub cost_usd: f64,
-    /// Completions that do not say how many tokens they took.
+    /// Completions that do not report their tokens.
     pub without_usage: u64,
-    /// Completions whose cost is not known, those without tokens among them.
+    /// Completions of unknown cost, including those without tokens.
     pub without_cost: u64,
     /// Time.
     pub wall_time: Duration,
 }
 
-/// Why a run has to stop.
+/// Why a run must stop.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum Exceeded {
-    /// The budget of requests is used up.
-    #[error("its budget of {limit} requests is used up; raise it to go on")]
+    /// The budget of requests is exhausted.
+    #[error("budget of {limit} requests exhausted; raise it to resume")]
     Requests {
         /// The budget.
         limit: u64,
     },
-    /// The budget of tokens is used up.
-    #[error("its budget of {limit} tokens is used up by {spent}; raise it to go on")]
+    /// The budget of tokens is exhausted.
+    #[error("budget of {limit} tokens exhausted, {spent} used; raise it to resume")]
     Tokens {
         /// The budget.
         limit: u64,
         /// What was used.
         spent: u64,
     },
-    /// The budget of money is used up.
-    #[error("its budget of {limit_usd} USD is used up by {spent_usd} USD; raise it to go on")]
+    /// The budget of money is exhausted.
+    #[error("budget of {limit_usd} USD exhausted, {spent_usd} USD used; raise it to resume")]
     Cost {
         /// The budget.
         limit_usd: f64,
         /// What was used.
         spent_usd: f64,
     },
-    /// What calls cost is not known, so that a budget of money cannot be kept.
+    /// The cost of calls is unknown, so that a budget of money cannot be enforced.
     #[error(
-        "its budget of {limit_usd} USD cannot be kept: register the model's prices, or take the budget away"
+        "budget of {limit_usd} USD cannot be enforced: register the model's prices, or remove the budget"
     )]
     CostUnknown {
         /// The budget.
         limit_usd: f64,
     },
-    /// A provider does not say how many tokens calls take, so that the budget cannot be kept.
-    #[error(
-        "its budget of tokens or USD cannot be kept: the provider does not say how many tokens a call takes"
-    )]
+    /// A provider does not report tokens, so that the budget cannot be enforced.
+    #[error("budget of tokens or USD cannot be enforced: the provider does not report the tokens of a call")]
     UsageUnknown,
-    /// Its time is up.
-    #[error("its {limit:?} are over; allow it more to go on")]
+    /// The time limit is exceeded.
+    #[error("time limit of {limit:?} exceeded; raise it to resume")]
     WallTime {
         /// The budget.
         limit: Duration,
     },
 }
 
-/// A run's budget, shared by its workers. Checked before each attempt, so that the calls that are under way when it
-/// runs out still add theirs.
+/// A run's budget, shared by its workers. Checked before each attempt, so that calls in progress may exceed it.
 #[derive(Debug)]
 pub struct Budget {
     allowance: Allowance,
@@ -94,7 +91,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A budget from now on, of which a run that is resumed has used `spent` before.
+    /// A budget from now on, of which the earlier part of a resumed run has used `spent`.
     pub fn new(allowance: Allowance, spent: Spent) -> Self {
         Self { allowance, begin: Instant::now(), account: Mutex::new(spent) }
     }
@@ -104,7 +101,7 @@ impl Budget {
         Self::new(Allowance::default(), Spent::default())
     }
 
-    /// What was used until now, by earlier parts of the run too.
+    /// What has been used, including earlier parts of the run.
     pub fn spent(&self) -> Spent {
         let spent = *self.account();
         Spent { wall_time: spent.wall_time + self.begin.elapsed(), ..spent }
@@ -113,7 +110,7 @@ impl Budget {
     /// Counts an attempt to call `model`, before it is made.
     ///
     /// # Errors
-    /// When something is used up, or cannot be counted; the attempt is not counted then.
+    /// When a budget is exhausted, or cannot be enforced; then the attempt is not counted.
     pub fn begin(&self, model: &Model) -> Result<(), Exceeded> {
         let wall_time = self.spent().wall_time;
         let Allowance { requests, tokens, cost_usd, wall_time: time } = self.allowance;
@@ -142,7 +139,7 @@ impl Budget {
         Ok(())
     }
 
-    /// Adds what a completion of `model` took.
+    /// Adds the usage of a completion of `model`.
     pub fn spend(&self, model: &Model, usage: Option<Usage>) {
         let cost_usd = model.cost_usd(usage);
         let mut spent = self.account();
@@ -159,8 +156,8 @@ impl Budget {
         }
     }
 
-    /// Takes note of what others have used too: `spent` is what all are known to have used, us among them. Its time does
-    /// not count.
+    /// Includes the usage of other processes: `spent` is the known usage of all, including this one. Its time does not
+    /// count.
     pub fn observe(&self, spent: Spent) {
         let mut account = self.account();
         account.requests = account.requests.max(spent.requests);
@@ -170,10 +167,10 @@ impl Budget {
         account.without_cost = account.without_cost.max(spent.without_cost);
     }
 
-    /// Waits for `waiting` as long as there is time.
+    /// Awaits `waiting` within the time limit.
     ///
     /// # Errors
-    /// [`Exceeded::WallTime`] when the time is over first.
+    /// [`Exceeded::WallTime`] when the time limit is exceeded first.
     pub async fn within_time<T>(&self, waiting: impl Future<Output = T>) -> Result<T, Exceeded> {
         let Some(limit) = self.allowance.wall_time else { return Ok(waiting.await) };
         let left = limit.saturating_sub(self.spent().wall_time);
@@ -181,7 +178,7 @@ impl Budget {
     }
 
     fn account(&self) -> MutexGuard<'_, Spent> {
-        // Each change is one step: what is there is right, whoever panicked.
+        // Each change is one step, so the value is valid even after a panic.
         self.account.lock()
     }
 }
@@ -232,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_cannot_be_counted_is_not_taken_for_nothing() {
+    async fn unknown_usage_does_not_count_as_zero() {
         let local = registry::Model::unknown("llama", "local");
         let limit_usd = 1.0;
         let cost = budget(|allowance| allowance.cost_usd = Some(limit_usd));
@@ -249,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_other_processes_used_counts() {
+    async fn usage_of_other_processes_counts() {
         let model = registry::find("gpt-4").expect("it is known");
         let budget = budget(|allowance| allowance.requests = Some(10));
         assert_eq!(budget.begin(model), Ok(()));
@@ -260,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_resumed_run_continues_its_counts() {
+    async fn resumed_run_continues_its_counts() {
         let model = registry::find("gpt-4").expect("it is known");
         let allowance = Allowance { requests: Some(10), ..Allowance::default() };
         let budget = Budget::new(allowance, Spent { requests: 9, ..Spent::default() });

@@ -1,9 +1,9 @@
-//! The gate before each model: how many calls are under way at once, and when the next may go.
+//! The gate before each model, which limits concurrent calls and pauses them.
 //!
-//! The number grows by one for each round of calls that succeed and halves when the provider says that it is too much
-//! (additive increase, multiplicative decrease, as in TCP). What it says to one caller holds for all: until the wait is
-//! over, nobody goes. Answers to calls that had left before the number was last halved do not halve it again, since
-//! they tell the same news.
+//! The limit increases by one for each round of successful calls and halves when the provider signals overload
+//! (additive increase, multiplicative decrease, as in TCP). A wait that the provider requests of one caller applies to
+//! all. A response to a call that started before the last decrease causes no further decrease, since it reports the
+//! same overload.
 
 use std::{
     collections::HashMap,
@@ -17,13 +17,13 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::provider::{answers::AnswerRoom, parameter::Refused};
 
-/// The gates of all models. Cheap to clone; clones are the same gates.
+/// The gates of all models. Cheap to clone; clones share the gates.
 #[derive(Clone, Debug)]
 pub struct Gates {
     max_concurrent: NonZeroU32,
-    /// The gates made so far; shared by all callers, locked only to look one up.
+    /// The gates created so far; shared by all callers, locked only for a look-up.
     gates: Arc<Mutex<HashMap<Key, Arc<Gate>>>>,
-    /// For the answers of all models.
+    /// For the responses of all models.
     answers: AnswerRoom,
 }
 
@@ -34,7 +34,7 @@ type Key = (String, String);
 #[derive(Debug)]
 pub struct Gate {
     max_concurrent: f64,
-    /// What the model's server does not take.
+    /// Parameters that the model's server rejects.
     refused: Refused,
     /// Shared by all callers of the model; never locked across an await.
     state: Mutex<State>,
@@ -43,37 +43,37 @@ pub struct Gate {
 
 #[derive(Debug)]
 struct State {
-    /// Calls that may be under way at once; its whole part counts.
+    /// Limit of concurrent calls; only its integer part counts.
     limit: f64,
-    under_way: u32,
-    /// Nobody goes before.
-    opens: Option<Instant>,
-    /// How many times the limit was halved.
+    in_flight: u32,
+    /// No call starts before.
+    closed_until: Option<Instant>,
+    /// Number of decreases of the limit.
     cuts: u64,
 }
 
-/// Leave to make one call. Given back when it is dropped.
+/// Permission to make one call. Released on drop.
 #[derive(Debug)]
 pub struct Permit<'g> {
     gate: &'g Gate,
-    /// The cuts there had been when it was given.
+    /// The number of decreases when it was acquired.
     cuts: u64,
 }
 
 impl Gates {
-    /// Gates that let at most `max_concurrent` calls to one model be under way at once, and begin with as many.
+    /// Gates that allow at most `max_concurrent` concurrent calls to each model, and start at this limit.
     pub fn new(max_concurrent: NonZeroU32) -> Self {
         Self { max_concurrent, gates: Arc::default(), answers: AnswerRoom::new() }
     }
 
-    /// The gate that all callers of `model` at `provider` share.
+    /// The gate shared by all callers of `model` at `provider`.
     pub fn gate(&self, provider: &str, model: &str) -> Arc<Gate> {
         let mut gates = self.gates.lock();
         let gate = gates.entry((provider.to_owned(), model.to_owned()));
         gate.or_insert_with(|| Arc::new(Gate::new(self.max_concurrent))).clone()
     }
 
-    /// The memory for answers.
+    /// The memory limit for responses.
     pub(super) fn answers(&self) -> &AnswerRoom {
         &self.answers
     }
@@ -82,7 +82,7 @@ impl Gates {
 impl Gate {
     fn new(max_concurrent: NonZeroU32) -> Self {
         let max_concurrent = f64::from(max_concurrent.get());
-        let state = State { limit: max_concurrent, under_way: 0, opens: None, cuts: 0 };
+        let state = State { limit: max_concurrent, in_flight: 0, closed_until: None, cuts: 0 };
         let refused = Refused::default();
         Self { max_concurrent, refused, state: Mutex::new(state), changed: Notify::new() }
     }
@@ -90,32 +90,32 @@ impl Gate {
     /// Waits until a call may be made.
     pub async fn enter(&self) -> Permit<'_> {
         loop {
-            // Listens before it looks, so that no change is missed between.
+            // Subscribes before it checks, so that it misses no change in between.
             let changed = self.changed.notified();
-            let opens = {
+            let closed_until = {
                 let mut state = self.state();
-                let opens = state.opens.filter(|opens| *opens > Instant::now());
-                if opens.is_none() && f64::from(state.under_way) < state.limit.floor() {
-                    state.under_way += 1;
-                    // One is woken for each place that is given back, but more have room once a pause is over.
+                let closed_until = state.closed_until.filter(|closed_until| *closed_until > Instant::now());
+                if closed_until.is_none() && f64::from(state.in_flight) < state.limit.floor() {
+                    state.in_flight += 1;
+                    // One waiter is woken for each released permit, but several may start after a pause.
                     self.changed.notify_one();
                     return Permit { gate: self, cuts: state.cuts };
                 }
-                opens
+                closed_until
             };
-            match opens {
-                Some(opens) => tokio::time::sleep_until(opens).await,
+            match closed_until {
+                Some(closed_until) => tokio::time::sleep_until(closed_until).await,
                 None => changed.await,
             }
         }
     }
 
-    /// What the model's server does not take, as far as is known.
+    /// The known parameters that the model's server rejects.
     pub(super) fn refused(&self) -> &Refused {
         &self.refused
     }
 
-    /// How many calls may be under way at once at the moment.
+    /// The current limit of concurrent calls.
     pub fn limit(&self) -> u32 {
         self.state().limit as u32
     }
@@ -126,35 +126,35 @@ impl Gate {
 }
 
 impl Permit<'_> {
-    /// The call succeeded. The limit grows by its share of one.
+    /// Reports that the call succeeded, which increases the limit by its share of one.
     pub fn succeeded(self) {
         let mut state = self.gate.state();
         if self.cuts == state.cuts {
             state.limit = (state.limit + 1.0 / state.limit).min(self.gate.max_concurrent);
         }
         drop(state);
-        // Beside the one who takes this call's place, for whom there may be room now.
+        // In addition to the waiter that replaces this call: the new limit may allow another.
         self.gate.changed.notify_one();
     }
 
-    /// The provider said that it is too much. Nobody goes for `pause`.
+    /// Reports that the provider signalled overload. No call starts for `pause`.
     pub fn slow_down(self, pause: Duration) {
         let mut state = self.gate.state();
         if self.cuts == state.cuts {
             state.limit = (state.limit / 2.0).max(1.0);
             state.cuts += 1;
         }
-        state.opens = state.opens.max(Some(Instant::now() + pause));
+        state.closed_until = state.closed_until.max(Some(Instant::now() + pause));
         drop(state);
-        // Whoever waits for a place now waits for the opening, each by itself: were one to wake another afterwards, and
-        // be dropped before, the other would sleep forever.
+        // Each waiter now waits for the end of the pause independently: if one had to wake another afterwards and was
+        // dropped before, the other would sleep forever.
         self.gate.changed.notify_waiters();
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.gate.state().under_way -= 1;
+        self.gate.state().in_flight -= 1;
         self.gate.changed.notify_one();
     }
 }
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_calls_are_under_way_than_may_be() {
+    async fn calls_in_flight_stay_within_the_limit() {
         let gate = gates(4).gate("p", "m");
         let (now, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
         let begin = Instant::now();
@@ -191,11 +191,11 @@ mod tests {
         }
         callers.join_all().await;
         assert_eq!(most.load(Ordering::Relaxed), 4);
-        assert_eq!(begin.elapsed(), 500 * MS, "20 calls, 4 at a time: nobody waits without need");
+        assert_eq!(begin.elapsed(), 500 * MS, "20 calls, 4 at a time, without unnecessary waits");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_one_caller_is_told_holds_for_all_of_the_model() {
+    async fn overload_reported_to_one_caller_slows_all_of_the_model() {
         let gates = gates(8);
         let gate = gates.gate("p", "m");
         let others: Vec<Permit<'_>> = [gate.enter().await, gate.enter().await, gate.enter().await].into();
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_limit_never_closes_the_gate_and_grows_by_one_a_round() {
+    async fn limit_is_at_least_one_and_grows_by_one_per_round() {
         let gate = gates(8).gate("p", "m");
         for _ in 0..6 {
             gate.enter().await.slow_down(Duration::ZERO);
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_caller_that_is_dropped_while_the_gate_is_closed_strands_no_other() {
+    async fn dropped_caller_during_a_pause_does_not_block_others() {
         let gate = gates(1).gate("p", "m");
         let first = gate.enter().await;
         let caller = |gate: Arc<Gate>| tokio::spawn(async move { gate.enter().await.succeeded() });
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_caller_that_is_dropped_gives_its_place_back() {
+    async fn dropped_caller_releases_its_permit() {
         let gate = gates(1).gate("p", "m");
         let first = gate.enter().await;
         assert!(tokio::time::timeout(10 * MS, gate.enter()).await.is_err(), "it is taken");

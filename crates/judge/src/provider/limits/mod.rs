@@ -47,17 +47,17 @@ impl AttemptLog for () {
 /// Why a call ended without a completion; `L` is the log's error.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError<L> {
-    /// The last attempt's error: one that will not pass, or one too many.
+    /// The last attempt's error: a permanent one, or there were too many.
     #[error("attempt {attempts} failed, the last one")]
     Provider {
-        /// How many there were.
+        /// The number of attempts.
         attempts: u32,
         /// The cause.
         #[source]
         source: Error,
     },
     /// The run's budget is exhausted.
-    #[error("the run has to stop")]
+    #[error("the run must stop")]
     Budget(#[source] Exceeded),
     /// An attempt could not be logged.
     #[error("failed to record an attempt")]
@@ -83,9 +83,9 @@ impl Caller {
         Self { backoff, ..self }
     }
 
-    /// Has `model` answer `request`: waits for its turn, and tries again as long as that may help. What the model's server
-    /// refuses is left out from then on, or called by its other name: see [`super::Parameter`]. Where a schema is
-    /// refused, the prompt alone has to say what is wanted.
+    /// Sends `request` to `model`: waits for a permit, and retries while a retry may succeed. Parameters that the
+    /// model's server rejects are omitted from then on, or renamed: see [`super::Parameter`]. If a schema is rejected,
+    /// only the prompt specifies the format.
     ///
     /// # Errors
     /// When the last attempt failed, the budget is exceeded, or an attempt could not be logged.
@@ -98,7 +98,7 @@ impl Caller {
     ) -> Result<Completion, CallError<L::Error>> {
         let gate = self.gates.gate(self.provider.name(), &model.id);
         let mut refused = gate.refused().parameters();
-        // Attempts that failed in a way that may pass are counted apart from those that were refused.
+        // Transient failures are counted apart from rejected parameters.
         let (mut attempt, mut failures, mut malformed) = (1, 0, None);
         let mut first_refusal = None;
         loop {
@@ -109,15 +109,18 @@ impl Caller {
             let outcome = self.provider.complete_without(&model.id, request, refused, answers).await;
             if let Ok(completion) = &outcome {
                 budget.spend(model, completion.usage);
-                // Not before: what else is wrong with a request may look as if it were refused.
+                // Not earlier: another problem of the request may look like a rejected parameter.
                 gate.refused().remember(refused);
             }
             failures += 1;
             let mut wait = self.settle(permit, failures, &outcome);
             log.ended(attempt, &outcome).await.map_err(CallError::Log)?;
-            let without = |error| self.provider.without_more((&model.id, request), refused, error);
+            let without = |error| self.provider.more_to_omit((&model.id, request), refused, error);
             if let Some(more) = outcome.as_ref().err().and_then(without) {
-                log::info!("`{}` is asked again without what its server refuses: {more:?}", model.id);
+                log::info!(
+                    "retrying `{}` without the parameters that its server rejects: {more:?}",
+                    model.id
+                );
                 refused = more;
                 failures -= 1;
                 attempt += 1;
@@ -125,7 +128,7 @@ impl Caller {
                 continue;
             }
             if let Err(Error::Malformed { expected, .. }) = &outcome {
-                // What the same thing was wrong with twice will not be right the third time, and each costs money.
+                // A response that is malformed twice in the same way will be so again, and each costs money.
                 if malformed.replace(*expected) == Some(*expected) {
                     wait = None;
                 }
@@ -133,16 +136,16 @@ impl Caller {
             match (outcome, wait) {
                 (Ok(completion), _) => return Ok(completion),
                 (Err(last), None) => {
-                    // What is wrong is what the server said of the whole request.
+                    // The error of the complete request is the relevant one.
                     let is_no_better = last.kind() == Kind::BadRequest;
                     let source = first_refusal.filter(|_| is_no_better).unwrap_or(last);
                     return Err(CallError::Provider { attempts: attempt, source });
                 }
                 (Err(error), Some(wait)) => {
-                    // Not the provider's words, which may repeat the prompt.
+                    // Not the provider's message, which may repeat the prompt.
                     let (kind, wait_ms) = (error.kind(), wait.as_millis());
                     log::debug!(
-                        "attempt {attempt} at `{}` failed: {kind}; the next in {wait_ms} ms",
+                        "attempt {attempt} at `{}` failed: {kind}; retrying in {wait_ms} ms",
                         model.id
                     );
                     budget.within_time(tokio::time::sleep(wait)).await.map_err(CallError::Budget)?;
@@ -152,7 +155,8 @@ impl Caller {
         }
     }
 
-    /// Tells the gate how an attempt went, and how long to wait before the next one; none if there is to be none.
+    /// Reports the outcome of an attempt to the gate; returns the wait before the next one, none if there should be
+    /// none.
     fn settle(
         &self,
         permit: Permit<'_>,
@@ -171,7 +175,7 @@ impl Caller {
             Disposition::Stop(_) => return None,
         };
         if error.kind().asks_to_slow_down() {
-            // Whether or not this caller comes back, the others wait.
+            // The others wait, whether or not this caller retries.
             permit.slow_down(self.backoff.pause(attempt, after));
         }
         self.backoff.wait(attempt, after)
