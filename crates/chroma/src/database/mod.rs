@@ -47,7 +47,7 @@ pub(crate) struct Database {
     /// The directory; index files are opened relative to it.
     root: File,
     snapshot: Snapshot,
-    /// Directories with names of indexes.
+    /// Segment directories, by id.
     segment_directories: Vec<Uuid>,
     /// Rows of `embeddings` by segment.
     record_runs: HashMap<Box<[u8]>, Runs>,
@@ -90,7 +90,7 @@ impl Database {
         Ok((database, warnings))
     }
 
-    /// The stored collection for a listed one.
+    /// The stored data of a listed collection.
     pub(crate) fn own(&self, collection: &Collection) -> Result<&StoredCollection, Error> {
         let own = self.positions.get(&collection.id).and_then(|position| self.collections.get(*position));
         own.ok_or_else(|| Error::ForeignCollection { id: collection.id, path: self.path.clone() })
@@ -155,7 +155,7 @@ impl Database {
     }
 }
 
-/// The ids of directories with names of segments.
+/// The ids of segment directories, which are their names.
 fn segment_directories(path: &Path) -> std::io::Result<Vec<Uuid>> {
     let mut ids = Vec::new();
     for entry in fs::read_dir(path)? {

@@ -1,5 +1,5 @@
 //! Infers the layout of `data_level0.bin` when `header.bin` is lost. That file is the first that a flush writes, and
-//! its hundred bytes contain nothing of the vectors.
+//! its hundred bytes contain no vector data.
 //!
 //! An element consists of its links, its vector and its label. The dimension is in the database, and the number of
 //! links is almost always the default. Labels verify a layout: the eight bytes at the end of each element must be small

@@ -153,7 +153,7 @@ impl ParquetDirectory {
         }
     }
 
-    /// The stored collection for a listed one.
+    /// The stored data of a listed collection.
     fn own(&self, collection: &Collection) -> Result<&StoredCollection, Error> {
         let own = self.positions.get(&collection.id).and_then(|position| self.collections.get(*position));
         own.ok_or_else(|| Error::ForeignCollection { id: collection.id, path: self.path.clone() })

@@ -25,15 +25,15 @@ pub(crate) const OUTPUT_KEYS: [&str; 9] = [
 /// Why a model's answer is not an output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unusable {
-    /// In one word.
+    /// The reason as a single word.
     pub(crate) kind: &'static str,
-    /// In the provider's words.
+    /// The provider's explanation.
     pub(crate) words: String,
     /// Whether the model or its provider declined.
     pub(crate) is_refusal: bool,
 }
 
-/// What a model is asked.
+/// The request to a model.
 pub(crate) fn request(model: &Model, question: &Question, temperature: f64) -> Request {
     Request { temperature: model.takes_temperature.then_some(temperature), ..Request::new(&question.text) }
 }

@@ -80,11 +80,11 @@ pub enum Fault {
 pub struct NoOutput {
     /// The model.
     pub model_id: String,
-    /// Why, in one word: for logs, since the words may repeat the prompt.
+    /// The reason as a single word, for logs: the explanation may repeat the prompt.
     pub kind: &'static str,
-    /// Why, in the provider's words.
+    /// The provider's explanation.
     pub words: String,
-    /// When another attempt may help, if it may.
+    /// When a retry may succeed; `None` if it cannot.
     pub retry_after: Option<std::time::Duration>,
 }
 

@@ -20,9 +20,9 @@ use super::{
 };
 use crate::rubric::{Mode, Outputs as Shown};
 
-/// Queries of a theme that are evaluated at once. The models' gates limit calls further.
+/// Queries of a theme that are evaluated concurrently. The models' gates limit calls further.
 const QUERIES_AT_ONCE: usize = 8;
-/// Judges of one output that are asked at once.
+/// Judges of one output that are called concurrently.
 const JUDGES_AT_ONCE: usize = 4;
 
 /// A request for evaluation, without its queries.

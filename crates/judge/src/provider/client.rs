@@ -45,7 +45,7 @@ pub struct Provider {
 struct Arrived {
     status: StatusCode,
     headers: HeaderMap,
-    /// The model that was asked.
+    /// The requested model.
     model: String,
     latency: Duration,
 }

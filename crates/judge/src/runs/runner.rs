@@ -238,7 +238,7 @@ impl Runs {
         let mut ending: Option<Ending> = None;
         let mut heartbeat = tokio::time::interval(self.config.lease / 3);
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        self.hold(worker).await?;
+        self.renew_lease(worker).await?;
         loop {
             if ending.is_some() {
                 // Other workers may claim what it claims after this worker has left the run.
@@ -308,7 +308,7 @@ impl Runs {
                     }
                 }
                 _ = heartbeat.tick() => {
-                    match self.hold(worker).await {
+                    match self.renew_lease(worker).await {
                         Ok(Some(RunState::Running)) => {}
                         Ok(_) => ending = ending.or(Some(Ending::Run)),
                         Err(error) => tracing::warn!(run = %worker.run, error = %error_chain(&error), "failed to renew a lease"),
@@ -320,7 +320,7 @@ impl Runs {
         }
     }
 
-    async fn hold(&self, worker: Worker) -> Result<Option<RunState>, RunError> {
+    async fn renew_lease(&self, worker: Worker) -> Result<Option<RunState>, RunError> {
         let held = self.database().hold_run(worker.run, worker.id, self.config.lease);
         self.measured("hold_run", held).await
     }
