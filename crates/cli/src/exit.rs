@@ -208,6 +208,7 @@ pub(crate) fn store_code(error: &store::Error) -> ExitCode {
         | Error::HiddenRows { .. }
         | Error::TablePrivilege { .. }
         | Error::Schema { .. }
+        | Error::NewerSchema { .. }
         | Error::NoTable { .. }
         | Error::NotAdopted { .. }
         | Error::Privilege { .. }

@@ -1,7 +1,7 @@
-//! Servers of other versions.
+//! Servers, extensions and schemas of other versions.
 
 use provision::Durability;
-use test_support::{PostgresServer, PostgresVariant, sample};
+use test_support::{PostgresServer, PostgresVariant, TestDatabase, sample};
 
 use super::{json, name, run_on_url};
 
@@ -62,4 +62,41 @@ async fn server_without_tls_is_refused_if_the_url_requires_tls() {
     }
     let preferred = run_on_url(&format!("{}?sslmode=prefer", server.url()), &arguments).await;
     assert_eq!(preferred.code, 0, "{preferred:?}");
+}
+
+#[tokio::test]
+async fn database_of_a_newer_schema_is_refused_by_every_command_and_reported_by_doctor() {
+    let database = TestDatabase::prepared().await;
+    database
+        .execute(
+            "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+            values (20990101000000, 'from the future', true, '', 0)",
+        )
+        .await;
+    let before = "select md5(string_agg(relname || relfilenode, ' ' order by oid)) from pg_class";
+    let relations = database.texts(before).await;
+    let sample = sample("query_storage_data");
+    let migrate = ["migrate", "query", "--from", name(sample.path())];
+    let verify = ["verify", "query", "--from", name(sample.path())];
+    for arguments in [
+        &migrate[..],
+        &verify,
+        &["serve", "query", "--port", "0"],
+        &["search", "query", "x"],
+        &["index", "status"],
+        &["maintain", "--once"],
+    ] {
+        let refused = run_on_url(&database.url(), arguments).await;
+        assert_eq!(refused.code, 2, "{arguments:?}: {refused:?}");
+        for says in ["schema version 20990101000000", "upgrade panopticon"] {
+            assert!(refused.stderr.contains(says), "{arguments:?}: {refused:?}");
+        }
+    }
+    assert_eq!(database.texts(before).await, relations, "nothing was changed");
+    let examined = run_on_url(&database.url(), &["doctor", "--json"]).await;
+    assert_eq!(examined.code, 6, "{examined:?}");
+    let findings = json(&examined)["findings"].clone();
+    let codes: Vec<&serde_json::Value> =
+        findings.as_array().expect("a list").iter().map(|finding| &finding["code"]).collect();
+    assert!(codes.contains(&&serde_json::json!("schema_newer")), "{findings}");
 }

@@ -165,6 +165,18 @@ pub enum Error {
         /// Each column that differs, with what was expected and found.
         problems: Vec<String>,
     },
+    /// A newer program has made the schema.
+    #[error(
+        "the database at {database} has schema version {found}, and this program knows versions up to {known}: upgrade panopticon, or restore a backup that this version made (UPGRADING.md)"
+    )]
+    NewerSchema {
+        /// Host, port and database.
+        database: String,
+        /// Version of the database's schema.
+        found: i64,
+        /// The newest version that this program knows.
+        known: i64,
+    },
     /// The database has none of our tables.
     #[error("the database has no table `{table}`: run `panopticon migrate` first")]
     NoTable {

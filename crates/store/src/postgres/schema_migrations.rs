@@ -26,6 +26,25 @@ pub fn schema_version() -> i64 {
     versions.max().expect("there are schema migrations")
 }
 
+/// The version of the schema in the database; `None` if there is none yet, or the role may not read it.
+pub(super) async fn applied_version(connection: &mut PgConnection) -> sqlx::Result<Option<i64>> {
+    // A table of the same name may be another's.
+    let is_readable: bool = sqlx::query_scalar(
+        "select exists (
+            select from pg_attribute
+            where attrelid = to_regclass('_sqlx_migrations') and attname = 'version'
+                and atttypid = 'bigint'::regtype and not attisdropped
+                and has_column_privilege(attrelid, attnum, 'select')
+        )",
+    )
+    .fetch_one(on(connection))
+    .await?;
+    if !is_readable {
+        return Ok(None);
+    }
+    sqlx::query_scalar("select max(version) from _sqlx_migrations").fetch_one(on(connection)).await
+}
+
 /// Applies what is missing of `migrator`, in order.
 pub(crate) async fn run(connection: &mut PgConnection, migrator: &Migrator) -> Result<(), Error> {
     // Looked for first: `create table if not exists` needs the privilege to create even where it does nothing.

@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::{sql, unnamed::on};
+use super::{schema_migrations, sql, unnamed::on};
 use crate::Error;
 
 /// The encoding that holds every text.
@@ -19,6 +19,8 @@ pub struct Session {
     pub role: String,
     /// Where pgvector's types are.
     pub vectors: Vectors,
+    /// The version of the schema; `None` if there is none yet, or the role may not read it.
+    pub schema_version: Option<i64>,
 }
 
 /// Where pgvector's types are.
@@ -65,10 +67,14 @@ impl Session {
     /// Whether statements of ours can work.
     ///
     /// # Errors
-    /// When the encoding cannot hold every text, or pgvector's types cannot be named.
+    /// When the encoding cannot hold every text, pgvector's types cannot be named, or the schema is newer than this program.
     pub(crate) fn check(&self, database: &str) -> Result<(), Error> {
         if self.encoding != UTF8 {
             return Err(Error::Encoding { database: database.to_owned(), encoding: self.encoding.clone() });
+        }
+        let known = schema_migrations::schema_version();
+        if let Some(found) = self.schema_version.filter(|found| *found > known) {
+            return Err(Error::NewerSchema { database: database.to_owned(), found, known });
         }
         match &self.vectors {
             Vectors::Absent | Vectors::Searched | Vectors::Elsewhere { .. } => Ok(()),
@@ -152,7 +158,8 @@ pub(super) async fn look(connection: &mut PgConnection) -> sqlx::Result<Session>
         (Some(_), None) if row.searched.is_empty() => Vectors::Searched,
         (Some(schema), None) => Vectors::Elsewhere { schema, searched: row.searched },
     };
-    Ok(Session { encoding: row.encoding, role: row.role, vectors })
+    let schema_version = schema_migrations::applied_version(connection).await?;
+    Ok(Session { encoding: row.encoding, role: row.role, vectors, schema_version })
 }
 
 #[cfg(test)]
@@ -160,7 +167,7 @@ mod tests {
     use super::*;
 
     fn session(encoding: &str, vectors: Vectors) -> Session {
-        Session { encoding: encoding.to_owned(), role: "an app".to_owned(), vectors }
+        Session { encoding: encoding.to_owned(), role: "an app".to_owned(), vectors, schema_version: None }
     }
 
     #[test]
@@ -170,6 +177,21 @@ mod tests {
         for encoding in ["LATIN1", "WIN1252", "EUC_JP", "MULE_INTERNAL", "SQL_ASCII"] {
             let error = check(encoding).expect_err(encoding).to_string();
             assert!(error.contains(encoding) && error.contains("encoding 'UTF8'"), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_a_newer_schema_is_refused() {
+        let known = schema_migrations::schema_version();
+        let check = |schema_version| {
+            Session { schema_version, ..session("UTF8", Vectors::Searched) }.check("db:5432/evals")
+        };
+        for version in [None, Some(1), Some(known)] {
+            assert!(check(version).is_ok(), "{version:?}");
+        }
+        let error = check(Some(known + 1)).expect_err("it is newer").to_string();
+        for says in ["db:5432/evals", &known.to_string(), &(known + 1).to_string(), "upgrade panopticon"] {
+            assert!(error.contains(says), "{says}: {error}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! The database as our sessions find it: its encoding, where pgvector's types are, and the memory that processes share.
 
-use store::postgres::Vectors;
+use store::postgres::{Vectors, schema_version};
 
 use super::{megabytes, sql};
 use crate::doctor::{Examination, Finding, Remedy, Severity};
@@ -9,7 +9,9 @@ use crate::doctor::{Examination, Finding, Remedy, Severity};
 const ENOUGH_SHARED_BYTES: u64 = 1 << 30;
 
 pub(super) fn diagnose(examination: &Examination) -> Vec<Finding> {
-    [encoding(examination), vectors(examination), shared_memory(examination)].into_iter().flatten().collect()
+    let found =
+        [encoding(examination), vectors(examination), schema(examination), shared_memory(examination)];
+    found.into_iter().flatten().collect()
 }
 
 fn finding(severity: Severity, code: &'static str, what: String, remedy: Remedy) -> Option<Finding> {
@@ -64,6 +66,16 @@ fn vectors(examination: &Examination) -> Option<Finding> {
             finding(Severity::Error, "pgvector_hidden", what, Remedy::Advice(advice.to_owned()))
         }
     }
+}
+
+fn schema(examination: &Examination) -> Option<Finding> {
+    let known = schema_version();
+    let found = examination.server.session.schema_version.filter(|found| *found > known)?;
+    let what = format!(
+        "the schema has version {found}, and this program knows versions up to {known}: all other commands refuse the database"
+    );
+    let advice = "upgrade panopticon, or restore a backup that this version made";
+    finding(Severity::Error, "schema_newer", what, Remedy::Advice(advice.to_owned()))
 }
 
 fn shared_memory(examination: &Examination) -> Option<Finding> {

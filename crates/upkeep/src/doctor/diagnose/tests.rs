@@ -91,6 +91,7 @@ fn healthy() -> Examination {
                 encoding: "UTF8".to_owned(),
                 role: "app".to_owned(),
                 vectors: Vectors::Searched,
+                schema_version: None,
             },
             shared_memory_bytes: None,
             extensions: Vec::new(),

@@ -32,7 +32,12 @@ fn server() -> ServerFacts {
         postgresql_number: 180_006,
         pgvector: Some("0.8.3".to_owned()),
         pgvector_package: Some("0.8.3".to_owned()),
-        session: Session { encoding: "UTF8".to_owned(), role: "app".to_owned(), vectors: Vectors::Searched },
+        session: Session {
+            encoding: "UTF8".to_owned(),
+            role: "app".to_owned(),
+            vectors: Vectors::Searched,
+            schema_version: None,
+        },
         shared_memory_bytes: None,
         extensions: vec![("pg_stat_statements".to_owned(), "1.12".to_owned())],
         settings: vec![
