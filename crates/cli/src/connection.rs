@@ -69,6 +69,11 @@ impl Connection {
         Ok(Self { database: Database::connect(url).await?, server: Some(server) })
     }
 
+    /// The embedded server, if the database is on it.
+    pub(crate) fn server(&self) -> Option<&Server> {
+        self.server.as_ref()
+    }
+
     /// The database, and the embedded server if the database is on it.
     pub(crate) fn into_parts(self) -> (Database, Option<Server>) {
         (self.database, self.server)

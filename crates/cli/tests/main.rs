@@ -1,6 +1,7 @@
 //! End-to-end tests of the binary: arguments and environment in; exit code, output and rows out.
 
 mod aging;
+mod backup;
 mod collections;
 mod compatibility;
 mod configuration;

@@ -1,5 +1,6 @@
 //! One module per command.
 
+mod backup;
 mod config;
 mod db;
 mod demo;
@@ -12,6 +13,7 @@ mod inspect;
 mod judge;
 mod maintain;
 mod migrate;
+mod restore;
 mod search;
 mod serve;
 mod verify;
@@ -82,6 +84,8 @@ async fn run_to_end(configuration: &Configuration, command: Command) -> Result<E
         Command::Index(command) => index::run(configuration, command).await,
         Command::Doctor { json } => doctor::run(configuration, json).await,
         Command::Health(arguments) => health::run(configuration, &arguments).await,
+        Command::Backup(arguments) => backup::run(configuration, &arguments).await,
+        Command::Restore(arguments) => restore::run(configuration, &arguments).await,
         Command::Db(command) => db::run(configuration, command).await,
         Command::Config { json } => config::run(configuration, json),
         Command::Serve(_) | Command::Judge(_) | Command::Maintain(_) | Command::Generate(_) => {

@@ -289,6 +289,12 @@ impl Database {
         self.begin_unlimited().await.during("begin a transaction")
     }
 
+    /// Begins a transaction with one snapshot that lasts until its end, whose texts of values depend on no setting.
+    pub(super) async fn begin_snapshot(&self) -> Result<Transaction, Error> {
+        let begin = sql::transaction::begin_snapshot(&self.limits, &self.session_settings());
+        self.pool.begin(None, begin).await.during("begin a transaction")
+    }
+
     pub(super) async fn begin_unlimited(&self) -> sqlx::Result<Transaction> {
         let begin = sql::transaction::begin_unlimited(&self.limits, &self.session_settings(), self.looking);
         self.pool.begin(None, begin).await

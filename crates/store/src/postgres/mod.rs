@@ -35,6 +35,7 @@ mod service_indexes;
 mod session;
 mod shares;
 mod shelf;
+mod snapshot;
 pub mod sql;
 mod storage;
 mod table;
@@ -63,6 +64,7 @@ pub use result_selection::{
 pub use schema_migrations::schema_version;
 pub use server_facts::{OpenTransaction, ServerFacts, ServerSetting, SettingSource};
 pub use session::{Session, Vectors};
+pub use snapshot::{Snapshot, StoredTable, TableContents};
 pub use sql::{
     Build,
     odd_values::{OddKind, OddPlace},

@@ -18,7 +18,7 @@ use super::{
 use crate::{Error, postgres::error::StatementContext as _};
 
 /// The table that notes which migrations of the schema were applied.
-const VERSIONS_TABLE: &str = "_sqlx_migrations";
+pub(super) const VERSIONS_TABLE: &str = "_sqlx_migrations";
 
 /// pgvector's types: a table of one of these names makes a type that hides it.
 const TYPES: [&str; 3] = ["vector", "halfvec", "sparsevec"];

@@ -430,6 +430,27 @@ pub(crate) fn create_database(name: &str) -> Sql {
     vouched(format!("create database {}", quoted(name)))
 }
 
+/// Gives a database another name.
+pub(crate) fn rename_database(from: &str, to: &str) -> Sql {
+    vouched(format!("alter database {} rename to {}", quoted(from), quoted(to)))
+}
+
+/// Counts the rows of a table, and adds up their hashes, so that their order makes no difference. Those of tables that
+/// inherit from it are not its own.
+pub(crate) fn table_contents(schema: &str, table: &str) -> Sql {
+    vouched(format!(
+        "select count(*) as rows, coalesce(sum(hashtextextended((contents.*)::text, 0)), 0)::text as digest
+from only {}.{} contents",
+        quoted(schema),
+        quoted(table)
+    ))
+}
+
+/// Whether a table has a row of its own.
+pub(crate) fn table_has_rows(schema: &str, table: &str) -> Sql {
+    vouched(format!("select exists(select from only {}.{})", quoted(schema), quoted(table)))
+}
+
 /// How many candidates a search of this transaction keeps in an HNSW index.
 pub(crate) fn set_ef_search(candidates: u32) -> Sql {
     vouched(format!("set local hnsw.ef_search = {candidates}"))
@@ -481,6 +502,9 @@ mod tests {
         check(&index_collections(shared, "collection"), &expect_file!["golden/index_collections.sql"]);
         check(&keep_vectors_in_rows(wide), &expect_file!["golden/keep_vectors_in_rows.sql"]);
         check(&drop_table(&wide.name), &expect_file!["golden/drop_table.sql"]);
+        check(&rename_database("new", "odd \"name\""), &expect_file!["golden/rename_database.sql"]);
+        check(&table_contents("odd \"schema\"", "odd \"name\""), &expect_file!["golden/table_contents.sql"]);
+        check(&table_has_rows("odd \"schema\"", "odd \"name\""), &expect_file!["golden/table_has_rows.sql"]);
         check(&add_bookkeeping_columns(queries), &expect_file!["golden/add_bookkeeping_columns.sql"]);
         check(&AssertSqlSafe(copy_in(outputs)), &expect_file!["golden/copy_in.sql"]);
         check(&create_staging(outputs), &expect_file!["golden/create_staging.sql"]);

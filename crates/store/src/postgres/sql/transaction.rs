@@ -19,11 +19,24 @@ pub(crate) fn begin_unlimited(
     of_session: &[Sql],
     looking: Option<Duration>,
 ) -> Sql {
+    vouched(unlimited("begin", limits, of_session, looking))
+}
+
+/// Begins a transaction that changes nothing and has one snapshot for as long as it lasts, in which values are written as
+/// texts in one way, whatever the role's settings say.
+pub(crate) fn begin_snapshot(limits: &StatementLimits, of_session: &[Sql]) -> Sql {
+    let begin = "begin isolation level repeatable read read only";
+    let texts = "set local timezone = 'UTC'; set local datestyle = 'ISO, MDY'; set local intervalstyle = 'postgres'; set local bytea_output = 'hex'; set local extra_float_digits = 1";
+    vouched(format!("{}; {texts}", unlimited(begin, limits, of_session, None)))
+}
+
+fn unlimited(begin: &str, limits: &StatementLimits, of_session: &[Sql], looking: Option<Duration>) -> String {
     // Not every server knows all of them.
-    let mut statements = "begin; select set_config(name, '0', true)
+    let mut statements = format!(
+        "{begin}; select set_config(name, '0', true)
 from unnest(array['statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout']) as name
 where current_setting(name, true) <> '0'"
-        .to_owned();
+    );
     let looks_for_client = limits.looks_for_client.then(|| LOOK_FOR_CLIENT.to_owned());
     let looking = looking.map(|timeout| {
         let timeout_ms = timeout.as_millis();
@@ -34,7 +47,7 @@ where current_setting(name, true) <> '0'"
         statements.push_str("; ");
         statements.push_str(&setting);
     }
-    vouched(statements)
+    statements
 }
 
 /// Has the server say `word`.

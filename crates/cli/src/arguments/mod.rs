@@ -1,11 +1,16 @@
 //! The command line.
 
+mod installation;
+
 use std::{fmt, net::IpAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use clap_complete::Shell;
 use records::Service;
 use uuid::Uuid;
+
+pub(crate) use self::installation::{
+    BackupArguments, DatabaseArguments, DbCommand, GenerateCommand, HealthArguments, RestoreArguments,
+};
 
 const AFTER_HELP: &str = "\
 Each setting is taken from a flag, the environment or a .env file, in this order.
@@ -20,7 +25,7 @@ Exit codes:
        judgements of a run have no result
   4    a comparison found a difference
   5    refused: the table or its indexes are locked by another process, another run is
-       unfinished, or rows edited in PostgreSQL conflict
+       unfinished, rows edited in PostgreSQL conflict, or `restore` would replace rows
   6    `doctor` found errors or warnings
   130  interrupted
   141  the reader of standard output closed it early";
@@ -105,6 +110,10 @@ pub(crate) enum Command {
     Maintain(MaintainArguments),
     /// Prints whether a service is ready to serve requests; exit code 0 if it is
     Health(HealthArguments),
+    /// Backs up the database of the embedded PostgreSQL while it is in use
+    Backup(BackupArguments),
+    /// Restores a backup into the embedded PostgreSQL, and compares every table with it
+    Restore(RestoreArguments),
     /// Opens or stops the embedded PostgreSQL, or prints its URL
     #[command(subcommand)]
     Db(DbCommand),
@@ -374,68 +383,6 @@ pub(crate) enum Served {
     Judge,
     /// The gateway for QUERY_STORAGE_URL, EVALUATION_STORAGE_URL and JUDGE_SERVICE_URL
     Gateway,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct HealthArguments {
-    /// URL of the service, or which one of this machine: query, evaluation, judge or gateway [default: gateway]
-    #[arg(value_name = "URL|SERVICE")]
-    pub(crate) what: Option<String>,
-    /// Seconds after which a service without an answer is not ready
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=300))]
-    pub(crate) timeout: u64,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum GenerateCommand {
-    /// Prints a script that completes this command line in a shell
-    Completions {
-        /// The shell
-        #[arg(value_enum)]
-        shell: Shell,
-    },
-    /// Writes a manual page for each command
-    Man {
-        /// Folder for the pages, created if it is missing
-        #[arg(value_name = "DIR")]
-        folder: PathBuf,
-    },
-    /// Prints the help texts of all commands as Markdown
-    Reference,
-    /// Prints a .env file with all settings, as comments with their defaults
-    Env,
-    /// Prints a compose file with PostgreSQL, the services and the gateway
-    Compose,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DbCommand {
-    /// Prints the embedded server's URL, including its password, and leaves the server running
-    Url {
-        #[command(flatten)]
-        database: DatabaseArguments,
-    },
-    /// Opens psql on the embedded server
-    Psql {
-        #[command(flatten)]
-        database: DatabaseArguments,
-        /// Arguments for psql
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
-    },
-    /// Stops the embedded server
-    Stop,
-}
-
-/// The database of the embedded server, and the role to connect as.
-#[derive(Debug, Args)]
-pub(crate) struct DatabaseArguments {
-    /// The demo's database
-    #[arg(long)]
-    pub(crate) demo: bool,
-    /// Connect as the server's superuser, to create roles or change extensions; no other command does
-    #[arg(long)]
-    pub(crate) superuser: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,0 +1,205 @@
+//! What a database holds, table by table, in one snapshot that other programs can read too; and databases of a server as
+//! wholes.
+
+use sqlx::Row as _;
+
+use super::{Database, checkout::Transaction, own_tables::VERSIONS_TABLE, sql, unnamed::on};
+use crate::{Error, postgres::error::StatementContext as _};
+
+/// A snapshot of a database, which lasts until this value is dropped.
+#[derive(Debug)]
+pub struct Snapshot {
+    transaction: Transaction,
+    name: String,
+}
+
+/// A table with rows of its own: no view, no part of an extension, nothing temporary.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StoredTable {
+    /// The schema.
+    pub schema: String,
+    /// The name.
+    pub name: String,
+}
+
+/// What a table holds. Equal contents have equal digests, in whatever order the rows are stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableContents {
+    /// The number of rows.
+    pub rows: u64,
+    /// The sum of the rows' 64-bit hashes, in decimal digits.
+    pub digest: String,
+}
+
+impl Snapshot {
+    /// The name by which other transactions of the same server can take the same snapshot (`pg_dump --snapshot`).
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The tables, in a fixed order.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub async fn tables(&mut self) -> Result<Vec<StoredTable>, Error> {
+        sqlx::query_as!(
+            StoredTable,
+            r#"
+            select namespace.nspname::text as "schema!", relation.relname::text as "name!"
+            from pg_class relation
+            join pg_namespace namespace on namespace.oid = relation.relnamespace
+            where relation.relkind = 'r'
+                and relation.relpersistence <> 't'
+                and namespace.nspname not like 'pg\_%'
+                and namespace.nspname <> 'information_schema'
+                and not exists (
+                    select from pg_depend dependency
+                    where dependency.classid = 'pg_class'::regclass
+                        and dependency.objid = relation.oid
+                        and dependency.deptype = 'e'
+                )
+            order by 1, 2
+            "#
+        )
+        .fetch_all(on(&mut self.transaction))
+        .await
+        .during("list the tables of the database")
+    }
+
+    /// What `table` holds; reads all of it.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn contents(&mut self, table: &StoredTable) -> Result<TableContents, Error> {
+        const OPERATION: &str = "read the contents of a table";
+        let row = sqlx::query(sql::table_contents(&table.schema, &table.name))
+            .fetch_one(on(&mut self.transaction))
+            .await
+            .during(OPERATION)?;
+        let rows: i64 = row.try_get("rows").during(OPERATION)?;
+        let digest = row.try_get("digest").during(OPERATION)?;
+        Ok(TableContents { rows: u64::try_from(rows).expect("a count is not negative"), digest })
+    }
+
+    /// The tables that have a row, except that of the schema's versions.
+    ///
+    /// # Errors
+    /// When a table cannot be read.
+    pub async fn filled_tables(&mut self) -> Result<Vec<StoredTable>, Error> {
+        let mut filled = Vec::new();
+        for table in self.tables().await? {
+            let has_rows: bool = sqlx::query_scalar(sql::table_has_rows(&table.schema, &table.name))
+                .fetch_one(on(&mut self.transaction))
+                .await
+                .during("look for rows of a table")?;
+            if has_rows && table.name != VERSIONS_TABLE {
+                filled.push(table);
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Ends the snapshot.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub async fn end(self) -> Result<(), Error> {
+        self.transaction.commit().await.during("end a snapshot")
+    }
+}
+
+impl Database {
+    /// Takes a snapshot of this database.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn snapshot(&self) -> Result<Snapshot, Error> {
+        let mut transaction = self.begin_snapshot().await?;
+        let name = sqlx::query_scalar!(r#"select pg_export_snapshot() as "name!""#)
+            .fetch_one(on(&mut transaction))
+            .await
+            .during("take a snapshot")?;
+        Ok(Snapshot { transaction, name })
+    }
+
+    /// Databases of the server other than this one that somebody made: not its templates, nor `postgres`.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn other_databases(&self) -> Result<Vec<String>, Error> {
+        self.in_transaction(async |connection| {
+            sqlx::query_scalar!(
+                r#"
+                select datname::text as "name!" from pg_database
+                where not datistemplate and datname not in ('postgres', current_database())
+                order by 1
+                "#
+            )
+            .fetch_all(on(connection))
+            .await
+            .during("list the databases of the server")
+        })
+        .await
+    }
+
+    /// How many other clients use the database `name` of this server.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn clients_of(&self, name: &str) -> Result<u64, Error> {
+        let clients = self
+            .in_transaction(async |connection| {
+                sqlx::query_scalar!(
+                    r#"
+                    select count(*) as "clients!" from pg_stat_activity
+                    where datname = $1 and backend_type = 'client backend' and pid <> pg_backend_pid()
+                    "#,
+                    name
+                )
+                .fetch_one(on(connection))
+                .await
+                .during("look for clients of a database")
+            })
+            .await?;
+        Ok(u64::try_from(clients).expect("a count is not negative"))
+    }
+
+    /// Gives the database `replacement` the name `current`, whose database, if there is one, gets the name `former`: both
+    /// or neither. Nobody may be connected to one of them, and this may be neither.
+    ///
+    /// # Errors
+    /// When somebody is.
+    pub async fn exchange_databases(
+        &self,
+        replacement: &str,
+        current: &str,
+        former: &str,
+    ) -> Result<(), Error> {
+        self.in_transaction(async |connection| {
+            let exists = sqlx::query_scalar!(
+                r#"select exists(select from pg_database where datname = $1) as "exists!""#,
+                current
+            )
+            .fetch_one(on(connection))
+            .await
+            .during("look for a database")?;
+            let renamed = exists.then_some((current, former)).into_iter().chain([(replacement, current)]);
+            for (from, to) in renamed {
+                sqlx::query(sql::rename_database(from, to))
+                    .execute(on(connection))
+                    .await
+                    .during("rename a database")?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Drops the database `name` of this server, if there is one.
+    ///
+    /// # Errors
+    /// When this role may not.
+    pub async fn drop_database(&self, name: &str) -> Result<(), Error> {
+        self.run_alone("drop a database", vec![sql::drop_database(name)]).await
+    }
+}

@@ -1,0 +1,1 @@
+alter database "new" rename to "odd ""name""";
