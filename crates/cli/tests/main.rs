@@ -23,6 +23,7 @@ mod monitor;
 mod names;
 mod odd_rows;
 mod ownership;
+mod packaging;
 mod places;
 mod repository;
 mod runs;
