@@ -11,13 +11,15 @@ use serde_json::json;
 use store::postgres::{Database, StoredTable, TableContents, schema_version};
 use tempfile::NamedTempFile;
 
-use super::backup::{DUMP, MANIFEST, Manifest, contents_of_all, hash, refuse_other_server, run_program};
+use super::backup::{
+    DUMP, MANIFEST, Manifest, contents_of_all, hash, refuse_other_server, rows, run_program,
+};
 use crate::{
     arguments::RestoreArguments,
     configuration::Configuration,
     connection::{blocking, start_embedded},
     exit::{ExitCode, Failure},
-    output::{count, grouped, print, print_json},
+    output::{count, print, print_json},
 };
 
 /// The database that is filled, and what the former one is called until it is dropped.
@@ -52,9 +54,9 @@ pub(crate) async fn run(
         }))?;
     } else if differences.is_empty() {
         print(&format!(
-            "restored {} with {} rows, as they were at {}: all equal to the backup{}",
+            "restored {} with {}, as they were at {}: all equal to the backup{}",
             count(manifest.tables.len() as u64, "table"),
-            grouped(manifest.rows()),
+            rows(manifest),
             manifest.created_at,
             if replaced { "; the former database was dropped" } else { "" },
         ))?;

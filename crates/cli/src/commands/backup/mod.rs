@@ -86,15 +86,23 @@ fn report(
         print_json(&manifest.to_json())?;
     } else {
         print(&format!(
-            "backed up {} with {} rows to {}: {}, schema {}; without role passwords and .env",
+            "backed up {} with {} to {}: {}, schema {}; without role passwords and .env",
             count(manifest.tables.len() as u64, "table"),
-            grouped(manifest.rows()),
+            rows(manifest),
             arguments.folder.display(),
             size_text(manifest.dump_bytes),
             manifest.schema_version.map_or_else(|| "none".to_owned(), |version| version.to_string()),
         ))?;
     }
     Ok(())
+}
+
+/// The number of rows in a backup: `2,000 rows`.
+pub(super) fn rows(manifest: &Manifest) -> String {
+    match manifest.rows() {
+        1 => "1 row".to_owned(),
+        number => format!("{} rows", grouped(number)),
+    }
 }
 
 /// Refuses to work if the database is elsewhere.
