@@ -56,7 +56,7 @@ pub(crate) async fn run(
         print(&format!(
             "restored {} with {}, as they were at {}: all equal to the backup{}",
             count(manifest.tables.len() as u64, "table"),
-            rows(manifest),
+            rows(&manifest),
             manifest.created_at,
             if replaced { "; the former database was dropped" } else { "" },
         ))?;
