@@ -39,7 +39,7 @@ async fn plan_is_printed_and_applied_and_then_empty() {
     let database = with_dead_rows().await;
     let plan = maintain(&database, &["--once", "--dry-run"]).await;
     assert_eq!(plan.code, 0, "{plan:?}");
-    assert!(plan.stdout.contains("queries: vacuum, since 900 dead rows"), "{plan:?}");
+    assert!(plan.stdout.contains("queries: vacuum, because there are 900 dead rows"), "{plan:?}");
     assert!(plan.stdout.contains("autovacuum is off for it"), "{plan:?}");
 
     let once = maintain(&database, &["--once", "--json"]).await;
@@ -48,7 +48,7 @@ async fn plan_is_printed_and_applied_and_then_empty() {
     assert_eq!(done.as_array().map(Vec::len), Some(1), "{once:?}");
     assert_eq!((&done[0]["action"], &done[0]["outcome"]), (&json!("vacuum"), &json!("done")));
     assert_eq!((&done[0]["before"]["dead_rows"], &done[0]["after"]["dead_rows"]), (&json!(900), &json!(0)));
-    assert!(once.stderr.contains("queries: vacuum, since 900 dead rows"), "{once:?}");
+    assert!(once.stderr.contains("queries: vacuum, because there are 900 dead rows"), "{once:?}");
 
     let again = maintain(&database, &["--once", "--table", "queries"]).await;
     assert_eq!((again.code, again.stdout.as_str()), (0, "nothing to do\n"), "{again:?}");

@@ -45,10 +45,11 @@ pub enum Error {
     #[error("run {} of {} into table `{}` is not finished: finish it with the command that began it", .0.run_id, OriginOf(.0), .0.table_name)]
     Unfinished(Box<Job>),
     /// The table already contains the collection, with other columns.
-    #[error("run {} brought {} into table `{}` with other columns", .0.run_id, OriginOf(.0), .0.table_name)]
+    #[error("run {} migrated {} into table `{}` with other columns", .0.run_id, OriginOf(.0), .0.table_name)]
     OtherMapping(Box<Job>),
     /// Another collection's records have the same ids.
-    #[error("table `{table}` holds records of another collection with the same ids, {} such as `{}`: give this one a table of its own", .count, .example)]
+    #[error("table `{table}` contains records of another collection with the same ids, {} such as `{}`: use \
+        a separate table for this one", .count, .example)]
     Overlap {
         /// The table.
         table: String,
@@ -76,7 +77,7 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The run to undo does not exist.
-    #[error("no run {run} is known in this database{}", Known(.known))]
+    #[error("unknown run {run}: {}", Known(.known))]
     UnknownRun {
         /// The requested run.
         run: Uuid,
@@ -109,7 +110,7 @@ pub enum Error {
         problem: String,
     },
     /// A job was written by a newer version.
-    #[error("run {run} was made by a newer version of Panopticon: use that one")]
+    #[error("run {run} was created by a newer version of Panopticon: use that version")]
     NewerVersion {
         /// The run.
         run: Uuid,
@@ -160,6 +161,10 @@ struct Known<'a>(&'a [Uuid]);
 
 impl fmt::Display for Known<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() { f.write_str(": it has none") } else { write!(f, ": it has {}", List(self.0)) }
+        if self.0.is_empty() {
+            f.write_str("the database has no runs")
+        } else {
+            write!(f, "expected one of {}", List(self.0))
+        }
     }
 }

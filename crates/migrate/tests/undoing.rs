@@ -293,7 +293,7 @@ async fn quarantined_records_are_deleted_with_their_run() {
 async fn error_of_an_unknown_run_lists_the_known_runs() {
     let (_test_database, database) = empty().await;
     let error = undo(&database, Uuid::nil(), EditedRows::Keep).await.expect_err("there are no runs");
-    assert!(error.to_string().ends_with("it has none"), "{error}");
+    assert!(error.to_string().ends_with("the database has no runs"), "{error}");
     let directory = Directory::with("records", DistanceSpace::L2, &entries(0..3, 3));
     let report = migrate(&database, directory.path(), &table("records", DistanceSpace::L2, 3)).await;
     let error = undo(&database, Uuid::nil(), EditedRows::Keep).await.expect_err("there is no such run");

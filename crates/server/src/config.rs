@@ -79,7 +79,7 @@ pub struct Origins(pub(crate) Vec<HeaderValue>);
 
 /// An invalid origin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no origin: expected scheme and host, such as https://example.org")]
+#[error("invalid origin `{0}`: expected scheme and host, such as https://example.org")]
 pub struct InvalidOrigin(pub String);
 
 impl Origins {
@@ -114,7 +114,7 @@ pub struct Hosts(Vec<String>);
 
 /// An invalid host name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no name of a host: expected one without scheme and port, such as evals.example.org")]
+#[error("invalid host name `{0}`: expected one without scheme and port, such as evals.example.org")]
 pub struct InvalidHost(pub String);
 
 impl Hosts {

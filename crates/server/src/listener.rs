@@ -40,7 +40,7 @@ pub enum ListenerError {
         source: io::Error,
     },
     /// Requests were still in progress when the shutdown time-out expired.
-    #[error("{address} was closed while requests were being worked on, after {} s", limit.as_secs_f64())]
+    #[error("{address} was closed after {} s while requests were in progress", limit.as_secs_f64())]
     CutOff {
         /// The address.
         address: SocketAddr,

@@ -1,4 +1,4 @@
-//! Carries plans out.
+//! Executes index plans.
 
 use store::postgres::{
     Build, Database, Table,
@@ -11,22 +11,22 @@ use crate::{
     names::temporary_name,
     observe::observe,
     plan::{Plan, Tuning, Wanted, plan},
-    policy::{Haste, Policy},
+    policy::{BuildUrgency, Policy},
     progress::{Event, Observer},
     tune::tune,
 };
 
-/// The upkeep of a table's indexes went wrong.
+/// Maintenance of a table's indexes failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The database refused something. What was done before stays, and the next call goes on.
+    /// A database operation failed. Completed changes stay, and the next call resumes.
     #[error("failed to {operation} table `{table}`")]
     Store {
-        /// What was tried, ending before `table`.
+        /// The operation, in words that precede the name of the table.
         operation: &'static str,
         /// The table.
         table: String,
-        /// Why not.
+        /// The cause.
         source: Box<store::Error>,
     },
 }
@@ -38,19 +38,18 @@ impl Error {
     }
 }
 
-/// What was done.
+/// What was done by a call.
 #[derive(Clone, Debug)]
 pub struct Applied {
-    /// The plan that was carried out.
+    /// The executed plan.
     pub plan: Plan,
-    /// The search settings that were measured.
+    /// The measured search parameters.
     pub measured: Vec<MeasuredSetting>,
 }
 
-/// Plans the vector index of `table` and carries the plan out, while the table is in use.
+/// Plans the vector index of `table` and executes the plan, while the table is in use.
 ///
-/// A process that is killed on the way leaves an index that is not valid, or two of which one is too many. The next call
-/// sees that and goes on.
+/// A process that is killed midway leaves an invalid or a superfluous index. The next call detects this and resumes.
 ///
 /// # Errors
 /// When another process changes the table's indexes, or a statement fails.
@@ -67,8 +66,7 @@ pub async fn apply(
     Ok(applied)
 }
 
-/// Measures the search settings of the index that `table` has, whatever was measured before; none where searches are
-/// exact.
+/// Measures the search parameters of the index of `table` again; none if searches use exact scans.
 ///
 /// # Errors
 /// When another process changes the table's indexes, or a statement fails.
@@ -84,7 +82,7 @@ pub async fn retune(
     let observation = database.observe_indexes(table).await.map_err(&failed)?;
     let mut measured = Vec::new();
     if let Some(index) = observation.indexes.iter().find(|index| index.is_searched()) {
-        let tuning = Tuning { index: index.name.clone(), reason: "somebody asked for it".to_owned() };
+        let tuning = Tuning { index: index.name.clone(), reason: "requested by the user".to_owned() };
         observer(Event::Tuning(&tuning));
         measured = tune(database, &observation, index, policy, observer).await.map_err(&failed)?;
     }
@@ -92,8 +90,9 @@ pub async fn retune(
     Ok(measured)
 }
 
-/// The same as [`apply`] after a migration's `run` has copied rows into `table`, and with the indexes for other queries of a
-/// service: alone where nobody else can be using the table, which is quicker. Whoever builds indexes now is waited for.
+/// [`apply`] after a migration's `run` has copied rows into `table`, including the other indexes of a service. If no
+/// one else can be using the table, indexes are built non-concurrently, which is faster. Waits for other index
+/// builds.
 ///
 /// # Errors
 /// When a statement fails.
@@ -107,7 +106,7 @@ pub async fn apply_after_copy(
     let build =
         if database.has_rows_of_others(table, run).await? { Build::Concurrently } else { Build::Alone };
     let lock = database.lock_indexes_in_turn(&table.name).await?;
-    let policy = Policy { haste: Haste::Migration, ..*policy };
+    let policy = Policy { urgency: BuildUrgency::Migration, ..*policy };
     let applied = carry_out(database, table, &policy, build, observer).await?;
     let rows = applied.plan.rows;
     database
@@ -118,7 +117,7 @@ pub async fn apply_after_copy(
     Ok(applied)
 }
 
-/// Drops the indexes of half precision that searches of `table` use, before rows come that such an index cannot hold.
+/// Drops the half-precision indexes of `table`, before rows are inserted that they cannot hold.
 ///
 /// # Errors
 /// When a statement fails.
@@ -135,7 +134,7 @@ pub async fn drop_half_precision(database: &Database, table: &Table) -> Result<(
     lock.release().await
 }
 
-/// Observes, plans, and does it; the caller holds the table's indexes.
+/// Observes, plans and executes; the caller holds the lock of the table's indexes.
 async fn carry_out(
     database: &Database,
     table: &Table,
@@ -143,7 +142,7 @@ async fn carry_out(
     build: Build,
     observer: &Observer<'_>,
 ) -> Result<Applied, store::Error> {
-    // Of a process that was killed while the server was building for it.
+    // Left by a process that was killed while the server was building its index.
     database.end_orphaned_builds(table, &temporary_name(&table.name)).await?;
     let observation = observe(database, table).await?;
     let plan = plan(&observation, policy);
@@ -180,7 +179,7 @@ async fn change(
     let (table, rows) = (&observation.table, observation.rows);
     let progress = |done, total| observer(Event::Building { done, total });
     match build {
-        // One transaction: none of the changes is seen before all are.
+        // One transaction, so that the changes become visible together.
         Build::Alone => {
             for change in &plan.changes {
                 observer(Event::Change(change));
@@ -196,7 +195,7 @@ async fn change(
         }
     }
     if matches!(plan.wanted, Wanted::Index(_)) && !plan.changes.is_empty() {
-        // What is known of the table's size decides whether the index is used.
+        // The statistics of the table decide whether the planner uses the index.
         database.analyze(table).await?;
     }
     Ok(())

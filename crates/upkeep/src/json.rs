@@ -1,4 +1,4 @@
-//! Observations, plans and settings as JSON: to be kept, and to be printed for programs.
+//! Observations, plans and search parameters as JSON, for storage and for programs.
 
 use serde_json::{Value, json};
 use store::postgres::vector_index::{
@@ -59,7 +59,7 @@ pub fn plan_to_json(plan: &Plan) -> Value {
     })
 }
 
-/// A measured search setting.
+/// A measured search parameter.
 pub fn setting_to_json(setting: &MeasuredSetting) -> Value {
     json!({
         "filtering": setting.filtering.as_str(),

@@ -1,17 +1,16 @@
-//! The life of vector indexes: what a table should have, how it gets there while it is in use, and whether searches find
-//! what is there.
+//! The lifecycle of vector indexes: planning, building while the table is in use, and measuring recall.
 //!
 //! 1. `store` observes a table ([`store::postgres::vector_index::Observation`]);
-//! 2. [`plan`] decides from that and a [`Policy`] alone, and leaves no choices: the [`Plan`] is what is printed, kept in
-//!    `vector_index_plans`, and carried out;
-//! 3. [`apply`] holds the table's indexes, observes again, plans, and carries the plan out step by step. What a crash
-//!    leaves behind is seen by the next observation, so the next plan goes on from there;
-//! 4. `tune` measures which search settings meet the recall target on the table's own rows. Searches read them from
+//! 2. [`plan`] derives a [`Plan`] only from that and a [`Policy`]. The plan leaves no choices: it is printed, stored
+//!    in `vector_index_plans`, and executed;
+//! 3. [`apply`] locks the table's indexes, observes again, plans, and executes the plan step by step. The next
+//!    observation detects what a crash left behind, and the next plan continues from there;
+//! 4. `tune` measures which search parameters meet the recall target on the table's rows. Searches read them from
 //!    `vector_index_settings`.
 //!
-//! [`doctor`] looks at all of it at once, and at the server, and says what hurts and what to do about it.
+//! [`doctor`] examines tables and server, and reports problems with fixes.
 //!
-//! SQL is `store`'s business; printing is `cli`'s.
+//! `store` contains the SQL; `cli` prints.
 
 mod apply;
 pub mod doctor;
@@ -31,6 +30,6 @@ pub use apply::{Applied, Error, apply, apply_after_copy, drop_half_precision, re
 pub use json::{observation_to_json, plan_to_json, setting_to_json};
 pub use observe::{observe, tables};
 pub use plan::{Plan, Tuning, Wanted, plan};
-pub use policy::{Haste, IndexType, Policy, UnknownIndexType};
+pub use policy::{BuildUrgency, IndexType, Policy, UnknownIndexType};
 pub use progress::{Event, Observer};
 pub use recall::FoundShare;

@@ -1,22 +1,22 @@
-//! Names of our indexes. A name says what became of a build: the temporary one is on its way, the final one is in place.
+//! Names of our indexes: a temporary name during the build, and a final one once in place.
 
-/// PostgreSQL cuts longer names off, in silence.
+/// PostgreSQL silently truncates longer names.
 const MAX_NAME_BYTES: usize = 63;
 
 const FINAL: &str = "_panopticon_vector";
 const TEMPORARY: &str = "_panopticon_vector_new";
 
-/// The name of the index of `table` once it is in place.
+/// The final name of the index of `table`.
 pub(crate) fn final_name(table: &str) -> String {
     named(table, FINAL)
 }
 
-/// Its name while it is built, and until what it replaces is gone.
+/// Its name during the build, and until the index that it replaces is dropped.
 pub(crate) fn temporary_name(table: &str) -> String {
     named(table, TEMPORARY)
 }
 
-/// `name`, or with a number behind it where it is taken.
+/// `name`, with a numeric suffix if it is taken.
 pub(crate) fn free(name: &str, is_taken: impl Fn(&str) -> bool) -> String {
     if !is_taken(name) {
         return name.to_owned();
@@ -32,7 +32,7 @@ fn named(table: &str, suffix: &str) -> String {
     if table.len() + suffix.len() <= MAX_NAME_BYTES {
         return format!("{table}{suffix}");
     }
-    // Tables whose names begin alike get different indexes.
+    // The digest distinguishes tables with a common prefix.
     let digest = format!("_{:08x}", fnv1a(table));
     format!("{}{digest}{suffix}", cut(table, MAX_NAME_BYTES - digest.len() - suffix.len()))
 }
@@ -41,7 +41,7 @@ fn cut(name: &str, bytes: usize) -> &str {
     &name[..name.floor_char_boundary(bytes)]
 }
 
-/// The 32-bit Fowler–Noll–Vo hash, which stays the same for ever.
+/// The 32-bit Fowler–Noll–Vo hash, which is stable across versions.
 fn fnv1a(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

@@ -1,4 +1,4 @@
-//! Which tables there are, and what is known of one that its index is planned from.
+//! Lists tables with vectors, and observes a table for its index plan.
 
 use std::collections::HashSet;
 
@@ -8,10 +8,10 @@ use store::postgres::{
 
 use crate::plan::may_want_half;
 
-/// The tables with vectors: the services', and those that migrations made; by name.
+/// The tables with vectors: those of services and those created by migrations, by name.
 ///
 /// # Errors
-/// When a statement fails, or a table has other columns than its name or its migration says.
+/// When a statement fails, or a table does not have the expected columns.
 pub async fn tables(database: &Database) -> Result<Vec<Table>, store::Error> {
     let mut tables = Vec::new();
     for table in known(&database.jobs().await?) {
@@ -22,8 +22,8 @@ pub async fn tables(database: &Database) -> Result<Vec<Table>, store::Error> {
     Ok(tables)
 }
 
-/// Looks at `table`, which is there, and its vector indexes, as far as a plan needs it; where an index of half precision may
-/// be planned, at every vector.
+/// Observes the existing `table` and its vector indexes, as far as a plan needs it; reads every vector if a
+/// half-precision index may be planned.
 ///
 /// # Errors
 /// When a statement fails.
@@ -35,14 +35,14 @@ pub async fn observe(database: &Database, table: &Table) -> Result<Observation, 
     Ok(observation)
 }
 
-/// The tables that there should be: the services', and those that `jobs` made; by name.
+/// The expected tables: those of services and those of `jobs`, by name.
 pub(crate) fn known(jobs: &[Job]) -> Vec<Table> {
     let mut known: Vec<Table> = records::Service::ALL.map(Table::of).to_vec();
     let mut names: HashSet<String> = known.iter().map(|table| table.name.clone()).collect();
     for job in jobs {
-        // A definition of a newer version is that version's business.
+        // Definitions of newer versions are skipped.
         let table = Table::from_definition(job.table_name.clone(), &job.definition);
-        // An older version may have given a collection a name that the schema has taken since.
+        // An older version may have used a table name that the schema has since reserved.
         let is_new = |table: &Table| !is_own_relation(&table.name) && names.insert(table.name.clone());
         known.extend(table.filter(is_new));
     }

@@ -1,49 +1,49 @@
-//! What the owner of a database wants of its indexes.
+//! The configured policy for vector indexes.
 
 use std::{fmt, str::FromStr};
 
-/// What is wanted.
+/// The policy for vector indexes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Policy {
-    /// Which kind of index.
+    /// The index type.
     pub index_type: IndexType,
-    /// The share of the ten nearest rows that searches are to find, above 0 and at most 1; 0.98 by default. A lower one
-    /// loses rows, a higher one costs time: of 50,000 sentences 0.99 took twice the time of 0.98.
+    /// The target recall@10, above 0 and at most 1; 0.98 by default. A lower one loses rows, a higher one costs time:
+    /// with 50,000 sentences, 0.99 took twice the time of 0.98.
     pub recall_target: f64,
-    /// Whether somebody waits for the index.
-    pub haste: Haste,
+    /// How soon the index is needed.
+    pub urgency: BuildUrgency,
 }
 
-/// Which kind of index a table is to have.
+/// The index type of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IndexType {
-    /// The one that suits the table, or none while it is small.
+    /// The type that suits the table, or none while it is small.
     Auto,
-    /// Lists.
+    /// IVFFlat.
     Ivfflat,
-    /// A graph.
+    /// HNSW.
     Hnsw,
-    /// None: searches look at every row.
+    /// No index: searches use exact scans.
     None,
 }
 
-/// Whether somebody waits for an index to be built.
+/// How soon an index is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Haste {
-    /// Nobody: the best index may take its time.
+pub enum BuildUrgency {
+    /// Not urgent: the best index may take longer to build.
     None,
-    /// A migration does, whose rows nobody searches yet: lists are built ten times as fast as a graph, which can replace
-    /// them later.
+    /// A migration is waiting, whose rows are not searched yet: IVFFlat builds ten times as fast as HNSW, which can
+    /// replace it later.
     Migration,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { index_type: IndexType::Auto, recall_target: 0.98, haste: Haste::None }
+        Self { index_type: IndexType::Auto, recall_target: 0.98, urgency: BuildUrgency::None }
     }
 }
 
-/// A name that no kind of index has.
+/// An unknown index type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownIndexType(pub String);
 

@@ -1,29 +1,29 @@
-//! What is told of the work on a table's indexes while it is done.
+//! Progress events of work on a table's indexes.
 
 use store::postgres::vector_index::IndexChange;
 
 use crate::plan::Tuning;
 
-/// What is being done.
+/// A progress event.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
-    /// A change begins.
+    /// A change starts.
     Change(&'a IndexChange),
     /// An index is being built.
     Building {
-        /// Rows that are in it.
+        /// Indexed rows.
         done: u64,
         /// Rows of the table.
         total: u64,
     },
-    /// The search settings of an index begin to be measured.
+    /// Measuring the search parameters of an index starts.
     Tuning(&'a Tuning),
-    /// So many searches of a kind measured nothing, since no distance from their vector is finite, as from one of zeros.
+    /// Searches were skipped because their vectors have no finite distance, such as zero vectors.
     LeftOut {
-        /// How many.
+        /// Number of searches.
         searches: u64,
     },
-    /// A search was made to measure them.
+    /// A search was measured.
     Measuring {
         /// Searches so far.
         done: u64,
@@ -32,5 +32,5 @@ pub enum Event<'a> {
     },
 }
 
-/// Is told what is being done.
+/// Receives progress events.
 pub type Observer<'a> = dyn Fn(Event<'_>) + Sync + 'a;

@@ -1,11 +1,11 @@
-//! Vectors to search for where nobody has searched: like those of new texts, made of the table's own rows.
+//! Generates query vectors like those of new texts from the table's rows, for tables without recorded searches.
 //!
-//! A row itself will not do. A graph has a place for it with edges to what is nearest, so that a search for it ends
-//! where it should almost whatever is set: of 10,000 sentences `ef_search` 10 found 0.99 of what is nearest to rows, and
-//! 0.92 of what is nearest to sentences that were not stored. So each row is turned away, in any direction, by nine
-//! tenths of the distance that it has to its nearest: there 0.98 was found with `ef_search` 40 where new sentences
-//! needed 30, and with 75 where they needed 35 (of 30,000). The whole distance would ask for twice to four times as much
-//! again, and directions towards other rows for as little as rows do.
+//! The rows themselves are unsuitable. An HNSW index has a node for each row with edges to its neighbours, so a
+//! search for it succeeds with almost any parameter: with 10,000 sentences, `ef_search` 10 had a recall of 0.99 for
+//! rows, and of 0.92 for sentences that were not stored. So each row is rotated, in a random direction, by nine
+//! tenths of the distance to its nearest row: 0.98 then needed `ef_search` 40 where new sentences needed 30, and 75
+//! where they needed 35 (of 30,000). The full distance would need two to four times as much, and directions towards
+//! other rows as little as rows do.
 
 use records::{DistanceSpace, Embedding};
 use store::postgres::{
@@ -15,15 +15,15 @@ use store::postgres::{
 };
 use uuid::Uuid;
 
-/// Of the distance to the nearest row.
+/// Fraction of the distance to the nearest row.
 const TURN: f64 = 0.9;
-/// Nearer ones are copies.
+/// Rows closer than this are copies.
 const COPY: f64 = 1e-6;
-/// So many copies of a row do not hide its nearest one.
+/// Number of neighbours to read, so that copies do not hide the nearest other row.
 const NEIGHBOURS: u32 = 10;
 
-/// Up to `count` of the `rows` rows of `table`, turned away: for the same `seed` the same ones, while the table stays the
-/// same. They have no id, so that no row is left out of what is found for them.
+/// Up to `count` of the `rows` rows of `table`, rotated. Deterministic for a `seed` and an unchanged table. They have
+/// no id, so that no row is excluded from their results.
 ///
 /// # Errors
 /// When a statement fails.
@@ -42,14 +42,14 @@ pub(crate) async fn questions(
         let cosines =
             nearest.into_iter().map(|(_, distance)| cosine(table.space, distance, &sample.embedding));
         let cosine = cosines.map(|cosine| cosine.clamp(0.0, 1.0)).find(|cosine| *cosine < 1.0 - COPY);
-        // Among nothing but copies, a row is what people search for.
+        // If there are only copies, searches look like the row.
         let cosine = cosine.unwrap_or(1.0);
         questions.push(Sample { id: Uuid::nil(), embedding: turned(&sample.embedding, cosine, &mut random) });
     }
     Ok(questions)
 }
 
-/// The cosine between `embedding` and a row at `distance`, as if that were as long.
+/// The cosine between `embedding` and a row at `distance`, assuming equal norms.
 fn cosine(space: DistanceSpace, distance: f64, embedding: &Embedding) -> f64 {
     let squared: f64 = embedding.as_slice().iter().map(|component| f64::from(*component).powi(2)).sum();
     match space {
@@ -59,7 +59,7 @@ fn cosine(space: DistanceSpace, distance: f64, embedding: &Embedding) -> f64 {
     }
 }
 
-/// `row`, as long as it is, but so far from where it was as [`TURN`] says of rows with this cosine between them.
+/// `row`, rotated by [`TURN`] of the distance between vectors with cosine `nearest`, with the same norm.
 fn turned(row: &Embedding, nearest: f64, random: &mut Random) -> Embedding {
     let row: Vec<f64> = row.as_slice().iter().map(|component| f64::from(*component)).collect();
     let length = dot(&row, &row).sqrt();
@@ -67,7 +67,7 @@ fn turned(row: &Embedding, nearest: f64, random: &mut Random) -> Embedding {
         return row.iter().map(|_| 0.0).collect::<Vec<f32>>().into();
     }
     let mut direction: Vec<f64> = row.iter().map(|_| random.normal()).collect();
-    // At a right angle to the row.
+    // Orthogonal to the row.
     let along = dot(&direction, &row) / (length * length);
     direction.iter_mut().zip(&row).for_each(|(component, of_row)| *component -= along * of_row);
     let across = dot(&direction, &direction).sqrt();
@@ -75,11 +75,11 @@ fn turned(row: &Embedding, nearest: f64, random: &mut Random) -> Embedding {
         // There is no other direction in one dimension.
         return row.iter().map(|component| *component as f32).collect::<Vec<f32>>().into();
     }
-    // Of vectors of one length, the square of the distance is in proportion to 1 - cosine.
+    // For equal norms, the squared distance is proportional to 1 - cosine.
     let cosine = 1.0 - TURN * TURN * (1.0 - nearest);
     let sine = (1.0 - cosine * cosine).sqrt();
     let turned = |(of_row, of_direction): (&f64, &f64)| {
-        // PostgreSQL takes no infinite component.
+        // PostgreSQL rejects infinite components.
         let component = cosine * of_row + sine * length / across * of_direction;
         component.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32
     };
@@ -90,7 +90,7 @@ fn dot(one: &[f64], other: &[f64]) -> f64 {
     one.iter().zip(other).map(|(one, other)| one * other).sum()
 }
 
-/// A small generator (xorshift64*), so that the same questions are asked everywhere.
+/// A small generator (xorshift64*), for deterministic queries on all platforms.
 struct Random(u64);
 
 impl Random {
@@ -98,7 +98,7 @@ impl Random {
         Self(u64::from(seed).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
-    /// Above 0 and up to 1.
+    /// Uniform in (0, 1].
     fn uniform(&mut self) -> f64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -106,7 +106,7 @@ impl Random {
         ((self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) + 1) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Of a normal distribution (Box and Muller).
+    /// Normally distributed (Box–Muller).
     fn normal(&mut self) -> f64 {
         (-2.0 * self.uniform().ln()).sqrt() * (std::f64::consts::TAU * self.uniform()).cos()
     }
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn turned_rows_keep_their_length_and_lie_at_the_distance() {
+    fn rotated_rows_keep_their_norm_and_have_the_distance() {
         let row = embedding((0..384).map(|n| (n as f32 * 0.37).sin() * 3.0));
         let length = |embedding: &Embedding| {
             embedding.as_slice().iter().map(|component| f64::from(*component).powi(2)).sum::<f64>().sqrt()
@@ -139,14 +139,14 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_other_direction_stays() {
+    fn zero_and_one_dimensional_vectors_are_unchanged() {
         assert_eq!(turned(&embedding([0.0, 0.0]), 0.5, &mut Random::new(1)), embedding([0.0, 0.0]));
         assert_eq!(turned(&embedding([2.0]), 0.5, &mut Random::new(1)), embedding([2.0]));
         assert!(turned(&embedding([f32::MAX; 3]), 0.0, &mut Random::new(1)).is_finite());
     }
 
     #[test]
-    fn every_space_knows_the_same_cosine() {
+    fn cosine_is_the_same_in_every_space() {
         // Two vectors of length 2 at 60 degrees.
         let row = embedding([2.0, 0.0]);
         for (space, distance) in

@@ -1,13 +1,13 @@
-//! How much of what is nearest was found, how sure that is, and the least setting that finds enough.
+//! Recall, its confidence, and the search for the least sufficient search parameter.
 
-/// Sums in single precision, in another order: two distances this close, for their size, are a tie.
+/// Relative difference below which two distances are a tie: single-precision sums depend on their order.
 const TIE: f64 = 1e-5;
-/// Of a normal distribution: one time in twenty the mean lies lower by more standard errors.
+/// One-sided 95 % quantile of the normal distribution, in standard errors.
 const STANDARD_ERRORS: f64 = 1.645;
-/// Settings within a tenth of each other are as good as the same.
+/// Parameters within a tenth of each other count as equal.
 const STEP: u32 = 10;
 
-/// How much of what is nearest some searches found, up to ties.
+/// Recall over several searches, up to ties.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FoundShare {
     expected: usize,
@@ -15,7 +15,7 @@ pub struct FoundShare {
 }
 
 impl FoundShare {
-    /// Adds a search; both are distances, nearest first, of which those that are not finite do not count.
+    /// Adds a search; both are distances, nearest first. Those that are not finite are ignored.
     pub fn add(&mut self, exact: &[f64], found: &[f64]) {
         let finite = |distances: &[f64]| -> Vec<f64> {
             distances.iter().copied().filter(|distance| distance.is_finite()).collect()
@@ -27,31 +27,31 @@ impl FoundShare {
         self.found += found.iter().take(exact.len()).filter(|distance| **distance <= bound).count();
     }
 
-    /// The share; `None` where there was nothing to find.
+    /// The recall; `None` without exact results.
     pub fn value(self) -> Option<f64> {
         (self.expected > 0).then(|| self.found as f64 / self.expected as f64)
     }
 }
 
-/// The share of `exact` that one search found; `None` where there is nothing to find.
+/// The recall of one search; `None` without exact results.
 pub(crate) fn recall(exact: &[f64], found: &[f64]) -> Option<f64> {
     let mut share = FoundShare::default();
     share.add(exact, found);
     share.value()
 }
 
-/// The mean of some recalls, and between what it surely lies.
+/// The mean of several recalls with its confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct MeanRecall {
     pub(crate) mean: f64,
-    /// With 95 % confidence.
+    /// Lower bound at 95 % confidence.
     pub(crate) low: f64,
-    /// With 95 % confidence it is not above this.
+    /// Upper bound at 95 % confidence.
     pub(crate) high: f64,
 }
 
 impl MeanRecall {
-    /// Of at least one recall.
+    /// The mean of at least one recall.
     pub(crate) fn of(recalls: &[f64]) -> Self {
         let count = recalls.len() as f64;
         let mean = recalls.iter().sum::<f64>() / count;
@@ -60,7 +60,7 @@ impl MeanRecall {
         Self::with_error(mean, (variance / count).sqrt())
     }
 
-    /// One of several means, each with the number of its recalls, as if all had been taken together.
+    /// Pools several means, each with its number of recalls.
     pub(crate) fn pooled(means: &[(Self, f64)]) -> Self {
         let count: f64 = means.iter().map(|(_, count)| count).sum();
         let mean = means.iter().map(|(part, count)| part.mean * count).sum::<f64>() / count;
@@ -74,21 +74,21 @@ impl MeanRecall {
     }
 
     fn standard_error(self) -> f64 {
-        // One of both may be cut off at its end.
+        // One of the bounds may be clamped.
         (self.mean - self.low).max(self.high - self.mean) / STANDARD_ERRORS
     }
 
-    /// Whether the mean of further recalls would hardly reach `target`.
+    /// Whether further recalls are unlikely to reach `target`.
     pub(crate) fn is_hopeless(self, target: f64) -> bool {
         self.mean + 2.0 * (self.mean - self.low) < target
     }
 }
 
-/// Searches for the least setting that is enough: doubles it until it is, then halves the distance to the last one that
-/// was not.
+/// Finds the least sufficient parameter: doubles it until it suffices, then bisects down to the last insufficient
+/// one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LeastSetting {
-    /// The greatest that was not enough, plus one.
+    /// The greatest insufficient value, plus one.
     least: u32,
     most: u32,
     found: Found,
@@ -96,22 +96,22 @@ pub(crate) struct LeastSetting {
 
 #[derive(Clone, Copy, Debug)]
 enum Found {
-    /// None was enough so far, and this is the next to try.
+    /// None sufficed so far; the next value to try.
     Nothing { next: u32 },
-    /// This is enough.
+    /// This value suffices.
     Enough(u32),
-    /// Not even the greatest was.
+    /// Not even the greatest value suffices.
     NotEvenMost,
 }
 
 impl LeastSetting {
-    /// Between `least` and `most`.
+    /// Searches between `least` and `most`.
     pub(crate) fn between(least: u32, most: u32) -> Self {
         let least = least.min(most);
         Self { least, most, found: Found::Nothing { next: least } }
     }
 
-    /// The next one to try; `None` when the last one that was enough is the answer, or none is.
+    /// The next value to try; `None` when the search is complete.
     pub(crate) fn next(&self) -> Option<u32> {
         match self.found {
             Found::Nothing { next } => Some(next),
@@ -121,7 +121,7 @@ impl LeastSetting {
         }
     }
 
-    /// Says whether `tried` was enough.
+    /// Records whether `tried` sufficed.
     pub(crate) fn learn(&mut self, tried: u32, is_enough: bool) {
         if is_enough {
             self.found = Found::Enough(tried);
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ties_count_as_found_and_farther_ones_do_not() {
+    fn ties_count_as_found() {
         assert_eq!(recall(&[0.1, 0.2], &[0.1, 0.200_001]), Some(1.0));
         assert_eq!(recall(&[0.1, 0.2], &[0.1, 0.3]), Some(0.5));
         assert_eq!(recall(&[0.1, 0.2], &[0.1]), Some(0.5));
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn share_is_never_more_than_all() {
+    fn recall_is_at_most_one() {
         let mut share = FoundShare::default();
         share.add(&[0.1, f64::INFINITY], &[0.1, 0.1, 0.1]);
         share.add(&[f64::NEG_INFINITY, 0.2], &[f64::NEG_INFINITY, 0.2, 0.2]);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn few_or_uneven_recalls_are_less_sure() {
+    fn few_or_uneven_recalls_have_wider_intervals() {
         assert_eq!(MeanRecall::of(&[1.0; 30]), MeanRecall { mean: 1.0, low: 1.0, high: 1.0 });
         let uneven = |count: usize| {
             let recalls: Vec<f64> = (0..count).map(|n| if n % 5 == 0 { 0.9 } else { 1.0 }).collect();
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn means_that_are_pooled_are_as_sure_as_one_of_all() {
+    fn pooled_means_have_the_interval_of_all_recalls() {
         let recalls: Vec<f64> = (0..60).map(|n| f64::from(n % 3) / 4.0).collect();
         let parts = [MeanRecall::of(&recalls[..30]), MeanRecall::of(&recalls[30..])].map(|part| (part, 30.0));
         let (pooled, whole) = (MeanRecall::pooled(&parts), MeanRecall::of(&recalls));

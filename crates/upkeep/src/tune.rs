@@ -1,8 +1,9 @@
-//! Measures which search settings meet the recall target, on the table's own rows.
+//! Measures which search parameters meet the recall target, on the table's rows.
 //!
-//! The vectors of recent searches are searched for again, exactly and by the index: what people search for may lie
-//! elsewhere than what there is. Where too few were kept, vectors like those of new texts are, made of some rows; or both,
-//! and the lower recall of the two counts. The least setting is taken whose recall surely meets the target.
+//! The vectors of recent searches are replayed, by exact scan and by index scan, since queries may be distributed
+//! differently from rows. If too few were recorded, vectors like those of new texts are derived from rows; or both
+//! are used, and the lower recall counts. The result is the least parameter whose recall meets the target with
+//! confidence.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -25,41 +26,41 @@ use crate::{
     recall::{LeastSetting, MeanRecall, recall},
 };
 
-/// An exact search reads the whole table, so the larger it is, the fewer are made: about this many rows in all, and
-/// between so many searches. Of few, none may be among those that find little: 33 of 300,000 rows promised 0.98 where
-/// new sentences found 0.93.
+/// An exact scan reads the complete table, so larger tables get fewer searches: about this many rows are read in
+/// total, within the limits below. Too few may miss the hard queries: 33 of 300,000 rows predicted 0.98 where new
+/// sentences had 0.93.
 const ROWS_TO_READ: u64 = 30_000_000;
 const FEWEST_SAMPLES: u64 = 60;
 const MOST_SAMPLES: u64 = 200;
-/// After so many searches of a setting it is looked whether more of them could still meet the target.
+/// After this many searches, a parameter that cannot meet the target any more is given up.
 const HOPE_AFTER: usize = 10;
-/// Fewer searches that were kept say little of those that come; so many are what they are like.
+/// With fewer recorded searches, generated ones are used; with at least `ENOUGH_SEARCHES`, only recorded ones.
 const FEWEST_SEARCHES: usize = 10;
 const ENOUGH_SEARCHES: usize = FEWEST_SAMPLES as usize;
-/// So many times as many are looked through for different ones.
+/// How many times as many samples are read to find distinct ones.
 const REPEATED: u32 = 4;
-/// Any number; with another one other rows are searched for.
+/// An arbitrary seed, which selects the rows.
 const SEED: u32 = 7;
 
-/// A greater setting has to be faster by so much to be taken, which is more than chance makes of it.
+/// A greater parameter is only chosen if its time is below this fraction, which exceeds measurement noise.
 const FASTER: f64 = 0.8;
 
 /// pgvector's limit of `hnsw.ef_search`.
 const MOST_CANDIDATES: u32 = 1_000;
 
-/// Matches of the filter that is measured, times what searches measure one by one: little more, since the fewer match, the
-/// farther apart they lie.
+/// Matches of the measured filter, as a multiple of the exact-scan limit: just above it, since fewer matches are
+/// harder for index scans.
 const FILTERED_MATCHES: f64 = 1.1;
 
-/// What is searched for, and what there is to find.
+/// A query and its exact result.
 struct Question {
     sample: Sample,
-    /// Distances to the nearest rows, nearest first.
+    /// Distances of the nearest rows, nearest first.
     exact: Vec<f64>,
 }
 
-/// Measures the search settings of `index` for searches with and without a filter, keeps them for the searches, and
-/// answers them; none of a table that has no vectors.
+/// Measures the search parameters of `index` for searches with and without a filter, stores them, and returns them;
+/// none for a table without vectors.
 ///
 /// # Errors
 /// When a statement fails.
@@ -80,7 +81,7 @@ pub(crate) async fn tune(
     let kinds = [(Filtering::None, Share::ALL), (Filtering::Some, share)];
     let mut settings = Vec::new();
     for (filtering, share) in kinds {
-        // So few rows are all measured one by one under any filter.
+        // With so few rows, any filter leads to an exact scan.
         if filtering == Filtering::Some && share.is_all() {
             continue;
         }
@@ -96,7 +97,7 @@ pub(crate) async fn tune(
                 done += 1;
                 observer(Event::Measuring { done, total });
             }
-            // From a vector of zeros no cosine distance is defined.
+            // The cosine distance of a zero vector is undefined.
             let all = asked.len();
             asked.retain(|question| !question.exact.is_empty());
             left_out += (all - asked.len()) as u64;
@@ -113,7 +114,7 @@ pub(crate) async fn tune(
         let mut least = 1;
         for depth in DEPTHS {
             let setting = measuring.best_setting(depth, least, policy.recall_target).await?;
-            // Deeper searches need no less.
+            // More results need at least the same parameter.
             least = setting.candidates;
             settings.push(setting);
         }
@@ -122,8 +123,8 @@ pub(crate) async fn tune(
     Ok(settings)
 }
 
-/// What is searched for: up to `count` recent searches, if enough were kept, else vectors made of rows; both where there are
-/// a few searches.
+/// The queries: up to `count` recent searches if enough were recorded, vectors derived from rows if there are too
+/// few, or both.
 async fn groups(
     database: &Database,
     table: &Table,
@@ -153,13 +154,13 @@ struct Measuring<'a> {
     index: &'a VectorIndex,
     filtering: Filtering,
     share: Share,
-    /// Groups of searches, none empty.
+    /// Non-empty groups of queries.
     questions: &'a [Vec<Question>],
 }
 
 impl Measuring<'_> {
-    /// The least setting that meets the target, or the greatest where none does; or a greater one that is faster, as it is
-    /// where the least has to go on scanning again and again to find enough rows.
+    /// The least parameter that meets the target, or the greatest if none does; or a greater one that is faster, as
+    /// happens when the least one causes many iterative scans.
     async fn best_setting(
         &self,
         depth: u32,
@@ -180,7 +181,7 @@ impl Measuring<'_> {
                 best = Some(setting);
             }
         }
-        let mut best = best.expect("one setting at least was tried");
+        let mut best = best.expect("at least one parameter was tried");
         while best.candidates < most {
             let doubled = self.measure(depth, best.candidates.saturating_mul(2).min(most), target).await?;
             if doubled.recall_low < target || doubled.latency_ms > best.latency_ms * FASTER {
@@ -191,8 +192,8 @@ impl Measuring<'_> {
         Ok(best)
     }
 
-    /// Recall and median time of searches with `candidates`: of all, unless the first ones leave no hope. The recall is that
-    /// of the group with the lower one.
+    /// Recall and median time of searches with `candidates`: of all queries, unless the first ones rule out the
+    /// target. The recall is the lowest of the groups.
     async fn measure(
         &self,
         depth: u32,
@@ -208,7 +209,7 @@ impl Measuring<'_> {
                     NeighbourSearch::of(&self.observation.table, &question.sample, self.share, depth);
                 let found = self.database.nearest_by_index(&search, &index).await?;
                 let exact = &question.exact[..question.exact.len().min(depth as usize)];
-                recalls.push(recall(exact, &found.distances()).expect("there is something to find"));
+                recalls.push(recall(exact, &found.distances()).expect("the exact scan returned rows"));
                 times.push(found.took);
                 if recalls.len().is_multiple_of(HOPE_AFTER) && MeanRecall::of(&recalls).is_hopeless(target) {
                     break;
@@ -219,7 +220,7 @@ impl Measuring<'_> {
                 worst = Some(recall);
             }
         }
-        let recall = worst.expect("there is one group at least");
+        let recall = worst.expect("there is at least one group");
         times.sort_unstable();
         Ok(MeasuredSetting {
             filtering: self.filtering,

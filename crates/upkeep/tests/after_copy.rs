@@ -1,4 +1,4 @@
-//! After a migration's copy: the index follows the rows, and searches by it find what is there, filtered ones too.
+//! After a migration's copy, the index matches the rows, and index scans reach full recall, including filtered ones.
 
 use store::postgres::{
     Database,
@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use crate::{index_names, neighbours, prepared, queries, samples};
 
-/// Puts 12,000 rows in, in groups of ten copies, so that the ten nearest to a row are its group. Copies are all in one list,
-/// whatever the lists are, and it is the first that a search for one of them looks into. One group in a hundred is rare, and
-/// no sample is: few enough are left by that theme to measure each, and by the other so many that the index is surely used.
+/// Inserts 12,000 rows in groups of ten copies, so that the ten nearest rows of a row are its group. Copies share an
+/// IVFFlat list, the first one that a search for any of them probes. One group in a hundred is rare, and no sample
+/// is: the rare theme leads to an exact scan, and the common one to an index scan.
 async fn fill_copies(test_database: &TestDatabase) {
     test_database
         .execute(
@@ -35,18 +35,18 @@ async fn after_copy(database: &Database) -> Plan {
 }
 
 #[tokio::test]
-async fn index_is_sized_from_the_rows_replaces_an_unfit_one_and_keeps_recall() {
+async fn index_is_sized_from_the_rows_and_replaces_an_unsuitable_one() {
     let (test_database, database) = prepared().await;
     let empty = after_copy(&database).await;
     assert!(empty.is_empty(), "no index on an empty table: {empty}");
 
-    // As the old services did: on the empty table, with pgvector's default of lists and room for none of them.
+    // Like the old services: an IVFFlat index on the empty table.
     test_database
         .execute("create index old on queries using ivfflat (embedding vector_cosine_ops) with (lists = 1)")
         .await;
     fill_copies(&test_database).await;
     let samples = samples(&test_database).await;
-    // With its one list probed, the old index gives what an exact scan gives.
+    // With its single list probed, the old index equals an exact scan.
     const THEMES: [Option<&str>; 3] = [None, Some("rare"), Some("common")];
     let mut exact = Vec::new();
     for theme in THEMES {
@@ -75,7 +75,7 @@ async fn index_is_sized_from_the_rows_replaces_an_unfit_one_and_keeps_recall() {
         let mut found = 0;
         for (_, sample, exact) in exact.iter().filter(|(other, ..)| *other == theme) {
             let ids = neighbours(&database, sample, theme).await;
-            assert_eq!(ids.len(), 10, "a filter never leaves fewer than the limit while that many match");
+            assert_eq!(ids.len(), 10, "a filtered search returns the limit if that many rows match");
             found += ids.iter().filter(|id| exact.contains(id)).count();
         }
         assert_eq!(found, 200, "{theme:?}");

@@ -1,4 +1,4 @@
-//! A plan is carried out beside traffic: searches have an index at every moment, writers do not wait.
+//! Plans are executed under load: searches always have an index, and writers do not wait.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -14,7 +14,7 @@ use upkeep::{IndexType, Policy};
 
 use crate::{apply, build_waits, fill, index_names, observe, prepared, queries, unfinished_write};
 
-/// A writer that waits so long waits for the build, which is held up until writers have written.
+/// A writer that waits this long is blocked by the build, which waits until the writers are done.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
@@ -22,12 +22,12 @@ async fn index_is_swapped_without_a_gap_and_without_blocking_writers() {
     let (test_database, database) = prepared().await;
     // Its writes are counted, which those of a copied database are not.
     fill(&test_database, 10_500).await;
-    // Any index meets this target, so that no plan asks for a better one.
+    // Any index meets this target, so no plan builds a better one.
     let policy = Policy { recall_target: 0.01, ..Policy::default() };
     let lists = Policy { index_type: IndexType::Ivfflat, ..policy };
     let applied = apply(&database, &lists).await;
     assert!(matches!(applied.plan.built().expect("it is built").kind, IndexKind::Ivfflat { lists: 10 }));
-    assert!(!applied.measured.is_empty(), "its settings are measured at once");
+    assert!(!applied.measured.is_empty(), "its search parameters are measured immediately");
 
     let write = unfinished_write(&test_database).await;
     let is_over = AtomicBool::new(false);
@@ -36,7 +36,7 @@ async fn index_is_swapped_without_a_gap_and_without_blocking_writers() {
         let written = tokio::time::timeout(PATIENCE, sqlx::query(insert).execute(&mut *connection)).await;
         written.expect("a writer does not wait for the build").expect("a row is written");
         let searched = observe(&database).await.indexes.iter().any(|index| index.is_searched());
-        assert!(searched, "there is an index at every moment");
+        assert!(searched, "there is always an index");
     };
     let traffic = async {
         let mut connection = test_database.connection().await;
@@ -65,7 +65,7 @@ async fn index_is_swapped_without_a_gap_and_without_blocking_writers() {
     let again = apply(&database, &policy).await.plan;
     assert!(again.is_empty(), "{again}");
     let plans = database.last_plans(&queries(), 10).await.expect("plans read");
-    assert_eq!(plans.len(), 2, "what was done is kept, what was not is not");
+    assert_eq!(plans.len(), 2, "only executed plans are stored");
     assert!(plans.iter().all(|plan| plan.ended_at.is_some()), "{plans:?}");
     assert_eq!(plans[0].plan["wanted"]["type"], "hnsw");
 
@@ -75,18 +75,18 @@ async fn index_is_swapped_without_a_gap_and_without_blocking_writers() {
 }
 
 #[tokio::test]
-async fn second_process_is_refused_while_the_first_one_works() {
+async fn second_process_is_rejected_while_the_first_one_runs() {
     let (_test_database, database) = prepared().await;
-    let lock = database.lock_indexes("queries").await.expect("nobody has it");
+    let lock = database.lock_indexes("queries").await.expect("the lock is free");
     let refused = upkeep::apply(&database, &queries(), &Policy::default(), &|_| {}).await;
-    let upkeep::Error::Store { source, .. } = refused.expect_err("it is held");
+    let upkeep::Error::Store { source, .. } = refused.expect_err("it is locked");
     assert!(matches!(*source, store::Error::IndexesLocked { .. }), "{source}");
-    lock.release().await.expect("the lock was held all along");
+    lock.release().await.expect("the lock was not lost");
     apply(&database, &Policy::default()).await;
 }
 
 #[tokio::test]
-async fn tables_of_other_collections_are_found_and_indexed_for_their_own_distance() {
+async fn tables_of_other_collections_are_indexed_for_their_distance() {
     let (test_database, database) = prepared().await;
     let table =
         Table { name: "articles".to_owned(), dimension: 3, space: records::DistanceSpace::L2, ..queries() };

@@ -1,4 +1,4 @@
-//! Whatever a crash leaves behind, the next call makes good.
+//! The next call recovers from any crash.
 
 use store::postgres::vector_index::IndexState;
 use upkeep::Policy;
@@ -16,7 +16,7 @@ async fn build_of_a_killed_process_is_cancelled_dropped_and_repeated() {
         )
     };
     build_waits(&test_database).await;
-    // As a kill does: its connections are closed, and the server goes on building.
+    // Like a kill: the connections are closed, and the server continues building.
     worker.abort();
     assert!(worker.await.expect_err("it was aborted").is_cancelled());
     let left = observe(&database).await.indexes;
@@ -30,5 +30,5 @@ async fn build_of_a_killed_process_is_cancelled_dropped_and_repeated() {
     assert!(observe(&database).await.indexes[0].is_searched());
     let plans = database.last_plans(&queries(), 10).await.expect("plans read");
     let ended: Vec<bool> = plans.iter().map(|plan| plan.ended_at.is_some()).collect();
-    assert_eq!(ended, [true, false], "the plan that was not carried out is told from the one that was");
+    assert_eq!(ended, [true, false], "the interrupted plan is distinguished from the executed one");
 }

@@ -1,4 +1,4 @@
-//! Vector indexes of real PostgreSQL databases, one for each test: planned, built beside traffic, swapped, measured.
+//! Vector indexes of real PostgreSQL databases, one per test: planned, built under load, swapped and measured.
 
 mod after_copy;
 mod applying;
@@ -28,7 +28,7 @@ async fn prepared() -> (TestDatabase, Database) {
     (test_database, database)
 }
 
-/// A database with the current schema and 10,500 queries of [`clustered`], of which more are searched by an index.
+/// A database with the current schema and 10,500 queries of [`clustered`], enough for index scans.
 async fn filled() -> (TestDatabase, Database) {
     static FILLED: Template = Template::new();
     copy_of(&FILLED, &clustered(10_500)).await
@@ -40,8 +40,8 @@ async fn copy_of(template: &Template, statements: &str) -> (TestDatabase, Databa
     (test_database, database)
 }
 
-/// Statements that put `rows` queries in, in clusters as embeddings of texts are: 200 centres with noise around each; one
-/// row in a hundred is rare.
+/// Statements that insert `rows` queries, clustered like embeddings of texts: 200 centres with noise; one row in a
+/// hundred is rare.
 fn clustered(rows: u32) -> String {
     format!(
         "select setseed(0.5);
@@ -64,8 +64,8 @@ async fn fill(test_database: &TestDatabase, rows: u32) {
     test_database.execute(&clustered(rows)).await;
 }
 
-/// Puts 1,200 rows in whose IVFFlat index, by [`index_axes`], follows from their construction: between each of 40 axes
-/// and each of the next three there are ten rows, five of them a little nearer to the one axis, and five to the other.
+/// Inserts 1,200 rows with a known IVFFlat index, built by [`index_axes`]: between each of 40 axes and each of the
+/// next three there are ten rows, five of them slightly closer to the one axis, and five to the other.
 async fn fill_between_axes(test_database: &TestDatabase) {
     test_database
         .execute(
@@ -83,11 +83,11 @@ async fn fill_between_axes(test_database: &TestDatabase) {
         .await;
 }
 
-/// Builds an index of 40 lists, one around each axis: while it is built there is a row on each axis and nothing else, and
-/// as many lists as rows have one row each. Its lists stay where they are when other rows come.
+/// Builds an index of 40 lists, one around each axis: during the build, the table has exactly one row per axis, so
+/// each list gets one. Later rows do not move the lists.
 ///
-/// So the ten rows between two axes are in two lists, with twenty-five others each: whoever looks into one list finds five of
-/// the ten that are nearest to a place between them, and in the two nearest lists, or more, all ten.
+/// So the ten rows between two axes are in two lists, with twenty-five others each: a search between the axes finds
+/// five of the ten nearest rows with one probe, and all ten with two or more.
 async fn index_axes(test_database: &TestDatabase) {
     test_database
         .execute(
@@ -106,7 +106,7 @@ async fn index_axes(test_database: &TestDatabase) {
         .await;
 }
 
-/// Writes to the queries and does not commit: an index build beside writers waits for that before it reads the table, until
+/// Writes to the queries without committing: a concurrent index build waits for this before it reads the table, until
 /// the connection is closed.
 async fn unfinished_write(test_database: &TestDatabase) -> PgConnection {
     let mut connection = test_database.connection().await;
@@ -117,7 +117,7 @@ async fn unfinished_write(test_database: &TestDatabase) -> PgConnection {
     connection
 }
 
-/// Waits until an index of the database is built and waits for an [`unfinished_write`].
+/// Waits until an index build waits for an [`unfinished_write`].
 async fn build_waits(test_database: &TestDatabase) {
     let mut connection = test_database.connection().await;
     let waits = async {
@@ -132,14 +132,14 @@ async fn build_waits(test_database: &TestDatabase) {
             if waits {
                 return;
             }
-            // The view announces no change: it is polled until the condition holds.
+            // The view gives no notification of changes, so the test polls.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(60), waits).await.expect("the build begins in time");
 }
 
-/// Twenty places between two axes.
+/// Twenty vectors between two axes.
 fn between_axes() -> Vec<Vec<f32>> {
     let between = |axis: usize| {
         let mut vector = vec![0.0; records::MODEL_DIMENSION];
@@ -161,7 +161,7 @@ fn queries() -> Table {
     Table::of(Service::Query)
 }
 
-/// Some of the embeddings.
+/// Sample embeddings.
 async fn samples(test_database: &TestDatabase) -> Vec<Vec<f32>> {
     let mut connection = test_database.connection().await;
     let samples: Vec<Vec<f32>> = sqlx::query_scalar(
@@ -174,7 +174,7 @@ async fn samples(test_database: &TestDatabase) -> Vec<Vec<f32>> {
     samples
 }
 
-/// Ids of the ten nearest queries, of a theme or of all, as a storage that has just been opened finds them.
+/// Ids of the ten nearest queries, of a theme or of all, returned by a newly opened storage.
 async fn neighbours(database: &Database, embedding: &[f32], theme: Option<&str>) -> Vec<String> {
     let search = Search {
         selection: Selection { category: theme.map(str::to_owned), ..Selection::default() },

@@ -1,5 +1,5 @@
-//! Tables are put in order: what is planned is done and recorded, and a second look finds nothing to do; one process at a
-//! time, never beside a migration, and whatever a crash leaves behind, the next round makes good.
+//! Maintenance: actions are executed and recorded, and the next plan is empty; one process at a time, never during a
+//! migration; and the next round recovers from any crash.
 
 use std::{future::pending, sync::Mutex, time::Duration};
 
@@ -26,24 +26,24 @@ async fn round_of(database: &Database, policy: &Policy) -> (Plan, Vec<Done>, End
     let maintenance =
         Maintenance { database, policy, limits: &Limits::default(), only: None, observer: &|_| {} };
     match maintain(maintenance, pending()).await.expect("the round is made") {
-        Round::Busy => panic!("nobody else maintains the database"),
+        Round::Busy => panic!("no other process maintains the database"),
         Round::Made { plan, done, ending } => (plan, done, ending),
     }
 }
 
 async fn planned(database: &Database, policy: &Policy) -> Plan {
     let limits = Limits::default();
-    let observed = observe(database, &limits, None).await.expect("the tables can be looked at");
+    let observed = observe(database, &limits, None).await.expect("the tables can be observed");
     plan(&observed, policy, &limits)
 }
 
-/// A table of 10,200 rows with a graph, of whose entries a quarter are dead.
+/// A table of 10,200 rows with an HNSW index of which a quarter of the entries are dead.
 async fn with_dead_entries() -> (TestDatabase, Database) {
     static WITH_GRAPH: Template = Template::new();
     let graph = "create index queries_panopticon_vector on queries using hnsw (embedding vector_cosine_ops)";
     let statements = format!("{}; {graph}", clustered(13_600));
     let (test_database, database) = copy_of(&WITH_GRAPH, &statements).await;
-    // A copy begins without what the server has counted, and ANALYZE counts rows.
+    // A copied database has no statistics of the server, and ANALYZE counts rows.
     test_database
         .execute(
             "alter table queries set (autovacuum_enabled = false);
@@ -51,7 +51,7 @@ async fn with_dead_entries() -> (TestDatabase, Database) {
             delete from queries where substr(query_text, 5)::int % 4 = 0",
         )
         .await;
-    // A session tells what it has done when it ends, which is a moment later.
+    // A session reports its statistics when it ends, which is slightly later.
     let is_told = async {
         while dead_rows(&database).await < 3_400 {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -89,13 +89,13 @@ async fn hnsw_index_of_dead_entries_is_rebuilt_before_vacuum_and_measured_after(
     let names: Vec<&str> = kept.iter().rev().map(|kept| kept.action.as_str()).collect();
     assert_eq!(names, ["reindex", "vacuum", "index"]);
     assert!(kept.iter().all(|kept| kept.table.as_deref() == Some("queries") && kept.ended_at.is_some()));
-    assert_eq!((&kept[2].before, kept[0].after.as_ref()), (before, Some(after)), "as they were told");
+    assert_eq!((&kept[2].before, kept[0].after.as_ref()), (before, Some(after)), "as reported");
 }
 
 #[tokio::test]
 async fn one_process_maintains_at_a_time_and_none_during_a_migration() {
     let (_test_database, database) = with_dead_entries().await;
-    let held = database.lock_maintenance().await.expect("the lock is asked for").expect("nobody has it");
+    let held = database.lock_maintenance().await.expect("the lock is asked for").expect("the lock is free");
     let maintenance = Maintenance {
         database: &database,
         policy: &Policy::default(),
@@ -103,20 +103,20 @@ async fn one_process_maintains_at_a_time_and_none_during_a_migration() {
         only: None,
         observer: &|_| {},
     };
-    let refused = maintain(maintenance, pending()).await.expect("it is told");
+    let refused = maintain(maintenance, pending()).await.expect("the round ends");
     assert!(matches!(refused, Round::Busy), "{refused:?}");
-    held.release().await.expect("it is let go");
+    held.release().await.expect("the lock is released");
 
-    let migration = database.lock_table("queries").await.expect("nobody migrates");
+    let migration = database.lock_table("queries").await.expect("no migration is running");
     let (plan, done, _) = round(&database).await;
     assert!(actions(&done).is_empty(), "{done:?}");
-    let left = "queries: left alone, since a migration writes into it";
+    let left = "queries: skipped, because a migration writes into it";
     assert!(plan.to_string().contains(left), "{plan}");
     drop(migration);
 }
 
-/// Begins a round that rebuilds the index, and answers it once that has begun, with the one who ends it, and the write that
-/// the build waits for.
+/// Starts a round that rebuilds the index, and returns it once the build has started, with the sender that stops it,
+/// and the write that the build waits for.
 async fn rebuilding(
     test_database: &TestDatabase,
     database: &Database,
@@ -133,7 +133,7 @@ async fn rebuilding(
             only: None,
             observer: &|_| {},
         };
-        // A sender that is dropped stops nothing.
+        // Dropping the sender does not stop the round.
         let stop = async {
             if stopped.await.is_err() {
                 pending::<()>().await;
@@ -145,8 +145,8 @@ async fn rebuilding(
     (worker, stop, write)
 }
 
-/// One more round does what is left, and leaves one index that searches use.
-async fn made_good(test_database: &TestDatabase, database: &Database) {
+/// One more round completes the work, and leaves one index that searches use.
+async fn assert_next_round_recovers(test_database: &TestDatabase, database: &Database) {
     let (plan, done, _) = round(database).await;
     assert!(done.iter().all(|done| done.outcome == Outcome::Done), "{done:?}");
     assert!(actions(&done).contains(&"vacuum"), "{plan}");
@@ -159,13 +159,13 @@ async fn made_good(test_database: &TestDatabase, database: &Database) {
 async fn killed_rebuild_is_completed_by_the_next_round() {
     let (test_database, database) = with_dead_entries().await;
     let (worker, _stop, write) = rebuilding(&test_database, &database).await;
-    // As a kill does: its connections are closed, and the server goes on building.
+    // Like a kill: the connections are closed, and the server continues building.
     worker.abort();
     assert!(worker.await.expect_err("it was aborted").is_cancelled());
     let left = database.observe_indexes(&queries()).await.expect("the table is there").indexes;
     assert!(left.iter().any(|index| index.state != IndexState::Valid), "{left:?}");
     drop(write);
-    made_good(&test_database, &database).await;
+    assert_next_round_recovers(&test_database, &database).await;
     let kept = database.last_actions(10).await.expect("actions read");
     let killed = kept.last().expect("there is the first");
     assert_eq!((killed.action.as_str(), killed.ended_at, &killed.error), ("reindex", None, &None));
@@ -175,7 +175,7 @@ async fn killed_rebuild_is_completed_by_the_next_round() {
 async fn stopped_round_is_recorded_and_the_next_one_continues() {
     let (test_database, database) = with_dead_entries().await;
     let (worker, stop, write) = rebuilding(&test_database, &database).await;
-    stop.send(()).expect("the round goes on");
+    stop.send(()).expect("the round is running");
     let Ok(Round::Made { done, ending, .. }) = worker.await else { panic!("the round ends") };
     assert_eq!((actions(&done), ending), (vec!["reindex"], Ending::Stopped), "{done:?}");
     assert!(done[0].outcome == Outcome::Interrupted(Interruption::Stop), "{done:?}");
@@ -183,15 +183,15 @@ async fn stopped_round_is_recorded_and_the_next_one_continues() {
     assert!(kept.ended_at.is_some() && kept.after.is_none(), "{kept:?}");
     assert_eq!(kept.error.as_deref(), Some("maintenance was stopped"));
     drop(write);
-    made_good(&test_database, &database).await;
+    assert_next_round_recovers(&test_database, &database).await;
 }
 
 #[tokio::test]
-async fn migration_that_begins_interrupts_what_is_done_to_its_table() {
+async fn starting_migration_interrupts_the_action_on_its_table() {
     let (test_database, database) = with_dead_entries().await;
     let (worker, _stop, write) = rebuilding(&test_database, &database).await;
-    let migration = database.lock_table("queries").await.expect("nobody migrates");
-    let ended = tokio::time::timeout(PATIENCE, worker).await.expect("it gives way in time");
+    let migration = database.lock_table("queries").await.expect("no migration is running");
+    let ended = tokio::time::timeout(PATIENCE, worker).await.expect("it ends in time");
     let Ok(Round::Made { done, .. }) = ended else { panic!("the round ends") };
     assert!(
         done.iter().all(|done| done.outcome == Outcome::Interrupted(Interruption::Migration)),
@@ -203,13 +203,13 @@ async fn migration_that_begins_interrupts_what_is_done_to_its_table() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, is_over).await.expect("the lock goes");
+    tokio::time::timeout(PATIENCE, is_over).await.expect("the lock is released");
     drop(write);
-    made_good(&test_database, &database).await;
+    assert_next_round_recovers(&test_database, &database).await;
 }
 
 #[tokio::test]
-async fn action_that_fails_is_recorded_and_the_others_are_taken() {
+async fn failing_action_is_recorded_and_the_others_are_executed() {
     let (test_database, database) = with_dead_entries().await;
     test_database
         .execute(
@@ -218,7 +218,7 @@ async fn action_that_fails_is_recorded_and_the_others_are_taken() {
             from generate_series(95, 100) day",
         )
         .await;
-    let indexes = database.lock_indexes("queries").await.expect("nobody builds");
+    let indexes = database.lock_indexes("queries").await.expect("no build is running");
     let (_, done, ending) = round(&database).await;
     assert_eq!((actions(&done), ending), (vec!["expire", "reindex", "vacuum", "index"], Ending::All));
     assert_eq!(done[0].outcome, Outcome::Done);
@@ -231,14 +231,14 @@ async fn action_that_fails_is_recorded_and_the_others_are_taken() {
         .fetch_one(&mut connection)
         .await
         .expect("plans count");
-    assert_eq!(left, 1, "the newest tells how much was written since");
-    indexes.release().await.expect("it is let go");
+    assert_eq!(left, 1, "the newest one is needed for the write rate");
+    indexes.release().await.expect("the lock is released");
 }
 
 #[tokio::test]
-async fn searches_with_low_recall_have_settings_measured_by_their_own_vectors() {
+async fn low_recall_leads_to_measuring_with_recorded_vectors() {
     let (test_database, database) = prepared().await;
-    // A thousand rows on each of 15 axes, which become the middle of a list each: no other row is there to be one.
+    // A thousand rows on each of 15 axes, each of which becomes the centre of a list, since there are no other rows.
     test_database
         .execute(
             "insert into queries (query_text, theme, embedding)
@@ -254,10 +254,10 @@ async fn searches_with_low_recall_have_settings_measured_by_their_own_vectors() 
         .await;
     let policy = Policy { index_type: IndexType::Ivfflat, ..Policy::default() };
     let (_, done, _) = round_of(&database, &policy).await;
-    // Autovacuum may be the first to clean up after the rows.
+    // Autovacuum may have vacuumed the rows first.
     assert!(actions(&done).starts_with(&["index"]), "{done:?}");
     assert!(planned(&database, &policy).await.is_empty());
-    // One list has the nearest rows of each of them, but five of the ten that come between two axes.
+    // One list contains the nearest rows of each of these, but only five of ten rows between two axes.
     test_database
         .execute(
             "update vector_index_settings set candidates = 1;
@@ -282,18 +282,18 @@ async fn searches_with_low_recall_have_settings_measured_by_their_own_vectors() 
         .await;
     let (plan, done, _) = round_of(&database, &policy).await;
     assert!(actions(&done).ends_with(&["index"]), "{plan}");
-    let expected = "searches found 0.800 of what is nearest since they were measured, surely less than 0.820";
+    let expected = "the recall of searches is 0.800 since they were measured, significantly below 0.820";
     assert!(plan.to_string().contains(expected), "{plan}");
     let done = done.last().expect("there is one");
     let candidates = |measured: &Value| measured["candidates"].as_u64().expect("it was measured");
     assert!(candidates(&done.after) > candidates(&done.before), "{done:?}");
-    // What was found before it was measured counts no more.
+    // Measurements before the last tuning do not count.
     let again = planned(&database, &policy).await.to_string();
-    assert!(!again.contains("searches found"), "{again}");
+    assert!(!again.contains("recall of searches"), "{again}");
 }
 
 #[tokio::test]
-async fn columns_of_a_large_table_are_known_better() {
+async fn large_tables_get_higher_statistics_targets() {
     let (test_database, database) = prepared().await;
     database.ensure_service_indexes(records::Service::Query).await.expect("the indexes are built");
     test_database
@@ -340,7 +340,7 @@ async fn round_ends_with_its_budget_and_the_next_one_continues() {
         observer: &observer,
     };
     let made = maintain(maintenance, pending()).await.expect("the round is made");
-    let Round::Made { plan, done, ending } = made else { panic!("nobody else maintains the database") };
+    let Round::Made { plan, done, ending } = made else { panic!("no other process maintains the database") };
     assert_eq!((plan.actions.len(), done.len(), ending), (3, 0, Ending::TimeUp));
-    assert_eq!(*told.lock().expect("no holder panics"), [1], "only the one that was named");
+    assert_eq!(*told.lock().expect("no holder panics"), [1], "only the named table");
 }

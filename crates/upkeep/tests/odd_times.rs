@@ -1,4 +1,4 @@
-//! A time that another hand has set in a table that keeps what was done spoils that row alone, and it is told.
+//! An invalid time in a bookkeeping table affects only its row, and is reported.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use upkeep::{
 use crate::{fill, prepared, queries};
 
 #[tokio::test]
-async fn odd_times_in_tables_of_what_was_done_are_passed_over_counted_and_found() {
+async fn invalid_times_in_bookkeeping_tables_are_skipped_counted_and_reported() {
     let (test_database, database) = prepared().await;
     fill(&test_database, 500).await;
     put_odd_times(&test_database).await;
@@ -69,7 +69,7 @@ async fn odd_times_in_tables_of_what_was_done_are_passed_over_counted_and_found(
     for _ in 0..2 {
         let pass = monitor.pass().await.expect("the pass is made");
         assert!(pass.failures.is_empty(), "{:?}", pass.failures);
-        // Those of the future, and the one without a time; the others are from before all that is read.
+        // Those of the future, and the one without a time; the others are older than all rows that are read.
         assert_eq!((pass.alerts, pass.unreadable), (Vec::new(), 5));
         let recall = pass.recalls.iter().find(|row| row.table == "queries").and_then(|row| row.recall);
         assert_eq!(recall.map(|recall| recall.mean), Some(1.0));
@@ -77,7 +77,7 @@ async fn odd_times_in_tables_of_what_was_done_are_passed_over_counted_and_found(
 }
 
 #[tokio::test]
-async fn odd_numbers_in_what_was_measured_are_passed_over() {
+async fn invalid_numbers_in_measurements_are_skipped() {
     let (test_database, database) = prepared().await;
     fill(&test_database, 500).await;
     let history = |column: &str, value: &str| {
@@ -150,7 +150,7 @@ async fn odd_numbers_in_what_was_measured_are_passed_over() {
 }
 
 #[tokio::test]
-async fn odd_rows_of_migrations_are_told_and_hide_nothing() {
+async fn invalid_rows_of_migrations_are_reported_and_hide_nothing() {
     let (test_database, database) = prepared().await;
     fill(&test_database, 500).await;
     let columns = [

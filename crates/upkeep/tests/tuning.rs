@@ -1,4 +1,4 @@
-//! The settings that are measured meet the target, or are the most where none does, and searches use them.
+//! Measured search parameters meet the target, or are the greatest if none does, and searches use them.
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use store::postgres::vector_index::{Filtering, IndexKind, MeasuredSetting};
@@ -12,7 +12,7 @@ fn of(measured: &[MeasuredSetting], filtering: Filtering, depth: u32) -> Measure
     *found.expect("it was measured")
 }
 
-/// Ids of the ten nearest queries as the index gives them with so many candidates.
+/// Ids of the ten nearest queries returned by an index scan with this setting.
 async fn nearest_with(test_database: &TestDatabase, sample: &[f32], setting: &str) -> Vec<String> {
     let mut connection = test_database.connection().await;
     let mut transaction = connection.begin().await.expect("a transaction begins");
@@ -26,7 +26,7 @@ async fn nearest_with(test_database: &TestDatabase, sample: &[f32], setting: &st
 }
 
 #[tokio::test]
-async fn measured_settings_meet_the_target_and_are_those_of_searches() {
+async fn measured_parameters_meet_the_target_and_are_used_by_searches() {
     let (test_database, database) = filled().await;
     let samples = samples(&test_database).await;
     for index_type in [IndexType::Ivfflat, IndexType::Hnsw] {
@@ -35,8 +35,8 @@ async fn measured_settings_meet_the_target_and_are_those_of_searches() {
         for filtering in [Filtering::None, Filtering::Some] {
             let (few, many) = (of(&measured, filtering, 10), of(&measured, filtering, 100));
             for setting in [few, many] {
-                // A graph may not find what is nearest, whatever is set. Then the most is set, and the recall is told. All
-                // lists are all rows.
+                // An HNSW index may miss the target with any parameter. Then the greatest one is stored with its
+                // recall. Probing all lists of an IVFFlat index is exact.
                 if index_type == IndexType::Hnsw && setting.recall_low < 0.98 {
                     assert_eq!(setting.candidates, 1_000, "{setting:?}");
                     continue;
@@ -60,13 +60,13 @@ async fn measured_settings_meet_the_target_and_are_those_of_searches() {
         let again = apply(&database, &policy).await;
         assert!(again.plan.is_empty() && again.measured.is_empty(), "{}", again.plan);
     }
-    // The same rows are searched for, so a target that is a little lower needs no more.
+    // The queries are the same, so a slightly lower target needs no greater parameter.
     let policy = Policy { recall_target: 0.9, ..Policy::default() };
     let lower = apply(&database, &policy).await;
     assert_eq!(lower.plan.built(), None, "{}", lower.plan);
     assert_eq!(of(&lower.measured, Filtering::None, 10).target, 0.9);
 
-    // What was measured holds for this very build.
+    // Measurements apply only to this build of the index.
     test_database.execute("reindex index queries_panopticon_vector").await;
     assert!(observe(&database).await.indexes[0].measured.is_empty());
     let again = apply(&database, &policy).await;

@@ -1,4 +1,4 @@
-//! What searches find is measured as they are made, kept as history, and told when it is too little.
+//! The recall of searches is measured, recorded as history, and raises alerts when it is too low.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,10 +22,10 @@ use upkeep::{
 
 use crate::{between_axes, fill, fill_between_axes, index_axes, prepared, queries, samples};
 
-/// One list alone is looked into, so that a search between two axes finds five of ten.
+/// A single probe, so that a search between two axes finds five of ten rows.
 const SPOIL: &str = "update vector_index_settings set candidates = 1";
 
-/// Between axes.
+/// Rows between axes.
 const ROWS: u32 = 1_200;
 const FEW_ROWS: u32 = 2_000;
 
@@ -37,7 +37,7 @@ fn watched(database: &Database, sample_rate: f64) -> Database {
     database.clone().watched_by(Arc::new(SearchWatch::new(sample_rate)))
 }
 
-/// Searches among `selection` for the vectors, by the storage of a service.
+/// Searches `selection` for the vectors, by the storage of a service.
 async fn search_for(database: &Database, vectors: &[Vec<f32>], selection: &Selection) {
     let storage = PostgresStorage::new(database.clone(), records::Service::Query);
     for vector in vectors {
@@ -56,7 +56,7 @@ fn monitor(database: &Database) -> Monitor {
     Monitor::new(database.clone(), MonitorConfig::default())
 }
 
-/// What a pass keeps of the queries, by class.
+/// The history rows of queries recorded by a pass, by class, and the alert changes.
 async fn pass(monitor: &mut Monitor) -> (Vec<SearchHistory>, Vec<AlertChange>) {
     let pass = monitor.pass().await.expect("the pass is made");
     assert!(pass.failures.is_empty(), "{:?}", pass.failures);
@@ -78,12 +78,12 @@ async fn low_recall_raises_one_alert_which_is_cleared_once_fixed() {
     let (test_database, database) = prepared().await;
     fill_between_axes(&test_database).await;
     let searches = searches_for_rows(&database, &queries(), ROWS.into(), 20, 3).await.expect("rows are read");
-    // Each row is one of them with a probability of 30 in 1,200: there is none at all with one of 6e-14.
+    // Each row is sampled with probability 30/1,200: the probability of none is 6e-14.
     assert!((1..=20).contains(&searches.len()), "{}", searches.len());
     let exact = measure(&database, &queries(), &searches, Pace::Prompt).await.expect("they are made");
     assert_eq!((exact.replayed as usize, exact.missing), (searches.len(), 0));
     let recall = exact.recall.expect("it was measured");
-    assert_eq!((recall.mean, recall.low, recall.high), (1.0, 1.0, 1.0), "without an index nothing is missed");
+    assert_eq!((recall.mean, recall.low, recall.high), (1.0, 1.0, 1.0), "without an index, recall is 1");
 
     index_axes(&test_database).await;
     retune(&database).await;
@@ -97,23 +97,19 @@ async fn low_recall_raises_one_alert_which_is_cleared_once_fixed() {
     let latency = row.latency.expect("there were searches");
     assert!(0.0 < latency.p50_ms && latency.p50_ms <= latency.p95_ms && latency.p95_ms <= latency.p99_ms);
     let recall = row.recall.expect("it was measured");
-    // The rows lie between axes too, so that one list is not enough for them, and the settings have two or more.
+    // The rows are between axes too, so one list does not suffice, and the parameters are two or more.
     assert_eq!((recall.mean, recall.low, recall.high), (1.0, 1.0, 1.0));
     assert_eq!(changes, []);
 
     test_database.execute(SPOIL).await;
     let (history, changes) = pass(&mut monitor).await;
-    assert_eq!(
-        (history[0].searches, history[0].latency),
-        (0, None),
-        "nobody searches, and it is known all the same"
-    );
+    assert_eq!((history[0].searches, history[0].latency), (0, None), "recall is measured without searches");
     let recall = history[0].recall.expect("it was measured");
     assert_eq!((recall.mean, recall.low, recall.high), (0.5, 0.5, 0.5));
     let [AlertChange { change: Change::Raised, alert, .. }] = &changes[..] else { panic!("{changes:?}") };
     assert_eq!((alert.table.as_str(), alert.filter_class), ("queries", FilterClass::None));
     assert_eq!(alert.evidence, Evidence::Recall { recall, target: 0.98 });
-    // Another process knows it too, and neither tells it again.
+    // Another process derives the same alert, and neither reports it again.
     let mut other = Monitor::new(database.clone(), MonitorConfig::default());
     let again = other.pass().await.expect("the pass is made");
     assert_eq!((again.alerts.len(), again.changes), (1, Vec::new()));
@@ -130,7 +126,7 @@ async fn low_recall_raises_one_alert_which_is_cleared_once_fixed() {
 }
 
 #[tokio::test]
-async fn filters_are_measured_by_class_and_their_texts_stay_in_memory() {
+async fn filtered_searches_are_measured_by_class_and_their_filters_stay_in_memory() {
     let (test_database, database) = prepared().await;
     fill(&test_database, FEW_ROWS).await;
     test_database.execute("update queries set metadata = '{\"author\": \"secret-key\"}'").await;
@@ -161,9 +157,9 @@ async fn filters_are_measured_by_class_and_their_texts_stay_in_memory() {
         .map(|row| (row.filter_class.as_str(), row.searches, row.returned, row.replayed))
         .collect();
     let expected = [
-        // Of the kept vectors, and rows beside them.
+        // From recorded vectors and from rows.
         ("none", 0, 0, history[0].replayed),
-        // Nothing matches, so that there is nothing to find.
+        // No row matches.
         ("category", 3, 0, 0),
         ("metadata", 3, 30, 3),
         ("text", 3, 30, 3),
@@ -185,18 +181,18 @@ async fn filters_are_measured_by_class_and_their_texts_stay_in_memory() {
     assert!(rows.iter().all(|row| !row.contains("secret") && !row.contains("rare")), "{rows:?}");
     let (history, _) = pass(&mut monitor).await;
     let classes: Vec<FilterClass> = history.iter().map(|row| row.filter_class).collect();
-    assert_eq!(classes, [FilterClass::None], "what nobody searches for, and is in order, is left alone");
+    assert_eq!(classes, [FilterClass::None], "classes without searches and alerts are not replayed");
 }
 
 #[tokio::test]
-async fn one_process_at_a_time_makes_searches_again_and_the_others_keep_what_they_counted() {
+async fn one_process_at_a_time_replays_searches_and_the_others_record_their_counters() {
     let (test_database, database) = prepared().await;
     fill(&test_database, FEW_ROWS).await;
     let database = watched(&database, 1.0);
     search_for(&database, &samples(&test_database).await[..1], &Selection::default()).await;
     let mut monitor = monitor(&database);
     let other = Database::connect(&test_database.url()).await.expect("the database answers");
-    let lock = other.lock_replays().await.expect("it is asked for").expect("nobody has it");
+    let lock = other.lock_replays().await.expect("it is asked for").expect("the lock is free");
     let (history, _) = pass(&mut monitor).await;
     let counted: Vec<_> =
         history.iter().map(|row| (row.searches, row.returned, row.replayed, row.recall)).collect();
@@ -207,7 +203,7 @@ async fn one_process_at_a_time_makes_searches_again_and_the_others_keep_what_the
 }
 
 #[tokio::test]
-async fn searches_are_not_made_again_while_others_need_the_connections() {
+async fn searches_are_not_replayed_while_connections_are_needed() {
     let (test_database, database) = prepared().await;
     fill(&test_database, FEW_ROWS).await;
     let options = DatabaseOptions { max_connections: 2, ..DatabaseOptions::default() };
@@ -218,14 +214,14 @@ async fn searches_are_not_made_again_while_others_need_the_connections() {
         let pace = Pace::Background { until: Instant::now() + patience };
         measure(&narrow, &queries(), &searches, pace).await.expect("they are made").replayed as usize
     };
-    let busy = narrow.lock_indexes("queries").await.expect("nobody has them");
+    let busy = narrow.lock_indexes("queries").await.expect("the lock is free");
     assert_eq!((narrow.free_connections(), replayed(Duration::from_millis(300)).await), (1, 0));
     busy.release().await.expect("they were held");
     assert_eq!(replayed(Duration::from_secs(60)).await, searches.len());
 }
 
 #[tokio::test]
-async fn search_with_too_large_an_answer_is_skipped_and_counted_once_and_the_others_are_measured() {
+async fn search_with_too_large_a_result_is_skipped_and_counted_once() {
     let (test_database, database) = prepared().await;
     fill(&test_database, FEW_ROWS).await;
     let database = watched(&database, 1.0);
@@ -234,7 +230,7 @@ async fn search_with_too_large_an_answer_is_skipped_and_counted_once_and_the_oth
     for selection in [Selection::default(), by_time] {
         search_for(&database, vectors, &selection).await;
     }
-    // Ten of them have 17 million bytes; an answer may have 16 MiB.
+    // Ten of them have 17 million bytes; the limit of a response is 16 MiB.
     let components: Vec<String> = vectors[4].iter().map(f32::to_string).collect();
     test_database
         .execute(&format!(
@@ -243,7 +239,7 @@ async fn search_with_too_large_an_answer_is_skipped_and_counted_once_and_the_oth
             components.join(",")
         ))
         .await;
-    // The last ones are made again: as many as were kept, so that none is made of a row.
+    // As many as were recorded are replayed, so that none is derived from a row.
     let config = MonitorConfig { replays: 3, ..MonitorConfig::default() };
     let mut monitor = Monitor::new(database.clone(), config);
     let first = monitor.pass().await.expect("the pass is made");
@@ -258,15 +254,15 @@ async fn search_with_too_large_an_answer_is_skipped_and_counted_once_and_the_oth
     assert_eq!(skipped(&first), [(FilterClass::None, 1), (FilterClass::Time, 1)]);
     assert_eq!(measured(&first), [(FilterClass::None, 2), (FilterClass::Time, 2)]);
     let again = monitor.pass().await.expect("the pass is made");
-    assert_eq!(skipped(&again), [], "they are known by now");
+    assert_eq!(skipped(&again), [], "they are remembered");
     assert_eq!(measured(&again), [(FilterClass::None, 3)]);
 }
 
 #[tokio::test]
-async fn quiet_tables_are_known_and_nothing_is_sampled_where_that_is_off() {
+async fn tables_without_searches_are_measured_and_sampling_can_be_disabled() {
     let (test_database, database) = prepared().await;
     fill(&test_database, FEW_ROWS).await;
-    // Who counts nothing measures rows of the tables.
+    // A process without counters measures rows of the tables.
     let (history, _) = pass(&mut monitor(&database)).await;
     assert!(history[0].searches == 0 && history[0].replayed > 10, "{history:?}");
     let database = watched(&database, 0.0);
@@ -279,11 +275,11 @@ async fn quiet_tables_are_known_and_nothing_is_sampled_where_that_is_off() {
     assert!(history[0].searches == 2 && history[0].replayed > 10, "{history:?}");
     assert_eq!(kept_samples(&test_database).await, 0);
     let kept = database.search_history(datetime!(2026-01-01 00:00)).await.expect("the history reads");
-    assert_eq!(kept.rows, [], "it was kept for no time at all");
+    assert_eq!(kept.rows, [], "retention is zero");
 }
 
 #[tokio::test]
-async fn samples_are_kept_for_their_time_and_number() {
+async fn samples_are_limited_by_age_and_number() {
     let (test_database, database) = prepared().await;
     test_database
         .execute(
@@ -302,12 +298,12 @@ async fn samples_are_kept_for_their_time_and_number() {
 }
 
 #[tokio::test]
-async fn tables_of_other_collections_are_measured_by_their_own_distance() {
+async fn tables_of_other_collections_are_measured_by_their_distance() {
     let (test_database, database) = prepared().await;
     let table =
         Table { name: "articles".to_owned(), dimension: 3, space: records::DistanceSpace::L2, ..queries() };
-    // On a straight line: as many lists as places, one around each. Then five rows on each side of the middle between two
-    // places, which are the ten nearest to it. By cosine, all would be as near as each other.
+    // Points on a straight line: one list around each. Then five rows on each side of the midpoint of two points,
+    // which are its ten nearest rows. By cosine, all would be equally near.
     test_database
         .execute(
             "create table articles (like queries including all);
@@ -333,7 +329,7 @@ async fn tables_of_other_collections_are_measured_by_their_own_distance() {
         let measured = measure(&database, &table, &searches, Pace::Prompt).await.expect("they are made");
         measured.recall.expect("it was measured").mean
     };
-    // While nothing was measured, so few rows are all looked at.
+    // Without measurements, so few rows are scanned exactly.
     assert_eq!(measured().await, 1.0);
     test_database
         .execute(
@@ -345,5 +341,5 @@ async fn tables_of_other_collections_are_measured_by_their_own_distance() {
                 0.98, 0.99, 0.985, 1, 30, 2000, now()",
         )
         .await;
-    assert_eq!(measured().await, 0.5, "one list has five of the ten");
+    assert_eq!(measured().await, 0.5, "one list contains five of the ten");
 }

@@ -1,4 +1,4 @@
-//! Somebody's server is told of alerts, and its address to nobody.
+//! Webhooks receive alerts, and their URLs stay secret.
 
 use std::sync::{
     Arc, Mutex,
@@ -21,7 +21,7 @@ fn raised() -> AlertChange {
     AlertChange { at, change: Change::Raised, alert }
 }
 
-/// A server that answers with each of `answers` in turn, and what it was told.
+/// A server that responds with each of `answers` in turn, and the bodies that it received.
 fn listener(answers: &'static [u16]) -> (HttpStub, Arc<Mutex<Vec<Value>>>, Arc<AtomicU16>) {
     let (told, asked) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicU16::new(0)));
     let (telling, asking) = (told.clone(), asked.clone());
@@ -34,7 +34,7 @@ fn listener(answers: &'static [u16]) -> (HttpStub, Arc<Mutex<Vec<Value>>>, Arc<A
 }
 
 fn webhook(stub: &HttpStub) -> Webhook {
-    // No default provider is built in, and no test here asks for TLS.
+    // No default provider is built in, and no test here uses TLS.
     let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("ring has them")
@@ -46,9 +46,9 @@ fn webhook(stub: &HttpStub) -> Webhook {
 }
 
 #[tokio::test]
-async fn webhook_is_told_again_where_that_may_help_and_its_url_stays_secret() {
+async fn webhook_is_retried_if_that_may_help_and_its_url_stays_secret() {
     let (stub, told, asked) = listener(&[503, 200]);
-    webhook(&stub).tell(&raised()).await.expect("the second attempt succeeds");
+    webhook(&stub).send(&raised()).await.expect("the second attempt succeeds");
     assert_eq!(asked.load(Ordering::Relaxed), 2);
     let expected = json!({
         "event": "raised",
@@ -57,19 +57,20 @@ async fn webhook_is_told_again_where_that_may_help_and_its_url_stays_secret() {
         "filter_class": "text",
         "since": "2026-01-31T12:00:00.000000",
         "at": "2026-01-31T12:00:00.000000",
-        "text": "searches of queries (filter: text) lack 3 results that are there, in 20 searches: run `panopticon maintain --once`, or `panopticon index apply`",
+        "text": "searches of queries (filter: text) miss 3 existing results in 20 searches: run `panopticon \
+            maintain --once`, or `panopticon index apply`",
         "measured": {"missing": 3, "replayed": 20},
     });
     assert_eq!(told.lock().expect("no holder panics")[1], expected);
 
     let (stub, _, asked) = listener(&[404]);
-    let refused = webhook(&stub).tell(&raised()).await.expect_err("it does not want it");
+    let refused = webhook(&stub).send(&raised()).await.expect_err("it is rejected");
     assert!(matches!(refused, WebhookError::Refused { .. }), "{refused}");
     assert_eq!(asked.load(Ordering::Relaxed), 1);
 
     let webhook = webhook(&stub);
     drop(stub);
-    let unreachable = webhook.tell(&raised()).await.expect_err("nobody is there");
+    let unreachable = webhook.send(&raised()).await.expect_err("it is unreachable");
     let chain = format!("{unreachable:?} {webhook:?}");
     assert!(!chain.contains("secret-token"), "{chain}");
 }

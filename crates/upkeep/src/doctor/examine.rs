@@ -1,4 +1,4 @@
-//! Gathers the facts, in transactions that can change nothing and are bounded in time.
+//! Gathers the facts, in read-only transactions that are bounded in time.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,20 +8,19 @@ use store::postgres::{Database, Table, jobs::JobStatus, schema::TableState, vect
 use super::{Examination, Recognised, Seen, TableExamination, Unseen, searches::measure};
 use crate::observe::{known, observe};
 
-/// Each statement ends after this, so that a person who waits gets an answer.
+/// Statement time-out, so that an interactive user gets a result.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Of a larger table a sample of so many rows is looked through: as many took 6 s on two cores with four times as much
-/// to do.
+/// A larger table is sampled down to this many rows: they took 6 s on two cores under fourfold load.
 const SCANNED_ROWS: u64 = 200_000;
-/// Texts that are embedded anew, which takes some tenths of a second.
+/// Number of texts to embed again, which takes some tenths of a second.
 const RECOGNISED_TEXTS: u32 = 32;
-/// They are from as many pages as hold so many rows.
+/// They are sampled from as many pages as contain this many rows.
 const RECOGNISED_FROM_ROWS: u64 = 5_000;
-/// The cosine of two vectors of the same text by different kernels of the model differs from 1 by a millionth; those of
-/// other models, and of other texts but for a letter or two, are farther apart than this.
+/// Cosine similarity above which two vectors count as those of the same text. Different kernels of the model differ
+/// by a millionth; other models and other texts, except for a letter or two, are less similar.
 const SAME_TEXT: f32 = 0.99;
 
-/// Embeds texts by the model that the services use. It is called away from async tasks.
+/// Embeds texts by the model that the services use. It is called outside async tasks.
 pub type Embed = Arc<
     dyn Fn(&[&str]) -> Result<Vec<Embedding>, Box<dyn std::error::Error + Send + Sync>>
         + Send
@@ -29,16 +28,16 @@ pub type Embed = Arc<
         + 'static,
 >;
 
-/// Looks at the server and at our tables, and changes nothing; a part that the role may not read, or that would take too
-/// long, is left out by name. Without `embed` it is not known whether vectors are those of their texts.
+/// Examines the server and our tables without changing anything; parts that the role may not read or that take too
+/// long are reported as not examined. Without `embed`, vectors are not compared with their texts.
 ///
 /// # Errors
-/// When the server cannot be asked, or the model fails.
+/// When the server cannot be queried, or the model fails.
 pub async fn examine(database: &Database, embed: Option<&Embed>) -> Result<Examination, ExamineError> {
     let database = &database.read_only(STATEMENT_TIMEOUT);
     let server = database.server_facts().await?;
     if server.session.is_unreadable() {
-        // No statement about a table of ours would work.
+        // No statement on our tables would work.
         return Ok(Examination {
             server,
             tables: Vec::new(),
@@ -55,7 +54,7 @@ pub async fn examine(database: &Database, embed: Option<&Embed>) -> Result<Exami
     for table in known(jobs.as_deref().unwrap_or(&[])) {
         let misfits = match database.table_state(&table).await {
             Ok(TableState::Absent) => {
-                // Those of migrations that were undone are meant to be gone.
+                // Tables of undone migrations are expected to be absent.
                 let is_services = Service::ALL.iter().any(|service| service.collection() == table.name);
                 let mut of_table = jobs.iter().flatten().filter(|job| job.table_name == table.name);
                 if is_services || of_table.any(|job| job.status != JobStatus::Undone) {
@@ -69,25 +68,25 @@ pub async fn examine(database: &Database, embed: Option<&Embed>) -> Result<Exami
         };
         tables.push(examine_table(database, table, misfits, embed).await?);
     }
-    // Rows of results are small, and their pages are read in a second.
+    // Rows of results are small, and their pages are read within a second.
     let results = seen(database.odd_results(1.0).await)?;
     let times = seen(database.odd_bookkeeping().await)?;
     let hidden = database.tables_with_hidden_rows().await?;
     Ok(Examination { server, tables, absent, collections, results, times, hidden })
 }
 
-/// An examination could not be made.
+/// An examination failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExamineError {
-    /// The database could not be asked.
+    /// The database could not be queried.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// The model refused texts of a table.
-    #[error("failed to embed texts of table `{table}` anew")]
+    /// The model failed on texts of a table.
+    #[error("failed to embed texts of table `{table}` again")]
     Embed {
         /// The table.
         table: String,
-        /// Why.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
@@ -120,7 +119,7 @@ async fn examine_table(
     };
     let rows = match &indexes {
         Ok(observation) => observation.rows,
-        // Never analysed, it has at most as many as would fit if they were nothing but vectors.
+        // Without statistics, an upper bound: as many rows as fit if they contained only vectors.
         Err(_) => facts.estimated_rows.unwrap_or(facts.table_bytes / (4 * table.dimension as u64).max(1)),
     };
     let share = |wanted: u64| (wanted as f64 / rows.max(1) as f64).min(1.0);
@@ -130,14 +129,14 @@ async fn examine_table(
     Ok(TableExamination { table, facts, misfits, indexes, searches, history, embeddings, odd, recognised })
 }
 
-/// Whether the vectors of some rows are those of their texts.
+/// Whether the vectors of sample rows match their texts.
 async fn recognise(
     database: &Database,
     table: &Table,
     share: f64,
     embed: Option<&Embed>,
 ) -> Result<Seen<Option<Recognised>>, ExamineError> {
-    // What made the vectors of other collections is not known.
+    // The model of other collections is unknown.
     if !Service::ALL.iter().any(|service| Table::of(*service) == *table) {
         return Ok(Ok(None));
     }
@@ -159,7 +158,7 @@ async fn recognise(
     Ok(Ok(Some(compared)))
 }
 
-/// The cosine of the angle between two vectors; 0 where one of them has no direction.
+/// The cosine similarity of two vectors; 0 if one of them is a zero vector.
 fn cosine(one: &Embedding, other: &Embedding) -> f32 {
     let dot = |one: &Embedding, other: &Embedding| -> f32 {
         one.as_slice().iter().zip(other.as_slice()).map(|(x, y)| x * y).sum()
@@ -168,8 +167,7 @@ fn cosine(one: &Embedding, other: &Embedding) -> f32 {
     if lengths > 0.0 { dot(one, other) / lengths } else { 0.0 }
 }
 
-/// What the table's index is planned from; where every vector would have to be looked at for it, as far as that is known in
-/// time.
+/// The observation for the index plan; if it requires reading every vector, as far as possible within the time limit.
 async fn observed(database: &Database, table: &Table) -> Result<Observation, store::Error> {
     match observe(database, table).await {
         Err(error) if error.is_timeout() => database.observe_indexes(table).await,
@@ -177,7 +175,7 @@ async fn observed(database: &Database, table: &Table) -> Result<Observation, sto
     }
 }
 
-/// What could not be seen, apart from what failed.
+/// Separates what could not be examined from failures.
 fn seen<T>(result: Result<T, store::Error>) -> Result<Seen<T>, store::Error> {
     match result {
         Ok(found) => Ok(Ok(found)),
@@ -192,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cosine_is_of_the_direction_alone() {
+    fn cosine_depends_only_on_the_direction() {
         let vector = |components: [f32; 2]| Embedding::from(components.to_vec());
         assert!((cosine(&vector([1.0, 1.0]), &vector([3.0, 3.0])) - 1.0).abs() < 1e-6);
         assert!(cosine(&vector([1.0, 0.0]), &vector([0.0, 2.0])).abs() < 1e-6);

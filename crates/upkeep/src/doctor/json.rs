@@ -1,4 +1,4 @@
-//! An examination and what was found, for programs.
+//! An examination and its findings as JSON.
 
 use serde_json::{Map, Value, json};
 use store::postgres::{EmbeddingHealth, LastSearches, ServerFacts};
@@ -7,8 +7,8 @@ use time::PrimitiveDateTime;
 use super::{Examination, Finding, MeasuredSearches, Recognised, Remedy, Seen, TableExamination, Unseen};
 use crate::json::observation_to_json;
 
-/// An object with `server`, `tables`, `absent_tables` and `findings`. What was not looked at is an object with the
-/// reason under `unseen`.
+/// An object with `server`, `tables`, `absent_tables` and `findings`. A part that was not examined is an object with
+/// the reason under `unseen`.
 pub fn to_json(examination: &Examination, findings: &[Finding]) -> Value {
     json!({
         "server": server_to_json(&examination.server),

@@ -1,6 +1,6 @@
-//! What is wrong with a server and the tables on it, and what to do about it.
+//! Finds problems of a server and its tables, with fixes.
 //!
-//! [`examine`] gathers facts and changes nothing; [`diagnose`], a pure function, judges them.
+//! [`examine`] gathers facts and changes nothing; [`diagnose`], a pure function, derives the findings.
 
 mod diagnose;
 mod examine;
@@ -17,94 +17,94 @@ pub use diagnose::diagnose;
 pub use examine::{Embed, ExamineError, examine};
 pub use json::to_json;
 
-/// A server and our tables on it, as they are.
+/// The state of a server and of our tables.
 #[derive(Clone, Debug)]
 pub struct Examination {
     /// The server.
     pub server: ServerFacts,
-    /// The tables with vectors that are there, by name.
+    /// The existing tables with vectors, by name.
     pub tables: Vec<TableExamination>,
-    /// Services' tables that are not there, by name.
+    /// Missing tables of services, by name.
     pub absent: Vec<String>,
-    /// Whether it is known which tables migrations have made.
+    /// Whether the tables created by migrations are known.
     pub collections: Seen<()>,
-    /// Values of the judge's results that no answer can show as they are; `None` where there are no results.
+    /// Values of the judge's results that responses cannot represent; `None` without results.
     pub results: Seen<Option<OddValues>>,
-    /// Times and other values that nothing of ours writes, in the tables that keep what was done.
+    /// Invalid times and other values in the bookkeeping tables.
     pub times: Seen<Vec<OddValues>>,
-    /// The tables of ours that hide rows from the role.
+    /// Our tables that hide rows from the role.
     pub hidden: Vec<String>,
 }
 
-/// A table as it is.
+/// The state of a table.
 #[derive(Clone, Debug)]
 pub struct TableExamination {
-    /// The table as it should be.
+    /// The expected definition.
     pub table: Table,
-    /// What catalog and statistics say.
+    /// Facts from the catalog and statistics.
     pub facts: TableFacts,
-    /// What is wrong with its columns. If anything is, the rest is not looked at.
+    /// Problems of its columns. If there are any, the rest is not examined.
     pub misfits: Vec<String>,
     /// Its vector indexes.
     pub indexes: Seen<Observation>,
-    /// What searches did that were made for the purpose; `None` where there is no vector to search for.
+    /// Results of test searches; `None` if the table has no vectors.
     pub searches: Seen<Option<MeasuredSearches>>,
-    /// What was kept of earlier searches, by class of filters.
+    /// The history of searches, by filter class.
     pub history: Seen<Vec<LastSearches>>,
     /// Its embeddings.
     pub embeddings: Seen<EmbeddingHealth>,
-    /// Values that no answer can show as they are.
+    /// Values that responses cannot represent.
     pub odd: Seen<OddValues>,
-    /// Whether its vectors are those of its texts; `None` of tables whose model is not ours.
+    /// Whether its vectors match its texts; `None` for tables of another model.
     pub recognised: Seen<Option<Recognised>>,
 }
 
-/// Searches for some rows of a table, each without itself among the answers, for the ten nearest.
+/// Searches for the ten nearest rows of sample rows, excluding the sample row itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeasuredSearches {
-    /// How many were made and had something to find.
+    /// Number of searches with results.
     pub sampled: u32,
-    /// How many were left out, since no distance from their vector is finite, as from one of zeros.
+    /// Number of skipped searches, whose vectors have no finite distance, such as zero vectors.
     pub without_distance: u32,
-    /// Median time of one that looks at every row.
+    /// Median time of an exact scan.
     pub exact_ms: f64,
-    /// What the index found; `None` where there is none, so that all searches are exact.
+    /// Results of index scans; `None` without an index.
     pub by_index: Option<FoundByIndex>,
 }
 
-/// What searches by an index found, as searches of the table use it now.
+/// Results of index scans with the current search parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FoundByIndex {
     /// The index.
     pub index: String,
     /// `ivfflat.probes` or `hnsw.ef_search`.
     pub candidates: u32,
-    /// Share of the nearest rows that was found.
+    /// Recall@10.
     pub recall: f64,
-    /// With 95 % confidence the recall is not below it.
+    /// Lower bound of the recall at 95 % confidence.
     pub recall_low: f64,
-    /// Nor above it.
+    /// Upper bound of the recall at 95 % confidence.
     pub recall_high: f64,
-    /// Median time of a search.
+    /// Median time of an index scan.
     pub latency_ms: f64,
 }
 
-/// Texts that were embedded anew.
+/// Comparison of vectors with re-embedded texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recognised {
-    /// How many.
+    /// Number of compared rows.
     pub compared: u32,
-    /// How many of them have another vector in the table.
+    /// Number of rows whose vector differs.
     pub foreign: u32,
 }
 
-/// What was looked at, or why it was not.
+/// A part of the examination, or why it was not examined.
 pub type Seen<T> = Result<T, Unseen>;
 
-/// Why something was not looked at.
+/// Why a part was not examined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unseen {
-    /// The role may not; how it may.
+    /// The role lacks a privilege; the statement that grants it.
     Privilege(String),
     /// It took longer than this.
     TooSlow(Duration),
@@ -114,44 +114,44 @@ pub enum Unseen {
     NoModel,
 }
 
-/// Something that should be otherwise.
+/// A problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
-    /// Its kind, by a name that stays the same.
+    /// The stable name of its kind.
     pub code: &'static str,
-    /// The table that it is about; `None` for the server.
+    /// The affected table; `None` for the server.
     pub table: Option<String>,
-    /// What is the case, and what harm it does: sentences without a full stop at the end.
+    /// The problem and its consequence, without a final full stop.
     pub what: String,
-    /// What to do about it.
+    /// The fix.
     pub remedy: Remedy,
 }
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Data may be lost, searches answer wrongly, or something does not work at all.
+    /// Data may be lost, searches return wrong results, or something does not work at all.
     Error,
-    /// Searches miss rows, or all takes more time or space than it need.
+    /// Searches miss rows, or something takes unnecessary time or space.
     Warning,
-    /// Good to know.
+    /// Informational.
     Note,
 }
 
-/// What to do about a finding.
+/// The fix of a finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remedy {
     /// A command of a shell.
     Command(String),
-    /// Statements for PostgreSQL, each to be sent by itself.
+    /// Statements for PostgreSQL, to be executed separately.
     Sql(Vec<String>),
-    /// Something that no single command does.
+    /// An instruction that no single command covers.
     Advice(String),
-    /// The same for each of some rows.
+    /// An instruction for each of some rows.
     ForRows {
-        /// What to do.
+        /// The instruction.
         advice: String,
         /// The statement that lists them.
         select: String,
@@ -174,7 +174,7 @@ impl fmt::Display for Unseen {
         match self {
             Self::Privilege(_) => f.write_str("the role may not read it"),
             Self::TooSlow(limit) => write!(f, "it took longer than {} seconds", limit.as_secs()),
-            Self::Misfit => f.write_str("the table has other columns than it should"),
+            Self::Misfit => f.write_str("the table does not have the expected columns"),
             Self::NoModel => f.write_str("the model is not on this machine"),
         }
     }

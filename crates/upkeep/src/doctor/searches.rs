@@ -1,4 +1,4 @@
-//! Measures what searches of a table find at this moment, and how long they take.
+//! Measures the current recall and latency of searches of a table.
 
 use std::time::{Duration, Instant};
 
@@ -15,13 +15,13 @@ use crate::{
     recall::{MeanRecall, recall},
 };
 
-/// No search begins after so long.
+/// No search starts after this time.
 const LONGEST: Duration = Duration::from_secs(5);
 const MOST_SAMPLES: u32 = 30;
-/// Other rows than those that settings were measured with.
+/// Selects other rows than those that the search parameters were measured with.
 const SEED: u32 = 11;
 
-/// Some searches like those for new texts, exactly and by the index of the observed table; `None` if no row has a vector.
+/// Runs searches like those for new texts, by exact scan and by index scan; `None` if no row has a vector.
 ///
 /// # Errors
 /// When a statement fails.
@@ -42,7 +42,7 @@ pub(super) async fn measure(
         let search = NeighbourSearch::of(table, &sample, Share::ALL, TARGET_DEPTH);
         let exact = database.nearest_exact(&search).await?;
         if exact.found.is_empty() {
-            // From a vector of zeros no cosine distance is defined.
+            // The cosine distance of a zero vector is undefined.
             without_distance += 1;
             continue;
         }
@@ -50,7 +50,8 @@ pub(super) async fn measure(
         if let Some((index, candidates)) = index.zip(candidates) {
             let index = IndexSearch::with_candidates(observation, index, candidates);
             let found = database.nearest_by_index(&search, &index).await?;
-            recalls.push(recall(&exact.distances(), &found.distances()).expect("there is something to find"));
+            recalls
+                .push(recall(&exact.distances(), &found.distances()).expect("the exact scan returned rows"));
             index_times.push(found.took);
         }
     }

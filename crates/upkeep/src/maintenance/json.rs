@@ -1,4 +1,4 @@
-//! Plans and actions as JSON, to be printed for programs.
+//! Plans and actions as JSON.
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ pub fn plan_to_json(plan: &Plan) -> Value {
     })
 }
 
-/// An action that was taken.
+/// A finished action.
 pub fn action_to_json(done: &Done) -> Value {
     let mut object = planned_to_json(&done.planned);
     object["outcome"] = json!(done.outcome.as_str());

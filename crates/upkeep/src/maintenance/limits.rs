@@ -1,18 +1,18 @@
-//! When maintenance may work, and how much it keeps.
+//! Time limits and retention of maintenance.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use time::Time;
 
-/// When maintenance may work, and how much it keeps.
+/// Time limits and retention of maintenance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// No action begins when a round has lasted for this long; an hour by default. Less leaves work to later rounds, and
-    /// with a longer one a round may last into the hours of most traffic.
+    /// No action starts after a round has lasted this long; an hour by default. A shorter budget leaves work to later
+    /// rounds; with a longer one, a round may extend into peak hours.
     pub budget: Duration,
-    /// When alone actions may begin that read whole tables; any time by default.
+    /// The only hours in which actions that read complete tables may start; any time by default.
     pub quiet_hours: Option<QuietHours>,
-    /// How long it is known what was done; 90 days by default.
+    /// Retention of the records of past actions; 90 days by default.
     pub kept: Duration,
 }
 
@@ -22,14 +22,14 @@ impl Default for Limits {
     }
 }
 
-/// Hours of a day, in UTC, that may last past midnight.
+/// Hours of a day, in UTC, which may span midnight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuietHours {
     from: Time,
     to: Time,
 }
 
-/// A text that names no hours.
+/// Invalid quiet hours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected hours in UTC such as 22:00-06:00, found `{0}`")]
 pub struct InvalidQuietHours(pub String);
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hours_may_last_past_midnight() {
+    fn hours_may_span_midnight() {
         let night: QuietHours = "22:00-06:30".parse().expect("these are hours");
         assert_eq!(night.to_string(), "22:00-06:30");
         for (time, is_quiet) in [(time!(22:00), true), (time!(06:29:59), true), (time!(06:30), false)] {
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_hours_is_refused() {
+    fn invalid_hours_are_rejected() {
         for text in
             ["", "22-06", "22:00", "22:00-22:00", "24:00-06:00", "22:00-6:00", "22:00–06:00", "+2:00-06:00"]
         {

@@ -1,10 +1,10 @@
-//! What keeps tables in order while they are used, unattended: dead rows and index entries, indexes and settings that no
-//! longer fit, statistics, and ledgers that grow.
+//! Unattended maintenance of tables in use: dead rows and index entries, outdated indexes and search parameters,
+//! statistics, and growing ledgers.
 //!
-//! 1. [`observe`] gathers what is known of all tables;
-//! 2. [`plan`] decides from that, the [`Policy`](crate::Policy) and the [`Limits`] alone;
-//! 3. [`maintain`] holds the maintenance of the database, plans, and carries the plan out, one action after the other,
-//!    each of which it records in `maintenance_actions`.
+//! 1. [`observe`] gathers the state of all tables;
+//! 2. [`plan`] derives a plan only from that, the [`Policy`](crate::Policy) and the [`Limits`];
+//! 3. [`maintain`] locks the maintenance of the database, plans, and executes the actions sequentially, recording
+//!    each in `maintenance_actions`.
 
 mod json;
 mod limits;

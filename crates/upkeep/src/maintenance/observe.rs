@@ -1,4 +1,4 @@
-//! What is known of all tables that maintenance looks after.
+//! Observes all maintained tables.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -31,82 +31,82 @@ const OTHER_TABLES: [&str; 13] = [
     "vector_search_samples",
 ];
 
-/// So long it is not tried again to remove dead rows that a VACUUM has left.
+/// How long to wait before vacuuming again dead rows that a VACUUM could not remove.
 const VACUUM_REST: Duration = Duration::from_secs(3_600);
 
-/// What is known of a database.
+/// The observed state of a database.
 #[derive(Clone, Debug)]
 pub struct Observed {
-    /// When, in UTC.
+    /// Time of the observation, in UTC.
     pub at: PrimitiveDateTime,
     /// Its tables: those with vectors, then the others, each by name.
     pub tables: Vec<ObservedTable>,
-    /// What has expired.
+    /// Expired rows of ledgers.
     pub expired: Vec<Expired>,
-    /// Rows of ledgers that never expire, by an odd time, with their table.
+    /// Rows of ledgers that never expire because of an invalid time, by table.
     pub timeless: Vec<(String, u64)>,
-    /// Runs whose rows in `migration_jobs` cannot be read completely, with why.
+    /// Runs whose rows in `migration_jobs` cannot be read completely, with the reason.
     pub damaged: Vec<(Uuid, String)>,
 }
 
-/// What is known of a table.
+/// The observed state of a table.
 #[derive(Clone, Debug)]
 pub struct ObservedTable {
-    /// Rows, sizes, and when autovacuum comes to it.
+    /// Rows, sizes, and autovacuum thresholds.
     pub health: TableHealth,
-    /// Dead rows that a VACUUM within the hour has left: a transaction that is still open holds them.
+    /// Dead rows that a VACUUM within the last hour could not remove because of an open transaction.
     pub held_rows: u64,
-    /// Of a table with vectors.
+    /// The vector index, for a table with vectors.
     pub vectors: Option<Vectors>,
-    /// Whether records are being brought into it.
+    /// Whether a migration writes into it.
     pub migration: Migration,
 }
 
-/// What is known of the searches of a table.
+/// The observed state of the searches of a table.
 #[derive(Clone, Debug)]
 pub struct Vectors {
     /// Its vector indexes.
     pub observation: Observation,
-    /// What ANALYZE keeps for filters.
+    /// Statistics targets of columns used by filters.
     pub statistics: Vec<ColumnStatistics>,
 }
 
-/// Whether a migration brings records into a table.
+/// Whether a migration writes into a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Migration {
-    /// None does.
+    /// No migration.
     None,
-    /// One has ended before it was done, and may go on.
+    /// An interrupted migration, which may be resumed.
     Unfinished,
-    /// One does now.
+    /// A running migration.
     Running,
 }
 
-/// Rows of a ledger that nobody needs any more.
+/// Expired rows of a ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expired {
     /// The ledger.
     pub ledger: Ledger,
-    /// They are from before this, in UTC.
+    /// They are older than this time, in UTC.
     pub before: PrimitiveDateTime,
-    /// How many there are.
+    /// Number of rows.
     pub rows: u64,
 }
 
-/// Names of the tables that maintenance looks after, whether or not each is there; those with vectors first.
+/// Names of the maintained tables, existing or not; those with vectors first.
 ///
 /// # Errors
-/// When a statement fails, or a table has other columns than its name or its migration says.
+/// When a statement fails, or a table does not have the expected columns.
 pub async fn watched_tables(database: &Database) -> Result<Vec<String>, store::Error> {
     let mut names: Vec<String> = crate::tables(database).await?.into_iter().map(|table| table.name).collect();
     names.extend(OTHER_TABLES.map(str::to_owned));
     Ok(names)
 }
 
-/// Looks at all tables, or at the one that is called `only`.
+/// Observes all tables, or only the table `only`.
 ///
 /// # Errors
-/// When a statement fails, or a table has other columns than its name or its migration says.
+/// When a statement fails, or a table does not have the expected columns.
 pub async fn observe(
     database: &Database,
     limits: &Limits,
@@ -124,7 +124,7 @@ pub async fn observe(
     names.extend(OTHER_TABLES.iter().filter(|name| is_meant(name)).map(|name| (*name).to_owned()));
     let running = migrating(database).await?;
     let jobs = database.jobs().await?;
-    // What is not known may be anything.
+    // An unknown state counts as unfinished.
     let may_write = |job: &&Job| job.status.is_unfinished() || job.status == JobStatus::Unknown;
     let unfinished: Vec<&str> = jobs.iter().filter(may_write).map(|job| job.table_name.as_str()).collect();
     let now = OffsetDateTime::now_utc();
@@ -144,7 +144,7 @@ pub async fn observe(
             () if unfinished.contains(&health.name.as_str()) => Migration::Unfinished,
             () => Migration::None,
         };
-        // None where nothing was left, or there was no VACUUM.
+        // Zero if VACUUM removed all dead rows or did not run.
         let held_rows = held.iter().find(|(name, _)| *name == health.name).map_or(0, |(_, rows)| *rows);
         tables.push(ObservedTable { health, held_rows, vectors, migration });
     }

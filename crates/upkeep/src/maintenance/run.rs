@@ -1,4 +1,4 @@
-//! Carries plans out: one process at a time, one action after the other, each recorded.
+//! Executes maintenance plans: one process at a time, actions sequentially, each recorded.
 
 use std::{
     pin::{Pin, pin},
@@ -16,107 +16,107 @@ use super::{
 };
 use crate::{apply::Error, plan::at_target, policy::Policy};
 
-/// How often it is looked whether a migration has begun on the table that is worked on.
+/// How often to check whether a migration has started on the current table.
 const MIGRATION_CHECK: Duration = Duration::from_secs(2);
 
-/// What maintenance works on, and within which limits.
+/// Parameters of a maintenance round.
 #[derive(Clone, Copy)]
 pub struct Maintenance<'a> {
     /// The database.
     pub database: &'a Database,
-    /// What is wanted of vector indexes.
+    /// The policy for vector indexes.
     pub policy: &'a Policy,
-    /// When it may work.
+    /// Time limits and retention.
     pub limits: &'a Limits,
-    /// The one table that is meant; `None` for all, and the ledgers.
+    /// The only table to maintain; `None` for all tables and ledgers.
     pub only: Option<&'a str>,
-    /// Is told what is being done.
+    /// Receives progress events.
     pub observer: &'a Observer<'a>,
 }
 
-/// What is being done.
+/// A progress event.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
-    /// This is what is known of the database now.
+    /// The database was observed.
     Observed(&'a Observed),
-    /// An action begins.
+    /// An action starts.
     Begins(&'a Planned),
-    /// This is done to the table's vector indexes.
+    /// Progress on the table's vector indexes.
     Index(crate::Event<'a>),
     /// An action has ended.
     Ended(&'a Done),
 }
 
-/// Is told what is being done.
+/// Receives progress events.
 pub type Observer<'a> = dyn Fn(Event<'_>) + Sync + 'a;
 
-/// What came of a round.
+/// The outcome of a round.
 #[derive(Clone, Debug)]
 pub enum Round {
-    /// Another process maintains the database now.
+    /// Another process is maintaining the database.
     Busy,
-    /// The plan was made, and carried out as far as `ending` says.
+    /// A plan was made and executed, as far as `ending` says.
     Made {
         /// The plan.
         plan: Plan,
-        /// Its actions, so far as they were begun.
+        /// The started actions.
         done: Vec<Done>,
-        /// Why no more of them.
+        /// Why the round ended.
         ending: Ending,
     },
 }
 
-/// Why a round has ended.
+/// Why a round ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// All actions were taken.
+    /// All actions were executed.
     All,
-    /// Its time was up, or the quiet hours over. The next round does the rest.
+    /// The budget was exhausted or the quiet hours ended. The next round does the rest.
     TimeUp,
-    /// It was to stop.
+    /// It was stopped.
     Stopped,
 }
 
-/// An action that was begun.
+/// A started action.
 #[derive(Clone, Debug)]
 pub struct Done {
     /// The action.
     pub planned: Planned,
-    /// How long it took.
+    /// Its duration.
     pub took: Duration,
-    /// How it ended.
+    /// Its outcome.
     pub outcome: Outcome,
-    /// What was measured of the table before.
+    /// Measurements of the table before the action.
     pub before: Value,
-    /// And afterwards.
+    /// Measurements after the action.
     pub after: Value,
 }
 
-/// How an action ended.
+/// The outcome of an action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It did what it was to do.
+    /// It succeeded.
     Done,
-    /// It failed. What it had done before stays; the next round sees what is left.
+    /// It failed. Completed changes stay; the next round detects what is left.
     Failed {
-        /// Why, with all causes.
+        /// The error with its causes.
         error: String,
     },
-    /// It was ended before it was done. The next round goes on.
+    /// It was interrupted. The next round resumes.
     Interrupted(Interruption),
 }
 
-/// What ends an action before it is done.
+/// Why an action was interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interruption {
-    /// Maintenance is to stop.
+    /// Maintenance is stopping.
     Stop,
-    /// A migration writes into the table from now on.
+    /// A migration has started to write into the table.
     Migration,
 }
 
 impl Interruption {
-    /// As it is recorded.
+    /// The recorded text.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stop => "maintenance was stopped",
@@ -136,11 +136,12 @@ impl Outcome {
     }
 }
 
-/// Plans the maintenance of the database and carries it out, until `stop`. A process that is killed on the way leaves what the
-/// next round sees and mends.
+/// Plans and executes the maintenance of the database, until `stop`. The next round detects and completes the work of
+/// a killed process.
 ///
 /// # Errors
-/// When the database cannot be looked at, or does not keep what is done. An action that fails is no error: the others go on.
+/// When the database cannot be observed, or an action cannot be recorded. A failing action is not an error: the
+/// others continue.
 pub async fn maintain(
     maintenance: Maintenance<'_>,
     stop: impl Future<Output = ()>,
@@ -182,12 +183,12 @@ impl Maintenance<'_> {
     }
 
     async fn observe(&self) -> Result<Observed, store::Error> {
-        // A database that an older version has made lacks the tables in which the actions are recorded.
+        // Databases of older versions lack the tables in which actions are recorded.
         self.database.prepare_bookkeeping().await?;
         observe(self.database, self.limits, self.only).await
     }
 
-    /// Does what is planned, and records it.
+    /// Executes and records an action.
     async fn carry_out(
         &self,
         observed: &Observed,
@@ -206,7 +207,8 @@ impl Maintenance<'_> {
         };
         let id = self.database.begin_action(&record).await?;
         (self.observer)(Event::Begins(planned));
-        // Before anything begins: what is interrupted goes on in the server until it sees that its client has left.
+        // Before the action starts: an interrupted statement continues in the server until it detects that the client
+        // is gone.
         let outcome = if self.is_migrated(&planned.table).await? {
             Outcome::Interrupted(Interruption::Migration)
         } else {
@@ -236,10 +238,10 @@ impl Maintenance<'_> {
     async fn act(&self, planned: &Planned, table: Option<&Table>) -> Result<(), Error> {
         let (database, name) = (self.database, planned.table.as_str());
         let operation = match &planned.action {
-            Action::Expire(_) => "delete what has expired of",
-            Action::Reindex { .. } => "build anew an index of",
+            Action::Expire(_) => "delete expired rows of",
+            Action::Reindex { .. } => "rebuild an index of",
             Action::Vacuum => "vacuum",
-            Action::Statistics(_) => "gather statistics of",
+            Action::Statistics(_) => "refresh statistics of",
             Action::Index(_) => {
                 let table = table.expect("only tables with vectors have an index planned");
                 let observer = |event: crate::Event<'_>| (self.observer)(Event::Index(event));
@@ -247,7 +249,7 @@ impl Maintenance<'_> {
             }
         };
         let work = async {
-            // Whoever builds an index holds the table against all of these, and the other way round.
+            // The lock for index builds also excludes all of these actions, and vice versa.
             let lock = database.lock_indexes(name).await?;
             match &planned.action {
                 Action::Expire(expired) => database.expire(expired.ledger, expired.before).await.map(drop)?,
@@ -272,7 +274,7 @@ impl Maintenance<'_> {
         })
     }
 
-    /// Returns once a migration writes into `table`.
+    /// Returns when a migration writes into `table`.
     async fn migration_begun(&self, table: &str) -> Result<(), store::Error> {
         while !self.is_migrated(table).await? {
             tokio::time::sleep(MIGRATION_CHECK).await;
@@ -285,7 +287,7 @@ impl Maintenance<'_> {
         Ok(migrating(self.database).await?.iter().any(|name| name == table))
     }
 
-    /// Rows, sizes and recall of a table, as far as they are known.
+    /// Rows, sizes and recall of a table, as far as known.
     async fn measured(&self, name: &str, table: Option<&Table>) -> Result<Value, store::Error> {
         let Some(health) = self.database.table_health(&[name.to_owned()]).await?.pop() else {
             return Ok(json!({}));

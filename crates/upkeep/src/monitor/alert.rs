@@ -1,4 +1,4 @@
-//! What is wrong with the searches of a table, in words and numbers.
+//! Alerts about the searches of a table.
 
 use std::fmt;
 
@@ -7,46 +7,46 @@ use serde_json::{Value, json};
 use store::postgres::searches::{FilterClass, MeasuredRecall};
 use time::PrimitiveDateTime;
 
-/// Something that is wrong with the searches of one table and class.
+/// A problem of the searches of one table and filter class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alert {
     /// The table.
     pub table: String,
-    /// What the searches ask for besides nearness.
+    /// The filter class of the searches.
     pub filter_class: FilterClass,
-    /// When it was noticed, in UTC.
+    /// When it was detected, in UTC.
     pub since: PrimitiveDateTime,
-    /// What was measured last.
+    /// The last measurement.
     pub evidence: Evidence,
 }
 
-/// What an alert rests on.
+/// The measurement behind an alert.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Evidence {
-    /// Searches surely find less than the target.
+    /// The recall is significantly below the target.
     Recall {
-        /// What they find.
+        /// The measured recall.
         recall: MeasuredRecall,
-        /// The recall that was wanted.
+        /// The target recall.
         target: f64,
     },
-    /// Searches take longer than they did.
+    /// The latency has increased.
     Latency {
-        /// 95 % take no longer now.
+        /// The current 95th percentile.
         p95_ms: f64,
-        /// Nor did so many in the median of the last days.
+        /// The median 95th percentile of the last days.
         baseline_ms: f64,
     },
-    /// Searches return less than was asked for, although it is there.
+    /// Searches return fewer results than requested, although more rows match.
     Results {
-        /// Results that are missing.
+        /// Number of missing results.
         missing: u64,
-        /// From so many searches.
+        /// Number of replayed searches.
         replayed: u32,
     },
 }
 
-/// Which kind of alert.
+/// The kind of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AlertKind {
     /// [`Evidence::Recall`]
@@ -57,30 +57,30 @@ pub enum AlertKind {
     Results,
 }
 
-/// Whether an alert begins or ends.
+/// A change of an alert's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It begins.
+    /// The alert was raised.
     Raised,
-    /// It is over.
+    /// The alert was cleared.
     Cleared,
-    /// Nobody knows any more: nothing was measured for a day.
+    /// The alert lapsed: nothing was measured for a day.
     Lapsed,
 }
 
-/// An alert that begins or ends.
+/// A change of an alert.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlertChange {
-    /// When, in UTC: the time of the measurement that shows it.
+    /// Time of the measurement that caused it, in UTC.
     pub at: PrimitiveDateTime,
-    /// Which of both.
+    /// The change.
     pub change: Change,
-    /// The alert, with what was measured then.
+    /// The alert, with that measurement.
     pub alert: Alert,
 }
 
 impl AlertKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 3] = [Self::Recall, Self::Latency, Self::Results];
 
     /// Its name on `/metrics` and in webhooks.
@@ -108,7 +108,7 @@ impl Evidence {
             Self::Recall { .. } | Self::Results { .. } => {
                 "run `panopticon maintain --once`, or `panopticon index apply`"
             }
-            Self::Latency { .. } => "look at `panopticon doctor`, then run `panopticon maintain --once`",
+            Self::Latency { .. } => "run `panopticon doctor`, then `panopticon maintain --once`",
         }
     }
 
@@ -131,14 +131,18 @@ impl fmt::Display for Evidence {
         match self {
             Self::Recall { recall, target } => write!(
                 f,
-                "find {:.3} of the nearest rows, {:.3} at the most, and {target} are wanted",
+                "have a recall of {:.3}, at most {:.3}, and the target is {target}",
                 recall.mean, recall.high
             ),
             Self::Latency { p95_ms, baseline_ms } => {
-                write!(f, "take up to {p95_ms:.1} ms (95 %), and took {baseline_ms:.1} ms in the last days")
+                write!(
+                    f,
+                    "take up to {p95_ms:.1} ms (95th percentile), compared with {baseline_ms:.1} ms \
+                    in the last days"
+                )
             }
             Self::Results { missing, replayed } => {
-                write!(f, "lack {missing} results that are there, in {replayed} searches")
+                write!(f, "miss {missing} existing results in {replayed} searches")
             }
         }
     }
@@ -155,7 +159,7 @@ impl fmt::Display for AlertChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.change {
             Change::Raised => write!(f, "{}: {}", self.alert, self.alert.evidence.remedy()),
-            Change::Cleared => write!(f, "the alert about {} is over", self.subject()),
+            Change::Cleared => write!(f, "the alert about {} is cleared", self.subject()),
             Change::Lapsed => {
                 write!(f, "the alert about {} has lapsed: nothing was measured for a day", self.subject())
             }
@@ -169,7 +173,8 @@ impl AlertChange {
         format!("the {} of searches of {table} (filter: {filter_class})", evidence.kind().as_str())
     }
 
-    /// What a webhook is told: `event`, `alert`, `table`, `filter_class`, `since`, `at`, `text`, and what was measured.
+    /// The body of a webhook request: `event`, `alert`, `table`, `filter_class`, `since`, `at`, `text` and
+    /// `measured`.
     pub fn to_json(&self) -> Value {
         let Self { at, change, alert } = self;
         let mut json = json!({

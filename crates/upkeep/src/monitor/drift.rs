@@ -1,7 +1,7 @@
-//! What is wrong, as it follows from the history alone.
+//! Derives alerts from the history.
 //!
-//! The history is gone through from its beginning. So every process comes to the same, and one that was just started
-//! goes on where the last one was.
+//! The history is replayed from its beginning, so every process derives the same alerts, and a restarted one
+//! continues where the last one stopped.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,26 +11,26 @@ use time::{Duration, PrimitiveDateTime};
 use super::alert::{Alert, AlertChange, AlertKind, Change, Evidence};
 use crate::recall::MeanRecall;
 
-/// How far back the history is looked at: a week has its quiet days and its busy ones.
+/// How far back the history is read: a week contains quiet and busy days.
 pub(super) const BASELINE: Duration = Duration::days(7);
 
-/// Fewer searches say little, even if all agree; those of a day count together.
+/// Minimum replayed searches for a judgement; those of a day count together.
 const LEAST_REPLAYED: f64 = 10.0;
-/// What was measured longer ago says nothing about now.
+/// Older measurements are ignored.
 const COUNTS_FOR: Duration = Duration::days(1);
 
-/// Of fewer searches in a stretch the 95th percentile is that of one or two.
+/// With fewer searches in an interval, the 95th percentile depends on one or two of them.
 const LEAST_SEARCHES: u64 = 40;
-/// Before so many stretches were seen nobody knows what is usual: an hour of five minutes each.
-const LEAST_STRETCHES: usize = 12;
-/// Searches are slow when they take twice as long as usual, and 5 ms more: below, nobody notices.
+/// Minimum intervals for a baseline: an hour of five minutes each.
+const LEAST_INTERVALS: usize = 12;
+/// Searches are slow at twice the baseline plus 5 ms: smaller differences are not noticeable.
 const SLOW: Band = Band { factor: 2.0, margin_ms: 5.0 };
-/// They are as usual again when they take half of that more.
+/// They are normal again at half of that increase.
 const USUAL: Band = Band { factor: 1.5, margin_ms: 2.5 };
-/// A single slow stretch may be a backup's, or a cold cache's.
-const SLOW_STRETCHES: u32 = 2;
-/// So many measurements in a row without anything missing end an alert.
-const COMPLETE_STRETCHES: u32 = 2;
+/// A single slow interval may be caused by a backup or a cold cache.
+const SLOW_INTERVALS: u32 = 2;
+/// Consecutive measurements without missing results that clear an alert.
+const COMPLETE_INTERVALS: u32 = 2;
 
 struct Band {
     factor: f64,
@@ -43,16 +43,16 @@ impl Band {
     }
 }
 
-/// What is wrong now, and when that began.
+/// Active alerts and their changes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alerts {
-    /// What is wrong, by table and class.
+    /// Active alerts, by table and class.
     pub active: Vec<Alert>,
-    /// What began and ended in the time of the history, in order.
+    /// Alerts raised and cleared during the history, in order.
     pub changes: Vec<AlertChange>,
 }
 
-/// What `history`, which is in order of time, says to be wrong at its end.
+/// Derives the alerts from `history`, which is in order of time.
 pub fn alerts(history: &[SearchHistory]) -> Alerts {
     let mut kinds: BTreeMap<(&str, FilterClass), Searches> = BTreeMap::new();
     let mut changes = Vec::new();
@@ -72,27 +72,27 @@ pub fn alerts(history: &[SearchHistory]) -> Alerts {
     Alerts { active: active.map(|active| active.alert).collect(), changes }
 }
 
-/// The searches of a table and class, as far as they were gone through.
+/// The state of a table and class during the replay of the history.
 #[derive(Default)]
 struct Searches {
     active: BTreeMap<AlertKind, Active>,
-    /// Recalls that count together, with the number of searches of each.
+    /// Recalls that count together, each with its number of searches.
     recalls: VecDeque<(PrimitiveDateTime, MeanRecall, f64)>,
-    /// 95th percentiles of stretches that were as usual, in order of size.
+    /// 95th percentiles of normal intervals, sorted.
     usual_ms: Vec<f64>,
-    slow_stretches: u32,
-    complete_stretches: u32,
+    slow_intervals: u32,
+    complete_intervals: u32,
 }
 
 struct Active {
     alert: Alert,
-    /// When something was measured last that bears on it.
+    /// Time of the last relevant measurement.
     measured_at: PrimitiveDateTime,
 }
 
-/// What a stretch says.
+/// The judgement of an interval.
 enum Judgement {
-    /// Nothing: too little was measured, or it is neither surely wrong nor surely right.
+    /// Inconclusive: too few measurements, or no significant result.
     Open(Option<Evidence>),
     Wrong(Evidence),
     Right(Evidence),
@@ -133,18 +133,18 @@ impl Searches {
             return Judgement::Open(None);
         };
         let p95_ms = latency.p95_ms;
-        if self.usual_ms.len() < LEAST_STRETCHES {
+        if self.usual_ms.len() < LEAST_INTERVALS {
             self.learn(p95_ms);
             return Judgement::Open(None);
         }
         let baseline_ms = self.usual_ms[self.usual_ms.len() / 2];
         let evidence = Evidence::Latency { p95_ms, baseline_ms };
         if p95_ms > SLOW.end(baseline_ms) {
-            self.slow_stretches += 1;
-            let is_slow = self.slow_stretches >= SLOW_STRETCHES;
+            self.slow_intervals += 1;
+            let is_slow = self.slow_intervals >= SLOW_INTERVALS;
             return if is_slow { Judgement::Wrong(evidence) } else { Judgement::Open(Some(evidence)) };
         }
-        self.slow_stretches = 0;
+        self.slow_intervals = 0;
         if self.is_active(AlertKind::Latency) && p95_ms > USUAL.end(baseline_ms) {
             return Judgement::Open(Some(evidence));
         }
@@ -152,7 +152,7 @@ impl Searches {
         Judgement::Right(evidence)
     }
 
-    /// What is slow is not learned, or it would be usual before long.
+    /// Slow intervals are not learned, or they would soon become the baseline.
     fn learn(&mut self, p95_ms: f64) {
         let place = self.usual_ms.partition_point(|usual_ms| *usual_ms < p95_ms);
         self.usual_ms.insert(place, p95_ms);
@@ -164,18 +164,18 @@ impl Searches {
         }
         let evidence = Evidence::Results { missing: row.missing, replayed: row.replayed };
         if row.missing > 0 {
-            self.complete_stretches = 0;
+            self.complete_intervals = 0;
             return Judgement::Wrong(evidence);
         }
-        self.complete_stretches += 1;
-        if self.complete_stretches >= COMPLETE_STRETCHES {
+        self.complete_intervals += 1;
+        if self.complete_intervals >= COMPLETE_INTERVALS {
             Judgement::Right(evidence)
         } else {
             Judgement::Open(None)
         }
     }
 
-    /// Ends what nothing was measured of for long.
+    /// Lapses alerts without recent measurements.
     fn lapse(&mut self, now: PrimitiveDateTime) -> Vec<AlertChange> {
         let lapsed = self.active.extract_if(.., |_, active| now - active.measured_at > COUNTS_FOR);
         lapsed
@@ -219,8 +219,8 @@ mod tests {
 
     use super::*;
 
-    /// A stretch in which nothing happened, five minutes after the last one for each `number`.
-    fn stretch(number: i64) -> SearchHistory {
+    /// An interval without searches, `number` times five minutes after the start.
+    fn interval(number: i64) -> SearchHistory {
         SearchHistory {
             table: "queries".to_owned(),
             filter_class: FilterClass::None,
@@ -240,12 +240,12 @@ mod tests {
 
     fn recall(number: i64, replayed: u32, mean: f64, margin: f64) -> SearchHistory {
         let recall = MeasuredRecall { mean, low: mean - margin, high: (mean + margin).min(1.0) };
-        SearchHistory { replayed, recall: Some(recall), ..stretch(number) }
+        SearchHistory { replayed, recall: Some(recall), ..interval(number) }
     }
 
     fn latency(number: i64, searches: u64, p95_ms: f64) -> SearchHistory {
         let latency = Percentiles { p50_ms: p95_ms / 2.0, p95_ms, p99_ms: p95_ms * 2.0 };
-        SearchHistory { searches, latency: Some(latency), ..stretch(number) }
+        SearchHistory { searches, latency: Some(latency), ..interval(number) }
     }
 
     fn check(history: &[SearchHistory], expected: Expect) {
@@ -260,21 +260,21 @@ mod tests {
     }
 
     #[test]
-    fn recall_surely_below_the_target_is_told_once_and_kept_until_the_target_is_met() {
+    fn recall_significantly_below_the_target_raises_one_alert_until_the_target_is_met() {
         check(&[recall(0, 20, 0.99, 0.01), recall(1, 20, 0.97, 0.02)], expect![""]);
         check(
             &[recall(0, 20, 0.99, 0.01), recall(1, 20, 0.9, 0.03), recall(2, 20, 0.92, 0.03)],
             expect![[r#"
-                5: searches of queries (filter: none) find 0.900 of the nearest rows, 0.930 at the most, and 0.98 are wanted: run `panopticon maintain --once`, or `panopticon index apply`
-                since 5: searches of queries (filter: none) find 0.920 of the nearest rows, 0.950 at the most, and 0.98 are wanted
+                5: searches of queries (filter: none) have a recall of 0.900, at most 0.930, and the target is 0.98: run `panopticon maintain --once`, or `panopticon index apply`
+                since 5: searches of queries (filter: none) have a recall of 0.920, at most 0.950, and the target is 0.98
             "#]],
         );
-        // In between, neither: 0.975 ± 0.02 may be enough.
+        // In between, inconclusive: 0.975 ± 0.02 may meet the target.
         check(
             &[recall(0, 20, 0.9, 0.03), recall(1, 20, 0.975, 0.02), recall(2, 20, 0.985, 0.01)],
             expect![[r#"
-                0: searches of queries (filter: none) find 0.900 of the nearest rows, 0.930 at the most, and 0.98 are wanted: run `panopticon maintain --once`, or `panopticon index apply`
-                10: the alert about the recall of searches of queries (filter: none) is over
+                0: searches of queries (filter: none) have a recall of 0.900, at most 0.930, and the target is 0.98: run `panopticon maintain --once`, or `panopticon index apply`
+                10: the alert about the recall of searches of queries (filter: none) is cleared
             "#]],
         );
     }
@@ -283,10 +283,10 @@ mod tests {
     fn few_searches_count_together_for_a_day() {
         check(&[recall(0, 4, 0.5, 0.1), recall(1, 4, 0.5, 0.1)], expect![""]);
         check(
-            &[recall(0, 4, 0.5, 0.1), recall(1, 4, 0.5, 0.1), stretch(2), recall(3, 4, 0.8, 0.1)],
+            &[recall(0, 4, 0.5, 0.1), recall(1, 4, 0.5, 0.1), interval(2), recall(3, 4, 0.8, 0.1)],
             expect![[r#"
-                15: searches of queries (filter: none) find 0.600 of the nearest rows, 0.658 at the most, and 0.98 are wanted: run `panopticon maintain --once`, or `panopticon index apply`
-                since 15: searches of queries (filter: none) find 0.600 of the nearest rows, 0.658 at the most, and 0.98 are wanted
+                15: searches of queries (filter: none) have a recall of 0.600, at most 0.658, and the target is 0.98: run `panopticon maintain --once`, or `panopticon index apply`
+                since 15: searches of queries (filter: none) have a recall of 0.600, at most 0.658, and the target is 0.98
             "#]],
         );
         check(&[recall(0, 4, 0.5, 0.1), recall(1, 4, 0.5, 0.1), recall(300, 4, 0.5, 0.1)], expect![""]);
@@ -295,70 +295,70 @@ mod tests {
     #[test]
     fn alert_lapses_when_nothing_was_measured_for_a_day() {
         check(
-            &[recall(0, 20, 0.9, 0.03), stretch(288), latency(289, 100, 5.0), stretch(290)],
+            &[recall(0, 20, 0.9, 0.03), interval(288), latency(289, 100, 5.0), interval(290)],
             expect![[r#"
-                0: searches of queries (filter: none) find 0.900 of the nearest rows, 0.930 at the most, and 0.98 are wanted: run `panopticon maintain --once`, or `panopticon index apply`
+                0: searches of queries (filter: none) have a recall of 0.900, at most 0.930, and the target is 0.98: run `panopticon maintain --once`, or `panopticon index apply`
                 1445: the alert about the recall of searches of queries (filter: none) has lapsed: nothing was measured for a day
             "#]],
         );
     }
 
     #[test]
-    fn classes_and_tables_are_judged_apart() {
+    fn classes_and_tables_are_judged_separately() {
         let text = SearchHistory { filter_class: FilterClass::Text, ..recall(1, 20, 0.7, 0.1) };
         let other = SearchHistory { table: "llm_outputs".to_owned(), ..recall(2, 20, 0.6, 0.1) };
         check(
             &[recall(0, 20, 1.0, 0.0), text, other],
             expect![[r#"
-                5: searches of queries (filter: text) find 0.700 of the nearest rows, 0.800 at the most, and 0.98 are wanted: run `panopticon maintain --once`, or `panopticon index apply`
-                10: searches of llm_outputs (filter: none) find 0.600 of the nearest rows, 0.700 at the most, and 0.98 are wanted: run `panopticon maintain --once`, or `panopticon index apply`
-                since 10: searches of llm_outputs (filter: none) find 0.600 of the nearest rows, 0.700 at the most, and 0.98 are wanted
-                since 5: searches of queries (filter: text) find 0.700 of the nearest rows, 0.800 at the most, and 0.98 are wanted
+                5: searches of queries (filter: text) have a recall of 0.700, at most 0.800, and the target is 0.98: run `panopticon maintain --once`, or `panopticon index apply`
+                10: searches of llm_outputs (filter: none) have a recall of 0.600, at most 0.700, and the target is 0.98: run `panopticon maintain --once`, or `panopticon index apply`
+                since 10: searches of llm_outputs (filter: none) have a recall of 0.600, at most 0.700, and the target is 0.98
+                since 5: searches of queries (filter: text) have a recall of 0.700, at most 0.800, and the target is 0.98
             "#]],
         );
     }
 
     #[test]
-    fn latency_is_told_when_it_stays_out_of_its_band_and_what_is_slow_is_not_learned() {
+    fn latency_alert_needs_consecutive_slow_intervals_which_are_not_learned() {
         let usual = || (0..20).map(|number| latency(number, 100, 4.0 + f64::from(number as u8 % 3)));
         let and = |more: &[(i64, u64, f64)]| -> Vec<SearchHistory> {
             usual()
                 .chain(more.iter().map(|(number, searches, p95)| latency(*number, *searches, *p95)))
                 .collect()
         };
-        // Once, too few, or within 5 ms.
+        // Only once, too few searches, or within 5 ms.
         check(&and(&[(20, 100, 40.0), (21, 100, 5.0), (22, 100, 40.0)]), expect![""]);
         check(&and(&[(20, 39, 40.0), (21, 39, 40.0), (22, 100, 9.9), (23, 100, 9.9)]), expect![""]);
         check(
             &and(&[(20, 100, 40.0), (21, 100, 50.0), (22, 100, 9.0), (23, 100, 7.0)]),
             expect![[r#"
-                105: searches of queries (filter: none) take up to 50.0 ms (95 %), and took 5.0 ms in the last days: look at `panopticon doctor`, then run `panopticon maintain --once`
-                115: the alert about the latency of searches of queries (filter: none) is over
+                105: searches of queries (filter: none) take up to 50.0 ms (95th percentile), compared with 5.0 ms in the last days: run `panopticon doctor`, then `panopticon maintain --once`
+                115: the alert about the latency of searches of queries (filter: none) is cleared
             "#]],
         );
         let slow: Vec<(i64, u64, f64)> = (20..100).map(|number| (number, 100, 50.0)).collect();
         check(
             &and(&slow),
             expect![[r#"
-                105: searches of queries (filter: none) take up to 50.0 ms (95 %), and took 5.0 ms in the last days: look at `panopticon doctor`, then run `panopticon maintain --once`
-                since 105: searches of queries (filter: none) take up to 50.0 ms (95 %), and took 5.0 ms in the last days
+                105: searches of queries (filter: none) take up to 50.0 ms (95th percentile), compared with 5.0 ms in the last days: run `panopticon doctor`, then `panopticon maintain --once`
+                since 105: searches of queries (filter: none) take up to 50.0 ms (95th percentile), compared with 5.0 ms in the last days
             "#]],
         );
-        // Nobody knows yet what is usual.
+        // There is no baseline yet.
         let new: Vec<SearchHistory> = (0..11).map(|number| latency(number, 100, 5.0)).collect();
         check(&[new, vec![latency(11, 100, 500.0), latency(12, 100, 5.0)]].concat(), expect![""]);
     }
 
     #[test]
-    fn missing_results_are_told_and_over_after_two_complete_measurements() {
+    fn missing_results_alert_is_cleared_after_two_complete_measurements() {
         let missing = |number, missing| SearchHistory { missing, ..recall(number, 20, 1.0, 0.0) };
-        // Few results alone may be all that there are.
-        check(&[SearchHistory { searches: 100, wanted: 1_000, returned: 10, ..stretch(0) }], expect![""]);
+        // Few results may be all matching rows.
+        check(&[SearchHistory { searches: 100, wanted: 1_000, returned: 10, ..interval(0) }], expect![""]);
         check(
             &[missing(0, 0), missing(1, 12), missing(2, 0), missing(3, 3), missing(4, 0), missing(5, 0)],
             expect![[r#"
-                5: searches of queries (filter: none) lack 12 results that are there, in 20 searches: run `panopticon maintain --once`, or `panopticon index apply`
-                25: the alert about the results of searches of queries (filter: none) is over
+                5: searches of queries (filter: none) miss 12 existing results in 20 searches: run `panopticon maintain --once`, or `panopticon index apply`
+                25: the alert about the results of searches of queries (filter: none) is cleared
             "#]],
         );
     }

@@ -1,4 +1,4 @@
-//! Makes searches again, and says how much of what is nearest they find.
+//! Replays searches and measures their recall.
 
 use std::time::Duration;
 
@@ -17,48 +17,49 @@ use crate::{
     recall::{MeanRecall, recall},
 };
 
-/// Results of each search that is made again: recall is that of the ten nearest.
+/// Results per replayed search: recall@10.
 const DEPTH: u32 = 10;
-/// An exact search of a million rows takes a second or two on one core.
+/// An exact scan of a million rows takes one or two seconds on one core.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// In the background the server is given this many times as long to rest as a search took.
+/// In the background, the pause after a search is this many times its duration.
 const REST: u32 = 4;
-/// It is looked so often whether others need the connections.
+/// How often to check for free connections.
 const GIVE_WAY: Duration = Duration::from_millis(250);
-/// Connections that have to be free: the replay's own, and one for whoever comes.
+/// Connections that must be free: one for the replay, and one for others.
 const FREE_CONNECTIONS: u32 = 2;
 
-/// How much of the server is taken to measure.
+/// The load that a measurement may cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// Somebody waits: one search after the other.
+    /// For interactive use: searches without pauses.
     Prompt,
-    /// Nobody does: with pauses, and only while connections are free. What is not done by `until` is left.
+    /// In the background: with pauses, and only while connections are free. Searches not started by `until` are
+    /// skipped.
     Background {
-        /// The end.
+        /// The deadline.
         until: Instant,
     },
 }
 
-/// What searches of a table find.
+/// The result of a measurement.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measurement {
-    /// Searches that were made and had something to find.
+    /// Replayed searches for which rows match.
     pub replayed: u32,
-    /// Searches that were left out, since there is nothing at a finite distance from their vector.
+    /// Skipped searches, whose vectors have no finite distance to any row.
     pub without_distance: u32,
-    /// Searches that were left out, since their answers have more bytes than an answer may.
+    /// Skipped searches, whose results exceed the maximum size of a response.
     pub too_large: Vec<ReplayedSearch>,
-    /// Results that they did not have although there are as many.
+    /// Missing results, for which rows match.
     pub missing: u64,
-    /// The share of the ten nearest rows that they found; `None` where there was nothing to find.
+    /// Recall@10; `None` if no rows match.
     pub recall: Option<MeasuredRecall>,
     /// Median time of a search, in milliseconds.
     pub median_ms: Option<f64>,
 }
 
-/// Makes `searches` in `table` and compares what they find with what there is.
+/// Replays `searches` in `table` and compares the results with exact scans.
 ///
 /// # Errors
 /// When a statement fails.
@@ -95,7 +96,7 @@ pub async fn measure(
     times.sort_unstable();
     let mean = (!recalls.is_empty()).then(|| MeanRecall::of(&recalls));
     Ok(Measurement {
-        replayed: u32::try_from(recalls.len()).expect("few searches are made again"),
+        replayed: u32::try_from(recalls.len()).expect("few searches are replayed"),
         without_distance,
         too_large,
         missing,
@@ -104,12 +105,12 @@ pub async fn measure(
     })
 }
 
-/// Whether a search was not made again since its answer has more bytes than an answer may.
+/// Whether a replay failed because the result exceeds the maximum size of a response.
 fn is_too_large(error: &store::Error) -> bool {
     matches!(error, store::Error::Replay { source, .. } if matches!(**source, StorageError::TooLarge))
 }
 
-/// Waits until another search may be made; `false` where its time is over.
+/// Waits until another search may be replayed; `false` after the deadline.
 async fn is_free(database: &Database, pace: Pace) -> bool {
     let Pace::Background { until } = pace else { return true };
     while Instant::now() < until {
@@ -121,8 +122,8 @@ async fn is_free(database: &Database, pace: Pace) -> bool {
     false
 }
 
-/// `count` searches like those for new texts, made of the `rows` rows of `table`. For the same `seed` the same ones, while
-/// the table stays the same.
+/// `count` searches like those for new texts, derived from the `rows` rows of `table`. Deterministic for a `seed` and
+/// an unchanged table.
 ///
 /// # Errors
 /// When a statement fails.
@@ -137,7 +138,7 @@ pub async fn searches_for_rows(
     Ok(questions.into_iter().map(|question| unfiltered(question.embedding)).collect())
 }
 
-/// A search among all rows.
+/// A search without filters.
 pub(super) fn unfiltered(embedding: Embedding) -> ReplayedSearch {
     ReplayedSearch { embedding, selection: Selection::default() }
 }

@@ -1,8 +1,8 @@
-//! Watches what searches find and how long they take, and says when they get worse.
+//! Monitors recall and latency of searches, and raises alerts.
 //!
-//! A [`Monitor`] makes a pass each few minutes. It reads what was counted of the process's searches, keeps some of their
-//! vectors, makes a few again beside exact ones ([`measure`]), and writes all that into `vector_search_history`. What is
-//! wrong follows from the history alone ([`alerts`]).
+//! A [`Monitor`] makes a pass every few minutes. It reads the counters of the process's searches, stores some of
+//! their vectors, replays a few and compares them with exact scans ([`measure`]), and writes the results to
+//! `vector_search_history`. Alerts are derived only from the history ([`alerts`]).
 
 mod alert;
 mod drift;
@@ -19,20 +19,20 @@ pub use measure::{Measurement, Pace, measure, searches_for_rows};
 pub use pass::{Monitor, Pass};
 pub use webhook::{Webhook, WebhookError};
 
-/// How searches are watched.
+/// Configuration of the monitor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MonitorConfig {
-    /// From one pass to the next, five minutes by default. Shorter ones have too few searches to say how long they take,
-    /// longer ones tell late.
+    /// Interval between passes, five minutes by default. Shorter ones contain too few searches to judge latency;
+    /// longer ones delay alerts.
     pub interval: Duration,
-    /// Searches of each table and class that are made again in a pass, 20 by default. An exact search reads the whole
-    /// table; of fewer than ten, several passes have to be waited for until they say something.
+    /// Searches of each table and class that are replayed in a pass, 20 by default. An exact scan reads the complete
+    /// table; with fewer than ten, a judgement takes several passes.
     pub replays: u32,
-    /// The recall that is wanted.
+    /// The target recall.
     pub recall_target: f64,
-    /// How long vectors are kept that were searched for, a week by default.
+    /// Retention of sampled query vectors, a week by default.
     pub sample_retention: Duration,
-    /// How long the history is kept, 90 days by default. Less than a week takes the baseline away.
+    /// Retention of the history, 90 days by default. Less than a week truncates the baseline.
     pub history_retention: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! One look at what searches did since the last one.
+//! A pass of the monitor.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -19,53 +19,53 @@ use super::{
 };
 use crate::observe::tables;
 
-/// Vectors that are kept of each table at the most: 15 MB.
+/// Maximum stored vectors per table: 15 MB.
 const MOST_SAMPLES: u32 = 10_000;
-/// So many searches whose answers are too large are remembered.
+/// Maximum remembered searches whose results are too large.
 const MOST_TOO_LARGE: usize = 1_000;
-/// So many times as many are looked through for different ones.
+/// How many times as many samples are read to find distinct ones.
 const REPEATED: u32 = 4;
 
-/// Watches the searches of a process, and what those of all processes find.
+/// Monitors the searches of a process, and the recall of all processes' searches.
 #[derive(Debug)]
 pub struct Monitor {
     database: Database,
     config: MonitorConfig,
-    /// What had been counted when the last pass was kept.
+    /// The counters at the last recorded pass.
     counted: Vec<SearchTotals>,
     counted_at: Instant,
-    /// The last searches with filters of each kind, which are in no table: made again when there are new ones, or something
-    /// is wrong with them that only they can show to be over.
+    /// The last filtered searches of each kind, which are kept only in memory. They are replayed when there are new
+    /// ones, or to clear an alert.
     filtered: BTreeMap<Kind, Vec<ReplayedSearch>>,
-    /// The last searches whose answers were too large, with their tables: they are not made again.
+    /// The last searches whose results were too large, with their tables: they are not replayed.
     too_large: VecDeque<(String, ReplayedSearch)>,
-    /// Kinds of searches that something was wrong with.
+    /// Kinds of searches with an active alert.
     troubled: BTreeSet<Kind>,
     passes: u32,
 }
 
-/// What a pass has found.
+/// The result of a pass.
 #[derive(Debug)]
 pub struct Pass {
-    /// What it has kept.
+    /// The recorded rows.
     pub history: Vec<SearchHistory>,
-    /// The last measurement of recall of each table and class, whoever has made it.
+    /// The last recall measurement of each table and class, by any process.
     pub recalls: Vec<SearchHistory>,
-    /// What is wrong now, whoever has noticed it.
+    /// Active alerts, detected by any process.
     pub alerts: Vec<Alert>,
-    /// What began or ended with what this pass has kept.
+    /// Alerts raised or cleared by this pass.
     pub changes: Vec<AlertChange>,
-    /// Rows of the history that are passed over, since no measurement leaves such.
+    /// History rows that were skipped because their values are invalid.
     pub unreadable: u64,
-    /// How many searches of each table and class are not made again from now on, since their answers have more bytes than
-    /// an answer may.
+    /// Number of searches of each table and class that are no longer replayed, because their results exceed the
+    /// maximum size of a response.
     pub too_large: Vec<(String, FilterClass, usize)>,
-    /// Tables whose searches could not be made again, and why not.
+    /// Tables whose searches could not be replayed, and the errors.
     pub failures: Vec<(String, store::Error)>,
 }
 
 impl Monitor {
-    /// A monitor of the searches that `database` counts, if it does, and of its tables.
+    /// A monitor of the tables of `database`, and of its searches if it counts them.
     pub fn new(database: Database, config: MonitorConfig) -> Self {
         Self {
             database,
@@ -79,11 +79,11 @@ impl Monitor {
         }
     }
 
-    /// Looks at what was searched for since the last pass, makes some of it again unless another process does that now,
-    /// keeps what it finds, and says what is wrong.
+    /// Reads the searches since the last pass, replays some unless another process is replaying, records the results,
+    /// and derives alerts.
     ///
     /// # Errors
-    /// When the database does not answer. What was counted is not lost.
+    /// When the database is unavailable. Counters are not lost.
     pub async fn pass(&mut self) -> Result<Pass, store::Error> {
         let counted_at = Instant::now();
         let until = counted_at + self.config.interval / 2;
@@ -113,7 +113,7 @@ impl Monitor {
         self.expire().await?;
         let KeptHistory { rows: mut past, unreadable } =
             self.database.search_history(now() - BASELINE).await?;
-        // Of tables that were dropped nothing is wrong any more.
+        // Dropped tables have no alerts.
         past.retain(|row| rows.contains_key(&row.table));
         let known = alerts(&past);
         self.troubled = known.active.iter().map(|alert| (alert.table.clone(), alert.filter_class)).collect();
@@ -130,7 +130,7 @@ impl Monitor {
         })
     }
 
-    /// What was counted until now, and the searches that were kept whole.
+    /// The current counters, and the sampled searches.
     fn take(&self) -> (Vec<SearchTotals>, Vec<(Kind, Vec<SampledSearch>)>) {
         let Some(watch) = self.database.search_watch() else { return (Vec::new(), Vec::new()) };
         let mut samples = Vec::new();
@@ -144,7 +144,7 @@ impl Monitor {
         (watch.totals(), samples)
     }
 
-    /// Keeps the searches with filters in memory, and answers which kinds there were.
+    /// Keeps the filtered searches in memory, and returns their kinds.
     fn remember(&mut self, samples: Vec<(Kind, Vec<SampledSearch>)>) -> BTreeSet<Kind> {
         let mut searched = BTreeSet::new();
         for (kind, samples) in samples {
@@ -163,8 +163,8 @@ impl Monitor {
         searched
     }
 
-    /// Makes searches again: of each class that was just searched the last ones with their filters, and of each table some
-    /// without, as they were kept, or else for its own rows.
+    /// Replays searches: the last filtered ones of each class searched recently, and for each table unfiltered ones,
+    /// from samples or derived from its rows.
     async fn replay(
         &self,
         tables: &[Table],
@@ -186,7 +186,7 @@ impl Monitor {
                 kinds.push((table, kind.1, searches.clone()));
             }
         }
-        // Others come first in the next pass, should the time not suffice for all.
+        // The order rotates with each pass, in case the time does not suffice for all.
         let first = self.passes as usize % kinds.len().max(1);
         kinds.rotate_left(first);
         for (table, filter_class, searches) in kinds {
@@ -201,25 +201,25 @@ impl Monitor {
 
     async fn without_filter(&self, table: &Table, rows: u64) -> Result<Vec<ReplayedSearch>, store::Error> {
         let wanted = self.config.replays;
-        // A text may be searched for again and again.
+        // A text may be searched repeatedly.
         let kept = self.database.search_samples(table, wanted.saturating_mul(REPEATED)).await?;
         let kept = kept.into_iter().map(unfiltered).filter(|search| self.may_replay(&table.name, search));
         let mut searches = different(kept, wanted);
-        let lacking = wanted.saturating_sub(u32::try_from(searches.len()).expect("so many were asked for"));
+        let lacking = wanted.saturating_sub(u32::try_from(searches.len()).expect("the limit fits 32 bits"));
         if lacking > 0 {
-            // Other rows in each pass than those that the settings were chosen by.
+            // Different rows in each pass, and other than those that the search parameters were chosen by.
             let seed = now().assume_utc().unix_timestamp() as u32;
             searches.extend(searches_for_rows(&self.database, table, rows, lacking, seed).await?);
         }
         Ok(searches)
     }
 
-    /// Whether the answer to `search` was not too large so far.
+    /// Whether the result of `search` was not too large so far.
     fn may_replay(&self, table: &str, search: &ReplayedSearch) -> bool {
         !self.too_large.iter().any(|(of, too_large)| of == table && too_large == search)
     }
 
-    /// Remembers the searches whose answers were too large, and answers how many each kind had.
+    /// Remembers the searches whose results were too large, and returns their number per kind.
     fn leave_out(&mut self, measured: &mut Measured) -> Vec<(String, FilterClass, usize)> {
         let mut counts = Vec::new();
         for ((table, filter_class), measurement) in &mut measured.kinds {
@@ -266,7 +266,7 @@ impl Monitor {
                 missing: measurement.map_or(0, |measurement| measurement.missing),
                 recall: measurement.and_then(|measurement| measurement.recall),
                 target: self.config.recall_target,
-                // A table that was dropped since, or cannot be seen, has none.
+                // A table that was dropped or is not visible has no rows.
                 rows: *rows.get(&table)?,
                 table,
             })
@@ -282,14 +282,14 @@ impl Monitor {
     }
 }
 
-/// What searches find.
+/// Measurements by kind.
 #[derive(Default)]
 struct Measured {
     kinds: BTreeMap<Kind, Measurement>,
     failures: Vec<(String, store::Error)>,
 }
 
-/// The first `most` of `searches` that are not alike: the same one again would only seem to make sure.
+/// The first `most` distinct ones of `searches`: duplicates would overstate the confidence.
 fn different(searches: impl Iterator<Item = ReplayedSearch>, most: u32) -> Vec<ReplayedSearch> {
     let mut different: Vec<ReplayedSearch> = Vec::new();
     for search in searches {
@@ -303,7 +303,7 @@ fn different(searches: impl Iterator<Item = ReplayedSearch>, most: u32) -> Vec<R
     different
 }
 
-/// Of a history in order of time.
+/// The last recall of each table and class, from a history in order of time.
 fn last_recalls(past: Vec<SearchHistory>) -> Vec<SearchHistory> {
     let measured = past.into_iter().filter(|row| row.recall.is_some());
     let last: BTreeMap<Kind, SearchHistory> =

@@ -1,4 +1,4 @@
-//! Tells somebody's server of alerts.
+//! Sends alerts to a webhook.
 
 use std::time::Duration;
 
@@ -8,31 +8,31 @@ use tokio::time::sleep;
 
 use super::alert::AlertChange;
 
-/// Nobody is told later than after a quarter of a minute, so that the next pass is not late.
+/// Limits all attempts to a quarter of a minute, so that the next pass is not delayed.
 const TIMEOUT: Duration = Duration::from_secs(4);
 const RETRY_AFTER: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 
-/// A server that wants to know of alerts.
+/// A webhook for alerts.
 #[derive(Clone, Debug)]
 pub struct Webhook {
     client: Client,
-    /// Whoever knows it may write there.
+    /// Secret, since knowing it allows posting.
     url: SecretString,
 }
 
-/// A webhook was not told. The texts never name its URL.
+/// A webhook request failed. The messages never include its URL.
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookError {
-    /// It does not answer.
-    #[error("failed to reach the webhook of alerts")]
+    /// The server is unreachable.
+    #[error("failed to reach the alert webhook")]
     Unreachable {
-        /// Why not.
+        /// The cause.
         source: reqwest::Error,
     },
-    /// It answers otherwise than by success.
-    #[error("the webhook of alerts answers {status}: expected a success")]
+    /// The server returned an error status.
+    #[error("the alert webhook returned status {status}: expected a success")]
     Refused {
-        /// Its status.
+        /// The status.
         status: StatusCode,
     },
 }
@@ -43,11 +43,11 @@ impl Webhook {
         Self { client, url }
     }
 
-    /// Posts `change` as JSON; again after half a second and two, where that may help.
+    /// Posts `change` as JSON, with retries after 0.5 and 2 seconds if they may help.
     ///
     /// # Errors
     /// When the last attempt fails.
-    pub async fn tell(&self, change: &AlertChange) -> Result<(), WebhookError> {
+    pub async fn send(&self, change: &AlertChange) -> Result<(), WebhookError> {
         let body = change.to_json().to_string();
         let mut waits = RETRY_AFTER.into_iter();
         loop {

@@ -1,4 +1,4 @@
-//! What was counted and kept of searches between two passes.
+//! Searches between two passes.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use store::postgres::{
     searches::{FilterClass, Percentiles, SampledSearch, SearchTotals, StoredSample},
 };
 
-/// Searches of one kind.
+/// Searches of one table and filter class.
 pub(super) type Kind = (String, FilterClass);
 
-/// What was counted of searches since the last pass.
+/// Counters since the last pass.
 #[derive(Default)]
 pub(super) struct Window {
     pub(super) searches: u64,
@@ -19,7 +19,7 @@ pub(super) struct Window {
     pub(super) latency: Option<Percentiles>,
 }
 
-/// What was counted between `earlier` and `totals`, of each kind that was searched.
+/// The difference between `totals` and `earlier`, for each kind with searches.
 pub(super) fn windows(totals: &[SearchTotals], earlier: &[SearchTotals]) -> BTreeMap<Kind, Window> {
     let mut windows = BTreeMap::new();
     for total in totals {
@@ -42,7 +42,7 @@ pub(super) fn windows(totals: &[SearchTotals], earlier: &[SearchTotals]) -> BTre
     windows
 }
 
-/// The vectors of `samples`, and nothing that they were narrowed down to.
+/// The vectors of `samples`, without their filters.
 pub(super) fn stored(samples: &[(Kind, Vec<SampledSearch>)]) -> Vec<StoredSample> {
     let of_kind = |((table, filter_class), samples): &(Kind, Vec<SampledSearch>)| -> Vec<StoredSample> {
         let sample = |sample: &SampledSearch| StoredSample {

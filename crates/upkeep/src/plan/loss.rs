@@ -1,4 +1,4 @@
-//! What tells that an index or its settings no longer fit the rows and the searches of its table.
+//! Detects that an index or its search parameters no longer suit the rows and searches of its table.
 
 use store::postgres::vector_index::{
     Filtering, IndexKind, MeasuredSetting, Observation, SearchRecall, VectorIndex,
@@ -8,27 +8,27 @@ use time::Duration;
 use super::TARGET_DEPTH;
 use crate::{policy::Policy, recall::MeanRecall};
 
-/// Fewer searches than this say little, however alike they are.
+/// Minimum replayed searches for a judgement.
 const FEWEST_REPLAYED: f64 = 10.0;
-/// Settings measured anew are others only if the rows are: this share of them has come or gone, or there was time for as
-/// many to be replaced. Without it, a loss that no setting can mend would have them measured over and over.
+/// Measuring again is useful only if the rows have changed: 1/`CHANGED_SHARE` of them was inserted or deleted, or
+/// enough time has passed for updates. Otherwise, a loss that no parameter can fix would cause endless measurements.
 const CHANGED_SHARE: u64 = 20;
 const TIME_FOR_CHANGE: Duration = Duration::DAY;
-/// Settings of a table that changes a little are measured again after this time, whatever is known of searches.
+/// Search parameters of a table with few changes are measured again after this time, regardless of searches.
 const OLD: Duration = Duration::days(30);
-/// Lists are made anew when so many times as many of them have to be looked into as when they were new. Of few lists one
-/// more is no sign.
+/// An IVFFlat index is rebuilt when `probes` has grown by this factor since the build. With few lists, one more is
+/// not significant.
 const DRIFT: u32 = 2;
 const FEWEST_LISTS_TO_DRIFT: u32 = 2;
 
-/// The setting for the searches that the recall target is about.
+/// The search parameter at the target depth.
 pub(crate) fn at_target(index: &VectorIndex) -> Option<&MeasuredSetting> {
     let is_meant =
         |measured: &&MeasuredSetting| measured.filtering == Filtering::None && measured.depth == TARGET_DEPTH;
     index.measured.iter().find(is_meant)
 }
 
-/// Why `measured` is to be measured anew although target and size of the table are the same, if it is.
+/// Why `measured` must be measured again although target and table size are unchanged, if so.
 pub(super) fn outdated(
     observation: &Observation,
     measured: &MeasuredSetting,
@@ -42,7 +42,8 @@ pub(super) fn outdated(
         Some((class, MeanRecall { mean, high, .. })) if has_changed || age >= TIME_FOR_CHANGE => {
             let filtered = if class == "none" { String::new() } else { format!(" by {class}") };
             Some(format!(
-                "searches{filtered} found {mean:.3} of what is nearest since they were measured, surely less than {high:.3}"
+                "the recall of searches{filtered} is {mean:.3} since they were measured, significantly \
+                    below {high:.3}"
             ))
         }
         _ if has_changed && age >= OLD => Some(format!("they were measured {} days ago", age.whole_days())),
@@ -50,7 +51,7 @@ pub(super) fn outdated(
     }
 }
 
-/// What searches found since `measured`, of each class of which enough were made again.
+/// The recall since `measured`, by class with enough replayed searches.
 fn found_since<'a>(
     observation: &'a Observation,
     measured: &MeasuredSetting,
@@ -72,19 +73,21 @@ fn found_since<'a>(
     })
 }
 
-/// Why `index` is to be built anew although it is of the right kind and size, if it is: it met the target with less once.
+/// Why `index` must be rebuilt although its kind and size are right, if so: it needs larger search parameters than
+/// when it was built.
 pub(super) fn drift(index: &VectorIndex, policy: &Policy) -> Option<String> {
     let measured = at_target(index).filter(|measured| measured.target == policy.recall_target)?;
     let (first, now) = (measured.first_candidates?, measured.candidates);
     match index.definition.kind {
         IndexKind::Ivfflat { .. } if now > first.max(FEWEST_LISTS_TO_DRIFT).saturating_mul(DRIFT) => {
             Some(format!(
-                "{now} lists of `{}` have to be looked into where {first} were enough when it was new: the rows have moved away from them",
+                "`{}` needs {now} probes instead of {first} when it was new: the rows have drifted from its \
+                    lists",
                 index.name
             ))
         }
         IndexKind::Hnsw { .. } if measured.recall < measured.target && first < now => Some(format!(
-            "no setting of `{}` meets the target any more, and {first} candidates did when it was new",
+            "no search parameter of `{}` meets the target any more, and {first} candidates did when it was new",
             index.name
         )),
         IndexKind::Ivfflat { .. } | IndexKind::Hnsw { .. } => None,

@@ -1,5 +1,5 @@
-//! Decides what a table's vector index should be, and which changes lead there. A pure function: the same observation
-//! and policy give the same plan, and once it is carried out the next plan has nothing to do.
+//! Plans a table's vector index and the changes towards it. A pure function: the same observation and policy give the
+//! same plan, and once it is executed the next plan is empty.
 
 mod loss;
 
@@ -14,78 +14,78 @@ use store::postgres::vector_index::{
 
 use crate::{
     names::{final_name, free, temporary_name},
-    policy::{Haste, IndexType, Policy},
+    policy::{BuildUrgency, IndexType, Policy},
 };
 
-/// Up to here an exact scan of 384 components answers in some 5 ms, and finds everything.
+/// Up to this number of rows, an exact scan with 384 dimensions takes about 5 ms.
 pub(crate) const EXACT_SCAN_ROWS: u64 = 10_000;
-/// pgvector's guidance: one list for each thousand rows up to a million, then the square root.
+/// pgvector's guidance: one list per 1,000 rows up to a million rows, then the square root of the rows.
 const ROWS_PER_LIST: u64 = 1_000;
 const SQUARE_ROOT_FROM_ROWS: u64 = 1_000_000;
 /// pgvector's limit.
 const MAX_LISTS: u64 = 32_768;
-/// An index keeps while its number of lists is within this factor of the planned one.
+/// An index is kept while its number of lists is within this factor of the planned one.
 const LISTS_TOLERANCE: u32 = 2;
-/// pgvector's defaults, which met 0.98 with 20 candidates on 50,000 sentences; and what is tried where they do not meet
-/// the target: twice the edges, three times the time to build.
+/// pgvector's defaults, which met 0.98 with 20 candidates on 50,000 sentences; and the fallback if they miss the
+/// target: twice the edges, three times the build time.
 const GRAPHS: [IndexKind; 2] =
     [IndexKind::Hnsw { m: 16, ef_construction: 64 }, IndexKind::Hnsw { m: 32, ef_construction: 200 }];
-/// On a busy machine a vector went into a graph of 50,000 in 2.6 ms, and into a list in 0.06 ms: beyond this rate a
-/// graph would take a processor for itself.
+/// On a busy machine, inserting a vector took 2.6 ms into an HNSW index of 50,000 and 0.06 ms into an IVFFlat index:
+/// beyond this rate, an HNSW index would occupy a core.
 const MAX_GRAPH_WRITES_PER_SECOND: f64 = 300.0;
-/// A graph is walked from place to place: it has to be in memory, of which it may have one of so many parts.
+/// Scans of an HNSW index access it randomly, so it must fit into this fraction (1/n) of memory.
 const GRAPH_MEMORY_SHARE: u64 = 2;
-/// Settings are measured again when the table has become so many times as large or as small.
+/// Search parameters are measured again when the table has grown or shrunk by this factor.
 const GROWTH: u64 = 2;
 
-/// What is to be done about the vector index of a table.
+/// The plan for the vector index of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// The table.
     pub table: String,
-    /// Its rows.
+    /// Its number of rows.
     pub rows: u64,
-    /// What it should have.
+    /// The index that it should have.
     pub wanted: Wanted,
-    /// Why, each a sentence.
+    /// The reasons.
     pub reasons: Vec<String>,
-    /// What leads there, in this order.
+    /// The changes, in order of execution.
     pub changes: Vec<IndexChange>,
-    /// Whose search settings are to be measured afterwards.
+    /// The search parameters to measure afterwards.
     pub tuning: Option<Tuning>,
 }
 
-/// What a table should have.
+/// The index that a table should have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// No index: searches look at every row.
+    /// No index: searches use exact scans.
     Exact,
-    /// The same, since pgvector indexes no vectors of this dimension.
+    /// No index, because pgvector cannot index this dimension.
     TooWide,
-    /// The same, since vectors of this dimension are indexed in half precision alone, which cannot hold all of these.
+    /// No index, because this dimension can only be indexed in half precision, whose range some vectors exceed.
     OutOfRange,
-    /// What it has, whatever that is: the table is small, or another session builds an index.
+    /// The current state: the table is small, or another session is building an index.
     AsItIs,
     /// An index.
     Index(IndexDefinition),
 }
 
-/// Search settings to be measured.
+/// Search parameters to measure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tuning {
-    /// The index, by the name that it has by then.
+    /// The name of the index after the changes.
     pub index: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
 impl Plan {
-    /// Whether nothing is to be done.
+    /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty() && self.tuning.is_none()
     }
 
-    /// The definition of the index that is to be built, if one is.
+    /// The definition of the index to build, if any.
     pub fn built(&self) -> Option<IndexDefinition> {
         self.changes.iter().find_map(|change| match change {
             IndexChange::Build { definition, .. } => Some(*definition),
@@ -108,15 +108,15 @@ pub fn plan(observation: &Observation, policy: &Policy) -> Plan {
     let ours: Vec<&VectorIndex> =
         observation.indexes.iter().filter(|index| index.service == IndexUse::Searches).collect();
     let others = observation.indexes.iter().filter(|index| index.service == IndexUse::Others);
-    plan.reasons.extend(
-        others.map(|index| format!("index `{}` is not what searches use: it is left alone", index.name)),
-    );
+    plan.reasons
+        .extend(others.map(|index| format!("index `{}` is not used by searches and is kept", index.name)));
     if let Some(building) = ours.iter().find(|index| index.state == IndexState::Building) {
-        plan.reasons.push(format!("another session builds index `{}`: plan again afterwards", building.name));
+        plan.reasons
+            .push(format!("another session is building index `{}`: plan again afterwards", building.name));
         return plan;
     }
     for index in ours.iter().filter(|index| index.state == IndexState::Invalid) {
-        plan.reasons.push(format!("index `{}` was never finished", index.name));
+        plan.reasons.push(format!("the build of index `{}` never finished", index.name));
         plan.changes.push(IndexChange::Drop { name: index.name.clone() });
     }
     let valid: Vec<&VectorIndex> =
@@ -135,8 +135,10 @@ pub fn plan(observation: &Observation, policy: &Policy) -> Plan {
             let (drifted, fitting): (Vec<&VectorIndex>, Vec<&VectorIndex>) = valid
                 .iter()
                 .filter(|index| fits(index, definition, instead))
-                // A migration does not wait for an index that is there to become a better one.
-                .partition(|index| policy.haste == Haste::None && loss::drift(index, policy).is_some());
+                // A migration does not wait for the replacement of an existing index by a better one.
+                .partition(|index| {
+                    policy.urgency == BuildUrgency::None && loss::drift(index, policy).is_some()
+                });
             if fitting.is_empty() {
                 plan.reasons.extend(drifted.iter().filter_map(|index| loss::drift(index, policy)));
             }
@@ -149,19 +151,19 @@ pub fn plan(observation: &Observation, policy: &Policy) -> Plan {
     plan
 }
 
-/// What a table should have, and why.
+/// The index that a table should have, and the reason.
 struct Choice {
     wanted: Wanted,
     reason: String,
     instead: Instead,
 }
 
-/// Whether a graph that is there will do where lists would be built.
+/// Whether an existing HNSW index is acceptable where IVFFlat is planned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Instead {
-    /// It will: what speaks for lists is how long a build takes, or passes.
+    /// It is: IVFFlat is only preferred for its build time, or temporarily.
     Graph,
-    /// It will not.
+    /// It is not.
     Nothing,
 }
 
@@ -170,14 +172,15 @@ fn choose(observation: &Observation, policy: &Policy, valid: &[&VectorIndex]) ->
     let choice = |wanted, reason| Choice { wanted, reason, instead: Instead::Nothing };
     if dimension > Observation::MAX_DIMENSION {
         let reason = format!(
-            "pgvector indexes up to {} dimensions, and these are {dimension}: searches are exact",
+            "pgvector indexes up to {} dimensions, and the vectors have {dimension}: searches use exact scans",
             Observation::MAX_DIMENSION
         );
         return choice(Wanted::TooWide, reason);
     }
     if dimension > Observation::MAX_FULL_DIMENSION && observation.exceeds_half {
         let reason = format!(
-            "pgvector indexes {dimension} dimensions in half precision alone, which ends at 65,504, and there are components beyond: searches are exact"
+            "pgvector indexes {dimension} dimensions only in half precision, whose range ends at 65,504, \
+                and some components exceed it: searches use exact scans"
         );
         return choice(Wanted::OutOfRange, reason);
     }
@@ -189,7 +192,7 @@ fn choose(observation: &Observation, policy: &Policy, valid: &[&VectorIndex]) ->
     match policy.index_type {
         IndexType::None => return choice(Wanted::Exact, "the index type is set to none".to_owned()),
         _ if rows < EXACT_SCAN_ROWS => {
-            let reason = format!("an exact search is fast up to {EXACT_SCAN_ROWS} rows");
+            let reason = format!("exact scans are fast up to {EXACT_SCAN_ROWS} rows");
             return choice(Wanted::AsItIs, reason);
         }
         IndexType::Ivfflat => return choice(lists, "the index type is set to ivfflat".to_owned()),
@@ -200,20 +203,22 @@ fn choose(observation: &Observation, policy: &Policy, valid: &[&VectorIndex]) ->
         }
         IndexType::Auto => {}
     }
-    if policy.haste == Haste::Migration {
-        let reason = "a migration waits, and lists are built ten times as fast as a graph";
+    if policy.urgency == BuildUrgency::Migration {
+        let reason = "a migration is waiting, and ivfflat builds ten times as fast as hnsw";
         return Choice { wanted: lists, reason: reason.to_owned(), instead: Instead::Graph };
     }
     if let Some(rate) = observation.writes_per_second.filter(|rate| *rate > MAX_GRAPH_WRITES_PER_SECOND) {
         let reason = format!(
-            "{rate:.0} rows a second are written, and a graph takes {MAX_GRAPH_WRITES_PER_SECOND:.0} beside searches"
+            "{rate:.0} rows per second are written, and hnsw supports {MAX_GRAPH_WRITES_PER_SECOND:.0} \
+                concurrently with searches"
         );
         return Choice { wanted: lists, reason, instead: Instead::Graph };
     }
     let (kind, why) = graph(policy, valid);
     let memory = &observation.memory;
     let room = graph_room(memory);
-    // A graph with fewer edges than the target asks for is better than lists, and than one and the other by turns.
+    // An HNSW index with fewer edges than the target needs is better than IVFFlat, and than alternating between the
+    // two.
     let definitions = [kind, GRAPHS[0]]
         .into_iter()
         .flat_map(|kind| {
@@ -224,28 +229,26 @@ fn choose(observation: &Observation, policy: &Policy, valid: &[&VectorIndex]) ->
     let fitting =
         definitions.into_iter().find(|definition| definition.estimated_bytes(rows, dimension) <= room);
     let Some(definition) = fitting else {
-        let reason =
-            "a graph would not fit into half of the server's memory, and lists can be read from disk";
+        let reason = "hnsw would not fit into half of the server's memory, and ivfflat can be read from disk";
         return choice(lists, reason.to_owned());
     };
     let how = if definition.precision == least { "" } else { ", and in half precision it fits into memory" };
     let why = if definition.kind == kind { why } else { "" };
-    let reason = format!("a graph finds as much as lists in a fraction of the time{how}{why}");
+    let reason = format!("hnsw reaches the recall of ivfflat in a fraction of the time{how}{why}");
     choice(Wanted::Index(definition), reason)
 }
 
-/// How much of the server's memory a graph may have.
+/// Memory available to an HNSW index.
 fn graph_room(memory: &Memory) -> u64 {
     memory.machine_bytes.unwrap_or(memory.cache_bytes) / GRAPH_MEMORY_SHARE
 }
 
-/// Whether an index of half precision may be planned where there is none, so that it has to be known whether it could hold
-/// every vector.
+/// Whether a new half-precision index may be planned, so that the range of all vectors must be known.
 pub(crate) fn may_want_half(observation: &Observation) -> bool {
     let (rows, dimension) = (observation.rows, observation.table.dimension);
     let is_wide = dimension > Observation::MAX_FULL_DIMENSION;
     let full = IndexDefinition { kind: GRAPHS[0], precision: Precision::Full };
-    // What is in such an index shows that it fits.
+    // An existing half-precision index shows that the vectors fit.
     let has_half = observation.indexes.iter().any(|index| {
         index.service == IndexUse::Searches
             && index.state != IndexState::Invalid
@@ -257,7 +260,7 @@ pub(crate) fn may_want_half(observation: &Observation) -> bool {
         && !has_half
 }
 
-/// The graph that should meet the target: the default, unless that was measured not to.
+/// The HNSW parameters that should meet the target: the default, unless it was measured to miss it.
 fn graph(policy: &Policy, valid: &[&VectorIndex]) -> (IndexKind, &'static str) {
     let falls_short = |index: &&&VectorIndex| {
         index.measured.iter().any(|measured| {
@@ -269,7 +272,7 @@ fn graph(policy: &Policy, valid: &[&VectorIndex]) -> (IndexKind, &'static str) {
     };
     let is_default = |index: &&&VectorIndex| index.definition.kind == GRAPHS[0];
     if valid.iter().filter(is_default).any(|index| falls_short(&index)) {
-        return (GRAPHS[1], ", with more edges since one with fewer was measured below the target");
+        return (GRAPHS[1], ", with more edges because one with fewer was measured below the target");
     }
     match valid.iter().find(|index| index.definition.kind == GRAPHS[1]) {
         Some(_) => (GRAPHS[1], ""),
@@ -277,7 +280,7 @@ fn graph(policy: &Policy, valid: &[&VectorIndex]) -> (IndexKind, &'static str) {
     }
 }
 
-/// The depth at which the recall target holds.
+/// The number of results to which the recall target applies.
 pub(crate) const TARGET_DEPTH: u32 = 10;
 
 fn planned_lists(rows: u64) -> u32 {
@@ -285,11 +288,11 @@ fn planned_lists(rows: u64) -> u32 {
     u32::try_from(lists.clamp(1, MAX_LISTS)).expect("clamped")
 }
 
-/// Whether `index` will do where `wanted` would be built.
+/// Whether `index` is acceptable where `wanted` is planned.
 fn fits(index: &VectorIndex, wanted: IndexDefinition, instead: Instead) -> bool {
     let found = index.definition;
     let is_precise_enough = found.precision == wanted.precision
-        // Smaller than it might be is no reason to build it anew.
+        // A possible reduction in size is no reason to rebuild.
         || found.precision == Precision::Half;
     let is_kind = match (found.kind, wanted.kind) {
         (IndexKind::Ivfflat { lists: found }, IndexKind::Ivfflat { lists: wanted }) => {
@@ -305,7 +308,8 @@ fn fits(index: &VectorIndex, wanted: IndexDefinition, instead: Instead) -> bool 
     is_precise_enough && is_kind
 }
 
-/// The changes after which the table has one index of ours: `kept`, or a new one. There is one at every moment.
+/// Plans the changes after which the table has exactly one of our indexes: `kept`, or a new one. At least one exists
+/// at any time.
 fn put_in_place(
     plan: &mut Plan,
     observation: &Observation,
@@ -330,11 +334,11 @@ fn put_in_place(
         valid.iter().map(|index| index.name.as_str()).filter(|other| *other != name).collect();
     for index in &replaced {
         if kept.is_some() {
-            plan.reasons.push(format!("index `{index}` only slows writes down beside `{name}`"));
+            plan.reasons.push(format!("index `{index}` only slows down writes, given `{name}`"));
         }
         plan.changes.push(IndexChange::Drop { name: (*index).to_owned() });
     }
-    // A valid index under the temporary name was about to be put in place when its process ended.
+    // A valid index with the temporary name was about to be renamed when its process ended.
     if kept.is_none() || name == temporary {
         let is_taken = |name: &str| remaining.contains(&name) && !replaced.contains(&name);
         let to = free(&final_name(&plan.table), is_taken);
@@ -342,7 +346,7 @@ fn put_in_place(
     }
 }
 
-/// Whether the settings of the index that the plan leaves in place have to be measured.
+/// Whether the search parameters of the resulting index must be measured.
 fn tuning(
     plan: &Plan,
     observation: &Observation,
@@ -357,20 +361,20 @@ fn tuning(
     else {
         return None;
     };
-    // Measuring takes longer than a migration's copy, and of a small table searches read as good as everything.
-    if policy.haste == Haste::Migration || rows < EXACT_SCAN_ROWS {
+    // Measuring takes longer than a migration's copy, and searches of small tables read almost all rows.
+    if policy.urgency == BuildUrgency::Migration || rows < EXACT_SCAN_ROWS {
         return None;
     }
     let measured = kept.and_then(loss::at_target);
     let reason = match measured {
-        None => "nobody has measured which settings meet the target".to_owned(),
+        None => "they were never measured".to_owned(),
         Some(measured) if measured.target != policy.recall_target => {
             format!("the target was {} when they were measured", measured.target)
         }
         Some(measured) if rows / GROWTH >= measured.rows || measured.rows / GROWTH >= rows => {
             format!("the table had {} rows when they were measured", measured.rows)
         }
-        // The name is part of what is kept.
+        // The stored measurements include the name.
         Some(_) if kept.is_some_and(|kept| kept.name != index) => "the index has another name".to_owned(),
         Some(measured) => loss::outdated(observation, measured, policy)?,
     };
@@ -381,7 +385,7 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "table `{}`, {} rows: {}", self.table, self.rows, self.wanted)?;
         for reason in &self.reasons {
-            writeln!(f, "  since {reason}")?;
+            writeln!(f, "  because {reason}")?;
         }
         for change in &self.changes {
             match change {
@@ -394,7 +398,7 @@ impl fmt::Display for Plan {
         }
         match &self.tuning {
             Some(tuning) => {
-                writeln!(f, "  measure the search settings of `{}`: {}", tuning.index, tuning.reason)
+                writeln!(f, "  measure the search parameters of `{}`: {}", tuning.index, tuning.reason)
             }
             None if self.is_empty() => writeln!(f, "  nothing to do"),
             None => Ok(()),
@@ -406,8 +410,8 @@ impl fmt::Display for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exact => f.write_str("no index"),
-            Self::TooWide => f.write_str("no index, for want of one that takes so many dimensions"),
-            Self::OutOfRange => f.write_str("no index, for want of one that takes so large components"),
+            Self::TooWide => f.write_str("no index, because none supports so many dimensions"),
+            Self::OutOfRange => f.write_str("no index, because none supports such large components"),
             Self::AsItIs => f.write_str("as it is"),
             Self::Index(definition) => definition.fmt(f),
         }

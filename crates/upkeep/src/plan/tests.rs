@@ -1,4 +1,4 @@
-//! Plans as they are printed, and that a plan which was carried out leaves nothing to do.
+//! Printed plans, and that the plan after an executed plan is empty.
 
 use expect_test::{Expect, expect};
 use proptest::{prelude::*, sample::select, test_runner::TestRunner};
@@ -71,8 +71,8 @@ fn check(observation: &Observation, policy: &Policy, expected: &Expect) {
     expected.assert_eq(&plan(observation, policy).to_string());
 }
 
-/// The table as it is once the plan is carried out and its settings are measured to meet the target.
-fn carried_out(mut observation: Observation, plan: &Plan, policy: &Policy) -> Observation {
+/// The table after the plan was executed and its search parameters meet the target.
+fn executed(mut observation: Observation, plan: &Plan, policy: &Policy) -> Observation {
     for change in &plan.changes {
         match change {
             IndexChange::Drop { name } => observation.indexes.retain(|index| index.name != *name),
@@ -95,14 +95,14 @@ fn carried_out(mut observation: Observation, plan: &Plan, policy: &Policy) -> Ob
 }
 
 #[test]
-fn small_tables_stay_as_they_are_and_large_ones_get_hnsw() {
+fn small_tables_are_unchanged_and_large_ones_get_hnsw() {
     let auto = &Policy::default();
     check(
         &observation(9_999, vec![]),
         auto,
         &expect![[r#"
             table `queries`, 9999 rows: as it is
-              since an exact search is fast up to 10000 rows
+              because exact scans are fast up to 10000 rows
               nothing to do
         "#]],
     );
@@ -111,23 +111,23 @@ fn small_tables_stay_as_they_are_and_large_ones_get_hnsw() {
         auto,
         &expect![[r#"
             table `queries`, 50000 rows: hnsw with m 16, ef_construction 64
-              since a graph finds as much as lists in a fraction of the time
+              because hnsw reaches the recall of ivfflat in a fraction of the time
               build index `queries_panopticon_vector_new`: hnsw with m 16, ef_construction 64
               rename index `queries_panopticon_vector_new` to `queries_panopticon_vector`
-              measure the search settings of `queries_panopticon_vector`: nobody has measured which settings meet the target
+              measure the search parameters of `queries_panopticon_vector`: they were never measured
         "#]],
     );
 }
 
 #[test]
 fn migration_gets_ivfflat_which_hnsw_replaces_later() {
-    let migration = &Policy { haste: Haste::Migration, ..Policy::default() };
+    let migration = &Policy { urgency: BuildUrgency::Migration, ..Policy::default() };
     check(
         &observation(50_000, vec![]),
         migration,
         &expect![[r#"
             table `queries`, 50000 rows: ivfflat with 50 lists
-              since a migration waits, and lists are built ten times as fast as a graph
+              because a migration is waiting, and ivfflat builds ten times as fast as hnsw
               build index `queries_panopticon_vector_new`: ivfflat with 50 lists
               rename index `queries_panopticon_vector_new` to `queries_panopticon_vector`
         "#]],
@@ -138,17 +138,17 @@ fn migration_gets_ivfflat_which_hnsw_replaces_later() {
         &Policy::default(),
         &expect![[r#"
             table `queries`, 50000 rows: hnsw with m 16, ef_construction 64
-              since a graph finds as much as lists in a fraction of the time
+              because hnsw reaches the recall of ivfflat in a fraction of the time
               build index `queries_panopticon_vector_new`: hnsw with m 16, ef_construction 64
               drop index `queries_panopticon_vector`
               rename index `queries_panopticon_vector_new` to `queries_panopticon_vector`
-              measure the search settings of `queries_panopticon_vector`: nobody has measured which settings meet the target
+              measure the search parameters of `queries_panopticon_vector`: they were never measured
         "#]],
     );
     let mut graph = index("own", HNSW);
     graph.measured = vec![measured(0.98, 0.99, 50_000)];
     let kept = plan(&observation(50_000, vec![graph]), migration);
-    assert!(kept.is_empty(), "a graph that is there is better still: {kept}");
+    assert!(kept.is_empty(), "an existing HNSW index is even better: {kept}");
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn lists_follow_the_rows_and_others_are_replaced_beyond_a_factor_of_two() {
 }
 
 #[test]
-fn what_crashes_left_behind_is_dropped_or_put_in_place() {
+fn indexes_left_by_crashes_are_dropped_or_completed() {
     let mut unfinished = index("queries_panopticon_vector_new", HNSW);
     unfinished.state = IndexState::Invalid;
     let old = index("queries_panopticon_vector", IndexKind::Ivfflat { lists: 1 });
@@ -180,13 +180,13 @@ fn what_crashes_left_behind_is_dropped_or_put_in_place() {
         &Policy::default(),
         &expect![[r#"
             table `queries`, 50000 rows: hnsw with m 16, ef_construction 64
-              since index `queries_panopticon_vector_new` was never finished
-              since a graph finds as much as lists in a fraction of the time
+              because the build of index `queries_panopticon_vector_new` never finished
+              because hnsw reaches the recall of ivfflat in a fraction of the time
               drop index `queries_panopticon_vector_new`
               build index `queries_panopticon_vector_new`: hnsw with m 16, ef_construction 64
               drop index `queries_panopticon_vector`
               rename index `queries_panopticon_vector_new` to `queries_panopticon_vector`
-              measure the search settings of `queries_panopticon_vector`: nobody has measured which settings meet the target
+              measure the search parameters of `queries_panopticon_vector`: they were never measured
         "#]],
     );
     let finished = VectorIndex { state: IndexState::Valid, ..unfinished.clone() };
@@ -195,11 +195,11 @@ fn what_crashes_left_behind_is_dropped_or_put_in_place() {
         &Policy::default(),
         &expect![[r#"
             table `queries`, 50000 rows: hnsw with m 16, ef_construction 64
-              since a graph finds as much as lists in a fraction of the time
-              since index `queries_panopticon_vector` only slows writes down beside `queries_panopticon_vector_new`
+              because hnsw reaches the recall of ivfflat in a fraction of the time
+              because index `queries_panopticon_vector` only slows down writes, given `queries_panopticon_vector_new`
               drop index `queries_panopticon_vector`
               rename index `queries_panopticon_vector_new` to `queries_panopticon_vector`
-              measure the search settings of `queries_panopticon_vector`: nobody has measured which settings meet the target
+              measure the search parameters of `queries_panopticon_vector`: they were never measured
         "#]],
     );
     let building = VectorIndex { state: IndexState::Building, ..unfinished };
@@ -208,14 +208,14 @@ fn what_crashes_left_behind_is_dropped_or_put_in_place() {
         &Policy::default(),
         &expect![[r#"
             table `queries`, 50000 rows: as it is
-              since another session builds index `queries_panopticon_vector_new`: plan again afterwards
+              because another session is building index `queries_panopticon_vector_new`: plan again afterwards
               nothing to do
         "#]],
     );
 }
 
 #[test]
-fn memory_writes_and_dimension_decide_too() {
+fn memory_write_rate_and_dimension_affect_the_plan() {
     let mut small_machine = observation(1_000_000, vec![]);
     small_machine.memory.machine_bytes = Some(3 << 30);
     let wanted = |observation: &Observation| plan(observation, &Policy::default()).wanted.to_string();
@@ -228,19 +228,19 @@ fn memory_writes_and_dimension_decide_too() {
     tight.memory.machine_bytes = Some(256 << 20);
     assert_eq!(wanted(&tight), "hnsw with m 16, ef_construction 64, in half precision");
     small_machine.memory.machine_bytes = None;
-    assert_eq!(wanted(&small_machine), "hnsw with m 16, ef_construction 64", "what its owner says counts");
+    assert_eq!(wanted(&small_machine), "hnsw with m 16, ef_construction 64", "the configured type is used");
 
     let mut busy = observation(50_000, vec![]);
     busy.writes_per_second = Some(301.0);
     assert_eq!(wanted(&busy), "ivfflat with 50 lists");
     busy.indexes = vec![index("i", HNSW)];
-    assert_eq!(plan(&busy, &Policy::default()).built(), None, "busy hours pass");
+    assert_eq!(plan(&busy, &Policy::default()).built(), None, "high write rates are temporary");
 
     let mut wide = observation(50_000, vec![]);
     wide.table.dimension = 2_001;
     assert_eq!(wanted(&wide), "hnsw with m 16, ef_construction 64, in half precision");
     wide.table.dimension = 4_001;
-    assert_eq!(wanted(&wide), "no index, for want of one that takes so many dimensions");
+    assert_eq!(wanted(&wide), "no index, because none supports so many dimensions");
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn settings_are_measured_again_and_an_hnsw_index_below_target_gets_more_edges() 
 }
 
 #[test]
-fn indexes_for_other_purposes_are_left_alone_and_none_means_none() {
+fn indexes_for_other_purposes_are_kept_and_type_none_drops_ours() {
     let mut own = index("queries_panopticon_vector", HNSW);
     own.service = IndexUse::Others;
     let of_ours = index("queries_embedding_idx", IndexKind::Ivfflat { lists: 100 });
@@ -272,15 +272,15 @@ fn indexes_for_other_purposes_are_left_alone_and_none_means_none() {
         &of_type(IndexType::None),
         &expect![[r#"
             table `queries`, 50000 rows: no index
-              since index `queries_panopticon_vector` is not what searches use: it is left alone
-              since the index type is set to none
+              because index `queries_panopticon_vector` is not used by searches and is kept
+              because the index type is set to none
               drop index `queries_embedding_idx`
         "#]],
     );
 }
 
 #[test]
-fn plan_that_was_carried_out_leaves_nothing_to_do_and_never_a_moment_without_index() {
+fn executed_plan_leaves_nothing_to_do_and_always_an_index() {
     let kind = prop_oneof![
         (1..300_u32).prop_map(|lists| IndexKind::Ivfflat { lists }),
         select(vec![HNSW, GRAPHS[1], IndexKind::Hnsw { m: 8, ef_construction: 32 }]),
@@ -315,50 +315,50 @@ fn plan_that_was_carried_out_leaves_nothing_to_do_and_never_a_moment_without_ind
     );
     let policies = (
         select(vec![IndexType::Auto, IndexType::Ivfflat, IndexType::Hnsw, IndexType::None]),
-        select(vec![Haste::None, Haste::Migration]),
+        select(vec![BuildUrgency::None, BuildUrgency::Migration]),
     );
     let mut runner = TestRunner::new(ProptestConfig { cases: 20_000, ..ProptestConfig::default() });
-    let checked = runner.run(&(observed, policies), |(observed, (index_type, haste))| {
+    let checked = runner.run(&(observed, policies), |(observed, (index_type, urgency))| {
         let (rows, mut indexes, machine_bytes, dimension, writes_per_second) = observed;
         indexes.sort_by(|one, other| one.name.cmp(&other.name));
         indexes.dedup_by(|one, other| one.name == other.name);
         let mut observed = observation(rows, indexes);
         (observed.memory.machine_bytes, observed.writes_per_second) = (machine_bytes, writes_per_second);
         observed.table.dimension = dimension;
-        let policy = Policy { index_type, haste, recall_target: 0.98 };
+        let policy = Policy { index_type, urgency, recall_target: 0.98 };
         let first = plan(&observed, &policy);
         prop_assert_eq!(&first, &plan(&observed, &policy));
         let searched = |observed: &Observation| observed.indexes.iter().any(VectorIndex::is_searched);
         if searched(&observed) && matches!(first.wanted, Wanted::Index(_)) {
             for done in 0..=first.changes.len() {
                 let so_far = Plan { changes: first.changes[..done].to_vec(), tuning: None, ..first.clone() };
-                let between = carried_out(observed.clone(), &so_far, &policy);
+                let between = executed(observed.clone(), &so_far, &policy);
                 prop_assert!(searched(&between), "after {} changes:\n{}", done, first);
             }
         }
-        // Killed after any of its changes, it is made up for by the next plan.
+        // If the process is killed after any change, the next plan completes the work.
         for done in 0..=first.changes.len() {
             let so_far = Plan { changes: first.changes[..done].to_vec(), tuning: None, ..first.clone() };
-            let mut state = carried_out(observed.clone(), &so_far, &policy);
+            let mut state = executed(observed.clone(), &so_far, &policy);
             for round in 0..3 {
                 let next = plan(&state, &policy);
                 if next.is_empty() {
                     break;
                 }
                 prop_assert!(round < 2, "after {} changes\n{}then\n{}", done, first, next);
-                state = carried_out(state, &next, &policy);
+                state = executed(state, &next, &policy);
             }
         }
-        let after = carried_out(observed, &first, &policy);
+        let after = executed(observed, &first, &policy);
         let again = plan(&after, &policy);
         prop_assert!(again.is_empty(), "{}then\n{}", first, again);
         Ok(())
     });
-    checked.expect("plans lead somewhere");
+    checked.expect("no counterexample");
 }
 
 #[test]
-fn no_index_of_half_precision_is_planned_for_components_beyond_it() {
+fn no_half_precision_index_is_planned_for_components_beyond_its_range() {
     let mut wide = observation(20_000, Vec::new());
     wide.table.dimension = 3_000;
     assert!(super::may_want_half(&wide));
@@ -370,7 +370,7 @@ fn no_index_of_half_precision_is_planned_for_components_beyond_it() {
         assert!(planned.is_empty() && planned.wanted == Wanted::OutOfRange, "{planned}");
         wide.exceeds_half = false;
     }
-    // A graph of full precision would not fit into memory.
+    // An HNSW index of full precision would not fit into memory.
     let mut many = observation(5_000_000, Vec::new());
     assert!(super::may_want_half(&many));
     let precision = |observation: &Observation| {
@@ -379,5 +379,5 @@ fn no_index_of_half_precision_is_planned_for_components_beyond_it() {
     assert_eq!(precision(&many), Precision::Half);
     many.exceeds_half = true;
     assert_eq!(precision(&many), Precision::Full);
-    assert!(!super::may_want_half(&observation(20_000, Vec::new())), "there is memory");
+    assert!(!super::may_want_half(&observation(20_000, Vec::new())), "there is enough memory");
 }

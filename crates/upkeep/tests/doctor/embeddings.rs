@@ -1,4 +1,4 @@
-//! Vectors that no search finds, or that mean nothing.
+//! Vectors that no search returns, or that are meaningless.
 
 use store::postgres::Table;
 use upkeep::doctor::{Recognised, Severity, Unseen};
@@ -27,7 +27,7 @@ async fn each_kind_of_unhealthy_embedding_is_counted() {
         )
         .await;
     let examination = examined(&database, &model_of(&test_database).await).await;
-    let health = examination.tables[2].embeddings.clone().expect("it was looked at");
+    let health = examination.tables[2].embeddings.clone().expect("it was examined");
     assert_eq!((health.rows, health.share), (401, 1.0));
     assert_eq!((health.missing, health.zero, health.other_lengths(), health.shared), (2, 1, 3, 5));
     let (shortest, longest) = health.lengths.expect("there are vectors");
@@ -35,9 +35,9 @@ async fn each_kind_of_unhealthy_embedding_is_counted() {
     let findings = found(&database, &model_of(&test_database).await).await;
     let expected = [
         ("embeddings_missing", "2 of 401 rows have no vector"),
-        ("embeddings_zero", "1 of 401 rows has a vector of zeros"),
-        ("embeddings_unnormalised", "3 of 401 rows have a vector that is not of length 1"),
-        ("embeddings_shared", "5 of 401 rows have the vector of a row with another text"),
+        ("embeddings_zero", "1 of 401 rows has a zero vector"),
+        ("embeddings_unnormalised", "3 of 401 rows have a vector whose norm is not 1"),
+        ("embeddings_shared", "5 of 401 rows have exactly the same vector as a row with another text"),
     ];
     assert_eq!(codes(&findings), expected.map(|(code, _)| code));
     for (code, what) in expected {
@@ -48,11 +48,11 @@ async fn each_kind_of_unhealthy_embedding_is_counted() {
 }
 
 #[tokio::test]
-async fn vectors_that_our_model_does_not_make_of_their_texts_are_found_in_a_sample() {
+async fn vectors_that_do_not_match_their_texts_are_found_in_a_sample() {
     let (test_database, database) = prepared().await;
     fill_healthy(&test_database, 200).await;
     let model = model_of(&test_database).await;
-    // Half of the rows as another model of length 1 would have them, or their texts after an edit by hand.
+    // Half of the rows, as if another normalizing model had embedded them or their texts had been edited.
     test_database
         .execute(
             "update queries set embedding = l2_normalize(
@@ -61,7 +61,7 @@ async fn vectors_that_our_model_does_not_make_of_their_texts_are_found_in_a_samp
         )
         .await;
     let examination = examined(&database, &model).await;
-    let recognised = examination.tables[2].recognised.clone().expect("it was looked at");
+    let recognised = examination.tables[2].recognised.clone().expect("it was examined");
     let Some(Recognised { compared: 32, foreign }) = recognised else { panic!("{recognised:?}") };
     assert!((4..=28).contains(&foreign), "about half of them: {foreign}");
     let findings = found(&database, &model).await;
@@ -71,7 +71,7 @@ async fn vectors_that_our_model_does_not_make_of_their_texts_are_found_in_a_samp
 }
 
 #[tokio::test]
-async fn other_collections_may_have_any_length_but_not_both() {
+async fn other_collections_may_have_any_norm_but_not_mixed_ones() {
     let (test_database, database) = prepared().await;
     let table = Table { name: "articles".to_owned(), dimension: 3, ..queries() };
     test_database

@@ -1,4 +1,4 @@
-//! Each unhealthy condition, made on purpose, is found, and its remedy mends it.
+//! Each problem, created on purpose, is found, and its fix removes it.
 
 mod embeddings;
 mod servers;
@@ -21,10 +21,10 @@ use upkeep::{
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 
-/// What is always found on the test server: it is not safe against crashes, and its pgvector is not the newest.
+/// Findings of every test server: it is not crash-safe, and its pgvector is outdated.
 const OF_TEST_SERVERS: [&str; 3] = ["no_crash_safety", "no_crash_safety", "pgvector_outdated"];
 
-/// Puts `rows` queries in, of length 1, in clusters, each with a text and a vector of its own.
+/// Inserts `rows` clustered queries of norm 1, each with a different text and vector.
 async fn fill_healthy(test_database: &TestDatabase, rows: u32) {
     crate::fill(test_database, rows).await;
     test_database
@@ -39,7 +39,7 @@ async fn fill_healthy(test_database: &TestDatabase, rows: u32) {
     test_database.execute("vacuum (analyze) queries").await;
 }
 
-/// A model that made the vectors of all rows that are in the table now.
+/// A model that returns the vectors of the current rows for their texts.
 async fn model_of(test_database: &TestDatabase) -> Embed {
     let mut connection = test_database.connection().await;
     let rows: Vec<(String, Vec<f32>)> =
@@ -58,7 +58,7 @@ async fn examined(database: &Database, embed: &Embed) -> Examination {
     examine(database, Some(embed)).await.expect("the database can be asked")
 }
 
-/// What is found, but for what is always.
+/// The findings, except those of every test server.
 async fn found(database: &Database, embed: &Embed) -> Vec<Finding> {
     let findings = diagnose(&examined(database, embed).await, &Policy::default());
     findings.into_iter().filter(|finding| !OF_TEST_SERVERS.contains(&finding.code)).collect()
@@ -74,7 +74,7 @@ fn one<'a>(findings: &'a [Finding], code: &str) -> &'a Finding {
     finding
 }
 
-/// Looks until `code` is found: the server's statistics reach others after a second or so.
+/// Polls until `code` is found: the server's statistics become visible after about a second.
 async fn found_in_time(database: &Database, embed: &Embed, code: &str) -> Vec<Finding> {
     let started = Instant::now();
     loop {
@@ -87,7 +87,7 @@ async fn found_in_time(database: &Database, embed: &Embed, code: &str) -> Vec<Fi
     }
 }
 
-/// Does what the finding says.
+/// Applies the fix of a finding.
 async fn mend(test_database: &TestDatabase, finding: &Finding) {
     let Remedy::Sql(statements) = &finding.remedy else { panic!("{finding:?}") };
     for statement in statements {

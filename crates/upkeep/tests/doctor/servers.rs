@@ -1,4 +1,4 @@
-//! Servers that are set up badly, that allow little, or that have nothing yet.
+//! Misconfigured servers, low-privilege roles, and empty databases.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use url::Url;
 use super::{codes, fill_healthy, found, mend, model_of, one, severities};
 use crate::{prepared, queries};
 
-/// For tables without rows.
+/// A model for tables without rows.
 fn no_model() -> Embed {
     Arc::new(|texts: &[&str]| {
         assert_eq!(texts.len(), 0);
@@ -27,7 +27,7 @@ async fn diagnosed(database: &Database) -> Vec<Finding> {
 }
 
 #[tokio::test]
-async fn healthy_server_has_nothing_but_the_age_of_its_pgvector_and_an_empty_one_stays_empty() {
+async fn healthy_server_has_only_an_outdated_pgvector_and_an_empty_one_stays_empty() {
     let server = PostgresServer::private(Durability::Full, &[("random_page_cost", "1.1")]).await;
     let database = Database::connect(&server.url()).await.expect("the server answers");
     let examination = examine(&database, Some(&no_model())).await.expect("the server answers");
@@ -70,7 +70,7 @@ async fn server_with_default_settings_is_found() {
 }
 
 #[tokio::test]
-async fn settings_are_put_right_where_they_were_set() {
+async fn settings_are_fixed_where_they_were_set() {
     let (test_database, _) = prepared().await;
     let database_name = Url::parse(&test_database.url()).expect("a URL").path()[1..].to_owned();
     let memory = "set maintenance_work_mem = '1MB'";
@@ -99,7 +99,7 @@ async fn settings_are_put_right_where_they_were_set() {
 }
 
 #[tokio::test]
-async fn table_of_another_program_is_refused_by_name_and_the_others_are_looked_at() {
+async fn table_of_another_program_is_named_and_the_others_are_examined() {
     let test_database = TestDatabase::create().await;
     test_database
         .execute("create extension vector; create table queries (id uuid primary key, embedding vector(768))")
@@ -116,7 +116,7 @@ async fn table_of_another_program_is_refused_by_name_and_the_others_are_looked_a
 }
 
 #[tokio::test]
-async fn what_a_role_may_not_see_is_said_and_the_remedies_show_it() {
+async fn missing_privileges_are_reported_with_fixes() {
     let server = PostgresServer::private(Durability::None, &[("random_page_cost", "1.1")]).await;
     let owner = Database::connect(&server.url()).await.expect("the server answers");
     owner.prepare_schema().await.expect("the schema is created");
@@ -133,9 +133,10 @@ async fn what_a_role_may_not_see_is_said_and_the_remedies_show_it() {
     let subjects: Vec<Option<&str>> = first.iter().map(|finding| finding.table.as_deref()).collect();
     let tables =
         [Some("evaluation_metrics"), Some("llm_outputs"), Some("queries"), Some("evaluation_results")];
-    // Sessions and tables of other collections; then what was done.
+    // Sessions and tables of other collections; then bookkeeping tables.
     assert_eq!(subjects, [&[None, None], &tables[..], &[None]].concat(), "{first:?}");
-    let everything = "its vector indexes, what searches find, what earlier searches found, its embeddings, its odd values, whether its vectors";
+    let everything = "its vector indexes, the recall of searches, the recall of earlier searches, its \
+        embeddings, its invalid values, whether its vectors";
     assert!(first[4].what.contains(everything), "{first:?}");
     for finding in &first {
         let Remedy::Sql(statements) = &finding.remedy else { panic!("{finding:?}") };
@@ -149,7 +150,7 @@ async fn what_a_role_may_not_see_is_said_and_the_remedies_show_it() {
 }
 
 #[tokio::test]
-async fn nothing_is_written_and_no_statement_takes_longer_than_it_may() {
+async fn examination_is_read_only_and_bounded_in_time() {
     let (test_database, database) = prepared().await;
     fill_healthy(&test_database, 2_000).await;
     let patient = database.read_only(Duration::from_secs(60));
@@ -162,8 +163,8 @@ async fn nothing_is_written_and_no_statement_takes_longer_than_it_may() {
     let late = hasty.embedding_health(&queries(), 1.0).await.expect_err("it takes longer");
     assert!(late.is_timeout() && !refused.is_timeout(), "{late:?}");
 
-    // A sample says that it is one. Of some 400 pages each is taken with a probability of a quarter: fewer than a twentieth
-    // or more than three quarters of them are with one below 1e-20.
+    // A sample is marked as such. Each of about 400 pages is read with probability 1/4: the probability of fewer than
+    // a twentieth or more than three quarters of them is below 1e-20.
     let EmbeddingHealth { rows, share, .. } =
         patient.embedding_health(&queries(), 0.25).await.expect("the table is there");
     assert!(share == 0.25 && (100..1_500).contains(&rows), "{rows}");

@@ -1,4 +1,4 @@
-//! Tables that nobody looks after, and indexes that find too little.
+//! Neglected tables, and indexes with low recall.
 
 use test_support::TestDatabase;
 use upkeep::{
@@ -9,7 +9,7 @@ use upkeep::{
 use super::{codes, examined, fill_healthy, found, found_in_time, mend, model_of, one, severities};
 use crate::{apply, fill_between_axes, index_axes, prepared, queries};
 
-/// Puts `rows` queries in whose vectors are far from each other, so that one list of an index has few of the nearest.
+/// Inserts `rows` queries with distant vectors, so that a single list contains few of the nearest rows.
 async fn fill_scattered(test_database: &TestDatabase, rows: u32) {
     test_database
         .execute(&format!(
@@ -45,7 +45,7 @@ async fn neglected_table_is_found_and_every_remedy_fixes_it() {
     );
     let missing = one(&findings, "index_missing");
     assert!(
-        missing.what.contains("12000 rows: every search looks at all of them, which takes "),
+        missing.what.contains("12000 rows: every search is an exact scan, which currently takes "),
         "{missing:?}"
     );
     assert_eq!(missing.remedy, Remedy::Command("panopticon index apply --table queries".to_owned()));
@@ -55,7 +55,7 @@ async fn neglected_table_is_found_and_every_remedy_fixes_it() {
     test_database.execute("delete from queries where query_text > 'row 4'").await;
     let findings = found_in_time(&database, &model, "dead_rows").await;
     let dead = one(&findings, "dead_rows");
-    assert!(dead.what.ends_with("VACUUM was never there"), "{dead:?}");
+    assert!(dead.what.ends_with("never vacuumed"), "{dead:?}");
     mend(&test_database, dead).await;
     mend(&test_database, one(&findings, "table_autovacuum_off")).await;
     let findings = found(&database, &model).await;
@@ -68,7 +68,7 @@ async fn invalid_indexes_are_found_and_fixed() {
     fill_healthy(&test_database, 10_000).await;
     let model = model_of(&test_database).await;
     apply(&database, &Policy::default()).await;
-    // No two graphs of the same rows are alike: what searches of this one find is of no interest here.
+    // HNSW indexes of the same rows differ: the recall of this one is irrelevant here.
     let found = async || {
         let mut findings = found(&database, &model).await;
         findings.retain(|finding| finding.code != "recall_low");
@@ -85,7 +85,7 @@ async fn invalid_indexes_are_found_and_fixed() {
         .await;
     let findings = found().await;
     assert_eq!(codes(&findings), ["index_invalid", "index_invalid"]);
-    assert!(findings[0].what.starts_with("index `odd` was never finished"), "{findings:?}");
+    assert!(findings[0].what.starts_with("the build of index `odd` never finished"), "{findings:?}");
     mend(&test_database, &findings[0]).await;
     assert_eq!(findings[1].remedy, Remedy::Command("panopticon index apply --table queries".to_owned()));
     apply(&database, &Policy::default()).await;
@@ -104,10 +104,10 @@ async fn low_recall_of_measured_and_real_searches_is_found() {
     let searches = healthy.tables[2].searches.clone().expect("it was looked at").expect("there are vectors");
     let by_index = searches.by_index.expect("there is an index");
     assert!(by_index.recall == 1.0 && by_index.latency_ms > 0.0 && searches.exact_ms > 0.0, "{by_index:?}");
-    // Each of 1,200 rows is searched for with a probability of 45 in 1,200: three or fewer are with one of 5e-16.
+    // Each of 1,200 rows is sampled with probability 45/1,200: the probability of three or fewer is 5e-16.
     assert_eq!((by_index.index.as_str(), searches.sampled > 3), ("queries_panopticon_vector", true));
 
-    // One list has five of the ten nearest.
+    // One list contains five of the ten nearest rows.
     test_database.execute("update vector_index_settings set candidates = 1").await;
     let findings = upkeep::doctor::diagnose(&examined(&database, &model).await, &policy);
     let low = one(&findings, "recall_low");
@@ -123,5 +123,5 @@ async fn low_recall_of_measured_and_real_searches_is_found() {
     test_database.execute(history).await;
     let findings = upkeep::doctor::diagnose(&examined(&database, &model).await, &policy);
     let low = one(&findings, "recall_of_searches_low");
-    assert!(low.what.starts_with("real searches with filters (category) found 70.0 %"), "{low:?}");
+    assert!(low.what.starts_with("real searches with filters (category) returned 70.0 %"), "{low:?}");
 }

@@ -152,7 +152,7 @@ impl SearchMonitor {
         for change in &changes {
             log_change(change);
             if let Some(webhook) = &self.webhook
-                && let Err(error) = webhook.tell(change).await
+                && let Err(error) = webhook.send(change).await
             {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(error, "an alert was not delivered: check {VECTOR_ALERT_WEBHOOK_URL}");

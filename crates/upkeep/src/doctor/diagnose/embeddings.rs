@@ -6,8 +6,8 @@ use store::postgres::{EmbeddingHealth, Table, quoted};
 use super::{of_table, verb};
 use crate::doctor::{Finding, Remedy, Severity, TableExamination};
 
-/// The model takes no notice of upper case, accents, and characters that it does not know, so that a few texts share a
-/// vector in any table; so many of a hundred do not.
+/// The model ignores case, accents and unknown characters, so that a few texts share a vector in any table, but not
+/// this percentage.
 const SHARED_PERCENT: u64 = 1;
 
 pub(super) fn diagnose(examined: &TableExamination) -> Vec<Finding> {
@@ -19,7 +19,7 @@ pub(super) fn diagnose(examined: &TableExamination) -> Vec<Finding> {
     };
     if health.missing > 0 {
         let what = format!(
-            "{} no vector: no search by meaning finds {}",
+            "{} no vector: vector searches never return {}",
             part(health, health.missing, "has", "have"),
             verb(health.missing, "it", "them")
         );
@@ -27,7 +27,8 @@ pub(super) fn diagnose(examined: &TableExamination) -> Vec<Finding> {
     }
     if health.zero > 0 && examined.table.space == DistanceSpace::Cosine {
         let what = format!(
-            "{} a vector of zeros, from which no cosine distance is defined: no index has {it}, and searches show {it} last",
+            "{} a zero vector, for which the cosine distance is undefined: no index contains {it}, and \
+                searches return {it} last",
             part(health, health.zero, "has", "have"),
             it = verb(health.zero, "it", "them")
         );
@@ -43,14 +44,16 @@ pub(super) fn diagnose(examined: &TableExamination) -> Vec<Finding> {
         let condition = "abs(vector_norm(embedding) - 1) > 0.001 and vector_norm(embedding) > 0";
         if service.is_some() {
             let what = format!(
-                "{} a vector that is not of length 1 (lengths are {shortest:.3} to {longest:.3}), as all vectors of all-MiniLM-L6-v2 are: another model made {}, and what searches find there means nothing",
+                "{} a vector whose norm is not 1 ({shortest:.3} to {longest:.3}), unlike all vectors of \
+                    all-MiniLM-L6-v2: another model computed {}, and their search results are meaningless",
                 part(health, others, "has", "have"),
                 verb(others, "it", "them")
             );
             add(Severity::Warning, "embeddings_unnormalised", what, again(examined, service, condition));
         } else if health.unit > 0 {
             let what = format!(
-                "{} a vector of another length than 1 ({shortest:.3} to {longest:.3}), and {} of length 1: several models seem to have made them, whose vectors cannot be compared",
+                "{} a vector whose norm is not 1 ({shortest:.3} to {longest:.3}), and {} a norm of 1: they \
+                    probably come from different models, whose vectors cannot be compared",
                 part(health, others, "has", "have"),
                 health.unit
             );
@@ -64,7 +67,8 @@ pub(super) fn diagnose(examined: &TableExamination) -> Vec<Finding> {
             Severity::Note
         };
         let what = format!(
-            "{} the vector of a row with another text, to the last bit (texts that agree in 200 characters count as the same): such rows are found together, or one in place of the other",
+            "{} exactly the same vector as a row with another text (texts with the same first 200 \
+                characters count as equal): searches cannot distinguish such rows",
             part(health, health.shared, "has", "have")
         );
         let text = quoted(&examined.table.text_column);
@@ -78,7 +82,8 @@ pub(super) fn diagnose(examined: &TableExamination) -> Vec<Finding> {
         && recognised.foreign > 0
     {
         let what = format!(
-            "of {} rows that were compared, {} another vector than all-MiniLM-L6-v2 makes of {}: another model made {it}, or the text was changed without {it}",
+            "of {} compared rows, {} a vector that differs from what all-MiniLM-L6-v2 computes from {}: \
+                another model computed {it}, or the text was changed without {it}",
             recognised.compared,
             match recognised.foreign {
                 1 => "1 has".to_owned(),
@@ -93,16 +98,16 @@ pub(super) fn diagnose(examined: &TableExamination) -> Vec<Finding> {
     findings
 }
 
-/// `3 of 400 rows have`, and of a sample that it is one.
+/// `3 of 400 rows have`, or `3 of a sample of 400 rows have`.
 fn part(health: &EmbeddingHealth, number: u64, singular: &str, plural: &str) -> String {
     let sample = if health.share < 1.0 { "a sample of " } else { "" };
     let rows = if health.rows == 1 { "row" } else { "rows" };
     format!("{number} of {sample}{} {rows} {}", health.rows, verb(number, singular, plural))
 }
 
-/// How rows that satisfy `condition` get a new vector: a service makes one when it is sent the text.
+/// How to embed the rows that satisfy `condition` again: by sending the text to the service.
 fn again(examined: &TableExamination, service: Option<Service>, condition: &str) -> Remedy {
-    // Outputs are known by their provider's id.
+    // Clients know outputs by the provider's id.
     let id = if service == Some(Service::Judge) { "coalesce(source_id, id::text) as id" } else { "id" };
     let select = format!(
         "select {id}, {} from {} where {condition}",
@@ -118,7 +123,7 @@ fn again(examined: &TableExamination, service: Option<Service>, condition: &str)
     }
 }
 
-/// The request that has a service embed a text.
+/// The request that makes a service embed a text.
 fn patch(service: Service) -> String {
     let (route, field) = match service {
         Service::Query => ("queries", "query"),

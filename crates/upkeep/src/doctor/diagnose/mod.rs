@@ -1,4 +1,4 @@
-//! Judges what was seen. A pure function; each finding says what harm it does, and what to do.
+//! Diagnoses an examination. A pure function; each finding states its consequence and its fix.
 
 use store::postgres::quoted;
 
@@ -12,7 +12,7 @@ mod session;
 mod settings;
 mod table;
 
-/// What is wrong, worst first; of the server before its tables.
+/// The findings, worst first, those of the server before those of tables.
 pub fn diagnose(examination: &Examination, policy: &Policy) -> Vec<Finding> {
     let mut findings = server::diagnose(examination);
     for table in &examination.tables {
@@ -27,12 +27,12 @@ pub fn diagnose(examination: &Examination, policy: &Policy) -> Vec<Finding> {
             severity: Severity::Note,
             code: "not_seen",
             table: Some("evaluation_results".to_owned()),
-            what: format!("not looked at, since {unseen}: its odd values"),
+            what: format!("not examined, because {unseen}: its invalid values"),
             remedy: match unseen {
                 Unseen::Privilege(_) => {
                     sql(format!("grant select on evaluation_results to {}", quoted(&examination.server.role)))
                 }
-                _ => Remedy::Advice("run it again while the server has less to do".to_owned()),
+                _ => Remedy::Advice("run it again while the server is less busy".to_owned()),
             },
         }),
     }
@@ -42,13 +42,13 @@ pub fn diagnose(examination: &Examination, policy: &Policy) -> Vec<Finding> {
             severity: Severity::Note,
             code: "not_seen",
             table: None,
-            what: format!("not looked at, since {unseen}: odd values in the tables that keep what was done"),
+            what: format!("not examined, because {unseen}: invalid values in the bookkeeping tables"),
             remedy: match unseen {
                 Unseen::Privilege(remedy) if examination.server.unreadable.is_empty() => {
                     Remedy::Advice(remedy.clone())
                 }
                 Unseen::Privilege(_) => may_read(examination, None),
-                _ => Remedy::Advice("run it again while the server has less to do".to_owned()),
+                _ => Remedy::Advice("run it again while the server is less busy".to_owned()),
             },
         }),
     }
@@ -57,7 +57,7 @@ pub fn diagnose(examination: &Examination, policy: &Policy) -> Vec<Finding> {
     findings
 }
 
-/// Tables without vectors that hide rows; of the others it is said with what else there is to say of them.
+/// Tables without vectors that hide rows; tables with vectors have findings of their own.
 fn hidden(examination: &Examination) -> impl Iterator<Item = Finding> {
     let is_examined = |name: &str| examination.tables.iter().any(|examined| examined.table.name == name);
     examination.hidden.iter().filter(move |name| !is_examined(name)).map(|name| {
@@ -67,33 +67,34 @@ fn hidden(examination: &Examination) -> impl Iterator<Item = Finding> {
             code: "rows_hidden",
             table: Some(name.clone()),
             what: format!(
-                "row-level security decides which rows role `{role}` sees, and Panopticon takes these for all"
+                "row-level security limits which rows role `{role}` sees, and Panopticon treats these as \
+                    all rows"
             ),
             remedy: table::without_row_security(role, name),
         }
     })
 }
 
-/// Lets the role read `table`, and all tables in which we keep what was done.
+/// Grants the role read access to `table` and all unreadable bookkeeping tables.
 fn may_read(examination: &Examination, table: Option<&String>) -> Remedy {
     let unreadable = table.into_iter().chain(&examination.server.unreadable);
     let names: Vec<String> = unreadable.map(|name| quoted(name)).collect();
     sql(format!("grant select on {} to {}", names.join(", "), quoted(&examination.server.role)))
 }
 
-/// What was not looked at of a table, as findings: one for all parts that have the same reason.
+/// Findings for the parts of a table that were not examined: one per reason.
 fn unseen(examination: &Examination, examined: &TableExamination) -> Vec<Finding> {
     let parts = [
         ("its vector indexes", examined.indexes.as_ref().err()),
-        ("what searches find", examined.searches.as_ref().err()),
-        ("what earlier searches found", examined.history.as_ref().err()),
+        ("the recall of searches", examined.searches.as_ref().err()),
+        ("the recall of earlier searches", examined.history.as_ref().err()),
         ("its embeddings", examined.embeddings.as_ref().err()),
-        ("its odd values", examined.odd.as_ref().err()),
-        ("whether its vectors are those of its texts", examined.recognised.as_ref().err()),
+        ("its invalid values", examined.odd.as_ref().err()),
+        ("whether its vectors match its texts", examined.recognised.as_ref().err()),
     ];
     let mut reasons: Vec<(&Unseen, Vec<&str>)> = Vec::new();
     for (part, reason) in parts.into_iter().filter_map(|(part, unseen)| Some((part, unseen?))) {
-        // Remedies differ by the relation; ours names all of them.
+        // Reasons differ by the relation; our fix covers all relations.
         match reasons.iter_mut().find(|(other, _)| other.to_string() == reason.to_string()) {
             Some((_, parts)) => parts.push(part),
             None => reasons.push((reason, vec![part])),
@@ -107,21 +108,20 @@ fn unseen(examination: &Examination, examined: &TableExamination) -> Vec<Finding
                     let own = (!examined.facts.is_readable).then_some(&examined.table.name);
                     may_read(examination, own)
                 }
-                Unseen::TooSlow(_) => {
-                    Remedy::Advice("run it again while the server has less to do".to_owned())
-                }
+                Unseen::TooSlow(_) => Remedy::Advice("run it again while the server is less busy".to_owned()),
                 Unseen::NoModel => Remedy::Advice(
-                    "`panopticon search` and `panopticon serve` bring the model along; or name the folder of your own copy"
+                    "`panopticon search` and `panopticon serve` download the model; or name the folder of \
+                        your own copy"
                         .to_owned(),
                 ),
-                // That is a finding of its own.
+                // The misfit is a separate finding.
                 Unseen::Misfit => return None,
             };
             Some(Finding {
                 severity: Severity::Note,
                 code: "not_seen",
                 table: Some(examined.table.name.clone()),
-                what: format!("not looked at, since {reason}: {}", parts.join(", ")),
+                what: format!("not examined, because {reason}: {}", parts.join(", ")),
                 remedy,
             })
         })
@@ -139,7 +139,7 @@ fn of_table(
     Finding { severity, code, table: Some(examined.table.name.clone()), what, remedy }
 }
 
-/// A statement that does something with a table.
+/// A fix by a single statement.
 fn sql(statement: String) -> Remedy {
     Remedy::Sql(vec![statement])
 }
@@ -154,7 +154,7 @@ fn verb<'a>(number: u64, singular: &'a str, plural: &'a str) -> &'a str {
     if number == 1 { singular } else { plural }
 }
 
-/// A number of bytes as PostgreSQL's settings write it.
+/// Bytes in the notation of PostgreSQL's settings.
 fn megabytes(bytes: u64) -> String {
     format!("{}MB", bytes >> 20)
 }

@@ -1,4 +1,4 @@
-//! Values that no answer can show as they are.
+//! Values that responses cannot represent.
 
 use store::postgres::{OddKind, OddValues};
 
@@ -13,43 +13,44 @@ pub(super) fn diagnose(odd: &OddValues) -> Vec<Finding> {
                 Severity::Warning,
                 "values_missing",
                 "no value",
-                "answers show an empty text or null there, and no filter finds the row",
+                "responses show an empty text or null instead, and no filter matches the row",
             ),
             OddKind::TimeOutOfRange => (
                 Severity::Warning,
                 "times_out_of_range",
-                "a time before the year 1, after 9999, or without end",
-                "answers show it as PostgreSQL writes it, which most programs cannot read",
+                "a time before the year 1, after 9999, or infinite",
+                "responses show it in PostgreSQL's format, which most programs cannot parse",
             ),
             OddKind::NotFinite => (
                 Severity::Warning,
                 "scores_not_finite",
                 "NaN or an infinity",
-                "answers show null there, and no statistic counts it",
+                "responses show null instead, and statistics ignore it",
             ),
             OddKind::BeyondDoubles => (
                 Severity::Note,
                 "numbers_beyond_doubles",
-                "a number that no double holds",
-                "answers have all its digits, and most programs read it as infinity",
+                "a number that does not fit a double",
+                "responses contain all its digits, and most programs read it as infinity",
             ),
             OddKind::TooDeep => (
                 Severity::Warning,
                 "metadata_too_deep",
                 "JSON nested deeper than 100 levels",
-                "answers show what lies deeper as a text",
+                "responses show the deeper levels as text",
             ),
             OddKind::NotJsonb => (
                 Severity::Warning,
                 "metadata_not_unicode",
-                "half of a surrogate pair or the character NUL",
-                "answers show U+FFFD for such a half, and no filter or statistic sees the row's metadata",
+                "a lone surrogate or the character NUL",
+                "responses show U+FFFD instead of a lone surrogate, and filters and statistics ignore the \
+                    row's metadata",
             ),
             OddKind::Impossible => (
                 Severity::Warning,
                 "values_impossible",
                 "a value that Panopticon never writes",
-                "responses show another value there, and say so",
+                "responses show another value instead, and report it",
             ),
         };
         let sample = if odd.share < 1.0 { "a sample of " } else { "" };
@@ -60,14 +61,14 @@ pub(super) fn diagnose(odd: &OddValues) -> Vec<Finding> {
             verb(rows, "has", "have"),
             place.column
         );
-        let advice = "write into each of these what was meant".to_owned();
+        let advice = "write the intended value into each of these rows".to_owned();
         let remedy = Remedy::ForRows { advice, select: odd.select(place) };
         Finding { severity, code, table: Some(odd.table.clone()), what, remedy }
     };
     odd.found.iter().map(finding).collect()
 }
 
-/// Times and other values in the tables that keep what was done.
+/// Times and other values in the bookkeeping tables.
 pub(super) fn diagnose_bookkeeping(odd: &OddValues) -> Vec<Finding> {
     let finding = |(place, rows): &(store::postgres::OddPlace, u64)| {
         let (code, is, harm, advice) = match place.kind {
@@ -75,18 +76,18 @@ pub(super) fn diagnose_bookkeeping(odd: &OddValues) -> Vec<Finding> {
                 "bookkeeping_values",
                 "a missing, negative, infinite or unknown value",
                 HARM_OF_VALUES,
-                "write into each of these the value that was meant, or delete it",
+                "write the intended value into each of these rows, or delete it",
             ),
             OddKind::Null => ("bookkeeping_times", "no time", HARM_OF_TIMES, ADVICE_FOR_TIMES),
             _ => (
                 "bookkeeping_times",
-                "a time before the year 1, after 9999, or without end",
+                "a time before the year 1, after 9999, or infinite",
                 HARM_OF_TIMES,
                 ADVICE_FOR_TIMES,
             ),
         };
         let what = format!(
-            "{rows} of {} {} {} {is} in column `{}`, which nothing of Panopticon's writes: {harm}",
+            "{rows} of {} {} {} {is} in column `{}`, which Panopticon never writes: {harm}",
             odd.rows,
             verb(odd.rows, "row", "rows"),
             verb(*rows, "has", "have"),
@@ -104,7 +105,7 @@ pub(super) fn diagnose_bookkeeping(odd: &OddValues) -> Vec<Finding> {
     odd.found.iter().map(finding).collect()
 }
 
-const HARM_OF_TIMES: &str = "it is passed over where times count, and never expires";
-const ADVICE_FOR_TIMES: &str = "write into each of these the time that was meant, or delete it";
+const HARM_OF_TIMES: &str = "the row is skipped where times matter, and never expires";
+const ADVICE_FOR_TIMES: &str = "write the intended time into each of these rows, or delete it";
 const HARM_OF_VALUES: &str =
     "such a measurement is ignored, such a migration cannot be undone, and such a run cannot be resumed";

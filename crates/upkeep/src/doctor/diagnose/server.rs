@@ -1,4 +1,4 @@
-//! The server: its versions, and what its sessions do.
+//! The server: its versions and its sessions.
 
 use records::oldest;
 use store::postgres::{
@@ -9,7 +9,7 @@ use store::postgres::{
 use super::{session, settings, sql};
 use crate::doctor::{Examination, Finding, Remedy, Severity};
 
-/// VACUUM removes nothing that a transaction may still see.
+/// VACUUM cannot remove rows that an open transaction may still see.
 const LONG_TRANSACTION_SECONDS: u64 = 3_600;
 
 pub(super) fn diagnose(examination: &Examination) -> Vec<Finding> {
@@ -27,10 +27,11 @@ pub(super) fn diagnose(examination: &Examination) -> Vec<Finding> {
         add(Severity::Error, "postgresql_too_old", what, Remedy::Advice("upgrade PostgreSQL".to_owned()));
     } else if let Some(safe) = safe_server(server.postgresql_number) {
         let what = format!(
-            "PostgreSQL {} has a bug by which a role that may run statements can take over the server (CVE-2026-6473)",
+            "PostgreSQL {} has a bug that lets any role that can run statements take over the server \
+                (CVE-2026-6473)",
             server.postgresql
         );
-        let remedy = Remedy::Advice(format!("upgrade PostgreSQL to {safe}; its data stays as it is"));
+        let remedy = Remedy::Advice(format!("upgrade PostgreSQL to {safe}; no dump and restore is needed"));
         add(Severity::Warning, "postgresql_unsafe", what, remedy);
     }
     findings.extend(pgvector(examination));
@@ -44,7 +45,8 @@ pub(super) fn diagnose(examination: &Examination) -> Vec<Finding> {
             code: "old_transaction",
             table: None,
             what: format!(
-                "a transaction of role `{}` has been open for {} minutes: VACUUM removes no row that died since, and indexes cannot be built concurrently",
+                "a transaction of role `{}` has been open for {} minutes: VACUUM cannot remove rows deleted \
+                    since then, and concurrent index builds wait",
                 oldest.role,
                 oldest.seconds / 60
             ),
@@ -57,7 +59,8 @@ pub(super) fn diagnose(examination: &Examination) -> Vec<Finding> {
             code: "not_seen",
             table: None,
             what: format!(
-                "not looked at, since role `{}` may not: transactions of other roles, and index builds of theirs, which look like builds that failed",
+                "not examined, because role `{}` may not: transactions of other roles, and their index \
+                    builds, which look like failed ones",
                 server.role
             ),
             remedy: sql(format!("grant pg_read_all_stats to {}", quoted(&server.role))),
@@ -69,7 +72,8 @@ pub(super) fn diagnose(examination: &Examination) -> Vec<Finding> {
             code: "not_seen",
             table: None,
             what: format!(
-                "not looked at, since role `{}` may not read `migration_jobs`: tables of other collections than the services'",
+                "not examined, because role `{}` may not read `migration_jobs`: tables of collections other \
+                    than the services'",
                 server.role
             ),
             remedy: sql(format!("grant select on \"migration_jobs\" to {}", quoted(&server.role))),
@@ -82,13 +86,13 @@ fn pgvector(examination: &Examination) -> Option<Finding> {
     let server = &examination.server;
     let finding = |severity, code, what, remedy| Some(Finding { severity, code, table: None, what, remedy });
     let update = "alter extension vector update".to_owned();
-    // What runs is the package's library, whatever version the database has noted.
+    // The installed package's library runs, whatever version the catalog has.
     let Some(running) = server.pgvector_package.as_ref().or(server.pgvector.as_ref()) else {
         let major = server.postgresql_number / 10_000;
         return finding(
             Severity::Error,
             "pgvector_absent",
-            "the server has no pgvector, so that it can keep no vectors".to_owned(),
+            "the server has no pgvector, so it cannot store vectors".to_owned(),
             Remedy::Advice(format!(
                 "install the package of your system, on Debian and Ubuntu: apt install postgresql-{major}-pgvector"
             )),
@@ -136,7 +140,8 @@ fn pgvector(examination: &Examination) -> Option<Finding> {
     let noted = server.pgvector.as_ref()?;
     if parse_version(noted) < parse_version(running) {
         let what = format!(
-            "this database has the functions of pgvector {noted}, though {running} is installed: what is new since is missing"
+            "this database has the functions of pgvector {noted}, although {running} is installed: newer \
+                functions are missing"
         );
         return finding(Severity::Note, "pgvector_not_updated", what, sql(update));
     }

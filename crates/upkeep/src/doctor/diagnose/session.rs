@@ -1,11 +1,11 @@
-//! The database as our sessions find it: its encoding, where pgvector's types are, and the memory that processes share.
+//! The database in our sessions: its encoding, the schema of pgvector's types, and shared memory.
 
 use store::postgres::{Vectors, schema_version};
 
 use super::{megabytes, sql};
 use crate::doctor::{Examination, Finding, Remedy, Severity};
 
-/// A parallel build of a graph shares as much memory as it may take.
+/// A parallel build of an HNSW index shares all the memory that it uses.
 const ENOUGH_SHARED_BYTES: u64 = 1 << 30;
 
 pub(super) fn diagnose(examination: &Examination) -> Vec<Finding> {
@@ -21,19 +21,22 @@ fn finding(severity: Severity, code: &'static str, what: String, remedy: Remedy)
 fn encoding(examination: &Examination) -> Option<Finding> {
     let remedy = || {
         Remedy::Advice(
-            "make another with `create database … encoding 'UTF8' template template0`, move what is here by pg_dump, and use that"
+            "create another one with `create database … encoding 'UTF8' template template0`, move the data \
+                by pg_dump, and use that"
                 .to_owned(),
         )
     };
     match examination.server.session.encoding.as_str() {
         "UTF8" => None,
         "SQL_ASCII" => {
-            let what = "the database's encoding is SQL_ASCII, which checks no text: Panopticon needs UTF8, stores nothing here, and no table was looked at";
+            let what = "the database's encoding is SQL_ASCII, which does not validate texts: Panopticon \
+                requires UTF8, stores nothing here, and examined no table";
             finding(Severity::Error, "encoding_not_utf8", what.to_owned(), remedy())
         }
         encoding => {
             let what = format!(
-                "the database's encoding is {encoding}, which cannot hold every text: Panopticon needs UTF8, and stores nothing here"
+                "the database's encoding is {encoding}, which cannot represent every text: Panopticon \
+                    requires UTF8, and stores nothing here"
             );
             finding(Severity::Error, "encoding_not_utf8", what, remedy())
         }
@@ -47,22 +50,25 @@ fn vectors(examination: &Examination) -> Option<Finding> {
         Vectors::Absent | Vectors::Searched => None,
         Vectors::Elsewhere { schema, .. } => {
             let what = format!(
-                "pgvector is in schema `{schema}`, where role `{role}` does not look: Panopticon's transactions do by themselves, other programs of the role do not find its types"
+                "pgvector is in schema `{schema}`, which is not in the search_path of role `{role}`: \
+                    Panopticon's transactions add it, but other programs of the role do not find its types"
             );
             let remedy = session.search_there().map(sql)?;
             finding(Severity::Note, "pgvector_not_searched", what, remedy)
         }
         Vectors::Forbidden { schema } => {
             let what = format!(
-                "pgvector is in schema `{schema}`, which role `{role}` may not use: no vector can be stored or searched for, and no table was looked at"
+                "pgvector is in schema `{schema}`, which role `{role}` may not use: vectors can be neither \
+                    stored nor searched, and no table was examined"
             );
             finding(Severity::Error, "pgvector_forbidden", what, sql(session.grant_usage(schema)))
         }
         Vectors::Hidden { schema, by } => {
             let what = format!(
-                "a type of schema `{by}` hides pgvector's, which is in schema `{schema}`: no vector can be stored or searched for, and no table was looked at"
+                "a type of schema `{by}` hides pgvector's, which is in schema `{schema}`: vectors can be \
+                    neither stored nor searched, and no table was examined"
             );
-            let advice = "rename it: a table `vector` or `halfvec` makes such a type";
+            let advice = "rename it: a table named `vector` or `halfvec` creates such a type";
             finding(Severity::Error, "pgvector_hidden", what, Remedy::Advice(advice.to_owned()))
         }
     }
@@ -83,7 +89,8 @@ fn shared_memory(examination: &Examination) -> Option<Finding> {
     let is_posix = server.setting("dynamic_shared_memory_type").is_some_and(|kind| kind.value == "posix");
     let limit = server.shared_memory_bytes.filter(|limit| is_posix && *limit < ENOUGH_SHARED_BYTES)?;
     let what = format!(
-        "/dev/shm holds {}: an index whose parallel build shares more is built without parallel workers, which takes longer",
+        "/dev/shm has {}: an index whose parallel build needs more is built without parallel workers, which \
+            takes longer",
         megabytes(limit)
     );
     let advice = "give the server's container more: `docker run --shm-size=1g`, or `shm_size: 1g` in compose";

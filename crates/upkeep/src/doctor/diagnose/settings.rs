@@ -1,4 +1,4 @@
-//! Settings of the server that hurt.
+//! Problematic settings of the server.
 
 use store::postgres::{ServerFacts, ServerSetting, SettingSource, quoted};
 
@@ -10,7 +10,7 @@ const MIB: u64 = 1 << 20;
 const LEAST_MAINTENANCE_BYTES: u64 = 64 * MIB;
 /// PostgreSQL's default is 4, for magnetic disks; for others it is a little more than 1.
 const DISK_PAGE_COST: f64 = 3.0;
-/// What the planner reckons for a row that is measured, beside its pages: `cpu_tuple_cost` and an operator.
+/// The planner's cost of a scanned row, in addition to its pages: `cpu_tuple_cost` and one operator.
 const ROW_COST: f64 = 0.0125;
 const PAGE_BYTES: f64 = 8_192.0;
 
@@ -21,7 +21,7 @@ pub(super) fn diagnose(examination: &Examination) -> Vec<Finding> {
     findings
 }
 
-/// What should never be off.
+/// Settings that should never be off.
 fn switches(server: &ServerFacts) -> Vec<Finding> {
     let mut findings = Vec::new();
     for name in ["fsync", "full_page_writes"] {
@@ -33,7 +33,8 @@ fn switches(server: &ServerFacts) -> Vec<Finding> {
     for name in ["autovacuum", "track_counts"] {
         if let Some(setting) = server.setting(name).filter(|setting| setting.value == "off") {
             let what = format!(
-                "`{name}` is off: dead rows stay, tables and indexes grow, searches walk over them, and plans rest on old statistics"
+                "`{name}` is off: dead rows accumulate, tables and indexes grow, searches scan dead rows, \
+                    and plans use old statistics"
             );
             findings.push(finding(Severity::Warning, "autovacuum_off", what, remedy(server, setting, "on")));
         }
@@ -69,14 +70,16 @@ fn memory(examination: &Examination) -> Vec<Finding> {
         let is_small = machine.is_none_or(|machine| found < machine / 8) && vectors > found;
         if is_small {
             let what = format!(
-                "`shared_buffers` is {} for {} of tables and indexes: searches fetch what they walk over from outside of it, again and again",
+                "`shared_buffers` is {} for {} of tables and indexes: searches repeatedly read pages from \
+                    outside it",
                 setting.value,
                 megabytes(vectors)
             );
             let remedy = match machine {
                 Some(machine) => remedy(server, setting, &megabytes(machine / 4)),
                 None => Remedy::Advice(
-                    "set it to a quarter of the server's memory (`alter system set shared_buffers = '…'`) and start the server again"
+                    "set it to a quarter of the server's memory (`alter system set shared_buffers = '…'`) \
+                        and restart the server"
                         .to_owned(),
                 ),
             };
@@ -84,7 +87,8 @@ fn memory(examination: &Examination) -> Vec<Finding> {
         }
         if let Some(machine) = machine.filter(|machine| found > machine / 2) {
             let what = format!(
-                "`shared_buffers` is {} of a machine with {}: index builds and the system's own cache have too little left",
+                "`shared_buffers` is {} of a machine with {}: too little is left for index builds and the \
+                    operating system's cache",
                 setting.value,
                 megabytes(machine)
             );
@@ -100,7 +104,8 @@ fn memory(examination: &Examination) -> Vec<Finding> {
         {
             let wanted = machine.map_or(found.saturating_mul(2), |machine| machine / 2);
             let what = format!(
-                "`effective_cache_size` is {}: the planner believes that little is in memory and shuns indexes, and Panopticon plans smaller ones where it knows nothing else of the memory",
+                "`effective_cache_size` is {}: the planner assumes that little is cached and avoids \
+                    indexes, and Panopticon plans smaller indexes if it does not know the machine's memory",
                 cache.value
             );
             findings.push(finding(
@@ -114,7 +119,7 @@ fn memory(examination: &Examination) -> Vec<Finding> {
     findings
 }
 
-/// What the planner and builds of indexes go by.
+/// Planner costs and parallelism of index builds.
 fn costs(examination: &Examination) -> Vec<Finding> {
     let server = &examination.server;
     let number = |name: &str| server.setting(name).and_then(|setting| setting.value.parse::<f64>().ok());
@@ -122,7 +127,8 @@ fn costs(examination: &Examination) -> Vec<Finding> {
     if let Some(setting) =
         server.setting("max_parallel_maintenance_workers").filter(|setting| setting.value == "0")
     {
-        let what = "`max_parallel_maintenance_workers` is 0: others than Panopticon build indexes on one processor alone";
+        let what = "`max_parallel_maintenance_workers` is 0: programs other than Panopticon build indexes \
+            on a single core";
         findings.push(finding(
             Severity::Note,
             "no_parallel_builds",
@@ -135,7 +141,8 @@ fn costs(examination: &Examination) -> Vec<Finding> {
         && random >= DISK_PAGE_COST * sequential
     {
         let what = format!(
-            "`random_page_cost` is {}, which suits magnetic disks: the planner reads whole tables where an index would do",
+            "`random_page_cost` is {}, which suits magnetic disks: the planner prefers sequential scans to \
+                index scans",
             setting.value
         );
         findings.push(finding(Severity::Note, "random_page_cost_high", what, remedy(server, setting, "1.1")));
@@ -150,7 +157,9 @@ fn costs(examination: &Examination) -> Vec<Finding> {
         && threshold >= 0.0
         && largest.fold(0.0, f64::max) > threshold
     {
-        let what = "`jit` is on, and a search that looks at every row of the largest table costs more than `jit_above_cost`: it is compiled each time, though nearly all of its work is pgvector's, which is compiled already";
+        let what = "`jit` is on, and an exact scan of the largest table costs more than `jit_above_cost`: \
+            it is compiled each time, although nearly all of its work is in pgvector, which is already \
+            compiled";
         findings.push(finding(
             Severity::Note,
             "searches_are_compiled",
@@ -165,7 +174,7 @@ fn finding(severity: Severity, code: &'static str, what: String, remedy: Remedy)
     Finding { severity, code, table: None, what, remedy }
 }
 
-/// How to set `setting` to `value`, where it was set.
+/// How to set `setting` to `value` at the level where it was set.
 fn remedy(server: &ServerFacts, setting: &ServerSetting, value: &str) -> Remedy {
     let (name, database, role) = (&setting.name, quoted(&server.database), quoted(&server.role));
     match setting.source {
@@ -178,10 +187,10 @@ fn remedy(server: &ServerFacts, setting: &ServerSetting, value: &str) -> Remedy 
             Remedy::Advice(format!("start the server without `{name}` on its command line, or with {value}"))
         }
         SettingSource::Connection => {
-            Remedy::Advice(format!("take `{name}` out of the options of the database's URL"))
+            Remedy::Advice(format!("remove `{name}` from the options in the database's URL"))
         }
         SettingSource::Server if name == "shared_buffers" => {
-            Remedy::Advice(format!("run `alter system set {name} = '{value}'` and start the server again"))
+            Remedy::Advice(format!("run `alter system set {name} = '{value}'` and restart the server"))
         }
         SettingSource::Server => Remedy::Sql(vec![
             format!("alter system set {name} = '{value}'"),

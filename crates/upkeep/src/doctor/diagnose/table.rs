@@ -1,4 +1,4 @@
-//! A table: its columns, indexes, searches, and whether VACUUM keeps up.
+//! A table: its columns, indexes and searches, and whether VACUUM keeps up.
 
 use store::postgres::{
     quoted,
@@ -12,15 +12,15 @@ use crate::{
     policy::Policy,
 };
 
-/// Fewer dead rows are walked over in no time.
+/// Fewer dead rows do not slow searches down.
 const LEAST_DEAD_ROWS: u64 = 1_000;
-/// Autovacuum looks once a minute, so that a table in use is above its threshold at times.
+/// Autovacuum checks once a minute, so a table in use is above its threshold at times.
 const DEAD_ROWS_FACTOR: u64 = 2;
-/// The planner does well without statistics of fewer rows.
+/// The planner needs no statistics of fewer rows.
 const LEAST_ANALYZED_ROWS: u64 = 1_000;
-/// More than so many rows have, in a table whose rows cannot be counted.
+/// The size of a table with more rows than that, for a table whose rows cannot be counted.
 const LEAST_ANALYZED_BYTES: u64 = 16 << 20;
-/// Half-way to the 2,000 million at which PostgreSQL stops; autovacuum sets in at a tenth, even where it is off.
+/// Half of the 2,000 million at which PostgreSQL stops; autovacuum starts at a tenth, even if it is off.
 const OLD_AGE: u64 = 1_000_000_000;
 
 pub(super) fn diagnose(
@@ -32,7 +32,9 @@ pub(super) fn diagnose(
     if !examined.misfits.is_empty() {
         let what = format!("Panopticon cannot use the table: {}", examined.misfits.join("; "));
         let remedy = Remedy::Advice(format!(
-            "if it is another program's, give Panopticon a database of its own; else rename it (`alter table {table} rename to {old}`), and `panopticon migrate` or `panopticon serve` makes it anew",
+            "if it belongs to another program, use a separate database for Panopticon; otherwise rename it \
+                (`alter table {table} rename to {old}`), and `panopticon migrate` or `panopticon serve` \
+                creates it",
             table = quoted(name),
             old = quoted(&format!("{name}_old")),
         ));
@@ -44,7 +46,7 @@ pub(super) fn diagnose(
     findings
 }
 
-/// How `role` comes to see all rows of `table`.
+/// How to let `role` see all rows of `table`.
 pub(super) fn without_row_security(role: &str, table: &str) -> Remedy {
     Remedy::Advice(format!(
         "use the role that owns the table, or one with BYPASSRLS (`alter role {} bypassrls`), or run `alter table {} disable row level security`",
@@ -62,7 +64,8 @@ fn facts(examination: &Examination, examined: &TableExamination) -> Vec<Finding>
     if facts.has_hidden_rows {
         let role = &examination.server.role;
         let what = format!(
-            "row-level security decides which rows role `{role}` sees: searches show those alone, and `panopticon migrate` and `verify` refuse the table"
+            "row-level security limits which rows role `{role}` sees: searches return only those, and \
+                `panopticon migrate` and `verify` reject the table"
         );
         let remedy = without_row_security(role, &examined.table.name);
         add(Severity::Warning, "rows_hidden", what, remedy);
@@ -78,26 +81,27 @@ fn facts(examination: &Examination, examined: &TableExamination) -> Vec<Finding>
     }
     if facts.age >= OLD_AGE {
         let what = format!(
-            "no VACUUM has frozen its rows for {} million transactions: at 2,000 million the server takes no more writes",
+            "VACUUM has not frozen its rows for {} million transactions: at 2,000 million the server \
+                rejects writes",
             facts.age / 1_000_000
         );
         add(Severity::Error, "rows_not_frozen", what, sql(format!("vacuum (freeze) {name}")));
     }
     if !facts.has_autovacuum {
         let what =
-            "autovacuum is off for the table: dead rows stay, it grows, and plans rest on old statistics";
+            "autovacuum is off for the table: dead rows accumulate, it grows, and plans use old statistics";
         let remedy = sql(format!("alter table {name} reset (autovacuum_enabled)"));
         add(Severity::Warning, "table_autovacuum_off", what.to_owned(), remedy);
     }
     if facts.dead_rows >= LEAST_DEAD_ROWS && facts.dead_rows > facts.tolerated_dead_rows * DEAD_ROWS_FACTOR {
         let beside =
-            facts.estimated_rows.map_or_else(String::new, |rows| format!(" beside {}", count(rows, "row")));
+            facts.estimated_rows.map_or_else(String::new, |rows| format!(" and {}", count(rows, "live row")));
         let last = match facts.last_vacuum {
-            Some(time) => format!("VACUUM was there last on {}", time.date()),
-            None => "VACUUM was never there".to_owned(),
+            Some(time) => format!("last vacuumed on {}", time.date()),
+            None => "never vacuumed".to_owned(),
         };
         let what = format!(
-            "{}{beside}: searches walk over them, and an index loses recall to them; {last}",
+            "{}{beside}: searches scan dead rows, and index scans lose recall; {last}",
             count(facts.dead_rows, "dead row")
         );
         add(Severity::Warning, "dead_rows", what, sql(format!("vacuum (analyze) {name}")));
@@ -105,10 +109,11 @@ fn facts(examination: &Examination, examined: &TableExamination) -> Vec<Finding>
     let rows = examined.indexes.as_ref().map_or(facts.estimated_rows, |observation| Some(observation.rows));
     let has_many = rows.map_or(facts.table_bytes >= LEAST_ANALYZED_BYTES, |rows| rows >= LEAST_ANALYZED_ROWS);
     if facts.estimated_rows.is_none() && has_many {
-        let what = "the table was never analysed: the planner guesses how many rows a filter leaves, and with it how a search is made";
+        let what = "the table was never analysed: the planner guesses the selectivity of filters, which \
+            decides how searches are executed";
         add(Severity::Warning, "never_analyzed", what.to_owned(), sql(format!("analyze {name}")));
     }
-    // Of a build on its primary, a standby sees the index alone.
+    // A standby sees the index of a build on its primary, but not the build.
     if !examination.server.is_standby {
         for index in &facts.invalid_indexes {
             let is_planned =
@@ -116,8 +121,9 @@ fn facts(examination: &Examination, examined: &TableExamination) -> Vec<Finding>
                     other.name == *index && other.state == IndexState::Invalid && other.serves_searches()
                 });
             let what = format!(
-                "index `{index}` was never finished: it takes space, slows writes down, and serves nothing{}",
-                if examination.server.sees_sessions { "" } else { " (unless another role builds it now)" }
+                "the build of index `{index}` never finished: it takes space, slows down writes, and serves \
+                    no queries{}",
+                if examination.server.sees_sessions { "" } else { " (unless another role is building it)" }
             );
             let remedy = if is_planned {
                 apply(examined)
@@ -130,7 +136,7 @@ fn facts(examination: &Examination, examined: &TableExamination) -> Vec<Finding>
     findings
 }
 
-/// Where the table's indexes are not those that are planned.
+/// A finding if the table's indexes differ from the plan.
 fn indexes(examined: &TableExamination, policy: &Policy) -> Option<Finding> {
     let observation = examined.indexes.as_ref().ok()?;
     let plan = plan(observation, policy);
@@ -143,27 +149,27 @@ fn indexes(examined: &TableExamination, policy: &Policy) -> Option<Finding> {
     }
     if matches!(plan.wanted, Wanted::Index(_)) && !has_index {
         let time = match &examined.searches {
-            Ok(Some(searches)) => format!(", which takes {:.0} ms now", searches.exact_ms),
+            Ok(Some(searches)) => format!(", which currently takes {:.0} ms", searches.exact_ms),
             Ok(None) | Err(_) => String::new(),
         };
         let what = format!(
-            "no vector index for {}: every search looks at all of them{time}",
+            "no vector index for {}: every search is an exact scan{time}",
             count(observation.rows, "row")
         );
         return Some(of_table(examined, Severity::Warning, "index_missing", what, apply(examined)));
     }
     let other_changes = plan.changes.iter().any(|change| match change {
-        // A leftover is a finding of its own.
+        // A leftover index is a separate finding.
         IndexChange::Drop { name } => !examined.facts.invalid_indexes.contains(name),
         IndexChange::Build { .. } | IndexChange::Rename { .. } => true,
     });
     if other_changes {
-        let what = format!("its vector index is not the one that is planned, {}: {why}", plan.wanted);
+        let what = format!("its vector index differs from the planned one, {}: {why}", plan.wanted);
         return Some(of_table(examined, Severity::Note, "index_not_as_planned", what, apply(examined)));
     }
     let tuning = plan.tuning?;
     let what = format!(
-        "the search settings of index `{}` are not known to find enough: {}",
+        "the search parameters of index `{}` are not known to meet the recall target: {}",
         tuning.index, tuning.reason
     );
     Some(of_table(examined, Severity::Note, "settings_not_measured", what, apply(examined)))
@@ -177,7 +183,8 @@ fn searches(examined: &TableExamination, policy: &Policy) -> Vec<Finding> {
             searches.by_index.as_ref().filter(|found| found.recall_high < policy.recall_target)
     {
         let what = format!(
-            "searches by index `{}` find {:.1} % of the ten nearest rows, surely less than the {:.1} % that are wanted, in {} that were just made",
+            "index scans of `{}` return {:.1} % of the ten nearest rows, significantly less than the target \
+                of {:.1} %, in {} just measured",
             found.index,
             found.recall * 100.0,
             policy.recall_target * 100.0,
@@ -195,7 +202,8 @@ fn searches(examined: &TableExamination, policy: &Policy) -> Vec<Finding> {
             class => format!("with filters ({class})"),
         };
         let what = format!(
-            "real searches {filters} found {:.1} % of the nearest rows, less than the {:.1} % that were wanted, until {} UTC",
+            "real searches {filters} returned {:.1} % of the nearest rows, less than the target of {:.1} %, \
+                until {} UTC",
             recall * 100.0,
             last.target * 100.0,
             minute(last.measured_at)
@@ -209,7 +217,7 @@ fn apply(examined: &TableExamination) -> Remedy {
     Remedy::Command(format!("panopticon index apply --table {}", shell(&examined.table.name)))
 }
 
-/// `name` as an argument of a shell.
+/// `name` quoted for a shell.
 fn shell(name: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     if !name.is_empty() && !name.starts_with('-') && name.chars().all(is_plain) {

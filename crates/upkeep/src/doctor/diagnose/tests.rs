@@ -1,4 +1,4 @@
-//! Each finding, from facts alone.
+//! Every finding, from constructed facts.
 
 use expect_test::{Expect, expect};
 use records::Service;
@@ -14,7 +14,7 @@ use crate::doctor::{FoundByIndex, MeasuredSearches, Recognised};
 
 const GIB: u64 = 1 << 30;
 
-/// What is found when `spoil` has been done to a healthy server with one healthy table of 20,000 rows.
+/// Checks the findings after `spoil` was applied to a healthy server with a healthy table of 20,000 rows.
 fn check(spoil: impl FnOnce(&mut Examination), expected: Expect) {
     let mut examination = healthy();
     spoil(&mut examination);
@@ -40,7 +40,7 @@ fn setting(name: &str, value: &str, bytes: Option<u64>) -> ServerSetting {
 
 fn set(examination: &mut Examination, name: &str, value: &str, bytes: Option<u64>) {
     let found = examination.server.settings.iter_mut().find(|setting| setting.name == name);
-    let found = found.expect("it is a setting that matters");
+    let found = found.expect("the setting is examined");
     (found.value, found.bytes) = (value.to_owned(), bytes);
 }
 
@@ -207,20 +207,20 @@ fn versions() {
         expect![[r#"
             error postgresql_too_old server: PostgreSQL 13.20 is too old for Panopticon, which needs 14 or newer
                 upgrade PostgreSQL
-            error pgvector_absent server: the server has no pgvector, so that it can keep no vectors
+            error pgvector_absent server: the server has no pgvector, so it cannot store vectors
                 install the package of your system, on Debian and Ubuntu: apt install postgresql-13-pgvector"#]],
     );
     check(
         |examination| {
             let server = &mut examination.server;
             (server.postgresql, server.postgresql_number) = ("18.3".to_owned(), 180_003);
-            // The package was upgraded, the database was not: the library that runs is the new one.
+            // The package was upgraded, but not the database: the new library runs.
             server.pgvector = Some("0.7.4".to_owned());
         },
         expect![[r#"
-            warning postgresql_unsafe server: PostgreSQL 18.3 has a bug by which a role that may run statements can take over the server (CVE-2026-6473)
-                upgrade PostgreSQL to 18.4; its data stays as it is
-            note pgvector_not_updated server: this database has the functions of pgvector 0.7.4, though 0.8.7 is installed: what is new since is missing
+            warning postgresql_unsafe server: PostgreSQL 18.3 has a bug that lets any role that can run statements take over the server (CVE-2026-6473)
+                upgrade PostgreSQL to 18.4; no dump and restore is needed
+            note pgvector_not_updated server: this database has the functions of pgvector 0.7.4, although 0.8.7 is installed: newer functions are missing
                 alter extension vector update"#]],
     );
     let outdated = |version: &'static str| {
@@ -266,20 +266,20 @@ fn memory() {
         expect![[r#"
             warning maintenance_memory_small server: `maintenance_work_mem` is 16MB: VACUUM may have to read each index several times, and an index may be built on disk, many times slower
                 alter system set maintenance_work_mem = '1024MB'; select pg_reload_conf()
-            warning shared_buffers_small server: `shared_buffers` is 64MB for 77MB of tables and indexes: searches fetch what they walk over from outside of it, again and again
-                run `alter system set shared_buffers = '4096MB'` and start the server again
-            note cache_size_small server: `effective_cache_size` is 1GB: the planner believes that little is in memory and shuns indexes, and Panopticon plans smaller ones where it knows nothing else of the memory
+            warning shared_buffers_small server: `shared_buffers` is 64MB for 77MB of tables and indexes: searches repeatedly read pages from outside it
+                run `alter system set shared_buffers = '4096MB'` and restart the server
+            note cache_size_small server: `effective_cache_size` is 1GB: the planner assumes that little is cached and avoids indexes, and Panopticon plans smaller indexes if it does not know the machine's memory
                 alter system set effective_cache_size = '8192MB'; select pg_reload_conf()"#]],
     );
     check(
         |examination| set(examination, "shared_buffers", "9GB", Some(9 * GIB)),
         expect![[r#"
-        warning shared_buffers_large server: `shared_buffers` is 9GB of a machine with 16384MB: index builds and the system's own cache have too little left
-            run `alter system set shared_buffers = '4096MB'` and start the server again
-        note cache_size_small server: `effective_cache_size` is 8GB: the planner believes that little is in memory and shuns indexes, and Panopticon plans smaller ones where it knows nothing else of the memory
-            alter system set effective_cache_size = '8192MB'; select pg_reload_conf()"#]],
+            warning shared_buffers_large server: `shared_buffers` is 9GB of a machine with 16384MB: too little is left for index builds and the operating system's cache
+                run `alter system set shared_buffers = '4096MB'` and restart the server
+            note cache_size_small server: `effective_cache_size` is 8GB: the planner assumes that little is cached and avoids indexes, and Panopticon plans smaller indexes if it does not know the machine's memory
+                alter system set effective_cache_size = '8192MB'; select pg_reload_conf()"#]],
     );
-    // Of a machine that we are not on, nothing is known but the settings themselves.
+    // On a remote machine, only the settings are known.
     check(
         |examination| {
             examination.server.machine_bytes = None;
@@ -289,9 +289,9 @@ fn memory() {
         },
         expect![[r#"
             warning maintenance_memory_small server: `maintenance_work_mem` is 16MB: VACUUM may have to read each index several times, and an index may be built on disk, many times slower
-                take `maintenance_work_mem` out of the options of the database's URL
-            warning shared_buffers_small server: `shared_buffers` is 64MB for 77MB of tables and indexes: searches fetch what they walk over from outside of it, again and again
-                set it to a quarter of the server's memory (`alter system set shared_buffers = '…'`) and start the server again"#]],
+                remove `maintenance_work_mem` from the options in the database's URL
+            warning shared_buffers_small server: `shared_buffers` is 64MB for 77MB of tables and indexes: searches repeatedly read pages from outside it
+                set it to a quarter of the server's memory (`alter system set shared_buffers = '…'`) and restart the server"#]],
     );
 }
 
@@ -311,13 +311,13 @@ fn other_settings() {
                 alter system set fsync = 'on'; select pg_reload_conf()
             error no_crash_safety server: `full_page_writes` is off: a crash of the machine can leave the database unreadable
                 alter system set full_page_writes = 'on'; select pg_reload_conf()
-            warning autovacuum_off server: `autovacuum` is off: dead rows stay, tables and indexes grow, searches walk over them, and plans rest on old statistics
+            warning autovacuum_off server: `autovacuum` is off: dead rows accumulate, tables and indexes grow, searches scan dead rows, and plans use old statistics
                 alter system set autovacuum = 'on'; select pg_reload_conf()
-            warning autovacuum_off server: `track_counts` is off: dead rows stay, tables and indexes grow, searches walk over them, and plans rest on old statistics
+            warning autovacuum_off server: `track_counts` is off: dead rows accumulate, tables and indexes grow, searches scan dead rows, and plans use old statistics
                 alter system set track_counts = 'on'; select pg_reload_conf()
-            note no_parallel_builds server: `max_parallel_maintenance_workers` is 0: others than Panopticon build indexes on one processor alone
+            note no_parallel_builds server: `max_parallel_maintenance_workers` is 0: programs other than Panopticon build indexes on a single core
                 alter system set max_parallel_maintenance_workers = '2'; select pg_reload_conf()
-            note random_page_cost_high server: `random_page_cost` is 4, which suits magnetic disks: the planner reads whole tables where an index would do
+            note random_page_cost_high server: `random_page_cost` is 4, which suits magnetic disks: the planner prefers sequential scans to index scans
                 alter role "judge" reset random_page_cost"#]],
     );
     check(
@@ -326,7 +326,7 @@ fn other_settings() {
             (facts.estimated_rows, facts.table_bytes) = (Some(1_000_000), 2 * GIB);
         },
         expect![[r#"
-            note searches_are_compiled server: `jit` is on, and a search that looks at every row of the largest table costs more than `jit_above_cost`: it is compiled each time, though nearly all of its work is pgvector's, which is compiled already
+            note searches_are_compiled server: `jit` is on, and an exact scan of the largest table costs more than `jit_above_cost`: it is compiled each time, although nearly all of its work is in pgvector, which is already compiled
                 alter system set jit = 'off'; select pg_reload_conf()"#]],
     );
 }
@@ -341,17 +341,17 @@ fn sessions() {
             examination.collections = Err(Unseen::Privilege(String::new()));
         },
         expect![[r#"
-            warning old_transaction server: a transaction of role `reporter` has been open for 121 minutes: VACUUM removes no row that died since, and indexes cannot be built concurrently
+            warning old_transaction server: a transaction of role `reporter` has been open for 121 minutes: VACUUM cannot remove rows deleted since then, and concurrent index builds wait
                 select pg_terminate_backend(42)
-            note not_seen server: not looked at, since role `judge` may not: transactions of other roles, and index builds of theirs, which look like builds that failed
+            note not_seen server: not examined, because role `judge` may not: transactions of other roles, and their index builds, which look like failed ones
                 grant pg_read_all_stats to "judge"
-            note not_seen server: not looked at, since role `judge` may not read `migration_jobs`: tables of other collections than the services'
+            note not_seen server: not examined, because role `judge` may not read `migration_jobs`: tables of collections other than the services'
                 grant select on "migration_jobs" to "judge""#]],
     );
 }
 
 #[test]
-fn upkeep_of_tables() {
+fn maintenance_of_tables() {
     check(
         |examination| {
             let facts = &mut examination.tables[0].facts;
@@ -363,42 +363,42 @@ fn upkeep_of_tables() {
         expect![[r#"
             error table_unlogged queries: the table is unlogged: a crash of the server empties it
                 alter table "queries" set logged
-            error rows_not_frozen queries: no VACUUM has frozen its rows for 1200 million transactions: at 2,000 million the server takes no more writes
+            error rows_not_frozen queries: VACUUM has not frozen its rows for 1200 million transactions: at 2,000 million the server rejects writes
                 vacuum (freeze) "queries"
-            warning table_autovacuum_off queries: autovacuum is off for the table: dead rows stay, it grows, and plans rest on old statistics
+            warning table_autovacuum_off queries: autovacuum is off for the table: dead rows accumulate, it grows, and plans use old statistics
                 alter table "queries" reset (autovacuum_enabled)
-            warning dead_rows queries: 9000 dead rows: searches walk over them, and an index loses recall to them; VACUUM was there last on 2026-01-30
+            warning dead_rows queries: 9000 dead rows: searches scan dead rows, and index scans lose recall; last vacuumed on 2026-01-30
                 vacuum (analyze) "queries"
-            warning never_analyzed queries: the table was never analysed: the planner guesses how many rows a filter leaves, and with it how a search is made
+            warning never_analyzed queries: the table was never analysed: the planner guesses the selectivity of filters, which decides how searches are executed
                 analyze "queries"
-            warning index_invalid queries: index `odd "name"` was never finished: it takes space, slows writes down, and serves nothing (unless another role builds it now)
+            warning index_invalid queries: the build of index `odd "name"` never finished: it takes space, slows down writes, and serves no queries (unless another role is building it)
                 drop index concurrently "odd ""name"""
-            note not_seen server: not looked at, since role `judge` may not: transactions of other roles, and index builds of theirs, which look like builds that failed
+            note not_seen server: not examined, because role `judge` may not: transactions of other roles, and their index builds, which look like failed ones
                 grant pg_read_all_stats to "judge""#]],
     );
     check(
         |examination| examination.tables[0].misfits = vec!["column `embedding` is missing".to_owned()],
         expect![[r#"
             error table_misfit queries: Panopticon cannot use the table: column `embedding` is missing
-                if it is another program's, give Panopticon a database of its own; else rename it (`alter table "queries" rename to "queries_old"`), and `panopticon migrate` or `panopticon serve` makes it anew"#]],
+                if it belongs to another program, use a separate database for Panopticon; otherwise rename it (`alter table "queries" rename to "queries_old"`), and `panopticon migrate` or `panopticon serve` creates it"#]],
     );
 }
 
 #[test]
 fn indexes_and_searches() {
     let observation = |examination: &mut Examination, change: &dyn Fn(&mut Observation)| {
-        change(examination.tables[0].indexes.as_mut().expect("they were looked at"));
+        change(examination.tables[0].indexes.as_mut().expect("they were examined"));
     };
     check(
         |examination| observation(examination, &|observation| observation.indexes.clear()),
         expect![[r#"
-        warning index_missing queries: no vector index for 20000 rows: every search looks at all of them, which takes 21 ms now
-            panopticon index apply --table queries"#]],
+            warning index_missing queries: no vector index for 20000 rows: every search is an exact scan, which currently takes 21 ms
+                panopticon index apply --table queries"#]],
     );
     check(
         |examination| observation(examination, &|observation| observation.indexes[0].measured.clear()),
         expect![[r#"
-            note settings_not_measured queries: the search settings of index `queries_panopticon_vector` are not known to find enough: nobody has measured which settings meet the target
+            note settings_not_measured queries: the search parameters of index `queries_panopticon_vector` are not known to meet the recall target: they were never measured
                 panopticon index apply --table queries"#]],
     );
     check(
@@ -408,7 +408,7 @@ fn indexes_and_searches() {
             });
         },
         expect![[r#"
-            note index_not_as_planned queries: its vector index is not the one that is planned, hnsw with m 16, ef_construction 64: a graph finds as much as lists in a fraction of the time
+            note index_not_as_planned queries: its vector index differs from the planned one, hnsw with m 16, ef_construction 64: hnsw reaches the recall of ivfflat in a fraction of the time
                 panopticon index apply --table queries"#]],
     );
     check(
@@ -442,9 +442,9 @@ fn indexes_and_searches() {
             ]);
         },
         expect![[r#"
-            warning recall_low odd 'name': searches by index `queries_panopticon_vector` find 50.0 % of the ten nearest rows, surely less than the 98.0 % that are wanted, in 30 that were just made
+            warning recall_low odd 'name': index scans of `queries_panopticon_vector` return 50.0 % of the ten nearest rows, significantly less than the target of 98.0 %, in 30 just measured
                 panopticon index tune --table 'odd '\''name'\'''
-            warning recall_of_searches_low odd 'name': real searches without a filter found 90.0 % of the nearest rows, less than the 98.0 % that were wanted, until 2026-01-31 12:05 UTC
+            warning recall_of_searches_low odd 'name': real searches without a filter returned 90.0 % of the nearest rows, less than the target of 98.0 %, until 2026-01-31 12:05 UTC
                 panopticon index apply --table 'odd '\''name'\'''"#]],
     );
 }
@@ -465,34 +465,34 @@ fn embeddings() {
             examination.tables[0].recognised = Ok(Some(Recognised { compared: 32, foreign: 1 }));
         },
         expect![[r#"
-            warning embeddings_missing queries: 1 of a sample of 20000 rows has no vector: no search by meaning finds it
+            warning embeddings_missing queries: 1 of a sample of 20000 rows has no vector: vector searches never return it
                 send each of these its own text again: PATCH /api/v1/queries/ID {"query": "…"} embeds it: select id, "query_text" from "queries" where embedding is null
-            warning embeddings_zero queries: 2 of a sample of 20000 rows have a vector of zeros, from which no cosine distance is defined: no index has them, and searches show them last
+            warning embeddings_zero queries: 2 of a sample of 20000 rows have a zero vector, for which the cosine distance is undefined: no index contains them, and searches return them last
                 send each of these its own text again: PATCH /api/v1/queries/ID {"query": "…"} embeds it: select id, "query_text" from "queries" where vector_norm(embedding) = 0
-            warning embeddings_unnormalised queries: 7 of a sample of 20000 rows have a vector that is not of length 1 (lengths are 0.500 to 17.250), as all vectors of all-MiniLM-L6-v2 are: another model made them, and what searches find there means nothing
+            warning embeddings_unnormalised queries: 7 of a sample of 20000 rows have a vector whose norm is not 1 (0.500 to 17.250), unlike all vectors of all-MiniLM-L6-v2: another model computed them, and their search results are meaningless
                 send each of these its own text again: PATCH /api/v1/queries/ID {"query": "…"} embeds it: select id, "query_text" from "queries" where abs(vector_norm(embedding) - 1) > 0.001 and vector_norm(embedding) > 0
-            warning embeddings_of_another_model queries: of 32 rows that were compared, 1 has another vector than all-MiniLM-L6-v2 makes of its text: another model made it, or the text was changed without it
+            warning embeddings_of_another_model queries: of 32 compared rows, 1 has a vector that differs from what all-MiniLM-L6-v2 computes from its text: another model computed it, or the text was changed without it
                 send each row its own text again: PATCH /api/v1/queries/ID {"query": "…"} embeds it
-            note embeddings_shared queries: 20 of a sample of 20000 rows have the vector of a row with another text, to the last bit (texts that agree in 200 characters count as the same): such rows are found together, or one in place of the other
+            note embeddings_shared queries: 20 of a sample of 20000 rows have exactly the same vector as a row with another text (texts with the same first 200 characters count as equal): searches cannot distinguish such rows
                 select array_agg(id), array_agg(left("query_text", 60)) from "queries" where embedding is not null group by embedding having count(distinct lower(left("query_text", 200))) > 1"#]],
     );
     check(
         |examination| {
             let examined = &mut examination.tables[0];
             examined.table = Table::of(Service::Judge);
-            let health = examined.embeddings.as_mut().expect("they were looked at");
+            let health = examined.embeddings.as_mut().expect("they were examined");
             (health.zero, health.unit, health.shared) = (1, 19_999, 200);
         },
         expect![[r#"
-            warning embeddings_zero llm_outputs: 1 of 20000 rows has a vector of zeros, from which no cosine distance is defined: no index has it, and searches show it last
+            warning embeddings_zero llm_outputs: 1 of 20000 rows has a zero vector, for which the cosine distance is undefined: no index contains it, and searches return it last
                 send each of these its own text again: PATCH /api/v1/outputs/ID {"output": "…"} embeds it: select coalesce(source_id, id::text) as id, "output_text" from "llm_outputs" where vector_norm(embedding) = 0
-            warning embeddings_shared llm_outputs: 200 of 20000 rows have the vector of a row with another text, to the last bit (texts that agree in 200 characters count as the same): such rows are found together, or one in place of the other
+            warning embeddings_shared llm_outputs: 200 of 20000 rows have exactly the same vector as a row with another text (texts with the same first 200 characters count as equal): searches cannot distinguish such rows
                 select array_agg(id), array_agg(left("output_text", 60)) from "llm_outputs" where embedding is not null group by embedding having count(distinct lower(left("output_text", 200))) > 1"#]],
     );
 }
 
 #[test]
-fn what_was_not_looked_at() {
+fn parts_that_were_not_examined() {
     check(
         |examination| {
             let examined = &mut examination.tables[0];
@@ -504,31 +504,31 @@ fn what_was_not_looked_at() {
             examination.server.unreadable = vec!["migration_jobs".to_owned()];
         },
         expect![[r#"
-            note not_seen queries: not looked at, since the role may not read it: its vector indexes, what searches find
+            note not_seen queries: not examined, because the role may not read it: its vector indexes, the recall of searches
                 grant select on "queries", "migration_jobs" to "judge"
-            note not_seen queries: not looked at, since it took longer than 10 seconds: its embeddings
-                run it again while the server has less to do
-            note not_seen queries: not looked at, since the model is not on this machine: whether its vectors are those of its texts
-                `panopticon search` and `panopticon serve` bring the model along; or name the folder of your own copy"#]],
+            note not_seen queries: not examined, because it took longer than 10 seconds: its embeddings
+                run it again while the server is less busy
+            note not_seen queries: not examined, because the model is not on this machine: whether its vectors match its texts
+                `panopticon search` and `panopticon serve` download the model; or name the folder of your own copy"#]],
     );
 }
 
 #[test]
-fn databases_as_others_made_them() {
+fn unsuitable_databases() {
     let odd = |change: fn(&mut Session)| {
         move |examination: &mut Examination| change(&mut examination.server.session)
     };
     check(
         odd(|session| session.encoding = "LATIN1".to_owned()),
         expect![[r#"
-        error encoding_not_utf8 server: the database's encoding is LATIN1, which cannot hold every text: Panopticon needs UTF8, and stores nothing here
-            make another with `create database … encoding 'UTF8' template template0`, move what is here by pg_dump, and use that"#]],
+            error encoding_not_utf8 server: the database's encoding is LATIN1, which cannot represent every text: Panopticon requires UTF8, and stores nothing here
+                create another one with `create database … encoding 'UTF8' template template0`, move the data by pg_dump, and use that"#]],
     );
     check(
         odd(|session| session.encoding = "SQL_ASCII".to_owned()),
         expect![[r#"
-        error encoding_not_utf8 server: the database's encoding is SQL_ASCII, which checks no text: Panopticon needs UTF8, stores nothing here, and no table was looked at
-            make another with `create database … encoding 'UTF8' template template0`, move what is here by pg_dump, and use that"#]],
+            error encoding_not_utf8 server: the database's encoding is SQL_ASCII, which does not validate texts: Panopticon requires UTF8, stores nothing here, and examined no table
+                create another one with `create database … encoding 'UTF8' template template0`, move the data by pg_dump, and use that"#]],
     );
     let schema = || "extensions".to_owned();
     check(
@@ -537,13 +537,13 @@ fn databases_as_others_made_them() {
             session.vectors = Vectors::Elsewhere { schema: "extensions".to_owned(), searched };
         }),
         expect![[r#"
-            note pgvector_not_searched server: pgvector is in schema `extensions`, where role `app` does not look: Panopticon's transactions do by themselves, other programs of the role do not find its types
+            note pgvector_not_searched server: pgvector is in schema `extensions`, which is not in the search_path of role `app`: Panopticon's transactions add it, but other programs of the role do not find its types
                 alter role "app" set search_path = "$user", public, "extensions""#]],
     );
     check(
         odd(|session| session.vectors = Vectors::Forbidden { schema: "extensions".to_owned() }),
         expect![[r#"
-            error pgvector_forbidden server: pgvector is in schema `extensions`, which role `app` may not use: no vector can be stored or searched for, and no table was looked at
+            error pgvector_forbidden server: pgvector is in schema `extensions`, which role `app` may not use: vectors can be neither stored nor searched, and no table was examined
                 grant usage on schema "extensions" to "app""#]],
     );
     check(
@@ -552,25 +552,25 @@ fn databases_as_others_made_them() {
             examination.server.session.vectors = Vectors::Hidden { schema: schema(), by };
         },
         expect![[r#"
-            error pgvector_hidden server: a type of schema `public` hides pgvector's, which is in schema `extensions`: no vector can be stored or searched for, and no table was looked at
-                rename it: a table `vector` or `halfvec` makes such a type"#]],
+            error pgvector_hidden server: a type of schema `public` hides pgvector's, which is in schema `extensions`: vectors can be neither stored nor searched, and no table was examined
+                rename it: a table named `vector` or `halfvec` creates such a type"#]],
     );
     check(
         |examination| examination.tables[0].facts.has_hidden_rows = true,
         expect![[r#"
-        warning rows_hidden queries: row-level security decides which rows role `judge` sees: searches show those alone, and `panopticon migrate` and `verify` refuse the table
-            use the role that owns the table, or one with BYPASSRLS (`alter role "judge" bypassrls`), or run `alter table "queries" disable row level security`"#]],
+            warning rows_hidden queries: row-level security limits which rows role `judge` sees: searches return only those, and `panopticon migrate` and `verify` reject the table
+                use the role that owns the table, or one with BYPASSRLS (`alter role "judge" bypassrls`), or run `alter table "queries" disable row level security`"#]],
     );
     check(
         |examination| examination.hidden = vec!["queries".to_owned(), "runs".to_owned()],
         expect![[r#"
-        warning rows_hidden runs: row-level security decides which rows role `judge` sees, and Panopticon takes these for all
-            use the role that owns the table, or one with BYPASSRLS (`alter role "judge" bypassrls`), or run `alter table "runs" disable row level security`"#]],
+            warning rows_hidden runs: row-level security limits which rows role `judge` sees, and Panopticon treats these as all rows
+                use the role that owns the table, or one with BYPASSRLS (`alter role "judge" bypassrls`), or run `alter table "runs" disable row level security`"#]],
     );
 }
 
 #[test]
-fn shared_memory_that_is_smaller_than_a_parallel_build_takes() {
+fn shared_memory_too_small_for_parallel_builds() {
     check(|examination| examination.server.shared_memory_bytes = Some(64 << 20), expect![""]);
     check(
         |examination| {
@@ -581,7 +581,7 @@ fn shared_memory_that_is_smaller_than_a_parallel_build_takes() {
             examination.server.settings.push(setting);
         },
         expect![[r#"
-            note shared_memory_small server: /dev/shm holds 64MB: an index whose parallel build shares more is built without parallel workers, which takes longer
+            note shared_memory_small server: /dev/shm has 64MB: an index whose parallel build needs more is built without parallel workers, which takes longer
                 give the server's container more: `docker run --shm-size=1g`, or `shm_size: 1g` in compose"#]],
     );
 }

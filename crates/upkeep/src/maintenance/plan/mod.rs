@@ -1,5 +1,5 @@
-//! Decides what is done to keep tables in order. A pure function: the same state, policy and limits give the same plan,
-//! and once it is carried out the next plan has nothing to do.
+//! Plans the maintenance of tables. A pure function: the same state, policy and limits give the same plan, and once
+//! it is executed the next plan is empty.
 
 use std::fmt;
 
@@ -18,70 +18,71 @@ use store::postgres::{
     vector_index::{IndexDefinition, IndexKind, VectorIndex},
 };
 
-/// A search by an index walks over entries of dead rows, and the planner's estimates decide how a filtered search is
-/// made: a table with vectors is put in order at this share of what autovacuum waits for.
+/// Index scans visit entries of dead rows, and the planner's estimates decide how filtered searches are executed:
+/// tables with vectors are maintained at this fraction of autovacuum's thresholds.
 const BEFORE_AUTOVACUUM: f64 = 0.5;
-/// Another table is left to autovacuum, unless it does not come.
+/// Other tables are left to autovacuum, unless it is not keeping up.
 const AFTER_AUTOVACUUM: f64 = 2.0;
-/// From this share of dead entries on, a graph is built anew instead of mended by VACUUM. Of 20,000 vectors VACUUM took
-/// 4.9 s with 5 % dead ones, 7.2 s with 20 % and 12.5 s with 50 %; REINDEX and then VACUUM 6.0 s, 3.5 s and 2.0 s.
+/// From this share of dead entries, an HNSW index is rebuilt instead of repaired by VACUUM. With 20,000 vectors,
+/// VACUUM took 4.9 s with 5 % dead ones, 7.2 s with 20 % and 12.5 s with 50 %; REINDEX and then VACUUM took 6.0 s,
+/// 3.5 s and 2.0 s.
 const DEAD_SHARE_OF_REBUILD: f64 = 0.2;
-/// From these rows on, so many entries are kept of a column that filters use, one for each thousand or two: a search
-/// measures some thousands of matches one by one, and PostgreSQL's estimate says whether they are so few. With the server's
-/// 100 it cannot tell a hundredth of a million rows from none.
+/// Minimum rows and statistics target of columns used by filters, one entry per one or two thousand rows: searches
+/// use an exact scan if a filter matches at most some thousands of rows, which PostgreSQL estimates. With the default
+/// target of 100, it cannot distinguish 1 % of a million rows from none.
 const STATISTICS: [(u64, u32); 3] = [(1_000_000, 1_000), (500_000, 500), (200_000, 200)];
 
-/// What is to be done in a database.
+/// A maintenance plan.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    /// In this order.
+    /// Actions, in order of execution.
     pub actions: Vec<Planned>,
-    /// What would be done, but is not, and why.
+    /// Skipped tables and reasons.
     pub left_alone: Vec<LeftAlone>,
 }
 
-/// An action and why it is taken.
+/// A planned action with its reason.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Planned {
     /// The table.
     pub table: String,
-    /// What is done to it.
+    /// The action.
     pub action: Action,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// A table that is left alone.
+/// A skipped table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftAlone {
     /// The table.
     pub table: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// What is done to a table.
+/// A maintenance action.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Rows from before a time are deleted.
+    /// Deletes expired rows.
     Expire(Expired),
-    /// A vector index is built anew as it is.
+    /// Rebuilds a vector index with the same definition.
     Reindex {
         /// Its name.
         index: String,
-        /// What it is.
+        /// Its definition.
         definition: IndexDefinition,
     },
-    /// Dead rows and their index entries are removed, and statistics refreshed.
+    /// Removes dead rows and their index entries, and refreshes statistics.
     Vacuum,
-    /// Vector indexes are built, dropped or renamed, or search settings measured.
+    /// Builds, drops or renames vector indexes, or measures search parameters.
     Index(crate::Plan),
-    /// ANALYZE keeps more of these columns from now on, and all statistics are refreshed.
+    /// Raises the statistics targets of these columns, and refreshes all statistics.
     Statistics(Vec<ColumnStatistics>),
 }
 
 impl Action {
-    /// Its name, as stored.
+    /// Its stored name.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Expire(_) => "expire",
@@ -92,7 +93,7 @@ impl Action {
         }
     }
 
-    /// Whether it may read all of its table, and so waits for quiet hours.
+    /// Whether it may read the complete table, and so waits for quiet hours.
     pub fn is_heavy(&self) -> bool {
         match self {
             Self::Expire(_) | Self::Statistics(_) => false,
@@ -100,14 +101,14 @@ impl Action {
         }
     }
 
-    /// Whether it may begin at `now`, in UTC.
+    /// Whether it may start at `now`, in UTC.
     pub fn may_begin(&self, limits: &Limits, now: PrimitiveDateTime) -> bool {
         !self.is_heavy() || limits.quiet_hours.is_none_or(|hours| hours.contains(now.time()))
     }
 }
 
 impl Plan {
-    /// Whether nothing is to be done.
+    /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.actions.is_empty()
     }
@@ -124,7 +125,7 @@ pub fn plan(observed: &Observed, policy: &Policy, limits: &Limits) -> Plan {
         plan.actions.push(Planned {
             table: expired.ledger.as_str().to_owned(),
             action: Action::Expire(*expired),
-            reason: format!("{} rows are from before {}", expired.rows, expired.before.date()),
+            reason: format!("{} rows are older than {}", expired.rows, expired.before.date()),
         });
     }
     for (table, rows) in &observed.timeless {
@@ -146,7 +147,7 @@ pub fn plan(observed: &Observed, policy: &Policy, limits: &Limits) -> Plan {
             continue;
         }
         if table.health.is_being_vacuumed {
-            plan.leave(name, "a VACUUM works on it");
+            plan.leave(name, "a VACUUM is running on it");
             continue;
         }
         let (allowed, late): (Vec<_>, Vec<_>) = of_table(&mut plan, table, policy)
@@ -161,7 +162,7 @@ pub fn plan(observed: &Observed, policy: &Policy, limits: &Limits) -> Plan {
     plan
 }
 
-/// What is done to a table, in this order.
+/// The actions for a table, in order of execution.
 fn of_table(plan: &mut Plan, table: &ObservedTable, policy: &Policy) -> Vec<(Action, String)> {
     let ObservedTable { health, vectors, migration, .. } = table;
     let vacuum = vacuum_reason(table);
@@ -169,7 +170,7 @@ fn of_table(plan: &mut Plan, table: &ObservedTable, policy: &Policy) -> Vec<(Act
         let held = table.held_rows;
         plan.leave(
             &health.name,
-            format!("VACUUM has left {held} dead rows, which an open transaction may see"),
+            format!("VACUUM could not remove {held} dead rows, which an open transaction may still see"),
         );
     }
     let mut actions = Vec::new();
@@ -182,7 +183,7 @@ fn of_table(plan: &mut Plan, table: &ObservedTable, policy: &Policy) -> Vec<(Act
             let dead = vacuum.as_ref().filter(|_| planned.built().is_none());
             if let Some((dead, reason)) = dead.and_then(|_| dead_graph(vectors, health)) {
                 let (index, definition) = (dead.name.clone(), dead.definition);
-                let tuning = Tuning { index: index.clone(), reason: "it is built anew".to_owned() };
+                let tuning = Tuning { index: index.clone(), reason: "it is rebuilt".to_owned() };
                 planned.tuning.get_or_insert(tuning);
                 actions.push((Action::Reindex { index, definition }, reason));
             }
@@ -198,7 +199,7 @@ fn of_table(plan: &mut Plan, table: &ObservedTable, policy: &Policy) -> Vec<(Act
     if let Some((columns, reason)) = statistics(table, is_vacuumed) {
         actions.push((Action::Statistics(columns), reason));
     }
-    // Last, since it measures searches as they will be.
+    // Last, since it must measure the final state.
     if let Some(tuned) = index {
         let reason = tuned.tuning.as_ref().expect("the plan is not empty").reason.clone();
         actions.push((Action::Index(tuned), reason));
@@ -206,23 +207,26 @@ fn of_table(plan: &mut Plan, table: &ObservedTable, policy: &Policy) -> Vec<(Act
     actions
 }
 
-/// Why `table` should be vacuumed, if it should.
+/// Why `table` needs a vacuum, if it does.
 fn vacuum_reason(table: &ObservedTable) -> Option<String> {
     let TableHealth { rows, dead_rows, inserted, autovacuum, .. } = &table.health;
     let factor = factor(table);
-    // The others would be left again.
+    // VACUUM still could not remove the others.
     let dead_rows = dead_rows.saturating_sub(table.held_rows);
     if dead_rows as f64 > factor * autovacuum.dead.of(*rows) {
-        return Some(format!("{dead_rows} dead rows beside {rows}: {}", instead_of_autovacuum(table)));
+        return Some(format!(
+            "there are {dead_rows} dead rows and {rows} live ones: {}",
+            instead_of_autovacuum(table)
+        ));
     }
-    // The rows alone: whether there are entries to remove makes no difference.
+    // Inserted rows only, whether or not there are dead entries.
     let factor = if table.vectors.is_some() { 1.0 } else { factor };
     let threshold = autovacuum.inserted?.of(*rows);
     (*inserted as f64 > factor * threshold)
-        .then(|| format!("{inserted} rows inserted, {rows} in all: {}", instead_of_autovacuum(table)))
+        .then(|| format!("{inserted} rows were inserted, {rows} in total: {}", instead_of_autovacuum(table)))
 }
 
-/// At which share of autovacuum's thresholds something is done.
+/// The fraction of autovacuum's thresholds at which a table is maintained.
 fn factor(table: &ObservedTable) -> f64 {
     match (&table.vectors, table.health.autovacuum.is_on) {
         (Some(_), _) => BEFORE_AUTOVACUUM,
@@ -235,11 +239,11 @@ fn instead_of_autovacuum(table: &ObservedTable) -> &'static str {
     match (&table.vectors, table.health.autovacuum.is_on) {
         (_, false) => "autovacuum is off for it",
         (Some(_), true) => "searches cannot wait for autovacuum",
-        (None, true) => "autovacuum does not come to it",
+        (None, true) => "autovacuum is not keeping up",
     }
 }
 
-/// The graph that is to be built anew before its table is vacuumed, if one is, and why.
+/// The HNSW index to rebuild before its table is vacuumed, if any, and the reason.
 fn dead_graph<'a>(vectors: &'a Vectors, health: &TableHealth) -> Option<(&'a VectorIndex, String)> {
     let is_graph =
         |index: &&VectorIndex| index.is_searched() && matches!(index.definition.kind, IndexKind::Hnsw { .. });
@@ -249,21 +253,21 @@ fn dead_graph<'a>(vectors: &'a Vectors, health: &TableHealth) -> Option<(&'a Vec
     (vectors.observation.rows >= EXACT_SCAN_ROWS && share >= DEAD_SHARE_OF_REBUILD).then(|| {
         let percent = share * 100.0;
         let reason = format!(
-            "{percent:.0} % of the entries of `{}` are dead, which VACUUM would remove more slowly than it is built",
+            "{percent:.0} % of the entries of `{}` are dead, and a rebuild is faster than VACUUM",
             graph.name
         );
         (graph, reason)
     })
 }
 
-/// The columns of which more is to be kept, or none where only what is kept is out of date; and why.
+/// The columns that need a higher statistics target, or none if statistics are only outdated; and the reason.
 fn statistics(table: &ObservedTable, is_vacuumed: bool) -> Option<(Vec<ColumnStatistics>, String)> {
     let TableHealth { rows, changed, autovacuum, .. } = &table.health;
     let wanted = STATISTICS.into_iter().find(|(from, _)| rows >= from).map(|(_, target)| target);
     let columns: Vec<ColumnStatistics> = wanted.map_or_else(Vec::new, |wanted| {
         let vectors = table.vectors.iter().flat_map(|vectors| &vectors.statistics);
         vectors
-            // None at all is somebody's will.
+            // A target of 0 was set deliberately.
             .filter(|column| column.target > 0 && column.target < wanted)
             .map(|column| ColumnStatistics { target: wanted, ..column.clone() })
             .collect()
@@ -271,16 +275,16 @@ fn statistics(table: &ObservedTable, is_vacuumed: bool) -> Option<(Vec<ColumnSta
     if !columns.is_empty() {
         let names: Vec<String> = columns.iter().map(|kept| kept.column.describe()).collect();
         let reason = format!(
-            "of {} too little is kept to tell how many of {rows} rows a filter leaves",
+            "the statistics of {} are too coarse to estimate the selectivity of filters on {rows} rows",
             names.join(", ")
         );
         return Some((columns, reason));
     }
     let is_outdated = *changed as f64 > factor(table) * autovacuum.changed.of(*rows);
-    // VACUUM refreshes them too.
+    // VACUUM (ANALYZE) refreshes statistics too.
     (is_outdated && !is_vacuumed).then(|| {
         let reason = format!(
-            "{changed} changes since statistics were gathered, {rows} rows in all: {}",
+            "there were {changed} changes since statistics were gathered, {rows} rows in total: {}",
             instead_of_autovacuum(table)
         );
         (Vec::new(), reason)
@@ -293,7 +297,7 @@ impl fmt::Display for Plan {
             writeln!(f, "{planned}")?;
         }
         for LeftAlone { table, reason } in &self.left_alone {
-            writeln!(f, "{table}: left alone, since {reason}")?;
+            writeln!(f, "{table}: skipped, because {reason}")?;
         }
         if self.is_empty() {
             writeln!(f, "nothing to do")?;
@@ -305,30 +309,30 @@ impl fmt::Display for Plan {
 impl fmt::Display for Planned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { table, action, reason } = self;
-        write!(f, "{table}: {action}, since {reason}")
+        write!(f, "{table}: {action}, because {reason}")
     }
 }
 
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Expire(_) => f.write_str("delete what has expired"),
-            Self::Reindex { index, .. } => write!(f, "build `{index}` anew"),
+            Self::Expire(_) => f.write_str("delete expired rows"),
+            Self::Reindex { index, .. } => write!(f, "rebuild `{index}`"),
             Self::Vacuum => f.write_str("vacuum"),
             Self::Index(plan) => match (plan.built(), &plan.tuning) {
                 (Some(definition), _) => write!(f, "build an index, {definition}"),
                 (None, Some(tuning)) if plan.changes.is_empty() => {
-                    write!(f, "measure the search settings of `{}`", tuning.index)
+                    write!(f, "measure the search parameters of `{}`", tuning.index)
                 }
-                (None, _) => f.write_str("put its indexes in order"),
+                (None, _) => f.write_str("fix its indexes"),
             },
             Self::Statistics(columns) if columns.is_empty() => f.write_str("refresh statistics"),
             Self::Statistics(columns) => {
                 let kept = |ColumnStatistics { column, target }: &ColumnStatistics| {
-                    format!("{target} entries of {}", column.describe())
+                    format!("statistics target {target} of {}", column.describe())
                 };
                 let columns: Vec<String> = columns.iter().map(kept).collect();
-                write!(f, "keep {}", columns.join(", "))
+                write!(f, "set {}", columns.join(", "))
             }
         }
     }

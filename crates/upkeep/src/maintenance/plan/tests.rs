@@ -1,4 +1,4 @@
-//! Plans as they are printed, and that a plan which was carried out leaves nothing to do.
+//! Printed plans, and that the plan after an executed plan is empty.
 
 use expect_test::{Expect, expect};
 use proptest::{prelude::*, sample::select, test_runner::TestRunner};
@@ -67,7 +67,7 @@ fn index(kind: IndexKind, rows: u64) -> VectorIndex {
     }
 }
 
-/// The queries, with an index of `kind`.
+/// The table of queries, with an index of `kind`.
 fn queries(rows: u64, dead_rows: u64, kind: Option<IndexKind>) -> ObservedTable {
     let observation = Observation {
         table: store::postgres::Table::of(records::Service::Query),
@@ -125,34 +125,34 @@ fn dead_rows_are_vacuumed_before_autovacuum_and_an_hnsw_index_with_many_is_rebui
     check(
         &of(vec![queries(20_000, 2_100, Some(HNSW))]),
         &expect![[r#"
-        queries: vacuum, since 2100 dead rows beside 20000: searches cannot wait for autovacuum
-    "#]],
+            queries: vacuum, because there are 2100 dead rows and 20000 live ones: searches cannot wait for autovacuum
+        "#]],
     );
     check(
         &of(vec![queries(20_000, 5_000, Some(HNSW))]),
         &expect![[r#"
-        queries: build `queries_panopticon_vector` anew, since 20 % of the entries of `queries_panopticon_vector` are dead, which VACUUM would remove more slowly than it is built
-        queries: vacuum, since 5000 dead rows beside 20000: searches cannot wait for autovacuum
-        queries: measure the search settings of `queries_panopticon_vector`, since it is built anew
-    "#]],
+            queries: rebuild `queries_panopticon_vector`, because 20 % of the entries of `queries_panopticon_vector` are dead, and a rebuild is faster than VACUUM
+            queries: vacuum, because there are 5000 dead rows and 20000 live ones: searches cannot wait for autovacuum
+            queries: measure the search parameters of `queries_panopticon_vector`, because it is rebuilt
+        "#]],
     );
     check(
         &of(vec![queries(20_000, 5_000, Some(IndexKind::Ivfflat { lists: 20 }))]),
         &expect![[r#"
-        queries: build an index, hnsw with m 16, ef_construction 64, since a graph finds as much as lists in a fraction of the time
-        queries: vacuum, since 5000 dead rows beside 20000: searches cannot wait for autovacuum
-    "#]],
+            queries: build an index, hnsw with m 16, ef_construction 64, because hnsw reaches the recall of ivfflat in a fraction of the time
+            queries: vacuum, because there are 5000 dead rows and 20000 live ones: searches cannot wait for autovacuum
+        "#]],
     );
     check(
         &of(vec![queries(9_000, 9_000, None)]),
         &expect![[r#"
-        queries: vacuum, since 9000 dead rows beside 9000: searches cannot wait for autovacuum
-    "#]],
+            queries: vacuum, because there are 9000 dead rows and 9000 live ones: searches cannot wait for autovacuum
+        "#]],
     );
 }
 
 #[test]
-fn other_tables_are_left_to_autovacuum_unless_it_does_not_come() {
+fn other_tables_are_left_to_autovacuum_unless_it_is_not_keeping_up() {
     let off = |mut health: TableHealth| {
         health.autovacuum.is_on = false;
         other(health)
@@ -168,23 +168,23 @@ fn other_tables_are_left_to_autovacuum_unless_it_does_not_come() {
             other(changed),
         ]),
         &expect![[r#"
-            runs: vacuum, since 4101 dead rows beside 10000: autovacuum does not come to it
-            run_queries: vacuum, since 2051 dead rows beside 10000: autovacuum is off for it
-            run_tasks: vacuum, since 12000 rows inserted, 10000 in all: autovacuum does not come to it
-            evaluation_results: refresh statistics, since 2200 changes since statistics were gathered, 10000 rows in all: autovacuum does not come to it
+            runs: vacuum, because there are 4101 dead rows and 10000 live ones: autovacuum is not keeping up
+            run_queries: vacuum, because there are 2051 dead rows and 10000 live ones: autovacuum is off for it
+            run_tasks: vacuum, because 12000 rows were inserted, 10000 in total: autovacuum is not keeping up
+            evaluation_results: refresh statistics, because there were 2200 changes since statistics were gathered, 10000 rows in total: autovacuum is not keeping up
         "#]],
     );
 }
 
 #[test]
-fn tables_are_left_alone_with_a_reason() {
+fn tables_are_skipped_with_a_reason() {
     let with_held = |held_rows| ObservedTable { held_rows, ..queries(20_000, 5_000, Some(HNSW)) };
     check(
         &of(vec![with_held(4_500)]),
         &expect![[r#"
-        queries: left alone, since VACUUM has left 4500 dead rows, which an open transaction may see
-        nothing to do
-    "#]],
+            queries: skipped, because VACUUM could not remove 4500 dead rows, which an open transaction may still see
+            nothing to do
+        "#]],
     );
     assert_eq!(plan(&of(vec![with_held(1_000)]), &Policy::default(), &Limits::default()).actions.len(), 3);
     let mut table = queries(20_000, 5_000, None);
@@ -192,26 +192,26 @@ fn tables_are_left_alone_with_a_reason() {
     check(
         &of(vec![table.clone()]),
         &expect![[r#"
-        queries: vacuum, since 5000 dead rows beside 20000: searches cannot wait for autovacuum
-        queries: left alone, since its index waits for an unfinished migration: run it again, or undo it
-    "#]],
+            queries: vacuum, because there are 5000 dead rows and 20000 live ones: searches cannot wait for autovacuum
+            queries: skipped, because its index waits for an unfinished migration: run it again, or undo it
+        "#]],
     );
     table.migration = Migration::Running;
     check(
         &of(vec![table]),
         &expect![[r#"
-        queries: left alone, since a migration writes into it
-        nothing to do
-    "#]],
+            queries: skipped, because a migration writes into it
+            nothing to do
+        "#]],
     );
     let mut table = queries(20_000, 5_000, None);
     table.health.is_being_vacuumed = true;
     check(
         &of(vec![table]),
         &expect![[r#"
-        queries: left alone, since a VACUUM works on it
-        nothing to do
-    "#]],
+            queries: skipped, because a VACUUM is running on it
+            nothing to do
+        "#]],
     );
 }
 
@@ -223,8 +223,8 @@ fn heavy_actions_wait_for_quiet_hours() {
     let limits = Limits { quiet_hours: Some("22:00-06:00".parse().expect("hours")), ..Limits::default() };
     let planned = plan(&observed, &Policy::default(), &limits);
     expect![[r#"
-        maintenance_actions: delete what has expired, since 7 rows are from before 2025-11-03
-        queries: left alone, since vacuum waits for the quiet hours: 2100 dead rows beside 20000: searches cannot wait for autovacuum
+        maintenance_actions: delete expired rows, because 7 rows are older than 2025-11-03
+        queries: skipped, because vacuum waits for the quiet hours: there are 2100 dead rows and 20000 live ones: searches cannot wait for autovacuum
     "#]].assert_eq(&planned.to_string());
     observed.at = datetime!(2026-02-01 23:00);
     assert_eq!(plan(&observed, &Policy::default(), &limits).actions.len(), 2);
@@ -251,8 +251,8 @@ fn lost_recall_is_measured_and_drifted_ivfflat_indexes_are_rebuilt() {
     check(
         &table,
         &expect![[r#"
-        queries: measure the search settings of `queries_panopticon_vector`, since searches found 0.910 of what is nearest since they were measured, surely less than 0.940
-    "#]],
+            queries: measure the search parameters of `queries_panopticon_vector`, because the recall of searches is 0.910 since they were measured, significantly below 0.940
+        "#]],
     );
     let of_setting = |table: &mut ObservedTable, change: &dyn Fn(&mut MeasuredSetting)| {
         change(&mut table.vectors.as_mut().expect("it has vectors").observation.indexes[0].measured[0]);
@@ -268,8 +268,8 @@ fn lost_recall_is_measured_and_drifted_ivfflat_indexes_are_rebuilt() {
     check(
         &table,
         &expect![[r#"
-        queries: measure the search settings of `queries_panopticon_vector`, since searches found 0.910 of what is nearest since they were measured, surely less than 0.940
-    "#]],
+            queries: measure the search parameters of `queries_panopticon_vector`, because the recall of searches is 0.910 since they were measured, significantly below 0.940
+        "#]],
     );
     of_setting(&mut table, &|setting| {
         (setting.rows, setting.candidates, setting.measured_at) = (20_000, 7, NOW);
@@ -277,19 +277,19 @@ fn lost_recall_is_measured_and_drifted_ivfflat_indexes_are_rebuilt() {
     check(
         &table,
         &expect![[r#"
-        queries: build an index, ivfflat with 20 lists, since the index type is set to ivfflat; 7 lists of `queries_panopticon_vector` have to be looked into where 3 were enough when it was new: the rows have moved away from them
-    "#]],
+            queries: build an index, ivfflat with 20 lists, because the index type is set to ivfflat; `queries_panopticon_vector` needs 7 probes instead of 3 when it was new: the rows have drifted from its lists
+        "#]],
     );
 }
 
 #[test]
-fn large_tables_keep_more_of_what_filters_use() {
+fn large_tables_get_higher_statistics_targets_for_filter_columns() {
     let mut table = queries(1_000_000, 0, Some(HNSW));
     check(
         &of(vec![table.clone()]),
         &expect![[r#"
-        queries: keep 1000 entries of column `metadata`, 1000 entries of index `queries_panopticon_category`, since of column `metadata`, index `queries_panopticon_category` too little is kept to tell how many of 1000000 rows a filter leaves
-    "#]],
+            queries: set statistics target 1000 of column `metadata`, statistics target 1000 of index `queries_panopticon_category`, because the statistics of column `metadata`, index `queries_panopticon_category` are too coarse to estimate the selectivity of filters on 1000000 rows
+        "#]],
     );
     let vectors = table.vectors.as_mut().expect("it has vectors");
     vectors.statistics[0].target = 0;
@@ -302,8 +302,8 @@ fn large_tables_keep_more_of_what_filters_use() {
     );
 }
 
-/// The database as it is once `plan` is carried out: what is dead is gone, what is built is measured to meet the target.
-fn carried_out(mut observed: Observed, plan: &Plan) -> Observed {
+/// The database after `plan` was executed: dead rows are removed, and built indexes meet the target.
+fn executed(mut observed: Observed, plan: &Plan) -> Observed {
     for Planned { table: name, action, .. } in &plan.actions {
         let table = observed.tables.iter_mut().find(|table| table.health.name == *name);
         match (action, table) {
@@ -365,7 +365,7 @@ fn carried_out(mut observed: Observed, plan: &Plan) -> Observed {
 }
 
 #[test]
-fn carried_out_plan_leaves_nothing_to_do() {
+fn plan_after_an_executed_plan_is_empty() {
     let kinds = vec![
         None,
         Some(HNSW),
@@ -402,16 +402,17 @@ fn carried_out_plan_leaves_nothing_to_do() {
             let first = plan(&observed, &policy, &limits);
             prop_assert_eq!(&first, &plan(&observed, &policy, &limits), "the same state, the same plan");
             seen.borrow_mut().extend(first.actions.iter().map(|planned| planned.action.as_str()));
-            let mut after = carried_out(observed, &first);
+            let mut after = executed(observed, &first);
             let second = plan(&after, &policy, &limits);
-            // Settings that are measured anew may tell that the lists have moved away: then they are built, once.
+            // Parameters that are measured again may show that the lists have drifted: then the index is rebuilt
+            // once.
             if !second.is_empty() {
                 let is_drift = |planned: &Planned| {
                     matches!(&planned.action, Action::Index(plan)
                         if matches!(plan.wanted, Wanted::Index(_)) && planned.reason.contains("when it was new"))
                 };
                 prop_assert!(second.actions.iter().all(is_drift), "{first}then\n{second}");
-                after = carried_out(after, &second);
+                after = executed(after, &second);
             }
             let last = plan(&after, &policy, &limits);
             prop_assert!(last.is_empty(), "{first}then\n{second}then\n{last}");

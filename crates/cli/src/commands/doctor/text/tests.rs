@@ -226,33 +226,34 @@ fn report_has_all_facts_and_findings_within_its_width() {
           sql: alter system set maintenance_work_mem = '1024MB';
           sql: select pg_reload_conf();
 
-        warning: queries: 12345 dead rows beside 20000 rows: searches walk over them,
-          and an index loses recall to them; VACUUM was never there [dead_rows]
+        warning: queries: 12345 dead rows and 20000 live rows: searches scan dead rows,
+          and index scans lose recall; never vacuumed [dead_rows]
           sql: vacuum (analyze) "queries";
 
-        warning: queries: searches by index `queries_panopticon_vector` find 80.0 % of
-          the ten nearest rows, surely less than the 98.0 % that are wanted, in 30 that
-          were just made [recall_low]
+        warning: queries: index scans of `queries_panopticon_vector` return 80.0 % of
+          the ten nearest rows, significantly less than the target of 98.0 %, in 30 just
+          measured [recall_low]
           run: panopticon index tune --table queries
 
-        warning: queries: 3 of 20000 rows have no vector: no search by meaning finds
+        warning: queries: 3 of 20000 rows have no vector: vector searches never return
           them [embeddings_missing]
           do: send each of these its own text again: PATCH /api/v1/queries/ID {"query":
           "…"} embeds it
           sql: select id, "query_text" from "queries" where embedding is null;
 
-        note: articles\u{1b}[31m: not looked at, since the role may not read it: its
-          vector indexes, what searches find, its embeddings, its odd values [not_seen]
+        note: articles\u{1b}[31m: not examined, because the role may not read it: its
+          vector indexes, the recall of searches, its embeddings, its invalid values
+          [not_seen]
           sql: grant select on "articles\u{1b}[31m" to "judge";
 
-        note: queries: the search settings of index `queries_panopticon_vector` are not
-          known to find enough: nobody has measured which settings meet the target
+        note: queries: the search parameters of index `queries_panopticon_vector` are
+          not known to meet the recall target: they were never measured
           [settings_not_measured]
           run: panopticon index apply --table queries
 
-        note: queries: 2 of 20000 rows have the vector of a row with another text, to
-          the last bit (texts that agree in 200 characters count as the same): such rows
-          are found together, or one in place of the other [embeddings_shared]
+        note: queries: 2 of 20000 rows have exactly the same vector as a row with
+          another text (texts with the same first 200 characters count as equal):
+          searches cannot distinguish such rows [embeddings_shared]
           sql: select array_agg(id), array_agg(left("query_text", 60)) from "queries" where embedding is not null group by embedding having count(distinct lower(left("query_text", 200))) > 1;
 
         Something is wrong: 5 warnings, 3 notes."#]].assert_eq(&screen(&examination, &findings, 80));
