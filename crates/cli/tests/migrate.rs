@@ -105,7 +105,7 @@ async fn exit_codes_distinguish_rejects_conflicts_and_locks() {
     let locked = run_on(&database, &["migrate", "query", "--from", &source, "--json"]).await;
     assert_eq!(locked.code, 5, "{locked:?}");
     assert_eq!(json(&locked)["status"], "failed", "a failure prints its object too");
-    assert!(locked.stderr.contains("another migration holds table `queries`"), "{locked:?}");
+    assert!(locked.stderr.contains("table `queries` is locked by another migration"), "{locked:?}");
     drop(holder);
 }
 

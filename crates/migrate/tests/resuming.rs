@@ -153,7 +153,7 @@ async fn second_migration_into_a_table_fails_while_the_first_runs() {
     };
     let (first, refused) = tokio::join!(first, second);
     let message = refused.to_string();
-    assert!(message.contains("another migration holds table `queries`"), "{message}");
+    assert!(message.contains("table `queries` is locked by another migration"), "{message}");
     assert_eq!(first.expect("the first completes").outcome(), Outcome::Verified);
     assert_eq!(one::<i64>(&test_database, "select count(*) from queries").await, 61);
 }

@@ -1,6 +1,6 @@
-//! Reads all of a Chroma server and says how fast: `read_server URL [TENANT]`.
+//! Reads all records of a Chroma server and reports the rate: `read_server URL [TENANT]`.
 //!
-//! For measuring page sizes, and for recording the traffic that `testdata/` holds.
+//! For measuring page sizes, and for recording the traffic in `testdata/`.
 
 use std::{ops::ControlFlow, time::Instant};
 

@@ -1,4 +1,4 @@
-//! The storage that a service was configured to use. There is no other that it falls back to.
+//! Opens the configured storage of a service. There is no fallback.
 
 use std::sync::Arc;
 
@@ -10,19 +10,19 @@ use crate::{
     storage::{Storage, StorageError},
 };
 
-/// Where a service keeps its records.
+/// Where a service stores its records.
 #[derive(Clone, Debug)]
 pub enum StorageConfig {
-    /// In a PostgreSQL database, whose connections services may share.
+    /// In a PostgreSQL database; services may share its connections.
     Postgres(Database),
     /// In a collection of a Chroma server.
     Chroma(ServerOptions),
 }
 
-/// Opens the storage of `service`, and makes what it lacks: table and indexes, or the collection.
+/// Opens the storage of `service`, and creates missing tables and indexes, or the collection.
 ///
 /// # Errors
-/// [`StorageError::Unavailable`] when the store does not answer, else why it cannot be used.
+/// [`StorageError::Unavailable`] when the store is unavailable, else the reason why it cannot be used.
 pub async fn open_storage(
     service: Service,
     config: &StorageConfig,

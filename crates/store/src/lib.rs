@@ -1,8 +1,8 @@
-//! Where the three services keep their records: PostgreSQL with pgvector, or ChromaDB.
+//! The storages of the three services: PostgreSQL with pgvector, or ChromaDB.
 //!
-//! Entry points: [`open_storage`] for the records of a service; [`chroma::Source`] for Chroma data wherever it is;
-//! [`postgres::Database`] to connect, [`postgres::schema`] to create or adopt the tables, [`postgres::write`] to bring
-//! rows of migrations in, [`postgres::scan`] to read them back.
+//! Entry points: [`open_storage`] for the records of a service; [`chroma::Source`] for Chroma directories and
+//! servers; [`postgres::Database`] to connect, [`postgres::schema`] to create or adopt the tables,
+//! [`postgres::write`] to insert migrated rows, [`postgres::scan`] to read them back.
 
 pub mod chroma;
 mod factory;

@@ -1,36 +1,36 @@
-//! What of a row is shown otherwise than it is stored.
+//! Values of a row that are shown differently from how they are stored.
 
-/// A value of a row that is shown otherwise than it is stored, since no answer can show it as it is.
+/// A value that is shown differently from how it is stored, because responses cannot represent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The column, by the name under which answers show it.
+    /// The column's name in responses.
     pub field: String,
-    /// Where in the column, such as `a.b[1]`; `None` for all of it.
+    /// The path within the column, such as `a.b[1]`; `None` for the column itself.
     pub key: Option<String>,
-    /// What is wrong with it.
+    /// The kind of problem.
     pub kind: ProblemKind,
-    /// What is stored, as PostgreSQL writes it; empty of a NULL.
+    /// The stored value in PostgreSQL's format; empty for NULL.
     pub original: String,
 }
 
-/// Why a value cannot be shown as it is.
+/// Why a value cannot be represented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProblemKind {
-    /// A text has half of a surrogate pair: U+FFFD is in its place.
+    /// A text has a lone surrogate: shown as U+FFFD.
     NotUnicode,
-    /// The text is no JSON: it is shown as a text.
+    /// The text is not JSON: shown as a string.
     NotJson,
-    /// An object has a key twice: the last value is shown.
+    /// An object has a duplicate key: the last value is shown.
     DuplicateKey,
-    /// It is nested deeper than answers are: it is shown as the text of its JSON.
+    /// It is nested too deeply: shown as JSON text.
     TooDeep,
-    /// NaN or an infinity: null is shown.
+    /// NaN or an infinity: shown as null.
     NotFinite,
-    /// A time outside of the years 1 to 9999: it is shown as PostgreSQL writes it.
+    /// A time outside the years 1 to 9999: shown in PostgreSQL's format.
     TimeOutOfRange,
-    /// NULL in a column that needs a value: an empty text, or null.
+    /// NULL in a column that requires a value: shown as an empty text or null.
     Null,
-    /// There are more problems than are named; the original is their number.
+    /// Further problems; the original is their number.
     More,
 }
 

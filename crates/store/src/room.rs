@@ -1,41 +1,41 @@
-//! Memory for what comes from outside, limited in bytes for all who share it.
+//! A shared memory budget for external input.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// What a value in a list takes at least, and an entry of an object besides.
+/// Minimum memory of a value in an array, and of an object entry in addition.
 const VALUE_BYTES: usize = 32;
 const ENTRY_BYTES: usize = 48;
 const PERMIT_BYTES: usize = 1 << 10;
 
-/// So much memory, for all who share it. Cheap to clone; clones are the same.
+/// A memory budget. Cheap to clone; clones share it.
 #[derive(Clone, Debug)]
 pub struct Room {
     total: u32,
     free: Arc<Semaphore>,
 }
 
-/// A part of a [`Room`], until this is dropped.
+/// A reservation from a [`Room`], released on drop.
 #[derive(Debug, Default)]
 pub struct Held(Option<OwnedSemaphorePermit>);
 
-/// The others hold too much at the moment.
+/// The budget is exhausted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too much is in memory at the moment")]
+#[error("the memory budget is exhausted")]
 pub struct NoRoom;
 
 impl Room {
-    /// Room for `bytes`.
+    /// A budget of `bytes`.
     pub fn new(bytes: usize) -> Self {
         let total = permits(bytes).min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
         Self { total, free: Arc::new(Semaphore::new(total as usize)) }
     }
 
-    /// Enlarges what is held to `bytes`, at once.
+    /// Enlarges a reservation to `bytes` immediately.
     ///
     /// # Errors
-    /// When there are not as many.
+    /// When they are not available.
     pub fn try_enlarge(&self, held: &mut Held, bytes: usize) -> Result<(), NoRoom> {
         let more = permits(bytes).saturating_sub(held.permits());
         let more = Arc::clone(&self.free).try_acquire_many_owned(more).map_err(|_| NoRoom)?;
@@ -43,15 +43,15 @@ impl Room {
         Ok(())
     }
 
-    /// Enlarges what is held to `bytes`, and waits for them. All of the room counts as enough for more. Who holds a part
-    /// while it waits for another may wait for one that does the same: such a wait needs an end.
+    /// Enlarges a reservation to `bytes`, and waits for them. Requests beyond the budget are reduced to it. Two tasks
+    /// that each hold a part and wait for more can deadlock: such a wait needs a time-out.
     pub async fn enlarge(&self, held: &mut Held, bytes: usize) {
         let more = permits(bytes).min(self.total).saturating_sub(held.permits());
         let more = Arc::clone(&self.free).acquire_many_owned(more).await;
         held.add(more.expect("it is never closed"));
     }
 
-    /// Room for `bytes`, once they are free.
+    /// Reserves `bytes`, once they are available.
     pub async fn hold(&self, bytes: usize) -> Held {
         let mut held = Held::default();
         self.enlarge(&mut held, bytes).await;
@@ -77,7 +77,7 @@ fn permits(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX)
 }
 
-/// What the values of a JSON text take in memory besides its bytes, at least.
+/// The minimum memory of the values of a JSON text, in addition to its bytes.
 #[derive(Debug, Default)]
 pub struct JsonWeight {
     bytes: usize,
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_is_given_to_those_who_come_first_and_given_back() {
+    fn reservations_are_served_in_order_and_released() {
         let room = Room::new(100 << 10);
         let mut held = Held::default();
         room.try_enlarge(&mut held, 60 << 10).expect("there is room");
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn punctuation_in_texts_is_no_value() {
+    fn punctuation_in_strings_is_not_counted() {
         let json = br#"{"a\"[,": ["\\", 1]}"#;
         for cut in 0..json.len() {
             let mut weight = JsonWeight::default();

@@ -1,4 +1,4 @@
-//! One stored record, and how its metadata is written as JSON without losing a type.
+//! A stored record, and lossless JSON encoding of its metadata.
 
 use std::{fmt, io::Write as _};
 
@@ -14,21 +14,21 @@ use crate::json::write_number;
 pub struct StoredRecord {
     /// Primary key.
     pub id: Uuid,
-    /// ChromaDB's id, verbatim, of a migrated row; `None` for rows born in PostgreSQL.
+    /// ChromaDB's id of a migrated row, verbatim; `None` for rows created in PostgreSQL.
     pub source_id: Option<String>,
     /// The document, prompt or output.
     pub text: Option<String>,
     /// Values of the columns that repeat metadata keys, in the table's order.
     pub columns: Vec<ColumnValue>,
-    /// The user's keys and those that the services added; `None` when there are none.
+    /// The user's and the services' keys; `None` if there are none.
     pub metadata: Option<Metadata>,
     /// ChromaDB's `uri`.
     pub uri: Option<String>,
     /// UTC.
     pub created_at: PrimitiveDateTime,
-    /// Of the table's dimension.
+    /// `[dimension]` of the table.
     pub embedding: Embedding,
-    /// Whether the embedding was made from the text, since the source had none.
+    /// Whether the embedding was computed from the text because the source had none.
     pub embedding_is_made: bool,
 }
 
@@ -49,26 +49,26 @@ pub enum ColumnValue {
     Timestamp(PrimitiveDateTime),
 }
 
-/// The first 128 bits of the SHA-256 of a row's content: two rows with the same digest are the same in every column.
+/// The first 128 bits of the SHA-256 of a row's content: rows with equal digests are equal in every column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowDigest(pub [u8; 16]);
 
-/// The JSON object of `metadata`, byte for byte as JSONB prints it, which also keeps each type: JSONB holds numbers
-/// as `numeric`, where `1` and `1.0` differ by their scale, so a float is written with its digits spelt out and a
-/// fraction, never with an exponent (`1e16` would come back as a whole number). JSONB sorts keys by length, then by
-/// bytes. It has no negative zero, no NaN and no infinity.
+/// The JSON object of `metadata`, byte for byte as JSONB prints it, which also preserves types: JSONB stores numbers
+/// as `numeric`, where `1` and `1.0` differ by their scale, so a float is written with all digits and a fraction,
+/// never with an exponent (`1e16` would be read back as an integer). JSONB sorts keys by length, then by bytes. It
+/// has no negative zero, NaN or infinity.
 pub fn metadata_to_json(metadata: &Metadata) -> String {
     let mut json = Vec::new();
     write_metadata(&mut json, metadata);
     String::from_utf8(json).expect("JSON of texts is text")
 }
 
-/// Appends what [`metadata_to_json`] gives.
+/// Appends the result of [`metadata_to_json`].
 pub(crate) fn write_metadata(json: &mut Vec<u8>, metadata: &Metadata) {
     write_object(json, metadata.iter(), write_value);
 }
 
-/// The same form for metadata of any shape.
+/// The same encoding for metadata of any shape.
 pub(crate) fn object_to_json(object: &Map<String, Value>) -> String {
     let mut json = Vec::new();
     write_object(&mut json, object.iter(), write_json);
@@ -125,7 +125,7 @@ fn write_list<V>(json: &mut Vec<u8>, values: &[V], write_value: impl Fn(&mut Vec
     json.push(b']');
 }
 
-/// `Debug` would write an exponent; `Display` spells all digits out, but leaves `.0` away.
+/// `Debug` would write an exponent; `Display` writes all digits, but omits `.0`.
 fn write_float(json: &mut Vec<u8>, value: f64) {
     write_plain(json, value);
     if value.fract() == 0.0 {
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_type_is_written_in_the_form_that_jsonb_keeps() {
+    fn each_type_is_written_in_jsonbs_form() {
         let metadata = Metadata::from([
             ("big".into(), MetadataValue::Int(i64::MAX)),
             ("empty".into(), MetadataValue::Text(String::new())),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_of_any_shape_are_written_in_the_same_form() {
+    fn metadata_of_any_shape_have_the_same_encoding() {
         let value = serde_json::json!({"deep": {"bb": [1.0, null, {"x": 1e16}], "a": 1}, "c": u64::MAX, "d": -0.5e-7});
         let Value::Object(object) = value else { panic!("an object") };
         expect![[r#"{"c": 18446744073709551615, "d": -0.00000005, "deep": {"a": 1, "bb": [1.0, null, {"x": 10000000000000000.0}]}}"#]]

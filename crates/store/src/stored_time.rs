@@ -1,4 +1,4 @@
-//! A time as PostgreSQL's `timestamp` holds it, which is more than a calendar does.
+//! A value of PostgreSQL's `timestamp`, whose range exceeds that of calendar types.
 
 use std::fmt;
 
@@ -11,20 +11,20 @@ use sqlx::{
 };
 use time::{Duration, PrimitiveDateTime, macros::datetime};
 
-/// A time, UTC: any that PostgreSQL can hold, from 4714 BC to the year 294276, and the two infinities. Ordered as
-/// PostgreSQL orders them.
+/// Any time that PostgreSQL can store, in UTC: from 4714 BC to the year 294276, and the two infinities. Ordered like
+/// in PostgreSQL.
 ///
-/// It is written in the contract's form if it lies in the years 1 to 9999, else as PostgreSQL writes it.
+/// Formatted in the contract's form for the years 1 to 9999, else in PostgreSQL's.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoredTime {
-    /// Since 2000; the ends of the range are the infinities.
+    /// Microseconds since 2000; the ends of the range are the infinities.
     microseconds: i64,
 }
 
-/// Where PostgreSQL counts from.
+/// PostgreSQL's epoch.
 const EPOCH: PrimitiveDateTime = datetime!(2000-01-01 00:00);
 const DAY: i64 = 86_400_000_000;
-/// Days from the 1st of March of the year 0 to [`EPOCH`].
+/// Days from 1 March of the year 0 to [`EPOCH`].
 const EPOCH_DAYS: i64 = 730_425;
 /// Days in 400 years.
 const ERA_DAYS: i64 = 146_097;
@@ -35,7 +35,7 @@ impl StoredTime {
     /// `-infinity`.
     pub const MINUS_INFINITY: Self = Self { microseconds: i64::MIN };
 
-    /// The time in the calendar of the contract; `None` outside of the years 1 to 9999.
+    /// The time in the contract's range; `None` outside the years 1 to 9999.
     pub fn in_calendar(self) -> Option<PrimitiveDateTime> {
         let time = EPOCH.checked_add(Duration::microseconds(self.microseconds))?;
         (1..=9_999).contains(&time.year()).then_some(time)
@@ -46,12 +46,12 @@ impl StoredTime {
         self.microseconds
     }
 
-    /// The time of so many microseconds since 2000.
+    /// The time from microseconds since 2000.
     pub fn from_microseconds_since_2000(microseconds: i64) -> Self {
         Self { microseconds }
     }
 
-    /// The time that PostgreSQL writes as `text` in its style ISO.
+    /// Parses PostgreSQL's ISO style.
     fn from_postgres(text: &str) -> Option<Self> {
         match text {
             "infinity" => return Some(Self::INFINITY),
@@ -86,7 +86,7 @@ fn days(year: i64, month: i64, day: i64) -> Option<i64> {
     Some(era * ERA_DAYS + year * 365 + year / 4 - year / 100 + day - EPOCH_DAYS)
 }
 
-/// Year, month and day of so many days since [`EPOCH`].
+/// Year, month and day from days since [`EPOCH`].
 fn date(days: i64) -> (i64, i64, i64) {
     let days = days + EPOCH_DAYS;
     let (era, day) = (days.div_euclid(ERA_DAYS), days.rem_euclid(ERA_DAYS));
@@ -99,10 +99,10 @@ fn date(days: i64) -> (i64, i64, i64) {
 }
 
 impl From<PrimitiveDateTime> for StoredTime {
-    /// Finer digits than microseconds are cut.
+    /// Digits beyond microseconds are truncated.
     fn from(time: PrimitiveDateTime) -> Self {
         let microseconds = (timestamp::to_microseconds(time) - EPOCH).whole_microseconds();
-        // The years of that type are far within.
+        // The range of that type is much smaller.
         Self { microseconds: i64::try_from(microseconds).expect("its years fit into 64 bits") }
     }
 }
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn times_of_postgresql_are_read_and_written() {
-        // As PostgreSQL 16 prints them.
+        // As printed by PostgreSQL 16.
         for text in [
             "infinity",
             "-infinity",

@@ -1,8 +1,8 @@
-//! Which certificates of servers are taken: those that the trusted roots vouch for, and those that are themselves
-//! among the trusted ones.
+//! Verification of server certificates: trusted are those signed by a trusted root, and those that are themselves
+//! trusted.
 //!
-//! The second kind is what `openssl req -x509` makes: a certificate that signs itself and says that it is a CA. Its
-//! owner trusts this very certificate (`SSL_CERT_FILE`), other TLS libraries take it then, and webpki does not.
+//! The second kind is created by `openssl req -x509`: a self-signed certificate that is marked as a CA. Its owner
+//! trusts this certificate (`SSL_CERT_FILE`); other TLS libraries then accept it, but webpki does not.
 
 use std::{
     fmt,
@@ -24,10 +24,10 @@ use rustls::{
     server::ParsedCertificate,
 };
 
-/// Why TLS cannot be set up.
+/// TLS cannot be set up.
 pub type SetupError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why the file of `SSL_CERT_FILE` has nothing to trust.
+/// The file of `SSL_CERT_FILE` cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateFileError {
     /// It cannot be read.
@@ -35,7 +35,7 @@ pub enum CertificateFileError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// It is a folder.
@@ -44,18 +44,18 @@ pub enum CertificateFileError {
         /// The folder.
         path: PathBuf,
     },
-    /// It is in the binary form.
+    /// It is in binary form.
     #[error("SSL_CERT_FILE cannot be used: `{path}` is DER, and PEM is expected: `openssl x509 -inform der -in {path} -out cert.pem`", path = path.display())]
     Der {
         /// The file.
         path: PathBuf,
     },
-    /// There is no certificate in it, or none that can be read.
+    /// It contains no readable certificate.
     #[error("SSL_CERT_FILE cannot be used: `{}` {reason}: expected PEM, which begins with `-----BEGIN CERTIFICATE-----`", path.display())]
     NoCertificate {
         /// The file.
         path: PathBuf,
-        /// What there is.
+        /// The problem.
         reason: &'static str,
     },
 }
@@ -63,10 +63,10 @@ pub enum CertificateFileError {
 /// The file of `SSL_CERT_FILE`, for the whole process.
 static TRUSTED_FILE: OnceLock<PathBuf> = OnceLock::new();
 
-/// No bundle is longer.
+/// Maximum size, larger than any bundle.
 const FILE_BYTES: u64 = 64 << 20;
 
-/// Has [`certificates`] read `path`, the value of `SSL_CERT_FILE`. What is said first holds.
+/// Sets the file that [`certificates`] reads, the value of `SSL_CERT_FILE`. Only the first call has an effect.
 pub fn trust_file(path: PathBuf) {
     TRUSTED_FILE.get_or_init(|| path);
 }
@@ -74,7 +74,7 @@ pub fn trust_file(path: PathBuf) {
 /// The certificates that this process trusts: the system's, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
 ///
 /// # Errors
-/// When `SSL_CERT_FILE` is set and has none.
+/// When `SSL_CERT_FILE` is set and has no certificate.
 pub fn certificates() -> Result<Vec<CertificateDer<'static>>, CertificateFileError> {
     let mut certificates = rustls_native_certs::load_native_certs().certs;
     if let Some(path) = TRUSTED_FILE.get() {
@@ -94,7 +94,7 @@ fn certificates_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, Certific
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(FILE_BYTES).read_to_end(&mut bytes));
     read.map_err(|source| CertificateFileError::Read { path: of(), source })?;
-    // Some editors begin a file with the mark of UTF-8, before which no line of PEM begins.
+    // Some editors write a byte order mark, which PEM parsers reject.
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let found: Vec<_> = CertificateDer::pem_slice_iter(text).filter_map(Result::ok).collect();
     let mut roots = RootCertStore::empty();
@@ -102,7 +102,7 @@ fn certificates_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, Certific
     let has = |word: &[u8]| text.windows(word.len()).any(|part| part == word);
     match (added, bytes.first()) {
         (1.., _) => Ok(found),
-        // Its outermost sequence.
+        // The outermost DER sequence.
         (0, Some(0x30)) if !has(b"-----BEGIN") => Err(CertificateFileError::Der { path: of() }),
         (0, None) => Err(none("is empty")),
         (0, _) if has(b"BEGIN CERTIFICATE-----") => Err(none("has a certificate that cannot be read")),
@@ -111,8 +111,8 @@ fn certificates_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, Certific
     }
 }
 
-/// A client that trusts `certificates`, as roots and as servers' own; with none, it trusts no server. TLS by ring, as
-/// sqlx has it.
+/// A client that trusts `certificates`, both as roots and as server certificates; without any, it trusts no server.
+/// Uses ring, like sqlx.
 ///
 /// # Errors
 /// When TLS cannot be set up.
@@ -123,14 +123,14 @@ pub fn client_config(certificates: Vec<CertificateDer<'static>>) -> Result<Clien
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(certificates.iter().cloned());
     if added == 0 {
-        // Nothing will be asked for over TLS.
+        // TLS will not be used.
         return Ok(builder.with_root_certificates(roots).with_no_client_auth());
     }
     let verifier = Arc::new(Verifier::new(roots, certificates, provider)?);
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
-/// Asks webpki, and takes a certificate that it refuses as a server's if it is trusted itself.
+/// Verifies by webpki, and accepts a certificate that webpki rejects if it is itself trusted.
 #[derive(Debug)]
 struct Verifier {
     web_pki: Arc<WebPkiServerVerifier>,
@@ -148,21 +148,22 @@ impl Verifier {
     }
 }
 
-/// A certificate that has names only where they do not count. Every error of a connection ends with these words.
+/// A certificate without usable names. The message ends the chain of a connection error.
 #[derive(thiserror::Error)]
 #[error("{NAMELESS}")]
 struct Nameless;
 
-/// rustls shows what is not its own by this.
+/// rustls displays errors of other libraries with this prefix.
 impl fmt::Debug for Nameless {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(NAMELESS)
     }
 }
 
-const NAMELESS: &str = "the certificate has no subjectAltName, and its common name (CN) does not count: make it again with `-addext subjectAltName=DNS:HOST` (`IP:…` for an address)";
+const NAMELESS: &str = "the certificate has no subjectAltName, and its common name (CN) is ignored: create \
+    it again with `-addext subjectAltName=DNS:HOST` (`IP:…` for an address)";
 
-/// Whether the certificate was refused since it has no name that counts.
+/// Whether the certificate was rejected because it has no usable name.
 pub(crate) fn is_nameless(rejected: &CertificateError) -> bool {
     matches!(rejected, CertificateError::Other(OtherError(error)) if error.is::<Nameless>())
 }
@@ -174,7 +175,7 @@ fn is_for_no_name(error: &Error) -> bool {
     presented.is_empty()
 }
 
-/// `error` in the words that say what to do.
+/// `error` with a message that contains the fix.
 fn nameless(error: Error) -> Error {
     match is_for_no_name(&error) {
         true => CertificateError::Other(OtherError(Arc::new(Nameless))).into(),
@@ -182,15 +183,14 @@ fn nameless(error: Error) -> Error {
     }
 }
 
-/// What helps where another verifier than ours, that of PostgreSQL's driver, refuses a certificate, of which `error` is the
-/// error itself.
+/// The fix if PostgreSQL's driver, which has its own verifier, rejects a certificate with `error`.
 pub fn remedy(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     let inner = inner.and_then(|error| error.downcast_ref::<Error>());
     error.downcast_ref::<Error>().or(inner).filter(|error| is_for_no_name(error)).map(|_| NAMELESS)
 }
 
-/// Whether nobody but the certificate itself vouches for it. webpki looks at its dates before this.
+/// Whether the certificate is self-signed. webpki checks its dates before this.
 fn is_about_issuer(error: &Error) -> bool {
     match error {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => true,
@@ -213,7 +213,7 @@ impl ServerCertVerifier for Verifier {
         let verified =
             self.web_pki.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match verified {
-            // That the server has its key too, the signature of the handshake shows.
+            // The handshake's signature proves that the server has its key.
             Err(error) if is_about_issuer(&error) && self.trusted.iter().any(|own| own == end_entity) => {
                 let named = verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name);
                 named.map(|()| ServerCertVerified::assertion()).map_err(nameless)
@@ -264,7 +264,7 @@ DN/QLQ==
 -----END CERTIFICATE-----";
 
     #[test]
-    fn certificate_with_a_common_name_alone_is_refused_with_what_to_do() {
+    fn certificate_with_only_a_common_name_is_rejected_with_the_fix() {
         let own = CertificateDer::from_pem_slice(NAMELESS_PEM.as_bytes()).expect("a certificate");
         let mut roots = RootCertStore::empty();
         roots.add(own.clone()).expect("a certificate");
@@ -275,7 +275,7 @@ DN/QLQ==
         let words = error.to_string();
         assert!(words.contains("has no subjectAltName") && words.contains("-addext"), "{words}");
         assert!(matches!(&error, Error::InvalidCertificate(rejected) if is_nameless(rejected)));
-        // As the verifier of the driver has it.
+        // Like the driver's verifier.
         let error = verify_server_name(&ParsedCertificate::try_from(&own).expect("it parses"), &name);
         let error = io::Error::other(error.expect_err("no name"));
         assert_eq!(remedy(&error), Some(NAMELESS));

@@ -1,4 +1,4 @@
-//! Schema: created on an empty database, adopted where the old services made it, refused where it does not fit.
+//! Schema: created on an empty database, adopted from the old services, rejected if incompatible.
 
 use records::Service;
 use sqlx::Row as _;
@@ -11,7 +11,7 @@ use test_support::TestDatabase;
 
 use crate::{at_angle, begin, nearest_to, prepared, try_begin};
 
-/// What the old services' models create, with a row in each table and their index on the empty table.
+/// The schema of the old services, with a row in each table and their index on the empty table.
 pub(crate) const OLD_SCHEMA: &str = r#"
 create extension vector;
 create table queries (
@@ -149,7 +149,7 @@ async fn processes_that_prepare_the_schema_at_once_both_succeed() {
 }
 
 #[tokio::test]
-async fn role_that_may_not_create_the_extension_is_told_what_to_ask_for() {
+async fn role_that_may_not_create_the_extension_gets_an_error_with_the_fix() {
     let test_database = TestDatabase::create().await;
     let role = format!("role_{}", uuid::Uuid::new_v4().simple());
     test_database
@@ -171,7 +171,7 @@ pub(crate) fn with_user(url: &str, role: &str) -> String {
 }
 
 #[tokio::test]
-async fn search_without_tables_says_what_to_run() {
+async fn search_without_tables_names_the_command_to_run() {
     let test_database = TestDatabase::create().await;
     let database = Database::connect(&test_database.url()).await.expect("the database answers");
     let error = database.check_table(&Table::of(Service::Query)).await.expect_err("there is no table");
@@ -201,9 +201,9 @@ fn remedies(error: &Error) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn tables_without_what_writes_need_are_refused_with_the_statements_that_add_it() {
+async fn tables_without_required_constraints_are_rejected_with_the_statements_that_add_them() {
     let test_database = TestDatabase::create().await;
-    // As a dump without constraints makes them, or a program that writes frames of data.
+    // As created from a dump without constraints, or by a program that writes data frames.
     let without_keys =
         OLD_SCHEMA.replace("not null primary key", "").replace("primary key", "").replace("not null", "");
     assert!(!without_keys.contains("primary key"));
@@ -248,7 +248,7 @@ async fn tables_without_what_writes_need_are_refused_with_the_statements_that_ad
 }
 
 #[tokio::test]
-async fn column_that_takes_no_default_is_refused_where_rows_are_to_be_written() {
+async fn required_unknown_column_without_a_default_is_rejected_for_writes() {
     let (test_database, database) = prepared().await;
     let table = Table { name: "mine".into(), ..Table::of(Service::Query) };
     begin(&database, &table).await;

@@ -1,5 +1,5 @@
-//! Operations whose caller leaves at any await leave nothing behind on the pool's connections: no transaction, and no answer
-//! that another question would get.
+//! Operations whose future is dropped at any await leave no transaction and no unread response on the pool's
+//! connections.
 
 use std::{
     pin::pin,
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Rows of the table of queries, which no operation here changes. Their copy comes in many pieces.
 const ROWS: u16 = 60;
 
-/// What `future` gives, unless it has to be polled again more than `polls` times: then it is dropped.
+/// The result of `future`, unless it needs more than `polls` polls: then it is dropped.
 async fn cut_off_after<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
     let (mut future, mut left) = (pin!(future), polls);
     poll_fn(|context| match future.as_mut().poll(context) {
@@ -39,7 +39,7 @@ async fn cut_off_after<T>(polls: usize, future: impl Future<Output = T>) -> Opti
     .await
 }
 
-/// A database with one connection, and rows of which the answers are known.
+/// A database with one connection, and rows with known results.
 struct Tried {
     test_database: TestDatabase,
     database: Database,
@@ -66,7 +66,7 @@ impl Tried {
         Self { test_database, database, queries, metrics, job }
     }
 
-    /// Asks on every way that connections are taken, and checks that the answers are those to what was asked.
+    /// Queries in every way that connections are taken, and checks that the responses match the queries.
     async fn ask(&self, told: &str) {
         let ids = [format!("q{}", told.len()), "nobody".to_owned()];
         let found = self.queries.get(&ids).await.expect(told);
@@ -87,7 +87,7 @@ impl Tried {
         Ok(rows)
     }
 
-    /// Waits until no session of the database, but those that look, has a statement or a transaction.
+    /// Waits until no other session of the database has a statement or a transaction.
     async fn is_left(&self, observer: &mut PgConnection, told: &str) {
         let busy = "select state || ': ' || query from pg_stat_activity
             where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'
@@ -99,13 +99,13 @@ impl Tried {
                 return;
             }
             assert!(Instant::now() < end, "{told}: {busy:?}");
-            // PostgreSQL announces no end of a transaction: its view is polled until the condition holds.
+            // PostgreSQL gives no notification of the end of a transaction, so the test polls.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
     fn operation(&self, which: Operation) -> BoxFuture<'_, ()> {
-        // What an operation answers is no matter, as long as the next one gets its own answer.
+        // The result of an operation is irrelevant, as long as the next one gets its own response.
         let (metrics, queries, database) = (&self.metrics, &self.queries, &self.database);
         match which {
             Operation::Begin => async { drop(database.describe().await) }.boxed(),
@@ -198,7 +198,7 @@ const OPERATIONS: [Operation; 13] = [
 ];
 
 #[tokio::test]
-async fn operation_that_is_cut_off_at_any_await_leaves_no_answer_and_no_transaction_behind() {
+async fn operation_dropped_at_any_await_leaves_no_response_and_no_transaction() {
     let tried = Tried::new().await;
     let mut observer = tried.test_database.connection().await;
     tried.ask("at first").await;
@@ -219,7 +219,7 @@ async fn operation_that_is_cut_off_at_any_await_leaves_no_answer_and_no_transact
                 break;
             }
         }
-        // It cannot run inside a transaction that somebody left open.
-        tried.database.vacuum("migration_groups").await.expect("nobody left one open");
+        // VACUUM fails inside a transaction that was left open.
+        tried.database.vacuum("migration_groups").await.expect("no transaction was left open");
     }
 }

@@ -1,4 +1,4 @@
-//! Databases as others have made them: of any encoding, with pgvector anywhere, and with tables of our names.
+//! Databases created by others: with any encoding, with pgvector in any schema, and with tables of our names.
 
 use std::time::Duration;
 
@@ -45,8 +45,8 @@ async fn relations(test_database: &TestDatabase) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn encodings_that_cannot_hold_every_text_are_refused_before_anything_is_made() {
-    // Tables of the old services make no difference: a text of theirs that is none would spoil every answer with it.
+async fn unsuitable_encodings_are_rejected_before_anything_is_created() {
+    // Tables of the old services make no difference: an invalid text would break every response that contains it.
     for (options, encoding, schema) in
         [(LATIN1, "LATIN1", ""), (SQL_ASCII, "SQL_ASCII", ""), (SQL_ASCII, "SQL_ASCII", OLD_SCHEMA)]
     {
@@ -97,7 +97,7 @@ async fn vectors_are_stored_indexed_and_found_where_the_extension_is_in_a_schema
                 .change_indexes(&table, 41, &changes, build, &|_, _| {})
                 .await
                 .expect("the index is built");
-            let observed = database.observe_indexes(&table).await.expect("the table is looked at");
+            let observed = database.observe_indexes(&table).await.expect("the table is observed");
             assert!(observed.indexes.iter().any(|index| index.name == name && index.is_searched()));
             let hits = queries.search(&nearest_to(at_angle(0.1), Selection::default(), 3)).await;
             assert_eq!(hits.expect("the search runs").len(), 3);
@@ -136,7 +136,7 @@ async fn schema_that_the_role_may_not_use_and_types_that_hide_ours_are_refused()
 }
 
 #[tokio::test]
-async fn every_relation_of_the_schema_has_a_name_that_no_collection_can_take() {
+async fn relation_names_of_the_schema_are_reserved() {
     let test_database = TestDatabase::create().await;
     let database = connect(&test_database).await;
     for service in Service::ALL {
@@ -155,7 +155,7 @@ async fn every_relation_of_the_schema_has_a_name_that_no_collection_can_take() {
 }
 
 #[tokio::test]
-async fn foreign_relations_of_our_names_are_refused_and_nothing_is_changed() {
+async fn foreign_relations_with_our_names_are_rejected_without_changes() {
     let test_database = TestDatabase::create().await;
     let database = connect(&test_database).await;
     let foreign = [
@@ -204,10 +204,10 @@ async fn foreign_relations_of_our_names_are_refused_and_nothing_is_changed() {
         assert_eq!(relations(&test_database).await, before, "{name}");
         test_database.execute(drop).await;
     }
-    database.prepare_schema().await.expect("nothing is in the way");
+    database.prepare_schema().await.expect("nothing conflicts");
     test_database.execute("create type articles as enum ('a')").await;
     let articles = Table { name: "articles".to_owned(), ..Table::of(Service::Query) };
-    let error = database.table_state(&articles).await.expect_err("a type is in the way");
+    let error = database.table_state(&articles).await.expect_err("a type conflicts");
     assert!(error.to_string().contains("articles") && matches!(&error, Error::Schema { .. }), "{error}");
     test_database.execute("drop table models; create table models (id serial primary key, name text)").await;
     let error = database.prepare_schema().await.expect_err("ours was replaced");
@@ -215,7 +215,7 @@ async fn foreign_relations_of_our_names_are_refused_and_nothing_is_changed() {
 }
 
 #[tokio::test]
-async fn schema_of_its_own_keeps_ours_apart_from_foreign_tables() {
+async fn separate_schema_avoids_conflicts_with_foreign_tables() {
     let test_database = TestDatabase::create().await;
     test_database
         .execute(
@@ -239,7 +239,7 @@ async fn schema_of_its_own_keeps_ours_apart_from_foreign_tables() {
 }
 
 #[tokio::test]
-async fn hidden_rows_and_missing_privileges_are_seen_before_rows_are_read() {
+async fn hidden_rows_and_missing_privileges_are_detected_before_rows_are_read() {
     let test_database = TestDatabase::create().await;
     connect(&test_database).await.prepare_schema().await.expect("the schema is made");
     let role = format!("role_{}", uuid::Uuid::new_v4().simple());
@@ -292,11 +292,11 @@ async fn hidden_rows_and_missing_privileges_are_seen_before_rows_are_read() {
 }
 
 #[tokio::test]
-async fn builds_without_enough_shared_memory_are_made_again_without_parallel_workers() {
+async fn builds_without_enough_shared_memory_are_retried_without_parallel_workers() {
     let test_database = TestDatabase::create().await;
     let database = connect(&test_database).await;
     database.prepare_schema().await.expect("the schema is made");
-    // As a server says it whose /dev/shm is too small for what a parallel build shares.
+    // The message of a server whose /dev/shm is too small for a parallel build.
     test_database
         .execute(
             r#"create function refuse() returns event_trigger language plpgsql as $$ begin
@@ -315,11 +315,11 @@ async fn builds_without_enough_shared_memory_are_made_again_without_parallel_wor
     for (name, build) in [("alone", Build::Alone), ("beside", Build::Concurrently)] {
         let changes = [IndexChange::Build { name: name.to_owned(), definition }];
         database.change_indexes(&table, 1, &changes, build, &|_, _| {}).await.expect("the index is built");
-        database.rebuild_index(&table, 1, (name, definition), &|_, _| {}).await.expect("it is built anew");
+        database.rebuild_index(&table, 1, (name, definition), &|_, _| {}).await.expect("it is rebuilt");
     }
     database.build_service_indexes(&table, 1, Build::Alone, &|_, _| {}).await.expect("they are built");
     database.ensure_service_indexes(Service::Judge).await.expect("they are built");
-    let observed = database.observe_indexes(&table).await.expect("the table is looked at");
+    let observed = database.observe_indexes(&table).await.expect("the table is observed");
     assert_eq!(observed.indexes.iter().filter(|index| index.is_searched()).count(), 2);
 
     test_database
@@ -337,7 +337,7 @@ async fn builds_without_enough_shared_memory_are_made_again_without_parallel_wor
 }
 
 #[tokio::test]
-async fn components_beyond_half_precision_are_told_from_those_within() {
+async fn components_beyond_half_precision_are_detected() {
     let test_database = TestDatabase::create().await;
     let database = connect(&test_database).await;
     database.prepare_schema().await.expect("the schema is made");
@@ -365,7 +365,7 @@ async fn components_beyond_half_precision_are_told_from_those_within() {
             sqlx::query("select embedding::halfvec(384) from queries").fetch_all(&mut connection).await;
         assert_eq!(cast.is_err(), exceeds, "{component}: as pgvector says");
     }
-    // A search for what the index cannot hold is exact.
+    // A search for a vector that the index cannot hold uses an exact scan.
     test_database
         .execute(
             "update queries set embedding = array_fill(60000, array[384])::vector where query_text = 'one'",
@@ -388,7 +388,7 @@ async fn components_beyond_half_precision_are_told_from_those_within() {
 
 /// A trigger that raises a message of any length, and a value that is repeated in one.
 #[tokio::test]
-async fn long_words_of_the_server_are_cut_and_said_to_be() {
+async fn long_messages_of_the_server_are_truncated_with_a_mark() {
     let test_database = TestDatabase::create().await;
     let database = connect(&test_database).await;
     database.prepare_schema().await.expect("the schema is made");

@@ -1,5 +1,4 @@
-//! The store against real PostgreSQL with pgvector, a database of its own for each test, and against real Chroma
-//! servers.
+//! The store on real PostgreSQL with pgvector, with a database per test, and on real Chroma servers.
 
 mod adoption;
 mod chroma_server;

@@ -1,4 +1,4 @@
-//! `.sqlx`, by which static statements are checked when they are compiled, against PostgreSQL itself.
+//! Checks `.sqlx`, which verifies static statements at compile time, against PostgreSQL itself.
 
 use std::{fs, path::Path};
 

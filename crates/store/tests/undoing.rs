@@ -1,4 +1,4 @@
-//! Undoing a run: what it brought goes, what it changed or deleted comes back, and nothing else is touched.
+//! Undoing a run removes its inserted rows, restores changed and deleted ones, and changes nothing else.
 
 use records::Service;
 use store::postgres::{
@@ -17,7 +17,7 @@ async fn undo(database: &Database, table: &Table, job: &Job, kept: &[Uuid]) -> U
 }
 
 #[tokio::test]
-async fn changed_and_deleted_rows_come_back_as_they_were() {
+async fn changed_and_deleted_rows_are_restored() {
     let (test_database, database) = prepared().await;
     let table = Table::of(Service::Query);
     let everything = "select string_agg(to_jsonb(q)::text, ',' order by id) from queries q";
@@ -55,7 +55,7 @@ async fn changed_and_deleted_rows_come_back_as_they_were() {
 }
 
 #[tokio::test]
-async fn table_that_a_run_made_goes_with_it() {
+async fn table_created_by_a_run_is_dropped() {
     let (_test_database, database) = prepared().await;
     let table = Table { name: "made".into(), ..Table::of(Service::Query) };
     let job = begin(&database, &table).await;

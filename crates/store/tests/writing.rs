@@ -1,4 +1,5 @@
-//! Batches: exact, all or nothing, never over what is in the way, and only by the process that holds the job.
+//! Batches are exact and atomic, never overwrite conflicting rows, and are written only by the process that owns the
+//! job.
 
 use records::{DistanceSpace, Metadata, MetadataValue, Service};
 use store::{
@@ -14,7 +15,7 @@ use uuid::Uuid;
 
 use crate::{at_angle, begin, prepared, record, text, write};
 
-/// Records with everything that is awkward to carry.
+/// Records with values that are hard to encode.
 fn awkward(service: Service) -> Vec<StoredRecord> {
     let mut odd = record(service, "chatcmpl-1", at_angle(0.3));
     odd.text = Some(
@@ -43,7 +44,7 @@ fn awkward(service: Service) -> Vec<StoredRecord> {
     vec![record(service, "67e55044-10b1-426f-9247-bb680e5fe0c8", at_angle(0.1)), odd, extreme, long]
 }
 
-/// Expects that the rows that `run` brought are `records`, in every byte.
+/// Checks that the rows of `run` equal `records` in every byte.
 async fn assert_reads_back(database: &Database, table: &Table, run: Uuid, records: &[StoredRecord]) {
     let mut found = 0;
     let visit = |row: store::postgres::scan::BroughtRow<'_>| {
@@ -139,7 +140,7 @@ async fn edits_that_equality_does_not_see_change_the_digest() {
 }
 
 #[tokio::test]
-async fn row_that_appears_between_plan_and_copy_stays_and_is_named() {
+async fn row_inserted_between_plan_and_copy_is_kept_and_named() {
     let (test_database, database) = prepared().await;
     let table = Table::of(Service::Query);
     let job = begin(&database, &table).await;
@@ -157,7 +158,7 @@ async fn row_that_appears_between_plan_and_copy_stays_and_is_named() {
 }
 
 #[tokio::test]
-async fn batch_that_is_not_committed_leaves_no_trace_and_progress_goes_with_the_rows() {
+async fn uncommitted_batch_leaves_no_trace_and_progress_matches_the_rows() {
     let (_test_database, database) = prepared().await;
     let table = Table::of(Service::Query);
     let job = begin(&database, &table).await;
@@ -192,24 +193,24 @@ async fn process_whose_job_was_taken_over_can_write_no_more() {
 }
 
 #[tokio::test]
-async fn second_migration_into_a_table_is_refused_until_the_first_lets_go() {
+async fn second_migration_into_a_table_is_rejected_until_the_first_ends() {
     let (_test_database, database) = prepared().await;
-    let lock = database.lock_table("queries").await.expect("the table is free");
-    let refused = database.lock_table("queries").await.expect_err("the table is held");
+    let lock = database.lock_table("queries").await.expect("the table is not locked");
+    let refused = database.lock_table("queries").await.expect_err("the table is locked");
     assert!(matches!(&refused, Error::Locked { table } if table == "queries"), "{refused}");
-    database.lock_table("llm_outputs").await.expect("other tables are free");
+    database.lock_table("llm_outputs").await.expect("other tables are not locked");
     drop(lock);
     let free = async {
         while database.lock_table("queries").await.is_err() {
             tokio::task::yield_now().await;
         }
     };
-    // The pool rolls a dropped transaction back when the connection returns to it, a moment later.
+    // The pool rolls back a dropped transaction when the connection is returned, slightly later.
     tokio::time::timeout(std::time::Duration::from_secs(20), free).await.expect("it is free within 20 s");
 }
 
 #[tokio::test]
-async fn row_edited_between_plan_and_copy_stays_and_is_named() {
+async fn row_edited_between_plan_and_copy_is_kept_and_named() {
     let (test_database, database) = prepared().await;
     let table = Table::of(Service::Query);
     let job = begin(&database, &table).await;
@@ -234,7 +235,7 @@ async fn row_edited_between_plan_and_copy_stays_and_is_named() {
 }
 
 #[tokio::test]
-async fn row_that_the_table_itself_refuses_is_named() {
+async fn row_that_the_table_rejects_is_named() {
     let (test_database, database) = prepared().await;
     test_database.execute("alter table queries add check (theme <> 'bad')").await;
     let table = Table::of(Service::Query);

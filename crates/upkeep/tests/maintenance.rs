@@ -222,7 +222,8 @@ async fn failing_action_is_recorded_and_the_others_are_executed() {
     let (_, done, ending) = round(&database).await;
     assert_eq!((actions(&done), ending), (vec!["expire", "reindex", "vacuum", "index"], Ending::All));
     assert_eq!(done[0].outcome, Outcome::Done);
-    let expected = "failed to vacuum table `queries`: another process builds the indexes of table `queries`";
+    let expected = "failed to vacuum table `queries`: the indexes of table `queries` are locked by another \
+        process";
     assert!(matches!(&done[2].outcome, Outcome::Failed { error } if error.starts_with(expected)), "{done:?}");
     let kept = database.last_actions(4).await.expect("actions read");
     assert!(kept[1].error.as_deref().is_some_and(|error| error.starts_with(expected)), "{kept:?}");

@@ -13,7 +13,7 @@ async fn second_migration_into_a_table_is_refused_and_the_first_completes() {
     gate.is_reached(&mut first).await;
     let second = migration.run().await;
     assert_eq!(second.code, 5, "{second:?}");
-    assert!(second.stderr.contains("another migration holds table `items`"), "{second:?}");
+    assert!(second.stderr.contains("table `items` is locked by another migration"), "{second:?}");
     gate.open().await;
     let first = finish(first).await;
     assert_eq!(first.code, 0, "{first:?}");

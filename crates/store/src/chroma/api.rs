@@ -1,4 +1,4 @@
-//! The paths of both versions of Chroma's HTTP API, and the requests of either.
+//! Paths and requests of both versions of Chroma's HTTP API.
 
 use std::fmt;
 
@@ -35,7 +35,7 @@ pub(crate) struct Connection {
     pub(crate) api: Api,
 }
 
-/// Which records of a collection to get.
+/// Selects the records of a get request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Selection<'s> {
     /// `limit` records from `offset` on, in the server's order.
@@ -61,25 +61,25 @@ impl fmt::Display for Api {
     }
 }
 
-/// Asks once, without another attempt, whether a Chroma server that speaks `api` is there.
+/// Checks once, without retries, for a Chroma server with the API version `api`.
 pub(crate) async fn heartbeat(client: &Client, api: Api) -> Result<(), Error> {
-    let request = Request::get("greet the server", vec!["api", api.segment(), "heartbeat"]);
+    let request = Request::get("send a heartbeat", vec!["api", api.segment(), "heartbeat"]);
     let answer = client.send_once(&request).await?;
     decode::<Heartbeat>(client, &request, &answer).map(drop)
 }
 
 impl Connection {
-    /// The version that the server says it has; every 1.x says `1.0.0`.
+    /// The version that the server reports; every 1.x reports `1.0.0`.
     pub(crate) async fn version(&self) -> Result<String, Error> {
-        self.ask(&Request::get("ask for the version", vec!["api", self.api.segment(), "version"])).await
+        self.ask(&Request::get("request the version", vec!["api", self.api.segment(), "version"])).await
     }
 
-    /// Whom the server takes us for; nobody in particular where it cannot say.
+    /// The identity of the token; empty if the server does not support this.
     pub(crate) async fn identity(&self) -> Result<Identity, Error> {
         if self.api == Api::V1 {
             return Ok(Identity::default());
         }
-        let request = Request::get("ask for the token's tenant", vec!["api", "v2", "auth", "identity"]);
+        let request = Request::get("request the token's tenant", vec!["api", "v2", "auth", "identity"]);
         match self.ask(&request).await {
             Err(Error::Status { status: 404 | 405, .. }) => Ok(Identity::default()),
             result => result,
@@ -105,7 +105,7 @@ impl Connection {
         self.exists(&request).await
     }
 
-    /// One page of a tenant's databases, and how many bytes it had. API v2 since 0.6; 0.5 answers with 405.
+    /// One page of a tenant's databases, and its size in bytes. API v2 since 0.6; 0.5 responds with 405.
     pub(crate) async fn databases(
         &self,
         tenant: &str,
@@ -117,7 +117,7 @@ impl Connection {
         self.ask_sized(&Request { query: paging(offset, limit), ..Request::get(&operation, path) }).await
     }
 
-    /// One page of a database's collections, and how many bytes it had. A database that does not exist has none.
+    /// One page of a database's collections, and its size in bytes. Empty for a nonexistent database.
     pub(crate) async fn collections(
         &self,
         scope: &Scope,
@@ -130,14 +130,14 @@ impl Connection {
         self.ask_sized(&request).await
     }
 
-    /// How many records the collection has.
+    /// The number of records in the collection.
     pub(crate) async fn count(&self, collection: &Collection) -> Result<u64, Error> {
         let operation = format!("count the records of collection `{}`", collection.name);
         let (scope, id) = (Scope::of(collection), collection.id.to_string());
         self.ask(&self.of_collection(&operation, &scope, &id, "count")).await
     }
 
-    /// The `columns` of the selected records; no more than `limit_bytes` of JSON.
+    /// The `columns` of the selected records, at most `limit_bytes` of JSON.
     pub(crate) async fn get(
         &self,
         collection: &Collection,
@@ -170,7 +170,7 @@ impl Connection {
         Ok((answer, size_bytes))
     }
 
-    /// A request below a collection. API v1 knows collections by their id alone.
+    /// A request on a collection. API v1 identifies collections only by id.
     pub(crate) fn of_collection<'r>(
         &self,
         operation: &'r str,
@@ -203,7 +203,7 @@ impl Connection {
         self.ask_sized(request).await.map(|(answer, _)| answer)
     }
 
-    /// The answer, and how many bytes it had.
+    /// The response and its size in bytes.
     async fn ask_sized<T: DeserializeOwned>(&self, request: &Request<'_>) -> Result<(T, usize), Error> {
         let answer = self.client.send(request).await?;
         let size_bytes = answer.len();
@@ -214,7 +214,7 @@ impl Connection {
         match self.client.send(request).await {
             Ok(_) => Ok(true),
             Err(Error::Status { status: 404, .. }) => Ok(false),
-            // 0.4 and 0.5 answer so.
+            // 0.4 and 0.5 respond like this.
             Err(Error::Status { status: 500, message, .. }) if message.starts_with("NotFoundError") => {
                 Ok(false)
             }
@@ -239,7 +239,7 @@ pub(crate) fn post<'r>(request: Request<'r>, body: &impl Serialize) -> Request<'
     Request { method: Method::POST, body: Some(body), ..request }
 }
 
-/// Both, always: 0.4 fails on a limit without an offset.
+/// Always both: 0.4 fails on a limit without an offset.
 fn paging(offset: usize, limit: usize) -> Vec<(&'static str, String)> {
     vec![("limit", limit.to_string()), ("offset", offset.to_string())]
 }

@@ -1,5 +1,5 @@
-//! Requests to one server: headers, time-outs, attempts, and what its answers mean. Knows no path and no JSON but
-//! that of errors.
+//! HTTP client for one server: headers, time-outs, retries and error responses. Independent of paths and of other
+//! JSON.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -18,42 +18,41 @@ use super::{
 };
 use crate::tls;
 
-/// Enough of a server's words to understand it, should it answer with a page of HTML.
+/// Maximum characters of a server's error message, which may be an HTML page.
 const MESSAGE_CHARS: usize = 300;
 
-/// More than any answer but one with records has.
+/// Maximum bytes of a response without records.
 const SMALL_ANSWER_BYTES: usize = 64 << 20;
 
-/// An answer that comes more slowly never ends: 64 MiB would take most of a day. The slowest modem was faster.
+/// Minimum rate of a response, below the slowest modem: at this rate, 64 MiB take most of a day.
 const MIN_BYTES_PER_SECOND: u32 = 1 << 10;
-/// How many times the silence that is allowed a small answer may take: it is computed in one, and sent in another.
+/// Time limit of a small response, as a multiple of the silence time-out: one to compute it, and one to send it.
 const SMALL_ANSWER_SILENCES: u32 = 2;
 
-/// A server and how to talk to it. Cheap to clone.
+/// A client of a server. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     http: reqwest::Client,
-    /// With user and password, if it has any.
+    /// Including user and password, if any.
     base: Url,
-    /// Without them.
+    /// Without user and password.
     address: Arc<str>,
     silence_timeout: Duration,
     attempts: u32,
 }
 
-/// One request. Each may be made twice: those that write say what is to be, not what is to be done (see
-/// [`requests`](super::requests)).
+/// A request. Each may be sent twice: writes are idempotent (see [`requests`](super::requests)).
 #[derive(Debug)]
 pub(crate) struct Request<'r> {
-    /// What it is for, as a verb phrase that names the subject.
+    /// The operation, as a verb phrase that names the subject.
     pub(crate) operation: &'r str,
     pub(crate) method: Method,
-    /// The path below the server's URL, not yet encoded.
+    /// The path below the server's URL, not encoded.
     pub(crate) path: Vec<&'r str>,
     pub(crate) query: Vec<(&'static str, String)>,
     /// JSON.
     pub(crate) body: Option<Vec<u8>>,
-    /// A longer answer is an error.
+    /// A longer response is an error.
     pub(crate) limit_bytes: usize,
 }
 
@@ -74,11 +73,11 @@ impl Client {
             .default_headers(token_header(options)?)
             .connect_timeout(options.connect_timeout)
             .read_timeout(options.silence_timeout)
-            // Following would hand the token to whoever the server names.
+            // Following a redirect would send the token to another server.
             .redirect(Policy::none())
             .tls_backend_preconfigured(trusted(&base, &address)?);
         if is_loopback(&base) {
-            // No proxy reaches this machine's own loopback.
+            // A proxy cannot reach this machine's loopback address.
             builder = builder.no_proxy();
         }
         let http = builder
@@ -98,10 +97,10 @@ impl Client {
         &self.address
     }
 
-    /// Makes a request until it succeeds, fails for good, or the attempts are used up.
+    /// Sends a request until it succeeds, fails permanently, or the attempts are exhausted.
     ///
     /// # Errors
-    /// The last attempt's.
+    /// The error of the last attempt.
     pub(crate) async fn send(&self, request: &Request<'_>) -> Result<Vec<u8>, Error> {
         let mut attempt = 0;
         loop {
@@ -117,10 +116,10 @@ impl Client {
         }
     }
 
-    /// Makes a request once.
+    /// Sends a request once.
     ///
     /// # Errors
-    /// When there is no connection, no answer, one of a status other than 200 to 299, or one that is too long.
+    /// When the connection fails, or the response is missing, too long, or has a status other than 200 to 299.
     pub(crate) async fn send_once(&self, request: &Request<'_>) -> Result<Vec<u8>, Error> {
         let failed = |source| self.transport_error(request, source);
         let mut url = self.base.clone();
@@ -168,18 +167,18 @@ impl Client {
         Err(self.status_error(request, status.as_u16(), &headers, &body))
     }
 
-    /// How long the answer to `request` may take until more than `received` bytes are there.
+    /// Time limit until more than `received` bytes of the response to `request` have arrived.
     fn time_for(&self, request: &Request<'_>, received: usize) -> Duration {
         let received = u64::try_from(received).unwrap_or(u64::MAX);
         let for_bytes = Duration::from_secs(received / u64::from(MIN_BYTES_PER_SECOND));
         let for_all = self.silence_timeout * SMALL_ANSWER_SILENCES;
-        // What is asked with a body may be answered with records.
+        // The response to a request with a body may contain records.
         if request.body.is_none() { for_all } else { for_all + for_bytes }
     }
 
     fn transport_error(&self, request: &Request<'_>, source: reqwest::Error) -> Error {
         let (operation, address) = (request.operation.to_owned(), self.address.to_string());
-        // The URL may hold a password.
+        // The URL may contain a password.
         let source = source.without_url();
         if source.is_connect() {
             Error::Connect { address, source }
@@ -200,15 +199,15 @@ impl Client {
         if matches!(status, 401 | 403) {
             return Error::Refused { operation, address, status, message };
         }
-        // The other form, a date, is not worth a parser: no Chroma sends it, and the doubling wait does as well.
+        // The other form, a date, is not parsed: no Chroma sends it, and the exponential backoff suffices.
         let retry_after = header(RETRY_AFTER).and_then(|seconds| seconds.trim().parse().ok());
         let retry_after = retry_after.map(Duration::from_secs);
         Error::Status { operation, address, status, message, retry_after }
     }
 }
 
-/// The words of an error: `{"error", "message"}` of Chroma ≥ 0.5.23, `{"error"}` before, `{"detail"}` of its web
-/// framework, or whatever a proxy says.
+/// The message of an error: `{"error", "message"}` of Chroma ≥ 0.5.23, `{"error"}` before, `{"detail"}` of its web
+/// framework, or the text of a proxy.
 fn message(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
@@ -247,7 +246,7 @@ fn token_header(options: &ServerOptions) -> Result<HeaderMap, Error> {
     Ok(headers)
 }
 
-/// TLS with the system's root certificates, or those of `SSL_CERT_FILE`, which cost nothing where the URL is plain HTTP.
+/// TLS with the system's root certificates or those of `SSL_CERT_FILE`, which are not loaded for plain HTTP.
 fn trusted(url: &Url, address: &str) -> Result<ClientConfig, Error> {
     let setup = |source| Error::Setup { address: address.to_owned(), source };
     let mut certificates = Vec::new();
@@ -276,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_an_error_are_found_in_every_form() {
+    fn message_of_an_error_is_found_in_every_form() {
         assert_eq!(
             message(br#"{"error":"NotFoundError","message":"Tenant [x] not found"}"#),
             "Tenant [x] not found"

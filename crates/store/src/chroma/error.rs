@@ -1,5 +1,5 @@
-//! What can go wrong between us and a Chroma server, each with its remedy in the text. No text holds the token, nor
-//! the user and password of the URL.
+//! Errors of operations on a Chroma server, with their fixes. No message contains the token, or the user and password
+//! of the URL.
 
 use std::time::Duration;
 
@@ -9,57 +9,57 @@ use crate::tls;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The URL is not one of a server. The text never repeats the URL: it may hold a password.
+    /// The URL is invalid. The message never repeats it: it may contain a password.
     #[error("the Chroma URL cannot be used: expected http://host:port or https://host")]
     Url {
-        /// What the parser objected to, when it got that far.
+        /// The parser's error, if any.
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
     /// The token cannot be sent in a header.
     #[error(
-        "the Chroma token has characters that no header can carry: check for a line break or a quote in it"
+        "the Chroma token has characters that are invalid in a header: check it for line breaks and quotes"
     )]
     Token,
-    /// TLS or the HTTP client cannot be set up, for want of root certificates for instance.
+    /// TLS or the HTTP client cannot be set up, for instance because there are no root certificates.
     #[error("failed to set up the connection to {address}")]
     Setup {
         /// The server.
         address: String,
-        /// Why not.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// No connection.
-    #[error("failed to reach a Chroma server at {address}: check the URL and that the server runs")]
+    /// The connection failed.
+    #[error("failed to reach a Chroma server at {address}: check the URL and that the server is running")]
     Connect {
         /// The server.
         address: String,
-        /// Why not.
+        /// The cause.
         source: reqwest::Error,
     },
-    /// Something answers that is no Chroma server.
+    /// The address is not that of a Chroma server.
     #[error("expected a Chroma server at {address}, found {found}: check host, port and path of the URL")]
     NotChroma {
         /// The server.
         address: String,
-        /// What answered.
+        /// The response.
         found: String,
     },
-    /// The server does not let us in.
+    /// The server denied access.
     #[error(
         "failed to {operation}: {address} refused with status {status} ({message}): check the token, the header it is \
          sent in, and that it may read this tenant and database"
     )]
     Refused {
-        /// What was tried.
+        /// The operation.
         operation: String,
         /// The server.
         address: String,
         /// 401 or 403.
         status: u16,
-        /// The server's words.
+        /// The server's message.
         message: String,
     },
-    /// A tenant or database that was asked for does not exist. Chroma itself would show an empty one.
+    /// The requested tenant or database does not exist. Chroma itself would return an empty one.
     #[error("{address} has no {subject}: check its name")]
     Missing {
         /// The server.
@@ -67,86 +67,88 @@ pub enum Error {
         /// `tenant `x`` or `database `x` of tenant `y``.
         subject: String,
     },
-    /// The server answered that it cannot do it.
-    #[error("failed to {operation}: {address} answered with status {status}: {message}")]
+    /// The server returned an error status.
+    #[error("failed to {operation}: {address} returned status {status}: {message}")]
     Status {
-        /// What was tried.
+        /// The operation.
         operation: String,
         /// The server.
         address: String,
         /// The HTTP status.
         status: u16,
-        /// The server's words.
+        /// The server's message.
         message: String,
-        /// How long the server asks us to wait.
+        /// The server's Retry-After.
         retry_after: Option<Duration>,
     },
-    /// The connection broke, and did so again.
+    /// The connection broke repeatedly.
     #[error("failed to {operation}: the connection to {address} broke")]
     Transport {
-        /// What was tried.
+        /// The operation.
         operation: String,
         /// The server.
         address: String,
-        /// How it broke.
+        /// The cause.
         source: reqwest::Error,
     },
-    /// The server went silent.
-    #[error("failed to {operation}: {address} said nothing for {} s; it may be overloaded", after.as_secs())]
+    /// The server sent nothing for too long.
+    #[error("failed to {operation}: {address} sent nothing for {} s; it may be overloaded", after.as_secs())]
     Timeout {
-        /// What was tried.
+        /// The operation.
         operation: String,
         /// The server.
         address: String,
-        /// How long we waited.
+        /// The time that was waited.
         after: Duration,
     },
-    /// The server's answer does not come to an end.
-    #[error("failed to {operation}: {address} has not sent its whole answer in {:.1} s; it may be overloaded", after.as_secs_f64())]
+    /// The server's response is too slow.
+    #[error("failed to {operation}: {address} did not complete its response within {:.1} s; it may be \
+        overloaded", after.as_secs_f64())]
     TooSlow {
-        /// What was tried.
+        /// The operation.
         operation: String,
         /// The server.
         address: String,
-        /// How long we waited.
+        /// The time that was waited.
         after: Duration,
     },
-    /// An answer is larger than we are ready to hold in memory.
-    #[error("failed to {operation}: the answer of {address} has more than {limit_bytes} bytes")]
+    /// A response exceeds the memory limit.
+    #[error("failed to {operation}: the response of {address} has more than {limit_bytes} bytes")]
     TooLarge {
-        /// What was tried.
+        /// The operation.
         operation: String,
         /// The server.
         address: String,
-        /// What we would have held.
+        /// The limit.
         limit_bytes: usize,
     },
-    /// A listing has more than any server's, or no end.
+    /// A listing is endless or implausibly long.
     #[error(
-        "failed to {operation}: {address} lists more than {limit}, which no server has: check the URL, or name the database"
+        "failed to {operation}: {address} lists more than {limit}, which is implausible: check the URL, or \
+            name the database"
     )]
     Endless {
-        /// What was tried.
+        /// The operation.
         operation: String,
         /// The server.
         address: String,
-        /// What would have been enough.
+        /// The limit, in words.
         limit: String,
     },
-    /// An answer is not what the API promises.
-    #[error("failed to {operation}: the answer of {address} cannot be read")]
+    /// A response does not conform to the API.
+    #[error("failed to {operation}: the response of {address} cannot be parsed")]
     Decode {
-        /// What was tried.
+        /// The operation.
         operation: String,
         /// The server.
         address: String,
-        /// Where it differs.
+        /// The parse error.
         source: serde_json::Error,
     },
-    /// Answers contradict each other: as many values as ids were expected.
-    #[error("failed to {operation}: {address} answered with other numbers of ids and of their values")]
+    /// A response has different numbers of ids and values.
+    #[error("failed to {operation}: {address} returned different numbers of ids and values")]
     Misaligned {
-        /// What was tried.
+        /// The operation.
         operation: String,
         /// The server.
         address: String,
@@ -157,23 +159,23 @@ pub enum Error {
          stop the writer and run again"
     )]
     Unstable {
-        /// What was tried.
+        /// The operation.
         operation: String,
         /// The server.
         address: String,
-        /// How often the place was lost.
+        /// Number of attempts.
         attempts: u32,
     },
 }
 
-/// What Chroma 1.x says, for some 30 ms, of a vector index that another request is just making: the first record of
-/// the collection is written, and its index is not.
+/// Chroma 1.x returns this for about 30 ms while another request creates the vector index: the first record of the
+/// collection is written, but its index is not.
 const INDEX_IN_THE_MAKING: &str = "hnsw segment reader: Nothing found on disk";
 
-/// What may help against an error of a request for records.
+/// What to try after a failed request for records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Remedy {
-    /// Ask for fewer records, at most as many as the server names.
+    /// Request fewer records, at most as many as the server allows.
     Shrink(Option<u32>),
     /// The server fails on one of the records: find it.
     Isolate,
@@ -182,12 +184,12 @@ pub(crate) enum Remedy {
 }
 
 impl Error {
-    /// Whether the server took too long.
+    /// Whether the server timed out.
     pub(crate) fn is_timeout(&self) -> bool {
         matches!(self, Self::Timeout { .. } | Self::TooSlow { .. })
     }
 
-    /// Whether the same request may succeed a moment later.
+    /// Whether a retry may succeed.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::Status { status: 429 | 502..=504, .. } => true,
@@ -197,7 +199,8 @@ impl Error {
         }
     }
 
-    /// What to do, where the text does not say it: about certificates, which the TLS library refuses in its own words.
+    /// The fix, where the message does not contain it: for certificates, which the TLS library rejects with its own
+    /// messages.
     pub fn hint(&self) -> Option<String> {
         let (Self::Connect { source, .. } | Self::Transport { source, .. }) = self else { return None };
         let rejected = causes(source).find_map(|cause| match cause.downcast_ref::<rustls::Error>()? {
@@ -205,7 +208,7 @@ impl Error {
             _ => None,
         });
         if rejected.is_some_and(tls::is_nameless) {
-            // The error says it itself.
+            // The message already contains the fix.
             return None;
         }
         let Some(rejected) = rejected else {
@@ -218,10 +221,11 @@ impl Error {
         use rustls::CertificateError as Rejected;
         Some(match rejected {
             Rejected::Expired | Rejected::ExpiredContext { .. } | Rejected::NotValidYet | Rejected::NotValidYetContext { .. } => {
-                "the certificate is not valid today: renew it, or set the clock right".to_owned()
+                "the certificate is not valid today: renew it, or correct the clock".to_owned()
             }
             Rejected::NotValidForName | Rejected::NotValidForNameContext { .. } => {
-                "the certificate is for another name: use the name that it has (subjectAltName), or make one with `-addext subjectAltName=DNS:HOST`".to_owned()
+                "the certificate is for another name: use the name in its subjectAltName, or create one \
+                    with `-addext subjectAltName=DNS:HOST`".to_owned()
             }
             _ => "trust the certificate, or the CA that signed it: SSL_CERT_FILE=cert.pem (PEM, the file may hold several); \
                   or reach the server through a tunnel: `ssh -L 8000:localhost:8000 HOST`, then http://localhost:8000"
@@ -229,7 +233,7 @@ impl Error {
         })
     }
 
-    /// How long the server asks us to wait.
+    /// The server's Retry-After.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
@@ -237,7 +241,7 @@ impl Error {
         }
     }
 
-    /// What to try next when a request for several records ended in this error.
+    /// What to try next when a request for several records failed with this error.
     pub(crate) fn remedy(&self) -> Remedy {
         match self {
             Self::Timeout { .. }
@@ -253,7 +257,7 @@ impl Error {
     }
 }
 
-/// An error and all that it wraps. `io::Error` hides what it wraps from `source`.
+/// An error and its causes. `io::Error::source` skips the wrapped error itself.
 fn causes<'e>(
     error: &'e (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'e (dyn std::error::Error + 'static)> {
@@ -284,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn quota_errors_shrink_to_the_limit_they_name() {
+    fn quota_errors_shrink_pages_to_the_named_limit() {
         let quota = "Quota exceeded: 'Limit value' exceeded quota limit for action 'Get': current usage of 1000 \
                      exceeds limit of 300. Request an increase";
         assert_eq!(status(422, quota).remedy(), Remedy::Shrink(Some(300)));
@@ -294,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_caller_got_wrong_is_never_tried_again() {
+    fn client_errors_are_not_retried() {
         for code in [400, 401, 403, 404, 409, 422] {
             assert!(!status(code, "x").is_passing(), "{code}");
             assert_eq!(status(code, "x").remedy(), Remedy::Fail, "{code}");

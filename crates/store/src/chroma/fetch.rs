@@ -1,4 +1,4 @@
-//! Gets pages of records: sizes them by what the server allows and by how large records are, and reads around
+//! Fetches pages of records: adapts their size to the server's limits and to the size of records, and skips over
 //! records that the server fails on.
 
 use chroma::{Collection, Field, Problem, ProblemKind};
@@ -10,45 +10,45 @@ use super::{
     wire::Column,
 };
 
-/// A page has to hold the last record of the page before it, and one more.
+/// A page must contain the last record of the previous page, and one more.
 pub(crate) const SMALLEST_PAGE: u32 = 2;
 
-/// Pages are of this many records until one has told how large they are.
+/// Initial page size, until the size of records is known.
 const FIRST_PAGE: u32 = 100;
 
-/// Answers are kept to about this size. Eight of them in memory, decoded and not, are no burden, and the server
-/// spends a second at most on each.
+/// Target size of a response: eight of them fit into memory, encoded and decoded, and the server spends at most a
+/// second on each.
 const TARGET_BYTES: usize = 8 << 20;
 
-/// An answer that turns out longer is dropped and asked for in smaller pages: records vary.
+/// Longer responses are dropped and requested again in smaller pages, since the size of records varies.
 pub(crate) const LIMIT_BYTES: usize = 64 << 20;
 
-/// What one record may have, when the page cannot become smaller: Chroma sets documents no limit, but SQLite sets
-/// any text one of 1,000,000,000 bytes.
+/// Limit for a single record, when the page cannot shrink further: Chroma does not limit documents, but SQLite limits
+/// texts to 1,000,000,000 bytes.
 pub(crate) const RECORD_LIMIT_BYTES: usize = 1 << 30;
 
-/// More records that the server fails on mean that it is not their fault.
+/// If the server fails on more records, the records are not the cause.
 const MOST_ISOLATED: u32 = 1000;
 
-/// Records of a stretch of the server's order.
+/// Consecutive records in the server's order.
 #[derive(Debug, Default)]
 pub(crate) struct Page {
-    /// The ids of the stretch, in the server's order.
+    /// The ids of the page, in the server's order.
     pub(crate) ids: Vec<String>,
-    /// Their records, in any order; without those that were deleted while the page was read around a failure.
+    /// Their records, in any order, except those deleted while the page was read one by one after a failure.
     pub(crate) rows: Vec<(String, Parts)>,
 }
 
-/// How many records to ask for at once.
+/// The number of records per request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PageSize {
     current: u32,
-    /// What the server has been seen to allow.
+    /// The maximum that the server allows, as far as known.
     most: u32,
 }
 
-/// Where no record has come whole, so many that the server fails on one by one have others tried all over the
-/// collection.
+/// If no record was returned completely so far, after this many failing records, others throughout the collection are
+/// tried.
 const ISOLATED_UNPROVEN: u32 = 16;
 
 /// Gets records of one collection.
@@ -56,11 +56,11 @@ const ISOLATED_UNPROVEN: u32 = 16;
 pub(crate) struct Fetch {
     pub(crate) connection: Connection,
     pub(crate) collection: Collection,
-    /// All that the server knows to return.
+    /// All columns that the server supports.
     columns: Vec<Column>,
     pub(crate) page_size: PageSize,
     isolated: u32,
-    /// Whether the server has ever given a record with all columns.
+    /// Whether the server has returned a record with all columns.
     is_proven: bool,
 }
 
@@ -74,7 +74,7 @@ impl PageSize {
         self.current
     }
 
-    /// Makes it smaller than `asked` for good; `false` when it cannot be.
+    /// Permanently reduces it below `asked`; `false` if this is not possible.
     pub(crate) fn shrink(&mut self, asked: u32, limit: Option<u32>) -> bool {
         if asked <= SMALLEST_PAGE {
             return false;
@@ -84,9 +84,9 @@ impl PageSize {
         true
     }
 
-    /// Fits it to records of the size that `count` of them in `size_bytes` have.
+    /// Adapts it to the average record size, given `count` records of `size_bytes` in total.
     pub(crate) fn fit(&mut self, count: usize, size_bytes: usize) {
-        // Growth to the double at most, since the next records may be larger.
+        // At most doubled, since the next records may be larger.
         let double = self.current.saturating_mul(2).min(self.most);
         let fitting = TARGET_BYTES.saturating_mul(count).checked_div(size_bytes).unwrap_or(usize::MAX);
         self.current =
@@ -106,7 +106,7 @@ impl Fetch {
         Self { connection, collection, columns, page_size, isolated: 0, is_proven: false }
     }
 
-    /// The records from `offset` on, as many as the page size allows; none only at the end of the collection.
+    /// A page of records from `offset`; empty only at the end of the collection.
     pub(crate) async fn page(&mut self, offset: u64) -> Result<Page, Error> {
         loop {
             let limit = self.page_size.current;
@@ -172,8 +172,8 @@ impl Fetch {
         self.connection.get(&self.collection, selection, columns, limit_bytes).await
     }
 
-    /// Reads records by their ids after `failure` of reading them at once: halves, until those that the server
-    /// fails on stand alone.
+    /// Reads records by their ids after `failure` of reading them together: bisects until the records that the server
+    /// fails on are isolated.
     async fn around_failures(
         &mut self,
         ids: &[String],
@@ -198,8 +198,8 @@ impl Fetch {
         Ok(found)
     }
 
-    /// Whether the server gives records with all columns anywhere: at some places of the collection. A server that gives
-    /// none does not fail on single records.
+    /// Whether the server returns complete records anywhere in the collection. A server that returns none does not
+    /// fail on single records.
     async fn proves_itself(&mut self) -> Result<bool, Error> {
         let count = self.connection.count(&self.collection).await?;
         for offset in [count / 4, count / 2, count / 4 * 3, count.saturating_sub(1)] {
@@ -213,7 +213,7 @@ impl Fetch {
         Ok(self.is_proven)
     }
 
-    /// A record that the server fails on, column by column; `None` when it does not exist any more.
+    /// Reads a record that the server fails on column by column; `None` if it no longer exists.
     async fn alone(&mut self, ids: &[String], failure: Error) -> Result<Option<(String, Parts)>, Error> {
         let selection = Selection::Ids(ids);
         let (answer, _) = self.get(selection, &[], 1).await?;
@@ -235,7 +235,7 @@ impl Fetch {
                         Column::Uris => parts.uri = row.uri,
                     }
                 }
-                // What 0.4 answers for a vector that it has lost (FORMAT §10.2).
+                // The response of 0.4 for a lost vector (FORMAT §10.2).
                 Err(Error::Misaligned { .. }) if column == Column::Embeddings => {}
                 Err(error) if error.remedy() == Remedy::Isolate => note_failure(&mut parts, column, &error),
                 Err(error) => return Err(error),
@@ -263,7 +263,7 @@ fn note_failure(parts: &mut Parts, column: Column, error: &Error) {
     parts.problems.push(Problem { field, kind: ProblemKind::NotReturned, original });
 }
 
-/// Both halves, the first one last, so that it is popped first; none of a single id.
+/// Both halves, the first one last, so that it is popped first; empty for a single id.
 fn halves(ids: &[String]) -> Vec<&[String]> {
     if ids.len() < 2 {
         return Vec::new();
@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn page_size_obeys_the_server_and_fits_the_records() {
+    fn page_size_follows_server_limits_and_record_sizes() {
         let mut size = PageSize::new(1000);
         assert!(size.shrink(1000, Some(300)));
         assert_eq!(size.current(), 300);
@@ -295,7 +295,7 @@ mod tests {
             })
             .collect();
         assert_eq!(sizes, [16, 32, 64, 128, 256, 300, 300]);
-        // A limit that is no smaller than what was asked for teaches nothing.
+        // A limit not below the requested number is ignored.
         assert!(size.shrink(300, Some(300)));
         assert_eq!(size.current(), 150);
         assert!(size.shrink(3, None) && !size.shrink(2, None));

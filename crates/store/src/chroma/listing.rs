@@ -1,4 +1,4 @@
-//! What a server lists: databases and collections.
+//! Listing of a server's databases and collections.
 
 use std::time::Duration;
 
@@ -14,20 +14,20 @@ use super::{
     wire::CollectionEntry,
 };
 
-/// Databases and collections to ask for at once; Chroma Cloud allows no more collections.
+/// Databases or collections per request; Chroma Cloud's maximum for collections.
 const LISTING_PAGE: usize = 100;
 
-/// How often a listing of several pages is tried until two in a row agree.
+/// How often a listing of several pages is repeated until two consecutive ones agree.
 const LISTING_ATTEMPTS: u32 = 5;
 
-/// Databases and collections of one listing: far more than servers have.
+/// Maximum databases and collections of a listing: far more than servers have.
 const LISTED: usize = 200_000;
-/// Bytes of the answers that list them, all together.
+/// Maximum total bytes of the responses of a listing.
 const LISTED_BYTES: usize = 256 << 20;
-/// How long a listing takes at most. Each answer has its own limit.
+/// Time limit of a listing. Each response has its own limit.
 const LISTING_TIME: Duration = Duration::from_secs(600);
 
-/// What a listing may still take.
+/// The remaining limits of a listing.
 struct ListingLimits {
     left: usize,
     left_bytes: usize,
@@ -39,7 +39,7 @@ impl ListingLimits {
         Self { left: LISTED, left_bytes: LISTED_BYTES, until: Instant::now() + LISTING_TIME }
     }
 
-    /// Counts a page of so many entries and bytes.
+    /// Counts a page with this many entries and bytes.
     fn take(&mut self, entries: usize, bytes: usize) -> Result<(), String> {
         let left = (self.left.checked_sub(entries), self.left_bytes.checked_sub(bytes));
         let (Some(left), Some(left_bytes)) = left else {
@@ -57,13 +57,14 @@ impl ListingLimits {
 }
 
 impl ChromaServer {
-    /// All collections, ordered by tenant, database, name and id: of the database that was named, else of all
-    /// databases of the tenant that the server lists. No server lists tenants, so those of others than
-    /// [`tenant`](Self::tenant) are never among them. Servers before 0.6 do not list databases either: of them it is
-    /// `default_database` alone, which [`warnings`](Self::warnings) say.
+    /// All collections, ordered by tenant, database, name and id: of the configured database, or of all databases of
+    /// the tenant that the server lists. No server lists tenants, so collections of tenants other than
+    /// [`tenant`](Self::tenant) are never included. Servers before 0.6 do not list databases either: only
+    /// `default_database` is read, with a [warning](Self::warnings).
     ///
     /// # Errors
-    /// What the server fails with; [`Error::Endless`] when it lists more than any has; [`Error::Unstable`] when collections keep coming or going while they are listed.
+    /// When a request fails; [`Error::Endless`] when the listing exceeds its limits; [`Error::Unstable`] when
+    /// collections keep changing while they are listed.
     pub async fn collections(&self) -> Result<Vec<Collection>, Error> {
         let databases = match &self.database {
             Some(database) => vec![database.clone()],
@@ -84,7 +85,8 @@ impl ChromaServer {
         Ok(collections)
     }
 
-    /// The databases of the tenant, or those of the token where it may not list; `None` if the server cannot list.
+    /// The databases of the tenant, or those of the token if it may not list; `None` if the server cannot list
+    /// databases.
     pub(crate) async fn databases(&self) -> Result<Option<Vec<String>>, Error> {
         if self.api() == Api::V1 {
             return Ok(None);
@@ -93,7 +95,7 @@ impl ChromaServer {
         let mut limits = ListingLimits::new();
         loop {
             match self.connection.databases(&self.tenant, names.len(), LISTING_PAGE).await {
-                // One that ignores the offset gives the first page for ever.
+                // A server that ignores the offset returns the first page endlessly.
                 Ok((page, _)) if page.first().is_none_or(|first| names.contains(&first.name)) => {
                     return Ok(Some(names));
                 }
@@ -116,7 +118,7 @@ impl ChromaServer {
         }
     }
 
-    /// The entries of one database: listed until two listings agree, where one page does not hold them.
+    /// The entries of one database. If they exceed one page, they are listed until two listings agree.
     async fn entries(
         &self,
         scope: &Scope,
@@ -169,7 +171,7 @@ impl ChromaServer {
         let Some(id) = entry.uuid() else {
             return Err(Error::NotChroma {
                 address: self.address().to_owned(),
-                found: format!("a collection with the id `{}`, which is no UUID", entry.id),
+                found: format!("a collection with the id `{}`, which is not a UUID", entry.id),
             });
         };
         let mut warnings = Vec::new();
@@ -199,16 +201,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn listing_ends_at_its_limits_of_entries_bytes_and_time() {
+    fn listing_is_limited_in_entries_bytes_and_time() {
         let mut limits = ListingLimits::new();
-        limits.take(LISTED, LISTED_BYTES).expect("no more than there may be");
-        limits.take(0, 0).expect("nothing is always possible");
-        let limit = limits.take(1, 0).expect_err("one more");
+        limits.take(LISTED, LISTED_BYTES).expect("it is within the limits");
+        limits.take(0, 0).expect("an empty page is within the limits");
+        let limit = limits.take(1, 0).expect_err("one entry too many");
         assert_eq!(limit, format!("{LISTED} databases and collections"));
-        let limit = limits.take(0, 1).expect_err("a byte more");
+        let limit = limits.take(0, 1).expect_err("one byte too many");
         assert_eq!(limit, format!("{LISTED_BYTES} bytes of databases and collections"));
         let mut late = ListingLimits { until: Instant::now(), ..ListingLimits::new() };
         late.until -= Duration::from_millis(1);
-        assert_eq!(late.take(1, 1).expect_err("it is over"), "it can in 600 s");
+        assert_eq!(late.take(1, 1).expect_err("the time has expired"), "it can in 600 s");
     }
 }

@@ -1,9 +1,9 @@
-//! Chroma servers: the one HTTP client, and their collections as a source of records.
+//! Chroma servers: the HTTP client, and collections as a source of records.
 //!
 //! Entry point: [`ChromaServer::connect`], then [`ChromaServer::read`] for each of its
 //! [`collections`](ChromaServer::collections). The records are those of the crate `chroma`, which reads directories.
 //!
-//! [`ChromaStorage`] keeps a service's records on a server. Nothing else here writes to one.
+//! [`ChromaStorage`] stores a service's records on a server. Nothing else here writes to a server.
 
 mod api;
 mod client;

@@ -1,4 +1,4 @@
-//! Where a Chroma server is and how to be let in.
+//! Address and credentials of a Chroma server.
 
 use std::{fmt, time::Duration};
 
@@ -6,56 +6,56 @@ use reqwest::Url;
 
 use super::{error::Error, retry};
 
-/// A server on another continent takes well under a second; a wrong address should be noticed soon.
+/// A server on another continent takes well under a second; a wrong address should be detected soon.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The first read of a large collection makes Chroma load its index, which takes many seconds on a small machine.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A Chroma server and the part of it that is meant. [`new`](Self::new) gives the usual values.
+/// A Chroma server and the selected tenant and database. [`new`](Self::new) sets the defaults.
 #[derive(Clone)]
 pub struct ServerOptions {
-    /// `http://host:8000`, `https://api.trychroma.com`, with a path if a proxy puts the server below one. May hold
+    /// `http://host:8000`, `https://api.trychroma.com`, with a path if a proxy puts the server below one. May contain
     /// `user:password@` for HTTP basic authentication.
     pub url: String,
     /// The tenant; `None` for the token's own, which is `default_tenant` on servers without accounts.
     pub tenant: Option<String>,
     /// The database; `None` for every database of the tenant that the server lists.
     pub database: Option<String>,
-    /// The secret that the server asks for.
+    /// The server's access token.
     pub token: Option<Token>,
-    /// The header that carries the token.
+    /// The header for the token.
     pub token_header: TokenHeader,
-    /// How long a connection may take to be made. Too short fails on slow networks, too long hides a wrong address.
+    /// Time limit for connecting. Too short fails on slow networks; too long delays the error for a wrong address.
     pub connect_timeout: Duration,
-    /// How long the server may say nothing while it answers. Too short shrinks the pages of a slow server for
-    /// nothing; too long waits for one that is stuck.
+    /// How long the server may send nothing during a response. Too short shrinks the pages of a slow server
+    /// needlessly; too long waits for a hanging one.
     pub silence_timeout: Duration,
-    /// How often a request is made before its failure counts, at least once, with waits that double from 250 ms.
-    /// Few give up on a server that restarts; many keep who waits for the answer waiting.
+    /// Attempts per request, at least 1, with waits that double from 250 ms. Too few fail while a server restarts;
+    /// too many delay the error.
     pub attempts: u32,
-    /// Most records to ask for at once, at least 2. Pages become smaller by themselves where records are large or
-    /// the server allows less.
+    /// Maximum records per request, at least 2. Pages shrink automatically if records are large or the server allows
+    /// fewer.
     pub page_records: u32,
 }
 
-/// A secret. It is never printed: `Debug` hides it and there is no `Display`.
+/// A secret. `Debug` hides it, and there is no `Display`.
 #[derive(Clone)]
 pub struct Token(String);
 
 /// The header in which a server expects the token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TokenHeader {
-    /// `Authorization: Bearer <token>`, what Chroma servers expect by default.
+    /// `Authorization: Bearer <token>`, the default of Chroma servers.
     #[default]
     Authorization,
-    /// `X-Chroma-Token: <token>`, for Chroma Cloud and servers configured so.
+    /// `X-Chroma-Token: <token>`, for Chroma Cloud and servers configured for it.
     XChromaToken,
 }
 
 impl ServerOptions {
-    /// Of 100,000 records with 384 dimensions Chroma 1.5.9 gives 7,000 to 8,800 a second in pages of 1,000 to
-    /// 10,000 records, 3,800 in pages of 300 and 2,100 in pages of 100, with other work on the machine.
+    /// With 100,000 records of 384 dimensions, Chroma 1.5.9 returns 7,000 to 8,800 records per second in pages of
+    /// 1,000 to 10,000 records, 3,800 in pages of 300 and 2,100 in pages of 100, on a busy machine.
     pub const PAGE_RECORDS: u32 = 1000;
 
     /// The server at `url`: all databases of the default tenant, no token.
@@ -76,7 +76,7 @@ impl ServerOptions {
 
 impl fmt::Debug for ServerOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the URL itself, which may hold a password.
+        // Not the URL itself, which may contain a password.
         let address = parse_url(&self.url).map(|url| address_of(&url));
         f.debug_struct("ServerOptions")
             .field("address", &address.unwrap_or_default())
@@ -93,7 +93,7 @@ impl Token {
         Self(secret.into())
     }
 
-    /// The secret itself, for the header and nothing else.
+    /// The secret, only for the header.
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
@@ -105,7 +105,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The URL of a server, without what belongs to one request.
+/// Parses the URL of a server, and removes API path, query and fragment.
 pub(crate) fn parse_url(text: &str) -> Result<Url, Error> {
     let mut url = Url::parse(text.trim()).map_err(|source| Error::Url { source: Some(Box::new(source)) })?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
@@ -113,16 +113,16 @@ pub(crate) fn parse_url(text: &str) -> Result<Url, Error> {
     }
     url.set_query(None);
     url.set_fragment(None);
-    // People paste the URL of the API instead of the server's.
+    // Users may paste the URL of the API instead of the server's.
     let path = url.path().trim_end_matches('/').to_owned();
     let path = ["/api/v1", "/api/v2"].iter().find_map(|end| path.strip_suffix(end)).unwrap_or(&path);
     url.set_path(path);
     Ok(url)
 }
 
-/// The address without the password, for people to read.
+/// The address without credentials, for messages.
 pub(crate) fn address_of(url: &Url) -> String {
-    // The scheme's own port is not written.
+    // The scheme's default port is omitted.
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let path = url.path().trim_end_matches('/');
     format!("{}://{}{port}{path}", url.scheme(), url.host_str().unwrap_or_default())
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn url_of_another_kind_is_refused_without_repeating_it() {
+    fn invalid_url_is_rejected_without_repeating_it() {
         for url in ["", "localhost:8000", "postgresql://u:secret@h/d", "/secret", "http://"] {
             let error = parse_url(url).expect_err(url);
             assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");

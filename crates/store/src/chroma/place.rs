@@ -1,49 +1,49 @@
-//! Walking a collection by offsets without losing records when others are deleted meanwhile.
+//! Reads a collection by offsets without missing records when others are deleted concurrently.
 //!
-//! The API pages by offset alone: a record deleted before the offset moves all later ones one place to the left, and
-//! the next page begins one record too late. So each page begins with the last record of the page before it, the
-//! anchor, and a page that begins with another id shows the shift.
+//! The API pages only by offset: a record deleted before the offset shifts all later ones by one, and the next page
+//! begins one record too late. So each page begins with the last record of the previous page, the anchor, and a page
+//! that begins with another id shows the shift.
 //!
-//! Why nothing is lost between two pages that share their anchor:
+//! Why no record is missed between two pages that share their anchor:
 //!
-//! 1. Servers list records in an order that is fixed for each record: by id (up to 0.5.5), or by the number it got
+//! 1. Servers list records in an order that is fixed for each record: by id (up to 0.5.5), or by a number assigned
 //!    when it was added (since then; `ORDER BY embeddings.id` in all of them).
-//! 2. One answer is a contiguous stretch of that order at one moment: servers select its ids in one statement.
-//! 3. So a record that exists throughout and stands after the anchor in the order stands after it in the page, and
-//!    one that stands between two anchors is in the page that has both.
+//! 2. A response is a contiguous part of that order at one moment: servers select its ids in one statement.
+//! 3. So a record that exists throughout and follows the anchor in the order follows it in the page, and one between
+//!    two anchors is in the page that has both.
 //!
-//! What this does not show: an anchor that was deleted, added again, and has come to stand at its old offset with
-//! unread records before it. The reader lists all ids a second time for this.
+//! This does not detect an anchor that was deleted and added again at its old offset with unread records before it.
+//! The reader lists all ids a second time for this case.
 
 use super::{
     error::Error,
     fetch::{Fetch, PageSize},
 };
 
-/// How often the place may be lost without one record read in between.
+/// How often the position may be lost without reading a record in between.
 const MOST_LOSSES: u32 = 20;
 
-/// How far to go back at first when the place is lost; doubled until it is found.
+/// How far to go back first when the position is lost; doubled until it is found.
 const FIRST_STEP: u64 = 100;
 
-/// Where a walk is: after its anchor.
+/// A position in a collection: after its anchor.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Place {
-    /// Offset of the next record, had nothing changed.
+    /// Offset of the next record, if nothing has changed.
     offset: u64,
-    /// The last record walked over; none at the beginning.
+    /// The last record read; `None` at the beginning.
     anchor: Option<String>,
     losses: u32,
 }
 
 impl Place {
-    /// The offset to ask from.
+    /// The offset of the next request.
     pub(crate) fn start(&self) -> u64 {
         self.offset - u64::from(self.anchor.is_some())
     }
 
-    /// Steps over the `ids` found at [`start`](Self::start) and returns those that come after the anchor, none at
-    /// the end of the collection; `None` if the place is lost, since another record stands there.
+    /// Advances over the `ids` found at [`start`](Self::start) and returns those after the anchor, empty at the end
+    /// of the collection; `None` if the position is lost because another record is there.
     pub(crate) fn step<'i>(&mut self, ids: &'i [String]) -> Option<&'i [String]> {
         let new = match &self.anchor {
             None => ids,
@@ -63,11 +63,11 @@ impl Place {
         Some(new)
     }
 
-    /// Finds the place again after it was lost: goes back to a known record and puts the place before the first
-    /// unknown one. All records before a known one were walked over.
+    /// Finds the position after it was lost: goes back to a known record and continues before the first unknown one.
+    /// All records before a known one were read.
     ///
     /// # Errors
-    /// [`Error::Unstable`] when the place is lost again and again; what the server fails with.
+    /// [`Error::Unstable`] when the position is lost repeatedly; when a request fails.
     pub(crate) async fn find(&mut self, fetch: &Fetch, is_known: impl Fn(&str) -> bool) -> Result<(), Error> {
         self.losses += 1;
         if self.losses > MOST_LOSSES {
@@ -114,10 +114,10 @@ mod tests {
     }
 
     #[test]
-    fn another_record_in_the_anchors_place_is_noticed() {
+    fn another_record_in_place_of_the_anchor_is_detected() {
         let mut place = Place::default();
         place.step(&ids("abc"));
         assert_eq!(place.step(&ids("de")), None, "a record before `c` was deleted");
-        assert_eq!(place.step(&[]), None, "so many were that nothing stands there");
+        assert_eq!(place.step(&[]), None, "so many were deleted that the page is empty");
     }
 }

@@ -13,25 +13,25 @@ use super::{
     wire::Column,
 };
 
-/// Ids to ask for at once when nothing but ids is asked for: some megabytes.
+/// Ids per request when only ids are requested: some megabytes.
 const IDS_PAGE: u32 = 50_000;
 
-/// How often the ids are listed in search of records that came late. Each time reads all that the time before has
-/// found missing, so that a further one finds only what was added in between.
+/// How often the ids are listed to find records added late. Each round reads all records found missing by the
+/// previous one, so the next one finds only those added in between.
 const MOST_ROUNDS: u32 = 4;
 
-/// How many ids a warning names.
+/// Number of ids named in a warning.
 const EXAMPLES: usize = 3;
 
-/// Reads one collection page by page; see [`ChromaServer::read`](super::ChromaServer::read) for what is promised.
+/// Reads one collection page by page; see [`ChromaServer::read`](super::ChromaServer::read) for its guarantees.
 #[derive(Debug)]
 pub struct Reader {
     fetch: Fetch,
     ids_size: PageSize,
     phase: Phase,
-    /// Ids handed out, with the last round in which the server listed them.
+    /// Returned ids, with the last round in which the server listed them.
     known: HashMap<Box<str>, u32>,
-    /// How often the ids have been listed.
+    /// Number of rounds of listing ids.
     round: u32,
     changes: Changes,
     tally: Tally,
@@ -40,17 +40,17 @@ pub struct Reader {
 
 #[derive(Debug)]
 enum Phase {
-    /// Reading pages of records from the beginning to the end.
+    /// Reading pages of records.
     Pages(Place),
-    /// All records found so far are handed out; the ids are to be listed.
+    /// All records found so far were returned; next, the ids are listed.
     Ids,
-    /// Reading records that the pages lack, by their ids.
+    /// Reading records missing from the pages, by their ids.
     Late(Vec<String>),
-    /// All is read.
+    /// Finished.
     Done,
 }
 
-/// What shows that the collection changed.
+/// Signs that the collection changed.
 #[derive(Debug, Default)]
 struct Changes {
     count_before: u64,
@@ -62,12 +62,12 @@ struct Changes {
     late_examples: Vec<String>,
     gone: u64,
     gone_examples: Vec<String>,
-    /// Whether even the last round found records missing.
+    /// Whether even the last round found missing records.
     unsettled: bool,
 }
 
 impl Reader {
-    /// A reader at the beginning. Asks for the number of records.
+    /// Creates a reader, and requests the number of records.
     pub(crate) async fn new(
         connection: Connection,
         collection: Collection,
@@ -87,16 +87,16 @@ impl Reader {
         })
     }
 
-    /// How many records the server counted when the read began.
+    /// The server's number of records when the read began.
     pub fn record_count(&self) -> u64 {
         self.changes.count_before
     }
 
-    /// The next records, never none; `None` at the end. A call that fails, or whose future is dropped before it is
-    /// done, ends the read: further ones return `None`, and the report is not complete.
+    /// The next records, never empty; `None` at the end. A call that fails, or whose future is dropped early, ends
+    /// the read: further calls return `None`, and the report is incomplete.
     ///
     /// # Errors
-    /// What the server fails with, after attempts; [`Error::Unstable`] if deletions outrun the read.
+    /// When a request fails after retries; [`Error::Unstable`] if deletions outpace the read.
     pub async fn next_page(&mut self) -> Result<Option<Vec<Record>>, Error> {
         loop {
             let records = match std::mem::replace(&mut self.phase, Phase::Done) {
@@ -130,16 +130,16 @@ impl Reader {
         }
     }
 
-    /// What was read, and what was odd. Complete only after [`next_page`](Self::next_page) has returned `None`.
+    /// The report of the read. Complete only after [`next_page`](Self::next_page) has returned `None`.
     pub fn into_report(mut self) -> ReadReport {
         self.report.unread = if self.report.complete { self.changes.unlisted() } else { 0 };
-        // What was not compared to the end shows nothing.
+        // An incomplete comparison is not evidence.
         self.report.warnings.extend(self.changes.warning().filter(|_| self.report.complete));
         self.report.warnings.extend(self.tally.into_warnings());
         self.report
     }
 
-    /// The report of a read that its visitor stopped before `unvisited`, which it was not shown any more.
+    /// The report of a read that the visitor stopped before the `unvisited` records.
     pub(crate) fn into_stopped_report(mut self, unvisited: impl Iterator<Item = Record>) -> ReadReport {
         for record in unvisited {
             self.report.records -= 1;
@@ -178,8 +178,8 @@ impl Reader {
         records
     }
 
-    /// Lists all ids, compares them with those handed out, and sets the phase to read what is missing. Lists them
-    /// again as long as the server counts other than it has listed, which tells a change from a server that errs.
+    /// Lists all ids, compares them with those returned, and sets the phase to read the missing ones. Lists them
+    /// again while count and listing differ, which distinguishes a change from a faulty server.
     async fn look_for_late(&mut self) -> Result<(), Error> {
         self.changes.unsettled = self.round == MOST_ROUNDS;
         while self.round < MOST_ROUNDS {
@@ -205,7 +205,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Lists all ids in a new round, and returns those that were not handed out.
+    /// Lists all ids in a new round, and returns those that were not returned before.
     async fn list_ids(&mut self) -> Result<Vec<String>, Error> {
         self.round += 1;
         let (mut place, mut missing, mut listed) = (Place::default(), HashSet::<String>::new(), 0);
@@ -235,7 +235,7 @@ impl Reader {
 }
 
 impl Changes {
-    /// Records that the server counts beyond those that it has listed, also when asked again.
+    /// Records that the server counts but does not list, even when repeated.
     fn unlisted(&self) -> u64 {
         if self.unsettled { 0 } else { self.count_after.saturating_sub(self.listed) }
     }
@@ -252,11 +252,16 @@ impl Changes {
                 if ids.is_empty() { String::new() } else { format!(" (`{}`{more})", ids.join("`, `")) };
             signs.push(format!("{count} {what}{named}"));
         };
-        sign(self.late, "records came while it was read and were read after the others", &self.late_examples);
+        sign(
+            self.late,
+            "records were added while it was read and were read after the others",
+            &self.late_examples,
+        );
         sign(self.gone, "records that were read are gone", &self.gone_examples);
-        sign(self.shifts, "pages had moved and were asked for again", &[]);
+        sign(self.shifts, "pages had shifted and were requested again", &[]);
         if self.unsettled {
-            signs.push("records were still coming at the end, the last of them are not read".to_owned());
+            signs
+                .push("records were still being added at the end; the last of them were not read".to_owned());
         }
         let (before, after, listed) = (self.count_before, self.count_after, self.listed);
         let is_explained = !signs.is_empty();
@@ -269,10 +274,10 @@ impl Changes {
             return None;
         }
         let promise = if after == listed || is_explained {
-            "every record that was there from beginning to end is read, one that was updated meanwhile as it was at \
-             some moment"
+            "every record that existed throughout was read, and updated ones in the state at some moment \
+                during the read"
         } else {
-            "whether all are read cannot be told, so stop the writers and run again"
+            "it is unknown whether all were read, so stop the writers and run again"
         };
         let message = format!("the collection changed while it was read: {}; {promise}", signs.join("; "));
         Some(Warning::new(WarningCode::SourceChanged, message))

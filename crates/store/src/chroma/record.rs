@@ -1,4 +1,4 @@
-//! From the API's columns to records and their metadata.
+//! Converts the API's columns to records and metadata.
 
 use chroma::{Field, MissingReason, Origin, Problem, ProblemKind, Record, Tally, Vector, WarningCode};
 use records::{DistanceSpace, Metadata, MetadataValue};
@@ -6,20 +6,20 @@ use serde_json::{Map, Value};
 
 use super::wire::{Components, GetAnswer};
 
-/// The parts of one record as a server gives them; all absent for a record that has its id alone.
+/// The parts of a record as returned by a server; all absent for a record with only an id.
 #[derive(Debug, Default)]
 pub(crate) struct Parts {
     pub(crate) embedding: Option<Components>,
     pub(crate) document: Option<String>,
     pub(crate) metadata: Option<Map<String, Value>>,
     pub(crate) uri: Option<String>,
-    /// What the server fails to return.
+    /// Parts that the server fails to return.
     pub(crate) problems: Vec<Problem>,
-    /// Whether the vector is among it.
+    /// Whether the vector is among them.
     pub(crate) embedding_fails: bool,
 }
 
-/// The ids and parts of an answer, in its order. Columns that were not asked for are absent parts.
+/// The ids and parts of a response, in order. Columns that were not requested are absent parts.
 pub(crate) fn rows(answer: GetAnswer) -> impl Iterator<Item = (String, Parts)> {
     let mut embeddings = answer.embeddings.unwrap_or_default().into_iter();
     let mut documents = answer.documents.unwrap_or_default().into_iter();
@@ -37,7 +37,7 @@ pub(crate) fn rows(answer: GetAnswer) -> impl Iterator<Item = (String, Parts)> {
     })
 }
 
-/// The record of `id` in a collection of `space`; counts in `tally` what is odd about it.
+/// The record of `id` in a collection of `space`; counts problems in `tally`.
 pub(crate) fn record(id: String, parts: Parts, space: DistanceSpace, tally: &mut Tally) -> Record {
     let Parts { embedding, document, metadata, uri, mut problems, embedding_fails } = parts;
     let mut user_metadata = Metadata::new();
@@ -85,13 +85,13 @@ pub(crate) fn record(id: String, parts: Parts, space: DistanceSpace, tally: &mut
     Record { id, document, uri, metadata: user_metadata, vector, created_at: None, problems }
 }
 
-/// The metadata of a collection, which has no problems of its own: values of no metadata type are left out.
+/// The metadata of a collection, which has no list of problems: values of other types are omitted.
 pub(crate) fn collection_metadata(metadata: Map<String, Value>) -> Metadata {
     metadata.into_iter().filter_map(|(key, value)| Some((key, metadata_value(&value)?))).collect()
 }
 
-/// `1` is an integer and `1.0` a float, as every server writes them. `None` for null, an object (a sparse vector),
-/// an integer beyond 64 bits, and a list that is nested or mixed.
+/// `1` is an integer and `1.0` a float, as in all servers. `None` for null, an object (a sparse vector), an integer
+/// beyond 64 bits, and a nested or mixed list.
 fn metadata_value(value: &Value) -> Option<MetadataValue> {
     match value {
         Value::Bool(value) => Some(MetadataValue::Bool(*value)),
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn types_and_absences_are_kept_apart() {
+    fn types_and_missing_values_are_distinguished() {
         check(
             r#"{"ids":["a","b"],"embeddings":[[0.5,1],null],"documents":["",null],"uris":null,
                 "metadatas":[{"i":1,"f":1.0,"big":9223372036854775807,"b":true,"s":"","l":[1.0,2.5]},null]}"#,
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_place_is_a_problem() {
+    fn unrepresentable_values_are_problems() {
         check(
             r#"{"ids":["a"],"embeddings":[[null,1.0]],
                 "metadatas":[{"inf":null,"sparse":{"indices":[1]},"mixed":[1,"x"],"huge":9223372036854775808,"ok":1}]}"#,

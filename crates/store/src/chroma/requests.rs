@@ -1,8 +1,8 @@
-//! The requests that search a collection and those that write. Those that only read are in [`api`](super::api).
+//! Requests that search a collection or write. Those that only read are in [`api`](super::api).
 //!
-//! A write may reach the server although its answer is lost, and is made again then. That is harmless with each one
-//! here: `add` leaves ids alone that are there, `update` and `delete` say what is to be, and a collection is made
-//! only if it is not there.
+//! A write may reach the server although its response is lost, and is then retried. All writes here are idempotent:
+//! `add` skips existing ids, `update` and `delete` set a final state, and a collection is created only if it does not
+//! exist.
 
 use chroma::Collection;
 use serde::de::IgnoredAny;
@@ -18,7 +18,7 @@ use super::{
 };
 
 impl Connection {
-    /// Makes the collection `name`, unless there is one.
+    /// Creates the collection `name`, unless it exists.
     pub(crate) async fn create_collection(
         &self,
         scope: &Scope,
@@ -31,10 +31,10 @@ impl Connection {
         self.ask::<IgnoredAny>(&request).await.map(drop)
     }
 
-    /// How many records the server takes in one request; `None` from a server that does not say.
+    /// Maximum records per request; `None` if the server does not report it.
     pub(crate) async fn max_batch_records(&self) -> Result<Option<usize>, Error> {
         let path = vec!["api", self.api.segment(), "pre-flight-checks"];
-        let request = Request::get("ask for the largest batch", path);
+        let request = Request::get("request the maximum batch size", path);
         match self.ask::<PreFlightChecks>(&request).await {
             Ok(checks) => Ok(checks.max_batch_size),
             Err(Error::Status { status: 404 | 405, .. }) => Ok(None),
@@ -42,28 +42,27 @@ impl Connection {
         }
     }
 
-    /// Adds records, leaving those alone whose ids are there. The server takes all or none.
+    /// Adds records, skipping those whose ids exist. The server adds all or none.
     pub(crate) async fn add(&self, collection: &Collection, body: &RecordsBody<'_>) -> Result<(), Error> {
         let operation = format!("add records to collection `{}`", collection.name);
         self.write(collection, &operation, "add", body).await
     }
 
-    /// Changes records that are there: metadata keys whose value is null are removed, others that are not named
-    /// stay.
+    /// Updates existing records: metadata keys with a null value are removed, and keys that are not named stay.
     pub(crate) async fn update(&self, collection: &Collection, body: &RecordsBody<'_>) -> Result<(), Error> {
         let operation = format!("update records of collection `{}`", collection.name);
         self.write(collection, &operation, "update", body).await
     }
 
-    /// Deletes the records with these ids, as far as they are there.
+    /// Deletes the existing records with these ids.
     pub(crate) async fn delete(&self, collection: &Collection, ids: &[String]) -> Result<(), Error> {
         let operation = format!("delete records of collection `{}`", collection.name);
         self.write(collection, &operation, "delete", &DeleteBody { ids }).await
     }
 
     /// Up to `n_results` of the records that satisfy `condition`, nearest to `embedding` first, with their distances
-    /// in the collection's space. The index is approximate: nearer ones may be missing, and so may any number of
-    /// results. Chroma before 1.0 fails with status 500 where it finds fewer than asked for.
+    /// in the collection's space. The index is approximate: nearer records, or any number of results, may be missing.
+    /// Chroma before 1.0 fails with status 500 if it finds fewer than requested.
     pub(crate) async fn query(
         &self,
         collection: &Collection,
@@ -83,7 +82,7 @@ impl Connection {
         if ids.len() != distances.len() {
             return Err(misaligned());
         }
-        // A distance that is no number belongs to a vector that is none, which is near to nothing.
+        // A distance that is not a number belongs to an invalid vector, which never matches.
         Ok(ids.into_iter().zip(distances).filter_map(|(id, distance)| Some((id, distance?))).collect())
     }
 

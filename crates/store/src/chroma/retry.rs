@@ -1,18 +1,18 @@
-//! How long to wait before a request is made again.
+//! Delays before retries.
 
 use std::time::Duration;
 
-/// With [`FIRST`] and [`LONGEST`]: half a minute to a minute in all, enough for a server to restart or a rate
+/// With [`FIRST`] and [`LONGEST`], half a minute to a minute in total: enough for a server to restart or a rate
 /// limit's window to pass.
 pub(crate) const ATTEMPTS: u32 = 8;
 
 const FIRST: Duration = Duration::from_millis(250);
 
-/// Also the longest wait that a server's `Retry-After` gets from us.
+/// Also the maximum delay for a server's `Retry-After`.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// The wait after `attempt` (from 0): what the server asked for, else a doubling time. `random` in 0..1 spreads the
-/// second over its upper half, so that clients that were turned away together do not come back together.
+/// The delay after `attempt` (from 0): the server's `Retry-After`, or a doubling time. `random` in 0..1 spreads the
+/// latter over its upper half, so that clients rejected together do not retry together.
 pub(crate) fn wait(attempt: u32, retry_after: Option<Duration>, random: f64) -> Duration {
     match retry_after {
         Some(asked) => asked.min(LONGEST),
@@ -20,7 +20,7 @@ pub(crate) fn wait(attempt: u32, retry_after: Option<Duration>, random: f64) -> 
     }
 }
 
-/// Evenly in 0..1.
+/// Uniform in 0..1.
 pub(crate) fn random() -> f64 {
     let (bits, _) = uuid::Uuid::new_v4().as_u64_pair();
     (bits >> 32) as f64 / f64::from(u32::MAX)
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_and_end_and_obey_the_server() {
+    fn delays_double_up_to_a_limit_and_follow_the_server() {
         let waits: Vec<u128> = (0..ATTEMPTS).map(|attempt| wait(attempt, None, 1.0).as_millis()).collect();
         assert_eq!(waits, [250, 500, 1000, 2000, 4000, 8000, 16000, 32000]);
         assert_eq!(wait(2, None, 0.0), Duration::from_millis(500));

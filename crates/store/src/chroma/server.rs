@@ -1,4 +1,4 @@
-//! A Chroma server: finding it, its collections, and the way into their records.
+//! A Chroma server: connecting, collections, and reading records.
 
 use std::ops::ControlFlow;
 
@@ -14,25 +14,25 @@ use super::{
     wire::Column,
 };
 
-/// A Chroma server that answers.
+/// A connected Chroma server.
 #[derive(Clone, Debug)]
 pub struct ChromaServer {
     pub(crate) connection: Connection,
     version: String,
     page_records: u32,
     pub(crate) tenant: String,
-    /// None when all databases of the tenant are meant.
+    /// `None` for all databases of the tenant.
     pub(crate) database: Option<String>,
     warnings: Vec<Warning>,
 }
 
 impl ChromaServer {
-    /// Finds the server and the version of its API, and checks that the tenant and the database exist, since Chroma
-    /// itself answers for unknown ones as if they were empty. Does not wait for a server that is not there yet.
+    /// Connects to the server, detects its API version, and checks that the tenant and the database exist, since
+    /// Chroma itself treats unknown ones as empty. Does not wait for an unavailable server.
     ///
     /// # Errors
-    /// When the URL or token cannot be used, nothing answers, what answers is no Chroma server, it refuses the
-    /// token, or the tenant or database does not exist.
+    /// When the URL or token is invalid, the server is unavailable, is not a Chroma server or rejects the token, or
+    /// the tenant or database does not exist.
     pub async fn connect(options: &ServerOptions) -> Result<Self, Error> {
         let client = Client::new(options)?;
         let api = find_api(&client).await?;
@@ -57,7 +57,7 @@ impl ChromaServer {
         };
         if options.tenant.is_none() && version_number(&server.version) >= FIRST_WITH_TENANTS {
             let message = format!(
-                "no Chroma server lists its tenants: only `{}` is looked at, name others one by one",
+                "Chroma servers do not list tenants: only `{}` is read; name others individually",
                 server.tenant
             );
             server.warnings.push(Warning::new(WarningCode::ListingLimited, message));
@@ -66,12 +66,12 @@ impl ChromaServer {
         Ok(server)
     }
 
-    /// The version that the server says it has. Up to 0.6 that of Chroma; every 1.x says `1.0.0`.
+    /// The version that the server reports. Up to 0.6, that of Chroma; every 1.x reports `1.0.0`.
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// The version of the API that is used.
+    /// The API version in use.
     pub fn api(&self) -> Api {
         self.connection.api
     }
@@ -81,20 +81,20 @@ impl ChromaServer {
         self.connection.client.address()
     }
 
-    /// The tenant whose collections are meant.
+    /// The selected tenant.
     pub fn tenant(&self) -> &str {
         &self.tenant
     }
 
-    /// What is odd about the server as a whole, such as databases that it cannot list.
+    /// Warnings about the server as a whole, such as databases that it cannot list.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 
-    /// How many records the collection has now. That it has none counts only if the server lists none either.
+    /// The current number of records. A count of 0 is accepted only if the server lists no records either.
     ///
     /// # Errors
-    /// What the server fails with, [`Error::Status`] 404 if the collection is gone.
+    /// When a request fails, with [`Error::Status`] 404 if the collection is gone.
     pub async fn count(&self, collection: &Collection) -> Result<u64, Error> {
         let count = self.connection.count(collection).await?;
         if count > 0 {
@@ -107,26 +107,25 @@ impl ChromaServer {
 
     /// Visits every record of a collection; breaking ends the read early.
     ///
-    /// Promised, also while others write: a record that exists from the beginning of the read to its end is visited
-    /// exactly once, and no id twice. Records added meanwhile are read as far as they are found, records deleted
-    /// meanwhile may have been visited before; the report warns of both with [`WarningCode::SourceChanged`] and
-    /// their ids. An update is not noticed: the record is as it was at some moment of the read, and on servers
-    /// before 1.0, which look up vectors after documents, its vector may be the newer one. Who needs one moment for
-    /// all records stops the writers.
+    /// Guarantees, also during concurrent writes: a record that exists throughout the read is visited exactly once,
+    /// and no id twice. Records added meanwhile are read as far as they are found, and records deleted meanwhile may
+    /// have been visited; the report warns of both with [`WarningCode::SourceChanged`] and their ids. Updates are not
+    /// detected: the record is in its state at some moment of the read, and on servers before 1.0, which read vectors
+    /// after documents, its vector may be newer. A consistent snapshot of all records requires stopping the writers.
     ///
-    /// How: pages overlap, which shows records that moved (the proof is in the module `place`); then all ids are
-    /// listed again, in one answer where the server gives 50,000 at once, and what was not visited is read by its
-    /// id. Deleting a record *and* adding it again under its id counts as deleting. What is left without proof: that a
-    /// record, both while the pages are read and while ids of more than one answer are listed, is deleted and added
-    /// again so that it comes to stand at the very place where one page ends.
+    /// Method: pages overlap, which detects shifted records (the proof is in the module `place`); then all ids are
+    /// listed again, in one response if the server returns 50,000 at once, and records not visited are read by id.
+    /// Deleting a record *and* adding it again under its id counts as deleting. One case is not covered: a record
+    /// that is deleted and added again exactly at the end of a page, both while pages are read and while ids of more
+    /// than one response are listed.
     ///
     /// Vectors have [`Origin::Hnsw`](chroma::Origin::Hnsw), of cosine collections
-    /// [`Origin::HnswRounded`](chroma::Origin::HnswRounded): up to 0.6 servers return the vectors of the last writes
-    /// as they were sent, which is no farther from what the client sent. No record has a time.
+    /// [`Origin::HnswRounded`](chroma::Origin::HnswRounded): up to 0.6, servers return the vectors of the last writes
+    /// exactly as sent. No record has a time.
     ///
     /// # Errors
-    /// What the server fails with, after several attempts where another may help. A server that fails for one
-    /// record's vector or metadata alone is no error: the record comes without and says so.
+    /// When a request fails, after retries where they may help. A failure for only one record's vector or metadata is
+    /// not an error: the record is returned without it, with a problem.
     pub async fn read(
         &self,
         collection: &Collection,
@@ -144,7 +143,7 @@ impl ChromaServer {
         Ok(reader.into_report())
     }
 
-    /// The records as pages to ask for, for who has to wait between them; otherwise as [`read`](Self::read).
+    /// Like [`read`](Self::read), but in pages, for callers that wait between them.
     ///
     /// # Errors
     /// When the server cannot count the records.
@@ -156,7 +155,7 @@ impl ChromaServer {
         Reader::new(self.connection.clone(), collection.clone(), columns, self.page_records).await
     }
 
-    /// Checks what was named, and notes what cannot be listed.
+    /// Checks the configured tenant and database, and adds warnings about what cannot be listed.
     async fn check_scope(&mut self) -> Result<(), Error> {
         let address = || self.address().to_owned();
         let has_tenants = version_number(&self.version) >= FIRST_WITH_TENANTS;
@@ -180,7 +179,7 @@ impl ChromaServer {
         }
         if databases.is_none() && has_tenants {
             let message = format!(
-                "{} cannot list its databases: only `{DEFAULT_DATABASE}` is looked at, name others one by one",
+                "{} cannot list its databases: only `{DEFAULT_DATABASE}` is read; name others individually",
                 self.address()
             );
             self.warnings.push(Warning::new(WarningCode::ListingLimited, message));
@@ -192,30 +191,30 @@ impl ChromaServer {
 const FIRST_WITH_TENANTS: [u32; 3] = [0, 4, 15];
 const FIRST_WITH_URIS: [u32; 3] = [0, 4, 16];
 
-/// `[major, minor, patch]` of `0.5.23` or `0.4.15.dev3`; parts that are no numbers count as 0.
+/// `[major, minor, patch]` of `0.5.23` or `0.4.15.dev3`; other parts count as 0.
 pub(crate) fn version_number(version: &str) -> [u32; 3] {
     let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
     std::array::from_fn(|_| parts.next().unwrap_or(0))
 }
 
-/// API v2 where there is one: 0.6.3 cannot list collections by v1 any more.
+/// API v2 if available: 0.6.3 cannot list collections by v1.
 async fn find_api(client: &Client) -> Result<Api, Error> {
     let newer = match api::heartbeat(client, Api::V2).await {
         Ok(()) => return Ok(Api::V2),
-        // Not a matter of the path.
+        // Independent of the path.
         Err(error) if error.is_passing() || error.is_timeout() => return Err(error),
         Err(error) => error,
     };
     match (api::heartbeat(client, Api::V1).await, newer) {
         (Ok(()), _) => Ok(Api::V1),
-        // A server of any version that asks for a token even here.
+        // A server of any version that requires a token even here.
         (_, error @ Error::Refused { .. }) | (Err(error @ Error::Refused { .. }), _) => Err(error),
         (Err(_), Error::Status { status, message, .. }) => {
-            let found = format!("status {status} ({message}) in answer to its heartbeat");
+            let found = format!("status {status} ({message}) in response to the heartbeat");
             Err(Error::NotChroma { address: client.address().to_owned(), found })
         }
         (Err(_), Error::Decode { .. }) => {
-            let found = "an answer to its heartbeat that is not Chroma's".to_owned();
+            let found = "a response to the heartbeat that is not Chroma's".to_owned();
             Err(Error::NotChroma { address: client.address().to_owned(), found })
         }
         (Err(_), error) => Err(error),

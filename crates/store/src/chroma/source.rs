@@ -1,6 +1,6 @@
-//! Chroma data wherever it is: a persist directory, or a server.
+//! A source of Chroma data: a persist directory or a server.
 //!
-//! Everything here blocks, so async callers give it a thread of its own.
+//! Everything here blocks, so async callers must use a separate thread.
 
 use std::{
     fmt,
@@ -13,38 +13,38 @@ use tokio::runtime::Handle;
 
 use super::{ChromaServer, ServerOptions};
 
-/// Open Chroma data.
+/// An open source of Chroma data.
 pub enum Source {
     /// A persist directory.
     Directory {
-        /// Where it is.
+        /// Its path.
         path: PathBuf,
-        /// What is in it.
+        /// The open directory.
         directory: Box<PersistDirectory>,
     },
     /// A server.
     Server {
         /// The connection.
         server: Box<ChromaServer>,
-        /// Its collections when it was connected to.
+        /// Its collections at connection time.
         collections: Vec<Collection>,
-        /// Where its answers are awaited.
+        /// The runtime for requests.
         runtime: Handle,
     },
 }
 
-/// Chroma data that cannot be read.
+/// Errors of reading Chroma data.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// Not a directory of Chroma, or a broken one.
+    /// Not a Chroma directory, or a damaged one.
     #[error("failed to read Chroma directory `{}`", path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: Box<chroma::Error>,
     },
-    /// A server that fails. It names itself.
+    /// A server failed. The error names it.
     #[error(transparent)]
     Server(#[from] super::Error),
 }
@@ -53,7 +53,7 @@ impl Source {
     /// Opens a persist directory.
     ///
     /// # Errors
-    /// When it is none, or cannot be read.
+    /// When it is not a persist directory, or cannot be read.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
         match PersistDirectory::open(path) {
             Ok(directory) => Ok(Self::Directory { path: path.to_owned(), directory: Box::new(directory) }),
@@ -61,10 +61,10 @@ impl Source {
         }
     }
 
-    /// Connects to a server, on a thread that may block.
+    /// Connects to a server; must be called on a thread that may block.
     ///
     /// # Errors
-    /// When the server does not answer, or refuses.
+    /// When the server is unavailable or denies access.
     pub fn connect(options: &ServerOptions, runtime: Handle) -> Result<Self, SourceError> {
         let connect = async {
             let server = ChromaServer::connect(options).await?;
@@ -83,7 +83,7 @@ impl Source {
         }
     }
 
-    /// What is odd about the source as a whole.
+    /// Warnings about the source as a whole.
     pub fn warnings(&self) -> &[Warning] {
         match self {
             Self::Directory { directory, .. } => directory.warnings(),
@@ -91,7 +91,7 @@ impl Source {
         }
     }
 
-    /// How many records [`read`](Self::read) will visit.
+    /// The number of records that [`read`](Self::read) will visit.
     ///
     /// # Errors
     /// When the source fails.
@@ -123,7 +123,7 @@ impl Source {
 }
 
 impl fmt::Display for Source {
-    /// The absolute path, or the URL without what may be secret.
+    /// The absolute path, or the URL without credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory { path, .. } => {

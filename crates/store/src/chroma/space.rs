@@ -1,31 +1,31 @@
-//! Which distance space a server's collection really has; FORMAT §8 seen through the API.
+//! The effective distance space of a server's collection; FORMAT §8 as visible through the API.
 
 use chroma::{Warning, WarningCode};
 use records::{DistanceSpace, Metadata, MetadataValue};
 use serde_json::Value;
 
-/// What Chroma ≥ 1.0 gives a collection for which nobody chose anything.
+/// Defaults of Chroma ≥ 1.0 for a collection without a configuration.
 const DEFAULTS: [(&str, f64); 4] =
     [("ef_construction", 100.0), ("ef_search", 100.0), ("max_neighbors", 16.0), ("sync_threshold", 1000.0)];
 
-/// What a listing says of one collection.
+/// The declarations of a collection in a listing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Declarations<'d> {
     /// `schema`, ≥ 1.3.
     pub(crate) schema: Option<&'d Value>,
-    /// `configuration_json`. That of 0.5.4 – 0.6 says `l2` whatever was asked for.
+    /// `configuration_json`. In 0.5.4 – 0.6, always `l2`.
     pub(crate) configuration: Option<&'d Value>,
-    /// The collection's own metadata, in which `hnsw:space` is how every client before 1.0 chose.
+    /// The collection's metadata, in which clients before 1.0 set `hnsw:space`.
     pub(crate) metadata: Option<&'d Metadata>,
 }
 
-/// The space that is in force: what the schema, else the configuration of a server ≥ 1.0 says, else the metadata
-/// of an older one.
+/// The effective space: that of the schema, else of the configuration of a server ≥ 1.0, else of the metadata of an
+/// older one.
 ///
-/// For a collection that Chroma 0.x made, 1.x lists a configuration that is all default, and computes with the
-/// settings of old, which only the metadata show over HTTP. So metadata win over a wholly default configuration, as
-/// they do in Chroma itself (`get_internal_hnsw_config_with_legacy_fallback`); a 1.x client that had chosen through
-/// the metadata would have its choice in the configuration.
+/// For a collection created by Chroma 0.x, 1.x lists a default configuration, but uses the old settings, which only
+/// the metadata show over HTTP. So metadata take precedence over a completely default configuration, as in Chroma
+/// itself (`get_internal_hnsw_config_with_legacy_fallback`); if a 1.x client had set the space in the metadata, the
+/// configuration would contain it.
 pub(crate) fn resolve(declarations: Declarations<'_>, warnings: &mut Vec<Warning>) -> DistanceSpace {
     let Declarations { schema, configuration, metadata } = declarations;
     let schema =
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn configuration_of_1_x_counts_unless_it_is_all_default() {
+    fn configuration_of_1_x_is_used_unless_it_is_the_default() {
         check(Some("cosine"), hnsw("cosine", 1000), None, expect!["cosine"]);
         check(None, hnsw("ip", 20), Some("cosine"), expect!["ip space_conflict"]);
         check(Some("l2"), hnsw("l2", 1000), Some("cosine"), expect!["cosine"]);
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_count_for_0_x() {
+    fn metadata_are_used_for_0_x() {
         let legacy =
             json!({"hnsw_configuration": {"space": "l2"}, "_type": "CollectionConfigurationInternal"});
         check(None, legacy, Some("cosine"), expect!["cosine"]);

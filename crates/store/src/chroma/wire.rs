@@ -1,4 +1,4 @@
-//! What servers send and expect, as JSON. Fields that no server of some version has are optional.
+//! JSON of requests and responses. Fields that some server versions lack are optional.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde::{
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-/// `GET heartbeat`; what tells a Chroma server from another.
+/// `GET heartbeat`, which identifies a Chroma server.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Heartbeat {
     #[serde(rename = "nanosecond heartbeat")]
@@ -50,18 +50,18 @@ impl CollectionEntry {
     }
 }
 
-/// A part of records that a request names to get it.
+/// A part of records that a request can include.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Column {
     Embeddings,
     Documents,
     Metadatas,
-    /// Since 0.4.16; older servers refuse the word.
+    /// Since 0.4.16; older servers reject it.
     Uris,
 }
 
-/// What records of `POST get` and `POST query` have to satisfy.
+/// The condition of `POST get` and `POST query`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Condition {
     #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
@@ -78,7 +78,7 @@ pub(crate) struct CreateCollectionBody<'b> {
     pub(crate) get_or_create: bool,
 }
 
-/// `POST add` and `POST update`: of each list one element for each id. What is absent stays as it is.
+/// `POST add` and `POST update`: each list has one element per id. Absent lists are unchanged.
 #[derive(Debug, Serialize)]
 pub(crate) struct RecordsBody<'b> {
     pub(crate) ids: Vec<&'b str>,
@@ -106,7 +106,7 @@ pub(crate) struct QueryBody<'b> {
     pub(crate) include: [&'static str; 1],
 }
 
-/// The answer: a list for each vector, nearest first.
+/// The response: one list per vector, nearest first.
 #[derive(Debug, Deserialize)]
 pub(crate) struct QueryAnswer {
     pub(crate) ids: Vec<Vec<String>>,
@@ -126,14 +126,14 @@ pub(crate) struct GetBody<'b> {
     pub(crate) ids: Option<&'b [String]>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub(crate) condition: Option<&'b Condition>,
-    /// Never 0, which Chroma before 1.0 takes for no limit.
+    /// Never 0, which Chroma before 1.0 treats as no limit.
     pub(crate) limit: u32,
     /// Always sent: 0.4 fails on a limit without it.
     pub(crate) offset: u64,
     pub(crate) include: &'b [Column],
 }
 
-/// The answer: one element of each list for each id, in the same order. Lists that were not asked for are null.
+/// The response: each list has one element per id, in the same order. Lists that were not requested are null.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct GetAnswer {
     pub(crate) ids: Vec<String>,
@@ -144,8 +144,8 @@ pub(crate) struct GetAnswer {
 }
 
 impl GetAnswer {
-    /// Whether each of `columns` has as many elements as there are ids. Chroma 0.4 leaves out embeddings that it
-    /// has lost (FORMAT §10.2) and so gives the following ones to the wrong ids.
+    /// Whether each of `columns` has one element per id. Chroma 0.4 omits lost embeddings (FORMAT §10.2), which
+    /// assigns the following ones to the wrong ids.
     pub(crate) fn is_aligned(&self, columns: &[Column]) -> bool {
         let count = self.ids.len();
         columns.iter().all(|column| {
@@ -166,7 +166,7 @@ impl GetAnswer {
 pub(crate) struct Components {
     /// `[dimension]`; NaN where the server sent null.
     pub(crate) values: Vec<f32>,
-    /// Whether there was a null: NaN or an infinity, which JSON does not have.
+    /// Whether there was a null, which stands for NaN or an infinity.
     pub(crate) has_null: bool,
 }
 
@@ -215,13 +215,13 @@ mod tests {
     }
 
     #[test]
-    fn null_components_are_nan_and_noted() {
+    fn null_components_are_nan_and_reported() {
         let read: Components = serde_json::from_str("[1, null]").expect("a list of numbers and null");
         assert!(read.has_null && read.values[0] == 1.0 && read.values[1].is_nan());
     }
 
     #[test]
-    fn lists_of_other_lengths_are_noticed() {
+    fn lists_of_different_lengths_are_detected() {
         let answer: GetAnswer =
             serde_json::from_str(r#"{"ids":["a","b"],"embeddings":[[1]],"documents":["x",null]}"#)
                 .expect("an answer");

@@ -1,4 +1,4 @@
-//! What the fuzz targets of `fuzz/` run. Nothing of this is in a build that is not for fuzzing or for tests.
+//! Entry points of the fuzz targets in `fuzz/`, compiled only for fuzzing and tests.
 
 #[cfg(test)]
 mod replay;
@@ -11,7 +11,7 @@ use crate::{
     storage::{Cursor, Filter, unfolded},
 };
 
-/// Metadata: what a row holds becomes an answer, and what a client sends becomes what is stored.
+/// Metadata: from a row to a response, and from a request to a row.
 pub fn metadata(bytes: &[u8]) {
     let text = &*String::from_utf8_lossy(bytes);
     shown(text);
@@ -21,19 +21,19 @@ pub fn metadata(bytes: &[u8]) {
     }
 }
 
-/// Whatever a column of JSON has can be shown, and says the same when it is read again.
+/// Any content of a JSON column can be returned, and parses back to the same value.
 fn shown(text: &str) {
     let decoded = decode(text);
     let answer = decoded.value.to_string();
     let again = decode(&answer);
     assert_eq!((&again.value, &*again.problems), (&decoded.value, &[][..]));
-    // The private keys of serde_json's own numbers are keys like any others here.
+    // The private keys of serde_json's numbers are ordinary keys here.
     if !text.contains("private")
         && !text.contains("\\u")
         && let Ok(value) = serde_json::from_str::<Value>(text)
         && decoded.problems.is_empty()
     {
-        // It writes exponents in its own way.
+        // serde_json normalizes exponents.
         assert!(says_the_same(&value, &decoded.value), "{value} {}", decoded.value);
     }
     if let Value::Object(metadata) = decoded.value {
@@ -41,10 +41,10 @@ fn shown(text: &str) {
     }
 }
 
-/// What is accepted is stored as it was sent: JSONB's own form says the same, and is its own form.
+/// Accepted input is stored as sent: JSONB's form has the same value, and is stable.
 fn stored(text: &str) {
     let value = decode(text).value;
-    // It refuses or reads.
+    // It is rejected or parsed.
     let _ = Filter::from_json(&value);
     let Ok(object) = exact_object(text) else { return };
     if !has_storable_numbers(&value) {

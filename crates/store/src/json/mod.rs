@@ -1,6 +1,6 @@
-//! JSON as rows hold it and clients send it. PostgreSQL's types `json` and `jsonb` are wider than what a JSON library
-//! reads: half surrogates, numbers without end, keys that come twice, a depth of thousands. Here every number keeps its
-//! digits, and one value that cannot be shown as it is spoils no other.
+//! JSON from rows and clients. PostgreSQL's types `json` and `jsonb` accept more than JSON libraries: lone
+//! surrogates, numbers of any length, duplicate keys, thousands of levels. Here every number keeps its digits, and a
+//! value that cannot be represented does not affect others.
 
 mod number;
 mod parser;
@@ -12,10 +12,10 @@ pub use parser::{Decoded, decode, decode_answer};
 
 use crate::problem::{Problem, ProblemKind};
 
-/// The name under which answers show a column of metadata.
+/// The name of the metadata column in responses.
 pub(crate) const METADATA: &str = "metadata";
 
-/// Why a text is not the JSON object that a client may store.
+/// Why a text is not a JSON object that a client may store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}{reason}")]
 pub struct Inexact {
@@ -23,17 +23,17 @@ pub struct Inexact {
     reason: &'static str,
 }
 
-/// The object that a client wrote as `text`, every value as it is written.
+/// Parses a client's object, preserving every value exactly.
 ///
 /// # Errors
-/// When it is no object, or has a part that would have to be changed or left out. The text begins with the place of that
+/// When it is not an object, or a part would have to be changed or dropped. The message begins with the path of that
 /// part, "at `a.b[1]`: ".
 pub fn exact_object(text: &str) -> Result<Map<String, Value>, Inexact> {
     let Decoded { value, problems } = decode(text);
     if let Some(problem) = problems.first() {
         let place = problem.key.as_ref().map_or_else(String::new, |key| format!("at `{key}`: "));
         let reason = match problem.kind {
-            ProblemKind::NotUnicode => "contains half of a surrogate pair, which is no character",
+            ProblemKind::NotUnicode => "contains a lone surrogate, which is not a character",
             ProblemKind::DuplicateKey => "expected one value, found two",
             ProblemKind::TooDeep => "is nested deeper than 100 levels",
             _ => "expected JSON",
@@ -52,15 +52,14 @@ pub fn exact_object(text: &str) -> Result<Map<String, Value>, Inexact> {
     }
 }
 
-/// The value of a column of metadata, whatever it is.
+/// Decodes the value of a metadata column.
 pub(crate) fn decode_metadata(text: Option<&str>, problems: &mut Vec<Problem>) -> Option<Value> {
     let Decoded { value, problems: found } = decode(text?);
     problems.extend(found.into_iter().map(|problem| Problem { field: METADATA.to_owned(), ..problem }));
     Some(value)
 }
 
-/// Keys by which serde_json hands numbers with all their digits on: an object with one would be read as something else
-/// wherever serde_json reads it.
+/// Keys by which serde_json passes numbers with all their digits: it would misinterpret an object with such a key.
 const PRIVATE_PREFIX: &str = "$serde_json::private::";
 
 fn place_of_private_key(value: &Value) -> Option<String> {
@@ -84,13 +83,13 @@ fn place_of_private_key(value: &Value) -> Option<String> {
     }
 }
 
-/// `metadata` as every store shows them: with numbers as JSONB gives them back.
+/// `metadata` as all stores return them: with numbers in JSONB's form.
 pub(crate) fn as_all_stores_show(mut metadata: Map<String, Value>) -> Map<String, Value> {
     metadata.values_mut().for_each(|value| *value = as_jsonb_has_it(value.take()));
     metadata
 }
 
-/// `value` with its numbers as JSONB gives them back.
+/// `value` with its numbers in JSONB's form.
 fn as_jsonb_has_it(value: Value) -> Value {
     match value {
         Value::Number(number) => {
@@ -108,7 +107,7 @@ fn as_jsonb_has_it(value: Value) -> Value {
     }
 }
 
-/// Whether both say the same: numbers by value, whole ones apart from others, everything else as it is written.
+/// Whether both values are equal: numbers by value, with integers distinct from fractions, everything else exactly.
 pub(crate) fn says_the_same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => is_same(one, other),
@@ -133,11 +132,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn object_of_a_client_is_exact_or_refused_with_the_place() {
+    fn object_of_a_client_is_exact_or_rejected_with_the_path() {
         let refused = |text: &str| exact_object(text).expect_err("it is refused").to_string();
         assert_eq!(
             refused(r#"{"a": ["x", "\ud83d"]}"#),
-            "at `a[1]`: contains half of a surrogate pair, which is no character"
+            "at `a[1]`: contains a lone surrogate, which is not a character"
         );
         assert_eq!(refused(r#"{"a": {"b": 1, "b": 2}}"#), "at `a.b`: expected one value, found two");
         assert_eq!(refused("[1]"), "expected an object");

@@ -1,52 +1,54 @@
-//! Numbers by their digits, as `numeric` has them.
+//! Decimal numbers with the range of PostgreSQL's `numeric`.
 
 use std::{cmp::Ordering, io::Write as _};
 
 use serde_json::Number;
 
-/// PostgreSQL's `numeric` has so many digits before the point and behind it.
+/// Maximum digits of PostgreSQL's `numeric` before and after the decimal point.
 const MAX_WHOLE_DIGITS: i64 = 131_072;
 const MAX_DECIMALS: i64 = 16_383;
 
-/// Why a number is not stored.
+/// Why a number cannot be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unkept {
     /// `-0`, `-0.0`.
     NegativeZero,
-    /// It has an exponent that no double has.
+    /// Its exponent exceeds the range of a double.
     Exponent,
     /// It has more digits than `numeric`.
     Digits,
 }
 
 impl Unkept {
-    /// For whoever sent the number.
+    /// The message for the client.
     pub(crate) fn reason(self) -> &'static str {
         match self {
-            Self::NegativeZero => "-0.0 cannot be told from 0.0 in PostgreSQL: write 0.0",
+            Self::NegativeZero => "-0.0 cannot be distinguished from 0.0 in PostgreSQL: write 0.0",
             Self::Exponent => {
-                "is beyond what a double can hold: send a smaller number, a whole number with all its digits, or a text"
+                "exceeds the range of a double: send a smaller number, a whole number with all its digits, \
+                    or a text"
             }
             Self::Digits => {
-                "has more digits than PostgreSQL's numeric (131,072 before the point, 16,383 behind it): send a text"
+                "has more digits than PostgreSQL's numeric (131,072 before the point, 16,383 after it): \
+                    send a text"
             }
         }
     }
 }
 
-/// Whether JSONB gives `number` back as it is.
+/// Whether JSONB returns `number` unchanged.
 pub(crate) fn check_number(number: &Number) -> Result<(), Unkept> {
     let Decimal { is_negative, whole, decimals, exponent, .. } = Decimal::of(number.as_str());
     let is_zero = whole.bytes().chain(decimals.bytes()).all(|digit| digit == b'0');
     if is_zero && is_negative {
         return Err(Unkept::NegativeZero);
     }
-    // Digits are not written out by the billion since somebody sends an exponent of a few.
+    // Check first: a short exponent could require billions of digits.
     let is_double = || number.as_f64().is_some_and(|double| (double == 0.0) == is_zero);
     if exponent.is_some() && !is_double() {
         return Err(Unkept::Exponent);
     }
-    // Of zero, any exponent: it moves the point of nothing.
+    // Zero may have any exponent.
     let exponent = if is_zero { 0 } else { exponent.unwrap_or(0) };
     let length =
         |digits: &str, more: i64| i64::try_from(digits.len()).unwrap_or(i64::MAX).saturating_add(more.max(0));
@@ -58,9 +60,9 @@ pub(crate) fn check_number(number: &Number) -> Result<(), Unkept> {
     Ok(())
 }
 
-/// Appends `number` as JSONB prints it: the digits that were sent, without an exponent. A number that has a point or an
-/// exponent has a point then, too: JSONB holds `1` and `1.0` apart by their scale. Of what [`check_number`] does not pass
-/// the text is appended as it is.
+/// Appends `number` as JSONB prints it: with the digits that were sent and no exponent. A number with a point or an
+/// exponent gets a point, since JSONB distinguishes `1` and `1.0` by their scale. Numbers that fail [`check_number`]
+/// are appended unchanged.
 pub(crate) fn write_number(json: &mut Vec<u8>, number: &Number) {
     let text = number.as_str();
     let decimal = Decimal::of(text);
@@ -87,13 +89,13 @@ pub(crate) fn write_number(json: &mut Vec<u8>, number: &Number) {
     write!(json, "{sign}{whole}.{decimals}").expect("writing to memory cannot fail");
 }
 
-/// Whether both are whole or neither is, and they have the same value.
+/// Whether both have the same value, and both or neither are integers.
 pub(crate) fn is_same(one: &Number, other: &Number) -> bool {
     let is_whole = |number: &Number| !number.as_str().contains(['.', 'e', 'E']);
     is_whole(one) == is_whole(other) && order(one, other) == Ordering::Equal
 }
 
-/// How they lie, by value: no digit is lost.
+/// Compares by value, with all digits.
 pub(crate) fn order(one: &Number, other: &Number) -> Ordering {
     let (one, other) = (Decimal::of(one.as_str()).magnitude(), Decimal::of(other.as_str()).magnitude());
     let signs = (one.sign(), other.sign());
@@ -108,13 +110,13 @@ pub(crate) fn order(one: &Number, other: &Number) -> Ordering {
 struct Decimal<'n> {
     is_negative: bool,
     whole: &'n str,
-    /// Behind the point.
+    /// After the point.
     decimals: &'n str,
-    /// If one is written; the nearest i64.
+    /// The exponent, if any, saturated to i64.
     exponent: Option<i64>,
 }
 
-/// Digits without zeros at either end, and where the point is: 0 is right before them.
+/// Digits without leading and trailing zeros, and the position of the point: 0 is right before them.
 struct Magnitude {
     is_negative: bool,
     digits: String,
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_numeric_or_a_double_cannot_hold_is_not_kept() {
+    fn numbers_beyond_numeric_or_a_double_are_rejected() {
         for (text, expected) in [
             ("1e400", Err(Unkept::Exponent)),
             ("1e-400", Err(Unkept::Exponent)),

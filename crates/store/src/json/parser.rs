@@ -1,29 +1,29 @@
-//! Reads JSON, whatever it is, into a value and what of it had to be changed.
+//! A lenient JSON parser, which returns a value and the problems found.
 
 use serde_json::{Map, Number, Value};
 
 use crate::problem::{Problem, ProblemKind};
 
-/// Levels of lists and objects in one value. Many readers end at 128 levels, and answers have some around it.
+/// Maximum depth of a value. Many parsers stop at 128 levels, and responses add some.
 const MAX_DEPTH: usize = 100;
-/// More problems of one value than anybody reads are only counted.
+/// Maximum reported problems of a value; further ones are only counted.
 const MAX_PROBLEMS: usize = 100;
 
-/// What a JSON text says.
+/// A decoded JSON text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoded {
     /// Its value.
     pub value: Value,
-    /// What of it is otherwise than in the text; the field is empty.
+    /// Differences from the text; their field is empty.
     pub problems: Vec<Problem>,
 }
 
-/// Reads `text`, a value of a row or of a client's. What is no JSON becomes a text of itself.
+/// Decodes `text`, a value of a row or a client. Invalid JSON becomes a JSON string of the text.
 pub fn decode(text: &str) -> Decoded {
     decode_within(text, MAX_DEPTH)
 }
 
-/// Reads `text`, an answer that has values of rows in it.
+/// Decodes `text`, a response that contains values of rows.
 pub fn decode_answer(text: &str) -> Decoded {
     decode_within(text, MAX_DEPTH + 20)
 }
@@ -46,16 +46,16 @@ fn decode_within(text: &str, max_depth: usize) -> Decoded {
     Decoded { value, problems }
 }
 
-/// Every method gives `None` where the text is no JSON.
+/// Every method returns `None` if the text is not JSON.
 struct Parser<'t> {
     text: &'t str,
-    /// A byte position between two characters.
+    /// The byte position, on a character boundary.
     at: usize,
-    /// Of the value that is read, such as `a.b[1]`.
+    /// The path of the current value, such as `a.b[1]`.
     path: String,
     max_depth: usize,
     problems: Vec<Problem>,
-    /// Problems that were not named.
+    /// Number of unreported problems.
     unnamed: u64,
 }
 
@@ -144,7 +144,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// A text, and how it is written if it is no Unicode.
+    /// A string, and its source if it is not valid Unicode.
     fn string(&mut self) -> Option<(String, Option<&'t str>)> {
         if !self.take(b'"') {
             return None;
@@ -159,7 +159,7 @@ impl<'t> Parser<'t> {
             match self.peek()? {
                 b'"' => break,
                 b'\\' => self.at += 1,
-                // A control character, which has to be escaped.
+                // A control character, which must be escaped.
                 _ => return None,
             }
             let escape = self.peek()?;
@@ -185,7 +185,7 @@ impl<'t> Parser<'t> {
         Some((text, (!is_unicode).then_some(literal)))
     }
 
-    /// The character that begins with `unit` of UTF-16; `None` for half of a pair.
+    /// The character that begins with the UTF-16 unit `unit`; `None` for a lone surrogate.
     fn character(&mut self, unit: u16) -> Option<char> {
         if let Some(character) = char::from_u32(unit.into()) {
             return Some(character);
@@ -243,7 +243,7 @@ impl<'t> Parser<'t> {
         Some(value)
     }
 
-    /// Goes behind the list or object that begins here, without looking into it.
+    /// Skips the array or object that begins here.
     fn skip_nested(&mut self) -> Option<&'t str> {
         let start = self.at;
         let mut depth = 0_usize;
@@ -257,7 +257,7 @@ impl<'t> Parser<'t> {
                 b'}' | b']' => depth -= 1,
                 _ => {}
             }
-            // Within a text no byte of a longer character is met: those are in strings alone, or it is no JSON.
+            // Multi-byte characters occur only inside strings, or it is not JSON.
             self.at += 1;
             if depth == 0 {
                 return self.text.get(start..self.at);
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn one_odd_value_spoils_no_other() {
+    fn invalid_value_does_not_affect_others() {
         check(
             r#" {"a": [1, 2.50, "x"], "b": null, "c": true} "#,
             &expect![[r#"{"a":[1,2.50,"x"],"b":null,"c":true} []"#]],

@@ -1,5 +1,5 @@
-//! What can go wrong between us and the database, each with its remedy in the text, but for flags and variables of the
-//! command line, which the front end adds.
+//! Errors of database operations, with their fixes, except for flags and variables of the command line, which the
+//! front end adds.
 
 use records::oldest;
 
@@ -8,23 +8,25 @@ use super::{UrlError, cut::cut};
 /// An operation on the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The URL cannot be used. The text never repeats the URL: it may hold a password.
+    /// The URL is invalid. The message never repeats it: it may contain a password.
     #[error("the URL of the database cannot be used")]
     Url {
-        /// Why not.
+        /// The cause.
         source: UrlError,
     },
-    /// No connection.
+    /// The connection failed.
     #[error("failed to connect to PostgreSQL at {address}")]
     Connect {
         /// Host, port and database, without credentials.
         address: String,
-        /// Why not.
+        /// The cause.
         source: sqlx::Error,
     },
-    /// The driver cannot send the password or the name. The driver's text has the character.
+    /// The driver cannot send the password or user name. The driver's message contains the offending character.
     #[error(
-        "the {what} for PostgreSQL at {address} has a character that SCRAM's SASLprep forbids, such as a tab or an emoji, and cannot be sent: give the role another with `alter role`, of printable letters, digits and punctuation"
+        "the {what} for PostgreSQL at {address} has a character that SCRAM's SASLprep forbids, such as a \
+            tab or an emoji, and cannot be sent: set another one with `alter role`, of printable letters, \
+            digits and punctuation"
     )]
     Unsendable {
         /// `password` or `user name`.
@@ -48,12 +50,12 @@ pub enum Error {
         /// Host, port and database.
         address: String,
     },
-    /// The extension exists on the server but not in the database, and we may not create it.
+    /// The extension is available on the server, but the role may not create it in the database.
     #[error(
         "failed to create extension `vector`: ask a superuser to run `create extension vector` in this database, then run again"
     )]
     CreateExtension {
-        /// Why not.
+        /// The cause.
         source: sqlx::Error,
     },
     /// pgvector is too old.
@@ -66,9 +68,10 @@ pub enum Error {
         /// The version in the database.
         found: String,
     },
-    /// The database cannot hold every text.
+    /// The database cannot store every text.
     #[error(
-        "the encoding of database {database} is {encoding}, and Panopticon needs UTF8: make another with `create database … encoding 'UTF8' template template0`, move what is here by pg_dump, and use that"
+        "the encoding of database {database} is {encoding}, and Panopticon needs UTF8: create another one \
+            with `create database … encoding 'UTF8' template template0`, move the data by pg_dump, and use that"
     )]
     Encoding {
         /// Host, port and database.
@@ -78,17 +81,19 @@ pub enum Error {
     },
     /// The role may not use the schema of pgvector.
     #[error(
-        "this role may not use schema `{schema}`, which has pgvector: have its owner run `{grant}`, then run again"
+        "this role may not use schema `{schema}`, which contains pgvector: have its owner run `{grant}`, \
+            then run again"
     )]
     ExtensionForbidden {
         /// The schema.
         schema: String,
-        /// The statement that allows it.
+        /// The statement that grants access.
         grant: String,
     },
-    /// Another type has the name of one of pgvector's.
+    /// Another type hides one of pgvector's.
     #[error(
-        "a type of schema `{by}` hides pgvector's, which is in schema `{schema}`: rename it (a table `vector` or `halfvec` makes such a type), or use a role with another search_path"
+        "a type of schema `{by}` hides pgvector's, which is in schema `{schema}`: rename it (a table named \
+            `vector` or `halfvec` creates such a type), or use a role with another search_path"
     )]
     ExtensionHidden {
         /// The schema of pgvector.
@@ -96,18 +101,19 @@ pub enum Error {
         /// The schema of the other type.
         by: String,
     },
-    /// A relation that is not ours has the name of a table of ours.
+    /// A foreign relation has the name of one of our tables.
     #[error(
-        "`{table}` is not Panopticon's, which needs that name ({}): rename it, or give Panopticon a database or a schema of its own; nothing was changed",
+        "`{table}` does not belong to Panopticon, which needs that name ({}): rename it, or use a separate \
+            database or schema for Panopticon; nothing was changed",
         problems.join("; ")
     )]
     ForeignTable {
         /// The relation.
         table: String,
-        /// What makes it another one.
+        /// How it differs.
         problems: Vec<String>,
     },
-    /// A collection's table would have the name of a relation of ours.
+    /// A collection's table would have the name of one of our relations.
     #[error("table `{table}` is one of Panopticon's own")]
     OwnTable {
         /// The name.
@@ -115,16 +121,18 @@ pub enum Error {
     },
     /// A policy hides rows from the role.
     #[error(
-        "row-level security hides rows of table `{table}` from role `{role}`, and what is hidden would count as missing: use the role that owns the table or one with BYPASSRLS (`alter role {quoted_role} bypassrls`), or run `alter table {quoted_table} disable row level security`"
+        "row-level security hides rows of table `{table}` from role `{role}`, and hidden rows would count \
+            as missing: use the role that owns the table or one with BYPASSRLS (`alter role {quoted_role} \
+            bypassrls`), or run `alter table {quoted_table} disable row level security`"
     )]
     HiddenRows {
         /// The table.
         table: String,
-        /// The same in quotation marks.
+        /// The quoted name.
         quoted_table: String,
         /// The role.
         role: String,
-        /// The same in quotation marks.
+        /// The quoted name.
         quoted_role: String,
     },
     /// The role lacks privileges on a table.
@@ -136,28 +144,28 @@ pub enum Error {
         table: String,
         /// The role.
         role: String,
-        /// What it may not, in words.
+        /// The missing privileges, in words.
         privileges: String,
-        /// The statement that allows it.
+        /// The statement that grants access.
         grant: String,
     },
-    /// The server's processes cannot share as much memory as a statement needs.
+    /// The server has too little shared memory for a statement.
     #[error(
         "failed to {operation}: the server has too little shared memory. Docker gives a container 64 MB of /dev/shm: start it with `docker run --shm-size=1g`, or `shm_size: 1g` in compose"
     )]
     SharedMemory {
-        /// What it was for, as a verb phrase.
+        /// The operation, as a verb phrase.
         operation: &'static str,
-        /// What the server said.
+        /// The server's error.
         source: sqlx::Error,
     },
-    /// A table of ours cannot be created or changed.
+    /// The schema cannot be created or updated.
     #[error("failed to bring the schema up to date")]
     Migrate {
-        /// Why not.
+        /// The cause.
         source: sqlx::migrate::MigrateError,
     },
-    /// A table of the expected name has other columns.
+    /// A table does not have the expected columns.
     #[error("table `{table}` cannot be used: {}", problems.join("; "))]
     Schema {
         /// The table.
@@ -183,9 +191,10 @@ pub enum Error {
         /// The table.
         table: String,
     },
-    /// A table of the old services that no migration has touched yet.
+    /// A table of the old services that is not adopted yet.
     #[error(
-        "table `{table}` was made by an older Panopticon and is not adopted yet: run `panopticon migrate` first"
+        "table `{table}` was created by an older Panopticon and is not adopted yet: run `panopticon \
+            migrate` first"
     )]
     NotAdopted {
         /// The table.
@@ -194,35 +203,37 @@ pub enum Error {
     /// A privilege is missing.
     #[error("failed to {operation}: {remedy}, then run again")]
     Privilege {
-        /// What it was for, as a verb phrase.
+        /// The operation, as a verb phrase.
         operation: &'static str,
-        /// How to give it.
+        /// How to grant it.
         remedy: String,
-        /// What the server said.
+        /// The server's error.
         source: sqlx::Error,
     },
-    /// Another process has taken over a migration that this one worked on.
+    /// Another process has taken over this migration.
     #[error("another process has taken over the migration into table `{table}`: let it finish")]
     TakenOver {
         /// The table.
         table: String,
     },
-    /// What COPY sent is not what was asked for.
+    /// The COPY data are malformed.
     #[error("failed to read rows back: expected PostgreSQL's binary COPY format, found something else")]
     CopyFormat,
-    /// Another process holds the table.
-    #[error("another migration holds table `{table}`: wait for it to end, then run again")]
+    /// Another process has locked the table.
+    #[error("table `{table}` is locked by another migration: wait for it to end, then run again")]
     Locked {
         /// The table.
         table: String,
     },
-    /// Another process builds the indexes of the table.
-    #[error("another process builds the indexes of table `{table}`: wait for it to end, then run again")]
+    /// Another process has locked the indexes of the table.
+    #[error(
+        "the indexes of table `{table}` are locked by another process: wait for it to end, then run again"
+    )]
     IndexesLocked {
         /// The table.
         table: String,
     },
-    /// The server has passed a table over that was to be vacuumed.
+    /// The server skipped the VACUUM of a table.
     #[error(
         "table `{table}` was not vacuumed: use the role that owns it, or turn track_counts on where that is off"
     )]
@@ -230,71 +241,73 @@ pub enum Error {
         /// The table.
         table: String,
     },
-    /// The table refuses a row, by a constraint, an index or a trigger of its own.
-    #[error("table `{table}` refuses row {id}: remove what it objects to, from the table or from the record")]
+    /// A constraint, index or trigger of the table rejects a row.
+    #[error(
+        "table `{table}` rejects row {id}: change the constraint, index or trigger of the table, or the \
+        record"
+    )]
     Row {
         /// The row.
         id: uuid::Uuid,
         /// The table.
         table: String,
-        /// Why.
+        /// The cause.
         source: sqlx::Error,
     },
-    /// The table's index of half precision cannot hold a row.
-    #[error("table `{table}` refuses row {id}: {BEYOND_HALF}, then run again")]
+    /// The table's half-precision index cannot hold a row.
+    #[error("table `{table}` rejects row {id}: {BEYOND_HALF}, then run again")]
     BeyondHalf {
         /// The row.
         id: uuid::Uuid,
         /// The table.
         table: String,
-        /// What the server said.
+        /// The server's error.
         source: sqlx::Error,
     },
-    /// A statement changed fewer rows than were there to be changed, and did not fail.
+    /// A statement succeeded but changed fewer rows than expected.
     #[error(
         "{kept} of {rows} rows of table `{table}` were not {change}, although the statement succeeded: a trigger or a rule of the table prevents it. Disable it (`alter table … disable trigger user`, `alter table … disable rule …`), then run again"
     )]
     Kept {
         /// The table.
         table: String,
-        /// What was to be done with the rows: `deleted`, `updated`.
+        /// The change: `deleted` or `updated`.
         change: &'static str,
-        /// How many stayed as they were.
+        /// Number of unchanged rows.
         kept: u64,
-        /// How many were to change.
+        /// Number of rows that should have changed.
         rows: u64,
     },
-    /// A search that was to be measured failed.
-    #[error("failed to search table `{table}` again")]
+    /// A replayed search failed.
+    #[error("failed to replay a search of table `{table}`")]
     Replay {
         /// The table.
         table: String,
-        /// Why.
+        /// The cause.
         source: Box<crate::storage::StorageError>,
     },
     /// A statement failed.
     #[error("failed to {operation}")]
     Statement {
-        /// What it was for, as a verb phrase.
+        /// The operation, as a verb phrase.
         operation: &'static str,
-        /// Why not.
+        /// The cause.
         source: sqlx::Error,
     },
 }
 
 impl Error {
-    /// Whether a build may succeed without parallel workers, which share memory.
+    /// Whether a build may succeed without parallel workers, which need shared memory.
     pub(crate) fn is_short_of_shared_memory(&self) -> bool {
         match self {
             Self::SharedMemory { .. } => true,
-            // The message may be in another language; where a disk is full, the next attempt says so.
+            // The message may be localized; if a disk is full, the next attempt shows it.
             Self::Statement { source, .. } => code(source).as_deref() == Some(DISK_FULL),
             _ => false,
         }
     }
 
-    /// Whether the server refused a statement and can be asked for others, rather than that the connection was lost, or
-    /// the server goes.
+    /// Whether the server rejected a statement, as opposed to a lost connection or a server shutdown.
     pub fn is_refusal(&self) -> bool {
         let (Self::Statement { source, .. }
         | Self::Privilege { source, .. }
@@ -307,7 +320,7 @@ impl Error {
         code(source).is_some_and(|code| !["08", "57P0"].iter().any(|class| code.starts_with(class)))
     }
 
-    /// Whether a statement was ended since it took longer than it may.
+    /// Whether a statement was cancelled by its time-out.
     pub fn is_timeout(&self) -> bool {
         const QUERY_CANCELED: &str = "57014";
         let Self::Statement { source, .. } = self else { return false };
@@ -315,7 +328,7 @@ impl Error {
     }
 }
 
-/// Names the purpose of a statement that failed.
+/// Adds the operation to the error of a statement.
 pub(crate) trait StatementContext<T> {
     /// Wraps the error as [`Error::Statement`].
     fn during(self, operation: &'static str) -> Result<T, Error>;
@@ -337,32 +350,35 @@ fn code(error: &sqlx::Error) -> Option<String> {
     error.as_database_error()?.code().map(|code| code.into_owned())
 }
 
-/// Whether the server could not share memory between its processes: "could not resize shared memory segment".
+/// Whether the server ran out of shared memory: "could not resize shared memory segment".
 pub(crate) fn is_shared_memory(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(|error| error.message().contains("shared memory segment"))
 }
 
-/// What to say of a vector that an index of half precision cannot hold.
-pub(crate) const BEYOND_HALF: &str = "a component is beyond 65,504, and the table's vector index in half precision holds none that is: drop that index (`panopticon index status` names it)";
+/// The message for a vector that a half-precision index cannot hold.
+pub(crate) const BEYOND_HALF: &str = "a component exceeds 65,504, the limit of the table's half-precision \
+    vector index: drop that index (`panopticon index status` names it)";
 
-/// Whether a vector was too large for an index of half precision.
+/// Whether a vector exceeds the range of a half-precision index.
 pub(crate) fn is_beyond_half(error: &sqlx::Error) -> bool {
     const OUT_OF_RANGE: &str = "22003";
     let is_of_half = |error: &dyn sqlx::error::DatabaseError| error.message().contains("halfvec");
     code(error).as_deref() == Some(OUT_OF_RANGE) && error.as_database_error().is_some_and(is_of_half)
 }
 
-/// How to give the privilege that a statement failed for, if it did. PostgreSQL names the object in the text alone.
+/// How to grant the privilege that a statement lacked, if so. PostgreSQL names the object only in the message.
 pub(crate) fn missing_privilege(error: &sqlx::Error) -> Option<String> {
     const INSUFFICIENT_PRIVILEGE: &str = "42501";
-    /// Schemas of the search path in which we may do nothing count as absent.
+    /// Schemas of the search path without any privilege count as absent.
     const INVALID_SCHEMA_NAME: &str = "3F000";
     let error = error.as_database_error()?;
     match error.code().as_deref() {
         Some(INSUFFICIENT_PRIVILEGE) => {}
         Some(INVALID_SCHEMA_NAME) => {
             return Some(
-                "have the owner of a schema in the search path run `grant usage, create on schema <schema> to <this role>`, or give this role a schema of its own with `create schema authorization <this role>`"
+                "have the owner of a schema in the search path run `grant usage, create on schema <schema> \
+                    to <this role>`, or create a schema for this role with `create schema authorization \
+                    <this role>`"
                     .to_owned(),
             );
         }

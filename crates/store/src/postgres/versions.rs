@@ -1,27 +1,27 @@
-//! Versions of PostgreSQL and pgvector: which are needed, and what is wrong with some.
+//! Required versions of PostgreSQL and pgvector, and known problems.
 
 use records::oldest;
 
 /// Oldest server that Panopticon supports, as `server_version_num` counts.
 pub const OLDEST_SERVER: i32 = oldest::POSTGRESQL.cast_signed() * 10_000;
-/// First pgvector that goes on scanning when a filter leaves too few rows.
+/// First pgvector with iterative scans.
 pub(crate) const ITERATIVE_SCAN_PGVECTOR: [u32; 3] = [0, 8, 0];
 /// First pgvector with the fixes that the upkeep of indexes needs.
 pub(crate) const FIXED_PGVECTOR: [u32; 3] = [0, 8, 4];
 
-/// What is wrong with versions of pgvector, from its changelog.
+/// Known problems of pgvector versions, from its changelog.
 const PGVECTOR_PROBLEMS: [VersionProblem; 5] = [
     VersionProblem {
         fixed_in: [0, 8, 0],
         harm: Harm::Slowness,
         reference: None,
-        what: "a filtered search by the index cannot go on when it has found too few rows, and all matches are measured instead",
+        what: "a filtered index scan cannot continue after too few rows, so all matches are scanned exactly",
     },
     VersionProblem {
         fixed_in: [0, 8, 2],
         harm: Harm::Security,
         reference: Some("CVE-2026-3172"),
-        what: "a parallel build of an HNSW index can show data of other tables or crash the server",
+        what: "a parallel build of an HNSW index can expose data of other tables or crash the server",
     },
     VersionProblem {
         fixed_in: [0, 8, 3],
@@ -43,45 +43,45 @@ const PGVECTOR_PROBLEMS: [VersionProblem; 5] = [
     },
 ];
 
-/// The oldest release of each major version of PostgreSQL in which nobody is known to be able to take over the server by
-/// statements alone (CVE-2026-6473), as `server_version_num` counts.
+/// The oldest release of each major version of PostgreSQL without CVE-2026-6473, which allows a takeover of the
+/// server by SQL statements, as `server_version_num`.
 const SAFE_SERVERS: [i32; 5] = [140_023, 150_018, 160_014, 170_010, 180_004];
 
-/// Something that is wrong with versions before a certain one.
+/// A problem of versions before a certain one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VersionProblem {
     /// The first version without it.
     pub fixed_in: [u32; 3],
-    /// What it does, in kind.
+    /// The kind of its consequence.
     pub harm: Harm,
-    /// Where more is said of it, unless in the changelog alone.
+    /// A reference, if there is one besides the changelog.
     pub reference: Option<&'static str>,
-    /// What it does, as a clause.
+    /// Its consequence, as a clause.
     pub what: &'static str,
 }
 
-/// What a problem does.
+/// The consequence of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Harm {
     /// Searches take longer than they need.
     Slowness,
-    /// It is not known to have happened to anybody.
+    /// No occurrence is known.
     Unlikely,
     /// Statements fail.
     Failures,
-    /// A role can do what it may not.
+    /// A role can exceed its privileges.
     Security,
     /// Indexes lose rows.
     LostRows,
 }
 
-/// What is wrong with this version of pgvector, oldest fix first.
+/// The problems of this version of pgvector, oldest fix first.
 pub fn pgvector_problems(version: &str) -> Vec<VersionProblem> {
     let found = parse_version(version);
     PGVECTOR_PROBLEMS.into_iter().filter(|problem| found < problem.fixed_in).collect()
 }
 
-/// The release that a server of version `number` should be upgraded to for the sake of its safety, such as `18.4`.
+/// The release to which a server of version `number` should be upgraded for security, such as `18.4`.
 pub fn safe_server(number: i32) -> Option<String> {
     let safe = SAFE_SERVERS.into_iter().find(|safe| safe / 10_000 == number / 10_000)?;
     (number < safe).then(|| format!("{}.{}", safe / 10_000, safe % 10_000))
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_of_each_major_version_have_their_own_safe_release() {
+    fn each_major_version_has_a_safe_release() {
         assert_eq!(safe_server(180_003).as_deref(), Some("18.4"));
         assert_eq!(safe_server(170_009).as_deref(), Some("17.10"));
         assert_eq!(safe_server(180_006), None);

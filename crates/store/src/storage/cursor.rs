@@ -1,4 +1,4 @@
-//! A place in a list that is ordered newest first.
+//! A position in a list that is ordered newest first.
 
 use std::{fmt, str::FromStr};
 
@@ -8,24 +8,24 @@ use uuid::Uuid;
 use super::Record;
 use crate::StoredTime;
 
-/// The place after a record. Its text is opaque to clients, and stays valid when the record is deleted.
+/// The position after a record. Its text is opaque to clients, and stays valid when the record is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// The record's time; `None` places it among those without one, at the end.
+    /// The record's time; `None` for records without a time, at the end.
     pub created_at: Option<StoredTime>,
     /// [`stored_id`] of the record's id.
     pub key: Uuid,
 }
 
-/// A text that is no cursor of ours.
+/// An invalid cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidCursor;
 
-/// Parts the time and the key.
+/// Separates the time and the key.
 const SEPARATOR: char = '_';
 
 impl Cursor {
-    /// The place after `record`.
+    /// The position after `record`.
     pub fn after(record: &Record) -> Self {
         Self { created_at: record.created_at, key: stored_id(&record.id) }
     }
@@ -48,7 +48,7 @@ impl FromStr for Cursor {
     }
 }
 
-/// Begins a time that has no form of the contract's; microseconds follow.
+/// Prefix of a time outside the contract's format, followed by microseconds.
 const OUT_OF_CALENDAR: &str = "us";
 
 /// Writes a cursor's time.
@@ -60,7 +60,7 @@ pub(crate) fn write_time(f: &mut fmt::Formatter<'_>, time: Option<StoredTime>) -
     }
 }
 
-/// The time that [`write_time`] wrote; `None` if it is none.
+/// Parses a time written by [`write_time`].
 pub(crate) fn read_time(text: &str) -> Option<Option<StoredTime>> {
     if text.is_empty() {
         return Some(None);
@@ -74,7 +74,7 @@ pub(crate) fn read_time(text: &str) -> Option<Option<StoredTime>> {
 
 impl fmt::Display for InvalidCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("expected a cursor as the last answer gave it")
+        f.write_str("expected a cursor as returned by the previous response")
     }
 }
 

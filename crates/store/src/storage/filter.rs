@@ -1,7 +1,7 @@
-//! What metadata and texts have to satisfy: ChromaDB's `where` and `where_document`, read strictly.
+//! Conditions on metadata and texts: ChromaDB's `where` and `where_document`, parsed strictly.
 //!
-//! They mean what ChromaDB 1.5 means by them: numbers compare as numbers, whether whole or not; true is no number; a
-//! record without the key satisfies `$ne`, `$nin` and `$not_contains`, as one with a value of another type does.
+//! They have the meaning of ChromaDB 1.5: integers and floats compare as numbers; true is not a number; a record
+//! without the key, or with a value of another type, satisfies `$ne`, `$nin` and `$not_contains`.
 
 use std::fmt;
 
@@ -14,39 +14,39 @@ use crate::json::{Unkept, check_number};
 /// A condition on metadata.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Filter {
-    /// Every one of them; two or more.
+    /// All of them; two or more.
     And(Vec<Filter>),
-    /// One of them at least; two or more.
+    /// At least one of them; two or more.
     Or(Vec<Filter>),
     /// A test of one key's value.
     Key {
         /// The metadata key.
         key: String,
-        /// What its value has to be.
+        /// The test of its value.
         test: Test,
     },
 }
 
-/// What the value of a metadata key has to be.
+/// A test of the value of a metadata key.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Test {
     /// `$eq`: this value.
     Equal(Scalar),
     /// `$ne`: not this value.
     NotEqual(Scalar),
-    /// `$gt`, `$gte`, `$lt`, `$lte`: a number on that side of this one.
+    /// `$gt`, `$gte`, `$lt`, `$lte`: a number in this relation to this one.
     Compare(Comparison, Number),
-    /// `$in`: one of these, which are of one type and one at least.
+    /// `$in`: one of these, which are not empty and of one type.
     In(Vec<Scalar>),
-    /// `$nin`: none of these, which are of one type and one at least.
+    /// `$nin`: none of these, which are not empty and of one type.
     NotIn(Vec<Scalar>),
-    /// `$contains`: a list with this value in it.
+    /// `$contains`: a list that contains this value.
     Contains(Scalar),
-    /// `$not_contains`: no list with this value in it.
+    /// `$not_contains`: not a list that contains this value.
     NotContains(Scalar),
 }
 
-/// How two numbers lie.
+/// A comparison of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
     /// `$gt`
@@ -64,7 +64,7 @@ pub enum Comparison {
 pub enum Scalar {
     /// `true` or `false`.
     Bool(bool),
-    /// A number that JSONB can hold.
+    /// A number that JSONB can store.
     Number(Number),
     /// A text.
     Text(String),
@@ -73,18 +73,18 @@ pub enum Scalar {
 /// A condition on the text.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DocumentFilter {
-    /// Every one of them; two or more.
+    /// All of them; two or more.
     And(Vec<DocumentFilter>),
-    /// One of them at least; two or more.
+    /// At least one of them; two or more.
     Or(Vec<DocumentFilter>),
     /// One test.
     Test(DocumentTest),
 }
 
-/// What the text has to be.
+/// A test of the text.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DocumentTest {
-    /// `$contains`: it has this in it, by code points.
+    /// `$contains`: it contains this, by code points.
     Contains(String),
     /// `$not_contains`
     NotContains(String),
@@ -94,52 +94,52 @@ pub enum DocumentTest {
     NotRegex(Pattern),
 }
 
-/// A condition that is none.
+/// An invalid condition.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{place}`: {reason}")]
 pub struct FilterError {
-    /// Where in the condition, such as `where.$and[1].year`.
+    /// The path in the condition, such as `where.$and[1].year`.
     pub place: String,
-    /// What is wrong there, and what is expected.
+    /// The problem, and what is expected.
     pub reason: String,
 }
 
-/// Conditions nest no deeper: each level costs both ChromaDB and PostgreSQL stack.
+/// Maximum depth of a condition: each level uses stack in ChromaDB and PostgreSQL.
 const MAX_DEPTH: usize = 32;
-/// More tests, and values in lists, than anybody writes; fewer than make a statement too long.
+/// Maximum tests and list values of a condition: ample for users, and few enough for a statement.
 const MAX_TESTS: usize = 1_000;
-/// Patterns of a condition together: eight of the longest.
+/// Maximum total bytes of a condition's patterns: eight of the longest.
 const MAX_PATTERN_BYTES: usize = 8 * pattern::MAX_BYTES;
-/// Bytes of the keys of `$in` and `$nin` times the values: a store is asked for each value under the whole key.
+/// Maximum bytes of the keys of `$in` and `$nin`, times their values: statements repeat the key for each value.
 const MAX_REPEATED_KEY_BYTES: usize = 1 << 20;
-/// Characters of a name that an error repeats: it may have megabytes.
+/// Maximum characters of a name that an error repeats: it may have megabytes.
 const SHOWN_CHARACTERS: usize = 100;
 
 const OPERATORS: &str = "$eq, $ne, $gt, $gte, $lt, $lte, $in, $nin, $contains, $not_contains";
 const DOCUMENT_OPERATORS: &str = "$and, $or, $contains, $not_contains, $regex, $not_regex";
 
 impl Filter {
-    /// Reads ChromaDB's `where`.
+    /// Parses ChromaDB's `where`.
     ///
     /// # Errors
-    /// When it is none that ChromaDB takes; the error's place begins with `where`.
+    /// When it is invalid in ChromaDB; the error's path begins with `where`.
     pub fn from_json(json: &Value) -> Result<Self, FilterError> {
         Reader::default().filter(json, 0).map_err(within("where"))
     }
 }
 
 impl DocumentFilter {
-    /// Reads ChromaDB's `where_document`.
+    /// Parses ChromaDB's `where_document`.
     ///
     /// # Errors
-    /// When it is none that ChromaDB takes; the error's place begins with `where_document`.
+    /// When it is invalid in ChromaDB; the error's path begins with `where_document`.
     pub fn from_json(json: &Value) -> Result<Self, FilterError> {
         Reader::default().document_filter(json, 0).map_err(within("where_document"))
     }
 }
 
-/// Counts what it has read, of which everything together is bounded. The place of an error is put together on the way
-/// out: on the way in, it would be written for each value of a list.
+/// The parser, which counts what it has read to enforce the limits. The path of an error is built on the way back: on
+/// the way in, it would be copied for each value of a list.
 #[derive(Default)]
 struct Reader {
     tests: usize,
@@ -294,7 +294,7 @@ fn scalar(json: &Value) -> Result<Scalar, FilterError> {
 fn number(json: &Value) -> Result<Number, FilterError> {
     let number = json.as_number().ok_or_else(|| wrong("expected a number"))?;
     match check_number(number) {
-        // It compares as 0.0 does.
+        // It compares like 0.0.
         Ok(()) | Err(Unkept::NegativeZero) => Ok(number.clone()),
         Err(unkept) => Err(wrong(unkept.reason())),
     }
@@ -309,12 +309,12 @@ fn some_text(json: &Value) -> Result<String, FilterError> {
 
 fn text_without_nul(text: &str) -> Result<String, FilterError> {
     match text.contains('\0') {
-        true => Err(wrong("contains the character NUL, which no record has: remove it")),
+        true => Err(wrong("contains the character NUL, which no record can contain: remove it")),
         false => Ok(text.to_owned()),
     }
 }
 
-/// As an error repeats a name.
+/// A name, truncated for an error.
 fn shown(name: &str) -> String {
     without_nul(&shortened(name, SHOWN_CHARACTERS)).into_owned()
 }
@@ -323,7 +323,7 @@ fn wrong(reason: impl Into<String>) -> FilterError {
     FilterError { place: String::new(), reason: reason.into() }
 }
 
-/// The error, whose place lies below `step`.
+/// The error with `step` prepended to its path.
 fn within(step: impl fmt::Display) -> impl FnOnce(FilterError) -> FilterError {
     move |error| FilterError { place: format!("{step}{}", error.place), ..error }
 }
@@ -340,7 +340,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wrong_conditions_are_named_by_their_place() {
+    fn invalid_conditions_are_reported_with_their_path() {
         let check = |json: Value, expected: Expect| {
             let error = Filter::from_json(&json).expect_err("a wrong condition");
             expected.assert_eq(&error.to_string());
@@ -388,18 +388,19 @@ mod tests {
         );
         check(
             json!({"a\u{0}": 1}),
-            expect!["`where`: contains the character NUL, which no record has: remove it"],
+            expect!["`where`: contains the character NUL, which no record can contain: remove it"],
         );
         check(
             serde_json::from_str(r#"{"a": 1e400}"#).expect("it is JSON"),
             expect![
-                "`where.a`: is beyond what a double can hold: send a smaller number, a whole number with all its digits, or a text"
+                "`where.a`: exceeds the range of a double: send a smaller number, a whole number with all \
+                    its digits, or a text"
             ],
         );
     }
 
     #[test]
-    fn wrong_document_conditions_are_named_by_their_place() {
+    fn invalid_document_conditions_are_reported_with_their_path() {
         let check = |json: Value, expected: Expect| {
             let error = DocumentFilter::from_json(&json).expect_err("a wrong condition");
             expected.assert_eq(&error.to_string());
@@ -433,11 +434,11 @@ mod tests {
         assert!(Filter::from_json(&deep).is_err());
         let many: Vec<u32> = (0..2_000).collect();
         assert!(Filter::from_json(&json!({"a": {"$in": many}})).is_err());
-        // Each value is asked for under the key.
+        // The key is repeated for each value.
         let (key, some) = ("k".repeat(100_000), (0..900).collect::<Vec<u32>>());
         let error = Filter::from_json(&json!({key: {"$nin": some}})).expect_err("it is large");
         assert!(error.to_string().len() < 400, "{error}");
-        // One budget for all patterns, whose meaning is much larger than they are.
+        // One limit for all patterns, whose compiled form is much larger.
         let pattern = json!({"$regex": r"\w".repeat(500)});
         assert!(DocumentFilter::from_json(&json!({"$or": vec![pattern.clone(); 8]})).is_ok());
         let nested = json!({"$and": [{"$or": vec![pattern.clone(); 8]}, pattern]});
@@ -449,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_repeat_no_long_names() {
+    fn errors_truncate_long_names() {
         let long = "k".repeat(1 << 20);
         let operator = format!("${long}");
         let wrong = [

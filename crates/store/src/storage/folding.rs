@@ -1,11 +1,11 @@
-//! Metadata values that ChromaDB cannot hold: kept there as one JSON text under a key of ours, and shown in their
-//! places. A collection that is migrated brings that text into PostgreSQL as it is.
+//! Metadata values that ChromaDB cannot store: folded into one JSON text under a reserved key, and returned in their
+//! places. A migration copies that text to PostgreSQL unchanged.
 
 use serde_json::{Map, Value};
 
 use crate::json::exact_object;
 
-/// The key of the text: a JSON object of the keys and values that have no other place.
+/// The key of the text: a JSON object of the folded keys and values.
 pub(crate) const FOLDED_KEY: &str = "panopticon:json";
 
 /// `metadata` with every entry that is not `held` moved into the text.
@@ -18,7 +18,7 @@ pub(crate) fn fold(metadata: Map<String, Value>, held: impl Fn(&str, &Value) -> 
     kept
 }
 
-/// `metadata` with the text's entries back in their places. A text that is not ours stays as it is.
+/// `metadata` with the text's entries restored. A text of another format stays unchanged.
 pub(crate) fn unfold(mut metadata: Map<String, Value>) -> Map<String, Value> {
     let text = metadata.get(FOLDED_KEY).and_then(Value::as_str);
     if let Some(Ok(folded)) = text.map(exact_object) {
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folded_metadata_come_back_as_they_were() {
+    fn folded_metadata_are_restored_exactly() {
         let Value::Object(metadata) =
             json!({"a": 1, "b": null, "": "x", "c": {"d": [1, 1.0, 1e16, u64::MAX, "\u{1f600}"]}})
         else {
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn text_of_others_stays() {
+    fn text_of_another_format_stays() {
         for value in [json!("no JSON"), json!("[1]"), json!(5)] {
             let metadata = Map::from_iter([(FOLDED_KEY.to_owned(), value)]);
             assert_eq!(unfold(metadata.clone()), metadata);

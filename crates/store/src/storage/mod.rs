@@ -1,7 +1,7 @@
-//! The storage of one service, whatever keeps it: what every back end does, in the same way.
+//! The storage interface of a service, which all back ends implement identically.
 //!
-//! [`Storage`] has two implementations, in PostgreSQL and in ChromaDB. They answer alike; where ChromaDB has no such
-//! operation, its implementation works it out.
+//! [`Storage`] has two implementations, for PostgreSQL and for ChromaDB. They return the same results; operations
+//! that ChromaDB lacks are emulated.
 
 mod cursor;
 mod error;
@@ -28,10 +28,10 @@ pub use record::{Change, Insertion, NewRecord, Production, Record};
 pub(crate) use record::{check_text, kept_keys};
 pub use selection::{CategoryCount, Effort, Hit, Scan, Search, SearchMode, Selection, Start};
 
-/// Bytes of the records that an export holds at once, one at least.
+/// Maximum bytes of records that an export holds at once, except for a single record.
 pub(crate) const EXPORT_BYTES: usize = 2 << 20;
 
-/// What keeps a service's records.
+/// The kind of a storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StorageKind {
     /// PostgreSQL with pgvector.
@@ -40,47 +40,46 @@ pub enum StorageKind {
     Chroma,
 }
 
-/// What becomes of a batch of which a record cannot be stored.
+/// What to do with a batch if one of its records cannot be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Atomicity {
-    /// Nothing of it is stored.
+    /// Store none of its records.
     AllOrNothing,
-    /// The others are stored.
+    /// Store the other records.
     Each,
 }
 
 /// The records of one service.
 ///
 /// Records are ordered newest first: by [`Record::created_at`], then by [`records::stored_id`], both descending;
-/// records without a time come first in PostgreSQL, which has them in tables of the old services alone, and last in
-/// ChromaDB. An id names a record only if it is the very text that
-/// [`Record::id`] shows.
+/// records without a time come first in PostgreSQL, which has them only in tables of the old services, and last in
+/// ChromaDB. An id identifies a record only if it is exactly [`Record::id`].
 #[async_trait]
 pub trait Storage: fmt::Debug + Send + Sync {
-    /// Whose records these are.
+    /// The service of the records.
     fn service(&self) -> Service;
 
-    /// What keeps them.
+    /// The kind of the storage.
     fn kind(&self) -> StorageKind;
 
-    /// Asks the store whether it is there and fit to be used.
+    /// Checks that the store is available and usable.
     ///
     /// # Errors
-    /// [`StorageError::Unavailable`] when it does not answer; else why it cannot be used.
+    /// [`StorageError::Unavailable`] when it is unavailable; else the reason why it cannot be used.
     async fn check(&self) -> Result<(), StorageError>;
 
-    /// Asks the store whether it takes writes, as far as it can tell without one.
+    /// Checks that the store accepts writes, as far as possible without writing.
     ///
     /// # Errors
-    /// Why it does not: it is read-only, or its disk is full.
+    /// When it does not, for instance because it is read-only or its disk is full.
     async fn check_writes(&self) -> Result<(), StorageError> {
         Ok(())
     }
 
-    /// Stores `records`, and says of each what became of it, in their order. A record whose id is there already is
-    /// left as it is: [`Insertion::Unchanged`] if it says the same ([`NewRecord::is_same`]), else
-    /// [`Insertion::Conflict`]. With [`Atomicity::AllOrNothing`] one conflict means that nothing is stored.
-    /// Two records of one id in a batch are treated as if they came one after the other.
+    /// Stores `records`, and returns the outcome of each, in order. An existing record with the same id is not
+    /// changed: the outcome is [`Insertion::Unchanged`] if it is equal ([`NewRecord::is_same`]), else
+    /// [`Insertion::Conflict`]. With [`Atomicity::AllOrNothing`], one conflict means that nothing is stored. Two
+    /// records with one id in a batch are treated as inserted one after the other.
     ///
     /// # Errors
     /// When the store fails. Then with [`Atomicity::AllOrNothing`] nothing is stored.
@@ -90,19 +89,19 @@ pub trait Storage: fmt::Debug + Send + Sync {
         atomicity: Atomicity,
     ) -> Result<Vec<Insertion>, StorageError>;
 
-    /// The records with these ids, in their order; those that do not exist are left out.
+    /// The existing records with these ids, in order.
     ///
     /// # Errors
     /// When the store fails.
     async fn get(&self, ids: &[String]) -> Result<Vec<Record>, StorageError>;
 
-    /// Changes the record `id`, and answers it as it is then; `None` when it does not exist.
+    /// Changes the record `id`, and returns its new state; `None` if it does not exist.
     ///
     /// # Errors
     /// When the store fails.
     async fn update(&self, id: &str, change: &Change) -> Result<Option<Record>, StorageError>;
 
-    /// Deletes the records with these ids, and answers the ids of those that were there, in their order.
+    /// Deletes the records with these ids, and returns the ids of those that existed, in order.
     ///
     /// # Errors
     /// When the store fails.
@@ -111,7 +110,7 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Up to `limit` of the selected records from `start` on, newest first.
     ///
     /// # Errors
-    /// When the store fails, or cannot do what the selection asks.
+    /// When the store fails, or does not support the selection.
     async fn list(
         &self,
         selection: &Selection,
@@ -119,26 +118,25 @@ pub trait Storage: fmt::Debug + Send + Sync {
         limit: u32,
     ) -> Result<Vec<Record>, StorageError>;
 
-    /// How many records are selected.
+    /// The number of selected records.
     ///
     /// # Errors
-    /// When the store fails, or cannot do what the selection asks.
+    /// When the store fails, or does not support the selection.
     async fn count(&self, selection: &Selection) -> Result<u64, StorageError>;
 
-    /// Every category (theme or metric type) that a record has, and how many have it; by code point.
+    /// Every category (theme or metric type) with its number of records, ordered by code point.
     ///
     /// # Errors
     /// When the store fails.
     async fn categories(&self) -> Result<Vec<CategoryCount>, StorageError>;
 
-    /// The best matches among the selected records, best first: all of the selected ones if there are fewer than
-    /// the limit.
+    /// The best matches among the selected records, best first: all selected ones if there are fewer than the limit.
     ///
     /// # Errors
-    /// When the store fails, or cannot do what the search asks.
+    /// When the store fails, or does not support the search.
     async fn search(&self, search: &Search) -> Result<Vec<Hit>, StorageError>;
 
-    /// All selected records, newest first. Those stored meanwhile may be left out.
+    /// All selected records, newest first. Records stored meanwhile may be missing.
     fn export(&self, selection: Selection) -> BoxStream<'_, Result<Record, StorageError>>;
 }
 

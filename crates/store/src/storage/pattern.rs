@@ -1,25 +1,25 @@
-//! Regular expressions of conditions on texts.
+//! Regular expressions in conditions on texts.
 
 use regex_syntax::hir::Hir;
 
-/// Bytes of a pattern. Its meaning may take thousands of times as many: each `\w` is 770 ranges.
+/// Maximum bytes of a pattern. Its parsed form may be thousands of times larger: each `\w` has 770 ranges.
 pub(super) const MAX_BYTES: usize = 1_000;
 
-/// A regular expression that was checked, in Rust's syntax, which is ChromaDB's.
+/// A validated regular expression in Rust's syntax, which ChromaDB uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(String);
 
 impl Pattern {
-    /// Checks the pattern.
+    /// Validates the pattern.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The problem of the pattern.
     pub fn new(text: &str) -> Result<Self, String> {
         if text.len() > MAX_BYTES {
             return Err(format!("expected up to {MAX_BYTES} bytes, found {}", text.len()));
         }
         regex_syntax::parse(text).map_err(|error| match error {
-            // Their texts draw the place over several lines.
+            // The full messages mark the position over several lines.
             regex_syntax::Error::Parse(error) => error.kind().to_string(),
             regex_syntax::Error::Translate(error) => error.kind().to_string(),
             other => other.to_string(),
@@ -27,12 +27,12 @@ impl Pattern {
         Ok(Self(text.to_owned()))
     }
 
-    /// As it was written.
+    /// The source text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What it matches. Megabytes, which are made anew so that those of one pattern are in memory and not of all.
+    /// The parsed form. It may have megabytes, so it is parsed on demand to keep only one in memory.
     pub(crate) fn parse(&self) -> Hir {
         regex_syntax::parse(&self.0).expect("it was parsed when it was checked")
     }

@@ -1,4 +1,4 @@
-//! A service's record, as it is given, kept and shown.
+//! A service's record as submitted, stored and returned.
 
 use std::fmt;
 
@@ -12,16 +12,16 @@ use crate::{
     json::{as_all_stores_show, check_number, objects_say_the_same},
 };
 
-/// Metadata keys of ours, which no user's may be.
+/// Prefix of reserved metadata keys.
 pub(crate) const RESERVED_PREFIX: &str = "panopticon:";
 
-/// Characters of a user's key or value that an error repeats: it may have megabytes.
+/// Maximum characters of a user's key or value that an error repeats: it may have megabytes.
 const SHOWN_CHARACTERS: usize = 100;
 
 /// A record to store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewRecord {
-    /// Its id: a UUID, or any text that a client or a model's provider gave it.
+    /// Its id: a UUID, or any text chosen by a client or a model's provider.
     pub id: String,
     /// The prompt, or the model's output.
     pub text: String,
@@ -29,15 +29,15 @@ pub struct NewRecord {
     pub embedding: Embedding,
     /// Theme or metric type.
     pub category: String,
-    /// Who made it; of outputs only.
+    /// How it was produced; only for outputs.
     pub production: Option<Production>,
-    /// The user's own keys.
+    /// The user metadata.
     pub metadata: Map<String, Value>,
-    /// When it was made, UTC, unless the user's `timestamp` says otherwise: see [`time`](Self::time).
+    /// Creation time in UTC, unless the user's `timestamp` overrides it: see [`time`](Self::time).
     pub created_at: PrimitiveDateTime,
 }
 
-/// How an output came to be.
+/// How an output was produced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Production {
     /// The model.
@@ -46,34 +46,34 @@ pub struct Production {
     pub query: String,
 }
 
-/// What to change of a record. What is `None` stays; its id and time stay always.
+/// A change of a record. `None` leaves a part unchanged; id and time never change.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Change {
-    /// Another text, and its embedding.
+    /// The new text and its embedding.
     pub text: Option<(String, Embedding)>,
-    /// Another theme or metric type.
+    /// The new theme or metric type.
     pub category: Option<String>,
-    /// The user's own keys, all of them: those that are missing here are removed.
+    /// The new user metadata, which replace all previous user keys.
     pub metadata: Option<Map<String, Value>>,
 }
 
 /// A stored record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// Its id, as it was given.
+    /// Its id, as submitted.
     pub id: String,
     /// The prompt, or the model's output.
     pub text: String,
-    /// The user's keys, and category, `timestamp` and, of outputs, `model_id` and `query`.
+    /// User metadata, and the service's keys: category, `timestamp`, and for outputs `model_id` and `query`.
     pub metadata: Map<String, Value>,
-    /// When it was made; `None` where the store does not tell.
+    /// Creation time; `None` if the store has none.
     pub created_at: Option<StoredTime>,
-    /// What of it is shown otherwise than it is stored.
+    /// Values that are shown differently from how they are stored.
     pub problems: Vec<Problem>,
 }
 
 impl Record {
-    /// About so many bytes of memory it takes.
+    /// Its approximate size in memory, in bytes.
     pub fn bytes(&self) -> usize {
         self.id.len() + self.text.len() + self.metadata.iter().map(entry_bytes).sum::<usize>()
     }
@@ -93,29 +93,28 @@ fn value_bytes(value: &Value) -> usize {
     size_of::<Value>() + inside
 }
 
-/// What became of a record that was to be stored.
+/// The outcome of inserting a record.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Insertion {
-    /// It is stored.
+    /// It was stored.
     Stored(Record),
-    /// It was there already and says the same; this is it.
+    /// The same record was already stored; this is it.
     Unchanged(Record),
     /// Another record has its id. Nothing was changed.
     Conflict,
-    /// It could have been stored, but another record of its batch could not, and the batch was to be stored as a
-    /// whole.
+    /// It was not stored because another record of its atomic batch could not be.
     Withheld,
 }
 
 impl NewRecord {
-    /// When it was made, as it is kept: what the user's `timestamp` says if there is one, in microseconds.
+    /// The stored creation time: the user's `timestamp` if there is one, in microseconds.
     pub fn time(&self) -> PrimitiveDateTime {
         let given = self.metadata.get("timestamp").and_then(Value::as_str).and_then(timestamp::parse);
         timestamp::to_microseconds(given.unwrap_or(self.created_at))
     }
 
-    /// The metadata that are stored, beside the columns too: the user's keys, and those of the service. A `timestamp`
-    /// of the user's stays as it is written.
+    /// The stored metadata, in addition to the columns: the user's keys and the service's. The user's `timestamp`
+    /// stays as written.
     pub fn stored_metadata(&self, service: Service) -> Map<String, Value> {
         let mut metadata = self.metadata.clone();
         metadata.insert(service.category_key().to_owned(), Value::String(self.category.clone()));
@@ -127,7 +126,7 @@ impl NewRecord {
         metadata
     }
 
-    /// The record as it is shown once it is stored.
+    /// The record as returned after it is stored.
     pub fn to_record(&self, service: Service) -> Record {
         Record {
             id: self.id.clone(),
@@ -138,7 +137,7 @@ impl NewRecord {
         }
     }
 
-    /// Whether `stored` is this record, once it is stored.
+    /// Whether `stored` is exactly this record after storing.
     pub(crate) fn is_stored_as(&self, service: Service, stored: &Record) -> bool {
         let Record { id, text, metadata, created_at, problems: _ } = self.to_record(service);
         id == stored.id
@@ -147,7 +146,7 @@ impl NewRecord {
             && objects_say_the_same(&metadata, &stored.metadata)
     }
 
-    /// Whether `stored` says the same: the same text and metadata, whenever it was made.
+    /// Whether `stored` has the same text and metadata, regardless of its creation time.
     pub fn is_same(&self, service: Service, stored: &Record) -> bool {
         let mut metadata = self.stored_metadata(service);
         if !self.metadata.contains_key("timestamp") {
@@ -158,14 +157,14 @@ impl NewRecord {
         self.id == stored.id && self.text == stored.text && objects_say_the_same(&metadata, &stored.metadata)
     }
 
-    /// Checks that every store can hold the record.
+    /// Checks that every store can store the record.
     ///
     /// # Errors
     /// [`StorageError::Refused`], with the field.
     pub fn check(&self, service: Service) -> Result<(), StorageError> {
         let category_key = service.category_key();
         if self.id.is_empty() {
-            return Err(refused("id", "expected one character or more: ChromaDB takes no empty id"));
+            return Err(refused("id", "expected one character or more: ChromaDB rejects an empty id"));
         }
         check_text("id", &self.id)?;
         check_text(service.text_column(), &self.text)?;
@@ -181,7 +180,7 @@ impl NewRecord {
 }
 
 impl Change {
-    /// The metadata that `stored` shows after the change.
+    /// The metadata of `stored` after the change.
     pub(crate) fn applied_metadata(&self, service: Service, stored: &Record) -> Map<String, Value> {
         let mut metadata = self.metadata.clone().unwrap_or_else(|| stored.metadata.clone());
         for key in kept_keys(service) {
@@ -193,7 +192,7 @@ impl Change {
         metadata
     }
 
-    /// Checks that every store can hold `stored` as the change makes it.
+    /// Checks that every store can store `stored` after the change.
     ///
     /// # Errors
     /// [`StorageError::Refused`], with the field.
@@ -212,12 +211,12 @@ impl Change {
     }
 }
 
-/// Metadata that are the service's own, beside the user's.
+/// Adds the service's metadata to the user's.
 pub(crate) fn kept_keys(service: Service) -> impl Iterator<Item = &'static str> {
     service.own_keys().iter().map(|key| key.name).chain(["timestamp"])
 }
 
-/// `own` are the keys that the service sets itself, with their values: a user's may say the same.
+/// `own` are the service's keys with their values: a user's key may only repeat the same value.
 fn check_metadata(metadata: &Map<String, Value>, own: &[(&str, &str)]) -> Result<(), StorageError> {
     for (key, value) in metadata {
         let field = || format!("metadata.{}", without_nul(&shortened(key, SHOWN_CHARACTERS)));
@@ -248,8 +247,8 @@ fn check_metadata(metadata: &Map<String, Value>, own: &[(&str, &str)]) -> Result
     Ok(())
 }
 
-/// What is wrong inside a value. The place is put together on the way out: on the way in, the name of a key would be
-/// written for each value below it.
+/// The problem inside a value. The path is built on the way back: on the way in, a key would be copied for each value
+/// below it.
 struct Fault {
     place: String,
     reason: String,
@@ -280,7 +279,7 @@ fn check_value(value: &Value) -> Result<(), Fault> {
     }
 }
 
-/// The one character that PostgreSQL cannot hold.
+/// The one character that PostgreSQL cannot store.
 pub(crate) fn check_text(field: &str, text: &str) -> Result<(), StorageError> {
     match reason_against(text) {
         Some(reason) => Err(refused(field, reason)),
@@ -293,7 +292,7 @@ fn reason_against(text: &str) -> Option<String> {
     Some(format!("contains the character NUL at byte {position}, which cannot be stored: remove it"))
 }
 
-/// A value as an error repeats it.
+/// A value, truncated for an error.
 fn shown(value: &Value) -> String {
     shortened(&value.to_string(), SHOWN_CHARACTERS).into_owned()
 }
@@ -324,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_store_can_hold_is_refused_with_its_field() {
+    fn values_that_no_store_can_hold_are_rejected_with_their_field() {
         let check = |metadata: Value, expected: Expect| {
             let refusal = record(metadata).check(Service::Query).map_err(|error| error.to_string());
             expected.assert_eq(&refusal.err().unwrap_or("accepted".into()));
@@ -349,7 +348,7 @@ mod tests {
         );
         check(
             json!({"a": -0.0}),
-            expect!["`metadata.a`: -0.0 cannot be told from 0.0 in PostgreSQL: write 0.0"],
+            expect!["`metadata.a`: -0.0 cannot be distinguished from 0.0 in PostgreSQL: write 0.0"],
         );
         check(
             json!({"panopticon:json": "x"}),
@@ -360,10 +359,10 @@ mod tests {
     }
 
     #[test]
-    fn place_of_a_fault_is_built_once_and_cut() {
+    fn path_of_a_problem_is_built_once_and_truncated() {
         let key = "k".repeat(100_000);
         let long = vec![json!(1); 200_000];
-        // Minutes, were the key written for each of the values.
+        // This would take minutes if the key were copied for each value.
         record(json!({key.clone(): {key.clone(): long.clone()}})).check(Service::Query).expect("it is sound");
         let mut faulty = long;
         faulty.push(json!({format!("{key}\0"): "x"}));
@@ -375,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn record_says_the_same_whenever_it_was_made() {
+    fn records_are_equal_regardless_of_their_time() {
         let stored = record(json!({"n": 1})).to_record(Service::Query);
         let mut later = record(json!({"n": 1}));
         later.created_at = datetime!(2026-02-01 12:00);
@@ -386,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn time_is_what_the_users_timestamp_says_in_microseconds() {
+    fn time_is_the_users_timestamp_in_microseconds() {
         let mut new = record(json!({}));
         new.created_at = datetime!(2026-01-31 12:00:00.000001999);
         assert_eq!(
@@ -398,14 +397,14 @@ mod tests {
     }
 
     #[test]
-    fn empty_id_is_refused() {
+    fn empty_id_is_rejected() {
         let new = NewRecord { id: String::new(), ..record(json!({})) };
         let error = new.check(Service::Query).expect_err("ChromaDB takes none");
         assert!(error.to_string().starts_with("`id`"), "{error}");
     }
 
     #[test]
-    fn change_of_metadata_keeps_the_services_own_keys() {
+    fn change_of_metadata_keeps_service_keys() {
         let stored = record(json!({"n": 1})).to_record(Service::Query);
         let change = Change { metadata: record(json!({"m": 2})).metadata.into(), ..Change::default() };
         let changed = change.applied_metadata(Service::Query, &stored);

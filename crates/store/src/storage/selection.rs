@@ -1,4 +1,4 @@
-//! Which records are meant, and what is searched for among them.
+//! Selections and searches of records.
 
 use std::ops::Range;
 
@@ -8,18 +8,18 @@ use time::PrimitiveDateTime;
 use super::{Cursor, DocumentFilter, Filter, Record};
 use crate::StoredTime;
 
-/// Which records are meant: those that satisfy everything that is given.
+/// Selects the records that satisfy all given conditions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Selection {
     /// Only this theme or metric type.
     pub category: Option<String>,
-    /// Only outputs of this model: metadata `model_id` of other services.
+    /// Only outputs of this model; for other services, the metadata key `model_id`.
     pub model_id: Option<String>,
-    /// What the metadata have to satisfy, category and `timestamp` among them.
+    /// A condition on the metadata, including category and `timestamp`.
     pub filter: Option<Filter>,
-    /// What the text has to satisfy.
+    /// A condition on the text.
     pub document: Option<DocumentFilter>,
-    /// Only records of this time on.
+    /// Only records from this time onwards.
     pub from: Option<PrimitiveDateTime>,
     /// Only records before this time.
     pub before: Option<PrimitiveDateTime>,
@@ -28,29 +28,29 @@ pub struct Selection {
 /// Where a list starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// After so many of the newest.
+    /// After this number of the newest records.
     Offset(u64),
-    /// After this place.
+    /// After this position.
     After(Cursor),
 }
 
-/// What to search for.
+/// A search.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Search {
-    /// Among which records.
+    /// The records to search.
     pub selection: Selection,
-    /// In what way.
+    /// The search mode.
     pub mode: SearchMode,
-    /// Most hits that are wanted.
+    /// Maximum number of hits.
     pub limit: u32,
-    /// Only records whose cosine similarity, 1 − distance, is at least this. Of [`SearchMode::Text`] no similarity
-    /// is known: it is refused there.
+    /// Only records whose cosine similarity, 1 − distance, is at least this. Not allowed with [`SearchMode::Text`],
+    /// which has no similarity.
     pub min_similarity: Option<f64>,
-    /// What it may use to compare vectors.
+    /// Whether it may use the vector index.
     pub effort: Effort,
 }
 
-/// What a search may use to compare vectors.
+/// Whether a search may use the vector index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Effort {
     /// The vector index where it is faster, which may miss some of the nearest.
@@ -60,7 +60,7 @@ pub enum Effort {
     Exact,
 }
 
-/// How a search by vector found its hits.
+/// How a vector search found its hits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scan {
     /// By an exact scan of the selected records.
@@ -74,9 +74,9 @@ pub enum Scan {
 /// How records are found and ranked.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SearchMode {
-    /// By cosine distance to a vector; records without one are not found.
+    /// By cosine distance to a vector; records without a vector are never returned.
     Vector(Embedding),
-    /// By the words of a text, as PostgreSQL's full text search ranks them.
+    /// By the words of a text, ranked by PostgreSQL's full-text search.
     Text(String),
     /// By both: reciprocal rank fusion.
     Hybrid {
@@ -87,21 +87,21 @@ pub enum SearchMode {
     },
 }
 
-/// One answer of a search.
+/// A search result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hit {
     /// The record.
     pub record: Record,
-    /// Cosine distance, 0 to 2; `None` where none was measured: a search by text, or a zero vector.
+    /// Cosine distance, 0 to 2; `None` for a search by text or a zero vector.
     pub distance: Option<f64>,
-    /// What [`SearchMode::Text`] and [`SearchMode::Hybrid`] rank by, more being better.
+    /// Score by which [`SearchMode::Text`] and [`SearchMode::Hybrid`] rank; higher is better.
     pub score: Option<f64>,
 }
 
-/// A category, and how many records have it.
+/// A category and its number of records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CategoryCount {
-    /// Theme or metric type; `None` of rows without one, as the old services may have left.
+    /// Theme or metric type; `None` for rows of the old services without one.
     pub category: Option<String>,
     /// Number of records.
     pub records: u64,
@@ -122,12 +122,12 @@ impl Scan {
 }
 
 impl Selection {
-    /// Whether every record is meant.
+    /// Whether every record is selected.
     pub fn is_all(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether a record of `created_at` lies within the times.
+    /// Whether `created_at` is within the time range.
     pub fn has_time(&self, created_at: Option<StoredTime>) -> bool {
         let Range { start, end } = self.from.map(StoredTime::from)..self.before.map(StoredTime::from);
         if start.is_none() && end.is_none() {

@@ -1,4 +1,4 @@
-//! A directory that a live Chroma is writing, read by the directory reader: each read is of one moment.
+//! The directory reader on a directory that a running Chroma writes: each read is a consistent snapshot.
 
 use std::{
     collections::HashMap,
@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{DATABASE, HttpRequest};
 
-/// Records that exist throughout; each is written again and again.
+/// Records that exist throughout and are updated repeatedly.
 const RECORDS: usize = 200;
 
 /// Small enough that a read is over soon, large enough that a torn vector shows.
@@ -23,12 +23,12 @@ const DIMENSION: usize = 64;
 /// Records a call; more than `sync_threshold`, so that each call rewrites the index files.
 const BATCH: usize = 25;
 
-/// Reads that are enough if the writer came to its turn between them.
+/// Sufficient reads, if writes occurred between them.
 const READS: usize = 25;
 const WRITES: u64 = 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A vector that tells its record and version in every component.
+/// A vector that encodes its record and version in every component.
 fn vector(number: usize, version: u64) -> Vec<f32> {
     (0..DIMENSION).map(|place| (number * 1000) as f32 + version as f32 + place as f32 / 128.0).collect()
 }
@@ -67,7 +67,7 @@ impl Drop for RaiseOnDrop<'_> {
 }
 
 #[test]
-fn reads_beside_a_live_writer_are_whole_and_of_one_moment() {
+fn reads_during_writes_are_complete_and_consistent() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let server = test_support::ChromaServer::start(folder.path());
     let body = json!({ "name": "live", "configuration": { "hnsw": { "space": "l2", "sync_threshold": 20, "batch_size": 10 } } });
@@ -93,7 +93,7 @@ fn reads_beside_a_live_writer_are_whole_and_of_one_moment() {
                     break;
                 }
                 post("upsert", batch(version).to_string());
-                // Others come and go, so that labels are given and taken.
+                // Others are added and deleted, so that labels are reused.
                 let passing = json!({ "ids": [format!("p{version}")], "embeddings": [vector(999, version)], "documents": [version.to_string()] });
                 post("add", passing.to_string());
                 post("delete", json!({ "ids": [format!("p{}", version - 1)] }).to_string());

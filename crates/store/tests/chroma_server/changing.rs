@@ -1,4 +1,4 @@
-//! Collections that change while they are read: no record that exists throughout is lacking.
+//! Collections that change while they are read: no record that exists throughout is missed.
 
 use std::{
     collections::HashSet,
@@ -23,14 +23,16 @@ async fn records_that_moved_to_a_page_already_read_are_read() {
     assert_eq!(ids(&records).len(), 20, "{:?}", ids(&records));
     expect_test::expect![[r#"
         [
-            "source_changed: the collection changed while it was read: 3 records that were read are gone (`r000`, `r001`, `r002`); 1 pages had moved and were asked for again; every record that was there from beginning to end is read, one that was updated meanwhile as it was at some moment",
+            "source_changed: the collection changed while it was read: 3 records that were read are gone \
+                (`r000`, `r001`, `r002`); 1 pages had shifted and were requested again; every record that \
+                existed throughout was read, and updated ones in the state at some moment during the read",
         ]
     "#]]
     .assert_debug_eq(&warnings(&report));
 }
 
 #[tokio::test]
-async fn records_are_read_whose_neighbours_were_deleted_and_added_again() {
+async fn records_whose_neighbours_were_deleted_and_added_again_are_read() {
     let fixture = Fixture::with_records(6);
     let (records, report) = read(&fixture.server.url(), 3, |record| {
         if record.id == "r002" {
@@ -44,11 +46,11 @@ async fn records_are_read_whose_neighbours_were_deleted_and_added_again() {
     assert_eq!(ids(&records), ["r000", "r001", "r002", "r003"]);
     let [warning] = &*report.warnings else { panic!("expected one warning, found {:?}", report.warnings) };
     assert_eq!(warning.code, WarningCode::SourceChanged);
-    assert!(warning.message.contains("1 records came while it was read"), "{warning}");
+    assert!(warning.message.contains("1 records were added while it was read"), "{warning}");
 }
 
 #[tokio::test]
-async fn records_added_at_the_end_are_read_and_said_to_be_late() {
+async fn records_added_at_the_end_are_read_and_reported_as_late() {
     let fixture = Fixture::with_records(6);
     let (records, report) = read(&fixture.server.url(), 100, |record| {
         if record.id == "r005" {
@@ -78,10 +80,10 @@ async fn deleting_all_records_while_they_are_read_ends_the_read() {
 }
 
 #[test]
-fn no_record_that_exists_throughout_is_lacking_beside_a_busy_writer() {
+fn no_record_that_exists_throughout_is_missed_during_concurrent_writes() {
     const RECORDS: usize = 400;
     let fixture = Fixture::with_records(RECORDS);
-    // Of each ten records five go at once, in order of the pages, while others come.
+    // Five of each ten records are deleted at once, in page order, while others are added.
     let kept: HashSet<String> = (0..RECORDS).filter(|number| number % 10 >= 5).map(record_id).collect();
     let is_read = AtomicBool::new(false);
     let port: u16 =
@@ -100,7 +102,7 @@ fn no_record_that_exists_throughout_is_lacking_beside_a_busy_writer() {
                 let gone: Vec<String> = (ten..ten + 5).map(record_id).collect();
                 post("delete", &serde_json::json!({ "ids": gone }).to_string());
                 add(&[format!("new{ten}")], post);
-                // Some come back under their old ids.
+                // Some are added again under their old ids.
                 add(&gone[..2], post);
             }
         });
@@ -118,7 +120,7 @@ fn no_record_that_exists_throughout_is_lacking_beside_a_busy_writer() {
 }
 
 #[tokio::test]
-async fn quiet_collection_reads_without_a_warning_whatever_the_page_size() {
+async fn unchanged_collection_reads_without_a_warning_for_any_page_size() {
     let fixture = Fixture::with_records(25);
     for page_records in [2, 3, 24, 25, 26, 1000] {
         let (records, report) =

@@ -1,4 +1,4 @@
-//! A server that goes on sending, and never comes to an end.
+//! A server that keeps sending and never completes its response.
 
 use std::{ops::ControlFlow, time::Duration};
 
@@ -6,11 +6,11 @@ use store::chroma::{ChromaServer, Error, ServerOptions};
 use test_support::DrippingServer;
 use tokio::task::JoinSet;
 
-/// Far more than the limits of the test, and far less than the answer would take.
+/// Far longer than the limits of the test, and far shorter than the response would take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn answer_that_comes_in_drops_is_given_up() {
+async fn slow_endless_response_is_aborted() {
     let mut asked = JoinSet::new();
     for dripping in ["heartbeat", "version", "identity", "databases", "collections", "count", "get"] {
         for before in ["", "[", "{\"ids\": ["] {
@@ -26,7 +26,7 @@ async fn answer_that_comes_in_drops_is_given_up() {
     for (dripping, ended) in asked.join_all().await {
         let error = ended.expect_err("the answer has no end");
         assert!(matches!(error, Error::TooSlow { .. }), "{dripping}: {error:?}");
-        assert!(error.to_string().contains("has not sent its whole answer"), "{error}");
+        assert!(error.to_string().contains("did not complete its response"), "{error}");
     }
 }
 

@@ -15,15 +15,15 @@ use test_support::{HttpAnswer, HttpRequest, HttpStub};
 
 use super::{Fixture, ids, is_get, quota_exceeded, read, read_with, warnings};
 
-/// What a script does with a request.
+/// The action of a script on a request.
 enum Fault {
-    /// Lets it through.
+    /// Forwards it.
     None,
-    /// Answers in the server's place.
+    /// Responds instead of the server.
     Answer(HttpAnswer),
     /// Cuts the connection.
     Cut,
-    /// Lets another request through in its place.
+    /// Forwards another request instead.
     Other(HttpRequest),
 }
 
@@ -69,7 +69,7 @@ async fn pages_shrink_to_the_quota_that_the_server_names() {
 }
 
 #[tokio::test]
-async fn limit_that_the_server_lowers_in_silence_ends_no_read() {
+async fn limit_lowered_silently_by_the_server_does_not_end_the_read() {
     check_all_are_read(40, |request| {
         if !is_get(request) {
             return Fault::None;
@@ -101,7 +101,7 @@ async fn rate_limits_and_short_outages_are_waited_out() {
 #[tokio::test]
 async fn pages_shrink_where_a_proxy_refuses_long_answers_or_the_server_is_slow() {
     let fixture = Arc::new(Fixture::with_records(30));
-    // Such an answer does not come before the test ends.
+    // Such a response does not arrive before the test ends.
     let (release, held) = mpsc::channel::<()>();
     let held = Mutex::new(held);
     let proxy = proxy(&fixture, move |request| match is_get(request).then(|| limit_of(request)) {
@@ -122,7 +122,7 @@ async fn pages_shrink_where_a_proxy_refuses_long_answers_or_the_server_is_slow()
 }
 
 #[tokio::test]
-async fn server_that_never_gives_whole_records_ends_the_read_after_a_few_tries() {
+async fn server_that_never_returns_complete_records_ends_the_read_after_a_few_attempts() {
     let fixture = Arc::new(Fixture::with_records(200));
     let wrong: [fn(&mut serde_json::Value) -> bool; 3] = [
         |answer| {
@@ -165,7 +165,7 @@ async fn server_that_never_gives_whole_records_ends_the_read_after_a_few_tries()
 }
 
 #[tokio::test]
-async fn record_that_the_server_fails_on_comes_without_the_part_that_fails() {
+async fn record_that_the_server_fails_on_is_returned_without_the_failing_part() {
     let fixture = Arc::new(Fixture::with_records(20));
     let selected = fixture.clone();
     let proxy = proxy(&fixture, move |request| {
@@ -204,7 +204,7 @@ async fn record_that_the_server_fails_on_comes_without_the_part_that_fails() {
 }
 
 #[tokio::test]
-async fn what_is_refused_is_not_asked_again() {
+async fn client_errors_are_not_retried_by_the_reader() {
     for status in [400, 401, 403, 404] {
         let fixture = Arc::new(Fixture::with_records(3));
         let asked = Arc::new(AtomicU32::new(0));

@@ -1,4 +1,4 @@
-//! Finding a server, being let in, and which part of it is meant.
+//! Connecting to a server: detection, credentials, tenant and database.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,20 +15,26 @@ async fn connect_error(url: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_is_no_chroma_server_is_said_so() {
+async fn other_servers_are_reported_as_not_chroma() {
     expect_test::expect![
-        "failed to reach a Chroma server at http://...:: check the URL and that the server runs"
+        "failed to reach a Chroma server at http://...:: check the URL and that the server is running"
     ]
     .assert_eq(&connect_error("http://127.0.0.1:9").await);
 
     let page =
         HttpStub::start(|_| Some(HttpAnswer { status: 200, headers: Vec::new(), body: "<html>".into() }));
-    expect_test::expect!["expected a Chroma server at http://...:, found an answer to its heartbeat that is not Chroma's: check host, port and path of the URL"]
-        .assert_eq(&connect_error(&page.url()).await);
+    expect_test::expect![
+        "expected a Chroma server at http://...:, found a response to the heartbeat that \
+        is not Chroma's: check host, port and path of the URL"
+    ]
+    .assert_eq(&connect_error(&page.url()).await);
 
     let missing = HttpStub::start(|_| Some(HttpAnswer::json(404, "nothing here")));
-    expect_test::expect!["expected a Chroma server at http://...:, found status  (nothing here) in answer to its heartbeat: check host, port and path of the URL"]
-        .assert_eq(&connect_error(&missing.url()).await);
+    expect_test::expect![
+        "expected a Chroma server at http://...:, found status  (nothing here) in response \
+        to the heartbeat: check host, port and path of the URL"
+    ]
+    .assert_eq(&connect_error(&missing.url()).await);
 }
 
 #[tokio::test]
@@ -41,7 +47,7 @@ async fn redirects_are_not_followed_with_the_token() {
 }
 
 #[tokio::test]
-async fn token_is_sent_in_the_header_that_is_asked_for_and_never_shown() {
+async fn token_is_sent_in_the_configured_header_and_never_shown() {
     for (header, name, value) in [
         (TokenHeader::Authorization, "authorization", "Bearer sesame"),
         (TokenHeader::XChromaToken, "x-chroma-token", "sesame"),
@@ -79,7 +85,7 @@ async fn token_is_sent_in_the_header_that_is_asked_for_and_never_shown() {
         let refused = ChromaServer::connect(&options).await.expect_err("a wrong token");
         assert!(!format!("{refused} {refused:?} {options:?}").contains("wrong-secret"));
 
-        // Chroma Cloud's way: the token knows its tenant and databases.
+        // Chroma Cloud: the token determines tenant and databases.
         options.token = Some(Token::new("sesame"));
         let server = ChromaServer::connect(&options).await.expect("the right token");
         assert_eq!(server.tenant(), "cloud-tenant");
@@ -104,7 +110,7 @@ async fn password_of_the_url_is_sent_and_never_shown() {
 }
 
 #[tokio::test]
-async fn tenant_or_database_that_does_not_exist_is_an_error_and_not_an_empty_one() {
+async fn nonexistent_tenant_or_database_is_an_error() {
     let fixture = Fixture::with_records(1);
     let connect = async |tenant: Option<&str>, database: Option<&str>| {
         let mut options = ServerOptions::new(fixture.server.url());
@@ -120,7 +126,7 @@ async fn tenant_or_database_that_does_not_exist_is_an_error_and_not_an_empty_one
     }
     let server = connect(None, None).await.expect("the default tenant exists");
     assert_eq!((server.api(), server.version(), server.tenant()), (Api::V2, "1.0.0", "default_tenant"));
-    assert!(server.warnings()[0].message.contains("only `default_tenant` is looked at"));
+    assert!(server.warnings()[0].message.contains("only `default_tenant` is read"));
     let server = connect(Some("default_tenant"), Some("default_database")).await.expect("both exist");
     assert!(server.warnings().is_empty());
 }
@@ -156,7 +162,7 @@ async fn more_collections_than_a_page_holds_are_listed_once_each() {
 }
 
 #[tokio::test]
-async fn collection_that_was_dropped_is_an_error() {
+async fn dropped_collection_is_an_error() {
     let fixture = Fixture::with_records(1);
     let server =
         ChromaServer::connect(&ServerOptions::new(fixture.server.url())).await.expect("the server answers");

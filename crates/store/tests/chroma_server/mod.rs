@@ -18,7 +18,7 @@ use test_support::{HttpAnswer, HttpRequest};
 /// The database that every server has.
 pub(crate) const DATABASE: &str = "/api/v2/tenants/default_tenant/databases/default_database";
 
-/// A real server with one collection of its own, written through its API.
+/// A real server with one collection, written through its API.
 struct Fixture {
     server: test_support::ChromaServer,
     /// The path of the collection.

@@ -1,4 +1,4 @@
-//! Servers of 0.4, 0.5 and 0.6, replayed from what real ones said (`testdata/README.md`).
+//! Servers of 0.4, 0.5 and 0.6, replayed from recordings of real ones (`testdata/README.md`).
 
 use std::{collections::HashMap, path::Path};
 
@@ -11,7 +11,7 @@ use super::same_as_directory::{Records, check_vectors, from_directory, read_coll
 const COLLECTIONS: [&str; 7] =
     ["cos_zero", "empty_never", "f32_values", "ip_partial", "meta_types", "readd_l2", "uris"];
 
-/// Answers what the recorded server answered, and nothing else.
+/// Replays the recorded responses.
 fn replay(version: &str) -> HttpStub {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(format!("chroma-{version}.jsonl"));
     let recording = std::fs::read_to_string(path).expect("the recording reads");
@@ -31,8 +31,8 @@ fn replay(version: &str) -> HttpStub {
     })
 }
 
-/// Reads the recorded collections and returns what is odd about them. The rest is compared with the directory that
-/// the server served, where the shared fixtures are.
+/// Reads the recorded collections and returns their problems. The rest is compared with the directory that the server
+/// served, if the shared fixtures exist.
 async fn check(version: &str, api: Api) -> Vec<String> {
     let stub = replay(version);
     let mut options = ServerOptions::new(stub.url());

@@ -1,11 +1,11 @@
-//! What the storages answer, and how much of it has to agree.
+//! Comparison of the storages' results.
 
 use std::fmt::Write as _;
 
 use serde_json::{Number, Value};
 use store::storage::{CategoryCount, Hit, Insertion, Record, StorageError};
 
-/// Distances of f32 vectors, measured in f32 here and in f64 there.
+/// Tolerance for distances of f32 vectors, computed in f32 or in f64.
 const TOLERANCE: f64 = 1e-5;
 
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Answer {
         self
     }
 
-    /// Whether there is something in it.
+    /// Whether it is not empty.
     pub(super) fn is_telling(&self) -> bool {
         match self {
             Self::Insertions(list) => !list.is_empty(),
@@ -72,7 +72,7 @@ fn plain(value: &mut Value) {
     }
 }
 
-/// Compares what PostgreSQL and ChromaDB answered.
+/// Compares the results of PostgreSQL and ChromaDB.
 ///
 /// # Errors
 /// The difference.
@@ -92,7 +92,7 @@ pub(super) fn compare(postgres: &Answer, chroma: &Answer) -> Result<(), String> 
     if is_same { Ok(()) } else { Err(difference(postgres, chroma)) }
 }
 
-/// Equally near records may change places, and where the limit cuts through them, others may be left out.
+/// Records at equal distances may be in any order, and at the limit any of them may be missing.
 fn are_same_hits(expected: &[Hit], found: &[Hit], limit: usize) -> bool {
     let is_near = |left: Option<f64>, right: Option<f64>| match (left, right) {
         (Some(left), Some(right)) => (left - right).abs() <= TOLERANCE,
@@ -120,7 +120,7 @@ fn are_same_hits(expected: &[Hit], found: &[Hit], limit: usize) -> bool {
     true
 }
 
-/// The parts that differ, one below the other. Errors never agree: no operation here is one that may fail.
+/// The differing parts. Errors always count as differences: no operation here may fail.
 fn difference(postgres: &Answer, chroma: &Answer) -> String {
     let lines = |answer: &Answer| -> Vec<String> {
         match answer {

@@ -1,4 +1,4 @@
-//! What the operations are given: values on which stores differ, chosen so that they meet.
+//! Inputs of the operations: values on which stores differ, from small sets so that they collide.
 
 use records::{Embedding, MODEL_DIMENSION, Service, timestamp::to_microseconds};
 use serde_json::{Map, Value, json};
@@ -35,7 +35,7 @@ pub(super) struct Inputs {
     service: Service,
     ids: Vec<String>,
     vectors: Vec<Embedding>,
-    /// Given before, to be given again.
+    /// Used before, to be reused.
     given: Vec<NewRecord>,
 }
 
@@ -59,7 +59,7 @@ impl Inputs {
         ids.push("long".repeat(750));
         ids.extend((0..60).map(|number| format!("id{number}")));
         let mut vectors: Vec<Embedding> = (0..6).map(|_| vector(random)).collect();
-        // Equal directions of other lengths, opposite ones, and none.
+        // Equal directions with other norms, opposite directions, and zero vectors.
         let scaled: Vec<f32> = vectors[0].as_slice().iter().map(|x| x * 50.0).collect();
         let opposite: Vec<f32> = vectors[0].as_slice().iter().map(|x| -x).collect();
         vectors.extend([scaled.into(), opposite.into(), vec![0.0; MODEL_DIMENSION].into()]);
@@ -132,7 +132,7 @@ impl Inputs {
     }
 }
 
-/// Few times, so that they meet; some finer than what is kept.
+/// Few times, so that they collide; some with more digits than are stored.
 fn time(random: &mut Random) -> PrimitiveDateTime {
     let minute = Duration::minutes(i64::try_from(random.below(8)).expect("it is small"));
     NOON + minute + Duration::nanoseconds(if random.once_in(3) { 1_999 } else { 0 })
@@ -172,7 +172,7 @@ fn value(random: &mut Random) -> Value {
     }
 }
 
-/// What a record may have and a condition may ask for.
+/// Values of records and conditions.
 fn scalar(random: &mut Random) -> Value {
     match random.below(4) {
         0 => json!(random.once_in(2)),

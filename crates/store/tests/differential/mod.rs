@@ -1,5 +1,5 @@
-//! Both storages, driven through the same random sequences of the whole interface, answer the same: on real servers,
-//! for each service, and for one on Chroma 1.0.20 too.
+//! Both storages return the same results for the same random sequences of all operations: on real servers, for each
+//! service, and for one also on Chroma 1.0.20.
 //!
 //! A run prints its seed; `DIFFERENTIAL_SEED` repeats one. `DIFFERENTIAL_CHROMA_URL` names the Chroma server to use
 //! instead of our own, such as one of a still older version; its collections of the services are deleted first.

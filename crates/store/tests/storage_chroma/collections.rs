@@ -1,4 +1,4 @@
-//! Collections that are there already, as old services or others made them.
+//! Existing collections, created by old services or by others.
 
 use records::Service;
 use serde_json::{Value, json};

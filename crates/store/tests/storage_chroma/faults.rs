@@ -16,12 +16,12 @@ use test_support::{ChromaServer, HttpAnswer, HttpRequest, HttpStub};
 use super::{Fixture, ids, record, store_all};
 use crate::{at_angle, nearest_to};
 
-/// What a script does with a request, after the server has answered it if it is let through.
+/// The action of a script on a request, after the server's response if it is forwarded.
 enum Fault {
     None,
-    /// Answers in the server's place.
+    /// Responds instead of the server.
     Answer(HttpAnswer),
-    /// Lets the request through and cuts the connection.
+    /// Forwards the request and cuts the connection.
     LoseAnswer,
 }
 
@@ -57,7 +57,7 @@ fn is(verb: &str, request: &HttpRequest) -> bool {
 }
 
 #[tokio::test]
-async fn batch_that_fails_half_way_is_rolled_back() {
+async fn batch_that_fails_midway_is_rolled_back() {
     let Fixture { server, storage: direct, _directory } = Fixture::new(Service::Query).await;
     store_all(&direct, &records(1)).await;
     let server = Arc::new(server);
@@ -76,7 +76,7 @@ async fn batch_that_fails_half_way_is_rolled_back() {
 }
 
 #[tokio::test]
-async fn write_whose_answer_is_lost_counts_once() {
+async fn write_whose_response_is_lost_is_applied_once() {
     let Fixture { server, storage: direct, _directory } = Fixture::new(Service::Query).await;
     let server = Arc::new(server);
     let requests = AtomicU32::new(0);
@@ -95,7 +95,7 @@ async fn write_whose_answer_is_lost_counts_once() {
 }
 
 #[tokio::test]
-async fn errors_that_pass_are_told_from_others() {
+async fn transient_errors_are_distinguished_from_others() {
     let Fixture { server, storage: _, _directory } = Fixture::new(Service::Query).await;
     let server = Arc::new(server);
     for (status, is_passing) in [(503, true), (429, true), (500, false), (404, false), (401, false)] {
@@ -113,7 +113,7 @@ async fn errors_that_pass_are_told_from_others() {
 }
 
 #[tokio::test]
-async fn records_deleted_while_others_are_listed_hide_none() {
+async fn records_deleted_during_a_list_hide_no_others() {
     let Fixture { server, storage: direct, _directory } = Fixture::new(Service::Query).await;
     for batch in records(1_500).chunks(500) {
         store_all(&direct, batch).await;
@@ -137,12 +137,12 @@ async fn records_deleted_while_others_are_listed_hide_none() {
 }
 
 #[tokio::test]
-async fn record_that_another_stored_first_is_left_alone() {
+async fn record_stored_first_by_another_process_is_kept() {
     let Fixture { server, storage: _, _directory } = Fixture::new(Service::Query).await;
     let server = Arc::new(server);
     let (other, additions) = (Arc::clone(&server), AtomicU32::new(0));
     let (_stub, storage) = behind(&server, move |request| {
-        // Another process adds r001 between our look and our write.
+        // Another process adds r001 between our read and our write.
         if is("add", request) && additions.fetch_add(1, Ordering::Relaxed) == 0 {
             let mut body: Value = serde_json::from_slice(&request.body).expect("JSON");
             for list in ["ids", "embeddings", "documents", "metadatas"] {
@@ -162,7 +162,7 @@ async fn record_that_another_stored_first_is_left_alone() {
 }
 
 #[tokio::test]
-async fn search_waits_for_an_index_that_is_just_being_made() {
+async fn search_waits_for_an_index_that_is_being_created() {
     let Fixture { server, storage: direct, _directory } = Fixture::new(Service::Query).await;
     store_all(&direct, &records(3)).await;
     let server = Arc::new(server);

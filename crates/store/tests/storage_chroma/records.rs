@@ -25,7 +25,7 @@ async fn record_is_shown_as_it_was_given() {
 }
 
 #[tokio::test]
-async fn numbers_of_any_length_come_back_to_the_last_bit() {
+async fn numbers_of_any_length_are_returned_exactly() {
     let Fixture { storage, .. } = &Fixture::new(Service::Query).await;
     // Every one of these is a double; Chroma 1.5.9 reads one in seven as another.
     let (mut bits, mut numbers) = (1_u64, vec![3.494_239_632_500_895e78, 123_456_789.123_456_79]);
@@ -90,9 +90,9 @@ async fn batch_with_a_conflict_is_not_stored_at_all_or_without_it() {
 }
 
 #[tokio::test]
-async fn of_two_writers_of_one_id_one_alone_has_stored() {
+async fn one_of_two_writers_of_an_id_stores_it() {
     let fixture = Fixture::new(Service::Query).await;
-    // Not one storage: its lock would let one after the other.
+    // Two storages, since the lock of one would serialize the writers.
     let storages = [open(&fixture.server, Service::Query).await, open(&fixture.server, Service::Query).await];
     for round in 0..20 {
         let [mine, other] = ["mine", "other"].map(|text| {

@@ -1,4 +1,4 @@
-//! Searches, where ChromaDB's index alone would not answer them.
+//! Searches that ChromaDB's index alone cannot answer.
 
 use records::Service;
 use serde_json::{Value, json};
@@ -23,9 +23,9 @@ fn hit_ids(hits: &[Hit]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn filtered_search_finds_as_many_as_there_are() {
+async fn filtered_search_returns_all_matching_rows() {
     let Fixture { storage, .. } = &Fixture::new(Service::Query).await;
-    // The selected are the farthest of 3,000, and share no key with a value that Chroma is asked for.
+    // The selected records are the farthest of 3,000, and their key cannot be filtered by Chroma.
     let records: Vec<_> = (0..3_000)
         .map(|number| {
             let mut new = record(number, json!({"n": number}));
@@ -62,7 +62,7 @@ async fn filtered_search_finds_as_many_as_there_are() {
 }
 
 #[tokio::test]
-async fn records_without_a_direction_come_last_and_without_distance() {
+async fn zero_vectors_come_last_and_without_distance() {
     let Fixture { storage, .. } = &Fixture::new(Service::Query).await;
     let mut none = record(1, json!({}));
     none.embedding = vec![0.0; records::MODEL_DIMENSION].into();
@@ -75,7 +75,7 @@ async fn records_without_a_direction_come_last_and_without_distance() {
 }
 
 #[tokio::test]
-async fn search_by_text_says_where_it_can_be_had() {
+async fn search_by_text_names_the_storage_that_supports_it() {
     let Fixture { storage, .. } = &Fixture::new(Service::Judge).await;
     let search = Search { mode: SearchMode::Text("why".into()), ..nearest_to(0, 3) };
     let error = storage.search(&search).await.expect_err("no text search");
@@ -84,7 +84,7 @@ async fn search_by_text_says_where_it_can_be_had() {
 }
 
 #[tokio::test]
-async fn conditions_mean_what_chroma_means_by_them() {
+async fn conditions_have_chromas_meaning() {
     let Fixture { storage, .. } = &Fixture::new(Service::Query).await;
     let values = [
         json!({"k": 1}),

@@ -1,4 +1,4 @@
-//! What one service waits for is nothing to the others, and what nobody waits for any more does not go on.
+//! Services do not wait for each other, and statements end when their caller is gone.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::{at_angle, nearest_to, prepared};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Looks until the number of statements that wait for a lock in the database is as it should be.
+/// Polls until the expected number of statements wait for a lock in the database.
 async fn wait_until(observer: &mut PgConnection, is_so: impl Fn(i64) -> bool) {
     let waiting = "select count(*) from pg_stat_activity
         where datname = current_database() and state = 'active' and wait_event_type = 'Lock'";
@@ -26,7 +26,7 @@ async fn wait_until(observer: &mut PgConnection, is_so: impl Fn(i64) -> bool) {
             return;
         }
         assert!(Instant::now() < end, "{count} wait");
-        // PostgreSQL announces no lock wait: its view is polled until the condition holds.
+        // PostgreSQL gives no notification of lock waits, so the test polls.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -41,7 +41,7 @@ async fn connected(test_database: &TestDatabase, options: &DatabaseOptions) -> D
 }
 
 #[tokio::test]
-async fn locked_table_of_one_service_holds_no_other_up_nor_the_check() {
+async fn locked_table_of_one_service_blocks_neither_others_nor_the_check() {
     let test_database = prepared_services().await;
     // Nothing ends the waits within this test.
     let forever = DatabaseOptions {
@@ -95,7 +95,7 @@ async fn wait_for_a_lock_ends_as_unavailable() {
 }
 
 #[tokio::test]
-async fn statement_whose_caller_has_left_is_ended_and_its_connection_replaced() {
+async fn statement_whose_caller_is_gone_is_ended_and_its_connection_replaced() {
     let test_database = prepared_services().await;
     // Nothing else would end it.
     let options = DatabaseOptions {
@@ -129,7 +129,7 @@ async fn statement_whose_caller_has_left_is_ended_and_its_connection_replaced() 
 }
 
 #[tokio::test]
-async fn role_with_few_connections_gets_no_more_and_all_that_ask_are_served() {
+async fn role_with_few_connections_uses_no_more_and_all_requests_are_served() {
     let test_database = prepared_services().await;
     let role = format!("few_{}", uuid::Uuid::new_v4().simple());
     test_database
@@ -164,7 +164,7 @@ fn with_user(url: &str, user: &str) -> String {
 }
 
 #[tokio::test]
-async fn read_only_database_takes_no_writes_and_says_so() {
+async fn read_only_database_is_reported_as_not_writable() {
     let test_database = prepared_services().await;
     test_database
         .execute("do $$ begin execute format('alter database %I set default_transaction_read_only = on', current_database()); end $$")
@@ -174,11 +174,11 @@ async fn read_only_database_takes_no_writes_and_says_so() {
     storage.check().await.expect("it can be read");
     let error = storage.check_writes().await.expect_err("it is read-only");
     let StorageError::Failed { source, .. } = error else { panic!("{error:?}") };
-    assert_eq!(source.to_string(), "the database takes no writes: it is read-only, or a standby");
+    assert_eq!(source.to_string(), "the database rejects writes: it is read-only or a standby");
 }
 
 #[tokio::test]
-async fn storage_whose_tables_take_no_rows_says_which_and_why() {
+async fn tables_that_accept_no_rows_are_named_with_the_reason() {
     let test_database = prepared_services().await;
     let url = test_database.url();
     let user = format!("writer_{}", uuid::Uuid::new_v4().simple());

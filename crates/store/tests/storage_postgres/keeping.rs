@@ -43,7 +43,7 @@ async fn stored_records_are_read_back_as_they_were_given() {
 }
 
 #[tokio::test]
-async fn columns_of_a_live_row_are_those_of_a_migrated_one() {
+async fn stored_row_has_the_columns_of_a_migrated_one() {
     let (test_database, _, storage) = storage(Service::Judge).await;
     store(&storage, &[new_record(Service::Judge, "msg_1", 1), new_record(Service::Judge, CANONICAL, 2)])
         .await;
@@ -99,7 +99,7 @@ async fn id_names_a_record_only_as_it_is_shown() {
 }
 
 #[tokio::test]
-async fn batch_with_a_conflict_is_stored_as_a_whole_or_but_for_it() {
+async fn batch_with_a_conflict_is_stored_atomically_or_without_it() {
     let (_test_database, _, storage) = storage(Service::Query).await;
     let service = Service::Query;
     let there = store(&storage, &[new_record(service, "a", 1)]).await.remove(0);
@@ -141,7 +141,7 @@ async fn batch_with_a_conflict_is_stored_as_a_whole_or_but_for_it() {
 }
 
 #[tokio::test]
-async fn embedding_of_another_length_is_refused() {
+async fn embedding_of_another_dimension_is_rejected() {
     let (_test_database, _, storage) = storage(Service::Query).await;
     let short = NewRecord { embedding: vec![1.0; 383].into(), ..new_record(Service::Query, "a", 1) };
     let error = storage.insert(&[short], Atomicity::Each).await.expect_err("it does not fit");
@@ -159,7 +159,7 @@ async fn thousand_records_are_stored_in_one_batch() {
 }
 
 #[tokio::test]
-async fn of_many_writers_of_one_id_one_wins() {
+async fn one_of_many_writers_of_an_id_wins() {
     let (_test_database, _, storage) = storage(Service::Query).await;
     let storage = &storage;
     let batch = |writer: u16| async move {
@@ -178,7 +178,7 @@ async fn update(storage: &PostgresStorage, change: &Change) -> Record {
 }
 
 #[tokio::test]
-async fn change_alters_what_it_names_and_nothing_else() {
+async fn change_affects_only_the_named_parts() {
     let (_test_database, _, storage) = storage(Service::Judge).await;
     let before = store(&storage, &[new_record(Service::Judge, "a", 1)]).await.remove(0);
     assert_eq!(update(&storage, &Change::default()).await, before);
@@ -209,7 +209,7 @@ async fn change_alters_what_it_names_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn user_s_own_timestamp_stays_as_it_is_written() {
+async fn users_timestamp_stays_as_written() {
     let (_test_database, _, storage) = storage(Service::Query).await;
     let mut own = new_record(Service::Query, "a", 0);
     own.metadata = object(json!({"timestamp": "2020-02-02 02:02:02"}));
@@ -221,7 +221,7 @@ async fn user_s_own_timestamp_stays_as_it_is_written() {
 }
 
 #[tokio::test]
-async fn batch_that_is_overtaken_while_it_is_copied_sees_the_other_s_record() {
+async fn batch_overtaken_during_the_copy_sees_the_other_record() {
     let (test_database, _, storage) = storage(Service::Query).await;
     let mut rival = test_database.connection().await;
     let mut rival = rival.begin().await.expect("a transaction begins");

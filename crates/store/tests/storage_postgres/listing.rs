@@ -48,7 +48,7 @@ async fn pages_follow_each_other_newest_first_without_gap_or_repetition() {
 }
 
 #[tokio::test]
-async fn cursor_holds_when_its_record_is_deleted() {
+async fn cursor_stays_valid_when_its_record_is_deleted() {
     let (_test_database, _, storage) = storage(Service::Query).await;
     let stored = store_numbered(&storage, 4).await;
     let cursor = Cursor::after(&stored[2]);
@@ -89,14 +89,14 @@ async fn export_gives_every_selected_record_once_newest_first() {
     assert_eq!(nothing, []);
 }
 
-/// The server processes that work for us.
+/// The server processes of our connections.
 async fn backends(test_database: &TestDatabase) -> Vec<String> {
     let statement = "select pid::text from pg_stat_activity where datname = current_database() and application_name = 'panopticon' order by pid";
     test_database.texts(statement).await
 }
 
 #[tokio::test]
-async fn texts_that_are_too_many_bytes_stay_where_they_are() {
+async fn too_large_texts_are_not_read() {
     let (test_database, _, storage) = storage(Service::Query).await;
     let long = |n: u16| NewRecord {
         text: format!("{n} ").repeat(500_000),
@@ -113,7 +113,7 @@ async fn texts_that_are_too_many_bytes_stay_where_they_are() {
     let even = || in_category("even");
     let by_vector = || SearchMode::Vector(at_angle(0.1).into());
     let by_words = || SearchMode::Text("12".to_owned());
-    // What is large and not too large is answered whole.
+    // A large result within the limit is returned completely.
     assert_eq!(list(5).await.expect("it reads"), stored[..5]);
     for selection in [even(), all.clone()] {
         let hits = search(selection.clone(), by_vector(), 5).await.expect("it finds");
@@ -133,7 +133,7 @@ async fn texts_that_are_too_many_bytes_stay_where_they_are() {
     assert!(before.iter().all(|backend| after.contains(backend)), "of {before:?} remain {after:?}");
     let exported: Vec<Record> = storage.export(all.clone()).try_collect().await.expect("it reads");
     assert_eq!(exported, stored);
-    // One alone is never too large.
+    // A single record is always returned.
     let largest = NewRecord { text: "x ".repeat(9 << 20), ..new_record(Service::Query, "largest", 99) };
     let largest = store(&storage, &[largest]).await;
     assert_eq!(list(1).await.expect("it reads"), largest);

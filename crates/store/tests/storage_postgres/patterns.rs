@@ -1,4 +1,4 @@
-//! PostgreSQL finds what Rust's regular expressions find.
+//! Translated regular expressions match the same texts in PostgreSQL as in Rust.
 
 use proptest::{
     prelude::*,
@@ -191,7 +191,7 @@ async fn repetitions_beyond_postgresql_s_count_are_nested_or_refused() {
 }
 
 #[tokio::test]
-async fn patterns_whose_translation_explodes_are_refused_before_postgresql_sees_them() {
+async fn patterns_with_too_large_a_translation_are_rejected() {
     let (_test_database, _, storage) = storage(Service::Query).await;
     let nested = |quantifier: &str, depth| {
         (0..depth).fold("a".to_owned(), |pattern, _| format!("({pattern}){quantifier}"))
@@ -206,7 +206,7 @@ async fn patterns_whose_translation_explodes_are_refused_before_postgresql_sees_
             assert!(matches!(counted, Err(StorageError::Unsupported { .. })), "{pattern}: {counted:?}");
         }
     }
-    // What people write is not.
+    // Ordinary patterns are accepted.
     let words = vec![serde_json::json!({"$regex": r"\bword\b"}); 8];
     let filter = DocumentFilter::from_json(&serde_json::json!({ "$or": words })).expect("a filter");
     let selection = Selection { document: Some(filter), ..Selection::default() };

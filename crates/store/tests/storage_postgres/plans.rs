@@ -1,6 +1,6 @@
-//! Each index of the services serves the statement that it is there for, at 100,000 rows.
+//! Each index of the services is used by its statement, at 100,000 rows.
 //!
-//! The statements are the golden ones, which `store`'s own tests hold the code to.
+//! The statements are the golden files, which `store`'s unit tests compare with the code.
 
 use records::Service;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, postgres::PgArguments, query::Query};
@@ -84,7 +84,7 @@ async fn each_index_serves_its_statement() {
     is_unsorted(&plan);
     let one = |q: Query<'static, Postgres, PgArguments>| q.bind("theme 7");
     check(connection, golden!("count_records"), one, "queries_panopticon_category").await;
-    // One that no row has: of a rare one, chance decides whether the planner's sample has it, and takes it for frequent.
+    // A value that no row has: a rare value may be in the planner's sample by chance and count as frequent.
     let source = |q: Query<'static, Postgres, PgArguments>| q.bind(r#"{"source": "no source"}"#).bind(10_i64);
     check(connection, golden!("list_metadata"), source, "queries_panopticon_metadata").await;
     let sources = |q: Query<'static, Postgres, PgArguments>| {
@@ -144,7 +144,7 @@ async fn each_index_of_the_results_serves_its_statement() {
     check(connection, golden!("count_results"), theme, "evaluation_results_panopticon_theme").await;
     let of_run = |q: Query<'static, Postgres, PgArguments>| q.bind(run);
     check(connection, golden!("read_judgements"), of_run, "evaluation_results_panopticon_run").await;
-    // One that no row has, as above.
+    // A value that no row has, as above.
     let output =
         |q: Query<'static, Postgres, PgArguments>| q.bind(r#"{"output_id": "no output"}"#).bind(10_i64);
     let index = "evaluation_results_panopticon_metadata";

@@ -102,7 +102,7 @@ fn judged(id: &str, number: i64, score: Option<f64>, metadata: serde_json::Value
 }
 
 #[tokio::test]
-async fn results_are_selected_by_what_their_metadata_say() {
+async fn results_are_selected_by_their_metadata() {
     let (_test_database, database, _) = storage(Service::Judge).await;
     database.ensure_service_indexes(Service::Judge).await.expect("the indexes are built");
     let run = Uuid::from_u128(7);
@@ -135,7 +135,7 @@ async fn results_are_selected_by_what_their_metadata_say() {
     assert_eq!(found(ResultSelection { run_id: Some(run), ..any() }).await, ["scored", "refused"]);
     assert_eq!(found(ResultSelection { judge_model: Some("judge 2".into()), ..any() }).await, ["unanswered"]);
     let by_status = |status| found(ResultSelection { status: Some(status), ..any() });
-    // What JSONB cannot hold says nothing, and a status that is none neither.
+    // Metadata that JSONB cannot store match nothing, nor does an invalid status.
     assert_eq!(by_status(ResultStatus::Scored).await, ["scored", "old", "pair", "odd", "strange"]);
     assert_eq!(
         by_status(ResultStatus::Unparsed).await,

@@ -53,7 +53,7 @@ async fn similarity_has_a_lower_bound() {
 }
 
 #[tokio::test]
-async fn searches_hand_each_other_a_connection_and_leave_none_behind() {
+async fn searches_reuse_a_connection_and_release_it() {
     let (test_database, database, storage) = storage(Service::Query).await;
     store_numbered(&storage, 10).await;
     let search = nearest_to(at_angle(0.0), Selection::default(), 5);
@@ -65,7 +65,7 @@ async fn searches_hand_each_other_a_connection_and_leave_none_behind() {
     let mut observer = test_database.connection().await;
     let searched: i64 = sqlx::query_scalar(searched).fetch_one(&mut observer).await.expect("one number");
     assert_eq!(searched, 1, "one connection did them all");
-    // What others had used comes back in a moment.
+    // Connections used by others are returned shortly after.
     let all_are_free = async {
         while database.free_connections() < DatabaseOptions::default().max_connections {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -85,12 +85,12 @@ async fn idle_connections_of_searches_are_available_to_all() {
     let few = Database::connect_with(&test_database.url(), &limits).await.expect("the server answers");
     let storage = PostgresStorage::new(few.clone(), Service::Query);
     found(&storage, &nearest_to(at_angle(0.0), Selection::default(), 5)).await;
-    // All three, of which the search had one.
-    few.open_connections(3).await.expect("one comes back in a moment");
+    // All three, one of which the search used.
+    few.open_connections(3).await.expect("one is returned shortly after");
 }
 
 #[test]
-fn connections_of_searches_outlive_the_runtime_without_harm() {
+fn connections_of_searches_may_outlive_the_runtime() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let kept = runtime.block_on(async {
         let (test_database, database, storage) = storage(Service::Query).await;
@@ -104,7 +104,7 @@ fn connections_of_searches_outlive_the_runtime_without_harm() {
 }
 
 #[tokio::test]
-async fn equally_near_records_come_in_the_order_of_their_keys() {
+async fn equally_near_records_are_ordered_by_key() {
     let (_test_database, _, storage) = storage(Service::Query).await;
     let same = |n: u16| NewRecord {
         embedding: at_angle(1.0).into(),
@@ -161,7 +161,7 @@ async fn text_of_any_length_is_stored_and_its_beginning_searched() {
 }
 
 #[tokio::test]
-async fn both_rankings_count_in_a_hybrid_search() {
+async fn hybrid_search_combines_both_rankings() {
     let (test_database, _, storage) = storage(Service::Query).await;
     let texts = ["the apple", "a pear", "apple apple pie", "the moon"];
     let records: Vec<NewRecord> = (0..)
@@ -211,7 +211,7 @@ analyze queries;
 "#;
 
 #[tokio::test]
-async fn filtered_search_finds_all_it_can_whatever_the_selectivity() {
+async fn filtered_search_returns_limit_rows_when_enough_match() {
     let (test_database, _, storage) = storage(Service::Query).await;
     test_database.execute(MANY_ROWS).await;
     let mut connection = test_database.connection().await;
@@ -220,8 +220,8 @@ async fn filtered_search_finds_all_it_can_whatever_the_selectivity() {
             .fetch_one(&mut connection)
             .await
             .expect("a sample reads");
-    // Which rows share a list differs from one build of the index to the next. What does not: a row lies in the list that
-    // its own vector is nearest to, few matches are each compared, and there are as many hits as there can be.
+    // Which rows share a list differs between builds of the index. Independent of this, a row is in the list nearest
+    // to its vector, few matches are scanned exactly, and as many hits are returned as match.
     for (selection, condition, scan) in [
         (Selection::default(), "true", Scan::Index),
         (in_category("rare"), "theme = 'rare'", Scan::Exact),
@@ -251,7 +251,7 @@ async fn filtered_search_finds_all_it_can_whatever_the_selectivity() {
         assert!(!expected.contains(&itself) || texts[0] == itself, "{condition}: {texts:?}");
         assert!(hits.is_sorted_by(|one, next| one.distance <= next.distance), "{condition}");
     }
-    // More than there are, and a vector that no index knows.
+    // A limit above the number of rows, and a vector that is not in the index.
     let all = nearest_to(sample, Selection::default(), 30_001);
     let (all, by) = storage.search_and_scan(&all).await.expect("the search runs");
     assert_eq!((all.len(), by), (30_000, Some(Scan::Both)));
@@ -264,10 +264,10 @@ async fn filtered_search_finds_all_it_can_whatever_the_selectivity() {
 /// any distance in the last two, where it is an arc of 3 radians. Rows are of `uncorrelated` at one end, 1,000 are `other`
 /// at the opposite end, and what lies between is `wide`.
 ///
-/// From this follows what a search of the graph finds, whatever levels PostgreSQL draws by lot, if one process builds it:
+/// This determines the result of an HNSW scan, independent of the random levels, if one process builds the index:
 /// 1. the nearest rows on both sides are among the neighbours of each row: of all rows on its side none is nearer to them
 ///    than they are to it, which is what pgvector chooses neighbours by;
-/// 2. so from any row a neighbour leads nearer to what is searched for, until it is reached;
+/// 2. so from any row, a neighbour is closer to the query vector, until it is reached;
 /// 3. and the candidates are the nearest 80 rows, which for the samples below are all `other`.
 const CURVE: &str = r#"
 insert into queries (query_text, theme, embedding)
@@ -307,11 +307,11 @@ async fn matches_of_an_uncorrelated_filter_are_found() {
                 .fetch_one(&mut connection)
                 .await
                 .expect("a sample reads");
-        // A first search finds none of them among the candidates, and the second compares each.
+        // The first scan finds none of them among the candidates, and an exact scan follows.
         let hits = found(&storage, &nearest_to(sample.clone(), in_category("uncorrelated"), 3)).await;
         let texts: Vec<&str> = hits.iter().map(|hit| &*hit.record.text).collect();
         assert_eq!(texts, ["row 1500", "row 1499", "row 1498"], "nearest to row {row}");
-        // There are too many of these to compare each, and the index is scanned on.
+        // These are too many for an exact scan, so the index scan continues.
         let hits = found(&storage, &nearest_to(sample, in_category("wide"), 3)).await;
         let texts: Vec<&str> = hits.iter().map(|hit| &*hit.record.text).collect();
         assert_eq!(texts, ["row 9000", "row 8999", "row 8998"], "nearest to row {row}");

@@ -1,4 +1,4 @@
-//! Old rows, poolers, and servers that go away.
+//! Old rows, poolers, and server restarts.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ async fn rows_of_the_old_services_are_records_like_others() {
 }
 
 #[tokio::test]
-async fn filters_see_what_old_rows_show() {
+async fn filters_match_the_values_shown_for_old_rows() {
     let test_database = TestDatabase::create().await;
     test_database.execute(OLD_SCHEMA).await;
     let database = Database::connect(&test_database.url()).await.expect("the database answers");
@@ -165,7 +165,7 @@ async fn storage_recovers_when_the_server_comes_back() {
         sleep(Duration::from_millis(50)).await;
     };
     acknowledged.reverse();
-    assert_eq!(listed, acknowledged, "nothing that was acknowledged is lost");
+    assert_eq!(listed, acknowledged, "no acknowledged record is lost");
 }
 
 #[tokio::test]
@@ -191,7 +191,7 @@ async fn statement_that_takes_too_long_ends_as_unavailable() {
 }
 
 #[tokio::test]
-async fn stored_counts_below_zero_are_never_taken_for_others() {
+async fn negative_stored_counts_are_errors() {
     let (test_database, database) = crate::prepared().await;
     let epoch = time::macros::datetime!(2020-01-01 0:00);
     test_database

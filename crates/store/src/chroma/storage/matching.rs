@@ -1,4 +1,4 @@
-//! Whether a record is selected, decided here: servers differ in what conditions mean, and none has them all.
+//! Evaluates selections on the client: servers differ in the meaning of conditions, and none supports all of them.
 
 use std::cmp::Ordering;
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// A selection, ready to be asked of many records.
+/// A compiled selection.
 #[derive(Debug)]
 pub(super) struct Matcher<'s> {
     service: Service,
@@ -35,7 +35,7 @@ enum Document<'s> {
 
 impl<'s> Matcher<'s> {
     /// # Errors
-    /// [`StorageError::Refused`] for patterns that need too large a program.
+    /// [`StorageError::Refused`] for patterns whose programs are too large.
     pub(super) fn new(service: Service, selection: &'s Selection) -> Result<Self, StorageError> {
         let document = selection.document.as_ref().map(|filter| {
             let patterns = patterns(filter).max(1);
@@ -45,7 +45,7 @@ impl<'s> Matcher<'s> {
         Ok(Self { service, selection, document })
     }
 
-    /// Whether the text has to be known.
+    /// Whether it needs the text.
     pub(super) fn needs_document(&self) -> bool {
         self.document.is_some()
     }
@@ -85,11 +85,10 @@ fn has_match(pattern: &Regex, text: &str) -> bool {
     pattern.find(text).is_some()
 }
 
-/// Bytes of the programs that all patterns of a request are compiled to, and as many again of what a program keeps
-/// while it runs.
+/// Maximum bytes of the compiled patterns of a request, and also of a pattern's cache at run time.
 const MAX_PROGRAM_BYTES: usize = 10 << 20;
 
-/// Bytes that each of the programs may have.
+/// Maximum bytes of each program.
 #[derive(Clone, Copy)]
 struct ProgramLimit(usize);
 
@@ -97,12 +96,13 @@ impl ProgramLimit {
     fn compile(self, pattern: &Pattern) -> Result<Regex, StorageError> {
         let Self(limit) = self;
         let compiled = RegexBuilder::new(pattern.as_str()).size_limit(limit).dfa_size_limit(limit).build();
-        // The pattern was parsed when it was checked; what is left to fail is the size of its program.
+        // The pattern was validated before, so only its size can be an error.
         compiled.map_err(|error| StorageError::Refused {
             field: "where_document".to_owned(),
             reason: match error {
                 regex::Error::CompiledTooBig(_) => format!(
-                    "a pattern needs a program of more than {limit} bytes, where all patterns may have {MAX_PROGRAM_BYTES}: use fewer patterns or smaller repetitions"
+                    "a pattern compiles to more than {limit} bytes, and the limit of all patterns is \
+                        {MAX_PROGRAM_BYTES}: use fewer patterns or smaller repetitions"
                 ),
                 other => other.to_string(),
             },
@@ -110,7 +110,7 @@ impl ProgramLimit {
     }
 }
 
-/// How many patterns there are in `filter`.
+/// The number of patterns in `filter`.
 fn patterns(filter: &DocumentFilter) -> usize {
     match filter {
         DocumentFilter::And(filters) | DocumentFilter::Or(filters) => filters.iter().map(patterns).sum(),
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_of_all_patterns_are_bounded_together() {
+    fn compiled_patterns_are_bounded_in_total() {
         let compiled = |patterns: Vec<String>| {
             let tests: Vec<Value> = patterns.iter().map(|pattern| json!({"$regex": pattern})).collect();
             let filter = DocumentFilter::from_json(&json!({"$or": tests})).expect("a filter");
@@ -216,7 +216,7 @@ mod tests {
             json!(9_007_199_254_740_992_i64),
             json!(9_007_199_254_740_993_i64),
             json!(i64::MAX),
-            // The float is 2^63 exactly, its shortest decimal ends in 6000.
+            // The float is exactly 2^63; its shortest decimal ends in 6000.
             json!(9_223_372_036_854_775_900_u64),
             json!(9_223_372_036_854_775_808.0),
             json!(u64::MAX),

@@ -1,9 +1,9 @@
 //! A service's records in a ChromaDB collection.
 //!
-//! The server is asked for what it does well: keeping records, finding them by id, by equality of a text, and by
-//! nearness. What it cannot do, or what versions do differently, is done here: the order of time, pages, counts,
-//! categories, most filters, and exact search where the index falls short. For that the selected records are gone
-//! through, some 10,000 a second; of each, only id, time and distance are held.
+//! The server stores records and finds them by id, by equality of a text, and by similarity. Operations that it
+//! lacks, or that differ between versions, are implemented here: ordering by time, pages, counts, categories, most
+//! filters, and exact search if the index returns too few. These scan the selected records, about 10,000 per second;
+//! only id, time and distance of each are kept in memory.
 
 mod matching;
 mod narrowing;
@@ -31,7 +31,7 @@ use crate::{
     },
 };
 
-/// Records to show at once while all are exported.
+/// Records read at once during an export.
 const EXPORT_RECORDS: usize = 100;
 
 /// The records of one service in a collection of a Chroma server.
@@ -40,10 +40,10 @@ pub struct ChromaStorage {
     connection: Connection,
     collection: Collection,
     lists: Lists,
-    /// Most records of one request that writes, and most ids of one that reads.
+    /// Maximum records per write request, and ids per read request.
     batch_records: usize,
-    /// Held by whoever writes. Chroma has no transactions: between a look at what is there and the write that
-    /// depends on it, no other of this process may write. Other processes show when the write is read back.
+    /// Held during writes. Chroma has no transactions, so no other task of this process may write between a read and
+    /// the write that depends on it. Conflicts with other processes are detected when the write is read back.
     writing: Mutex<()>,
 }
 
@@ -54,7 +54,7 @@ impl ChromaStorage {
     }
 }
 
-/// The error of a request, by whether the same one may succeed later.
+/// Maps the error of a request, depending on whether a retry may succeed later.
 fn storage_error(service: Service, operation: &'static str, error: Error) -> StorageError {
     match error.is_passing() || error.is_timeout() {
         true => StorageError::Unavailable { service, source: Box::new(error) },
@@ -128,7 +128,7 @@ impl Storage for ChromaStorage {
 
     async fn categories(&self) -> Result<Vec<CategoryCount>, StorageError> {
         let key = self.service.category_key();
-        // What would be more than an answer may have is not kept either.
+        // Beyond the limit of a response, nothing is kept.
         let count = |(counts, bytes): &mut (BTreeMap<String, u64>, usize), row: row::Row| {
             let Some(category) = column_text(self.service, key, &row.metadata) else { return };
             match counts.get_mut(&category) {
@@ -174,7 +174,7 @@ impl Storage for ChromaStorage {
     }
 }
 
-/// The records, unless they have more bytes than an answer may.
+/// The records, unless they exceed the maximum size of a response.
 fn within_answer(records: Vec<Record>) -> Result<Vec<Record>, StorageError> {
     let mut bytes = 0;
     for record in &records {

@@ -1,12 +1,13 @@
-//! What of a selection a server can be asked for. Its answer may have more records than are selected, never fewer:
-//! [`Matcher`](super::matching::Matcher) looks at each again.
+//! The part of a selection that a server can evaluate. Its result may contain more records than are selected, never
+//! fewer: [`Matcher`](super::matching::Matcher) checks each again.
 //!
-//! Left to us are the tests in which servers go wrong or differ, or which a value may satisfy that only we can see
-//! (see [`folding`](crate::storage::folding)):
-//! - `$ne`, `$nin` and `$not_contains` before 0.5.12 leave out records without the key; they select nearly all anyway;
-//! - `$lt` and its like in 1.5.9 cut a float to a whole number, so that 1 is not less than 1.5; a whole number beyond
-//!   64 bits is above any other, and folded;
-//! - equality with a number before 0.5.12 keeps whole and other numbers apart, and floats have the former fault;
+//! The client evaluates tests in which servers are wrong or differ, and those that may depend on folded values (see
+//! [`folding`](crate::storage::folding)):
+//! - `$ne`, `$nin` and `$not_contains` before 0.5.12 exclude records without the key; they select nearly all records
+//!   anyway;
+//! - `$lt` and the like in 1.5.9 truncate a float to an integer, so that 1 is not less than 1.5; integers beyond 64
+//!   bits are folded;
+//! - equality with a number before 0.5.12 distinguishes integers and floats, and floats are truncated as above;
 //! - lists before 1.5 are folded;
 //! - `$regex` came in the course of 1.0; in texts, `$contains` up to 0.6 does not find some characters beyond ASCII.
 
@@ -18,21 +19,21 @@ use crate::{
     storage::{DocumentFilter, DocumentTest, Filter, Scalar, Selection, Test},
 };
 
-/// The condition, and whether it says all that the selection says.
+/// The condition, and whether it is equivalent to the selection.
 #[derive(Debug, PartialEq)]
 pub(super) struct Narrowed {
     pub(super) condition: Condition,
     pub(super) is_exact: bool,
 }
 
-/// The narrowest condition that every server understands alike.
+/// The narrowest condition with the same meaning on every server.
 pub(super) fn narrow(service: Service, selection: &Selection) -> Narrowed {
     let Selection { category, model_id, filter, document, from, before } = selection;
     let mut is_exact = filter.is_none() && document.is_none() && from.is_none() && before.is_none();
     let mut conditions = Vec::new();
     for (key, wanted) in [(service.category_key(), category), ("model_id", model_id)] {
         let Some(wanted) = wanted else { continue };
-        // Records without the key, and with a value of another type, which the column has as JSON writes it.
+        // Records without the key match the default, and values of other types match their JSON text.
         let is_written_otherwise = service
             .own_key(key)
             .is_some_and(|own| own.default == wanted || serde_json::from_str::<Value>(wanted).is_ok());
@@ -56,9 +57,9 @@ fn metadata_condition(service: Service, filter: &Filter) -> Option<Value> {
             conditions.map(|conditions| json!({ "$or": conditions }))
         }
         Filter::Key { key, test } => {
-            // What the server has no such key for, it has folded away.
+            // Reserved keys are folded.
             let is_free_key = !key.is_empty() && !key.starts_with(['#', '$']) && !key.starts_with("chroma:");
-            // Records without the key show its default.
+            // Records without the key match its default.
             let default = service.own_key(key).map(|own| own.default);
             let asked = |scalar| asked(scalar).filter(|value| default.is_none() || value.as_str() != default);
             let value = match test {
@@ -100,7 +101,7 @@ fn document_condition(filter: &DocumentFilter) -> Option<Value> {
     }
 }
 
-/// `$and` takes two conditions or more.
+/// `$and` requires at least two conditions.
 fn all_of(mut conditions: Vec<Value>) -> Option<Value> {
     match conditions.len() {
         0 | 1 => conditions.pop(),
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_asked_for_unless_other_records_have_them_too() {
+    fn columns_are_narrowed_unless_other_records_match_them_too() {
         let of = |category: &str, model_id: Option<&str>| Selection {
             category: Some(category.into()),
             model_id: model_id.map(Into::into),

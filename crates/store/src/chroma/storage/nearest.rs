@@ -1,4 +1,4 @@
-//! Search by vector: by Chroma's index as far as that reaches, else exact.
+//! Vector search: by Chroma's index if it returns enough results, else by an exact scan.
 
 use std::collections::HashSet;
 
@@ -18,25 +18,26 @@ use crate::{
 
 const OPERATION: &str = "search";
 
-/// The index looks about as far as it is asked for: Chroma before 1.0 looks at ten records otherwise.
+/// Minimum number of requested results, which also sets the search depth: Chroma before 1.0 otherwise examines ten
+/// records.
 const FEWEST_ASKED: usize = 100;
-/// Beyond it, going through the selected records is no slower than reading what the index found.
+/// Beyond this, scanning the selected records is no slower than reading the results of the index.
 const MOST_ASKED: usize = 2_000;
-/// By how much more is asked for when too few of the nearest are selected.
+/// Growth of the number of requested results when too few of them are selected.
 const GROWTH: usize = 4;
 
-/// Vectors in memory at once, of some megabytes.
+/// Vectors in memory at once: some megabytes.
 const MEASURED_RECORDS: usize = 1_000;
 
-/// Distances in this much of 1 may be those of zero vectors, which Chroma takes for orthogonal to all.
+/// Distances this close to 1 may be those of zero vectors, which Chroma treats as orthogonal to all others.
 const ORTHOGONAL: f64 = 1e-6;
 
-/// A record that was found, before it is read.
+/// A search result before its record is read.
 #[derive(Debug)]
 struct Found {
     id: String,
     key: Uuid,
-    /// `None` of a zero vector.
+    /// `None` for a zero vector.
     distance: Option<f64>,
 }
 
@@ -68,7 +69,7 @@ impl ChromaStorage {
         };
         let ids: Vec<String> = found.iter().map(|found| found.id.clone()).collect();
         let records = self.records(&ids, OPERATION).await?;
-        // One that was deleted meanwhile is missing among the records.
+        // A record that was deleted meanwhile is missing.
         let mut records = records.into_iter().peekable();
         Ok(found
             .into_iter()
@@ -81,12 +82,13 @@ impl ChromaStorage {
 
     fn no_text_search(&self) -> String {
         format!(
-            "expected `vector`: search by text needs the storage type `postgres`, and that of {} is `chroma`",
+            "expected `vector`: search by text requires the storage type `postgres`, and that of {} is \
+                `chroma`",
             self.service
         )
     }
 
-    /// The best hits as Chroma's index finds them; `None` when it finds too few to know that they are.
+    /// The best hits by Chroma's index; `None` if it returns too few to be certain.
     async fn by_index(
         &self,
         search: &Search,
@@ -103,14 +105,14 @@ impl ChromaStorage {
                 .await;
             let nearest = match answer {
                 Ok(nearest) => nearest,
-                // What 0.x answers where its index finds fewer than were asked for.
+                // The response of 0.x if its index finds fewer than requested.
                 Err(Error::Status { status: 500, message, .. }) if message.contains("2D array") => {
                     return Ok(None);
                 }
                 Err(error) => return Err(self.failed(OPERATION)(error)),
             };
             let Some((_, farthest)) = nearest.last() else { return Ok(None) };
-            // Rounding takes equal vectors below 0.
+            // Rounding may make the distance of equal vectors negative.
             let (farthest, count) = (farthest.max(0.0), nearest.len());
             let mut found: Vec<Found> = nearest
                 .into_iter()
@@ -122,11 +124,11 @@ impl ChromaStorage {
                 found = self.selected(found, &matcher).await?;
             }
             sort(&mut found);
-            // Of records as far as the last one, others may have been left out.
+            // Other records at the same distance as the last one may be missing.
             let mut is_known =
                 is_cut || found.get(limit - 1).is_some_and(|last| last.distance < Some(farthest));
             if !is_known && count < wanted {
-                // The index misses records, most of all where few are selected.
+                // The index misses records, especially with a selective filter.
                 is_known = self.count_of(&narrowed.condition, OPERATION).await? == Some(count);
                 if !is_known {
                     return Ok(None);
@@ -163,7 +165,7 @@ impl ChromaStorage {
             .any(|row| row.embedding.as_ref().is_some_and(|vector| vector.iter().all(|x| *x == 0.0))))
     }
 
-    /// The best hits, by the distance to every selected record.
+    /// The best hits by an exact scan of the selected records.
     async fn exact(
         &self,
         search: &Search,
@@ -181,7 +183,7 @@ impl ChromaStorage {
         let mut found = if narrow(self.service, &search.selection).is_exact {
             self.scan(&search.selection, columns, OPERATION, measure).await?
         } else {
-            // Vectors are most of what a record weighs: only those of selected records are read.
+            // Vectors are the largest part of records, so only those of selected records are read.
             let note = |ids: &mut Vec<String>, row: Row| ids.push(row.id);
             let ids = self.scan(&search.selection, Columns::default(), OPERATION, note).await?;
             let mut found = Vec::new();
@@ -197,7 +199,7 @@ impl ChromaStorage {
     }
 }
 
-/// Checks that the vector is of 384 finite components.
+/// Checks that the vector has 384 finite components.
 pub(super) fn check_embedding(field: &str, embedding: &Embedding) -> Result<(), StorageError> {
     if embedding.dimension() == MODEL_DIMENSION && embedding.is_finite() {
         return Ok(());
@@ -206,7 +208,7 @@ pub(super) fn check_embedding(field: &str, embedding: &Embedding) -> Result<(), 
     Err(StorageError::Refused { field: field.to_owned(), reason })
 }
 
-/// Nearest first, those without a distance last; equally near ones by key.
+/// Nearest first, those without a distance last; ties by key.
 fn sort(found: &mut [Found]) {
     let order = |found: &Found| (found.distance.is_none(), found.distance);
     found.sort_unstable_by(|left, right| {
@@ -215,12 +217,12 @@ fn sort(found: &mut [Found]) {
     });
 }
 
-/// Of a zero vector, no similarity is known.
+/// A zero vector has no similarity.
 fn is_near_enough(distance: Option<f64>, min_similarity: Option<f64>) -> bool {
     min_similarity.is_none_or(|least| distance.is_some_and(|distance| 1.0 - distance >= least))
 }
 
-/// 0 to 2; `None` if one of the vectors has no direction.
+/// 0 to 2; `None` if one of the vectors is zero.
 fn cosine_distance(left: &[f32], right: &[f32]) -> Option<f64> {
     let dot = |left: &[f32], right: &[f32]| -> f64 {
         left.iter().zip(right).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()

@@ -1,4 +1,4 @@
-//! Finds or makes a service's collection.
+//! Opens or creates a service's collection.
 
 use chroma::{Collection, DEFAULT_DATABASE};
 use records::{DistanceSpace, MODEL_DIMENSION, Service, oldest};
@@ -18,23 +18,24 @@ use crate::{
     storage::StorageError,
 };
 
-/// The first that may hold lists; it and all later ones call themselves 1.0.0.
+/// The first version that may support lists; it and all later ones report 1.0.0.
 const FIRST_OF_1: [u32; 3] = [1, 0, 0];
 
-/// A second in all: enough for a connection that was given up meanwhile, and for a server that stumbles. A client
-/// of a service would rather hear that its store is away than wait for it.
+/// About a second in total: enough for a connection closed meanwhile and for a brief failure. A service reports an
+/// unavailable store instead of waiting for it.
 const ATTEMPTS: u32 = 3;
 
-/// SQLite of the oldest servers takes 999 parameters, of which a record needs several.
+/// SQLite of the oldest servers supports 999 parameters, of which a record needs several.
 const FEWEST_RECORDS: usize = 100;
-/// More in one request save nothing, and make the server's statements long.
+/// More records per request are not faster, and make the server's statements long.
 const MOST_RECORDS: usize = 1_000;
 
 /// Why a collection cannot be used.
 #[derive(Debug, thiserror::Error)]
 enum Unfit {
     #[error(
-        "{address} is Chroma {version}: Panopticon writes to {} and newer, so update it (pip install -U chromadb)",
+        "{address} is Chroma {version}: Panopticon requires {} or newer to write, so update it (pip install \
+            -U chromadb)",
         oldest::CHROMA.map(|number| number.to_string()).join(".")
     )]
     Version { address: String, version: String },
@@ -43,18 +44,21 @@ enum Unfit {
          name another Chroma database, or rename the collection"
     )]
     Dimension { collection: String, found: usize },
-    #[error("collection `{collection}` was made and is not listed: check that no other program removes it")]
+    #[error(
+        "collection `{collection}` was created and is not listed: check that no other program deletes it"
+    )]
     Lost { collection: String },
 }
 
 impl ChromaStorage {
-    /// Finds the collection of `service` on the server, or makes it. One that is there is used as it is; if it is
-    /// not measured by cosine distance, searches go through all its records, as a warning in the log says. Of the
-    /// options, `attempts` and `page_records` are not taken: a service has its own.
+    /// Opens the collection of `service` on the server, or creates it. An existing one is used unchanged; if it does
+    /// not use cosine distance, searches scan all its records, with a warning in the log. The options `attempts` and
+    /// `page_records` are ignored: a service has fixed values.
     ///
     /// # Errors
-    /// [`StorageError::Unavailable`] when the server does not answer. [`StorageError::Failed`] when the options are
-    /// wrong, the server refuses, it is older than [`oldest::CHROMA`], or the collection's embeddings are not of 384 components.
+    /// [`StorageError::Unavailable`] when the server is unavailable. [`StorageError::Failed`] when the options are
+    /// invalid, the server denies access or is older than [`oldest::CHROMA`], or the collection's embeddings do not
+    /// have 384 components.
     pub async fn open(service: Service, options: &ServerOptions) -> Result<Self, StorageError> {
         const OPERATION: &str = "open the storage";
         let failed = |error| storage_error(service, OPERATION, error);
@@ -84,7 +88,7 @@ impl ChromaStorage {
         }
         if collection.space != DistanceSpace::Cosine {
             log::warn!(
-                "collection `{}` measures distance as {}, not as cosine: each search goes through all its records",
+                "collection `{}` uses the distance {} instead of cosine: each search scans all its records",
                 collection.name,
                 collection.space
             );
@@ -117,7 +121,7 @@ async fn create(server: &ChromaServer, service: Service, database: String) -> Re
     server.connection.create_collection(&scope, service.collection(), &metadata).await
 }
 
-/// Components of the collection's embeddings; `None` while it has none. Servers before 0.5.1 do not list it.
+/// Dimension of the collection's embeddings; `None` while it is empty. Servers before 0.5.1 do not list it.
 async fn dimension(connection: &Connection, collection: &Collection) -> Result<Option<usize>, Error> {
     if collection.dimension.is_some() {
         return Ok(collection.dimension);
@@ -128,7 +132,8 @@ async fn dimension(connection: &Connection, collection: &Collection) -> Result<O
     Ok(embeddings.map(|components| components.values.len()).next())
 }
 
-/// Whether metadata may be lists, which no version number tells: who knows them knows `$contains` too.
+/// Whether metadata may be lists, which the version number does not show: servers that support lists support
+/// `$contains` too.
 async fn holds_lists(connection: &Connection, collection: &Collection) -> Result<bool, Error> {
     let condition =
         Condition { metadata: Some(json!({ "panopticon:list": { "$contains": "" } })), document: None };

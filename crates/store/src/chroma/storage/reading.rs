@@ -1,4 +1,4 @@
-//! Reads records by their ids, and goes through those that are selected.
+//! Reads records by their ids, and scans selected records.
 
 use std::collections::HashMap;
 
@@ -20,18 +20,18 @@ use crate::{
     storage::{Record, Selection, StorageError},
 };
 
-/// How often a scan begins again when records move under it, before it gives up.
+/// How often a scan restarts when records shift, before it fails.
 const SCAN_ATTEMPTS: u32 = 5;
 
 impl ChromaStorage {
-    /// The records with these ids, in their order, without those that do not exist.
+    /// The existing records with these ids, in order.
     pub(super) async fn records(
         &self,
         ids: &[String],
         operation: &'static str,
     ) -> Result<Vec<Record>, StorageError> {
         let rows = self.rows(ids, Columns::SHOWN, operation).await?;
-        // An id that is given twice is answered twice.
+        // A duplicate id is returned twice.
         let records: HashMap<String, Record> =
             rows.into_iter().map(|row| (row.id.clone(), row.into_record())).collect();
         Ok(ids.iter().filter_map(|id| records.get(id).cloned()).collect())
@@ -67,7 +67,7 @@ impl ChromaStorage {
         Ok(found)
     }
 
-    /// The place and id of each selected record, in any order.
+    /// The sort position and id of each selected record, in any order.
     pub(super) async fn places(
         &self,
         selection: &Selection,
@@ -78,9 +78,9 @@ impl ChromaStorage {
         self.scan(selection, columns, operation, note).await
     }
 
-    /// Has every selected record visited once, with these columns at least. A record that exists all the while is
-    /// not missed: each page begins with the last record of the page before, and where it does not, records were
-    /// deleted or changed meanwhile, and all begins again with an empty `T`.
+    /// Visits every selected record once, with at least these columns. A record that exists throughout is not missed:
+    /// each page must begin with the last record of the previous page; if it does not, records were deleted or
+    /// changed meanwhile, and the scan restarts with an empty `T`.
     pub(super) async fn scan<T: Default>(
         &self,
         selection: &Selection,
@@ -107,14 +107,14 @@ impl ChromaStorage {
             }
         }
         let error = Error::Unstable {
-            operation: format!("go through collection `{}`", self.collection.name),
+            operation: format!("scan collection `{}`", self.collection.name),
             address: self.connection.client.address().to_owned(),
             attempts: SCAN_ATTEMPTS,
         };
         Err(StorageError::Unavailable { service: self.service, source: Box::new(error) })
     }
 
-    /// How many records satisfy `condition`; `None` when they change while they are counted.
+    /// The number of records that satisfy `condition`; `None` if they change during counting.
     pub(super) async fn count_of(
         &self,
         condition: &Condition,
@@ -125,7 +125,7 @@ impl ChromaStorage {
         Ok(is_whole.then_some(count))
     }
 
-    /// `false` when records moved.
+    /// `false` if records shifted.
     async fn scan_once(
         &self,
         condition: &Condition,
@@ -155,7 +155,7 @@ impl ChromaStorage {
             for (id, parts) in rows(answer).skip(repeated) {
                 visit(Row::new(self.service, id, parts));
             }
-            // A server may give fewer than it was asked for; only a page without anything new is the end.
+            // A server may return fewer than requested; only a page without new records is the end.
             if count <= repeated {
                 return Ok(true);
             }
@@ -185,7 +185,7 @@ impl ChromaStorage {
         operation: &'static str,
     ) -> Result<(), StorageError> {
         match error.remedy() {
-            // A server that is silent is away: its clients are not kept waiting for ever smaller pages.
+            // A silent server counts as unavailable: clients should not wait for ever smaller pages.
             Remedy::Shrink(most) if !error.is_timeout() && size.shrink(asked, most) => Ok(()),
             _ => Err(self.failed(operation)(error)),
         }

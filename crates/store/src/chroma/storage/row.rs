@@ -1,4 +1,4 @@
-//! A record as a server keeps it, and as it is shown.
+//! Conversion between stored and returned records.
 
 use records::{Service, stored_id, timestamp};
 use serde_json::{Map, Number, Value};
@@ -14,21 +14,21 @@ use crate::{
     storage::{Record, folding},
 };
 
-/// What was asked for of a record; the rest is empty.
+/// The requested parts of a record; the others are empty.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) id: String,
     pub(super) text: String,
-    /// As they are shown.
+    /// As returned to callers.
     pub(super) metadata: Map<String, Value>,
-    /// The keys that the server has.
+    /// The keys stored on the server.
     pub(super) kept_keys: Vec<String>,
     pub(super) created_at: Option<StoredTime>,
-    /// `[384]`; `None` where the server has none, or not of finite numbers.
+    /// `[384]`; `None` if the server has none, or it is not finite.
     pub(super) embedding: Option<Vec<f32>>,
 }
 
-/// A record's place in the order of lists: the greatest comes first.
+/// A record's sort key in lists: the greatest comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) created_at: Option<StoredTime>,
@@ -36,9 +36,9 @@ pub(super) struct Place {
 }
 
 impl Row {
-    /// The record that a server gives as `parts`.
+    /// The row of the `parts` returned by a server.
     pub(super) fn new(service: Service, id: String, parts: Parts) -> Self {
-        // A record without metadata has no keys.
+        // A record without metadata has an empty map.
         let kept = parts.metadata.unwrap_or_default();
         let kept_keys = kept.keys().cloned().collect();
         let mut metadata = as_all_stores_show(folding::unfold(kept));
@@ -54,7 +54,7 @@ impl Row {
             .embedding
             .filter(|components| components.values.iter().all(|x| x.is_finite()))
             .map(|Components { values, .. }| values);
-        // A record without a text is shown with an empty one, as the contract's column has it.
+        // A record without a text is returned with an empty one, since the contract's column is not null.
         let text = parts.document.unwrap_or_default();
         Self { id, text, metadata, kept_keys, created_at, embedding }
     }
@@ -69,8 +69,8 @@ impl Row {
     }
 }
 
-/// The text by which PostgreSQL's column of the key finds a record, where the service's table has such a column;
-/// else the value itself, if it is a text.
+/// The text in PostgreSQL's column of the key, if the service's table has one; else the value itself, if it is a
+/// text.
 pub(super) fn column_text(service: Service, key: &str, metadata: &Map<String, Value>) -> Option<String> {
     match metadata.get(key)? {
         Value::String(text) => Some(text.clone()),
@@ -78,10 +78,10 @@ pub(super) fn column_text(service: Service, key: &str, metadata: &Map<String, Va
     }
 }
 
-/// The metadata that a server is given for `metadata`. All servers from 0.4.15 on hold the same values in the same
-/// way, but for lists, which came with 1.5. They drop, refuse or change the others: null, objects, whole numbers beyond
-/// 64 bits, some fractions (see [`is_read_exactly`]), lists that are empty or of several types, the empty key, and keys
-/// that begin with `#`, `$` or `chroma:`.
+/// The metadata to send to a server for `metadata`. All servers since 0.4.15 store the same values, except for lists,
+/// which came with 1.5. They drop, reject or change the others: null, objects, whole numbers beyond 64 bits, some
+/// fractions (see [`is_read_exactly`]), lists that are empty or of several types, the empty key, and keys that begin
+/// with `#`, `$` or `chroma:`.
 pub(super) fn kept_metadata(metadata: Map<String, Value>, lists: Lists) -> Map<String, Value> {
     folding::fold(metadata, |key, value| {
         let is_free_key = !key.is_empty() && !["#", "$", "chroma:"].iter().any(|own| key.starts_with(own));
@@ -102,7 +102,7 @@ pub(super) enum Lists {
     Refused,
 }
 
-/// The types of a single value that servers tell apart.
+/// The scalar types that servers distinguish.
 #[derive(PartialEq)]
 enum Kind {
     Bool,
@@ -123,9 +123,9 @@ impl Kind {
     }
 }
 
-/// Whether Chroma 1.x takes a fraction for the double that it is. Its parser, serde_json without `float_roundtrip`
-/// (`f64_from_parts` in its de.rs), scales the digits by a power of ten, which rounds a second time: one in seven
-/// numbers of 16 and 17 digits becomes its neighbour. This is the same calculation.
+/// Whether Chroma 1.x parses a fraction exactly. Its parser, serde_json without `float_roundtrip` (`f64_from_parts`
+/// in its de.rs), scales the digits by a power of ten, which rounds a second time: one in seven numbers with 16 or 17
+/// digits becomes an adjacent double. This is the same calculation.
 fn is_read_exactly(number: &Number) -> bool {
     let text = number.as_str();
     let digits = text.trim_start_matches('-');
@@ -143,7 +143,7 @@ fn is_read_exactly(number: &Number) -> bool {
         exponent += 308;
     }
     read = if exponent < 0 { read / power(-exponent) } else { read * power(exponent) };
-    // Digits that no double has are folded away.
+    // Numbers with more digits than a double are folded.
     number.as_f64().is_some_and(|double| {
         double.abs() == read && Number::from_f64(double).is_some_and(|double| is_same(&double, number))
     })
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fractions_that_chroma_would_change_are_told_from_others() {
+    fn fractions_that_chroma_would_change_are_detected() {
         let check = |number: f64, expected| {
             let number = Number::from_f64(number).expect("it is finite");
             assert_eq!(is_read_exactly(&number), expected, "{number}");
@@ -167,14 +167,14 @@ mod tests {
         for kept in [0.0, 0.5, -1.5, 0.1, 1e16, 1e22, 5e-324, f64::MAX] {
             check(kept, true);
         }
-        // As Chroma 1.5.9 was seen to change them.
+        // Observed with Chroma 1.5.9.
         for changed in [3.494_239_632_500_895e78, 123_456_789.123_456_79, 8_575_978_677_307_705.0] {
             check(changed, false);
         }
     }
 }
 
-/// The parts of records to ask for, beside their ids.
+/// The requested parts of records, in addition to their ids.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Columns {
     pub(super) metadatas: bool,
@@ -183,7 +183,7 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// All that is shown.
+    /// The parts returned to callers.
     pub(super) const SHOWN: Self = Self { metadatas: true, documents: true, embeddings: false };
 
     pub(super) fn list(self) -> Vec<Column> {

@@ -1,7 +1,7 @@
 //! Stores, changes and deletes records.
 //!
-//! Chroma has no transactions, and no way to add a record if its id is free and to say whether it was: `add` leaves
-//! ids alone that are there, without a word. So a look goes before each write, and another one after it.
+//! Chroma has no transactions, and no conditional insert that reports whether the id was free: `add` silently skips
+//! existing ids. So records are read before each write, and again after it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,14 +22,14 @@ const STORE: &str = "store records";
 const UPDATE: &str = "update a record";
 const DELETE: &str = "delete records";
 
-/// Chroma 1.x takes 40 MB in one request.
+/// Chroma 1.x accepts 40 MB per request.
 const BATCH_BYTES: usize = 16 << 20;
-/// Most characters of an f32 in JSON, with sign, point and comma.
+/// Maximum characters of an f32 in JSON, with sign, point and comma.
 const COMPONENT_BYTES: usize = 16;
 
-/// A record that was stored is not there when it is read back.
+/// A stored record is missing when it is read back.
 #[derive(Debug, thiserror::Error)]
-#[error("record `{id}` was stored and is gone: check that no other program deletes it")]
+#[error("record `{id}` was stored and is missing: check that no other program deletes it")]
 struct Gone {
     id: String,
 }
@@ -46,8 +46,8 @@ impl ChromaStorage {
         }
         let _writing = self.writing.lock().await;
         let ids: Vec<String> = records.iter().map(|record| record.id.clone()).collect();
-        let mut there = self.by_id(&ids, STORE).await?;
-        let insertions = plan(self.service, records, &there, atomicity);
+        let mut existing = self.by_id(&ids, STORE).await?;
+        let insertions = plan(self.service, records, &existing, atomicity);
         let added: Vec<&NewRecord> = records
             .iter()
             .zip(&insertions)
@@ -58,7 +58,7 @@ impl ChromaStorage {
         }
         if let Err(error) = self.add(&added).await {
             if atomicity == Atomicity::AllOrNothing {
-                self.take_back(&added).await;
+                self.roll_back(&added).await;
             }
             return Err(error);
         }
@@ -66,11 +66,11 @@ impl ChromaStorage {
         if others.is_empty() {
             return Ok(insertions);
         }
-        // Another process was faster: what it stored was there first.
-        there.extend(others);
-        let insertions = plan(self.service, records, &there, atomicity);
+        // Another process stored it first.
+        existing.extend(others);
+        let insertions = plan(self.service, records, &existing, atomicity);
         if insertions.contains(&Insertion::Withheld) {
-            self.take_back(&added).await;
+            self.roll_back(&added).await;
         }
         Ok(insertions)
     }
@@ -89,7 +89,7 @@ impl ChromaStorage {
         let kept_keys = row.kept_keys.clone();
         let stored = row.into_record();
         change.check(self.service, &stored)?;
-        // A key that is not named stays; null removes it.
+        // Keys that are not named stay; null removes a key.
         let metadata = match (&change.metadata, &change.category) {
             (None, None) => None,
             (None, Some(category)) => {
@@ -122,9 +122,9 @@ impl ChromaStorage {
     pub(super) async fn delete_records(&self, ids: &[String]) -> Result<Vec<String>, StorageError> {
         let _writing = self.writing.lock().await;
         let rows = self.rows(ids, Columns::default(), DELETE).await?;
-        let mut there: HashSet<String> = rows.into_iter().map(|row| row.id).collect();
-        // In their order, each once.
-        let deleted: Vec<String> = ids.iter().filter(|id| there.remove(*id)).cloned().collect();
+        let mut existing: HashSet<String> = rows.into_iter().map(|row| row.id).collect();
+        // In order, without duplicates.
+        let deleted: Vec<String> = ids.iter().filter(|id| existing.remove(*id)).cloned().collect();
         self.delete_all(&deleted).await?;
         Ok(deleted)
     }
@@ -145,7 +145,7 @@ impl ChromaStorage {
         Ok(records.into_iter().map(|record| (record.id.clone(), record)).collect())
     }
 
-    /// Adds records in as many requests as they need, which the server takes one by one.
+    /// Adds records in as many sequential requests as needed.
     async fn add(&self, records: &[&NewRecord]) -> Result<(), StorageError> {
         let metadatas: Vec<Map<String, Value>> = records
             .iter()
@@ -167,7 +167,7 @@ impl ChromaStorage {
         Ok(())
     }
 
-    /// How many of the records fit into one request; one at least.
+    /// How many of the records fit into one request; at least one.
     fn first_batch(&self, records: &[(&NewRecord, &Map<String, Value>)]) -> usize {
         let mut size_bytes = 0;
         let fitting = records.iter().take(self.batch_records).take_while(|(record, metadata)| {
@@ -179,14 +179,14 @@ impl ChromaStorage {
         fitting.count().max(1)
     }
 
-    /// Those of the ids just added under which there is another record than ours.
+    /// Those of the added ids under which another process's record is stored.
     async fn stored_by_others(&self, added: &[&NewRecord]) -> Result<HashMap<String, Record>, StorageError> {
         let ids: Vec<String> = added.iter().map(|record| record.id.clone()).collect();
-        let mut there = self.by_id(&ids, STORE).await?;
+        let mut existing = self.by_id(&ids, STORE).await?;
         for record in added {
-            match there.get(&record.id) {
+            match existing.get(&record.id) {
                 Some(stored) if record.is_stored_as(self.service, stored) => {
-                    there.remove(&record.id);
+                    existing.remove(&record.id);
                 }
                 Some(_) => {}
                 None => {
@@ -195,24 +195,24 @@ impl ChromaStorage {
                 }
             }
         }
-        Ok(there)
+        Ok(existing)
     }
 
-    /// Deletes those of `added` that are there as we added them. What stays when this fails too, the same call
-    /// finds unchanged when it is repeated.
-    async fn take_back(&self, added: &[&NewRecord]) {
+    /// Deletes those of `added` that are stored as we added them. If this fails too, a repeated call finds the
+    /// remaining ones unchanged.
+    async fn roll_back(&self, added: &[&NewRecord]) {
         let ids: Vec<String> = added.iter().map(|record| record.id.clone()).collect();
-        let taken_back = async {
-            let there = self.by_id(&ids, STORE).await?;
+        let rolled_back = async {
+            let existing = self.by_id(&ids, STORE).await?;
             let is_ours = |record: &&&NewRecord| {
-                there.get(&record.id).is_some_and(|stored| record.is_stored_as(self.service, stored))
+                existing.get(&record.id).is_some_and(|stored| record.is_stored_as(self.service, stored))
             };
             let ours: Vec<String> = added.iter().filter(is_ours).map(|record| record.id.clone()).collect();
             self.delete_all(&ours).await
         };
-        if let Err(error) = taken_back.await {
+        if let Err(error) = rolled_back.await {
             log::warn!(
-                "up to {} records of a batch that failed stay in collection `{}`: {error}",
+                "up to {} records of a failed batch remain in collection `{}`: {error}",
                 ids.len(),
                 self.collection.name
             );
@@ -220,17 +220,17 @@ impl ChromaStorage {
     }
 }
 
-/// What becomes of `records`, one after the other, when `there` are the records that are there under their ids.
+/// Plans the insertion of each of `records`, given the `existing` records with their ids.
 fn plan(
     service: Service,
     records: &[NewRecord],
-    there: &HashMap<String, Record>,
+    existing: &HashMap<String, Record>,
     atomicity: Atomicity,
 ) -> Vec<Insertion> {
     let mut stored: HashMap<&str, Record> = HashMap::new();
     let mut insertions: Vec<Insertion> = records
         .iter()
-        .map(|record| match there.get(&record.id).or_else(|| stored.get(record.id.as_str())) {
+        .map(|record| match existing.get(&record.id).or_else(|| stored.get(record.id.as_str())) {
             Some(other) if record.is_same(service, other) => Insertion::Unchanged(other.clone()),
             Some(_) => Insertion::Conflict,
             None => {

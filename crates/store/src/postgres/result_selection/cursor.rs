@@ -1,4 +1,4 @@
-//! A place in the list of results, newest first.
+//! A position in the list of results, newest first.
 
 use std::{fmt, fmt::Write as _, str::FromStr};
 
@@ -7,22 +7,22 @@ use crate::{
     storage::{read_time, write_time},
 };
 
-/// The place after a result. Its text is opaque to clients, needs no escapes in a URL, and stays valid when the result
-/// is deleted.
+/// The position after a result. Its text is opaque to clients, needs no escapes in a URL, and stays valid when the
+/// result is deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResultCursor {
-    /// The result's time; `None` places it among those without one, at the end.
+    /// The result's time; `None` for results without a time, at the end.
     pub timestamp: Option<StoredTime>,
     /// The result's id: any text.
     pub id: String,
 }
 
-/// A text that is no cursor of ours.
+/// An invalid cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected a cursor as the last answer gave it")]
+#[error("expected a cursor as returned by the previous response")]
 pub struct InvalidResultCursor;
 
-/// Parts the time and the id, whose bytes follow as hexadecimal digits.
+/// Separates the time and the id, whose bytes follow as hexadecimal digits.
 const SEPARATOR: char = '_';
 
 impl fmt::Display for ResultCursor {
@@ -44,7 +44,7 @@ impl FromStr for ResultCursor {
         let digits = digits.filter(|digits| digits.len().is_multiple_of(2)).ok_or(InvalidResultCursor)?;
         let bytes = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
         let id = String::from_utf8(bytes).map_err(|_| InvalidResultCursor)?;
-        // No id has it, and no statement can carry it.
+        // No id contains NUL, and no statement can contain it.
         if id.contains('\0') { Err(InvalidResultCursor) } else { Ok(Self { timestamp, id }) }
     }
 }

@@ -1,4 +1,4 @@
-//! Stores records, as whole batches or one by one.
+//! Stores records, atomically or one by one.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,15 +18,15 @@ use crate::{
     storage::{Atomicity, Insertion, NewRecord, Record, StorageError},
 };
 
-/// The keys that were stored, and the records that were there for the others.
+/// The stored keys, and the existing records for the others.
 type Outcome = (HashSet<Uuid>, HashMap<Uuid, Record>);
 
-/// From so many rows on COPY is worth its two messages more.
+/// Minimum rows for which COPY is worth two more messages.
 const COPIED_FROM: usize = 20;
 
 const OPERATION: &str = "store records";
 
-/// How often a record is tried again that is in the way of another and then deleted before it can be read.
+/// How often an insert is retried if the conflicting record is deleted before it can be read.
 const ATTEMPTS: usize = 10;
 
 impl PostgresStorage {
@@ -59,14 +59,15 @@ impl PostgresStorage {
         transaction.rollback().await.map_err(self.failing.to("roll back a transaction"))?;
         let withhold = |(insertion, record): (Insertion, &NewRecord)| match insertion {
             Insertion::Stored(_) => Insertion::Withheld,
-            // The one that it repeats is not stored.
+            // The record that it duplicates was not stored.
             Insertion::Unchanged(_) if !kept.contains_key(&stored_id(&record.id)) => Insertion::Withheld,
             insertion => insertion,
         };
         Ok(insertions.into_iter().zip(records).map(withhold).collect())
     }
 
-    /// The statement takes all embeddings in one list, where one of another length would shift those after it.
+    /// The statement takes all embeddings in one array, in which one of another dimension would shift the following
+    /// ones.
     fn check_dimensions(&self, records: &[NewRecord]) -> Result<(), StorageError> {
         let expected = self.table.dimension;
         let found =
@@ -80,9 +81,8 @@ impl PostgresStorage {
         }
     }
 
-    /// Copies the rows whose keys are not there, which takes the server a tenth of the time of a statement. `None`
-    /// when another writer has stored one of them meanwhile: then the transaction has failed. Or when a trigger has left
-    /// one out.
+    /// Copies the rows whose keys do not exist, which takes the server a tenth of the time of a statement. `None` if
+    /// another writer stored one of them meanwhile, which aborts the transaction, or if a trigger skipped one.
     async fn copy_rows(
         &self,
         connection: &mut PgConnection,
@@ -102,7 +102,7 @@ impl PostgresStorage {
         }
     }
 
-    /// Inserts the rows whose keys are not there.
+    /// Inserts the rows whose keys do not exist.
     async fn insert_rows(
         &self,
         connection: &mut PgConnection,
@@ -127,11 +127,11 @@ impl PostgresStorage {
         }
         Err(StorageError::Unavailable {
             service: self.service(),
-            source: "records of the same ids are stored and deleted all the time".into(),
+            source: "records with the same ids are repeatedly stored and deleted".into(),
         })
     }
 
-    /// The records that are there under the keys of `rows`.
+    /// The existing records with the keys of `rows`.
     async fn kept(
         &self,
         connection: &mut PgConnection,
@@ -162,7 +162,7 @@ impl PostgresStorage {
                 if let Some(there) = kept.get(&key).or_else(|| by_this_batch.get(&key)) {
                     return compared(record, there);
                 }
-                assert!(stored.remove(&key), "what was not there was stored");
+                assert!(stored.remove(&key), "rows that did not exist were stored");
                 let shown = record.to_record(service);
                 by_this_batch.insert(key, shown.clone());
                 Insertion::Stored(shown)
@@ -190,8 +190,7 @@ impl PostgresStorage {
     }
 }
 
-/// The first record of each key, in one order everywhere, so that two batches with the same ids do not wait for each
-/// other.
+/// The first record of each key, in a fixed order, so that two batches with the same ids do not deadlock.
 fn first_of_each_key(records: &[NewRecord]) -> Vec<(Uuid, &NewRecord)> {
     let mut first: HashMap<Uuid, &NewRecord> = HashMap::with_capacity(records.len());
     for record in records {

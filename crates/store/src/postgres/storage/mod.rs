@@ -1,7 +1,7 @@
 //! The storage of a service in PostgreSQL.
 //!
-//! Each operation is one transaction, whose settings hold for it alone. Rows that migrations brought, rows of the old
-//! services and rows that were stored here are one.
+//! Each operation is one transaction with local settings. Migrated rows, rows of the old services and rows stored
+//! here are treated alike.
 
 mod insert;
 mod nearest_rows;
@@ -58,8 +58,7 @@ pub struct PostgresStorage {
 }
 
 impl PostgresStorage {
-    /// The storage of `service` in `database`, whose schema has to be prepared
-    /// ([`Database::prepare_service`]).
+    /// The storage of `service` in `database`, whose schema must be prepared ([`Database::prepare_service`]).
     pub fn new(database: Database, service: Service) -> Self {
         Self {
             database: database.of_service(service),
@@ -70,11 +69,11 @@ impl PostgresStorage {
         }
     }
 
-    /// Prepares the schema in `database`, and gives the storage of `service` in it.
+    /// Prepares the schema in `database`, and returns the storage of `service` in it.
     ///
     /// # Errors
-    /// [`StorageError::Unavailable`] when the database does not answer; [`StorageError::Failed`] when its tables are
-    /// others than ours, or pgvector is missing.
+    /// [`StorageError::Unavailable`] when the database is unavailable; [`StorageError::Failed`] when its tables are
+    /// incompatible, or pgvector is missing.
     pub async fn open(database: Database, service: Service) -> Result<Self, StorageError> {
         let prepared = database.prepare_service(service).await;
         prepared.map_err(|error| Failing(service).of("open the storage", error))?;
@@ -85,7 +84,7 @@ impl PostgresStorage {
         self.failing.0
     }
 
-    /// A transaction for an operation, whose statements end after the database's time-out.
+    /// A transaction for an operation, with the database's statement time-out.
     async fn begin(&self) -> Result<Transaction, StorageError> {
         self.database.begin_service(&[]).await.map_err(self.failing.to("begin a transaction"))
     }
@@ -94,7 +93,7 @@ impl PostgresStorage {
         transaction.commit().await.map_err(self.failing.to("commit a transaction"))
     }
 
-    /// The rows that `statement` answers in a transaction of its own.
+    /// The rows returned by `statement` in a separate transaction.
     async fn rows(
         &self,
         statement: &Statement,
@@ -105,7 +104,7 @@ impl PostgresStorage {
         self.database.in_service(self.failing, operation, fetch).await
     }
 
-    /// The records that `statement` answers. Large answers wait for their turn.
+    /// The records returned by `statement`. Large results are read sequentially.
     async fn records(
         &self,
         statement: Statement,
@@ -114,7 +113,7 @@ impl PostgresStorage {
         self.rows_in_turn(&statement, operation, |rows| self.read(rows, operation)).await
     }
 
-    /// What `read` makes of the rows that `statement` answers. Large answers wait for their turn.
+    /// The rows of `statement`, converted by `read`. Large results are read sequentially.
     async fn rows_in_turn<T>(
         &self,
         statement: &Statement,
@@ -131,8 +130,8 @@ impl PostgresStorage {
         }
     }
 
-    /// Up to `limit` records from `start` on, or as many as an export holds at once; and whether those are all that were
-    /// asked for.
+    /// Up to `limit` records from `start`, or as many as an export holds at once; and whether these are all requested
+    /// records.
     async fn export_page(
         &self,
         selection: &Selection,
@@ -141,7 +140,7 @@ impl PostgresStorage {
     ) -> Result<(Vec<Record>, bool), StorageError> {
         const OPERATION: &str = "export records";
         let statement = statements::export_records(self.service(), selection, start, limit)?;
-        // What PostgreSQL knows of a row is less than the row where metadata are compressed.
+        // The size known to PostgreSQL is less than that of the row if metadata are compressed.
         let fetch = async |connection: &mut PgConnection| {
             up_to(bound(statement.within(EXPORT_BYTES)).fetch(on(connection)), EXPORT_BYTES).await
         };
@@ -191,7 +190,7 @@ impl Storage for PostgresStorage {
         .await
         .map_err(self.failing.to(OPERATION))?;
         if is_read_only {
-            let source = "the database takes no writes: it is read-only, or a standby".into();
+            let source = "the database rejects writes: it is read-only or a standby".into();
             return Err(StorageError::Failed { operation: OPERATION, source });
         }
         let refusal = writes::refusal(&mut transaction, self.service()).await;
@@ -250,9 +249,9 @@ impl Storage for PostgresStorage {
 
     async fn delete(&self, ids: &[String]) -> Result<Vec<String>, StorageError> {
         const OPERATION: &str = "delete records";
-        // No record has such an id, and PostgreSQL takes no such text.
+        // No record has such an id, and PostgreSQL rejects such a text.
         let mut asked: Vec<&String> = ids.iter().filter(|id| !id.contains('\0')).collect();
-        // In one order everywhere, so that two deletions do not wait for each other.
+        // In a fixed order, so that two deletions do not deadlock.
         asked.sort_by_key(|id| stored_id(id));
         asked.dedup();
         let keys = asked.iter().map(|id| stored_id(id)).collect();
@@ -306,7 +305,7 @@ impl Storage for PostgresStorage {
             async move {
                 let Some((start, limit)) = next else { return Ok(None) };
                 let (page, is_whole) = self.export_page(&selection, start, limit).await?;
-                // A page that is whole and not full was the last one. What is not read of one was fetched in vain.
+                // A complete page with fewer rows was the last one. Unread rows of a page were fetched in vain.
                 let is_last = is_whole && page.len() < limit as usize;
                 let limit = match is_whole {
                     true => limit.saturating_mul(2).min(EXPORT_PAGE),

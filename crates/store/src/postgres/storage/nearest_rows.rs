@@ -1,4 +1,4 @@
-//! The records nearest to a vector: by the vector index where it is sure to find enough, else by measuring all.
+//! The records nearest to a vector: by index scan if it is certain to find enough, else by exact scan.
 
 use std::{
     collections::HashMap,
@@ -26,18 +26,18 @@ use crate::{
 
 pub(super) const OPERATION: &str = "search";
 
-/// Where PostgreSQL expects so many times as many matches as are measured, looking whether they are too many would be in
-/// vain. Its estimates are often wrong by a factor of two.
+/// If PostgreSQL expects this many times the exact-scan limit, counting matches first would be useless. Its estimates
+/// are often wrong by a factor of two.
 const SURELY_MORE: f64 = 3.0;
 
-/// Matches that lie elsewhere than what is searched for are measured one by one if they are at most so many times as many
-/// as those that always are: the graph would be walked for as long, and find fewer.
+/// Matches of an uncorrelated filter are scanned exactly up to this multiple of the exact-scan limit: an index scan
+/// would take as long and find fewer.
 const ELSEWHERE: u32 = 5;
 
-/// How long what is known of a table's vector index counts. What changed since makes a search slower, never wrong.
+/// How long the cached state of a table's vector index is used. A later change makes a search slower, never wrong.
 const KNOWN_FOR: Duration = Duration::from_secs(10);
 
-/// What the last look at the table's vector index has shown, and when; shared by the searches of a storage.
+/// The cached state of the table's vector index and its time; shared by the searches of a storage.
 #[derive(Debug, Default)]
 pub(super) struct IndexKnowledge(Mutex<Option<(Instant, Option<SearchedIndex>)>>);
 
@@ -52,15 +52,15 @@ impl IndexKnowledge {
     }
 }
 
-/// Filters that were found to leave too many records to measure each: PostgreSQL's estimates know nothing of metadata, and
-/// to look anew at every search takes as long as measuring. What changed since makes a search slower, never wrong.
+/// Filters known to match too many records for an exact scan: PostgreSQL does not estimate metadata, and counting for
+/// every search takes as long as an exact scan. A later change makes a search slower, never wrong.
 #[derive(Debug, Default)]
 pub(crate) struct WideFilters(Mutex<HashMap<u64, Instant>>);
 
 impl WideFilters {
-    /// So many are remembered.
+    /// Maximum remembered filters.
     const MOST: usize = 1_000;
-    /// And for so long.
+    /// How long they are remembered.
     const KNOWN_FOR: Duration = Duration::from_secs(60);
 
     fn has(&self, selection: &Selection) -> bool {
@@ -90,13 +90,13 @@ impl WideFilters {
     }
 }
 
-/// What is searched for by vector.
+/// A vector search.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NearestSearch<'a> {
     pub(crate) selection: &'a Selection,
     pub(crate) embedding: &'a Embedding,
     pub(crate) limit: u32,
-    /// Which answers are given.
+    /// The allowed size of the result.
     pub(crate) size: AnswerSize,
 }
 
@@ -105,14 +105,14 @@ impl NearestSearch<'_> {
         if self.selection.is_all() { Filtering::None } else { Filtering::Some }
     }
 
-    /// What its transaction has to set for `index`.
+    /// The settings of its transaction for `index`.
     pub(crate) fn settings(&self, index: &SearchedIndex) -> Vec<Sql> {
         index.settings(self.filtering(), self.limit)
     }
 }
 
-/// The rows that a storage answers `search` with, and how it found them, in a transaction with its settings for `index`.
-/// Whoever searches more than once remembers `wide` filters.
+/// The rows that a storage returns for `search`, and the scan used, in a transaction with its settings for `index`.
+/// `wide` filters are remembered between searches.
 pub(crate) async fn nearest_rows(
     connection: &mut PgConnection,
     failing: Failing,
@@ -173,7 +173,7 @@ pub(crate) async fn nearest_rows(
     Ok((run(connection, exact(Measured::All)?).await?, scan))
 }
 
-/// How many records PostgreSQL expects `selection` to leave.
+/// PostgreSQL's estimate of the records that match `selection`.
 async fn expected_matches(
     connection: &mut PgConnection,
     failing: Failing,
@@ -185,6 +185,6 @@ async fn expected_matches(
     // Of type `json`, which is its text.
     let plan: String = row.try_get_unchecked(0).map_err(failing.to(OPERATION))?;
     let expected = decode(&plan).value.pointer("/0/Plan/Plan Rows").and_then(serde_json::Value::as_f64);
-    // A plan that does not say it promises nothing.
+    // A plan without an estimate is ignored.
     Ok(expected.unwrap_or(f64::INFINITY))
 }

@@ -1,4 +1,5 @@
-//! Reads records out of rows, those of the old services too. One value that cannot be shown as it is spoils no other.
+//! Converts rows to records, including those of the old services. A value that cannot be represented does not affect
+//! others.
 
 use serde_json::{Map, Value};
 use sqlx::{Row as _, postgres::PgRow};
@@ -11,8 +12,7 @@ use crate::{
     storage::{Record, folding},
 };
 
-/// The record of a row with the columns of a record. What the stored metadata lack of the service's own keys is shown
-/// from the columns.
+/// The record of a row. Service keys missing from the stored metadata are taken from the columns.
 pub(super) fn read_record(row: &PgRow, table: &Table) -> sqlx::Result<Record> {
     let source_id: Option<String> = row.try_get("source_id")?;
     let id = match source_id {
@@ -21,9 +21,9 @@ pub(super) fn read_record(row: &PgRow, table: &Table) -> sqlx::Result<Record> {
     };
     let mut problems = Vec::new();
     let mut metadata = match decode_metadata(row.try_get("metadata")?, &mut problems) {
-        // A collection that kept a service's records may have been migrated.
+        // The row may come from a migrated collection of a service.
         Some(Value::Object(metadata)) => folding::unfold(metadata),
-        // JSONB of the old services' users may hold anything; it is shown, not lost.
+        // JSONB of the old services may have any shape; it is returned, not lost.
         Some(other) => Map::from_iter([(NOT_AN_OBJECT.to_owned(), other)]),
         None => Map::new(),
     };
@@ -52,6 +52,6 @@ pub(super) fn read_record(row: &PgRow, table: &Table) -> sqlx::Result<Record> {
     if text.is_none() {
         problems.push(Problem::new("text", ProblemKind::Null, ""));
     }
-    // An absent text is shown empty; the problem above says so.
+    // A missing text is returned as empty; the problem above reports it.
     Ok(Record { id, text: text.unwrap_or_default(), metadata, created_at, problems })
 }

@@ -19,15 +19,14 @@ const OPERATION: &str = "search";
 
 /// The constant of reciprocal rank fusion, as its authors chose it (Cormack, Clarke and Büttcher, 2009).
 const FUSION_CONSTANT: f64 = 60.0;
-/// What lies deeper in a list would add less than 1/260 to a record's score, a quarter of what the first ranks add.
+/// Depth of each list: deeper ranks would add less than 1/260 to a score, a quarter of the first rank's.
 const FUSED_DEPTH: u32 = 200;
 
 impl PostgresStorage {
-    /// As [`Storage::search`](crate::storage::Storage::search), and how the nearest were found, if the search compared
-    /// vectors.
+    /// [`Storage::search`](crate::storage::Storage::search), also returning the scan if the search compared vectors.
     ///
     /// # Errors
-    /// When the database fails, or the search is refused.
+    /// When the database fails, or the search is invalid.
     pub async fn search_and_scan(&self, search: &Search) -> Result<(Vec<Hit>, Option<Scan>), StorageError> {
         match self.search_records(search, AnswerSize::Small).await {
             Err(StorageError::TooLarge) => {
@@ -53,9 +52,9 @@ impl PostgresStorage {
             }
             SearchMode::Text(_) if search.min_similarity.is_some() => Err(StorageError::Refused {
                 field: "min_similarity".to_owned(),
-                reason:
-                    "a search by text knows no similarity: leave it out, or search by `vector` or `hybrid`"
-                        .to_owned(),
+                reason: "a search with mode `text` has no similarity: leave this field out, or use mode \
+                        `vector` or `hybrid`"
+                    .to_owned(),
             }),
             SearchMode::Text(text) => {
                 Ok((self.ranked(search, text, None, (search.limit, size)).await?, None))
@@ -69,7 +68,7 @@ impl PostgresStorage {
         }
     }
 
-    /// The nearest records, without those below the least similarity, which are the last ones.
+    /// The nearest records with at least the minimum similarity.
     async fn nearest_similar(
         &self,
         search: &Search,
@@ -84,7 +83,7 @@ impl PostgresStorage {
         Ok((hits, scan))
     }
 
-    /// The records with the words of `text`, best first, with their distance to `embedding`.
+    /// The records that match the words of `text`, best first, with their distance to `embedding`.
     async fn ranked(
         &self,
         search: &Search,
@@ -95,7 +94,7 @@ impl PostgresStorage {
         if text.contains('\0') {
             return Err(StorageError::Refused {
                 field: "query".to_owned(),
-                reason: "contains the character NUL, which no record has: remove it".to_owned(),
+                reason: "contains the character NUL, which no record can contain: remove it".to_owned(),
             });
         }
         check_words(text)?;
@@ -112,19 +111,19 @@ impl PostgresStorage {
     }
 }
 
-/// Bytes of a text that words are searched of: PostgreSQL's own limit is a megabyte of different words, with seconds of
-/// work for them.
+/// Maximum bytes of search words: PostgreSQL's limit is a megabyte of distinct words, which takes seconds.
 const MAX_WORDS_BYTES: usize = 64 << 10;
-/// Bytes of a word: PostgreSQL takes 2,046, and lower case may have more of them.
+/// Maximum bytes of a word: PostgreSQL accepts 2,046, and lower case may be longer.
 const MAX_WORD_BYTES: usize = 1_500;
 
-/// Refuses what PostgreSQL would.
+/// Rejects words that PostgreSQL would reject.
 fn check_words(text: &str) -> Result<(), StorageError> {
     let refused = |reason| Err(StorageError::Refused { field: "query".to_owned(), reason });
     if text.len() > MAX_WORDS_BYTES {
         let found = text.len();
         return refused(format!(
-            "expected up to {MAX_WORDS_BYTES} bytes to search words of, found {found}: use fewer words, or search by `vector`"
+            "expected up to {MAX_WORDS_BYTES} bytes of search words, found {found}: use fewer words, or \
+                mode `vector`"
         ));
     }
     if let Some(longest) =
@@ -135,7 +134,7 @@ fn check_words(text: &str) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// Reciprocal rank fusion: a record counts `1 / (60 + rank)` in each list that it is in.
+/// Reciprocal rank fusion: a record scores `1 / (60 + rank)` in each list that contains it.
 fn fused(lists: [Vec<Hit>; 2], limit: u32) -> Vec<Hit> {
     let mut by_key: HashMap<Uuid, (f64, Hit)> = HashMap::new();
     for list in lists {

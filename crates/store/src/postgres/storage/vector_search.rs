@@ -1,4 +1,4 @@
-//! The records nearest to a vector, for a storage and those who count its searches.
+//! The records nearest to a vector, for storages and measurements.
 
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ use crate::{
 };
 
 impl PostgresStorage {
-    /// The selected records that are nearest, nearest first, and how they were found; those that have no distance last.
+    /// The nearest selected records, nearest first, and the scan used; those without a distance last.
     pub(super) async fn nearest(
         &self,
         search: &NearestSearch<'_>,
@@ -55,7 +55,7 @@ impl PostgresStorage {
         Ok((self.hits(&rows)?, scan))
     }
 
-    /// The rows of a search without filter: as [`nearest_rows`], with fewer words between us and PostgreSQL.
+    /// The rows of an unfiltered search: like [`nearest_rows`], with fewer round trips.
     async fn nearest_of_all(
         &self,
         index: Option<&SearchedIndex>,
@@ -78,7 +78,7 @@ impl PostgresStorage {
         Ok((rows.map_err(self.failing.to(OPERATION))?, scan))
     }
 
-    /// The index that searches use, as it was some seconds ago.
+    /// The index that searches use, cached for some seconds.
     async fn index(&self) -> Result<Option<SearchedIndex>, StorageError> {
         if let Some(index) = self.index.fresh() {
             return Ok(index);
@@ -96,7 +96,7 @@ impl PostgresStorage {
     pub(super) fn hits(&self, rows: &[PgRow]) -> Result<Vec<Hit>, StorageError> {
         let hit = |row: &PgRow| {
             let distance: Option<f64> = row.try_get("distance")?;
-            // From a zero vector no distance is defined.
+            // The distance of a zero vector is undefined.
             let distance = distance.filter(|distance| distance.is_finite());
             Ok(Hit { record: read_record(row, &self.table)?, distance, score: None })
         };

@@ -1,11 +1,11 @@
-//! Whether the tables of a service take writes, without a row that is written.
+//! Checks whether the tables of a service accept writes, without writing rows.
 
 use records::Service;
 use sqlx::PgConnection;
 
 use crate::postgres::{own_tables, unnamed::on};
 
-/// What is amiss with the tables of `service`: one that is not there, or that the role may not read or add rows to.
+/// The problem of the tables of `service`, if any: a missing table, or one that the role may not read or insert into.
 ///
 /// # Errors
 /// The server's.
@@ -35,14 +35,15 @@ pub(super) async fn refusal(connection: &mut PgConnection, service: Service) -> 
     }))
 }
 
-/// Has the server write a temporary file of some hundred kilobytes into each tablespace in which tables and indexes of
-/// `service` are. A tablespace may be a disk of its own; the file is gone with the transaction.
+/// Makes the server write a temporary file of some hundred kilobytes into each tablespace with tables or indexes of
+/// `service`. A tablespace may be a separate disk; the file is deleted with the transaction.
 ///
 /// # Errors
-/// The server's: that there is no room, most of all.
+/// The server's error, most likely that the disk is full.
 pub(super) async fn room(connection: &mut PgConnection, service: Service) -> sqlx::Result<()> {
     let tables = own_tables::tables_of(service);
-    // The server refuses temporary files where the role may create nothing, but for the database's own tablespace.
+    // Except in the database's default tablespace, the server rejects temporary files if the role may not create
+    // objects.
     let spaces = sqlx::query_scalar!(
         r#"with relation as (
             select c.oid, c.reltablespace from unnest($1::text[]) as name join pg_class c on c.oid = to_regclass(name)
@@ -65,7 +66,7 @@ pub(super) async fn room(connection: &mut PgConnection, service: Service) -> sql
         sqlx::query_scalar!("select set_config('temp_tablespaces', $1, true)", space)
             .fetch_one(on(connection))
             .await?;
-        // A list that is larger than the memory for it goes to a temporary file.
+        // An array larger than `work_mem` spills to a temporary file.
         sqlx::raw_sql("set local work_mem = '64kB'; select count(*) from generate_series(1, 20000)")
             .execute(&mut *connection)
             .await?;

@@ -250,7 +250,7 @@ fn versions() {
             examination.tables.clear();
         },
         expect![[r#"
-            warning pgvector_outdated server: pgvector 0.7.4: a filtered search by the index cannot go on when it has found too few rows, and all matches are measured instead (fixed in 0.8.0); a parallel build of an HNSW index can show data of other tables or crash the server (CVE-2026-3172, fixed in 0.8.2); VACUUM can corrupt HNSW indexes, so that searches miss rows (fixed in 0.8.3); VACUUM of HNSW indexes can fail ("hnsw graph not repaired"), and so can inserts beside it (fixed in 0.8.4); a build of an IVFFlat index can write beyond its memory (issue 1036, fixed in 0.8.7)
+            warning pgvector_outdated server: pgvector 0.7.4: a filtered index scan cannot continue after too few rows, so all matches are scanned exactly (fixed in 0.8.0); a parallel build of an HNSW index can expose data of other tables or crash the server (CVE-2026-3172, fixed in 0.8.2); VACUUM can corrupt HNSW indexes, so that searches miss rows (fixed in 0.8.3); VACUUM of HNSW indexes can fail ("hnsw graph not repaired"), and so can inserts beside it (fixed in 0.8.4); a build of an IVFFlat index can write beyond its memory (issue 1036, fixed in 0.8.7)
                 upgrade the package (on Debian and Ubuntu postgresql-18-pgvector), then run `alter extension vector update` in this database"#]],
     );
 }
