@@ -144,7 +144,10 @@ async fn second_apply_is_refused_and_a_killed_one_is_completed_by_the_next() {
     }
     let second = index(&database, &["apply", "--table", "queries"]).await;
     assert_eq!(second.code, 5, "{second:?}");
-    assert!(second.stderr.contains("the indexes of table `queries` are locked by another process"), "{second:?}");
+    assert!(
+        second.stderr.contains("the indexes of table `queries` are locked by another process"),
+        "{second:?}"
+    );
     child.kill().expect("it is ours");
     child.wait().expect("it ends");
     let left = vector_indexes(&mut connection).await;

@@ -39,7 +39,7 @@ pub(crate) enum Effect {
     Certain,
     Uncertain,
     /// It had no effect: the last change of the record is older.
-    NoEffect,
+    Ignored,
 }
 
 /// The latest state of an id's vector according to the log.
@@ -216,7 +216,7 @@ impl LogIndex {
             ) => add(
                 seq_id,
                 match changed.cmp(&seq_id) {
-                    Ordering::Less => Effect::NoEffect,
+                    Ordering::Less => Effect::Ignored,
                     Ordering::Equal => Effect::Certain,
                     Ordering::Greater => Effect::Uncertain,
                 },

@@ -59,13 +59,12 @@ impl Vectors<'_> {
             (None, None) if self.index.has_lost(id) => missing(MissingReason::IndexLost),
             (None, None) => missing(MissingReason::NotStored),
             (None, Some(indexed)) => Ok(from_index(indexed)),
-            (Some(_), None) if effect == Effect::NoEffect => missing(MissingReason::IndexLost),
+            (Some(_), None) if effect == Effect::Ignored => missing(MissingReason::IndexLost),
             (Some(written), None) => Ok(from_log(written)),
             (Some(written), Some(indexed)) => {
                 let is_same = indexed.is_same(&written);
                 let is_destroyed = is_destroyed(&indexed.components) && !is_destroyed(&written);
-                if !is_same && (effect == Effect::NoEffect || (effect == Effect::Uncertain && !is_destroyed))
-                {
+                if !is_same && (effect == Effect::Ignored || (effect == Effect::Uncertain && !is_destroyed)) {
                     return Ok(from_index(indexed));
                 }
                 if !is_same && row.is_some_and(|(seq_id, _)| seq_id <= self.index.mark) {
