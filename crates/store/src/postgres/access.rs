@@ -1,19 +1,19 @@
-//! Whether the role sees every row of a table, and may do what is to be done.
+//! Checks that the role sees all rows of a table and has the required privileges.
 
 use super::{Database, Table, own_tables, sql::quoted};
 use crate::{Error, postgres::error::StatementContext as _};
 
-/// What is to be done with a table.
+/// The required access to a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Its rows are read.
     Read,
-    /// Rows are brought into it too.
+    /// Its rows are read and written.
     Write,
 }
 
 impl Database {
-    /// Checks that the role sees all rows of `table`, where it is there, and of what is kept of migrations, and has the
+    /// Checks that the role sees all rows of `table`, if it exists, and of the migration tables, and has the
     /// privileges on the table that `access` needs.
     ///
     /// # Errors
@@ -23,7 +23,7 @@ impl Database {
         for relation in relations {
             let relation = relation.visible()?;
             let (quoted_table, quoted_role) = (quoted(&relation.name), quoted(&relation.role));
-            // Privileges on the other tables are asked for where they are needed.
+            // Privileges on the other tables are checked when they are used.
             if relation.name != table.name {
                 continue;
             }
@@ -48,7 +48,7 @@ impl Database {
         Ok(())
     }
 
-    /// Checks that the role sees all rows of what is kept of migrations, as far as it is there.
+    /// Checks that the role sees all rows of the existing migration tables.
     ///
     /// # Errors
     /// [`Error::HiddenRows`].
@@ -71,7 +71,7 @@ impl Database {
         Ok(hidden)
     }
 
-    /// Table `table` and what is kept of migrations, as far as they are there; the table first.
+    /// The existing ones of `table` and the migration tables, `table` first.
     async fn relations_for(&self, table: Option<&str>) -> Result<Vec<Relation>, Error> {
         sqlx::query_as!(
             Relation,
@@ -96,11 +96,11 @@ impl Database {
         )
         .fetch_all(self)
         .await
-        .during("see what the role may do with a table")
+        .during("read the role's privileges on a table")
     }
 }
 
-/// What the role may do with a relation.
+/// The role's privileges on a relation.
 struct Relation {
     name: String,
     role: String,

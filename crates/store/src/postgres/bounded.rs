@@ -1,8 +1,8 @@
-//! Rows of an answer, of which there are only so many bytes: limits of requests count rows, and each may have megabytes.
+//! Limits the bytes of an answer: the limits of requests count rows, each of which may have megabytes.
 //!
-//! Most answers are small. So a statement first leaves texts out that are more than that together, and what is large is
-//! asked for again when it is its turn ([`Database::begin_large`](super::Database::begin_large)): neither rows nor a
-//! connection wait for it, and small answers do not wait behind it.
+//! Most answers are small. So a statement first omits the texts if they exceed a small limit, and a large answer is
+//! requested again when a permit for large answers is free ([`Database::begin_large`](super::Database::begin_large)):
+//! it holds neither rows nor a connection while it waits, and small answers do not wait for it.
 
 use futures_util::{Stream, TryStreamExt as _};
 use sqlx::{
@@ -17,12 +17,12 @@ use super::{
 };
 use crate::storage::MAX_ANSWER_BYTES;
 
-/// Which answers are given.
+/// The permitted size of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AnswerSize {
-    /// Those that may be given at any time.
+    /// Small answers, which need no permit.
     Small,
-    /// All, when it is their turn.
+    /// All answers, with a permit.
     Large,
 }
 
@@ -42,10 +42,10 @@ pub(crate) struct Overrun {
     most_bytes: usize,
 }
 
-/// The rows that `statement` answers.
+/// The rows that `statement` returns.
 ///
 /// # Errors
-/// With an [`Overrun`] inside, where there are more bytes than an answer of this size may have.
+/// With an [`Overrun`] inside if the rows exceed the limit.
 pub(crate) async fn fetch_answer(
     connection: &mut PgConnection,
     statement: &Statement,
@@ -62,16 +62,16 @@ pub(crate) async fn fetch_answer(
     }
 }
 
-/// The rows, or how many they are if PostgreSQL left their texts out.
+/// The rows, or their number if PostgreSQL omitted their texts.
 pub(crate) fn of_weight(rows: Vec<PgRow>, most_bytes: usize) -> Result<Vec<PgRow>, usize> {
-    // Statements that weigh nothing have no such column.
+    // Statements without a size limit do not have this column.
     let bytes = rows.first().and_then(|row| row.try_get::<i64, _>("bytes").ok());
     let is_left_out =
         bytes.is_some_and(|bytes| usize::try_from(bytes).map_or(true, |bytes| bytes > most_bytes));
     if is_left_out { Err(rows.len()) } else { Ok(rows) }
 }
 
-/// All `rows`, if they have no more bytes.
+/// All `rows`, if they are within the limit.
 ///
 /// # Errors
 /// As for [`fetch_answer`].
@@ -88,7 +88,7 @@ pub(crate) fn overrun(most_bytes: usize) -> sqlx::Error {
     sqlx::Error::Decode(Overrun { most_bytes }.into())
 }
 
-/// The first of `rows` that have up to `most_bytes` together, one at least; and whether those are all.
+/// The first of `rows` with up to `most_bytes` in total, at least one; and whether those are all.
 pub(crate) async fn up_to(
     mut rows: impl Stream<Item = sqlx::Result<PgRow>> + Unpin,
     most_bytes: usize,

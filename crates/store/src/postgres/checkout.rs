@@ -1,10 +1,10 @@
-//! How connections of a pool are taken, all of them: whoever asked may leave at any time, and then nothing of it may go on,
-//! neither its statement, nor its transaction, nor its hold on a connection; and nobody else may get its answer.
+//! Guards for pooled connections. A caller may be cancelled at any time; then its statement and transaction must end,
+//! its connection must be released, and no other caller may receive its answer.
 //!
-//! sqlx counts the answers that are still to come, but not those of COPY, and in 0.9.0 knows nothing of a transaction whose
-//! `begin` was cut off (transact-rs/sqlx#4393); a pool that takes such a connection back gives it to the next. So a
-//! connection goes back once its work is over and all answers are read, or once the server has answered a question whose
-//! answer cannot be another's. Else it is closed.
+//! sqlx counts outstanding answers, but not those of COPY, and 0.9.0 does not track a transaction whose `begin` was
+//! cancelled (transact-rs/sqlx#4393); the pool would give such a connection to the next caller. So a connection is
+//! only returned when its work is complete and all answers are read, or when the server has answered a query whose
+//! answer is unique. Otherwise it is closed.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -27,25 +27,25 @@ use super::{
     },
 };
 
-/// A transaction without a statement under way is rolled back in this time. Of one with a statement the connection is closed,
-/// and the server, which looks for it, ends the statement.
+/// Time limit for rolling back a transaction without a running statement. If a statement is running, the connection
+/// is closed, and the server, which checks the connection, ends the statement.
 const ROLLED_BACK: Duration = Duration::from_millis(200);
 
-/// A pool that gives out nothing but guarded connections.
+/// A pool that only gives out guarded connections.
 #[derive(Clone, Debug)]
 pub(super) struct Pool(PgPool);
 
 /// A connection of a [`Pool`].
 #[derive(Debug)]
 pub(super) struct Checkout {
-    /// `None` once it was given back.
+    /// `None` after it was returned.
     connection: Option<PoolConnection<Postgres>>,
-    /// Which connection it counts as, until it has none.
+    /// The permit for the connection.
     permit: Option<Permit>,
     left: Left,
 }
 
-/// What somebody who leaves leaves behind.
+/// What has to be cleaned up if the caller is cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Left {
     Nothing,
@@ -59,7 +59,7 @@ enum Left {
 pub(crate) struct Transaction(Checkout);
 
 impl Pool {
-    /// Connects when a connection is asked for.
+    /// Connects when a connection is requested.
     pub(super) fn new(options: PgPoolOptions, to: PgConnectOptions) -> Self {
         Self(options.connect_lazy_with(to))
     }
@@ -77,12 +77,12 @@ impl Pool {
         Ok(transaction)
     }
 
-    /// A connection that is no more the pool's, and is closed when it is dropped.
+    /// A connection that is detached from the pool and closed when it is dropped.
     pub(super) async fn take(&self) -> sqlx::Result<PgConnection> {
         Ok(self.0.acquire().await?.detach())
     }
 
-    /// How many connections there are, and how many of them wait here.
+    /// The number of connections, and how many of them are idle.
     pub(super) fn size(&self) -> (u32, usize) {
         (self.0.size(), self.0.num_idle())
     }
@@ -91,26 +91,26 @@ impl Pool {
         self.0.is_closed()
     }
 
-    /// From now on it gives out nothing; ends when all connections are closed.
+    /// Closes the pool; returns when all connections are closed.
     pub(super) fn close(&self) -> impl Future<Output = ()> {
         self.0.close()
     }
 }
 
 impl Checkout {
-    /// The connection, for a statement that is a transaction of its own and under way until the connection is
+    /// The connection, for a statement that is a transaction of its own and in progress until the connection is
     /// [`settled`](Self::settle).
     pub(super) fn connection(&mut self) -> &mut PgConnection {
         self.left = Left::Statement;
         self.connection.as_mut().expect("it is there until it is dropped")
     }
 
-    /// All is over, and all answers are read.
+    /// The work is complete, and all answers are read.
     pub(super) fn settle(&mut self) {
         (self.left, self.permit) = (Left::Nothing, None);
     }
 
-    /// Is one of those that `permit` stands for from now on.
+    /// Attaches `permit` to the connection.
     pub(super) fn count_as(&mut self, permit: Option<Permit>) {
         self.permit = permit;
     }
@@ -150,12 +150,12 @@ impl Drop for Checkout {
     fn drop(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
         let (permit, left) = (self.permit.take(), self.left);
-        // Without a runtime nobody can wait for the server.
+        // Without a runtime it is not possible to wait for the server.
         let Ok(runtime) = Handle::try_current() else { return drop(connection.detach()) };
         if left == Left::Nothing {
             return drop(connection);
         }
-        // Ends by itself, as the pool's own tasks that take connections back.
+        // The task ends by itself, like the pool's own tasks that return connections.
         drop(runtime.spawn(async move {
             match tokio::time::timeout(ROLLED_BACK, is_in_step(&mut connection, left)).await {
                 Ok(true) => drop(connection),
@@ -166,7 +166,7 @@ impl Drop for Checkout {
     }
 }
 
-/// Whether the connection, which has no transaction any more then, gives the answer to what it is asked.
+/// Rolls back and checks that the connection returns the expected answer.
 async fn is_in_step(connection: &mut PgConnection, left: Left) -> bool {
     let word = Uuid::new_v4();
     let question = match left {

@@ -1,4 +1,4 @@
-//! Connections: parsing the URL, opening a pool, and saying where it leads without its password.
+//! Connections: parsing the URL, opening a pool, and showing its address without the password.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,24 +25,24 @@ use super::{
 };
 use crate::{Error, postgres::error::StatementContext as _, storage::StorageError};
 
-/// Connections that a migration writes on, at most.
+/// Maximum number of connections on which a migration writes.
 pub const MAX_COPY_CONNECTIONS: u32 = 8;
-/// Beside these a migration holds one for its lock and one to see how far an index is; a search uses one.
+/// A migration also uses one for its lock and one to read the progress of an index build; a search uses one.
 const MAX_CONNECTIONS: u32 = MAX_COPY_CONNECTIONS + 4;
 
-/// Long enough for a server on another continent, short enough to notice a wrong address.
+/// Long enough for a server on another continent, short enough to report a wrong address soon.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long checks have the same connection.
+/// How long checks reuse a connection.
 const CHECKS_FOR: Duration = Duration::from_secs(30);
 
-/// Of so many connections one may be kept for searches alone.
+/// From this number of connections on, one may be reserved for searches.
 const SHELVED: u32 = 3;
 
 const SLOW_STATEMENT: Duration = Duration::from_secs(1);
 
-/// Limits of the connections to a database, and of what the services ask on them.
+/// Limits of the connections to a database and of the services' statements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseOptions {
     /// Connections at most, 12 by default, and never more than the server allows this role; one more is for checks alone. Fewer let requests wait for each other; more than the server's processors
@@ -72,25 +72,25 @@ impl Default for DatabaseOptions {
     }
 }
 
-/// A PostgreSQL database that answers.
+/// A PostgreSQL database that responds.
 #[derive(Clone, Debug)]
 pub struct Database {
     pool: Pool,
     shelf: Arc<Shelf>,
-    /// The one connection that is for checks alone.
+    /// The connection that is reserved for checks.
     checks: Pool,
     shares: Arc<Shares>,
     /// The share of the service whose operations this is for; `None` for those of no service.
     share: Option<Share>,
     limits: StatementLimits,
     acquire_timeout: Duration,
-    /// How long a statement may take of somebody who only looks; `None` for everybody else.
+    /// The statement time-out of a read-only handle; `None` for others.
     looking: Option<Duration>,
     address: String,
     is_local: bool,
     max_connections: u32,
     watch: Option<Arc<SearchWatch>>,
-    /// Shared by all handles; changed when the schema is prepared.
+    /// Shared by all handles; updated when the schema is prepared.
     session: Arc<RwLock<Session>>,
 }
 
@@ -98,7 +98,7 @@ pub struct Database {
 fn refused(source: sqlx::Error, address: &str) -> Error {
     let address = address.to_owned();
     match &source {
-        // sqlx has no error of its own for it. libpq sends such bytes as they are.
+        // sqlx has no specific error for it. libpq sends such bytes unchanged.
         sqlx::Error::Configuration(reason) if reason.to_string().contains("saslprep") => {
             let what = if reason.to_string().contains("username") { "user name" } else { "password" };
             Error::Unsendable { what, address }
@@ -111,7 +111,7 @@ impl Database {
     /// Connects to the database at `url`.
     ///
     /// # Errors
-    /// When `url` is no PostgreSQL URL, or the server does not answer or refuses us.
+    /// When `url` is not a PostgreSQL URL, or the server does not respond or rejects the connection.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         Self::connect_with(url, &DatabaseOptions::default()).await
     }
@@ -128,7 +128,7 @@ impl Database {
             .application_name("panopticon")
             // Poolers refuse start-up parameters that they do not know; we read numbers in binary anyway.
             .extra_float_digits(None)
-            // A copy or an index build of minutes is no anomaly; who wants to see statements sets LOG_LEVEL=DEBUG.
+            // A copy or an index build may take minutes; LOG_LEVEL=DEBUG logs all statements.
             .log_slow_statements(LevelFilter::Debug, SLOW_STATEMENT);
         let database = options.get_database().unwrap_or_else(|| options.get_username());
         let host = options.get_socket().and_then(|socket| socket.to_str()).unwrap_or(options.get_host());
@@ -136,14 +136,15 @@ impl Database {
         let is_local = options.get_socket().is_some()
             || matches!(options.get_host(), "localhost" | "127.0.0.1" | "::1" | "[::1]")
             || options.get_host().starts_with('/');
-        // The pool retries until its time-out and then names only that; one connection by hand tells the cause.
+        // The pool retries until its time-out and then only reports the time-out; a direct connection reports the
+        // cause.
         let attempt = PgConnection::connect_with(&options);
         let mut connection = tokio::time::timeout(timeout.unwrap_or(CONNECT_TIMEOUT), attempt)
             .await
             .unwrap_or(Err(sqlx::Error::PoolTimedOut))
             .map_err(|source| refused(source, &address))?;
         let mut transaction = connection.begin().await.during("begin a transaction")?;
-        let session = session::look(&mut transaction).await.during("look at the database")?;
+        let session = session::look(&mut transaction).await.during("read the properties of the database")?;
         let allowed = allowed_connections(&mut transaction).await?;
         transaction.commit().await.during("end a transaction")?;
         let max_connections = limits.max_connections.min(allowed);
@@ -167,7 +168,7 @@ impl Database {
             .max_connections(1)
             .acquire_timeout(limits.acquire_timeout)
             .idle_timeout(None)
-            // So that it sees what new sessions are given.
+            // Closed, so that later changes of the role's settings are seen by new sessions.
             .max_lifetime(CHECKS_FOR);
         Ok(Self {
             shelf: Arc::new(Shelf::new(pool.clone(), max_connections / SHELVED)),
@@ -186,8 +187,8 @@ impl Database {
         })
     }
 
-    /// The same database for somebody who only looks: every transaction refuses to write, and each of its statements ends
-    /// after `timeout` with an error that [`is_timeout`](Error::is_timeout).
+    /// The same database, read-only: every transaction rejects writes, and each of its statements ends after
+    /// `timeout` with an error that [`is_timeout`](Error::is_timeout).
     pub fn read_only(&self, timeout: Duration) -> Self {
         Self { looking: Some(timeout), ..self.clone() }
     }
@@ -197,47 +198,47 @@ impl Database {
         &self.address
     }
 
-    /// Opens connections until there are `count`, side by side, for those who would open them one after the other.
+    /// Opens connections concurrently until there are `count`.
     ///
     /// # Errors
-    /// When the server refuses one, or does not answer in time.
+    /// When the server rejects one or does not respond in time.
     pub async fn open_connections(&self, count: u32) -> Result<(), Error> {
         let opened = (0..count.min(self.max_connections)).map(|_| self.pool.acquire(None));
         try_join_all(opened).await.during("open connections")?;
         Ok(())
     }
 
-    /// How many connections there are, and how many of them wait for work.
+    /// The number of connections, and how many of them are idle.
     pub fn connections(&self) -> (u32, u32) {
         let (size, idle) = self.pool.size();
         let idle = idle + self.shelf.len();
         (size, u32::try_from(idle).expect("a pool has fewer connections than fit"))
     }
 
-    /// How many more operations could begin now without waiting for a connection.
+    /// How many more operations could start now without waiting for a connection.
     pub fn free_connections(&self) -> u32 {
         let (size, idle) = self.connections();
-        // Both change meanwhile.
+        // Both may change concurrently.
         self.max_connections.saturating_sub(size.saturating_sub(idle))
     }
 
-    /// The same database, whose searches by vector `watch` counts.
+    /// The same database, with `watch` counting its vector searches.
     #[must_use]
     pub fn watched_by(self, watch: Arc<SearchWatch>) -> Self {
         Self { watch: Some(watch), ..self }
     }
 
-    /// Who counts the searches by vector, if somebody does.
+    /// The counter of vector searches, if there is one.
     pub fn search_watch(&self) -> Option<&SearchWatch> {
         self.watch.as_deref()
     }
 
-    /// Whether the server seems to run on this machine, so that this machine's memory and cores are its own.
+    /// Whether the server seems to run on this machine and to share its memory and cores.
     pub(crate) fn is_local(&self) -> bool {
         self.is_local
     }
 
-    /// The database as it was seen last.
+    /// The properties of the database as last read.
     pub fn session(&self) -> Session {
         self.session.read().clone()
     }
@@ -246,7 +247,7 @@ impl Database {
         *self.session.write() = session;
     }
 
-    /// Whether statements of ours can work in this database, as it was when we connected.
+    /// Whether our statements can work in this database, as of the connection.
     ///
     /// # Errors
     /// When its encoding cannot hold every text, or pgvector's types cannot be named.
@@ -254,7 +255,7 @@ impl Database {
         self.session().check(self.address())
     }
 
-    /// The schema of pgvector, where a statement has to name it.
+    /// The schema of pgvector, if statements have to name it.
     pub(super) fn vector_schema(&self) -> Option<String> {
         match self.session().vectors {
             Vectors::Elsewhere { schema, .. } => Some(schema),
@@ -262,19 +263,19 @@ impl Database {
         }
     }
 
-    /// What each transaction has to set, if anything.
+    /// The settings of each transaction, if any.
     pub(super) fn session_settings(&self) -> Vec<sql::Sql> {
         self.session().search_path().into_iter().collect()
     }
 
-    /// Looks again, in a transaction of ours: the extension may have come, or gone elsewhere.
+    /// Reads the properties again, in a transaction: the extension may have been created or moved.
     pub(super) async fn look_again(&self, connection: &mut PgConnection) -> Result<(), Error> {
-        // What we have set ourselves says nothing.
+        // Our own setting must not affect the result.
         sqlx::raw_sql("set local search_path to default")
             .execute(&mut *connection)
             .await
-            .during("look at the database")?;
-        let session = session::look(connection).await.during("look at the database")?;
+            .during("read the properties of the database")?;
+        let session = session::look(connection).await.during("read the properties of the database")?;
         session.check(self.address())?;
         self.set_session(session);
         for setting in self.session_settings() {
@@ -283,13 +284,13 @@ impl Database {
         Ok(())
     }
 
-    /// Begins a transaction that may take as long as it must, whatever the role's settings say; or one that is
+    /// Begins a transaction without time-outs, regardless of the role's settings; or one that is
     /// [`read_only`](Self::read_only).
     pub(crate) async fn begin(&self) -> Result<Transaction, Error> {
         self.begin_unlimited().await.during("begin a transaction")
     }
 
-    /// Begins a transaction with one snapshot that lasts until its end, whose texts of values depend on no setting.
+    /// Begins a transaction with one snapshot, in which the text format of values does not depend on settings.
     pub(super) async fn begin_snapshot(&self) -> Result<Transaction, Error> {
         let begin = sql::transaction::begin_snapshot(&self.limits, &self.session_settings());
         self.pool.begin(None, begin).await.during("begin a transaction")
@@ -312,13 +313,14 @@ impl Database {
         Ok(done)
     }
 
-    /// Begins a transaction that searches are made again in, with one snapshot, whose statements each end after `timeout`.
+    /// Begins a transaction for replays of searches, with one snapshot and the statement time-out `timeout`.
     pub(super) async fn begin_replay(&self, timeout: Duration) -> Result<Transaction, Error> {
         let begin = sql::transaction::begin_replay(milliseconds(timeout), &self.session_settings());
         self.pool.begin(None, begin).await.during("begin a transaction")
     }
 
-    /// Runs each statement outside a transaction, as concurrent builds need it, on a connection that ends with them.
+    /// Runs each statement outside a transaction, as concurrent builds require, on a connection that is closed
+    /// afterwards.
     pub(super) async fn run_alone(
         &self,
         operation: &'static str,
@@ -338,16 +340,16 @@ impl Database {
         Self { share: Some(self.shares.of(service)), ..self.clone() }
     }
 
-    /// Begins a transaction of a service, with `settings` that hold for it alone. Each of its statements ends after
-    /// the time-out, when it has waited too long for a lock, or when whoever asked has left.
+    /// Begins a transaction of a service, with `settings` that are local to it. Each of its statements ends after the
+    /// time-out, when it has waited too long for a lock, or when the client has disconnected.
     pub(crate) async fn begin_service(&self, settings: &[sql::Sql]) -> sqlx::Result<Transaction> {
         let begin = sql::transaction::begin(&self.limits, &self.session_settings(), settings);
         let permit = self.permit().await?;
         self.pool.begin(permit, begin).await
     }
 
-    /// Does `work` in a transaction of a service, and commits it. What fails counts as the failure of `operation`, a verb
-    /// phrase.
+    /// Does `work` in a transaction of a service and commits it. Errors are reported as failures of `operation`, a
+    /// verb phrase.
     pub(crate) async fn in_service<T>(
         &self,
         failing: Failing,
@@ -356,11 +358,11 @@ impl Database {
     ) -> Result<T, StorageError> {
         let work =
             async |connection: &mut PgConnection| work(connection).await.map_err(failing.to(operation));
-        // On the heap, since the futures of whole requests have this in them.
+        // Boxed, since it is part of the futures of requests.
         Box::pin(self.in_service_with(failing, &[], work)).await
     }
 
-    /// The same for work whose errors say themselves what failed, with `settings` that hold for the transaction.
+    /// The same for work whose errors already name the operation, with `settings` that are local to the transaction.
     pub(crate) async fn in_service_with<T>(
         &self,
         failing: Failing,
@@ -374,26 +376,26 @@ impl Database {
         Ok(done)
     }
 
-    /// Begins a transaction that looks whether the database is fit, on a connection for that alone: it does not wait for
-    /// those of services.
+    /// Begins a transaction for checks of the database, on a reserved connection: it does not wait for those of
+    /// services.
     pub(crate) async fn begin_check(&self) -> sqlx::Result<Transaction> {
         let begin = sql::transaction::begin(&self.limits, &self.session_settings(), &[]);
         self.checks.begin(None, begin).await
     }
 
-    /// Waits until a large answer may be read, which others do then until the permit is dropped.
+    /// Waits for the permit to read a large answer.
     pub(super) async fn begin_large(&self) -> Permit {
         self.shares.begin_large().await
     }
 
-    /// A connection of the service's share; it is waited for as long as for one of the pool.
+    /// A connection of the service's share; the time-out is that of the pool.
     async fn permit(&self) -> sqlx::Result<Option<Permit>> {
         let Some(share) = &self.share else { return Ok(None) };
         let permit = tokio::time::timeout(self.acquire_timeout, share.acquire()).await;
         permit.map(Some).map_err(|_| sqlx::Error::PoolTimedOut)
     }
 
-    /// The rows of `statement`, whose values are numbers alone, in such a transaction of its own.
+    /// The rows of `statement`, whose values are all numbers, in such a transaction.
     ///
     /// # Errors
     /// As for [`fetch_answer`](super::bounded::fetch_answer).
@@ -428,24 +430,24 @@ impl Database {
         Ok(rows)
     }
 
-    /// Makes the database `name` on the same server, empty; one of that name is dropped first.
+    /// Creates the empty database `name` on the same server; an existing one is dropped first.
     ///
     /// # Errors
-    /// When we may not create databases.
+    /// When the role may not create databases.
     pub async fn recreate_database(&self, name: &str) -> Result<(), Error> {
         self.run_alone("create a database", vec![sql::drop_database(name), sql::create_database(name)]).await
     }
 
-    /// Closes all connections; dropping alone would leave it to the server to notice.
+    /// Closes all connections cleanly; after a drop, the server would have to notice.
     pub async fn close(self) {
         self.checks.close().await;
         self.shelf.close().await;
     }
 }
 
-/// Connections that the server allows this role, but for one for checks.
+/// Connections that the server allows this role, minus one for checks.
 async fn allowed_connections(connection: &mut PgConnection) -> Result<u32, Error> {
-    // Those of the database and of the server are shared with others.
+    // The limits of the database and of the server are shared with other roles.
     let limit = sqlx::query_scalar!(
         r#"select rolconnlimit as "limit!" from pg_roles where rolname = current_user and rolconnlimit >= 0"#
     )
@@ -456,15 +458,13 @@ async fn allowed_connections(connection: &mut PgConnection) -> Result<u32, Error
     Ok(allowed.map_or(u32::MAX, |limit| limit.saturating_sub(1).max(1)))
 }
 
-/// Whether the server can look for clients that have left while it works for them: not on every system.
+/// Whether the server can detect disconnected clients during a statement, which not every system supports.
 async fn looks_for_client(connection: &mut PgConnection) -> bool {
     let looks = sqlx::raw_sql(sql::transaction::look_for_client()).execute(connection).await;
-    looks
-        .inspect_err(|error| log::debug!("the server does not look for clients that have left: {error}"))
-        .is_ok()
+    looks.inspect_err(|error| log::debug!("the server does not detect disconnected clients: {error}")).is_ok()
 }
 
 fn milliseconds(limit: Duration) -> i32 {
-    // PostgreSQL's longest is 24 days; a longer one is as good as that.
+    // PostgreSQL's maximum is 24 days.
     i32::try_from(limit.as_millis()).unwrap_or(i32::MAX)
 }

@@ -1,21 +1,20 @@
-//! What the constraints and defaults of a table have to be, so that rows can be written, found by their key and read back.
+//! Checks the constraints and defaults of a table, so that rows can be written, found by their key and read back.
 
 use sqlx::{PgConnection, postgres::types::Oid};
 
 use super::{sql::quoted, unnamed::on};
 use crate::{Error, postgres::error::StatementContext as _};
 
-/// What is needed of a table.
+/// The requirements for a table.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Needs {
-    /// Columns by which a row is found, if it is by any: some unique index has exactly these, and none is NULL.
+    /// The key columns, if any: a unique index has exactly these, and none allows NULL.
     pub(super) key: Vec<String>,
-    /// Columns that are read as never NULL.
+    /// Columns that must not allow NULL.
     pub(super) required: Vec<String>,
-    /// Columns that statements of ours leave to their default, with the default.
+    /// Columns that our statements leave to their default, with the default.
     pub(super) defaulted: Vec<(String, String)>,
-    /// All columns that statements of ours know; empty where no rows are to be written. Another one has to do without a
-    /// value.
+    /// All columns that our statements write; empty if no rows are written. Other columns must not need a value.
     pub(super) known: Vec<String>,
 }
 

@@ -1,10 +1,11 @@
-//! PostgreSQL's binary COPY format (documentation of COPY, "Binary Format"), as far as our rows need it, both ways.
+//! Reads and writes the parts of PostgreSQL's binary COPY format (documentation of COPY, "Binary Format") that our
+//! rows need.
 //!
 //! All integers are big-endian. A row is a 16-bit field count, then for each field a 32-bit length and the bytes
 //! that the type's own `receive` function reads and its `send` function writes; length −1 is NULL.
 //!
-//! The digest of a row is one of these very bytes, so that rows are compared as PostgreSQL gives them back, without
-//! being decoded. That works because each type has one form: metadata is written as JSONB prints it
+//! The digest of a row is computed from these bytes, so that rows are compared as PostgreSQL returns them, without
+//! being decoded. That works because each value has one representation: metadata is written as JSONB prints it
 //! ([`metadata_to_json`](crate::metadata_to_json)).
 
 use records::Embedding;
@@ -26,10 +27,10 @@ pub(crate) const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// A field count of −1 ends the stream.
 pub(crate) const TRAILER: &[u8] = &[0xff, 0xff];
 
-/// Stands in a digest for an embedding that the source did not have and that was made from the text.
+/// Replaces, in a digest, an embedding that the source did not have and that was computed from the text.
 const EMBEDDED: &[u8] = b"embedded";
 
-/// Appends `record` as a row of [`Table::all_columns`](super::Table), brought by `run`, and gives its digest.
+/// Appends `record` as a row of [`Table::all_columns`](super::Table), copied by `run`, and returns its digest.
 pub(crate) fn write_record(buffer: &mut Vec<u8>, record: &StoredRecord, run: Uuid) -> RowDigest {
     // id, source_id, text, metadata, uri, created_at, embedding, migration_run, migration_digest
     let fields = 9 + record.columns.len();
@@ -57,7 +58,7 @@ pub(crate) fn write_new_row(buffer: &mut Vec<u8>, row: &NewRow<'_>) {
     write_embedding(buffer, row.embedding);
 }
 
-/// The digest that [`write_record`] gives. `scratch` is overwritten.
+/// The digest that [`write_record`] returns. `scratch` is overwritten.
 pub(crate) fn digest_record(scratch: &mut Vec<u8>, record: &StoredRecord) -> RowDigest {
     scratch.clear();
     let content = write_content(scratch, record);
@@ -71,10 +72,10 @@ pub(crate) fn content_fields(record: &StoredRecord) -> Vec<Option<Vec<u8>>> {
     CopiedRow { fields: &content }.fields().map(|field| field.map(<[u8]>::to_vec)).collect()
 }
 
-/// Where the content of a row lies that was just written.
+/// The position of the content of a row that was just written.
 struct Content {
     start: usize,
-    /// Where the embedding begins, from `start`, if it counts as made from the text.
+    /// The offset of the embedding from `start`, if it counts as computed from the text.
     made_embedding: Option<usize>,
 }
 
@@ -134,7 +135,7 @@ fn write_embedding(buffer: &mut Vec<u8>, embedding: &Embedding) {
     let dimension = i16::try_from(embedding.dimension()).expect("pgvector ends at 16,000 dimensions");
     buffer.extend(dimension.to_be_bytes());
     buffer.extend([0, 0]);
-    // All at once, which the compiler makes fast: it is most of a row.
+    // In one loop, which the compiler vectorizes: the embedding is most of a row.
     let start = buffer.len();
     buffer.resize(start + 4 * embedding.dimension(), 0);
     let components = buffer[start..].as_chunks_mut::<4>().0.iter_mut();
@@ -166,7 +167,7 @@ fn length_of(field: &[u8]) -> [u8; size_of::<i32>()] {
     i32::try_from(field.len()).expect("fields beyond 1 GB are rejected before").to_be_bytes()
 }
 
-/// A row as COPY gives it back.
+/// A row as COPY returns it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CopiedRow<'a> {
     /// All fields with their lengths, without the count before them.
@@ -174,7 +175,7 @@ pub(crate) struct CopiedRow<'a> {
 }
 
 impl<'a> CopiedRow<'a> {
-    /// The fields in order; `None` is NULL. Ends early where the bytes are not what COPY writes.
+    /// The fields in order; `None` is NULL. Ends early if the bytes are invalid.
     pub(crate) fn fields(&self) -> impl Iterator<Item = Option<&'a [u8]>> + use<'a> {
         let mut rest = self.fields;
         std::iter::from_fn(move || {
@@ -184,8 +185,8 @@ impl<'a> CopiedRow<'a> {
         })
     }
 
-    /// The digest of the first `count` fields, of which the last is the embedding; and that with an embedding that
-    /// was made from the text.
+    /// The digest of the first `count` fields, of which the last is the embedding; and the digest for an embedding
+    /// that was computed from the text.
     pub(crate) fn content_digests(
         &self,
         count: usize,
@@ -212,7 +213,7 @@ fn shortened(hasher: Sha256) -> RowDigest {
     RowDigest(*hasher.finalize().first_chunk().expect("SHA-256 has 32 bytes"))
 }
 
-/// Splits the field off that `bytes` begin with.
+/// Splits off the first field of `bytes`.
 fn split_field(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     match usize::try_from(i32::from_be_bytes(*length)) {
@@ -221,18 +222,18 @@ fn split_field(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     }
 }
 
-/// Finds the rows in the pieces that COPY sends, which need not end where rows end.
+/// Splits the chunks that COPY sends into rows, which may cross chunks.
 #[derive(Debug, Default)]
 pub(crate) struct RowSplitter {
-    /// What did not make a whole row yet.
+    /// The bytes of an incomplete row.
     pending: Vec<u8>,
     has_header: bool,
 }
 
 impl RowSplitter {
-    /// Gives every row that `piece` completes to `visit`.
+    /// Calls `visit` for every row that `piece` completes.
     pub(crate) fn push(&mut self, piece: &[u8], mut visit: impl FnMut(CopiedRow<'_>)) {
-        // PostgreSQL ends each piece with a row, so that nothing is moved here but in theory.
+        // PostgreSQL ends each chunk with a row, so in practice nothing is moved here.
         let owned = (!self.pending.is_empty()).then(|| {
             let mut bytes = std::mem::take(&mut self.pending);
             bytes.extend(piece);
@@ -252,7 +253,7 @@ impl RowSplitter {
         self.pending = bytes.to_vec();
     }
 
-    /// Whether the rows ended where they should.
+    /// Whether the stream ended with its trailer.
     pub(crate) fn is_complete(&self) -> bool {
         self.pending == TRAILER
     }
@@ -300,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn stream_that_breaks_off_is_not_complete() {
+    fn truncated_stream_is_not_complete() {
         let mut splitter = RowSplitter::default();
         splitter.push(HEADER, |_| {});
         assert!(!splitter.is_complete());

@@ -1,8 +1,7 @@
-//! What PostgreSQL says, cut to what people read: a trigger may raise a message of any length, and messages and details
-//! repeat values of rows.
+//! Truncates PostgreSQL's messages: a trigger may raise a message of any length, and messages and details repeat
+//! values of rows.
 //!
-//! Every error of a statement passes here on its way out of this module, so that no log, answer, terminal or row ever
-//! holds the whole.
+//! Every error of a statement passes through here, so that no log, answer, terminal or row contains the full message.
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
@@ -12,12 +11,12 @@ use sqlx::{
     postgres::PgDatabaseError,
 };
 
-/// Characters of a message. Together with what we say it fits into what [`records::error_chain`] gives.
+/// Maximum number of characters of a message. With our own text it is within the limit of [`records::error_chain`].
 const MESSAGE_CHARACTERS: usize = 1_500;
-/// Bytes of all that an error says besides: PostgreSQL's own stay far below.
+/// Maximum number of bytes of the other fields of an error; PostgreSQL's own are much shorter.
 const OTHER_BYTES: usize = 16 << 10;
 
-/// `error` without more words than people read. What stays says that there were more, and the rest is let out of memory.
+/// `error` with a truncated message, which says that it is truncated. The rest is freed.
 pub(crate) fn cut(error: sqlx::Error) -> sqlx::Error {
     match error {
         sqlx::Error::Database(said) if is_long(&*said) => sqlx::Error::Database(Box::new(Cut::of(&*said))),
@@ -35,7 +34,7 @@ fn is_long(said: &dyn DatabaseError) -> bool {
     said.message().len() > MESSAGE_CHARACTERS || others > OTHER_BYTES
 }
 
-/// What is kept of a long error: what is looked at and shown.
+/// The parts of a long error that are used or shown.
 #[derive(Debug)]
 struct Cut {
     message: String,

@@ -1,18 +1,18 @@
-//! What the embeddings of a table look like, found in one pass over its rows.
+//! Checks the embeddings of a table in one pass over its rows.
 
 use records::Embedding;
 
 use super::{Database, Table, sql::embedding_health as statements};
 use crate::{Error, postgres::error::StatementContext as _};
 
-const OPERATION: &str = "look through the embeddings of a table";
+const OPERATION: &str = "check the embeddings of a table";
 
 /// Embeddings of a table's rows, or of a sample of them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EmbeddingHealth {
-    /// Rows that were looked at.
+    /// Rows that were read.
     pub rows: u64,
-    /// The share of the table's pages that they are from, above 0; 1 is all of them.
+    /// The share of the table's pages that was read, above 0; 1 is all of them.
     pub share: f64,
     /// Rows without a vector.
     pub missing: u64,
@@ -22,8 +22,8 @@ pub struct EmbeddingHealth {
     pub unit: u64,
     /// Least and greatest length of the vectors that are not all zeros; `None` where there are none.
     pub lengths: Option<(f64, f64)>,
-    /// Rows whose vector is, to the last bit, that of a row with another text. Texts are the same that agree in their
-    /// first 200 characters but for upper and lower case: more the model may not have seen.
+    /// Rows whose vector is bit by bit equal to that of a row with another text. Texts count as equal if their first
+    /// 200 characters are equal without regard to case: the model may not have read more.
     pub shared: u64,
 }
 
@@ -35,7 +35,7 @@ impl EmbeddingHealth {
 }
 
 impl Database {
-    /// Looks through the embeddings on `share` (above 0, up to 1) of the pages of `table`.
+    /// Checks the embeddings on `share` (above 0, up to 1) of the pages of `table`.
     ///
     /// # Errors
     /// When the statement fails.

@@ -1,5 +1,5 @@
-//! A database as the executor of single statements: each runs in a transaction of its own. And statements on a table that
-//! may not exist yet.
+//! A database as the executor of single statements, each in its own transaction; and statements on a table that may
+//! not exist yet.
 
 use futures_util::{
     future::BoxFuture,
@@ -14,8 +14,8 @@ use super::{Database, relations::has_table, unnamed::on};
 use crate::{Error, postgres::error::StatementContext as _};
 
 impl Database {
-    /// Does `work` in a transaction if the database has the table `name`, else nothing: a database that an older version
-    /// made gets the table when its schema is made current. What fails counts as the failure of `operation`.
+    /// Does `work` in a transaction if the database has the table `name`, otherwise nothing: a database created by an
+    /// older version gets the table when its schema is updated. Errors are reported as failures of `operation`.
     pub(super) async fn if_table_exists<T: Default>(
         &self,
         name: &str,
@@ -35,7 +35,7 @@ impl Database {
 impl<'c> Executor<'c> for &'c Database {
     type Database = Postgres;
 
-    /// The rows are read completely before the transaction ends, and given then.
+    /// All rows are read before the transaction ends and then returned.
     fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, sqlx::Result<Either<PgQueryResult, PgRow>>>
     where
         'c: 'e,

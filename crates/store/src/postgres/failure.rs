@@ -1,4 +1,4 @@
-//! What a failed statement means to those who asked for it.
+//! Maps errors of statements to errors of the storage.
 
 use records::Service;
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::storage::StorageError;
 
-/// Says whose operation failed.
+/// The operation that failed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Failing(pub(crate) Service);
 
@@ -45,7 +45,7 @@ impl Failing {
         }
     }
 
-    /// The same for an error that says by itself what was tried.
+    /// The same for an error that already names the operation.
     pub(crate) fn of(self, operation: &'static str, error: crate::Error) -> StorageError {
         use crate::Error;
         match error {
@@ -58,13 +58,12 @@ impl Failing {
     }
 }
 
-/// The one error of a regular expression that is well formed, as ours are: "regular expression is too complex".
+/// The only possible error of a valid regular expression, as ours are: "regular expression is too complex".
 const INVALID_REGULAR_EXPRESSION: &str = "2201B";
 
-/// Whether the same statement may succeed later: the server is away, going, coming or too busy.
+/// Whether the same statement may succeed later: the server is unreachable, shutting down, starting up or too busy.
 ///
-/// A statement that was ended by its time-out counts as such, since what takes long on a busy server may not on an
-/// idle one.
+/// A statement that reached its time-out is included, since it may be faster on an idle server.
 fn is_passing(error: &sqlx::Error) -> bool {
     const PASSING: [&str; 10] = [
         "25006", // read only: a standby that was not promoted yet

@@ -1,4 +1,4 @@
-//! The tables `migration_groups` and `migration_group_jobs`: which jobs brought a whole Chroma source together.
+//! The tables `migration_groups` and `migration_group_jobs`: the jobs that together migrate a Chroma source.
 
 use std::collections::HashSet;
 
@@ -13,19 +13,19 @@ use super::{
 };
 use crate::{Error, postgres::error::StatementContext as _};
 
-/// A migration of a whole source.
+/// A migration of all collections of a source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
-    /// Its id, by which all of it is undone.
+    /// Its id, with which all its jobs can be undone.
     pub id: Uuid,
     /// The directory or the URL that is read.
     pub source: String,
-    /// Where collections go, as it was asked for.
+    /// The requested placement of the collections.
     pub placement: Value,
 }
 
 impl Database {
-    /// The group that an earlier process has begun with the same source and placement and not finished.
+    /// The unfinished group of an earlier process with the same source and placement.
     ///
     /// # Errors
     /// When a statement fails.
@@ -49,7 +49,7 @@ impl Database {
         .await
     }
 
-    /// The ids of the jobs of group `id`; none where there is no such group.
+    /// The ids of the jobs of group `id`; none if it does not exist.
     ///
     /// # Errors
     /// When a statement fails.
@@ -63,7 +63,7 @@ impl Database {
         Ok(jobs.await?.into_iter().collect())
     }
 
-    /// The groups that have jobs which are not undone, newest first, with their jobs' ids.
+    /// The groups with jobs that are not undone, newest first, with the ids of their jobs.
     ///
     /// # Errors
     /// When a statement fails.
@@ -84,13 +84,13 @@ impl Database {
         Ok(rows.await?.into_iter().map(|row| (row.group_id, row.job_id)).collect())
     }
 
-    /// Notes that all collections of group `id` were brought, if anything was; waits for the disk.
+    /// Records that all collections of group `id` were copied, with a durable commit.
     ///
     /// # Errors
     /// When a statement fails.
     pub async fn end_group(&self, id: Uuid, manifest: &Value) -> Result<(), Error> {
         let noted =
-            self.if_table_exists("migration_groups", "note the end of the migration", async |connection| {
+            self.if_table_exists("migration_groups", "record the end of the migration", async |connection| {
                 sqlx::query!(
                     r#"
                 update migration_groups
@@ -107,7 +107,7 @@ impl Database {
         noted.await.map(drop)
     }
 
-    /// Those of `names` that a relation or a type has already, so that no table can be made by them.
+    /// The names among `names` that a relation or type already has, so that no table can be created with them.
     ///
     /// # Errors
     /// When a statement fails.
@@ -128,12 +128,12 @@ impl Database {
         )
         .fetch_all(self)
         .await
-        .during("look for names that are taken")?;
+        .during("look for existing names")?;
         Ok(taken.into_iter().collect())
     }
 }
 
-/// Notes the group, if it is not noted yet, and that `jobs` are of it, in `transaction`.
+/// Records the group, if it is new, and its `jobs`, in `transaction`.
 pub(super) async fn add_jobs(
     transaction: &mut PgConnection,
     group: &Group,
@@ -152,7 +152,7 @@ pub(super) async fn add_jobs(
     )
     .execute(on(transaction))
     .await
-    .during("note the migration")?;
+    .during("record the migration")?;
     let ids: Vec<Uuid> = jobs.iter().map(|(_, job)| job.id).collect();
     sqlx::query!(
         "insert into migration_group_jobs (group_id, job_id) select $1, id from unnest($2::uuid[]) as id",
@@ -161,6 +161,6 @@ pub(super) async fn add_jobs(
     )
     .execute(on(transaction))
     .await
-    .during("note the migration's jobs")?;
+    .during("record the migration's jobs")?;
     Ok(())
 }

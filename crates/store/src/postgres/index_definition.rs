@@ -1,34 +1,34 @@
-//! What a vector index is: its kind, and what it keeps of a vector.
+//! The definition of a vector index: its kind and precision.
 
 use std::fmt;
 
-/// What kind of index, and how large its parts are.
+/// The kind of an index and its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IndexKind {
-    /// Rows in lists, each around the mean of its rows; a search looks into the nearest `ivfflat.probes` of them.
+    /// Lists of rows around their centroids; a search probes the nearest `ivfflat.probes` lists.
     Ivfflat {
         /// Number of lists.
         lists: u32,
     },
-    /// A graph of neighbours; a search walks it with `hnsw.ef_search` candidates in hand.
+    /// A graph of neighbours, which a search traverses with `hnsw.ef_search` candidates.
     Hnsw {
-        /// Neighbours of a row in each layer but the lowest, which has twice as many.
+        /// Neighbours of a row in each layer except the lowest, which has twice as many.
         m: u32,
-        /// Candidates in hand while a row is put in.
+        /// Candidates during the insertion of a row.
         ef_construction: u32,
     },
 }
 
-/// What an index keeps of each component.
+/// The precision of the components in an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
-    /// 32 bits, as the rows have.
+    /// 32 bits, as in the rows.
     Full,
-    /// 16 bits: half the size, and dimensions up to 4,000. Nearly equal distances may change places.
+    /// 16 bits: half the size, and dimensions up to 4,000. The order of nearly equal distances may change.
     Half,
 }
 
-/// What an index is, but for its name.
+/// The definition of an index without its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexDefinition {
     /// Its kind.
@@ -63,7 +63,7 @@ impl IndexKind {
 }
 
 impl Precision {
-    /// Components from here on have no finite value in half precision: 65,504 is the last, and this rounds up.
+    /// Components from here on have no finite value in half precision: the maximum is 65,504, and this rounds up.
     pub(crate) const HALF_LIMIT: f32 = 65_520.0;
 
     /// Whether it can hold every component of `vector`.

@@ -1,5 +1,5 @@
-//! The table `migration_jobs`: what migrations did in this database, how far one has come that is under way, and
-//! who works on it. And what they set aside, in `migration_rejects`.
+//! The table `migration_jobs`: the migrations of this database, their progress and the processes that work on them;
+//! and their rejected records, in `migration_rejects`.
 
 use std::collections::HashSet;
 
@@ -20,29 +20,29 @@ pub struct Job {
     pub id: Uuid,
     /// The run that it is part of.
     pub run_id: Uuid,
-    /// Which collection is read.
+    /// The collection that is read.
     pub origin: Origin,
-    /// The table that it goes into.
+    /// The target table.
     pub table_name: String,
     /// [`Table::definition`](super::Table::definition)
     pub definition: Value,
-    /// How far it is.
+    /// Its status.
     pub status: JobStatus,
-    /// The process that works on it, by a number of its own.
+    /// The process that works on it, identified by a random number.
     pub holder: Uuid,
-    /// Whether this run made the table.
+    /// Whether this run created the table.
     pub created_table: bool,
-    /// What this run has committed.
+    /// The changes that this run has committed.
     pub counts: Counts,
-    /// What of its row cannot be, in words: another hand has changed it, or a newer version has left it. 0 or nothing stands
-    /// for such a value.
+    /// Descriptions of impossible values in its row, written by another program or a newer version. They are replaced
+    /// by 0 or nothing.
     pub problems: Vec<String>,
 }
 
 /// The collection that rows came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// ChromaDB's id of the collection: the same wherever the directory lies or is served.
+    /// ChromaDB's id of the collection, which does not depend on the location of the directory or server.
     pub collection_id: Uuid,
     /// ChromaDB's tenant.
     pub tenant: String,
@@ -54,18 +54,18 @@ pub struct Origin {
     pub source: String,
 }
 
-/// How far a job is.
+/// The status of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobStatus {
-    /// Rows are coming in. Set with the first change.
+    /// Rows are being copied. Set with the first change.
     Copying,
-    /// All rows are there; index and comparison remain.
+    /// All rows are copied; index and comparison remain.
     Copied,
-    /// Nothing remains.
+    /// It is complete.
     Complete,
-    /// What it brought was removed again.
+    /// Its changes were undone.
     Undone,
-    /// None that this version knows; never stored. Its rows may be there.
+    /// Unknown to this version; never stored. It may have rows.
     Unknown,
 }
 
@@ -76,23 +76,23 @@ pub struct Counts {
     pub written: u64,
     /// Rows with a new content.
     pub updated: u64,
-    /// Rows that are gone.
+    /// Deleted rows.
     pub deleted: u64,
 }
 
-/// A record that PostgreSQL cannot hold, to be kept aside.
+/// A record that PostgreSQL cannot hold, for the quarantine.
 #[derive(Clone, Debug)]
 pub struct QuarantinedRecord {
     /// ChromaDB's id, as stored.
     pub source_id: Vec<u8>,
     /// The stable name of the reason.
     pub reason: &'static str,
-    /// All of it, as `panopticon dump` prints it.
+    /// The record, as `panopticon dump` prints it.
     pub record: Vec<u8>,
 }
 
 impl QuarantinedRecord {
-    /// SHA-256 of record and reason, by which the same record is known that was set aside before.
+    /// SHA-256 of record and reason, which identifies a record that was quarantined before.
     pub fn digest(&self) -> [u8; 32] {
         let hasher = Sha256::new_with_prefix(&self.record).chain_update(self.reason);
         hasher.finalize().into()
@@ -125,13 +125,13 @@ impl JobStatus {
             .find(|status| status.as_str() == name)
     }
 
-    /// Whether the run has yet to be finished.
+    /// Whether the run is unfinished.
     pub fn is_unfinished(self) -> bool {
         matches!(self, Self::Copying | Self::Copied)
     }
 }
 
-/// A row of `migration_jobs`, as another hand may have left it.
+/// A row of `migration_jobs`, which another program may have changed.
 struct JobRow {
     id: Uuid,
     run_id: Option<Uuid>,
@@ -195,7 +195,7 @@ impl JobRow {
         ];
         let missing = missing.into_iter().filter(|(_, is_missing)| *is_missing);
         problems.extend(missing.map(|(name, _)| format!("`{name}` is missing")));
-        // A table without a name is none that anything could be done with.
+        // A job without a table name cannot be used.
         let definition = definition.filter(|_| self.table_name.is_some());
         Job {
             id: self.id,
@@ -222,20 +222,20 @@ impl JobRow {
     }
 }
 
-/// Of a name that is none of ours.
+/// An unknown name.
 const SHOWN_CHARACTERS: usize = 40;
 
-/// Whether a commit waits until the disk has it.
+/// The durability of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit {
-    /// It does, and with it all commits before are on the disk.
+    /// It waits for the disk; all earlier commits are then durable too.
     Durable,
-    /// A later one does. A crash of the server may take this one back.
+    /// It does not wait for the disk. A crash of the server may lose it.
     Deferred,
 }
 
 impl Database {
-    /// All jobs of this database, oldest first; none where no migration has ever been. One that cannot be read completely
+    /// All jobs of this database, oldest first; none if there was no migration. One that cannot be read completely
     /// has [problems](Job::problems).
     ///
     /// # Errors
@@ -244,7 +244,7 @@ impl Database {
         self.jobs_where(true, &[], &[]).await
     }
 
-    /// Those of them into one of `tables` or of one of `collections`.
+    /// The jobs into one of `tables` or of one of `collections`.
     ///
     /// # Errors
     /// As for [`jobs`](Self::jobs).
@@ -281,13 +281,13 @@ impl Database {
         Ok(rows.await?.into_iter().map(JobRow::into_job).collect())
     }
 
-    /// The [digests](QuarantinedRecord::digest) of what `runs` have set aside of a collection.
+    /// The [digests](QuarantinedRecord::digest) of the records of a collection that `runs` have quarantined.
     ///
     /// # Errors
     /// When a statement fails.
     pub async fn quarantined(&self, runs: &[Uuid], origin: &Origin) -> Result<HashSet<[u8; 32]>, Error> {
         if runs.is_empty() {
-            // There may be no table yet.
+            // The table may not exist yet.
             return Ok(HashSet::new());
         }
         let digests = sqlx::query_scalar!(
@@ -303,13 +303,13 @@ impl Database {
         )
         .fetch_all(self)
         .await
-        .during("look for records that were set aside before")?;
+        .during("look for records that were rejected before")?;
         let sized = |digest: Vec<u8>| <[u8; 32]>::try_from(digest).expect("a SHA-256 has 32 bytes");
         Ok(digests.into_iter().map(sized).collect())
     }
 
-    /// Takes over a job that an earlier process left; what that one may still send is refused from now on. Records
-    /// that it set aside will be set aside again, so they are forgotten.
+    /// Takes over a job of an earlier process, whose later writes are rejected. Its quarantined records will be
+    /// quarantined again, so they are deleted.
     ///
     /// # Errors
     /// When a statement fails.
@@ -331,7 +331,7 @@ impl Database {
         .await
     }
 
-    /// Notes how far a job is, and at the end what it found.
+    /// Records the status of a job, and at the end its manifest.
     ///
     /// # Errors
     /// [`Error::TakenOver`] when another process works on it.
@@ -361,14 +361,14 @@ impl Database {
             )
             .execute(on(connection))
             .await
-            .during("note how far the migration is")?;
+            .during("record the status of the migration")?;
             require_held(job, &changed)
         })
         .await
     }
 }
 
-/// Notes a new job.
+/// Records a new job.
 pub(super) async fn add(connection: &mut PgConnection, job: &Job) -> Result<(), Error> {
     let definition = job.definition.to_string();
     sqlx::query!(
@@ -395,11 +395,11 @@ pub(super) async fn add(connection: &mut PgConnection, job: &Job) -> Result<(), 
         )
         .execute(on(connection))
         .await
-        .during("note the migration")?;
+        .during("record the migration")?;
     Ok(())
 }
 
-/// Lets the commit of a transaction return before the disk has it.
+/// Makes the commit of a transaction asynchronous.
 pub(crate) async fn defer_commit(connection: &mut PgConnection) -> Result<(), Error> {
     sqlx::raw_sql("set local synchronous_commit = off")
         .execute(connection)
@@ -408,7 +408,7 @@ pub(crate) async fn defer_commit(connection: &mut PgConnection) -> Result<(), Er
     Ok(())
 }
 
-/// Adds to what a job has committed, if it is still ours.
+/// Adds to the progress of a job, if this process still holds it.
 pub(crate) async fn add_progress(
     connection: &mut PgConnection,
     job: &Job,
@@ -434,11 +434,11 @@ pub(crate) async fn add_progress(
     )
     .execute(on(connection))
     .await
-    .during("note the progress of the migration")?;
+    .during("record the progress of the migration")?;
     require_held(job, &changed)
 }
 
-/// Fails if a statement that changes the row of `job` has found none that is ours.
+/// Fails if a statement has not changed the row of `job` because another process holds it.
 fn require_held(job: &Job, changed: &PgQueryResult) -> Result<(), Error> {
     if changed.rows_affected() == 0 {
         return Err(Error::TakenOver { table: job.table_name.clone() });
@@ -446,7 +446,7 @@ fn require_held(job: &Job, changed: &PgQueryResult) -> Result<(), Error> {
     Ok(())
 }
 
-/// Sets records aside that PostgreSQL cannot hold.
+/// Stores records that PostgreSQL cannot hold in the quarantine.
 pub(crate) async fn quarantine(
     connection: &mut PgConnection,
     job: &Job,
@@ -470,12 +470,12 @@ pub(crate) async fn quarantine(
         )
         .execute(on(connection))
         .await
-        .during("set a rejected record aside")?;
+        .during("store a rejected record")?;
     }
     Ok(())
 }
 
-/// Forgets the records that a job has set aside.
+/// Deletes the records that a job has quarantined.
 pub(crate) async fn forget_rejects(connection: &mut PgConnection, job: &Job) -> Result<u64, Error> {
     let forgotten = sqlx::query!(
         "delete from migration_rejects where run_id = $1 and tenant = $2 and database = $3 and collection = $4",
@@ -486,11 +486,11 @@ pub(crate) async fn forget_rejects(connection: &mut PgConnection, job: &Job) -> 
     )
     .execute(on(connection))
     .await
-    .during("forget rejected records of an earlier attempt")?;
+    .during("delete rejected records of an earlier attempt")?;
     Ok(forgotten.rows_affected())
 }
 
-/// The time, in UTC.
+/// The current time, in UTC.
 pub(crate) fn now() -> PrimitiveDateTime {
     let now = OffsetDateTime::now_utc();
     PrimitiveDateTime::new(now.date(), now.time())

@@ -1,4 +1,4 @@
-//! Keeps two migrations out of one table, and two builders away from its indexes.
+//! Advisory locks: one migration per table, and one process that builds the indexes of a table.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -8,38 +8,39 @@ use tokio::time::{Instant, sleep};
 use super::{Database, checkout::Transaction, unnamed::on};
 use crate::{Error, postgres::error::StatementContext as _};
 
-/// How often the lock's connection is asked whether it lives.
+/// How often the connection of the lock is checked.
 const CHECK_INTERVAL: Duration = Duration::from_secs(15);
-/// A server that is merely busy answers in this time.
+/// A server that is only busy answers within this time.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A migration that was killed, or is just over, may hold its table for a moment more: the server has to notice.
+/// A migration that was killed or has just ended may hold its lock for a moment longer, until the server notices.
 const PATIENCE: Duration = Duration::from_secs(1);
 const ATTEMPT_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What one process of ours does at a time, held until this is dropped, or the process dies: PostgreSQL sees that at once.
+/// A lock for work that only one of our processes may do at a time. It is released when it is dropped or the process
+/// dies, which PostgreSQL notices at once.
 ///
 /// It is a transaction with an advisory lock and nothing else. It holds no snapshot and no lock on a relation, so
-/// neither VACUUM nor a concurrent index build waits for it; a session's lock would not survive a pooler. If only
-/// its connection is lost, another migration may begin: then the job's holder changes, and this one's next commit is
-/// refused.
+/// neither VACUUM nor a concurrent index build waits for it; a session-level lock does not work through a pooler. If
+/// only its connection is lost, another migration may start: then the job's holder changes, and the next commit of
+/// this one is rejected.
 #[derive(Debug)]
 pub struct AdvisoryLock(Transaction);
 
 impl AdvisoryLock {
-    /// Ends it; dropping would leave it to the pool to do it some time.
+    /// Releases the lock now; after a drop, the pool would do it at some later time.
     ///
     /// # Errors
-    /// When the connection is lost, and the lock with it.
+    /// When the connection, and with it the lock, is lost.
     pub async fn release(self) -> Result<(), Error> {
         self.0.commit().await.during("end a transaction")
     }
 
-    /// Does `work` for as long as the lock is held, so far as one can tell. Without this, work on a connection that
-    /// was cut without a word would wait for ever.
+    /// Does `work`, and stops it when the connection of the lock is lost. Without this, work on a connection that was
+    /// cut without notice would wait forever.
     ///
     /// # Errors
-    /// The work's own; or when the lock's connection is lost, or does not answer.
+    /// Those of the work; or when the connection of the lock is lost or does not respond.
     pub async fn hold<T, E: From<Error>>(
         &mut self,
         work: impl Future<Output = Result<T, E>>,
@@ -51,7 +52,7 @@ impl AdvisoryLock {
     }
 
     async fn watch(&mut self) -> Result<Infallible, Error> {
-        const OPERATION: &str = "see whether the migration still holds its table";
+        const OPERATION: &str = "check the lock of the migration";
         loop {
             sleep(CHECK_INTERVAL).await;
             let check = sqlx::query!("select 1 as one").fetch_one(on(&mut self.0));
@@ -62,7 +63,7 @@ impl AdvisoryLock {
 }
 
 impl Database {
-    /// Holds the making again of searches in this database; `None` while another process does it.
+    /// Locks the replay of searches in this database; `None` while another process does it.
     ///
     /// # Errors
     /// When a statement fails.
@@ -70,7 +71,7 @@ impl Database {
         self.try_lock("panopticon replays", Some(Duration::ZERO)).await
     }
 
-    /// Holds the maintenance of this database; `None` when another process has it.
+    /// Locks the maintenance of this database; `None` when another process has the lock.
     ///
     /// # Errors
     /// When a statement fails.
@@ -78,19 +79,19 @@ impl Database {
         self.try_lock("panopticon maintenance", Some(PATIENCE)).await
     }
 
-    /// Holds the table `name`, which need not exist.
+    /// Locks the table `name`, which need not exist, for a migration.
     ///
     /// # Errors
-    /// [`Error::Locked`] when another migration has it.
+    /// [`Error::Locked`] when another migration has the lock.
     pub async fn lock_table(&self, name: &str) -> Result<AdvisoryLock, Error> {
         let locked = self.try_lock(&migration_key(name), Some(PATIENCE)).await?;
         locked.ok_or_else(|| Error::Locked { table: name.to_owned() })
     }
 
-    /// Holds all of `tables` by one connection.
+    /// Locks all of `tables`, with one connection.
     ///
     /// # Errors
-    /// [`Error::Locked`] when another migration has one of them.
+    /// [`Error::Locked`] when another migration has locked one of them.
     pub async fn lock_tables(&self, tables: &[String]) -> Result<AdvisoryLock, Error> {
         let Some((first, others)) = tables.split_first() else {
             return Err(Error::NoTable { table: String::new() });
@@ -100,7 +101,7 @@ impl Database {
             let AdvisoryLock(mut transaction) = self.lock_table(first).await?;
             for table in others {
                 if !lock_in(&mut transaction, &migration_key(table)).await? {
-                    // All are let go, since the other may wait for one of these.
+                    // All are released, since the other migration may wait for one of them.
                     transaction.commit().await.during("end a transaction")?;
                     if Instant::now() >= end {
                         return Err(Error::Locked { table: table.clone() });
@@ -113,35 +114,35 @@ impl Database {
         }
     }
 
-    /// Holds the indexes of the table `name`, so that no other process of ours builds or drops one: two builds on one
+    /// Locks the indexes of the table `name`, so that no other process of ours builds or drops one: two builds on one
     /// table end in a deadlock.
     ///
     /// # Errors
-    /// [`Error::IndexesLocked`] when another process has them.
+    /// [`Error::IndexesLocked`] when another process has locked them.
     pub async fn lock_indexes(&self, name: &str) -> Result<AdvisoryLock, Error> {
         let locked = self.try_lock(&index_key(name), Some(PATIENCE)).await?;
         locked.ok_or_else(|| Error::IndexesLocked { table: name.to_owned() })
     }
 
-    /// The same, after whoever has them now.
+    /// The same, but waits until the current holder releases them.
     ///
     /// # Errors
     /// When a statement fails.
     pub async fn lock_indexes_in_turn(&self, name: &str) -> Result<AdvisoryLock, Error> {
         let locked = self.try_lock(&index_key(name), None).await?;
-        Ok(locked.expect("without an end there is no giving up"))
+        Ok(locked.expect("a wait without a limit does not give up"))
     }
 
-    /// Holds `key`; `None` when another has it and `patience` is over.
+    /// Locks `key`; `None` when it is still locked after `patience`.
     ///
-    /// It asks again and again instead of waiting, and each time in a transaction of its own: a concurrent build waits
-    /// until every transaction is over that it once saw with a snapshot, and whoever builds has the lock.
+    /// It polls instead of waiting, each time in a new transaction: a concurrent build, whose process has the lock,
+    /// waits until all transactions that it saw with a snapshot have ended.
     async fn try_lock(&self, key: &str, patience: Option<Duration>) -> Result<Option<AdvisoryLock>, Error> {
         let end = patience.map(|patience| Instant::now() + patience);
         loop {
             let mut transaction = self.begin().await?;
-            // So that a client which was cut off is given up within a minute, not in two hours: until then its lock keeps
-            // the next attempt out.
+            // The server closes the session of a client that was cut off within a minute instead of two hours; until
+            // then its lock blocks the next attempt.
             sqlx::query!(
                 r#"
                 select set_config('tcp_keepalives_idle', '30', true) as idle,
@@ -164,7 +165,7 @@ impl Database {
     }
 }
 
-/// Whether `transaction` has `key` now.
+/// Tries to lock `key` in `transaction`.
 async fn lock_in(transaction: &mut PgConnection, key: &str) -> Result<bool, Error> {
     sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock(hashtextextended($1, 0)) as "locked!""#, key)
         .fetch_one(on(transaction))
@@ -172,7 +173,7 @@ async fn lock_in(transaction: &mut PgConnection, key: &str) -> Result<bool, Erro
         .during("lock a table")
 }
 
-/// What whoever migrates into `table` holds.
+/// The key that a migration into `table` locks.
 pub(super) fn migration_key(table: &str) -> String {
     format!("panopticon migrate {table}")
 }

@@ -1,4 +1,4 @@
-//! The PostgreSQL store: the only place that speaks SQL.
+//! The PostgreSQL store. All SQL statements are in this module.
 
 mod access;
 mod bounded;

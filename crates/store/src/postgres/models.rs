@@ -1,4 +1,4 @@
-//! The models that were registered: `models`, which is in PostgreSQL whatever keeps the outputs.
+//! The registered models: table `models`, which is in PostgreSQL even if the outputs are in ChromaDB.
 
 use futures_util::TryStreamExt as _;
 use records::Service;
@@ -13,33 +13,33 @@ use crate::storage::{StorageError, check_text};
 
 const FAILING: Failing = Failing(Service::Judge);
 
-/// What a model takes in an answer besides its texts.
+/// Bytes of a model in an answer besides its texts.
 const ROW_BYTES: usize = 80;
 
-/// A model that was registered.
+/// A registered model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegisteredModel {
-    /// What the provider calls it.
+    /// The provider's name for it.
     pub id: String,
-    /// What people call it.
+    /// Its display name.
     pub name: String,
     /// The provider's name.
     pub provider: String,
-    /// Whether its verdicts are worth asking for.
+    /// Whether it is suitable as a judge.
     pub is_judge_compatible: bool,
 }
 
-/// What became of a model that was to be registered.
+/// The result of a registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Registration {
-    /// It was not there, or said something else, and is as given now.
+    /// It was added or changed.
     Stored,
-    /// It was there already and says the same.
+    /// It was already registered with the same values.
     Unchanged,
 }
 
 impl Database {
-    /// All registered models, by id. Large answers wait for their turn.
+    /// All registered models, by id. The number of large answers at a time is limited.
     ///
     /// # Errors
     /// [`StorageError::TooLarge`] when they have more bytes than an answer may; when the statement fails.
@@ -82,7 +82,7 @@ impl Database {
     /// # Errors
     /// When the statement fails.
     pub async fn registered_model(&self, id: &str) -> Result<Option<RegisteredModel>, StorageError> {
-        // No row has such an id, and no statement can carry it.
+        // No row has such an id, and PostgreSQL does not accept it as a parameter.
         if id.contains('\0') {
             return Ok(None);
         }
@@ -99,7 +99,7 @@ impl Database {
         .await
     }
 
-    /// Registers `model`; one of its id becomes what is given.
+    /// Registers `model`, replacing one with the same id.
     ///
     /// # Errors
     /// [`StorageError::Refused`] for a text with the character NUL; when the statement fails.
@@ -128,7 +128,7 @@ impl Database {
         .await
     }
 
-    /// Registers `model` unless one of its id is there, which is left as it is.
+    /// Registers `model` unless its id is already registered.
     ///
     /// # Errors
     /// As for [`Database::register_model`].

@@ -1,5 +1,5 @@
-//! The rows nearest to a vector, without their texts: the one oracle for everything that compares what an index finds with
-//! what there is (parity, tuning, monitor, doctor).
+//! The rows nearest to a vector, without their texts. Everything that compares the results of an index with exact
+//! ones uses this module (parity, tuning, monitor, doctor).
 
 use std::time::{Duration, Instant};
 
@@ -30,20 +30,20 @@ pub struct NeighbourSearch<'a> {
     pub table: &'a Table,
     /// The vector.
     pub embedding: &'a [f32],
-    /// A row that does not count; nil for none.
+    /// A row to exclude; nil for none.
     pub left_out: Uuid,
-    /// Among which rows.
+    /// The rows to search.
     pub among: Among<'a>,
-    /// Results at most.
+    /// Maximum number of results.
     pub limit: u32,
 }
 
-/// The rows among which a search looks.
+/// The rows that a search looks at.
 #[derive(Clone, Copy, Debug)]
 pub enum Among<'a> {
-    /// Those of a share.
+    /// A share of the rows.
     Share(Share),
-    /// Those that one of these runs of migrations brought.
+    /// Those that one of these migration runs copied.
     Runs(&'a [Uuid]),
 }
 
@@ -57,28 +57,29 @@ enum Parameters {
     Given { definition: IndexDefinition, candidates: u32, is_iterative: bool },
 }
 
-/// What a search found.
+/// The results of a search.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Neighbours {
-    /// Rows and their distances, as pgvector gives them (of `l2` the root, of `ip` the negative product); nearest first.
+    /// Rows and their distances as pgvector returns them (`l2` is the root, `ip` the negative product), nearest
+    /// first.
     pub found: Vec<(Uuid, f64)>,
     /// How long the statement took.
     pub took: Duration,
 }
 
 impl<'a> NeighbourSearch<'a> {
-    /// A search for the neighbours of `sample`, which is not one of them, in `share`.
+    /// A search for the neighbours of `sample` in `share`, without `sample` itself.
     pub fn of(table: &'a Table, sample: &'a Sample, share: Share, limit: u32) -> Self {
         let (embedding, left_out) = (sample.embedding.as_slice(), sample.id);
         Self { table, embedding, left_out, among: Among::Share(share), limit }
     }
 
-    /// Looks at every row.
+    /// An exact scan.
     pub(super) async fn exact(&self, connection: &mut PgConnection) -> Result<Neighbours, Error> {
         self.find(connection, vec![sql::exact_scan()], Precision::Full).await.during(OPERATION)
     }
 
-    /// Uses `index`, or looks at every row where the index cannot hold the vector, as searches do.
+    /// Uses `index`, or an exact scan if the index cannot hold the vector, as searches do.
     pub(super) async fn by_index(
         &self,
         connection: &mut PgConnection,
@@ -127,7 +128,7 @@ impl Neighbours {
         self.found.iter().map(|(_, distance)| *distance).collect()
     }
 
-    /// Without rows whose distance is not defined, such as the cosine distance to a vector of zeros.
+    /// Without rows with an undefined distance, such as the cosine distance to a zero vector.
     fn with_distance(mut self) -> Self {
         self.found.retain(|(_, distance)| distance.is_finite());
         self
@@ -158,7 +159,7 @@ impl IndexSearch {
         }
     }
 
-    /// What a transaction sets for searches for `limit` rows.
+    /// The settings of a transaction for searches for `limit` rows.
     fn settings(&self, limit: u32) -> Vec<Sql> {
         match &self.0 {
             Parameters::OfSearches(index) => index.settings(Filtering::None, limit),
@@ -171,7 +172,7 @@ impl IndexSearch {
 }
 
 impl Database {
-    /// The embeddings of the rows `ids`, as far as they have one, in no particular order.
+    /// The embeddings of the rows `ids` that have one, in no particular order.
     ///
     /// # Errors
     /// When the statement fails.
@@ -184,7 +185,7 @@ impl Database {
         Ok(embeddings.into_iter().flatten().map(Embedding::from).collect())
     }
 
-    /// How searches use the indexes of `table`; `None` if it has none that they can use.
+    /// How searches use the indexes of `table`; `None` if they can use none.
     ///
     /// # Errors
     /// When a statement fails.
@@ -193,7 +194,7 @@ impl Database {
         Ok(index.map(IndexSearch::of))
     }
 
-    /// What `search` finds by an exact scan, without rows that have no distance.
+    /// The results of `search` with an exact scan, without rows with an undefined distance.
     ///
     /// # Errors
     /// When a statement fails.
@@ -202,7 +203,7 @@ impl Database {
         Ok(found.with_distance())
     }
 
-    /// The same by `index`; by an exact scan if the index cannot hold the vector, as searches do.
+    /// The same with `index`, or with an exact scan if the index cannot hold the vector, as searches do.
     ///
     /// # Errors
     /// When a statement fails.

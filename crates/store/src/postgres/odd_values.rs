@@ -1,4 +1,4 @@
-//! Values that no answer can show as they are, counted in one pass over a table.
+//! Counts the values that answers cannot represent, in one pass over a table.
 
 use sqlx::{PgConnection, Row as _};
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{Error, postgres::error::StatementContext as _};
 
-const OPERATION: &str = "look for values that no answer can show";
+const OPERATION: &str = "count values that answers cannot represent";
 
 /// The table of the judge's results.
 const RESULTS: &str = "evaluation_results";
@@ -23,18 +23,18 @@ const RESULTS: &str = "evaluation_results";
 pub struct OddValues {
     /// The table.
     pub table: String,
-    /// What tells its rows apart.
+    /// The primary key of its rows.
     pub key: &'static str,
-    /// Rows that were looked at.
+    /// Rows that were read.
     pub rows: u64,
-    /// The share of the table's pages that they are from; 1 is all of them.
+    /// The share of the table's pages that was read; 1 is all of them.
     pub share: f64,
-    /// Each column and kind of which there are some, and how many rows have it.
+    /// The columns and kinds that occur, with the number of rows.
     pub found: Vec<(OddPlace, u64)>,
 }
 
 impl Database {
-    /// Looks for odd values on `share` (above 0, up to 1) of the pages of `table`.
+    /// Counts odd values on `share` (above 0, up to 1) of the pages of `table`.
     ///
     /// # Errors
     /// When the statement fails.
@@ -47,7 +47,7 @@ impl Database {
         .await
     }
 
-    /// Looks for odd values among the judge's results; `None` where there are none of ours.
+    /// Counts odd values in the judge's results; `None` if the database has no results of Panopticon.
     ///
     /// # Errors
     /// When a statement fails.
@@ -63,7 +63,7 @@ impl Database {
         .await
     }
 
-    /// Looks for odd times in those of `tables`, which keep what was done, that are there.
+    /// Counts odd times in the existing ones of `tables`, which are log tables.
     ///
     /// # Errors
     /// When a statement fails.
@@ -74,7 +74,7 @@ impl Database {
         self.odd_bookkeeping_at(places).await
     }
 
-    /// Looks for odd times, counts, measurements and names in all tables that keep what was done.
+    /// Counts odd times, counts, measurements and names in all log tables.
     ///
     /// # Errors
     /// When a statement fails.
@@ -96,7 +96,7 @@ impl Database {
                 continue;
             }
             let odd = self.if_table_exists(&table, OPERATION, async |connection| {
-                // Several of them have no id.
+                // Several of these tables have no id.
                 count_odd(connection, (&table, "ctid"), places, 1.0).await.map(Some)
             });
             found.extend(odd.await?.filter(|odd| !odd.found.is_empty()));

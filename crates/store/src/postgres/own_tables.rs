@@ -1,4 +1,4 @@
-//! Which names our tables have, as the migrations of the schema make them, and whether what has such a name is ours.
+//! The names of our tables, derived from the schema migrations, and whether a relation with such a name is ours.
 
 use std::sync::LazyLock;
 
@@ -17,16 +17,16 @@ use super::{
 };
 use crate::{Error, postgres::error::StatementContext as _};
 
-/// The table that notes which migrations of the schema were applied.
+/// The table that records the applied schema migrations.
 pub(super) const VERSIONS_TABLE: &str = "_sqlx_migrations";
 
-/// pgvector's types: a table of one of these names makes a type that hides it.
+/// The types of pgvector. A table creates a type of its name, which would hide them.
 const TYPES: [&str; 3] = ["vector", "halfvec", "sparsevec"];
 
-/// A table as the migrations of the schema make it.
+/// A table as the schema migrations create it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct OwnTable {
-    /// The version of the migration that makes it.
+    /// The version of the migration that creates it.
     version: i64,
     name: String,
     columns: Vec<OwnColumn>,
@@ -36,20 +36,20 @@ struct OwnTable {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct OwnColumn {
-    /// The version of the migration that makes it.
+    /// The version of the migration that creates it.
     version: i64,
     name: String,
     /// As `format_type` writes it.
     column_type: String,
     is_required: bool,
-    /// What it is where a statement does not say.
+    /// The default value.
     default: Option<String>,
 }
 
-/// The names that no other table may have.
+/// The reserved names.
 static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
     let tables = [&SERVICES, &BOOKKEEPING].into_iter().flat_map(tables);
-    // Each has a primary key, whose index PostgreSQL calls so.
+    // The index of the primary key, as PostgreSQL names it.
     let mut names: Vec<String> =
         tables.flat_map(|table| [format!("{}_pkey", table.name), table.name]).collect();
     for migration in SERVICES.iter().chain(BOOKKEEPING.iter()) {
@@ -62,8 +62,8 @@ static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
     names
 });
 
-/// Whether `name` is that of a table or index of ours, or of a type of pgvector's, so that no collection can have a table
-/// of that name.
+/// Whether `name` is the name of a table or index of ours or of a type of pgvector; no collection can have a table of
+/// that name.
 pub fn is_own_relation(name: &str) -> bool {
     NAMES.iter().any(|own| own == name)
 }
@@ -73,17 +73,17 @@ pub(super) fn table_names() -> impl Iterator<Item = String> {
     [&SERVICES, &BOOKKEEPING].into_iter().flat_map(tables).map(|table| table.name)
 }
 
-/// The tables in which we keep what was done.
+/// The log tables.
 fn kept() -> impl Iterator<Item = OwnTable> {
     [&SERVICES, &BOOKKEEPING].into_iter().flat_map(tables).filter(|table| !is_adopted(&table.name))
 }
 
-/// The names of the tables in which we keep what was done.
+/// The names of the log tables.
 pub(super) fn kept_names() -> Vec<String> {
     kept().map(|table| table.name).collect()
 }
 
-/// The tables in which we keep what was done, and those of their columns that are times.
+/// The log tables and their time columns.
 pub(super) fn time_columns() -> impl Iterator<Item = (String, Vec<String>)> {
     kept().filter_map(|table| {
         let times = table.columns.into_iter().filter(|column| column.column_type.starts_with("timestamp"));
@@ -92,7 +92,7 @@ pub(super) fn time_columns() -> impl Iterator<Item = (String, Vec<String>)> {
     })
 }
 
-/// The names of the tables that `service` writes: the judge's are models, runs and results too.
+/// The names of the tables that `service` writes; the judge also writes models, runs and results.
 pub(super) fn tables_of(service: Service) -> Vec<String> {
     let names = tables(&SERVICES).into_iter().map(|table| table.name);
     let collections = Service::ALL.map(Service::collection);
@@ -104,8 +104,8 @@ pub(super) fn tables_of(service: Service) -> Vec<String> {
         .collect()
 }
 
-/// Checks, before anything is changed, that whatever has the name of a table of `migrators` is that table: with the columns
-/// of those migrations that were applied, or where none was, of the one that would make it.
+/// Checks, before anything is changed, that each relation with the name of a table of `migrators` is that table: it
+/// needs the columns of the applied migrations or, if none is applied, of the migration that would create it.
 ///
 /// # Errors
 /// [`Error::ForeignTable`].
@@ -141,13 +141,13 @@ pub(super) async fn check_foreign(
         applied = sqlx::query_scalar("select version from _sqlx_migrations")
             .fetch_all(on(connection))
             .await
-            .during("read the schema's versions")?;
+            .during("read the schema versions")?;
     }
     for table in migrators.iter().copied().flat_map(tables) {
         if applied.contains(&table.version) {
             check(connection, &table, Place::Found, |column| applied.contains(&column.version)).await?;
         } else if is_adopted(&table.name) {
-            // What is missing is added first; that it is a table counts now.
+            // Missing columns are added later; here it only has to be a table.
             check(connection, &table, Place::Made, |_| false).await?;
         } else {
             check(connection, &table, Place::Made, |column| column.version == table.version).await?;
@@ -156,7 +156,7 @@ pub(super) async fn check_foreign(
     Ok(())
 }
 
-/// Checks that the tables of `migrators`, which are all applied, have the columns that they need.
+/// Checks that the tables of `migrators`, which are all applied, have the required columns.
 ///
 /// # Errors
 /// [`Error::ForeignTable`].
@@ -170,16 +170,16 @@ pub(super) async fn check_made(
     Ok(())
 }
 
-/// Where a table is looked for.
+/// The schemas in which a table is searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// Where its name leads.
+    /// The table that its name resolves to.
     Found,
-    /// Where a migration would make it.
+    /// The schema in which a migration would create it.
     Made,
 }
 
-/// Checks `table`, if there is something of its name, and those of its columns that are `needed`.
+/// Checks `table`, if a relation of its name exists, and its columns that are `needed`.
 async fn check(
     connection: &mut PgConnection,
     table: &OwnTable,
@@ -216,7 +216,7 @@ async fn check(
     .await
     .during("look for a table of the same name")?;
     let Some(relation) = relation else {
-        // What is applied is not made again, so that nothing is in its way.
+        // An applied migration is not run again, so an existing type does not conflict with it.
         let kind = if place == Place::Made { other_type(connection, &table.name).await? } else { None };
         let problem = |kind| vec![format!("it is {kind}, expected a table")];
         let foreign = |kind| Error::ForeignTable { table: table.name.clone(), problems: problem(kind) };
@@ -231,7 +231,8 @@ async fn check(
             let OwnColumn { name, column_type, .. } = column;
             match relation.names.iter().position(|found| found == name).map(|at| &relation.types[at]) {
                 None => problems.push(format!("column `{name}` is missing")),
-                // Others may have made it, with another type of the same kind; those of services are checked apart.
+                // Another program may have created it with a similar type; the tables of services are checked
+                // elsewhere.
                 Some(_) if is_adopted(&table.name) => {}
                 Some(found) if found != column_type => {
                     problems.push(format!("column `{name}` is {found}, expected {column_type}"));
@@ -248,8 +249,8 @@ async fn check(
 }
 
 impl OwnTable {
-    /// What is needed of those of its columns that are there. Tables of the old services need their key alone: what else
-    /// they may lack is filled in, or shown as a problem of the row.
+    /// The requirements for existing columns. Tables of the old services only need their key: other missing values
+    /// are filled in or reported as a problem of the row.
     fn needs(&self, is_there: impl Fn(&String) -> bool) -> Needs {
         let known = self.columns.iter().map(|column| column.name.clone()).collect();
         let columns = || {
@@ -262,12 +263,12 @@ impl OwnTable {
     }
 }
 
-/// Whether the old services made a table of this name, so that it is adopted.
+/// Whether the old services created a table of this name, which is then adopted.
 fn is_adopted(name: &str) -> bool {
     name == "evaluation_results" || Service::ALL.into_iter().any(|service| service.collection() == name)
 }
 
-/// What a relation is by its `pg_class.relkind`, unless an ordinary table.
+/// The kind of a relation by its `pg_class.relkind`; `None` for an ordinary table.
 pub(super) fn other_kind(kind: &str) -> Option<&'static str> {
     match kind {
         "r" => None,
@@ -282,7 +283,8 @@ pub(super) fn other_kind(kind: &str) -> Option<&'static str> {
     }
 }
 
-/// What the type `name` is where tables are made, if there is one: each table has a type of its name.
+/// The kind of the type `name` in the schema where tables are created, if it exists: each table has a type of its
+/// name.
 pub(super) async fn other_type(
     connection: &mut PgConnection,
     name: &str,
@@ -302,7 +304,7 @@ pub(super) async fn other_type(
     }))
 }
 
-/// The tables that `migrator` makes, with the columns that it gives them.
+/// The tables that `migrator` creates, with their columns.
 fn tables(migrator: &'static Migrator) -> Vec<OwnTable> {
     let mut tables: Vec<OwnTable> = Vec::new();
     for migration in migrator.iter() {
@@ -326,8 +328,8 @@ fn tables(migrator: &'static Migrator) -> Vec<OwnTable> {
     tables
 }
 
-/// The statements of a migration, without the comments before them. Bodies of functions come in pieces, none of which begins
-/// like a statement that makes a relation.
+/// The statements of a migration, without the comments before them. Function bodies are split too, but no part of
+/// them begins like a statement that creates a relation.
 fn statements(sql: &'static str) -> impl Iterator<Item = &'static str> {
     sql.split(";\n").map(|statement| {
         let mut rest = statement.trim();
@@ -345,7 +347,7 @@ fn created(statement: &str, kind: &str) -> Option<String> {
     Some(first_word(rest.strip_prefix("if not exists ").unwrap_or(rest)).to_owned())
 }
 
-/// The table that `statement` alters, and how.
+/// The table that `statement` alters, and the rest of the statement.
 fn altered(statement: &str) -> Option<(&str, &str)> {
     let rest = statement.strip_prefix("alter table ")?;
     let name = first_word(rest);
@@ -356,13 +358,14 @@ fn first_word(text: &str) -> &str {
     text.split(|c: char| c.is_whitespace() || c == '(').next().expect("splitting gives one part at least")
 }
 
-/// The lines of `create table` that are columns and constraints, as our migrations write them: four blanks, one a line.
+/// The columns and constraints of `create table`, as our migrations write them: one per line, indented by four
+/// spaces.
 fn parts(statement: &'static str) -> impl Iterator<Item = &'static str> {
     let body = statement.split_once("(\n").map_or("", |(_, body)| body);
     body.lines().filter(|line| line.starts_with("    ") && !line.starts_with("     ")).map(str::trim)
 }
 
-/// The column that a part of `create table` or of `add column` describes; `None` of a constraint.
+/// The column that a part of `create table` or of `add column` defines; `None` for a constraint.
 fn column(part: &str, version: i64) -> Option<OwnColumn> {
     const ENDS: [&str; 5] = [" not null", " primary key", " default ", " references ", " constraint "];
     let (name, rest) = part.trim_end_matches(',').split_once(' ')?;
@@ -388,7 +391,7 @@ fn column(part: &str, version: i64) -> Option<OwnColumn> {
     })
 }
 
-/// The columns of the primary key, if a part of `create table` makes one.
+/// The columns of the primary key, if a part of `create table` defines it.
 fn key(part: &str) -> Option<Vec<String>> {
     let (before, columns) = part.trim_end_matches(',').split_once("primary key")?;
     let columns = columns.trim_start().strip_prefix('(').and_then(|columns| columns.split_once(')'));
@@ -403,7 +406,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_tables_indexes_and_types_are_taken() {
+    fn names_of_tables_indexes_and_types_are_reserved() {
         for name in ["queries", "runs", "models", "migration_jobs", "runs_created_at_idx", "vector"] {
             assert!(is_own_relation(name), "{name}");
         }
@@ -413,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_those_of_every_table_that_keeps_what_was_done() {
+    fn times_are_those_of_every_log_table() {
         let times: Vec<String> =
             time_columns().map(|(table, columns)| format!("{table}: {}", columns.join(", "))).collect();
         let expected = [

@@ -1,4 +1,5 @@
-//! Which tables of ours a database has: one that an older version made gets the newer ones when its schema is made current.
+//! Whether a database has a table of ours: one created by an older version lacks newer tables until its schema is
+//! updated.
 
 use sqlx::PgConnection;
 

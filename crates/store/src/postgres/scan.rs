@@ -1,5 +1,5 @@
-//! Reads what a table holds before a migration, and again to compare: every row that certain runs brought, whole,
-//! and the ids of all others.
+//! Reads a table before a migration, and again to compare: the rows that certain runs copied, and the ids of all
+//! other rows.
 
 use futures_util::TryStreamExt as _;
 use sqlx::PgConnection;
@@ -13,23 +13,23 @@ use super::{
 };
 use crate::{Error, RowDigest, postgres::error::StatementContext as _};
 
-/// A row that a migration brought, as it is now.
+/// The current content of a row that a migration copied.
 #[derive(Clone, Copy, Debug)]
 pub struct BroughtRow<'a> {
     /// Its primary key.
     pub id: Uuid,
-    /// The digest of its content now.
+    /// The digest of its current content.
     pub digest: RowDigest,
-    /// Whether that is the digest which the migration noted when it last wrote the row.
+    /// Whether that is the digest that the migration stored when it last wrote the row.
     pub is_as_written: bool,
     row: CopiedRow<'a>,
 }
 
-/// A part of a row and the bytes of its column, in the order of the table.
+/// A column and its bytes, in the order of the table.
 pub type RowParts = Vec<(String, Option<Vec<u8>>)>;
 
 impl BroughtRow<'_> {
-    /// The parts of the content by the names of their columns, to tell where two rows differ.
+    /// The content by column name, to find where two rows differ.
     pub fn parts(&self, table: &Table) -> RowParts {
         let names = table.content_columns();
         names
@@ -41,7 +41,7 @@ impl BroughtRow<'_> {
 }
 
 impl Database {
-    /// Gives every row of `table` that one of `runs` brought to `visit`, in no particular order.
+    /// Calls `visit` for each row of `table` that one of `runs` copied, in no particular order.
     ///
     /// # Errors
     /// When the statement fails.
@@ -56,7 +56,7 @@ impl Database {
             .await
     }
 
-    /// Which of the rows `ids` are there, whoever brought them.
+    /// The rows among `ids` that exist, from any run.
     ///
     /// # Errors
     /// When the statement fails.
@@ -64,7 +64,7 @@ impl Database {
         sqlx::query_scalar(sql::existing_rows(table)).bind(ids).fetch_all(self).await.during("look for rows")
     }
 
-    /// Gives the ids of all rows of `table` that none of `runs` brought to `visit`, with the run that did bring them.
+    /// Calls `visit` with the ids of all rows of `table` that none of `runs` copied, and the run that did.
     ///
     /// # Errors
     /// When the statement fails.
@@ -87,7 +87,7 @@ impl Database {
     }
 }
 
-/// Gives the whole rows that `statement` copies out to `visit`.
+/// Calls `visit` for each row that `statement` copies out.
 pub(crate) async fn visit_rows(
     connection: &mut PgConnection,
     statement: &str,
@@ -113,7 +113,7 @@ pub(crate) async fn visit_rows(
     .await
 }
 
-/// Runs a COPY to us; `visit` returns `None` for a row that is not what the statement asks for.
+/// Runs COPY … TO STDOUT; `visit` returns `None` for a row that does not have the expected columns.
 async fn copy_out(
     connection: &mut PgConnection,
     statement: &str,

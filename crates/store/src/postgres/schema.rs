@@ -1,4 +1,4 @@
-//! Creates our tables or adopts those that are there, and refuses what does not fit.
+//! Creates our tables or adopts existing ones, and rejects those that do not match.
 
 use records::Service;
 use sqlx::{PgConnection, migrate::Migrator};
@@ -19,37 +19,37 @@ use super::{
 };
 use crate::{Error, postgres::error::StatementContext as _};
 
-/// Any number that no other program is likely to lock; it reads "panoptic" in ASCII.
+/// A number that no other program is likely to lock: "panoptic" in ASCII.
 const MIGRATION_LOCK: i64 = 0x7061_6e6f_7074_6963;
 
-/// What a database is, before anything is changed.
+/// The facts about a database that are checked before it is changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerDescription {
     /// PostgreSQL's version, such as `18.6`.
     pub postgresql: String,
     /// pgvector's version; `None` while the extension is not created.
     pub pgvector: Option<String>,
-    /// What works, but not as well as it could.
+    /// Warnings.
     pub warnings: Vec<String>,
 }
 
-/// What is there of a table.
+/// The state of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableState {
-    /// Nothing.
+    /// It does not exist.
     Absent,
-    /// It fits, and no migration has ever touched it.
+    /// It matches, and no migration has written to it.
     WithoutBookkeeping,
-    /// It fits.
+    /// It matches.
     Ready,
 }
 
 impl Database {
-    /// Makes the services' schema current: creates extension and tables where they are missing, adopts those that
-    /// exist.
+    /// Brings the services' schema up to date: creates the extension and missing tables, and adopts existing ones.
     ///
     /// # Errors
-    /// When server or extension are missing or too old, privileges are missing, or a table of ours has other columns.
+    /// When the server is too old, the extension is missing or too old, privileges are missing, or a table of ours
+    /// has other columns.
     pub async fn prepare_schema(&self) -> Result<(), Error> {
         let tables = Service::ALL.map(Table::of);
         let migrators = [&SERVICES, &BOOKKEEPING];
@@ -62,7 +62,7 @@ impl Database {
         transaction.commit().await.during("commit the schema")
     }
 
-    /// Makes what migrations and the upkeep of indexes keep about themselves current, and nothing else.
+    /// Brings only the bookkeeping tables of migrations and index maintenance up to date.
     ///
     /// # Errors
     /// As for [`prepare_schema`](Self::prepare_schema).
@@ -72,8 +72,8 @@ impl Database {
         transaction.commit().await.during("commit the schema")
     }
 
-    /// Makes everything that `jobs` need, and notes them, all or nothing: the services' schema if one of them is a
-    /// service's, tables that are missing, columns of the migration. Sets in each job whether it made its table.
+    /// Creates everything that `jobs` need and records them, in one transaction: the services' schema if one of them
+    /// needs it, missing tables, and the migration's columns. Sets in each job whether it created its table.
     ///
     /// # Errors
     /// As for [`prepare_schema`](Self::prepare_schema).
@@ -81,7 +81,7 @@ impl Database {
         self.begin_jobs_of(jobs, None).await
     }
 
-    /// The same, of a `group`, which is noted with them.
+    /// The same for a `group`, which is recorded too.
     ///
     /// # Errors
     /// As for [`prepare_schema`](Self::prepare_schema).
@@ -131,7 +131,7 @@ impl Database {
         transaction.commit().await.during("commit the schema")
     }
 
-    /// Looks at server and extension, and changes nothing.
+    /// Checks the server and the extension without changing anything.
     ///
     /// # Errors
     /// When one of them is missing or too old.
@@ -157,18 +157,18 @@ impl Database {
         .await
     }
 
-    /// Checks whether `table` is there and fits, and changes nothing.
+    /// Checks whether `table` exists and matches, without changing anything.
     ///
     /// # Errors
-    /// When it is there and does not fit.
+    /// When it exists and does not match.
     pub async fn table_state(&self, table: &Table) -> Result<TableState, Error> {
         self.in_transaction(async |connection| check_table(connection, table, Access::Read).await).await
     }
 
-    /// Checks that `table` is there and fits, and changes nothing.
+    /// Checks that `table` exists and matches, without changing anything.
     ///
     /// # Errors
-    /// When it is not, or does not.
+    /// When it does not exist or does not match.
     pub async fn check_table(&self, table: &Table) -> Result<(), Error> {
         self.in_transaction(async |connection| require_table(connection, table).await).await
     }
@@ -196,8 +196,8 @@ impl Database {
         if server.number < versions::OLDEST_SERVER {
             return Err(Error::ServerVersion { address: self.address().to_owned(), found: server.name });
         }
-        // Distributions append their own words.
-        Ok(server.name.split(' ').next().expect("splitting gives one part at least").to_owned())
+        // Distributions append their package versions.
+        Ok(server.name.split(' ').next().expect("splitting gives at least one part").to_owned())
     }
 
     async fn check_available(&self, connection: &mut PgConnection) -> Result<(), Error> {
@@ -207,7 +207,7 @@ impl Database {
                 .await
                 .during("look for pgvector")?;
         match available {
-            // A package that names no default version says nothing about its age.
+            // A package without a default version cannot be checked.
             Some(version) => version.map_or(Ok(()), |version| check_pgvector(&version)),
             None => Err(Error::ExtensionUnavailable { address: self.address().to_owned() }),
         }
@@ -226,7 +226,7 @@ impl Database {
     }
 }
 
-/// Whether `table` is that of a service.
+/// Whether `table` belongs to a service.
 fn is_service(table: &Table) -> bool {
     Service::ALL.iter().any(|service| Table::of(*service) == *table)
 }
@@ -247,7 +247,7 @@ async fn execute(
     Ok(())
 }
 
-/// Whether this database's pgvector can go on scanning an index when a filter leaves too few rows.
+/// Whether the pgvector of this database supports iterative index scans.
 pub(crate) async fn has_iterative_scan(connection: &mut PgConnection) -> Result<bool, Error> {
     let version = pgvector_version(connection).await?;
     Ok(version.is_some_and(|version| parse_version(&version) >= versions::ITERATIVE_SCAN_PGVECTOR))
@@ -267,7 +267,7 @@ fn check_pgvector(found: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks that `table` is there and fits.
+/// Checks that `table` exists and matches.
 pub(crate) async fn require_table(connection: &mut PgConnection, table: &Table) -> Result<(), Error> {
     match check_table(connection, table, Access::Read).await? {
         TableState::Absent => Err(Error::NoTable { table: table.name.clone() }),
@@ -290,7 +290,7 @@ async fn check_table(
     )
     .fetch_optional(on(connection))
     .await
-    .during("see what a relation is")?;
+    .during("read the kind of a relation")?;
     let other_kind = match &relation {
         Some(relation) => own_tables::other_kind(&relation.kind),
         None => own_tables::other_type(connection, &table.name).await?,
@@ -302,7 +302,7 @@ async fn check_table(
     let Some(relation) = relation else { return Ok(TableState::Absent) };
     let found = columns(connection, &table.name).await?;
     check_columns(connection, table).await?;
-    // A table that rows are only read of may have what columns it likes.
+    // A table that is only read may have additional columns of any kind.
     let known = match access {
         Access::Read => Vec::new(),
         Access::Write => table.all_columns().into_iter().map(str::to_owned).collect(),
@@ -321,11 +321,11 @@ async fn check_columns(connection: &mut PgConnection, table: &Table) -> Result<(
     let bookkeeping = BOOKKEEPING_COLUMNS.map(|(name, column_type)| (name, column_type.to_owned()));
     for (name, expected) in table.column_types().into_iter().chain(bookkeeping) {
         match found.iter().find(|(column, _)| column == name) {
-            // Added where they are missing: by a migration of the schema, or when the table is first used.
+            // These columns are added if they are missing, by a schema migration or when the table is first used.
             None if BOOKKEEPING_COLUMNS.iter().any(|(column, _)| *column == name) => {}
             None if is_service && matches!(name, "source_id" | "uri") => {}
             None => problems.push(format!("column `{name}` of type {expected} is missing")),
-            // The type carries its schema where that is not on the search path (`extensions.vector(384)`).
+            // The type has its schema as a prefix if that is not on the search path (`extensions.vector(384)`).
             Some((_, column_type)) if column_type.rsplit('.').next() != Some(&expected) => {
                 problems.push(format!("column `{name}` is {column_type}, expected {expected}"));
             }

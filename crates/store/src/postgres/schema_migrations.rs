@@ -1,6 +1,6 @@
-//! Brings the schema up to date, as sqlx's own migrator does and in its table `_sqlx_migrations`, but with unnamed
-//! statements inside the caller's transaction: that one prepares statements by name, which poolers in transaction
-//! mode do not stand.
+//! Applies schema migrations like sqlx's migrator and with its table `_sqlx_migrations`, but with unnamed statements
+//! inside the caller's transaction: the migrator prepares named statements, which poolers in transaction mode do not
+//! support.
 
 use std::time::Instant;
 
@@ -15,12 +15,12 @@ use crate::{
     postgres::error::{StatementContext as _, missing_privilege},
 };
 
-/// The services' tables, and what live and migrated data share.
+/// The tables of the services, which live and migrated data share.
 pub(super) static SERVICES: Migrator = sqlx::migrate!("src/postgres/migrations/services");
-/// What migrations and the upkeep of indexes keep about themselves.
+/// The bookkeeping tables of migrations and index maintenance.
 pub(super) static BOOKKEEPING: Migrator = sqlx::migrate!("src/postgres/migrations/bookkeeping");
 
-/// The version of the schema that this program makes: that of its newest schema migration.
+/// The schema version of this program: that of its newest schema migration.
 pub fn schema_version() -> i64 {
     let versions = SERVICES.iter().chain(BOOKKEEPING.iter()).map(|migration| migration.version);
     versions.max().expect("there are schema migrations")
@@ -45,9 +45,10 @@ pub(super) async fn applied_version(connection: &mut PgConnection) -> sqlx::Resu
     sqlx::query_scalar("select max(version) from _sqlx_migrations").fetch_one(on(connection)).await
 }
 
-/// Applies what is missing of `migrator`, in order.
+/// Applies the missing migrations of `migrator`, in order.
 pub(crate) async fn run(connection: &mut PgConnection, migrator: &Migrator) -> Result<(), Error> {
-    // Looked for first: `create table if not exists` needs the privilege to create even where it does nothing.
+    // Checked first, since `create table if not exists` needs the privilege to create tables even if the table
+    // exists.
     let exists =
         has_table(connection, "_sqlx_migrations").await.during("look for the table of schema versions")?;
     if !exists {
@@ -92,7 +93,7 @@ pub(crate) async fn run(connection: &mut PgConnection, migrator: &Migrator) -> R
         .bind(i64::try_from(started.elapsed().as_nanos()).unwrap_or(i64::MAX))
         .execute(on(connection))
         .await
-        .during("note the schema's version")?;
+        .during("record the schema's version")?;
     }
     Ok(())
 }

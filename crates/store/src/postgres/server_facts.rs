@@ -1,11 +1,11 @@
-//! What a server is and how it is set, as far as that decides whether searches find what is there, and how fast.
+//! The version and settings of a server that affect the results and the speed of searches.
 
 use sqlx::PgConnection;
 
 use super::{Database, Session, own_tables, unnamed::on, vector_index::machine_bytes};
 use crate::{Error, postgres::error::StatementContext as _};
 
-const OPERATION: &str = "look at the server";
+const OPERATION: &str = "read the facts of the server";
 
 /// A server and a database on it.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,53 +14,52 @@ pub struct ServerFacts {
     pub address: String,
     /// The database.
     pub database: String,
-    /// The role that we have.
+    /// The role of the connection.
     pub role: String,
     /// PostgreSQL's version, such as `18.6`.
     pub postgresql: String,
-    /// The same as `server_version_num` counts, such as 180006.
+    /// The same as in `server_version_num`, such as 180006.
     pub postgresql_number: i32,
     /// pgvector's version in the database; `None` while the extension is not created.
     pub pgvector: Option<String>,
-    /// The version of pgvector's package on the server, whose library is the one that runs; `None` where there is none.
+    /// The version of the pgvector package on the server, whose library is the one in use; `None` if there is none.
     pub pgvector_package: Option<String>,
-    /// The database as a session of ours finds it.
+    /// The database as seen by our session.
     pub session: Session,
     /// Other extensions of the database and their versions, by name.
     pub extensions: Vec<(String, String)>,
-    /// Settings of this session that matter to us.
+    /// Relevant settings of this session.
     pub settings: Vec<ServerSetting>,
     /// Whether the server can compile statements (`jit`).
     pub can_compile: bool,
-    /// Memory of the machine, where the server seems to run on ours.
+    /// Memory of the machine, if the server seems to run on this one.
     pub machine_bytes: Option<u64>,
-    /// What `/dev/shm` holds, where the server seems to run on ours and that is limited.
+    /// Size limit of `/dev/shm`, if the server seems to run on this machine.
     pub shared_memory_bytes: Option<u64>,
-    /// Whether it is a standby, which takes no changes.
+    /// Whether it is a standby, which is read-only.
     pub is_standby: bool,
-    /// Whether the role sees what the sessions of others do.
+    /// Whether the role can see the activity of other roles' sessions.
     pub sees_sessions: bool,
-    /// Tables in which Panopticon keeps what it did and measured, and which the role may not read; by name.
+    /// Log tables that the role may not read, by name.
     pub unreadable: Vec<String>,
-    /// The transaction that has been open for longest in this database, among those that the role sees and that keep
-    /// VACUUM from removing rows.
+    /// The oldest open transaction in this database that the role can see and that keeps VACUUM from removing rows.
     pub oldest_transaction: Option<OpenTransaction>,
 }
 
-/// A setting of the server, as it is in our session.
+/// A setting of the server in our session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerSetting {
     /// Its name.
     pub name: String,
-    /// Its value, with a unit where it has one.
+    /// Its value, with its unit if it has one.
     pub value: String,
-    /// The same in bytes, where it is an amount of memory.
+    /// The same in bytes, if it is an amount of memory.
     pub bytes: Option<u64>,
-    /// Where the value comes from.
+    /// The source of the value.
     pub source: SettingSource,
 }
 
-/// Where a setting's value comes from.
+/// The source of a setting's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SettingSource {
     /// `alter database … set`.
@@ -73,11 +72,11 @@ pub enum SettingSource {
     CommandLine,
     /// The connection's own options.
     Connection,
-    /// A file, or nothing but the default.
+    /// A file or the default.
     Server,
 }
 
-/// A transaction that another session has open.
+/// An open transaction of another session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenTransaction {
     /// The session's process on the server.
@@ -89,14 +88,14 @@ pub struct OpenTransaction {
 }
 
 impl ServerFacts {
-    /// The setting `name`, if the server has it.
+    /// The setting `name`, if it exists.
     pub fn setting(&self, name: &str) -> Option<&ServerSetting> {
         self.settings.iter().find(|setting| setting.name == name)
     }
 }
 
 impl Database {
-    /// Looks at the server, and changes nothing. A server or pgvector that is too old is no error.
+    /// Reads the facts of the server without changing anything. A server or pgvector that is too old is not an error.
     ///
     /// # Errors
     /// When a statement fails.
@@ -200,13 +199,13 @@ async fn settings(connection: &mut PgConnection) -> Result<Vec<ServerSetting>, E
         .collect())
 }
 
-/// The limit of `/dev/shm`, in which PostgreSQL's processes share memory (`dynamic_shared_memory_type` `posix`); `None`
-/// where there is none but the machine's memory.
+/// The size limit of `/dev/shm`, in which PostgreSQL's processes share memory (`dynamic_shared_memory_type` `posix`);
+/// `None` if it is only limited by the machine's memory.
 fn shared_memory_bytes() -> Option<u64> {
     shared_memory_limit(&std::fs::read_to_string("/proc/mounts").ok()?)
 }
 
-/// The same of the lines of `/proc/mounts`, of which the last one counts.
+/// The same from the lines of `/proc/mounts`, of which the last one counts.
 fn shared_memory_limit(mounts: &str) -> Option<u64> {
     let options = mounts.lines().rev().find_map(|line| {
         let mut fields = line.split(' ');

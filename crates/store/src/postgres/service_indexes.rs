@@ -1,5 +1,5 @@
-//! The indexes of the services' tables, beside the vector index: made where they are missing, while the table is in
-//! use too.
+//! The indexes of the services' tables except the vector index. Missing ones are built, also while the table is in
+//! use.
 
 use std::collections::HashMap;
 
@@ -16,8 +16,8 @@ use records::Service;
 const OPERATION: &str = "build an index of a service's table";
 
 impl Database {
-    /// Makes everything ready for `service`: schema and indexes. With many rows and missing indexes it takes its time,
-    /// but keeps nobody waiting who uses the table.
+    /// Prepares the schema and indexes for `service`. Building missing indexes of many rows takes long but does not
+    /// block users of the table.
     ///
     /// # Errors
     /// As for [`prepare_schema`](Self::prepare_schema), or when an index cannot be built.
@@ -38,7 +38,7 @@ impl Database {
             }
             indexes
         };
-        // Looked at first without the lock, which a long build of a vector index may hold.
+        // Checked first without the lock, which a long build of a vector index may hold.
         if self.unfinished(indexes()).await?.is_empty() {
             return Ok(());
         }
@@ -49,7 +49,7 @@ impl Database {
             let build = if has_rows { Build::Concurrently } else { Build::Alone };
             let statements = |is_left: bool| {
                 let drop = is_left.then(|| sql::drop_index(&index.name, Build::Concurrently));
-                // For what the indexes' expressions give.
+                // For the expressions of the indexes.
                 let rest = [create_index(&index, build), sql::analyze(&index.table)];
                 drop.into_iter().chain(rest).collect::<Vec<_>>()
             };
@@ -65,7 +65,7 @@ impl Database {
         lock.release().await
     }
 
-    /// The statements that build what is missing of the indexes of `table`, if it is a service's.
+    /// The statements that build the missing indexes of `table`, if it belongs to a service.
     pub(super) async fn index_statements(&self, table: &Table, build: Build) -> Result<Vec<sql::Sql>, Error> {
         let service = Service::ALL.into_iter().find(|service| Table::of(*service) == *table);
         let Some(service) = service else { return Ok(Vec::new()) };
@@ -79,7 +79,7 @@ impl Database {
         Ok(statements)
     }
 
-    /// Those of `indexes` that are not there, or not valid.
+    /// The indexes among `indexes` that do not exist or are invalid.
     async fn unfinished(&self, indexes: Vec<ServiceIndex>) -> Result<Vec<(ServiceIndex, IndexState)>, Error> {
         let names: Vec<String> = indexes.iter().map(|index| index.name.clone()).collect();
         let found = sqlx::query!(
@@ -104,10 +104,10 @@ impl Database {
     }
 }
 
-/// Why an index is to be built.
+/// Why an index has to be built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum IndexState {
-    /// It is not there.
+    /// It does not exist.
     Missing,
     /// A concurrent build left it unfinished.
     Invalid,

@@ -1,21 +1,21 @@
-//! What a database decides about every statement of ours: its encoding, and where pgvector's types are.
+//! Properties of a database that affect all our statements: its encoding, and the schema of pgvector's types.
 
 use sqlx::PgConnection;
 
 use super::{schema_migrations, sql, unnamed::on};
 use crate::Error;
 
-/// The encoding that holds every text.
+/// The encoding that can represent all texts.
 const UTF8: &str = "UTF8";
-/// It takes any bytes, so that a text need be none; a row that has such a text spoils every answer that it is in.
+/// It accepts any bytes, so stored texts may be invalid; a row with such a text makes every answer with it fail.
 const SQL_ASCII: &str = "SQL_ASCII";
 
-/// A database as a session of ours finds it.
+/// A database as seen by our session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// The encoding of the database, such as `UTF8`.
     pub encoding: String,
-    /// The role that we have.
+    /// The role of the connection.
     pub role: String,
     /// Where pgvector's types are.
     pub vectors: Vectors,
@@ -28,13 +28,13 @@ pub struct Session {
 pub enum Vectors {
     /// The extension is not created.
     Absent,
-    /// Where the role looks for types.
+    /// On the role's search path.
     Searched,
     /// In a schema that the role's `search_path` lacks. Transactions of ours add it.
     Elsewhere {
         /// The schema.
         schema: String,
-        /// The schemas that the role searches; there is one at least.
+        /// The schemas that the role searches; at least one.
         searched: Vec<String>,
     },
     /// In a schema that the role may not use.
@@ -42,7 +42,7 @@ pub enum Vectors {
         /// The schema.
         schema: String,
     },
-    /// Something else of the same name is found first.
+    /// Another type of the same name is found first.
     Hidden {
         /// The schema of the extension.
         schema: String,
@@ -52,14 +52,14 @@ pub enum Vectors {
 }
 
 impl Vectors {
-    /// Whether no statement can name the types.
+    /// Whether statements cannot name the types.
     pub fn are_unusable(&self) -> bool {
         matches!(self, Self::Forbidden { .. } | Self::Hidden { .. })
     }
 }
 
 impl Session {
-    /// Whether nothing in the database can be looked at: its types cannot be named, or its texts may be none.
+    /// Whether the database cannot be examined: its types cannot be named, or its texts may be invalid.
     pub fn is_unreadable(&self) -> bool {
         self.vectors.are_unusable() || self.encoding == SQL_ASCII
     }
@@ -92,7 +92,7 @@ impl Session {
         format!("grant usage on schema {} to {}", sql::quoted(schema), sql::quoted(&self.role))
     }
 
-    /// The statement that has every session of the role look into the schema of the extension, where it does not.
+    /// The statement that adds the schema of the extension to the role's search path, if it is missing.
     pub fn search_there(&self) -> Option<String> {
         let Vectors::Elsewhere { schema, .. } = &self.vectors else { return None };
         Some(format!(
@@ -102,14 +102,14 @@ impl Session {
         ))
     }
 
-    /// What a transaction sets so that pgvector's types are found, if it has to.
+    /// The setting of a transaction with which pgvector's types are found, if one is needed.
     pub(super) fn search_path(&self) -> Option<sql::Sql> {
         let Vectors::Elsewhere { schema, searched } = &self.vectors else { return None };
         Some(sql::set_search_path(searched.iter().chain([schema])))
     }
 }
 
-/// Looks at the database.
+/// Reads these properties.
 pub(super) async fn look(connection: &mut PgConnection) -> sqlx::Result<Session> {
     let row = sqlx::query!(
         r#"
@@ -154,7 +154,8 @@ pub(super) async fn look(connection: &mut PgConnection) -> sqlx::Result<Session>
         (Some(schema), _) if !row.is_usable => Vectors::Forbidden { schema },
         (Some(_), _) if row.is_found => Vectors::Searched,
         (Some(schema), Some(by)) => Vectors::Hidden { schema, by },
-        // Whoever may create tables nowhere is told so; they must not come to be beside the extension.
+        // A role that may not create tables in any schema gets an error; tables must not be created in the schema of
+        // the extension.
         (Some(_), None) if row.searched.is_empty() => Vectors::Searched,
         (Some(schema), None) => Vectors::Elsewhere { schema, searched: row.searched },
     };

@@ -1,30 +1,30 @@
-//! The connections of a pool, shared by services so that none takes all: while one waits for a lock on its table, the
-//! others go on.
+//! Divides the connections of a pool among the services, so that one that waits for a lock on its table does not
+//! block the others.
 
 use std::sync::Arc;
 
 use records::{Service, lock::Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Large answers that are read at once, at most: each takes up to three times
+/// Maximum number of large answers that are read at once: each takes up to three times
 /// [`MAX_ANSWER_BYTES`](crate::storage::MAX_ANSWER_BYTES) of memory.
 const MOST_LARGE: usize = 4;
 
-/// A connection that a service may use, until it is dropped.
+/// Permission to use a connection, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
     _held: OwnedSemaphorePermit,
 }
 
-/// Who may use how many connections: each service has a few of its own, and all share the rest.
+/// The numbers of connections: each service has a few reserved ones, and all share the rest.
 #[derive(Debug)]
 pub(super) struct Shares {
-    /// Connections of a service of its own.
+    /// Reserved connections of a service.
     own: u32,
     shared: Arc<Semaphore>,
-    /// A permit for each large answer that is read.
+    /// Permits for reading large answers.
     large: Arc<Semaphore>,
-    /// Of the services that use the pool. Locked for one step.
+    /// Of the services that use the pool. Locked only briefly.
     of_services: Mutex<Vec<(Service, Arc<Semaphore>)>>,
 }
 
@@ -51,12 +51,12 @@ impl Shares {
         Permit { _held: permit.expect("nobody closes it") }
     }
 
-    /// The share of `service`, which uses the pool from now on.
+    /// The share of `service`, which is registered as a user of the pool.
     pub(super) fn of(&self, service: Service) -> Share {
         let mut of_services = self.of_services.lock();
         let known = of_services.iter().find(|(known, _)| *known == service).map(|(_, own)| Arc::clone(own));
         let own = known.unwrap_or_else(|| {
-            // One stays for all: a service without any would wait for ever.
+            // At least one is shared: a service without a connection would wait forever.
             let spare = self.shared.available_permits().saturating_sub(1);
             let own = self.shared.forget_permits(spare.min(self.own as usize));
             let own = Arc::new(Semaphore::new(own));
@@ -68,7 +68,7 @@ impl Shares {
 }
 
 impl Share {
-    /// One of its own connections, or one of those that all share, whichever is free first.
+    /// One of its reserved connections or of the shared ones, whichever is free first.
     pub(super) async fn acquire(&self) -> Permit {
         let of = |semaphore: &Arc<Semaphore>| Arc::clone(semaphore).acquire_owned();
         let permit = tokio::select! {
@@ -80,7 +80,7 @@ impl Share {
     }
 }
 
-/// PostgreSQL, which may share our processors, takes one for each.
+/// PostgreSQL, which may run on the same machine, uses one for each.
 fn large_answers() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2)).min(MOST_LARGE)
 }
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn large_answers_wait_for_each_other_and_leave_all_connections() {
+    async fn large_answers_are_limited_and_do_not_take_connections() {
         let shares = Shares::new(12);
         let held: Vec<Permit> = std::iter::from_fn(|| shares.begin_large().now_or_never()).collect();
         assert_eq!(held.len(), large_answers());
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn service_that_takes_all_it_can_leaves_the_others_theirs() {
+    async fn service_cannot_take_reserved_connections_of_others() {
         for (connections, most) in [(12, 8), (6, 4), (4, 2)] {
             let shares = Shares::new(connections);
             let [query, evaluation, judge] = Service::ALL.map(|service| shares.of(service));
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn service_alone_has_all_connections_and_few_are_shared_by_all() {
+    async fn single_service_has_all_connections_and_few_are_shared_by_all() {
         let alone = Shares::new(12).of(Service::Query);
         assert_eq!(std::iter::from_fn(|| alone.acquire().now_or_never()).collect::<Vec<_>>().len(), 12);
         let few = Shares::new(1);

@@ -1,7 +1,7 @@
-//! Connections that searches hand to each other.
+//! Recently used connections, which searches reuse without the pool.
 //!
-//! The pool asks a server whether a connection lives whenever one is given back, and gives out the one that has waited
-//! longest: to a search of a millisecond that is a fifth more, and a process with cold caches.
+//! The pool pings the server whenever a connection is returned, and gives out the one that was idle longest: that
+//! makes a search of one millisecond a fifth slower, on a server process with cold caches.
 
 use std::{
     sync::{Arc, MutexGuard, Weak},
@@ -16,26 +16,26 @@ use super::{
     shares::Permit,
 };
 
-/// A connection that was idle for longer is asked whether it lives, before it is used. Under load that would cost
-/// each operation a round trip; and what fails there on a connection that just died may be tried again.
+/// A connection that was idle for longer is pinged before it is used. Under load the ping would cost each operation a
+/// round trip.
 pub(super) const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
-/// Then a connection goes back to the pool, whose rules (how old it may become) hold for it again.
+/// After this time a connection is returned to the pool, which applies its own limits, such as the maximum age.
 const LENT: Duration = Duration::from_secs(60);
 
-/// A few connections of a pool, those that were used last.
+/// The most recently used connections of a pool.
 #[derive(Debug)]
 pub(super) struct Shelf {
     pool: Pool,
     shelved: Mutex<Shelved>,
-    /// How many it holds at most: all others are left to the pool.
+    /// Maximum number of connections; further ones go back to the pool.
     room: usize,
 }
 
 #[derive(Debug, Default)]
 struct Shelved {
     lent: Vec<Lent>,
-    /// Whether somebody looks for those that nobody uses.
+    /// Whether a task that returns idle connections is running.
     is_swept: bool,
 }
 
@@ -43,7 +43,7 @@ struct Shelved {
 #[derive(Debug)]
 pub(super) struct Lent {
     checkout: Checkout,
-    /// When the pool gave it out.
+    /// When it was taken from the pool.
     since: Instant,
     used: Instant,
 }
@@ -53,7 +53,7 @@ impl Shelf {
         Self { pool, shelved: Mutex::default(), room: room as usize }
     }
 
-    /// A connection that was used a moment ago, or one of the pool.
+    /// A recently used connection, or one from the pool.
     pub(super) async fn acquire(&self, permit: Option<Permit>) -> sqlx::Result<Lent> {
         let shelved = self.shelved().lent.pop();
         match shelved.filter(Lent::is_fresh) {
@@ -69,12 +69,12 @@ impl Shelf {
         }
     }
 
-    /// Takes back a connection that has no statement under way. Whoever had an error drops it instead.
+    /// Returns a connection that has no statement in progress. After an error it must be dropped instead.
     pub(super) fn put(self: &Arc<Self>, mut lent: Lent) {
         lent.used = Instant::now();
         lent.checkout.settle();
         let mut shelved = self.shelved();
-        // Seen while nobody else can look: whoever closes the pool empties the shelf thereafter.
+        // Checked under the lock: `close` closes the pool first and then removes the connections here.
         if shelved.lent.len() < self.room && lent.is_fresh() && !self.pool.is_closed() {
             shelved.lent.push(lent);
             if !std::mem::replace(&mut shelved.is_swept, true) {
@@ -83,12 +83,12 @@ impl Shelf {
         }
     }
 
-    /// How many connections wait here.
+    /// Number of idle connections.
     pub(super) fn len(&self) -> usize {
         self.shelved().lent.len()
     }
 
-    /// Closes the pool with all of its connections.
+    /// Closes the pool and all its connections.
     pub(super) async fn close(&self) {
         let closed = self.pool.close();
         self.shelved().lent.clear();
@@ -96,13 +96,13 @@ impl Shelf {
     }
 
     fn shelved(&self) -> MutexGuard<'_, Shelved> {
-        // Whoever panicked did so before or after a change of one step.
+        // The list is never left inconsistent by a panic.
         self.shelved.lock()
     }
 }
 
 impl Lent {
-    /// The connection, for a statement that is under way until the connection is put back.
+    /// The connection, for a statement that is in progress until the connection is returned.
     pub(super) fn connection(&mut self) -> &mut PgConnection {
         self.checkout.connection()
     }
@@ -112,7 +112,7 @@ impl Lent {
     }
 }
 
-/// Gives connections that nobody uses back to the pool, where others may wait for them, until there are none.
+/// Returns idle connections to the pool, where other callers may wait for them, until there are none.
 async fn sweep(shelf: Weak<Shelf>) {
     loop {
         tokio::time::sleep(TRUSTED_IDLE).await;

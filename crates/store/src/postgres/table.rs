@@ -1,4 +1,4 @@
-//! Tables that hold migrated records: the three services', and those made for any other collection.
+//! Tables for migrated records: those of the three services, and those created for other collections.
 
 use std::{fmt, str::FromStr};
 
@@ -6,13 +6,13 @@ use records::{DistanceSpace, MODEL_DIMENSION, Service, stored_id};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// A table with one row for each record of a collection, and what of a record goes into which of its columns.
+/// A table with one row for each record of a collection, and the mapping from records to columns.
 ///
 /// Its columns, in the order in which rows are copied: `id`, `source_id`, the text, the lifted columns, `metadata`,
 /// `uri`, `created_at`, `embedding`, and the two of the migration itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// Its name, without a schema: the first of the search path that has it.
+    /// Its name, without a schema: it is found with the search path.
     pub name: String,
     /// The column of the document, or of the prompt or output that was embedded.
     pub text_column: String,
@@ -22,21 +22,21 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// Components of each embedding.
     pub dimension: usize,
-    /// What its vector index serves.
+    /// The distance of its vector index.
     pub space: DistanceSpace,
-    /// The collection whose rows are meant, where several share the table.
+    /// The collection, if several share the table.
     pub shared: Option<SharedTable>,
 }
 
-/// One of the collections that share a table. A column says of each row which collection it is of, and ids of rows
-/// follow from the collection too, so that equal ids of two collections are two rows.
+/// One of the collections that share a table. A column has the collection of each row, and row ids also depend on the
+/// collection, so that equal ids of two collections are two rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedTable {
     /// The column with the name of a row's collection.
     pub column: String,
-    /// The collection's id; nil of a table read from its definition, which is all of theirs.
+    /// The collection's id; nil for a table read from its definition, which stands for all of its collections.
     pub id: Uuid,
-    /// What the column says of its rows; empty in the same case.
+    /// The value of the column; empty in the same case.
     pub name: String,
 }
 
@@ -58,18 +58,18 @@ pub struct Column {
     pub name: String,
     /// Its type.
     pub column_type: ColumnType,
-    /// What is written where the key is absent or its value is of another type; `None` is NULL.
+    /// The value if the key is absent or its value has another type; `None` is NULL.
     pub default: Option<String>,
 }
 
 /// The type of a column that repeats a metadata key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnType {
-    /// `text`; a value that is no string is written as JSON writes it.
+    /// `text`; a value that is not a string is written as JSON.
     Text,
     /// `bigint`.
     BigInt,
-    /// `double precision`; takes integers that it can hold exactly.
+    /// `double precision`; accepts integers that it can represent exactly.
     Double,
     /// `boolean`.
     Boolean,
@@ -77,11 +77,11 @@ pub enum ColumnType {
     Timestamp,
 }
 
-/// A type name that is none of ours.
+/// An unknown type name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownColumnType(pub String);
 
-/// Columns that a table has beside those of the record: see the migration that makes them.
+/// The columns of the migration itself: see the schema migration that creates them.
 pub(crate) const BOOKKEEPING_COLUMNS: [(&str, &str); 2] =
     [("migration_run", "uuid"), ("migration_digest", "bytea")];
 
@@ -108,13 +108,12 @@ impl Table {
         }
     }
 
-    /// Theme, metric type, or whatever else was named as the category; `None` when nothing was.
+    /// The column of the category, such as theme or metric type; `None` if there is none.
     pub fn category_column(&self) -> Option<&str> {
         self.columns.iter().find(|column| column.default.is_some()).map(|column| column.name.as_str())
     }
 
-    /// The columns that hold what the record is, in the order in which they are copied and read back. The embedding
-    /// is the last.
+    /// The content columns, in the order in which they are copied and read back. The embedding is the last.
     pub(crate) fn content_columns(&self) -> Vec<&str> {
         let mut columns = vec!["id", "source_id", self.text_column.as_str()];
         columns.extend(self.shared.iter().map(|shared| shared.column.as_str()));
@@ -152,7 +151,7 @@ impl Table {
         types
     }
 
-    /// The table as JSON, to be kept with what was done to it.
+    /// The table as JSON, to be stored with a job.
     pub fn definition(&self) -> Value {
         let columns: Vec<Value> = self
             .columns
@@ -173,14 +172,14 @@ impl Table {
             "dimension": self.dimension,
             "space": self.space.as_str(),
         });
-        // Only where there is one: definitions of earlier versions are compared with.
+        // Only if there is one, since definitions are compared with those of earlier versions.
         if let Some(shared) = &self.shared {
             definition["collection_column"] = json!(shared.column);
         }
         definition
     }
 
-    /// The table that [`definition`](Self::definition) described; `None` if it is of a newer version.
+    /// The table of a [`definition`](Self::definition); `None` if it was written by a newer version.
     pub fn from_definition(name: String, definition: &Value) -> Option<Self> {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let column = |column: &Value| {
@@ -272,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn table_survives_its_definition() {
+    fn table_is_read_back_from_its_definition() {
         for service in Service::ALL {
             let table = Table::of(service);
             assert_eq!(Table::from_definition(table.name.clone(), &table.definition()), Some(table));

@@ -1,64 +1,64 @@
-//! What the catalog and the statistics say of a table, which every role may read.
+//! Facts about a table from the catalog and the statistics, which every role may read.
 
 use time::{Duration, PrimitiveDateTime};
 
 use super::{Database, Table, counted::counted, jobs::now, unnamed::on};
 use crate::{Error, postgres::error::StatementContext as _};
 
-/// A table as the server knows it, without a look at its rows.
+/// Facts about a table that do not require reading its rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TableFacts {
     /// Rows as of the last VACUUM or ANALYZE; `None` before the first.
     pub estimated_rows: Option<u64>,
-    /// Size with what is kept out of line, without indexes.
+    /// Size including out-of-line storage, without indexes.
     pub table_bytes: u64,
     /// Size of all indexes.
     pub index_bytes: u64,
     /// Dead rows that VACUUM has not removed yet.
     pub dead_rows: u64,
-    /// Dead rows at which autovacuum sets in.
+    /// The threshold of dead rows for autovacuum.
     pub tolerated_dead_rows: u64,
-    /// The last VACUUM, anybody's, in UTC.
+    /// The last VACUUM, manual or by autovacuum, in UTC.
     pub last_vacuum: Option<PrimitiveDateTime>,
-    /// The last ANALYZE, anybody's, in UTC.
+    /// The last ANALYZE, manual or by autovacuum, in UTC.
     pub last_analyze: Option<PrimitiveDateTime>,
-    /// Whether the table takes part in autovacuum.
+    /// Whether autovacuum is enabled for the table.
     pub has_autovacuum: bool,
-    /// Whether a crash of the server empties it (`unlogged`).
+    /// Whether it is `unlogged`: a crash of the server empties it.
     pub is_unlogged: bool,
-    /// Transactions since its oldest row was frozen; at 2,000 million the server takes no more.
+    /// Transactions since its oldest row was frozen; at 2,000 million the server accepts no more.
     pub age: u64,
-    /// Indexes that no search can use, by name; those being built that the role sees are not among them.
+    /// Invalid indexes, by name, without those that are being built, as far as the role can see that.
     pub invalid_indexes: Vec<String>,
     /// Whether the role may read its rows.
     pub is_readable: bool,
-    /// Whether policies decide which of its rows the role sees.
+    /// Whether row security policies apply to the role.
     pub has_hidden_rows: bool,
 }
 
-/// Searches of a stretch of time, as `vector_search_history` has them.
+/// Searches in an interval, from `vector_search_history`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LastSearches {
-    /// What they asked for besides nearness.
+    /// The class of their filters.
     pub filter_class: String,
-    /// End of the stretch, in UTC.
+    /// End of the interval, in UTC.
     pub measured_at: PrimitiveDateTime,
-    /// How many there were.
+    /// Number of searches.
     pub searches: u64,
-    /// Half of them took no longer.
+    /// Median latency.
     pub latency_p50_ms: Option<f64>,
-    /// All but one in a hundred took no longer.
+    /// 99th percentile of the latency.
     pub latency_p99_ms: Option<f64>,
-    /// Share of the nearest rows that those which were made again found.
+    /// Recall of the replayed searches.
     pub recall: Option<f64>,
-    /// With 95 % confidence the recall is not above it.
+    /// Upper bound of its 95 % confidence interval.
     pub recall_high: Option<f64>,
-    /// The recall that was wanted.
+    /// The target recall.
     pub target: f64,
 }
 
 impl Database {
-    /// What the catalog and the statistics say of `table`, which is there.
+    /// The facts about `table`, which exists.
     ///
     /// # Errors
     /// When the statement fails.
@@ -131,8 +131,8 @@ impl Database {
         })
     }
 
-    /// The last entry of `vector_search_history` for each class of filters of `table`, by class; none in a database that
-    /// has no such table. Rows that no measurement leaves are passed over.
+    /// The last entry of `vector_search_history` for each class of filters of `table`, by class; none if the history
+    /// table does not exist. Rows with impossible values are skipped.
     ///
     /// # Errors
     /// When a statement fails.

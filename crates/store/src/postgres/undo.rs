@@ -1,4 +1,4 @@
-//! Takes back what one run brought into one table, and nothing else.
+//! Undoes the changes of one run to one table.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -13,24 +13,24 @@ use super::{
 };
 use crate::{Error, postgres::error::StatementContext as _};
 
-/// What undoing a job has changed.
+/// The changes made by undoing a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Undone {
-    /// Rows that the run had brought and that are gone.
+    /// Rows copied by the run that were deleted.
     pub removed: u64,
-    /// Rows that it had changed or deleted and that are as before.
+    /// Rows changed or deleted by the run that were restored.
     pub restored: u64,
-    /// Records that it had set aside and that are forgotten.
+    /// Quarantined records of the run that were deleted.
     pub rejects_forgotten: u64,
-    /// Whether the table, which it had made, is dropped.
+    /// Whether the table, which the run had created, was dropped.
     pub table_dropped: bool,
-    /// Rows that are still there, or are not as before, since the table did not do what it was told: a trigger or a rule
-    /// prevents it, or another row has the id of a deleted one.
+    /// Rows that still exist or differ from before, because a trigger or a rule prevented the change, or another row
+    /// has the id of a deleted one.
     pub unchanged: Vec<Uuid>,
 }
 
 impl Database {
-    /// Ids of the rows that `job` changed and did not bring itself.
+    /// Ids of the rows that `job` changed but did not copy.
     ///
     /// # Errors
     /// When the statement fails.
@@ -45,8 +45,8 @@ impl Database {
         .during("read which rows a migration has changed")
     }
 
-    /// Later runs that changed or deleted rows of `job`, or brought rows again that it had deleted, which therefore
-    /// have to be undone first.
+    /// Later runs that changed or deleted rows of `job`, or copied rows again that it had deleted, and therefore have
+    /// to be undone first.
     ///
     /// # Errors
     /// When the statement fails.
@@ -57,7 +57,7 @@ impl Database {
             .bind(&job.table_name)
             .fetch_all(on(connection))
             .await
-            .during("look for rows that were brought again")?;
+            .during("look for rows that were copied again")?;
         sqlx::query_scalar!(
             r#"
             -- Where another hand has set when a job began, the time of its last change tells the order; where that is odd
@@ -107,13 +107,13 @@ impl Database {
         }).await
     }
 
-    /// Keeps writers out of `table`, so that nobody edits a row between a look at it and its removal.
+    /// Locks `table` against writes, so that no row is edited between the check and its removal.
     ///
     /// # Errors
     /// When the statement fails.
     pub async fn begin_undo(&self, table: &Table) -> Result<Undo, Error> {
         let mut transaction = self.begin().await?;
-        // A policy that came after the check of access makes statements fail, instead of hiding rows from them.
+        // A policy created after the access check makes statements fail instead of hiding rows from them.
         sqlx::raw_sql("set local row_security = off").execute(&mut *transaction).await.during(OPERATION)?;
         sqlx::query(sql::lock_table(table)).execute(on(&mut transaction)).await.during(OPERATION)?;
         Ok(Undo(transaction))
@@ -122,18 +122,18 @@ impl Database {
 
 const OPERATION: &str = "undo a migration";
 
-/// A run about to be taken back from one table. Dropped before its end, it leaves no trace.
+/// The undoing of a run in one table, in one transaction. It is rolled back if it is dropped before its end.
 pub struct Undo(Transaction);
 
 impl Undo {
-    /// Takes back what `job` did to `table`, but leaves the rows `kept` alone.
+    /// Undoes the changes of `job` to `table`, except the rows `kept`.
     ///
     /// # Errors
-    /// When a statement fails; nothing has changed then.
+    /// When a statement fails; nothing is changed then.
     pub async fn finish(self, table: &Table, job: &Job, kept: &[Uuid]) -> Result<Undone, Error> {
         let mut transaction = self.0;
-        // What a statement says of the rows that it changed is not what has become of them: rules and triggers may have
-        // done something else. So the rows are looked at before and after.
+        // The row count of a statement is not reliable, since rules and triggers may have changed its effect. So the
+        // rows are read before and after.
         let rows = count_rows(&mut transaction, table).await?;
         let brought = still_brought(&mut transaction, table, job, kept).await?.len();
         sqlx::query(sql::delete_brought(table))
@@ -144,7 +144,7 @@ impl Undo {
             .during(OPERATION)?;
         let mut unchanged = still_brought(&mut transaction, table, job, kept).await?;
         let removed = rows.saturating_sub(count_rows(&mut transaction, table).await?);
-        // Rows that stay and are no longer those of the run cannot be told from others.
+        // If rows that were not deleted lost their run, they could not be distinguished from others.
         let (brought, left) = (brought as u64, unchanged.len() as u64);
         if removed + left != brought {
             let (table, kept) = (table.name.clone(), brought.saturating_sub(removed));
@@ -175,7 +175,7 @@ impl Undo {
                 .await
                 .during("drop the table that the migration made")?;
         }
-        // Rows that are left stay those of this run, so that undoing again can take them.
+        // Remaining rows still belong to this run, so that they can be undone later.
         if left.is_empty() {
             let changed = sqlx::query!(
                 "update migration_jobs set status = 'undone', changed_at = $2 where id = $1",
@@ -196,7 +196,7 @@ impl Undo {
     }
 }
 
-/// The rows that `job` brought and that are there, but for those `kept`.
+/// The existing rows that `job` copied, except those `kept`.
 async fn still_brought(
     connection: &mut PgConnection,
     table: &Table,
@@ -208,10 +208,10 @@ async fn still_brought(
         .bind(kept)
         .fetch_all(on(connection))
         .await
-        .during("read which rows a migration has brought")
+        .during("read which rows a migration has copied")
 }
 
-/// The rows that `job` changed or deleted and that are not as before, but for those `kept`.
+/// The rows that `job` changed or deleted and that differ from before, except those `kept`.
 async fn not_restored(
     connection: &mut PgConnection,
     table: &Table,
@@ -227,7 +227,7 @@ async fn not_restored(
         .during("compare rows with what they were before a migration")
 }
 
-/// Gives the rows that `job` changed or deleted back, but for those `kept`, as far as the table lets us.
+/// Restores the rows that `job` changed or deleted, except those `kept`, as far as the table permits it.
 async fn restore(
     connection: &mut PgConnection,
     table: &Table,
@@ -241,7 +241,7 @@ async fn restore(
         .execute(on(connection))
         .await
         .during(OPERATION)?;
-    // The user may have added columns of his own, of which generated ones take no values.
+    // The user may have added columns; generated ones accept no values.
     let columns = sqlx::query_scalar!(
         r#"
         select attname as "name!"

@@ -1,9 +1,9 @@
-//! Runs statements without giving them a name on the server.
+//! Runs statements as unnamed prepared statements.
 //!
-//! A pooler in transaction mode hands each transaction to another server connection, where a name that was prepared
-//! before is not known, or known for another statement. So every statement of ours is unnamed, and every one runs
-//! inside a transaction, since its preparation and its execution are two messages. `query!` has no option for it;
-//! this executor stands between.
+//! A pooler in transaction mode may run each transaction on another server connection, where a name that was prepared
+//! before is unknown or belongs to another statement. So all our statements are unnamed and run inside a transaction,
+//! since preparation and execution are two messages. `query!` has no option for this, so this executor wraps the
+//! connection.
 
 use futures_util::{future::BoxFuture, stream::BoxStream};
 use sqlx::{
@@ -12,7 +12,7 @@ use sqlx::{
     postgres::{PgArguments, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
 
-/// A connection whose statements leave no name behind.
+/// A connection whose statements are unnamed.
 #[derive(Debug)]
 pub(crate) struct Unnamed<'c>(&'c mut PgConnection);
 

@@ -1,7 +1,7 @@
-//! Brings a batch of rows into a table in one transaction, together with the progress of its job.
+//! Writes a batch of rows into a table in one transaction, together with the progress of its job.
 //!
-//! New rows go straight into the table by binary COPY. If one of them has appeared there in the meantime, the batch
-//! is done again by way of a staging table, and what was in the way stays. Changed rows always take that way.
+//! New rows are written into the table by binary COPY. If one of them exists by then, the batch is repeated with a
+//! staging table, and existing rows are left unchanged. Changed rows always use the staging table.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -26,10 +26,10 @@ use crate::{
     postgres::error::{StatementContext as _, is_beyond_half},
 };
 
-/// Sent at once, so that the driver's own buffer stays this small.
+/// Bytes per message, so that the driver's buffer stays small.
 const SEND_BYTES: usize = 1 << 18;
 
-/// Rows differ in length: the next ones may take one part in so many more.
+/// Rows differ in length: the reserve for the next batch is one over this.
 const ROOM_SHARE: usize = 8;
 
 /// Rows in the form in which they are sent.
@@ -48,7 +48,7 @@ impl Default for EncodedRows {
 }
 
 impl EncodedRows {
-    /// Adds a row that `run` brings.
+    /// Adds a row that `run` copies.
     pub fn push(&mut self, record: &StoredRecord, run: Uuid) -> RowDigest {
         self.ids.push(record.id);
         let digest = write_record(&mut self.bytes, record, run);
@@ -56,7 +56,7 @@ impl EncodedRows {
         digest
     }
 
-    /// An empty one with room for as much as this holds, so that it need not be moved as it grows.
+    /// An empty one with the capacity for as many bytes as this one has, to avoid reallocations.
     #[must_use]
     pub fn emptied(&self) -> Self {
         let mut bytes = Vec::with_capacity(self.bytes.len() + self.bytes.len() / ROOM_SHARE);
@@ -76,7 +76,7 @@ impl EncodedRows {
         rows
     }
 
-    /// The rows at `places`, without the header.
+    /// The rows at the positions `places`, without the header.
     fn part(&self, places: Range<usize>) -> &[u8] {
         let end = |count: usize| count.checked_sub(1).map_or(HEADER.len(), |last| self.ends[last]);
         &self.bytes[end(places.start)..end(places.end)]
@@ -103,7 +103,7 @@ pub fn row_digest(scratch: &mut Vec<u8>, record: &StoredRecord) -> RowDigest {
     digest_record(scratch, record)
 }
 
-/// The parts of a row by the names of its columns, in the form in which they are sent and read back.
+/// The fields of a row by column name, in the format in which they are sent and read back.
 pub fn record_parts(table: &Table, record: &StoredRecord) -> RowParts {
     let names = table.content_columns().into_iter().map(str::to_owned);
     names.zip(content_fields(record)).collect()
@@ -112,13 +112,14 @@ pub fn record_parts(table: &Table, record: &StoredRecord) -> RowParts {
 /// What one transaction changes.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// Rows that are not there yet.
+    /// New rows.
     pub new: EncodedRows,
-    /// Rows that are there with another content.
+    /// Existing rows with new content.
     pub changed: EncodedRows,
-    /// The digests of these rows as they were seen, in the same order. A row that was edited since stays.
+    /// The digests of these rows when they were read, in the same order. A row that was edited since is left
+    /// unchanged.
     pub changed_from: Vec<RowDigest>,
-    /// Ids of rows to delete, with their digests as they were seen.
+    /// Ids of rows to delete, with their digests when they were read.
     pub deleted: Vec<(Uuid, RowDigest)>,
     /// Records for the quarantine.
     pub quarantined: Vec<QuarantinedRecord>,
@@ -146,7 +147,7 @@ impl Batch {
             && self.quarantined.is_empty()
     }
 
-    /// How many rows it is about, and records for the quarantine.
+    /// Number of rows, and of records for the quarantine.
     pub fn len(&self) -> usize {
         self.new.len() + self.changed.len() + self.deleted.len() + self.quarantined.len()
     }
@@ -164,16 +165,16 @@ impl Batch {
     }
 }
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// How many rows were changed in which way.
+    /// The numbers of changed rows.
     pub counts: Counts,
-    /// Rows that had appeared in the table meanwhile, where new ones were to go; they were left as they are.
+    /// Rows that were to be inserted but already existed; they were left unchanged.
     pub in_the_way: Vec<Uuid>,
-    /// Rows that were edited meanwhile; they were left as they are.
+    /// Rows that were edited since they were read; they were left unchanged.
     pub edited: Vec<Uuid>,
-    /// Rows that the table refuses, where they are left out.
+    /// Rejected rows, if they are left out.
     pub refused: Vec<Uuid>,
 }
 
@@ -193,10 +194,10 @@ pub struct PendingBatch {
 }
 
 impl Database {
-    /// Writes `batch` for `job`. It counts once [`PendingBatch::commit`] has returned.
+    /// Writes `batch` for `job`. It is committed when [`PendingBatch::commit`] has returned.
     ///
     /// # Errors
-    /// When a statement fails, or another process has taken the job over; nothing has changed then.
+    /// When a statement fails, or another process has taken over the job; nothing is changed then.
     pub async fn write(&self, table: &Table, job: &Job, batch: &Batch) -> Result<PendingBatch, Error> {
         let mut attempt = self.try_write(table, job, batch, NewRows::Straight).await;
         if attempt.as_ref().is_err_and(is_unique_violation) {
@@ -208,7 +209,7 @@ impl Database {
         }
     }
 
-    /// Names the first of the rows that the table refuses.
+    /// Finds the first of the rejected rows.
     async fn name_row(&self, table: &Table, batch: &Batch, error: Error) -> Error {
         let Ok(refused) = self.refused_rows(table, batch).await else { return error };
         match (refused.first(), error) {
@@ -224,10 +225,10 @@ impl Database {
         }
     }
 
-    /// Which rows of `batch` the table refuses, with what the server says of each. Changes nothing.
+    /// The rows of `batch` that the table rejects, with the server's error for each. Changes nothing.
     ///
     /// # Errors
-    /// When a statement fails for another reason than what a row holds.
+    /// When a statement fails for another reason than the content of a row.
     pub async fn refused_rows(&self, table: &Table, batch: &Batch) -> Result<Vec<(Uuid, String)>, Error> {
         let mut transaction = self.begin().await?;
         sqlx::raw_sql("set constraints all immediate")
@@ -238,7 +239,7 @@ impl Database {
         for (rows, is_new) in [(&batch.new, true), (&batch.changed, false)] {
             let mut parts = Vec::from([Range { start: 0, end: rows.len() }]);
             while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
-                // What is accepted stays, since it may be what the next one collides with.
+                // Accepted rows are kept in the transaction, since a later row may conflict with them.
                 let tried = try_part(&mut transaction, table, (rows, part.clone()), is_new).await;
                 match tried {
                     Ok(()) => {}
@@ -266,9 +267,8 @@ impl Database {
         new_rows: NewRows,
     ) -> Result<PendingBatch, Error> {
         let mut transaction = self.begin().await?;
-        // A batch that a crash of the server takes back is found missing by the next scan. What counts as done is
-        // noted by a commit that waits for the disk, and with it for all batches before.
-        // What constraints have to say is said before the commit.
+        // If a crash of the server loses a batch, the next scan finds the missing rows. The status of the job is
+        // committed durably, and with it all earlier batches. Deferred constraints are checked before the commit.
         sqlx::raw_sql("set local synchronous_commit = off; set constraints all immediate")
             .execute(&mut *transaction)
             .await
@@ -314,7 +314,8 @@ impl PendingBatch {
     /// Commits.
     ///
     /// # Errors
-    /// When the commit fails. If the connection is lost, the batch may be there or not: the next scan tells.
+    /// When the commit fails. If the connection is lost, the batch may be committed or not, which the next scan finds
+    /// out.
     pub async fn commit(self) -> Result<Written, Error> {
         self.transaction.commit().await.during("commit copied rows")?;
         Ok(self.written)
@@ -331,8 +332,8 @@ fn is_unique_violation(error: &Error) -> bool {
     matches!(error, Error::Statement { source: sqlx::Error::Database(error), .. } if error.is_unique_violation())
 }
 
-/// Whether the server objected to what a row holds: data exceptions, violated constraints, exceeded limits, and what
-/// triggers raise (classes 22, 23, 54 and P0 of SQLSTATE).
+/// Whether the error is about the content of a row: data exceptions, violated constraints, exceeded limits, and
+/// exceptions of triggers (SQLSTATE classes 22, 23, 54 and P0).
 fn is_about_a_row(error: &Error) -> bool {
     let Error::Statement { source: sqlx::Error::Database(error), .. } = error else { return false };
     error.code().is_some_and(|code| ["22", "23", "54", "P0"].iter().any(|class| code.starts_with(class)))
@@ -349,14 +350,14 @@ pub(super) async fn copy(connection: &mut PgConnection, statement: &str, rows: &
     copy.finish().await
 }
 
-/// Writes a part of some rows in a transaction that goes on where they are refused.
+/// Writes some rows after a savepoint, to which it rolls back if they are rejected.
 async fn try_part(
     connection: &mut PgConnection,
     table: &Table,
     (rows, part): (&EncodedRows, Range<usize>),
     is_new: bool,
 ) -> Result<(), Error> {
-    const OPERATION: &str = "try which rows the table refuses";
+    const OPERATION: &str = "find the rows that the table rejects";
     let some = EncodedRows {
         bytes: [HEADER, rows.part(part.clone())].concat(),
         ids: rows.ids[part].to_vec(),
@@ -383,7 +384,7 @@ async fn stage(connection: &mut PgConnection, table: &Table, rows: &EncodedRows)
     Ok(())
 }
 
-/// Inserts what is not there yet, and returns the ids of the rest.
+/// Inserts the rows that do not exist, and returns the ids of the others.
 async fn insert_staged(
     connection: &mut PgConnection,
     table: &Table,
@@ -423,7 +424,7 @@ fn require_all(table: &Table, change: &'static str, changed: u64, rows: &[Uuid])
     Err(Error::Kept { table: table.name.clone(), change, kept: rows.saturating_sub(changed), rows })
 }
 
-/// Gives those of `rows` that are `ids` their content.
+/// Updates the rows `ids` with the content in `rows`.
 async fn update_staged(
     connection: &mut PgConnection,
     table: &Table,
@@ -441,8 +442,8 @@ async fn update_staged(
     Ok(updated)
 }
 
-/// Holds the rows `seen` until the end of the transaction, and returns those that are still as they were seen. Those
-/// that are not go to `edited`; rows that are gone are neither.
+/// Locks the rows `seen` until the end of the transaction, and returns those that are unchanged. Changed ones are
+/// added to `edited`; deleted rows are in neither.
 async fn lock_unedited(
     connection: &mut PgConnection,
     table: &Table,
@@ -486,6 +487,6 @@ async fn keep_replaced(
         .bind(ids)
         .execute(on(connection))
         .await
-        .during("keep rows as they are before they change")?;
+        .during("store rows before they change")?;
     Ok(())
 }

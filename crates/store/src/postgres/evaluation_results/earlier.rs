@@ -1,4 +1,4 @@
-//! Verdicts that need not be asked for again.
+//! Earlier verdicts that are reused.
 
 use serde_json::{Map, Value};
 
@@ -13,18 +13,18 @@ use crate::{
     storage::StorageError,
 };
 
-/// What a judge said when it was asked the very same.
+/// An earlier verdict on the same request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EarlierVerdict {
-    /// Of the question, the judge, and how it was asked.
+    /// Fingerprint of the question, the judge and the request.
     pub fingerprint: String,
     /// The result's id.
     pub id: String,
-    /// What came of it.
+    /// Its status.
     pub status: ResultStatus,
-    /// The score, if it is one.
+    /// The score, if it is a scored answer.
     pub score: Option<f64>,
-    /// The winner, if it is one.
+    /// The winner, if it is a comparison.
     pub winner: Option<ResultWinner>,
     /// Whether the judge saw the model's own answer second, if it saw two.
     pub swapped: Option<bool>,
@@ -33,8 +33,8 @@ pub struct EarlierVerdict {
 }
 
 impl Database {
-    /// The first verdict of each of these fingerprints, of those that a judge gave, whether or not it can be read. One whose
-    /// row cannot be read is left out.
+    /// The first verdict of each of these fingerprints, whether or not the judge's answer can be parsed. A row that
+    /// cannot be read is left out.
     ///
     /// # Errors
     /// When the statement fails.
@@ -65,10 +65,10 @@ impl Database {
             Ok(rows
                 .into_iter()
                 .map(|row| {
-                    // What has a fingerprint is an object.
+                    // Metadata with a fingerprint are an object.
                     let metadata =
                         decode(&row.result_metadata).value.as_object().cloned().unwrap_or_default();
-                    // No verdict of ours has a score that is no number.
+                    // Panopticon's verdicts have no score that is not a number.
                     let score = row.score.filter(|score| score.is_finite());
                     let text = |key| metadata.get(key).and_then(Value::as_str);
                     // Others were not selected.

@@ -1,4 +1,4 @@
-//! What statistics need of results.
+//! The parts of results that statistics need.
 
 use futures_util::TryStreamExt as _;
 use sqlx::{Row as _, postgres::PgRow};
@@ -30,33 +30,33 @@ pub struct StoredJudgement<'r> {
     pub evaluation_prompt_id: Option<&'r str>,
     /// The judge.
     pub judge_model: Option<&'r str>,
-    /// The run that brought it.
+    /// Its run.
     pub run_id: Option<&'r str>,
-    /// Which of several judgements of the same by the same judge it is, as the run numbers them.
+    /// Number of the repeat, as the run counts them.
     pub repeat: Option<&'r str>,
-    /// What came of it.
+    /// Its status.
     pub status: ResultStatus,
     /// The score: a finite number wherever a judgement of one answer is scored.
     pub score: Option<f64>,
     /// Whether the score lies beyond the metric's scale.
     pub is_out_of_range: bool,
-    /// What is said of two answers, if it is a comparison.
+    /// The comparison of two answers, if it is one.
     pub comparison: Option<StoredComparison<'r>>,
 }
 
-/// What a result says of two answers.
+/// A comparison of two answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredComparison<'r> {
     /// The model that gave the other answer.
     pub opponent: Option<&'r str>,
     /// Whether the judge saw the model's own answer second.
     pub is_swapped: bool,
-    /// The winner wherever a comparison is scored, unless its name is unknown.
+    /// The winner of a scored comparison, unless its name is unknown.
     pub winner: Option<ResultWinner>,
 }
 
 impl Database {
-    /// Gives each of the selected results to `visit`, in no particular order, one after the other as they arrive.
+    /// Calls `visit` for each of the selected results, in no particular order, as they arrive.
     ///
     /// # Errors
     /// When the statement fails.

@@ -1,4 +1,4 @@
-//! Results as they are, newest first.
+//! Lists results, newest first.
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
 use sqlx::{Row as _, postgres::PgRow};
@@ -19,7 +19,7 @@ use crate::{
     storage::StorageError,
 };
 
-/// Results that an export reads at once and holds in memory. Each has four texts, which may be of megabytes.
+/// Results of a page of an export, which are in memory at once. Each has four texts, which may have megabytes.
 const EXPORT_PAGE: u32 = 64;
 
 impl Database {
@@ -36,7 +36,7 @@ impl Database {
         self.results(selection, &[Part::From(offset)], limit).await
     }
 
-    /// Up to `limit` of the selected results after `cursor`, or from the newest on; those without a time come last.
+    /// Up to `limit` of the selected results after `cursor`, or from the newest; those without a time come last.
     ///
     /// # Errors
     /// When a statement fails.
@@ -48,7 +48,7 @@ impl Database {
     ) -> Result<Vec<StoredResult>, StorageError> {
         match cursor {
             None => self.results(selection, &[Part::From(0)], limit).await,
-            // Two statements, since no index serves a place before a null.
+            // Two statements, since no index can be used for a position before a null.
             Some(cursor @ ResultCursor { timestamp: Some(_), .. }) => {
                 self.results(selection, &[Part::After(cursor), Part::Timeless], limit).await
             }
@@ -56,8 +56,8 @@ impl Database {
         }
     }
 
-    /// All selected results, newest first, read page by page: one that is stored meanwhile may be missing, none comes
-    /// twice. It ends with the first failure.
+    /// All selected results, newest first, read in pages: one that is stored during the export may be missing, none
+    /// occurs twice. The stream ends after the first error.
     pub fn export_evaluation_results(
         &self,
         selection: ResultSelection,
@@ -73,7 +73,7 @@ impl Database {
         pages.try_flatten().boxed()
     }
 
-    /// Results that an export holds at once, after `cursor`; and whether they are the last ones.
+    /// A page of an export after `cursor`, and whether it is the last one.
     async fn export_page(
         &self,
         selection: &ResultSelection,
@@ -87,7 +87,7 @@ impl Database {
                     let is_last = page.len() < limit as usize;
                     return Ok((page, is_last));
                 }
-                // One is never too large.
+                // A single result is never too large.
                 Err(StorageError::TooLarge) => limit = (limit / 4).max(1),
                 Err(error) => return Err(error),
             }
@@ -105,7 +105,7 @@ impl Database {
         Ok(count.map_err(FAILING.to(OPERATION))?.unsigned_abs())
     }
 
-    /// Up to `limit` results of `parts`, one after the other.
+    /// Up to `limit` results of `parts`, in this order.
     async fn results(
         &self,
         selection: &ResultSelection,
@@ -119,7 +119,8 @@ impl Database {
         rows.iter().map(read).collect::<sqlx::Result<_>>().map_err(FAILING.to(OPERATION))
     }
 
-    /// The rows of `statements`, in one transaction, and no more of these than it takes for `limit` rows.
+    /// The rows of `statements`, in one transaction; a statement is only run if there are fewer than `limit` rows so
+    /// far.
     async fn result_rows(
         &self,
         statements: Vec<Statement>,

@@ -1,4 +1,4 @@
-//! The judge's results: `evaluation_results`, which are in PostgreSQL whatever keeps the outputs.
+//! The judge's results: `evaluation_results`, which are in PostgreSQL even if the outputs are in ChromaDB.
 
 mod earlier;
 mod judgements;
@@ -19,7 +19,7 @@ use crate::{
 
 const FAILING: Failing = Failing(Service::Judge);
 
-/// What a judge said of an output. The old services' rows may lack everything but the id.
+/// A judgement of an output. The rows of the old services may lack everything except the id.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EvaluationResult {
     /// Its id: any text.
@@ -34,17 +34,17 @@ pub struct EvaluationResult {
     pub model_id: Option<String>,
     /// The query's theme.
     pub theme: Option<String>,
-    /// The stored metric whose prompt the judge was given.
+    /// The stored metric whose prompt was used.
     pub evaluation_prompt_id: Option<String>,
     /// That prompt.
     pub evaluation_prompt: Option<String>,
-    /// The score as the judge gave it; `None` where it gave none.
+    /// The score, if the judge gave one.
     pub score: Option<f64>,
     /// The model that judged.
     pub judge_model: Option<String>,
     /// When it was judged.
     pub timestamp: Option<StoredTime>,
-    /// Whatever else is known of it.
+    /// Other data.
     pub result_metadata: Option<Value>,
 }
 
@@ -53,12 +53,12 @@ pub struct EvaluationResult {
 pub struct StoredResult {
     /// The result.
     pub result: EvaluationResult,
-    /// What of it is shown otherwise than it is stored.
+    /// Values that are shown differently than they are stored.
     pub problems: Vec<Problem>,
 }
 
 impl Database {
-    /// Stores `results`, all or nothing. One whose id is there already is left as it is.
+    /// Stores `results` in one transaction. Existing ids are left unchanged.
     ///
     /// # Errors
     /// [`StorageError::Refused`] for a text with the character NUL; when the statement fails.
@@ -72,7 +72,7 @@ impl Database {
     }
 }
 
-/// Stores `results`, which were checked; one whose id is there already is left as it is.
+/// Stores `results`, which were checked; existing ids are left unchanged.
 pub(super) async fn insert_results(
     connection: &mut PgConnection,
     results: &[EvaluationResult],
@@ -106,7 +106,7 @@ pub(super) async fn insert_results(
 }
 
 impl EvaluationResult {
-    /// The place after it.
+    /// The cursor after it.
     pub fn cursor(&self) -> ResultCursor {
         ResultCursor { timestamp: self.timestamp, id: self.id.clone() }
     }

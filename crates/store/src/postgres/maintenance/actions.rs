@@ -1,4 +1,4 @@
-//! The table `maintenance_actions`: what maintenance has done, and what came of it.
+//! The table `maintenance_actions`: the actions of maintenance and their results.
 
 use serde_json::Value;
 use time::PrimitiveDateTime;
@@ -10,45 +10,45 @@ use crate::{
     postgres::{Database, counted::counted, error::StatementContext as _, jobs::now, unnamed::on},
 };
 
-const OPERATION: &str = "keep what maintenance does";
-const READ: &str = "read what maintenance has done";
+const OPERATION: &str = "record an action of maintenance";
+const READ: &str = "read the actions of maintenance";
 
-/// An action that begins.
+/// An action that starts.
 #[derive(Clone, Debug)]
 pub struct ActionRecord<'a> {
-    /// The table; `None` for what concerns no single one.
+    /// The table; `None` for an action that does not concern a single table.
     pub table: Option<&'a str>,
     /// vacuum, reindex, index, statistics or expire.
     pub action: &'a str,
     /// Why, as a sentence.
     pub reason: &'a str,
-    /// What is measured of the table.
+    /// Measurements of the table.
     pub before: Value,
 }
 
-/// An action as it is kept.
+/// A stored action.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeptAction {
-    /// The table; `None` for what concerns no single one.
+    /// The table; `None` for an action that does not concern a single table.
     pub table: Option<String>,
     /// vacuum, reindex, index, statistics or expire.
     pub action: String,
     /// Why, as a sentence.
     pub reason: String,
-    /// What was measured of the table when it began.
+    /// Measurements of the table at the start.
     pub before: Value,
-    /// And when it had ended; `None` while it is under way, or where it failed.
+    /// Measurements at the end; `None` while it is running, or if it failed.
     pub after: Option<Value>,
-    /// Why it failed.
+    /// The error, if it failed.
     pub error: Option<String>,
-    /// When, in UTC; `None` where another hand has removed that.
+    /// Start in UTC; `None` where another program has removed it.
     pub started_at: Option<StoredTime>,
-    /// When, in UTC; `None` while it is under way, or where it was ended by force.
+    /// End in UTC; `None` while it is running, or if it was killed.
     pub ended_at: Option<StoredTime>,
 }
 
 impl Database {
-    /// Notes that an action begins, and answers its id.
+    /// Records that an action starts and returns its id.
     ///
     /// # Errors
     /// When the statement fails.
@@ -73,7 +73,7 @@ impl Database {
         Ok(id)
     }
 
-    /// Notes that the action `id` has ended, with what is measured of the table now, or why it failed.
+    /// Records that the action `id` has ended, with the current measurements of the table or the error.
     ///
     /// # Errors
     /// When the statement fails.
@@ -96,8 +96,8 @@ impl Database {
         Ok(())
     }
 
-    /// How many dead rows the last VACUUM of each table has left, of those that ended after `since`, in UTC; none in a database
-    /// that has no place for them yet.
+    /// How many dead rows the last VACUUM of each table left, of those that ended after `since` (UTC); none in a
+    /// database that does not have the table yet.
     ///
     /// # Errors
     /// When a statement fails.
@@ -122,7 +122,7 @@ impl Database {
         Ok(left.filter_map(|row| Some((row.table_name, counted(row.dead_rows?).ok()?))).collect())
     }
 
-    /// The last actions, newest first; none in a database that has no place for them yet.
+    /// The last actions, newest first; none in a database that does not have the table yet.
     ///
     /// # Errors
     /// When a statement fails.

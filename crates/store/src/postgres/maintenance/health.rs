@@ -1,4 +1,4 @@
-//! What the server's statistics say of tables.
+//! The state of tables, from the server's statistics.
 
 use time::OffsetDateTime;
 
@@ -12,51 +12,51 @@ use crate::{
     },
 };
 
-const OPERATION: &str = "look at the state of tables";
+const OPERATION: &str = "read the state of tables";
 
 /// The state of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TableHealth {
     /// Its name.
     pub name: String,
-    /// About how many rows it has.
+    /// Estimated number of rows.
     pub rows: u64,
-    /// Rows that were deleted or replaced, and still take their place.
+    /// Rows that were deleted or replaced and still take up space.
     pub dead_rows: u64,
     /// Rows inserted since the last VACUUM.
     pub inserted: u64,
     /// Rows inserted, changed and deleted since the last ANALYZE.
     pub changed: u64,
-    /// When the last VACUUM ended that somebody asked for.
+    /// End of the last manual VACUUM.
     pub vacuumed_at: Option<OffsetDateTime>,
-    /// When autovacuum's last one ended.
+    /// End of the last VACUUM by autovacuum.
     pub autovacuumed_at: Option<OffsetDateTime>,
-    /// When the last ANALYZE ended, autovacuum's among them.
+    /// End of the last ANALYZE, manual or by autovacuum.
     pub analyzed_at: Option<OffsetDateTime>,
     /// Size without indexes, in bytes.
     pub heap_bytes: u64,
     /// Size of its indexes, in bytes.
     pub index_bytes: u64,
-    /// Whether a VACUUM works on it now.
+    /// Whether a VACUUM of it is running.
     pub is_being_vacuumed: bool,
-    /// When autovacuum comes to it.
+    /// The thresholds of autovacuum.
     pub autovacuum: Autovacuum,
 }
 
-/// When autovacuum comes to a table: by the server's settings, or the table's own.
+/// The thresholds of autovacuum for a table, from the settings of the server or of the table.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Autovacuum {
-    /// Whether it comes at all.
+    /// Whether it is enabled.
     pub is_on: bool,
     /// Of dead rows.
     pub dead: Threshold,
-    /// Of rows inserted since the last VACUUM; `None` where inserts do not count.
+    /// Of rows inserted since the last VACUUM; `None` if inserts are not counted.
     pub inserted: Option<Threshold>,
     /// Of rows changed since the last ANALYZE.
     pub changed: Threshold,
 }
 
-/// So many rows, and so many for each row of the table.
+/// A fixed number of rows plus a number for each row of the table.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Threshold {
     /// Rows.
@@ -66,23 +66,23 @@ pub struct Threshold {
 }
 
 impl Threshold {
-    /// The rows that have to be exceeded in a table of `rows` rows.
+    /// The threshold in a table of `rows` rows.
     pub fn of(self, rows: u64) -> f64 {
         self.base + self.scale * rows as f64
     }
 }
 
-/// What ANALYZE keeps of a column that filters use.
+/// The statistics target of a column that filters use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ColumnStatistics {
     /// The column.
     pub column: Column,
-    /// Entries at most; 0 where somebody has turned it off.
+    /// Maximum number of entries; 0 if statistics are disabled.
     pub target: u32,
 }
 
 impl Database {
-    /// The state of those of `names` that are tables, in this order.
+    /// The state of the tables among `names`, in this order.
     ///
     /// # Errors
     /// When the statement fails.
@@ -167,7 +167,7 @@ impl Database {
                 autovacuum: Autovacuum {
                     is_on: row.is_on,
                     dead: Threshold { base: row.dead_base, scale: row.dead_scale },
-                    // A negative one turns it off.
+                    // A negative value disables it.
                     inserted: (row.inserted_base >= 0.0)
                         .then_some(Threshold { base: row.inserted_base, scale: row.inserted_scale }),
                     changed: Threshold { base: row.changed_base, scale: row.changed_scale },
@@ -176,8 +176,8 @@ impl Database {
             .collect())
     }
 
-    /// What ANALYZE keeps of the columns of `table` by which it is filtered: metadata, columns that repeat one of their
-    /// keys, and what indexes of those compute.
+    /// The statistics targets of the columns of `table` that filters use: metadata, columns that repeat a metadata
+    /// key, and the expressions of indexes on them.
     ///
     /// # Errors
     /// When the statement fails.
@@ -224,7 +224,7 @@ impl Database {
             .collect())
     }
 
-    /// Those of `names` into which a migration writes now.
+    /// The tables among `names` into which a migration is writing.
     ///
     /// # Errors
     /// When the statement fails.

@@ -1,4 +1,4 @@
-//! Tables in which each process writes down what happened, and that would grow for ever.
+//! Log tables, which would grow without limit.
 
 use time::PrimitiveDateTime;
 
@@ -7,15 +7,15 @@ use crate::{
     postgres::{Database, error::StatementContext as _, unnamed::on},
 };
 
-/// A table of ours whose old rows nobody needs.
+/// A table whose old rows expire.
 ///
-/// Not among them are `vector_search_samples` and `vector_search_history`, which whoever watches the searches forgets in time;
-/// `run_attempts` and `run_workers`, which belong to their runs and say what those have cost;
-/// `migration_jobs` and `migration_replaced`, from which migrations are resumed and undone; and `migration_rejects`, which
-/// hold somebody's records.
+/// Not included are `vector_search_samples` and `vector_search_history`, whose old rows the search monitor deletes;
+/// `run_attempts` and `run_workers`, which belong to their runs and record their costs; `migration_jobs` and
+/// `migration_replaced`, from which migrations are resumed and undone; and `migration_rejects`, which holds users'
+/// records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ledger {
-    /// `vector_index_plans`, of which the newest of each table stays.
+    /// `vector_index_plans`; the newest row of each table is kept.
     IndexPlans,
     /// `maintenance_actions`
     Actions,
@@ -25,7 +25,7 @@ impl Ledger {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::IndexPlans, Self::Actions];
 
-    /// The name of its table.
+    /// The name of the table.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::IndexPlans => "vector_index_plans",
@@ -35,12 +35,12 @@ impl Ledger {
 }
 
 impl Database {
-    /// How many rows of `ledger` are from before `before`, in UTC; none where it is not there yet.
+    /// The number of rows of `ledger` from before `before` (UTC); 0 if the table does not exist yet.
     ///
     /// # Errors
     /// When a statement fails.
     pub async fn count_expired(&self, ledger: Ledger, before: PrimitiveDateTime) -> Result<u64, Error> {
-        let counted = self.if_table_exists(ledger.as_str(), "count what has expired", async |connection| {
+        let counted = self.if_table_exists(ledger.as_str(), "count expired rows", async |connection| {
             let connection = on(connection);
             match ledger {
                 Ledger::IndexPlans => {
@@ -72,7 +72,7 @@ impl Database {
         Ok(counted.await?.unsigned_abs())
     }
 
-    /// Deletes these rows, and says how many there were.
+    /// Deletes these rows and returns their number.
     ///
     /// # Errors
     /// When the statement fails.

@@ -1,6 +1,6 @@
-//! Tables kept in order: what state they are in, what is done about it, and a record of that.
+//! Maintenance of tables: their state, the actions, and a log of the actions.
 //!
-//! What should be done is decided elsewhere: crate `upkeep` plans from a [`TableHealth`] and an
+//! The decisions are made in crate `upkeep`, which plans from a [`TableHealth`] and an
 //! [`Observation`](super::vector_index::Observation).
 
 mod actions;

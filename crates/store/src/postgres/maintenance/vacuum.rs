@@ -1,4 +1,4 @@
-//! Does what keeps a table in order.
+//! Maintenance actions on a table.
 
 use super::ColumnStatistics;
 use crate::{
@@ -16,25 +16,24 @@ use crate::{
 };
 
 impl Database {
-    /// Removes the dead rows of the table `name` and refreshes its statistics, at autovacuum's own pace and while the
-    /// table is in use.
+    /// Runs VACUUM and ANALYZE on the table `name`, with the cost limits of autovacuum and while the table is in use.
     ///
     /// # Errors
-    /// When a statement fails; [`Error::NotVacuumed`] where the server has passed the table over.
+    /// When a statement fails; [`Error::NotVacuumed`] if the server skipped the table.
     pub async fn vacuum(&self, name: &str) -> Result<(), Error> {
         let before = self.last_vacuum(name).await?;
         let mut statements = vec![end_with_client()];
         statements.extend(vacuum_gently());
         statements.push(vacuum(name));
         self.run_alone("vacuum a table", statements).await?;
-        // To whom the table does not belong the server says so in a warning, and goes on.
+        // If the role is not the table's owner, the server only sends a warning and skips the table.
         if self.last_vacuum(name).await? == before {
             return Err(Error::NotVacuumed { table: name.to_owned() });
         }
         Ok(())
     }
 
-    /// Refreshes the statistics of the table `name`, of which as much is kept from now on as `columns` say.
+    /// Sets the statistics targets `columns` of the table `name` and runs ANALYZE.
     ///
     /// # Errors
     /// When a statement fails.
@@ -56,6 +55,6 @@ impl Database {
         sqlx::query_scalar!("select pg_stat_get_last_vacuum_time(to_regclass(quote_ident($1))) as last", name)
             .fetch_one(self)
             .await
-            .during("see when a table was vacuumed")
+            .during("read when a table was vacuumed")
     }
 }

@@ -1,4 +1,4 @@
-//! Which of the judge's results are meant, and from which on.
+//! Filters and cursors for the judge's results.
 
 mod cursor;
 mod selection;

@@ -1,4 +1,4 @@
-//! Which results are meant.
+//! A filter for results.
 
 use std::str::FromStr;
 
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::storage::Filter;
 
-/// Which results are meant: those that satisfy everything that is given.
+/// A filter for results; all given conditions must be satisfied.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResultSelection {
     /// Only of this theme.
@@ -22,29 +22,29 @@ pub struct ResultSelection {
     pub run_id: Option<Uuid>,
     /// Only with this status.
     pub status: Option<ResultStatus>,
-    /// Only with metadata that satisfy this. Metadata that JSONB cannot hold satisfy nothing but `$ne` and the like.
+    /// Only with metadata that match this filter. Metadata that JSONB cannot hold only match negations such as `$ne`.
     pub metadata: Option<Filter>,
-    /// Only with a score, of at least this.
+    /// Only with a score of at least this.
     pub min_score: Option<f64>,
-    /// Only with a score, of at most this.
+    /// Only with a score of at most this.
     pub max_score: Option<f64>,
-    /// Only of this time on.
+    /// Only from this time on.
     pub from: Option<PrimitiveDateTime>,
     /// Only up to this time, which is included.
     pub until: Option<PrimitiveDateTime>,
 }
 
-/// What came of a judgement. Of results of the old services, which noted none, those with a score are scored, and those
-/// without one unparsed.
+/// The status of a judgement. The old services stored none: their results with a score are scored, those without one
+/// unparsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ResultStatus {
-    /// The judge gave a score, or a winner.
+    /// The judge gave a score or a winner.
     Scored,
-    /// The judge answered, and it cannot be read.
+    /// The judge's answer cannot be parsed.
     Unparsed,
     /// The judge declined.
     Refused,
-    /// There is no answer of the judge.
+    /// The judge gave no answer.
     Failed,
     /// The model gave no output, and no judge was asked.
     Unanswered,
@@ -54,7 +54,7 @@ impl ResultStatus {
     /// Every one.
     pub const ALL: [Self; 5] = [Self::Scored, Self::Unparsed, Self::Refused, Self::Failed, Self::Unanswered];
 
-    /// Its name among a result's metadata.
+    /// Its name in the metadata of a result.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Scored => "scored",
@@ -66,19 +66,19 @@ impl ResultStatus {
     }
 }
 
-/// The better of two answers, by whose it is.
+/// The model with the better of two answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ResultWinner {
-    /// That of the result's own model.
+    /// The model of the result.
     Model,
-    /// That of the model that it is compared with.
+    /// The model that it is compared with.
     Opponent,
     /// Neither.
     Tie,
 }
 
 impl ResultWinner {
-    /// Its name among a result's metadata.
+    /// Its name in the metadata of a result.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Model => "model",
@@ -87,12 +87,12 @@ impl ResultWinner {
         }
     }
 
-    /// The winner of this name; `None` for names that no version of ours has written.
+    /// The winner of this name; `None` for unknown names.
     pub fn named(name: &str) -> Option<Self> {
         [Self::Model, Self::Opponent, Self::Tie].into_iter().find(|winner| winner.as_str() == name)
     }
 
-    /// The same winner where model and opponent are each other's.
+    /// The same winner with model and opponent swapped.
     pub fn swapped(self) -> Self {
         match self {
             Self::Model => Self::Opponent,
@@ -110,7 +110,7 @@ impl FromStr for ResultStatus {
     }
 }
 
-/// A text that names no status.
+/// An unknown status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected scored, unparsed, refused, failed or unanswered")]
 pub struct UnknownStatus;

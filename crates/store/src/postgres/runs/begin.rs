@@ -1,5 +1,5 @@
-//! Calls are written down before they are made. Many begin at once, and the model waits meanwhile: so nothing here waits
-//! for the run's row, which others hold while they write what was done.
+//! Calls are recorded before they are made. Many start at once, and each waits for this, so nothing here waits for
+//! the lock on the run's row, which other transactions hold while they store results.
 
 use sqlx::PgConnection;
 use time::PrimitiveDateTime;
@@ -18,24 +18,24 @@ pub struct AttemptBegun {
     pub task: i64,
     /// The attempt's number in the task, from 1.
     pub number: u32,
-    /// Which model is called.
+    /// The model that is called.
     pub model_id: String,
-    /// When, UTC.
+    /// Start, UTC.
     pub at: PrimitiveDateTime,
 }
 
 impl Database {
-    /// Writes down that `worker` is about to make these calls, if the run is running and the tasks are the worker's.
+    /// Records that `worker` is about to make these calls, if the run is running and the tasks belong to the worker.
     ///
     /// # Errors
-    /// When a statement fails. Nothing was written then.
+    /// When a statement fails; nothing is written then.
     pub async fn begin_attempts(
         &self,
         run: Uuid,
         worker: Uuid,
         begun: &[AttemptBegun],
     ) -> Result<Recorded, StorageError> {
-        const OPERATION: &str = "record that calls begin";
+        const OPERATION: &str = "record the start of calls";
         self.in_service(FAILING, OPERATION, async |connection| {
             let recorded = begin(connection, run, worker, begun).await?;
             Ok(recorded)

@@ -1,4 +1,4 @@
-//! Making runs, finding them, and changing their state.
+//! Creates and lists runs and changes their state.
 
 use records::{shortened, without_nul};
 use sqlx::PgConnection;
@@ -14,7 +14,7 @@ use crate::{
     storage::{StorageError, check_text},
 };
 
-/// A row of `runs`, as the statements here give it.
+/// A row of `runs`, as selected by the statements here.
 struct Row {
     id: Uuid,
     name: Option<String>,
@@ -39,7 +39,7 @@ struct Row {
 const FIND: &str = "find a run";
 
 impl Database {
-    /// Makes `run`, which is running from then on, with all its tasks.
+    /// Creates `run` with all its tasks, in the state running.
     ///
     /// # Errors
     /// [`StorageError::Refused`] for a text with the character NUL; when a statement fails.
@@ -59,12 +59,12 @@ impl Database {
         .await
     }
 
-    /// The run `id`, if there is one. Its plan is empty, and a problem, if it has more than [`MAX_PLAN_BYTES`].
+    /// The run `id`, if it exists. A plan larger than [`MAX_PLAN_BYTES`] is returned empty and reported as a problem.
     ///
     /// # Errors
     /// When the statement fails.
     pub async fn run(&self, id: Uuid) -> Result<Option<Run>, StorageError> {
-        /// Plans up to this are read at any time, others when it is their turn.
+        /// Plans up to this size are read at once; the number of larger ones at a time is limited.
         const SMALL: usize = 64 << 10;
         let mut row = self.run_with_plan(id, SMALL).await?;
         let is_large = |row: &Row| row.plan.is_none() && row.plan_bytes > whole(SMALL as u64);
@@ -75,7 +75,7 @@ impl Database {
         Ok(row.map(Row::run))
     }
 
-    /// As [`Database::run`], with a plan of no more than `most` bytes.
+    /// As [`Database::run`], with a plan of at most `most` bytes.
     async fn run_with_plan(&self, id: Uuid, most: usize) -> Result<Option<Row>, StorageError> {
         self.in_service(FAILING, FIND, async |connection| {
             sqlx::query_as!(
@@ -118,8 +118,7 @@ impl Database {
         .await
     }
 
-    /// Up to `limit` runs, newest first, from the one after `after` on; only those in `state` if it is given. Each with its
-    /// time.
+    /// Up to `limit` runs after `after`, newest first, each with its time; only those in `state` if it is given.
     ///
     /// # Errors
     /// When the statement fails.
@@ -156,7 +155,7 @@ impl Database {
         .await
     }
 
-    /// Up to `limit` runs that are running, newest first, none of them among `but`.
+    /// Up to `limit` running runs, newest first, without those in `but`.
     ///
     /// # Errors
     /// When the statement fails.
@@ -219,7 +218,8 @@ impl Database {
                     let shown = |found: Option<String>| found.map_or("null".to_owned(), |found| format!("`{found}`"));
                     let problem = is_odd.then(|| {
                         format!(
-                            "{count} of its tasks have a kind, state or outcome that cannot be, such as kind {}, state {}, outcome {}",
+                            "{count} of its tasks have an unknown kind, state or outcome, such as kind {}, \
+                                state {}, outcome {}",
                             shown(row.kind_found),
                             shown(row.state_found),
                             shown(row.outcome_found)
@@ -232,7 +232,7 @@ impl Database {
         .await
     }
 
-    /// Ends a running run as `state`, for `reason`; whether it was running.
+    /// Ends a running run as `state`, for `reason`; returns whether it was running.
     ///
     /// # Errors
     /// When the statement fails.
@@ -242,7 +242,7 @@ impl Database {
         state: RunState,
         reason: Option<&str>,
     ) -> Result<bool, StorageError> {
-        /// Words of a provider may be part of it.
+        /// It may contain text from a provider.
         const CHARACTERS: usize = 1000;
         let reason = reason.map(|reason| shortened(&without_nul(reason), CHARACTERS).into_owned());
         self.in_service(FAILING, "end a run", async |connection| {
@@ -263,10 +263,10 @@ impl Database {
         .await
     }
 
-    /// Completes a running run of `models` models if every task is done; the state that it has then, `None` if there is
-    /// no such run. Judgements that wait where nothing is under way wait for answers that are not there: they become
-    /// ready, so that whoever claims them ends them. If all tasks that are left are of no known kind or state, which nothing
-    /// claims, the run is stopped.
+    /// Completes a running run of `models` models if every task is done; returns its new state, `None` if it does not
+    /// exist. Judgements that wait although no task is in progress wait for answers that do not exist: they become
+    /// ready, so that the worker that claims them ends them. If all remaining tasks have an unknown kind or state, so
+    /// that no worker claims them, the run is stopped.
     ///
     /// # Errors
     /// When a statement fails.
@@ -308,9 +308,9 @@ impl Database {
         .await
     }
 
-    /// Lets a run that is not running go on, with another `allowance` if one is given. With `retry`, what failed or had
-    /// no answer is to be done again, and what was recorded of it is forgotten. The state before, `None` if there is no
-    /// such run.
+    /// Resumes a run that is not running, with a new `allowance` if one is given. With `retry`, tasks that failed or
+    /// had no answer are repeated, and their records are deleted. Returns the state before, `None` if the run does
+    /// not exist.
     ///
     /// # Errors
     /// When a statement fails.
@@ -345,8 +345,8 @@ impl Database {
         .await
     }
 
-    /// Deletes a run that is not running, and its results; outputs stay, since they may be elsewhere. The state that it
-    /// had, `None` if there is no such run.
+    /// Deletes a run that is not running, and its results, but not its outputs, which may be in ChromaDB. Returns its
+    /// former state, `None` if it does not exist.
     ///
     /// # Errors
     /// When a statement fails.
@@ -372,14 +372,14 @@ impl Database {
     }
 }
 
-/// Failed calls of a run of so many models are to be made again, and what depends on them judged.
+/// Repeat the failed calls of a run of this many models, and the judgements that depend on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryFailed {
     /// Models in the plan.
     pub models: u16,
 }
 
-/// Locks the run's row until the transaction ends; its state.
+/// Locks the run's row until the transaction ends and returns its state.
 pub(super) async fn locked_state(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<RunState>> {
     let row =
         sqlx::query!(r#"select left(state, 100) as state from runs where id = $1 for no key update"#, id)
@@ -388,7 +388,8 @@ pub(super) async fn locked_state(connection: &mut PgConnection, id: Uuid) -> sql
     Ok(row.map(|row| RunState::stored(row.state.as_deref()).unwrap_or(RunState::Stopped)))
 }
 
-/// Stops a running run of which only tasks are left that nothing claims; whether there are such.
+/// Stops a running run if all its remaining tasks are ones that no worker claims; returns whether there are such
+/// tasks.
 async fn stop_if_blocked(connection: &mut PgConnection, id: Uuid) -> sqlx::Result<bool> {
     let stopped = sqlx::query!(
         r#"
@@ -448,11 +449,11 @@ async fn retry_failed(connection: &mut PgConnection, id: Uuid, models: u16) -> s
     )
     .execute(on(connection))
     .await?;
-    // A model that refused is not asked again, and judgements of its refusals wait for nothing.
+    // A model that refused is not asked again, and judgements of refusals do not wait.
     release_judgements(connection, id, None, models).await
 }
 
-/// Makes judgements ready whose answers are all done; of these queries, or of all.
+/// Makes judgements ready if their answers are all done; of these queries, or of all.
 pub(super) async fn release_judgements(
     connection: &mut PgConnection,
     run: Uuid,

@@ -1,10 +1,10 @@
-//! Runs of the judge: what is to be done, who does it, and what has become of it. In PostgreSQL whatever keeps outputs.
+//! Runs of the judge: their tasks, workers and results. They are in PostgreSQL even if the outputs are in ChromaDB.
 //!
-//! Entry points: [`Database::create_run`](super::Database::create_run);
-//! [`Database::claim_run_tasks`](super::Database::claim_run_tasks) gives a worker something to do, and
-//! [`Database::record_run`](super::Database::record_run) takes what it did. Everything that belongs together is one
-//! transaction, and each begins by locking the run's row: so workers of several processes follow one another, and none
-//! misses what the other did. Only [`Database::begin_attempts`](super::Database::begin_attempts) waits for none of them.
+//! Entry points: [`Database::create_run`](super::Database::create_run) creates a run,
+//! [`Database::claim_run_tasks`](super::Database::claim_run_tasks) gives tasks to a worker, and
+//! [`Database::record_run`](super::Database::record_run) stores their results. Each is one transaction that first
+//! locks the row of the run, so the transactions of several workers are serialized. Only
+//! [`Database::begin_attempts`](super::Database::begin_attempts) does not lock the row.
 
 mod begin;
 mod lifecycle;
@@ -24,9 +24,9 @@ use super::{counted::whole, failure::Failing, result_selection::ResultStatus};
 
 const FAILING: Failing = Failing(Service::Judge);
 
-/// Bytes of a plan: many times those of the largest that anybody needs, and few enough for many runs at once.
+/// Maximum size of a plan in bytes: many times the largest real one, and small enough to read many runs at once.
 pub const MAX_PLAN_BYTES: usize = 2 << 20;
-/// Bytes of a task's texts that are read when it is claimed; others are read when it is begun.
+/// Maximum size in bytes of a task's texts that are read when it is claimed; larger ones are read when it is started.
 const CLAIMED_BYTES: i64 = 8 << 10;
 
 /// A run.
@@ -34,84 +34,84 @@ const CLAIMED_BYTES: i64 = 8 << 10;
 pub struct Run {
     /// Its id.
     pub id: Uuid,
-    /// What people call it.
+    /// Its name.
     pub name: Option<String>,
-    /// Whether the name is only the beginning of what is stored, which is longer than any of ours.
+    /// Whether the name is truncated because the stored one is longer than any that Panopticon writes.
     pub is_name_cut: bool,
-    /// What is asked and how: JSON, which this crate does not read. Empty if it is too large to be read.
+    /// The plan: JSON that this crate does not parse. Empty if it is too large to be read.
     pub plan: String,
-    /// What it may use until it has to stop: JSON, which this crate does not read.
+    /// The limits at which it has to stop: JSON that this crate does not parse.
     pub allowance: String,
-    /// How far it is.
+    /// Its state.
     pub state: RunState,
-    /// Why it is [`RunState::Stopped`].
+    /// The reason for [`RunState::Stopped`].
     pub stop_reason: Option<String>,
     /// When it was made, UTC.
     pub created_at: PrimitiveDateTime,
-    /// When it was begun or resumed last, UTC.
+    /// When it was last started or resumed, UTC.
     pub began_at: PrimitiveDateTime,
-    /// When it came to its state, unless it is running.
+    /// When it reached its state, unless it is running.
     pub ended_at: Option<PrimitiveDateTime>,
-    /// What all calls have used.
+    /// The total usage of all calls.
     pub used: RunUsage,
-    /// Stored values that cannot be, each in words; what stands for them is 0, or the nearest time that can be.
+    /// Descriptions of stored values that are impossible. They are replaced by 0 or by the nearest possible time.
     pub problems: Vec<String>,
 }
 
-/// How far a run is.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RunState {
-    /// It is worked on by whoever claims its tasks. Set when it is made or resumed.
+    /// Workers may claim its tasks. Set when it is created or resumed.
     Running,
-    /// Somebody asked for its end before it was complete.
+    /// A user cancelled it before it was complete.
     Cancelled,
-    /// It cannot go on; a worker said why.
+    /// It cannot continue; a worker recorded the reason.
     Stopped,
     /// Every task is done.
     Completed,
 }
 
-/// What calls have used, those of earlier processes too.
+/// Usage of calls, including those of earlier processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RunUsage {
-    /// Calls that were begun.
+    /// Calls that were started.
     pub requests: u64,
-    /// Tokens, read and written.
+    /// Input and output tokens.
     pub tokens: u64,
     /// USD, of calls whose price is known.
     pub cost_usd: f64,
-    /// Answers that do not say how many tokens they took.
+    /// Answers without a number of tokens.
     pub without_usage: u64,
     /// Answers whose cost is not known.
     pub without_cost: u64,
 }
 
-/// A query of a run, as it was when the run was made.
+/// A query of a run, as it was when the run was created.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunQuery {
-    /// Its id, if it is a stored one.
+    /// Its id, if it is a stored query.
     pub id: Option<String>,
-    /// What models are asked.
+    /// The prompt for the models.
     pub text: String,
     /// Its theme.
     pub theme: String,
-    /// An answer known to be good.
+    /// A reference answer.
     pub reference: Option<String>,
 }
 
 /// What is judged: a model's answer, or two models' answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// The model, by its place in the plan.
+    /// The model, by its position in the plan.
     pub model: u16,
-    /// The model that it is compared with, by its place in the plan.
+    /// The model that it is compared with, by its position in the plan.
     pub opponent: Option<u16>,
     /// Whether the model's answer is shown second.
     pub swapped: bool,
 }
 
-/// How many tasks a run has, and what they are about: every model answers every query, and every subject is judged by
-/// every metric, judge and repeat.
+/// The number of a run's tasks and what they are: every model answers every query, and every subject is judged with
+/// every metric by every judge, as often as the plan repeats it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunShape {
     /// Models in the plan.
@@ -122,26 +122,26 @@ pub struct RunShape {
     pub metrics: u16,
     /// Judges in the plan.
     pub judges: u16,
-    /// Times that each judge is asked.
+    /// Number of repeats for each judge.
     pub repeats: u16,
 }
 
-/// A run's tasks that are in the same state.
+/// The tasks of a run that are in the same state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunTasks {
-    /// What they are, if that is known.
+    /// Their kind, if it is known.
     pub kind: Option<TaskKind>,
-    /// What came of them, if that is known; none of those that are not done.
+    /// Their outcome, if it is known; none for those that are not done.
     pub outcome: Option<TaskOutcome>,
     /// Whether they are done.
     pub is_done: bool,
     /// How many there are.
     pub count: u64,
-    /// What another hand has written into them, in words.
+    /// Descriptions of impossible values, which another program wrote.
     pub problem: Option<String>,
 }
 
-/// What a task is.
+/// The kind of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TaskKind {
     /// A model answers a query.
@@ -150,20 +150,20 @@ pub enum TaskKind {
     Judgement,
 }
 
-/// What came of a task.
+/// The outcome of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TaskOutcome {
-    /// The model's answer is an output.
+    /// The model's answer is stored as an output.
     Answered,
     /// The judge gave a verdict.
     Scored,
-    /// The judge's answer cannot be read.
+    /// The judge's answer cannot be parsed.
     Unparsed,
     /// The model or the judge declined.
     Refused,
     /// There is no answer.
     Failed,
-    /// There was nothing to judge.
+    /// There is no answer to judge.
     Unanswered,
 }
 
@@ -178,10 +178,10 @@ impl RunState {
         }
     }
 
-    /// Of a name that is stored.
+    /// Parses a stored name.
     ///
     /// # Errors
-    /// In words, for a name that no version of ours has written: nobody works on such a run.
+    /// A description, for a name that no version of Panopticon writes: such a run is not processed.
     fn stored(name: Option<&str>) -> Result<Self, String> {
         let name = name.ok_or("`state` is missing")?;
         let all = [Self::Running, Self::Cancelled, Self::Stopped, Self::Completed];
@@ -236,7 +236,7 @@ impl From<ResultStatus> for TaskOutcome {
 }
 
 impl RunShape {
-    /// Tasks of a run of `queries`, and how many of them are judgements.
+    /// The number of tasks of a run of `queries`, and how many of them are judgements.
     pub fn tasks(&self, queries: usize) -> (u64, u64) {
         let of_query = [self.subjects.len(), self.metrics.into(), self.judges.into(), self.repeats.into()];
         let judgements =
@@ -246,10 +246,10 @@ impl RunShape {
     }
 }
 
-/// What calls have used, as it is stored.
+/// Usage of calls, as stored.
 struct StoredUsage {
     requests: Option<i64>,
-    /// Of all workers together, `None` if there are none; negative if one's is negative or missing.
+    /// The sum of all workers, `None` if there are none; negative if the value of one is negative or missing.
     worker_requests: Option<i64>,
     tokens: Option<i64>,
     cost_usd: Option<f64>,
@@ -258,8 +258,8 @@ struct StoredUsage {
 }
 
 impl StoredUsage {
-    /// The numbers. What cannot be is added to `problems`, and 0 or the greatest number stands for it: one run's numbers are
-    /// no reason to show none.
+    /// The numbers. Impossible ones are added to `problems` and replaced by 0 or the greatest number, so that one run
+    /// does not make the list of runs fail.
     fn read(self, problems: &mut Vec<String>) -> RunUsage {
         let mut count = |name: &str, stored: Option<i64>| match stored.map(u64::try_from) {
             Some(Ok(count)) => count,
@@ -294,5 +294,5 @@ impl StoredUsage {
     }
 }
 
-/// As PostgreSQL counts: nobody has made so many calls.
+/// As PostgreSQL counts; no run makes this many calls.
 const MOST_REQUESTS: u64 = i64::MAX as u64;

@@ -1,4 +1,4 @@
-//! What workers did, written down in one transaction.
+//! Stores the results of workers in one transaction.
 
 use std::collections::HashSet;
 
@@ -16,49 +16,49 @@ use crate::{
     storage::{StorageError, check_text},
 };
 
-/// What a worker did since it wrote last. All of it is written, but for what belongs to tasks that are not the worker's
-/// any more.
+/// The results of a worker since its last write. All of them are written, except those of tasks that no longer belong
+/// to the worker.
 #[derive(Clone, Debug, Default)]
 pub struct RunRecords {
-    /// Calls that are over.
+    /// Calls that have ended.
     pub ended: Vec<AttemptEnded>,
-    /// What models said.
+    /// Answers of models.
     pub answers: Vec<KeptAnswer>,
     /// Tasks that are done.
     pub done: Vec<TaskDone>,
 }
 
-/// A call that is over.
+/// A call that has ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttemptEnded {
     /// The task's number.
     pub task: i64,
-    /// The attempt's number in the task, from 1.
+    /// Number of the attempt in the task, from 1.
     pub number: u32,
-    /// When, UTC.
+    /// End, UTC.
     pub at: PrimitiveDateTime,
     /// `completed`, or the kind of its error.
     pub outcome: &'static str,
-    /// The status with which the provider declined, if it did.
+    /// The provider's status code, if it was an error.
     pub http_status: Option<u16>,
-    /// From the request to the end of the answer, if there was one.
+    /// Time from the request to the end of the answer, if there was one.
     pub latency_ms: Option<u64>,
-    /// What the model read and wrote, if there was an answer that says so.
+    /// Input and output tokens, if the answer has them.
     pub tokens: Option<(u64, u64)>,
     /// USD, if the price is known.
     pub cost_usd: Option<f64>,
-    /// The provider's id of the answer.
+    /// The provider's id for the answer.
     pub provider_id: Option<String>,
 }
 
-/// What a model said, before it is stored as an output.
+/// An answer of a model, before it is stored as an output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptAnswer {
     /// The task's number.
     pub task: i64,
     /// The answer.
     pub text: String,
-    /// What is known of it, JSON.
+    /// Its metadata, as JSON.
     pub metadata: String,
 }
 
@@ -67,43 +67,44 @@ pub struct KeptAnswer {
 pub struct TaskDone {
     /// Its number.
     pub task: i64,
-    /// The query's place in the run, as it is stored.
+    /// The position of the query in the run, as stored.
     pub query_place: i32,
-    /// What came of it.
+    /// Its outcome.
     pub outcome: TaskOutcome,
-    /// Why it is no more than that.
+    /// The reason, if it failed.
     pub reason: Option<String>,
-    /// The output that an answer became.
+    /// The output that the answer is stored as.
     pub output_id: Option<String>,
     /// The result of a judgement.
     pub result: Option<EvaluationResult>,
 }
 
-/// What became of records.
+/// The effect of records.
 #[derive(Debug)]
 pub struct Recorded {
-    /// Tasks that are not the worker's any more; nothing was written of them but the end of attempts.
+    /// Tasks that no longer belong to the worker; only the end of their attempts was written.
     pub lost: HashSet<i64>,
     /// The run's state; `None` if it was deleted.
     pub state: Option<RunState>,
-    /// What all workers have used.
+    /// Usage of all workers.
     pub used: RunUsage,
-    /// Stored numbers of what they have used that cannot be, each in words: no budget can be kept by them.
+    /// Descriptions of impossible numbers in the stored usage: no budget can be enforced with them.
     pub problems: Vec<String>,
 }
 
 impl Recorded {
-    /// There is no such run any more.
+    /// The run no longer exists.
     pub(super) fn of_no_run(lost: HashSet<i64>) -> Self {
         Self { lost, state: None, used: RunUsage::default(), problems: Vec::new() }
     }
 }
 
 impl Database {
-    /// Writes down what `worker` did for a run of `models` models.
+    /// Stores the results of `worker` for a run of `models` models.
     ///
     /// # Errors
-    /// [`StorageError::Refused`] for a text with the character NUL; when a statement fails. Nothing was written then.
+    /// [`StorageError::Refused`] for a text with the character NUL; when a statement fails. In both cases nothing is
+    /// written.
     pub async fn record_run(
         &self,
         run: Uuid,
@@ -111,7 +112,7 @@ impl Database {
         models: u16,
         records: &RunRecords,
     ) -> Result<Recorded, StorageError> {
-        const OPERATION: &str = "record what a run did";
+        const OPERATION: &str = "record the results of a run";
         records.check()?;
         self.in_service(FAILING, OPERATION, async |connection| {
             let recorded = record(connection, Worker { run, worker, models }, records).await?;
@@ -121,7 +122,7 @@ impl Database {
     }
 }
 
-/// Whose records they are.
+/// The run and worker of the records.
 #[derive(Clone, Copy)]
 struct Worker {
     run: Uuid,
@@ -200,7 +201,8 @@ async fn keep_answers(
     .await
 }
 
-/// Finishes tasks, stores results of those that were the worker's, and makes ready what waited for them.
+/// Finishes tasks, stores the results of those that belong to the worker, and makes the tasks that waited for them
+/// ready.
 async fn finish(transaction: &mut PgConnection, by: Worker, done: &[TaskDone]) -> sqlx::Result<Vec<i64>> {
     let result_ids: Vec<Option<String>> =
         done.iter().map(|done| done.result.as_ref().map(|result| result.id.clone())).collect();
@@ -231,7 +233,7 @@ async fn finish(transaction: &mut PgConnection, by: Worker, done: &[TaskDone]) -
     Ok(held)
 }
 
-/// Adds what calls have used; what all have used then.
+/// Adds usage and returns the new total.
 async fn use_up(
     connection: &mut PgConnection,
     run: Uuid,
@@ -239,7 +241,7 @@ async fn use_up(
 ) -> sqlx::Result<StoredUsage> {
     let completed = || ended.iter().filter(|ended| ended.outcome == COMPLETED);
     let tokens: u64 = completed().filter_map(|ended| ended.tokens).fold(0, |sum, (input, output)| {
-        // Numbers are a provider's word.
+        // The numbers come from a provider and may be wrong.
         sum.saturating_add(input).saturating_add(output)
     });
     let cost_usd: f64 = completed().filter_map(|ended| ended.cost_usd).sum();
@@ -280,12 +282,12 @@ async fn use_up(
 pub const COMPLETED: &str = "completed";
 
 pub(super) fn attempt_number(number: u32) -> i32 {
-    // Whoever tries so often has lost count.
+    // No task has this many attempts.
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 impl RunRecords {
-    /// Takes in what `other` has.
+    /// Adds the records of `other`.
     pub fn append(&mut self, mut other: Self) {
         self.ended.append(&mut other.ended);
         self.answers.append(&mut other.answers);
@@ -298,7 +300,7 @@ impl RunRecords {
         ended.chain(answers).chain(self.done.iter().map(|done| done.task))
     }
 
-    /// Checks that every text can be stored.
+    /// Checks that all texts can be stored.
     ///
     /// # Errors
     /// [`StorageError::Refused`] for one with the character NUL.

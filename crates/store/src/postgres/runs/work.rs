@@ -1,4 +1,4 @@
-//! Who works on a run, and on what.
+//! Workers of a run and their tasks.
 
 use std::{fmt::Display, time::Duration};
 
@@ -11,51 +11,51 @@ use crate::{
     storage::StorageError,
 };
 
-/// What a worker gets to do.
+/// The tasks of a worker.
 #[derive(Debug)]
 pub struct Claims {
-    /// The run's state; it has tasks for nobody unless it is running. `None` if there is no such run any more.
+    /// The state of the run; only a running one has tasks. `None` if the run no longer exists.
     pub state: Option<RunState>,
-    /// The worker's from now on.
+    /// The tasks that now belong to the worker.
     pub tasks: Vec<ClaimedTask>,
 }
 
-/// A task that a worker may do, and nobody else as long as its lease lasts.
+/// A task that only this worker may do as long as its lease lasts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClaimedTask {
     /// Its number in the run.
     pub number: i64,
-    /// How often it was claimed, this time included: more than a few times, and it may be what kills workers.
+    /// How often it was claimed, including this time: a task with many claims may be the one that kills workers.
     pub claims: u32,
-    /// Attempts that were begun before.
+    /// Attempts that were started before.
     pub attempts: u32,
-    /// The query's place in the run, as it is stored.
+    /// The position of the query in the run, as stored.
     pub query_place: i32,
     /// Bytes of all its texts.
     pub bytes: u64,
     /// The query.
     pub query: RunQuery,
-    /// What is to be done.
+    /// The work.
     pub work: TaskWork,
 }
 
-/// What a task asks of its worker. Models, metrics and judges are named by their places in the plan.
+/// The work of a task. Models, metrics and judges are identified by their positions in the plan.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TaskWork {
-    /// Have the model answer the query, and store the output.
+    /// Get the model's answer to the query and store the output.
     Answer {
         /// The model.
         model: u16,
-        /// What it said already, to a worker that died before the output was stored: text and metadata as JSON.
+        /// The answer that a worker already received but died before storing as an output: text and metadata as JSON.
         kept: Option<(String, String)>,
     },
-    /// Have the judge judge.
+    /// Get a judgement.
     Judgement {
-        /// The model whose answer it is.
+        /// The model that gave the answer.
         model: u16,
         /// Its answer.
         answer: ModelAnswer,
-        /// The model that it is compared with, and its answer.
+        /// The model that it is compared with, and that model's answer.
         opponent: Option<(u16, ModelAnswer)>,
         /// Whether the model's answer is shown second.
         swapped: bool,
@@ -63,41 +63,41 @@ pub enum TaskWork {
         metric: u16,
         /// The judge.
         judge: u16,
-        /// How often the judge was asked the same before.
+        /// Number of the repeat, from 0.
         repeat: u32,
     },
-    /// Something with large texts, which were not read: see [`Database::claimed_run_task`].
+    /// A task with large texts, which were not read: see [`Database::claimed_run_task`].
     Unread {
-        /// What kind of task it is.
+        /// The kind of the task.
         kind: TaskKind,
         /// The metric of a judgement.
         metric: Option<u16>,
     },
-    /// Nothing that can be done: its row is none of ours.
+    /// A task that cannot be done because its row is invalid.
     Broken {
-        /// What kind of task it is.
+        /// The kind of the task.
         kind: TaskKind,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
 }
 
-/// What came of a model's answer.
+/// The state of a model's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelAnswer {
-    /// It is a text, and stored.
+    /// It is stored.
     Output {
         /// The output's id.
         id: String,
         /// The text.
         text: String,
     },
-    /// There is none, for this reason.
+    /// There is none, for the given reason.
     None(String),
 }
 
 impl TaskWork {
-    /// What kind of task it is.
+    /// The kind of the task.
     pub fn kind(&self) -> TaskKind {
         match self {
             Self::Answer { .. } => TaskKind::Answer,
@@ -108,7 +108,7 @@ impl TaskWork {
 }
 
 impl ClaimedTask {
-    /// The same without its texts, to be read again.
+    /// The task without its texts, which are to be read later.
     #[must_use]
     pub fn unread(self) -> Self {
         let metric = match self.work {
@@ -122,8 +122,8 @@ impl ClaimedTask {
 }
 
 impl Database {
-    /// Makes `worker` one of the run's for as long as `lease`, or lets its lease last so long again; the run's state.
-    /// `None` if there is no such run.
+    /// Adds `worker` to the run for the time `lease`, or renews its lease; returns the state of the run, `None` if it
+    /// does not exist.
     ///
     /// # Errors
     /// When a statement fails.
@@ -155,7 +155,8 @@ impl Database {
         .await
     }
 
-    /// How many workers of the run are alive. No lease lasts for a day: one that seems to is another hand's, and over.
+    /// How many workers of the run are alive. No lease lasts a day: one that does was written by another program and
+    /// counts as expired.
     ///
     /// # Errors
     /// When the statement fails.
@@ -178,7 +179,7 @@ impl Database {
         .await
     }
 
-    /// Ends the lease of `worker`, whose tasks are anybody's from then on.
+    /// Ends the lease of `worker`, whose tasks may then be claimed by others.
     ///
     /// # Errors
     /// When a statement fails.
@@ -207,8 +208,8 @@ impl Database {
         .await
     }
 
-    /// Gives `worker`, which holds the run, what `wanted` says of a run of `models` models. A task whose row is none of
-    /// ours is given too, as [`TaskWork::Broken`], so that it can be ended.
+    /// Claims tasks for `worker`, as `wanted` says, from a run of `models` models. A task whose row is invalid is
+    /// claimed too, as [`TaskWork::Broken`], so that it can be ended.
     ///
     /// # Errors
     /// When a statement fails.
@@ -236,7 +237,7 @@ impl Database {
 }
 
 impl Database {
-    /// The task `number` of a run of `models` models with all its texts, if it is `worker`'s and not done.
+    /// The task `number` of a run of `models` models with all its texts, if it belongs to `worker` and is not done.
     ///
     /// # Errors
     /// When the statement fails.
@@ -262,7 +263,7 @@ impl Database {
             .fetch_optional(on(connection))
             .await?;
             let task = |row: ClaimedRow| {
-                // Tasks are claimed by their kind.
+                // Each kind of task is claimed separately.
                 TaskKind::stored(&row.kind).map(|kind| row.task(kind, i64::MAX))
             };
             Ok(row.and_then(task))
@@ -294,7 +295,7 @@ async fn claim(
     Ok(rows.into_iter().map(|row| row.task(kind, CLAIMED_BYTES)).collect())
 }
 
-/// A row of `run_tasks` with what it refers to, as the statements here give it.
+/// A row of `run_tasks` with the rows that it refers to, as selected by the statements here.
 struct ClaimedRow {
     task: i64,
     kind: String,
@@ -323,10 +324,10 @@ struct ClaimedRow {
 }
 
 impl ClaimedRow {
-    /// The task, whose texts are there if they have no more than `most` bytes.
+    /// The task, with its texts if they have at most `most` bytes.
     fn task(self, kind: TaskKind, most: i64) -> ClaimedTask {
         let row = self;
-        // No query has the place -1.
+        // No query has the position -1.
         let (number, query_place, bytes) = (row.task, row.query.unwrap_or(-1), row.bytes.unsigned_abs());
         let metric = row.metric.and_then(|metric| metric.try_into().ok());
         let read = || {
@@ -371,16 +372,16 @@ fn answer(id: Option<String>, text: Option<String>, reason: Option<String>) -> R
     match (id, text, reason) {
         (Some(id), Some(text), _) => Ok(ModelAnswer::Output { id, text }),
         (None, _, Some(reason)) => Ok(ModelAnswer::None(reason)),
-        _ => Err("there is no answer that it could judge".to_owned()),
+        _ => Err("there is no answer to judge".to_owned()),
     }
 }
 
-/// A place in the plan, or a count, of a column that such tasks have.
+/// A position in the plan or a count, from a column that must not be NULL for such tasks.
 fn named<S: Copy + Display, U: TryFrom<S>>(column: &str, stored: Option<S>) -> Result<U, String> {
     place(column, stored.ok_or_else(|| format!("its `{column}` is missing"))?)
 }
 
-/// A place in the plan, or a count; never negative.
+/// A position in the plan or a count; never negative.
 fn place<S: Copy + Display, U: TryFrom<S>>(column: &str, stored: S) -> Result<U, String> {
     stored.try_into().map_err(|_| format!("its `{column}` is {stored}"))
 }

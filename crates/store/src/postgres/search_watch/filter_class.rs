@@ -1,27 +1,27 @@
-//! What a search asks for besides nearness, as far as it matters for what it costs and finds.
+//! Classes of filters that affect the cost and the recall of a search.
 
 use std::{fmt, str::FromStr};
 
 use crate::storage::Selection;
 
-/// By what the searched records are narrowed down.
+/// How the searched records are filtered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FilterClass {
     /// Nothing.
     None,
     /// Theme or metric type.
     Category,
-    /// Metadata, a model among them.
+    /// Metadata, including the model.
     Metadata,
     /// The text.
     Text,
     /// Times.
     Time,
-    /// More than one of these.
+    /// More than one of them.
     Several,
 }
 
-/// A name that no class of filters has: a newer version's.
+/// An unknown class of filters, written by a newer version.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown class of filters `{0}`: use the version that wrote it")]
 pub struct UnknownFilterClass(pub String);
@@ -31,7 +31,7 @@ impl FilterClass {
     pub const ALL: [Self; 6] =
         [Self::None, Self::Category, Self::Metadata, Self::Text, Self::Time, Self::Several];
 
-    /// The class of searches among what `selection` leaves.
+    /// The class of searches with `selection`.
     pub fn of(selection: &Selection) -> Self {
         let Selection { category, model_id, filter, document, from, before } = selection;
         let given = [

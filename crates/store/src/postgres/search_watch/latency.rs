@@ -1,33 +1,33 @@
-//! How long searches took: counts in buckets that grow with the time, which costs a search two additions.
+//! Latencies of searches: a histogram with exponential buckets, which costs two additions per search.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-/// Each doubling of the time is divided into so many buckets, so that a percentile is off by 3 % at the most.
+/// Buckets per doubling of the time; a percentile has an error of at most 3 %.
 const PARTS: u64 = 16;
 const PARTS_LOG2: u32 = PARTS.ilog2();
-/// Up to 134 s, which no statement may take; what takes longer counts as that.
+/// Up to 134 s, longer than any statement may run; greater values count as 134 s.
 const LONGEST_LOG2: u32 = 27;
 const BUCKETS: usize = ((LONGEST_LOG2 - PARTS_LOG2 + 2) as u64 * PARTS) as usize;
 
-/// Counts since the process began.
+/// Counts since the process started.
 #[derive(Debug)]
 pub(super) struct LatencyCounter([AtomicU64; BUCKETS]);
 
-/// How many searches took how long.
+/// The number of searches in each bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Latencies(Box<[u64; BUCKETS]>);
 
-/// Times that half, 95 % and 99 % of the searches did not exceed, in milliseconds.
+/// Percentiles of the latency in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Percentiles {
-    /// Half of them.
+    /// The median.
     pub p50_ms: f64,
-    /// 95 %.
+    /// The 95th percentile.
     pub p95_ms: f64,
-    /// 99 %.
+    /// The 99th percentile.
     pub p99_ms: f64,
 }
 
@@ -46,18 +46,18 @@ impl LatencyCounter {
 }
 
 impl Latencies {
-    /// Of no searches.
+    /// An empty histogram.
     pub fn none() -> Self {
         Self(Box::new([0; BUCKETS]))
     }
 
-    /// What was counted since `earlier`, which the same counter gave.
+    /// The counts since `earlier`, an earlier copy of the same counter.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         Self(Box::new(std::array::from_fn(|bucket| self.0[bucket] - earlier.0[bucket])))
     }
 
-    /// The percentiles; `None` where nothing was counted.
+    /// The percentiles; `None` if nothing was counted.
     pub fn percentiles(&self) -> Option<Percentiles> {
         let count: u64 = self.0.iter().sum();
         if count == 0 {
@@ -76,7 +76,7 @@ impl Latencies {
     }
 }
 
-/// Times below 16 µs have a bucket each; above, the leading bit and the four behind it choose.
+/// Times below 16 µs have a bucket each; above, the leading bit and the next four select the bucket.
 fn bucket(latency: Duration) -> usize {
     let longest = (1_u64 << (LONGEST_LOG2 + 1)) - 1;
     let microseconds = u64::try_from(latency.as_micros()).unwrap_or(longest).min(longest);
@@ -88,7 +88,7 @@ fn bucket(latency: Duration) -> usize {
             u64::from(shift + 1) * PARTS + ((microseconds >> shift) - PARTS)
         }
     };
-    usize::try_from(bucket).expect("there are a few hundred")
+    usize::try_from(bucket).expect("there are a few hundred buckets")
 }
 
 /// The middle of a bucket.
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_counted_before_is_left_out() {
+    fn earlier_counts_are_subtracted() {
         let counter = LatencyCounter::new();
         counter.add(Duration::from_secs(10));
         let earlier = counter.read();

@@ -1,4 +1,4 @@
-//! The searches of a process, counted in memory as they run; a few of them are kept whole.
+//! Counts the searches of a process in memory and samples a few of them.
 
 mod filter_class;
 mod latency;

@@ -1,7 +1,7 @@
-//! Counts the searches of a process, and keeps a few of them whole.
+//! Counts the searches of a process and samples a few of them.
 //!
-//! A search that is not kept costs a few additions without a lock; one that is kept, a copy of its vector and
-//! selection, and a lock for as long as it takes to put them away.
+//! A search that is not sampled costs a few atomic additions; a sampled one costs a copy of its vector and selection
+//! and a short lock.
 
 use std::{
     collections::VecDeque,
@@ -18,13 +18,12 @@ use super::{
 };
 use crate::storage::{Scan, Selection};
 
-/// Searches that are kept for each service and class until somebody takes them: 1.5 kB each, 2 MB in all. Of more the
-/// latest are kept.
+/// Maximum number of samples for each service and class: 1.5 kB each, 2 MB in total. The oldest are discarded.
 const MOST_KEPT: usize = 64;
-/// One search in this time is kept whatever the share, so that classes which are seldom searched are known too.
+/// At least one search in this time is sampled, so that there are samples of classes that are rarely searched.
 const KEPT_AT_LEAST_EVERY: Duration = Duration::from_secs(20);
 
-/// Watches the searches by vector of a process.
+/// Counts and samples the vector searches of a process.
 #[derive(Debug)]
 pub struct SearchWatch {
     sample_rate: f64,
@@ -33,7 +32,7 @@ pub struct SearchWatch {
     cells: Box<[[Cell; FilterClass::ALL.len()]; Service::ALL.len()]>,
 }
 
-/// What is known of the searches of one service and class.
+/// The counters of one service and class.
 #[derive(Debug)]
 struct Cell {
     searches: AtomicU64,
@@ -42,13 +41,13 @@ struct Cell {
     /// By scan.
     scans: [AtomicU64; Scan::ALL.len()],
     latencies: LatencyCounter,
-    /// When a search was last kept, in milliseconds since the watch began, plus one; 0 before the first.
+    /// When a search was last sampled, in milliseconds since the start, plus one; 0 before the first.
     last_kept_ms: AtomicU64,
-    /// Shared by the searches that are kept and whoever takes them.
+    /// Shared by the searches that add samples and the reader.
     kept: Mutex<VecDeque<SampledSearch>>,
 }
 
-/// A search that was just made.
+/// A search that has just finished.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SearchNote<'a> {
     pub(crate) service: Service,
@@ -60,45 +59,45 @@ pub(crate) struct SearchNote<'a> {
     pub(crate) latency: Duration,
 }
 
-/// A search that was kept to be made again.
+/// A sampled search, to be replayed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SampledSearch {
     /// When, in UTC.
     pub searched_at: PrimitiveDateTime,
-    /// Among which records. It may hold texts and stays in memory.
+    /// The filter. It may contain texts and is only kept in memory.
     pub selection: Selection,
     /// The vector.
     pub embedding: Embedding,
-    /// Results that were asked for.
+    /// Number of requested results.
     pub wanted: u32,
-    /// Results that there were.
+    /// Number of results.
     pub returned: u32,
-    /// How long it took, the wait for a connection included.
+    /// How long it took, including the wait for a connection.
     pub latency: Duration,
 }
 
-/// The searches of one service and class since the process began.
+/// The searches of one service and class since the process started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchTotals {
     /// The service.
     pub service: Service,
-    /// What they asked for besides nearness.
+    /// The class of their filters.
     pub filter_class: FilterClass,
     /// Number of searches.
     pub searches: u64,
-    /// Results that they asked for.
+    /// Number of requested results.
     pub wanted: u64,
-    /// Results that they had.
+    /// Number of results.
     pub returned: u64,
-    /// How many were answered by each scan, as in [`Scan::ALL`].
+    /// How many used each scan, in the order of [`Scan::ALL`].
     pub scans: [u64; Scan::ALL.len()],
     /// How long they took.
     pub latencies: Latencies,
 }
 
 impl SearchWatch {
-    /// A watch that keeps the share `sample_rate` (0 to 1) of the searches, and of each service and class three a
-    /// minute at the least; none with a share of 0.
+    /// A watch that samples the share `sample_rate` (0 to 1) of the searches, and at least three a minute of each
+    /// service and class; none with a share of 0.
     pub fn new(sample_rate: f64) -> Self {
         let cell = |_| Cell {
             searches: AtomicU64::new(0),
@@ -113,7 +112,7 @@ impl SearchWatch {
         Self { sample_rate, began: Instant::now(), cells }
     }
 
-    /// Counts a search, and keeps it if its turn has come.
+    /// Counts a search and samples it if it is selected.
     pub(crate) fn note(&self, note: &SearchNote<'_>) {
         let filter_class = FilterClass::of(note.selection);
         let cell = self.cell(note.service, filter_class);
@@ -131,18 +130,18 @@ impl SearchWatch {
         if self.sample_rate <= 0.0 {
             return false;
         }
-        let elapsed_ms = u64::try_from(self.began.elapsed().as_millis()).expect("no process lives so long");
+        let elapsed_ms = u64::try_from(self.began.elapsed().as_millis()).expect("no process runs that long");
         let last = cell.last_kept_ms.load(Ordering::Relaxed);
         let is_overdue = last == 0 || Duration::from_millis(elapsed_ms + 1 - last) >= KEPT_AT_LEAST_EVERY;
         let is_kept = is_overdue || share_of(number) < self.sample_rate;
         if is_kept {
-            // Two searches at once may both be kept, which does no harm.
+            // Two concurrent searches may both be sampled, which is harmless.
             cell.last_kept_ms.store(elapsed_ms + 1, Ordering::Relaxed);
         }
         is_kept
     }
 
-    /// What was counted until now, of each service and class that was searched.
+    /// The counts of each service and class that was searched.
     pub fn totals(&self) -> Vec<SearchTotals> {
         let mut totals = Vec::new();
         for service in Service::ALL {
@@ -165,7 +164,7 @@ impl SearchWatch {
         totals
     }
 
-    /// Hands over the searches of `service` that were kept, oldest first.
+    /// Takes the samples of `service`, oldest first.
     pub fn take_samples(&self, service: Service, filter_class: FilterClass) -> Vec<SampledSearch> {
         let mut kept = self.cell(service, filter_class).kept.lock();
         kept.drain(..).collect()
@@ -195,7 +194,7 @@ impl Cell {
     }
 }
 
-/// A number below 1 for each search, without a pattern that the searches could be in step with (SplitMix64).
+/// A pseudo-random number below 1 for each search (SplitMix64), so that periodic searches do not bias the sample.
 fn share_of(number: u64) -> f64 {
     let mut mixed = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -225,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn searches_are_counted_by_class_and_a_share_of_them_is_kept() {
+    fn searches_are_counted_by_class_and_a_share_is_sampled() {
         let watch = SearchWatch::new(0.01);
         assert_eq!(watch.totals(), []);
         let all = Selection::default();
@@ -249,12 +248,12 @@ mod tests {
         );
         let number_kept = kept(&watch, FilterClass::None).len();
         assert!((10..=35).contains(&number_kept), "{number_kept} of 2,000");
-        assert_eq!(kept(&watch, FilterClass::Category), [7.0], "the first of each class is kept");
-        assert_eq!(kept(&watch, FilterClass::Category), [0.0; 0], "they are handed over once");
+        assert_eq!(kept(&watch, FilterClass::Category), [7.0], "the first of each class is sampled");
+        assert_eq!(kept(&watch, FilterClass::Category), [0.0; 0], "they are taken once");
     }
 
     #[test]
-    fn latest_are_kept_of_too_many_and_none_where_sampling_is_off() {
+    fn latest_samples_are_kept_and_none_if_sampling_is_off() {
         let watch = SearchWatch::new(1.0);
         (0..100).for_each(|number| note(&watch, &Selection::default(), number));
         let kept_numbers = kept(&watch, FilterClass::None);

@@ -1,4 +1,4 @@
-//! The table `vector_search_history`: what searches were measured to do, over time.
+//! The table `vector_search_history`: measurements of searches over time.
 
 use sqlx::PgConnection;
 use time::{Duration, PrimitiveDateTime};
@@ -15,70 +15,70 @@ use crate::{
     },
 };
 
-/// What the searches of one table and class did in a stretch of time.
+/// Measurements of the searches of one table and class in an interval.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SearchHistory {
     /// The table.
     pub table: String,
-    /// What they asked for besides nearness.
+    /// The class of their filters.
     pub filter_class: FilterClass,
-    /// End of the stretch, in UTC.
+    /// End of the interval, in UTC.
     pub measured_at: PrimitiveDateTime,
     /// Its length.
     pub seconds: f64,
-    /// Searches by vector of one process.
+    /// Vector searches of one process.
     pub searches: u64,
-    /// How long they took; `None` where there was none.
+    /// Their latencies; `None` if there was no search.
     pub latency: Option<Percentiles>,
-    /// Results that they asked for, in all.
+    /// Total number of requested results.
     pub wanted: u64,
-    /// Results that they had.
+    /// Total number of results.
     pub returned: u64,
-    /// Searches that were made again.
+    /// Searches that were replayed.
     pub replayed: u32,
-    /// Results that those did not have although they exist.
+    /// Existing results that the replayed searches missed.
     pub missing: u64,
-    /// What those found; `None` where none was made.
+    /// Recall of the replayed searches; `None` if there was none.
     pub recall: Option<MeasuredRecall>,
-    /// The recall that was wanted.
+    /// The target recall.
     pub target: f64,
     /// Rows of the table.
     pub rows: u64,
 }
 
-/// The share of the ten nearest rows that was found.
+/// The share of the ten nearest rows that was found, with its confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MeasuredRecall {
     /// The mean.
     pub mean: f64,
-    /// With 95 % confidence the recall is not below it.
+    /// Lower bound of the 95 % confidence interval.
     pub low: f64,
-    /// Nor above this, with the same.
+    /// Upper bound of the same interval.
     pub high: f64,
 }
 
-/// What is kept of searches.
+/// Stored measurements of searches.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KeptHistory {
-    /// In order of time.
+    /// Measurements, oldest first.
     pub rows: Vec<SearchHistory>,
-    /// Rows that no measurement leaves, by their time, a number or their class: another hand's, or a newer version's.
+    /// Number of rows with an impossible time, number or class, written by another program or a newer version.
     pub unreadable: u64,
 }
 
-/// Clocks of processes differ by less; what is kept of a later time was not measured then.
+/// Maximum clock difference between processes; a row with a later time has a wrong time.
 const AHEAD: Duration = Duration::DAY;
 
 impl Database {
-    /// Keeps `history`, all or nothing.
+    /// Stores `history` in one transaction.
     ///
     /// # Errors
     /// When a statement fails.
     pub async fn keep_search_history(&self, history: &[SearchHistory]) -> Result<(), Error> {
-        const OPERATION: &str = "keep what searches did";
+        const OPERATION: &str = "store measurements of searches";
         self.in_transaction(async |connection| {
         for row in history {
-            let signed = |count: u64| i64::try_from(count).expect("nobody counts so far");
+            let signed = |count: u64| i64::try_from(count).expect("no count is that large");
             sqlx::query!(
                 r#"
                 insert into vector_search_history (
@@ -98,7 +98,7 @@ impl Database {
                 row.latency.map(|latency| latency.p99_ms),
                 signed(row.wanted),
                 signed(row.returned),
-                i32::try_from(row.replayed).expect("few are made again"),
+                i32::try_from(row.replayed).expect("few are replayed"),
                 signed(row.missing),
                 row.recall.map(|recall| recall.mean),
                 row.recall.map(|recall| recall.low),
@@ -114,18 +114,18 @@ impl Database {
         }).await
     }
 
-    /// What is known since `since`, oldest first; nothing in a database that has no place for it yet.
+    /// The measurements since `since`, oldest first; none in a database that does not have the table yet.
     ///
     /// # Errors
     /// When a statement fails.
     pub async fn search_history(&self, since: PrimitiveDateTime) -> Result<KeptHistory, Error> {
-        self.if_table_exists("vector_search_history", "read what searches did", async |connection| {
+        self.if_table_exists("vector_search_history", "read measurements of searches", async |connection| {
             read(connection, since).await
         })
         .await
     }
 
-    /// Forgets what was measured before `before`, and answers how many rows that were.
+    /// Deletes the measurements from before `before` and returns the number of deleted rows.
     ///
     /// # Errors
     /// When the statement fails.
@@ -133,7 +133,7 @@ impl Database {
         let done = sqlx::query!("delete from vector_search_history where measured_at < $1", before)
             .execute(self)
             .await
-            .during("forget what searches did long ago")?;
+            .during("delete old measurements of searches")?;
         Ok(done.rows_affected())
     }
 }
@@ -161,7 +161,7 @@ async fn read(connection: &mut PgConnection, since: PrimitiveDateTime) -> sqlx::
     Ok(KeptHistory { unreadable: (all - rows.len()) as u64, rows })
 }
 
-/// A row as another hand may have left it.
+/// A row, which another program may have changed.
 struct Row {
     table_name: Option<String>,
     filter_class: Option<String>,
@@ -183,7 +183,7 @@ struct Row {
 }
 
 impl Row {
-    /// The measurement; `None` if it has values that none gives.
+    /// The measurement; `None` if it has impossible values.
     fn history(self) -> Option<SearchHistory> {
         let measured = [
             self.seconds,

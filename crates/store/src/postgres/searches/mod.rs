@@ -1,8 +1,8 @@
-//! What searches by vector do: counted as they run, made again to measure them, and kept as history.
+//! Monitoring of vector searches: counters, replays that measure recall, and a history.
 //!
-//! A [`SearchWatch`] counts the searches of a process in memory and keeps a few of them whole. Crate `upkeep` reads it,
-//! makes those again ([`Database::replay`](super::Database::replay)), and keeps what comes of it: in
-//! `vector_search_samples` the vectors, in `vector_search_history` the numbers. Texts and filters never leave memory.
+//! A [`SearchWatch`] counts the searches of a process in memory and samples a few of them. Crate `upkeep` reads it,
+//! replays the samples ([`Database::replay`](super::Database::replay)) and stores their vectors in
+//! `vector_search_samples` and the measurements in `vector_search_history`. Texts and filters are never stored.
 
 mod history;
 mod replay;

@@ -1,4 +1,4 @@
-//! Makes a search again, as it was made and exactly, and compares the two.
+//! Replays a search, as it was and as an exact search, and compares the results.
 
 use std::time::{Duration, Instant};
 
@@ -27,35 +27,35 @@ use crate::{
 
 const OPERATION: &str = "make a search again";
 
-/// A search to be made again.
+/// A search to be replayed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReplayedSearch {
     /// The vector.
     pub embedding: Embedding,
-    /// Among which records; of a table that is no service's, all.
+    /// The filter; all rows of a table that does not belong to a service.
     pub selection: Selection,
 }
 
-/// What a search finds, and what there is to find: distances, nearest first; those that are not defined, as of a vector
-/// of zeros, are left out.
+/// The distances that a search found and those of the nearest rows, nearest first. Undefined distances, such as those
+/// of a zero vector, are left out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Replay {
-    /// Of what it finds.
+    /// Of the results.
     pub found: Vec<f64>,
     /// Of the nearest rows.
     pub exact: Vec<f64>,
-    /// Results that it does not have although there are as many.
+    /// Number of existing results that it missed.
     pub missing: u64,
-    /// How long it took, without the exact search.
+    /// Its latency, without the exact search.
     pub took: Duration,
 }
 
 impl Database {
-    /// Makes `search` in `table` again for `limit` results, and once more by measuring every row that it may find: both in
-    /// one snapshot, on one core, and each statement for as long as `timeout` at the most.
+    /// Replays `search` in `table` for `limit` results, and repeats it as an exact search: both in one snapshot, on
+    /// one core, and with the statement time-out `timeout`.
     ///
     /// # Errors
-    /// When a statement fails or takes longer.
+    /// When a statement fails or exceeds the time-out.
     pub async fn replay(
         &self,
         table: &Table,
@@ -82,7 +82,7 @@ impl Database {
     }
 }
 
-/// Distances, in the order of the answer.
+/// Distances, in the order of the results.
 type Found = Vec<f64>;
 
 struct Replaying<'a> {
@@ -93,7 +93,7 @@ struct Replaying<'a> {
 }
 
 impl Replaying<'_> {
-    /// As the service's storage makes it.
+    /// As the storage of the service makes it.
     async fn of_service(
         &self,
         transaction: &mut PgConnection,
@@ -115,12 +115,12 @@ impl Replaying<'_> {
         let rows = nearest_rows(transaction, failing, index, &nearest, &WideFilters::default()).await;
         let ((rows, _), took) = (rows.map_err(self.failed())?, began.elapsed());
         let exact = nearest_exact(service, &search.selection, &search.embedding, *asked, Measured::All);
-        // Of the exact ones only the distances are needed: PostgreSQL leaves their texts where they are.
+        // Only the distances of the exact search are needed, so PostgreSQL does not read the texts.
         let exact = bound(exact.map_err(self.failed())?.within(0)).fetch_all(on(transaction)).await;
         Ok((read(&rows)?, took, read(&exact.during(OPERATION)?)?))
     }
 
-    /// A table that no service searches is searched as its index is tuned.
+    /// A table that does not belong to a service is searched with the tuned settings of its index.
     async fn of_table(
         &self,
         transaction: &mut PgConnection,
@@ -155,7 +155,7 @@ async fn set(transaction: &mut PgConnection, settings: Vec<sql::Sql>) -> Result<
 }
 
 fn read(rows: &[PgRow]) -> Result<Found, Error> {
-    // Where no distance is defined the search has a result all the same.
+    // A row with an undefined distance is a result too.
     let read = |row: &PgRow| {
         let distance: Option<f64> = row.try_get("distance")?;
         Ok(distance.unwrap_or(f64::NAN))

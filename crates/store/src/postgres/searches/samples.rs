@@ -1,4 +1,4 @@
-//! The table `vector_search_samples`: vectors that were searched for.
+//! The table `vector_search_samples`: query vectors of sampled searches.
 
 use records::Embedding;
 use time::PrimitiveDateTime;
@@ -9,12 +9,12 @@ use crate::{
     postgres::{Database, Table, error::StatementContext as _, search_watch::FilterClass, unnamed::on},
 };
 
-/// A search that was made, without what it was narrowed down to.
+/// A sampled search, without its filter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredSample {
     /// The table.
     pub table: String,
-    /// What it asked for besides nearness.
+    /// The class of its filter.
     pub filter_class: FilterClass,
     /// When, in UTC.
     pub searched_at: PrimitiveDateTime,
@@ -29,7 +29,7 @@ pub struct StoredSample {
 }
 
 impl Database {
-    /// Keeps `samples`, all or nothing.
+    /// Stores `samples` in one transaction.
     ///
     /// # Errors
     /// When a statement fails.
@@ -62,8 +62,8 @@ impl Database {
         .await
     }
 
-    /// The vectors of the last `limit` searches of `table` that were kept, of any class, newest first; none that `table` has
-    /// no distance to.
+    /// The vectors of the last `limit` sampled searches of `table`, of any class, newest first, without those that
+    /// have no distance to the rows of `table`.
     ///
     /// # Errors
     /// When the statement fails.
@@ -90,7 +90,8 @@ impl Database {
         Ok(embeddings.into_iter().map(Embedding::from).collect())
     }
 
-    /// Forgets the searches made before `before`, and all but the last `most` of each table; answers how many.
+    /// Deletes the samples from before `before` and all but the last `most` of each table; returns the number of
+    /// deleted rows.
     ///
     /// # Errors
     /// When a statement fails.

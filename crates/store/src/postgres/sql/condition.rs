@@ -1,8 +1,8 @@
-//! What a selection of records means in SQL.
+//! Translates a selection of records to SQL conditions.
 //!
-//! A record shows the service's columns among its metadata where the stored metadata lack them, as those of the old
-//! services may; so a test of such a key looks at the column too. JSONB compares numbers by value, `1` and `1.0`
-//! alike, and values of different types never; a scalar never equals a list.
+//! A record shows the service's columns in its metadata if the stored metadata lack them, as those of the old
+//! services may; so a condition on such a key also tests the column. JSONB compares numbers by value (`1` equals
+//! `1.0`); values of different types are never equal, and a scalar never equals a list.
 
 use records::Service;
 use time::PrimitiveDateTime;
@@ -18,7 +18,7 @@ use crate::{
     storage::{Comparison, DocumentFilter, DocumentTest, Filter, Scalar, Selection, StorageError, Test},
 };
 
-/// Characters of a text that a B-tree index holds: whole ones could exceed the 2,704 bytes that fit.
+/// Characters of a text in a B-tree index, whose entries are limited to 2,704 bytes.
 pub(super) const INDEXED_CHARACTERS: usize = 200;
 
 /// The value of a placeholder.
@@ -48,33 +48,33 @@ impl Binds {
     }
 }
 
-/// Where a row's metadata are.
+/// The location of a row's metadata.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     /// An expression of type JSONB.
     column: &'static str,
-    /// Whose record the row is, and shows columns among its metadata; none of a row that shows its metadata alone.
+    /// The service whose columns the row shows in its metadata; `None` if it only shows its metadata.
     service: Option<Service>,
 }
 
 impl Place {
-    /// Of a service's record.
+    /// Of a record of a service.
     fn of(service: Service) -> Self {
         Self { column: "metadata", service: Some(service) }
     }
 
-    /// Of a row whose metadata are those of `column` and nothing else.
+    /// Of a row that only shows the metadata in `column`.
     pub(super) fn alone(column: &'static str) -> Self {
         Self { column, service: None }
     }
 
-    /// Whether a record shows metadata that are no object under this key.
+    /// Whether a record shows metadata that are not an object under this key.
     fn is_for_others(self, key: &str) -> bool {
         self.service.is_some() && key == NOT_AN_OBJECT
     }
 }
 
-/// The conditions that all hold for the rows of `selection`.
+/// The conditions that the rows of `selection` satisfy.
 ///
 /// # Errors
 /// [`StorageError::Unsupported`] for a regular expression that PostgreSQL cannot run.
@@ -113,8 +113,8 @@ pub(super) fn conditions(
     Ok(conditions)
 }
 
-/// A comparison that an index of the column's first characters serves. A shorter text is equal if those are; then the
-/// planner drops the second test, which it would count as another, independent one.
+/// A comparison for which the index on the column's first characters can be used. Shorter texts are equal if those
+/// are; in this case the planner drops the second test, which it would otherwise count as independent.
 pub(super) fn equals(column: &str, text: &str, binds: &mut Binds) -> String {
     if has_nul(text) {
         return "false".to_owned();
@@ -138,7 +138,7 @@ pub(super) fn metadata_condition(place: Place, filter: &Filter, binds: &mut Bind
     }
 }
 
-/// A condition whose value may be NULL, which is as good as false: nothing above negates it.
+/// A condition whose value may be NULL, which counts as false, since it is not negated.
 fn key_condition(place: Place, key: &str, test: &Test, binds: &mut Binds) -> String {
     match test {
         Test::Equal(scalar) => has_equal(place, key, scalar, binds),
@@ -161,7 +161,8 @@ fn key_condition(place: Place, key: &str, test: &Test, binds: &mut Binds) -> Str
     }
 }
 
-/// Containment, which the index of `metadata` serves; an object contains another only if the scalars are equal.
+/// Containment, for which the index on `metadata` can be used; an object contains another only if the scalars are
+/// equal.
 fn has_equal(place: Place, key: &str, scalar: &Scalar, binds: &mut Binds) -> String {
     if has_nul(key) || is_nul_text(scalar) {
         return "false".to_owned();
@@ -182,7 +183,7 @@ fn has_equal(place: Place, key: &str, scalar: &Scalar, binds: &mut Binds) -> Str
     format!("({stored} or ({} -> {name}) is null and {in_column})", place.column)
 }
 
-/// Containment too, so that the index serves each of the scalars.
+/// Containment too, so that the index can be used for each of the scalars.
 fn is_one_of(place: Place, key: &str, scalars: &[Scalar], binds: &mut Binds) -> String {
     if has_nul(key) {
         return "false".to_owned();
@@ -235,12 +236,12 @@ fn contains(place: Place, key: &str, json: &str, binds: &mut Binds) -> String {
     format!("{} @> {}::jsonb", place.column, binds.add(Bind::Text(object(key, json))))
 }
 
-/// The object that has `json` under `key`, and nothing else.
+/// The object with only `json` under `key`.
 fn object(key: &str, json: &str) -> String {
     format!("{{{}: {json}}}", serde_json::Value::from(key))
 }
 
-/// The value that a record shows for `key`, as JSONB; NULL where it shows none.
+/// The value that a record shows for `key`, as JSONB; NULL if it shows none.
 fn value(place: Place, key: &str, binds: &mut Binds) -> String {
     if has_nul(key) {
         return "null::jsonb".to_owned();
@@ -261,7 +262,7 @@ fn value(place: Place, key: &str, binds: &mut Binds) -> String {
 /// Metadata of the old services that are no object are shown under this key.
 pub(crate) const NOT_AN_OBJECT: &str = "metadata";
 
-/// The contract's form of a time.
+/// A time in the format of the API.
 const SHOWN_TIME: &str = r#"to_char(created_at, 'YYYY-MM-DD"T"HH24:MI:SS.US')"#;
 
 /// Keys that every record shows.
@@ -282,9 +283,9 @@ fn own_key(place: Place, key: &str) -> Option<OwnKey> {
 
 /// Writes conditions on a text.
 struct DocumentConditions<'b> {
-    /// Quoted.
+    /// The quoted column.
     text_column: String,
-    /// Bytes that regular expressions may still have.
+    /// Remaining bytes for regular expressions.
     room: usize,
     binds: &'b mut Binds,
 }
@@ -326,7 +327,7 @@ fn json(scalar: &Scalar) -> String {
     }
 }
 
-/// No text in PostgreSQL has the character NUL, and none may be sent.
+/// PostgreSQL's texts cannot contain the character NUL.
 fn has_nul(text: &str) -> bool {
     text.contains('\0')
 }
@@ -350,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn tests_of_metadata_look_at_the_stored_value_or_the_column() {
+    fn metadata_conditions_test_the_stored_value_or_the_column() {
         let check = |filter: Value, expected: Expect| {
             let filter = Filter::from_json(&filter).expect("it is a filter");
             expected.assert_eq(&written(&Selection { filter: Some(filter), ..Selection::default() }));
@@ -418,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn all_parts_of_a_selection_have_to_hold() {
+    fn all_conditions_of_a_selection_are_combined() {
         let document = DocumentFilter::from_json(
             &json!({"$or": [{"$not_contains": "50%_"}, {"$regex": "a{300}|^[0-9]$"}]}),
         );

@@ -1,15 +1,15 @@
-//! Statements that look through the embeddings of a table.
+//! Statements that check the embeddings of a table.
 
 use super::{Sql, quoted, vouched};
 use crate::postgres::Table;
 
-/// Counts the rows on `$1` percent of the pages: all; without a vector; of zeros; of length 1; then the least and the
-/// greatest length but 0; and rows that share their vector with another text.
+/// Counts, on `$1` percent of the pages, all rows, those without a vector, with a zero vector, and with one of length
+/// 1; then the least and greatest length except 0, and the rows that share their vector with another text.
 ///
-/// Rows are grouped by a digest of the vector and not by the vector, which has no hash function and is fifty times as
-/// long; a row without a vector has no digest. The least and the greatest hash of a group's texts differ if its texts do.
-/// `offset 0` keeps the planner from grouping the vectors and texts themselves, which it would sort on disk: of 100,000
-/// rows that took 3.9 s and 167 MB instead of 2.8 s and 14 MB, on two cores with four times as much to do.
+/// Rows are grouped by a digest of the vector, since `vector` has no hash function and is fifty times as long; a row
+/// without a vector has no digest. The least and the greatest hash of a group's texts differ if its texts do. `offset
+/// 0` keeps the planner from grouping the vectors and texts themselves, which it would sort on disk: with 100,000
+/// rows that took 3.9 s and 167 MB instead of 2.8 s and 14 MB.
 pub(crate) fn embedding_health(table: &Table) -> Sql {
     let (name, text) = (quoted(&table.name), quoted(&table.text_column));
     vouched(format!(
@@ -36,7 +36,8 @@ from (
     ))
 }
 
-/// Texts and embeddings of at most `$2` rows on `$1` percent of the pages, the same ones while the table stays the same.
+/// Texts and embeddings of at most `$2` rows on `$1` percent of the pages; the same ones as long as the table does
+/// not change.
 pub(crate) fn sample_texts(table: &Table) -> Sql {
     let (name, text) = (quoted(&table.name), quoted(&table.text_column));
     vouched(format!(

@@ -1,4 +1,4 @@
-//! Statements that keep tables in order.
+//! Statements for the maintenance of tables.
 
 use super::{Sql, quoted, vouched};
 
@@ -7,12 +7,12 @@ use super::{Sql, quoted, vouched};
 pub enum Column {
     /// Of the table itself.
     OfTable(String),
-    /// What the first key of this index is computed to be.
+    /// The expression of the first key of this index.
     FirstOfIndex(String),
 }
 
 impl Column {
-    /// Its name, and whose it is where that is not the table.
+    /// Its name, and the index if it does not belong to the table.
     pub fn describe(&self) -> String {
         match self {
             Self::OfTable(column) => format!("column `{column}`"),
@@ -21,24 +21,24 @@ impl Column {
     }
 }
 
-/// Removes the dead rows of the table `name` and refreshes its statistics. Index entries are removed too where few rows
-/// are dead, in this process alone: the others are there for searches.
+/// Runs VACUUM and ANALYZE on the table `name`. It also removes index entries if few rows are dead, and uses no
+/// parallel workers, which searches may need.
 pub(crate) fn vacuum(name: &str) -> Sql {
     vouched(format!("vacuum (analyze, index_cleanup on, parallel 0) {}", quoted(name)))
 }
 
-/// Has VACUUMs of the session keep to autovacuum's pace.
+/// Sets the cost limits of autovacuum for VACUUMs of the session.
 pub(crate) fn vacuum_gently() -> [Sql; 2] {
     ["set vacuum_cost_delay = '2ms'", "set vacuum_cost_limit = 200"]
         .map(|statement| vouched(statement.to_owned()))
 }
 
-/// Builds an index anew while it is in use.
+/// Rebuilds an index while it is in use.
 pub(crate) fn reindex_concurrently(name: &str) -> Sql {
     vouched(format!("reindex index concurrently {}", quoted(name)))
 }
 
-/// Has ANALYZE keep `target` entries of what a column of the table `name` holds.
+/// Sets the statistics target of a column of the table `name`.
 pub(crate) fn set_statistics(name: &str, column: &Column, target: u32) -> Sql {
     vouched(match column {
         Column::OfTable(column) => {

@@ -1,5 +1,5 @@
-//! SQL for tables whose names are known at run time only. Each statement is built here, from quoted identifiers,
-//! and nowhere else; the tests compare each with a golden file, and the users of this module run it for real.
+//! SQL for tables whose names are only known at run time. All such statements are built here from quoted identifiers;
+//! the tests compare each with a golden file.
 
 use records::DistanceSpace;
 use sqlx::AssertSqlSafe;
@@ -26,19 +26,19 @@ pub(crate) use condition::{Bind, NOT_AN_OBJECT};
 /// A statement that was built from quoted identifiers only.
 pub(crate) type Sql = AssertSqlSafe<String>;
 
-/// pgvector's limit for indexes of `vector`; those of `halfvec` reach twice as far.
+/// pgvector's dimension limit for indexes on `vector`; that for `halfvec` is twice as high.
 pub(crate) const MAX_INDEXED_DIMENSION: usize = 2_000;
 
 /// Staging table of a copy; temporary, so each session has its own.
 pub(crate) const STAGING: &str = "panopticon_staging";
 
-/// The one place that vouches for a statement: what the modules here give it holds quoted identifiers, placeholders
-/// and numbers.
+/// The only place that marks a statement as safe: the modules here only insert quoted identifiers, placeholders and
+/// numbers.
 fn vouched(sql: String) -> Sql {
     AssertSqlSafe(sql)
 }
 
-/// An identifier in double quotes: no name, however odd, ends the quotation.
+/// An identifier in double quotes, with those in the name escaped.
 pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
@@ -69,7 +69,7 @@ pub(crate) fn create_table(table: &Table) -> Sql {
     vouched(format!("create table {} (\n    {}\n)", quoted(&table.name), columns.join(",\n    ")))
 }
 
-/// Finds the rows of one collection in a table of many: by its name for searches, by its run for migrations.
+/// Indexes to find the rows of one collection in a shared table: by its name for searches, by its run for migrations.
 pub(crate) fn index_collections(table: &Table, column: &str) -> Sql {
     let name = quoted(&table.name);
     vouched(format!(
@@ -79,8 +79,8 @@ create index on {name} (migration_run)",
     ))
 }
 
-/// Keeps vectors in their rows and has long texts go out of line instead, as those of the services do. PostgreSQL
-/// before 16 cannot say it where the table is made.
+/// Stores vectors inline and moves long texts out of line instead, as in the services' tables. PostgreSQL before 16
+/// does not support this in CREATE TABLE.
 pub(crate) fn keep_vectors_in_rows(table: &Table) -> Sql {
     vouched(format!("alter table {} alter column embedding set storage main", quoted(&table.name)))
 }
@@ -90,7 +90,7 @@ pub(crate) fn drop_table(name: &str) -> Sql {
     vouched(format!("drop table {}", quoted(name)))
 }
 
-/// Gives a table that others made the columns of the migration itself.
+/// Adds the migration's columns to a table that another program created.
 pub(crate) fn add_bookkeeping_columns(table: &Table) -> Sql {
     let columns = BOOKKEEPING_COLUMNS
         .map(|(name, column_type)| format!("add column if not exists {} {column_type}", quoted(name)));
@@ -102,7 +102,7 @@ pub(crate) fn copy_in(table: &Table) -> String {
     format!("copy {} ({}) from stdin with (format binary)", quoted(&table.name), list(&table.all_columns()))
 }
 
-/// An empty temporary table with the columns that are copied, gone at the end of the transaction.
+/// An empty temporary table with the copied columns, dropped at the end of the transaction.
 pub(crate) fn create_staging(table: &Table) -> Sql {
     vouched(format!(
         "create temporary table {STAGING} on commit drop as
@@ -119,12 +119,12 @@ pub(crate) fn copy_into_staging() -> String {
     format!("copy {STAGING} from stdin with (format binary)")
 }
 
-/// Makes room for another staging table in the same transaction.
+/// Drops the staging table, so that the same transaction can create another.
 pub(crate) fn drop_staging() -> Sql {
     vouched(format!("drop table {STAGING}"))
 }
 
-/// Moves the staged rows into the table; a row that is there already stays as it is. Returns the ids of the others.
+/// Inserts the staged rows into the table unless they exist. Returns the ids of the inserted ones.
 pub(crate) fn insert_staged(table: &Table) -> Sql {
     let columns = list(&table.all_columns());
     vouched(format!(
@@ -137,7 +137,7 @@ returning id",
     ))
 }
 
-/// Gives the rows `$1` the content of the staged ones. The run that brought them stays the same.
+/// Updates the rows `$1` from the staged ones. The run that copied them is not changed.
 pub(crate) fn update_from_staging(table: &Table) -> Sql {
     let assignments: Vec<String> = table
         .all_columns()
@@ -155,9 +155,9 @@ where kept.id = staged.id and kept.id = any($1)",
     ))
 }
 
-/// Keeps rows `$4` as they are, for run `$1` to be undone, with the change `$3` that is coming; `$2` is the table's
-/// name. The first image of a run is the one that counts, and the last change: a run that was killed and goes on may
-/// delete what it had updated. What the run itself has brought is not kept, since undoing removes it.
+/// Stores the current rows `$4` with the coming change `$3`, so that run `$1` can be undone; `$2` is the table's
+/// name. The first image of a run and its last change are kept: a run that was killed and resumed may delete what it
+/// had updated. Rows that the run itself copied are not stored, since undoing deletes them.
 pub(crate) fn keep_replaced(table: &Table) -> Sql {
     vouched(format!(
         "insert into migration_replaced (run_id, table_name, id, change, row)
@@ -170,17 +170,17 @@ set change = excluded.change",
     ))
 }
 
-/// Holds the rows `$1` until the end of the transaction.
+/// Locks the rows `$1` until the end of the transaction.
 pub(crate) fn lock_rows(table: &Table) -> Sql {
     vouched(format!("select from {} where id = any($1) order by id for update", quoted(&table.name)))
 }
 
-/// Keeps writers out of the table until the end of the transaction.
+/// Locks the table against writes until the end of the transaction.
 pub(crate) fn lock_table(table: &Table) -> Sql {
     vouched(format!("lock table {} in share row exclusive mode", quoted(&table.name)))
 }
 
-/// Which of the rows `$1` are there.
+/// The existing ones of the rows `$1`.
 pub(crate) fn existing_rows(table: &Table) -> Sql {
     vouched(format!("select id from {} where id = any($1)", quoted(&table.name)))
 }
@@ -190,12 +190,12 @@ pub(crate) fn delete_rows(table: &Table) -> Sql {
     vouched(format!("delete from {} where id = any($1)", quoted(&table.name)))
 }
 
-/// Deletes the rows that run `$1` brought, but for the ids `$2`.
+/// Deletes the rows that run `$1` copied, except the ids `$2`.
 pub(crate) fn delete_brought(table: &Table) -> Sql {
     vouched(format!("delete from {} where migration_run = $1 and not (id = any($2))", quoted(&table.name)))
 }
 
-/// Inserts the rows again that run `$1` deleted, with `columns`, which are all but the generated ones; `$2` is the
+/// Restores the rows that run `$1` deleted, with `columns`, which are all except the generated ones; `$2` is the
 /// table's name.
 pub(crate) fn restore_deleted(table: &Table, columns: &[String]) -> Sql {
     let name = quoted(&table.name);
@@ -214,7 +214,7 @@ on conflict (id) do nothing",
     ))
 }
 
-/// The runs that brought rows again which run `$1` had deleted from the table `$2`, which is `name`.
+/// The runs that copied rows again that run `$1` had deleted from the table `$2`, which is `name`.
 pub(crate) fn runs_that_brought_again(name: &str) -> Sql {
     vouched(format!(
         "select distinct migration_run
@@ -228,7 +228,7 @@ where migration_run is not null and id in (
     ))
 }
 
-/// Gives the rows that run `$1` changed their former content, but for the ids `$3`; `$2` is the table's name.
+/// Restores the content of the rows that run `$1` changed, except the ids `$3`; `$2` is the table's name.
 pub(crate) fn restore_updated(table: &Table) -> Sql {
     let name = quoted(&table.name);
     let assignments: Vec<String> = table
@@ -248,14 +248,14 @@ where replaced.run_id = $1 and replaced.table_name = $2 and replaced.change = 'u
     ))
 }
 
-/// The rows that run `$1` brought and that are still there, but for the ids `$2`.
+/// The rows that run `$1` copied and that still exist, except the ids `$2`.
 pub(crate) fn still_brought(table: &Table) -> Sql {
     let name = quoted(&table.name);
     vouched(format!("select id from {name} where migration_run = $1 and not (id = any($2)) order by id"))
 }
 
-/// The rows that run `$1` changed or deleted and that are not as before, but for the ids `$3`; `$2` is the table's name. A
-/// row that the run changed and that is gone has nothing to be given back to.
+/// The rows that run `$1` changed or deleted and that differ from before, except the ids `$3`; `$2` is the table's
+/// name. A row that the run changed and that no longer exists cannot be restored.
 pub(crate) fn not_restored(table: &Table) -> Sql {
     let name = quoted(&table.name);
     let columns = table.all_columns();
@@ -274,7 +274,7 @@ order by replaced.id",
     ))
 }
 
-/// Sends the rows that one of `runs` brought: the content columns, run and digest.
+/// Sends the rows that one of `runs` copied: the content columns, run and digest.
 pub(crate) fn copy_brought_out(table: &Table, runs: &[Uuid]) -> String {
     format!(
         "copy (
@@ -302,7 +302,7 @@ pub(crate) fn copy_rows_out(table: &Table, ids: &[Uuid]) -> String {
     )
 }
 
-/// Sends the ids of all other rows, and the runs that brought them.
+/// Sends the ids of all other rows, and the runs that copied them.
 pub(crate) fn copy_other_ids_out(table: &Table, runs: &[Uuid]) -> String {
     format!(
         "copy (
@@ -315,7 +315,7 @@ pub(crate) fn copy_other_ids_out(table: &Table, runs: &[Uuid]) -> String {
     )
 }
 
-/// Sends the ids of all rows of a table that has no columns of a migration yet.
+/// Sends the ids of all rows of a table that does not have the migration's columns yet.
 pub(crate) fn copy_all_ids_out(table: &Table) -> String {
     format!("copy (select id from {}) to stdout with (format binary)", quoted(&table.name))
 }
@@ -326,7 +326,7 @@ fn any_of(ids: &[Uuid]) -> String {
     format!("any('{{{}}}'::uuid[])", ids.join(","))
 }
 
-/// Whether the table has rows that run `$1` did not bring.
+/// Whether the table has rows that run `$1` did not copy.
 pub(crate) fn has_other_rows(table: &Table) -> Sql {
     vouched(format!(
         "select exists (select from {} where migration_run is distinct from $1)",
@@ -344,13 +344,13 @@ where id = any($1) and embedding is not null",
     ))
 }
 
-/// Has the rest of the transaction look for names in `schemas`, in this order.
+/// Sets the search path of the transaction to `schemas`.
 pub(crate) fn set_search_path<'a>(schemas: impl Iterator<Item = &'a String>) -> Sql {
     let schemas: Vec<String> = schemas.map(|schema| quoted(schema)).collect();
     vouched(format!("set local search_path to {}", schemas.join(", ")))
 }
 
-/// Makes searches of this transaction look at every row.
+/// Makes searches of this transaction use an exact scan.
 pub(crate) fn exact_scan() -> Sql {
     vouched("set local enable_indexscan = off; set local enable_bitmapscan = off".to_owned())
 }
@@ -366,13 +366,13 @@ fn operator(space: DistanceSpace) -> &'static str {
 /// Whether an index is built while the table is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Build {
-    /// In one transaction; writers wait.
+    /// In one transaction; writers are blocked.
     Alone,
-    /// Outside a transaction, and slower; nobody waits.
+    /// Outside a transaction and slower; writers are not blocked.
     Concurrently,
 }
 
-/// Lets statements of the session take as long as they must, whatever the role's settings say.
+/// Disables the statement time-outs of the session.
 pub(crate) fn lift_time_limits() -> Sql {
     vouched(
         "select set_config(name, '0', false)
@@ -403,24 +403,24 @@ pub(crate) fn analyze(name: &str) -> Sql {
     vouched(format!("analyze {}", quoted(name)))
 }
 
-/// How many lists of an IVFFLAT index a search of this transaction looks into.
+/// Number of lists of an IVFFlat index that searches of this transaction probe.
 pub(crate) fn set_probes(probes: u32) -> Sql {
     vouched(format!("set local ivfflat.probes = {probes}"))
 }
 
-/// Gives index builds this much memory: of this transaction, or of the session.
+/// Sets the memory for index builds, for this transaction or for the session.
 pub(crate) fn set_build_memory(build: Build, kilobytes: u64) -> Sql {
     let local = if build == Build::Alone { "local " } else { "" };
     vouched(format!("set {local}maintenance_work_mem = '{kilobytes}kB'"))
 }
 
-/// Lets this many processes help to build an index: of this transaction, or of the session.
+/// Sets the number of parallel workers for index builds, for this transaction or for the session.
 pub(crate) fn set_build_workers(build: Build, workers: usize) -> Sql {
     let local = if build == Build::Alone { "local " } else { "" };
     vouched(format!("set {local}max_parallel_maintenance_workers = {workers}"))
 }
 
-/// Drops a database, whoever is connected to it.
+/// Drops a database, even if there are connections to it.
 pub(crate) fn drop_database(name: &str) -> Sql {
     vouched(format!("drop database if exists {} with (force)", quoted(name)))
 }
@@ -451,12 +451,12 @@ pub(crate) fn table_has_rows(schema: &str, table: &str) -> Sql {
     vouched(format!("select exists(select from only {}.{})", quoted(schema), quoted(table)))
 }
 
-/// How many candidates a search of this transaction keeps in an HNSW index.
+/// Number of candidates of a search in an HNSW index, for this transaction.
 pub(crate) fn set_ef_search(candidates: u32) -> Sql {
     vouched(format!("set local hnsw.ef_search = {candidates}"))
 }
 
-/// Lets an index scan of this transaction go on until a filter has left enough rows.
+/// Enables iterative index scans in this transaction, which continue until enough rows match the filter.
 pub(crate) fn set_iterative_scan(method: &str) -> Sql {
     vouched(format!("set local {method}.iterative_scan = relaxed_order"))
 }

@@ -1,4 +1,4 @@
-//! Statements that count the values that no answer can show as they are.
+//! Statements that count the values that answers cannot represent.
 
 use super::{Sql, quoted, vouched};
 use crate::postgres::{
@@ -13,7 +13,7 @@ pub struct OddPlace {
     pub column: String,
     /// What is odd.
     pub kind: OddKind,
-    /// What such rows satisfy, in SQL.
+    /// The condition for such rows, in SQL.
     pub condition: String,
 }
 
@@ -30,9 +30,9 @@ pub enum OddKind {
     BeyondDoubles,
     /// JSON nested deeper than answers are.
     TooDeep,
-    /// JSON that JSONB cannot hold: half of a surrogate pair, or the character NUL.
+    /// JSON that JSONB cannot hold: a lone surrogate or the character NUL.
     NotJsonb,
-    /// A number, a name or NULL that nothing of ours writes there.
+    /// A number, a name or NULL that Panopticon never writes there.
     Impossible,
 }
 
@@ -47,7 +47,7 @@ fn out_of_calendar(column: &str) -> String {
     format!("({column} < '0001-01-01' or {column} >= '10000-01-01')")
 }
 
-/// What is looked for in `table`.
+/// The odd values to count in `table`.
 pub(crate) fn of_table(table: &Table) -> Vec<OddPlace> {
     let null = |column: &str| OddPlace::new(column, OddKind::Null, format!("{} is null", quoted(column)));
     let mut places = Vec::new();
@@ -75,11 +75,11 @@ pub(crate) fn of_table(table: &Table) -> Vec<OddPlace> {
     places
 }
 
-/// What is looked for in a table that keeps what was done, whose `columns` are times.
+/// The odd times to count in a log table, whose time columns are `columns`.
 pub(crate) fn of_times(columns: &[String]) -> Vec<OddPlace> {
     let mut places = Vec::new();
     for column in columns {
-        // What is under way has not ended.
+        // An action that is running has no end.
         if column != "ended_at" {
             places.push(OddPlace::new(column, OddKind::Null, format!("{} is null", quoted(column))));
         }
@@ -88,8 +88,8 @@ pub(crate) fn of_times(columns: &[String]) -> Vec<OddPlace> {
     places
 }
 
-/// What is looked for in `table`, which keeps what was done, but for its times: counts that are negative, measurements that
-/// are no numbers, names that are not known, and in each of these NULL.
+/// The odd values except times to count in the log table `table`: negative counts, measurements that are not numbers,
+/// unknown names, and NULL in any of these.
 pub(crate) fn of_numbers(table: &str) -> Vec<OddPlace> {
     let classes = FilterClass::ALL.map(|class| format!("'{class}'")).join(", ");
     type Columns = &'static [&'static str];
@@ -148,7 +148,7 @@ from {} tablesample system ($1)",
     ))
 }
 
-/// Whether there are results, in a database that ours was made or adopted.
+/// Whether there are results, in a database that Panopticon created or adopted.
 pub(crate) fn has_results() -> Sql {
     vouched(
         "select to_regclass('evaluation_results') is not null

@@ -1,8 +1,8 @@
-//! A regular expression of Rust's syntax as one of PostgreSQL's that matches the same texts.
+//! Translates a regular expression from Rust's syntax to PostgreSQL's, so that it matches the same texts.
 //!
-//! Only whether it matches somewhere is asked, so greediness and groups do not matter. It is written from what the
-//! pattern means, not from its text: classes as ranges of code points, look-around for what PostgreSQL has no escape
-//! for. PostgreSQL's syntax: "Regular Expression Details" in the chapter on pattern matching of its manual.
+//! Only whether there is a match matters, so greediness and groups are ignored. The expression is generated from the
+//! parsed pattern: classes become ranges of code points, and look-around replaces missing escapes. PostgreSQL's
+//! syntax: "Regular Expression Details" in the chapter on pattern matching of its manual.
 
 use std::{ops::Range, sync::LazyLock};
 
@@ -12,8 +12,8 @@ use crate::storage::{Pattern, StorageError};
 
 /// PostgreSQL's limit of a repetition (`DUPMAX`).
 const MAX_REPETITION: u32 = 255;
-/// Bytes that all expressions of a request have together. A nested repetition is written several times on each level,
-/// and a Unicode word boundary takes 22 kB.
+/// Maximum total size in bytes of all expressions of a request. A nested repetition is written several times on each
+/// level, and a Unicode word boundary takes 22 kB.
 pub(super) const MAX_BYTES: usize = 512 << 10;
 /// Matches nothing.
 const NEVER: &str = "(?!)";
@@ -27,21 +27,21 @@ static WORD_UNICODE: LazyLock<String> = LazyLock::new(|| {
     writer.written
 });
 
-/// What PostgreSQL cannot do, or should not.
+/// Patterns that PostgreSQL cannot or should not run.
 #[derive(Debug)]
 enum Excessive {
-    /// It counts no so many repetitions.
+    /// It does not support this many repetitions.
     Repetitions,
-    /// The expression has no room any more.
+    /// The expression exceeds the limit.
     Bytes,
 }
 
-/// The expression for PostgreSQL's operator `~`, for which `room` has so many bytes; it has those left afterwards.
+/// The expression for PostgreSQL's operator `~`. Its bytes are subtracted from `room`.
 ///
 /// # Errors
-/// [`StorageError::Unsupported`] for repetitions beyond what PostgreSQL counts, and when there is no room for it.
+/// [`StorageError::Unsupported`] for repetitions beyond PostgreSQL's limit, and if the expression exceeds `room`.
 pub(super) fn translate(pattern: &Pattern, room: &mut usize) -> Result<String, StorageError> {
-    // Whatever the server's settings: an advanced regular expression.
+    // An advanced regular expression, regardless of the server's settings.
     let mut writer = Writer { written: String::from("***:"), room: *room };
     writer.write(&pattern.parse()).map_err(|excessive| StorageError::Unsupported {
         field: "where_document".to_owned(),
@@ -59,7 +59,7 @@ pub(super) fn translate(pattern: &Pattern, room: &mut usize) -> Result<String, S
     Ok(writer.written)
 }
 
-/// An expression that is being written. Its work is bounded by its bytes: nothing is written that is not counted.
+/// An expression that is being written. All written bytes are counted, which bounds the work.
 struct Writer {
     written: String,
     room: usize,
@@ -107,13 +107,13 @@ impl Writer {
 
     fn write_character(&mut self, character: char) -> Written {
         match character {
-            // No text has it, and PostgreSQL takes none in a pattern.
+            // PostgreSQL accepts NUL neither in texts nor in patterns.
             '\0' => self.push(NEVER),
             character => self.write_member(character),
         }
     }
 
-    /// As it stands inside brackets and outside: only ASCII has characters that mean something else.
+    /// Inside and outside brackets only ASCII characters need escapes.
     fn write_member(&mut self, character: char) -> Written {
         match character {
             '0'..='9' | 'A'..='Z' | 'a'..='z' | ' ' | '\u{a0}'.. => {
@@ -226,7 +226,7 @@ impl Writer {
         Ok(())
     }
 
-    /// One who repeats nothing else stays outside: a constraint takes no quantifier of its own.
+    /// The repeated part is a group, since a constraint cannot have a quantifier.
     fn write_times(&mut self, operand: &mut Operand<'_>, quantifier: &str) -> Written {
         match &operand.place {
             Some(place) => {
@@ -243,7 +243,7 @@ impl Writer {
     }
 }
 
-/// What is repeated, and where it was written the first time.
+/// The repeated part, and the position where it was first written.
 struct Operand<'h> {
     hir: &'h Hir,
     place: Option<Range<usize>>,
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_bounded_whatever_the_pattern() {
+    fn output_is_bounded_for_all_patterns() {
         for quantifier in ["{256,512}", "{300,}", "{2,}", "{257}", "{0,700}", "{1,2}", "{510,766}"] {
             for depth in [8, 40, 90] {
                 let pattern = nested(quantifier, depth);
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn room_is_shared_by_all_patterns() {
+    fn limit_applies_to_all_patterns_together() {
         let pattern = r"\b".repeat(4);
         let one = bytes(&[&pattern]).expect("it fits");
         let fit = MAX_BYTES / one;
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn repetitions_that_postgresql_counts_are_written_once() {
+    fn repetitions_within_the_limit_of_postgresql_are_written_once() {
         let mut room = MAX_BYTES;
         let mut written =
             |pattern| translate(&Pattern::new(pattern).expect("a pattern"), &mut room).expect("it fits");

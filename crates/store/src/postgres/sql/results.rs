@@ -9,28 +9,28 @@ use super::{
 };
 use crate::postgres::result_selection::{ResultCursor, ResultSelection};
 
-/// The metadata as JSONB; NULL where they cannot be.
+/// The metadata as JSONB; NULL if JSONB cannot hold them.
 pub(super) const METADATA: &str = "panopticon_metadata(result_metadata)";
-/// The run that brought a result, by so many characters as a run's id has.
+/// The run of a result, truncated to the length of a run's id.
 pub(super) const RUN: &str = "left(panopticon_metadata(result_metadata) ->> 'run_id', 36)";
 /// The fingerprint of a judgement.
 pub(super) const FINGERPRINT: &str = "panopticon_metadata(result_metadata) ->> 'fingerprint'";
 
 const NEWEST_FIRST: &str = r#"order by "timestamp" desc nulls last, id desc"#;
 
-/// What a result is read from.
+/// The columns of a result.
 const COLUMNS: &str =
     "id, query_id, query_text, output_text, model_id, theme, evaluation_prompt_id, evaluation_prompt,
     score, judge_model, \"timestamp\", result_metadata::text as result_metadata";
 
-/// Which part of the selected results is read.
+/// The page of the selected results.
 #[derive(Clone, Debug)]
 pub(crate) enum Part<'p> {
-    /// All, the first so many left out.
+    /// All results, after skipping this many.
     From(u64),
-    /// Those after a place; without a time, those after a place among these alone.
+    /// Those after a cursor; for a cursor without a time, only those without a time.
     After(&'p ResultCursor),
-    /// Those without a time, which come last.
+    /// Those without a time, which are listed last.
     Timeless,
 }
 
@@ -83,9 +83,9 @@ from evaluation_results{filter}"
     )
 }
 
-/// What statistics need of the selected results, in no particular order.
+/// The columns of the selected results that statistics need, in no particular order.
 ///
-/// The limit inside is a fence: without it the metadata would be read anew for each of its keys.
+/// The inner limit is an optimization fence: without it the metadata would be parsed again for each key.
 pub(crate) fn read_judgements(selection: &ResultSelection) -> Statement {
     let mut binds = Binds::default();
     let filter = filter(&conditions(selection, &mut binds));
@@ -123,8 +123,8 @@ from (
     )
 }
 
-/// A name that results are grouped by. One that is longer than any of ours is cut; its length and digest keep it apart from
-/// others that begin the same.
+/// A name that results are grouped by. A name longer than any that Panopticon writes is truncated; its length and
+/// digest distinguish it from others with the same beginning.
 fn name(value: &str) -> String {
     format!(
         "case when octet_length({value}) > {MAX_LABEL_BYTES} then left({value}, 100) || '… [' || octet_length({value}) || ' bytes, SHA-256 ' || encode(sha256(convert_to({value}, 'UTF8')), 'hex') || ']' else {value} end"
@@ -176,9 +176,8 @@ fn conditions(selection: &ResultSelection, binds: &mut Binds) -> Vec<String> {
     conditions
 }
 
-/// What came of a result's judgement. Only a number is a score, and only a winner decides a comparison. The old services
-/// noted no status: what they have a score of is scored, and of what they have none, nobody knows why, but that a judge
-/// gave nothing that can be read.
+/// The status of a judgement. Only a number is a score, and only a winner decides a comparison. The old services
+/// stored no status: their results with a score are scored, and those without one are unparsed.
 fn status(metadata: &str) -> String {
     format!(
         "case

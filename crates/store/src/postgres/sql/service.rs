@@ -16,15 +16,16 @@ use crate::{
     storage::{Selection, Start, StorageError},
 };
 
-/// Characters of a text that full text search looks at. A `tsvector` holds a megabyte, and a text that has more words
-/// could not be stored; so many characters, of four bytes each and in compound words that count twice, fit.
+/// Characters of a text that full text search uses. A `tsvector` is limited to a megabyte, and a text with more words
+/// could not be stored; this many characters fit even if each has four bytes and all words are compound words, which
+/// count twice.
 const SEARCHED_CHARACTERS: usize = 65_536;
 
 /// A row to store.
 pub(crate) struct NewRow<'a> {
     /// Primary key.
     pub(crate) key: Uuid,
-    /// The id, if it is no canonical UUID.
+    /// The id, if it is not a canonical UUID.
     pub(crate) source_id: Option<&'a str>,
     pub(crate) text: &'a str,
     /// Values of the columns that repeat a metadata key, in the table's order.
@@ -36,16 +37,16 @@ pub(crate) struct NewRow<'a> {
     pub(crate) embedding: &'a Embedding,
 }
 
-/// How many of the records that satisfy a selection an exact search measures.
+/// How many of the selected records an exact search compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Measured {
     /// Every one.
     All,
-    /// Any so many; whether there are more shows in the column `matching`.
+    /// Up to this many; the column `matching` shows whether there are more.
     UpTo(u32),
 }
 
-/// What a search by words asks of vectors.
+/// The use of vectors in a search by words.
 #[derive(Clone, Debug)]
 pub(crate) struct Distances<'a> {
     pub(crate) embedding: &'a Embedding,
@@ -66,7 +67,7 @@ pub(crate) fn copy_records(table: &Table) -> String {
     format!("copy {} ({}) from stdin with (format binary)", quoted(&table.name), list(&stored_columns(table)))
 }
 
-/// Stores rows, but for those whose key is there; answers the keys of the stored ones.
+/// Inserts rows whose keys do not exist; returns the inserted keys.
 pub(crate) fn insert_records(table: &Table, rows: &[NewRow<'_>]) -> Statement {
     let texts = |part: &dyn Fn(&NewRow<'_>) -> String| Bind::Texts(rows.iter().map(part).collect());
     let mut binds = Binds::default();
@@ -116,7 +117,7 @@ where id = any({keys})",
     Rows { table, with: String::new(), from, others: &[], order: "id" }.or_none(binds)
 }
 
-/// The record with this key, held until the end of the transaction.
+/// The record with this key, locked until the end of the transaction.
 pub(crate) fn lock_record(table: &Table, key: Uuid) -> Statement {
     let mut binds = Binds::default();
     let key = binds.add(Bind::Key(key));
@@ -132,7 +133,7 @@ for update"
     )
 }
 
-/// Deletes the rows with these keys that show the ids, and answers the ids.
+/// Deletes the rows with these keys and ids, and returns the ids.
 pub(crate) fn delete_records(table: &Table, keys: Vec<Uuid>, ids: Vec<String>) -> Statement {
     let mut binds = Binds::default();
     let (keys, ids) = (binds.add(Bind::Keys(keys)), binds.add(Bind::Texts(ids)));
@@ -176,7 +177,8 @@ pub(crate) fn export_records(
     Ok(Rows { table, with: String::new(), from, others: &[], order: NEWEST_FIRST }.first(binds))
 }
 
-/// Up to `limit` of the selected records from `start` on, newest first, from the word `from` on.
+/// The part of the statement after `select …` for up to `limit` of the selected records from `start` on, newest
+/// first.
 fn newest(
     service: Service,
     selection: &Selection,
@@ -236,10 +238,10 @@ order by {category} collate "C""#
     statement(sql, Binds::default())
 }
 
-/// The records nearest to a vector among the selected ones, found by measuring.
+/// The nearest of the selected records, found with an exact search.
 ///
-/// The limit inside is a fence: without it the planner could take the order from the vector index, which may leave
-/// records out.
+/// The inner limit is an optimization fence: without it the planner could use the vector index for the order, which
+/// may miss records.
 pub(crate) fn nearest_exact(
     service: Service,
     selection: &Selection,
@@ -285,8 +287,7 @@ order by distance, id"
     Ok(Rows { table, with, from, others, order: "distance, id" }.or_none(binds))
 }
 
-/// The plan that PostgreSQL makes for finding the selected records that have an embedding, and with it how many it
-/// expects.
+/// PostgreSQL's plan for finding the selected records that have an embedding, with the estimated number of rows.
 pub(crate) fn explain_selected(service: Service, selection: &Selection) -> Result<Statement, StorageError> {
     let mut binds = Binds::default();
     let mut all = vec!["embedding is not null".to_owned()];
@@ -302,11 +303,11 @@ select from {name}{}",
     ))
 }
 
-/// The records nearest to a vector among the selected ones, as a vector index of `precision` finds them.
+/// The nearest of the selected records, found with a vector index of `precision`.
 ///
-/// The inner statement is the plain one that an index serves; an index scan that goes on past a filter may give
-/// rows slightly out of order, so the outer one sorts, and makes ties deterministic. Half precision may change the
-/// order of what is nearly equally near, so of such an index twice as many are taken and measured again.
+/// The inner statement has the form for which an index is used. An iterative index scan may return rows slightly out
+/// of order, so the outer statement sorts, and makes ties deterministic. Half precision may change the order of rows
+/// with nearly equal distances, so twice as many are taken from such an index and compared exactly.
 pub(crate) fn nearest_by_index(
     service: Service,
     selection: &Selection,
@@ -335,7 +336,7 @@ pub(crate) fn nearest_by_index(
 )
 ",
         distance = order(table, Precision::Full, &embedding),
-        // The same expression is written once, so that a long vector is read once.
+        // The expression occurs once, so that a long vector is parsed once.
         order = match precision {
             Precision::Full => "distance".to_owned(),
             Precision::Half => order(table, precision, &embedding),
@@ -394,12 +395,12 @@ order by score desc, id"
     Ok(Rows { table, with, from, others: &["distance", "score"], order: "score desc, id" }.or_none(binds))
 }
 
-/// The words that full text search knows of a row.
+/// The `tsvector` of a row.
 pub(super) fn searched_words(table: &Table) -> String {
     format!("to_tsvector('pg_catalog.english', left({}, {SEARCHED_CHARACTERS}))", quoted(&table.text_column))
 }
 
-/// What a record is read from.
+/// The columns of a record.
 pub(super) fn shown_columns(table: &Table) -> String {
     let lifted: String = table.columns.iter().map(|column| format!(", {}", quoted(&column.name))).collect();
     format!(

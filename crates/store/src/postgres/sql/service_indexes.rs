@@ -1,6 +1,6 @@
-//! The indexes that the services' queries use, beside the vector index.
+//! The indexes that the services' queries use, except the vector index.
 //!
-//! They are no part of the schema's migrations, since they would slow a copy into an empty table down.
+//! They are not created by schema migrations, since they would slow down a copy into an empty table.
 
 use records::Service;
 
@@ -14,7 +14,8 @@ use super::{
 };
 use crate::postgres::Table;
 
-/// An index that a table should have. Another definition gets another name, since an index is known by its name.
+/// An index that a table should have. A changed definition needs a new name, since an index is identified by its
+/// name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServiceIndex {
     /// Its name.
@@ -24,7 +25,7 @@ pub(crate) struct ServiceIndex {
     definition: String,
 }
 
-/// The indexes of a service's table, those first that most queries use.
+/// The indexes of a service's table, the most used ones first.
 pub(crate) fn service_indexes(service: Service) -> Vec<ServiceIndex> {
     let table = &Table::of(service);
     let newest_of =
@@ -46,7 +47,7 @@ pub(crate) fn service_indexes(service: Service) -> Vec<ServiceIndex> {
     indexes
 }
 
-/// Names of the indexes of `table` whose first key is what filters compare a column's value with.
+/// Names of the indexes of `table` whose first key is the expression that filters compare with a column's value.
 pub(crate) fn value_indexes(table: &Table) -> Vec<String> {
     ["category", "model"].map(|purpose| format!("{}_panopticon_{purpose}", table.name)).to_vec()
 }
@@ -66,9 +67,9 @@ pub(crate) fn result_indexes() -> Vec<ServiceIndex> {
         index("theme", newest_of("theme")),
         index("model", newest_of("model_id")),
         index("prompt", newest_of("evaluation_prompt_id")),
-        // Rows of the old services have no such keys.
+        // Rows of the old services do not have these keys.
         index("run", format!("({RUN}, {NEWEST}) where {RUN} is not null")),
-        // By its hash, which any length has.
+        // A hash index, which has no limit of the length.
         index("fingerprint", format!("using hash (({FINGERPRINT})) where {FINGERPRINT} is not null")),
         index("metadata", format!("using gin ({METADATA} jsonb_path_ops)")),
     ]

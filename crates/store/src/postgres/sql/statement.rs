@@ -10,7 +10,7 @@ use super::{
 pub(crate) struct Statement {
     pub(crate) sql: Sql,
     pub(crate) binds: Vec<Bind>,
-    /// Which of the values says how many bytes an answer may have, if one does.
+    /// The index of the value that limits the bytes of an answer, if there is one.
     pub(super) most_bytes: Option<usize>,
 }
 

@@ -1,4 +1,4 @@
-//! How transactions begin, and what is set for them.
+//! The statements that begin transactions, and their settings.
 
 use std::time::Duration;
 
@@ -6,14 +6,13 @@ use uuid::Uuid;
 
 use super::{Sql, condition::Bind, statement::Statement, vouched};
 
-/// Begins a transaction whose statements each end at the `limits`, with `settings` that hold for it alone; in one
-/// message.
+/// Begins a transaction whose statements have the `limits`, with `settings` that are local to it, in one message.
 pub(crate) fn begin(limits: &StatementLimits, of_session: &[Sql], settings: &[Sql]) -> Sql {
     vouched(format!("begin; {}", all_settings(limits, of_session, settings)))
 }
 
-/// Begins a transaction that may take as long as it must, whatever the role's settings say, but for whoever is gone; in one
-/// message. Of somebody who is `looking` it refuses to write, and each statement ends after so long.
+/// Begins a transaction without time-outs, regardless of the role's settings, in one message; it ends if the client
+/// disconnects. With `looking`, it is read-only and has this statement time-out.
 pub(crate) fn begin_unlimited(
     limits: &StatementLimits,
     of_session: &[Sql],
@@ -31,7 +30,7 @@ pub(crate) fn begin_snapshot(limits: &StatementLimits, of_session: &[Sql]) -> Sq
 }
 
 fn unlimited(begin: &str, limits: &StatementLimits, of_session: &[Sql], looking: Option<Duration>) -> String {
-    // Not every server knows all of them.
+    // Not every server has all of these settings.
     let mut statements = format!(
         "{begin}; select set_config(name, '0', true)
 from unnest(array['statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout']) as name
@@ -50,31 +49,31 @@ where current_setting(name, true) <> '0'"
     statements
 }
 
-/// Has the server say `word`.
+/// Makes the server return `word`.
 pub(crate) fn say(word: Uuid) -> Sql {
     vouched(format!("select '{word}'"))
 }
 
-/// Ends a transaction without a trace, and has the server say `word` thereafter.
+/// Rolls a transaction back and then makes the server return `word`.
 pub(crate) fn roll_back_and_say(word: Uuid) -> Sql {
     vouched(format!("rollback; select '{word}'"))
 }
 
-/// When statements of services end before they are done.
+/// Limits of the statements of services.
 #[derive(Clone, Debug)]
 pub(crate) struct StatementLimits {
     /// After so long.
     pub(crate) statement_ms: i32,
     /// After so long a wait for a lock.
     pub(crate) lock_ms: i32,
-    /// When the server sees that their client has left, where it can.
+    /// When the server detects that the client has disconnected, if it can.
     pub(crate) looks_for_client: bool,
 }
 
-/// How often a server looks for the client that it works for.
+/// How often the server checks the client's connection.
 const LOOK_FOR_CLIENT: &str = "set local client_connection_check_interval = 500";
 
-/// Sets that in a transaction of its own, which fails where servers cannot look.
+/// Sets that in a transaction of its own, which fails if the server does not support the check.
 pub(crate) fn look_for_client() -> Sql {
     vouched(format!("begin; {LOOK_FOR_CLIENT}; rollback"))
 }
@@ -94,7 +93,7 @@ fn all_settings(limits: &StatementLimits, of_session: &[Sql], settings: &[Sql]) 
     statements
 }
 
-/// Begins a transaction that changes nothing, has one snapshot and one core, and whose statements each end after
+/// Begins a read-only transaction with one snapshot, without parallel workers, and with the statement time-out
 /// `timeout_ms`.
 pub(crate) fn begin_replay(timeout_ms: i32, of_session: &[Sql]) -> Sql {
     let mut statements = format!(
@@ -107,22 +106,22 @@ pub(crate) fn begin_replay(timeout_ms: i32, of_session: &[Sql]) -> Sql {
     vouched(statements)
 }
 
-/// A statement with numbers alone as its values, and the settings that hold for it, to be sent in one message, which is one
-/// transaction. As text, so that PostgreSQL is asked once instead of four times.
+/// A statement whose values are all numbers, with its local settings, as text for one message, which is one
+/// transaction: one round trip instead of four.
 pub(crate) fn at_once(
     limits: &StatementLimits,
     (of_session, settings): (&[Sql], &[Sql]),
     statement: Statement,
 ) -> Sql {
     let mut sql = statement.sql.0;
-    // The last one first, since `$1` is the beginning of `$10`.
+    // The last one first, since `$1` is a prefix of `$10`.
     for (place, bind) in statement.binds.iter().enumerate().rev() {
         let placeholder = format!("${}", place + 1);
         sql = match bind {
             Bind::Whole(value) => sql.replace(&placeholder, &value.to_string()),
             Bind::Real(value) => sql.replace(&placeholder, &value.to_string()),
             Bind::Reals(values) => {
-                // In pgvector's own notation, which is read in less time than an array's.
+                // In pgvector's notation, which is parsed faster than an array.
                 let vector = serde_json::to_string(values).expect("numbers are JSON");
                 sql.replace(&format!("{placeholder}::real[]"), &format!("'{vector}'"))
             }

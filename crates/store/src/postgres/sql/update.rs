@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{postgres::Table, storage::kept_keys};
 
-/// What to write into a row; `None` stays.
+/// The values to write into a row; `None` leaves the value unchanged.
 pub(crate) struct RowChange {
     pub(crate) text: Option<(String, Embedding)>,
     pub(crate) category: Option<String>,
@@ -19,8 +19,8 @@ pub(crate) struct RowChange {
     pub(crate) metadata: Option<String>,
 }
 
-/// Changes something of the row with this key, and answers it as it is then. The row's metadata never leave PostgreSQL: what the change
-/// does not name stays as it is, to the last digit.
+/// Updates the row with this key and returns the new row. The stored metadata are merged in PostgreSQL, so that
+/// values which the update does not name keep all their digits.
 pub(crate) fn update_record(service: Service, key: Uuid, change: RowChange) -> Statement {
     let RowChange { text, category, metadata } = change;
     let (table, category_column) = (&Table::of(service), service.category_key());
@@ -36,7 +36,7 @@ pub(crate) fn update_record(service: Service, key: Uuid, change: RowChange) -> S
     if let Some(category) = &category {
         changes.push(format!("{} = {category}", quoted(category_column)));
     }
-    // Of metadata that are no object, which the old services may have left, nothing is the service's own.
+    // Metadata that are not an object, which the old services may have stored, have no keys of the service.
     let object = "case when jsonb_typeof(metadata) = 'object' then metadata end";
     let set_category =
         category.map(|category| format!("jsonb_build_object('{category_column}', {category}::text)"));

@@ -1,4 +1,4 @@
-//! Statements that build, drop and rename vector indexes, and that search with them.
+//! Statements that build, drop and rename vector indexes and search with them.
 
 use records::DistanceSpace;
 
@@ -8,7 +8,7 @@ use crate::postgres::{
     index_definition::{IndexDefinition, IndexKind, Precision},
 };
 
-/// A share of the rows is counted in parts of so many.
+/// The denominator of shares of the rows.
 pub(crate) const SHARE_OF: u32 = 1_024;
 
 /// The operator class of an index of `table`.
@@ -30,7 +30,7 @@ pub(crate) fn half_precision(table: &Table) -> String {
     format!("halfvec({})", table.dimension)
 }
 
-/// What an index of this precision sorts by, from the vector `parameter`, which is a `real[]`.
+/// The expression by which an index of this precision sorts: the distance to the vector `parameter`, a `real[]`.
 pub(crate) fn order(table: &Table, precision: Precision, parameter: &str) -> String {
     let operator = operator(table.space);
     match precision {
@@ -42,7 +42,7 @@ pub(crate) fn order(table: &Table, precision: Precision, parameter: &str) -> Str
     }
 }
 
-/// Builds a vector index. Where sessions do not look into the `schema` of pgvector, it is named.
+/// Builds a vector index, with the `schema` of pgvector if it is not on the search path.
 pub(crate) fn create_vector_index(
     table: &Table,
     name: &str,
@@ -71,13 +71,13 @@ with ({options})",
     ))
 }
 
-/// Gives an index another name.
+/// Renames an index.
 pub(crate) fn rename_index(from: &str, to: &str) -> Sql {
     vouched(format!("alter index {} rename to {}", quoted(from), quoted(to)))
 }
 
-/// Has the server end a statement of this session whose client is gone, where its system can tell: a build that
-/// nobody waits for would hold the table for as long as it takes.
+/// Makes the server end a statement of this session when the client disconnects, if its system supports it: an
+/// abandoned build would otherwise lock the table until it ends.
 pub(crate) fn end_with_client() -> Sql {
     vouched(
         "do $$ begin set client_connection_check_interval = '2s'; exception when others then null; end $$"
@@ -85,8 +85,8 @@ pub(crate) fn end_with_client() -> Sql {
     )
 }
 
-/// Ids and embeddings of about the share `$1` (in percent) of the rows; the same ones for the same seed `$2` while
-/// the table does not change.
+/// Ids and embeddings of about the share `$1` (in percent) of the rows; the same ones for the same seed `$2` as long
+/// as the table does not change.
 pub(crate) fn sample_embeddings(table: &Table) -> Sql {
     vouched(format!(
         "select id, embedding::real[]
@@ -98,8 +98,8 @@ limit $3",
     ))
 }
 
-/// Whether a row has a component that half precision cannot hold. A vector's length, which is quickly computed, is not below
-/// any of its components.
+/// Whether a row has a component that half precision cannot hold. A vector's length, which is fast to compute, is an
+/// upper bound of its components.
 pub(crate) fn exceeds_half(table: &Table) -> Sql {
     vouched(format!(
         "select exists (
@@ -113,13 +113,13 @@ pub(crate) fn exceeds_half(table: &Table) -> Sql {
     ))
 }
 
-/// Ids and distances of the rows nearest to `$1` (a `real[]`), at most `$2`, among those that a hash of their id
-/// puts below `$3` of [`SHARE_OF`], in the order that an index of `precision` serves.
+/// Ids and distances of the at most `$2` rows nearest to `$1` (a `real[]`), among those in the share `$3` of
+/// [`SHARE_OF`] by a hash of their id, in the order of an index of `precision`.
 pub(crate) fn nearest_of_share(table: &Table, precision: Precision) -> Sql {
     nearest(table, precision, &format!("($3 = {SHARE_OF} or (uuid_hash(id) & {}) < $3)", SHARE_OF - 1))
 }
 
-/// The same among those that one of the runs `$3` brought.
+/// The same among the rows that one of the runs `$3` copied.
 pub(crate) fn nearest_of_runs(table: &Table, precision: Precision) -> Sql {
     nearest(table, precision, "migration_run = any($3)")
 }

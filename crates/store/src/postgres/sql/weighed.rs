@@ -1,5 +1,5 @@
-//! Records with what they weigh: PostgreSQL knows how many bytes a text has without reading it, so that those which are too
-//! many for an answer are left where they are.
+//! Records with their sizes: PostgreSQL knows the size of a text without reading it, so that texts which exceed the
+//! limit of an answer are not read.
 
 use super::{
     condition::{Bind, Binds},
@@ -11,21 +11,21 @@ use crate::postgres::Table;
 /// The rows of an answer.
 pub(super) struct Rows<'a> {
     pub(super) table: &'a Table,
-    /// What stands before the statement, such as `with`.
+    /// The part before the statement, such as `with`.
     pub(super) with: String,
-    /// Which rows, in the order of `order`: from the word `from` on.
+    /// The selection of the rows: the part of the statement from `from` on.
     pub(super) from: String,
-    /// Columns beside those of a record.
+    /// Additional columns.
     pub(super) others: &'a [&'a str],
     /// Names of columns.
     pub(super) order: &'a str,
 }
 
 impl Rows<'_> {
-    // PostgreSQL keeps the order of what is inside, and sorts once, where each part asks for the same one.
+    // PostgreSQL sorts only once if the inner and outer statements have the same order.
 
-    /// All rows, with the column `bytes`, which is about what they have together. Where that is more than
-    /// [`Statement::within`] says, texts and metadata are null.
+    /// All rows, with the column `bytes`, which is about their total size. If it exceeds [`Statement::within`], texts
+    /// and metadata are null.
     pub(super) fn or_none(self, mut binds: Binds) -> Statement {
         let most = binds.add(Bind::Whole(i64::MAX));
         let place = binds.0.len() - 1;
@@ -43,8 +43,8 @@ order by {order}"
         Statement { most_bytes: Some(place), ..statement(sql, binds) }
     }
 
-    /// The first rows that have about as many bytes together as [`Statement::within`] says, one at least, with the column
-    /// `page_rows`, which is how many there would be without that limit.
+    /// The first rows with about [`Statement::within`] bytes in total, at least one, with the column `page_rows`,
+    /// which is the number of rows without this limit.
     pub(super) fn first(self, mut binds: Binds) -> Statement {
         let most = binds.add(Bind::Whole(i64::MAX));
         let place = binds.0.len() - 1;
@@ -68,14 +68,14 @@ order by {order}"
         Statement { most_bytes: Some(place), ..statement(sql, binds) }
     }
 
-    /// The columns of the answer; `heavy` is what is written for those that may be large.
+    /// The columns of the answer; `heavy` gives the expression for those that may be large.
     fn shown(&self, heavy: impl Fn(&str) -> String) -> String {
         let (text, metadata) = (heavy(&quoted(&self.table.text_column)), heavy("metadata::text"));
         let (lifted, others) = (self.lifted(), self.others());
         format!("id, source_id, {text} as text{lifted}, {metadata} as metadata, created_at{others}")
     }
 
-    /// The rows with more columns, `measured`.
+    /// The rows with the additional columns `measured`.
     fn weighed(&self, measured: &str) -> String {
         let (text, lifted, others) = (quoted(&self.table.text_column), self.lifted(), self.others());
         let from = self.from.replace('\n', "\n        ");
@@ -88,7 +88,8 @@ order by {order}"
         )
     }
 
-    /// Bytes of a row. Of metadata those that are stored, which may be compressed: their text would have to be made.
+    /// Bytes of a row. For metadata it is the stored size, which may be compressed: the size of the text is not
+    /// known.
     fn weight(&self) -> String {
         let text = quoted(&self.table.text_column);
         format!("coalesce(octet_length({text}), 0) + coalesce(pg_column_size(metadata), 0)")

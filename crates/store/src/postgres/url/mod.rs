@@ -1,7 +1,7 @@
-//! `DATABASE_URL`: what it says, however its password was written, and what PostgreSQL's own library would make of it.
+//! Parses `DATABASE_URL`, including unencoded passwords, with the meaning that libpq gives it.
 //!
-//! A parameter of libpq either has the effect that it has there, or the URL is refused; only what changes nothing about
-//! where data go and who can read them is ignored, with words. No text of an error or of the log repeats a value.
+//! A parameter of libpq either has the same effect as there, or the URL is rejected; only a parameter that affects
+//! neither where data go nor who can read them is ignored, with a warning. No error or log message contains a value.
 
 mod parameters;
 mod parts;
@@ -20,21 +20,20 @@ pub use self::{
 };
 
 impl DatabaseUrl {
-    /// Reads `text`. A password may have characters that mean something in a URL, where only one reading makes sense.
+    /// Parses `text`. A password may contain reserved characters of URLs if the URL is still unambiguous.
     ///
     /// # Errors
-    /// When `text` is no URL of a PostgreSQL database, could be read in several ways, or has a parameter that we cannot
-    /// honour.
+    /// When `text` is not a URL of a PostgreSQL database, is ambiguous, or has an unsupported parameter.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         let url = split::split(text.trim())?;
         url.check()?;
         Ok(url)
     }
 
-    /// The same, with what `variables`, libpq's, say that the URL does not.
+    /// The same, with defaults from libpq's `variables`.
     ///
     /// # Errors
-    /// When one of them cannot be honoured.
+    /// When one of them is not supported.
     pub fn with_variables(mut self, variables: &[(String, String)]) -> Result<Self, UrlError> {
         for (variable, value) in variables {
             let Some(parameter) = libpq_parameter(variable) else { continue };
@@ -57,7 +56,7 @@ impl DatabaseUrl {
         Ok(self)
     }
 
-    /// What secret the server of this URL is shown that the URL does not have itself, if any; `variables` are libpq's.
+    /// The source of the password if it is not in the URL; `variables` are libpq's.
     pub fn secret_from_elsewhere(&self, variables: &[(String, String)]) -> Option<&'static str> {
         let is_given = |name| {
             let is_set = |(variable, value): &(String, String)| {
@@ -68,11 +67,11 @@ impl DatabaseUrl {
         if is_given("sslcert") || is_given("sslkey") {
             return Some("a client certificate");
         }
-        // Where it has none, one of a variable or of a file is sent, if there is one.
+        // Without a password in the URL, one from a variable or a file is sent, if there is one.
         self.value("password").is_none_or(str::is_empty).then_some("a password")
     }
 
-    /// The URL without what is secret, for people to read.
+    /// The URL without secrets, for messages.
     pub fn masked(&self) -> String {
         let parameters = self.parameters.iter().map(|(name, value)| {
             let is_shown = verdict(name, value) == Verdict::Honoured && name != "password";
@@ -82,7 +81,7 @@ impl DatabaseUrl {
         self.written(self.password.as_ref().map(|_| "***".to_owned()), parameters.collect())
     }
 
-    /// The whole URL, with its password, in a form that needs no guessing.
+    /// The complete URL with its password, fully encoded.
     pub fn to_url(&self) -> String {
         let parameters = self.parameters.iter().map(|(name, value)| (name.as_str(), encoded(value)));
         self.written(self.password.as_deref().map(encoded), parameters.collect())
@@ -109,7 +108,7 @@ impl DatabaseUrl {
         url
     }
 
-    /// What libpq takes for the parameter `name`, wherever in the URL it stands.
+    /// The value that libpq uses for the parameter `name`, anywhere in the URL.
     fn value(&self, name: &str) -> Option<&str> {
         let named = self.parameters.iter().rev().find(|(other, _)| canonical(other) == name);
         let part = || match name {
@@ -145,12 +144,12 @@ impl DatabaseUrl {
         Ok(())
     }
 
-    /// libpq's way to ask for the system's certificates, which are verified in full then.
+    /// libpq's value for the system's certificates, which implies full verification.
     fn has_system_roots(&self) -> bool {
         self.value("sslrootcert") == Some("system")
     }
 
-    /// How the driver is to connect, and how long to wait.
+    /// The options of the driver and the time-out.
     pub(crate) fn connect_options(&self) -> Result<(PgConnectOptions, Option<Duration>), UrlError> {
         self.say_what_is_ignored();
         let mut parameters = Vec::new();
@@ -178,7 +177,7 @@ impl DatabaseUrl {
             .map_err(|source| UrlError::Value { source })?;
         let is_socket = options.get_socket().is_some() || options.get_host().starts_with('/');
         let options = options.ssl_mode(if is_socket { PgSslMode::Disable } else { self.ssl_mode()? });
-        // As libpq does it: 0 waits for as long as it takes, that is for our own limit.
+        // As in libpq, 0 means no time-out; our own limit applies.
         let seconds = self.value("connect_timeout").and_then(|text| text.trim().parse::<u64>().ok());
         let timeout =
             seconds.filter(|seconds| *seconds > 0).map(|seconds| Duration::from_secs(seconds.max(2)));
@@ -228,13 +227,13 @@ impl DatabaseUrl {
 }
 
 impl std::fmt::Debug for DatabaseUrl {
-    /// Leaves out what is secret.
+    /// Omits secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("DatabaseUrl").field(&self.masked()).finish()
     }
 }
 
-/// libpq's name for what the driver has other names for.
+/// libpq's name for a parameter for which the driver accepts other names.
 fn canonical(name: &str) -> &str {
     match name {
         "ssl-mode" => "sslmode",
@@ -245,12 +244,12 @@ fn canonical(name: &str) -> &str {
     }
 }
 
-/// Whether `text` can be nothing but a name: what stands before a `=` may be the rest of a password.
+/// Whether `text` can only be a name: the text before a `=` may be the rest of a password.
 fn is_name(text: &str) -> bool {
     (1..=40).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
-/// `text` with everything encoded that may mean something in a URL.
+/// `text` with all reserved characters encoded.
 fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

@@ -1,20 +1,20 @@
-//! What each parameter of libpq means for us.
+//! The handling of each parameter of libpq.
 
-/// What becomes of a parameter.
+/// How a parameter is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It has the effect that it has in libpq.
+    /// It has the same effect as in libpq.
     Honoured,
-    /// It makes no difference to where data go or to who can read them.
+    /// It affects neither where data go nor who can read them.
     Harmless,
-    /// It would, and we cannot do it: why, and what to do.
+    /// It would, but is not supported: the reason and the remedy.
     Refused(&'static str),
     /// libpq does not know it either.
     Unknown,
 }
 
-/// The parameter for which libpq takes the environment variable `name`. `None` for variables of a session or of programs,
-/// which change nothing that we do.
+/// The parameter that libpq reads from the environment variable `name`. `None` for variables of sessions or programs,
+/// which have no effect here.
 pub fn libpq_parameter(name: &str) -> Option<&'static str> {
     Some(match name {
         "PGHOST" => "host",
@@ -57,7 +57,7 @@ pub fn libpq_parameter(name: &str) -> Option<&'static str> {
     })
 }
 
-/// What becomes of parameter `name` with `value`.
+/// How parameter `name` with `value` is handled.
 pub(super) fn verdict(name: &str, value: &str) -> Verdict {
     use Verdict::{Harmless, Honoured, Refused, Unknown};
     let only = |accepted: &[&str], reason| {
@@ -126,7 +126,7 @@ pub(super) fn verdict(name: &str, value: &str) -> Verdict {
         "oauth_issuer" | "oauth_client_id" | "oauth_client_secret" | "oauth_scope" => {
             Refused("is not supported: use a password")
         }
-        // What other drivers have for the schema, which decides where data go.
+        // The parameter of other drivers for the schema, which affects where data go.
         "schema" | "currentSchema" | "search_path" => {
             Refused("is not one of PostgreSQL's own: say options=-csearch_path%3Dname instead")
         }

@@ -1,31 +1,31 @@
-//! The parts of a URL, and why one cannot be used.
+//! The parts of a URL, and its errors.
 
-/// How a URL is to be written whose password has characters that mean something in a URL.
+/// How to write a URL whose password has reserved characters.
 const HINT: &str = "expected postgresql://user:password@host:5432/database, where `? # / @ % :` of a password are written `%3F %23 %2F %40 %25 %3A`";
 
-/// A database's URL cannot be used. No text repeats what the URL has.
+/// A database URL cannot be used. No message contains a part of the URL.
 #[derive(Debug, thiserror::Error)]
 pub enum UrlError {
-    /// It is of another kind, or can be read in no way or in several.
+    /// It has another scheme, or is invalid or ambiguous.
     #[error("{HINT}")]
     Unreadable,
     /// It names several servers.
     #[error("it names several hosts or ports, of which only one can be used: name the primary server")]
     SeveralHosts,
-    /// A parameter that we cannot honour, and must not ignore.
+    /// A parameter that is not supported and must not be ignored.
     #[error("parameter `{name}` {reason}")]
     Parameter {
         /// Its name, which libpq knows.
         name: String,
-        /// Why not, and what to do.
+        /// The reason and the remedy.
         reason: &'static str,
     },
-    /// A variable of libpq's that we cannot honour, and must not ignore.
+    /// A variable of libpq that is not supported and must not be ignored.
     #[error("environment variable {name} {reason}")]
     Variable {
         /// Its name.
         name: String,
-        /// Why not, and what to do.
+        /// The reason and the remedy.
         reason: &'static str,
     },
     /// The file with passwords that the URL names.
@@ -36,7 +36,7 @@ pub enum UrlError {
         /// Why not.
         source: std::io::Error,
     },
-    /// The driver's own objection.
+    /// An error of the driver.
     #[error("a parameter has an invalid value")]
     Value {
         /// What it was.
@@ -52,6 +52,6 @@ pub struct DatabaseUrl {
     pub(super) host: Option<String>,
     pub(super) port: Option<String>,
     pub(super) database: Option<String>,
-    /// In their order; the last of a name counts.
+    /// In their order; the last value of a name is used.
     pub(super) parameters: Vec<(String, String)>,
 }

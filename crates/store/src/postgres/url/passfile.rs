@@ -1,5 +1,5 @@
-//! Passwords from a file of libpq's format: `host:port:database:user:password`, where `*` stands for all, and `\` before
-//! what it means itself.
+//! Passwords from a file in libpq's format: `host:port:database:user:password`, with `*` as a wildcard and `\` as the
+//! escape character.
 
 use std::{
     fs::File,
@@ -7,10 +7,10 @@ use std::{
     os::unix::fs::MetadataExt as _,
 };
 
-/// Many times what such a file has.
+/// Maximum size, far above that of real files.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// What a password is looked for.
+/// The connection for which a password is searched.
 pub(super) struct Wanted<'w> {
     pub(super) host: &'w str,
     pub(super) port: &'w str,
@@ -18,8 +18,8 @@ pub(super) struct Wanted<'w> {
     pub(super) user: &'w str,
 }
 
-/// The password of the first line that fits; `None` where none does, or there is no such file. As in libpq, the file must
-/// not be open to others.
+/// The password of the first matching line; `None` if there is none or the file does not exist. As in libpq, the file
+/// must not be accessible to others.
 pub(super) fn password(path: &str, wanted: &Wanted<'_>) -> io::Result<Option<String>> {
     let file = match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -41,7 +41,7 @@ fn password_in(line: &str, wanted: &Wanted<'_>) -> Option<String> {
     if line.starts_with('#') {
         return None;
     }
-    // A folder of sockets is `localhost` to libpq only where it is the default one.
+    // For libpq, a socket directory is `localhost` only if it is the default one.
     let fields = [wanted.host, wanted.port, wanted.database, wanted.user];
     let mut rest = line;
     for wanted in fields {
@@ -54,7 +54,7 @@ fn password_in(line: &str, wanted: &Wanted<'_>) -> Option<String> {
     Some(field(rest).0.1)
 }
 
-/// The first field of `text`, as it is written and as it is meant, and what follows the colon after it.
+/// The first field of `text`, raw and unescaped, and the rest after the colon.
 fn field(text: &str) -> ((&str, String), Option<&str>) {
     let mut meant = String::new();
     let mut chars = text.char_indices();
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn first_line_that_fits_has_the_password() {
+    fn first_matching_line_has_the_password() {
         let wanted = Wanted { host: "h", port: "5432", database: "d:1", user: "u" };
         for (line, password) in [
             (r"h:5432:d\:1:u:pa\:ss\\", Some(r"pa:ss\")),

@@ -1,15 +1,15 @@
-//! Where the parts of a URL begin and end.
+//! Splits a URL into its parts.
 //!
-//! Passwords are pasted into URLs as they are, and `/`, `?`, `#`, `@` and `%` mean something there. A URL that is one by
-//! the book, and has no `@` in odd places, is read so. Any other is read by that `@` after which host, port, database and
-//! parameters make sense, provided that this is the only reading: a wrong one would lead to another server.
+//! Passwords are often pasted into URLs without encoding `/`, `?`, `#`, `@` and `%`. A valid URL without `@` in
+//! unusual places is parsed by the standard. Any other is split at the `@` after which host, port, database and
+//! parameters are valid, provided that there is only one such `@`: a wrong one would lead to another server.
 
 use super::{
     parameters::{Verdict, verdict},
     parts::{DatabaseUrl, UrlError},
 };
 
-/// What is longer, or has more `@`, is no URL that somebody has written.
+/// Longer URLs, or those with more `@`, are rejected.
 const MAX_BYTES: usize = 16 << 10;
 const MAX_CANDIDATES: usize = 64;
 
@@ -35,16 +35,16 @@ pub(super) fn split(text: &str) -> Result<DatabaseUrl, UrlError> {
     }
 }
 
-/// How much is taken for a part of a URL.
+/// How strictly the parts of a URL are checked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reading {
     /// What can be little else.
     Certain,
-    /// An `@` in the name of a database or in a parameter that may have none, too.
+    /// Also accepts an `@` in the name of a database or in a parameter that normally has none.
     Possible,
 }
 
-/// `rest` with the user before the `@` at `at`, or without one, if that makes sense.
+/// `rest` with the user before the `@` at `at`, or without one, if that is valid.
 fn at(rest: &str, at: Option<usize>, reading: Reading) -> Option<DatabaseUrl> {
     let Some(at) = at else { return server(rest, reading) };
     let url = server(&rest[at + 1..], reading)?;
@@ -63,7 +63,7 @@ fn at(rest: &str, at: Option<usize>, reading: Reading) -> Option<DatabaseUrl> {
     Some(DatabaseUrl { user, password, ..url })
 }
 
-/// What follows the user: `host:port/database?parameters`, all of it optional.
+/// The part after the user: `host:port/database?parameters`, all optional.
 fn server(text: &str, reading: Reading) -> Option<DatabaseUrl> {
     let (address, query) = match text.split_once('?') {
         Some((address, query)) => (address, query),
@@ -73,7 +73,7 @@ fn server(text: &str, reading: Reading) -> Option<DatabaseUrl> {
         Some((address, database)) => (address, decoded(database.trim_start_matches('/'))?),
         None => (address, String::new()),
     };
-    // Checked before decoding, but for the slashes in front.
+    // Checked before decoding, except for the leading slashes.
     let path = text[address.len()..].split('?').next()?.trim_start_matches('/');
     let is_odd = path.contains('@') && (reading == Reading::Certain || path.contains(':'));
     if is_odd || path.contains(['/', '#']) || text[..address.len()].contains(['#', '@']) {
@@ -91,7 +91,7 @@ fn server(text: &str, reading: Reading) -> Option<DatabaseUrl> {
     })
 }
 
-/// Host and port, each maybe empty, or lists of them, which are refused elsewhere.
+/// Host and port, which may be empty, or lists of them, which are rejected elsewhere.
 fn host_and_port(address: &str) -> Option<(String, String)> {
     if let Some(bracketed) = address.strip_prefix('[') {
         let (host, after) = bracketed.split_once(']')?;
@@ -122,8 +122,8 @@ fn parameters(query: &str, reading: Reading) -> Option<Vec<(String, String)>> {
         let name = decoded(name)?;
         let is_plausible = (1..=64).contains(&name.len())
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.[]".contains(&byte));
-        // What stands before an `@` is rather the rest of a password, unless a parameter of that name takes one, and no
-        // server follows.
+        // The text before an `@` is probably the rest of a password, unless a parameter of that name may have one and
+        // no server follows.
         let is_known = verdict(&name, value) != Verdict::Unknown;
         let is_taken = is_known
             && value.rsplit_once('@').is_none_or(|(_, after)| {
@@ -134,14 +134,14 @@ fn parameters(query: &str, reading: Reading) -> Option<Vec<(String, String)>> {
         if !is_plausible || is_unclear || value.contains('#') {
             return None;
         }
-        // In options `+` is a blank to most programs that write them; elsewhere it is itself, as libpq has it.
+        // In options, `+` is a space, as most programs write them; elsewhere it is literal, as in libpq.
         let value = if name == "options" { value.replace('+', " ") } else { value.to_owned() };
         parameters.push((name, decoded(&value)?));
     }
     Some(parameters)
 }
 
-/// Scripts append `?name=value` to a URL that has parameters already.
+/// Scripts append `?name=value` to a URL that already has parameters.
 fn split_again(parameter: &str) -> impl Iterator<Item = &str> {
     let begins = |rest: &str| {
         rest.split_once('=').is_some_and(|(name, value)| verdict(name, value) != Verdict::Unknown)
@@ -155,7 +155,8 @@ fn split_again(parameter: &str) -> impl Iterator<Item = &str> {
     [first, second].into_iter()
 }
 
-/// `text` with its percent escapes decoded. A `%` that begins none is itself, unless others do: then either may be meant.
+/// `text` with its percent escapes decoded. A `%` that begins no escape is literal, unless there are also valid
+/// escapes: then the text is ambiguous.
 fn decoded(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let escape = |at: usize| {
@@ -177,7 +178,7 @@ fn decoded(text: &str) -> Option<String> {
             }
         }
     }
-    // PostgreSQL takes no NUL anywhere.
+    // PostgreSQL accepts NUL nowhere.
     let is_clear = (escapes == 0 || bare == 0) && !decoded.contains(&0);
     is_clear.then(|| String::from_utf8(decoded).ok()).flatten()
 }

@@ -1,4 +1,4 @@
-//! Builds, drops and renames vector indexes, alone or beside traffic, and tells how far it is.
+//! Builds, drops and renames vector indexes, in one transaction or concurrently, and reports the progress.
 
 use std::{fmt, time::Duration};
 
@@ -17,30 +17,30 @@ use crate::{
     },
 };
 
-/// How often a build's progress is looked at.
+/// How often the progress of a build is read.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
-/// PostgreSQL's own limit is that of its worker processes, eight by default.
+/// PostgreSQL's limit is the number of its worker processes, eight by default.
 const MAX_BUILD_WORKERS: usize = 8;
-/// PostgreSQL's default; each worker of a parallel build wants half of it.
+/// PostgreSQL's default; each worker of a parallel build needs half of it.
 const MIN_BUILD_MEMORY_KB: u64 = 64 << 10;
-/// Beyond this a build of lists gains nothing that we could measure.
+/// More memory did not measurably speed up IVFFlat builds.
 const MAX_SORT_MEMORY_KB: u64 = 2 << 20;
-/// A build of lists may take one of so many parts of the memory that is free, for sorting.
+/// The share (one over this) of the free memory that an IVFFlat build may use for sorting.
 const FREE_SORT_SHARE: u64 = 4;
-/// A graph that does not fit is built many times more slowly: it may take one of so many parts.
+/// The share for an HNSW build, which is many times slower if the graph does not fit into memory.
 const FREE_GRAPH_SHARE: u64 = 2;
 
 /// A change of a table's vector indexes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IndexChange {
-    /// Drop an index, if it is still there.
+    /// Drop an index, if it exists.
     Drop {
         /// Its name.
         name: String,
     },
     /// Build one.
     Build {
-        /// Its name, which no index has.
+        /// Its name, which must be unused.
         name: String,
         /// What it is.
         definition: IndexDefinition,
@@ -49,27 +49,27 @@ pub enum IndexChange {
     Rename {
         /// Its name.
         from: String,
-        /// The other one, which no index has by then.
+        /// The new name, which must be unused by then.
         to: String,
     },
 }
 
-/// Whether processes of the server help each other to build an index.
+/// The number of parallel workers of an index build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::postgres) enum Workers {
     /// As many as there are cores.
     Parallel,
-    /// None: they share memory, of which there is too little.
+    /// None, because there is too little shared memory.
     Without,
 }
 
-/// Called with rows done and rows in all, while an index is built.
+/// Called with the completed and the total rows during an index build.
 pub type BuildProgress<'a> = &'a (dyn Fn(u64, u64) + Sync);
 
 impl Database {
-    /// Makes `changes` to the vector indexes of `table`, which has about `rows` rows, one after the other; the caller
-    /// holds the table's indexes ([`lock_indexes`](Self::lock_indexes)). Alone they are one transaction; concurrently,
-    /// what was done before an error stays, and a build that fails leaves an invalid index.
+    /// Makes `changes` to the vector indexes of `table`, which has about `rows` rows, in order; the caller holds the
+    /// lock on the table's indexes ([`lock_indexes`](Self::lock_indexes)). They are one transaction unless they are
+    /// made concurrently: then the changes before an error are kept, and a build that fails leaves an invalid index.
     ///
     /// # Errors
     /// When one of them fails.
@@ -81,7 +81,7 @@ impl Database {
         build: Build,
         progress: BuildProgress<'_>,
     ) -> Result<(), Error> {
-        // Concurrently each is by itself, so that what was done before stays.
+        // Concurrent changes are separate, so that completed ones are kept.
         let parts: Vec<&[IndexChange]> = match build {
             Build::Alone => vec![changes],
             Build::Concurrently => changes.chunks(1).collect(),
@@ -89,7 +89,7 @@ impl Database {
         for part in parts {
             let built = self.change_with((table, rows), part, build, Workers::Parallel, progress).await;
             self.or_without_workers(table, built, async || {
-                // What a concurrent build leaves that failed.
+                // The invalid index of a concurrent build that failed.
                 if let (Build::Concurrently, [IndexChange::Build { name, .. }]) = (build, part) {
                     self.run_alone("drop an index", vec![sql::drop_index(name, build)]).await?;
                 }
@@ -129,8 +129,8 @@ impl Database {
         self.build_watched((table, rows), (needed_kb, workers), statements, build, progress).await
     }
 
-    /// Builds what is missing of the indexes of a service's table beside the vector index; of another table nothing.
-    /// The caller holds the table's indexes.
+    /// Builds the missing indexes of a service's table except the vector index; other tables have none. The caller
+    /// holds the lock on the table's indexes.
     ///
     /// # Errors
     /// When one cannot be built.
@@ -152,8 +152,9 @@ impl Database {
         .await
     }
 
-    /// Builds the index `name` of `table` anew under its name, without the entries of dead rows, while it is in use; the
-    /// caller holds the table's indexes. Ended by force it leaves an invalid index, `name` with `_ccnew` or `_ccold` behind it.
+    /// Rebuilds the index `name` of `table`, without the entries of dead rows, while it is in use; the caller holds
+    /// the lock on the table's indexes. If it is killed, it leaves an invalid index with the suffix `_ccnew` or
+    /// `_ccold`.
     ///
     /// # Errors
     /// When a statement fails.
@@ -179,7 +180,7 @@ impl Database {
         .await
     }
 
-    /// Does it `again`, and says so, if `done` failed for want of memory that processes of the server share.
+    /// Runs `again`, with a warning, if `done` failed because the server has too little shared memory.
     pub(in crate::postgres) async fn or_without_workers(
         &self,
         table: &Table,
@@ -199,7 +200,8 @@ impl Database {
         }
     }
 
-    /// Drops what rebuilds of the indexes of `table` have left that failed; the caller holds its indexes.
+    /// Drops the indexes that failed rebuilds of the indexes of `table` have left; the caller holds the lock on its
+    /// indexes.
     async fn drop_leftovers(&self, table: &Table) -> Result<(), Error> {
         let leftovers = sqlx::query_scalar!(
             r#"
@@ -214,7 +216,7 @@ impl Database {
         )
         .fetch_all(self)
         .await
-        .during("look for what a rebuild has left")?;
+        .during("look for indexes left by a rebuild")?;
         let drops = leftovers.iter().map(|name| sql::drop_index(name, Build::Concurrently)).collect();
         self.run_alone("drop what a rebuild has left", drops).await
     }
@@ -227,13 +229,14 @@ impl Database {
         self.gather_statistics(&table.name, &[]).await
     }
 
-    /// Ends builds of the index `name`, and rebuilds of any index of `table`, that were begun by processes of ours which no
-    /// longer are: the caller holds the table's indexes, so nobody waits for them.
+    /// Ends abandoned builds of the index `name` and rebuilds of any index of `table`, which were started by
+    /// processes of ours that no longer exist: the caller holds the lock on the table's indexes, so no other process
+    /// needs them.
     ///
     /// # Errors
     /// When a statement fails.
     pub async fn end_orphaned_builds(&self, table: &Table, name: &str) -> Result<(), Error> {
-        const OPERATION: &str = "end an index build that nobody waits for";
+        const OPERATION: &str = "end an abandoned index build";
         loop {
             let ended = sqlx::query_scalar!(
                 r#"
@@ -303,13 +306,13 @@ impl Database {
                 })
                 .await
             }
-            // The settings are the session's then, which ends right after. Where a pooler runs the statements on
-            // different connections, the build says which setting it lacks.
+            // The settings are for the session, which ends afterwards. If a pooler runs the statements on different
+            // connections, the error of the build names the missing setting.
             Build::Concurrently => self.run_alone(OPERATION, statements).await,
         }
     }
 
-    /// Tells how far the build is, for ever.
+    /// Reports the progress of the build until it is dropped.
     async fn watch_build(
         &self,
         table: &Table,
@@ -318,7 +321,7 @@ impl Database {
     ) -> Result<std::convert::Infallible, Error> {
         loop {
             tokio::time::sleep(WATCH_INTERVAL).await;
-            // Lists count tuples, graphs count blocks only.
+            // IVFFlat builds report tuples, HNSW builds only blocks.
             let done = sqlx::query_scalar!(
                 r#"
                 select coalesce(
@@ -331,7 +334,7 @@ impl Database {
             )
             .fetch_optional(self)
             .await
-            .during("see how far an index build is")?;
+            .during("read the progress of an index build")?;
             if let Some(done) = done {
                 progress((done.clamp(0.0, 1.0) * rows as f64) as u64, rows);
             }
@@ -348,7 +351,7 @@ impl Database {
         Ok(memory_kb.unsigned_abs())
     }
 
-    /// What is free where the server is, if that is this machine.
+    /// Free memory of the server's machine, if it is this one.
     fn free_memory_kb(&self) -> Option<u64> {
         if self.is_local() { meminfo_kb("MemAvailable:") } else { None }
     }
@@ -393,9 +396,10 @@ fn graph_bytes(m: u32, neighbour: u64) -> u64 {
     u64::from(m) * neighbour * 9 / 4
 }
 
-/// Memory for the build. Of lists: what pgvector's k-means asks for (`ivfkmeans.c`: samples, bounds of each sample for
-/// each centre, distances between centres), without which it refuses; and on our own machine a share of what is free,
-/// for sorting. Of a graph: all of it (`hnswbuild.c` goes on on disk where it does not fit), within what is free.
+/// Memory for the build. IVFFlat: the memory that pgvector's k-means requires (`ivfkmeans.c`: samples, bounds of each
+/// sample for each centre, distances between centres); on our own machine also a share of the free memory, for
+/// sorting. HNSW: the size of the graph (`hnswbuild.c` continues on disk if it does not fit), limited by the free
+/// memory.
 fn build_memory_kb(definition: IndexDefinition, rows: u64, dimension: usize, free_kb: Option<u64>) -> u64 {
     const SAMPLES_PER_LIST: u64 = 50;
     const MIN_SAMPLES: u64 = 10_000;
@@ -411,10 +415,10 @@ fn build_memory_kb(definition: IndexDefinition, rows: u64, dimension: usize, fre
             needed_kb.max(free_kb.map_or(0, |free| (free / FREE_SORT_SHARE).min(MAX_SORT_MEMORY_KB)))
         }
         IndexKind::Hnsw { m, .. } => {
-            // In memory a neighbour is a pointer and a distance, and each element has some 150 bytes of its own.
+            // In memory a neighbour is a pointer and a distance, and each element has some 150 additional bytes.
             let element = definition.vector_bytes(dimension) + graph_bytes(m, 16) + 150;
             let needed_kb = rows * element / 1024 * 5 / 4 + MIN_BUILD_MEMORY_KB;
-            // Of another machine we know nothing but what its owner allows.
+            // On another machine, only the configured limit is known.
             needed_kb.min(free_kb.map_or(0, |free| free / FREE_GRAPH_SHARE))
         }
     }

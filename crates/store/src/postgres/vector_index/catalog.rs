@@ -1,4 +1,4 @@
-//! Reads which vector indexes a table has.
+//! Reads the vector indexes of a table.
 
 use sqlx::PgConnection;
 
@@ -10,7 +10,7 @@ use crate::{
     postgres::{Table, error::StatementContext as _, sql::vector_index::operator_class, unnamed::on},
 };
 
-/// pgvector's defaults where an index does not name them.
+/// pgvector's defaults, for indexes that do not set the parameters.
 const DEFAULT_LISTS: u32 = 100;
 const DEFAULT_M: u32 = 16;
 const DEFAULT_EF_CONSTRUCTION: u32 = 64;

@@ -4,23 +4,23 @@ use time::PrimitiveDateTime;
 
 use crate::postgres::index_definition::{IndexDefinition, IndexKind};
 
-/// How far an index is.
+/// The state of an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IndexState {
     /// Searches can use it.
     Valid,
-    /// Some session builds it now.
+    /// A session is building it.
     Building,
-    /// A build failed or was killed: it takes space, slows writes down, and serves nothing.
+    /// Its build failed or was killed: it takes up space and slows down writes, but no search uses it.
     Invalid,
 }
 
-/// Whether the searches of its table can use an index once it is valid.
+/// Whether searches of its table can use an index when it is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IndexUse {
     /// They can.
     Searches,
-    /// It has another distance, column or type, or a part of the rows: somebody made it for a purpose of their own.
+    /// They cannot: it has another distance, column or type, or is partial; a user created it for another purpose.
     Others,
 }
 
@@ -31,15 +31,15 @@ pub struct VectorIndex {
     pub name: String,
     /// What it is.
     pub definition: IndexDefinition,
-    /// How far it is.
+    /// Its state.
     pub state: IndexState,
     /// Whom it serves.
     pub service: IndexUse,
     /// Size on disk.
     pub size_bytes: u64,
-    /// Its file: another build of the same index has another one.
+    /// Its file, which changes with each build of the index.
     pub build: i64,
-    /// The settings that were measured for this very build.
+    /// The settings that were measured for this build.
     pub measured: Vec<MeasuredSetting>,
 }
 
@@ -49,7 +49,7 @@ impl VectorIndex {
         self.state == IndexState::Valid && self.serves_searches()
     }
 
-    /// Whether searches use it once it is valid.
+    /// Whether searches use it when it is valid.
     pub fn serves_searches(&self) -> bool {
         self.service == IndexUse::Searches
     }
@@ -60,42 +60,42 @@ impl VectorIndex {
     }
 }
 
-/// Numbers of results that settings are measured for: what people ask for, and what a search by vector and words
-/// together takes from each of both.
+/// Numbers of results for which settings are measured: common limits, and the number of candidates that a hybrid
+/// search takes from each list.
 pub const DEPTHS: [u32; 2] = [10, 100];
 
-/// Whether a search asks for more than nearness.
+/// Whether a search has a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filtering {
-    /// Any row will do.
+    /// No filter.
     None,
-    /// Only rows with certain values, and too many of those to measure each.
+    /// A filter that leaves too many rows for an exact search.
     Some,
 }
 
-/// A search setting, and what it was measured to do.
+/// A search setting and its measurements.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MeasuredSetting {
-    /// What kind of searches it is for.
+    /// The kind of searches.
     pub filtering: Filtering,
     /// Results of each search.
     pub depth: u32,
     /// `ivfflat.probes` or `hnsw.ef_search`.
     pub candidates: u32,
-    /// What it was when this build of the index was measured first for the same target; `None` while it is not kept, and
-    /// where it was kept before anybody noted it.
+    /// The value when this build of the index was first measured for the same target; `None` before it is stored, and
+    /// for settings of older versions.
     pub first_candidates: Option<u32>,
-    /// The recall that was asked for.
+    /// The target recall.
     pub target: f64,
     /// Share of the nearest rows that was found.
     pub recall: f64,
-    /// With 95 % confidence the recall is not below it.
+    /// Lower bound of the 95 % confidence interval.
     pub recall_low: f64,
     /// Median time of a search.
     pub latency_ms: f64,
-    /// Searches that were made.
+    /// Number of measured searches.
     pub sampled: u32,
-    /// Rows of the table then.
+    /// Rows of the table at that time.
     pub rows: u64,
     /// When, in UTC.
     pub measured_at: PrimitiveDateTime,
@@ -111,7 +111,7 @@ impl Filtering {
     }
 }
 
-/// The setting of `settings` for searches for `limit` rows: of those that are deep enough the shallowest, else the
+/// The setting in `settings` for searches for `limit` rows: the shallowest that is deep enough, otherwise the
 /// deepest.
 pub(crate) fn measured(
     settings: &[MeasuredSetting],

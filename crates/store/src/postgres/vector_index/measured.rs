@@ -1,4 +1,4 @@
-//! The table `vector_index_settings`: search settings that were measured to meet a recall target.
+//! The table `vector_index_settings`: measured search settings that meet a recall target.
 
 use sqlx::PgConnection;
 
@@ -10,8 +10,8 @@ use crate::{
     },
 };
 
-/// The settings of all indexes of `table`, with each index's name and build; none in a database that has no place for
-/// them yet.
+/// The settings of all indexes of `table`, with each index's name and build; none in a database that does not have
+/// the table yet.
 pub(super) async fn measured_settings(
     connection: &mut PgConnection,
     table: &Table,
@@ -21,7 +21,7 @@ pub(super) async fn measured_settings(
     if !exists {
         return Ok(Vec::new());
     }
-    // Read as JSON, the newest column is null where the schema is older than it.
+    // Read as JSON, so that the newest column is null in an older schema.
     let rows = sqlx::query!(
         r#"
         select index_name, build, filtering = 'some' as "is_filtered!", depth, candidates,
@@ -40,7 +40,7 @@ pub(super) async fn measured_settings(
     .fetch_all(on(connection))
     .await
     .during(OPERATION)?;
-    // A row with a time or numbers that no measurement gives counts as none: searches go on, and the index is measured again.
+    // A row with impossible values is ignored: the index is measured again.
     Ok(rows
         .into_iter()
         .filter_map(|row| {
@@ -63,8 +63,8 @@ pub(super) async fn measured_settings(
 }
 
 impl Database {
-    /// Keeps the settings that were measured for `index`, instead of those that were known of it, and forgets those of
-    /// indexes that `table` no longer has. Searches use them within seconds.
+    /// Replaces the stored settings of `index` by the measured ones, and deletes those of indexes that `table` no
+    /// longer has. Searches use them within seconds.
     ///
     /// # Errors
     /// When a statement fails.
@@ -74,7 +74,7 @@ impl Database {
         index: &VectorIndex,
         settings: &[MeasuredSetting],
     ) -> Result<(), Error> {
-        const OPERATION: &str = "keep the measured settings of an index";
+        const OPERATION: &str = "store the measured settings of an index";
         self.in_transaction(async |connection| {
             let first = sqlx::query!(
                 r#"

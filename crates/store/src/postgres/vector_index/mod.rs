@@ -1,6 +1,6 @@
-//! The vector indexes of a table: which there are, how they are built and swapped, and what searches set for them.
+//! The vector indexes of a table: reading, building and replacing them, and the settings of searches.
 //!
-//! What should be there is decided elsewhere: crate `upkeep` plans from an [`Observation`] and carries the plan out by
+//! The decisions are made in crate `upkeep`, which plans from an [`Observation`] and executes the plan with
 //! [`Database::change_indexes`](super::Database::change_indexes).
 
 mod build;

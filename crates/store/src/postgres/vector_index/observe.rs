@@ -1,4 +1,4 @@
-//! What is known of a table that its indexes are planned from.
+//! The facts about a table from which its indexes are planned.
 
 use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime, PrimitiveDateTime};
@@ -19,34 +19,34 @@ use crate::{
     },
 };
 
-const OPERATION: &str = "look at a table and its indexes";
+const OPERATION: &str = "read the state of a table and its indexes";
 
-/// Counting more rows takes seconds, and so large a number need not be exact.
+/// Counting more rows takes seconds, and a large number need not be exact.
 const COUNTED_ROWS: u64 = 200_000;
-/// Statistics reach other sessions after a second or so; a rate over less than this says little.
+/// Statistics reach other sessions after about a second; a rate over a shorter time is not meaningful.
 const SHORTEST_RATE_SECONDS: f64 = 10.0;
 
-/// So many stretches tell what searches find, however few of them are made again in each.
+/// Number of intervals from which the recall is computed; each may have few replayed searches.
 const SEARCH_RECALLS: i64 = 10;
 
-/// A table and its vector indexes, as they are.
+/// The current state of a table and its vector indexes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observation {
     /// The table.
     pub table: Table,
-    /// Its rows; beyond 200,000 an estimate.
+    /// Its rows; an estimate if there are more than 200,000.
     pub rows: u64,
-    /// Dead rows that VACUUM has not removed yet, as the server's statistics say.
+    /// Dead rows that VACUUM has not removed yet, from the server's statistics.
     pub dead_rows: u64,
     /// Rows inserted and updated since the server's statistics began.
     pub writes: u64,
-    /// Rows inserted and updated a second, since the last look that was kept; `None` where there is none.
+    /// Rows inserted and updated per second since the last stored plan; `None` if there is none.
     pub writes_per_second: Option<f64>,
     /// Size of the table without its indexes.
     pub table_bytes: u64,
     /// Its vector indexes.
     pub indexes: Vec<VectorIndex>,
-    /// What real searches found when they were last compared with exact ones: by class of filter, newest first.
+    /// The latest recalls of real searches, by class of filter, newest first.
     pub searches: Vec<SearchRecall>,
     /// When, in UTC.
     pub observed_at: PrimitiveDateTime,
@@ -54,25 +54,25 @@ pub struct Observation {
     pub memory: Memory,
     /// pgvector's version.
     pub pgvector: String,
-    /// Whether it can go on scanning where a filter leaves too few rows (0.8 and later).
+    /// Whether it supports iterative index scans (0.8 and later).
     pub is_iterative: bool,
-    /// Whether a row has a component that half precision cannot hold; not known to have one until that is looked for
+    /// Whether a row has a component that half precision cannot hold; false until it is checked
     /// ([`exceeds_half_precision`](Database::exceeds_half_precision)).
     pub exceeds_half: bool,
 }
 
-/// What real searches of a table found, compared with exact ones.
+/// The recall of real searches of a table, compared with exact ones.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SearchRecall {
-    /// What they asked for besides nearness, as `vector_search_history` calls it.
+    /// The class of their filters, as in `vector_search_history`.
     pub filter_class: String,
-    /// The searches were made again after this, in UTC.
+    /// Start of the interval in which the searches were replayed, in UTC.
     pub since: PrimitiveDateTime,
     /// How many.
     pub replayed: u32,
-    /// Share of the nearest rows that they found.
+    /// Their recall.
     pub recall: f64,
-    /// With 95 % confidence the recall is not below it.
+    /// Lower bound of the 95 % confidence interval.
     pub recall_low: f64,
     /// Nor above it.
     pub recall_high: f64,
@@ -83,11 +83,11 @@ pub struct SearchRecall {
 pub struct Memory {
     /// `shared_buffers`.
     pub shared_buffers_bytes: u64,
-    /// `effective_cache_size`: what the server's owner thinks it can keep in memory.
+    /// `effective_cache_size`: the configured estimate of the memory for caches.
     pub cache_bytes: u64,
     /// `maintenance_work_mem`.
     pub maintenance_bytes: u64,
-    /// Of the machine, where the server seems to run on ours.
+    /// Of the machine, if the server seems to run on this one.
     pub machine_bytes: Option<u64>,
 }
 
@@ -99,7 +99,7 @@ impl Observation {
 }
 
 impl Database {
-    /// Looks at `table`, which is there, and its vector indexes.
+    /// Reads the state of `table`, which exists, and its vector indexes.
     ///
     /// # Errors
     /// When a statement fails.
@@ -156,8 +156,8 @@ impl Database {
         .await
     }
 
-    /// Whether a row of `table` has a component that an index of half precision cannot hold: reads every vector, as one
-    /// exact search does.
+    /// Whether a row of `table` has a component that an index of half precision cannot hold. Reads every vector, like
+    /// an exact search.
     ///
     /// # Errors
     /// When the statement fails.
@@ -168,7 +168,7 @@ impl Database {
             .during(OPERATION)
     }
 
-    /// Whether `table` has rows that `run` did not bring, so that somebody may be using it.
+    /// Whether `table` has rows that `run` did not copy, so that it may be in use.
     ///
     /// # Errors
     /// When the statement fails.
@@ -181,7 +181,8 @@ impl Database {
     }
 }
 
-/// The planner's estimate of the rows of `table`, as it scales the last ANALYZE to today's size; 0 before the first.
+/// The planner's estimate of the rows of `table`, which scales the last ANALYZE to the current size; 0 before the
+/// first.
 pub(super) async fn estimated_rows(connection: &mut PgConnection, table: &Table) -> Result<u64, Error> {
     let estimate = sqlx::query_scalar!(
         r#"
@@ -202,7 +203,7 @@ pub(super) async fn estimated_rows(connection: &mut PgConnection, table: &Table)
     Ok(estimate.unsigned_abs())
 }
 
-/// Memory of the machine, where the server seems to run on ours.
+/// Memory of the machine, if the server seems to run on this one.
 pub(crate) fn machine_bytes(database: &Database) -> Option<u64> {
     if !database.is_local() {
         return None;
@@ -210,10 +211,10 @@ pub(crate) fn machine_bytes(database: &Database) -> Option<u64> {
     meminfo_kb("MemTotal:").map(|kilobytes| kilobytes << 10)
 }
 
-/// The newest recalls of each class of searches of `table`, newest first; none in a database that has no place for them
-/// yet. Rows that no measurement leaves are passed over.
+/// The latest recalls of each class of searches of `table`, newest first; none in a database that does not have the
+/// table yet. Rows with impossible values are skipped.
 async fn search_recalls(connection: &mut PgConnection, table: &Table) -> Result<Vec<SearchRecall>, Error> {
-    const OPERATION: &str = "read what searches have found";
+    const OPERATION: &str = "read the recall of searches";
     let exists = has_table(connection, "vector_search_history").await.during(OPERATION)?;
     if !exists {
         return Ok(Vec::new());
@@ -267,7 +268,7 @@ async fn search_recalls(connection: &mut PgConnection, table: &Table) -> Result<
         .collect()
 }
 
-/// A number of `/proc/meminfo`; `None` where there is no such file.
+/// A number from `/proc/meminfo`; `None` if the file does not exist.
 pub(super) fn meminfo_kb(name: &str) -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;

@@ -1,4 +1,4 @@
-//! The table `vector_index_plans`: what was done to vector indexes, and why.
+//! The table `vector_index_plans`: the changes of vector indexes and their reasons.
 
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -11,33 +11,33 @@ use crate::{
     postgres::{Database, Table, error::StatementContext as _, jobs::now, relations::has_table, unnamed::on},
 };
 
-const OPERATION: &str = "keep a plan for a table's indexes";
+const OPERATION: &str = "store a plan for a table's indexes";
 const READ: &str = "read the plans for a table's indexes";
 
-/// A plan that is carried out.
+/// A plan that is executed.
 #[derive(Clone, Debug)]
 pub struct PlanRecord {
-    /// What it rests on.
+    /// The observation on which it is based.
     pub observed: Value,
-    /// What is to be done.
+    /// The plan.
     pub plan: Value,
     /// [`Observation::writes`](super::Observation::writes)
     pub writes: u64,
 }
 
-/// A plan as it is kept.
+/// A stored plan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeptPlan {
-    /// When it was begun, in UTC; `None` where another hand has removed that.
+    /// When it was started, in UTC; `None` if another program has removed that.
     pub started_at: Option<StoredTime>,
-    /// When it was carried out, in UTC; `None` while it is under way, or where it was ended by force.
+    /// When it was completed, in UTC; `None` while it is running, or if it was killed.
     pub ended_at: Option<StoredTime>,
-    /// What was to be done.
+    /// The plan.
     pub plan: Value,
 }
 
 impl Database {
-    /// Notes that `record` is being carried out on `table`, and answers its id.
+    /// Records that `record` is being executed on `table` and returns its id.
     ///
     /// # Errors
     /// When the statement fails.
@@ -62,7 +62,7 @@ impl Database {
         Ok(id)
     }
 
-    /// Notes that the plan `id` was carried out.
+    /// Records that the plan `id` was completed.
     ///
     /// # Errors
     /// When the statement fails.
@@ -74,7 +74,7 @@ impl Database {
         Ok(())
     }
 
-    /// When the plans that were carried out on `table` began and ended, and what they were, newest first.
+    /// The executed plans of `table` with their start and end, newest first.
     ///
     /// # Errors
     /// When the statement fails.
@@ -102,8 +102,8 @@ impl Database {
     }
 }
 
-/// How many rows of `table` had been written when its last plan was made, and when that was. Plans of the future, as a time
-/// without end has one, are no last ones.
+/// How many rows of `table` had been written when its last plan was made, and the time of that plan. Plans with a
+/// time in the future or an infinite one are ignored.
 pub(super) async fn last_writes(
     connection: &mut PgConnection,
     table: &Table,

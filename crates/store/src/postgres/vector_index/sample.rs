@@ -1,4 +1,4 @@
-//! Rows of the table itself to search for, and shares of its rows to search in.
+//! Samples of a table's rows as query vectors, and shares of its rows to search in.
 
 use records::Embedding;
 use uuid::Uuid;
@@ -14,7 +14,7 @@ use crate::{
 
 const OPERATION: &str = "measure the recall of an index";
 
-/// A row of the table whose embedding is searched for.
+/// A row of the table whose embedding is the query vector.
 #[derive(Clone, Debug)]
 pub struct Sample {
     /// Its primary key.
@@ -23,7 +23,7 @@ pub struct Sample {
     pub embedding: Embedding,
 }
 
-/// A part of the rows, by a hash of their ids: what a filter leaves that has nothing to do with the vectors.
+/// A part of the rows, by a hash of their ids, which simulates a filter that is independent of the vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share(u32);
 
@@ -31,13 +31,13 @@ impl Share {
     /// All rows.
     pub const ALL: Self = Self(SHARE_OF);
 
-    /// So many of `rows`, in steps of a 1,024th.
+    /// About this many of `rows`, in steps of 1/1,024.
     pub fn of(matching: u64, rows: u64) -> Self {
         let share = matching.saturating_mul(u64::from(SHARE_OF)).div_ceil(rows.max(1));
         Self(u32::try_from(share).unwrap_or(SHARE_OF).clamp(1, SHARE_OF))
     }
 
-    /// Its parts of [`SHARE_OF`].
+    /// The numerator of the share, over [`SHARE_OF`].
     pub(crate) fn parts(self) -> i32 {
         i32::try_from(self.0).expect("at most 1,024")
     }
@@ -49,7 +49,8 @@ impl Share {
 }
 
 impl Database {
-    /// Up to `count` of the `rows` rows of `table`: for the same `seed` the same ones, while the table stays the same.
+    /// Up to `count` of the `rows` rows of `table`: the same ones for the same `seed` as long as the table does not
+    /// change.
     ///
     /// # Errors
     /// When the statement fails.
@@ -60,8 +61,8 @@ impl Database {
         count: u32,
         seed: u32,
     ) -> Result<Vec<Sample>, Error> {
-        // More than are asked for, since it is a matter of chance; in no order of theirs, so that it is not the
-        // first pages' rows.
+        // More than requested, since the number is random; and in random order, so that the rows are not only from
+        // the first pages.
         let percent = (f64::from(count) * 150.0 / rows.max(1) as f64).min(100.0);
         let rows: Vec<(Uuid, Vec<f32>)> = sqlx::query_as(sample_embeddings(table))
             .bind(percent as f32)

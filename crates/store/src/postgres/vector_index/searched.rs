@@ -1,4 +1,4 @@
-//! What a search sets, for its transaction alone, so that the indexes of its table find what is there.
+//! The settings of a search, local to its transaction, with which the indexes of its table reach the target recall.
 
 use sqlx::PgConnection;
 
@@ -10,31 +10,30 @@ use crate::{
     postgres::{Table, schema::has_iterative_scan, sql},
 };
 
-/// While nothing was measured, a search by IVFFLAT reads as many rows as this at least: so many take a few
-/// milliseconds.
+/// Without measured settings, a search with IVFFlat reads at least this many rows, which takes a few milliseconds.
 const LEAST_PROBED_ROWS: u64 = 10_000;
-/// Under a filter the nearest matches lie further apart, in more lists: at 20,000 rows and a filter of 1 % the
-/// plain number of probes finds four of five neighbours.
+/// With a filter, the nearest matches are in more lists: at 20,000 rows and a filter of 1 % the default number of
+/// probes finds four of five neighbours.
 const FILTERED_PROBES: u32 = 4;
 
-/// While nothing was measured, so many candidates are in hand: of 20,000 sentences the ten nearest were found to 99.8 %,
-/// in 2 ms. pgvector's own default, 40, holds less than that on larger tables.
+/// Candidates of a search without measured settings: with 20,000 sentences the recall at ten was 99.8 %, in 2 ms. The
+/// recall of pgvector's default, 40, is too low on larger tables.
 const LEAST_CANDIDATES: u32 = 80;
-/// To measure one match takes 2.4 µs, and to find the nearest matches by a graph some 0.5 ms divided by the share of the
-/// rows that match: both take the same for this many matches, times the square root of the rows.
+/// Comparing one match takes 2.4 µs, and a graph search some 0.5 ms divided by the share of the rows that match: both
+/// take the same time for this many matches, times the square root of the rows.
 const MEASURED_PER_ROOT: f64 = 14.0;
-/// Few enough at any size: 2 and 50 ms.
+/// Limits at any size: 2 and 50 ms.
 const LEAST_MEASURED: f64 = 1_000.0;
 const MOST_MEASURED: f64 = 20_000.0;
 
-/// How many matches of a filter searches of a table of `rows` rows measure one by one, so that nothing is missed. The
-/// nearest of more are found by the index.
+/// Up to how many matches of a filter are compared exactly in a table of `rows` rows. With more matches the index is
+/// used.
 pub fn measured_matches(rows: u64) -> u32 {
     (MEASURED_PER_ROOT * (rows as f64).sqrt()).clamp(LEAST_MEASURED, MOST_MEASURED) as u32
 }
 
-/// Of so many times as many matches as are wanted, those that are expected among a walk's candidates, hardly a search has
-/// fewer than it wants, unless matches lie elsewhere than what is searched for.
+/// If the expected number of matches among the candidates of a scan is this many times the limit, hardly any search
+/// has fewer results than requested, unless the matches are far from the query vector.
 const EXPECTED_MATCHES: f64 = 2.0;
 
 /// pgvector's limit of `hnsw.ef_search`.
@@ -43,11 +42,11 @@ pub(crate) const MOST_CANDIDATES: u32 = 1_000;
 /// The vector indexes that searches of a table use: one, or both while one replaces the other.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SearchedIndex {
-    /// What searches have to sort by so that PostgreSQL uses an index.
+    /// The precision of the sort expression with which PostgreSQL uses an index.
     pub(crate) precision: Precision,
     /// The planner's estimate of the table's rows.
     pub(crate) rows: u64,
-    /// Whether pgvector can go on scanning when a filter leaves too few rows.
+    /// Whether pgvector supports iterative index scans.
     is_iterative: bool,
     indexes: Vec<(IndexKind, Vec<MeasuredSetting>)>,
 }
@@ -78,7 +77,7 @@ pub(crate) async fn searched(
 }
 
 impl SearchedIndex {
-    /// What to set for a transaction so that a search for `limit` rows finds what is there.
+    /// The settings of a transaction for a search for `limit` rows.
     pub(crate) fn settings(&self, filtering: Filtering, limit: u32) -> Vec<sql::Sql> {
         let taken = self.precision.taken(limit);
         let is_iterative = match filtering {
@@ -93,8 +92,8 @@ impl SearchedIndex {
         settings
     }
 
-    /// Whether the candidates of one walk through a graph hold `limit` matches of any filter that leaves more than are
-    /// measured one by one, so that it tells where matches lie elsewhere: walking on finds of them what is near its way.
+    /// Whether the candidates of one graph scan contain `limit` matches of any filter that leaves too many rows for
+    /// an exact search. If a scan finds fewer, the matches are far from the query vector.
     pub(crate) fn walks_once(&self, limit: u32) -> bool {
         let share = f64::from(measured_matches(self.rows)) / self.rows.max(1) as f64;
         let wanted = f64::from(self.precision.taken(limit)) * EXPECTED_MATCHES;
@@ -106,15 +105,15 @@ impl SearchedIndex {
             })
     }
 
-    /// What to set so that a search which walked once walks on.
+    /// The setting that enables iterative scans after a single scan.
     pub(crate) fn walking_on(&self) -> Vec<sql::Sql> {
         self.indexes.iter().map(|(kind, _)| sql::set_iterative_scan(kind.method())).collect()
     }
 }
 
 impl VectorIndex {
-    /// `ivfflat.probes` or `hnsw.ef_search` that a search for `limit` rows sets, where the table has so many `rows`: what
-    /// was measured, else a rule.
+    /// `ivfflat.probes` or `hnsw.ef_search` for a search for `limit` rows in a table of `rows` rows: the measured
+    /// value, otherwise a default.
     pub fn candidates(&self, rows: u64, filtering: Filtering, limit: u32) -> u32 {
         candidates(self.definition.kind, &self.measured, rows, (filtering, limit))
     }
@@ -133,10 +132,10 @@ fn candidates(
     }
 }
 
-/// The settings of a transaction whose searches ask an index of this kind for `taken` rows.
+/// The settings of a transaction whose searches take `taken` rows from an index of this kind.
 ///
-/// An iterative scan goes on until it has found so many rows that are visible and pass the filter, or has seen
-/// pgvector's default of 20,000; in relaxed order, since searches sort what they get.
+/// An iterative scan continues until it has found this many visible rows that match the filter, or has visited
+/// 20,000, pgvector's default; in relaxed order, since searches sort the results.
 pub(crate) fn search_settings(
     kind: IndexKind,
     candidates: u32,
@@ -153,15 +152,15 @@ pub(crate) fn search_settings(
     settings
 }
 
-/// What was measured at a lesser depth than `limit` grows with it.
+/// A value that was measured at a smaller depth than `limit` is scaled.
 fn deepened(measured: MeasuredSetting, limit: u32) -> u32 {
     let candidates = u64::from(measured.candidates);
     let deepened = candidates * u64::from(limit.max(measured.depth)) / u64::from(measured.depth.max(1));
     u32::try_from(deepened).unwrap_or(u32::MAX)
 }
 
-/// How many of an index's `lists` a search over `rows` rows looks into while nothing was measured: pgvector's guidance
-/// is the square root, but never less than a few milliseconds' worth.
+/// How many of an index's `lists` a search over `rows` rows probes without measured settings: pgvector's guidance is
+/// the square root, but at least as many as take a few milliseconds.
 fn probes(rows: u64, lists: u32, filtering: Filtering) -> u32 {
     let rows_per_list = (rows / u64::from(lists.max(1))).max(1);
     let cheap = u32::try_from(LEAST_PROBED_ROWS.div_ceil(rows_per_list)).unwrap_or(u32::MAX);
@@ -227,7 +226,11 @@ mod tests {
         assert_eq!(set(Filtering::None, 11), "set local hnsw.ef_search = 150");
         assert_eq!(set(Filtering::None, 200), "set local hnsw.ef_search = 300");
         assert_eq!(set(Filtering::None, 5_000), "set local hnsw.ef_search = 1000");
-        assert_eq!(set(Filtering::Some, 10), "set local hnsw.ef_search = 80", "nothing measured: the rule");
+        assert_eq!(
+            set(Filtering::Some, 10),
+            "set local hnsw.ef_search = 80",
+            "nothing measured: the default"
+        );
         assert_eq!(set(Filtering::Some, 200), "set local hnsw.ef_search = 400");
         assert_eq!(index.settings(Filtering::None, 10)[1].0, "set local hnsw.iterative_scan = relaxed_order");
     }
