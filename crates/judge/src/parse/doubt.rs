@@ -4,7 +4,12 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{pattern, sentence::sentence_start};
+use super::{
+    disowned::{is_disowned, is_quoted_line, leads_to_other},
+    pattern,
+    sentence::sentence_start,
+    settled::settles_on_another,
+};
 
 /// Whose words a judge may repeat.
 const WHO: &str = r"(?:candidate|answer|response|reply|output|user|student|assistant|author|writer|submission|essay|text|prompt|document|chatbot|attacker|injection|message|person|someone|somebody|it|he|she|they)(?:\s+[ab12])?(?:['’]s\s+(?:\w+\s+)?\w+)?";
@@ -85,8 +90,14 @@ pub(super) fn is_doubted(text: &str, core: usize, end: usize) -> bool {
         || THINKS.is_match(before)
         || NOT_GIVEN.is_match(before)
         || ORDERS.is_match(before)
-        || (is_line_start(text, sentence) && LEADS.is_match(line_before(&text[..sentence])))
+        || (is_line_start(text, sentence) && is_led(line_before(&text[..sentence])))
         || is_doubted_behind(text, end)
+        || is_quoted_line(text, core)
+        || is_disowned(text, sentence, core, end)
+}
+
+fn is_led(line: &str) -> bool {
+    LEADS.is_match(line) || leads_to_other(line)
 }
 
 fn is_doubted_behind(text: &str, end: usize) -> bool {
@@ -106,7 +117,7 @@ static LAST_NUMBER: LazyLock<Regex> = LazyLock::new(|| {
 /// Words by which a number refers to something else.
 static OF_SOMETHING_ELSE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i)\b(?:answers?|results?|sum|equals?|values?|total|solution|years?|pages?|steps?|numbers?|options?|choices?|examples?|points?|questions?|items?|paragraphs?|lines?|figures?|tables?|sections?|chapters?|criteri\w+|max|maximum|min|minimum|scale|range|with|without|if|would|could|had|were)\b|\b(?:in|to|of|and|than|by|at|on|from|up|out)\s*$",
+        r"(?i)\b(?:answers?|results?|sum|equals?|values?|total|solution|years?|pages?|steps?|numbers?|options?|choices?|examples?|points?|questions?|items?|paragraphs?|lines?|figures?|tables?|sections?|chapters?|criteri\w+|confidence|certainty|max|maximum|min|minimum|scale|range|with|without|if|would|could|had|were)\b|\b(?:in|to|of|and|than|by|at|on|from|up|out)\s*$",
     )
 });
 
@@ -129,6 +140,7 @@ pub(super) fn is_changed(text: &str, start: usize, end: usize) -> bool {
         || (is_bare && counts(line))
         || CORRECTS.is_match(behind)
         || ends_with_another(text, start, end)
+        || settles_on_another(&text[start..end], behind)
 }
 
 /// Whether the number before `rest` counts something, or is a fraction of a number in words.

@@ -31,8 +31,10 @@ pub(super) struct Entry {
 /// precedence, then those at the least depth.
 pub(super) fn entries(text: &str, keys: &[&str]) -> Vec<Claim<Entry>> {
     let mut claims = Vec::new();
+    let mut has_others = false;
     for (object, place) in objects(text) {
         let mut found = Vec::new();
+        has_others |= has_other(&object, keys);
         collect(&object, keys, (true, 0), &mut found);
         if found.iter().any(|(_, value)| !value.is_null()) {
             found.retain(|(_, value)| !value.is_null());
@@ -46,7 +48,7 @@ pub(super) fn entries(text: &str, keys: &[&str]) -> Vec<Claim<Entry>> {
             end: place.end,
         }));
     }
-    if claims.is_empty() { in_pieces(text, keys) } else { claims }
+    if claims.is_empty() && !has_others { in_pieces(text, keys) } else { claims }
 }
 
 /// Whether the text was meant to be an object, even if it is invalid: its strings must not be parsed as prose.
@@ -111,6 +113,9 @@ fn collect(value: &Value, keys: &[&str], (is_of_part, depth): Rank, found: &mut 
         Value::Object(entries) => {
             for (key, value) in entries {
                 let key = named(key);
+                if is_of_other(&key) {
+                    continue;
+                }
                 let is_of_part = is_of_part && !is_of_whole(&key);
                 let is_verdict = keys.contains(&&key[..]);
                 let inner = value.get("value").filter(|value| value.is_number() || value.is_string());
@@ -133,6 +138,31 @@ fn named(key: &str) -> String {
     static HUMP: LazyLock<Regex> = LazyLock::new(|| pattern(r"(\p{Ll})(\p{Lu})"));
     let key = key.split(['(', '[']).next().unwrap_or(key);
     HUMP.replace_all(key.trim(), "${1}_$2").to_lowercase().replace([' ', '-'], "_")
+}
+
+/// Whether the value of the key is an example, or of another judge or answer.
+fn is_of_other(key: &str) -> bool {
+    static OTHER: LazyLock<Regex> = LazyLock::new(|| {
+        pattern(
+            r"^(?:(?:\w+_)?(?:examples?|samples?|template|placeholder|schema|format|quote|quoted)(?:_(?:\w+_)?(?:output|answer|response|json|verdict|judge?ment))?|(?:previous|prior|earlier|other|another|reference|baseline|expected)(?:_(?:judges?|reviewers?|raters?|evaluators?|answers?|responses?|outputs?|verdicts?|judge?ments?|evaluations?|scores?|ratings?))?)$",
+        )
+    });
+    OTHER.is_match(key)
+}
+
+/// Whether there is a verdict only within such a value.
+fn has_other(value: &Value, keys: &[&str]) -> bool {
+    match value {
+        Value::Object(entries) => entries.iter().any(|(key, value)| {
+            let mut found = Vec::new();
+            if is_of_other(&named(key)) {
+                collect(value, keys, (true, 0), &mut found);
+            }
+            !found.is_empty() || has_other(value, keys)
+        }),
+        Value::Array(values) => values.iter().any(|value| has_other(value, keys)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
 }
 
 fn is_of_whole(key: &str) -> bool {

@@ -4,10 +4,12 @@
 //! if it gives the verdict clearly; an ambiguous text stays unread, with the reason.
 
 mod claim;
+mod disowned;
 mod doubt;
 mod json;
 mod score;
 mod sentence;
+mod settled;
 mod text;
 mod winner;
 

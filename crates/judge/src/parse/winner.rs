@@ -121,8 +121,25 @@ static THEREFORE: LazyLock<Regex> = LazyLock::new(|| {
 /// A complete text that is a tie.
 static EVEN: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i)^\s*(?:(?:so\s+|overall,?\s+)?I\s+(?:would\s+)?(?:call\s+it|declare)\s+a\s+(?:tie|draw)|(?:both|they|both\s+\w+|the\s+two(?:\s+\w+)?)\s+(?:are|seem)\s+(?:about\s+)?equally\s+(?:good|bad|helpful|useful|strong|weak|valid|satisfying|convincing)|neither(?:\s+\w+)?\s+is\s+better(?:\s+than\s+the\s+other)?|平局|平手|引き分け|무승부|gleichstand|unentschieden|empate|égalité|pareggio|ничья|remis|berabere)\s*[.!。]?\s*$",
+        r"(?i)^\s*(?:(?:so\s+|overall,?\s+)?I\s+(?:would\s+)?(?:call\s+it|declare)\s+a\s+(?:tie|draw)|(?:both|they|both\s+\w+|a\s+and\s+b|the\s+(?:answers|responses|outputs|two(?:\s+\w+)?))\s+(?:tie|(?:are|seem)\s+(?:about\s+)?(?:equally\s+(?:good|bad|helpful|useful|strong|weak|valid|satisfying|convincing)|(?:roughly\s+|exactly\s+|completely\s+)?(?:equal|the\s+same|identical|tied|on\s+(?:a\s+)?par|of\s+(?:the\s+same|equal)\s+(?:overall\s+)?quality)(?:\s+in\s+(?:overall\s+)?quality|\s+overall)?))|there\s+is\s+no\s+winner|neither(?:\s+\w+)?\s+is\s+better(?:\s+than\s+the\s+other)?|平局|平手|引き分け|무승부|gleichstand|unentschieden|empate|égalité|pareggio|ничья|remis|berabere)\s*[.!。]?\s*$",
     )
+});
+/// A complete text that says which of two answers wins or loses.
+static WHOLE: LazyLock<Regex> = LazyLock::new(|| {
+    let name = format!(r"(?:the\s+)?(?:{ANSWER}\s+)?");
+    let one = format!(r"(?:\s+(?:one|{ANSWER}))?");
+    let worse =
+        format!(r"(?:loses|is\s+{ADVERBS}(?:the\s+)?(?:worse|worst|weaker|poorer|inferior|loser){one})");
+    let better = format!(r"(?:wins|is\s+{ADVERBS}(?:{BETTER}|(?:the\s+)?stronger){one})");
+    let beats = r"(?:beats|outperforms|defeats|surpasses|outdoes|wins\s+(?:over|against)|is\s+preferred\s+(?:over|to))";
+    let first = format!(r"(?:the\s+)?(?:(?<first>first|former)|(?<second>second|latter)){one}");
+    pattern(&format!(
+        r"(?i)^\s*(?:overall,?\s+|I\s+(?:think|believe|find)\s+(?:that\s+)?)?(?:{name}(?<w>[ab12])\s+{ADVERBS}{beats}\s+{name}(?<l>[ab12])|{name}(?<winner>[ab12])\s+{ADVERBS}{better}(?:\s+(?:to|than)\s+{name}[ab12])?|{name}(?<loser>[ab12])\s+{ADVERBS}(?:{worse}|is\s+not\s+as\s+good\s+as\s+{name}[ab12])|{first}\s+{ADVERBS}(?:(?<win>{better})|{worse})|(?:回答|答案|助手|选项|助理)?\s*(?<cjk>[ab])\s*(?:更好|更优|更佳|较好|較好|胜出?|勝出?))[\s.!。]*$"
+    ))
+});
+/// A denied tie before the verdict.
+static NO_TIE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"(?i)^\s*(?:this|it)(?:\s+is\s+not|\s+isn['’]t|['’]s\s+not)\s+an?\s+(?:tie|draw)\s*[;,.:–—-]\s*")
 });
 /// A sentence that discusses a verdict without giving it.
 static UNDECIDED: LazyLock<Regex> = LazyLock::new(|| {
@@ -171,6 +188,7 @@ const KEYS: [&str; 12] = [
 /// Why it is left unread.
 pub fn read_winner(text: &str) -> Result<Winner, Unread> {
     let text = plain(text)?;
+    let text = NO_TIE.replace(&text, "").into_owned();
     let brackets = all(&BRACKETS, &text);
     if !brackets.is_empty() {
         return settled(brackets, &text, LastWord::OnItsLine);
@@ -201,6 +219,9 @@ pub fn read_winner(text: &str) -> Result<Winner, Unread> {
     if EVEN.is_match(&text) {
         return Ok(Winner::Tie);
     }
+    if let Some(winner) = WHOLE.captures(&text).and_then(|found| whole(&found)) {
+        return Ok(winner);
+    }
     if text.trim_end().ends_with('?') {
         return Err(Unread::NoVerdict);
     }
@@ -221,11 +242,16 @@ pub fn read_winner(text: &str) -> Result<Winner, Unread> {
     if differ(&|place| place >= last_sentence) {
         return Err(Unread::Contradiction);
     }
-    let opening = line_winner(first)
+    let own_line = |line: &str| {
+        let start = line.as_ptr().addr() - text.as_ptr().addr();
+        let core = start + line.find(char::is_alphanumeric).unwrap_or(0);
+        line_winner(line).filter(|_| is_own(&text, core, start + line.len()))
+    };
+    let opening = own_line(first)
         .or_else(|| OPENING.captures(first).and_then(|found| named(&found["w"])))
         .or_else(|| at(&|place| place == 0));
     let concluded = || THEREFORE.captures(&text[last_sentence..]).and_then(|found| named(&found["w"]));
-    let closing = line_winner(last).or_else(concluded).or_else(|| at(&|place| place >= last_sentence));
+    let closing = own_line(last).or_else(concluded).or_else(|| at(&|place| place >= last_sentence));
     let opening = opening.filter(|_| closing.is_some() || !is_changed(&text, 0, first.len()));
     match (opening, closing) {
         // A conclusion takes precedence over the first line.
@@ -280,6 +306,23 @@ fn winner(found: &Captures<'_>) -> Option<Winner> {
         },
         _ => part("tie").map(|_| Winner::Tie),
     }
+}
+
+/// The winner in a text that is one sentence.
+fn whole(found: &Captures<'_>) -> Option<Winner> {
+    let part = |name| found.name(name).map(|part| part.as_str());
+    if let Some(name) = part("w").zip(part("l")).filter(|(winner, loser)| !winner.eq_ignore_ascii_case(loser))
+    {
+        return named(name.0);
+    }
+    let other = |winner: Winner| if winner == Winner::A { Winner::B } else { Winner::A };
+    match (part("loser"), part("cjk").or_else(|| part("winner"))) {
+        (Some(loser), _) => return named(loser).map(other),
+        (None, Some(name)) => return named(name),
+        (None, None) => {}
+    }
+    let ordinal = part("first").map(|_| Winner::A).or_else(|| part("second").map(|_| Winner::B))?;
+    Some(if part("win").is_some() { ordinal } else { other(ordinal) })
 }
 
 /// Start of the last sentence.

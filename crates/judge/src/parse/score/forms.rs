@@ -8,10 +8,10 @@ use crate::parse::pattern;
 
 const NUMBER: &str = r"(?<n>[-+]?(?:[0-9]{1,4}(?:[.,][0-9]{1,4})?|\.[0-9]{1,4}))";
 const OUT_OF: &str = r"(?:_{0,3}\s*\(?\s*(?:(?:points?|pts|stars?|Punkte|puntos|点|分|점)\s+)?(?:/|(?:out\s+)?of\b|von\b|sur\b|de\b|sobre\b|su\b|из)\s*(?<of>[0-9]{1,4})\b)?";
-const UNIT: &str = r"(?:\s*(?:points?\b|pts?\b|stars?\b|점|点|分|баллов|балла|балл))?";
+const UNIT: &str = r"(?:\s*(?:points?\b|pts?\b|stars?\b|점|点|分|баллов|балла|балл|[⭐★🌟]))?";
 const LABEL: &str = r"(?:rating|score|grade|점수|평점|총점|평가\s*점수|评分|总分|得分|分数|打分|評分|得點|評価|評点|スコア|点数|puntuaci[oó]n|valoraci[oó]n|avaliaç[aã]o|évaluation|appréciation|calificaci[oó]n|pontuaç[aã]o|note|nota|bewertung|punktzahl|punteggio|valutazione|beoordeling|оценка|рейтинг|балл|оцінка|ocena|puan|điểm(?:\s+số)?|skor|nilai|poäng|betyg|karakter|vurdering|arvosana|pisteet|punkte|gesamt(?:note|punktzahl|bewertung)|cijfer|voto|punti|βαθμολογία|βαθμός|σκορ|αξιολόγηση|hodnocení|hodnotenie|skóre|értékelés|pontszám|punctaj|scor|бали|оценк[аи]|得点|採点|分數|đánh\s+giá|คะแนน|स्कोर|अंक|रेटिंग|স্কোর|الدرجة|النتيجة|التقييم|امتیاز|نمره|ציון)";
 /// Words before a label.
-const WHOSE: &str = r"(?:(?:my|the|its|final|overall|total|numerical|numeric|최종|종합|총|总体|最终|综合|総合|gesamt|endg[uü]ltige|finale|globale|итоговая|общая|assigned|evaluation|judge(?:'s)?|oceny|końcowa|endelig|slutlig|nihai|genel|النهائية)\s*){0,4}";
+const WHOSE: &str = r"(?:(?:my|your|the|its|final|overall|total|numerical|numeric|최종|종합|총|总体|最终|综合|総合|gesamt|endg[uü]ltige|finale|globale|итоговая|общая|assigned|evaluation|judge(?:'s)?|oceny|końcowa|endelig|slutlig|nihai|genel|النهائية)\s*){0,4}";
 /// Words after a label, in some languages.
 const WHICH: &str = r"(?:\s+(?:final[ei]?|globale?|général|total|totale|complessiv[oa]|keseluruhan|akhir|finală|końcowa|النهائية|النهائي|الإجمالية|assigned|given))?";
 const CONCLUDING: &str = r"(?:(?:therefore|thus|so|hence|accordingly|consequently|overall|finally|in\s+(?:conclusion|summary|total|short)|all\s+in\s+all|as\s+a\s+result)[,:]?\s+)?";
@@ -69,7 +69,7 @@ pub(super) static BARE_LABEL: LazyLock<Regex> = LazyLock::new(|| {
 /// Words that name a verdict only if nothing else is said about it.
 pub(super) static CONCLUSION: LazyLock<Regex> = LazyLock::new(|| {
     pattern(&format!(
-        r"(?im)^{DECORATION}(?:my|the)?\s*(?:overall|(?:final\s+|overall\s+)?(?:verdict|judge?ment|assessment|evaluation|mark)|(?:final|overall)\s+(?:answer|result|impression|quality|decision)|(?:grand\s+)?total|final|종합|总体|综合|総合|gesamt|insgesamt|итог|итого)[_`]*(?:\s*[(\[][^)\]\n]{{0,30}}[)\]])?\s*(?:[:=|]|\bis\b\s*:?)\s*[_`\[(]*\s*{NUMBER}{OUT_OF}{UNIT}{ENDS}"
+        r"(?im)^{DECORATION}(?:my|the)?\s*(?:overall|(?:final\s+|overall\s+)?(?:verdict|judge?ment|assessment|evaluation|mark)|(?:final|overall)\s+(?:answer|result|impression|quality|decision)|(?:grand\s+)?total|final|points|평가|종합|总体|综合|総合|gesamt|insgesamt|итог|итого)[_`]*(?:\s*[(\[][^)\]\n]{{0,30}}[)\]])?\s*(?:[:=|]|\bis\b\s*:?)\s*[_`\[(]*\s*{NUMBER}{OUT_OF}{UNIT}{ENDS}"
     ))
 });
 /// The score of one part of the answer, or of the only aspect.
@@ -157,6 +157,17 @@ pub(super) static LAST_SENTENCE: LazyLock<Regex> = LazyLock::new(|| {
 pub(super) static SHORT_WORD: LazyLock<Regex> = LazyLock::new(|| {
     pattern(r"(?i)\b(?:approx|ca|cca|circa|e\.g|i\.e|vs|cf|min|max|nr|no|est|avg|etc)\.\s*$")
 });
+/// A sentence with a maximum in words, and no label.
+pub(super) static OUT_OF_WORDS: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)^(?<n>[^:=\n]{0,80}[0-9])\s+out\s+of\s+(?:(?<a>three)|(?<b>four)|(?<c>five)|(?<d>six)|(?<e>seven)|(?<f>ten)|(?<g>twenty)|(?<h>(?:a\s+|one\s+)?hundred))\b",
+    )
+});
+/// A digit in a circle or above the line, as the whole value of a label.
+pub(super) static ORNATE_DIGIT: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?m)(?<before>[:=]\s*)(?<digit>[①-⑩⁰¹²³⁴-⁹])(?<end>\s*)$"));
+/// A heading that is a score.
+pub(super) static NUMBER_HEADING: LazyLock<Regex> = LazyLock::new(|| pattern(r"^#{1,6}\s+"));
 /// Stars, filled and empty.
 pub(super) static STARS: LazyLock<Regex> = LazyLock::new(|| pattern(r"[★⭐🌟]+[☆✩]*"));
 /// A score with its maximum. A sentence with a verdict has one.

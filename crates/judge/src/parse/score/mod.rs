@@ -15,7 +15,8 @@ use super::{
 use forms::{
     ATTRIBUTE, BARE_LABEL, BOXED, BRACKETS, CALCULATES, CONCLUSION, CONTINUES, COUNTED, CRITERION,
     CRITERION_VALUE, ENUMERATED, HEADING, INLINE, JUDGES, KEYS, LABELLED, LAST_SENTENCE, LAST_TAGS, LINE,
-    OF_OTHERS, OPENING, OWN, PAIR, REMARK, RESULT, SENTENCE, SHARE, SHORT_WORD, STARS, TAG, TAGS, VERDICT,
+    NUMBER_HEADING, OF_OTHERS, OPENING, ORNATE_DIGIT, OUT_OF_WORDS, OWN, PAIR, REMARK, RESULT, SENTENCE,
+    SHARE, SHORT_WORD, STARS, TAG, TAGS, VERDICT,
 };
 
 /// The scale that the judge was asked to use.
@@ -65,7 +66,7 @@ struct Found {
 /// one wins if it ends the text on a line of its own, or if the earlier ones are quotations.
 pub fn read_score(text: &str, scale: Option<Scale>) -> Reading {
     let text = match plain(text) {
-        Ok(text) => in_numbers(text, scale),
+        Ok(text) => in_numbers(in_digits(&text), scale),
         Err(reason) => return Reading::Unread(reason),
     };
     let text = &text[..];
@@ -87,7 +88,9 @@ pub fn read_score(text: &str, scale: Option<Scale>) -> Reading {
         let start = line.as_ptr().addr() - text.as_ptr().addr();
         Claim { value, start, core: start, end: start + line.len() }
     };
-    if let Some(found) = (last.as_ptr() == first.as_ptr()).then(|| alone(first)).flatten() {
+    if let Some(found) =
+        (last.as_ptr() == first.as_ptr()).then(|| alone(&NUMBER_HEADING.replace(first, ""))).flatten()
+    {
         return reading(Ok(found), scale);
     }
     for form in [&BRACKETS, &RESULT] {
@@ -217,6 +220,26 @@ fn all(form: &Regex, text: &str) -> Vec<Claim<Found>> {
     form.captures_iter(text).filter(complete).filter_map(|captures| claim(&captures, text)).collect()
 }
 
+/// Replaces a maximum in words, and circled digits.
+fn in_digits(text: &str) -> String {
+    const MAXIMA: [(&str, &str); 8] =
+        [("a", "3"), ("b", "4"), ("c", "5"), ("d", "6"), ("e", "7"), ("f", "10"), ("g", "20"), ("h", "100")];
+    let text = OUT_OF_WORDS.replace_all(text, |share: &Captures<'_>| {
+        let maximum = MAXIMA.iter().find(|(name, _)| share.name(name).is_some());
+        format!("{} out of {}", &share["n"], maximum.map_or("", |(_, digits)| digits))
+    });
+    let text = ORNATE_DIGIT.replace_all(&text, |found: &Captures<'_>| {
+        let digit = found["digit"].chars().next().map_or(0, |c| match u32::from(c) {
+            circled @ 0x2460..=0x2469 => circled - 0x245f,
+            0xb9 => 1,
+            second @ 0xb2..=0xb3 => second - 0xb0,
+            raised => raised.saturating_sub(0x2070),
+        });
+        format!("{}{digit}{}", &found["before"], &found["end"])
+    });
+    text.into_owned()
+}
+
 /// Converts stars to numbers, and percentages to scores if the scale ends at 100.
 fn in_numbers(text: String, scale: Option<Scale>) -> String {
     let Some(scale) = scale else { return text };
@@ -316,7 +339,9 @@ fn conclusions(text: &str, scale: Option<Scale>) -> Vec<Claim<Found>> {
         let is_total = text[claim.start..claim.core].to_lowercase().contains("total");
         let parts =
             || CRITERION_VALUE.captures_iter(&text[..claim.start]).filter_map(|part| number(&part["n"]));
-        is_total && (parts().count() < 2 || parts().sum::<f64>() == claim.value.score)
+        let is_alone =
+            claim.value.of.is_some() && !text[..claim.start].contains(|c: char| c.is_ascii_digit());
+        is_total && !is_alone && (parts().count() < 2 || parts().sum::<f64>() == claim.value.score)
     };
     let is_verdict = |claim: &Claim<Found>| {
         let is_answer = text[claim.start..claim.end].to_lowercase().contains("answer");
