@@ -46,6 +46,7 @@ pub(crate) fn whole_text(completion: &Completion) -> Result<String, Unusable> {
         Content::Truncated(_) => ("truncated", "its answer was truncated".to_owned(), false),
         Content::Refused(words) => ("refused", format!("it declined: {words}"), true),
         Content::Filtered(reason) => {
+            let reason = shortened(reason, MAX_ID_CHARS);
             ("filtered", format!("its provider filtered the answer: {reason}"), true)
         }
         Content::ToolCall(_) => ("tool_call", "it called a tool".to_owned(), false),
@@ -83,8 +84,7 @@ pub(crate) fn output_metadata(model: &Model, completion: &Completion) -> Map<Str
         ("provider_id", completion.provider_id.as_ref()),
     ];
     for (key, name) in names {
-        // A truncated id is not an id.
-        metadata.extend(name.map(|name| (key.to_owned(), words(&shortened(name, MAX_ID_CHARS)))));
+        metadata.extend(name.map(|name| (key.to_owned(), label(name).into())));
     }
     metadata
 }
@@ -101,6 +101,16 @@ pub(crate) fn no_answer(model: &Model, error: &Error) -> NoOutput {
     NoOutput { model_id: model.id.clone(), kind, words, retry_after }
 }
 
+/// A name that a provider gives: an id, a model or a reason. A truncated id is not an id.
+pub(crate) fn label(name: &str) -> String {
+    let is_unseen = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let visible = |c: char| if is_unseen(c) { char::REPLACEMENT_CHARACTER } else { c };
+    shortened(name, MAX_ID_CHARS).chars().map(visible).collect()
+}
+
 /// Text of a provider, with `␀` for each NUL, which PostgreSQL's JSON functions reject.
 pub(crate) fn words(text: &str) -> Value {
     without_nul(text).into()
@@ -111,6 +121,33 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn labels_of_providers_are_short_and_visible() {
+        let long = format!("\u{1b}[2J{}", "r".repeat(3_000_000));
+        for (name, expected) in [
+            ("stop", "stop".to_owned()),
+            ("gpt-4o (2026) é", "gpt-4o (2026) é".to_owned()),
+            ("a\0b\r\n\u{9b}c\u{202e}d", "a\u{fffd}b\u{fffd}\u{fffd}\u{fffd}c\u{fffd}d".to_owned()),
+            (&long, format!("\u{fffd}[2J{}…", "r".repeat(MAX_ID_CHARS - 4))),
+        ] {
+            assert_eq!(label(name), expected);
+        }
+        let completion = Completion {
+            content: Content::Text("7".into()),
+            model: long.clone(),
+            provider_id: Some(long.clone()),
+            finish_reason: long,
+            usage: None,
+            latency: Duration::ZERO,
+            memory: crate::provider::AnswerMemory::default(),
+        };
+        let model = Model::unknown("m", "p");
+        for (key, value) in output_metadata(&model, &completion) {
+            assert!(value.to_string().len() < 4 * MAX_ID_CHARS, "{key}");
+            assert!(!value.to_string().contains("u001b"), "{key}");
+        }
+    }
 
     #[test]
     fn nul_is_replaced_in_answers() {

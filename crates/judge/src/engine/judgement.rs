@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use store::postgres::ResultWinner;
 
 use super::{
-    answer::{call_metadata, words},
+    answer::{call_metadata, label, words},
     error::RunError,
     metric::{Metric, Question, unusable},
 };
@@ -195,17 +195,16 @@ fn or_failure_on_panic(read: impl FnOnce() -> Judgement) -> Judgement {
 /// A judge's answer, as received.
 fn completed(judge: &Model, completion: &Completion) -> Map<String, Value> {
     let raw_text = match &completion.content {
-        Content::Text(text)
-        | Content::Truncated(text)
-        | Content::Refused(text)
-        | Content::Filtered(text)
-        | Content::ToolCall(text) => text,
-        Content::Empty => "",
+        Content::Text(text) | Content::Truncated(text) | Content::Refused(text) | Content::ToolCall(text) => {
+            words(text)
+        }
+        Content::Filtered(reason) => label(reason).into(),
+        Content::Empty => "".into(),
     };
     let mut metadata = call_metadata(judge, completion);
-    metadata.insert("raw_text".to_owned(), words(raw_text));
-    metadata.insert("judge_version".to_owned(), words(&completion.model));
-    metadata.insert("finish_reason".to_owned(), words(&completion.finish_reason));
+    metadata.insert("raw_text".to_owned(), raw_text);
+    metadata.insert("judge_version".to_owned(), label(&completion.model).into());
+    metadata.insert("finish_reason".to_owned(), label(&completion.finish_reason).into());
     metadata
 }
 

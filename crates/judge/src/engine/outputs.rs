@@ -125,7 +125,7 @@ impl Stored {
 fn is_id(id: &str) -> bool {
     (1..=MAX_ID_CHARS).contains(&id.chars().count())
         && !matches!(id, "." | "..")
-        && id.chars().all(|c| !c.is_control() && !c.is_whitespace() && !matches!(c, '/' | '\\' | '?' | '#' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'))
+        && id.chars().all(|c| !c.is_control() && !c.is_whitespace() && !matches!(c, '/' | '\\' | '?' | '#' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | char::REPLACEMENT_CHARACTER))
 }
 
 /// Stores name the text's column; front ends call it `output`.
@@ -163,6 +163,7 @@ mod tests {
             "a\u{9b}31m",
             "\u{202e}a",
             "a b",
+            "a\u{fffd}b",
             "a?b",
         ] {
             assert!(!is_id(id), "{}", &id[..id.len().min(20)]);

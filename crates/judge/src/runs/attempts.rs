@@ -1,12 +1,12 @@
 //! The log of a task's attempts.
 
 use async_trait::async_trait;
-use records::{timestamp, without_nul};
+use records::timestamp;
 use store::postgres::runs::{AttemptBegun, AttemptEnded, COMPLETED, ClaimedTask, RunRecords};
 
 use super::recorder::{RecordError, Recorder};
 use crate::{
-    engine::answer::latency_ms,
+    engine::answer::{label, latency_ms},
     provider::{Completion, Error, limits::AttemptLog},
     registry::Model,
 };
@@ -62,7 +62,7 @@ impl AttemptLog for AttemptsOf<'_> {
                     latency_ms: Some(latency_ms(completion)),
                     tokens: usage.map(|usage| (usage.input_tokens, usage.output_tokens)),
                     cost_usd: self.model.cost_usd(usage),
-                    provider_id: completion.provider_id.as_deref().map(|id| without_nul(id).into_owned()),
+                    provider_id: completion.provider_id.as_deref().map(label),
                 });
                 Ok(())
             }
